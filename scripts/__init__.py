@@ -1,0 +1,1 @@
+"""The operator's commands, behind the `reftide` entry point."""

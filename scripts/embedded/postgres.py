@@ -1,0 +1,171 @@
+"""The embedded PostgreSQL.  Used by `instance`."""
+
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.embedded import binaries
+from scripts.embedded.child import Command
+from scripts.embedded.errors import EmbeddedError, explained
+from scripts.embedded.layout import Layout, fresh_sockets
+from scripts.embedded.privileges import make_folder, sync_folder
+from scripts.embedded.server import Options, State
+from scripts.embedded.wire import PostgresReply, ask_postgres
+
+_ROLE = _DATABASE = "reftide"
+# SQLSTATEs, from appendix A of PostgreSQL's manual.
+_CANNOT_CONNECT_NOW = "57P03"
+_INVALID_CATALOG_NAME = "3D000"
+# Where an operator's own choice in postgresql.conf may win.
+_DEFAULTS = {
+    "shared_buffers": "128MB",
+    "max_connections": "100",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+class Postgres:
+    """A PostgreSQL on a unix socket, with checksums and a database `reftide`."""
+
+    name = "PostgreSQL"
+    key = "postgres"
+    stop_signal = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
+
+    def __init__(self, layout: Layout, options: Options) -> None:
+        self._layout = layout
+        self._options = options
+        self._folder = layout.near / self.key
+        self._sockets = layout.sockets(self.key)
+        self.url = f"postgresql://{_ROLE}@/{_DATABASE}?host={self._sockets}"
+
+    def prepare(self, run: Callable[[Command], None]) -> None:
+        with explained(f"look into {self._folder}"):
+            if not self._folder.exists() or not any(self._folder.iterdir()):
+                self._make_data(run)
+            _check_version(self._folder)
+            make_folder(self._folder, self._layout.account)
+            _drop_stale_pid(self._folder)
+        fresh_sockets(self._layout, self.key)
+
+    def _make_data(self, run: Callable[[Command], None]) -> None:
+        """Under another name first, so that a killed initdb leaves nothing half done."""
+        fresh = self._folder.with_name("postgres.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        make_folder(fresh, self._layout.account)
+        settings = [f"--set={key}={value}" for key, value in _DEFAULTS.items()]
+        argv = (
+            str(binaries.postgres("initdb")),
+            f"--pgdata={fresh}",
+            f"--username={_ROLE}",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--data-checksums",
+            # Only sockets that our own user may open exist; see `command`.
+            "--auth-local=trust",
+            "--auth-host=reject",
+            "--no-instructions",
+            *([] if self._options.durable else ["--no-sync"]),
+            *settings,
+        )
+        run(Command(argv, fresh, self._layout.account, signal.SIGTERM))
+        fresh.replace(self._folder)
+        if self._options.durable:
+            sync_folder(self._folder.parent)
+
+    def command(self) -> Command:
+        durable = self._options.durable
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._sockets),
+            "unix_socket_permissions": "0700",
+            "fsync": "on" if durable else "off",
+            "full_page_writes": "on" if durable else "off",
+            # Even for tests: what was committed survives a SIGKILL of the server.
+            "synchronous_commit": "on",
+        }
+        words = [word for pair in settings.items() for word in ("-c", "=".join(pair))]
+        program = str(binaries.postgres("postgres"))
+        return Command(
+            argv=(program, "-D", str(self._folder), *words),
+            cwd=self._folder,
+            account=self._layout.account,
+            stop=self.stop_signal,
+        )
+
+    def probe(self) -> State:
+        socket = self._sockets / ".s.PGSQL.5432"
+        try:
+            self._reach_database(socket)
+        except OSError:
+            return State.SILENT
+        except PostgresReply as reply:
+            if reply.sqlstate == _CANNOT_CONNECT_NOW:
+                return State.RECOVERING
+            raise EmbeddedError(
+                f"PostgreSQL refuses connections: {reply}.",
+                f"see {self._layout.data / 'log' / 'postgres.log'}; pg_hba.conf and"
+                " postgresql.conf in the data directory may have been changed.",
+            ) from reply
+        return State.READY
+
+    def _reach_database(self, socket: Path) -> None:
+        try:
+            ask_postgres(socket, _DATABASE)
+        except PostgresReply as reply:
+            if reply.sqlstate != _INVALID_CATALOG_NAME:
+                raise
+            # Made here and not after initdb, so that a kill in between is mended.
+            ask_postgres(socket, "postgres", f"CREATE DATABASE {_DATABASE}")
+
+
+def _check_version(folder: Path) -> None:
+    """Refuse data of another major version before the server touches anything."""
+    file = folder / "PG_VERSION"
+    found = file.read_text("utf-8", "replace").strip() if file.exists() else "nothing"
+    ours = binaries.postgres_major()
+    if found != ours:
+        raise EmbeddedError(
+            f"{folder} is no data of PostgreSQL {ours}: its PG_VERSION says {found!r}.",
+            "start the version of reftide[embedded] that made it and move the data with"
+            " pg_dump and pg_restore, or name an empty directory with --data.",
+        )
+
+
+def _drop_stale_pid(folder: Path) -> None:
+    """Remove a postmaster.pid that would keep PostgreSQL from starting for nothing.
+
+    Our locks prove that no server of ours runs here. So a file that is cut short, or
+    that names a process which is not a PostgreSQL on this folder (the number was used
+    again), is stale. One that names a dead process is left to PostgreSQL, which also
+    makes sure that no orphaned session still uses the shared memory it names.
+    """
+    file = folder / "postmaster.pid"
+    if not file.exists():
+        return
+    first = file.read_text("utf-8", "replace").partition("\n")[0].strip()
+    if not first.isdecimal():
+        file.unlink()
+    elif sys.platform == "linux" and _runs(int(first)):
+        if _works_in(int(first), folder):
+            raise EmbeddedError(
+                f"Process {first}, a PostgreSQL that Reftide did not start, uses"
+                f" {folder}.",
+                f"stop it (kill -INT {first}), then start again.",
+            )
+        file.unlink()
+
+
+def _runs(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def _works_in(pid: int, folder: Path) -> bool:
+    """Tell whether a process works in `folder`, as a postmaster does in its data."""
+    try:
+        return Path(f"/proc/{pid}/cwd").samefile(folder)
+    except OSError:
+        return False

@@ -1,0 +1,66 @@
+"""The embedded Valkey.  Used by `instance`."""
+
+import signal
+from collections.abc import Callable
+
+from scripts.embedded import binaries
+from scripts.embedded.child import Command
+from scripts.embedded.layout import Layout, fresh_sockets
+from scripts.embedded.privileges import make_folder
+from scripts.embedded.server import Options, State
+from scripts.embedded.wire import ping_valkey
+
+
+class Valkey:
+    """A Valkey on a unix socket, with an append-only file and without eviction."""
+
+    name = "Valkey"
+    key = "valkey"
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, layout: Layout, options: Options) -> None:
+        self._layout = layout
+        self._options = options
+        self._socket = layout.sockets(self.key) / "valkey.sock"
+        self.url = f"unix://{self._socket}?db=0"
+
+    def prepare(self, run: Callable[[Command], None]) -> None:
+        del run  # Valkey makes its files by itself
+        make_folder(self._layout.data / self.key, self._layout.account)
+        fresh_sockets(self._layout, self.key)
+
+    def command(self) -> Command:
+        fsync = self._options.appendfsync if self._options.durable else "no"
+        settings = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            # Every write goes to the append-only file; snapshots would add nothing.
+            "appendonly": "yes",
+            "appendfsync": fsync,
+            "save": "",
+            # Events are never dropped to make room: writes are refused instead, and
+            # the edge turns to its spool.
+            "maxmemory": str(self._options.valkey_memory()),
+            "maxmemory-policy": "noeviction",
+            "always-show-logo": "no",
+        }
+        words = [
+            word for key, value in settings.items() for word in (f"--{key}", value)
+        ]
+        return Command(
+            argv=(str(binaries.valkey_server()), *words),
+            # Its data is where it runs, so that no path has to pass its parser.
+            cwd=self._layout.near / self.key,
+            account=self._layout.account,
+            stop=self.stop_signal,
+        )
+
+    def probe(self) -> State:
+        try:
+            answer = ping_valkey(self._socket)
+        except OSError:
+            return State.SILENT
+        if answer == b"+PONG":
+            return State.READY
+        return State.RECOVERING if answer.startswith(b"-LOADING") else State.SILENT

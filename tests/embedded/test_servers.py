@@ -1,0 +1,115 @@
+"""What the embedded servers promise while they run and over restarts."""
+
+import stat
+
+from arq.connections import RedisSettings, create_pool
+
+from scripts.embedded.instance import Instance, running
+from scripts.embedded.server import Options
+
+
+async def write(connection, redis):
+    await connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
+    await connection.execute("INSERT INTO kept VALUES (1)")
+    await redis.xadd("kept", {"n": 1})
+    return await read(connection, redis)
+
+
+async def read(connection, redis):
+    rows = await connection.fetchval("SELECT count(*) FROM kept")
+    return rows, await redis.xlen("kept")
+
+
+def test_data_survives_a_restart(tmp_path, ask):
+    with running(tmp_path / "data") as embedded:
+        ask(embedded, write)
+
+    with running(tmp_path / "data") as embedded:
+        assert (1, 1) == ask(embedded, read)
+
+
+def test_valkey_logs_every_write_and_evicts_nothing(tmp_path, ask):
+    async def settings(_, redis):
+        return {
+            **await redis.config_get("append*"),
+            **await redis.config_get("maxmemory-policy"),
+            **await redis.config_get("port"),
+            **await redis.config_get("save"),
+        }
+
+    with running(tmp_path / "data") as embedded:
+        found = ask(embedded, settings)
+
+    assert "yes" == found["appendonly"]
+    assert "everysec" == found["appendfsync"]
+    assert "noeviction" == found["maxmemory-policy"]
+    assert "0" == found["port"]
+    assert "" == found["save"]
+
+
+def test_postgres_is_durable_and_listens_on_its_socket_only(tmp_path, ask):
+    names = (
+        "fsync",
+        "synchronous_commit",
+        "full_page_writes",
+        "data_checksums",
+        "listen_addresses",
+        "unix_socket_permissions",
+        "server_encoding",
+        "TimeZone",
+    )
+
+    async def settings(connection, _):
+        return [
+            await connection.fetchval("SELECT current_setting($1)", name)
+            for name in names
+        ]
+
+    with running(tmp_path / "data") as embedded:
+        found = ask(embedded, settings)
+
+    assert ["on", "on", "on", "on", "", "0700", "UTF8", "UTC"] == found
+
+
+def test_arq_takes_the_url_of_valkey(tmp_path, ask):
+    async def enqueue(*_):
+        pool = await create_pool(RedisSettings.from_dsn(embedded.redis_url))
+        try:
+            return await pool.enqueue_job("anything")
+        finally:
+            await pool.aclose()
+
+    with running(tmp_path / "data", durable=False) as embedded:
+        assert ask(embedded, enqueue) is not None
+
+
+def test_the_secret_is_private_and_made_once(tmp_path):
+    secrets = set()
+    for _ in range(2):
+        with running(tmp_path / "data", durable=False) as embedded:
+            secrets.add(embedded.secret)
+
+    (secret,) = secrets
+    mode = (tmp_path / "data" / "secret").stat().st_mode
+    assert 43 == len(secret)
+    assert 0o600 == stat.S_IMODE(mode)
+
+
+def test_other_commands_find_what_runs_and_what_was_published(tmp_path):
+    data = tmp_path / "data"
+    assert Instance.load(data) is None
+
+    with running(data, durable=False) as embedded:
+        embedded.publish(host="127.0.0.1", port=8080)
+        found = Instance.require(data)
+        assert embedded.redis_url == found.redis_url
+        assert embedded.database_url == found.database_url
+        assert embedded.secret == found.secret()
+        assert {"host": "127.0.0.1", "port": 8080} == found.facts
+
+    assert Instance.load(data) is None
+
+
+def test_valkey_takes_a_quarter_of_the_memory_unless_told():
+    assert 5 == Options(memory=5).valkey_memory()
+    assert Options().valkey_memory() >= 1 << 27
