@@ -1,0 +1,46 @@
+"""API keys: how they are minted, checked offline, and hashed. Anyone may import this.
+
+A key is shown once. What is stored, published and compared is HMAC-SHA-256 under the
+installation's secret, so that neither Postgres nor Redis holds anything to log in with.
+"""
+
+import hmac
+from collections.abc import Sequence
+from hashlib import blake2b
+from zlib import crc32
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BODY_CHARS = 32
+_CHECK_CHARS = 6
+
+
+def mint(prefix: str, entropy: bytes) -> str:
+    """A key of the form `<prefix><32 characters><6 of checksum>` from 24 or more bytes."""
+    number, body = int.from_bytes(entropy), ""
+    for _ in range(_BODY_CHARS):
+        number, digit = divmod(number, len(_ALPHABET))
+        body += _ALPHABET[digit]
+    return prefix + body + _checksum(prefix + body)
+
+
+def is_well_formed(key: str) -> bool:
+    """Whether a key that we minted is free of typing errors; imported keys are not ours."""
+    return _checksum(key[:-_CHECK_CHARS]) == key[-_CHECK_CHARS:]
+
+
+def hashes(secrets: Sequence[bytes], key: str) -> tuple[bytes, ...]:
+    """The stored form of a key under each secret, the current one first (32 bytes each)."""
+    raw = key.encode("utf-8", "surrogateescape")
+    return tuple(hmac.digest(_hash_key(secret), raw, "sha256") for secret in secrets)
+
+
+def _hash_key(secret: bytes) -> bytes:
+    return blake2b(secret, digest_size=32, person=b"rt-api-key").digest()
+
+
+def _checksum(body: str) -> str:
+    number, text = crc32(body.encode("utf-8", "surrogateescape")), ""
+    for _ in range(_CHECK_CHARS):
+        number, digit = divmod(number, len(_ALPHABET))
+        text += _ALPHABET[digit]
+    return text

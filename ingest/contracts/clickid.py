@@ -1,0 +1,73 @@
+"""Click ids: public tokens that prove a click without a look-up. Anyone may import this.
+
+    clk_  base64url( key id 1 | click's UUIDv7 16 | link's UUID 16 | MAC 12 )
+
+The MAC is BLAKE2b, keyed and truncated. A token proves that this installation issued it,
+for which link, and when (the UUIDv7 carries its milliseconds). All characters are of
+`[A-Za-z0-9_-]`: clients put it into cookies unescaped.
+"""
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+from uuid import UUID
+
+PREFIX: Final = "clk_"
+_MAC_BYTES: Final = 12
+_BODY_BYTES: Final = 1 + 16 + 16
+_TOKEN_CHARS: Final = len(PREFIX) + (_BODY_BYTES + _MAC_BYTES) * 4 // 3
+
+
+@dataclass(frozen=True, slots=True)
+class ClickToken:
+    """What a verified click id says: this click, on this link."""
+
+    click_id: UUID
+    link_id: UUID
+
+
+class KeyRing:
+    """Signs with the first secret, verifies with all of them.
+
+    A secret's key id is one byte of its own hash, so rotation needs no numbering: put the
+    new secret first and keep the old one until its click ids have left the longest window.
+    """
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        """Raise ValueError where there is no secret, or two share a key id."""
+        self._keys = {
+            blake2b(secret, digest_size=1, person=b"rt-key-id").digest(): blake2b(
+                secret, digest_size=32, person=b"rt-click-id"
+            ).digest()
+            for secret in secrets
+        }
+        if not secrets or len(self._keys) != len(secrets):
+            raise ValueError("the secrets are missing, repeated, or share a key id")
+        self._signer = next(iter(self._keys))
+
+    def issue(self, click_id: UUID, link_id: UUID) -> str:
+        body = self._signer + click_id.bytes + link_id.bytes
+        mac = _mac(self._keys[self._signer], body)
+        return PREFIX + urlsafe_b64encode(body + mac).decode()
+
+    def verify(self, token: str) -> ClickToken | None:
+        """The click and link of a token that we issued; None for any other text."""
+        if len(token) != _TOKEN_CHARS or not token.startswith(PREFIX):
+            return None
+        try:
+            raw = urlsafe_b64decode(token[len(PREFIX) :].encode("ascii"))
+        except (UnicodeEncodeError, Base64Error):
+            return None
+        body, mac = raw[:_BODY_BYTES], raw[_BODY_BYTES:]
+        key = self._keys.get(body[:1])
+        if key is None or not hmac.compare_digest(mac, _mac(key, body)):
+            return None
+        return ClickToken(UUID(bytes=body[1:17]), UUID(bytes=body[17:33]))
+
+
+def _mac(key: bytes, body: bytes) -> bytes:
+    return blake2b(body, digest_size=_MAC_BYTES, key=key).digest()

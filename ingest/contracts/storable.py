@@ -1,0 +1,58 @@
+"""What the edge accepts, the database must be able to store. Anyone may import this.
+
+PostgreSQL refuses NUL in `text` and `\\u0000` in `jsonb`; orjson refuses lone surrogates
+and integers beyond 64 bits. A value that went through this module meets none of them.
+"""
+
+from typing import TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+
+_REPLACEMENT = "\ufffd"
+_INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
+
+
+def text(value: str, limit: int) -> str:
+    """`value` without NUL and lone surrogates, cut to at most `limit` characters."""
+    if len(value) > limit:
+        value = value[:limit]
+    if value.isascii():
+        return value if "\0" not in value else value.replace("\0", _REPLACEMENT)
+    return value.encode("utf-8", "replace").decode().replace("\0", _REPLACEMENT)
+
+
+def optional_text(value: str | None, limit: int) -> str | None:
+    """Like `text`; nothing and the empty string are both nothing."""
+    return text(value, limit) if value else None
+
+
+def document(value: Json, *, depth: int, limit: int) -> Json:
+    """A decoded JSON value whose every string, key and number can be stored.
+
+    Strings are cut to `limit` characters, what lies deeper than `depth` containers becomes
+    null, and an integer beyond 64 bits becomes its decimal text.
+    """
+    if isinstance(value, str):
+        return text(value, limit)
+    if isinstance(value, dict):
+        return _mapping(value, depth=depth, limit=limit)
+    if isinstance(value, list):
+        return _sequence(value, depth=depth, limit=limit)
+    if isinstance(value, int) and not _INT64_MIN <= value <= _UINT64_MAX:
+        return text(str(value), limit)
+    return value
+
+
+def _mapping(value: dict[str, Json], *, depth: int, limit: int) -> Json:
+    if depth <= 0:
+        return None
+    return {
+        text(key, limit): document(item, depth=depth - 1, limit=limit)
+        for key, item in value.items()
+    }
+
+
+def _sequence(value: list[Json], *, depth: int, limit: int) -> Json:
+    if depth <= 0:
+        return None
+    return [document(item, depth=depth - 1, limit=limit) for item in value]

@@ -1,0 +1,86 @@
+"""Every log event by name, and how logs are written. Anyone may import this.
+
+One canonical line per unit of work, at *info*; *warning* wants an operator's eye; *error*
+is a bug of ours. Lines are JSON objects on standard error. No payloads, no addresses.
+"""
+
+import logging
+import sys
+from typing import Final, Literal, TextIO
+
+import orjson
+import structlog
+
+LogEvent = Literal[
+    # The edge.
+    "edge.started",  # listening; says where, and with how many shards
+    "edge.stopped",  # drained and gone
+    "edge.refused",  # debug: a request was refused, with its code
+    "edge.failed",  # error: a bug answered 500; carries the traceback
+    "edge.overloaded",  # warning: the stream did not take events; look at Redis
+    "edge.link_unknown",  # warning: a click named a code that nobody has
+    "directory.unavailable",  # warning: Redis did not answer; cached records serve on
+    "directory.recovered",  # the directory answers again
+    "claims.unavailable",  # warning: repeats and duplicates are answered as firsts
+    # The worker.
+    "worker.started",  # reading; says as which consumer
+    "worker.stopped",  # drained and gone
+    "worker.failed",  # error: a sibling task died, so the process ends
+    "arq.restarted",  # warning: arq lost Redis and was started anew
+    "batch.written",  # one batch: sizes, repeats, quarantined, lag
+    "batch.delayed",  # warning: Postgres or Redis in trouble; the batch waits and retries
+    "batch.bisected",  # warning: a batch held data that Postgres refuses
+    "entry.newer",  # warning: an envelope of a later release; upgrade this worker
+    "entry.lost",  # warning: entries vanished from the stream unread
+    "group.created",  # warning after the first start: the stream or its group was gone
+    "enricher.failed",  # warning, once per cause: events go on without this enrichment
+    "directory.published",  # the read model was written, whole or in part
+    "partitions.made",  # partitions ahead of time were created
+    "job.failed",  # warning: a job failed and will be tried again by its cron
+]
+
+
+def configure_logging(level: str = "info", stream: TextIO | None = None) -> None:
+    """Send structlog to `stream` (standard error) as one JSON object per line."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=_dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+class Log:
+    """A logger whose event names are checked by the type checker."""
+
+    def __init__(self, **bound: object) -> None:
+        """Bind facts that every line of this logger carries."""
+        self._log = structlog.get_logger(**bound)
+
+    def debug(self, event: LogEvent, **facts: object) -> None:
+        self._log.debug(event, **facts)
+
+    def info(self, event: LogEvent, **facts: object) -> None:
+        self._log.info(event, **facts)
+
+    def warning(self, event: LogEvent, **facts: object) -> None:
+        self._log.warning(event, **facts)
+
+    def error(self, event: LogEvent, **facts: object) -> None:
+        self._log.error(event, **facts)
+
+
+#: What the last resort knows when nothing better is bound.
+UNBOUND: Final = Log()
+
+
+def _dumps(value: object, **_: object) -> str:
+    return orjson.dumps(value, default=str).decode()
