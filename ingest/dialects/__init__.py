@@ -1,0 +1,13 @@
+"""The dialects: each speaks one vendor's words. Adding one is a file and a line here.
+
+Dialects are pure: bytes and headers in, values out. Read by `accept` and the composition
+root only.
+"""
+
+from typing import Final
+
+from ingest.dialects.affitor import AFFITOR
+from ingest.dialects.refport import REFPORT
+from ingest.dialects.spec import Dialect
+
+DIALECTS: Final[tuple[Dialect, ...]] = (AFFITOR, REFPORT)

@@ -1,0 +1,145 @@
+"""Refport: leads reported by a customer's server, `POST /api/track/lead`.
+
+Source: the vendor's page on Track Lead. Its SDK reads every answer as JSON before it looks at
+the status, so every no is JSON too. Where the vendor is silent:
+
+- One customer has one lead of a name in a workspace, for good; a repeat is answered like
+  the first. Names that differ in case or white space are one name.
+- `link` is null while the directory cannot be asked; the lead is resolved later.
+- A click that is older than its attribution window is an INVALID_CLICK_ID.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ingest.contracts.directory import LinkRecord
+from ingest.contracts.envelope import Dedupe, Kind
+from ingest.contracts.storable import Json
+from ingest.dialects.body import (
+    json_object,
+    optional_object,
+    optional_text,
+    required_text,
+)
+from ingest.dialects.spec import (
+    Access,
+    ByClick,
+    Dialect,
+    Draft,
+    Endpoint,
+    Outcome,
+    RawRequest,
+    Refusal,
+    RefusalCode,
+    Reply,
+)
+
+_MAX_TEXT: Final = 255
+_MAX_EMAIL: Final = 320
+_MAX_METADATA: Final = 10_000
+
+_RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
+
+_INVALID: Final = "VALIDATION_ERROR"
+_BAD_CLICK: Final = "INVALID_CLICK_ID"
+_NO_CLICK: Final = (400, _BAD_CLICK, "The clickId does not match any recorded click")
+_OLD_CLICK: Final = (
+    400,
+    _BAD_CLICK,
+    "The clickId is older than the attribution window",
+)
+_SLOW_DOWN: Final = "Too many requests — retry after backing off"
+_PAUSED: Final = (503, "SERVICE_UNAVAILABLE", "Lead tracking is unavailable right now")
+
+_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str, str]]] = {
+    "not_found": (404, "NOT_FOUND", "Not found"),
+    "method_not_allowed": (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
+    "body_too_large": (413, "PAYLOAD_TOO_LARGE", "The request body is too large"),
+    "encoding_unsupported": (415, "UNSUPPORTED_ENCODING", "Unsupported encoding"),
+    "body_malformed": (400, _INVALID, "The request body is not valid JSON"),
+    "field_missing": (400, _INVALID, "{field} is required"),
+    "field_invalid": (400, _INVALID, "{field} {problem}"),
+    "link_unparsable": _NO_CLICK,
+    "link_code_missing": _NO_CLICK,
+    "link_unknown": _NO_CLICK,
+    "link_incomplete": _NO_CLICK,
+    "link_inactive": _NO_CLICK,
+    "program_unknown": _NO_CLICK,
+    "click_unknown": _NO_CLICK,
+    "click_expired": _OLD_CLICK,
+    "unauthorised": (401, "UNAUTHORIZED", "Invalid or missing API key"),
+    "rate_limited": (429, "RATE_LIMIT_EXCEEDED", _SLOW_DOWN),
+    "switched_off": _PAUSED,
+    "overloaded": _PAUSED,
+    "failed": (500, "INTERNAL_ERROR", "Lead tracking failed"),
+}
+
+
+def _parse(request: RawRequest) -> Sequence[Draft]:
+    body = json_object(request.body)
+    click = required_text(body, "clickId", _MAX_TEXT)
+    name = required_text(body, "eventName", _MAX_TEXT)
+    external_id = required_text(body, "customerExternalId", _MAX_TEXT)
+    return [
+        Draft(
+            kind=Kind.LEAD,
+            target=ByClick(click),
+            dedupe=Dedupe.of("lead", external_id, "-".join(name.lower().split())),
+            name=name,
+            external_id=external_id,
+            customer_email=optional_text(body, "customerEmail", _MAX_EMAIL),
+            customer_name=optional_text(body, "customerName"),
+            customer_avatar=optional_text(body, "customerAvatar"),
+            properties=optional_object(body, "metadata", _MAX_METADATA),
+        )
+    ]
+
+
+def _answer(outcome: Outcome) -> Reply:
+    draft, link = outcome.draft, outcome.link
+    body: dict[str, Json] = {
+        "eventName": draft.name,
+        "click": {"id": outcome.click_token},
+        "link": _link(link) if link else None,
+        "customer": {
+            "externalId": draft.external_id,
+            "email": draft.customer_email,
+            "name": draft.customer_name,
+        },
+    }
+    return Reply(200, body)
+
+
+def _link(link: LinkRecord) -> Json:
+    number = link.program_number
+    return {
+        "id": link.public_id,
+        "domain": link.domain,
+        "key": link.code,
+        "url": link.url,
+        "programId": None if number is None else f"prog_{number:03d}",
+    }
+
+
+def _refuse(refusal: Refusal) -> Reply:
+    status, code, words = _REFUSALS[refusal.code]
+    message = words.format(field=refusal.field, problem=refusal.problem)
+    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
+    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
+    return Reply(status, {"error": {"code": code, "message": message}}, headers)
+
+
+REFPORT: Final = Dialect(
+    name="refport",
+    prefix="/api/track",
+    endpoints=(
+        Endpoint(
+            method="POST",
+            path="/api/track/lead",
+            access=Access.BEARER,
+            parse=_parse,
+            answer=_answer,
+        ),
+    ),
+    refuse=_refuse,
+)
