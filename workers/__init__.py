@@ -1,0 +1,1 @@
+"""The far side of the stream: envelopes in, rows out."""

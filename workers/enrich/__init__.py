@@ -1,0 +1,181 @@
+"""What can be known of a caller from what the edge saw. Called by the pipeline and replay.
+
+Each enricher answers one question and is a plain function; the list in `build_enrichers`
+is the documentation of their order. Given their data they are pure: the same caller gets
+the same answer, so that an event can be enriched again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from traceback import extract_tb
+from typing import TypeAlias, TypedDict
+
+from ingest.contracts.telemetry import Log
+from workers.enrich import agent, bots, geo, referrer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """What the edge saw of the visitor, as sealed.
+
+    `ip` is truncated already (IPv4 to /24, IPv6 to /48); `referrer` is a URL as sent.
+    """
+
+    user_agent: str | None
+    ip: str | None
+    referrer: str | None
+
+
+class Facts(TypedDict, total=False):
+    """The part of an enrichment that one enricher knows."""
+
+    device: agent.Device | None
+    os: str | None
+    os_version: str | None
+    browser: str | None
+    browser_version: str | None
+    country: str | None
+    country_source: geo.Source | None
+    region: str | None
+    city: str | None
+    referrer_host: str | None
+    is_bot: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrichment:
+    """What is known of a caller; None is unknown. Every text can be stored in Postgres.
+
+    Names have at most 64 characters, the city 128, the referrer's host 255. `country` is
+    ISO 3166-1 alpha-2. `failed` names the enrichers that could not answer for an error.
+    """
+
+    device: agent.Device | None = None
+    os: str | None = None
+    os_version: str | None = None
+    browser: str | None = None
+    browser_version: str | None = None
+    country: str | None = None
+    country_source: geo.Source | None = None
+    region: str | None = None
+    city: str | None = None
+    referrer_host: str | None = None
+    is_bot: bool = False
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Enricher:
+    """One question and who answers it. A later answer replaces an earlier one."""
+
+    name: str
+    answer: Callable[[Client], Facts]
+
+
+#: From a caller to what is known of it; never raises.
+Enrich: TypeAlias = Callable[[Client], Enrichment]
+
+
+def _agent(client: Client) -> Facts:
+    seen = agent.describe(client.user_agent)
+    return {
+        "device": seen.device,
+        "os": seen.os,
+        "os_version": seen.os_version,
+        "browser": seen.browser,
+        "browser_version": seen.browser_version,
+    }
+
+
+def _geo(client: Client) -> Facts:
+    place = geo.country_of(client.ip)
+    return {"country": place.country, "country_source": place.source}
+
+
+def _referrer(client: Client) -> Facts:
+    return {"referrer_host": referrer.host_of(client.referrer)}
+
+
+def _bots(client: Client) -> Facts:
+    # A crawler that poses as a telephone is no telephone.
+    return {"is_bot": True, "device": "bot"} if bots.is_bot(client.user_agent) else {}
+
+
+#: What answers without any configuration.
+ENRICHERS = (
+    Enricher("agent", _agent),
+    Enricher("geo", _geo),
+    Enricher("referrer", _referrer),
+    Enricher("bots", _bots),
+)
+
+
+def build_enrichers(geo_file: Path | None) -> Enrich:
+    """Build the chain; a geo file adds region and city, and its own countries.
+
+    An unreadable file does not stop the worker: it marks each event with "city", and the
+    registries' country stays. Raises GeoLibraryMissingError if a file is configured and
+    the library that reads it is not installed.
+    """
+    enrichers = ENRICHERS if geo_file is None else (*ENRICHERS, _city(geo_file))
+    enrich = chain(enrichers)
+    # Loads the parsers' data now (half a second), not while the first batch is held.
+    enrich(Client(user_agent="Mozilla/5.0", ip=None, referrer=None))
+    return enrich
+
+
+def chain(enrichers: Sequence[Enricher]) -> Enrich:
+    """Ask each enricher in turn; one that raises is marked, and logged once per cause."""
+    log = Log()
+    reported: set[tuple[str, str]] = set()
+
+    def report(name: str, error: Exception) -> None:
+        cause = (name, _cause(error))
+        if cause not in reported:
+            reported.add(cause)
+            log.warning("enricher.failed", enricher=name, error=_cause(error))
+
+    def enrich(client: Client) -> Enrichment:
+        facts: Facts = {}
+        failed: tuple[str, ...] = ()
+        for enricher in enrichers:
+            try:
+                facts.update(enricher.answer(client))
+            except Exception as error:  # noqa: BLE001 -- an event is worth more than its colours
+                failed = (*failed, enricher.name)
+                report(enricher.name, error)
+        return Enrichment(**facts, failed=failed)
+
+    return enrich
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, geo.GeoFileError):
+        return str(error)
+    # Where, and not the message: that may quote what the caller sent.
+    frame = extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.name}"
+
+
+def _city(geo_file: Path) -> Enricher:
+    try:
+        place_of = geo.open_places(geo_file)
+    except geo.GeoFileError as error:
+        return Enricher("city", _failing(str(error)))
+
+    def answer(client: Client) -> Facts:
+        place = place_of(client.ip)
+        facts: Facts = {"region": place.region, "city": place.city}
+        if place.country:
+            facts["country"], facts["country_source"] = place.country, place.source
+        return facts
+
+    return Enricher("city", answer)
+
+
+def _failing(message: str) -> Callable[[Client], Facts]:
+    def answer(_client: Client) -> Facts:
+        raise geo.GeoFileError(message)
+
+    return answer

