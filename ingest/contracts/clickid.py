@@ -58,6 +58,8 @@ class KeyRing:
         """The click and link of a token that we issued; None for any other text."""
         if len(token) != _TOKEN_CHARS or not token.startswith(PREFIX):
             return None
+        if "+" in token or "/" in token:
+            return None  # which the decoder takes for `-` and `_`
         try:
             raw = urlsafe_b64decode(token[len(PREFIX) :].encode("ascii"))
         except (UnicodeEncodeError, Base64Error):

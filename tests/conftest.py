@@ -1,0 +1,102 @@
+"""Servers and databases for every test that needs real ones.
+
+By default the embedded servers, started once per session; `REFTIDE_TEST_REDIS_URL` and
+`REFTIDE_TEST_DATABASE_URL` choose others, whose named Redis database is emptied and on
+whose PostgreSQL the tests create and drop databases of their own.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from redis import Redis
+
+from scripts.embedded import running
+from scripts.schema import schema_text
+
+_NUMBERS = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the session's servers are."""
+
+    redis_url: str
+    database_url: str
+
+    def database(self, name: str) -> str:
+        """The address of another database of the same server."""
+        return urlunsplit(urlsplit(self.database_url)._replace(path=f"/{name}"))
+
+    def execute(self, statement: str, database: str | None = None) -> None:
+        """Run one statement outside any transaction."""
+        url = self.database(database) if database else self.database_url
+
+        async def run() -> None:
+            connection = await asyncpg.connect(url)
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    redis_url = os.environ.get("REFTIDE_TEST_REDIS_URL")
+    database_url = os.environ.get("REFTIDE_TEST_DATABASE_URL")
+    with ExitStack() as stack:
+        if not (redis_url and database_url):
+            data: Path = tmp_path_factory.mktemp("servers")
+            embedded = stack.enter_context(running(data, durable=False))
+            redis_url = redis_url or embedded.redis_url
+            database_url = database_url or embedded.database_url
+        yield Servers(redis_url, database_url)
+
+
+@pytest.fixture(scope="session")
+def template(servers: Servers) -> Iterator[str]:
+    """A database with the schema, to copy from."""
+    name = f"reftide_template_{os.getpid()}"
+    servers.execute(f'create database "{name}"')
+    servers.execute(schema_text(), name)
+    yield name
+    servers.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+def new_database(servers: Servers, template: str) -> Iterator[Callable[[], str]]:
+    """Makes databases with the schema and nothing in them."""
+    names: list[str] = []
+
+    def create() -> str:
+        name = f"reftide_test_{os.getpid()}_{next(_NUMBERS)}"
+        servers.execute(f'create database "{name}" template "{template}"')
+        names.append(name)
+        return servers.database(name)
+
+    yield create
+    for name in names:
+        servers.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """A database with the schema and nothing in it."""
+    return new_database()
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> str:
+    """An empty Redis."""
+    with Redis.from_url(servers.redis_url) as redis:
+        redis.flushdb()
+    return servers.redis_url

@@ -1,0 +1,123 @@
+"""Which of several events with one dedupe key has the row. Imported by `write`.
+
+The least rank wins: earliest event time, then id, then digest. A holder may be displaced by
+an attempt that arrives later but happened earlier, so any order ends the same.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from workers.database import Connection
+from workers.rows import Rank, Row
+from workers.sql import statements
+
+_SQL: Final = statements("claiming")
+
+#: How long an idempotency key is kept; leads and sales claim for good.
+_KEPT: Final = timedelta(days=30)
+
+_Key = tuple[UUID, str, bytes]
+
+
+@dataclass(slots=True)
+class Contest:
+    """How the rows of a batch fared against their claims."""
+
+    #: Rows that may have the row of their event, as far as claims go.
+    contenders: list[Row]
+    #: Rows that are another event's repeat, with the id of the one that won.
+    losers: dict[UUID, UUID] = field(default_factory=dict)
+    lost: list[Row] = field(default_factory=list)
+    #: Ids that held a claim until now, with the id that holds it instead.
+    displaced: dict[UUID, UUID] = field(default_factory=dict)
+
+
+async def contest(connection: Connection, rows: Sequence[Row]) -> Contest:
+    """Claim for every row that has a dedupe key; locks the claims in the order of keys."""
+    result = Contest([row for row in rows if row.dedupe is None])
+    groups = _grouped(rows)
+    if not groups:
+        return result
+    holders = await _claim(connection, groups)
+    moved: dict[_Key, Row] = {}
+    for key, group in groups.items():
+        best, holder = min(group, key=lambda row: row.rank), holders.get(key)
+        winner = best.id if holder is None or best.rank < holder else holder.id
+        if holder is not None and winner == best.id and best.rank < holder:
+            moved[key] = best
+            if holder.id != winner:
+                result.displaced[holder.id] = winner
+        for row in group:
+            if row.id == winner:
+                result.contenders.append(row)
+            else:
+                result.lost.append(row)
+                result.losers[row.id] = winner
+    if moved:
+        await connection.execute(_SQL["claims_move"], *_claim_columns(moved))
+    await _alias(connection, result)
+    return result
+
+
+async def _claim(
+    connection: Connection, groups: dict[_Key, list[Row]]
+) -> dict[_Key, Rank]:
+    """Claim the free keys for their best rows; the ranks of those that hold the others."""
+    best = {key: min(groups[key], key=lambda row: row.rank) for key in sorted(groups)}
+    expiries = [
+        None if row.dedupe and row.dedupe.is_for_good else row.at + _KEPT
+        for row in best.values()
+    ]
+    added = await connection.fetch(
+        _SQL["claims_add"], *_claim_columns(best), expiries
+    )
+    taken = sorted(best.keys() - {tuple(record) for record in added})
+    if not taken:
+        return {}
+    held = await connection.fetch(
+        _SQL["claims_lock"], *(list(part) for part in zip(*taken, strict=True))
+    )
+    return {
+        (record["workspace_id"], record["scope"], record["key"]): Rank(
+            record["at"], record["event_id"], record["digest"]
+        )
+        for record in held
+    }
+
+
+async def _alias(connection: Connection, result: Contest) -> None:
+    """Let losing ids resolve to the winner, and winning ids to themselves."""
+    aliases = result.losers | result.displaced
+    if aliases:
+        losing = sorted(aliases)
+        await connection.execute(
+            _SQL["aliases_put"], losing, [aliases[event_id] for event_id in losing]
+        )
+    if result.displaced:
+        former = sorted(result.displaced)
+        await connection.execute(
+            _SQL["aliases_move"], former, [result.displaced[item] for item in former]
+        )
+
+
+def _grouped(rows: Iterable[Row]) -> dict[_Key, list[Row]]:
+    groups: dict[_Key, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.dedupe is not None:
+            groups[row.workspace_id, row.dedupe.scope, row.dedupe.key].append(row)
+    return groups
+
+
+def _claim_columns(claims: dict[_Key, Row]) -> list[list[object]]:
+    return [
+        [key[0] for key in claims],
+        [key[1] for key in claims],
+        [key[2] for key in claims],
+        [row.id for row in claims.values()],
+        [row.at for row in claims.values()],
+        [row.digest for row in claims.values()],
+    ]

@@ -1,0 +1,112 @@
+"""The seam with PostgreSQL: the pool, and asyncpg's exceptions named once.
+
+Every wait is bounded here. Above this module there is `Trouble` (the database does not
+answer: try again), `MissingPartition`, and `DataFault` (it refuses a value); anything else
+is a bug and is allowed to be loud.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from workers.batch import Trouble
+
+if TYPE_CHECKING:
+    Pool = asyncpg.Pool[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:
+    Pool = asyncpg.Pool
+    Connection = asyncpg.Connection | PoolConnectionProxy
+
+_CONNECT_SECONDS: Final = 5.0
+_ACQUIRE_SECONDS: Final = 5.0
+_COMMAND_SECONDS: Final = 20.0
+
+#: What a server process of ours may never do for longer than this, in milliseconds.
+_SERVER_SETTINGS: Final = {
+    "application_name": "reftide",
+    "statement_timeout": "15000",
+    "lock_timeout": "10000",
+    "idle_in_transaction_session_timeout": "30000",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+}
+
+#: SQLSTATE classes and codes that mean: not now.
+_TRANSIENT: Final = ("08", "25006", "40", "53", "55P03", "57", "58")
+#: SQLSTATE classes that mean: not this value.
+_DATA: Final = ("22", "23")
+
+
+class DataFault(Exception):
+    """Postgres, or asyncpg on its behalf, refuses a value; `code` is the SQLSTATE."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Carry the SQLSTATE and the first line of what Postgres said."""
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class MissingPartition(Exception):
+    """No partition takes one of the rows: make it and try again."""
+
+
+@asynccontextmanager
+async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
+    """A pool of at most `size` connections. Raises Trouble where none can be made."""
+    with mapped():
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=size,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_COMMAND_SECONDS,
+            server_settings=_SERVER_SETTINGS,
+        )
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection inside a transaction that commits where the block ends well."""
+    with mapped():
+        connection = await pool.acquire(timeout=_ACQUIRE_SECONDS)
+        try:
+            async with connection.transaction():
+                yield connection
+        finally:
+            await pool.release(connection, timeout=_ACQUIRE_SECONDS)
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Give asyncpg's exceptions their names in our house."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise _named(error) from error
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    ) as error:
+        raise Trouble(f"{type(error).__name__}: {error}") from error
+
+
+def _named(error: asyncpg.PostgresError) -> Exception:
+    code = error.sqlstate or ""
+    message = (str(error).splitlines() or [""])[0]
+    if code == "23514" and "no partition of relation" in message:
+        return MissingPartition(message)
+    if code.startswith(_TRANSIENT):
+        return Trouble(f"{code} {message}")
+    if code.startswith(_DATA):
+        return DataFault(code, message)
+    return error

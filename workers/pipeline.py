@@ -1,0 +1,248 @@
+"""The pipeline: decode → resolve → enrich → write. Called by the consumer, and by replay.
+
+    settled = await pipeline.process(deliveries)      # and the consumer acknowledges them
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import orjson
+
+from ingest.contracts import envelope as codec
+from ingest.contracts import ids
+from ingest.contracts.envelope import Envelope, Kind, NewerVersion, Undecodable
+from ingest.contracts.telemetry import Log
+from workers import quarantine, resolve
+from workers.batch import Boundary, Delivery, Trouble
+from workers.customers import Widen
+from workers.database import DataFault, MissingPartition, Pool, transaction
+from workers.enrich import Client, Enrich, Enrichment
+from workers.ledger import Tally
+from workers.quarantine import Culprit
+from workers.resolve import Resolution, Unresolvable
+from workers.rows import Row, moment
+from workers.sql import statements
+from workers.write import write
+
+_SQL: Final = statements("partitions")
+_ATTEMPTS: Final = 8
+_NO_ENRICHMENT: Final = Enrichment()
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A delivery and the envelope that was in it."""
+
+    delivery: Delivery
+    envelope: Envelope
+
+
+class Pipeline:
+    """Takes deliveries all the way into Postgres; `Processor` of the consumer."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        enrich: Enrich,
+        *,
+        consumer: str,
+        clock: Callable[[], int],
+        new_id: Callable[[], UUID],
+        keep_ip: bool = False,
+        boundary: Callable[[Boundary], None] = lambda _: None,
+    ) -> None:
+        """`clock` gives Unix milliseconds; `boundary` is told of every step.
+
+        `keep_ip` stores addresses as the edge sealed them.
+        """
+        self._pool = pool
+        self._enrich = enrich
+        self._consumer = consumer
+        self._clock = clock
+        self._new_id = new_id
+        self._keep_ip = keep_ip
+        self._boundary = boundary
+        self._log = Log(consumer=consumer)
+
+    async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Record or quarantine; the deliveries that may be acknowledged.
+
+        Raises Trouble where Postgres does not answer; what was committed by then is found
+        recorded when it is processed again.
+        """
+        self._boundary("read")
+        sealed, culprits, kept = self._decode(deliveries)
+        resolved, unresolvable = await self._resolve(sealed)
+        self._boundary("resolved")
+        items = [(item, self._row(item, place)) for item, place in resolved]
+        self._boundary("enriched")
+        tally = await self._record(items, culprits + unresolvable)
+        self._boundary("committed")
+        self._tell(deliveries, tally, kept)
+        return [delivery for delivery in deliveries if delivery not in kept]
+
+    def _decode(
+        self, deliveries: Sequence[Delivery]
+    ) -> tuple[list[Sealed], list[Culprit], list[Delivery]]:
+        sealed: list[Sealed] = []
+        culprits: list[Culprit] = []
+        kept: list[Delivery] = []
+        for delivery in deliveries:
+            try:
+                sealed.append(Sealed(delivery, codec.decode(delivery.payload)))
+            except Undecodable as error:
+                culprits.append(Culprit(delivery, None, "undecodable", str(error)))
+            except NewerVersion:
+                kept.append(delivery)
+        return sealed, culprits, kept
+
+    async def _resolve(
+        self, sealed: Sequence[Sealed]
+    ) -> tuple[list[tuple[Sealed, Resolution]], list[Culprit]]:
+        resolved: list[tuple[Sealed, Resolution]] = []
+        culprits: list[Culprit] = []
+        again = [item.delivery.entry for item in sealed if item.delivery.attempts > 1]
+        async with transaction(self._pool) as connection:
+            settled = await quarantine.settled(connection, again)
+            envelopes = [item.envelope for item in sealed]
+            known = await resolve.look_up(connection, envelopes)
+        now_ms = self._clock()
+        for item in sealed:
+            if item.delivery.entry in settled:
+                continue
+            try:
+                resolution = resolve.resolve(item.envelope, known, now_ms)
+                resolved.append((item, resolution))
+            except Unresolvable as error:
+                culprits.append(
+                    Culprit(item.delivery, item.envelope, error.reason, error.detail)
+                )
+        return resolved, culprits
+
+    def _row(self, item: Sealed, resolution: Resolution) -> Row:
+        envelope = item.envelope
+        is_click = envelope.kind is Kind.CLICK
+        # A lead comes from somebody's server, whose agent and address tell nothing.
+        seen = self._enrich(_client(envelope)) if is_click else _NO_ENRICHMENT
+        return Row(
+            id=envelope.id,
+            at=moment(envelope.at),
+            digest=codec.digest(item.delivery.payload),
+            kind=envelope.kind,
+            is_test=envelope.is_test,
+            is_bot=seen.is_bot,
+            is_duplicate=envelope.is_duplicate,
+            quantity=envelope.quantity,
+            entry=item.delivery.entry,
+            workspace_id=resolution.workspace_id,
+            link_id=resolution.link_id,
+            program_id=resolution.program_id,
+            partner_id=resolution.partner_id,
+            click_id=resolution.click_id,
+            asked_program_id=resolution.asked_program_id,
+            api_key_id=resolution.api_key_id,
+            dialect=envelope.dialect,
+            name=envelope.name,
+            page_url=envelope.page_url,
+            properties=_document(envelope),
+            visitor=envelope.visitor,
+            ip=envelope.ip if self._keep_ip else None,
+            country=seen.country,
+            region=seen.region,
+            city=seen.city,
+            device=seen.device,
+            os=seen.os,
+            browser=seen.browser,
+            referrer_host=seen.referrer_host,
+            failed=" ".join(seen.failed) or None,
+            dedupe=envelope.dedupe,
+            external_id=envelope.external_id,
+            customer_name=envelope.customer_name,
+            customer_email=envelope.customer_email,
+            customer_avatar=envelope.customer_avatar,
+        )
+
+    async def _record(
+        self, items: Sequence[tuple[Sealed, Row]], culprits: Sequence[Culprit]
+    ) -> Tally:
+        """Commit rows and culprits; a row that Postgres refuses is found by halving."""
+        try:
+            return await self._commit([row for _, row in items], culprits)
+        except DataFault as fault:
+            if not items:
+                raise
+            self._log.warning("batch.bisected", size=len(items), cause=str(fault))
+            cause = fault
+        tally = await self._record([], culprits)
+        if len(items) == 1:
+            sealed = items[0][0]
+            culprit = Culprit(
+                sealed.delivery, sealed.envelope, "unstorable", str(cause)
+            )
+            tally += await self._record([], [culprit])
+            return tally
+        middle = len(items) // 2
+        for half in (items[:middle], items[middle:]):
+            tally += await self._record(half, [])
+        return tally
+
+    async def _commit(self, rows: Sequence[Row], culprits: Sequence[Culprit]) -> Tally:
+        """One transaction, begun again where it has to lock more or lacks a partition."""
+        wider: frozenset[UUID] = frozenset()
+        for _ in range(_ATTEMPTS):
+            tally = Tally()
+            try:
+                async with transaction(self._pool) as connection:
+                    await quarantine.add(connection, culprits, self._consumer, tally)
+                    if rows:
+                        await write(
+                            connection, rows, tally, new_id=self._new_id, wider=wider
+                        )
+                    await tally.enter(connection, self._consumer)
+                    self._boundary("written")
+            except Widen as widen:
+                wider |= widen.ids
+            except MissingPartition:
+                await self._make_partitions(rows)
+            else:
+                return tally
+        raise Trouble("customers kept changing while they were being locked")
+
+    async def _make_partitions(self, rows: Sequence[Row]) -> None:
+        months = {moment(ids.millis(row.id)).replace(day=1) for row in rows}
+        async with transaction(self._pool) as connection:
+            for month in sorted(months):
+                if await connection.fetchval(_SQL["partition_make"], month):
+                    self._log.info("partitions.made", month=f"{month:%Y-%m}")
+
+    def _tell(
+        self,
+        deliveries: Sequence[Delivery],
+        tally: Tally,
+        kept: Collection[Delivery],
+    ) -> None:
+        if kept:
+            self._log.warning("entry.newer", count=len(kept))
+        if deliveries:
+            oldest_ms = min(delivery.entry.ms for delivery in deliveries)
+            self._log.info(
+                "batch.written",
+                size=len(deliveries),
+                recorded=tally.recorded.total(),
+                repeats=tally.repeats.total(),
+                quarantined=tally.quarantined.total(),
+                lag_ms=self._clock() - oldest_ms,
+            )
+
+
+def _client(envelope: Envelope) -> Client:
+    return Client(
+        user_agent=envelope.user_agent, ip=envelope.ip, referrer=envelope.referrer
+    )
+
+
+def _document(envelope: Envelope) -> str | None:
+    properties = envelope.properties
+    return orjson.dumps(properties).decode() if properties else None

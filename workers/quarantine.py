@@ -1,0 +1,81 @@
+"""Quarantine: entries that cannot be recorded, kept whole with the reason why.
+
+Imported by the pipeline. It lives in Postgres, in the same transaction as the entry's
+batchmates, so that an acknowledged entry is always somewhere.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ingest.contracts.envelope import Envelope
+from ingest.contracts.storable import text
+from workers.batch import Delivery, Entry
+from workers.database import Connection
+from workers.ledger import Shard, Tally
+from workers.sql import statements
+
+_SQL: Final = statements("quarantine")
+_DETAIL_CHARS: Final = 500
+
+Reason = Literal[
+    "undecodable",
+    "unstorable",
+    "future_id",
+    "crash_loop",
+    "unknown_link",
+    "inactive_link",
+    "unknown_program",
+    "unknown_click",
+    "expired",
+    "unauthorised",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """A delivery that cannot be recorded; no envelope where it cannot be read either."""
+
+    delivery: Delivery
+    envelope: Envelope | None
+    reason: Reason
+    detail: str = ""
+
+
+async def settled(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:
+    """Which entries are in quarantine already, from an earlier delivery."""
+    if not entries:
+        return set()
+    columns = [list(part) for part in zip(*entries, strict=True)]
+    found = await connection.fetch(_SQL["quarantine_settled"], *columns)
+    return {Entry(*record) for record in found}
+
+
+async def add(
+    connection: Connection, culprits: Sequence[Culprit], consumer: str, tally: Tally
+) -> None:
+    """Put culprits into quarantine; an entry delivered again is counted once."""
+    if not culprits:
+        return
+    rows = [_columns(culprit) for culprit in culprits]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    for record in await connection.fetch(_SQL["quarantine_add"], *columns, consumer):
+        shard = Shard(record["epoch"], record["shard"])
+        tally.quarantined[shard] += record["is_new"]
+
+
+def _columns(culprit: Culprit) -> tuple[object, ...]:
+    envelope, delivery = culprit.envelope, culprit.delivery
+    namespace = envelope.namespaces[0] if envelope and envelope.namespaces else None
+    return (
+        *delivery.entry,
+        envelope and envelope.id,
+        envelope and envelope.kind,
+        envelope and text(envelope.dialect, _DETAIL_CHARS),
+        envelope and envelope.workspace_id,
+        namespace and text(namespace, _DETAIL_CHARS),
+        envelope and envelope.code and text(envelope.code, _DETAIL_CHARS),
+        culprit.reason,
+        text(culprit.detail, _DETAIL_CHARS),
+        delivery.payload,
+    )

@@ -1,0 +1,36 @@
+-- claims_add: claim free keys; gives back the keys that were free
+insert into claims (workspace_id, scope, key, event_id, at, digest, expires_at)
+select * from unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::timestamptz[], $6::bigint[], $7::timestamptz[])
+    as claim (workspace_id, scope, key, event_id, at, digest, expires_at)
+ order by workspace_id, scope, key
+on conflict do nothing
+returning workspace_id, scope, key
+
+-- claims_lock: who holds these keys; they stay locked
+select workspace_id, scope, key, event_id, at, digest
+  from claims
+ where (workspace_id, scope, key) in (select * from unnest($1::uuid[], $2::text[], $3::bytea[]))
+ order by workspace_id, scope, key
+   for no key update
+
+-- claims_move: give locked keys to earlier events
+update claims
+   set event_id = claim.event_id, at = claim.at, digest = claim.digest
+  from unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::timestamptz[], $6::bigint[])
+    as claim (workspace_id, scope, key, event_id, at, digest)
+ where (claims.workspace_id, claims.scope, claims.key) = (claim.workspace_id, claim.scope, claim.key)
+
+-- aliases_put: let losing ids stand for the winner's; a winner stands for itself
+with winner as (
+    delete from event_aliases where id = any($2::uuid[])
+)
+insert into event_aliases (id, event_id)
+select * from unnest($1::uuid[], $2::uuid[]) as alias (id, event_id)
+ order by id
+on conflict (id) do update set event_id = excluded.event_id
+
+-- aliases_move: what stood for a former winner stands for the present one
+update event_aliases
+   set event_id = moved.event_id
+  from unnest($1::uuid[], $2::uuid[]) as moved (id, event_id)
+ where event_aliases.event_id = moved.id

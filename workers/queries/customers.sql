@@ -1,0 +1,147 @@
+-- identified_add: create customers that have an external id; known ones are left alone
+insert into customers (id, workspace_id, external_id, seen_at)
+select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[])
+    as customer (id, workspace_id, external_id, seen_at)
+ order by workspace_id, external_id
+on conflict (workspace_id, external_id) where external_id is not null do nothing
+
+-- identified_ids: the ids of customers by external id
+select id, workspace_id, external_id
+  from customers
+ where (workspace_id, external_id) in (select * from unnest($1::uuid[], $2::text[]))
+   and external_id is not null
+
+-- anonymous_add: create customers by their root clicks; gives back the new ones
+insert into customers (id, workspace_id, seen_at)
+select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[])
+    as customer (id, workspace_id, seen_at)
+ order by id
+on conflict (id) do nothing
+returning id
+
+-- customers_reached: these customers, who they stand for and point at, and whoever leads on their clicks belong to
+with family as (
+    select named.id
+      from unnest($1::uuid[]) as asked (id)
+      left join event_aliases alias on alias.id = asked.id
+     cross join lateral (
+            select asked.id
+            union all select alias.event_id where alias.event_id is not null
+            union all select other.id from event_aliases other
+                       where other.event_id = coalesce(alias.event_id, asked.id)
+          ) as named
+)
+select id from family
+union
+select points_to from customers where id in (select id from family) and points_to is not null
+union
+select customer_id from events
+ where kind <> 'click' and click_id in (select id from family) and customer_id is not null
+
+-- customers_lock: lock these customers in the order of their ids
+select from customers where id = any($1::uuid[]) order by id for no key update
+
+-- customers_learn: keep the latest value of every field, the earliest sight, the furthest status
+with said as (
+    select *
+      from unnest($1::uuid[], $2::timestamptz[], $3::customer_status[],
+                  $4::text[], $5::timestamptz[], $6::uuid[],
+                  $7::text[], $8::timestamptz[], $9::uuid[],
+                  $10::text[], $11::timestamptz[], $12::uuid[])
+        as said (id, seen_at, status, name, name_at, name_by, email, email_at, email_by, avatar, avatar_at, avatar_by)
+), news as (
+    select said.*,
+           said.name is not null and (customer.name_at is null or (said.name_at, said.name_by, said.name)
+               > (customer.name_at, customer.name_by, customer.name)) as is_name,
+           said.email is not null and (customer.email_at is null or (said.email_at, said.email_by, said.email)
+               > (customer.email_at, customer.email_by, customer.email)) as is_email,
+           said.avatar is not null and (customer.avatar_at is null or (said.avatar_at, said.avatar_by, said.avatar)
+               > (customer.avatar_at, customer.avatar_by, customer.avatar)) as is_avatar
+      from said join customers customer using (id)
+)
+update customers
+   set seen_at = least(customers.seen_at, news.seen_at),
+       status = greatest(customers.status, news.status),
+       name = case when is_name then news.name else customers.name end,
+       name_at = case when is_name then news.name_at else customers.name_at end,
+       name_by = case when is_name then news.name_by else customers.name_by end,
+       email = case when is_email then news.email else customers.email end,
+       email_at = case when is_email then news.email_at else customers.email_at end,
+       email_by = case when is_email then news.email_by else customers.email_by end,
+       avatar = case when is_avatar then news.avatar else customers.avatar end,
+       avatar_at = case when is_avatar then news.avatar_at else customers.avatar_at end,
+       avatar_by = case when is_avatar then news.avatar_by else customers.avatar_by end
+  from news
+ where customers.id = news.id
+   and (is_name or is_email or is_avatar
+        or news.seen_at < customers.seen_at or news.status > customers.status)
+
+-- customers_point: let anonymous customers point at the customer of the earliest lead that names their click
+with person as (
+    select customer.id, customer.workspace_id, coalesce(alias.event_id, customer.id) as event_id
+      from customers customer
+      left join event_aliases alias on alias.id = customer.id
+     where customer.id = any($1::uuid[]) and customer.external_id is null
+), earliest as (
+    select distinct on (person.id) person.id, lead.customer_id
+      from person
+     cross join lateral (
+            select person.event_id as id
+            union all select id from event_aliases where event_id = person.event_id
+          ) as named
+      join events lead on lead.click_id = named.id and lead.kind <> 'click' and not lead.is_test
+                      and lead.workspace_id = person.workspace_id
+      join customers identified on identified.id = lead.customer_id and identified.external_id is not null
+     order by person.id, lead.at, lead.id
+)
+update customers
+   set points_to = earliest.customer_id
+  from person left join earliest using (id)
+ where customers.id = person.id and customers.points_to is distinct from earliest.customer_id
+
+-- leads_attribution: leads of these customers, or on their clicks, whose attribution is not what the rows say
+with lead as (
+    select event.*, coalesce(alias.event_id, event.click_id) as named_id
+      from events event
+      left join event_aliases alias on alias.id = event.click_id
+     where event.kind in ('lead', 'sale', 'deferred') and event.kind <> 'click' and not event.is_test
+       and (event.click_id = any($1::uuid[])
+            or (event.customer_id = any($1::uuid[]) and ($2::timestamptz is null or event.at >= $2)))
+)
+select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead.is_duplicate, lead.quantity,
+       lead.epoch, lead.shard, lead.entry_ms, lead.entry_seq,
+       lead.workspace_id, lead.link_id, lead.program_id, lead.partner_id, lead.click_id, lead.customer_id,
+       earned.id as earned_id, earned.link_id as earned_link_id,
+       earned.program_id as earned_program_id, earned.partner_id as earned_partner_id
+  from lead
+  left join programs asked on asked.id = lead.asked_program_id
+  left join lateral (
+        select click.id, click.link_id, click.program_id, click.partner_id
+          from (select lead.click_id as id
+                union select lead.named_id
+                union select id from event_aliases where event_id = lead.named_id
+                union select id from customers where points_to = lead.customer_id) as root
+          join lateral (select * from events where id = root.id and kind = 'click'
+                        union all
+                        select * from events where click_id = root.id and kind = 'click') as click on true
+          left join programs program on program.id = click.program_id
+         where not click.is_test
+           and click.workspace_id = lead.workspace_id
+           and (asked.id is null or click.program_id = asked.id)
+           and (click.at <= lead.at or click.id = lead.named_id)
+           and click.at >= lead.at - make_interval(days => coalesce(program.attribution_window_days, 60))
+         order by case when asked.model = 'first_click' then click.at end,
+                  case when asked.model = 'first_click' then click.id end,
+                  click.at desc, click.id desc
+         limit 1
+       ) as earned on true
+ where (lead.attributed_id, lead.link_id, lead.program_id, lead.partner_id)
+       is distinct from (earned.id, earned.link_id, earned.program_id, earned.partner_id)
+
+-- leads_attribute: set what leads are attributed to
+update events
+   set attributed_id = earned.id, link_id = earned.link_id,
+       program_id = earned.program_id, partner_id = earned.partner_id
+  from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[])
+    as earned (lead_id, id, link_id, program_id, partner_id)
+ where events.id = earned.lead_id

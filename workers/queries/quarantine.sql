@@ -1,0 +1,24 @@
+-- quarantine_settled: which of these entries an earlier delivery put into quarantine
+select epoch, shard, entry_ms, entry_seq
+  from quarantine
+ where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::int[]))
+
+-- quarantine_add: keep entries with the reason why; not those that an earlier delivery settled
+insert into quarantine (epoch, shard, entry_ms, entry_seq, event_id, kind, dialect, workspace_id,
+                        namespace, code, reason, detail, payload, consumer)
+select culprit.*, $14::text
+  from unnest($1::int[], $2::smallint[], $3::bigint[], $4::int[], $5::uuid[], $6::event_kind[], $7::text[], $8::uuid[],
+              $9::text[], $10::text[], $11::quarantine_reason[], $12::text[], $13::bytea[])
+    as culprit (epoch, shard, entry_ms, entry_seq, event_id, kind, dialect, workspace_id,
+                namespace, code, reason, detail, payload)
+ where not exists (select from events event
+                    where event.id = culprit.event_id
+                      and (event.epoch, event.shard, event.entry_ms, event.entry_seq)
+                        = (culprit.epoch, culprit.shard, culprit.entry_ms, culprit.entry_seq))
+   and not exists (select from repeats
+                    where (repeats.epoch, repeats.shard, repeats.entry_ms, repeats.entry_seq)
+                        = (culprit.epoch, culprit.shard, culprit.entry_ms, culprit.entry_seq))
+ order by epoch, shard, entry_ms, entry_seq
+on conflict (epoch, shard, entry_ms, entry_seq) do update
+   set attempts = quarantine.attempts + 1, last_seen = now()
+returning epoch, shard, xmax = 0 as is_new

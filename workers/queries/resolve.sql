@@ -1,0 +1,36 @@
+-- links_by_id: links, and how long their clicks earn
+select link.id as link_id, link.workspace_id, link.program_id, link.partner_id, link.is_active,
+       coalesce(program.attribution_window_days, 60) as attribution_window_days
+  from links link
+  left join programs program on program.id = link.program_id
+ where link.id = any($1::uuid[])
+
+-- links_by_code: links by their codes, former ones too
+select named.namespace, named.code,
+       link.id as link_id, link.workspace_id, link.program_id, link.partner_id, link.is_active,
+       coalesce(program.attribution_window_days, 60) as attribution_window_days
+  from unnest($1::text[], $2::text[]) as named (namespace, code)
+  left join links live on (live.namespace, live.code) = (named.namespace, named.code)
+  left join link_aliases alias on (alias.namespace, alias.code) = (named.namespace, named.code)
+  join links link on link.id = coalesce(live.id, alias.link_id)
+  left join programs program on program.id = link.program_id
+
+-- domains_known: which of these domains have codes of their own
+select domain from domains where domain = any($1::text[])
+
+-- keys_by_hash: API keys that are alive
+select id, workspace_id, key_hash, scopes
+  from api_keys
+ where key_hash = any($1::bytea[]) and revoked_at is null
+
+-- programs_by_number: programs by their public numbers
+select id, number, workspace_id from programs where number = any($1::bigint[])
+
+-- clicks_by_token: clicks that another vendor issued
+select click.workspace_id, click.token, click.click_id,
+       link.id as link_id, link.program_id, link.partner_id, link.is_active,
+       coalesce(program.attribution_window_days, 60) as attribution_window_days
+  from imported_clicks click
+  join links link on link.id = click.link_id
+  left join programs program on program.id = link.program_id
+ where click.token = any($1::text[])

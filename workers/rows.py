@@ -1,0 +1,167 @@
+"""An event as a row of `events`, and how rows of one event compete. Values only."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple, Protocol, Self
+from uuid import UUID
+
+from ingest.contracts.envelope import Dedupe, Kind
+from workers.batch import Entry
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Record(Protocol):
+    """A record as Postgres gives it: values by column name."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
+def moment(unix_ms: int) -> datetime:
+    """Unix milliseconds as Postgres takes them; exact, and far beyond any year 9999."""
+    return _EPOCH + timedelta(milliseconds=unix_ms)
+
+
+class Rank(NamedTuple):
+    """Of several attempts at one event the least one has the row, in whatever order they come."""
+
+    at: datetime
+    id: UUID
+    digest: int
+
+
+class Share(NamedTuple):
+    """Where a row counts, and how much: what `contributions` in schema.sql says in SQL."""
+
+    link_id: UUID
+    program_id: UUID | None
+    partner_id: UUID | None
+    day: date
+    amounts: tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What must be known of a row to compare it, count it, and find its people."""
+
+    id: UUID
+    at: datetime
+    digest: int
+    kind: Kind
+    is_test: bool
+    is_bot: bool
+    is_duplicate: bool
+    quantity: int
+    entry: Entry
+    workspace_id: UUID
+    link_id: UUID | None = None
+    program_id: UUID | None = None
+    partner_id: UUID | None = None
+    click_id: UUID | None = None
+    customer_id: UUID | None = None
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """The standing of a row that was read with at least these columns."""
+        entry = Entry(*(record[name] for name in ENTRY_COLUMNS))
+        values = {name: record[name] for name in _STANDING}
+        return cls(entry=entry, **values | {"kind": Kind(values["kind"])})
+
+    @property
+    def rank(self) -> Rank:
+        return Rank(self.at, self.id, self.digest)
+
+    @property
+    def root_id(self) -> UUID | None:
+        """The click by which its anonymous customer is known, if there is one."""
+        return self.id if self.kind is Kind.CLICK and self.click_id is None else self.click_id
+
+    def share(self) -> Share | None:
+        """What it adds to the counters."""
+        column = _COUNTED.get(self.kind)
+        if column is None or self.is_test or self.link_id is None:
+            return None
+        amounts = [0, 0, 0, 0, 0]
+        amounts[column] = self.quantity
+        if self.kind is Kind.CLICK:
+            amounts[1] = self.quantity * self.is_bot
+            amounts[2] = self.quantity * self.is_duplicate
+        day = self.at.astimezone(UTC).date()
+        clicks, bots, duplicates, leads, sales = amounts
+        return Share(
+            self.link_id,
+            self.program_id,
+            self.partner_id,
+            day,
+            (clicks, bots, duplicates, leads, sales),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row(Standing):
+    """A whole row, with what its customer learns from it."""
+
+    dialect: str
+    asked_program_id: UUID | None = None
+    api_key_id: UUID | None = None
+    name: str | None = None
+    page_url: str | None = None
+    properties: str | None = None
+    visitor: bytes | None = None
+    ip: str | None = None
+    country: str | None = None
+    region: str | None = None
+    city: str | None = None
+    device: str | None = None
+    os: str | None = None
+    browser: str | None = None
+    referrer_host: str | None = None
+    failed: str | None = None
+    dedupe: Dedupe | None = None
+    external_id: str | None = None
+    customer_name: str | None = None
+    customer_email: str | None = None
+    customer_avatar: str | None = None
+
+
+_COUNTED: Final = {Kind.CLICK: 0, Kind.LEAD: 3, Kind.SALE: 4}
+
+_STANDING: Final = tuple(
+    name for name in Standing.__dataclass_fields__ if name != "entry"
+)
+
+ENTRY_COLUMNS: Final = ("epoch", "shard", "entry_ms", "entry_seq")
+
+#: The columns that `events_add` takes, in its order, the four of the entry first.
+COLUMNS: Final = (
+    "id",
+    "at",
+    "digest",
+    "kind",
+    "is_test",
+    "is_bot",
+    "is_duplicate",
+    "quantity",
+    "workspace_id",
+    "link_id",
+    "program_id",
+    "partner_id",
+    "click_id",
+    "asked_program_id",
+    "customer_id",
+    "api_key_id",
+    "dialect",
+    "name",
+    "page_url",
+    "properties",
+    "visitor",
+    "ip",
+    "country",
+    "region",
+    "city",
+    "device",
+    "os",
+    "browser",
+    "referrer_host",
+    "failed",
+)
