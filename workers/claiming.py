@@ -35,6 +35,12 @@ class Contest:
     #: Ids that held a claim until now, with the id that holds it instead.
     displaced: dict[UUID, UUID] = field(default_factory=dict)
 
+    @property
+    def aliases(self) -> frozenset[UUID]:
+        """All ids that stand for another event, or have others stand for them."""
+        standing_in = self.losers | self.displaced
+        return frozenset({*standing_in.keys(), *standing_in.values()})
+
 
 async def contest(connection: Connection, rows: Sequence[Row]) -> Contest:
     """Claim for every row that has a dedupe key; locks the claims in the order of keys."""

@@ -89,7 +89,7 @@ def concern(
     rows: Sequence[Row],
     gone: Sequence[Standing],
     fresh: frozenset[UUID],
-    aliases: Iterable[UUID],
+    aliases: frozenset[UUID],
 ) -> Concern:
     """Whom rows concern, given the rows they displace and the customers they introduced.
 
@@ -98,9 +98,9 @@ def concern(
     people = [row for row in rows if not row.is_test]
     known = [row for row in people if row.root_id not in fresh]
     leads = [*(row for row in people if row.kind is not Kind.CLICK), *gone]
-    ids = {row.root_id for row in (*known, *leads)} | set(aliases)
+    ids = {row.root_id for row in (*known, *leads)} | aliases
     ids |= {row.customer_id for row in leads}
-    late = [row.at for row in known] if not leads and not set(aliases) else []
+    late = [row.at for row in known] if not leads and not aliases else []
     return Concern(
         ids=frozenset(item for item in ids if item),
         since=min(late, default=None),

@@ -117,10 +117,9 @@ def _resolve_test(envelope: Envelope, known: Known) -> Resolution:
 
 def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
     link = _named_link(envelope, known)
-    root_link = known.links.get(envelope.root_link_id or _NOBODY)
-    is_same = envelope.root_link_id == _NOBODY or (
-        root_link is not None and root_link.workspace_id == link.workspace_id
-    )
+    # A click id that was issued without a directory names no link to compare.
+    root_link = known.links.get(envelope.root_link_id) if envelope.root_link_id else link
+    is_same = root_link is not None and root_link.workspace_id == link.workspace_id
     return Resolution(
         workspace_id=link.workspace_id,
         link_id=link.id,

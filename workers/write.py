@@ -26,15 +26,20 @@ _SQL: Final = statements("events")
 
 @dataclass(slots=True)
 class _Fates:
-    """What is to become of the rows of a batch, as far as ids and ranks decide it."""
+    """What is to become of the rows of a batch."""
 
-    #: Rows that are to stand in `events`, inserted already or about to replace.
+    #: Rows that stand now.
     standing: list[Row] = field(default_factory=list)
+    #: Rows that came earlier than what stood under their id when they were compared.
+    contesting: dict[UUID, Row] = field(default_factory=dict)
     repeats: list[Row] = field(default_factory=list)
-    #: Rows that replace what stands under their own id.
-    replacing: list[Row] = field(default_factory=list)
-    #: What stands and has to go: earlier holders of a claim, and what is replaced.
-    gone: list[UUID] = field(default_factory=list)
+    #: Ids that lost their claim and whose rows have to go.
+    displaced: list[UUID] = field(default_factory=list)
+
+    @property
+    def heard(self) -> list[Row]:
+        """All rows but those of entries that were recorded before."""
+        return [*self.standing, *self.contesting.values(), *self.repeats]
 
 
 async def write(
@@ -51,23 +56,18 @@ async def write(
     """
     rows = await customers.identify(connection, rows, new_id)
     contest = await claiming.contest(connection, rows)
-    fates = await _insert(connection, contest.contenders)
-    fates.repeats += contest.lost
-    fates.gone += contest.displaced
-    heard = fates.standing + fates.replacing + fates.repeats
+    fates = await _insert(connection, contest)
+    heard = fates.heard
     fresh = await customers.introduce(connection, heard)
-    gone = await _standing(connection, fates.gone)
-    aliases = contest.losers | contest.displaced
-    about = customers.concern(
-        heard, gone, fresh, {*aliases.keys(), *aliases.values()}
-    )
-    deltas = Deltas()
-    if about.ids:
+    going = await _standing(connection, [*fates.displaced, *fates.contesting])
+    about = customers.concern(heard, going, fresh, contest.aliases)
+    deltas, gone = Deltas(), list[Standing]()
+    if about.ids or going:
         about = await customers.lock(connection, about, wider)
-        gone = await _replace(connection, fates)
+        gone = await _replace(connection, fates, about.ids)
         await customers.learn(connection, heard, fresh)
     deltas.take(gone)
-    deltas.put(fates.standing + fates.replacing)
+    deltas.put(fates.standing)
     deltas.clicked(heard)
     if about.ids:
         await customers.attribute(connection, about, deltas)
@@ -75,11 +75,11 @@ async def write(
     await _tally(connection, fates, gone, tally)
 
 
-async def _insert(connection: Connection, rows: Sequence[Row]) -> _Fates:
+async def _insert(connection: Connection, contest: claiming.Contest) -> _Fates:
     """Insert the least rank of every id; see how the rest compare with what stands."""
-    fates = _Fates()
+    fates = _Fates(repeats=contest.lost, displaced=list(contest.displaced))
     groups: dict[UUID, list[Row]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: (row.rank, row.entry)):
+    for row in sorted(contest.contenders, key=lambda row: (row.rank, row.entry)):
         groups[row.id].append(row)
     if not groups:
         return fates
@@ -92,8 +92,7 @@ async def _insert(connection: Connection, rows: Sequence[Row]) -> _Fates:
     for old in await _standing(connection, list(groups)):
         others = [row for row in groups[old.id] if row.entry != old.entry]
         if others and others[0].rank < old.rank:
-            fates.replacing.append(others.pop(0))
-            fates.gone.append(old.id)
+            fates.contesting[old.id] = others.pop(0)
         fates.repeats += others
     return fates
 
@@ -101,21 +100,35 @@ async def _insert(connection: Connection, rows: Sequence[Row]) -> _Fates:
 async def _standing(connection: Connection, ids: Sequence[UUID]) -> list[Standing]:
     if not ids:
         return []
-    records = await connection.fetch(_SQL["events_standing"], list(ids))
+    records = await connection.fetch(_SQL["events_standing"], ids)
     return [Standing.of(record) for record in records]
 
 
-async def _replace(connection: Connection, fates: _Fates) -> list[Standing]:
-    """Take away what has to go and put in what replaces it; what went, as it last stood.
+async def _replace(
+    connection: Connection, fates: _Fates, locked: frozenset[UUID]
+) -> list[Standing]:
+    """Take away what has to go and put in what came earlier; what went, as it last stood.
 
-    Read anew under the locks: a lead may have been attributed since it was compared.
+    Compared anew under the locks: another writer may have put in something earlier still,
+    and a lead may have been attributed since.
     """
-    if not fates.gone:
+    contesting, fates.contesting = fates.contesting, {}
+    if not contesting and not fates.displaced:
         return []
-    gone = await _standing(connection, fates.gone)
-    await connection.execute(_SQL["events_remove"], fates.gone)
-    if fates.replacing:
-        await connection.fetch(_SQL["events_add"], *_columns(fates.replacing))
+    await connection.execute(_SQL["events_contest"], sorted(contesting))
+    gone = await _standing(connection, fates.displaced)
+    for old in await _standing(connection, list(contesting)):
+        if contesting[old.id].rank < old.rank:
+            fates.standing.append(contesting.pop(old.id))
+            gone.append(old)
+    fates.repeats += contesting.values()
+    people = {person for old in gone for person in (old.root_id, old.customer_id)}
+    if not people - {None} <= locked:
+        raise customers.Widen(locked | {person for person in people if person})
+    await connection.execute(_SQL["events_remove"], [old.id for old in gone])
+    earlier = [row for row in fates.standing if row.id in {old.id for old in gone}]
+    if earlier:
+        await connection.fetch(_SQL["events_add"], *_columns(earlier))
     return gone
 
 
@@ -129,7 +142,7 @@ async def _tally(
         ids = [event_id for _, event_id in repeats]
         for record in await connection.fetch(_SQL["repeats_add"], *entries, ids):
             tally.repeats[Shard(record["epoch"], record["shard"])] += 1
-    for row in (*fates.standing, *fates.replacing):
+    for row in fates.standing:
         tally.recorded[shard_of(row.entry)] += 1
     for old in gone:
         tally.recorded[shard_of(old.entry)] -= 1

@@ -38,9 +38,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 def _pipeline(pool: Pool, *, now: int = NOON_MS, consumer: str = "tester") -> Pipeline:
-    return Pipeline(
-        pool, _ENRICH, consumer=consumer, clock=lambda: now, new_id=uuid4
-    )
+    return Pipeline(pool, _ENRICH, consumer=consumer, clock=lambda: now, new_id=uuid4)
 
 
 def _delivery(envelope: Envelope | bytes, attempts: int = 1) -> Delivery:
@@ -388,4 +386,3 @@ async def test_a_worker_may_die_on_any_line(pool: Pool, boundary: Boundary) -> N
             "select sum(recorded)::int, sum(repeats)::int, sum(quarantined)::int from ledger"
         )
     assert (2, 1, 1) == tuple(totals)
-

@@ -1,5 +1,6 @@
 """Any order and any repetition of the same events ends in the same rows and counters."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields, replace
@@ -47,8 +48,13 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         yield pool
 
 
-async def _play(pool: Pool, batches: Sequence[Sequence[Delivery]]) -> Books:
-    """Process batches in an empty installation; the books afterwards."""
+async def _play(
+    pool: Pool, batches: Sequence[Sequence[Delivery]], *, workers: int = 1
+) -> Books:
+    """Process batches in an empty installation; the books afterwards.
+
+    Several workers take the batches in turn, all at once.
+    """
     async with pool.acquire() as connection:
         await connection.execute(f"truncate {_TABLES}")
         await connection.execute(
@@ -63,8 +69,14 @@ async def _play(pool: Pool, batches: Sequence[Sequence[Delivery]]) -> Books:
         clock=lambda: NOON_MS + 365 * _DAY_MS,
         new_id=lambda: UUID(int=next(minted) + (1 << 100)),
     )
-    for batch in batches:
-        assert list(await pipeline.process(batch)) == list(batch)
+
+    async def work(mine: Sequence[Sequence[Delivery]]) -> None:
+        for batch in mine:
+            assert list(await pipeline.process(batch)) == list(batch)
+
+    async with asyncio.TaskGroup() as group:
+        for worker in range(workers):
+            group.create_task(work(batches[worker::workers]))
     async with pool.acquire() as connection:
         assert await miscounted(connection) == []
         assert await _unaccounted(connection, batches) == []
@@ -214,12 +226,28 @@ async def test_any_order_and_any_repetition_ends_in_the_same_books(
     first = await _play(pool, _deliveries(events, chance))
     second = await _play(pool, _deliveries(events, chance))
 
+    assert_equal(first, second)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(events=histories(), seed=st.integers(0, 2**32))
+async def test_workers_at_the_same_time_end_in_the_same_books(
+    pool: Pool, events: list[Envelope], seed: int
+) -> None:
+    chance = random.Random(seed)
+
+    alone = await _play(pool, _deliveries(events, chance))
+    together = await _play(pool, _deliveries(events, chance), workers=4)
+
+    assert_equal(alone, together)
+
+
+def assert_equal(first: Books, second: Books) -> None:
     for book in fields(Books):
-        differing = [
-            pair
-            for pair in zip(
-                getattr(first, book.name), getattr(second, book.name), strict=True
-            )
-            if pair[0] != pair[1]
-        ]
-        assert differing == [], book.name
+        ours, theirs = getattr(first, book.name), getattr(second, book.name)
+        assert [row for row in ours if row not in theirs] == [], book.name
+        assert [row for row in theirs if row not in ours] == [], book.name

@@ -29,6 +29,10 @@ select id, at, digest, kind, is_test, is_bot, is_duplicate, quantity,
   from events
  where id = any($1::uuid[])
 
+-- events_contest: let one writer at a time replace what stands under an id
+select pg_advisory_xact_lock(hashtextextended(id::text, 0))
+  from (select unnest($1::uuid[]) as id order by 1) as contested
+
 -- events_remove: take rows away whose event has an earlier attempt
 delete from events where id = any($1::uuid[])
 

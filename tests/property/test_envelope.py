@@ -1,0 +1,133 @@
+from dataclasses import fields
+from typing import Any
+from uuid import UUID
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.contracts.clickid import ClickToken, KeyRing
+from ingest.contracts.envelope import (
+    _CODEC,
+    Dedupe,
+    Envelope,
+    Kind,
+    NewerVersion,
+    Undecodable,
+    decode,
+    encode,
+)
+from ingest.contracts.storable import document, text
+
+UUIDS = st.uuids()
+TEXTS = st.text(max_size=50).map(lambda value: text(value, 50))
+INTS = st.integers(-(2**63), 2**63 - 1)
+BYTES = st.binary(max_size=40)
+JSON = st.recursive(
+    st.none() | st.booleans() | INTS | TEXTS | st.floats(allow_nan=False, width=32),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner),
+    max_leaves=10,
+)
+PROPERTIES = st.dictionaries(TEXTS, JSON, max_size=4).map(
+    lambda value: document(value, depth=8, limit=50)
+)
+BY_TYPE: dict[object, st.SearchStrategy[Any]] = {
+    UUID: UUIDS,
+    Kind: st.sampled_from(Kind),
+    str: TEXTS,
+    int: INTS,
+    bool: st.booleans(),
+    UUID | None: st.none() | UUIDS,
+    str | None: st.none() | TEXTS,
+    int | None: st.none() | INTS,
+    bytes | None: st.none() | BYTES,
+    tuple[str, ...]: st.lists(TEXTS, max_size=3).map(tuple),
+    tuple[bytes, ...]: st.lists(BYTES, max_size=3).map(tuple),
+    Dedupe | None: st.none() | st.builds(Dedupe, TEXTS, BYTES),
+}
+ENVELOPES = st.builds(
+    Envelope,
+    **{
+        item.name: BY_TYPE[item.type] if item.name != "properties" else PROPERTIES
+        for item in fields(Envelope)
+    },
+)
+
+
+def decodes(raw: bytes) -> bool:
+    try:
+        decode(raw)
+    except (Undecodable, NewerVersion):
+        return False
+    return True
+
+
+@given(ENVELOPES)
+def test_an_envelope_is_decoded_as_it_was_encoded(envelope: Envelope) -> None:
+    assert envelope == decode(encode(envelope))
+
+
+@given(st.binary())
+def test_bytes_are_an_envelope_or_are_not(raw: bytes) -> None:
+    decodes(raw)
+
+
+@given(ENVELOPES, st.data())
+def test_a_damaged_envelope_is_an_envelope_or_is_not(
+    envelope: Envelope, data: st.DataObject
+) -> None:
+    raw = bytearray(encode(envelope))
+    place = data.draw(st.integers(0, len(raw) - 1))
+    raw[place] = data.draw(st.integers(0, 255))
+
+    decodes(bytes(raw))
+    decodes(bytes(raw[:place]))
+
+
+KEYS = st.sampled_from([key for _, key, *_ in _CODEC])
+
+
+@given(st.dictionaries(KEYS, JSON), st.integers(-2, 3) | JSON)
+def test_any_document_is_an_envelope_or_is_not(
+    document: dict[str, Any], version: object
+) -> None:
+    decodes(orjson.dumps({**document, "v": version}))
+
+
+SECRETS = st.binary(min_size=16, max_size=32)
+
+
+@given(SECRETS, UUIDS, UUIDS)
+def test_a_click_id_says_what_it_was_issued_for(
+    secret: bytes, click: UUID, link: UUID
+) -> None:
+    keys = KeyRing([secret])
+
+    assert ClickToken(click, link) == keys.verify(keys.issue(click, link))
+
+
+@given(SECRETS, UUIDS, UUIDS, st.data())
+def test_a_click_id_with_one_other_character_is_forged(
+    secret: bytes, click: UUID, link: UUID, data: st.DataObject
+) -> None:
+    keys = KeyRing([secret])
+    token = keys.issue(click, link)
+    place = data.draw(st.integers(0, len(token) - 1))
+    other = data.draw(st.characters().filter(lambda letter: letter != token[place]))
+
+    assert keys.verify(token[:place] + other + token[place + 1 :]) is None
+
+
+@given(SECRETS, UUIDS, UUIDS)
+def test_a_click_id_has_one_spelling(secret: bytes, click: UUID, link: UUID) -> None:
+    keys = KeyRing([secret])
+    token = keys.issue(click, link)
+
+    for ours, other in (("-", "+"), ("_", "/")):
+        spelt = "clk_" + token[4:].replace(ours, other)
+        assert spelt == token or keys.verify(spelt) is None
+
+
+@given(st.text() | st.text().map("clk_".__add__))
+def test_no_text_makes_verifying_fail(token: str) -> None:
+    assert KeyRing([b"a secret of the tests"]).verify(token) is None

@@ -1,0 +1,253 @@
+"""Any order and any repetition of the same events ends in the same rows and counters."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import fields, replace
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
+from tests.world import (
+    ELSEWHERE,
+    FOREIGN_LINK,
+    LINKS,
+    NOON_MS,
+    WORKSPACE,
+    Books,
+    a_click,
+    a_lead,
+    furnish,
+    miscounted,
+    read_books,
+)
+from workers.batch import Delivery, Entry
+from workers.database import Pool, open_pool
+from workers.enrich import build_enrichers
+from workers.pipeline import Pipeline
+
+_DAY_MS = 24 * 3600 * 1000
+_ENRICH = build_enrichers(None)
+_TABLES = (
+    "events, customers, claims, event_aliases, repeats, quarantine, ledger, link_days,"
+    " program_partners"
+)
+_AGENTS = (None, "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/140.0", "curl/8.0")
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with open_pool(database_url, size=4) as pool:
+        async with pool.acquire() as connection:
+            await furnish(connection)
+        yield pool
+
+
+async def _play(
+    pool: Pool, batches: Sequence[Sequence[Delivery]], *, workers: int = 1
+) -> Books:
+    """Process batches in an empty installation; the books afterwards.
+
+    Several workers take the batches in turn, all at once.
+    """
+    async with pool.acquire() as connection:
+        await connection.execute(f"truncate {_TABLES}")
+        await connection.execute(
+            "update links set clicks = 0, bot_clicks = 0, duplicate_clicks = 0,"
+            " leads = 0, sales = 0, last_clicked_at = null"
+        )
+    minted = iter(range(10_000))
+    pipeline = Pipeline(
+        pool,
+        _ENRICH,
+        consumer="tester",
+        clock=lambda: NOON_MS + 365 * _DAY_MS,
+        new_id=lambda: UUID(int=next(minted) + (1 << 100)),
+    )
+
+    async def work(mine: Sequence[Sequence[Delivery]]) -> None:
+        for batch in mine:
+            assert list(await pipeline.process(batch)) == list(batch)
+
+    async with asyncio.TaskGroup() as group:
+        for worker in range(workers):
+            group.create_task(work(batches[worker::workers]))
+    async with pool.acquire() as connection:
+        assert await miscounted(connection) == []
+        assert await _unaccounted(connection, batches) == []
+        return await read_books(connection)
+
+
+async def _unaccounted(
+    connection: asyncpg.Connection, batches: Sequence[Sequence[Delivery]]
+) -> list[object]:
+    """Entries that are not exactly one of recorded, repeat and quarantined."""
+    entries = {delivery.entry for batch in batches for delivery in batch}
+    found = await connection.fetch(
+        "select epoch, shard, entry_ms, entry_seq from events"
+        " union all select epoch, shard, entry_ms, entry_seq from repeats"
+        " union all select epoch, shard, entry_ms, entry_seq from quarantine"
+    )
+    places = sorted(tuple(record) for record in found)
+    ledger = await connection.fetchrow(
+        "select coalesce(sum(recorded), 0)::int, coalesce(sum(repeats), 0)::int,"
+        " coalesce(sum(quarantined), 0)::int from ledger"
+    )
+    counted = await connection.fetchrow(
+        "select (select count(*) from events)::int, (select count(*) from repeats)::int,"
+        " (select count(*) from quarantine)::int"
+    )
+    return [
+        *([] if places == sorted(entries) else [(places, sorted(entries))]),
+        *([] if tuple(ledger) == tuple(counted) else [(ledger, counted)]),
+    ]
+
+
+def _deliveries(
+    envelopes: Sequence[Envelope], chance: random.Random
+) -> list[list[Delivery]]:
+    """Every envelope once or more, each attempt an entry of its own, in any order and cut.
+
+    Some entries are delivered again, as after a death before the acknowledgement.
+    """
+    attempts = [item for item in envelopes for _ in range(chance.choice((1, 1, 1, 2)))]
+    chance.shuffle(attempts)
+    entries = [
+        Delivery(Entry(1, number % 2, NOON_MS, number), encode(envelope))
+        for number, envelope in enumerate(attempts)
+    ]
+    batches: list[list[Delivery]] = []
+    while entries:
+        size = chance.randint(1, 6)
+        batches.append(entries[:size])
+        del entries[:size]
+    redelivered = [chance.choice(batches) for _ in range(chance.randint(0, 2))]
+    for batch in redelivered:
+        again = [Delivery(item.entry, item.payload, attempts=2) for item in batch]
+        batches.insert(chance.randint(batches.index(batch) + 1, len(batches)), again)
+    return batches
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Envelope]:
+    """Clicks and leads that know of one another, with repeats of different payloads."""
+    clicks = [draw(_clicks(number)) for number in range(draw(st.integers(1, 5)))]
+    for number, click in enumerate(clicks[1:], start=1):
+        if draw(st.booleans()):
+            root = draw(st.sampled_from(_roots(clicks[:number])))
+            clicks[number] = replace(click, root_id=root.id, root_link_id=root.link_id)
+    # A visitor who carries a click id keeps it, so no other is ever handed out to be named.
+    leads = [
+        draw(_leads(100 + number, _roots(clicks)))
+        for number in range(draw(st.integers(0, 4)))
+    ]
+    events = [*clicks, *leads]
+    for event in draw(st.lists(st.sampled_from(events), max_size=3)):
+        events.append(draw(_attempts(event)))
+    return events
+
+
+def _roots(clicks: Sequence[Envelope]) -> list[Envelope]:
+    """The clicks whose ids visitors carry: those that came without one of this workspace."""
+    places = {click.id: click.workspace_id for click in clicks}
+    return [
+        click
+        for click in clicks
+        if click.root_id is None or places[click.root_id] != click.workspace_id
+    ]
+
+
+@st.composite
+def _clicks(draw: st.DrawFn, number: int) -> Envelope:
+    link = draw(st.sampled_from((*LINKS, FOREIGN_LINK)))
+    changes: dict[str, Any] = {
+        "at": NOON_MS + draw(st.sampled_from((0, 1, 1000, _DAY_MS, 70 * _DAY_MS))),
+        "link_id": link,
+        "workspace_id": ELSEWHERE if link == FOREIGN_LINK else WORKSPACE,
+        "is_duplicate": draw(st.booleans()),
+        "user_agent": draw(st.sampled_from(_AGENTS)),
+        "is_test": False,
+    }
+    if draw(st.integers(0, 2)) == 0:
+        key = draw(st.sampled_from(("a", "b")))
+        changes["dedupe"] = Dedupe.of("affitor:click", key)
+    return a_click(number, **changes)
+
+
+@st.composite
+def _leads(draw: st.DrawFn, number: int, clicks: Sequence[Envelope]) -> Envelope:
+    named = draw(st.sampled_from([None, *clicks, *clicks]))
+    external = draw(st.sampled_from(("ann", "bob", None) if named else ("ann", "bob")))
+    name = draw(st.sampled_from(("sign-up", "trial")))
+    changes: dict[str, Any] = {
+        "at": NOON_MS + draw(st.sampled_from((0, 2, 2000, _DAY_MS, 80 * _DAY_MS))),
+        "click_id": named and named.id,
+        "link_id": named and named.link_id,
+        "external_id": external,
+        "name": name,
+        "customer_name": draw(st.sampled_from((None, "Ann", "Bob"))),
+        "customer_email": draw(st.sampled_from((None, "a@x.example"))),
+        "quantity": draw(st.integers(1, 3)),
+        "kind": draw(st.sampled_from((Kind.LEAD, Kind.LEAD, Kind.SALE))),
+    }
+    if external is not None and draw(st.booleans()):
+        changes["dedupe"] = Dedupe.of("lead", external, name)
+    return a_lead(number, **changes)
+
+
+@st.composite
+def _attempts(draw: st.DrawFn, event: Envelope) -> Envelope:
+    """Another attempt at an event under its id, later or not, with another payload."""
+    changes: dict[str, Any] = {"at": event.at + draw(st.sampled_from((0, 5, 900)))}
+    if event.kind is Kind.CLICK:
+        changes["is_duplicate"] = draw(st.booleans())
+    else:
+        changes["customer_name"] = draw(st.sampled_from((None, "Cas", "Dot")))
+        changes["quantity"] = draw(st.integers(1, 3))
+    return replace(event, **changes)
+
+
+@settings(
+    max_examples=2500,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(events=histories(), seed=st.integers(0, 2**32))
+async def test_any_order_and_any_repetition_ends_in_the_same_books(
+    pool: Pool, events: list[Envelope], seed: int
+) -> None:
+    chance = random.Random(seed)
+
+    first = await _play(pool, _deliveries(events, chance))
+    second = await _play(pool, _deliveries(events, chance))
+
+    assert_equal(first, second)
+
+
+@settings(
+    max_examples=2500,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(events=histories(), seed=st.integers(0, 2**32))
+async def test_workers_at_the_same_time_end_in_the_same_books(
+    pool: Pool, events: list[Envelope], seed: int
+) -> None:
+    chance = random.Random(seed)
+
+    alone = await _play(pool, _deliveries(events, chance))
+    together = await _play(pool, _deliveries(events, chance), workers=4)
+
+    assert_equal(alone, together)
+
+
+def assert_equal(first: Books, second: Books) -> None:
+    for book in fields(Books):
+        ours, theirs = getattr(first, book.name), getattr(second, book.name)
+        assert [row for row in ours if row not in theirs] == [], book.name
+        assert [row for row in theirs if row not in ours] == [], book.name

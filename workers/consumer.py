@@ -1,0 +1,176 @@
+"""Reads every shard and acknowledges what was recorded. Started by `main`.
+
+A batch is one read of one shard. It stays in hand until the processor gives it back; its one
+acknowledgement follows. If the process dies before the commit, the entries are pending and
+come again; if it dies between commit and acknowledgement, they come again as repeats.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from redis.asyncio import Redis
+
+from ingest.contracts.stream import SHARDS_KEY, WORKERS_KEY, heartbeat_key
+from ingest.contracts.telemetry import Log
+from workers.batch import Delivery, Processor, Trouble
+from workers.connections import REDIS_TROUBLE
+from workers.shard import START, Anew, Habits, Page, Shard
+
+_Pages = Callable[[bytes], Awaitable[Page]]
+
+_BEAT_SECONDS: Final = 5.0
+_BEAT_EXPIRES: Final = 15
+
+#: How often to look for entries that somebody left, in seconds.
+_RECLAIM_EVERY: Final = 5.0
+
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait after the given failed attempt: doubling, with jitter."""
+    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt - 1, 10))
+    return pause * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads, hides nothing
+
+
+async def happens(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; False if it did not come in that time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
+class Outage:
+    """Trouble on one shard: paces the attempts and says once what the matter is."""
+
+    def __init__(self, log: Log, pause: Callable[[int], float]) -> None:
+        self._log = log
+        self._pause = pause
+        self._attempts = 0
+
+    def over(self) -> None:
+        self._attempts = 0
+
+    def next_pause(self, trouble: Trouble) -> float:
+        """Seconds until the next attempt."""
+        self._attempts += 1
+        if self._attempts == 1:
+            self._log.warning("batch.delayed", cause=str(trouble))
+        return self._pause(self._attempts)
+
+
+class Consumer:
+    """One consumer of the group, with a reader for each shard."""
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        processor: Processor,
+        habits: Habits,
+        *,
+        stop: asyncio.Event,
+        pause: Callable[[int], float] = backoff,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`stop` ends `run`; `pause` is the seconds after a failed attempt."""
+        self._shards = shards
+        self._processor = processor
+        self._stop = stop
+        self._pause = pause
+        self._clock = clock
+        # A third: two may fail before the entries look abandoned.
+        self._hold_every = habits.reclaim_after / 3
+        self._name = habits.name
+
+    async def run(self) -> None:
+        """Read until stopped. Raises what the processor raises besides Trouble."""
+        async with asyncio.TaskGroup() as readers:
+            for shard in self._shards:
+                readers.create_task(self._keep_reading(shard))
+
+    async def _keep_reading(self, shard: Shard) -> None:
+        outage = Outage(Log(shard=shard.number, consumer=self._name), self._pause)
+        while not self._stop.is_set():
+            try:
+                await self._read(shard, outage)
+            except Anew:
+                continue
+            except Trouble as trouble:
+                await happens(self._stop, outage.next_pause(trouble))
+
+    async def _read(self, shard: Shard, outage: Outage) -> None:
+        await shard.prepare()
+        # Its own first: they are the oldest, and lie there since it was killed.
+        await self._follow(shard, outage, shard.own)
+        look_again = self._clock()
+        while not self._stop.is_set():
+            if self._clock() >= look_again:
+                await self._follow(shard, outage, shard.idle)
+                look_again = self._clock() + _RECLAIM_EVERY
+            await self._settle(shard, outage, await shard.fresh())
+
+    async def _follow(self, shard: Shard, outage: Outage, pages: _Pages) -> None:
+        cursor: bytes | None = START
+        while cursor is not None and not self._stop.is_set():
+            page = await pages(cursor)
+            await self._settle(shard, outage, page.deliveries)
+            cursor = page.next
+
+    async def _settle(
+        self, shard: Shard, outage: Outage, deliveries: Sequence[Delivery]
+    ) -> None:
+        outage.over()
+        if not deliveries:
+            return
+        settled = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hold(shard, deliveries, settled))
+            try:
+                done = await self._processed(deliveries, outage)
+            finally:
+                settled.set()
+        if done:
+            await shard.ack(done)
+
+    async def _processed(
+        self, deliveries: Sequence[Delivery], outage: Outage
+    ) -> Sequence[Delivery]:
+        """What may be acknowledged; nothing where a stop came before that was known."""
+        while True:
+            try:
+                done = await self._processor.process(deliveries)
+            except Trouble as trouble:
+                if await happens(self._stop, outage.next_pause(trouble)):
+                    return ()
+            else:
+                outage.over()
+                return done
+
+    async def _hold(
+        self, shard: Shard, deliveries: Sequence[Delivery], settled: asyncio.Event
+    ) -> None:
+        """Keep a batch from looking abandoned while it is in hand."""
+        while not await happens(settled, self._hold_every):
+            with suppress(Trouble, Anew):
+                await shard.hold(deliveries)
+
+
+async def keep_beating(
+    redis: Redis, name: str, shards: int, stop: asyncio.Event
+) -> None:
+    """Tell everybody that this consumer lives; again after Redis was away or emptied."""
+    while True:
+        with suppress(*REDIS_TROUBLE):
+            async with redis.pipeline(transaction=False) as pipe:
+                pipe.set(heartbeat_key(name), "1", ex=_BEAT_EXPIRES)
+                pipe.sadd(WORKERS_KEY, name)
+                pipe.set(SHARDS_KEY, shards, nx=True)
+                await pipe.execute()
+        if await happens(stop, _BEAT_SECONDS):
+            return

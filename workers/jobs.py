@@ -1,0 +1,138 @@
+"""What workers do by the clock. arq runs these; `main` starts arq.
+
+Every body may run at any time, on any worker, as often as it likes: a lock in Postgres lets
+one of them through, and what was done already is not done again.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from arq.connections import ArqRedis
+from arq.cron import CronJob, cron
+from arq.worker import Worker
+from redis.asyncio import Redis
+
+from ingest.contracts.telemetry import Log
+from workers.connections import QUEUE
+from workers.database import Connection, Pool, mapped, transaction
+from workers.epochs import sample
+from workers.publish import CHUNK, publish_changes, publish_if_missing
+from workers.sql import statements
+
+_SQL: Final = statements("jobs")
+
+_POLL_SECONDS: Final = 0.2
+_ACQUIRE_SECONDS: Final = 5.0
+_HEALTH_SECONDS: Final = 15
+#: Longer than a database that does not answer is waited for: what arq cancels instead would
+#: hang in asyncpg until that database answers.
+_TIMEOUT_SECONDS: Final = 60
+#: For the whole directory of a large installation.
+_WHOLE_SECONDS: Final = 600
+
+#: Half of what an empty directory may last, so that a run that gets lost does not matter.
+_LOOK_EVERY: Final = 2
+_SAMPLE_EVERY: Final = 5
+
+
+class Jobs:
+    """The jobs, and what they work with."""
+
+    def __init__(self, pool: Pool, redis: Redis, shards: int) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._shards = range(shards)
+        self._running: set[str] = set()
+        self._failing: set[str] = set()
+        self._log = Log()
+
+    def crons(self) -> list[CronJob]:
+        """When which job runs; a new value for every arq worker, which keeps time in it."""
+        return [
+            self._cron(self.publish_changes, second=None),
+            self._cron(
+                self.ensure_directory,
+                second=set(range(0, 60, _LOOK_EVERY)),
+                run_at_startup=True,
+                timeout=_WHOLE_SECONDS,
+            ),
+            self._cron(self.sample_epochs, second=set(range(0, 60, _SAMPLE_EVERY))),
+            self._cron(self.make_partitions, minute=17, run_at_startup=True),
+        ]
+
+    async def publish_changes(self) -> None:
+        """Bring what changed to the edges."""
+        total = 0
+        async with self._connection() as connection:
+            while count := await publish_changes(connection, self._redis):
+                total += count
+                if count < CHUNK:
+                    break
+        if total:
+            self._log.info("directory.published", changes=total)
+
+    async def ensure_directory(self) -> None:
+        """Publish the whole directory where Redis has lost it."""
+        async with self._connection() as connection:
+            if await publish_if_missing(connection, self._redis):
+                self._log.info("directory.published", changes="all")
+
+    async def sample_epochs(self) -> None:
+        """Write down how many entries the streams have had."""
+        async with transaction(self._pool) as connection:
+            if await connection.fetchval(_SQL["alone"], "sample_epochs"):
+                await sample(connection, self._redis, self._shards)
+
+    async def make_partitions(self) -> None:
+        """Make the partitions of the coming months."""
+        async with transaction(self._pool) as connection:
+            if made := await connection.fetchval(_SQL["partitions_make"]):
+                self._log.info("partitions.made", count=made)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """A connection for several transactions."""
+        with mapped():
+            async with self._pool.acquire(timeout=_ACQUIRE_SECONDS) as connection:
+                yield connection
+
+    def _cron(self, body: Callable[[], Awaitable[None]], **when: Any) -> CronJob:
+        name = body.__name__
+
+        async def job(ctx: dict[Any, Any], *_: object, **__: object) -> None:  # noqa: ARG001 -- arq's
+            await self._run(name, body)
+
+        return cron(job, name=name, **{"timeout": _TIMEOUT_SECONDS} | when)
+
+    async def _run(self, name: str, body: Callable[[], Awaitable[None]]) -> None:
+        # A job that hangs is started again every second; that must not use up the pool.
+        if name in self._running:
+            return
+        self._running.add(name)
+        try:
+            await body()
+        except Exception as error:  # noqa: BLE001 -- its cron tries again, whatever it was
+            if name not in self._failing:
+                cause = f"{type(error).__name__}: {error}"
+                self._log.warning("job.failed", job=name, cause=cause)
+            self._failing.add(name)
+        else:
+            self._failing.discard(name)
+        finally:
+            self._running.discard(name)
+
+
+def arq_worker(jobs: Jobs, redis: ArqRedis) -> Worker:
+    """One life of arq; construct it in the running loop, it is of no use after an error."""
+    return Worker(
+        cron_jobs=jobs.crons(),
+        redis_pool=redis,
+        queue_name=QUEUE,
+        handle_signals=False,
+        poll_delay=_POLL_SECONDS,
+        keep_result=0,
+        health_check_interval=_HEALTH_SECONDS,
+        job_serializer=redis.job_serializer,
+        job_deserializer=redis.job_deserializer,
+    )

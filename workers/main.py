@@ -1,0 +1,211 @@
+"""The composition root of a worker: what there is, and how it starts, stops and fails.
+
+Used by `__main__`.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from importlib.util import find_spec
+from typing import Final, TypeVar
+
+from redis.asyncio import Redis
+from uuid_utils.compat import uuid7
+
+from ingest.contracts.stream import SHARDS_KEY
+from ingest.contracts.telemetry import Log
+from workers.arq_host import keep_arq
+from workers.batch import Trouble
+from workers.connections import REDIS_TROUBLE, for_jobs, for_reader
+from workers.consumer import Consumer, Outage, backoff, happens, keep_beating
+from workers.database import Pool, open_pool
+from workers.enrich import build_enrichers
+from workers.epochs import PostgresRegistry
+from workers.failpoint import boundary
+from workers.jobs import Jobs
+from workers.pipeline import Pipeline
+from workers.settings import Settings, SettingsError
+from workers.shard import Habits, Shard
+from workers.slots import consumer_name
+
+#: Beside one connection for each shard: one for each job, and one to spare.
+_MORE_CONNECTIONS: Final = 5
+
+#: How long stopping may take, in seconds: batches in hand; then, with the database cut off,
+#: what waited for it; then, cancelled, the rest. Supervisors kill after ten.
+_FINISH_SECONDS: Final = 5.0
+_CUT_OFF_SECONDS: Final = 1.5
+_CANCEL_SECONDS: Final = 1.5
+
+_Result = TypeVar("_Result")
+
+
+class Stopped(Exception):
+    """The worker was told to stop before it had started."""
+
+
+class Life:
+    """Whether the worker goes on, and whether it failed."""
+
+    def __init__(self, log: Log) -> None:
+        self.stop = asyncio.Event()
+        self.has_failed = False
+        self._log = log
+
+    def listen(self) -> None:
+        """Stop at the first signal, exit at the second."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+
+    async def guard(self, sibling: Coroutine[None, None, None]) -> None:
+        """Run one of several that cannot live without one another."""
+        try:
+            await sibling
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is logged here
+            self.has_failed = True
+            self._log.error("worker.failed", exc_info=error)
+            self.stop.set()
+
+    def _signalled(self) -> None:
+        if self.stop.is_set():
+            os._exit(1)
+        self.stop.set()
+
+
+def run(settings: Settings) -> int:
+    """Run one worker until it is told to stop; its exit code. Raises SettingsError."""
+    # arq's own words; what concerns us reaches us as exceptions.
+    logging.getLogger("arq").setLevel(logging.CRITICAL)
+    with (
+        consumer_name(settings) as name,
+        asyncio.Runner(loop_factory=_loop_factory()) as runner,
+    ):
+        return runner.run(_live(settings, name))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if find_spec("uvloop") is None:
+        return None
+    import uvloop  # noqa: PLC0415 -- where there is one
+
+    return uvloop.new_event_loop
+
+
+async def _live(settings: Settings, name: str) -> int:
+    log = Log(consumer=name)
+    life = Life(log)
+    life.listen()
+    async with AsyncExitStack() as stack:
+        redis = for_jobs(settings.redis_url)
+        stack.push_async_callback(redis.aclose)
+        readers = [for_reader(settings.redis_url) for _ in range(settings.shards)]
+        for reader in readers:
+            stack.push_async_callback(reader.aclose)
+        try:
+            await _persistently(lambda: _agree_on_shards(redis, settings), life, log)
+            pool = await _persistently(
+                lambda: stack.enter_async_context(_pool(settings)), life, log
+            )
+        except Stopped:
+            return 0
+        consumer = _consumer(settings, name, pool, readers, life)
+        log.info("worker.started", shards=settings.shards)
+        siblings = (
+            consumer.run(),
+            keep_beating(redis, name, settings.shards, life.stop),
+            keep_arq(
+                Jobs(pool, redis, settings.shards),
+                settings.arq_redis_url,
+                life.stop,
+                backoff,
+            ),
+        )
+        is_clean = await _supervise(siblings, pool, life)
+        log.info("worker.stopped", abandoned=not is_clean)
+        if not is_clean:
+            # What was committed is committed, and the rest is pending.
+            os._exit(int(life.has_failed))
+    return int(life.has_failed)
+
+
+async def _supervise(
+    siblings: Iterable[Coroutine[None, None, None]], pool: Pool, life: Life
+) -> bool:
+    """Run the siblings until they stop; False if one is still at it after all that time.
+
+    What hangs in a frozen database heeds no cancellation until its connection is cut.
+    """
+    tasks = {asyncio.create_task(life.guard(each)) for each in siblings}
+    await life.stop.wait()
+    _, hanging = await asyncio.wait(tasks, timeout=_FINISH_SECONDS)
+    if hanging:
+        pool.terminate()
+        _, hanging = await asyncio.wait(hanging, timeout=_CUT_OFF_SECONDS)
+    for task in hanging:
+        task.cancel()
+    if hanging:
+        _, hanging = await asyncio.wait(hanging, timeout=_CANCEL_SECONDS)
+    return not hanging
+
+
+def _pool(settings: Settings) -> AbstractAsyncContextManager[Pool]:
+    return open_pool(settings.database_url, size=settings.shards + _MORE_CONNECTIONS)
+
+
+def _consumer(
+    settings: Settings, name: str, pool: Pool, readers: Sequence[Redis], life: Life
+) -> Consumer:
+    pipeline = Pipeline(
+        pool,
+        build_enrichers(settings.geo_file),
+        consumer=name,
+        clock=_unix_ms,
+        new_id=uuid7,
+        keep_ip=settings.store_ip == "full",
+        boundary=boundary(settings),
+    )
+    habits = Habits(name=name, batch_size=settings.batch_size)
+    registry = PostgresRegistry(pool)
+    shards = [
+        Shard(redis, number, habits, registry) for number, redis in enumerate(readers)
+    ]
+    return Consumer(shards, pipeline, habits, stop=life.stop)
+
+
+async def _agree_on_shards(redis: Redis, settings: Settings) -> None:
+    """Make sure that every process of the installation means the same shards."""
+    try:
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.set(SHARDS_KEY, settings.shards, nx=True)
+            pipe.get(SHARDS_KEY)
+            _, agreed = await pipe.execute()
+    except REDIS_TROUBLE as error:
+        raise Trouble(f"{type(error).__name__}: {error}") from error
+    if int(agreed) != settings.shards:
+        raise SettingsError(
+            f"{SHARDS_KEY} in Redis is {int(agreed)}, but REFTIDE_SHARDS is "
+            f"{settings.shards}: set REFTIDE_SHARDS to the number in Redis, here and "
+            "for every other process"
+        )
+
+
+async def _persistently(
+    action: Callable[[], Awaitable[_Result]], life: Life, log: Log
+) -> _Result:
+    """Try until it succeeds; raises Stopped if the worker is to stop before that."""
+    outage = Outage(log, backoff)
+    while True:
+        try:
+            return await action()
+        except Trouble as trouble:
+            if await happens(life.stop, outage.next_pause(trouble)):
+                raise Stopped from None
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000

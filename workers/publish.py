@@ -1,0 +1,181 @@
+"""Writes the read model into Redis. Used by `jobs`, and by commands that cannot wait.
+
+There is one publisher at a time, or an older value could overwrite a newer one. A publisher
+that dies leaves the changes it was at in their table, so that they are published again.
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import asyncpg
+from redis.asyncio import Redis
+
+from ingest.contracts.directory import (
+    CHANGES_FIELD,
+    CHANGES_KEPT,
+    CHANGES_KEY,
+    EVERYTHING,
+    GENERATION_KEY,
+)
+from workers import records
+from workers.batch import Trouble
+from workers.database import Connection
+from workers.records import Records
+from workers.sql import statements
+
+_SQL: Final = statements("publish")
+
+#: How many changes, or rows of a whole publication, are taken at a time.
+CHUNK: Final = 500
+
+#: So many keys are announced one by one; more are announced as everything.
+_ANNOUNCED: Final = 1000
+
+#: Written before a whole publication: if it is gone afterwards, so is what was published.
+_STARTED_KEY: Final = "rt:dir:started"
+
+_Reader = Callable[[Connection, Any], Coroutine[Any, Any, Records]]
+
+
+class _Writer:
+    """Writes records and remembers which, to announce them when all are in place."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._keys: set[str] = set()
+
+    async def write(self, found: Records) -> None:
+        if not found:
+            return
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for key, value in found.items():
+                if value is None:
+                    pipe.delete(key)
+                else:
+                    pipe.set(key, value)
+            await pipe.execute()
+        if len(self._keys) <= _ANNOUNCED:
+            self._keys.update(found)
+
+    async def announce(self) -> None:
+        is_much = len(self._keys) > _ANNOUNCED
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for key in [EVERYTHING] if is_much else self._keys:
+                pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: key}, maxlen=CHANGES_KEPT)
+            await pipe.execute()
+
+
+async def publish_changes(connection: Connection, redis: Redis) -> int:
+    """Publish up to CHUNK changes; how many rows they were. 0 if another is at it.
+
+    Raises what Redis and asyncpg raise; the changes are then still there.
+    """
+    async with connection.transaction():
+        if not await connection.fetchval(_SQL["publish_lock"]):
+            return 0
+        changes = await connection.fetch(_SQL["changes_next"], CHUNK)
+        if not changes:
+            return 0
+        writer = _Writer(redis)
+        await _publish(connection, writer, _by_topic(changes))
+        await writer.announce()
+        await connection.execute(
+            _SQL["changes_done"], [change["seq"] for change in changes]
+        )
+        return len(changes)
+
+
+async def publish_if_missing(connection: Connection, redis: Redis) -> bool:
+    """Publish the whole directory where Redis has none; whether that was done."""
+    if await redis.exists(GENERATION_KEY):
+        return False
+    async with connection.transaction():
+        if not await connection.fetchval(_SQL["publish_lock"]):
+            return False
+        # Another may have done it while we asked for the lock.
+        if await redis.exists(GENERATION_KEY):
+            return False
+        await publish_all(connection, redis)
+        return True
+
+
+async def publish_all(connection: Connection, redis: Redis) -> None:
+    """Publish every record, then say that the directory is whole; deletes nothing.
+
+    Needs a transaction that holds the publisher's lock. Raises Trouble where Redis lost its
+    data meanwhile.
+    """
+    writer = _Writer(redis)
+    started = uuid4().hex
+    await redis.set(_STARTED_KEY, started)
+    for statement, read in _WHOLE.items():
+        async for rows in _chunks(connection, _SQL[statement]):
+            # Rows of one column are lists of that column's values.
+            flat = [row[0] if len(row) == 1 else row for row in rows]
+            await writer.write(await read(connection, flat))
+    if await redis.get(_STARTED_KEY) != started.encode():
+        raise Trouble("Redis lost its data while the directory was being published")
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.set(GENERATION_KEY, await connection.fetchval(_SQL["now_ms"]))
+        pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING}, maxlen=CHANGES_KEPT)
+        await pipe.execute()
+
+
+async def _publish(
+    connection: Connection, writer: _Writer, refs: dict[str, list[str]]
+) -> None:
+    for topic, (parse, read) in _TOPICS.items():
+        if topic in refs:
+            await writer.write(await read(connection, [*map(parse, refs[topic])]))
+    for program in refs.get("program", ()):
+        links = _chunks(connection, _SQL["links_of_program"], UUID(program))
+        async for rows in links:
+            ids = [row["id"] for row in rows]
+            await writer.write(await records.of_links(connection, ids))
+
+
+async def _chunks(
+    connection: Connection, statement: str, *arguments: object
+) -> AsyncIterator[Sequence[asyncpg.Record]]:
+    cursor = await connection.cursor(statement, *arguments)
+    while rows := await cursor.fetch(CHUNK):
+        yield rows
+
+
+def _by_topic(changes: Iterable[asyncpg.Record]) -> dict[str, list[str]]:
+    """The distinct references of every topic."""
+    refs: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for change in changes:
+        refs[change["topic"]][change["ref"]] = None
+    return {topic: list(found) for topic, found in refs.items()}
+
+
+def _code(ref: str) -> records.Code:
+    namespace, _, code = ref.partition(" ")
+    return namespace, code
+
+
+def _click(ref: str) -> tuple[UUID, str]:
+    workspace, _, token = ref.partition(" ")
+    return UUID(workspace), token
+
+
+_TOPICS: Final[dict[str, tuple[Callable[[str], Any], _Reader]]] = {
+    "program": (UUID, records.of_programs),
+    "domain": (str, records.of_domains),
+    "key": (bytes.fromhex, records.of_keys),
+    "click": (_click, records.of_clicks),
+    "link": (UUID, records.of_links),
+    "code": (_code, records.of_codes),
+}
+
+_WHOLE: Final[dict[str, _Reader]] = {
+    "programs_all": records.of_programs,
+    "domains_all": records.of_domains,
+    "keys_all": records.of_keys,
+    "clicks_all": records.of_clicks,
+    "links_all": records.of_own_codes,
+    "aliases_all": records.of_aliases,
+}
