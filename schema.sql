@@ -173,8 +173,9 @@ create table if not exists links (
     unique (namespace, code)                              -- a code's look-up, and its owner
 ) with (fillfactor = 50);
 
--- A program's links, to publish them anew when the program changes.
+-- A program's or a partner's links, to publish them anew when it changes.
 create index if not exists links_program on links (program_id);
+create index if not exists links_partner on links (partner_id);
 
 -- Former codes of a link; they keep resolving.
 create table if not exists link_aliases (
@@ -184,6 +185,9 @@ create table if not exists link_aliases (
     created_at   timestamptz  not null default now(),
     primary key (namespace, code)
 );
+
+-- A link's former codes, to publish them anew when it changes.
+create index if not exists link_aliases_link on link_aliases (link_id);
 
 -- Click ids that another vendor issued and that still come back with leads.
 create table if not exists imported_clicks (
@@ -524,7 +528,8 @@ create table if not exists directory_changes (
 create or replace function link_changed() returns trigger language plpgsql as $$
 begin
     if tg_op <> 'INSERT' then
-        insert into directory_changes (topic, ref) values ('code', old.namespace || ' ' || old.code);
+        insert into directory_changes (topic, ref)
+        values ('code', old.namespace || ' ' || old.code), ('link', old.id::text);
     end if;
     if tg_op <> 'DELETE' then
         insert into directory_changes (topic, ref)
@@ -559,6 +564,14 @@ begin
 end
 $$;
 
+create or replace function partner_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref)
+    select 'link', id::text from links where partner_id = new.id;
+    return null;
+end
+$$;
+
 create or replace function key_changed() returns trigger language plpgsql as $$
 begin
     insert into directory_changes (topic, ref)
@@ -585,6 +598,8 @@ create or replace trigger directory after insert or delete
     on domains for each row execute function domain_changed();
 create or replace trigger directory after insert or update
     on programs for each row execute function program_changed();
+create or replace trigger directory after update of code
+    on partners for each row execute function partner_changed();
 create or replace trigger directory after insert or update or delete
     on api_keys for each row execute function key_changed();
 create or replace trigger directory after insert or update

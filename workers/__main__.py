@@ -4,6 +4,7 @@ import os
 import sys
 
 from ingest.contracts.telemetry import configure_logging
+from workers.enrich.geo import GeoLibraryMissingError
 from workers.main import run
 from workers.settings import Settings, SettingsError
 
@@ -14,7 +15,7 @@ def main() -> None:
         settings = Settings.load(environment)
         configure_logging(settings.log_level)
         sys.exit(run(settings))
-    except SettingsError as error:
+    except (SettingsError, GeoLibraryMissingError) as error:
         sys.exit(f"worker: {error}")
 
 

@@ -79,8 +79,9 @@ class Life:
 
 def run(settings: Settings) -> int:
     """Run one worker until it is told to stop; its exit code. Raises SettingsError."""
-    # arq's own words; what concerns us reaches us as exceptions.
-    logging.getLogger("arq").setLevel(logging.CRITICAL)
+    # Their own words are no JSON; what concerns us reaches us as exceptions.
+    for library in ("arq", "asyncpg"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     with (
         consumer_name(settings) as name,
         asyncio.Runner(loop_factory=_loop_factory()) as runner,

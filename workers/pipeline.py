@@ -15,7 +15,7 @@ from ingest.contracts import ids
 from ingest.contracts.envelope import Envelope, Kind, NewerVersion, Undecodable
 from ingest.contracts.telemetry import Log
 from workers import quarantine, resolve
-from workers.batch import Boundary, Delivery, Trouble
+from workers.batch import Boundary, Delivery, Entry, Trouble
 from workers.customers import Widen
 from workers.database import DataFault, MissingPartition, Pool, transaction
 from workers.enrich import Client, Enrich, Enrichment
@@ -64,6 +64,8 @@ class Pipeline:
         self._new_id = new_id
         self._keep_ip = keep_ip
         self._boundary = boundary
+        #: Entries whose commit may have happened although its reply was lost.
+        self._unsure: set[Entry] = set()
         self._log = Log(consumer=consumer)
 
     async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
@@ -78,7 +80,10 @@ class Pipeline:
         self._boundary("resolved")
         items = [(item, self._row(item, place)) for item, place in resolved]
         self._boundary("enriched")
+        entries = {delivery.entry for delivery in deliveries}
+        self._unsure |= entries
         tally = await self._record(items, culprits + unresolvable)
+        self._unsure -= entries
         self._boundary("committed")
         self._tell(deliveries, tally, kept)
         return [delivery for delivery in deliveries if delivery not in kept]
@@ -103,7 +108,11 @@ class Pipeline:
     ) -> tuple[list[tuple[Sealed, Resolution]], list[Culprit]]:
         resolved: list[tuple[Sealed, Resolution]] = []
         culprits: list[Culprit] = []
-        again = [item.delivery.entry for item in sealed if item.delivery.attempts > 1]
+        again = [
+            item.delivery.entry
+            for item in sealed
+            if item.delivery.attempts > 1 or item.delivery.entry in self._unsure
+        ]
         async with transaction(self._pool) as connection:
             settled = await quarantine.settled(connection, again)
             envelopes = [item.envelope for item in sealed]

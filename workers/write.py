@@ -118,9 +118,12 @@ async def _replace(
     await connection.execute(_SQL["events_contest"], sorted(contesting))
     gone = await _standing(connection, fates.displaced)
     for old in await _standing(connection, list(contesting)):
-        if contesting[old.id].rank < old.rank:
-            fates.standing.append(contesting.pop(old.id))
+        row = contesting.pop(old.id)
+        if row.rank < old.rank:
+            fates.standing.append(row)
             gone.append(old)
+        elif row.entry != old.entry:
+            fates.repeats.append(row)
     fates.repeats += contesting.values()
     people = {person for old in gone for person in (old.root_id, old.customer_id)}
     if not people - {None} <= locked:

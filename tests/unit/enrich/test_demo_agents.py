@@ -1,4 +1,4 @@
-from scripts import demo_agents
+from scripts.demo import agents as demo_agents
 from workers.enrich import Client, bots, build_enrichers, geo
 
 

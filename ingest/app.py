@@ -1,0 +1,200 @@
+"""The composition root of the edge: what there is, in which order it starts and stops.
+
+Used by `__main__` and by tests.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Final
+from uuid import UUID
+
+from aiohttp import web
+from redis.asyncio import Redis
+from uuid_utils.compat import uuid7
+
+from ingest.accept import Acceptor
+from ingest.claims import Claims
+from ingest.contracts.clickid import KeyRing
+from ingest.contracts.telemetry import Log
+from ingest.dialects import DIALECTS
+from ingest.dialects.spec import Dialect
+from ingest.directory import Directory
+from ingest.gate import Gate
+from ingest.handlers import BODY_BYTES, accepting, preflight
+from ingest.health import Health
+from ingest.middleware import in_words_of
+from ingest.resolve import Resolver
+from ingest.seal import visitor_key
+from ingest.settings import Settings
+from ingest.sink import Overloaded, Sink
+from ingest.wire import connect
+
+_CONNECTIONS: Final = 16
+#: Longer than a reader of changes blocks.
+_CHANGES_SECONDS: Final = 1.0
+
+#: A connection that sends no whole request for so long is closed.
+_IDLE_SECONDS: Final = 75.0
+#: What is left of a body that was refused is read for so long, then cut off.
+_LINGER_SECONDS: Final = 2.0
+#: The server waits for requests under way for twice this, then the sink once.
+_DRAIN_SECONDS: Final = 2.0
+
+HEALTH: Final = web.AppKey("health", Health)
+
+
+def unix_ms() -> int:
+    """The wall clock, Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What an edge takes from outside, so that tests can bring their own."""
+
+    dialects: Sequence[Dialect] = DIALECTS
+    clock: Callable[[], int] = unix_ms
+    new_id: Callable[[], UUID] = uuid7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ports:
+    """Everything that speaks to Redis, and how it starts and stops."""
+
+    redis: Redis
+    changes: Redis
+    sink: Sink
+    claims: Claims
+    directory: Directory
+
+    async def connections(self, _: web.Application) -> AsyncIterator[None]:
+        yield
+        await self.changes.aclose()
+        await self.redis.aclose()
+
+    async def look_ups(self, _: web.Application) -> AsyncIterator[None]:
+        self.directory.start()
+        self.claims.start()
+        yield
+        await self.directory.stop()
+        await self.claims.stop()
+
+    async def appends(self, _: web.Application) -> AsyncIterator[None]:
+        with suppress(Overloaded):  # asked again before the first append
+            await self.sink.confirm_shards()
+        self.sink.start()
+        yield
+        with suppress(TimeoutError):  # whoever still waits was never told 200
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self.sink.drain()
+
+
+def build(settings: Settings, world: World) -> web.Application:
+    """The edge's application; nothing is connected before it starts.
+
+    Stopping is starting backwards: the sink first, because answers wait for it, and the
+    connections last, because everything else speaks through them.
+    """
+    ports = _open(settings)
+    app = web.Application(
+        client_max_size=BODY_BYTES, middlewares=[in_words_of(world.dialects)]
+    )
+    app[HEALTH] = Health(ports.redis)
+    app.add_routes(app[HEALTH].routes())
+    _add_endpoints(app, _acceptor(settings, world, ports), settings, world.dialects)
+    app.cleanup_ctx.extend((ports.connections, ports.look_ups, ports.appends))
+    return app
+
+
+def _open(settings: Settings) -> _Ports:
+    url = settings.redis_url
+    redis = connect(url, connections=_CONNECTIONS)
+    changes = connect(url, connections=1, answer_within=_CHANGES_SECONDS)
+    snapshot = settings.data / "edge" / "directory-snapshot"
+    return _Ports(
+        redis=redis,
+        changes=changes,
+        sink=Sink(redis, settings.shards),
+        claims=Claims(redis),
+        directory=Directory(redis, changes, snapshot),
+    )
+
+
+def _acceptor(settings: Settings, world: World, ports: _Ports) -> Acceptor:
+    keys = KeyRing(settings.secrets)
+    return Acceptor(
+        gate=Gate(ports.directory, settings.secrets),
+        resolver=Resolver(ports.directory, keys),
+        claims=ports.claims,
+        sink=ports.sink,
+        keys=keys,
+        visitor_key=visitor_key(settings.secrets[0]),
+        store_ip=settings.store_ip,
+        clock=world.clock,
+        new_id=world.new_id,
+        log=Log(),
+    )
+
+
+def _add_endpoints(
+    app: web.Application,
+    acceptor: Acceptor,
+    settings: Settings,
+    dialects: Sequence[Dialect],
+) -> None:
+    for dialect in dialects:
+        for endpoint in dialect.endpoints:
+            handle = accepting(acceptor, dialect, endpoint, settings.trusted_proxies)
+            app.router.add_route(endpoint.method, endpoint.path, handle)
+            if endpoint.from_browsers:
+                app.router.add_route("OPTIONS", endpoint.path, preflight(endpoint))
+
+
+async def serve(settings: Settings, world: World, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then finish what is under way.
+
+    Raises ShardsDiffer where the installation has another number of shards, OSError
+    where the port is taken.
+    """
+    log, app = Log(), build(settings, world)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,  # a bomb would go off before any handler could refuse it
+        keepalive_timeout=_IDLE_SECONDS,
+        lingering_time=_LINGER_SECONDS,
+        shutdown_timeout=_DRAIN_SECONDS,
+    )
+    try:
+        await runner.setup()
+        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=True)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        log.info("edge.started", host=host, port=port, shards=settings.shards)
+        await stop.wait()
+        app[HEALTH].is_draining = True
+    finally:
+        await runner.cleanup()
+    log.info("edge.stopped")
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if find_spec("uvloop"):
+        loop_factory = import_module("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(_serve_until_told(settings))
+
+
+async def _serve_until_told(settings: Settings) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, World(), stop)

@@ -1,0 +1,79 @@
+"""The directory's memory: bounded, and kept on disk between runs. Used by `directory`."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+import orjson
+
+Value = TypeVar("Value")
+
+
+class Lru(Generic[Value]):
+    """A mapping that forgets what was used longest ago."""
+
+    def __init__(self, size: int) -> None:
+        """Hold at most `size` entries."""
+        self._size = size
+        self._entries: OrderedDict[str, Value] = OrderedDict()
+
+    def get(self, key: str) -> Value | None:
+        value = self._entries.get(key)
+        if value is not None:
+            self._entries.move_to_end(key)
+        return value
+
+    def put(self, key: str, value: Value) -> None:
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+
+    def drop(self, key: str) -> bool:
+        """Whether there was something to forget."""
+        return self._entries.pop(key, None) is not None
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def items(self) -> list[tuple[str, Value]]:
+        return list(self._entries.items())
+
+
+#: What was published under a key: bytes, or None where the key is known to be absent.
+Published = bytes | None
+
+_MODE: Final = 0o600
+
+
+def write_snapshot(path: Path, entries: Iterable[tuple[str, Published]]) -> None:
+    """Replace the file at once: readers see the old one or the new one, whole.
+
+    Several edges may share the file; the last one wins, and any of them is good.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        for key, raw in entries:
+            text = None if raw is None else raw.decode("utf-8", "replace")
+            file.write(orjson.dumps([key, text], option=orjson.OPT_APPEND_NEWLINE))
+    draft.replace(path)
+
+
+def read_snapshot(path: Path) -> dict[str, Published]:
+    """What an earlier run knew; nothing where there is no file, or none of ours."""
+    try:
+        lines = path.read_bytes().splitlines()
+        pairs = dict(orjson.loads(line) for line in lines)
+    except (OSError, ValueError, TypeError):
+        return {}
+    return {
+        str(key): None if text is None else str(text).encode()
+        for key, text in pairs.items()
+    }

@@ -1,0 +1,110 @@
+"""Hints of what came before: first come, first marked. Used by `accept` and `app`.
+
+A hint saves a repeat from being answered as a first; Postgres decides. Without Redis
+every event is answered as a first.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import orjson
+from redis.asyncio import Redis
+
+from ingest.contracts.envelope import Dedupe
+from ingest.contracts.telemetry import Log
+from ingest.dialects.spec import Reply
+from ingest.wire import TROUBLE, Coalescer, Full
+
+_CLAIM_SECONDS: Final = 24 * 3600
+_SEEN_SECONDS: Final = 3600
+
+
+class Mark(NamedTuple):
+    """A value that the first to come leaves under a key, for some seconds."""
+
+    key: str
+    value: bytes
+    seconds: int
+
+
+class Hint(NamedTuple):
+    """What became of the first event under a dedupe key."""
+
+    event_id: UUID
+    reply: Reply
+
+    def encode(self) -> bytes:
+        reply = self.reply
+        facts = (self.event_id.hex, reply.status, reply.body, dict(reply.headers))
+        return orjson.dumps(facts)
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "Hint | None":
+        """The hint of some bytes; None where they are none of this release."""
+        try:
+            event_id, status, body, headers = orjson.loads(raw)
+            return cls(UUID(event_id), Reply(status, body, headers))
+        except (ValueError, TypeError, AttributeError):
+            return None
+
+
+def claim(workspace_id: UUID, dedupe: Dedupe, hint: Hint) -> Mark:
+    """Marks a dedupe key as taken by the hint's event."""
+    key = f"rt:claim:{workspace_id.hex}:{dedupe.scope}:{dedupe.key.hex()}"
+    return Mark(key, hint.encode(), _CLAIM_SECONDS)
+
+
+def seen(link_id: UUID, visitor: bytes, event_id: UUID) -> Mark:
+    """Marks a visitor as one who clicked this link within the hour."""
+    key = f"rt:seen:{link_id.hex}:{visitor.hex()}"
+    return Mark(key, event_id.bytes, _SEEN_SECONDS)
+
+
+class Claims:
+    """Leaves marks, many of them in one round trip."""
+
+    def __init__(self, redis: Redis) -> None:
+        """`redis` bounds how long an answer may take."""
+        self._redis = redis
+        self._asks: Coalescer[Sequence[Mark], Sequence[bytes | None]]
+        self._asks = Coalescer(self._flush, in_flight=2)
+        self._is_reached = True
+        self._log = Log()
+
+    async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
+        """Leave marks where there are none; what was there before, for each of them."""
+        try:
+            return await self._asks.ask(marks)
+        except Full:
+            return [None] * len(marks)
+
+    def start(self) -> None:
+        self._asks.start()
+
+    async def stop(self) -> None:
+        await self._asks.stop()
+
+    async def _flush(
+        self, asked: Sequence[Sequence[Mark]]
+    ) -> Sequence[Sequence[bytes | None]]:
+        try:
+            found = iter(await self._write([mark for marks in asked for mark in marks]))
+        except TROUBLE as error:
+            self._reached(type(error).__name__)
+            return [[None] * len(marks) for marks in asked]
+        return [[next(found) for _ in marks] for marks in asked]
+
+    async def _write(self, marks: list[Mark]) -> list[bytes | None]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for mark in marks:
+                pipe.set(mark.key, mark.value, nx=True, get=True, ex=mark.seconds)
+            found: list[Any] = await pipe.execute(raise_on_error=False)
+        errors = [item for item in found if isinstance(item, Exception)]
+        self._reached(str(errors[0]) if errors else None)
+        return [item if isinstance(item, bytes) else None for item in found]
+
+    def _reached(self, problem: str | None) -> None:
+        if problem and self._is_reached:
+            self._log.warning("claims.unavailable", problem=problem)
+        self._is_reached = problem is None

@@ -1,0 +1,71 @@
+"""Says no in the words of the dialect whose path was called. Used by `app`.
+
+The HTTP server's own refusals are plain text, which the vendors' clients cannot read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from ingest.contracts.telemetry import Log
+from ingest.dialects.spec import Dialect, Refusal, RefusalCode, Reply
+from ingest.handlers import Handler, respond
+
+_CODES: Final[dict[int, RefusalCode]] = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+}
+_STATUS: Final[dict[RefusalCode, int]] = {
+    **{code: status for status, code in _CODES.items()},
+    "failed": 500,
+}
+_KEPT: Final = {"Allow"}
+
+
+def in_words_of(dialects: Sequence[Dialect]) -> Middleware:
+    """Turn every exception into an answer of the dialect with the longest prefix."""
+    by_length = sorted(dialects, key=lambda dialect: len(dialect.prefix), reverse=True)
+    log = Log()
+
+    @web.middleware
+    async def say_no(request: web.Request, handler: Handler) -> web.StreamResponse:
+        headers: dict[str, str] = {}
+        try:
+            return await handler(request)
+        except ConnectionError:
+            raise  # the caller went away: there is nobody to answer
+        except Refusal as caught:
+            refusal = caught
+        except web.HTTPException as error:
+            refusal = Refusal(_CODES.get(error.status, "body_malformed"))
+            headers = {name: error.headers[name] for name in _KEPT & {*error.headers}}
+        except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
+            _report(log, error, request.path)
+            refusal = Refusal("failed")
+        return _answer(by_length, request.path, refusal, headers)
+
+    return say_no
+
+
+def _report(log: Log, error: Exception, path: str) -> None:
+    log.error("edge.failed", exc_info=error, path=path)
+
+
+def _answer(
+    dialects: Sequence[Dialect], path: str, refusal: Refusal, headers: dict[str, str]
+) -> web.Response:
+    for dialect in dialects:
+        prefix = dialect.prefix.rstrip("/")
+        if path == prefix or path.startswith(prefix + "/"):
+            reply = dialect.refuse(refusal)
+            browsers = any(item.from_browsers for item in dialect.endpoints)
+            break
+    else:
+        reply = Reply(_STATUS.get(refusal.code, 400), {"error": refusal.code})
+        browsers = False
+    reply = replace(reply, headers={**reply.headers, **headers})
+    return respond(reply, is_for_browsers=browsers)

@@ -1,0 +1,129 @@
+"""Makes an envelope of a draft: every text storable, every address shortened.
+
+Pure; used by `accept`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+from uuid import UUID
+
+import orjson
+
+from ingest.contracts.clickid import ClickToken
+from ingest.contracts.envelope import Dedupe, Envelope
+from ingest.contracts.storable import Json, document, optional_text
+from ingest.dialects.spec import Draft, RawRequest
+from ingest.gate import Principal
+from ingest.proxies import truncate
+from ingest.resolve import NO_LINK, Resolved
+from ingest.settings import StoreIp
+
+_NAME_CHARS: Final = 255
+_EMAIL_CHARS: Final = 320
+_AGENT_CHARS: Final = 1024
+_URL_CHARS: Final = 2048
+_PROPERTY_CHARS: Final = 1000
+_PROPERTY_DEPTH: Final = 8
+_PROPERTIES_BYTES: Final = 10_000
+
+_VISITOR_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that an envelope says beside its draft. `at` is Unix milliseconds."""
+
+    event_id: UUID
+    dialect: str
+    at: int
+    principal: Principal
+    resolved: Resolved
+    root: ClickToken | None
+    dedupe: Dedupe | None
+    visitor: bytes | None
+    is_duplicate: bool = False
+
+    @property
+    def workspace_id(self) -> UUID | None:
+        """Whose event it is, as far as that is known for sure."""
+        owner = self.resolved.owner
+        if owner is not None and self.principal.is_verified:
+            return owner.workspace_uuid
+        return self.principal.workspace_id
+
+
+def visitor_key(secret: bytes) -> bytes:
+    """The key of visitor hashes: without it, nobody finds an address by trying all."""
+    return blake2b(secret, digest_size=32, person=b"rt-visitor").digest()
+
+
+def visitor_hash(key: bytes, raw: RawRequest, draft: Draft) -> bytes | None:
+    """8 bytes that stay the same for one address and user agent; None for no address."""
+    if raw.ip is None:
+        return None
+    agent = _user_agent(raw, draft) or ""
+    whole = f"{raw.ip} {agent}".encode("utf-8", "surrogatepass")
+    return blake2b(whole, digest_size=_VISITOR_BYTES, key=key).digest()
+
+
+def seal(draft: Draft, raw: RawRequest, facts: Facts, store_ip: StoreIp) -> Envelope:
+    """The envelope of one event."""
+    resolved, principal, root = facts.resolved, facts.principal, facts.root
+    owner = resolved.owner
+    return Envelope(
+        id=facts.event_id,
+        kind=draft.kind,
+        dialect=facts.dialect,
+        at=facts.at,
+        workspace_id=facts.workspace_id,
+        program_id=owner.program_uuid if owner else None,
+        link_id=resolved.link_id,
+        namespaces=resolved.namespaces,
+        code=resolved.code,
+        program_number=resolved.program_number,
+        click_id=resolved.click_id,
+        foreign_click=resolved.foreign_click,
+        root_id=root.click_id if root else None,
+        root_link_id=root.link_id if root and root.link_id != NO_LINK else None,
+        api_key_id=principal.api_key_id,
+        api_key_hashes=principal.api_key_hashes,
+        dedupe=facts.dedupe,
+        name=optional_text(draft.name, _NAME_CHARS),
+        quantity=draft.quantity,
+        external_id=optional_text(draft.external_id, _NAME_CHARS),
+        customer_name=optional_text(draft.customer_name, _NAME_CHARS),
+        customer_email=optional_text(draft.customer_email, _EMAIL_CHARS),
+        customer_avatar=optional_text(draft.customer_avatar, _URL_CHARS),
+        ip=_STORED[store_ip](raw.ip) if raw.ip else None,
+        user_agent=optional_text(_user_agent(raw, draft), _AGENT_CHARS),
+        visitor=facts.visitor,
+        referrer=optional_text(draft.referrer, _URL_CHARS),
+        page_url=optional_text(draft.page_url, _URL_CHARS),
+        is_test=draft.is_test,
+        is_duplicate=facts.is_duplicate,
+        properties=_properties(draft.properties),
+    )
+
+
+def _user_agent(raw: RawRequest, draft: Draft) -> str | None:
+    if draft.user_agent is not None:
+        return draft.user_agent
+    return raw.headers.get("user-agent")
+
+
+def _properties(given: Mapping[str, Json]) -> Mapping[str, Json]:
+    if not given:
+        return {}
+    kept = document(dict(given), depth=_PROPERTY_DEPTH, limit=_PROPERTY_CHARS)
+    if not isinstance(kept, dict) or len(orjson.dumps(kept)) > _PROPERTIES_BYTES:
+        return {"truncated": True}
+    return kept
+
+
+_STORED: Final[Mapping[StoreIp, Callable[[str], str | None]]] = {
+    "truncated": truncate,
+    "full": str,
+    "none": lambda _: None,
+}

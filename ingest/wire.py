@@ -1,0 +1,110 @@
+"""How the edge speaks to Redis: bounded clients, and one pipeline for many requests.
+
+Used by `sink`, `claims` and `directory`; `app` opens the clients.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+#: Everything by which the client says that a command got no answer, or a no.
+TROUBLE: Final = (RedisError, OSError)
+
+_CONNECT_SECONDS: Final = 0.5
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+def connect(url: str, *, connections: int, answer_within: float = 0.5) -> Redis:
+    """A client that waits at most `answer_within` seconds and sends nothing twice.
+
+    A command that was sent and not answered may have run: sending it again would append
+    the same event a second time.
+    """
+    return Redis.from_pool(
+        BlockingConnectionPool.from_url(
+            url,
+            max_connections=connections,
+            timeout=answer_within,
+            socket_timeout=answer_within,
+            socket_connect_timeout=_CONNECT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+    )
+
+
+class Full(Exception):
+    """More waits for its turn than is worth waiting for."""
+
+
+class Coalescer(Generic[Item, Answer]):
+    """Gathers what is asked while earlier questions are under way into one flush.
+
+    There is no timer: an idle coalescer flushes at once. The flushes run in tasks of
+    their own that outlive every request, because the client loses a connection whose
+    pipeline is cancelled midway.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
+        *,
+        in_flight: int,
+        per_flush: int = 500,
+        pending: int = 10_000,
+    ) -> None:
+        """`flush` answers every item in order; what it raises, all of them raise."""
+        self._flush = flush
+        self._in_flight = in_flight
+        self._per_flush = per_flush
+        self._queue: asyncio.Queue[tuple[Item, asyncio.Future[Answer]]]
+        self._queue = asyncio.Queue(pending)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._serve()) for _ in range(self._in_flight)
+        ]
+
+    async def ask(self, item: Item) -> Answer:
+        """The answer to one item; raises Full, or what the flush raised."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait((item, future))
+        except asyncio.QueueFull:
+            raise Full from None
+        return await future
+
+    async def stop(self) -> None:
+        """Return when everything that was asked has been answered."""
+        await self._queue.join()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+
+    async def _serve(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < self._per_flush and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._answer(batch)
+
+    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._flush([item for item, _ in batch])
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+        except Exception as error:  # noqa: BLE001 -- raised in everyone who waits
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        finally:
+            for _ in batch:
+                self._queue.task_done()

@@ -1,0 +1,96 @@
+"""What accepting relies on, of the fake sink and of the real one."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from ingest.contracts.stream import FIELD, events_key
+from ingest.sink import Overloaded, Sink
+from ingest.wire import connect
+from tests.fakes import MemorySink
+
+SHARDS = 3
+
+
+class Stage(Protocol):
+    """A sink, what it holds, and its trouble."""
+
+    sink: MemorySink | Sink
+
+    async def entries(self) -> list[bytes]: ...
+    async def fill_up(self) -> None: ...
+    async def make_room(self) -> None: ...
+
+
+class MemoryStage:
+    def __init__(self) -> None:
+        self.sink = MemorySink()
+
+    async def entries(self) -> list[bytes]:
+        return [payload for _, payload in self.sink.entries]
+
+    async def fill_up(self) -> None:
+        self.sink.is_full = True
+
+    async def make_room(self) -> None:
+        self.sink.is_full = False
+
+
+class RedisStage:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self.sink = Sink(redis, SHARDS)
+
+    async def entries(self) -> list[bytes]:
+        streams = [await self._redis.xrange(events_key(shard)) for shard in range(3)]
+        found = sorted(entry for entries in streams for entry in entries)
+        return [fields[FIELD] for _, fields in found]
+
+    async def fill_up(self) -> None:
+        await self._redis.config_set("maxmemory", 1)
+
+    async def make_room(self) -> None:
+        await self._redis.config_set("maxmemory", 0)
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    if request.param == "memory":
+        yield MemoryStage()
+        return
+    redis = connect(request.getfixturevalue("redis_url"), connections=4)
+    stage = RedisStage(redis)
+    stage.sink.start()
+    yield stage
+    await stage.make_room()
+    await stage.sink.drain()
+    await redis.aclose()
+
+
+async def test_what_was_appended_is_there_at_once(stage: Stage) -> None:
+    await stage.sink.append(uuid4(), b"one")
+
+    assert [b"one"] == await stage.entries()
+
+
+async def test_one_event_may_be_appended_again(stage: Stage) -> None:
+    event_id = uuid4()
+    await stage.sink.append(event_id, b"one")
+    await stage.sink.append(event_id, b"other")
+
+    assert [b"one", b"other"] == await stage.entries()
+
+
+async def test_without_room_nothing_is_accepted(stage: Stage) -> None:
+    await stage.sink.append(UUID(int=1), b"one")
+    await stage.fill_up()
+
+    with pytest.raises(Overloaded):
+        await stage.sink.append(UUID(int=2), b"two")
+
+    await stage.make_room()
+    await stage.sink.append(UUID(int=3), b"three")
+    assert {b"one", b"three"} == {*await stage.entries()}

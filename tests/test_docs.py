@@ -1,0 +1,47 @@
+"""The documentation is complete: every setting, log event, command and route is in it."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from ingest.contracts.telemetry import LogEvent
+from ingest.dialects import DIALECTS
+from scripts.cli import COMMANDS
+
+_ROOT = Path(__file__).parents[1]
+_README = (_ROOT / "README.md").read_text("utf-8")
+_OPERATING = (_ROOT / "docs" / "operating.md").read_text("utf-8")
+
+
+def _variables() -> set[str]:
+    sources = [*_ROOT.glob("ingest/**/*.py"), *_ROOT.glob("workers/**/*.py")]
+    text = "\n".join(path.read_text("utf-8") for path in sources)
+    return set(re.findall(r'"((?:REFTIDE|ARQ|REDIS|DATABASE)_[A-Z_]+)"', text))
+
+
+@pytest.mark.parametrize("variable", sorted(_variables()))
+def test_a_setting_is_documented(variable: str) -> None:
+    assert f"`{variable}`" in _OPERATING
+
+
+@pytest.mark.parametrize("event", get_args(LogEvent))
+def test_a_log_event_is_documented(event: str) -> None:
+    assert f"`{event}`" in _OPERATING
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_every_route_is_in_the_readme(dialect: object) -> None:
+    for endpoint in dialect.endpoints:
+        assert f"`{endpoint.method} {endpoint.path}`" in _README
+
+
+def test_the_readme_names_only_commands_that_exist() -> None:
+    named = set(re.findall(r"reftide ([a-z]+)\b", _README)) - {"programs"}
+    known = {name for section in COMMANDS.values() for name in section}
+    assert set() == named - known
+
+
+def test_the_readme_fits_on_three_screens() -> None:
+    assert len(_README.splitlines()) <= 150

@@ -1,0 +1,71 @@
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from ingest.settings import Settings, SettingsError
+
+NEEDED = {"REDIS_URL": "redis://localhost", "REFTIDE_SECRET": "sixteen letters!"}
+
+
+def test_little_must_be_set() -> None:
+    settings = Settings.load(NEEDED)
+
+    assert "redis://localhost" == settings.redis_url
+    assert (b"sixteen letters!",) == settings.secrets
+    assert Path(".reftide") == settings.data
+    assert (4, "127.0.0.1", 8080) == (settings.shards, settings.host, settings.port)
+    assert () == settings.trusted_proxies
+    assert ("truncated", "info") == (settings.store_ip, settings.log_level)
+
+
+def test_everything_can_be_set() -> None:
+    settings = Settings.load(
+        {
+            **NEEDED,
+            "REFTIDE_SECRET_PREVIOUS": "the one of before, and the one before it",
+            "REFTIDE_DATA": "/var/lib/reftide",
+            "REFTIDE_SHARDS": "16",
+            "REFTIDE_HOST": "0.0.0.0",  # noqa: S104 -- not bound here
+            "REFTIDE_PORT": "80",
+            "REFTIDE_TRUSTED_PROXIES": "10.0.0.0/8, ::1",
+            "REFTIDE_STORE_IP": "FULL",
+            "REFTIDE_LOG_LEVEL": "debug",
+        }
+    )
+
+    earlier = (b"the one of before", b"and the one before it")
+    assert (b"sixteen letters!", *earlier) == settings.secrets
+    assert Path("/var/lib/reftide") == settings.data
+    assert (16, 80) == (settings.shards, settings.port)
+    trusted = (ip_network("10.0.0.0/8"), ip_network("::1"))
+    assert trusted == settings.trusted_proxies
+    assert ("full", "debug") == (settings.store_ip, settings.log_level)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("REDIS_URL", ""),
+        ("REDIS_URL", "localhost:6379"),
+        ("REFTIDE_SECRET", ""),
+        ("REFTIDE_SECRET", "too short"),
+        ("REFTIDE_SECRET_PREVIOUS", "too short"),
+        ("REFTIDE_SECRET_PREVIOUS", "sixteen letters!"),
+        ("REFTIDE_SHARDS", "0"),
+        ("REFTIDE_SHARDS", "many"),
+        ("REFTIDE_SHARDS", "٤"),
+        ("REFTIDE_PORT", "65536"),
+        ("REFTIDE_PORT", "-1"),
+        ("REFTIDE_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("REFTIDE_STORE_IP", "some"),
+        ("REFTIDE_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.load({**NEEDED, name: text})
+
+
+def test_secrets_are_not_shown() -> None:
+    assert "sixteen" not in repr(Settings.load(NEEDED))

@@ -1,0 +1,64 @@
+import pytest
+
+from scripts.environment import Environment
+from scripts.output import Unreachable
+
+
+def _environment(**variables: str) -> Environment:
+    return Environment(variables, lambda: 0.0)
+
+
+def test_the_variables_name_the_servers() -> None:
+    environment = _environment(REDIS_URL="redis://a", DATABASE_URL="postgresql://b")
+
+    assert "redis://a" == environment.redis_url()
+    assert "postgresql://b" == environment.database_url()
+
+
+def test_own_servers_are_not_mixed_with_embedded_ones() -> None:
+    with pytest.raises(Unreachable, match="DATABASE_URL is not set"):
+        _environment(REDIS_URL="redis://a").database_url()
+    with pytest.raises(Unreachable, match="REDIS_URL is not set"):
+        _environment(DATABASE_URL="postgresql://b").redis_url()
+
+
+def test_an_instance_that_does_not_run_is_named(tmp_path) -> None:
+    with pytest.raises(Unreachable, match=f"{tmp_path}"):
+        _environment(REFTIDE_DATA=str(tmp_path)).redis_url()
+
+
+def test_the_current_secret_comes_before_the_previous_ones() -> None:
+    environment = _environment(
+        REFTIDE_SECRET="current secret of ours",
+        REFTIDE_SECRET_PREVIOUS="older, oldest ,current secret of ours",
+    )
+
+    assert (b"current secret of ours", b"older", b"oldest") == environment.secrets()
+
+
+@pytest.mark.parametrize("secret", ["", "too short"])
+def test_a_secret_that_is_missing_or_short_is_refused(secret: str) -> None:
+    environment = _environment(REDIS_URL="redis://a", REFTIDE_SECRET=secret)
+
+    with pytest.raises(Unreachable, match="set REFTIDE_SECRET"):
+        environment.secrets()
+
+
+def test_shards_are_four_unless_a_number_says_otherwise() -> None:
+    assert 4 == _environment().shards()
+    assert 9 == _environment(REFTIDE_SHARDS="9").shards()
+    for wrong in ("0", "many", "-1"):
+        with pytest.raises(Unreachable, match="REFTIDE_SHARDS"):
+            _environment(REFTIDE_SHARDS=wrong).shards()
+
+
+def test_processes_on_own_servers_get_the_variables_as_they_are() -> None:
+    variables = {"REDIS_URL": "redis://a", "DATABASE_URL": "postgresql://b", "X": "1"}
+
+    assert variables == _environment(**variables).for_processes()
+
+
+def test_an_error_names_the_variable_and_never_the_url() -> None:
+    environment = _environment(REDIS_URL="redis://:password@a")
+
+    assert "the server of REDIS_URL" == environment.source("REDIS_URL")

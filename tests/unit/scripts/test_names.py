@@ -1,0 +1,55 @@
+import click
+import pytest
+
+from scripts import names
+
+
+def test_a_public_id_is_a_prefix_and_twelve_base62_characters() -> None:
+    made = {names.public_id("lnk_") for _ in range(50)}
+
+    assert 50 == len(made)
+    assert all(len(one) == 16 and one[4:].isalnum() and one.isascii() for one in made)
+
+
+@pytest.mark.parametrize("code", ["SUMMER", "a b", "caf\u00e9", "x" * 190])
+def test_what_can_be_printed_may_be_a_code(code: str) -> None:
+    assert code == names.code(code)
+
+
+@pytest.mark.parametrize("code", ["", " a", "a\n", "a\0b", "x" * 191, "\udcff"])
+def test_what_cannot_be_typed_or_stored_is_no_code(code: str) -> None:
+    with pytest.raises(click.BadParameter):
+        names.code(code)
+
+
+@pytest.mark.parametrize("url", ["https://shop.example", "http://a:8080/b?c=d#e"])
+def test_a_link_may_lead_to_a_web_page(url: str) -> None:
+    assert url == names.url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "//shop.example",
+        "https://",
+        "https://user@shop.example",
+        "https://shop.example\\@evil.example",
+        "https://shop.example/\r\nSet-Cookie: a=b",
+        "https://[half",
+        "https://shop.example/" + "x" * 2000,
+    ],
+)
+def test_a_link_may_lead_nowhere_else(url: str) -> None:
+    with pytest.raises(click.BadParameter):
+        names.url(url)
+
+
+def test_a_domain_is_kept_in_small_letters() -> None:
+    assert "go.example.com:8080" == names.domain("Go.Example.com:8080")
+
+
+@pytest.mark.parametrize("domain", ["https://go.example.com", "a b", "", "a..b", "-"])
+def test_what_is_no_domain_is_refused(domain: str) -> None:
+    with pytest.raises(click.BadParameter):
+        names.domain(domain)

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from workers.settings import CrashAt, Settings, SettingsError
+
+NEEDED = {"REDIS_URL": "redis://localhost", "DATABASE_URL": "postgresql://localhost/r"}
+
+
+def test_little_must_be_set() -> None:
+    settings = Settings.load(NEEDED)
+
+    assert "redis://localhost" == settings.redis_url == settings.arq_redis_url
+    assert "postgresql://localhost/r" == settings.database_url
+    assert Path(".reftide") == settings.data
+    assert (4, 500) == (settings.shards, settings.batch_size)
+    assert (None, None) == (settings.worker_name, settings.geo_file)
+    assert settings.crash_at is None
+    assert ("truncated", "info") == (settings.store_ip, settings.log_level)
+
+
+def test_everything_can_be_set() -> None:
+    settings = Settings.load(
+        {
+            **NEEDED,
+            "ARQ_REDIS_URL": "unix:///run/valkey.sock?db=1",
+            "REFTIDE_DATA": "/var/lib/reftide",
+            "REFTIDE_SHARDS": "16",
+            "REFTIDE_BATCH_SIZE": "50",
+            "REFTIDE_WORKER_NAME": "berlin-2.a_b",
+            "REFTIDE_GEO_FILE": "/usr/share/city.mmdb",
+            "REFTIDE_STORE_IP": "full",
+            "REFTIDE_CRASH_AT": "committed:3",
+            "REFTIDE_LOG_LEVEL": "DEBUG",
+        }
+    )
+
+    assert "unix:///run/valkey.sock?db=1" == settings.arq_redis_url
+    assert Path("/var/lib/reftide") == settings.data
+    assert (16, 50) == (settings.shards, settings.batch_size)
+    assert "berlin-2.a_b" == settings.worker_name
+    assert Path("/usr/share/city.mmdb") == settings.geo_file
+    assert CrashAt("committed", 3) == settings.crash_at
+    assert ("full", "debug") == (settings.store_ip, settings.log_level)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("REDIS_URL", ""),
+        ("REDIS_URL", "localhost:6379"),
+        ("ARQ_REDIS_URL", "localhost:6379"),
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "sqlite:///here"),
+        ("REFTIDE_SHARDS", "0"),
+        ("REFTIDE_SHARDS", "four"),
+        ("REFTIDE_BATCH_SIZE", "5001"),
+        ("REFTIDE_WORKER_NAME", "../elsewhere"),
+        ("REFTIDE_WORKER_NAME", ".hidden"),
+        ("REFTIDE_WORKER_NAME", "w" * 101),
+        ("REFTIDE_STORE_IP", "some"),
+        ("REFTIDE_CRASH_AT", "never"),
+        ("REFTIDE_CRASH_AT", "read:often"),
+        ("REFTIDE_LOG_LEVEL", "loud"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_variable(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} "):
+        Settings.load({**NEEDED, name: text})
+
+
+def test_settings_do_not_show_passwords() -> None:
+    urls = {"REDIS_URL": "redis://:s3cret@h", "DATABASE_URL": "postgresql://u:s3cret@h"}
+
+    assert "s3cret" not in repr(Settings.load(urls))

