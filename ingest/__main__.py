@@ -5,7 +5,8 @@ import sys
 
 from ingest.app import run
 from ingest.contracts.telemetry import configure_logging
-from ingest.settings import Settings, SettingsError
+from ingest.contracts.variables import SettingsError
+from ingest.settings import Settings
 from ingest.sink import ShardsDiffer
 
 

@@ -16,7 +16,9 @@ from ingest.claims import Hint, Mark, claim, seen
 from ingest.contracts.clickid import ClickToken, KeyRing
 from ingest.contracts.envelope import Dedupe, Kind, encode
 from ingest.contracts.telemetry import Log
+from ingest.contracts.variables import StoreIp
 from ingest.dialects.spec import (
+    Access,
     Dialect,
     Draft,
     Endpoint,
@@ -28,7 +30,6 @@ from ingest.dialects.spec import (
 from ingest.gate import Principal
 from ingest.resolve import NO_LINK, Resolved
 from ingest.seal import Facts, seal, visitor_hash
-from ingest.settings import StoreIp
 from ingest.sink import Overloaded
 
 _IDEMPOTENCY_CHARS: Final = 255
@@ -97,6 +98,8 @@ class Acceptor:
             drafts = endpoint.parse(raw)
         except Refusal as refusal:
             return self._refuse(dialect, refusal)
+        if endpoint.access is Access.BEARER:
+            raw = _from_a_server(raw)
         call = _Call(dialect, endpoint, raw, principal, self.clock())
         keys = [_dedupe(call, draft, place) for place, draft in enumerate(drafts)]
         return endpoint.collect(
@@ -127,7 +130,8 @@ class Acceptor:
             draft=draft,
             event_id=event_id,
             click_token=self._click_token(draft, event_id, resolved, root),
-            link=resolved.link,
+            # Nothing of a workspace is shown to a key that nobody could check.
+            link=resolved.link if call.principal.is_verified else None,
             program=resolved.program,
         )
         facts = Facts(
@@ -195,6 +199,12 @@ class _Call:
     raw: RawRequest
     principal: Principal
     at: int
+
+
+def _from_a_server(raw: RawRequest) -> RawRequest:
+    """The request without the address and agent of the server that relays the visitor."""
+    headers = {name: text for name, text in raw.headers.items() if name != "user-agent"}
+    return replace(raw, ip=None, headers=headers)
 
 
 def _dedupe(call: _Call, draft: Draft, place: int) -> Dedupe | None:

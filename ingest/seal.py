@@ -14,11 +14,11 @@ import orjson
 from ingest.contracts.clickid import ClickToken
 from ingest.contracts.envelope import Dedupe, Envelope
 from ingest.contracts.storable import Json, document, optional_text
+from ingest.contracts.variables import StoreIp
 from ingest.dialects.spec import Draft, RawRequest
 from ingest.gate import Principal
 from ingest.proxies import truncate
 from ingest.resolve import NO_LINK, Resolved
-from ingest.settings import StoreIp
 
 _NAME_CHARS: Final = 255
 _EMAIL_CHARS: Final = 320

@@ -4,9 +4,10 @@ import os
 import sys
 
 from ingest.contracts.telemetry import configure_logging
+from ingest.contracts.variables import SettingsError
 from workers.enrich.geo import GeoLibraryMissingError
 from workers.main import run
-from workers.settings import Settings, SettingsError
+from workers.settings import Settings
 
 
 def main() -> None:

@@ -78,9 +78,7 @@ async def _claim(
         None if row.dedupe and row.dedupe.is_for_good else row.at + _KEPT
         for row in best.values()
     ]
-    added = await connection.fetch(
-        _SQL["claims_add"], *_claim_columns(best), expiries
-    )
+    added = await connection.fetch(_SQL["claims_add"], *_claim_columns(best), expiries)
     taken = sorted(best.keys() - {tuple(record) for record in added})
     if not taken:
         return {}

@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.contracts.telemetry import Log
+from ingest.contracts.variables import SettingsError
 from workers.arq_host import keep_arq
 from workers.batch import Trouble
 from workers.connections import REDIS_TROUBLE, for_jobs, for_reader
@@ -28,7 +29,7 @@ from workers.epochs import PostgresRegistry
 from workers.failpoint import boundary
 from workers.jobs import Jobs
 from workers.pipeline import Pipeline
-from workers.settings import Settings, SettingsError
+from workers.settings import Settings
 from workers.shard import Habits, Shard
 from workers.slots import consumer_name
 
@@ -162,8 +163,8 @@ def _consumer(
     settings: Settings, name: str, pool: Pool, readers: Sequence[Redis], life: Life
 ) -> Consumer:
     pipeline = Pipeline(
-        pool,
-        build_enrichers(settings.geo_file),
+        pool=pool,
+        enrich=build_enrichers(settings.geo_file),
         consumer=name,
         clock=_unix_ms,
         new_id=uuid7,

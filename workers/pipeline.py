@@ -1,10 +1,10 @@
 """The pipeline: decode → resolve → enrich → write. Called by the consumer, and by replay.
 
-    settled = await pipeline.process(deliveries)      # and the consumer acknowledges them
+settled = await pipeline.process(deliveries)      # and the consumer acknowledges them
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from workers.write import write
 _SQL: Final = statements("partitions")
 _ATTEMPTS: Final = 8
 _NO_ENRICHMENT: Final = Enrichment()
+_LOG: Final = Log()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +40,23 @@ class Sealed:
     envelope: Envelope
 
 
+@dataclass(slots=True, kw_only=True)
 class Pipeline:
-    """Takes deliveries all the way into Postgres; `Processor` of the consumer."""
+    """Takes deliveries all the way into Postgres; `Processor` of the consumer.
 
-    def __init__(
-        self,
-        pool: Pool,
-        enrich: Enrich,
-        *,
-        consumer: str,
-        clock: Callable[[], int],
-        new_id: Callable[[], UUID],
-        keep_ip: bool = False,
-        boundary: Callable[[Boundary], None] = lambda _: None,
-    ) -> None:
-        """`clock` gives Unix milliseconds; `boundary` is told of every step.
+    `clock` gives Unix milliseconds, `new_id` UUIDv7 values; `boundary` is told of every
+    step; `keep_ip` stores addresses as the edge sealed them.
+    """
 
-        `keep_ip` stores addresses as the edge sealed them.
-        """
-        self._pool = pool
-        self._enrich = enrich
-        self._consumer = consumer
-        self._clock = clock
-        self._new_id = new_id
-        self._keep_ip = keep_ip
-        self._boundary = boundary
-        #: Entries whose commit may have happened although its reply was lost.
-        self._unsure: set[Entry] = set()
-        self._log = Log(consumer=consumer)
+    pool: Pool
+    enrich: Enrich
+    consumer: str
+    clock: Callable[[], int]
+    new_id: Callable[[], UUID]
+    keep_ip: bool = False
+    boundary: Callable[[Boundary], None] = lambda _: None
+    #: Entries whose commit may have happened although its reply was lost.
+    _unsure: set[Entry] = field(default_factory=set)
 
     async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Record or quarantine; the deliveries that may be acknowledged.
@@ -74,17 +64,17 @@ class Pipeline:
         Raises Trouble where Postgres does not answer; what was committed by then is found
         recorded when it is processed again.
         """
-        self._boundary("read")
+        self.boundary("read")
         sealed, culprits, kept = self._decode(deliveries)
         resolved, unresolvable = await self._resolve(sealed)
-        self._boundary("resolved")
+        self.boundary("resolved")
         items = [(item, self._row(item, place)) for item, place in resolved]
-        self._boundary("enriched")
+        self.boundary("enriched")
         entries = {delivery.entry for delivery in deliveries}
         self._unsure |= entries
         tally = await self._record(items, culprits + unresolvable)
         self._unsure -= entries
-        self._boundary("committed")
+        self.boundary("committed")
         self._tell(deliveries, tally, kept)
         return [delivery for delivery in deliveries if delivery not in kept]
 
@@ -113,11 +103,11 @@ class Pipeline:
             for item in sealed
             if item.delivery.attempts > 1 or item.delivery.entry in self._unsure
         ]
-        async with transaction(self._pool) as connection:
+        async with transaction(self.pool) as connection:
             settled = await quarantine.settled(connection, again)
             envelopes = [item.envelope for item in sealed]
             known = await resolve.look_up(connection, envelopes)
-        now_ms = self._clock()
+        now_ms = self.clock()
         for item in sealed:
             if item.delivery.entry in settled:
                 continue
@@ -134,7 +124,7 @@ class Pipeline:
         envelope = item.envelope
         is_click = envelope.kind is Kind.CLICK
         # A lead comes from somebody's server, whose agent and address tell nothing.
-        seen = self._enrich(_client(envelope)) if is_click else _NO_ENRICHMENT
+        seen = self.enrich(_client(envelope)) if is_click else _NO_ENRICHMENT
         return Row(
             id=envelope.id,
             at=moment(envelope.at),
@@ -157,7 +147,7 @@ class Pipeline:
             page_url=envelope.page_url,
             properties=_document(envelope),
             visitor=envelope.visitor,
-            ip=envelope.ip if self._keep_ip else None,
+            ip=envelope.ip if self.keep_ip else None,
             country=seen.country,
             region=seen.region,
             city=seen.city,
@@ -182,7 +172,7 @@ class Pipeline:
         except DataFault as fault:
             if not items:
                 raise
-            self._log.warning("batch.bisected", size=len(items), cause=str(fault))
+            _LOG.warning("batch.bisected", size=len(items), cause=str(fault))
             cause = fault
         tally = await self._record([], culprits)
         if len(items) == 1:
@@ -203,14 +193,14 @@ class Pipeline:
         for _ in range(_ATTEMPTS):
             tally = Tally()
             try:
-                async with transaction(self._pool) as connection:
-                    await quarantine.add(connection, culprits, self._consumer, tally)
+                async with transaction(self.pool) as connection:
+                    await quarantine.add(connection, culprits, self.consumer, tally)
                     if rows:
                         await write(
-                            connection, rows, tally, new_id=self._new_id, wider=wider
+                            connection, rows, tally, new_id=self.new_id, wider=wider
                         )
-                    await tally.enter(connection, self._consumer)
-                    self._boundary("written")
+                    await tally.enter(connection, self.consumer)
+                    self.boundary("written")
             except Widen as widen:
                 wider |= widen.ids
             except MissingPartition:
@@ -221,10 +211,10 @@ class Pipeline:
 
     async def _make_partitions(self, rows: Sequence[Row]) -> None:
         months = {moment(ids.millis(row.id)).replace(day=1) for row in rows}
-        async with transaction(self._pool) as connection:
+        async with transaction(self.pool) as connection:
             for month in sorted(months):
                 if await connection.fetchval(_SQL["partition_make"], month):
-                    self._log.info("partitions.made", month=f"{month:%Y-%m}")
+                    _LOG.info("partitions.made", month=f"{month:%Y-%m}")
 
     def _tell(
         self,
@@ -233,16 +223,17 @@ class Pipeline:
         kept: Collection[Delivery],
     ) -> None:
         if kept:
-            self._log.warning("entry.newer", count=len(kept))
+            _LOG.warning("entry.newer", count=len(kept))
         if deliveries:
             oldest_ms = min(delivery.entry.ms for delivery in deliveries)
-            self._log.info(
+            _LOG.info(
                 "batch.written",
+                consumer=self.consumer,
                 size=len(deliveries),
                 recorded=tally.recorded.total(),
                 repeats=tally.repeats.total(),
                 quarantined=tally.quarantined.total(),
-                lag_ms=self._clock() - oldest_ms,
+                lag_ms=self.clock() - oldest_ms,
             )
 
 

@@ -80,7 +80,9 @@ async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Know
     await _look_up_codes(connection, envelopes, known)
     hashes = [item for envelope in envelopes for item in envelope.api_key_hashes]
     for row in await _fetch(connection, "keys_by_hash", hashes):
-        known.keys[row["key_hash"]] = _Key(row["id"], row["workspace_id"], row["scopes"])
+        known.keys[row["key_hash"]] = _Key(
+            row["id"], row["workspace_id"], row["scopes"]
+        )
     numbers = [e.program_number for e in envelopes if e.program_number is not None]
     for row in await _fetch(connection, "programs_by_number", numbers):
         known.programs[row["number"]] = (row["id"], row["workspace_id"])
@@ -118,7 +120,9 @@ def _resolve_test(envelope: Envelope, known: Known) -> Resolution:
 def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
     link = _named_link(envelope, known)
     # A click id that was issued without a directory names no link to compare.
-    root_link = known.links.get(envelope.root_link_id) if envelope.root_link_id else link
+    root_link = (
+        known.links.get(envelope.root_link_id) if envelope.root_link_id else link
+    )
     is_same = root_link is not None and root_link.workspace_id == link.workspace_id
     return Resolution(
         workspace_id=link.workspace_id,

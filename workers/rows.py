@@ -74,7 +74,11 @@ class Standing:
     @property
     def root_id(self) -> UUID | None:
         """The click by which its anonymous customer is known, if there is one."""
-        return self.id if self.kind is Kind.CLICK and self.click_id is None else self.click_id
+        return (
+            self.id
+            if self.kind is Kind.CLICK and self.click_id is None
+            else self.click_id
+        )
 
     def share(self) -> Share | None:
         """What it adds to the counters."""

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from workers.settings import Settings, SettingsError
+from ingest.contracts.variables import SettingsError
+from workers.settings import Settings
 
 
 @contextmanager

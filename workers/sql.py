@@ -1,4 +1,4 @@
-"""Statements by name, read from `.sql` files. Imported by the stages that run them.
+"""Statements by name, read from `.sql` files. Imported by whatever runs them.
 
 A file holds statements under a line `-- name: what it is for`; a statement ends where the
 next one begins.
@@ -12,9 +12,9 @@ _HEAD = re.compile(r"^-- (\w+): \S.*$", re.MULTILINE)
 
 
 @cache
-def statements(file: str) -> dict[str, str]:
-    """The statements of `queries/<file>.sql` by name; raises ValueError on a repeated name."""
-    text = files("workers").joinpath("queries", f"{file}.sql").read_text("utf-8")
+def statements(file: str, package: str = "workers") -> dict[str, str]:
+    """The statements of the package's `queries/<file>.sql`; ValueError on a repeated name."""
+    text = files(package).joinpath("queries", f"{file}.sql").read_text("utf-8")
     heads = list(_HEAD.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)]
     found = {

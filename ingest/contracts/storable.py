@@ -1,12 +1,12 @@
-"""What the edge accepts, the database must be able to store. Anyone may import this.
+r"""What the edge accepts, the database must be able to store. Anyone may import this.
 
-PostgreSQL refuses NUL in `text` and `\\u0000` in `jsonb`; orjson refuses lone surrogates
+PostgreSQL refuses NUL in `text` and `\u0000` in `jsonb`; orjson refuses lone surrogates
 and integers beyond 64 bits. A value that went through this module meets none of them.
 """
 
 from typing import TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _REPLACEMENT = "\ufffd"
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1

@@ -1,4 +1,4 @@
-"""One server process and the thread that keeps it.  Used by the servers.
+"""One process and the thread that keeps it.  Used by the servers and by supervision.
 
 A child is started and reaped by a thread of its own, which lives exactly as long as
 the child does. That is what makes PR_SET_PDEATHSIG safe (it follows the thread that
@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.embedded.privileges import Account
@@ -23,13 +24,17 @@ HAS_DEATH_SIGNAL = sys.platform == "linux"
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run, as whom, where, and how it is asked to stop."""
+    """What to run, as whom, where, and the signal that it gets when we end.
+
+    `environment` replaces the bare one that servers are given.
+    """
 
     argv: tuple[str, ...]
     cwd: Path
     account: Account | None
     stop: signal.Signals
     watch: bool = not HAS_DEATH_SIGNAL
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
 
     def trampoline(self) -> list[str]:
         user = self.account
@@ -43,6 +48,7 @@ class Command:
             f"--cwd={self.cwd}",
             *(["--user", str(user.uid), str(user.gid)] if user else []),
             *(["--watch"] if self.watch else []),
+            *(["--inherit"] if self.environment is not None else []),
             "--",
             *self.argv,
         ]
@@ -83,6 +89,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 pass_fds=held,
+                env=command.environment,
                 # Ctrl-C in a terminal goes to the whole process group. Edges and
                 # workers drain into these servers, so these must not hear it.
                 start_new_session=True,

@@ -27,6 +27,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from types import FrameType
 from typing import NoReturn
 
@@ -111,8 +112,10 @@ def _die_with(parent: int, death_signal: int) -> None:
         raise SystemExit("the parent ended before the server started")
 
 
-def _watch(command: list[str], death_signal: int) -> NoReturn:
-    child = os.posix_spawn(command[0], command, _ENVIRONMENT)
+def _watch(
+    command: list[str], environment: Mapping[str, str], death_signal: int
+) -> NoReturn:
+    child = os.posix_spawn(command[0], command, environment)
 
     def forward(number: int, _frame: FrameType | None) -> None:
         os.kill(child, number)
@@ -137,6 +140,7 @@ def main(arguments: list[str]) -> NoReturn:
     parser.add_argument("--cwd", required=True)
     parser.add_argument("--user", type=int, nargs=2, metavar=("UID", "GID"))
     parser.add_argument("--watch", action="store_true")
+    parser.add_argument("--inherit", action="store_true")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(arguments)
     os.umask(0o077)
@@ -146,10 +150,13 @@ def main(arguments: list[str]) -> NoReturn:
         uid, gid = options.user
         become(uid, gid, [options.command[0], options.cwd])
     os.chdir(options.cwd)
+    # Edges and workers, which are ours, are told everything by their environment.
+    inherited = os.environ  # noqa: TID251 - an entry point
+    environment = inherited if options.inherit else _ENVIRONMENT
     if options.watch:
-        _watch(options.command, options.signal)
+        _watch(options.command, environment, options.signal)
     _die_with(options.parent, options.signal)
-    os.execve(options.command[0], options.command, _ENVIRONMENT)  # noqa: S606
+    os.execve(options.command[0], options.command, environment)  # noqa: S606
 
 
 if __name__ == "__main__":

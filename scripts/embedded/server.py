@@ -130,7 +130,9 @@ class Server:
             if abandon.is_set():
                 child.kill()
         if child.exited.result() != 0:
-            raise self._explanation(f"could not be set up ({ending(child)})")
+            raise self._explanation(
+                f"could not be set up ({ending(child.exited.result())})"
+            )
 
     def _launch(self, command: Command) -> Child:
         with explained(f"start {self.name}"):
@@ -146,7 +148,9 @@ class Server:
         deadline, told = began + self._options.silence, began
         while (state := self._kind.probe()) is not State.READY:
             if child.wait(pause):
-                raise self._explanation(f"did not start ({ending(child)})")
+                raise self._explanation(
+                    f"did not start ({ending(child.exited.result())})"
+                )
             if abandon.is_set():
                 raise EmbeddedError(
                     f"{self.name} was stopped while it started.",
@@ -189,7 +193,7 @@ class Server:
         child = self._child
         if child is None or child.alive() or self._stopping:
             return None
-        return self._explanation(f"ended by itself ({ending(child)})")
+        return self._explanation(f"ended by itself ({ending(child.exited.result())})")
 
     def ask_to_stop(self) -> None:
         """Begin an orderly shutdown; returns at once."""
@@ -204,8 +208,8 @@ class Server:
             self._child.kill()
 
 
-def ending(child: Child) -> str:
-    code = child.exited.result()
+def ending(code: int) -> str:
+    """How a process ended, by its return code."""
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exit code {code}"

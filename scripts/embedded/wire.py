@@ -15,7 +15,7 @@ _PROTOCOL_3_0 = 196_608
 _AUTHENTICATION_OK = b"\0\0\0\0"
 
 
-class PostgresReply(Exception):  # noqa: N818 - a reply, though not the one hoped for
+class PostgresReply(Exception):
     """An error message of PostgreSQL: its SQLSTATE and its text."""
 
     def __init__(self, sqlstate: str, message: str) -> None:

@@ -46,7 +46,9 @@ class RedisStage:
 
     async def entries(self) -> list[bytes]:
         streams = [await self._redis.xrange(events_key(shard)) for shard in range(3)]
-        found = sorted(entry for entries in streams for entry in entries)
+        found = sorted(
+            (entry for entries in streams for entry in entries), key=lambda e: e[0]
+        )
         return [fields[FIELD] for _, fields in found]
 
     async def fill_up(self) -> None:

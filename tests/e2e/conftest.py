@@ -223,8 +223,7 @@ def begin() -> Iterator[Begin]:
 
 
 def _stop(up: Up) -> None:
-    if up.process.poll() is None:
-        children = up.children()
-        up.process.terminate()
-        up.end()
-        eventually(lambda: are_gone(children))
+    children = up.children()
+    up.process.terminate()
+    up.end()
+    eventually(lambda: are_gone(children))

@@ -1,6 +1,5 @@
 """A real worker process is killed at every boundary; what it was reading is recorded once."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -27,7 +26,6 @@ _SHARDS = 2
 @pytest.fixture
 def environment(redis_url: str, database_url: str, tmp_path: Path) -> dict[str, str]:
     return {
-        "PATH": os.environ.get("PATH", ""),
         "REDIS_URL": redis_url,
         "DATABASE_URL": database_url,
         "REFTIDE_DATA": str(tmp_path),

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.output import Unreachable
+from scripts.ports import listens, reserved
+from scripts.supervision import put_aside
 from tests.e2e.conftest import (
     ROOT,
     Begin,
@@ -142,10 +145,11 @@ def test_a_process_that_always_dies_ends_it_all_and_its_log_is_shown(
     begin: Begin, tmp_path: Path
 ) -> None:
     # The demo workspace has an event in it, at which every worker dies.
-    up = begin(tmp_path / "data", "--verbose", REFTIDE_CRASH_AT="read")
+    up = begin(tmp_path / "data", REFTIDE_CRASH_AT="read")
     assert up.end() == 1
     assert up.says("worker 1 ended 5 times within 30 s"), up.output
     assert up.says("killed by SIGKILL")
+    assert up.says('    | {"consumer":"worker-1"')
     assert up.says("What to do: ")
 
 
@@ -175,6 +179,29 @@ def test_two_instances_never_share_a_port(
     other = begin(tmp_path / "data", "--port", str(shared.port))
     assert other.end() == 3
     assert other.says(f"Port {shared.port} of 127.0.0.1 is in use by process ")
+
+
+def test_a_reserved_port_is_for_edges_and_for_no_other_instance() -> None:
+    with reserved("127.0.0.1", 0) as address, socket.socket() as edge:
+        with pytest.raises(Unreachable), reserved(address.host, address.port):
+            pass
+        edge.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        edge.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        edge.bind((address.host, address.port))
+        edge.listen()
+        assert listens(os.getpid(), address.port)
+
+
+def test_a_log_that_has_grown_is_put_aside_under_its_writer(tmp_path: Path) -> None:
+    log = tmp_path / "worker-1.log"
+    with log.open("a", buffering=1) as writer:
+        writer.write("first\n")
+        put_aside(log, 6)
+        assert "first\n" == log.read_text(), "it was put aside too early"
+        put_aside(log, 5)
+        writer.write("second\n")
+    assert "first\n" == log.with_suffix(".old").read_text()
+    assert "second\n" == log.read_text()
 
 
 def test_one_server_of_your_own_without_the_other_is_a_usage_error(

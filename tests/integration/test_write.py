@@ -38,7 +38,9 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 def _pipeline(pool: Pool, *, now: int = NOON_MS, consumer: str = "tester") -> Pipeline:
-    return Pipeline(pool, _ENRICH, consumer=consumer, clock=lambda: now, new_id=uuid4)
+    return Pipeline(
+        pool=pool, enrich=_ENRICH, consumer=consumer, clock=lambda: now, new_id=uuid4
+    )
 
 
 def _delivery(envelope: Envelope | bytes, attempts: int = 1) -> Delivery:
@@ -365,8 +367,8 @@ async def test_a_worker_may_die_on_any_line(pool: Pool, boundary: Boundary) -> N
     lead = a_lead(2, click_id=click.id, link_id=LINKS[0], at=NOON_MS + 5)
     batch = [_delivery(event) for event in (click, lead, b"junk", click)]
     dying = Pipeline(
-        pool,
-        _ENRICH,
+        pool=pool,
+        enrich=_ENRICH,
         consumer="mortal",
         clock=lambda: NOON_MS,
         new_id=uuid4,

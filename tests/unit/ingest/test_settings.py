@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.settings import Settings, SettingsError
+from ingest.contracts.variables import SettingsError
+from ingest.settings import Settings
 
 NEEDED = {"REDIS_URL": "redis://localhost", "REFTIDE_SECRET": "sixteen letters!"}
 

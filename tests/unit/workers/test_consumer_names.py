@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.settings import Settings, SettingsError
+from ingest.contracts.variables import SettingsError
+from workers.settings import Settings
 from workers.slots import consumer_name
 
 HOST = socket.gethostname()

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.settings import CrashAt, Settings, SettingsError
+from ingest.contracts.variables import SettingsError
+from workers.settings import CrashAt, Settings
 
 NEEDED = {"REDIS_URL": "redis://localhost", "DATABASE_URL": "postgresql://localhost/r"}
 

@@ -1,0 +1,85 @@
+"""Reading settings out of environment variables. Used by the settings of both sides.
+
+Every error names the variable and says what to give instead.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+StoreIp = Literal["truncated", "full", "none"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+STORE_IP: Final[tuple[StoreIp, ...]] = ("truncated", "full", "none")
+LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("info", "debug", "warning", "error")
+
+#: Shards, as every process of an installation must have them.
+DEFAULT_SHARDS: Final = 4
+_MOST_SHARDS: Final = 1024
+
+Choice = TypeVar("Choice", bound=str)
+
+
+class SettingsError(Exception):
+    """A variable that is missing or wrong, and what to do about it."""
+
+
+class Variables:
+    """The environment, read with care. All readers raise SettingsError."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """Blank variables are as good as unset ones."""
+        self._given = {name: text.strip() for name, text in environment.items()}
+
+    def text(self, name: str, default: str = "") -> str:
+        return self._given.get(name) or default
+
+    def items(self, name: str) -> list[str]:
+        """Values separated by commas."""
+        parts = (part.strip() for part in self.text(name).split(","))
+        return [part for part in parts if part]
+
+    def number(self, name: str, default: int, bounds: tuple[int, int]) -> int:
+        lowest, highest = bounds
+        text = self.text(name, str(default))
+        # isdecimal() alone lets other scripts' digits through.
+        number = int(text) if text.isascii() and text.isdecimal() else -1
+        if not lowest <= number <= highest:
+            raise SettingsError(
+                f"{name} is {text!r}: give a whole number from {lowest} to {highest}"
+            )
+        return number
+
+    def choice(self, name: str, choices: tuple[Choice, ...]) -> Choice:
+        """One of the choices; the first is the default."""
+        text = self.text(name, choices[0]).lower()
+        for choice in choices:
+            if text == choice:
+                return choice
+        raise SettingsError(f"{name} is {text!r}: give one of {', '.join(choices)}")
+
+    def redis_url(self, name: str, default: str = "") -> str:
+        url = self.text(name, default)
+        if not url:
+            raise SettingsError(
+                f"{name} is not set: give the URL of the Redis or Valkey that holds the "
+                "events, or run `reftide up`, which brings its own"
+            )
+        if not url.startswith(("redis://", "rediss://", "unix://")):
+            raise SettingsError(
+                f"{name} must start with redis://, rediss:// or unix://"
+            )
+        return url
+
+    def data(self) -> Path:
+        """The data directory."""
+        return Path(self.text("REFTIDE_DATA", ".reftide"))
+
+    def shards(self) -> int:
+        return self.number("REFTIDE_SHARDS", DEFAULT_SHARDS, (1, _MOST_SHARDS))
+
+    def store_ip(self) -> StoreIp:
+        return self.choice("REFTIDE_STORE_IP", STORE_IP)
+
+    def log_level(self) -> LogLevel:
+        return self.choice("REFTIDE_LOG_LEVEL", LOG_LEVELS)

@@ -1,0 +1,113 @@
+"""`reftide`: the operator's command line. The entry point; nobody imports it but tests.
+
+Commands are imported when they are called, so that `reftide --help` is quick. A new one is
+a module of `scripts.commands` with a click command named `command`, and a line here.
+
+Exit codes: 0 fine, 1 the check found something wrong, 2 asked in a wrong way, 3 a server
+cannot be reached, or not as it is.
+"""
+
+import os
+import time
+from importlib import import_module
+from typing import Final
+
+import click
+from typing_extensions import override
+
+from scripts.environment import Environment
+
+#: What there is: the module that has it, and what it does.
+COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "Run": {
+        "up": ("up", "Run everything: servers, tables, edges, workers."),
+        "schema": ("schema", "Create the tables, or bring them up to date."),
+        "demo": ("demo", "Fire real traffic at a running instance, and check it."),
+        "seed": ("seed", "Make the demo workspace of the vendors' examples."),
+        "edge": ("edge", "Run one edge: HTTP in, events onto the streams."),
+        "worker": ("worker", "Run one worker: events from the streams into Postgres."),
+    },
+    "Administer": {
+        "workspaces": ("workspaces", "Who owns links, programs and keys."),
+        "programs": ("programs", "What partners promote, with its windows."),
+        "partners": ("partners", "Who promotes."),
+        "links": ("links", "Codes that lead to a program and a partner."),
+        "domains": ("domains", "Domains whose codes are a namespace of their own."),
+        "keys": ("keys", "API keys of clients."),
+    },
+    "Look": {
+        "status": ("status", "The books, the lag, the workers, the memory."),
+        "event": ("event", "Where one event is."),
+        "quarantine": ("quarantine", "What could not be recorded, and why."),
+        "verify": ("verify", "Prove that every counter and the books are right."),
+        "doctor": ("doctor", "Check how the servers are set up."),
+    },
+    "Measure": {
+        "bench": ("bench", "Speed beside a baseline's, on servers of its own."),
+    },
+}
+
+_EPILOG: Final = """\b
+Servers are found by REDIS_URL and DATABASE_URL, else in the instance that
+`reftide up` runs on REFTIDE_DATA (.reftide unless set).
+
+\b
+  reftide links add SUMMER --program 1 --partner jane --url https://shop.example
+  reftide keys add --scopes track
+  reftide status --json
+
+\b
+Exit codes: 0 fine, 1 the check found something wrong, 2 asked in a wrong way,
+3 a server cannot be reached; the error says what to do.
+"""
+
+
+class LazyGroup(click.Group):
+    """A group that lists its commands without importing them."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in COMMANDS.values() for name in section]
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for section in COMMANDS.values():
+            if cmd_name in section:
+                module = import_module(f"scripts.commands.{section[cmd_name][0]}")
+                command: click.Command = module.command
+                return command
+        return None
+
+    @override
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        for title, section in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name, line) for name, (_, line) in section.items()]
+                )
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="reftide", message="%(version)s")
+def reftide() -> None:
+    """Reftide records referral clicks and leads, each exactly once.
+
+    Every command explains itself with --help. Where there is --json, standard output is
+    one JSON document.
+    """
+
+
+def main() -> None:
+    variables = os.environ  # noqa: TID251 - the entry point reads it for everybody
+    clock = time.time  # noqa: TID251 - likewise the clock
+    reftide(obj=Environment(variables, clock))
+
+
+if __name__ == "__main__":
+    main()

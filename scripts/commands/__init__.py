@@ -1,0 +1,1 @@
+"""The commands of `reftide`, one module each; `scripts.cli` imports them when called."""

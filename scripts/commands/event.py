@@ -1,0 +1,55 @@
+"""`reftide event`: where one event is."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from scripts.environment import Environment
+from scripts.output import emit, facts, json_option, table
+from scripts.tracing import trace
+
+_ENTRY: Final = ("epoch", "shard", "entry_ms", "entry_seq", "recorded_at")
+_QUARANTINE: Final = ("id", "reason", "detail", "status", "attempts", "last_seen")
+
+_SENTENCES: Final = {
+    "recorded": "It is recorded.",
+    "repeat": "It was another event again: {repeat_of}.",
+    "quarantined": "It could not be recorded; see `reftide quarantine show ID`.",
+    "in_flight": "It is on its stream and waits for a worker.",
+    "missing": "Its entry is acknowledged, yet nothing is recorded: run `reftide verify`.",
+    "unknown": "Nothing is known of it.",
+}
+
+
+@click.command(
+    epilog="""\b
+ID is an event's UUID, a click id (clk_...) or the eventId of a test event:
+  reftide event 01890a5d-ac96-774b-bcce-b302099a8057
+Exit code 1 where nothing is known of it.
+"""
+)
+@click.argument("event_id", metavar="ID")
+@json_option
+@click.pass_context
+def command(context: click.Context, event_id: str, *, as_json: bool) -> None:
+    """Say where an event is: in flight, recorded, a repeat, quarantined, or unknown."""
+    environment: Environment = context.obj
+    traced = asyncio.run(trace(environment, event_id))
+    emit(as_json, traced, lambda: _show(traced))
+    if traced["state"] in {"unknown", "missing"}:
+        context.exit(1)
+
+
+def _show(traced: Mapping[str, Any]) -> None:
+    click.echo(f"Event {traced['id'] or ''}".rstrip())
+    click.echo(_SENTENCES[traced["state"]].format(repeat_of=traced["repeat_of"]))
+    if traced["event"]:
+        facts(traced["event"], "Recorded")
+    if traced["entry"]:
+        facts(traced["entry"], "On its stream")
+    if traced["repeats"]:
+        table(traced["repeats"], _ENTRY, "It came again")
+    if traced["quarantine"]:
+        table(traced["quarantine"], _QUARANTINE, "Quarantine")

@@ -1,0 +1,169 @@
+"""`reftide links`: codes that lead to a program and a partner."""
+
+import asyncio
+from typing import Any, Final
+
+import click
+
+from scripts import names
+from scripts.environment import Environment
+from scripts.linking import Wanted, add_link, set_link
+from scripts.lookups import the_link
+from scripts.output import emit, facts, json_option, table
+from scripts.queries import statements
+from scripts.servers import postgres, rows
+from scripts.workspaces import filter_by
+
+_SQL: Final = statements("links")
+_COLUMNS: Final = (
+    "code", "domain", "public_id", "program", "partner", "is_active", "clicks",
+    "leads", "sales", "url",
+)  # fmt: skip
+
+_domain_option = click.option("--domain", type=names.domain, help="Whose code it is.")
+_program_option = click.option("--program", type=click.IntRange(1), metavar="N")
+_partner_option = click.option("--partner", metavar="CODE")
+_workspace_option = click.option("--workspace", metavar="NAME", help="Whose.")
+
+
+@click.group(
+    epilog="""\b
+  reftide links add SUMMER --program 1 --partner jane --url https://shop.example
+  reftide links set SUMMER --code SUMMER26      the old code keeps working
+  reftide links disable SUMMER26
+"""
+)
+def command() -> None:
+    """Links: a code, the program and partner behind it, and where it leads."""
+
+
+@command.command()
+@click.argument("code", type=names.code)
+@_domain_option
+@_program_option
+@_partner_option
+@click.option("--url", type=names.url, help="Where it leads; the program's by default.")
+@click.option(
+    "--public-id", type=names.code, help="What answers show; made up by default."
+)
+@click.option("--inactive", is_flag=True, help="Switched off to begin with.")
+@_workspace_option
+@json_option
+@click.pass_obj
+def add(environment: Environment, /, code: str, *, as_json: bool, **given: Any) -> None:
+    """Make a link with CODE; clicks on it count within a second."""
+    row = asyncio.run(_add(environment, code, given))
+    sentence = f"Link {code} ({row['public_id']}) made in {row['workspace']}."
+    emit(as_json, row, lambda: click.echo(sentence))
+
+
+@command.command("list")
+@_program_option
+@_partner_option
+@_workspace_option
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@json_option
+@click.pass_obj
+def list_(environment: Environment, /, *, as_json: bool, **by: Any) -> None:
+    """List the links, newest first."""
+    rows = asyncio.run(_list(environment, by))
+    emit(as_json, rows, lambda: table(rows, _COLUMNS))
+
+
+@command.command()
+@click.argument("code")
+@_domain_option
+@json_option
+@click.pass_obj
+def show(
+    environment: Environment, code: str, domain: str | None, *, as_json: bool
+) -> None:
+    """Show a link by CODE, a former code, or its public id."""
+    row = asyncio.run(_show(environment, code, domain))
+    emit(as_json, row, lambda: facts(row, f"Link {row['code']}"))
+
+
+@command.command("set")
+@click.argument("code")
+@_domain_option
+@click.option(
+    "--code", "new_code", type=names.code, help="A new code; the old one stays."
+)
+@click.option("--url", type=names.url, help="Where it leads now.")
+@_program_option
+@_partner_option
+@json_option
+@click.pass_obj
+def set_(
+    environment: Environment, /, code: str, *, as_json: bool, **given: Any
+) -> None:
+    """Change a link; what is not given stays. What it has counted stays too."""
+    row = asyncio.run(_set(environment, code, given))
+    emit(as_json, row, lambda: click.echo(f"Link {row['code']} changed."))
+
+
+@command.command()
+@click.argument("code")
+@_domain_option
+@json_option
+@click.pass_obj
+def disable(
+    environment: Environment, code: str, domain: str | None, *, as_json: bool
+) -> None:
+    """Switch a link off: its clicks are refused as its vendor refuses them."""
+    row = asyncio.run(_switch(environment, (code, domain), on=False))
+    emit(as_json, row, lambda: click.echo(f"Link {row['code']} is off."))
+
+
+@command.command()
+@click.argument("code")
+@_domain_option
+@json_option
+@click.pass_obj
+def enable(
+    environment: Environment, code: str, domain: str | None, *, as_json: bool
+) -> None:
+    """Switch a link on again."""
+    row = asyncio.run(_switch(environment, (code, domain), on=True))
+    emit(as_json, row, lambda: click.echo(f"Link {row['code']} is on."))
+
+
+async def _add(
+    environment: Environment, code: str, given: dict[str, Any]
+) -> dict[str, Any]:
+    async with postgres(environment) as connection, connection.transaction():
+        await add_link(connection, Wanted(code=code, **given))
+        return await the_link(connection, code, given["domain"])
+
+
+async def _list(environment: Environment, by: dict[str, Any]) -> list[dict[str, Any]]:
+    async with postgres(environment) as connection:
+        owner = await filter_by(connection, by["workspace"])
+        return await rows(
+            connection, _SQL["list"], owner, by["program"], by["partner"], by["limit"]
+        )
+
+
+async def _show(
+    environment: Environment, code: str, domain: str | None
+) -> dict[str, Any]:
+    async with postgres(environment) as connection:
+        return await the_link(connection, code, domain)
+
+
+async def _set(
+    environment: Environment, code: str, given: dict[str, Any]
+) -> dict[str, Any]:
+    async with postgres(environment) as connection, connection.transaction():
+        link = await the_link(connection, code, given.pop("domain"))
+        await set_link(connection, link, **given)
+        return await the_link(connection, link["public_id"], None)
+
+
+async def _switch(
+    environment: Environment, name: tuple[str, str | None], *, on: bool
+) -> dict[str, Any]:
+    async with postgres(environment) as connection:
+        link = await the_link(connection, *name)
+        await connection.execute(_SQL["switch"], link["id"], on)
+        return link | {"is_active": on}

@@ -1,0 +1,138 @@
+"""`reftide status`: the books, the lag, who works, and how long the memory lasts."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, cast
+
+import click
+from redis.asyncio import Redis
+
+from ingest.contracts.stream import WORKERS_KEY, events_key, heartbeat_key
+from scripts.books import Books, read_books
+from scripts.environment import Environment
+from scripts.output import emit, facts, json_option, table
+from scripts.servers import postgres, redis_server, shard_count
+
+_SHARD_COLUMNS: Final = (
+    "shard", "epoch", "length", "entries_added", "undelivered", "pending", "in_flight",
+    "lag_seconds",
+)  # fmt: skip
+
+
+@click.command(
+    epilog="""\b
+The balance is accepted - recorded - repeats - quarantined - in flight. At rest it
+is 0; `reftide verify` proves it. While events flow, those that are committed but
+not yet acknowledged show twice, so it may be a little less.
+
+\b
+  reftide status --json | jq .lag_seconds
+"""
+)
+@click.option(
+    "--window",
+    type=click.FloatRange(0, 60),
+    default=1.0,
+    show_default=True,
+    help="Seconds over which throughput is measured; 0: do not.",
+)
+@json_option
+@click.pass_obj
+def command(environment: Environment, window: float, *, as_json: bool) -> None:
+    """Show the books, the lag of every shard, the workers and the memory."""
+    status = asyncio.run(_status(environment, window))
+    emit(as_json, status, lambda: _show(status))
+
+
+async def _status(environment: Environment, window: float) -> dict[str, Any]:
+    async with postgres(environment) as connection, redis_server(environment) as redis:
+        shards = await shard_count(environment, redis)
+        earlier = None
+        if window:
+            earlier = await read_books(redis, connection, shards)
+            await asyncio.sleep(window)
+        books = await read_books(redis, connection, shards)
+        rates = _rates(earlier, books)
+        return {
+            **_ledger(books),
+            **rates,
+            **await _memory(redis, books, rates["accepted_per_second"]),
+            **await _workers(redis),
+            "shards": [_shard(books, index) for index in range(shards)],
+        }
+
+
+def _ledger(books: Books) -> dict[str, Any]:
+    return {
+        "accepted": books.accepted,
+        "recorded": books.recorded,
+        "repeats": books.repeats,
+        "quarantined": books.quarantined,
+        "in_flight": books.in_flight,
+        "spooled": books.spooled,
+        "balance": books.balance,
+        "is_still": books.is_still,
+        "is_exact": books.is_exact,
+        "lag_seconds": max(map(books.lag, range(len(books.shards))), default=0.0),
+        "lag_entries": books.in_flight,
+    }
+
+
+def _rates(earlier: Books | None, books: Books) -> dict[str, float | None]:
+    if earlier is None or books.at <= earlier.at:
+        return {"accepted_per_second": None, "recorded_per_second": None}
+    seconds = books.at - earlier.at
+    return {
+        "accepted_per_second": round((books.accepted - earlier.accepted) / seconds, 1),
+        "recorded_per_second": round((books.recorded - earlier.recorded) / seconds, 1),
+    }
+
+
+def _shard(books: Books, index: int) -> dict[str, Any]:
+    shard, waiting = books.shards[index], books.waiting[index]
+    return {
+        "shard": shard.shard,
+        "epoch": shard.epoch,
+        "length": shard.length,
+        "entries_added": shard.added,
+        "undelivered": waiting.entries,
+        "pending": shard.pending,
+        "in_flight": waiting.entries + shard.pending,
+        "lag_seconds": books.lag(index),
+    }
+
+
+async def _workers(redis: Redis) -> dict[str, Any]:
+    # redis-py types the reply for its synchronous client too.
+    members = cast("Awaitable[set[bytes]]", redis.smembers(WORKERS_KEY))
+    known = sorted(name.decode() for name in await members)
+    alive = [name for name in known if await redis.exists(heartbeat_key(name))]
+    return {"workers": len(alive), "worker_names": alive}
+
+
+async def _memory(
+    redis: Redis, books: Books, accepted_per_second: float | None
+) -> dict[str, Any]:
+    memory = await redis.info("memory")
+    used, limit = int(memory["used_memory"]), int(memory["maxmemory"])
+    streams = [await redis.memory_usage(events_key(one.shard)) for one in books.shards]
+    length = sum(shard.length for shard in books.shards)
+    each = round(sum(size or 0 for size in streams) / length, 1) if length else None
+    hours = None
+    if limit and each and accepted_per_second:
+        hours = round(max(0, limit - used) / each / accepted_per_second / 3600, 2)
+    return {
+        "redis_memory_bytes": used,
+        "redis_memory_limit_bytes": limit or None,
+        "bytes_per_event": each,
+        "hours_left": hours,
+    }
+
+
+def _show(status: Mapping[str, Any]) -> None:
+    facts({name: status[name] for name in status if name != "shards"}, "Reftide")
+    table(status["shards"], _SHARD_COLUMNS, "Shards")
+    if not status["is_exact"]:
+        click.echo("The backlog is large: what is in flight is taken from counters.")
+    if not status["workers"]:
+        click.echo("No worker is alive: run `reftide worker` (or `reftide up`).")

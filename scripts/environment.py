@@ -1,0 +1,131 @@
+"""Where the servers are and which secret is ours. Made by `cli`, used by every command."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from scripts.output import Unreachable
+
+if TYPE_CHECKING:
+    from scripts.embedded.instance import Instance
+
+_DEFAULT_DATA: Final = ".reftide"
+_LEAST_SECRET: Final = 16
+_DEFAULT_HOST: Final = "127.0.0.1"
+_DEFAULT_PORT: Final = "8080"
+_DEFAULT_SHARDS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The variables that a command was started with, and a clock (Unix seconds).
+
+    Either variable for a server means servers of the operator's own: the embedded
+    instance is then not looked at, so that the two never mix.
+    """
+
+    variables: Mapping[str, str]
+    clock: Callable[[], float]
+
+    @property
+    def data(self) -> Path:
+        """The data directory of the embedded instance."""
+        return Path(self._variable("REFTIDE_DATA") or _DEFAULT_DATA)
+
+    def redis_url(self) -> str:
+        """Raises Unreachable where nothing says which server."""
+        return self._server("REDIS_URL", "Redis") or self._instance().redis_url
+
+    def database_url(self) -> str:
+        """Raises Unreachable where nothing says which server."""
+        return self._server("DATABASE_URL", "Postgres") or self._instance().database_url
+
+    def secrets(self) -> tuple[bytes, ...]:
+        """The installation's secrets, the current one first. Raises Unreachable."""
+        current = self._variable("REFTIDE_SECRET")
+        if not current and not self._has_own_servers():
+            current = self._instance().secret()
+        if len(current) < _LEAST_SECRET:
+            raise Unreachable(
+                "The installation's secret is not known: API keys and click ids are"
+                " made with it.",
+                "set REFTIDE_SECRET to the text that the edges run with"
+                f" ({_LEAST_SECRET} characters or more).",
+            )
+        previous = self._variable("REFTIDE_SECRET_PREVIOUS").split(",")
+        texts = [current, *(text.strip() for text in previous)]
+        return tuple(text.encode() for text in dict.fromkeys(texts) if text)
+
+    def shards(self) -> int:
+        """How many shards a first start would make; Redis knows better once it ran."""
+        given = self._variable("REFTIDE_SHARDS")
+        if given and not (given.isascii() and given.isdigit() and int(given)):
+            raise Unreachable(
+                f"REFTIDE_SHARDS is {given!r}.",
+                "set it to a whole number, or unset it.",
+            )
+        return int(given or _DEFAULT_SHARDS)
+
+    def for_processes(self) -> dict[str, str]:
+        """The variables for an edge or a worker: ours, with the servers filled in."""
+        if self._has_own_servers():
+            return dict(self.variables)
+        instance = self._instance()
+        found = {
+            "REDIS_URL": instance.redis_url,
+            "DATABASE_URL": instance.database_url,
+            "REFTIDE_DATA": str(instance.data),
+            "REFTIDE_SECRET": self._variable("REFTIDE_SECRET") or instance.secret(),
+        }
+        return {**self.variables, **found}
+
+    def edge_url(self) -> str:
+        """Where an edge takes events, as HTTP. Raises Unreachable."""
+        if self._has_own_servers():
+            host = self._variable("REFTIDE_HOST") or _DEFAULT_HOST
+            port = self._variable("REFTIDE_PORT") or _DEFAULT_PORT
+            return f"http://{host}:{port}"
+        facts = self._instance().facts
+        if "port" not in facts:
+            raise Unreachable(
+                f"Reftide is still starting on the data directory {self.data}.",
+                "wait until `reftide up` says that it is ready.",
+            )
+        host = str(facts["host"])
+        return f"http://{f'[{host}]' if ':' in host else host}:{facts['port']}"
+
+    def source(self, name: str) -> str:
+        """How to call a server in an error: URLs can hold passwords."""
+        if self._variable(name):
+            return f"the server of {name}"
+        return f"the instance on {self.data}"
+
+    def _variable(self, name: str) -> str:
+        return self.variables.get(name, "").strip()
+
+    def _has_own_servers(self) -> bool:
+        return any(self._variable(name) for name in ("REDIS_URL", "DATABASE_URL"))
+
+    def _server(self, name: str, server: str) -> str:
+        url = self._variable(name)
+        if not url and self._has_own_servers():
+            raise Unreachable(
+                f"{name} is not set, so there is no {server} to ask.",
+                f"set {name} too, or unset both to use what `reftide up` runs.",
+            )
+        return url
+
+    def _instance(self) -> "Instance":
+        # Imported here because most installations have servers of their own.
+        from scripts.embedded.errors import EmbeddedError  # noqa: PLC0415
+        from scripts.embedded.instance import Instance  # noqa: PLC0415
+
+        try:
+            return Instance.require(self.data)
+        except EmbeddedError as error:
+            _refuse(error.what, error.remedy, error)
+
+
+def _refuse(what: str, remedy: str, cause: Exception) -> NoReturn:
+    raise Unreachable(what, remedy) from cause

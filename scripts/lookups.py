@@ -1,0 +1,65 @@
+"""Programs, partners and links by what operators call them, or a refusal that helps.
+
+Used by the commands that administer.
+"""
+
+from typing import Any, Final
+from uuid import UUID
+
+from ingest.contracts.directory import DEFAULT_NAMESPACE, domain_namespace
+from scripts.output import Refused
+from scripts.queries import statements
+from scripts.servers import Connection
+
+_PROGRAMS: Final = statements("programs")
+_PARTNERS: Final = statements("partners")
+_LINKS: Final = statements("links")
+
+
+async def the_program(connection: Connection, number: int) -> dict[str, Any]:
+    """Raises Refused for an unknown number."""
+    row = await connection.fetchrow(_PROGRAMS["numbered"], number)
+    if row is None:
+        raise Refused(
+            f"There is no program {number}.",
+            "see `reftide programs list`, or make it: `reftide programs add NAME`.",
+        )
+    return dict(row)
+
+
+async def the_partner(
+    connection: Connection, code: str, workspace: UUID | None
+) -> dict[str, Any]:
+    """By code or public id. Raises Refused for an unknown one, or where two have it."""
+    found = await connection.fetch(_PARTNERS["called"], code, workspace)
+    if not found:
+        raise Refused(
+            f"There is no partner {code!r}"
+            + (" in this workspace." if workspace else "."),
+            f"see `reftide partners list`, or make it: `reftide partners add {code}`.",
+        )
+    if len(found) > 1:
+        raise Refused(
+            f"Several workspaces have a partner {code!r}.",
+            "say which with --workspace, or name its public id.",
+        )
+    return dict(found[0])
+
+
+async def the_link(
+    connection: Connection, code: str, domain: str | None
+) -> dict[str, Any]:
+    """By code, former code or public id. Raises Refused for an unknown one."""
+    row = await connection.fetchrow(_LINKS["named"], namespace_of(domain), code)
+    if row is None:
+        where = f" on {domain}" if domain else ""
+        hint = "" if domain else " or, where it belongs to a domain, name it: --domain;"
+        raise Refused(
+            f"There is no link {code!r}{where}.",
+            f"see `reftide links list`;{hint} or make it: `reftide links add {code}`.",
+        )
+    return dict(row)
+
+
+def namespace_of(domain: str | None) -> str:
+    return domain_namespace(domain) if domain else DEFAULT_NAMESPACE

@@ -1,0 +1,61 @@
+"""What may be a code, a URL, a domain; and new public ids. Used by what administers.
+
+The same rules hold wherever a text may end up in an answer, a cookie or a redirect.
+"""
+
+import re
+import secrets
+from typing import Final
+from urllib.parse import urlsplit
+
+import click
+
+_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PUBLIC_CHARS: Final = 12
+_LONGEST_CODE: Final = 190
+_LONGEST_URL: Final = 2000
+_LABEL: Final = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*{_LABEL}(:\d{{1,5}})?")
+
+
+def public_id(prefix: str) -> str:
+    """A new id that vendors' answers show: 71 bits of chance behind a prefix."""
+    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(_PUBLIC_CHARS))
+
+
+def code(value: str) -> str:
+    """A code, name or public id. Raises BadParameter for one that cannot be used."""
+    if not value or value != value.strip():
+        raise click.BadParameter(f"{value!r} is empty, or begins or ends with a space")
+    if len(value) > _LONGEST_CODE:
+        raise click.BadParameter(f"it is longer than {_LONGEST_CODE} characters")
+    if not value.isprintable():
+        raise click.BadParameter(f"{value!r} holds characters that cannot be printed")
+    return value
+
+
+def url(value: str) -> str:
+    """Where a link may lead. Raises BadParameter for what browsers read otherwise."""
+    if not value.isprintable() or " " in value or "\\" in value:
+        raise click.BadParameter(f"{value!r} holds a space, a backslash or worse")
+    try:
+        parts = urlsplit(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no URL: {error}") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise click.BadParameter(f"{value!r} must be a whole URL: https://…")
+    if parts.username is not None or len(value) > _LONGEST_URL:
+        raise click.BadParameter(
+            f"it has a user name, or over {_LONGEST_URL} characters"
+        )
+    return value
+
+
+def domain(value: str) -> str:
+    """A domain in small letters, with its port if it has one. Raises BadParameter."""
+    lower = value.lower()
+    if not _DOMAIN.fullmatch(lower):
+        raise click.BadParameter(
+            f"{value!r} is no domain: write go.example.com, without https://"
+        )
+    return lower

@@ -1,0 +1,58 @@
+-- only_one: whether nobody else runs the demo; holds until the connection ends
+select pg_try_advisory_lock(hashtext('reftide demo'))
+
+-- programs: the numbers of a workspace's programs with these names
+select number from programs where workspace_id = $1 and name = any($2::text[]) order by number
+
+-- links: the demo's links with their counters, the first code first
+select code, is_active, clicks, bot_clicks, duplicate_clicks, leads
+  from links
+ where namespace = '-' and code = any($1::text[])
+ order by code
+
+-- arrived: a run's events, with what became of their entries
+with run as materialized (
+    select id, kind, is_test, is_bot
+      from events
+     where id >= $1
+       and coalesce(properties -> 'additional_data' ->> 'demo', properties ->> 'demo') = $2
+)
+select count(*) filter (where kind = 'click' and not is_test)             as clicks,
+       count(*) filter (where kind = 'click' and not is_test and is_bot)  as bots,
+       count(*) filter (where kind = 'click' and is_test)                 as tests,
+       count(*) filter (where kind = 'lead')                              as leads,
+       (select count(*)
+          from repeats left join event_aliases on event_aliases.id = repeats.event_id
+         where recorded_at >= $3
+           and coalesce(event_aliases.event_id, repeats.event_id) in (select id from run)
+       )                                                                  as repeats,
+       (select count(*)
+          from quarantine
+         where first_seen >= $3 and status <> 'redriven'
+           and position(convert_to($2, 'UTF8') in payload) > 0
+       )                                                                  as quarantined
+  from run
+
+-- seen: where a run's people were and what they held, the most frequent first
+with run as materialized (
+    select country, browser, device, referrer_host
+      from events
+     where id >= $1
+       and properties -> 'additional_data' ->> 'demo' = $2
+       and kind = 'click' and not is_test and not is_bot
+), counted as (
+    select what, coalesce(name, '') as name, count(*) as clicks
+      from run
+     cross join lateral (values
+                 ('countries', country::text),
+                 ('browsers', browser),
+                 ('devices', device),
+                 ('referrers', referrer_host)
+           ) as pair (what, name)
+     group by what, pair.name
+)
+select what, name, clicks
+  from (select *, row_number() over (partition by what order by clicks desc, name) as place
+          from counted) as placed
+ where place <= $3
+ order by what, place

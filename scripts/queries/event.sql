@@ -1,0 +1,26 @@
+-- recorded: an event's row in words
+select events.id, at, kind::text, is_test, is_bot, is_duplicate, quantity, dialect, events.name,
+       epoch, shard, entry_ms, entry_seq, recorded_at,
+       workspaces.name as workspace, links.code as link, programs.number as program,
+       partners.code as partner, click_id, attributed_id, customer_id, api_key_id,
+       page_url, referrer_host, country, region, city, device, os, browser, failed
+  from events
+  left join workspaces on workspaces.id = events.workspace_id
+  left join links on links.id = events.link_id
+  left join programs on programs.id = events.program_id
+  left join partners on partners.id = events.partner_id
+ where events.id = $1
+
+-- alias: the event that an id stands for
+select event_id from event_aliases where id = $1
+
+-- repeats: the entries that carried this id and were the same event again
+select epoch, shard, entry_ms, entry_seq, recorded_at from repeats
+ where event_id = $1 order by recorded_at limit 20
+
+-- quarantined: the entries that carried this id and could not be recorded
+select id, reason::text, detail, status::text, attempts, first_seen, last_seen
+  from quarantine where event_id = $1 order by id desc limit 20
+
+-- tests_between: the test event whose id is in a range
+select id from events where id between $1 and $2 and is_test order by id limit 1

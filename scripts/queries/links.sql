@@ -1,0 +1,75 @@
+-- list: links, all or by workspace, program or partner, newest first
+select links.code, links.domain, links.public_id, links.url, number as program,
+       partners.code as partner, is_active, clicks, leads, sales,
+       workspaces.name as workspace, links.id, links.created_at
+  from links
+  join workspaces on workspaces.id = links.workspace_id
+  left join programs on programs.id = program_id
+  left join partners on partners.id = partner_id
+ where ($1::uuid is null or links.workspace_id = $1)
+   and ($2::bigint is null or number = $2)
+   and ($3::text is null or partners.code = $3)
+ order by links.id desc
+ limit $4
+
+-- named: one link by its namespace and code, by a former code, or by its public id
+select links.id, links.workspace_id, links.public_id, links.namespace, links.code,
+       links.domain, links.url, program_id, partner_id, is_active,
+       number as program, partners.code as partner, workspaces.name as workspace,
+       clicks, bot_clicks, duplicate_clicks, leads, sales, last_clicked_at,
+       links.created_at,
+       (select coalesce(array_agg(code order by code), '{}')
+          from link_aliases where link_id = links.id) as former_codes
+  from links
+  join workspaces on workspaces.id = links.workspace_id
+  left join programs on programs.id = program_id
+  left join partners on partners.id = partner_id
+ where links.id in (
+        select id from links where namespace = $1 and code = $2
+        union
+        select link_id from link_aliases where namespace = $1 and code = $2
+        union
+        select id from links where public_id = $2)
+ order by (links.namespace = $1 and links.code = $2) desc
+ limit 1
+
+-- holder: the link that a code of a namespace leads to, now or formerly
+select public_id from links where namespace = $1 and code = $2
+union all
+select public_id from link_aliases join links on links.id = link_id
+ where link_aliases.namespace = $1 and link_aliases.code = $2
+ limit 1
+
+-- one_writer: nobody else gives out or takes back codes until this transaction ends
+select pg_advisory_xact_lock(hashtext('reftide codes'))
+
+-- add: a new link; no row where its code or public id is taken
+insert into links (id, workspace_id, public_id, namespace, code, domain, url,
+                   program_id, partner_id, is_active)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+on conflict do nothing
+returning id
+
+-- enrol: the partner's row in the program, where its counters are
+insert into program_partners (program_id, partner_id) values ($1, $2)
+on conflict do nothing
+
+-- set: change what is given, keep what is null
+update links
+   set url = coalesce($2, url),
+       program_id = coalesce($3, program_id),
+       partner_id = coalesce($4, partner_id)
+ where id = $1
+returning program_id, partner_id
+
+-- switch: on or off
+update links set is_active = $2 where id = $1
+
+-- rename: a new code
+update links set code = $2 where id = $1
+
+-- alias: keep a former code
+insert into link_aliases (namespace, code, link_id) values ($1, $2, $3)
+
+-- unalias: a former code that is the present one again
+delete from link_aliases where namespace = $1 and code = $2 and link_id = $3

@@ -1,0 +1,229 @@
+"""Everything at once: servers, tables, edges, workers; from start to stop.
+
+Used by `reftide up`. What is started last is stopped first: edges drain into the streams,
+workers into Postgres, and the servers end when nobody needs them any more.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+import click
+
+from ingest.contracts.variables import SettingsError
+from ingest.settings import Settings as EdgeSettings
+from scripts.embedded import Embedded, EmbeddedError, Instance, Options
+from scripts.embedded.errors import explained
+from scripts.embedded.locks import is_owned
+from scripts.environment import Environment
+from scripts.output import Unreachable
+from scripts.ports import Address, reserved
+from scripts.queries import statements
+from scripts.readiness import forget, ready
+from scripts.schema import schema_text
+from scripts.seeding import plant
+from scripts.servers import postgres, redis_server, shard_count
+from scripts.supervision import Process, Say, drain, keep, keep_logs_small
+from workers.settings import Settings as WorkerSettings
+
+_DRAIN_SECONDS: Final = 10.0
+#: Changes of the schema may have to wait for others' locks.
+_SCHEMA_SECONDS: Final = 120.0
+
+#: A demo says whose click it sends, and nobody else reaches an embedded instance this way.
+_LOOPBACK: Final = "127.0.0.0/8,::1"
+
+_SQL: Final = statements("workspaces")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to run. `environment` knows the data directory; the rest are the options."""
+
+    environment: Environment
+    is_embedded: bool
+    host: str
+    port: int
+    edges: int
+    workers: int
+    appendfsync: Literal["everysec", "always"]
+    is_verbose: bool
+
+    @property
+    def data(self) -> Path:
+        return self.environment.data
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    edges: Sequence[Process]
+    workers: Mapping[str, Process]
+
+    @property
+    def processes(self) -> list[Process]:
+        return [*self.workers.values(), *self.edges]
+
+
+async def run(plan: Plan, say: Say, greet: Say) -> None:
+    """Run until cancelled; `greet` is told the URL once an event can flow.
+
+    Raises Unreachable for what is in the way of a start, GaveUp for what dies again and
+    again, click.UsageError for a variable that is wrong.
+    """
+    try:
+        await _run(plan, say, greet)
+    except EmbeddedError as error:
+        quoted = [f"    | {line}" for line in error.log]
+        what = "\n".join([error.what, *quoted])
+        raise Unreachable(what, error.remedy) from error
+
+
+async def _run(plan: Plan, say: Say, greet: Say) -> None:
+    if plan.is_embedded:
+        _refuse_a_second(plan.data)
+    async with AsyncExitStack() as stack:
+        address = stack.enter_context(reserved(plan.host, plan.port))
+        say(f"Starting Reftide on the data directory {plan.data}")
+        embedded = await stack.enter_async_context(_servers(plan, say))
+        shards = await _prepare(plan.environment, say)
+        fleet = _fleet(plan, address, shards)
+        await forget(plan.environment, [*fleet.workers])
+        await stack.enter_async_context(_draining(fleet, say))
+        async with _supervised(fleet, embedded, say):
+            with _timed(f"edges ({plan.edges}) and workers ({plan.workers})", say):
+                await ready(
+                    plan.environment, address, fleet.edges, [*fleet.workers], say
+                )
+            if embedded is not None:
+                embedded.publish(host=address.reachable.host, port=address.port)
+            greet(address.url)
+
+
+@asynccontextmanager
+async def _supervised(
+    fleet: _Fleet, embedded: Embedded | None, say: Say
+) -> AsyncIterator[None]:
+    """Keep everything running, also after the block; ends by an error or cancelled."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_logs_small(fleet.processes))
+            for process in fleet.processes:
+                group.create_task(keep(process, process.restart, say))
+            if embedded is not None:
+                for server in embedded.servers:
+                    restart = partial(embedded.restart, server)
+                    group.create_task(keep(server, restart, say))
+            yield
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from several
+
+
+def _refuse_a_second(data: Path) -> None:
+    with explained(f"look into the data directory {data}"):
+        if not (data.exists() and is_owned(data)):
+            return
+        pid = (data / "lock").read_text("ascii").strip()
+    known = Instance.load(data)
+    facts = known.facts if known else {}
+    where = f" at http://{facts['host']}:{facts['port']}" if "port" in facts else ""
+    raise Unreachable(
+        f"Reftide already runs on the data directory {data}{where} (process {pid}).",
+        f"use it, or stop it (kill {pid}), or name another directory with --data.",
+    )
+
+
+@asynccontextmanager
+async def _servers(plan: Plan, say: Say) -> AsyncIterator[Embedded | None]:
+    if not plan.is_embedded:
+        plan.environment.secrets()
+        with explained(f"make the data directory {plan.data}"):
+            (plan.data / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield None
+        return
+    embedded = Embedded(plan.data, Options(appendfsync=plan.appendfsync, notice=say))
+    async with AsyncExitStack() as stack:
+        with _timed("Valkey and PostgreSQL", say):
+            await stack.enter_async_context(embedded)
+        yield embedded
+
+
+async def _prepare(environment: Environment, say: Say) -> int:
+    """Tables, and on the first start the demo workspace; how many shards there are."""
+    with _timed("tables", say):
+        async with postgres(environment, seconds=_SCHEMA_SECONDS) as connection:
+            async with connection.transaction():
+                await connection.execute(schema_text())
+            is_first = not await connection.fetch(_SQL["few"])
+    async with redis_server(environment) as redis:
+        shards = await shard_count(environment, redis)
+    if environment.variables.get("REFTIDE_SHARDS") and environment.shards() != shards:
+        raise click.UsageError(
+            f"REFTIDE_SHARDS is {environment.shards()}, but this installation has"
+            f" {shards} shards: unset it, or set it to {shards}"
+        )
+    if is_first:
+        with _timed("demo workspace, whose keys are public", say):
+            await plant(environment)
+    return shards
+
+
+def _fleet(plan: Plan, address: Address, shards: int) -> _Fleet:
+    """What to start, not started. Raises click.UsageError for a variable that is wrong."""
+    variables = plan.environment.for_processes() | {
+        "REFTIDE_HOST": address.host,
+        "REFTIDE_PORT": str(address.port),
+        "REFTIDE_SHARDS": str(shards),
+    }
+    if plan.is_embedded:
+        variables.setdefault("REFTIDE_TRUSTED_PROXIES", _LOOPBACK)
+    # Beside servers of their own, machines must not share names.
+    prefix = "worker" if plan.is_embedded else socket.gethostname()
+    try:
+        EdgeSettings.load(variables)
+        WorkerSettings.load(variables | {"REFTIDE_WORKER_NAME": f"{prefix}-1"})
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+
+    def log(name: str) -> Path | None:
+        return None if plan.is_verbose else plan.data / "log" / f"{name}.log"
+
+    edges = [
+        Process(f"edge {slot}", "ingest", variables, log(f"edge-{slot}"))
+        for slot in range(1, plan.edges + 1)
+    ]
+    workers = {
+        f"{prefix}-{slot}": Process(
+            f"worker {slot}",
+            "workers",
+            variables | {"REFTIDE_WORKER_NAME": f"{prefix}-{slot}"},
+            log(f"worker-{slot}"),
+        )
+        for slot in range(1, plan.workers + 1)
+    }
+    return _Fleet(edges, workers)
+
+
+@asynccontextmanager
+async def _draining(fleet: _Fleet, say: Say) -> AsyncIterator[None]:
+    started: list[Process] = []
+    try:
+        for process in fleet.processes:
+            process.start()
+            started.append(process)
+        yield
+    finally:
+        for kind in (fleet.edges, fleet.workers.values()):
+            await drain([one for one in kind if one in started], _DRAIN_SECONDS, say)
+
+
+@contextmanager
+def _timed(what: str, say: Say) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    say(f"  {what}: {time.monotonic() - began:.1f} s")

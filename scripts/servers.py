@@ -1,0 +1,172 @@
+"""Connections to the servers, and their exceptions named once. Used by the commands.
+
+Every wait is bounded. Above this module there is `Unreachable`; what else a server raises
+is a bug and may be loud.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ingest.contracts.stream import SHARDS_KEY
+from scripts.environment import Environment
+from scripts.output import Unreachable
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+
+_CONNECT_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 2.0
+#: For statements that look up or change a few rows.
+QUICK_SECONDS: Final = 20.0
+
+_REDIS_FORM: Final = "write it as redis://host:6379/0, rediss://… or unix:///path?db=0."
+_POSTGRES_FORM: Final = "write it as postgresql://user:password@host:5432/database."
+
+_ABSENT: Final = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedObjectError,
+)
+# Only redis-py's own: builtin errors inside the block can be Postgres'.
+_REDIS_TROUBLE: Final = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    OutOfMemoryError,
+    ReadOnlyError,
+)
+_UNREACHABLE: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+@asynccontextmanager
+async def postgres(
+    environment: Environment, *, seconds: float = QUICK_SECONDS
+) -> AsyncIterator[Connection]:
+    """A connection on which no statement takes longer than so many seconds.
+
+    Raises Unreachable, also for what happens inside the block.
+    """
+    url = environment.database_url()
+    with _postgres_named(environment):
+        connection = await _connect(url, seconds)
+        try:
+            yield connection
+        finally:
+            await _close(connection)
+
+
+@asynccontextmanager
+async def redis_server(environment: Environment) -> AsyncIterator[Redis]:
+    """A client that answers in bytes. Raises Unreachable, also from inside the block."""
+    url = environment.redis_url()
+    source = environment.source("REDIS_URL")
+    try:
+        client = Redis.from_url(
+            url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=QUICK_SECONDS
+        )
+    except ValueError as error:
+        raise Unreachable(
+            f"REDIS_URL is no URL of Redis: {error}", _REDIS_FORM
+        ) from error
+    try:
+        async with client:
+            yield client
+    except _REDIS_TROUBLE as error:
+        raise Unreachable(
+            f"Redis ({source}) cannot be used: {_said(error)}",
+            "check that it runs and that REDIS_URL is right; `reftide up` brings its own.",
+        ) from error
+
+
+async def rows(
+    connection: Connection, statement: str, *arguments: object
+) -> list[dict[str, Any]]:
+    """The rows of a statement by column name, fit for tables and documents."""
+    return [dict(row) for row in await connection.fetch(statement, *arguments)]
+
+
+async def single(
+    connection: Connection, statement: str, *arguments: object
+) -> dict[str, Any]:
+    """The row of a statement that always has one."""
+    (row,) = await rows(connection, statement, *arguments)
+    return row
+
+
+async def shard_count(environment: Environment, redis: Redis) -> int:
+    """How many shards the installation has, or would have at its first start."""
+    known = await redis.get(SHARDS_KEY)
+    return environment.shards() if known is None else int(known)
+
+
+async def _connect(url: str, seconds: float) -> Connection:
+    try:
+        return await asyncpg.connect(
+            url,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=seconds,
+            server_settings={
+                "application_name": "reftide",
+                "statement_timeout": str(int(seconds * 1000)),
+                "lock_timeout": "10000",
+                "timezone": "UTC",
+            },
+        )
+    except ValueError as error:
+        raise Unreachable(
+            "DATABASE_URL is no URL of PostgreSQL.", _POSTGRES_FORM
+        ) from error
+
+
+async def _close(connection: Connection) -> None:
+    try:
+        await connection.close(timeout=_CLOSE_SECONDS)
+    except _UNREACHABLE:
+        connection.terminate()
+
+
+def _said(error: BaseException) -> str:
+    # A timeout has no words of its own.
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def _postgres_named(environment: Environment) -> Iterator[None]:
+    source = environment.source("DATABASE_URL")
+    try:
+        yield
+    except _ABSENT as error:
+        raise Unreachable(
+            f"The database ({source}) lacks our tables, or has older ones: {error}",
+            "run `reftide schema`.",
+        ) from error
+    except asyncpg.QueryCanceledError as error:
+        raise Unreachable(
+            f"Postgres ({source}) took too long: {error}", "try again when it is calm."
+        ) from error
+    except _UNREACHABLE as error:
+        raise Unreachable(
+            f"Postgres ({source}) cannot be used: {_said(error)}",
+            "check that it runs and that DATABASE_URL is right; `reftide up` brings"
+            " its own.",
+        ) from error

@@ -1,0 +1,175 @@
+"""Find one event wherever it may be. Used by `reftide event`."""
+
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+from ingest.contracts import ids
+from ingest.contracts.clickid import PREFIX, KeyRing
+from ingest.contracts.envelope import NewerVersion, Undecodable, decode
+from ingest.contracts.stream import FIELD, shard_of
+from scripts.environment import Environment
+from scripts.output import Refused
+from scripts.queries import statements
+from scripts.servers import Connection, postgres, redis_server, rows, shard_count
+from scripts.streams import EntryId, Fields, Shard, entries, pending_ids, read_shard
+
+_SQL: Final = statements("event")
+
+#: How far from the time in its id an entry is looked for: clocks differ, and an edge may
+#: have held the event back.
+_BEFORE_MS: Final = 60_000
+_AFTER_MS: Final = 600_000
+_SCANNED: Final = 100_000
+
+_RANDOM_BITS: Final = 64
+_TEST_BITS: Final = 12
+_MOST_NUMBER: Final = 1 << 53
+#: All but the 64 bits of chance.
+_COMMON_DIGITS: Final = 16
+
+
+class _Sought(NamedTuple):
+    """The ids that a text stands for: one, or those of a test event's number."""
+
+    lowest: UUID
+    highest: UUID
+
+    @property
+    def is_exact(self) -> bool:
+        return self.lowest == self.highest
+
+    @property
+    def digits(self) -> str:
+        """What the ids have in common, in hexadecimal."""
+        return self.lowest.hex if self.is_exact else self.lowest.hex[:_COMMON_DIGITS]
+
+
+async def trace(environment: Environment, text: str) -> dict[str, Any]:
+    """What is known of an event. Raises Refused for what is no id, and Unreachable."""
+    sought = _sought(environment, text)
+    async with postgres(environment) as connection:
+        found = await _rows(connection, sought)
+        if found["state"] != "unknown":
+            return found
+        async with redis_server(environment) as redis:
+            shards = await shard_count(environment, redis)
+            entry = await _entry(redis, sought, shards)
+        if entry is None:
+            return found
+        if not entry["in_flight"]:
+            # Perhaps it was recorded since we asked.
+            found = await _rows(connection, sought)
+        state = "in_flight" if entry["in_flight"] else "missing"
+        known = found["state"] if found["state"] != "unknown" else state
+        return found | {"id": entry["event_id"], "state": known, "entry": entry}
+
+
+async def _rows(connection: Connection, sought: _Sought) -> dict[str, Any]:
+    event_id: UUID | None = sought.lowest
+    if not sought.is_exact:
+        event_id = await connection.fetchval(_SQL["tests_between"], *sought)
+    event = await connection.fetchrow(_SQL["recorded"], event_id)
+    found = {
+        "id": event_id,
+        "event": dict(event) if event else None,
+        "repeat_of": await connection.fetchval(_SQL["alias"], event_id),
+        "repeats": await rows(connection, _SQL["repeats"], event_id),
+        "quarantine": await rows(connection, _SQL["quarantined"], event_id),
+        "entry": None,
+    }
+    return found | {"state": _state(found)}
+
+
+def _state(found: dict[str, Any]) -> str:
+    if found["event"]:
+        return "recorded"
+    if found["repeat_of"] or found["repeats"]:
+        return "repeat"
+    return "quarantined" if found["quarantine"] else "unknown"
+
+
+def _sought(environment: Environment, text: str) -> _Sought:
+    if text.isascii() and text.isdigit() and int(text) < _MOST_NUMBER:
+        lowest = _lowest_id(int(text))
+        return _Sought(lowest, UUID(int=lowest.int | ((1 << _RANDOM_BITS) - 1)))
+    event_id = _clicked(environment, text) if text.startswith(PREFIX) else _uuid(text)
+    return _Sought(event_id, event_id)
+
+
+def _clicked(environment: Environment, text: str) -> UUID:
+    token = KeyRing(environment.secrets()).verify(text)
+    if token is None:
+        raise Refused(
+            "This click id is not one of this installation's.",
+            "check REFTIDE_SECRET, and after a rotation REFTIDE_SECRET_PREVIOUS.",
+        )
+    return token.click_id
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise Refused(
+            f"{text!r} is no id of an event.",
+            "give a UUID, a click id (clk_…) or the number of a test event.",
+        ) from error
+
+
+def _lowest_id(number: int) -> UUID:
+    """The lowest id whose test event has this number: `test_event_number` undone."""
+    # The number of the id of 1970 is minus the origin: so it need not be known here.
+    origin_ms = -(ids.test_event_number(ids.first_id_at(0)) >> _TEST_BITS)
+    at_ms = (number >> _TEST_BITS) + origin_ms
+    within = number & ((1 << _TEST_BITS) - 1)
+    return UUID(int=ids.first_id_at(at_ms).int | (within << _RANDOM_BITS))
+
+
+async def _entry(redis: Redis, sought: _Sought, shards: int) -> dict[str, Any] | None:
+    """The entry that carries the event, looked for near the time in its id."""
+    its_own = shard_of(sought.lowest, shards)
+    for shard in [its_own] if sought.is_exact else range(shards):
+        state = await read_shard(redis, shard)
+        found = await _near(redis, state, sought)
+        if found is not None:
+            entry, event_id = found
+            waits = entry > state.delivered
+            waits = waits or entry in await pending_ids(redis, shard)
+            return {
+                "event_id": event_id,
+                "shard": shard,
+                "entry": str(entry),
+                "in_flight": waits,
+            }
+    return None
+
+
+async def _near(
+    redis: Redis, state: Shard, sought: _Sought
+) -> tuple[EntryId, UUID] | None:
+    at_ms = ids.millis(sought.lowest)
+    first = EntryId(max(0, at_ms - _BEFORE_MS), 0)
+    last = EntryId(at_ms + _AFTER_MS, 0)
+    scanned = 0
+    async for entry, fields in entries(redis, state.shard, after=first, to=last):
+        event_id = _carried(fields, sought)
+        if event_id is not None:
+            return entry, event_id
+        scanned += 1
+        if scanned >= _SCANNED:
+            break
+    return None
+
+
+def _carried(fields: Fields, sought: _Sought) -> UUID | None:
+    raw = fields.get(FIELD, b"")
+    # Decoding a hundred thousand envelopes takes long; almost all lack these digits.
+    if sought.digits.encode() not in raw:
+        return None
+    try:
+        event_id = decode(raw).id
+    except (Undecodable, NewerVersion):
+        return None
+    return event_id if sought.lowest <= event_id <= sought.highest else None
