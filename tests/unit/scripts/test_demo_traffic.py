@@ -4,7 +4,8 @@ from ipaddress import ip_address
 import pytest
 
 from scripts.demo.agents import agents
-from scripts.demo.traffic import ROUND, Click, Codes, Lead, Step, Traffic, Visit
+from scripts.demo.steps import Click, Codes, Lead, Step, Visit
+from scripts.demo.traffic import ROUND, Traffic
 
 CODES = Codes(
     active=[f"on-{number}" for number in range(10)], inactive=["off"], programs=[7, 8]

@@ -62,3 +62,12 @@ def test_an_error_names_the_variable_and_never_the_url() -> None:
     environment = _environment(REDIS_URL="redis://:password@a")
 
     assert "the server of REDIS_URL" == environment.source("REDIS_URL")
+
+
+def test_edges_beside_own_servers_are_where_the_variables_say() -> None:
+    own = {"REDIS_URL": "redis://a", "DATABASE_URL": "postgresql://b"}
+
+    assert "http://127.0.0.1:8080" == _environment(**own).edge_url()
+    assert "http://edge:90" == (
+        _environment(**own, REFTIDE_HOST="edge", REFTIDE_PORT="90").edge_url()
+    )

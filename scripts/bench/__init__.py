@@ -1,0 +1,5 @@
+"""Measurements: Reftide and a baseline in turn, on servers of their own. Used by `reftide bench`.
+
+A measurement starts embedded servers in a temporary directory, with every fsync on, and
+leaves nothing behind.
+"""

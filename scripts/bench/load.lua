@@ -1,0 +1,35 @@
+-- Clicks for wrk: `wrk … -s load.lua URL -- BODIES`. What traffic.py and generator.py say in
+-- Python; started by load.py. Ends with one line of JSON.
+
+local parts = 0
+local heads, tails, sent = {}, {}, 0
+
+function setup(thread)
+  thread:set("part", parts)
+  parts = parts + 1
+end
+
+function init(arguments)
+  for body in io.lines(arguments[1]) do
+    heads[#heads + 1] = "POST " .. wrk.path .. " HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+      .. "User-Agent: reftide-bench\r\nContent-Type: application/json\r\n"
+      .. "Content-Length: " .. #body .. "\r\nX-Forwarded-For: "
+    tails[#tails + 1] = "\r\n\r\n" .. body
+  end
+  sent = part * 40000
+end
+
+function request()
+  sent = sent + 1
+  local address = string.format("198.%d.%d.%d",
+    18 + math.floor(sent / 65536) % 2, math.floor(sent / 256) % 256, sent % 256)
+  local place = sent % #heads + 1
+  return heads[place] .. address .. tails[place]
+end
+
+function done(summary)
+  local errors = summary.errors
+  io.write(string.format('{"requests":%d,"microseconds":%d,"failures":%d}\n',
+    summary.requests, summary.duration,
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+end

@@ -1,0 +1,75 @@
+"""Runs in pairs, and what the pairs say. Used by every measurement.
+
+A machine is never the same for long, so a figure means something only beside the baseline's
+that was taken right after it. What is reported of the ratios is their median, and the least
+and the greatest of them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Final
+
+_RATIO_DIGITS: Final = 3
+
+#: Takes a sentence for the person who waits.
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A figure and the baseline's, taken one right after the other."""
+
+    figure: float
+    baseline: float
+
+    @property
+    def ratio(self) -> float:
+        return self.figure / self.baseline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What was measured. `conditions` are what a reader must know to compare."""
+
+    name: str
+    unit: str
+    pairs: Sequence[Pair]
+    conditions: Mapping[str, object] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The medians; `spread` is the least and the greatest ratio of a pair."""
+        ratios = [pair.ratio for pair in self.pairs]
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "figure": round(median(pair.figure for pair in self.pairs)),
+            "baseline": round(median(pair.baseline for pair in self.pairs)),
+            "ratio": round(median(ratios), _RATIO_DIGITS),
+            "spread": [round(end(ratios), _RATIO_DIGITS) for end in (min, max)],
+            "runs": len(self.pairs),
+            "pairs": [
+                {
+                    "figure": round(pair.figure),
+                    "baseline": round(pair.baseline),
+                    "ratio": round(pair.ratio, _RATIO_DIGITS),
+                }
+                for pair in self.pairs
+            ],
+            "conditions": dict(self.conditions),
+        }
+
+
+def paired(
+    figure: Callable[[], float], baseline: Callable[[], float], runs: int, tell: Tell
+) -> list[Pair]:
+    """Measure in turn: A B A B …; tells of every pair."""
+    pairs: list[Pair] = []
+    for number in range(1, runs + 1):
+        pair = Pair(figure(), baseline())
+        pairs.append(pair)
+        tell(
+            f"run {number} of {runs}: {pair.figure:,.0f}/s,"
+            f" baseline {pair.baseline:,.0f}/s, ratio {pair.ratio:.3f}"
+        )
+    return pairs

@@ -1,0 +1,22 @@
+-- empty: forget every event, and what was counted of them
+truncate events, claims, event_aliases, repeats, quarantine, customers,
+         stream_epochs, ledger, link_days, counter_base;
+update links
+   set clicks = 0, bot_clicks = 0, duplicate_clicks = 0, leads = 0, sales = 0, last_clicked_at = null;
+update program_partners
+   set clicks = 0, bot_clicks = 0, duplicate_clicks = 0, leads = 0, sales = 0
+
+-- tidy: take away what the last run left in the tables that it updated
+vacuum links, program_partners
+
+-- settle: write everything out now, so that no run pays for the one before
+checkpoint
+
+-- events: all of them, as they came
+select * from events order by entry_ms, entry_seq, shard
+
+-- customers: all of them
+select * from customers
+
+-- count: how many events are recorded
+select count(*) from events
