@@ -190,8 +190,8 @@ def _pipeline(pool: Pool, enrich: Enrich) -> Pipeline:
 
 
 async def _empty(connection: Connection) -> None:
-    await connection.execute(_SQL["empty"])
-    await connection.execute(_SQL["tidy"])
+    for step in ("forget", "zero_links", "zero_partners", "tidy"):
+        await connection.execute(_SQL[step])
 
 
 def _unix_ms() -> int:

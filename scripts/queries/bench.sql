@@ -1,8 +1,12 @@
--- empty: forget every event, and what was counted of them
+-- forget: every event, and what was learnt of them
 truncate events, claims, event_aliases, repeats, quarantine, customers,
-         stream_epochs, ledger, link_days, counter_base;
+         stream_epochs, ledger, link_days, counter_base
+
+-- zero_links: what was counted of them, back to nothing
 update links
-   set clicks = 0, bot_clicks = 0, duplicate_clicks = 0, leads = 0, sales = 0, last_clicked_at = null;
+   set clicks = 0, bot_clicks = 0, duplicate_clicks = 0, leads = 0, sales = 0, last_clicked_at = null
+
+-- zero_partners: the same per partner of a program
 update program_partners
    set clicks = 0, bot_clicks = 0, duplicate_clicks = 0, leads = 0, sales = 0
 
