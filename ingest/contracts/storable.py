@@ -4,6 +4,7 @@ PostgreSQL refuses NUL in `text` and `\u0000` in `jsonb`; orjson refuses lone su
 and integers beyond 64 bits. A value that went through this module meets none of them.
 """
 
+import math
 from typing import TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -30,7 +31,8 @@ def document(value: Json, *, depth: int, limit: int) -> Json:
     """A decoded JSON value whose every string, key and number can be stored.
 
     Strings are cut to `limit` characters, what lies deeper than `depth` containers becomes
-    null, and an integer beyond 64 bits becomes its decimal text.
+    null, as does a number too large for a double; an integer beyond 64 bits becomes its
+    decimal text.
     """
     if isinstance(value, str):
         return text(value, limit)
@@ -40,6 +42,8 @@ def document(value: Json, *, depth: int, limit: int) -> Json:
         return _sequence(value, depth=depth, limit=limit)
     if isinstance(value, int) and not _INT64_MIN <= value <= _UINT64_MAX:
         return text(str(value), limit)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value
 
 

@@ -24,7 +24,7 @@ TEXTS = st.text(max_size=50).map(lambda value: text(value, 50))
 INTS = st.integers(-(2**63), 2**63 - 1)
 BYTES = st.binary(max_size=40)
 JSON = st.recursive(
-    st.none() | st.booleans() | INTS | TEXTS | st.floats(allow_nan=False, width=32),
+    st.none() | st.booleans() | INTS | TEXTS | st.floats(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner),
     max_leaves=10,
 )
