@@ -26,14 +26,14 @@ from scripts.output import Unreachable
 from scripts.ports import Address, reserved
 from scripts.queries import statements
 from scripts.readiness import forget, ready
-from scripts.schema import schema_text
+from scripts.schema import apply_schema
 from scripts.seeding import plant
 from scripts.servers import postgres, redis_server, shard_count
 from scripts.supervision import Process, Say, drain, keep, keep_logs_small
 from workers.settings import Settings as WorkerSettings
 
 _DRAIN_SECONDS: Final = 10.0
-#: Changes of the schema may have to wait for others' locks.
+#: An index on a large table takes its time.
 _SCHEMA_SECONDS: Final = 120.0
 
 #: A demo says whose click it sends, and nobody else reaches an embedded instance this way.
@@ -91,7 +91,7 @@ async def _run(plan: Plan, say: Say, greet: Say) -> None:
         address = stack.enter_context(reserved(plan.host, plan.port))
         say(f"Starting Reftide on the data directory {plan.data}")
         embedded = await stack.enter_async_context(_servers(plan, say))
-        shards = await _prepare(plan.environment, say)
+        shards = await _prepare(plan, say)
         fleet = _fleet(plan, address, shards)
         await forget(plan.environment, [*fleet.workers])
         await stack.enter_async_context(_draining(fleet, say))
@@ -153,12 +153,12 @@ async def _servers(plan: Plan, say: Say) -> AsyncIterator[Embedded | None]:
         yield embedded
 
 
-async def _prepare(environment: Environment, say: Say) -> int:
-    """Tables, and on the first start the demo workspace; how many shards there are."""
+async def _prepare(plan: Plan, say: Say) -> int:
+    """Tables, and the demo workspace where it may be; how many shards there are."""
+    environment = plan.environment
     with _timed("tables", say):
         async with postgres(environment, seconds=_SCHEMA_SECONDS) as connection:
-            async with connection.transaction():
-                await connection.execute(schema_text())
+            await apply_schema(connection)
             is_first = not await connection.fetch(_SQL["few"])
     async with redis_server(environment) as redis:
         shards = await shard_count(environment, redis)
@@ -167,7 +167,8 @@ async def _prepare(environment: Environment, say: Say) -> int:
             f"REFTIDE_SHARDS is {environment.shards()}, but this installation has"
             f" {shards} shards: unset it, or set it to {shards}"
         )
-    if is_first:
+    # Its keys are public: nobody wants them on servers that others use.
+    if is_first and plan.is_embedded:
         with _timed("demo workspace, whose keys are public", say):
             await plant(environment)
     return shards

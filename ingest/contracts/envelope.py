@@ -19,7 +19,7 @@ from ingest.contracts.storable import Json
 
 VERSION: Final = 1
 
-_FOR_GOOD: Final = frozenset({"lead", "sale"})
+_FOR_GOOD: Final = frozenset({"lead", "sale", "convert", "link"})
 
 
 class Kind(StrEnum):
@@ -59,9 +59,13 @@ class Envelope:
     """One event. Times are Unix milliseconds; texts are storable and bounded.
 
     A click names its link by `link_id`, or, where the edge had no directory to ask, by
-    `namespace` and `code`. A lead or sale names its click by `click_id` and that click's
-    `link_id`, or its customer by `external_id`. `root_id` is the click id that a click's
-    visitor already carried (and `root_link_id` that click's link).
+    `namespaces` and `code`. A lead or sale names its click by `click_id` and that click's
+    `link_id`, or its customer by `external_id`, or, without a click, its link like a click
+    does. `root_id` is the click id that a click's visitor already carried (and `root_link_id`
+    that click's link).
+
+    A link that an edge generated and that nobody has recorded yet is named by `code`,
+    `program_id` and `partner_code`: enough for any event that names it to make it.
     """
 
     id: UUID
@@ -82,12 +86,21 @@ class Envelope:
     foreign_click: str | None = None
     root_id: UUID | None = None
     root_link_id: UUID | None = None
+    #: The partner of a generated link, by the partner's own short name.
+    partner_code: str | None = None
+    #: The short click id that the client was told instead of the signed one.
+    token: str | None = None
+    #: The client's own name of a visit; a lead of the same session and link converts it.
+    session: str | None = None
     #: The key that authorised it, or, unverified, the hashes of the key that came with it.
     api_key_id: UUID | None = None
     api_key_hashes: tuple[bytes, ...] = ()
     dedupe: Dedupe | None = None
     name: str | None = None
     quantity: int = 1
+    #: What a sale is worth, in minor units of `currency` (ISO 4217, upper case).
+    amount: int | None = None
+    currency: str | None = None
     external_id: str | None = None
     customer_name: str | None = None
     customer_email: str | None = None
@@ -207,6 +220,9 @@ _FORMS: Final[dict[str, tuple[str, _Form]]] = {
     "foreign_click": ("cf", _TEXT),
     "root_id": ("r", _UUID),
     "root_link_id": ("rl", _UUID),
+    "partner_code": ("pc", _TEXT),
+    "token": ("tk", _TEXT),
+    "session": ("ss", _TEXT),
     "api_key_id": ("ak", _UUID),
     "api_key_hashes": ("ah", _HASHES),
     "dedupe": (
@@ -215,6 +231,8 @@ _FORMS: Final[dict[str, tuple[str, _Form]]] = {
     ),
     "name": ("n", _TEXT),
     "quantity": ("q", _INT),
+    "amount": ("am", _INT),
+    "currency": ("cu", _TEXT),
     "external_id": ("x", _TEXT),
     "customer_name": ("xn", _TEXT),
     "customer_email": ("xe", _TEXT),

@@ -8,11 +8,11 @@ import click
 from scripts.environment import Environment
 from scripts.output import emit, json_option
 from scripts.queries import statements
-from scripts.schema import schema_text
+from scripts.schema import apply_schema
 from scripts.servers import Connection, postgres, rows
 
 _SQL: Final = statements("schema")
-#: A new column with a default, or a partition, may have to wait for others' locks.
+#: An index on a large table takes its time.
 _SECONDS: Final = 120.0
 
 
@@ -34,8 +34,7 @@ def command(environment: Environment, *, as_json: bool) -> None:
 async def _apply(environment: Environment) -> dict[str, list[str]]:
     async with postgres(environment, seconds=_SECONDS) as connection:
         before = await _columns(connection)
-        async with connection.transaction():
-            await connection.execute(schema_text())
+        await apply_schema(connection)
         after = await _columns(connection)
     return {
         "tables": sorted(after.keys() - before.keys()),
