@@ -127,6 +127,12 @@ create table if not exists programs (
     unique (workspace_id, name)
 );
 
+-- Whether its leads are taken only from servers that show a key.
+alter table programs add column if not exists needs_server_lead boolean not null default false;
+
+-- Whether edges are told what its partners' links brought; costs the workers a little.
+alter table programs add column if not exists has_stats boolean not null default false;
+
 create table if not exists partners (
     id             uuid         primary key,
     workspace_id   uuid         not null references workspaces,
@@ -295,6 +301,13 @@ create index if not exists events_named on events (click_id)
 create index if not exists events_customer on events (customer_id)
     where kind <> 'click';
 
+-- The client's own name of a visit. A lead of the same session and link converts it.
+alter table events add column if not exists session text;
+
+-- What a link's sessions came to.
+create index if not exists events_session on events (link_id, session)
+    where session is not null;
+
 -- The lowest UUIDv7 of a moment: a bound of partitions and of ranges over time.
 create or replace function uuid7_floor(moment timestamptz) returns uuid
     language sql immutable strict parallel safe
@@ -442,23 +455,52 @@ create table if not exists counter_base (
     bot_clicks         bigint   not null default 0,
     duplicate_clicks   bigint   not null default 0,
     leads              bigint   not null default 0,
-    sales              bigint   not null default 0,
-    unique nulls not distinct (link_id, program_id, partner_id, day)
+    sales              bigint   not null default 0
 );
 
+-- Sums of different currencies are rows of their own; what has no price is in the row
+-- without one. An earlier version's constraint did not tell them apart.
+alter table counter_base
+    add column if not exists currency char(3),
+    add column if not exists amount bigint not null default 0,
+    drop constraint if exists counter_base_link_id_program_id_partner_id_day_key;
+create unique index if not exists counter_base_share
+    on counter_base (link_id, program_id, partner_id, day, currency) nulls not distinct;
+
+-- What a link's sales are worth.
+create table if not exists link_amounts (
+    link_id    uuid     not null,
+    currency   char(3)  not null,
+    amount     bigint   not null default 0,      -- minor units
+    primary key (link_id, currency)
+) with (fillfactor = 50);
+
+-- The same for a partner's enrolment in a program.
+create table if not exists program_partner_amounts (
+    program_id   uuid     not null,
+    partner_id   uuid     not null,
+    currency     char(3)  not null,
+    amount       bigint   not null default 0,    -- minor units
+    primary key (program_id, partner_id, currency)
+) with (fillfactor = 50);
+
 -- What every row adds to the counters: a pure function of the row, in SQL. The workers
--- have it once more, in `workers/counters.py`; `reftide verify` holds the two together.
+-- have it once more, in `workers/rows.py`; `reftide verify` holds the two together.
 create or replace view contributions as
     select link_id, program_id, partner_id, (at at time zone 'UTC')::date as day,
            case when kind = 'click' then quantity else 0 end::bigint                   as clicks,
            case when kind = 'click' and is_bot then quantity else 0 end::bigint        as bot_clicks,
            case when kind = 'click' and is_duplicate then quantity else 0 end::bigint  as duplicate_clicks,
            case when kind = 'lead' then quantity else 0 end::bigint                    as leads,
-           case when kind = 'sale' then quantity else 0 end::bigint                    as sales
+           case when kind = 'sale' then quantity else 0 end::bigint                    as sales,
+           case when kind = 'sale' then currency end                                   as currency,
+           case when kind = 'sale' and currency is not null
+                then coalesce(amount, 0) else 0 end::bigint                            as amount
       from events
      where link_id is not null and not is_test and kind in ('click', 'lead', 'sale')
     union all
-    select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales
+    select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
+           currency, amount
       from counter_base;
 
 
@@ -493,7 +535,7 @@ create table if not exists switches (
 
 -- Requests a minute, where the dialect's own limit is not to be used.
 create table if not exists limits (
-    subject      text         primary key,           -- a dialect's name, or an API key's id
+    subject      text         primary key,           -- the name of a limit, or an API key's id
     per_minute   integer      not null check (per_minute > 0),
     created_at   timestamptz  not null default now()
 );
@@ -518,12 +560,17 @@ create table if not exists replays (
 -- The way to the edge -----------------------------------------------------------------------
 
 -- What changed and is not yet published into the directory. Written by the triggers below,
--- whoever makes the change; emptied by the publisher.
+-- whoever makes the change, and for what follows from events by the workers, once a batch;
+-- emptied by the publisher.
 create table if not exists directory_changes (
     seq     bigint  generated always as identity primary key,
-    topic   text    not null,     -- link | code | domain | program | key | click
-    ref     text    not null      -- its id, or its namespace and code with a space between
+    topic   text    not null,     -- see `_TOPICS` in workers/publish.py
+    ref     text    not null      -- an id; or a namespace, workspace or program, a space, and a name in it
 );
+
+-- What must not wait behind a mass of other changes.
+create index if not exists directory_changes_urgent on directory_changes (seq)
+    where topic in ('switch', 'limit', 'key');
 
 create or replace function link_changed() returns trigger language plpgsql as $$
 begin
@@ -535,6 +582,18 @@ begin
         insert into directory_changes (topic, ref)
         values ('code', new.namespace || ' ' || new.code), ('link', new.id::text);
     end if;
+    -- Whose link it no longer is; whose it is now, its own record says.
+    if tg_op <> 'INSERT' and (old.program_id, old.partner_id) is distinct from (new.program_id, new.partner_id) then
+        insert into directory_changes (topic, ref)
+        select 'partner_link', old.program_id || ' ' || code
+          from partners where id = old.partner_id and old.program_id is not null;
+    end if;
+    insert into directory_changes (topic, ref)
+    select 'stats', partners.workspace_id || ' ' || partners.code
+      from (select old.program_id, old.partner_id where tg_op <> 'INSERT'
+            union select new.program_id, new.partner_id where tg_op <> 'DELETE') as side
+      join programs on programs.id = side.program_id and programs.has_stats
+      join partners on partners.id = side.partner_id;
     return null;
 end
 $$;
@@ -560,6 +619,12 @@ $$;
 create or replace function program_changed() returns trigger language plpgsql as $$
 begin
     insert into directory_changes (topic, ref) values ('program', new.id::text);
+    if tg_op = 'UPDATE' and new.has_stats <> old.has_stats then
+        insert into directory_changes (topic, ref)
+        select distinct 'stats', partners.workspace_id || ' ' || partners.code
+          from links join partners on partners.id = links.partner_id
+         where links.program_id = new.id;
+    end if;
     return null;
 end
 $$;
@@ -568,6 +633,14 @@ create or replace function partner_changed() returns trigger language plpgsql as
 begin
     insert into directory_changes (topic, ref)
     select 'link', id::text from links where partner_id = new.id;
+    if new.code <> old.code then
+        insert into directory_changes (topic, ref)
+        select distinct 'partner_link', program_id || ' ' || old.code
+          from links where partner_id = new.id and program_id is not null
+        union all
+        select 'stats', new.workspace_id || ' ' || code
+          from unnest(array[old.code, new.code]) as code;
+    end if;
     return null;
 end
 $$;
@@ -588,9 +661,17 @@ begin
 end
 $$;
 
+-- For tables that are published as one document.
+create or replace function document_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref) values (tg_argv[0], '');
+    return null;
+end
+$$;
+
 -- Counters are not named in any of these, so counting fires nothing.
 create or replace trigger directory after insert or delete
-    or update of namespace, code, domain, url, program_id, partner_id, is_active
+    or update of public_id, namespace, code, domain, url, program_id, partner_id, is_active, created_at
     on links for each row execute function link_changed();
 create or replace trigger directory after insert or update or delete
     on link_aliases for each row execute function alias_changed();
@@ -598,12 +679,16 @@ create or replace trigger directory after insert or delete
     on domains for each row execute function domain_changed();
 create or replace trigger directory after insert or update
     on programs for each row execute function program_changed();
-create or replace trigger directory after update of code
+create or replace trigger directory after update of code, name, public_id
     on partners for each row execute function partner_changed();
 create or replace trigger directory after insert or update or delete
     on api_keys for each row execute function key_changed();
 create or replace trigger directory after insert or update
     on imported_clicks for each row execute function click_changed();
+create or replace trigger directory after insert or update or delete
+    on switches for each statement execute function document_changed('switch');
+create or replace trigger directory after insert or update or delete
+    on limits for each statement execute function document_changed('limit');
 
 
 -- Partitions of this month and the two after it; a cron makes the later ones.

@@ -2,12 +2,16 @@
 
 import os
 import sys
+from typing import Final
 
 from ingest.app import run
 from ingest.contracts.telemetry import configure_logging
 from ingest.contracts.variables import SettingsError
 from ingest.settings import Settings
 from ingest.sink import ShardsDiffer
+
+#: Of every command: a setting is wrong, and starting again does not help.
+_ASKED_WRONGLY: Final = 2
 
 
 def main() -> None:
@@ -17,7 +21,8 @@ def main() -> None:
         configure_logging(settings.log_level)
         run(settings)
     except (SettingsError, ShardsDiffer) as error:
-        sys.exit(f"edge: {error}")
+        sys.stderr.write(f"edge: {error}\n")
+        sys.exit(_ASKED_WRONGLY)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The one path of every event: admit, parse, resolve, claim, seal, append, answer.
+"""The one path of every request: admit, parse, resolve, claim, seal, append, answer.
 
 The only module that knows this order. Used by `app` and `handlers`.
 
@@ -7,71 +7,41 @@ under the same dedupe key appends under the claimed id. If it dies after the app
 event is recorded although nobody was told.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
-from ingest.claims import Hint, Mark, claim, seen
+from ingest.claims import Hint, Mark, claim
 from ingest.contracts.clickid import ClickToken, KeyRing
+from ingest.contracts.directory import CustomerRecord
 from ingest.contracts.envelope import Dedupe, Kind, encode
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import StoreIp
 from ingest.dialects.spec import (
-    Access,
     Dialect,
     Draft,
     Endpoint,
+    Finding,
     Outcome,
+    Query,
     RawRequest,
     Refusal,
     Reply,
+    Usage,
 )
+from ingest.directory import Missing
 from ingest.gate import Principal
-from ingest.resolve import NO_LINK, Resolved
-from ingest.seal import Facts, seal, visitor_hash
+from ingest.ports import Claims, Gate, Resolver, Sink
+from ingest.recent import click_mark, customer_mark, link_mark
+from ingest.resolved import Asked, Resolved
+from ingest.seal import Facts, seal
 from ingest.sink import Overloaded
+from ingest.visits import Visit, Visits
 
 _IDEMPOTENCY_CHARS: Final = 255
 _RETRY_AFTER: Final = 1  # seconds
-
-
-class Gate(Protocol):
-    """Who may."""
-
-    async def admit(self, endpoint: Endpoint, raw: RawRequest) -> Principal:
-        """The caller; raises Refusal."""
-        ...
-
-
-class Resolver(Protocol):
-    """What targets are."""
-
-    async def resolve(
-        self, draft: Draft, endpoint: Endpoint, principal: Principal, at: int
-    ) -> Resolved:
-        """What is known of a draft's target; raises Refusal."""
-        ...
-
-    async def root(self, draft: Draft, resolved: Resolved) -> ClickToken | None:
-        """The click that a click's visitor already carries."""
-        ...
-
-
-class Claims(Protocol):
-    """What came before."""
-
-    async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
-        """Leave marks; what was there before, for each of them."""
-        ...
-
-
-class Sink(Protocol):
-    """Where events become durable."""
-
-    async def append(self, event_id: UUID, payload: bytes) -> None:
-        """Return when the event is durable; raise Overloaded otherwise."""
-        ...
+_WINDOW_DAYS: Final = 60  # where there is no link to ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,108 +52,166 @@ class Acceptor:
     resolver: Resolver
     claims: Claims
     sink: Sink
+    visits: Visits
     keys: KeyRing
-    visitor_key: bytes
     store_ip: StoreIp
     clock: Callable[[], int]
     new_id: Callable[[], UUID]
     log: Log
 
     async def accept(
-        self, dialect: Dialect, endpoint: Endpoint, raw: RawRequest
+        self, dialect: Dialect, route: Endpoint | Query, raw: RawRequest
     ) -> Reply:
         """The answer to a request: every event in it is durable, or it says no."""
         try:
-            principal = await self.gate.admit(endpoint, raw)
-            drafts = endpoint.parse(raw)
+            principal, usage = await self.gate.admit(dialect, route, raw)
         except Refusal as refusal:
             return self._refuse(dialect, refusal)
-        if endpoint.access is Access.BEARER:
-            raw = _from_a_server(raw)
-        call = _Call(dialect, endpoint, raw, principal, self.clock())
-        keys = [_dedupe(call, draft, place) for place, draft in enumerate(drafts)]
+        call = _Call(dialect, route.path, raw, principal, self.clock())
+        try:
+            reply = await self._serve(call, route, usage)
+        except Refusal as refusal:
+            reply = self._refuse(dialect, refusal)
+        return _with_usage(dialect, reply, usage)
+
+    async def _serve(
+        self, call: "_Call", route: Endpoint | Query, usage: Usage | None
+    ) -> Reply:
+        if usage and not usage.is_admitted:
+            raise Refusal("rate_limited", retry_after=usage.retry_after)
+        if isinstance(route, Query):
+            return await self._find(call, route)
+        return await self._take_all(call, route)
+
+    async def _find(self, call: "_Call", query: Query) -> Reply:
+        target = query.ask(call.raw)
+        asked = Asked(call.principal, call.at)
+        resolved = await self.resolver.resolve(target, asked)
+        if not resolved.is_certain:
+            raise Refusal("overloaded", retry_after=_RETRY_AFTER)
+        await self.gate.pass_switches(resolved.link, resolved.program)
+        return query.answer(Finding(link=resolved.link, stats=resolved.stats))
+
+    async def _take_all(self, call: "_Call", endpoint: Endpoint) -> Reply:
+        drafts = endpoint.parse(call.raw)
+        if endpoint.credential and not endpoint.credential.is_optional:
+            call = replace(call, raw=_from_a_server(call.raw))
+        dedupes = [_dedupe(call, draft, place) for place, draft in enumerate(drafts)]
         return endpoint.collect(
             [
-                await self._take(call, draft, dedupe)
-                for draft, dedupe in zip(drafts, keys, strict=True)
+                await self._take(call, endpoint, draft, dedupe)
+                for draft, dedupe in zip(drafts, dedupes, strict=True)
             ]
         )
 
-    async def _take(self, call: "_Call", draft: Draft, dedupe: Dedupe | None) -> Reply:
+    async def _take(
+        self, call: "_Call", endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
+    ) -> Reply:
         try:
-            return await self._record(call, draft, dedupe)
+            return await self._record(call, endpoint, draft, dedupe)
         except Overloaded:
             refusal = Refusal("overloaded", retry_after=_RETRY_AFTER)
         except Refusal as caught:
             refusal = caught
-        return self._refuse(call.dialect, refusal)
+        reply = self._refuse(call.dialect, refusal)
+        if refusal.code == "overloaded" and reply.status < 400:  # noqa: PLR2004 -- HTTP
+            self.log.warning("edge.lost", dialect=call.dialect.name)
+        return reply
 
     async def _record(
-        self, call: "_Call", draft: Draft, dedupe: Dedupe | None
+        self, call: "_Call", endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
     ) -> Reply:
-        resolved = await self.resolver.resolve(
-            draft, call.endpoint, call.principal, call.at
+        resolved = await self.resolver.resolve(draft.target, call.asked_by(endpoint))
+        await self.gate.pass_switches(resolved.link, resolved.program)
+        visit = await self.visits.of(
+            draft,
+            resolved,
+            call.raw,
+            self.new_id(),
+            is_told_again=endpoint.has_short_clicks,
         )
-        root = await self.resolver.root(draft, resolved)
-        event_id = self.new_id()
-        outcome = Outcome(
-            draft=draft,
-            event_id=event_id,
-            click_token=self._click_token(draft, event_id, resolved, root),
-            # Nothing of a workspace is shown to a key that nobody could check.
-            link=resolved.link if call.principal.is_verified else None,
-            program=resolved.program,
-        )
+        outcome = await self._outcome(call, endpoint, draft, resolved, visit)
+        judged = endpoint.judge(outcome)
+        if judged is None:
+            return endpoint.answer(outcome)
         facts = Facts(
-            event_id=event_id,
+            event_id=outcome.event_id,
             dialect=call.dialect.name,
             at=call.at,
             principal=call.principal,
             resolved=resolved,
-            root=root,
-            dedupe=dedupe,
-            visitor=self._visitor(call, draft),
+            root=visit.root,
+            # A judge that gives a draft another key knows better.
+            dedupe=dedupe if judged.dedupe is draft.dedupe else judged.dedupe,
+            visitor=visit.visitor,
+            first_id=visit.first_id,
         )
-        reply, facts = await self._compare(facts, call.endpoint.answer(outcome))
-        envelope = seal(draft, call.raw, facts, self.store_ip)
+        outcome = replace(outcome, draft=judged)
+        reply, facts = await self._compare(endpoint, outcome, facts)
+        envelope = seal(judged, call.raw, facts, self.store_ip)
         await self.sink.append(envelope.id, encode(envelope))
         return reply
 
-    async def _compare(self, facts: Facts, reply: Reply) -> tuple[Reply, Facts]:
-        """Look at what came before: a repeat is told and called what the first was."""
-        event_id, link = facts.event_id, facts.resolved.link
-        claims, visits = [], []
-        if facts.dedupe and facts.workspace_id:
-            hint = Hint(event_id, reply)
-            claims = [claim(facts.workspace_id, facts.dedupe, hint)]
-        if facts.visitor and link:
-            visits = [seen(link.link_uuid, facts.visitor, event_id)]
-        if not claims and not visits:
+    async def _outcome(
+        self,
+        call: "_Call",
+        endpoint: Endpoint,
+        draft: Draft,
+        resolved: Resolved,
+        visit: Visit,
+    ) -> Outcome:
+        customer: CustomerRecord | Missing | None = resolved.customer
+        if endpoint.asks_customer and draft.external_id and customer is None:
+            customer = await self.resolver.customer(draft.external_id, call.principal)
+        # Nothing of a workspace is shown to a key that nobody could check.
+        is_shown = call.principal.is_verified
+        return Outcome(
+            draft=draft,
+            event_id=visit.click.click_id,
+            at=call.at,
+            click_token=self._click_token(endpoint, draft, resolved, visit),
+            matched_by=visit.matched_by,
+            link=resolved.link if is_shown else None,
+            program=resolved.program,
+            customer=None if isinstance(customer, Missing) else customer,
+            has_key=call.principal.has_key,
+            is_certain=resolved.is_certain and customer is not Missing.UNAVAILABLE,
+        )
+
+    async def _compare(
+        self, endpoint: Endpoint, outcome: Outcome, facts: Facts
+    ) -> tuple[Reply, Facts]:
+        """Look at what came before: a repeat is told and called what the first was.
+
+        What other edges have to know at once is left in the same round trip.
+        """
+        reply = endpoint.answer(outcome)
+        has_token = endpoint.has_short_clicks and outcome.draft.kind is Kind.CLICK
+        if has_token:
+            facts = replace(facts, token=self.keys.short(facts.event_id))
+        marks, workspace_id = [*_news(facts, outcome)], facts.workspace_id
+        if facts.dedupe and workspace_id:
+            marks.append(claim(workspace_id, facts.dedupe, Hint(facts.event_id, reply)))
+        earlier = await self.claims.earlier(marks) if marks else []
+        held = earlier[-1] if facts.dedupe and workspace_id else None
+        first = Hint.decode(held) if held else None
+        if first is None:
             return reply, facts
-        earlier = await self.claims.earlier(claims + visits)
-        if claims and earlier[0] and (first := Hint.decode(earlier[0])):
-            event_id, reply = first
-        visit = earlier[-1] if visits else None
-        is_duplicate = visit is not None and visit != event_id.bytes
-        return reply, replace(facts, event_id=event_id, is_duplicate=is_duplicate)
+        token = self.keys.short(first.event_id) if has_token else None
+        facts = replace(facts, event_id=first.event_id, token=token)
+        return endpoint.repeat(outcome, first.reply), facts
 
     def _click_token(
-        self,
-        draft: Draft,
-        event_id: UUID,
-        resolved: Resolved,
-        root: ClickToken | None,
+        self, endpoint: Endpoint, draft: Draft, resolved: Resolved, visit: Visit
     ) -> str | None:
         if draft.kind is not Kind.CLICK or draft.is_test:
             return resolved.click_token
-        if root is not None:
+        click = visit.root or visit.click
+        if endpoint.has_short_clicks:
+            return self.keys.short(click.click_id)
+        if visit.matched_by == "click":
             return draft.existing_click
-        return self.keys.issue(event_id, resolved.link_id or NO_LINK)
-
-    def _visitor(self, call: "_Call", draft: Draft) -> bytes | None:
-        if draft.kind is not Kind.CLICK or draft.is_test:
-            return None
-        return visitor_hash(self.visitor_key, call.raw, draft)
+        return self.keys.issue(click.click_id, click.link_id)
 
     def _refuse(self, dialect: Dialect, refusal: Refusal) -> Reply:
         self.log.debug("edge.refused", dialect=dialect.name, code=refusal.code)
@@ -195,10 +223,49 @@ class _Call:
     """What all drafts of a request share."""
 
     dialect: Dialect
-    endpoint: Endpoint
+    path: str
     raw: RawRequest
     principal: Principal
     at: int
+
+    def asked_by(self, endpoint: Endpoint) -> Asked:
+        return Asked(
+            self.principal, self.at, endpoint.needs_partner, endpoint.has_short_clicks
+        )
+
+
+def _news(facts: Facts, outcome: Outcome) -> Iterator[Mark]:
+    """What every edge has to know before a worker publishes it."""
+    link, workspace_id = outcome.link, facts.workspace_id
+    if facts.token and facts.resolved.link_id:
+        window = link.attribution_window_days if link else _WINDOW_DAYS
+        click = ClickToken(facts.event_id, facts.resolved.link_id)
+        yield click_mark(facts.token, click, window)
+    if outcome.draft.kind is Kind.LINK and link and link.is_provisional:
+        yield link_mark(link)
+    external_id = outcome.draft.external_id
+    is_new = outcome.customer is None and not outcome.draft.is_test
+    if external_id and workspace_id and is_new and facts.principal.is_verified:
+        yield customer_mark(workspace_id, _customer(external_id, outcome, facts))
+
+
+def _customer(external_id: str, outcome: Outcome, facts: Facts) -> CustomerRecord:
+    draft, resolved = outcome.draft, facts.resolved
+    return CustomerRecord(
+        external_id=external_id,
+        status="customer" if draft.kind is Kind.SALE else "lead",
+        name=draft.customer_name,
+        email=draft.customer_email,
+        avatar=draft.customer_avatar,
+        click_uuid=resolved.click_id,
+        link_uuid=resolved.link_id,
+    )
+
+
+def _with_usage(dialect: Dialect, reply: Reply, usage: Usage | None) -> Reply:
+    if usage is None or dialect.usage_headers is None:
+        return reply
+    return replace(reply, headers={**reply.headers, **dialect.usage_headers(usage)})
 
 
 def _from_a_server(raw: RawRequest) -> RawRequest:
@@ -215,4 +282,4 @@ def _dedupe(call: _Call, draft: Draft, place: int) -> Dedupe | None:
     if not 1 <= len(key) <= _IDEMPOTENCY_CHARS:
         return None
     parts = (key, str(place)) if place else (key,)
-    return Dedupe.of(f"{call.dialect.name}:{call.endpoint.path}", *parts)
+    return Dedupe.of(f"{call.dialect.name}:{call.path}", *parts)

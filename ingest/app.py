@@ -20,19 +20,24 @@ from uuid_utils.compat import uuid7
 
 from ingest.accept import Acceptor
 from ingest.claims import Claims
+from ingest.clicks import Clicks
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.telemetry import Log
 from ingest.dialects import DIALECTS
 from ingest.dialects.spec import Dialect
 from ingest.directory import Directory
 from ingest.gate import Gate
+from ingest.generated import generation_key
 from ingest.handlers import BODY_BYTES, accepting, preflight
 from ingest.health import Health
+from ingest.limits import Limiter
 from ingest.middleware import in_words_of
+from ingest.recent import Recent
 from ingest.resolve import Resolver
 from ingest.seal import visitor_key
 from ingest.settings import Settings
 from ingest.sink import Overloaded, Sink
+from ingest.visits import Visits
 from ingest.wire import connect
 
 _CONNECTIONS: Final = 16
@@ -71,6 +76,7 @@ class _Ports:
     changes: Redis
     sink: Sink
     claims: Claims
+    limiter: Limiter
     directory: Directory
 
     async def connections(self, _: web.Application) -> AsyncIterator[None]:
@@ -81,9 +87,11 @@ class _Ports:
     async def look_ups(self, _: web.Application) -> AsyncIterator[None]:
         self.directory.start()
         self.claims.start()
+        self.limiter.start()
         yield
         await self.directory.stop()
         await self.claims.stop()
+        await self.limiter.stop()
 
     async def appends(self, _: web.Application) -> AsyncIterator[None]:
         with suppress(Overloaded):  # asked again before the first append
@@ -101,18 +109,18 @@ def build(settings: Settings, world: World) -> web.Application:
     Stopping is starting backwards: the sink first, because answers wait for it, and the
     connections last, because everything else speaks through them.
     """
-    ports = _open(settings)
+    ports = _open(settings, world)
     app = web.Application(
         client_max_size=BODY_BYTES, middlewares=[in_words_of(world.dialects)]
     )
-    app[HEALTH] = Health(ports.redis)
+    app[HEALTH] = Health(ports.redis, settings.shards)
     app.add_routes(app[HEALTH].routes())
     _add_endpoints(app, _acceptor(settings, world, ports), settings, world.dialects)
     app.cleanup_ctx.extend((ports.connections, ports.look_ups, ports.appends))
     return app
 
 
-def _open(settings: Settings) -> _Ports:
+def _open(settings: Settings, world: World) -> _Ports:
     url = settings.redis_url
     redis = connect(url, connections=_CONNECTIONS)
     changes = connect(url, connections=1, answer_within=_CHANGES_SECONDS)
@@ -122,19 +130,25 @@ def _open(settings: Settings) -> _Ports:
         changes=changes,
         sink=Sink(redis, settings.shards),
         claims=Claims(redis),
+        limiter=Limiter(redis, world.clock),
         directory=Directory(redis, changes, snapshot),
     )
 
 
 def _acceptor(settings: Settings, world: World, ports: _Ports) -> Acceptor:
-    keys = KeyRing(settings.secrets)
+    secret, keys = settings.secrets[0], KeyRing(settings.secrets)
+    recent = Recent(ports.claims)
+    clicks = Clicks(ports.directory, recent, keys)
+    resolver = Resolver(ports.directory, recent, clicks, generation_key(secret))
     return Acceptor(
-        gate=Gate(ports.directory, settings.secrets),
-        resolver=Resolver(ports.directory, keys),
+        gate=Gate(ports.directory, ports.limiter, settings.secrets),
+        resolver=resolver,
+        visits=Visits(
+            claims=ports.claims, resolver=resolver, visitor_key=visitor_key(secret)
+        ),
         claims=ports.claims,
         sink=ports.sink,
         keys=keys,
-        visitor_key=visitor_key(settings.secrets[0]),
         store_ip=settings.store_ip,
         clock=world.clock,
         new_id=world.new_id,

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from ingest.contracts.envelope import Dedupe
 from ingest.contracts.telemetry import Log
 from ingest.dialects.spec import Reply
+from ingest.directory import Missing
 from ingest.wire import TROUBLE, Coalescer, Full
 
 _CLAIM_SECONDS: Final = 24 * 3600
@@ -69,6 +70,8 @@ class Claims:
         self._redis = redis
         self._asks: Coalescer[Sequence[Mark], Sequence[bytes | None]]
         self._asks = Coalescer(self._flush, in_flight=2)
+        self._recalls: Coalescer[str, bytes | Missing]
+        self._recalls = Coalescer(self._read, in_flight=2)
         self._is_reached = True
         self._log = Log()
 
@@ -79,11 +82,32 @@ class Claims:
         except Full:
             return [None] * len(marks)
 
+    async def recall(self, key: str) -> bytes | Missing:
+        """What somebody left under a key, without leaving anything."""
+        try:
+            return await self._recalls.ask(key)
+        except Full:
+            return Missing.UNAVAILABLE
+
     def start(self) -> None:
         self._asks.start()
+        self._recalls.start()
 
     async def stop(self) -> None:
         await self._asks.stop()
+        await self._recalls.stop()
+
+    async def _read(self, keys: Sequence[str]) -> Sequence[bytes | Missing]:
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.get(key)
+                found = await pipe.execute()
+        except TROUBLE as error:
+            self._reached(type(error).__name__)
+            return [Missing.UNAVAILABLE] * len(keys)
+        self._reached(None)
+        return [Missing.UNKNOWN if item is None else item for item in found]
 
     async def _flush(
         self, asked: Sequence[Sequence[Mark]]

@@ -21,17 +21,27 @@ from ingest.cache import Lru, Published, read_snapshot, write_snapshot
 from ingest.contracts.directory import (
     EVERYTHING,
     GENERATION_KEY,
+    LIMITS_KEY,
+    SWITCHES_KEY,
     ClickRecord,
+    CustomerRecord,
     KeyRecord,
+    LimitsRecord,
     LinkRecord,
     ProgramRecord,
+    StatsRecord,
+    SwitchesRecord,
     api_key_key,
     click_key,
+    customer_key,
     domain_key,
     domain_of,
     link_id_key,
     link_key,
+    partner_link_key,
+    program_id_key,
     program_key,
+    stats_key,
 )
 from ingest.contracts.telemetry import Log
 from ingest.follower import Follower
@@ -111,6 +121,37 @@ class Directory:
 
     async def program(self, number: int) -> ProgramRecord | Missing:
         return await self._first(_Wanted(program_key(number), ProgramRecord.decode))
+
+    async def program_by_id(self, program_id: UUID) -> ProgramRecord | Missing:
+        return await self._first(
+            _Wanted(program_id_key(program_id), ProgramRecord.decode)
+        )
+
+    async def partner_link(
+        self, program_id: UUID, partner_code: str
+    ) -> LinkRecord | Missing:
+        """The oldest link of a partner in a program."""
+        key = partner_link_key(program_id, partner_code)
+        return await self._first(_Wanted(key, LinkRecord.decode))
+
+    async def customer(
+        self, workspace_id: UUID, external_id: str
+    ) -> CustomerRecord | Missing:
+        key = customer_key(workspace_id, external_id)
+        return await self._first(_Wanted(key, CustomerRecord.decode))
+
+    async def stats(
+        self, workspace_id: UUID, partner_code: str
+    ) -> StatsRecord | Missing:
+        """What a partner's links brought."""
+        key = stats_key(workspace_id, partner_code)
+        return await self._first(_Wanted(key, StatsRecord.decode))
+
+    async def switches(self) -> SwitchesRecord | Missing:
+        return await self._first(_Wanted(SWITCHES_KEY, SwitchesRecord.decode))
+
+    async def limits(self) -> LimitsRecord | Missing:
+        return await self._first(_Wanted(LIMITS_KEY, LimitsRecord.decode))
 
     async def click(self, workspace_id: UUID, token: str) -> ClickRecord | Missing:
         """The click behind an id that was imported into a workspace."""
@@ -216,7 +257,12 @@ class Directory:
         self._unsaved = False
         known = self._absent.items() + self._present.items()
         entries = [(key, item.raw) for key, item in known]
-        await asyncio.to_thread(write_snapshot, self._snapshot, entries)
+        try:
+            await asyncio.to_thread(write_snapshot, self._snapshot, entries)
+        except OSError as error:
+            # It only helps an edge that starts without Redis.
+            self._unsaved = True
+            self._log.warning("directory.unsaved", problem=str(error))
 
 
 def _known(

@@ -11,7 +11,15 @@ import orjson
 from aiohttp import web
 
 from ingest.accept import Acceptor
-from ingest.dialects.spec import Dialect, Endpoint, RawRequest, Refusal, Reply
+from ingest.dialects.spec import (
+    Dialect,
+    Endpoint,
+    Query,
+    RawRequest,
+    Refusal,
+    Reply,
+    Route,
+)
 from ingest.proxies import client_address
 from ingest.settings import Network
 
@@ -28,24 +36,24 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def accepting(
     acceptor: Acceptor,
     dialect: Dialect,
-    endpoint: Endpoint,
+    route: Endpoint | Query,
     trusted: Sequence[Network],
 ) -> Handler:
-    """The handler of one endpoint."""
+    """The handler of one route."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         raw = await _raw(request, trusted)
-        reply = await acceptor.accept(dialect, endpoint, raw)
-        return respond(reply, is_for_browsers=endpoint.from_browsers)
+        reply = await acceptor.accept(dialect, route, raw)
+        return respond(reply, is_for_browsers=route.from_browsers)
 
     return handle
 
 
-def preflight(endpoint: Endpoint) -> Handler:
-    """The handler of a browser's question whether it may call the endpoint."""
+def preflight(route: Route) -> Handler:
+    """The handler of a browser's question whether it may call the route."""
     headers = {
         **CORS,
-        "Access-Control-Allow-Methods": f"{endpoint.method}, OPTIONS",
+        "Access-Control-Allow-Methods": f"{route.method}, OPTIONS",
         "Access-Control-Allow-Headers": "Content-Type, Authorization",
         "Access-Control-Max-Age": "600",
     }

@@ -8,17 +8,23 @@ import orjson
 from aiohttp import web
 from redis.asyncio import Redis
 
+from ingest.contracts.stream import SHARDS_KEY
 from ingest.wire import TROUBLE
 
-_PING_SECONDS: Final = 0.5
+_ANSWER_SECONDS: Final = 0.5
 
 
 class Health:
     """Answers `/livez`, `/readyz` and `/version`."""
 
-    def __init__(self, redis: Redis) -> None:
-        """Ready means: `redis` answers, and this process is not about to end."""
+    def __init__(self, redis: Redis, shards: int) -> None:
+        """Ready means: `redis` answers and agrees on the shards, and this goes on.
+
+        Redis can come back with another number of shards, or emptied and with none yet:
+        the first process that appends writes it.
+        """
         self._redis = redis
+        self._shards = shards
         self.is_draining = False
 
     def routes(self) -> list[web.RouteDef]:
@@ -44,10 +50,13 @@ class Health:
         if self.is_draining:
             return "draining"
         try:
-            async with asyncio.timeout(_PING_SECONDS):
-                await self._redis.ping()
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                agreed = await self._redis.get(SHARDS_KEY)
         except TROUBLE as error:
             return f"redis: {type(error).__name__}"
+        if agreed is not None and agreed != b"%d" % self._shards:
+            found = agreed.decode("utf-8", "replace")
+            return f"shards: {found} in Redis, {self._shards} here"
         return None
 
 

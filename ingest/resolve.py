@@ -1,193 +1,210 @@
-"""Finds a draft's target: a link, a click of a link, a program. Used by `accept`.
+"""Finds a target: a link, a click of a link, a customer, a program. Used by `accept`.
 
 Where the directory cannot be asked, the draft is accepted with what the caller said, and
-a worker resolves it or quarantines it.
+a worker resolves it or quarantines it. What edges did a moment ago counts as published.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
-from uuid import UUID
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
 
-from ingest.contracts.clickid import ClickToken, KeyRing
+from ingest.clicks import Clicks
+from ingest.contracts.clickid import ClickToken
 from ingest.contracts.directory import (
     DEFAULT_NAMESPACE,
-    ClickRecord,
+    CustomerRecord,
     LinkRecord,
     ProgramRecord,
+    StatsRecord,
     domain_namespace,
+    workspace_namespace,
 )
-from ingest.contracts.envelope import Kind
-from ingest.contracts.ids import millis
-from ingest.contracts.storable import text
-from ingest.contracts.telemetry import Log
+from ingest.contracts.storable import NAME_CHARS, is_name, text
+from ingest.contracts.telemetry import Bounded
 from ingest.dialects.spec import (
     ByClick,
     ByCode,
+    ByCustomer,
+    ByFingerprint,
+    ByPartner,
     ByProgram,
     Draft,
-    Endpoint,
+    FirstOf,
     Refusal,
+    RefusalCode,
+    StatsOf,
+    Target,
 )
 from ingest.directory import Missing
 from ingest.gate import Principal
+from ingest.generated import generate, may_be_generated, stand_in
+from ingest.ports import Records
+from ingest.recent import Recent
+from ingest.resolved import Asked, Resolved
 
-_NAME_CHARS: Final = 255
-_DAY_MS: Final = 24 * 3600 * 1000
+_RETRY_AFTER: Final = 1  # seconds
 
-#: The link in a click id that was issued while there was no directory to ask.
-NO_LINK: Final = UUID(int=0)
-
-
-class Records(Protocol):
-    """What resolving asks the directory."""
-
-    async def link_by_code(
-        self, namespaces: Sequence[str], code: str
-    ) -> LinkRecord | Missing:
-        """The link of a code in the first namespace that has it."""
-        ...
-
-    async def link_by_id(self, link_id: UUID) -> LinkRecord | Missing:
-        """A link by its id."""
-        ...
-
-    async def program(self, number: int) -> ProgramRecord | Missing:
-        """A program by its public number."""
-        ...
-
-    async def click(self, workspace_id: UUID, token: str) -> ClickRecord | Missing:
-        """The click behind an imported click id."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
-    """What is known of a target; the names are the envelope's.
-
-    `click_token` is the click id as the caller of a lead is told it.
-    """
-
-    link: LinkRecord | None = None
-    program: ProgramRecord | None = None
-    link_id: UUID | None = None
-    namespaces: tuple[str, ...] = ()
-    code: str | None = None
-    program_number: int | None = None
-    click_id: UUID | None = None
-    click_token: str | None = None
-    foreign_click: str | None = None
-
-    @property
-    def owner(self) -> LinkRecord | ProgramRecord | None:
-        """What says which workspace and program this is about."""
-        return self.link or self.program
+#: Of several targets, one that ends in any of these makes way for the next.
+_PASSED_OVER: Final[frozenset[RefusalCode]] = frozenset(
+    {
+        "link_unknown",
+        "link_inactive",
+        "click_unknown",
+        "click_expired",
+        "customer_unknown",
+    }
+)
 
 
 class Resolver:
-    """Turns targets into records, or refuses."""
+    """Knows a way for every kind of target."""
 
-    def __init__(self, records: Records, keys: KeyRing) -> None:
-        """`keys` verify and issue click ids."""
+    def __init__(
+        self,
+        records: Records,
+        recent: Recent,
+        clicks: Clicks,
+        code_key: bytes,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`code_key` is of generated codes; `clock` gives seconds, to pace the log."""
         self._records = records
-        self._keys = keys
-        self._log = Log()
+        self._recent = recent
+        self._code_key = code_key
+        self._unknown = Bounded("edge.link_unknown", clock)
+        self._ways: Mapping[type, Callable[[Any, Asked], Awaitable[Resolved]]] = {
+            ByCode: self._by_code,
+            ByClick: clicks.by_click,
+            ByFingerprint: clicks.by_fingerprint,
+            ByCustomer: clicks.by_customer,
+            ByProgram: self._by_program,
+            ByPartner: self._by_partner,
+            StatsOf: self._stats_of,
+            FirstOf: self._first_of,
+        }
 
-    async def resolve(
-        self, draft: Draft, endpoint: Endpoint, principal: Principal, at: int
-    ) -> Resolved:
-        """`at` is Unix milliseconds; raises Refusal for what is known not to be."""
-        match draft.target:
-            case ByCode(code, domain):
-                return await self._by_code(code, domain, endpoint, principal)
-            case ByClick(token):
-                return await self._by_click(token, principal, at)
-            case ByProgram(number):
-                return await self._by_program(number, principal)
+        self._clicks = clicks
 
     async def root(self, draft: Draft, resolved: Resolved) -> ClickToken | None:
-        """The click that a click's visitor already carries, if we issued it here."""
-        if draft.kind is not Kind.CLICK or draft.is_test or not draft.existing_click:
-            return None
-        carried = self._keys.verify(draft.existing_click)
-        if carried is None or resolved.owner is None or carried.link_id == NO_LINK:
-            return carried
-        link = await self._records.link_by_id(carried.link_id)
-        if link is Missing.UNAVAILABLE:
-            return carried
-        if isinstance(link, Missing):
-            return None
-        same = link.workspace_uuid == resolved.owner.workspace_uuid
-        return carried if same else None
+        """The click that a click's visitor already carries, if it is of one workspace."""
+        return await self._clicks.root(draft, resolved)
 
-    async def _by_code(
-        self, code: str, domain: str | None, endpoint: Endpoint, principal: Principal
-    ) -> Resolved:
-        namespaces: tuple[str, ...] = (DEFAULT_NAMESPACE,)
-        if domain and _is_name(domain):
-            namespaces = (domain_namespace(domain), DEFAULT_NAMESPACE)
+    async def customer(
+        self, external_id: str, principal: Principal
+    ) -> CustomerRecord | Missing:
+        """The customer that an external id names in the caller's workspace."""
+        return await self._clicks.customer(external_id, principal)
+
+    async def resolve(self, target: Target, asked: Asked) -> Resolved:
+        """What is known of a target; raises Refusal."""
+        return await self._ways[type(target)](target, asked)
+
+    async def _by_code(self, target: ByCode, asked: Asked) -> Resolved:
+        namespaces = _namespaces(target, asked.principal)
+        code = target.code
         link: LinkRecord | Missing = Missing.UNKNOWN
-        if _is_name(code):
+        if is_name(code):
             link = await self._records.link_by_code(namespaces, code)
+        if link is Missing.UNKNOWN and may_be_generated(code):
+            link = await self._recent.link(DEFAULT_NAMESPACE, code)
         if link is Missing.UNAVAILABLE:
-            return Resolved(namespaces=namespaces, code=code)
-        if isinstance(link, Missing) or not principal.may_use(link.workspace_uuid):
-            self._log.warning("edge.link_unknown", code=text(code, _NAME_CHARS))
+            return Resolved(namespaces=namespaces, code=code, is_certain=False)
+        may_use = asked.principal.may_use
+        if isinstance(link, Missing) or not may_use(link.workspace_uuid):
+            self._unknown.warning(code=text(code, NAME_CHARS))
             raise Refusal("link_unknown")
         if not link.is_active:
             raise Refusal("link_inactive")
-        if endpoint.needs_partner and not (link.program_uuid and link.partner_uuid):
+        if asked.needs_partner and not (link.program_uuid and link.partner_uuid):
             raise Refusal("link_incomplete")
-        return Resolved(link=link, link_id=link.link_uuid)
+        return _of_link(link)
 
-    async def _by_click(self, token: str, principal: Principal, at: int) -> Resolved:
-        ours = self._keys.verify(token)
-        if ours is not None:
-            return await self._click(ours, principal, at)
-        record: ClickRecord | Missing = Missing.UNKNOWN
-        if _is_name(token) and principal.workspace_id is not None:
-            record = await self._records.click(principal.workspace_id, token)
-        elif _is_name(token) and not principal.is_verified:
-            record = Missing.UNAVAILABLE
-        if record is Missing.UNAVAILABLE:
-            return Resolved(foreign_click=token, click_token=token)
-        if isinstance(record, Missing):
-            raise Refusal("click_unknown")
-        click = ClickToken(record.click_uuid, record.link_uuid)
-        return await self._click(click, principal, at)
-
-    async def _click(
-        self, click: ClickToken, principal: Principal, at: int
-    ) -> Resolved:
-        token = self._keys.issue(click.click_id, click.link_id)
-        if click.link_id == NO_LINK:
-            return Resolved(click_id=click.click_id, click_token=token)
-        link = await self._records.link_by_id(click.link_id)
-        facts = Resolved(
-            link=None if isinstance(link, Missing) else link,
-            link_id=click.link_id,
-            click_id=click.click_id,
-            click_token=token,
-        )
-        if link is Missing.UNAVAILABLE:
-            return facts
-        if isinstance(link, Missing) or not principal.may_use(link.workspace_uuid):
-            raise Refusal("click_unknown")
-        if at - millis(click.click_id) > link.attribution_window_days * _DAY_MS:
-            raise Refusal("click_expired")
-        return facts
-
-    async def _by_program(self, number: int, principal: Principal) -> Resolved:
-        program = await self._records.program(number)
+    async def _by_program(self, target: ByProgram, asked: Asked) -> Resolved:
+        program = await self._records.program(target.number)
         if program is Missing.UNAVAILABLE:
-            return Resolved(program_number=number)
-        if isinstance(program, Missing) or not principal.may_use(
-            program.workspace_uuid
-        ):
-            raise Refusal("program_unknown")
-        return Resolved(program=program)
+            return Resolved(program_number=target.number, is_certain=False)
+        return Resolved(program=_usable(program, asked))
+
+    async def _by_partner(self, target: ByPartner, asked: Asked) -> Resolved:
+        found = await self._records.program_by_id(target.program_id)
+        link = await self._records.partner_link(target.program_id, target.partner_code)
+        if Missing.UNAVAILABLE in (found, link):
+            # The partner may have another code, and two answers would be one too many.
+            raise Refusal("overloaded", retry_after=_RETRY_AFTER)
+        program = _usable(found, asked)
+        if isinstance(link, LinkRecord):
+            return replace(_of_link(link), program=program)
+        if not is_name(target.partner_code):
+            raise Refusal("partner_unknown")
+        code = generate(self._code_key, program.program_uuid, target.partner_code)
+        link = LinkRecord(
+            link_uuid=stand_in(DEFAULT_NAMESPACE, code),
+            workspace_uuid=program.workspace_uuid,
+            public_id="",
+            namespace=DEFAULT_NAMESPACE,
+            code=code,
+            domain="",
+            url=program.url,
+            is_active=True,
+            program_uuid=program.program_uuid,
+            program_number=program.number,
+            partner_uuid=stand_in("partner", code),
+            partner_code=target.partner_code,
+            cookie_window_days=program.cookie_window_days,
+            attribution_window_days=program.attribution_window_days,
+            needs_server_lead=program.needs_server_lead,
+            created_at=asked.at,
+            is_provisional=True,
+        )
+        return replace(_of_link(link), program=program)
+
+    async def _stats_of(self, target: StatsOf, asked: Asked) -> Resolved:
+        workspace_id = asked.principal.workspace_id
+        stats: StatsRecord | Missing = Missing.UNAVAILABLE
+        if workspace_id is not None:
+            stats = await self._records.stats(workspace_id, target.partner_code)
+        if stats is Missing.UNAVAILABLE:
+            return Resolved(is_certain=False)
+        if isinstance(stats, Missing):
+            raise Refusal("partner_unknown")
+        return Resolved(stats=stats)
+
+    async def _first_of(self, target: FirstOf, asked: Asked) -> Resolved:
+        for choice in target.targets:
+            try:
+                return await self.resolve(choice, asked)
+            except Refusal as refusal:
+                if refusal.code not in _PASSED_OVER:
+                    raise
+        return Resolved()
 
 
-def _is_name(value: str) -> bool:
-    """Whether the database could hold it: what it could not, nobody has published."""
-    return bool(value) and text(value, _NAME_CHARS) == value
+def _of_link(link: LinkRecord) -> Resolved:
+    if not link.is_provisional:
+        return Resolved(link=link, link_id=link.link_uuid)
+    return Resolved(
+        link=link,
+        namespaces=(link.namespace,),
+        code=link.code,
+        partner_code=link.partner_code,
+    )
+
+
+def _usable(program: ProgramRecord | Missing, asked: Asked) -> ProgramRecord:
+    may_use = asked.principal.may_use
+    if isinstance(program, Missing) or not may_use(program.workspace_uuid):
+        raise Refusal("program_unknown")
+    return program
+
+
+def _namespaces(target: ByCode, principal: Principal) -> tuple[str, ...]:
+    """Where to look for a code, best first."""
+    own: list[str] = []
+    if target.domain and is_name(target.domain):
+        own.append(domain_namespace(target.domain))
+    if target.among == "domain":
+        return tuple(own)
+    if target.among == "workspace" and principal.workspace_id:
+        own.append(workspace_namespace(principal.workspace_id))
+    return (*own, DEFAULT_NAMESPACE)

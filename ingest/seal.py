@@ -13,20 +13,20 @@ import orjson
 
 from ingest.contracts.clickid import ClickToken
 from ingest.contracts.envelope import Dedupe, Envelope
-from ingest.contracts.storable import Json, document, optional_text
+from ingest.contracts.storable import NAME_CHARS, Json, document, optional_text
 from ingest.contracts.variables import StoreIp
 from ingest.dialects.spec import Draft, RawRequest
 from ingest.gate import Principal
 from ingest.proxies import truncate
-from ingest.resolve import NO_LINK, Resolved
+from ingest.resolved import NO_LINK, Resolved
 
-_NAME_CHARS: Final = 255
 _EMAIL_CHARS: Final = 320
 _AGENT_CHARS: Final = 1024
 _URL_CHARS: Final = 2048
-_PROPERTY_CHARS: Final = 1000
-_PROPERTY_DEPTH: Final = 8
-_PROPERTIES_BYTES: Final = 10_000
+#: What the dialects let through is kept whole.
+_PROPERTY_CHARS: Final = 10_000
+_PROPERTY_DEPTH: Final = 32
+_PROPERTIES_CHARS: Final = 16_000
 
 _VISITOR_BYTES: Final = 8
 
@@ -43,7 +43,15 @@ class Facts:
     root: ClickToken | None
     dedupe: Dedupe | None
     visitor: bytes | None
-    is_duplicate: bool = False
+    #: The visitor's first click of the same link within the hour.
+    first_id: UUID | None = None
+    #: The short click id that the client is told.
+    token: str | None = None
+
+    @property
+    def is_duplicate(self) -> bool:
+        """Whether the visitor was here within the hour, with another event."""
+        return self.first_id is not None and self.first_id != self.event_id
 
     @property
     def workspace_id(self) -> UUID | None:
@@ -87,13 +95,18 @@ def seal(draft: Draft, raw: RawRequest, facts: Facts, store_ip: StoreIp) -> Enve
         foreign_click=resolved.foreign_click,
         root_id=root.click_id if root else None,
         root_link_id=root.link_id if root and root.link_id != NO_LINK else None,
+        partner_code=optional_text(resolved.partner_code, NAME_CHARS),
+        token=facts.token,
+        session=optional_text(draft.session, NAME_CHARS),
         api_key_id=principal.api_key_id,
         api_key_hashes=principal.api_key_hashes,
         dedupe=facts.dedupe,
-        name=optional_text(draft.name, _NAME_CHARS),
+        name=optional_text(draft.name, NAME_CHARS),
         quantity=draft.quantity,
-        external_id=optional_text(draft.external_id, _NAME_CHARS),
-        customer_name=optional_text(draft.customer_name, _NAME_CHARS),
+        amount=draft.amount,
+        currency=draft.currency,
+        external_id=optional_text(draft.external_id, NAME_CHARS),
+        customer_name=optional_text(draft.customer_name, NAME_CHARS),
         customer_email=optional_text(draft.customer_email, _EMAIL_CHARS),
         customer_avatar=optional_text(draft.customer_avatar, _URL_CHARS),
         ip=_STORED[store_ip](raw.ip) if raw.ip else None,
@@ -117,7 +130,10 @@ def _properties(given: Mapping[str, Json]) -> Mapping[str, Json]:
     if not given:
         return {}
     kept = document(dict(given), depth=_PROPERTY_DEPTH, limit=_PROPERTY_CHARS)
-    if not isinstance(kept, dict) or len(orjson.dumps(kept)) > _PROPERTIES_BYTES:
+    if (
+        not isinstance(kept, dict)
+        or len(orjson.dumps(kept).decode()) > _PROPERTIES_CHARS
+    ):
         return {"truncated": True}
     return kept
 

@@ -11,6 +11,9 @@ _LEAST_VALKEY: Final = (8, 0)
 _LEAST_POSTGRES: Final = 150_000
 _SKEW_SECONDS: Final = 1.0
 
+#: The check of a server that does not answer; there is no other of it then.
+REACH: Final = "reach"
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -78,7 +81,12 @@ def check_postgres(facts: Mapping[str, Any]) -> Iterator[Check]:
     yield from _tables(facts)
 
 
+def out_of_reach(server: str, what: str, remedy: str) -> Check:
+    return Check(server, REACH, "wrong", "cannot be reached", f"{what} {remedy}")
+
+
 def check_clocks(clocks: Mapping[str, float]) -> Check:
+    """Judge clocks that were read at one moment, or how far each is ahead of one."""
     skew = max(clocks.values()) - min(clocks.values())
     first = min(clocks, key=lambda name: clocks[name])
     is_small = skew <= _SKEW_SECONDS

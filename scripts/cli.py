@@ -32,8 +32,14 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "programs": ("programs", "What partners promote, with its windows."),
         "partners": ("partners", "Who promotes."),
         "links": ("links", "Codes that lead to a program and a partner."),
+        "milestones": (
+            "milestones",
+            "What partners earn by the number of their leads.",
+        ),
         "domains": ("domains", "Domains whose codes are a namespace of their own."),
         "keys": ("keys", "API keys of clients."),
+        "switches": ("switches", "What is off: everything, or a part."),
+        "limits": ("limits", "Requests a minute, of a limit or a key."),
     },
     "Look": {
         "status": ("status", "The books, the lag, the workers, the memory."),

@@ -33,6 +33,11 @@ class Environment:
         """The data directory of the embedded instance."""
         return Path(self._variable("REFTIDE_DATA") or _DEFAULT_DATA)
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the servers are those of `reftide up`: no variable names others."""
+        return not self._has_own_servers()
+
     def redis_url(self) -> str:
         """Raises Unreachable where nothing says which server."""
         return self._server("REDIS_URL", "Redis") or self._instance().redis_url
@@ -47,9 +52,13 @@ class Environment:
         if not current and not self._has_own_servers():
             current = self._instance().secret()
         if len(current) < _LEAST_SECRET:
+            what = (
+                f"REFTIDE_SECRET is too short: it has {len(current)} characters"
+                if current
+                else "The installation's secret is not known"
+            )
             raise Unreachable(
-                "The installation's secret is not known: API keys and click ids are"
-                " made with it.",
+                f"{what}. API keys and click ids are made with it.",
                 "set REFTIDE_SECRET to the text that the edges run with"
                 f" ({_LEAST_SECRET} characters or more).",
             )

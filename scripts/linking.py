@@ -9,11 +9,12 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from ingest.contracts.directory import workspace_namespace
 from scripts.lookups import namespace_of, the_partner, the_program
 from scripts.names import public_id
 from scripts.output import Refused
 from scripts.queries import statements
-from scripts.servers import Connection
+from scripts.servers import Connection, single
 from scripts.workspaces import Workspace, choose, named
 
 _SQL: Final = statements("links")
@@ -22,10 +23,15 @@ _DOMAINS: Final = statements("domains")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A link as it was asked for. Without a workspace it is its program's."""
+    """A link as it was asked for. Without a workspace it is its program's.
+
+    Its code is unique on its domain; without one, in the installation, or, if
+    `is_own`, in its workspace.
+    """
 
     code: str
     domain: str | None = None
+    is_own: bool = False
     program: int | None = None
     partner: str | None = None
     url: str | None = None
@@ -49,21 +55,23 @@ class _Sides(NamedTuple):
         return self.partner["id"] if self.partner else None
 
 
-async def add_link(connection: Connection, wanted: Wanted) -> UUID:
+async def add_link(connection: Connection, wanted: Wanted) -> dict[str, Any]:
     """Make it and enrol its partner. Raises Refused where something is not as it must be."""
     owner = await _owner(connection, wanted)
     await _domain_is_known(connection, wanted.domain, owner)
     sides = await _sides(connection, wanted.program, wanted.partner, owner)
     url = wanted.url or (sides.program or {}).get("url", "")
     await connection.execute(_SQL["one_writer"])
-    await _code_is_free(connection, namespace_of(wanted.domain), wanted.code)
-    link_id: UUID = uuid7()
+    namespace = (
+        workspace_namespace(owner.id) if wanted.is_own else namespace_of(wanted.domain)
+    )
+    await _code_is_free(connection, namespace, wanted.code)
     made = await connection.fetchval(
         _SQL["add"],
-        link_id,
+        uuid7(),
         owner.id,
         wanted.public_id or public_id("lnk_"),
-        namespace_of(wanted.domain),
+        namespace,
         wanted.code,
         wanted.domain or "",
         url,
@@ -77,7 +85,7 @@ async def add_link(connection: Connection, wanted: Wanted) -> UUID:
             "choose another one.",
         )
     await _enrol(connection, sides.program_id, sides.partner_id)
-    return link_id
+    return await single(connection, _SQL["named"], namespace, wanted.code)
 
 
 async def set_link(

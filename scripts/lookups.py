@@ -50,7 +50,7 @@ async def the_link(
     connection: Connection, code: str, domain: str | None
 ) -> dict[str, Any]:
     """By code, former code or public id. Raises Refused for an unknown one."""
-    row = await connection.fetchrow(_LINKS["named"], namespace_of(domain), code)
+    row = await _link_in(connection, namespace_of(domain), code)
     if row is None:
         where = f" on {domain}" if domain else ""
         hint = "" if domain else " or, where it belongs to a domain, name it: --domain;"
@@ -58,7 +58,33 @@ async def the_link(
             f"There is no link {code!r}{where}.",
             f"see `reftide links list`;{hint} or make it: `reftide links add {code}`.",
         )
-    return dict(row)
+    return row
+
+
+async def any_link(
+    connection: Connection, code: str, domain: str | None
+) -> dict[str, Any]:
+    """As `the_link`; what nothing else is called may be a workspace's own code.
+
+    Raises Refused also where several workspaces have that code.
+    """
+    if domain is None and await _link_in(connection, DEFAULT_NAMESPACE, code) is None:
+        own = await connection.fetch(_LINKS["own"], code)
+        if len(own) > 1:
+            raise Refused(
+                f"Several workspaces have a link {code!r} of their own.",
+                "name its public id: see `reftide links list`.",
+            )
+        code = own[0]["public_id"] if own else code
+    return await the_link(connection, code, domain)
+
+
+async def _link_in(
+    connection: Connection, namespace: str, code: str
+) -> dict[str, Any] | None:
+    """By code or former code in a namespace, else by public id, if there is one."""
+    row = await connection.fetchrow(_LINKS["named"], namespace, code)
+    return None if row is None else dict(row)
 
 
 def namespace_of(domain: str | None) -> str:

@@ -14,6 +14,9 @@ _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 _PUBLIC_CHARS: Final = 12
 _LONGEST_CODE: Final = 190
 _LONGEST_URL: Final = 2000
+#: What JavaScript can count to; vendors' clients read the number as JSON.
+_LARGEST_NUMBER: Final = 2**53 - 1
+_SHORTEST_SECRET: Final = 8
 _LABEL: Final = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*{_LABEL}(:\d{{1,5}})?")
 
@@ -31,6 +34,26 @@ def code(value: str) -> str:
         raise click.BadParameter(f"it is longer than {_LONGEST_CODE} characters")
     if not value.isprintable():
         raise click.BadParameter(f"{value!r} holds characters that cannot be printed")
+    return value
+
+
+def program_number(value: str) -> int:
+    """A program's public number. Raises BadParameter for what is none."""
+    is_number = value.isascii() and value.isdigit() and len(value) <= _LONGEST_CODE
+    if not (is_number and 1 <= int(value) <= _LARGEST_NUMBER):
+        raise click.BadParameter(
+            f"{value!r} is no program's number: see `reftide programs list`"
+        )
+    return int(value)
+
+
+def secret(value: str) -> str:
+    """A key of another system. Raises BadParameter, which does not repeat the key."""
+    if len(value) < _SHORTEST_SECRET:
+        raise click.BadParameter(f"it has fewer than {_SHORTEST_SECRET} characters")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        # Clients send it in a header, whose ends and spaces are not theirs to keep.
+        raise click.BadParameter("it holds a space, or what is not printable ASCII")
     return value
 
 

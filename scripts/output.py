@@ -4,9 +4,10 @@ Imported by every command. Standard output carries the result and nothing else; 
 to standard error.
 """
 
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
@@ -14,6 +15,12 @@ import orjson
 
 #: Columns where nobody's terminal says how wide it is: enough that no id is broken.
 _WIDTH_OF_A_PIPE: Final = 200
+#: What rich draws around the text of a column, and once at the table's left.
+_AROUND_A_COLUMN: Final = 3
+_AROUND_A_TABLE: Final = 1
+
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB")
+_NEXT_UNIT: Final = 1024
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document."
@@ -23,6 +30,8 @@ json_option = click.option(
 class _Failure(click.ClickException):
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what}\nWhat to do: {remedy}")
+        self.what = what
+        self.remedy = remedy
 
 
 class Refused(_Failure):
@@ -35,6 +44,12 @@ class Unreachable(_Failure):
     """A server cannot be reached, or not as it is."""
 
     exit_code = 3
+
+
+def require_change(given: Iterable[object]) -> None:
+    """Raises UsageError where no option of a `set` command says anything."""
+    if all(one is None for one in given):
+        raise click.UsageError("nothing to change: name what, see --help")
 
 
 def as_document(value: Mapping[str, object] | Sequence[object]) -> bytes:
@@ -62,7 +77,11 @@ def emit(
 def table(
     rows: Iterable[Mapping[str, object]], columns: Sequence[str], title: str = ""
 ) -> None:
-    """Print rows by the named columns; numbers to the right."""
+    """Print rows by the named columns; numbers to the right.
+
+    No word is broken, so that ids and URLs can be copied: where they need more room than
+    the terminal has, its lines wrap.
+    """
     # Imported here because rich is not needed for JSON.
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
@@ -70,17 +89,54 @@ def table(
 
     listed = list(rows)
     drawn = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD)
-    for column in columns:
+    around = _AROUND_A_TABLE + _AROUND_A_COLUMN * len(columns)
+    room = _room() - around
+    widths = _widths([_needs(listed, column) for column in columns], room)
+    for column, width in zip(columns, widths, strict=True):
         is_number = any(type(row[column]) in {int, float} for row in listed)
         drawn.add_column(
-            column.replace("_", " "),
+            _heading(column),
             justify="right" if is_number else "left",
             overflow="fold",
+            width=width,
         )
     for row in listed:
         drawn.add_row(*(cell(row[column]) for column in columns))
-    width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
-    Console(width=width, markup=False, highlight=False).print(drawn)
+    console = Console(width=around + max(room, sum(widths)), markup=False)
+    console.print(drawn, highlight=False)
+
+
+def _room() -> int:
+    if not sys.stdout.isatty():
+        return _WIDTH_OF_A_PIPE
+    return shutil.get_terminal_size().columns
+
+
+def _needs(rows: Sequence[Mapping[str, object]], column: str) -> tuple[int, int]:
+    """The least width of a column, which breaks no word, and the width it would like."""
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    texts = [cell(row[column]) for row in rows]
+    words = _heading(column).split()
+    for row, text in zip(rows, texts, strict=True):
+        # A moment and a number are one word.
+        words += text.split() if isinstance(row[column], (str, list)) else [text]
+    lines = [line for text in (_heading(column), *texts) for line in text.split("\n")]
+    return max(map(cell_len, words), default=0), max(map(cell_len, lines))
+
+
+def _widths(needs: Sequence[tuple[int, int]], room: int) -> list[int]:
+    """The least widths, and what room is left by how much more each would like."""
+    spare = max(0, room - sum(least for least, _ in needs))
+    wishes = sum(most - least for least, most in needs)
+    return [
+        least + min(most - least, spare * (most - least) // max(1, wishes))
+        for least, most in needs
+    ]
+
+
+def _heading(column: str) -> str:
+    return column.replace("_", " ")
 
 
 def facts(row: Mapping[str, object], title: str = "") -> None:
@@ -100,10 +156,24 @@ def cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     if isinstance(value, (list, tuple)):
         return ", ".join(cell(item) for item in value)
     return printable(str(value))
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 link`, `2 links`; `many` is for where an s does not do."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def size(count: float) -> str:
+    """So many bytes, in the unit that people would choose."""
+    for unit in _UNITS[:-1]:
+        if count < _NEXT_UNIT:
+            return f"{count:.4g} {unit}"
+        count /= _NEXT_UNIT
+    return f"{count:,.1f} {_UNITS[-1]}"
 
 
 def printable(text: str) -> str:

@@ -41,7 +41,19 @@ async def ready(
         if loop.time() - told > _TELL_AFTER_SECONDS:
             say(f"still waiting: {missing}")
             told = loop.time()
+        heed_cancellation()
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+    heed_cancellation()
+
+
+def heed_cancellation() -> None:
+    """End the task if it was told to end and a call did not pass that on.
+
+    redis-py 5 loses a cancellation that meets the end of a send (Python 3.11's `wait_for`).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _missing(

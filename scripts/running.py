@@ -25,7 +25,7 @@ from scripts.environment import Environment
 from scripts.output import Unreachable
 from scripts.ports import Address, reserved
 from scripts.queries import statements
-from scripts.readiness import forget, ready
+from scripts.readiness import forget, heed_cancellation, ready
 from scripts.schema import apply_schema
 from scripts.seeding import plant
 from scripts.servers import postgres, redis_server, shard_count
@@ -89,11 +89,17 @@ async def _run(plan: Plan, say: Say, greet: Say) -> None:
         _refuse_a_second(plan.data)
     async with AsyncExitStack() as stack:
         address = stack.enter_context(reserved(plan.host, plan.port))
-        say(f"Starting Reftide on the data directory {plan.data}")
+        where = (
+            f"the data directory {plan.data}"
+            if plan.is_embedded
+            else "the servers of REDIS_URL and DATABASE_URL"
+        )
+        say(f"Starting Reftide on {where}")
         embedded = await stack.enter_async_context(_servers(plan, say))
         shards = await _prepare(plan, say)
         fleet = _fleet(plan, address, shards)
         await forget(plan.environment, [*fleet.workers])
+        heed_cancellation()
         await stack.enter_async_context(_draining(fleet, say))
         async with _supervised(fleet, embedded, say):
             with _timed(f"edges ({plan.edges}) and workers ({plan.workers})", say):

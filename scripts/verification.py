@@ -26,7 +26,11 @@ from scripts.servers import (
 from scripts.streams import ZERO, entries, pending_ids, read_shard
 
 _SQL: Final = statements("verify")
-_COMPARISONS: Final = ("links", "program_partners", "link_days", "ledger", "entries")
+#: The statements that find what is not as it must be; `entries` needs the streams' ids.
+COMPARISONS: Final = (
+    "links", "program_partners", "link_days", "link_amounts", "program_partner_amounts",
+    "ledger", "entries",
+)  # fmt: skip
 _SHOWN: Final = 20
 _POLL_SECONDS: Final = 0.2
 #: Sums over all events of a large installation take their time.
@@ -38,7 +42,8 @@ _Acknowledged = tuple[int, int, int, int]
 async def verify(environment: Environment, wait: float) -> dict[str, Any]:
     """The report: `ok`, `mismatches` (the first twenty), `settled`, and sizes.
 
-    Waits up to so many seconds for what is in flight. Raises Unreachable.
+    Waits up to so many seconds for what is in flight; where it is still not settled then,
+    the streams were not held against the books, and it is not ok. Raises Unreachable.
     """
     async with (
         postgres(environment, seconds=_SECONDS) as connection,
@@ -53,7 +58,7 @@ async def verify(environment: Environment, wait: float) -> dict[str, Any]:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             found = [
                 row
-                for name in _COMPARISONS
+                for name in COMPARISONS
                 for row in await rows(connection, _SQL[name])
             ]
             sizes = await single(connection, _SQL["sizes"])
@@ -73,7 +78,7 @@ def _report(
         mismatches.insert(0, _imbalance(books))
         totals["books"] = 1
     return {
-        "ok": not mismatches,
+        "ok": settled and not mismatches,
         "mismatches": mismatches[:_SHOWN],
         "mismatch_count": sum(totals.values()),
         "settled": settled,

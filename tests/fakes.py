@@ -6,21 +6,33 @@ from uuid import UUID
 
 from ingest.claims import Mark
 from ingest.contracts.directory import (
+    LIMITS_KEY,
+    SWITCHES_KEY,
     ClickRecord,
+    CustomerRecord,
     KeyRecord,
+    LimitsRecord,
     LinkRecord,
     ProgramRecord,
+    StatsRecord,
+    SwitchesRecord,
     api_key_key,
     click_key,
+    customer_key,
     domain_key,
     domain_of,
     link_id_key,
     link_key,
+    partner_link_key,
+    program_id_key,
     program_key,
+    stats_key,
 )
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.ids import first_id_at
+from ingest.dialects.spec import Usage
 from ingest.directory import Missing
+from ingest.limits import Demand
 from ingest.sink import Overloaded
 
 Record = TypeVar("Record")
@@ -83,6 +95,23 @@ class MemoryClaims:
             self.marks.setdefault(mark.key, mark.value)
         return found
 
+    async def recall(self, key: str) -> bytes | Missing:
+        if self.is_away:
+            return Missing.UNAVAILABLE
+        return self.marks.get(key, Missing.UNKNOWN)
+
+
+class MemoryLimiter:
+    """Admits everything, until it is told what to say; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Sequence[Demand]] = []
+        self.usage: Usage | None = None
+
+    async def take(self, demands: Sequence[Demand]) -> Usage | None:
+        self.asked.append(demands)
+        return self.usage if demands else None
+
 
 class MemoryDirectory:
     """Records under the keys that they have in Redis."""
@@ -116,6 +145,30 @@ class MemoryDirectory:
 
     async def program(self, number: int) -> ProgramRecord | Missing:
         return self._get(program_key(number), ProgramRecord)
+
+    async def program_by_id(self, program_id: UUID) -> ProgramRecord | Missing:
+        return self._get(program_id_key(program_id), ProgramRecord)
+
+    async def partner_link(
+        self, program_id: UUID, partner_code: str
+    ) -> LinkRecord | Missing:
+        return self._get(partner_link_key(program_id, partner_code), LinkRecord)
+
+    async def customer(
+        self, workspace_id: UUID, external_id: str
+    ) -> CustomerRecord | Missing:
+        return self._get(customer_key(workspace_id, external_id), CustomerRecord)
+
+    async def stats(
+        self, workspace_id: UUID, partner_code: str
+    ) -> StatsRecord | Missing:
+        return self._get(stats_key(workspace_id, partner_code), StatsRecord)
+
+    async def switches(self) -> SwitchesRecord | Missing:
+        return self._get(SWITCHES_KEY, SwitchesRecord)
+
+    async def limits(self) -> LimitsRecord | Missing:
+        return self._get(LIMITS_KEY, LimitsRecord)
 
     async def click(self, workspace_id: UUID, token: str) -> ClickRecord | Missing:
         return self._get(click_key(workspace_id, token), ClickRecord)

@@ -2,12 +2,16 @@
 
 import os
 import sys
+from typing import Final
 
 from ingest.contracts.telemetry import configure_logging
 from ingest.contracts.variables import SettingsError
 from workers.enrich.geo import GeoLibraryMissingError
 from workers.main import run
 from workers.settings import Settings
+
+#: Of every command: a setting is wrong, and starting again does not help.
+_ASKED_WRONGLY: Final = 2
 
 
 def main() -> None:
@@ -17,7 +21,8 @@ def main() -> None:
         configure_logging(settings.log_level)
         sys.exit(run(settings))
     except (SettingsError, GeoLibraryMissingError) as error:
-        sys.exit(f"worker: {error}")
+        sys.stderr.write(f"worker: {error}\n")
+        sys.exit(_ASKED_WRONGLY)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,15 @@ class Consumer:
                 readers.create_task(self._keep_reading(shard))
 
     async def _keep_reading(self, shard: Shard) -> None:
+        try:
+            await self._read_on(shard)
+        except BaseException:
+            # The others are cancelled now, but redis-py 5 loses a cancellation that meets
+            # the end of a send (Python 3.11's `wait_for`): this they cannot miss.
+            self._stop.set()
+            raise
+
+    async def _read_on(self, shard: Shard) -> None:
         outage = Outage(Log(shard=shard.number, consumer=self._name), self._pause)
         while not self._stop.is_set():
             try:

@@ -1,10 +1,9 @@
 """Counters: what changed rows add, less what they had added. Imported by `write`."""
 
-from collections import defaultdict
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import datetime
 from operator import add
-from typing import Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from ingest.contracts.envelope import Kind
@@ -14,6 +13,18 @@ from workers.sql import statements
 
 _SQL: Final = statements("counters")
 _NOTHING: Final = (0, 0, 0, 0, 0)
+_LEADS: Final = 3
+
+#: What is added to the columns of a table's rows, by the rows' keys.
+_Changes = dict[tuple[Any, ...], tuple[int, ...]]
+
+
+class Led(NamedTuple):
+    """A partner that has more leads in a program now, and the latest of those leads."""
+
+    program_id: UUID
+    partner_id: UUID
+    event_id: UUID
 
 
 class Deltas:
@@ -25,24 +36,43 @@ class Deltas:
 
     def __init__(self) -> None:
         """Start with no difference."""
-        self._links: dict[UUID, tuple[int, ...]] = defaultdict(lambda: _NOTHING)
-        self._partners: dict[tuple[UUID, UUID], tuple[int, ...]] = defaultdict(
-            lambda: _NOTHING
-        )
-        self._days: dict[tuple[UUID, date], tuple[int, ...]] = defaultdict(
-            lambda: _NOTHING
-        )
+        self._links: _Changes = {}
+        self._partners: _Changes = {}
+        self._days: _Changes = {}
+        self._link_amounts: _Changes = {}
+        self._partner_amounts: _Changes = {}
         self._clicked: dict[UUID, datetime] = {}
+        self._led: dict[tuple[UUID, UUID], tuple[datetime, UUID]] = {}
+
+    @property
+    def links(self) -> frozenset[UUID]:
+        """The links that counted rows were given to or taken from."""
+        return frozenset(link for (link,) in self._links)
+
+    @property
+    def led(self) -> list[Led]:
+        """The partners that have more leads than before."""
+        return [
+            Led(*partner, event_id)
+            for partner, (_, event_id) in sorted(self._led.items())
+            if self._partners[partner][_LEADS] > 0
+        ]
 
     def put(self, rows: Iterable[Standing]) -> None:
         for row in rows:
             if share := row.share():
-                self._count(share, share.amounts)
+                self._count(share, share.counts, share.amount)
+                if share.counts[_LEADS] and share.program_id and share.partner_id:
+                    partner, lead = (
+                        (share.program_id, share.partner_id),
+                        (row.at, row.id),
+                    )
+                    self._led[partner] = max(lead, self._led.get(partner, lead))
 
     def take(self, rows: Iterable[Standing]) -> None:
         for row in rows:
             if share := row.share():
-                self._count(share, tuple(-amount for amount in share.amounts))
+                self._count(share, tuple(-n for n in share.counts), -share.amount)
 
     def clicked(self, rows: Iterable[Standing]) -> None:
         """Note the time of every click entry, repeats included: the latest is kept."""
@@ -52,46 +82,53 @@ class Deltas:
                 self._clicked[row.link_id] = max(latest, row.at)
 
     async def apply(self, connection: Connection) -> None:
-        """Write the difference: links, then enrolments, then days, each sorted by key."""
-        links = sorted(self._links.keys() | self._clicked.keys())
+        """Write the difference: links, enrolments, days, then amounts of links and enrolments.
+
+        Each in the order of its keys; nothing where nothing differs.
+        """
+        counted = {link for (link,) in _differing(self._links)}
+        links = sorted(counted | self._clicked.keys())
         if links:
             await connection.execute(
                 _SQL["links_count"],
                 links,
-                *_columns([self._links[link] for link in links]),
+                *_columns(self._links.get((link,), _NOTHING) for link in links),
                 [self._clicked.get(link) for link in links],
             )
-        partners = sorted(key for key, value in self._partners.items() if any(value))
-        if partners:
-            await connection.execute(
-                _SQL["program_partners_count"],
-                *_keys(partners),
-                *_columns([self._partners[key] for key in partners]),
-            )
-        days = sorted(key for key, value in self._days.items() if any(value))
-        if days:
-            await connection.execute(
-                _SQL["link_days_count"],
-                *_keys(days),
-                *_columns([self._days[key] for key in days]),
-            )
+        for statement, changes in (
+            ("program_partners_count", self._partners),
+            ("link_days_count", self._days),
+            ("link_amounts_count", self._link_amounts),
+            ("program_partner_amounts_count", self._partner_amounts),
+        ):
+            if keys := _differing(changes):
+                await connection.execute(
+                    _SQL[statement],
+                    *_columns(keys),
+                    *_columns(changes[key] for key in keys),
+                )
 
-    def _count(self, share: Share, amounts: tuple[int, ...]) -> None:
-        day = (share.link_id, share.day)
-        self._links[share.link_id] = _sum(self._links[share.link_id], amounts)
-        self._days[day] = _sum(self._days[day], amounts)
-        if share.program_id and share.partner_id:
-            partner = (share.program_id, share.partner_id)
-            self._partners[partner] = _sum(self._partners[partner], amounts)
-
-
-def _sum(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(map(add, left, right))
+    def _count(self, share: Share, counts: tuple[int, ...], amount: int) -> None:
+        _add(self._links, (share.link_id,), counts)
+        _add(self._days, (share.link_id, share.day), counts)
+        if share.currency is not None:
+            _add(self._link_amounts, (share.link_id, share.currency), (amount,))
+        if share.program_id is None or share.partner_id is None:
+            return
+        partner = (share.program_id, share.partner_id)
+        _add(self._partners, partner, counts)
+        if share.currency is not None:
+            _add(self._partner_amounts, (*partner, share.currency), (amount,))
 
 
-def _columns(values: list[tuple[int, ...]]) -> list[list[int]]:
-    return [list(column) for column in zip(*values, strict=True)]
+def _add(changes: _Changes, key: tuple[Any, ...], numbers: tuple[int, ...]) -> None:
+    known = changes.get(key)
+    changes[key] = numbers if known is None else tuple(map(add, known, numbers))
 
 
-def _keys(pairs: Iterable[tuple[object, object]]) -> list[list[object]]:
-    return [list(column) for column in zip(*pairs, strict=True)]
+def _differing(changes: _Changes) -> list[tuple[Any, ...]]:
+    return sorted(key for key, numbers in changes.items() if any(numbers))
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]

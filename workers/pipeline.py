@@ -14,11 +14,12 @@ from ingest.contracts import envelope as codec
 from ingest.contracts import ids
 from ingest.contracts.envelope import Envelope, Kind, NewerVersion, Undecodable
 from ingest.contracts.telemetry import Log
-from workers import quarantine, resolve
+from workers import known, quarantine, resolve
 from workers.batch import Boundary, Delivery, Entry, Trouble
 from workers.customers import Widen
 from workers.database import DataFault, MissingPartition, Pool, transaction
 from workers.enrich import Client, Enrich, Enrichment
+from workers.generating import generate
 from workers.ledger import Tally
 from workers.quarantine import Culprit
 from workers.resolve import Resolution, Unresolvable
@@ -66,6 +67,7 @@ class Pipeline:
         """
         self.boundary("read")
         sealed, culprits, kept = self._decode(deliveries)
+        await generate(self.pool, [item.envelope for item in sealed], self.new_id)
         resolved, unresolvable = await self._resolve(sealed)
         self.boundary("resolved")
         items = [(item, self._row(item, place)) for item, place in resolved]
@@ -106,13 +108,13 @@ class Pipeline:
         async with transaction(self.pool) as connection:
             settled = await quarantine.settled(connection, again)
             envelopes = [item.envelope for item in sealed]
-            known = await resolve.look_up(connection, envelopes)
+            names = await known.look_up(connection, envelopes)
         now_ms = self.clock()
         for item in sealed:
             if item.delivery.entry in settled:
                 continue
             try:
-                resolution = resolve.resolve(item.envelope, known, now_ms)
+                resolution = resolve.resolve(item.envelope, names, now_ms)
                 resolved.append((item, resolution))
             except Unresolvable as error:
                 culprits.append(
@@ -144,6 +146,9 @@ class Pipeline:
             api_key_id=resolution.api_key_id,
             dialect=envelope.dialect,
             name=envelope.name,
+            amount=envelope.amount,
+            currency=envelope.currency,
+            session=envelope.session,
             page_url=envelope.page_url,
             properties=_document(envelope),
             visitor=envelope.visitor,
@@ -156,6 +161,7 @@ class Pipeline:
             browser=seen.browser,
             referrer_host=seen.referrer_host,
             failed=" ".join(seen.failed) or None,
+            token=envelope.token,
             dedupe=envelope.dedupe,
             external_id=envelope.external_id,
             customer_name=envelope.customer_name,

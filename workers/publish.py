@@ -19,7 +19,7 @@ from ingest.contracts.directory import (
     EVERYTHING,
     GENERATION_KEY,
 )
-from workers import records
+from workers import findings, records
 from workers.batch import Trouble
 from workers.database import Connection
 from workers.records import Records
@@ -37,6 +37,7 @@ _ANNOUNCED: Final = 1000
 _STARTED_KEY: Final = "rt:dir:started"
 
 _Reader = Callable[[Connection, Any], Coroutine[Any, Any, Records]]
+_WholeReader = Callable[[Connection], Coroutine[Any, Any, Records]]
 
 
 class _Writer:
@@ -110,6 +111,8 @@ async def publish_all(connection: Connection, redis: Redis) -> None:
     writer = _Writer(redis)
     started = uuid4().hex
     await redis.set(_STARTED_KEY, started)
+    for read_document in _DOCUMENTS.values():
+        await writer.write(await read_document(connection))
     for statement, read in _WHOLE.items():
         async for rows in _chunks(connection, _SQL[statement]):
             # Rows of one column are lists of that column's values.
@@ -126,6 +129,9 @@ async def publish_all(connection: Connection, redis: Redis) -> None:
 async def _publish(
     connection: Connection, writer: _Writer, refs: dict[str, list[str]]
 ) -> None:
+    for topic, read_document in _DOCUMENTS.items():
+        if topic in refs:
+            await writer.write(await read_document(connection))
     for topic, (parse, read) in _TOPICS.items():
         if topic in refs:
             await writer.write(await read(connection, [*map(parse, refs[topic])]))
@@ -157,18 +163,28 @@ def _code(ref: str) -> records.Code:
     return namespace, code
 
 
-def _click(ref: str) -> tuple[UUID, str]:
-    workspace, _, token = ref.partition(" ")
-    return UUID(workspace), token
+def _named(ref: str) -> records.Named:
+    whose, _, name = ref.partition(" ")
+    return UUID(whose), name
 
 
+#: Topics of one document each; their references say nothing.
+_DOCUMENTS: Final[dict[str, _WholeReader]] = {
+    "switch": findings.of_switches,
+    "limit": findings.of_limits,
+}
+
+#: The other topics: what a reference is, and who reads the records of several.
 _TOPICS: Final[dict[str, tuple[Callable[[str], Any], _Reader]]] = {
     "program": (UUID, records.of_programs),
     "domain": (str, records.of_domains),
     "key": (bytes.fromhex, records.of_keys),
-    "click": (_click, records.of_clicks),
+    "click": (_named, records.of_clicks),
     "link": (UUID, records.of_links),
     "code": (_code, records.of_codes),
+    "partner_link": (_named, records.of_partner_links),
+    "customer": (_named, findings.of_customers),
+    "stats": (_named, findings.of_stats),
 }
 
 _WHOLE: Final[dict[str, _Reader]] = {
@@ -178,4 +194,7 @@ _WHOLE: Final[dict[str, _Reader]] = {
     "clicks_all": records.of_clicks,
     "links_all": records.of_own_codes,
     "aliases_all": records.of_aliases,
+    "partner_links_all": records.of_oldest,
+    "customers_all": findings.of_customers,
+    "stats_all": findings.of_stats,
 }

@@ -19,6 +19,8 @@ from ingest.contracts.directory import (
     domain_key,
     link_id_key,
     link_key,
+    partner_link_key,
+    program_id_key,
     program_key,
 )
 from workers.database import Connection
@@ -31,13 +33,20 @@ _WINDOW_DAYS: Final = 60
 
 Records = Mapping[str, bytes | None]
 Code = tuple[str, str]
+#: A name within a workspace or program: a token, an external id, a partner's code.
+Named = tuple[UUID, str]
 
 
 async def of_links(connection: Connection, ids: Sequence[UUID]) -> Records:
-    """Links under their ids, their codes and their former codes."""
+    """Links under their ids, their codes and former codes, and their partners' codes.
+
+    Under a partner's code is the oldest link of that partner in the same program.
+    """
     aliases = await connection.fetch(_SQL["aliases_of_links"], ids)
     former = await of_aliases(connection, aliases)
-    return former | await of_own_codes(connection, ids)
+    oldest = await connection.fetch(_SQL["partner_links_of_links"], ids)
+    by_partner = await of_oldest(connection, oldest)
+    return former | by_partner | await of_own_codes(connection, ids)
 
 
 async def of_own_codes(
@@ -53,8 +62,7 @@ async def of_own_codes(
 
 async def of_codes(connection: Connection, codes: Sequence[Code]) -> Records:
     """Links under some of their codes, former ones included."""
-    namespaces, names = zip(*codes, strict=True)
-    found = await connection.fetch(_SQL["codes_find"], namespaces, names)
+    found = await connection.fetch(_SQL["codes_find"], *columns(codes))
     return _nothing(link_key(*code) for code in codes) | await of_aliases(
         connection, found
     )
@@ -73,6 +81,28 @@ async def of_aliases(
     }
 
 
+async def of_partner_links(
+    connection: Connection, partners: Sequence[Named]
+) -> Records:
+    """The oldest links of partners in programs, by program and the partner's code."""
+    rows = await connection.fetch(_SQL["partner_links_find"], *columns(partners))
+    found = await of_oldest(connection, rows)
+    return _nothing(partner_link_key(*partner) for partner in partners) | found
+
+
+async def of_oldest(
+    connection: Connection, rows: Iterable[asyncpg.Record]
+) -> dict[str, bytes | None]:
+    """Links under the programs and partners' codes of rows that also name the link."""
+    keys = {
+        partner_link_key(row["program_id"], row["code"]): row["link_id"] for row in rows
+    }
+    values = await _links(connection, list(set(keys.values())))
+    return {
+        key: values[link_id][1] for key, link_id in keys.items() if link_id in values
+    }
+
+
 async def of_domains(connection: Connection, domains: Sequence[str]) -> Records:
     rows = await connection.fetch(_SQL["domains_find"], domains)
     return _nothing(map(domain_key, domains)) | {
@@ -81,38 +111,39 @@ async def of_domains(connection: Connection, domains: Sequence[str]) -> Records:
 
 
 async def of_programs(connection: Connection, ids: Sequence[UUID]) -> Records:
-    """Programs under their numbers; their links are another matter."""
-    return {
-        program_key(row["number"]): ProgramRecord(
-            program_uuid=_uuid(row["id"]),
-            workspace_uuid=_uuid(row["workspace_id"]),
+    """Programs under their numbers and ids; their links are another matter."""
+    found: dict[str, bytes | None] = {}
+    for row in await connection.fetch(_SQL["programs_find"], ids):
+        value = ProgramRecord(
+            program_uuid=plain(row["id"]),
+            workspace_uuid=plain(row["workspace_id"]),
             number=row["number"],
+            url=row["url"],
             cookie_window_days=row["cookie_window_days"],
+            attribution_window_days=row["attribution_window_days"],
+            needs_server_lead=row["needs_server_lead"],
         ).encode()
-        for row in await connection.fetch(_SQL["programs_find"], ids)
-    }
+        found |= {program_key(row["number"]): value, program_id_key(row["id"]): value}
+    return found
 
 
 async def of_keys(connection: Connection, hashes: Sequence[bytes]) -> Records:
     rows = await connection.fetch(_SQL["keys_find"], hashes)
     return _nothing(map(api_key_key, hashes)) | {
         api_key_key(row["key_hash"]): KeyRecord(
-            key_uuid=_uuid(row["id"]),
-            workspace_uuid=_uuid(row["workspace_id"]),
+            key_uuid=plain(row["id"]),
+            workspace_uuid=plain(row["workspace_id"]),
             scopes=row["scopes"],
         ).encode()
         for row in rows
     }
 
 
-async def of_clicks(
-    connection: Connection, clicks: Sequence[tuple[UUID, str]]
-) -> Records:
-    workspaces, tokens = zip(*clicks, strict=True)
-    rows = await connection.fetch(_SQL["clicks_find"], workspaces, tokens)
+async def of_clicks(connection: Connection, clicks: Sequence[Named]) -> Records:
+    rows = await connection.fetch(_SQL["clicks_find"], *columns(clicks))
     return _nothing(click_key(*click) for click in clicks) | {
         click_key(row["workspace_id"], row["token"]): ClickRecord(
-            click_uuid=_uuid(row["click_id"]), link_uuid=_uuid(row["link_id"])
+            click_uuid=plain(row["click_id"]), link_uuid=plain(row["link_id"])
         ).encode()
         for row in rows
     }
@@ -122,7 +153,11 @@ def _nothing(keys: Iterable[str]) -> dict[str, bytes | None]:
     return dict.fromkeys(keys)
 
 
-def _uuid(value: UUID) -> UUID:
+def columns(pairs: Iterable[Sequence[object]]) -> Iterable[Sequence[object]]:
+    return zip(*pairs, strict=True)
+
+
+def plain(value: UUID) -> UUID:
     # asyncpg's is a subclass, which orjson refuses.
     return UUID(int=value.int)
 
@@ -139,18 +174,22 @@ async def _links(
 
 def _link_record(row: asyncpg.Record) -> LinkRecord:
     return LinkRecord(
-        link_uuid=_uuid(row["id"]),
-        workspace_uuid=_uuid(row["workspace_id"]),
+        link_uuid=plain(row["id"]),
+        workspace_uuid=plain(row["workspace_id"]),
         public_id=row["public_id"],
         namespace=row["namespace"],
         code=row["code"],
         domain=row["domain"],
         url=row["url"],
         is_active=row["is_active"],
-        program_uuid=row["program_id"] and _uuid(row["program_id"]),
+        program_uuid=row["program_id"] and plain(row["program_id"]),
         program_number=row["program_number"],
-        partner_uuid=row["partner_id"] and _uuid(row["partner_id"]),
+        partner_uuid=row["partner_id"] and plain(row["partner_id"]),
         partner_code=row["partner_code"],
+        partner_public_id=row["partner_public_id"],
+        partner_name=row["partner_name"],
         cookie_window_days=row["cookie_window_days"] or _WINDOW_DAYS,
         attribution_window_days=row["attribution_window_days"] or _WINDOW_DAYS,
+        needs_server_lead=bool(row["needs_server_lead"]),
+        created_at=row["created_ms"],
     )

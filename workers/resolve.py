@@ -1,26 +1,23 @@
-"""Resolving: from what an envelope names to what Postgres knows. Imported by the pipeline.
+"""Resolving: from what an envelope names to where it belongs. Pure; used by the pipeline.
 
 Where the edge asked the directory, most is settled and only checked; where it could not,
-the worker looks up, authorises, and says which events nobody can place. One query per kind
-of name and batch.
+the worker authorises, and says which events nobody can place.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from ingest.contracts import ids
 from ingest.contracts.directory import DEFAULT_NAMESPACE
 from ingest.contracts.envelope import Envelope, Kind
-from workers.database import Connection
+from workers.known import NO_LINK, Known, Link
 from workers.quarantine import Reason
-from workers.sql import statements
 
-_SQL: Final = statements("resolve")
 _AHEAD_MS: Final = 5 * 60 * 1000
 _DAY_MS: Final = 24 * 3600 * 1000
-_NOBODY: Final = UUID(int=0)
+_MAY_TRACK: Final = frozenset({"track", "*"})
+_MAY_GENERATE: Final = frozenset({"track", "write", "*"})
 
 
 class Unresolvable(Exception):
@@ -35,7 +32,7 @@ class Unresolvable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """Where an event belongs. What a lead is attributed to is decided when it is written."""
+    """Where an event belongs. What a lead's clicks earn is decided when it is written."""
 
     workspace_id: UUID
     link_id: UUID | None = None
@@ -46,54 +43,6 @@ class Resolution:
     api_key_id: UUID | None = None
 
 
-class _Link(NamedTuple):
-    id: UUID
-    workspace_id: UUID
-    program_id: UUID | None
-    partner_id: UUID | None
-    is_active: bool
-    attribution_window_days: int
-
-
-class _Key(NamedTuple):
-    id: UUID
-    workspace_id: UUID
-    scopes: list[str]
-
-
-@dataclass(slots=True)
-class Known:
-    """What Postgres knows of the names in a batch."""
-
-    links: dict[UUID, _Link] = field(default_factory=dict)
-    codes: dict[tuple[str, str], _Link] = field(default_factory=dict)
-    domains: set[str] = field(default_factory=set)
-    keys: dict[bytes, _Key] = field(default_factory=dict)
-    programs: dict[int, tuple[UUID, UUID]] = field(default_factory=dict)
-    clicks: dict[tuple[UUID, str], tuple[UUID, UUID]] = field(default_factory=dict)
-
-
-async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Known:
-    """Everything that these envelopes name, as far as it exists."""
-    known = Known()
-    await _look_up_links(connection, envelopes, known)
-    await _look_up_codes(connection, envelopes, known)
-    hashes = [item for envelope in envelopes for item in envelope.api_key_hashes]
-    for row in await _fetch(connection, "keys_by_hash", hashes):
-        known.keys[row["key_hash"]] = _Key(
-            row["id"], row["workspace_id"], row["scopes"]
-        )
-    numbers = [e.program_number for e in envelopes if e.program_number is not None]
-    for row in await _fetch(connection, "programs_by_number", numbers):
-        known.programs[row["number"]] = (row["id"], row["workspace_id"])
-    tokens = [e.foreign_click for e in envelopes if e.foreign_click]
-    for row in await _fetch(connection, "clicks_by_token", tokens):
-        place = (row["workspace_id"], row["token"])
-        known.clicks[place] = (row["click_id"], row["link_id"])
-        known.links[row["link_id"]] = _link(row)
-    return known
-
-
 def resolve(envelope: Envelope, known: Known, now_ms: int) -> Resolution:
     """Where one event belongs; raises Unresolvable."""
     if ids.millis(envelope.id) > now_ms + _AHEAD_MS:
@@ -102,19 +51,22 @@ def resolve(envelope: Envelope, known: Known, now_ms: int) -> Resolution:
         return _resolve_test(envelope, known)
     if envelope.kind is Kind.CLICK:
         return _resolve_click(envelope, known)
+    if _is_direct(envelope):
+        return _on_link(envelope, known, _named_link(envelope, known))
     return _resolve_lead(envelope, known)
 
 
 def _resolve_test(envelope: Envelope, known: Known) -> Resolution:
-    if envelope.workspace_id and envelope.program_id:
-        return Resolution(
-            workspace_id=envelope.workspace_id, program_id=envelope.program_id
-        )
     number = envelope.program_number
-    if number is None or number not in known.programs:
+    if number in known.programs:
+        program_id, workspace_id = known.programs[number]
+        return Resolution(workspace_id=workspace_id, program_id=program_id)
+    owner_id, api_key_id = _authorised(envelope, known)
+    if number is not None or owner_id is None:
         raise Unresolvable("unknown_program", f"program {number}")
-    program_id, workspace_id = known.programs[number]
-    return Resolution(workspace_id=workspace_id, program_id=program_id)
+    return Resolution(
+        workspace_id=owner_id, program_id=envelope.program_id, api_key_id=api_key_id
+    )
 
 
 def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
@@ -124,16 +76,44 @@ def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
         known.links.get(envelope.root_link_id) if envelope.root_link_id else link
     )
     is_same = root_link is not None and root_link.workspace_id == link.workspace_id
+    return _on_link(envelope, known, link, envelope.root_id if is_same else None)
+
+
+def _on_link(
+    envelope: Envelope, known: Known, link: Link, click_id: UUID | None = None
+) -> Resolution:
+    """The event belongs to the link itself."""
+    workspace_id, api_key_id = _authorised(envelope, known)
+    if workspace_id is not None and workspace_id != link.workspace_id:
+        raise Unresolvable("unknown_link", "the link is not this workspace's")
     return Resolution(
         workspace_id=link.workspace_id,
         link_id=link.id,
         program_id=link.program_id,
         partner_id=link.partner_id,
-        click_id=envelope.root_id if is_same else None,
+        click_id=click_id,
+        api_key_id=api_key_id,
     )
 
 
-def _named_link(envelope: Envelope, known: Known) -> _Link:
+def _is_direct(envelope: Envelope) -> bool:
+    """Whether it names a link and neither click nor customer that might say otherwise."""
+    return (
+        not _names_click(envelope)
+        and envelope.external_id is None
+        and _names_link(envelope)
+    )
+
+
+def _names_click(envelope: Envelope) -> bool:
+    return envelope.click_id is not None or envelope.foreign_click is not None
+
+
+def _names_link(envelope: Envelope) -> bool:
+    return envelope.link_id is not None or envelope.code is not None
+
+
+def _named_link(envelope: Envelope, known: Known) -> Link:
     if envelope.link_id is not None:
         if link := known.links.get(envelope.link_id):
             return link
@@ -152,7 +132,10 @@ def _named_link(envelope: Envelope, known: Known) -> _Link:
 
 def _resolve_lead(envelope: Envelope, known: Known) -> Resolution:
     workspace_id, api_key_id = _authorised(envelope, known)
-    click_id, link = _named_click(envelope, known, workspace_id)
+    if _names_click(envelope):
+        click_id, link = _named_click(envelope, known, workspace_id)
+    else:
+        click_id, link = None, _mentioned_link(envelope, known, workspace_id)
     if workspace_id is None and link is not None:
         workspace_id = link.workspace_id
     if workspace_id is None or (link and link.workspace_id != workspace_id):
@@ -173,75 +156,50 @@ def _authorised(envelope: Envelope, known: Known) -> tuple[UUID | None, UUID | N
     """The workspace and key that vouch for an event, once the key is checked."""
     if not envelope.api_key_hashes:
         return envelope.workspace_id, envelope.api_key_id
+    needed = _MAY_GENERATE if envelope.kind is Kind.LINK else _MAY_TRACK
     for key_hash in envelope.api_key_hashes:
         key = known.keys.get(key_hash)
-        if key is not None and {"track", "*"} & set(key.scopes):
+        if key is not None and not needed.isdisjoint(key.scopes):
             return key.workspace_id, key.id
-    raise Unresolvable("unauthorised", "no live API key with the scope to track")
+    raise Unresolvable(
+        "unauthorised", f"no live API key may {' or '.join(sorted(needed))}"
+    )
 
 
 def _named_click(
     envelope: Envelope, known: Known, workspace_id: UUID | None
-) -> tuple[UUID | None, _Link | None]:
+) -> tuple[UUID | None, Link | None]:
     click_id, link_id = envelope.click_id, envelope.link_id
     if envelope.foreign_click and workspace_id:
         place = (workspace_id, envelope.foreign_click)
         if place not in known.clicks:
             raise Unresolvable("unknown_click", "nobody imported this click id")
         click_id, link_id = known.clicks[place]
-    if link_id is None or link_id == _NOBODY:
-        return click_id, None
+    if link_id is None or link_id == NO_LINK:
+        if envelope.code is not None:
+            return click_id, _mentioned_link(envelope, known, workspace_id)
+        # With a workspace it must not matter whether the click is recorded already.
+        found = known.recorded.get(click_id) if click_id and not workspace_id else None
+        return click_id, found
     if link_id not in known.links:
         raise Unresolvable("unknown_click", f"link {link_id}")
     return click_id, known.links[link_id]
 
 
-async def _look_up_links(
-    connection: Connection, envelopes: Iterable[Envelope], known: Known
-) -> None:
-    named = {
-        link_id
-        for envelope in envelopes
-        for link_id in (envelope.link_id, envelope.root_link_id)
-        if link_id
-    }
-    for row in await _fetch(connection, "links_by_id", sorted(named)):
-        known.links[row["link_id"]] = _link(row)
+def _mentioned_link(
+    envelope: Envelope, known: Known, workspace_id: UUID | None
+) -> Link | None:
+    """The link beside a customer or click: it confines attribution, and earns nothing.
 
-
-async def _look_up_codes(
-    connection: Connection, envelopes: Iterable[Envelope], known: Known
-) -> None:
-    named = sorted(
-        {
-            (namespace, envelope.code)
-            for envelope in envelopes
-            for namespace in envelope.namespaces
-            if envelope.code
-        }
-    )
-    if not named:
-        return
-    namespaces, codes = [list(part) for part in zip(*named, strict=True)]
-    for row in await connection.fetch(_SQL["links_by_code"], namespaces, codes):
-        known.codes[row["namespace"], row["code"]] = _link(row)
-    domains = [namespace[2:] for namespace in namespaces if namespace[:2] == "d:"]
-    for row in await _fetch(connection, "domains_known", domains):
-        known.domains.add(row["domain"])
-
-
-async def _fetch(
-    connection: Connection, statement: str, values: Sequence[object]
-) -> Sequence[Any]:
-    return await connection.fetch(_SQL[statement], values) if values else ()
-
-
-def _link(row: Any) -> _Link:
-    return _Link(
-        row["link_id"],
-        row["workspace_id"],
-        row["program_id"],
-        row["partner_id"],
-        row["is_active"],
-        row["attribution_window_days"],
-    )
+    Such a lead is recorded whoever brought it: where the workspace is known, a link that
+    cannot be found takes nothing away from it.
+    """
+    if not _names_link(envelope):
+        return None
+    try:
+        link = _named_link(envelope, known)
+    except Unresolvable:
+        if workspace_id is None:
+            raise
+        return None
+    return link if workspace_id in {None, link.workspace_id} else None

@@ -37,7 +37,11 @@ class Share(NamedTuple):
     program_id: UUID | None
     partner_id: UUID | None
     day: date
-    amounts: tuple[int, int, int, int, int]
+    #: Clicks, of them bots', of them duplicates, leads, sales.
+    counts: tuple[int, int, int, int, int]
+    #: What a sale was worth, in minor units; None for everything that has no price.
+    currency: str | None
+    amount: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,8 @@ class Standing:
     partner_id: UUID | None = None
     click_id: UUID | None = None
     customer_id: UUID | None = None
+    amount: int | None = None
+    currency: str | None = None
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -85,19 +91,23 @@ class Standing:
         column = _COUNTED.get(self.kind)
         if column is None or self.is_test or self.link_id is None:
             return None
-        amounts = [0, 0, 0, 0, 0]
-        amounts[column] = self.quantity
+        counts = [0, 0, 0, 0, 0]
+        counts[column] = self.quantity
         if self.kind is Kind.CLICK:
-            amounts[1] = self.quantity * self.is_bot
-            amounts[2] = self.quantity * self.is_duplicate
+            counts[1] = self.quantity * self.is_bot
+            counts[2] = self.quantity * self.is_duplicate
         day = self.at.astimezone(UTC).date()
-        clicks, bots, duplicates, leads, sales = amounts
+        clicks, bots, duplicates, leads, sales = counts
+        currency = self.currency if self.kind is Kind.SALE else None
         return Share(
             self.link_id,
             self.program_id,
             self.partner_id,
             day,
             (clicks, bots, duplicates, leads, sales),
+            # Postgres pads what is shorter, and gives it back padded.
+            None if currency is None else currency.strip(),
+            0 if currency is None else self.amount or 0,
         )
 
 
@@ -109,6 +119,7 @@ class Row(Standing):
     asked_program_id: UUID | None = None
     api_key_id: UUID | None = None
     name: str | None = None
+    session: str | None = None
     page_url: str | None = None
     properties: str | None = None
     visitor: bytes | None = None
@@ -121,6 +132,7 @@ class Row(Standing):
     browser: str | None = None
     referrer_host: str | None = None
     failed: str | None = None
+    token: str | None = None
     dedupe: Dedupe | None = None
     external_id: str | None = None
     customer_name: str | None = None
@@ -168,4 +180,7 @@ COLUMNS: Final = (
     "browser",
     "referrer_host",
     "failed",
+    "amount",
+    "currency",
+    "session",
 )

@@ -1,6 +1,7 @@
 """One batch, one transaction. Imported by the pipeline.
 
-    identify → claim → insert → introduce → lock → replace → learn → attribute → count
+    identify → claim → insert → introduce → lock → replace → learn → attribute → count → award
+    → keep tokens → note
 
 Locks are taken in this order of steps, and within a step in the order of keys, so writers
 never wait for one another in a circle. If the process dies on any line before the commit,
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from workers import claiming, customers
+from workers import awards, changes, claiming, customers, tokens
 from workers.counters import Deltas
 from workers.database import Connection
 from workers.ledger import Shard, Tally, shard_of
@@ -72,6 +73,9 @@ async def write(
     if about.ids:
         await customers.attribute(connection, about, deltas)
     await deltas.apply(connection)
+    await awards.give(connection, deltas.led)
+    await tokens.keep(connection, heard)
+    await changes.note(connection, heard, about, deltas.links)
     await _tally(connection, fates, gone, tally)
 
 

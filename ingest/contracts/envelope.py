@@ -7,7 +7,7 @@ default, so that an operator can read an entry and Redis holds few bytes of it.
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -182,9 +182,28 @@ def _typed(kind: type) -> Callable[[Any], Any]:
     return check
 
 
+#: Until the year 9999, which Python's times do not leave.
+_MAX_MS: Final = 253_370_764_800_000
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str or "\0" in value:
+        raise TypeError("expected a text without NUL")
+    return value
+
+
+def _whole(low: int, end: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if type(value) is not int or not low <= value < end:
+            raise TypeError("expected an integer in range")
+        return value
+
+    return check
+
+
 def _dedupe_from(value: list[str]) -> Dedupe:
     scope, key = value
-    return Dedupe(_typed(str)(scope), b64decode(key))
+    return Dedupe(_text(scope), b64decode(key))
 
 
 class _Form(NamedTuple):
@@ -195,11 +214,13 @@ class _Form(NamedTuple):
 
 
 _UUID = _Form(lambda value: value.hex, UUID)
-_TEXT = _Form(_same, _typed(str))
-_INT = _Form(_same, _typed(int))
+_TEXT = _Form(_same, _text)
+_LONG = _Form(_same, _whole(-(2**63), 2**63))
+_COUNT = _Form(_same, _whole(0, 2**31))
+_TIME = _Form(_same, _whole(0, _MAX_MS))
 _FLAG = _Form(int, bool)
 _BYTES = _Form(lambda value: b64encode(value).decode(), b64decode)
-_TEXTS = _Form(list, lambda value: tuple(map(_typed(str), value)))
+_TEXTS = _Form(list, lambda value: tuple(map(_text, value)))
 _HASHES = _Form(
     lambda value: [b64encode(item).decode() for item in value],
     lambda value: tuple(map(b64decode, value)),
@@ -209,13 +230,13 @@ _FORMS: Final[dict[str, tuple[str, _Form]]] = {
     "id": ("i", _UUID),
     "kind": ("k", _Form(str, Kind)),
     "dialect": ("d", _TEXT),
-    "at": ("t", _INT),
+    "at": ("t", _TIME),
     "workspace_id": ("w", _UUID),
     "program_id": ("pg", _UUID),
     "link_id": ("l", _UUID),
     "namespaces": ("ns", _TEXTS),
     "code": ("c", _TEXT),
-    "program_number": ("pn", _INT),
+    "program_number": ("pn", _LONG),
     "click_id": ("ci", _UUID),
     "foreign_click": ("cf", _TEXT),
     "root_id": ("r", _UUID),
@@ -230,8 +251,8 @@ _FORMS: Final[dict[str, tuple[str, _Form]]] = {
         _Form(lambda value: [value.scope, b64encode(value.key).decode()], _dedupe_from),
     ),
     "name": ("n", _TEXT),
-    "quantity": ("q", _INT),
-    "amount": ("am", _INT),
+    "quantity": ("q", _COUNT),
+    "amount": ("am", _LONG),
     "currency": ("cu", _TEXT),
     "external_id": ("x", _TEXT),
     "customer_name": ("xn", _TEXT),
@@ -254,8 +275,7 @@ def _default(name: str) -> object:
     declared = next(item for item in fields(Envelope) if item.name == name)
     if callable(declared.default_factory):
         return declared.default_factory()
-    has_default = type(declared.default).__name__ != "_MISSING_TYPE"
-    return declared.default if has_default else _ABSENT
+    return _ABSENT if declared.default is MISSING else declared.default
 
 
 _CODEC: Final = tuple(

@@ -5,9 +5,12 @@ and integers beyond 64 bits. A value that went through this module meets none of
 """
 
 import math
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+#: The longest code, name or id that anybody may have.
+NAME_CHARS: Final = 255
 
 _REPLACEMENT = "\ufffd"
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
@@ -25,6 +28,11 @@ def text(value: str, limit: int) -> str:
 def optional_text(value: str | None, limit: int) -> str | None:
     """Like `text`; nothing and the empty string are both nothing."""
     return text(value, limit) if value else None
+
+
+def is_name(value: str) -> bool:
+    """Whether a column of names could hold it as it is: nobody has a name that could not."""
+    return bool(value) and text(value, NAME_CHARS) == value
 
 
 def document(value: Json, *, depth: int, limit: int) -> Json:

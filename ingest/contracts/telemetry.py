@@ -6,6 +6,8 @@ is a bug of ours. Lines are JSON objects on standard error. No payloads, no addr
 
 import logging
 import sys
+from collections.abc import Callable
+from math import inf
 from typing import Final, Literal, TextIO
 
 import orjson
@@ -18,10 +20,13 @@ LogEvent = Literal[
     "edge.refused",  # debug: a request was refused, with its code
     "edge.failed",  # error: a bug answered 500; carries the traceback
     "edge.overloaded",  # warning: the stream did not take events; look at Redis
-    "edge.link_unknown",  # warning: a click named a code that nobody has
+    "edge.lost",  # warning: an event answered 200 in a dialect that never refuses
+    "edge.link_unknown",  # warning, once a second: a click named a code that nobody has
     "directory.unavailable",  # warning: Redis did not answer; cached records serve on
+    "directory.unsaved",  # warning: the snapshot could not be written; look at the disk
     "directory.recovered",  # the directory answers again
     "claims.unavailable",  # warning: repeats and duplicates are answered as firsts
+    "limits.unavailable",  # warning: each edge enforces the rate limits on its own
     # The worker.
     "worker.started",  # reading; says as which consumer
     "worker.stopped",  # drained and gone
@@ -30,6 +35,7 @@ LogEvent = Literal[
     "batch.written",  # one batch: sizes, repeats, quarantined, lag
     "batch.delayed",  # warning: Postgres or Redis in trouble; the batch waits and retries
     "batch.bisected",  # warning: a batch held data that Postgres refuses
+    "link.contested",  # warning: an edge generated a code that is another link's
     "entry.newer",  # warning: an envelope of a later release; upgrade this worker
     "entry.lost",  # warning: entries vanished from the stream unread
     "group.created",  # warning after the first start: the stream or its group was gone
@@ -76,6 +82,34 @@ class Log:
 
     def error(self, event: LogEvent, **facts: object) -> None:
         self._log.error(event, **facts)
+
+
+class Bounded:
+    """Warnings of one event that anybody outside can cause, as often as they like.
+
+    One line an interval; the next line says, as `suppressed`, how many there were since.
+    """
+
+    def __init__(
+        self, event: LogEvent, clock: Callable[[], float], every: float = 1.0
+    ) -> None:
+        """`clock` gives seconds of any beginning, as `every` is in seconds."""
+        self._event: LogEvent = event
+        self._clock = clock
+        self._every = every
+        self._next = -inf
+        self._suppressed = 0
+        self._log = Log()
+
+    def warning(self, **facts: object) -> None:
+        now = self._clock()
+        if now < self._next:
+            self._suppressed += 1
+            return
+        if self._suppressed:
+            facts["suppressed"] = self._suppressed
+        self._log.warning(self._event, **facts)
+        self._next, self._suppressed = now + self._every, 0
 
 
 #: What the last resort knows when nothing better is bound.

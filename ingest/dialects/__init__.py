@@ -7,7 +7,9 @@ root only.
 from typing import Final
 
 from ingest.dialects.affitor import AFFITOR
+from ingest.dialects.bio_re import BIO_RE
+from ingest.dialects.bricqs import BRICQS
 from ingest.dialects.refport import REFPORT
 from ingest.dialects.spec import Dialect
 
-DIALECTS: Final[tuple[Dialect, ...]] = (AFFITOR, REFPORT)
+DIALECTS: Final[tuple[Dialect, ...]] = (AFFITOR, REFPORT, BIO_RE, BRICQS)

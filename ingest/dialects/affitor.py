@@ -7,20 +7,22 @@ routes, overload, test events of no program), a refusal takes their flat error b
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from ingest.contracts.envelope import Kind
 from ingest.contracts.ids import test_event_number
 from ingest.contracts.storable import Json
 from ingest.dialects import weburl
 from ingest.dialects.body import (
-    json_object,
+    Body,
+    LenientObject,
+    LenientText,
     lenient_integer,
-    lenient_text,
-    required_text,
+    read,
 )
 from ingest.dialects.spec import (
-    Access,
     ByCode,
     ByProgram,
     Dialect,
@@ -36,10 +38,13 @@ from ingest.dialects.spec import (
 _COOKIE_WINDOW: Final = 60  # days, where the program cannot be asked
 _RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
 
+_NOBODY: Final = "Customer not found. Provide a valid click_id or customer_key."
+_KEPT: Final = "Customer status cannot be updated to lead. Current status: {problem}"
+_BAD_KEY: Final = (401, "Invalid API token")
+
 #: What the tracker tells about the page and the browser, kept under its own names.
-_PROPERTIES: Final = (
+_ABOUT: Final = (
     "page_title",
-    "session_id",
     "screen_resolution",
     "viewport_size",
     "language",
@@ -59,9 +64,16 @@ _REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
     "link_unknown": (400, "Referral link not found"),
     "link_incomplete": (400, "Invalid referral link configuration"),
     "program_unknown": (400, "Program not found"),
-    "click_unknown": (400, "Customer not found. Provide a valid click_id."),
-    "click_expired": (400, "Customer not found. Provide a valid click_id."),
-    "unauthorised": (401, "Invalid API token"),
+    "partner_unknown": (400, "Referral link not found"),
+    "click_unknown": (400, _NOBODY),
+    "click_expired": (400, _NOBODY),
+    "customer_unknown": (400, _NOBODY),
+    "customer_elsewhere": (400, "Customer does not belong to this program"),
+    "customer_advanced": (400, _KEPT),
+    "credential_missing": _BAD_KEY,
+    "credential_malformed": _BAD_KEY,
+    "unauthorised": _BAD_KEY,
+    "forbidden": _BAD_KEY,
     "rate_limited": (429, "Too many requests"),
     "switched_off": (503, "Click tracking is temporarily unavailable"),
     "overloaded": (503, "Click tracking is temporarily unavailable"),
@@ -69,30 +81,79 @@ _REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
 }
 
 
+class _Click(Body):
+    affiliate_url: Annotated[
+        Any,
+        WithJsonSchema(
+            {"type": "string", "description": "with `?aff=CODE`; unless it is a test"}
+        ),
+    ] = None
+    page_url: LenientText = None
+    referrer_url: LenientText = None
+    user_agent: LenientText = None
+    existing_click_id: LenientText = None
+    page_title: LenientText = None
+    session_id: LenientText = None
+    screen_resolution: LenientText = None
+    viewport_size: LenientText = None
+    language: LenientText = None
+    timezone: LenientText = None
+    additional_data: LenientObject = None
+
+    @property
+    def extra(self) -> Mapping[str, Json]:
+        return self.additional_data or {}
+
+    @property
+    def is_test(self) -> bool:
+        return self.extra.get("test_mode") is True
+
+
+class _TestEvent(BaseModel):
+    event_id: int = Field(alias="eventId")
+    program_id: int = Field(alias="programId")
+    test_mode: bool
+
+
+class _Tracked(BaseModel):
+    success: bool
+    click_id: str | None = None
+    partner_code: str | None = None
+    cookie_window_days: int | None = None
+    message: str | None = None
+    data: _TestEvent | None = None
+
+
+class _Problem(BaseModel):
+    error: str
+
+
 def _parse(request: RawRequest) -> Sequence[Draft]:
-    body = json_object(request.body)
-    sent = body.get("additional_data")
-    extra = sent if isinstance(sent, dict) else {}
-    is_test = extra.get("test_mode") is True
+    click = read(_Click, request.body)
+    is_test = click.is_test
     return [
         Draft(
             kind=Kind.CLICK,
-            target=_program(extra) if is_test else _link(body),
+            target=_program(click.extra) if is_test else _link(click.affiliate_url),
             # A test event is nobody's click.
-            existing_click=None if is_test else lenient_text(body, "existing_click_id"),
-            user_agent=lenient_text(body, "user_agent"),
-            referrer=lenient_text(body, "referrer_url"),
-            page_url=lenient_text(body, "page_url"),
+            existing_click=None if is_test else click.existing_click_id,
+            session=click.session_id,
+            user_agent=click.user_agent,
+            referrer=click.referrer_url,
+            page_url=click.page_url,
             is_test=is_test,
-            properties=_properties(body, extra),
+            properties=_properties(click),
         )
     ]
 
 
-def _link(body: Mapping[str, Json]) -> ByCode:
-    text = required_text(body, "affiliate_url")
+def _link(given: object) -> ByCode:
+    if given is None or (isinstance(given, str) and not given.strip()):
+        raise Refusal("field_missing", field="affiliate_url")
+    if not isinstance(given, str):
+        raise Refusal("field_invalid", field="affiliate_url")
     try:
-        url = weburl.parse(text)
+        url = weburl.parse(given)
     except ValueError as error:
         raise Refusal("link_unparsable", field="affiliate_url") from error
     code = url.parameter("aff")
@@ -108,12 +169,10 @@ def _program(extra: Mapping[str, Json]) -> ByProgram:
     return ByProgram(number)
 
 
-def _properties(
-    body: Mapping[str, Json], extra: Mapping[str, Json]
-) -> Mapping[str, Json]:
-    texts = {name: lenient_text(body, name) for name in _PROPERTIES}
-    kept: dict[str, Json] = {name: text for name, text in texts.items() if text}
-    return {**kept, "additional_data": dict(extra)} if extra else kept
+def _properties(click: _Click) -> Mapping[str, Json]:
+    told = {name: getattr(click, name) for name in _ABOUT}
+    kept: dict[str, Json] = {name: text for name, text in told.items() if text}
+    return {**kept, "additional_data": dict(click.extra)} if click.extra else kept
 
 
 def _answer(outcome: Outcome) -> Reply:
@@ -150,7 +209,16 @@ AFFITOR: Final = Dialect(
         Endpoint(
             method="POST",
             path="/api/v1/track/click",
-            access=Access.PUBLIC,
+            summary="Record that a visitor followed a referral link",
+            body=_Click,
+            reply=_Tracked,
+            refusals=(
+                "link_unparsable",
+                "link_code_missing",
+                "link_unknown",
+                "link_incomplete",
+                "program_unknown",
+            ),
             parse=_parse,
             answer=_answer,
             from_browsers=True,
@@ -158,4 +226,5 @@ AFFITOR: Final = Dialect(
         ),
     ),
     refuse=_refuse,
+    problem=_Problem,
 )

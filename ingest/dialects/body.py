@@ -1,4 +1,4 @@
-"""The JSON object in a request's body, and typed ways to read its fields.
+"""The JSON object in a request's body, and the models that validate it.
 
 Imported by the dialects. Nobody asks for the content type: `sendBeacon` says `text/plain`,
 and a request without a body says nothing.
@@ -6,9 +6,22 @@ and a request without a body says nothing.
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
 
 import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import with_default_schema
 
 from ingest.contracts.storable import Json
 from ingest.dialects.spec import Refusal
@@ -26,6 +39,7 @@ _ESCAPE: Final = re.compile(
 )
 
 _INT32_MAX: Final = 2**31 - 1
+_METADATA_CHARS: Final = 10_000
 _DIGITS: Final = re.compile(r"[0-9]{1,10}")
 
 
@@ -46,10 +60,39 @@ def json_object(raw: bytes) -> dict[str, Json]:
     return value
 
 
-def lenient_text(body: Mapping[str, Json], name: str) -> str | None:
-    """A text that is there and not empty; anything else is nothing."""
-    value = body.get(name)
-    return value if isinstance(value, str) and value else None
+class Body(BaseModel):
+    """A request's body: what a vendor documents, unknown fields ignored, nothing coerced."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+#: Matches a text that says something.
+SAYS_SOMETHING: Final = r"\S"
+
+_Model = TypeVar("_Model", bound=Body)
+
+
+@dataclass(frozen=True, slots=True)
+class OrNothing:
+    """Marks a field whose unusable values are dropped: a tracker's event is worth more."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return with_default_schema(handler(source), default=None, on_error="default")
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        # Anything is taken; what it is used for stands in the examples.
+        return {"examples": [None], "description": "dropped where it is not usable"}
+
+
+#: A text that is there and not empty; anything else is nothing.
+LenientText = Annotated[str | None, Field(min_length=1), OrNothing()]
+
+#: An object; anything else is nothing.
+LenientObject = Annotated[dict[str, Any] | None, OrNothing()]
 
 
 def lenient_integer(body: Mapping[str, Json], name: str) -> int | None:
@@ -60,56 +103,66 @@ def lenient_integer(body: Mapping[str, Json], name: str) -> int | None:
     return value if type(value) is int and 0 < value <= _INT32_MAX else None
 
 
-def optional_text(
-    body: Mapping[str, Json], name: str, limit: int | None = None
-) -> str | None:
-    """A text of at most `limit` characters; absent, null and empty are nothing.
-
-    Raises Refusal `field_invalid` for every other value.
-    """
-    value = body.get(name)
-    if value is None:
-        return None
-    return _checked(name, value, "must be a string or null", limit) or None
-
-
-def required_text(body: Mapping[str, Json], name: str, limit: int | None = None) -> str:
-    """A text of at most `limit` characters, as it was sent.
-
-    Raises Refusal `field_missing` where it is absent, null or blank, and `field_invalid` for
-    every other value.
-    """
-    value = body.get(name)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise Refusal("field_missing", field=name)
-    return _checked(name, value, "must be a string", limit)
-
-
-def optional_object(
-    body: Mapping[str, Json], name: str, limit: int
-) -> Mapping[str, Json]:
-    """An object of at most `limit` characters of JSON; absent and null are an empty one.
-
-    Raises Refusal `field_invalid` for every other value.
-    """
-    value = body.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise Refusal("field_invalid", field=name, problem="must be an object or null")
-    if len(orjson.dumps(value).decode()) > limit:
-        problem = f"must be at most {limit} characters of JSON"
-        raise Refusal("field_invalid", field=name, problem=problem)
+def _short_enough(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    if value is not None and len(orjson.dumps(value).decode()) > _METADATA_CHARS:
+        message = f"must be at most {_METADATA_CHARS} characters of JSON"
+        raise PydanticCustomError("too_long", message)
     return value
 
 
-def _checked(name: str, value: Json, problem: str, limit: int | None) -> str:
-    if not isinstance(value, str):
-        raise Refusal("field_invalid", field=name, problem=problem)
-    if limit is not None and len(value) > limit:
-        problem = f"must be at most {limit} characters"
-        raise Refusal("field_invalid", field=name, problem=problem)
-    return value
+#: An object of at most 10,000 characters of JSON, or null.
+Metadata = Annotated[dict[str, Any] | None, AfterValidator(_short_enough)]
+
+
+def read(model: type[_Model], raw: bytes) -> _Model:
+    """The body of a request.
+
+    Raises Refusal: `body_malformed`; `field_missing` for a required field that is absent,
+    null or blank; `field_invalid` for every other value that the model does not take. Of
+    several the first in the model's order.
+    """
+    document = json_object(raw)
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise _refusal(model, error) from error
+
+
+def _refusal(model: type[Body], error: ValidationError) -> Refusal:
+    first = error.errors(include_url=False)[0]
+    name = ".".join(map(str, first["loc"]))
+    kind, given = first["type"], first["input"]
+    if first["loc"][0] in _optional(model):
+        kind = f"optional_{kind}" if f"optional_{kind}" in _PROBLEMS else kind
+    is_blank = isinstance(given, str) and not given.strip()
+    if kind == "missing" or given is None or is_blank:
+        return Refusal("field_missing", field=name)
+    words = _PROBLEMS.get(kind)
+    if words is None:
+        problem = first["msg"].removeprefix("Value error, ")
+        problem = problem.replace("Input should be", "must be")
+    else:
+        problem = words.format(**first.get("ctx", {}))
+    return Refusal("field_invalid", field=name, problem=problem)
+
+
+def _optional(model: type[Body]) -> set[str]:
+    return {
+        item.alias or name
+        for name, item in model.model_fields.items()
+        if not item.is_required()
+    }
+
+
+_PROBLEMS: Final = {
+    "string_type": "must be a string",
+    "optional_string_type": "must be a string or null",
+    "string_too_long": "must be at most {max_length} characters",
+    "dict_type": "must be an object or null",
+    "int_type": "must be an integer",
+    "uuid_type": "must be a UUID",
+    "uuid_parsing": "must be a UUID",
+}
 
 
 def _loads_mended(raw: bytes) -> object:

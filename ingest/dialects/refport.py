@@ -10,33 +10,27 @@ the status, so every no is JSON too. Where the vendor is silent:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import BaseModel, Field
 
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import Json
-from ingest.dialects.body import (
-    json_object,
-    optional_object,
-    optional_text,
-    required_text,
-)
+from ingest.dialects.body import SAYS_SOMETHING, Body, Metadata, read
 from ingest.dialects.spec import (
-    Access,
     ByClick,
+    Credential,
     Dialect,
     Draft,
     Endpoint,
+    Limit,
     Outcome,
     RawRequest,
     Refusal,
     RefusalCode,
     Reply,
 )
-
-_MAX_TEXT: Final = 255
-_MAX_EMAIL: Final = 320
-_MAX_METADATA: Final = 10_000
 
 _RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
 
@@ -48,6 +42,7 @@ _OLD_CLICK: Final = (
     _BAD_CLICK,
     "The clickId is older than the attribution window",
 )
+_NO_KEY: Final = (401, "UNAUTHORIZED", "Invalid or missing API key")
 _SLOW_DOWN: Final = "Too many requests — retry after backing off"
 _PAUSED: Final = (503, "SERVICE_UNAVAILABLE", "Lead tracking is unavailable right now")
 
@@ -65,9 +60,16 @@ _REFUSALS: Final[Mapping[RefusalCode, tuple[int, str, str]]] = {
     "link_incomplete": _NO_CLICK,
     "link_inactive": _NO_CLICK,
     "program_unknown": _NO_CLICK,
+    "partner_unknown": _NO_CLICK,
     "click_unknown": _NO_CLICK,
     "click_expired": _OLD_CLICK,
-    "unauthorised": (401, "UNAUTHORIZED", "Invalid or missing API key"),
+    "customer_unknown": _NO_CLICK,
+    "customer_elsewhere": _NO_CLICK,
+    "customer_advanced": _NO_CLICK,
+    "credential_missing": _NO_KEY,
+    "credential_malformed": _NO_KEY,
+    "unauthorised": _NO_KEY,
+    "forbidden": _NO_KEY,
     "rate_limited": (429, "RATE_LIMIT_EXCEEDED", _SLOW_DOWN),
     "switched_off": _PAUSED,
     "overloaded": _PAUSED,
@@ -75,22 +77,67 @@ _REFUSALS: Final[Mapping[RefusalCode, tuple[int, str, str]]] = {
 }
 
 
+_Name = Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=255)]
+
+
+class _Lead(Body):
+    click_id: _Name = Field(alias="clickId")
+    event_name: _Name = Field(alias="eventName")
+    external_id: _Name = Field(alias="customerExternalId")
+    email: str | None = Field(None, alias="customerEmail", max_length=320)
+    name: str | None = Field(None, alias="customerName")
+    avatar: str | None = Field(None, alias="customerAvatar")
+    metadata: Metadata = None
+
+
+class _Click(BaseModel):
+    id: str | None
+
+
+class _Link(BaseModel):
+    id: str
+    domain: str
+    key: str
+    url: str
+    program_id: str | None = Field(alias="programId")
+
+
+class _Customer(BaseModel):
+    external_id: str = Field(alias="externalId")
+    email: str | None
+    name: str | None
+
+
+class _Tracked(BaseModel):
+    event_name: str = Field(alias="eventName")
+    click: _Click
+    link: _Link | None
+    customer: _Customer
+
+
+class _Error(BaseModel):
+    code: str
+    message: str
+
+
+class _Problem(BaseModel):
+    error: _Error
+
+
 def _parse(request: RawRequest) -> Sequence[Draft]:
-    body = json_object(request.body)
-    click = required_text(body, "clickId", _MAX_TEXT)
-    name = required_text(body, "eventName", _MAX_TEXT)
-    external_id = required_text(body, "customerExternalId", _MAX_TEXT)
+    lead = read(_Lead, request.body)
+    name = "-".join(lead.event_name.lower().split())
     return [
         Draft(
             kind=Kind.LEAD,
-            target=ByClick(click),
-            dedupe=Dedupe.of("lead", external_id, "-".join(name.lower().split())),
-            name=name,
-            external_id=external_id,
-            customer_email=optional_text(body, "customerEmail", _MAX_EMAIL),
-            customer_name=optional_text(body, "customerName"),
-            customer_avatar=optional_text(body, "customerAvatar"),
-            properties=optional_object(body, "metadata", _MAX_METADATA),
+            target=ByClick(lead.click_id),
+            dedupe=Dedupe.of("lead", lead.external_id, name),
+            name=lead.event_name,
+            external_id=lead.external_id,
+            customer_email=lead.email or None,
+            customer_name=lead.name or None,
+            customer_avatar=lead.avatar or None,
+            properties=lead.metadata or {},
         )
     ]
 
@@ -100,7 +147,7 @@ def _answer(outcome: Outcome) -> Reply:
     body: dict[str, Json] = {
         "eventName": draft.name,
         "click": {"id": outcome.click_token},
-        "link": _link(link) if link else None,
+        "link": _link_of(link) if link else None,
         "customer": {
             "externalId": draft.external_id,
             "email": draft.customer_email,
@@ -110,7 +157,7 @@ def _answer(outcome: Outcome) -> Reply:
     return Reply(200, body)
 
 
-def _link(link: LinkRecord) -> Json:
+def _link_of(link: LinkRecord) -> Json:
     number = link.program_number
     return {
         "id": link.public_id,
@@ -136,10 +183,16 @@ REFPORT: Final = Dialect(
         Endpoint(
             method="POST",
             path="/api/track/lead",
-            access=Access.BEARER,
+            summary="Record that a visitor whose click is known signed up",
+            credential=Credential(scope="track"),
+            limits=(Limit(name="refport.key", by="key", per_minute=600),),
+            body=_Lead,
+            reply=_Tracked,
+            refusals=("click_unknown", "click_expired"),
             parse=_parse,
             answer=_answer,
         ),
     ),
     refuse=_refuse,
+    problem=_Problem,
 )

@@ -5,12 +5,18 @@ Imported by the dialects, and by `accept` and `handlers`, which carry them throu
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from operator import itemgetter
-from typing import Literal
+from operator import attrgetter, itemgetter
+from typing import Literal, NamedTuple
 from uuid import UUID
 
-from ingest.contracts.directory import LinkRecord, ProgramRecord
+from pydantic import BaseModel
+
+from ingest.contracts.directory import (
+    CustomerRecord,
+    LinkRecord,
+    ProgramRecord,
+    StatsRecord,
+)
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import Json
 
@@ -42,9 +48,16 @@ RefusalCode = Literal[
     "link_incomplete",  # a link without the program or partner that an answer needs
     "link_inactive",
     "program_unknown",
+    "partner_unknown",
     "click_unknown",  # not a click id of ours, or of another workspace
     "click_expired",  # older than the program's attribution window
-    "unauthorised",
+    "customer_unknown",
+    "customer_elsewhere",  # a customer of another program
+    "customer_advanced",  # already what it was to become; `problem` is its status
+    "credential_missing",
+    "credential_malformed",  # not of the form that the header wants
+    "unauthorised",  # no such key, or one that was revoked
+    "forbidden",  # a key without the scope that is needed; `field` says which
     "rate_limited",
     "switched_off",
     "overloaded",  # no durable place for the event: come back after `retry_after`
@@ -80,12 +93,29 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class Usage(NamedTuple):
+    """How far a caller's limit is used up, after its request was counted or refused."""
+
+    limit: int
+    remaining: int
+    #: Unix seconds when the limit is whole again.
+    reset: int
+    is_admitted: bool
+    #: Whole seconds until the next request may come; 0 where this one was admitted.
+    retry_after: int
+
+
 @dataclass(frozen=True, slots=True)
 class ByCode:
-    """A link named by its code, under a domain if that domain is known, else by default."""
+    """A link named by its code.
+
+    Anywhere: under the domain if that is a known one, else by default. Otherwise only among
+    the codes of the domain, or of the caller's workspace.
+    """
 
     code: str
     domain: str | None = None
+    among: Literal["anywhere", "domain", "workspace"] = "anywhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +126,58 @@ class ByClick:
 
 
 @dataclass(frozen=True, slots=True)
+class ByFingerprint:
+    """A click named by the fingerprint of its visitor, within the caller's workspace."""
+
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ByCustomer:
+    """A customer named by its external id, within the caller's workspace."""
+
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ByProgram:
     """No link: a program by its public number (test events)."""
 
     number: int
 
 
-Target = ByCode | ByClick | ByProgram
+@dataclass(frozen=True, slots=True)
+class ByPartner:
+    """A partner's link in a program; made where there is none."""
+
+    program_id: UUID
+    partner_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatsOf:
+    """What a partner of the caller's workspace brought."""
+
+    partner_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirstOf:
+    """The first of some targets that exists, or nobody: an organic event."""
+
+    targets: tuple[ByCode | ByClick | ByFingerprint | ByCustomer, ...]
+
+
+Target = (
+    ByCode
+    | ByClick
+    | ByFingerprint
+    | ByCustomer
+    | ByProgram
+    | ByPartner
+    | StatsOf
+    | FirstOf
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,15 +185,20 @@ class Draft:
     """One event as a dialect read it, before it is resolved, claimed and sealed.
 
     Texts are raw: sealing makes them storable. `existing_click` is the click id that the
-    visitor of a click already carries.
+    visitor of a click already carries; else a `fingerprint` may know the visitor. `amount`
+    is in minor units of `currency`.
     """
 
     kind: Kind
     target: Target
     existing_click: str | None = None
+    fingerprint: str | None = None
     dedupe: Dedupe | None = None
     name: str | None = None
     quantity: int = 1
+    amount: int | None = None
+    currency: str | None = None
+    session: str | None = None
     external_id: str | None = None
     customer_name: str | None = None
     customer_email: str | None = None
@@ -135,53 +215,128 @@ class Draft:
 class Outcome:
     """What became of a draft, as far as an answer may depend on it.
 
-    `link` and `program` are None where the directory could not be asked: the event is
-    accepted and resolved later, and the dialect answers with what it knows.
+    `link`, `program` and `customer` are None where there is none and where the directory
+    could not be asked: the event is accepted and resolved later, and the dialect answers
+    with what it knows.
     """
 
     draft: Draft
     event_id: UUID
+    #: When the edge accepted it, Unix milliseconds.
+    at: int = 0
     #: The click id that the client keeps: its existing one, or the new click's.
     click_token: str | None = None
+    #: How the visitor of a click is known; None: for the first time.
+    matched_by: Literal["click", "fingerprint"] | None = None
     link: LinkRecord | None = None
     program: ProgramRecord | None = None
-
-
-class Access(Enum):
-    """Who may call an endpoint."""
-
-    PUBLIC = "public"
-    #: `Authorization: Bearer <API key>` with the scope `track`.
-    BEARER = "bearer"
+    #: Who the draft's external id is, where the endpoint asks for it.
+    customer: CustomerRecord | None = None
+    #: Whether a key came with the request.
+    has_key: bool = False
+    #: Whether everything that was asked could be answered.
+    is_certain: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """One route. `parse` may raise Refusal and gives a draft for every event asked for.
+class Finding:
+    """What is known of a query's target."""
 
-    `answer` puts one outcome into words; `collect` makes one reply of all the answers.
+    link: LinkRecord | None = None
+    stats: StatsRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """The API key that an endpoint wants.
+
+    In `Authorization` after `Bearer`, in any other header as it is. An optional one is
+    checked where it comes.
+    """
+
+    header: Literal["authorization", "x-api-key"] = "authorization"
+    scope: Literal["read", "write", "track"] = "track"
+    is_optional: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """So many requests in any 60 seconds of one address, key, or workspace.
+
+    Operators know it by its name; endpoints that share a name share what is left of it.
+    """
+
+    name: str
+    by: Literal["address", "key", "workspace"]
+    per_minute: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What endpoints and queries have in common.
+
+    `body` is the model that validates the request, `reply` the model of what a 2xx says,
+    `refusals` why else than for reasons that every route has; all three are what the
+    OpenAPI document is made of.
     """
 
     method: Literal["GET", "POST"]
     path: str
-    access: Access
-    parse: Callable[[RawRequest], Sequence[Draft]]
-    answer: Callable[[Outcome], Reply]
-    collect: Callable[[Sequence[Reply]], Reply] = itemgetter(0)
+    summary: str
+    reply: type[BaseModel]
+    body: type[BaseModel] | None = None
+    refusals: Sequence[RefusalCode] = ()
+    #: None: anybody may call.
+    credential: Credential | None = None
+    limits: Sequence[Limit] = ()
     #: Browsers call it from other origins: CORS and preflight are answered.
     from_browsers: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint(Route):
+    """A route that records events.
+
+    `parse` may raise Refusal and gives a draft for every event asked for. `judge` sees a
+    draft's outcome before it is recorded: it may raise Refusal, change the draft, or say
+    that there is nothing to record. `answer` puts one outcome into words, `repeat` that of
+    an event that came before, given the first's answer; `collect` makes one reply of all
+    the answers.
+    """
+
+    parse: Callable[[RawRequest], Sequence[Draft]]
+    answer: Callable[[Outcome], Reply]
+    judge: Callable[[Outcome], Draft | None] = attrgetter("draft")
+    repeat: Callable[[Outcome, Reply], Reply] = lambda _, first: first
+    collect: Callable[[Sequence[Reply]], Reply] = itemgetter(0)
     #: Whether a link that no program or partner stands behind can be answered for.
     needs_partner: bool = False
+    #: Whether outcomes are to say who the draft's external id is.
+    asks_customer: bool = False
+    #: Whether clients are told 16 letters and digits for a click id.
+    has_short_clicks: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query(Route):
+    """A route that records nothing. `ask` may raise Refusal, `answer` too."""
+
+    ask: Callable[[RawRequest], Target]
+    answer: Callable[[Finding], Reply]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """A vendor: its endpoints, and how it says no.
+    """A vendor: its routes, and how it says no.
 
-    `prefix` is the path under which unknown routes and methods are refused in its words.
+    `prefix` is the path under which unknown routes and methods are refused in its words;
+    `problem` is the model of its refusals.
     """
 
     name: str
     prefix: str
-    endpoints: Sequence[Endpoint]
+    endpoints: Sequence[Endpoint | Query]
     refuse: Callable[[Refusal], Reply]
+    problem: type[BaseModel]
+    #: Headers of every answer that a limit was asked for; None: the vendor has none.
+    usage_headers: Callable[[Usage], Mapping[str, str]] | None = None

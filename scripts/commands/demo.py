@@ -10,7 +10,7 @@ from scripts import names
 from scripts.commands.verify import show as show_verified
 from scripts.demo.play import Plan, play
 from scripts.environment import Environment
-from scripts.output import emit, facts, json_option, table
+from scripts.output import counted, emit, facts, json_option, table
 
 _LINKS: Final = ("code", "clicks", "bots", "duplicates", "leads")
 _SEEN: Final = {
@@ -117,7 +117,8 @@ def _compare(report: Mapping[str, Any]) -> None:
     elif report["uncertain"]:
         click.echo(
             f"All {report['accepted_events']:,} accepted events are recorded, each once."
-            f" {report['uncertain']} requests had no clear answer: theirs may be, too."
+            f" {counted(report['uncertain'], 'request')} had no clear answer: theirs may"
+            " be, too."
         )
     else:
         click.echo(

@@ -1,17 +1,24 @@
 """`reftide doctor`: how the servers are set up, and what to change."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import click
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from ingest.contracts.stream import SHARDS_KEY
-from scripts.checkup import Check, RedisFacts, check_clocks, check_postgres, check_redis
+from scripts.checkup import (
+    REACH,
+    Check,
+    RedisFacts,
+    check_clocks,
+    check_postgres,
+    check_redis,
+    out_of_reach,
+)
 from scripts.environment import Environment
-from scripts.output import emit, json_option, table
+from scripts.output import Unreachable, emit, json_option, table
 from scripts.queries import statements
 from scripts.servers import postgres, redis_server, shard_count, single
 from scripts.streams import read_shard
@@ -24,7 +31,8 @@ _SETTINGS: Final = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy"
 @click.command(
     epilog="""\b
 wrong: events can be lost, or nothing works. warn: read the advice, then decide.
-Exit code 1 where something is wrong; with --strict also where there is a warning.
+Exit code 1 where something is wrong; with --strict also where there is a warning;
+3 where a server cannot be reached: the other one is checked nonetheless.
 """
 )
 @click.option("--strict", is_flag=True, help="Warnings count as wrong.")
@@ -33,31 +41,48 @@ Exit code 1 where something is wrong; with --strict also where there is a warnin
 def command(context: click.Context, *, strict: bool, as_json: bool) -> None:
     """Check versions, settings, tables and clocks of Redis and Postgres."""
     environment: Environment = context.obj
-    checks = asyncio.run(_examine(environment))
+    found = asyncio.run(_examine(environment))
+    checks = [check.row() for check in found]
     bad = {"wrong", "warn"} if strict else {"wrong"}
-    ok = not any(check["level"] in bad for check in checks)
+    ok = not any(check.level in bad for check in found)
     emit(as_json, {"ok": ok, "checks": checks}, lambda: table(checks, _COLUMNS))
+    if any(check.check == REACH for check in found):
+        context.exit(Unreachable.exit_code)
     if not ok:
         context.exit(1)
 
 
-async def _examine(environment: Environment) -> Sequence[Mapping[str, Any]]:
-    async with redis_server(environment) as redis, postgres(environment) as connection:
-        in_redis = await _redis_facts(environment, redis)
-        in_postgres = await single(connection, _SQL["facts"])
+async def _examine(environment: Environment) -> list[Check]:
+    # Where there is no server to ask, or a variable is wrong, these raise.
+    environment.redis_url()
+    environment.database_url()
+    environment.shards()
+    checks: list[Check] = []
+    ahead = {"this machine": 0.0}
+    for server, examine in (("Redis", _redis), ("Postgres", _postgres)):
+        try:
+            found, clock = await examine(environment)
+        except Unreachable as error:
+            checks.append(out_of_reach(server, error.what, error.remedy))
+        else:
+            checks += found
+            ahead[server] = clock - environment.clock()
+    return [*checks, check_clocks(ahead)]
+
+
+async def _redis(environment: Environment) -> tuple[list[Check], float]:
+    """What is found, and the server's clock."""
+    async with redis_server(environment) as redis:
+        facts = await _redis_facts(environment, redis)
         seconds, micros = await redis.time()
-        clocks = {
-            "this machine": environment.clock(),
-            "Redis": seconds + micros / 1e6,
-            # Read a moment earlier: the difference is far below what is judged.
-            "Postgres": in_postgres["clock"],
-        }
-    checks: list[Check] = [
-        *check_redis(in_redis),
-        *check_postgres(in_postgres),
-        check_clocks(clocks),
-    ]
-    return [check.row() for check in checks]
+    return [*check_redis(facts)], seconds + micros / 1e6
+
+
+async def _postgres(environment: Environment) -> tuple[list[Check], float]:
+    """What is found, and the server's clock."""
+    async with postgres(environment) as connection:
+        facts = await single(connection, _SQL["facts"])
+    return [*check_postgres(facts)], facts["clock"]
 
 
 async def _redis_facts(environment: Environment, redis: Redis) -> RedisFacts:

@@ -7,7 +7,7 @@ import click
 
 from scripts import names
 from scripts.environment import Environment
-from scripts.output import Refused, emit, facts, json_option, table
+from scripts.output import Refused, counted, emit, facts, json_option, table
 from scripts.queries import statements
 from scripts.servers import Connection, postgres, rows
 from scripts.workspaces import choose, filter_by
@@ -100,7 +100,7 @@ async def _remove(environment: Environment, domain: str) -> dict[str, Any]:
         row = await _the_domain(connection, domain)
         if row["links"]:
             raise Refused(
-                f"{row['links']} links use {domain}.",
+                f"{counted(row['links'], 'link uses', 'links use')} {domain}.",
                 "disable those links instead: `reftide links disable CODE --domain"
                 f" {domain}`.",
             )

@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+import sys
+from copy import copy
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,8 +11,9 @@ import click
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey
+from scripts import names
 from scripts.environment import Environment
-from scripts.output import Refused, emit, facts, json_option, table
+from scripts.output import Refused, emit, facts, json_option, require_change, table
 from scripts.queries import statements
 from scripts.servers import Connection, postgres, rows
 from scripts.workspaces import choose, filter_by
@@ -34,10 +37,16 @@ def _scopes(value: str) -> list[str]:
     return sorted(asked)
 
 
+def _secret(value: str) -> str:
+    if value == "-":
+        value = sys.stdin.read().rstrip("\r\n")
+    return names.secret(value)
+
+
 @click.group(
     epilog="""\b
   reftide keys add --scopes track --name "web shop"
-  reftide keys add --scopes track --secret KEY-OF-THE-OLD-SYSTEM
+  reftide keys add --scopes track --secret - < key-of-the-old-system
   reftide keys revoke 01890a5d-ac96-774b-bcce-b302099a8057
 """
 )
@@ -54,7 +63,12 @@ def command() -> None:
     help="What it may do: track, read, write, or * for everything.",
 )
 @click.option("--name", default="", help="What you call it.")
-@click.option("--secret", help="Import a key that clients have already.")
+@click.option(
+    "--secret",
+    type=_secret,
+    metavar="KEY",
+    help="Import a key that clients have already; - reads it from standard input.",
+)
 @_workspace_option
 @json_option
 @click.pass_obj
@@ -64,7 +78,8 @@ def add(environment: Environment, /, *, as_json: bool, **given: Any) -> None:
 
     def for_people() -> None:
         facts(row, "API key")
-        click.echo("Keep the secret now: it cannot be shown again.")
+        if given["secret"] is None:
+            click.echo("Keep the secret now: it cannot be shown again.")
 
     emit(as_json, row, for_people)
 
@@ -111,6 +126,7 @@ def set_(
     as_json: bool,
 ) -> None:
     """Change a key's name or scopes; edges know within a second."""
+    require_change((name, scopes))
     row = asyncio.run(_set(environment, key_id, name, scopes))
     emit(as_json, row, lambda: facts(row, "API key"))
 
@@ -126,13 +142,16 @@ def _revoke(environment: Environment, key_id: UUID, *, as_json: bool) -> None:
 
 
 command.add_command(_revoke, "revoke")
-command.add_command(_revoke, "disable")
+# What is switched off elsewhere is disabled: whoever types that means this.
+_disable = copy(_revoke)
+_disable.hidden = True
+command.add_command(_disable, "disable")
 
 
 async def _add(environment: Environment, given: dict[str, Any]) -> dict[str, Any]:
-    secret = given["secret"] or apikey.mint(
-        _PREFIX, secrets.token_bytes(_ENTROPY_BYTES)
-    )
+    secret = given["secret"]
+    if secret is None:
+        secret = apikey.mint(_PREFIX, secrets.token_bytes(_ENTROPY_BYTES))
     hashes = apikey.hashes(environment.secrets(), secret)
     async with postgres(environment) as connection, connection.transaction():
         owner = await choose(connection, given["workspace"])

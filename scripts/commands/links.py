@@ -1,17 +1,20 @@
 """`reftide links`: codes that lead to a program and a partner."""
 
 import asyncio
+import shlex
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
+from ingest.contracts.directory import DEFAULT_NAMESPACE
 from scripts import names
 from scripts.environment import Environment
 from scripts.linking import Wanted, add_link, set_link
-from scripts.lookups import the_link
-from scripts.output import emit, facts, json_option, table
+from scripts.lookups import any_link
+from scripts.output import emit, facts, json_option, require_change, table
 from scripts.queries import statements
-from scripts.servers import postgres, rows
+from scripts.servers import postgres, rows, single
 from scripts.workspaces import filter_by
 
 _SQL: Final = statements("links")
@@ -21,14 +24,17 @@ _COLUMNS: Final = (
 )  # fmt: skip
 
 _domain_option = click.option("--domain", type=names.domain, help="Whose code it is.")
-_program_option = click.option("--program", type=click.IntRange(1), metavar="N")
-_partner_option = click.option("--partner", metavar="CODE")
+_program_option = click.option(
+    "--program", type=names.program_number, metavar="N", help="A program's number."
+)
+_partner_option = click.option("--partner", metavar="CODE", help="A partner's code.")
 _workspace_option = click.option("--workspace", metavar="NAME", help="Whose.")
 
 
 @click.group(
     epilog="""\b
   reftide links add SUMMER --program 1 --partner jane --url https://shop.example
+  reftide links add jane --program 1 --partner jane --namespace workspace
   reftide links set SUMMER --code SUMMER26      the old code keeps working
   reftide links disable SUMMER26
 """
@@ -44,17 +50,50 @@ def command() -> None:
 @_partner_option
 @click.option("--url", type=names.url, help="Where it leads; the program's by default.")
 @click.option(
-    "--public-id", type=names.code, help="What answers show; made up by default."
+    "--public-id",
+    type=names.code,
+    metavar="ID",
+    help="What answers show; made up by default.",
 )
 @click.option("--inactive", is_flag=True, help="Switched off to begin with.")
+@click.option(
+    "--namespace",
+    type=click.Choice(["installation", "workspace"]),
+    help="Where the code is unique if it has no domain; the installation by default.",
+)
 @_workspace_option
 @json_option
 @click.pass_obj
-def add(environment: Environment, /, code: str, *, as_json: bool, **given: Any) -> None:
+def add(
+    environment: Environment,
+    /,
+    code: str,
+    namespace: str | None,
+    *,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Make a link with CODE; clicks on it count within a second."""
+    if namespace is not None and given["domain"] is not None:
+        raise click.UsageError("A code is unique on its --domain: leave --namespace.")
+    given["is_own"] = namespace == "workspace"
     row = asyncio.run(_add(environment, code, given))
     sentence = f"Link {code} ({row['public_id']}) made in {row['workspace']}."
-    emit(as_json, row, lambda: click.echo(sentence))
+    emit(as_json, row, lambda: click.echo(sentence + _what_it_lacks(row)))
+
+
+def _what_it_lacks(row: Mapping[str, Any]) -> str:
+    options = {"program": "--program N", "partner": "--partner CODE"}
+    missing = [option for side, option in options.items() if row[side] is None]
+    if not missing:
+        return ""
+    # Elsewhere a code alone may mean another link.
+    is_plain = row["namespace"] == DEFAULT_NAMESPACE
+    name = shlex.quote(row["code" if is_plain else "public_id"])
+    return (
+        "\nAffitor's clicks on it are refused until"
+        f" `reftide links set {name} {' '.join(missing)}`."
+    )
 
 
 @command.command("list")
@@ -98,6 +137,7 @@ def set_(
     environment: Environment, /, code: str, *, as_json: bool, **given: Any
 ) -> None:
     """Change a link; what is not given stays. What it has counted stays too."""
+    require_change(value for name, value in given.items() if name != "domain")
     row = asyncio.run(_set(environment, code, given))
     emit(as_json, row, lambda: click.echo(f"Link {row['code']} changed."))
 
@@ -132,8 +172,7 @@ async def _add(
     environment: Environment, code: str, given: dict[str, Any]
 ) -> dict[str, Any]:
     async with postgres(environment) as connection, connection.transaction():
-        await add_link(connection, Wanted(code=code, **given))
-        return await the_link(connection, code, given["domain"])
+        return await add_link(connection, Wanted(code=code, **given))
 
 
 async def _list(environment: Environment, by: dict[str, Any]) -> list[dict[str, Any]]:
@@ -148,22 +187,23 @@ async def _show(
     environment: Environment, code: str, domain: str | None
 ) -> dict[str, Any]:
     async with postgres(environment) as connection:
-        return await the_link(connection, code, domain)
+        return await any_link(connection, code, domain)
 
 
 async def _set(
     environment: Environment, code: str, given: dict[str, Any]
 ) -> dict[str, Any]:
     async with postgres(environment) as connection, connection.transaction():
-        link = await the_link(connection, code, given.pop("domain"))
+        link = await any_link(connection, code, given.pop("domain"))
         await set_link(connection, link, **given)
-        return await the_link(connection, link["public_id"], None)
+        code = given["new_code"] or link["code"]
+        return await single(connection, _SQL["named"], link["namespace"], code)
 
 
 async def _switch(
     environment: Environment, name: tuple[str, str | None], *, on: bool
 ) -> dict[str, Any]:
     async with postgres(environment) as connection:
-        link = await the_link(connection, *name)
+        link = await any_link(connection, *name)
         await connection.execute(_SQL["switch"], link["id"], on)
         return link | {"is_active": on}

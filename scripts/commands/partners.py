@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 from scripts import names
 from scripts.environment import Environment
 from scripts.lookups import the_partner
-from scripts.output import Refused, emit, facts, json_option, table
+from scripts.output import Refused, emit, facts, json_option, require_change, table
 from scripts.queries import statements
 from scripts.servers import postgres, rows
 from scripts.workspaces import choose, filter_by
@@ -19,6 +19,7 @@ _SQL: Final = statements("partners")
 _COLUMNS: Final = ("code", "public_id", "name", "email", "workspace", "links")
 _ENROLMENT: Final = (
     "program", "name", "clicks", "bot_clicks", "duplicate_clicks", "leads", "sales",
+    "amounts",
 )  # fmt: skip
 
 _workspace_option = click.option("--workspace", metavar="NAME", help="Whose.")
@@ -39,7 +40,10 @@ def command() -> None:
 @click.option("--name", default="", help="What people call them.")
 @click.option("--email", help="How to reach them.")
 @click.option(
-    "--public-id", type=names.code, help="What answers show; made up by default."
+    "--public-id",
+    type=names.code,
+    metavar="ID",
+    help="What answers show; made up by default.",
 )
 @_workspace_option
 @json_option
@@ -94,6 +98,7 @@ def set_(
     environment: Environment, /, code: str, *, as_json: bool, **given: Any
 ) -> None:
     """Change a partner; what is not given stays."""
+    require_change(given[name] for name in ("new_code", "name", "email"))
     row = asyncio.run(_set(environment, code, given))
     emit(as_json, row, lambda: click.echo(f"Partner {row['code']} changed."))
 

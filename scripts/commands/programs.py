@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from scripts import names
 from scripts.environment import Environment
 from scripts.lookups import the_program
-from scripts.output import Refused, emit, facts, json_option, table
+from scripts.output import Refused, emit, facts, json_option, require_change, table
 from scripts.queries import statements
 from scripts.servers import Connection, postgres, rows
 from scripts.workspaces import choose, filter_by
@@ -19,15 +19,15 @@ from scripts.workspaces import choose, filter_by
 _SQL: Final = statements("programs")
 _COLUMNS: Final = (
     "number", "name", "workspace", "url", "model", "cookie_window_days",
-    "attribution_window_days",
+    "attribution_window_days", "needs_server_lead", "has_stats",
 )  # fmt: skip
 _ENROLMENT: Final = (
     "partner", "clicks", "bot_clicks", "duplicate_clicks", "leads", "sales",
+    "amounts",
 )  # fmt: skip
 
 _MODEL: Final = click.Choice(["last_click", "first_click"])
 _DAYS: Final = click.IntRange(1, 365)
-_NUMBER: Final = click.IntRange(1, 2**53 - 1)
 _workspace_option = click.option("--workspace", metavar="NAME", help="Whose.")
 
 
@@ -39,6 +39,8 @@ class _Terms:
     model: str | None
     cookie_window: int | None
     attribution_window: int | None
+    server_leads: bool | None
+    stats: bool | None
 
 
 def _terms(function: Any) -> Any:
@@ -47,6 +49,16 @@ def _terms(function: Any) -> Any:
         click.option("--model", type=_MODEL, help="Which click earns a lead."),
         click.option("--cookie-window", type=_DAYS, help="Days a click id is kept."),
         click.option("--attribution-window", type=_DAYS, help="Days a click earns."),
+        click.option(
+            "--server-leads/--no-server-leads",
+            default=None,
+            help="Take leads only from servers that show a key.",
+        ),
+        click.option(
+            "--stats/--no-stats",
+            default=None,
+            help="Let clients ask what partners' links brought.",
+        ),
     )
     for option in reversed(options):
         function = option(function)
@@ -57,6 +69,7 @@ def _terms(function: Any) -> Any:
     epilog="""\b
   reftide programs add "Summer sale" --url https://shop.example
   reftide programs set 1 --attribution-window 30 --model first_click
+  reftide programs set 1 --server-leads --stats
 """
 )
 def command() -> None:
@@ -65,7 +78,12 @@ def command() -> None:
 
 @command.command()
 @click.argument("name", type=names.code)
-@click.option("--number", type=_NUMBER, help="Its public number; the next by default.")
+@click.option(
+    "--number",
+    type=names.program_number,
+    metavar="N",
+    help="Its public number; the next by default.",
+)
 @_terms
 @_workspace_option
 @json_option
@@ -97,7 +115,7 @@ def list_(environment: Environment, workspace: str | None, *, as_json: bool) -> 
 
 
 @command.command()
-@click.argument("number", type=_NUMBER)
+@click.argument("number", type=names.program_number)
 @json_option
 @click.pass_obj
 def show(environment: Environment, number: int, *, as_json: bool) -> None:
@@ -112,8 +130,8 @@ def show(environment: Environment, number: int, *, as_json: bool) -> None:
 
 
 @command.command("set")
-@click.argument("number", type=_NUMBER)
-@click.option("--name", type=names.code, help="A new name.")
+@click.argument("number", type=names.program_number)
+@click.option("--name", type=names.code, metavar="TEXT", help="A new name.")
 @_terms
 @json_option
 @click.pass_obj
@@ -127,6 +145,7 @@ def set_(
     **terms: Any,
 ) -> None:
     """Change program NUMBER; what is not given stays."""
+    require_change((name, *terms.values()))
     row = asyncio.run(_set(environment, number, name, _Terms(**terms)))
     emit(as_json, row, lambda: click.echo(f"Program {number} changed."))
 
@@ -158,6 +177,8 @@ async def _add(
             )
         if number is not None:
             await connection.execute(_SQL["pass"])
+        row = await the_program(connection, made)
+        await _change(connection, row, None, terms)
         return await the_program(connection, made)
 
 
@@ -198,6 +219,8 @@ async def _change(
             terms.model,
             terms.cookie_window,
             terms.attribution_window,
+            terms.server_leads,
+            terms.stats,
         )
     except asyncpg.UniqueViolationError as error:
         raise Refused(

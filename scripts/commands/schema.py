@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from scripts.environment import Environment
-from scripts.output import emit, json_option
+from scripts.output import counted, emit, json_option
 from scripts.queries import statements
 from scripts.schema import apply_schema
 from scripts.servers import Connection, postgres, rows
@@ -54,7 +54,8 @@ async def _columns(connection: Connection) -> dict[str, set[str]]:
 
 
 def _sentence(done: dict[str, list[str]]) -> str:
-    made = [f"{len(done['tables'])} tables made"] if done["tables"] else []
+    tables = counted(len(done["tables"]), "table")
+    made = [f"{tables} made"] if done["tables"] else []
     if done["columns"]:
         made.append(f"columns added: {', '.join(done['columns'])}")
     return f"Schema applied: {'; '.join(made) or 'nothing was missing'}."

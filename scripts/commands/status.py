@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import WORKERS_KEY, events_key, heartbeat_key
 from scripts.books import Books, read_books
 from scripts.environment import Environment
-from scripts.output import emit, facts, json_option, table
+from scripts.output import emit, facts, json_option, size, table
 from scripts.servers import postgres, redis_server, shard_count
 
 _SHARD_COLUMNS: Final = (
@@ -130,9 +130,34 @@ async def _memory(
 
 
 def _show(status: Mapping[str, Any]) -> None:
-    facts({name: status[name] for name in status if name != "shards"}, "Reftide")
+    facts(_for_people(status), "Reftide")
     table(status["shards"], _SHARD_COLUMNS, "Shards")
+    if not status["is_still"]:
+        click.echo("Events moved while this was read: the figures are moments apart.")
     if not status["is_exact"]:
         click.echo("The backlog is large: what is in flight is taken from counters.")
     if not status["workers"]:
         click.echo("No worker is alive: run `reftide worker` (or `reftide up`).")
+
+
+def _for_people(status: Mapping[str, Any]) -> dict[str, object]:
+    counts = ("accepted", "recorded", "repeats", "quarantined", "in_flight", "spooled")
+    rates = ("accepted_per_second", "recorded_per_second")
+    each, hours = status["bytes_per_event"], status["hours_left"]
+    names = ", ".join(status["worker_names"])
+    return {
+        **{name: f"{status[name]:,}" for name in counts},
+        "balance": status["balance"],
+        "lag": f"{status['lag_seconds']:,.1f} s",
+        **{name: status[name] for name in rates},
+        "redis_memory": _memory_for_people(status),
+        "an_event_takes": None if each is None else size(each),
+        "room_for": None if hours is None else f"{hours:,.1f} more hours at this rate",
+        "workers": f"{status['workers']} ({names})" if names else status["workers"],
+    }
+
+
+def _memory_for_people(status: Mapping[str, Any]) -> str:
+    limit = status["redis_memory_limit_bytes"]
+    used = size(status["redis_memory_bytes"])
+    return f"{used} of {size(limit)}" if limit else f"{used}, without a limit"

@@ -111,9 +111,17 @@ async def _until_told(plan: Plan) -> None:
         _say("Stopping; once more to stop at once")
         running.cancel()
 
+    def hang_up() -> None:
+        # A terminal that closes says so twice, its shell and the kernel: once is meant.
+        if not running.cancelling():
+            stop()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+    # Not where `nohup` has it ignored.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
     with suppress(asyncio.CancelledError):
         await running
 
@@ -127,6 +135,8 @@ def _say(line: str) -> None:
 
 def _greet(plan: Plan, url: str) -> None:
     _say(f"ready {url}")
+    if not plan.is_embedded:
+        return  # what the examples need is planted into embedded servers only
     _say(f"Try the demo: {_prefix(plan)}{_program()} demo")
     _say(
         f"or a click:   curl {url}/api/v1/track/click -H 'Content-Type:"
@@ -136,7 +146,7 @@ def _greet(plan: Plan, url: str) -> None:
 
 def _prefix(plan: Plan) -> str:
     """What another terminal has to set to find this instance."""
-    if not plan.is_embedded or plan.data == Path(".reftide").absolute():
+    if plan.data == Path(".reftide").absolute():
         return ""
     return f"REFTIDE_DATA={shlex.quote(str(plan.data))} "
 

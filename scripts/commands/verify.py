@@ -7,18 +7,22 @@ from typing import Any, Final
 import click
 
 from scripts.environment import Environment
-from scripts.output import emit, json_option, table
+from scripts.output import counted, emit, json_option, table
 from scripts.verification import verify
 
 _COLUMNS: Final = ("what", "key", "counter", "expected", "found")
+#: What there may be one of, where the name is not merely without its s.
+_SINGULAR: Final = {"entries": "entry", "ledger": "ledger"}
 
 
 @click.command(
     epilog="""\b
-Compared are: the counters of links, enrolments and days with the sums over their
-events; the books with the rows that were written; the entries that Redis still
-holds with the rows that tell of them; and at rest, the books with the streams.
-Exit code 0 where all of it is equal, 1 where not.
+Compared are: the counters of links, enrolments and days, and what sales are worth in
+each currency, with the sums over their events; the books with the rows that were
+written; the entries that Redis still holds with the rows that tell of them; and at
+rest, the books with the streams.
+Exit code 0 where all of it is equal; 1 where not, and where events are still in
+flight after --wait: the books cannot be held against the streams then.
 """
 )
 @click.option(
@@ -44,11 +48,22 @@ def show(report: Mapping[str, Any]) -> None:
     if report["mismatches"]:
         table(report["mismatches"], _COLUMNS, "Not as it must be")
         more = report["mismatch_count"] - len(report["mismatches"])
-        click.echo(f"{report['mismatch_count']} differences ({more} not shown).")
+        differences = counted(report["mismatch_count"], "difference")
+        click.echo(f"{differences} ({more} not shown).")
     else:
-        sizes = ", ".join(f"{size} {what}" for what, size in report["compared"].items())
-        click.echo(f"All equal ({sizes}).".replace("_", " "))
+        what = "All equal" if report["settled"] else "Counters and rows are equal"
+        click.echo(f"{what} ({_sizes(report['compared'])}).")
     if not report["settled"]:
+        flying = counted(report["in_flight"], "event")
         click.echo(
-            f"{report['in_flight']} events are in flight: the balance was not judged."
+            f"Not at rest ({flying} in flight): the books were not held against the"
+            " streams. Run it again when it is calm, or let it --wait longer."
         )
+
+
+def _sizes(compared: Mapping[str, int]) -> str:
+    known = [
+        counted(count, _SINGULAR.get(name, name[:-1]), name)
+        for name, count in compared.items()
+    ]
+    return ", ".join(known).replace("_", " ")

@@ -50,7 +50,8 @@ _PUBLISHED_SECONDS: Final = 15.0
 _LOOK_AGAIN_SECONDS: Final = 0.1
 
 _SQL: Final = {
-    name: statements(name) for name in ("demo", "links", "partners", "programs")
+    name: statements(name)
+    for name in ("demo", "links", "partners", "programs", "workspaces")
 }
 
 
@@ -68,6 +69,7 @@ class Link:
 
 async def furnish(environment: Environment) -> Codes:
     """Make what is missing, and return when the edges know it. Raises as `plant` does."""
+    await _may_be_furnished(environment)
     planted = await plant(environment)
     async with postgres(environment) as connection:
         async with connection.transaction():
@@ -84,6 +86,20 @@ async def furnish(environment: Environment) -> Codes:
         inactive=[link.code for link in links if not link.is_active],
         programs=programs,
     )
+
+
+async def _may_be_furnished(environment: Environment) -> None:
+    """Raise Refused for servers of the operator's own that nobody has seeded."""
+    if environment.is_embedded:
+        return
+    async with postgres(environment) as connection:
+        if not await connection.fetchrow(_SQL["workspaces"]["named"], WORKSPACE):
+            raise Refused(
+                "The demo needs the demo workspace, whose API keys are public, and these"
+                " servers do not have it.",
+                "run the demo on `reftide up`'s own servers; or, where nobody sends real"
+                " events, `reftide seed` first.",
+            )
 
 
 async def read_links(connection: Connection) -> list[Link]:

@@ -82,8 +82,8 @@ class Instance:
         state = "is still starting" if started else "is not running"
         raise EmbeddedError(
             f"Reftide {state} on the data directory {data.absolute()}.",
-            "start it with `reftide up`, name its data directory with --data or"
-            " REFTIDE_DATA, or set REDIS_URL and DATABASE_URL.",
+            "start it with `reftide up`, set REFTIDE_DATA to its data directory, or set"
+            " REDIS_URL and DATABASE_URL.",
         )
 
     def secret(self) -> str:

@@ -1,5 +1,5 @@
 -- list: links, all or by workspace, program or partner, newest first
-select links.code, links.domain, links.public_id, links.url, number as program,
+select links.code, links.namespace, links.domain, links.public_id, links.url, number as program,
        partners.code as partner, is_active, clicks, leads, sales,
        workspaces.name as workspace, links.id, links.created_at
   from links
@@ -18,6 +18,8 @@ select links.id, links.workspace_id, links.public_id, links.namespace, links.cod
        number as program, partners.code as partner, workspaces.name as workspace,
        clicks, bot_clicks, duplicate_clicks, leads, sales, last_clicked_at,
        links.created_at,
+       (select coalesce(array_agg(currency || ' ' || amount order by currency), '{}')
+          from link_amounts where link_id = links.id) as amounts,
        (select coalesce(array_agg(code order by code), '{}')
           from link_aliases where link_id = links.id) as former_codes
   from links
@@ -32,6 +34,17 @@ select links.id, links.workspace_id, links.public_id, links.namespace, links.cod
         select id from links where public_id = $2)
  order by (links.namespace = $1 and links.code = $2) desc
  limit 1
+
+-- own: links by a code, present or former, that is unique in their workspaces only
+select links.public_id
+  from links
+ where id in (
+        select links.id from workspaces join links on namespace = 'w:' || replace(workspaces.id::text, '-', '')
+         where code = $1
+        union
+        select link_id from workspaces join link_aliases on namespace = 'w:' || replace(workspaces.id::text, '-', '')
+         where code = $1)
+ limit 2
 
 -- holder: the link that a code of a namespace leads to, now or formerly
 select public_id from links where namespace = $1 and code = $2

@@ -1,18 +1,23 @@
 -- list: programs, all or one workspace's
 select number, programs.name, workspaces.name as workspace, url, model::text,
-       cookie_window_days, attribution_window_days, programs.id, programs.created_at
+       cookie_window_days, attribution_window_days, needs_server_lead, has_stats,
+       programs.id, programs.created_at
   from programs join workspaces on workspaces.id = workspace_id
  where $1::uuid is null or workspace_id = $1
  order by number
 
 -- numbered: one program by its public number
 select programs.id, number, workspace_id, programs.name, workspaces.name as workspace, url,
-       model::text, cookie_window_days, attribution_window_days, programs.created_at
+       model::text, cookie_window_days, attribution_window_days, needs_server_lead, has_stats,
+       programs.created_at
   from programs join workspaces on workspaces.id = workspace_id
  where number = $1
 
 -- enrolments: a program's partners with their counters, the busiest first
-select partners.code as partner, clicks, bot_clicks, duplicate_clicks, leads, sales
+select partners.code as partner, clicks, bot_clicks, duplicate_clicks, leads, sales,
+       (select coalesce(array_agg(currency || ' ' || amount order by currency), '{}')
+          from program_partner_amounts as worth
+         where (worth.program_id, worth.partner_id) = (program_partners.program_id, program_partners.partner_id)) as amounts
   from program_partners join partners on partners.id = partner_id
  where program_id = $1
  order by clicks desc, partners.code
@@ -37,5 +42,7 @@ update programs
        url = coalesce($3, url),
        model = coalesce($4::text::attribution_model, model),
        cookie_window_days = coalesce($5, cookie_window_days),
-       attribution_window_days = coalesce($6, attribution_window_days)
+       attribution_window_days = coalesce($6, attribution_window_days),
+       needs_server_lead = coalesce($7, needs_server_lead),
+       has_stats = coalesce($8, has_stats)
  where id = $1

@@ -76,6 +76,37 @@ select 'link_day' as what, link_id || ' ' || day as key, counter, expected,
  order by key, counter
  limit 20
 
+-- link_amounts: links whose sales are not worth what their events say, in minor units
+with truth as (
+    select link_id, currency, sum(amount)::bigint as amount
+      from contributions
+     where currency is not null
+     group by link_id, currency
+)
+select 'link_amount' as what, coalesce(links.public_id, link_id::text) || ' ' || currency as key,
+       'amount' as counter, coalesce(truth.amount, 0) as expected, coalesce(kept.amount, 0) as found,
+       count(*) over () as total
+  from truth full join link_amounts as kept using (link_id, currency)
+  left join links on links.id = link_id
+ where coalesce(truth.amount, 0) <> coalesce(kept.amount, 0)
+ order by key
+ limit 20
+
+-- program_partner_amounts: enrolments whose sales are not worth what their events say
+with truth as (
+    select program_id, partner_id, currency, sum(amount)::bigint as amount
+      from contributions
+     where program_id is not null and partner_id is not null and currency is not null
+     group by program_id, partner_id, currency
+)
+select 'program_partner_amount' as what, program_id || ' ' || partner_id || ' ' || currency as key,
+       'amount' as counter, coalesce(truth.amount, 0) as expected, coalesce(kept.amount, 0) as found,
+       count(*) over () as total
+  from truth full join program_partner_amounts as kept using (program_id, partner_id, currency)
+ where coalesce(truth.amount, 0) <> coalesce(kept.amount, 0)
+ order by key
+ limit 20
+
 -- ledger: shards whose books differ from the rows that were written
 with kept as (
     select epoch, shard, sum(recorded)::bigint as recorded, sum(repeats)::bigint as repeats,
@@ -128,5 +159,7 @@ select 'entry' as what,
 select (select count(*) from links)             as links,
        (select count(*) from program_partners)  as program_partners,
        (select count(*) from link_days)         as link_days,
+       (select count(*) from link_amounts)      as link_amounts,
+       (select count(*) from program_partner_amounts)  as program_partner_amounts,
        (select count(*) from ledger)            as ledger,
        (select count(*) from acknowledged)      as entries

@@ -22,14 +22,18 @@ from ingest.dialects.spec import (
 
 CODES: tuple[RefusalCode, ...] = get_args(RefusalCode)
 OURS_TO_FIX = {"overloaded": 503, "switched_off": 503, "failed": 500}
+#: Refusals that say what is wrong: a field, a status, a scope.
+TELLING = {"field_missing", "field_invalid", "customer_advanced", "forbidden"}
 #: Refusals that a vendor answers with 200 and says so in the body.
 SOFT = {("affitor", "link_inactive")}
 
 ENDPOINTS = [
-    pytest.param(endpoint, id=f"{endpoint.method} {endpoint.path}")
+    pytest.param(route, id=f"{route.method} {route.path}")
     for dialect in DIALECTS
-    for endpoint in dialect.endpoints
+    for route in dialect.endpoints
+    if isinstance(route, Endpoint)
 ]
+WITH_BODY = [param for param in ENDPOINTS if param.values[0].body is not None]  # type: ignore[attr-defined]  # an Endpoint
 every_dialect = pytest.mark.parametrize(
     "dialect", [pytest.param(dialect, id=dialect.name) for dialect in DIALECTS]
 )
@@ -69,10 +73,13 @@ values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+PATH = dict.fromkeys(("code", "participant_id"), "ALICE")
+
+
 def outcome_of_parsing(endpoint: Endpoint, body: bytes) -> list[Draft] | Refusal:
     """The drafts or the refusal; whatever else is raised fails the test."""
     try:
-        return list(endpoint.parse(RawRequest(body=body)))
+        return list(endpoint.parse(RawRequest(path=PATH, body=body)))
     except Refusal as refusal:
         return refusal
 
@@ -126,9 +133,7 @@ def test_coming_back_takes_few_seconds_where_nobody_knows_better(
 
 
 @every_dialect
-@pytest.mark.parametrize(
-    "code", sorted(set(CODES) - {"field_missing", "field_invalid"})
-)
+@pytest.mark.parametrize("code", sorted(set(CODES) - TELLING))
 def test_a_refusal_says_nothing_of_our_insides(
     dialect: Dialect, code: RefusalCode
 ) -> None:
@@ -159,7 +164,7 @@ def test_no_two_dialects_share_a_name_or_a_prefix() -> None:
         assert not f"{other.prefix}/".startswith(f"{one.prefix}/")
 
 
-@every_endpoint
+@pytest.mark.parametrize("endpoint", WITH_BODY)
 @pytest.mark.parametrize(
     "body",
     [

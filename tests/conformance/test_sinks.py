@@ -42,6 +42,7 @@ class MemoryStage:
 class RedisStage:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._limit: str | None = None
         self.sink = Sink(redis, SHARDS)
 
     async def entries(self) -> list[bytes]:
@@ -52,10 +53,13 @@ class RedisStage:
         return [fields[FIELD] for _, fields in found]
 
     async def fill_up(self) -> None:
+        # The server may be somebody's own, with a limit of its own.
+        self._limit = str((await self._redis.config_get("maxmemory"))["maxmemory"])
         await self._redis.config_set("maxmemory", 1)
 
     async def make_room(self) -> None:
-        await self._redis.config_set("maxmemory", 0)
+        if self._limit is not None:
+            await self._redis.config_set("maxmemory", self._limit)
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -66,10 +70,12 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     redis = connect(request.getfixturevalue("redis_url"), connections=4)
     stage = RedisStage(redis)
     stage.sink.start()
-    yield stage
-    await stage.make_room()
-    await stage.sink.drain()
-    await redis.aclose()
+    try:
+        yield stage
+    finally:
+        await stage.make_room()
+        await stage.sink.drain()
+        await redis.aclose()
 
 
 async def test_what_was_appended_is_there_at_once(stage: Stage) -> None:

@@ -19,7 +19,7 @@ from tests.e2e.conftest import (
     eventually,
     is_running,
 )
-from tests.reftide import SECRET
+from tests.reftide import SECRET, servers_of
 
 pytestmark = pytest.mark.e2e
 
@@ -224,7 +224,35 @@ def test_servers_of_your_own_are_used_and_none_is_started(
     up.wait_for("ready http://")
     children = up.children()
     assert ([], []) == (children["valkey"], children["postgres"])
-    assert up.click()[0] == 200
+
+    cli = servers_of(redis_url, database_url)
+    assert [] == cli.document("workspaces", "list")
+    assert not up.says("demo")
+    assert up.click()[0] == 400
+
+    cli.document("programs", "add", "Shop")
+    cli.document("partners", "add", "jane")
+    cli.document("links", "add", "PARTNER123", "--partner", "jane", "--program", "1")
+    eventually(lambda: up.click()[0] == 200)
+    assert up.stop() == 0
+
+
+def test_the_demo_plants_no_public_keys_into_servers_of_your_own(
+    begin: Begin, tmp_path: Path, redis_url: str, database_url: str
+) -> None:
+    up = begin(
+        tmp_path / "data",
+        REDIS_URL=redis_url,
+        DATABASE_URL=database_url,
+        REFTIDE_SECRET=SECRET,
+    )
+    up.wait_for("ready http://")
+    cli = servers_of(redis_url, database_url)
+
+    refused = cli.run("demo", "--url", up.url)
+
+    assert (2, True) == (refused.code, "whose API keys are public" in refused.err)
+    assert [] == cli.fetch("select * from api_keys")
     assert up.stop() == 0
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from ingest.contracts import apikey
+from ingest.contracts.directory import workspace_namespace
 from tests.conftest import Servers
 from tests.reftide import SECRET, Cli, servers_of
 
@@ -137,6 +138,21 @@ def test_a_window_has_between_a_day_and_a_year(cli: Cli, days: str) -> None:
     )
 
 
+def test_a_program_is_told_where_leads_come_from_and_whether_it_has_stats(
+    cli: Cli,
+) -> None:
+    def flags(*arguments: str) -> tuple[bool, bool]:
+        row = cli.document("programs", *arguments)
+        return row["needs_server_lead"], row["has_stats"]
+
+    assert (False, False) == flags("add", "Shop")
+    assert (True, True) == flags("add", "Other", "--server-leads", "--stats")
+    assert (True, False) == flags("set", "1", "--server-leads")
+    assert (True, True) == flags("set", "1", "--stats")
+    assert (False, True) == flags("set", "1", "--no-server-leads")
+    assert (False, False) == flags("set", "1", "--no-stats")
+
+
 # Partners ----------------------------------------------------------------------------
 
 
@@ -254,6 +270,40 @@ def test_links_are_listed_by_program_and_partner(shop: Cli) -> None:
     assert ["BARE", "SUMMER"] == codes("--program", "1")
     assert ["SUMMER"] == codes("--partner", "jane")
     assert ["BARE"] == codes("--limit", "1")
+
+
+def test_a_code_of_a_workspace_is_another_link(shop: Cli) -> None:
+    own = ("--namespace", "workspace")
+    made = shop.document("links", "add", "SUMMER", "--program", "1", *own)
+
+    (kept,) = shop.fetch("select * from links where public_id = $1", made["public_id"])
+    assert workspace_namespace(kept["workspace_id"]) == kept["namespace"]
+    assert made["public_id"] != shop.document("links", "show", "SUMMER")["public_id"]
+    assert "already" in _refusal(shop, "links", "add", "SUMMER", "--program", "1", *own)
+    plain = shop.document("links", "add", "W", "--namespace", "installation")
+    assert "-" == plain["namespace"]
+
+
+def test_workspaces_may_have_links_of_one_code(shop: Cli) -> None:
+    shop.document("workspaces", "add", "other")
+    own = ("--namespace", "workspace")
+    first = shop.document("links", "add", "jane", "--program", "1", *own)
+
+    assert first["id"] == shop.document("links", "show", "jane")["id"]
+    shop.document("links", "add", "jane", "--workspace", "other", *own)
+
+    assert "public id" in _refusal(shop, "links", "show", "jane")
+    renamed = shop.document("links", "set", first["public_id"], "--code", "janet")
+    assert (first["id"], ["jane"]) == (renamed["id"], renamed["former_codes"])
+    assert not shop.document("links", "disable", "janet")["is_active"]
+
+
+def test_a_code_is_unique_in_one_place(shop: Cli) -> None:
+    refusal = _refusal(
+        shop, "links", "add", "X", "--domain", "go.example", "--namespace", "workspace"
+    )
+
+    assert "--namespace" in refusal
 
 
 @pytest.mark.parametrize(

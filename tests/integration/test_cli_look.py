@@ -391,6 +391,15 @@ def test_right_books_are_proven(hands: Hands) -> None:
         ("update program_partners set clicks = 0", ("program_partner", "clicks", 1, 0)),
         ("update link_days set bot_clicks = 1", ("link_day", "bot_clicks", 0, 1)),
         ("delete from link_days", ("link_day", "clicks", 1, 0)),
+        (
+            "insert into link_amounts select id, 'USD', 5 from links",
+            ("link_amount", "amount", 0, 5),
+        ),
+        (
+            """insert into program_partner_amounts
+               select program_id, partner_id, 'USD', 5 from program_partners""",
+            ("program_partner_amount", "amount", 0, 5),
+        ),
     ],
 )
 def test_a_counter_that_is_off_is_named(

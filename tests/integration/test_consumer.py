@@ -307,7 +307,7 @@ async def test_an_emptied_server_starts_a_new_life(
     async with consuming(redis_url, recorder):
         await add(redis, b"a")
         await eventually(has(recorder, b"a"))
-        await redis.flushall()
+        await redis.flushdb()
         await add(redis, b"b")
         await eventually(has(recorder, b"a", b"b"))
 

@@ -6,29 +6,36 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 from aiohttp import ClientError, ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
+from pydantic import BaseModel
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
+from uuid_utils.compat import uuid7
 
 from ingest.app import HEALTH, World, build
+from ingest.contracts.apikey import hashes
+from ingest.contracts.clickid import KeyRing
 from ingest.contracts.directory import (
     GENERATION_KEY,
+    KeyRecord,
     LinkRecord,
+    api_key_key,
     link_id_key,
     link_key,
 )
 from ingest.contracts.envelope import Envelope, Kind, decode
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key
 from ingest.dialects.spec import (
-    Access,
     ByCode,
     Dialect,
     Draft,
@@ -43,6 +50,7 @@ from ingest.sink import ShardsDiffer
 from tests.valkey import Valkey, running_valkey
 
 Client = TestClient[web.Request, web.Application]
+SECRET = "a secret of the tests"
 LINK = LinkRecord(
     link_uuid=UUID(int=10),
     workspace_uuid=UUID(int=1),
@@ -76,13 +84,18 @@ def _dialect(prefix: str, *, from_browsers: bool) -> Dialect:
     endpoint = Endpoint(
         method="POST",
         path=prefix + "/click/{code}",
-        access=Access.PUBLIC,
+        summary="a click",
+        reply=BaseModel,
         parse=_parse,
         answer=_answer,
         from_browsers=from_browsers,
     )
     return Dialect(
-        name=prefix.strip("/"), prefix=prefix, endpoints=(endpoint,), refuse=_refuse
+        name=prefix.strip("/"),
+        prefix=prefix,
+        endpoints=(endpoint,),
+        refuse=_refuse,
+        problem=BaseModel,
     )
 
 
@@ -104,7 +117,7 @@ def a_setting(url: str, path: Path, **changes: str) -> Settings:
     return Settings.load(
         {
             "REDIS_URL": url,
-            "REFTIDE_SECRET": "a secret of the tests",
+            "REFTIDE_SECRET": SECRET,
             "REFTIDE_DATA": str(path),
             "REFTIDE_TRUSTED_PROXIES": "127.0.0.0/8",
             **changes,
@@ -205,6 +218,18 @@ async def test_a_bug_is_an_answer_and_a_log_line(client: Client) -> None:
     assert [("edge.failed", "error")] == [
         (line["event"], line["log_level"]) for line in logs
     ]
+
+
+async def test_a_flood_of_unknown_codes_is_no_flood_of_the_log(client: Client) -> None:
+    began = time.monotonic()
+    with capture_logs() as logs:
+        for number in range(200):
+            await client.post(f"/web/click/NOBODYS{number}")
+    seconds = time.monotonic() - began
+
+    lines = [line for line in logs if line["event"] == "edge.link_unknown"]
+    assert 1 <= len(lines) <= 1 + seconds
+    assert ("NOBODYS0", "warning") == (lines[0]["code"], lines[0]["log_level"])
 
 
 async def test_browsers_are_told_that_they_may(client: Client) -> None:
@@ -316,6 +341,20 @@ async def test_who_is_draining_is_not_ready(client: Client) -> None:
     assert (503, expected) == (answer.status, await answer.json())
 
 
+async def test_an_edge_whose_redis_came_back_with_other_shards_is_not_ready(
+    client: Client, redis_url: str
+) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        await redis.set(SHARDS_KEY, 8)
+        differs = await client.get("/readyz")
+        await redis.delete(SHARDS_KEY)
+        emptied = await client.get("/readyz")
+
+    expected = {"ready": False, "problem": "shards: 8 in Redis, 4 here"}
+    assert (503, expected) == (differs.status, await differs.json())
+    assert 200 == emptied.status
+
+
 async def test_without_redis_the_edge_starts_refuses_and_recovers(
     valkey: Valkey, tmp_path: Path
 ) -> None:
@@ -349,6 +388,67 @@ async def test_another_number_of_shards_is_no_start(
     await server.close()
 
 
+# What a server may see and send ----------------------------------------------------------
+
+KEY = "a key of somebody"
+RELAYED = {
+    "Authorization": f"Bearer {KEY}",
+    "X-Forwarded-For": "198.51.100.7",
+    "User-Agent": "backend/1.0",
+}
+
+
+async def report_a_lead(url: str, path: Path) -> tuple[int, dict[str, Any]]:
+    """Have a server report a lead for a click of the link; status and answer."""
+    click = KeyRing([SECRET.encode()]).issue(uuid7(), LINK.link_uuid)
+    body = {
+        "clickId": click,
+        "eventName": "Sign Up",
+        "customerExternalId": "user",
+    }
+    server = TestServer(build(a_setting(url, path), World()))
+    await server.start_server(auto_decompress=False)
+    async with TestClient(server) as client:
+        answer = await client.post("/api/track/lead", json=body, headers=RELAYED)
+        return answer.status, await answer.json()
+
+
+async def test_a_checked_key_is_shown_its_link_and_its_servers_traces_are_not_kept(
+    redis_url: str, tmp_path: Path
+) -> None:
+    await publish(redis_url)
+    [key_hash] = hashes([SECRET.encode()], KEY)
+    record = KeyRecord(
+        key_uuid=UUID(int=5), workspace_uuid=LINK.workspace_uuid, scopes=["track"]
+    )
+    async with Redis.from_url(redis_url) as redis:
+        await redis.set(api_key_key(key_hash), record.encode())
+
+    status, answer = await report_a_lead(redis_url, tmp_path)
+
+    assert (200, LINK.public_id) == (status, answer["link"]["id"])
+    [envelope] = await recorded(redis_url)
+    assert (Kind.LEAD, record.key_uuid) == (envelope.kind, envelope.api_key_id)
+    assert (None, None, None) == (envelope.ip, envelope.user_agent, envelope.visitor)
+
+
+async def test_a_key_that_nobody_could_check_is_shown_no_link(
+    redis_url: str, tmp_path: Path
+) -> None:
+    await publish(redis_url)
+    async with Redis.from_url(redis_url) as redis:
+        # The link is there, but that no such key is there proves nothing any more.
+        await redis.delete(GENERATION_KEY)
+
+    status, answer = await report_a_lead(redis_url, tmp_path)
+
+    assert (200, None) == (status, answer["link"])
+    assert LINK.public_id not in str(answer)
+    [envelope] = await recorded(redis_url)
+    assert hashes([SECRET.encode()], KEY) == envelope.api_key_hashes
+    assert (None, None) == (envelope.ip, envelope.user_agent)
+
+
 # The process ----------------------------------------------------------------------------
 
 
@@ -367,7 +467,7 @@ async def a_process(
         "PATH": os.defpath,
         "PYTHONPATH": os.pathsep.join(sys.path),
         "REDIS_URL": url,
-        "REFTIDE_SECRET": "a secret of the tests",
+        "REFTIDE_SECRET": SECRET,
         "REFTIDE_DATA": str(path),
         "REFTIDE_PORT": str(port),
         **changes,
@@ -456,6 +556,6 @@ async def test_a_wrong_setting_is_said_and_nothing_started(tmp_path: Path) -> No
     async with a_process("", tmp_path) as (process, _):
         _, said = await process.communicate()
 
-    assert 1 == process.returncode
+    assert 2 == process.returncode
     assert b"REDIS_URL is not set" in said
     assert b"Traceback" not in said

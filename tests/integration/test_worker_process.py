@@ -235,7 +235,7 @@ async def test_an_emptied_redis_has_its_directory_again_within_six_seconds(
     worker = site.start()
     await eventually(lambda: site.has(GENERATION_KEY), within=20)
 
-    await site.redis.flushall()
+    await site.redis.flushdb()
     await eventually(lambda: site.has(GENERATION_KEY), within=6)
 
     assert await site.has(link_key("-", "SPRING"))

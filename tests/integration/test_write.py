@@ -4,26 +4,34 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from itertools import count
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from ingest.contracts.envelope import Dedupe, Envelope, encode
+from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
 from tests.world import (
     FOREIGN_LINK,
     KEY_HASH,
+    LAST_CLICK,
     LINKS,
     NOON_MS,
+    PARTNERS,
+    WORKSPACE,
     a_click,
     a_lead,
+    a_sale,
     an_id,
     furnish,
     miscounted,
 )
 from workers.batch import Boundary, Delivery, Entry
+from workers.counters import Deltas
 from workers.database import Pool, open_pool
 from workers.enrich import build_enrichers
 from workers.pipeline import Pipeline
+from workers.rows import Standing, moment
+from workers.sql import statements
 
 _ENRICH = build_enrichers(None)
 _ENTRIES = count()
@@ -180,7 +188,7 @@ async def test_the_unplaceable_go_to_quarantine_and_their_batchmates_are_recorde
 async def test_what_postgres_refuses_is_found_and_its_batchmates_are_recorded(
     pool: Pool,
 ) -> None:
-    poison = a_click(50, dialect="nul\0")
+    poison = a_sale(50, currency="DOLLARS")
 
     await _record(pool, *(a_click(number) for number in range(50)), poison)
 
@@ -273,6 +281,292 @@ async def test_tests_are_recorded_and_count_nothing(pool: Pool) -> None:
 
     assert 1 == await _value(pool, "select count(*) from events where is_test")
     assert 0 == await _value(pool, "select count(*) from customers")
+    assert 0 == await _value(pool, "select count(*) from contributions")
+
+
+async def _worth(pool: Pool, table: str = "link_amounts") -> dict[str, int]:
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(f"select currency, amount from {table}")  # noqa: S608
+    return {row["currency"]: row["amount"] for row in rows}
+
+
+async def test_sales_count_their_quantity_and_sum_their_amounts_by_currency(
+    pool: Pool,
+) -> None:
+    click = a_click(1)
+    named = {"click_id": click.id, "link_id": LINKS[0]}
+
+    await _record(
+        pool,
+        click,
+        a_sale(2, quantity=3, amount=4900, **named),
+        a_sale(3, amount=100, **named),
+        a_sale(4, amount=700, currency="EUR", **named),
+    )
+
+    assert 5 == (await _link(pool))["sales"]
+    expected = {"USD": 5000, "EUR": 700}
+    assert expected == await _worth(pool)
+    assert expected == await _worth(pool, "program_partner_amounts")
+    assert "customer" == await _value(
+        pool, "select status::text from customers where external_id = 'user'"
+    )
+
+
+async def test_an_invoice_counts_the_amount_of_its_earliest_attempt(pool: Pool) -> None:
+    click, invoice = a_click(1), Dedupe.of("sale", "invoice-1")
+    named = {"click_id": click.id, "link_id": LINKS[0], "dedupe": invoice}
+
+    await _record(pool, click, a_sale(3, at=NOON_MS + 9, amount=999, **named))
+    await _record(pool, a_sale(2, at=NOON_MS + 5, amount=4900, currency="EUR", **named))
+    await _record(pool, a_sale(4, at=NOON_MS + 7, amount=1, **named))
+
+    assert {"USD": 0, "EUR": 4900} == await _worth(pool)
+    assert 1 == (await _link(pool))["sales"]
+
+
+async def test_a_sale_before_its_click_is_worth_nothing_until_the_click_comes(
+    pool: Pool,
+) -> None:
+    click = a_click(1)
+    await _record(pool, a_sale(2, at=NOON_MS + 5, click_id=click.id, link_id=LINKS[0]))
+    before = await _worth(pool)
+
+    await _record(pool, click)
+
+    assert ({}, {"USD": 4900}) == (before, await _worth(pool))
+
+
+async def test_a_sale_for_nothing_has_a_row_and_counts_nothing(pool: Pool) -> None:
+    click = a_click(1)
+    free = a_sale(2, click_id=click.id, link_id=LINKS[0], quantity=0, amount=0)
+
+    await _record(pool, click, free)
+
+    assert 0 == (await _link(pool))["sales"]
+    assert {} == await _worth(pool)
+    assert LINKS[0] == await _value(
+        pool, "select link_id from events where id = $1", free.id
+    )
+
+
+async def test_no_counter_without_a_change_is_written(pool: Pool) -> None:
+    sale = _standing(Kind.SALE, amount=5, currency="USD")
+
+    assert ["links", "program_partners", "link_days"] == await _counted(
+        pool, put=[_standing(Kind.CLICK)]
+    )
+    assert [
+        "links",
+        "program_partners",
+        "link_days",
+        "link_amounts",
+        "program_partner_amounts",
+    ] == await _counted(pool, put=[sale])
+    assert [] == await _counted(pool, put=[sale], take=[sale])
+
+
+async def _counted(
+    pool: Pool, put: Sequence[Standing], take: Sequence[Standing] = ()
+) -> list[str]:
+    """The tables that are written to count a difference, in order."""
+    tables = {
+        statement: name.removesuffix("_count")
+        for name, statement in statements("counters").items()
+    }
+    asked: list[str] = []
+    deltas = Deltas()
+    deltas.put(put)
+    deltas.take(take)
+    async with pool.acquire() as connection:
+        with connection.query_logger(lambda record: asked.append(record.query)):
+            await deltas.apply(connection)
+    return [tables[query] for query in asked if query in tables]
+
+
+def _standing(kind: Kind, **values: Any) -> Standing:
+    return Standing(
+        id=an_id(1),
+        at=moment(NOON_MS),
+        digest=0,
+        kind=kind,
+        is_test=False,
+        is_bot=False,
+        is_duplicate=False,
+        quantity=1,
+        entry=Entry(1, 0, NOON_MS, 0),
+        workspace_id=WORKSPACE,
+        link_id=LINKS[0],
+        program_id=LAST_CLICK,
+        partner_id=PARTNERS[0],
+        **values,
+    )
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"link_id": LINKS[0]},
+        {"workspace_id": None, "namespaces": ("-",), "code": "L0"},
+        {
+            "workspace_id": None,
+            "api_key_hashes": (KEY_HASH,),
+            "namespaces": ("-",),
+            "code": "L0",
+        },
+    ],
+)
+async def test_a_lead_of_a_link_itself_needs_neither_click_nor_customer(
+    pool: Pool, named: dict[str, Any]
+) -> None:
+    key = Dedupe.of("convert", "L0", "s1")
+    leads = [
+        a_lead(number, external_id=None, session="s1", dedupe=key, **named)
+        for number in (1, 2)
+    ]
+
+    await _record(pool, *leads)
+
+    async with pool.acquire() as connection:
+        row = await connection.fetchrow("select * from events")
+    assert (LINKS[0], LAST_CLICK, PARTNERS[0], "s1", None) == (
+        row["link_id"],
+        row["program_id"],
+        row["partner_id"],
+        row["session"],
+        row["customer_id"],
+    )
+    assert 1 == (await _link(pool))["leads"]
+    assert 1 == await _value(
+        pool,
+        "select leads from program_partners where (program_id, partner_id) = ($1, $2)",
+        LAST_CLICK,
+        PARTNERS[0],
+    )
+    assert 0 == await _value(pool, "select count(*) from customers")
+
+
+@pytest.mark.parametrize("code", ["foreign", "nobody"])
+async def test_a_lead_of_a_link_that_its_workspace_lacks_is_refused(
+    pool: Pool, code: str
+) -> None:
+    named = {"namespaces": ("-",), "code": code}
+
+    await _record(pool, a_lead(1, external_id=None, **named))
+
+    assert ["unknown_link"] == await _reasons(pool)
+
+
+@pytest.mark.parametrize(
+    "mentioned",
+    [
+        {},
+        {"link_id": LINKS[0]},
+        {"namespaces": ("-",), "code": "L0"},
+        {"namespaces": ("-",), "code": "foreign"},
+        {"namespaces": ("-",), "code": "nobody"},
+    ],
+)
+async def test_a_customer_without_clicks_is_recorded_and_nobody_earns_it(
+    pool: Pool, mentioned: dict[str, Any]
+) -> None:
+    lead, sale = a_lead(1, **mentioned), a_sale(2, **mentioned)
+
+    await _record(pool, lead, sale)
+
+    assert 2 == await _value(
+        pool,
+        "select count(*) from events where link_id is null and customer_id notnull",
+    )
+    assert "customer" == await _value(pool, "select status::text from customers")
+    assert 0 == await _value(pool, "select count(*) from contributions")
+
+
+async def test_a_mentioned_link_confines_attribution_to_its_program(pool: Pool) -> None:
+    click = a_click(1, link_id=LINKS[0])
+    bound = a_lead(2, kind=Kind.DEFERRED, click_id=click.id, link_id=LINKS[0])
+    same = a_lead(3, at=NOON_MS + 5, link_id=LINKS[1])
+    other = a_lead(4, at=NOON_MS + 5, link_id=LINKS[2], name="trial")
+
+    await _record(pool, click, bound, same, other)
+
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(
+            "select id, link_id from events where kind = 'lead'"
+        )
+    assert {same.id: LINKS[0], other.id: None} == {
+        row["id"]: row["link_id"] for row in rows
+    }
+
+
+async def test_a_deferred_lead_binds_its_click_and_counts_nothing(pool: Pool) -> None:
+    click = a_click(1)
+    deferred = a_lead(2, kind=Kind.DEFERRED, click_id=click.id, link_id=LINKS[0])
+    lead = a_lead(3, at=NOON_MS + 5)
+
+    await _record(pool, click, deferred)
+    before = (await _link(pool))["leads"]
+    await _record(pool, lead)
+
+    assert (0, 1) == (before, (await _link(pool))["leads"])
+    assert click.id == await _value(
+        pool, "select attributed_id from events where id = $1", lead.id
+    )
+
+
+@pytest.mark.parametrize("link_id", [None, UUID(int=0)])
+async def test_a_click_id_without_a_link_is_placed_by_the_recorded_click(
+    pool: Pool, link_id: UUID | None
+) -> None:
+    key = Dedupe.of("affitor:click", "one")
+    click, lost = a_click(1, dedupe=key), a_click(2, at=NOON_MS + 1, dedupe=key)
+    unplaced = {"workspace_id": None, "link_id": link_id, "external_id": None}
+    await _record(pool, click, lost)
+
+    await _record(
+        pool,
+        a_lead(3, at=NOON_MS + 5, click_id=click.id, **unplaced),
+        a_lead(4, at=NOON_MS + 5, click_id=lost.id, **unplaced),
+        a_lead(5, at=NOON_MS + 5, click_id=an_id(9), **unplaced),
+    )
+
+    assert 2 == (await _link(pool))["leads"]
+    assert ["unknown_click"] == await _reasons(pool)
+
+
+async def test_a_click_id_without_a_link_expires_too(pool: Pool) -> None:
+    click = a_click(1)
+    late = NOON_MS + 61 * 24 * 3600 * 1000
+    await _record(pool, click)
+
+    lead = a_lead(2, at=late, workspace_id=None, click_id=click.id)
+    await _pipeline(pool, now=late).process([_delivery(lead)])
+
+    assert ["expired"] == await _reasons(pool)
+
+
+async def test_a_click_with_an_unverified_key_is_verified_by_the_worker(
+    pool: Pool,
+) -> None:
+    unresolved = {"link_id": None, "workspace_id": None, "namespaces": ("-",)}
+
+    await _record(
+        pool,
+        a_click(1, code="L0", api_key_hashes=(KEY_HASH,), **unresolved),
+        a_click(2, code="L0", api_key_hashes=(b"x" * 32,), **unresolved),
+        a_click(3, code="foreign", api_key_hashes=(KEY_HASH,), **unresolved),
+    )
+
+    assert 1 == (await _link(pool))["clicks"]
+    assert ["unauthorised", "unknown_link"] == sorted(await _reasons(pool))
+
+
+async def test_a_test_lead_needs_no_program_where_its_workspace_is_known(
+    pool: Pool,
+) -> None:
+    await _record(pool, a_lead(1, is_test=True))
+
+    assert 1 == await _value(pool, "select count(*) from events where is_test")
     assert 0 == await _value(pool, "select count(*) from contributions")
 
 

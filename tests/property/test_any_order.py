@@ -1,4 +1,4 @@
-"""Any order and any repetition of the same events ends in the same rows and counters."""
+"""Any order and any repetition of the same events ends in the same rows, counters, amounts."""
 
 import asyncio
 import random
@@ -22,6 +22,7 @@ from tests.world import (
     Books,
     a_click,
     a_lead,
+    a_sale,
     furnish,
     miscounted,
     read_books,
@@ -35,9 +36,11 @@ _DAY_MS = 24 * 3600 * 1000
 _ENRICH = build_enrichers(None)
 _TABLES = (
     "events, customers, claims, event_aliases, repeats, quarantine, ledger, link_days,"
-    " program_partners"
+    " program_partners, link_amounts, program_partner_amounts, directory_changes"
 )
 _AGENTS = (None, "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/140.0", "curl/8.0")
+_CODES = {FOREIGN_LINK: "foreign"} | {link: f"L{n}" for n, link in enumerate(LINKS)}
+_SESSIONS = st.sampled_from((None, "s1", "s2"))
 
 
 @pytest.fixture
@@ -135,7 +138,7 @@ def _deliveries(
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Envelope]:
-    """Clicks and leads that know of one another, with repeats of different payloads."""
+    """Clicks, leads and sales that know of one another, and repeats that say otherwise."""
     clicks = [draw(_clicks(number)) for number in range(draw(st.integers(1, 5)))]
     for number, click in enumerate(clicks[1:], start=1):
         if draw(st.booleans()):
@@ -146,7 +149,8 @@ def histories(draw: st.DrawFn) -> list[Envelope]:
         draw(_leads(100 + number, _roots(clicks)))
         for number in range(draw(st.integers(0, 4)))
     ]
-    events = [*clicks, *leads]
+    direct = [draw(_direct(200 + number)) for number in range(draw(st.integers(0, 2)))]
+    events = [*clicks, *leads, *direct]
     repeated = draw(st.lists(st.sampled_from(events), max_size=3))
     return events + [draw(_attempts(event)) for event in repeated]
 
@@ -171,6 +175,7 @@ def _clicks(draw: st.DrawFn, number: int) -> Envelope:
         "is_duplicate": draw(st.booleans()),
         "user_agent": draw(st.sampled_from(_AGENTS)),
         "is_test": False,
+        "session": draw(_SESSIONS),
     }
     if draw(st.integers(0, 2)) == 0:
         key = draw(st.sampled_from(("a", "b")))
@@ -180,22 +185,72 @@ def _clicks(draw: st.DrawFn, number: int) -> Envelope:
 
 @st.composite
 def _leads(draw: st.DrawFn, number: int, clicks: Sequence[Envelope]) -> Envelope:
+    """Leads, deferred ones and sales: of a click, of a customer alone, or of both."""
     named = draw(st.sampled_from([None, *clicks, *clicks]))
     external = draw(st.sampled_from(("ann", "bob", None) if named else ("ann", "bob")))
     name = draw(st.sampled_from(("sign-up", "trial")))
     changes: dict[str, Any] = {
         "at": NOON_MS + draw(st.sampled_from((0, 2, 2000, _DAY_MS, 80 * _DAY_MS))),
         "click_id": named and named.id,
-        "link_id": named and named.link_id,
         "external_id": external,
         "name": name,
+        "session": draw(_SESSIONS),
         "customer_name": draw(st.sampled_from((None, "Ann", "Bob"))),
         "customer_email": draw(st.sampled_from((None, "a@x.example"))),
         "quantity": draw(st.integers(1, 3)),
-        "kind": draw(st.sampled_from((Kind.LEAD, Kind.LEAD, Kind.SALE))),
     }
-    if external is not None and draw(st.booleans()):
+    changes |= {"link_id": named.link_id} if named else draw(_mentions())
+    kind = draw(st.sampled_from((Kind.LEAD, Kind.LEAD, Kind.SALE, Kind.DEFERRED)))
+    if kind is Kind.SALE:
+        if draw(st.booleans()):
+            invoice = draw(st.sampled_from(("i1", "i2")))
+            changes["dedupe"] = Dedupe.of("sale", invoice)
+        return a_sale(number, **changes | draw(_prices()))
+    if kind is Kind.LEAD and external is not None and draw(st.booleans()):
         changes["dedupe"] = Dedupe.of("lead", external, name)
+    return a_lead(number, kind=kind, **changes)
+
+
+@st.composite
+def _mentions(draw: st.DrawFn) -> dict[str, Any]:
+    """What a customer's lead says of a link without any click: nothing, or not the truth."""
+    link = draw(st.sampled_from((None, None, *LINKS, FOREIGN_LINK)))
+    if link is not None and draw(st.booleans()):
+        return {"link_id": link}
+    code = draw(st.sampled_from((_CODES.get(link) if link else None, "nobody")))
+    return {"namespaces": ("-",), "code": code} if code else {}
+
+
+@st.composite
+def _prices(draw: st.DrawFn) -> dict[str, Any]:
+    amount = draw(st.sampled_from((0, 500, 4900)))
+    return {
+        "amount": amount,
+        "currency": draw(st.sampled_from(("USD", "EUR"))),
+        "quantity": draw(st.integers(1, 3)) if amount else 0,
+    }
+
+
+@st.composite
+def _direct(draw: st.DrawFn, number: int) -> Envelope:
+    """Events of a link itself, named by id, or by code where no edge could look."""
+    link = draw(st.sampled_from((*LINKS, FOREIGN_LINK)))
+    session = draw(_SESSIONS)
+    changes: dict[str, Any] = {
+        "at": NOON_MS + draw(st.sampled_from((0, 2, _DAY_MS))),
+        "external_id": None,
+        "session": session,
+        "link_id": link,
+        "workspace_id": ELSEWHERE if link == FOREIGN_LINK else WORKSPACE,
+        "kind": draw(st.sampled_from((Kind.LEAD, Kind.LEAD, Kind.SALE, Kind.LINK))),
+    }
+    if draw(st.booleans()):
+        code = {"namespaces": ("d:x.example", "-"), "code": _CODES[link]}
+        changes |= {"link_id": None, "workspace_id": None, **code}
+    if changes["kind"] is Kind.SALE:
+        changes |= draw(_prices())
+    elif session is not None:
+        changes["dedupe"] = Dedupe.of("convert", _CODES[link], session)
     return a_lead(number, **changes)
 
 
@@ -208,6 +263,8 @@ def _attempts(draw: st.DrawFn, event: Envelope) -> Envelope:
     else:
         changes["customer_name"] = draw(st.sampled_from((None, "Cas", "Dot")))
         changes["quantity"] = draw(st.integers(1, 3))
+    if event.kind is Kind.SALE:
+        changes |= draw(_prices())
     return replace(event, **changes)
 
 

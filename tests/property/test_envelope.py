@@ -45,10 +45,15 @@ BY_TYPE: dict[object, st.SearchStrategy[Any]] = {
     tuple[bytes, ...]: st.lists(BYTES, max_size=3).map(tuple),
     Dedupe | None: st.none() | st.builds(Dedupe, TEXTS, BYTES),
 }
+BY_NAME: dict[str, st.SearchStrategy[Any]] = {
+    "properties": PROPERTIES,
+    "at": st.integers(0, 253_370_764_799_999),
+    "quantity": st.integers(0, 2**31 - 1),
+}
 ENVELOPES = st.builds(
     Envelope,
     **{
-        item.name: BY_TYPE[item.type] if item.name != "properties" else PROPERTIES
+        item.name: BY_NAME[item.name] if item.name in BY_NAME else BY_TYPE[item.type]
         for item in fields(Envelope)
     },
 )

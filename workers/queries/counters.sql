@@ -39,3 +39,18 @@ on conflict (link_id, day) do update
        duplicate_clicks = total.duplicate_clicks + excluded.duplicate_clicks,
        leads = total.leads + excluded.leads,
        sales = total.sales + excluded.sales
+
+-- link_amounts_count: add to what links' sales are worth
+insert into link_amounts as total (link_id, currency, amount)
+select * from unnest($1::uuid[], $2::text[], $3::bigint[]) as change (link_id, currency, amount)
+ order by link_id, currency
+on conflict (link_id, currency) do update
+   set amount = total.amount + excluded.amount
+
+-- program_partner_amounts_count: add to what enrolments' sales are worth
+insert into program_partner_amounts as total (program_id, partner_id, currency, amount)
+select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[])
+    as change (program_id, partner_id, currency, amount)
+ order by program_id, partner_id, currency
+on conflict (program_id, partner_id, currency) do update
+   set amount = total.amount + excluded.amount

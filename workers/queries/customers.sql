@@ -111,6 +111,7 @@ with lead as (
 select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead.is_duplicate, lead.quantity,
        lead.epoch, lead.shard, lead.entry_ms, lead.entry_seq,
        lead.workspace_id, lead.link_id, lead.program_id, lead.partner_id, lead.click_id, lead.customer_id,
+       lead.amount, lead.currency,
        earned.id as earned_id, earned.link_id as earned_link_id,
        earned.program_id as earned_program_id, earned.partner_id as earned_partner_id
   from lead

@@ -1,8 +1,15 @@
 -- publish_lock: whether we are the one publisher, until the end of the transaction
 select pg_try_advisory_xact_lock(hashtext('reftide publish'))
 
--- changes_next: the oldest changes that are not yet published
-select seq, topic, ref from directory_changes order by seq limit $1
+-- changes_next: changes that are not yet published, urgent ones first, then the oldest
+select seq, topic, ref
+  from ((select 0 as place, seq, topic, ref from directory_changes
+          where topic in ('switch', 'limit', 'key') order by seq limit $1)
+        union all
+        (select 1, seq, topic, ref from directory_changes
+          where topic not in ('switch', 'limit', 'key') order by seq limit $1)) as changes
+ order by place, seq
+ limit $1
 
 -- changes_done: these are published
 delete from directory_changes where seq = any($1::bigint[])
@@ -13,8 +20,10 @@ select (extract(epoch from clock_timestamp()) * 1000)::bigint
 -- links_by_id: links as edges see them
 select links.id, links.workspace_id, links.public_id, links.namespace, links.code, links.domain, links.url, links.is_active,
        links.program_id, programs.number as program_number,
-       links.partner_id, partners.code as partner_code,
-       programs.cookie_window_days, programs.attribution_window_days
+       links.partner_id, partners.code as partner_code, partners.public_id as partner_public_id,
+       partners.name as partner_name,
+       programs.cookie_window_days, programs.attribution_window_days, programs.needs_server_lead,
+       (extract(epoch from links.created_at) * 1000)::bigint as created_ms
   from links
   left join programs on programs.id = links.program_id
   left join partners on partners.id = links.partner_id
@@ -35,11 +44,84 @@ select distinct on (namespace, code) namespace, code, link_id
          where (namespace, code) in (select * from unnest($1::text[], $2::text[]))) as named
  order by namespace, code, place
 
+-- partner_links_of_links: the oldest links of the partners and programs that some links belong to
+select distinct on (oldest.program_id, partners.code)
+       oldest.program_id, partners.code, oldest.id as link_id
+  from (select distinct program_id, partner_id from links where id = any($1::uuid[])) as side
+  join partners on partners.id = side.partner_id
+  join links oldest on oldest.program_id = side.program_id and oldest.partner_id = side.partner_id
+ order by oldest.program_id, partners.code, oldest.created_at, oldest.id
+
+-- partner_links_find: the oldest links of some programs' partners, by the partners' codes
+select distinct on (links.program_id, partners.code) links.program_id, partners.code, links.id as link_id
+  from unnest($1::uuid[], $2::text[]) as named (program_id, code)
+  join programs on programs.id = named.program_id
+  join partners on partners.workspace_id = programs.workspace_id and partners.code = named.code
+  join links on links.partner_id = partners.id and links.program_id = programs.id
+ order by links.program_id, partners.code, links.created_at, links.id
+
+-- customers_find: customers, with the click that their latest lead names, else the one that earned it
+select customer.workspace_id, customer.external_id, customer.id, customer.status::text,
+       customer.name, customer.email, customer.avatar,
+       coalesce(named.click_id, earned.click_id) as click_id,
+       case when named.click_id is null then earned.link_id else named.link_id end as link_id
+  from customers customer
+  left join lateral (
+        select lead.click_id, click.link_id
+          from (select * from events
+                 where customer_id = customer.id and kind <> 'click' and click_id is not null and not is_test
+                 order by at desc, id desc limit 1) as lead
+          left join event_aliases alias on alias.id = lead.click_id
+          left join events click on click.id = coalesce(alias.event_id, lead.click_id) and click.kind = 'click'
+       ) as named on true
+  left join lateral (
+        select lead.attributed_id as click_id, lead.link_id
+          from events lead
+         where named.click_id is null
+           and lead.customer_id = customer.id and lead.kind <> 'click'
+           and lead.attributed_id is not null and not lead.is_test
+         order by lead.at desc, lead.id desc limit 1
+       ) as earned on true
+ where (customer.workspace_id, customer.external_id) in (select * from unnest($1::uuid[], $2::text[]))
+   and customer.external_id is not null
+
+-- stats_find: what the links of some partners brought in the programs that have stats
+with link as (
+    select links.id, links.code, links.created_at, links.partner_id, partners.workspace_id,
+           partners.code as partner_code
+      from unnest($1::uuid[], $2::text[]) as named (workspace_id, code)
+      join partners on partners.workspace_id = named.workspace_id and partners.code = named.code
+      join links on links.partner_id = partners.id
+      join programs on programs.id = links.program_id and programs.has_stats
+)
+select link.workspace_id, link.partner_code,
+       (select code from link as own where own.partner_id = link.partner_id
+         order by created_at, id limit 1) as code,
+       coalesce(sum(visit.leads), 0)::bigint as conversions,
+       count(distinct visit.session) filter (where visit.is_clicked and not visit.is_converted) as pending
+  from link
+  left join lateral (
+        select session, sum(quantity) filter (where kind = 'lead') as leads,
+               bool_or(kind = 'click' and not is_bot) as is_clicked,
+               bool_or(kind = 'lead') as is_converted
+          from events
+         where link_id = link.id and session is not null and not is_test
+         group by session
+       ) as visit on true
+ group by link.workspace_id, link.partner_code, link.partner_id
+
+-- switches_find: all that is off
+select scope::text, subject from switches order by scope, subject
+
+-- limits_find: all limits that operators set
+select subject, per_minute from limits order by subject
+
 -- domains_find: domains that have a namespace of their own
 select domain, workspace_id from domains where domain = any($1::text[])
 
 -- programs_find: programs as edges see them
-select id, workspace_id, number, cookie_window_days from programs where id = any($1::uuid[])
+select id, workspace_id, number, url, cookie_window_days, attribution_window_days, needs_server_lead
+  from programs where id = any($1::uuid[])
 
 -- keys_find: those of the keys that are alive
 select id, workspace_id, key_hash, scopes from api_keys where key_hash = any($1::bytea[]) and revoked_at is null
@@ -70,3 +152,18 @@ select key_hash from api_keys where revoked_at is null
 
 -- clicks_all: every imported click id
 select workspace_id, token from imported_clicks
+
+-- partner_links_all: the oldest link of every partner in every program
+select distinct on (links.program_id, partners.code) links.program_id, partners.code, links.id as link_id
+  from links join partners on partners.id = links.partner_id
+ where links.program_id is not null
+ order by links.program_id, partners.code, links.created_at, links.id
+
+-- customers_all: every customer with an external id
+select workspace_id, external_id from customers where external_id is not null
+
+-- stats_all: every partner in a program that has stats
+select distinct partners.workspace_id, partners.code
+  from partners
+  join links on links.partner_id = partners.id
+  join programs on programs.id = links.program_id and programs.has_stats

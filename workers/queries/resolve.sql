@@ -34,3 +34,13 @@ select click.workspace_id, click.token, click.click_id,
   join links link on link.id = click.link_id
   left join programs program on program.id = link.program_id
  where click.token = any($1::text[])
+
+-- clicks_recorded: the links of recorded clicks, by ids that a lost claim left behind too
+select named.id as click_id,
+       link.id as link_id, link.workspace_id, link.program_id, link.partner_id, link.is_active,
+       coalesce(program.attribution_window_days, 60) as attribution_window_days
+  from unnest($1::uuid[]) as named (id)
+  left join event_aliases alias on alias.id = named.id
+  join events click on click.id = coalesce(alias.event_id, named.id) and click.kind = 'click' and not click.is_test
+  join links link on link.id = click.link_id
+  left join programs program on program.id = link.program_id

@@ -2,18 +2,31 @@
 
 import orjson
 import pytest
+from pydantic import Field
 
 from ingest.contracts.storable import Json
 from ingest.dialects.body import (
     MAX_DEPTH,
+    SAYS_SOMETHING,
+    Body,
+    LenientObject,
+    LenientText,
+    Metadata,
     json_object,
     lenient_integer,
-    lenient_text,
-    optional_object,
-    optional_text,
-    required_text,
+    read,
 )
 from ingest.dialects.spec import Refusal
+
+
+class Form(Body):
+    """One field of every kind."""
+
+    must: str = Field(pattern=SAYS_SOMETHING, max_length=3)
+    can: str | None = Field(None, max_length=3)
+    may: LenientText = None
+    more: LenientObject = None
+    metadata: Metadata = None
 
 
 def nested(depth: int) -> bytes:
@@ -100,9 +113,15 @@ def test_the_last_of_equal_names_wins() -> None:
 
 @pytest.mark.parametrize("value", [None, "", 7, True, ["x"], {"x": 1}])
 def test_a_lenient_text_is_nothing_where_it_is_no_text(value: Json) -> None:
-    assert lenient_text({"a": value}, "a") is None
-    assert lenient_text({}, "a") is None
-    assert lenient_text({"a": " x "}, "a") == " x "
+    assert read(Form, orjson.dumps({"must": "x", "may": value})).may is None
+    assert read(Form, b'{"must":"x"}').may is None
+    assert " x " == read(Form, b'{"must":"x","may":" x "}').may
+
+
+@pytest.mark.parametrize("value", [None, "", 7, True, ["x"], "{}"])
+def test_a_lenient_object_is_nothing_where_it_is_no_object(value: Json) -> None:
+    assert read(Form, orjson.dumps({"must": "x", "more": value})).more is None
+    assert {"k": 1} == read(Form, b'{"must":"x","more":{"k":1}}').more
 
 
 @pytest.mark.parametrize("number", [1, 7, 2**31 - 1])
@@ -123,68 +142,53 @@ def test_other_texts_are_no_lenient_integer(value: str) -> None:
     assert lenient_integer({"a": value}, "a") is None
 
 
-@pytest.mark.parametrize("body", [{}, {"a": None}, {"a": ""}])
-def test_an_optional_text_may_be_nothing(body: dict[str, Json]) -> None:
-    assert optional_text(body, "a", 3) is None
+@pytest.mark.parametrize("given", [{}, {"can": None}])
+def test_an_optional_text_may_be_nothing(given: dict[str, Json]) -> None:
+    assert read(Form, orjson.dumps({"must": "x", **given})).can is None
 
 
-def test_texts_are_taken_up_to_their_limit() -> None:
-    assert "€€€" == optional_text({"a": "€€€"}, "a", 3)
-    assert "€€€" == required_text({"a": "€€€"}, "a", 3)
-    assert "x" * 100_000 == optional_text({"a": "x" * 100_000}, "a")
+def test_texts_are_taken_up_to_their_limit_and_unknown_fields_are_ignored() -> None:
+    form = read(Form, orjson.dumps({"can": "€€€", "must": "€€€", "other": [1]}))
 
-
-@pytest.mark.parametrize(
-    ("value", "problem"),
-    [
-        (7, "must be a string or null"),
-        (False, "must be a string or null"),
-        ([], "must be a string or null"),
-        ("€€€€", "must be at most 3 characters"),
-    ],
-)
-def test_an_optional_text_of_another_kind_is_refused(value: Json, problem: str) -> None:
-    with pytest.raises(Refusal) as caught:
-        optional_text({"a": value}, "a", 3)
-
-    assert ("field_invalid", "a", problem) == caught.value.args
-
-
-@pytest.mark.parametrize("body", [{}, {"a": None}, {"a": ""}, {"a": " \u3000"}])
-def test_a_required_text_must_be_there(body: dict[str, Json]) -> None:
-    with pytest.raises(Refusal) as caught:
-        required_text(body, "a", 3)
-
-    assert ("field_missing", "a", "") == caught.value.args
+    assert ("€€€", "€€€") == (form.can, form.must)
 
 
 @pytest.mark.parametrize(
-    ("value", "problem"),
+    "given", [{}, {"must": None}, {"must": ""}, {"must": " \u3000"}]
+)
+def test_a_required_text_must_be_there(given: dict[str, Json]) -> None:
+    assert ("field_missing", "must", "") == refused(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "problem"),
     [
-        (0, "must be a string"),
-        ({}, "must be a string"),
-        ("abcd", "must be at most 3 characters"),
+        ({"must": 0}, "must", "must be a string"),
+        ({"must": {}}, "must", "must be a string"),
+        ({"must": "abcd"}, "must", "must be at most 3 characters"),
+        ({"must": "x", "can": 7}, "can", "must be a string or null"),
+        ({"must": "x", "can": False}, "can", "must be a string or null"),
+        ({"must": "x", "can": "€€€€"}, "can", "must be at most 3 characters"),
+        ({"must": "x", "metadata": []}, "metadata", "must be an object or null"),
+        ({"must": "x", "metadata": "{}"}, "metadata", "must be an object or null"),
     ],
 )
-def test_a_required_text_of_another_kind_is_refused(value: Json, problem: str) -> None:
+def test_a_value_of_another_kind_is_refused(
+    given: dict[str, Json], name: str, problem: str
+) -> None:
+    assert ("field_invalid", name, problem) == refused(given)
+
+
+def test_metadata_is_measured_in_characters_of_json() -> None:
+    fits, too_long = {"k": "€" * 9_992}, {"k": "€" * 9_993}
+
+    assert fits == read(Form, orjson.dumps({"must": "x", "metadata": fits})).metadata
+    code, name, problem = refused({"must": "x", "metadata": too_long})
+    assert ("field_invalid", "metadata") == (code, name)
+    assert "must be at most 10000 characters of JSON" == problem
+
+
+def refused(given: dict[str, Json]) -> tuple[object, ...]:
     with pytest.raises(Refusal) as caught:
-        required_text({"a": value}, "a", 3)
-
-    assert ("field_invalid", "a", problem) == caught.value.args
-
-
-def test_an_optional_object_is_measured_as_json() -> None:
-    assert {} == optional_object({}, "a", 9)
-    assert {} == optional_object({"a": None}, "a", 9)
-    assert {"k": "€"} == optional_object({"a": {"k": "€"}}, "a", 9)
-    with pytest.raises(Refusal) as caught:
-        optional_object({"a": {"k": "€€"}}, "a", 9)
-    assert "must be at most 9 characters of JSON" == caught.value.problem
-
-
-@pytest.mark.parametrize("value", [[], "{}", 1, False])
-def test_an_optional_object_of_another_kind_is_refused(value: Json) -> None:
-    with pytest.raises(Refusal) as caught:
-        optional_object({"a": value}, "a", 9)
-
-    assert ("field_invalid", "a", "must be an object or null") == caught.value.args
+        read(Form, orjson.dumps(given))
+    return caught.value.args

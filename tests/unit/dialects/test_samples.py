@@ -3,37 +3,56 @@
 A sample is `request.json` (with a JSON `body` or a literal `text`) and the `reply.json` that
 it must get, byte for byte. `draft.json` is what the dialect must have read, without the
 fields that have their defaults. `outcome.json` scripts what became of it where that is not
-the ordinary: a refusal, a link with other fields, or none, another click id.
+the ordinary: a refusal, a link with other fields, or none, another click id, a customer,
+stats, a key that came along, a repeat. Of several drafts `draft.json` is a list; of a query
+it is the target. A vendor's own examples are in folders that begin with `vendor_example`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
 import orjson
 import pytest
 
-from ingest.contracts.directory import LinkRecord, ProgramRecord
+from ingest.contracts.directory import (
+    CustomerRecord,
+    LinkRecord,
+    ProgramRecord,
+    StatsRecord,
+)
 from ingest.contracts.envelope import Dedupe
 from ingest.dialects import DIALECTS
 from ingest.dialects.spec import (
     ByClick,
     ByCode,
+    ByCustomer,
+    ByFingerprint,
+    ByPartner,
     ByProgram,
     Dialect,
     Draft,
     Endpoint,
+    Finding,
+    FirstOf,
     Outcome,
+    Query,
     RawRequest,
     Refusal,
     Reply,
+    Route,
+    StatsOf,
+    Target,
 )
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 #: One second after the origin of test event numbers, with 5 in its 12 random bits.
+AT = 1_790_000_000_000
 EVENT_ID = UUID(int=(1_704_067_201_000 << 80) | (0x7005 << 64) | (2 << 62))
 
 LINK = LinkRecord(
@@ -79,20 +98,34 @@ def all_samples(with_file: str = "request.json") -> list[Any]:
     ]
 
 
-def request_of(document: Mapping[str, Any]) -> RawRequest:
+def request_of(route: Route, document: Mapping[str, Any]) -> RawRequest:
     body = document.get("text", "").encode()
     if "body" in document:
         body = orjson.dumps(document["body"])
-    return RawRequest(headers=document["headers"], body=body)
+    path, _, query = document["path"].partition("?")
+    found = _pattern(route).fullmatch(path)
+    return RawRequest(
+        path={name: unquote(text) for name, text in found.groupdict().items()}
+        if found
+        else {},
+        query=dict(parse_qsl(query)),
+        headers=document["headers"],
+        body=body,
+    )
 
 
-def endpoint_of(dialect: Dialect, document: Mapping[str, Any]) -> Endpoint:
-    there = [item for item in dialect.endpoints if item.path == document["path"]]
+def _pattern(route: Route) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{(\w+)(?::[^}]*)?\}", r"(?P<\1>.+)", route.path))
+
+
+def route_of(dialect: Dialect, document: Mapping[str, Any]) -> Endpoint | Query:
+    path = document["path"].partition("?")[0]
+    there = [item for item in dialect.endpoints if _pattern(item).fullmatch(path)]
     if not there:
         raise Refusal("not_found")
-    for endpoint in there:
-        if endpoint.method == document["method"]:
-            return endpoint
+    for route in there:
+        if route.method == document["method"]:
+            return route
     raise Refusal("method_not_allowed")
 
 
@@ -100,32 +133,79 @@ def outcome_of(sample: Sample, draft: Draft) -> Outcome:
     script = sample.document("outcome") or {}
     if "refused" in script:
         raise Refusal(**script["refused"])
-    changes = script.get("link", {})
+    changes, customer = script.get("link", {}), script.get("customer")
     return Outcome(
         draft=draft,
         event_id=EVENT_ID,
-        click_token=script.get("click_token", CLICK_TOKENS[sample.dialect.name]),
+        at=AT,
+        click_token=script.get("click_token", CLICK_TOKENS.get(sample.dialect.name)),
+        matched_by=script.get("matched_by"),
         link=None if changes is None else replace(LINK, **changes),
         program=PROGRAM,
+        customer=customer and CustomerRecord(**customer),
+        has_key=script.get("has_key", False),
+        is_certain=script.get("is_certain", True),
     )
+
+
+def finding_of(sample: Sample) -> Finding:
+    script = sample.document("outcome") or {}
+    if "refused" in script:
+        raise Refusal(**script["refused"])
+    changes, stats = script.get("link", {}), script.get("stats")
+    return Finding(
+        link=None if changes is None else replace(LINK, **changes),
+        stats=stats and StatsRecord(**stats),
+    )
+
+
+def answer_of(sample: Sample, endpoint: Endpoint, draft: Draft) -> Reply:
+    """The answer to one draft, or to its repeat where the script says that it is one."""
+    outcome = outcome_of(sample, draft)
+    judged = endpoint.judge(outcome)
+    reply = endpoint.answer(replace(outcome, draft=judged or draft))
+    is_repeat = (sample.document("outcome") or {}).get("is_repeat")
+    return endpoint.repeat(outcome, reply) if is_repeat else reply
 
 
 def reply_to(sample: Sample) -> Reply:
     document = sample.document("request")
     try:
-        endpoint = endpoint_of(sample.dialect, document)
-        drafts = endpoint.parse(request_of(document))
-        outcomes = [outcome_of(sample, draft) for draft in drafts]
-        return endpoint.collect([endpoint.answer(outcome) for outcome in outcomes])
+        route = route_of(sample.dialect, document)
+        request = request_of(route, document)
+        if isinstance(route, Query):
+            route.ask(request)
+            return route.answer(finding_of(sample))
+        drafts = route.parse(request)
+        return route.collect([answer_of(sample, route, draft) for draft in drafts])
     except Refusal as refusal:
         return sample.dialect.refuse(refusal)
 
 
+def target_of(document: dict[str, Any]) -> Target:
+    maker = _TARGETS[document.pop("by")]
+    if maker is FirstOf:
+        return FirstOf(tuple(target_of(item) for item in document["targets"]))  # type: ignore[arg-type]  # of those it takes
+    if maker is ByPartner:
+        document["program_id"] = UUID(document["program_id"])
+    return maker(**document)
+
+
+_TARGETS: dict[str, Callable[..., Target]] = {
+    "code": ByCode,
+    "click": ByClick,
+    "fingerprint": ByFingerprint,
+    "customer": ByCustomer,
+    "program": ByProgram,
+    "partner": ByPartner,
+    "stats": StatsOf,
+    "first": FirstOf,
+}
+
+
 def draft_of(document: dict[str, Any]) -> Draft:
     """The draft that a `draft.json` describes."""
-    target = document.pop("target")
-    makers = {"code": ByCode, "click": ByClick, "program": ByProgram}
-    document["target"] = makers[target.pop("by")](**target)
+    document["target"] = target_of(document["target"])
     if "dedupe" in document:
         document["dedupe"] = Dedupe.of(*document["dedupe"])
     return Draft(**document)
@@ -144,13 +224,18 @@ def test_a_sample_gets_the_recorded_reply(sample: Sample) -> None:
 
 @pytest.mark.parametrize("sample", all_samples(with_file="draft.json"))
 def test_a_sample_is_read_as_recorded(sample: Sample) -> None:
-    document = sample.document("request")
-    expected = draft_of(sample.document("draft"))
+    document, described = sample.document("request"), sample.document("draft")
+    route = route_of(sample.dialect, document)
+    request = request_of(route, document)
 
-    (draft,) = endpoint_of(sample.dialect, document).parse(request_of(document))
-
-    for name in (field.name for field in fields(Draft)):
-        assert getattr(expected, name) == getattr(draft, name), name
+    if isinstance(route, Query):
+        assert target_of(described) == route.ask(request)
+        return
+    drafts = route.parse(request)
+    all_described = described if isinstance(described, list) else [described]
+    for expected, draft in zip(map(draft_of, all_described), drafts, strict=True):
+        for name in (field.name for field in fields(Draft)):
+            assert getattr(expected, name) == getattr(draft, name), name
 
 
 def test_every_sample_that_succeeds_says_what_was_read() -> None:
@@ -161,7 +246,8 @@ def test_every_sample_that_succeeds_says_what_was_read() -> None:
 
 
 def test_every_dialect_has_the_examples_of_its_vendor() -> None:
-    assert all((SAMPLES / item.name / "vendor_example").is_dir() for item in DIALECTS)
+    for dialect in DIALECTS:
+        assert list((SAMPLES / dialect.name).glob("vendor_example*")), dialect.name
 
 
 def test_every_folder_belongs_to_a_dialect_and_holds_known_files() -> None:

@@ -23,8 +23,12 @@ def test_own_servers_are_not_mixed_with_embedded_ones() -> None:
 
 
 def test_an_instance_that_does_not_run_is_named(tmp_path) -> None:
-    with pytest.raises(Unreachable, match=f"{tmp_path}"):
+    with pytest.raises(Unreachable, match=f"{tmp_path}") as refused:
         _environment(REFTIDE_DATA=str(tmp_path)).redis_url()
+
+    # `up` alone has --data.
+    assert "set REFTIDE_DATA to its data directory" in refused.value.remedy
+    assert "--data" not in refused.value.message
 
 
 def test_the_current_secret_comes_before_the_previous_ones() -> None:
@@ -71,3 +75,8 @@ def test_edges_beside_own_servers_are_where_the_variables_say() -> None:
     assert "http://edge:90" == (
         _environment(**own, REFTIDE_HOST="edge", REFTIDE_PORT="90").edge_url()
     )
+
+
+def test_a_short_secret_is_not_called_unknown() -> None:
+    with pytest.raises(Unreachable, match="REFTIDE_SECRET is too short"):
+        _environment(REDIS_URL="redis://a", REFTIDE_SECRET="too short").secrets()

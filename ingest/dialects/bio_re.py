@@ -1,0 +1,135 @@
+"""bio.re: clicks that landing pages report, `POST /api/v1/referral/click/{code}`.
+
+The vendor's page promises that the request never fails: a code that is unknown or off, and a
+click that no place could be found for, are answered like any other. Only its limit, its
+switch and requests that are not of this form are told no. The page does not show the body of
+an error; ours has the envelope of its successes and the `code / i18nKey` it lists.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pydantic import BaseModel, Field
+
+from ingest.contracts.envelope import Kind
+from ingest.contracts.storable import Json
+from ingest.dialects.spec import (
+    ByCode,
+    Dialect,
+    Draft,
+    Endpoint,
+    Limit,
+    Outcome,
+    RawRequest,
+    Refusal,
+    RefusalCode,
+    Reply,
+)
+
+_RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
+
+_TRACKED: Final[Json] = {"success": True, "data": {"tracked": True}}
+
+#: What the caller is not told; `resolve` and `accept` log it.
+_SILENT: Final[frozenset[RefusalCode]] = frozenset(
+    {
+        "link_unparsable",
+        "link_code_missing",
+        "link_unknown",
+        "link_incomplete",
+        "link_inactive",
+        "overloaded",
+    }
+)
+
+_INVALID: Final = (400, "validation_failed", "The request is not valid")
+_NO_KEY: Final = (401, "unauthorized", "Invalid or missing credentials")
+
+_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str, str]]] = {
+    "not_found": (404, "not_found", "Not found"),
+    "method_not_allowed": (405, "method_not_allowed", "Method not allowed"),
+    "body_too_large": (413, "payload_too_large", "The request body is too large"),
+    "encoding_unsupported": (415, "unsupported_encoding", "Unsupported encoding"),
+    "body_malformed": _INVALID,
+    "field_missing": _INVALID,
+    "field_invalid": _INVALID,
+    "program_unknown": _INVALID,
+    "partner_unknown": _INVALID,
+    "click_unknown": _INVALID,
+    "click_expired": _INVALID,
+    "customer_unknown": _INVALID,
+    "customer_elsewhere": _INVALID,
+    "customer_advanced": _INVALID,
+    "credential_missing": _NO_KEY,
+    "credential_malformed": _NO_KEY,
+    "unauthorised": _NO_KEY,
+    "forbidden": (403, "forbidden", "Not allowed"),
+    "rate_limited": (429, "throttle", "Too many requests"),
+    "switched_off": (503, "features.referral_disabled", "Referrals are switched off"),
+    "failed": (500, "internal_error", "Internal server error"),
+}
+
+
+class _Data(BaseModel):
+    tracked: bool
+
+
+class _Tracked(BaseModel):
+    success: bool
+    data: _Data
+
+
+class _Error(BaseModel):
+    code: str
+    i18n_key: str = Field(alias="i18nKey")
+    message: str
+
+
+class _Problem(BaseModel):
+    success: bool
+    error: _Error
+
+
+def _parse(request: RawRequest) -> Sequence[Draft]:
+    # No dedupe key: the vendor counts every click, and says so.
+    return [
+        Draft(
+            kind=Kind.CLICK,
+            target=ByCode(request.path["code"]),
+            page_url=request.headers.get("referer"),
+        )
+    ]
+
+
+def _answer(_: Outcome) -> Reply:
+    return Reply(200, _TRACKED)
+
+
+def _refuse(refusal: Refusal) -> Reply:
+    if refusal.code in _SILENT:
+        return Reply(200, _TRACKED)
+    status, code, message = _REFUSALS[refusal.code]
+    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
+    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
+    error: Json = {"code": code, "i18nKey": code, "message": message}
+    return Reply(status, {"success": False, "error": error}, headers)
+
+
+BIO_RE: Final = Dialect(
+    name="bio_re",
+    prefix="/api/v1/referral",
+    endpoints=(
+        Endpoint(
+            method="POST",
+            path="/api/v1/referral/click/{code}",
+            summary="Count a click on a referral link, whether its code is known or not",
+            limits=(Limit(name="bio_re.address", by="address", per_minute=60),),
+            reply=_Tracked,
+            parse=_parse,
+            answer=_answer,
+            from_browsers=True,
+        ),
+    ),
+    refuse=_refuse,
+    problem=_Problem,
+)

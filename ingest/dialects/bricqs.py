@@ -1,0 +1,313 @@
+"""Bricqs: referral codes of participants, under `/api/v1/referrals`.
+
+`generate` and `stats` want a key in `X-API-Key`; `validate` and `convert` are public. Sources:
+the vendor's Referrals API page, and its general pages on errors and limits. Where they are
+silent:
+
+- A code that is unknown, off, or of a link that nobody stands behind is a 404 everywhere.
+- A participant has one code in a campaign and a session converts a code once, both for good;
+  so a repeat is answered like the first, with an `Idempotency-Key` or without.
+- `referrer_id` is null where the directory cannot be asked; the conversion is resolved later.
+- `pending` are the sessions that clicked and did not convert.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final
+from urllib.parse import quote, urlsplit
+from uuid import UUID, uuid5
+
+from pydantic import BaseModel, Field
+
+from ingest.contracts.directory import LinkRecord
+from ingest.contracts.envelope import Dedupe, Kind
+from ingest.contracts.storable import NAME_CHARS, Json
+from ingest.dialects.body import SAYS_SOMETHING, Body, read
+from ingest.dialects.spec import (
+    ByCode,
+    ByPartner,
+    Credential,
+    Dialect,
+    Draft,
+    Endpoint,
+    Finding,
+    Limit,
+    Outcome,
+    Query,
+    RawRequest,
+    Refusal,
+    RefusalCode,
+    Reply,
+    StatsOf,
+    Usage,
+)
+
+_RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
+
+#: Under which conversions have their ids; never to be changed.
+_CONVERSIONS: Final = UUID("5f0c1f7e-6d0b-4b1e-9a55-3b8f6f0e7a21")
+
+_NO_CODE: Final = (404, "Referral code not found")
+_NO_KEY: Final = (401, "Invalid or missing API key")
+_BAD_REQUEST: Final = (400, "Bad request")
+_PAUSED: Final = (503, "Referrals are unavailable right now")
+
+_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
+    "not_found": (404, "Not Found"),
+    "method_not_allowed": (405, "Method Not Allowed"),
+    "body_too_large": (413, "Request body too large"),
+    "encoding_unsupported": (415, "Unsupported content encoding"),
+    "body_malformed": (400, "The request body is not a JSON object"),
+    "field_missing": (400, "{field} is required"),
+    "field_invalid": (400, "{field} {problem}"),
+    "link_unparsable": _NO_CODE,
+    "link_code_missing": _NO_CODE,
+    "link_unknown": _NO_CODE,
+    "link_incomplete": _NO_CODE,
+    "link_inactive": _NO_CODE,
+    "program_unknown": (404, "Campaign not found"),
+    "partner_unknown": (404, "Participant not found"),
+    "click_unknown": _BAD_REQUEST,
+    "click_expired": _BAD_REQUEST,
+    "customer_unknown": _BAD_REQUEST,
+    "customer_elsewhere": _BAD_REQUEST,
+    "customer_advanced": (409, "Already converted"),
+    "credential_missing": _NO_KEY,
+    "credential_malformed": _NO_KEY,
+    "unauthorised": _NO_KEY,
+    "forbidden": (403, "The API key lacks the required scope"),
+    "rate_limited": (429, "Rate limit exceeded"),
+    "switched_off": _PAUSED,
+    "overloaded": _PAUSED,
+    "failed": (500, "Internal Server Error"),
+}
+
+
+_Name = Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=NAME_CHARS)]
+
+
+class _Generate(Body):
+    participant_id: _Name
+    # JSON has no UUIDs, only texts of them.
+    campaign_id: Annotated[UUID, Field(strict=False)]
+
+
+class _Convert(Body):
+    code: _Name
+    referred_session_id: _Name
+
+
+class _Generated(BaseModel):
+    code: str
+    referral_url: str
+    participant_id: str
+    created_at: datetime
+
+
+class _Valid(BaseModel):
+    valid: bool
+    code: str
+    referrer_id: str
+    campaign_id: UUID
+
+
+class _Converted(BaseModel):
+    converted: bool
+    referrer_id: str | None
+    conversion_id: str
+
+
+class _Stats(BaseModel):
+    participant_id: str
+    total_referrals: int
+    conversions: int
+    pending: int
+    referral_code: str | None
+
+
+class _Problem(BaseModel):
+    detail: str
+
+
+def _parse_generate(request: RawRequest) -> Sequence[Draft]:
+    wanted = read(_Generate, request.body)
+    campaign, participant = wanted.campaign_id, wanted.participant_id
+    return [
+        Draft(
+            kind=Kind.LINK,
+            target=ByPartner(campaign, participant),
+            dedupe=Dedupe.of("link", str(campaign), participant),
+        )
+    ]
+
+
+def _judge_generate(outcome: Outcome) -> Draft | None:
+    return outcome.draft if _link(outcome).is_provisional else None
+
+
+def _answer_generate(outcome: Outcome) -> Reply:
+    link, program = _link(outcome), outcome.program
+    created_at = datetime.fromtimestamp(link.created_at / 1000, UTC)
+    body: Json = {
+        "code": link.code,
+        "referral_url": _referral_url(program.url if program else link.url, link.code),
+        "participant_id": link.partner_code,
+        "created_at": f"{created_at:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    return Reply(200, body)
+
+
+def _link(outcome: Outcome) -> LinkRecord:
+    # The directory went away between two questions: no code can be promised.
+    if outcome.link is None:
+        raise Refusal("overloaded")
+    return outcome.link
+
+
+def _referral_url(url: str, code: str) -> str:
+    parts = urlsplit(url)
+    query = f"{parts.query}&" if parts.query else ""
+    return parts._replace(query=f"{query}ref={quote(code, safe='')}").geturl()
+
+
+def _ask_validate(request: RawRequest) -> ByCode:
+    return ByCode(request.path["code"])
+
+
+def _answer_validate(finding: Finding) -> Reply:
+    link = finding.link
+    if link is None or link.partner_code is None or link.program_uuid is None:
+        raise Refusal("link_incomplete")
+    body: Json = {
+        "valid": True,
+        "code": link.code,
+        "referrer_id": link.partner_code,
+        "campaign_id": str(link.program_uuid),
+    }
+    return Reply(200, body)
+
+
+def _parse_convert(request: RawRequest) -> Sequence[Draft]:
+    wanted = read(_Convert, request.body)
+    code, session = wanted.code, wanted.referred_session_id
+    return [
+        Draft(
+            kind=Kind.LEAD,
+            target=ByCode(code),
+            dedupe=Dedupe.of("convert", code, session),
+            session=session,
+        )
+    ]
+
+
+def _answer_convert(outcome: Outcome) -> Reply:
+    draft, link = outcome.draft, outcome.link
+    code = draft.target.code if isinstance(draft.target, ByCode) else ""
+    # The length keeps (ab, c) and (a, bc) apart.
+    conversion = uuid5(_CONVERSIONS, f"{len(code)}:{code}:{draft.session}")
+    body: Json = {
+        "converted": True,
+        "referrer_id": link.partner_code if link else None,
+        "conversion_id": f"conv_{conversion.hex}",
+    }
+    return Reply(200, body)
+
+
+def _ask_stats(request: RawRequest) -> StatsOf:
+    return StatsOf(request.path["participant_id"])
+
+
+def _answer_stats(finding: Finding) -> Reply:
+    stats = finding.stats
+    if stats is None:
+        raise Refusal("partner_unknown")
+    body: Json = {
+        "participant_id": stats.partner_code,
+        "total_referrals": stats.conversions + stats.pending,
+        "conversions": stats.conversions,
+        "pending": stats.pending,
+        "referral_code": stats.code,
+    }
+    return Reply(200, body)
+
+
+def _refuse(refusal: Refusal) -> Reply:
+    status, words = _REFUSALS[refusal.code]
+    detail = words.format(field=refusal.field, problem=refusal.problem)
+    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
+    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
+    return Reply(status, {"detail": detail}, headers)
+
+
+def _usage_headers(usage: Usage) -> Mapping[str, str]:
+    return {
+        "X-RateLimit-Limit": str(usage.limit),
+        "X-RateLimit-Remaining": str(usage.remaining),
+        "X-RateLimit-Reset": str(usage.reset),
+    }
+
+
+_PREFIX: Final = "/api/v1/referrals"
+_PUBLIC: Final = (Limit(name="bricqs.address", by="address", per_minute=100),)
+_KEYED: Final = (
+    *_PUBLIC,
+    Limit(name="bricqs.key", by="key", per_minute=1000),
+    Limit(name="bricqs.workspace", by="workspace", per_minute=200),
+)
+
+BRICQS: Final = Dialect(
+    name="bricqs",
+    prefix=_PREFIX,
+    endpoints=(
+        Endpoint(
+            method="POST",
+            path=f"{_PREFIX}/generate",
+            summary="The referral code of a participant in a campaign, made once",
+            credential=Credential(header="x-api-key", scope="write"),
+            limits=_KEYED,
+            body=_Generate,
+            reply=_Generated,
+            refusals=("program_unknown",),
+            parse=_parse_generate,
+            judge=_judge_generate,
+            answer=_answer_generate,
+        ),
+        Query(
+            method="GET",
+            path=f"{_PREFIX}/validate/{{code}}",
+            summary="Whose referral code this is",
+            limits=_PUBLIC,
+            reply=_Valid,
+            refusals=("link_unknown",),
+            ask=_ask_validate,
+            answer=_answer_validate,
+            from_browsers=True,
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{_PREFIX}/convert",
+            summary="Record that a session with a referral code converted",
+            limits=_PUBLIC,
+            body=_Convert,
+            reply=_Converted,
+            refusals=("link_unknown",),
+            parse=_parse_convert,
+            answer=_answer_convert,
+            from_browsers=True,
+            needs_partner=True,
+        ),
+        Query(
+            method="GET",
+            path=f"{_PREFIX}/stats/{{participant_id}}",
+            summary="What a participant's referrals came to",
+            credential=Credential(header="x-api-key", scope="read"),
+            limits=_KEYED,
+            reply=_Stats,
+            refusals=("partner_unknown",),
+            ask=_ask_stats,
+            answer=_answer_stats,
+        ),
+    ),
+    refuse=_refuse,
+    problem=_Problem,
+)

@@ -1,0 +1,53 @@
+"""What is known of a draft's target: the values between resolving and sealing."""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from ingest.contracts.directory import (
+    CustomerRecord,
+    LinkRecord,
+    ProgramRecord,
+    StatsRecord,
+)
+from ingest.gate import Principal
+
+#: The link in a click id that was issued while there was no directory to ask.
+NO_LINK: Final = UUID(int=0)
+
+
+class Asked(NamedTuple):
+    """Who asks, when (Unix milliseconds), and what the answer needs."""
+
+    principal: Principal
+    at: int
+    needs_partner: bool = False
+    has_short_clicks: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What is known of a target; most names are the envelope's.
+
+    `click_token` is the click id as the caller of a lead is told it. Not certain: the
+    directory could not be asked.
+    """
+
+    link: LinkRecord | None = None
+    program: ProgramRecord | None = None
+    customer: CustomerRecord | None = None
+    stats: StatsRecord | None = None
+    link_id: UUID | None = None
+    namespaces: tuple[str, ...] = ()
+    code: str | None = None
+    partner_code: str | None = None
+    program_number: int | None = None
+    click_id: UUID | None = None
+    foreign_click: str | None = None
+    click_token: str | None = None
+    is_certain: bool = True
+
+    @property
+    def owner(self) -> LinkRecord | ProgramRecord | None:
+        """What says whose event it is."""
+        return self.link or self.program

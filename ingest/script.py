@@ -1,0 +1,92 @@
+"""Scripts that run inside Redis, for many keys in one pipeline. Used by `permits`."""
+
+from collections.abc import Sequence
+from hashlib import sha1
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+
+class Call(NamedTuple):
+    """One run of a script."""
+
+    key: str
+    arguments: Sequence[int]
+
+
+class Script(NamedTuple):
+    """A script of one key, and the name by which a server that has seen it knows it."""
+
+    text: str
+    sha: str
+
+    @classmethod
+    def of(cls, text: str) -> "Script":
+        return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+    async def run(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
+        """What it answers to each call, which may be an exception; raises TROUBLE."""
+        replies = await _send(redis, ("EVALSHA", self.sha), calls)
+        unknown = [
+            place
+            for place, reply in enumerate(replies)
+            if isinstance(reply, NoScriptError)
+        ]
+        if unknown:
+            again = [calls[place] for place in unknown]
+            answers = await _send(redis, ("EVAL", self.text), again)
+            for place, answer in zip(unknown, answers, strict=True):
+                replies[place] = answer
+        return replies
+
+
+async def _send(
+    redis: Redis, command: tuple[str, str], calls: Sequence[Call]
+) -> list[Any]:
+    async with redis.pipeline(transaction=False) as pipe:
+        for call in calls:
+            pipe.execute_command(*command, 1, call.key, *call.arguments)
+        return await pipe.execute(raise_on_error=False)
+
+
+#: Takes permits out of a window, by the server's clock: a hash of counts by bucket.
+#: Arguments: limit, wanted, milliseconds of a bucket, buckets kept. Answers what it
+#: granted, what is used, the oldest bucket in use, and the clock in milliseconds.
+#: It may write after TIME, because Redis replicates effects, not scripts, from 7 on.
+TAKE: Final = Script.of("""
+local limit, wanted = tonumber(ARGV[1]), tonumber(ARGV[2])
+local size, kept = tonumber(ARGV[3]), tonumber(ARGV[4])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local bucket = math.floor(now / size)
+local used, oldest, over = 0, bucket, {}
+local counts = redis.call('HGETALL', KEYS[1])
+for place = 1, #counts, 2 do
+  local at, count = tonumber(counts[place]), tonumber(counts[place + 1])
+  if count == 0 or math.abs(bucket - at) >= kept then
+    over[#over + 1] = counts[place]
+  else
+    used = used + count
+    oldest = math.min(oldest, at)
+  end
+end
+local granted = math.max(0, math.min(wanted, limit - used))
+if granted > 0 then
+  if #over > 0 then
+    redis.call('HDEL', KEYS[1], unpack(over))
+  end
+  redis.call('HINCRBY', KEYS[1], bucket, granted)
+  redis.call('PEXPIRE', KEYS[1], size * kept)
+end
+return {granted, used + granted, oldest, now}
+""")
+
+#: Puts permits back. Arguments: bucket, how many. A window that is gone stays gone: it
+#: would come back below zero, and for ever.
+GIVE_BACK: Final = Script.of("""
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
+  redis.call('HINCRBY', KEYS[1], ARGV[1], -tonumber(ARGV[2]))
+end
+return 0
+""")

@@ -1,0 +1,95 @@
+"""Whose click a click is: a visitor known by a click id, by a fingerprint, or by nothing.
+
+Used by `accept`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+from uuid import UUID
+
+from ingest.claims import Mark, seen
+from ingest.contracts.clickid import ClickToken
+from ingest.contracts.envelope import Kind
+from ingest.dialects.spec import Draft, RawRequest
+from ingest.ports import Claims, Resolver
+from ingest.recent import known_click, visitor_mark
+from ingest.resolved import NO_LINK, Resolved
+from ingest.seal import visitor_hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A click, and the click by which its visitor was known before, if any: the root."""
+
+    click: ClickToken
+    root: ClickToken | None = None
+    matched_by: Literal["click", "fingerprint"] | None = None
+    #: Keyed hash of address and user agent.
+    visitor: bytes | None = None
+    #: The visitor's first click of the same link within the hour.
+    first_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visits:
+    """Recognises visitors. Every click leaves marks by which the next one is known."""
+
+    claims: Claims
+    resolver: Resolver
+    visitor_key: bytes
+
+    async def of(
+        self,
+        draft: Draft,
+        resolved: Resolved,
+        raw: RawRequest,
+        event_id: UUID,
+        *,
+        is_told_again: bool,
+    ) -> Visit:
+        """The visit of a draft; `is_told_again`: duplicates are told the first's click id."""
+        click = ClickToken(event_id, resolved.link_id or NO_LINK)
+        if draft.kind is not Kind.CLICK or draft.is_test:
+            return Visit(click=click)
+        root = await self.resolver.root(draft, resolved)
+        visit = Visit(
+            click=click,
+            root=root,
+            matched_by="click" if root else None,
+            visitor=visitor_hash(self.visitor_key, raw, draft),
+        )
+        marks = dict(_marks(visit, draft, resolved))
+        earlier = await self.claims.earlier([*marks.values()]) if marks else []
+        before = dict(zip(marks, earlier, strict=True))
+        visit = _seen(visit, before.get("seen"), is_told_again=is_told_again)
+        return _known(visit, before.get("known"))
+
+
+def _marks(
+    visit: Visit, draft: Draft, resolved: Resolved
+) -> Iterator[tuple[Literal["seen", "known"], Mark]]:
+    link, owner = resolved.link, resolved.owner
+    if visit.visitor and link:
+        yield "seen", seen(link.link_uuid, visit.visitor, visit.click.click_id)
+    if draft.fingerprint and owner:
+        click, window = visit.root or visit.click, owner.attribution_window_days
+        workspace = owner.workspace_uuid
+        yield "known", visitor_mark(workspace, draft.fingerprint, click, window)
+
+
+def _seen(visit: Visit, mark: bytes | None, *, is_told_again: bool) -> Visit:
+    if mark is None or len(mark) != len(visit.click.click_id.bytes):
+        return visit
+    visit = replace(visit, first_id=UUID(bytes=mark))
+    if not is_told_again or visit.root is not None:
+        return visit
+    first = ClickToken(UUID(bytes=mark), visit.click.link_id)
+    return replace(visit, root=first, matched_by="click")
+
+
+def _known(visit: Visit, mark: bytes | None) -> Visit:
+    click = known_click(mark) if mark else None
+    if click is None or visit.root is not None:
+        return visit
+    return replace(visit, root=click, matched_by="fingerprint")

@@ -1,0 +1,610 @@
+-- Reftide's whole schema. Apply it to an empty database or over any earlier version of
+-- itself, as often as you like: `reftide schema`. It runs as one transaction.
+--
+-- How it changes: a new column is an `alter table … add column if not exists` at the end of
+-- its table's section, never an edit inside `create table`, so that an upgraded database
+-- and a fresh one are equal to the last column.
+--
+-- Ids are UUIDv7 made by the application. Nothing here references `events`: it is
+-- partitioned, written in bulk, and its partitions are detached one day.
+
+select pg_advisory_xact_lock(hashtext('reftide schema'));
+
+
+-- Types ----------------------------------------------------------------------------------
+
+do $$ begin
+create type event_kind as enum (
+    'click',      -- a visitor followed a link
+    'lead',       -- a customer signed up
+    'sale',       -- a customer paid
+    'deferred',   -- a lead that waits for its second call; counts nothing
+    'link'        -- a link generated at the edge; counts nothing
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type customer_status as enum (
+    'click',      -- has clicked
+    'lead',       -- has signed up
+    'customer'    -- has paid; a status never moves back
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type attribution_model as enum (
+    'last_click',   -- a lead belongs to the customer's latest click before it
+    'first_click'   -- a lead belongs to the customer's earliest click
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type quarantine_reason as enum (
+    'undecodable',        -- the entry holds no envelope
+    'unstorable',         -- Postgres refuses the row; `detail` has its SQLSTATE
+    'future_id',          -- minted by a clock more than five minutes ahead of ours
+    'crash_loop',         -- workers died again and again while processing it alone
+    -- client-caused: these never pause recording
+    'unknown_link',       -- no link has this code
+    'inactive_link',      -- the link is switched off
+    'unknown_program',    -- no program has this number
+    'unknown_click',      -- the click id is not ours, or of another workspace
+    'expired',            -- the click is older than the attribution window
+    'unauthorised'        -- no live API key of this workspace
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type quarantine_status as enum (
+    'open',       -- waits for an operator, or for its link to be created
+    'redriven',   -- was put back and has a row, or is a repeat
+    'discarded'   -- given up by an operator; the row stays as the trail
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type replay_mode as enum (
+    'missing',    -- insert what is not recorded, change nothing else
+    'reprocess'   -- resolve and enrich again, correct rows and counters by the difference
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type replay_status as enum (
+    'running',    -- chunks are being taken
+    'paused',     -- by an operator
+    'cancelled',  -- by an operator, for good
+    'done'
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type switch_scope as enum (
+    'installation',   -- everything; the subject is empty
+    'dialect',        -- one vendor's routes; the subject is its name
+    'program',        -- the subject is the program's number
+    'link'            -- the subject is the link's public id
+);
+exception when duplicate_object then null; end $$;
+
+
+-- Whose ----------------------------------------------------------------------------------
+
+create table if not exists workspaces (
+    id           uuid         primary key,
+    name         text         not null unique,
+    created_at   timestamptz  not null default now()
+);
+
+-- Domains whose codes are a namespace of their own.
+create table if not exists domains (
+    domain         text         primary key check (domain = lower(domain)),
+    workspace_id   uuid         not null references workspaces,
+    created_at     timestamptz  not null default now()
+);
+
+create table if not exists api_keys (
+    id             uuid         primary key,
+    workspace_id   uuid         not null references workspaces,
+    name           text         not null default '',
+    key_hash       bytea        not null unique check (length(key_hash) = 32),   -- HMAC-SHA-256
+    last_four      text         not null,       -- to recognise it by; all we keep of the key
+    scopes         text[]       not null,
+    created_at     timestamptz  not null default now(),
+    revoked_at     timestamptz                  -- set: refused within a second
+);
+
+create table if not exists programs (
+    id                        uuid               primary key,
+    number                    bigint             not null generated by default as identity unique,
+    workspace_id              uuid               not null references workspaces,
+    name                      text               not null,
+    url                       text               not null default '',
+    model                     attribution_model  not null default 'last_click',
+    cookie_window_days        integer            not null default 60 check (cookie_window_days between 1 and 365),
+    attribution_window_days   integer            not null default 60 check (attribution_window_days between 1 and 365),
+    created_at                timestamptz        not null default now(),
+    unique (workspace_id, name)
+);
+
+create table if not exists partners (
+    id             uuid         primary key,
+    workspace_id   uuid         not null references workspaces,
+    public_id      text         not null unique,       -- what vendors' answers show
+    code           text         not null,              -- the partner's own short name
+    name           text         not null default '',
+    email          text,
+    created_at     timestamptz  not null default now(),
+    unique (workspace_id, code)
+);
+
+-- A partner's enrolment in a program, with its counters. Updated in place and often:
+-- the free space keeps updates on their page, and no index holds a counter.
+create table if not exists program_partners (
+    program_id         uuid         not null references programs,
+    partner_id         uuid         not null references partners,
+    clicks             bigint       not null default 0,
+    bot_clicks         bigint       not null default 0,
+    duplicate_clicks   bigint       not null default 0,
+    leads              bigint       not null default 0,
+    sales              bigint       not null default 0,
+    created_at         timestamptz  not null default now(),
+    primary key (program_id, partner_id)
+) with (fillfactor = 50);
+
+create table if not exists links (
+    id                 uuid         primary key,
+    workspace_id       uuid         not null references workspaces,
+    public_id          text         not null unique,      -- what vendors' answers show
+    namespace          text         not null,             -- '-', or 'd:' and a domain
+    code               text         not null,
+    domain             text         not null default '',
+    url                text         not null default '',
+    program_id         uuid         references programs,
+    partner_id         uuid         references partners,
+    is_active          boolean      not null default true,
+    clicks             bigint       not null default 0,   -- every click but tests
+    bot_clicks         bigint       not null default 0,   -- of them, by bots
+    duplicate_clicks   bigint       not null default 0,   -- of them, again within the hour
+    leads              bigint       not null default 0,
+    sales              bigint       not null default 0,
+    last_clicked_at    timestamptz,                       -- the latest click entry, repeats too
+    created_at         timestamptz  not null default now(),
+    unique (namespace, code)                              -- a code's look-up, and its owner
+) with (fillfactor = 50);
+
+-- A program's or a partner's links, to publish them anew when it changes.
+create index if not exists links_program on links (program_id);
+create index if not exists links_partner on links (partner_id);
+
+-- Former codes of a link; they keep resolving.
+create table if not exists link_aliases (
+    namespace    text         not null,
+    code         text         not null,
+    link_id      uuid         not null references links,
+    created_at   timestamptz  not null default now(),
+    primary key (namespace, code)
+);
+
+-- A link's former codes, to publish them anew when it changes.
+create index if not exists link_aliases_link on link_aliases (link_id);
+
+-- Click ids that another vendor issued and that still come back with leads.
+create table if not exists imported_clicks (
+    workspace_id   uuid         not null references workspaces,
+    token          text         not null,
+    click_id       uuid         not null,
+    link_id        uuid         not null references links,
+    created_at     timestamptz  not null default now(),
+    primary key (workspace_id, token)
+);
+
+
+-- Who ------------------------------------------------------------------------------------
+
+-- A customer is its external id within a workspace, else its root click, whose id it has.
+-- Rows are never merged: an anonymous customer points at the customer of the earliest lead
+-- that names its click. Every field keeps its writer's (event time, id): the latest wins.
+create table if not exists customers (
+    id             uuid             primary key,
+    workspace_id   uuid             not null,
+    external_id    text,                                  -- null: anonymous
+    status         customer_status  not null default 'click',
+    points_to      uuid,
+    seen_at        timestamptz      not null,             -- the earliest event that names it
+    name           text,
+    name_at        timestamptz,
+    name_by        uuid,
+    email          text,
+    email_at       timestamptz,
+    email_by       uuid,
+    avatar         text,
+    avatar_at      timestamptz,
+    avatar_by      uuid,
+    check (external_id is null or points_to is null)
+) with (fillfactor = 90);
+
+-- Identity, and the order in which writers create customers.
+create unique index if not exists customers_external on customers (workspace_id, external_id)
+    where external_id is not null;
+
+-- The clicks of a customer, by way of the anonymous customers that point at it.
+create index if not exists customers_points_to on customers (points_to)
+    where points_to is not null;
+
+
+-- What happened --------------------------------------------------------------------------
+
+-- One row per event. Range-partitioned by its UUIDv7, so that its primary key is exact
+-- across time and a replay lands where the event was. There is no default partition:
+-- a missing one is made, and the batch tried again.
+create table if not exists events (
+    id                uuid         not null primary key,
+    at                timestamptz  not null,          -- event time
+    digest            bigint       not null,          -- of the envelope; breaks ties under one id
+    kind              event_kind   not null,
+    is_test           boolean      not null,          -- counts nothing
+    is_bot            boolean      not null,          -- a click of a bot
+    is_duplicate      boolean      not null,          -- a click again within the hour
+    quantity          integer      not null check (quantity >= 0),
+    -- where it was read: this entry of this life of this shard
+    epoch             integer      not null,
+    shard             smallint     not null,
+    entry_seq         integer      not null,
+    entry_ms          bigint       not null,
+    -- whom it concerns
+    workspace_id      uuid         not null,
+    link_id           uuid,                           -- of a lead: its attribution
+    program_id        uuid,
+    partner_id        uuid,
+    click_id          uuid,                           -- of a click: the root click, if another; of a lead: the click it names
+    attributed_id     uuid,                           -- of a lead: the click that earned it
+    asked_program_id  uuid,                           -- of a lead: the program that attribution is confined to
+    customer_id       uuid,                           -- of a lead: its customer
+    api_key_id        uuid,
+    -- what was said
+    dialect           text         not null,
+    name              text,
+    amount            bigint,                         -- minor units
+    currency          char(3),
+    page_url          text,
+    properties        jsonb,
+    -- what was found out
+    visitor           bytea,                          -- keyed hash
+    ip                inet,                           -- only where the operator chose to keep it
+    country           char(2),
+    region            text,
+    city              text,
+    device            text,
+    os                text,
+    browser           text,
+    referrer_host     text,
+    failed            text[],                         -- enrichers that could not answer
+    recorded_at       timestamptz  not null default now()
+) partition by range (id);
+
+-- The clicks of a root click other than itself: rare, so the index is small.
+create index if not exists events_root on events (click_id, at)
+    where kind = 'click' and click_id is not null;
+
+-- The leads that name a click: who an anonymous customer is.
+create index if not exists events_named on events (click_id)
+    where kind <> 'click' and click_id is not null;
+
+-- The leads of a customer: what a late click may change.
+create index if not exists events_customer on events (customer_id)
+    where kind <> 'click';
+
+-- The lowest UUIDv7 of a moment: a bound of partitions and of ranges over time.
+create or replace function uuid7_floor(moment timestamptz) returns uuid
+    language sql immutable strict parallel safe
+    as $$
+    select rpad(lpad(to_hex((extract(epoch from moment) * 1000)::bigint), 12, '0'), 32, '0')::uuid
+    $$;
+
+-- Make the partition of a moment's month (UTC) if it is missing; say whether it was.
+-- Attaching, unlike `partition of`, lets readers and writers go on.
+create or replace function make_partition(moment timestamptz) returns boolean
+    language plpgsql
+    as $$
+declare
+    first_day   timestamptz := date_trunc('month', moment, 'UTC');
+    next_month  timestamptz := date_trunc('month', first_day + interval '32 days', 'UTC');
+    partition   text := 'events_' || to_char(first_day at time zone 'UTC', 'YYYYMM');
+begin
+    perform pg_advisory_xact_lock(hashtext('reftide partition'));
+    if to_regclass(partition) is not null then
+        return false;
+    end if;
+    execute format('create table %I (like events including defaults including constraints)', partition);
+    execute format(
+        'alter table events attach partition %I for values from (%L) to (%L)',
+        partition, uuid7_floor(first_day), uuid7_floor(next_month));
+    return true;
+end
+$$;
+
+-- Two events with one key are one event: the earliest (at, id, digest) has the row.
+-- Leads and sales claim for good, idempotency keys until they expire.
+create table if not exists claims (
+    workspace_id   uuid         not null,
+    scope          text         not null,
+    key            bytea        not null check (length(key) = 16),
+    event_id       uuid         not null,
+    at             timestamptz  not null,
+    digest         bigint       not null,
+    expires_at     timestamptz,
+    primary key (workspace_id, scope, key)
+);
+
+-- Ids that lost a claim, and the id that holds it now. A click id once answered keeps
+-- resolving.
+create table if not exists event_aliases (
+    id         uuid  primary key,
+    event_id   uuid  not null
+);
+
+-- All ids that stand for one event.
+create index if not exists event_aliases_event on event_aliases (event_id);
+
+-- Stream entries that were the same event again.
+create table if not exists repeats (
+    epoch         integer      not null,
+    shard         smallint     not null,
+    entry_ms      bigint       not null,
+    entry_seq     integer      not null,
+    event_id      uuid         not null,                -- the id that the entry carried
+    recorded_at   timestamptz  not null default now(),
+    primary key (epoch, shard, entry_ms, entry_seq)     -- a redelivered entry counts once
+);
+
+-- `reftide event ID`: which entries repeated it.
+create index if not exists repeats_event on repeats (event_id);
+
+-- Entries that could not be recorded, and why.
+create table if not exists quarantine (
+    id             bigint             generated always as identity primary key,
+    epoch          integer            not null,
+    shard          smallint           not null,
+    entry_ms       bigint             not null,
+    entry_seq      integer            not null,
+    event_id       uuid,                              -- null: undecodable
+    kind           event_kind,
+    dialect        text,
+    workspace_id   uuid,
+    namespace      text,                              -- of the code that nobody has
+    code           text,
+    reason         quarantine_reason  not null,
+    detail         text               not null default '',
+    payload        bytea              not null,       -- the envelope, as it was read
+    status         quarantine_status  not null default 'open',
+    attempts       integer            not null default 1,
+    consumer       text               not null,
+    first_seen     timestamptz        not null default now(),
+    last_seen      timestamptz        not null default now(),
+    unique (epoch, shard, entry_ms, entry_seq)        -- a redelivered entry counts once
+);
+
+-- Lists by reason, newest first.
+create index if not exists quarantine_open on quarantine (reason, id) where status = 'open';
+
+-- Clicks to redrive by themselves when somebody creates the link they name.
+create index if not exists quarantine_code on quarantine (namespace, code)
+    where status = 'open' and reason = 'unknown_link';
+
+-- `reftide event ID`.
+create index if not exists quarantine_event on quarantine (event_id);
+
+
+-- The books -------------------------------------------------------------------------------
+
+-- Every life of every shard's stream. An emptied server starts a new one, so its entry
+-- ids and counts are never confused with those of the old.
+create table if not exists stream_epochs (
+    epoch           integer      generated always as identity primary key,
+    shard           smallint     not null,
+    entries_added   bigint       not null default 0,    -- as last seen; the live life is asked
+    born_at         timestamptz  not null default now(),
+    seen_at         timestamptz  not null default now()
+);
+
+-- What became of the entries, counted in the transaction that decided it. A row for each
+-- consumer, so that workers never wait for one another here.
+create table if not exists ledger (
+    epoch         integer   not null,
+    shard         smallint  not null,
+    consumer      text      not null,
+    recorded      bigint    not null default 0,
+    repeats       bigint    not null default 0,
+    quarantined   bigint    not null default 0,        -- discarded ones included
+    primary key (epoch, shard, consumer)
+) with (fillfactor = 50);
+
+-- A link's days (UTC).
+create table if not exists link_days (
+    link_id            uuid     not null,
+    day                date     not null,
+    clicks             bigint   not null default 0,
+    bot_clicks         bigint   not null default 0,
+    duplicate_clicks   bigint   not null default 0,
+    leads              bigint   not null default 0,
+    sales              bigint   not null default 0,
+    primary key (link_id, day)
+) with (fillfactor = 50);
+
+-- What detached partitions had contributed to the counters.
+create table if not exists counter_base (
+    link_id            uuid     not null,
+    program_id         uuid,
+    partner_id         uuid,
+    day                date     not null,
+    clicks             bigint   not null default 0,
+    bot_clicks         bigint   not null default 0,
+    duplicate_clicks   bigint   not null default 0,
+    leads              bigint   not null default 0,
+    sales              bigint   not null default 0,
+    unique nulls not distinct (link_id, program_id, partner_id, day)
+);
+
+-- What every row adds to the counters: a pure function of the row, in SQL. The workers
+-- have it once more, in `workers/counters.py`; `reftide verify` holds the two together.
+create or replace view contributions as
+    select link_id, program_id, partner_id, (at at time zone 'UTC')::date as day,
+           case when kind = 'click' then quantity else 0 end::bigint                   as clicks,
+           case when kind = 'click' and is_bot then quantity else 0 end::bigint        as bot_clicks,
+           case when kind = 'click' and is_duplicate then quantity else 0 end::bigint  as duplicate_clicks,
+           case when kind = 'lead' then quantity else 0 end::bigint                    as leads,
+           case when kind = 'sale' then quantity else 0 end::bigint                    as sales
+      from events
+     where link_id is not null and not is_test and kind in ('click', 'lead', 'sale')
+    union all
+    select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales
+      from counter_base;
+
+
+-- What operators decide --------------------------------------------------------------------
+
+create table if not exists milestones (
+    id           uuid         primary key,
+    program_id   uuid         not null references programs,
+    name         text         not null,
+    converts     integer      not null check (converts > 0),    -- how many earn it
+    created_at   timestamptz  not null default now(),
+    unique (program_id, name)
+);
+
+-- A milestone is awarded once, however often its last event is delivered.
+create table if not exists awards (
+    milestone_id   uuid         not null references milestones,
+    partner_id     uuid         not null references partners,
+    event_id       uuid         not null,
+    awarded_at     timestamptz  not null default now(),
+    primary key (milestone_id, partner_id)
+);
+
+-- Off until somebody removes the row.
+create table if not exists switches (
+    scope        switch_scope  not null,
+    subject      text          not null default '',
+    reason       text          not null default '',
+    created_at   timestamptz   not null default now(),
+    primary key (scope, subject)
+);
+
+-- Requests a minute, where the dialect's own limit is not to be used.
+create table if not exists limits (
+    subject      text         primary key,           -- a dialect's name, or an API key's id
+    per_minute   integer      not null check (per_minute > 0),
+    created_at   timestamptz  not null default now()
+);
+
+create table if not exists replays (
+    id            uuid           primary key,
+    mode          replay_mode    not null,
+    status        replay_status  not null default 'running',
+    requested     jsonb          not null,           -- sources, range, filters, rate
+    cursors       jsonb          not null default '{}',
+    leased_by     text,                              -- the worker at a chunk
+    leased_until  timestamptz,
+    scanned       bigint         not null default 0,
+    inserted      bigint         not null default 0,
+    changed       bigint         not null default 0,
+    unchanged     bigint         not null default 0,
+    created_at    timestamptz    not null default now(),
+    finished_at   timestamptz
+);
+
+
+-- The way to the edge -----------------------------------------------------------------------
+
+-- What changed and is not yet published into the directory. Written by the triggers below,
+-- whoever makes the change; emptied by the publisher.
+create table if not exists directory_changes (
+    seq     bigint  generated always as identity primary key,
+    topic   text    not null,     -- link | code | domain | program | key | click
+    ref     text    not null      -- its id, or its namespace and code with a space between
+);
+
+create or replace function link_changed() returns trigger language plpgsql as $$
+begin
+    if tg_op <> 'INSERT' then
+        insert into directory_changes (topic, ref)
+        values ('code', old.namespace || ' ' || old.code), ('link', old.id::text);
+    end if;
+    if tg_op <> 'DELETE' then
+        insert into directory_changes (topic, ref)
+        values ('code', new.namespace || ' ' || new.code), ('link', new.id::text);
+    end if;
+    return null;
+end
+$$;
+
+create or replace function alias_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref)
+    select 'code', namespace || ' ' || code
+      from (select old.namespace, old.code where tg_op <> 'INSERT'
+            union select new.namespace, new.code where tg_op <> 'DELETE') as changed;
+    return null;
+end
+$$;
+
+create or replace function domain_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref)
+    values ('domain', case when tg_op = 'DELETE' then old.domain else new.domain end);
+    return null;
+end
+$$;
+
+create or replace function program_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref) values ('program', new.id::text);
+    return null;
+end
+$$;
+
+create or replace function partner_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref)
+    select 'link', id::text from links where partner_id = new.id;
+    return null;
+end
+$$;
+
+create or replace function key_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref)
+    values ('key', encode(case when tg_op = 'DELETE' then old.key_hash else new.key_hash end, 'hex'));
+    return null;
+end
+$$;
+
+create or replace function click_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref)
+    values ('click', new.workspace_id || ' ' || new.token);
+    return null;
+end
+$$;
+
+-- Counters are not named in any of these, so counting fires nothing.
+create or replace trigger directory after insert or delete
+    or update of namespace, code, domain, url, program_id, partner_id, is_active
+    on links for each row execute function link_changed();
+create or replace trigger directory after insert or update or delete
+    on link_aliases for each row execute function alias_changed();
+create or replace trigger directory after insert or delete
+    on domains for each row execute function domain_changed();
+create or replace trigger directory after insert or update
+    on programs for each row execute function program_changed();
+create or replace trigger directory after update of code
+    on partners for each row execute function partner_changed();
+create or replace trigger directory after insert or update or delete
+    on api_keys for each row execute function key_changed();
+create or replace trigger directory after insert or update
+    on imported_clicks for each row execute function click_changed();
+
+
+-- Partitions of this month and the two after it; a cron makes the later ones.
+select make_partition(now() + months * interval '1 month') from generate_series(0, 2) as months;

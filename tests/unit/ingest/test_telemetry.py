@@ -1,0 +1,49 @@
+from structlog.testing import capture_logs
+
+from ingest.contracts.telemetry import Bounded
+from tests.fakes import FixedClock
+
+Line = tuple[str, str, object, object]
+
+
+def facts(logs: list[dict[str, object]]) -> list[Line]:
+    return [
+        (
+            str(line["event"]),
+            str(line["log_level"]),
+            line["code"],
+            line.get("suppressed"),
+        )
+        for line in logs
+    ]
+
+
+def test_of_many_warnings_one_a_second_is_written_and_the_rest_are_counted() -> None:
+    clock = FixedClock(100)
+    bounded = Bounded("edge.link_unknown", clock)
+
+    with capture_logs() as logs:
+        for second in range(3):
+            clock.now = 100 + second
+            for number in range(1000):
+                bounded.warning(code=f"{second}-{number}")
+
+    assert [
+        ("edge.link_unknown", "warning", "0-0", None),
+        ("edge.link_unknown", "warning", "1-0", 999),
+        ("edge.link_unknown", "warning", "2-0", 999),
+    ] == facts(logs)
+
+
+def test_warnings_that_come_seldom_are_all_written() -> None:
+    clock = FixedClock(100)
+    bounded = Bounded("edge.link_unknown", clock, every=5)
+
+    with capture_logs() as logs:
+        for now in (100, 105, 110, 111, 300):
+            clock.now = now
+            bounded.warning(code=now)
+
+    assert [(100, None), (105, None), (110, None), (300, 1)] == [
+        line[2:] for line in facts(logs)
+    ]

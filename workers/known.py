@@ -1,0 +1,133 @@
+"""What Postgres knows of the names in a batch: one query per kind of name. For `resolve`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from ingest.contracts.envelope import Envelope, Kind
+from workers.database import Connection
+from workers.sql import statements
+
+_SQL: Final = statements("resolve")
+
+#: The link in a click id that was issued while there was no directory to ask.
+NO_LINK: Final = UUID(int=0)
+
+
+class Link(NamedTuple):
+    """A link as far as it decides where an event belongs."""
+
+    id: UUID
+    workspace_id: UUID
+    program_id: UUID | None
+    partner_id: UUID | None
+    is_active: bool
+    attribution_window_days: int
+
+
+class Key(NamedTuple):
+    """An API key that is alive."""
+
+    id: UUID
+    workspace_id: UUID
+    scopes: list[str]
+
+
+@dataclass(slots=True)
+class Known:
+    """What exists of what a batch names."""
+
+    links: dict[UUID, Link] = field(default_factory=dict)
+    codes: dict[tuple[str, str], Link] = field(default_factory=dict)
+    domains: set[str] = field(default_factory=set)
+    keys: dict[bytes, Key] = field(default_factory=dict)
+    #: By public number: the program's id and its workspace's.
+    programs: dict[int, tuple[UUID, UUID]] = field(default_factory=dict)
+    #: By workspace and another vendor's click id: the click and its link.
+    clicks: dict[tuple[UUID, str], tuple[UUID, UUID]] = field(default_factory=dict)
+    #: The links of recorded clicks, for leads that say neither link nor workspace.
+    recorded: dict[UUID, Link] = field(default_factory=dict)
+
+
+async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Known:
+    """Everything that these envelopes name, as far as it exists."""
+    known = Known()
+    await _look_up_links(connection, envelopes, known)
+    await _look_up_codes(connection, envelopes, known)
+    hashes = [item for envelope in envelopes for item in envelope.api_key_hashes]
+    for row in await _fetch(connection, "keys_by_hash", hashes):
+        known.keys[row["key_hash"]] = Key(row["id"], row["workspace_id"], row["scopes"])
+    numbers = [e.program_number for e in envelopes if e.program_number is not None]
+    for row in await _fetch(connection, "programs_by_number", numbers):
+        known.programs[row["number"]] = (row["id"], row["workspace_id"])
+    tokens = [e.foreign_click for e in envelopes if e.foreign_click]
+    for row in await _fetch(connection, "clicks_by_token", tokens):
+        place = (row["workspace_id"], row["token"])
+        known.clicks[place] = (row["click_id"], row["link_id"])
+        known.links[row["link_id"]] = _link(row)
+    placeless = [e.click_id for e in envelopes if _says_only_its_click(e)]
+    for row in await _fetch(connection, "clicks_recorded", placeless):
+        known.recorded[row["click_id"]] = _link(row)
+    return known
+
+
+def _says_only_its_click(envelope: Envelope) -> bool:
+    return (
+        envelope.kind is not Kind.CLICK
+        and envelope.click_id is not None
+        and envelope.link_id in {None, NO_LINK}
+        and envelope.workspace_id is None
+        and not envelope.api_key_hashes
+    )
+
+
+async def _look_up_links(
+    connection: Connection, envelopes: Iterable[Envelope], known: Known
+) -> None:
+    named = {
+        link_id
+        for envelope in envelopes
+        for link_id in (envelope.link_id, envelope.root_link_id)
+        if link_id
+    }
+    for row in await _fetch(connection, "links_by_id", sorted(named)):
+        known.links[row["link_id"]] = _link(row)
+
+
+async def _look_up_codes(
+    connection: Connection, envelopes: Iterable[Envelope], known: Known
+) -> None:
+    named = sorted(
+        {
+            (namespace, envelope.code)
+            for envelope in envelopes
+            for namespace in envelope.namespaces
+            if envelope.code
+        }
+    )
+    if not named:
+        return
+    namespaces, codes = [list(part) for part in zip(*named, strict=True)]
+    for row in await connection.fetch(_SQL["links_by_code"], namespaces, codes):
+        known.codes[row["namespace"], row["code"]] = _link(row)
+    domains = [namespace[2:] for namespace in namespaces if namespace[:2] == "d:"]
+    for row in await _fetch(connection, "domains_known", domains):
+        known.domains.add(row["domain"])
+
+
+async def _fetch(
+    connection: Connection, statement: str, values: Sequence[object]
+) -> Sequence[Any]:
+    return await connection.fetch(_SQL[statement], values) if values else ()
+
+
+def _link(row: Any) -> Link:
+    return Link(
+        row["link_id"],
+        row["workspace_id"],
+        row["program_id"],
+        row["partner_id"],
+        row["is_active"],
+        row["attribution_window_days"],
+    )

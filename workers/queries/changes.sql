@@ -1,0 +1,17 @@
+-- customers_changed: these are to be published; of clicks alone, where a later lead or one that names them is there
+insert into directory_changes (topic, ref)
+select 'customer', workspace_id || ' ' || external_id
+  from customers customer
+ where id = any($1::uuid[]) and external_id is not null
+   and ($2::timestamptz is null
+        or exists (select from events
+                    where customer_id = customer.id and kind <> 'click'
+                      and (at >= $2 or click_id = any($3::uuid[]))))
+
+-- stats_changed: what the partners of these links brought is to be published, where a program has stats
+insert into directory_changes (topic, ref)
+select distinct 'stats', partners.workspace_id || ' ' || partners.code
+  from links
+  join programs on programs.id = links.program_id and programs.has_stats
+  join partners on partners.id = links.partner_id
+ where links.id = any($1::uuid[])
