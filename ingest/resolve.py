@@ -129,7 +129,7 @@ class Resolver:
     async def _by_partner(self, target: ByPartner, asked: Asked) -> Resolved:
         found = await self._records.program_by_id(target.program_id)
         link = await self._records.partner_link(target.program_id, target.partner_code)
-        if Missing.UNAVAILABLE in (found, link):
+        if Missing.UNAVAILABLE in (found, link) or not asked.principal.is_verified:
             # The partner may have another code, and two answers would be one too many.
             raise Refusal("overloaded", retry_after=_RETRY_AFTER)
         program = _usable(found, asked)

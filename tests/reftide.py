@@ -35,9 +35,10 @@ class Cli:
     variables: Mapping[str, str] = field(default_factory=dict)
     now: float = NOW
 
-    def run(self, *arguments: str) -> Result:
+    def run(self, *arguments: str, sent: str | None = None) -> Result:
+        """What a command does; `sent` is its standard input."""
         environment = Environment(self.variables, lambda: self.now)
-        done = CliRunner().invoke(reftide, arguments, obj=environment)
+        done = CliRunner().invoke(reftide, arguments, sent, obj=environment)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return Result(done.exit_code, done.stdout, done.stderr)

@@ -148,9 +148,10 @@ def _judge_generate(outcome: Outcome) -> Draft | None:
 def _answer_generate(outcome: Outcome) -> Reply:
     link, program = _link(outcome), outcome.program
     created_at = datetime.fromtimestamp(link.created_at / 1000, UTC)
+    url = program.url if program and program.url else link.url
     body: Json = {
         "code": link.code,
-        "referral_url": _referral_url(program.url if program else link.url, link.code),
+        "referral_url": _referral_url(url, link.code),
         "participant_id": link.partner_code,
         "created_at": f"{created_at:%Y-%m-%dT%H:%M:%SZ}",
     }

@@ -15,7 +15,7 @@ twice:
 
 import re
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
+from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal, LiteralString
 from uuid import UUID, uuid5
 
@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from ingest.contracts.directory import CustomerRecord, LinkRecord
+from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import Json
 from ingest.dialects.body import SAYS_SOMETHING, Body, LenientText, Metadata, read
@@ -47,7 +47,6 @@ from ingest.dialects.spec import (
     Refusal,
     RefusalCode,
     Reply,
-    Target,
     Usage,
 )
 
@@ -169,27 +168,39 @@ class _Event(Body):
     email: _Email | None = Field(None, alias="customerEmail")
     avatar: str | None = Field(None, alias="customerAvatar")
     metadata: Metadata = None
+    external_id: _Id = Field(alias=_EXTERNAL_ID)
 
     @model_validator(mode="before")
     @classmethod
     def _by_older_names(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Older SDKs call the external id by other names, and send empty ones too."""
-        names = ("customerExternalId", "externalId", "customerId")
+        """Older SDKs have other names for the external id, and send empty ones too."""
+        names = (_EXTERNAL_ID, "externalId", "customerId")
         found = next((given[name] for name in names if given.get(name)), None)
-        return {**given, names[0]: found}
+        return {**given, _EXTERNAL_ID: found}
 
     @property
     def token(self) -> str:
         return (self.click_id or "").strip()
 
+    def draft(self, **facts: Any) -> Draft:
+        return Draft(
+            external_id=self.external_id,
+            customer_name=self.name or None,
+            customer_email=self.email,
+            customer_avatar=self.avatar or None,
+            **facts,
+        )
+
+    def lead(self, name: str, **facts: Any) -> Draft:
+        key = "-".join(name.lower().split())
+        dedupe = Dedupe.of("lead", self.external_id, key)
+        return self.draft(**{"kind": Kind.LEAD, "name": name, "dedupe": dedupe} | facts)
+
 
 class _Lead(_Event):
     event_name: _Name = Field(alias="eventName")
     mode: Literal["async", "wait", "deferred"] | None = "async"
-    quantity: Annotated[int, Field(ge=1, le=100)] | None = Field(
-        1, alias="eventQuantity"
-    )
-    external_id: _Id = Field(alias="customerExternalId")
+    quantity: _Quantity | None = Field(1, alias="eventQuantity")
 
 
 class _Sale(_Event):
@@ -199,7 +210,6 @@ class _Sale(_Event):
     processor: _Processor | None = Field("custom", alias="paymentProcessor")
     invoice_id: str | None = Field(None, alias="invoiceId")
     lead_name: _Name | None = Field(None, alias="leadEventName")
-    external_id: _Id = Field(alias="customerExternalId")
 
 
 class _Partner(BaseModel):
@@ -274,14 +284,9 @@ class _Problem(BaseModel):
 def _parse_click(request: RawRequest) -> Sequence[Draft]:
     click = read(_Click, request.body)
     domain = click.domain.strip().lower().removeprefix("www.")
-    return [
-        Draft(
-            kind=Kind.CLICK,
-            target=ByCode(click.key, domain, among="domain"),
-            referrer=click.referrer,
-            page_url=click.url,
-        )
-    ]
+    target = ByCode(click.key, domain, among="domain")
+    about = {"referrer": click.referrer, "page_url": click.url}
+    return [Draft(kind=Kind.CLICK, target=target, **about)]
 
 
 def _answer_click(outcome: Outcome) -> Reply:
@@ -297,16 +302,219 @@ def _answer_click(outcome: Outcome) -> Reply:
 
 def _parse_lead(request: RawRequest) -> Sequence[Draft]:
     lead = read(_Lead, request.body)
-    by_click, by_customer = ByClick(lead.token), ByCustomer(lead.external_id)
-    draft = _draft(lead, lead.external_id, lead.event_name, Kind.LEAD)
-    draft = replace(
-        draft,
-        target=by_click if lead.token else by_customer,
-        quantity=lead.quantity or 1,
-        properties=lead.metadata or {},
+    facts: dict[str, Any] = {
+        "target": ByClick(lead.token) if lead.token else ByCustomer(lead.external_id),
+        "quantity": lead.quantity or 1,
+        "properties": lead.metadata or {},
+    }
+    if lead.mode == "deferred":
+        # A key of its own: the lead itself is still to come.
+        parts = (lead.external_id, lead.event_name, lead.token)
+        facts["dedupe"] = Dedupe.of("deferred", *parts)
+        facts["kind"] = Kind.DEFERRED
+    return [lead.lead(lead.event_name, **facts)]
+
+
+def _judge_lead(outcome: Outcome) -> Draft:
+    draft, link = outcome.draft, outcome.link
+    if link and not link.is_active:
+        raise Refusal("link_inactive")
+    is_named = isinstance(draft.target, ByClick) or _came_by_click(outcome)
+    if outcome.is_certain and not is_named:
+        raise Refusal("customer_unknown")
+    return draft
+
+
+def _answer_lead(outcome: Outcome) -> Reply:
+    return _led(outcome, outcome.link)
+
+
+def _repeat_lead(outcome: Outcome, _: Reply) -> Reply:
+    is_deferred = outcome.draft.kind is Kind.DEFERRED
+    return _led(outcome, outcome.link if is_deferred else None)
+
+
+def _led(outcome: Outcome, link: LinkRecord | None) -> Reply:
+    target = outcome.draft.target
+    token = target.token if isinstance(target, ByClick) else outcome.click_token
+    body: dict[str, Json] = {
+        "click": {"id": token or ""},
+        "link": _link_of(link) if link else None,
+        "customer": _customer_of(outcome),
+    }
+    return Reply(200, body)
+
+
+def _link_of(link: LinkRecord) -> Json:
+    number, domain = link.program_number, link.domain
+    return {
+        "id": link.public_id,
+        "domain": domain,
+        "key": link.code,
+        "shortLink": f"https://{domain}/{link.code}" if domain else link.url,
+        "url": link.url,
+        "partnerId": link.partner_public_id,
+        "programId": None if number is None else f"prog_{number:03d}",
+        "tenantId": None,
+        "externalId": None,
+    }
+
+
+def _came_by_click(outcome: Outcome) -> bool:
+    return outcome.customer is not None and outcome.customer.click_uuid is not None
+
+
+def _customer_of(outcome: Outcome) -> dict[str, Json]:
+    draft = outcome.draft
+    external_id = draft.external_id or ""
+    known = outcome.customer or CustomerRecord(external_id=external_id)
+    email = draft.customer_email or known.email
+    nobody = f"Customer {_derived(external_id)[:6].upper()}"
+    return {
+        "name": draft.customer_name or known.name or email or nobody,
+        "email": email,
+        "avatar": draft.customer_avatar or known.avatar,
+        "externalId": external_id,
+    }
+
+
+def _derived(external_id: str) -> str:
+    return uuid5(_CUSTOMERS, external_id).hex
+
+
+def _parse_sale(request: RawRequest) -> Sequence[Draft]:
+    sale = read(_Sale, request.body)
+    by_click, by_customer = ByClick(sale.token), ByCustomer(sale.external_id)
+    told = {
+        "paymentProcessor": sale.processor or "custom",
+        "invoiceId": sale.invoice_id or None,
+        "metadata": sale.metadata,
+    }
+    sold = sale.draft(
+        kind=Kind.SALE,
+        target=FirstOf((by_click, by_customer) if sale.token else (by_customer,)),
+        dedupe=Dedupe.of("sale", sale.invoice_id) if sale.invoice_id else None,
+        name=sale.event_name or "Purchase",
+        quantity=1 if sale.amount else 0,
+        amount=sale.amount,
+        currency=(sale.currency or "usd").upper(),
+        properties={name: value for name, value in told.items() if value is not None},
     )
-    if lead.mode != "deferred":
-        return [draft]
-    # Binds the customer to the click; the lead is still to come, under a key of its own.
-    dedupe = Dedupe.of("deferred", lead.external_id, lead.event_name, lead.token)
-    return [replace(draft, kind=Kind.DEFERRED, dedupe=dedupe)]
+    if not sale.token or not sale.amount:
+        return [sold]
+    return [sale.lead(sale.lead_name or _DIRECT, target=by_click), sold]
+
+
+def _judge_sale(outcome: Outcome) -> Draft | None:
+    draft, customer = outcome.draft, outcome.customer
+    if draft.kind is Kind.LEAD:
+        # One that this same lead made known may have been marked and not recorded.
+        is_ours = customer is not None and customer.by_event == draft.name
+        return draft if is_ours or not _came_by_click(outcome) else None
+    names_click = isinstance(draft.target, FirstOf) and len(draft.target.targets) > 1
+    if names_click and outcome.is_certain and not outcome.click_token:
+        raise Refusal("click_unknown")
+    return draft
+
+
+def _answer_sale(outcome: Outcome) -> Reply:
+    draft, told = outcome.draft, outcome.draft.properties
+    body: dict[str, Json] = {"eventName": draft.name, "customer": None, "sale": None}
+    if draft.amount and (outcome.click_token or _came_by_click(outcome)):
+        derived = f"cus_{_derived(draft.external_id or '')}"
+        body["customer"] = {"id": derived, **_customer_of(outcome)}
+        body["sale"] = {
+            "amount": draft.amount,
+            "currency": (draft.currency or "").lower(),
+            "paymentProcessor": told.get("paymentProcessor"),
+            "invoiceId": told.get("invoiceId"),
+            "metadata": told.get("metadata"),
+        }
+    return Reply(200, body)
+
+
+def _collect_sale(replies: Sequence[Reply]) -> Reply:
+    """The sale's reply, which comes last, unless the lead before it found no place."""
+    lost = (reply for reply in replies if reply.status >= _OURS_TO_FIX)
+    return next(lost, replies[-1])
+
+
+def _refuse(refusal: Refusal) -> Reply:
+    status, code, words = _REFUSALS[refusal.code]
+    if refusal.code == "field_missing" and refusal.field == _EXTERNAL_ID:
+        status, code, words = 400, _BAD, "{field} is required"
+    target = refusal.target
+    if isinstance(target, FirstOf):
+        target = target.targets[0]
+    issue = next((kind for form, kind in _ISSUES if form.match(refusal.problem)), "custom")
+    named = asdict(target) if target else {}
+    facts = {"field": refusal.field, "problem": refusal.problem, "issue": issue}
+    message = words.format_map(_NAMELESS | named | facts)
+    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
+    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
+    doc_url = _DOCS + code.replace("_", "-")
+    error: Json = {"code": code, "message": message, "doc_url": doc_url}
+    return Reply(status, {"error": error}, headers)
+
+
+def _usage(usage: Usage) -> Mapping[str, str]:
+    return {
+        "X-RateLimit-Limit": str(usage.limit),
+        "X-RateLimit-Remaining": str(usage.remaining),
+        "X-RateLimit-Reset": str(usage.reset),
+    }
+
+
+_KEYED: Final[Mapping[str, Any]] = {
+    "method": "POST",
+    "credential": Credential(scope="track"),
+    "limits": (Limit(name="dub.key", by="key", per_minute=600),),
+    "asks_customer": True,
+    "has_short_clicks": True,
+}
+
+DUB: Final = Dialect(
+    name="dub",
+    prefix="/track",
+    endpoints=(
+        Endpoint(
+            method="POST",
+            path="/track/click",
+            summary="Record that a visitor came by a link",
+            body=_Click,
+            reply=_Clicked,
+            refusals=("link_unknown", "link_inactive"),
+            parse=_parse_click,
+            answer=_answer_click,
+            from_browsers=True,
+            has_short_clicks=True,
+        ),
+        Endpoint(
+            path="/track/lead",
+            summary="Record that a visitor whose click is known signed up",
+            body=_Lead,
+            reply=_Led,
+            refusals=("click_unknown", "link_inactive", "customer_unknown"),
+            parse=_parse_lead,
+            judge=_judge_lead,
+            answer=_answer_lead,
+            repeat=_repeat_lead,
+            **_KEYED,
+        ),
+        Endpoint(
+            path="/track/sale",
+            summary="Record that a customer paid",
+            body=_Sale,
+            reply=_Sold,
+            refusals=("click_unknown",),
+            parse=_parse_sale,
+            judge=_judge_sale,
+            answer=_answer_sale,
+            collect=_collect_sale,
+            **_KEYED,
+        ),
+    ),
+    refuse=_refuse,
+    problem=_Problem,
+    usage_headers=_usage,
+)

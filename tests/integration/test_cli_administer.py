@@ -129,6 +129,7 @@ def test_names_and_numbers_of_programs_are_taken_once(shop: Cli) -> None:
 
 def test_an_unknown_program_is_refused_with_a_way_to_make_it(cli: Cli) -> None:
     assert "reftide programs add" in _refusal(cli, "programs", "show", "5")
+    assert "reftide programs list" in _refusal(cli, "programs", "show", "abc")
 
 
 @pytest.mark.parametrize("days", ["0", "366", "many"])
@@ -215,6 +216,21 @@ def test_a_link_without_partner_or_program_may_exist(cli: Cli) -> None:
     made = cli.document("links", "add", "ORPHAN", "--url", "https://shop.example")
 
     assert (None, None) == (made["program"], made["partner"])
+
+
+def test_a_link_that_lacks_a_side_is_made_with_what_to_do(shop: Cli) -> None:
+    shop.document("domains", "add", "go.example.com")
+
+    bare = shop.run("links", "add", "A B").out
+    half = shop.run("links", "add", "HALF", "--program", "1").out
+    whole = shop.run("links", "add", "W", "--program", "1", "--partner", "jane").out
+    there = shop.run("links", "add", "SUMMER", "--domain", "go.example.com").out
+
+    assert "refused until `reftide links set 'A B' --program N --partner CODE`" in bare
+    assert "refused until `reftide links set HALF --partner CODE`" in half
+    assert "refused" not in whole
+    # Its code alone would mean another link.
+    assert "`reftide links set lnk_" in there
 
 
 def test_a_renamed_link_keeps_its_old_code(shop: Cli) -> None:
@@ -375,7 +391,7 @@ def test_a_domain_that_a_link_uses_stays(cli: Cli) -> None:
     cli.document("domains", "add", "go.example.com")
     cli.document("links", "add", "SUMMER", "--domain", "go.example.com")
 
-    assert "1 links use" in _refusal(cli, "domains", "disable", "go.example.com")
+    assert "1 link uses" in _refusal(cli, "domains", "disable", "go.example.com")
     assert "already" in _refusal(cli, "domains", "add", "go.example.com")
 
 
@@ -402,6 +418,25 @@ def test_a_key_of_another_system_is_imported_as_it_is(cli: Cli) -> None:
     assert "old-key-1" == made["secret"]
     again = _refusal(cli, "keys", "add", "--scopes", "read", "--secret", "old-key-1")
     assert made["id"] in again
+
+
+def test_a_key_is_imported_from_standard_input(cli: Cli) -> None:
+    given = ("keys", "add", "--scopes", "track", "--secret")
+    result = cli.run(*given, "-", sent="old-key-1\n")
+
+    assert 0 == result.code, result.err
+    assert "old-key-1" in result.out
+    assert "Keep the secret now" not in result.out
+    assert "known already" in _refusal(cli, *given, "old-key-1")
+    assert "Keep the secret now" in cli.run("keys", "add", "--scopes", "track").out
+
+
+@pytest.mark.parametrize("secret", ["", "x", "a b c"])
+def test_what_is_no_key_is_not_imported(cli: Cli, secret: str) -> None:
+    refusal = _refusal(cli, "keys", "add", "--scopes", "track", "--secret", secret)
+
+    assert "--secret" in refusal
+    assert [] == cli.document("keys", "list")
 
 
 def test_a_key_under_a_former_secret_is_known(cli: Cli) -> None:
@@ -437,6 +472,25 @@ def test_a_key_changes_its_scopes(cli: Cli) -> None:
     changed = cli.document("keys", "set", made["id"], "--scopes", "write,read")
 
     assert ("shop", ["read", "write"]) == (changed["name"], changed["scopes"])
+
+
+def test_a_change_of_nothing_is_refused(shop: Cli) -> None:
+    key = shop.document("keys", "add", "--scopes", "track")["id"]
+
+    for noun, name in {
+        "links": "SUMMER",
+        "programs": "1",
+        "partners": "jane",
+        "keys": key,
+    }.items():
+        assert "nothing to change" in _refusal(shop, noun, "set", name)
+
+
+def test_keys_are_revoked_by_one_name_in_the_help(cli: Cli) -> None:
+    shown = cli.run("keys", "--help").out
+
+    assert "revoke" in shown
+    assert "disable" not in shown
 
 
 def test_what_is_no_scope_is_refused(cli: Cli) -> None:
@@ -486,7 +540,7 @@ def test_schema_makes_the_tables_and_then_nothing(
 def test_schema_names_what_it_had_to_make(cli: Cli) -> None:
     cli.fetch("drop table limits")
 
-    assert "1 tables made" in cli.run("schema").out
+    assert "1 table made" in cli.run("schema").out
     cli.fetch("drop table limits")
     assert {"tables": ["limits"], "columns": []} == cli.document("schema")
 

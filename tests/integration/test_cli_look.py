@@ -216,6 +216,20 @@ def test_throughput_and_memory_are_told_where_they_can_be(hands: Hands) -> None:
     assert measured["hours_left"] is None  # nothing comes in
 
 
+def test_people_read_no_flags_and_no_raw_bytes(hands: Hands) -> None:
+    hands.send()
+    hands.redis.sadd(WORKERS_KEY, "alive")
+    hands.redis.set(heartbeat_key("alive"), b"1")
+
+    shown = hands.cli.run("status", "--window", "0").out
+
+    assert "is still" not in shown
+    assert "is exact" not in shown
+    (memory,) = (line for line in shown.splitlines() if "redis memory" in line)
+    assert "iB" in memory
+    assert "1 (alive)" in shown
+
+
 def test_a_large_backlog_is_taken_from_counters(
     hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,8 +260,8 @@ def test_streams_longer_than_a_page_are_read_whole(
 
     report = _verify(hands.cli)
 
-    assert (True, 9, 5) == (
-        report["ok"],
+    assert ([], 9, 5) == (
+        report["mismatches"],
         report["in_flight"],
         report["compared"]["entries"],
     )
@@ -363,7 +377,8 @@ def _verify(cli: Cli) -> dict:
     result = cli.run("verify", "--json", "--wait", "0")
     report = result.document
     assert (0 if report["ok"] else 1) == result.code
-    assert report["ok"] == (report["mismatch_count"] == 0) == (not report["mismatches"])
+    assert (report["mismatch_count"] == 0) == (not report["mismatches"])
+    assert report["ok"] == (report["settled"] and not report["mismatches"])
     return report
 
 
@@ -466,15 +481,31 @@ def test_test_events_and_events_in_flight_count_nothing(hands: Hands) -> None:
 
     report = _verify(hands.cli)
 
-    assert (True, False, 1) == (report["ok"], report["settled"], report["in_flight"])
+    assert ([], False, 1) == (
+        report["mismatches"],
+        report["settled"],
+        report["in_flight"],
+    )
 
 
 def test_verify_waits_for_what_is_in_flight_but_not_for_ever(hands: Hands) -> None:
     hands.send()
 
-    report = hands.cli.document("verify", "--wait", "0.3")
+    result = hands.cli.run("verify", "--wait", "0.3")
 
-    assert not report["settled"]
+    assert 1 == result.code
+    assert "All equal" not in result.out
+    assert "Not at rest (1 event in flight)" in result.out
+
+
+def test_one_of_a_thing_is_named_as_one(hands: Hands) -> None:
+    hands.settle(uuid7())
+
+    right = hands.cli.run("verify").out
+    assert "1 link, 1 program partner, 1 link day" in right
+    assert "1 ledger, 1 entry)" in right
+    hands.cli.fetch("update links set leads = 1")
+    assert "1 difference (0 not shown)" in hands.cli.run("verify").out
 
 
 def test_of_many_differences_twenty_are_shown_and_all_are_counted(hands: Hands) -> None:
@@ -519,6 +550,26 @@ def test_missing_groups_are_a_warning_that_only_strict_minds(cli: Cli) -> None:
     (groups,) = (one for one in checks if one["check"] == "groups")
     assert "warn" == groups["level"]
     assert "start a worker" in groups["advice"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "away", "there"),
+    [
+        ("DATABASE_URL", "postgresql://reftide@127.0.0.1:1/r", "Postgres", "Redis"),
+        ("REDIS_URL", "redis://127.0.0.1:1/0", "Redis", "Postgres"),
+    ],
+)
+def test_a_server_is_checked_while_the_other_is_away(
+    hands: Hands, variable: str, url: str, away: str, there: str
+) -> None:
+    result = Cli({**hands.cli.variables, variable: url}).run("doctor", "--json")
+
+    checks = result.document["checks"]
+    assert 3 == result.code
+    (reach,) = (one for one in checks if one["server"] == away)
+    assert ("wrong", "cannot be reached") == (reach["level"], reach["found"])
+    assert variable in reach["advice"]
+    assert {"version"} < {one["check"] for one in checks if one["server"] == there}
 
 
 # Quarantine --------------------------------------------------------------------------

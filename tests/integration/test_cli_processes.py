@@ -105,6 +105,19 @@ def test_a_service_without_servers_says_what_to_set(
     assert b"REDIS_URL" in said
 
 
+@pytest.mark.parametrize("service", ["edge", "worker"])
+def test_a_service_with_a_wrong_setting_was_asked_in_a_wrong_way(
+    redis_url: str, database_url: str, start: Start, service: str
+) -> None:
+    cli = servers_of(redis_url, database_url)
+    process = start(cli, service, REFTIDE_STORE_IP="some")
+
+    out, said = process.communicate(timeout=_SECONDS)
+
+    assert (2, b"") == (process.returncode, out)
+    assert said.startswith(f"{service}: REFTIDE_STORE_IP is 'some'".encode())
+
+
 def test_commands_find_the_embedded_instance_by_its_directory(tmp_path: Path) -> None:
     cli = Cli({"REFTIDE_DATA": str(tmp_path / "data")})
     with running(tmp_path / "data", durable=False) as embedded:

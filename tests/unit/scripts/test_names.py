@@ -53,3 +53,24 @@ def test_a_domain_is_kept_in_small_letters() -> None:
 def test_what_is_no_domain_is_refused(domain: str) -> None:
     with pytest.raises(click.BadParameter):
         names.domain(domain)
+
+
+@pytest.mark.parametrize("number", ["abc", "0", "-1", "1.5", "\u0661", str(2**53)])
+def test_what_is_no_number_of_a_program_is_refused(number: str) -> None:
+    with pytest.raises(click.BadParameter, match="reftide programs list"):
+        names.program_number(number)
+
+
+@pytest.mark.parametrize("key", ["old-key-1", "!" * 8])
+def test_a_key_of_another_system_may_be_whatever_a_header_carries(key: str) -> None:
+    assert key == names.secret(key)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "x", "seven77", "a b c d e", "caf\u00e9-key-1", "key\tkey-1"]
+)
+def test_what_no_client_could_send_safely_is_no_key(key: str) -> None:
+    with pytest.raises(click.BadParameter) as refused:
+        names.secret(key)
+
+    assert not key or key not in refused.value.message

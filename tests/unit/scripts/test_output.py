@@ -1,10 +1,11 @@
-from datetime import UTC, datetime
+import sys
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import orjson
 import pytest
 
-from scripts.output import as_document, cell, facts, table
+from scripts.output import as_document, cell, counted, facts, size, table
 
 
 @pytest.mark.parametrize(
@@ -15,7 +16,11 @@ from scripts.output import as_document, cell, facts, table
         (False, "no"),
         (0, "0"),
         (["read", "track"], "read, track"),
-        (datetime(2026, 11, 21, 2, 25, 7, 123, UTC), "2026-11-21 02:25:07"),
+        (datetime(2026, 11, 21, 2, 25, 7, 123, UTC), "2026-11-21 02:25:07 UTC"),
+        (
+            datetime(2026, 11, 21, 2, 25, 7, tzinfo=timezone(timedelta(hours=5))),
+            "2026-11-20 21:25:07 UTC",
+        ),
         ("caf\u00e9 \u2713", "caf\u00e9 \u2713"),
     ],
 )
@@ -52,6 +57,48 @@ def test_facts_leave_out_what_is_not_known(capsys) -> None:
     assert "email" not in shown
     assert "former" not in shown
     assert "clicks" in shown
+
+
+@pytest.fixture
+def narrow(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 columns."""
+    del capsys  # what stdout is by then
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_ids_and_moments_are_whole_on_a_narrow_terminal(capsys) -> None:
+    row = {str(number): str(UUID(int=number)) for number in range(4)}
+    row["created_at"] = datetime(2026, 11, 21, 2, 25, 7, tzinfo=UTC)
+
+    table([row], tuple(row))
+
+    shown = capsys.readouterr().out
+    assert all(cell(one) in shown for one in row.values())
+
+
+@pytest.mark.usefixtures("narrow")
+def test_sentences_are_folded_into_a_narrow_terminal(capsys) -> None:
+    advice = "point it at the primary, please, " * 5
+
+    table([{"id": str(UUID(int=1)), "advice": advice}], ("id", "advice"))
+
+    shown = capsys.readouterr().out
+    assert str(UUID(int=1)) in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_amounts_are_named_as_people_do() -> None:
+    assert ["1 link", "2 links", "0 links"] == [
+        counted(count, "link") for count in (1, 2, 0)
+    ]
+    assert "1,200 entries" == counted(1200, "entry", "entries")
+    assert ["512 bytes", "1.5 KiB", "200 MiB", "2,048.0 GiB"] == [
+        size(count) for count in (512, 1536, 200 * 2**20, 2**41)
+    ]
 
 
 def test_ids_are_whole_where_no_terminal_says_how_wide_it_is(capsys) -> None:
