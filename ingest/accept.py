@@ -113,6 +113,7 @@ class Acceptor:
             refusal = Refusal("overloaded", retry_after=_RETRY_AFTER)
         except Refusal as caught:
             refusal = caught
+            refusal.target = draft.target
         reply = self._refuse(call.dialect, refusal)
         if refusal.code == "overloaded" and reply.status < 400:  # noqa: PLR2004 -- HTTP
             self.log.warning("edge.lost", dialect=call.dialect.name)
@@ -142,7 +143,9 @@ class Acceptor:
             resolved=resolved,
             root=visit.root,
             # A judge that gives a draft another key knows better.
-            dedupe=dedupe if judged.dedupe is draft.dedupe else judged.dedupe,
+            dedupe=_apart(
+                judged, dedupe if judged.dedupe is draft.dedupe else judged.dedupe
+            ),
             visitor=visit.visitor,
             first_id=visit.first_id,
         )
@@ -259,6 +262,7 @@ def _customer(external_id: str, outcome: Outcome, facts: Facts) -> CustomerRecor
         avatar=draft.customer_avatar,
         click_uuid=resolved.click_id,
         link_uuid=resolved.link_id,
+        by_event=draft.name,
     )
 
 
@@ -283,3 +287,10 @@ def _dedupe(call: _Call, draft: Draft, place: int) -> Dedupe | None:
         return None
     parts = (key, str(place)) if place else (key,)
     return Dedupe.of(f"{call.dialect.name}:{call.path}", *parts)
+
+
+def _apart(draft: Draft, dedupe: Dedupe | None) -> Dedupe | None:
+    """The key of a test is not that of the event it tries out."""
+    if dedupe is None or not draft.is_test:
+        return dedupe
+    return Dedupe(f"test:{dedupe.scope}", dedupe.key)

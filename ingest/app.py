@@ -165,9 +165,11 @@ def _add_endpoints(
     for dialect in dialects:
         for endpoint in dialect.endpoints:
             handle = accepting(acceptor, dialect, endpoint, settings.trusted_proxies)
-            app.router.add_route(endpoint.method, endpoint.path, handle)
+            # By itself the router takes no braces in a value, and codes may have them.
+            path = endpoint.path.replace("}", ":[^/]+}")
+            app.router.add_route(endpoint.method, path, handle)
             if endpoint.from_browsers:
-                app.router.add_route("OPTIONS", endpoint.path, preflight(endpoint))
+                app.router.add_route("OPTIONS", path, preflight(endpoint))
 
 
 async def serve(settings: Settings, world: World, stop: asyncio.Event) -> None:

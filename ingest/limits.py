@@ -1,9 +1,9 @@
 """May this request still come? A limit holds over all edges of one Redis. Used by `app`.
 
-`gate` sees `take`. Every edge counts in its own memory what it admits, and
-admits no more than the limit by that count alone; within it, Redis decides. So a request
-that the edge knows to be one too many costs no round trip, and while Redis is away each
-edge enforces the limits on its own.
+`gate` sees `take`. Every edge counts in its own memory what it admits, and admits no more
+than the limit by that count alone; within it, Redis decides. So a request that the edge
+knows to be one too many costs no round trip, and while Redis is away each edge enforces
+the limits on its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,9 +58,9 @@ _Verdict = tuple[Demand, Count]
 class Limiter:
     """Counts requests, and says which are too many.
 
-    While Redis answers, no 61 seconds see more of a subject admitted than its limit, and
-    of one edge they never do. A subject that wants more than its limit all the time gets
-    it every 62 seconds.
+    While Redis answers, no 61 seconds see more of a subject admitted than its limit; by
+    one edge they never do, unless it forgot the subject over thousands of others. A
+    subject that wants more than its limit all the time gets it every 62 seconds.
     """
 
     def __init__(self, redis: Redis, clock: Callable[[], int]) -> None:

@@ -73,6 +73,7 @@ class Resolver:
         self._recent = recent
         self._code_key = code_key
         self._unknown = Bounded("edge.link_unknown", clock)
+        self._inactive = Bounded("edge.link_inactive", clock)
         self._ways: Mapping[type, Callable[[Any, Asked], Awaitable[Resolved]]] = {
             ByCode: self._by_code,
             ByClick: clicks.by_click,
@@ -115,6 +116,7 @@ class Resolver:
             self._unknown.warning(code=text(code, NAME_CHARS))
             raise Refusal("link_unknown")
         if not link.is_active:
+            self._inactive.warning(code=text(code, NAME_CHARS))
             raise Refusal("link_inactive")
         if asked.needs_partner and not (link.program_uuid and link.partner_uuid):
             raise Refusal("link_incomplete")

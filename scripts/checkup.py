@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from scripts.output import size
+
 Level = Literal["ok", "warn", "wrong"]
 
 _LEAST_REDIS: Final = (7, 0)
@@ -151,7 +153,7 @@ def _redis_settings(settings: Mapping[str, str]) -> Iterator[Check]:
         "Redis",
         "maxmemory",
         "ok" if limit else "warn",
-        f"{limit} bytes" if limit else "none",
+        size(limit) if limit else "none",
         "" if limit else "set it below the machine's memory: edges then refuse in time",
     )
 

@@ -3,8 +3,8 @@
 Commands are imported when they are called, so that `reftide --help` is quick. A new one is
 a module of `scripts.commands` with a click command named `command`, and a line here.
 
-Exit codes: 0 fine, 1 the check found something wrong, 2 asked in a wrong way, 3 a server
-cannot be reached, or not as it is.
+Exit codes: 0 fine, 1 the check found something wrong, 2 asked in a wrong way or a setting
+is wrong, 3 a server cannot be reached, or the port or data directory is another's.
 """
 
 import os
@@ -63,8 +63,9 @@ Servers are found by REDIS_URL and DATABASE_URL, else in the instance that
   reftide status --json
 
 \b
-Exit codes: 0 fine, 1 the check found something wrong, 2 asked in a wrong way,
-3 a server cannot be reached; the error says what to do.
+Exit codes: 0 fine, 1 the check found something wrong, 2 asked in a wrong way or a
+setting is wrong, 3 a server cannot be reached, or the port or the data directory is
+another's; the error says what to do.
 """
 
 

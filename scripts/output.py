@@ -102,8 +102,9 @@ def table(
         )
     for row in listed:
         drawn.add_row(*(cell(row[column]) for column in columns))
-    console = Console(width=around + max(room, sum(widths)), markup=False)
-    console.print(drawn, highlight=False)
+    # Without a height, rich gives a terminal that calls itself dumb 80 columns.
+    width = around + max(room, sum(widths))
+    Console(width=width, height=1, markup=False, highlight=False).print(drawn)
 
 
 def _room() -> int:
@@ -171,7 +172,7 @@ def size(count: float) -> str:
     """So many bytes, in the unit that people would choose."""
     for unit in _UNITS[:-1]:
         if count < _NEXT_UNIT:
-            return f"{count:.4g} {unit}"
+            return f"{round(count, 1):g} {unit}"
         count /= _NEXT_UNIT
     return f"{count:,.1f} {_UNITS[-1]}"
 

@@ -33,6 +33,7 @@ class _Program:
     number: int
     url: str
     id: UUID | None = None
+    has_stats: bool = False
 
 
 _SITE: Final = "https://yoursite.com"
@@ -45,6 +46,7 @@ _PROGRAMS: Final = (
         2,
         "https://your-campaign.example.com",
         UUID("550e8400-e29b-41d4-a716-446655440000"),
+        has_stats=True,
     ),
 )
 
@@ -128,9 +130,10 @@ async def _programs(connection: Connection, workspace: Workspace) -> None:
     for program in _PROGRAMS:
         taken = await connection.fetchrow(_SQL["seed"]["program_owner"], program.number)
         if taken is None:
+            program_id = program.id or uuid7()
             await connection.fetchval(
                 _SQL["programs"]["add"],
-                program.id or uuid7(),
+                program_id,
                 program.number,
                 workspace.id,
                 program.name,
@@ -138,6 +141,9 @@ async def _programs(connection: Connection, workspace: Workspace) -> None:
                 "last_click",
                 60,
                 60,
+            )
+            await connection.execute(
+                _SQL["programs"]["set"], program_id, *[None] * 6, program.has_stats
             )
         elif taken["id"] != workspace.id:
             raise Refused(

@@ -192,6 +192,8 @@ class CustomerRecord(_Record):
     avatar: str | None = None
     click_uuid: UUID | None = None
     link_uuid: UUID | None = None
+    #: In what an edge remembers: the name of the event that made it known.
+    by_event: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

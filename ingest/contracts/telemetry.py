@@ -22,6 +22,7 @@ LogEvent = Literal[
     "edge.overloaded",  # warning: the stream did not take events; look at Redis
     "edge.lost",  # warning: an event answered 200 in a dialect that never refuses
     "edge.link_unknown",  # warning, once a second: a click named a code that nobody has
+    "edge.link_inactive",  # warning, once a second: a click named a link that is off
     "directory.unavailable",  # warning: Redis did not answer; cached records serve on
     "directory.unsaved",  # warning: the snapshot could not be written; look at the disk
     "directory.recovered",  # the directory answers again

@@ -66,6 +66,11 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
+def example(**fields: Json) -> ConfigDict:
+    """The configuration of a model whose documentation shows this request."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 #: Matches a text that says something.
 SAYS_SOMETHING: Final = r"\S"
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import NAME_CHARS, Json
-from ingest.dialects.body import SAYS_SOMETHING, Body, read
+from ingest.dialects.body import SAYS_SOMETHING, Body, example, read
 from ingest.dialects.spec import (
     ByCode,
     ByPartner,
@@ -87,12 +87,18 @@ _Name = Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=NAME_CHARS)]
 
 
 class _Generate(Body):
+    model_config = example(
+        participant_id="user_123", campaign_id="550e8400-e29b-41d4-a716-446655440000"
+    )
+
     participant_id: _Name
     # JSON has no UUIDs, only texts of them.
     campaign_id: Annotated[UUID, Field(strict=False)]
 
 
 class _Convert(Body):
+    model_config = example(code="ALEX2026", referred_session_id="sess_newuser_456")
+
     code: _Name
     referred_session_id: _Name
 

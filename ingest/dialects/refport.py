@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import Json
-from ingest.dialects.body import SAYS_SOMETHING, Body, Metadata, read
+from ingest.dialects.body import SAYS_SOMETHING, Body, Metadata, example, read
 from ingest.dialects.spec import (
     ByClick,
     Credential,
@@ -81,6 +81,16 @@ _Name = Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=255)]
 
 
 class _Lead(Body):
+    model_config = example(
+        clickId="abc123",
+        eventName="Sign Up",
+        customerExternalId="user_001",
+        customerEmail="alice@example.com",
+        customerName="Alice",
+        customerAvatar="https://example.com/avatar.png",
+        metadata={"plan": "free"},
+    )
+
     click_id: _Name = Field(alias="clickId")
     event_name: _Name = Field(alias="eventName")
     external_id: _Name = Field(alias="customerExternalId")

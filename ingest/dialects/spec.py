@@ -82,6 +82,8 @@ class Refusal(Exception):
         self.field = field
         self.problem = problem
         self.retry_after = retry_after
+        #: What was looked for, where it came to that; `accept` says so.
+        self.target: Target | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,21 @@ def test_when_up_is_killed_everything_ends_and_the_next_start_works(
     assert again.stop() == 0
 
 
+def test_a_terminal_that_closes_drains_it_however_often_it_says_so(
+    begin: Begin, tmp_path: Path
+) -> None:
+    up = begin(tmp_path / "data")
+    up.wait_for("ready http://")
+    children = up.children()
+
+    up.process.send_signal(signal.SIGHUP)
+    up.wait_for("Stopping")
+    up.process.send_signal(signal.SIGHUP)
+
+    assert up.end() == 0, up.output
+    assert are_gone(children)
+
+
 def test_a_second_signal_does_not_wait_for_the_drain(
     begin: Begin, tmp_path: Path
 ) -> None:
@@ -224,6 +239,9 @@ def test_servers_of_your_own_are_used_and_none_is_started(
     up.wait_for("ready http://")
     children = up.children()
     assert ([], []) == (children["valkey"], children["postgres"])
+
+    assert up.says("Starting Reftide on the servers of REDIS_URL and DATABASE_URL")
+    assert not up.says("data directory")
 
     cli = servers_of(redis_url, database_url)
     assert [] == cli.document("workspaces", "list")

@@ -343,7 +343,7 @@ async def test_another_number_of_shards_is_refused_with_what_to_do(
 
     worker = site.start()
 
-    assert 1 == await worker.ends()
+    assert 2 == await worker.ends()
     assert "set REFTIDE_SHARDS to the number in Redis" in worker.output
 
 
@@ -353,7 +353,7 @@ async def test_a_name_that_another_worker_has_is_refused(site: Site) -> None:
 
     second = site.start(REFTIDE_WORKER_NAME="w1")
 
-    assert 1 == await second.ends()
+    assert 2 == await second.ends()
     assert "another worker on this machine has that name" in second.output
 
 
@@ -376,7 +376,7 @@ async def test_workers_without_names_take_the_lowest_free_slots(site: Site) -> N
 async def test_missing_settings_are_named(site: Site) -> None:
     worker = site.start(DATABASE_URL="")
 
-    assert 1 == await worker.ends()
+    assert 2 == await worker.ends()
     assert worker.output.startswith("worker: DATABASE_URL is not set: give")
 
 

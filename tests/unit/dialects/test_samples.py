@@ -73,6 +73,7 @@ PROGRAM = ProgramRecord(program_uuid=UUID(int=3), workspace_uuid=UUID(int=2), nu
 CLICK_TOKENS = {
     "affitor": "clk_AQGWg1Qc4HAAgAAAAAAAAAABAZaDVBzgcACAAAAAAAAAAAKHTm8uIyeV0k4b1xQ",
     "refport": "clk_xyz",
+    "dub": "rLnWe1uz9t282v7g",
 }
 
 
@@ -161,8 +162,12 @@ def finding_of(sample: Sample) -> Finding:
 
 def answer_of(sample: Sample, endpoint: Endpoint, draft: Draft) -> Reply:
     """The answer to one draft, or to its repeat where the script says that it is one."""
-    outcome = outcome_of(sample, draft)
-    judged = endpoint.judge(outcome)
+    try:
+        outcome = outcome_of(sample, draft)
+        judged = endpoint.judge(outcome)
+    except Refusal as refusal:
+        refusal.target = draft.target
+        raise
     reply = endpoint.answer(replace(outcome, draft=judged or draft))
     is_repeat = (sample.document("outcome") or {}).get("is_repeat")
     return endpoint.repeat(outcome, reply) if is_repeat else reply

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import pytest
@@ -640,6 +640,20 @@ async def test_the_same_visitor_on_another_link_is_no_duplicate(edge: Edge) -> N
     await edge.take(a_click(target=ByCode("BOB")))
 
     assert not any(envelope.is_duplicate for envelope in edge.sink.envelopes)
+
+
+async def test_a_test_does_not_take_the_key_of_the_event_it_tries_out(
+    edge: Edge,
+) -> None:
+    draft = a_click(dedupe=Dedupe.of("lead", "a"))
+
+    await edge.take(replace(draft, is_test=True))
+    await edge.take(draft)
+
+    test, event = edge.sink.envelopes
+    assert test.dedupe and event.dedupe
+    assert ("test:lead", "lead") == (test.dedupe.scope, event.dedupe.scope)
+    assert test.id != event.id
 
 
 async def test_leads_have_no_visitor(edge: Edge) -> None:

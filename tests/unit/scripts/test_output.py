@@ -59,18 +59,16 @@ def test_facts_leave_out_what_is_not_known(capsys) -> None:
     assert "clicks" in shown
 
 
-@pytest.fixture
-def narrow(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal of 80 columns."""
-    del capsys  # what stdout is by then
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
 
-@pytest.mark.usefixtures("narrow")
-def test_ids_and_moments_are_whole_on_a_narrow_terminal(capsys) -> None:
+def test_ids_and_moments_are_whole_on_a_narrow_terminal(capsys, monkeypatch) -> None:
+    _narrow(monkeypatch)
     row = {str(number): str(UUID(int=number)) for number in range(4)}
     row["created_at"] = datetime(2026, 11, 21, 2, 25, 7, tzinfo=UTC)
 
@@ -80,8 +78,8 @@ def test_ids_and_moments_are_whole_on_a_narrow_terminal(capsys) -> None:
     assert all(cell(one) in shown for one in row.values())
 
 
-@pytest.mark.usefixtures("narrow")
-def test_sentences_are_folded_into_a_narrow_terminal(capsys) -> None:
+def test_sentences_are_folded_into_a_narrow_terminal(capsys, monkeypatch) -> None:
+    _narrow(monkeypatch)
     advice = "point it at the primary, please, " * 5
 
     table([{"id": str(UUID(int=1)), "advice": advice}], ("id", "advice"))
