@@ -30,7 +30,7 @@ from ingest.gate import Gate
 from ingest.generated import generation_key
 from ingest.handlers import BODY_BYTES, accepting, preflight
 from ingest.health import Health
-from ingest.limits import Limiter
+from ingest.limits.limiter import Limiter
 from ingest.middleware import in_words_of
 from ingest.recent import Recent
 from ingest.resolve import Resolver

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
@@ -23,10 +24,11 @@ from ingest.dialects.spec import (
     Usage,
 )
 from ingest.directory import Missing
-from ingest.limits import Demand
+from ingest.limits.limiter import Demand
 
 _MINTED: Final = "rt_"
 _LONGEST: Final = 512
+_IPV4: Final = 4
 
 #: Limits up to this are exact over all edges; larger ones may be leased in parts.
 _EXACT: Final = 100
@@ -158,7 +160,7 @@ class Gate:
             if (who := _subject(limit, principal, raw))
         ]
         key = str(principal.api_key_id)
-        if key in own:
+        if principal.api_key_id and key in own:
             demands.append(_demand("key", key, own[key], is_shown))
         return demands
 
@@ -170,12 +172,20 @@ def _demand(name: str, who: str, per_minute: int, is_shown: bool) -> Demand:  # 
 def _subject(limit: Limit, principal: Principal, raw: RawRequest) -> str | None:
     """Whose requests a limit counts together."""
     if limit.by == "address":
-        return raw.ip
+        return _address(raw.ip) if raw.ip else None
     if limit.by == "workspace":
         return principal.workspace_id.hex if principal.workspace_id else None
     if principal.api_key_hashes:
         return principal.api_key_hashes[0].hex()
     return principal.api_key_id.hex if principal.api_key_id else None
+
+
+def _address(ip: str) -> str:
+    """One caller's address; of IPv6 the /64 that a single host is given."""
+    address = ip_address(ip)
+    if address.version == _IPV4:
+        return str(address)
+    return str(ip_network((address, 64), strict=False).network_address)
 
 
 def _key(wanted: Credential, headers: Mapping[str, str]) -> str:

@@ -19,7 +19,6 @@ from ingest.dialects.spec import (
     Limit,
     Query,
     RefusalCode,
-    Reply,
     Route,
     Usage,
 )
@@ -205,7 +204,8 @@ class _Described:
 
     def _renamed(self, node: Any, *, holds_names: bool = False) -> Any:
         """The node with this dialect's names, without titles and without nulls that
-        stand for fields that are not there."""
+        stand for fields that are not there.
+        """
         if isinstance(node, list):
             return [self._renamed(item) for item in node]
         if not isinstance(node, dict):

@@ -32,7 +32,7 @@ from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.ids import first_id_at
 from ingest.dialects.spec import Usage
 from ingest.directory import Missing
-from ingest.limits import Demand
+from ingest.limits.limiter import Demand
 from ingest.sink import Overloaded
 
 Record = TypeVar("Record")

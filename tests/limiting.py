@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
-from ingest.limits import Demand, Limiter
-from ingest.permits import window_key
-from ingest.windows import BUCKET_MS
+from ingest.limits.limiter import Demand, Limiter
+from ingest.limits.permits import window_key
+from ingest.limits.windows import BUCKET_MS
 
 
 class MovingClock:

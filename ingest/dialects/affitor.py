@@ -19,6 +19,7 @@ from ingest.dialects.body import (
     Body,
     LenientObject,
     LenientText,
+    example,
     lenient_integer,
     read,
 )
@@ -82,6 +83,18 @@ _REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
 
 
 class _Click(Body):
+    model_config = example(
+        affiliate_url="https://yoursite.com/pricing?aff=PARTNER123",
+        page_url="https://yoursite.com/pricing",
+        page_title="Pricing — YourSite",
+        referrer_url="https://blog.example.com/post",
+        session_id="sess_abc123",
+        screen_resolution="1920x1080",
+        viewport_size="1280x800",
+        language="en-US",
+        timezone="America/New_York",
+    )
+
     affiliate_url: Annotated[
         Any,
         WithJsonSchema(

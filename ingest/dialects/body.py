@@ -89,8 +89,7 @@ class OrNothing:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        # Anything is taken; what it is used for stands in the examples.
-        return {"examples": [None], "description": "dropped where it is not usable"}
+        return {"anyOf": [handler(schema), {"description": "anything else is null"}]}
 
 
 #: A text that is there and not empty; anything else is nothing.

@@ -317,4 +317,5 @@ BRICQS: Final = Dialect(
     ),
     refuse=_refuse,
     problem=_Problem,
+    usage_headers=_usage_headers,
 )

@@ -20,7 +20,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from ingest.contracts.storable import Json
-from ingest.dialects.body import SAYS_SOMETHING, Body, LenientText, Metadata
+from ingest.dialects.body import SAYS_SOMETHING, Body, LenientText, Metadata, example
 from ingest.dialects.spec import FirstOf, Refusal, RefusalCode, Reply
 
 _RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
@@ -115,6 +115,10 @@ _Processor = Literal[
 class Click(Body):
     """A click, as the browser script says it."""
 
+    model_config = example(
+        domain="go.yoursite.com", key="alice", url="https://yoursite.com/?via=alice"
+    )
+
     domain: _Name
     key: _Name
     url: LenientText = None
@@ -150,6 +154,14 @@ class Event(Body):
 class Lead(Event):
     """A lead, as a server says it."""
 
+    model_config = example(
+        clickId="rLnWe1uz9t282v7g",
+        eventName="Sign up",
+        customerExternalId="cus_oFUYbZYqHFR0knk0MjsMC6b0",
+        customerName="John Doe",
+        customerEmail="john.doe@example.com",
+    )
+
     event_name: _Name
     mode: Literal["async", "wait", "deferred"] | None = "async"
     event_quantity: _Quantity | None = 1
@@ -157,6 +169,15 @@ class Lead(Event):
 
 class Sale(Event):
     """A sale, as a server says it."""
+
+    model_config = example(
+        customerExternalId="cus_oFUYbZYqHFR0knk0MjsMC6b0",
+        amount=4999,
+        currency="usd",
+        eventName="Invoice paid",
+        paymentProcessor="stripe",
+        invoiceId="INV_1234567890",
+    )
 
     amount: _Amount
     currency: _Currency | None = "usd"

@@ -100,7 +100,7 @@ class Usage(NamedTuple):
 
     limit: int
     remaining: int
-    #: Unix seconds when the limit is whole again.
+    #: Unix seconds when the first of what is used comes free.
     reset: int
     is_admitted: bool
     #: Whole seconds until the next request may come; 0 where this one was admitted.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from ingest.limits import Demand, Limiter
+from ingest.limits.limiter import Demand, Limiter
 from ingest.wire import connect
 from tests.limiting import MovingClock, admitted, most_within, pass_seconds
 

@@ -29,7 +29,7 @@ select country, device, browser, links.clicks
  where links.code = 'PARTNER123' and events.kind = 'click'
 """
 _SESSIONS = """
-select properties->>'session_id' as session from events where kind = 'click'
+select session from events where kind = 'click'
 """
 _COUNTED = """
 select clicks, (select count(*) from events where link_id = links.id) as rows

@@ -7,9 +7,9 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from ingest.limits import Demand, Limiter
-from ingest.permits import Permit, Permits, window_key
-from ingest.windows import BUCKET_MS, KEPT
+from ingest.limits.limiter import Demand, Limiter
+from ingest.limits.permits import Permit, Permits, window_key
+from ingest.limits.windows import BUCKET_MS, KEPT
 from ingest.wire import TROUBLE, connect
 from tests.eventually import eventually
 from tests.limiting import MovingClock, admitted, most_within, pass_seconds

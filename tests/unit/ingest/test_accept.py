@@ -651,7 +651,8 @@ async def test_a_test_does_not_take_the_key_of_the_event_it_tries_out(
     await edge.take(draft)
 
     test, event = edge.sink.envelopes
-    assert test.dedupe and event.dedupe
+    assert test.dedupe
+    assert event.dedupe
     assert ("test:lead", "lead") == (test.dedupe.scope, event.dedupe.scope)
     assert test.id != event.id
 

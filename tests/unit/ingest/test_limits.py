@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.windows import BUCKET_MS, KEPT, Window, Windows
+from ingest.limits.windows import BUCKET_MS, KEPT, Window, Windows
 from tests.limiting import most_within
 
 START = 1_790_000_000_000

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 
 from ingest.cache import Lru
 from ingest.contracts.telemetry import Log
-from ingest.script import GIVE_BACK, TAKE, Call, Script
-from ingest.windows import BUCKET_MS, KEPT, Count
+from ingest.limits.script import GIVE_BACK, TAKE, Call, Script
+from ingest.limits.windows import BUCKET_MS, KEPT, Count
 from ingest.wire import TROUBLE, Coalescer, Full
 
 #: While Redis is away, it is asked again so often.

@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 
 from ingest.cache import Lru
 from ingest.dialects.spec import Usage
-from ingest.permits import Ask, Permit, Permits, Spell
-from ingest.windows import Count, Windows
+from ingest.limits.permits import Ask, Permit, Permits, Spell
+from ingest.limits.windows import Count, Windows
 
 #: For so long a refusal by Redis stands unasked: no longer, because a permit may be
 #: given back that was taken for a request which another limit refused.
