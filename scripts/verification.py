@@ -42,8 +42,8 @@ _Acknowledged = tuple[int, int, int, int]
 async def verify(environment: Environment, wait: float) -> dict[str, Any]:
     """The report: `ok`, `mismatches` (the first twenty), `settled`, and sizes.
 
-    Waits up to so many seconds for what is in flight; where it is still not settled then,
-    the streams were not held against the books, and it is not ok. Raises Unreachable.
+    Waits up to so many seconds for what is in flight; under traffic that never ends. Not
+    settled, all but the balance of the books was compared. Raises Unreachable.
     """
     async with (
         postgres(environment, seconds=_SECONDS) as connection,
@@ -78,7 +78,7 @@ def _report(
         mismatches.insert(0, _imbalance(books))
         totals["books"] = 1
     return {
-        "ok": settled and not mismatches,
+        "ok": not mismatches,
         "mismatches": mismatches[:_SHOWN],
         "mismatch_count": sum(totals.values()),
         "settled": settled,
