@@ -10,12 +10,15 @@ from uuid import UUID
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Envelope
 from ingest.dialects.affitor import AFFITOR
-from ingest.dialects.spec import RawRequest
+from ingest.dialects.spec import Endpoint, RawRequest
 from ingest.gate import Principal
-from ingest.resolve import Resolved
+from ingest.resolved import Resolved
 from ingest.seal import Facts, seal, visitor_hash, visitor_key
 from scripts.bench.traffic import address, bodies
 
+_CLICK: Final = next(
+    route for route in AFFITOR.endpoints if isinstance(route, Endpoint)
+)
 _VISITOR_KEY: Final = visitor_key(b"of a measurement")
 
 
@@ -39,7 +42,7 @@ def envelopes(
 
 
 def _sealed(raw: RawRequest, link: LinkRecord, at: int, event_id: UUID) -> Envelope:
-    (draft,) = AFFITOR.endpoints[0].parse(raw)
+    (draft,) = _CLICK.parse(raw)
     facts = Facts(
         event_id=event_id,
         dialect=AFFITOR.name,
