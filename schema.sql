@@ -289,10 +289,6 @@ create table if not exists events (
     recorded_at       timestamptz  not null default now()
 ) partition by range (id);
 
--- The clicks of a root click other than itself: rare, so the index is small.
-create index if not exists events_root on events (click_id, at)
-    where kind = 'click' and click_id is not null;
-
 -- The leads that name a click: who an anonymous customer is.
 create index if not exists events_named on events (click_id)
     where kind <> 'click' and click_id is not null;
@@ -307,6 +303,19 @@ alter table events add column if not exists session text;
 -- What a link's sessions came to.
 create index if not exists events_session on events (link_id, session)
     where session is not null;
+
+-- The clicks of a root click other than itself: rare, so the index is small. In the order of
+-- attribution, so that the first or last of very many is found at once.
+create index if not exists events_visits on events (click_id, at, id)
+    where kind = 'click' and click_id is not null;
+drop index if exists events_root;
+
+-- Redis counts the entries of a millisecond in 64 bits.
+do $$ begin
+if exists (select from pg_attribute
+            where attrelid = 'events'::regclass and attname = 'entry_seq' and atttypid = 'int4'::regtype) then
+    alter table events alter column entry_seq type bigint;
+end if; end $$;
 
 -- The lowest UUIDv7 of a moment: a bound of partitions and of ranges over time.
 create or replace function uuid7_floor(moment timestamptz) returns uuid
@@ -327,6 +336,11 @@ declare
 begin
     perform pg_advisory_xact_lock(hashtext('reftide partition'));
     if to_regclass(partition) is not null then
+        if not exists (select from pg_inherits
+                        where inhparent = 'events'::regclass and inhrelid = to_regclass(partition)) then
+            raise exception 'the partition % is detached: what happened then is not taken any more', partition
+                using errcode = 'check_violation', hint = 'attach it again, or discard such events';
+        end if;
         return false;
     end if;
     execute format('create table %I (like events including defaults including constraints)', partition);
@@ -349,6 +363,10 @@ create table if not exists claims (
     expires_at     timestamptz,
     primary key (workspace_id, scope, key)
 );
+
+-- What is to be deleted, oldest first; leads and sales never are.
+create index if not exists claims_expiry on claims (expires_at)
+    where expires_at is not null;
 
 -- Ids that lost a claim, and the id that holds it now. A click id once answered keeps
 -- resolving.
@@ -373,6 +391,12 @@ create table if not exists repeats (
 
 -- `reftide event ID`: which entries repeated it.
 create index if not exists repeats_event on repeats (event_id);
+
+do $$ begin
+if exists (select from pg_attribute
+            where attrelid = 'repeats'::regclass and attname = 'entry_seq' and atttypid = 'int4'::regtype) then
+    alter table repeats alter column entry_seq type bigint;
+end if; end $$;
 
 -- Entries that could not be recorded, and why.
 create table if not exists quarantine (
@@ -408,6 +432,12 @@ create index if not exists quarantine_code on quarantine (namespace, code)
 -- `reftide event ID`.
 create index if not exists quarantine_event on quarantine (event_id);
 
+do $$ begin
+if exists (select from pg_attribute
+            where attrelid = 'quarantine'::regclass and attname = 'entry_seq' and atttypid = 'int4'::regtype) then
+    alter table quarantine alter column entry_seq type bigint;
+end if; end $$;
+
 
 -- The books -------------------------------------------------------------------------------
 
@@ -432,6 +462,12 @@ create table if not exists ledger (
     quarantined   bigint    not null default 0,        -- discarded ones included
     primary key (epoch, shard, consumer)
 ) with (fillfactor = 50);
+
+-- Entries that vanished before they were recorded; under the consumer '', who is nobody.
+alter table ledger add column if not exists lost bigint not null default 0;
+
+-- When it last counted something: what workers that are gone counted becomes one row.
+alter table ledger add column if not exists counted_at timestamptz not null default now();
 
 -- A link's days (UTC).
 create table if not exists link_days (

@@ -8,7 +8,7 @@ from ingest.app import run
 from ingest.contracts.telemetry import configure_logging
 from ingest.contracts.variables import SettingsError
 from ingest.settings import Settings
-from ingest.sink import ShardsDiffer
+from ingest.stream import ShardsDiffer
 
 #: Of every command: a setting is wrong, and starting again does not help.
 _ASKED_WRONGLY: Final = 2

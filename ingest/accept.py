@@ -8,14 +8,21 @@ event is recorded although nobody was told.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
 from ingest.claims import Hint, Mark, claim
 from ingest.contracts.clickid import ClickToken, KeyRing
-from ingest.contracts.directory import CustomerRecord
+from ingest.contracts.directory import (
+    DEFAULT_WINDOW_DAYS,
+    CustomerRecord,
+    LinkRecord,
+    ProgramRecord,
+)
 from ingest.contracts.envelope import Dedupe, Kind, encode
+from ingest.contracts.metrics.edge import ACCEPTED, LOST, OVERLOADED, REFUSED
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import StoreIp
 from ingest.dialects.spec import (
@@ -41,7 +48,7 @@ from ingest.visits import Visit, Visits
 
 _IDEMPOTENCY_CHARS: Final = 255
 _RETRY_AFTER: Final = 1  # seconds
-_WINDOW_DAYS: Final = 60  # where there is no link to ask
+_STATUSES: Final = {Kind.LEAD: "lead", Kind.SALE: "customer"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,26 +104,30 @@ class Acceptor:
         if endpoint.credential and not endpoint.credential.is_optional:
             call = replace(call, raw=_from_a_server(call.raw))
         dedupes = [_dedupe(call, draft, place) for place, draft in enumerate(drafts)]
-        return endpoint.collect(
-            [
-                await self._take(call, endpoint, draft, dedupe)
-                for draft, dedupe in zip(drafts, dedupes, strict=True)
-            ]
-        )
+        replies: list[Reply] = []
+        with suppress(Overloaded):
+            for draft, dedupe in zip(drafts, dedupes, strict=True):
+                replies.append(await self._take(call, endpoint, draft, dedupe))
+        # After one that found no place none is tried: all of these may be sent again.
+        left_out = len(drafts) - len(replies)
+        refused = [self._no_place(call.dialect) for _ in range(left_out)]
+        return endpoint.collect([*replies, *refused])
 
     async def _take(
         self, call: "_Call", endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
     ) -> Reply:
         try:
             return await self._record(call, endpoint, draft, dedupe)
-        except Overloaded:
-            refusal = Refusal("overloaded", retry_after=_RETRY_AFTER)
-        except Refusal as caught:
-            refusal = caught
+        except Refusal as refusal:
             refusal.target = draft.target
-        reply = self._refuse(call.dialect, refusal)
-        if refusal.code == "overloaded" and reply.status < 400:  # noqa: PLR2004 -- HTTP
-            self.log.warning("edge.lost", dialect=call.dialect.name)
+            return self._refuse(call.dialect, refusal)
+
+    def _no_place(self, dialect: Dialect) -> Reply:
+        OVERLOADED.labels(dialect.name).inc()
+        reply = self._refuse(dialect, Refusal("overloaded", retry_after=_RETRY_AFTER))
+        if reply.status < 400:  # noqa: PLR2004 -- HTTP
+            LOST.labels(dialect.name).inc()
+            self.log.warning("edge.lost", dialect=dialect.name)
         return reply
 
     async def _record(
@@ -153,6 +164,7 @@ class Acceptor:
         reply, facts = await self._compare(endpoint, outcome, facts)
         envelope = seal(judged, call.raw, facts, self.store_ip)
         await self.sink.append(envelope.id, encode(envelope))
+        ACCEPTED.labels(envelope.dialect, envelope.kind).inc()
         return reply
 
     async def _outcome(
@@ -165,7 +177,8 @@ class Acceptor:
     ) -> Outcome:
         customer: CustomerRecord | Missing | None = resolved.customer
         if endpoint.asks_customer and draft.external_id and customer is None:
-            customer = await self.resolver.customer(draft.external_id, call.principal)
+            asker = _on_behalf_of(resolved.owner, call.principal)
+            customer = await self.resolver.customer(draft.external_id, asker)
         # Nothing of a workspace is shown to a key that nobody could check.
         is_shown = call.principal.is_verified
         return Outcome(
@@ -217,6 +230,7 @@ class Acceptor:
         return self.keys.issue(click.click_id, click.link_id)
 
     def _refuse(self, dialect: Dialect, refusal: Refusal) -> Reply:
+        REFUSED.labels(dialect.name, refusal.code).inc()
         self.log.debug("edge.refused", dialect=dialect.name, code=refusal.code)
         return dialect.refuse(refusal)
 
@@ -241,7 +255,7 @@ def _news(facts: Facts, outcome: Outcome) -> Iterator[Mark]:
     """What every edge has to know before a worker publishes it."""
     link, workspace_id = outcome.link, facts.workspace_id
     if facts.token and facts.resolved.link_id:
-        window = link.attribution_window_days if link else _WINDOW_DAYS
+        window = link.attribution_window_days if link else DEFAULT_WINDOW_DAYS
         click = ClickToken(facts.event_id, facts.resolved.link_id)
         yield click_mark(facts.token, click, window)
     if outcome.draft.kind is Kind.LINK and link and link.is_provisional:
@@ -256,7 +270,7 @@ def _customer(external_id: str, outcome: Outcome, facts: Facts) -> CustomerRecor
     draft, resolved = outcome.draft, facts.resolved
     return CustomerRecord(
         external_id=external_id,
-        status="customer" if draft.kind is Kind.SALE else "lead",
+        status=_STATUSES.get(draft.kind, "click"),
         name=draft.customer_name,
         email=draft.customer_email,
         avatar=draft.customer_avatar,
@@ -264,6 +278,15 @@ def _customer(external_id: str, outcome: Outcome, facts: Facts) -> CustomerRecor
         link_uuid=resolved.link_id,
         by_event=draft.name,
     )
+
+
+def _on_behalf_of(
+    owner: LinkRecord | ProgramRecord | None, principal: Principal
+) -> Principal:
+    """Who asks for a customer: without a key, the workspace of the click that is named."""
+    if owner is None or principal.has_key:
+        return principal
+    return replace(principal, workspace_id=owner.workspace_uuid)
 
 
 def _with_usage(dialect: Dialect, reply: Reply, usage: Usage | None) -> Reply:

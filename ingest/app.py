@@ -4,9 +4,11 @@ Used by `__main__` and by tests.
 """
 
 import asyncio
+import os
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,6 +21,7 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.accept import Acceptor
+from ingest.admin import administered, show_keepers, show_look_ups
 from ingest.claims import Claims
 from ingest.clicks import Clicks
 from ingest.contracts.clickid import KeyRing
@@ -26,19 +29,29 @@ from ingest.contracts.telemetry import Log
 from ingest.dialects import DIALECTS
 from ingest.dialects.spec import Dialect
 from ingest.directory import Directory
+from ingest.docs import Docs
+from ingest.drain import Drainer
 from ingest.gate import Gate
 from ingest.generated import generation_key
 from ingest.handlers import BODY_BYTES, accepting, preflight
-from ingest.health import Health
+from ingest.health import Health, version
+from ingest.ladder import Ladder
 from ingest.limits.limiter import Limiter
+from ingest.measuring import measured
 from ingest.middleware import in_words_of
 from ingest.recent import Recent
 from ingest.resolve import Resolver
 from ingest.seal import visitor_key
+from ingest.selfcheck import selfchecked
 from ingest.settings import Settings
-from ingest.sink import Overloaded, Sink
+from ingest.sink import Sink
+from ingest.spool.home import Home, spool_of
+from ingest.spool.spool import Spool
+from ingest.spool.store import Damaged
+from ingest.stream import Stream, Untaken
 from ingest.visits import Visits
-from ingest.wire import connect
+from ingest.watch import Watch
+from ingest.wire import Breaker, connect
 
 _CONNECTIONS: Final = 16
 #: Longer than a reader of changes blocks.
@@ -70,19 +83,22 @@ class World:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ports:
-    """Everything that speaks to Redis, and how it starts and stops."""
+    """Everything that speaks to Redis or keeps events, and how it starts and stops."""
 
-    redis: Redis
-    changes: Redis
+    clients: Sequence[Redis]
+    stream: Stream
+    spool: Spool
     sink: Sink
+    drainer: Drainer
+    watch: Watch
     claims: Claims
     limiter: Limiter
     directory: Directory
 
     async def connections(self, _: web.Application) -> AsyncIterator[None]:
         yield
-        await self.changes.aclose()
-        await self.redis.aclose()
+        for client in self.clients:
+            await client.aclose()
 
     async def look_ups(self, _: web.Application) -> AsyncIterator[None]:
         self.directory.start()
@@ -94,13 +110,16 @@ class _Ports:
         await self.limiter.stop()
 
     async def appends(self, _: web.Application) -> AsyncIterator[None]:
-        with suppress(Overloaded):  # asked again before the first append
-            await self.sink.confirm_shards()
-        self.sink.start()
+        with suppress(Untaken):  # asked again before the first append
+            await self.stream.confirm_shards()
+        self.stream.start()
+        self.spool.start()
+        self.drainer.start()
         yield
-        with suppress(TimeoutError):  # whoever still waits was never told 200
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                await self.sink.drain()
+        for stop in (self.drainer.stop, self.stream.drain, self.spool.stop):
+            with suppress(TimeoutError):  # whoever still waits was never told 200
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    await stop()
 
 
 def build(settings: Settings, world: World) -> web.Application:
@@ -111,28 +130,81 @@ def build(settings: Settings, world: World) -> web.Application:
     """
     ports = _open(settings, world)
     app = web.Application(
-        client_max_size=BODY_BYTES, middlewares=[in_words_of(world.dialects)]
+        client_max_size=BODY_BYTES, middlewares=[measured, in_words_of(world.dialects)]
     )
-    app[HEALTH] = Health(ports.redis, settings.shards)
+    app[HEALTH] = Health(ports.clients[0], settings.shards, ports.sink)
     app.add_routes(app[HEALTH].routes())
+    app.add_routes(Docs(world.dialects, version()).routes())
     _add_endpoints(app, _acceptor(settings, world, ports), settings, world.dialects)
-    app.cleanup_ctx.extend((ports.connections, ports.look_ups, ports.appends))
+    watching = _watching(ports, settings, world)
+    app.cleanup_ctx.extend((ports.connections, ports.look_ups, watching, ports.appends))
+    _add_sights(app, settings, world, ports)
     return app
 
 
+def _add_sights(
+    app: web.Application, settings: Settings, world: World, ports: _Ports
+) -> None:
+    """What operators look at: first to start and last to stop, but for the check."""
+    show_keepers(ports.sink, ports.spool, settings.spooling.most_bytes)
+    show_look_ups(ports.directory, ports.claims, ports.limiter)
+    app.cleanup_ctx.insert(0, administered(settings.admin, app[HEALTH]))
+    check = selfchecked(ports.clients[0], settings, world.clock)
+    app.cleanup_ctx.append(check)
+
+
 def _open(settings: Settings, world: World) -> _Ports:
-    url = settings.redis_url
-    redis = connect(url, connections=_CONNECTIONS)
+    url, spooling = settings.redis_url, settings.spooling
+    reach, writes = Breaker(), Breaker()
+    redis = connect(url, connections=_CONNECTIONS, breaker=reach)
     changes = connect(url, connections=1, answer_within=_CHANGES_SECONDS)
-    snapshot = settings.data / "edge" / "directory-snapshot"
+    probes = connect(url, connections=1)
+    stream, ladder = Stream(redis, settings.shards, writes), Ladder(spooling)
+    home = Home(spool_of(settings.data), _report)
+    spool = Spool(home, most_bytes=spooling.most_bytes, clock=time.monotonic)
+    sink = Sink(stream, spool, ladder, lambda: reach.problem or writes.problem)
     return _Ports(
-        redis=redis,
-        changes=changes,
-        sink=Sink(redis, settings.shards),
+        clients=(redis, changes, probes),
+        stream=stream,
+        spool=spool,
+        sink=sink,
+        drainer=Drainer(
+            spool, stream, lambda: sink.standing.level, spooling.drain_rate
+        ),
+        watch=Watch(probes, reach=reach, writes=writes, ladder=ladder),
         claims=Claims(redis),
         limiter=Limiter(redis, world.clock),
-        directory=Directory(redis, changes, snapshot),
+        directory=Directory(
+            redis, changes, settings.data / "edge" / "directory-snapshot"
+        ),
     )
+
+
+def _report(damage: Damaged) -> None:
+    Log().warning(
+        "spool.damaged",
+        segment=str(damage.segment),
+        first=damage.start,
+        bytes=damage.end - damage.start,
+        aside=str(damage.aside),
+    )
+
+
+def _watching(
+    ports: _Ports, settings: Settings, world: World
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    name = f"{socket.gethostname()}-{os.getpid()}"
+
+    def told() -> Mapping[str, object]:
+        level, why = ports.sink.standing
+        return {"level": level, "why": why, "spool_bytes": ports.spool.bytes}
+
+    async def watching(_: web.Application) -> AsyncIterator[None]:
+        ports.watch.start(name, settings.shards, world.clock, told)
+        yield
+        await ports.watch.stop()
+
+    return watching
 
 
 def _acceptor(settings: Settings, world: World, ports: _Ports) -> Acceptor:

@@ -89,6 +89,11 @@ class Claims:
         except Full:
             return Missing.UNAVAILABLE
 
+    @property
+    def is_reached(self) -> bool:
+        """Whether Redis answered when it was last asked."""
+        return self._is_reached
+
     def start(self) -> None:
         self._asks.start()
         self._recalls.start()

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ingest.contracts.clickid import ClickToken, KeyRing
+from ingest.contracts.clickid import NO_LINK, ClickToken, KeyRing
 from ingest.contracts.directory import ClickRecord, CustomerRecord, LinkRecord
 from ingest.contracts.envelope import Kind
 from ingest.contracts.ids import millis
@@ -12,7 +12,7 @@ from ingest.directory import Missing
 from ingest.gate import Principal
 from ingest.ports import Records
 from ingest.recent import Recent
-from ingest.resolved import NO_LINK, Asked, Resolved
+from ingest.resolved import Asked, Resolved
 
 _DAY_MS: Final = 24 * 3600 * 1000
 

@@ -158,6 +158,11 @@ class Directory:
         wanted = _Wanted(click_key(workspace_id, token), ClickRecord.decode)
         return await self._first(wanted)
 
+    @property
+    def is_reached(self) -> bool:
+        """Whether Redis answered when it was last asked."""
+        return self._is_reached
+
     def start(self) -> None:
         self._earlier = read_snapshot(self._snapshot)
         self._fetches.start()

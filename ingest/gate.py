@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-from ingest.contracts.apikey import hashes, is_well_formed
+from ingest.contracts.apikey import ANY_SCOPE, hashes, is_well_formed
 from ingest.contracts.directory import (
     KeyRecord,
     LimitsRecord,
@@ -144,7 +144,7 @@ class Gate:
         if isinstance(record, Missing):
             raise Refusal("unauthorised")
         # A key without scopes may read, as one vendor has it.
-        if {wanted.scope, "*"}.isdisjoint(record.scopes or ["read"]):
+        if {wanted.scope, ANY_SCOPE}.isdisjoint(record.scopes or ["read"]):
             raise Refusal("forbidden", field=wanted.scope)
         return Principal(workspace_id=record.workspace_uuid, api_key_id=record.key_uuid)
 

@@ -1,30 +1,31 @@
 """Whether this process lives, and whether to send it traffic. Used by `app`."""
 
-import asyncio
 from importlib import metadata
-from typing import Final
 
 import orjson
 from aiohttp import web
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import SHARDS_KEY
+from ingest.ladder import Level
+from ingest.sink import Sink
 from ingest.wire import TROUBLE
-
-_ANSWER_SECONDS: Final = 0.5
 
 
 class Health:
     """Answers `/livez`, `/readyz` and `/version`."""
 
-    def __init__(self, redis: Redis, shards: int) -> None:
-        """Ready means: `redis` answers and agrees on the shards, and this goes on.
+    def __init__(self, redis: Redis, shards: int, sink: Sink) -> None:
+        """Ready means: an event would be durable, and this goes on.
 
-        Redis can come back with another number of shards, or emptied and with none yet:
-        the first process that appends writes it.
+        Spooling is being ready: whoever sends traffic elsewhere for it finds the same
+        Redis there. `redis` must agree on the shards where it answers; it can come back
+        with another number of them, or emptied and with none yet: the first process that
+        appends writes it.
         """
         self._redis = redis
         self._shards = shards
+        self._sink = sink
         self.is_draining = False
 
     def routes(self) -> list[web.RouteDef]:
@@ -40,27 +41,30 @@ class Health:
     async def _ready(self, _: web.Request) -> web.StreamResponse:
         problem = await self._problem()
         if problem is None:
-            return _json(200, {"ready": True})
+            return _json(200, {"ready": True, **self._sink.standing._asdict()})
         return _json(503, {"ready": False, "problem": problem})
 
     async def _tell_version(self, _: web.Request) -> web.StreamResponse:
-        return _json(200, {"version": _version()})
+        return _json(200, {"version": version()})
 
     async def _problem(self) -> str | None:
         if self.is_draining:
             return "draining"
+        level, why = self._sink.standing
+        if level is Level.REFUSE:
+            return why
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                agreed = await self._redis.get(SHARDS_KEY)
-        except TROUBLE as error:
-            return f"redis: {type(error).__name__}"
+            agreed = await self._redis.get(SHARDS_KEY)
+        except TROUBLE:
+            return None
         if agreed is not None and agreed != b"%d" % self._shards:
             found = agreed.decode("utf-8", "replace")
             return f"shards: {found} in Redis, {self._shards} here"
         return None
 
 
-def _version() -> str:
+def version() -> str:
+    """The release of Reftide that this process runs."""
     try:
         return metadata.version("reftide")
     except metadata.PackageNotFoundError:

@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from ingest.contracts.metrics.edge import REFUSED
 from ingest.contracts.telemetry import Log
 from ingest.dialects.spec import Dialect, Refusal, RefusalCode, Reply
 from ingest.handlers import Handler, respond
@@ -45,8 +46,8 @@ def in_words_of(dialects: Sequence[Dialect]) -> Middleware:
             headers = {name: error.headers[name] for name in _KEPT & {*error.headers}}
         except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
             _report(log, error, request.path)
-            refusal = Refusal("failed")
-        return _answer(by_length, request.path, refusal, headers)
+            refusal = Refusal("failed", field=request.path)
+        return _answer(by_length, request, refusal, headers)
 
     return say_no
 
@@ -56,16 +57,30 @@ def _report(log: Log, error: Exception, path: str) -> None:
 
 
 def _answer(
-    dialects: Sequence[Dialect], path: str, refusal: Refusal, headers: dict[str, str]
+    dialects: Sequence[Dialect],
+    request: web.Request,
+    refusal: Refusal,
+    headers: dict[str, str],
 ) -> web.Response:
+    path = request.path
     for dialect in dialects:
         prefix = dialect.prefix.rstrip("/")
         if path == prefix or path.startswith(prefix + "/"):
+            REFUSED.labels(dialect.name, refusal.code).inc()
             reply = dialect.refuse(refusal)
-            browsers = any(item.from_browsers for item in dialect.endpoints)
+            browsers = _is_for_browsers(dialect, request)
             break
     else:
+        REFUSED.labels("none", refusal.code).inc()
         reply = Reply(_STATUS.get(refusal.code, 400), {"error": refusal.code})
         browsers = False
     reply = replace(reply, headers={**reply.headers, **headers})
     return respond(reply, is_for_browsers=browsers)
+
+
+def _is_for_browsers(dialect: Dialect, request: web.Request) -> bool:
+    """Whether browsers call the route, or where there is none, any of the dialect."""
+    resource = request.match_info.route.resource
+    path = resource.canonical if resource else None
+    own = [item for item in dialect.endpoints if item.path == path]
+    return any(item.from_browsers for item in own or dialect.endpoints)

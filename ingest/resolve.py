@@ -13,6 +13,7 @@ from ingest.clicks import Clicks
 from ingest.contracts.clickid import ClickToken
 from ingest.contracts.directory import (
     DEFAULT_NAMESPACE,
+    KEYS_NAMESPACE,
     CustomerRecord,
     LinkRecord,
     ProgramRecord,
@@ -44,6 +45,9 @@ from ingest.recent import Recent
 from ingest.resolved import Asked, Resolved
 
 _RETRY_AFTER: Final = 1  # seconds
+
+#: Nothing is known, and it cannot be asked whether there is anything.
+_NO_ANSWER: Final = Resolved(is_certain=False)
 
 #: Of several targets, one that ends in any of these makes way for the next.
 _PASSED_OVER: Final[frozenset[RefusalCode]] = frozenset(
@@ -109,7 +113,8 @@ class Resolver:
             link = await self._records.link_by_code(namespaces, code)
         if link is Missing.UNKNOWN and may_be_generated(code):
             link = await self._recent.link(DEFAULT_NAMESPACE, code)
-        if link is Missing.UNAVAILABLE:
+        is_elsewhere = link is Missing.UNKNOWN and KEYS_NAMESPACE in namespaces
+        if link is Missing.UNAVAILABLE or is_elsewhere:
             return Resolved(namespaces=namespaces, code=code, is_certain=False)
         may_use = asked.principal.may_use
         if isinstance(link, Missing) or not may_use(link.workspace_uuid):
@@ -173,13 +178,18 @@ class Resolver:
         return Resolved(stats=stats)
 
     async def _first_of(self, target: FirstOf, asked: Asked) -> Resolved:
+        nobody = Resolved()
         for choice in target.targets:
             try:
-                return await self.resolve(choice, asked)
+                found = await self.resolve(choice, asked)
             except Refusal as refusal:
                 if refusal.code not in _PASSED_OVER:
                     raise
-        return Resolved()
+            else:
+                if found != _NO_ANSWER:
+                    return found
+                nobody = found
+        return nobody
 
 
 def _of_link(link: LinkRecord) -> Resolved:
@@ -209,4 +219,6 @@ def _namespaces(target: ByCode, principal: Principal) -> tuple[str, ...]:
         return tuple(own)
     if target.among == "workspace" and principal.workspace_id:
         own.append(workspace_namespace(principal.workspace_id))
+    elif target.among == "workspace" and not principal.is_verified:
+        own.append(KEYS_NAMESPACE)
     return (*own, DEFAULT_NAMESPACE)

@@ -1,7 +1,7 @@
 """What is known of a draft's target: the values between resolving and sealing."""
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from ingest.contracts.directory import (
@@ -11,9 +11,6 @@ from ingest.contracts.directory import (
     StatsRecord,
 )
 from ingest.gate import Principal
-
-#: The link in a click id that was issued while there was no directory to ask.
-NO_LINK: Final = UUID(int=0)
 
 
 class Asked(NamedTuple):

@@ -11,14 +11,14 @@ from uuid import UUID
 
 import orjson
 
-from ingest.contracts.clickid import ClickToken
+from ingest.contracts.clickid import NO_LINK, ClickToken
 from ingest.contracts.envelope import Dedupe, Envelope
 from ingest.contracts.storable import NAME_CHARS, Json, document, optional_text
 from ingest.contracts.variables import StoreIp
 from ingest.dialects.spec import Draft, RawRequest
 from ingest.gate import Principal
 from ingest.proxies import truncate
-from ingest.resolved import NO_LINK, Resolved
+from ingest.resolved import Resolved
 
 _EMAIL_CHARS: Final = 320
 _AGENT_CHARS: Final = 1024

@@ -7,12 +7,54 @@ from pathlib import Path
 from typing import Final, Self
 
 from ingest.contracts.clickid import KeyRing
-from ingest.contracts.variables import LogLevel, SettingsError, StoreIp, Variables
+from ingest.contracts.variables import (
+    INTAKES,
+    NOWHERE,
+    Intake,
+    Listening,
+    LogLevel,
+    SettingsError,
+    StoreIp,
+    Variables,
+)
 
 Network = IPv4Network | IPv6Network
 
 _SECRET_CHARS: Final = 16
 _MOST_PORTS: Final = 65535
+_MOST_BYTES: Final = 1 << 50
+_MOST_RATE: Final = 1_000_000
+_MOST: Final = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spooling:
+    """When events go to the disk of the edge, how many, and how fast they come back."""
+
+    #: Bytes on the disk; 0: no spool.
+    most_bytes: int
+    #: Events a second.
+    drain_rate: int
+    intake: Intake
+    #: From where on the stream is spared; 0: never for that reason. First, of Redis'
+    #: `maxmemory`, in per cent.
+    memory: int
+    #: Entries that no worker has acknowledged.
+    unread: int
+    #: Seconds that the oldest of them has waited.
+    age: int
+
+    @classmethod
+    def load(cls, given: Variables) -> Self:
+        number = given.number
+        return cls(
+            most_bytes=number("REFTIDE_SPOOL_BYTES", 1 << 30, (0, _MOST_BYTES)),
+            drain_rate=number("REFTIDE_DRAIN_RATE", 2000, (1, _MOST_RATE)),
+            intake=given.choice("REFTIDE_INTAKE", INTAKES),
+            memory=number("REFTIDE_SPOOL_AT_MEMORY", 80, (0, 100)),
+            unread=number("REFTIDE_SPOOL_AT_UNREAD", 10_000_000, (0, _MOST)),
+            age=number("REFTIDE_SPOOL_AT_AGE", 86_400, (0, _MOST)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +70,8 @@ class Settings:
     trusted_proxies: tuple[Network, ...]
     store_ip: StoreIp
     log_level: LogLevel
+    spooling: Spooling
+    admin: Listening = NOWHERE
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:
@@ -43,6 +87,8 @@ class Settings:
             trusted_proxies=_networks(given, "REFTIDE_TRUSTED_PROXIES"),
             store_ip=given.store_ip(),
             log_level=given.log_level(),
+            spooling=Spooling.load(given),
+            admin=given.admin(),
         )
 
 

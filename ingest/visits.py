@@ -9,12 +9,12 @@ from typing import Literal
 from uuid import UUID
 
 from ingest.claims import Mark, seen
-from ingest.contracts.clickid import ClickToken
+from ingest.contracts.clickid import NO_LINK, ClickToken
 from ingest.contracts.envelope import Kind
 from ingest.dialects.spec import Draft, RawRequest
 from ingest.ports import Claims, Resolver
 from ingest.recent import known_click, visitor_mark
-from ingest.resolved import NO_LINK, Resolved
+from ingest.resolved import Resolved
 from ingest.seal import visitor_hash
 
 

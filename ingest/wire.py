@@ -1,6 +1,6 @@
 """How the edge speaks to Redis: bounded clients, and one pipeline for many requests.
 
-Used by `sink`, `claims` and `directory`; `app` opens the clients.
+Used by `stream`, `claims`, `permits` and `directory`; `app` opens the clients.
 """
 
 import asyncio
@@ -8,35 +8,101 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 #: Everything by which the client says that a command got no answer, or a no.
 TROUBLE: Final = (RedisError, OSError)
 
 _CONNECT_SECONDS: Final = 0.5
+#: For a turn and a connection, all in all.
+_READY_SECONDS: Final = 0.5
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-def connect(url: str, *, connections: int, answer_within: float = 0.5) -> Redis:
+class Breaker:
+    """Whether Redis is worth asking. Open, it spares everybody the wait for a timeout.
+
+    One failure opens it for all who share it; whoever probes closes it.
+    """
+
+    def __init__(self) -> None:
+        """Closed, since nothing is known yet."""
+        self.problem: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.problem is not None
+
+    def trip(self, problem: str) -> None:
+        self.problem = self.problem or problem
+
+    def close(self) -> None:
+        self.problem = None
+
+
+class _Guarded(BlockingConnectionPool):
+    """Connections that are not handed out while the breaker is open, and that trip it."""
+
+    breaker: Breaker
+
+    @override
+    async def get_connection(
+        self, command_name: str | None = None, *keys: object, **options: object
+    ) -> AbstractConnection:
+        if self.breaker.is_open:
+            raise RedisConnectionError(f"not asked: {self.breaker.problem}")
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                connection: AbstractConnection = await super().get_connection()
+                return connection
+        except (*TROUBLE, TimeoutError) as error:
+            self.breaker.trip(said(error))
+            raise
+
+    @override
+    async def release(self, connection: AbstractConnection) -> None:
+        # The client cuts a connection off whose answer it gave up waiting for.
+        if not connection.is_connected:
+            self.breaker.trip("no answer")
+        await super().release(connection)
+
+
+def connect(
+    url: str,
+    *,
+    connections: int,
+    answer_within: float = 0.5,
+    breaker: Breaker | None = None,
+) -> Redis:
     """A client that waits at most `answer_within` seconds and sends nothing twice.
 
     A command that was sent and not answered may have run: sending it again would append
-    the same event a second time.
+    the same event a second time. With a breaker, nothing is sent while it is open.
     """
-    return Redis.from_pool(
-        BlockingConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            timeout=answer_within,
-            socket_timeout=answer_within,
-            socket_connect_timeout=_CONNECT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+    pool = (_Guarded if breaker else BlockingConnectionPool).from_url(
+        url,
+        max_connections=connections,
+        timeout=answer_within,
+        socket_timeout=answer_within,
+        socket_connect_timeout=_CONNECT_SECONDS,
+        # Without a list of errors, only connecting is tried again; and that not even once.
+        retry=Retry(NoBackoff(), 0),
     )
+    if isinstance(pool, _Guarded) and breaker:
+        pool.breaker = breaker
+    return Redis.from_pool(pool)
+
+
+def said(error: BaseException) -> str:
+    """An error in a line: a timeout has no words of its own."""
+    return f"{type(error).__name__}: {error}"
 
 
 class Full(Exception):

@@ -1,23 +1,26 @@
 """The books: what the streams took in, and what became of it. For `status` and `verify`.
 
-    accepted + spooled = recorded + repeats + quarantined + in flight + spooled
+    accepted + spooled = recorded + repeats + quarantined + lost + in flight + spooled
 
-The left side and what is in flight are read from Redis, the rest from Postgres, and no
-transaction spans both. So Redis is read before and after Postgres, again until nothing was
+The left side and what is in flight are read from Redis and from the spools that this
+machine sees, the rest from Postgres, and no transaction spans both. So Redis is read before and after Postgres, again until nothing was
 added, delivered or acknowledged in between: then all figures are of one moment, and
 `is_still` says so. What a worker has committed and not yet acknowledged is in flight and
 recorded at once; the balance is less than zero by so many. At rest there is nothing of it.
 """
 
-from collections.abc import Sequence
+import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from ingest.contracts.stream import EntryId
+from scripts import spools
 from scripts.queries import statements
 from scripts.servers import Connection, rows, single
-from scripts.streams import EntryId, Shard, Waiting, read_shard, waiting
+from scripts.streams import Shard, Waiting, read_shard, waiting
 
 _SQL: Final = statements("status")
 _ATTEMPTS: Final = 5
@@ -25,18 +28,28 @@ _ATTEMPTS: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """All figures count stream entries. `at` is Redis' clock, in Unix seconds."""
+    """All figures count stream entries, or events that will be one.
+
+    `at` is Redis' clock, in Unix seconds.
+    """
 
     at: float
     is_still: bool
-    accepted: int
+    #: Added to the streams.
+    entries: int
+    #: On the disks of edges that share the data directory.
+    spooled: int
     recorded: int
     repeats: int
     quarantined: int
+    #: Vanished before they were recorded; workers find that out within two minutes.
+    lost: int
     shards: tuple[Shard, ...]
     waiting: tuple[Waiting, ...]
-    #: Events on the disks of edges; there is no spool yet, so none.
-    spooled: int = 0
+
+    @property
+    def accepted(self) -> int:
+        return self.entries + self.spooled
 
     @property
     def in_flight(self) -> int:
@@ -45,13 +58,12 @@ class Books:
 
     @property
     def settled(self) -> int:
-        return self.recorded + self.repeats + self.quarantined
+        return self.recorded + self.repeats + self.quarantined + self.lost
 
     @property
     def balance(self) -> int:
-        """Zero at rest. More: entries are lost. Less: committed, not yet acknowledged."""
-        came = self.accepted + self.spooled
-        return came - self.settled - self.in_flight - self.spooled
+        """Zero at rest. More: not accounted for. Less: committed, not yet acknowledged."""
+        return self.accepted - self.settled - self.in_flight - self.spooled
 
     @property
     def is_exact(self) -> bool:
@@ -64,33 +76,44 @@ class Books:
 
     def lag(self, index: int) -> float:
         """How long a shard's oldest entry has waited, in seconds."""
-        oldest = self.oldest(index)
-        return 0.0 if oldest is None else max(0.0, round(self.at - oldest.ms / 1000, 3))
+        return self.age(self.oldest(index))
+
+    def age(self, entry: EntryId | None) -> float:
+        """How long ago an entry was added, in seconds; 0 where there is none."""
+        return 0.0 if entry is None else max(0.0, round(self.at - entry.ms / 1000, 3))
 
 
-async def read_books(redis: Redis, connection: Connection, shards: int) -> Books:
-    """Read both servers, anew as long as something moves, but not for ever."""
-    before = await _shards(redis, shards)
+async def read_books(
+    redis: Redis, connection: Connection, shards: int, data: Path
+) -> Books:
+    """Read both servers and the spools of a data directory.
+
+    Anew as long as something moves, but not for ever.
+    """
+    before = await _came(redis, shards, data)
     epochs, ledger = await _written(connection)
     is_still = False
     for _ in range(_ATTEMPTS):
-        after = await _shards(redis, shards)
+        after = await _came(redis, shards, data)
         if is_still := after == before:
             break
         before = after
         epochs, ledger = await _written(connection)
     seconds, micros = await redis.time()
-    live = {shard.epoch for shard in before}
+    read, spooled = before
+    live = {shard.epoch for shard in read}
     past = sum(row["entries_added"] for row in epochs if row["epoch"] not in live)
     return Books(
         at=seconds + micros / 1e6,
         is_still=is_still,
-        accepted=past + sum(shard.added for shard in before),
+        entries=past + sum(shard.added for shard in read),
+        spooled=spooled,
         recorded=ledger["recorded"],
         repeats=ledger["repeats"],
         quarantined=ledger["quarantined"],
-        shards=tuple(before),
-        waiting=tuple([await waiting(redis, shard) for shard in before]),
+        lost=ledger["lost"],
+        shards=read,
+        waiting=tuple([await waiting(redis, shard) for shard in read]),
     )
 
 
@@ -101,5 +124,7 @@ async def _written(
     return epochs, await single(connection, _SQL["books"])
 
 
-async def _shards(redis: Redis, count: int) -> Sequence[Shard]:
-    return [await read_shard(redis, shard) for shard in range(count)]
+async def _came(redis: Redis, shards: int, data: Path) -> tuple[tuple[Shard, ...], int]:
+    """The shards, and what waits on the disk."""
+    spooled = await asyncio.to_thread(spools.count, data)
+    return tuple([await read_shard(redis, shard) for shard in range(shards)]), spooled

@@ -45,6 +45,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "status": ("status", "The books, the lag, the workers, the memory."),
         "event": ("event", "Where one event is."),
         "quarantine": ("quarantine", "What could not be recorded, and why."),
+        "spool": ("spool", "Events that wait on the disk of an edge."),
         "verify": ("verify", "Prove that every counter and the books are right."),
         "doctor": ("doctor", "Check how the servers are set up."),
     },

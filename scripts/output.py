@@ -19,9 +19,6 @@ _WIDTH_OF_A_PIPE: Final = 200
 _AROUND_A_COLUMN: Final = 3
 _AROUND_A_TABLE: Final = 1
 
-_UNITS: Final = ("bytes", "KiB", "MiB", "GiB")
-_NEXT_UNIT: Final = 1024
-
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document."
 )
@@ -166,15 +163,6 @@ def cell(value: object) -> str:
 def counted(count: int, one: str, many: str = "") -> str:
     """`1 link`, `2 links`; `many` is for where an s does not do."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def size(count: float) -> str:
-    """So many bytes, in the unit that people would choose."""
-    for unit in _UNITS[:-1]:
-        if count < _NEXT_UNIT:
-            return f"{round(count, 1):g} {unit}"
-        count /= _NEXT_UNIT
-    return f"{count:,.1f} {_UNITS[-1]}"
 
 
 def printable(text: str) -> str:

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,6 +59,17 @@ def reserved(host: str, port: int) -> Iterator[Address]:
         holder = _hold(family, place)
     with closing(holder):
         yield Address(*holder.getsockname()[:2])
+
+
+def free(host: str, count: int) -> list[int]:
+    """So many ports of a host that nobody has now. Raises Unreachable."""
+    family, place = _resolve(host, 0)
+    with _named(host, 0), ExitStack() as stack:
+        holders = [
+            stack.enter_context(closing(_bound(family, place, passes_old=False)))
+            for _ in range(count)
+        ]
+        return [int(holder.getsockname()[1]) for holder in holders]
 
 
 def listens(pid: int, port: int) -> bool:

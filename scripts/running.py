@@ -16,14 +16,14 @@ from typing import Final, Literal
 
 import click
 
-from ingest.contracts.variables import SettingsError
+from ingest.contracts.variables import SettingsError, Variables
 from ingest.settings import Settings as EdgeSettings
 from scripts.embedded import Embedded, EmbeddedError, Instance, Options
 from scripts.embedded.errors import explained
 from scripts.embedded.locks import is_owned
 from scripts.environment import Environment
 from scripts.output import Unreachable
-from scripts.ports import Address, reserved
+from scripts.ports import Address, free, reserved
 from scripts.queries import statements
 from scripts.readiness import forget, heed_cancellation, ready
 from scripts.schema import apply_schema
@@ -35,6 +35,8 @@ from workers.settings import Settings as WorkerSettings
 _DRAIN_SECONDS: Final = 10.0
 #: An index on a large table takes its time.
 _SCHEMA_SECONDS: Final = 120.0
+
+_MOST_PORTS: Final = 65_536
 
 #: A demo says whose click it sends, and nobody else reaches an embedded instance this way.
 _LOOPBACK: Final = "127.0.0.0/8,::1"
@@ -64,6 +66,8 @@ class Plan:
 class _Fleet:
     edges: Sequence[Process]
     workers: Mapping[str, Process]
+    #: Where each shows its figures, by its name.
+    admin: Mapping[str, Address]
 
     @property
     def processes(self) -> list[Process]:
@@ -109,6 +113,7 @@ async def _run(plan: Plan, say: Say, greet: Say) -> None:
             if embedded is not None:
                 embedded.publish(host=address.reachable.host, port=address.port)
             greet(address.url)
+            say(_where_to_look(fleet))
 
 
 @asynccontextmanager
@@ -197,23 +202,42 @@ def _fleet(plan: Plan, address: Address, shards: int) -> _Fleet:
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
 
-    def log(name: str) -> Path | None:
-        return None if plan.is_verbose else plan.data / "log" / f"{name}.log"
+    admin = _admin(plan, variables)
 
-    edges = [
-        Process(f"edge {slot}", "ingest", variables, log(f"edge-{slot}"))
-        for slot in range(1, plan.edges + 1)
-    ]
+    def process(kind: str, module: str, slot: int, **more: str) -> Process:
+        name, log = f"{kind} {slot}", plan.data / "log" / f"{kind}-{slot}.log"
+        more["REFTIDE_ADMIN_PORT"] = str(admin[name].port)
+        return Process(name, module, variables | more, None if plan.is_verbose else log)
+
+    edges = [process("edge", "ingest", slot + 1) for slot in range(plan.edges)]
+    names = [f"{prefix}-{slot + 1}" for slot in range(plan.workers)]
     workers = {
-        f"{prefix}-{slot}": Process(
-            f"worker {slot}",
-            "workers",
-            variables | {"REFTIDE_WORKER_NAME": f"{prefix}-{slot}"},
-            log(f"worker-{slot}"),
-        )
-        for slot in range(1, plan.workers + 1)
+        name: process("worker", "workers", slot, REFTIDE_WORKER_NAME=name)
+        for slot, name in enumerate(names, 1)
     }
-    return _Fleet(edges, workers)
+    return _Fleet(edges, workers, admin)
+
+
+def _admin(plan: Plan, variables: Mapping[str, str]) -> Mapping[str, Address]:
+    """A port of its own for every process. Raises Unreachable, SettingsError."""
+    wanted = Variables(variables).admin()
+    names = [f"edge {slot + 1}" for slot in range(plan.edges)]
+    names += [f"worker {slot + 1}" for slot in range(plan.workers)]
+    first, count = wanted.port, len(names)
+    if first + count > _MOST_PORTS:
+        raise click.UsageError(f"No {count} ports follow {first}: choose a lower one.")
+    ports = range(first, first + count) if first else free(wanted.host, count)
+    return {
+        name: Address(wanted.host, port)
+        for name, port in zip(names, ports, strict=True)
+    }
+
+
+def _where_to_look(fleet: _Fleet) -> str:
+    places = [
+        f"{where.reachable.url}/metrics ({name})" for name, where in fleet.admin.items()
+    ]
+    return f"figures: {', '.join(places)}"
 
 
 @asynccontextmanager

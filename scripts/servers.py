@@ -4,7 +4,7 @@ Every wait is bounded. Above this module there is `Unreachable`; what else a ser
 is a bug and may be loud.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,15 +60,19 @@ _UNREACHABLE: Final = (
 
 @asynccontextmanager
 async def postgres(
-    environment: Environment, *, seconds: float = QUICK_SECONDS
+    environment: Environment,
+    *,
+    seconds: float = QUICK_SECONDS,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Connection]:
     """A connection on which no statement takes longer than so many seconds.
 
-    Raises Unreachable, also for what happens inside the block.
+    `settings` take the place of those that commands ask for. Raises Unreachable, also
+    for what happens inside the block.
     """
     url = environment.database_url()
     with _postgres_named(environment):
-        connection = await _connect(url, seconds)
+        connection = await _connect(url, seconds, settings or _settings(seconds))
         try:
             yield connection
         finally:
@@ -119,23 +123,27 @@ async def shard_count(environment: Environment, redis: Redis) -> int:
     return environment.shards() if known is None else int(known)
 
 
-async def _connect(url: str, seconds: float) -> Connection:
+async def _connect(url: str, seconds: float, settings: Mapping[str, str]) -> Connection:
     try:
         return await asyncpg.connect(
             url,
             timeout=_CONNECT_SECONDS,
             command_timeout=seconds,
-            server_settings={
-                "application_name": "reftide",
-                "statement_timeout": str(int(seconds * 1000)),
-                "lock_timeout": "10000",
-                "timezone": "UTC",
-            },
+            server_settings=dict(settings),
         )
     except ValueError as error:
         raise Unreachable(
             "DATABASE_URL is no URL of PostgreSQL.", _POSTGRES_FORM
         ) from error
+
+
+def _settings(seconds: float) -> Mapping[str, str]:
+    return {
+        "application_name": "reftide",
+        "statement_timeout": str(int(seconds * 1000)),
+        "lock_timeout": "10000",
+        "timezone": "UTC",
+    }
 
 
 async def _close(connection: Connection) -> None:

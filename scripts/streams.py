@@ -6,36 +6,18 @@ waits is counted from the stream itself.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
-from typing_extensions import override
 
-from ingest.contracts.stream import GROUP, epoch_key, events_key
+from ingest.contracts.stream import GROUP, EntryId, epoch_key, events_key
 
 _PAGE: Final = 5_000
 #: Above so many, what waits is not counted one by one.
 COUNTED: Final = 50_000
 
 Fields = dict[bytes, bytes]
-
-
-class EntryId(NamedTuple):
-    """An id of a stream's entry; ordered as the stream is."""
-
-    ms: int
-    seq: int
-
-    @classmethod
-    def of(cls, raw: bytes | str) -> Self:
-        text = raw.decode() if isinstance(raw, bytes) else raw
-        ms, _, seq = text.partition("-")
-        return cls(int(ms), int(seq or 0))
-
-    @override
-    def __str__(self) -> str:
-        return f"{self.ms}-{self.seq}"
 
 
 ZERO: Final = EntryId(0, 0)

@@ -1,5 +1,6 @@
 """Find one event wherever it may be. Used by `reftide event`."""
 
+import asyncio
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -8,12 +9,13 @@ from redis.asyncio import Redis
 from ingest.contracts import ids
 from ingest.contracts.clickid import PREFIX, KeyRing
 from ingest.contracts.envelope import NewerVersion, Undecodable, decode
-from ingest.contracts.stream import FIELD, shard_of
+from ingest.contracts.stream import FIELD, EntryId, shard_of
+from scripts import spools
 from scripts.environment import Environment
 from scripts.output import Refused
 from scripts.queries import statements
 from scripts.servers import Connection, postgres, redis_server, rows, shard_count
-from scripts.streams import EntryId, Fields, Shard, entries, pending_ids, read_shard
+from scripts.streams import Fields, Shard, entries, pending_ids, read_shard
 
 _SQL: Final = statements("event")
 
@@ -53,6 +55,11 @@ async def trace(environment: Environment, text: str) -> dict[str, Any]:
         found = await _rows(connection, sought)
         if found["state"] != "unknown":
             return found
+        # Before Redis, which is away while there are any.
+        if kept := await asyncio.to_thread(spools.find, environment.data, *sought):
+            return found | {
+                "id": kept["event_id"], "state": "spooled", "spool": kept["spool"]
+            }  # fmt: skip
         async with redis_server(environment) as redis:
             shards = await shard_count(environment, redis)
             entry = await _entry(redis, sought, shards)
@@ -78,6 +85,7 @@ async def _rows(connection: Connection, sought: _Sought) -> dict[str, Any]:
         "repeats": await rows(connection, _SQL["repeats"], event_id),
         "quarantine": await rows(connection, _SQL["quarantined"], event_id),
         "entry": None,
+        "spool": None,
     }
     return found | {"state": _state(found)}
 

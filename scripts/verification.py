@@ -8,6 +8,7 @@ pending, so that an entry in neither list was acknowledged.
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -24,6 +25,7 @@ from scripts.servers import (
     single,
 )
 from scripts.streams import ZERO, entries, pending_ids, read_shard
+from workers.batch import Entry
 
 _SQL: Final = statements("verify")
 #: The statements that find what is not as it must be; `entries` needs the streams' ids.
@@ -35,8 +37,6 @@ _SHOWN: Final = 20
 _POLL_SECONDS: Final = 0.2
 #: Sums over all events of a large installation take their time.
 _SECONDS: Final = 1800.0
-
-_Acknowledged = tuple[int, int, int, int]
 
 
 async def verify(environment: Environment, wait: float) -> dict[str, Any]:
@@ -50,7 +50,7 @@ async def verify(environment: Environment, wait: float) -> dict[str, Any]:
         redis_server(environment) as redis,
     ):
         shards = await shard_count(environment, redis)
-        books = await _at_rest(redis, connection, shards, wait)
+        books = await _at_rest(redis, connection, shards, environment.data, wait)
         await connection.execute(_SQL["entries_table"])
         await connection.copy_records_to_table(
             "acknowledged", records=_acknowledged(redis, shards), timeout=_SECONDS
@@ -93,7 +93,7 @@ def _imbalance(books: Books) -> dict[str, Any]:
         "what": "books",
         "key": "all shards",
         "counter": "settled",
-        "expected": books.accepted,
+        "expected": books.entries,
         "found": books.settled,
     }
 
@@ -103,19 +103,19 @@ def is_at_rest(books: Books) -> bool:
 
 
 async def _at_rest(
-    redis: Redis, connection: Connection, shards: int, seconds: float
+    redis: Redis, connection: Connection, shards: int, data: Path, seconds: float
 ) -> Books:
     """The books at rest; where rest does not come in time, as they are then."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    books = await read_books(redis, connection, shards)
+    books = await read_books(redis, connection, shards, data)
     while not is_at_rest(books) and loop.time() < deadline:
         await asyncio.sleep(_POLL_SECONDS)
-        books = await read_books(redis, connection, shards)
+        books = await read_books(redis, connection, shards, data)
     return books
 
 
-async def _acknowledged(redis: Redis, shards: int) -> AsyncIterator[_Acknowledged]:
+async def _acknowledged(redis: Redis, shards: int) -> AsyncIterator[Entry]:
     """Where every retained entry that was acknowledged stands."""
     for number in range(shards):
         shard = await read_shard(redis, number)
@@ -125,4 +125,4 @@ async def _acknowledged(redis: Redis, shards: int) -> AsyncIterator[_Acknowledge
         pending = await pending_ids(redis, number)
         async for entry, _ in entries(redis, number, after=ZERO, to=shard.delivered):
             if entry not in pending:
-                yield shard.epoch, number, entry.ms, entry.seq
+                yield Entry.of(shard.epoch, number, entry.ms, entry.seq)

@@ -88,7 +88,7 @@ class Installation:
 
 @asynccontextmanager
 async def an_installation(
-    redis_url: str, database_url: str, path: Path
+    redis_url: str, database_url: str, path: Path, **changes: str
 ) -> AsyncIterator[Installation]:
     """The installation that the demo workspace makes of an empty Redis and database."""
     variables = {
@@ -97,6 +97,7 @@ async def an_installation(
         "REFTIDE_SECRET": SECRET,
         "REFTIDE_DATA": str(path),
         "REFTIDE_TRUSTED_PROXIES": "127.0.0.0/8",
+        **changes,
     }
     await plant(Environment(variables, lambda: NOW))
     async with AsyncExitStack() as stack:

@@ -2,25 +2,45 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, Self
+
+_UNSIGNED: Final = 1 << 64
+_SIGNED_END: Final = 1 << 63
 
 
 class Entry(NamedTuple):
-    """Where an entry stands: in this life of this shard's stream, under this id."""
+    """Where an entry stands: in this life of this shard's stream, under this id.
+
+    The numbers of an id are as Postgres holds them. Redis' have no sign, so that the upper
+    half of them, which only a foreign hand can have written, is negative here.
+    """
 
     epoch: int
     shard: int
     ms: int
     seq: int
 
+    @classmethod
+    def of(cls, epoch: int, shard: int, ms: int, seq: int) -> Self:
+        """The entry of a stream's id."""
+        return cls(epoch, shard, _signed(ms), _signed(seq))
+
+    @property
+    def stream_id(self) -> str:
+        """The id by which Redis knows it."""
+        return f"{self.ms % _UNSIGNED}-{self.seq % _UNSIGNED}"
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One entry as it was delivered; `attempts` counts deliveries, this one included."""
+    """One entry as it was delivered."""
 
     entry: Entry
     payload: bytes
-    attempts: int = 1
+
+
+def _signed(number: int) -> int:
+    return number if number < _SIGNED_END else number - _UNSIGNED
 
 
 #: The steps between which a worker may die; tests name one and the worker obeys.
@@ -38,6 +58,6 @@ class Processor(Protocol):
         """Record or quarantine; give back the deliveries that may be acknowledged.
 
         A delivery that is not given back stays pending (an envelope of a later release).
-        Raises Trouble when nothing was settled and the batch has to be tried again.
+        Raises Trouble where the whole batch has to be tried again.
         """
         ...

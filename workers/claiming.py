@@ -7,20 +7,22 @@ an attempt that arrives later but happened earlier, so any order ends the same.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, Literal
 from uuid import UUID
 
+from workers.batch import Trouble
 from workers.database import Connection
 from workers.rows import Rank, Row
 from workers.sql import statements
 
 _SQL: Final = statements("claiming")
 
-#: How long an idempotency key is kept; leads and sales claim for good.
-_KEPT: Final = timedelta(days=30)
+#: For how long an idempotency key means the same event; leads and sales claim for good.
+KEPT: Final = timedelta(days=30)
 
 _Key = tuple[UUID, str, bytes]
+_Fate = Literal["stands", "displaces", "succeeds", "repeats"]
 
 
 @dataclass(slots=True)
@@ -43,7 +45,10 @@ class Contest:
 
 
 async def contest(connection: Connection, rows: Sequence[Row]) -> Contest:
-    """Claim for every row that has a dedupe key; locks the claims in the order of keys."""
+    """Claim for every row that has a dedupe key; locks the claims in the order of keys.
+
+    Raises Trouble where a claim was swept away between claiming and locking.
+    """
     result = Contest([row for row in rows if row.dedupe is None])
     groups = _grouped(rows)
     if not groups:
@@ -51,40 +56,56 @@ async def contest(connection: Connection, rows: Sequence[Row]) -> Contest:
     holders = await _claim(connection, groups)
     moved: dict[_Key, Row] = {}
     for key, group in groups.items():
-        best, holder = min(group, key=lambda row: row.rank), holders.get(key)
-        winner = best.id if holder is None or best.rank < holder else holder.id
-        if holder is not None and winner == best.id and best.rank < holder:
-            moved[key] = best
-            if holder.id != winner:
-                result.displaced[holder.id] = winner
+        holder = holders.get(key, group[0].rank)
         for row in group:
-            if row.id == winner:
-                result.contenders.append(row)
-            else:
+            fate = _judge(row, holder)
+            if fate == "repeats":
                 result.lost.append(row)
-                result.losers[row.id] = winner
+                result.losers[row.id] = holder.id
+                continue
+            result.contenders.append(row)
+            if fate == "stands":
+                continue
+            if fate == "displaces" and row.id != holder.id:
+                result.displaced[holder.id] = row.id
+            moved[key], holder = row, row.rank
     if moved:
         await connection.execute(_SQL["claims_move"], *_claim_columns(moved))
     await _alias(connection, result)
     return result
 
 
+def _judge(row: Row, holder: Rank) -> _Fate:
+    """How a row fares against the holder of its claim.
+
+    An idempotency key means one event for a time. What happened further apart are two, of
+    which the later one has the key from then on. So the order in which attempts come does
+    not matter as long as they all happened within that time.
+    """
+    if row.rank == holder:
+        return "stands"
+    is_for_good = row.dedupe is None or row.dedupe.is_for_good
+    if not is_for_good and abs(row.at - holder.at) >= KEPT and row.id != holder.id:
+        return "succeeds" if row.at > holder.at else "stands"
+    if row.rank < holder:
+        return "displaces"
+    return "stands" if row.id == holder.id else "repeats"
+
+
 async def _claim(
     connection: Connection, groups: dict[_Key, list[Row]]
 ) -> dict[_Key, Rank]:
     """Claim the free keys for their best rows; the ranks of those that hold the others."""
-    best = {key: min(groups[key], key=lambda row: row.rank) for key in sorted(groups)}
-    expiries = [
-        None if row.dedupe and row.dedupe.is_for_good else row.at + _KEPT
-        for row in best.values()
-    ]
-    added = await connection.fetch(_SQL["claims_add"], *_claim_columns(best), expiries)
+    best = {key: groups[key][0] for key in sorted(groups)}
+    added = await connection.fetch(_SQL["claims_add"], *_claim_columns(best))
     taken = sorted(best.keys() - {tuple(record) for record in added})
     if not taken:
         return {}
     held = await connection.fetch(
         _SQL["claims_lock"], *(list(part) for part in zip(*taken, strict=True))
     )
+    if len(held) < len(taken):
+        raise Trouble("claims expired while they were asked for")
     return {
         (record["workspace_id"], record["scope"], record["key"]): Rank(
             record["at"], record["event_id"], record["digest"]
@@ -109,8 +130,9 @@ async def _alias(connection: Connection, result: Contest) -> None:
 
 
 def _grouped(rows: Iterable[Row]) -> dict[_Key, list[Row]]:
+    """The rows with dedupe keys by their keys, those of least rank first."""
     groups: dict[_Key, list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.rank):
         if row.dedupe is not None:
             groups[row.workspace_id, row.dedupe.scope, row.dedupe.key].append(row)
     return groups
@@ -124,4 +146,9 @@ def _claim_columns(claims: dict[_Key, Row]) -> list[list[object]]:
         [row.id for row in claims.values()],
         [row.at for row in claims.values()],
         [row.digest for row in claims.values()],
+        [_expiry(row) for row in claims.values()],
     ]
+
+
+def _expiry(row: Row) -> datetime | None:
+    return None if row.dedupe and row.dedupe.is_for_good else row.at + KEPT

@@ -14,6 +14,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from ingest.contracts.metrics.worker import BATCH_SECONDS, BATCHES, DELAYED, DELAYS
 from ingest.contracts.stream import SHARDS_KEY, WORKERS_KEY, heartbeat_key
 from ingest.contracts.telemetry import Log
 from workers.batch import Delivery, Processor, Trouble
@@ -49,17 +50,28 @@ async def happens(event: asyncio.Event, seconds: float) -> bool:
 class Outage:
     """Trouble on one shard: paces the attempts and says once what the matter is."""
 
-    def __init__(self, log: Log, pause: Callable[[int], float]) -> None:
+    def __init__(
+        self, log: Log, pause: Callable[[int], float], name: str = "start"
+    ) -> None:
+        """`name` is the shard's; before there are shards, it is the start."""
         self._log = log
+        self._delays, self._delayed = DELAYS.labels(name), DELAYED.labels(name)
         self._pause = pause
         self._attempts = 0
 
+    @property
+    def is_on(self) -> bool:
+        return self._attempts > 0
+
     def over(self) -> None:
+        self._delayed.set(0)
         self._attempts = 0
 
     def next_pause(self, trouble: Trouble) -> float:
         """Seconds until the next attempt."""
         self._attempts += 1
+        self._delays.inc()
+        self._delayed.set(1)
         if self._attempts == 1:
             self._log.warning("batch.delayed", cause=str(trouble))
         return self._pause(self._attempts)
@@ -87,6 +99,12 @@ class Consumer:
         # A third: two may fail before the entries look abandoned.
         self._hold_every = habits.reclaim_after / 3
         self._name = habits.name
+        self._outages: dict[int, Outage] = {}
+
+    @property
+    def delayed(self) -> Sequence[int]:
+        """The shards that wait for a server to answer."""
+        return [shard for shard, outage in self._outages.items() if outage.is_on]
 
     async def run(self) -> None:
         """Read until stopped. Raises what the processor raises besides Trouble."""
@@ -104,7 +122,9 @@ class Consumer:
             raise
 
     async def _read_on(self, shard: Shard) -> None:
-        outage = Outage(Log(shard=shard.number, consumer=self._name), self._pause)
+        log = Log(shard=shard.number, consumer=self._name)
+        outage = Outage(log, self._pause, str(shard.number))
+        self._outages[shard.number] = outage
         while not self._stop.is_set():
             try:
                 await self._read(shard, outage)
@@ -134,18 +154,20 @@ class Consumer:
     async def _settle(
         self, shard: Shard, outage: Outage, deliveries: Sequence[Delivery]
     ) -> None:
-        outage.over()
         if not deliveries:
+            outage.over()
             return
-        settled = asyncio.Event()
+        released = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._hold(shard, deliveries, settled))
+            group.create_task(self._hold(shard, deliveries, released))
             try:
                 done = await self._processed(deliveries, outage)
             finally:
-                settled.set()
+                released.set()
         if done:
             await shard.ack(done)
+            outage.over()
+            BATCHES.labels(shard.number).inc()
 
     async def _processed(
         self, deliveries: Sequence[Delivery], outage: Outage
@@ -153,19 +175,19 @@ class Consumer:
         """What may be acknowledged; nothing where a stop came before that was known."""
         while True:
             try:
-                done = await self._processor.process(deliveries)
+                with BATCH_SECONDS.time():
+                    done = await self._processor.process(deliveries)
             except Trouble as trouble:
                 if await happens(self._stop, outage.next_pause(trouble)):
                     return ()
             else:
-                outage.over()
                 return done
 
     async def _hold(
-        self, shard: Shard, deliveries: Sequence[Delivery], settled: asyncio.Event
+        self, shard: Shard, deliveries: Sequence[Delivery], released: asyncio.Event
     ) -> None:
         """Keep a batch from looking abandoned while it is in hand."""
-        while not await happens(settled, self._hold_every):
+        while not await happens(released, self._hold_every):
             with suppress(Trouble, Anew):
                 await shard.hold(deliveries)
 

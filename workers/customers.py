@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
+from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import Kind
 from workers.counters import Deltas
 from workers.database import Connection
@@ -19,7 +20,8 @@ from workers.sql import statements
 
 _SQL: Final = statements("customers")
 
-_STATUS: Final = {Kind.CLICK: 0, Kind.LEAD: 1, Kind.DEFERRED: 1, Kind.SALE: 2}
+#: A deferred lead makes a customer known; only the lead itself makes it one.
+_STATUS: Final = {Kind.CLICK: 0, Kind.DEFERRED: 0, Kind.LEAD: 1, Kind.SALE: 2}
 _STATUS_NAMES: Final = ("click", "lead", "customer")
 _FIELDS: Final = ("customer_name", "customer_email", "customer_avatar")
 
@@ -48,7 +50,8 @@ async def identify(
 ) -> list[Row]:
     """The rows with their customers' ids; customers never seen before are created.
 
-    A lead without an external id is its root click's anonymous customer's.
+    A lead without an external id is its root click's anonymous customer's. Where nothing
+    shows that the click is its workspace's, it has an anonymous customer of its own.
     """
     known: dict[tuple[UUID, str], UUID] = {}
     if seen := _first_seen(rows):
@@ -67,20 +70,19 @@ async def identify(
 
 async def introduce(connection: Connection, rows: Sequence[Row]) -> frozenset[UUID]:
     """Create the anonymous customers that rows name; those that nobody knew before."""
-    first: dict[UUID, Row] = {}
+    lessons: dict[UUID, _Lesson] = {}
     for row in rows:
-        if row.root_id and not row.is_test:
-            known = first.setdefault(row.root_id, row)
-            if row.at < known.at:
-                first[row.root_id] = row
-    if not first:
+        for person in _people(row):
+            if person == row.root_id or row.external_id is None:
+                lessons.setdefault(person, _Lesson(row)).hear(row, person)
+    if not lessons:
         return frozenset()
-    roots = sorted(first)
+    people = sorted(lessons)
     added = await connection.fetch(
         _SQL["anonymous_add"],
-        roots,
-        [first[root].workspace_id for root in roots],
-        [first[root].at for root in roots],
+        people,
+        [lessons[person].workspace_id for person in people],
+        [lessons[person].seen_at for person in people],
     )
     return frozenset(record["id"] for record in added)
 
@@ -100,7 +102,9 @@ def concern(
     leads = [*(row for row in people if row.kind is not Kind.CLICK), *gone]
     ids = {row.root_id for row in (*known, *leads)} | aliases
     ids |= {row.customer_id for row in leads}
-    late = [row.at for row in known] if not leads and not aliases else []
+    # A named click earns its lead even if clocks say that it came later.
+    is_named = any(row.root_id == row.id for row in known)
+    late = [] if leads or aliases or is_named else [row.at for row in known]
     return Concern(
         ids=frozenset(item for item in ids if item),
         since=min(late, default=None),
@@ -132,13 +136,10 @@ async def learn(
     """
     lessons: dict[UUID, _Lesson] = {}
     for row in rows:
-        if row.is_test or (row.kind is Kind.CLICK and row.root_id in fresh):
+        if row.kind is Kind.CLICK and row.root_id in fresh:
             continue
-        for customer in {row.customer_id, row.root_id}:
-            if customer is None:
-                continue
-            lesson = lessons.setdefault(customer, _Lesson(row.at))
-            lesson.hear(row, of_fields=customer == row.customer_id)
+        for person in _people(row):
+            lessons.setdefault(person, _Lesson(row)).hear(row, person)
     if lessons:
         ids = sorted(lessons)
         columns = zip(*(lessons[customer].columns() for customer in ids), strict=True)
@@ -151,7 +152,9 @@ async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> N
     """Bring anonymous customers and leads in line with the rows. Needs the locks."""
     people = sorted(about.ids)
     await connection.execute(_SQL["customers_point"], people)
-    leads = await connection.fetch(_SQL["leads_attribution"], people, about.since)
+    leads = await connection.fetch(
+        _SQL["leads_attribution"], people, about.since, DEFAULT_WINDOW_DAYS
+    )
     if not leads:
         return
     before = [Standing.of(lead) for lead in leads]
@@ -179,22 +182,34 @@ async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> N
 class _Lesson:
     """What one batch says of one customer."""
 
-    def __init__(self, seen_at: datetime) -> None:
-        self._seen_at = seen_at
+    def __init__(self, row: Row) -> None:
+        self.seen_at = row.at
+        self.workspace_id = row.workspace_id
+        #: Whether the customer's own click says whose it is, not somebody who names it.
+        self.is_certain = False
         self._status = 0
         self._said: dict[str, tuple[datetime, UUID, str]] = {}
 
-    def hear(self, row: Row, *, of_fields: bool) -> None:
-        self._seen_at = min(self._seen_at, row.at)
-        self._status = max(self._status, _STATUS.get(row.kind, 0))
-        for name in _FIELDS if of_fields else ():
+    def hear(self, row: Row, person: UUID) -> None:
+        """What a row says of one of its people."""
+        self.seen_at = min(self.seen_at, row.at)
+        if row.id == person:
+            self.workspace_id, self.is_certain = row.workspace_id, True
+        elif not self.is_certain:
+            self.workspace_id = min(self.workspace_id, row.workspace_id)
+        is_its_own = person == row.customer_id
+        # What counts nothing, a sale for nothing, moves nobody on.
+        if row.quantity and (is_its_own or row.is_click_ours):
+            self._status = max(self._status, _STATUS.get(row.kind, 0))
+        for name in _FIELDS if is_its_own else ():
             value: str | None = getattr(row, name)
             if value is not None:
                 said = (row.at, row.id, value)
                 self._said[name] = max(said, self._said.get(name, said))
 
     def columns(self) -> list[object]:
-        out: list[object] = [self._seen_at, _STATUS_NAMES[self._status]]
+        status = _STATUS_NAMES[self._status]
+        out: list[object] = [self.seen_at, status, self.workspace_id, self.is_certain]
         for name in _FIELDS:
             at, by, value = self._said.get(name, (None, None, None))
             out += [value, at, by]
@@ -204,6 +219,13 @@ class _Lesson:
 async def _reach(connection: Connection, ids: frozenset[UUID]) -> frozenset[UUID]:
     found = await connection.fetch(_SQL["customers_reached"], sorted(ids))
     return frozenset(record["id"] for record in found)
+
+
+def _people(row: Row) -> set[UUID]:
+    """The customers that a row says something of."""
+    if row.is_test:
+        return set()
+    return {person for person in (row.customer_id, row.root_id) if person}
 
 
 def _first_seen(rows: Iterable[Row]) -> dict[tuple[UUID, str], datetime]:
@@ -218,6 +240,9 @@ def _first_seen(rows: Iterable[Row]) -> dict[tuple[UUID, str], datetime]:
 def _with_customer(row: Row, known: dict[tuple[UUID, str], UUID]) -> Row:
     if row.is_test or row.kind is Kind.CLICK:
         return row
+    if row.external_id is None and row.click_id and not row.is_click_ours:
+        stand_in = uuid5(row.click_id, row.workspace_id.hex)
+        return replace(row, customer_id=stand_in)
     if row.external_id is None:
         return replace(row, customer_id=row.click_id)
     return replace(row, customer_id=known[row.workspace_id, row.external_id])

@@ -27,8 +27,11 @@ _CONNECT_SECONDS: Final = 5.0
 _ACQUIRE_SECONDS: Final = 5.0
 _COMMAND_SECONDS: Final = 20.0
 
+#: Of a worker, beside one for each shard: one for each job, and one to spare.
+_MORE_CONNECTIONS: Final = 5
+
 #: What a server process of ours may never do for longer than this, in milliseconds.
-_SERVER_SETTINGS: Final = {
+SERVER_SETTINGS: Final = {
     "application_name": "reftide",
     "statement_timeout": "15000",
     "lock_timeout": "10000",
@@ -36,6 +39,14 @@ _SERVER_SETTINGS: Final = {
     "synchronous_commit": "on",
     "timezone": "UTC",
 }
+
+#: What asyncpg says of a connection or a pool that was closed while it was used.
+_CLOSED: Final = (
+    "connection is closed",
+    "connection has been released back to the pool",
+    "pool is closed",
+    "pool is closing",
+)
 
 #: SQLSTATE classes and codes that mean: not now.
 _TRANSIENT: Final = ("08", "25006", "40", "53", "55P03", "57", "58")
@@ -56,6 +67,11 @@ class MissingPartition(Exception):
     """No partition takes one of the rows: make it and try again."""
 
 
+def pool_size(shards: int) -> int:
+    """How many connections a worker may open."""
+    return shards + _MORE_CONNECTIONS
+
+
 @asynccontextmanager
 async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
     """A pool of at most `size` connections. Raises Trouble where none can be made."""
@@ -66,7 +82,7 @@ async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
             max_size=size,
             timeout=_CONNECT_SECONDS,
             command_timeout=_COMMAND_SECONDS,
-            server_settings=_SERVER_SETTINGS,
+            server_settings=SERVER_SETTINGS,
         )
     try:
         yield pool
@@ -93,12 +109,12 @@ def mapped() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _named(error) from error
-    except (
-        OSError,
-        TimeoutError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-    ) as error:
+    except asyncpg.InterfaceError as error:
+        # Its other meanings are mistakes of ours.
+        if not any(words in str(error) for words in _CLOSED):
+            raise
+        raise Trouble(f"{type(error).__name__}: {error}") from error
+    except (OSError, TimeoutError, asyncpg.InternalClientError) as error:
         raise Trouble(f"{type(error).__name__}: {error}") from error
 
 

@@ -13,12 +13,17 @@ from arq.cron import CronJob, cron
 from arq.worker import Worker
 from redis.asyncio import Redis
 
+from ingest.contracts.metrics.worker import JOBS
 from ingest.contracts.telemetry import Log
 from workers.connections import QUEUE
 from workers.database import Connection, Pool, mapped, transaction
 from workers.epochs import sample
+from workers.losses import count_losses
 from workers.publish import CHUNK, publish_changes, publish_if_missing
+from workers.reaping import reap
 from workers.sql import statements
+from workers.trimming import Trimmer
+from workers.upkeep import fold_ledger, sweep_claims
 
 _SQL: Final = statements("jobs")
 
@@ -33,13 +38,20 @@ _WHOLE_SECONDS: Final = 600
 
 #: Half of what an empty directory may last, so that a run that gets lost does not matter.
 _LOOK_EVERY: Final = 2
+#: Half a second after arq's own microsecond of every second.
+_HALF_LATER: Final = 623_456
 _SAMPLE_EVERY: Final = 5
+_REAP_EVERY: Final = 10
 
 
 class Jobs:
     """The jobs, and what they work with."""
 
-    def __init__(self, pool: Pool, redis: Redis, shards: int) -> None:
+    def __init__(
+        self, pool: Pool, redis: Redis, shards: int, keep_hours: int = 24
+    ) -> None:
+        """`keep_hours`: for how long the streams keep what everybody has read."""
+        self._trimmer = Trimmer(redis, range(shards), keep_hours)
         self._pool = pool
         self._redis = redis
         self._shards = range(shards)
@@ -50,7 +62,9 @@ class Jobs:
     def crons(self) -> list[CronJob]:
         """When which job runs; a new value for every arq worker, which keeps time in it."""
         return [
+            # Twice a second, so that edges know within one; a cron has one time of a second.
             self._cron(self.publish_changes, second=None),
+            self._cron(self.publish_changes, second=None, microsecond=_HALF_LATER),
             self._cron(
                 self.ensure_directory,
                 second=set(range(0, 60, _LOOK_EVERY)),
@@ -59,6 +73,14 @@ class Jobs:
             ),
             self._cron(self.sample_epochs, second=set(range(0, 60, _SAMPLE_EVERY))),
             self._cron(self.make_partitions, minute=17, run_at_startup=True),
+            # Not all on the same second.
+            self._cron(self.trim_streams, second=13),
+            self._cron(self.count_losses, second=33),
+            self._cron(
+                self.reap_consumers, minute=set(range(0, 60, _REAP_EVERY)), second=53
+            ),
+            self._cron(self.sweep_claims, minute=27),
+            self._cron(self.fold_ledger, minute=37),
         ]
 
     async def publish_changes(self) -> None:
@@ -90,6 +112,30 @@ class Jobs:
             if made := await connection.fetchval(_SQL["partitions_make"]):
                 self._log.info("partitions.made", count=made)
 
+    async def trim_streams(self) -> None:
+        """Take out of the streams what nobody needs any more."""
+        await self._trimmer.trim()
+
+    async def count_losses(self) -> None:
+        """Book the entries that were taken out of the streams unread."""
+        async with transaction(self._pool) as connection:
+            if await connection.fetchval(_SQL["alone"], "count_losses"):
+                await count_losses(connection, self._redis, self._shards)
+
+    async def reap_consumers(self) -> None:
+        """Forget workers that are gone for good."""
+        await reap(self._redis, self._shards)
+
+    async def sweep_claims(self) -> None:
+        """Delete the claims of idempotency keys that expired."""
+        if count := await sweep_claims(self._pool):
+            self._log.info("claims.swept", count=count)
+
+    async def fold_ledger(self) -> None:
+        """Make one row of what workers counted that are gone."""
+        if count := await fold_ledger(self._pool):
+            self._log.info("ledger.folded", count=count)
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         """A connection for several transactions."""
@@ -117,7 +163,9 @@ class Jobs:
                 cause = f"{type(error).__name__}: {error}"
                 self._log.warning("job.failed", job=name, cause=cause)
             self._failing.add(name)
+            JOBS.labels(name, "failed").inc()
         else:
+            JOBS.labels(name, "done").inc()
             self._failing.discard(name)
         finally:
             self._running.discard(name)

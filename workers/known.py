@@ -5,14 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from ingest.contracts.clickid import NO_LINK
+from ingest.contracts.directory import (
+    DEFAULT_WINDOW_DAYS,
+    KEYS_NAMESPACE,
+    domain_of,
+    workspace_namespace,
+)
 from ingest.contracts.envelope import Envelope, Kind
 from workers.database import Connection
 from workers.sql import statements
 
 _SQL: Final = statements("resolve")
-
-#: The link in a click id that was issued while there was no directory to ask.
-NO_LINK: Final = UUID(int=0)
 
 
 class Link(NamedTuple):
@@ -53,23 +57,35 @@ class Known:
 async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Known:
     """Everything that these envelopes name, as far as it exists."""
     known = Known()
-    await _look_up_links(connection, envelopes, known)
-    await _look_up_codes(connection, envelopes, known)
     hashes = [item for envelope in envelopes for item in envelope.api_key_hashes]
     for row in await _fetch(connection, "keys_by_hash", hashes):
         known.keys[row["key_hash"]] = Key(row["id"], row["workspace_id"], row["scopes"])
+    await _look_up_links(connection, envelopes, known)
+    await _look_up_codes(connection, envelopes, known)
+    await _look_up_clicks(connection, envelopes, known)
     numbers = [e.program_number for e in envelopes if e.program_number is not None]
     for row in await _fetch(connection, "programs_by_number", numbers):
         known.programs[row["number"]] = (row["id"], row["workspace_id"])
-    tokens = [e.foreign_click for e in envelopes if e.foreign_click]
-    for row in await _fetch(connection, "clicks_by_token", tokens):
-        place = (row["workspace_id"], row["token"])
-        known.clicks[place] = (row["click_id"], row["link_id"])
-        known.links[row["link_id"]] = _link(row)
     placeless = [e.click_id for e in envelopes if _says_only_its_click(e)]
     for row in await _fetch(connection, "clicks_recorded", placeless):
         known.recorded[row["click_id"]] = _link(row)
     return known
+
+
+def namespaces(envelope: Envelope, workspace_id: UUID | None) -> list[str]:
+    """Where a code is to be looked for, best first, once a key's workspace is known."""
+    own = [workspace_namespace(workspace_id)] if workspace_id else []
+    return [
+        namespace
+        for named in envelope.namespaces
+        for namespace in (own if named == KEYS_NAMESPACE else [named])
+    ]
+
+
+def _workspaces(envelope: Envelope, known: Known) -> list[UUID | None]:
+    """Those that may turn out to vouch for an event."""
+    keys = (known.keys.get(key_hash) for key_hash in envelope.api_key_hashes)
+    return [envelope.workspace_id, *(key.workspace_id for key in keys if key)]
 
 
 def _says_only_its_click(envelope: Envelope) -> bool:
@@ -102,18 +118,39 @@ async def _look_up_codes(
         {
             (namespace, envelope.code)
             for envelope in envelopes
-            for namespace in envelope.namespaces
+            for workspace_id in _workspaces(envelope, known)
+            for namespace in namespaces(envelope, workspace_id)
             if envelope.code
         }
     )
     if not named:
         return
-    namespaces, codes = [list(part) for part in zip(*named, strict=True)]
-    for row in await connection.fetch(_SQL["links_by_code"], namespaces, codes):
+    columns = [list(part) for part in zip(*named, strict=True)]
+    for row in await connection.fetch(_SQL["links_by_code"], *columns):
         known.codes[row["namespace"], row["code"]] = _link(row)
-    domains = [namespace[2:] for namespace in namespaces if namespace[:2] == "d:"]
+    domains = [domain for namespace, _ in named if (domain := domain_of(namespace))]
     for row in await _fetch(connection, "domains_known", domains):
         known.domains.add(row["domain"])
+
+
+async def _look_up_clicks(
+    connection: Connection, envelopes: Iterable[Envelope], known: Known
+) -> None:
+    named = sorted(
+        {
+            (workspace_id, envelope.foreign_click)
+            for envelope in envelopes
+            for workspace_id in _workspaces(envelope, known)
+            if workspace_id and envelope.foreign_click
+        }
+    )
+    if not named:
+        return
+    columns = [list(part) for part in zip(*named, strict=True)]
+    for row in await connection.fetch(_SQL["clicks_by_token"], *columns):
+        place = (row["workspace_id"], row["token"])
+        known.clicks[place] = (row["click_id"], row["link_id"])
+        known.links[row["link_id"]] = _link(row)
 
 
 async def _fetch(
@@ -129,5 +166,5 @@ def _link(row: Any) -> Link:
         row["program_id"],
         row["partner_id"],
         row["is_active"],
-        row["attribution_window_days"],
+        row["attribution_window_days"] or DEFAULT_WINDOW_DAYS,
     )

@@ -29,12 +29,15 @@ class Tally:
     recorded: Counter[Shard] = field(default_factory=Counter)
     repeats: Counter[Shard] = field(default_factory=Counter)
     quarantined: Counter[Shard] = field(default_factory=Counter)
+    #: Why those were quarantined; shown, and not part of the ledger.
+    reasons: Counter[str] = field(default_factory=Counter)
 
     def __iadd__(self, other: Self) -> Self:
         """Take in what another transaction adds."""
         self.recorded.update(other.recorded)
         self.repeats.update(other.repeats)
         self.quarantined.update(other.quarantined)
+        self.reasons.update(other.reasons)
         return self
 
     async def enter(self, connection: Connection, consumer: str) -> None:

@@ -19,22 +19,22 @@ from uuid_utils.compat import uuid7
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import SettingsError
+from workers.admin import administered
 from workers.arq_host import keep_arq
 from workers.batch import Trouble
 from workers.connections import REDIS_TROUBLE, for_jobs, for_reader
 from workers.consumer import Consumer, Outage, backoff, happens, keep_beating
-from workers.database import Pool, open_pool
+from workers.database import Pool, open_pool, pool_size
 from workers.enrich import build_enrichers
 from workers.epochs import PostgresRegistry
 from workers.failpoint import boundary
 from workers.jobs import Jobs
 from workers.pipeline import Pipeline
+from workers.sampling import keep_sampling
+from workers.selfcheck import keep_checking
 from workers.settings import Settings
 from workers.shard import Habits, Shard
 from workers.slots import consumer_name
-
-#: Beside one connection for each shard: one for each job, and one to spare.
-_MORE_CONNECTIONS: Final = 5
 
 #: How long stopping may take, in seconds: batches in hand; then, with the database cut off,
 #: what waited for it; then, cancelled, the rest. Supervisors kill after ten.
@@ -55,7 +55,18 @@ class Life:
     def __init__(self, log: Log) -> None:
         self.stop = asyncio.Event()
         self.has_failed = False
+        self.consumer: Consumer | None = None
         self._log = log
+
+    def problem(self) -> str | None:
+        """Why nothing may be recorded now."""
+        if self.stop.is_set():
+            return "stopping"
+        if self.consumer is None:
+            return "starting: a server does not answer yet"
+        if delayed := self.consumer.delayed:
+            return f"shards {', '.join(map(str, delayed))} wait for a server"
+        return None
 
     def listen(self) -> None:
         """Stop at the first signal, exit at the second."""
@@ -103,6 +114,7 @@ async def _live(settings: Settings, name: str) -> int:
     life = Life(log)
     life.listen()
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(administered(settings.admin, life.problem))
         redis = for_jobs(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         readers = [for_reader(settings.redis_url) for _ in range(settings.shards)]
@@ -115,18 +127,23 @@ async def _live(settings: Settings, name: str) -> int:
             )
         except Stopped:
             return 0
-        consumer = _consumer(settings, name, pool, readers, life)
+        consumer = life.consumer = _consumer(settings, name, pool, readers, life)
         log.info("worker.started", shards=settings.shards)
-        siblings = (
+        siblings = [
             consumer.run(),
             keep_beating(redis, name, settings.shards, life.stop),
             keep_arq(
-                Jobs(pool, redis, settings.shards),
+                Jobs(pool, redis, settings.shards, settings.keep_hours),
                 settings.arq_redis_url,
                 life.stop,
                 backoff,
             ),
-        )
+            keep_checking(pool, redis, settings, _unix_ms, life.stop),
+        ]
+        if settings.admin.port:
+            siblings.append(
+                keep_sampling(pool, redis, settings.shards, _unix_ms, life.stop)
+            )
         is_clean = await _supervise(siblings, pool, life)
         log.info("worker.stopped", abandoned=not is_clean)
         if not is_clean:
@@ -156,7 +173,7 @@ async def _supervise(
 
 
 def _pool(settings: Settings) -> AbstractAsyncContextManager[Pool]:
-    return open_pool(settings.database_url, size=settings.shards + _MORE_CONNECTIONS)
+    return open_pool(settings.database_url, size=pool_size(settings.shards))
 
 
 def _consumer(
@@ -203,10 +220,13 @@ async def _persistently(
     outage = Outage(log, backoff)
     while True:
         try:
-            return await action()
+            result = await action()
         except Trouble as trouble:
             if await happens(life.stop, outage.next_pause(trouble)):
                 raise Stopped from None
+        else:
+            outage.over()
+            return result
 
 
 def _unix_ms() -> int:

@@ -1,10 +1,10 @@
 """The pipeline: decode → resolve → enrich → write. Called by the consumer, and by replay.
 
-settled = await pipeline.process(deliveries)      # and the consumer acknowledges them
+done = await pipeline.process(deliveries)      # and the consumer acknowledges them
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from ingest.contracts.envelope import Envelope, Kind, NewerVersion, Undecodable
 from ingest.contracts.telemetry import Log
 from workers import known, quarantine, resolve
 from workers.batch import Boundary, Delivery, Entry, Trouble
+from workers.counting import count
 from workers.customers import Widen
 from workers.database import DataFault, MissingPartition, Pool, transaction
 from workers.enrich import Client, Enrich, Enrichment
@@ -56,8 +57,6 @@ class Pipeline:
     new_id: Callable[[], UUID]
     keep_ip: bool = False
     boundary: Callable[[Boundary], None] = lambda _: None
-    #: Entries whose commit may have happened although its reply was lost.
-    _unsure: set[Entry] = field(default_factory=set)
 
     async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Record or quarantine; the deliveries that may be acknowledged.
@@ -66,53 +65,68 @@ class Pipeline:
         recorded when it is processed again.
         """
         self.boundary("read")
-        sealed, culprits, kept = self._decode(deliveries)
-        await generate(self.pool, [item.envelope for item in sealed], self.new_id)
-        resolved, unresolvable = await self._resolve(sealed)
-        self.boundary("resolved")
-        items = [(item, self._row(item, place)) for item, place in resolved]
-        self.boundary("enriched")
-        entries = {delivery.entry for delivery in deliveries}
-        self._unsure |= entries
-        tally = await self._record(items, culprits + unresolvable)
-        self._unsure -= entries
+        sealed, culprits, newer = self._decode(deliveries)
+        tally = await self._record(sealed, culprits)
         self.boundary("committed")
-        self._tell(deliveries, tally, kept)
-        return [delivery for delivery in deliveries if delivery not in kept]
+        self._tell(deliveries, tally, len(newer))
+        return [delivery for delivery in deliveries if delivery.entry not in newer]
 
     def _decode(
         self, deliveries: Sequence[Delivery]
-    ) -> tuple[list[Sealed], list[Culprit], list[Delivery]]:
+    ) -> tuple[list[Sealed], list[Culprit], set[Entry]]:
+        """The envelopes, what holds none, and the entries of a later release."""
         sealed: list[Sealed] = []
         culprits: list[Culprit] = []
-        kept: list[Delivery] = []
+        newer: set[Entry] = set()
         for delivery in deliveries:
             try:
                 sealed.append(Sealed(delivery, codec.decode(delivery.payload)))
             except Undecodable as error:
                 culprits.append(Culprit(delivery, None, "undecodable", str(error)))
             except NewerVersion:
-                kept.append(delivery)
-        return sealed, culprits, kept
+                newer.add(delivery.entry)
+        return sealed, culprits, newer
+
+    async def _record(
+        self, sealed: Sequence[Sealed], culprits: Sequence[Culprit]
+    ) -> Tally:
+        """Resolve, enrich, commit; an envelope that Postgres refuses is found by halving."""
+        try:
+            return await self._record_whole(sealed, culprits)
+        except DataFault as fault:
+            if not sealed:
+                raise
+            cause = str(fault)
+        _LOG.warning("batch.bisected", size=len(sealed), cause=cause)
+        if len(sealed) == 1:
+            [item] = sealed
+            culprit = Culprit(item.delivery, item.envelope, "unstorable", cause)
+            return await self._record([], [*culprits, culprit])
+        middle = len(sealed) // 2
+        tally = await self._record(sealed[:middle], culprits)
+        tally += await self._record(sealed[middle:], [])
+        return tally
+
+    async def _record_whole(
+        self, sealed: Sequence[Sealed], culprits: Sequence[Culprit]
+    ) -> Tally:
+        await generate(self.pool, [item.envelope for item in sealed], self.new_id)
+        resolved, unresolvable = await self._resolve(sealed)
+        self.boundary("resolved")
+        rows = [self._row(item, place) for item, place in resolved]
+        self.boundary("enriched")
+        return await self._commit(rows, [*culprits, *unresolvable])
 
     async def _resolve(
         self, sealed: Sequence[Sealed]
     ) -> tuple[list[tuple[Sealed, Resolution]], list[Culprit]]:
         resolved: list[tuple[Sealed, Resolution]] = []
         culprits: list[Culprit] = []
-        again = [
-            item.delivery.entry
-            for item in sealed
-            if item.delivery.attempts > 1 or item.delivery.entry in self._unsure
-        ]
         async with transaction(self.pool) as connection:
-            settled = await quarantine.settled(connection, again)
             envelopes = [item.envelope for item in sealed]
             names = await known.look_up(connection, envelopes)
         now_ms = self.clock()
         for item in sealed:
-            if item.delivery.entry in settled:
-                continue
             try:
                 resolution = resolve.resolve(item.envelope, names, now_ms)
                 resolved.append((item, resolution))
@@ -142,6 +156,7 @@ class Pipeline:
             program_id=resolution.program_id,
             partner_id=resolution.partner_id,
             click_id=resolution.click_id,
+            is_click_ours=resolution.is_click_ours,
             asked_program_id=resolution.asked_program_id,
             api_key_id=resolution.api_key_id,
             dialect=envelope.dialect,
@@ -169,30 +184,6 @@ class Pipeline:
             customer_avatar=envelope.customer_avatar,
         )
 
-    async def _record(
-        self, items: Sequence[tuple[Sealed, Row]], culprits: Sequence[Culprit]
-    ) -> Tally:
-        """Commit rows and culprits; a row that Postgres refuses is found by halving."""
-        try:
-            return await self._commit([row for _, row in items], culprits)
-        except DataFault as fault:
-            if not items:
-                raise
-            _LOG.warning("batch.bisected", size=len(items), cause=str(fault))
-            cause = fault
-        tally = await self._record([], culprits)
-        if len(items) == 1:
-            sealed = items[0][0]
-            culprit = Culprit(
-                sealed.delivery, sealed.envelope, "unstorable", str(cause)
-            )
-            tally += await self._record([], [culprit])
-            return tally
-        middle = len(items) // 2
-        for half in (items[:middle], items[middle:]):
-            tally += await self._record(half, [])
-        return tally
-
     async def _commit(self, rows: Sequence[Row], culprits: Sequence[Culprit]) -> Tally:
         """One transaction, begun again where it has to lock more or lacks a partition."""
         wider: frozenset[UUID] = frozenset()
@@ -200,10 +191,15 @@ class Pipeline:
             tally = Tally()
             try:
                 async with transaction(self.pool) as connection:
+                    # An entry may come again as if for the first time, and be resolved
+                    # by then: its group was lost, or its commit's reply.
+                    held = await quarantine.held(
+                        connection, [row.entry for row in rows]
+                    )
                     await quarantine.add(connection, culprits, self.consumer, tally)
-                    if rows:
+                    if fresh := [row for row in rows if row.entry not in held]:
                         await write(
-                            connection, rows, tally, new_id=self.new_id, wider=wider
+                            connection, fresh, tally, new_id=self.new_id, wider=wider
                         )
                     await tally.enter(connection, self.consumer)
                     self.boundary("written")
@@ -226,10 +222,11 @@ class Pipeline:
         self,
         deliveries: Sequence[Delivery],
         tally: Tally,
-        kept: Collection[Delivery],
+        newer: int,
     ) -> None:
-        if kept:
-            _LOG.warning("entry.newer", count=len(kept))
+        count(tally, newer, self.clock())
+        if newer:
+            _LOG.warning("entry.newer", count=newer)
         if deliveries:
             oldest_ms = min(delivery.entry.ms for delivery in deliveries)
             _LOG.info(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ingest.contracts.envelope import Envelope
-from ingest.contracts.storable import text
+from ingest.contracts.storable import optional_text, text
 from workers.batch import Delivery, Entry
 from workers.database import Connection
 from workers.ledger import Shard, Tally
@@ -17,6 +17,8 @@ from workers.sql import statements
 
 _SQL: Final = statements("quarantine")
 _DETAIL_CHARS: Final = 500
+#: Of an entry that holds no envelope, in place of what one says.
+_NOTHING: Final = (None,) * 6
 
 Reason = Literal[
     "undecodable",
@@ -42,12 +44,12 @@ class Culprit:
     detail: str = ""
 
 
-async def settled(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:
+async def held(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:
     """Which entries are in quarantine already, from an earlier delivery."""
     if not entries:
         return set()
     columns = [list(part) for part in zip(*entries, strict=True)]
-    found = await connection.fetch(_SQL["quarantine_settled"], *columns)
+    found = await connection.fetch(_SQL["quarantine_held"], *columns)
     return {Entry(*record) for record in found}
 
 
@@ -62,20 +64,27 @@ async def add(
     for record in await connection.fetch(_SQL["quarantine_add"], *columns, consumer):
         shard = Shard(record["epoch"], record["shard"])
         tally.quarantined[shard] += record["is_new"]
+        tally.reasons[record["reason"]] += record["is_new"]
 
 
 def _columns(culprit: Culprit) -> tuple[object, ...]:
-    envelope, delivery = culprit.envelope, culprit.delivery
-    namespace = envelope.namespaces[0] if envelope and envelope.namespaces else None
     return (
-        *delivery.entry,
-        envelope and envelope.id,
-        envelope and envelope.kind,
-        envelope and text(envelope.dialect, _DETAIL_CHARS),
-        envelope and envelope.workspace_id,
-        namespace and text(namespace, _DETAIL_CHARS),
-        envelope and envelope.code and text(envelope.code, _DETAIL_CHARS),
+        *culprit.delivery.entry,
+        *(_NOTHING if culprit.envelope is None else _said(culprit.envelope)),
         culprit.reason,
         text(culprit.detail, _DETAIL_CHARS),
-        delivery.payload,
+        culprit.delivery.payload,
+    )
+
+
+def _said(envelope: Envelope) -> tuple[object, ...]:
+    """What an operator looks for: event, kind, dialect, workspace, namespace, code."""
+    namespace = next(iter(envelope.namespaces), None)
+    return (
+        envelope.id,
+        envelope.kind,
+        text(envelope.dialect, _DETAIL_CHARS),
+        envelope.workspace_id,
+        optional_text(namespace, _DETAIL_CHARS),
+        optional_text(envelope.code, _DETAIL_CHARS),
     )

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from ingest.contracts.directory import (
+    DEFAULT_WINDOW_DAYS,
     ClickRecord,
     KeyRecord,
     LinkRecord,
@@ -27,9 +28,6 @@ from workers.database import Connection
 from workers.sql import statements
 
 _SQL: Final = statements("publish")
-
-#: The windows of a link without a program, in days.
-_WINDOW_DAYS: Final = 60
 
 Records = Mapping[str, bytes | None]
 Code = tuple[str, str]
@@ -188,8 +186,8 @@ def _link_record(row: asyncpg.Record) -> LinkRecord:
         partner_code=row["partner_code"],
         partner_public_id=row["partner_public_id"],
         partner_name=row["partner_name"],
-        cookie_window_days=row["cookie_window_days"] or _WINDOW_DAYS,
-        attribution_window_days=row["attribution_window_days"] or _WINDOW_DAYS,
+        cookie_window_days=row["cookie_window_days"] or DEFAULT_WINDOW_DAYS,
+        attribution_window_days=row["attribution_window_days"] or DEFAULT_WINDOW_DAYS,
         needs_server_lead=bool(row["needs_server_lead"]),
         created_at=row["created_ms"],
     )

@@ -4,20 +4,29 @@ Where the edge asked the directory, most is settled and only checked; where it c
 the worker authorises, and says which events nobody can place.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from ingest.contracts import ids
-from ingest.contracts.directory import DEFAULT_NAMESPACE
+from ingest.contracts.apikey import MAY_GENERATE, MAY_TRACK
+from ingest.contracts.clickid import NO_LINK
+from ingest.contracts.directory import domain_of
 from ingest.contracts.envelope import Envelope, Kind
-from workers.known import NO_LINK, Known, Link
+from workers.known import Known, Link, namespaces
 from workers.quarantine import Reason
 
 _AHEAD_MS: Final = 5 * 60 * 1000
 _DAY_MS: Final = 24 * 3600 * 1000
-_MAY_TRACK: Final = frozenset({"track", "*"})
-_MAY_GENERATE: Final = frozenset({"track", "write", "*"})
+
+
+class _Named(NamedTuple):
+    """The click that a lead names, and a link that says whose it is."""
+
+    click_id: UUID | None = None
+    link: Link | None = None
+    #: Whether the link is the click's own, not one that is mentioned beside it.
+    is_proven: bool = True
 
 
 class Unresolvable(Exception):
@@ -39,6 +48,8 @@ class Resolution:
     program_id: UUID | None = None
     partner_id: UUID | None = None
     click_id: UUID | None = None
+    #: Whether `click_id` is known to be of this workspace, whoever is recorded first.
+    is_click_ours: bool = True
     asked_program_id: UUID | None = None
     api_key_id: UUID | None = None
 
@@ -52,7 +63,7 @@ def resolve(envelope: Envelope, known: Known, now_ms: int) -> Resolution:
     if envelope.kind is Kind.CLICK:
         return _resolve_click(envelope, known)
     if _is_direct(envelope):
-        return _on_link(envelope, known, _named_link(envelope, known))
+        return _on_link(envelope, known)
     return _resolve_lead(envelope, known)
 
 
@@ -70,20 +81,20 @@ def _resolve_test(envelope: Envelope, known: Known) -> Resolution:
 
 
 def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
-    link = _named_link(envelope, known)
-    # A click id that was issued without a directory names no link to compare.
-    root_link = (
-        known.links.get(envelope.root_link_id) if envelope.root_link_id else link
-    )
-    is_same = root_link is not None and root_link.workspace_id == link.workspace_id
-    return _on_link(envelope, known, link, envelope.root_id if is_same else None)
+    place = _on_link(envelope, known)
+    if envelope.root_link_id is None:
+        # A click id that was issued without a directory names no link to compare.
+        return replace(place, click_id=envelope.root_id, is_click_ours=False)
+    root_link = known.links.get(envelope.root_link_id)
+    if root_link is None or root_link.workspace_id != place.workspace_id:
+        return place
+    return replace(place, click_id=envelope.root_id)
 
 
-def _on_link(
-    envelope: Envelope, known: Known, link: Link, click_id: UUID | None = None
-) -> Resolution:
+def _on_link(envelope: Envelope, known: Known) -> Resolution:
     """The event belongs to the link itself."""
     workspace_id, api_key_id = _authorised(envelope, known)
+    link = _named_link(envelope, known, workspace_id)
     if workspace_id is not None and workspace_id != link.workspace_id:
         raise Unresolvable("unknown_link", "the link is not this workspace's")
     return Resolution(
@@ -91,7 +102,6 @@ def _on_link(
         link_id=link.id,
         program_id=link.program_id,
         partner_id=link.partner_id,
-        click_id=click_id,
         api_key_id=api_key_id,
     )
 
@@ -113,19 +123,19 @@ def _names_link(envelope: Envelope) -> bool:
     return envelope.link_id is not None or envelope.code is not None
 
 
-def _named_link(envelope: Envelope, known: Known) -> Link:
+def _named_link(envelope: Envelope, known: Known, workspace_id: UUID | None) -> Link:
     if envelope.link_id is not None:
         if link := known.links.get(envelope.link_id):
             return link
         raise Unresolvable("unknown_link", f"link {envelope.link_id}")
     code = envelope.code or ""
-    for namespace in envelope.namespaces:
+    for namespace in namespaces(envelope, workspace_id):
         link = known.codes.get((namespace, code))
         if link is not None and not link.is_active:
             raise Unresolvable("inactive_link", f"code {code}")
         if link is not None:
             return link
-        if namespace != DEFAULT_NAMESPACE and namespace[2:] in known.domains:
+        if domain_of(namespace) in known.domains:
             break
     raise Unresolvable("unknown_link", f"code {code}")
 
@@ -133,9 +143,10 @@ def _named_link(envelope: Envelope, known: Known) -> Link:
 def _resolve_lead(envelope: Envelope, known: Known) -> Resolution:
     workspace_id, api_key_id = _authorised(envelope, known)
     if _names_click(envelope):
-        click_id, link = _named_click(envelope, known, workspace_id)
+        click_id, link, is_proven = _named_click(envelope, known, workspace_id)
     else:
-        click_id, link = None, _mentioned_link(envelope, known, workspace_id)
+        mentioned = _mentioned_link(envelope, known, workspace_id)
+        click_id, link, is_proven = _Named(link=mentioned)
     if workspace_id is None and link is not None:
         workspace_id = link.workspace_id
     if workspace_id is None or (link and link.workspace_id != workspace_id):
@@ -147,6 +158,7 @@ def _resolve_lead(envelope: Envelope, known: Known) -> Resolution:
     return Resolution(
         workspace_id=workspace_id,
         click_id=click_id,
+        is_click_ours=is_proven,
         asked_program_id=link.program_id if link else None,
         api_key_id=api_key_id,
     )
@@ -156,7 +168,7 @@ def _authorised(envelope: Envelope, known: Known) -> tuple[UUID | None, UUID | N
     """The workspace and key that vouch for an event, once the key is checked."""
     if not envelope.api_key_hashes:
         return envelope.workspace_id, envelope.api_key_id
-    needed = _MAY_GENERATE if envelope.kind is Kind.LINK else _MAY_TRACK
+    needed = MAY_GENERATE if envelope.kind is Kind.LINK else MAY_TRACK
     for key_hash in envelope.api_key_hashes:
         key = known.keys.get(key_hash)
         if key is not None and not needed.isdisjoint(key.scopes):
@@ -166,9 +178,7 @@ def _authorised(envelope: Envelope, known: Known) -> tuple[UUID | None, UUID | N
     )
 
 
-def _named_click(
-    envelope: Envelope, known: Known, workspace_id: UUID | None
-) -> tuple[UUID | None, Link | None]:
+def _named_click(envelope: Envelope, known: Known, workspace_id: UUID | None) -> _Named:
     click_id, link_id = envelope.click_id, envelope.link_id
     if envelope.foreign_click and workspace_id:
         place = (workspace_id, envelope.foreign_click)
@@ -177,13 +187,15 @@ def _named_click(
         click_id, link_id = known.clicks[place]
     if link_id is None or link_id == NO_LINK:
         if envelope.code is not None:
-            return click_id, _mentioned_link(envelope, known, workspace_id)
+            mentioned = _mentioned_link(envelope, known, workspace_id)
+            return _Named(click_id, mentioned, is_proven=False)
         # With a workspace it must not matter whether the click is recorded already.
-        found = known.recorded.get(click_id) if click_id and not workspace_id else None
-        return click_id, found
+        if workspace_id is not None:
+            return _Named(click_id, is_proven=False)
+        return _Named(click_id, known.recorded.get(click_id) if click_id else None)
     if link_id not in known.links:
         raise Unresolvable("unknown_click", f"link {link_id}")
-    return click_id, known.links[link_id]
+    return _Named(click_id, known.links[link_id])
 
 
 def _mentioned_link(
@@ -197,7 +209,7 @@ def _mentioned_link(
     if not _names_link(envelope):
         return None
     try:
-        link = _named_link(envelope, known)
+        link = _named_link(envelope, known, workspace_id)
     except Unresolvable:
         if workspace_id is None:
             raise

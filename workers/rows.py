@@ -138,6 +138,8 @@ class Row(Standing):
     customer_name: str | None = None
     customer_email: str | None = None
     customer_avatar: str | None = None
+    #: Whether the click it names is known to be of its workspace.
+    is_click_ours: bool = True
 
 
 _COUNTED: Final = {Kind.CLICK: 0, Kind.LEAD: 3, Kind.SALE: 4}

@@ -5,11 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, cast, get_args
 
-from ingest.contracts.variables import LogLevel, SettingsError, StoreIp, Variables
+from ingest.contracts.variables import (
+    NOWHERE,
+    Listening,
+    LogLevel,
+    SettingsError,
+    StoreIp,
+    Variables,
+)
 from workers.batch import Boundary
 
 _LARGEST_BATCH: Final = 5000
 _LONGEST_NAME: Final = 100
+_LONGEST_KEEP_HOURS: Final = 24 * 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +38,13 @@ class Settings:
     data: Path
     shards: int
     batch_size: int
+    keep_hours: int
     worker_name: str | None
     geo_file: Path | None
     store_ip: StoreIp
     crash_at: CrashAt | None
     log_level: LogLevel
+    admin: Listening = NOWHERE
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:
@@ -48,11 +58,15 @@ class Settings:
             data=given.data(),
             shards=given.shards(),
             batch_size=given.number("REFTIDE_BATCH_SIZE", 500, (1, _LARGEST_BATCH)),
+            keep_hours=given.number(
+                "REFTIDE_STREAM_KEEP_HOURS", 24, (0, _LONGEST_KEEP_HOURS)
+            ),
             worker_name=_worker_name(given),
             geo_file=_geo_file(given),
             store_ip=given.store_ip(),
             crash_at=_crash_at(given),
             log_level=given.log_level(),
+            admin=given.admin(),
         )
 
 

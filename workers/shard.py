@@ -7,12 +7,13 @@ it does not answer, `Anew` where the stream is not the one that was prepared.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from ingest.contracts.stream import FIELD, GROUP, epoch_key, events_key
+from ingest.contracts.metrics.worker import GROUPS_MADE, LOST_UNREAD
+from ingest.contracts.stream import FIELD, GROUP, cut_key, epoch_key, events_key
 from ingest.contracts.telemetry import Log
 from workers.batch import Delivery, Entry, Trouble
 from workers.connections import BLOCK_MS, REDIS_TROUBLE
@@ -22,10 +23,12 @@ from workers.epochs import Registry, current_epoch
 START: Final = b"0-0"
 
 # At 0, so that what was written before the first worker came is read. A number that outlived
-# its stream is dropped, or the next stream would pass for the same life.
+# its stream is dropped, or the next stream would pass for the same life; so is the trimmer's
+# count. Answers whether the stream had a number, and so once had its group.
 _CREATE: Final = """
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
-return redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2], KEYS[3]) end
+redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+return redis.call('EXISTS', KEYS[2])
 """
 
 # As redis-py spells it.
@@ -82,13 +85,13 @@ class Shard:
         """Make what is missing: the stream, the group, and the number of this life."""
         with _seam():
             try:
-                keys = [self._key, epoch_key(self.number)]
-                await self._create(keys=keys, args=[GROUP])
+                keys = [self._key, epoch_key(self.number), cut_key(self.number)]
+                had_group = bool(await self._create(keys=keys, args=[GROUP]))
             except ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
             else:
-                self._say_created()
+                self._say_created(is_anew=had_group or self._was_prepared)
             self._was_prepared = True
             self._epoch = await current_epoch(self._redis, self._registry, self.number)
 
@@ -99,15 +102,12 @@ class Shard:
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xreadgroup(GROUP, name, {self._key: after}, count)
                 pipe.get(epoch_key(self.number))
-                lowest = f"({after.decode()}"
-                pipe.xpending_range(self._key, GROUP, lowest, "+", count, name)
-                answer, epoch, pending = await pipe.execute()
+                answer, epoch = await pipe.execute()
         self._check(epoch)
         messages: list[_Message] = answer[0][1] if answer else []
         if not messages:
             return Page((), None)
-        deliveries = await self._present(messages, _attempts(pending))
-        return Page(deliveries, messages[-1][0])
+        return Page(await self._present(messages), messages[-1][0])
 
     async def fresh(self) -> Sequence[Delivery]:
         """What nobody was given yet; waits up to a second for it."""
@@ -121,7 +121,7 @@ class Shard:
                 pipe.get(epoch_key(self.number))
                 answer, epoch = await pipe.execute()
         self._check(epoch)
-        return await self._present(answer[0][1] if answer else (), {})
+        return await self._present(answer[0][1] if answer else ())
 
     async def idle(self, cursor: bytes) -> Page:
         """The next of the entries that some consumer was given and seems to have left."""
@@ -132,10 +132,9 @@ class Shard:
                 pipe.xautoclaim(self._key, GROUP, name, min_idle, cursor, count)
                 pipe.get(epoch_key(self.number))
                 (cursor, messages, deleted), epoch = await pipe.execute()
-            self._check(epoch)
-            attempts = await self._claimed_attempts(messages) if messages else {}
+        self._check(epoch)
         await self._lose(deleted)
-        deliveries = await self._present(messages, attempts)
+        deliveries = await self._present(messages)
         return Page(deliveries, None if cursor == START else cursor)
 
     async def hold(self, deliveries: Sequence[Delivery]) -> None:
@@ -149,29 +148,14 @@ class Shard:
         with _seam():
             await self._redis.xack(self._key, GROUP, *_ids(deliveries))
 
-    async def _claimed_attempts(
-        self, messages: Sequence[_Message]
-    ) -> Mapping[bytes, int]:
-        first, last = messages[0][0], messages[-1][0]
-        # Entries held back for a later release may lie between the claimed ones.
-        room = 2 * self._habits.batch_size
-        return _attempts(
-            await self._redis.xpending_range(
-                self._key, GROUP, first, last, room, self._habits.name
-            )
-        )
-
-    async def _present(
-        self, messages: Iterable[_Message], attempts: Mapping[bytes, int]
-    ) -> Sequence[Delivery]:
+    async def _present(self, messages: Iterable[_Message]) -> Sequence[Delivery]:
         """The entries that still exist; the others are lost."""
         found: list[Delivery] = []
         lost: list[bytes] = []
         for entry_id, fields in messages:
             if fields:
-                payload = fields.get(FIELD, b"")
                 entry = self._entry(entry_id)
-                found.append(Delivery(entry, payload, attempts.get(entry_id, 1)))
+                found.append(Delivery(entry, fields.get(FIELD, b"")))
             else:
                 lost.append(entry_id)
         await self._lose(lost)
@@ -182,6 +166,7 @@ class Shard:
         if not ids:
             return
         self.lost += len(ids)
+        LOST_UNREAD.labels(self.number).inc(len(ids))
         self._log.warning(
             "entry.lost", count=len(ids), first=ids[0].decode(), total=self.lost
         )
@@ -190,23 +175,20 @@ class Shard:
 
     def _entry(self, entry_id: bytes) -> Entry:
         ms, seq = entry_id.split(b"-")
-        return Entry(self._epoch, self.number, int(ms), int(seq))
+        return Entry.of(self._epoch, self.number, int(ms), int(seq))
 
     def _check(self, epoch: bytes | None) -> None:
         if epoch is None or int(epoch) != self._epoch:
             raise Anew
 
-    def _say_created(self) -> None:
-        say = self._log.warning if self._was_prepared else self._log.info
+    def _say_created(self, *, is_anew: bool) -> None:
+        say = self._log.warning if is_anew else self._log.info
         say("group.created")
+        GROUPS_MADE.labels(self.number).inc()
 
 
 def _ids(deliveries: Iterable[Delivery]) -> list[_Id]:
-    return [f"{each.entry.ms}-{each.entry.seq}" for each in deliveries]
-
-
-def _attempts(pending: Iterable[Mapping[str, Any]]) -> dict[bytes, int]:
-    return {each["message_id"]: each["times_delivered"] for each in pending}
+    return [each.entry.stream_id for each in deliveries]
 
 
 @contextmanager

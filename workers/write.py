@@ -11,7 +11,7 @@ again and found recorded under the same entry.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -25,22 +25,22 @@ from workers.sql import statements
 _SQL: Final = statements("events")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Fates:
     """What is to become of the rows of a batch."""
 
     #: Rows that stand now.
-    standing: list[Row] = field(default_factory=list)
+    standing: Sequence[Row] = ()
     #: Rows that came earlier than what stood under their id when they were compared.
-    contesting: dict[UUID, Row] = field(default_factory=dict)
-    repeats: list[Row] = field(default_factory=list)
+    contesting: Sequence[Row] = ()
+    repeats: Sequence[Row] = ()
     #: Ids that lost their claim and whose rows have to go.
-    displaced: list[UUID] = field(default_factory=list)
+    displaced: Sequence[UUID] = ()
 
     @property
     def heard(self) -> list[Row]:
         """All rows but those of entries that were recorded before."""
-        return [*self.standing, *self.contesting.values(), *self.repeats]
+        return [*self.standing, *self.contesting, *self.repeats]
 
 
 async def write(
@@ -60,12 +60,13 @@ async def write(
     fates = await _insert(connection, contest)
     heard = fates.heard
     fresh = await customers.introduce(connection, heard)
-    going = await _standing(connection, [*fates.displaced, *fates.contesting])
+    contested = [row.id for row in fates.contesting]
+    going = await _standing(connection, [*fates.displaced, *contested])
     about = customers.concern(heard, going, fresh, contest.aliases)
     deltas, gone = Deltas(), list[Standing]()
     if about.ids or going:
         about = await customers.lock(connection, about, wider)
-        gone = await _replace(connection, fates, about.ids)
+        fates, gone = await _replace(connection, fates, about.ids)
         await customers.learn(connection, heard, fresh)
     deltas.take(gone)
     deltas.put(fates.standing)
@@ -81,24 +82,28 @@ async def write(
 
 async def _insert(connection: Connection, contest: claiming.Contest) -> _Fates:
     """Insert the least rank of every id; see how the rest compare with what stands."""
-    fates = _Fates(repeats=contest.lost, displaced=list(contest.displaced))
     groups: dict[UUID, list[Row]] = defaultdict(list)
     for row in sorted(contest.contenders, key=lambda row: (row.rank, row.entry)):
         groups[row.id].append(row)
-    if not groups:
-        return fates
-    best = [group[0] for group in groups.values()]
-    added = await connection.fetch(_SQL["events_add"], *_columns(best))
-    for event_id in (record["id"] for record in added):
+    standing, contesting, repeats = list[Row](), list[Row](), list(contest.lost)
+    for event_id in await _add(connection, [group[0] for group in groups.values()]):
         first, *others = groups.pop(event_id)
-        fates.standing.append(first)
-        fates.repeats += [row for row in others if row.entry != first.entry]
+        standing.append(first)
+        repeats += [row for row in others if row.entry != first.entry]
     for old in await _standing(connection, list(groups)):
         others = [row for row in groups[old.id] if row.entry != old.entry]
         if others and others[0].rank < old.rank:
-            fates.contesting[old.id] = others.pop(0)
-        fates.repeats += others
-    return fates
+            contesting.append(others.pop(0))
+        repeats += others
+    return _Fates(standing, contesting, repeats, list(contest.displaced))
+
+
+async def _add(connection: Connection, rows: Sequence[Row]) -> list[UUID]:
+    """Insert rows; the ids that nobody had."""
+    if not rows:
+        return []
+    added = await connection.fetch(_SQL["events_add"], *_columns(rows))
+    return [record["id"] for record in added]
 
 
 async def _standing(connection: Connection, ids: Sequence[UUID]) -> list[Standing]:
@@ -110,33 +115,34 @@ async def _standing(connection: Connection, ids: Sequence[UUID]) -> list[Standin
 
 async def _replace(
     connection: Connection, fates: _Fates, locked: frozenset[UUID]
-) -> list[Standing]:
+) -> tuple[_Fates, list[Standing]]:
     """Take away what has to go and put in what came earlier; what went, as it last stood.
 
     Compared anew under the locks: another writer may have put in something earlier still,
     and a lead may have been attributed since.
     """
-    contesting, fates.contesting = fates.contesting, {}
-    if not contesting and not fates.displaced:
-        return []
+    if not fates.contesting and not fates.displaced:
+        return fates, []
+    contesting = {row.id: row for row in fates.contesting}
     await connection.execute(_SQL["events_contest"], sorted(contesting))
     gone = await _standing(connection, fates.displaced)
+    earlier, repeats = list[Row](), list[Row]()
     for old in await _standing(connection, list(contesting)):
         row = contesting.pop(old.id)
         if row.rank < old.rank:
-            fates.standing.append(row)
+            earlier.append(row)
             gone.append(old)
         elif row.entry != old.entry:
-            fates.repeats.append(row)
-    fates.repeats += contesting.values()
+            repeats.append(row)
+    repeats += contesting.values()
     people = {person for old in gone for person in (old.root_id, old.customer_id)}
     if not people - {None} <= locked:
         raise customers.Widen(locked | {person for person in people if person})
     await connection.execute(_SQL["events_remove"], [old.id for old in gone])
-    earlier = [row for row in fates.standing if row.id in {old.id for old in gone}]
-    if earlier:
-        await connection.fetch(_SQL["events_add"], *_columns(earlier))
-    return gone
+    standing = [*fates.standing, *earlier]
+    went = {old.id for old in gone}
+    await _add(connection, [row for row in standing if row.id in went])
+    return _Fates(standing, (), [*fates.repeats, *repeats]), gone
 
 
 async def _tally(

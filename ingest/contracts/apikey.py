@@ -7,11 +7,18 @@ installation's secret, so that neither Postgres nor Redis holds anything to log 
 import hmac
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Final
 from zlib import crc32
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY_CHARS = 32
 _CHECK_CHARS = 6
+
+#: The scope of a key that may do everything.
+ANY_SCOPE: Final = "*"
+#: The scopes, any of which lets a key record events, or generate links.
+MAY_TRACK: Final = frozenset({"track", ANY_SCOPE})
+MAY_GENERATE: Final = MAY_TRACK | {"write"}
 
 
 def mint(prefix: str, entropy: bytes) -> str:

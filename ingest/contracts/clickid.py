@@ -25,6 +25,9 @@ _TOKEN_CHARS: Final = len(PREFIX) + (_BODY_BYTES + _MAC_BYTES) * 4 // 3
 _SHORT_ALPHABET: Final = ascii_uppercase + ascii_lowercase + digits
 SHORT_CHARS: Final = 16
 
+#: The link in a click id that was issued while there was no directory to ask.
+NO_LINK: Final = UUID(int=0)
+
 
 @dataclass(frozen=True, slots=True)
 class ClickToken:

@@ -23,6 +23,11 @@ EVERYTHING: Final = "*"
 
 #: The namespace of codes that belong to no domain and no workspace.
 DEFAULT_NAMESPACE: Final = "-"
+#: In an envelope: the namespace of whichever workspace the key turns out to be of.
+KEYS_NAMESPACE: Final = "w:"
+
+#: The windows of a link without a program, in days.
+DEFAULT_WINDOW_DAYS: Final = 60
 
 
 def domain_namespace(domain: str) -> str:
@@ -139,8 +144,8 @@ class LinkRecord(_Record):
     partner_code: str | None = None
     partner_public_id: str | None = None
     partner_name: str | None = None
-    cookie_window_days: int = 60
-    attribution_window_days: int = 60
+    cookie_window_days: int = DEFAULT_WINDOW_DAYS
+    attribution_window_days: int = DEFAULT_WINDOW_DAYS
     #: Whether the program takes leads only from servers that show a key.
     needs_server_lead: bool = False
     #: Unix milliseconds.
@@ -166,8 +171,8 @@ class ProgramRecord(_Record):
     workspace_uuid: UUID
     number: int
     url: str = ""
-    cookie_window_days: int = 60
-    attribution_window_days: int = 60
+    cookie_window_days: int = DEFAULT_WINDOW_DAYS
+    attribution_window_days: int = DEFAULT_WINDOW_DAYS
     needs_server_lead: bool = False
 
 

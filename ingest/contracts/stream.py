@@ -4,11 +4,42 @@ An entry of a shard has one field, `FIELD`, holding one encoded envelope. The ha
 around the shard lets a cluster spread the shards over its nodes.
 """
 
-from typing import Final
+from typing import Final, NamedTuple, Self
 from uuid import UUID
+
+from typing_extensions import override
 
 GROUP: Final = "recorder"
 FIELD: Final = b"e"
+
+#: Every group that reads the shards. Where one of them is missing, nothing is trimmed.
+GROUPS: Final = (GROUP,)
+
+_LAST_SEQ: Final = (1 << 64) - 1
+
+
+class EntryId(NamedTuple):
+    """An id of a stream's entry; ordered as the stream is. `ms` is Redis' Unix time."""
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def of(cls, raw: bytes | str) -> Self:
+        text = raw.decode() if isinstance(raw, bytes) else raw
+        ms, _, seq = text.partition("-")
+        return cls(int(ms), int(seq or 0))
+
+    @property
+    def next(self) -> Self:
+        """The lowest id above this one."""
+        if self.seq == _LAST_SEQ:
+            return type(self)(self.ms + 1, 0)
+        return self._replace(seq=self.seq + 1)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
 
 
 def events_key(shard: int) -> str:
@@ -25,6 +56,14 @@ def epoch_key(shard: int) -> str:
     return f"{{rt:{shard}}}:epoch"
 
 
+def cut_key(shard: int) -> str:
+    """How many entries our trimmer took out of this life of the shard's stream.
+
+    What is gone beside those was taken out by somebody else, read or unread.
+    """
+    return f"{{rt:{shard}}}:cut"
+
+
 def heartbeat_key(consumer: str) -> str:
     """Set, with an expiry, by every live worker under its consumer name."""
     return f"rt:worker:{consumer}"
@@ -32,6 +71,15 @@ def heartbeat_key(consumer: str) -> str:
 
 #: A set of the consumer names that have ever written a heartbeat.
 WORKERS_KEY: Final = "rt:workers"
+
+
+def edge_key(edge: str) -> str:
+    """How a live edge stands, as JSON, with an expiry; every edge writes its own."""
+    return f"rt:edge:{edge}"
+
+
+#: A sorted set of the edges' names by when they last wrote, Unix seconds of their clock.
+EDGES_KEY: Final = "rt:edges"
 
 #: How many shards this installation has; the first process to start writes it.
 SHARDS_KEY: Final = "rt:shards"

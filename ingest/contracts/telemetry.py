@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Callable
 from math import inf
-from typing import Final, Literal, TextIO
+from typing import Literal, TextIO
 
 import orjson
 import structlog
@@ -20,7 +20,12 @@ LogEvent = Literal[
     "edge.refused",  # debug: a request was refused, with its code
     "edge.failed",  # error: a bug answered 500; carries the traceback
     "edge.overloaded",  # warning: the stream did not take events; look at Redis
+    "edge.level",  # where events go now: stream, spool or refuse; a warning but the first
     "edge.lost",  # warning: an event answered 200 in a dialect that never refuses
+    "spool.adopted",  # events of an edge that is gone are sent by this one
+    "spool.drained",  # all that waited on the disk is in the stream
+    "spool.failed",  # warning: the disk does not take events
+    "spool.damaged",  # warning: bytes of a spool are unreadable; they were put aside
     "edge.link_unknown",  # warning, once a second: a click named a code that nobody has
     "edge.link_inactive",  # warning, once a second: a click named a link that is off
     "directory.unavailable",  # warning: Redis did not answer; cached records serve on
@@ -28,6 +33,9 @@ LogEvent = Literal[
     "directory.recovered",  # the directory answers again
     "claims.unavailable",  # warning: repeats and duplicates are answered as firsts
     "limits.unavailable",  # warning: each edge enforces the rate limits on its own
+    # Both.
+    "admin.unavailable",  # warning: the admin port is taken; tried again every 5 s
+    "checkup.finding",  # at the start: what is wrong with a server, a setting or a disk
     # The worker.
     "worker.started",  # reading; says as which consumer
     "worker.stopped",  # drained and gone
@@ -38,7 +46,14 @@ LogEvent = Literal[
     "batch.bisected",  # warning: a batch held data that Postgres refuses
     "link.contested",  # warning: an edge generated a code that is another link's
     "entry.newer",  # warning: an envelope of a later release; upgrade this worker
-    "entry.lost",  # warning: entries vanished from the stream unread
+    "entry.lost",  # warning: bodies of entries that were delivered and pending are gone
+    "ledger.lost",  # warning: entries vanished and were never recorded; booked as lost
+    "stream.trimmed",  # entries that everybody has read were taken out
+    "stream.crowded",  # warning: memory runs short, and what is left is unread
+    "trim.refused",  # warning: a registered group is missing, so nothing is trimmed
+    "consumer.removed",  # workers that are gone for good were forgotten
+    "claims.swept",  # claims of idempotency keys that expired were deleted
+    "ledger.folded",  # what gone workers counted became one row of each shard
     "group.created",  # warning after the first start: the stream or its group was gone
     "enricher.failed",  # warning, once per cause: events go on without this enrichment
     "directory.published",  # the read model was written, whole or in part
@@ -111,10 +126,6 @@ class Bounded:
             facts["suppressed"] = self._suppressed
         self._log.warning(self._event, **facts)
         self._next, self._suppressed = now + self._every, 0
-
-
-#: What the last resort knows when nothing better is bound.
-UNBOUND: Final = Log()
 
 
 def _dumps(value: object, **_: object) -> str:

@@ -5,19 +5,32 @@ Every error names the variable and says what to give instead.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 StoreIp = Literal["truncated", "full", "none"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+Intake = Literal["auto", "spool", "refuse"]
 
 STORE_IP: Final[tuple[StoreIp, ...]] = ("truncated", "full", "none")
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("info", "debug", "warning", "error")
+INTAKES: Final[tuple[Intake, ...]] = ("auto", "spool", "refuse")
 
 #: Shards, as every process of an installation must have them.
 DEFAULT_SHARDS: Final = 4
 _MOST_SHARDS: Final = 1024
+_MOST_PORTS: Final = 65535
 
 Choice = TypeVar("Choice", bound=str)
+
+
+class Listening(NamedTuple):
+    """Where to listen; nowhere where the port is 0."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+NOWHERE: Final = Listening()
 
 
 class SettingsError(Exception):
@@ -74,6 +87,11 @@ class Variables:
     def data(self) -> Path:
         """The data directory."""
         return Path(self.text("REFTIDE_DATA", ".reftide"))
+
+    def admin(self) -> Listening:
+        """Where figures and health are shown."""
+        host = self.text("REFTIDE_ADMIN_HOST", NOWHERE.host)
+        return Listening(host, self.number("REFTIDE_ADMIN_PORT", 0, (0, _MOST_PORTS)))
 
     def shards(self) -> int:
         return self.number("REFTIDE_SHARDS", DEFAULT_SHARDS, (1, _MOST_SHARDS))

@@ -7,10 +7,11 @@ root only.
 from typing import Final
 
 from ingest.dialects.affitor import AFFITOR
+from ingest.dialects.affixo import AFFIXO
 from ingest.dialects.bio_re import BIO_RE
 from ingest.dialects.bricqs import BRICQS
 from ingest.dialects.dub import DUB
 from ingest.dialects.refport import REFPORT
 from ingest.dialects.spec import Dialect
 
-DIALECTS: Final[tuple[Dialect, ...]] = (AFFITOR, REFPORT, BIO_RE, BRICQS, DUB)
+DIALECTS: Final[tuple[Dialect, ...]] = (AFFITOR, AFFIXO, REFPORT, BIO_RE, BRICQS, DUB)

@@ -1,148 +1,54 @@
-"""Affitor: clicks of its browser tracker, `POST /api/v1/track/click`.
+"""Affitor: clicks of its browser tracker, and leads of the tracker or of servers.
 
-The link in `affiliate_url` is the only credential. The tracker fires and forgets: what it
-says beside the link is taken where it is usable and dropped where it is not. Sources: the
-vendor's pages on Track Click and on errors; where they are silent (malformed bodies, unknown
-routes, overload, test events of no program), a refusal takes their flat error body.
+A link is the only credential of a click; a click id that of a lead, unless a key comes along.
+Sources: the vendor's pages on Track Click, on Track Lead and on errors. Where they are silent
+(malformed bodies, unknown routes, overload, test events of no program), a refusal takes their
+flat error body. For leads:
+
+- A customer is its `customer_key`, else its click id, and has one lead in a workspace, for
+  good. A `customer_key` that begins like a click id of ours is one.
+- A provisional lead makes its customer known and counts nothing, however often it comes.
+- E-mail addresses are kept as their SHA-256 beside the lead, never as they are.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any, Final
 
-from pydantic import BaseModel, Field, WithJsonSchema
-
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.ids import test_event_number
 from ingest.contracts.storable import Json
+from ingest.dialects import affitor_wire as wire
 from ingest.dialects import weburl
-from ingest.dialects.body import (
-    Body,
-    LenientObject,
-    LenientText,
-    example,
-    lenient_integer,
-    read,
-)
+from ingest.dialects.body import lenient_integer, read
 from ingest.dialects.spec import (
+    ByClick,
     ByCode,
+    ByCustomer,
     ByProgram,
+    Credential,
     Dialect,
     Draft,
     Endpoint,
+    FirstOf,
     Outcome,
     RawRequest,
     Refusal,
-    RefusalCode,
     Reply,
 )
 
 _COOKIE_WINDOW: Final = 60  # days, where the program cannot be asked
-_RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
-
-_NOBODY: Final = "Customer not found. Provide a valid click_id or customer_key."
-_KEPT: Final = "Customer status cannot be updated to lead. Current status: {problem}"
-_BAD_KEY: Final = (401, "Invalid API token")
-
-#: What the tracker tells about the page and the browser, kept under its own names.
-_ABOUT: Final = (
-    "page_title",
-    "screen_resolution",
-    "viewport_size",
-    "language",
-    "timezone",
-)
-
-_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
-    "not_found": (404, "Not found"),
-    "method_not_allowed": (405, "Method not allowed"),
-    "body_too_large": (413, "Request body too large"),
-    "encoding_unsupported": (415, "Unsupported content encoding"),
-    "body_malformed": (400, "Invalid JSON body"),
-    "field_missing": (400, "{field} is required {problem}"),
-    "field_invalid": (400, "Invalid {field}"),
-    "link_unparsable": (400, "Invalid affiliate_url"),
-    "link_code_missing": (400, "No aff parameter found in affiliate_url"),
-    "link_unknown": (400, "Referral link not found"),
-    "link_incomplete": (400, "Invalid referral link configuration"),
-    "program_unknown": (400, "Program not found"),
-    "partner_unknown": (400, "Referral link not found"),
-    "click_unknown": (400, _NOBODY),
-    "click_expired": (400, _NOBODY),
-    "customer_unknown": (400, _NOBODY),
-    "customer_elsewhere": (400, "Customer does not belong to this program"),
-    "customer_advanced": (400, _KEPT),
-    "credential_missing": _BAD_KEY,
-    "credential_malformed": _BAD_KEY,
-    "unauthorised": _BAD_KEY,
-    "forbidden": _BAD_KEY,
-    "rate_limited": (429, "Too many requests"),
-    "switched_off": (503, "Click tracking is temporarily unavailable"),
-    "overloaded": (503, "Click tracking is temporarily unavailable"),
-    "failed": (500, "Click tracking failed"),
-}
 
 
-class _Click(Body):
-    model_config = example(
-        affiliate_url="https://yoursite.com/pricing?aff=PARTNER123",
-        page_url="https://yoursite.com/pricing",
-        page_title="Pricing — YourSite",
-        referrer_url="https://blog.example.com/post",
-        session_id="sess_abc123",
-        screen_resolution="1920x1080",
-        viewport_size="1280x800",
-        language="en-US",
-        timezone="America/New_York",
-    )
+#: How the vendor calls our customers' statuses.
+_STATUSES: Final = {"lead": "lead", "customer": "conversion"}
 
-    affiliate_url: Annotated[
-        Any,
-        WithJsonSchema(
-            {"type": "string", "description": "with `?aff=CODE`; unless it is a test"}
-        ),
-    ] = None
-    page_url: LenientText = None
-    referrer_url: LenientText = None
-    user_agent: LenientText = None
-    existing_click_id: LenientText = None
-    page_title: LenientText = None
-    session_id: LenientText = None
-    screen_resolution: LenientText = None
-    viewport_size: LenientText = None
-    language: LenientText = None
-    timezone: LenientText = None
-    additional_data: LenientObject = None
-
-    @property
-    def extra(self) -> Mapping[str, Json]:
-        return self.additional_data or {}
-
-    @property
-    def is_test(self) -> bool:
-        return self.extra.get("test_mode") is True
+_KEPT: Final = "Lead recorded provisionally until a server confirms it"
 
 
-class _TestEvent(BaseModel):
-    event_id: int = Field(alias="eventId")
-    program_id: int = Field(alias="programId")
-    test_mode: bool
-
-
-class _Tracked(BaseModel):
-    success: bool
-    click_id: str | None = None
-    partner_code: str | None = None
-    cookie_window_days: int | None = None
-    message: str | None = None
-    data: _TestEvent | None = None
-
-
-class _Problem(BaseModel):
-    error: str
-
-
-def _parse(request: RawRequest) -> Sequence[Draft]:
-    click = read(_Click, request.body)
+def _parse_click(request: RawRequest) -> Sequence[Draft]:
+    click = read(wire.Click, request.body)
     is_test = click.is_test
     return [
         Draft(
@@ -175,44 +81,116 @@ def _link(given: object) -> ByCode:
     return ByCode(code, url.host)
 
 
-def _program(extra: Mapping[str, Json]) -> ByProgram:
-    number = lenient_integer(extra, "program_id")
+def _program(given: Mapping[str, Json]) -> ByProgram:
+    number = lenient_integer(given, "program_id")
     if number is None:
         raise Refusal("field_missing", field="program_id", problem="in test mode")
     return ByProgram(number)
 
 
-def _properties(click: _Click) -> Mapping[str, Json]:
-    told = {name: getattr(click, name) for name in _ABOUT}
-    kept: dict[str, Json] = {name: text for name, text in told.items() if text}
+def _properties(click: wire.Click) -> Mapping[str, Json]:
+    kept: dict[str, Json] = {**click.about}
     return {**kept, "additional_data": dict(click.extra)} if click.extra else kept
 
 
-def _answer(outcome: Outcome) -> Reply:
+def _answer_click(outcome: Outcome) -> Reply:
     target, link = outcome.draft.target, outcome.link
-    body: dict[str, Json] = {"success": True}
     if isinstance(target, ByProgram):
-        body["message"] = "Test click event tracked successfully"
-        event = test_event_number(outcome.event_id)
-        body["data"] = {"eventId": event, "programId": target.number, "test_mode": True}
-        return Reply(200, body)
+        return _tested(outcome, target, "click")
     code = target.code if isinstance(target, ByCode) else None
-    body["click_id"] = outcome.click_token
-    body["partner_code"] = link.partner_code if link else code
-    body["cookie_window_days"] = link.cookie_window_days if link else _COOKIE_WINDOW
+    body: Json = {
+        "success": True,
+        "click_id": outcome.click_token,
+        "partner_code": link.partner_code if link else code,
+        "cookie_window_days": link.cookie_window_days if link else _COOKIE_WINDOW,
+    }
     return Reply(200, body)
 
 
-def _refuse(refusal: Refusal) -> Reply:
-    if refusal.code == "link_inactive":
-        # No click id, or the tracker would keep it.
-        message = "Referral link is inactive"
-        return Reply(200, {"success": False, "message": message})
-    status, words = _REFUSALS[refusal.code]
-    text = words.format(field=refusal.field, problem=refusal.problem).rstrip()
-    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
-    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
-    return Reply(status, {"error": text}, headers)
+def _tested(outcome: Outcome, target: ByProgram, what: str) -> Reply:
+    event = test_event_number(outcome.event_id)
+    body: Json = {
+        "success": True,
+        "message": f"Test {what} event tracked successfully",
+        "data": {"eventId": event, "programId": target.number, "test_mode": True},
+    }
+    return Reply(200, body)
+
+
+def _parse_lead(request: RawRequest) -> Sequence[Draft]:
+    lead = read(wire.Lead, request.body)
+    name = lead.asked.get("event_name")
+    facts: dict[str, Any] = {
+        "kind": Kind.LEAD,
+        "name": name if isinstance(name, str) else None,
+        "session": lead.session_id,
+        "page_url": lead.page_url,
+        "properties": _told(lead, lenient_integer(lead.asked, "program_id")),
+    }
+    if lead.is_test:
+        return [Draft(target=_program(lead.asked), is_test=True, **facts)]
+    if not lead.identity:
+        raise Refusal("field_missing", field="click_id or customer_key")
+    return [
+        Draft(
+            target=FirstOf(tuple(_people(lead))),
+            dedupe=Dedupe.of("lead", "affitor", *lead.identity),
+            external_id=lead.customer,
+            **facts,
+        )
+    ]
+
+
+def _people(lead: wire.Lead) -> Iterator[ByClick | ByCustomer]:
+    if lead.click:
+        yield ByClick(lead.click)
+    if lead.customer:
+        yield ByCustomer(lead.customer)
+
+
+def _told(lead: wire.Lead, program: int | None) -> Mapping[str, Json]:
+    kept: dict[str, Json] = {}
+    if program is not None:
+        kept["program_id"] = program
+    if lead.email and lead.email.strip():
+        plain = lead.email.strip().lower().encode("utf-8", "surrogatepass")
+        kept["email_sha256"] = sha256(plain).hexdigest()
+    if lead.extra:
+        kept["additional_data"] = dict(lead.extra)
+    return kept
+
+
+def _judge_lead(outcome: Outcome) -> Draft:
+    draft, link, customer = outcome.draft, outcome.link, outcome.customer
+    if draft.is_test:
+        return draft
+    if outcome.is_certain and not (link or customer or outcome.click_token):
+        raise Refusal("customer_unknown")
+    asked = draft.properties.get("program_id")
+    if outcome.has_key and link and asked not in {None, link.program_number}:
+        raise Refusal("customer_elsewhere")
+    # Whom edges only remember may have been marked by this very lead, and never recorded.
+    if customer and customer.customer_uuid and customer.status in _STATUSES:
+        raise Refusal("customer_advanced", problem=_STATUSES[customer.status])
+    if link and link.needs_server_lead and not outcome.has_key:
+        key = draft.dedupe and draft.dedupe._replace(scope="deferred")
+        return replace(draft, kind=Kind.DEFERRED, dedupe=key)
+    return draft
+
+
+def _answer_lead(outcome: Outcome) -> Reply:
+    draft = outcome.draft
+    if isinstance(draft.target, ByProgram):
+        return _tested(outcome, draft.target, "lead")
+    if draft.kind is Kind.DEFERRED:
+        return Reply(200, {"success": True, "provisional": True, "message": _KEPT})
+    return Reply(200, {"success": True, "message": "Lead tracked successfully"})
+
+
+def _repeat_lead(outcome: Outcome, first: Reply) -> Reply:
+    if outcome.draft.is_test or outcome.draft.kind is Kind.DEFERRED:
+        return first
+    return wire.refuse(Refusal("customer_advanced", problem=_STATUSES["lead"]))
 
 
 AFFITOR: Final = Dialect(
@@ -223,21 +201,42 @@ AFFITOR: Final = Dialect(
             method="POST",
             path="/api/v1/track/click",
             summary="Record that a visitor followed a referral link",
-            body=_Click,
-            reply=_Tracked,
+            body=wire.Click,
+            reply=wire.Clicked,
             refusals=(
                 "link_unparsable",
                 "link_code_missing",
                 "link_unknown",
+                "link_inactive",
                 "link_incomplete",
                 "program_unknown",
             ),
-            parse=_parse,
-            answer=_answer,
+            parse=_parse_click,
+            answer=_answer_click,
             from_browsers=True,
             needs_partner=True,
         ),
+        Endpoint(
+            method="POST",
+            path="/api/v1/track/lead",
+            summary="Record that a visitor or customer who is known signed up",
+            credential=Credential(scope="track", is_optional=True),
+            body=wire.Lead,
+            reply=wire.Led,
+            refusals=(
+                "customer_unknown",
+                "customer_elsewhere",
+                "customer_advanced",
+                "program_unknown",
+            ),
+            parse=_parse_lead,
+            judge=_judge_lead,
+            answer=_answer_lead,
+            repeat=_repeat_lead,
+            from_browsers=True,
+            asks_customer=True,
+        ),
     ),
-    refuse=_refuse,
-    problem=_Problem,
+    refuse=wire.refuse,
+    problem=wire.Problem,
 )

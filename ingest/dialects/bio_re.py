@@ -125,6 +125,7 @@ BIO_RE: Final = Dialect(
             summary="Count a click on a referral link, whether its code is known or not",
             limits=(Limit(name="bio_re.address", by="address", per_minute=60),),
             reply=_Tracked,
+            refusals=("link_unknown", "link_inactive"),
             parse=_parse,
             answer=_answer,
             from_browsers=True,

@@ -13,6 +13,7 @@ import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -66,13 +67,23 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
-def example(**fields: Json) -> ConfigDict:
-    """The configuration of a model whose documentation shows this request."""
-    return ConfigDict(json_schema_extra={"examples": [fields]})
+#: Matches a text that says something: that has more than white space, as Python, Rust and
+#: ECMA-262 together have it. They differ, and readers of the schema use their own.
+SAYS_SOMETHING: Final = r"[^\s\x1c-\x1f\x85\ufeff]"
 
 
-#: Matches a text that says something.
-SAYS_SOMETHING: Final = r"\S"
+def example(*one_of: str, **fields: Json) -> ConfigDict:
+    """The configuration of a model whose documentation shows this request.
+
+    At least one of the fields `one_of` has to say something, which a dialect checks.
+    """
+    told: Json = {"type": "string", "pattern": SAYS_SOMETHING}
+    choices: list[Json] = [
+        {"required": [name], "properties": {name: told}} for name in one_of
+    ]
+    extra: dict[str, Json] = {"anyOf": choices} if choices else {}
+    return ConfigDict(json_schema_extra={"examples": [fields], **extra})
+
 
 _Model = TypeVar("_Model", bound=Body)
 
@@ -89,7 +100,8 @@ class OrNothing:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"anyOf": [handler(schema), {"description": "anything else is null"}]}
+        # The empty schema takes anything.
+        return {"anyOf": [handler(schema), {}], "description": "anything else is null"}
 
 
 #: A text that is there and not empty; anything else is nothing.
@@ -113,6 +125,13 @@ def _short_enough(value: dict[str, Any] | None) -> dict[str, Any] | None:
         raise PydanticCustomError("too_long", message)
     return value
 
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+#: Marks an integer: JSON has one kind of number, and 7.0 is 7 to JavaScript as well.
+WHOLE: Final = BeforeValidator(_whole)
 
 #: An object of at most 10,000 characters of JSON, or null.
 Metadata = Annotated[dict[str, Any] | None, AfterValidator(_short_enough)]
@@ -138,7 +157,7 @@ def _refusal(model: type[Body], error: ValidationError) -> Refusal:
     kind, given = first["type"], first["input"]
     if first["loc"][0] in _optional(model):
         kind = f"optional_{kind}" if f"optional_{kind}" in _PROBLEMS else kind
-    is_blank = isinstance(given, str) and not given.strip()
+    is_blank = isinstance(given, str) and not re.search(SAYS_SOMETHING, given)
     if kind == "missing" or given is None or is_blank:
         return Refusal("field_missing", field=name)
     words = _PROBLEMS.get(kind)

@@ -79,7 +79,7 @@ def _draft(event: wire.Event, **facts: Any) -> Draft:
 
 
 def _lead_key(external_id: str, name: str) -> Dedupe:
-    return Dedupe.of("lead", external_id, "-".join(name.lower().split()))
+    return Dedupe.of("lead", "dub", external_id, "-".join(name.lower().split()))
 
 
 def _parse_lead(request: RawRequest) -> Sequence[Draft]:

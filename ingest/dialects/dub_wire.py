@@ -20,12 +20,21 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from ingest.contracts.storable import Json
-from ingest.dialects.body import SAYS_SOMETHING, Body, LenientText, Metadata, example
+from ingest.dialects.body import (
+    SAYS_SOMETHING,
+    WHOLE,
+    Body,
+    LenientText,
+    Metadata,
+    example,
+)
 from ingest.dialects.spec import FirstOf, Refusal, RefusalCode, Reply
 
 _RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
 _MAX_AMOUNT: Final = 10**12  # minor units; millions of such sales fit a bigint
 _EXTERNAL_ID: Final = "customerExternalId"
+_EMAIL: Final = r"[^@\x00-\x20]+@[^@\x00-\x20]+\.[^@\x00-\x20]+"
+_CURRENCY: Final = "[A-Za-z]{3}"
 _DOCS: Final = "https://dub.co/docs/api-reference/errors#"
 _CODES: Final[Mapping[int, str]] = {
     401: "unauthorized",
@@ -95,10 +104,18 @@ _Id = Annotated[
 ]
 _Name = Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=255)]
 _Text = Annotated[str, Field(max_length=100)]
-_Email = Annotated[_Text, _like(r"[^@\s]+@[^@\s]+\.[^@\s]+", "must be an e-mail")]
-_Quantity = Annotated[int, Field(ge=1, le=100)]
-_Amount = Annotated[int, Field(ge=0, le=_MAX_AMOUNT)]
-_Currency = Annotated[str, _like("[A-Za-z]{3}", "must have three letters (ISO 4217)")]
+_Email = Annotated[
+    _Text,
+    _like(_EMAIL, "must be an e-mail"),
+    Field(json_schema_extra={"pattern": f"^{_EMAIL}$"}),
+]
+_Quantity = Annotated[int, Field(ge=1, le=100), WHOLE]
+_Amount = Annotated[int, Field(ge=0, le=_MAX_AMOUNT), WHOLE]
+_Currency = Annotated[
+    str,
+    _like(_CURRENCY, "must have three letters (ISO 4217)"),
+    Field(json_schema_extra={"pattern": f"^{_CURRENCY}$"}),
+]
 _Processor = Literal[
     "stripe",
     "shopify",

@@ -61,7 +61,7 @@ RefusalCode = Literal[
     "rate_limited",
     "switched_off",
     "overloaded",  # no durable place for the event: come back after `retry_after`
-    "failed",  # a bug of ours
+    "failed",  # a bug of ours; `field` is the path that was called
 ]
 
 

@@ -85,6 +85,11 @@ class Limiter:
             verdicts = await self._take_shared(verdicts)
         return _usage(verdicts, self._clock())
 
+    @property
+    def is_reached(self) -> bool:
+        """Whether Redis answered when it was last asked."""
+        return self._permits.is_reached
+
     def start(self) -> None:
         self._permits.start()
 

@@ -101,6 +101,11 @@ class Permits:
         self._away = Spell(0, 0)
         self._log = Log()
 
+    @property
+    def is_reached(self) -> bool:
+        """Whether Redis answered when it was last asked."""
+        return self._is_reached
+
     def is_away(self) -> bool:
         """Whether asking is useless now; once a second, somebody is told to try."""
         now = self._clock()

@@ -1,31 +1,38 @@
 """`reftide doctor`: how the servers are set up, and what to change."""
 
 import asyncio
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import click
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-from ingest.contracts.stream import SHARDS_KEY
-from scripts.checkup import (
-    REACH,
-    Check,
-    RedisFacts,
-    check_clocks,
-    check_postgres,
-    check_redis,
-    out_of_reach,
-)
+from ingest.contracts.checkup import Check, check_clocks, check_disk, check_secret
+from ingest.contracts.redis_checkup import check_redis
+from ingest.contracts.variables import SettingsError, Variables
+from ingest.selfcheck import ask_redis, free_bytes
+from ingest.settings import Spooling
+from scripts.checkup import REACH, check_schema, out_of_reach
 from scripts.environment import Environment
 from scripts.output import Unreachable, emit, json_option, table
 from scripts.queries import statements
-from scripts.servers import postgres, redis_server, shard_count, single
-from scripts.streams import read_shard
+from scripts.schema import schema_text
+from scripts.servers import postgres, redis_server, rows, shard_count, single
+from workers import sql
+from workers.checkup import (
+    SESSION,
+    check_connections,
+    check_geo,
+    check_postgres,
+    check_session,
+)
+from workers.database import SERVER_SETTINGS, pool_size
+from workers.living import living
+from workers.selfcheck import geo_problem
 
-_SQL: Final = statements("doctor")
+_CATALOG: Final = statements("doctor")["catalog"]
+_SQL: Final = sql.statements("checkup")
 _COLUMNS: Final = ("level", "server", "check", "found", "advice")
-_SETTINGS: Final = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
 
 
 @click.command(
@@ -39,7 +46,7 @@ Exit code 1 where something is wrong; with --strict also where there is a warnin
 @json_option
 @click.pass_context
 def command(context: click.Context, *, strict: bool, as_json: bool) -> None:
-    """Check versions, settings, tables and clocks of Redis and Postgres."""
+    """Check versions, settings, tables, clocks and disks that Reftide relies on."""
     environment: Environment = context.obj
     found = asyncio.run(_examine(environment))
     checks = [check.row() for check in found]
@@ -56,56 +63,70 @@ async def _examine(environment: Environment) -> list[Check]:
     # Where there is no server to ask, or a variable is wrong, these raise.
     environment.redis_url()
     environment.database_url()
-    environment.shards()
+    shards, workers = environment.shards(), 0
     checks: list[Check] = []
     ahead = {"this machine": 0.0}
-    for server, examine in (("Redis", _redis), ("Postgres", _postgres)):
-        try:
-            found, clock = await examine(environment)
-        except Unreachable as error:
-            checks.append(out_of_reach(server, error.what, error.remedy))
-        else:
-            checks += found
-            ahead[server] = clock - environment.clock()
-    return [*checks, check_clocks(ahead)]
+    try:
+        found, shards, workers, ahead["Redis"] = await _redis(environment)
+        checks += found
+    except Unreachable as error:
+        checks.append(out_of_reach("Redis", error.what, error.remedy))
+    try:
+        each = pool_size(shards)
+        found, ahead["Postgres"] = await _postgres(environment, max(1, workers), each)
+        checks += found
+    except Unreachable as error:
+        checks.append(out_of_reach("Postgres", error.what, error.remedy))
+    return [*checks, check_clocks(ahead), *_machine(environment)]
 
 
-async def _redis(environment: Environment) -> tuple[list[Check], float]:
-    """What is found, and the server's clock."""
+async def _redis(
+    environment: Environment,
+) -> tuple[Sequence[Check], int, int, float]:
+    """What is found; the shards, the workers alive, and how far its clock is ahead."""
     async with redis_server(environment) as redis:
-        facts = await _redis_facts(environment, redis)
-        seconds, micros = await redis.time()
-    return [*check_redis(facts)], seconds + micros / 1e6
+        shards = await shard_count(environment, redis)
+        facts = await ask_redis(redis, environment.shards(), groups=shards)
+        ahead = facts.clock - environment.clock()
+        workers = await living(redis)
+    return [*check_redis(facts)], shards, len(workers), ahead
 
 
-async def _postgres(environment: Environment) -> tuple[list[Check], float]:
-    """What is found, and the server's clock."""
+async def _postgres(
+    environment: Environment, workers: int, each: int
+) -> tuple[Sequence[Check], float]:
+    """What is found, and how far its clock is ahead."""
+    # As any program connects, and then as workers do: a pooler may drop what they ask.
     async with postgres(environment) as connection:
         facts = await single(connection, _SQL["facts"])
-    return [*check_postgres(facts)], facts["clock"]
+        ahead = facts["clock"] - environment.clock()
+        catalog = await rows(connection, _CATALOG)
+    async with postgres(environment, settings=SERVER_SETTINGS) as connection:
+        found = await rows(connection, _SQL["session"], list(SESSION))
+    session = {row["name"]: row["setting"] for row in found}
+    checks = [
+        *check_postgres(facts),
+        check_schema(schema_text(), catalog),
+        check_connections(facts, workers, each),
+        check_session(SERVER_SETTINGS, session),
+    ]
+    return checks, ahead
 
 
-async def _redis_facts(environment: Environment, redis: Redis) -> RedisFacts:
-    stored = await redis.get(SHARDS_KEY)
-    count = await shard_count(environment, redis)
-    shards = [await read_shard(redis, number) for number in range(count)]
-    return RedisFacts(
-        server=await redis.info("server"),
-        settings=await _settings(redis),
-        shards_stored=None if stored is None else int(stored),
-        shards_wanted=environment.shards(),
-        without_group=tuple(one.shard for one in shards if not one.has_group),
-    )
-
-
-async def _settings(redis: Redis) -> dict[str, str] | None:
-    """None where a managed server keeps its settings to itself."""
+def _machine(environment: Environment) -> list[Check]:
+    """What this machine, and the variables given here, can be judged by."""
+    given = Variables(environment.variables)
     try:
-        found = await redis.config_get(*_SETTINGS)  # type: ignore[arg-type]  # strings do
-    except ResponseError:
-        return None
-    return {_text(name): _text(value) for name, value in found.items()}
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+        secret = len(environment.secrets()[0])
+    except Unreachable:
+        secret = len(given.text("REFTIDE_SECRET"))
+    geo = given.text("REFTIDE_GEO_FILE")
+    file = Path(geo) if geo else None
+    checks = [check_secret(secret), check_geo(file, geo_problem(file))]
+    try:
+        spool = Spooling.load(given).most_bytes
+        checks.append(check_disk(free_bytes(environment.data), spool))
+    except (OSError, SettingsError) as error:
+        advice = "look at REFTIDE_DATA and the REFTIDE_SPOOL_ variables"
+        checks.append(Check("disk", "space", "wrong", str(error), advice))
+    return checks

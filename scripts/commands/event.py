@@ -17,6 +17,7 @@ _SENTENCES: Final = {
     "recorded": "It is recorded.",
     "repeat": "It was another event again: {repeat_of}.",
     "quarantined": "It could not be recorded; see `reftide quarantine show ID`.",
+    "spooled": "It waits on an edge's disk until its stream takes it: {spool}.",
     "in_flight": "It is on its stream and waits for a worker.",
     "missing": "Its entry is acknowledged, yet nothing is recorded: run `reftide verify`.",
     "unknown": "Nothing is known of it.",
@@ -34,7 +35,7 @@ Exit code 1 where nothing is known of it.
 @json_option
 @click.pass_context
 def command(context: click.Context, event_id: str, *, as_json: bool) -> None:
-    """Say where an event is: in flight, recorded, a repeat, quarantined, or unknown."""
+    """Say where an event is: spooled, in flight, recorded, a repeat, quarantined, or unknown."""
     environment: Environment = context.obj
     traced = asyncio.run(trace(environment, event_id))
     emit(as_json, traced, lambda: _show(traced))
@@ -44,7 +45,7 @@ def command(context: click.Context, event_id: str, *, as_json: bool) -> None:
 
 def _show(traced: Mapping[str, Any]) -> None:
     click.echo(f"Event {traced['id'] or ''}".rstrip())
-    click.echo(_SENTENCES[traced["state"]].format(repeat_of=traced["repeat_of"]))
+    click.echo(_SENTENCES[traced["state"]].format(**traced))
     if traced["event"]:
         facts(traced["event"], "Recorded")
     if traced["entry"]:

@@ -8,6 +8,7 @@ import asyncpg
 import click
 from uuid_utils.compat import uuid7
 
+from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from scripts import names
 from scripts.environment import Environment
 from scripts.lookups import the_program
@@ -164,8 +165,8 @@ async def _add(
             name,
             terms.url or "",
             terms.model or "last_click",
-            terms.cookie_window or 60,
-            terms.attribution_window or 60,
+            terms.cookie_window or DEFAULT_WINDOW_DAYS,
+            terms.attribution_window or DEFAULT_WINDOW_DAYS,
         )
         if made is None:
             taken = f"the name {name!r}" + (

@@ -1,29 +1,37 @@
 """`reftide status`: the books, the lag, who works, and how long the memory lasts."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
-from typing import Any, Final, cast
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
 
 import click
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import WORKERS_KEY, events_key, heartbeat_key
+from ingest.contracts.checkup import size
+from ingest.contracts.stream import events_key
 from scripts.books import Books, read_books
+from scripts.edges import standing
 from scripts.environment import Environment
-from scripts.output import emit, facts, json_option, size, table
+from scripts.output import emit, facts, json_option, table
 from scripts.servers import postgres, redis_server, shard_count
+from workers.living import living
 
 _SHARD_COLUMNS: Final = (
     "shard", "epoch", "length", "entries_added", "undelivered", "pending", "in_flight",
-    "lag_seconds",
+    "lag_seconds", "oldest_pending_seconds",
 )  # fmt: skip
+_EDGE_COLUMNS: Final = ("edge", "level", "why", "spool_bytes")
 
 
 @click.command(
     epilog="""\b
-The balance is accepted - recorded - repeats - quarantined - in flight. At rest it
-is 0; `reftide verify` proves it. While events flow, those that are committed but
-not yet acknowledged show twice, so it may be a little less.
+The balance is accepted - recorded - repeats - quarantined - lost - in flight -
+spooled. At rest it is 0; `reftide verify` proves it. While events flow, those that
+are committed but not yet acknowledged show twice, so it may be a little less.
+Spooled is what waits on the disks of edges that share this data directory.
+Lost is what somebody took out of a stream before it was recorded.
 
 \b
   reftide status --json | jq .lag_seconds
@@ -36,12 +44,28 @@ not yet acknowledged show twice, so it may be a little less.
     show_default=True,
     help="Seconds over which throughput is measured; 0: do not.",
 )
+@click.option(
+    "--watch",
+    type=click.FloatRange(0.5),
+    metavar="SECONDS",
+    help="Show it again after so many seconds, until Ctrl-C.",
+)
 @json_option
 @click.pass_obj
-def command(environment: Environment, window: float, *, as_json: bool) -> None:
+def command(
+    environment: Environment, window: float, watch: float | None, *, as_json: bool
+) -> None:
     """Show the books, the lag of every shard, the workers and the memory."""
-    status = asyncio.run(_status(environment, window))
-    emit(as_json, status, lambda: _show(status))
+    if watch and as_json:
+        raise click.UsageError("--json prints one document: leave out --watch.")
+    while True:
+        status = asyncio.run(_status(environment, window))
+        if watch:
+            click.clear()
+        emit(as_json, status, partial(_show, status))
+        if not watch:
+            return
+        time.sleep(watch)
 
 
 async def _status(environment: Environment, window: float) -> dict[str, Any]:
@@ -49,15 +73,16 @@ async def _status(environment: Environment, window: float) -> dict[str, Any]:
         shards = await shard_count(environment, redis)
         earlier = None
         if window:
-            earlier = await read_books(redis, connection, shards)
+            earlier = await read_books(redis, connection, shards, environment.data)
             await asyncio.sleep(window)
-        books = await read_books(redis, connection, shards)
+        books = await read_books(redis, connection, shards, environment.data)
         rates = _rates(earlier, books)
         return {
             **_ledger(books),
             **rates,
             **await _memory(redis, books, rates["accepted_per_second"]),
             **await _workers(redis),
+            "edges": await standing(redis),
             "shards": [_shard(books, index) for index in range(shards)],
         }
 
@@ -68,6 +93,7 @@ def _ledger(books: Books) -> dict[str, Any]:
         "recorded": books.recorded,
         "repeats": books.repeats,
         "quarantined": books.quarantined,
+        "lost": books.lost,
         "in_flight": books.in_flight,
         "spooled": books.spooled,
         "balance": books.balance,
@@ -99,14 +125,12 @@ def _shard(books: Books, index: int) -> dict[str, Any]:
         "pending": shard.pending,
         "in_flight": waiting.entries + shard.pending,
         "lag_seconds": books.lag(index),
+        "oldest_pending_seconds": books.age(shard.oldest_pending),
     }
 
 
 async def _workers(redis: Redis) -> dict[str, Any]:
-    # redis-py types the reply for its synchronous client too.
-    members = cast("Awaitable[set[bytes]]", redis.smembers(WORKERS_KEY))
-    known = sorted(name.decode() for name in await members)
-    alive = [name for name in known if await redis.exists(heartbeat_key(name))]
+    alive = await living(redis)
     return {"workers": len(alive), "worker_names": alive}
 
 
@@ -132,6 +156,8 @@ async def _memory(
 def _show(status: Mapping[str, Any]) -> None:
     facts(_for_people(status), "Reftide")
     table(status["shards"], _SHARD_COLUMNS, "Shards")
+    if status["edges"]:
+        table(status["edges"], _EDGE_COLUMNS, "Edges")
     if not status["is_still"]:
         click.echo("Events moved while this was read: the figures are moments apart.")
     if not status["is_exact"]:
@@ -141,7 +167,9 @@ def _show(status: Mapping[str, Any]) -> None:
 
 
 def _for_people(status: Mapping[str, Any]) -> dict[str, object]:
-    counts = ("accepted", "recorded", "repeats", "quarantined", "in_flight", "spooled")
+    counts = (
+        "accepted", "recorded", "repeats", "quarantined", "lost", "in_flight", "spooled",
+    )  # fmt: skip
     rates = ("accepted_per_second", "recorded_per_second")
     each, hours = status["bytes_per_event"], status["hours_left"]
     names = ", ".join(status["worker_names"])

@@ -43,6 +43,12 @@ on the data directory. Ctrl-C drains and stops everything; a second one does not
     show_default=True,
     help="The port that the edges share; 0 is any free one.",
 )
+@click.option(
+    "--admin-port",
+    type=click.IntRange(0, 65535),
+    help="The port of the first edge's figures; the others, then the workers, have the"
+    " next ones.  [default: REFTIDE_ADMIN_PORT, or any that are free]",
+)
 @click.option("--edges", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option(
@@ -67,6 +73,7 @@ def command(  # noqa: PLR0913 - an option each
     data: Path | None,
     host: str,
     port: int,
+    admin_port: int | None,
     edges: int,
     workers: int,
     appendfsync: Literal["everysec", "always"],
@@ -77,6 +84,8 @@ def command(  # noqa: PLR0913 - an option each
     chosen = {"REFTIDE_DATA": str((data or environment.data).absolute())}
     if log_level:
         chosen["REFTIDE_LOG_LEVEL"] = log_level
+    if admin_port is not None:
+        chosen["REFTIDE_ADMIN_PORT"] = str(admin_port)
     plan = Plan(
         environment=Environment({**environment.variables, **chosen}, environment.clock),
         is_embedded=_is_embedded(environment),

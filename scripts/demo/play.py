@@ -144,7 +144,7 @@ def _tell(say: Say, url: str, example: Example, answer: Answer) -> None:
         f"{example.vendor}, {example.what}, as its page prints it:",
         f"  > {example.method} {url}{example.path}",
         *(f"  > {name}: {value}" for name, value in example.headers.items()),
-        f"  > {body}",
+        *([f"  > {body}"] if body else []),
         f"  < {answer.status}",
         *(f"  < {printable(text)}" for text in said.splitlines()),
     ]

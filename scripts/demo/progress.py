@@ -52,7 +52,7 @@ async def look(environment: Environment) -> Look:
     """Read the books. Raises Unreachable."""
     async with postgres(environment) as connection, redis_server(environment) as redis:
         shards = await shard_count(environment, redis)
-        return _look_at(await read_books(redis, connection, shards))
+        return _look_at(await read_books(redis, connection, shards, environment.data))
 
 
 class Progress:

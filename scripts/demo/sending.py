@@ -74,7 +74,7 @@ async def session(url: str, connections: int) -> AsyncIterator[aiohttp.ClientSes
 async def send_example(http: aiohttp.ClientSession, example: Example) -> Answer:
     """Send it byte for byte. Raises what aiohttp raises."""
     async with http.request(
-        example.method, example.path, data=example.body, headers=example.headers
+        example.method, example.path, data=example.body or None, headers=example.headers
     ) as answered:
         return Answer(answered.status, await answered.read())
 

@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 from ingest.contracts import apikey
 from ingest.contracts.directory import (
     DEFAULT_NAMESPACE,
+    DEFAULT_WINDOW_DAYS,
     GENERATION_KEY,
     api_key_key,
     click_key,
@@ -40,7 +41,6 @@ _PARTNERS: Final = (
     "julia", "kwame", "lena",
 )  # fmt: skip
 _URL: Final = "https://shop.example.com"
-_WINDOW_DAYS: Final = 60
 
 #: The last two are switched off.
 CODES: Final = tuple(f"demo-{number:03}" for number in range(1, 41))
@@ -118,8 +118,8 @@ async def _programs(connection: Connection, workspace: Workspace) -> list[int]:
             name,
             _URL,
             model,
-            _WINDOW_DAYS,
-            _WINDOW_DAYS,
+            DEFAULT_WINDOW_DAYS,
+            DEFAULT_WINDOW_DAYS,
         )
     found = await connection.fetch(
         _SQL["demo"]["programs"], workspace.id, list(_PROGRAMS)

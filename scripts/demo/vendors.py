@@ -19,10 +19,13 @@ class Example:
     method: str
     path: str
     headers: Mapping[str, str]
-    file: str
+    #: None where the page shows no body.
+    file: str | None = None
 
     @property
     def body(self) -> bytes:
+        if self.file is None:
+            return b""
         found = files("scripts.demo").joinpath("bodies", self.file)
         return found.read_bytes().removesuffix(b"\n")
 
@@ -47,5 +50,42 @@ EXAMPLES: Final = (
             "Content-Type": "application/json",
         },
         file="refport-lead.json",
+    ),
+    Example(
+        vendor="bio.re",
+        what="Track Referral Click",
+        method="POST",
+        path="/api/v1/referral/click/alice123",
+        headers={},
+    ),
+    Example(
+        vendor="Bricqs",
+        what="Generate Referral Code",
+        method="POST",
+        path="/api/v1/referrals/generate",
+        headers={"X-API-Key": "bq_live_your_key", "Content-Type": "application/json"},
+        file="bricqs-generate.json",
+    ),
+    Example(
+        vendor="Bricqs",
+        what="Validate Referral Code",
+        method="GET",
+        path="/api/v1/referrals/validate/ALEX2026",
+        headers={},
+    ),
+    Example(
+        vendor="Bricqs",
+        what="Convert Referral",
+        method="POST",
+        path="/api/v1/referrals/convert",
+        headers={"Content-Type": "application/json"},
+        file="bricqs-convert.json",
+    ),
+    Example(
+        vendor="Bricqs",
+        what="Get Referral Stats",
+        method="GET",
+        path="/api/v1/referrals/stats/user_123",
+        headers={"X-API-Key": "bq_live_your_key"},
     ),
 )

@@ -3,7 +3,7 @@ create temporary table acknowledged (
     epoch      integer   not null,
     shard      smallint  not null,
     entry_ms   bigint    not null,
-    entry_seq  integer   not null
+    entry_seq  bigint    not null
 )
 
 -- links: links whose counters are not the sums of their events

@@ -67,6 +67,15 @@ NAMES = [
     "campaign_id",
     "code",
     "referred_session_id",
+    "ref",
+    "visitor_id",
+    "fingerprint",
+    "manual_code",
+    "external_id",
+    "is_test",
+    "click_id",
+    "customer_key",
+    "email",
 ]
 
 scalars = (

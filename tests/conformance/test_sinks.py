@@ -1,6 +1,8 @@
-"""What accepting relies on, of the fake sink and of the real one."""
+"""What accepting relies on, of the fake sink, the stream alone, and stream and spool."""
 
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -8,8 +10,14 @@ import pytest
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, events_key
+from ingest.contracts.variables import Variables
+from ingest.ladder import Ladder
+from ingest.settings import Spooling
 from ingest.sink import Overloaded, Sink
-from ingest.wire import connect
+from ingest.spool.home import Home, contents, stores
+from ingest.spool.spool import Spool
+from ingest.stream import Stream
+from ingest.wire import Breaker, connect
 from tests.fakes import MemorySink
 
 SHARDS = 3
@@ -40,17 +48,31 @@ class MemoryStage:
 
 
 class RedisStage:
-    def __init__(self, redis: Redis) -> None:
+    """The stream, and a spool of so many bytes."""
+
+    def __init__(self, redis: Redis, root: Path, most_bytes: int) -> None:
         self._redis = redis
         self._limit: str | None = None
-        self.sink = Sink(redis, SHARDS)
+        self._root = root
+        self.writes = Breaker()
+        self.stream = Stream(redis, SHARDS, self.writes)
+        home = Home(root, lambda _: None)
+        self.spool = Spool(home, most_bytes=most_bytes, clock=time.monotonic)
+        spooling = Spooling.load(Variables({}))
+        self.sink = Sink(
+            self.stream, self.spool, Ladder(spooling), lambda: self.writes.problem
+        )
 
     async def entries(self) -> list[bytes]:
         streams = [await self._redis.xrange(events_key(shard)) for shard in range(3)]
         found = sorted(
             (entry for entries in streams for entry in entries), key=lambda e: e[0]
         )
-        return [fields[FIELD] for _, fields in found]
+        kept = [item for folder in stores(self._root) for item in contents(folder)]
+        return [
+            *(fields[FIELD] for _, fields in found),
+            *(item.payload for item in kept),
+        ]
 
     async def fill_up(self) -> None:
         # The server may be somebody's own, with a limit of its own.
@@ -58,23 +80,44 @@ class RedisStage:
         await self._redis.config_set("maxmemory", 1)
 
     async def make_room(self) -> None:
+        self.writes.close()
         if self._limit is not None:
             await self._redis.config_set("maxmemory", self._limit)
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+class SpooledStage(RedisStage):
+    """The stream is away from the beginning; there is room for one group or two."""
+
+    def __init__(self, redis: Redis, root: Path) -> None:
+        super().__init__(redis, root, 1 << 20)
+        self.writes.trip("away")
+
+    async def fill_up(self) -> None:
+        self.spool._most_bytes = self.spool.bytes
+
+    async def make_room(self) -> None:
+        self.spool._most_bytes = 1 << 20
+
+
+@pytest.fixture(params=["memory", "redis", "spool"])
+async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     if request.param == "memory":
         yield MemoryStage()
         return
     redis = connect(request.getfixturevalue("redis_url"), connections=4)
-    stage = RedisStage(redis)
-    stage.sink.start()
+    stage = (
+        RedisStage(redis, tmp_path, 0)
+        if request.param == "redis"
+        else SpooledStage(redis, tmp_path)
+    )
+    stage.stream.start()
+    stage.spool.start()
     try:
         yield stage
     finally:
         await stage.make_room()
-        await stage.sink.drain()
+        await stage.stream.drain()
+        await stage.spool.stop()
         await redis.aclose()
 
 

@@ -12,7 +12,9 @@ from aiohttp import ClientResponse
 
 from ingest.contracts.directory import (
     GENERATION_KEY,
+    LIMITS_KEY,
     SWITCHES_KEY,
+    LimitsRecord,
     SwitchesRecord,
     api_key_key,
     link_key,
@@ -26,7 +28,7 @@ CAMPAIGN = "550e8400-e29b-41d4-a716-446655440000"
 KEY = {"X-API-Key": "bq_live_your_key"}
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 GOOGLEBOT = "Googlebot/2.1 (+http://www.google.com/bot.html)"
-#: The vendor says how soon figures are there.
+#: So soon figures must be there.
 SECOND = 1.0
 
 
@@ -85,6 +87,13 @@ async def click(site: Installation, session: str, agent: str = FIREFOX) -> None:
     path = "/api/v1/track/click"
     answer = await site.edges[0].post(path, json=body, headers=elsewhere())
     assert 200 == answer.status
+
+
+async def lift_limits(site: Installation) -> None:
+    """Let tests look as often as they like."""
+    names = ("bricqs.address", "bricqs.key", "bricqs.workspace")
+    limits = LimitsRecord(per_minute=dict.fromkeys(names, 1_000_000))
+    await site.redis.set(LIMITS_KEY, limits.encode())
 
 
 async def bodies(answers: Sequence[ClientResponse]) -> list[Any]:
@@ -302,18 +311,19 @@ async def test_no_code_is_made_without_a_directory(site: Installation) -> None:
 async def test_stats_are_there_within_a_second_and_exact_at_rest(
     site: Installation,
 ) -> None:
+    await lift_limits(site)
     site.start_worker()
-    await click(site, "warm-up")
-    await site.rests()
 
+    async def shows(conversions: int, pending: int) -> bool:
+        found = await (await stats(site, "user_123", edge=1)).json()
+        return bool((conversions, pending) == (found["conversions"], found["pending"]))
+
+    # However long a worker takes to start.
+    await click(site, "warm-up")
+    await eventually(lambda: shows(0, 1))
     await click(site, "s1")
     await convert(site, session="s1")
-
-    async def shows_it() -> bool:
-        found = await (await stats(site, "user_123", edge=1)).json()
-        return bool((1, 1) == (found["conversions"], found["pending"]))
-
-    await eventually(shows_it, within=SECOND)
+    await eventually(lambda: shows(1, 1), within=SECOND)
 
     sessions = [f"visit-{number}" for number in range(30)]
     async with asyncio.TaskGroup() as tasks:
@@ -345,17 +355,19 @@ async def test_stats_are_there_within_a_second_and_exact_at_rest(
 async def test_who_was_just_given_a_code_has_stats_within_a_second(
     site: Installation,
 ) -> None:
+    await lift_limits(site)
     site.start_worker()
-    await code_of(site, "warm-up")
-    await site.rests()
-    code = await code_of(site)
 
-    async def has_stats() -> bool:
-        answer = await stats(site, "user_9", edge=1)
+    async def has_stats(participant: str, code: str) -> bool:
+        answer = await stats(site, participant, edge=1)
         found = await answer.json()
         return answer.status == 200 and bool(found["referral_code"] == code)
 
-    await eventually(has_stats, within=SECOND)
+    # However long a worker takes to start.
+    first = await code_of(site, "warm-up")
+    await eventually(lambda: has_stats("warm-up", first))
+    code = await code_of(site)
+    await eventually(lambda: has_stats("user_9", code), within=SECOND)
 
 
 async def test_a_milestone_is_awarded_once(site: Installation) -> None:

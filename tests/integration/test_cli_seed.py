@@ -148,3 +148,14 @@ def test_people_see_everything_in_tables(cli: Cli) -> None:
     ):
         assert name in shown
     assert b"{" not in orjson.dumps(shown)
+
+
+def test_the_campaign_of_the_examples_has_stats_until_an_operator_says_no(
+    cli: Cli,
+) -> None:
+    first = cli.document("seed")
+    cli.document("programs", "set", "2", "--no-stats")
+    again = cli.document("seed")
+
+    assert [False, True] == [one["has_stats"] for one in first["programs"]]
+    assert [False, False] == [one["has_stats"] for one in again["programs"]]

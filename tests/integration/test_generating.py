@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -330,7 +329,7 @@ async def test_what_is_delivered_again_makes_nothing_anew(pool: Pool) -> None:
     await _pipeline(pool).process(batch)
     before = await _rows(pool, "select * from links order by id")
 
-    again = [replace(delivery, attempts=2) for delivery in batch]
+    again = list(batch)
     assert again == await _pipeline(pool).process(again)
 
     assert before == await _rows(pool, "select * from links order by id")

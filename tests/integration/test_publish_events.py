@@ -58,7 +58,7 @@ class World:
         )
         await pipeline.process(
             [
-                Delivery(Entry(1, 0, NOON_MS, next(_ENTRIES)), encode(envelope), 1)
+                Delivery(Entry(1, 0, NOON_MS, next(_ENTRIES)), encode(envelope))
                 for envelope in envelopes
             ]
         )

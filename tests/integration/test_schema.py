@@ -168,7 +168,7 @@ async def test_an_earlier_version_keeps_its_rows(
         "alter type event_kind rename value 'lead' to 'led'",
         "create table more ()",
         "create unlogged table more ()",
-        "drop index events_root",
+        "drop index events_visits",
         "drop trigger directory on links",
         "drop view contributions",
         """create or replace function uuid7_floor(moment timestamptz) returns uuid
@@ -231,7 +231,7 @@ async def _writing(url: str, is_click: Callable[[int], bool]) -> AsyncIterator[N
             envelope = a_lead(
                 number, click_id=click, link_id=link, external_id=customer
             )
-        return Delivery(Entry(1, 0, NOON_MS, number), encode(envelope), 1)
+        return Delivery(Entry(1, 0, NOON_MS, number), encode(envelope))
 
     async def write(pool: Pool, consumer: str) -> None:
         pipeline = Pipeline(

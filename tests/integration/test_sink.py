@@ -1,16 +1,37 @@
+"""Stream first, disk second, as the edge's parts are put together."""
+
 import asyncio
+import errno
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
+from typing_extensions import override
 
-from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key
-from ingest.sink import Overloaded, ShardsDiffer, Sink
-from ingest.wire import connect
+from ingest.contracts.stream import EDGES_KEY, FIELD, GROUP, edge_key, events_key
+from ingest.contracts.variables import Variables
+from ingest.drain import Drainer
+from ingest.gauge import pressure
+from ingest.ladder import Ladder, Level, Pressure
+from ingest.settings import Spooling
+from ingest.sink import Overloaded, Sink
+from ingest.spool import home as home_module
+from ingest.spool.files import OsFiles
+from ingest.spool.home import Home, contents, stores
+from ingest.spool.spool import Spool
+from ingest.stream import Stream
+from ingest.watch import Watch
+from ingest.wire import Breaker, connect
+from tests.eventually import eventually
 from tests.valkey import Valkey, running_valkey
+
+SHARDS = 2
 
 
 @pytest.fixture
@@ -19,129 +40,309 @@ def valkey() -> Iterator[Valkey]:
         yield server
 
 
-@asynccontextmanager
-async def a_sink(url: str, shards: int = 4) -> AsyncIterator[tuple[Sink, Redis]]:
-    redis = connect(url, connections=8)
-    sink = Sink(redis, shards)
-    sink.start()
-    yield sink, redis
-    await sink.drain()
-    await redis.aclose()
+@dataclass
+class Edge:
+    """All that `app` puts around a sink."""
 
+    url: str
+    root: Path
+    variables: dict[str, str]
+    name: str = "edge"
 
-async def test_the_shard_follows_from_the_id(redis_url: str) -> None:
-    async with a_sink(redis_url) as (sink, redis):
-        for number in range(8):
-            await sink.append(UUID(int=number), b"%d" % number)
-        for shard in range(4):
-            entries = await redis.xrange(events_key(shard))
-            expected = [{FIELD: b"%d" % shard}, {FIELD: b"%d" % (shard + 4)}]
-            assert expected == [fields for _, fields in entries]
+    def __post_init__(self) -> None:
+        spooling = Spooling.load(Variables(self.variables))
+        self.reach, self.writes = Breaker(), Breaker()
+        self.redis = connect(self.url, connections=4, breaker=self.reach)
+        self.probes = connect(self.url, connections=1)
+        self.stream = Stream(self.redis, SHARDS, self.writes)
+        self.spool = Spool(
+            Home(self.root, lambda _: None),
+            most_bytes=spooling.most_bytes,
+            clock=time.monotonic,
+        )
+        ladder = Ladder(spooling)
+        self.sink = Sink(
+            self.stream,
+            self.spool,
+            ladder,
+            lambda: self.reach.problem or self.writes.problem,
+        )
+        self.drainer = Drainer(
+            self.spool,
+            self.stream,
+            lambda: self.sink.standing.level,
+            spooling.drain_rate,
+        )
+        self.watch = Watch(
+            self.probes, reach=self.reach, writes=self.writes, ladder=ladder
+        )
 
+    def start(self) -> None:
+        self.stream.start()
+        self.spool.start()
+        self.drainer.start()
+        self.watch.start(
+            self.name,
+            SHARDS,
+            lambda: time.time_ns() // 1_000_000,
+            lambda: {"level": self.sink.standing.level},
+        )
 
-async def test_a_burst_arrives_whole(redis_url: str) -> None:
-    async with a_sink(redis_url) as (sink, redis):
+    async def stop(self) -> None:
+        await self.drainer.stop()
+        await self.watch.stop()
+        await self.stream.drain()
+        await self.spool.stop()
+        await self.redis.aclose()
+        await self.probes.aclose()
+
+    async def append(self, *numbers: int) -> None:
         async with asyncio.TaskGroup() as tasks:
-            for number in range(2000):
-                tasks.create_task(sink.append(UUID(int=number), b"x"))
-        lengths = [await redis.xlen(events_key(shard)) for shard in range(4)]
+            for number in numbers:
+                tasks.create_task(self.sink.append(UUID(int=number), b"%d" % number))
 
-        assert 2000 == sum(lengths)
-
-
-async def test_a_frozen_server_is_overload_within_seconds_and_said_once(
-    valkey: Valkey,
-) -> None:
-    async with a_sink(valkey.url) as (sink, _):
-        await sink.append(UUID(int=1), b"x")
-        valkey.freeze()
-        with capture_logs() as logs:
-            async with asyncio.timeout(5):
-                for number in range(2):
-                    with pytest.raises(Overloaded):
-                        await sink.append(UUID(int=number), b"x")
-
-        assert ["edge.overloaded"] == [line["event"] for line in logs]
-        valkey.thaw()
-
-
-async def test_what_waits_for_a_frozen_server_is_bounded(valkey: Valkey) -> None:
-    async with a_sink(valkey.url) as (sink, _):
-        await sink.append(UUID(int=1), b"x")
-        valkey.freeze()
-        asked = [
-            asyncio.create_task(sink.append(UUID(int=number), b"x"))
-            for number in range(13_000)
+    def spooled(self) -> list[int]:
+        return [
+            int(item.payload)
+            for folder in stores(self.root)
+            for item in contents(folder)
         ]
-        done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-        assert any("too many" in str(task.exception()) for task in done)
 
-        await asyncio.wait(asked)
-        assert {Overloaded} == {type(task.exception()) for task in asked}
-        valkey.thaw()
+    async def is_drained(self) -> bool:
+        return not self.spooled() and self.sink.standing.level is Level.STREAM
 
 
-async def test_a_server_that_died_and_came_back_is_used_again(valkey: Valkey) -> None:
-    async with a_sink(valkey.url) as (sink, redis):
-        await sink.append(UUID(int=0), b"before")
+@asynccontextmanager
+async def an_edge(url: str, root: Path, **variables: str) -> AsyncIterator[Edge]:
+    edge = Edge(url, root, variables)
+    edge.start()
+    yield edge
+    await edge.stop()
+
+
+async def streamed(url: str) -> list[int]:
+    """The events in the streams, each shard's in its order."""
+    async with Redis.from_url(url) as redis:
+        shards = [await redis.xrange(events_key(shard)) for shard in range(SHARDS)]
+    return [int(fields[FIELD]) for shard in shards for _, fields in shard]
+
+
+async def test_what_redis_cannot_take_waits_on_the_disk_and_follows_in_order(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    async with an_edge(valkey.url, tmp_path) as edge:
+        await edge.append(0)
         await asyncio.to_thread(valkey.kill)
-        with pytest.raises(Overloaded):
-            await sink.append(UUID(int=4), b"during")
+        for number in range(2, 40, 2):
+            await edge.append(number)
+        assert [*range(2, 40, 2)] == edge.spooled()
+
         await asyncio.to_thread(valkey.start)
+        await eventually(edge.is_drained)
 
-        await sink.append(UUID(int=8), b"after")
-
-        entries = await redis.xrange(events_key(0))
-        assert [b"before", b"after"] == [fields[FIELD] for _, fields in entries]
-
-
-async def test_a_stream_that_is_none_fails_its_own_events_only(redis_url: str) -> None:
-    async with a_sink(redis_url) as (sink, redis):
-        await redis.set(events_key(0), "not a stream")
-        async with asyncio.TaskGroup() as tasks:
-            bad = tasks.create_task(refused(sink, UUID(int=0)))
-            good = tasks.create_task(refused(sink, UUID(int=1)))
-
-        assert [True, False] == [bad.result(), good.result()]
+        assert [*range(0, 40, 2)] == await streamed(valkey.url)
+        await edge.append(40)
+        assert 40 == (await streamed(valkey.url))[-1]
 
 
-async def refused(sink: Sink, event_id: UUID) -> bool:
-    try:
-        await sink.append(event_id, b"x")
-    except Overloaded:
-        return True
-    return False
+async def test_a_frozen_redis_costs_one_wait_and_then_none(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    async with an_edge(valkey.url, tmp_path) as edge:
+        await edge.append(0)
+        valkey.freeze()
+        await edge.append(1)
+        began = time.monotonic()
+        for number in range(2, 52):
+            await edge.append(number)
+        took = time.monotonic() - began
+        valkey.thaw()
+        await eventually(edge.is_drained)
+
+        assert took < 2
+        assert set(range(52)) == set(await streamed(valkey.url))
 
 
-async def test_a_replica_takes_no_events(valkey: Valkey) -> None:
-    async with a_sink(valkey.url) as (sink, redis):
-        await sink.append(UUID(int=1), b"x")
-        await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+@pytest.mark.parametrize(
+    ("trouble", "cure"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+        (
+            ("CONFIG", "SET", "min-replicas-to-write", "1"),
+            ("CONFIG", "SET", "min-replicas-to-write", "0"),
+        ),
+    ],
+    ids=["out of memory", "read-only", "without replicas"],
+)
+async def test_a_redis_that_takes_no_writes_is_spared_until_it_does(
+    trouble: tuple[str, ...], cure: tuple[str, ...], valkey: Valkey, tmp_path: Path
+) -> None:
+    async with (
+        an_edge(valkey.url, tmp_path) as edge,
+        Redis.from_url(valkey.url) as redis,
+    ):
+        await edge.append(0)
+        await redis.execute_command(*trouble)
+        await edge.append(1, 2, 3)
+        assert {1, 2, 3} == {*edge.spooled()}
+        assert Level.SPOOL is edge.sink.standing.level
+        # Reading is no trouble, and is not kept from anybody.
+        assert not edge.reach.is_open
 
-        with pytest.raises(Overloaded, match="read only"):
-            await sink.append(UUID(int=1), b"x")
+        await redis.execute_command(*cure)
+        await eventually(edge.is_drained)
+
+    assert [0, 1, 2, 3] == sorted(await streamed(valkey.url))
 
 
-async def test_all_processes_agree_on_the_number_of_shards(redis_url: str) -> None:
-    async with a_sink(redis_url, 4) as (sink, redis), a_sink(redis_url, 8) as (odd, _):
-        await sink.confirm_shards()
-        await sink.confirm_shards()
+async def test_one_bad_key_keeps_only_its_own_events_back(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with (
+        an_edge(redis_url, tmp_path) as edge,
+        Redis.from_url(redis_url) as redis,
+    ):
+        await redis.set(events_key(0), "no stream")
+        await edge.append(1, 2, 3, 4)
+        assert {2, 4} == {*edge.spooled()}
+        assert Level.STREAM is edge.sink.standing.level
 
-        assert b"4" == await redis.get(SHARDS_KEY)
-        with pytest.raises(ShardsDiffer, match="REFTIDE_SHARDS is 8"):
-            await odd.confirm_shards()
-        with pytest.raises(Overloaded, match="REFTIDE_SHARDS is 8"):
-            await odd.append(UUID(int=1), b"x")
-        assert 0 == await redis.exists(events_key(1))
+        await redis.delete(events_key(0))
+        await eventually(edge.is_drained)
+
+    assert [1, 2, 3, 4] == sorted(await streamed(redis_url))
 
 
-async def test_a_caller_who_leaves_breaks_no_connection(redis_url: str) -> None:
-    async with a_sink(redis_url) as (sink, redis):
-        for number in range(50):
-            leaving = asyncio.create_task(sink.append(UUID(int=number), b"left"))
-            await asyncio.sleep(0)
-            leaving.cancel()
-            await sink.append(UUID(int=number), b"stayed")
+async def test_levels_are_said_once_and_told_in_redis(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    with capture_logs() as logs:
+        async with (
+            an_edge(valkey.url, tmp_path) as edge,
+            Redis.from_url(valkey.url) as redis,
+        ):
 
-        lengths = [await redis.xlen(events_key(shard)) for shard in range(4)]
-        assert 50 <= sum(lengths) <= 100
+            async def is_told() -> bool:
+                return b'"stream"' in (await redis.get(edge_key("edge")) or b"")
+
+            await eventually(is_told)
+            assert [b"edge"] == await redis.zrange(EDGES_KEY, 0, -1)
+            valkey.freeze()
+            await edge.append(1)
+            await edge.append(2)
+            valkey.thaw()
+            await eventually(edge.is_drained)
+        async with Redis.from_url(valkey.url) as redis:
+            assert not await redis.exists(edge_key("edge"), EDGES_KEY)
+
+    said = [line["to"] for line in logs if line["event"] == "edge.level"]
+    assert ["spool", "stream"] == said
+    assert 1 == sum(line["event"] == "spool.drained" for line in logs)
+
+
+async def test_a_full_spool_refuses_until_there_is_room(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    async with an_edge(valkey.url, tmp_path, REFTIDE_SPOOL_BYTES="60") as edge:
+        await asyncio.to_thread(valkey.kill)
+        await edge.append(0)
+        await edge.append(2)
+        for number in (4, 6):
+            with pytest.raises(Overloaded, match="spool"):
+                await edge.sink.append(UUID(int=number), b"%d" % number)
+        assert edge.spool.bytes <= 60
+        kept = edge.spooled()
+
+        await asyncio.to_thread(valkey.start)
+        await eventually(edge.is_drained)
+
+        assert kept == sorted(await streamed(valkey.url))
+
+
+class FullDisk(OsFiles):
+    @override
+    def write(self, path: Path, start: int, raw: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_full_disk_is_an_answer_and_said_once(
+    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(valkey.kill)
+    monkeypatch.setattr(home_module, "OS_FILES", FullDisk())
+    with capture_logs() as logs:
+        async with an_edge(valkey.url, tmp_path) as edge:
+            for number in range(3):
+                with pytest.raises(Overloaded, match="No space left"):
+                    await edge.sink.append(UUID(int=number), b"x")
+            assert Level.REFUSE is edge.sink.standing.level
+            edge.spool._rests_until = 0
+            monkeypatch.setattr(home_module, "OS_FILES", OsFiles())
+            edge.spool._own = None
+            await edge.append(7)
+            assert [7] == edge.spooled()
+    assert 1 == sum(line["event"] == "spool.failed" for line in logs)
+
+
+async def test_the_spool_of_an_edge_that_is_gone_is_adopted(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(valkey.kill)
+    async with an_edge(valkey.url, tmp_path) as gone:
+        await gone.append(0, 2, 4)
+    assert [0, 2, 4] == sorted(gone.spooled())
+
+    async with an_edge(valkey.url, tmp_path) as heir, an_edge(valkey.url, tmp_path):
+        await heir.append(6)
+        await asyncio.to_thread(valkey.start)
+        await eventually(heir.is_drained)
+
+    assert [0, 2, 4, 6] == sorted(await streamed(valkey.url))
+    assert [] == stores(tmp_path)
+
+
+async def test_a_spool_is_drained_no_faster_than_told(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with an_edge(redis_url, tmp_path, REFTIDE_INTAKE="spool") as edge:
+        await edge.append(*range(60))
+        assert Level.SPOOL is edge.sink.standing.level
+    began = time.monotonic()
+    async with an_edge(redis_url, tmp_path, REFTIDE_DRAIN_RATE="50") as edge:
+        await eventually(edge.is_drained)
+
+    assert 1 < time.monotonic() - began
+    assert 60 == len(await streamed(redis_url))
+
+
+async def test_an_operator_may_close_the_door(redis_url: str, tmp_path: Path) -> None:
+    async with an_edge(redis_url, tmp_path, REFTIDE_INTAKE="refuse") as edge:
+        with pytest.raises(Overloaded, match="REFTIDE_INTAKE"):
+            await edge.sink.append(UUID(int=1), b"x")
+
+
+async def test_pressure_is_what_waits_and_since_when(valkey: Valkey) -> None:
+    async with Redis.from_url(valkey.url) as redis:
+        assert Pressure(None, 0, 0.0) == await pressure(redis, SHARDS)
+        seconds, _ = await redis.time()
+        for number in range(4):
+            at = f"{(seconds - 100) * 1000 + number}-0"
+            await redis.xadd(events_key(0), {"e": "x"}, id=at)
+        without_group = await pressure(redis, SHARDS)
+
+        await redis.xgroup_create(events_key(0), GROUP, id="0")
+        undelivered = await pressure(redis, SHARDS)
+        read = await redis.xreadgroup(GROUP, "one", {events_key(0): ">"}, count=3)
+        await redis.config_set("maxmemory", "1gb")
+        pending = await pressure(redis, SHARDS)
+        await redis.xack(events_key(0), GROUP, *(entry for entry, _ in read[0][1]))
+        acknowledged = await pressure(redis, SHARDS)
+        await redis.xreadgroup(GROUP, "one", {events_key(0): ">"}, noack=True)
+        at_rest = await pressure(redis, SHARDS)
+
+    felt = (without_group, undelivered, pending, acknowledged)
+    assert [4, 4, 4, 1] == [one.unread for one in felt]
+    assert all(99 <= (one.age or 0) < 130 for one in felt)
+    assert (None, True) == (undelivered.memory, 0 < (pending.memory or 0) < 50)
+    assert (0, 0.0) == (at_rest.unread, at_rest.age)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
 from tests.world import (
     ELSEWHERE,
@@ -131,8 +132,8 @@ def _deliveries(
         del entries[:size]
     redelivered = [chance.choice(batches) for _ in range(chance.randint(0, 2))]
     for batch in redelivered:
-        again = [Delivery(item.entry, item.payload, attempts=2) for item in batch]
-        batches.insert(chance.randint(batches.index(batch) + 1, len(batches)), again)
+        at = chance.randint(batches.index(batch) + 1, len(batches))
+        batches.insert(at, list(batch))
     return batches
 
 
@@ -143,7 +144,9 @@ def histories(draw: st.DrawFn) -> list[Envelope]:
     for number, click in enumerate(clicks[1:], start=1):
         if draw(st.booleans()):
             root = draw(st.sampled_from(_roots(clicks[:number])))
-            clicks[number] = replace(click, root_id=root.id, root_link_id=root.link_id)
+            # A click id that was issued without a directory names no link.
+            link = draw(st.sampled_from((root.link_id, root.link_id, None)))
+            clicks[number] = replace(click, root_id=root.id, root_link_id=link)
     # A visitor who carries a click id keeps it, so no other is ever handed out to be named.
     leads = [
         draw(_leads(100 + number, _roots(clicks)))
@@ -161,7 +164,8 @@ def _roots(clicks: Sequence[Envelope]) -> list[Envelope]:
     return [
         click
         for click in clicks
-        if click.root_id is None or places[click.root_id] != click.workspace_id
+        if click.root_id is None
+        or (click.root_link_id and places[click.root_id] != click.workspace_id)
     ]
 
 
@@ -178,7 +182,9 @@ def _clicks(draw: st.DrawFn, number: int) -> Envelope:
         "session": draw(_SESSIONS),
     }
     if draw(st.integers(0, 2)) == 0:
-        key = draw(st.sampled_from(("a", "b")))
+        # An idempotency key means the same event for 30 days.
+        is_late = changes["at"] > NOON_MS + _DAY_MS
+        key = draw(st.sampled_from(("c", "d") if is_late else ("a", "b")))
         changes["dedupe"] = Dedupe.of("affitor:click", key)
     return a_click(number, **changes)
 
@@ -199,7 +205,14 @@ def _leads(draw: st.DrawFn, number: int, clicks: Sequence[Envelope]) -> Envelope
         "customer_email": draw(st.sampled_from((None, "a@x.example"))),
         "quantity": draw(st.integers(1, 3)),
     }
-    changes |= {"link_id": named.link_id} if named else draw(_mentions())
+    if named and draw(st.integers(0, 2)) > 0:
+        changes["link_id"] = named.link_id
+    elif named:
+        # As of a click id that was issued without a directory: it may be anybody's.
+        changes["workspace_id"] = draw(st.sampled_from((WORKSPACE, ELSEWHERE)))
+        changes["link_id"] = draw(st.sampled_from((None, NO_LINK)))
+    else:
+        changes |= draw(_mentions())
     kind = draw(st.sampled_from((Kind.LEAD, Kind.LEAD, Kind.SALE, Kind.DEFERRED)))
     if kind is Kind.SALE:
         if draw(st.booleans()):

@@ -11,6 +11,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import TypeAlias, TypedDict
 
+from ingest.contracts.metrics.worker import ENRICHERS_FAILED
 from ingest.contracts.telemetry import Log
 from workers.enrich import agent, bots, geo, referrer
 
@@ -131,6 +132,7 @@ def chain(enrichers: Sequence[Enricher]) -> Enrich:
     reported: set[tuple[str, str]] = set()
 
     def report(name: str, error: Exception) -> None:
+        ENRICHERS_FAILED.labels(name).inc()
         cause = (name, _cause(error))
         if cause not in reported:
             reported.add(cause)

@@ -13,11 +13,11 @@ select workspace_id, scope, key, event_id, at, digest
  order by workspace_id, scope, key
    for no key update
 
--- claims_move: give locked keys to earlier events
+-- claims_move: give locked keys to other events
 update claims
-   set event_id = claim.event_id, at = claim.at, digest = claim.digest
-  from unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::timestamptz[], $6::bigint[])
-    as claim (workspace_id, scope, key, event_id, at, digest)
+   set event_id = claim.event_id, at = claim.at, digest = claim.digest, expires_at = claim.expires_at
+  from unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::timestamptz[], $6::bigint[], $7::timestamptz[])
+    as claim (workspace_id, scope, key, event_id, at, digest, expires_at)
  where (claims.workspace_id, claims.scope, claims.key) = (claim.workspace_id, claim.scope, claim.key)
 
 -- aliases_put: let losing ids stand for the winner's; a winner stands for itself

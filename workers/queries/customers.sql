@@ -41,27 +41,37 @@ select customer_id from events
 -- customers_lock: lock these customers in the order of their ids
 select from customers where id = any($1::uuid[]) order by id for no key update
 
--- customers_learn: keep the latest value of every field, the earliest sight, the furthest status
+-- customers_learn: keep the latest value of every field, the earliest sight, the furthest status; whose a customer is, its own click decides
 with said as (
     select *
-      from unnest($1::uuid[], $2::timestamptz[], $3::customer_status[],
-                  $4::text[], $5::timestamptz[], $6::uuid[],
-                  $7::text[], $8::timestamptz[], $9::uuid[],
-                  $10::text[], $11::timestamptz[], $12::uuid[])
-        as said (id, seen_at, status, name, name_at, name_by, email, email_at, email_by, avatar, avatar_at, avatar_by)
+      from unnest($1::uuid[], $2::timestamptz[], $3::customer_status[], $4::uuid[], $5::boolean[],
+                  $6::text[], $7::timestamptz[], $8::uuid[],
+                  $9::text[], $10::timestamptz[], $11::uuid[],
+                  $12::text[], $13::timestamptz[], $14::uuid[])
+        as said (id, seen_at, status, workspace_id, is_certain, name, name_at, name_by, email, email_at, email_by, avatar, avatar_at, avatar_by)
 ), news as (
     select said.*,
-           said.name is not null and (customer.name_at is null or (said.name_at, said.name_by, said.name)
-               > (customer.name_at, customer.name_by, customer.name)) as is_name,
-           said.email is not null and (customer.email_at is null or (said.email_at, said.email_by, said.email)
-               > (customer.email_at, customer.email_by, customer.email)) as is_email,
-           said.avatar is not null and (customer.avatar_at is null or (said.avatar_at, said.avatar_by, said.avatar)
-               > (customer.avatar_at, customer.avatar_by, customer.avatar)) as is_avatar
+           said.workspace_id <> customer.workspace_id
+               and (said.is_certain
+                    or said.workspace_id < customer.workspace_id
+                       and not exists (select from events click
+                                        where click.kind = 'click' and not click.is_test
+                                          and (click.id = customer.id
+                                               or click.id = (select event_id from event_aliases
+                                                               where event_aliases.id = customer.id)))
+                   ) as is_owner,
+           said.name is not null and (customer.name_at is null or (said.name_at, said.name_by, said.name collate "C")
+               > (customer.name_at, customer.name_by, customer.name collate "C")) as is_name,
+           said.email is not null and (customer.email_at is null or (said.email_at, said.email_by, said.email collate "C")
+               > (customer.email_at, customer.email_by, customer.email collate "C")) as is_email,
+           said.avatar is not null and (customer.avatar_at is null or (said.avatar_at, said.avatar_by, said.avatar collate "C")
+               > (customer.avatar_at, customer.avatar_by, customer.avatar collate "C")) as is_avatar
       from said join customers customer using (id)
 )
 update customers
    set seen_at = least(customers.seen_at, news.seen_at),
        status = greatest(customers.status, news.status),
+       workspace_id = case when is_owner then news.workspace_id else customers.workspace_id end,
        name = case when is_name then news.name else customers.name end,
        name_at = case when is_name then news.name_at else customers.name_at end,
        name_by = case when is_name then news.name_by else customers.name_by end,
@@ -73,7 +83,7 @@ update customers
        avatar_by = case when is_avatar then news.avatar_by else customers.avatar_by end
   from news
  where customers.id = news.id
-   and (is_name or is_email or is_avatar
+   and (is_name or is_email or is_avatar or is_owner
         or news.seen_at < customers.seen_at or news.status > customers.status)
 
 -- customers_point: let anonymous customers point at the customer of the earliest lead that names their click
@@ -99,14 +109,15 @@ update customers
   from person left join earliest using (id)
  where customers.id = person.id and customers.points_to is distinct from earliest.customer_id
 
--- leads_attribution: leads of these customers, or on their clicks, whose attribution is not what the rows say
+-- leads_attribution: leads of these customers, or on their clicks, since a time, whose attribution is not what the rows say
 with lead as (
     select event.*, coalesce(alias.event_id, event.click_id) as named_id
       from events event
       left join event_aliases alias on alias.id = event.click_id
+     -- That it is no click is said once more, as the indexes say it.
      where event.kind in ('lead', 'sale', 'deferred') and event.kind <> 'click' and not event.is_test
-       and (event.click_id = any($1::uuid[])
-            or (event.customer_id = any($1::uuid[]) and ($2::timestamptz is null or event.at >= $2)))
+       and (event.click_id = any($1::uuid[]) or event.customer_id = any($1::uuid[]))
+       and ($2::timestamptz is null or event.at >= $2)
 )
 select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead.is_duplicate, lead.quantity,
        lead.epoch, lead.shard, lead.entry_ms, lead.entry_seq,
@@ -117,20 +128,43 @@ select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead
   from lead
   left join programs asked on asked.id = lead.asked_program_id
   left join lateral (
-        select click.id, click.link_id, click.program_id, click.partner_id
+        -- Of every root its own click, and of its later clicks the first or the last, found
+        -- by the index: a visitor may have very many.
+        select click.id, click.at, click.link_id, click.program_id, click.partner_id
           from (select lead.click_id as id
                 union select lead.named_id
                 union select id from event_aliases where event_id = lead.named_id
                 union select id from customers where points_to = lead.customer_id) as root
-          join lateral (select * from events where id = root.id and kind = 'click'
-                        union all
-                        select * from events where click_id = root.id and kind = 'click') as click on true
-          left join programs program on program.id = click.program_id
-         where not click.is_test
-           and click.workspace_id = lead.workspace_id
-           and (asked.id is null or click.program_id = asked.id)
-           and (click.at <= lead.at or click.id = lead.named_id)
-           and click.at >= lead.at - make_interval(days => coalesce(program.attribution_window_days, 60))
+         cross join lateral (
+                select own.id, own.at, own.link_id, own.program_id, own.partner_id
+                  from events own left join programs program on program.id = own.program_id
+                 where own.id = root.id and own.kind = 'click'
+                   and (own.at <= lead.at or own.id = lead.named_id)
+                   and own.at >= lead.at - make_interval(days => coalesce(program.attribution_window_days, $3))
+                   and not own.is_test and own.workspace_id = lead.workspace_id
+                   and (asked.id is null or own.program_id = asked.id)
+                union all
+                (select later.id, later.at, later.link_id, later.program_id, later.partner_id
+                   from events later left join programs program on program.id = later.program_id
+                  where later.click_id = root.id and later.kind = 'click'
+                    and later.at between lead.at - make_interval(days => coalesce(asked.attribution_window_days, 365)) and lead.at
+                    and later.at >= lead.at - make_interval(days => coalesce(program.attribution_window_days, $3))
+                    and not later.is_test and later.workspace_id = lead.workspace_id
+                    and (asked.id is null or later.program_id = asked.id)
+                    and asked.model is distinct from 'first_click'
+                  order by later.at desc, later.id desc
+                  limit 1)
+                union all
+                (select later.id, later.at, later.link_id, later.program_id, later.partner_id
+                   from events later
+                  where later.click_id = root.id and later.kind = 'click'
+                    and later.at between lead.at - make_interval(days => asked.attribution_window_days) and lead.at
+                    and not later.is_test and later.workspace_id = lead.workspace_id
+                    and later.program_id = asked.id
+                    and asked.model = 'first_click'
+                  order by later.at, later.id
+                  limit 1)
+               ) as click
          order by case when asked.model = 'first_click' then click.at end,
                   case when asked.model = 'first_click' then click.id end,
                   click.at desc, click.id desc

@@ -8,7 +8,7 @@ select epoch, shard, entry_ms, entry_seq, id, at, digest, kind, is_test, is_bot,
        workspace_id, link_id, program_id, partner_id, click_id, asked_program_id, customer_id, api_key_id,
        dialect, name, page_url, properties::jsonb, visitor, ip::inet,
        country, region, city, device, os, browser, referrer_host, string_to_array(failed, ' '), amount, currency, session
-  from unnest($1::int[], $2::smallint[], $3::bigint[], $4::int[],
+  from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[],
               $5::uuid[], $6::timestamptz[], $7::bigint[], $8::event_kind[],
               $9::boolean[], $10::boolean[], $11::boolean[], $12::int[],
               $13::uuid[], $14::uuid[], $15::uuid[], $16::uuid[], $17::uuid[], $18::uuid[], $19::uuid[], $20::uuid[],
@@ -39,7 +39,7 @@ delete from events where id = any($1::uuid[])
 
 -- repeats_add: note entries that were the same event again; gives back those that are new
 insert into repeats (epoch, shard, entry_ms, entry_seq, event_id)
-select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::int[], $5::uuid[])
+select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::uuid[])
     as repeat (epoch, shard, entry_ms, entry_seq, event_id)
  order by epoch, shard, entry_ms, entry_seq
 on conflict do nothing

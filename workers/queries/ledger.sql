@@ -7,4 +7,5 @@ select epoch, shard, $6::text, recorded, repeats, quarantined
 on conflict (epoch, shard, consumer) do update
    set recorded = total.recorded + excluded.recorded,
        repeats = total.repeats + excluded.repeats,
-       quarantined = total.quarantined + excluded.quarantined
+       quarantined = total.quarantined + excluded.quarantined,
+       counted_at = now()

@@ -1,13 +1,14 @@
--- quarantine_settled: which of these entries an earlier delivery put into quarantine
+-- quarantine_held: which of these entries an earlier delivery put into quarantine, and nobody took out again
 select epoch, shard, entry_ms, entry_seq
   from quarantine
- where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::int[]))
+ where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
+   and status <> 'redriven'
 
--- quarantine_add: keep entries with the reason why; not those that an earlier delivery settled
+-- quarantine_add: keep entries with the reason why; not those that an earlier delivery recorded
 insert into quarantine (epoch, shard, entry_ms, entry_seq, event_id, kind, dialect, workspace_id,
                         namespace, code, reason, detail, payload, consumer)
 select culprit.*, $14::text
-  from unnest($1::int[], $2::smallint[], $3::bigint[], $4::int[], $5::uuid[], $6::event_kind[], $7::text[], $8::uuid[],
+  from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::uuid[], $6::event_kind[], $7::text[], $8::uuid[],
               $9::text[], $10::text[], $11::quarantine_reason[], $12::text[], $13::bytea[])
     as culprit (epoch, shard, entry_ms, entry_seq, event_id, kind, dialect, workspace_id,
                 namespace, code, reason, detail, payload)
@@ -21,4 +22,4 @@ select culprit.*, $14::text
  order by epoch, shard, entry_ms, entry_seq
 on conflict (epoch, shard, entry_ms, entry_seq) do update
    set attempts = quarantine.attempts + 1, last_seen = now()
-returning epoch, shard, xmax = 0 as is_new
+returning epoch, shard, reason, xmax = 0 as is_new

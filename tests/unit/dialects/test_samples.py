@@ -164,11 +164,11 @@ def answer_of(sample: Sample, endpoint: Endpoint, draft: Draft) -> Reply:
     """The answer to one draft, or to its repeat where the script says that it is one."""
     try:
         outcome = outcome_of(sample, draft)
-        judged = endpoint.judge(outcome)
+        outcome = replace(outcome, draft=endpoint.judge(outcome) or draft)
     except Refusal as refusal:
         refusal.target = draft.target
         raise
-    reply = endpoint.answer(replace(outcome, draft=judged or draft))
+    reply = endpoint.answer(outcome)
     is_repeat = (sample.document("outcome") or {}).get("is_repeat")
     return endpoint.repeat(outcome, reply) if is_repeat else reply
 

@@ -826,3 +826,12 @@ async def test_an_event_that_is_not_durable_is_not_accepted(edge: Edge) -> None:
     reply = await edge.take(a_click())
 
     assert Reply(400, "overloaded", {"Retry-After": "1"}) == reply
+
+
+async def test_after_an_event_without_a_place_no_other_is_tried(edge: Edge) -> None:
+    edge.sink.is_full = True
+
+    reply = await edge.take(a_click(), a_click())
+
+    assert ["overloaded"] * 2 == reply.body
+    assert 1 == len(edge.ids.issued)

@@ -1,4 +1,6 @@
+import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,11 +10,11 @@ import pytest
 from ingest.dialects import DIALECTS
 from scripts.demo.sending import Answer, click_body, lead_body
 from scripts.demo.steps import Click, Lead, Visitor
-from scripts.demo.vendors import EXAMPLES
+from scripts.demo.vendors import EXAMPLES, Example
 
 PAGES = Path(__file__).parents[2] / "pages"
 
-AFFITOR, REFPORT = EXAMPLES
+AFFITOR, REFPORT, BIO_RE, *BRICQS = EXAMPLES
 VISITOR = Visitor(
     number=3,
     ip="81.2.69.142",
@@ -38,6 +40,27 @@ def test_affitors_example_is_what_the_curl_of_its_page_sends() -> None:
     assert body.encode() == AFFITOR.body
 
 
+@pytest.mark.parametrize(
+    ("name", "examples"),
+    [("bio-re-track-click", [BIO_RE]), ("bricqs-referrals", BRICQS)],
+)
+def test_the_examples_of_a_page_are_what_its_curls_send(
+    name: str, examples: list[Example]
+) -> None:
+    curls = page(name).replace("\\\n", "").split("\n\n")
+
+    for curl, example in zip(curls, examples, strict=True):
+        words = shlex.split(curl)
+        options = list(pairwise(words))
+        [url] = [word for word in words if word.startswith("https://")]
+        assert ("-X", example.method) in options
+        assert urlsplit(url).path == example.path
+        headers = [value for option, value in options if option == "-H"]
+        assert example.headers == dict(header.split(": ") for header in headers)
+        bodies = [value.encode() for option, value in options if option == "-d"]
+        assert [example.body][: len(example.body)] == bodies
+
+
 def test_refports_example_is_what_its_page_prints() -> None:
     head, _, body = page("refport-track-lead").partition("\nBody\n")
     cells = [line.split(" | ") for line in head.splitlines() if line.endswith(" |")]
@@ -49,16 +72,19 @@ def test_refports_example_is_what_its_page_prints() -> None:
     assert body.encode() == REFPORT.body
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.vendor)
-def test_every_example_goes_to_an_endpoint_that_there_is(example) -> None:
-    endpoints = {
-        (endpoint.method, endpoint.path)
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.what)
+def test_every_example_goes_to_a_route_that_there_is(example: Example) -> None:
+    routes = [
+        (route.method, re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path)))
         for dialect in DIALECTS
-        for endpoint in dialect.endpoints
-    }
+        for route in dialect.endpoints
+    ]
 
-    assert (example.method, example.path) in endpoints
-    assert orjson.loads(example.body)
+    assert any(
+        method == example.method and path.fullmatch(example.path)
+        for method, path in routes
+    )
+    assert not example.body or orjson.loads(example.body)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from uuid import UUID
 import orjson
 import pytest
 
-from scripts.output import as_document, cell, counted, facts, size, table
+from ingest.contracts.checkup import size
+from scripts.output import as_document, cell, counted, facts, table
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ Nothing is written down twice: requests are the examples of a body's model, or m
 schema, and every answer is one that the dialect itself gives.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, get_args
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -23,7 +23,6 @@ from ingest.contracts.storable import Json
 from ingest.dialects.spec import (
     ByClick,
     ByPartner,
-    Dialect,
     Draft,
     Endpoint,
     Finding,
@@ -32,39 +31,11 @@ from ingest.dialects.spec import (
     Query,
     RawRequest,
     Refusal,
-    RefusalCode,
     Reply,
     Target,
 )
 
-_CODES: Final[tuple[RefusalCode, ...]] = get_args(RefusalCode)
-
-#: Of every route: the edge reads the body of any request before it looks at it.
-_OF_ALL: Final[frozenset[RefusalCode]] = frozenset(
-    {
-        "method_not_allowed",
-        "body_too_large",
-        "encoding_unsupported",
-        "body_malformed",
-        "switched_off",
-        "overloaded",
-        "failed",
-    }
-)
-
-#: Of every route that wants a key; operators may limit any key.
-_OF_KEYS: Final[frozenset[RefusalCode]] = frozenset(
-    {
-        "credential_missing",
-        "credential_malformed",
-        "unauthorised",
-        "forbidden",
-        "rate_limited",
-    }
-)
-
 _AT: Final = 1_790_000_000_000  # Unix milliseconds
-_RETRY_AFTER: Final = 5  # seconds
 _TEXT: Final = "SARAH"
 _URL: Final = "https://example.com/"
 _FORMATS: Final = {
@@ -85,14 +56,6 @@ _EVENT: Final = first_id_at(_AT)
 _PROGRAM: Final = UUID(_FORMATS["uuid"])
 #: Signs examples only: no edge has this secret.
 _KEYS: Final = KeyRing([b"the examples of the documentation"])
-
-
-class No(NamedTuple):
-    """A refusal, and how the dialect words it."""
-
-    code: RefusalCode
-    field: str
-    reply: Reply
 
 
 class Specimen(NamedTuple):
@@ -116,84 +79,22 @@ def specimen(route: Endpoint | Query, schema: Mapping[str, Any]) -> Specimen:
         if isinstance(route, Query):
             reply = route.answer(_finding(route.ask(RawRequest(path=path_of(route)))))
             return Specimen(body, (), reply)
-        drafts = tuple(_parse(route, body))
+        drafts = tuple(parse(route, body))
         answers = [route.answer(_outcome(route, draft)) for draft in drafts]
         return Specimen(body, drafts, route.collect(answers))
     except Refusal:
         return Specimen(body, (), None)
 
 
-def refusals(
-    dialect: Dialect, route: Endpoint | Query, sample: Specimen
-) -> Iterator[No]:
-    """Every refusal that a request to the route may meet, in the order of their codes.
-
-    A missing field is shown for each that is required, any other once.
-    """
-    found = {*_OF_ALL, *route.refusals}
-    if "{" in route.path:
-        found.add("not_found")
-    if route.credential:
-        found |= _OF_KEYS
-    if route.credential and route.credential.is_optional:
-        found.remove("credential_missing")
-    if route.limits:
-        found.add("rate_limited")
-    tried = [*_of_fields(route, sample.body)]
-    for code in _CODES:
-        for refusal in [item for item in tried if item.code == code] or (
-            [_refusal(code, route)] if code in found else []
-        ):
-            refusal.target = sample.drafts[-1].target if sample.drafts else None
-            yield No(code, refusal.field, dialect.refuse(refusal))
-
-
-def _refusal(code: RefusalCode, route: Endpoint | Query) -> Refusal:
-    scope = route.credential.scope if route.credential else ""
-    told = {
-        "forbidden": {"field": scope},
-        "customer_advanced": {"problem": "customer"},
-        "rate_limited": {"retry_after": _RETRY_AFTER},
-    }
-    about: dict[str, Any] = told.get(code, {})
-    return Refusal(code, **about)
-
-
-def _of_fields(route: Endpoint | Query, body: Mapping[str, Json]) -> Iterator[Refusal]:
-    """What the route says to bodies that are not in order, found by trying."""
-    if isinstance(route, Query) or route.body is None:
-        return
-    without = [{key: body[key] for key in body if key != name} for name in body]
-    names = [item.alias or name for name, item in route.body.model_fields.items()]
-    wrong = [{**body, name: value} for value in ([], "") for name in names]
-    seen: set[str] = set()
-    for attempt in [{}, *without, *wrong]:
-        refusal = _refused(route, attempt)
-        if refusal is None or refusal.code not in {"field_missing", "field_invalid"}:
-            continue
-        what = refusal.field if refusal.code == "field_missing" else refusal.code
-        if what not in seen:
-            seen.add(what)
-            yield refusal
-
-
-def _refused(route: Endpoint, body: Mapping[str, Json]) -> Refusal | None:
-    try:
-        _parse(route, body)
-    except Refusal as refusal:
-        return refusal
-    return None
-
-
-def _parse(route: Endpoint, body: Mapping[str, Json]) -> list[Draft]:
+def parse(route: Endpoint, body: Mapping[str, Json]) -> list[Draft]:
     return [*route.parse(RawRequest(path=path_of(route), body=orjson.dumps(body)))]
 
 
 def _body(schema: Mapping[str, Any]) -> dict[str, Json]:
-    examples = schema.get("examples")
-    if examples:
-        return dict(examples[0])
     properties = schema.get("properties", {})
+    if schema.get("examples"):
+        shown = schema["examples"][0]
+        return {name: shown[name] for name in properties if name in shown}
     wanted = schema.get("required", ())
     return {name: _value(name, properties[name]) for name in wanted}
 
@@ -205,7 +106,8 @@ def _value(name: str, schema: Mapping[str, Any]) -> Json:
             return first
     if schema.get("format") in _FORMATS:
         return _FORMATS[schema["format"]]
-    return _OF_TYPES.get(schema.get("type", ""), name)
+    kinds = schema.get("type", "")
+    return _OF_TYPES.get(kinds if isinstance(kinds, str) else kinds[0], name)
 
 
 def _finding(target: Target) -> Finding:
@@ -249,19 +151,20 @@ def _token(route: Endpoint, draft: Draft) -> str | None:
 
 
 def _link(target: Target) -> LinkRecord:
+    code = getattr(target, "code", _TEXT)
     return LinkRecord(
         link_uuid=UUID(int=_PROGRAM.int + 1),
         workspace_uuid=UUID(int=_PROGRAM.int + 2),
         public_id="link_8ZQ4T1",
         namespace="-",
-        code=getattr(target, "code", _TEXT),
+        code=code,
         domain="example.com",
         url=_URL,
         is_active=True,
         program_uuid=_program(target).program_uuid,
         program_number=_program(target).number,
         partner_uuid=UUID(int=_PROGRAM.int + 3),
-        partner_code=getattr(target, "partner_code", _TEXT),
+        partner_code=getattr(target, "partner_code", code),
         partner_public_id="pn_2M7K9C",
         partner_name="Sarah",
         created_at=_AT,

@@ -1,0 +1,260 @@
+"""Affixo: clicks and leads that servers report, under `/v1/track`.
+
+Sources: the vendor's page on Track a click, and its general pages on tokens and tracking.
+`ref` and `manual_code` are codes of the caller's workspace, or else of the installation; a
+`visitor_id` is a click id. Where the vendor is silent:
+
+- A visitor whom neither a click id nor a fingerprint tells is new: `none`, confidence 0.
+- A lead belongs to the first that is known of `visitor_id`, `fingerprint`, `ref` and
+  `manual_code`; one that names nobody known is organic, and recorded.
+- An `external_id` names one conversion of a workspace, for good, and no customer. Test
+  conversions have external ids of their own.
+- `attributed` is false where the directory cannot be asked; a worker may still attribute.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Final
+from uuid import UUID, uuid5
+
+from pydantic import BaseModel, Field
+
+from ingest.contracts.envelope import Dedupe, Kind
+from ingest.contracts.storable import NAME_CHARS, Json
+from ingest.dialects.body import SAYS_SOMETHING, Body, example, read
+from ingest.dialects.spec import (
+    ByClick,
+    ByCode,
+    ByFingerprint,
+    Credential,
+    Dialect,
+    Draft,
+    Endpoint,
+    FirstOf,
+    Limit,
+    Outcome,
+    RawRequest,
+    Refusal,
+    RefusalCode,
+    Reply,
+)
+
+_RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
+
+#: Under which conversions have their ids; never to be changed.
+_CONVERSIONS: Final = UUID("0b8f3a55-7f6e-4d0c-9d5b-5b1f0e9a4c37")
+
+#: How a visitor is known, and how sure that is: two people may have equal fingerprints.
+_MATCHES: Final[Mapping[str | None, tuple[str, float]]] = {
+    "click": ("cookie", 1),
+    "fingerprint": ("fingerprint", 0.8),
+    None: ("none", 0),
+}
+
+_HINTS: Final = "one of visitor_id, fingerprint, ref, manual_code is needed"
+_NO_LINK: Final = (404, "link_not_found")
+_NOTHING: Final = (404, "unknown_resource")
+_NO_KEY: Final = (401, "unauthorized")
+_PAUSED: Final = (503, "service_unavailable")
+
+_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
+    "not_found": _NOTHING,
+    "method_not_allowed": (405, "method_not_allowed"),
+    "body_too_large": (413, "payload_too_large"),
+    "encoding_unsupported": (415, "unsupported_encoding"),
+    "body_malformed": (400, "invalid_json"),
+    "field_missing": (400, "{field}_required"),
+    "field_invalid": (400, "{field}_invalid"),
+    "link_unparsable": _NO_LINK,
+    "link_code_missing": _NO_LINK,
+    "link_unknown": _NO_LINK,
+    "link_incomplete": _NO_LINK,
+    "link_inactive": _NO_LINK,
+    "program_unknown": _NOTHING,
+    "partner_unknown": _NOTHING,
+    "click_unknown": _NOTHING,
+    "click_expired": _NOTHING,
+    "customer_unknown": _NOTHING,
+    "customer_elsewhere": _NOTHING,
+    "customer_advanced": (409, "conversion_exists"),
+    "credential_missing": _NO_KEY,
+    "credential_malformed": _NO_KEY,
+    "unauthorised": _NO_KEY,
+    "forbidden": (403, "insufficient_scope"),
+    "rate_limited": (429, "rate_limited"),
+    "switched_off": _PAUSED,
+    "overloaded": _PAUSED,
+    "failed": (500, "internal_error"),
+}
+
+_Code = Annotated[str, Field(max_length=NAME_CHARS)]
+
+
+class _Click(Body):
+    model_config = example(ref="SARAH", url="https://example.com/pricing?ref=SARAH")
+
+    ref: Annotated[_Code, Field(pattern=SAYS_SOMETHING)]
+    visitor_id: str | None = None
+    fingerprint: str | None = None
+    url: str | None = None
+    referrer: str | None = None
+
+
+class _Lead(Body):
+    model_config = example(
+        "visitor_id",
+        "fingerprint",
+        "ref",
+        "manual_code",
+        ref="SARAH",
+        external_id="user_001",
+    )
+
+    visitor_id: str | None = None
+    fingerprint: str | None = None
+    ref: _Code | None = None
+    manual_code: _Code | None = None
+    external_id: _Code | None = None
+    is_test: bool | None = False
+    url: str | None = None
+    referrer: str | None = None
+
+
+class _Clicked(BaseModel):
+    ok: bool
+    visitor_id: str
+    match_method: str
+    match_confidence: float
+
+
+class _Led(BaseModel):
+    ok: bool
+    attributed: bool
+    conversion_id: str | None = None
+    visitor_id: str | None = None
+
+
+class _Problem(BaseModel):
+    error: str
+    need: str | None = None
+    detail: str | None = None
+
+
+def _parse_click(request: RawRequest) -> Sequence[Draft]:
+    click = read(_Click, request.body)
+    return [
+        Draft(
+            kind=Kind.CLICK,
+            target=ByCode(click.ref, among="workspace"),
+            existing_click=click.visitor_id or None,
+            fingerprint=click.fingerprint or None,
+            referrer=click.referrer,
+            page_url=click.url,
+        )
+    ]
+
+
+def _answer_click(outcome: Outcome) -> Reply:
+    method, confidence = _MATCHES[outcome.matched_by]
+    body: Json = {
+        "ok": True,
+        "visitor_id": outcome.click_token,
+        "match_method": method,
+        "match_confidence": confidence,
+    }
+    return Reply(200, body)
+
+
+def _parse_lead(request: RawRequest) -> Sequence[Draft]:
+    lead = read(_Lead, request.body)
+    hints = tuple(_hints(lead))
+    if not hints:
+        raise Refusal("field_missing", field="visitor_id", problem=_HINTS)
+    external_id, kind = lead.external_id, ("test",) if lead.is_test else ()
+    key = Dedupe.of("lead", "affixo", external_id, *kind) if external_id else None
+    return [
+        Draft(
+            kind=Kind.LEAD,
+            target=FirstOf(hints),
+            dedupe=key,
+            referrer=lead.referrer,
+            page_url=lead.url,
+            is_test=bool(lead.is_test),
+            properties={"external_id": external_id} if external_id else {},
+        )
+    ]
+
+
+def _hints(lead: _Lead) -> Iterator[ByClick | ByFingerprint | ByCode]:
+    """Whom a lead may belong to, best first."""
+    if lead.visitor_id:
+        yield ByClick(lead.visitor_id)
+    if lead.fingerprint:
+        yield ByFingerprint(lead.fingerprint)
+    for code in (lead.ref, lead.manual_code):
+        if code:
+            yield ByCode(code, among="workspace")
+
+
+def _answer_lead(outcome: Outcome) -> Reply:
+    link = outcome.link
+    if link is None or link.partner_uuid is None:
+        return Reply(200, {"ok": True, "attributed": False})
+    body: dict[str, Json] = {"ok": True, "attributed": True}
+    body["conversion_id"] = f"conv_{_conversion(outcome).hex}"
+    if outcome.click_token:
+        body["visitor_id"] = outcome.click_token
+    return Reply(200, body)
+
+
+def _conversion(outcome: Outcome) -> UUID:
+    """The same for every attempt at one conversion."""
+    key = outcome.draft.dedupe
+    return uuid5(_CONVERSIONS, key.key.hex()) if key else outcome.event_id
+
+
+def _refuse(refusal: Refusal) -> Reply:
+    status, error = _REFUSALS[refusal.code]
+    body: dict[str, Json] = {"error": error.format(field=refusal.field)}
+    if refusal.code == "forbidden":
+        body["need"] = refusal.field
+    if refusal.code in {"field_missing", "field_invalid"} and refusal.problem:
+        body["detail"] = refusal.problem
+    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
+    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
+    return Reply(status, body, headers)
+
+
+_KEY: Final = Credential(scope="track")
+_LIMITS: Final = (Limit(name="affixo.key", by="key", per_minute=600),)
+
+AFFIXO: Final = Dialect(
+    name="affixo",
+    prefix="/v1",
+    endpoints=(
+        Endpoint(
+            method="POST",
+            path="/v1/track/click",
+            summary="Record that a visitor came by a referral code",
+            credential=_KEY,
+            limits=_LIMITS,
+            body=_Click,
+            reply=_Clicked,
+            refusals=("link_unknown", "link_inactive"),
+            parse=_parse_click,
+            answer=_answer_click,
+        ),
+        Endpoint(
+            method="POST",
+            path="/v1/track/lead",
+            summary="Record a lead, whoever brought it",
+            credential=_KEY,
+            limits=_LIMITS,
+            body=_Lead,
+            reply=_Led,
+            parse=_parse_lead,
+            answer=_answer_lead,
+        ),
+    ),
+    refuse=_refuse,
+    problem=_Problem,
+)

@@ -1,0 +1,57 @@
+"""Counts requests and how long they take. Used by `app`, around all other middleware."""
+
+from time import perf_counter
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import Counter, Histogram
+
+from ingest.contracts.metrics.edge import IN_FLIGHT, REQUEST_SECONDS, REQUESTS
+from ingest.handlers import Handler
+
+#: The label of what no route of ours takes.
+_NO_ROUTE: Final = "none"
+_ABORTED: Final = 0
+_CLASSES: Final = {_ABORTED: "aborted", **{one: f"{one}xx" for one in range(1, 6)}}
+
+
+class _Meters:
+    """The figures of one route. To look them up by label costs more than to count."""
+
+    def __init__(self, route: str) -> None:
+        self._route = route
+        self._statuses: dict[int, Counter] = {}
+        self.seconds: Histogram = REQUEST_SECONDS.labels(route)
+
+    def count(self, status: int) -> None:
+        if status not in self._statuses:
+            self._statuses[status] = REQUESTS.labels(self._route, _CLASSES[status])
+        self._statuses[status].inc()
+
+
+_METERS: Final[dict[str, _Meters]] = {}
+
+
+@web.middleware
+async def measured(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Hand the request on, and count it."""
+    began, status = perf_counter(), _ABORTED
+    IN_FLIGHT.inc()
+    try:
+        response = await handler(request)
+        status = response.status // 100
+        return response
+    finally:
+        IN_FLIGHT.dec()
+        meters = _meters(request.match_info.route)
+        meters.count(status)
+        meters.seconds.observe(perf_counter() - began)
+
+
+def _meters(route: web.AbstractRoute) -> _Meters:
+    # A path that no route takes, or not with this method, is a caller's own text.
+    resource = route.resource
+    name = f"{route.method} {resource.canonical}" if resource else _NO_ROUTE
+    if name not in _METERS:
+        _METERS[name] = _Meters(name)
+    return _METERS[name]

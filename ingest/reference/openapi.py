@@ -1,0 +1,208 @@
+"""The OpenAPI 3.1 document, made of what the routes are made of. Pure; used by `docs`.
+
+Requests are described by the models that validate them, and refusals by the dialects' own
+words: https://spec.openapis.org/oas/v3.1.1.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from inspect import cleandoc
+from typing import Final
+
+from ingest.dialects.spec import Dialect, Endpoint, Limit, Query, Route, Usage
+from ingest.reference.refusals import WHEN, No, refusals
+from ingest.reference.schemas import Node, Schemas
+from ingest.reference.specimens import Specimen, path_of, specimen
+
+_JSON: Final = "application/json"
+
+_SCHEMES: Final[Mapping[str, Node]] = {
+    "authorization": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+_HEADERS: Final[Node] = {
+    "Allow": {
+        "description": "The methods that the path takes.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "Whole seconds until a request may come again.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    },
+}
+
+_IDEMPOTENCY: Final[Node] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Up to 255 characters. A request with the key of an earlier one is "
+    "recorded once and answered as that was.",
+    "schema": {"type": "string"},
+}
+
+
+def document(dialects: Sequence[Dialect], version: str) -> Node:
+    """The document of all routes of some dialects."""
+    paths: dict[str, Node] = {}
+    schemas: Node = {}
+    headers: set[str] = set()
+    for dialect in dialects:
+        own = Schemas(dialect)
+        schemas |= own.by_name
+        for route in dialect.endpoints:
+            item = paths.setdefault(path_in_document(route), {})
+            item[route.method.lower()] = _operation(dialect, route, own)
+            headers |= {route.credential.header} if route.credential else set()
+    return {
+        "openapi": "3.1.1",
+        "info": {
+            "title": "Reftide",
+            "version": version,
+            "description": "Clicks, leads and sales of referral links. Each part is the "
+            "API of one vendor: its clients work unchanged, with another base URL.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": each.name, "description": _about(each)} for each in dialects],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "headers": _HEADERS,
+            "securitySchemes": {name: _SCHEMES[name] for name in sorted(headers)},
+        },
+    }
+
+
+def path_in_document(route: Route) -> str:
+    """The path of a route with its parameters' names, without their patterns."""
+    return "/".join(
+        "{" + part.strip("{}").partition(":")[0] + "}" if part.startswith("{") else part
+        for part in route.path.split("/")
+    )
+
+
+def _operation(dialect: Dialect, route: Endpoint | Query, schemas: Schemas) -> Node:
+    sample = specimen(route, schemas.of(route.body))
+    parameters = [_in_path(name, text) for name, text in path_of(route).items()]
+    # A dialect's own key is better than the caller's.
+    if any(draft.dedupe is None for draft in sample.drafts):
+        parameters.append(_IDEMPOTENCY)
+    operation: Node = {
+        "tags": [dialect.name],
+        "operationId": _operation_id(route),
+        "summary": route.summary,
+        "description": " ".join(_facts(route)),
+        "security": _security(route),
+        "parameters": parameters,
+        "responses": _responses(dialect, route, schemas, sample),
+    }
+    if route.body:
+        content = {"schema": schemas.ref(route.body), "example": sample.body}
+        operation["requestBody"] = {"required": True, "content": {_JSON: content}}
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    path = path_in_document(route)
+    words = "".join(mark if mark.isalnum() else " " for mark in path).split()
+    return "_".join([route.method.lower(), *words])
+
+
+def _about(dialect: Dialect) -> str:
+    """What the dialect's module says of itself."""
+    first = dialect.endpoints[0]
+    reads = first.ask if isinstance(first, Query) else first.parse
+    return cleandoc(sys.modules[reads.__module__].__doc__ or "")
+
+
+def _facts(route: Route) -> Iterator[str]:
+    if route.credential is None:
+        yield "Anybody may call it."
+    elif route.credential.is_optional:
+        yield f"An API key is optional; it needs the scope `{route.credential.scope}`."
+    else:
+        yield f"It takes an API key with the scope `{route.credential.scope}`."
+    for limit in route.limits:
+        yield _limited(limit)
+    if route.from_browsers:
+        yield "Browsers may call it from any page."
+    if route.body:
+        yield "Unknown fields are ignored, and so is the content type."
+
+
+def _limited(limit: Limit) -> str:
+    whose = "API key" if limit.by == "key" else limit.by
+    return f"Of one {whose} it takes {limit.per_minute:,} requests a minute (`{limit.name}`)."
+
+
+def _security(route: Route) -> list[Node]:
+    if route.credential is None:
+        return []
+    wanted: Node = {route.credential.header: []}
+    return [{}, wanted] if route.credential.is_optional else [wanted]
+
+
+def _in_path(name: str, example: str) -> Node:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+        "example": example,
+    }
+
+
+def _responses(
+    dialect: Dialect, route: Endpoint | Query, schemas: Schemas, sample: Specimen
+) -> Node:
+    examples: dict[int, Node] = {200: {}}
+    headers: dict[int, set[str]] = {405: {"Allow"}}
+    if sample.reply:
+        examples = {sample.reply.status: {"accepted": {"value": sample.reply.body}}}
+    for no in refusals(dialect, route, sample):
+        status, body = no.reply.status, no.reply.body
+        shown = examples.setdefault(status, {})
+        shown[_key(no, shown)] = {"summary": WHEN[no.code], "value": body}
+        headers.setdefault(status, set()).update(no.reply.headers)
+    responses: Node = {}
+    for status in sorted(examples):
+        model = route.reply if status < HTTPStatus.BAD_REQUEST else dialect.problem
+        content = {"schema": schemas.ref(model), "examples": examples[status]}
+        responses[str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "headers": {
+                **{
+                    name: {"$ref": f"#/components/headers/{name}"}
+                    for name in sorted(headers.get(status, ()))
+                },
+                **_usage_headers(dialect, route, status),
+            },
+            "content": {_JSON: content},
+        }
+    return responses
+
+
+def _key(no: No, taken: Mapping[str, object]) -> str:
+    return f"{no.code}.{no.field}" if no.code in taken else no.code
+
+
+def _usage_headers(dialect: Dialect, route: Route, status: int) -> Node:
+    """What an answer says of a limit, where the vendor's answers do."""
+    is_counted = (
+        status < HTTPStatus.BAD_REQUEST or status == HTTPStatus.TOO_MANY_REQUESTS
+    )
+    if dialect.usage_headers is None or not is_counted or not route.limits:
+        return {}
+    limit = min(each.per_minute for each in route.limits)
+    usage = Usage(limit, limit - 1, 1_790_000_060, is_admitted=True, retry_after=0)
+    return {
+        name: {
+            "required": True,
+            "schema": {"type": "integer" if text.isdecimal() else "string"},
+            "example": int(text) if text.isdecimal() else text,
+        }
+        for name, text in dialect.usage_headers(usage).items()
+    }

@@ -1,0 +1,148 @@
+"""Every refusal that a route may give, in its dialect's words. Pure; used by `openapi`.
+
+What a dialect says of a field is found by sending it a body without it, or with a wrong one.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple, get_args
+
+from ingest.contracts.storable import Json
+from ingest.dialects.spec import (
+    Dialect,
+    Endpoint,
+    Query,
+    Refusal,
+    RefusalCode,
+    Reply,
+)
+from ingest.reference.specimens import Specimen, parse
+
+#: When a refusal comes; how it is worded is the dialect's.
+WHEN: Final[Mapping[RefusalCode, str]] = {
+    "not_found": "There is no such path.",
+    "method_not_allowed": "The path takes another method.",
+    "body_too_large": "The body is larger than 64 KiB.",
+    "encoding_unsupported": "The body is compressed.",
+    "body_malformed": "The body is cut off, no JSON object, or nested too deeply.",
+    "field_missing": "A required field is absent, null or blank.",
+    "field_invalid": "A field has a value that it cannot have.",
+    "link_unparsable": "The link is no URL.",
+    "link_code_missing": "The link has no code.",
+    "link_unknown": "There is no such link.",
+    "link_incomplete": "The link belongs to no program or no partner.",
+    "link_inactive": "The link is switched off.",
+    "program_unknown": "There is no such program.",
+    "partner_unknown": "There is no such partner.",
+    "click_unknown": "There is no such click.",
+    "click_expired": "The click is older than the program's attribution window.",
+    "customer_unknown": "There is no such customer.",
+    "customer_elsewhere": "The customer is of another program.",
+    "customer_advanced": "The customer is already more than this would make of it.",
+    "credential_missing": "There is no API key.",
+    "credential_malformed": "The header holds no API key.",
+    "unauthorised": "There is no such API key, or it was revoked.",
+    "forbidden": "The API key lacks the scope.",
+    "rate_limited": "Too many requests came within a minute.",
+    "switched_off": "An operator switched it off.",
+    "overloaded": "There is no durable place for it right now: come back.",
+    "failed": "Something went wrong here.",
+}
+
+_CODES: Final[tuple[RefusalCode, ...]] = get_args(RefusalCode)
+
+#: Of every route: the edge reads the body of any request before it looks at it.
+_OF_ALL: Final[frozenset[RefusalCode]] = frozenset(
+    {
+        "method_not_allowed",
+        "body_too_large",
+        "encoding_unsupported",
+        "body_malformed",
+        "switched_off",
+        "overloaded",
+        "failed",
+    }
+)
+
+#: Of every route that wants a key; operators may limit any key.
+_OF_KEYS: Final[frozenset[RefusalCode]] = frozenset(
+    {
+        "credential_missing",
+        "credential_malformed",
+        "unauthorised",
+        "forbidden",
+        "rate_limited",
+    }
+)
+
+_RETRY_AFTER: Final = 5  # seconds
+
+
+class No(NamedTuple):
+    """A refusal, and how the dialect words it."""
+
+    code: RefusalCode
+    field: str
+    reply: Reply
+
+
+def refusals(
+    dialect: Dialect, route: Endpoint | Query, sample: Specimen
+) -> Iterator[No]:
+    """Every refusal that a request to the route may meet, in the order of their codes.
+
+    A missing field is shown for each that is required, any other once.
+    """
+    found = {*_OF_ALL, *route.refusals}
+    if "{" in route.path:
+        found.add("not_found")
+    if route.credential:
+        found |= _OF_KEYS
+    if route.credential and route.credential.is_optional:
+        found.remove("credential_missing")
+    if route.limits:
+        found.add("rate_limited")
+    tried = [*_of_fields(route, sample.body)]
+    for code in _CODES:
+        for refusal in [item for item in tried if item.code == code] or (
+            [_refusal(code, route)] if code in found else []
+        ):
+            refusal.target = sample.drafts[-1].target if sample.drafts else None
+            yield No(code, refusal.field, dialect.refuse(refusal))
+
+
+def _refusal(code: RefusalCode, route: Endpoint | Query) -> Refusal:
+    scope = route.credential.scope if route.credential else ""
+    told: Mapping[str, dict[str, Any]] = {
+        "forbidden": {"field": scope},
+        "customer_advanced": {"problem": "customer"},
+        "failed": {"field": route.path},
+        "rate_limited": {"retry_after": _RETRY_AFTER},
+    }
+    return Refusal(code, **told.get(code, {}))
+
+
+def _of_fields(route: Endpoint | Query, body: Mapping[str, Json]) -> Iterator[Refusal]:
+    """What the route says to bodies that are not in order, found by trying."""
+    if isinstance(route, Query) or route.body is None:
+        return
+    without = [{key: body[key] for key in body if key != name} for name in body]
+    names = [item.alias or name for name, item in route.body.model_fields.items()]
+    odd: tuple[Json, ...] = ([], "")
+    wrong = [{**body, name: value} for value in odd for name in names]
+    seen: set[str] = set()
+    for attempt in [{}, *without, *wrong]:
+        refusal = _refused(route, attempt)
+        if refusal is None or refusal.code not in {"field_missing", "field_invalid"}:
+            continue
+        what = refusal.field if refusal.code == "field_missing" else refusal.code
+        if what not in seen:
+            seen.add(what)
+            yield refusal
+
+
+def _refused(route: Endpoint, body: Mapping[str, Json]) -> Refusal | None:
+    try:
+        parse(route, body)
+    except Refusal as refusal:
+        return refusal
+    return None

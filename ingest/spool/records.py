@@ -1,0 +1,85 @@
+"""The form of a spooled event, and reading it back from bytes that may be damaged.
+
+Used by `store`. A record stands on its own: behind a bad one, the next begins at the next
+mark whose checksum is right.
+"""
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final, NamedTuple
+from uuid import UUID
+from zlib import crc32
+
+#: No UTF-8 text contains the first byte, so that no envelope looks like a record.
+MARK: Final = b"\xfaRT1"
+#: The mark, the payload's bytes, a checksum of all that follows it, the event's id.
+_HEAD: Final = Struct(">4sII16s")
+_CHECKED: Final = Struct(">I16s")
+
+
+class Item(NamedTuple):
+    """An event to be kept."""
+
+    event_id: UUID
+    payload: bytes
+
+
+class Record(NamedTuple):
+    """A whole record, and where it stands in its segment."""
+
+    start: int
+    end: int
+    item: Item
+
+
+class Damage(NamedTuple):
+    """Bytes that are no record."""
+
+    start: int
+    end: int
+
+
+def encode(item: Item) -> bytes:
+    raw_id = item.event_id.bytes
+    head = _HEAD.pack(MARK, len(item.payload), _checksum(raw_id, item.payload), raw_id)
+    return head + item.payload
+
+
+def scan(raw: bytes, offset: int = 0) -> Iterator[Record | Damage]:
+    """What some bytes hold that stand at `offset`: records, and what is between them."""
+    at = 0
+    while at < len(raw):
+        record = _record_at(raw, at)
+        if record is None:
+            mark = _next_record(raw, at + 1)
+            yield Damage(offset + at, offset + mark)
+            at = mark
+        else:
+            start, end, item = record
+            yield Record(offset + start, offset + end, item)
+            at = end
+
+
+def _next_record(raw: bytes, at: int) -> int:
+    """Where the next whole record begins; the end where there is none."""
+    mark = raw.find(MARK, at)
+    while mark >= 0 and _record_at(raw, mark) is None:
+        mark = raw.find(MARK, mark + 1)
+    return len(raw) if mark < 0 else mark
+
+
+def _record_at(raw: bytes, at: int) -> Record | None:
+    if len(raw) - at < _HEAD.size:
+        return None
+    mark, length, checksum, raw_id = _HEAD.unpack_from(raw, at)
+    start = at + _HEAD.size
+    if mark != MARK or length > len(raw) - start:
+        return None
+    payload = raw[start : start + length]
+    if _checksum(raw_id, payload) != checksum:
+        return None
+    return Record(at, start + length, Item(UUID(bytes=raw_id), payload))
+
+
+def _checksum(raw_id: bytes, payload: bytes) -> int:
+    return crc32(payload, crc32(_CHECKED.pack(len(payload), raw_id)))

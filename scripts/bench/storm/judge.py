@@ -1,0 +1,120 @@
+"""The journal against the database: what was promised, and what became of it. Used by `run`.
+
+A request without an answer promises nothing: its event may be there or not. bio.re's clicks
+are answered alike whether they found a place or not; the edges log those that found none,
+and no more than so many may be missing.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from ingest.contracts.envelope import Envelope, Undecodable, decode
+from scripts.bench.storm.journal import Story
+from scripts.queries import statements
+from scripts.servers import Connection, rows, single
+
+_SQL: Final = statements("storm")
+_MARK: Final = re.compile("storm=([^&#]+)")
+_NO_PLACE: Final = b'"edge.lost"'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Marks of events, but for what is said otherwise.
+
+    `astray`: an accepted click whose answered id leads nowhere, or to another click.
+    """
+
+    lost: list[str]
+    doubled: list[str]
+    astray: list[str]
+    accepted: int
+    #: Promised nothing, and recorded all the same.
+    recorded: int
+    #: Clicks that were told yes and found no place, as the edges said, too.
+    unplaced: int
+    #: Rows, by reason.
+    quarantined: Mapping[str, int]
+    #: Accepted twice or more, and repeats of that.
+    again: int
+
+    @property
+    def is_fine(self) -> bool:
+        return not (self.lost or self.doubled or self.astray)
+
+
+async def judge(
+    connection: Connection, stories: Mapping[str, Story], unplaced: int
+) -> Verdict:
+    """What became of every story; the edges said of so many clicks that they are unplaced."""
+    await connection.execute(_SQL["recorded_table"])
+    await connection.execute(_SQL["quarantined_table"])
+    kept = await rows(connection, _SQL["quarantined"])
+    await connection.copy_records_to_table(
+        "storm_quarantined", records=_quarantined(kept)
+    )
+    accepted = [story for story in stories.values() if story.accepted]
+    missing = await _marks(connection, "lost", [story.mark for story in accepted])
+    mute = [mark for mark in missing if stories[mark].kind == "mute click"]
+    # So many are explained; which of them they are is not known.
+    unexplained = mute[unplaced:]
+    told = [(story.mark, each) for story in accepted for each in story.event_ids]
+    counted = await single(connection, _SQL["recorded"])
+    return Verdict(
+        lost=sorted({*missing} - {*mute} | {*unexplained}),
+        doubled=await _marks(connection, "doubled"),
+        astray=await _marks(
+            connection, "astray", [mark for mark, _ in told], [each for _, each in told]
+        ),
+        accepted=len(accepted),
+        recorded=counted["marks"],
+        unplaced=len(mute) - len(unexplained),
+        quarantined=_by_reason(kept),
+        again=sum(story.accepted - 1 for story in accepted),
+    )
+
+
+def unplaced_by(logs: Iterable[Path]) -> int:
+    """How many clicks the edges say they had no place for."""
+    return sum(log.read_bytes().count(_NO_PLACE) for log in logs)
+
+
+async def _marks(
+    connection: Connection, statement: str, *arguments: object
+) -> list[str]:
+    found = await rows(connection, _SQL[statement], *arguments)
+    return [row["mark"] for row in found]
+
+
+def _quarantined(kept: Iterable[Mapping[str, Any]]) -> list[tuple[str, UUID | None]]:
+    return [
+        (mark, row["event_id"]) for row in kept if (mark := _mark(row["payload"]))
+    ]
+
+
+def _mark(payload: bytes) -> str | None:
+    """The mark of an event, where `storm.sql` finds it in a row."""
+    try:
+        envelope: Envelope = decode(payload)
+    except Undecodable:
+        return None
+    found = _MARK.search(envelope.page_url or "")
+    if found:
+        return found[1]
+    told = envelope.properties
+    metadata = told.get("metadata")
+    mark = told.get("storm") or (
+        metadata.get("storm") if isinstance(metadata, dict) else None
+    )
+    return mark if isinstance(mark, str) else None
+
+
+def _by_reason(kept: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    reasons: dict[str, int] = {}
+    for row in kept:
+        reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+    return reasons

@@ -1,0 +1,202 @@
+"""Redis is frozen under load: nobody waits for long, and what was answered is recorded."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import orjson
+import pytest
+from aiohttp import ClientError, ClientSession
+
+from ingest.contracts.clickid import KeyRing
+from scripts.bench.children import free_port
+from tests.eventually import eventually
+from tests.reftide import SECRET
+from tests.valkey import Valkey, running_valkey
+from tests.world import furnish, miscounted
+
+pytestmark = pytest.mark.e2e
+
+RATE = 150  # requests a second, whatever becomes of the ones before
+BODY = orjson.dumps({"affiliate_url": "https://shop.example/?aff=L0"})
+
+
+@dataclass
+class Load:
+    """Clicks at a fixed rate; what was answered, and how long each answer took."""
+
+    url: str
+    seconds: list[float] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
+    refused: int = 0
+    unanswered: int = 0
+
+    async def run(self, seconds: float) -> None:
+        began = time.monotonic()
+        async with ClientSession() as session, asyncio.TaskGroup() as tasks:
+            for number in range(round(seconds * RATE)):
+                await asyncio.sleep(began + number / RATE - time.monotonic())
+                tasks.create_task(self._click(session, number))
+
+    async def _click(self, session: ClientSession, number: int) -> None:
+        began = time.monotonic()
+        headers = {"User-Agent": f"somebody {number}"}
+        url = f"{self.url}/api/v1/track/click"
+        try:
+            async with session.post(url, data=BODY, headers=headers) as answer:
+                body = await answer.json()
+        except ClientError:
+            self.unanswered += 1
+            return
+        self.seconds.append(time.monotonic() - began)
+        if answer.status == 200:
+            self.accepted.append(body["click_id"])
+        else:
+            self.refused += 1
+
+    def within(self, part: float) -> float:
+        """So many seconds this part of the requests took at most."""
+        return sorted(self.seconds)[int(part * len(self.seconds)) - 1]
+
+    def figures(self) -> str:
+        return (
+            f"{len(self.seconds)} requests, {self.refused} refused,"
+            f" p50 {self.within(0.5):.3f} s, p99 {self.within(0.99):.3f} s,"
+            f" max {max(self.seconds):.3f} s"
+        )
+
+
+@contextmanager
+def a_process(
+    module: str, environment: dict[str, str], ends_with: int = 0
+) -> "Iterator[subprocess.Popen[bytes]]":
+    process = subprocess.Popen([sys.executable, "-m", module], env=environment)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert ends_with == process.wait(20)
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    with running_valkey() as server:
+        yield server
+
+
+async def is_served(session: ClientSession, url: str) -> bool:
+    try:
+        async with session.get(f"{url}/readyz") as answer:
+            return 200 == answer.status
+    except ClientError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "frozen_seconds",
+    [
+        pytest.param(4, id="briefly"),
+        pytest.param(
+            30, id="for_long", marks=[pytest.mark.slow, pytest.mark.timeout(180)]
+        ),
+    ],
+)
+async def test_while_redis_hangs_nobody_waits_and_nothing_is_lost(
+    frozen_seconds: int, valkey: Valkey, database_url: str, tmp_path: Path
+) -> None:
+    environment = an_environment(valkey, tmp_path) | {"DATABASE_URL": database_url}
+    load = Load(f"http://127.0.0.1:{environment['REFTIDE_PORT']}")
+    async with a_furnished(database_url) as connection:
+        with ExitStack() as stack:
+            await serve(stack, environment, load.url)
+            stack.enter_context(a_process("workers", environment))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(load.run(1 + frozen_seconds + 2))
+                await asyncio.sleep(1)
+                valkey.freeze()
+                await asyncio.sleep(frozen_seconds)
+                valkey.thaw()
+            ids = accepted_ids(load)
+            await eventually(lambda: are_recorded(connection, ids), within=30)
+        assert [] == await miscounted(connection)
+    print(load.figures())  # noqa: T201 -- for who asks with -s
+
+    assert 0 == load.refused
+    assert load.within(0.99) < 1
+    assert max(load.seconds) < 2
+    assert not [*(tmp_path / "spool").glob("edge-*")]
+
+
+async def test_an_edge_killed_while_it_spools_has_lost_nothing(
+    valkey: Valkey, database_url: str, tmp_path: Path
+) -> None:
+    environment = an_environment(valkey, tmp_path) | {"DATABASE_URL": database_url}
+    load = Load(f"http://127.0.0.1:{environment['REFTIDE_PORT']}")
+    await asyncio.to_thread(valkey.kill)
+    with ExitStack() as stack:
+        doomed = await serve(stack, environment, load.url, ends_with=-signal.SIGKILL)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(load.run(1))
+            await asyncio.sleep(0.8)
+            doomed.kill()
+    assert load.accepted
+    assert load.unanswered
+
+    await asyncio.to_thread(valkey.start)
+    async with a_furnished(database_url) as connection:
+        with ExitStack() as stack:
+            await serve(stack, environment, load.url)
+            stack.enter_context(a_process("workers", environment))
+            ids = accepted_ids(load)
+            await eventually(lambda: are_recorded(connection, ids), within=30)
+        assert [] == await miscounted(connection)
+    assert not [*(tmp_path / "spool").glob("edge-*")]
+
+
+def an_environment(valkey: Valkey, data: Path) -> dict[str, str]:
+    return {
+        "REDIS_URL": valkey.url,
+        "REFTIDE_DATA": str(data),
+        "REFTIDE_SECRET": SECRET,
+        "REFTIDE_PORT": str(free_port()),
+        "REFTIDE_WORKER_NAME": "steady",
+    }
+
+
+async def serve(
+    stack: ExitStack, environment: dict[str, str], url: str, ends_with: int = 0
+) -> "subprocess.Popen[bytes]":
+    """An edge that answers."""
+    process = stack.enter_context(a_process("ingest", environment, ends_with))
+    async with ClientSession() as session:
+        await eventually(lambda: is_served(session, url))
+    return process
+
+
+@asynccontextmanager
+async def a_furnished(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await furnish(connection)
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def are_recorded(connection: asyncpg.Connection, ids: list[UUID]) -> bool:
+    query = "select count(*) from events where id = any($1)"
+    return len(ids) == await connection.fetchval(query, ids)
+
+
+def accepted_ids(load: Load) -> list[UUID]:
+    keys = KeyRing([SECRET.encode()])
+    tokens = [keys.verify(text) for text in load.accepted]
+    return [token.click_id for token in tokens if token]

@@ -1,0 +1,34 @@
+-- facts: what the server is set to, what it holds, who is connected, and its clock
+select current_setting('server_version')                as version,
+       current_setting('server_version_num')::int       as version_number,
+       current_setting('synchronous_commit')            as synchronous_commit,
+       current_setting('fsync')                         as fsync,
+       current_setting('full_page_writes')              as full_page_writes,
+       current_setting('default_transaction_read_only') as read_only,
+       current_setting('max_connections')::int
+         - current_setting('superuser_reserved_connections')::int
+         - coalesce(current_setting('reserved_connections', true), '0')::int as connections,
+       (select count(*)::int from pg_stat_activity
+         where backend_type = 'client backend' and application_name <> 'reftide') as taken,
+       to_regclass('events') is not null                as has_events,
+       to_regclass('directory_changes') is not null     as has_directory_changes,
+       pg_is_in_recovery()                              as is_standby,
+       extract(epoch from clock_timestamp())::float8    as clock,
+       (select array_agg(partition order by partition)
+          from (select 'events_' || to_char(now() at time zone 'UTC' + months * interval '1 month',
+                                            'YYYYMM') as partition
+                  from generate_series(0, 1) as months) as wanted
+         where to_regclass(partition) is null)          as missing_partitions
+
+-- session: what of these settings this very connection has
+select name, setting from pg_settings where name = any ($1::text[])
+
+-- books: what became of the entries, all together
+select coalesce(sum(recorded), 0)::bigint     as recorded,
+       coalesce(sum(repeats), 0)::bigint      as repeats,
+       coalesce(sum(quarantined), 0)::bigint  as quarantined,
+       coalesce(sum(lost), 0)::bigint         as lost
+  from ledger
+
+-- past: how many entries the lives had that ended
+select coalesce(sum(entries_added), 0)::bigint from stream_epochs where epoch <> all ($1::integer[])

@@ -1,0 +1,27 @@
+-- losses_known: what the books have of a life of a shard, and what of it is lost
+select coalesce(sum(recorded + repeats + quarantined), 0)::bigint as settled,
+       coalesce(sum(lost), 0)::bigint as lost
+  from ledger
+ where epoch = $1 and shard = $2
+
+-- losses_book: change by how many entries of a life are lost; under no worker's name
+insert into ledger as total (epoch, shard, consumer, lost) values ($1, $2, '', $3)
+on conflict (epoch, shard, consumer) do update set lost = total.lost + excluded.lost
+
+-- losses_of_the_dead: lives that ended had entries that are in no book, and took them along
+with kept as (
+    select epoch, shard, sum(recorded + repeats + quarantined) as settled, sum(lost) as lost
+      from ledger
+     group by epoch, shard
+), changed as (
+    select epoch, shard,
+           (greatest(life.entries_added - coalesce(kept.settled, 0), 0)
+            - coalesce(kept.lost, 0))::bigint as change
+      from stream_epochs as life left join kept using (epoch, shard)
+     where epoch <> all ($1::integer[])
+), booked as (
+    insert into ledger as total (epoch, shard, consumer, lost)
+    select epoch, shard, '', change from changed where change <> 0 order by epoch, shard
+    on conflict (epoch, shard, consumer) do update set lost = total.lost + excluded.lost
+)
+select epoch, shard, change from changed where change > 0 order by epoch, shard

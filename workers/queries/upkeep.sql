@@ -1,0 +1,38 @@
+-- claims_sweep: delete some of the claims that expired so long ago; how many
+with expired as materialized (
+    select workspace_id, scope, key
+      from claims
+     where expires_at < now() - $1::interval
+     order by expires_at
+     limit $2
+       for update skip locked
+), swept as (
+    delete from claims using expired
+     where (claims.workspace_id, claims.scope, claims.key) = (expired.workspace_id, expired.scope, expired.key)
+    returning 1
+)
+select count(*) from swept
+
+-- ledger_fold: what workers counted that counted nothing for so long becomes one row of each shard; how many rows went
+with quiet as materialized (
+    select epoch, shard, consumer
+      from ledger
+     where consumer <> '' and counted_at < now() - $1::interval
+     order by epoch, shard, consumer
+       for update skip locked
+), gone as (
+    delete from ledger using quiet
+     where (ledger.epoch, ledger.shard, ledger.consumer) = (quiet.epoch, quiet.shard, quiet.consumer)
+    returning ledger.epoch, ledger.shard, recorded, repeats, quarantined
+), folded as (
+    insert into ledger as total (epoch, shard, consumer, recorded, repeats, quarantined)
+    select epoch, shard, '', sum(recorded), sum(repeats), sum(quarantined)
+      from gone
+     group by epoch, shard
+     order by epoch, shard
+    on conflict (epoch, shard, consumer) do update
+       set recorded = total.recorded + excluded.recorded,
+           repeats = total.repeats + excluded.repeats,
+           quarantined = total.quarantined + excluded.quarantined
+)
+select count(*) from gone
