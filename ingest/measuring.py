@@ -15,6 +15,12 @@ _ABORTED: Final = 0
 _CLASSES: Final = {_ABORTED: "aborted", **{one: f"{one}xx" for one in range(1, 6)}}
 
 
+class _UnderWay:
+    """How many requests have no answer yet."""
+
+    count = 0
+
+
 class _Meters:
     """The figures of one route. To look them up by label costs more than to count."""
 
@@ -30,19 +36,21 @@ class _Meters:
 
 
 _METERS: Final[dict[str, _Meters]] = {}
+_UNDER_WAY: Final = _UnderWay()
+IN_FLIGHT.set_function(lambda: _UNDER_WAY.count)
 
 
 @web.middleware
 async def measured(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Hand the request on, and count it."""
     began, status = perf_counter(), _ABORTED
-    IN_FLIGHT.inc()
+    _UNDER_WAY.count += 1
     try:
         response = await handler(request)
         status = response.status // 100
         return response
     finally:
-        IN_FLIGHT.dec()
+        _UNDER_WAY.count -= 1
         meters = _meters(request.match_info.route)
         meters.count(status)
         meters.seconds.observe(perf_counter() - began)

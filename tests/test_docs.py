@@ -6,9 +6,14 @@ from typing import get_args
 
 import pytest
 
+from ingest.contracts.metrics import edge, installation, worker
+from ingest.contracts.metrics.declaring import METRICS, Metric
 from ingest.contracts.telemetry import LogEvent
 from ingest.dialects import DIALECTS
 from scripts.cli import COMMANDS
+
+#: Imported because that is what declares them.
+_DECLARING = (edge, worker, installation)
 
 _ROOT = Path(__file__).parents[1]
 _README = (_ROOT / "README.md").read_text("utf-8")
@@ -29,6 +34,17 @@ def test_a_setting_is_documented(variable: str) -> None:
 @pytest.mark.parametrize("event", get_args(LogEvent))
 def test_a_log_event_is_documented(event: str) -> None:
     assert f"`{event}`" in _OPERATING
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_a_figure_is_documented_with_what_to_do_about_it(metric: Metric) -> None:
+    assert metric.row() in _OPERATING.splitlines()
+
+
+def test_no_figure_is_documented_that_is_not_declared() -> None:
+    named = set(re.findall(r"^\| `(reftide_\w+)`", _OPERATING, re.MULTILINE))
+
+    assert {metric.name for metric in METRICS} == named
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)

@@ -155,10 +155,11 @@ def _refusal(model: type[Body], error: ValidationError) -> Refusal:
     first = error.errors(include_url=False)[0]
     name = ".".join(map(str, first["loc"]))
     kind, given = first["type"], first["input"]
-    if first["loc"][0] in _optional(model):
+    is_optional = first["loc"][0] in _optional(model)
+    if is_optional:
         kind = f"optional_{kind}" if f"optional_{kind}" in _PROBLEMS else kind
     is_blank = isinstance(given, str) and not re.search(SAYS_SOMETHING, given)
-    if kind == "missing" or given is None or is_blank:
+    if not is_optional and (kind == "missing" or given is None or is_blank):
         return Refusal("field_missing", field=name)
     words = _PROBLEMS.get(kind)
     if words is None:

@@ -8,9 +8,8 @@ from html import escape
 from itertools import groupby
 from typing import Any, Final
 
-import orjson
-
 from ingest.dialects.body import SAYS_SOMETHING
+from ingest.reference.markup import as_json, block, prose, table, words
 from ingest.reference.style import STYLE
 
 _Node = Mapping[str, Any]
@@ -28,7 +27,7 @@ def page(document: _Node) -> str:
             f"<body><h1>{escape(info['title'])} API</h1>",
             f'<p class="dim">{escape(info["version"])} · ',
             '<a href="openapi.json">openapi.json</a></p>',
-            f"<p>{_words(info['description'])}</p><nav>",
+            f"<p>{words(info['description'])}</p><nav>",
             *(_contents(tag["name"], operations) for tag, operations in tags),
             "</nav>",
             *(_tag(document, tag, operations) for tag, operations in tags),
@@ -73,7 +72,7 @@ def _contents(name: str, operations: list[_Operation]) -> str:
 def _tag(document: _Node, tag: _Node, operations: list[_Operation]) -> str:
     name = escape(tag["name"])
     shown = "".join(_operation(document, each) for each in operations)
-    about = _prose(tag["description"])
+    about = prose(tag["description"])
     return f'<section><h2 id="{name}">{name}</h2>{about}{shown}</section>'
 
 
@@ -82,11 +81,11 @@ def _operation(document: _Node, operation: _Operation) -> str:
     return "".join(
         [
             f'<article id="{operation.anchor}"><h3>{operation.title}</h3>',
-            f"<p><b>{escape(node['summary'])}.</b> {_words(node['description'])}</p>",
+            f"<p><b>{escape(node['summary'])}.</b> {words(node['description'])}</p>",
             _parameters(node["parameters"]),
             _fields(document, node),
             "<h4>Example</h4>",
-            _block(_curl(document, operation)),
+            block(_curl(document, operation)),
             _answers(node["responses"]),
             _refusals(node["responses"]),
             "</article>",
@@ -99,11 +98,11 @@ def _parameters(parameters: list[_Node]) -> str:
         (
             f"<code>{escape(each['name'])}</code>",
             escape(each["in"]),
-            _words(each.get("description", "")),
+            words(each.get("description", "")),
         )
         for each in parameters
     ]
-    return _table("Parameters", ("name", "where", ""), rows)
+    return table("Parameters", ("name", "where", ""), rows)
 
 
 def _fields(document: _Node, operation: _Node) -> str:
@@ -117,11 +116,11 @@ def _fields(document: _Node, operation: _Node) -> str:
         (
             f"<code>{escape(name)}</code>",
             needs[name] or '<span class="dim">optional</span>',
-            _words(_kind(document, fields[name])),
+            words(_kind(document, fields[name])),
         )
         for name in sorted(fields, key=lambda name: not needs[name])
     ]
-    return _table("Body", ("field", "", ""), rows)
+    return table("Body", ("field", "", ""), rows)
 
 
 def _need(schema: _Node, name: str) -> str:
@@ -148,12 +147,12 @@ def _kind(document: _Node, schema: _Node) -> str:
         said = " or ".join(kind for kind in kinds if kind)
     elif "enum" in schema or "const" in schema:
         values = schema.get("enum", [schema.get("const")])
-        said = ", ".join(f"`{_json(value)}`" for value in values)
+        said = ", ".join(f"`{as_json(value)}`" for value in values)
     else:
         said = " ".join(_parts(schema))
     notes = [said, schema.get("description", "")]
     if "default" in schema:
-        notes.append(f"else `{_json(schema['default'])}`")
+        notes.append(f"else `{as_json(schema['default'])}`")
     return "; ".join(note for note in notes if note)
 
 
@@ -176,9 +175,9 @@ def _parts(schema: _Node) -> Iterator[str]:
         yield "that is not empty"
     elif "pattern" in schema:
         yield f"like `{schema['pattern']}`"
-    for key, words in _BOUNDS.items():
+    for key, bound in _BOUNDS.items():
         if key in schema:
-            yield words.format(schema[key])
+            yield bound.format(schema[key])
 
 
 def _curl(document: _Node, operation: _Operation) -> str:
@@ -194,7 +193,7 @@ def _curl(document: _Node, operation: _Operation) -> str:
     if "requestBody" in node:
         [(media, content)] = node["requestBody"]["content"].items()
         lines.append(f"-H 'Content-Type: {media}'")
-        body = _json(content["example"], indent=True).replace("'", "'\\''")
+        body = as_json(content["example"], indent=True).replace("'", "'\\''")
         lines.append(f"-d '{body}'")
     return " \\\n  ".join(lines)
 
@@ -210,7 +209,7 @@ def _examples(responses: _Node) -> Iterator[tuple[str, str, str, str]]:
     for status, response in responses.items():
         [media] = response["content"].values()
         for name, example in media["examples"].items():
-            yield status, name, example.get("summary", ""), _json(example["value"])
+            yield status, name, example.get("summary", ""), as_json(example["value"])
 
 
 def _answers(responses: _Node) -> str:
@@ -220,7 +219,7 @@ def _answers(responses: _Node) -> str:
         example = media["examples"].get("accepted")
         if example:
             heading = f'<h4>Answer <span class="s2">{escape(status)}</span></h4>'
-            shown.append(heading + _block(_json(example["value"], indent=True)))
+            shown.append(heading + block(as_json(example["value"], indent=True)))
             shown.append(_told(response.get("headers", {})))
     return "".join(shown)
 
@@ -234,50 +233,8 @@ def _refusals(responses: _Node) -> str:
     refusals = (each for each in _examples(responses) if each[1] != "accepted")
     alike = groupby(refusals, lambda each: (each[0], *each[2:]))
     rows: list[Sequence[str]] = []
-    for (status, words, body), same in alike:
+    for (status, when, body), same in alike:
         code = f'<b class="s{status[0]}">{escape(status)}</b>'
         names = ", ".join(f"<code>{escape(name)}</code>" for _, name, _, _ in same)
-        rows.append((code, f"{_words(words)}<br>{names}", _block(body)))
-    return _table("Refusals", ("status", "when", "body"), rows)
-
-
-def _table(title: str, heads: tuple[str, ...], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; nothing where there are no rows."""
-    if not rows:
-        return ""
-    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
-    lines = (f"<td>{'</td><td>'.join(row)}</td>" for row in rows)
-    body = "</tr><tr>".join(lines)
-    return (
-        f'<h4>{escape(title)}</h4><div class="scroll"><table class="stack"><thead><tr>{head}'
-        f"</tr></thead><tbody><tr>{body}</tr></tbody></table></div>"
-    )
-
-
-def _json(value: object, *, indent: bool = False) -> str:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
-
-
-def _block(text: str) -> str:
-    return f"<pre><code>{escape(text)}</code></pre>"
-
-
-def _prose(text: str) -> str:
-    """Paragraphs and lists, of the few marks that docstrings use."""
-    shown = []
-    for block in text.split("\n\n"):
-        if block.startswith("- "):
-            items = "</li><li>".join(_words(item) for item in block[2:].split("\n- "))
-            shown.append(f"<ul><li>{items}</li></ul>")
-        else:
-            shown.append(f"<p>{_words(block)}</p>")
-    return "".join(shown)
-
-
-def _words(text: str) -> str:
-    """One line of text; what stands between backticks is code."""
-    parts = escape(" ".join(text.split())).split("`")
-    return "".join(
-        f"<code>{part}</code>" if place % 2 else part
-        for place, part in enumerate(parts)
-    )
+        rows.append((code, f"{words(when)}<br>{names}", block(body)))
+    return table("Refusals", ("status", "when", "body"), rows)

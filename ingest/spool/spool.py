@@ -79,8 +79,11 @@ class Spool:
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await self._appends.ask(Item(event_id, payload))
-        except (Full, TimeoutError):
+        except TimeoutError:
+            self._rest("the disk is too slow")
             raise Unspooled("spool: the disk is too slow") from None
+        except Full:
+            raise Unspooled("spool: too many events wait for the disk") from None
 
     async def adopt(self) -> None:
         """Take over the stores whose edge is gone."""
@@ -118,16 +121,16 @@ class Spool:
             self._is_full = True
             raise Unspooled("spool: full") from None
         except OSError as error:
-            self._rest(error)
+            self._rest(str(error))
             raise Unspooled(str(error)) from error
         self._is_full = False
         self._problem = None
         return [None] * len(items)
 
-    def _rest(self, error: OSError) -> None:
+    def _rest(self, problem: str) -> None:
         if self._problem is None:
-            self._log.warning("spool.failed", problem=str(error))
-        self._problem = f"spool: {error}"
+            self._log.warning("spool.failed", problem=problem)
+        self._problem = f"spool: {problem}"
         self._rests_until = self._clock() + _REST_SECONDS
 
     # In the thread ---------------------------------------------------------------

@@ -57,7 +57,7 @@ def prepared(caller: Environment) -> Iterator[Ground]:
             with running(data / "servers") as embedded:
                 environment = Environment(
                     {
-                        **_foreign(caller),
+                        **foreign(caller),
                         "REDIS_URL": embedded.redis_url,
                         "DATABASE_URL": embedded.database_url,
                         "REFTIDE_SECRET": embedded.secret,
@@ -66,12 +66,13 @@ def prepared(caller: Environment) -> Iterator[Ground]:
                     },
                     caller.clock,
                 )
-                yield Ground(environment, data, asyncio.run(_planted(environment)))
+                yield Ground(environment, data, asyncio.run(planted(environment)))
         except EmbeddedError as error:
             raise Unreachable(error.what, error.remedy) from error
 
 
-def _foreign(environment: Environment) -> dict[str, str]:
+def foreign(environment: Environment) -> dict[str, str]:
+    """The variables that are not Reftide's, nor name its servers."""
     return {
         name: value
         for name, value in environment.variables.items()
@@ -80,7 +81,8 @@ def _foreign(environment: Environment) -> dict[str, str]:
     }
 
 
-async def _planted(environment: Environment) -> list[LinkRecord]:
+async def planted(environment: Environment) -> list[LinkRecord]:
+    """The schema, the demo workspace and links to click on, published."""
     codes = [f"BENCH{number:04}" for number in range(LINKS)]
     async with (
         postgres(environment, seconds=SECONDS) as connection,

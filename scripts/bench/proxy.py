@@ -149,6 +149,7 @@ class _End(asyncio.Protocol):
         self._is_server = is_server
         self._transport: asyncio.Transport | None = None
         self._holds: set[str] = set()
+        self._early: list[bytes] = []
         self._late: deque[tuple[float, bytes]] = deque()
 
     @override
@@ -161,6 +162,13 @@ class _End(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
+        # uvloop may still read after it was told not to.
+        if self._holds:
+            self._early.append(data)
+        else:
+            self._pass_on(data)
+
+    def _pass_on(self, data: bytes) -> None:
         link = self._pair.link
         if self._is_server and link.is_mute:
             return
@@ -231,5 +239,10 @@ class _End(asyncio.Protocol):
     def let_go(self, reason: str) -> None:
         held = bool(self._holds)
         self._holds.discard(reason)
-        if held and not self._holds and self._transport is not None:
+        if not held or self._holds:
+            return
+        early, self._early = self._early, []
+        for data in early:
+            self._pass_on(data)
+        if self._transport is not None:
             self._transport.resume_reading()

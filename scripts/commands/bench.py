@@ -14,6 +14,9 @@ from scripts.output import emit, facts, json_option, table
 _RUNS: Final = 5
 _SECONDS: Final = 3
 _EVENTS: Final = 20_000
+_STORM_EVENTS: Final = 20_000
+_STORM_KILLS: Final = 12
+_STORM_RATE: Final = 800.0
 
 runs_option = click.option(
     "--runs",
@@ -75,6 +78,64 @@ def worker(environment: Environment, runs: int, events: int, *, as_json: bool) -
     with prepared(environment) as ground:
         result = measure(ground, runs, events, _tell)
     _show(result, as_json=as_json)
+
+
+@command.command(
+    epilog="""\b
+  reftide bench storm --events 20000 --kills 12 --seed 1
+
+\b
+Everything runs as it would, through proxies that break connections. Exit code 1: an
+event that was accepted is lost, or one counts twice, or the books do not balance; the
+client's journal and all logs are kept then. The same seed is the same storm, but for
+what the machine does.
+"""
+)
+@click.option(
+    "--events",
+    type=click.IntRange(1, 10_000_000),
+    default=_STORM_EVENTS,
+    show_default=True,
+    help="Clicks, leads and sales to send.",
+)
+@click.option(
+    "--kills",
+    type=click.IntRange(0, 10_000),
+    default=_STORM_KILLS,
+    show_default=True,
+    help="Faults: processes killed, stopped and frozen, connections broken.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Which storm.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(1, 100_000),
+    default=_STORM_RATE,
+    show_default=True,
+    help="Events a second.",
+)
+@json_option
+@click.pass_obj
+def storm(
+    environment: Environment,
+    events: int,
+    kills: int,
+    seed: int,
+    rate: float,
+    *,
+    as_json: bool,
+) -> None:
+    """Break everything under traffic; prove that nothing was lost or counted twice."""
+    from scripts.bench.storm.report import show  # noqa: PLC0415 - likewise
+    from scripts.bench.storm.run import Wanted, rage  # noqa: PLC0415 - likewise
+    from scripts.bench.storm.view import shown  # noqa: PLC0415 - likewise
+
+    wanted = Wanted(events=events, kills=kills, seed=seed, rate=rate)
+    with shown(wanted) as under_way:
+        outcome, kept = rage(environment, under_way)
+    document = {**outcome.document(), "kept": str(kept) if kept else None}
+    emit(as_json, document, lambda: show(document))
+    if not outcome.is_fine:
+        raise SystemExit(1)
 
 
 def _tell(sentence: str) -> None:

@@ -133,7 +133,15 @@ def hands(cli: Cli, redis_url: str) -> Iterator[Hands]:
 
 def _ledger(cli: Cli) -> dict[str, int]:
     status = cli.document("status", "--window", "0")
-    names = ("accepted", "recorded", "repeats", "quarantined", "in_flight", "balance")
+    names = (
+        "accepted",
+        "recorded",
+        "repeats",
+        "quarantined",
+        "lost",
+        "in_flight",
+        "balance",
+    )
     return {name: status[name] for name in names if status[name]}
 
 
@@ -159,6 +167,12 @@ def test_an_entry_trimmed_unread_shows_as_an_imbalance(hands: Hands) -> None:
 
     assert {"accepted": 1, "balance": 1} == _ledger(hands.cli)
 
+    hands.cli.fetch(
+        "insert into ledger (epoch, shard, consumer, lost) values (1, 0, '', 1)"
+    )
+
+    assert {"accepted": 1, "lost": 1} == _ledger(hands.cli)
+
 
 def test_what_was_recorded_stays_counted_when_the_stream_is_trimmed(
     hands: Hands,
@@ -183,9 +197,10 @@ def test_the_lag_is_the_age_of_the_oldest_entry_that_is_not_acknowledged(
     hands.redis.xadd(events_key(2), {FIELD: b"{}"}, id=old)
     hands.redis.xadd(events_key(2), {FIELD: b"{}"}, id=f"{(seconds - 30) * 1000}-0")
 
-    for _ in range(2):  # undelivered, then pending
+    for delivered in (False, True):
         status = hands.cli.document("status", "--window", "0")
         assert 90 <= status["lag_seconds"] < 150
+        assert delivered == (status["shards"][2]["oldest_pending_seconds"] >= 90)
         assert 2 == status["lag_entries"] == status["shards"][2]["in_flight"]
         hands.deliver()
 

@@ -190,6 +190,38 @@ async def test_entries_that_another_worker_has_in_hand_are_left_to_it(
     assert [b"another"] == [each["consumer"] for each in await pending(redis)]
 
 
+class _Unheard(Shard):
+    """A shard whose acknowledgements get lost, some of them."""
+
+    losses = 3
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        if self.losses:
+            self.losses -= 1
+            raise Trouble("the acknowledgement got lost")
+        await super().ack(deliveries)
+
+
+async def test_acknowledgements_that_get_lost_are_tried_less_and_less_often(
+    redis_url: str, redis: Redis
+) -> None:
+    await add(redis, b"a")
+    habits, stop, pauses = Habits(name="one", block_ms=50), asyncio.Event(), list[int]()
+
+    def pause(attempt: int) -> float:
+        pauses.append(attempt)
+        return 0.01
+
+    async with for_reader(redis_url) as client, asyncio.TaskGroup() as group:
+        shard = _Unheard(client, 0, habits, Numbers())
+        consumer = Consumer([shard], Recorder(), habits, stop=stop, pause=pause)
+        group.create_task(consumer.run())
+        await eventually(acknowledged(redis))
+        stop.set()
+
+    assert [1, 2, 3] == pauses
+
+
 async def test_trouble_keeps_the_batch_and_tries_it_again(
     redis_url: str, redis: Redis
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from blockbuster import blockbuster_ctx
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from typing_extensions import override
@@ -38,6 +40,12 @@ SHARDS = 2
 def valkey() -> Iterator[Valkey]:
     with running_valkey() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def whoever_blocks_the_loop_fails() -> Iterator[None]:
+    with blockbuster_ctx("ingest"):
+        yield
 
 
 @dataclass
@@ -101,15 +109,15 @@ class Edge:
             for number in numbers:
                 tasks.create_task(self.sink.append(UUID(int=number), b"%d" % number))
 
-    def spooled(self) -> list[int]:
-        return [
-            int(item.payload)
-            for folder in stores(self.root)
-            for item in contents(folder)
-        ]
+    async def spooled(self) -> list[int]:
+        return await asyncio.to_thread(kept_in, self.root)
 
     async def is_drained(self) -> bool:
-        return not self.spooled() and self.sink.standing.level is Level.STREAM
+        return not await self.spooled() and self.sink.standing.level is Level.STREAM
+
+
+def kept_in(root: Path) -> list[int]:
+    return [int(item.payload) for folder in stores(root) for item in contents(folder)]
 
 
 @asynccontextmanager
@@ -135,7 +143,7 @@ async def test_what_redis_cannot_take_waits_on_the_disk_and_follows_in_order(
         await asyncio.to_thread(valkey.kill)
         for number in range(2, 40, 2):
             await edge.append(number)
-        assert [*range(2, 40, 2)] == edge.spooled()
+        assert [*range(2, 40, 2)] == await edge.spooled()
 
         await asyncio.to_thread(valkey.start)
         await eventually(edge.is_drained)
@@ -185,7 +193,7 @@ async def test_a_redis_that_takes_no_writes_is_spared_until_it_does(
         await edge.append(0)
         await redis.execute_command(*trouble)
         await edge.append(1, 2, 3)
-        assert {1, 2, 3} == {*edge.spooled()}
+        assert {1, 2, 3} == {*(await edge.spooled())}
         assert Level.SPOOL is edge.sink.standing.level
         # Reading is no trouble, and is not kept from anybody.
         assert not edge.reach.is_open
@@ -205,7 +213,7 @@ async def test_one_bad_key_keeps_only_its_own_events_back(
     ):
         await redis.set(events_key(0), "no stream")
         await edge.append(1, 2, 3, 4)
-        assert {2, 4} == {*edge.spooled()}
+        assert {2, 4} == {*(await edge.spooled())}
         assert Level.STREAM is edge.sink.standing.level
 
         await redis.delete(events_key(0))
@@ -252,7 +260,7 @@ async def test_a_full_spool_refuses_until_there_is_room(
             with pytest.raises(Overloaded, match="spool"):
                 await edge.sink.append(UUID(int=number), b"%d" % number)
         assert edge.spool.bytes <= 60
-        kept = edge.spooled()
+        kept = await edge.spooled()
 
         await asyncio.to_thread(valkey.start)
         await eventually(edge.is_drained)
@@ -281,8 +289,37 @@ async def test_a_full_disk_is_an_answer_and_said_once(
             monkeypatch.setattr(home_module, "OS_FILES", OsFiles())
             edge.spool._own = None
             await edge.append(7)
-            assert [7] == edge.spooled()
+            assert [7] == await edge.spooled()
     assert 1 == sum(line["event"] == "spool.failed" for line in logs)
+
+
+class HungDisk(OsFiles):
+    def __init__(self) -> None:
+        self.is_free = threading.Event()
+
+    @override
+    def write(self, path: Path, start: int, raw: bytes) -> None:
+        self.is_free.wait(20)
+        super().write(path, start, raw)
+
+
+async def test_a_disk_that_hangs_is_given_up_and_blocks_nobody(
+    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(valkey.kill)
+    disk = HungDisk()
+    monkeypatch.setattr(home_module, "OS_FILES", disk)
+    async with an_edge(valkey.url, tmp_path) as edge:
+        waits = []
+        for number in range(3):
+            began = time.monotonic()
+            with pytest.raises(Overloaded, match="too slow"):
+                await edge.sink.append(UUID(int=number), b"%d" % number)
+            waits.append(time.monotonic() - began)
+        disk.is_free.set()
+
+        assert waits[0] < 2
+        assert max(waits[1:]) < 0.5
 
 
 async def test_the_spool_of_an_edge_that_is_gone_is_adopted(
@@ -291,7 +328,7 @@ async def test_the_spool_of_an_edge_that_is_gone_is_adopted(
     await asyncio.to_thread(valkey.kill)
     async with an_edge(valkey.url, tmp_path) as gone:
         await gone.append(0, 2, 4)
-    assert [0, 2, 4] == sorted(gone.spooled())
+    assert [0, 2, 4] == sorted(await gone.spooled())
 
     async with an_edge(valkey.url, tmp_path) as heir, an_edge(valkey.url, tmp_path):
         await heir.append(6)
@@ -299,7 +336,7 @@ async def test_the_spool_of_an_edge_that_is_gone_is_adopted(
         await eventually(heir.is_drained)
 
     assert [0, 2, 4, 6] == sorted(await streamed(valkey.url))
-    assert [] == stores(tmp_path)
+    assert [] == await asyncio.to_thread(stores, tmp_path)
 
 
 async def test_a_spool_is_drained_no_faster_than_told(

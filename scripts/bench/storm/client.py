@@ -96,7 +96,7 @@ class Client:
         known = self._known(event)
         if known is None:
             # Nobody has clicked yet, so nobody can have signed up.
-            event, known = replace(event, kind="click"), Known()
+            event, known = replace(event, kind="click", again=None), Known()
         is_accepted, attempts = await self._try(event, known)
         if is_accepted and event.again is not None:
             await asyncio.sleep(event.again)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Final, Literal
 
+from typing_extensions import override
+
 EDGES: Final = ("edge 1", "edge 2")
 WORKERS: Final = ("worker 1", "worker 2", "worker 3")
 SERVERS: Final = ("Valkey", "Postgres")
@@ -68,6 +70,7 @@ class Fault:
     seconds: float
     part: float = 0.0
 
+    @override
     def __str__(self) -> str:
         lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
         return f"{self.kind}: {self.target}{lasting}"

@@ -172,7 +172,7 @@ class Harm:
     async def _tell_valkey(self, *words: str) -> None:
         async def tell() -> None:
             async with redis_server(self._fleet.environment) as redis:
-                await redis.execute_command(*words)
+                await redis.execute_command(*words)  # type: ignore[no-untyped-call]
 
         await _persistently(tell)
 

@@ -17,6 +17,9 @@ from scripts.bench.storm.traffic import Request
 _HEAD_END: Final = b"\r\n\r\n"
 _OK: Final = range(200, 300)
 
+#: Whether an edge takes events.
+READY: Final = b"GET /readyz HTTP/1.1\r\nHost: storm.example" + _HEAD_END
+
 
 class Unanswered(Exception):
     """No answer came, or not in time: the request was taken, or it was not."""

@@ -91,9 +91,7 @@ async def _marks(
 
 
 def _quarantined(kept: Iterable[Mapping[str, Any]]) -> list[tuple[str, UUID | None]]:
-    return [
-        (mark, row["event_id"]) for row in kept if (mark := _mark(row["payload"]))
-    ]
+    return [(mark, row["event_id"]) for row in kept if (mark := _mark(row["payload"]))]
 
 
 def _mark(payload: bytes) -> str | None:

@@ -96,7 +96,9 @@ class Outcome:
 def show(document: Mapping[str, Any]) -> None:
     """The tables."""
     columns = ("fault", "of", "times", "survived", "longest_back")
-    table(document["by_kind"], columns, "Faults, and seconds until both edges took events")
+    table(
+        document["by_kind"], columns, "Faults, and seconds until both edges took events"
+    )
     answers = [
         {"answer": status, "requests": count}
         for status, count in document["answers"].items()

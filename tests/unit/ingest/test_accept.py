@@ -12,6 +12,7 @@ from ingest.contracts.apikey import hashes
 from ingest.contracts.clickid import ClickToken, KeyRing
 from ingest.contracts.directory import (
     DEFAULT_NAMESPACE,
+    KEYS_NAMESPACE,
     ClickRecord,
     KeyRecord,
     LinkRecord,
@@ -354,6 +355,18 @@ async def test_a_click_counts_until_its_window_ends_and_not_a_moment_longer(
 
     assert 200 == in_time.status
     assert Reply(400, "click_expired") == too_late
+
+
+async def test_without_a_directory_a_workspaces_code_is_named_by_its_key(
+    edge: Edge,
+) -> None:
+    edge.bearer()
+    edge.directory.is_away = True
+
+    await edge.take(a_click(target=ByCode("ALICE", among="workspace")))
+
+    assert (KEYS_NAMESPACE, DEFAULT_NAMESPACE) == edge.sealed.namespaces
+    assert (None, "ALICE") == (edge.sealed.link_id, edge.sealed.code)
 
 
 async def test_without_a_directory_a_token_is_proof_enough(edge: Edge) -> None:

@@ -1,10 +1,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from ingest.wire import Coalescer, Full
+from ingest.wire import TROUBLE, Breaker, Coalescer, Full, connect
 
 
 class Doubler:
@@ -130,3 +131,54 @@ async def test_stopping_answers_what_was_asked() -> None:
         await flushed(doubler, 1)
 
     assert 2 == await asked
+
+
+# The breaker -----------------------------------------------------------------------------
+
+
+async def test_one_failure_spares_all_who_share_the_breaker(tmp_path: Path) -> None:
+    breaker = Breaker()
+    client = connect(f"unix://{tmp_path}/none", connections=2, breaker=breaker)
+    with pytest.raises(TROUBLE, match="none"):
+        await client.ping()
+    assert breaker.is_open
+
+    with pytest.raises(TROUBLE, match="not asked"):
+        await client.ping()
+    await client.aclose()
+
+
+async def test_an_answer_that_does_not_come_opens_the_breaker(tmp_path: Path) -> None:
+    silent = await asyncio.start_unix_server(_never_answer, tmp_path / "silent")
+    breaker = Breaker()
+    client = connect(
+        f"unix://{tmp_path}/silent", connections=2, answer_within=0.05, breaker=breaker
+    )
+    async with silent:
+        with pytest.raises(TROUBLE):
+            await client.ping()
+        assert breaker.is_open
+        await client.aclose()
+
+
+async def _never_answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    await reader.read()
+    writer.close()
+
+
+async def test_a_refusal_is_an_answer(redis_url: str) -> None:
+    breaker = Breaker()
+    client = connect(redis_url, connections=2, breaker=breaker)
+    await client.set("text", "x")
+    with pytest.raises(TROUBLE, match="WRONGTYPE"):
+        await client.llen("text")
+    assert not breaker.is_open
+
+    breaker.trip("first")
+    breaker.trip("second")
+    assert "first" == breaker.problem
+    breaker.close()
+    assert b"x" == await client.get("text")
+    await client.aclose()

@@ -1,18 +1,46 @@
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 
-from scripts.checkup import RedisFacts, check_clocks, check_postgres, check_redis
+from ingest.contracts.checkup import (
+    Check,
+    check_clocks,
+    check_disk,
+    check_secret,
+    size,
+)
+from ingest.contracts.redis_checkup import RedisFacts, check_redis, redis_facts
+from scripts.checkup import check_schema, things_of
+from scripts.schema import schema_text
+from workers.checkup import (
+    check_connections,
+    check_geo,
+    check_postgres,
+    check_session,
+)
+from workers.database import SERVER_SETTINGS
 
-GOOD_SETTINGS = {
-    "appendonly": "yes",
-    "appendfsync": "always",
-    "maxmemory": "1000",
-    "maxmemory-policy": "noeviction",
+GOOD_INFO = {
+    "redis_version": "7.0.15",
+    "role": "master",
+    "aof_enabled": 1,
+    "aof_last_write_status": "ok",
+    "maxmemory": 1000,
+    "maxmemory_policy": "noeviction",
+    "used_memory": 100,
+    "connected_slaves": 0,
 }
 GOOD_REDIS = RedisFacts(
-    server={"redis_version": "7.0.15"},
-    settings=GOOD_SETTINGS,
+    info=GOOD_INFO,
+    settings={
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "maxmemory": "1000",
+        "maxmemory-policy": "noeviction",
+        "min-replicas-to-write": "0",
+    },
+    clock=0.0,
     shards_stored=4,
     shards_wanted=4,
     without_group=(),
@@ -23,20 +51,42 @@ GOOD_POSTGRES = {
     "synchronous_commit": "on",
     "fsync": "on",
     "full_page_writes": "on",
+    "read_only": "off",
     "has_events": True,
     "has_directory_changes": True,
     "is_standby": False,
     "missing_partitions": None,
 }
+SCHEMA = """
+create table if not exists links (
+    id uuid primary key
+);
+alter table links add column if not exists note text,
+    add column if not exists colour text;
+create unique index if not exists links_note on links (note);
+create or replace function floor_of(moment timestamptz) returns uuid
+    language sql immutable
+    as $$ select 1 $$;
+"""
+CATALOG = [
+    {"kind": "relation", "name": "links", "body": None},
+    {"kind": "relation", "name": "links_note", "body": None},
+    {"kind": "column", "name": "links.note", "body": None},
+    {"kind": "column", "name": "links.colour", "body": None},
+    {"kind": "function", "name": "floor_of", "body": " select 1 "},
+]
+
+
+def _levels(checks: Iterable[Check]) -> dict[str, str]:
+    return {one.check: one.level for one in checks if one.level != "ok"}
 
 
 def _redis(facts: RedisFacts) -> dict[str, str]:
-    return {one.check: one.level for one in check_redis(facts) if one.level != "ok"}
+    return _levels(check_redis(facts))
 
 
 def _postgres(**changed: object) -> dict[str, str]:
-    checks = check_postgres({**GOOD_POSTGRES, **changed})
-    return {one.check: one.level for one in checks if one.level != "ok"}
+    return _levels(check_postgres({**GOOD_POSTGRES, **changed}))
 
 
 def test_servers_that_are_set_up_well_get_no_advice() -> None:
@@ -46,29 +96,7 @@ def test_servers_that_are_set_up_well_get_no_advice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "level"),
-    [
-        ("appendonly", "no", "wrong"),
-        ("appendfsync", "everysec", "warn"),
-        ("appendfsync", "no", "wrong"),
-        ("maxmemory", "0", "warn"),
-        ("maxmemory-policy", "allkeys-lru", "wrong"),
-    ],
-)
-def test_a_setting_that_can_lose_events_is_pointed_out(
-    name: str, value: str, level: str
-) -> None:
-    facts = replace(GOOD_REDIS, settings={**GOOD_SETTINGS, name: value})
-
-    assert {name: level} == _redis(facts)
-
-
-def test_settings_that_a_server_does_not_tell_are_a_warning() -> None:
-    assert {"settings": "warn"} == _redis(replace(GOOD_REDIS, settings=None))
-
-
-@pytest.mark.parametrize(
-    ("server", "level"),
+    ("info", "level"),
     [
         ({"redis_version": "6.2.14"}, "wrong"),
         ({"redis_version": "8.0.1"}, "ok"),
@@ -77,17 +105,32 @@ def test_settings_that_a_server_does_not_tell_are_a_warning() -> None:
     ],
 )
 def test_versions_are_judged_by_the_servers_own_numbering(
-    server: dict[str, str], level: str
+    info: dict[str, str], level: str
 ) -> None:
-    (version, *_) = check_redis(replace(GOOD_REDIS, server=server))
+    (version, *_) = check_redis(replace(GOOD_REDIS, info={**GOOD_INFO, **info}))
 
     assert ("version", level) == (version.check, version.level)
 
 
-def test_disagreement_over_shards_is_wrong_and_an_empty_server_is_not() -> None:
-    assert {"shards": "wrong"} == _redis(replace(GOOD_REDIS, shards_stored=8))
-    assert {"shards": "warn"} == _redis(replace(GOOD_REDIS, shards_stored=None))
-    assert {"groups": "warn"} == _redis(replace(GOOD_REDIS, without_group=(1, 2)))
+def test_a_disk_that_redis_cannot_write_to_is_wrong() -> None:
+    info = {**GOOD_INFO, "aof_last_write_status": "err"}
+
+    assert {"last write": "wrong"} == _redis(replace(GOOD_REDIS, info=info))
+
+
+def test_replicas_that_need_not_have_what_was_written_are_a_warning() -> None:
+    info = {**GOOD_INFO, "connected_slaves": 1}
+
+    levels = _redis(replace(GOOD_REDIS, info=info))
+
+    assert {"min-replicas-to-write": "warn"} == levels
+
+
+def test_an_error_of_the_server_is_no_finding() -> None:
+    replies = [ConnectionError("gone"), {}, (0, 0), None]
+
+    with pytest.raises(ConnectionError, match="gone"):
+        redis_facts(replies, shards_wanted=4)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +140,7 @@ def test_disagreement_over_shards_is_wrong_and_an_empty_server_is_not() -> None:
         ("synchronous_commit", "off", "synchronous_commit"),
         ("fsync", "off", "fsync"),
         ("full_page_writes", "off", "full_page_writes"),
+        ("read_only", "on", "default_transaction_read_only"),
         ("is_standby", True, "role"),
         ("has_events", False, "schema"),
         ("missing_partitions", ["events_202612"], "partitions"),
@@ -108,7 +152,88 @@ def test_a_database_that_can_lose_or_refuse_events_is_wrong(
     assert {check: "wrong"} == _postgres(**{name: value})
 
 
+def test_workers_must_get_all_their_connections() -> None:
+    facts = {"connections": 97, "taken": 7}
+
+    assert "ok" == check_connections(facts, workers=10, each=9).level
+    too_many = check_connections(facts, workers=11, each=9)
+    assert ("warn", "raise it by 9, or run fewer workers") == (
+        too_many.level,
+        too_many.advice,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [("statement_timeout", "warn"), ("synchronous_commit", "wrong")],
+)
+def test_what_a_pooler_drops_is_found(name: str, level: str) -> None:
+    assert "ok" == check_session(SERVER_SETTINGS, SERVER_SETTINGS).level
+
+    found = check_session(SERVER_SETTINGS, {**SERVER_SETTINGS, name: "0"})
+
+    assert (level, f"{name} = 0") == (found.level, found.found)
+
+
 def test_clocks_may_differ_by_a_second() -> None:
     assert "ok" == check_clocks({"here": 10.0, "Redis": 11.0}).level
     apart = check_clocks({"here": 10.0, "Redis": 11.5, "Postgres": 11.0})
     assert ("wrong", "1.50 s, here is behind") == (apart.level, apart.found)
+
+
+def test_a_disk_is_judged_by_what_the_spool_may_take() -> None:
+    gib = 1 << 30
+
+    assert "ok" == check_disk(5 * gib, spool=4 * gib).level
+    assert "warn" == check_disk(5 * gib, spool=6 * gib).level
+    assert "warn" == check_disk(gib - 1, spool=0).level
+    assert "wrong" == check_disk(1 << 20, spool=0).level
+
+
+def test_a_secret_has_32_characters() -> None:
+    assert ["warn", "warn", "ok"] == [check_secret(n).level for n in (0, 31, 32)]
+
+
+def test_no_geo_file_is_fine() -> None:
+    assert "ok" == check_geo(None, None).level
+
+
+def test_a_schema_is_known_by_what_it_makes() -> None:
+    assert "ok" == check_schema(SCHEMA, CATALOG).level
+    assert len(CATALOG) == len(things_of(SCHEMA))
+
+
+@pytest.mark.parametrize("place", range(len(CATALOG)))
+def test_whatever_a_database_lacks_is_named(place: int) -> None:
+    rest = [thing for at, thing in enumerate(CATALOG) if at != place]
+
+    found = check_schema(SCHEMA, rest)
+
+    assert "wrong" == found.level
+    assert CATALOG[place]["name"] in found.found
+
+
+def test_an_older_text_of_a_function_is_found() -> None:
+    older = {**CATALOG[-1], "body": " select 0 "}
+
+    assert "wrong" == check_schema(SCHEMA, [*CATALOG[:-1], older]).level
+
+
+def test_our_own_schema_is_read() -> None:
+    kinds = {thing.kind for thing in things_of(schema_text())}
+
+    assert {"relation", "column", "function"} == kinds
+
+
+def test_what_is_missing_is_named_up_to_a_point() -> None:
+    assert "lacks" in check_schema(schema_text(), []).found
+    assert "more" in check_schema(schema_text(), []).found
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (1536, "1.5 KiB"), (3 << 40, "3.0 TiB")]
+)
+def test_bytes_are_said_in_the_unit_that_people_would_choose(
+    count: int, text: str
+) -> None:
+    assert text == size(count)
