@@ -30,6 +30,7 @@ from ingest.dialects import DIALECTS
 from ingest.dialects.spec import Dialect
 from ingest.directory import Directory
 from ingest.docs import Docs
+from ingest.door import Bounds, Runner, room
 from ingest.drain import Drainer
 from ingest.gate import Gate
 from ingest.generated import generation_key
@@ -57,10 +58,6 @@ _CONNECTIONS: Final = 16
 #: Longer than a reader of changes blocks.
 _CHANGES_SECONDS: Final = 1.0
 
-#: A connection that sends no whole request for so long is closed.
-_IDLE_SECONDS: Final = 75.0
-#: What is left of a body that was refused is read for so long, then cut off.
-_LINGER_SECONDS: Final = 2.0
 #: The server waits for requests under way for twice this, then the sink once.
 _DRAIN_SECONDS: Final = 2.0
 
@@ -251,14 +248,7 @@ async def serve(settings: Settings, world: World, stop: asyncio.Event) -> None:
     where the port is taken.
     """
     log, app = Log(), build(settings, world)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        auto_decompress=False,  # a bomb would go off before any handler could refuse it
-        keepalive_timeout=_IDLE_SECONDS,
-        lingering_time=_LINGER_SECONDS,
-        shutdown_timeout=_DRAIN_SECONDS,
-    )
+    runner = Runner(app, Bounds(drain=_DRAIN_SECONDS, most=room()))
     try:
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port, reuse_port=True)

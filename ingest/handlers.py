@@ -27,8 +27,14 @@ from ingest.settings import Network
 BODY_BYTES: Final = 64 * 1024
 _BODY_SECONDS: Final = 10.0
 
-#: Every answer that a browser may read, whatever page it is on.
-CORS: Final = {"Access-Control-Allow-Origin": "*"}
+_FROM_ANYWHERE: Final = {"Access-Control-Allow-Origin": "*"}
+#: What a page may read of an answer beside its body: how long to wait, what is left.
+_READABLE: Final = {
+    **_FROM_ANYWHERE,
+    "Access-Control-Expose-Headers": (
+        "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+    ),
+}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -52,7 +58,7 @@ def accepting(
 def preflight(route: Route) -> Handler:
     """The handler of a browser's question whether it may call the route."""
     headers = {
-        **CORS,
+        **_FROM_ANYWHERE,
         "Access-Control-Allow-Methods": f"{route.method}, OPTIONS",
         "Access-Control-Allow-Headers": "Content-Type, Authorization",
         "Access-Control-Max-Age": "600",
@@ -69,7 +75,7 @@ def respond(reply: Reply, *, is_for_browsers: bool) -> web.Response:
         status=reply.status,
         body=orjson.dumps(reply.body),
         content_type="application/json",
-        headers={**reply.headers, **CORS} if is_for_browsers else reply.headers,
+        headers={**reply.headers, **_READABLE} if is_for_browsers else reply.headers,
     )
 
 

@@ -4,7 +4,7 @@ Used by `stream`, `claims`, `permits` and `directory`; `app` opens the clients.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Generic, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -47,6 +47,22 @@ class Breaker:
         self.problem = None
 
 
+class _Honest(AbstractConnection):
+    """Says of a connection that was reset what redis-py says of all others.
+
+    uvloop has a RuntimeError for whoever writes to one.
+    """
+
+    @override
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise RedisConnectionError(str(error)) from error
+
+
 class _Guarded(BlockingConnectionPool):
     """Connections that are not handed out while the breaker is open, and that trip it."""
 
@@ -70,7 +86,7 @@ class _Guarded(BlockingConnectionPool):
     async def release(self, connection: AbstractConnection) -> None:
         # The client cuts a connection off whose answer it gave up waiting for.
         if not connection.is_connected:
-            self.breaker.trip("no answer")
+            self.breaker.trip("Redis does not answer")
         await super().release(connection)
 
 
@@ -95,6 +111,8 @@ def connect(
         # Without a list of errors, only connecting is tried again; and that not even once.
         retry=Retry(NoBackoff(), 0),
     )
+    kind = pool.connection_class
+    pool.connection_class = type(kind.__name__, (_Honest, kind), {})
     if isinstance(pool, _Guarded) and breaker:
         pool.breaker = breaker
     return Redis.from_pool(pool)

@@ -6,13 +6,15 @@ Used by `reftide up`. Who listens is known on Linux only, from /proc.
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from scripts.output import Unreachable
+
+_LAST: Final = 65_535
 
 _PROC: Final = Path("/proc")
 #: State TCP_LISTEN as /proc/net/tcp writes it.
@@ -61,8 +63,17 @@ def reserved(host: str, port: int) -> Iterator[Address]:
         yield Address(*holder.getsockname()[:2])
 
 
-def free(host: str, count: int) -> list[int]:
-    """So many ports of a host that nobody has now. Raises Unreachable."""
+def several(host: str, first: int, count: int) -> Sequence[int]:
+    """So many ports from the first on; where that is 0, any that nobody has now.
+
+    Raises Unreachable.
+    """
+    if first:
+        if first + count - 1 > _LAST:
+            raise Unreachable(
+                f"No {count} ports begin with {first}.", "choose a lower."
+            )
+        return range(first, first + count)
     family, place = _resolve(host, 0)
     with _named(host, 0), ExitStack() as stack:
         holders = [

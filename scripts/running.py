@@ -23,7 +23,7 @@ from scripts.embedded.errors import explained
 from scripts.embedded.locks import is_owned
 from scripts.environment import Environment
 from scripts.output import Unreachable
-from scripts.ports import Address, free, reserved
+from scripts.ports import Address, reserved, several
 from scripts.queries import statements
 from scripts.readiness import forget, heed_cancellation, ready
 from scripts.schema import apply_schema
@@ -35,8 +35,6 @@ from workers.settings import Settings as WorkerSettings
 _DRAIN_SECONDS: Final = 10.0
 #: An index on a large table takes its time.
 _SCHEMA_SECONDS: Final = 120.0
-
-_MOST_PORTS: Final = 65_536
 
 #: A demo says whose click it sends, and nobody else reaches an embedded instance this way.
 _LOOPBACK: Final = "127.0.0.0/8,::1"
@@ -223,21 +221,14 @@ def _admin(plan: Plan, variables: Mapping[str, str]) -> Mapping[str, Address]:
     wanted = Variables(variables).admin()
     names = [f"edge {slot + 1}" for slot in range(plan.edges)]
     names += [f"worker {slot + 1}" for slot in range(plan.workers)]
-    first, count = wanted.port, len(names)
-    if first + count > _MOST_PORTS:
-        raise click.UsageError(f"No {count} ports follow {first}: choose a lower one.")
-    ports = range(first, first + count) if first else free(wanted.host, count)
-    return {
-        name: Address(wanted.host, port)
-        for name, port in zip(names, ports, strict=True)
-    }
+    ports = several(wanted.host, wanted.port, len(names))
+    places = [Address(wanted.host, port) for port in ports]
+    return dict(zip(names, places, strict=True))
 
 
 def _where_to_look(fleet: _Fleet) -> str:
-    places = [
-        f"{where.reachable.url}/metrics ({name})" for name, where in fleet.admin.items()
-    ]
-    return f"figures: {', '.join(places)}"
+    told = (f"{at.reachable.url}/metrics ({name})" for name, at in fleet.admin.items())
+    return f"figures: {', '.join(told)}"
 
 
 @asynccontextmanager

@@ -20,9 +20,9 @@ from scripts.servers import Connection
 #: them (`workers/write.py`): the schema's own order would meet them in a circle. Leads that
 #: name their customer make a batch begin with `customers`, so that there are two orders.
 _ORDERS: Final = (
-    ("quarantine", "customers", "event_aliases", "events", "links", "repeats"),
-    ("quarantine", "event_aliases", "events", "customers", "links", "repeats"),
-)
+    ("quarantine", "customers", "claims", "event_aliases", "events", "links", "repeats", "ledger"),
+    ("quarantine", "claims", "event_aliases", "events", "customers", "links", "repeats", "ledger"),
+)  # fmt: skip
 #: For whoever waits in a circle nonetheless. It is less than PostgreSQL's
 #: `deadlock_timeout`, 1 s, after which a worker's batch might have to give way to us.
 _LOCK_MS: Final = 500

@@ -5,16 +5,19 @@ every kind has a limit on waiting; and every pool is one that waits for a connec
 instead of holding a lock while it makes one.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
 from arq.connections import ArqRedis
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from typing_extensions import override
 
 #: How long a read waits for new entries, in milliseconds. Reads are never cancelled (a
 #: cancelled one may have taken entries along), so this is also how long stopping takes.
@@ -61,10 +64,26 @@ def for_arq(url: str) -> ArqRedis:
     )
 
 
+class _Honest(AbstractConnection):
+    """Says of a connection that was reset what redis-py says of all others.
+
+    uvloop has a RuntimeError for whoever writes to one.
+    """
+
+    @override
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise RedisConnectionError(str(error)) from error
+
+
 def _pool(
     url: str, *, connections: int, answer: float, **more: Any
 ) -> BlockingConnectionPool:
-    return BlockingConnectionPool.from_url(
+    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
         timeout=answer,
@@ -72,3 +91,6 @@ def _pool(
         socket_timeout=answer,
         **more,
     )
+    kind = pool.connection_class
+    pool.connection_class = type(kind.__name__, (_Honest, kind), {})
+    return pool

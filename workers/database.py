@@ -27,8 +27,8 @@ _CONNECT_SECONDS: Final = 5.0
 _ACQUIRE_SECONDS: Final = 5.0
 _COMMAND_SECONDS: Final = 20.0
 
-#: Of a worker, beside one for each shard: one for each job, and one to spare.
-_MORE_CONNECTIONS: Final = 5
+#: Of a worker, beside one for each shard: for each job, to sample figures, to spare.
+_MORE_CONNECTIONS: Final = 7
 
 #: What a server process of ours may never do for longer than this, in milliseconds.
 SERVER_SETTINGS: Final = {

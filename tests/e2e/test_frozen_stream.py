@@ -5,11 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID
 
 import asyncpg
 import orjson
@@ -19,48 +18,75 @@ from aiohttp import ClientError, ClientSession
 from ingest.contracts.clickid import KeyRing
 from scripts.bench.children import free_port
 from tests.eventually import eventually
-from tests.reftide import SECRET
+from tests.reftide import SECRET, servers_of
 from tests.valkey import Valkey, running_valkey
 from tests.world import furnish, miscounted
 
 pytestmark = pytest.mark.e2e
 
 RATE = 150  # requests a second, whatever becomes of the ones before
+LEADS = 10  # one request of so many is a lead
 BODY = orjson.dumps({"affiliate_url": "https://shop.example/?aff=L0"})
 
 
 @dataclass
 class Load:
-    """Clicks at a fixed rate; what was answered, and how long each answer took."""
+    """Clicks at a fixed rate, and leads of them with a key, which is checked and counted.
+
+    What was answered, and how long each answer took.
+    """
 
     url: str
+    key: str | None = None
     seconds: list[float] = field(default_factory=list)
-    accepted: list[str] = field(default_factory=list)
+    clicks: list[str] = field(default_factory=list)
+    leads: list[str] = field(default_factory=list)
     refused: int = 0
     unanswered: int = 0
 
     async def run(self, seconds: float) -> None:
         began = time.monotonic()
-        async with ClientSession() as session, asyncio.TaskGroup() as tasks:
+        async with ClientSession(self.url) as session, asyncio.TaskGroup() as tasks:
             for number in range(round(seconds * RATE)):
                 await asyncio.sleep(began + number / RATE - time.monotonic())
-                tasks.create_task(self._click(session, number))
+                is_lead = self.key and self.clicks and number % LEADS == 0
+                send = self._lead if is_lead else self._click
+                tasks.create_task(self._timed(send(session, number)))
 
-    async def _click(self, session: ClientSession, number: int) -> None:
+    async def _timed(self, request: Coroutine[None, None, bool]) -> None:
         began = time.monotonic()
-        headers = {"User-Agent": f"somebody {number}"}
-        url = f"{self.url}/api/v1/track/click"
         try:
-            async with session.post(url, data=BODY, headers=headers) as answer:
-                body = await answer.json()
+            self.refused += not await request
         except ClientError:
             self.unanswered += 1
-            return
-        self.seconds.append(time.monotonic() - began)
-        if answer.status == 200:
-            self.accepted.append(body["click_id"])
         else:
-            self.refused += 1
+            self.seconds.append(time.monotonic() - began)
+
+    async def _click(self, session: ClientSession, number: int) -> bool:
+        headers = {"User-Agent": f"somebody {number}"}
+        async with session.post(
+            "/api/v1/track/click", data=BODY, headers=headers
+        ) as answer:
+            body = await answer.json()
+        if answer.status == 200:
+            self.clicks.append(body["click_id"])
+        return 200 == answer.status
+
+    async def _lead(self, session: ClientSession, number: int) -> bool:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        who = f"user {number}"
+        body = {
+            "clickId": self.clicks[-1],
+            "eventName": "Sign Up",
+            "customerExternalId": who,
+        }
+        async with session.post(
+            "/api/track/lead", data=orjson.dumps(body), headers=headers
+        ) as answer:
+            await answer.read()
+        if answer.status == 200:
+            self.leads.append(who)
+        return 200 == answer.status
 
     def within(self, part: float) -> float:
         """So many seconds this part of the requests took at most."""
@@ -118,14 +144,14 @@ async def test_while_redis_hangs_nobody_waits_and_nothing_is_lost(
         with ExitStack() as stack:
             await serve(stack, environment, load.url)
             stack.enter_context(a_process("workers", environment))
+            load.key = await asyncio.to_thread(a_key, valkey, database_url)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(load.run(1 + frozen_seconds + 2))
                 await asyncio.sleep(1)
                 valkey.freeze()
                 await asyncio.sleep(frozen_seconds)
                 valkey.thaw()
-            ids = accepted_ids(load)
-            await eventually(lambda: are_recorded(connection, ids), within=30)
+            await eventually(lambda: are_recorded(connection, load), within=30)
         assert [] == await miscounted(connection)
     print(load.figures())  # noqa: T201 -- for who asks with -s
 
@@ -147,7 +173,7 @@ async def test_an_edge_killed_while_it_spools_has_lost_nothing(
             tasks.create_task(load.run(1))
             await asyncio.sleep(0.8)
             doomed.kill()
-    assert load.accepted
+    assert load.clicks
     assert load.unanswered
 
     await asyncio.to_thread(valkey.start)
@@ -155,8 +181,7 @@ async def test_an_edge_killed_while_it_spools_has_lost_nothing(
         with ExitStack() as stack:
             await serve(stack, environment, load.url)
             stack.enter_context(a_process("workers", environment))
-            ids = accepted_ids(load)
-            await eventually(lambda: are_recorded(connection, ids), within=30)
+            await eventually(lambda: are_recorded(connection, load), within=30)
         assert [] == await miscounted(connection)
     assert not [*(tmp_path / "spool").glob("edge-*")]
 
@@ -191,12 +216,23 @@ async def a_furnished(database_url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
-async def are_recorded(connection: asyncpg.Connection, ids: list[UUID]) -> bool:
-    query = "select count(*) from events where id = any($1)"
-    return len(ids) == await connection.fetchval(query, ids)
+def a_key(valkey: Valkey, database_url: str) -> str:
+    """An API key, which workers publish within a moment."""
+    cli = servers_of(valkey.url, database_url)
+    made = cli.document("keys", "add", "--scopes", "track", "--workspace", "here")
+    return str(made["secret"])
 
 
-def accepted_ids(load: Load) -> list[UUID]:
+async def are_recorded(connection: asyncpg.Connection, load: Load) -> bool:
     keys = KeyRing([SECRET.encode()])
-    tokens = [keys.verify(text) for text in load.accepted]
-    return [token.click_id for token in tokens if token]
+    tokens = [keys.verify(text) for text in load.clicks]
+    clicks = await connection.fetchval(
+        "select count(*) from events where id = any($1)",
+        [token.click_id for token in tokens if token],
+    )
+    leads = await connection.fetchval(
+        "select count(*) from events join customers on customers.id = customer_id"
+        " where kind = 'lead' and external_id = any($1)",
+        load.leads,
+    )
+    return (len(load.clicks), len(load.leads)) == (clicks, leads)

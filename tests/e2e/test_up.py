@@ -1,8 +1,11 @@
 """`reftide up`: from nothing to a recorded click, through every kill, to nothing again."""
 
 import os
+import re
 import signal
 import socket
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -104,6 +107,20 @@ def test_what_is_killed_is_started_again_and_nothing_accepted_is_lost(
     eventually(lambda: cli.run("verify").code == 0)
     (counted,) = cli.fetch(_COUNTED)
     assert counted["rows"] == counted["clicks"]
+
+
+def test_every_process_shows_its_figures_on_a_port_that_is_told(shared: Up) -> None:
+    shared.wait_for("figures: ")
+    (line,) = (line for line in shared.lines if line.startswith("figures: "))
+    found = re.findall(r"http://([\d.]+):(\d+)/metrics \((\w+) \d+\)", line)
+
+    assert {"edge", "worker"} == {kind for *_, kind in found}
+    for host, port, kind in found:
+        with closing(HTTPConnection(host, int(port), timeout=5)) as connection:
+            connection.request("GET", "/metrics")
+            assert f"reftide_{kind}_".encode() in connection.getresponse().read()
+            connection.request("GET", "/readyz")
+            assert 200 == connection.getresponse().status
 
 
 def test_when_up_is_killed_everything_ends_and_the_next_start_works(

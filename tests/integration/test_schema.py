@@ -14,7 +14,7 @@ import asyncpg
 import orjson
 import pytest
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.envelope import Dedupe, encode
 from scripts.commands.schema import _apply
 from scripts.embedded import binaries
 from scripts.environment import Environment
@@ -224,7 +224,8 @@ async def _writing(url: str, is_click: Callable[[int], bool]) -> AsyncIterator[N
 
     def a_delivery() -> Delivery:
         number = next(numbers)
-        envelope = a_click(number, link_id=LINKS[number % 5])
+        key = Dedupe.of("affitor:click", f"{number}")
+        envelope = a_click(number, link_id=LINKS[number % 5], dedupe=key)
         if not is_click(number):
             click, link = an_id(number - 1), LINKS[(number - 1) % 5]
             customer = f"user-{number % 50}"

@@ -6,6 +6,15 @@ import pytest
 
 from workers.sql import statements
 
+#: Temporary tables that other statements of the same file speak of.
+_MADE_FIRST = {
+    "scripts": [
+        ("verify", "entries_table"),
+        ("storm", "recorded_table"),
+        ("storm", "quarantined_table"),
+    ]
+}
+
 
 @pytest.mark.parametrize("package", ["scripts", "workers"])
 def test_every_statement_fits_the_schema(package: str, database_url: str) -> None:
@@ -19,9 +28,8 @@ def test_every_statement_fits_the_schema(package: str, database_url: str) -> Non
     async def prepare() -> None:
         connection = await asyncpg.connect(database_url)
         try:
-            if package == "scripts":
-                made_first = statements("verify", package)["entries_table"]
-                await connection.execute(made_first)
+            for file, name in _MADE_FIRST.get(package, ()):
+                await connection.execute(statements(file, package)[name])
             for name in names:
                 for statement in statements(name, package).values():
                     await connection.prepare(statement)

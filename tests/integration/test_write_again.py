@@ -521,15 +521,17 @@ async def test_what_gone_workers_counted_becomes_one_row(pool: Pool) -> None:
         await _pipeline(pool, consumer).process(
             [_delivery(a_click(next(_ENTRIES))), _delivery(b"junk")]
         )
-    async with pool.acquire() as connection:
-        await connection.execute(
-            "update ledger set counted_at = now() - interval '25 hours'"
-            " where consumer <> 'pod-3'"
-        )
 
-    assert 2 == await fold_ledger(pool)
-    assert 0 == await fold_ledger(pool)
+    folded = []
+    for _ in range(2):
+        async with pool.acquire() as connection:
+            await connection.execute(
+                "update ledger set counted_at = now() - interval '25 hours'"
+                " where consumer <> 'pod-3'"
+            )
+        folded.append(await fold_ledger(pool))
 
+    assert [2, 0] == folded
     assert [("", 2, 2), ("pod-3", 1, 1)] == await _rows(
         pool, "select consumer, recorded, quarantined from ledger order by consumer"
     )

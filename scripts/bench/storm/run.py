@@ -79,25 +79,25 @@ class Storm:
 
 
 def rage(caller: Environment, storm: Storm) -> tuple[Outcome, Path | None]:
-    """The outcome; if it is not fine, also the folder that is kept to look into.
+    """The outcome; if it is not fine, or a process died, also the folder that is kept.
 
     Raises Unreachable where the servers do not start.
     """
     _allow_files()
     folder = Path(tempfile.mkdtemp(prefix="reftide-storm-"))
-    is_fine = False
+    is_worth_a_look = True
     try:
         with runner() as loop:
             outcome = loop.run(_rage(caller, folder, storm))
-        is_fine = outcome.is_fine
+        is_worth_a_look = not outcome.is_fine or bool(outcome.deaths)
     except EmbeddedError as error:
         raise Unreachable(error.what, error.remedy) from error
     finally:
-        if is_fine:
-            shutil.rmtree(folder)
-        else:
+        if is_worth_a_look:
             storm.say(f"the journal and all logs are kept in {folder}")
-    return outcome, None if is_fine else folder
+        else:
+            shutil.rmtree(folder)
+    return outcome, folder if is_worth_a_look else None
 
 
 async def _rage(caller: Environment, folder: Path, storm: Storm) -> Outcome:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ingest.contracts.variables import SettingsError
-from ingest.settings import Settings
+from ingest.settings import Settings, Spooling
 
 NEEDED = {"REDIS_URL": "redis://localhost", "REFTIDE_SECRET": "sixteen letters!"}
 
@@ -18,6 +18,15 @@ def test_little_must_be_set() -> None:
     assert (4, "127.0.0.1", 8080) == (settings.shards, settings.host, settings.port)
     assert () == settings.trusted_proxies
     assert ("truncated", "info") == (settings.store_ip, settings.log_level)
+    kept = Spooling(
+        most_bytes=1 << 30,
+        drain_rate=2000,
+        intake="auto",
+        memory=80,
+        unread=10_000_000,
+        age=86_400,
+    )
+    assert kept == settings.spooling
 
 
 def test_everything_can_be_set() -> None:
@@ -32,6 +41,12 @@ def test_everything_can_be_set() -> None:
             "REFTIDE_TRUSTED_PROXIES": "10.0.0.0/8, ::1",
             "REFTIDE_STORE_IP": "FULL",
             "REFTIDE_LOG_LEVEL": "debug",
+            "REFTIDE_SPOOL_BYTES": "0",
+            "REFTIDE_DRAIN_RATE": "1",
+            "REFTIDE_INTAKE": "spool",
+            "REFTIDE_SPOOL_AT_MEMORY": "90",
+            "REFTIDE_SPOOL_AT_UNREAD": "5",
+            "REFTIDE_SPOOL_AT_AGE": "6",
         }
     )
 
@@ -42,6 +57,10 @@ def test_everything_can_be_set() -> None:
     trusted = (ip_network("10.0.0.0/8"), ip_network("::1"))
     assert trusted == settings.trusted_proxies
     assert ("full", "debug") == (settings.store_ip, settings.log_level)
+    kept = Spooling(
+        most_bytes=0, drain_rate=1, intake="spool", memory=90, unread=5, age=6
+    )
+    assert kept == settings.spooling
 
 
 @pytest.mark.parametrize(
@@ -56,6 +75,10 @@ def test_everything_can_be_set() -> None:
         ("REFTIDE_SHARDS", "0"),
         ("REFTIDE_SHARDS", "many"),
         ("REFTIDE_SHARDS", "٤"),
+        ("REFTIDE_SPOOL_BYTES", "1G"),
+        ("REFTIDE_DRAIN_RATE", "0"),
+        ("REFTIDE_INTAKE", "stream"),
+        ("REFTIDE_SPOOL_AT_MEMORY", "101"),
         ("REFTIDE_PORT", "65536"),
         ("REFTIDE_PORT", "-1"),
         ("REFTIDE_TRUSTED_PROXIES", "10.0.0.1/8"),

@@ -1,5 +1,7 @@
 """Spooled events on a real file system, and the stores beside each other."""
 
+import errno
+import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -180,3 +182,25 @@ def test_without_a_spool_there_is_nothing(tmp_path: Path) -> None:
     assert [] == stores(tmp_path / "none")
     assert [] == damaged(tmp_path / "none")
     assert [] == [*Home(tmp_path / "none", lambda _: None).adopt()]
+
+
+def test_what_the_disk_cannot_read_any_more_costs_only_what_is_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [Item(UUID(int=next(_NUMBERS)), b"x" * 1000) for _ in range(12)]
+    a_store(folder).append(given, ROOM)
+    read = os.pread
+
+    def with_a_bad_block(descriptor: int, count: int, start: int) -> bytes:
+        if start <= 4096 < start + count:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(descriptor, count, start)
+
+    monkeypatch.setattr(os, "pread", with_a_bad_block)
+    damages: list[Damaged] = []
+    found = [*emptied(a_store(folder, damages))]
+
+    # Records have 1028 bytes: those that reach into the second block of 4096 are gone.
+    assert given[:3] + given[8:] == found
+    assert [(3 * 1028, 8 * 1028)] == [(one.start, one.end) for one in damages]
+    assert 1 == len(damaged(folder.parent))

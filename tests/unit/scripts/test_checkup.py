@@ -3,13 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingest.contracts.checkup import (
-    Check,
-    check_clocks,
-    check_disk,
-    check_secret,
-    size,
-)
+from ingest.contracts.checkup import Check, check_clocks, check_disk, check_secret
 from ingest.contracts.redis_checkup import RedisFacts, check_redis, redis_facts
 from scripts.checkup import check_schema, things_of
 from scripts.schema import schema_text
@@ -228,12 +222,3 @@ def test_our_own_schema_is_read() -> None:
 def test_what_is_missing_is_named_up_to_a_point() -> None:
     assert "lacks" in check_schema(schema_text(), []).found
     assert "more" in check_schema(schema_text(), []).found
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 bytes"), (1536, "1.5 KiB"), (3 << 40, "3.0 TiB")]
-)
-def test_bytes_are_said_in_the_unit_that_people_would_choose(
-    count: int, text: str
-) -> None:
-    assert text == size(count)

@@ -95,7 +95,7 @@ def test_amounts_are_named_as_people_do() -> None:
         counted(count, "link") for count in (1, 2, 0)
     ]
     assert "1,200 entries" == counted(1200, "entry", "entries")
-    assert ["512 bytes", "1.5 KiB", "200 MiB", "2,048.0 GiB"] == [
+    assert ["512 bytes", "1.5 KiB", "200 MiB", "2.0 TiB"] == [
         size(count) for count in (512, 1536, 200 * 2**20, 2**41)
     ]
 
