@@ -592,6 +592,33 @@ create table if not exists replays (
     finished_at   timestamptz
 );
 
+-- Beside what is inserted, changed and unchanged: what could not be recorded, and what is of
+-- a time whose partition is detached. Its rate lets the next page begin at `next_at`.
+alter table replays
+    add column if not exists quarantined bigint not null default 0,
+    add column if not exists refused bigint not null default 0,
+    add column if not exists next_at timestamptz,
+    drop column if exists cursors,
+    drop column if exists leased_by,
+    drop column if exists leased_until;
+
+-- A replay's way through one shard. Every part has a lease of its own, so that all workers
+-- share a replay; whoever has it moves the cursor in the transaction that the page makes.
+create table if not exists replay_parts (
+    replay_id      uuid         not null references replays on delete cascade,
+    shard          smallint     not null,
+    cursor         jsonb,                              -- null: not begun
+    read           bigint       not null default 0,    -- entries, matching or not
+    expected       bigint       not null default 0,    -- of them, as far as can be foreseen
+    is_done        boolean      not null default false,
+    leased_by      uuid,
+    leased_until   timestamptz,
+    primary key (replay_id, shard)
+);
+
+-- What is to be done; asked every second.
+create index if not exists replay_parts_open on replay_parts (replay_id) where not is_done;
+
 
 -- The way to the edge -----------------------------------------------------------------------
 

@@ -164,6 +164,8 @@ class _Connection(web.RequestHandler):
             resp = _refused(resp.status, "request_malformed")
         if self in self._door.inside:
             self._door.inside[self] = self._door.inside.pop(self)
+        # The server's own says which versions of which software it is.
+        resp.headers.setdefault("Server", "reftide")
         return await super().finish_response(request, resp, start_time)
 
     @override

@@ -5,13 +5,17 @@ is a bug of ours. Lines are JSON objects on standard error. No payloads, no addr
 """
 
 import logging
+import re
 import sys
 from collections.abc import Callable
 from math import inf
-from typing import Literal, TextIO
+from typing import Final, Literal, TextIO
 
 import orjson
 import structlog
+
+#: What JSON allows and a terminal obeys, or a reader takes for the end of a line.
+_UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 LogEvent = Literal[
     # The edge.
@@ -129,4 +133,5 @@ class Bounded:
 
 
 def _dumps(value: object, **_: object) -> str:
-    return orjson.dumps(value, default=str).decode()
+    text = orjson.dumps(value, default=str).decode()
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

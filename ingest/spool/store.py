@@ -10,6 +10,7 @@ Nothing here is safe to call from two threads at once.
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
+from struct import Struct
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -18,6 +19,9 @@ from ingest.spool.records import Damage, Item, Record, encode, scan
 
 SUFFIX: Final = ".events"
 _CURSOR: Final = "removed"
+#: What it holds: a segment and an offset; a checksum follows.
+_POSITION: Final = Struct(">QQ")
+_CHECKSUM: Final = 4
 #: Names a segment in which there was something that nobody could read.
 _DAMAGED: Final = ".damaged"
 _SEGMENT_BYTES: Final = 4 << 20
@@ -154,8 +158,10 @@ class Store:
             if is_done:
                 self._drop(number)
         if first.segment in self._sizes and first.offset:
-            text = b"%d %d" % first
-            self._files.replace(self.folder / _CURSOR, b"%s %d" % (text, crc32(text)))
+            raw = _POSITION.pack(*first)
+            self._files.replace(
+                self.folder / _CURSOR, raw + crc32(raw).to_bytes(_CHECKSUM)
+            )
 
     def _drop(self, number: int) -> None:
         if number in self._damaged:
@@ -207,12 +213,12 @@ class Store:
         nothing = Place(0, 0)
         if _CURSOR not in self._files.names(self.folder):
             return nothing
-        raw = self._files.read(self.folder / _CURSOR, 0, 100)
-        text, _, checksum = raw.rpartition(b" ")
-        if checksum != b"%d" % crc32(text):
+        size = _POSITION.size + _CHECKSUM
+        raw = self._files.read(self.folder / _CURSOR, 0, size)
+        position, checksum = raw[: _POSITION.size], raw[_POSITION.size :]
+        if len(raw) < size or crc32(position) != int.from_bytes(checksum):
             return nothing
-        segment, offset = map(int, text.split())
-        return Place(segment, offset)
+        return Place(*_POSITION.unpack(position))
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08}{SUFFIX}"

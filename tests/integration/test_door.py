@@ -149,7 +149,7 @@ async def test_a_second_head_that_drips_is_cut_off_too(edge: Edge) -> None:
     async with edge.caller() as caller:
         await caller.send(WHOLE)
         assert 200 == (await caller.answer()).status
-        dripping = asyncio.create_task(caller.drip(b"G" + b"x" * 1000))
+        dripping = asyncio.create_task(caller.drip(LIVE[:-2] + b"X: " + b"x" * 1000))
 
         assert await caller.is_closed()
 
@@ -195,14 +195,14 @@ async def test_a_body_that_drips_is_refused_and_cut_off(
 
         answer = await caller.answer()
 
-        assert (400, "VALIDATION_ERROR") == (answer.status, code(answer))
+        assert (400, "Malformed request body") == (answer.status, said(answer))
         assert await caller.is_closed()
         dripping.cancel()
     assert 0 == await count(redis_url)
 
 
-def code(answer: Answer) -> str:
-    return str(answer.document["error"]["code"])
+def said(answer: Answer) -> str:
+    return str(answer.document["error"])
 
 
 async def test_who_takes_no_answers_is_cut_off(edge: Edge) -> None:
@@ -420,8 +420,8 @@ async def test_a_body_too_large_is_refused_unread(edge: Edge) -> None:
         assert await caller.is_closed()
         sending.cancel()
 
+    assert (413, 413) == (announced.status, sent.status)
     assert announced.document == sent.document
-    assert "PAYLOAD_TOO_LARGE" == code(announced)
 
 
 async def flood(caller: Caller) -> None:
@@ -452,13 +452,15 @@ async def test_a_bomb_is_refused_before_it_goes_off(edge: Edge, coding: bytes) -
         (TAKEN % (len(bomb), b"")).replace(b"Content-Length", head) + bomb
     )
 
-    assert (415, "UNSUPPORTED_ENCODING") == (answer.status, code(answer))
+    assert (415, "Unsupported content encoding") == (answer.status, said(answer))
 
 
 # Where a caller's text may not go --------------------------------------------------------
 
 #: In a path, a query or JSON all of these are text like any other.
-ODD = "%0d%0aSet-Cookie:%20own%3d1%0d%0a%0d%0a%00%1b%5b2J%7f%e2%80%a8%ff%c0%80"
+ODD = "%0d%0aSet-Cookie:%20own%3d1%0d%0a%00%1b%5b2J%7f%c2%9b2J%e2%80%a8%ff%c0%80"
+#: What ends a line somewhere, or steers a terminal.
+UNPRINTABLE = "\0\r\x1b\x7f\x85\x9b\u2028\u2029"
 
 
 def odd_requests() -> Iterator[bytes]:
@@ -471,7 +473,7 @@ def odd_requests() -> Iterator[bytes]:
     ):
         for method in ("GET", "POST"):
             yield f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    text = "\r\nSet-Cookie: own=1\r\n\r\n\0\x1b[2J\x7f\u2028"
+    text = "\r\nSet-Cookie: own=1\r\n\r\n\x1b[2J\0" + UNPRINTABLE
     for url in ("https://example.com/?aff=", "https://example.com/", ""):
         body = orjson.dumps({"affiliate_url": url + text, "aff": text})
         yield TAKEN % (len(body), body)
@@ -536,7 +538,8 @@ async def test_a_callers_text_stays_within_a_line_of_the_log_and_out_of_headers(
 ) -> None:
     await publish(redis_url)
     async with a_process(redis_url, tmp_path) as (edge, process):
-        for raw in [*odd_requests(), *(raw for _, raw in what_is_no_request())]:
+        requests = [*odd_requests(), *(raw for _, raw in what_is_no_request())]
+        for raw in requests:
             answer = await edge.says(raw)
 
             assert answer.document, raw
@@ -546,13 +549,13 @@ async def test_a_callers_text_stays_within_a_line_of_the_log_and_out_of_headers(
             assert b"own=1" not in told, raw
         process.terminate()
         async with asyncio.timeout(20):
-            _, said = await process.communicate()
+            _, log = await process.communicate()
 
-    lines = said.splitlines()
+    lines = log.splitlines()
     assert all(isinstance(orjson.loads(line)["event"], str) for line in lines)
     assert "edge.stopped" == orjson.loads(lines[-1])["event"]
-    assert b"edge.failed" not in said
-    assert set() == {*said} & {*b"\0\x1b\x7f"}
+    assert b"edge.failed" not in log
+    assert set() == {*log.decode()} & {*UNPRINTABLE}
     assert b"127.0.0.1" not in b"".join(
         line for line in lines if b"started" not in line
     )

@@ -142,6 +142,19 @@ async def test_of_two_hundred_sales_of_one_invoice_there_is_one(
     assert [(told[0]["sale"]["amount"],)] == await site.rows(paid)
 
 
+async def test_every_customer_of_one_click_keeps_the_link(site: Installation) -> None:
+    click_id = await click(site)
+    people = ["user_1", "user_2", "user_3"]
+
+    for name in people:
+        await all_of([lead(site, clickId=click_id, customerExternalId=name)])
+        (sold,) = await all_of([sale(site, 1, customerExternalId=name)])
+        assert name == sold["customer"]["externalId"]
+    site.start_worker()
+    await site.rests()
+    assert [(3, 3)] == await site.rows(COUNTED)
+
+
 async def test_older_clients_name_the_customer_otherwise(site: Installation) -> None:
     click_id = await click(site)
 

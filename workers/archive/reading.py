@@ -6,10 +6,28 @@ callers go through `asyncio.to_thread`.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+from zlib import crc32
 
-from workers.archive.segment import Segment
+from zstandard import ZstdDecompressor, ZstdError
+
+from ingest.contracts.telemetry import Log
+from workers.archive.segment import (
+    DATA_SUFFIX,
+    INDEX_SUFFIX,
+    Damaged,
+    Frame,
+    Segment,
+    accepted_ms,
+    day_of,
+    delivery_of,
+)
 from workers.batch import Delivery
+
+_LOG: Final = Log()
+
+#: An event may seem to arrive before it was accepted, by as much as clocks differ: a day.
+_CLOCKS_MS: Final = 86_400_000
 
 
 class Page(NamedTuple):
@@ -42,19 +60,121 @@ def read(
     Entries come segment by segment, the segments by arrival of their first entry, within one
     in order of arrival. An entry may come more than once (in two segments), never changed:
     the payload is byte for byte what was in the stream, and `entry` where it was. At most one
-    frame of a segment is in memory (about 256 KiB, and what one event may be long).
+    frame of a segment is in memory (about 256 KiB, or what one event is long).
 
     Every frame is verified by its checksum; one that does not match is left out with a
     warning, and counted in `damaged`. Segments without an index were never finished and never
     acknowledged: their entries are in a later one. Raises OSError where the directory cannot
-    be read.
+    be read, ValueError for a cursor that is none.
     """
-    raise NotImplementedError
+    begin, number = _place(cursor)
+    begin = max(begin, day_of(from_ms - _CLOCKS_MS))
+    for segment in _segments(directory, begin):
+        if shard not in (None, segment.shard):
+            continue
+        if not segment.accepted.meets(from_ms, to_ms):
+            continue
+        first = number if segment.key == begin else 0
+        for at, frame in enumerate(segment.frames[first:], first):
+            if frame.accepted.meets(from_ms, to_ms):
+                page = _page(directory, segment, at)
+                kept = [
+                    each
+                    for each in page.deliveries
+                    if from_ms <= accepted_ms(each) < to_ms
+                ]
+                return page._replace(deliveries=kept)
+    return Page((), None, 0)
 
 
 def segments(directory: Path) -> Iterator[Segment]:
     """All finished segments in order of their names. Raises OSError.
 
-    A file that is no index, or an index that cannot be read, is left out with a warning.
+    What is no index, cannot be read, or has lost its file is left out with a warning.
     """
-    raise NotImplementedError
+    return _segments(directory, "")
+
+
+def frame_of(directory: Path, segment: Segment, frame: Frame) -> Sequence[Delivery]:
+    """The entries of a frame, verified. Raises Damaged, OSError."""
+    with segment.data(directory).open("rb") as file:
+        file.seek(frame.offset)
+        data = file.read(frame.length)
+    if crc32(data) != frame.crc32:
+        raise Damaged("its bytes are not what was written")
+    try:
+        text = ZstdDecompressor().decompress(data)
+    except ZstdError as error:
+        raise Damaged(f"not a frame: {error}") from error
+    deliveries = [delivery_of(line) for line in text.split(b"\n")[:-1]]
+    if len(deliveries) != frame.entries:
+        raise Damaged(f"{len(deliveries)} entries instead of {frame.entries}")
+    return deliveries
+
+
+def _page(directory: Path, segment: Segment, at: int) -> Page:
+    following = f"{segment.key}#{at + 1}"
+    frame = segment.frames[at]
+    try:
+        return Page(frame_of(directory, segment, frame), following, 0)
+    except FileNotFoundError as error:
+        # Deleted for its age meanwhile: the index goes first, so it is gone too.
+        if not segment.index(directory).exists():
+            return Page((), following, 0)
+        cause = str(error)
+    except (Damaged, OSError) as error:
+        cause = str(error)
+    _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
+    return Page((), following, frame.entries)
+
+
+def _segments(directory: Path, begin: str) -> Iterator[Segment]:
+    """Those from a key on; a day alone is before all its keys."""
+    from_day, _, _ = begin.partition("/")
+    days = sorted(each.name for each in directory.iterdir() if each.is_dir())
+    for day in days:
+        # `open` and what else somebody put there has no such name.
+        if not day[:1].isdigit() or day < from_day:
+            continue
+        names = {each.name for each in (directory / day).iterdir()}
+        for name in sorted(names):
+            if not name.endswith(INDEX_SUFFIX):
+                continue
+            key = f"{day}/{name.removesuffix(INDEX_SUFFIX)}"
+            if key < begin:
+                continue
+            segment = _loaded(directory, key)
+            if segment is not None:
+                yield segment
+
+
+def _loaded(directory: Path, key: str) -> Segment | None:
+    try:
+        raw = (directory / f"{key}{INDEX_SUFFIX}").read_bytes()
+        return Segment.decode(key, raw)
+    except FileNotFoundError:
+        return None  # deleted for its age since it was listed
+    except (Damaged, OSError) as error:
+        _LOG.warning("archive.damaged", segment=key, cause=str(error))
+        return None
+
+
+def unfinished(directory: Path) -> Iterator[Path]:
+    """Files of segments that have no index: an archiver died, or somebody deleted it.
+
+    Raises OSError.
+    """
+    for path in sorted(directory.glob(f"[0-9]*/*{DATA_SUFFIX}")):
+        name = path.name.removesuffix(DATA_SUFFIX)
+        if not path.with_name(f"{name}{INDEX_SUFFIX}").exists():
+            yield path
+
+
+def _place(cursor: str | None) -> tuple[str, int]:
+    """The segment and the frame where a cursor stands."""
+    if cursor is None:
+        return "", 0
+    key, _, number = cursor.rpartition("#")
+    if not key or not number.isdecimal():
+        raise ValueError(f"{cursor!r} is no cursor of an archive")
+    return key, int(number)

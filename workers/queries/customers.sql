@@ -118,6 +118,14 @@ with lead as (
      where event.kind in ('lead', 'sale', 'deferred') and event.kind <> 'click' and not event.is_test
        and (event.click_id = any($1::uuid[]) or event.customer_id = any($1::uuid[]))
        and ($2::timestamptz is null or event.at >= $2)
+), said as (
+    -- The clicks that customers' own events name: several customers may name one click,
+    -- and its visitor can point at one of them only.
+    select distinct event.customer_id, coalesce(alias.event_id, event.click_id) as click_id
+      from events event
+      left join event_aliases alias on alias.id = event.click_id
+     where event.customer_id in (select customer_id from lead)
+       and event.kind <> 'click' and event.click_id is not null and not event.is_test
 )
 select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead.is_duplicate, lead.quantity,
        lead.epoch, lead.shard, lead.entry_ms, lead.entry_seq,
@@ -134,6 +142,9 @@ select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead
           from (select lead.click_id as id
                 union select lead.named_id
                 union select id from event_aliases where event_id = lead.named_id
+                union select click_id from said where customer_id = lead.customer_id
+                union select other.id from said join event_aliases other on other.event_id = said.click_id
+                       where said.customer_id = lead.customer_id
                 union select id from customers where points_to = lead.customer_id) as root
          cross join lateral (
                 select own.id, own.at, own.link_id, own.program_id, own.partner_id

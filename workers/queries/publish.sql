@@ -75,8 +75,10 @@ select customer.workspace_id, customer.external_id, customer.id, customer.status
           left join events click on click.id = coalesce(alias.event_id, lead.click_id) and click.kind = 'click'
        ) as named on true
   left join lateral (
-        select lead.attributed_id as click_id, lead.link_id
+        -- The root of the click that earned it: what may be named, and is never handed out else.
+        select coalesce(click.click_id, click.id) as click_id, lead.link_id
           from events lead
+          join events click on click.id = lead.attributed_id
          where named.click_id is null
            and lead.customer_id = customer.id and lead.kind <> 'click'
            and lead.attributed_id is not null and not lead.is_test

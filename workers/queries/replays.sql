@@ -1,0 +1,96 @@
+-- parts_free: how many parts of running replays wait for somebody
+select count(*)
+  from replay_parts part join replays replay on replay.id = part.replay_id
+ where not part.is_done and replay.status = 'running'
+   and (part.leased_until is null or part.leased_until < now())
+
+-- part_take: lease the first free part of the oldest replay
+with free as (
+    select part.replay_id, part.shard
+      from replay_parts part join replays replay on replay.id = part.replay_id
+     where not part.is_done and replay.status = 'running'
+       and (part.leased_until is null or part.leased_until < now())
+     order by replay.created_at, replay.id, part.shard
+     limit 1
+       for update of part skip locked
+)
+update replay_parts part
+   set leased_by = $1, leased_until = now() + $2::interval
+  from free join replays replay on replay.id = free.replay_id
+ where (part.replay_id, part.shard) = (free.replay_id, free.shard)
+returning part.replay_id, part.shard, part.cursor, replay.mode, replay.requested
+
+-- part_release: let somebody else go on
+update replay_parts set leased_by = null, leased_until = null
+ where replay_id = $1 and shard = $2 and leased_by = $3
+
+-- replay_count: add a page's counts; the status, and the seconds that the rate asks to wait
+update replays
+   set scanned = scanned + $2, inserted = inserted + $3, changed = changed + $4,
+       unchanged = unchanged + $5, quarantined = quarantined + $6, refused = refused + $7,
+       next_at = greatest(next_at, clock_timestamp()) + $8::interval
+ where id = $1
+returning status, extract(epoch from next_at - clock_timestamp())::float8 as wait
+
+-- part_advance: move the cursor, as long as the lease is ours
+update replay_parts
+   set cursor = $4::jsonb, read = read + $5, expected = greatest(expected, $6), is_done = $7,
+       leased_until = now() + $8::interval
+ where replay_id = $1 and shard = $2 and leased_by = $3
+returning true
+
+-- replay_finish: a replay whose parts are done is done
+update replays
+   set status = 'done', finished_at = clock_timestamp()
+ where id = $1 and status = 'running'
+   and not exists (select from replay_parts where replay_id = $1 and not is_done)
+
+-- shard_lock: one replay at a time writes what the entries of a shard say
+select pg_advisory_xact_lock(hashtext('reftide replay'), $1)
+
+-- recorded: the rows that these entries have
+select *
+  from events
+ where id = any($1::uuid[])
+
+-- repeated: which of these entries are known to repeat an event
+select epoch, shard, entry_ms, entry_seq
+  from repeats
+ where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
+
+-- quarantined: which of these entries are or were in quarantine
+select epoch, shard, entry_ms, entry_seq, status
+  from quarantine
+ where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
+
+-- horizon: the end of the latest detached partition, in Unix milliseconds; null where there is none
+select max(extract(epoch from (to_date(substr(relname, 8), 'YYYYMM') + interval '1 month') at time zone 'UTC') * 1000)::bigint
+  from pg_class
+ where relkind = 'r' and relname ~ '^events_[0-9]{6}$' and relnamespace = current_schema()::regnamespace
+   and not exists (select from pg_inherits where inhrelid = pg_class.oid and inhparent = 'events'::regclass)
+
+-- redriven: take entries out of quarantine that can be placed by now
+update quarantine
+   set status = 'redriven', attempts = attempts + 1, last_seen = now()
+ where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
+   and status = 'open'
+returning epoch, shard, entry_ms, entry_seq
+
+-- lock_rows: rows that are about to be corrected
+select * from events where id = any($1::uuid[]) order by id for update
+
+-- correct: say anew where events belong and what was found out of them
+update events
+   set is_bot = row.is_bot, link_id = row.link_id, program_id = row.program_id, partner_id = row.partner_id,
+       click_id = row.click_id, asked_program_id = row.asked_program_id, customer_id = row.customer_id,
+       api_key_id = row.api_key_id, ip = row.ip::inet, country = row.country, region = row.region, city = row.city,
+       device = row.device, os = row.os, browser = row.browser, referrer_host = row.referrer_host,
+       failed = string_to_array(row.failed, ' ')
+  from unnest($1::uuid[], $2::boolean[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::uuid[], $9::uuid[],
+              $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[])
+    as row (id, is_bot, link_id, program_id, partner_id, click_id, asked_program_id, customer_id, api_key_id,
+            ip, country, region, city, device, os, browser, referrer_host, failed)
+ where events.id = row.id
+
+-- attributions: what leads are attributed to now
+select id, attributed_id, link_id, program_id, partner_id from events where id = any($1::uuid[])
