@@ -63,6 +63,13 @@ create type quarantine_status as enum (
 exception when duplicate_object then null; end $$;
 
 do $$ begin
+create type pause_cause as enum (
+    'bug',        -- the workers raised what nobody had foreseen
+    'culprits'    -- too many entries could not be recorded for what they hold
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
 create type replay_mode as enum (
     'missing',    -- insert what is not recorded, change nothing else
     'reprocess'   -- resolve and enrich again, correct rows and counters by the difference
@@ -575,6 +582,20 @@ create table if not exists limits (
     per_minute   integer      not null check (per_minute > 0),
     created_at   timestamptz  not null default now()
 );
+
+-- Times at which nothing was recorded until somebody had looked. One is open at most.
+create table if not exists pauses (
+    id           bigint       generated always as identity primary key,
+    cause        pause_cause  not null,
+    detail       text         not null,
+    consumer     text         not null,             -- the worker that paused everybody
+    paused_at    timestamptz  not null default now(),
+    resumed_at   timestamptz,                       -- null: it lasts
+    fixed        text         not null default '',  -- what the operator says was the matter
+    allowed      integer      not null default 0 check (allowed >= 0)  -- more culprits that a worker may put away
+);
+create unique index if not exists pauses_open on pauses ((resumed_at is null))
+    where resumed_at is null;
 
 create table if not exists replays (
     id            uuid           primary key,

@@ -46,8 +46,13 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "event": ("event", "Where one event is."),
         "quarantine": ("quarantine", "What could not be recorded, and why."),
         "spool": ("spool", "Events that wait on the disk of an edge."),
+        "archive": ("archive", "What is kept beyond the streams, to be replayed."),
         "verify": ("verify", "Prove that every counter and the books are right."),
         "doctor": ("doctor", "Check how the servers are set up."),
+    },
+    "Repair": {
+        "reconcile": ("reconcile", "Make every counter the sum of its events again."),
+        "resume": ("resume", "Let recording go on after it paused."),
     },
     "Measure": {
         "bench": ("bench", "Speed beside a baseline's, on servers of its own."),

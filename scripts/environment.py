@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from ingest.contracts.variables import Variables
 from scripts.output import Unreachable
 
 if TYPE_CHECKING:
@@ -88,6 +89,15 @@ class Environment:
             "REFTIDE_SECRET": self._variable("REFTIDE_SECRET") or instance.secret(),
         }
         return {**self.variables, **found}
+
+    def archive(self) -> Path | None:
+        """The directory of the archive; None where there is none.
+
+        The embedded instance has one unless a variable says otherwise.
+        """
+        if not self._variable("REFTIDE_ARCHIVE") and self.is_embedded:
+            return self.data / "archive"
+        return Variables(self.variables).archive()
 
     def edge_url(self) -> str:
         """Where an edge takes events, as HTTP. Raises Unreachable."""

@@ -30,6 +30,7 @@ from scripts.schema import apply_schema
 from scripts.seeding import plant
 from scripts.servers import postgres, redis_server, shard_count
 from scripts.supervision import Process, Say, drain, keep, keep_logs_small
+from workers.archive.tap import leave
 from workers.settings import Settings as WorkerSettings
 
 _DRAIN_SECONDS: Final = 10.0
@@ -171,6 +172,9 @@ async def _prepare(plan: Plan, say: Say) -> int:
             is_first = not await connection.fetch(_SQL["few"])
     async with redis_server(environment) as redis:
         shards = await shard_count(environment, redis)
+        # Here nobody else archives; a group that nobody reads would hold everything back.
+        if plan.is_embedded and environment.archive() is None:
+            await leave(redis, range(shards))
     if environment.variables.get("REFTIDE_SHARDS") and environment.shards() != shards:
         raise click.UsageError(
             f"REFTIDE_SHARDS is {environment.shards()}, but this installation has"
@@ -186,6 +190,7 @@ async def _prepare(plan: Plan, say: Say) -> int:
 def _fleet(plan: Plan, address: Address, shards: int) -> _Fleet:
     """What to start, not started. Raises click.UsageError for a variable that is wrong."""
     variables = plan.environment.for_processes() | {
+        **_archive(plan),
         "REFTIDE_HOST": address.host,
         "REFTIDE_PORT": str(address.port),
         "REFTIDE_SHARDS": str(shards),
@@ -214,6 +219,12 @@ def _fleet(plan: Plan, address: Address, shards: int) -> _Fleet:
         for slot, name in enumerate(names, 1)
     }
     return _Fleet(edges, workers, admin)
+
+
+def _archive(plan: Plan) -> Mapping[str, str]:
+    """Beside servers of their own, operators say whether and where to archive."""
+    directory = plan.environment.archive()
+    return {} if directory is None else {"REFTIDE_ARCHIVE": str(directory)}
 
 
 def _admin(plan: Plan, variables: Mapping[str, str]) -> Mapping[str, Address]:

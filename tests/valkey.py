@@ -1,5 +1,6 @@
 """A Valkey of a test's own, which may be frozen, killed and started again."""
 
+import resource
 import signal
 import subprocess
 import time
@@ -34,7 +35,10 @@ class Valkey:
         }
         arguments = [text for pair in settings.items() for text in pair]
         self._process = subprocess.Popen(
-            [_binary(), *arguments], stdout=subprocess.DEVNULL
+            [_binary(), *arguments],
+            stdout=subprocess.DEVNULL,
+            # A file at its limit is then an error to it, like a full disk, and no signal.
+            restore_signals=False,
         )
         deadline = time.monotonic() + _START_SECONDS
         while not self._socket.exists():
@@ -45,6 +49,18 @@ class Valkey:
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+
+    def fill_disk(self) -> None:
+        """Let no file of the server grow: to it the disk is full."""
+        self._limit_files(1)
+
+    def empty_disk(self) -> None:
+        self._limit_files(resource.RLIM_INFINITY)
+
+    def _limit_files(self, most: int) -> None:
+        assert self._process is not None
+        limits = (most, resource.RLIM_INFINITY)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, limits)
 
     def freeze(self) -> None:
         self.signal(signal.SIGSTOP)

@@ -17,7 +17,7 @@ from arq.worker import Worker
 from ingest.contracts.telemetry import Log
 from workers.connections import REDIS_TROUBLE, for_arq
 from workers.consumer import happens
-from workers.jobs import Jobs, arq_worker
+from workers.jobs import Work, arq_worker
 
 _CLOSE_SECONDS: Final = 3.0
 
@@ -26,13 +26,13 @@ _WELL_SECONDS: Final = 30.0
 
 
 async def keep_arq(
-    jobs: Jobs,
+    work: Work,
     url: str,
     stop: asyncio.Event,
     pause: Callable[[int], float],
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Run the jobs until stopped; start arq again after every loss of Redis.
+    """Run the work until stopped; start arq again after every loss of Redis.
 
     `pause` is the seconds after a failed attempt. Raises what else ends arq: it is a bug.
     """
@@ -40,7 +40,7 @@ async def keep_arq(
     attempt = 0
     while not stop.is_set():
         redis = for_arq(url)
-        worker = arq_worker(jobs, redis)
+        worker = arq_worker(work, redis)
         born = clock()
         try:
             await _run(worker, stop)

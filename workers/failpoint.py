@@ -8,12 +8,12 @@ import signal
 from collections.abc import Callable
 from itertools import count
 
-from workers.batch import Boundary
+from workers.batch import ArchiveBoundary, Boundary
 from workers.settings import Settings
 
 
-def boundary(settings: Settings) -> Callable[[Boundary], None]:
-    """What the pipeline calls between its steps.
+def boundary(settings: Settings) -> Callable[[Boundary | ArchiveBoundary], None]:
+    """What the pipeline and the archivers call between their steps.
 
     Where the settings name a boundary, reaching it for the given time is a SIGKILL:
     nothing is cleaned up, as in the crashes that it stands for.
@@ -23,12 +23,12 @@ def boundary(settings: Settings) -> Callable[[Boundary], None]:
         return _go_on
     passes = count(1)
 
-    def reached(at: Boundary) -> None:
+    def reached(at: Boundary | ArchiveBoundary) -> None:
         if at == wanted.boundary and next(passes) == wanted.time:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return reached
 
 
-def _go_on(_: Boundary) -> None:
+def _go_on(_: Boundary | ArchiveBoundary) -> None:
     """Nothing to do here."""

@@ -4,13 +4,13 @@ Every body may run at any time, on any worker, as often as it likes: a lock in P
 one of them through, and what was done already is not done again.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from arq.connections import ArqRedis
 from arq.cron import CronJob, cron
-from arq.worker import Worker
+from arq.worker import Function, Worker
 from redis.asyncio import Redis
 
 from ingest.contracts.metrics.worker import JOBS
@@ -58,6 +58,11 @@ class Jobs:
         self._running: set[str] = set()
         self._failing: set[str] = set()
         self._log = Log()
+        self.queue = QUEUE
+
+    def functions(self) -> Sequence[Function]:
+        """None: everything here runs by the clock."""
+        return ()
 
     def crons(self) -> list[CronJob]:
         """When which job runs; a new value for every arq worker, which keeps time in it."""
@@ -171,12 +176,23 @@ class Jobs:
             self._running.discard(name)
 
 
-def arq_worker(jobs: Jobs, redis: ArqRedis) -> Worker:
+class Work(Protocol):
+    """What one arq worker has to do, and on which queue."""
+
+    queue: str
+
+    def crons(self) -> list[CronJob]: ...
+
+    def functions(self) -> Sequence[Function]: ...
+
+
+def arq_worker(work: Work, redis: ArqRedis) -> Worker:
     """One life of arq; construct it in the running loop, it is of no use after an error."""
     return Worker(
-        cron_jobs=jobs.crons(),
+        functions=work.functions(),
+        cron_jobs=work.crons(),
         redis_pool=redis,
-        queue_name=QUEUE,
+        queue_name=work.queue,
         handle_signals=False,
         poll_delay=_POLL_SECONDS,
         keep_result=0,

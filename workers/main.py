@@ -8,7 +8,14 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from importlib.util import find_spec
 from typing import Final, TypeVar
@@ -20,6 +27,7 @@ from ingest.contracts.stream import SHARDS_KEY
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import SettingsError
 from workers.admin import administered
+from workers.archiving import Archive
 from workers.arq_host import keep_arq
 from workers.batch import Trouble
 from workers.connections import REDIS_TROUBLE, for_jobs, for_reader
@@ -30,6 +38,8 @@ from workers.epochs import PostgresRegistry
 from workers.failpoint import boundary
 from workers.jobs import Jobs
 from workers.pipeline import Pipeline
+from workers.replay.hosting import Replays
+from workers.replay.sources import Sources
 from workers.sampling import keep_sampling
 from workers.selfcheck import keep_checking
 from workers.settings import Settings
@@ -127,23 +137,16 @@ async def _live(settings: Settings, name: str) -> int:
             )
         except Stopped:
             return 0
-        consumer = life.consumer = _consumer(settings, name, pool, readers, life)
+        pipeline = _pipeline(settings, name, pool)
+        life.consumer = _consumer(settings, name, pipeline, readers, life)
         log.info("worker.started", shards=settings.shards)
         siblings = [
-            consumer.run(),
+            life.consumer.run(),
             keep_beating(redis, name, settings.shards, life.stop),
-            keep_arq(
-                Jobs(pool, redis, settings.shards, settings.keep_hours),
-                settings.arq_redis_url,
-                life.stop,
-                backoff,
-            ),
+            *_hosts(settings, redis, pipeline, life),
+            *_asked_for(settings, name, redis, pool, life),
             keep_checking(pool, redis, settings, _unix_ms, life.stop),
         ]
-        if settings.admin.port:
-            siblings.append(
-                keep_sampling(pool, redis, settings.shards, _unix_ms, life.stop)
-            )
         is_clean = await _supervise(siblings, pool, life)
         log.info("worker.stopped", abandoned=not is_clean)
         if not is_clean:
@@ -176,10 +179,8 @@ def _pool(settings: Settings) -> AbstractAsyncContextManager[Pool]:
     return open_pool(settings.database_url, size=pool_size(settings.shards))
 
 
-def _consumer(
-    settings: Settings, name: str, pool: Pool, readers: Sequence[Redis], life: Life
-) -> Consumer:
-    pipeline = Pipeline(
+def _pipeline(settings: Settings, name: str, pool: Pool) -> Pipeline:
+    return Pipeline(
         pool=pool,
         enrich=build_enrichers(settings.geo_file),
         consumer=name,
@@ -188,8 +189,42 @@ def _consumer(
         keep_ip=settings.store_ip == "full",
         boundary=boundary(settings),
     )
+
+
+def _asked_for(
+    settings: Settings, name: str, redis: Redis, pool: Pool, life: Life
+) -> Iterator[Coroutine[None, None, None]]:
+    """What runs only where settings ask for it."""
+    if settings.admin.port:
+        yield keep_sampling(pool, redis, settings.shards, _unix_ms, life.stop)
+    if settings.archive is not None:
+        archive = Archive(redis, name, settings.archive, life.stop, boundary(settings))
+        yield archive.run(range(settings.shards), _unix_ms)
+
+
+def _hosts(
+    settings: Settings, redis: Redis, pipeline: Pipeline, life: Life
+) -> list[Coroutine[None, None, None]]:
+    """What arq runs: jobs by the clock, and replays, which take their time."""
+    archive = settings.archive.directory if settings.archive else None
+    return [
+        keep_arq(work, settings.arq_redis_url, life.stop, backoff)
+        for work in (
+            Jobs(pipeline.pool, redis, settings.shards, settings.keep_hours),
+            Replays.beside(pipeline, Sources(redis, archive)),
+        )
+    ]
+
+
+def _consumer(
+    settings: Settings,
+    name: str,
+    pipeline: Pipeline,
+    readers: Sequence[Redis],
+    life: Life,
+) -> Consumer:
     habits = Habits(name=name, batch_size=settings.batch_size)
-    registry = PostgresRegistry(pool)
+    registry = PostgresRegistry(pipeline.pool)
     shards = [
         Shard(redis, number, habits, registry) for number, redis in enumerate(readers)
     ]

@@ -65,13 +65,13 @@ class Pipeline:
         recorded when it is processed again.
         """
         self.boundary("read")
-        sealed, culprits, newer = self._decode(deliveries)
+        sealed, culprits, newer = self.decode(deliveries)
         tally = await self._record(sealed, culprits)
         self.boundary("committed")
         self._tell(deliveries, tally, len(newer))
         return [delivery for delivery in deliveries if delivery.entry not in newer]
 
-    def _decode(
+    def decode(
         self, deliveries: Sequence[Delivery]
     ) -> tuple[list[Sealed], list[Culprit], set[Entry]]:
         """The envelopes, what holds none, and the entries of a later release."""
@@ -111,11 +111,16 @@ class Pipeline:
         self, sealed: Sequence[Sealed], culprits: Sequence[Culprit]
     ) -> Tally:
         await generate(self.pool, [item.envelope for item in sealed], self.new_id)
+        rows, unresolvable = await self.place(sealed)
+        return await self._commit(rows, [*culprits, *unresolvable])
+
+    async def place(self, sealed: Sequence[Sealed]) -> tuple[list[Row], list[Culprit]]:
+        """Resolve and enrich: the rows, and what nobody can place. Raises Trouble."""
         resolved, unresolvable = await self._resolve(sealed)
         self.boundary("resolved")
         rows = [self._row(item, place) for item, place in resolved]
         self.boundary("enriched")
-        return await self._commit(rows, [*culprits, *unresolvable])
+        return rows, unresolvable
 
     async def _resolve(
         self, sealed: Sequence[Sealed]
@@ -206,12 +211,13 @@ class Pipeline:
             except Widen as widen:
                 wider |= widen.ids
             except MissingPartition:
-                await self._make_partitions(rows)
+                await self.make_partitions(rows)
             else:
                 return tally
         raise Trouble("customers kept changing while they were being locked")
 
-    async def _make_partitions(self, rows: Sequence[Row]) -> None:
+    async def make_partitions(self, rows: Sequence[Row]) -> None:
+        """Make what partitions these rows lack. Raises Trouble."""
         months = {moment(ids.millis(row.id)).replace(day=1) for row in rows}
         async with transaction(self.pool) as connection:
             for month in sorted(months):

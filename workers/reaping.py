@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import GROUPS, WORKERS_KEY, events_key, heartbeat_key
+from ingest.contracts.stream import GROUP, WORKERS_KEY, events_key, heartbeat_key
 from ingest.contracts.telemetry import Log
 from workers.batch import Trouble
 from workers.connections import REDIS_TROUBLE
@@ -45,10 +45,10 @@ async def reap(
         count = 0
         known: set[str] = set()
         for shard in shards:
-            for group in GROUPS:
-                gone, kept = await _reap(redis, events_key(shard), group, gone_after)
-                count += gone
-                known |= kept
+            # The archive has one consumer, which is nobody's name.
+            gone, kept = await _reap(redis, events_key(shard), GROUP, gone_after)
+            count += gone
+            known |= kept
         names = await _strangers(redis, known)
         if names:
             await cast("Awaitable[int]", redis.srem(WORKERS_KEY, *names))

@@ -13,19 +13,32 @@ from ingest.contracts.variables import (
     StoreIp,
     Variables,
 )
-from workers.batch import Boundary
+from workers.batch import ArchiveBoundary, Boundary
 
 _LARGEST_BATCH: Final = 5000
 _LONGEST_NAME: Final = 100
 _LONGEST_KEEP_HOURS: Final = 24 * 366
+_LONGEST_KEEP_DAYS: Final = 36_600
+_LONGEST_SEGMENT_SECONDS: Final = 86_400
+
+_BOUNDARIES: Final = (*get_args(Boundary), *get_args(ArchiveBoundary))
 
 
 @dataclass(frozen=True, slots=True)
 class CrashAt:
     """Where tests want the worker to die: the boundary, when it is reached so often."""
 
-    boundary: Boundary
+    boundary: Boundary | ArchiveBoundary
     time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Archiving:
+    """Where to archive, when a segment ends, how long one is kept; 0 days: for good."""
+
+    directory: Path
+    seconds: int
+    keep_days: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +58,8 @@ class Settings:
     crash_at: CrashAt | None
     log_level: LogLevel
     admin: Listening = NOWHERE
+    #: None where this worker does not archive.
+    archive: Archiving | None = None
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:
@@ -67,6 +82,7 @@ class Settings:
             crash_at=_crash_at(given),
             log_level=given.log_level(),
             admin=given.admin(),
+            archive=_archive(given),
         )
 
 
@@ -80,6 +96,15 @@ def _database_url(given: Variables) -> str:
     if not url.startswith(("postgresql://", "postgres://")):
         raise SettingsError("DATABASE_URL must start with postgresql://")
     return url
+
+
+def _archive(given: Variables) -> Archiving | None:
+    seconds = given.number(
+        "REFTIDE_ARCHIVE_SECONDS", 300, (1, _LONGEST_SEGMENT_SECONDS)
+    )
+    keep_days = given.number("REFTIDE_ARCHIVE_KEEP_DAYS", 0, (0, _LONGEST_KEEP_DAYS))
+    directory = given.archive()
+    return None if directory is None else Archiving(directory, seconds, keep_days)
 
 
 def _worker_name(given: Variables) -> str | None:
@@ -110,9 +135,9 @@ def _crash_at(given: Variables) -> CrashAt | None:
     if not text:
         return None
     name, _, times = text.partition(":")
-    if name not in get_args(Boundary) or not (times or "1").isdecimal():
+    if name not in _BOUNDARIES or not (times or "1").isdecimal():
         raise SettingsError(
             f"REFTIDE_CRASH_AT is {text!r}: it is for tests only; unset it, or give one "
-            f"of {', '.join(get_args(Boundary))}, and after a colon which time"
+            f"of {', '.join(_BOUNDARIES)}, and after a colon which time"
         )
-    return CrashAt(cast("Boundary", name), int(times or "1"))
+    return CrashAt(cast("Boundary | ArchiveBoundary", name), int(times or "1"))

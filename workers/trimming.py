@@ -6,13 +6,15 @@ length here, and where a registered group is missing, nothing goes at all.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final, cast
 
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import (
-    GROUPS,
+    GROUP,
+    GROUPS_KEY,
     EntryId,
     cut_key,
     epoch_key,
@@ -60,8 +62,10 @@ class Trimmer:
             raise Trouble(f"{type(error).__name__}: {error}") from error
 
     async def _trim(self) -> int:
+        # Asked first: a group that joins later begins where the stream does.
+        groups = await self._registered()
         found = [await look(self._redis, shard) for shard in self._shards]
-        streams = [each for each in found if each is not None and self._may_cut(each)]
+        streams = [each for each in found if each and self._may_cut(each, groups)]
         gone = 0
         for stream in streams:
             kept_from = EntryId(stream.at_ms - self._keep_ms, 0)
@@ -85,8 +89,13 @@ class Trimmer:
             gone += sum(counts)
         return gone
 
-    def _may_cut(self, stream: Stream) -> bool:
-        missing = [name for name in GROUPS if name not in stream.groups]
+    async def _registered(self) -> AbstractSet[str]:
+        members = self._redis.smembers(GROUPS_KEY)
+        names = await cast("Awaitable[set[bytes]]", members)
+        return {GROUP, *(name.decode() for name in names)}
+
+    def _may_cut(self, stream: Stream, groups: AbstractSet[str]) -> bool:
+        missing = sorted(groups - stream.groups.keys())
         if missing:
             self._log.warning("trim.refused", shard=stream.shard, missing=missing)
         return not missing

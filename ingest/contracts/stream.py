@@ -12,8 +12,14 @@ from typing_extensions import override
 GROUP: Final = "recorder"
 FIELD: Final = b"e"
 
-#: Every group that reads the shards. Where one of them is missing, nothing is trimmed.
-GROUPS: Final = (GROUP,)
+#: The group of the archive, where there is one, and the one consumer that it has.
+ARCHIVE_GROUP: Final = "archive"
+ARCHIVER: Final = "archiver"
+
+#: A set of the groups that read the shards beside `GROUP`. Where a group is missing that is
+#: in it, nothing is trimmed. Who adds a group registers it first; it is lost together with
+#: the streams, and then registered again.
+GROUPS_KEY: Final = "rt:groups"
 
 _LAST_SEQ: Final = (1 << 64) - 1
 
@@ -62,6 +68,11 @@ def cut_key(shard: int) -> str:
     What is gone beside those was taken out by somebody else, read or unread.
     """
     return f"{{rt:{shard}}}:cut"
+
+
+def archiver_key(shard: int) -> str:
+    """The name of the worker that archives the shard, with an expiry."""
+    return f"{{rt:{shard}}}:archiver"
 
 
 def heartbeat_key(consumer: str) -> str:

@@ -55,6 +55,11 @@ LogEvent = Literal[
     "stream.trimmed",  # entries that everybody has read were taken out
     "stream.crowded",  # warning: memory runs short, and what is left is unread
     "trim.refused",  # warning: a registered group is missing, so nothing is trimmed
+    "archive.written",  # a segment of the archive was finished
+    "archive.delayed",  # warning: Redis or the archive's disk is in trouble; it waits
+    "archive.missed",  # warning: entries were taken out of a stream before they were archived
+    "archive.damaged",  # warning: something of the archive cannot be read
+    "archive.deleted",  # segments went that are older than is wanted
     "consumer.removed",  # workers that are gone for good were forgotten
     "claims.swept",  # claims of idempotency keys that expired were deleted
     "ledger.folded",  # what gone workers counted became one row of each shard

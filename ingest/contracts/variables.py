@@ -88,6 +88,11 @@ class Variables:
         """The data directory."""
         return Path(self.text("REFTIDE_DATA", ".reftide"))
 
+    def archive(self) -> Path | None:
+        """The directory of the archive; None where there is none."""
+        text = self.text("REFTIDE_ARCHIVE")
+        return None if text.lower() in ("", "off") else Path(text)
+
     def admin(self) -> Listening:
         """Where figures and health are shown."""
         host = self.text("REFTIDE_ADMIN_HOST", NOWHERE.host)

@@ -270,6 +270,17 @@ async def test_browsers_read_the_answers_that_are_for_them(
     assert allowed == answer.headers.get("Access-Control-Allow-Origin")
 
 
+async def test_a_page_may_read_how_long_to_wait_and_what_is_left(
+    client: Client,
+) -> None:
+    mine = await client.post("/web/click/ALICE")
+    other = await client.post("/server/click/ALICE")
+
+    exposed = "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+    assert exposed == mine.headers["Access-Control-Expose-Headers"]
+    assert "Access-Control-Expose-Headers" not in other.headers
+
+
 async def test_a_server_endpoint_has_no_preflight(client: Client) -> None:
     assert 405 == (await client.options("/server/click/ALICE")).status
 

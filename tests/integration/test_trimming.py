@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from ingest.contracts.stream import (
     FIELD,
     GROUP,
+    GROUPS_KEY,
     EntryId,
     cut_key,
     epoch_key,
@@ -126,10 +127,8 @@ async def test_every_group_that_there_is_holds_entries_back(redis: Redis) -> Non
     assert 3 * NODE == await trim(redis, keep_hours=0)
 
 
-async def test_without_a_registered_group_nothing_goes(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trimming, "GROUPS", (GROUP, "archive"))
+async def test_without_a_registered_group_nothing_goes(redis: Redis) -> None:
+    await redis.sadd(GROUPS_KEY, "archive")
     await add(redis, 3 * NODE)
     await settle(redis, 3 * NODE)
 

@@ -44,7 +44,8 @@ class Spooling(RuleBasedStateMachine):
         #: Removed, or on bytes that were damaged on purpose.
         self.excused: set[UUID] = set()
         self.damages: list[Damaged] = []
-        self.was_cut_off = False
+        #: Whether damaged bytes themselves may be gone.
+        self.has_forgotten = False
         self.open()
 
     def open(self) -> None:
@@ -159,6 +160,7 @@ class Spooling(RuleBasedStateMachine):
     @rule(part=st.floats(0, 1), is_power=st.booleans())
     def come_back(self, part: float, *, is_power: bool) -> None:
         if is_power:
+            self.has_forgotten = True
             self.disk.lose_power(part)
         self.open()
 
@@ -191,7 +193,7 @@ class Spooling(RuleBasedStateMachine):
     @precondition(lambda self: self.segments())
     @rule(data=st.data())
     def cut_off(self, data: st.DataObject) -> None:
-        self.was_cut_off = True
+        self.has_forgotten = True
         file = self.disk.files[data.draw(st.sampled_from(self.segments()))]
         size = data.draw(st.integers(0, len(file.now)))
         self.excuse(bytes(file.now), size, len(file.now))
@@ -234,11 +236,11 @@ class Spooling(RuleBasedStateMachine):
             self.excused |= came
             assert self.store.is_empty
         assert [] == self.segments()
-        if self.damages and not self.was_cut_off:
+        if self.damages and not self.has_forgotten:
             assert self.disk.names(FOLDER.parent / "damaged")
 
 
 TestSpooling = Spooling.TestCase
 TestSpooling.settings = settings(
-    max_examples=100, stateful_step_count=25, deadline=None
+    max_examples=200, stateful_step_count=25, deadline=None
 )

@@ -69,7 +69,7 @@ def read(
     """
     begin, number = _place(cursor)
     begin = max(begin, day_of(from_ms - _CLOCKS_MS))
-    for segment in _segments(directory, begin):
+    for segment in segments(directory, begin):
         if shard not in (None, segment.shard):
             continue
         if not segment.accepted.meets(from_ms, to_ms):
@@ -87,12 +87,37 @@ def read(
     return Page((), None, 0)
 
 
-def segments(directory: Path) -> Iterator[Segment]:
-    """All finished segments in order of their names. Raises OSError.
+def segments(directory: Path, begin: str = "") -> Iterator[Segment]:
+    """The finished segments in order of their keys, from a key or a day on.
 
-    What is no index, cannot be read, or has lost its file is left out with a warning.
+    An index that cannot be read is left out with a warning. Raises OSError.
     """
-    return _segments(directory, "")
+    for key in keys(directory, begin):
+        try:
+            yield loaded(directory, key)
+        except FileNotFoundError:
+            continue  # deleted for its age since it was listed
+        except (Damaged, OSError) as error:
+            _LOG.warning("archive.damaged", segment=key, cause=str(error))
+
+
+def keys(directory: Path, begin: str = "") -> Iterator[str]:
+    """The keys of all indexes, from a key or a day on, in order. Raises OSError."""
+    from_day, _, _ = begin.partition("/")
+    for day in sorted(each.name for each in directory.iterdir() if each.is_dir()):
+        # `open` and what else somebody put there has no such name.
+        if not day[0].isdigit() or day < from_day:
+            continue
+        names = [each.name for each in (directory / day).glob(f"*{INDEX_SUFFIX}")]
+        for name in sorted(names):
+            key = f"{day}/{name.removesuffix(INDEX_SUFFIX)}"
+            if key >= begin:
+                yield key
+
+
+def loaded(directory: Path, key: str) -> Segment:
+    """The segment of a key. Raises Damaged, OSError."""
+    return Segment.decode(key, (directory / f"{key}{INDEX_SUFFIX}").read_bytes())
 
 
 def frame_of(directory: Path, segment: Segment, frame: Frame) -> Sequence[Delivery]:
@@ -126,37 +151,6 @@ def _page(directory: Path, segment: Segment, at: int) -> Page:
         cause = str(error)
     _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
     return Page((), following, frame.entries)
-
-
-def _segments(directory: Path, begin: str) -> Iterator[Segment]:
-    """Those from a key on; a day alone is before all its keys."""
-    from_day, _, _ = begin.partition("/")
-    days = sorted(each.name for each in directory.iterdir() if each.is_dir())
-    for day in days:
-        # `open` and what else somebody put there has no such name.
-        if not day[:1].isdigit() or day < from_day:
-            continue
-        names = {each.name for each in (directory / day).iterdir()}
-        for name in sorted(names):
-            if not name.endswith(INDEX_SUFFIX):
-                continue
-            key = f"{day}/{name.removesuffix(INDEX_SUFFIX)}"
-            if key < begin:
-                continue
-            segment = _loaded(directory, key)
-            if segment is not None:
-                yield segment
-
-
-def _loaded(directory: Path, key: str) -> Segment | None:
-    try:
-        raw = (directory / f"{key}{INDEX_SUFFIX}").read_bytes()
-        return Segment.decode(key, raw)
-    except FileNotFoundError:
-        return None  # deleted for its age since it was listed
-    except (Damaged, OSError) as error:
-        _LOG.warning("archive.damaged", segment=key, cause=str(error))
-        return None
 
 
 def unfinished(directory: Path) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 from zlib import crc32
 
 import orjson
@@ -56,7 +56,7 @@ class Span(NamedTuple):
         """Whether some of it lies in a range, which does not have its end."""
         return self.first < to_ms and self.last >= from_ms
 
-    def __or__(self, other: "Span") -> "Span":  # type: ignore[override]
+    def __or__(self, other: "Span") -> "Span":
         return Span(min(self.first, other.first), max(self.last, other.last))
 
 
@@ -75,7 +75,7 @@ class Frame:
 class Segment:
     """One finished segment, as its index tells.
 
-    `bytes` is the size of the file, `raw_bytes` of what `zstdcat` makes of it. `accepted` is
+    `size` is that of the file in bytes, `raw_size` that of what `zstdcat` makes of it. `accepted` is
     when edges took the events; `first` and `last` are the ids of entries, and so tell when
     they arrived. `kinds` counts the entries by kind of event; `?` is what is no event.
     """
@@ -88,8 +88,8 @@ class Segment:
     accepted: Span
     entries: int
     kinds: Mapping[str, int]
-    bytes: int
-    raw_bytes: int
+    size: int
+    raw_size: int
     sha256: str
     frames: tuple[Frame, ...]
 
@@ -104,8 +104,9 @@ class Segment:
         document = {"version": _VERSION, **asdict(self)}
         del document["key"]
         document["first"], document["last"] = str(self.first), str(self.last)
-        document["crc32"] = crc32(orjson.dumps(document))
-        return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+        document["crc32"] = crc32(orjson.dumps(document, default=list))
+        option = orjson.OPT_APPEND_NEWLINE
+        return orjson.dumps(document, default=list, option=option)
 
     @classmethod
     def decode(cls, key: str, raw: bytes) -> Self:
@@ -121,9 +122,13 @@ class Segment:
                 Frame(**each | {"accepted": Span(*each["accepted"])})
                 for each in document.pop("frames")
             )
-            ends = {name: EntryId.of(document.pop(name)) for name in ("first", "last")}
-            accepted = Span(*document.pop("accepted"))
-            return cls(key=key, frames=frames, accepted=accepted, **ends, **document)
+            known: dict[str, Any] = {
+                "frames": frames,
+                "first": EntryId.of(document.pop("first")),
+                "last": EntryId.of(document.pop("last")),
+                "accepted": Span(*document.pop("accepted")),
+            }
+            return cls(key=key, **known, **document)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise Damaged(f"no index: {error}") from error
 

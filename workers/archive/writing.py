@@ -22,7 +22,6 @@ from workers.archive.segment import (
     Segment,
     Span,
     accepted_ms,
-    arrived_id,
     key_of,
     kind_of,
     line_of,
@@ -39,7 +38,7 @@ _LEVEL: Final = 1
 class Writer:
     """One segment under way, of one shard in one life of its stream.
 
-    `ids` are those of its entries, in order; `raw_bytes` is the size of their lines.
+    `ids` are those of its entries, in order; `raw_size` is the size of their lines.
     """
 
     def __init__(self, directory: Path, owner: str, shard: int, epoch: int) -> None:
@@ -60,7 +59,7 @@ class Writer:
         self._line_bytes = 0
         self._accepted: Span | None = None
         self.ids: list[str] = []
-        self.raw_bytes = 0
+        self.raw_size = 0
 
     def add(self, deliveries: Sequence[Delivery]) -> None:
         """Take some entries, whose ids follow those it has. Raises OSError."""
@@ -74,7 +73,7 @@ class Writer:
             span = Span(at, at)
             self._accepted = span | self._accepted if self._accepted else span
             self.ids.append(delivery.entry.stream_id)
-            self.raw_bytes += len(line)
+            self.raw_size += len(line)
             if self._line_bytes >= FRAME_BYTES:
                 self._end_frame()
 
@@ -135,8 +134,8 @@ class Writer:
             accepted=Span(min(s.first for s in spans), max(s.last for s in spans)),
             entries=len(self.ids),
             kinds=dict(sorted(self._kinds.items())),
-            bytes=self._offset,
-            raw_bytes=self.raw_bytes,
+            size=self._offset,
+            raw_size=self.raw_size,
             sha256=digest,
             frames=tuple(self._frames),
         )

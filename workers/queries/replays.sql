@@ -18,7 +18,8 @@ update replay_parts part
    set leased_by = $1, leased_until = now() + $2::interval
   from free join replays replay on replay.id = free.replay_id
  where (part.replay_id, part.shard) = (free.replay_id, free.shard)
-returning part.replay_id, part.shard, part.cursor, replay.mode, replay.requested
+returning part.replay_id, part.shard, part.cursor, replay.mode, replay.requested,
+          extract(epoch from replay.next_at - clock_timestamp())::float8 as wait
 
 -- part_release: let somebody else go on
 update replay_parts set leased_by = null, leased_until = null

@@ -121,6 +121,18 @@ DELAYED: Final = declared(
         ("shard",),
     ),
 )
+ARCHIVED: Final = declared(
+    Counter,
+    REGISTRY,
+    Metric(
+        "reftide_worker_archived_total",
+        "entries",
+        "Entries that this worker brought into the archive.",
+        "stands still while edges accept, on all workers: see `archive.delayed` in the log;"
+        " nothing is trimmed meanwhile",
+        ("shard",),
+    ),
+)
 LAST_COMMIT: Final = declared(
     Gauge,
     REGISTRY,

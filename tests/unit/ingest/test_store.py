@@ -204,3 +204,14 @@ def test_what_the_disk_cannot_read_any_more_costs_only_what_is_there(
     assert given[:3] + given[8:] == found
     assert [(3 * 1028, 8 * 1028)] == [(one.start, one.end) for one in damages]
     assert 1 == len(damaged(folder.parent))
+
+
+@pytest.mark.parametrize("size", range(20))
+def test_a_position_that_was_cut_off_is_none(size: int, folder: Path) -> None:
+    store, given = a_store(folder), items(3)
+    store.append(given, ROOM)
+    store.remove({one.place for one in store.take(2)})
+    position = folder / "removed"
+    position.write_bytes(position.read_bytes()[:size])
+
+    assert given == [*emptied(a_store(folder))]

@@ -1,0 +1,162 @@
+"""Writes what arrives in one shard to the archive. Run by `workers.archiving`.
+
+An entry is acknowledged when its segment is finished. Until then it is pending, and is read
+again where a process, a disk or a server fails: at least once, and in order within a
+segment, since what is pending is older than what nobody was given.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from redis.asyncio import Redis
+
+from ingest.contracts.metrics.worker import ARCHIVED
+from ingest.contracts.telemetry import Log
+from workers.archive.tap import FRESH, PENDING, Anew, Tap
+from workers.archive.writing import Writer
+from workers.batch import ArchiveBoundary, Delivery, Trouble
+
+_READ_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How to archive, the same for all shards.
+
+    `owner` is the worker's name, which no other process has. A segment ends after so many
+    `seconds`, entries, or bytes of lines, whichever comes first.
+    """
+
+    directory: Path
+    owner: str
+    seconds: float = 300.0
+    entries: int = 100_000
+    raw_bytes: int = 64 * 1024 * 1024
+
+
+class Archiver:
+    """The archiving of one shard by one process. All calls raise Trouble."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        shard: int,
+        manner: Manner,
+        clock: Callable[[], float],
+        boundary: Callable[[ArchiveBoundary], None],
+    ) -> None:
+        """`clock` gives seconds of any beginning."""
+        self._tap = Tap(redis, shard, manner.owner)
+        self._shard = shard
+        self._manner = manner
+        self._clock = clock
+        self._boundary = boundary
+        #: The life of the stream that is read; None where that is to be found out.
+        self._epoch: int | None = None
+        self._start = PENDING
+        self._writer: Writer | None = None
+        #: Since when: the segment, or, without one, the reading.
+        self._since = 0.0
+        #: Finished and not acknowledged, with the life it is of.
+        self._owed: tuple[int, Sequence[str]] = (0, ())
+        self._log = Log(shard=shard)
+
+    async def step(self) -> bool:
+        """Read once; whether there may be more at once."""
+        if not await self._tap.has_lease():
+            await self.finish()
+            return False
+        await self._settle()
+        try:
+            has_more = await self._read()
+        except Anew:
+            await self.secure()
+            self._epoch = None
+            return False
+        if self._is_due():
+            await self.finish()
+        return has_more
+
+    async def finish(self) -> None:
+        """End the segment, and acknowledge what is in it."""
+        await self.secure()
+        await self._settle()
+
+    async def secure(self) -> None:
+        """Have on the disk what was read, whatever becomes of Redis."""
+        # What is still pending afterwards is read again, and first.
+        writer, epoch, self._epoch = self._writer, self._epoch, None
+        if writer is None or epoch is None:
+            return
+        with self._disk():
+            segment = await asyncio.to_thread(writer.finish)
+        self._writer, self._owed = None, (epoch, writer.ids)
+        ARCHIVED.labels(self._shard).inc(segment.entries)
+        self._log.info(
+            "archive.written",
+            segment=segment.key,
+            entries=segment.entries,
+            bytes=segment.size,
+        )
+        self._boundary("archived")
+
+    async def leave(self) -> None:
+        """End, and let the next one begin at once."""
+        await self.finish()
+        await self._tap.release()
+
+    async def _settle(self) -> None:
+        epoch, ids = self._owed
+        if ids:
+            await self._tap.ack(epoch, ids)
+            self._owed = (0, ())
+
+    async def _read(self) -> bool:
+        if self._epoch is None:
+            self._epoch = await self._tap.join()
+            self._start, self._since = PENDING, self._clock()
+        if self._epoch is None:
+            return False
+        is_fresh = self._start == FRESH
+        deliveries, last = await self._tap.read(self._epoch, self._start, _READ_AT_ONCE)
+        await self._write(self._epoch, deliveries)
+        if not is_fresh:
+            self._start = last or FRESH
+        return not is_fresh or len(deliveries) == _READ_AT_ONCE
+
+    async def _write(self, epoch: int, deliveries: Sequence[Delivery]) -> None:
+        if not deliveries:
+            return
+        with self._disk():
+            if self._writer is None:
+                manner = self._manner
+                self._writer = await asyncio.to_thread(
+                    Writer, manner.directory, manner.owner, self._shard, epoch
+                )
+                self._since = self._clock()
+            await asyncio.to_thread(self._writer.add, deliveries)
+        self._boundary("collected")
+
+    def _is_due(self) -> bool:
+        """Without a segment too: somebody may have left something pending since."""
+        writer, manner = self._writer, self._manner
+        return self._clock() - self._since >= manner.seconds or (
+            writer is not None
+            and (
+                len(writer.ids) >= manner.entries or writer.raw_size >= manner.raw_bytes
+            )
+        )
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._writer is not None:
+                self._writer.drop()
+            self._writer = self._epoch = None
+            raise Trouble(f"the archive: {error}") from error

@@ -1,0 +1,130 @@
+"""Who reads which shard of which replay, and how far: leases and cursors in Postgres.
+
+Used by `hosting` and `playing`. A lease that is not renewed runs out, and the next worker
+goes on where the last committed page ended.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal, NamedTuple
+from uuid import UUID
+
+from workers.batch import Trouble
+from workers.database import Connection, Pool, transaction
+from workers.replay.request import Request
+from workers.replay.sources import Cursor
+from workers.sql import statements
+
+_SQL: Final = statements("replays")
+
+#: Longer than a page takes, and short enough that a dead worker's part soon goes on.
+LEASE: Final = timedelta(seconds=15)
+
+Mode = Literal["missing", "reprocess"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A shard of a replay under lease. No cursor: it has not begun.
+
+    `wait` is the seconds that the replay's rate asks to wait first.
+    """
+
+    replay_id: UUID
+    shard: int
+    holder: UUID
+    mode: Mode
+    request: Request
+    cursor: Cursor | None
+    wait: float = 0.0
+
+
+class Counts(NamedTuple):
+    """What became of the events of a page; `scanned` is the sum of the others."""
+
+    scanned: int = 0
+    inserted: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+    refused: int = 0
+
+
+class Step(NamedTuple):
+    """From one page to the next; the cursor is None after the last one."""
+
+    cursor: Cursor | None
+    read: int = 0
+    expected: int = 0
+
+
+class Going(NamedTuple):
+    """Whether the replay goes on, and after how many seconds its rate lets it."""
+
+    is_running: bool
+    wait: float
+
+
+class LeaseLost(Trouble):
+    """Somebody else has the part by now: nothing of this page may be kept."""
+
+
+async def count_free(pool: Pool) -> int:
+    """How many parts wait for a worker. Raises Trouble."""
+    async with transaction(pool) as connection:
+        count: int = await connection.fetchval(_SQL["parts_free"])
+        return count
+
+
+async def take(pool: Pool, holder: UUID) -> Part | None:
+    """Lease a part that nobody has; None where there is none. Raises Trouble."""
+    async with transaction(pool) as connection:
+        row = await connection.fetchrow(_SQL["part_take"], holder, LEASE)
+    if row is None:
+        return None
+    return Part(
+        replay_id=row["replay_id"],
+        shard=row["shard"],
+        holder=holder,
+        mode=row["mode"],
+        request=Request.decode(row["requested"]),
+        cursor=row["cursor"] and Cursor.decode(row["cursor"]),
+        wait=max(0.0, row["wait"] or 0.0),
+    )
+
+
+async def release(pool: Pool, part: Part) -> None:
+    """Let go of a part, so that nobody waits for the lease. Raises Trouble."""
+    async with transaction(pool) as connection:
+        await connection.execute(
+            _SQL["part_release"], part.replay_id, part.shard, part.holder
+        )
+
+
+async def advance(
+    connection: Connection, part: Part, counts: Counts, step: Step
+) -> Going:
+    """Move the cursor and add the counts, in the transaction of the page.
+
+    Call it last: all parts add to one row. Raises LeaseLost.
+    """
+    pause = timedelta(seconds=counts.scanned / part.request.rate)
+    replay = await connection.fetchrow(
+        _SQL["replay_count"], part.replay_id, *counts, pause
+    )
+    is_ours = await connection.fetchval(
+        _SQL["part_advance"],
+        part.replay_id,
+        part.shard,
+        part.holder,
+        step.cursor and step.cursor.encode(),
+        step.read,
+        step.expected,
+        step.cursor is None,
+        LEASE,
+    )
+    if replay is None or not is_ours:
+        raise LeaseLost(f"replay {part.replay_id} shard {part.shard}")
+    if step.cursor is None:
+        await connection.execute(_SQL["replay_finish"], part.replay_id)
+    return Going(replay["status"] == "running", max(0.0, replay["wait"]))

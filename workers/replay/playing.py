@@ -1,0 +1,191 @@
+"""One page of a replay, recorded or corrected, and counted. Used by `hosting`.
+
+Everything that a page changes, its counts and the cursor behind it, is one transaction,
+begun again where it has to lock more or lacks a partition.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from ingest.contracts.telemetry import Log
+from workers import quarantine
+from workers.batch import Delivery, Entry, Trouble
+from workers.customers import Widen
+from workers.database import Connection, DataFault, MissingPartition, transaction
+from workers.ledger import Tally, shard_of
+from workers.pipeline import Pipeline
+from workers.quarantine import Culprit
+from workers.replay.correcting import correct, reach
+from workers.replay.leases import Counts, Going, Part, Step, advance
+from workers.replay.settled import entry_of
+from workers.replay.sorting import Sorted, sort
+from workers.rows import Row
+from workers.sql import statements
+from workers.write import write
+
+_SQL: Final = statements("replays")
+_ATTEMPTS: Final = 8
+_LOG: Final = Log()
+
+
+@dataclass(slots=True)
+class _Done:
+    """What a page came to."""
+
+    inserted: int = 0
+    changed: int = 0
+    quarantined: int = 0
+
+    def counts(self, page: Sorted) -> Counts:
+        others = self.inserted + self.changed + self.quarantined + page.refused
+        return Counts(
+            page.scanned,
+            self.inserted,
+            self.changed,
+            page.scanned - others,
+            self.quarantined,
+            page.refused,
+        )
+
+
+class Player:
+    """Plays pages through the stages of a pipeline."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """`pipeline` resolves and enriches; its consumer's name is what the books show."""
+        self._pipeline = pipeline
+
+    async def play(
+        self, part: Part, deliveries: Sequence[Delivery], step: Step
+    ) -> Going:
+        """Record or correct what is asked for, and move the part on by `step`.
+
+        Raises Trouble, and LeaseLost where somebody else has the part: nothing is kept.
+        """
+        page = await sort(self._pipeline, part, deliveries)
+        try:
+            return await self._commit(part, page, step)
+        except DataFault as fault:
+            if not page.fresh:
+                raise
+            _LOG.warning("batch.bisected", size=len(page.fresh), cause=str(fault))
+        page.without(await self._suspects(page.fresh, page))
+        return await self._commit(part, page, step)
+
+    async def _commit(self, part: Part, page: Sorted, step: Step) -> Going:
+        wider: frozenset[UUID] = frozenset()
+        for _ in range(_ATTEMPTS):
+            try:
+                async with transaction(self._pipeline.pool) as connection:
+                    counts = await self._count(connection, part, page, wider)
+                    going = await advance(connection, part, counts, step)
+            except Widen as widen:
+                wider |= widen.ids
+            except MissingPartition:
+                await self._pipeline.make_partitions(page.fresh)
+            else:
+                return going
+        raise Trouble("customers kept changing while they were being locked")
+
+    async def _count(
+        self,
+        connection: Connection,
+        part: Part,
+        page: Sorted,
+        wider: frozenset[UUID],
+    ) -> Counts:
+        """Do what the page asks for; for a dry replay, and undo it."""
+        done = _Done()
+        if page.is_settled:
+            return done.counts(page)
+        if not part.request.is_dry:
+            await self._record(connection, part, page, wider, done)
+            return done.counts(page)
+        async with _undone(connection):
+            await self._record(connection, part, page, wider, done)
+        return done.counts(page)
+
+    async def _record(
+        self,
+        connection: Connection,
+        part: Part,
+        page: Sorted,
+        wider: frozenset[UUID],
+        done: _Done,
+    ) -> None:
+        pipeline, tally = self._pipeline, Tally()
+        await connection.execute(_SQL["shard_lock"], part.shard)
+        candidates, about = await reach(connection, page.candidates, pipeline.new_id)
+        await quarantine.add(connection, page.culprits, pipeline.consumer, tally)
+        done.quarantined = tally.quarantined.total()
+        await _redrive(connection, page, tally)
+        held = await quarantine.held(connection, [row.entry for row in page.fresh])
+        if fresh := [row for row in page.fresh if row.entry not in held]:
+            # Everybody's locks at once, in the order of their ids.
+            everybody = wider | about.ids
+            await write(
+                connection, fresh, tally, new_id=pipeline.new_id, wider=everybody
+            )
+        done.inserted = max(0, tally.recorded.total())
+        if candidates:
+            done.changed = await correct(connection, candidates, about, wider)
+        await tally.enter(connection, pipeline.consumer)
+
+    async def _suspects(
+        self, rows: Sequence[Row], page: Sorted
+    ) -> dict[Entry, Culprit]:
+        """Those that Postgres refuses, found by halving and undone each time."""
+        cause = await self._refusal(rows)
+        if cause is None:
+            return {}
+        if len(rows) == 1:
+            item = page.sealed[rows[0].entry]
+            culprit = Culprit(item.delivery, item.envelope, "unstorable", cause)
+            return {rows[0].entry: culprit}
+        middle = len(rows) // 2
+        found = await self._suspects(rows[:middle], page)
+        return found | await self._suspects(rows[middle:], page)
+
+    async def _refusal(self, rows: Sequence[Row]) -> str | None:
+        """What Postgres says against recording these together."""
+        wider: frozenset[UUID] = frozenset()
+        for _ in range(_ATTEMPTS):
+            try:
+                async with (
+                    transaction(self._pipeline.pool) as connection,
+                    _undone(connection),
+                ):
+                    new_id = self._pipeline.new_id
+                    await write(connection, rows, Tally(), new_id=new_id, wider=wider)
+            except DataFault as fault:
+                return str(fault)
+            except Widen as widen:
+                wider |= widen.ids
+            except MissingPartition:
+                await self._pipeline.make_partitions(rows)
+            else:
+                return None
+        raise Trouble("customers kept changing while they were being locked")
+
+
+@asynccontextmanager
+async def _undone(connection: Connection) -> AsyncIterator[None]:
+    """What is done inside, and undone however it ends."""
+    trial = connection.transaction()
+    await trial.start()
+    try:
+        yield
+    finally:
+        await trial.rollback()
+
+
+async def _redrive(connection: Connection, page: Sorted, tally: Tally) -> None:
+    """Take out of quarantine what can be placed by now."""
+    placed = [row.entry for row in page.fresh if row.entry in page.waiting]
+    if placed:
+        columns = [list(part) for part in zip(*placed, strict=True)]
+        for row in await connection.fetch(_SQL["redriven"], *columns):
+            tally.quarantined[shard_of(entry_of(row))] -= 1

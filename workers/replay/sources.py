@@ -1,0 +1,246 @@
+"""Where a replay's entries come from: the stream as far as it goes back, then the archive.
+
+Used by `playing`. One shard is read from the oldest retained entry to the last one there was
+when the replay began, and then the archive for what the stream did not have: what was
+trimmed before, or was trimmed under the reader's hands, and what is of former lives.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+import orjson
+from redis.asyncio import Redis
+
+from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
+from workers.archive.reading import read
+from workers.batch import Delivery, Entry, Trouble
+from workers.connections import REDIS_TROUBLE
+
+PAGE: Final = 250
+
+#: How far an edge's clock may be ahead of Redis', in milliseconds: what is more is refused.
+_AHEAD_MS: Final = 5 * 60 * 1000
+_ZERO: Final = EntryId(0, 0)
+_START: Final = "0-0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """How far one shard is read. Ids are as texts, so that a document holds them whole.
+
+    `at` is the last entry that was read from the stream of life `epoch`, which is read up to
+    `end`. `holes` are ranges that it did not have any more, from and until before. `archive`
+    is where the archive's reader goes on, once `is_archive`.
+    """
+
+    epoch: int | None
+    at: str
+    end: str
+    holes: tuple[tuple[str, str], ...] = ()
+    is_archive: bool = False
+    archive: str | None = None
+
+    @classmethod
+    def decode(cls, document: str) -> Self:
+        """From what `encode` made."""
+        values: dict[str, Any] = orjson.loads(document)
+        holes = tuple((low, high) for low, high in values["holes"])
+        return cls(**values | {"holes": holes})
+
+    def encode(self) -> str:
+        """As the column `cursor` holds it."""
+        return orjson.dumps(asdict(self)).decode()
+
+
+class Page(NamedTuple):
+    """Some entries, how many were read to find them, and where to go on; None: nowhere."""
+
+    deliveries: Sequence[Delivery]
+    read: int
+    next: Cursor | None
+
+
+class _State(NamedTuple):
+    """A shard at one moment."""
+
+    epoch: int | None
+    delivered: EntryId
+    first: EntryId | None
+    #: The highest entry that was taken out from among others.
+    deleted: EntryId
+
+
+class Sources:
+    """The stream and the archive of all shards, each shard as one way."""
+
+    def __init__(self, redis: Redis, archive: Path | None) -> None:
+        """`archive`: the directory of the segments; None where there is none."""
+        self._redis = redis
+        self._archive = archive
+
+    async def begin(self, shard: int, from_ms: int) -> tuple[Cursor, int]:
+        """Where to begin, and about how many entries there are. Raises Trouble."""
+        try:
+            return await self._begin(shard, from_ms)
+        except REDIS_TROUBLE as error:
+            raise Trouble(f"{type(error).__name__}: {error}") from error
+
+    async def page(
+        self, shard: int, cursor: Cursor, span: tuple[int, int], count: int = PAGE
+    ) -> Page:
+        """What comes next, but what is still the recorder's to record. Raises Trouble.
+
+        `span` is the times that are asked for, in Unix milliseconds.
+        """
+        try:
+            if cursor.is_archive:
+                return await self._archived(shard, cursor, span)
+            return await self._streamed(shard, cursor, count)
+        except (*REDIS_TROUBLE, OSError) as error:
+            raise Trouble(f"{type(error).__name__}: {error}") from error
+
+    async def _begin(self, shard: int, from_ms: int) -> tuple[Cursor, int]:
+        key = events_key(shard)
+        epoch = await self._redis.get(epoch_key(shard))
+        end, length = _START, 0
+        if await self._redis.exists(key):
+            stream = await self._redis.xinfo_stream(key)
+            end = stream["last-generated-id"].decode()
+            length = stream["length"]
+        # Before an event was taken nothing of it can have arrived, but for the clocks.
+        at = str(EntryId(max(0, from_ms - _AHEAD_MS), 0))
+        number = None if epoch is None else int(epoch)
+        return Cursor(epoch=number, at=at, end=end), length
+
+    async def _streamed(self, shard: int, cursor: Cursor, count: int) -> Page:
+        state, page = await self._read(shard, cursor, count)
+        at, end = EntryId.of(cursor.at), EntryId.of(cursor.end)
+        if state.epoch is None or state.epoch != cursor.epoch:
+            # That life ended; what it still held is in the archive or nowhere.
+            return Page((), 0, self._after_stream(_with_hole(cursor, at, end.next)))
+        if at < end:
+            missing_until = end.next if state.first is None else state.first
+            cursor = _with_hole(cursor, at, min(missing_until, end.next))
+        found = [
+            Delivery(
+                Entry.of(state.epoch, shard, entry.ms, entry.seq),
+                fields.get(FIELD, b""),
+            )
+            for entry, fields in page
+        ]
+        settled = await self._settled(shard, state, found)
+        if len(page) < count:
+            if state.first is not None and state.first <= state.deleted:
+                # Nobody knows which: then the archive is asked for everything up to there.
+                cursor = _with_hole(cursor, _ZERO, state.deleted.next)
+            return Page(settled, len(page), self._after_stream(cursor))
+        return Page(settled, len(page), replace(cursor, at=str(page[-1][0])))
+
+    async def _read(
+        self, shard: int, cursor: Cursor, count: int
+    ) -> tuple[_State, list[tuple[EntryId, dict[bytes, bytes]]]]:
+        key = events_key(shard)
+        state = await self._state(shard)
+        if EntryId.of(cursor.at) >= EntryId.of(cursor.end):
+            return state, []
+        page = await self._redis.xrange(key, f"({cursor.at}", cursor.end, count)
+        again = await self._state(shard)
+        # Trimmed or replaced meanwhile: as it is after the read, it is not before it.
+        state = again._replace(delivered=state.delivered)
+        return state, [(EntryId.of(raw), fields) for raw, fields in page]
+
+    async def _state(self, shard: int) -> _State:
+        key = events_key(shard)
+        epoch = await self._redis.get(epoch_key(shard))
+        if epoch is None or not await self._redis.exists(key):
+            return _State(None, _ZERO, None, _ZERO)
+        stream = await self._redis.xinfo_stream(key)
+        first = stream["first-entry"]
+        for group in await self._redis.xinfo_groups(key):
+            if group["name"] == GROUP.encode():
+                delivered = EntryId.of(group["last-delivered-id"])
+                return _State(
+                    int(epoch),
+                    delivered,
+                    EntryId.of(first[0]) if first else None,
+                    EntryId.of(stream["max-deleted-entry-id"]),
+                )
+        # Workers make it again, and give themselves everything; until then it is unknown
+        # what they have settled.
+        raise Trouble(f"shard {shard} has no group {GROUP}")
+
+    async def _settled(
+        self, shard: int, state: _State, found: Sequence[Delivery]
+    ) -> list[Delivery]:
+        """Without what the recorder was not given or has not acknowledged.
+
+        What is pending is read after what was delivered: an entry in neither was
+        acknowledged, and so committed.
+        """
+        given = [
+            one
+            for one in found
+            if one.entry.epoch != state.epoch or _id(one) <= state.delivered
+        ]
+        live = [_id(one) for one in given if one.entry.epoch == state.epoch]
+        if not live:
+            return given
+        pending = await self._pending(shard, min(live), max(live))
+        return [
+            one
+            for one in given
+            if one.entry.epoch != state.epoch or _id(one) not in pending
+        ]
+
+    async def _pending(self, shard: int, low: EntryId, high: EntryId) -> set[EntryId]:
+        held: set[EntryId] = set()
+        least = str(low)
+        while True:
+            page = await self._redis.xpending_range(
+                events_key(shard), GROUP, least, str(high), PAGE
+            )
+            held |= {EntryId.of(item["message_id"]) for item in page}
+            if len(page) < PAGE:
+                return held
+            least = f"({page[-1]['message_id'].decode()}"
+
+    def _after_stream(self, cursor: Cursor) -> Cursor | None:
+        return None if self._archive is None else replace(cursor, is_archive=True)
+
+    async def _archived(
+        self, shard: int, cursor: Cursor, span: tuple[int, int]
+    ) -> Page:
+        if self._archive is None:
+            return Page((), 0, None)
+        page = await asyncio.to_thread(
+            read, self._archive, *span, shard, cursor.archive
+        )
+        found = [one for one in page.deliveries if _is_missing(one, cursor)]
+        state = await self._state(shard)
+        settled = await self._settled(shard, state, found)
+        after = None if page.next is None else replace(cursor, archive=page.next)
+        return Page(settled, len(page.deliveries), after)
+
+
+def _id(delivery: Delivery) -> EntryId:
+    return EntryId.of(delivery.entry.stream_id)
+
+
+def _with_hole(cursor: Cursor, at: EntryId, until: EntryId) -> Cursor:
+    """Between what was read last and what is there now, there may have been something."""
+    if until <= at.next:
+        return cursor
+    return replace(cursor, holes=(*cursor.holes, (str(at.next), str(until))))
+
+
+def _is_missing(delivery: Delivery, cursor: Cursor) -> bool:
+    """Whether the stream did not have it when the stream was read."""
+    if delivery.entry.epoch != cursor.epoch:
+        return True
+    entry = _id(delivery)
+    return any(
+        EntryId.of(low) <= entry < EntryId.of(high) for low, high in cursor.holes
+    )
