@@ -70,6 +70,16 @@ create type pause_cause as enum (
 exception when duplicate_object then null; end $$;
 
 do $$ begin
+create type quarantine_action as enum (
+    'edited',     -- an operator changed the envelope
+    'asked',      -- an operator asked for it to be put back
+    'redriven',   -- it was put back
+    'failed',     -- it was tried, and stays
+    'discarded'   -- an operator gave it up
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
 create type replay_mode as enum (
     'missing',    -- insert what is not recorded, change nothing else
     'reprocess'   -- resolve and enrich again, correct rows and counters by the difference
@@ -432,10 +442,6 @@ create table if not exists quarantine (
 -- Lists by reason, newest first.
 create index if not exists quarantine_open on quarantine (reason, id) where status = 'open';
 
--- Clicks to redrive by themselves when somebody creates the link they name.
-create index if not exists quarantine_code on quarantine (namespace, code)
-    where status = 'open' and reason = 'unknown_link';
-
 -- `reftide event ID`.
 create index if not exists quarantine_event on quarantine (event_id);
 
@@ -444,6 +450,51 @@ if exists (select from pg_attribute
             where attrelid = 'quarantine'::regclass and attname = 'entry_seq' and atttypid = 'int4'::regtype) then
     alter table quarantine alter column entry_seq type bigint;
 end if; end $$;
+
+-- What may let it be placed, named as in `directory_changes` (see workers/waiting.py); when
+-- to look whether that is there, where nobody might tell; when to try it again, which a
+-- worker that is at it puts off; how often that was begun since it last ended; and by which
+-- request of an operator.
+alter table quarantine
+    add column if not exists waits_for   text[]       not null default '{}',
+    add column if not exists look_at     timestamptz,
+    add column if not exists redrive_at  timestamptz,
+    add column if not exists tries       smallint     not null default 0,
+    add column if not exists request     uuid;
+
+-- Entries to redrive by themselves when what they wait for comes.
+create index if not exists quarantine_waits on quarantine using gin (waits_for)
+    where status = 'open' and waits_for <> '{}';
+drop index if exists quarantine_code;
+
+-- What the redrive job has to do, soonest first.
+create index if not exists quarantine_look on quarantine (look_at) where look_at is not null;
+create index if not exists quarantine_redrive on quarantine (redrive_at) where redrive_at is not null;
+
+-- How far a request is.
+create index if not exists quarantine_request on quarantine (request) where request is not null;
+
+-- Who did what to an entry in quarantine. No reference: it outlives what it tells of.
+create table if not exists quarantine_history (
+    id              bigint             generated always as identity primary key,
+    quarantine_id   bigint             not null,
+    at              timestamptz        not null default now(),
+    who             text               not null,                -- a worker, or whom the machine knows an operator as
+    action          quarantine_action  not null,
+    note            text               not null default '',     -- why, or what still refuses it
+    before          jsonb              not null default '{}',   -- reason, detail and attempts until then
+    payload         bytea                                       -- of an edit: the envelope until then
+);
+
+-- `reftide quarantine show`.
+create index if not exists quarantine_history_of on quarantine_history (quarantine_id);
+
+-- What came that entries in quarantine wait for, and up to which of them they were told.
+create table if not exists quarantine_wakes (
+    seq       bigint  generated always as identity primary key,
+    ref       text    not null,
+    reached   bigint  not null default 0
+);
 
 
 -- The books -------------------------------------------------------------------------------
@@ -618,13 +669,11 @@ create table if not exists replays (
 alter table replays
     add column if not exists quarantined bigint not null default 0,
     add column if not exists refused bigint not null default 0,
-    add column if not exists next_at timestamptz,
-    drop column if exists cursors,
-    drop column if exists leased_by,
-    drop column if exists leased_until;
+    add column if not exists next_at timestamptz;
 
 -- A replay's way through one shard. Every part has a lease of its own, so that all workers
 -- share a replay; whoever has it moves the cursor in the transaction that the page makes.
+-- In place of the one lease and the cursors that `replays` had in an earlier version.
 create table if not exists replay_parts (
     replay_id      uuid         not null references replays on delete cascade,
     shard          smallint     not null,

@@ -44,7 +44,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Look": {
         "status": ("status", "The books, the lag, the workers, the memory."),
         "event": ("event", "Where one event is."),
-        "quarantine": ("quarantine", "What could not be recorded, and why."),
+        "quarantine": ("quarantine", "What could not be recorded, and putting it back."),
         "spool": ("spool", "Events that wait on the disk of an edge."),
         "archive": ("archive", "What is kept beyond the streams, to be replayed."),
         "verify": ("verify", "Prove that every counter and the books are right."),
@@ -53,6 +53,11 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Repair": {
         "reconcile": ("reconcile", "Make every counter the sum of its events again."),
         "resume": ("resume", "Let recording go on after it paused."),
+    },
+    "Put right": {
+        "replay": ("replay", "Record again what streams and archive hold."),
+        "replays": ("replays", "Replays: how they go, and stopping them."),
+        "rewind": ("rewind", "Let a group read its streams again."),
     },
     "Measure": {
         "bench": ("bench", "Speed beside a baseline's, on servers of its own."),

@@ -51,7 +51,10 @@ _COUNTERS: Final = (
     _Counter("link_days", "link_day", (UUID, date.fromisoformat), _COUNTS),
     _Counter("link_amounts", "link_amount", (UUID, str), ("amount",)),
     _Counter(
-        "program_partner_amounts", "program_partner_amount", (UUID, UUID, str), ("amount",)
+        "program_partner_amounts",
+        "program_partner_amount",
+        (UUID, UUID, str),
+        ("amount",),
     ),
 )
 
@@ -111,9 +114,7 @@ async def _add(
 
 
 def _key(counter: _Counter, texts: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(
-        parse(text) for parse, text in zip(counter.key, texts, strict=True)
-    )
+    return tuple(parse(text) for parse, text in zip(counter.key, texts, strict=True))
 
 
 def _missing(row: dict[str, Any]) -> list[int]:

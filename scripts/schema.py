@@ -75,4 +75,7 @@ async def _lock(connection: Connection, order: Iterable[str]) -> None:
     await connection.execute(f"set local lock_timeout = {_LOCK_MS}")
     for table in order:
         if await connection.fetchval("select to_regclass($1) is not null", table):
-            await connection.execute(f"lock table {table} in share row exclusive mode")
+            # Batches read it before anything else, and columns are added to it: with less
+            # than this they would hold it, and wait for what we have.
+            mode = "access" if table == "quarantine" else "share row"
+            await connection.execute(f"lock table {table} in {mode} exclusive mode")

@@ -84,6 +84,7 @@ async def _rows(connection: Connection, sought: _Sought) -> dict[str, Any]:
         "repeat_of": await connection.fetchval(_SQL["alias"], event_id),
         "repeats": await rows(connection, _SQL["repeats"], event_id),
         "quarantine": await rows(connection, _SQL["quarantined"], event_id),
+        "history": await rows(connection, _SQL["history"], event_id),
         "entry": None,
         "spool": None,
     }

@@ -61,3 +61,33 @@ def test_the_readme_names_only_commands_that_exist() -> None:
 
 def test_the_readme_fits_on_three_screens() -> None:
     assert len(_README.splitlines()) <= 150
+
+
+#: Functions, and the classes that hypothesis makes of state machines.
+_TESTS = re.compile(r"^(?:(?:async )?def (?=test_)|(?=Test\w+ = ))(\w+)", re.MULTILINE)
+
+
+def _tests() -> set[str]:
+    """Every test, as `file::name`."""
+    found = set()
+    for path in (_ROOT / "tests").rglob("test_*.py"):
+        names = _TESTS.findall(path.read_text("utf-8"))
+        found |= {f"{path.name}::{name}" for name in names}
+    return found
+
+
+@pytest.mark.parametrize("page", ["failures.md", "threat-model.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    text = (_ROOT / "docs" / page).read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+\.py::\w+)`", text))
+
+    assert set() == named - _tests()
+    assert len(named) > 20
+
+
+def test_every_failure_has_a_test_or_a_reason_why_not() -> None:
+    text = (_ROOT / "docs" / "failures.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+
+    for _, _, test, _ in rows:
+        assert "`test_" in test or "no test" in test or test == "test", test

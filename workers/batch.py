@@ -33,10 +33,11 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One entry as it was delivered."""
+    """One entry as it was delivered, for the how manieth time as far as is known."""
 
     entry: Entry
     payload: bytes
+    times: int = 1
 
 
 def _signed(number: int) -> int:
@@ -53,6 +54,20 @@ class Trouble(Exception):
     """Infrastructure does not answer: keep the batch, back off, try again."""
 
 
+#: Why nothing is recorded until somebody has looked: `pause_cause` of schema.sql.
+Cause = Literal["bug", "culprits"]
+
+
+class Halt(Exception):
+    """Nobody may record until an operator has looked; the entries stay where they are."""
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        """`detail` is for the operator."""
+        super().__init__(detail)
+        self.cause: Cause = cause
+        self.detail = detail
+
+
 class Processor(Protocol):
     """What a consumer does with what it reads."""
 
@@ -60,6 +75,15 @@ class Processor(Protocol):
         """Record or quarantine; give back the deliveries that may be acknowledged.
 
         A delivery that is not given back stays pending (an envelope of a later release).
-        Raises Trouble where the whole batch has to be tried again.
+        Raises Trouble where the whole batch has to be tried again, Halt where that needs an
+        operator first.
         """
+        ...
+
+
+class Recorder(Processor, Protocol):
+    """A processor that can also give an entry up."""
+
+    async def give_up(self, delivery: Delivery, detail: str) -> None:
+        """Put an entry into quarantine that workers died of. Raises Trouble, Halt."""
         ...

@@ -17,8 +17,10 @@ from redis.asyncio import Redis
 from ingest.contracts.metrics.worker import BATCH_SECONDS, BATCHES, DELAYED, DELAYS
 from ingest.contracts.stream import SHARDS_KEY, WORKERS_KEY, heartbeat_key
 from ingest.contracts.telemetry import Log
-from workers.batch import Delivery, Processor, Trouble
+from workers.batch import Delivery, Halt, Processor, Trouble
 from workers.connections import REDIS_TROUBLE
+from workers.isolating import apart
+from workers.pausing import Gate
 from workers.shard import START, Anew, Habits, Page, Shard
 
 _Pages = Callable[[bytes], Awaitable[Page]]
@@ -26,8 +28,12 @@ _Pages = Callable[[bytes], Awaitable[Page]]
 _BEAT_SECONDS: Final = 5.0
 _BEAT_EXPIRES: Final = 15
 
-#: How often to look for entries that somebody left, in seconds.
-_RECLAIM_EVERY: Final = 5.0
+#: How much more seldom, at most, to look for entries that somebody left, while all that is
+#: found waits for a later release of ours.
+_SELDOM: Final = 12
+
+#: How often to see whether a pause is over, in seconds.
+_GATE_EVERY: Final = 0.1
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
@@ -87,17 +93,21 @@ class Consumer:
         habits: Habits,
         *,
         stop: asyncio.Event,
+        gate: Gate | None = None,
         pause: Callable[[int], float] = backoff,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stop` ends `run`; `pause` is the seconds after a failed attempt."""
+        """`stop` ends `run`; `pause` is the seconds after a failed attempt.
+
+        Without a gate there are no pauses: a Halt ends `run`.
+        """
         self._shards = shards
         self._processor = processor
         self._stop = stop
+        self._gate = gate
         self._pause = pause
-        self._clock = clock
         # A third: two may fail before the entries look abandoned.
         self._hold_every = habits.reclaim_after / 3
+        self._reclaim_every = habits.reclaim_every
         self._name = habits.name
         self._outages: dict[int, Outage] = {}
 
@@ -137,51 +147,82 @@ class Consumer:
         await shard.prepare()
         # Its own first: they are the oldest, and lie there since it was killed.
         await self._follow(shard, outage, shard.own)
-        look_again = self._clock()
-        while not self._stop.is_set():
-            if self._clock() >= look_again:
-                await self._follow(shard, outage, shard.idle)
-                look_again = self._clock() + _RECLAIM_EVERY
+        look_again, every = time.monotonic(), self._reclaim_every
+        while await self._may_go_on():
+            if time.monotonic() >= look_again:
+                is_futile = await self._follow(shard, outage, shard.idle)
+                slower = min(2 * every, _SELDOM * self._reclaim_every)
+                every = slower if is_futile else self._reclaim_every
+                look_again = time.monotonic() + every
             await self._settle(shard, outage, await shard.fresh())
 
-    async def _follow(self, shard: Shard, outage: Outage, pages: _Pages) -> None:
+    async def _follow(self, shard: Shard, outage: Outage, pages: _Pages) -> bool:
+        """Settle page after page; whether there were entries and all were left pending."""
         cursor: bytes | None = START
-        while cursor is not None and not self._stop.is_set():
+        found = settled = 0
+        while cursor is not None and await self._may_go_on():
             page = await pages(cursor)
-            await self._settle(shard, outage, page.deliveries)
+            found += len(page.deliveries)
+            settled += await self._settle(shard, outage, page.deliveries)
             cursor = page.next
+        return found > 0 and not settled
 
     async def _settle(
         self, shard: Shard, outage: Outage, deliveries: Sequence[Delivery]
-    ) -> None:
+    ) -> int:
+        """Process and acknowledge; how many were."""
         if not deliveries:
             outage.over()
-            return
+            return 0
         released = asyncio.Event()
+        settled = 0
+        failure: Trouble | Anew | None = None
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold(shard, deliveries, released))
             try:
-                done = await self._processed(deliveries, outage)
+                for batch in apart(deliveries):
+                    settled += await self._settle_batch(shard, outage, batch)
+            except (Trouble, Anew) as error:
+                failure = error  # out of the group, which would wrap it
             finally:
                 released.set()
+        if failure is not None:
+            raise failure
+        return settled
+
+    async def _settle_batch(
+        self, shard: Shard, outage: Outage, batch: Sequence[Delivery]
+    ) -> int:
+        done = await self._processed(batch, outage)
         if done:
             await shard.ack(done)
             outage.over()
             BATCHES.labels(shard.number).inc()
+        return len(done)
 
     async def _processed(
         self, deliveries: Sequence[Delivery], outage: Outage
     ) -> Sequence[Delivery]:
         """What may be acknowledged; nothing where a stop came before that was known."""
-        while True:
+        while await self._may_go_on():
             try:
                 with BATCH_SECONDS.time():
-                    done = await self._processor.process(deliveries)
+                    return await self._processor.process(deliveries)
             except Trouble as trouble:
-                if await happens(self._stop, outage.next_pause(trouble)):
-                    return ()
-            else:
-                return done
+                await happens(self._stop, outage.next_pause(trouble))
+            except Halt as halt:
+                # What breaks while everything is taken down says nothing.
+                if self._gate is None or self._stop.is_set():
+                    raise
+                await self._gate.halt(halt)
+        return ()
+
+    async def _may_go_on(self) -> bool:
+        """Wait while the group is paused; False where a stop came first."""
+        while self._gate is not None and self._gate.is_shut:
+            if await happens(self._stop, _GATE_EVERY):
+                return False
+        return not self._stop.is_set()
 
     async def _hold(
         self, shard: Shard, deliveries: Sequence[Delivery], released: asyncio.Event

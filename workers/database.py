@@ -48,9 +48,12 @@ _CLOSED: Final = (
     "pool is closing",
 )
 
-#: SQLSTATE classes and codes that mean: not now.
-_TRANSIENT: Final = ("08", "25006", "40", "53", "55P03", "57", "58")
-#: SQLSTATE classes that mean: not this value.
+#: SQLSTATE classes and codes that mean: not now. 25P03 and 25P04: it lasted too long, since
+#: this process stood still. 28, 3D000 and 55000 (no connections): whoever runs the server is at it.
+_TRANSIENT: Final = (
+    "08", "25006", "25P03", "25P04", "28", "3D000", "40", "53", "55000", "55006", "55P03", "57", "58",
+)  # fmt: skip
+#: SQLSTATE classes that mean: not this value. All others are bugs.
 _DATA: Final = ("22", "23")
 
 
@@ -98,6 +101,10 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
         try:
             async with connection.transaction():
                 yield connection
+        except asyncpg.ReadOnlySQLTransactionError:
+            # No primary any more: the next connection finds the one that is.
+            connection.terminate()
+            raise
         finally:
             await pool.release(connection, timeout=_ACQUIRE_SECONDS)
 
@@ -107,6 +114,9 @@ def mapped() -> Iterator[None]:
     """Give asyncpg's exceptions their names in our house."""
     try:
         yield
+    except asyncpg.InvalidCachedStatementError as error:
+        # The schema was upgraded; the next attempt prepares its statements anew.
+        raise Trouble(f"{type(error).__name__}: {error}") from error
     except asyncpg.PostgresError as error:
         raise _named(error) from error
     except asyncpg.InterfaceError as error:

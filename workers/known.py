@@ -82,7 +82,7 @@ def namespaces(envelope: Envelope, workspace_id: UUID | None) -> list[str]:
     ]
 
 
-def _workspaces(envelope: Envelope, known: Known) -> list[UUID | None]:
+def workspaces(envelope: Envelope, known: Known) -> list[UUID | None]:
     """Those that may turn out to vouch for an event."""
     keys = (known.keys.get(key_hash) for key_hash in envelope.api_key_hashes)
     return [envelope.workspace_id, *(key.workspace_id for key in keys if key)]
@@ -118,7 +118,7 @@ async def _look_up_codes(
         {
             (namespace, envelope.code)
             for envelope in envelopes
-            for workspace_id in _workspaces(envelope, known)
+            for workspace_id in workspaces(envelope, known)
             for namespace in namespaces(envelope, workspace_id)
             if envelope.code
         }
@@ -140,7 +140,7 @@ async def _look_up_clicks(
         {
             (workspace_id, envelope.foreign_click)
             for envelope in envelopes
-            for workspace_id in _workspaces(envelope, known)
+            for workspace_id in workspaces(envelope, known)
             if workspace_id and envelope.foreign_click
         }
     )

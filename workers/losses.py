@@ -41,6 +41,8 @@ async def count_losses(
             continue
         live.append(stream.epoch)
         await _count(connection, redis, stream, stream.epoch)
+    # Recorded entries may have been added after a life was last seen.
+    await connection.execute(_SQL["lives_grow"], live)
     # What was in a life that ended went with its server.
     for row in await connection.fetch(_SQL["losses_of_the_dead"], live):
         _tell(row["epoch"], row["shard"], row["change"])

@@ -29,15 +29,18 @@ from ingest.contracts.variables import SettingsError
 from workers.admin import administered
 from workers.archiving import Archive
 from workers.arq_host import keep_arq
-from workers.batch import Trouble
+from workers.batch import Recorder, Trouble
 from workers.connections import REDIS_TROUBLE, for_jobs, for_reader
 from workers.consumer import Consumer, Outage, backoff, happens, keep_beating
 from workers.database import Pool, open_pool, pool_size
 from workers.enrich import build_enrichers
 from workers.epochs import PostgresRegistry
-from workers.failpoint import boundary
+from workers.failpoint import Mortal, boundary
+from workers.isolating import Isolating
 from workers.jobs import Jobs
+from workers.pausing import Gate, keep_looking
 from workers.pipeline import Pipeline
+from workers.redrive.hosting import Redrives
 from workers.replay.hosting import Replays
 from workers.replay.sources import Sources
 from workers.sampling import keep_sampling
@@ -66,6 +69,7 @@ class Life:
         self.stop = asyncio.Event()
         self.has_failed = False
         self.consumer: Consumer | None = None
+        self.gate: Gate | None = None
         self._log = log
 
     def problem(self) -> str | None:
@@ -74,6 +78,8 @@ class Life:
             return "stopping"
         if self.consumer is None:
             return "starting: a server does not answer yet"
+        if self.gate and self.gate.is_paused:
+            return "recording is paused: see `reftide status`"
         if delayed := self.consumer.delayed:
             return f"shards {', '.join(map(str, delayed))} wait for a server"
         return None
@@ -138,9 +144,17 @@ async def _live(settings: Settings, name: str) -> int:
         except Stopped:
             return 0
         pipeline = _pipeline(settings, name, pool)
-        life.consumer = _consumer(settings, name, pipeline, readers, life)
+        gate = life.gate = Gate(pool, name, pipeline.limit)
+        life.consumer = Consumer(
+            _shards(settings, name, pool, readers),
+            Isolating(_recorder(settings, pipeline), redis, pool),
+            _habits(settings, name),
+            stop=life.stop,
+            gate=gate,
+        )
         log.info("worker.started", shards=settings.shards)
         siblings = [
+            keep_looking(gate, life.stop),
             life.consumer.run(),
             keep_beating(redis, name, settings.shards, life.stop),
             *_hosts(settings, redis, pipeline, life),
@@ -205,30 +219,35 @@ def _asked_for(
 def _hosts(
     settings: Settings, redis: Redis, pipeline: Pipeline, life: Life
 ) -> list[Coroutine[None, None, None]]:
-    """What arq runs: jobs by the clock, and replays, which take their time."""
+    """What arq runs: jobs by the clock; replays and redrives, which take their time."""
     archive = settings.archive.directory if settings.archive else None
     return [
         keep_arq(work, settings.arq_redis_url, life.stop, backoff)
         for work in (
             Jobs(pipeline.pool, redis, settings.shards, settings.keep_hours),
             Replays.beside(pipeline, Sources(redis, archive)),
+            Redrives.beside(pipeline),
         )
     ]
 
 
-def _consumer(
-    settings: Settings,
-    name: str,
-    pipeline: Pipeline,
-    readers: Sequence[Redis],
-    life: Life,
-) -> Consumer:
-    habits = Habits(name=name, batch_size=settings.batch_size)
-    registry = PostgresRegistry(pipeline.pool)
-    shards = [
+def _recorder(settings: Settings, pipeline: Pipeline) -> Recorder:
+    """The pipeline; where tests want the worker to die over an event, a mortal one."""
+    event_id = settings.crash_over
+    return pipeline if event_id is None else Mortal(pipeline, event_id)
+
+
+def _habits(settings: Settings, name: str) -> Habits:
+    return Habits(name=name, batch_size=settings.batch_size)
+
+
+def _shards(
+    settings: Settings, name: str, pool: Pool, readers: Sequence[Redis]
+) -> list[Shard]:
+    habits, registry = _habits(settings, name), PostgresRegistry(pool)
+    return [
         Shard(redis, number, habits, registry) for number, redis in enumerate(readers)
     ]
-    return Consumer(shards, pipeline, habits, stop=life.stop)
 
 
 async def _agree_on_shards(redis: Redis, settings: Settings) -> None:

@@ -4,7 +4,7 @@ done = await pipeline.process(deliveries)      # and the consumer acknowledges t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
@@ -21,11 +21,14 @@ from workers.customers import Widen
 from workers.database import DataFault, MissingPartition, Pool, transaction
 from workers.enrich import Client, Enrich, Enrichment
 from workers.generating import generate
+from workers.known import Known
 from workers.ledger import Tally
-from workers.quarantine import Culprit
+from workers.limit import Limit
+from workers.quarantine import DATA_REASONS, Culprit
 from workers.resolve import Resolution, Unresolvable
 from workers.rows import Row, moment
 from workers.sql import statements
+from workers.waiting import waits_for
 from workers.write import write
 
 _SQL: Final = statements("partitions")
@@ -57,12 +60,13 @@ class Pipeline:
     new_id: Callable[[], UUID]
     keep_ip: bool = False
     boundary: Callable[[Boundary], None] = lambda _: None
+    limit: Limit = field(default_factory=Limit)
 
     async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Record or quarantine; the deliveries that may be acknowledged.
 
-        Raises Trouble where Postgres does not answer; what was committed by then is found
-        recorded when it is processed again.
+        Raises Trouble where Postgres does not answer, Halt where too many would go to
+        quarantine; what was committed by then is found recorded when it is processed again.
         """
         self.boundary("read")
         sealed, culprits, newer = self.decode(deliveries)
@@ -70,6 +74,15 @@ class Pipeline:
         self.boundary("committed")
         self._tell(deliveries, tally, len(newer))
         return [delivery for delivery in deliveries if delivery.entry not in newer]
+
+    async def give_up(self, delivery: Delivery, detail: str) -> None:
+        """Put an entry into quarantine that workers died of. Raises Trouble, Halt."""
+        sealed, culprits, _ = self.decode([delivery])
+        envelope = sealed[0].envelope if sealed else None
+        if not culprits:
+            culprits = [Culprit(delivery, envelope, "crash_loop", detail)]
+        tally = await self._commit([], culprits)
+        self._tell([delivery], tally, 0)
 
     def decode(
         self, deliveries: Sequence[Delivery]
@@ -136,9 +149,7 @@ class Pipeline:
                 resolution = resolve.resolve(item.envelope, names, now_ms)
                 resolved.append((item, resolution))
             except Unresolvable as error:
-                culprits.append(
-                    Culprit(item.delivery, item.envelope, error.reason, error.detail)
-                )
+                culprits.append(_culprit(item, error, names))
         return resolved, culprits
 
     def _row(self, item: Sealed, resolution: Resolution) -> Row:
@@ -206,6 +217,8 @@ class Pipeline:
                         await write(
                             connection, fresh, tally, new_id=self.new_id, wider=wider
                         )
+                    bad = sum(tally.reasons[reason] for reason in DATA_REASONS)
+                    self.limit.judge(len(fresh), bad)
                     await tally.enter(connection, self.consumer)
                     self.boundary("written")
             except Widen as widen:
@@ -213,6 +226,7 @@ class Pipeline:
             except MissingPartition:
                 await self.make_partitions(rows)
             else:
+                self.limit.note(len(fresh), bad)
                 return tally
         raise Trouble("customers kept changing while they were being locked")
 
@@ -244,6 +258,11 @@ class Pipeline:
                 quarantined=tally.quarantined.total(),
                 lag_ms=self.clock() - oldest_ms,
             )
+
+
+def _culprit(item: Sealed, error: Unresolvable, names: Known) -> Culprit:
+    waits = waits_for(item.envelope, error.reason, names)
+    return Culprit(item.delivery, item.envelope, error.reason, error.detail, waits)
 
 
 def _client(envelope: Envelope) -> Client:

@@ -5,7 +5,14 @@ that dies leaves the changes it was at in their table, so that they are publishe
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -24,6 +31,7 @@ from workers.batch import Trouble
 from workers.database import Connection
 from workers.records import Records
 from workers.sql import statements
+from workers.waking import TOPICS, wake
 
 _SQL: Final = statements("publish")
 
@@ -82,6 +90,7 @@ async def publish_changes(connection: Connection, redis: Redis) -> int:
         writer = _Writer(redis)
         await _publish(connection, writer, _by_topic(changes))
         await writer.announce()
+        await wake(connection, _awaited(changes))
         await connection.execute(
             _SQL["changes_done"], [change["seq"] for change in changes]
         )
@@ -156,6 +165,13 @@ def _by_topic(changes: Iterable[asyncpg.Record]) -> dict[str, list[str]]:
     for change in changes:
         refs[change["topic"]][change["ref"]] = None
     return {topic: list(found) for topic, found in refs.items()}
+
+
+def _awaited(changes: Iterable[asyncpg.Record]) -> Iterator[str]:
+    """What may have come that entries in quarantine wait for."""
+    for change in changes:
+        if change["topic"] in TOPICS:
+            yield f"{change['topic']} {change['ref']}"
 
 
 def _code(ref: str) -> records.Code:

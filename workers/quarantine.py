@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import orjson
+
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.storable import optional_text, text
 from workers.batch import Delivery, Entry
@@ -34,6 +36,12 @@ Reason = Literal[
 ]
 
 
+#: What an entry itself is to blame for; the others are caused by clients, and normal.
+DATA_REASONS: Final[frozenset[Reason]] = frozenset(
+    {"undecodable", "unstorable", "future_id", "crash_loop"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Culprit:
     """A delivery that cannot be recorded; no envelope where it cannot be read either."""
@@ -42,6 +50,8 @@ class Culprit:
     envelope: Envelope | None
     reason: Reason
     detail: str = ""
+    #: What has to come before it can be placed; see `waiting`.
+    waits_for: tuple[str, ...] = ()
 
 
 async def held(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:
@@ -70,14 +80,15 @@ async def add(
 def _columns(culprit: Culprit) -> tuple[object, ...]:
     return (
         *culprit.delivery.entry,
-        *(_NOTHING if culprit.envelope is None else _said(culprit.envelope)),
+        *(_NOTHING if culprit.envelope is None else said(culprit.envelope)),
         culprit.reason,
         text(culprit.detail, _DETAIL_CHARS),
         culprit.delivery.payload,
+        orjson.dumps(culprit.waits_for).decode(),
     )
 
 
-def _said(envelope: Envelope) -> tuple[object, ...]:
+def said(envelope: Envelope) -> tuple[object, ...]:
     """What an operator looks for: event, kind, dialect, workspace, namespace, code."""
     namespace = next(iter(envelope.namespaces), None)
     return (

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, cast, get_args
+from uuid import UUID
 
 from ingest.contracts.variables import (
     NOWHERE,
@@ -56,6 +57,8 @@ class Settings:
     geo_file: Path | None
     store_ip: StoreIp
     crash_at: CrashAt | None
+    #: The event that tests want the worker to die over.
+    crash_over: UUID | None
     log_level: LogLevel
     admin: Listening = NOWHERE
     #: None where this worker does not archive.
@@ -80,6 +83,7 @@ class Settings:
             geo_file=_geo_file(given),
             store_ip=given.store_ip(),
             crash_at=_crash_at(given),
+            crash_over=_crash_over(given),
             log_level=given.log_level(),
             admin=given.admin(),
             archive=_archive(given),
@@ -128,6 +132,17 @@ def _is_plain(name: str) -> bool:
 def _geo_file(given: Variables) -> Path | None:
     path = given.text("REFTIDE_GEO_FILE")
     return Path(path) if path else None
+
+
+def _crash_over(given: Variables) -> UUID | None:
+    text = given.text("REFTIDE_CRASH_OVER")
+    try:
+        return UUID(text) if text else None
+    except ValueError as error:
+        raise SettingsError(
+            f"REFTIDE_CRASH_OVER is {text!r}: it is for tests only; unset it, or give the"
+            " id of an event"
+        ) from error
 
 
 def _crash_at(given: Variables) -> CrashAt | None:

@@ -6,14 +6,21 @@ it does not answer, `Anew` where the stream is not the one that was prepared.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from ingest.contracts.metrics.worker import GROUPS_MADE, LOST_UNREAD
-from ingest.contracts.stream import FIELD, GROUP, cut_key, epoch_key, events_key
+from ingest.contracts.stream import (
+    FIELD,
+    GROUP,
+    alone_key,
+    cut_key,
+    epoch_key,
+    events_key,
+)
 from ingest.contracts.telemetry import Log
 from workers.batch import Delivery, Entry, Trouble
 from workers.connections import BLOCK_MS, REDIS_TROUBLE
@@ -26,7 +33,9 @@ START: Final = b"0-0"
 # its stream is dropped, or the next stream would pass for the same life; so is the trimmer's
 # count. Answers whether the stream had a number, and so once had its group.
 _CREATE: Final = """
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2], KEYS[3]) end
+if redis.call('EXISTS', KEYS[1]) == 0 then
+    redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+end
 redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
 return redis.call('EXISTS', KEYS[2])
 """
@@ -54,13 +63,15 @@ class Habits:
     """How a consumer reads, the same for all its shards.
 
     `name` is stable: who comes back under it finds its own pending entries. `reclaim_after`
-    is for how many seconds an entry may lie idle before it is taken for abandoned, `block_ms`
-    how long a read waits, at most BLOCK_MS.
+    is for how many seconds an entry may lie idle before it is taken for abandoned,
+    `reclaim_every` how often to look for such, `block_ms` how long a read waits, at most
+    BLOCK_MS.
     """
 
     name: str
     batch_size: int = 500
     reclaim_after: float = 30.0
+    reclaim_every: float = 5.0
     block_ms: int = BLOCK_MS
 
 
@@ -85,7 +96,8 @@ class Shard:
         """Make what is missing: the stream, the group, and the number of this life."""
         with _seam():
             try:
-                keys = [self._key, epoch_key(self.number), cut_key(self.number)]
+                beside = [of(self.number) for of in (epoch_key, cut_key, alone_key)]
+                keys = [self._key, *beside]
                 had_group = bool(await self._create(keys=keys, args=[GROUP]))
             except ResponseError as error:
                 if "BUSYGROUP" not in str(error):
@@ -107,7 +119,8 @@ class Shard:
         messages: list[_Message] = answer[0][1] if answer else []
         if not messages:
             return Page((), None)
-        return Page(await self._present(messages), messages[-1][0])
+        deliveries = await self._counted(await self._present(messages))
+        return Page(deliveries, messages[-1][0])
 
     async def fresh(self) -> Sequence[Delivery]:
         """What nobody was given yet; waits up to a second for it."""
@@ -134,7 +147,7 @@ class Shard:
                 (cursor, messages, deleted), epoch = await pipe.execute()
         self._check(epoch)
         await self._lose(deleted)
-        deliveries = await self._present(messages)
+        deliveries = await self._counted(await self._present(messages))
         return Page(deliveries, None if cursor == START else cursor)
 
     async def hold(self, deliveries: Sequence[Delivery]) -> None:
@@ -160,6 +173,22 @@ class Shard:
                 lost.append(entry_id)
         await self._lose(lost)
         return found
+
+    async def _counted(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """The same, with how often each was delivered."""
+        if not deliveries:
+            return ()
+        with _seam():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for entry_id in _ids(deliveries):
+                    pipe.xpending_range(self._key, GROUP, entry_id, entry_id, 1)
+                found = await pipe.execute()
+        return [
+            replace(delivery, times=pending[0]["times_delivered"])
+            if pending
+            else delivery
+            for delivery, pending in zip(deliveries, found, strict=True)
+        ]
 
     async def _lose(self, ids: Sequence[bytes]) -> None:
         """Give up entries that were removed from the stream before anybody recorded them."""

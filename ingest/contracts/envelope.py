@@ -148,6 +148,16 @@ def decode(raw: bytes) -> Envelope:
     return _from_document(document)
 
 
+def is_newer(raw: bytes) -> bool:
+    """Whether these bytes are an envelope of a later release."""
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return False
+    version = document.get("v") if isinstance(document, dict) else None
+    return isinstance(version, int) and version > VERSION
+
+
 def digest(raw: bytes) -> int:
     """63 bits of the encoded bytes: breaks ties between attempts under one id."""
     return int.from_bytes(blake2b(raw, digest_size=8).digest()) >> 1
@@ -267,6 +277,9 @@ _FORMS: Final[dict[str, tuple[str, _Form]]] = {
     "is_duplicate": ("du", _FLAG),
     "properties": ("p", _Form(_same, _typed(dict))),
 }
+
+#: The short keys of the encoding, by the fields' names.
+KEYS: Final = {name: key for name, (key, _) in _FORMS.items()}
 
 _ABSENT: Final = object()
 

@@ -70,6 +70,11 @@ def cut_key(shard: int) -> str:
     return f"{{rt:{shard}}}:cut"
 
 
+def alone_key(shard: int) -> str:
+    """A hash of the shard's entries that are processed alone, or were when a worker died."""
+    return f"{{rt:{shard}}}:alone"
+
+
 def archiver_key(shard: int) -> str:
     """The name of the worker that archives the shard, with an expiry."""
     return f"{{rt:{shard}}}:archiver"

@@ -49,6 +49,10 @@ LogEvent = Literal[
     "batch.delayed",  # warning: Postgres or Redis in trouble; the batch waits and retries
     "batch.bisected",  # warning: a batch held data that Postgres refuses
     "link.contested",  # warning: an edge generated a code that is another link's
+    "group.paused",  # error where it paused, else a warning: nobody records any more
+    "group.resumed",  # warning: an operator let recording go on
+    "entry.given_up",  # error: workers died over an entry, which is in quarantine now
+    "quarantine.redriven",  # entries that were in quarantine were tried again
     "entry.newer",  # warning: an envelope of a later release; upgrade this worker
     "entry.lost",  # warning: bodies of entries that were delivered and pending are gone
     "ledger.lost",  # warning: entries vanished and were never recorded; booked as lost
@@ -68,6 +72,7 @@ LogEvent = Literal[
     "directory.published",  # the read model was written, whole or in part
     "partitions.made",  # partitions ahead of time were created
     "job.failed",  # warning: a job failed and will be tried again by its cron
+    "replay.paused",  # warning: so much of a replay cannot be recorded that it rests
 ]
 
 

@@ -54,10 +54,6 @@ class Link:
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
-    @property
-    def connections(self) -> int:
-        return len(self._pairs)
-
     async def close(self) -> None:
         """Take no more connections, and reset those there are."""
         if self._server is not None:

@@ -12,6 +12,7 @@ from scripts.tracing import trace
 
 _ENTRY: Final = ("epoch", "shard", "entry_ms", "entry_seq", "recorded_at")
 _QUARANTINE: Final = ("id", "reason", "detail", "status", "attempts", "last_seen")
+_HISTORY: Final = ("at", "quarantine_id", "who", "action", "note")
 
 _SENTENCES: Final = {
     "recorded": "It is recorded.",
@@ -54,3 +55,5 @@ def _show(traced: Mapping[str, Any]) -> None:
         table(traced["repeats"], _ENTRY, "It came again")
     if traced["quarantine"]:
         table(traced["quarantine"], _QUARANTINE, "Quarantine")
+    if traced["history"]:
+        table(traced["history"], _HISTORY, "What was done about it")

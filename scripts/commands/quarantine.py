@@ -1,54 +1,51 @@
-"""`reftide quarantine`: what could not be recorded, and why."""
+"""`reftide quarantine`: what could not be recorded, why, and putting it back."""
 
 import asyncio
-import re
-from dataclasses import fields
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
 
 import click
 import orjson
 
-from ingest.contracts.envelope import Dedupe, NewerVersion, Undecodable, decode
+from scripts import editing, redriving
+from scripts.choosing import choose, count, dry, everything, filters, numbers
+from scripts.commands import redrive
 from scripts.environment import Environment
-from scripts.output import Refused, emit, facts, json_option, printable, table
+from scripts.output import (
+    Refused,
+    counted,
+    emit,
+    facts,
+    json_option,
+    printable,
+    table,
+)
 from scripts.queries import statements
 from scripts.servers import postgres, rows
-from scripts.workspaces import filter_by
 
 _SQL: Final = statements("quarantine")
 _COLUMNS: Final = (
     "id", "reason", "code", "dialect", "kind", "workspace", "attempts", "status",
     "last_seen", "detail",
 )  # fmt: skip
+_HISTORY: Final = ("at", "who", "action", "note")
 
-_REASONS: Final = (
-    "undecodable", "unstorable", "future_id", "crash_loop", "unknown_link",
-    "inactive_link", "incomplete_link", "unknown_program", "unknown_click", "expired",
-    "unauthorised",
-)  # fmt: skip
 _STATUSES: Final = ("open", "redriven", "discarded", "all")
-_SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def _since(value: str) -> timedelta | datetime:
-    """A span back from now, or a moment; a moment without a zone is UTC."""
-    span = _SPAN.fullmatch(value)
-    if span:
-        return timedelta(**{_UNITS[span[2]]: int(span[1])})
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError as error:
-        problem = f"{value!r} is neither 90m, 2h, 3d nor a date"
-        raise click.BadParameter(problem) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+#: A statement that marks some thousands.
+_SECONDS: Final = 60.0
 
 
 @click.group(
     epilog="""\b
   reftide quarantine list --reason unknown_link --since 2h
   reftide quarantine show 17
+  reftide quarantine edit 17 --set code=SUMMER
+  reftide quarantine redrive 17
+  reftide quarantine redrive --reason expired --workspace acme
+  reftide quarantine discard --for undecodable --reason "a scanner"
+
+\b
+What waits for a link, a click or an API key is put back by itself when that comes.
 """
 )
 def command() -> None:
@@ -56,18 +53,16 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--reason", type=click.Choice(_REASONS), help="Only these.")
+@filters("--reason", "--for")
 @click.option(
     "--status", type=click.Choice(_STATUSES), default="open", show_default=True
 )
-@click.option("--since", type=_since, metavar="WHEN", help="90m, 2h, 3d, or a date.")
-@click.option("--workspace", metavar="NAME", help="Whose.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @json_option
 @click.pass_obj
-def list_(environment: Environment, /, *, as_json: bool, **by: Any) -> None:
+def list_(environment: Environment, /, *, limit: int, as_json: bool, **by: Any) -> None:
     """List what is in quarantine, newest first."""
-    found = asyncio.run(_list(environment, by))
+    found = asyncio.run(_list(environment, by, limit))
 
     def for_people() -> None:
         table(found["entries"], _COLUMNS)
@@ -81,69 +76,161 @@ def list_(environment: Environment, /, *, as_json: bool, **by: Any) -> None:
 @json_option
 @click.pass_obj
 def show(environment: Environment, number: int, *, as_json: bool) -> None:
-    """Show one entry, decoded where it can be, and the bytes as they were read."""
+    """Show one entry: decoded where it can be, as it was read, and what was done to it."""
     row = asyncio.run(_show(environment, number))
 
     def for_people() -> None:
         shown = {**row}
         payload, envelope = shown.pop("payload"), shown.pop("envelope")
+        history = shown.pop("history")
         facts(shown, f"Quarantine {number}")
         if envelope is not None:
             click.echo(orjson.dumps(envelope, option=orjson.OPT_INDENT_2).decode())
         click.echo(f"payload: {printable(payload)}")
+        if history:
+            table(history, _HISTORY, "History")
 
     emit(as_json, row, for_people)
 
 
-async def _list(environment: Environment, by: dict[str, Any]) -> dict[str, Any]:
-    since = by["since"]
-    if isinstance(since, timedelta):
-        since = datetime.fromtimestamp(environment.clock(), UTC) - since
-    status = None if by["status"] == "all" else by["status"]
+@command.command()
+@click.argument("number", metavar="ID", type=click.IntRange(1))
+@click.option(
+    "--set", "given", multiple=True, metavar="FIELD=VALUE", help="Say a field anew."
+)
+@click.option("--unset", "gone", multiple=True, metavar="FIELD", help="Take one out.")
+@json_option
+@click.pass_obj
+def edit(
+    environment: Environment,
+    number: int,
+    given: tuple[str, ...],
+    gone: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Change the envelope of an open entry, in $EDITOR or field by field.
+
+    What it was is kept in its history. Numbers, flags and lists are written as JSON. The
+    id of an event and its time stay as they are.
+    """
+    row = asyncio.run(_row(environment, number))
+    before: bytes = row["payload"]
+    if given or gone:
+        text: str | None = editing.with_fields(before, _assigned(given), gone)
+    else:
+        text = click.edit(editing.readable(before), extension=".json")
+    payload = before if text is None else editing.sealed(text, before)
+    if payload != before:
+        asyncio.run(_store(environment, row, payload))
+    done = {
+        "id": number,
+        "is_changed": payload != before,
+        "envelope": editing.decoded(payload),
+    }
+    emit(as_json, done, lambda: _tell_edited(done))
+
+
+@command.command()
+@numbers
+@filters("--for")
+@everything
+@dry
+@click.option("--reason", "why", required=True, metavar="TEXT", help="Why; it is kept.")
+@json_option
+@click.pass_obj
+def discard(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
+    """Give open entries up. They stay as the trail, and quarantined in the books."""
+    done = asyncio.run(_discard(environment, asked))
+    entries = counted(done["discarded"], "entry", "entries")
+    verb = "would be discarded" if asked["dry_run"] else "discarded"
+    emit(as_json, done, lambda: click.echo(f"{entries} {verb}."))
+
+
+command.add_command(redrive.command, "redrive")
+
+
+async def _list(
+    environment: Environment, by: dict[str, Any], limit: int
+) -> dict[str, Any]:
     async with postgres(environment) as connection:
-        owner = await filter_by(connection, by["workspace"])
-        filters = (by["reason"], status, since, owner)
+        choice = await choose(connection, by)
         return {
-            "count": await connection.fetchval(_SQL["count"], *filters),
-            "entries": await rows(connection, _SQL["list"], *filters, by["limit"]),
+            "count": await count(connection, choice),
+            "entries": await rows(
+                connection, _SQL["list"], *choice.parameters(), limit
+            ),
         }
+
+
+async def _row(environment: Environment, number: int) -> dict[str, Any]:
+    async with postgres(environment) as connection:
+        row = await connection.fetchrow(_SQL["one"], number)
+    if row is None:
+        _refuse_unknown(number)
+    if row["status"] != "open":
+        raise Refused(
+            f"The entry {number} is {row['status']}.", "only open ones can be edited."
+        )
+    return dict(row)
 
 
 async def _show(environment: Environment, number: int) -> dict[str, Any]:
     async with postgres(environment) as connection:
         row = await connection.fetchrow(_SQL["one"], number)
+        history = await rows(connection, _SQL["history"], number)
     if row is None:
-        raise Refused(
-            f"Nothing in quarantine has the id {number}.",
-            "see `reftide quarantine list --status all`.",
-        )
-    payload: bytes = row["payload"]
+        _refuse_unknown(number)
+    for act in history:
+        act["before"] = orjson.loads(act["before"])
+        act["payload"] = _text(act["payload"])
     return {
         **row,
-        "payload": payload.decode("utf-8", "backslashreplace"),
-        "envelope": _decoded(payload),
+        "payload": _text(row["payload"]),
+        "envelope": editing.decoded(row["payload"]),
+        "history": history,
     }
 
 
-def _decoded(payload: bytes) -> dict[str, Any] | None:
-    """The fields that are not as by default, under their whole names."""
-    try:
-        envelope = decode(payload)
-    except (Undecodable, NewerVersion):
-        return None
-    known = {item.name: getattr(envelope, item.name) for item in fields(envelope)}
-    return {
-        name: _plain(value)
-        for name, value in known.items()
-        if value not in (None, (), {}) and value is not False
-    }
+def _refuse_unknown(number: int) -> NoReturn:
+    raise Refused(
+        f"Nothing in quarantine has the id {number}.",
+        "see `reftide quarantine list --status all`.",
+    )
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Dedupe):
-        return {"scope": value.scope, "key": value.key.hex()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
+async def _store(
+    environment: Environment, row: Mapping[str, Any], payload: bytes
+) -> None:
+    async with postgres(environment) as connection:
+        await editing.store(connection, row, payload, redriving.operator())
+
+
+async def _discard(
+    environment: Environment, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    async with postgres(environment, seconds=_SECONDS) as connection:
+        choice = await choose(connection, asked)
+        if asked["dry_run"]:
+            return {"discarded": await count(connection, choice)}
+        return {"discarded": await redriving.discard(connection, choice, asked["why"])}
+
+
+def _assigned(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    for name, sign, _ in pairs:
+        if not sign:
+            raise click.UsageError(f"--set {name}: write it as FIELD=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def _tell_edited(done: Mapping[str, Any]) -> None:
+    if not done["is_changed"]:
+        click.echo("Nothing was changed.")
+        return
+    click.echo(orjson.dumps(done["envelope"], option=orjson.OPT_INDENT_2).decode())
+    click.echo(f"Changed. Put it back: `reftide quarantine redrive {done['id']}`.")
+
+
+def _text(payload: bytes | None) -> str | None:
+    return None if payload is None else payload.decode("utf-8", "backslashreplace")

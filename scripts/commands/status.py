@@ -14,13 +14,18 @@ from ingest.contracts.stream import events_key
 from scripts.books import Books, read_books
 from scripts.edges import standing
 from scripts.environment import Environment
-from scripts.output import emit, facts, json_option, table
+from scripts.output import cell, emit, facts, json_option, table
+from scripts.pauses import lasting
+from scripts.replaying import unfinished
 from scripts.servers import postgres, redis_server, shard_count
 from workers.living import living
 
 _SHARD_COLUMNS: Final = (
     "shard", "epoch", "length", "entries_added", "undelivered", "pending", "in_flight",
     "lag_seconds", "oldest_pending_seconds",
+)  # fmt: skip
+_REPLAY_COLUMNS: Final = (
+    "id", "mode", "status", "read", "expected", "scanned", "inserted", "changed",
 )  # fmt: skip
 _EDGE_COLUMNS: Final = ("edge", "level", "why", "spool_bytes")
 
@@ -82,7 +87,9 @@ async def _status(environment: Environment, window: float) -> dict[str, Any]:
             **rates,
             **await _memory(redis, books, rates["accepted_per_second"]),
             **await _workers(redis),
+            "paused": await lasting(connection),
             "edges": await standing(redis),
+            "replays": await unfinished(connection),
             "shards": [_shard(books, index) for index in range(shards)],
         }
 
@@ -158,10 +165,17 @@ def _show(status: Mapping[str, Any]) -> None:
     table(status["shards"], _SHARD_COLUMNS, "Shards")
     if status["edges"]:
         table(status["edges"], _EDGE_COLUMNS, "Edges")
+    if status["replays"]:
+        table(status["replays"], _REPLAY_COLUMNS, "Replays")
     if not status["is_still"]:
         click.echo("Events moved while this was read: the figures are moments apart.")
     if not status["is_exact"]:
         click.echo("The backlog is large: what is in flight is taken from counters.")
+    if paused := status["paused"]:
+        click.echo(
+            f"Recording is paused since {cell(paused['paused_at'])}:"
+            f" {cell(paused['detail'])}. Fix it, then `reftide resume`."
+        )
     if not status["workers"]:
         click.echo("No worker is alive: run `reftide worker` (or `reftide up`).")
 

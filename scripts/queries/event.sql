@@ -22,5 +22,11 @@ select epoch, shard, entry_ms, entry_seq, recorded_at from repeats
 select id, reason::text, detail, status::text, attempts, first_seen, last_seen
   from quarantine where event_id = $1 order by id desc limit 20
 
+-- history: what was done to those entries, oldest first
+select quarantine_id, at, who, action::text, note
+  from quarantine_history
+ where quarantine_id in (select id from quarantine where event_id = $1)
+ order by id limit 100
+
 -- tests_between: the test event whose id is in a range
 select id from events where id between $1 and $2 and is_test order by id limit 1

@@ -5,20 +5,110 @@ select quarantine.id, reason::text, status::text, kind::text, dialect, namespace
  where ($1::text is null or reason = $1::text::quarantine_reason)
    and ($2::text is null or status = $2::text::quarantine_status)
    and ($3::timestamptz is null or last_seen >= $3)
-   and ($4::uuid is null or workspace_id = $4)
+   and ($4::timestamptz is null or last_seen < $4)
+   and ($5::uuid is null or workspace_id = $5)
+   and ($6::text is null or code = $6)
+   and ($7::bigint[] is null or quarantine.id = any($7))
  order by quarantine.id desc
- limit $5
+ limit $8
 
 -- count: how many there are by the same filters
 select count(*) from quarantine
  where ($1::text is null or reason = $1::text::quarantine_reason)
    and ($2::text is null or status = $2::text::quarantine_status)
    and ($3::timestamptz is null or last_seen >= $3)
-   and ($4::uuid is null or workspace_id = $4)
+   and ($4::timestamptz is null or last_seen < $4)
+   and ($5::uuid is null or workspace_id = $5)
+   and ($6::text is null or code = $6)
+   and ($7::bigint[] is null or id = any($7))
 
 -- one: everything about one of them
 select quarantine.id, reason::text, detail, status::text, attempts, kind::text, dialect,
        workspaces.name as workspace, namespace, code, event_id, epoch, shard, entry_ms,
-       entry_seq, consumer, first_seen, last_seen, payload
+       entry_seq, consumer, first_seen, last_seen, waits_for, redrive_at, payload
   from quarantine left join workspaces on workspaces.id = workspace_id
  where quarantine.id = $1
+
+-- history: what was done to it, oldest first
+select at, who, action::text, note, before, payload
+  from quarantine_history where quarantine_id = $1 order by id
+
+-- ask: mark the next open entries by the same filters, to be put back; how many those were
+with chosen as (
+    select id, reason, detail, attempts from quarantine
+     where ($1::text is null or reason = $1::text::quarantine_reason)
+       and ($2::text is null or status = $2::text::quarantine_status)
+       and ($3::timestamptz is null or last_seen >= $3)
+       and ($4::timestamptz is null or last_seen < $4)
+       and ($5::uuid is null or workspace_id = $5)
+       and ($6::text is null or code = $6)
+       and ($7::bigint[] is null or id = any($7))
+       and status = 'open' and request is distinct from $8::uuid
+     order by id
+     limit $10
+       for update
+), told as (
+    insert into quarantine_history (quarantine_id, who, action, before)
+    select id, $9, 'asked', jsonb_build_object('reason', reason, 'detail', detail, 'attempts', attempts)
+      from chosen order by id
+), marked as (
+    update quarantine set redrive_at = now(), request = $8, tries = 0
+      from chosen where quarantine.id = chosen.id
+)
+select count(*) from chosen
+
+-- progress: how far a request is
+select count(*) as asked,
+       count(*) filter (where status = 'redriven') as redriven,
+       count(*) filter (where status = 'open' and redrive_at is null) as failed,
+       count(*) filter (where status = 'open' and redrive_at is not null) as waiting
+  from quarantine where request = $1
+
+-- refused: why entries of a request are still here
+select reason::text, count(*) as entries, min(id) as for_example
+  from quarantine
+ where request = $1 and status = 'open' and redrive_at is null
+ group by reason order by 2 desc, 1
+
+-- discard: give the next open entries by the same filters up; how many those were
+with chosen as (
+    select id, reason, detail, attempts from quarantine
+     where ($1::text is null or reason = $1::text::quarantine_reason)
+       and ($2::text is null or status = $2::text::quarantine_status)
+       and ($3::timestamptz is null or last_seen >= $3)
+       and ($4::timestamptz is null or last_seen < $4)
+       and ($5::uuid is null or workspace_id = $5)
+       and ($6::text is null or code = $6)
+       and ($7::bigint[] is null or id = any($7))
+       and status = 'open'
+     order by id
+     limit $10
+       for update
+), told as (
+    insert into quarantine_history (quarantine_id, who, action, note, before)
+    select id, $9, 'discarded', $8, jsonb_build_object('reason', reason, 'detail', detail, 'attempts', attempts)
+      from chosen order by id
+), given_up as (
+    update quarantine
+       set status = 'discarded', waits_for = '{}', look_at = null, redrive_at = null, tries = 0
+      from chosen where quarantine.id = chosen.id
+)
+select count(*) from chosen
+
+-- edit: put another envelope in the place of the one that was read; nothing where it is another by now
+with former as (
+    select id, reason, detail, attempts, payload from quarantine
+     where id = $1 and status = 'open' and payload = $2
+       for update
+), told as (
+    insert into quarantine_history (quarantine_id, who, action, before, payload)
+    select id, $3, 'edited', jsonb_build_object('reason', reason, 'detail', detail, 'attempts', attempts), payload
+      from former
+)
+update quarantine
+   set payload = $4, event_id = $5, kind = $6::text::event_kind, dialect = $7, workspace_id = $8,
+       namespace = $9, code = $10, waits_for = $11::text[],
+       look_at = case when $11::text[] <> '{}' then now() end
+  from former
+ where quarantine.id = former.id
+returning quarantine.id

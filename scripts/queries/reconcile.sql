@@ -74,9 +74,10 @@ with truth as (
      where currency is not null
      group by link_id, currency
 )
-select array[link_id::text, currency::text] as key, link_id || ' ' || currency as name, true as is_known,
+select array[link_id::text, currency::text] as key, coalesce(links.public_id, link_id::text) || ' ' || currency as name, true as is_known,
        array[coalesce(truth.amount, 0)] as expected, array[coalesce(kept.amount, 0)] as found
   from truth full join link_amounts as kept using (link_id, currency)
+  left join links on links.id = link_id
  where coalesce(truth.amount, 0) <> coalesce(kept.amount, 0)
  order by link_id, currency
 

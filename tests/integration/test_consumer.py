@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -293,6 +294,44 @@ async def test_what_is_not_given_back_stays_pending(
         await eventually(has(recorder, b"a", b"a"))
 
     assert 1 == len(await pending(redis))
+
+
+async def test_what_nobody_here_can_process_is_looked_at_less_and_less_often(
+    redis_url: str, redis: Redis
+) -> None:
+    await left_pending_by(redis, "another", b"newer")
+    looked: list[float] = []
+
+    def leave(given: Sequence[Delivery]) -> Sequence[Delivery]:
+        if any(each.payload == b"newer" for each in given):
+            looked.append(asyncio.get_running_loop().time())
+        return [each for each in given if each.payload != b"newer"]
+
+    recorder = Recorder(leave)
+    habits = {"reclaim_after": 0.001, "reclaim_every": 0.05, "block_ms": 10}
+
+    async with consuming(redis_url, recorder, **habits):
+        await eventually(lambda: _true(len(looked) > 4))
+        # Nothing else waits for it.
+        await add(redis, b"a")
+        await eventually(has(recorder, b"a"))
+
+    gaps = [later - earlier for earlier, later in pairwise(looked[-4:])]
+    assert gaps == sorted(gaps)
+    assert gaps[0] > 0.1
+
+
+async def test_entries_that_come_again_say_how_often(
+    redis_url: str, redis: Redis
+) -> None:
+    await left_pending_by(redis, "one", b"a")
+    await add(redis, b"b")
+    recorder = Recorder()
+
+    async with consuming(redis_url, recorder):
+        await eventually(has(recorder, b"a", b"b"))
+
+    assert [2, 1] == [delivery.times for delivery in recorder.settled]
 
 
 async def test_a_bug_in_the_processor_ends_the_consumer(

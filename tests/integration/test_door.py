@@ -7,7 +7,7 @@ import sys
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ingest.door import Bounds, Runner, room
 from scripts.bench.children import free_port
 from tests.eventually import eventually
 from tests.showcase import SECRET, a_setting, publish
+from tests.valkey import running_valkey
 
 CLICK = orjson.dumps({"affiliate_url": "https://example.com/?aff=SARAH"})
 TAKEN = b"POST /api/v1/track/click HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
@@ -272,13 +273,44 @@ async def test_with_everybody_busy_a_newcomer_is_turned_away(
     assert 2 == await count(redis_url)
 
 
-def test_redis_and_the_spool_keep_descriptors() -> None:
+@contextmanager
+def most_files(most: int) -> Iterator[None]:
+    """What `ulimit -n` says, here and to processes that are started meanwhile."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     try:
-        assert 1024 - 128 == room()
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_connections_leave_descriptors_to_others() -> None:
+    with most_files(1024):
+        assert 1024 - 128 == room()
+
+
+async def test_a_flood_of_connections_leaves_an_edge_its_redis_and_its_disk(
+    tmp_path: Path,
+) -> None:
+    with running_valkey() as valkey:
+        await publish(valkey.url)
+        with most_files(256):
+            starting = a_process(valkey.url, tmp_path)
+            edge, _ = await starting.__aenter__()
+        async with AsyncExitStack() as stack:
+            stack.push_async_exit(starting)
+            for _ in range(400):
+                await stack.enter_async_context(edge.caller())
+            assert 200 == (await edge.says(WHOLE)).status
+            await asyncio.to_thread(valkey.kill)
+            assert 200 == (await edge.says(WHOLE)).status
+            await asyncio.to_thread(valkey.start)
+
+            await eventually(lambda: has(valkey.url, 2))
+
+
+async def has(url: str, wanted: int) -> bool:
+    return wanted == await count(url)
 
 
 async def test_pipelined_requests_are_all_answered_in_order(

@@ -34,17 +34,17 @@ from workers.pipeline import Pipeline
 _ENRICH = build_enrichers(None)
 _NUMBERS = count(1)
 
-#: What no worker would write.
+#: What no worker would write; one row each, so that nobody is waited for in a circle.
 _SPOILT = (
-    "update links set clicks = clicks + 7, bot_clicks = 3 where id = $1",
-    "update links set leads = 0 where id <> $1",
+    "update links set clicks = clicks + 7, bot_clicks = 3, leads = 0 where id = $1",
     "delete from link_days where link_id = $1",
-    "update link_days set sales = sales - 1 where link_id <> $1",
-    "insert into link_days (link_id, day, clicks) values ($1, '2020-01-01', 5)",
-    "delete from program_partners where $1 is not null",
-    "update link_amounts set amount = amount * 2 where link_id = $1",
-    "delete from link_amounts where link_id <> $1",
-    "update program_partner_amounts set amount = 1 where $1 is not null",
+    """insert into link_days (link_id, day, clicks) values ($1, '2020-01-01', 5)
+       on conflict (link_id, day) do update set clicks = link_days.clicks + 5""",
+    """delete from program_partners where (program_id, partner_id) in
+       (select program_id, partner_id from links where id = $1)""",
+    "delete from link_amounts where link_id = $1",
+    """update program_partner_amounts set amount = amount * 2 where (program_id, partner_id)
+       in (select program_id, partner_id from links where id = $1)""",
 )
 
 
@@ -132,8 +132,7 @@ async def test_a_dry_run_says_what_is_wrong_and_leaves_it(
         report = await reconcile(_environment(database_url), dry_run=True)
 
         assert wrong == await miscounted(connection)
-    shown = [{**row} for row in wrong]
-    assert len(shown) == report["found_count"]
+    assert len(wrong) == report["found_count"]
 
 
 async def test_nothing_that_workers_count_meanwhile_is_lost(

@@ -29,17 +29,19 @@ def test_who_writes_to_a_reset_connection_is_told_as_redis_py_tells_it(
     async def write() -> None:
         await link.open()
         redis = opened(f"redis://{HOST}:{link.port}/0")
-        connection = await redis.connection_pool.get_connection("_")
+        try:
+            connection = await redis.connection_pool.get_connection()
 
-        async def is_reset() -> bool:
-            return connection._reader.exception() is not None
+            async def is_reset() -> bool:
+                return connection._reader.exception() is not None
 
-        link.cut()
-        await eventually(is_reset)
-        with pytest.raises(RedisConnectionError):
-            await connection.send_command("PING")
-        await redis.aclose()
-        await link.close()
+            link.cut()
+            await eventually(is_reset)
+            with pytest.raises(RedisConnectionError):
+                await connection.send_command("PING")
+        finally:
+            await redis.aclose()
+            await link.close()
 
     with runner() as loop:
         loop.run(write())

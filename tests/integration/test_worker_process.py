@@ -324,16 +324,32 @@ async def test_a_worker_that_is_killed_records_its_events_once_when_it_is_back(
     assert 2 == await site.database.fetchval("select clicks from links")
 
 
-async def test_a_bug_ends_the_process_and_says_so(site: Site) -> None:
+async def test_a_bug_pauses_recording_until_it_is_fixed(site: Site) -> None:
     worker = site.start()
     await worker.says("worker.started")
 
-    await site.database.execute("alter table links rename column url to address")
     await site.database.execute("alter table events rename column kind to sort")
     await site.add_click()
 
-    assert 1 == await worker.ends(within=20)
-    assert "worker.failed" in worker.events
+    await worker.says("group.paused")
+    pause = await site.database.fetchrow("select cause::text, detail from pauses")
+    assert pause is not None
+    assert "bug" == pause["cause"]
+    assert "UndefinedColumnError" in pause["detail"]
+    # It outlives the process, and what waits stays pending.
+    assert 0 == await worker.stops()
+    other = site.start()
+    await other.says("worker.started")
+    await eventually(lambda: _is_pending(site, 1))
+    await site.database.execute("alter table events rename column sort to kind")
+    await site.add_click()
+    assert 1 == (await site.redis.xpending(STREAM, GROUP))["pending"]
+
+    await site.database.execute("update pauses set resumed_at = now()")
+
+    await site.has_recorded(2)
+    await site.is_acknowledged()
+    assert other.process.poll() is None
 
 
 async def test_another_number_of_shards_is_refused_with_what_to_do(

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.metrics.worker import ARCHIVED
 from ingest.contracts.telemetry import Log
+from workers.archive.segment import day_number
 from workers.archive.tap import FRESH, PENDING, Anew, Tap
 from workers.archive.writing import Writer
 from workers.batch import ArchiveBoundary, Delivery, Trouble
@@ -35,7 +36,8 @@ class Manner:
     owner: str
     seconds: float = 300.0
     entries: int = 100_000
-    raw_bytes: int = 64 * 1024 * 1024
+    # So much of every shard Redis may have to keep for it, which adds up.
+    raw_bytes: int = 32 * 1024 * 1024
 
 
 class Archiver:
@@ -126,7 +128,9 @@ class Archiver:
         await self._write(self._epoch, deliveries)
         if not is_fresh:
             self._start = last or FRESH
-        return not is_fresh or len(deliveries) == _READ_AT_ONCE
+        # Without a life, a segment has just ended, and what is pending is looked at again.
+        has_ended = self._epoch is None
+        return has_ended or not is_fresh or len(deliveries) == _READ_AT_ONCE
 
     async def _write(self, epoch: int, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
@@ -138,8 +142,15 @@ class Archiver:
                     Writer, manner.directory, manner.owner, self._shard, epoch
                 )
                 self._since = self._clock()
-            await asyncio.to_thread(self._writer.add, deliveries)
+            # A segment is of one day; by that readers and retention find it.
+            day = self._writer.day
+            day = day_number(deliveries[0].entry) if day is None else day
+            today = [each for each in deliveries if day_number(each.entry) == day]
+            await asyncio.to_thread(self._writer.add, today)
         self._boundary("collected")
+        if len(today) < len(deliveries):
+            # The others are pending now, and so come first in the next.
+            await self.finish()
 
     def _is_due(self) -> bool:
         """Without a segment too: somebody may have left something pending since."""

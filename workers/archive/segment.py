@@ -7,7 +7,7 @@ object; a segment without one was never finished. Both are written once and neve
     <archive>/2025-11-21/1763700000003-0.s0.e7.1f2e3d4c.ndjson.zst
     <archive>/2025-11-21/1763700000003-0.s0.e7.1f2e3d4c.json
 
-The day is that of the first entry's arrival, in UTC; the name is the first entry's id, the
+The day is that of the entries' arrival, in UTC, and a segment has but one; the name is the first entry's id, the
 shard, the life of its stream, and the beginning of the file's SHA-256.
 """
 
@@ -32,6 +32,7 @@ INDEX_SUFFIX: Final = ".json"
 OPEN: Final = "open"
 
 _VERSION: Final = 1
+_DAY_MS: Final = 86_400_000
 #: Until the year 9999. Only a foreign hand writes ids beyond.
 _MAX_MS: Final = 253_370_764_799_999
 
@@ -143,6 +144,11 @@ def day_of(ms: int) -> str:
     """The day of a time in Unix milliseconds, as 2025-11-21."""
     clamped = min(max(ms, 0), _MAX_MS)
     return datetime.fromtimestamp(clamped / 1000, UTC).date().isoformat()
+
+
+def day_number(entry: Entry) -> int:
+    """The day of an entry's arrival, since 1970."""
+    return arrived_id(entry).ms // _DAY_MS
 
 
 def accepted_ms(delivery: Delivery) -> int:

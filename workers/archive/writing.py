@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 from zlib import crc32
 
 from zstandard import ZstdCompressor
@@ -22,6 +22,7 @@ from workers.archive.segment import (
     Segment,
     Span,
     accepted_ms,
+    day_number,
     key_of,
     kind_of,
     line_of,
@@ -38,7 +39,8 @@ _LEVEL: Final = 1
 class Writer:
     """One segment under way, of one shard in one life of its stream.
 
-    `ids` are those of its entries, in order; `raw_size` is the size of their lines.
+    `ids` are those of its entries, in order; `raw_size` is the size of their lines, and
+    `day` that of their arrival, once there are any.
     """
 
     def __init__(self, directory: Path, owner: str, shard: int, epoch: int) -> None:
@@ -46,10 +48,13 @@ class Writer:
         self._directory = directory
         self._shard = shard
         self._epoch = epoch
-        self._parts = directory / OPEN
-        self._path = self._parts / f"{owner}.s{shard}.part"
-        self._parts.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = self._path.open("wb")
+        parts = directory / OPEN
+        if not parts.exists():
+            parts.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_directory(directory)
+            sync_directory(directory.parent)
+        self._path = parts / f"{owner}.s{shard}.part"
+        self._file = _private(self._path)
         self._compress = ZstdCompressor(level=_LEVEL, write_checksum=True).compress
         self._sha256 = sha256()
         self._kinds: Counter[str] = Counter()
@@ -60,9 +65,12 @@ class Writer:
         self._accepted: Span | None = None
         self.ids: list[str] = []
         self.raw_size = 0
+        self.day: int | None = None
 
     def add(self, deliveries: Sequence[Delivery]) -> None:
-        """Take some entries, whose ids follow those it has. Raises OSError."""
+        """Take some entries of one day, which follow those it has. Raises OSError."""
+        if self.day is None and deliveries:
+            self.day = day_number(deliveries[0].entry)
         for delivery in deliveries:
             kind = kind_of(delivery.payload)
             line = line_of(delivery, is_json=kind is not None)
@@ -89,7 +97,7 @@ class Writer:
             day.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self._directory)
         index = self._path.with_suffix(".index")
-        with index.open("wb") as file:
+        with _private(index) as file:
             file.write(segment.encode())
             file.flush()
             _sync(file.fileno())
@@ -148,6 +156,12 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _private(path: Path) -> BinaryIO:
+    """An empty file for nobody else's eyes."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
 def _sync(descriptor: int) -> None:

@@ -8,6 +8,12 @@ select coalesce(sum(recorded + repeats + quarantined), 0)::bigint as settled,
 insert into ledger as total (epoch, shard, consumer, lost) values ($1, $2, '', $3)
 on conflict (epoch, shard, consumer) do update set lost = total.lost + excluded.lost
 
+-- lives_grow: lives that ended had at least the entries that are in a book
+update stream_epochs life
+   set entries_added = kept.settled
+  from (select epoch, sum(recorded + repeats + quarantined) as settled from ledger group by epoch) as kept
+ where life.epoch = kept.epoch and life.epoch <> all ($1::integer[]) and life.entries_added < kept.settled
+
 -- losses_of_the_dead: lives that ended had entries that are in no book, and took them along
 with kept as (
     select epoch, shard, sum(recorded + repeats + quarantined) as settled, sum(lost) as lost

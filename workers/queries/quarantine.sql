@@ -6,12 +6,15 @@ select epoch, shard, entry_ms, entry_seq
 
 -- quarantine_add: keep entries with the reason why; not those that an earlier delivery recorded
 insert into quarantine (epoch, shard, entry_ms, entry_seq, event_id, kind, dialect, workspace_id,
-                        namespace, code, reason, detail, payload, consumer)
-select culprit.*, $14::text
+                        namespace, code, reason, detail, payload, waits_for, look_at, consumer)
+select epoch, shard, entry_ms, entry_seq, event_id, kind, dialect, workspace_id, namespace, code, reason, detail, payload,
+       array(select jsonb_array_elements_text(waits_for::jsonb)),
+       -- What came while this was being written, nobody told us of.
+       case when waits_for <> '[]' then now() end, $15::text
   from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::uuid[], $6::event_kind[], $7::text[], $8::uuid[],
-              $9::text[], $10::text[], $11::quarantine_reason[], $12::text[], $13::bytea[])
+              $9::text[], $10::text[], $11::quarantine_reason[], $12::text[], $13::bytea[], $14::text[])
     as culprit (epoch, shard, entry_ms, entry_seq, event_id, kind, dialect, workspace_id,
-                namespace, code, reason, detail, payload)
+                namespace, code, reason, detail, payload, waits_for)
  where not exists (select from events event
                     where event.id = culprit.event_id
                       and (event.epoch, event.shard, event.entry_ms, event.entry_seq)
@@ -23,3 +26,9 @@ select culprit.*, $14::text
 on conflict (epoch, shard, entry_ms, entry_seq) do update
    set attempts = quarantine.attempts + 1, last_seen = now()
 returning epoch, shard, reason, xmax = 0 as is_new
+
+-- quarantine_wake: note what came that open entries wait for
+insert into quarantine_wakes (ref)
+select ref from unnest($1::text[]) as ref
+ where exists (select from quarantine
+                where status = 'open' and waits_for <> '{}' and waits_for @> array[ref])

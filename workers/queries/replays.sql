@@ -1,8 +1,9 @@
--- parts_free: how many parts of running replays wait for somebody
+-- parts_free: how many parts of running replays wait for somebody; none while recording is paused
 select count(*)
   from replay_parts part join replays replay on replay.id = part.replay_id
  where not part.is_done and replay.status = 'running'
    and (part.leased_until is null or part.leased_until < now())
+   and not exists (select from pauses where resumed_at is null)
 
 -- part_take: lease the first free part of the oldest replay
 with free as (
@@ -10,6 +11,7 @@ with free as (
       from replay_parts part join replays replay on replay.id = part.replay_id
      where not part.is_done and replay.status = 'running'
        and (part.leased_until is null or part.leased_until < now())
+       and not exists (select from pauses where resumed_at is null)
      order by replay.created_at, replay.id, part.shard
      limit 1
        for update of part skip locked
@@ -24,6 +26,9 @@ returning part.replay_id, part.shard, part.cursor, replay.mode, replay.requested
 -- part_release: let somebody else go on
 update replay_parts set leased_by = null, leased_until = null
  where replay_id = $1 and shard = $2 and leased_by = $3
+
+-- replay_pause: let a running replay rest
+update replays set status = 'paused' where id = $1 and status = 'running'
 
 -- replay_count: add a page's counts; the status, and the seconds that the rate asks to wait
 update replays
@@ -60,7 +65,7 @@ select epoch, shard, entry_ms, entry_seq
  where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
 
 -- quarantined: which of these entries are or were in quarantine
-select epoch, shard, entry_ms, entry_seq, status
+select epoch, shard, entry_ms, entry_seq, status, payload
   from quarantine
  where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
 
@@ -70,12 +75,18 @@ select max(extract(epoch from (to_date(substr(relname, 8), 'YYYYMM') + interval 
  where relkind = 'r' and relname ~ '^events_[0-9]{6}$' and relnamespace = current_schema()::regnamespace
    and not exists (select from pg_inherits where inhrelid = pg_class.oid and inhparent = 'events'::regclass)
 
--- redriven: take entries out of quarantine that can be placed by now
-update quarantine
-   set status = 'redriven', attempts = attempts + 1, last_seen = now()
- where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
-   and status = 'open'
-returning epoch, shard, entry_ms, entry_seq
+-- redriven: take entries out of quarantine that can be placed by now, as they were read
+with taken as (
+    update quarantine
+       set status = 'redriven', attempts = attempts + 1, last_seen = now(), look_at = null, redrive_at = null
+     where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
+       and status = 'open'
+    returning id, epoch, shard, entry_ms, entry_seq
+), noted as (
+    insert into quarantine_history (quarantine_id, who, action, note)
+    select id, $5, 'redriven', 'by a replay' from taken
+)
+select epoch, shard, entry_ms, entry_seq from taken
 
 -- lock_rows: rows that are about to be corrected
 select * from events where id = any($1::uuid[]) order by id for update

@@ -18,9 +18,11 @@ from arq.worker import Function, func
 
 from ingest.contracts.metrics.worker import JOBS
 from ingest.contracts.telemetry import Log
+from workers.batch import Halt
 from workers.database import Pool
+from workers.limit import Limit
 from workers.pipeline import Pipeline
-from workers.replay.leases import Going, Part, Step, count_free, release, take
+from workers.replay.leases import Going, Part, Step, count_free, pause, release, take
 from workers.replay.playing import Player
 from workers.replay.sources import Cursor, Sources
 
@@ -59,7 +61,10 @@ class Replays:
         # A row of the ledger of its own, so that it never waits for the consumer's; and
         # tests that name a boundary mean the consumer's.
         ours = replace(
-            pipeline, consumer=f"{pipeline.consumer}/replay", boundary=lambda _: None
+            pipeline,
+            consumer=f"{pipeline.consumer}/replay",
+            boundary=lambda _: None,
+            limit=Limit(),
         )
         return cls(
             pool=pipeline.pool,
@@ -103,6 +108,9 @@ class Replays:
             return
         try:
             await self._work(part)
+        except Halt as halt:
+            self._log.warning("replay.paused", id=str(part.replay_id), cause=str(halt))
+            await pause(self.pool, part)
         finally:
             await release(self.pool, part)
 

@@ -101,6 +101,12 @@ async def release(pool: Pool, part: Part) -> None:
         )
 
 
+async def pause(pool: Pool, part: Part) -> None:
+    """Let the whole replay rest until an operator resumes it. Raises Trouble."""
+    async with transaction(pool) as connection:
+        await connection.execute(_SQL["replay_pause"], part.replay_id)
+
+
 async def advance(
     connection: Connection, part: Part, counts: Counts, step: Step
 ) -> Going:

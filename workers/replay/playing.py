@@ -17,7 +17,7 @@ from workers.customers import Widen
 from workers.database import Connection, DataFault, MissingPartition, transaction
 from workers.ledger import Tally, shard_of
 from workers.pipeline import Pipeline
-from workers.quarantine import Culprit
+from workers.quarantine import DATA_REASONS, Culprit
 from workers.replay.correcting import correct, reach
 from workers.replay.leases import Counts, Going, Part, Step, advance
 from workers.replay.settled import entry_of
@@ -38,6 +38,9 @@ class _Done:
     inserted: int = 0
     changed: int = 0
     quarantined: int = 0
+    #: Entries that could be recorded, and those that could not for what they hold.
+    good: int = 0
+    bad: int = 0
 
     def counts(self, page: Sorted) -> Counts:
         others = self.inserted + self.changed + self.quarantined + page.refused
@@ -63,7 +66,8 @@ class Player:
     ) -> Going:
         """Record or correct what is asked for, and move the part on by `step`.
 
-        Raises Trouble, and LeaseLost where somebody else has the part: nothing is kept.
+        Raises Trouble, LeaseLost where somebody else has the part, and Halt where so much
+        would go to quarantine that the worker must be wrong: nothing is kept.
         """
         page = await sort(self._pipeline, part, deliveries)
         try:
@@ -80,33 +84,34 @@ class Player:
         for _ in range(_ATTEMPTS):
             try:
                 async with transaction(self._pipeline.pool) as connection:
-                    counts = await self._count(connection, part, page, wider)
-                    going = await advance(connection, part, counts, step)
+                    done = await self._do(connection, part, page, wider)
+                    going = await advance(connection, part, done.counts(page), step)
             except Widen as widen:
                 wider |= widen.ids
             except MissingPartition:
                 await self._pipeline.make_partitions(page.fresh)
             else:
+                self._pipeline.limit.note(done.good, done.bad)
                 return going
         raise Trouble("customers kept changing while they were being locked")
 
-    async def _count(
+    async def _do(
         self,
         connection: Connection,
         part: Part,
         page: Sorted,
         wider: frozenset[UUID],
-    ) -> Counts:
+    ) -> _Done:
         """Do what the page asks for; for a dry replay, and undo it."""
         done = _Done()
         if page.is_settled:
-            return done.counts(page)
+            return done
         if not part.request.is_dry:
             await self._record(connection, part, page, wider, done)
-            return done.counts(page)
+            return done
         async with _undone(connection):
             await self._record(connection, part, page, wider, done)
-        return done.counts(page)
+        return done
 
     async def _record(
         self,
@@ -121,7 +126,7 @@ class Player:
         candidates, about = await reach(connection, page.candidates, pipeline.new_id)
         await quarantine.add(connection, page.culprits, pipeline.consumer, tally)
         done.quarantined = tally.quarantined.total()
-        await _redrive(connection, page, tally)
+        await _redrive(connection, page, tally, pipeline.consumer)
         held = await quarantine.held(connection, [row.entry for row in page.fresh])
         if fresh := [row for row in page.fresh if row.entry not in held]:
             # Everybody's locks at once, in the order of their ids.
@@ -132,6 +137,9 @@ class Player:
         done.inserted = max(0, tally.recorded.total())
         if candidates:
             done.changed = await correct(connection, candidates, about, wider)
+        done.good = len(page.fresh)
+        done.bad = sum(tally.reasons[reason] for reason in DATA_REASONS)
+        pipeline.limit.judge(done.good, done.bad)
         await tally.enter(connection, pipeline.consumer)
 
     async def _suspects(
@@ -182,10 +190,12 @@ async def _undone(connection: Connection) -> AsyncIterator[None]:
         await trial.rollback()
 
 
-async def _redrive(connection: Connection, page: Sorted, tally: Tally) -> None:
+async def _redrive(
+    connection: Connection, page: Sorted, tally: Tally, who: str
+) -> None:
     """Take out of quarantine what can be placed by now."""
     placed = [row.entry for row in page.fresh if row.entry in page.waiting]
     if placed:
         columns = [list(part) for part in zip(*placed, strict=True)]
-        for row in await connection.fetch(_SQL["redriven"], *columns):
+        for row in await connection.fetch(_SQL["redriven"], *columns, who):
             tally.quarantined[shard_of(entry_of(row))] -= 1

@@ -20,8 +20,8 @@ class Settled:
     #: The rows under the entries' events, each whole.
     rows: dict[UUID, Record] = field(default_factory=dict)
     repeats: set[Entry] = field(default_factory=set)
-    #: Entries in quarantine that wait, and those that were given up.
-    waiting: set[Entry] = field(default_factory=set)
+    #: Entries in quarantine that wait, as they are there, and those that were given up.
+    waiting: dict[Entry, bytes] = field(default_factory=dict)
     discarded: set[Entry] = field(default_factory=set)
     #: Below it, in Unix milliseconds, the partitions of events are detached.
     horizon_ms: int = 0
@@ -54,7 +54,7 @@ async def look_up(
         found.repeats.add(entry_of(row))
     for row in await connection.fetch(_SQL["quarantined"], *places):
         if row["status"] == "open":
-            found.waiting.add(entry_of(row))
+            found.waiting[entry_of(row)] = row["payload"]
         elif row["status"] == "discarded":
             found.discarded.add(entry_of(row))
     return found

@@ -21,6 +21,7 @@ from workers.replay.settled import Settled, look_up
 from workers.rows import Row
 
 _LOG: Final = Log()
+_SLICE: Final = 100
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ async def _place(
     if not part.request.is_dry:
         envelopes = [item.envelope for item in others]
         await generate(pipeline.pool, envelopes, pipeline.new_id)
-    rows, culprits = await pipeline.place([*recorded, *others])
+    rows, culprits = await _placed(pipeline, [*recorded, *others])
     for row in rows:
         if item := page.sealed.get(row.entry):
             is_asked = _is_asked(part, item, row)
@@ -110,6 +111,19 @@ async def _place(
         is_asked = part.request.takes_place(item.envelope, None, None)
         page.culprits += [culprit] * is_asked
         page.scanned -= not is_asked
+
+
+async def _placed(
+    pipeline: Pipeline, items: Sequence[Sealed]
+) -> tuple[list[Row], list[Culprit]]:
+    """A slice at a time: enriching keeps everything else in the process waiting."""
+    rows: list[Row] = []
+    culprits: list[Culprit] = []
+    for start in range(0, len(items), _SLICE):
+        found, refused = await pipeline.place(items[start : start + _SLICE])
+        rows += found
+        culprits += refused
+    return rows, culprits
 
 
 def _is_asked(part: Part, item: Sealed, row: Row) -> bool:
@@ -134,7 +148,8 @@ def _split(
             recorded += [item] * is_again
         elif ids.millis(event_id) < settled.horizon_ms:
             page.refused += 1
-        elif entry in settled.waiting and is_again:
+        elif is_again and settled.waiting.get(entry) == item.delivery.payload:
+            # One that an operator edited is not what was read: it is redriven, not replayed.
             page.waiting.add(entry)
             page.sealed[entry] = item
         elif not is_settled:

@@ -133,6 +133,17 @@ ARCHIVED: Final = declared(
         ("shard",),
     ),
 )
+PAUSED: Final = declared(
+    Gauge,
+    REGISTRY,
+    Metric(
+        "reftide_worker_paused",
+        "1 or 0",
+        "1 while recording is paused until an operator has looked.",
+        "1: alarm; `reftide status` says why, `reftide resume` lets it go on; nothing is"
+        " lost meanwhile",
+    ),
+)
 LAST_COMMIT: Final = declared(
     Gauge,
     REGISTRY,

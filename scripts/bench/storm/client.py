@@ -7,7 +7,7 @@ again without becoming another event is, until it is accepted; the rest is sent 
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
@@ -158,8 +158,3 @@ class Client:
             self._clicks.append(found["click_id"])
         elif event.kind in {"lead", "dub lead"}:
             self._customers.append(event.mark)
-
-
-def summed(tally: Tally) -> Mapping[str, int]:
-    """Answers by status, the best first; `none` are those that never came."""
-    return dict(sorted(tally.answers.items()))

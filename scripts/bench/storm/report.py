@@ -23,6 +23,8 @@ class Outcome:
     verdict: Verdict
     checked: Mapping[str, Any]
     spooled: int
+    #: Entries that workers found gone from a stream.
+    vanished: int
     deaths: Sequence[str]
     seconds: float
     settling: float
@@ -34,7 +36,7 @@ class Outcome:
     @property
     def is_fine(self) -> bool:
         is_balanced = self.is_settled and self.checked["ok"]
-        return self.verdict.is_fine and is_balanced
+        return self.verdict.is_fine and is_balanced and not self.vanished
 
     def survived(self, suffered: Suffered) -> bool:
         """Whether the edges came back, and all that was under way was settled."""
@@ -57,6 +59,7 @@ class Outcome:
             "mismatches": self.checked["mismatches"],
             "in_flight": self.checked["in_flight"],
             "spooled": self.spooled,
+            "vanished": self.vanished,
             "accepted": verdict.accepted,
             "recorded": verdict.recorded,
             "accepted_again": verdict.again,
@@ -106,14 +109,16 @@ def show(document: Mapping[str, Any]) -> None:
     table(answers, ("answer", "requests"), "Answers")
     names = (
         "events", "accepted", "recorded", "accepted_again", "unplaced", "quarantined",
-        "quarantine", "spooled", "in_flight", "lost", "doubled", "astray", "ledger",
+        "quarantine", "spooled", "in_flight", "vanished", "lost", "doubled", "astray", "ledger",
         "settled", "longest_unavailable", "slowest_answer", "seconds",
         "settling_seconds", "deaths", "lost_marks", "doubled_marks", "astray_marks",
     )  # fmt: skip
-    facts({name: document[name] for name in names}, f"Seed {document['seed']}")
+    reasons = [f"{count} {why}" for why, count in document["quarantine"].items()]
+    shown = {name: document[name] for name in names} | {"quarantine": reasons}
+    facts(shown, f"Seed {document['seed']}")
     if document["mismatches"]:
-        shown = ("what", "key", "counter", "expected", "found")
-        table(document["mismatches"], shown, "Counters that are not their rows")
+        of = ("what", "key", "counter", "expected", "found")
+        table(document["mismatches"], of, "Counters that are not their rows")
     if document["surprises"]:
         surprises = [
             {"answer": answer, "times": times}

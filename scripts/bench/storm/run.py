@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,6 @@ from ingest.contracts.clickid import KeyRing
 from ingest.contracts.directory import GENERATION_KEY
 from ingest.contracts.stream import heartbeat_key
 from ingest.dialects import DIALECTS
-from ingest.spool.home import contents, spool_of, stores
 from scripts.bench.ground import SECONDS, SHARDS, foreign, planted
 from scripts.bench.loops import runner
 from scripts.bench.storm import faults
@@ -27,10 +26,10 @@ from scripts.bench.storm.journal import Journal, read
 from scripts.bench.storm.judge import Verdict, judge, unplaced_by
 from scripts.bench.storm.report import Outcome
 from scripts.bench.storm.traffic import events
-from scripts.books import read_books
+from scripts.books import Books, read_books
 from scripts.embedded import Embedded, EmbeddedError, Options
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.output import Refused, Unreachable
 from scripts.queries import statements
 from scripts.schema import schema_text
 from scripts.servers import postgres, redis_server
@@ -111,7 +110,7 @@ async def _rage(caller: Environment, folder: Path, storm: Storm) -> Outcome:
             await _blow(fleet, folder, storm, harm, codes)
             blown = time.monotonic()
             storm.say("the traffic is over; settling")
-            spooled = await _settled(environment, wanted.events)
+            books = await _settled(environment, wanted.events)
             settled = time.monotonic()
         checked = await verify(environment, 0)
         verdict = await _verdict(environment, folder)
@@ -121,7 +120,8 @@ async def _rage(caller: Environment, folder: Path, storm: Storm) -> Outcome:
         suffered=harm.suffered,
         verdict=verdict,
         checked=checked,
-        spooled=spooled,
+        spooled=books.spooled,
+        vanished=books.lost,
         deaths=fleet.deaths,
         seconds=blown - began,
         settling=settled - blown,
@@ -201,31 +201,28 @@ async def _is_ready(fleet: Fleet) -> bool:
         return bool(await redis.exists(*beats) and await redis.exists(GENERATION_KEY))
 
 
-async def _settled(environment: Environment, sent: int) -> int:
-    """Wait until nothing is under way; how many events are still on disks then."""
+async def _settled(environment: Environment, sent: int) -> Books:
+    """The books when nothing is under way any more, or when that takes too long."""
     deadline = time.monotonic() + _SETTLE_SECONDS + sent * _PER_EVENT
-    while time.monotonic() < deadline:
-        with suppress(Unreachable):
-            if not _spooled(environment) and await _is_at_rest(environment):
-                break
+    while True:
+        try:
+            books = await _books(environment)
+        except (Refused, Unreachable):
+            if time.monotonic() > deadline:
+                raise
+        else:
+            is_over = is_at_rest(books) and not books.spooled
+            if is_over or time.monotonic() > deadline:
+                return books
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-    return _spooled(environment)
 
 
-def _spooled(environment: Environment) -> int:
-    found = 0
-    for folder in stores(spool_of(environment.data)):
-        with suppress(OSError):  # it was sent and removed meanwhile
-            found += sum(1 for _ in contents(folder))
-    return found
-
-
-async def _is_at_rest(environment: Environment) -> bool:
+async def _books(environment: Environment) -> Books:
     async with (
         postgres(environment) as connection,
         redis_server(environment) as redis,
     ):
-        return is_at_rest(await read_books(redis, connection, SHARDS, environment.data))
+        return await read_books(redis, connection, SHARDS, environment.data)
 
 
 async def _verdict(environment: Environment, folder: Path) -> Verdict:

@@ -12,7 +12,6 @@ from typing import Final
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -23,6 +22,7 @@ from scripts.bench.storm.run import Storm, Wanted
 
 _FRAME_SECONDS: Final = 0.25
 _LINE_SECONDS: Final = 5.0
+_BAR_WIDTH: Final = 12
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def shown(wanted: Wanted) -> Iterator[Storm]:
             storm = Storm(wanted, progress.console.print, Tally())
 
             def draw() -> None:
-                progress.update(bar, completed=storm.tally.events, figures=line(storm))
+                progress.update(bar, completed=storm.tally.events, figures=brief(storm))
 
             with _every(_FRAME_SECONDS, draw):
                 yield storm
@@ -43,6 +43,15 @@ def shown(wanted: Wanted) -> Iterator[Storm]:
         storm = Storm(wanted, console.print, Tally())
         with _every(_LINE_SECONDS, lambda: console.print(line(storm))):
             yield storm
+
+
+def brief(storm: Storm) -> str:
+    """What there is room for beside a bar."""
+    tally, wanted = storm.tally, storm.wanted
+    return (
+        f"{tally.accepted:,} accepted, {storm.faults} of {wanted.kills} faults,"
+        f" longest gap {tally.longest_gap:.1f} s"
+    )
 
 
 def line(storm: Storm) -> str:
@@ -66,8 +75,7 @@ def line(storm: Storm) -> str:
 def _bar(console: Console, wanted: Wanted) -> Progress:
     return Progress(
         TextColumn(f"seed {wanted.seed}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+        BarColumn(_BAR_WIDTH),
         TimeElapsedColumn(),
         TextColumn("{task.fields[figures]}"),
         console=console,

@@ -1,6 +1,10 @@
+from io import StringIO
+
+import orjson
+import structlog
 from structlog.testing import capture_logs
 
-from ingest.contracts.telemetry import Bounded
+from ingest.contracts.telemetry import Bounded, configure_logging
 from tests.fakes import FixedClock
 
 Line = tuple[str, str, object, object]
@@ -47,3 +51,18 @@ def test_warnings_that_come_seldom_are_all_written() -> None:
     assert [(100, None), (105, None), (110, None), (300, 1)] == [
         line[2:] for line in facts(logs)
     ]
+
+
+def test_what_a_terminal_obeys_is_escaped() -> None:
+    text = "\0\r\n\x1b[2J\x7f\x85\x9b2J\u2028\u2029é"
+    configured = structlog.get_config()
+    written = StringIO()
+    try:
+        configure_logging("debug", written)
+        structlog.get_logger().warning("edge.link_unknown", code=text)
+    finally:
+        structlog.configure(**configured)
+
+    [line] = written.getvalue().splitlines()
+    assert text == orjson.loads(line)["code"]
+    assert line.isprintable()

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ingest.contracts.variables import SettingsError
-from workers.settings import CrashAt, Settings
+from workers.settings import Archiving, CrashAt, Settings
 
 NEEDED = {"REDIS_URL": "redis://localhost", "DATABASE_URL": "postgresql://localhost/r"}
 
@@ -18,6 +18,7 @@ def test_little_must_be_set() -> None:
     assert 24 == settings.keep_hours
     assert (None, None) == (settings.worker_name, settings.geo_file)
     assert settings.crash_at is None
+    assert settings.archive is None
     assert ("truncated", "info") == (settings.store_ip, settings.log_level)
 
 
@@ -35,6 +36,9 @@ def test_everything_can_be_set() -> None:
             "REFTIDE_STORE_IP": "full",
             "REFTIDE_CRASH_AT": "committed:3",
             "REFTIDE_LOG_LEVEL": "DEBUG",
+            "REFTIDE_ARCHIVE": "/srv/archive",
+            "REFTIDE_ARCHIVE_SECONDS": "60",
+            "REFTIDE_ARCHIVE_KEEP_DAYS": "400",
         }
     )
 
@@ -45,7 +49,12 @@ def test_everything_can_be_set() -> None:
     assert "berlin-2.a_b" == settings.worker_name
     assert Path("/usr/share/city.mmdb") == settings.geo_file
     assert CrashAt("committed", 3) == settings.crash_at
+    assert Archiving(Path("/srv/archive"), 60, 400) == settings.archive
     assert ("full", "debug") == (settings.store_ip, settings.log_level)
+
+
+def test_an_archive_that_is_off_is_none() -> None:
+    assert Settings.load({**NEEDED, "REFTIDE_ARCHIVE": "OFF"}).archive is None
 
 
 @pytest.mark.parametrize(
@@ -56,6 +65,8 @@ def test_everything_can_be_set() -> None:
         ("ARQ_REDIS_URL", "localhost:6379"),
         ("DATABASE_URL", ""),
         ("DATABASE_URL", "sqlite:///here"),
+        ("REFTIDE_ARCHIVE_SECONDS", "0"),
+        ("REFTIDE_ARCHIVE_KEEP_DAYS", "-1"),
         ("REFTIDE_SHARDS", "0"),
         ("REFTIDE_SHARDS", "four"),
         ("REFTIDE_BATCH_SIZE", "5001"),

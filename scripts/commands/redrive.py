@@ -1,0 +1,123 @@
+"""`reftide quarantine redrive`: entries put back, by the workers or here."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import click
+
+from ingest.contracts.telemetry import configure_logging
+from scripts import redriving
+from scripts.choosing import choose, count, dry, everything, filters, numbers
+from scripts.environment import Environment
+from scripts.output import Unreachable, counted, emit, json_option, table
+from scripts.servers import Connection, postgres
+from workers.batch import Trouble
+
+_POLL_SECONDS: Final = 0.3
+#: A statement that marks some thousands.
+_SECONDS: Final = 60.0
+
+
+@click.command()
+@numbers
+@filters("--reason", "--for")
+@everything
+@dry
+@click.option("--no-wait", is_flag=True, help="Leave it to the workers.")
+@click.option("--here", is_flag=True, help="Do it in this command, without workers.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Stop waiting when nothing happened for so long.",
+)
+@json_option
+@click.pass_context
+def command(context: click.Context, /, *, as_json: bool, **asked: Any) -> None:
+    """Put open entries back: try them again, each recorded once or refused anew.
+
+    The workers do it, and go on when this command is stopped (Ctrl-C). Exit code 1 where
+    something was refused again, or still waits for a worker.
+    """
+    environment: Environment = context.obj
+    if asked["here"]:
+        configure_logging("warning")
+    try:
+        done = asyncio.run(_redrive(environment, asked, is_quiet=as_json))
+    except KeyboardInterrupt:
+        click.echo(
+            "The workers go on with it: see `reftide quarantine list`.", err=True
+        )
+        return
+    emit(as_json, done, lambda: _tell_redriven(done))
+    if not asked["dry_run"] and (
+        done["failed"] or (done["waiting"] and not asked["no_wait"])
+    ):
+        context.exit(1)
+
+
+async def _redrive(
+    environment: Environment, asked: Mapping[str, Any], *, is_quiet: bool
+) -> dict[str, Any]:
+    async with postgres(environment, seconds=_SECONDS) as connection:
+        choice = await choose(connection, asked)
+        if asked["dry_run"]:
+            matching = await count(connection, choice)
+            return {"asked": matching, "redriven": 0, "failed": 0, "waiting": 0}
+        began = time.monotonic()
+        request = await redriving.ask(connection, choice)
+        if asked["here"]:
+            await _work_here(environment)
+        elif not asked["no_wait"]:
+            await _follow(connection, request, asked["patience"], is_quiet=is_quiet)
+        return {
+            "request": request,
+            **await redriving.progress(connection, request),
+            "seconds": round(time.monotonic() - began, 3),
+            "refused": await redriving.refused(connection, request),
+        }
+
+
+async def _follow(
+    connection: Connection, request: UUID, patience: float, *, is_quiet: bool
+) -> None:
+    """Show how far it is until it is over, or nothing happens for too long."""
+    far = await redriving.progress(connection, request)
+    moved = time.monotonic()
+    with click.progressbar(
+        length=far["asked"], label="redrive", hidden=is_quiet
+    ) as bar:
+        while not redriving.is_over(far) and time.monotonic() - moved < patience:
+            await asyncio.sleep(_POLL_SECONDS)
+            now = await redriving.progress(connection, request)
+            if now != far:
+                bar.update(far["waiting"] - now["waiting"])
+                far, moved = now, time.monotonic()
+
+
+async def _work_here(environment: Environment) -> None:
+    opening, build = redriving.here(environment)
+    try:
+        async with opening as pool:
+            redriver = build(pool)
+            while await redriver.work():
+                pass
+    except Trouble as trouble:
+        raise Unreachable(
+            f"Postgres does not answer: {trouble}",
+            "what is marked stays so: run it again, or leave it to the workers.",
+        ) from trouble
+
+
+def _tell_redriven(done: Mapping[str, Any]) -> None:
+    if "request" not in done:
+        click.echo(f"{counted(done['asked'], 'entry', 'entries')} would be tried.")
+        return
+    click.echo(redriving.summary(done))
+    if done["refused"]:
+        table(done["refused"], ("reason", "entries", "for_example"), "Refused again")

@@ -1,0 +1,106 @@
+-- marks_take: put marked entries under a lease, those that nobody died of
+with due as (
+    select id from quarantine
+     where redrive_at <= now() and status = 'open' and tries = 0 and reason <> 'crash_loop'
+     order by redrive_at, id
+     limit $1
+       for update skip locked
+)
+update quarantine set redrive_at = now() + $2::interval, tries = 1
+  from due where quarantine.id = due.id
+returning quarantine.id, epoch, shard, entry_ms, entry_seq, payload, reason::text, tries, redrive_at
+
+-- marks_take_suspect: the same for one entry that a worker may have died of
+with due as (
+    select id from quarantine
+     where redrive_at <= now() and status = 'open' and (tries > 0 or reason = 'crash_loop')
+     order by redrive_at, id
+     limit 1
+       for update skip locked
+)
+update quarantine set redrive_at = now() + $1::interval, tries = tries + 1
+  from due where quarantine.id = due.id
+returning quarantine.id, epoch, shard, entry_ms, entry_seq, payload, reason::text, tries, redrive_at
+
+-- marks_release: entries that were taken and not tried, since a server was away
+update quarantine set redrive_at = now(), tries = greatest(tries - 1, 0)
+ where id = any($1::bigint[]) and status = 'open' and redrive_at is not null
+
+-- marks_lock: those of these entries that are open and that nobody else is at
+select id, payload from quarantine
+ where id = any($1::bigint[]) and status = 'open'
+ order by id
+   for update skip locked
+
+-- marks_done: these entries are put back
+with former as (
+    select id, reason, detail, attempts from quarantine where id = any($1::bigint[])
+), told as (
+    insert into quarantine_history (quarantine_id, who, action, before)
+    select id, $2, 'redriven', jsonb_build_object('reason', reason, 'detail', detail, 'attempts', attempts)
+      from former order by id
+)
+update quarantine
+   set status = 'redriven', attempts = attempts + 1, last_seen = now(),
+       waits_for = '{}', look_at = null, redrive_at = null, tries = 0
+ where id = any($1::bigint[])
+
+-- marks_failed: these entries are refused again, and stay; a mark that was set meanwhile stays too
+with said as (
+    select id, reason::quarantine_reason, detail,
+           array(select jsonb_array_elements_text(waits_for::jsonb)) as waits_for, lease
+      from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+        as said (id, reason, detail, waits_for, lease)
+), told as (
+    insert into quarantine_history (quarantine_id, who, action, note, before)
+    select former.id, $6, 'failed', said.detail,
+           jsonb_build_object('reason', former.reason, 'detail', former.detail, 'attempts', former.attempts)
+      from said join quarantine former using (id) order by former.id
+)
+update quarantine
+   set reason = said.reason, detail = said.detail, waits_for = said.waits_for,
+       attempts = attempts + 1, last_seen = now(), tries = 0,
+       redrive_at = case when redrive_at = said.lease then null else redrive_at end,
+       look_at = case when said.waits_for <> quarantine.waits_for then now() else look_at end
+  from said
+ where quarantine.id = said.id
+
+-- wakes_next: what came that entries wait for, the oldest first
+select seq, ref, reached from quarantine_wakes order by seq limit 1 for update skip locked
+
+-- wake_mark: mark the next entries that wait for it; how many, and which is the last
+with waiting as materialized (
+    select id from quarantine
+     where status = 'open' and waits_for <> '{}' and waits_for @> array[$1::text] and id > $2
+), next as (
+    select id from quarantine where id in (select id from waiting) order by id limit $3 for update
+), marked as (
+    update quarantine set redrive_at = now(), look_at = null
+      from next where quarantine.id = next.id and status = 'open'
+    returning quarantine.id
+)
+select count(*), coalesce(max(id), 0) as reached from next
+
+-- wake_reached: go on behind this entry next time
+update quarantine_wakes set reached = $2 where seq = $1
+
+-- wake_done: everybody who waits for it is marked
+delete from quarantine_wakes where seq = $1
+
+-- looks_due: entries that wait for what may be there already
+select id, waits_for from quarantine
+ where look_at <= now() and status = 'open'
+ order by look_at
+ limit $1
+   for update skip locked
+
+-- looks_found: mark entries for which something is there
+update quarantine set redrive_at = now(), look_at = null where id = any($1::bigint[])
+
+-- looks_over: entries of which somebody will tell what comes
+update quarantine set look_at = null where id = any($1::bigint[])
+
+-- looks_again: look again after as long as they have waited, within limits
+update quarantine
+   set look_at = now() + least(greatest(now() - first_seen, interval '1 second'), $2::interval)
+ where id = any($1::bigint[])

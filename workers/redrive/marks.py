@@ -1,0 +1,106 @@
+"""Marked entries: taking them under a lease, and saying what became of them.
+
+Used by `redriving`. The lease keeps others from the same work and no more: what decides is
+the lock on the entry, and its status, in the transaction that records it.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import orjson
+
+from ingest.contracts.storable import text
+from workers.batch import Delivery, Entry
+from workers.database import Connection, Pool, transaction
+from workers.quarantine import Culprit, Reason
+from workers.rows import ENTRY_COLUMNS, Record
+from workers.sql import statements
+
+_SQL: Final = statements("redrive")
+_DETAIL_CHARS: Final = 500
+
+#: Longer than a page takes; a dead worker's entries are tried again after so long.
+LEASE: Final = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An entry of quarantine under lease, to be tried now."""
+
+    id: int
+    delivery: Delivery
+    reason: Reason
+    #: How often it was begun since it last ended; more than one: somebody died of it.
+    tries: int
+    lease: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What refuses an entry still."""
+
+    taken: Taken
+    culprit: Culprit
+
+
+async def take(pool: Pool, limit: int) -> list[Taken]:
+    """The next marked entries; of those that a worker may have died of, one alone.
+
+    Raises Trouble.
+    """
+    async with transaction(pool) as connection:
+        found = await connection.fetch(_SQL["marks_take"], limit, LEASE)
+        if not found:
+            found = await connection.fetch(_SQL["marks_take_suspect"], LEASE)
+    return sorted(map(_taken, found), key=lambda taken: taken.id)
+
+
+async def release(pool: Pool, ids: Collection[int]) -> None:
+    """Let entries be taken again that could not be tried. Raises Trouble."""
+    async with transaction(pool) as connection:
+        await connection.execute(_SQL["marks_release"], sorted(ids))
+
+
+async def lock(connection: Connection, page: Sequence[Taken]) -> list[Taken]:
+    """Lock entries; those that are open still, and were not edited since."""
+    found = await connection.fetch(_SQL["marks_lock"], [taken.id for taken in page])
+    payloads = {row["id"]: row["payload"] for row in found}
+    return [each for each in page if payloads.get(each.id) == each.delivery.payload]
+
+
+async def done(connection: Connection, page: Sequence[Taken], who: str) -> None:
+    """These are put back."""
+    if page:
+        await connection.execute(_SQL["marks_done"], [each.id for each in page], who)
+
+
+async def failed(connection: Connection, page: Iterable[Failure], who: str) -> None:
+    """These are refused again."""
+    columns = [list(column) for column in zip(*map(_columns, page), strict=True)]
+    if columns:
+        await connection.execute(_SQL["marks_failed"], *columns, who)
+
+
+def _columns(failure: Failure) -> tuple[object, ...]:
+    culprit = failure.culprit
+    return (
+        failure.taken.id,
+        culprit.reason,
+        text(culprit.detail, _DETAIL_CHARS),
+        orjson.dumps(culprit.waits_for).decode(),
+        failure.taken.lease,
+    )
+
+
+def _taken(row: Record) -> Taken:
+    return Taken(
+        id=row["id"],
+        delivery=Delivery(
+            Entry(*(row[name] for name in ENTRY_COLUMNS)), row["payload"]
+        ),
+        reason=row["reason"],
+        tries=row["tries"],
+        lease=row["redrive_at"],
+    )

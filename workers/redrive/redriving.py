@@ -1,0 +1,174 @@
+"""One page of marked entries: resolved, enriched, recorded, or refused again.
+
+Used by `hosting`, and by `reftide quarantine redrive --here`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from ingest.contracts.telemetry import Log
+from workers.batch import Trouble
+from workers.counting import count
+from workers.customers import Widen
+from workers.database import Connection, DataFault, MissingPartition, transaction
+from workers.generating import generate
+from workers.ledger import Tally, shard_of
+from workers.pipeline import Pipeline
+from workers.quarantine import Culprit
+from workers.redrive import marks
+from workers.redrive.marks import Failure, Taken
+from workers.rows import Row
+from workers.write import write
+
+_PAGE: Final = 200
+_ATTEMPTS: Final = 8
+#: So often an entry is begun; whoever begins it once more would die of it too.
+_TRIES: Final = 3
+_LOG: Final = Log()
+
+
+class Outcome(NamedTuple):
+    """How many entries were put back, and how many are refused still."""
+
+    redriven: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class _Page:
+    """What is to become of some entries."""
+
+    taken: Sequence[Taken]
+    rows: Sequence[Row] = ()
+    failures: Sequence[Failure] = ()
+
+
+@dataclass(slots=True)
+class Redriver:
+    """Puts entries back through the stages of a pipeline.
+
+    The pipeline's consumer is who the books and the history name.
+    """
+
+    pipeline: Pipeline
+    #: Taken and not tried to the end, which is not to be counted as a death.
+    _owed: set[int] = field(default_factory=set)
+
+    @classmethod
+    def beside(cls, pipeline: Pipeline) -> "Redriver":
+        """In the process of a worker that has this pipeline."""
+        # A row of the ledger of its own, so that it never waits for the consumer's.
+        return cls(replace(pipeline, consumer=f"{pipeline.consumer}/redrive"))
+
+    async def work(self) -> int:
+        """Try the next marked entries; how many there were. Raises Trouble."""
+        pool = self.pipeline.pool
+        if self._owed:
+            await marks.release(pool, self._owed)
+            self._owed.clear()
+        taken = await marks.take(pool, _PAGE)
+        if not taken:
+            return 0
+        try:
+            self.pipeline.boundary("read")
+            outcome = await self._put_back(taken)
+        except BaseException:
+            # Nobody died of it: a server went away, a bug, or the end of the process.
+            self._owed.update(each.id for each in taken)
+            raise
+        _LOG.info("quarantine.redriven", size=len(taken), **outcome._asdict())
+        return len(taken)
+
+    async def _put_back(self, taken: Sequence[Taken]) -> Outcome:
+        """Record or refuse; an envelope that Postgres refuses is found by halving."""
+        if len(taken) == 1 and _is_deadly(taken[0]):
+            return await self._give_up(taken[0])
+        try:
+            return await self._commit(await self._place(taken))
+        except DataFault as fault:
+            cause = str(fault)
+        if len(taken) == 1:
+            return await self._commit(_refused(taken[0], cause))
+        middle = len(taken) // 2
+        first = await self._put_back(taken[:middle])
+        second = await self._put_back(taken[middle:])
+        return Outcome(first.redriven + second.redriven, first.failed + second.failed)
+
+    async def _place(self, taken: Sequence[Taken]) -> _Page:
+        by_entry = {each.delivery.entry: each for each in taken}
+        sealed, culprits, newer = self.pipeline.decode([t.delivery for t in taken])
+        envelopes = [item.envelope for item in sealed]
+        await generate(self.pipeline.pool, envelopes, self.pipeline.new_id)
+        rows, unresolvable = await self.pipeline.place(sealed)
+        failures = [
+            Failure(by_entry[culprit.delivery.entry], culprit)
+            for culprit in (*culprits, *unresolvable)
+        ]
+        failures += [_held_back(by_entry[entry]) for entry in newer]
+        return _Page(taken, rows, failures)
+
+    async def _commit(self, page: _Page) -> Outcome:
+        """One transaction, begun again where it has to lock more or lacks a partition."""
+        wider: frozenset[UUID] = frozenset()
+        for _ in range(_ATTEMPTS):
+            tally = Tally()
+            try:
+                async with transaction(self.pipeline.pool) as connection:
+                    outcome = await self._settle(connection, page, tally, wider)
+                    self.pipeline.boundary("written")
+            except Widen as widen:
+                wider |= widen.ids
+            except MissingPartition:
+                await self.pipeline.make_partitions(page.rows)
+            else:
+                self.pipeline.boundary("committed")
+                count(tally, 0, self.pipeline.clock())
+                return outcome
+        raise Trouble("customers kept changing while they were being locked")
+
+    async def _settle(
+        self,
+        connection: Connection,
+        page: _Page,
+        tally: Tally,
+        wider: frozenset[UUID],
+    ) -> Outcome:
+        pipeline = self.pipeline
+        ours = await marks.lock(connection, page.taken)
+        entries = {each.delivery.entry: each for each in ours}
+        rows = [row for row in page.rows if row.entry in entries]
+        mine = {each.id for each in ours}
+        failures = [one for one in page.failures if one.taken.id in mine]
+        placed = [entries[row.entry] for row in rows]
+        await marks.done(connection, placed, pipeline.consumer)
+        await marks.failed(connection, failures, pipeline.consumer)
+        for each in placed:
+            tally.quarantined[shard_of(each.delivery.entry)] -= 1
+        if rows:
+            await write(connection, rows, tally, new_id=pipeline.new_id, wider=wider)
+        await tally.enter(connection, pipeline.consumer)
+        return Outcome(len(placed), len(failures))
+
+    async def _give_up(self, taken: Taken) -> Outcome:
+        _LOG.error("entry.given_up", quarantine=taken.id, tries=taken.tries - 1)
+        culprit = Culprit(
+            taken.delivery, None, "crash_loop", "workers died while putting it back"
+        )
+        return await self._commit(_Page([taken], (), [Failure(taken, culprit)]))
+
+
+def _is_deadly(taken: Taken) -> bool:
+    """Whether workers died of it often enough; of a known culprit once is enough."""
+    return taken.tries > (1 if taken.reason == "crash_loop" else _TRIES)
+
+
+def _refused(taken: Taken, cause: str) -> _Page:
+    culprit = Culprit(taken.delivery, None, "unstorable", cause)
+    return _Page([taken], (), [Failure(taken, culprit)])
+
+
+def _held_back(taken: Taken) -> Failure:
+    detail = "an envelope of a later release: upgrade the workers"
+    return Failure(taken, Culprit(taken.delivery, None, taken.reason, detail))
