@@ -44,7 +44,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Look": {
         "status": ("status", "The books, the lag, the workers, the memory."),
         "event": ("event", "Where one event is."),
-        "quarantine": ("quarantine", "What could not be recorded, and putting it back."),
+        "quarantine": (
+            "quarantine",
+            "What could not be recorded, and putting it back.",
+        ),
         "spool": ("spool", "Events that wait on the disk of an edge."),
         "archive": ("archive", "What is kept beyond the streams, to be replayed."),
         "verify": ("verify", "Prove that every counter and the books are right."),

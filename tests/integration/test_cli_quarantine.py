@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -66,8 +66,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(database_url: str, redis_url: str) -> Iterator[Desk]:
-    yield Desk(servers_of(redis_url, database_url), database_url, redis_url)
+def desk(database_url: str, redis_url: str) -> Desk:
+    return Desk(servers_of(redis_url, database_url), database_url, redis_url)
 
 
 def _lost(number: int, code: str = "NEW", **changes: Any) -> Envelope:

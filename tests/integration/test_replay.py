@@ -199,7 +199,7 @@ async def test_a_bot_rule_that_changed_changes_counters(site: Site) -> None:
 
 
 async def test_a_replay_that_would_fill_the_quarantine_is_paused(site: Site) -> None:
-    await site.add(a_click(1), *(b"junk %d" % number for number in range(120)))
+    await site.add(*(b"junk %d" % number for number in range(120)), a_click(1))
     await site.skip()
     replay_id = await site.order()
 

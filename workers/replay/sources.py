@@ -19,7 +19,8 @@ from workers.archive.reading import read
 from workers.batch import Delivery, Entry, Trouble
 from workers.connections import REDIS_TROUBLE
 
-PAGE: Final = 250
+#: Few, since whatever is done with them keeps live traffic of the process waiting.
+PAGE: Final = 100
 
 #: How far an edge's clock may be ahead of Redis', in milliseconds: what is more is refused.
 _AHEAD_MS: Final = 5 * 60 * 1000
