@@ -215,7 +215,6 @@ def test_what_is_no_json_object_is_malformed(endpoint: Endpoint, body: bytes) ->
 
 
 @every_endpoint
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     "value",
     [
@@ -233,9 +232,10 @@ def test_what_is_no_json_object_is_malformed(endpoint: Endpoint, body: bytes) ->
     ],
 )
 def test_odd_values_raise_nothing_but_refusals(
-    endpoint: Endpoint, name: str, value: bytes
+    endpoint: Endpoint, value: bytes
 ) -> None:
-    outcome_of_parsing(endpoint, b'{"%s":%s}' % (name.encode(), value))
+    for name in NAMES:
+        outcome_of_parsing(endpoint, b'{"%s":%s}' % (name.encode(), value))
 
 
 @every_endpoint

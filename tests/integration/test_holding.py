@@ -20,7 +20,6 @@ from ingest.contracts.stream import FIELD, GROUP
 from tests.eventually import eventually
 from tests.working import STREAM, has_consumers, is_acknowledged, working
 from tests.world import a_click, furnish
-from workers import consumer
 from workers.batch import Delivery, Entry
 from workers.connections import for_jobs
 from workers.pipeline import Pipeline
@@ -101,9 +100,7 @@ async def test_batches_that_wait_for_postgres_stay_with_their_workers(
     redis: Redis,
     database_url: str,
     database: Any,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consumer, "_RECLAIM_EVERY", 0.05)
     hands = Hands()
 
     def a_worker(name: str) -> AbstractAsyncContextManager[None]:
@@ -114,6 +111,7 @@ async def test_batches_that_wait_for_postgres_stay_with_their_workers(
             lambda pipeline: Watched(pipeline, hands),
             batch_size=5,
             reclaim_after=RECLAIM_SECONDS,
+            reclaim_every=0.05,
         )
 
     async with a_worker("w1"), a_worker("w2"):

@@ -28,7 +28,7 @@ from tests.eventually import eventually
 from tests.valkey import Valkey, running_valkey
 from tests.working import STREAM, has_consumers, is_acknowledged, working
 from tests.world import a_click, furnish, miscounted
-from workers import consumer, database
+from workers import database
 from workers.batch import Delivery, Trouble
 from workers.connections import for_jobs
 from workers.pipeline import Pipeline
@@ -295,9 +295,7 @@ async def test_a_worker_that_was_frozen_finishes_what_another_has_recorded(
     books: asyncpg.Connection,
     urls: tuple[str, str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consumer, "_RECLAIM_EVERY", 0.05)
     other = await asyncpg.connect(urls[1])
     with a_worker(urls, tmp_path) as frozen:
 
@@ -310,7 +308,7 @@ async def test_a_worker_that_was_frozen_finishes_what_another_has_recorded(
             await add(redis, *map(a_click, range(20)))
             await eventually(lambda: waits_for_a_lock(books))
             frozen.send_signal(signal.SIGSTOP)
-        async with working("heir", *urls, reclaim_after=0.5):
+        async with working("heir", *urls, reclaim_after=0.5, reclaim_every=0.05):
             await eventually(lambda: is_acknowledged(redis), within=20)
         frozen.send_signal(signal.SIGCONT)
         frozen.send_signal(signal.SIGTERM)
