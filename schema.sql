@@ -247,6 +247,9 @@ create table if not exists customers (
     check (external_id is null or points_to is null)
 ) with (fillfactor = 90);
 
+-- Set: it stands under a pseudonym, since its person was erased.
+alter table customers add column if not exists erased_at timestamptz;
+
 -- Identity, and the order in which writers create customers.
 create unique index if not exists customers_external on customers (workspace_id, external_id)
     where external_id is not null;
@@ -341,6 +344,33 @@ create or replace function uuid7_floor(moment timestamptz) returns uuid
     select rpad(lpad(to_hex((extract(epoch from moment) * 1000)::bigint), 12, '0'), 32, '0')::uuid
     $$;
 
+-- Months of events that are detached, or on the way to it: closed first, so that nothing
+-- changes any more, then folded into `counter_base` and `ledger_base`, then detached. There
+-- is no attached month before one of these. The row outlives the table.
+create table if not exists detached_partitions (
+    name        text         primary key,                -- of the partition
+    since       timestamptz  not null,                   -- from when the ids in it are, and until before
+    until       timestamptz  not null,
+    is_folded   boolean      not null default false,     -- counted below, and no longer by its rows
+    events      bigint,                                  -- rows, once folded
+    closed_at   timestamptz  not null default now()
+);
+
+-- Ids below it are of months that are detached, or closed for it: nothing of them changes.
+create or replace function events_floor() returns uuid
+    language sql stable parallel safe
+    as $$
+    select coalesce(uuid7_floor(max(until)), '00000000-0000-0000-0000-000000000000') from detached_partitions
+    $$;
+
+-- Ids below it are counted in `counter_base` and `ledger_base`, attached or not.
+create or replace function folded_floor() returns uuid
+    language sql stable parallel safe
+    as $$
+    select coalesce(uuid7_floor(max(until)), '00000000-0000-0000-0000-000000000000')
+      from detached_partitions where is_folded
+    $$;
+
 -- Make the partition of a moment's month (UTC) if it is missing; say whether it was.
 -- Attaching, unlike `partition of`, lets readers and writers go on.
 create or replace function make_partition(moment timestamptz) returns boolean
@@ -352,18 +382,61 @@ declare
     partition   text := 'events_' || to_char(first_day at time zone 'UTC', 'YYYYMM');
 begin
     perform pg_advisory_xact_lock(hashtext('reftide partition'));
+    if exists (select from detached_partitions where until >= next_month)
+       or (to_regclass(partition) is not null
+           and not exists (select from pg_inherits
+                            where inhparent = 'events'::regclass and inhrelid = to_regclass(partition))) then
+        raise exception 'the partition % is detached: what happened then is not taken any more', partition
+            using errcode = 'check_violation', hint = 'attach it again, or discard such events';
+    end if;
     if to_regclass(partition) is not null then
-        if not exists (select from pg_inherits
-                        where inhparent = 'events'::regclass and inhrelid = to_regclass(partition)) then
-            raise exception 'the partition % is detached: what happened then is not taken any more', partition
-                using errcode = 'check_violation', hint = 'attach it again, or discard such events';
-        end if;
         return false;
     end if;
     execute format('create table %I (like events including defaults including constraints)', partition);
     execute format(
         'alter table events attach partition %I for values from (%L) to (%L)',
         partition, uuid7_floor(first_day), uuid7_floor(next_month));
+    return true;
+end
+$$;
+
+-- On a month that is closed: an event that has a row there is known, a new one is refused for
+-- good, and who would change a row is told to look again. Once attached again, it lets pass.
+create or replace function keep_closed() returns trigger language plpgsql as $$
+declare
+    is_known boolean;
+begin
+    if not exists (select from detached_partitions where name = tg_table_name) then
+        return case when tg_op = 'DELETE' then old else new end;
+    end if;
+    if tg_op <> 'INSERT' then
+        raise exception 'the partition % is about to be detached', tg_table_name using errcode = 'object_in_use';
+    end if;
+    execute format('select exists (select from %I.%I where id = $1)', tg_table_schema, tg_table_name)
+       into is_known using new.id;
+    if is_known then
+        return null;
+    end if;
+    raise exception 'the partition % is detached: what happened then is not taken any more', tg_table_name
+        using errcode = 'check_violation', hint = 'attach it again, or discard such events';
+end
+$$;
+
+-- Let nothing of a month change any more, from when this commits; say whether that is new.
+-- What erasing changes counts nowhere, and may change.
+create or replace function close_partition(partition text, since timestamptz, until timestamptz) returns boolean
+    language plpgsql
+    as $$
+begin
+    perform pg_advisory_xact_lock(hashtext('reftide partition'));
+    insert into detached_partitions (name, since, until) values (partition, since, until) on conflict do nothing;
+    if not found then
+        return false;
+    end if;
+    execute format(
+        'create or replace trigger keep_closed before insert or delete or update of id, at, kind, is_test, is_bot,'
+        ' is_duplicate, quantity, epoch, shard, link_id, program_id, partner_id, session, amount, currency'
+        ' on %I for each row execute function keep_closed()', partition);
     return true;
 end
 $$;
@@ -384,6 +457,9 @@ create table if not exists claims (
 -- What is to be deleted, oldest first; leads and sales never are.
 create index if not exists claims_expiry on claims (expires_at)
     where expires_at is not null;
+
+-- The claims of an event whose person is erased.
+create index if not exists claims_event on claims (event_id);
 
 -- Ids that lost a claim, and the id that holds it now. A click id once answered keeps
 -- resolving.
@@ -558,8 +634,24 @@ alter table counter_base
     add column if not exists currency char(3),
     add column if not exists amount bigint not null default 0,
     drop constraint if exists counter_base_link_id_program_id_partner_id_day_key;
-create unique index if not exists counter_base_share
-    on counter_base (link_id, program_id, partner_id, day, currency) nulls not distinct;
+
+-- By partition, so that attaching one takes back what detaching it had added. Conversions
+-- are leads of a session.
+alter table counter_base
+    add column if not exists partition text not null default '',
+    add column if not exists conversions bigint not null default 0;
+drop index if exists counter_base_share;
+create unique index if not exists counter_base_shares
+    on counter_base (link_id, program_id, partner_id, day, currency, partition) nulls not distinct;
+
+-- How many rows of which life of which shard detached partitions hold.
+create table if not exists ledger_base (
+    partition   text      not null,
+    epoch       integer   not null,
+    shard       smallint  not null,
+    recorded    bigint    not null,
+    primary key (partition, epoch, shard)
+);
 
 -- What a link's sales are worth.
 create table if not exists link_amounts (
@@ -580,8 +672,8 @@ create table if not exists program_partner_amounts (
 
 -- What every row adds to the counters: a pure function of the row, in SQL. The workers
 -- have it once more, in `workers/rows.py`; `reftide verify` holds the two together.
-create or replace view contributions as
-    select link_id, program_id, partner_id, (at at time zone 'UTC')::date as day,
+create or replace view shares as
+    select id, link_id, program_id, partner_id, (at at time zone 'UTC')::date as day,
            case when kind = 'click' then quantity else 0 end::bigint                   as clicks,
            case when kind = 'click' and is_bot then quantity else 0 end::bigint        as bot_clicks,
            case when kind = 'click' and is_duplicate then quantity else 0 end::bigint  as duplicate_clicks,
@@ -589,9 +681,17 @@ create or replace view contributions as
            case when kind = 'sale' then quantity else 0 end::bigint                    as sales,
            case when kind = 'sale' then currency end                                   as currency,
            case when kind = 'sale' and currency is not null
-                then coalesce(amount, 0) else 0 end::bigint                            as amount
+                then coalesce(amount, 0) else 0 end::bigint                            as amount,
+           case when kind = 'lead' and session is not null then quantity else 0 end::bigint  as conversions
       from events
-     where link_id is not null and not is_test and kind in ('click', 'lead', 'sale')
+     where link_id is not null and not is_test and kind in ('click', 'lead', 'sale');
+
+-- What the counters are the sums of: rows, and what stands for those that are folded.
+create or replace view contributions as
+    select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
+           currency, amount
+      from shares
+     where id >= (select folded_floor())
     union all
     select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
            currency, amount
@@ -688,6 +788,88 @@ create table if not exists replay_parts (
 
 -- What is to be done; asked every second.
 create index if not exists replay_parts_open on replay_parts (replay_id) where not is_done;
+
+
+-- Who was erased. The rows stay, under pseudonyms; see workers/erasure.
+create table if not exists erasures (
+    id              uuid         primary key,
+    workspace_id    uuid         not null,
+    customer_id     uuid         not null,           -- whose row stays, under a pseudonym
+    customers       uuid[]       not null,           -- with those that stand for its clicks
+    clicks          uuid[]       not null,           -- its visitors' first clicks
+    who             text         not null,           -- whom the machine knows the operator as
+    note            text         not null default '',
+    counts          jsonb        not null default '{}',   -- what was found, by where
+    asked_at        timestamptz  not null default now(),
+    quarantine_reached bigint    not null default 0,      -- up to which entry quarantine was looked at
+    rows_done_at    timestamptz,                     -- PostgreSQL and the directory have nothing more
+    streams_done_at timestamptz                      -- nor has Redis
+);
+
+-- What is left to be done.
+create index if not exists erasures_open on erasures (asked_at) where streams_done_at is null;
+
+-- The events of an erasure that still are as they were. One that came later is not in here:
+-- it was recorded under its pseudonym.
+create table if not exists erasure_events (
+    erasure_id   uuid  not null references erasures on delete cascade,
+    event_id     uuid  not null,
+    primary key (erasure_id, event_id)
+);
+
+-- What is to go from Redis: an entry of a stream, and keys. Gone, it has no row any more.
+create table if not exists erasure_leftovers (
+    id           bigint     generated always as identity primary key,
+    epoch        integer,
+    shard        smallint,
+    entry_ms     bigint,
+    entry_seq    bigint,
+    keys         text[]     not null default '{}'
+);
+create unique index if not exists erasure_leftovers_entry on erasure_leftovers (epoch, shard, entry_ms, entry_seq)
+    where epoch is not null;
+
+-- By what an event of an erased person is known: the customer's external id or a visit's
+-- session, hashed under the key below, or a click of a root.
+create table if not exists suppressions (
+    seq            bigint  generated always as identity primary key,
+    erasure_id     uuid    not null references erasures on delete cascade,
+    workspace_id   uuid    not null,
+    hash           bytea   check (length(hash) = 16),
+    click_id       uuid,
+    check (num_nonnulls(hash, click_id) = 1)
+);
+create unique index if not exists suppressions_hash on suppressions (workspace_id, hash) where hash is not null;
+create unique index if not exists suppressions_click on suppressions (workspace_id, click_id) where click_id is not null;
+
+-- The key of pseudonyms, and how often the list above was added to. One row.
+create table if not exists erasure_key (
+    is_only   boolean  primary key default true check (is_only),
+    key       bytea    not null check (length(key) = 32),
+    version   bigint   not null default 0
+);
+insert into erasure_key (key) values (decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'))
+on conflict do nothing;
+
+-- The version that a writer's transaction has to know. It holds until the transaction ends:
+-- an erasure waits for all writers that know an earlier one.
+create or replace function suppressions_version() returns bigint language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock_shared(hashtext('reftide erasure'));
+    -- A statement of its own, which sees what was committed while the lock was waited for.
+    return (select version from erasure_key);
+end
+$$;
+
+-- The archives, and up to which version each was rewritten.
+create table if not exists erasure_archives (
+    host        text         not null,
+    directory   text         not null,
+    version     bigint       not null,
+    lines       bigint       not null default 0,     -- rewritten, ever
+    swept_at    timestamptz  not null default now(),
+    primary key (host, directory)
+);
 
 
 -- The way to the edge -----------------------------------------------------------------------

@@ -12,6 +12,7 @@ import orjson
 from redis.asyncio import Redis
 
 from ingest.contracts.envelope import Dedupe
+from ingest.contracts.marks import claim_key, seen_key
 from ingest.contracts.telemetry import Log
 from ingest.dialects.spec import Reply
 from ingest.directory import Missing
@@ -52,14 +53,12 @@ class Hint(NamedTuple):
 
 def claim(workspace_id: UUID, dedupe: Dedupe, hint: Hint) -> Mark:
     """Marks a dedupe key as taken by the hint's event."""
-    key = f"rt:claim:{workspace_id.hex}:{dedupe.scope}:{dedupe.key.hex()}"
-    return Mark(key, hint.encode(), _CLAIM_SECONDS)
+    return Mark(claim_key(workspace_id, dedupe), hint.encode(), _CLAIM_SECONDS)
 
 
 def seen(link_id: UUID, visitor: bytes, event_id: UUID) -> Mark:
     """Marks a visitor as one who clicked this link within the hour."""
-    key = f"rt:seen:{link_id.hex}:{visitor.hex()}"
-    return Mark(key, event_id.bytes, _SEEN_SECONDS)
+    return Mark(seen_key(link_id, visitor), event_id.bytes, _SEEN_SECONDS)
 
 
 class Claims:

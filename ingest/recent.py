@@ -5,13 +5,18 @@ the directory and the worker decide. Used by `accept` and `resolve`.
 """
 
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from ingest.claims import Mark
 from ingest.contracts.clickid import ClickToken
 from ingest.contracts.directory import CustomerRecord, LinkRecord
+from ingest.contracts.marks import (
+    new_click_key,
+    new_customer_key,
+    new_link_key,
+    new_visitor_key,
+)
 from ingest.directory import Missing
 
 #: Long after a worker that lives would have published it.
@@ -38,23 +43,23 @@ class Recent:
 
     async def link(self, namespace: str, code: str) -> LinkRecord | Missing:
         """A link that an edge generated."""
-        return await self._recall(_link_key(namespace, code), LinkRecord.decode)
+        return await self._recall(new_link_key(namespace, code), LinkRecord.decode)
 
     async def click(self, token: str) -> ClickToken | Missing:
         """The click behind a short click id."""
-        return await self._recall(_click_key(token), _click)
+        return await self._recall(new_click_key(token), _click)
 
     async def visitor(
         self, workspace_id: UUID, fingerprint: str
     ) -> ClickToken | Missing:
         """The click by which the visitor with a fingerprint is known."""
-        return await self._recall(_visitor_key(workspace_id, fingerprint), _click)
+        return await self._recall(new_visitor_key(workspace_id, fingerprint), _click)
 
     async def customer(
         self, workspace_id: UUID, external_id: str
     ) -> CustomerRecord | Missing:
         """A customer whose first event an edge took."""
-        key = _customer_key(workspace_id, external_id)
+        key = new_customer_key(workspace_id, external_id)
         return await self._recall(key, CustomerRecord.decode)
 
     async def _recall(
@@ -71,26 +76,26 @@ class Recent:
 
 def link_mark(link: LinkRecord) -> Mark:
     """Lets every edge know a generated link at once."""
-    key = _link_key(link.namespace, link.code)
+    key = new_link_key(link.namespace, link.code)
     return Mark(key, link.encode(), _UNPUBLISHED_SECONDS)
 
 
 def click_mark(token: str, click: ClickToken, window_days: int) -> Mark:
     """Lets every edge know what a short click id stands for, while it may earn a lead."""
-    return Mark(_click_key(token), _bytes(click), window_days * _DAY_SECONDS)
+    return Mark(new_click_key(token), _bytes(click), window_days * _DAY_SECONDS)
 
 
 def visitor_mark(
     workspace_id: UUID, fingerprint: str, click: ClickToken, window_days: int
 ) -> Mark:
     """Lets every edge know a visitor by the fingerprint, while a click may earn a lead."""
-    key = _visitor_key(workspace_id, fingerprint)
+    key = new_visitor_key(workspace_id, fingerprint)
     return Mark(key, _bytes(click), window_days * _DAY_SECONDS)
 
 
 def customer_mark(workspace_id: UUID, customer: CustomerRecord) -> Mark:
     """Lets every edge know a customer at once."""
-    key = _customer_key(workspace_id, customer.external_id)
+    key = new_customer_key(workspace_id, customer.external_id)
     return Mark(key, customer.encode(), _UNPUBLISHED_SECONDS)
 
 
@@ -100,27 +105,6 @@ def known_click(mark: bytes) -> ClickToken | None:
         return _click(mark)
     except ValueError:
         return None
-
-
-def _link_key(namespace: str, code: str) -> str:
-    return f"rt:new:link:{namespace}:{_hashed(code)}"
-
-
-def _click_key(token: str) -> str:
-    return f"rt:new:click:{_hashed(token)}"
-
-
-def _visitor_key(workspace_id: UUID, fingerprint: str) -> str:
-    return f"rt:new:visitor:{workspace_id.hex}:{_hashed(fingerprint)}"
-
-
-def _customer_key(workspace_id: UUID, external_id: str) -> str:
-    return f"rt:new:customer:{workspace_id.hex}:{_hashed(external_id)}"
-
-
-def _hashed(text: str) -> str:
-    """A caller's text as a key of bounded length that says nothing about it."""
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _bytes(click: ClickToken) -> bytes:

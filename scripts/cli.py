@@ -55,6 +55,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Repair": {
         "reconcile": ("reconcile", "Make every counter the sum of its events again."),
+        "partitions": ("partitions", "Take old months of events out of the way."),
         "resume": ("resume", "Let recording go on after it paused."),
     },
     "Put right": {

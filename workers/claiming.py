@@ -53,12 +53,12 @@ async def contest(connection: Connection, rows: Sequence[Row]) -> Contest:
     groups = _grouped(rows)
     if not groups:
         return result
-    holders = await _claim(connection, groups)
+    holders, detached = await _claim(connection, groups)
     moved: dict[_Key, Row] = {}
     for key, group in groups.items():
         holder = holders.get(key, group[0].rank)
         for row in group:
-            fate = _judge(row, holder)
+            fate = _judge(row, holder, detached)
             if fate == "repeats":
                 result.lost.append(row)
                 result.losers[row.id] = holder.id
@@ -75,8 +75,8 @@ async def contest(connection: Connection, rows: Sequence[Row]) -> Contest:
     return result
 
 
-def _judge(row: Row, holder: Rank) -> _Fate:
-    """How a row fares against the holder of its claim.
+def _judge(row: Row, holder: Rank, detached: frozenset[UUID]) -> _Fate:
+    """How a row fares against the holder of its claim. One that is detached keeps it.
 
     An idempotency key means one event for a time. What happened further apart are two, of
     which the later one has the key from then on. So the order in which attempts come does
@@ -87,31 +87,36 @@ def _judge(row: Row, holder: Rank) -> _Fate:
     is_for_good = row.dedupe is None or row.dedupe.is_for_good
     if not is_for_good and abs(row.at - holder.at) >= KEPT and row.id != holder.id:
         return "succeeds" if row.at > holder.at else "stands"
-    if row.rank < holder:
+    if row.rank < holder and holder.id not in detached:
         return "displaces"
     return "stands" if row.id == holder.id else "repeats"
 
 
 async def _claim(
     connection: Connection, groups: dict[_Key, list[Row]]
-) -> dict[_Key, Rank]:
-    """Claim the free keys for their best rows; the ranks of those that hold the others."""
+) -> tuple[dict[_Key, Rank], frozenset[UUID]]:
+    """Claim the free keys for their best rows.
+
+    The ranks of those that hold the others; which of them have a row that is detached.
+    """
     best = {key: groups[key][0] for key in sorted(groups)}
     added = await connection.fetch(_SQL["claims_add"], *_claim_columns(best))
     taken = sorted(best.keys() - {tuple(record) for record in added})
     if not taken:
-        return {}
+        return {}, frozenset()
     held = await connection.fetch(
         _SQL["claims_lock"], *(list(part) for part in zip(*taken, strict=True))
     )
     if len(held) < len(taken):
         raise Trouble("claims expired while they were asked for")
-    return {
+    holders = {
         (record["workspace_id"], record["scope"], record["key"]): Rank(
             record["at"], record["event_id"], record["digest"]
         )
         for record in held
     }
+    detached = {record["event_id"] for record in held if record["is_detached"]}
+    return holders, frozenset(detached)
 
 
 async def _alias(connection: Connection, result: Contest) -> None:

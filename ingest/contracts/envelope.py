@@ -114,6 +114,8 @@ class Envelope:
     page_url: str | None = None
     is_test: bool = False
     is_duplicate: bool = False
+    #: It says nothing of a person any more; see `workers.erasure`.
+    is_erased: bool = False
     properties: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -275,6 +277,7 @@ _FORMS: Final[dict[str, tuple[str, _Form]]] = {
     "page_url": ("u", _TEXT),
     "is_test": ("te", _FLAG),
     "is_duplicate": ("du", _FLAG),
+    "is_erased": ("er", _FLAG),
     "properties": ("p", _Form(_same, _typed(dict))),
 }
 

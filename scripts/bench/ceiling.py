@@ -1,19 +1,32 @@
 """`python -m scripts.bench.ceiling PORT`: answers at once, to see what a generator can do.
 
 It looks for the end of a request and sends the same bytes back, which is less work than
-any HTTP server does. Started by `edge`.
+any HTTP server does. Started by `load`.
 """
 
 import asyncio
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, cast
 
 from typing_extensions import override
 
+from scripts.bench.children import free_port, serving
 from scripts.bench.loops import runner
 
 _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@contextmanager
+def serving_at_once(data: Path) -> Iterator[int]:
+    """Such a server in a process of its own, for the length of a `with`: its port."""
+    port = free_port()
+    module = "scripts.bench.ceiling"
+    with serving(module, [str(port)], port, data / "ceiling.log"):
+        yield port
 
 
 class _AtOnce(asyncio.Protocol):
@@ -25,7 +38,7 @@ class _AtOnce(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if data.endswith(b"}"):
+        if data.endswith((b"}", b"]")):
             self._transport.write(_ANSWER)
 
 

@@ -1,4 +1,4 @@
-"""Processes of ours beside a measurement: started, waited for, ended. Used by `edge`, `load`."""
+"""Processes of ours beside a measurement: started, waited for, ended. Used by all of them."""
 
 import socket
 import subprocess
@@ -13,7 +13,7 @@ from scripts.output import Unreachable
 
 HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 20.0
-_STOP_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 12.0
 _LOOK_AGAIN_SECONDS: Final = 0.02
 _TAIL: Final = 2000
 
@@ -26,17 +26,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(
+def running(
     module: str,
     arguments: Sequence[str],
-    port: int,
     log: Path,
     variables: Mapping[str, str] | None = None,
-) -> Iterator[None]:
-    """`python -m module` for the length of a `with`, from when it listens on the port.
-
-    Raises Unreachable where it ends by itself or takes too long, with what it said.
-    """
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """`python -m module` for the length of a `with`; it is asked to end, then made to."""
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 -- our own modules
             [sys.executable, "-m", module, *arguments],
@@ -45,8 +41,7 @@ def serving(
             stderr=output,
         )
     try:
-        _await_port(process, module, port, log)
-        yield
+        yield process
     finally:
         process.terminate()
         try:
@@ -56,8 +51,34 @@ def serving(
             process.wait()
 
 
+@contextmanager
+def serving(
+    module: str,
+    arguments: Sequence[str],
+    port: int,
+    log: Path,
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[int]:
+    """The same from when it listens on the port; its process id.
+
+    Raises Unreachable where it ends by itself or takes too long, with what it said.
+    """
+    with running(module, arguments, log, variables) as process:
+        _await_port(process, module, port, log)
+        yield process.pid
+
+
+def silent(module: str, log: Path) -> Unreachable:
+    """What to raise of a process that does not do what it is for: what it said."""
+    said = log.read_text("utf-8", "replace")[-_TAIL:].strip()
+    return Unreachable(
+        f"`python -m {module}` does not serve:\n{said}",
+        "see what it says; a measurement needs the same installation as an edge.",
+    )
+
+
 def _await_port(
-    process: subprocess.Popen[bytes], module: str, port: int, log: Path
+    process: "subprocess.Popen[bytes]", module: str, port: int, log: Path
 ) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
@@ -67,8 +88,4 @@ def _await_port(
             time.sleep(_LOOK_AGAIN_SECONDS)
         else:
             return
-    said = log.read_text("utf-8", "replace")[-_TAIL:].strip()
-    raise Unreachable(
-        f"`python -m {module}` does not serve:\n{said}",
-        "see what it says; a measurement needs the same installation as an edge.",
-    )
+    raise silent(module, log)

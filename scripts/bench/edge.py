@@ -1,7 +1,8 @@
 """`reftide bench edge`: one edge process against a bare aiohttp handler.
 
 The edge does everything: validation, the directory, a signed click id, and no answer before
-Valkey's, whose append-only file is flushed every second. No worker runs meanwhile. The
+Valkey's, whose append-only file is flushed every second, or at every write. No worker runs
+meanwhile. The
 baseline parses the same JSON and answers.
 """
 
@@ -9,42 +10,43 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from os import cpu_count
-from pathlib import Path
 from typing import Final
 
 from redis import Redis
 
 from ingest.contracts.stream import events_key
-from scripts.bench import traffic
 from scripts.bench.children import HOST, free_port, serving
 from scripts.bench.ground import SHARDS, Ground
-from scripts.bench.load import CONNECTIONS, Load, choose
+from scripts.bench.load import CONNECTIONS, Load, ceiling, choose
+from scripts.bench.pipeline import clicks
 from scripts.bench.runs import Result, Tell, paired
 
 _WARM_SECONDS: Final = 1
 
 
-def measure(ground: Ground, runs: int, seconds: int, tell: Tell) -> Result:
+def measure(ground: Ground, runs: int, seconds: float, tell: Tell) -> Result:
     """Requests a second of one process, `runs` times so many seconds each."""
-    load = choose(_written(ground))
-    ceiling = _ceiling(load, ground.data)
-    tell(f"load by {load.name}: at most {ceiling:,.0f}/s")
+    load = choose(clicks(ground))
+    reached = ceiling(load, ground.data)
+    tell(f"load by {load.name}: at most {reached:,.0f}/s")
     with ExitStack() as stack:
         edge = stack.enter_context(_edge(ground))
-        echo = stack.enter_context(_served("scripts.bench.echo", ground.data))
+        echo = stack.enter_context(_echo(ground))
         redis = stack.enter_context(Redis.from_url(ground.environment.redis_url()))
         for port in (edge, echo):
-            load.rate(port, _WARM_SECONDS)
+            load.send(port, _WARM_SECONDS)
         pairs = paired(
             partial(_emptied_and_measured, redis, load, edge, seconds),
-            partial(load.rate, echo, seconds),
+            lambda: load.send(echo, seconds).rate,
             runs,
             tell,
         )
+        appendfsync = redis.config_get("appendfsync")["appendfsync"]
     conditions = {
         "baseline": "aiohttp handler that parses the same JSON with orjson and answers",
+        "appendfsync": appendfsync,
         "load": load.name,
-        "load_ceiling": round(ceiling),
+        "load_ceiling": round(reached),
         "connections": CONNECTIONS,
         "seconds": seconds,
         "cores": cpu_count(),
@@ -52,22 +54,10 @@ def measure(ground: Ground, runs: int, seconds: int, tell: Tell) -> Result:
     return Result(name="edge", unit="requests/s", pairs=pairs, conditions=conditions)
 
 
-def _written(ground: Ground) -> Path:
-    file = ground.data / "bodies"
-    file.write_bytes(b"".join(body + b"\n" for body in traffic.bodies(ground.links)))
-    return file
-
-
-def _ceiling(load: Load, data: Path) -> float:
-    """What the load reaches where an answer costs next to nothing; it may be more."""
-    with _served("scripts.bench.ceiling", data) as port:
-        return load.rate(port, _WARM_SECONDS)
-
-
 @contextmanager
-def _served(module: str, data: Path) -> Iterator[int]:
-    port = free_port()
-    with serving(module, [str(port)], port, data / f"{module}.log"):
+def _echo(ground: Ground) -> Iterator[int]:
+    port, module = free_port(), "scripts.bench.echo"
+    with serving(module, [str(port)], port, ground.data / "echo.log"):
         yield port
 
 
@@ -85,7 +75,7 @@ def _edge(ground: Ground) -> Iterator[int]:
         yield port
 
 
-def _emptied_and_measured(redis: Redis, load: Load, port: int, seconds: int) -> float:
+def _emptied_and_measured(redis: Redis, load: Load, port: int, seconds: float) -> float:
     for shard in range(SHARDS):
         redis.xtrim(events_key(shard), maxlen=0, approximate=False)
-    return load.rate(port, seconds)
+    return load.send(port, seconds).rate

@@ -4,17 +4,20 @@ Used by the measurements.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from types import FrameType
+from typing import Final, Literal
 
 from redis.asyncio import Redis
 
 from ingest.contracts.directory import DEFAULT_NAMESPACE, LinkRecord, link_key
-from scripts.embedded import EmbeddedError, running
+from scripts.embedded import Embedded, EmbeddedError, Options
 from scripts.environment import Environment
 from scripts.linking import Wanted, add_link
 from scripts.output import Unreachable
@@ -23,7 +26,7 @@ from scripts.seeding import plant
 from scripts.servers import Connection, postgres, redis_server
 from workers.publish import publish_if_missing
 
-#: As many links share the clicks, evenly.
+#: As many links share the clicks, evenly, unless a measurement wants others.
 LINKS: Final = 100
 SHARDS: Final = 4
 _PROGRAM: Final = 1
@@ -33,28 +36,49 @@ _SITE: Final = "https://yoursite.com"
 SECONDS: Final = 60.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a measurement asks of its servers.
+
+    `tells_commits`: Postgres keeps the time of every commit, which costs it a little.
+    """
+
+    links: int = LINKS
+    appendfsync: Literal["everysec", "always"] = "everysec"
+    tells_commits: bool = False
+
+
+_AS_USUAL: Final = Asked()
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """Running servers with the schema, the demo workspace and its directory published.
 
-    `data` is a directory for whatever a measurement needs; `links` are what to click on.
+    `data` is a directory for whatever a measurement needs; `links` are what to click on;
+    `servers` are the processes of the servers by name.
     """
 
     environment: Environment
     data: Path
     links: Sequence[LinkRecord]
+    servers: Mapping[str, int] = field(default_factory=dict)
 
 
 @contextmanager
-def prepared(caller: Environment) -> Iterator[Ground]:
+def prepared(caller: Environment, asked: Asked = _AS_USUAL) -> Iterator[Ground]:
     """The servers for the length of a `with`. Raises Unreachable where they do not start.
 
     The caller's own variables for Reftide do not count: they may name real servers.
     """
-    with TemporaryDirectory(prefix="reftide-bench-") as name:
+    options = Options(appendfsync=asked.appendfsync)
+    with (
+        _interruptible(),
+        TemporaryDirectory(prefix="reftide-bench-") as name,
+    ):
         data = Path(name)
         try:
-            with running(data / "servers") as embedded:
+            with Embedded(data / "servers", options) as embedded:
                 environment = Environment(
                     {
                         **foreign(caller),
@@ -66,9 +90,39 @@ def prepared(caller: Environment) -> Iterator[Ground]:
                     },
                     caller.clock,
                 )
-                yield Ground(environment, data, asyncio.run(planted(environment)))
+                if asked.tells_commits:
+                    _have_commits_told(embedded, environment)
+                links = asyncio.run(planted(environment, asked.links))
+                pids = {one.name: one.pid or 0 for one in embedded.servers}
+                yield Ground(environment, data, links, pids)
         except EmbeddedError as error:
             raise Unreachable(error.what, error.remedy) from error
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C: what was made is taken away, which can be gigabytes."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _have_commits_told(embedded: Embedded, environment: Environment) -> None:
+    asyncio.run(_set_up(environment))
+    _, server = embedded.servers
+    server.stop()
+    server.start(threading.Event())
+
+
+async def _set_up(environment: Environment) -> None:
+    async with postgres(environment) as connection:
+        await connection.execute("alter system set track_commit_timestamp = on")
 
 
 def foreign(environment: Environment) -> dict[str, str]:
@@ -81,9 +135,9 @@ def foreign(environment: Environment) -> dict[str, str]:
     }
 
 
-async def planted(environment: Environment) -> list[LinkRecord]:
+async def planted(environment: Environment, links: int = LINKS) -> list[LinkRecord]:
     """The schema, the demo workspace and links to click on, published."""
-    codes = [f"BENCH{number:04}" for number in range(LINKS)]
+    codes = [f"BENCH{number:04}" for number in range(links)]
     async with (
         postgres(environment, seconds=SECONDS) as connection,
         redis_server(environment) as redis,

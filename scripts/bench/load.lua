@@ -1,5 +1,6 @@
--- Clicks for wrk: `wrk … -s load.lua URL -- BODIES`. What traffic.py and generator.py say in
--- Python; started by load.py. Ends with one line of JSON.
+-- Requests for wrk: `wrk … -s load.lua URL -- BODIES FIRST APART`. What traffic.py and
+-- generator.py say in Python; started by load.py. FIRST is the number of the first visitor,
+-- APART how far the threads begin from one another. Ends with one line of JSON.
 
 local parts = 0
 local heads, tails, sent = {}, {}, 0
@@ -16,7 +17,7 @@ function init(arguments)
       .. "Content-Length: " .. #body .. "\r\nX-Forwarded-For: "
     tails[#tails + 1] = "\r\n\r\n" .. body
   end
-  sent = part * 40000
+  sent = tonumber(arguments[2]) + part * tonumber(arguments[3])
 end
 
 function request()

@@ -1,57 +1,102 @@
 """Load on an HTTP server of this machine: by wrk where it is installed, else by our own.
 
-Used by `edge`. Both keep a fixed number of connections busy, one request out on each.
+Used by the measurements. Either keeps a fixed number of connections busy, one request out
+on each; what asks at a pace of its own is always ours, since wrk cannot.
 """
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from shutil import which
+from time import monotonic
 from typing import IO, Final, Protocol
 
 import orjson
 
-from scripts.bench.traffic import PATH
+from scripts.bench.ceiling import serving_at_once
+from scripts.bench.generator import Order
 from scripts.output import Unreachable
 
 CONNECTIONS: Final = 64
 PROCESSES: Final = 2
+#: Of an open loop, so that a request seldom has to wait for one.
+_PACED_CONNECTIONS: Final = 256
 _MORE_SECONDS: Final = 20.0
+_CEILING_SECONDS: Final = 1
 _SCRIPT: Final = Path(__file__).with_name("load.lua")
+#: Processes begin this many visitors apart, so that no two click as one visitor.
+PART: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What is sent: a path, and a file of bodies, one a line, of so many events each."""
+
+    path: str
+    bodies: Path
+    events: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of it: requests answered with 200, from when to when.
+
+    Times are of the monotonic clock, in seconds; `latencies` are how long the answers
+    took, of an open loop only.
+    """
+
+    requests: int
+    began: float
+    ended: float
+    latencies: tuple[float, ...] = ()
+
+    @property
+    def rate(self) -> float:
+        return self.requests / (self.ended - self.began)
 
 
 class Load(Protocol):
-    """Something that sends clicks; `name` says what."""
+    """Something that sends requests; `name` says what."""
 
     name: str
 
-    def rate(self, port: int, seconds: int) -> float:
-        """Requests answered with 200 in a second. Raises Unreachable for any other."""
+    def send(self, port: int, seconds: float) -> Sent:
+        """Keep a server busy. Raises Unreachable for any answer but 200."""
         ...
 
 
-def choose(bodies: Path) -> Load:
-    """The generator to use; `bodies` is a file of request bodies, one a line."""
+def choose(what: Requests) -> Load:
+    """The generator to use."""
     program = which("wrk")
-    return Wrk(program, bodies) if program else Own(bodies)
+    return Wrk(program, what) if program else Own(what)
+
+
+def ceiling(load: Load, data: Path) -> float:
+    """What a load reaches where an answer costs next to nothing; it may be more."""
+    with serving_at_once(data) as port:
+        return load.send(port, _CEILING_SECONDS).rate
 
 
 class Wrk:
     """Load by wrk, with a script that sends what our own generator sends."""
 
-    def __init__(self, program: str, bodies: Path) -> None:
+    def __init__(self, program: str, what: Requests) -> None:
         self.name = f"wrk, {PROCESSES} threads"
         self._program = program
-        self._bodies = bodies
+        self._what = what
+        self._firsts = count(step=PART * PROCESSES)
 
-    def rate(self, port: int, seconds: int) -> float:
+    def send(self, port: int, seconds: float) -> Sent:
         options = [
-            *(f"-t{PROCESSES}", f"-c{CONNECTIONS}", f"-d{seconds}s"),
-            *("-s", str(_SCRIPT), f"http://127.0.0.1:{port}{PATH}"),
-            *("--", str(self._bodies)),
+            *(f"-t{PROCESSES}", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s"),
+            *("-s", str(_SCRIPT), f"http://127.0.0.1:{port}{self._what.path}"),
+            *("--", str(self._what.bodies), str(next(self._firsts)), str(PART)),
         ]
+        began = monotonic()
         done = subprocess.run(  # noqa: S603 -- the program that `which` found
             [self._program, *options],
             capture_output=True,
@@ -64,23 +109,34 @@ class Wrk:
         found = orjson.loads(last)
         if found["failures"]:
             raise _failed(f"{found['failures']} requests failed")
-        rate: float = found["requests"] * 1e6 / found["microseconds"]
-        return rate
+        return Sent(found["requests"], began, began + found["microseconds"] / 1e6)
 
 
 class Own:
     """Load by processes of our own."""
 
-    def __init__(self, bodies: Path) -> None:
+    def __init__(self, what: Requests) -> None:
         self.name = f"our own, {PROCESSES} processes"
-        self._bodies = bodies
+        self._what = what
+        self._firsts = count(step=PART)
 
-    def rate(self, port: int, seconds: int) -> float:
+    def send(self, port: int, seconds: float, rate: float = 0.0) -> Sent:
+        """With a rate, in requests a second: an open loop."""
+        connections = _PACED_CONNECTIONS if rate else CONNECTIONS
+        orders = [
+            Order(
+                port=port,
+                path=self._what.path,
+                bodies=str(self._what.bodies),
+                connections=connections // PROCESSES,
+                seconds=seconds,
+                first=next(self._firsts),
+                rate=rate / PROCESSES,
+            )
+            for _ in range(PROCESSES)
+        ]
         with ExitStack() as stack:
-            running = [
-                stack.enter_context(self._started(port, seconds, part))
-                for part in range(PROCESSES)
-            ]
+            running = [stack.enter_context(_started(order)) for order in orders]
             for process in running:
                 _line(process.stdout)
             for process in running:
@@ -89,31 +145,25 @@ class Own:
         failures = [each["failure"] for each in found if each["failure"]]
         if failures:
             raise _failed(failures[0])
-        answered: int = sum(each["requests"] for each in found)
-        return answered / seconds
-
-    @contextmanager
-    def _started(
-        self, port: int, seconds: int, part: int
-    ) -> Iterator[subprocess.Popen[bytes]]:
-        arguments: Sequence[object] = (
-            port,
-            self._bodies,
-            CONNECTIONS // PROCESSES,
-            seconds,
-            part,
+        return Sent(
+            sum(each["requests"] for each in found),
+            min(each["began"] for each in found),
+            max(each["ended"] for each in found),
+            tuple(micros / 1e6 for each in found for micros in each["latencies"]),
         )
-        module = "scripts.bench.generator"
-        with subprocess.Popen(  # noqa: S603 -- our own module
-            [sys.executable, "-m", module, *(str(item) for item in arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        ) as process:
-            try:
-                yield process
-            except BaseException:
-                process.kill()
-                raise
+
+
+@contextmanager
+def _started(order: Order) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "scripts.bench.generator", order.encode()]
+    with subprocess.Popen(  # noqa: S603 -- our own module
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
 
 
 def _begin(pipe: IO[bytes] | None) -> None:

@@ -30,12 +30,17 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What was measured. `conditions` are what a reader must know to compare."""
+    """What was measured. `conditions` are what a reader must know to compare.
+
+    `digits` are those of a figure after the point; `more` stands beside it in the document.
+    """
 
     name: str
     unit: str
     pairs: Sequence[Pair]
     conditions: Mapping[str, object] = field(default_factory=dict)
+    digits: int = 0
+    more: Mapping[str, object] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The medians; `spread` is the least and the greatest ratio of a pair."""
@@ -43,25 +48,34 @@ class Result:
         return {
             "name": self.name,
             "unit": self.unit,
-            "figure": round(median(pair.figure for pair in self.pairs)),
-            "baseline": round(median(pair.baseline for pair in self.pairs)),
+            "figure": self._rounded(median(pair.figure for pair in self.pairs)),
+            "baseline": self._rounded(median(pair.baseline for pair in self.pairs)),
             "ratio": round(median(ratios), _RATIO_DIGITS),
             "spread": [round(end(ratios), _RATIO_DIGITS) for end in (min, max)],
             "runs": len(self.pairs),
             "pairs": [
                 {
-                    "figure": round(pair.figure),
-                    "baseline": round(pair.baseline),
+                    "figure": self._rounded(pair.figure),
+                    "baseline": self._rounded(pair.baseline),
                     "ratio": round(pair.ratio, _RATIO_DIGITS),
                 }
                 for pair in self.pairs
             ],
             "conditions": dict(self.conditions),
+            **self.more,
         }
+
+    def _rounded(self, figure: float) -> float:
+        # Without digits a whole number, which JSON writes without a point.
+        return round(figure, self.digits) if self.digits else round(figure)
 
 
 def paired(
-    figure: Callable[[], float], baseline: Callable[[], float], runs: int, tell: Tell
+    figure: Callable[[], float],
+    baseline: Callable[[], float],
+    runs: int,
+    tell: Tell,
+    unit: str = "/s",
 ) -> list[Pair]:
     """Measure in turn: A B A B …; tells of every pair."""
     pairs: list[Pair] = []
@@ -69,7 +83,7 @@ def paired(
         pair = Pair(figure(), baseline())
         pairs.append(pair)
         tell(
-            f"run {number} of {runs}: {pair.figure:,.0f}/s,"
-            f" baseline {pair.baseline:,.0f}/s, ratio {pair.ratio:.3f}"
+            f"run {number} of {runs}: {pair.figure:,.0f}{unit},"
+            f" baseline {pair.baseline:,.0f}{unit}, ratio {pair.ratio:.3f}"
         )
     return pairs

@@ -8,6 +8,7 @@ import click
 from ingest.contracts.telemetry import configure_logging
 from scripts.bench.ground import prepared
 from scripts.bench.runs import Result
+from scripts.commands import outage
 from scripts.environment import Environment
 from scripts.output import emit, facts, json_option, table
 
@@ -83,6 +84,7 @@ def worker(environment: Environment, runs: int, events: int, *, as_json: bool) -
 @command.command(
     epilog="""\b
   reftide bench storm --events 20000 --kills 12 --seed 1
+  reftide bench storm --server /usr/bin/redis-server
 
 \b
 Everything runs as it would, through proxies that break connections. Exit code 1: an
@@ -113,29 +115,25 @@ what the machine does.
     show_default=True,
     help="Events a second.",
 )
+@outage.server_option
 @json_option
 @click.pass_obj
-def storm(
-    environment: Environment,
-    events: int,
-    kills: int,
-    seed: int,
-    rate: float,
-    *,
-    as_json: bool,
-) -> None:
+def storm(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
     """Break everything under traffic; prove that nothing was lost or counted twice."""
     from scripts.bench.storm.report import show  # noqa: PLC0415 - likewise
     from scripts.bench.storm.run import Wanted, rage  # noqa: PLC0415 - likewise
     from scripts.bench.storm.view import shown  # noqa: PLC0415 - likewise
 
-    wanted = Wanted(events=events, kills=kills, seed=seed, rate=rate)
+    wanted = Wanted(**asked)
     with shown(wanted) as under_way:
         outcome, kept = rage(environment, under_way)
     document = {**outcome.document(), "kept": str(kept) if kept else None}
     emit(as_json, document, lambda: show(document))
     if not outcome.is_fine:
         raise SystemExit(1)
+
+
+command.add_command(outage.command, "outage")
 
 
 def _tell(sentence: str) -> None:

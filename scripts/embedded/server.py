@@ -37,7 +37,8 @@ class Options:
     quarter of what this machine or container has. `silence`: seconds that a starting
     server may take without a word; a server that says that it is recovering may take
     as long as it needs. `grace`: seconds to shut down in before it is killed.
-    `notice`: is told in a sentence what takes long.
+    `notice`: is told in a sentence what takes long. `stream_server`: the program of
+    another Redis or Valkey to run in place of the one that comes along.
     """
 
     appendfsync: Literal["everysec", "always"] = "everysec"
@@ -46,6 +47,7 @@ class Options:
     silence: float = 30.0
     grace: float = 30.0
     notice: Callable[[str], None] | None = None
+    stream_server: Path | None = None
 
     def valkey_memory(self) -> int:
         if self.memory is not None:

@@ -48,8 +48,9 @@ class Valkey:
         words = [
             word for key, value in settings.items() for word in (f"--{key}", value)
         ]
+        program = self._options.stream_server or binaries.valkey_server()
         return Command(
-            argv=(str(binaries.valkey_server()), *words),
+            argv=(str(program), *words),
             # Its data is where it runs, so that no path has to pass its parser.
             cwd=self._layout.near / self.key,
             account=self._layout.account,

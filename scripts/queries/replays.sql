@@ -52,8 +52,11 @@ select code from links where id = $1
 union
 select code from link_aliases where link_id = $1
 
--- horizon: the end of the latest detached partition; null where there is none
-select max((to_date(substr(relname, 8), 'YYYYMM') + interval '1 month') at time zone 'UTC')
+-- horizon: the end of the latest partition that is closed or detached; null where there is none
+select greatest(
+       (select max(until) from detached_partitions),
+       -- What somebody detached by hand.
+       max((to_date(substr(relname, 8), 'YYYYMM') + interval '1 month') at time zone 'UTC'))
   from pg_class
  where relkind = 'r' and relname ~ '^events_[0-9]{6}$' and relnamespace = current_schema()::regnamespace
    and not exists (select from pg_inherits where inhrelid = pg_class.oid and inhparent = 'events'::regclass)

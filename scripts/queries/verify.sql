@@ -117,7 +117,9 @@ with kept as (
     select epoch, shard, sum(recorded)::bigint as recorded, sum(repeats)::bigint as repeats,
            sum(quarantined)::bigint as quarantined
       from (select epoch, shard, count(*) as recorded, 0 as repeats, 0 as quarantined
-              from events group by epoch, shard
+              from events where id >= (select folded_floor()) group by epoch, shard
+            union all
+            select epoch, shard, recorded, 0, 0 from ledger_base
             union all
             select epoch, shard, 0, count(*), 0 from repeats group by epoch, shard
             union all

@@ -6,8 +6,8 @@ select * from unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::timest
 on conflict do nothing
 returning workspace_id, scope, key
 
--- claims_lock: who holds these keys; they stay locked
-select workspace_id, scope, key, event_id, at, digest
+-- claims_lock: who holds these keys, and whether their rows are detached; they stay locked
+select workspace_id, scope, key, event_id, at, digest, event_id < (select events_floor()) as is_detached
   from claims
  where (workspace_id, scope, key) in (select * from unnest($1::uuid[], $2::text[], $3::bytea[]))
  order by workspace_id, scope, key

@@ -54,6 +54,7 @@ with said as (
            said.workspace_id <> customer.workspace_id
                and (said.is_certain
                     or said.workspace_id < customer.workspace_id
+                       and customer.id >= (select events_floor())
                        and not exists (select from events click
                                         where click.kind = 'click' and not click.is_test
                                           and (click.id = customer.id
@@ -86,7 +87,7 @@ update customers
    and (is_name or is_email or is_avatar or is_owner
         or news.seen_at < customers.seen_at or news.status > customers.status)
 
--- customers_point: let anonymous customers point at the customer of the earliest lead that names their click
+-- customers_point: let anonymous customers point at the customer of the earliest lead that names their click; for those of a detached month that lead may be detached too, and it stays
 with person as (
     select customer.id, customer.workspace_id, coalesce(alias.event_id, customer.id) as event_id
       from customers customer
@@ -108,14 +109,17 @@ update customers
    set points_to = earliest.customer_id
   from person left join earliest using (id)
  where customers.id = person.id and customers.points_to is distinct from earliest.customer_id
+   and (customers.points_to is null or customers.id >= (select events_floor()))
 
--- leads_attribution: leads of these customers, or on their clicks, since a time, whose attribution is not what the rows say
+-- leads_attribution: leads of these customers, or on their clicks, since a time, whose attribution is not what the rows say; what rests on detached rows stays
 with lead as (
     select event.*, coalesce(alias.event_id, event.click_id) as named_id
       from events event
       left join event_aliases alias on alias.id = event.click_id
      -- That it is no click is said once more, as the indexes say it.
      where event.kind in ('lead', 'sale', 'deferred') and event.kind <> 'click' and not event.is_test
+       and event.id >= (select events_floor())
+       and (event.attributed_id is null or event.attributed_id >= (select events_floor()))
        and (event.click_id = any($1::uuid[]) or event.customer_id = any($1::uuid[]))
        and ($2::timestamptz is null or event.at >= $2)
 ), said as (
@@ -183,6 +187,8 @@ select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead
        ) as earned on true
  where (lead.attributed_id, lead.link_id, lead.program_id, lead.partner_id)
        is distinct from (earned.id, earned.link_id, earned.program_id, earned.partner_id)
+   and (earned.id is not null or lead.attributed_id is null
+        or lead.customer_id is null or lead.customer_id >= (select events_floor()))
 
 -- leads_attribute: set what leads are attributed to
 update events

@@ -99,7 +99,10 @@ with link as (
 select link.workspace_id, link.partner_code,
        (select code from link as own where own.partner_id = link.partner_id
          order by created_at, id limit 1) as code,
-       coalesce(sum(visit.leads), 0)::bigint as conversions,
+       coalesce(sum(visit.leads), 0)::bigint
+           + (select coalesce(sum(base.conversions), 0)::bigint
+                from counter_base base join link as own on own.id = base.link_id
+               where own.partner_id = link.partner_id) as conversions,
        count(distinct visit.session) filter (where visit.is_clicked and not visit.is_converted) as pending
   from link
   left join lateral (
@@ -108,6 +111,7 @@ select link.workspace_id, link.partner_code,
                bool_or(kind = 'lead') as is_converted
           from events
          where link_id = link.id and session is not null and not is_test
+           and id >= (select folded_floor())
          group by session
        ) as visit on true
  group by link.workspace_id, link.partner_code, link.partner_id

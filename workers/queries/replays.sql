@@ -69,8 +69,11 @@ select epoch, shard, entry_ms, entry_seq, status, payload
   from quarantine
  where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
 
--- horizon: the end of the latest detached partition, in Unix milliseconds; null where there is none
-select max(extract(epoch from (to_date(substr(relname, 8), 'YYYYMM') + interval '1 month') at time zone 'UTC') * 1000)::bigint
+-- horizon: the end of the latest partition that is closed or detached, in Unix milliseconds; null where there is none
+select greatest(
+       (select max(extract(epoch from until) * 1000)::bigint from detached_partitions),
+       -- What somebody detached by hand.
+       max(extract(epoch from (to_date(substr(relname, 8), 'YYYYMM') + interval '1 month') at time zone 'UTC') * 1000)::bigint)
   from pg_class
  where relkind = 'r' and relname ~ '^events_[0-9]{6}$' and relnamespace = current_schema()::regnamespace
    and not exists (select from pg_inherits where inhrelid = pg_class.oid and inhparent = 'events'::regclass)

@@ -144,10 +144,11 @@ def _split(
         if is_known and not _is_meant(part, item, settled):
             continue
         page.scanned += 1
-        if settled.row(event_id, entry) is not None:
-            recorded += [item] * is_again
-        elif ids.millis(event_id) < settled.horizon_ms:
+        # First: a month that is only closed still shows its rows.
+        if ids.millis(event_id) < settled.horizon_ms:
             page.refused += 1
+        elif settled.row(event_id, entry) is not None:
+            recorded += [item] * is_again
         elif is_again and settled.waiting.get(entry) == item.delivery.payload:
             # One that an operator edited is not what was read: it is redriven, not replayed.
             page.waiting.add(entry)

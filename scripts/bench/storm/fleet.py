@@ -66,17 +66,14 @@ class Fleet:
     """What a storm rages against. Links are called as in `faults`."""
 
     environment: Environment
+    #: Where the client finds the edges.
+    doors: Sequence[int]
     members: Mapping[str, Member]
     links: Mapping[str, Link]
     #: An edge like this one, not started, with other variables beside.
     another: Callable[[str, Mapping[str, str]], Process]
     #: Ends that nobody brought about.
     deaths: list[str] = field(default_factory=list)
-
-    @property
-    def doors(self) -> list[int]:
-        """Where the client finds the edges."""
-        return [self.links[f"client and edge: {name}"].port for name in EDGES]
 
     async def keep(self, member: Member, say: Say) -> None:
         """Start it again whenever it ends by itself, and make a note of that."""
@@ -93,18 +90,27 @@ class Fleet:
 
 @asynccontextmanager
 async def assembled(
-    embedded: Embedded, environment: Environment, folder: Path, say: Say
+    embedded: Embedded,
+    environment: Environment,
+    folder: Path,
+    say: Say,
+    *,
+    is_linked: bool = True,
 ) -> AsyncIterator[Fleet]:
-    """Everything started and kept running for the length of a block."""
+    """Everything started and kept running for the length of a block.
+
+    Not linked, everybody speaks to everybody without anything of ours in between.
+    """
     (folder / "log").mkdir()
     async with AsyncExitStack() as stack:
         ports = {name: free_port() for name in EDGES}
-        links = _links(embedded, ports)
+        links = _links(embedded, ports) if is_linked else {}
         for link in links.values():
             await link.open()
             stack.push_async_callback(link.close)
         make = partial(_process, environment, links, ports, folder / "log")
-        fleet = Fleet(environment, _members(embedded, make), links, make)
+        doors = _doors(links, ports)
+        fleet = Fleet(environment, doors, _members(embedded, make), links, make)
         stack.push_async_callback(_stopped, fleet, say)
         for member in fleet.members.values():
             if isinstance(member.kept, Process):
@@ -147,6 +153,12 @@ def _links(embedded: Embedded, ports: Mapping[str, int]) -> dict[str, Link]:
     return {link.name: link for link in made}
 
 
+def _doors(links: Mapping[str, Link], ports: Mapping[str, int]) -> list[int]:
+    if not links:
+        return [*ports.values()]
+    return [links[f"client and edge: {name}"].port for name in EDGES]
+
+
 def _members(
     embedded: Embedded, make: Callable[[str, Mapping[str, str]], Process]
 ) -> dict[str, Member]:
@@ -168,11 +180,9 @@ def _process(
     more: Mapping[str, str],
 ) -> Process:
     kind, _, number = name.partition(" ")
-    variables = {
-        **environment.for_processes(),
-        "REDIS_URL": f"redis://{HOST}:{links[f'{kind} and Valkey: {name}'].port}/0",
-        **more,
-    }
+    variables = {**environment.for_processes(), **more}
+    if valkey := links.get(f"{kind} and Valkey: {name}"):
+        variables["REDIS_URL"] = f"redis://{HOST}:{valkey.port}/0"
     log = logs / f"{kind}-{number}.log"
     if kind == "edge":
         variables |= {
@@ -182,9 +192,10 @@ def _process(
             "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
         }
         return Process(name, "ingest", variables, log)
-    port = links[f"worker and Postgres: {name}"].port
-    database = f"postgresql://reftide@{HOST}:{port}/reftide?sslmode=disable"
-    variables |= {"DATABASE_URL": database, "REFTIDE_WORKER_NAME": f"storm-{number}"}
+    variables["REFTIDE_WORKER_NAME"] = f"storm-{number}"
+    if database := links.get(f"worker and Postgres: {name}"):
+        place = f"reftide@{HOST}:{database.port}/reftide?sslmode=disable"
+        variables["DATABASE_URL"] = f"postgresql://{place}"
     return Process(name, "workers", variables, log)
 
 

@@ -1,0 +1,99 @@
+"""`reftide bench pipeline`: from request to row, against a rival that does the same.
+
+Every request is answered when its event is durable, by either; see `rivals`. The processes,
+the servers and the load share this machine, as they would share it in production but for
+the load, which costs both the same.
+"""
+
+from functools import partial
+from typing import Final, Literal
+
+from scripts.bench import traffic
+from scripts.bench.contenders import (
+    Start,
+    cores,
+    fastapi,
+    one_job_per_event,
+    reftide,
+)
+from scripts.bench.endtoend import Send, through
+from scripts.bench.ground import Ground
+from scripts.bench.load import CONNECTIONS, Requests, ceiling, choose
+from scripts.bench.runs import Result, Tell, paired
+
+Rival = Literal["fastapi", "arq"]
+
+_SAID: Final[dict[Rival, str]] = {
+    "fastapi": "FastAPI, uvicorn with a process per core, asyncpg in the request",
+    "arq": "aiohttp, an arq job per event, a worker per core on arq's defaults",
+}
+
+
+def measure(  # noqa: PLR0913 -- what a caller may choose
+    ground: Ground,
+    rival: Rival,
+    *,
+    pairs: int,
+    seconds: float,
+    edges: int,
+    workers: int,
+    batch: int,
+    tell: Tell,
+) -> Result:
+    """Events a second that are recorded, `pairs` times so many seconds of load each."""
+    single = choose(clicks(ground))
+    ours = single if batch == 1 else choose(batches(ground, batch))
+    reached = ceiling(ours, ground.data)
+    tell(f"load by {ours.name}: at most {reached:,.0f} requests/s")
+    start = start_of(rival, edges)
+    found = paired(
+        partial(
+            _rate,
+            ground,
+            reftide(edges, workers),
+            ours.send,
+            seconds,
+            per_request=batch,
+        ),
+        partial(_rate, ground, start, single.send, seconds),
+        pairs,
+        tell,
+    )
+    conditions = {
+        "baseline": _SAID[rival],
+        "edges": edges,
+        "workers": workers,
+        "events_per_request": batch,
+        "load": ours.name,
+        "load_ceiling": round(reached),
+        "connections": CONNECTIONS,
+        "links": len(ground.links),
+        "seconds": seconds,
+        "cores": cores(),
+    }
+    return Result(name="pipeline", unit="events/s", pairs=found, conditions=conditions)
+
+
+def clicks(ground: Ground) -> Requests:
+    """Single clicks on the links of a ground."""
+    file = ground.data / "bodies"
+    file.write_bytes(b"".join(body + b"\n" for body in traffic.bodies(ground.links)))
+    return Requests(traffic.PATH, file)
+
+
+def batches(ground: Ground, size: int) -> Requests:
+    """Batches of so many clicks on the same links."""
+    file = ground.data / "batches"
+    lines = traffic.batches(traffic.bodies(ground.links), size)
+    file.write_bytes(b"".join(line + b"\n" for line in lines))
+    return Requests(traffic.BATCH_PATH, file, size)
+
+
+def start_of(rival: Rival, edges: int) -> Start:
+    return fastapi() if rival == "fastapi" else one_job_per_event(edges)
+
+
+def _rate(
+    ground: Ground, start: Start, send: Send, seconds: float, per_request: int = 1
+) -> float:
+    return through(ground, start, send, seconds, per_request).rate

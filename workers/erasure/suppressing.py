@@ -1,0 +1,193 @@
+"""The list of who was erased, as a writer has it in memory. Used by the pipeline, and here.
+
+It is empty almost everywhere, and then costs one statement a transaction: `confirm`, by which
+a writer learns that the list has grown, before it commits what it prepared without knowing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
+from ingest.contracts.marks import claim_key, new_customer_key, seen_key
+from workers import known
+from workers.batch import Delivery, Entry, Trouble
+from workers.database import Connection, Pool, transaction
+from workers.erasure.veil import Veil
+from workers.sql import statements
+
+_SQL: Final = statements("erasure")
+
+#: A delivery and the envelope in it.
+Pair = tuple[Delivery, Envelope]
+
+
+class Stale(Trouble):
+    """Somebody was erased since the batch was prepared: prepare it again."""
+
+
+class Suppressions:
+    """Who was erased, as far as this process knows. Read when it is first needed."""
+
+    def __init__(self) -> None:
+        #: How often the list had been added to; None: not read, or too old.
+        self.version: int | None = None
+        self._veil = Veil(bytes(32))
+        self._read_to = 0
+        self._workspaces: set[UUID] = set()
+        self._hashes: set[bytes] = set()
+        self._clicks: dict[UUID, set[UUID]] = {}
+
+    async def refresh(self, pool: Pool) -> int:
+        """Read what was added; the version. Raises Trouble."""
+        async with transaction(pool) as connection:
+            # First: a list that is newer than its number is only read once more.
+            state = await connection.fetchrow(_SQL["state"])
+            added = await connection.fetch(_SQL["suppressed_since"], self._read_to)
+        for row in added:
+            self._take(row["workspace_id"], row["hash"], row["click_id"])
+            self._read_to = row["seq"]
+        self._veil = Veil(state["key"])
+        version: int = state["version"]
+        self.version = version
+        return version
+
+    async def confirm(self, connection: Connection) -> None:
+        """Let nobody be erased before this transaction ends. Raises Stale.
+
+        Call it before anything is written of what `veil` has seen.
+        """
+        version = await connection.fetchval(_SQL["version"])
+        if version != self.version:
+            self.version = None
+            raise Stale("somebody is being erased")
+
+    async def veil(
+        self, pool: Pool, pairs: Iterable[Pair], *, is_arriving: bool = True
+    ) -> Mapping[Entry, Pair]:
+        """What is to stand in the place of events of the erased, by their entries.
+
+        What is arriving has left copies in Redis, which are noted to be deleted. Raises
+        Trouble.
+        """
+        if self.version is None:
+            await self.refresh(pool)
+        if not self._workspaces:
+            return {}
+        found = [
+            (delivery, envelope, owner)
+            for delivery, envelope in pairs
+            if (owner := self.owner(envelope)) is not None
+        ]
+        if not found:
+            return {}
+        async with transaction(pool) as connection:
+            found = await _ours(connection, found)
+            kept = await _claimed(connection, [(e, owner) for _, e, owner in found])
+            if is_arriving:
+                for delivery, envelope, owner in found:
+                    keys = _keys(envelope, owner)
+                    await connection.execute(_SQL["leftover"], *delivery.entry, keys)
+        return {
+            delivery.entry: self._veiled(delivery, envelope, owner, kept)
+            for delivery, envelope, owner in found
+        }
+
+    def owner(self, envelope: Envelope) -> UUID | None:
+        """The workspace that erased the person of an event; None: nobody did."""
+        if envelope.is_erased:
+            return None
+        said = envelope.workspace_id
+        if said is not None and said not in self._workspaces:
+            return None
+        for owner in self._workspaces if said is None else (said,):
+            if self._is_suppressed(envelope, owner):
+                return owner
+        return None
+
+    def _is_suppressed(self, envelope: Envelope, owner: UUID) -> bool:
+        external_id = envelope.external_id
+        if external_id is not None:
+            if self._veil.customer(owner, external_id) in self._hashes:
+                return True
+            if envelope.kind is not Kind.CLICK:
+                return False  # somebody else, who names the same click
+        named = (
+            (envelope.id, envelope.root_id)
+            if envelope.kind is Kind.CLICK
+            else (envelope.click_id,)
+        )
+        if any(owner in self._clicks.get(each, ()) for each in named if each):
+            return True
+        link_id, session = envelope.link_id, envelope.session
+        return (
+            link_id is not None
+            and session is not None
+            and self._veil.visit(link_id, session) in self._hashes
+        )
+
+    def _veiled(
+        self,
+        delivery: Delivery,
+        envelope: Envelope,
+        owner: UUID,
+        kept: Sequence[Dedupe],
+    ) -> Pair:
+        veiled = self._veil.envelope(envelope, owner, kept)
+        return Delivery(delivery.entry, encode(veiled), delivery.times), veiled
+
+    def _take(self, owner: UUID, hashed: bytes | None, click_id: UUID | None) -> None:
+        # asyncpg's are a subclass, which hashes the same but more slowly.
+        owner = UUID(int=owner.int)
+        self._workspaces.add(owner)
+        if hashed is not None:
+            self._hashes.add(hashed)
+        if click_id is not None:
+            self._clicks.setdefault(UUID(int=click_id.int), set()).add(owner)
+
+
+_Found = tuple[Delivery, Envelope, UUID]
+
+
+async def _ours(connection: Connection, found: Sequence[_Found]) -> list[_Found]:
+    """Without what shows by its key or link that it is another workspace's."""
+    unsaid = [envelope for _, envelope, _ in found if envelope.workspace_id is None]
+    if not unsaid:
+        return list(found)
+    names = await known.look_up(connection, unsaid)
+    ours: list[_Found] = []
+    for delivery, envelope, owner in found:
+        owners = {each for each in known.workspaces(envelope, names) if each}
+        link = names.links.get(envelope.link_id) if envelope.link_id else None
+        owners |= {link.workspace_id} if link else set()
+        if not owners or owner in owners:
+            ours.append((delivery, envelope, owner))
+    return ours
+
+
+async def _claimed(
+    connection: Connection, found: Sequence[tuple[Envelope, UUID]]
+) -> list[Dedupe]:
+    """Their dedupe keys that an event of somebody else holds: those of the erased moved."""
+    columns = [
+        (owner, envelope.dedupe.scope, envelope.dedupe.key)
+        for envelope, owner in found
+        if envelope.dedupe
+    ]
+    if not columns:
+        return []
+    parts = (list(part) for part in zip(*columns, strict=True))
+    rows = await connection.fetch(_SQL["claims_held"], *parts)
+    return [Dedupe(row["scope"], row["key"]) for row in rows]
+
+
+def _keys(envelope: Envelope, owner: UUID) -> list[str]:
+    """What edges left in Redis of an event."""
+    keys: list[str] = []
+    if envelope.dedupe:
+        keys.append(claim_key(owner, envelope.dedupe))
+    if envelope.external_id is not None:
+        keys.append(new_customer_key(owner, envelope.external_id))
+    if envelope.link_id and envelope.visitor:
+        keys.append(seen_key(envelope.link_id, envelope.visitor))
+    return keys

@@ -1,0 +1,90 @@
+"""Pseudonyms, and envelopes that say nothing of their person. Values only.
+
+A pseudonym is a hash under the installation's key. Equal things get equal pseudonyms, so that
+a late event still meets its customer, its claim and its visit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Final
+from uuid import UUID
+
+from ingest.contracts.envelope import Dedupe, Envelope
+from workers.enrich.bots import is_bot
+
+PREFIX: Final = "erased:"
+_BYTES: Final = 16
+
+
+class Veil:
+    """Makes pseudonyms under one key."""
+
+    def __init__(self, key: bytes) -> None:
+        """`key` is 32 bytes, the same for good."""
+        self._key = key
+
+    def customer(self, workspace_id: UUID, external_id: str) -> bytes:
+        """By what events of a customer are known, 16 bytes."""
+        return self._hashed("customer", workspace_id.bytes, external_id.encode())
+
+    def visit(self, link_id: UUID, session: str) -> bytes:
+        """By what events of a session on a link are known, 16 bytes."""
+        return self._hashed("visit", link_id.bytes, session.encode())
+
+    def external_id(self, workspace_id: UUID, external_id: str) -> str:
+        return PREFIX + self.customer(workspace_id, external_id).hex()
+
+    def session(self, session: str) -> str:
+        return PREFIX + self._hashed("session", session.encode()).hex()
+
+    def dedupe_key(self, key: bytes) -> bytes:
+        """16 bytes for 16: a dedupe key may be a hash of an external id and of no secret."""
+        return self._hashed("dedupe", key)
+
+    def digest(self, digest: int) -> int:
+        """63 bits for 63: who guesses a whole envelope shall not find the guess confirmed."""
+        raw = self._hashed("digest", digest.to_bytes(8))
+        return int.from_bytes(raw[:8]) >> 1
+
+    def envelope(
+        self, envelope: Envelope, workspace_id: UUID, kept: Sequence[Dedupe] = ()
+    ) -> Envelope:
+        """The same event under pseudonyms; one that is so already stays as it is.
+
+        `workspace_id` is whose it is. Keys in `kept` are another person's too, and stay.
+        """
+        if envelope.is_erased:
+            return envelope
+        said = envelope.external_id
+        external_id = None if said is None else self.external_id(workspace_id, said)
+        session = envelope.session
+        return replace(
+            envelope,
+            is_erased=True,
+            external_id=external_id,
+            customer_name=None,
+            customer_email=None,
+            customer_avatar=None,
+            session=None if session is None else self.session(session),
+            dedupe=self._dedupe(envelope.dedupe, kept),
+            ip=None,
+            visitor=None,
+            # A machine is nobody, and whether it was one counts.
+            user_agent=envelope.user_agent if is_bot(envelope.user_agent) else None,
+            referrer=None,
+            page_url=None,
+            properties={},
+        )
+
+    def _dedupe(self, dedupe: Dedupe | None, kept: Sequence[Dedupe]) -> Dedupe | None:
+        if dedupe is None or dedupe in kept:
+            return dedupe
+        return dedupe._replace(key=self.dedupe_key(dedupe.key))
+
+    def _hashed(self, kind: str, *parts: bytes) -> bytes:
+        # Only the last part has no fixed length, so that none runs into another.
+        keyed = blake2b(key=self._key, digest_size=_BYTES, person=kind.encode())
+        for part in parts:
+            keyed.update(part)
+        return keyed.digest()

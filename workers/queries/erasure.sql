@@ -1,0 +1,210 @@
+-- state: the key of pseudonyms, and how often the list of suppressions was added to
+select key, version from erasure_key
+
+-- version: the same number, which stays until the transaction ends
+select suppressions_version()
+
+-- suppressed_since: what was added to the list
+select seq, workspace_id, hash, click_id from suppressions where seq > $1 order by seq
+
+-- leftover: an entry, and keys, that are to go from Redis
+insert into erasure_leftovers (epoch, shard, entry_ms, entry_seq, keys) values ($1, $2, $3, $4, $5)
+on conflict (epoch, shard, entry_ms, entry_seq) where epoch is not null do nothing
+
+-- claims_held: which of these claims there are
+select scope, key from claims
+ where (workspace_id, scope, key) in (select * from unnest($1::uuid[], $2::text[], $3::bytea[]))
+
+-- lock: wait for all writers, and keep others waiting
+select pg_advisory_xact_lock(hashtext('reftide erasure'))
+
+-- customer: one customer
+select id, workspace_id, external_id, points_to, erased_at from customers where id = $1
+
+-- customers_called: customers by an external id, in one workspace or in all
+select id, workspace_id, external_id from customers
+ where external_id = $1 and ($2::uuid is null or workspace_id = $2)
+
+-- workspace_ids: all workspaces
+select id from workspaces where $1::uuid is null or id = $1
+
+-- clicks_of: the first clicks of a customer's visitors, under all their ids
+with named as (
+    select id from customers where points_to = $1
+    union select id from customers where id = $1 and external_id is null
+    union select click_id from events where customer_id = $1 and kind <> 'click' and click_id is not null
+), family as (
+    select named.id, coalesce(alias.event_id, named.id) as event_id
+      from named left join event_aliases alias on alias.id = named.id
+)
+select id from family
+union select event_id from family
+union select other.id from family join event_aliases other on other.event_id = family.event_id
+
+-- visitors_of: the anonymous customers of these clicks that are this customer's
+select id from customers
+ where id = any($2::uuid[]) and external_id is null and (points_to = $1 or points_to is null and workspace_id = $3)
+   and (points_to is not null
+        or not exists (select from events
+                        where click_id = customers.id and kind <> 'click' and customer_id not in ($1, customers.id)))
+
+-- related: other customers whose events name the same clicks
+select distinct customer.id, customer.external_id
+  from events join customers customer on customer.id = events.customer_id
+ where events.click_id = any($1::uuid[]) and events.kind <> 'click'
+   and customer.external_id is not null and customer.id <> $2
+
+-- visits_of: the sessions of these clicks
+select distinct link_id, session from events
+ where (id = any($1::uuid[]) or click_id = any($1::uuid[])) and kind = 'click'
+   and workspace_id = $2 and session is not null and link_id is not null
+
+-- events_of: the events of these customers, clicks and sessions
+select id from events where customer_id = any($1::uuid[]) and kind <> 'click'
+union select id from events where id = any($2::uuid[]) and kind = 'click' and workspace_id = $3
+union select id from events where click_id = any($2::uuid[]) and kind = 'click' and workspace_id = $3
+union select events.id from unnest($4::uuid[], $5::text[]) as visit (link_id, session)
+        join events on events.link_id = visit.link_id and events.session = visit.session
+       where events.workspace_id = $3 and (events.customer_id is null or events.customer_id = any($1::uuid[]))
+
+-- claims_of: the claims of these events
+select workspace_id, scope, key from claims where event_id = any($1::uuid[]) order by workspace_id, scope, key for update
+
+-- claims_veil: give claims other keys
+update claims set key = veiled.after
+  from unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) as veiled (workspace_id, scope, key, after)
+ where (claims.workspace_id, claims.scope, claims.key) = (veiled.workspace_id, veiled.scope, veiled.key)
+
+-- begun: the erasure of a customer, if there is one
+select id from erasures where customer_id = $1 order by asked_at limit 1
+
+-- begin: write down an erasure
+insert into erasures (id, workspace_id, customer_id, customers, clicks, who, note, counts)
+values ($1, $2, $3, $4, $5, $6, $7, $8::jsonb)
+
+-- begin_events: the events that are to be rewritten
+insert into erasure_events (erasure_id, event_id) select $1, unnest($2::uuid[])
+
+-- begin_hashes: know events by customers and visits
+insert into suppressions (erasure_id, workspace_id, hash) select $1, $2, unnest($3::bytea[])
+on conflict do nothing
+
+-- begin_clicks: know events by clicks
+insert into suppressions (erasure_id, workspace_id, click_id) select $1, $2, unnest($3::uuid[])
+on conflict do nothing
+
+-- begin_unknown: a customer of whom nothing is recorded
+insert into customers (id, workspace_id, external_id, seen_at, erased_at) values ($1, $2, $3, now(), now())
+
+-- version_next: let every writer read the list anew
+update erasure_key set version = version + 1
+
+-- open: erasures whose rows are not done
+select id, workspace_id, customer_id, customers, clicks, quarantine_reached from erasures
+ where rows_done_at is null order by asked_at
+
+-- one: an erasure's subject
+select id, workspace_id, customer_id, customers, clicks, quarantine_reached, rows_done_at from erasures where id = $1
+
+-- customers_lock: no batch is to change what these customers' events say meanwhile
+select from customers where id = any($1::uuid[]) order by id for no key update
+
+-- events_take: the next events to be rewritten
+delete from erasure_events
+ where (erasure_id, event_id) in (select erasure_id, event_id from erasure_events
+                                   where erasure_id = $1 order by event_id limit $2 for update skip locked)
+returning event_id
+
+-- events_left: how many events are still to be rewritten
+select count(*) from erasure_events where erasure_id = $1
+
+-- events_read: what of events gets a pseudonym
+select id, digest, session, link_id, visitor, epoch, shard, entry_ms, entry_seq
+  from events where id = any($1::uuid[]) order by id for update
+
+-- events_veil: leave of events what counts
+update events
+   set digest = veiled.digest, session = veiled.session,
+       page_url = null, properties = null, visitor = null, ip = null, country = null, region = null, city = null,
+       device = case when is_bot then device end, os = case when is_bot then os end,
+       browser = case when is_bot then browser end, referrer_host = null, failed = null
+  from unnest($1::uuid[], $2::bigint[], $3::text[]) as veiled (id, digest, session)
+ where events.id = veiled.id
+
+-- leftovers_of_repeats: where entries stand that were these events again
+insert into erasure_leftovers (epoch, shard, entry_ms, entry_seq)
+select epoch, shard, entry_ms, entry_seq from repeats
+ where event_id = any($1::uuid[])
+    or event_id in (select id from event_aliases where event_id = any($1::uuid[]))
+on conflict (epoch, shard, entry_ms, entry_seq) where epoch is not null do nothing
+
+-- leftover_keys: keys that are to go from Redis
+insert into erasure_leftovers (keys) values ($1)
+
+-- quarantine_page: the next entries of quarantine
+select id, epoch, shard, entry_ms, entry_seq, payload from quarantine where id > $1 order by id limit $2
+
+-- quarantine_veil: put another envelope in the place of one; nothing where it was edited meanwhile
+update quarantine
+   set payload = $3, detail = case when reason in ('undecodable', 'unstorable') then '' else detail end
+ where id = $1 and payload = $2
+
+-- history_page: what the envelopes of an entry were before they were edited
+select id, payload from quarantine_history where quarantine_id = any($1::bigint[]) and payload is not null
+
+-- history_veil: put another envelope in the place of one
+update quarantine_history set payload = $2 where id = $1
+
+-- history_hush: what was said of the values of entries
+update quarantine_history
+   set note = case when action = 'failed' then '' else note end, before = before - 'detail'
+ where quarantine_id = any($1::bigint[])
+
+-- quarantine_reached: go on behind this entry
+update erasures
+   set quarantine_reached = $2,
+       counts = jsonb_set(counts, '{quarantined}', to_jsonb(coalesce((counts ->> 'quarantined')::bigint, 0) + $3::bigint))
+ where id = $1
+
+-- publish_lock: no publisher is at work until the end of the transaction
+select pg_advisory_xact_lock(hashtext('reftide publish'))
+
+-- customers_read: what edges may know these customers by
+select external_id from customers where id = any($1::uuid[]) and external_id is not null and erased_at is null
+
+-- customers_veil: leave of customers that they are there
+update customers
+   set external_id = case when id = $2 then $3 end, erased_at = now(),
+       name = null, name_at = null, name_by = null, email = null, email_at = null, email_by = null,
+       avatar = null, avatar_at = null, avatar_by = null
+ where id = any($1::uuid[])
+
+-- changes_drop: what is yet to be published under a name
+delete from directory_changes where topic = 'customer' and ref = $1
+
+-- rows_done: PostgreSQL and the directory have nothing more
+update erasures set rows_done_at = now() where id = $1 and rows_done_at is null
+
+-- leftovers_next: what is to go from Redis next
+select id, epoch, shard, entry_ms, entry_seq, keys from erasure_leftovers where id > $1 order by id limit $2
+
+-- leftovers_done: it is gone
+delete from erasure_leftovers where id = any($1::bigint[])
+
+-- leftovers_count: how much there is left
+select count(*) from erasure_leftovers
+
+-- unfinished: erasures whose rows are done and whose streams are not known to be
+select id, workspace_id, clicks from erasures where rows_done_at is not null and streams_done_at is null
+
+-- streams_done: Redis has nothing more
+update erasures set streams_done_at = now() where id = any($1::uuid[]) and streams_done_at is null
+
+-- archive_swept: an archive knows the list up to a version
+insert into erasure_archives (host, directory, version, lines) values ($1, $2, $3, $4)
+on conflict (host, directory) do update
+   set version = greatest(erasure_archives.version, excluded.version), lines = erasure_archives.lines + excluded.lines,
+       swept_at = now()
+
+-- archive_version: up to which version an archive is known to have been rewritten
+select version from erasure_archives where host = $1 and directory = $2
