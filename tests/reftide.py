@@ -61,6 +61,14 @@ class Cli:
 
         return asyncio.run(run())
 
+    def reaches_database(self) -> bool:
+        """Whether it answers; one that was killed refuses while it recovers."""
+        try:
+            self.fetch("select")
+        except (OSError, asyncpg.PostgresError):
+            return False
+        return True
+
 
 def servers_of(redis_url: str, database_url: str) -> Cli:
     return Cli(

@@ -203,6 +203,9 @@ Begin = Callable[..., Up]
 def begin() -> Iterator[Begin]:
     """Runs `reftide up --data DATA --port 0 …` with these variables only."""
     with ExitStack() as stack:
+        # Where the tests run under nohup, a child would ignore the terminal's end.
+        stack.callback(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
         def start(data: Path, *arguments: str, **variables: str) -> Up:
             given = arguments if "--port" in arguments else ("--port", "0", *arguments)

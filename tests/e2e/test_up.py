@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def test_what_is_killed_is_started_again_and_nothing_accepted_is_lost(
     def sessions() -> list[str]:
         return [row["session"] for row in cli.fetch(_SESSIONS)]
 
+    eventually(cli.reaches_database, 20)
     eventually(lambda: set(trickle.accepted) <= set(sessions()), 20)
     recorded = [one for one in sessions() if one in trickle.accepted]
     assert sorted(trickle.accepted) == sorted(recorded), "one was recorded twice"
@@ -116,11 +118,21 @@ def test_every_process_shows_its_figures_on_a_port_that_is_told(shared: Up) -> N
 
     assert {"edge", "worker"} == {kind for *_, kind in found}
     for host, port, kind in found:
-        with closing(HTTPConnection(host, int(port), timeout=5)) as connection:
-            connection.request("GET", "/metrics")
-            assert f"reftide_{kind}_".encode() in connection.getresponse().read()
-            connection.request("GET", "/readyz")
-            assert 200 == connection.getresponse().status
+        address = (host, int(port))
+        assert f"reftide_{kind}_".encode() in _get(address, "/metrics")[1]
+        # What another test killed may have just come back.
+        eventually(partial(_is_ready, address))
+
+
+def _get(address: tuple[str, int], path: str) -> tuple[int, bytes]:
+    with closing(HTTPConnection(*address, timeout=5)) as connection:
+        connection.request("GET", path)
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+
+
+def _is_ready(address: tuple[str, int]) -> bool:
+    return _get(address, "/readyz")[0] == 200
 
 
 def test_when_up_is_killed_everything_ends_and_the_next_start_works(

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key
 from ingest.stream import ShardsDiffer, Stream, Untaken
 from ingest.wire import Breaker, connect
+from tests.eventually import eventually
 from tests.valkey import Valkey, running_valkey
 
 
@@ -89,8 +90,11 @@ async def test_a_server_that_died_and_came_back_is_used_again(valkey: Valkey) ->
             await stream.append(UUID(int=4), b"during")
         await asyncio.to_thread(valkey.start)
 
-        await stream.append(UUID(int=8), b"after")
+        # Until the breaker's next probe, nobody asks.
+        async def is_taken() -> bool:
+            return not await refused(stream, UUID(int=8), b"after")
 
+        await eventually(is_taken)
         entries = await redis.xrange(events_key(0))
         assert [b"before", b"after"] == [fields[FIELD] for _, fields in entries]
 
@@ -105,9 +109,9 @@ async def test_a_stream_that_is_none_fails_its_own_events_only(redis_url: str) -
         assert [True, False] == [bad.result(), good.result()]
 
 
-async def refused(stream: Stream, event_id: UUID) -> bool:
+async def refused(stream: Stream, event_id: UUID, payload: bytes = b"x") -> bool:
     try:
-        await stream.append(event_id, b"x")
+        await stream.append(event_id, payload)
     except Untaken:
         return True
     return False
