@@ -550,6 +550,57 @@ create index if not exists quarantine_redrive on quarantine (redrive_at) where r
 -- How far a request is.
 create index if not exists quarantine_request on quarantine (request) where request is not null;
 
+-- The link that the envelope names by its id; `code` has the others.
+alter table quarantine add column if not exists link_id uuid;
+
+-- How much room what clients cause takes up (see workers/budget.py).
+create index if not exists quarantine_budget on quarantine (workspace_id)
+    where status = 'open'
+      and reason in ('unknown_link', 'inactive_link', 'unknown_program', 'unknown_click', 'expired', 'unauthorised');
+
+-- What clients caused beyond that: the entries of a batch, without what they held. They count
+-- as quarantined, and are recorded if a replay can place them one day.
+create table if not exists quarantine_dropped (
+    id           bigint             generated always as identity primary key,
+    epoch        integer            not null,
+    shard        smallint           not null,
+    reason       quarantine_reason  not null,
+    first_ms     bigint             not null,           -- of its entries, to be found by
+    last_ms      bigint             not null,
+    entries      integer            not null,
+    entry_ms     bigint[]           not null,           -- with `entry_seq`, the ids of the entries
+    entry_seq    bigint[]           not null,
+    dropped_at   timestamptz        not null default now()
+);
+create index if not exists quarantine_dropped_place on quarantine_dropped (epoch, shard, last_ms);
+
+create or replace view dropped_entries as
+    select id, epoch, shard, each.entry_ms, each.entry_seq, reason, dropped_at
+      from quarantine_dropped
+     cross join lateral unnest(entry_ms, entry_seq) as each (entry_ms, entry_seq);
+
+-- Which of these entries were dropped, and in which row they stand.
+create or replace function dropped_among(epochs integer[], shards smallint[], ms bigint[], seqs bigint[])
+    returns table (id bigint, epoch integer, shard smallint, entry_ms bigint, entry_seq bigint, reason quarantine_reason)
+    language sql stable
+    as $$
+    with asked as materialized (
+        select * from unnest(epochs, shards, ms, seqs) as asked (epoch, shard, entry_ms, entry_seq)
+    ), spans as (
+        select asked.epoch, asked.shard, min(asked.entry_ms) as first_ms, max(asked.entry_ms) as last_ms
+          from asked group by 1, 2
+    ), near as materialized (
+        select kept.*
+          from spans join quarantine_dropped kept
+            on (kept.epoch, kept.shard) = (spans.epoch, spans.shard)
+           and kept.last_ms >= spans.first_ms and kept.first_ms <= spans.last_ms
+    )
+    select near.id, near.epoch, near.shard, each.entry_ms, each.entry_seq, near.reason
+      from near
+     cross join lateral unnest(near.entry_ms, near.entry_seq) as each (entry_ms, entry_seq)
+     where (near.epoch, near.shard, each.entry_ms, each.entry_seq) in (select * from asked)
+    $$;
+
 -- Who did what to an entry in quarantine. No reference: it outlives what it tells of.
 create table if not exists quarantine_history (
     id              bigint             generated always as identity primary key,
@@ -583,6 +634,16 @@ create table if not exists stream_epochs (
     entries_added   bigint       not null default 0,    -- as last seen; the live life is asked
     born_at         timestamptz  not null default now(),
     seen_at         timestamptz  not null default now()
+);
+
+-- What edges say that they appended to a life, each for itself: where a server is lost, this
+-- may be more than anybody had counted there.
+create table if not exists edge_appends (
+    epoch      integer      not null,
+    edge       text         not null,
+    appended   bigint       not null,
+    said_at    timestamptz  not null default now(),
+    primary key (epoch, edge)
 );
 
 -- What became of the entries, counted in the transaction that decided it. A row for each

@@ -7,7 +7,7 @@ under the same dedupe key appends under the claimed id. If it dies after the app
 event is recorded although nobody was told.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -76,24 +76,27 @@ class Acceptor:
         try:
             principal, usage = await self.gate.admit(dialect, route, raw)
         except Refusal as refusal:
-            return self._refuse(dialect, refusal)
-        call = _Call(dialect, route.path, raw, principal, self.clock())
+            return self.refuse(dialect, refusal)
+        call = Call(dialect, route.path, raw, principal, self.clock())
         try:
             reply = await self._serve(call, route, usage)
         except Refusal as refusal:
-            reply = self._refuse(dialect, refusal)
+            reply = self.refuse(dialect, refusal)
         return _with_usage(dialect, reply, usage)
 
     async def _serve(
-        self, call: "_Call", route: Endpoint | Query, usage: Usage | None
+        self, call: "Call", route: Endpoint | Query, usage: Usage | None
     ) -> Reply:
         if usage and not usage.is_admitted:
             raise Refusal("rate_limited", retry_after=usage.retry_after)
         if isinstance(route, Query):
             return await self._find(call, route)
-        return await self._take_all(call, route)
+        drafts = route.parse(call.raw)
+        if route.credential and not route.credential.is_optional:
+            call = replace(call, raw=_from_a_server(call.raw))
+        return (await self.take(call, route, drafts)).reply
 
-    async def _find(self, call: "_Call", query: Query) -> Reply:
+    async def _find(self, call: "Call", query: Query) -> Reply:
         target = query.ask(call.raw)
         asked = Asked(call.principal, call.at)
         resolved = await self.resolver.resolve(target, asked)
@@ -102,40 +105,49 @@ class Acceptor:
         await self.gate.pass_switches(resolved.link, resolved.program)
         return query.answer(Finding(link=resolved.link, stats=resolved.stats))
 
-    async def _take_all(self, call: "_Call", endpoint: Endpoint) -> Reply:
-        drafts = endpoint.parse(call.raw)
-        if endpoint.credential and not endpoint.credential.is_optional:
-            call = replace(call, raw=_from_a_server(call.raw))
+    async def take(
+        self, call: "Call", endpoint: Endpoint, drafts: Sequence[Draft]
+    ) -> "Taken":
+        """What becomes of the drafts that the endpoint made of a call; there is one."""
         dedupes = [_dedupe(call, draft, place) for place, draft in enumerate(drafts)]
-        replies: list[Reply] = []
+        all_taken: list[Taken] = []
         with suppress(Overloaded):
             for draft, dedupe in zip(drafts, dedupes, strict=True):
-                replies.append(await self._take(call, endpoint, draft, dedupe))
+                all_taken.append(await self._take(call, endpoint, draft, dedupe))
         # After one that found no place none is tried: all of these may be sent again.
-        left_out = len(drafts) - len(replies)
-        refused = [self._no_place(call.dialect) for _ in range(left_out)]
-        return endpoint.collect([*replies, *refused])
+        left_out = len(drafts) - len(all_taken)
+        all_taken += [self._no_place(call.dialect) for _ in range(left_out)]
+        reply = endpoint.collect([taken.reply for taken in all_taken])
+        told = (taken for taken in all_taken if taken.reply is reply)
+        return next(told, None) or replace(all_taken[-1], reply=reply)
+
+    def refuse(self, dialect: Dialect, refusal: Refusal) -> Reply:
+        """The refusal in the dialect's words; it is counted."""
+        REFUSED.labels(dialect.name, refusal.code).inc()
+        self.log.debug("edge.refused", dialect=dialect.name, code=refusal.code)
+        return dialect.refuse(refusal)
 
     async def _take(
-        self, call: "_Call", endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
-    ) -> Reply:
+        self, call: "Call", endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
+    ) -> "Taken":
         try:
             return await self._record(call, endpoint, draft, dedupe)
         except Refusal as refusal:
             refusal.target = draft.target
-            return self._refuse(call.dialect, refusal)
+            return Taken(self.refuse(call.dialect, refusal), refusal=refusal)
 
-    def _no_place(self, dialect: Dialect) -> Reply:
+    def _no_place(self, dialect: Dialect) -> "Taken":
         OVERLOADED.labels(dialect.name).inc()
-        reply = self._refuse(dialect, Refusal("overloaded", retry_after=_RETRY_AFTER))
+        refusal = Refusal("overloaded", retry_after=_RETRY_AFTER)
+        reply = self.refuse(dialect, refusal)
         if reply.status < 400:  # noqa: PLR2004 -- HTTP
             LOST.labels(dialect.name).inc()
             self.log.warning("edge.lost", dialect=dialect.name)
-        return reply
+        return Taken(reply, refusal=refusal)
 
     async def _record(
-        self, call: "_Call", endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
-    ) -> Reply:
+        self, call: "Call", endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
+    ) -> "Taken":
         resolved = await self.resolver.resolve(draft.target, call.asked_by(endpoint))
         await self.gate.pass_switches(resolved.link, resolved.program)
         visit = await self.visits.of(
@@ -148,7 +160,7 @@ class Acceptor:
         outcome = await self._outcome(call, endpoint, draft, resolved, visit)
         judged = endpoint.judge(outcome)
         if judged is None:
-            return endpoint.answer(outcome)
+            return Taken(endpoint.answer(outcome))
         facts = Facts(
             event_id=outcome.event_id,
             dialect=call.dialect.name,
@@ -168,11 +180,11 @@ class Acceptor:
         envelope = seal(judged, call.raw, facts, self.store_ip)
         await self.sink.append(envelope.id, encode(envelope))
         _ACCEPTED(envelope.dialect, envelope.kind).inc()
-        return reply
+        return Taken(reply, envelope.id, is_repeat=envelope.id != outcome.event_id)
 
     async def _outcome(
         self,
-        call: "_Call",
+        call: "Call",
         endpoint: Endpoint,
         draft: Draft,
         resolved: Resolved,
@@ -232,15 +244,24 @@ class Acceptor:
             return draft.existing_click
         return self.keys.issue(click.click_id, click.link_id)
 
-    def _refuse(self, dialect: Dialect, refusal: Refusal) -> Reply:
-        REFUSED.labels(dialect.name, refusal.code).inc()
-        self.log.debug("edge.refused", dialect=dialect.name, code=refusal.code)
-        return dialect.refuse(refusal)
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a draft: the answer to it, and the event's id or the refusal.
+
+    Neither: there was nothing to record.
+    """
+
+    reply: Reply
+    #: Of a repeat, the first one's id.
+    event_id: UUID | None = None
+    refusal: Refusal | None = None
+    is_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    """What all drafts of a request share."""
+class Call:
+    """What all drafts of a request share. `at` is when it happened, Unix milliseconds."""
 
     dialect: Dialect
     path: str
@@ -304,7 +325,7 @@ def _from_a_server(raw: RawRequest) -> RawRequest:
     return replace(raw, ip=None, headers=headers)
 
 
-def _dedupe(call: _Call, draft: Draft, place: int) -> Dedupe | None:
+def _dedupe(call: Call, draft: Draft, place: int) -> Dedupe | None:
     """The dialect's key, or else the caller's; of a batch, each draft has its own."""
     if draft.dedupe is not None:
         return draft.dedupe

@@ -22,11 +22,15 @@ from uuid_utils.compat import uuid7
 
 from ingest.accept import Acceptor
 from ingest.admin import administered, show_keepers, show_look_ups
+from ingest.batch.handler import batching
+from ingest.batch.judging import Judge
+from ingest.cache import snapshot_of
 from ingest.claims import Claims
 from ingest.clicks import Clicks
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.telemetry import Log
 from ingest.dialects import DIALECTS
+from ingest.dialects.batch import BATCH, ROUTE
 from ingest.dialects.spec import Dialect
 from ingest.directory import Directory
 from ingest.docs import Docs
@@ -109,7 +113,6 @@ class _Ports:
     async def appends(self, _: web.Application) -> AsyncIterator[None]:
         with suppress(Untaken):  # asked again before the first append
             await self.stream.confirm_shards()
-        self.stream.start()
         self.spool.start()
         self.drainer.start()
         yield
@@ -127,7 +130,8 @@ def build(settings: Settings, world: World) -> web.Application:
     """
     ports = _open(settings, world)
     app = web.Application(
-        client_max_size=BODY_BYTES, middlewares=[measured, in_words_of(world.dialects)]
+        client_max_size=BODY_BYTES,
+        middlewares=[measured, in_words_of([*world.dialects, BATCH])],
     )
     app[HEALTH] = Health(ports.clients[0], settings.shards, ports.sink)
     app.add_routes(app[HEALTH].routes())
@@ -168,12 +172,16 @@ def _open(settings: Settings, world: World) -> _Ports:
         drainer=Drainer(
             spool, stream, lambda: sink.standing.level, spooling.drain_rate
         ),
-        watch=Watch(probes, reach=reach, writes=writes, ladder=ladder),
+        watch=Watch(
+            probes,
+            reach=reach,
+            writes=writes,
+            ladder=ladder,
+            appended=stream.appended,
+        ),
         claims=Claims(redis),
         limiter=Limiter(redis, world.clock),
-        directory=Directory(
-            redis, changes, settings.data / "edge" / "directory-snapshot"
-        ),
+        directory=Directory(redis, changes, snapshot_of(settings.data)),
     )
 
 
@@ -191,10 +199,18 @@ def _watching(
     ports: _Ports, settings: Settings, world: World
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     name = f"{socket.gethostname()}-{os.getpid()}"
+    since = world.clock()
 
     def told() -> Mapping[str, object]:
         level, why = ports.sink.standing
-        return {"level": level, "why": why, "spool_bytes": ports.spool.bytes}
+        return {
+            "level": level,
+            "why": why,
+            "spool_bytes": ports.spool.bytes,
+            # What an edge of the same name appended before it was started again is its own.
+            "since": since,
+            "appended": ports.stream.appended.told(),
+        }
 
     async def watching(_: web.Application) -> AsyncIterator[None]:
         ports.watch.start(name, settings.shards, world.clock, told)
@@ -231,6 +247,8 @@ def _add_endpoints(
     settings: Settings,
     dialects: Sequence[Dialect],
 ) -> None:
+    judge = Judge(acceptor, dialects)
+    app.router.add_post(ROUTE.path, batching(judge, settings.trusted_proxies))
     for dialect in dialects:
         for endpoint in dialect.endpoints:
             handle = accepting(acceptor, dialect, endpoint, settings.trusted_proxies)

@@ -51,6 +51,11 @@ Published = bytes | None
 _MODE: Final = 0o600
 
 
+def snapshot_of(data: Path) -> Path:
+    """Where the edges of a data directory keep what they knew."""
+    return data / "edge" / "directory-snapshot"
+
+
 def write_snapshot(path: Path, entries: Iterable[tuple[str, Published]]) -> None:
     """Replace the file at once: readers see the old one or the new one, whole.
 

@@ -5,7 +5,7 @@ every event is answered as a first.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -16,10 +16,12 @@ from ingest.contracts.marks import claim_key, seen_key
 from ingest.contracts.telemetry import Log
 from ingest.dialects.spec import Reply
 from ingest.directory import Missing
-from ingest.wire import TROUBLE, Coalescer, Full
+from ingest.line import Line, packed
+from ingest.wire import TROUBLE, Coalescer, Full, said
 
 _CLAIM_SECONDS: Final = 24 * 3600
 _SEEN_SECONDS: Final = 3600
+_PENDING: Final = 10_000
 
 
 class Mark(NamedTuple):
@@ -28,6 +30,11 @@ class Mark(NamedTuple):
     key: str
     value: bytes
     seconds: int
+
+    @property
+    def command(self) -> bytes:
+        """Leaves the mark, and says what was there before."""
+        return packed(("SET", self.key, self.value, "NX", "GET", "EX", self.seconds))
 
 
 class Hint(NamedTuple):
@@ -67,8 +74,7 @@ class Claims:
     def __init__(self, redis: Redis) -> None:
         """`redis` bounds how long an answer may take."""
         self._redis = redis
-        self._asks: Coalescer[Sequence[Mark], Sequence[bytes | None]]
-        self._asks = Coalescer(self._flush, in_flight=2)
+        self._marks = Line(redis, pending=_PENDING)
         self._recalls: Coalescer[str, bytes | Missing]
         self._recalls = Coalescer(self._read, in_flight=2)
         self._is_reached = True
@@ -77,9 +83,13 @@ class Claims:
     async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
         """Leave marks where there are none; what was there before, for each of them."""
         try:
-            return await self._asks.ask(marks)
+            found = await self._marks.ask_all(mark.command for mark in marks)
         except Full:
             return [None] * len(marks)
+        errors = [item for item in found if isinstance(item, Exception)]
+        if errors or not self._is_reached:
+            self._reached(said(errors[0]) if errors else None)
+        return [item if isinstance(item, bytes) else None for item in found]
 
     async def recall(self, key: str) -> bytes | Missing:
         """What somebody left under a key, without leaving anything."""
@@ -94,11 +104,10 @@ class Claims:
         return self._is_reached
 
     def start(self) -> None:
-        self._asks.start()
         self._recalls.start()
 
     async def stop(self) -> None:
-        await self._asks.stop()
+        await self._marks.stop()
         await self._recalls.stop()
 
     async def _read(self, keys: Sequence[str]) -> Sequence[bytes | Missing]:
@@ -108,29 +117,10 @@ class Claims:
                     pipe.get(key)
                 found = await pipe.execute()
         except TROUBLE as error:
-            self._reached(type(error).__name__)
+            self._reached(said(error))
             return [Missing.UNAVAILABLE] * len(keys)
         self._reached(None)
         return [Missing.UNKNOWN if item is None else item for item in found]
-
-    async def _flush(
-        self, asked: Sequence[Sequence[Mark]]
-    ) -> Sequence[Sequence[bytes | None]]:
-        try:
-            found = iter(await self._write([mark for marks in asked for mark in marks]))
-        except TROUBLE as error:
-            self._reached(type(error).__name__)
-            return [[None] * len(marks) for marks in asked]
-        return [[next(found) for _ in marks] for marks in asked]
-
-    async def _write(self, marks: list[Mark]) -> list[bytes | None]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for mark in marks:
-                pipe.set(mark.key, mark.value, nx=True, get=True, ex=mark.seconds)
-            found: list[Any] = await pipe.execute(raise_on_error=False)
-        errors = [item for item in found if isinstance(item, Exception)]
-        self._reached(str(errors[0]) if errors else None)
-        return [item if isinstance(item, bytes) else None for item in found]
 
     def _reached(self, problem: str | None) -> None:
         if problem and self._is_reached:

@@ -106,10 +106,22 @@ class Gate:
 
     async def admit(self, dialect: Dialect, route: Route, raw: RawRequest) -> Admission:
         """Who calls; raises Refusal where the route is off or the key may not."""
+        principal = await self.identify(dialect, route.credential, raw.headers)
+        return Admission(principal, await self.count(dialect, route, principal, raw.ip))
+
+    async def identify(
+        self, dialect: Dialect, wanted: Credential | None, headers: Mapping[str, str]
+    ) -> Principal:
+        """Who calls a dialect; raises Refusal where it is off or the key may not."""
         await self._pass(("installation", ""), ("dialect", dialect.name))
-        principal = await self._principal(route.credential, raw.headers)
-        demands = await self._demands(dialect, route, principal, raw)
-        return Admission(principal, await self._limiter.take(demands))
+        return await self._principal(wanted, headers)
+
+    async def count(
+        self, dialect: Dialect, route: Route, principal: Principal, ip: str | None
+    ) -> Usage | None:
+        """Count one event, or query, against every limit of its route and its caller."""
+        demands = await self._demands(dialect, route, principal, ip)
+        return await self._limiter.take(demands) if demands else None
 
     async def pass_switches(
         self, link: LinkRecord | None, program: ProgramRecord | None
@@ -149,7 +161,7 @@ class Gate:
         return Principal(workspace_id=record.workspace_uuid, api_key_id=record.key_uuid)
 
     async def _demands(
-        self, dialect: Dialect, route: Route, principal: Principal, raw: RawRequest
+        self, dialect: Dialect, route: Route, principal: Principal, ip: str | None
     ) -> list[Demand]:
         found = await self._records.limits()
         own = found.per_minute if isinstance(found, LimitsRecord) else {}
@@ -157,7 +169,7 @@ class Gate:
         demands = [
             _demand(limit.name, who, own.get(limit.name, limit.per_minute), is_shown)
             for limit in route.limits
-            if (who := _subject(limit, principal, raw))
+            if (who := _subject(limit, principal, ip))
         ]
         key = str(principal.api_key_id)
         if principal.api_key_id and key in own:
@@ -169,10 +181,10 @@ def _demand(name: str, who: str, per_minute: int, is_shown: bool) -> Demand:  # 
     return Demand(f"{name}:{who}", per_minute, is_shown or per_minute <= _EXACT)
 
 
-def _subject(limit: Limit, principal: Principal, raw: RawRequest) -> str | None:
+def _subject(limit: Limit, principal: Principal, ip: str | None) -> str | None:
     """Whose requests a limit counts together."""
     if limit.by == "address":
-        return _address(raw.ip) if raw.ip else None
+        return _address(ip) if ip else None
     if limit.by == "workspace":
         return principal.workspace_id.hex if principal.workspace_id else None
     if principal.api_key_hashes:

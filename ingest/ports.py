@@ -1,6 +1,6 @@
 """What the path of a request asks of others. Imported by `accept`, `visits`, `resolve`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -13,7 +13,15 @@ from ingest.contracts.directory import (
     ProgramRecord,
     StatsRecord,
 )
-from ingest.dialects.spec import Dialect, Draft, RawRequest, Route, Target
+from ingest.dialects.spec import (
+    Credential,
+    Dialect,
+    Draft,
+    RawRequest,
+    Route,
+    Target,
+    Usage,
+)
 from ingest.directory import Missing
 from ingest.gate import Admission, Principal
 from ingest.resolved import Asked, Resolved
@@ -24,6 +32,18 @@ class Gate(Protocol):
 
     async def admit(self, dialect: Dialect, route: Route, raw: RawRequest) -> Admission:
         """The caller; raises Refusal."""
+        ...
+
+    async def identify(
+        self, dialect: Dialect, wanted: Credential | None, headers: Mapping[str, str]
+    ) -> Principal:
+        """Who calls a dialect; raises Refusal."""
+        ...
+
+    async def count(
+        self, dialect: Dialect, route: Route, principal: Principal, ip: str | None
+    ) -> Usage | None:
+        """Count an event against the limits of its route and its caller."""
         ...
 
     async def pass_switches(

@@ -1,4 +1,4 @@
-"""The shards of the stream, written to in batches. Used by `sink` and `drain`.
+"""The shards of the stream, as those who append see them. Used by `sink` and `drain`.
 
 Above this module there is no Redis exception to catch.
 """
@@ -9,16 +9,16 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
+from ingest.appended import Appended
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
 from ingest.contracts.telemetry import Log
-from ingest.wire import TROUBLE, Breaker, Coalescer, Full, said
+from ingest.line import Line, packed
+from ingest.wire import Breaker, Full, said
 
-_IN_FLIGHT: Final = 4
 #: What waits beyond this has somewhere better to go.
 _PENDING: Final = 4_000
-#: For all replies of a batch together.
-_BATCH_SECONDS: Final = 0.75
 
 
 class Untaken(Exception):
@@ -44,22 +44,23 @@ class Stream:
 
         `writes` is opened when the server answers that it takes no writes.
         """
-        self._redis = redis
+        self._line = Line(redis, pending=_PENDING)
         self._shards = shards
-        self._keys = [events_key(shard) for shard in range(shards)]
+        self._keys = [events_key(shard).encode() for shard in range(shards)]
         self._writes = writes
-        self._appends: Coalescer[Entry, str | None]
-        self._appends = Coalescer(self.write, in_flight=_IN_FLIGHT, pending=_PENDING)
         self._is_confirmed = False
-        self._is_overloaded = False
+        self._problem: str | None = None
+        self.appended = Appended()
         self._log = Log()
 
     async def append(self, event_id: UUID, payload: bytes) -> None:
         """Return when the stream has the event; raise Untaken if it has not."""
-        try:
-            problem = await self._appends.ask(Entry(event_id, payload))
-        except Full:
-            raise Untaken("too many events wait for the stream") from None
+        if not self._is_confirmed:
+            await self._confirm()
+        shard = shard_of(event_id, self._shards)
+        problem = self._settle(shard, await self._ask(shard, payload))
+        if problem is not self._problem:
+            self._report(problem)
         if problem is not None:
             raise Untaken(problem)
 
@@ -69,10 +70,9 @@ class Stream:
         Raises ShardsDiffer where others use another number, Untaken where the server
         cannot be asked. Nothing is appended before it has succeeded once.
         """
-        try:
-            found = await self._redis.set(SHARDS_KEY, self._shards, nx=True, get=True)
-        except TROUBLE as error:
-            raise Untaken(said(error)) from error
+        found = await self._said(packed(("SET", SHARDS_KEY, self._shards, "NX", "GET")))
+        if isinstance(found, Exception):
+            raise Untaken(said(found)) from found
         if found is not None and found != b"%d" % self._shards:
             raise ShardsDiffer(
                 f"{SHARDS_KEY} in Redis is {found.decode('utf-8', 'replace')}, but "
@@ -81,44 +81,58 @@ class Stream:
             )
         self._is_confirmed = True
 
-    def start(self) -> None:
-        self._appends.start()
-
     async def drain(self) -> None:
         """Return when everything that was to be appended has its answer."""
-        await self._appends.stop()
+        await self._line.stop()
 
     async def write(self, entries: Sequence[Entry]) -> Sequence[str | None]:
         """Append now: what kept each entry from being appended, None where nothing did."""
         try:
-            async with asyncio.timeout(_BATCH_SECONDS):
-                if not self._is_confirmed:
-                    await self.confirm_shards()
-                answers = await self._send(entries)
-        except (Untaken, ShardsDiffer) as error:
-            answers = [str(error)] * len(entries)
-        except (*TROUBLE, TimeoutError) as error:
-            answers = [said(error)] * len(entries)
-        self._report(next(filter(None, answers), None))
-        return answers
-
-    async def _send(self, entries: Sequence[Entry]) -> list[str | None]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for event_id, payload in entries:
-                key = self._keys[shard_of(event_id, self._shards)]
-                pipe.execute_command("XADD", key, "*", FIELD, payload)
-            replies: list[Any] = await pipe.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, Exception) and not _is_its_own(reply):
-                self._writes.trip(said(reply))
-        return [
-            said(reply) if isinstance(reply, Exception) else None for reply in replies
+            if not self._is_confirmed:
+                await self._confirm()
+            shards = [shard_of(entry.event_id, self._shards) for entry in entries]
+            asked = [
+                self._ask(shard, entry.payload)
+                for shard, entry in zip(shards, entries, strict=True)
+            ]
+        except Untaken as error:
+            return [str(error)] * len(entries)
+        problems = [
+            self._settle(shard, await reply)
+            for shard, reply in zip(shards, asked, strict=True)
         ]
+        self._report(next(filter(None, problems), None))
+        return problems
+
+    async def _confirm(self) -> None:
+        try:
+            await self.confirm_shards()
+        except (Untaken, ShardsDiffer) as error:
+            self._report(str(error))
+            raise Untaken(str(error)) from error
+
+    def _ask(self, shard: int, payload: bytes) -> asyncio.Future[Any]:
+        return self._said(packed(("XADD", self._keys[shard], "*", FIELD, payload)))
+
+    def _said(self, command: bytes) -> asyncio.Future[Any]:
+        try:
+            return self._line.ask(command)
+        except Full:
+            raise Untaken("too many events wait for the stream") from None
+
+    def _settle(self, shard: int, reply: object) -> str | None:
+        """What kept an entry from being appended, by what Redis said."""
+        if not isinstance(reply, Exception):
+            self.appended.add(shard)
+            return None
+        if isinstance(reply, ResponseError) and not _is_its_own(reply):
+            self._writes.trip(said(reply))
+        return said(reply)
 
     def _report(self, problem: str | None) -> None:
-        if problem and not self._is_overloaded:
+        if problem and not self._problem:
             self._log.warning("edge.overloaded", problem=problem)
-        self._is_overloaded = problem is not None
+        self._problem = problem
 
 
 def _is_its_own(error: Exception) -> bool:

@@ -13,7 +13,8 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ingest.contracts.stream import EDGES_KEY, edge_key
+from ingest.appended import Appended
+from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key
 from ingest.gauge import pressure
 from ingest.ladder import Ladder
 from ingest.wire import TROUBLE, Breaker, said
@@ -28,16 +29,24 @@ class Watch:
     """One edge's look at Redis."""
 
     def __init__(
-        self, redis: Redis, *, reach: Breaker, writes: Breaker, ladder: Ladder
+        self,
+        redis: Redis,
+        *,
+        reach: Breaker,
+        writes: Breaker,
+        ladder: Ladder,
+        appended: Appended,
     ) -> None:
         """`redis` is guarded by no breaker.
 
         `reach` is open while Redis does not answer, `writes` while it takes no writes.
+        `appended` is told in which life the streams are, before a breaker is closed.
         """
         self._redis = redis
         self._reach = reach
         self._writes = writes
         self._ladder = ladder
+        self._appended = appended
         self._is_stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -70,6 +79,7 @@ class Watch:
         """Ask once, and open or close the breakers by the answers."""
         try:
             refusal = await self._probe(name, now, told)
+            await self._number(shards)
             felt = await pressure(self._redis, shards)
         except TROUBLE as error:
             self._reach.trip(said(error))
@@ -91,6 +101,15 @@ class Watch:
             pipe.zremrangebyscore(EDGES_KEY, 0, now - _FORGOTTEN_SECONDS)
             replies = await pipe.execute(raise_on_error=False)
         return replies[0] if isinstance(replies[0], RedisError) else None
+
+    async def _number(self, shards: int) -> None:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for shard in range(shards):
+                pipe.get(epoch_key(shard))
+            lives = await pipe.execute(raise_on_error=False)
+        # Who may not ask appends all the same.
+        if not any(isinstance(life, Exception) for life in lives):
+            self._appended.turn([life and int(life) for life in lives])
 
     async def _forget(self, name: str) -> None:
         if not self._reach.is_open:

@@ -46,12 +46,31 @@ class Breaker:
     def close(self) -> None:
         self.problem = None
 
+    def refusal(self) -> RedisConnectionError:
+        """What whoever asks is told while it is open."""
+        return RedisConnectionError(f"not asked: {self.problem}")
 
-class _Honest(AbstractConnection):
+
+class Honest(AbstractConnection):
     """Says of a connection that was reset what redis-py says of all others.
 
-    uvloop has a RuntimeError for whoever writes to one.
+    uvloop has a RuntimeError for whoever writes to one. `reader` and `writer` are for
+    who speaks to Redis without the client's help, once it has opened the connection.
     """
+
+    @property
+    def reader(self) -> asyncio.StreamReader:
+        """What Redis says; raises RedisConnectionError where there is no connection."""
+        if self._reader is None:
+            raise RedisConnectionError("not connected")
+        return self._reader
+
+    @property
+    def writer(self) -> asyncio.StreamWriter:
+        """What Redis is told; raises RedisConnectionError likewise."""
+        if self._writer is None:
+            raise RedisConnectionError("not connected")
+        return self._writer
 
     @override
     async def send_packed_command(
@@ -73,7 +92,7 @@ class _Guarded(BlockingConnectionPool):
         self, command_name: str | None = None, *keys: object, **options: object
     ) -> AbstractConnection:
         if self.breaker.is_open:
-            raise RedisConnectionError(f"not asked: {self.breaker.problem}")
+            raise self.breaker.refusal()
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 connection: AbstractConnection = await super().get_connection()
@@ -112,10 +131,16 @@ def connect(
         retry=Retry(NoBackoff(), 0),
     )
     kind = pool.connection_class
-    pool.connection_class = type(kind.__name__, (_Honest, kind), {})
+    pool.connection_class = type(kind.__name__, (Honest, kind), {})
     if isinstance(pool, _Guarded) and breaker:
         pool.breaker = breaker
     return Redis.from_pool(pool)
+
+
+def breaker_of(redis: Redis) -> Breaker | None:
+    """The breaker that guards a client, if one does."""
+    pool = redis.connection_pool
+    return pool.breaker if isinstance(pool, _Guarded) else None
 
 
 def said(error: BaseException) -> str:

@@ -117,6 +117,12 @@ async def read_books(
     )
 
 
+async def ended(connection: Connection, books: Books) -> list[dict[str, Any]]:
+    """The lives of streams that ended and took something along, or may have."""
+    live = [shard.epoch for shard in books.shards if shard.epoch is not None]
+    return await rows(connection, _SQL["ended"], live)
+
+
 async def _written(
     connection: Connection,
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:

@@ -36,7 +36,7 @@ def filters(*names: str) -> Callable[[_Body], _Body]:
         ),
         click.option("--workspace", metavar="NAME", help="Whose."),
         click.option(
-            "--link", "code", metavar="CODE", help="Only what names this code."
+            "--link", "code", metavar="CODE", help="Only what names it, by code or id."
         ),
     ]
 

@@ -63,8 +63,12 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "replays": ("replays", "Replays: how they go, and stopping them."),
         "rewind": ("rewind", "Let a group read its streams again."),
     },
+    "Erase": {
+        "erase": ("erase", "Take a person out of everything that is kept."),
+        "erasures": ("erasures", "Who was erased, and how far that is."),
+    },
     "Measure": {
-        "bench": ("bench", "Speed beside a baseline's, on servers of its own."),
+        "bench": ("bench", "Speed and cost beside others; storms and outages."),
     },
 }
 

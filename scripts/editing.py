@@ -110,7 +110,7 @@ async def store(
         row["payload"],
         who,
         payload,
-        *said(envelope),
+        *said(envelope, envelope.workspace_id),
         list(waits),
     )
     if found is None:

@@ -11,7 +11,14 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from ingest.contracts.stream import GROUP, EntryId, epoch_key, events_key
+from ingest.contracts.stream import (
+    ARCHIVE_GROUP,
+    GROUP,
+    EntryId,
+    epoch_key,
+    events_key,
+)
+from workers.streams import look
 
 _PAGE: Final = 5_000
 #: Above so many, what waits is not counted one by one.
@@ -109,6 +116,38 @@ async def entries(
             yield after, fields
         if len(page) < _PAGE:
             return
+
+
+async def backlog(redis: Redis, shards: int) -> dict[str, Any] | None:
+    """How far the archive is behind; None where nothing is archived.
+
+    `lag_seconds` is how long the oldest entry has waited for its segment to be finished.
+    """
+    looked = [await look(redis, shard) for shard in range(shards)]
+    found = [
+        (stream, stream.groups[ARCHIVE_GROUP])
+        for stream in looked
+        if stream is not None and ARCHIVE_GROUP in stream.groups
+    ]
+    if not found:
+        return None
+    count, lag = 0, 0.0
+    for stream, group in found:
+        waits = [group.oldest_pending] if group.oldest_pending else []
+        last = EntryId.of(
+            (await redis.xinfo_stream(events_key(stream.shard)))["last-generated-id"]
+        )
+        async for entry, _ in entries(
+            redis, stream.shard, after=group.delivered, to=last
+        ):
+            waits.append(entry)
+            if len(waits) >= COUNTED:
+                break
+        oldest = min(waits, default=None)
+        count += group.pending + len(waits) - bool(group.oldest_pending)
+        if oldest:
+            lag = max(lag, (stream.at_ms - oldest.ms) / 1000)
+    return {"lag_seconds": round(max(0.0, lag), 3), "entries": count}
 
 
 async def pending_ids(redis: Redis, shard: int) -> set[EntryId]:

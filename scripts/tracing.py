@@ -1,6 +1,7 @@
 """Find one event wherever it may be. Used by `reftide event`."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from scripts.output import Refused
 from scripts.queries import statements
 from scripts.servers import Connection, postgres, redis_server, rows, shard_count
 from scripts.streams import Fields, Shard, entries, pending_ids, read_shard
+from workers.batch import Entry
 
 _SQL: Final = statements("event")
 
@@ -65,12 +67,24 @@ async def trace(environment: Environment, text: str) -> dict[str, Any]:
             entry = await _entry(redis, sought, shards)
         if entry is None:
             return found
+        state = "in_flight"
         if not entry["in_flight"]:
             # Perhaps it was recorded since we asked.
             found = await _rows(connection, sought)
-        state = "in_flight" if entry["in_flight"] else "missing"
+            entry["dropped"] = await _dropped(connection, entry)
+            state = "dropped" if entry["dropped"] else "missing"
         known = found["state"] if found["state"] != "unknown" else state
         return found | {"id": entry["event_id"], "state": known, "entry": entry}
+
+
+async def _dropped(connection: Connection, entry: Mapping[str, Any]) -> str | None:
+    """Why quarantine did not keep an entry, if it was counted there."""
+    if entry["epoch"] is None:
+        return None
+    at = EntryId.of(entry["entry"].encode())
+    place = Entry.of(entry["epoch"], entry["shard"], at.ms, at.seq)
+    row = await connection.fetchrow(_SQL["dropped"], *place)
+    return row["reason"] if row else None
 
 
 async def _rows(connection: Connection, sought: _Sought) -> dict[str, Any]:
@@ -148,6 +162,7 @@ async def _entry(redis: Redis, sought: _Sought, shards: int) -> dict[str, Any] |
             waits = waits or entry in await pending_ids(redis, shard)
             return {
                 "event_id": event_id,
+                "epoch": state.epoch,
                 "shard": shard,
                 "entry": str(entry),
                 "in_flight": waits,

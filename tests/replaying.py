@@ -69,15 +69,18 @@ class Site:
         async with self.pool.acquire() as connection, connection.transaction():
             await count_losses(connection, self.redis, [0])
 
-    def replays(self, enrich: Enrich = ENRICH) -> Replays:
-        pipeline = Pipeline(
+    def pipeline(self, enrich: Enrich = ENRICH) -> Pipeline:
+        return Pipeline(
             pool=self.pool,
             enrich=enrich,
             consumer="w1",
             clock=lambda: NOON_MS + 300 * DAY_MS,
             new_id=uuid7,
         )
-        return Replays.beside(pipeline, Sources(self.redis, self.archive))
+
+    def replays(self, enrich: Enrich = ENRICH) -> Replays:
+        sources = Sources(self.redis, self.archive)
+        return Replays.beside(self.pipeline(enrich), sources)
 
     async def order(
         self, mode: Mode = "missing", request: Request = EVERYTHING

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 _START_SECONDS = 10.0
@@ -73,6 +74,10 @@ class Valkey:
         assert self._process is not None
         self._process.wait()
         self._socket.unlink(missing_ok=True)
+
+    def lose_its_data(self) -> None:
+        """Nothing of what it had is there when it starts again. Kill it first."""
+        rmtree(self._directory / "appendonlydir")
 
 
 @contextmanager

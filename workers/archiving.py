@@ -11,12 +11,18 @@ from ingest.contracts.telemetry import Log
 from workers.archive.archiver import Archiver, Manner
 from workers.archive.keeping import delete_old, sweep
 from workers.batch import ArchiveBoundary, Trouble
+from workers.connections import REDIS_TROUBLE
 from workers.consumer import backoff, happens
+from workers.database import Pool
+from workers.erasure.archives import Veiling, keep_swept
+from workers.living import living
 from workers.settings import Archiving
 
 #: Between two looks at a shard that had nothing more.
 _LOOK_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 3600.0
+#: Between two looks whether somebody was erased.
+_ERASED_SECONDS: Final = 5.0
 
 
 class Archive:
@@ -25,6 +31,7 @@ class Archive:
     def __init__(
         self,
         redis: Redis,
+        pool: Pool,
         owner: str,
         settings: Archiving,
         stop: asyncio.Event,
@@ -32,17 +39,22 @@ class Archive:
     ) -> None:
         """`owner` is the worker's name, which no other process has."""
         self._redis = redis
+        self._pool = pool
         self._settings = settings
         self._stop = stop
         self._boundary = boundary
         self._manner = Manner(
-            directory=settings.directory, owner=owner, seconds=settings.seconds
+            directory=settings.directory,
+            owner=owner,
+            seconds=settings.seconds,
+            veiling=Veiling(pool),
         )
 
     async def run(self, shards: Sequence[int], unix_ms: Callable[[], int]) -> None:
         """Archive until stopped; `unix_ms` gives Unix milliseconds."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_small(unix_ms))
+            group.create_task(self._keep_erased())
             for shard in shards:
                 group.create_task(self._keep_archiving(shard))
 
@@ -83,6 +95,19 @@ class Archive:
                 await asyncio.to_thread(self._delete, unix_ms())
             if await happens(self._stop, _SWEEP_SECONDS):
                 return
+
+    async def _keep_erased(self) -> None:
+        # Likewise no job: what another machine's archive holds, only that one can rewrite.
+        log, is_failing = Log(), False
+        while not await happens(self._stop, _ERASED_SECONDS):
+            try:
+                names = await living(self._redis)
+                await keep_swept(self._pool, self._manner.directory, names)
+                is_failing = False
+            except (Trouble, OSError, *REDIS_TROUBLE) as error:
+                if not is_failing:
+                    log.warning("archive.delayed", cause=f"erasing: {error}")
+                is_failing = True
 
     def _delete(self, now_ms: int) -> None:
         directory, keep_days = self._settings.directory, self._settings.keep_days

@@ -8,10 +8,11 @@ it is lost together with it.
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+import orjson
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from ingest.contracts.stream import epoch_key, events_key
+from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key, events_key
 from workers.batch import Trouble
 from workers.connections import REDIS_TROUBLE
 from workers.database import Connection, Pool, transaction
@@ -85,3 +86,25 @@ async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) ->
         if epoch is not None:
             seen[int(epoch)] = stream["entries-added"]
     await connection.execute(_SQL["epochs_seen"], list(seen), list(seen.values()))
+    if said := await _said_by_edges(redis):
+        columns = [list(column) for column in zip(*sorted(said), strict=True)]
+        await connection.execute(_SQL["edges_said"], *columns)
+
+
+async def _said_by_edges(redis: Redis) -> list[tuple[int, str, int]]:
+    """What the edges that are alive appended to which life. Raises Trouble."""
+    try:
+        names = [name.decode() for name in await redis.zrange(EDGES_KEY, 0, -1)]
+        documents = [await redis.get(edge_key(name)) for name in names]
+    except REDIS_TROUBLE as error:
+        raise Trouble(f"{type(error).__name__}: {error}") from error
+    found = [
+        (name, orjson.loads(document))
+        for name, document in zip(names, documents, strict=True)
+        if document is not None
+    ]
+    return [
+        (int(epoch), f"{name} {told['since']}", appended)
+        for name, told in found
+        for epoch, appended in told.get("appended", {}).items()
+    ]

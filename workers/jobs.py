@@ -15,9 +15,11 @@ from redis.asyncio import Redis
 
 from ingest.contracts.metrics.worker import JOBS
 from ingest.contracts.telemetry import Log
+from workers.budget import DAYS, expire
 from workers.connections import QUEUE
 from workers.database import Connection, Pool, mapped, transaction
 from workers.epochs import sample
+from workers.erasure.erasing import Eraser
 from workers.losses import count_losses
 from workers.publish import CHUNK, publish_changes, publish_if_missing
 from workers.reaping import reap
@@ -42,16 +44,27 @@ _LOOK_EVERY: Final = 2
 _HALF_LATER: Final = 623_456
 _SAMPLE_EVERY: Final = 5
 _REAP_EVERY: Final = 10
+_ERASE_EVERY: Final = 5
 
 
 class Jobs:
     """The jobs, and what they work with."""
 
     def __init__(
-        self, pool: Pool, redis: Redis, shards: int, keep_hours: int = 24
+        self,
+        pool: Pool,
+        redis: Redis,
+        shards: int,
+        keep_hours: int = 24,
+        quarantine_days: int = DAYS,
     ) -> None:
-        """`keep_hours`: for how long the streams keep what everybody has read."""
+        """`keep_hours`: for how long the streams keep what everybody has read.
+
+        `quarantine_days`: for how long quarantine keeps what clients caused; 0: for good.
+        """
+        self._eraser = Eraser(pool, redis)
         self._trimmer = Trimmer(redis, range(shards), keep_hours)
+        self._quarantine_days = quarantine_days
         self._pool = pool
         self._redis = redis
         self._shards = range(shards)
@@ -77,6 +90,11 @@ class Jobs:
                 timeout=_WHOLE_SECONDS,
             ),
             self._cron(self.sample_epochs, second=set(range(0, 60, _SAMPLE_EVERY))),
+            self._cron(
+                self.erase,
+                second=set(range(2, 60, _ERASE_EVERY)),
+                timeout=_WHOLE_SECONDS,
+            ),
             self._cron(self.make_partitions, minute=17, run_at_startup=True),
             # Not all on the same second.
             self._cron(self.trim_streams, second=13),
@@ -86,6 +104,7 @@ class Jobs:
             ),
             self._cron(self.sweep_claims, minute=27),
             self._cron(self.fold_ledger, minute=37),
+            self._cron(self.expire_quarantine, minute=47),
         ]
 
     async def publish_changes(self) -> None:
@@ -110,6 +129,10 @@ class Jobs:
         async with transaction(self._pool) as connection:
             if await connection.fetchval(_SQL["alone"], "sample_epochs"):
                 await sample(connection, self._redis, self._shards)
+
+    async def erase(self) -> None:
+        """Go on with what `reftide erase` began, and with what came of it later."""
+        await self._eraser.work()
 
     async def make_partitions(self) -> None:
         """Make the partitions of the coming months."""
@@ -140,6 +163,11 @@ class Jobs:
         """Make one row of what workers counted that are gone."""
         if count := await fold_ledger(self._pool):
             self._log.info("ledger.folded", count=count)
+
+    async def expire_quarantine(self) -> None:
+        """Give up what clients caused and nobody put back in time."""
+        if count := await expire(self._pool, self._quarantine_days, "a worker"):
+            self._log.info("quarantine.expired", count=count)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:

@@ -7,6 +7,7 @@ rows; a row per consumer, so that workers never wait for one another.
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
+from uuid import UUID
 
 from workers.batch import Entry
 from workers.database import Connection
@@ -31,6 +32,10 @@ class Tally:
     quarantined: Counter[Shard] = field(default_factory=Counter)
     #: Why those were quarantined; shown, and not part of the ledger.
     reasons: Counter[str] = field(default_factory=Counter)
+    #: Likewise of those among them that were not kept.
+    dropped: Counter[str] = field(default_factory=Counter)
+    #: Those that clients caused and that were kept, by workspace; for the budget.
+    admitted: Counter[UUID | None] = field(default_factory=Counter)
 
     def __iadd__(self, other: Self) -> Self:
         """Take in what another transaction adds."""
@@ -38,6 +43,7 @@ class Tally:
         self.repeats.update(other.repeats)
         self.quarantined.update(other.quarantined)
         self.reasons.update(other.reasons)
+        self.dropped.update(other.dropped)
         return self
 
     async def enter(self, connection: Connection, consumer: str) -> None:

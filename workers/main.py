@@ -30,6 +30,7 @@ from workers.admin import administered
 from workers.archiving import Archive
 from workers.arq_host import keep_arq
 from workers.batch import Recorder, Trouble
+from workers.budget import Budget
 from workers.connections import REDIS_TROUBLE, for_jobs, for_reader
 from workers.consumer import Consumer, Outage, backoff, happens, keep_beating
 from workers.database import Pool, open_pool, pool_size
@@ -202,6 +203,7 @@ def _pipeline(settings: Settings, name: str, pool: Pool) -> Pipeline:
         new_id=uuid7,
         keep_ip=settings.store_ip == "full",
         boundary=boundary(settings),
+        budget=Budget(settings.quarantine_rows),
     )
 
 
@@ -212,7 +214,9 @@ def _asked_for(
     if settings.admin.port:
         yield keep_sampling(pool, redis, settings.shards, _unix_ms, life.stop)
     if settings.archive is not None:
-        archive = Archive(redis, name, settings.archive, life.stop, boundary(settings))
+        archive = Archive(
+            redis, pool, name, settings.archive, life.stop, boundary(settings)
+        )
         yield archive.run(range(settings.shards), _unix_ms)
 
 
@@ -224,11 +228,17 @@ def _hosts(
     return [
         keep_arq(work, settings.arq_redis_url, life.stop, backoff)
         for work in (
-            Jobs(pipeline.pool, redis, settings.shards, settings.keep_hours),
+            _jobs(settings, redis, pipeline.pool),
             Replays.beside(pipeline, Sources(redis, archive)),
             Redrives.beside(pipeline),
         )
     ]
+
+
+def _jobs(settings: Settings, redis: Redis, pool: Pool) -> Jobs:
+    return Jobs(
+        pool, redis, settings.shards, settings.keep_hours, settings.quarantine_days
+    )
 
 
 def _recorder(settings: Settings, pipeline: Pipeline) -> Recorder:

@@ -16,10 +16,12 @@ from ingest.contracts.envelope import Envelope, Kind, NewerVersion, Undecodable
 from ingest.contracts.telemetry import Log
 from workers import known, quarantine, resolve
 from workers.batch import Boundary, Delivery, Entry, Trouble
+from workers.budget import Budget
 from workers.counting import count
 from workers.customers import Widen
 from workers.database import DataFault, MissingPartition, Pool, transaction
 from workers.enrich import Client, Enrich, Enrichment
+from workers.erasure.suppressing import Suppressions
 from workers.generating import generate
 from workers.known import Known
 from workers.ledger import Tally
@@ -61,6 +63,8 @@ class Pipeline:
     keep_ip: bool = False
     boundary: Callable[[Boundary], None] = lambda _: None
     limit: Limit = field(default_factory=Limit)
+    budget: Budget = field(default_factory=Budget)
+    suppressions: Suppressions = field(default_factory=Suppressions)
 
     async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Record or quarantine; the deliveries that may be acknowledged.
@@ -69,7 +73,7 @@ class Pipeline:
         quarantine; what was committed by then is found recorded when it is processed again.
         """
         self.boundary("read")
-        sealed, culprits, newer = self.decode(deliveries)
+        sealed, culprits, newer = await self.unseal(deliveries)
         tally = await self._record(sealed, culprits)
         self.boundary("committed")
         self._tell(deliveries, tally, len(newer))
@@ -77,7 +81,8 @@ class Pipeline:
 
     async def give_up(self, delivery: Delivery, detail: str) -> None:
         """Put an entry into quarantine that workers died of. Raises Trouble, Halt."""
-        sealed, culprits, _ = self.decode([delivery])
+        sealed, culprits, _ = await self.unseal([delivery])
+        delivery = sealed[0].delivery if sealed else delivery
         envelope = sealed[0].envelope if sealed else None
         if not culprits:
             culprits = [Culprit(delivery, envelope, "crash_loop", detail)]
@@ -98,6 +103,20 @@ class Pipeline:
                 culprits.append(Culprit(delivery, None, "undecodable", str(error)))
             except NewerVersion:
                 newer.add(delivery.entry)
+        return sealed, culprits, newer
+
+    async def unseal(
+        self, deliveries: Sequence[Delivery]
+    ) -> tuple[list[Sealed], list[Culprit], set[Entry]]:
+        """As `decode`, with pseudonyms in the place of who was erased. Raises Trouble.
+
+        What is written of it must be confirmed: `suppressions.confirm`.
+        """
+        sealed, culprits, newer = self.decode(deliveries)
+        pairs = ((item.delivery, item.envelope) for item in sealed)
+        if veiled := await self.suppressions.veil(self.pool, pairs):
+            places = [(item, veiled.get(item.delivery.entry)) for item in sealed]
+            sealed = [Sealed(*pair) if pair else item for item, pair in places]
         return sealed, culprits, newer
 
     async def _record(
@@ -207,12 +226,15 @@ class Pipeline:
             tally = Tally()
             try:
                 async with transaction(self.pool) as connection:
+                    await self.suppressions.confirm(connection)
                     # An entry may come again as if for the first time, and be resolved
                     # by then: its group was lost, or its commit's reply.
                     held = await quarantine.held(
                         connection, [row.entry for row in rows]
                     )
-                    await quarantine.add(connection, culprits, self.consumer, tally)
+                    await quarantine.add(
+                        connection, culprits, self.consumer, tally, self.budget
+                    )
                     if fresh := [row for row in rows if row.entry not in held]:
                         await write(
                             connection, fresh, tally, new_id=self.new_id, wider=wider
@@ -227,6 +249,7 @@ class Pipeline:
                 await self.make_partitions(rows)
             else:
                 self.limit.note(len(fresh), bad)
+                self.budget.note(tally.admitted)
                 return tally
         raise Trouble("customers kept changing while they were being locked")
 
@@ -262,7 +285,10 @@ class Pipeline:
 
 def _culprit(item: Sealed, error: Unresolvable, names: Known) -> Culprit:
     waits = waits_for(item.envelope, error.reason, names)
-    return Culprit(item.delivery, item.envelope, error.reason, error.detail, waits)
+    owner = next(filter(None, known.workspaces(item.envelope, names)), None)
+    return Culprit(
+        item.delivery, item.envelope, error.reason, error.detail, waits, owner
+    )
 
 
 def _client(envelope: Envelope) -> Client:

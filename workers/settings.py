@@ -15,11 +15,13 @@ from ingest.contracts.variables import (
     Variables,
 )
 from workers.batch import ArchiveBoundary, Boundary
+from workers.budget import DAYS, ROWS
 
 _LARGEST_BATCH: Final = 5000
 _LONGEST_NAME: Final = 100
 _LONGEST_KEEP_HOURS: Final = 24 * 366
 _LONGEST_KEEP_DAYS: Final = 36_600
+_MOST_ROWS: Final = 100_000_000
 _LONGEST_SEGMENT_SECONDS: Final = 86_400
 
 _BOUNDARIES: Final = (*get_args(Boundary), *get_args(ArchiveBoundary))
@@ -61,6 +63,9 @@ class Settings:
     crash_over: UUID | None
     log_level: LogLevel
     admin: Listening = NOWHERE
+    #: Of what clients cause: how much of it is kept, and for how long; 0 days: for good.
+    quarantine_rows: int = ROWS
+    quarantine_days: int = DAYS
     #: None where this worker does not archive.
     archive: Archiving | None = None
 
@@ -86,6 +91,12 @@ class Settings:
             crash_over=_crash_over(given),
             log_level=given.log_level(),
             admin=given.admin(),
+            quarantine_rows=given.number(
+                "REFTIDE_QUARANTINE_ROWS", ROWS, (0, _MOST_ROWS)
+            ),
+            quarantine_days=given.number(
+                "REFTIDE_QUARANTINE_DAYS", DAYS, (0, _LONGEST_KEEP_DAYS)
+            ),
             archive=_archive(given),
         )
 

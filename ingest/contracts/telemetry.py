@@ -52,6 +52,9 @@ LogEvent = Literal[
     "group.paused",  # error where it paused, else a warning: nobody records any more
     "group.resumed",  # warning: an operator let recording go on
     "entry.given_up",  # error: workers died over an entry, which is in quarantine now
+    "quarantine.full",  # warning: what clients caused is counted, and not kept any more
+    "quarantine.expired",  # what clients caused and nobody put back was given up
+    "quarantine.put_off",  # error: a bug; an entry is tried again in a minute
     "quarantine.redriven",  # entries that were in quarantine were tried again
     "entry.newer",  # warning: an envelope of a later release; upgrade this worker
     "entry.lost",  # warning: bodies of entries that were delivered and pending are gone
@@ -72,6 +75,8 @@ LogEvent = Literal[
     "directory.published",  # the read model was written, whole or in part
     "partitions.made",  # partitions ahead of time were created
     "job.failed",  # warning: a job failed and will be tried again by its cron
+    "erasure.done",  # all that was known of erased persons has gone from Postgres and Redis
+    "archive.erased",  # an archive was rewritten where it spoke of erased persons
     "replay.paused",  # warning: so much of a replay cannot be recorded that it rests
 ]
 

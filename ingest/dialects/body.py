@@ -52,12 +52,18 @@ def json_object(raw: bytes) -> dict[str, Json]:
     """
     if not raw.strip():
         return {}
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        value = _loads_mended(raw)
+    value = json_value(raw)
     if not isinstance(value, dict) or _is_too_deep(raw, value):
         raise Refusal("body_malformed")
+    return value
+
+
+def json_value(raw: bytes) -> Json:
+    """Whatever JSON a body holds; raises Refusal `body_malformed`."""
+    try:
+        value: Json = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        value = _loads_mended(raw)
     return value
 
 
@@ -144,7 +150,11 @@ def read(model: type[_Model], raw: bytes) -> _Model:
     null or blank; `field_invalid` for every other value that the model does not take. Of
     several the first in the model's order.
     """
-    document = json_object(raw)
+    return validated(model, json_object(raw))
+
+
+def validated(model: type[_Model], document: Json) -> _Model:
+    """What a document says; raises Refusal `field_missing` and `field_invalid`."""
     try:
         return model.model_validate(document)
     except ValidationError as error:
@@ -189,7 +199,7 @@ _PROBLEMS: Final = {
 }
 
 
-def _loads_mended(raw: bytes) -> object:
+def _loads_mended(raw: bytes) -> Json:
     """A document that only lone surrogates spoil, with U+FFFD in their places.
 
     JavaScript cuts texts between the halves of an emoji and escapes the half that is left
@@ -199,9 +209,10 @@ def _loads_mended(raw: bytes) -> object:
     if mended == raw:
         raise Refusal("body_malformed")
     try:
-        return orjson.loads(mended)
+        value: Json = orjson.loads(mended)
     except orjson.JSONDecodeError as error:
         raise Refusal("body_malformed") from error
+    return value
 
 
 def _is_too_deep(raw: bytes, value: Json) -> bool:

@@ -257,7 +257,7 @@ class Credential:
     """
 
     header: Literal["authorization", "x-api-key"] = "authorization"
-    scope: Literal["read", "write", "track"] = "track"
+    scope: Literal["read", "write", "track", "forward"] = "track"
     is_optional: bool = False
 
 

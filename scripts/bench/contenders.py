@@ -49,7 +49,12 @@ def reftide(edges: int, workers: int) -> Start:
 
 
 def fastapi() -> Start:
-    """FastAPI with a process for each core. Raises Unreachable where it is missing."""
+    """FastAPI with a process for each core; `require_fastapi` comes first."""
+    return _fastapi
+
+
+def require_fastapi() -> None:
+    """Raises Unreachable where its libraries are missing."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise Unreachable(
@@ -57,7 +62,6 @@ def fastapi() -> Start:
             f"pip install {' '.join(_NEEDED)}, or in a checkout"
             " `python3 scripts/_venv.py dev`.",
         )
-    return _fastapi
 
 
 def one_job_per_event(edges: int) -> Start:

@@ -24,8 +24,8 @@ from scripts.bench.runs import Result, Tell, paired
 _WARM_SECONDS: Final = 1
 
 
-def measure(ground: Ground, runs: int, seconds: float, tell: Tell) -> Result:
-    """Requests a second of one process, `runs` times so many seconds each."""
+def measure(ground: Ground, *, pairs: int, seconds: float, tell: Tell) -> Result:
+    """Requests a second of one process, `pairs` times so many seconds each."""
     load = choose(clicks(ground))
     reached = ceiling(load, ground.data)
     tell(f"load by {load.name}: at most {reached:,.0f}/s")
@@ -35,10 +35,10 @@ def measure(ground: Ground, runs: int, seconds: float, tell: Tell) -> Result:
         redis = stack.enter_context(Redis.from_url(ground.environment.redis_url()))
         for port in (edge, echo):
             load.send(port, _WARM_SECONDS)
-        pairs = paired(
+        found = paired(
             partial(_emptied_and_measured, redis, load, edge, seconds),
             lambda: load.send(echo, seconds).rate,
-            runs,
+            pairs,
             tell,
         )
         appendfsync = redis.config_get("appendfsync")["appendfsync"]
@@ -51,7 +51,7 @@ def measure(ground: Ground, runs: int, seconds: float, tell: Tell) -> Result:
         "seconds": seconds,
         "cores": cpu_count(),
     }
-    return Result(name="edge", unit="requests/s", pairs=pairs, conditions=conditions)
+    return Result(name="edge", unit="requests/s", pairs=found, conditions=conditions)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ and the greatest of them.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from statistics import median
 from typing import Any, Final
 
@@ -87,3 +88,9 @@ def paired(
             f" baseline {pair.baseline:,.0f}{unit}, ratio {pair.ratio:.3f}"
         )
     return pairs
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The least of the values that a share of them does not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, ceil(share * len(ordered)) - 1)]

@@ -1,72 +1,103 @@
 """`reftide bench worker`: one worker process against COPY of the same rows.
 
-What is timed is the worker's own consumer and pipeline, from its first read to its last
-acknowledgement; the jobs beside them (heartbeat, publisher, cron) do not run.
+See `draining` for what is timed, `copying` for what the baseline does. The curve repeats it
+with other batch sizes, the same for both.
 """
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
-from math import inf, isfinite
+from collections.abc import Sequence
 from os import cpu_count
+from statistics import median
 from typing import Final
 
-from redis.asyncio import Redis
-from typing_extensions import override
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import encode
-from ingest.contracts.stream import FIELD, events_key, shard_of
+from scripts.bench import svg
 from scripts.bench.copying import Recorded, batches, copy, read_back
-from scripts.bench.envelopes import envelopes
+from scripts.bench.draining import HABITS, drained, fill
+from scripts.bench.endtoend import forget
 from scripts.bench.ground import LINKS, SECONDS, SHARDS, Ground
 from scripts.bench.loops import runner
-from scripts.bench.runs import Result, Tell, paired
+from scripts.bench.runs import Pair, Result, Tell, paired
 from scripts.output import Unreachable
 from scripts.queries import statements
-from scripts.servers import Connection, postgres, redis_server
-from workers.batch import Delivery
-from workers.connections import for_reader
-from workers.consumer import Consumer
-from workers.database import Pool, open_pool
-from workers.enrich import Enrich, build_enrichers
-from workers.epochs import PostgresRegistry
-from workers.pipeline import Pipeline
-from workers.shard import Habits, Shard
+from scripts.servers import postgres, redis_server
+from workers.enrich import build_enrichers
+from workers.shard import Habits
 
 _SQL: Final = statements("bench")
-_HABITS: Final = Habits(name="bench")
-_FILL: Final = 1000
-#: A run that is slower than this is broken, in events a second.
-_LEAST_RATE: Final = 500
-#: A connection for each shard, and one to spare.
-_POOL: Final = SHARDS + 1
+#: Of the curve; the greatest is what REFTIDE_BATCH_SIZE allows.
+SIZES: Final = (50, 100, 250, 500, 1000, 2500, 5000)
 
 
-def measure(ground: Ground, runs: int, events: int, tell: Tell) -> Result:
-    """Events a second of one process, `runs` times so many clicks."""
+def measure(
+    ground: Ground, *, pairs: int, events: int, sizes: Sequence[int], tell: Tell
+) -> Result:
+    """Events a second of one process, `pairs` times so many clicks.
+
+    For each of the `sizes` it is measured too, for a curve.
+    """
     with runner() as loop:
         bench = _Bench(ground, events)
         tell(f"recording {events:,} clicks for COPY to repeat")
-        loop.run(bench.work())
+        loop.run(bench.work(HABITS.batch_size))
         recorded = loop.run(bench.recorded())
-        pairs = paired(
-            lambda: loop.run(bench.work()),
-            lambda: loop.run(bench.copy(recorded)),
-            runs,
-            tell,
-        )
+
+        def pairs_at(size: int) -> list[Pair]:
+            return paired(
+                lambda: loop.run(bench.work(size)),
+                lambda: loop.run(bench.copy(recorded, size)),
+                pairs,
+                tell,
+            )
+
+        found = pairs_at(HABITS.batch_size)
+        curve = []
+        for size in sizes:
+            tell(f"batches of {size:,}:")
+            curve.append(_point(size, pairs_at(size)))
     conditions = {
         "baseline": "COPY of the rows of events and customers, links' counters updated",
         "events": events,
         "links": LINKS,
         "shards": SHARDS,
-        "batch_size": _HABITS.batch_size,
+        "batch_size": HABITS.batch_size,
         "new_customers": len(recorded.customers),
         "cores": cpu_count(),
     }
-    return Result(name="worker", unit="events/s", pairs=pairs, conditions=conditions)
+    return Result(
+        name="worker",
+        unit="events/s",
+        pairs=found,
+        conditions=conditions,
+        more={"curve": curve} if curve else {},
+    )
+
+
+def drawn(result: Result) -> str:
+    """The curve of a result as an SVG."""
+    curve: Sequence[dict[str, float]] = result.document()["curve"]
+    return svg.line_chart(
+        svg.Axes(
+            title="Events recorded by one worker",
+            x="events in a batch",
+            y="events/s",
+            is_logarithmic=True,
+        ),
+        [
+            svg.Series(name, [(point["batch_size"], point[key]) for point in curve])
+            for name, key in (("Reftide", "figure"), ("COPY", "baseline"))
+        ],
+    )
+
+
+def _point(size: int, pairs: Sequence[Pair]) -> dict[str, float]:
+    return {
+        "batch_size": size,
+        "figure": round(median(pair.figure for pair in pairs)),
+        "baseline": round(median(pair.baseline for pair in pairs)),
+        "ratio": round(median(pair.ratio for pair in pairs), 3),
+    }
 
 
 class _Bench:
@@ -78,22 +109,23 @@ class _Bench:
         # As in a worker, what is learnt of a user agent outlives the batch.
         self._enrich = build_enrichers(None)
 
-    async def work(self) -> float:
+    async def work(self, batch_size: int) -> float:
         """Events a second. Raises Unreachable where not all of them were recorded."""
         environment = self._ground.environment
+        habits = Habits(name=HABITS.name, batch_size=batch_size)
         async with (
             postgres(environment, seconds=SECONDS) as connection,
             redis_server(environment) as redis,
         ):
-            await _empty(connection)
+            await forget(connection)
             await redis.flushdb()
-            await self._fill(redis)
+            await fill(redis, self._ground.links, self._events)
             await connection.execute(_SQL["settle"])
-            seconds = await self._drained()
+            seconds = await drained(environment, self._enrich, self._events, habits)
             found = await connection.fetchval(_SQL["count"])
-        if found != self._events or not isfinite(seconds):
+        if found != self._events:
             raise Unreachable(
-                f"The worker recorded {found} of {self._events} events in time.",
+                f"The worker recorded {found} of {self._events} events.",
                 "it is a bug: see what `reftide worker` says of such clicks.",
             )
         return self._events / seconds
@@ -103,96 +135,13 @@ class _Bench:
         async with postgres(environment, seconds=SECONDS) as connection:
             return await read_back(connection)
 
-    async def copy(self, recorded: Recorded) -> float:
+    async def copy(self, recorded: Recorded, batch_size: int) -> float:
         """Events a second of COPY; making its rows is not counted."""
-        prepared = list(batches(recorded, _HABITS.batch_size, uuid7))
+        prepared = list(batches(recorded, batch_size, uuid7))
         environment = self._ground.environment
         async with postgres(environment, seconds=SECONDS) as connection:
-            await _empty(connection)
+            await forget(connection)
             await connection.execute(_SQL["settle"])
             began = time.perf_counter()
             await copy(connection, recorded, prepared)
             return self._events / (time.perf_counter() - began)
-
-    async def _fill(self, redis: Redis) -> None:
-        pipe = redis.pipeline(transaction=False)
-        for envelope in envelopes(
-            self._ground.links, self._events, clock=_unix_ms, new_id=uuid7
-        ):
-            shard = shard_of(envelope.id, SHARDS)
-            pipe.xadd(events_key(shard), {FIELD: encode(envelope)})
-            if len(pipe) >= _FILL:
-                await pipe.execute()
-        await pipe.execute()
-
-    async def _drained(self) -> float:
-        """Run a consumer until it has acknowledged everything; the seconds of that."""
-        environment = self._ground.environment
-        async with AsyncExitStack() as stack:
-            pool = await stack.enter_async_context(
-                open_pool(environment.database_url(), size=_POOL)
-            )
-            goal = _Goal(self._events)
-            registry = PostgresRegistry(pool)
-            shards = []
-            for number in range(SHARDS):
-                redis = for_reader(environment.redis_url())
-                stack.push_async_callback(redis.aclose)
-                shards.append(_Watched(redis, number, _HABITS, registry, goal.come))
-            pipeline = _pipeline(pool, self._enrich)
-            consumer = Consumer(shards, pipeline, _HABITS, stop=goal.reached)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SECONDS + self._events / _LEAST_RATE):
-                    await consumer.run()
-            return goal.seconds
-
-
-class _Goal:
-    """So many entries acknowledged, and how long that took."""
-
-    def __init__(self, entries: int) -> None:
-        self.reached = asyncio.Event()
-        self.seconds = inf
-        self._left = entries
-        self._began = time.perf_counter()
-
-    def come(self, entries: int) -> None:
-        self._left -= entries
-        if self._left <= 0:
-            self.seconds = time.perf_counter() - self._began
-            self.reached.set()
-
-
-class _Watched(Shard):
-    """A shard that tells of what was acknowledged."""
-
-    def __init__(
-        self,
-        redis: Redis,
-        number: int,
-        habits: Habits,
-        registry: PostgresRegistry,
-        tell: Callable[[int], None],
-    ) -> None:
-        super().__init__(redis, number, habits, registry)
-        self._tell = tell
-
-    @override
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        await super().ack(deliveries)
-        self._tell(len(deliveries))
-
-
-def _pipeline(pool: Pool, enrich: Enrich) -> Pipeline:
-    return Pipeline(
-        pool=pool, enrich=enrich, consumer=_HABITS.name, clock=_unix_ms, new_id=uuid7
-    )
-
-
-async def _empty(connection: Connection) -> None:
-    for step in ("forget", "zero_links", "zero_partners", "tidy"):
-        await connection.execute(_SQL[step])
-
-
-def _unix_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,84 +1,122 @@
 """`reftide bench`: measures Reftide and a baseline in turn, on servers of its own."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Literal
 
 import click
 
 from ingest.contracts.telemetry import configure_logging
-from scripts.bench.ground import prepared
-from scripts.bench.runs import Result
-from scripts.commands import outage
+from scripts.bench.ground import Asked, prepared
+from scripts.commands import costing, outage, throughput
+from scripts.commands.measuring import (
+    draw,
+    events_option,
+    hurried,
+    pairs_option,
+    quick_option,
+    seconds_option,
+    show,
+    svg_option,
+    tell,
+)
 from scripts.environment import Environment
-from scripts.output import emit, facts, json_option, table
+from scripts.output import emit, json_option
 
-_RUNS: Final = 5
-_SECONDS: Final = 3
+_PAIRS: Final = 5
+_SECONDS: Final = 3.0
 _EVENTS: Final = 20_000
+_MOST_EVENTS: Final = 200_000
 _STORM_EVENTS: Final = 20_000
 _STORM_KILLS: Final = 12
 _STORM_RATE: Final = 800.0
-
-runs_option = click.option(
-    "--runs",
-    type=click.IntRange(1, 100),
-    default=_RUNS,
-    show_default=True,
-    help="Pairs of runs: Reftide, then the baseline.",
-)
 
 
 @click.group(
     epilog="""\b
 Nothing has to run: a measurement starts servers of its own, with every fsync on, in a
-temporary directory (TMPDIR says where; its disk is measured too). Leave the machine
-alone meanwhile. The ratio is the median of the pairs' ratios.
+temporary directory (TMPDIR says where; its disk is measured too), and takes it away.
+Leave the machine alone meanwhile. A run of Reftide and one of the baseline make a
+pair; the ratio is the median of the pairs' ratios, its spread the least and greatest.
+
+\b
+Load comes from wrk where it is installed, else from processes of our own; the output
+says what they could send at most.
+
+\b
+Exit codes: 0 measured, 1 a storm or an outage lost something, 2 asked in a wrong way,
+3 it could not be measured: a server, a baseline's library, room on the disk.
 """
 )
 def command() -> None:
-    """Measure against a baseline, in turn."""
+    """Measure against a baseline, in turn; or break everything, and see it hold."""
     # The pipeline's line for every batch would drown the progress.
     configure_logging("warning")
 
 
-@command.command()
-@runs_option
-@click.option(
-    "--seconds",
-    type=click.IntRange(1, 60),
-    default=_SECONDS,
-    show_default=True,
-    help="Length of a run.",
+@command.command(
+    epilog="""\b
+  reftide bench edge --pairs 5 --fsync always
+
+\b
+The edge does all that it does: validation, the directory, a signed click id, and no
+answer before Valkey's. The baseline parses the same JSON and answers as many bytes.
+"""
 )
+@pairs_option(_PAIRS)
+@seconds_option(_SECONDS, "Length of a run.")
+@click.option(
+    "--fsync",
+    type=click.Choice(["everysec", "always"]),
+    default="everysec",
+    show_default=True,
+    help="When Valkey writes its append-only file to the disk.",
+)
+@quick_option
 @json_option
 @click.pass_obj
-def edge(environment: Environment, runs: int, seconds: int, *, as_json: bool) -> None:
+def edge(
+    environment: Environment,
+    /,
+    *,
+    fsync: Literal["everysec", "always"],
+    as_json: bool,
+    **asked: Any,
+) -> None:
     """Requests/s of one edge process against a bare aiohttp handler."""
     from scripts.bench.edge import measure  # noqa: PLC0415 - as `cli` imports commands
 
-    with prepared(environment) as ground:
-        result = measure(ground, runs, seconds, _tell)
-    _show(result, as_json=as_json)
+    with prepared(environment, Asked(appendfsync=fsync)) as ground:
+        result = measure(ground, **hurried(asked), tell=tell)
+    show(result, as_json=as_json)
 
 
-@command.command()
-@runs_option
-@click.option(
-    "--events",
-    type=click.IntRange(1, 200_000),
-    default=_EVENTS,
-    show_default=True,
-    help="Clicks that a run records.",
+@command.command(
+    epilog="""\b
+  reftide bench worker --svg worker.svg
+
+\b
+The worker reads, resolves, enriches, writes, counts, keeps the books and acknowledges;
+the baseline copies the finished rows. Batches, connections and indexes are alike.
+The curve repeats it with batches of other sizes.
+"""
 )
+@pairs_option(_PAIRS)
+@events_option(_EVENTS, _MOST_EVENTS)
+@svg_option
+@quick_option
 @json_option
 @click.pass_obj
-def worker(environment: Environment, runs: int, events: int, *, as_json: bool) -> None:
+def worker(
+    environment: Environment, /, *, svg: Path | None, as_json: bool, **asked: Any
+) -> None:
     """Events/s of one worker process against COPY of the same rows."""
-    from scripts.bench.worker import measure  # noqa: PLC0415 - likewise
+    from scripts.bench.worker import SIZES, drawn, measure  # noqa: PLC0415 - likewise
 
+    sizes = SIZES if svg else ()
     with prepared(environment) as ground:
-        result = measure(ground, runs, events, _tell)
-    _show(result, as_json=as_json)
+        result = measure(ground, sizes=sizes, **hurried(asked), tell=tell)
+    draw(svg, drawn, result)
+    show(result, as_json=as_json)
 
 
 @command.command(
@@ -134,18 +172,5 @@ def storm(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
 
 
 command.add_command(outage.command, "outage")
-
-
-def _tell(sentence: str) -> None:
-    click.echo(sentence, err=True)
-
-
-def _show(result: Result, *, as_json: bool) -> None:
-    document = result.document()
-    emit(as_json, document, lambda: _for_people(document))
-
-
-def _for_people(document: Mapping[str, Any]) -> None:
-    columns = ("name", "unit", "figure", "baseline", "ratio", "spread", "runs")
-    table([document], columns)
-    facts(document["conditions"], "Conditions")
+for measurement in (*throughput.COMMANDS, *costing.COMMANDS):
+    command.add_command(measurement)

@@ -18,6 +18,8 @@ _SENTENCES: Final = {
     "recorded": "It is recorded.",
     "repeat": "It was another event again: {repeat_of}.",
     "quarantined": "It could not be recorded; see `reftide quarantine show ID`.",
+    "dropped": "It could not be recorded, and quarantine had no room to keep it: see"
+    " `reftide quarantine list`. A replay records it once it can be placed.",
     "spooled": "It waits on an edge's disk until its stream takes it: {spool}.",
     "in_flight": "It is on its stream and waits for a worker.",
     "missing": "Its entry is acknowledged, yet nothing is recorded: run `reftide verify`.",

@@ -29,6 +29,7 @@ _COLUMNS: Final = (
     "last_seen", "detail",
 )  # fmt: skip
 _HISTORY: Final = ("at", "who", "action", "note")
+_DROPPED: Final = ("reason", "entries", "first", "latest")
 
 _STATUSES: Final = ("open", "redriven", "discarded", "all")
 #: A statement that marks some thousands.
@@ -46,6 +47,8 @@ _SECONDS: Final = 60.0
 
 \b
 What waits for a link, a click or an API key is put back by itself when that comes.
+Of what clients cause only so much is kept, and only so long: REFTIDE_QUARANTINE_ROWS and
+REFTIDE_QUARANTINE_DAYS of the workers. The rest is counted, and comes back by a replay.
 """
 )
 def command() -> None:
@@ -67,6 +70,8 @@ def list_(environment: Environment, /, *, limit: int, as_json: bool, **by: Any) 
     def for_people() -> None:
         table(found["entries"], _COLUMNS)
         click.echo(f"{len(found['entries'])} of {found['count']}.")
+        if found["dropped"]:
+            table(found["dropped"], _DROPPED, "Counted and not kept: there was no room")
 
     emit(as_json, found, for_people)
 
@@ -160,6 +165,7 @@ async def _list(
             "entries": await rows(
                 connection, _SQL["list"], *choice.parameters(), limit
             ),
+            "dropped": await rows(connection, _SQL["dropped"]),
         }
 
 

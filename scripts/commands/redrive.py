@@ -13,6 +13,7 @@ from scripts import redriving
 from scripts.choosing import choose, count, dry, everything, filters, numbers
 from scripts.environment import Environment
 from scripts.output import Unreachable, counted, emit, json_option, table
+from scripts.pauses import lasting
 from scripts.servers import Connection, postgres
 from workers.batch import Trouble
 
@@ -71,13 +72,15 @@ async def _redrive(
             return {"asked": matching, "redriven": 0, "failed": 0, "waiting": 0}
         began = time.monotonic()
         request = await redriving.ask(connection, choice)
+        is_paused = await lasting(connection) is not None
         if asked["here"]:
             await _work_here(environment)
-        elif not asked["no_wait"]:
+        elif not asked["no_wait"] and not is_paused:
             await _follow(connection, request, asked["patience"], is_quiet=is_quiet)
         return {
             "request": request,
             **await redriving.progress(connection, request),
+            "paused": is_paused,
             "seconds": round(time.monotonic() - began, 3),
             "refused": await redriving.refused(connection, request),
         }
@@ -119,5 +122,7 @@ def _tell_redriven(done: Mapping[str, Any]) -> None:
         click.echo(f"{counted(done['asked'], 'entry', 'entries')} would be tried.")
         return
     click.echo(redriving.summary(done))
+    if done["paused"]:
+        click.echo("Recording is paused: it goes on after `reftide resume`.")
     if done["refused"]:
         table(done["refused"], ("reason", "entries", "for_example"), "Refused again")

@@ -11,14 +11,18 @@ from redis.asyncio import Redis
 
 from ingest.contracts.checkup import size
 from ingest.contracts.stream import events_key
-from scripts.books import Books, read_books
+from scripts.books import Books, ended, read_books
 from scripts.edges import standing
 from scripts.environment import Environment
-from scripts.output import cell, emit, facts, json_option, table
+from scripts.output import cell, counted, emit, facts, json_option, table
 from scripts.pauses import lasting
+from scripts.queries import statements
 from scripts.replaying import unfinished
-from scripts.servers import postgres, redis_server, shard_count
+from scripts.servers import postgres, redis_server, rows, shard_count
+from scripts.streams import backlog
 from workers.living import living
+
+_QUARANTINE: Final = statements("quarantine")
 
 _SHARD_COLUMNS: Final = (
     "shard", "epoch", "length", "entries_added", "undelivered", "pending", "in_flight",
@@ -27,7 +31,24 @@ _SHARD_COLUMNS: Final = (
 _REPLAY_COLUMNS: Final = (
     "id", "mode", "status", "read", "expected", "scanned", "inserted", "changed",
 )  # fmt: skip
+_DROPPED_COLUMNS: Final = ("reason", "entries", "first", "latest")
 _EDGE_COLUMNS: Final = ("edge", "level", "why", "spool_bytes")
+_ENDED_COLUMNS: Final = (
+    "shard", "epoch", "entries", "settled", "missing", "counted_at", "ended_at",
+)  # fmt: skip
+
+#: What can be known of a stream that is gone, and what not.
+_LOST: Final = (
+    "Missing is what reached such a stream, as far as workers counted it and edges that"
+    " are alive say, and is in no book: what the archive has of it comes back with"
+    " `reftide replay`. What an edge that is gone too appended between counted at and"
+    " ended at, nobody knows."
+)
+
+_NO_ROOM: Final = (
+    "Clients caused more than quarantine has room for: see `reftide quarantine list`. What"
+    " can be placed by now comes back with `reftide replay`."
+)
 
 
 @click.command(
@@ -87,9 +108,12 @@ async def _status(environment: Environment, window: float) -> dict[str, Any]:
             **rates,
             **await _memory(redis, books, rates["accepted_per_second"]),
             **await _workers(redis),
+            "dropped": await rows(connection, _QUARANTINE["dropped"]),
             "paused": await lasting(connection),
             "edges": await standing(redis),
             "replays": await unfinished(connection),
+            "archive": await backlog(redis, shards),
+            "ended": await ended(connection, books),
             "shards": [_shard(books, index) for index in range(shards)],
         }
 
@@ -167,6 +191,7 @@ def _show(status: Mapping[str, Any]) -> None:
         table(status["edges"], _EDGE_COLUMNS, "Edges")
     if status["replays"]:
         table(status["replays"], _REPLAY_COLUMNS, "Replays")
+    _show_what_went(status)
     if not status["is_still"]:
         click.echo("Events moved while this was read: the figures are moments apart.")
     if not status["is_exact"]:
@@ -178,6 +203,15 @@ def _show(status: Mapping[str, Any]) -> None:
         )
     if not status["workers"]:
         click.echo("No worker is alive: run `reftide worker` (or `reftide up`).")
+
+
+def _show_what_went(status: Mapping[str, Any]) -> None:
+    if status["ended"]:
+        table(status["ended"], _ENDED_COLUMNS, "Streams that were lost")
+        click.echo(_LOST)
+    if status["dropped"]:
+        table(status["dropped"], _DROPPED_COLUMNS, "Quarantined and not kept")
+        click.echo(_NO_ROOM)
 
 
 def _for_people(status: Mapping[str, Any]) -> dict[str, object]:
@@ -196,7 +230,17 @@ def _for_people(status: Mapping[str, Any]) -> dict[str, object]:
         "an_event_takes": None if each is None else size(each),
         "room_for": None if hours is None else f"{hours:,.1f} more hours at this rate",
         "workers": f"{status['workers']} ({names})" if names else status["workers"],
+        "archive": _archive_for_people(status["archive"]),
     }
+
+
+def _archive_for_people(archive: Mapping[str, Any] | None) -> str | None:
+    if archive is None:
+        return None
+    return (
+        f"{archive['lag_seconds']:,.1f} s behind,"
+        f" {counted(archive['entries'], 'entry', 'entries')} to be finished"
+    )
 
 
 def _memory_for_people(status: Mapping[str, Any]) -> str:

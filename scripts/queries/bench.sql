@@ -45,3 +45,46 @@ update links set clicks = clicks + 1, last_clicked_at = greatest(last_clicked_at
 
 -- clicks: how many are counted
 select coalesce(sum(clicks), 0)::bigint from links
+
+-- recorded: how many events the books count
+select coalesce(sum(recorded), 0)::bigint from ledger
+
+-- sizes: what our tables and indexes take on disk; partitions under their table's name
+select regexp_replace(relname, '_\d{6}', '') as name,
+       sum(pg_relation_size(oid, 'main') + pg_relation_size(oid, 'fsm') + pg_relation_size(oid, 'vm'))::bigint as bytes
+  from pg_class
+ where relkind in ('r', 'i', 't') and relnamespace = 'public'::regnamespace
+ group by 1
+ order by 2 desc
+
+-- wal: how much was ever written ahead, in bytes
+select (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint
+
+-- commit: a transaction that writes next to nothing, and is on the disk when it returns
+select pg_logical_emit_message(true, 'reftide bench', '')
+
+-- latency: from the ids of events, which an edge minted, to their commits; in milliseconds
+with waited as (
+    select (extract(epoch from pg_xact_commit_timestamp(xmin)) * 1000
+            - ('x0000' || left(replace(id::text, '-', ''), 12))::bit(64)::bigint)::float as ms
+      from events
+     where id >= uuid7_floor(to_timestamp($1::bigint / 1000.0))
+)
+select percentile_disc(0.5) within group (order by ms) as p50,
+       percentile_disc(0.99) within group (order by ms) as p99,
+       max(ms) as most, count(*) as events
+  from waited
+
+-- partition: the month of a moment, in Unix seconds
+select make_partition(to_timestamp($1::float))
+
+-- columns: of a table, in their order
+select attname from pg_attribute
+ where attrelid = $1::text::regclass and attnum > 0 and not attisdropped
+ order by attnum
+
+-- calm_events: what autovacuum would do in the middle of a measurement
+vacuum (freeze, analyze) events
+
+-- calm_customers: likewise
+vacuum (freeze, analyze) customers

@@ -28,5 +28,10 @@ select quarantine_id, at, who, action::text, note
  where quarantine_id in (select id from quarantine where event_id = $1)
  order by id limit 100
 
+-- dropped: why an entry was counted as quarantined and not kept, and when
+select dropped.reason::text, dropped_at
+  from dropped_among(array[$1::int], array[$2::smallint], array[$3::bigint], array[$4::bigint]) as dropped
+  join quarantine_dropped using (id)
+
 -- tests_between: the test event whose id is in a range
 select id from events where id between $1 and $2 and is_test order by id limit 1

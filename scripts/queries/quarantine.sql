@@ -7,7 +7,7 @@ select quarantine.id, reason::text, status::text, kind::text, dialect, namespace
    and ($3::timestamptz is null or last_seen >= $3)
    and ($4::timestamptz is null or last_seen < $4)
    and ($5::uuid is null or workspace_id = $5)
-   and ($6::text is null or code = $6)
+   and ($6::text is null or code = $6 or link_id in (select id from links where code = $6 union all select link_id from link_aliases where code = $6))
    and ($7::bigint[] is null or quarantine.id = any($7))
  order by quarantine.id desc
  limit $8
@@ -19,13 +19,19 @@ select count(*) from quarantine
    and ($3::timestamptz is null or last_seen >= $3)
    and ($4::timestamptz is null or last_seen < $4)
    and ($5::uuid is null or workspace_id = $5)
-   and ($6::text is null or code = $6)
+   and ($6::text is null or code = $6 or link_id in (select id from links where code = $6 union all select link_id from link_aliases where code = $6))
    and ($7::bigint[] is null or id = any($7))
+
+-- dropped: what was counted and not kept, since clients caused more than there is room for
+select reason::text, sum(entries)::bigint as entries, min(dropped_at) as first, max(dropped_at) as latest
+  from quarantine_dropped
+ group by reason
+ order by 2 desc, 1
 
 -- one: everything about one of them
 select quarantine.id, reason::text, detail, status::text, attempts, kind::text, dialect,
        workspaces.name as workspace, namespace, code, event_id, epoch, shard, entry_ms,
-       entry_seq, consumer, first_seen, last_seen, waits_for, redrive_at, payload
+       entry_seq, link_id, consumer, first_seen, last_seen, waits_for, redrive_at, payload
   from quarantine left join workspaces on workspaces.id = workspace_id
  where quarantine.id = $1
 
@@ -41,7 +47,7 @@ with chosen as (
        and ($3::timestamptz is null or last_seen >= $3)
        and ($4::timestamptz is null or last_seen < $4)
        and ($5::uuid is null or workspace_id = $5)
-       and ($6::text is null or code = $6)
+       and ($6::text is null or code = $6 or link_id in (select id from links where code = $6 union all select link_id from link_aliases where code = $6))
        and ($7::bigint[] is null or id = any($7))
        and status = 'open' and request is distinct from $8::uuid
      order by id
@@ -78,7 +84,7 @@ with chosen as (
        and ($3::timestamptz is null or last_seen >= $3)
        and ($4::timestamptz is null or last_seen < $4)
        and ($5::uuid is null or workspace_id = $5)
-       and ($6::text is null or code = $6)
+       and ($6::text is null or code = $6 or link_id in (select id from links where code = $6 union all select link_id from link_aliases where code = $6))
        and ($7::bigint[] is null or id = any($7))
        and status = 'open'
      order by id
@@ -106,9 +112,9 @@ with former as (
       from former
 )
 update quarantine
-   set payload = $4, event_id = $5, kind = $6::text::event_kind, dialect = $7, workspace_id = $8,
-       namespace = $9, code = $10, waits_for = $11::text[],
-       look_at = case when $11::text[] <> '{}' then now() end
+   set payload = $4, event_id = $5, kind = $6::text::event_kind, dialect = $7,
+       workspace_id = coalesce($8, workspace_id), namespace = $9, code = $10, link_id = $11,
+       waits_for = $12::text[], look_at = case when $12::text[] <> '{}' then now() end
   from former
  where quarantine.id = former.id
 returning quarantine.id

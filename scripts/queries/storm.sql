@@ -45,9 +45,6 @@ select told.mark, told.id
                     where storm_quarantined.mark = told.mark)
  order by told.mark
 
--- both: marks that are recorded and in quarantine at once
-select distinct mark from storm_recorded join storm_quarantined using (mark) order by mark
-
 -- waited: from acceptance to the transaction that recorded, in milliseconds, of what was accepted between two Unix milliseconds
 select count(*) as events,
        percentile_disc(0.5) within group (order by waited) as p50_ms,

@@ -124,7 +124,9 @@ with kept as (
             select epoch, shard, 0, count(*), 0 from repeats group by epoch, shard
             union all
             select epoch, shard, 0, 0, count(*) from quarantine
-             where status <> 'redriven' group by epoch, shard) as rows
+             where status <> 'redriven' group by epoch, shard
+            union all
+            select epoch, shard, 0, 0, count(*) from dropped_entries group by epoch, shard) as rows
      group by epoch, shard
 )
 select 'ledger' as what, 'epoch ' || epoch || ' shard ' || shard as key, counter, expected,
@@ -152,6 +154,9 @@ select 'entry' as what,
                     where (other.epoch, other.shard, other.entry_ms, other.entry_seq)
                         = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq))
    and not exists (select from quarantine as other
+                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq)
+                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq))
+   and not exists (select from dropped_entries as other
                     where (other.epoch, other.shard, other.entry_ms, other.entry_seq)
                         = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq))
  order by epoch, shard, entry_ms, entry_seq

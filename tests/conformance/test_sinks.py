@@ -110,7 +110,6 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         if request.param == "redis"
         else SpooledStage(redis, tmp_path)
     )
-    stage.stream.start()
     stage.spool.start()
     try:
         yield stage

@@ -15,7 +15,8 @@ import pytest
 from ingest.contracts.envelope import Envelope, decode
 from tests.redriving import Clinic, a_clinic
 from tests.reftide import Cli, Result, servers_of
-from tests.world import WORKSPACE, a_click, an_id
+from tests.world import LINKS, NOON_MS, WORKSPACE, a_click, a_lead, an_id
+from workers.budget import Budget
 
 ROOT = Path(__file__).resolve().parents[2]
 NEW_LINK = UUID(int=0x60)
@@ -175,6 +176,81 @@ def test_filters_are_the_same_everywhere(desk: Desk) -> None:
         ):
             told = desk.done(*command, *which)
             assert count == told["count" if command == ["list"] else "asked"], which
+
+
+def test_a_link_is_also_found_by_what_names_its_id(desk: Desk) -> None:
+    late = 400 * 24 * 3600 * 1000
+    desk.refuse(
+        a_lead(
+            1,
+            workspace_id=None,
+            click_id=an_id(2, NOON_MS - late),
+            link_id=LINKS[1],
+        ),
+        _lost(3),
+    )
+
+    (found,) = desk.done("list", "--link", "L1")["entries"]
+
+    assert "expired" == found["reason"]
+
+
+def test_a_workspace_is_also_found_by_its_key(desk: Desk) -> None:
+    desk.work(lambda clinic: _add_key(clinic, b"n" * 32))
+    desk.refuse(
+        a_lead(1, workspace_id=None, api_key_hashes=(b"n" * 32,), foreign_click="x"),
+        _lost(2, workspace_id=None),
+    )
+
+    (found,) = desk.done("list", "--workspace", "here")["entries"]
+
+    assert ("unknown_click", "here") == (found["reason"], found["workspace"])
+
+
+async def _add_key(clinic: Clinic, key_hash: bytes) -> None:
+    await clinic.execute(
+        "insert into api_keys (id, workspace_id, key_hash, last_four, scopes)"
+        " values ($1, $2, $3, 'nnnn', '{track}')",
+        UUID(int=0x51),
+        WORKSPACE,
+        key_hash,
+    )
+
+
+def test_what_was_not_kept_is_told_by_list_and_status(desk: Desk) -> None:
+    async def flood(clinic: Clinic) -> None:
+        clinic.pipeline.budget = Budget(4)
+        await clinic.take_in(*(_lost(number) for number in range(12)))
+
+    desk.work(flood)
+
+    told = desk.done("list")
+    assert (2, [("unknown_link", 10)]) == (
+        told["count"],
+        [(row["reason"], row["entries"]) for row in told["dropped"]],
+    )
+    assert "there was no room" in desk.run("list").out
+    status = desk.cli.document("status", "--window", "0")
+    assert 10 == status["dropped"][0]["entries"]
+    assert "reftide replay" in desk.cli.run("status", "--window", "0").out
+
+
+def test_while_recording_is_paused_nothing_is_put_back(desk: Desk) -> None:
+    desk.refuse(_lost(1))
+    _add_link(desk)
+    desk.cli.fetch(
+        "insert into pauses (cause, detail, consumer) values ('bug', 'x', 'w1')"
+    )
+
+    told = desk.done("redrive", "1", code=1)
+    assert (1, True) == (told["waiting"], told["paused"])
+    assert "reftide resume" in desk.run("redrive", "1").out
+    desk.redrive()
+    assert (0, 0, 1) == desk.ledger()
+
+    desk.cli.fetch("update pauses set resumed_at = now()")
+    desk.redrive()
+    assert (1, 0, 0) == desk.ledger()
 
 
 def test_an_entry_that_is_not_open_is_refused(desk: Desk) -> None:

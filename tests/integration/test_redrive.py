@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,7 +21,7 @@ from tests.world import (
     an_id,
 )
 from workers.batch import Trouble
-from workers.redrive import looking, marks
+from workers.redrive import looking, marks, redriving
 from workers.redrive.redriving import Redriver
 
 NEW_LINK = UUID(int=0x60)
@@ -260,6 +261,40 @@ async def test_what_workers_die_of_is_tried_alone_and_then_given_up(
     assert ["crash_loop"] == await clinic.reasons()
     assert (2, 0, 1) == await clinic.ledger()
     assert 0 == await clinic.redrive()
+
+
+async def test_a_bug_over_one_entry_holds_up_no_other(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await clinic.take_in(*(_lost_click(number) for number in range(7)))
+    await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)
+    await clinic.ask()
+    usual = redriving.generate
+
+    async def generate(*asked: Any) -> None:
+        if any(envelope.id == an_id(3) for envelope in asked[1]):
+            raise ValueError("nobody foresaw this")
+        await usual(*asked)
+
+    monkeypatch.setattr(redriving, "generate", generate)
+    await clinic.redrive()
+    assert (6, 0, 1) == await clinic.ledger()
+    row = await clinic.pool.fetchrow(
+        "select *, redrive_at > now() + interval '50 s' as is_put_off"
+        " from quarantine where status = 'open'"
+    )
+    assert row is not None
+    assert (True, 0, "unknown_link") == (row["is_put_off"], row["tries"], row["reason"])
+    assert "nobody foresaw this" in row["detail"]
+
+    # Mended, it goes on by itself.
+    monkeypatch.setattr(redriving, "generate", usual)
+    await clinic.execute(
+        "update quarantine set redrive_at = now() where status = 'open'"
+    )
+    await clinic.redrive()
+    assert (7, 0, 0) == await clinic.ledger()
+    assert [] == await clinic.mistakes()
 
 
 # By itself -------------------------------------------------------------------------------

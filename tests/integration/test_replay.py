@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
-from ingest.contracts.envelope import Dedupe, Kind
+from ingest.contracts.envelope import Dedupe, Kind, encode
 from tests.replaying import EVERYTHING, Site
 from tests.working import STREAM
 from tests.world import (
@@ -23,6 +24,7 @@ from tests.world import (
 from workers.connections import for_jobs
 from workers.database import open_pool
 from workers.enrich import Client, Enrichment
+from workers.redrive.redriving import Redriver
 
 
 @pytest.fixture
@@ -195,6 +197,31 @@ async def test_a_bot_rule_that_changed_changes_counters(site: Site) -> None:
     assert (3, 3) == tuple(
         await site.value("select (sum(clicks)::int, sum(bot_clicks)::int) from links")
     )
+    assert (await site.proven())["ok"]
+
+
+async def test_what_an_operator_edited_is_not_said_anew_by_what_was_read(
+    site: Site,
+) -> None:
+    stray = a_click(1, link_id=None, namespaces=("-",), code="TYPO")
+    await site.add(stray)
+    await site.record()
+    edited = encode(replace(stray, code="L0"))
+    await site.value(
+        "update quarantine set payload = $1, redrive_at = now() returning 1", edited
+    )
+    await Redriver.beside(site.pipeline()).work()
+    assert LINKS[0] == await site.value("select link_id from events")
+    await site.value(
+        "insert into links (id, workspace_id, public_id, namespace, code)"
+        " values ($1, $2, 'TYPO', '-', 'TYPO')",
+        UUID(int=0x60),
+        WORKSPACE,
+    )
+
+    assert {"scanned": 1, "unchanged": 1} == await site.replay("reprocess")
+
+    assert LINKS[0] == await site.value("select link_id from events")
     assert (await site.proven())["ok"]
 
 

@@ -82,11 +82,14 @@ class Edge:
             spooling.drain_rate,
         )
         self.watch = Watch(
-            self.probes, reach=self.reach, writes=self.writes, ladder=ladder
+            self.probes,
+            reach=self.reach,
+            writes=self.writes,
+            ladder=ladder,
+            appended=self.stream.appended,
         )
 
     def start(self) -> None:
-        self.stream.start()
         self.spool.start()
         self.drainer.start()
         self.watch.start(

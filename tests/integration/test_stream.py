@@ -24,7 +24,6 @@ def valkey() -> Iterator[Valkey]:
 async def a_stream(url: str, shards: int = 4) -> AsyncIterator[tuple[Stream, Redis]]:
     redis = connect(url, connections=8)
     stream = Stream(redis, shards, Breaker())
-    stream.start()
     yield stream, redis
     await stream.drain()
     await redis.aclose()

@@ -10,18 +10,37 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from redis.asyncio import Redis
 
 from ingest.contracts.metrics.worker import ARCHIVED
 from ingest.contracts.telemetry import Log
-from workers.archive.segment import day_number
+from workers.archive.segment import Segment, day_number
 from workers.archive.tap import FRESH, PENDING, Anew, Tap
 from workers.archive.writing import Writer
 from workers.batch import ArchiveBoundary, Delivery, Trouble
 
 _READ_AT_ONCE: Final = 1000
+
+
+class Veiling(Protocol):
+    """Who knows what may not be said of erased persons."""
+
+    async def veil(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """What may be archived in place of these. Raises Trouble."""
+        ...
+
+    @property
+    def version(self) -> int | None:
+        """Of the list by which `veil` did last what it does."""
+        ...
+
+    async def review(
+        self, directory: Path, segment: Segment, version: int | None
+    ) -> None:
+        """Rewrite a finished segment if the list is another than when it was begun."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +57,7 @@ class Manner:
     entries: int = 100_000
     # So much of every shard Redis may have to keep for it, which adds up.
     raw_bytes: int = 32 * 1024 * 1024
+    veiling: Veiling | None = None
 
 
 class Archiver:
@@ -61,6 +81,8 @@ class Archiver:
         self._epoch: int | None = None
         self._start = PENDING
         self._writer: Writer | None = None
+        #: Which list of the erased was known when that segment was begun.
+        self._list: int | None = None
         #: Since when: the segment, or, without one, the reading.
         self._since = 0.0
         #: Finished and not acknowledged, with the life it is of.
@@ -104,6 +126,8 @@ class Archiver:
             entries=segment.entries,
             bytes=segment.size,
         )
+        if veiling := self._manner.veiling:
+            await veiling.review(self._manner.directory, segment, self._list)
         self._boundary("archived")
 
     async def leave(self) -> None:
@@ -135,6 +159,10 @@ class Archiver:
     async def _write(self, epoch: int, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
+        if veiling := self._manner.veiling:
+            deliveries = await veiling.veil(deliveries)
+            if self._writer is None:
+                self._list = veiling.version
         with self._disk():
             if self._writer is None:
                 manner = self._manner

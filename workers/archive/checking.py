@@ -8,12 +8,20 @@ from hashlib import file_digest
 from pathlib import Path
 
 from ingest.contracts.stream import EntryId
-from workers.archive.reading import frame_of
+from workers.archive.reading import frame_of, reloaded
 from workers.archive.segment import Damaged, Segment, accepted_ms, arrived_id
 
 
 def problem(directory: Path, segment: Segment) -> str | None:
     """What is wrong with it; None where nothing is."""
+    found = _problem_of(directory, segment)
+    # Rewritten since it was listed, by an erasure.
+    if found and (now := reloaded(directory, segment)):
+        return problem(directory, now)
+    return found
+
+
+def _problem_of(directory: Path, segment: Segment) -> str | None:
     try:
         with segment.data(directory).open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()

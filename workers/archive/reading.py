@@ -21,6 +21,7 @@ from workers.archive.segment import (
     accepted_ms,
     day_of,
     delivery_of,
+    index_of,
 )
 from workers.batch import Delivery
 
@@ -137,17 +138,28 @@ def frame_of(directory: Path, segment: Segment, frame: Frame) -> Sequence[Delive
     return deliveries
 
 
+def reloaded(directory: Path, segment: Segment) -> Segment | None:
+    """The segment as it is now; None where it is gone, or as it was."""
+    try:
+        now = loaded(directory, segment.key)
+    except (Damaged, OSError):
+        return None
+    return None if now == segment else now
+
+
 def _page(directory: Path, segment: Segment, at: int) -> Page:
     following = f"{segment.key}#{at + 1}"
     frame = segment.frames[at]
     try:
         return Page(frame_of(directory, segment, frame), following, 0)
-    except FileNotFoundError as error:
-        # Deleted for its age meanwhile: the index goes first, so it is gone too.
-        if not segment.index(directory).exists():
-            return Page((), following, 0)
-        cause = str(error)
     except (Damaged, OSError) as error:
+        # Rewritten meanwhile: its frames hold the same entries.
+        if now := reloaded(directory, segment):
+            return _page(directory, now, at)
+        # Deleted for its age meanwhile: the index goes first, so it is gone too.
+        is_gone = not segment.index(directory).exists()
+        if isinstance(error, FileNotFoundError) and is_gone:
+            return Page((), following, 0)
         cause = str(error)
     _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
     return Page((), following, frame.entries)
@@ -159,8 +171,7 @@ def unfinished(directory: Path) -> Iterator[Path]:
     Raises OSError.
     """
     for path in sorted(directory.glob(f"[0-9]*/*{DATA_SUFFIX}")):
-        name = path.name.removesuffix(DATA_SUFFIX)
-        if not path.with_name(f"{name}{INDEX_SUFFIX}").exists():
+        if not index_of(path).exists():
             yield path
 
 

@@ -2,13 +2,16 @@
 
 A segment is one file of Zstandard frames, one after the other, which `zstdcat` reads as one
 text: a JSON object per line, in order of arrival. Beside it stands its index, one JSON
-object; a segment without one was never finished. Both are written once and never changed:
+object; a segment without one was never finished. Both are written once. Only an erasure puts
+another file in the place of one, with the same lines in the same frames, those of the erased
+person under pseudonyms; its index says how often that was, and so does its name:
 
     <archive>/2025-11-21/1763700000003-0.s0.e7.1f2e3d4c.ndjson.zst
     <archive>/2025-11-21/1763700000003-0.s0.e7.1f2e3d4c.json
 
 The day is that of the entries' arrival, in UTC, and a segment has but one; the name is the first entry's id, the
-shard, the life of its stream, and the beginning of the file's SHA-256.
+shard, the life of its stream, and the beginning of the SHA-256 of the file as it was first.
+Rewritten once it is `….1f2e3d4c.r1.ndjson.zst`, under the same index.
 """
 
 import re
@@ -41,6 +44,7 @@ _ACCEPTED: Final = re.compile(rb'\{"v":\d+,"i":"([0-9a-f]{12})7')
 _LINE: Final = re.compile(
     rb'\{"epoch":(\d+),"shard":(\d+),"id":"(\d+)-(\d+)","(event|raw)":(.*)\}'
 )
+_REWRITTEN: Final = re.compile(r"\.r(\d+)$")
 
 
 class Damaged(Exception):
@@ -93,9 +97,11 @@ class Segment:
     raw_size: int
     sha256: str
     frames: tuple[Frame, ...]
+    #: How often erasures put another file in its place.
+    rewritten: int = 0
 
     def data(self, directory: Path) -> Path:
-        return directory / f"{self.key}{DATA_SUFFIX}"
+        return directory / f"{self.key}{_rewriting(self.rewritten)}{DATA_SUFFIX}"
 
     def index(self, directory: Path) -> Path:
         return directory / f"{self.key}{INDEX_SUFFIX}"
@@ -104,6 +110,8 @@ class Segment:
         """The index' bytes; they carry a checksum of their own."""
         document = {"version": _VERSION, **asdict(self)}
         del document["key"]
+        if not self.rewritten:
+            del document["rewritten"]
         document["first"], document["last"] = str(self.first), str(self.last)
         document["crc32"] = crc32(orjson.dumps(document, default=list))
         option = orjson.OPT_APPEND_NEWLINE
@@ -138,6 +146,22 @@ def key_of(first: EntryId, shard: int, epoch: int, sha256: str) -> str:
     """A segment's name with its day, without a suffix. Keys sort as entries arrived."""
     name = f"{first.ms:013d}-{first.seq}.s{shard}.e{epoch}.{sha256[:8]}"
     return f"{day_of(first.ms)}/{name}"
+
+
+def index_of(data: Path) -> Path:
+    """The index of a file of a segment, also of one that another took the place of."""
+    name = _REWRITTEN.sub("", data.name.removesuffix(DATA_SUFFIX))
+    return data.with_name(f"{name}{INDEX_SUFFIX}")
+
+
+def rewriting_of(data: Path) -> int:
+    """How often a file's segment had been rewritten when it was written."""
+    found = _REWRITTEN.search(data.name.removesuffix(DATA_SUFFIX))
+    return int(found[1]) if found else 0
+
+
+def _rewriting(times: int) -> str:
+    return f".r{times}" if times else ""
 
 
 def day_of(ms: int) -> str:

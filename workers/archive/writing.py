@@ -33,7 +33,7 @@ from workers.batch import Delivery
 FRAME_BYTES: Final = 256 * 1024
 
 #: Measured: higher levels cost several times as much for a few per cent.
-_LEVEL: Final = 1
+LEVEL: Final = 1
 
 
 class Writer:
@@ -54,8 +54,8 @@ class Writer:
             sync_directory(directory)
             sync_directory(directory.parent)
         self._path = parts / f"{owner}.s{shard}.part"
-        self._file = _private(self._path)
-        self._compress = ZstdCompressor(level=_LEVEL, write_checksum=True).compress
+        self._file = private(self._path)
+        self._compress = ZstdCompressor(level=LEVEL, write_checksum=True).compress
         self._sha256 = sha256()
         self._kinds: Counter[str] = Counter()
         self._frames: list[Frame] = []
@@ -97,7 +97,7 @@ class Writer:
             day.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self._directory)
         index = self._path.with_suffix(".index")
-        with _private(index) as file:
+        with private(index) as file:
             file.write(segment.encode())
             file.flush()
             _sync(file.fileno())
@@ -158,7 +158,7 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _private(path: Path) -> BinaryIO:
+def private(path: Path) -> BinaryIO:
     """An empty file for nobody else's eyes."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, 0o600), "wb")

@@ -34,21 +34,24 @@ class Suppressions:
         self.version: int | None = None
         self._veil = Veil(bytes(32))
         self._read_to = 0
-        self._workspaces: set[UUID] = set()
+        self._workspaces: frozenset[UUID] = frozenset()
         self._hashes: set[bytes] = set()
         self._clicks: dict[UUID, set[UUID]] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._workspaces
 
     async def refresh(self, pool: Pool) -> int:
         """Read what was added; the version. Raises Trouble."""
         async with transaction(pool) as connection:
             # First: a list that is newer than its number is only read once more.
-            state = await connection.fetchrow(_SQL["state"])
+            version: int = await connection.fetchval(_SQL["version_known"])
+            self._veil = await veil_of(connection)
             added = await connection.fetch(_SQL["suppressed_since"], self._read_to)
         for row in added:
             self._take(row["workspace_id"], row["hash"], row["click_id"])
             self._read_to = row["seq"]
-        self._veil = Veil(state["key"])
-        version: int = state["version"]
         self.version = version
         return version
 
@@ -72,7 +75,7 @@ class Suppressions:
         """
         if self.version is None:
             await self.refresh(pool)
-        if not self._workspaces:
+        if self.is_empty:
             return {}
         found = [
             (delivery, envelope, owner)
@@ -92,6 +95,10 @@ class Suppressions:
             delivery.entry: self._veiled(delivery, envelope, owner, kept)
             for delivery, envelope, owner in found
         }
+
+    def has_customer(self, workspace_id: UUID, external_id: str) -> bool:
+        """Whether a customer of that external id was erased."""
+        return self._veil.customer(workspace_id, external_id) in self._hashes
 
     def owner(self, envelope: Envelope) -> UUID | None:
         """The workspace that erased the person of an event; None: nobody did."""
@@ -139,11 +146,17 @@ class Suppressions:
     def _take(self, owner: UUID, hashed: bytes | None, click_id: UUID | None) -> None:
         # asyncpg's are a subclass, which hashes the same but more slowly.
         owner = UUID(int=owner.int)
-        self._workspaces.add(owner)
+        # A new one: a thread may be going through it.
+        self._workspaces |= {owner}
         if hashed is not None:
             self._hashes.add(hashed)
         if click_id is not None:
             self._clicks.setdefault(UUID(int=click_id.int), set()).add(owner)
+
+
+async def veil_of(connection: Connection) -> Veil:
+    """What makes the installation's pseudonyms."""
+    return Veil(await connection.fetchval(_SQL["key"]))
 
 
 _Found = tuple[Delivery, Envelope, UUID]

@@ -1,5 +1,8 @@
--- state: the key of pseudonyms, and how often the list of suppressions was added to
-select key, version from erasure_key
+-- key: the key of pseudonyms
+select key from erasure_key
+
+-- version_known: how often the list of suppressions was added to
+select version from erasure_key
 
 -- version: the same number, which stays until the transaction ends
 select suppressions_version()
@@ -41,12 +44,8 @@ select id from family
 union select event_id from family
 union select other.id from family join event_aliases other on other.event_id = family.event_id
 
--- visitors_of: the anonymous customers of these clicks that are this customer's
-select id from customers
- where id = any($2::uuid[]) and external_id is null and (points_to = $1 or points_to is null and workspace_id = $3)
-   and (points_to is not null
-        or not exists (select from events
-                        where click_id = customers.id and kind <> 'click' and customer_id not in ($1, customers.id)))
+-- visitors_of: the anonymous customers of these clicks that stand for this customer
+select id from customers where id = any($2::uuid[]) and external_id is null and (points_to = $1 or id = $1)
 
 -- related: other customers whose events name the same clicks
 select distinct customer.id, customer.external_id
@@ -208,3 +207,6 @@ on conflict (host, directory) do update
 
 -- archive_version: up to which version an archive is known to have been rewritten
 select version from erasure_archives where host = $1 and directory = $2
+
+-- customers_texts: what customers are called
+select external_id, email from customers where id = any($1::uuid[]) and erased_at is null

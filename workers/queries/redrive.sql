@@ -1,7 +1,8 @@
--- marks_take: put marked entries under a lease, those that nobody died of
+-- marks_take: put marked entries under a lease, those that nobody died of; none while recording is paused
 with due as (
     select id from quarantine
      where redrive_at <= now() and status = 'open' and tries = 0 and reason <> 'crash_loop'
+       and not exists (select from pauses where resumed_at is null)
      order by redrive_at, id
      limit $1
        for update skip locked
@@ -14,6 +15,7 @@ returning quarantine.id, epoch, shard, entry_ms, entry_seq, payload, reason::tex
 with due as (
     select id from quarantine
      where redrive_at <= now() and status = 'open' and (tries > 0 or reason = 'crash_loop')
+       and not exists (select from pauses where resumed_at is null)
      order by redrive_at, id
      limit 1
        for update skip locked
@@ -25,6 +27,12 @@ returning quarantine.id, epoch, shard, entry_ms, entry_seq, payload, reason::tex
 -- marks_release: entries that were taken and not tried, since a server was away
 update quarantine set redrive_at = now(), tries = greatest(tries - 1, 0)
  where id = any($1::bigint[]) and status = 'open' and redrive_at is not null
+
+-- marks_put_off: let an entry that a bug of ours met be tried again later, unless somebody marked it meanwhile
+update quarantine
+   set redrive_at = case when redrive_at = $2 then now() + $4::interval else redrive_at end,
+       tries = 0, detail = $3
+ where id = $1 and status = 'open' and redrive_at is not null
 
 -- marks_lock: those of these entries that are open and that nobody else is at
 select id, payload from quarantine
@@ -48,18 +56,19 @@ update quarantine
 -- marks_failed: these entries are refused again, and stay; a mark that was set meanwhile stays too
 with said as (
     select id, reason::quarantine_reason, detail,
-           array(select jsonb_array_elements_text(waits_for::jsonb)) as waits_for, lease
-      from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
-        as said (id, reason, detail, waits_for, lease)
+           array(select jsonb_array_elements_text(waits_for::jsonb)) as waits_for, lease, workspace_id
+      from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::uuid[])
+        as said (id, reason, detail, waits_for, lease, workspace_id)
 ), told as (
     insert into quarantine_history (quarantine_id, who, action, note, before)
-    select former.id, $6, 'failed', said.detail,
+    select former.id, $7, 'failed', said.detail,
            jsonb_build_object('reason', former.reason, 'detail', former.detail, 'attempts', former.attempts)
       from said join quarantine former using (id) order by former.id
 )
 update quarantine
    set reason = said.reason, detail = said.detail, waits_for = said.waits_for,
        attempts = attempts + 1, last_seen = now(), tries = 0,
+       workspace_id = coalesce(quarantine.workspace_id, said.workspace_id),
        redrive_at = case when redrive_at = said.lease then null else redrive_at end,
        look_at = case when said.waits_for <> quarantine.waits_for then now() else look_at end
   from said

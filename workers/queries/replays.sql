@@ -91,6 +91,29 @@ with taken as (
 )
 select epoch, shard, entry_ms, entry_seq from taken
 
+-- dropped: which of these entries were counted as quarantined and not kept
+select epoch, shard, entry_ms, entry_seq from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[])
+
+-- undropped: these of them are not any more, since they are recorded
+with found as (
+    select * from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[])
+), rest as (
+    select id, array_agg(entry_ms order by entry_ms, entry_seq) as entry_ms,
+           array_agg(entry_seq order by entry_ms, entry_seq) as entry_seq, count(*) as entries
+      from dropped_entries
+     where id in (select id from found)
+       and (epoch, shard, entry_ms, entry_seq) not in (select epoch, shard, entry_ms, entry_seq from found)
+     group by id
+), fewer as (
+    update quarantine_dropped kept
+       set entry_ms = rest.entry_ms, entry_seq = rest.entry_seq, entries = rest.entries
+      from rest where kept.id = rest.id
+), none as (
+    delete from quarantine_dropped
+     where id in (select id from found) and id not in (select id from rest)
+)
+select epoch, shard, entry_ms, entry_seq from found
+
 -- lock_rows: rows that are about to be corrected
 select * from events where id = any($1::uuid[]) order by id for update
 

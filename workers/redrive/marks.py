@@ -25,6 +25,10 @@ _DETAIL_CHARS: Final = 500
 LEASE: Final = timedelta(seconds=15)
 
 
+#: After which what a bug of ours met is tried again.
+_PUT_OFF: Final = timedelta(minutes=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """An entry of quarantine under lease, to be tried now."""
@@ -63,6 +67,18 @@ async def release(pool: Pool, ids: Collection[int]) -> None:
         await connection.execute(_SQL["marks_release"], sorted(ids))
 
 
+async def put_off(pool: Pool, taken: Taken, cause: str) -> None:
+    """Try an entry again in a minute, and let the others go on. Raises Trouble."""
+    async with transaction(pool) as connection:
+        await connection.execute(
+            _SQL["marks_put_off"],
+            taken.id,
+            taken.lease,
+            text(f"could not be tried: {cause}", _DETAIL_CHARS),
+            _PUT_OFF,
+        )
+
+
 async def lock(connection: Connection, page: Sequence[Taken]) -> list[Taken]:
     """Lock entries; those that are open still, and were not edited since."""
     found = await connection.fetch(_SQL["marks_lock"], [taken.id for taken in page])
@@ -91,6 +107,7 @@ def _columns(failure: Failure) -> tuple[object, ...]:
         text(culprit.detail, _DETAIL_CHARS),
         orjson.dumps(culprit.waits_for).decode(),
         failure.taken.lease,
+        culprit.workspace_id,
     )
 
 

@@ -55,6 +55,8 @@ class Redriver:
     pipeline: Pipeline
     #: Taken and not tried to the end, which is not to be counted as a death.
     _owed: set[int] = field(default_factory=set)
+    #: Bugs that were told of.
+    _bugs: set[str] = field(default_factory=set)
 
     @classmethod
     def beside(cls, pipeline: Pipeline) -> "Redriver":
@@ -82,23 +84,37 @@ class Redriver:
         return len(taken)
 
     async def _put_back(self, taken: Sequence[Taken]) -> Outcome:
-        """Record or refuse; an envelope that Postgres refuses is found by halving."""
+        """Record or refuse; an envelope that cannot be recorded is found by halving."""
         if len(taken) == 1 and _is_deadly(taken[0]):
             return await self._give_up(taken[0])
         try:
             return await self._commit(await self._place(taken))
-        except DataFault as fault:
-            cause = str(fault)
+        except Trouble:
+            raise
+        except Exception as error:  # noqa: BLE001 -- what Postgres refuses, or a bug: whose?
+            fault = error
         if len(taken) == 1:
-            return await self._commit(_refused(taken[0], cause))
+            return await self._blame(taken[0], fault)
         middle = len(taken) // 2
         first = await self._put_back(taken[:middle])
         second = await self._put_back(taken[middle:])
         return Outcome(first.redriven + second.redriven, first.failed + second.failed)
 
+    async def _blame(self, taken: Taken, fault: Exception) -> Outcome:
+        """An entry alone failed: for what it holds, or for a bug, which may be mended."""
+        if isinstance(fault, DataFault):
+            return await self._commit(_refused(taken, str(fault)))
+        name = type(fault).__name__
+        await marks.put_off(self.pipeline.pool, taken, f"{name}: {fault}")
+        if name not in self._bugs:
+            _LOG.error("quarantine.put_off", quarantine=taken.id, exc_info=fault)
+        self._bugs.add(name)
+        return Outcome()
+
     async def _place(self, taken: Sequence[Taken]) -> _Page:
         by_entry = {each.delivery.entry: each for each in taken}
-        sealed, culprits, newer = self.pipeline.decode([t.delivery for t in taken])
+        deliveries = [each.delivery for each in taken]
+        sealed, culprits, newer = await self.pipeline.unseal(deliveries)
         envelopes = [item.envelope for item in sealed]
         await generate(self.pipeline.pool, envelopes, self.pipeline.new_id)
         rows, unresolvable = await self.pipeline.place(sealed)
@@ -136,6 +152,7 @@ class Redriver:
         wider: frozenset[UUID],
     ) -> Outcome:
         pipeline = self.pipeline
+        await pipeline.suppressions.confirm(connection)
         ours = await marks.lock(connection, page.taken)
         entries = {each.delivery.entry: each for each in ours}
         rows = [row for row in page.rows if row.entry in entries]

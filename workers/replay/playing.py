@@ -122,9 +122,12 @@ class Player:
         done: _Done,
     ) -> None:
         pipeline, tally = self._pipeline, Tally()
+        await pipeline.suppressions.confirm(connection)
         await connection.execute(_SQL["shard_lock"], part.shard)
+        await quarantine.add(
+            connection, page.culprits, pipeline.consumer, tally, pipeline.budget
+        )
         candidates, about = await reach(connection, page.candidates, pipeline.new_id)
-        await quarantine.add(connection, page.culprits, pipeline.consumer, tally)
         done.quarantined = tally.quarantined.total()
         await _redrive(connection, page, tally, pipeline.consumer)
         held = await quarantine.held(connection, [row.entry for row in page.fresh])
@@ -193,9 +196,13 @@ async def _undone(connection: Connection) -> AsyncIterator[None]:
 async def _redrive(
     connection: Connection, page: Sorted, tally: Tally, who: str
 ) -> None:
-    """Take out of quarantine what can be placed by now."""
+    """Take out of quarantine what can be placed by now, kept there or dropped."""
     placed = [row.entry for row in page.fresh if row.entry in page.waiting]
     if placed:
         columns = [list(part) for part in zip(*placed, strict=True)]
-        for row in await connection.fetch(_SQL["redriven"], *columns, who):
+        out = [
+            *await connection.fetch(_SQL["redriven"], *columns, who),
+            *await connection.fetch(_SQL["undropped"], *columns),
+        ]
+        for row in out:
             tally.quarantined[shard_of(entry_of(row))] -= 1

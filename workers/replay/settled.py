@@ -23,6 +23,10 @@ class Settled:
     #: Entries in quarantine that wait, as they are there, and those that were given up.
     waiting: dict[Entry, bytes] = field(default_factory=dict)
     discarded: set[Entry] = field(default_factory=set)
+    #: Entries that were put back from there, as they were by then.
+    redriven: dict[Entry, bytes] = field(default_factory=dict)
+    #: Counted as quarantined, and not kept there.
+    dropped: set[Entry] = field(default_factory=set)
     #: Below it, in Unix milliseconds, the partitions of events are detached.
     horizon_ms: int = 0
 
@@ -31,12 +35,17 @@ class Settled:
         row = self.rows.get(event_id)
         return row if row is not None and entry_of(row) == entry else None
 
+    def is_edited(self, entry: Entry, payload: bytes) -> bool:
+        """Whether an operator changed what was read before it was recorded."""
+        return self.redriven.get(entry, payload) != payload
+
     def has(self, event_id: UUID | None, entry: Entry) -> bool:
         """Whether the entry is in the books."""
         if event_id is not None and self.row(event_id, entry) is not None:
             return True
         return any(
-            entry in found for found in (self.repeats, self.waiting, self.discarded)
+            entry in found
+            for found in (self.repeats, self.waiting, self.discarded, self.dropped)
         )
 
 
@@ -57,6 +66,10 @@ async def look_up(
             found.waiting[entry_of(row)] = row["payload"]
         elif row["status"] == "discarded":
             found.discarded.add(entry_of(row))
+        else:
+            found.redriven[entry_of(row)] = row["payload"]
+    for row in await connection.fetch(_SQL["dropped"], *places):
+        found.dropped.add(entry_of(row))
     return found
 
 

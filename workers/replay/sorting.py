@@ -35,7 +35,7 @@ class Sorted:
     #: In no book, to be recorded; with those that wait in quarantine, to be tried again.
     fresh: list[Row] = field(default_factory=list)
     culprits: list[Culprit] = field(default_factory=list)
-    #: Entries among the fresh that wait in quarantine.
+    #: Entries among the fresh that wait in quarantine, or were dropped there.
     waiting: set[Entry] = field(default_factory=set)
     #: What was in the entries to be recorded.
     sealed: dict[Entry, Sealed] = field(default_factory=dict)
@@ -59,7 +59,7 @@ async def sort(
     pipeline: Pipeline, part: Part, deliveries: Sequence[Delivery]
 ) -> Sorted:
     """What is asked for, and what is to be done with it. Raises Trouble."""
-    sealed, unreadable, newer = pipeline.decode(deliveries)
+    sealed, unreadable, newer = await pipeline.unseal(deliveries)
     if newer:
         _LOG.warning("entry.newer", count=len(newer))
     request = part.request
@@ -148,9 +148,13 @@ def _split(
         if ids.millis(event_id) < settled.horizon_ms:
             page.refused += 1
         elif settled.row(event_id, entry) is not None:
-            recorded += [item] * is_again
+            is_as_read = not settled.is_edited(entry, item.delivery.payload)
+            recorded += [item] * (is_again and is_as_read)
         elif is_again and settled.waiting.get(entry) == item.delivery.payload:
             # One that an operator edited is not what was read: it is redriven, not replayed.
+            page.waiting.add(entry)
+            page.sealed[entry] = item
+        elif entry in settled.dropped:
             page.waiting.add(entry)
             page.sealed[entry] = item
         elif not is_settled:

@@ -67,6 +67,18 @@ QUARANTINED: Final = declared(
         ("reason",),
     ),
 )
+DROPPED: Final = declared(
+    Counter,
+    REGISTRY,
+    Metric(
+        "reftide_worker_dropped_total",
+        "entries",
+        "Those among them that were not kept: clients caused more than there is room for.",
+        "find out who sends them; discard what is rubbish, or raise"
+        " `REFTIDE_QUARANTINE_ROWS`; a replay brings back what can be placed",
+        ("reason",),
+    ),
+)
 HELD_BACK: Final = declared(
     Counter,
     REGISTRY,

@@ -1,0 +1,145 @@
+"""One event of a batch as the request that it would have been. Pure; used by `judging`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from socket import AF_INET, inet_pton
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from ingest.batch.reading import Read
+from ingest.batch.routing import Named, Routes
+from ingest.contracts.storable import Json
+from ingest.dialects.batch import BATCH, Event
+from ingest.dialects.body import validated
+from ingest.dialects.spec import (
+    ByCustomer,
+    ByFingerprint,
+    Dialect,
+    Draft,
+    Endpoint,
+    FirstOf,
+    RawRequest,
+    Refusal,
+    Target,
+)
+from ingest.handlers import BODY_BYTES
+from ingest.proxies import client_address
+
+_NO_OBJECT: Final = "is no JSON object"
+
+
+class Item(NamedTuple):
+    """An event as it was sent, and where it goes."""
+
+    dialect: Dialect
+    endpoint: Endpoint
+    raw: RawRequest
+    #: When it happened, Unix milliseconds; None: now.
+    at: int | None
+    idempotency_key: str | None
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether it claims something that only a server of trust may."""
+        return self.raw.ip is not None or self.at is not None
+
+
+class Unfit(Exception):
+    """No item can be made of this, and whose words say so."""
+
+    def __init__(self, dialect: Dialect, refusal: Refusal) -> None:
+        super().__init__(refusal.code)
+        self.dialect = dialect
+        self.refusal = refusal
+
+
+def item(read: Read, routes: Routes) -> Item:
+    """The request that an event stands for; raises Unfit."""
+    if isinstance(read, Refusal) or not isinstance(read, dict):
+        raise Unfit(BATCH, Refusal("field_invalid", field="event", problem=_NO_OBJECT))
+    dialect = BATCH  # what is said beside the body is said to us
+    try:
+        event = validated(Event, read)
+        ip = None if event.ip is None else _address(event.ip)
+        at = None if event.occurred_at is None else _moment(event.occurred_at)
+        named = routes.find(event.path)
+        dialect, endpoint = named.dialect, named.endpoint
+        if endpoint is None:
+            raise Refusal(named.why_not)  # noqa: TRY301 -- mapped like all others
+        raw = _raw(event, named, ip)
+        return Item(dialect, endpoint, raw, at, event.idempotency_key)
+    except Refusal as refusal:
+        raise Unfit(dialect, refusal) from None
+
+
+def _raw(event: Event, named: Named, ip: str | None) -> RawRequest:
+    headers: dict[str, str] = {}
+    if event.user_agent is not None:
+        headers["user-agent"] = event.user_agent
+    if event.referrer is not None:
+        headers["referer"] = event.referrer
+    if event.idempotency_key is not None:
+        headers["idempotency-key"] = event.idempotency_key
+    return RawRequest(
+        path=named.parameters,
+        headers=headers,
+        body=b"" if event.body is None else _body(event.body),
+        ip=ip,
+    )
+
+
+def _body(value: Json) -> bytes:
+    try:
+        raw = orjson.dumps(value)
+    except TypeError:  # deeper than it writes, and so than any dialect reads
+        raise Refusal("body_malformed") from None
+    if len(raw) > BODY_BYTES:
+        raise Refusal("body_too_large")
+    return raw
+
+
+def _address(text: str) -> str:
+    try:
+        inet_pton(AF_INET, text)  # most are, and this is the fastest way to say so
+    except (OSError, ValueError):
+        found = client_address(text, "", ())
+        if found is None:
+            problem = "must be an IP address"
+            raise Refusal("field_invalid", field="ip", problem=problem) from None
+        return found
+    return text
+
+
+def _moment(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return max(0, int(moment.timestamp() * 1000))
+    except (ValueError, OverflowError):
+        pass
+    problem = "must be a time like 2026-01-31T12:00:00Z"
+    raise Refusal("field_invalid", field="occurred_at", problem=problem)
+
+
+def subjects(drafts: Sequence[Draft], key: str | None) -> set[Any]:
+    """What the events of an item are about: of one subject, the order matters."""
+    found: set[Any] = {("key", key)}
+    for draft in drafts:
+        found.add(("dedupe", draft.dedupe))
+        found.add(("customer", draft.external_id))
+        found.add(("fingerprint", draft.fingerprint))
+        target = draft.target
+        if isinstance(target, FirstOf):
+            found.update(map(_subject, target.targets))
+        else:
+            found.add(_subject(target))
+    return {subject for subject in found if subject[1] is not None}
+
+
+def _subject(target: Target) -> tuple[str, str | None]:
+    if isinstance(target, ByCustomer):
+        return "customer", target.external_id
+    if isinstance(target, ByFingerprint):
+        return "fingerprint", target.fingerprint
+    return "nothing", None

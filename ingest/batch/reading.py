@@ -1,0 +1,104 @@
+"""The events in the body of a batch: decompressed, and parsed one by one. Pure.
+
+Whatever a body holds, it becomes no more than 2 MiB and 1,000 events.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Union
+
+import zstandard
+
+from ingest.contracts.storable import Json
+from ingest.dialects.batch import BYTES, EVENTS
+from ingest.dialects.body import json_value
+from ingest.dialects.spec import Refusal
+
+#: The largest that RFC 8878 asks of decoders; beyond it, memory is the sender's to choose.
+_ZSTD_WINDOW: Final = 8 * 1024 * 1024
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+#: What one line or element is: its value, or why it has none.
+Read = Union[Json, Refusal]  # noqa: UP007 -- Json is recursive, and a text in there
+
+
+def decoded(body: bytes, encoding: str) -> bytes:
+    """The body without its Content-Encoding.
+
+    Raises Refusal: `encoding_unsupported`; `body_malformed` for what is cut short or of
+    another form; `body_too_large` as soon as there is more of it than may be.
+    """
+    decode = _DECODERS.get(encoding.strip().lower())
+    if decode is None:
+        raise Refusal("encoding_unsupported")
+    found = decode(body)
+    if len(found) > BYTES:
+        raise Refusal("body_too_large")
+    return found
+
+
+def _unzipped(body: bytes) -> bytes:
+    stream = zlib.decompressobj(_GZIP)
+    try:
+        found = stream.decompress(body, BYTES + 1)
+    except zlib.error as error:
+        raise Refusal("body_malformed", problem="it is not gzip") from error
+    if len(found) <= BYTES and (not stream.eof or stream.unused_data):
+        raise Refusal("body_malformed", problem="it is not one whole member of gzip")
+    return found
+
+
+def _unpacked(body: bytes) -> bytes:
+    unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    try:
+        size = zstandard.frame_content_size(body)
+        if size < 0:  # whoever compresses a stream does not know it
+            with unpacker.stream_reader(body) as reader:
+                size = len(reader.read(BYTES + 1))
+        if size > BYTES:
+            raise Refusal("body_too_large")
+        return unpacker.decompress(body, BYTES, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        problem = "it is not one whole frame of zstd"
+        raise Refusal("body_malformed", problem=problem) from error
+
+
+_DECODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "": bytes,
+    "identity": bytes,
+    "gzip": _unzipped,
+    "x-gzip": _unzipped,  # RFC 9110: the same
+    "zstd": _unpacked,
+}
+
+
+def events_in(raw: bytes) -> Sequence[Read]:
+    """What each element of an array, or each line that is not blank, holds.
+
+    Raises Refusal: `body_malformed` where it is neither, `body_too_large`. A line that is
+    no JSON spoils itself; an array that is none, all of it.
+    """
+    start = raw.lstrip()[:1]
+    if start == b"[":
+        found = json_value(raw)
+        events: Sequence[Read] = found if isinstance(found, list) else []
+    elif start in {b"{", b""}:
+        lines = [line for line in raw.split(b"\n") if line.strip()]
+        _bound(len(lines))
+        events = [_line(line) for line in lines]
+    else:
+        raise Refusal("body_malformed")
+    _bound(len(events))
+    return events
+
+
+def _bound(count: int) -> None:
+    if count > EVENTS:
+        raise Refusal("body_too_large", problem=f"there are {count:,} events")
+
+
+def _line(line: bytes) -> Read:
+    try:
+        return json_value(line)
+    except Refusal as refusal:
+        return refusal

@@ -1,0 +1,65 @@
+"""Which endpoint an event of a batch names by its path. Pure; used by `judging`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from ingest.dialects.batch import BATCH
+from ingest.dialects.spec import Dialect, Endpoint, RefusalCode
+
+_PARAMETER: Final = re.compile(r"\\\{(\w+)\\\}")
+
+
+class Named(NamedTuple):
+    """A dialect, the endpoint of it that a path leads to, and the path's parameters."""
+
+    dialect: Dialect
+    endpoint: Endpoint | None = None
+    parameters: Mapping[str, str] = {}
+    #: Where there is no endpoint.
+    why_not: RefusalCode = "not_found"
+
+
+class Routes:
+    """The endpoints of some dialects, by their paths."""
+
+    def __init__(self, dialects: Sequence[Dialect]) -> None:
+        self._dialects = sorted(dialects, key=lambda each: len(each.prefix))
+        self._fixed: dict[str, Named] = {}
+        self._patterns: list[tuple[re.Pattern[str], Named]] = []
+        for dialect in dialects:
+            for route in dialect.endpoints:
+                named = Named(dialect, why_not="method_not_allowed")  # no event
+                if isinstance(route, Endpoint):
+                    named = Named(dialect, route)
+                if "{" in route.path:
+                    self._patterns.append((_pattern(route.path), named))
+                else:
+                    self._fixed[route.path] = named
+
+    def find(self, path: str) -> Named:
+        """Where a path leads; where it leads nowhere, who says so."""
+        named = self._fixed.get(path)
+        if named is not None:
+            return named
+        for pattern, named in self._patterns:
+            if found := pattern.fullmatch(path):
+                texts = {
+                    name: unquote(text) for name, text in found.groupdict().items()
+                }
+                return named._replace(parameters=texts)
+        return Named(self._dialect_of(path))
+
+    def _dialect_of(self, path: str) -> Dialect:
+        """The dialect with the longest prefix, as for requests."""
+        within = [
+            dialect
+            for dialect in self._dialects
+            if f"{path}/".startswith(f"{dialect.prefix}/")
+        ]
+        return within[-1] if within else BATCH
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(_PARAMETER.sub(r"(?P<\1>[^/]+)", re.escape(path)))

@@ -1,0 +1,69 @@
+"""How many events of batches are under way at once. Used by `judging`.
+
+What waits for the stream beyond its bound goes to the disk. Batches, which can fill that
+bound in a moment, wait here instead: their senders do not notice.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from ingest.dialects.spec import Refusal
+
+_TURN_SECONDS: Final = 5.0
+_RETRY_AFTER: Final = 1  # seconds
+
+
+class Turns:
+    """Lets batches in, first come, first served, as long as there is room."""
+
+    def __init__(self, most: int) -> None:
+        """`most` events at once; a batch of more is let in alone."""
+        self._most = most
+        self._under_way = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def of(self, events: int) -> AsyncIterator[None]:
+        """Room for so many events; raises Refusal where there is none for seconds."""
+        await self._enter(events)
+        try:
+            yield
+        finally:
+            self._under_way -= events
+            self._let_in()
+
+    async def _enter(self, events: int) -> None:
+        if not self._waiting and self._has_room(events):
+            self._under_way += events
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((events, turn))
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await turn
+        except TimeoutError:
+            self._make_way(events, turn)
+            raise Refusal("overloaded", retry_after=_RETRY_AFTER) from None
+        except asyncio.CancelledError:
+            self._make_way(events, turn)
+            raise
+
+    def _make_way(self, events: int, turn: "asyncio.Future[None]") -> None:
+        if turn.cancelled():
+            self._waiting = deque(each for each in self._waiting if each[1] is not turn)
+        else:  # let in at the same moment
+            self._under_way -= events
+        self._let_in()
+
+    def _has_room(self, events: int) -> bool:
+        return self._under_way == 0 or self._under_way + events <= self._most
+
+    def _let_in(self) -> None:
+        while self._waiting and self._has_room(self._waiting[0][0]):
+            events, turn = self._waiting.popleft()
+            if not turn.done():
+                self._under_way += events
+                turn.set_result(None)

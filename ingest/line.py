@@ -1,0 +1,147 @@
+"""A conversation with Redis that many requests hold at once. Used by `stream` and `claims`.
+
+What is asked within one turn of the event loop leaves in one write, and nothing waits for
+earlier answers before it is sent: Redis answers in the order of the questions. A client
+that takes a connection for every command, or for every batch, costs several times more.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from hiredis import Reader, pack_command
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ingest.wire import TROUBLE, Breaker, Full, Honest, breaker_of
+
+#: For an answer, and a connection where there is none, all in all.
+_PATIENCE_SECONDS: Final = 0.5
+_CHUNK: Final = 1 << 16
+
+#: A command as it goes over the wire, made of its words.
+packed: Final[Callable[[tuple[bytes | str | int, ...]], bytes]] = pack_command  # type: ignore[assignment]
+
+_INCOMPLETE: Final = object()
+
+
+class _Question(NamedTuple):
+    """Who waits for the next answer but so many, and until when."""
+
+    answer: asyncio.Future[Any]
+    until: float
+
+
+class Line:
+    """One connection. It is opened by the first question and again after any trouble."""
+
+    def __init__(self, redis: Redis, *, pending: int) -> None:
+        """No more than `pending` questions wait for an answer."""
+        self._pool = redis.connection_pool
+        self._breaker: Breaker | None = breaker_of(redis)
+        self._pending = pending
+        self._asked: deque[_Question] = deque()
+        self._unsent: list[bytes] = []
+        self._writer: asyncio.StreamWriter | None = None
+        self._patience: asyncio.Timeout | None = None
+        self._talk: asyncio.Task[None] | None = None
+
+    def ask(self, command: bytes) -> asyncio.Future[Any]:
+        """The answer to a packed command, to be awaited; raises Full.
+
+        It may be an exception, and is never raised: a ResponseError is what the server
+        said, any other means that no answer came. The command may have run all the same.
+        """
+        if len(self._asked) >= self._pending:
+            raise Full
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        if self._breaker is not None and self._breaker.problem is not None:
+            answer.set_result(self._breaker.refusal())
+            return answer
+        if not self._unsent:
+            loop.call_soon(self._send)
+        self._asked.append(_Question(answer, loop.time() + _PATIENCE_SECONDS))
+        self._unsent.append(command)
+        return answer
+
+    async def ask_all(self, commands: Iterable[bytes]) -> Sequence[Any]:
+        """The answers to many, in order; raises Full where not all find room."""
+        answers = [self.ask(command) for command in commands]
+        return [await answer for answer in answers]
+
+    async def stop(self) -> None:
+        """Return when everything that was asked has been answered."""
+        while self._asked:
+            await asyncio.wait([question.answer for question in self._asked])
+        if self._talk is not None:
+            self._talk.cancel()
+            await asyncio.wait([self._talk])
+
+    def _send(self) -> None:
+        """What was asked in this turn of the loop, at its end."""
+        if self._talk is None:
+            self._talk = asyncio.create_task(self._converse())
+        if self._writer is None or self._patience is None or not self._unsent:
+            return
+        if self._patience.when() is None:
+            self._patience.reschedule(self._asked[0].until)
+        # Of a connection that was reset the reader hears, too; uvloop says so here.
+        with suppress(RuntimeError):
+            self._writer.write(b"".join(self._unsent))
+        self._unsent.clear()
+
+    async def _converse(self) -> None:
+        """Hold one connection as long as it lasts."""
+        try:
+            self._lose(await self._hold())
+        finally:
+            self._talk = None
+
+    async def _hold(self) -> Exception:
+        """Why the connection did not last longer."""
+        try:
+            async with asyncio.timeout_at(self._asked[0].until) as self._patience:
+                connection: Honest = await self._pool.get_connection()
+                try:
+                    self._writer = connection.writer
+                    self._send()
+                    await self._listen(connection.reader, self._patience)
+                finally:
+                    self._writer = None
+                    await self._let_go(connection)
+        except TimeoutError:
+            return RedisTimeoutError("no answer in time")
+        except TROUBLE as error:
+            return error
+        return RedisConnectionError("the connection was closed")
+
+    async def _let_go(self, connection: Honest) -> None:
+        # One that ends while nobody waits is no trouble: the client opens it again.
+        if self._asked:
+            await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
+
+    async def _listen(
+        self, source: asyncio.StreamReader, patience: asyncio.Timeout
+    ) -> None:
+        answers = Reader(InvalidResponse, ResponseError, notEnoughData=_INCOMPLETE)
+        while chunk := await source.read(_CHUNK):
+            answers.feed(chunk)
+            while (answer := answers.gets()) is not _INCOMPLETE:
+                future = self._asked.popleft().answer
+                if not future.done():
+                    future.set_result(answer)
+            patience.reschedule(self._asked[0].until if self._asked else None)
+
+    def _lose(self, why: Exception) -> None:
+        """Tell everybody that no answer comes any more."""
+        asked, self._asked = self._asked, deque()
+        self._unsent.clear()
+        for question in asked:
+            if not question.answer.done():
+                question.answer.set_result(why)

@@ -1,0 +1,169 @@
+"""`reftide bench capacity`: what so many events a second need, from what one event was measured to cost.
+
+Pure: takes the document of `bench cost`. Beyond the machine that was measured it is a
+simulation, and it is as good as these assumptions, which the output repeats:
+
+- Costs per event stay what they were: nothing but the number of processes changes. (`bench
+  growth` and `bench hot-link` are there to check the two that are likeliest to be wrong.)
+- Of n processes each does `efficiency` of what one alone does.
+- A core is planned to be busy for `busy` of the time, so that there is room for bursts.
+- A node of Valkey uses one core; streams are spread over nodes by their shard.
+- A PostgreSQL has `database_cores` cores at most and takes `wal_mb` MB/s of what is written
+  ahead; what needs more is spread over several, by workspace.
+- Networks and disks keep up, and hosts are near one another.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from random import Random
+from typing import Any, Final
+
+_MILLION: Final = 1e6
+_GB: Final = 1e9
+_HOUR: Final = 3600
+_DAY: Final = 86_400
+#: Of the simulation: its step, its length, and the outage that it begins with, in seconds.
+_STEP: Final = 0.02
+_MINUTES: Final = 5
+_OUTAGE: Final = 600.0
+#: Every ten seconds there comes twice as much for one second.
+_BURST_EVERY: Final = 10.0
+_BURST: Final = 2.0
+#: What a batch takes besides its events: reads, commits and acknowledgements on the way.
+_ROUND_TRIPS: Final = 0.02
+#: Events a second in the table.
+RATES: Final = (100, 1_000, 5_000, 10_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """What an event was measured to cost: bytes, and seconds of a core."""
+
+    stream_bytes: float
+    postgres_bytes: float
+    wal_bytes: float
+    edge: float
+    worker: float
+    valkey: float
+    postgres: float
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Costs":
+        """From `bench cost --json`. Raises KeyError where it is another document."""
+        sizes = document["bytes_per_event"]
+        spent = document["cpu_seconds_per_million_events"]
+        return cls(
+            stream_bytes=sizes["Redis: streams"],
+            postgres_bytes=sizes["Postgres: all of it"],
+            wal_bytes=sizes["Postgres: written ahead (WAL)"],
+            edge=spent["edge"] / _MILLION,
+            worker=spent["worker"] / _MILLION,
+            valkey=spent["Valkey"] / _MILLION,
+            postgres=spent["PostgreSQL"] / _MILLION,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumptions:
+    """What was not measured; see the module."""
+
+    busy: float = 0.6
+    efficiency: float = 0.85
+    database_cores: int = 32
+    wal_mb: float = 400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a rate needs. Sizes in GB; `lag_p99` in seconds, `catch_up` in minutes."""
+
+    events_per_second: int
+    edges: int
+    workers: int
+    valkeys: int
+    databases: int
+    database_cores: int
+    redis_gb_per_hour_of_outage: float
+    postgres_gb_per_day: float
+    wal_mb_per_second: float
+    lag_p99: float
+    catch_up: float
+
+
+def table(
+    costs: Costs, assumed: Assumptions, rates: Sequence[int] = RATES
+) -> list[dict[str, Any]]:
+    return [asdict(need(costs, assumed, rate)) for rate in rates]
+
+
+def need(costs: Costs, assumed: Assumptions, rate: int) -> Need:
+    """What so many events a second need, and how it behaves then."""
+    edges = _processes(rate * costs.edge, assumed)
+    workers = _processes(rate * costs.worker, assumed)
+    cores = max(1, ceil(rate * costs.postgres / assumed.busy))
+    wal = rate * costs.wal_bytes / _MILLION
+    databases = max(1, ceil(cores / assumed.database_cores), ceil(wal / assumed.wal_mb))
+    recorded = min(
+        workers * _kept(workers, assumed) / costs.worker,
+        databases * min(cores, assumed.database_cores) / costs.postgres,
+    )
+    lag_p99, catch_up = simulate(rate, recorded)
+    return Need(
+        events_per_second=rate,
+        edges=edges,
+        workers=workers,
+        valkeys=max(1, ceil(rate * costs.valkey / assumed.busy)),
+        databases=databases,
+        database_cores=cores,
+        redis_gb_per_hour_of_outage=round(rate * _HOUR * costs.stream_bytes / _GB, 2),
+        postgres_gb_per_day=round(rate * _DAY * costs.postgres_bytes / _GB, 1),
+        wal_mb_per_second=round(wal, 1),
+        lag_p99=lag_p99,
+        catch_up=catch_up,
+    )
+
+
+def simulate(rate: float, most: float) -> tuple[float, float]:
+    """Events at a rate, with bursts, recorded at `most` a second, both in events a second.
+
+    The p99 of the wait in seconds; and the minutes until a backlog of ten minutes without
+    PostgreSQL is gone. Arrivals are random; the wait is what is before an event in the
+    stream, and the round trips of a batch.
+    """
+    chance = Random(1)  # noqa: S311 -- the same answer every time
+    waits: list[tuple[float, float]] = []
+    backlog = 0.0
+    for step in range(round(_MINUTES * 60 / _STEP)):
+        burst = _BURST if step * _STEP % _BURST_EVERY < 1 else 1.0
+        mean = rate * burst * _STEP
+        # A Poisson number of many is as good as normal.
+        come = max(0.0, chance.gauss(mean, mean**0.5))
+        waits.append((backlog / most + _ROUND_TRIPS, come))
+        backlog = max(0.0, backlog + come - most * _STEP)
+    share = (_BURST_EVERY - 1 + _BURST) / _BURST_EVERY
+    spare = most - rate * share
+    catch_up = _OUTAGE * rate * share / spare / 60 if spare > 0 else float("inf")
+    return round(_weighted(waits, 0.99), 2), round(catch_up, 1)
+
+
+def _weighted(waits: Sequence[tuple[float, float]], share: float) -> float:
+    """The wait that a share of all events does not exceed."""
+    left = share * sum(events for _, events in waits)
+    for wait, events in sorted(waits):
+        left -= events
+        if left <= 0:
+            return wait
+    return max(waits)[0]
+
+
+def _processes(cores: float, assumed: Assumptions) -> int:
+    """How many processes do the work of so many cores."""
+    alone = max(1, ceil(cores / assumed.busy))
+    if alone == 1:
+        return 1
+    return ceil(cores / assumed.busy / assumed.efficiency)
+
+
+def _kept(processes: int, assumed: Assumptions) -> float:
+    return 1.0 if processes == 1 else assumed.efficiency

@@ -1,0 +1,191 @@
+"""`reftide bench growth`: as fast with many recorded events as with few.
+
+There are servers of their own for every size, preloaded by COPY (see `preload`), and the runs
+take turns over the sizes. What a run records stays, and is next to nothing beside the rest.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from statistics import median
+from typing import Final, Literal
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from scripts.bench import svg
+from scripts.bench.contenders import cores, reftide
+from scripts.bench.draining import drained, fill
+from scripts.bench.endtoend import once, warm
+from scripts.bench.ground import SECONDS, Ground, prepared
+from scripts.bench.load import choose
+from scripts.bench.loops import runner
+from scripts.bench.pipeline import clicks
+from scripts.bench.preload import BYTES_PER_ROW, Advance, preload
+from scripts.bench.runs import Pair, Result, Tell
+from scripts.environment import Environment
+from scripts.output import Unreachable
+from scripts.queries import statements
+from scripts.servers import postgres, redis_server
+from workers.enrich import Enrich, build_enrichers
+from workers.publish import publish_if_missing
+
+Through = Literal["worker", "pipeline"]
+
+_SQL: Final = statements("bench")
+#: Clicks that are recorded for COPY to repeat.
+_TEMPLATES: Final = 5000
+
+
+def measure(  # noqa: PLR0913 -- what a caller may choose
+    environment: Environment,
+    sizes: Sequence[int],
+    *,
+    through: Through,
+    pairs: int,
+    events: int,
+    seconds: float,
+    processes: tuple[int, int],
+    tell: Tell,
+) -> Result:
+    """Events a second at every size, `pairs` times; the ratio is the last to the first.
+
+    `processes` are edges and workers, where it goes through the pipeline.
+    """
+    _require_room(sum(sizes))
+    with ExitStack() as stack:
+        grounds = {size: stack.enter_context(prepared(environment)) for size in sizes}
+        for size, ground in grounds.items():
+            with _progress(f"preloading {size:,} events") as advance:
+                _grow(ground, size, advance)
+        rate: Callable[[Ground], float] = (
+            partial(_worker, events=events, enrich=build_enrichers(None))
+            if through == "worker"
+            else partial(_pipeline, seconds=seconds, processes=processes)
+        )
+        found: dict[int, list[float]] = {size: [] for size in sizes}
+        for number in range(1, pairs + 1):
+            for size in reversed(sizes):
+                found[size].append(rate(grounds[size]))
+                tell(
+                    f"run {number} of {pairs}: {found[size][-1]:,.0f}/s"
+                    f" beside {size:,} events"
+                )
+    return Result(
+        name="growth",
+        unit="events/s",
+        pairs=[
+            Pair(*both) for both in zip(found[sizes[-1]], found[sizes[0]], strict=True)
+        ],
+        conditions={
+            "baseline": f"beside {sizes[0]:,} events; the figure, beside {sizes[-1]:,}",
+            "through": through,
+            "cores": cores(),
+            **({"events": events} if through == "worker" else {"seconds": seconds}),
+        },
+        more={
+            "curve": [
+                {"recorded": size, "figure": round(median(rates))}
+                for size, rates in found.items()
+            ]
+        },
+    )
+
+
+def drawn(result: Result) -> str:
+    """The curve of a result as an SVG."""
+    curve: Sequence[Mapping[str, float]] = result.document()["curve"]
+    points = [(point["recorded"], point["figure"]) for point in curve]
+    axes = svg.Axes(
+        title="Speed beside what is recorded",
+        x="events recorded before",
+        y="events/s",
+        is_logarithmic=True,
+    )
+    return svg.line_chart(axes, [svg.Series("Reftide", points)])
+
+
+def _require_room(count: int) -> None:
+    folder = tempfile.gettempdir()
+    free, needed = shutil.disk_usage(folder).free, count * BYTES_PER_ROW
+    if free < needed:
+        raise Unreachable(
+            f"{count:,} events may take {needed / 1e9:.0f} GB in {folder}, which has"
+            f" {free / 1e9:.0f} GB left.",
+            "set TMPDIR to a directory on a larger disk, or ask for fewer --rows.",
+        )
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int], Advance]]:
+    """A bar on standard error; called with how much there is to do."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as progress:
+
+        def begin(total: int) -> Advance:
+            task = progress.add_task(what, total=total)
+            return lambda more: progress.advance(task, more)
+
+        yield begin
+
+
+def _grow(ground: Ground, size: int, advance: Callable[[int], Advance]) -> None:
+    enrich = build_enrichers(None)
+
+    async def grow() -> None:
+        async with redis_server(ground.environment) as redis:
+            await fill(redis, ground.links, _TEMPLATES)
+        await drained(ground.environment, enrich, _TEMPLATES)
+        await preload(ground, size, advance(size))
+
+    with runner() as loop:
+        loop.run(grow())
+
+
+def _worker(ground: Ground, *, events: int, enrich: Enrich) -> float:
+    """Events a second of one worker beside what is there."""
+
+    async def work() -> float:
+        async with (
+            redis_server(ground.environment) as redis,
+            postgres(ground.environment, seconds=SECONDS) as connection,
+        ):
+            await redis.flushdb()
+            await fill(redis, ground.links, events)
+            await connection.execute(_SQL["settle"])
+        return events / await drained(ground.environment, enrich, events)
+
+    with runner() as loop:
+        return loop.run(work())
+
+
+def _pipeline(ground: Ground, *, seconds: float, processes: tuple[int, int]) -> float:
+    """Events a second from end to end beside what is there."""
+    asyncio.run(_published(ground))
+    load = choose(clicks(ground))
+    with reftide(*processes)(ground) as contender:
+        warm(ground, contender, load.send)
+        return once(ground, contender, load.send, seconds).rate
+
+
+async def _published(ground: Ground) -> None:
+    async with (
+        redis_server(ground.environment) as redis,
+        postgres(ground.environment, seconds=SECONDS) as connection,
+    ):
+        await redis.flushdb()
+        await publish_if_missing(connection, redis)

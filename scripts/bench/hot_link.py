@@ -1,0 +1,100 @@
+"""`reftide bench hot-link`: all traffic on one link against the same over a thousand.
+
+Workers are processes, as they run; the streams are filled while they are stopped, and what
+is timed is from when they go on to the last commit.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Final
+
+from ingest.contracts.directory import LinkRecord
+from scripts.bench.contenders import cores, workers_of
+from scripts.bench.draining import LEAST_RATE, fill
+from scripts.bench.endtoend import empty
+from scripts.bench.ground import SECONDS, SHARDS, Ground
+from scripts.bench.runs import Result, Tell, paired
+from scripts.output import Unreachable
+from scripts.queries import statements
+from scripts.servers import Connection, postgres, redis_server
+
+_SQL: Final = statements("bench")
+_LOOK_AGAIN_SECONDS: Final = 0.01
+
+#: How many links the ground has to have.
+LINKS: Final = 1000
+
+
+def measure(
+    ground: Ground, *, pairs: int, events: int, workers: int, tell: Tell
+) -> Result:
+    """Events a second that so many workers record, `pairs` times so many clicks."""
+    found = paired(
+        partial(_rate, ground, ground.links[:1], events, workers),
+        partial(_rate, ground, ground.links, events, workers),
+        pairs,
+        tell,
+    )
+    conditions = {
+        "baseline": f"the same clicks, spread over {len(ground.links)} links",
+        "events": events,
+        "workers": workers,
+        "shards": SHARDS,
+        "cores": cores(),
+    }
+    return Result(name="hot-link", unit="events/s", pairs=found, conditions=conditions)
+
+
+def _rate(
+    ground: Ground, links: Sequence[LinkRecord], events: int, workers: int
+) -> float:
+    empty(ground)
+    with workers_of(ground, workers) as pids:
+        with _stopped(pids):
+            asyncio.run(_filled(ground, links, events))
+        began = time.perf_counter()
+        asyncio.run(_recorded(ground, events))
+        return events / (time.perf_counter() - began)
+
+
+@contextmanager
+def _stopped(pids: Sequence[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def _filled(ground: Ground, links: Sequence[LinkRecord], events: int) -> None:
+    async with (
+        redis_server(ground.environment) as redis,
+        postgres(ground.environment, seconds=SECONDS) as connection,
+    ):
+        await fill(redis, links, events)
+        await connection.execute(_SQL["settle"])
+
+
+async def _recorded(ground: Ground, events: int) -> None:
+    deadline = time.monotonic() + SECONDS + events / LEAST_RATE
+    async with postgres(ground.environment, seconds=SECONDS) as connection:
+        while (found := await recorded(connection)) < events:
+            if time.monotonic() > deadline:
+                raise Unreachable(
+                    f"The workers recorded {found:,} of {events:,} events in time.",
+                    "it is a bug: see what `reftide worker` says of such clicks.",
+                )
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+async def recorded(connection: Connection) -> int:
+    """How many events the ledger counts."""
+    count: int = await connection.fetchval(_SQL["recorded"])
+    return count

@@ -1,0 +1,134 @@
+"""What the commands of `reftide bench` have in common: options, and how a result is shown."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from scripts.bench.runs import Result
+from scripts.output import Refused, emit, facts, table
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+#: What `--quick` makes of them: enough to see that it measures.
+_QUICK_SECONDS: Final = 1.0
+_QUICK_EVENTS: Final = 2000
+
+_COLUMNS: Final = ("name", "unit", "figure", "baseline", "ratio", "spread", "runs")
+#: Not for people: too long, or shown already.
+_HIDDEN: Final = {*_COLUMNS, "pairs", "conditions"}
+
+
+def pairs_option(pairs: int) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--pairs",
+        "--runs",
+        "pairs",
+        type=click.IntRange(1, 100),
+        default=pairs,
+        show_default=True,
+        help="Pairs of runs: Reftide, then the baseline.",
+    )
+
+
+def seconds_option(seconds: float, what: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--seconds",
+        type=click.FloatRange(1, 600),
+        default=seconds,
+        show_default=True,
+        help=what,
+    )
+
+
+def events_option(events: int, most: int) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--events",
+        type=click.IntRange(1, most),
+        default=events,
+        show_default=True,
+        help="Clicks that a run records.",
+    )
+
+
+def processes_options(edges: int, workers: int) -> Callable[[_Command], _Command]:
+    def add(command: _Command) -> _Command:
+        for name, count in (("workers", workers), ("edges", edges)):
+            command = click.option(
+                f"--{name}",
+                type=click.IntRange(1, 64),
+                default=count,
+                show_default=True,
+                help=f"Processes of Reftide: {name}.",
+            )(command)
+        return command
+
+    return add
+
+
+quick_option = click.option(
+    "--quick", is_flag=True, help="One pair of short runs: a smoke test, no figure."
+)
+
+svg_option = click.option(
+    "--svg",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    metavar="FILE",
+    help="Measure a curve too, and draw it.",
+)
+
+
+def hurried(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a command, smaller where it was called with --quick."""
+    made = dict(asked)
+    if made.pop("quick"):
+        made["pairs"] = 1
+        for name, most in (("seconds", _QUICK_SECONDS), ("events", _QUICK_EVENTS)):
+            if name in made:
+                made[name] = min(made[name], most)
+    return made
+
+
+def tell(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+def draw(file: Path | None, picture: Callable[[Result], str], result: Result) -> None:
+    """Write the picture of a result where one was asked for. Raises Refused."""
+    if file is None:
+        return
+    try:
+        file.write_text(picture(result), "utf-8")
+    except OSError as error:
+        raise Refused(
+            f"{file} cannot be written: {error.strerror}", "name another file."
+        ) from error
+    tell(f"drawn: {file}")
+
+
+def show(result: Result, *, as_json: bool) -> None:
+    document = result.document()
+    emit(as_json, document, lambda: _for_people(document))
+
+
+def _for_people(document: Mapping[str, Any]) -> None:
+    table([document], _COLUMNS)
+    for name, value in document.items():
+        if name not in _HIDDEN:
+            _show_more(name, value)
+    facts(document["conditions"], "Conditions")
+
+
+def _show_more(
+    name: str, value: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+) -> None:
+    title = name.replace("_", " ").capitalize()
+    if isinstance(value, Mapping):
+        table(
+            [{"what": key, "": each} for key, each in value.items()],
+            ("what", ""),
+            title,
+        )
+    else:
+        table(value, list(value[0]), title)

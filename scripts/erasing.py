@@ -1,0 +1,160 @@
+"""Erasing a person from everything that can be reached from here. Used by `reftide erase`.
+
+The rows and Redis are what any worker could do too; this machine's archive and spools are
+what only a process on this machine can.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import orjson
+from redis.asyncio import Redis
+
+from scripts import disks
+from scripts.environment import Environment
+from scripts.output import Refused, Unreachable
+from scripts.queries import statements
+from scripts.servers import Connection, rows
+from workers.database import Pool
+from workers.erasure.archives import sweep
+from workers.erasure.beginning import Person, begin, find, people, related
+from workers.erasure.erasing import Eraser
+from workers.erasure.suppressing import Suppressions
+from workers.living import living
+
+_SQL: Final = statements("erasures")
+_POLL_SECONDS: Final = 0.3
+
+Tell = Callable[[str], None]
+
+
+async def the_person(
+    connection: Connection, name: str, workspace_id: UUID | None
+) -> Person | None:
+    """Who is called so; None: nobody. Raises Refused where several are."""
+    found = await people(connection, name, workspace_id)
+    if len(found) > 1:
+        raise Refused(
+            "Several workspaces have a customer of that external id.",
+            "say which with --workspace, or give the customer's id.",
+        )
+    return found[0] if found else None
+
+
+async def plan(connection: Connection, person: Person) -> dict[str, Any]:
+    """What would be erased of the rows, and who else came by the same clicks."""
+    # Looked up under locks that go with the transaction.
+    async with connection.transaction():
+        subject = await find(connection, person)
+        others = await related(connection, subject)
+        detached = await _detached(connection, subject.customers, subject.clicks)
+    return {
+        "workspace_id": person.workspace_id,
+        "customer_id": person.customer_id,
+        **subject.counts(),
+        "related": [str(customer_id) for customer_id, _ in others],
+        "detached": detached,
+    }
+
+
+async def suppress(
+    connection: Connection, person: Person, erasure_id: UUID, who: str, note: str
+) -> UUID:
+    """Begin; the erasure's id, the earlier one's where there is one. Raises Unreachable."""
+    try:
+        return await begin(connection, person, erasure_id, who, note)
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+        raise Unreachable(
+            f"Workers did not let go of the tables in time: {error}",
+            "run it again; nothing has been changed.",
+        ) from error
+
+
+async def carry_out(
+    environment: Environment, pool: Pool, redis: Redis, tell: Tell, seconds: float
+) -> dict[str, Any]:
+    """Do all that can be done from here. Waits so long for others to read their entries.
+
+    Raises Trouble, Refused.
+    """
+    tell("rows in PostgreSQL, the directory, marks in Redis")
+    waiting = await _work(Eraser(pool, redis), seconds)
+    suppressions = Suppressions()
+    await suppressions.refresh(pool)
+    tell("spools and the edges' snapshot in the data directory")
+    spool = await disks.veil_spools(pool, suppressions, environment.data)
+    snapshot = disks.veil_snapshot(suppressions, environment.data)
+    return {
+        "waiting": waiting,
+        "spool": spool | {"directory": str(environment.data)},
+        "snapshot": snapshot,
+        "archive": await _archive(environment, pool, redis, tell),
+    }
+
+
+async def read(connection: Connection, erasure_id: UUID) -> dict[str, Any]:
+    """How an erasure stands. Raises Refused for one that there is not."""
+    row = await connection.fetchrow(_SQL["one"], erasure_id)
+    if row is None:
+        raise Refused(
+            f"There is no erasure {erasure_id}.", "see `reftide erasures list`."
+        )
+    known = dict(row)
+    customers, clicks = known.pop("customers"), known.pop("clicks")
+    counts: Mapping[str, int] = orjson.loads(known.pop("counts"))
+    return {
+        **known,
+        **counts,
+        "archives": await rows(connection, _SQL["archives"]),
+        "detached": await _detached(connection, customers, clicks),
+    }
+
+
+async def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    return await rows(connection, _SQL["list"], limit)
+
+
+async def _work(eraser: Eraser, seconds: float) -> int:
+    """Work; what still waits after so many seconds is the workers' to finish."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while waiting := await eraser.work():
+        if loop.time() > deadline:
+            break
+        await asyncio.sleep(_POLL_SECONDS)
+    return waiting
+
+
+async def _archive(
+    environment: Environment, pool: Pool, redis: Redis, tell: Tell
+) -> dict[str, Any] | None:
+    directory = environment.archive()
+    if directory is None or not await asyncio.to_thread(directory.is_dir):
+        return None
+    tell(f"the archive in {directory}")
+    try:
+        swept = await sweep(pool, directory, await living(redis))
+    except OSError as error:
+        raise Refused(
+            f"The archive in {directory} cannot be rewritten: {error}",
+            "mend that, and run it again.",
+        ) from error
+    return {"directory": str(directory), **swept._asdict()}
+
+
+async def _detached(
+    connection: Connection, customers: list[UUID], clicks: list[UUID]
+) -> dict[str, int]:
+    """How many of the events are in which detached tables, where nobody changes them."""
+    found: dict[str, int] = {}
+    for row in await rows(connection, _SQL["detached"]):
+        table: str = row["relname"]
+        count = await connection.fetchval(
+            _SQL["detached_count"].format(table), customers, clicks
+        )
+        if count:
+            found[table] = count
+    return found

@@ -1,0 +1,107 @@
+"""Jane, whom tests erase: what is known of her, what happens, and what is left."""
+
+from pathlib import Path
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from ingest.contracts.envelope import Dedupe, Envelope
+from tests.grepping import traces
+from tests.replaying import Site
+from tests.world import LINKS, NOON_MS, a_click, a_lead, a_sale, an_id
+from workers.erasure.beginning import begin, people
+from workers.erasure.erasing import Eraser
+
+JANE = "jane-4711"
+#: All that is known of her.
+TRACES = (
+    JANE, "Jane Doe", "jane@doe.example", "198.51.100", "sess-of-jane", "about-jane",
+    "jane.png", "Netscape/4711", "jane.blog.example", "Janeville",
+)  # fmt: skip
+
+_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Netscape/4711"
+
+
+def janes_click(number: int, **changes: object) -> Envelope:
+    said = {
+        "ip": "198.51.100.0",
+        "user_agent": _AGENT,
+        "visitor": b"jane-4711",
+        "referrer": "https://jane.blog.example/",
+        "page_url": "https://shop.example/?about-jane",
+        "session": "sess-of-jane",
+        "properties": {"town": "Janeville"},
+    }
+    return a_click(number, **said | changes)
+
+
+def janes_lead(number: int, **changes: object) -> Envelope:
+    said = {
+        "external_id": JANE,
+        "customer_name": "Jane Doe",
+        "customer_email": "jane@doe.example",
+        "customer_avatar": "https://cdn.example/jane.png",
+        "properties": {"note": "about-jane"},
+        "click_id": an_id(1),
+        "link_id": LINKS[0],
+        "dedupe": Dedupe.of("lead", JANE, "Sign Up"),
+        "at": NOON_MS + 1000,
+    }
+    return a_lead(number, **said | changes)
+
+
+def janes_sale(number: int, **changes: object) -> Envelope:
+    said = {
+        "external_id": JANE,
+        "at": NOON_MS + 2000,
+        "properties": {"note": "about-jane"},
+        "dedupe": Dedupe.of("sale", "inv-1"),
+    }
+    return a_sale(number, **said | changes)
+
+
+HISTORY = (
+    janes_click(1),
+    janes_click(2, at=NOON_MS + 10, root_id=an_id(1), root_link_id=LINKS[0]),
+    a_click(3, ip="192.0.2.0", session="sess-of-joe"),
+    janes_lead(4),
+    janes_sale(5),
+    # Somebody else, by the same click.
+    a_lead(6, external_id="joe", customer_name="Joe", click_id=an_id(1), link_id=LINKS[0], at=NOON_MS + 3000),
+    # A repeat, and what nobody can place.
+    janes_lead(7),
+    janes_click(8, link_id=None, namespaces=("-",), code="nowhere", root_id=an_id(1)),
+    janes_lead(9, link_id=UUID(int=0x99), click_id=an_id(99), dedupe=None),
+)  # fmt: skip
+
+
+async def erase(site: Site, name: str = JANE) -> UUID:
+    """Begin, and do what can be done."""
+    async with site.pool.acquire() as connection:
+        (person,) = await people(connection, name, None)
+        erasure = await begin(connection, person, uuid7(), "tester", "")
+    assert 0 == await Eraser(site.pool, site.redis).work()
+    return erasure
+
+
+async def left(site: Site, *directories: Path) -> list[str]:
+    """Where something of her is."""
+    return await traces(TRACES, site.pool, site.redis, *directories)
+
+
+_COUNTED = (
+    "select * from links order by id",
+    "select * from program_partners order by program_id, partner_id",
+    "select * from link_days order by 1, 2",
+    "select * from link_amounts order by 1, 2",
+    "select * from program_partner_amounts order by 1, 2, 3",
+    "select epoch, shard, sum(recorded), sum(repeats), sum(quarantined), sum(lost) from ledger group by 1, 2",
+    """select id, at, kind, link_id, program_id, partner_id, click_id, attributed_id, customer_id, is_bot, amount
+         from events order by id""",
+    "select id, status, points_to, seen_at from customers order by id",
+)  # fmt: skip
+
+
+async def counted(site: Site) -> list[list[tuple[object, ...]]]:
+    """All that an erasure may not change."""
+    return [[tuple(row) for row in await site.pool.fetch(query)] for query in _COUNTED]

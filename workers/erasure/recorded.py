@@ -1,0 +1,147 @@
+"""An erasure's rows in PostgreSQL: events, quarantine. Used by `erasing`.
+
+A page is a transaction that takes its events off the list, so that none is rewritten twice,
+whoever dies and however many do it at once. All calls raise Trouble.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from ingest.contracts import envelope as codec
+from ingest.contracts.envelope import Envelope, NewerVersion, Undecodable
+from ingest.contracts.marks import seen_key
+from workers.batch import Delivery, Entry
+from workers.database import Connection, Pool, transaction
+from workers.erasure.suppressing import Suppressions, veil_of
+from workers.rows import ENTRY_COLUMNS, Record
+from workers.sql import statements
+
+_SQL: Final = statements("erasure")
+_PAGE: Final = 500
+
+#: What is left of bytes that hold no envelope, and hold a person's name for itself.
+_NOTHING: Final = b'{"erased":true}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """An erasure under way. `texts` are what the person is called, while it is known."""
+
+    id: UUID
+    workspace_id: UUID
+    customer_id: UUID
+    customers: Sequence[UUID]
+    quarantine_reached: int
+    texts: Sequence[bytes] = ()
+
+
+async def veil_events(pool: Pool, erasure: Erasure) -> int:
+    """Rewrite the next events; how many there were."""
+    async with transaction(pool) as connection:
+        await connection.execute(_SQL["customers_lock"], erasure.customers)
+        taken = await connection.fetch(_SQL["events_take"], erasure.id, _PAGE)
+        if not taken:
+            return 0
+        events = [row["event_id"] for row in taken]
+        veil = await veil_of(connection)
+        rows = await connection.fetch(_SQL["events_read"], events)
+        await connection.execute(
+            _SQL["events_veil"],
+            [row["id"] for row in rows],
+            [veil.digest(row["digest"]) for row in rows],
+            [row["session"] and veil.session(row["session"]) for row in rows],
+        )
+        await connection.executemany(_SQL["leftover"], [_leftover(row) for row in rows])
+        await connection.execute(_SQL["leftovers_of_repeats"], events)
+    return len(events)
+
+
+async def veil_quarantine(
+    pool: Pool, erasure: Erasure, suppressions: Suppressions, after: int
+) -> int | None:
+    """Rewrite the next entries behind one; up to which was looked, None where there is none.
+
+    Everything is looked at, since what an entry holds is not searched otherwise.
+    """
+    async with transaction(pool) as connection:
+        page = await connection.fetch(_SQL["quarantine_page"], after, _PAGE)
+    if not page:
+        return None
+    placed = [(_entry(row), row["payload"]) for row in page]
+    veiled = await _veiled(pool, placed, suppressions)
+    reached: int = page[-1]["id"]
+    async with transaction(pool) as connection:
+        changed: list[int] = []
+        for row in page:
+            payload = veiled.get(_entry(row)) or _emptied(row["payload"], erasure.texts)
+            if payload is None:
+                continue
+            changed.append(row["id"])
+            await connection.execute(
+                _SQL["quarantine_veil"], row["id"], row["payload"], payload
+            )
+            await connection.execute(_SQL["leftover"], *_entry(row), [])
+        await connection.execute(_SQL["history_hush"], changed)
+        await _veil_history(pool, connection, [row["id"] for row in page], suppressions)
+        await connection.execute(
+            _SQL["quarantine_reached"], erasure.id, reached, len(changed)
+        )
+    return reached
+
+
+def _leftover(row: Record) -> tuple[object, ...]:
+    """What Redis holds of an event."""
+    has_mark = row["link_id"] and row["visitor"]
+    keys = [seen_key(row["link_id"], row["visitor"])] if has_mark else []
+    return (*_entry(row), keys)
+
+
+async def _veil_history(
+    pool: Pool,
+    connection: Connection,
+    quarantined: Sequence[int],
+    suppressions: Suppressions,
+) -> None:
+    rows = await connection.fetch(_SQL["history_page"], quarantined)
+    # They stand nowhere; what tells them apart is their number.
+    placed = [(Entry(0, 0, 0, row["id"]), row["payload"]) for row in rows]
+    veiled = await _veiled(pool, placed, suppressions, is_arriving=False)
+    for entry, payload in veiled.items():
+        await connection.execute(_SQL["history_veil"], entry.seq, payload)
+
+
+async def _veiled(
+    pool: Pool,
+    placed: Sequence[tuple[Entry, bytes]],
+    suppressions: Suppressions,
+    *,
+    is_arriving: bool = True,
+) -> Mapping[Entry, bytes]:
+    pairs = [
+        (Delivery(entry, payload), envelope)
+        for entry, payload in placed
+        if (envelope := decoded(payload)) is not None
+    ]
+    found = await suppressions.veil(pool, pairs, is_arriving=is_arriving)
+    return {entry: delivery.payload for entry, (delivery, _) in found.items()}
+
+
+def decoded(payload: bytes) -> Envelope | None:
+    """The envelope, where these bytes are one that we know."""
+    try:
+        return codec.decode(payload)
+    except (Undecodable, NewerVersion):
+        return None
+
+
+def _emptied(payload: bytes, texts: Sequence[bytes]) -> bytes | None:
+    """In the place of what nobody can read and names the person; None: it does not."""
+    if not any(text in payload for text in texts) or decoded(payload) is not None:
+        return None
+    return _NOTHING
+
+
+def _entry(row: Record) -> Entry:
+    return Entry(*(row[name] for name in ENTRY_COLUMNS))
