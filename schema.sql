@@ -590,15 +590,15 @@ create or replace function dropped_among(epochs integer[], shards smallint[], ms
         select asked.epoch, asked.shard, min(asked.entry_ms) as first_ms, max(asked.entry_ms) as last_ms
           from asked group by 1, 2
     ), near as materialized (
-        select kept.*
+        select kept.id, kept.epoch, kept.shard, each.entry_ms, each.entry_seq, kept.reason
           from spans join quarantine_dropped kept
             on (kept.epoch, kept.shard) = (spans.epoch, spans.shard)
            and kept.last_ms >= spans.first_ms and kept.first_ms <= spans.last_ms
+         cross join lateral unnest(kept.entry_ms, kept.entry_seq) as each (entry_ms, entry_seq)
     )
-    select near.id, near.epoch, near.shard, each.entry_ms, each.entry_seq, near.reason
+    select near.*
       from near
-     cross join lateral unnest(near.entry_ms, near.entry_seq) as each (entry_ms, entry_seq)
-     where (near.epoch, near.shard, each.entry_ms, each.entry_seq) in (select * from asked)
+     where (near.epoch, near.shard, near.entry_ms, near.entry_seq) in (select * from asked)
     $$;
 
 -- Who did what to an entry in quarantine. No reference: it outlives what it tells of.

@@ -94,7 +94,10 @@ class Acceptor:
         drafts = route.parse(call.raw)
         if route.credential and not route.credential.is_optional:
             call = replace(call, raw=_from_a_server(call.raw))
-        return (await self.take(call, route, drafts)).reply
+        taken = await self.take(call, route, drafts)
+        if taken.refusal and taken.refusal.code == "overloaded":
+            self._say_lost(call.dialect, taken.reply)
+        return taken.reply
 
     async def _find(self, call: "Call", query: Query) -> Reply:
         target = query.ask(call.raw)
@@ -139,11 +142,13 @@ class Acceptor:
     def _no_place(self, dialect: Dialect) -> "Taken":
         OVERLOADED.labels(dialect.name).inc()
         refusal = Refusal("overloaded", retry_after=_RETRY_AFTER)
-        reply = self.refuse(dialect, refusal)
+        return Taken(self.refuse(dialect, refusal), refusal=refusal)
+
+    def _say_lost(self, dialect: Dialect, reply: Reply) -> None:
+        """Nobody comes back who was not told that there was no place."""
         if reply.status < 400:  # noqa: PLR2004 -- HTTP
             LOST.labels(dialect.name).inc()
             self.log.warning("edge.lost", dialect=dialect.name)
-        return Taken(reply, refusal=refusal)
 
     async def _record(
         self, call: "Call", endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
@@ -321,7 +326,8 @@ def _with_usage(dialect: Dialect, reply: Reply, usage: Usage | None) -> Reply:
 
 def _from_a_server(raw: RawRequest) -> RawRequest:
     """The request without the address and agent of the server that relays the visitor."""
-    headers = {name: text for name, text in raw.headers.items() if name != "user-agent"}
+    headers = {name.lower(): text for name, text in raw.headers.items()}
+    headers.pop("user-agent", None)
     return replace(raw, ip=None, headers=headers)
 
 

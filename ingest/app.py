@@ -44,6 +44,8 @@ from ingest.ladder import Ladder
 from ingest.limits.limiter import Limiter
 from ingest.measuring import measured
 from ingest.middleware import in_words_of
+from ingest.plain import PLAIN, plain_routes
+from ingest.proxies import Proxies
 from ingest.recent import Recent
 from ingest.resolve import Resolver
 from ingest.seal import visitor_key
@@ -247,11 +249,13 @@ def _add_endpoints(
     settings: Settings,
     dialects: Sequence[Dialect],
 ) -> None:
+    proxies = Proxies(settings.trusted_proxies)
+    app[PLAIN] = plain_routes(acceptor, dialects, proxies)
     judge = Judge(acceptor, dialects)
-    app.router.add_post(ROUTE.path, batching(judge, settings.trusted_proxies))
+    app.router.add_post(ROUTE.path, batching(judge, proxies))
     for dialect in dialects:
         for endpoint in dialect.endpoints:
-            handle = accepting(acceptor, dialect, endpoint, settings.trusted_proxies)
+            handle = accepting(acceptor, dialect, endpoint, proxies)
             # By itself the router takes no braces in a value, and codes may have them.
             path = endpoint.path.replace("}", ":[^/]+}")
             app.router.add_route(endpoint.method, path, handle)

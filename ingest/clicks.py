@@ -79,7 +79,10 @@ class Clicks:
         if isinstance(record, ClickRecord):
             return ClickToken(record.click_uuid, record.link_uuid)
         recent = await self._recent.click(token)
-        return record if recent is Missing.UNKNOWN else recent
+        if recent is not Missing.UNKNOWN:
+            return recent
+        # One that we issued is on its way, perhaps on some edge's disk.
+        return Missing.UNAVAILABLE if self._keys.is_short(token) else record
 
     async def by_fingerprint(self, target: ByFingerprint, asked: Asked) -> Resolved:
         """The click by which the visitor with a fingerprint is known."""

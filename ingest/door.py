@@ -16,8 +16,11 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from typing_extensions import override
 
+from ingest.connection import Connection
 from ingest.contracts.metrics.edge import REFUSED
 from ingest.contracts.telemetry import Log
+from ingest.handlers import SERVER
+from ingest.plain import PLAIN, PlainRoutes
 
 #: File descriptors that connections leave to Redis, the spool and the log.
 _SPARED: Final = 128
@@ -63,11 +66,13 @@ class Runner(web.AppRunner):
     @override
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Door(
+        door = _Door(
             made.request_handler,
             request_factory=made.request_factory,
             bounds=self._bounds,
         )
+        door.plain = self.app.get(PLAIN, {})
+        return door
 
 
 class _Door(web.Server):
@@ -76,12 +81,13 @@ class _Door(web.Server):
     def __init__(self, handler: Any, *, request_factory: Any, bounds: Bounds) -> None:
         super().__init__(handler, request_factory=request_factory)
         self.bounds = bounds
+        self.plain: PlainRoutes = {}
         #: Who has come in; who used his connection longest ago is first.
-        self.inside: dict[_Connection, None] = {}
+        self.inside: dict[_Caller, None] = {}
 
     @override
-    def __call__(self) -> "_Connection":
-        return _Connection(self)
+    def __call__(self) -> "_Caller":
+        return _Caller(self)
 
     def has_room(self) -> bool:
         """Whether another may come in, if need be for one who asks for nothing."""
@@ -94,16 +100,16 @@ class _Door(web.Server):
         return idle is not None
 
 
-class _Connection(web.RequestHandler):
-    """One caller's connection."""
+class _Caller(Connection):
+    """One caller's connection, and how long he may take."""
 
     __slots__ = ("_door", "_head_timer", "_take_timer")
 
     def __init__(self, door: _Door) -> None:
         super().__init__(
             door,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # None is documented
+            door.plain,
+            access_log=None,
             auto_decompress=False,  # a bomb would go off before it could be refused
             keepalive_timeout=door.bounds.idle,
             lingering_time=door.bounds.linger,
@@ -162,10 +168,9 @@ class _Connection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         if isinstance(resp, web.HTTPException):
             resp = _refused(resp.status, "request_malformed")
-        if self in self._door.inside:
-            self._door.inside[self] = self._door.inside.pop(self)
+        self.was_used()
         # The server's own says which versions of which software it is.
-        resp.headers.setdefault("Server", "reftide")
+        resp.headers.setdefault("Server", SERVER)
         return await super().finish_response(request, resp, start_time)
 
     @override
@@ -187,6 +192,11 @@ class _Connection(web.RequestHandler):
     def log_exception(self, *args: Any, **kw: Any) -> None:
         if not isinstance(kw.get("exc_info"), _CALLERS):
             Log().error("edge.failed", exc_info=kw.get("exc_info"))
+
+    @override
+    def was_used(self) -> None:
+        if self in self._door.inside:
+            self._door.inside[self] = self._door.inside.pop(self)
 
     def _await_head(self) -> None:
         if self._head_timer is None:

@@ -4,11 +4,15 @@ Used by `app` and `middleware`. There are no decisions here.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
+from http.client import responses
 from typing import Final
 
 import orjson
 from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
+from multidict import MultiMapping
 
 from ingest.accept import Acceptor
 from ingest.dialects.spec import (
@@ -20,12 +24,14 @@ from ingest.dialects.spec import (
     Reply,
     Route,
 )
-from ingest.proxies import client_address
-from ingest.settings import Network
+from ingest.proxies import Proxies
 
 #: Counted on the wire; nothing is decompressed.
 BODY_BYTES: Final = 64 * 1024
 _BODY_SECONDS: Final = 10.0
+
+#: What answers say who gave them: not which versions of which software it is.
+SERVER: Final = "reftide"
 
 _FROM_ANYWHERE: Final = {"Access-Control-Allow-Origin": "*"}
 #: What a page may read of an answer beside its body: how long to wait, what is left.
@@ -43,12 +49,12 @@ def accepting(
     acceptor: Acceptor,
     dialect: Dialect,
     route: Endpoint | Query,
-    trusted: Sequence[Network],
+    proxies: Proxies,
 ) -> Handler:
     """The handler of one route."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        raw = await _raw(request, trusted)
+        raw = await _raw(request, proxies)
         reply = await acceptor.accept(dialect, route, raw)
         return respond(reply, is_for_browsers=route.from_browsers)
 
@@ -71,6 +77,7 @@ def preflight(route: Route) -> Handler:
 
 
 def respond(reply: Reply, *, is_for_browsers: bool) -> web.Response:
+    """A reply as the HTTP framework takes it."""
     return web.Response(
         status=reply.status,
         body=orjson.dumps(reply.body),
@@ -79,15 +86,47 @@ def respond(reply: Reply, *, is_for_browsers: bool) -> web.Response:
     )
 
 
-async def _raw(request: web.Request, trusted: Sequence[Network]) -> RawRequest:
-    forwarded = request.headers.getall("X-Forwarded-For", ()) if trusted else ()
+def written(reply: Reply, *, is_for_browsers: bool) -> bytes:
+    """A reply as it goes over the wire in HTTP/1.1, without the framework."""
+    body = orjson.dumps(reply.body)
+    head = _head(reply.status, is_for_browsers)
+    lines = _lines(reply.headers) if reply.headers else ""
+    date = rfc822_formatted_time()
+    rest = f"{lines}Content-Length: {len(body)}\r\nDate: {date}\r\n\r\n"
+    return head + rest.encode("latin-1") + body
+
+
+@cache
+def _head(status: int, is_for_browsers: bool) -> bytes:  # noqa: FBT001 -- private
+    """What the answers of one status have in common."""
+    always = {"Content-Type": "application/json", "Server": SERVER}
+    lines = _lines({**_READABLE, **always} if is_for_browsers else always)
+    return f"HTTP/1.1 {status} {responses.get(status, '')}\r\n{lines}".encode("latin-1")
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    for value in headers.values():
+        if not value.isprintable():
+            raise ValueError("a header's value with a control character")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+
+
+async def _raw(request: web.Request, proxies: Proxies) -> RawRequest:
     return RawRequest(
         path=request.match_info,
         query=request.query,
-        headers={name.lower(): value for name, value in request.headers.items()},
+        headers=request.headers,
         body=await _body(request),
-        ip=client_address(request.remote, ",".join(forwarded), trusted),
+        ip=caller(request.headers, request.remote, proxies),
     )
+
+
+def caller(
+    headers: MultiMapping[str], peer: str | None, proxies: Proxies
+) -> str | None:
+    """Who called, from the address `peer` or through it."""
+    forwarded = headers.getall("X-Forwarded-For", ()) if proxies else ()
+    return proxies.caller(peer, ",".join(forwarded))
 
 
 async def _body(request: web.Request) -> bytes:

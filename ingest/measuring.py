@@ -1,18 +1,19 @@
-"""Counts requests and how long they take. Used by `app`, around all other middleware."""
+"""Counts requests and how long they take. Used by `plain`, and by `app` around the rest."""
 
 from time import perf_counter
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
 from ingest.contracts.metrics.edge import IN_FLIGHT, REQUEST_SECONDS, REQUESTS
 from ingest.handlers import Handler
 
 #: The label of what no route of ours takes.
 _NO_ROUTE: Final = "none"
-_ABORTED: Final = 0
-_CLASSES: Final = {_ABORTED: "aborted", **{one: f"{one}xx" for one in range(1, 6)}}
+#: Stands for the class of the status where there was no answer.
+ABORTED: Final = 0
+_CLASSES: Final = {ABORTED: "aborted", **{one: f"{one}xx" for one in range(1, 6)}}
 
 
 class _UnderWay:
@@ -21,45 +22,47 @@ class _UnderWay:
     count = 0
 
 
-class _Meters:
+class Meters:
     """The figures of one route. To look them up by label costs more than to count."""
 
     def __init__(self, route: str) -> None:
+        """`route` is a method and a path."""
         self._route = route
         self._statuses: dict[int, Counter] = {}
-        self.seconds: Histogram = REQUEST_SECONDS.labels(route)
+        self._seconds = REQUEST_SECONDS.labels(route)
 
-    def count(self, status: int) -> None:
+    def count(self, status: int, seconds: float) -> None:
+        """Count a request by the class of its status, 2 for 200, and its length."""
         if status not in self._statuses:
             self._statuses[status] = REQUESTS.labels(self._route, _CLASSES[status])
         self._statuses[status].inc()
+        self._seconds.observe(seconds)
 
 
-_METERS: Final[dict[str, _Meters]] = {}
-_UNDER_WAY: Final = _UnderWay()
-IN_FLIGHT.set_function(lambda: _UNDER_WAY.count)
+_METERS: Final[dict[str, Meters]] = {}
+UNDER_WAY: Final = _UnderWay()
+IN_FLIGHT.set_function(lambda: UNDER_WAY.count)
 
 
 @web.middleware
 async def measured(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Hand the request on, and count it."""
-    began, status = perf_counter(), _ABORTED
-    _UNDER_WAY.count += 1
+    began, status = perf_counter(), ABORTED
+    UNDER_WAY.count += 1
     try:
         response = await handler(request)
         status = response.status // 100
         return response
     finally:
-        _UNDER_WAY.count -= 1
+        UNDER_WAY.count -= 1
         meters = _meters(request.match_info.route)
-        meters.count(status)
-        meters.seconds.observe(perf_counter() - began)
+        meters.count(status, perf_counter() - began)
 
 
-def _meters(route: web.AbstractRoute) -> _Meters:
+def _meters(route: web.AbstractRoute) -> Meters:
     # A path that no route takes, or not with this method, is a caller's own text.
     resource = route.resource
     name = f"{route.method} {resource.canonical}" if resource else _NO_ROUTE
     if name not in _METERS:
-        _METERS[name] = _Meters(name)
+        _METERS[name] = Meters(name)
     return _METERS[name]

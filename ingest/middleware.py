@@ -1,4 +1,4 @@
-"""Says no in the words of the dialect whose path was called. Used by `app`.
+"""Says no in the words of the dialect whose path was called. Used by `app` and `plain`.
 
 The HTTP server's own refusals are plain text, which the vendors' clients cannot read.
 """
@@ -30,7 +30,6 @@ _KEPT: Final = {"Allow"}
 def in_words_of(dialects: Sequence[Dialect]) -> Middleware:
     """Turn every exception into an answer of the dialect with the longest prefix."""
     by_length = sorted(dialects, key=lambda dialect: len(dialect.prefix), reverse=True)
-    log = Log()
 
     @web.middleware
     async def say_no(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -45,15 +44,25 @@ def in_words_of(dialects: Sequence[Dialect]) -> Middleware:
             refusal = Refusal(_CODES.get(error.status, "body_malformed"))
             headers = {name: error.headers[name] for name in _KEPT & {*error.headers}}
         except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
-            _report(log, error, request.path)
-            refusal = Refusal("failed", field=request.path)
+            refusal = _failure(request.path, error)
         return _answer(by_length, request, refusal, headers)
 
     return say_no
 
 
-def _report(log: Log, error: Exception, path: str) -> None:
-    log.error("edge.failed", exc_info=error, path=path)
+def failed(dialect: Dialect, path: str, error: Exception) -> Reply:
+    """What a caller is told of a bug of ours; the log is told the rest."""
+    return _refused(dialect, _failure(path, error))
+
+
+def _failure(path: str, error: Exception) -> Refusal:
+    Log().error("edge.failed", exc_info=error, path=path)
+    return Refusal("failed", field=path)
+
+
+def _refused(dialect: Dialect, refusal: Refusal) -> Reply:
+    REFUSED.labels(dialect.name, refusal.code).inc()
+    return dialect.refuse(refusal)
 
 
 def _answer(
@@ -66,8 +75,7 @@ def _answer(
     for dialect in dialects:
         prefix = dialect.prefix.rstrip("/")
         if path == prefix or path.startswith(prefix + "/"):
-            REFUSED.labels(dialect.name, refusal.code).inc()
-            reply = dialect.refuse(refusal)
+            reply = _refused(dialect, refusal)
             browsers = _is_for_browsers(dialect, request)
             break
     else:

@@ -152,9 +152,15 @@ async def _detached(
     found: dict[str, int] = {}
     for row in await rows(connection, _SQL["detached"]):
         table: str = row["relname"]
-        count = await connection.fetchval(
-            _SQL["detached_count"].format(table), customers, clicks
-        )
+        count = await connection.fetchval(_count_in(table), customers, clicks)
         if count:
             found[table] = count
     return found
+
+
+def _count_in(table: str) -> str:
+    """The statement that counts a person's events in a table of events."""
+    return (
+        f'select count(*) from "{table}" where customer_id = any($1::uuid[])'  # noqa: S608 -- the catalogue's own name
+        " or kind = 'click' and (id = any($2::uuid[]) or click_id = any($2::uuid[]))"
+    )

@@ -102,7 +102,10 @@ async def _rows(connection: Connection, sought: _Sought) -> dict[str, Any]:
         "entry": None,
         "spool": None,
     }
-    return found | {"state": _state(found)}
+    state = _state(found)
+    if state == "recorded" and await connection.fetchval(_SQL["erased"], event_id):
+        state = "erased"
+    return found | {"state": state}
 
 
 def _state(found: dict[str, Any]) -> str:

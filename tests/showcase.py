@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -225,18 +226,23 @@ def _program(program: UUID) -> bytes:
     ).encode()
 
 
-def a_setting(url: str, path: Path) -> Settings:
-    return Settings.load(
-        {"REDIS_URL": url, "REFTIDE_SECRET": SECRET, "REFTIDE_DATA": str(path)}
-    )
+def a_setting(
+    url: str, path: Path, changes: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
+    given = {"REDIS_URL": url, "REFTIDE_SECRET": SECRET, "REFTIDE_DATA": str(path)}
+    return Settings.load({**given, **changes})
 
 
 @asynccontextmanager
 async def an_edge(
-    url: str, path: Path, dialects: Sequence[Dialect] = DIALECTS
+    url: str,
+    path: Path,
+    dialects: Sequence[Dialect] = DIALECTS,
+    changes: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Client]:
-    """A client of an edge that runs in this process."""
-    server = TestServer(build(a_setting(url, path), World(dialects=dialects)))
+    """A client of an edge that runs in this process; `changes` are of its settings."""
+    settings = a_setting(url, path, changes)
+    server = TestServer(build(settings, World(dialects=dialects)))
     await server.start_server(auto_decompress=False)
     async with TestClient(server) as client:
         yield client

@@ -11,6 +11,8 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 
+from redis import Redis, RedisError
+
 _START_SECONDS = 10.0
 
 
@@ -42,10 +44,18 @@ class Valkey:
             restore_signals=False,
         )
         deadline = time.monotonic() + _START_SECONDS
-        while not self._socket.exists():
+        while not self._answers():
             if time.monotonic() > deadline:
                 raise TimeoutError("Valkey did not start")
             time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        """Not yet while it has no socket, does not listen, or loads its data."""
+        with Redis(unix_socket_path=str(self._socket)) as redis:
+            try:
+                return redis.ping() is True
+            except RedisError:
+                return False
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None

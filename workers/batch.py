@@ -1,7 +1,6 @@
 """What the consumer reads and the pipeline takes. Values only; every stage may import it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol, Self
 
 _UNSIGNED: Final = 1 << 64
@@ -31,8 +30,7 @@ class Entry(NamedTuple):
         return f"{self.ms % _UNSIGNED}-{self.seq % _UNSIGNED}"
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One entry as it was delivered, for the how manieth time as far as is known."""
 
     entry: Entry

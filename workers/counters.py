@@ -1,14 +1,14 @@
 """Counters: what changed rows add, less what they had added. Imported by `write`."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from operator import add
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from ingest.contracts.envelope import Kind
 from workers.database import Connection
-from workers.rows import Share, Standing
+from workers.rows import Row, Share, Standing
 from workers.sql import statements
 
 _SQL: Final = statements("counters")
@@ -68,6 +68,28 @@ class Deltas:
                         (row.at, row.id),
                     )
                     self._led[partner] = max(lead, self._led.get(partner, lead))
+
+    def put_clicks(self, rows: Iterable[Row]) -> None:
+        """Put in plain clicks, all that count in one place at once."""
+        found: dict[tuple[UUID, UUID | None, UUID | None, date], list[Any]] = {}
+        for row in rows:
+            at = row.at
+            if row.link_id is None:
+                continue
+            place = (row.link_id, row.program_id, row.partner_id, at.date())
+            counted = found.get(place)
+            if counted is None:
+                counted = found[place] = [0, 0, 0, at]
+            counted[0] += row.quantity
+            counted[1] += row.quantity * row.is_bot
+            counted[2] += row.quantity * row.is_duplicate
+            counted[3] = max(counted[3], at)
+        for place, (clicks, bots, duplicates, latest) in found.items():
+            counts = (clicks, bots, duplicates, 0, 0)
+            share = Share(*place, counts, None, 0)
+            self._count(share, counts, 0)
+            link = share.link_id
+            self._clicked[link] = max(latest, self._clicked.get(link, latest))
 
     def take(self, rows: Iterable[Standing]) -> None:
         for row in rows:

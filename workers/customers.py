@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import Kind
 from workers.counters import Deltas
-from workers.database import Connection
+from workers.database import Connection, put
 from workers.rows import Row, Standing
 from workers.sql import statements
 
@@ -24,6 +24,7 @@ _SQL: Final = statements("customers")
 _STATUS: Final = {Kind.CLICK: 0, Kind.DEFERRED: 0, Kind.LEAD: 1, Kind.SALE: 2}
 _STATUS_NAMES: Final = ("click", "lead", "customer")
 _FIELDS: Final = ("customer_name", "customer_email", "customer_avatar")
+_ANONYMOUS: Final = ("id", "workspace_id", "seen_at")
 
 
 class Widen(Exception):
@@ -68,23 +69,34 @@ async def identify(
     return [_with_customer(row, known) for row in rows]
 
 
-async def introduce(connection: Connection, rows: Sequence[Row]) -> frozenset[UUID]:
-    """Create the anonymous customers that rows name; those that nobody knew before."""
+async def introduce(
+    connection: Connection, rows: Sequence[Row], plain: Sequence[Row] = ()
+) -> frozenset[UUID]:
+    """Create the anonymous customers that rows name; those that nobody knew before.
+
+    `plain` rows name nobody but their own. Raises `database.Raced`.
+    """
     lessons: dict[UUID, _Lesson] = {}
     for row in rows:
         for person in _people(row):
             if person == row.root_id or row.external_id is None:
                 lessons.setdefault(person, _Lesson(row)).hear(row, person)
-    if not lessons:
+    for row in plain:
+        if row.id in lessons:
+            lessons[row.id].hear(row, row.id)
+    people = [(who, said.workspace_id, said.seen_at) for who, said in lessons.items()]
+    people += [
+        (row.id, row.workspace_id, row.at) for row in plain if row.id not in lessons
+    ]
+    if not people:
         return frozenset()
-    people = sorted(lessons)
-    added = await connection.fetch(
-        _SQL["anonymous_add"],
-        people,
-        [lessons[person].workspace_id for person in people],
-        [lessons[person].seen_at for person in people],
-    )
-    return frozenset(record["id"] for record in added)
+    found = await connection.fetch(_SQL["customers_known"], [who for who, *_ in people])
+    if found:
+        known = {record["id"] for record in found}
+        people = [person for person in people if person[0] not in known]
+    people.sort(key=_by_id)
+    await put(connection, "customers", _ANONYMOUS, people, len(people))
+    return frozenset(who for who, *_ in people)
 
 
 def concern(
@@ -214,6 +226,10 @@ class _Lesson:
             at, by, value = self._said.get(name, (None, None, None))
             out += [value, at, by]
         return out
+
+
+def _by_id(person: tuple[UUID, UUID, datetime]) -> int:
+    return person[0].int
 
 
 async def _reach(connection: Connection, ids: frozenset[UUID]) -> frozenset[UUID]:

@@ -5,7 +5,7 @@ answer: try again), `MissingPartition`, and `DataFault` (it refuses a value); an
 is a bug and is allowed to be loud.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -66,6 +66,10 @@ class DataFault(Exception):
         self.code = code
 
 
+class Raced(Trouble):
+    """Somebody else has put in one of the rows meanwhile: look again, and it is there."""
+
+
 class MissingPartition(Exception):
     """No partition takes one of the rows: make it and try again."""
 
@@ -86,6 +90,9 @@ async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
             timeout=_CONNECT_SECONDS,
             command_timeout=_COMMAND_SECONDS,
             server_settings=SERVER_SETTINGS,
+            # asyncpg ends what a connection was in the middle of; ours keeps nothing else
+            # beyond a transaction, so that there is nothing to ask of the server.
+            reset=_leave,
         )
     try:
         yield pool
@@ -96,17 +103,50 @@ async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """A connection inside a transaction that commits where the block ends well."""
+    async with borrowed(pool) as connection, connection.transaction():
+        yield connection
+
+
+@asynccontextmanager
+async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection on which every statement stands for itself."""
     with mapped():
         connection = await pool.acquire(timeout=_ACQUIRE_SECONDS)
         try:
-            async with connection.transaction():
-                yield connection
+            yield connection
         except asyncpg.ReadOnlySQLTransactionError:
             # No primary any more: the next connection finds the one that is.
             connection.terminate()
             raise
         finally:
             await pool.release(connection, timeout=_ACQUIRE_SECONDS)
+
+
+async def put(
+    connection: Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: Iterable[tuple[object, ...]],
+    count: int,
+) -> None:
+    """Put in so many rows whose keys nobody has, by COPY.
+
+    Three times as fast as an INSERT, which could look for the keys by itself.
+    Raises Raced where somebody has one of the keys by now; the transaction is lost.
+    """
+    try:
+        done = await connection.copy_records_to_table(
+            table, columns=columns, records=rows
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise Raced(str(error)) from error
+    # A month that is closed passes over a row that it has.
+    if done != f"COPY {count}":
+        raise Raced(f"{done} of {count} rows of {table}")
+
+
+async def _leave(_connection: Connection) -> None:
+    """Nothing to take back."""
 
 
 @contextmanager

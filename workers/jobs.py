@@ -95,6 +95,7 @@ class Jobs:
                 second=set(range(2, 60, _ERASE_EVERY)),
                 timeout=_WHOLE_SECONDS,
             ),
+            self._cron(self.grow_erasures, second=43),
             self._cron(self.make_partitions, minute=17, run_at_startup=True),
             # Not all on the same second.
             self._cron(self.trim_streams, second=13),
@@ -133,6 +134,10 @@ class Jobs:
     async def erase(self) -> None:
         """Go on with what `reftide erase` began, and with what came of it later."""
         await self._eraser.work()
+
+    async def grow_erasures(self) -> None:
+        """Erase visits that turn out to be of persons who were erased."""
+        await self._eraser.grow()
 
     async def make_partitions(self) -> None:
         """Make the partitions of the coming months."""

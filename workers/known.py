@@ -57,10 +57,23 @@ class Known:
 async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Known:
     """Everything that these envelopes name, as far as it exists."""
     known = Known()
+    named = {link for e in envelopes for link in (e.link_id, e.root_link_id) if link}
+    for row in await _fetch(connection, "links_by_id", list(named)):
+        known.links[row["link_id"]] = _link(row)
+    # Of most clicks the edge said all that there is to say.
+    if rest := [
+        envelope for envelope in envelopes if not _says_only_its_link(envelope)
+    ]:
+        await _look_up_more(connection, rest, known)
+    return known
+
+
+async def _look_up_more(
+    connection: Connection, envelopes: Sequence[Envelope], known: Known
+) -> None:
     hashes = [item for envelope in envelopes for item in envelope.api_key_hashes]
     for row in await _fetch(connection, "keys_by_hash", hashes):
         known.keys[row["key_hash"]] = Key(row["id"], row["workspace_id"], row["scopes"])
-    await _look_up_links(connection, envelopes, known)
     await _look_up_codes(connection, envelopes, known)
     await _look_up_clicks(connection, envelopes, known)
     numbers = [e.program_number for e in envelopes if e.program_number is not None]
@@ -69,7 +82,6 @@ async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Know
     placeless = [e.click_id for e in envelopes if _says_only_its_click(e)]
     for row in await _fetch(connection, "clicks_recorded", placeless):
         known.recorded[row["click_id"]] = _link(row)
-    return known
 
 
 def namespaces(envelope: Envelope, workspace_id: UUID | None) -> list[str]:
@@ -88,6 +100,15 @@ def workspaces(envelope: Envelope, known: Known) -> list[UUID | None]:
     return [envelope.workspace_id, *(key.workspace_id for key in keys if key)]
 
 
+def _says_only_its_link(envelope: Envelope) -> bool:
+    return (
+        envelope.kind is Kind.CLICK
+        and envelope.code is None
+        and not envelope.api_key_hashes
+        and not envelope.is_test
+    )
+
+
 def _says_only_its_click(envelope: Envelope) -> bool:
     return (
         envelope.kind is not Kind.CLICK
@@ -96,19 +117,6 @@ def _says_only_its_click(envelope: Envelope) -> bool:
         and envelope.workspace_id is None
         and not envelope.api_key_hashes
     )
-
-
-async def _look_up_links(
-    connection: Connection, envelopes: Iterable[Envelope], known: Known
-) -> None:
-    named = {
-        link_id
-        for envelope in envelopes
-        for link_id in (envelope.link_id, envelope.root_link_id)
-        if link_id
-    }
-    for row in await _fetch(connection, "links_by_id", sorted(named)):
-        known.links[row["link_id"]] = _link(row)
 
 
 async def _look_up_codes(

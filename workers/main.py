@@ -39,6 +39,7 @@ from workers.epochs import PostgresRegistry
 from workers.failpoint import Mortal, boundary
 from workers.isolating import Isolating
 from workers.jobs import Jobs
+from workers.memory import collect_seldom
 from workers.pausing import Gate, keep_looking
 from workers.pipeline import Pipeline
 from workers.redrive.hosting import Redrives
@@ -153,6 +154,7 @@ async def _live(settings: Settings, name: str) -> int:
             stop=life.stop,
             gate=gate,
         )
+        collect_seldom()
         log.info("worker.started", shards=settings.shards)
         siblings = [
             keep_looking(gate, life.stop),

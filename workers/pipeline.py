@@ -8,20 +8,26 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-import orjson
-
 from ingest.contracts import envelope as codec
 from ingest.contracts import ids
-from ingest.contracts.envelope import Envelope, Kind, NewerVersion, Undecodable
+from ingest.contracts.envelope import NewerVersion, Undecodable
 from ingest.contracts.telemetry import Log
 from workers import known, quarantine, resolve
 from workers.batch import Boundary, Delivery, Entry, Trouble
 from workers.budget import Budget
 from workers.counting import count
 from workers.customers import Widen
-from workers.database import DataFault, MissingPartition, Pool, transaction
-from workers.enrich import Client, Enrich, Enrichment
+from workers.database import (
+    DataFault,
+    MissingPartition,
+    Pool,
+    Raced,
+    borrowed,
+    transaction,
+)
+from workers.enrich import Enrich
 from workers.erasure.suppressing import Suppressions
+from workers.forming import Sealed, row_of
 from workers.generating import generate
 from workers.known import Known
 from workers.ledger import Tally
@@ -35,16 +41,7 @@ from workers.write import write
 
 _SQL: Final = statements("partitions")
 _ATTEMPTS: Final = 8
-_NO_ENRICHMENT: Final = Enrichment()
 _LOG: Final = Log()
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """A delivery and the envelope that was in it."""
-
-    delivery: Delivery
-    envelope: Envelope
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,6 +74,8 @@ class Pipeline:
         tally = await self._record(sealed, culprits)
         self.boundary("committed")
         self._tell(deliveries, tally, len(newer))
+        if not newer:
+            return deliveries
         return [delivery for delivery in deliveries if delivery.entry not in newer]
 
     async def give_up(self, delivery: Delivery, detail: str) -> None:
@@ -150,7 +149,10 @@ class Pipeline:
         """Resolve and enrich: the rows, and what nobody can place. Raises Trouble."""
         resolved, unresolvable = await self._resolve(sealed)
         self.boundary("resolved")
-        rows = [self._row(item, place) for item, place in resolved]
+        rows = [
+            row_of(item, place, self.enrich, keep_ip=self.keep_ip)
+            for item, place in resolved
+        ]
         self.boundary("enriched")
         return rows, unresolvable
 
@@ -159,7 +161,7 @@ class Pipeline:
     ) -> tuple[list[tuple[Sealed, Resolution]], list[Culprit]]:
         resolved: list[tuple[Sealed, Resolution]] = []
         culprits: list[Culprit] = []
-        async with transaction(self.pool) as connection:
+        async with borrowed(self.pool) as connection:
             envelopes = [item.envelope for item in sealed]
             names = await known.look_up(connection, envelopes)
         now_ms = self.clock()
@@ -171,87 +173,45 @@ class Pipeline:
                 culprits.append(_culprit(item, error, names))
         return resolved, culprits
 
-    def _row(self, item: Sealed, resolution: Resolution) -> Row:
-        envelope = item.envelope
-        is_click = envelope.kind is Kind.CLICK
-        # A lead comes from somebody's server, whose agent and address tell nothing.
-        seen = self.enrich(_client(envelope)) if is_click else _NO_ENRICHMENT
-        return Row(
-            id=envelope.id,
-            at=moment(envelope.at),
-            digest=codec.digest(item.delivery.payload),
-            kind=envelope.kind,
-            is_test=envelope.is_test,
-            is_bot=seen.is_bot,
-            is_duplicate=envelope.is_duplicate,
-            quantity=envelope.quantity,
-            entry=item.delivery.entry,
-            workspace_id=resolution.workspace_id,
-            link_id=resolution.link_id,
-            program_id=resolution.program_id,
-            partner_id=resolution.partner_id,
-            click_id=resolution.click_id,
-            is_click_ours=resolution.is_click_ours,
-            asked_program_id=resolution.asked_program_id,
-            api_key_id=resolution.api_key_id,
-            dialect=envelope.dialect,
-            name=envelope.name,
-            amount=envelope.amount,
-            currency=envelope.currency,
-            session=envelope.session,
-            page_url=envelope.page_url,
-            properties=_document(envelope),
-            visitor=envelope.visitor,
-            ip=envelope.ip if self.keep_ip else None,
-            country=seen.country,
-            region=seen.region,
-            city=seen.city,
-            device=seen.device,
-            os=seen.os,
-            browser=seen.browser,
-            referrer_host=seen.referrer_host,
-            failed=" ".join(seen.failed) or None,
-            token=envelope.token,
-            dedupe=envelope.dedupe,
-            external_id=envelope.external_id,
-            customer_name=envelope.customer_name,
-            customer_email=envelope.customer_email,
-            customer_avatar=envelope.customer_avatar,
-        )
-
     async def _commit(self, rows: Sequence[Row], culprits: Sequence[Culprit]) -> Tally:
-        """One transaction, begun again where it has to lock more or lacks a partition."""
+        """One transaction, begun again where others' came between or a partition lacks."""
         wider: frozenset[UUID] = frozenset()
         for _ in range(_ATTEMPTS):
-            tally = Tally()
             try:
-                async with transaction(self.pool) as connection:
-                    await self.suppressions.confirm(connection)
-                    # An entry may come again as if for the first time, and be resolved
-                    # by then: its group was lost, or its commit's reply.
-                    held = await quarantine.held(
-                        connection, [row.entry for row in rows]
-                    )
-                    await quarantine.add(
-                        connection, culprits, self.consumer, tally, self.budget
-                    )
-                    if fresh := [row for row in rows if row.entry not in held]:
-                        await write(
-                            connection, fresh, tally, new_id=self.new_id, wider=wider
-                        )
-                    bad = sum(tally.reasons[reason] for reason in DATA_REASONS)
-                    self.limit.judge(len(fresh), bad)
-                    await tally.enter(connection, self.consumer)
-                    self.boundary("written")
+                return await self._write(rows, culprits, wider)
             except Widen as widen:
                 wider |= widen.ids
             except MissingPartition:
                 await self.make_partitions(rows)
-            else:
-                self.limit.note(len(fresh), bad)
-                self.budget.note(tally.admitted)
-                return tally
-        raise Trouble("customers kept changing while they were being locked")
+            except Raced:
+                continue
+        raise Trouble("rows kept changing while they were being locked")
+
+    async def _write(
+        self,
+        rows: Sequence[Row],
+        culprits: Sequence[Culprit],
+        wider: frozenset[UUID],
+    ) -> Tally:
+        tally = Tally()
+        async with transaction(self.pool) as connection:
+            await self.suppressions.confirm(connection)
+            # An entry may come again as if for the first time, and be resolved
+            # by then: its group was lost, or its commit's reply.
+            held = await quarantine.held(connection, [row.entry for row in rows])
+            await quarantine.add(
+                connection, culprits, self.consumer, tally, self.budget
+            )
+            fresh = [row for row in rows if row.entry not in held] if held else rows
+            if fresh:
+                await write(connection, fresh, tally, new_id=self.new_id, wider=wider)
+            bad = sum(tally.reasons[reason] for reason in DATA_REASONS)
+            self.limit.judge(len(fresh), bad)
+            await tally.enter(connection, self.consumer)
+            self.boundary("written")
+        self.limit.note(len(fresh), bad)
+        self.budget.note(tally.admitted)
+        return tally
 
     async def make_partitions(self, rows: Sequence[Row]) -> None:
         """Make what partitions these rows lack. Raises Trouble."""
@@ -289,14 +249,3 @@ def _culprit(item: Sealed, error: Unresolvable, names: Known) -> Culprit:
     return Culprit(
         item.delivery, item.envelope, error.reason, error.detail, waits, owner
     )
-
-
-def _client(envelope: Envelope) -> Client:
-    return Client(
-        user_agent=envelope.user_agent, ip=envelope.ip, referrer=envelope.referrer
-    )
-
-
-def _document(envelope: Envelope) -> str | None:
-    properties = envelope.properties
-    return orjson.dumps(properties).decode() if properties else None

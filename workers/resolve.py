@@ -4,7 +4,6 @@ Where the edge asked the directory, most is settled and only checked; where it c
 the worker authorises, and says which events nobody can place.
 """
 
-from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -39,8 +38,7 @@ class Unresolvable(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolution:
+class Resolution(NamedTuple):
     """Where an event belongs. What a lead's clicks earn is decided when it is written."""
 
     workspace_id: UUID
@@ -82,13 +80,15 @@ def _resolve_test(envelope: Envelope, known: Known) -> Resolution:
 
 def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
     place = _on_link(envelope, known)
+    if envelope.root_id is None:
+        return place
     if envelope.root_link_id is None:
         # A click id that was issued without a directory names no link to compare.
-        return replace(place, click_id=envelope.root_id, is_click_ours=False)
+        return place._replace(click_id=envelope.root_id, is_click_ours=False)
     root_link = known.links.get(envelope.root_link_id)
     if root_link is None or root_link.workspace_id != place.workspace_id:
         return place
-    return replace(place, click_id=envelope.root_id)
+    return place._replace(click_id=envelope.root_id)
 
 
 def _on_link(envelope: Envelope, known: Known) -> Resolution:

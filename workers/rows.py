@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, Self
 from uuid import UUID
 
@@ -17,6 +19,7 @@ class Record(Protocol):
     def __getitem__(self, name: str, /) -> Any: ...
 
 
+@lru_cache(maxsize=4096)  # events of one batch have few milliseconds
 def moment(unix_ms: int) -> datetime:
     """Unix milliseconds as Postgres takes them; exact, and far beyond any year 9999."""
     return _EPOCH + timedelta(milliseconds=unix_ms)
@@ -44,7 +47,9 @@ class Share(NamedTuple):
     amount: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Never changed, like all our values; but to be frozen costs what a row has fields,
+# several microseconds for every event.
+@dataclass(slots=True, kw_only=True)
 class Standing:
     """What must be known of a row to compare it, count it, and find its people."""
 
@@ -111,7 +116,7 @@ class Standing:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Row(Standing):
     """A whole row, with what its customer learns from it."""
 
@@ -150,8 +155,7 @@ _STANDING: Final = tuple(
 
 ENTRY_COLUMNS: Final = ("epoch", "shard", "entry_ms", "entry_seq")
 
-#: The columns that `events_add` takes, in its order, the four of the entry first.
-COLUMNS: Final = (
+_COLUMNS: Final = (
     "id",
     "at",
     "digest",
@@ -181,8 +185,17 @@ COLUMNS: Final = (
     "os",
     "browser",
     "referrer_host",
-    "failed",
     "amount",
     "currency",
     "session",
 )
+_values = attrgetter(*_COLUMNS)
+
+#: The columns of `events` that `recorded` gives values for.
+RECORDED: Final = (*ENTRY_COLUMNS, "failed", *_COLUMNS)
+
+
+def recorded(row: Row) -> tuple[object, ...]:
+    """A row as Postgres is to have it: a value for each of RECORDED."""
+    failed = row.failed.split(" ") if row.failed else None
+    return (*row.entry, failed, *_values(row))

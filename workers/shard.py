@@ -4,9 +4,9 @@ All Redis commands of reading are here, and what Redis raises is named here: `Tr
 it does not answer, `Anew` where the stream is not the one that was prepared.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from redis.asyncio import Redis
@@ -42,8 +42,8 @@ return redis.call('EXISTS', KEYS[2])
 
 # As redis-py spells it.
 _Id = int | bytes | str | memoryview
-_Fields = Mapping[bytes, bytes]
-_Message = tuple[bytes, _Fields | None]
+#: An entry's id, and its fields and their values in turn; None once it is deleted.
+_Message = tuple[bytes, Sequence[bytes] | None]
 
 
 class Anew(Exception):
@@ -76,7 +76,10 @@ class Habits:
 
 
 class Shard:
-    """The reading end of one shard, over a connection that nothing else waits for."""
+    """The reading end of one shard, over a connection that nothing else waits for.
+
+    To read it takes a client of `connections.for_reader`.
+    """
 
     def __init__(
         self, redis: Redis, number: int, habits: Habits, registry: Registry
@@ -168,7 +171,7 @@ class Shard:
         for entry_id, fields in messages:
             if fields:
                 entry = self._entry(entry_id)
-                found.append(Delivery(entry, fields.get(FIELD, b"")))
+                found.append(Delivery(entry, _payload(fields)))
             else:
                 lost.append(entry_id)
         await self._lose(lost)
@@ -184,7 +187,7 @@ class Shard:
                     pipe.xpending_range(self._key, GROUP, entry_id, entry_id, 1)
                 found = await pipe.execute()
         return [
-            replace(delivery, times=pending[0]["times_delivered"])
+            delivery._replace(times=pending[0]["times_delivered"])
             if pending
             else delivery
             for delivery, pending in zip(deliveries, found, strict=True)
@@ -214,6 +217,13 @@ class Shard:
         say = self._log.warning if is_anew else self._log.info
         say("group.created")
         GROUPS_MADE.labels(self.number).inc()
+
+
+def _payload(fields: Sequence[bytes]) -> bytes:
+    """The envelope; nothing where a foreign hand wrote the entry."""
+    if fields[0] == FIELD:
+        return fields[1]
+    return dict(zip(fields[::2], fields[1::2], strict=True)).get(FIELD, b"")
 
 
 def _ids(deliveries: Iterable[Delivery]) -> list[_Id]:

@@ -10,16 +10,17 @@ again and found recorded under the same entry.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from workers import awards, changes, claiming, customers, tokens
 from workers.counters import Deltas
-from workers.database import Connection
+from workers.database import Connection, put
 from workers.ledger import Shard, Tally, shard_of
-from workers.rows import COLUMNS, Row, Standing
+from workers.plain import apart
+from workers.rows import RECORDED, Row, Standing, recorded
 from workers.sql import statements
 
 _SQL: Final = statements("events")
@@ -29,8 +30,9 @@ _SQL: Final = statements("events")
 class _Fates:
     """What is to become of the rows of a batch."""
 
-    #: Rows that stand now.
+    #: Rows that stand now; the plain ones of them are by themselves.
     standing: Sequence[Row] = ()
+    plain: Sequence[Row] = ()
     #: Rows that came earlier than what stood under their id when they were compared.
     contesting: Sequence[Row] = ()
     repeats: Sequence[Row] = ()
@@ -39,7 +41,7 @@ class _Fates:
 
     @property
     def heard(self) -> list[Row]:
-        """All rows but those of entries that were recorded before."""
+        """All rows but those of entries that were recorded before, and plain ones."""
         return [*self.standing, *self.contesting, *self.repeats]
 
 
@@ -53,13 +55,16 @@ async def write(
 ) -> None:
     """Record rows inside the connection's transaction, and add to the tally.
 
-    Raises `customers.Widen` where the transaction has to begin again with wider locks.
+    The transaction has to begin again where it raises `customers.Widen`, with wider locks,
+    or `database.Raced`.
     """
-    rows = await customers.identify(connection, rows, new_id)
-    contest = await claiming.contest(connection, rows)
-    fates = await _insert(connection, contest)
-    heard = fates.heard
-    fresh = await customers.introduce(connection, heard)
+    plain, others = apart(rows)
+    others = await customers.identify(connection, others, new_id)
+    contest = await claiming.contest(connection, others)
+    fates = await _insert(connection, plain, contest)
+    fresh = await customers.introduce(connection, fates.heard, fates.plain)
+    # Of some plain ones somebody has spoken already.
+    heard = [*fates.heard, *(row for row in fates.plain if row.id not in fresh)]
     contested = [row.id for row in fates.contesting]
     going = await _standing(connection, [*fates.displaced, *contested])
     about = customers.concern(heard, going, fresh, contest.aliases)
@@ -68,42 +73,56 @@ async def write(
         about = await customers.lock(connection, about, wider)
         fates, gone = await _replace(connection, fates, about.ids)
         await customers.learn(connection, heard, fresh)
-    deltas.take(gone)
-    deltas.put(fates.standing)
-    deltas.clicked(heard)
+    _count(deltas, fates, gone)
     if about.ids:
         await customers.attribute(connection, about, deltas)
     await deltas.apply(connection)
     await awards.give(connection, deltas.led)
     await tokens.keep(connection, heard)
-    await changes.note(connection, heard, about, deltas.links)
+    await changes.note(connection, [*heard, *fates.plain], about, deltas.links)
     await _tally(connection, fates, gone, tally)
 
 
-async def _insert(connection: Connection, contest: claiming.Contest) -> _Fates:
+async def _insert(
+    connection: Connection, plain: Sequence[Row], contest: claiming.Contest
+) -> _Fates:
     """Insert the least rank of every id; see how the rest compare with what stands."""
     groups: dict[UUID, list[Row]] = defaultdict(list)
     for row in sorted(contest.contenders, key=lambda row: (row.rank, row.entry)):
         groups[row.id].append(row)
+    firsts = [*plain, *(group[0] for group in groups.values())]
+    known = await _known(connection, firsts)
+    await _add(connection, [row for row in firsts if row.id not in known])
     standing, contesting, repeats = list[Row](), list[Row](), list(contest.lost)
-    for event_id in await _add(connection, [group[0] for group in groups.values()]):
+    for event_id in groups.keys() - known:
         first, *others = groups.pop(event_id)
         standing.append(first)
         repeats += [row for row in others if row.entry != first.entry]
+    if known:
+        groups |= {row.id: [row] for row in plain if row.id in known}
+        plain = [row for row in plain if row.id not in known]
     for old in await _standing(connection, list(groups)):
         others = [row for row in groups[old.id] if row.entry != old.entry]
         if others and others[0].rank < old.rank:
             contesting.append(others.pop(0))
         repeats += others
-    return _Fates(standing, contesting, repeats, list(contest.displaced))
+    return _Fates(standing, plain, contesting, repeats, list(contest.displaced))
 
 
-async def _add(connection: Connection, rows: Sequence[Row]) -> list[UUID]:
-    """Insert rows; the ids that nobody had."""
+async def _known(connection: Connection, rows: Sequence[Row]) -> set[UUID]:
+    """The ids that have a row already."""
     if not rows:
-        return []
-    added = await connection.fetch(_SQL["events_add"], *_columns(rows))
-    return [record["id"] for record in added]
+        return set()
+    found = await connection.fetch(_SQL["events_known"], [row.id for row in rows])
+    return {record["id"] for record in found}
+
+
+async def _add(connection: Connection, rows: list[Row]) -> None:
+    """Insert rows whose ids nobody has, in the order of ids. Raises Raced."""
+    if rows:
+        rows.sort(key=_by_id)
+        records = map(recorded, rows)
+        await put(connection, "events", RECORDED, records, len(rows))
 
 
 async def _standing(connection: Connection, ids: Sequence[UUID]) -> list[Standing]:
@@ -142,7 +161,14 @@ async def _replace(
     standing = [*fates.standing, *earlier]
     went = {old.id for old in gone}
     await _add(connection, [row for row in standing if row.id in went])
-    return _Fates(standing, (), [*fates.repeats, *repeats]), gone
+    return _Fates(standing, fates.plain, (), [*fates.repeats, *repeats]), gone
+
+
+def _count(deltas: Deltas, fates: _Fates, gone: Sequence[Standing]) -> None:
+    deltas.take(gone)
+    deltas.put(fates.standing)
+    deltas.clicked(fates.heard)
+    deltas.put_clicks(fates.plain)
 
 
 async def _tally(
@@ -155,13 +181,11 @@ async def _tally(
         ids = [event_id for _, event_id in repeats]
         for record in await connection.fetch(_SQL["repeats_add"], *entries, ids):
             tally.repeats[Shard(record["epoch"], record["shard"])] += 1
-    for row in fates.standing:
-        tally.recorded[shard_of(row.entry)] += 1
+    for rows in (fates.standing, fates.plain):
+        tally.recorded.update(shard_of(row.entry) for row in rows)
     for old in gone:
         tally.recorded[shard_of(old.entry)] -= 1
 
 
-def _columns(rows: Iterable[Row]) -> list[list[object]]:
-    ordered = list(rows)
-    entries = [list(part) for part in zip(*(row.entry for row in ordered), strict=True)]
-    return entries + [[getattr(row, name) for row in ordered] for name in COLUMNS]
+def _by_id(row: Row) -> int:
+    return row.id.int

@@ -4,7 +4,6 @@ The key is asked for before a byte of the body is read.
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
@@ -13,31 +12,23 @@ from ingest.batch.judging import Judge
 from ingest.batch.reading import decoded, events_in
 from ingest.dialects.batch import BYTES
 from ingest.dialects.spec import RawRequest, Refusal
-from ingest.handlers import Handler, respond
-from ingest.proxies import client_address
-from ingest.settings import Network
+from ingest.handlers import Handler, caller, respond
+from ingest.proxies import Proxies
 
 _BODY_SECONDS: Final = 10.0
 
 
-def batching(judge: Judge, trusted: Sequence[Network]) -> Handler:
+def batching(judge: Judge, proxies: Proxies) -> Handler:
     """The handler of `POST /v1/events`."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        sender = await judge.admit(_head(request, trusted))
+        ip = caller(request.headers, request.remote, proxies)
+        sender = await judge.admit(RawRequest(headers=request.headers, ip=ip))
         encoding = request.headers.get("Content-Encoding", "")
         events = events_in(decoded(await _body(request), encoding))
         return respond(await judge.take(sender, events), is_for_browsers=False)
 
     return handle
-
-
-def _head(request: web.Request, trusted: Sequence[Network]) -> RawRequest:
-    forwarded = request.headers.getall("X-Forwarded-For", ()) if trusted else ()
-    return RawRequest(
-        headers={name.lower(): value for name, value in request.headers.items()},
-        ip=client_address(request.remote, ",".join(forwarded), trusted),
-    )
 
 
 async def _body(request: web.Request) -> bytes:

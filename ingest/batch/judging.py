@@ -86,6 +86,8 @@ class _Batch:
         self._now = acceptor.clock()
         #: By dialect and scope: who the key is there, or why it may not.
         self._principals: dict[tuple[str, str], Principal | Refusal] = {}
+        #: Paths whose events nobody counts.
+        self._unlimited: set[str] = set()
         #: The last event about a subject.
         self._last: dict[Any, asyncio.Task[_Result]] = {}
 
@@ -176,13 +178,16 @@ class _Batch:
             return self._failed(dialect, error)
 
     async def _taken(self, event: _Event) -> Taken:
-        call, gate = event.call, self._acceptor.gate
-        usage = await gate.count(
-            call.dialect, event.endpoint, call.principal, event.counted_ip
-        )
-        if usage and not usage.is_admitted:
-            raise Refusal("rate_limited", retry_after=usage.retry_after)
-        return await self._acceptor.take(call, event.endpoint, event.drafts)
+        call, endpoint = event.call, event.endpoint
+        if call.path not in self._unlimited:
+            usage = await self._acceptor.gate.count(
+                call.dialect, endpoint, call.principal, event.counted_ip
+            )
+            if usage and not usage.is_admitted:
+                raise Refusal("rate_limited", retry_after=usage.retry_after)
+            if usage is None and not endpoint.limits:
+                self._unlimited.add(call.path)
+        return await self._acceptor.take(call, endpoint, event.drafts)
 
     def _refused(self, dialect: Dialect, refusal: Refusal) -> _Result:
         return refused(refusal, self._acceptor.refuse(dialect, refusal))

@@ -17,6 +17,8 @@ from ingest.dialects.spec import Refusal
 #: The largest that RFC 8878 asks of decoders; beyond it, memory is the sender's to choose.
 _ZSTD_WINDOW: Final = 8 * 1024 * 1024
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_NOT_GZIP: Final = "it is not one whole member of gzip"
+_NOT_ZSTD: Final = "it is not one whole frame of zstd"
 
 #: What one line or element is: its value, or why it has none.
 Read = Union[Json, Refusal]  # noqa: UP007 -- Json is recursive, and a text in there
@@ -42,25 +44,27 @@ def _unzipped(body: bytes) -> bytes:
     try:
         found = stream.decompress(body, BYTES + 1)
     except zlib.error as error:
-        raise Refusal("body_malformed", problem="it is not gzip") from error
+        raise Refusal("body_malformed", problem=_NOT_GZIP) from error
     if len(found) <= BYTES and (not stream.eof or stream.unused_data):
-        raise Refusal("body_malformed", problem="it is not one whole member of gzip")
+        raise Refusal("body_malformed", problem=_NOT_GZIP)
     return found
 
 
 def _unpacked(body: bytes) -> bytes:
     unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    stream = unpacker.decompressobj()
     try:
-        size = zstandard.frame_content_size(body)
-        if size < 0:  # whoever compresses a stream does not know it
-            with unpacker.stream_reader(body) as reader:
-                size = len(reader.read(BYTES + 1))
-        if size > BYTES:
-            raise Refusal("body_too_large")
-        return unpacker.decompress(body, BYTES, allow_extra_data=False)
+        with unpacker.stream_reader(body) as reader:
+            found = reader.read(BYTES + 1)
+        if len(found) <= BYTES:
+            # The reader takes what was cut short for the end. This does not, but it has
+            # no bound: a frame may say that it is small and be large.
+            stream.decompress(body)
     except zstandard.ZstdError as error:
-        problem = "it is not one whole frame of zstd"
-        raise Refusal("body_malformed", problem=problem) from error
+        raise Refusal("body_malformed", problem=_NOT_ZSTD) from error
+    if len(found) <= BYTES and (not stream.eof or stream.unused_data):
+        raise Refusal("body_malformed", problem=_NOT_ZSTD)
+    return found
 
 
 _DECODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
@@ -82,7 +86,7 @@ def events_in(raw: bytes) -> Sequence[Read]:
     if start == b"[":
         found = json_value(raw)
         events: Sequence[Read] = found if isinstance(found, list) else []
-    elif start in {b"{", b""}:
+    elif start == b"{":
         lines = [line for line in raw.split(b"\n") if line.strip()]
         _bound(len(lines))
         events = [_line(line) for line in lines]

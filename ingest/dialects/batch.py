@@ -4,8 +4,8 @@ The body is a JSON array, or NDJSON: an object a line. It holds up to 1,000 even
 and comes plain or with the `Content-Encoding` `gzip` or `zstd`. Each event says to which
 path it would have been sent by itself and with which body:
 
-    {"path": "/api/v1/track/click", "body": {"affiliate_url": "https://…?aff=SARAH"},
-     "idempotency_key": "8f14e45f", "ip": "203.0.113.7", "user_agent": "Mozilla/5.0 …"}
+`{"path": "/api/v1/track/click", "body": {"affiliate_url": "https://…?aff=SARAH"},
+"idempotency_key": "8f14e45f", "ip": "203.0.113.7", "user_agent": "Mozilla/5.0 …"}`
 
 It is judged as if it had been, by the same limits, switches and rules, with these differences:
 

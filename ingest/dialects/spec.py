@@ -23,7 +23,10 @@ from ingest.contracts.storable import Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawRequest:
-    """A request with the HTTP server taken off. Header names are lower case."""
+    """A request with the HTTP server taken off.
+
+    Headers are looked up in lower case; how their names are spelt is not to be relied on.
+    """
 
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)

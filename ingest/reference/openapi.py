@@ -10,7 +10,9 @@ from http import HTTPStatus
 from inspect import cleandoc
 from typing import Final
 
+from ingest.dialects import batch
 from ingest.dialects.spec import Dialect, Endpoint, Limit, Query, Route, Usage
+from ingest.reference import batched
 from ingest.reference.refusals import WHEN, No, refusals
 from ingest.reference.schemas import Node, Schemas
 from ingest.reference.specimens import Specimen, path_of, specimen
@@ -56,6 +58,9 @@ def document(dialects: Sequence[Dialect], version: str) -> Node:
             item = paths.setdefault(path_in_document(route), {})
             item[route.method.lower()] = _operation(dialect, route, own)
             headers |= {route.credential.header} if route.credential else set()
+    own = Schemas(batch.BATCH, batch.ROUTE)
+    schemas |= own.by_name
+    paths[batch.ROUTE.path] = {"post": batched.operation(own)}
     return {
         "openapi": "3.1.1",
         "info": {
@@ -66,7 +71,10 @@ def document(dialects: Sequence[Dialect], version: str) -> Node:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": each.name, "description": _about(each)} for each in dialects],
+        "tags": [
+            *({"name": each.name, "description": _about(each)} for each in dialects),
+            {"name": batch.BATCH.name, "description": cleandoc(batch.__doc__ or "")},
+        ],
         "paths": paths,
         "components": {
             "schemas": schemas,

@@ -110,6 +110,9 @@ def _fields(document: _Node, operation: _Node) -> str:
         return ""
     [media] = operation["requestBody"]["content"].values()
     schema = _resolved(document, media["schema"])
+    for each in schema.get("anyOf", ()):
+        if "items" in each:  # of events, the first kind is the one to send
+            schema = _resolved(document, each["items"]["anyOf"][0])
     fields = schema.get("properties", {})
     needs = {name: _need(schema, name) for name in fields}
     rows = [

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from ingest.dialects.spec import Dialect
+from ingest.dialects.spec import Dialect, Route
 
 Node = dict[str, Any]
 
@@ -17,10 +17,11 @@ _Models = list[tuple[type[BaseModel], Literal["validation", "serialization"]]]
 class Schemas:
     """The bodies, answers and refusals of a dialect."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, *more: Route) -> None:
+        """`more` are routes of it that are no endpoints."""
         self._dialect = dialect
         models: _Models = [(dialect.problem, "serialization")]
-        for route in dialect.endpoints:
+        for route in (*dialect.endpoints, *more):
             models.append((route.reply, "serialization"))
             if route.body:
                 models.append((route.body, "validation"))

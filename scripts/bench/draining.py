@@ -29,6 +29,7 @@ from workers.consumer import Consumer
 from workers.database import Pool, open_pool
 from workers.enrich import Enrich
 from workers.epochs import PostgresRegistry
+from workers.memory import collect_seldom
 from workers.pipeline import Pipeline
 from workers.shard import Habits, Shard
 
@@ -72,6 +73,7 @@ async def drained(
             shards.append(_Watched(redis, number, habits, registry, goal.come))
         pipeline = _pipeline(pool, enrich, habits)
         consumer = Consumer(shards, pipeline, habits, stop=goal.reached)
+        collect_seldom()
         with suppress(TimeoutError):
             async with asyncio.timeout(SECONDS + events / LEAST_RATE):
                 await consumer.run()

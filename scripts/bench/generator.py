@@ -47,7 +47,7 @@ class Order:
     """What one process sends. `bodies` is a file of bodies, one a line.
 
     `first` is the number of its first visitor; `rate` is in requests a second, 0 for the
-    closed loop.
+    closed loop; `key` is an API key, if any.
     """
 
     port: int
@@ -57,6 +57,7 @@ class Order:
     seconds: float
     first: int
     rate: float = 0.0
+    key: str = ""
 
     @classmethod
     def decode(cls, text: str) -> Self:
@@ -194,25 +195,26 @@ def is_whole(answer: bytes) -> bool:
     return len(answer) >= end + len(_HEAD_END) + length
 
 
-def requests(bodies: list[bytes], path: str, first: int) -> Iterator[bytes]:
+def requests(bodies: list[bytes], order: Order) -> Iterator[bytes]:
     """Whole requests without end, each of another visitor."""
-    framed = [_framed(body, path) for body in bodies]
-    for number in count(first):
+    framed = [(_head(body, order), _HEAD_END + body) for body in bodies]
+    for number in count(order.first):
         head, tail = framed[number % len(framed)]
         yield head + address(number).encode() + tail
 
 
-def _framed(body: bytes, path: str) -> tuple[bytes, bytes]:
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {USER_AGENT}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+def _head(body: bytes, order: Order) -> bytes:
+    """As far as to the visitor's address, which is last."""
+    key = f"Authorization: Bearer {order.key}\r\n" if order.key else ""
+    return (
+        f"POST {order.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {USER_AGENT}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{key}"
         "X-Forwarded-For: "
-    )
-    return head.encode(), _HEAD_END + body
+    ).encode()
 
 
 async def _run(order: Order, bodies: list[bytes]) -> dict[str, object]:
-    load = _Load(order, requests(bodies, order.path, order.first))
+    load = _Load(order, requests(bodies, order))
     loop = asyncio.get_running_loop()
     connections = []
     for _ in range(order.connections):

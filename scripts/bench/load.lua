@@ -1,6 +1,6 @@
--- Requests for wrk: `wrk … -s load.lua URL -- BODIES FIRST APART`. What traffic.py and
+-- Requests for wrk: `wrk … -s load.lua URL -- BODIES FIRST APART KEY`. What traffic.py and
 -- generator.py say in Python; started by load.py. FIRST is the number of the first visitor,
--- APART how far the threads begin from one another. Ends with one line of JSON.
+-- APART how far the threads begin from one another, KEY an API key or nothing. Ends with one line of JSON.
 
 local parts = 0
 local heads, tails, sent = {}, {}, 0
@@ -11,9 +11,12 @@ function setup(thread)
 end
 
 function init(arguments)
+  local key = arguments[4] or ""
+  local authorization = key ~= "" and "Authorization: Bearer " .. key .. "\r\n" or ""
   for body in io.lines(arguments[1]) do
     heads[#heads + 1] = "POST " .. wrk.path .. " HTTP/1.1\r\nHost: 127.0.0.1\r\n"
       .. "User-Agent: reftide-bench\r\nContent-Type: application/json\r\n"
+      .. authorization
       .. "Content-Length: " .. #body .. "\r\nX-Forwarded-For: "
     tails[#tails + 1] = "\r\n\r\n" .. body
   end

@@ -23,6 +23,7 @@ from scripts.output import Unreachable
 
 CONNECTIONS: Final = 64
 PROCESSES: Final = 2
+_LEAST_CONNECTIONS: Final = 8
 #: Of an open loop, so that a request seldom has to wait for one.
 _PACED_CONNECTIONS: Final = 256
 _MORE_SECONDS: Final = 20.0
@@ -34,11 +35,20 @@ PART: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What is sent: a path, and a file of bodies, one a line, of so many events each."""
+    """What is sent: a path, and a file of bodies, one a line, of so many events each.
+
+    `key` is an API key that goes with every request, where there is one.
+    """
 
     path: str
     bodies: Path
     events: int = 1
+    key: str = ""
+
+    @property
+    def connections(self) -> int:
+        """As many as keep a server busy: of large requests, fewer are enough."""
+        return max(_LEAST_CONNECTIONS, CONNECTIONS // self.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +102,14 @@ class Wrk:
 
     def send(self, port: int, seconds: float) -> Sent:
         options = [
-            *(f"-t{PROCESSES}", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s"),
+            *(
+                f"-t{PROCESSES}",
+                f"-c{self._what.connections}",
+                f"-d{max(1, round(seconds))}s",
+            ),
             *("-s", str(_SCRIPT), f"http://127.0.0.1:{port}{self._what.path}"),
             *("--", str(self._what.bodies), str(next(self._firsts)), str(PART)),
+            self._what.key,
         ]
         began = monotonic()
         done = subprocess.run(  # noqa: S603 -- the program that `which` found
@@ -122,7 +137,7 @@ class Own:
 
     def send(self, port: int, seconds: float, rate: float = 0.0) -> Sent:
         """With a rate, in requests a second: an open loop."""
-        connections = _PACED_CONNECTIONS if rate else CONNECTIONS
+        connections = _PACED_CONNECTIONS if rate else self._what.connections
         orders = [
             Order(
                 port=port,
@@ -132,6 +147,7 @@ class Own:
                 seconds=seconds,
                 first=next(self._firsts),
                 rate=rate / PROCESSES,
+                key=self._what.key,
             )
             for _ in range(PROCESSES)
         ]

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, Literal
 
 from scripts.bench import traffic
+from scripts.bench.batches import batches
 from scripts.bench.contenders import (
     Start,
     cores,
@@ -18,7 +19,7 @@ from scripts.bench.contenders import (
 )
 from scripts.bench.endtoend import Send, through
 from scripts.bench.ground import Ground
-from scripts.bench.load import CONNECTIONS, Requests, ceiling, choose
+from scripts.bench.load import Requests, ceiling, choose
 from scripts.bench.runs import Result, Tell, paired
 
 Rival = Literal["fastapi", "arq"]
@@ -41,8 +42,9 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
     tell: Tell,
 ) -> Result:
     """Events a second that are recorded, `pairs` times so many seconds of load each."""
-    single = choose(clicks(ground))
-    ours = single if batch == 1 else choose(batches(ground, batch))
+    one = clicks(ground)
+    many = one if batch == 1 else batches(ground, batch)
+    single, ours = choose(one), choose(many)
     reached = ceiling(ours, ground.data)
     tell(f"load by {ours.name}: at most {reached:,.0f} requests/s")
     start = start_of(rival, edges)
@@ -66,7 +68,7 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
         "events_per_request": batch,
         "load": ours.name,
         "load_ceiling": round(reached),
-        "connections": CONNECTIONS,
+        "connections": many.connections,
         "links": len(ground.links),
         "seconds": seconds,
         "cores": cores(),
@@ -79,14 +81,6 @@ def clicks(ground: Ground) -> Requests:
     file = ground.data / "bodies"
     file.write_bytes(b"".join(body + b"\n" for body in traffic.bodies(ground.links)))
     return Requests(traffic.PATH, file)
-
-
-def batches(ground: Ground, size: int) -> Requests:
-    """Batches of so many clicks on the same links."""
-    file = ground.data / "batches"
-    lines = traffic.batches(traffic.bodies(ground.links), size)
-    file.write_bytes(b"".join(line + b"\n" for line in lines))
-    return Requests(traffic.BATCH_PATH, file, size)
 
 
 def start_of(rival: Rival, edges: int) -> Start:

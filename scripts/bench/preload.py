@@ -32,7 +32,7 @@ _PART: Final = 500_000
 SECONDS: Final = 3600.0
 #: What a recorded click takes on the disk with its customer, its indexes and its share of
 #: what is written ahead; generously.
-BYTES_PER_ROW: Final = 1500
+BYTES_PER_ROW: Final = 1000
 
 #: Is told how many rows more there are.
 Advance = Callable[[int], None]

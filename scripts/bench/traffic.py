@@ -12,7 +12,6 @@ from ingest.contracts.directory import LinkRecord
 from scripts.demo.agents import agents
 
 PATH: Final = "/api/v1/track/click"
-BATCH_PATH: Final = "/v1/events"
 
 #: A prime, so that it and the number of addresses have no divisor in common: the same
 #: browser comes back from the same address after 130 million clicks only.
@@ -28,19 +27,6 @@ def bodies(links: Sequence[LinkRecord]) -> list[bytes]:
     return [
         _body(number, names[number % len(names)], links[number % len(links)].code)
         for number in range(max(BODIES, len(links) | 1))
-    ]
-
-
-def batches(singles: Sequence[bytes], size: int) -> list[bytes]:
-    """Bodies of `size` clicks each, every one of which names where it would have gone."""
-    return [
-        b"["
-        + b",".join(
-            b'{"endpoint":"%s",' % PATH.encode() + singles[at % len(singles)][1:]
-            for at in range(start, start + size)
-        )
-        + b"]"
-        for start in range(0, len(singles) * 5, size)
     ]
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import click
 from uuid_utils.compat import uuid7
 
+from ingest.contracts.telemetry import configure_logging
 from scripts import erasing
 from scripts.environment import Environment
 from scripts.output import Refused, Unreachable, counted, emit, facts, json_option
@@ -73,6 +74,7 @@ def command(environment: Environment, /, *, as_json: bool, **asked: Any) -> None
     if not asked["yes"]:
         _show_plan(found)
         click.confirm("Erase this person? It cannot be undone", abort=True)
+    configure_logging("warning")
     try:
         done = asyncio.run(_erase(environment, person, asked, as_json=as_json))
     except Trouble as trouble:

@@ -16,6 +16,7 @@ _HISTORY: Final = ("at", "quarantine_id", "who", "action", "note")
 
 _SENTENCES: Final = {
     "recorded": "It is recorded.",
+    "erased": "It is recorded and counts; whose it was is erased.",
     "repeat": "It was another event again: {repeat_of}.",
     "quarantined": "It could not be recorded; see `reftide quarantine show ID`.",
     "dropped": "It could not be recorded, and quarantine had no room to keep it: see"

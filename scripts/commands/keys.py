@@ -24,7 +24,7 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _PREFIX: Final = "rt_live_"
 _ENTROPY_BYTES: Final = 32
-_SCOPES: Final = ("track", "read", "write", "*")
+_SCOPES: Final = ("track", "read", "write", "forward", "*")
 
 _workspace_option = click.option("--workspace", metavar="NAME", help="Whose.")
 
@@ -51,7 +51,11 @@ def _secret(value: str) -> str:
 """
 )
 def command() -> None:
-    """API keys let clients report leads (track) and read (read, write)."""
+    """API keys let clients report leads (track) and read (read, write).
+
+    One that may `forward` says in a batch from which address and when an event came: it
+    is for servers, and never for pages.
+    """
 
 
 @command.command()
@@ -60,7 +64,7 @@ def command() -> None:
     type=_scopes,
     required=True,
     metavar="S[,S]",
-    help="What it may do: track, read, write, or * for everything.",
+    help="What it may do: track, read, write, forward, or * for everything.",
 )
 @click.option("--name", default="", help="What you call it.")
 @click.option(

@@ -35,7 +35,7 @@ def pairs_option(pairs: int) -> Callable[[_Command], _Command]:
 def seconds_option(seconds: float, what: str) -> Callable[[_Command], _Command]:
     return click.option(
         "--seconds",
-        type=click.FloatRange(1, 600),
+        type=click.FloatRange(0.1, 600),
         default=seconds,
         show_default=True,
         help=what,

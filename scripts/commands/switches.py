@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from ingest.dialects import DIALECTS
+from ingest.dialects.batch import BATCH
 from scripts.environment import Environment
 from scripts.lookups import the_program
 from scripts.output import Refused, emit, json_option, table
@@ -30,7 +31,7 @@ async def _everything(_: Connection, subject: str) -> str:
 
 
 async def _dialect(_: Connection, subject: str) -> str:
-    known = [dialect.name for dialect in DIALECTS]
+    known = [dialect.name for dialect in (*DIALECTS, BATCH)]
     if subject not in known:
         raise Refused(
             f"There is no dialect {subject!r}.", f"choose from {', '.join(known)}."

@@ -24,6 +24,3 @@ select relname from pg_class
  where relkind = 'r' and relname ~ '^events_[0-9]{6}$' and relnamespace = current_schema()::regnamespace
    and not exists (select from pg_inherits where inhrelid = pg_class.oid and inhparent = 'events'::regclass)
  order by relname
-
--- detached_count: a person's events in one of them
-select count(*) from {} where customer_id = any($1::uuid[]) or kind = 'click' and (id = any($2::uuid[]) or click_id = any($2::uuid[]))

@@ -35,3 +35,13 @@ select dropped.reason::text, dropped_at
 
 -- tests_between: the test event whose id is in a range
 select id from events where id between $1 and $2 and is_test order by id limit 1
+
+-- erased: whether an event is of a person who was erased
+select exists (select from events
+                left join customers customer on customer.id = events.customer_id
+                where events.id = $1
+                  and (customer.erased_at is not null and events.kind <> 'click'
+                       or events.kind = 'click'
+                          and exists (select from suppressions
+                                       where suppressions.workspace_id = events.workspace_id
+                                         and click_id in (events.id, events.click_id))))

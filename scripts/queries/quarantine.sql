@@ -101,7 +101,7 @@ with chosen as (
 )
 select count(*) from chosen
 
--- edit: put another envelope in the place of the one that was read; nothing where it is another by now
+-- edit: put another envelope in the place of the one that was read; nothing where it is another by now. It stays until it is asked for, or until something comes that it waits for
 with former as (
     select id, reason, detail, attempts, payload from quarantine
      where id = $1 and status = 'open' and payload = $2
@@ -114,7 +114,7 @@ with former as (
 update quarantine
    set payload = $4, event_id = $5, kind = $6::text::event_kind, dialect = $7,
        workspace_id = coalesce($8, workspace_id), namespace = $9, code = $10, link_id = $11,
-       waits_for = $12::text[], look_at = case when $12::text[] <> '{}' then now() end
+       waits_for = $12::text[], look_at = null, redrive_at = null
   from former
  where quarantine.id = former.id
 returning quarantine.id

@@ -313,6 +313,22 @@ def test_a_field_is_said_anew_and_the_original_kept(desk: Desk) -> None:
     assert 3 == desk.cli.fetch("select quantity from events")[0]["quantity"]
 
 
+def test_what_was_edited_stays_until_it_is_asked_for(desk: Desk) -> None:
+    desk.refuse(_lost(1, "TYPO"))
+    assert 0 == desk.work(lambda clinic: clinic.heal())
+
+    desk.done("edit", "1", "--set", "code=L0")
+    desk.done("edit", "1", "--set", "quantity=2")
+    assert 0 == desk.work(lambda clinic: clinic.heal())
+    assert "open" == desk.shown(1)["status"]
+
+    # What it waits for by now wakes it.
+    desk.done("edit", "1", "--set", "code=NEW")
+    _add_link(desk)
+    assert 1 == desk.work(lambda clinic: clinic.heal())
+    assert (1, 0, 0) == desk.ledger()
+
+
 def test_a_field_is_taken_out(desk: Desk) -> None:
     desk.refuse(_lost(1, session="s"))
 

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
+from ingest.contracts.envelope import decode
+from ingest.contracts.stream import FIELD, events_key
+from tests.eventually import eventually
 from tests.installation import Installation, an_installation, elsewhere
 
 KEY = {"Authorization": "Bearer YOUR_API_KEY"}
@@ -193,3 +196,53 @@ async def test_another_workspace_s_click_is_unknown(site: Installation) -> None:
 
     assert 401 == answer.status
     assert "X-RateLimit-Limit" not in answer.headers
+
+
+# What is on its way ----------------------------------------------------------------------
+
+
+async def test_a_lead_waits_for_a_click_that_is_on_some_edge_s_disk(
+    site: Installation,
+) -> None:
+    click_id = await click(site)
+    # As if an edge had told this click id while Redis was away, and kept the click.
+    where, kept = await _taken_out(site)
+    for mark in await site.redis.keys("rt:new:click:*"):
+        await site.redis.delete(mark)
+
+    answer = await lead(site, edge=1, clickId=click_id)
+    assert 200 == answer.status
+    told = await answer.json()
+    assert (click_id, None) == (told["click"]["id"], told["link"])
+    site.start_worker()
+
+    async def is_parked() -> bool:
+        parked = await site.rows("select reason::text from quarantine")
+        return [("unknown_click",)] == parked
+
+    await eventually(is_parked, within=20)
+    await site.redis.xadd(where, kept)
+
+    async def is_counted() -> bool:
+        return [(1, 0)] == await site.rows(COUNTED)
+
+    await eventually(is_counted, within=20)
+    assert [("redriven",)] == await site.rows("select status::text from quarantine")
+
+
+async def test_a_click_id_that_nobody_issued_is_unknown(site: Installation) -> None:
+    answer = await lead(site, clickId="aB3dE5fG7hJ9kL1m")
+
+    assert 404 == answer.status
+    assert [] == await site.appended()
+
+
+async def _taken_out(site: Installation) -> tuple[str, dict[Any, Any]]:
+    """The one click in the stream, which is not there any more."""
+    for shard in range(4):
+        key = events_key(shard)
+        for entry_id, fields in await site.redis.xrange(key):
+            if decode(fields[FIELD]).dialect == "dub":
+                await site.redis.xdel(key, entry_id)
+                return key, fields
+    raise AssertionError("there is no click in the stream")

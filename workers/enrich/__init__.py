@@ -7,6 +7,7 @@ the same answer, so that an event can be enriched again.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from traceback import extract_tb
 from typing import TypeAlias, TypedDict
@@ -16,7 +17,8 @@ from ingest.contracts.telemetry import Log
 from workers.enrich import agent, bots, geo, referrer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Neither is ever changed; but to be frozen costs more than to look everything up.
+@dataclass(slots=True, kw_only=True)
 class Client:
     """What the edge saw of the visitor, as sealed.
 
@@ -44,7 +46,7 @@ class Facts(TypedDict, total=False):
     is_bot: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Enrichment:
     """What is known of a caller; None is unknown. Every text can be stored in Postgres.
 
@@ -79,7 +81,14 @@ Enrich: TypeAlias = Callable[[Client], Enrichment]
 
 
 def _agent(client: Client) -> Facts:
-    seen = agent.describe(client.user_agent)
+    return _agent_facts(client.user_agent)
+
+
+# What was said of a user agent, an address or a referrer is said again of the next who
+# sends the same: to parse them is most of the work of enriching.
+@lru_cache(maxsize=agent.CACHE_SIZE)
+def _agent_facts(user_agent: str | None) -> Facts:
+    seen = agent.describe(user_agent)
     return {
         "device": seen.device,
         "os": seen.os,
@@ -90,12 +99,22 @@ def _agent(client: Client) -> Facts:
 
 
 def _geo(client: Client) -> Facts:
-    place = geo.country_of(client.ip)
+    return _geo_facts(client.ip)
+
+
+@lru_cache(maxsize=agent.CACHE_SIZE)
+def _geo_facts(ip: str | None) -> Facts:
+    place = geo.country_of(ip)
     return {"country": place.country, "country_source": place.source}
 
 
 def _referrer(client: Client) -> Facts:
-    return {"referrer_host": referrer.host_of(client.referrer)}
+    return _referrer_facts(client.referrer)
+
+
+@lru_cache(maxsize=agent.CACHE_SIZE)
+def _referrer_facts(url: str | None) -> Facts:
+    return {"referrer_host": referrer.host_of(url)}
 
 
 def _bots(client: Client) -> Facts:

@@ -28,8 +28,8 @@ from workers.sql import statements
 _SQL: Final = statements("erasure")
 _LOG: Final = Log()
 
-#: In an archive: how many versions of the list it knows.
-_VERSION_FILE: Final = "erased"
+#: In an archive: which state of the list it was rewritten by.
+_STATE_FILE: Final = "erased"
 #: So often the list is asked for anew, in seconds.
 _EVERY_SECONDS: Final = 1.0
 #: A sweep rests as long as it works: others of its process have things to do.
@@ -92,16 +92,14 @@ async def keep_swept(pool: Pool, directory: Path, living: Sequence[str]) -> None
 
     `living` are the workers whose unfinished segments are to be left alone.
     """
-    async with transaction(pool) as connection:
-        version = await connection.fetchval(_SQL["version_known"])
-    if version > await asyncio.to_thread(known_version, directory):
+    version, state = await _state(pool)
+    if version and state != await asyncio.to_thread(known_state, directory):
         await sweep(pool, directory, living)
 
 
 async def sweep(pool: Pool, directory: Path, living: Sequence[str]) -> Swept:
     """Rewrite what an archive says of who was erased. Raises Trouble, OSError."""
-    suppressions = Suppressions()
-    version = await suppressions.refresh(pool)
+    suppressions, (version, state) = Suppressions(), await _state(pool)
     total = Swept()
     if await asyncio.to_thread(directory.is_dir):
         await asyncio.to_thread(sweep_replaced, directory)
@@ -109,13 +107,20 @@ async def sweep(pool: Pool, directory: Path, living: Sequence[str]) -> Swept:
         for segment in await asyncio.to_thread(lambda: list(segments(directory))):
             lines = await sweep_segment(pool, suppressions, directory, segment)
             total = Swept(total.segments + (lines > 0), total.lines + lines)
-        await asyncio.to_thread(_write_version, directory, version)
+        await asyncio.to_thread(_write_state, directory, state)
     place = (socket.gethostname(), str(await asyncio.to_thread(directory.resolve)))
     async with transaction(pool) as connection:
         await connection.execute(_SQL["archive_swept"], *place, version, total.lines)
     if total.lines:
         _LOG.info("archive.erased", segments=total.segments, lines=total.lines)
     return total
+
+
+async def _state(pool: Pool) -> tuple[int, str]:
+    """The list's version, and what tells it from all other lists."""
+    async with transaction(pool) as connection:
+        state: str = await connection.fetchval(_SQL["list_state"])
+    return int(state.partition(" ")[0]), state
 
 
 async def sweep_segment(
@@ -182,18 +187,18 @@ def _suspects(
             yield delivery, envelope
 
 
-def known_version(directory: Path) -> int:
-    """How many versions of the list an archive knows; 0 where it does not say."""
+def known_state(directory: Path) -> str:
+    """Which list an archive was rewritten by; nothing where it does not say."""
     try:
-        return int((directory / _VERSION_FILE).read_text("ascii"))
+        return (directory / _STATE_FILE).read_text("ascii").strip()
     except (FileNotFoundError, ValueError):
-        return 0
+        return ""
 
 
-def _write_version(directory: Path, version: int) -> None:
-    draft = directory / f"{_VERSION_FILE}.{os.getpid()}"
-    draft.write_text(f"{max(version, known_version(directory))}\n", "ascii")
-    draft.replace(directory / _VERSION_FILE)
+def _write_state(directory: Path, state: str) -> None:
+    draft = directory / f"{_STATE_FILE}.{os.getpid()}"
+    draft.write_text(f"{state}\n", "ascii")
+    draft.replace(directory / _STATE_FILE)
 
 
 def _or(found: Mapping[Entry, Pair], delivery: Delivery) -> Delivery:

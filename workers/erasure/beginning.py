@@ -3,7 +3,8 @@
 Raises what asyncpg raises.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -35,11 +36,11 @@ class Subject:
     """All that is a person's: customers, first clicks, visits (link, session), events."""
 
     person: Person
-    customers: list[UUID]
-    clicks: list[UUID]
-    visits: list[tuple[UUID, str]]
-    events: list[UUID]
-    claims: list[tuple[UUID, str, bytes]]
+    customers: Sequence[UUID] = ()
+    clicks: Sequence[UUID] = ()
+    visits: Sequence[tuple[UUID, str]] = ()
+    events: Sequence[UUID] = ()
+    claims: Sequence[tuple[UUID, str, bytes]] = ()
 
     def counts(self) -> dict[str, int]:
         """For the operator."""
@@ -75,28 +76,31 @@ async def find(connection: Connection, person: Person) -> Subject:
     """What there is of a person now."""
     owner, customer_id = person.workspace_id, person.customer_id
     if customer_id is None:
-        return Subject(
-            person=person, customers=[], clicks=[], visits=[], events=[], claims=[]
-        )
+        return Subject(person=person)
     clicks = await _ids(connection, "clicks_of", customer_id)
     visitors = await _ids(connection, "visitors_of", customer_id, clicks)
     customers = sorted({customer_id, *visitors})
-    rows = await connection.fetch(_SQL["visits_of"], clicks, owner)
+    return await _filled(
+        connection, Subject(person=person, customers=customers, clicks=clicks), owner
+    )
+
+
+async def _filled(connection: Connection, subject: Subject, owner: UUID) -> Subject:
+    """With the visits, events and claims of its customers and clicks."""
+    rows = await connection.fetch(_SQL["visits_of"], subject.clicks, owner)
     visits = [(row["link_id"], row["session"]) for row in rows]
     events = await _ids(
         connection,
         "events_of",
-        customers,
-        clicks,
+        subject.customers,
+        subject.clicks,
         owner,
         [link_id for link_id, _ in visits],
         [session for _, session in visits],
     )
     claims = await connection.fetch(_SQL["claims_of"], events)
-    return Subject(
-        person=person,
-        customers=customers,
-        clicks=clicks,
+    return replace(
+        subject,
         visits=visits,
         events=events,
         claims=[(row["workspace_id"], row["scope"], row["key"]) for row in claims],
@@ -123,11 +127,12 @@ async def begin(
     """From here on nothing is written of a person but under pseudonyms; which erasure it is.
 
     One transaction. All that is left to do stands in tables, for whoever does it. Begun
-    again, it is the same erasure.
+    again, it is the same erasure, with what became known to be the person's since.
     """
     async with connection.transaction():
         await connection.execute(_SQL["lock"])
         if earlier := await begun(connection, person):
+            await _grow(connection, earlier)
             return earlier
         veil = await veil_of(connection)
         person = await _placed(connection, person, veil, erasure_id)
@@ -143,22 +148,55 @@ async def begin(
             note,
             orjson.dumps(subject.counts()).decode(),
         )
-        await connection.execute(_SQL["begin_events"], erasure_id, subject.events)
         await _suppress(connection, subject, veil, erasure_id)
-        await _veil_claims(connection, subject, veil)
-        await connection.execute(_SQL["version_next"])
     return erasure_id
+
+
+async def grow(connection: Connection) -> None:
+    """Add to erasures what became known to be a person's since.
+
+    A visit is nobody's until somebody names its click, and that may be an erased person.
+    """
+    for row in await connection.fetch(_SQL["grown"]):
+        async with connection.transaction():
+            await connection.execute(_SQL["lock"])
+            await _grow(connection, row["id"])
+
+
+async def _grow(connection: Connection, erasure_id: UUID) -> None:
+    row = await connection.fetchrow(_SQL["begun_lock"], erasure_id)
+    if row is None:
+        return
+    owner, customer_id = row["workspace_id"], row["customer_id"]
+    known = await _ids(connection, "clicks_of", customer_id)
+    clicks = sorted(set(known) - set(row["clicks"]))
+    if not clicks:
+        return
+    visitors = await _ids(connection, "visitors_of", customer_id, clicks)
+    customers = sorted(set(visitors) - {*row["customers"], customer_id})
+    person = Person(owner, customer_id, None, is_erased=True)
+    subject = Subject(person=person, customers=customers, clicks=clicks)
+    subject = await _filled(connection, subject, owner)
+    counts = subject.counts()
+    await connection.execute(
+        _SQL["grow"], erasure_id, customers, clicks, counts["events"], counts["claims"]
+    )
+    await _suppress(connection, subject, await veil_of(connection), erasure_id)
 
 
 async def _suppress(
     connection: Connection, subject: Subject, veil: Veil, erasure_id: UUID
 ) -> None:
+    """Put all that is to be rewritten, and all that may come, onto the lists."""
+    await connection.execute(_SQL["begin_events"], erasure_id, subject.events)
     owner, external_id = subject.person.workspace_id, subject.person.external_id
     hashes = [veil.visit(*visit) for visit in subject.visits]
     if external_id is not None:
         hashes.append(veil.customer(owner, external_id))
     await connection.execute(_SQL["begin_hashes"], erasure_id, owner, hashes)
     await connection.execute(_SQL["begin_clicks"], erasure_id, owner, subject.clicks)
+    await _veil_claims(connection, subject, veil)
+    await connection.execute(_SQL["version_next"])
 
 
 async def _veil_claims(connection: Connection, subject: Subject, veil: Veil) -> None:

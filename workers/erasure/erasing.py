@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from ingest.contracts.telemetry import Log
 from workers.database import Connection, Pool, transaction
 from workers.erasure import leftovers
+from workers.erasure.beginning import grow
 from workers.erasure.recorded import Erasure, veil_events, veil_quarantine
 from workers.erasure.suppressing import Suppressions, veil_of
 from workers.rows import Record
@@ -37,6 +38,11 @@ class Eraser:
         for erasure in await self._open():
             await self._veil(erasure)
         return await self.clear()
+
+    async def grow(self) -> None:
+        """See what became known to be of persons who are erased already."""
+        async with transaction(self._pool) as connection:
+            await grow(connection)
 
     async def clear(self) -> int:
         """Take out of Redis what can be taken out; how many things have to wait."""

@@ -36,6 +36,9 @@ class Veil:
         return PREFIX + self.customer(workspace_id, external_id).hex()
 
     def session(self, session: str) -> str:
+        """A pseudonym stays as it is."""
+        if session.startswith(PREFIX):
+            return session
         return PREFIX + self._hashed("session", session.encode()).hex()
 
     def dedupe_key(self, key: bytes) -> bytes:

@@ -11,13 +11,8 @@ select id, workspace_id, external_id
  where (workspace_id, external_id) in (select * from unnest($1::uuid[], $2::text[]))
    and external_id is not null
 
--- anonymous_add: create customers by their root clicks; gives back the new ones
-insert into customers (id, workspace_id, seen_at)
-select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[])
-    as customer (id, workspace_id, seen_at)
- order by id
-on conflict (id) do nothing
-returning id
+-- customers_known: which of these ids are customers'
+select id from customers where id = any($1::uuid[])
 
 -- customers_reached: these customers, who they stand for and point at, and whoever leads on their clicks belong to
 with family as (

@@ -95,6 +95,29 @@ on conflict do nothing
 -- begin_unknown: a customer of whom nothing is recorded
 insert into customers (id, workspace_id, external_id, seen_at, erased_at) values ($1, $2, $3, now(), now())
 
+-- begun_lock: an erasure, so that one at a time makes it larger
+select workspace_id, customer_id, customers, clicks from erasures where id = $1 for update
+
+-- grow: add what became known to be a person's; then all has to be looked at again
+update erasures
+   set customers = customers || $2::uuid[], clicks = clicks || $3::uuid[], quarantine_reached = 0,
+       rows_done_at = null, streams_done_at = null,
+       counts = counts || jsonb_build_object('events', (counts ->> 'events')::bigint + $4::bigint,
+                                             'clicks', (counts ->> 'clicks')::bigint + cardinality($3::uuid[]),
+                                             'claims', (counts ->> 'claims')::bigint + $5::bigint)
+ where id = $1
+
+-- grown: erasures whose customers have events since that name other clicks
+select id from erasures
+ where rows_done_at is not null
+   and exists (select from events
+                where customer_id = erasures.customer_id and kind <> 'click' and click_id is not null
+                  and not (click_id = any(erasures.clicks)))
+
+-- list_state: what tells one state of the list from all others, those of a restored backup too
+select version || ' ' || coalesce((select id::text from erasures order by asked_at desc, id desc limit 1), '-')
+  from erasure_key
+
 -- version_next: let every writer read the list anew
 update erasure_key set version = version + 1
 
@@ -204,9 +227,6 @@ insert into erasure_archives (host, directory, version, lines) values ($1, $2, $
 on conflict (host, directory) do update
    set version = greatest(erasure_archives.version, excluded.version), lines = erasure_archives.lines + excluded.lines,
        swept_at = now()
-
--- archive_version: up to which version an archive is known to have been rewritten
-select version from erasure_archives where host = $1 and directory = $2
 
 -- customers_texts: what customers are called
 select external_id, email from customers where id = any($1::uuid[]) and erased_at is null

@@ -24,6 +24,7 @@ from workers.limit import Limit
 from workers.pipeline import Pipeline
 from workers.replay.leases import Going, Part, Step, count_free, pause, release, take
 from workers.replay.playing import Player
+from workers.replay.shelf import page_size
 from workers.replay.sources import Cursor, Sources
 
 QUEUE: Final = "rt:arq:replay"
@@ -133,7 +134,8 @@ class Replays:
             step = Step(cursor, expected=expected)
             return await self.player.play(part, [], step), cursor
         span = (request.from_ms, request.to_ms)
-        page = await self.sources.page(part.shard, cursor, span)
+        count = page_size(request.rate)
+        page = await self.sources.page(part.shard, cursor, span, count)
         step = Step(page.next, page.read)
         return await self.player.play(part, page.deliveries, step), page.next
 

@@ -12,8 +12,9 @@ from ingest.contracts import ids
 from ingest.contracts.telemetry import Log
 from workers.batch import Delivery, Entry
 from workers.database import transaction
+from workers.forming import Sealed
 from workers.generating import generate
-from workers.pipeline import Pipeline, Sealed
+from workers.pipeline import Pipeline
 from workers.quarantine import Culprit
 from workers.replay.correcting import Candidate, differs
 from workers.replay.leases import Part

@@ -5,7 +5,6 @@ when the replay began, and then the archive for what the stream did not have: wh
 trimmed before, or was trimmed under the reader's hands, and what is of former lives.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,12 +14,9 @@ import orjson
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
-from workers.archive.reading import read
 from workers.batch import Delivery, Entry, Trouble
 from workers.connections import REDIS_TROUBLE
-
-#: Few, since whatever is done with them keeps live traffic of the process waiting.
-PAGE: Final = 100
+from workers.replay.shelf import PAGE, Place, Shelf
 
 #: How far an edge's clock may be ahead of Redis', in milliseconds: what is more is refused.
 _AHEAD_MS: Final = 5 * 60 * 1000
@@ -34,7 +30,8 @@ class Cursor:
 
     `at` is the last entry that was read from the stream of life `epoch`, which is read up to
     `end`. `holes` are ranges that it did not have any more, from and until before. `archive`
-    is where the archive's reader goes on, once `is_archive`.
+    is where the archive's reader goes on, once `is_archive`, without so many entries
+    (`done`) of what it gives next.
     """
 
     epoch: int | None
@@ -43,6 +40,7 @@ class Cursor:
     holes: tuple[tuple[str, str], ...] = ()
     is_archive: bool = False
     archive: str | None = None
+    done: int = 0
 
     @classmethod
     def decode(cls, document: str) -> Self:
@@ -80,7 +78,7 @@ class Sources:
     def __init__(self, redis: Redis, archive: Path | None) -> None:
         """`archive`: the directory of the segments; None where there is none."""
         self._redis = redis
-        self._archive = archive
+        self._shelf = None if archive is None else Shelf(archive)
 
     async def begin(self, shard: int, from_ms: int) -> tuple[Cursor, int]:
         """Where to begin, and about how many entries there are. Raises Trouble."""
@@ -98,7 +96,7 @@ class Sources:
         """
         try:
             if cursor.is_archive:
-                return await self._archived(shard, cursor, span)
+                return await self._archived(shard, cursor, span, count)
             return await self._streamed(shard, cursor, count)
         except (*REDIS_TROUBLE, OSError) as error:
             raise Trouble(f"{type(error).__name__}: {error}") from error
@@ -209,21 +207,22 @@ class Sources:
             least = f"({page[-1]['message_id'].decode()}"
 
     def _after_stream(self, cursor: Cursor) -> Cursor | None:
-        return None if self._archive is None else replace(cursor, is_archive=True)
+        return None if self._shelf is None else replace(cursor, is_archive=True)
 
     async def _archived(
-        self, shard: int, cursor: Cursor, span: tuple[int, int]
+        self, shard: int, cursor: Cursor, span: tuple[int, int], count: int
     ) -> Page:
-        if self._archive is None:
+        if self._shelf is None:
             return Page((), 0, None)
-        page = await asyncio.to_thread(
-            read, self._archive, *span, shard, cursor.archive
-        )
-        found = [one for one in page.deliveries if _is_missing(one, cursor)]
+        place = Place(cursor.archive, cursor.done)
+        some, after = await self._shelf.take(shard, span, place, count)
+        found = [one for one in some if _is_missing(one, cursor)]
         state = await self._state(shard)
         settled = await self._settled(shard, state, found)
-        after = None if page.next is None else replace(cursor, archive=page.next)
-        return Page(settled, len(page.deliveries), after)
+        if after is None:
+            return Page(settled, len(some), None)
+        going_on = replace(cursor, archive=after.cursor, done=after.done)
+        return Page(settled, len(some), going_on)
 
 
 def _id(delivery: Delivery) -> EntryId:

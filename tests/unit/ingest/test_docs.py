@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from ingest.dialects import DIALECTS
+from ingest.dialects.batch import BATCH
 from ingest.dialects.spec import RefusalCode
 from ingest.reference.openapi import document, path_in_document
 from ingest.reference.page import page
@@ -107,9 +108,8 @@ def test_who_may_come_back_is_told_when(shown: Shown) -> None:
 def test_names_of_models_are_told_apart_by_dialect() -> None:
     names = DOCUMENT["components"]["schemas"]
 
-    assert {name.partition(".")[0] for name in names} == {
-        each.name for each in DIALECTS
-    }
+    expected = {each.name for each in (*DIALECTS, BATCH)}
+    assert expected == {name.partition(".")[0] for name in names}
     assert not [name for name in names if "._" in name]
 
 

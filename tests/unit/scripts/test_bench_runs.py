@@ -3,7 +3,7 @@ from itertools import count
 import orjson
 import pytest
 
-from scripts.bench.runs import Pair, Result, paired
+from scripts.bench.runs import Pair, Result, paired, quantile
 from scripts.output import as_document
 
 KEYS = ["name", "unit", "figure", "baseline", "ratio", "spread", "runs"]
@@ -60,6 +60,30 @@ def test_the_document_has_the_keys_that_checks_rely_on() -> None:
         {"figure": 20, "baseline": 40, "ratio": 0.5},
     ] == document["pairs"]
     assert {"connections": 64} == document["conditions"]
+
+
+def test_figures_of_small_numbers_keep_the_digits_that_are_asked_for() -> None:
+    result = Result(name="latency", unit="ms", pairs=[Pair(1.26, 2.5)], digits=1)
+
+    document = result.document()
+
+    assert (1.3, 2.5) == (document["figure"], document["baseline"])
+    assert 0.504 == document["ratio"]
+
+
+def test_what_stands_beside_the_figure_is_in_the_document() -> None:
+    result = Result(
+        name="worker", unit="events/s", pairs=[Pair(1, 2)], more={"curve": [1, 2]}
+    )
+
+    assert [1, 2] == result.document()["curve"]
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.5, 2), (0.99, 4), (0.25, 1), (0.26, 2), (0.0, 1)]
+)
+def test_a_quantile_is_a_value_that_was_measured(share: float, expected: int) -> None:
+    assert expected == quantile([4, 1, 3, 2], share)
 
 
 def test_what_is_measured_and_its_baseline_take_turns() -> None:

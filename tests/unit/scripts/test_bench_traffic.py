@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from itertools import count, islice, pairwise
@@ -13,9 +14,12 @@ from ingest.contracts.envelope import Kind, decode, encode
 from scripts.bench import traffic
 from scripts.bench.copying import Recorded, batches, counts
 from scripts.bench.envelopes import envelopes
-from scripts.bench.generator import PART, is_whole, requests
+from scripts.bench.generator import Order, is_whole, requests
 from tests.fakes import CountingIds, FixedClock
 
+ORDER = Order(
+    port=80, path=traffic.PATH, bodies="", connections=1, seconds=1, first=1_000_000
+)
 START = datetime(2026, 11, 21, tzinfo=UTC)
 
 
@@ -71,18 +75,45 @@ def test_addresses_are_those_set_aside_for_measurements() -> None:
 def test_no_two_requests_of_a_run_are_of_one_visitor() -> None:
     bodies = traffic.bodies(LINKS)
 
-    made = list(islice(requests(bodies, PART), 3000))
+    made = list(islice(requests(bodies, ORDER), 3000))
 
     assert 3000 == len(set(made))
 
 
 def test_a_request_says_how_long_it_is() -> None:
-    (made,) = islice(requests([b'{"a":1}'], 5), 1)
+    (made,) = islice(requests([b'{"a":1}'], replace(ORDER, first=5)), 1)
 
     head, _, body = made.partition(b"\r\n\r\n")
     assert b'{"a":1}' == body
     assert b"Content-Length: 7" in head.split(b"\r\n")
     assert b"X-Forwarded-For: 198.18.0.5" in head.split(b"\r\n")
+
+
+def test_a_request_goes_where_it_is_told_to_with_the_key_that_it_is_given() -> None:
+    order = replace(ORDER, path="/v1/events", key="secret")
+
+    (made,) = islice(requests([b"[]"], order), 1)
+
+    lines = made.split(b"\r\n")
+    assert b"POST /v1/events HTTP/1.1" == lines[0]
+    assert b"Authorization: Bearer secret" in lines
+
+
+def test_an_order_survives_the_command_line() -> None:
+    order = replace(ORDER, rate=12.5)
+
+    assert order == Order.decode(order.encode())
+
+
+def test_many_links_have_a_body_each_and_no_click_comes_twice() -> None:
+    links = [a_link(number) for number in range(1000)]
+
+    bodies = traffic.bodies(links)
+
+    assert 1001 == len(bodies)
+    assert 1000 == len({orjson.loads(body)["affiliate_url"] for body in bodies})
+    # Addresses are a power of two: an odd number of bodies meets each of them.
+    assert 1 == len(bodies) % 2
 
 
 @pytest.mark.parametrize(

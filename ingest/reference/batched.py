@@ -1,0 +1,134 @@
+"""What the OpenAPI document says of batches. Pure; used by `openapi`."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import orjson
+
+from ingest.contracts.ids import first_id_at
+from ingest.contracts.storable import Json
+from ingest.dialects.batch import (
+    BATCH,
+    EVENTS,
+    ROUTE,
+    Event,
+    answer,
+    refused,
+    taken,
+)
+from ingest.dialects.spec import Refusal, RefusalCode, Reply
+from ingest.reference.refusals import WHEN
+from ingest.reference.schemas import Node, Schemas
+
+_JSON: Final = "application/json"
+_EVENT: Final = str(first_id_at(1_790_000_000_000))
+_TRACKED: Final[Json] = {"success": True, "data": {"tracked": True}}
+
+_TELLING: Final = (
+    "The body is an array of events, or NDJSON: one event a line. It may be compressed by "
+    "`gzip` or `zstd`, with a `Content-Encoding` that says so, and holds at most 1,000 events "
+    "and 2 MiB, before and after. It takes an API key with the scope `track`; an event, too, "
+    "the scope that its path wants; `ip` and `occurred_at`, the scope `forward`. Limits count "
+    "events. What is no event is refused at its place, and the others are taken."
+)
+
+_CODES: Final[tuple[RefusalCode, ...]] = (
+    "method_not_allowed",
+    "body_too_large",
+    "encoding_unsupported",
+    "body_malformed",
+    "credential_missing",
+    "credential_malformed",
+    "unauthorised",
+    "forbidden",
+    "switched_off",
+    "overloaded",
+    "failed",
+)
+#: Where a batch is refused for other reasons than a single event.
+_WHEN: Final[Mapping[RefusalCode, str]] = {
+    **WHEN,
+    "body_too_large": "There are more than 1,000 events, or more than 2 MiB.",
+    "encoding_unsupported": "The body is compressed by neither gzip nor zstd.",
+    "body_malformed": "The body is cut off, or neither an array nor lines of objects.",
+}
+
+
+def operation(schemas: Schemas) -> Node:
+    """The operation of `POST /v1/events`."""
+    return {
+        "tags": [BATCH.name],
+        "operationId": "post_v1_events",
+        "summary": ROUTE.summary,
+        "description": _TELLING,
+        "security": [{"authorization": []}],
+        "parameters": [],
+        "requestBody": {"required": True, "content": {_JSON: _content(schemas)}},
+        "responses": _responses(schemas),
+    }
+
+
+def _content(schemas: Schemas) -> Node:
+    # Whatever else an element is, it is refused by itself.
+    events = {"anyOf": [schemas.ref(Event), {}]}
+    array = {"type": "array", "maxItems": EVENTS, "items": events}
+    single = {"type": "object", "description": "a single event; more of them as lines"}
+    shown = schemas.of(Event)["examples"][0]
+    lead = {
+        "path": "/v1/track/lead",
+        "body": {"ref": "SARAH", "external_id": "user_001"},
+        "occurred_at": "2026-09-21T13:46:40Z",
+    }
+    return {"schema": {"anyOf": [array, single]}, "example": [shown, lead]}
+
+
+def _responses(schemas: Schemas) -> Node:
+    answers: dict[str, tuple[str, Reply]] = {
+        "accepted": ("", _answer(_accepted(), _accepted(is_repeat=True))),
+        "some_refused": (
+            "Some events were refused; the others are durable.",
+            _answer(_accepted(), _refused("link_unknown", 404)),
+        ),
+        "none_kept": (
+            "There is no durable place for any of the events right now: come back.",
+            _answer(_refused("overloaded", 503)),
+        ),
+    }
+    refusals: dict[str, tuple[str, Reply]] = {
+        code: (_WHEN[code], BATCH.refuse(Refusal(code, field="track")))
+        for code in _CODES
+    }
+    responses: Node = {}
+    for name, (when, reply) in {**answers, **refusals}.items():
+        node = responses.setdefault(str(reply.status), _response(reply.status, schemas))
+        summary = {"summary": when} if when else {}
+        node["content"][_JSON]["examples"][name] = {**summary, "value": reply.body}
+        for header in {*reply.headers, *({"Allow"} if reply.status == 405 else ())}:  # noqa: PLR2004 -- HTTP
+            node["headers"][header] = {"$ref": f"#/components/headers/{header}"}
+    return dict(sorted(responses.items()))
+
+
+def _response(status: int, schemas: Schemas) -> Node:
+    told, refuses = schemas.ref(ROUTE.reply), schemas.ref(BATCH.problem)
+    kinds = {200: told, 207: told, 503: {"anyOf": [told, refuses]}}
+    content = {"schema": kinds.get(status, refuses), "examples": {}}
+    return {
+        "description": HTTPStatus(status).phrase,
+        "headers": {},
+        "content": {_JSON: content},
+    }
+
+
+def _answer(*results: dict[str, Json]) -> Reply:
+    reply = answer(results)
+    # As a client reads it.
+    return Reply(reply.status, orjson.loads(orjson.dumps(reply.body)), reply.headers)
+
+
+def _accepted(*, is_repeat: bool = False) -> dict[str, Json]:
+    return taken(_EVENT, Reply(200, _TRACKED), is_repeat=is_repeat)
+
+
+def _refused(code: RefusalCode, status: int) -> dict[str, Json]:
+    return refused(Refusal(code), Reply(status, {"error": code}))

@@ -1,0 +1,244 @@
+"""`reftide erase`: a person is taken out of all that a real installation keeps."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from redis.asyncio import Redis
+from uuid_utils.compat import uuid7
+
+from ingest.cache import read_snapshot, snapshot_of, write_snapshot
+from ingest.contracts.directory import customer_key
+from ingest.contracts.envelope import Envelope, Kind, encode
+from ingest.contracts.stream import events_key
+from ingest.spool.home import Home, contents, spool_of, stores
+from ingest.spool.records import Item
+from tests.eventually import eventually
+from tests.grepping import traces
+from tests.installation import Installation, an_installation
+from tests.reftide import NOW, Cli
+from workers.archive.reading import segments
+from workers.database import open_pool
+
+JANE = "jane-4711"
+TRACES = (
+    JANE, "Jane Doe", "jane@doe.example", "198.51.100", "Netscape/4711", "jane.png",
+    "sess-of-jane", "about-jane",
+)  # fmt: skip
+KEY = {"Authorization": "Bearer YOUR_API_KEY"}
+BROWSER = {"X-Forwarded-For": "198.51.100.7", "User-Agent": "Netscape/4711"}
+
+
+@pytest.fixture
+async def site(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> AsyncIterator[Installation]:
+    more = {
+        "REFTIDE_ARCHIVE": str(tmp_path / "archive"),
+        "REFTIDE_ARCHIVE_SECONDS": "1",
+    }
+    async with an_installation(redis_url, database_url, tmp_path, **more) as found:
+        yield found
+
+
+async def run(site: Installation, *arguments: str, sent: str | None = None) -> Any:
+    """A command beside the edges of this process."""
+    cli = Cli(site.variables, NOW)
+    return await asyncio.to_thread(cli.run, *arguments, sent=sent)
+
+
+async def erase(site: Installation, *options: str) -> Any:
+    done = await run(site, "erase", JANE, "--yes", "--json", *options)
+    assert 0 == done.code, done.err
+    return done.document
+
+
+async def left(site: Installation, path: Path, *texts: str) -> list[str]:
+    async with open_pool(site.variables["DATABASE_URL"], size=1) as pool:
+        return await traces(texts or TRACES, pool, site.redis, path)
+
+
+async def jane_comes(site: Installation) -> None:
+    """A click with all that a browser says, a lead, a sale, and a code that nobody has."""
+    edge = site.edges[0]
+    told = await edge.post(
+        "/api/v1/track/click",
+        json={
+            "affiliate_url": "https://yoursite.com/?aff=PARTNER123",
+            "page_url": "https://yoursite.com/?about-jane",
+            "session_id": "sess-of-jane",
+        },
+        headers=BROWSER,
+    )
+    assert 200 == told.status, await told.text()
+    click_id = (await told.json())["click_id"]
+    kept = {"click_id": click_id, "customer_key": JANE, "session_id": "sess-of-jane"}
+    told = await edge.post("/api/v1/track/lead", json=kept, headers=BROWSER)
+    assert 200 == told.status, await told.text()
+    clicked = await edge.post(
+        "/track/click",
+        json={"domain": "go.yoursite.com", "key": "alice"},
+        headers=BROWSER,
+    )
+    click_id = (await clicked.json())["clickId"]
+    lead = {
+        "clickId": click_id,
+        "eventName": "Sign up",
+        "customerExternalId": JANE,
+        "customerName": "Jane Doe",
+        "customerEmail": "jane@doe.example",
+        "customerAvatar": "https://cdn.example/jane.png",
+        "metadata": {"note": "about-jane"},
+    }
+    sale = {"customerExternalId": JANE, "amount": 4999, "metadata": {"a": "about-jane"}}
+    for what, body in (("lead", lead), ("sale", sale), ("lead", lead)):
+        answer = await edge.post(f"/track/{what}", json=body, headers=KEY)
+        assert 200 == answer.status, await answer.text()
+
+
+async def is_read(redis: Redis) -> bool:
+    """Whether everything in the streams is acknowledged."""
+    for shard in range(4):
+        key = events_key(shard)
+        last = (await redis.xinfo_stream(key))["last-generated-id"]
+        for group in await redis.xinfo_groups(key):
+            if group["pending"] or group["last-delivered-id"] != last:
+                return False
+    return True
+
+
+async def is_archived(directory: Path) -> bool:
+    """Whether there is a segment, or more."""
+    with suppress(FileNotFoundError):
+        return any(True for _ in segments(directory))
+    return False
+
+
+def a_store(data: Path, *envelopes: Envelope) -> None:
+    """Events on the disk of an edge that is gone."""
+    held = Home(spool_of(data), lambda _: None).open_own()
+    held.store.append([Item(each.id, encode(each)) for each in envelopes], 1 << 30)
+    held.leave()
+
+
+async def strewn(site: Installation, data: Path) -> list[UUID]:
+    """What of Jane is neither in a stream nor recorded; the ids of what was spooled."""
+    row = await site.database.fetchrow(
+        "select workspace_id from customers where external_id = $1", JANE
+    )
+    key = customer_key(row["workspace_id"], JANE)
+    write_snapshot(snapshot_of(data), [(key, b"{}"), ("rt:dir:x", b"{}")])
+    facts: dict[str, Any] = {"dialect": "dub", "at": int(NOW * 1000)}
+    late = Envelope(
+        id=UUID(int=uuid7().int),
+        kind=Kind.LEAD,
+        workspace_id=row["workspace_id"],
+        external_id=JANE,
+        customer_email="jane@doe.example",
+        **facts,
+    )
+    other = Envelope(id=UUID(int=uuid7().int), kind=Kind.CLICK, code="x", **facts)
+    a_store(data, late, other)
+    return [late.id, other.id]
+
+
+async def test_nothing_is_left_anywhere(site: Installation, tmp_path: Path) -> None:
+    site.start_worker()
+    await jane_comes(site)
+    await site.rests()
+    await eventually(lambda: is_archived(tmp_path / "archive"), within=20)
+    spooled = await strewn(site, tmp_path)
+    # What is looked for is there to be found.
+    there = {trace.partition(" in ")[0] for trace in await left(site, tmp_path)}
+    assert {text.lower() for text in TRACES} == there
+
+    planned = (await run(site, "erase", JANE, "--dry-run", "--json")).document
+    done = await erase(site)
+
+    assert [] == await left(site, tmp_path)
+    assert planned["events"] == done["events"] > 3
+    assert (0, "done") == (done["waiting"], done["state"])
+    assert (1, []) == (done["spool"]["events"], done["spool"]["in_use"])
+    assert done["archive"]["lines"] > 3
+    assert ["rt:dir:x"] == list(read_snapshot(snapshot_of(tmp_path)))
+    (store,) = stores(spool_of(tmp_path))
+    assert spooled == [item.event_id for item in contents(store)]
+
+
+async def test_all_is_proven_and_told_afterwards(
+    site: Installation, tmp_path: Path
+) -> None:
+    site.start_worker()
+    await jane_comes(site)
+    await site.rests()
+    await eventually(lambda: is_archived(tmp_path / "archive"), within=20)
+    done = await erase(site)
+
+    proof = await run(site, "verify", "--json")
+    assert (0, True) == (proof.code, proof.document["ok"])
+    assert 0 == (await run(site, "archive", "verify")).code
+    (listed,) = (await run(site, "erasures", "list", "--json")).document["erasures"]
+    shown = (await run(site, "erasures", "show", done["id"], "--json")).document
+    assert ("done", done["id"]) == (listed["state"], shown["id"])
+    assert [True] == [one["is_current"] for one in shown["archives"]]
+    assert "Archives" in (await run(site, "erasures", "show", done["id"])).out
+    sale = await site.database.fetchval("select id from events where kind = 'sale'")
+    traced = (await run(site, "event", str(sale), "--json")).document
+    assert "erased" == traced["state"]
+
+
+async def test_what_the_person_does_later_leaves_nothing(
+    site: Installation, tmp_path: Path
+) -> None:
+    site.start_worker()
+    await jane_comes(site)
+    await site.rests()
+    await erase(site)
+
+    await jane_comes(site)
+    await eventually(lambda: is_read(site.redis), within=20)
+
+    async def is_gone() -> bool:
+        await erase(site, "--wait", "0")
+        return [] == await left(site, tmp_path, JANE, "jane@doe.example", "Jane Doe")
+
+    await eventually(is_gone, within=20)
+    assert 0 == (await run(site, "verify")).code
+
+
+async def test_who_is_not_there_is_not_erased_unless_asked_for(
+    site: Installation, tmp_path: Path
+) -> None:
+    assert 2 == (await run(site, "erase", "nobody", "--yes")).code
+    assert 2 == (await run(site, "erase", JANE, "--json")).code
+
+    done = await run(site, "erase", JANE, "--unrecorded", "--yes", "--json")
+    assert (0, 0) == (done.code, done.document["events"])
+    site.start_worker()
+    await jane_comes(site)
+    await site.rests()
+
+    async def is_gone() -> bool:
+        await erase(site, "--wait", "0")
+        return [] == await left(site, tmp_path, JANE, "jane@doe.example", "Jane Doe")
+
+    await eventually(is_gone, within=20)
+
+
+async def test_nothing_happens_to_who_says_no(site: Installation) -> None:
+    site.start_worker()
+    await jane_comes(site)
+    await site.rests()
+
+    asked = await run(site, "erase", JANE, sent="n\n")
+
+    assert 1 == asked.code
+    assert "It cannot be undone" in asked.out
+    assert 0 == await site.database.fetchval("select count(*) from erasures")
+    told = await run(site, "erase", JANE, sent="y\n")
+    assert 0 == told.code
+    assert "Erased" in told.out
