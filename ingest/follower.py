@@ -50,7 +50,9 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until told to stop; where it stands outlives every disconnection."""
-        while not self._is_stopping:
+        me = asyncio.current_task()
+        # redis-py may take a cancellation for its own time-out's, and go on.
+        while not self._is_stopping and not (me and me.cancelling()):
             try:
                 await self._step()
             except TROUBLE:

@@ -24,7 +24,7 @@ from scripts.servers import postgres
 
 _SQL: Final = statements("keys")
 #: So many clicks are made, each of another visitor, before they come again.
-_CLICKS: Final = 100_000
+_CLICKS: Final = 50_000
 _SECRET: Final = "key_of_a_measurement"  # noqa: S105 -- of servers that nobody else sees
 
 

@@ -111,20 +111,21 @@ class Wrk:
             *("--", str(self._what.bodies), str(next(self._firsts)), str(PART)),
             self._what.key,
         ]
-        began = monotonic()
         done = subprocess.run(  # noqa: S603 -- the program that `which` found
             [self._program, *options],
             capture_output=True,
             check=False,
             timeout=seconds + _MORE_SECONDS,
         )
+        ended = monotonic()
         last = done.stdout.strip().rpartition(b"\n")[2]
         if done.returncode or not last.startswith(b"{"):
             raise _failed(done.stderr.decode("utf-8", "replace"))
         found = orjson.loads(last)
         if found["failures"]:
             raise _failed(f"{found['failures']} requests failed")
-        return Sent(found["requests"], began, began + found["microseconds"] / 1e6)
+        # It reads the bodies first, and ends as soon as it is through.
+        return Sent(found["requests"], ended - found["microseconds"] / 1e6, ended)
 
 
 class Own:

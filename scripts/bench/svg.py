@@ -11,14 +11,16 @@ from math import ceil, floor, log10
 from typing import Final
 
 _WIDTH: Final = 760
-_HEIGHT: Final = 420
+_HEIGHT: Final = 436
 _LEFT: Final = 80
 _RIGHT: Final = 170
-_TOP: Final = 48
+_TOP: Final = 64
 _BOTTOM: Final = 60
 #: From the palette of Okabe and Ito, which is made for all kinds of colour vision.
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 _TICKS: Final = 5
+#: Names at the ends of lines are at least so far apart.
+_LINE: Final = 15
 _THOUSAND: Final = 1000
 _STYLE: Final = (
     "text{font:13px sans-serif;fill:#333}.title{font-size:16px;font-weight:bold}"
@@ -62,6 +64,7 @@ def line_chart(axes: Axes, lines: Sequence[Series]) -> str:
     ]
     for number, line in enumerate(lines):
         parts += frame.line(line, _COLOURS[number % len(_COLOURS)])
+    parts += frame.names(lines)
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -125,8 +128,14 @@ class _Frame:
         yield f'<polyline class="line" stroke="{colour}" points="{path}"/>'
         for x, y in places:
             yield f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>'
-        x, y = places[-1]
-        yield _text(x + 10, y + 4, line.name, "start")
+
+    def names(self, lines: Sequence[Series]) -> Iterator[str]:
+        """At the end of each line, none over another."""
+        ends = [(self.place(*line.points[-1]), line.name) for line in lines]
+        lowest = float("-inf")
+        for (x, y), name in sorted(ends, key=lambda end: end[0][1]):
+            lowest = max(y, lowest + _LINE)
+            yield _text(x + 10, lowest + 4, name, "start")
 
     def _scaled(self, x: float) -> float:
         return log10(x) if self.is_logarithmic else x

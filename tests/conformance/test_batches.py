@@ -1,7 +1,6 @@
 """What `POST /v1/events` says to whatever it is sent, over HTTP and a real stream."""
 
 import gzip
-import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -191,9 +190,9 @@ async def test_a_thousand_events_are_taken(edge: Edge) -> None:
     results = await edge.results(*[CLICK] * 1000)
 
     assert {"accepted"} == {each["result"] for each in results}
-    ids = [each["id"] for each in results]
-    assert ids == sorted(set(ids))
-    assert ids == [str(envelope.id) for envelope in await edge.appended()]
+    appended = [str(envelope.id) for envelope in await edge.appended()]
+    assert 1000 == len(set(appended))
+    assert appended == sorted(each["id"] for each in results)
 
 
 async def test_what_the_visitor_is_said_to_be_is_recorded(edge: Edge) -> None:
@@ -501,24 +500,12 @@ async def test_a_batch_may_be_compressed(edge: Edge, encoding: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd", "zstd-stream"])
-@pytest.mark.parametrize("size", [2 * 1024 * 1024 + 1, 500_000_000])
+@pytest.mark.parametrize("size", [2 * 1024 * 1024 + 1, 100_000_000])
 async def test_a_bomb_does_not_go_off(edge: Edge, encoding: str, size: int) -> None:
-    parts = compressed(b" " * 1_000_000, encoding)
-    bomb = compressed(b" " * size, encoding) if size < 10**8 else None
-    if bomb is None:
-        stream = (
-            zlib.compressobj(9, wbits=31)
-            if encoding == "gzip"
-            else zstandard.ZstdCompressor().compressobj(
-                size=size if encoding == "zstd" else -1
-            )
-        )
-        bomb = b"".join(stream.compress(b" " * 1_000_000) for _ in range(size // 10**6))
-        bomb += stream.flush()
+    bomb = compressed(b" " * size, encoding)
     assert len(bomb) < 2 * 1024 * 1024
     answer = await edge.send(bomb, Content_Encoding=encoding.removesuffix("-stream"))
 
-    assert parts
     assert (413, "body_too_large") == await said(answer)
 
 

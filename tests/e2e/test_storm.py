@@ -51,6 +51,7 @@ def test_a_storm_loses_nothing_and_counts_nothing_twice(server: str) -> None:
     chosen = SERVERS[server]
     found = _bench("storm", 230, events=20_000, kills=12, seed=3, rate=700, **chosen)
 
+    assert server == found["server"].partition(" ")[0].lower()
     assert (20_000, 12, 3) == (found["events"], found["faults"], found["seed"])
     _is_unharmed(found)
     # Most of it came through, so that the figures above say something.

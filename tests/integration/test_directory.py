@@ -75,10 +75,12 @@ async def a_directory(
     changes = connect(changes_url or url, connections=1, answer_within=1)
     directory = Directory(redis, changes, path / "snapshot")
     directory.start()
-    yield directory
-    await directory.stop()
-    await redis.aclose()
-    await changes.aclose()
+    try:
+        yield directory
+    finally:
+        await directory.stop()
+        await redis.aclose()
+        await changes.aclose()
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:

@@ -75,6 +75,14 @@ def _limit_names() -> set[str]:
     }
 
 
+async def stream_server(environment: Environment) -> str:
+    """What holds the streams, and its version: `Valkey 9.1.2`."""
+    async with redis_server(environment) as redis:
+        told = await redis.info("server")
+    version = told.get("valkey_version")
+    return f"Valkey {version}" if version else f"Redis {told['redis_version']}"
+
+
 async def ready(fleet: Fleet) -> None:
     """Return once both edges take events and a worker records them."""
     deadline = time.monotonic() + _READY_SECONDS

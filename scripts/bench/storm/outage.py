@@ -98,6 +98,7 @@ async def _endure(
             embedded, environment, folder, say, is_linked=False
         ) as fleet:
             await field.ready(fleet)
+            server = await field.stream_server(environment)
             keys, is_over = KeyRing(environment.secrets()), asyncio.Event()
             async with (
                 Journal(folder / "journal") as journal,
@@ -112,7 +113,7 @@ async def _endure(
             await field.settled(environment, tally.events)
         checked = await verify(environment, 0)
         return Report(
-            seconds=wanted.seconds,
+            server=server,
             rate=wanted.rate,
             tally=tally,
             phases=course.phases,

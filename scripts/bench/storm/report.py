@@ -18,6 +18,7 @@ class Outcome:
     """All that is known when a storm is over. `checked` is the report of `verify`."""
 
     seed: int
+    server: str
     tally: Tally
     suffered: Sequence[Suffered]
     verdict: Verdict
@@ -46,6 +47,7 @@ class Outcome:
         verdict, tally = self.verdict, self.tally
         return {
             "seed": self.seed,
+            "server": self.server,
             "ok": self.is_fine,
             "events": tally.events,
             "faults": len(self.suffered),
@@ -108,7 +110,7 @@ def show(document: Mapping[str, Any]) -> None:
     ]
     table(answers, ("answer", "requests"), "Answers")
     names = (
-        "events", "accepted", "recorded", "accepted_again", "unplaced", "quarantined",
+        "server", "events", "accepted", "recorded", "accepted_again", "unplaced", "quarantined",
         "quarantine", "spooled", "in_flight", "vanished", "lost", "doubled", "astray", "ledger",
         "settled", "longest_unavailable", "slowest_answer", "seconds",
         "settling_seconds", "deaths", "lost_marks", "doubled_marks", "astray_marks",

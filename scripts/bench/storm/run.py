@@ -83,7 +83,8 @@ async def _rage(caller: Environment, folder: Path, storm: Storm) -> Outcome:
     async with field.servers(caller, folder, options) as (embedded, environment, codes):
         async with assembled(embedded, environment, folder, storm.say) as fleet:
             await field.ready(fleet)
-            storm.say(f"{wanted.events:,} events in {wanted.seconds:.0f} s")
+            server = await field.stream_server(environment)
+            storm.say(f"{wanted.events:,} events in {wanted.seconds:.0f} s, {server}")
             began = time.monotonic()
             harm = storm.harm = Harm(fleet, tally, storm.say)
             await _blow(fleet, folder, storm, harm, codes)
@@ -95,6 +96,7 @@ async def _rage(caller: Environment, folder: Path, storm: Storm) -> Outcome:
         verdict = await field.verdict(environment, folder)
     return Outcome(
         seed=wanted.seed,
+        server=server,
         tally=tally,
         suffered=harm.suffered,
         verdict=verdict,

@@ -100,7 +100,7 @@ class Recorded:
 class Report:
     """All that is known in the end. `checked` is the report of `verify`."""
 
-    seconds: float
+    server: str
     rate: float
     tally: Timed
     phases: Mapping[str, Phase]
@@ -128,6 +128,7 @@ class Report:
         tally, caught_up = self.tally, self.phases["catching up"].seconds
         return {
             "name": "outage",
+            "server": self.server,
             "ok": self.is_fine,
             "outage_seconds": round(self.phases["outage"].seconds, 1),
             "rate": self.rate,
@@ -175,7 +176,7 @@ def show(document: Mapping[str, Any]) -> None:
     waited = ("accepted", "events", "p50_ms", "p99_ms", "max_ms")
     table(document["recorded"], waited, "From acceptance to the record")
     names = (
-        "outage_seconds", "rate", "events", "accepted", "refused", "unanswered",
+        "server", "outage_seconds", "rate", "events", "accepted", "refused", "unanswered",
         "backlog", "redis_bytes", "is_live", "drain_seconds", "drained_per_second", "lost",
         "doubled", "astray", "ledger",
     )  # fmt: skip

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -49,6 +50,19 @@ def test_what_a_picture_says_is_text_and_no_markup() -> None:
     said = [text.text for text in picture.findall("svg:text", NAMESPACE)]
     assert "a < b & c" in said
     assert "COPY <fast>" in said
+
+
+def test_names_of_lines_that_end_together_stand_apart() -> None:
+    lines = [Series(name, [(0, 0), (1, 5)]) for name in ("first", "second", "third")]
+
+    picture = drawn(Axes(title="t", x="x", y="y"), lines)
+
+    heights = sorted(
+        float(text.attrib["y"])
+        for text in picture.findall("svg:text", NAMESPACE)
+        if text.text in {"first", "second", "third"}
+    )
+    assert all(lower - upper >= 15 for upper, lower in pairwise(heights))
 
 
 def test_one_point_is_a_picture_too() -> None:
