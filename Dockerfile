@@ -22,7 +22,9 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
 
 FROM python:3.13-slim
 
-RUN useradd --system --uid 10001 --home-dir /var/lib/reftide --create-home reftide
+# A volume takes over whose the directory is that it is mounted on.
+RUN useradd --system --uid 10001 --home-dir /var/lib/reftide --create-home reftide \
+ && install --directory --owner=reftide --mode=700 /var/lib/reftide/archive
 COPY --from=build /opt/reftide /opt/reftide
 
 ENV PATH=/opt/reftide/bin:$PATH \

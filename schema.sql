@@ -435,7 +435,7 @@ begin
     end if;
     execute format(
         'create or replace trigger keep_closed before insert or delete or update of id, at, kind, is_test, is_bot,'
-        ' is_duplicate, quantity, epoch, shard, link_id, program_id, partner_id, session, amount, currency'
+        ' is_duplicate, quantity, epoch, shard, link_id, program_id, partner_id, amount, currency'
         ' on %I for each row execute function keep_closed()', partition);
     return true;
 end

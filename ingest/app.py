@@ -4,6 +4,7 @@ Used by `__main__` and by tests.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -44,9 +45,11 @@ from ingest.ladder import Ladder
 from ingest.limits.limiter import Limiter
 from ingest.measuring import measured
 from ingest.middleware import in_words_of
+from ingest.outcomes import Outcomes
 from ingest.plain import PLAIN, plain_routes
 from ingest.proxies import Proxies
 from ingest.recent import Recent
+from ingest.repeats import Repeats
 from ingest.resolve import Resolver
 from ingest.seal import visitor_key
 from ingest.selfcheck import selfchecked
@@ -66,6 +69,9 @@ _CHANGES_SECONDS: Final = 1.0
 
 #: The server waits for requests under way for twice this, then the sink once.
 _DRAIN_SECONDS: Final = 2.0
+
+#: Objects more than before it is looked for: requests leave next to none in cycles.
+_GARBAGE: Final = (50_000, 20, 20)
 
 HEALTH: Final = web.AppKey("health", Health)
 
@@ -227,15 +233,14 @@ def _acceptor(settings: Settings, world: World, ports: _Ports) -> Acceptor:
     recent = Recent(ports.claims)
     clicks = Clicks(ports.directory, recent, keys)
     resolver = Resolver(ports.directory, recent, clicks, generation_key(secret))
+    visiting = visitor_key(secret)
     return Acceptor(
         gate=Gate(ports.directory, ports.limiter, settings.secrets),
         resolver=resolver,
-        visits=Visits(
-            claims=ports.claims, resolver=resolver, visitor_key=visitor_key(secret)
-        ),
-        claims=ports.claims,
+        visits=Visits(claims=ports.claims, resolver=resolver, visitor_key=visiting),
+        outcomes=Outcomes(resolver=resolver, keys=keys),
+        repeats=Repeats(claims=ports.claims, keys=keys),
         sink=ports.sink,
-        keys=keys,
         store_ip=settings.store_ip,
         clock=world.clock,
         new_id=world.new_id,
@@ -277,11 +282,19 @@ async def serve(settings: Settings, world: World, stop: asyncio.Event) -> None:
         await site.start()
         host, port = runner.addresses[0][:2]
         log.info("edge.started", host=host, port=port, shards=settings.shards)
+        _keep_what_is_there()
         await stop.wait()
         app[HEALTH].is_draining = True
     finally:
         await runner.cleanup()
     log.info("edge.stopped")
+
+
+def _keep_what_is_there() -> None:
+    """Look for garbage among what requests leave only, and not after every few of them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE)
 
 
 def run(settings: Settings) -> None:

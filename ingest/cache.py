@@ -1,4 +1,4 @@
-"""The directory's memory: bounded, and kept on disk between runs. Used by `directory`."""
+"""The directory's memory: bounded, and kept on disk between runs. Used by `replica`."""
 
 import os
 from collections import OrderedDict
@@ -25,11 +25,14 @@ class Lru(Generic[Value]):
             self._entries.move_to_end(key)
         return value
 
-    def put(self, key: str, value: Value) -> None:
+    def put(self, key: str, value: Value) -> bool:
+        """Whether another entry had to make room."""
         self._entries[key] = value
         self._entries.move_to_end(key)
-        if len(self._entries) > self._size:
+        is_crowded = len(self._entries) > self._size
+        if is_crowded:
             self._entries.popitem(last=False)
+        return is_crowded
 
     def drop(self, key: str) -> bool:
         """Whether there was something to forget."""

@@ -15,8 +15,8 @@ from ingest.contracts.envelope import Dedupe
 from ingest.contracts.marks import claim_key, seen_key
 from ingest.contracts.telemetry import Log
 from ingest.dialects.spec import Reply
-from ingest.directory import Missing
 from ingest.line import Line, packed
+from ingest.replica import Missing
 from ingest.wire import TROUBLE, Coalescer, Full, said
 
 _CLAIM_SECONDS: Final = 24 * 3600
@@ -83,9 +83,10 @@ class Claims:
     async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
         """Leave marks where there are none; what was there before, for each of them."""
         try:
-            found = await self._marks.ask_all(mark.command for mark in marks)
+            asked = [self._marks.ask(mark.command) for mark in marks]
         except Full:
             return [None] * len(marks)
+        found = [await answer for answer in asked]
         errors = [item for item in found if isinstance(item, Exception)]
         if errors or not self._is_reached:
             self._reached(said(errors[0]) if errors else None)

@@ -8,10 +8,10 @@ from ingest.contracts.envelope import Kind
 from ingest.contracts.ids import millis
 from ingest.contracts.storable import is_name
 from ingest.dialects.spec import ByClick, ByCustomer, ByFingerprint, Draft, Refusal
-from ingest.directory import Missing
 from ingest.gate import Principal
 from ingest.ports import Records
 from ingest.recent import Recent
+from ingest.replica import Missing
 from ingest.resolved import Asked, Resolved
 
 _DAY_MS: Final = 24 * 3600 * 1000

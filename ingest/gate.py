@@ -23,8 +23,8 @@ from ingest.dialects.spec import (
     Route,
     Usage,
 )
-from ingest.directory import Missing
 from ingest.limits.limiter import Demand
+from ingest.replica import Missing
 
 _MINTED: Final = "rt_"
 _LONGEST: Final = 512
@@ -113,13 +113,19 @@ class Gate:
         self, dialect: Dialect, wanted: Credential | None, headers: Mapping[str, str]
     ) -> Principal:
         """Who calls a dialect; raises Refusal where it is off or the key may not."""
-        await self._pass(("installation", ""), ("dialect", dialect.name))
+        switches = await self._records.switches()
+        if isinstance(switches, SwitchesRecord):
+            _pass(switches, ("installation", ""), ("dialect", dialect.name))
+        if wanted is None or (wanted.is_optional and wanted.header not in headers):
+            return _ANYBODY
         return await self._principal(wanted, headers)
 
     async def count(
         self, dialect: Dialect, route: Route, principal: Principal, ip: str | None
     ) -> Usage | None:
         """Count one event, or query, against every limit of its route and its caller."""
+        if not route.limits and principal.api_key_id is None:
+            return None
         demands = await self._demands(dialect, route, principal, ip)
         return await self._limiter.take(demands) if demands else None
 
@@ -127,27 +133,20 @@ class Gate:
         self, link: LinkRecord | None, program: ProgramRecord | None
     ) -> None:
         """Raise Refusal where a link, or a program, is switched off."""
+        switches = await self._records.switches()
+        # Not to know of a switch is to be on.
+        if not isinstance(switches, SwitchesRecord):
+            return
         numbers = {owner.program_number for owner in [link] if owner}
         numbers |= {owner.number for owner in [program] if owner}
         subjects = [("program", str(number)) for number in numbers if number]
         if link is not None:
             subjects.append(("link", link.public_id))
-        if subjects:
-            await self._pass(*subjects)
-
-    async def _pass(self, *subjects: tuple[str, str]) -> None:
-        switches = await self._records.switches()
-        # Not to know of a switch is to be on.
-        if isinstance(switches, SwitchesRecord):
-            off = {(scope, subject) for scope, subject in switches.off}
-            if not off.isdisjoint(subjects):
-                raise Refusal("switched_off")
+        _pass(switches, *subjects)
 
     async def _principal(
-        self, wanted: Credential | None, headers: Mapping[str, str]
+        self, wanted: Credential, headers: Mapping[str, str]
     ) -> Principal:
-        if wanted is None or (wanted.is_optional and wanted.header not in headers):
-            return _ANYBODY
         # Compared by hash, as keys of a mapping: no comparison leaks a prefix.
         key_hashes = hashes(self._secrets, _key(wanted, headers))
         record = await self._records.api_key(key_hashes)
@@ -175,6 +174,13 @@ class Gate:
         if principal.api_key_id and key in own:
             demands.append(_demand("key", key, own[key], is_shown))
         return demands
+
+
+def _pass(switches: SwitchesRecord, *subjects: tuple[str, str]) -> None:
+    """Raise Refusal where something is off that a request is about."""
+    off = {(scope, subject) for scope, subject in switches.off}
+    if not off.isdisjoint(subjects):
+        raise Refusal("switched_off")
 
 
 def _demand(name: str, who: str, per_minute: int, is_shown: bool) -> Demand:  # noqa: FBT001 -- private

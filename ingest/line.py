@@ -7,7 +7,7 @@ that takes a connection for every command, or for every batch, costs several tim
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -68,11 +68,6 @@ class Line:
         self._asked.append(_Question(answer, loop.time() + _PATIENCE_SECONDS))
         self._unsent.append(command)
         return answer
-
-    async def ask_all(self, commands: Iterable[bytes]) -> Sequence[Any]:
-        """The answers to many, in order; raises Full where not all find room."""
-        answers = [self.ask(command) for command in commands]
-        return [await answer for answer in answers]
 
     async def stop(self) -> None:
         """Return when everything that was asked has been answered."""

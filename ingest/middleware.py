@@ -4,7 +4,6 @@ The HTTP server's own refusals are plain text, which the vendors' clients cannot
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
@@ -82,7 +81,7 @@ def _answer(
         REFUSED.labels("none", refusal.code).inc()
         reply = Reply(_STATUS.get(refusal.code, 400), {"error": refusal.code})
         browsers = False
-    reply = replace(reply, headers={**reply.headers, **headers})
+    reply = reply._replace(headers={**reply.headers, **headers})
     return respond(reply, is_for_browsers=browsers)
 
 

@@ -22,8 +22,8 @@ from ingest.dialects.spec import (
     Target,
     Usage,
 )
-from ingest.directory import Missing
 from ingest.gate import Admission, Principal
+from ingest.replica import Missing
 from ingest.resolved import Asked, Resolved
 
 

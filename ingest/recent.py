@@ -17,7 +17,7 @@ from ingest.contracts.marks import (
     new_link_key,
     new_visitor_key,
 )
-from ingest.directory import Missing
+from ingest.replica import Missing
 
 #: Long after a worker that lives would have published it.
 _UNPUBLISHED_SECONDS: Final = 24 * 3600

@@ -6,7 +6,6 @@ a worker resolves it or quarantines it. What edges did a moment ago counts as pu
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from ingest.clicks import Clicks
@@ -37,11 +36,11 @@ from ingest.dialects.spec import (
     StatsOf,
     Target,
 )
-from ingest.directory import Missing
 from ingest.gate import Principal
 from ingest.generated import generate, may_be_generated, stand_in
 from ingest.ports import Records
 from ingest.recent import Recent
+from ingest.replica import Missing
 from ingest.resolved import Asked, Resolved
 
 _RETRY_AFTER: Final = 1  # seconds
@@ -141,7 +140,7 @@ class Resolver:
             raise Refusal("overloaded", retry_after=_RETRY_AFTER)
         program = _usable(found, asked)
         if isinstance(link, LinkRecord):
-            return replace(_of_link(link), program=program)
+            return _of_link(link)._replace(program=program)
         if not is_name(target.partner_code):
             raise Refusal("partner_unknown")
         code = generate(self._code_key, program.program_uuid, target.partner_code)
@@ -164,7 +163,7 @@ class Resolver:
             created_at=asked.at,
             is_provisional=True,
         )
-        return replace(_of_link(link), program=program)
+        return _of_link(link)._replace(program=program)
 
     async def _stats_of(self, target: StatsOf, asked: Asked) -> Resolved:
         workspace_id = asked.principal.workspace_id
@@ -212,13 +211,12 @@ def _usable(program: ProgramRecord | Missing, asked: Asked) -> ProgramRecord:
 
 def _namespaces(target: ByCode, principal: Principal) -> tuple[str, ...]:
     """Where to look for a code, best first."""
-    own: list[str] = []
-    if target.domain and is_name(target.domain):
-        own.append(domain_namespace(target.domain))
+    domain = target.domain
+    own = (domain_namespace(domain),) if domain and is_name(domain) else ()
     if target.among == "domain":
-        return tuple(own)
+        return own
     if target.among == "workspace" and principal.workspace_id:
-        own.append(workspace_namespace(principal.workspace_id))
-    elif target.among == "workspace" and not principal.is_verified:
-        own.append(KEYS_NAMESPACE)
+        return (*own, workspace_namespace(principal.workspace_id), DEFAULT_NAMESPACE)
+    if target.among == "workspace" and not principal.is_verified:
+        return (*own, KEYS_NAMESPACE, DEFAULT_NAMESPACE)
     return (*own, DEFAULT_NAMESPACE)

@@ -1,6 +1,5 @@
 """What is known of a draft's target: the values between resolving and sealing."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
@@ -22,8 +21,7 @@ class Asked(NamedTuple):
     has_short_clicks: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What is known of a target; most names are the envelope's.
 
     `click_token` is the click id as the caller of a lead is told it. Not certain: the

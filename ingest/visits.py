@@ -3,13 +3,13 @@
 Used by `accept`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from ingest.claims import Mark, seen
 from ingest.contracts.clickid import NO_LINK, ClickToken
+from ingest.contracts.directory import LinkRecord, ProgramRecord
 from ingest.contracts.envelope import Kind
 from ingest.dialects.spec import Draft, RawRequest
 from ingest.ports import Claims, Resolver
@@ -18,8 +18,7 @@ from ingest.resolved import Resolved
 from ingest.seal import visitor_hash
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class Visit(NamedTuple):
     """A click, and the click by which its visitor was known before, if any: the root."""
 
     click: ClickToken
@@ -52,44 +51,46 @@ class Visits:
         click = ClickToken(event_id, resolved.link_id or NO_LINK)
         if draft.kind is not Kind.CLICK or draft.is_test:
             return Visit(click=click)
-        root = await self.resolver.root(draft, resolved)
-        visit = Visit(
-            click=click,
-            root=root,
-            matched_by="click" if root else None,
-            visitor=visitor_hash(self.visitor_key, raw, draft),
-        )
-        marks = dict(_marks(visit, draft, resolved))
-        earlier = await self.claims.earlier([*marks.values()]) if marks else []
+        link, visitor = resolved.link, visitor_hash(self.visitor_key, raw, draft)
+        root = await self._root(draft, resolved)
+        visit = Visit(click, root, "click" if root else None, visitor)
+        marks: dict[Literal["seen", "known"], Mark] = {}
+        if visitor and link:
+            marks["seen"] = seen(link.link_uuid, visitor, event_id)
+        if draft.fingerprint and resolved.owner:
+            marks["known"] = _known_by(draft.fingerprint, visit, resolved.owner)
+        if not marks:
+            return visit
+        earlier = await self.claims.earlier([*marks.values()])
         before = dict(zip(marks, earlier, strict=True))
         visit = _seen(visit, before.get("seen"), is_told_again=is_told_again)
         return _known(visit, before.get("known"))
 
+    async def _root(self, draft: Draft, resolved: Resolved) -> ClickToken | None:
+        if not draft.existing_click:
+            return None
+        return await self.resolver.root(draft, resolved)
 
-def _marks(
-    visit: Visit, draft: Draft, resolved: Resolved
-) -> Iterator[tuple[Literal["seen", "known"], Mark]]:
-    link, owner = resolved.link, resolved.owner
-    if visit.visitor and link:
-        yield "seen", seen(link.link_uuid, visit.visitor, visit.click.click_id)
-    if draft.fingerprint and owner:
-        click, window = visit.root or visit.click, owner.attribution_window_days
-        workspace = owner.workspace_uuid
-        yield "known", visitor_mark(workspace, draft.fingerprint, click, window)
+
+def _known_by(
+    fingerprint: str, visit: Visit, owner: LinkRecord | ProgramRecord
+) -> Mark:
+    click, window = visit.root or visit.click, owner.attribution_window_days
+    return visitor_mark(owner.workspace_uuid, fingerprint, click, window)
 
 
 def _seen(visit: Visit, mark: bytes | None, *, is_told_again: bool) -> Visit:
     if mark is None or len(mark) != len(visit.click.click_id.bytes):
         return visit
-    visit = replace(visit, first_id=UUID(bytes=mark))
+    visit = visit._replace(first_id=UUID(bytes=mark))
     if not is_told_again or visit.root is not None:
         return visit
     first = ClickToken(UUID(bytes=mark), visit.click.link_id)
-    return replace(visit, root=first, matched_by="click")
+    return visit._replace(root=first, matched_by="click")
 
 
 def _known(visit: Visit, mark: bytes | None) -> Visit:
     click = known_click(mark) if mark else None
     if click is None or visit.root is not None:
         return visit
-    return replace(visit, root=click, matched_by="fingerprint")
+    return visit._replace(root=click, matched_by="fingerprint")

@@ -19,7 +19,7 @@ from ingest.spool.store import SUFFIX, Kept
 from scripts.spools import readable
 from workers.batch import Delivery, Entry
 from workers.database import Pool
-from workers.erasure.archives import veiled
+from workers.erasure.payloads import veiled
 from workers.erasure.suppressing import Suppressions
 
 _AT_ONCE: Final = 500

@@ -6,11 +6,11 @@ to would be another's.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
+from msgspec.structs import fields
 
 from ingest.contracts.envelope import (
     KEYS,

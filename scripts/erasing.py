@@ -17,7 +17,7 @@ from scripts import disks
 from scripts.environment import Environment
 from scripts.output import Refused, Unreachable
 from scripts.queries import statements
-from scripts.servers import Connection, rows
+from scripts.servers import Connection, rows, shard_count
 from workers.database import Pool
 from workers.erasure.archives import sweep
 from workers.erasure.beginning import Person, begin, find, people, related
@@ -80,8 +80,9 @@ async def carry_out(
 
     Raises Trouble, Refused.
     """
+    shards = range(await shard_count(environment, redis))
     tell("rows in PostgreSQL, the directory, marks in Redis")
-    waiting = await _work(Eraser(pool, redis), seconds)
+    waiting = await _work(Eraser(pool, redis, shards), seconds)
     suppressions = Suppressions()
     await suppressions.refresh(pool)
     tell("spools and the edges' snapshot in the data directory")

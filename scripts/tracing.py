@@ -105,6 +105,8 @@ async def _rows(connection: Connection, sought: _Sought) -> dict[str, Any]:
     state = _state(found)
     if state == "recorded" and await connection.fetchval(_SQL["erased"], event_id):
         state = "erased"
+    if state == "unknown" and await connection.fetchval(_SQL["detached"], event_id):
+        state = "detached"
     return found | {"state": state}
 
 

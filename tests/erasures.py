@@ -80,7 +80,7 @@ async def erase(site: Site, name: str = JANE) -> UUID:
     async with site.pool.acquire() as connection:
         (person,) = await people(connection, name, None)
         erasure = await begin(connection, person, uuid7(), "tester", "")
-    assert 0 == await Eraser(site.pool, site.redis).work()
+    assert 0 == await Eraser(site.pool, site.redis, [0]).work()
     return erasure
 
 

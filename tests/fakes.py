@@ -31,8 +31,8 @@ from ingest.contracts.directory import (
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.ids import first_id_at
 from ingest.dialects.spec import Usage
-from ingest.directory import Missing
 from ingest.limits.limiter import Demand
+from ingest.replica import Missing
 from ingest.sink import Overloaded
 
 Record = TypeVar("Record")

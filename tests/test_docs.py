@@ -11,6 +11,7 @@ from ingest.contracts.metrics.declaring import METRICS, Metric
 from ingest.contracts.telemetry import LogEvent
 from ingest.dialects import DIALECTS
 from scripts.cli import COMMANDS
+from tests.runbook import PAGE, sections
 
 #: Imported because that is what declares them.
 _DECLARING = (edge, worker, installation)
@@ -91,3 +92,37 @@ def test_every_failure_has_a_test_or_a_reason_why_not() -> None:
 
     for _, _, test, _ in rows:
         assert "`test_" in test or "no test, since" in test or test == "test", test
+
+
+#: How a test says that it runs the commands of a section, and all of them.
+_FOLLOWED = re.compile(r'\bfollow(?:_through)?\(\s*(?:site,\s*)?"([^"]+)"')
+
+
+def test_every_command_of_the_runbook_is_run_by_a_test() -> None:
+    followed = set()
+    for path in (_ROOT / "tests" / "integration").glob("test_*.py"):
+        followed |= set(_FOLLOWED.findall(path.read_text("utf-8")))
+
+    assert set(sections()) == followed
+
+
+def test_the_runbook_names_no_command_that_it_does_not_show() -> None:
+    shown = {step.words[:2] for steps in sections().values() for step in steps}
+    shown |= {words[:1] for words in shown}
+    named = {
+        tuple(words.split()[:2])
+        for words in re.findall(r"`reftide ([^`]+)`", PAGE)
+        if not words.startswith("doctor")
+    }
+
+    assert set() == named - shown
+
+
+def test_the_runbook_leads_from_what_is_seen_to_what_is_done() -> None:
+    titles = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
+    anchors = {
+        re.sub(r"[^a-z -]", "", each.lower()).replace(" ", "-") for each in titles
+    }
+    linked = set(re.findall(r"\]\(#([^)]+)\)", PAGE))
+
+    assert linked == anchors - {"something-is-wrong"}

@@ -17,12 +17,10 @@ from uuid import UUID
 
 from ingest.contracts.telemetry import Bounded
 from workers.database import Connection, Pool, transaction
+from workers.settings import QUARANTINE_ROWS
 from workers.sql import statements
 
 _SQL: Final = statements("budget")
-
-ROWS: Final = 100_000
-DAYS: Final = 30
 
 _RECOUNT_SECONDS: Final = 1.0
 _TELL_SECONDS: Final = 60.0
@@ -37,7 +35,7 @@ class Budget:
     `clock` gives monotonic seconds.
     """
 
-    rows: int = ROWS
+    rows: int = QUARANTINE_ROWS
     clock: Callable[[], float] = time.monotonic
     _kept: Counter[UUID | None] = field(default_factory=Counter)
     _counted_at: float = float("-inf")

@@ -6,10 +6,12 @@ which they came: a batch locks every customer it may concern, then brings what i
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid5
+
+from msgspec.structs import replace
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import Kind

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.metrics.worker import JOBS
 from ingest.contracts.telemetry import Log
-from workers.budget import DAYS, expire
+from workers.budget import expire
 from workers.connections import QUEUE
 from workers.database import Connection, Pool, mapped, transaction
 from workers.epochs import sample
@@ -23,6 +23,7 @@ from workers.erasure.erasing import Eraser
 from workers.losses import count_losses
 from workers.publish import CHUNK, publish_changes, publish_if_missing
 from workers.reaping import reap
+from workers.settings import QUARANTINE_DAYS
 from workers.sql import statements
 from workers.trimming import Trimmer
 from workers.upkeep import fold_ledger, sweep_claims
@@ -56,13 +57,13 @@ class Jobs:
         redis: Redis,
         shards: int,
         keep_hours: int = 24,
-        quarantine_days: int = DAYS,
+        quarantine_days: int = QUARANTINE_DAYS,
     ) -> None:
         """`keep_hours`: for how long the streams keep what everybody has read.
 
         `quarantine_days`: for how long quarantine keeps what clients caused; 0: for good.
         """
-        self._eraser = Eraser(pool, redis)
+        self._eraser = Eraser(pool, redis, range(shards))
         self._trimmer = Trimmer(redis, range(shards), keep_hours)
         self._quarantine_days = quarantine_days
         self._pool = pool

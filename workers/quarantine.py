@@ -81,7 +81,7 @@ async def add(
     """
     kept, dropped = await _split(connection, culprits, budget)
     tally.admitted.update(
-        owner(culprit) for culprit in kept if culprit.reason not in DATA_REASONS
+        _owner(culprit) for culprit in kept if culprit.reason not in DATA_REASONS
     )
     if kept:
         columns = [list(column) for column in zip(*map(_columns, kept), strict=True)]
@@ -103,7 +103,7 @@ async def _split(
     caused = [culprit for culprit in culprits if culprit.reason not in DATA_REASONS]
     dropped: list[Culprit] = []
     if caused:
-        admitted = await budget.admit(connection, map(owner, caused))
+        admitted = await budget.admit(connection, map(_owner, caused))
         for culprit, is_admitted in zip(caused, admitted, strict=True):
             (kept if is_admitted else dropped).append(culprit)
     return kept, dropped
@@ -125,7 +125,7 @@ async def _drop(
         tally.dropped[record["reason"]] += record["entries"]
 
 
-def owner(culprit: Culprit) -> UUID | None:
+def _owner(culprit: Culprit) -> UUID | None:
     """The workspace that an entry is of, as far as anybody can tell."""
     said_by = culprit.envelope.workspace_id if culprit.envelope else None
     return said_by or culprit.workspace_id
@@ -139,7 +139,7 @@ def _columns(culprit: Culprit) -> tuple[object, ...]:
     envelope = culprit.envelope
     return (
         *culprit.delivery.entry,
-        *(_NOTHING if envelope is None else said(envelope, owner(culprit))),
+        *(_NOTHING if envelope is None else said(envelope, _owner(culprit))),
         culprit.reason,
         text(culprit.detail, _DETAIL_CHARS),
         culprit.delivery.payload,

@@ -1,11 +1,12 @@
 """An event as a row of `events`, and how rows of one event compete. Values only."""
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, Self
 from uuid import UUID
+
+import msgspec
 
 from ingest.contracts.envelope import Dedupe, Kind
 from workers.batch import Entry
@@ -47,10 +48,7 @@ class Share(NamedTuple):
     amount: int
 
 
-# Never changed, like all our values; but to be frozen costs what a row has fields,
-# several microseconds for every event.
-@dataclass(slots=True, kw_only=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What must be known of a row to compare it, count it, and find its people."""
 
     id: UUID
@@ -116,8 +114,7 @@ class Standing:
         )
 
 
-@dataclass(slots=True, kw_only=True)
-class Row(Standing):
+class Row(Standing, frozen=True, kw_only=True, gc=False):
     """A whole row, with what its customer learns from it."""
 
     dialect: str
@@ -149,9 +146,7 @@ class Row(Standing):
 
 _COUNTED: Final = {Kind.CLICK: 0, Kind.LEAD: 3, Kind.SALE: 4}
 
-_STANDING: Final = tuple(
-    name for name in Standing.__dataclass_fields__ if name != "entry"
-)
+_STANDING: Final = tuple(name for name in Standing.__struct_fields__ if name != "entry")
 
 ENTRY_COLUMNS: Final = ("epoch", "shard", "entry_ms", "entry_seq")
 

@@ -15,7 +15,10 @@ from ingest.contracts.variables import (
     Variables,
 )
 from workers.batch import ArchiveBoundary, Boundary
-from workers.budget import DAYS, ROWS
+
+#: Of what clients cause: how many entries quarantine keeps, and for how many days.
+QUARANTINE_ROWS: Final = 100_000
+QUARANTINE_DAYS: Final = 30
 
 _LARGEST_BATCH: Final = 5000
 _LONGEST_NAME: Final = 100
@@ -63,9 +66,9 @@ class Settings:
     crash_over: UUID | None
     log_level: LogLevel
     admin: Listening = NOWHERE
-    #: Of what clients cause: how much of it is kept, and for how long; 0 days: for good.
-    quarantine_rows: int = ROWS
-    quarantine_days: int = DAYS
+    #: 0 days: for good.
+    quarantine_rows: int = QUARANTINE_ROWS
+    quarantine_days: int = QUARANTINE_DAYS
     #: None where this worker does not archive.
     archive: Archiving | None = None
 
@@ -92,10 +95,10 @@ class Settings:
             log_level=given.log_level(),
             admin=given.admin(),
             quarantine_rows=given.number(
-                "REFTIDE_QUARANTINE_ROWS", ROWS, (0, _MOST_ROWS)
+                "REFTIDE_QUARANTINE_ROWS", QUARANTINE_ROWS, (0, _MOST_ROWS)
             ),
             quarantine_days=given.number(
-                "REFTIDE_QUARANTINE_DAYS", DAYS, (0, _LONGEST_KEEP_DAYS)
+                "REFTIDE_QUARANTINE_DAYS", QUARANTINE_DAYS, (0, _LONGEST_KEEP_DAYS)
             ),
             archive=_archive(given),
         )

@@ -1,6 +1,6 @@
 """One event of a batch as the request that it would have been. Pure; used by `judging`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +12,7 @@ from ingest.contracts.storable import Json
 from ingest.dialects.batch import BATCH, Event
 from ingest.dialects.body import validated
 from ingest.dialects.spec import (
+    ByCode,
     ByCustomer,
     ByFingerprint,
     Dialect,
@@ -120,22 +121,22 @@ def _moment(text: str) -> int:
 
 def subjects(drafts: Sequence[Draft], key: str | None) -> set[Any]:
     """What the events of an item are about: of one subject, the order matters."""
-    found: set[Any] = {("key", key)}
+    found: set[Any] = set() if key is None else {("key", key)}
     for draft in drafts:
-        found.add(("dedupe", draft.dedupe))
-        found.add(("customer", draft.external_id))
-        found.add(("fingerprint", draft.fingerprint))
-        target = draft.target
-        if isinstance(target, FirstOf):
-            found.update(map(_subject, target.targets))
-        else:
-            found.add(_subject(target))
-    return {subject for subject in found if subject[1] is not None}
+        if draft.dedupe is not None:
+            found.add(draft.dedupe)
+        if draft.external_id is not None:
+            found.add(("customer", draft.external_id))
+        if draft.fingerprint is not None:
+            found.add(("fingerprint", draft.fingerprint))
+        if not isinstance(draft.target, ByCode):
+            found.update(_named(draft.target))
+    return found
 
 
-def _subject(target: Target) -> tuple[str, str | None]:
-    if isinstance(target, ByCustomer):
-        return "customer", target.external_id
-    if isinstance(target, ByFingerprint):
-        return "fingerprint", target.fingerprint
-    return "nothing", None
+def _named(target: Target) -> Iterator[tuple[str, str]]:
+    for each in target.targets if isinstance(target, FirstOf) else (target,):
+        if isinstance(each, ByCustomer):
+            yield "customer", each.external_id
+        elif isinstance(each, ByFingerprint):
+            yield "fingerprint", each.fingerprint

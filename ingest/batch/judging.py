@@ -7,7 +7,7 @@ they append one pipeline. Those about one subject follow one another.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from ingest.accept import Acceptor, Call, Taken
 from ingest.batch.items import Item, Unfit, item, subjects
@@ -43,8 +43,7 @@ class Sender:
     principal: Principal
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
+class _Event(NamedTuple):
     """An event that can be taken, and what it is about."""
 
     call: Call
@@ -97,12 +96,7 @@ class _Batch:
             for read in events:
                 ready = await self._prepared(read)
                 if isinstance(ready, _Event):
-                    earlier = {
-                        self._last[subject]
-                        for subject in ready.subjects
-                        if subject in self._last
-                    }
-                    task = group.create_task(self._judged(ready, earlier))
+                    task = group.create_task(self._judged(ready, self._before(ready)))
                     self._last.update(dict.fromkeys(ready.subjects, task))
                     results.append(task)
                 else:
@@ -111,6 +105,11 @@ class _Batch:
             each.result() if isinstance(each, asyncio.Task) else each
             for each in results
         ]
+
+    def _before(self, event: _Event) -> set["asyncio.Task[_Result]"]:
+        """The last events about any of its subjects."""
+        last = self._last
+        return {last[subject] for subject in event.subjects if subject in last}
 
     async def _prepared(self, read: Read) -> _Event | _Result:
         dialect = BATCH

@@ -16,10 +16,9 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from string import ascii_lowercase, ascii_uppercase, digits
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 PREFIX: Final = "clk_"
@@ -35,8 +34,7 @@ _SHORT_NAME_CHARS: Final = 12
 NO_LINK: Final = UUID(int=0)
 
 
-@dataclass(frozen=True, slots=True)
-class ClickToken:
+class ClickToken(NamedTuple):
     """What a verified click id says: this click, on this link."""
 
     click_id: UUID

@@ -5,17 +5,13 @@ and decodes. The encoding is a JSON object with short keys, absent where a field
 default, so that an operator can read an entry and Redis holds few bytes of it.
 """
 
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
-import orjson
-
-from ingest.contracts.storable import Json
+import msgspec
 
 VERSION: Final = 1
 
@@ -54,8 +50,64 @@ class Dedupe(NamedTuple):
         return cls(scope, digest.digest())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+#: The short keys of the encoding, by the fields' names.
+KEYS: Final = {
+    "id": "i",
+    "kind": "k",
+    "dialect": "d",
+    "at": "t",
+    "workspace_id": "w",
+    "program_id": "pg",
+    "link_id": "l",
+    "namespaces": "ns",
+    "code": "c",
+    "program_number": "pn",
+    "click_id": "ci",
+    "foreign_click": "cf",
+    "root_id": "r",
+    "root_link_id": "rl",
+    "partner_code": "pc",
+    "token": "tk",
+    "session": "ss",
+    "api_key_id": "ak",
+    "api_key_hashes": "ah",
+    "dedupe": "dd",
+    "name": "n",
+    "quantity": "q",
+    "amount": "am",
+    "currency": "cu",
+    "external_id": "x",
+    "customer_name": "xn",
+    "customer_email": "xe",
+    "customer_avatar": "xa",
+    "ip": "ip",
+    "user_agent": "ua",
+    "visitor": "vh",
+    "referrer": "rf",
+    "page_url": "u",
+    "is_test": "te",
+    "is_duplicate": "du",
+    "is_erased": "er",
+    "properties": "p",
+}
+
+#: Until the year 9999, which Python's times do not leave.
+_Time = Annotated[int, msgspec.Meta(ge=0, lt=253_370_764_800_000)]
+_Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
+class Envelope(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    rename=KEYS,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    tag_field="v",
+    tag=VERSION,
+):
     """One event. Times are Unix milliseconds; texts are storable and bounded.
 
     A click names its link by `link_id`, or, where the edge had no directory to ask, by
@@ -72,7 +124,7 @@ class Envelope:
     kind: Kind
     dialect: str
     #: When it happened: when the edge accepted it, unless the dialect knows better.
-    at: int
+    at: _Time
     workspace_id: UUID | None = None
     program_id: UUID | None = None
     link_id: UUID | None = None
@@ -80,7 +132,7 @@ class Envelope:
     namespaces: tuple[str, ...] = ()
     code: str | None = None
     #: The public number of a program that the edge could not resolve.
-    program_number: int | None = None
+    program_number: _Long | None = None
     click_id: UUID | None = None
     #: A click id that is not of our making and that the edge could not resolve.
     foreign_click: str | None = None
@@ -97,9 +149,9 @@ class Envelope:
     api_key_hashes: tuple[bytes, ...] = ()
     dedupe: Dedupe | None = None
     name: str | None = None
-    quantity: int = 1
+    quantity: _Count = 1
     #: What a sale is worth, in minor units of `currency` (ISO 4217, upper case).
-    amount: int | None = None
+    amount: _Long | None = None
     currency: str | None = None
     external_id: str | None = None
     customer_name: str | None = None
@@ -116,7 +168,7 @@ class Envelope:
     is_duplicate: bool = False
     #: It says nothing of a person any more; see `workers.erasure`.
     is_erased: bool = False
-    properties: Mapping[str, Json] = field(default_factory=dict)
+    properties: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Undecodable(Exception):
@@ -127,37 +179,47 @@ class NewerVersion(Exception):
     """An envelope of a later release: leave it to a worker that knows it."""
 
 
+class _Version(msgspec.Struct):
+    """What every release's envelope has."""
+
+    v: int
+
+
+_ENCODER: Final = msgspec.json.Encoder(uuid_format="hex")
+_DECODER: Final = msgspec.json.Decoder(Envelope)
+_VERSIONS: Final = msgspec.json.Decoder(_Version)
+
+#: What decoding raises: no JSON, not of this shape, no UTF-8, too deep.
+_MALFORMED: Final = (msgspec.DecodeError, ValueError, RecursionError)
+
+#: How JSON writes a NUL, which no column of text takes. It may be half of something else.
+_NUL: Final = b"\\u0000"
+
+
 def encode(envelope: Envelope) -> bytes:
     """The envelope's bytes; raises nothing for storable values."""
-    out: dict[str, object] = {"v": VERSION}
-    for name, key, default, to_json, _ in _CODEC:
-        value = getattr(envelope, name)
-        if value != default:
-            out[key] = to_json(value)
-    return orjson.dumps(out)
+    return _ENCODER.encode(envelope)
 
 
 def decode(raw: bytes) -> Envelope:
     """The envelope of some bytes; raises Undecodable or NewerVersion, nothing else."""
     try:
-        document = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise Undecodable(f"not JSON: {error}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("v"), int):
-        raise Undecodable("not an object with a version")
-    if document.pop("v") > VERSION:
-        raise NewerVersion
-    return _from_document(document)
+        envelope = _DECODER.decode(raw)
+    except _MALFORMED as error:
+        if is_newer(raw):
+            raise NewerVersion from error
+        raise Undecodable(str(error)) from error
+    if _NUL in raw:
+        _refuse_nul(envelope)
+    return envelope
 
 
 def is_newer(raw: bytes) -> bool:
     """Whether these bytes are an envelope of a later release."""
     try:
-        document = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        return _VERSIONS.decode(raw).v > VERSION
+    except _MALFORMED:
         return False
-    version = document.get("v") if isinstance(document, dict) else None
-    return isinstance(version, int) and version > VERSION
 
 
 def digest(raw: bytes) -> int:
@@ -165,136 +227,9 @@ def digest(raw: bytes) -> int:
     return int.from_bytes(blake2b(raw, digest_size=8).digest()) >> 1
 
 
-def _from_document(document: dict[str, Any]) -> Envelope:
-    values: dict[str, Any] = {}
-    for name, key, _, _, from_json in _CODEC:
-        if key in document:
-            try:
-                values[name] = from_json(document.pop(key))
-            except (TypeError, ValueError, AttributeError) as error:
-                raise Undecodable(f"{name}: {error}") from error
-    if document:
-        raise Undecodable(f"unknown fields: {', '.join(sorted(document))}")
-    try:
-        return Envelope(**values)
-    except TypeError as error:
-        raise Undecodable(str(error)) from error
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _typed(kind: type) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if type(value) is not kind:
-            raise TypeError(f"expected {kind.__name__}")
-        return value
-
-    return check
-
-
-#: Until the year 9999, which Python's times do not leave.
-_MAX_MS: Final = 253_370_764_800_000
-
-
-def _text(value: Any) -> str:
-    if type(value) is not str or "\0" in value:
-        raise TypeError("expected a text without NUL")
-    return value
-
-
-def _whole(low: int, end: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        if type(value) is not int or not low <= value < end:
-            raise TypeError("expected an integer in range")
-        return value
-
-    return check
-
-
-def _dedupe_from(value: list[str]) -> Dedupe:
-    scope, key = value
-    return Dedupe(_text(scope), b64decode(key))
-
-
-class _Form(NamedTuple):
-    """How one type of field is written and read."""
-
-    to_json: Callable[[Any], object]
-    from_json: Callable[[Any], Any]
-
-
-_UUID = _Form(lambda value: value.hex, UUID)
-_TEXT = _Form(_same, _text)
-_LONG = _Form(_same, _whole(-(2**63), 2**63))
-_COUNT = _Form(_same, _whole(0, 2**31))
-_TIME = _Form(_same, _whole(0, _MAX_MS))
-_FLAG = _Form(int, bool)
-_BYTES = _Form(lambda value: b64encode(value).decode(), b64decode)
-_TEXTS = _Form(list, lambda value: tuple(map(_text, value)))
-_HASHES = _Form(
-    lambda value: [b64encode(item).decode() for item in value],
-    lambda value: tuple(map(b64decode, value)),
-)
-
-_FORMS: Final[dict[str, tuple[str, _Form]]] = {
-    "id": ("i", _UUID),
-    "kind": ("k", _Form(str, Kind)),
-    "dialect": ("d", _TEXT),
-    "at": ("t", _TIME),
-    "workspace_id": ("w", _UUID),
-    "program_id": ("pg", _UUID),
-    "link_id": ("l", _UUID),
-    "namespaces": ("ns", _TEXTS),
-    "code": ("c", _TEXT),
-    "program_number": ("pn", _LONG),
-    "click_id": ("ci", _UUID),
-    "foreign_click": ("cf", _TEXT),
-    "root_id": ("r", _UUID),
-    "root_link_id": ("rl", _UUID),
-    "partner_code": ("pc", _TEXT),
-    "token": ("tk", _TEXT),
-    "session": ("ss", _TEXT),
-    "api_key_id": ("ak", _UUID),
-    "api_key_hashes": ("ah", _HASHES),
-    "dedupe": (
-        "dd",
-        _Form(lambda value: [value.scope, b64encode(value.key).decode()], _dedupe_from),
-    ),
-    "name": ("n", _TEXT),
-    "quantity": ("q", _COUNT),
-    "amount": ("am", _LONG),
-    "currency": ("cu", _TEXT),
-    "external_id": ("x", _TEXT),
-    "customer_name": ("xn", _TEXT),
-    "customer_email": ("xe", _TEXT),
-    "customer_avatar": ("xa", _TEXT),
-    "ip": ("ip", _TEXT),
-    "user_agent": ("ua", _TEXT),
-    "visitor": ("vh", _BYTES),
-    "referrer": ("rf", _TEXT),
-    "page_url": ("u", _TEXT),
-    "is_test": ("te", _FLAG),
-    "is_duplicate": ("du", _FLAG),
-    "is_erased": ("er", _FLAG),
-    "properties": ("p", _Form(_same, _typed(dict))),
-}
-
-#: The short keys of the encoding, by the fields' names.
-KEYS: Final = {name: key for name, (key, _) in _FORMS.items()}
-
-_ABSENT: Final = object()
-
-
-def _default(name: str) -> object:
-    declared = next(item for item in fields(Envelope) if item.name == name)
-    if callable(declared.default_factory):
-        return declared.default_factory()
-    return _ABSENT if declared.default is MISSING else declared.default
-
-
-_CODEC: Final = tuple(
-    (name, key, _default(name), form.to_json, form.from_json)
-    for name, (key, form) in _FORMS.items()
-)
+def _refuse_nul(envelope: Envelope) -> None:
+    for name in KEYS:
+        value = getattr(envelope, name)
+        texts = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(text, str) and "\0" in text for text in texts):
+            raise Undecodable(f"{name}: expected a text without NUL")

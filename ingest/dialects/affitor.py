@@ -12,7 +12,6 @@ flat error body. For leads:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -174,7 +173,7 @@ def _judge_lead(outcome: Outcome) -> Draft:
         raise Refusal("customer_advanced", problem=_STATUSES[customer.status])
     if link and link.needs_server_lead and not outcome.has_key:
         key = draft.dedupe and draft.dedupe._replace(scope="deferred")
-        return replace(draft, kind=Kind.DEFERRED, dedupe=key)
+        return draft._replace(kind=Kind.DEFERRED, dedupe=key)
     return draft
 
 

@@ -110,8 +110,7 @@ class Click(_Event):
     @property
     def about(self) -> Mapping[str, str]:
         """What is told about the page and the browser, under its own names."""
-        told = {name: getattr(self, name) for name in _ABOUT}
-        return {name: text for name, text in told.items() if text}
+        return {name: text for name in _ABOUT if (text := getattr(self, name))}
 
 
 class Lead(_Event):

@@ -9,13 +9,19 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote, unquote_plus
 
 #: Schemes whose URLs have a host, however many slashes of either kind precede it.
 _WITH_HOST: Final = frozenset({"http", "https", "ws", "wss", "ftp"})
 
 _C0_AND_SPACE: Final = "".join(map(chr, range(0x21)))
 _TABS_AND_LINES: Final = str.maketrans("", "", "\t\n\r")
+# What nearly all are, and what nothing below would change: a plain host in lower case whose
+# last label is no number.
+_COMMON: Final = re.compile(
+    r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,})"
+    r"(?:/[^?#\\\0-\x20]*)?(?:\?([^#\0-\x20]*))?(?:#[^\0-\x20]*)?"
+)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
 _HOST_AND_PORT: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]*))?")
 _FORBIDDEN_IN_OPAQUE_HOST: Final = re.compile(r"[\0 #/<>?@\\^|]")
@@ -43,8 +49,11 @@ class WebUrl:
 
     def parameter(self, name: str) -> str:
         """The first value under `name`, decoded like `URLSearchParams`; else empty."""
-        pairs = parse_qsl(self.query, keep_blank_values=True, errors="replace")
-        return next((value for key, value in pairs if key == name), "")
+        for pair in self.query.split("&"):
+            key, _, value = pair.partition("=")
+            if key == name or unquote_plus(key) == name:
+                return unquote_plus(value)
+        return ""
 
 
 def parse(text: str) -> WebUrl:
@@ -53,6 +62,9 @@ def parse(text: str) -> WebUrl:
     More lenient in two corners: the host of a `file:` URL is not looked at, and of an
     international domain neither Punycode nor what Python's IDNA cannot encode is checked.
     """
+    common = _COMMON.fullmatch(text)
+    if common is not None:
+        return WebUrl(common[1], common[2] or "")
     text = text.strip(_C0_AND_SPACE).translate(_TABS_AND_LINES)
     scheme, colon, rest = text.partition(":")
     if not colon or not _SCHEME.fullmatch(scheme):

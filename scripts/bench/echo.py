@@ -1,7 +1,8 @@
 """`python -m scripts.bench.echo PORT`: the edge's baseline, a bare aiohttp handler.
 
 It parses the same JSON and answers as many bytes, on the same loop and the same server as
-the edge; nothing is checked, looked up, signed or kept. Started by `edge`.
+the edge; nothing is checked, looked up, signed or kept. Started by `edge`; several share a
+port.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ async def _serve(port: int) -> None:
     app.router.add_post(PATH, _echo)
     server = web.AppRunner(app, access_log=None, shutdown_timeout=0)
     await server.setup()
-    await web.TCPSite(server, "127.0.0.1", port).start()
+    await web.TCPSite(server, "127.0.0.1", port, reuse_port=True).start()
     await stop.wait()
     await server.cleanup()
 

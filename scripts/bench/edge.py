@@ -6,41 +6,52 @@ meanwhile. The
 baseline parses the same JSON and answers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from dataclasses import dataclass
 from os import cpu_count
+from statistics import median
 from typing import Final
 
 from redis import Redis
 
 from ingest.contracts.stream import events_key
+from scripts.bench import svg
 from scripts.bench.children import HOST, free_port, serving
 from scripts.bench.ground import SHARDS, Ground
 from scripts.bench.load import CONNECTIONS, Load, ceiling, choose
 from scripts.bench.pipeline import clicks
-from scripts.bench.runs import Result, Tell, paired
+from scripts.bench.runs import Pair, Result, Tell, paired
 
 _WARM_SECONDS: Final = 1
+_ECHO: Final = "scripts.bench.echo"
 
 
-def measure(ground: Ground, *, pairs: int, seconds: float, tell: Tell) -> Result:
-    """Requests a second of one process, `pairs` times so many seconds each."""
+@dataclass(frozen=True, slots=True)
+class _Hands:
+    """What a run needs: the servers, the load, how long, and whom to tell."""
+
+    ground: Ground
+    redis: Redis
+    load: Load
+    seconds: float
+    tell: Tell
+
+
+def measure(
+    ground: Ground, *, pairs: int, seconds: float, processes: Sequence[int], tell: Tell
+) -> Result:
+    """Requests a second of one process, `pairs` times so many seconds each.
+
+    For each number of `processes` both are measured too, for a curve.
+    """
     load = choose(clicks(ground))
     reached = ceiling(load, ground.data)
     tell(f"load by {load.name}: at most {reached:,.0f}/s")
-    with ExitStack() as stack:
-        edge = stack.enter_context(_edge(ground))
-        echo = stack.enter_context(_echo(ground))
-        redis = stack.enter_context(Redis.from_url(ground.environment.redis_url()))
-        for port in (edge, echo):
-            load.send(port, _WARM_SECONDS)
-        found = paired(
-            partial(_emptied_and_measured, redis, load, edge, seconds),
-            lambda: load.send(echo, seconds).rate,
-            pairs,
-            tell,
-        )
+    with Redis.from_url(ground.environment.redis_url()) as redis:
+        hands = _Hands(ground, redis, load, seconds, tell)
+        found = _pairs(hands, 1, pairs)
+        curve = [_point(hands, count, pairs) for count in processes]
         appendfsync = redis.config_get("appendfsync")["appendfsync"]
     conditions = {
         "baseline": "aiohttp handler that parses the same JSON with orjson and answers",
@@ -51,18 +62,64 @@ def measure(ground: Ground, *, pairs: int, seconds: float, tell: Tell) -> Result
         "seconds": seconds,
         "cores": cpu_count(),
     }
-    return Result(name="edge", unit="requests/s", pairs=found, conditions=conditions)
+    return Result(
+        name="edge",
+        unit="requests/s",
+        pairs=found,
+        conditions=conditions,
+        more={"curve": curve} if curve else {},
+    )
+
+
+def drawn(result: Result) -> str:
+    """The curve of a result as an SVG."""
+    curve: Sequence[dict[str, float]] = result.document()["curve"]
+    return svg.line_chart(
+        svg.Axes(title="Edges beside one another", x="processes", y="requests/s"),
+        [
+            svg.Series(name, [(point["processes"], point[key]) for point in curve])
+            for name, key in (("Reftide", "figure"), ("bare aiohttp", "baseline"))
+        ],
+    )
+
+
+def _point(hands: _Hands, processes: int, pairs: int) -> dict[str, float]:
+    hands.tell(f"processes: {processes}")
+    found = _pairs(hands, processes, pairs)
+    return {
+        "processes": processes,
+        "figure": round(median(pair.figure for pair in found)),
+        "baseline": round(median(pair.baseline for pair in found)),
+        "ratio": round(median(pair.ratio for pair in found), 3),
+    }
+
+
+def _pairs(hands: _Hands, processes: int, pairs: int) -> list[Pair]:
+    with ExitStack() as stack:
+        edge = stack.enter_context(_edges(hands.ground, processes))
+        echo = stack.enter_context(_echoes(hands.ground, processes))
+        for port in (edge, echo):
+            hands.load.send(port, _WARM_SECONDS)
+        return paired(
+            lambda: _emptied_and_measured(hands, edge),
+            lambda: hands.load.send(echo, hands.seconds).rate,
+            pairs,
+            hands.tell,
+        )
 
 
 @contextmanager
-def _echo(ground: Ground) -> Iterator[int]:
-    port, module = free_port(), "scripts.bench.echo"
-    with serving(module, [str(port)], port, ground.data / "echo.log"):
+def _echoes(ground: Ground, count: int) -> Iterator[int]:
+    port = free_port()
+    with ExitStack() as stack:
+        for number in range(count):
+            log = ground.data / f"echo-{number}.log"
+            stack.enter_context(serving(_ECHO, [str(port)], port, log))
         yield port
 
 
 @contextmanager
-def _edge(ground: Ground) -> Iterator[int]:
+def _edges(ground: Ground, count: int) -> Iterator[int]:
     port = free_port()
     variables = {
         **ground.environment.for_processes(),
@@ -71,11 +128,14 @@ def _edge(ground: Ground) -> Iterator[int]:
         # As behind the proxy that ends TLS: the visitor's address is in a header.
         "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
     }
-    with serving("ingest", [], port, ground.data / "edge.log", variables):
+    with ExitStack() as stack:
+        for number in range(count):
+            log = ground.data / f"edge-{number}.log"
+            stack.enter_context(serving("ingest", [], port, log, variables))
         yield port
 
 
-def _emptied_and_measured(redis: Redis, load: Load, port: int, seconds: float) -> float:
+def _emptied_and_measured(hands: _Hands, port: int) -> float:
     for shard in range(SHARDS):
-        redis.xtrim(events_key(shard), maxlen=0, approximate=False)
-    return load.send(port, seconds).rate
+        hands.redis.xtrim(events_key(shard), maxlen=0, approximate=False)
+    return hands.load.send(port, hands.seconds).rate

@@ -29,6 +29,7 @@ _AT_ONCE: Final = 1000
 #: As a worker ends its segments.
 _SEGMENT: Final = 100_000
 _TICK_SECONDS: Final = 0.01
+_ENDLESS: Final = 1 << 62
 
 
 async def archive(
@@ -67,11 +68,12 @@ async def fire(
     redis: Redis, links: Sequence[LinkRecord], rate: int, stop: asyncio.Event
 ) -> int:
     """Append clicks, so many a second, until told to stop; how many there were."""
+    clicks = envelopes(links, _ENDLESS, clock=unix_ms, new_id=uuid7)
     sent, began = 0, time.monotonic()
     while not stop.is_set():
         due = int((time.monotonic() - began) * rate) - sent
         async with redis.pipeline(transaction=False) as pipe:
-            for click in envelopes(links, due, clock=unix_ms, new_id=uuid7):
+            for click in islice(clicks, due):
                 key = events_key(shard_of(click.id, SHARDS))
                 pipe.xadd(key, {FIELD: encode(click)})
             await pipe.execute()

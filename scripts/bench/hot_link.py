@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final
 
 from ingest.contracts.directory import LinkRecord
+from scripts.bench import svg
 from scripts.bench.contenders import cores, workers_of
 from scripts.bench.draining import LEAST_RATE, fill
 from scripts.bench.endtoend import empty
@@ -31,15 +32,38 @@ LINKS: Final = 1000
 
 
 def measure(
-    ground: Ground, *, pairs: int, events: int, workers: int, tell: Tell
+    ground: Ground,
+    *,
+    pairs: int,
+    events: int,
+    workers: int,
+    counts: Sequence[int],
+    tell: Tell,
 ) -> Result:
-    """Events a second that so many workers record, `pairs` times so many clicks."""
+    """Events a second that so many workers record, `pairs` times so many clicks.
+
+    Each number of workers in `counts` is measured too, once, for a curve.
+    """
     found = paired(
         partial(_rate, ground, ground.links[:1], events, workers),
         partial(_rate, ground, ground.links, events, workers),
         pairs,
         tell,
     )
+    curve = []
+    for count in counts:
+        curve.append(
+            {
+                "workers": count,
+                "figure": round(_rate(ground, ground.links[:1], events, count)),
+                "baseline": round(_rate(ground, ground.links, events, count)),
+            }
+        )
+        tell(
+            "{workers} workers: {figure:,}/s, baseline {baseline:,}/s".format(
+                **curve[-1]
+            )
+        )
     conditions = {
         "baseline": f"the same clicks, spread over {len(ground.links)} links",
         "events": events,
@@ -47,7 +71,25 @@ def measure(
         "shards": SHARDS,
         "cores": cores(),
     }
-    return Result(name="hot-link", unit="events/s", pairs=found, conditions=conditions)
+    return Result(
+        name="hot-link",
+        unit="events/s",
+        pairs=found,
+        conditions=conditions,
+        more={"curve": curve} if curve else {},
+    )
+
+
+def drawn(result: Result) -> str:
+    """The curve of a result as an SVG."""
+    curve: Sequence[dict[str, float]] = result.document()["curve"]
+    return svg.line_chart(
+        svg.Axes(title="Workers beside one another", x="workers", y="events/s"),
+        [
+            svg.Series(name, [(point["workers"], point[key]) for point in curve])
+            for name, key in (("one link", "figure"), ("a thousand", "baseline"))
+        ],
+    )
 
 
 def _rate(

@@ -63,6 +63,7 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
     )
     conditions = {
         "baseline": _SAID[rival],
+        "rival": rival,
         "edges": edges,
         "workers": workers,
         "events_per_request": batch,

@@ -35,50 +35,57 @@ _SQL: Final = statements("replaying")
 _POLL_SECONDS: Final = 0.5
 #: Nothing moved for so long: it will not come. Longer than a dead worker's lease.
 _PATIENCE_SECONDS: Final = 60.0
-_ALONE_SECONDS: Final = 15.0
 _MODES: Final[tuple[Mode, ...]] = ("missing", "reprocess", "missing")
 _FAST: Final = 1_000_000
 _VERIFY_SECONDS: Final = 120.0
 
 
-def measure(
-    ground: Ground, *, events: int, workers: int, live: int, rate: int, tell: Tell
-) -> Result:
-    """The p99 of live clicks, `live` a second, beside replays of so many events.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """How much to replay, with how many workers, beside how many live clicks a second.
 
     `rate` bounds the replays beside live traffic, as `reftide replay --rate` does; nothing
-    bounds the first. The ground's servers must tell commits. Raises Unreachable where a
-    replay does not end, or does not come to what it must.
+    bounds the first. `seconds` is how long live clicks are measured alone, before and after.
+    """
+
+    events: int
+    workers: int
+    live: int
+    rate: int
+    seconds: float
+
+
+def measure(ground: Ground, wanted: Wanted, tell: Tell) -> Result:
+    """The p99 of live clicks beside replays, against that without any.
+
+    The ground's servers must tell commits. Raises Unreachable where a replay does not end,
+    or does not come to what it must.
     """
     with ExitStack() as stack:
         hands = Workers(ground, stack)
-        for _ in range(workers):
+        for _ in range(wanted.workers):
             hands.start()
-        return asyncio.run(_measure(hands, events, live, rate, tell))
+        return asyncio.run(_measure(hands, wanted, tell))
 
 
-async def _measure(
-    hands: Workers, events: int, live: int, rate: int, tell: Tell
-) -> Result:
+async def _measure(hands: Workers, wanted: Wanted, tell: Tell) -> Result:
     ground = hands.ground
     half = len(ground.links) // 2
     async with (
         postgres(ground.environment, seconds=600.0) as connection,
         redis_server(ground.environment) as redis,
     ):
-        tell(f"writing {events:,} clicks into an archive")
+        tell(f"writing {wanted.events:,} clicks into an archive")
         where = ground.data / "archive"
         where.mkdir(exist_ok=True)
-        lives = await archive(connection, where, ground.links[:half], events)
+        lives = await archive(connection, where, ground.links[:half], wanted.events)
         hands.until = unix_ms()
-        recovered = await _recover(hands, connection, events, tell)
+        recovered = await _recover(hands, connection, wanted.events, tell)
         before = await connection.fetchval(_SQL["digest"], lives)
-        bench = _Live(hands, connection, redis, live, lives, tell)
-        alone = [await bench.during(lambda: asyncio.sleep(_ALONE_SECONDS))]
-        beside = await bench.during(
-            lambda: _again(hands, connection, events, rate, tell)
-        )
-        alone += [await bench.during(lambda: asyncio.sleep(_ALONE_SECONDS))]
+        bench = _Live(hands, connection, redis, wanted.live, lives, tell)
+        alone = [await bench.during(lambda: asyncio.sleep(wanted.seconds))]
+        beside = await bench.during(lambda: _again(hands, connection, wanted, tell))
+        alone += [await bench.during(lambda: asyncio.sleep(wanted.seconds))]
         after = await connection.fetchval(_SQL["digest"], lives)
     report = await verify(ground.environment, _VERIFY_SECONDS)
     if before != after or not (report["ok"] and report["settled"]):
@@ -92,19 +99,19 @@ async def _measure(
         pairs=[Pair(beside["p99"], mean(each["p99"] for each in alone))],
         conditions={
             "baseline": "p99 of such clicks without a replay, before and after",
-            "events": events,
-            "workers": hands.started - 1,
-            "live_per_second": live,
-            "replayed_per_second_at_most": rate,
+            "events": wanted.events,
+            "workers": wanted.workers,
+            "live_per_second": wanted.live,
+            "replayed_per_second_at_most": wanted.rate,
             "shards": SHARDS,
             "cores": cpu_count(),
+            "digest_before_and_after": after,
         },
         digits=1,
         more={
             "recovered": recovered,
             "live_alone": alone,
             "live_beside": beside,
-            "digest": after,
         },
     )
 
@@ -142,10 +149,11 @@ async def _recover(
 
 
 async def _again(
-    hands: Workers, connection: Connection, events: int, rate: int, tell: Tell
+    hands: Workers, connection: Connection, wanted: Wanted, tell: Tell
 ) -> None:
+    events = wanted.events
     for mode in _MODES:
-        done = await _replay(hands, connection, mode, rate, lambda _: None)
+        done = await _replay(hands, connection, mode, wanted.rate, lambda _: None)
         if (done["scanned"], done["unchanged"]) != (events, events):
             raise Unreachable(f"Replayed again ({mode}): {done}", "it is a bug.")
         tell(f"{mode}: {events:,} events in {done['seconds']:.1f} s, nothing changed")

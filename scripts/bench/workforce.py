@@ -23,6 +23,7 @@ class Workers:
     resident: list[float] = field(default_factory=list)
     #: When the history ends, Unix milliseconds.
     until: int = 0
+    _kill: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         self.started += 1
@@ -47,8 +48,6 @@ class Workers:
         """Note how much the greatest of them holds."""
         sizes = [_resident(pid) for pid in self.alive.values()]
         self.resident.append(max(sizes, default=0.0))
-
-    _kill: Callable[[], None] = field(default=lambda: None)
 
 
 def _resident(pid: int) -> float:

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 import click
 
 from ingest.contracts.telemetry import configure_logging
+from scripts.bench.contenders import cores
 from scripts.bench.ground import Asked, prepared
 from scripts.commands import costing, outage, throughput
 from scripts.commands.measuring import (
@@ -18,6 +19,7 @@ from scripts.commands.measuring import (
     show,
     svg_option,
     tell,
+    upto,
 )
 from scripts.environment import Environment
 from scripts.output import emit, json_option
@@ -60,6 +62,7 @@ def command() -> None:
 \b
 The edge does all that it does: validation, the directory, a signed click id, and no
 answer before Valkey's. The baseline parses the same JSON and answers as many bytes.
+The curve has other numbers of processes, of either.
 """
 )
 @pairs_option(_PAIRS)
@@ -71,6 +74,7 @@ answer before Valkey's. The baseline parses the same JSON and answers as many by
     show_default=True,
     help="When Valkey writes its append-only file to the disk.",
 )
+@svg_option
 @quick_option
 @json_option
 @click.pass_obj
@@ -79,14 +83,17 @@ def edge(
     /,
     *,
     fsync: Literal["everysec", "always"],
+    svg: Path | None,
     as_json: bool,
     **asked: Any,
 ) -> None:
     """Requests/s of one edge process against a bare aiohttp handler."""
-    from scripts.bench.edge import measure  # noqa: PLC0415 - as `cli` imports commands
+    from scripts.bench.edge import drawn, measure  # noqa: PLC0415 - as in `cli`
 
+    processes = upto(cores()) if svg else ()
     with prepared(environment, Asked(appendfsync=fsync)) as ground:
-        result = measure(ground, **hurried(asked), tell=tell)
+        result = measure(ground, processes=processes, **hurried(asked), tell=tell)
+    draw(svg, drawn, result)
     show(result, as_json=as_json)
 
 

@@ -1,4 +1,7 @@
-"""`reftide bench cost`, `growth` and `capacity`: what events take, and what many of them need."""
+"""`reftide bench cost`, `growth`, `capacity` and `targets`: what events take, and what of it.
+
+The last two measure nothing: they count on with what others have measured.
+"""
 
 import sys
 from pathlib import Path
@@ -11,6 +14,8 @@ from typing_extensions import override
 from scripts.bench.capacity import RATES, Assumptions, Costs, table
 from scripts.bench.contenders import cores
 from scripts.bench.ground import prepared
+from scripts.bench.targets import markdown
+from scripts.bench.targets import rows as target_rows
 from scripts.commands.measuring import (
     draw,
     events_option,
@@ -225,4 +230,33 @@ def capacity(
     emit(as_json, document, for_people)
 
 
-COMMANDS: Final = (cost, growth, capacity)
+@click.command(
+    epilog="""\b
+  reftide bench edge --json > edge.json
+  reftide bench targets edge.json worker.json pipeline.json
+
+\b
+Takes what the measurements said with --json, in any order. Nothing is measured. Exit
+code 1 where a bound is missed; what was not measured is left open.
+"""
+)
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.File("rb")
+)
+@json_option
+@click.pass_context
+def targets(context: click.Context, files: tuple[Any, ...], *, as_json: bool) -> None:
+    """What was measured beside its bounds, as the table of docs/performance.md."""
+    try:
+        listed = target_rows(orjson.loads(file.read()) for file in files)
+    except (orjson.JSONDecodeError, AttributeError, KeyError) as error:
+        raise Refused(
+            f"A file is not what a measurement says with --json: {error}",
+            "name files that `reftide bench NAME --json` wrote.",
+        ) from error
+    emit(as_json, listed, lambda: click.echo(markdown(listed), nl=False))
+    if any(row["met"] is False for row in listed):
+        context.exit(1)
+
+
+COMMANDS: Final = (cost, growth, capacity, targets)

@@ -24,6 +24,8 @@ _SENTENCES: Final = {
     "spooled": "It waits on an edge's disk until its stream takes it: {spool}.",
     "in_flight": "It is on its stream and waits for a worker.",
     "missing": "Its entry is acknowledged, yet nothing is recorded: run `reftide verify`.",
+    "detached": "Its month is detached: see `reftide partitions list`. It is in that table,"
+    " or came too late for it.",
     "unknown": "Nothing is known of it.",
 }
 
@@ -43,7 +45,7 @@ def command(context: click.Context, event_id: str, *, as_json: bool) -> None:
     environment: Environment = context.obj
     traced = asyncio.run(trace(environment, event_id))
     emit(as_json, traced, lambda: _show(traced))
-    if traced["state"] in {"unknown", "missing"}:
+    if traced["state"] in {"unknown", "missing", "detached"}:
         context.exit(1)
 
 

@@ -90,6 +90,12 @@ def hurried(asked: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
+def upto(count: int) -> tuple[int, ...]:
+    """Numbers of processes for a curve: powers of two, and the count itself."""
+    powers = (1 << number for number in range(count.bit_length()))
+    return tuple(sorted({count, *(power for power in powers if power < count)}))
+
+
 def tell(sentence: str) -> None:
     click.echo(sentence, err=True)
 

@@ -18,6 +18,7 @@ from scripts.commands.measuring import (
     show,
     svg_option,
     tell,
+    upto,
 )
 from scripts.environment import Environment
 from scripts.output import json_option
@@ -88,11 +89,11 @@ def pipeline(
 @click.command(
     "hot-link",
     epilog="""\b
-  reftide bench hot-link --workers 4
+  reftide bench hot-link --workers 4 --svg workers.svg
 
 \b
 The streams are filled while the workers are stopped; what is timed is from when they
-go on to the last commit.
+go on to the last commit. The curve has other numbers of workers.
 """,
 )
 @pairs_option(_PAIRS)
@@ -104,15 +105,20 @@ go on to the last commit.
     show_default=True,
     help="Worker processes.",
 )
+@svg_option
 @quick_option
 @json_option
 @click.pass_obj
-def hot_link(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
+def hot_link(
+    environment: Environment, /, *, svg: Path | None, as_json: bool, **asked: Any
+) -> None:
     """Events/s with all traffic on one link, against a thousand links."""
-    from scripts.bench.hot_link import LINKS, measure  # noqa: PLC0415 - likewise
+    from scripts.bench.hot_link import LINKS, drawn, measure  # noqa: PLC0415 - likewise
 
+    counts = upto(cores()) if svg else ()
     with prepared(environment, Asked(links=LINKS)) as ground:
-        result = measure(ground, **hurried(asked), tell=tell)
+        result = measure(ground, counts=counts, **hurried(asked), tell=tell)
+    draw(svg, drawn, result)
     show(result, as_json=as_json)
 
 

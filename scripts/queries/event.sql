@@ -45,3 +45,6 @@ select exists (select from events
                           and exists (select from suppressions
                                        where suppressions.workspace_id = events.workspace_id
                                          and click_id in (events.id, events.click_id))))
+
+-- detached: whether an id is of a month that is detached
+select $1::uuid < events_floor()

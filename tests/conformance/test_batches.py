@@ -25,8 +25,10 @@ from ingest.contracts.directory import (
 )
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.stream import FIELD, events_key
+from ingest.dialects import DIALECTS
 from ingest.dialects.batch import Answer
 from ingest.dialects.spec import Endpoint, Refusal
+from ingest.reference.openapi import document
 from tests.showcase import KEYS, LINK, SECRET, SHOWN, Client, Shown, an_edge, publish
 from tests.valkey import running_valkey
 
@@ -184,6 +186,14 @@ async def test_events_of_all_dialects_may_be_mixed(edge: Edge) -> None:
     assert ["accepted", "duplicate"] == sorted({each["result"] for each in results})
     dialects = {envelope.dialect for envelope in await edge.appended()}
     assert {"affitor", "affixo", "refport", "bio_re", "bricqs", "dub"} == dialects
+
+
+async def test_the_documented_example_is_taken(edge: Edge) -> None:
+    operation = document(DIALECTS, "")["paths"]["/v1/events"]["post"]
+    [body] = operation["requestBody"]["content"].values()
+    results = await edge.results(*body["example"])
+
+    assert ["accepted", "accepted"] == [each["result"] for each in results]
 
 
 async def test_a_thousand_events_are_taken(edge: Edge) -> None:

@@ -21,7 +21,8 @@ from ingest.contracts.directory import (
     link_key,
     program_key,
 )
-from ingest.directory import Directory, Missing
+from ingest.directory import Directory
+from ingest.replica import Missing
 from ingest.wire import connect
 from tests.fakes import MemoryDirectory
 
@@ -89,7 +90,7 @@ class RedisStage:
         await self._redis.delete(GENERATION_KEY)
 
     async def go_away(self) -> None:
-        self.directory._redis = self._nowhere
+        self.directory._replica._redis = self._nowhere
 
 
 @pytest.fixture(params=["memory", "redis"])

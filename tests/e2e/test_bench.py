@@ -13,14 +13,14 @@ import pytest
 
 from tests.e2e.conftest import ROOT, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 BENCH = [sys.executable, "-m", "scripts.cli", "bench"]
 
 
 def bench(*arguments: str) -> dict[str, Any]:
     done = subprocess.run(
-        [*BENCH, *arguments, "--json"], capture_output=True, check=False, timeout=140
+        [*BENCH, *arguments, "--json"], capture_output=True, check=False, timeout=390
     )
     assert 0 == done.returncode, done.stderr.decode()
     document: dict[str, Any] = orjson.loads(done.stdout)
@@ -59,6 +59,22 @@ def test_a_curve_is_measured_and_drawn_where_one_is_asked_for(tmp_path: Path) ->
     sizes = [point["batch_size"] for point in found["curve"]]
     assert sorted(sizes) == sizes
     assert 5000 == sizes[-1]
+    assert "svg" in ET.parse(picture).getroot().tag  # noqa: S314 -- our own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "counted"), [("edge", "processes"), ("hot-link", "workers")]
+)
+def test_how_it_scales_is_drawn_where_it_is_asked_for(
+    tmp_path: Path, name: str, counted: str
+) -> None:
+    picture = tmp_path / "scaling.svg"
+
+    found = bench(name, "--quick", "--svg", str(picture))
+
+    assert 1 == found["curve"][0][counted]
+    assert os.cpu_count() == found["curve"][-1][counted]
     assert "svg" in ET.parse(picture).getroot().tag  # noqa: S314 -- our own
 
 

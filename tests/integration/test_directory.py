@@ -17,7 +17,8 @@ from ingest.contracts.directory import (
     ProgramRecord,
     program_key,
 )
-from ingest.directory import Directory, Missing
+from ingest.directory import Directory
+from ingest.replica import Missing
 from ingest.wire import connect
 from tests.valkey import Valkey, running_valkey
 
@@ -91,7 +92,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
 
 async def stands(directory: Directory) -> None:
     async def holds() -> bool:
-        return directory._follower.stands
+        return directory._replica._follower.stands
 
     await eventually(holds)
 
@@ -171,21 +172,21 @@ async def test_what_changes_while_it_is_fetched_is_not_cached(
     await publisher.write(a_program(1))
     async with a_directory(valkey.url, tmp_path) as directory:
         await stands(directory)
-        read, forgotten = directory._read, directory._forgotten
+        read, forgotten = directory._replica._read, directory._replica._forgotten
 
         async def overtaken(keys: list[str]) -> list[object]:
             found = await read(keys)
             await publisher.publish(a_program(1, window=7))
 
             async def holds() -> bool:
-                return directory._forgotten > forgotten
+                return directory._replica._forgotten > forgotten
 
             await eventually(holds)
             return found
 
-        directory._read = overtaken  # type: ignore[method-assign]
+        directory._replica._read = overtaken  # type: ignore[method-assign]
         assert a_program(1) == await directory.program(1)
-        directory._read = read  # type: ignore[method-assign]
+        directory._replica._read = read  # type: ignore[method-assign]
 
         assert a_program(1, window=7) == await directory.program(1)
 

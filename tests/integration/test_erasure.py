@@ -1,15 +1,15 @@
 """A person is erased: nothing is left of them, everything counts as before."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Envelope, encode
+from ingest.contracts.envelope import Dedupe, Envelope, encode
 from ingest.contracts.stream import EntryId, epoch_key
 from tests.erasures import (
     HISTORY,
@@ -32,6 +32,7 @@ from tests.world import (
     NOON_MS,
     a_click,
     a_lead,
+    a_sale,
     an_id,
     furnish,
 )
@@ -116,13 +117,29 @@ async def test_what_comes_again_brings_nobody_back_and_counts_once(site: Site) -
     await site.record()
     await site.add(*HISTORY)
     await site.record()
-    assert 0 == await Eraser(site.pool, site.redis).work()
+    assert 0 == await Eraser(site.pool, site.redis, [0]).work()
 
     assert [] == await left(site)
     after = await counted(site)
     # The repeats are in the books, and the one that waits is there twice.
     assert [before[:5], before[6:]] == [after[:5], after[6:]]
     assert await balanced(site)
+
+
+async def test_what_repeats_somebody_elses_event_stays_its_repeat(site: Site) -> None:
+    invoice = Dedupe.of("sale", "inv-9")
+    joes = a_sale(10, external_id="joe", dedupe=invoice)
+    await site.add(joes, janes_sale(11, dedupe=invoice), *HISTORY)
+    await site.record()
+    before = await counted(site)
+    await erase(site)
+
+    await site.add(janes_sale(12, dedupe=invoice, at=NOON_MS + 9000))
+    await site.record()
+    await Eraser(site.pool, site.redis, [0]).work()
+
+    assert before[:5] == (await counted(site))[:5]
+    assert [] == await left(site)
 
 
 async def test_what_is_new_of_a_person_counts_under_the_pseudonym(site: Site) -> None:
@@ -136,7 +153,7 @@ async def test_what_is_new_of_a_person_counts_under_the_pseudonym(site: Site) ->
         janes_click(51, root_id=an_id(1), root_link_id=LINKS[0]),
     )
     await site.record()
-    await Eraser(site.pool, site.redis).work()
+    await Eraser(site.pool, site.redis, [0]).work()
 
     assert [] == await left(site)
     assert 2 == await site.value("select sales::int from links where public_id = 'L0'")
@@ -157,7 +174,7 @@ async def test_no_replay_brings_a_person_back(site: Site, mode: Any) -> None:
     await site.pool.execute("delete from erasure_archives")
 
     done = await site.replay(mode)
-    await Eraser(site.pool, site.redis).work()
+    await Eraser(site.pool, site.redis, [0]).work()
 
     assert 9 == done["scanned"]
     assert [] == await left(site)
@@ -180,7 +197,7 @@ async def test_rows_that_were_lost_come_back_under_the_pseudonym(site: Site) -> 
     )
 
     await site.replay()
-    await Eraser(site.pool, site.redis).work()
+    await Eraser(site.pool, site.redis, [0]).work()
 
     assert [] == await left(site)
     after = await counted(site)
@@ -243,7 +260,7 @@ async def test_whoever_dies_anywhere_somebody_else_goes_on(site: Site) -> None:
     deaths = 0
     while True:
         try:
-            await Eraser(Mortal(site.pool, deaths + 1), site.redis).work()
+            await Eraser(Mortal(site.pool, deaths + 1), site.redis, [0]).work()
         except Trouble:
             deaths += 1
         else:
@@ -340,7 +357,7 @@ async def test_a_namesake_of_another_workspace_stays(site: Site) -> None:
         both = await people(connection, JANE, None)
         hers = next(each for each in both if each.workspace_id != ELSEWHERE)
         await begin(connection, hers, uuid7(), "tester", "")
-    await Eraser(site.pool, site.redis).work()
+    await Eraser(site.pool, site.redis, [0]).work()
 
     # Without a directory an edge says neither the workspace nor, here, the key's name.
     unsaid = {**namesake, "workspace_id": None, "dedupe": None, "name": "Again"}
@@ -349,7 +366,7 @@ async def test_a_namesake_of_another_workspace_stays(site: Site) -> None:
         janes_lead(4, **{**unsaid, "link_id": None}, api_key_hashes=(KEY_HASH,))
     )
     await site.record()
-    await Eraser(site.pool, site.redis).work()
+    await Eraser(site.pool, site.redis, [0]).work()
 
     names = await site.pool.fetch(
         "select c.external_id, c.name, count(e.id)::int as events from customers c"
@@ -388,7 +405,7 @@ async def test_what_waits_in_quarantine_is_recorded_under_the_pseudonym(
     )
     await site.pool.execute("update quarantine set redrive_at = now()")
     await Redriver.beside(site.replays().player._pipeline).work()
-    await Eraser(site.pool, site.redis).work()
+    await Eraser(site.pool, site.redis, [0]).work()
 
     assert 1 == await site.value("select clicks::int from links where code = 'nowhere'")
     assert [] == await left(site)
@@ -411,13 +428,23 @@ async def test_a_visit_that_turns_out_to_be_the_persons_is_erased_too(
     await site.record()
     before = await counted(site)
 
-    eraser = Eraser(site.pool, site.redis)
+    eraser = Eraser(site.pool, site.redis, [0])
     await eraser.grow()
     assert 0 == await eraser.work()
 
     assert [] == await left(site)
     assert before == await counted(site)
     assert await balanced(site)
+
+
+async def test_an_entry_that_no_row_tells_of_goes_too(site: Site) -> None:
+    await site.add(*HISTORY, janes_sale(80, dedupe=None, is_test=True, properties={}))
+    await site.record()
+    await site.pool.execute("delete from repeats; delete from quarantine")
+
+    await erase(site)
+
+    assert [] == await left(site)
 
 
 async def test_an_entry_goes_only_when_every_group_has_read_it(site: Site) -> None:
@@ -427,7 +454,7 @@ async def test_an_entry_goes_only_when_every_group_has_read_it(site: Site) -> No
     async with site.pool.acquire() as connection:
         (person,) = await people(connection, JANE, None)
         await begin(connection, person, uuid7(), "tester", "")
-    eraser = Eraser(site.pool, site.redis)
+    eraser = Eraser(site.pool, site.redis, [0])
 
     assert await eraser.work() > 0
     assert 9 == await site.redis.xlen(STREAM)

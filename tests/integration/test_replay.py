@@ -5,6 +5,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 
 from ingest.contracts.envelope import Dedupe, Kind, encode
 from tests.replaying import EVERYTHING, Site
@@ -206,7 +207,7 @@ async def test_what_an_operator_edited_is_not_said_anew_by_what_was_read(
     stray = a_click(1, link_id=None, namespaces=("-",), code="TYPO")
     await site.add(stray)
     await site.record()
-    edited = encode(replace(stray, code="L0"))
+    edited = encode(structs.replace(stray, code="L0"))
     await site.value(
         "update quarantine set payload = $1, redrive_at = now() returning 1", edited
     )

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode

@@ -12,14 +12,14 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import TypeAlias, TypedDict
 
+import msgspec
+
 from ingest.contracts.metrics.worker import ENRICHERS_FAILED
 from ingest.contracts.telemetry import Log
 from workers.enrich import agent, bots, geo, referrer
 
 
-# Neither is ever changed; but to be frozen costs more than to look everything up.
-@dataclass(slots=True, kw_only=True)
-class Client:
+class Client(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the edge saw of the visitor, as sealed.
 
     `ip` is truncated already (IPv4 to /24, IPv6 to /48); `referrer` is a URL as sent.
@@ -46,8 +46,7 @@ class Facts(TypedDict, total=False):
     is_bot: bool
 
 
-@dataclass(slots=True, kw_only=True)
-class Enrichment:
+class Enrichment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of a caller; None is unknown. Every text can be stored in Postgres.
 
     Names have at most 64 characters, the city 128, the referrer's host 255. `country` is

@@ -8,7 +8,7 @@ whose disk was away, is rewritten when a worker has it again.
 import asyncio
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from workers.archive.rewriting import drop_unfinished, rewrite, sweep_replaced
 from workers.archive.segment import Damaged, Segment
 from workers.batch import Delivery, Entry, Trouble
 from workers.database import Pool, transaction
-from workers.erasure.recorded import decoded
+from workers.erasure.payloads import veiled
 from workers.erasure.suppressing import Pair, Suppressions
 from workers.sql import statements
 
@@ -160,31 +160,6 @@ async def _found(
             found[at] = ([_or(changed, each) for each in deliveries], len(changed))
         await asyncio.sleep(max(_REST_AT_LEAST, perf_counter() - began))
     return found
-
-
-async def veiled(
-    pool: Pool,
-    suppressions: Suppressions,
-    deliveries: Iterable[Delivery],
-    *,
-    is_arriving: bool = True,
-) -> Mapping[Entry, Pair]:
-    """What is to stand in the place of some of these. Raises Trouble."""
-    if suppressions.version is None:
-        await suppressions.refresh(pool)
-    if suppressions.is_empty:
-        return {}
-    pairs = await asyncio.to_thread(lambda: [*_suspects(suppressions, deliveries)])
-    return await suppressions.veil(pool, pairs, is_arriving=is_arriving)
-
-
-def _suspects(
-    suppressions: Suppressions, deliveries: Iterable[Delivery]
-) -> Iterable[Pair]:
-    for delivery in deliveries:
-        envelope = decoded(delivery.payload)
-        if envelope is not None and suppressions.owner(envelope) is not None:
-            yield delivery, envelope
 
 
 def known_state(directory: Path) -> str:

@@ -27,7 +27,8 @@ _LEAST_TEXT: Final = 6
 class Eraser:
     """Works off erasures with these servers."""
 
-    def __init__(self, pool: Pool, redis: Redis) -> None:
+    def __init__(self, pool: Pool, redis: Redis, shards: Sequence[int]) -> None:
+        self._shards = shards
         self._pool = pool
         self._redis = redis
         self._suppressions = Suppressions()
@@ -50,6 +51,10 @@ class Eraser:
         async with transaction(self._pool) as connection:
             done = await connection.fetch(_SQL["unfinished"])
         if waiting or not done:
+            return waiting
+        if await leftovers.search(self._pool, self._redis, self._shards):
+            waiting = await leftovers.clear(self._pool, self._redis)
+        if waiting:
             return waiting
         for row in done:
             await leftovers.forget_visitors(

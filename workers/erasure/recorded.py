@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from ingest.contracts import envelope as codec
-from ingest.contracts.envelope import Envelope, NewerVersion, Undecodable
 from ingest.contracts.marks import seen_key
 from workers.batch import Delivery, Entry
 from workers.database import Connection, Pool, transaction
+from workers.erasure.payloads import decoded, veiled
 from workers.erasure.suppressing import Suppressions, veil_of
 from workers.rows import ENTRY_COLUMNS, Record
 from workers.sql import statements
@@ -70,12 +69,12 @@ async def veil_quarantine(
     if not page:
         return None
     placed = [(_entry(row), row["payload"]) for row in page]
-    veiled = await _veiled(pool, placed, suppressions)
+    found = await _veiled(pool, placed, suppressions)
     reached: int = page[-1]["id"]
     async with transaction(pool) as connection:
         changed: list[int] = []
         for row in page:
-            payload = veiled.get(_entry(row)) or _emptied(row["payload"], erasure.texts)
+            payload = found.get(_entry(row)) or _emptied(row["payload"], erasure.texts)
             if payload is None:
                 continue
             changed.append(row["id"])
@@ -107,8 +106,8 @@ async def _veil_history(
     rows = await connection.fetch(_SQL["history_page"], quarantined)
     # They stand nowhere; what tells them apart is their number.
     placed = [(Entry(0, 0, 0, row["id"]), row["payload"]) for row in rows]
-    veiled = await _veiled(pool, placed, suppressions, is_arriving=False)
-    for entry, payload in veiled.items():
+    found = await _veiled(pool, placed, suppressions, is_arriving=False)
+    for entry, payload in found.items():
         await connection.execute(_SQL["history_veil"], entry.seq, payload)
 
 
@@ -119,21 +118,9 @@ async def _veiled(
     *,
     is_arriving: bool = True,
 ) -> Mapping[Entry, bytes]:
-    pairs = [
-        (Delivery(entry, payload), envelope)
-        for entry, payload in placed
-        if (envelope := decoded(payload)) is not None
-    ]
-    found = await suppressions.veil(pool, pairs, is_arriving=is_arriving)
+    deliveries = [Delivery(entry, payload) for entry, payload in placed]
+    found = await veiled(pool, suppressions, deliveries, is_arriving=is_arriving)
     return {entry: delivery.payload for entry, (delivery, _) in found.items()}
-
-
-def decoded(payload: bytes) -> Envelope | None:
-    """The envelope, where these bytes are one that we know."""
-    try:
-        return codec.decode(payload)
-    except (Undecodable, NewerVersion):
-        return None
 
 
 def _emptied(payload: bytes, texts: Sequence[bytes]) -> bytes | None:

@@ -5,10 +5,11 @@ a late event still meets its customer, its claim and its visit.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from ingest.contracts.envelope import Dedupe, Envelope
 from workers.enrich.bots import is_bot

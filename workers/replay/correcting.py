@@ -10,9 +10,11 @@ its key belong to the old one.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from ingest.contracts.envelope import Kind
 from workers import awards, changes, customers, tokens

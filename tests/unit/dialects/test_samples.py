@@ -10,7 +10,7 @@ it is the target. A vendor's own examples are in folders that begin with `vendor
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -164,7 +164,7 @@ def answer_of(sample: Sample, endpoint: Endpoint, draft: Draft) -> Reply:
     """The answer to one draft, or to its repeat where the script says that it is one."""
     try:
         outcome = outcome_of(sample, draft)
-        outcome = replace(outcome, draft=endpoint.judge(outcome) or draft)
+        outcome = outcome._replace(draft=endpoint.judge(outcome) or draft)
     except Refusal as refusal:
         refusal.target = draft.target
         raise
@@ -239,7 +239,7 @@ def test_a_sample_is_read_as_recorded(sample: Sample) -> None:
     drafts = route.parse(request)
     all_described = described if isinstance(described, list) else [described]
     for expected, draft in zip(map(draft_of, all_described), drafts, strict=True):
-        for name in (field.name for field in fields(Draft)):
+        for name in Draft._fields:
             assert getattr(expected, name) == getattr(draft, name), name
 
 

@@ -1,4 +1,3 @@
-import dataclasses
 import sys
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -8,6 +7,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict, replace
 from structlog.testing import capture_logs
 
 from workers.enrich import (
@@ -82,7 +82,7 @@ def test_the_order_is_agent_geo_referrer_bots() -> None:
 
 
 def test_a_crawler_that_poses_as_a_telephone_is_a_bot() -> None:
-    seen = build_enrichers(None)(dataclasses.replace(PHONE, user_agent=GOOGLEBOT))
+    seen = build_enrichers(None)(replace(PHONE, user_agent=GOOGLEBOT))
 
     assert (True, "bot") == (seen.is_bot, seen.device)
 
@@ -97,9 +97,7 @@ def test_a_failing_enricher_marks_the_event_and_the_others_go_on() -> None:
     agent, _geo, *rest = ENRICHERS
     enrich = chain([agent, Enricher("geo", _fails), *rest])
 
-    expected = dataclasses.replace(
-        SEEN, country=None, country_source=None, failed=("geo",)
-    )
+    expected = replace(SEEN, country=None, country_source=None, failed=("geo",))
 
     assert expected == enrich(PHONE)
 
@@ -141,7 +139,7 @@ def test_a_geo_file_adds_the_city_and_its_country_wins(
     file = tmp_path / "city.mmdb"
     file.touch()
 
-    expected = dataclasses.replace(
+    expected = replace(
         SEEN, country="IM", country_source="mmdb", region="Man", city="Douglas"
     )
 
@@ -165,7 +163,7 @@ def test_a_missing_geo_file_marks_events_and_keeps_the_country(
     with capture_logs() as logs:
         enrich = build_enrichers(tmp_path / "city.mmdb")
 
-        expected = dataclasses.replace(SEEN, failed=("city",))
+        expected = replace(SEEN, failed=("city",))
         assert expected == enrich(PHONE)
 
     error = f"{tmp_path / 'city.mmdb'} is no readable geo database"
@@ -193,7 +191,7 @@ def test_whatever_a_caller_sends_the_answer_can_be_stored(client: Client) -> Non
 
     texts = {
         name: value
-        for name, value in dataclasses.asdict(seen).items()
+        for name, value in asdict(seen).items()
         if isinstance(value, str)
     }
     assert () == seen.failed

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import pytest
@@ -42,7 +42,9 @@ from ingest.dialects.spec import (
 )
 from ingest.gate import Gate
 from ingest.generated import generation_key
+from ingest.outcomes import Outcomes
 from ingest.recent import Recent
+from ingest.repeats import Repeats
 from ingest.resolve import Resolver
 from ingest.seal import visitor_key
 from ingest.visits import Visits
@@ -162,9 +164,9 @@ class Edge:
                 resolver=resolver,
                 visitor_key=visitor_key(SECRET),
             ),
-            claims=self.claims,
+            outcomes=Outcomes(resolver=resolver, keys=self.keys),
+            repeats=Repeats(claims=self.claims, keys=self.keys),
             sink=self.sink,
-            keys=self.keys,
             store_ip=self.store_ip,  # type: ignore[arg-type]  # one of the three
             clock=self.clock,
             new_id=self.ids,
@@ -660,7 +662,7 @@ async def test_a_test_does_not_take_the_key_of_the_event_it_tries_out(
 ) -> None:
     draft = a_click(dedupe=Dedupe.of("lead", "a"))
 
-    await edge.take(replace(draft, is_test=True))
+    await edge.take(draft._replace(is_test=True))
     await edge.take(draft)
 
     test, event = edge.sink.envelopes

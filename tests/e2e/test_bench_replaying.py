@@ -1,0 +1,28 @@
+"""`reftide bench replay`, as little of it as shows that it measures."""
+
+import os
+import time
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from scripts.commands.rehearsing import replay
+from scripts.environment import Environment
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(200)]
+
+
+def test_history_is_recorded_and_replayed_beside_live_clicks() -> None:
+    few = ("--events", "1500", "--workers", "1", "--live", "50", "--seconds", "2")
+    environment = Environment({"PATH": os.defpath}, time.monotonic)
+
+    done = CliRunner().invoke(replay, [*few, "--json"], obj=environment)
+
+    assert 0 == done.exit_code, done.output
+    found = orjson.loads(done.stdout)
+    assert ("replay", "ms", 1) == (found["name"], found["unit"], found["runs"])
+    recovered = found["recovered"]
+    assert 750 <= recovered["killed_at"] <= 1500
+    assert recovered["worker_mib_first_quarter"] <= recovered["worker_mib_most"]
+    assert found["live_beside"]["events"] > 0

@@ -1,0 +1,56 @@
+"""What the OpenAPI document and its page say of batches."""
+
+from html import unescape
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from ingest.dialects import DIALECTS
+from ingest.dialects.batch import Event
+from ingest.reference.openapi import document
+from ingest.reference.page import page
+
+DOCUMENT = document(DIALECTS, "1.2.3")
+OPERATION: dict[str, Any] = DOCUMENT["paths"]["/v1/events"]["post"]
+
+
+def is_valid(schema: dict[str, Any], value: Any) -> bool:
+    whole = {**schema, "components": DOCUMENT["components"]}
+    return Draft202012Validator(whole).is_valid(value)
+
+
+def test_every_example_is_what_its_schema_says() -> None:
+    [body] = OPERATION["requestBody"]["content"].values()
+    assert is_valid(body["schema"], body["example"])
+    for status, response in OPERATION["responses"].items():
+        [content] = response["content"].values()
+        for name, example in content["examples"].items():
+            assert is_valid(content["schema"], example["value"]), (status, name)
+
+
+def test_the_schema_bounds_the_number_of_events_and_nothing_else_of_them() -> None:
+    [body] = OPERATION["requestBody"]["content"].values()
+
+    assert is_valid(body["schema"], [None] * 1000)
+    assert not is_valid(body["schema"], [None] * 1001)
+    assert is_valid(body["schema"], {})
+    assert not is_valid(body["schema"], "text")
+
+
+def test_every_status_is_there_and_says_when() -> None:
+    expected = ["200", "207", "400", "401", "403", "405", "413", "415", "500", "503"]
+    assert expected == [*OPERATION["responses"]]
+    for status, response in OPERATION["responses"].items():
+        [content] = response["content"].values()
+        for name, example in content["examples"].items():
+            assert (name == "accepted") == ("summary" not in example), status
+        assert (status == "503") == ("Retry-After" in response["headers"])
+
+
+def test_the_page_shows_the_fields_of_an_event() -> None:
+    text = unescape(page(DOCUMENT))
+    article = text[text.index('id="post_v1_events"') :].partition("</article>")[0]
+
+    for name in Event.model_fields:
+        assert f"<code>{name}</code>" in article
+    assert "The body is compressed by neither gzip nor zstd." in article
