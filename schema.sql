@@ -858,6 +858,8 @@ create table if not exists erasures (
     customer_id     uuid         not null,           -- whose row stays, under a pseudonym
     customers       uuid[]       not null,           -- with those that stand for its clicks
     clicks          uuid[]       not null,           -- its visitors' first clicks
+    external_id     text,                            -- until the rows are done: what else has to forget it
+    texts           text[]       not null default '{}',   -- likewise: what it may be found by in what nobody can read
     who             text         not null,           -- whom the machine knows the operator as
     note            text         not null default '',
     counts          jsonb        not null default '{}',   -- what was found, by where

@@ -1,7 +1,8 @@
 """How many entries an edge appended, by the life of the stream. Used by `stream` and `watch`.
 
 A server that comes back empty has forgotten what it acknowledged since workers last counted.
-The edge has not: it says so once a second, and the books tell how much is missing.
+The edge has not: it says so once a second, and the books tell how much is missing. Where a
+server is emptied and never goes away, up to a second's entries are told of the former life.
 """
 
 from collections import Counter

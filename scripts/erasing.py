@@ -5,7 +5,7 @@ what only a process on this machine can.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -147,7 +147,7 @@ async def _archive(
 
 
 async def _detached(
-    connection: Connection, customers: list[UUID], clicks: list[UUID]
+    connection: Connection, customers: Sequence[UUID], clicks: Sequence[UUID]
 ) -> dict[str, int]:
     """How many of the events are in which detached tables, where nobody changes them."""
     found: dict[str, int] = {}

@@ -12,7 +12,7 @@ from ingest.contracts.envelope import Envelope, Kind
 from workers.batch import Delivery
 from workers.enrich import Client, Enrich, Enrichment
 from workers.resolve import Resolution
-from workers.rows import Row, moment
+from workers.rows import LAST_DIGEST, Row, moment
 
 _NO_ENRICHMENT: Final = Enrichment()
 
@@ -33,7 +33,7 @@ def row_of(item: Sealed, place: Resolution, enrich: Enrich, *, keep_ip: bool) ->
     return Row(
         id=envelope.id,
         at=moment(envelope.at),
-        digest=codec.digest(delivery.payload),
+        digest=LAST_DIGEST if envelope.is_erased else codec.digest(delivery.payload),
         kind=envelope.kind,
         is_test=envelope.is_test,
         is_bot=seen.is_bot,

@@ -26,6 +26,13 @@ def moment(unix_ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=unix_ms)
 
 
+#: Of several attempts of one moment under one id, one of these has the row, whatever else
+#: comes, and one of those has it only where there is no other. An erasure gives them: the
+#: row that it found stays, and nothing tells any more which bytes it was made of.
+FIRST_DIGEST: Final = 0
+LAST_DIGEST: Final = (1 << 63) - 1
+
+
 class Rank(NamedTuple):
     """Of several attempts at one event the least one has the row, in whatever order they come."""
 

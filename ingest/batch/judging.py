@@ -1,7 +1,8 @@
 """Judges the events of a batch, each like a request of its own. Used by `handler`.
 
-Events are under way at once, so that what they ask of Redis rides one round trip and what
-they append one pipeline. Those about one subject follow one another.
+Some are under way at once, so that what they ask of Redis rides one round trip and what they
+append one pipeline; not all, so that nobody else waits long for the event loop. Those about
+one subject follow one another.
 """
 
 import asyncio
@@ -26,8 +27,10 @@ from ingest.dialects.spec import (
 )
 from ingest.gate import Principal
 
-#: Of all batches; less than what may wait for the stream before the disk is asked.
-_UNDER_WAY: Final = 3_000
+#: Of one batch, and of all: some ten milliseconds of work. More in one pipeline would not
+#: be quicker, and whoever waits for Redis meanwhile would take us for its silence.
+_AT_ONCE: Final = 128
+_UNDER_WAY: Final = 512
 _RETRY_AFTER: Final = 1  # seconds
 
 _Result = dict[str, Any]
@@ -70,9 +73,18 @@ class Judge:
 
     async def take(self, sender: Sender, events: Sequence[Read]) -> Reply:
         """The answer to a batch; every event in it is durable, or refused."""
-        async with self._turns.of(len(events)):
-            batch = _Batch(self._acceptor, self._routes, sender)
-            return answer(await batch.take(events))
+        batch = _Batch(self._acceptor, self._routes, sender)
+        results: list[_Result] = []
+        try:
+            for start in range(0, len(events), _AT_ONCE):
+                part = events[start : start + _AT_ONCE]
+                async with self._turns.of(len(part)):
+                    results += await batch.take(part)
+        except Refusal as refusal:
+            # After a part that found no turn none is tried: all may be sent again.
+            left_out = len(events) - len(results)
+            results += [batch.refused(BATCH, refusal) for _ in range(left_out)]
+        return answer(results)
 
 
 class _Batch:
@@ -87,10 +99,12 @@ class _Batch:
         self._principals: dict[tuple[str, str], Principal | Refusal] = {}
         #: Paths whose events nobody counts.
         self._unlimited: set[str] = set()
-        #: The last event about a subject.
+        #: The last event of a part about a subject.
         self._last: dict[Any, asyncio.Task[_Result]] = {}
 
     async def take(self, events: Sequence[Read]) -> list[_Result]:
+        """The results of a part, which nothing of the next one overtakes."""
+        self._last.clear()
         results: list[_Result | asyncio.Task[_Result]] = []
         async with asyncio.TaskGroup() as group:
             for read in events:
@@ -118,9 +132,9 @@ class _Batch:
             dialect = found.dialect
             return await self._event(found)
         except Unfit as unfit:
-            return self._refused(unfit.dialect, unfit.refusal)
+            return self.refused(unfit.dialect, unfit.refusal)
         except Refusal as refusal:
-            return self._refused(dialect, refusal)
+            return self.refused(dialect, refusal)
         except Exception as error:  # noqa: BLE001 -- a bug that one event meets, and it is logged
             return self._failed(dialect, error)
 
@@ -172,7 +186,7 @@ class _Batch:
         try:
             return _told(await self._taken(event))
         except Refusal as refusal:
-            return self._refused(dialect, refusal)
+            return self.refused(dialect, refusal)
         except Exception as error:  # noqa: BLE001 -- likewise
             return self._failed(dialect, error)
 
@@ -188,16 +202,15 @@ class _Batch:
                 self._unlimited.add(call.path)
         return await self._acceptor.take(call, endpoint, event.drafts)
 
-    def _refused(self, dialect: Dialect, refusal: Refusal) -> _Result:
+    def refused(self, dialect: Dialect, refusal: Refusal) -> _Result:
         return refused(refusal, self._acceptor.refuse(dialect, refusal))
 
     def _failed(self, dialect: Dialect, error: Exception) -> _Result:
         self._acceptor.log.error("edge.failed", exc_info=error, path=ROUTE.path)
-        return self._refused(dialect, Refusal("failed", field=ROUTE.path))
+        return self.refused(dialect, Refusal("failed", field=ROUTE.path))
 
 
 def _told(done: Taken) -> _Result:
     if done.refusal is not None:
         return refused(done.refusal, done.reply)
-    event_id = str(done.event_id) if done.event_id else None
-    return taken(event_id, done.reply, is_repeat=done.is_repeat)
+    return taken(done.event_id, done.reply, is_repeat=done.is_repeat)

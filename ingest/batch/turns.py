@@ -1,7 +1,7 @@
 """How many events of batches are under way at once. Used by `judging`.
 
-What waits for the stream beyond its bound goes to the disk. Batches, which can fill that
-bound in a moment, wait here instead: their senders do not notice.
+A few batches could keep the event loop busy for so long that everybody's time-outs run out,
+and fill what may wait for the stream. They wait here instead, and their senders for them.
 """
 
 import asyncio

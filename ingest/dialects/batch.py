@@ -27,6 +27,7 @@ again with the same idempotency keys, in whole or in part, doubles nothing.
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, Field
 
@@ -143,7 +144,7 @@ class _Problem(BaseModel):
     error: _Error
 
 
-def taken(event_id: str | None, reply: Reply, *, is_repeat: bool) -> dict[str, Json]:
+def taken(event_id: UUID | None, reply: Reply, *, is_repeat: bool) -> dict[str, Any]:
     """The result of an event that is durable, or of one that there was no need of."""
     result = "duplicate" if is_repeat or event_id is None else "accepted"
     return {
@@ -154,9 +155,9 @@ def taken(event_id: str | None, reply: Reply, *, is_repeat: bool) -> dict[str, J
     }
 
 
-def refused(refusal: Refusal, reply: Reply) -> dict[str, Json]:
+def refused(refusal: Refusal, reply: Reply) -> dict[str, Any]:
     """The result of an event that was refused; `reply` is how its dialect says so."""
-    told: dict[str, Json] = {
+    told: dict[str, Any] = {
         "result": "refused",
         "code": refusal.code,
         "retryable": refusal.code in _PASSING,
@@ -168,7 +169,7 @@ def refused(refusal: Refusal, reply: Reply) -> dict[str, Json]:
     return told
 
 
-def answer(results: Sequence[dict[str, Json]]) -> Reply:
+def answer(results: Sequence[dict[str, Any]]) -> Reply:
     """The answer to a batch, of the results of its events."""
     said = [result["result"] for result in results]
     counts = {name: said.count(name) for name in ("accepted", "duplicate", "refused")}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -22,7 +22,7 @@ from ingest.reference.refusals import WHEN
 from ingest.reference.schemas import Node, Schemas
 
 _JSON: Final = "application/json"
-_EVENT: Final = str(first_id_at(1_790_000_000_000))
+_EVENT: Final = first_id_at(1_790_000_000_000)
 _TRACKED: Final[Json] = {"success": True, "data": {"tracked": True}}
 
 _TELLING: Final = (
@@ -120,15 +120,15 @@ def _response(status: int, schemas: Schemas) -> Node:
     }
 
 
-def _answer(*results: dict[str, Json]) -> Reply:
+def _answer(*results: dict[str, Any]) -> Reply:
     reply = answer(results)
     # As a client reads it.
     return Reply(reply.status, orjson.loads(orjson.dumps(reply.body)), reply.headers)
 
 
-def _accepted(*, is_repeat: bool = False) -> dict[str, Json]:
+def _accepted(*, is_repeat: bool = False) -> dict[str, Any]:
     return taken(_EVENT, Reply(200, _TRACKED), is_repeat=is_repeat)
 
 
-def _refused(code: RefusalCode, status: int) -> dict[str, Json]:
+def _refused(code: RefusalCode, status: int) -> dict[str, Any]:
     return refused(Refusal(code), Reply(status, {"error": code}))

@@ -5,6 +5,7 @@ loopback and records them on the servers of a `Ground`.
 """
 
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,7 +21,7 @@ from scripts.bench.children import HOST, free_port, running, serving, silent
 from scripts.bench.ground import Ground
 from scripts.output import Unreachable
 
-_READY_SECONDS: Final = 30.0
+_READY_SECONDS: Final = 60.0
 _LOOK_AGAIN_SECONDS: Final = 0.05
 _RIVALS: Final = "scripts.bench.rivals"
 _NEEDED: Final = ("fastapi", "httptools", "uvicorn")
@@ -86,15 +87,19 @@ def workers_of(ground: Ground, count: int) -> Iterator[list[int]]:
 class _Member:
     """A process of Reftide with its admin port, which knows whether it is ready."""
 
-    pid: int
+    process: "subprocess.Popen[bytes]"
     module: str
     admin: int
     log: Path
 
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
     def await_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         while not _is_ready(self.admin):
-            if time.monotonic() > deadline:
+            if self.process.poll() is not None or time.monotonic() > deadline:
                 raise silent(self.module, self.log)
             time.sleep(_LOOK_AGAIN_SECONDS)
 
@@ -132,7 +137,7 @@ def _member(
         **(more or {}),
     }
     with running(module, [], log, variables) as process:
-        yield _Member(process.pid, module, admin, log)
+        yield _Member(process, module, admin, log)
 
 
 def _is_ready(port: int) -> bool:

@@ -7,7 +7,7 @@ publisher, cron) do not run.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from math import inf, isfinite
 from typing import Final
@@ -44,10 +44,19 @@ _POOL: Final = SHARDS + 1
 
 async def fill(redis: Redis, links: Sequence[LinkRecord], events: int) -> None:
     """So many clicks as an edge would have appended them, links taking turns."""
-    pipe = redis.pipeline(transaction=False)
+    await append(redis, entries(links, events))
+
+
+def entries(links: Sequence[LinkRecord], events: int) -> Iterator[tuple[str, bytes]]:
+    """The same, not appended yet: the stream of each, and what it holds."""
     for envelope in envelopes(links, events, clock=unix_ms, new_id=uuid7):
-        shard = shard_of(envelope.id, SHARDS)
-        pipe.xadd(events_key(shard), {FIELD: encode(envelope)})
+        yield events_key(shard_of(envelope.id, SHARDS)), encode(envelope)
+
+
+async def append(redis: Redis, made: Iterable[tuple[str, bytes]]) -> None:
+    pipe = redis.pipeline(transaction=False)
+    for key, envelope in made:
+        pipe.xadd(key, {FIELD: envelope})
         if len(pipe) >= _FILL:
             await pipe.execute()
     await pipe.execute()

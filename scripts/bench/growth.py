@@ -147,15 +147,17 @@ def _progress(what: str) -> Iterator[Callable[[int], Advance]]:
 def _grow(ground: Ground, size: int, advance: Callable[[int], Advance]) -> None:
     enrich = build_enrichers(None)
 
-    async def grow() -> None:
+    async def record() -> None:
         async with redis_server(ground.environment) as redis:
+            await redis.flushdb()
             await fill(redis, ground.links, _TEMPLATES)
         await drained(ground.environment, enrich, _TEMPLATES)
+
+    async def grow() -> None:
+        await record()
         await preload(ground, size, advance(size))
         # Once more, so that no size is measured with colder caches than another.
-        async with redis_server(ground.environment) as redis:
-            await fill(redis, ground.links, _TEMPLATES)
-        await drained(ground.environment, enrich, _TEMPLATES)
+        await record()
 
     with runner() as loop:
         loop.run(grow())

@@ -16,7 +16,7 @@ from typing import Final
 from ingest.contracts.directory import LinkRecord
 from scripts.bench import svg
 from scripts.bench.contenders import cores, workers_of
-from scripts.bench.draining import LEAST_RATE, fill
+from scripts.bench.draining import LEAST_RATE, append, entries
 from scripts.bench.endtoend import empty
 from scripts.bench.ground import SECONDS, SHARDS, Ground
 from scripts.bench.runs import Result, Tell, paired
@@ -96,9 +96,12 @@ def _rate(
     ground: Ground, links: Sequence[LinkRecord], events: int, workers: int
 ) -> float:
     empty(ground)
+    # Made before, so that the workers are not stopped for long: what they wait for must
+    # not look late to them.
+    made = list(entries(links, events))
     with workers_of(ground, workers) as pids:
         with _stopped(pids):
-            asyncio.run(_filled(ground, links, events))
+            asyncio.run(_filled(ground, made))
         began = time.perf_counter()
         asyncio.run(_recorded(ground, events))
         return events / (time.perf_counter() - began)
@@ -115,12 +118,12 @@ def _stopped(pids: Sequence[int]) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-async def _filled(ground: Ground, links: Sequence[LinkRecord], events: int) -> None:
+async def _filled(ground: Ground, made: Sequence[tuple[str, bytes]]) -> None:
     async with (
         redis_server(ground.environment) as redis,
         postgres(ground.environment, seconds=SECONDS) as connection,
     ):
-        await fill(redis, links, events)
+        await append(redis, made)
         await connection.execute(_SQL["settle"])
 
 

@@ -175,15 +175,15 @@ async def _replay(
         rate=rate,
     )
     replay_id: UUID = await order(connection, mode, request, SHARDS)
-    moved, scanned = time.monotonic(), 0
+    moved, read = time.monotonic(), 0
     while True:
         found = await single(connection, _SQL["progress"], replay_id)
         hands.look()
         watch(found["scanned"])
         if found["status"] != "running":
             return found
-        if found["scanned"] > scanned:
-            moved, scanned = time.monotonic(), found["scanned"]
+        if found["read"] > read:
+            moved, read = time.monotonic(), found["read"]
         elif time.monotonic() - moved > _PATIENCE_SECONDS:
             raise Unreachable(f"The replay stands still: {found}", "see the workers.")
         await asyncio.sleep(_POLL_SECONDS)

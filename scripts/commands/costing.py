@@ -1,22 +1,14 @@
-"""`reftide bench cost`, `growth`, `capacity` and `targets`: what events take, and what of it.
+"""`reftide bench cost` and `growth`: what events take, and whether many of them slow it down."""
 
-The last two measure nothing: they count on with what others have measured.
-"""
-
-import sys
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import click
-import orjson
-from typing_extensions import override
 
-from scripts.bench.capacity import RATES, Assumptions, Costs, table
 from scripts.bench.contenders import cores
 from scripts.bench.ground import prepared
-from scripts.bench.targets import markdown
-from scripts.bench.targets import rows as target_rows
 from scripts.commands.measuring import (
+    NUMBERS,
     draw,
     events_option,
     hurried,
@@ -29,39 +21,14 @@ from scripts.commands.measuring import (
     tell,
 )
 from scripts.environment import Environment
-from scripts.output import Refused, emit, facts, json_option
-from scripts.output import table as show_table
+from scripts.output import json_option
 
 _SECONDS: Final = 10.0
 _EVENTS: Final = 60_000
 _MOST_EVENTS: Final = 2_000_000
-_MOST_ROWS: Final = 1_000_000_000
 _QUICK_ROWS: Final = 5000
-_USUAL: Final = Assumptions()
 _EDGES: Final = max(1, cores() // 2)
 _WORKERS: Final = max(1, cores() // 4)
-
-
-class _Numbers(click.ParamType[tuple[int, ...]]):
-    """Whole numbers above zero, ascending, by commas; `_` may part their digits."""
-
-    name = "numbers"
-
-    @override
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            found = tuple(int(each) for each in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r}: write whole numbers with commas between them")
-        if min(found) < 1 or list(found) != sorted(set(found)):
-            self.fail(f"{value!r}: write them ascending, each above zero")
-        if max(found) > _MOST_ROWS:
-            self.fail(f"{value!r}: at most {_MOST_ROWS:,}")
-        return found
 
 
 @click.command(
@@ -104,7 +71,7 @@ in TMPDIR and some minutes; Ctrl-C takes everything away.
 @click.option(
     "--rows",
     "sizes",
-    type=_Numbers(),
+    type=NUMBERS,
     default="1000000,20000000",
     show_default=True,
     help="Events recorded before, by commas.",
@@ -153,110 +120,4 @@ def growth(  # noqa: PLR0913 - options
     show(result, as_json=as_json)
 
 
-@click.command(
-    epilog="""\b
-  reftide bench cost --json > cost.json
-  reftide bench capacity --json-from cost.json --rates 1000,1000000
-
-\b
-Counts what was measured for one event up to so many a second, and simulates bursts and
-an outage of Postgres of ten minutes. Nothing is measured. The output says what is
-assumed; the options change it.
-"""
-)
-@click.option(
-    "--json-from",
-    "file",
-    type=click.File("rb"),
-    required=True,
-    metavar="FILE",
-    help="What `reftide bench cost --json` said; - for standard input.",
-)
-@click.option(
-    "--rates",
-    type=_Numbers(),
-    default=",".join(map(str, RATES)),
-    show_default=True,
-    help="Events a second, by commas.",
-)
-@click.option(
-    "--busy",
-    type=click.FloatRange(0.05, 1),
-    default=_USUAL.busy,
-    show_default=True,
-    help="How busy a core may be.",
-)
-@click.option(
-    "--efficiency",
-    type=click.FloatRange(0.05, 1),
-    default=_USUAL.efficiency,
-    show_default=True,
-    help="What each of many processes does of what one alone does.",
-)
-@click.option(
-    "--database-cores",
-    type=click.IntRange(1, 1024),
-    default=_USUAL.database_cores,
-    show_default=True,
-    help="Of one PostgreSQL at most.",
-)
-@click.option(
-    "--wal-mb",
-    type=click.FloatRange(1),
-    default=_USUAL.wal_mb,
-    show_default=True,
-    help="MB/s that one PostgreSQL can write ahead.",
-)
-@json_option
-def capacity(
-    file: Any, rates: tuple[int, ...], *, as_json: bool, **assumed: Any
-) -> None:
-    """What so many events a second need, from what one was measured to cost."""
-    try:
-        costs = Costs.of(orjson.loads(file.read()))
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise Refused(
-            f"{file.name} is not what `reftide bench cost --json` says: {error}",
-            "run `reftide bench cost --json > cost.json` and name that file.",
-        ) from error
-    rows = table(costs, Assumptions(**assumed), rates)
-    document = {"costs": costs, "assumptions": assumed, "needs": rows}
-
-    def for_people() -> None:
-        show_table(rows, list(rows[0]), "What so many events a second need")
-        facts(assumed, "Assumed")
-        sys.stdout.write("What else is assumed: docs/performance.md, Capacity.\n")
-
-    emit(as_json, document, for_people)
-
-
-@click.command(
-    epilog="""\b
-  reftide bench edge --json > edge.json
-  reftide bench targets edge.json worker.json pipeline.json
-
-\b
-Takes what the measurements said with --json, in any order. Nothing is measured. Exit
-code 1 where a bound is missed; what was not measured is left open.
-"""
-)
-@click.argument(
-    "files", metavar="FILE...", nargs=-1, required=True, type=click.File("rb")
-)
-@json_option
-@click.pass_context
-def targets(context: click.Context, files: tuple[Any, ...], *, as_json: bool) -> None:
-    """What was measured beside its bounds, as the table of docs/performance.md."""
-    try:
-        listed = target_rows(orjson.loads(file.read()) for file in files)
-    except (orjson.JSONDecodeError, AttributeError, KeyError) as error:
-        raise Refused(
-            f"A file is not what a measurement says with --json: {error}",
-            "name files that `reftide bench NAME --json` wrote.",
-        ) from error
-    emit(as_json, listed, lambda: click.echo(markdown(listed), nl=False))
-    if any(row["met"] is False for row in listed):
-        context.exit(1)
-
-
-COMMANDS: Final = (cost, growth, capacity, targets)
+COMMANDS: Final = (cost, growth)

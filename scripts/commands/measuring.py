@@ -5,9 +5,37 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from typing_extensions import override
 
 from scripts.bench.runs import Result
 from scripts.output import Refused, emit, facts, table
+
+_MOST_NUMBER: Final = 1_000_000_000
+
+
+class _Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers above zero, ascending, by commas; `_` may part their digits."""
+
+    name = "numbers"
+
+    @override
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(int(each) for each in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r}: write whole numbers with commas between them")
+        if min(found) < 1 or list(found) != sorted(set(found)):
+            self.fail(f"{value!r}: write them ascending, each above zero")
+        if max(found) > _MOST_NUMBER:
+            self.fail(f"{value!r}: at most {_MOST_NUMBER:,}")
+        return found
+
+
+NUMBERS: Final = _Numbers()
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -39,7 +39,8 @@ class _Place(click.ParamType["EntryId | datetime"]):
 What arrived at or after --to is delivered again. For the recorder that changes no row, no
 counter and no book: every entry is recognised by its place. Until all of it is
 acknowledged again, `status` shows it as in flight and a balance below 0.
-A group is never moved forward: what it has not read would be skipped.
+A group is never moved forward: what it has not read would be skipped. Where a stream
+does not reach back so far any more, that is said.
 
 \b
   reftide rewind --to 2h
@@ -67,7 +68,16 @@ def command(environment: Environment, /, *, as_json: bool, **asked: Any) -> None
     """Set a consumer group back, so that entries are delivered again."""
     moved = asyncio.run(_rewind(environment, asked))
     document = {"group": asked["group"], "shards": moved}
-    emit(as_json, document, lambda: table(moved, ("shard", "was", "is"), "Rewound"))
+    emit(as_json, document, lambda: _show(moved))
+
+
+def _show(moved: list[dict[str, Any]]) -> None:
+    table(moved, ("shard", "was", "is", "begins"), "Rewound")
+    if any(row["begins"] for row in moved):
+        click.echo(
+            "Streams begin later than that: what they held before is trimmed, and only"
+            " `reftide replay` has it, from the archive, for the recorder."
+        )
 
 
 async def _rewind(
@@ -83,6 +93,7 @@ async def _rewind(
         # All are looked at before one is moved.
         return [
             await _move(redis, shard, asked["group"], was, _before(first))
+            | {"begins": await _begins_behind(redis, shard, first)}
             for shard, was in found
             if was != _ABSENT
         ]
@@ -121,6 +132,17 @@ async def _move(
         # It has not read so far yet: it gets there by itself.
         return {"shard": shard, "was": str(was), "is": str(was)}
     return {"shard": shard, "was": None if was is None else str(was), "is": str(to)}
+
+
+async def _begins_behind(redis: Redis, shard: int, place: EntryId) -> str | None:
+    """Where a stream begins that was trimmed, if that is behind a place."""
+    stream = await redis.xinfo_stream(events_key(shard))
+    if stream["entries-added"] == stream["length"]:
+        return None
+    if stream["first-entry"] is None:
+        return str(EntryId.of(stream["last-generated-id"]).next)
+    first = EntryId.of(stream["first-entry"][0])
+    return str(first) if first > place else None
 
 
 def _before(entry: EntryId) -> EntryId:

@@ -31,10 +31,10 @@ select code, id, workspace_id, program_id, partner_id from links
 -- rival_event: the row of a click
 insert into events (id, at, digest, kind, is_test, is_bot, is_duplicate, quantity,
                     epoch, shard, entry_seq, entry_ms, workspace_id, link_id, program_id, partner_id,
-                    dialect, page_url, properties, country, device, os, browser, referrer_host)
-values ($1, $2, 0, 'click', false, $9, false, 1,
+                    dialect, page_url, properties, session, country, device, os, browser, referrer_host)
+values ($1, $2, 0, 'click', false, $10, false, 1,
         0, 0, 0, 0, $3, $4, $5, $6,
-        'affitor', $7, $8, $10, $11, $12, $13, $14)
+        'affitor', $7, $8, $9, $11, $12, $13, $14, $15)
 
 -- rival_customer: who clicked, if new
 insert into customers (id, workspace_id, seen_at) values ($1, $2, $3)

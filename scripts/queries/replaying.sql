@@ -3,6 +3,7 @@ insert into stream_epochs (shard, entries_added) values ($1, $2) returning epoch
 
 -- progress: how far a replay is
 select status::text, scanned, inserted, changed, unchanged,
+       (select sum(read)::bigint from replay_parts where replay_id = $1) as read,
        extract(epoch from coalesce(finished_at, clock_timestamp()) - created_at)::float8 as seconds
   from replays where id = $1
 

@@ -1,8 +1,9 @@
 """What `POST /v1/events` says to whatever it is sent, over HTTP and a real stream."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from aiohttp import ClientResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from ingest.contracts.apikey import hashes
 from ingest.contracts.directory import (
@@ -27,7 +29,14 @@ from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.stream import FIELD, events_key
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import Answer
-from ingest.dialects.spec import Endpoint, Refusal
+from ingest.dialects.spec import (
+    Draft,
+    Endpoint,
+    Outcome,
+    RawRequest,
+    Refusal,
+    Reply,
+)
 from ingest.reference.openapi import document
 from tests.showcase import KEYS, LINK, SECRET, SHOWN, Client, Shown, an_edge, publish
 from tests.valkey import running_valkey
@@ -255,6 +264,15 @@ async def test_an_event_twice_in_a_batch_is_one(edge: Edge) -> None:
     )
     assert first["id"] == again["id"] != other["id"]
     assert first["body"] == again["body"]
+
+
+async def test_the_first_and_the_last_of_a_thousand_are_one(edge: Edge) -> None:
+    keyed = {**CLICK, "idempotency_key": "k"}
+    results = await edge.results(keyed, *[CLICK] * 998, keyed)
+
+    assert ("accepted", "duplicate") == (results[0]["result"], results[-1]["result"])
+    assert results[0]["id"] == results[-1]["id"]
+    assert 999 == len({envelope.id for envelope in await edge.appended()})
 
 
 async def test_a_batch_sent_again_doubles_nothing(edge: Edge) -> None:
@@ -694,6 +712,49 @@ async def test_without_redis_events_are_taken_and_claims_asked_for_again(
         claiming["code"],
         claiming["retryable"],
     )
+
+
+async def test_a_bug_costs_nothing_but_its_event(url: str, tmp_path: Path) -> None:
+    def burst(_: RawRequest) -> Sequence[Draft]:
+        raise ZeroDivisionError
+
+    def burst_late(_: Outcome) -> Reply:
+        raise ZeroDivisionError
+
+    dialects = []
+    for dialect in DIALECTS:
+        routes = [*dialect.endpoints]
+        if dialect.name == "dub":
+            routes[0] = replace(routes[0], parse=burst)
+        if dialect.name == "affixo":
+            routes[0] = replace(routes[0], answer=burst_late)
+        dialects.append(replace(dialect, endpoints=routes))
+    named = {each.url: each for each in RECORDING}
+    faulty = [event(named[path]) for path in ("/track/click", "/v1/track/click")]
+    with capture_logs() as logs:
+        async with an_edge(url, tmp_path, dialects) as client:
+            results = await Edge(client, url).results(CLICK, *faulty, CLICK)
+
+    assert [None, "failed", "failed", None] == [each.get("code") for each in results]
+    assert [500, 500] == [each["status"] for each in results[1:3]]
+    assert 2 == len([line for line in logs if line["event"] == "edge.failed"])
+
+
+async def test_a_body_that_drips_is_given_up(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.batch.handler._BODY_SECONDS", 0.05)
+
+    async def dripping() -> AsyncIterator[bytes]:
+        yield b"["
+        await asyncio.sleep(1)
+        yield b"]"
+
+    headers = {"Authorization": "Bearer own"}
+    answer = await edge.client.post("/v1/events", data=dripping(), headers=headers)
+
+    assert (400, "body_malformed") == await said(answer)
+    assert "cut short" in await answer.text()
 
 
 async def test_where_nothing_has_a_place_all_of_it_may_come_back(

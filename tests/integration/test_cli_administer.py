@@ -412,6 +412,13 @@ def test_a_key_is_shown_once_and_kept_as_its_hash(cli: Cli) -> None:
         assert kept["last_four"] in shown.out
 
 
+def test_a_key_may_forward(cli: Cli) -> None:
+    made = cli.document("keys", "add", "--scopes", "track,forward")
+
+    assert ["forward", "track"] == made["scopes"]
+    assert "forward" in _refusal(cli, "keys", "add", "--scopes", "send")
+
+
 def test_a_key_of_another_system_is_imported_as_it_is(cli: Cli) -> None:
     made = cli.document("keys", "add", "--scopes", "track", "--secret", "old-key-1")
 

@@ -207,6 +207,25 @@ def test_a_new_group_joins_where_it_is_told_to(cli: Cli) -> None:
     assert 3 == asyncio.run(_read_by(cli, "warehouse"))
 
 
+def test_who_rewinds_behind_what_was_trimmed_is_told(cli: Cli) -> None:
+    async def trim() -> bytes:
+        async with for_jobs(cli.variables["REDIS_URL"]) as redis:
+            await redis.xtrim(STREAM, maxlen=2, approximate=False)
+            return bytes((await redis.xrange(STREAM, count=1))[0][0])
+
+    whole = cli.document("rewind", "--group", "early", "--create", "--to", "1970-01-02")
+    first = asyncio.run(trim()).decode()
+    trimmed = cli.document(
+        "rewind", "--group", "late", "--create", "--to", "1970-01-02"
+    )
+    shown = cli.run("rewind", "--group", "late", "--to", "1970-01-02")
+    later = cli.document("rewind", "--group", "late", "--to", first)
+
+    begins = [done["shards"][0]["begins"] for done in (whole, trimmed, later)]
+    assert [None, first, None] == begins
+    assert "only `reftide replay` has it" in shown.out
+
+
 async def _order(cli: Cli) -> UUID:
     urls = (cli.variables["REDIS_URL"], cli.variables["DATABASE_URL"])
     async with _site(*urls) as site:

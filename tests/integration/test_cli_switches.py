@@ -76,6 +76,12 @@ def test_what_is_off_stays_off_until_it_is_switched_on(
     assert "Everything is on." in shop.run("switches", "list").out
 
 
+def test_batches_may_be_switched_off(shop: Cli) -> None:
+    shop.document("switches", "off", "dialect", "batch")
+
+    assert ["batch"] == [row["subject"] for row in shop.document("switches", "list")]
+
+
 def test_switching_off_again_changes_the_reason_only(shop: Cli) -> None:
     first = shop.document("switches", "off", "program", "1")
 

@@ -17,6 +17,7 @@ from tests.erasures import (
     TRACES,
     counted,
     erase,
+    finish,
     janes_click,
     janes_lead,
     janes_sale,
@@ -117,7 +118,7 @@ async def test_what_comes_again_brings_nobody_back_and_counts_once(site: Site) -
     await site.record()
     await site.add(*HISTORY)
     await site.record()
-    assert 0 == await Eraser(site.pool, site.redis, [0]).work()
+    await finish(site)
 
     assert [] == await left(site)
     after = await counted(site)
@@ -136,7 +137,7 @@ async def test_what_repeats_somebody_elses_event_stays_its_repeat(site: Site) ->
 
     await site.add(janes_sale(12, dedupe=invoice, at=NOON_MS + 9000))
     await site.record()
-    await Eraser(site.pool, site.redis, [0]).work()
+    await finish(site)
 
     assert before[:5] == (await counted(site))[:5]
     assert [] == await left(site)
@@ -153,7 +154,7 @@ async def test_what_is_new_of_a_person_counts_under_the_pseudonym(site: Site) ->
         janes_click(51, root_id=an_id(1), root_link_id=LINKS[0]),
     )
     await site.record()
-    await Eraser(site.pool, site.redis, [0]).work()
+    await finish(site)
 
     assert [] == await left(site)
     assert 2 == await site.value("select sales::int from links where public_id = 'L0'")
@@ -174,7 +175,7 @@ async def test_no_replay_brings_a_person_back(site: Site, mode: Any) -> None:
     await site.pool.execute("delete from erasure_archives")
 
     done = await site.replay(mode)
-    await Eraser(site.pool, site.redis, [0]).work()
+    await finish(site)
 
     assert 9 == done["scanned"]
     assert [] == await left(site)
@@ -197,7 +198,7 @@ async def test_rows_that_were_lost_come_back_under_the_pseudonym(site: Site) -> 
     )
 
     await site.replay()
-    await Eraser(site.pool, site.redis, [0]).work()
+    await finish(site)
 
     assert [] == await left(site)
     after = await counted(site)
@@ -357,7 +358,7 @@ async def test_a_namesake_of_another_workspace_stays(site: Site) -> None:
         both = await people(connection, JANE, None)
         hers = next(each for each in both if each.workspace_id != ELSEWHERE)
         await begin(connection, hers, uuid7(), "tester", "")
-    await Eraser(site.pool, site.redis, [0]).work()
+    await finish(site)
 
     # Without a directory an edge says neither the workspace nor, here, the key's name.
     unsaid = {**namesake, "workspace_id": None, "dedupe": None, "name": "Again"}
@@ -366,7 +367,7 @@ async def test_a_namesake_of_another_workspace_stays(site: Site) -> None:
         janes_lead(4, **{**unsaid, "link_id": None}, api_key_hashes=(KEY_HASH,))
     )
     await site.record()
-    await Eraser(site.pool, site.redis, [0]).work()
+    await finish(site)
 
     names = await site.pool.fetch(
         "select c.external_id, c.name, count(e.id)::int as events from customers c"
@@ -405,7 +406,7 @@ async def test_what_waits_in_quarantine_is_recorded_under_the_pseudonym(
     )
     await site.pool.execute("update quarantine set redrive_at = now()")
     await Redriver.beside(site.replays().player._pipeline).work()
-    await Eraser(site.pool, site.redis, [0]).work()
+    await finish(site)
 
     assert 1 == await site.value("select clicks::int from links where code = 'nowhere'")
     assert [] == await left(site)
@@ -430,7 +431,7 @@ async def test_a_visit_that_turns_out_to_be_the_persons_is_erased_too(
 
     eraser = Eraser(site.pool, site.redis, [0])
     await eraser.grow()
-    assert 0 == await eraser.work()
+    await finish(site)
 
     assert [] == await left(site)
     assert before == await counted(site)
@@ -463,7 +464,7 @@ async def test_an_entry_goes_only_when_every_group_has_read_it(site: Site) -> No
     ids = [entry for entry, _ in await site.redis.xrange(STREAM)]
     await site.redis.xack(STREAM, "others", *ids)
 
-    assert 0 == await eraser.work()
+    await finish(site)
     assert [] == await left(site)
     await site.count_losses()
     assert await balanced(site)

@@ -236,6 +236,17 @@ async def test_a_month_whose_table_was_dropped_is_not_made_anew(
     await is_right(site)
 
 
+async def test_who_asks_after_an_event_of_a_detached_month_is_told(
+    site: Site, cli: Cli
+) -> None:
+    await record(site.pool, a_click(1), a_click(2, at=APRIL))
+    await asyncio.to_thread(cli.document, "partitions", "detach", "--before", "2025-04")
+
+    said = await asyncio.to_thread(cli.run, "event", str(an_id(1)))
+
+    assert (1, True) == (said.code, "Its month is detached" in said.out)
+
+
 async def test_a_replay_refuses_what_is_below_the_horizon(site: Site, cli: Cli) -> None:
     await record(site.pool, a_click(1), a_click(2, at=APRIL))
     await asyncio.to_thread(cli.document, "partitions", "detach", "--before", "2025-04")
@@ -287,8 +298,8 @@ async def test_a_detached_lead_keeps_its_claim(site: Site, cli: Cli) -> None:
     await asyncio.to_thread(cli.document, "partitions", "detach", "--before", "2025-04")
 
     # Taken later, and said to have happened earlier.
-    earlier = a_lead(2, at=APRIL, dedupe=dedupe, link_id=LINKS[0], external_id=None)
-    await record(site.pool, Envelope(**_fields(earlier) | {"at": NOON_MS - 5}))
+    said = {"dedupe": dedupe, "link_id": LINKS[0], "external_id": None}
+    await record(site.pool, a_lead(2, at=NOON_MS - 5, id=an_id(2, APRIL), **said))
 
     assert 1 == await site.value("select leads from links where id = $1", LINKS[0])
     assert 1 == await site.value("select sum(repeats)::int from ledger")
@@ -531,7 +542,3 @@ async def _until(site: Site, query: str) -> None:
     async with asyncio.timeout(10):
         while not await site.value(query):
             await asyncio.sleep(0.02)
-
-
-def _fields(event: Envelope) -> dict[str, Any]:
-    return {name: getattr(event, name) for name in Envelope.__dataclass_fields__}

@@ -2,13 +2,13 @@
 
 import random
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from ingest.contracts.envelope import Dedupe, Envelope
@@ -141,7 +141,11 @@ async def _named(pool: Pool, who: str) -> list[str]:
     rows = [
         row["t"]
         for table in ("events", "customers", "quarantine")
-        for row in await pool.fetch(f"select t::text from {table} t")  # noqa: S608 -- ours
+        # Another workspace may have a namesake.
+        for row in await pool.fetch(
+            f"select t::text from {table} t where workspace_id = $1",  # noqa: S608 -- ours
+            WORKSPACE,
+        )
     ]
     named = "select id::text as t from customers where external_id = $1 and workspace_id = $2"
     known = await pool.fetch(named, who, WORKSPACE)

@@ -19,6 +19,8 @@ from workers.rows import Record
 from workers.sql import statements
 
 _SQL: Final = statements("erasure")
+#: What is shorter says little.
+_LEAST_TEXT: Final = 6
 
 
 class Person(NamedTuple):
@@ -144,6 +146,8 @@ async def begin(
             person.customer_id,
             subject.customers,
             subject.clicks,
+            person.external_id,
+            await _texts(connection, subject),
             who,
             note,
             orjson.dumps(subject.counts()).decode(),
@@ -195,8 +199,23 @@ async def _suppress(
         hashes.append(veil.customer(owner, external_id))
     await connection.execute(_SQL["begin_hashes"], erasure_id, owner, hashes)
     await connection.execute(_SQL["begin_clicks"], erasure_id, owner, subject.clicks)
+    pseudonym = external_id and veil.external_id(owner, external_id)
+    await connection.execute(
+        # At once: the next event under the pseudonym is this customer's.
+        _SQL["customers_veil"],
+        subject.customers,
+        subject.person.customer_id,
+        pseudonym,
+    )
     await _veil_claims(connection, subject, veil)
     await connection.execute(_SQL["version_next"])
+
+
+async def _texts(connection: Connection, subject: Subject) -> list[str]:
+    """What the person is called, but for what is in other things too."""
+    rows = await connection.fetch(_SQL["customers_texts"], subject.customers)
+    said = {text for row in rows for text in row if text} | {subject.person.external_id}
+    return sorted(text for text in said if text and len(text) >= _LEAST_TEXT)
 
 
 async def _veil_claims(connection: Connection, subject: Subject, veil: Veil) -> None:

@@ -143,15 +143,14 @@ async def _search(
 
 
 async def forget_customer(
-    redis: Redis, workspace_id: UUID, external_ids: Sequence[str]
+    redis: Redis, workspace_id: UUID, external_id: str | None
 ) -> None:
     """Let no edge know a customer any more. Needs the publisher's lock. Raises Trouble."""
-    keys = [customer_key(workspace_id, each) for each in external_ids]
-    keys += [new_customer_key(workspace_id, each) for each in external_ids]
     try:
         async with redis.pipeline(transaction=True) as pipe:
-            for key in keys:
-                pipe.delete(key)
+            if external_id is not None:
+                pipe.delete(customer_key(workspace_id, external_id))
+                pipe.delete(new_customer_key(workspace_id, external_id))
             # It names customers by their keys. Edges that miss entries forget everything.
             pipe.delete(CHANGES_KEY)
             pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING})
@@ -179,19 +178,17 @@ async def forget_visitors(
         raise Trouble(f"{type(error).__name__}: {error}") from error
 
 
-async def rewrite_log(redis: Redis) -> bool:
+async def rewrite_log(redis: Redis) -> bool | None:
     """Let Redis write its append-only file anew; False where it will not be told to.
 
-    Raises Trouble where it is at one that began earlier.
+    None while it is at one that began earlier: ask again. Raises Trouble.
     """
     try:
         if not (await redis.info("persistence")).get("aof_enabled"):
             return False
         await redis.bgrewriteaof()  # type: ignore[no-untyped-call]  # redis-py types none of it
     except ResponseError as error:
-        if "progress" in str(error):
-            raise Trouble(str(error)) from error
-        return False
+        return None if "progress" in str(error) else False
     except REDIS_TROUBLE as error:
         raise Trouble(f"{type(error).__name__}: {error}") from error
     return True

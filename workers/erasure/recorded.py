@@ -6,7 +6,7 @@ whoever dies and however many do it at once. All calls raise Trouble.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 from ingest.contracts.marks import seen_key
@@ -14,7 +14,7 @@ from workers.batch import Delivery, Entry
 from workers.database import Connection, Pool, transaction
 from workers.erasure.payloads import decoded, veiled
 from workers.erasure.suppressing import Suppressions, veil_of
-from workers.rows import ENTRY_COLUMNS, Record
+from workers.rows import ENTRY_COLUMNS, FIRST_DIGEST, Record
 from workers.sql import statements
 
 _SQL: Final = statements("erasure")
@@ -26,14 +26,25 @@ _NOTHING: Final = b'{"erased":true}'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
-    """An erasure under way. `texts` are what the person is called, while it is known."""
+    """An erasure under way, with what the person is called."""
 
     id: UUID
     workspace_id: UUID
-    customer_id: UUID
     customers: Sequence[UUID]
     quarantine_reached: int
-    texts: Sequence[bytes] = ()
+    external_id: str | None
+    texts: Sequence[bytes]
+
+    @classmethod
+    def of(cls, row: Record) -> Self:
+        return cls(
+            id=row["id"],
+            workspace_id=row["workspace_id"],
+            customers=row["customers"],
+            quarantine_reached=row["quarantine_reached"],
+            external_id=row["external_id"],
+            texts=[text.encode() for text in row["texts"]],
+        )
 
 
 async def veil_events(pool: Pool, erasure: Erasure) -> int:
@@ -49,8 +60,8 @@ async def veil_events(pool: Pool, erasure: Erasure) -> int:
         await connection.execute(
             _SQL["events_veil"],
             [row["id"] for row in rows],
-            [veil.digest(row["digest"]) for row in rows],
             [row["session"] and veil.session(row["session"]) for row in rows],
+            FIRST_DIGEST,
         )
         await connection.executemany(_SQL["leftover"], [_leftover(row) for row in rows])
         await connection.execute(_SQL["leftovers_of_repeats"], events)

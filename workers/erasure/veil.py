@@ -46,11 +46,6 @@ class Veil:
         """16 bytes for 16: a dedupe key may be a hash of an external id and of no secret."""
         return self._hashed("dedupe", key)
 
-    def digest(self, digest: int) -> int:
-        """63 bits for 63: who guesses a whole envelope shall not find the guess confirmed."""
-        raw = self._hashed("digest", digest.to_bytes(8))
-        return int.from_bytes(raw[:8]) >> 1
-
     def envelope(
         self, envelope: Envelope, workspace_id: UUID, kept: Sequence[Dedupe] = ()
     ) -> Envelope:

@@ -78,8 +78,8 @@ update claims set key = veiled.after
 select id from erasures where customer_id = $1 order by asked_at limit 1
 
 -- begin: write down an erasure
-insert into erasures (id, workspace_id, customer_id, customers, clicks, who, note, counts)
-values ($1, $2, $3, $4, $5, $6, $7, $8::jsonb)
+insert into erasures (id, workspace_id, customer_id, customers, clicks, external_id, texts, who, note, counts)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb)
 
 -- begin_events: the events that are to be rewritten
 insert into erasure_events (erasure_id, event_id) select $1, unnest($2::uuid[])
@@ -122,11 +122,8 @@ select version || ' ' || coalesce((select id::text from erasures order by asked_
 update erasure_key set version = version + 1
 
 -- open: erasures whose rows are not done
-select id, workspace_id, customer_id, customers, clicks, quarantine_reached from erasures
+select id, workspace_id, customers, external_id, texts, quarantine_reached from erasures
  where rows_done_at is null order by asked_at
-
--- one: an erasure's subject
-select id, workspace_id, customer_id, customers, clicks, quarantine_reached, rows_done_at from erasures where id = $1
 
 -- customers_lock: no batch is to change what these customers' events say meanwhile
 select from customers where id = any($1::uuid[]) order by id for no key update
@@ -141,16 +138,16 @@ returning event_id
 select count(*) from erasure_events where erasure_id = $1
 
 -- events_read: what of events gets a pseudonym
-select id, digest, session, link_id, visitor, epoch, shard, entry_ms, entry_seq
+select id, session, link_id, visitor, epoch, shard, entry_ms, entry_seq
   from events where id = any($1::uuid[]) order by id for update
 
 -- events_veil: leave of events what counts
 update events
-   set digest = veiled.digest, session = veiled.session,
+   set digest = $3, session = veiled.session,
        page_url = null, properties = null, visitor = null, ip = null, country = null, region = null, city = null,
        device = case when is_bot then device end, os = case when is_bot then os end,
        browser = case when is_bot then browser end, referrer_host = null, failed = null
-  from unnest($1::uuid[], $2::bigint[], $3::text[]) as veiled (id, digest, session)
+  from unnest($1::uuid[], $2::text[]) as veiled (id, session)
  where events.id = veiled.id
 
 -- leftovers_of_repeats: where entries stand that were these events again
@@ -191,10 +188,7 @@ update erasures
 -- publish_lock: no publisher is at work until the end of the transaction
 select pg_advisory_xact_lock(hashtext('reftide publish'))
 
--- customers_read: what edges may know these customers by
-select external_id from customers where id = any($1::uuid[]) and external_id is not null and erased_at is null
-
--- customers_veil: leave of customers that they are there
+-- customers_veil: leave of customers that they are there; one of them may have a pseudonym
 update customers
    set external_id = case when id = $2 then $3 end, erased_at = now(),
        name = null, name_at = null, name_by = null, email = null, email_at = null, email_by = null,
@@ -205,7 +199,7 @@ update customers
 delete from directory_changes where topic = 'customer' and ref = $1
 
 -- rows_done: PostgreSQL and the directory have nothing more
-update erasures set rows_done_at = now() where id = $1 and rows_done_at is null
+update erasures set rows_done_at = now(), external_id = null, texts = '{}' where id = $1 and rows_done_at is null
 
 -- leftovers_next: what is to go from Redis next
 select id, epoch, shard, entry_ms, entry_seq, keys from erasure_leftovers where id > $1 order by id limit $2
@@ -229,4 +223,4 @@ on conflict (host, directory) do update
        swept_at = now()
 
 -- customers_texts: what customers are called
-select external_id, email from customers where id = any($1::uuid[]) and erased_at is null
+select external_id, email from customers where id = any($1::uuid[])

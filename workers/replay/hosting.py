@@ -24,6 +24,7 @@ from workers.limit import Limit
 from workers.pipeline import Pipeline
 from workers.replay.leases import Going, Part, Step, count_free, pause, release, take
 from workers.replay.playing import Player
+from workers.replay.request import DEFAULT_RATE
 from workers.replay.shelf import page_size
 from workers.replay.sources import Cursor, Sources
 
@@ -36,6 +37,15 @@ _TIMEOUT_SECONDS: Final = 60
 _AT_ONCE: Final = 16
 #: A chunk that got lost with its worker is poked under another name after so long.
 _NAMED_MS: Final = 5000
+
+
+def _share_of_rest(rate: int) -> float:
+    """How long to rest after a page, in parts of the time that it took.
+
+    Where servers or processors are short of time, a page takes long, and a replay at the
+    usual rate leaves half of it to live traffic. Who asks for more, asks for less of that.
+    """
+    return min(1.0, DEFAULT_RATE / rate)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,11 +129,13 @@ class Replays:
         until = self.clock() + _CHUNK_SECONDS
         cursor = part.cursor
         await asyncio.sleep(min(part.wait, _CHUNK_SECONDS))
-        while self.clock() < until:
+        while (began := self.clock()) < until:
             going, cursor = await self._step(part, cursor)
             if cursor is None or not going.is_running:
                 return
-            await asyncio.sleep(min(going.wait, max(0.0, until - self.clock())))
+            now = self.clock()
+            rest = max(going.wait, (now - began) * _share_of_rest(part.request.rate))
+            await asyncio.sleep(min(rest, max(0.0, until - now)))
 
     async def _step(
         self, part: Part, cursor: Cursor | None

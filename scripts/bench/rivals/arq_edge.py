@@ -32,6 +32,7 @@ async def _track(request: web.Request) -> web.StreamResponse:
         affiliate_url=body.pop("affiliate_url"),
         page_url=body.pop("page_url", ""),
         referrer_url=body.pop("referrer_url", ""),
+        session=body.pop("session_id", ""),
         ip=request.headers["X-Forwarded-For"],
         user_agent=body.pop("user_agent", ""),
         properties=orjson.dumps(body).decode(),

@@ -34,6 +34,7 @@ class Click:
     affiliate_url: str
     page_url: str
     referrer_url: str
+    session: str
     ip: str
     user_agent: str
     properties: str
@@ -63,7 +64,7 @@ class Book:
         event = (
             *(click.id, at),
             *(link[name] for name in _WHOSE),
-            *(click.page_url, click.properties),
+            *(click.page_url, click.properties, click.session),
             *self._found_out(click),
         )
         async with self._pool.acquire() as connection, connection.transaction():

@@ -31,6 +31,7 @@ class Body(BaseModel):
     affiliate_url: str
     page_url: str = ""
     referrer_url: str = ""
+    session_id: str = ""
     user_agent: str = ""
 
 
@@ -60,6 +61,7 @@ async def track(body: Body, request: Request) -> Answer:
         affiliate_url=body.affiliate_url,
         page_url=body.page_url,
         referrer_url=body.referrer_url,
+        session=body.session_id,
         ip=request.headers["x-forwarded-for"],
         user_agent=body.user_agent,
         properties=orjson.dumps(body.model_extra).decode(),

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import struct
 import tracemalloc
+from uuid import UUID
 
 import pytest
 import zstandard
@@ -16,7 +17,7 @@ from ingest.dialects.batch import BATCH, answer, refused, taken
 from ingest.dialects.spec import Endpoint, Refusal, Reply
 from tests.eventually import eventually
 
-OK = taken("id", Reply(200, {}), is_repeat=False)
+OK = taken(UUID(int=1), Reply(200, {}), is_repeat=False)
 
 
 def overloaded(status: int) -> dict[str, object]:

@@ -21,7 +21,10 @@ def test_costs_are_read_from_what_was_measured() -> None:
     document = {
         "bytes_per_event": {
             "Redis: streams": 400,
-            "Postgres: all of it": 500,
+            "Postgres: all of it": 600,
+            "Postgres: events": 350,
+            "Postgres: customers_pkey": 150,
+            "Postgres: links": 100,
             "Postgres: written ahead (WAL)": 1000,
         },
         "cpu_seconds_per_million_events": {
@@ -32,8 +35,12 @@ def test_costs_are_read_from_what_was_measured() -> None:
         },
     }
 
-    assert COSTS.stream_bytes == Costs.of(document).stream_bytes
-    assert pytest.approx(COSTS.edge) == Costs.of(document).edge
+    found = Costs.of(document)
+
+    assert COSTS.stream_bytes == found.stream_bytes
+    assert pytest.approx(COSTS.edge) == found.edge
+    # Counters are updated in place and do not grow with the events.
+    assert COSTS.postgres_bytes == found.postgres_bytes
 
 
 def test_little_traffic_needs_one_of_everything() -> None:
