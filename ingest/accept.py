@@ -10,10 +10,12 @@ event is recorded although nobody was told.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
-from ingest.contracts.envelope import Dedupe
+from msgspec.structs import replace
+
+from ingest.contracts.envelope import Dedupe, encode
 from ingest.contracts.metrics.edge import ACCEPTED, LOST, OVERLOADED, REFUSED
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import StoreIp
@@ -27,6 +29,7 @@ from ingest.dialects.spec import (
     Refusal,
     Reply,
     Usage,
+    Value,
 )
 from ingest.gate import Principal
 from ingest.outcomes import Outcomes
@@ -82,7 +85,7 @@ class Acceptor:
             return await self._find(call, route)
         drafts = route.parse(call.raw)
         if route.credential and not route.credential.is_optional:
-            call = call._replace(raw=_from_a_server(call.raw))
+            call = replace(call, raw=_from_a_server(call.raw))
         taken = await self.take(call, route, drafts)
         if taken.refusal and taken.refusal.code == "overloaded":
             self._say_lost(call.dialect, taken.reply)
@@ -105,7 +108,12 @@ class Acceptor:
         all_taken: list[Taken] = []
         try:
             for draft, dedupe in zip(drafts, dedupes, strict=True):
-                all_taken.append(await self._take(call, endpoint, draft, dedupe))
+                try:
+                    taken = await self._record(call, endpoint, draft, dedupe)
+                except Refusal as refusal:
+                    refusal.target = draft.target
+                    taken = Taken(self.refuse(call.dialect, refusal), refusal=refusal)
+                all_taken.append(taken)
         except Overloaded:
             # None is tried after it: all of these may be sent again.
             left_out = len(drafts) - len(all_taken)
@@ -114,22 +122,13 @@ class Acceptor:
         if all_taken[0].reply is reply:
             return all_taken[0]
         told = (taken for taken in all_taken if taken.reply is reply)
-        return next(told, None) or all_taken[-1]._replace(reply=reply)
+        return next(told, None) or replace(all_taken[-1], reply=reply)
 
     def refuse(self, dialect: Dialect, refusal: Refusal) -> Reply:
         """The refusal in the dialect's words; it is counted."""
         REFUSED.labels(dialect.name, refusal.code).inc()
         self.log.debug("edge.refused", dialect=dialect.name, code=refusal.code)
         return dialect.refuse(refusal)
-
-    async def _take(
-        self, call: "Call", endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
-    ) -> "Taken":
-        try:
-            return await self._record(call, endpoint, draft, dedupe)
-        except Refusal as refusal:
-            refusal.target = draft.target
-            return Taken(self.refuse(call.dialect, refusal), refusal=refusal)
 
     def _no_place(self, dialect: Dialect) -> "Taken":
         OVERLOADED.labels(dialect.name).inc()
@@ -160,7 +159,7 @@ class Acceptor:
         if judged is None:
             return Taken(endpoint.answer(outcome))
         if judged is not draft:
-            outcome = outcome._replace(draft=judged)
+            outcome = replace(outcome, draft=judged)
         facts = Facts(
             event_id=outcome.event_id,
             dialect=call.dialect.name,
@@ -177,12 +176,13 @@ class Acceptor:
         )
         reply, facts = await self.repeats.compare(endpoint, outcome, facts)
         event_id = facts.event_id
-        await self.sink.append(event_id, seal(judged, call.raw, facts, self.store_ip))
+        envelope = seal(judged, call.raw, facts, self.store_ip)
+        await self.sink.append(event_id, encode(envelope))
         _ACCEPTED(facts.dialect, judged.kind).inc()
         return Taken(reply, event_id, is_repeat=event_id != outcome.event_id)
 
 
-class Taken(NamedTuple):
+class Taken(Value, frozen=True):
     """What became of a draft: the answer to it, and the event's id or the refusal.
 
     Neither: there was nothing to record.
@@ -195,7 +195,7 @@ class Taken(NamedTuple):
     is_repeat: bool = False
 
 
-class Call(NamedTuple):
+class Call(Value, frozen=True):
     """What all drafts of a request share. `at` is when it happened, Unix milliseconds."""
 
     dialect: Dialect
@@ -213,14 +213,14 @@ class Call(NamedTuple):
 def _with_usage(dialect: Dialect, reply: Reply, usage: Usage | None) -> Reply:
     if usage is None or dialect.usage_headers is None:
         return reply
-    return reply._replace(headers={**reply.headers, **dialect.usage_headers(usage)})
+    return replace(reply, headers={**reply.headers, **dialect.usage_headers(usage)})
 
 
 def _from_a_server(raw: RawRequest) -> RawRequest:
     """The request without the address and agent of the server that relays the visitor."""
     headers = {name.lower(): text for name, text in raw.headers.items()}
     headers.pop("user-agent", None)
-    return raw._replace(ip=None, headers=headers)
+    return replace(raw, ip=None, headers=headers)
 
 
 def _dedupe(call: Call, draft: Draft, place: int) -> Dedupe | None:

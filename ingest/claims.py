@@ -86,11 +86,16 @@ class Claims:
             asked = [self._marks.ask(mark.command) for mark in marks]
         except Full:
             return [None] * len(marks)
-        found = [await answer for answer in asked]
-        errors = [item for item in found if isinstance(item, Exception)]
-        if errors or not self._is_reached:
-            self._reached(said(errors[0]) if errors else None)
-        return [item if isinstance(item, bytes) else None for item in found]
+        problem: Exception | None = None
+        found: list[bytes | None] = []
+        for answer in asked:
+            value = await answer
+            found.append(value if isinstance(value, bytes) else None)
+            if isinstance(value, Exception):
+                problem = value
+        if problem or not self._is_reached:
+            self._reached(said(problem) if problem else None)
+        return found
 
     async def recall(self, key: str) -> bytes | Missing:
         """What somebody left under a key, without leaving anything."""

@@ -95,6 +95,9 @@ class Directory:
         return await self._one(key, StatsRecord.decode)
 
     async def switches(self) -> SwitchesRecord | Missing:
+        known: SwitchesRecord | Missing | None = self._replica.recall(SWITCHES_KEY)
+        if known is not None:
+            return known
         return await self._one(SWITCHES_KEY, SwitchesRecord.decode)
 
     async def limits(self) -> LimitsRecord | Missing:

@@ -36,6 +36,9 @@ class Standing(NamedTuple):
     why: str | None
 
 
+_UNTROUBLED: Final = Standing(Level.STREAM, None)
+
+
 class Ladder:
     """The pressure of late, and what it means."""
 
@@ -66,9 +69,9 @@ class Ladder:
         if self._intake == "refuse":
             return Standing(Level.REFUSE, "REFTIDE_INTAKE")
         why = "REFTIDE_INTAKE" if self._intake == "spool" else trouble
-        why = why or next(iter(self._pressed.values()), None)
-        if why is None:
-            return Standing(Level.STREAM, None)
+        if why is None and not self._pressed:
+            return _UNTROUBLED
+        why = why or next(iter(self._pressed.values()))
         if spool_trouble:
             return Standing(Level.REFUSE, f"{why}; {spool_trouble}")
         return Standing(Level.SPOOL, why)

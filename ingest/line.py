@@ -19,8 +19,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ingest.wire import TROUBLE, Breaker, Full, Honest, breaker_of
 
-#: For an answer, and a connection where there is none, all in all.
+#: For an answer, from the question on. To connect may take as long again.
 _PATIENCE_SECONDS: Final = 0.5
+#: Whoever looks so much later than he meant to is busy himself.
+_BUSY_SECONDS: Final = 0.05
 _CHUNK: Final = 1 << 16
 
 #: A command as it goes over the wire, made of its words.
@@ -47,7 +49,8 @@ class Line:
         self._asked: deque[_Question] = deque()
         self._unsent: list[bytes] = []
         self._writer: asyncio.StreamWriter | None = None
-        self._patience: asyncio.Timeout | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._trouble: Exception
         self._talk: asyncio.Task[None] | None = None
 
     def ask(self, command: bytes) -> asyncio.Future[Any]:
@@ -81,14 +84,32 @@ class Line:
         """What was asked in this turn of the loop, at its end."""
         if self._talk is None:
             self._talk = asyncio.create_task(self._converse())
-        if self._writer is None or self._patience is None or not self._unsent:
+        elif self._writer is not None and self._unsent:
+            # Of a connection that was reset the reader hears, too; uvloop says so here.
+            with suppress(RuntimeError):
+                self._writer.write(b"".join(self._unsent))
+            self._unsent.clear()
+            if self._timer is None:
+                self._look_at(self._asked[0].until)
+
+    def _look_at(self, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(due, self._give_up_if_late, due)
+
+    def _give_up_if_late(self, due: float) -> None:
+        """Cut the connection off if the first who waits has waited too long."""
+        self._timer = None
+        if not self._asked or self._writer is None:
             return
-        if self._patience.when() is None:
-            self._patience.reschedule(self._asked[0].until)
-        # Of a connection that was reset the reader hears, too; uvloop says so here.
-        with suppress(RuntimeError):
-            self._writer.write(b"".join(self._unsent))
-        self._unsent.clear()
+        now, until = asyncio.get_running_loop().time(), self._asked[0].until
+        if now < until:
+            self._look_at(until)
+        elif now - due > _BUSY_SECONDS and now < until + _PATIENCE_SECONDS:
+            # We were late ourselves; the answer may be there, and not be read yet.
+            self._look_at(now + _BUSY_SECONDS)
+        else:
+            self._trouble = RedisTimeoutError("no answer in time")
+            self._writer.transport.abort()
 
     async def _converse(self) -> None:
         """Hold one connection as long as it lasts."""
@@ -99,21 +120,19 @@ class Line:
 
     async def _hold(self) -> Exception:
         """Why the connection did not last longer."""
+        self._trouble = RedisConnectionError("the connection was closed")
         try:
-            async with asyncio.timeout_at(self._asked[0].until) as self._patience:
-                connection: Honest = await self._pool.get_connection()
-                try:
-                    self._writer = connection.writer
-                    self._send()
-                    await self._listen(connection.reader, self._patience)
-                finally:
-                    self._writer = None
-                    await self._let_go(connection)
-        except TimeoutError:
-            return RedisTimeoutError("no answer in time")
+            connection: Honest = await self._pool.get_connection()
+            try:
+                self._writer = connection.writer
+                self._send()
+                await self._listen(connection.reader)
+            finally:
+                self._writer = None
+                await self._let_go(connection)
         except TROUBLE as error:
             return error
-        return RedisConnectionError("the connection was closed")
+        return self._trouble
 
     async def _let_go(self, connection: Honest) -> None:
         # One that ends while nobody waits is no trouble: the client opens it again.
@@ -121,9 +140,7 @@ class Line:
             await connection.disconnect(nowait=True)
         await self._pool.release(connection)
 
-    async def _listen(
-        self, source: asyncio.StreamReader, patience: asyncio.Timeout
-    ) -> None:
+    async def _listen(self, source: asyncio.StreamReader) -> None:
         answers = Reader(InvalidResponse, ResponseError, notEnoughData=_INCOMPLETE)
         while chunk := await source.read(_CHUNK):
             answers.feed(chunk)
@@ -131,7 +148,6 @@ class Line:
                 future = self._asked.popleft().answer
                 if not future.done():
                     future.set_result(answer)
-            patience.reschedule(self._asked[0].until if self._asked else None)
 
     def _lose(self, why: Exception) -> None:
         """Tell everybody that no answer comes any more."""

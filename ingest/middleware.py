@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from msgspec.structs import replace
 
 from ingest.contracts.metrics.edge import REFUSED
 from ingest.contracts.telemetry import Log
@@ -81,7 +82,7 @@ def _answer(
         REFUSED.labels("none", refusal.code).inc()
         reply = Reply(_STATUS.get(refusal.code, 400), {"error": refusal.code})
         browsers = False
-    reply = reply._replace(headers={**reply.headers, **headers})
+    reply = replace(reply, headers={**reply.headers, **headers})
     return respond(reply, is_for_browsers=browsers)
 
 

@@ -15,7 +15,7 @@ from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from ingest.accept import Acceptor
-from ingest.dialects.spec import Dialect, Endpoint, Query, RawRequest, Reply
+from ingest.dialects.spec import Dialect, Endpoint, Query, RawRequest
 from ingest.handlers import BODY_BYTES, caller, written
 from ingest.measuring import ABORTED, UNDER_WAY, Meters
 from ingest.middleware import failed
@@ -53,18 +53,15 @@ class PlainRoute:
                 body=body,
                 ip=caller(head.headers, peer, self._proxies),
             )
-            reply = await self._reply(raw)
+            try:
+                reply = await self._acceptor.accept(self._dialect, self._route, raw)
+            except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
+                reply = failed(self._dialect, self._route.path, error)
             status = reply.status // 100
             return written(reply, is_for_browsers=self._route.from_browsers)
         finally:
             UNDER_WAY.count -= 1
             self._meters.count(status, perf_counter() - began)
-
-    async def _reply(self, raw: RawRequest) -> Reply:
-        try:
-            return await self._acceptor.accept(self._dialect, self._route, raw)
-        except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
-            return failed(self._dialect, self._route.path, error)
 
 
 #: By method and path.

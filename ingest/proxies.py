@@ -59,18 +59,19 @@ def client_address(
 
 def truncate(ip: str) -> str | None:
     """The first address of the /24 or /48 around `ip`; None where it is no address."""
-    address = _address(ip)
-    if address is None or not _is_ipv4(address):
-        return address and str(ip_network((address, _IPV6_KEPT), strict=False)[0])
+    address = ip if _is_ipv4(ip) else _address(ip)
+    if address is None:
+        return None
+    if ":" in address:
+        return str(ip_network((address, _IPV6_KEPT), strict=False)[0])
     return f"{address[: address.rindex('.')]}.0"
 
 
 def _address(text: str) -> str | None:
     """An address, without a port, brackets, zone or the IPv4-in-IPv6 disguise."""
-    text = text.strip()
     if _is_ipv4(text):
         return text
-    address = _parse(text)
+    address = _parse(text.strip())
     return None if address is None else str(address)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
 from ingest.claims import Hint, Mark, claim
 from ingest.contracts.clickid import ClickToken, KeyRing
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS, CustomerRecord
@@ -36,7 +38,7 @@ class Repeats:
         reply = endpoint.answer(outcome)
         has_token = endpoint.has_short_clicks and outcome.draft.kind is Kind.CLICK
         if has_token:
-            facts = facts._replace(token=self.keys.short(facts.event_id))
+            facts = replace(facts, token=self.keys.short(facts.event_id))
         marks, workspace_id = [*_news(facts, outcome)], facts.workspace_id
         if facts.dedupe and workspace_id:
             marks.append(claim(workspace_id, facts.dedupe, Hint(facts.event_id, reply)))
@@ -46,7 +48,7 @@ class Repeats:
         if first is None:
             return reply, facts
         token = self.keys.short(first.event_id) if has_token else None
-        facts = facts._replace(event_id=first.event_id, token=token)
+        facts = replace(facts, event_id=first.event_id, token=token)
         return endpoint.repeat(outcome, first.reply), facts
 
 

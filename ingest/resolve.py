@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from ingest.clicks import Clicks
 from ingest.contracts.clickid import ClickToken
 from ingest.contracts.directory import (
@@ -140,7 +142,7 @@ class Resolver:
             raise Refusal("overloaded", retry_after=_RETRY_AFTER)
         program = _usable(found, asked)
         if isinstance(link, LinkRecord):
-            return _of_link(link)._replace(program=program)
+            return replace(_of_link(link), program=program)
         if not is_name(target.partner_code):
             raise Refusal("partner_unknown")
         code = generate(self._code_key, program.program_uuid, target.partner_code)
@@ -163,7 +165,7 @@ class Resolver:
             created_at=asked.at,
             is_provisional=True,
         )
-        return _of_link(link)._replace(program=program)
+        return replace(_of_link(link), program=program)
 
     async def _stats_of(self, target: StatsOf, asked: Asked) -> Resolved:
         workspace_id = asked.principal.workspace_id

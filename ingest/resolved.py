@@ -1,6 +1,5 @@
 """What is known of a draft's target: the values between resolving and sealing."""
 
-from typing import NamedTuple
 from uuid import UUID
 
 from ingest.contracts.directory import (
@@ -9,10 +8,11 @@ from ingest.contracts.directory import (
     ProgramRecord,
     StatsRecord,
 )
+from ingest.dialects.spec import Value
 from ingest.gate import Principal
 
 
-class Asked(NamedTuple):
+class Asked(Value, frozen=True):
     """Who asks, when (Unix milliseconds), and what the answer needs."""
 
     principal: Principal
@@ -21,7 +21,7 @@ class Asked(NamedTuple):
     has_short_clicks: bool = False
 
 
-class Resolved(NamedTuple):
+class Resolved(Value, frozen=True, kw_only=True):
     """What is known of a target; most names are the envelope's.
 
     `click_token` is the click id as the caller of a lead is told it. Not certain: the

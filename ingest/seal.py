@@ -5,16 +5,16 @@ Pure; used by `accept`.
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 import orjson
 
 from ingest.contracts.clickid import NO_LINK, ClickToken
-from ingest.contracts.envelope import Dedupe, pack
-from ingest.contracts.storable import NAME_CHARS, Json, document, text
+from ingest.contracts.envelope import Dedupe, Envelope
+from ingest.contracts.storable import NAME_CHARS, Json, document, optional_text
 from ingest.contracts.variables import StoreIp
-from ingest.dialects.spec import Draft, RawRequest
+from ingest.dialects.spec import Draft, RawRequest, Value
 from ingest.gate import Principal
 from ingest.proxies import truncate
 from ingest.resolved import Resolved
@@ -27,25 +27,13 @@ _PROPERTY_CHARS: Final = 10_000
 _PROPERTY_DEPTH: Final = 32
 _PROPERTIES_CHARS: Final = 16_000
 
-#: What names a link, a click or a program beside `link_id`, as resolving found it.
-_NAMES: Final = ("namespaces", "code", "program_number", "click_id", "foreign_click")
-
-#: Texts that are sealed as the caller gave them, up to so many characters.
-_TEXTS: Final = {
-    "session": NAME_CHARS,
-    "name": NAME_CHARS,
-    "external_id": NAME_CHARS,
-    "customer_name": NAME_CHARS,
-    "customer_email": _EMAIL_CHARS,
-    "customer_avatar": _URL_CHARS,
-    "referrer": _URL_CHARS,
-    "page_url": _URL_CHARS,
-}
-
 _VISITOR_BYTES: Final = 8
 
+#: How JSON writes a NUL, which no column of text takes. It may be half of something else.
+_NUL: Final = b"\\u0000"
 
-class Facts(NamedTuple):
+
+class Facts(Value, frozen=True, kw_only=True):
     """All that an envelope says beside its draft. `at` is Unix milliseconds."""
 
     event_id: UUID
@@ -89,70 +77,48 @@ def visitor_hash(key: bytes, raw: RawRequest, draft: Draft) -> bytes | None:
     return blake2b(whole, digest_size=_VISITOR_BYTES, key=key).digest()
 
 
-def seal(draft: Draft, raw: RawRequest, facts: Facts, store_ip: StoreIp) -> bytes:
-    """The envelope of one event, encoded."""
-    values: dict[str, object] = {
-        "id": facts.event_id,
-        "kind": draft.kind,
-        "dialect": facts.dialect,
-        "at": facts.at,
-        **_whose(facts),
-        **_told(draft, raw),
-    }
-    if draft.quantity != 1:
-        values["quantity"] = draft.quantity
-    if raw.ip:
-        values["ip"] = _STORED[store_ip](raw.ip)
-    if facts.is_duplicate:
-        values["is_duplicate"] = True
-    return pack(values)
-
-
-def _whose(facts: Facts) -> dict[str, object]:
-    """What and whom an event is attributed to."""
+def seal(draft: Draft, raw: RawRequest, facts: Facts, store_ip: StoreIp) -> Envelope:
+    """The envelope of one event."""
     resolved, principal, root = facts.resolved, facts.principal, facts.root
     owner = resolved.owner
-    values: dict[str, object] = {
-        "workspace_id": facts.workspace_id,
-        "link_id": resolved.link_id,
-        "visitor": facts.visitor,
-        "dedupe": facts.dedupe,
-        "token": facts.token,
-    }
-    if owner is not None:
-        values["program_id"] = owner.program_uuid
-    if resolved.partner_code:
-        values["partner_code"] = text(resolved.partner_code, NAME_CHARS)
-    if root is not None:
-        values["root_id"] = root.click_id
-        values["root_link_id"] = root.link_id if root.link_id != NO_LINK else None
-    if principal.has_key:
-        values["api_key_id"] = principal.api_key_id
-        values["api_key_hashes"] = principal.api_key_hashes or None
-    for name in _NAMES:
-        if value := getattr(resolved, name):
-            values[name] = value
-    return values
-
-
-def _told(draft: Draft, raw: RawRequest) -> dict[str, object]:
-    """What the caller said, made storable."""
-    values: dict[str, object] = {
-        name: text(value, limit)
-        for name, limit in _TEXTS.items()
-        if (value := getattr(draft, name))
-    }
-    agent = _user_agent(raw, draft)
-    if agent:
-        values["user_agent"] = text(agent, _AGENT_CHARS)
-    if draft.amount is not None:
-        values["amount"] = draft.amount
-        values["currency"] = draft.currency
-    if draft.is_test:
-        values["is_test"] = True
-    if draft.properties:
-        values["properties"] = _properties(draft.properties)
-    return values
+    return Envelope(
+        id=facts.event_id,
+        kind=draft.kind,
+        dialect=facts.dialect,
+        at=facts.at,
+        workspace_id=facts.workspace_id,
+        program_id=owner.program_uuid if owner else None,
+        link_id=resolved.link_id,
+        namespaces=resolved.namespaces,
+        code=resolved.code,
+        program_number=resolved.program_number,
+        click_id=resolved.click_id,
+        foreign_click=resolved.foreign_click,
+        root_id=root.click_id if root else None,
+        root_link_id=root.link_id if root and root.link_id != NO_LINK else None,
+        partner_code=optional_text(resolved.partner_code, NAME_CHARS),
+        token=facts.token,
+        session=optional_text(draft.session, NAME_CHARS),
+        api_key_id=principal.api_key_id,
+        api_key_hashes=principal.api_key_hashes,
+        dedupe=facts.dedupe,
+        name=optional_text(draft.name, NAME_CHARS),
+        quantity=draft.quantity,
+        amount=draft.amount,
+        currency=draft.currency,
+        external_id=optional_text(draft.external_id, NAME_CHARS),
+        customer_name=optional_text(draft.customer_name, NAME_CHARS),
+        customer_email=optional_text(draft.customer_email, _EMAIL_CHARS),
+        customer_avatar=optional_text(draft.customer_avatar, _URL_CHARS),
+        ip=_STORED[store_ip](raw.ip) if raw.ip else None,
+        user_agent=optional_text(_user_agent(raw, draft), _AGENT_CHARS),
+        visitor=facts.visitor,
+        referrer=optional_text(draft.referrer, _URL_CHARS),
+        page_url=optional_text(draft.page_url, _URL_CHARS),
+        is_test=draft.is_test,
+        is_duplicate=facts.is_duplicate,
+        properties=_properties(draft.properties),
+    )
 
 
 def _user_agent(raw: RawRequest, draft: Draft) -> str | None:
@@ -162,8 +128,15 @@ def _user_agent(raw: RawRequest, draft: Draft) -> str | None:
 
 
 def _properties(given: Mapping[str, Json]) -> Mapping[str, Json]:
+    """What the dialects let through: whole, unless it is more than anybody means."""
     if not given:
         return {}
+    try:
+        raw = orjson.dumps(given)
+    except orjson.JSONEncodeError:
+        raw = b""  # a text or a number that cannot be stored as it is
+    if raw and len(raw) <= _PROPERTY_CHARS and _NUL not in raw:
+        return given
     kept = document(dict(given), depth=_PROPERTY_DEPTH, limit=_PROPERTY_CHARS)
     if (
         not isinstance(kept, dict)

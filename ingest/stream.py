@@ -70,7 +70,7 @@ class Stream:
         Raises ShardsDiffer where others use another number, Untaken where the server
         cannot be asked. Nothing is appended before it has succeeded once.
         """
-        found = await self._said(packed(("SET", SHARDS_KEY, self._shards, "NX", "GET")))
+        found = await self._said(("SET", SHARDS_KEY, self._shards, "NX", "GET"))
         if isinstance(found, Exception):
             raise Untaken(said(found)) from found
         if found is not None and found != b"%d" % self._shards:
@@ -112,11 +112,11 @@ class Stream:
             raise Untaken(str(error)) from error
 
     def _ask(self, shard: int, payload: bytes) -> asyncio.Future[Any]:
-        return self._said(packed(("XADD", self._keys[shard], "*", FIELD, payload)))
+        return self._said(("XADD", self._keys[shard], "*", FIELD, payload))
 
-    def _said(self, command: bytes) -> asyncio.Future[Any]:
+    def _said(self, words: tuple[bytes | str | int, ...]) -> asyncio.Future[Any]:
         try:
-            return self._line.ask(command)
+            return self._line.ask(packed(words))
         except Full:
             raise Untaken("too many events wait for the stream") from None
 

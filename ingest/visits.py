@@ -4,21 +4,23 @@ Used by `accept`.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from ingest.claims import Mark, seen
 from ingest.contracts.clickid import NO_LINK, ClickToken
 from ingest.contracts.directory import LinkRecord, ProgramRecord
 from ingest.contracts.envelope import Kind
-from ingest.dialects.spec import Draft, RawRequest
+from ingest.dialects.spec import Draft, RawRequest, Value
 from ingest.ports import Claims, Resolver
 from ingest.recent import known_click, visitor_mark
 from ingest.resolved import Resolved
 from ingest.seal import visitor_hash
 
 
-class Visit(NamedTuple):
+class Visit(Value, frozen=True):
     """A click, and the click by which its visitor was known before, if any: the root."""
 
     click: ClickToken
@@ -52,7 +54,9 @@ class Visits:
         if draft.kind is not Kind.CLICK or draft.is_test:
             return Visit(click=click)
         link, visitor = resolved.link, visitor_hash(self.visitor_key, raw, draft)
-        root = await self._root(draft, resolved)
+        root: ClickToken | None = None
+        if draft.existing_click:
+            root = await self.resolver.root(draft, resolved)
         visit = Visit(click, root, "click" if root else None, visitor)
         marks: dict[Literal["seen", "known"], Mark] = {}
         if visitor and link:
@@ -66,11 +70,6 @@ class Visits:
         visit = _seen(visit, before.get("seen"), is_told_again=is_told_again)
         return _known(visit, before.get("known"))
 
-    async def _root(self, draft: Draft, resolved: Resolved) -> ClickToken | None:
-        if not draft.existing_click:
-            return None
-        return await self.resolver.root(draft, resolved)
-
 
 def _known_by(
     fingerprint: str, visit: Visit, owner: LinkRecord | ProgramRecord
@@ -82,15 +81,15 @@ def _known_by(
 def _seen(visit: Visit, mark: bytes | None, *, is_told_again: bool) -> Visit:
     if mark is None or len(mark) != len(visit.click.click_id.bytes):
         return visit
-    visit = visit._replace(first_id=UUID(bytes=mark))
+    visit = replace(visit, first_id=UUID(bytes=mark))
     if not is_told_again or visit.root is not None:
         return visit
     first = ClickToken(UUID(bytes=mark), visit.click.link_id)
-    return visit._replace(root=first, matched_by="click")
+    return replace(visit, root=first, matched_by="click")
 
 
 def _known(visit: Visit, mark: bytes | None) -> Visit:
     click = known_click(mark) if mark else None
     if click is None or visit.root is not None:
         return visit
-    return visit._replace(root=click, matched_by="fingerprint")
+    return replace(visit, root=click, matched_by="fingerprint")

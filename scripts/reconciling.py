@@ -23,7 +23,7 @@ from scripts.servers import Connection, postgres, rows
 from workers.sql import statements as worker_statements
 
 _SQL: Final = statements("reconcile")
-_ADD: Final = worker_statements("counters")
+_ADD: Final = worker_statements("counters") | _SQL
 
 _COUNTS: Final = ("clicks", "bot_clicks", "duplicate_clicks", "leads", "sales")
 #: Sums over all events of a large installation take their time.

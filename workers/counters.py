@@ -110,25 +110,23 @@ class Deltas:
         """
         counted = {link for (link,) in _differing(self._links)}
         links = sorted(counted | self._clicked.keys())
-        if links:
+        partners, days = _differing(self._partners), _differing(self._days)
+        if links or partners or days:
             await connection.execute(
-                _SQL["links_count"],
+                _SQL["counts_add"],
                 links,
-                *_columns(self._links.get((link,), _NOTHING) for link in links),
+                *_columns((self._links.get((link,), _NOTHING) for link in links), 5),
                 [self._clicked.get(link) for link in links],
+                *_columns(((*key, *self._partners[key]) for key in partners), 7),
+                *_columns(((*key, *self._days[key]) for key in days), 7),
             )
         for statement, changes in (
-            ("program_partners_count", self._partners),
-            ("link_days_count", self._days),
             ("link_amounts_count", self._link_amounts),
             ("program_partner_amounts_count", self._partner_amounts),
         ):
             if keys := _differing(changes):
-                await connection.execute(
-                    _SQL[statement],
-                    *_columns(keys),
-                    *_columns(changes[key] for key in keys),
-                )
+                rows = [(*key, *changes[key]) for key in keys]
+                await connection.execute(_SQL[statement], *_columns(rows, len(rows[0])))
 
     def _count(self, share: Share, counts: tuple[int, ...], amount: int) -> None:
         _add(self._links, (share.link_id,), counts)
@@ -152,5 +150,5 @@ def _differing(changes: _Changes) -> list[tuple[Any, ...]]:
     return sorted(key for key, numbers in changes.items() if any(numbers))
 
 
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[]] * width

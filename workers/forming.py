@@ -5,6 +5,7 @@ Pure; used by the pipeline.
 
 from typing import Final, NamedTuple
 
+import msgspec
 import orjson
 
 from ingest.contracts import envelope as codec
@@ -82,4 +83,10 @@ def _client(envelope: Envelope) -> Client:
 
 def _document(envelope: Envelope) -> str | None:
     properties = envelope.properties
-    return orjson.dumps(properties).decode() if properties else None
+    if not properties:
+        return None
+    try:
+        return orjson.dumps(properties).decode()
+    except orjson.JSONEncodeError:
+        # An integer beyond 64 bits, which no edge seals, or too deep for it.
+        return msgspec.json.encode(properties).decode()

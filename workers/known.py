@@ -52,6 +52,9 @@ class Known:
     clicks: dict[tuple[UUID, str], tuple[UUID, UUID]] = field(default_factory=dict)
     #: The links of recorded clicks, for leads that say neither link nor workspace.
     recorded: dict[UUID, Link] = field(default_factory=dict)
+    #: Where clicks belong that name only these: link, workspace and key, each as a number.
+    #: Kept by `resolve`, since a batch has many clicks for every such place.
+    places: dict[tuple[int, ...], Any] = field(default_factory=dict)
 
 
 async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Known:

@@ -6,19 +6,15 @@ Used by `__main__`.
 import asyncio
 import logging
 import os
-import signal
 import time
 from collections.abc import (
-    Awaitable,
     Callable,
     Coroutine,
-    Iterable,
     Iterator,
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from importlib.util import find_spec
-from typing import Final, TypeVar
 
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
@@ -32,13 +28,14 @@ from workers.arq_host import keep_arq
 from workers.batch import Recorder, Trouble
 from workers.budget import Budget
 from workers.connections import REDIS_TROUBLE, for_jobs, for_reader
-from workers.consumer import Consumer, Outage, backoff, happens, keep_beating
+from workers.consumer import Consumer, backoff, keep_beating
 from workers.database import Pool, open_pool, pool_size
 from workers.enrich import build_enrichers
 from workers.epochs import PostgresRegistry
 from workers.failpoint import Mortal, boundary
 from workers.isolating import Isolating
 from workers.jobs import Jobs
+from workers.life import Life, Stopped, persistently, supervise
 from workers.memory import collect_seldom
 from workers.pausing import Gate, keep_looking
 from workers.pipeline import Pipeline
@@ -50,61 +47,6 @@ from workers.selfcheck import keep_checking
 from workers.settings import Settings
 from workers.shard import Habits, Shard
 from workers.slots import consumer_name
-
-#: How long stopping may take, in seconds: batches in hand; then, with the database cut off,
-#: what waited for it; then, cancelled, the rest. Supervisors kill after ten.
-_FINISH_SECONDS: Final = 5.0
-_CUT_OFF_SECONDS: Final = 1.5
-_CANCEL_SECONDS: Final = 1.5
-
-_Result = TypeVar("_Result")
-
-
-class Stopped(Exception):
-    """The worker was told to stop before it had started."""
-
-
-class Life:
-    """Whether the worker goes on, and whether it failed."""
-
-    def __init__(self, log: Log) -> None:
-        self.stop = asyncio.Event()
-        self.has_failed = False
-        self.consumer: Consumer | None = None
-        self.gate: Gate | None = None
-        self._log = log
-
-    def problem(self) -> str | None:
-        """Why nothing may be recorded now."""
-        if self.stop.is_set():
-            return "stopping"
-        if self.consumer is None:
-            return "starting: a server does not answer yet"
-        if self.gate and self.gate.is_paused:
-            return "recording is paused: see `reftide status`"
-        if delayed := self.consumer.delayed:
-            return f"shards {', '.join(map(str, delayed))} wait for a server"
-        return None
-
-    def listen(self) -> None:
-        """Stop at the first signal, exit at the second."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled)
-
-    async def guard(self, sibling: Coroutine[None, None, None]) -> None:
-        """Run one of several that cannot live without one another."""
-        try:
-            await sibling
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is logged here
-            self.has_failed = True
-            self._log.error("worker.failed", exc_info=error)
-            self.stop.set()
-
-    def _signalled(self) -> None:
-        if self.stop.is_set():
-            os._exit(1)
-        self.stop.set()
 
 
 def run(settings: Settings) -> int:
@@ -139,8 +81,8 @@ async def _live(settings: Settings, name: str) -> int:
         for reader in readers:
             stack.push_async_callback(reader.aclose)
         try:
-            await _persistently(lambda: _agree_on_shards(redis, settings), life, log)
-            pool = await _persistently(
+            await persistently(lambda: _agree_on_shards(redis, settings), life, log)
+            pool = await persistently(
                 lambda: stack.enter_async_context(_pool(settings)), life, log
             )
         except Stopped:
@@ -164,32 +106,12 @@ async def _live(settings: Settings, name: str) -> int:
             *_asked_for(settings, name, redis, pool, life),
             keep_checking(pool, redis, settings, _unix_ms, life.stop),
         ]
-        is_clean = await _supervise(siblings, pool, life)
+        is_clean = await supervise(siblings, pool, life)
         log.info("worker.stopped", abandoned=not is_clean)
         if not is_clean:
             # What was committed is committed, and the rest is pending.
             os._exit(int(life.has_failed))
     return int(life.has_failed)
-
-
-async def _supervise(
-    siblings: Iterable[Coroutine[None, None, None]], pool: Pool, life: Life
-) -> bool:
-    """Run the siblings until they stop; False if one is still at it after all that time.
-
-    What hangs in a frozen database heeds no cancellation until its connection is cut.
-    """
-    tasks = {asyncio.create_task(life.guard(each)) for each in siblings}
-    await life.stop.wait()
-    _, hanging = await asyncio.wait(tasks, timeout=_FINISH_SECONDS)
-    if hanging:
-        pool.terminate()
-        _, hanging = await asyncio.wait(hanging, timeout=_CUT_OFF_SECONDS)
-    for task in hanging:
-        task.cancel()
-    if hanging:
-        _, hanging = await asyncio.wait(hanging, timeout=_CANCEL_SECONDS)
-    return not hanging
 
 
 def _pool(settings: Settings) -> AbstractAsyncContextManager[Pool]:
@@ -277,22 +199,6 @@ async def _agree_on_shards(redis: Redis, settings: Settings) -> None:
             f"{settings.shards}: set REFTIDE_SHARDS to the number in Redis, here and "
             "for every other process"
         )
-
-
-async def _persistently(
-    action: Callable[[], Awaitable[_Result]], life: Life, log: Log
-) -> _Result:
-    """Try until it succeeds; raises Stopped if the worker is to stop before that."""
-    outage = Outage(log, backoff)
-    while True:
-        try:
-            result = await action()
-        except Trouble as trouble:
-            if await happens(life.stop, outage.next_pause(trouble)):
-                raise Stopped from None
-        else:
-            outage.over()
-            return result
 
 
 def _unix_ms() -> int:

@@ -79,7 +79,7 @@ def _resolve_test(envelope: Envelope, known: Known) -> Resolution:
 
 
 def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
-    place = _on_link(envelope, known)
+    place = _place_of_click(envelope, known)
     if envelope.root_id is None:
         return place
     if envelope.root_link_id is None:
@@ -89,6 +89,19 @@ def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
     if root_link is None or root_link.workspace_id != place.workspace_id:
         return place
     return place._replace(click_id=envelope.root_id)
+
+
+def _place_of_click(envelope: Envelope, known: Known) -> Resolution:
+    link_id = envelope.link_id
+    if link_id is None or envelope.api_key_hashes:
+        return _on_link(envelope, known)
+    owner_id, key_id = envelope.workspace_id, envelope.api_key_id
+    # Numbers: an UUID's hash and comparison are written in Python.
+    named = (link_id.int, owner_id.int if owner_id else 0, key_id.int if key_id else 0)
+    place: Resolution | None = known.places.get(named)
+    if place is None:
+        place = known.places[named] = _on_link(envelope, known)
+    return place
 
 
 def _on_link(envelope: Envelope, known: Known) -> Resolution:

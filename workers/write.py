@@ -1,7 +1,7 @@
 """One batch, one transaction. Imported by the pipeline.
 
-    identify → claim → insert → introduce → lock → replace → learn → attribute → count → award
-    → keep tokens → note
+    identify → claim → insert → introduce → lock → replace → learn → attribute → note → count
+    → award → keep tokens
 
 Locks are taken in this order of steps, and within a step in the order of keys, so writers
 never wait for one another in a circle. If the process dies on any line before the commit,
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from workers import awards, changes, claiming, customers, tokens
+from workers import awards, changes, claiming, customers, lessons, tokens
 from workers.counters import Deltas
 from workers.database import Connection, put
 from workers.ledger import Shard, Tally, shard_of
@@ -30,7 +30,8 @@ _SQL: Final = statements("events")
 class _Fates:
     """What is to become of the rows of a batch."""
 
-    #: Rows that stand now; the plain ones of them are by themselves.
+    #: Rows that stand now. Those of plain clicks whose visitors nobody has spoken of are by
+    #: themselves.
     standing: Sequence[Row] = ()
     plain: Sequence[Row] = ()
     #: Rows that came earlier than what stood under their id when they were compared.
@@ -62,9 +63,8 @@ async def write(
     others = await customers.identify(connection, others, new_id)
     contest = await claiming.contest(connection, others)
     fates = await _insert(connection, plain, contest)
-    fresh = await customers.introduce(connection, fates.heard, fates.plain)
-    # Of some plain ones somebody has spoken already.
-    heard = [*fates.heard, *(row for row in fates.plain if row.id not in fresh)]
+    fresh = await lessons.introduce(connection, fates.heard, fates.plain)
+    heard = fates.heard
     contested = [row.id for row in fates.contesting]
     going = await _standing(connection, [*fates.displaced, *contested])
     about = customers.concern(heard, going, fresh, contest.aliases)
@@ -72,15 +72,16 @@ async def write(
     if about.ids or going:
         about = await customers.lock(connection, about, wider)
         fates, gone = await _replace(connection, fates, about.ids)
-        await customers.learn(connection, heard, fresh)
+        await lessons.learn(connection, heard, fresh)
     _count(deltas, fates, gone)
     if about.ids:
         await customers.attribute(connection, about, deltas)
+    await changes.note(connection, [*heard, *fates.plain], about, deltas.links)
+    await _tally(connection, fates, gone, tally)
+    # Last, as others wait for those who count.
     await deltas.apply(connection)
     await awards.give(connection, deltas.led)
     await tokens.keep(connection, heard)
-    await changes.note(connection, [*heard, *fates.plain], about, deltas.links)
-    await _tally(connection, fates, gone, tally)
 
 
 async def _insert(
@@ -91,16 +92,17 @@ async def _insert(
     for row in sorted(contest.contenders, key=lambda row: (row.rank, row.entry)):
         groups[row.id].append(row)
     firsts = [*plain, *(group[0] for group in groups.values())]
-    known = await _known(connection, firsts)
+    known, people = await _known(connection, firsts)
     await _add(connection, [row for row in firsts if row.id not in known])
     standing, contesting, repeats = list[Row](), list[Row](), list(contest.lost)
     for event_id in groups.keys() - known:
         first, *others = groups.pop(event_id)
         standing.append(first)
         repeats += [row for row in others if row.entry != first.entry]
-    if known:
+    if known or people:
         groups |= {row.id: [row] for row in plain if row.id in known}
-        plain = [row for row in plain if row.id not in known]
+        standing += [row for row in plain if row.id in people - known]
+        plain = [row for row in plain if row.id not in people | known]
     for old in await _standing(connection, list(groups)):
         others = [row for row in groups[old.id] if row.entry != old.entry]
         if others and others[0].rank < old.rank:
@@ -109,12 +111,16 @@ async def _insert(
     return _Fates(standing, plain, contesting, repeats, list(contest.displaced))
 
 
-async def _known(connection: Connection, rows: Sequence[Row]) -> set[UUID]:
-    """The ids that have a row already."""
-    if not rows:
-        return set()
-    found = await connection.fetch(_SQL["events_known"], [row.id for row in rows])
-    return {record["id"] for record in found}
+async def _known(
+    connection: Connection, rows: Sequence[Row]
+) -> tuple[set[UUID], set[UUID]]:
+    """The ids that have a row already, and those by which a customer is known."""
+    found: dict[bool, set[UUID]] = {True: set(), False: set()}
+    if rows:
+        ids = [row.id for row in rows]
+        for record in await connection.fetch(_SQL["events_known"], ids):
+            found[record["is_row"]].add(record["id"])
+    return found[True], found[False]
 
 
 async def _add(connection: Connection, rows: list[Row]) -> None:

@@ -201,15 +201,6 @@ def encode(envelope: Envelope) -> bytes:
     return _ENCODER.encode(envelope)
 
 
-def pack(values: Mapping[str, Any]) -> bytes:
-    """The bytes of the envelope that has these values, by the names of its fields.
-
-    Of those with a default only what differs may be given; None is as good as absent.
-    """
-    given = {name: value for name, value in values.items() if value is not None}
-    return encode(Envelope(**given))
-
-
 def decode(raw: bytes) -> Envelope:
     """The envelope of some bytes; raises Undecodable or NewerVersion, nothing else."""
     try:

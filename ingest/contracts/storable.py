@@ -27,7 +27,11 @@ def text(value: str, limit: int) -> str:
 
 def optional_text(value: str | None, limit: int) -> str | None:
     """Like `text`; nothing and the empty string are both nothing."""
-    return text(value, limit) if value else None
+    if not value:
+        return None
+    if len(value) <= limit and value.isascii() and "\0" not in value:
+        return value  # as nearly always
+    return text(value, limit)
 
 
 def is_name(value: str) -> bool:

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.ids import test_event_number
 from ingest.contracts.storable import Json
@@ -173,7 +175,7 @@ def _judge_lead(outcome: Outcome) -> Draft:
         raise Refusal("customer_advanced", problem=_STATUSES[customer.status])
     if link and link.needs_server_lead and not outcome.has_key:
         key = draft.dedupe and draft.dedupe._replace(scope="deferred")
-        return draft._replace(kind=Kind.DEFERRED, dedupe=key)
+        return replace(draft, kind=Kind.DEFERRED, dedupe=key)
     return draft
 
 

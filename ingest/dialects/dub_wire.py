@@ -5,9 +5,9 @@ Used by `ingest.dialects.dub` only.
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal, LiteralString
 
+from msgspec.structs import asdict
 from pydantic import (
     AfterValidator,
     BaseModel,

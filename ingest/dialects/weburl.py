@@ -6,9 +6,8 @@ Imported by the dialects. Vendors check links with `new URL()`, which refuses le
 """
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote, unquote_plus
 
 #: Schemes whose URLs have a host, however many slashes of either kind precede it.
@@ -19,7 +18,7 @@ _TABS_AND_LINES: Final = str.maketrans("", "", "\t\n\r")
 # What nearly all are, and what nothing below would change: a plain host in lower case whose
 # last label is no number.
 _COMMON: Final = re.compile(
-    r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,})"
+    r"https?://([a-z0-9.-]*\.[a-z]{2,})"
     r"(?:/[^?#\\\0-\x20]*)?(?:\?([^#\0-\x20]*))?(?:#[^\0-\x20]*)?"
 )
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
@@ -40,8 +39,7 @@ _IPV4_NUMBER: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class WebUrl:
+class WebUrl(NamedTuple):
     """The host in lower case, None where the scheme has none, and the query as written."""
 
     host: str | None

@@ -12,10 +12,9 @@ from uuid import UUID
 
 from scripts.queries import statements
 from scripts.servers import Connection
-from workers.sql import statements as worker_statements
 
 _SQL: Final = statements("bench")
-_COUNT_LINKS: Final = worker_statements("counters")["links_count"]
+_COUNT_LINKS: Final = statements("reconcile")["links_count"]
 
 _Values = Mapping[str, Any]
 

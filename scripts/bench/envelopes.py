@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from ingest.contracts.directory import LinkRecord
-from ingest.contracts.envelope import Envelope, decode
+from ingest.contracts.envelope import Envelope
 from ingest.dialects.affitor import AFFITOR
 from ingest.dialects.spec import Endpoint, RawRequest
 from ingest.gate import Principal
@@ -53,4 +53,4 @@ def _sealed(raw: RawRequest, link: LinkRecord, at: int, event_id: UUID) -> Envel
         dedupe=None,
         visitor=visitor_hash(_VISITOR_KEY, raw, draft),
     )
-    return decode(seal(draft, raw, facts, "truncated"))
+    return seal(draft, raw, facts, "truncated")

@@ -94,3 +94,45 @@ select array[program_id::text, partner_id::text, currency::text] as key,
   from truth full join program_partner_amounts as kept using (program_id, partner_id, currency)
  where coalesce(truth.amount, 0) <> coalesce(kept.amount, 0)
  order by program_id, partner_id, currency
+
+-- links_count: add to links' counters; locks them in the order of their ids
+with change as (
+    select * from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[])
+        as change (id, clicks, bot_clicks, duplicate_clicks, leads, sales, clicked_at)
+), locked as materialized (
+    select id from links where id = any($1) order by id for no key update
+)
+update links
+   set clicks = links.clicks + change.clicks,
+       bot_clicks = links.bot_clicks + change.bot_clicks,
+       duplicate_clicks = links.duplicate_clicks + change.duplicate_clicks,
+       leads = links.leads + change.leads,
+       sales = links.sales + change.sales,
+       last_clicked_at = greatest(links.last_clicked_at, change.clicked_at)
+  from locked join change using (id)
+ where links.id = locked.id
+
+-- program_partners_count: add to enrolments' counters; a missing enrolment is made
+insert into program_partners as total
+       (program_id, partner_id, clicks, bot_clicks, duplicate_clicks, leads, sales)
+select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+    as change (program_id, partner_id, clicks, bot_clicks, duplicate_clicks, leads, sales)
+ order by program_id, partner_id
+on conflict (program_id, partner_id) do update
+   set clicks = total.clicks + excluded.clicks,
+       bot_clicks = total.bot_clicks + excluded.bot_clicks,
+       duplicate_clicks = total.duplicate_clicks + excluded.duplicate_clicks,
+       leads = total.leads + excluded.leads,
+       sales = total.sales + excluded.sales
+
+-- link_days_count: add to links' days
+insert into link_days as total (link_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales)
+select * from unnest($1::uuid[], $2::date[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+    as change (link_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales)
+ order by link_id, day
+on conflict (link_id, day) do update
+   set clicks = total.clicks + excluded.clicks,
+       bot_clicks = total.bot_clicks + excluded.bot_clicks,
+       duplicate_clicks = total.duplicate_clicks + excluded.duplicate_clicks,
+       leads = total.leads + excluded.leads,
+       sales = total.sales + excluded.sales

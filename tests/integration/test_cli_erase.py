@@ -23,6 +23,7 @@ from tests.installation import Installation, an_installation
 from tests.reftide import NOW, Cli
 from workers.archive.reading import segments
 from workers.database import open_pool
+from workers.erasure.beginning import begin, people
 
 JANE = "jane-4711"
 TRACES = (
@@ -189,6 +190,29 @@ async def test_all_is_proven_and_told_afterwards(
     sale = await site.database.fetchval("select id from events where kind = 'sale'")
     traced = (await run(site, "event", str(sale), "--json")).document
     assert "erased" == traced["state"]
+
+
+async def test_a_worker_goes_on_with_what_a_command_began(
+    site: Installation, tmp_path: Path
+) -> None:
+    site.start_worker()
+    await jane_comes(site)
+    await site.rests()
+    # As far as the command came before it was killed.
+    (person,) = await people(site.database, JANE, None)
+    await begin(site.database, person, UUID(int=uuid7().int), "tester", "")
+
+    async def is_done() -> bool:
+        done = "select streams_done_at is not null from erasures"
+        return bool(await site.database.fetchval(done))
+
+    await eventually(is_done, within=40)
+    await eventually(lambda: is_archived(tmp_path / "archive"), within=20)
+
+    async def is_gone() -> bool:
+        return [] == await left(site, tmp_path, JANE, "jane@doe.example", "Jane Doe")
+
+    await eventually(is_gone, within=20)
 
 
 async def test_what_the_person_does_later_leaves_nothing(

@@ -1,5 +1,6 @@
 """A person is erased: nothing is left of them, everything counts as before."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from tests.erasures import (
     janes_sale,
     left,
 )
+from tests.eventually import eventually
 from tests.replaying import Site
-from tests.working import STREAM
+from tests.working import STREAM, is_acknowledged, working
 from tests.world import (
     ELSEWHERE,
     FOREIGN_LINK,
@@ -311,6 +313,63 @@ async def test_a_writer_that_did_not_know_begins_anew(site: Site) -> None:
         "select count(*)::int from events where id = $1 and visitor is not null",
         an_id(2),
     )
+
+
+async def test_it_is_done_beside_workers_that_write(site: Site) -> None:
+    await site.add(*HISTORY)
+    others = [
+        a_lead(
+            1000 + n, external_id=f"other-{n % 7}", click_id=an_id(1), link_id=LINKS[0]
+        )
+        for n in range(300)
+    ]
+    hers = [janes_sale(2000 + n, dedupe=None, at=NOON_MS + n) for n in range(100)]
+    async with (
+        working("w1", site.redis_url, site.database_url, batch_size=20),
+        working("w2", site.redis_url, site.database_url, batch_size=20),
+    ):
+        await site.add(*others[:150], *hers[:50])
+        await eventually(lambda: is_recorded(site))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(erase(site))
+            tasks.create_task(erase(site, str(an_id(3))))
+            tasks.create_task(site.add(*hers[50:], *others[150:]))
+        await eventually(lambda: is_acknowledged(site.redis), within=20)
+    await finish(site)
+
+    assert [] == await left(site)
+    assert 101 == await site.value(
+        "select sales::int from links where public_id = 'L0'"
+    )
+    assert await balanced(site)
+
+
+async def is_recorded(site: Site) -> bool:
+    """Whether those who are to be erased are there."""
+    known = "select count(*)::int from customers where id = $1 or external_id = $2"
+    return bool(2 == await site.value(known, an_id(3), JANE))
+
+
+async def test_what_comes_before_the_rows_are_rewritten_meets_its_customer(
+    site: Site,
+) -> None:
+    await site.add(*HISTORY)
+    await site.record()
+    async with site.pool.acquire() as connection:
+        (person,) = await people(connection, JANE, None)
+        await begin(connection, person, uuid7(), "tester", "")
+
+    again = [janes_lead(40, at=NOON_MS + 9000), janes_sale(50, dedupe=None)]
+    await site.add(*again)
+    await site.record()
+    await finish(site)
+
+    assert [] == await left(site)
+    hers = "select count(distinct customer_id)::int from events where kind = 'sale'"
+    assert 1 == await site.value(hers)
+    counts = "select leads::int, sales::int from links where public_id = 'L0'"
+    assert [(2, 2)] == [tuple(row) for row in await site.pool.fetch(counts)]
+    assert await balanced(site)
 
 
 async def test_a_visitor_is_erased_by_the_first_click(site: Site) -> None:

@@ -50,6 +50,8 @@ async def site(
 ) -> AsyncIterator[Installation]:
     more = {**ARCHIVING, "REFTIDE_ARCHIVE": str(tmp_path / "archive")}
     async with an_installation(valkey.url, database_url, tmp_path, **more) as made:
+        # Edges of one process have one name, under which each says what it appended.
+        await made.edges[1].close()
         yield made
 
 

@@ -352,15 +352,11 @@ async def test_a_sale_for_nothing_has_a_row_and_counts_nothing(pool: Pool) -> No
 async def test_no_counter_without_a_change_is_written(pool: Pool) -> None:
     sale = _standing(Kind.SALE, amount=5, currency="USD")
 
-    assert ["links", "program_partners", "link_days"] == await _counted(
-        pool, put=[_standing(Kind.CLICK)]
-    )
+    assert ["counts_add"] == await _counted(pool, put=[_standing(Kind.CLICK)])
     assert [
-        "links",
-        "program_partners",
-        "link_days",
-        "link_amounts",
-        "program_partner_amounts",
+        "counts_add",
+        "link_amounts_count",
+        "program_partner_amounts_count",
     ] == await _counted(pool, put=[sale])
     assert [] == await _counted(pool, put=[sale], take=[sale])
 
@@ -368,11 +364,8 @@ async def test_no_counter_without_a_change_is_written(pool: Pool) -> None:
 async def _counted(
     pool: Pool, put: Sequence[Standing], take: Sequence[Standing] = ()
 ) -> list[str]:
-    """The tables that are written to count a difference, in order."""
-    tables = {
-        statement: name.removesuffix("_count")
-        for name, statement in statements("counters").items()
-    }
+    """The statements by which a difference is counted, in order."""
+    names = {statement: name for name, statement in statements("counters").items()}
     asked: list[str] = []
     deltas = Deltas()
     deltas.put(put)
@@ -380,7 +373,7 @@ async def _counted(
     async with pool.acquire() as connection:
         with connection.query_logger(lambda record: asked.append(record.query)):
             await deltas.apply(connection)
-    return [tables[query] for query in asked if query in tables]
+    return [names[query] for query in asked if query in names]
 
 
 def _standing(kind: Kind, **values: Any) -> Standing:

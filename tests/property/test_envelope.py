@@ -2,9 +2,10 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
 from ingest.contracts.clickid import ClickToken, KeyRing
 from ingest.contracts.envelope import (
@@ -16,8 +17,10 @@ from ingest.contracts.envelope import (
     Undecodable,
     decode,
     encode,
+    is_newer,
 )
 from ingest.contracts.storable import document, text
+from tests.world import a_click
 
 UUIDS = st.uuids()
 TEXTS = st.text(max_size=50).map(lambda value: text(value, 50))
@@ -99,6 +102,28 @@ def test_any_document_is_an_envelope_or_is_not(
     document: dict[str, Any], version: object
 ) -> None:
     decodes(orjson.dumps({**document, "v": version}))
+
+
+def test_a_later_release_is_told_from_what_is_no_envelope() -> None:
+    raw = orjson.dumps({"v": 2, "of": "another shape"})
+
+    assert is_newer(raw)
+    with pytest.raises(NewerVersion):
+        decode(raw)
+
+
+@given(ENVELOPES, st.sampled_from(["\0", "a\0b"]))
+def test_a_text_with_a_nul_is_refused(envelope: Envelope, text: str) -> None:
+    with pytest.raises(Undecodable):
+        decode(encode(replace(envelope, code=text)))
+    with pytest.raises(Undecodable):
+        decode(encode(replace(envelope, namespaces=("-", text))))
+
+
+def test_a_text_that_only_speaks_of_a_nul_is_taken() -> None:
+    envelope = a_click(1, name="\\u0000")
+
+    assert envelope == decode(encode(envelope))
 
 
 SECRETS = st.binary(min_size=16, max_size=32)

@@ -65,16 +65,23 @@ def sweep_replaced(directory: Path) -> None:
                 path.unlink()
 
 
-def drop_unfinished(directory: Path, living: Sequence[str]) -> None:
-    """Delete what archivers left that do not live: nothing in it was acknowledged.
+def drop_unfinished(directory: Path, living: Sequence[str]) -> bool:
+    """Delete what archivers left that do not live; False where some has to be left there.
 
-    Somebody who comes back just now loses a file under way, and reads again what was in it.
+    Nothing in it was acknowledged: who comes back just now reads it again. But where nobody
+    is known to live, Redis may have lost its data, and an archiver may have the last copy.
     Raises OSError.
     """
-    for path in (directory / OPEN).glob("*.part"):
-        owner = path.stem.rpartition(".")[0]
-        if owner not in living:
-            path.unlink(missing_ok=True)
+    parts = [
+        path
+        for path in (directory / OPEN).glob("*.part")
+        if path.stem.rpartition(".")[0] not in living
+    ]
+    if not living:
+        return not parts
+    for path in parts:
+        path.unlink(missing_ok=True)
+    return True
 
 
 def _written(

@@ -8,11 +8,13 @@ the same answer, so that an event can be enriched again.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from traceback import extract_tb
-from typing import TypeAlias, TypedDict
+from typing import Final, Literal, TypeAlias, TypedDict
 
 import msgspec
+from msgspec.structs import replace
 
 from ingest.contracts.metrics.worker import ENRICHERS_FAILED
 from ingest.contracts.telemetry import Log
@@ -67,12 +69,23 @@ class Enrichment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     failed: tuple[str, ...] = ()
 
 
+_NOBODY: Final = Client(user_agent=None, ip=None, referrer=None)
+
+#: A part of what the edge saw.
+Part: TypeAlias = Literal["user_agent", "ip", "referrer"]
+
+
 @dataclass(frozen=True, slots=True)
 class Enricher:
-    """One question and who answers it. A later answer replaces an earlier one."""
+    """One question and who answers it. A later answer replaces an earlier one.
+
+    `reads` is all that the answer depends on: it is then kept, and given to the next client
+    that sends the same. None: asked for every client.
+    """
 
     name: str
     answer: Callable[[Client], Facts]
+    reads: Part | None = None
 
 
 #: From a caller to what is known of it; never raises.
@@ -80,14 +93,7 @@ Enrich: TypeAlias = Callable[[Client], Enrichment]
 
 
 def _agent(client: Client) -> Facts:
-    return _agent_facts(client.user_agent)
-
-
-# What was said of a user agent, an address or a referrer is said again of the next who
-# sends the same: to parse them is most of the work of enriching.
-@lru_cache(maxsize=agent.CACHE_SIZE)
-def _agent_facts(user_agent: str | None) -> Facts:
-    seen = agent.describe(user_agent)
+    seen = agent.describe(client.user_agent)
     return {
         "device": seen.device,
         "os": seen.os,
@@ -98,22 +104,12 @@ def _agent_facts(user_agent: str | None) -> Facts:
 
 
 def _geo(client: Client) -> Facts:
-    return _geo_facts(client.ip)
-
-
-@lru_cache(maxsize=agent.CACHE_SIZE)
-def _geo_facts(ip: str | None) -> Facts:
-    place = geo.country_of(ip)
+    place = geo.country_of(client.ip)
     return {"country": place.country, "country_source": place.source}
 
 
 def _referrer(client: Client) -> Facts:
-    return _referrer_facts(client.referrer)
-
-
-@lru_cache(maxsize=agent.CACHE_SIZE)
-def _referrer_facts(url: str | None) -> Facts:
-    return {"referrer_host": referrer.host_of(url)}
+    return {"referrer_host": referrer.host_of(client.referrer)}
 
 
 def _bots(client: Client) -> Facts:
@@ -123,10 +119,10 @@ def _bots(client: Client) -> Facts:
 
 #: What answers without any configuration.
 ENRICHERS = (
-    Enricher("agent", _agent),
-    Enricher("geo", _geo),
-    Enricher("referrer", _referrer),
-    Enricher("bots", _bots),
+    Enricher("agent", _agent, "user_agent"),
+    Enricher("geo", _geo, "ip"),
+    Enricher("referrer", _referrer, "referrer"),
+    Enricher("bots", _bots, "user_agent"),
 )
 
 
@@ -145,7 +141,43 @@ def build_enrichers(geo_file: Path | None) -> Enrich:
 
 
 def chain(enrichers: Sequence[Enricher]) -> Enrich:
-    """Ask each enricher in turn; one that raises is marked, and logged once per cause."""
+    """Ask each enricher in turn; one that raises is marked, and logged once per cause.
+
+    What depends on one part of the client comes before what depends on more.
+    """
+    report = _reporter()
+    parts: dict[Part | None, list[Enricher]] = {}
+    for enricher in enrichers:
+        parts.setdefault(enricher.reads, []).append(enricher)
+    others = parts.pop(None, [])
+    kept = [
+        (attrgetter(part), _keeping(part, asked, report))
+        for part, asked in parts.items()
+        if part is not None
+    ]
+
+    def enrich(client: Client) -> Enrichment:
+        facts: Facts = {}
+        failed: tuple[str, ...] = ()
+        for part_of, answer in kept:
+            found, missing = answer(part_of(client))
+            facts.update(found)
+            failed += missing
+        if others:
+            found, missing = _ask(others, client, report)
+            facts.update(found)
+            failed += missing
+        return Enrichment(**facts, failed=failed)
+
+    return enrich
+
+
+_Report: TypeAlias = Callable[[str, Exception], None]
+#: Facts, and the names of the enrichers that failed.
+_Answer: TypeAlias = tuple[Facts, tuple[str, ...]]
+
+
+def _reporter() -> _Report:
     log = Log()
     reported: set[tuple[str, str]] = set()
 
@@ -156,18 +188,31 @@ def chain(enrichers: Sequence[Enricher]) -> Enrich:
             reported.add(cause)
             log.warning("enricher.failed", enricher=name, error=_cause(error))
 
-    def enrich(client: Client) -> Enrichment:
-        facts: Facts = {}
-        failed: tuple[str, ...] = ()
-        for enricher in enrichers:
-            try:
-                facts.update(enricher.answer(client))
-            except Exception as error:  # noqa: BLE001 -- an event is worth more than its colours
-                failed = (*failed, enricher.name)
-                report(enricher.name, error)
-        return Enrichment(**facts, failed=failed)
+    return report
 
-    return enrich
+
+def _keeping(
+    part: Part, enrichers: Sequence[Enricher], report: _Report
+) -> Callable[[str | None], _Answer]:
+    """What they say of a part of the client; of the last so many it is remembered."""
+
+    @lru_cache(maxsize=agent.CACHE_SIZE)
+    def answer(value: str | None) -> _Answer:
+        return _ask(enrichers, replace(_NOBODY, **{part: value}), report)
+
+    return answer
+
+
+def _ask(enrichers: Sequence[Enricher], client: Client, report: _Report) -> _Answer:
+    facts: Facts = {}
+    failed: tuple[str, ...] = ()
+    for enricher in enrichers:
+        try:
+            facts.update(enricher.answer(client))
+        except Exception as error:  # noqa: BLE001 -- an event is worth more than its colours
+            failed = (*failed, enricher.name)
+            report(enricher.name, error)
+    return facts, failed
 
 
 def _cause(error: Exception) -> str:
@@ -191,7 +236,7 @@ def _city(geo_file: Path) -> Enricher:
             facts["country"], facts["country_source"] = place.country, place.source
         return facts
 
-    return Enricher("city", answer)
+    return Enricher("city", answer, "ip")
 
 
 def _failing(message: str) -> Callable[[Client], Facts]:

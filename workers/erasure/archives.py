@@ -6,17 +6,18 @@ whose disk was away, is rewritten when a worker has it again.
 """
 
 import asyncio
+import fcntl
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Final, NamedTuple
 
 from ingest.contracts.telemetry import Log
-from workers.archive.reading import frame_of, loaded, segments
+from workers.archive.reading import frame_of, keys, loaded
 from workers.archive.rewriting import drop_unfinished, rewrite, sweep_replaced
 from workers.archive.segment import Damaged, Segment
 from workers.batch import Delivery, Entry, Trouble
@@ -90,30 +91,55 @@ class Veiling:
 async def keep_swept(pool: Pool, directory: Path, living: Sequence[str]) -> None:
     """Rewrite an archive that does not know the list. Raises Trouble, OSError.
 
-    `living` are the workers whose unfinished segments are to be left alone.
+    `living` are the workers whose unfinished segments are to be left alone. Of several
+    workers that share the archive, one does it.
     """
     version, state = await _state(pool)
-    if version and state != await asyncio.to_thread(known_state, directory):
-        await sweep(pool, directory, living)
+    if not version or not await asyncio.to_thread(directory.is_dir):
+        return
+    if state == await asyncio.to_thread(known_state, directory):
+        return
+    with _alone(directory) as is_alone:
+        if is_alone:
+            await sweep(pool, directory, living)
 
 
 async def sweep(pool: Pool, directory: Path, living: Sequence[str]) -> Swept:
     """Rewrite what an archive says of who was erased. Raises Trouble, OSError."""
     suppressions, (version, state) = Suppressions(), await _state(pool)
+    await asyncio.to_thread(sweep_replaced, directory)
+    is_clean = await asyncio.to_thread(drop_unfinished, directory, living)
     total = Swept()
-    if await asyncio.to_thread(directory.is_dir):
-        await asyncio.to_thread(sweep_replaced, directory)
-        await asyncio.to_thread(drop_unfinished, directory, living)
-        for segment in await asyncio.to_thread(lambda: list(segments(directory))):
+    for key in await asyncio.to_thread(lambda: list(keys(directory))):
+        # One that cannot be read is told of by everybody else who reads.
+        with suppress(Damaged, FileNotFoundError):
+            segment = await asyncio.to_thread(loaded, directory, key)
             lines = await sweep_segment(pool, suppressions, directory, segment)
             total = Swept(total.segments + (lines > 0), total.lines + lines)
-        await asyncio.to_thread(_write_state, directory, state)
-    place = (socket.gethostname(), str(await asyncio.to_thread(directory.resolve)))
-    async with transaction(pool) as connection:
-        await connection.execute(_SQL["archive_swept"], *place, version, total.lines)
     if total.lines:
         _LOG.info("archive.erased", segments=total.segments, lines=total.lines)
+    if is_clean:
+        await asyncio.to_thread(_write_state, directory, state)
+    place = (socket.gethostname(), str(await asyncio.to_thread(directory.resolve)))
+    known = version if is_clean else 0
+    async with transaction(pool) as connection:
+        await connection.execute(_SQL["archive_swept"], *place, known, total.lines)
     return total
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[bool]:
+    """Whether nobody else is in here, on this archive."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_alone = True
+    except BlockingIOError:
+        is_alone = False
+    try:
+        yield is_alone
+    finally:
+        os.close(descriptor)
 
 
 async def _state(pool: Pool) -> tuple[int, str]:

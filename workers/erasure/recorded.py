@@ -10,7 +10,7 @@ from typing import Final, Self
 from uuid import UUID
 
 from ingest.contracts.marks import seen_key
-from workers.batch import Delivery, Entry
+from workers.batch import Delivery, Entry, Trouble
 from workers.database import Connection, Pool, transaction
 from workers.erasure.payloads import decoded, veiled
 from workers.erasure.suppressing import Suppressions, veil_of
@@ -77,28 +77,40 @@ async def veil_quarantine(
     """
     async with transaction(pool) as connection:
         page = await connection.fetch(_SQL["quarantine_page"], after, _PAGE)
+        ids: list[int] = [row["id"] for row in page]
+        former = await connection.fetch(_SQL["history_page"], ids)
     if not page:
         return None
-    placed = [(_entry(row), row["payload"]) for row in page]
-    found = await _veiled(pool, placed, suppressions)
-    reached: int = page[-1]["id"]
+    found = await _veiled(
+        pool, [(_entry(row), row["payload"]) for row in page], suppressions
+    )
+    # They stand nowhere; what tells them apart is their number.
+    edited = [(Entry(0, 0, 0, row["id"]), row["payload"]) for row in former]
+    history = await _veiled(pool, edited, suppressions, is_arriving=False)
     async with transaction(pool) as connection:
         changed: list[int] = []
         for row in page:
             payload = found.get(_entry(row)) or _emptied(row["payload"], erasure.texts)
-            if payload is None:
-                continue
-            changed.append(row["id"])
-            await connection.execute(
-                _SQL["quarantine_veil"], row["id"], row["payload"], payload
-            )
-            await connection.execute(_SQL["leftover"], *_entry(row), [])
+            if payload is not None:
+                await _put(connection, row, payload)
+                changed.append(row["id"])
+        for entry, payload in history.items():
+            await connection.execute(_SQL["history_veil"], entry.seq, payload)
         await connection.execute(_SQL["history_hush"], changed)
-        await _veil_history(pool, connection, [row["id"] for row in page], suppressions)
         await connection.execute(
-            _SQL["quarantine_reached"], erasure.id, reached, len(changed)
+            _SQL["quarantine_reached"], erasure.id, ids[-1], len(changed)
         )
-    return reached
+    return ids[-1]
+
+
+async def _put(connection: Connection, row: Record, payload: bytes) -> None:
+    """Put a payload in the place of a row's. Raises Trouble where it is another by now."""
+    found = await connection.fetchval(
+        _SQL["quarantine_veil"], row["id"], row["payload"], payload
+    )
+    if found is None:
+        raise Trouble("an entry of quarantine was edited or went meanwhile")
+    await connection.execute(_SQL["leftover"], *_entry(row), [])
 
 
 def _leftover(row: Record) -> tuple[object, ...]:
@@ -106,20 +118,6 @@ def _leftover(row: Record) -> tuple[object, ...]:
     has_mark = row["link_id"] and row["visitor"]
     keys = [seen_key(row["link_id"], row["visitor"])] if has_mark else []
     return (*_entry(row), keys)
-
-
-async def _veil_history(
-    pool: Pool,
-    connection: Connection,
-    quarantined: Sequence[int],
-    suppressions: Suppressions,
-) -> None:
-    rows = await connection.fetch(_SQL["history_page"], quarantined)
-    # They stand nowhere; what tells them apart is their number.
-    placed = [(Entry(0, 0, 0, row["id"]), row["payload"]) for row in rows]
-    found = await _veiled(pool, placed, suppressions, is_arriving=False)
-    for entry, payload in found.items():
-        await connection.execute(_SQL["history_veil"], entry.seq, payload)
 
 
 async def _veiled(

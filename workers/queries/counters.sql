@@ -1,37 +1,39 @@
--- links_count: add to links' counters; locks them in the order of their ids
-with change as (
+-- counts_add: add to the counters of links, enrolments and days; a missing enrolment is made. One statement, since whoever counts holds what others wait for. Each part begins when the one before is done, so that all take their locks in this order, and in that of the keys
+with of_links as (
     select * from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[])
         as change (id, clicks, bot_clicks, duplicate_clicks, leads, sales, clicked_at)
 ), locked as materialized (
     select id from links where id = any($1) order by id for no key update
+), linked as (
+    update links
+       set clicks = links.clicks + change.clicks,
+           bot_clicks = links.bot_clicks + change.bot_clicks,
+           duplicate_clicks = links.duplicate_clicks + change.duplicate_clicks,
+           leads = links.leads + change.leads,
+           sales = links.sales + change.sales,
+           last_clicked_at = greatest(links.last_clicked_at, change.clicked_at)
+      from locked join of_links change using (id)
+     where links.id = locked.id
+    returning links.id
+), enrolled as (
+    insert into program_partners as total
+           (program_id, partner_id, clicks, bot_clicks, duplicate_clicks, leads, sales)
+    select * from unnest($8::uuid[], $9::uuid[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[])
+        as change (program_id, partner_id, clicks, bot_clicks, duplicate_clicks, leads, sales)
+     where (select count(*) from linked) is not null
+     order by program_id, partner_id
+    on conflict (program_id, partner_id) do update
+       set clicks = total.clicks + excluded.clicks,
+           bot_clicks = total.bot_clicks + excluded.bot_clicks,
+           duplicate_clicks = total.duplicate_clicks + excluded.duplicate_clicks,
+           leads = total.leads + excluded.leads,
+           sales = total.sales + excluded.sales
+    returning total.program_id
 )
-update links
-   set clicks = links.clicks + change.clicks,
-       bot_clicks = links.bot_clicks + change.bot_clicks,
-       duplicate_clicks = links.duplicate_clicks + change.duplicate_clicks,
-       leads = links.leads + change.leads,
-       sales = links.sales + change.sales,
-       last_clicked_at = greatest(links.last_clicked_at, change.clicked_at)
-  from locked join change using (id)
- where links.id = locked.id
-
--- program_partners_count: add to enrolments' counters; a missing enrolment is made
-insert into program_partners as total
-       (program_id, partner_id, clicks, bot_clicks, duplicate_clicks, leads, sales)
-select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
-    as change (program_id, partner_id, clicks, bot_clicks, duplicate_clicks, leads, sales)
- order by program_id, partner_id
-on conflict (program_id, partner_id) do update
-   set clicks = total.clicks + excluded.clicks,
-       bot_clicks = total.bot_clicks + excluded.bot_clicks,
-       duplicate_clicks = total.duplicate_clicks + excluded.duplicate_clicks,
-       leads = total.leads + excluded.leads,
-       sales = total.sales + excluded.sales
-
--- link_days_count: add to links' days
 insert into link_days as total (link_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales)
-select * from unnest($1::uuid[], $2::date[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+select * from unnest($15::uuid[], $16::date[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[])
     as change (link_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales)
+ where (select count(*) from enrolled) is not null
  order by link_id, day
 on conflict (link_id, day) do update
    set clicks = total.clicks + excluded.clicks,

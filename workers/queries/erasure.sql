@@ -167,6 +167,7 @@ select id, epoch, shard, entry_ms, entry_seq, payload from quarantine where id >
 update quarantine
    set payload = $3, detail = case when reason in ('undecodable', 'unstorable') then '' else detail end
  where id = $1 and payload = $2
+returning id
 
 -- history_page: what the envelopes of an entry were before they were edited
 select id, payload from quarantine_history where quarantine_id = any($1::bigint[]) and payload is not null

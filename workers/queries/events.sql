@@ -1,5 +1,7 @@
--- events_known: which of these ids have a row
-select id from events where id = any($1::uuid[])
+-- events_known: which of these ids have a row, and which are customers'
+select id, true as is_row from events where id = any($1::uuid[])
+union all
+select id, false from customers where id = any($1::uuid[])
 
 -- events_standing: what stands under these ids
 select id, at, digest, kind, is_test, is_bot, is_duplicate, quantity,

@@ -17,7 +17,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from ingest.contracts.envelope import Kind
-from workers import awards, changes, customers, tokens
+from workers import awards, changes, customers, lessons, tokens
 from workers.counters import Deltas
 from workers.database import Connection
 from workers.replay.settled import entry_of
@@ -63,7 +63,7 @@ async def reach(
         Candidate(_kept(row, each.stored), each.stored)
         for row, each in zip(rows, candidates, strict=True)
     ]
-    fresh = await customers.introduce(connection, rows)
+    fresh = await lessons.introduce(connection, rows)
     gone = [Standing.of(each.stored) for each in found]
     return found, customers.concern(rows, gone, fresh, frozenset())
 
@@ -94,7 +94,7 @@ async def correct(
     deltas.clicked(rows)
     if rows:
         await connection.execute(_SQL["correct"], *_columns(rows))
-        await customers.learn(connection, rows, frozenset())
+        await lessons.learn(connection, rows, frozenset())
     if about.ids:
         await customers.attribute(connection, about, deltas)
     await deltas.apply(connection)

@@ -4,6 +4,7 @@ prometheus-client's multiprocess mode is not used: its files are mapped into mem
 a process that writes to one while the disk is full is killed by SIGBUS.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -14,12 +15,12 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 #: What is served under `/metrics`: Prometheus' text format.
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
-Wrapper = TypeVar("Wrapper", bound=MetricWrapperBase)
+Wrapper = TypeVar("Wrapper", bound=Collector)
 
 # A counter begins with its process, whose start is shown.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # theirs
@@ -58,7 +59,8 @@ def declared(
 ) -> Wrapper:
     """The counter, gauge or histogram of a figure; `more` are its other arguments."""
     METRICS.append(metric)
-    return kind(metric.name, metric.means, metric.labels, registry=registry, **more)
+    make: Callable[..., Wrapper] = kind
+    return make(metric.name, metric.means, metric.labels, registry=registry, **more)
 
 
 def render(registry: CollectorRegistry) -> bytes:

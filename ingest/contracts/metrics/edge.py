@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from ingest.contracts.metrics.declaring import Metric, declared, registry
+from ingest.contracts.metrics.tallies import Spreads, Tallies
 
 REGISTRY: Final = registry()
 
@@ -14,7 +15,7 @@ _REQUEST_SECONDS: Final = (
 )  # fmt: skip
 
 REQUESTS: Final = declared(
-    Counter,
+    Tallies,
     REGISTRY,
     Metric(
         "reftide_edge_requests_total",
@@ -25,7 +26,7 @@ REQUESTS: Final = declared(
     ),
 )
 REQUEST_SECONDS: Final = declared(
-    Histogram,
+    Spreads,
     REGISTRY,
     Metric(
         "reftide_edge_request_seconds",
@@ -59,7 +60,7 @@ REFUSED: Final = declared(
     ),
 )
 ACCEPTED: Final = declared(
-    Counter,
+    Tallies,
     REGISTRY,
     Metric(
         "reftide_edge_accepted_total",

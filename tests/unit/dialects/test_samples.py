@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
+import msgspec
 import orjson
 import pytest
 
@@ -164,7 +165,9 @@ def answer_of(sample: Sample, endpoint: Endpoint, draft: Draft) -> Reply:
     """The answer to one draft, or to its repeat where the script says that it is one."""
     try:
         outcome = outcome_of(sample, draft)
-        outcome = outcome._replace(draft=endpoint.judge(outcome) or draft)
+        outcome = msgspec.structs.replace(
+            outcome, draft=endpoint.judge(outcome) or draft
+        )
     except Refusal as refusal:
         refusal.target = draft.target
         raise
@@ -239,7 +242,7 @@ def test_a_sample_is_read_as_recorded(sample: Sample) -> None:
     drafts = route.parse(request)
     all_described = described if isinstance(described, list) else [described]
     for expected, draft in zip(map(draft_of, all_described), drafts, strict=True):
-        for name in Draft._fields:
+        for name in Draft.__struct_fields__:
             assert getattr(expected, name) == getattr(draft, name), name
 
 

@@ -190,9 +190,7 @@ def test_whatever_a_caller_sends_the_answer_can_be_stored(client: Client) -> Non
     seen = chain(ENRICHERS)(client)
 
     texts = {
-        name: value
-        for name, value in asdict(seen).items()
-        if isinstance(value, str)
+        name: value for name, value in asdict(seen).items() if isinstance(value, str)
     }
     assert () == seen.failed
     assert all(len(text) <= LIMITS.get(name, 64) for name, text in texts.items())

@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
@@ -662,7 +663,7 @@ async def test_a_test_does_not_take_the_key_of_the_event_it_tries_out(
 ) -> None:
     draft = a_click(dedupe=Dedupe.of("lead", "a"))
 
-    await edge.take(draft._replace(is_test=True))
+    await edge.take(replace(draft, is_test=True))
     await edge.take(draft)
 
     test, event = edge.sink.envelopes
