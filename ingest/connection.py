@@ -5,12 +5,13 @@ all others are handed to the framework, whose own protocol this is but for `star
 """
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage, StreamWriter
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR
 from typing_extensions import override
 
@@ -42,7 +43,9 @@ class Connection(web.RequestHandler):
         """Answer one request after the other, as long as the connection goes on."""
         goes_on = True
         while goes_on and not self._force_close:
-            message, body = await self._next()
+            if not self._messages:
+                await self._wait()
+            message, body = self._next()
             try:
                 goes_on = await self._answer(message, body) and not self._close
             except asyncio.CancelledError:
@@ -64,14 +67,15 @@ class Connection(web.RequestHandler):
             if self.transport is not None:
                 self.transport.close()
 
-    async def _next(self) -> tuple[Any, StreamReader]:
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _next(self) -> tuple[Any, StreamReader]:
         """The head of the next request, or what is wrong with it, and its body."""
-        if not self._messages:
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
         message = self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()
@@ -79,21 +83,21 @@ class Connection(web.RequestHandler):
             self._resume_reading_if_drained()
         return message
 
-    async def _answer(self, message: Any, body: StreamReader) -> bool:
+    def _answer(self, message: Any, body: StreamReader) -> Coroutine[Any, Any, bool]:
         """Whether the connection goes on."""
-        if isinstance(message, RawRequestMessage):
-            route = self._plain.get((message.method, message.path))
-            if route is not None and is_plain(message, body):
-                return await self._answer_plain(route, message, body)
-            return await self._answer_any(self._request_handler, message, body)
-        return await self._answer_any(self._make_error_handler(message), ERROR, body)
+        if not isinstance(message, RawRequestMessage):
+            return self._answer_any(self._make_error_handler(message), ERROR, body)
+        route = self._plain.get((message.method, message.path))
+        if route is not None and is_plain(message, body):
+            return self._answer_plain(route, message, body)
+        return self._answer_any(self._request_handler, message, body)
 
     async def _answer_plain(
         self, route: PlainRoute, message: RawRequestMessage, body: StreamReader
     ) -> bool:
         self._request_in_progress = True
         try:
-            answer = await route.answer(message, body.read_nowait(), self._peer)
+            answer = await route.answer(message, self._whole(body), self._peer)
         finally:
             self._request_in_progress = False
             if self._handler_waiter is not None:
@@ -105,6 +109,12 @@ class Connection(web.RequestHandler):
         if self._paused:
             await self._drain_helper()
         return True
+
+    def _whole(self, body: StreamReader) -> bytes:
+        # To read it as one reads any body has the connection look for more of it.
+        if body is EMPTY_PAYLOAD or self._reading_paused:
+            return body.read_nowait()
+        return b"".join(body._buffer)  # noqa: SLF001 -- there is no other way to it
 
     async def _answer_any(
         self, handler: Any, message: RawRequestMessage, body: StreamReader

@@ -90,10 +90,10 @@ def written(reply: Reply, *, is_for_browsers: bool) -> bytes:
     """A reply as it goes over the wire in HTTP/1.1, without the framework."""
     body = orjson.dumps(reply.body)
     head = _head(reply.status, is_for_browsers)
-    lines = _lines(reply.headers) if reply.headers else ""
-    date = rfc822_formatted_time()
-    rest = f"{lines}Content-Length: {len(body)}\r\nDate: {date}\r\n\r\n"
-    return head + rest.encode("latin-1") + body
+    lines = _lines(reply.headers).encode("latin-1") if reply.headers else b""
+    date = rfc822_formatted_time().encode()
+    end = b"Content-Length: %d\r\nDate: %b\r\n\r\n" % (len(body), date)
+    return b"".join((head, lines, end, body))
 
 
 @cache

@@ -49,6 +49,8 @@ class Line:
         self._asked: deque[_Question] = deque()
         self._unsent: list[bytes] = []
         self._writer: asyncio.StreamWriter | None = None
+        # To ask for it every time costs a system call, before Python 3.12.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._trouble: Exception
         self._talk: asyncio.Task[None] | None = None
@@ -61,7 +63,7 @@ class Line:
         """
         if len(self._asked) >= self._pending:
             raise Full
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         if self._breaker is not None and self._breaker.problem is not None:
             answer.set_result(self._breaker.refusal())

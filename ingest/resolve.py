@@ -5,7 +5,7 @@ a worker resolves it or quarantines it. What edges did a moment ago counts as pu
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -62,6 +62,9 @@ _PASSED_OVER: Final[frozenset[RefusalCode]] = frozenset(
 )
 
 
+_Way = Callable[[Any, Asked], Coroutine[Any, Any, Resolved]]
+
+
 class Resolver:
     """Knows a way for every kind of target."""
 
@@ -79,7 +82,7 @@ class Resolver:
         self._code_key = code_key
         self._unknown = Bounded("edge.link_unknown", clock)
         self._inactive = Bounded("edge.link_inactive", clock)
-        self._ways: Mapping[type, Callable[[Any, Asked], Awaitable[Resolved]]] = {
+        self._ways: Mapping[type, _Way] = {
             ByCode: self._by_code,
             ByClick: clicks.by_click,
             ByFingerprint: clicks.by_fingerprint,
@@ -102,9 +105,9 @@ class Resolver:
         """The customer that an external id names in the caller's workspace."""
         return await self._clicks.customer(external_id, principal)
 
-    async def resolve(self, target: Target, asked: Asked) -> Resolved:
+    def resolve(self, target: Target, asked: Asked) -> Coroutine[Any, Any, Resolved]:
         """What is known of a target; raises Refusal."""
-        return await self._ways[type(target)](target, asked)
+        return self._ways[type(target)](target, asked)
 
     async def _by_code(self, target: ByCode, asked: Asked) -> Resolved:
         namespaces = _namespaces(target, asked.principal)

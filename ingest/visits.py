@@ -58,17 +58,17 @@ class Visits:
         if draft.existing_click:
             root = await self.resolver.root(draft, resolved)
         visit = Visit(click, root, "click" if root else None, visitor)
-        marks: dict[Literal["seen", "known"], Mark] = {}
-        if visitor and link:
-            marks["seen"] = seen(link.link_uuid, visitor, event_id)
+        marks: list[Mark] = []
         if draft.fingerprint and resolved.owner:
-            marks["known"] = _known_by(draft.fingerprint, visit, resolved.owner)
+            marks.append(_known_by(draft.fingerprint, visit, resolved.owner))
+        if visitor and link:
+            marks.append(seen(link.link_uuid, visitor, event_id))
         if not marks:
             return visit
-        earlier = await self.claims.earlier([*marks.values()])
-        before = dict(zip(marks, earlier, strict=True))
-        visit = _seen(visit, before.get("seen"), is_told_again=is_told_again)
-        return _known(visit, before.get("known"))
+        earlier = await self.claims.earlier(marks)
+        if visitor and link:
+            visit = _seen(visit, earlier[-1], is_told_again=is_told_again)
+        return _known(visit, earlier[0]) if draft.fingerprint else visit
 
 
 def _known_by(

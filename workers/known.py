@@ -60,8 +60,10 @@ class Known:
 async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Known:
     """Everything that these envelopes name, as far as it exists."""
     known = Known()
-    named = {link for e in envelopes for link in (e.link_id, e.root_link_id) if link}
-    for row in await _fetch(connection, "links_by_id", list(named)):
+    links = (link for e in envelopes for link in (e.link_id, e.root_link_id) if link)
+    # By number: an UUID's hash is written in Python.
+    named = {link.int: link for link in links}
+    for row in await _fetch(connection, "links_by_id", list(named.values())):
         known.links[row["link_id"]] = _link(row)
     # Of most clicks the edge said all that there is to say.
     if rest := [

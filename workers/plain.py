@@ -16,7 +16,8 @@ from workers.rows import Row
 def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """The plain ones, and all others; what has its id more than once is no plain one."""
     plain = [row for row in rows if _is_plain(row)]
-    if len(plain) == len(rows) == len({row.id for row in plain}):
+    # Numbers: an UUID's hash is written in Python.
+    if len(plain) == len(rows) == len({row.id.int for row in plain}):
         return plain, []
     times = Counter(row.id for row in rows)
     plain = [row for row in plain if times[row.id] == 1]

@@ -206,7 +206,7 @@ class Shard:
             await self._redis.xack(self._key, GROUP, *ids)
 
     def _entry(self, entry_id: bytes) -> Entry:
-        ms, seq = entry_id.split(b"-")
+        ms, _, seq = entry_id.partition(b"-")
         return Entry.of(self._epoch, self.number, int(ms), int(seq))
 
     def _check(self, epoch: bytes | None) -> None:

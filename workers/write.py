@@ -9,7 +9,7 @@ nothing happened and the entries are delivered again; if it dies after it, they 
 again and found recorded under the same entry.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -187,8 +187,9 @@ async def _tally(
         ids = [event_id for _, event_id in repeats]
         for record in await connection.fetch(_SQL["repeats_add"], *entries, ids):
             tally.repeats[Shard(record["epoch"], record["shard"])] += 1
-    for rows in (fates.standing, fates.plain):
-        tally.recorded.update(shard_of(row.entry) for row in rows)
+    stands = Counter(row.entry[:2] for row in (*fates.standing, *fates.plain))
+    for shard, rows in stands.items():
+        tally.recorded[Shard(*shard)] += rows
     for old in gone:
         tally.recorded[shard_of(old.entry)] -= 1
 

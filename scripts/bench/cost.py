@@ -20,7 +20,7 @@ from ingest.contracts.stream import events_key
 from scripts.bench import traffic, usage
 from scripts.bench.contenders import Contender, cores, reftide
 from scripts.bench.endtoend import Run, empty, once, warm
-from scripts.bench.generator import USER_AGENT
+from scripts.bench.generator import agent
 from scripts.bench.ground import SECONDS, SHARDS, Ground
 from scripts.bench.load import Load, choose
 from scripts.bench.pipeline import clicks
@@ -90,7 +90,7 @@ def measure(
 
 def _request_bytes(ground: Ground) -> float:
     bodies = traffic.bodies(ground.links)
-    return sum(map(len, bodies)) / len(bodies) + len(USER_AGENT)
+    return sum(len(body) + len(agent(body)) for body in bodies) / len(bodies)
 
 
 def _summed_up(costs: Sequence[_Cost]) -> dict[str, object]:

@@ -39,7 +39,7 @@ _TICK_SECONDS: Final = 0.001
 #: For the answers that are out when the time is over.
 _LAST_SECONDS: Final = 10.0
 #: What the requests say they are sent by.
-USER_AGENT: Final = "reftide-bench"
+_SERVER: Final = "reftide-bench"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,11 +203,17 @@ def requests(bodies: list[bytes], order: Order) -> Iterator[bytes]:
         yield head + address(number).encode() + tail
 
 
+def agent(body: bytes) -> str:
+    """Who sends this body: the browser that it speaks of, or, for many, a server."""
+    said = orjson.loads(body)
+    return said.get("user_agent", _SERVER) if isinstance(said, dict) else _SERVER
+
+
 def _head(body: bytes, order: Order) -> bytes:
     """As far as to the visitor's address, which is last."""
     key = f"Authorization: Bearer {order.key}\r\n" if order.key else ""
     return (
-        f"POST {order.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {USER_AGENT}\r\n"
+        f"POST {order.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {agent(body)}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{key}"
         "X-Forwarded-For: "
     ).encode()

@@ -14,8 +14,10 @@ function init(arguments)
   local key = arguments[4] or ""
   local authorization = key ~= "" and "Authorization: Bearer " .. key .. "\r\n" or ""
   for body in io.lines(arguments[1]) do
+    local browser = body:sub(1, 1) == "{" and body:match('"user_agent":"([^"]*)"')
     heads[#heads + 1] = "POST " .. wrk.path .. " HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-      .. "User-Agent: reftide-bench\r\nContent-Type: application/json\r\n"
+      .. "User-Agent: " .. (browser or "reftide-bench") .. "\r\n"
+      .. "Content-Type: application/json\r\n"
       .. authorization
       .. "Content-Length: " .. #body .. "\r\nX-Forwarded-For: "
     tails[#tails + 1] = "\r\n\r\n" .. body

@@ -140,6 +140,19 @@ async def test_an_entry_that_was_dropped_and_comes_again_counts_once(
     assert [] == await clinic.mistakes()
 
 
+async def test_an_entry_that_was_dropped_and_comes_when_there_is_room_counts_once(
+    clinic: Clinic,
+) -> None:
+    deliveries = await clinic.take_in(*(_stray(number) for number in range(20)))
+    clinic.pipeline.budget = Budget(1000)
+
+    await clinic.pipeline.process(deliveries)
+
+    assert (0, 0, 20) == await clinic.ledger()
+    assert (5, 15) == (await _kept(clinic), await _dropped(clinic))
+    assert [] == await clinic.mistakes()
+
+
 async def test_an_entry_that_was_dropped_stays_so_when_it_could_be_placed(
     clinic: Clinic, clock: _Clock
 ) -> None:

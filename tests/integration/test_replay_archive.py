@@ -1,13 +1,14 @@
 """Replays of what streams no longer have: trimmed, taken out, or gone with their server."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import EntryId, epoch_key
-from tests.replaying import Site
+from tests.replaying import EVERYTHING, Site
 from tests.working import STREAM
 from tests.world import a_click, furnish
 from workers.archive.writing import Writer
@@ -15,6 +16,8 @@ from workers.batch import Delivery, Entry
 from workers.connections import for_jobs
 from workers.database import open_pool
 from workers.epochs import sample
+from workers.replay.request import DEFAULT_RATE
+from workers.replay.sources import Cursor, Sources
 
 
 @pytest.fixture
@@ -162,3 +165,33 @@ async def test_an_archive_without_a_stream_is_enough(site: Site) -> None:
 
     assert 6 == done["inserted"]
     assert 6 == await site.value("select clicks from links where public_id = 'L0'")
+
+
+async def test_a_frame_is_taken_in_pages_and_left_in_the_middle(site: Site) -> None:
+    await _clicks(site, range(250))
+    await site.record()
+    await _archive(site)
+    await site.redis.flushdb()
+    async with site.pool.acquire() as connection:
+        await connection.execute("truncate events, customers, ledger, link_days")
+        await connection.execute("update links set clicks = 0")
+
+    pages, cursor = list[int](), await _begun(site)
+    while cursor is not None:
+        # As another worker would go on, from what the table has.
+        sources = Sources(site.redis, site.archive)
+        span = (0, EVERYTHING.to_ms)
+        page = await sources.page(0, Cursor.decode(cursor.encode()), span)
+        pages.append(page.read)
+        cursor = page.next
+    usual = replace(EVERYTHING, rate=DEFAULT_RATE)
+    done = await site.replay(request=usual)
+
+    # Nothing of a stream; 166 of one segment, 167 of the other, which share 83.
+    assert [0, 100, 66, 100, 67] == pages[:5]
+    assert {"scanned": 333, "inserted": 250, "unchanged": 83} == done
+    assert 250 == await site.value("select clicks from links where public_id = 'L0'")
+
+
+async def _begun(site: Site) -> Cursor | None:
+    return (await Sources(site.redis, site.archive).begin(0, 0))[0]

@@ -127,10 +127,12 @@ class Replays:
 
     async def _work(self, part: Part) -> None:
         until = self.clock() + _CHUNK_SECONDS
-        cursor = part.cursor
+        cursor, scanned = part.cursor, 1
         await asyncio.sleep(min(part.wait, _CHUNK_SECONDS))
         while (began := self.clock()) < until:
-            going, cursor = await self._step(part, cursor)
+            count = page_size(part.request.rate, scanned)
+            going, cursor = await self._step(part, cursor, count)
+            scanned = going.scanned
             if cursor is None or not going.is_running:
                 return
             now = self.clock()
@@ -138,7 +140,7 @@ class Replays:
             await asyncio.sleep(min(rest, max(0.0, until - now)))
 
     async def _step(
-        self, part: Part, cursor: Cursor | None
+        self, part: Part, cursor: Cursor | None, count: int
     ) -> tuple[Going, Cursor | None]:
         request = part.request
         if cursor is None:
@@ -146,7 +148,6 @@ class Replays:
             step = Step(cursor, expected=expected)
             return await self.player.play(part, [], step), cursor
         span = (request.from_ms, request.to_ms)
-        count = page_size(request.rate)
         page = await self.sources.page(part.shard, cursor, span, count)
         step = Step(page.next, page.read)
         return await self.player.play(part, page.deliveries, step), page.next

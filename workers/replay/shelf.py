@@ -26,9 +26,12 @@ class Place(NamedTuple):
     done: int
 
 
-def page_size(rate: int) -> int:
-    """How many entries to take at once where so many a second are asked for."""
-    return min(_MOST, max(PAGE, rate // _PAGES_A_SECOND))
+def page_size(rate: int, scanned: int) -> int:
+    """How many entries to take at once where so many a second are asked for.
+
+    Many, where the last page held nothing that is asked for: to look at them takes little.
+    """
+    return min(_MOST, max(PAGE, rate // _PAGES_A_SECOND)) if scanned else _MOST
 
 
 class Shelf:
