@@ -21,9 +21,6 @@ from ingest.measuring import ABORTED, UNDER_WAY, Meters
 from ingest.middleware import failed
 from ingest.proxies import Proxies
 
-#: Headers by which a request is special.
-_SPECIAL: Final = ("Expect", "Content-Encoding")
-
 
 class PlainRoute:
     """Answers the plain requests of one route."""
@@ -90,5 +87,6 @@ def is_plain(head: RawRequestMessage, body: StreamReader) -> bool:
         and body.total_bytes <= BODY_BYTES
         and head.version == HttpVersion11
         and not (head.should_close or head.upgrade or head.chunked)
-        and not any(name in head.headers for name in _SPECIAL)
+        and "Expect" not in head.headers
+        and "Content-Encoding" not in head.headers
     )

@@ -42,7 +42,9 @@ class Repeats:
         marks, workspace_id = [*_news(facts, outcome)], facts.workspace_id
         if facts.dedupe and workspace_id:
             marks.append(claim(workspace_id, facts.dedupe, Hint(facts.event_id, reply)))
-        earlier = await self.claims.earlier(marks) if marks else []
+        if not marks:
+            return reply, facts
+        earlier = await self.claims.earlier(marks)
         held = earlier[-1] if facts.dedupe and workspace_id else None
         first = Hint.decode(held) if held else None
         if first is None:

@@ -4,6 +4,7 @@ Pure; used by `accept`.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 from uuid import UUID
@@ -73,8 +74,14 @@ def visitor_hash(key: bytes, raw: RawRequest, draft: Draft) -> bytes | None:
     if raw.ip is None:
         return None
     agent = _user_agent(raw, draft) or ""
-    whole = f"{raw.ip} {agent}".encode("utf-8", "surrogatepass")
-    return blake2b(whole, digest_size=_VISITOR_BYTES, key=key).digest()
+    made = _keyed(key).copy()
+    made.update(f"{raw.ip} {agent}".encode("utf-8", "surrogatepass"))
+    return made.digest()
+
+
+@lru_cache
+def _keyed(key: bytes) -> blake2b:
+    return blake2b(digest_size=_VISITOR_BYTES, key=key)
 
 
 def seal(draft: Draft, raw: RawRequest, facts: Facts, store_ip: StoreIp) -> Envelope:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from ingest.contracts.variables import Variables
+from ingest.contracts.variables import SettingsError, Variables
 from scripts.output import Unreachable
 
 if TYPE_CHECKING:
@@ -98,6 +99,22 @@ class Environment:
         if not self._variable("REFTIDE_ARCHIVE") and self.is_embedded:
             return self.data / "archive"
         return Variables(self.variables).archive()
+
+    def archive_store(self) -> str | None:
+        """The URL of the object store that the archive's segments go to.
+
+        None where there is none. Raises Unreachable.
+        """
+        try:
+            url = Variables(self.variables).archive_store()
+        except SettingsError as error:
+            raise Unreachable(f"{error}.", "mend that variable.") from error
+        if url and find_spec("obstore") is None:
+            raise Unreachable(
+                "REFTIDE_ARCHIVE_STORE needs a library that is not installed.",
+                "install reftide[s3].",
+            )
+        return url
 
     def edge_url(self) -> str:
         """Where an edge takes events, as HTTP. Raises Unreachable."""

@@ -14,10 +14,12 @@ import orjson
 from redis.asyncio import Redis
 
 from scripts import disks
+from scripts.depots import fetching_of
 from scripts.environment import Environment
 from scripts.output import Refused, Unreachable
 from scripts.queries import statements
 from scripts.servers import Connection, rows, shard_count
+from workers.archive.uploading import Uploader
 from workers.database import Pool
 from workers.erasure.archives import sweep
 from workers.erasure.beginning import Person, begin, find, people, related
@@ -136,8 +138,13 @@ async def _archive(
     if directory is None or not await asyncio.to_thread(directory.is_dir):
         return None
     tell(f"the archive in {directory}")
+    fetching = fetching_of(environment, directory)
     try:
-        swept = await sweep(pool, directory, await living(redis))
+        names = await living(redis)
+        swept = await sweep(pool, directory, names, fetching)
+        if fetching is not None:
+            tell(f"its copies in {fetching.store.name}")
+            await Uploader(directory, fetching, lambda _: None).step()
     except OSError as error:
         raise Refused(
             f"The archive in {directory} cannot be rewritten: {error}",

@@ -1,15 +1,20 @@
 """Keeps the archive going: every shard that nobody else archives. Used by `main`."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Final
 
 from redis.asyncio import Redis
 
+from ingest.contracts.metrics.worker import UPLOAD_DELAYS
 from ingest.contracts.telemetry import Log
 from workers.archive.archiver import Archiver, Manner
+from workers.archive.fetching import Fetching
 from workers.archive.keeping import delete_old, sweep
+from workers.archive.store import ObjectStore
+from workers.archive.stored import delete_stored
+from workers.archive.uploading import Uploader
 from workers.batch import ArchiveBoundary, Trouble
 from workers.connections import REDIS_TROUBLE
 from workers.consumer import backoff, happens
@@ -23,6 +28,10 @@ _LOOK_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 3600.0
 #: Between two looks whether somebody was erased.
 _ERASED_SECONDS: Final = 5.0
+_ERASED_AT_MOST_SECONDS: Final = 300.0
+#: Between two looks for segments that the object store does not have.
+_UPLOAD_SECONDS: Final = 5.0
+_UPLOAD_AT_MOST_SECONDS: Final = 60.0
 
 
 class Archive:
@@ -43,6 +52,7 @@ class Archive:
         self._settings = settings
         self._stop = stop
         self._boundary = boundary
+        self._fetching = fetching_of(settings)
         self._manner = Manner(
             directory=settings.directory,
             owner=owner,
@@ -55,6 +65,8 @@ class Archive:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_small(unix_ms))
             group.create_task(self._keep_erased())
+            if self._fetching is not None:
+                group.create_task(self._keep_uploaded(self._fetching))
             for shard in shards:
                 group.create_task(self._keep_archiving(shard))
 
@@ -98,19 +110,70 @@ class Archive:
 
     async def _keep_erased(self) -> None:
         # Likewise no job: what another machine's archive holds, only that one can rewrite.
-        log, is_failing = Log(), False
-        while not await happens(self._stop, _ERASED_SECONDS):
+        log, failures = Log(), 0
+        while not await happens(self._stop, _erased_pause(failures)):
             try:
                 names = await living(self._redis)
-                await keep_swept(self._pool, self._manner.directory, names)
-                is_failing = False
+                directory = self._manner.directory
+                await keep_swept(self._pool, directory, names, self._fetching)
+                failures = 0
             except (Trouble, OSError, *REDIS_TROUBLE) as error:
-                if not is_failing:
+                if not failures:
                     log.warning("archive.delayed", cause=f"erasing: {error}")
-                is_failing = True
+                failures += 1
+
+    async def _keep_uploaded(self, fetching: Fetching) -> None:
+        # On its own: whatever becomes of the store, archiving and trimming go on.
+        uploader = Uploader(self._settings.directory, fetching, self._boundary)
+        log, failures = Log(), 0
+        while not await happens(self._stop, _upload_pause(failures)):
+            try:
+                await self._unless_stopped(uploader.step())
+                failures = 0
+            except (Trouble, OSError) as error:
+                UPLOAD_DELAYS.inc()
+                if not failures:
+                    log.warning("archive.upload_delayed", cause=str(error))
+                failures += 1
+
+    async def _unless_stopped(self, work: Coroutine[None, None, object]) -> None:
+        """Do it, or leave it where it is: a store may take minutes to say nothing."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            for each in (task, stopped):
+                each.cancel()
+            await asyncio.wait((task, stopped))
 
     def _delete(self, now_ms: int) -> None:
-        directory, keep_days = self._settings.directory, self._settings.keep_days
+        settings = self._settings
+        directory, keep_days = settings.directory, settings.keep_days
         sweep(directory, now_ms)
-        if keep_days and (count := delete_old(directory, keep_days, now_ms)):
+        if not keep_days:
+            return
+        if self._fetching is None:
+            count = delete_old(directory, keep_days, now_ms)
+        else:
+            store = self._fetching.store.name
+            count = delete_stored(directory, store, keep_days, now_ms)
+        if count:
             Log().info("archive.deleted", count=count)
+
+
+def fetching_of(settings: Archiving | None) -> Fetching | None:
+    """The object store of these settings, beside their directory; None: there is none."""
+    if settings is None or settings.store is None:
+        return None
+    return Fetching(settings.directory, ObjectStore(settings.store))
+
+
+def _erased_pause(failures: int) -> float:
+    return min(_ERASED_SECONDS * 2.0 ** min(failures, 10), _ERASED_AT_MOST_SECONDS)
+
+
+def _upload_pause(failures: int) -> float:
+    return min(_UPLOAD_SECONDS * 2.0 ** min(failures, 10), _UPLOAD_AT_MOST_SECONDS)

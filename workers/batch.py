@@ -45,7 +45,8 @@ def _signed(number: int) -> int:
 #: The steps between which a worker may die; tests name one and the worker obeys.
 Boundary = Literal["read", "resolved", "enriched", "written", "committed"]
 #: Likewise of archiving: entries are in a segment under way; it is finished, not acknowledged.
-ArchiveBoundary = Literal["collected", "archived"]
+#: Then it is in an object store, and nobody has noted that.
+ArchiveBoundary = Literal["collected", "archived", "uploaded"]
 
 
 class Trouble(Exception):

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from ingest.contracts.envelope import Kind
-from workers.database import Connection
+from workers.database import Connection, array_of
 from workers.rows import Row, Share, Standing
 from workers.sql import statements
 
@@ -106,19 +106,22 @@ class Deltas:
     async def apply(self, connection: Connection) -> None:
         """Write the difference: links, enrolments, days, then amounts of links and enrolments.
 
-        Each in the order of its keys; nothing where nothing differs.
+        Each in the order of its keys, which the statements see to; nothing where nothing
+        differs.
         """
         counted = {link for (link,) in _differing(self._links)}
-        links = sorted(counted | self._clicked.keys())
+        links = list(counted | self._clicked.keys())
         partners, days = _differing(self._partners), _differing(self._days)
         if links or partners or days:
             await connection.execute(
                 _SQL["counts_add"],
                 links,
-                *_columns((self._links.get((link,), _NOTHING) for link in links), 5),
+                *_numbers(self._links.get((link,), _NOTHING) for link in links),
                 [self._clicked.get(link) for link in links],
-                *_columns(((*key, *self._partners[key]) for key in partners), 7),
-                *_columns(((*key, *self._days[key]) for key in days), 7),
+                *_columns(partners, 2),
+                *_numbers(self._partners[key] for key in partners),
+                *_columns(days, 2),
+                *_numbers(self._days[key] for key in days),
             )
         for statement, changes in (
             ("link_amounts_count", self._link_amounts),
@@ -147,7 +150,13 @@ def _add(changes: _Changes, key: tuple[Any, ...], numbers: tuple[int, ...]) -> N
 
 
 def _differing(changes: _Changes) -> list[tuple[Any, ...]]:
-    return sorted(key for key, numbers in changes.items() if any(numbers))
+    return [key for key, numbers in changes.items() if any(numbers)]
+
+
+def _numbers(counts: Iterable[tuple[int, ...]]) -> list[str]:
+    """Counts as arrays of each of them."""
+    columns = list(zip(*counts, strict=True)) or [()] * len(_NOTHING)
+    return [array_of(column) for column in columns]
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -5,6 +5,7 @@ answer: try again), `MissingPartition`, and `DataFault` (it refuses a value); an
 is a bug and is allowed to be loud.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
@@ -37,11 +38,26 @@ SERVER_SETTINGS: Final = {
     "lock_timeout": "10000",
     "idle_in_transaction_session_timeout": "30000",
     "synchronous_commit": "on",
+    # A worker looks rows up. Until a new table, or a new month's, has been analysed, the
+    # planner believes that it is small, and would read all of it for every row it looks for.
+    "enable_seqscan": "off",
     "timezone": "UTC",
 }
 
-#: What asyncpg says of a connection or a pool that was closed while it was used.
+#: After these a connection is not used again: it may be in the middle of what was given up,
+#: or its server is no primary any more, and the next connection finds the one that is.
+_SPOILED: Final = (
+    asyncio.CancelledError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.ReadOnlySQLTransactionError,
+    OSError,
+)
+
+#: What asyncpg says of a connection or a pool that was closed while it was used, or of a
+#: connection, which nobody shares, whose server died in the middle of a statement.
 _CLOSED: Final = (
+    "another operation is in progress",
     "connection is closed",
     "connection has been released back to the pool",
     "pool is closed",
@@ -114,8 +130,7 @@ async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
         connection = await pool.acquire(timeout=_ACQUIRE_SECONDS)
         try:
             yield connection
-        except asyncpg.ReadOnlySQLTransactionError:
-            # No primary any more: the next connection finds the one that is.
+        except _SPOILED:
             connection.terminate()
             raise
         finally:
@@ -146,6 +161,15 @@ async def put(
     # A month that is closed passes over a row that it has.
     if done != f"COPY {count}":
         raise Raced(f"{done} of {count} rows of {table}")
+
+
+def array_of(numbers: Iterable[int]) -> str:
+    """Whole numbers as PostgreSQL writes an array, for a statement that reads it as one.
+
+    Of a list asyncpg asks every element whether it is a list too, which takes four times as
+    long.
+    """
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 async def _leave(_connection: Connection) -> None:

@@ -11,7 +11,7 @@ import orjson
 from ingest.contracts import envelope as codec
 from ingest.contracts.envelope import Envelope, Kind
 from workers.batch import Delivery
-from workers.enrich import Client, Enrich, Enrichment
+from workers.enrich import Enrich, Enrichment
 from workers.resolve import Resolution
 from workers.rows import LAST_DIGEST, Row, moment
 
@@ -30,7 +30,7 @@ def row_of(item: Sealed, place: Resolution, enrich: Enrich, *, keep_ip: bool) ->
     delivery, envelope = item
     is_click = envelope.kind is Kind.CLICK
     # A lead comes from somebody's server, whose agent and address tell nothing.
-    seen = enrich(_client(envelope)) if is_click else _NO_ENRICHMENT
+    seen = enrich(envelope) if is_click else _NO_ENRICHMENT
     return Row(
         id=envelope.id,
         at=moment(envelope.at),
@@ -72,12 +72,6 @@ def row_of(item: Sealed, place: Resolution, enrich: Enrich, *, keep_ip: bool) ->
         customer_name=envelope.customer_name,
         customer_email=envelope.customer_email,
         customer_avatar=envelope.customer_avatar,
-    )
-
-
-def _client(envelope: Envelope) -> Client:
-    return Client(
-        user_agent=envelope.user_agent, ip=envelope.ip, referrer=envelope.referrer
     )
 
 

@@ -23,7 +23,7 @@ from ingest.contracts.stream import SHARDS_KEY
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import SettingsError
 from workers.admin import administered
-from workers.archiving import Archive
+from workers.archiving import Archive, fetching_of
 from workers.arq_host import keep_arq
 from workers.batch import Recorder, Trouble
 from workers.budget import Budget
@@ -149,11 +149,12 @@ def _hosts(
 ) -> list[Coroutine[None, None, None]]:
     """What arq runs: jobs by the clock; replays and redrives, which take their time."""
     archive = settings.archive.directory if settings.archive else None
+    fetching = fetching_of(settings.archive)
     return [
         keep_arq(work, settings.arq_redis_url, life.stop, backoff)
         for work in (
             _jobs(settings, redis, pipeline.pool),
-            Replays.beside(pipeline, Sources(redis, archive)),
+            Replays.beside(pipeline, Sources(redis, archive, fetching)),
             Redrives.beside(pipeline),
         )
     ]

@@ -193,15 +193,13 @@ class Pipeline:
         culprits: Sequence[Culprit],
         wider: frozenset[UUID],
     ) -> Tally:
-        tally = Tally()
+        tally, budget = Tally(), self.budget
         async with transaction(self.pool) as connection:
             await self.suppressions.confirm(connection)
             # An entry may come again as if for the first time, and be resolved
             # by then: its group was lost, or its commit's reply.
             held = await quarantine.held(connection, [row.entry for row in rows])
-            await quarantine.add(
-                connection, culprits, self.consumer, tally, self.budget
-            )
+            await quarantine.add(connection, culprits, self.consumer, tally, budget)
             fresh = [row for row in rows if row.entry not in held] if held else rows
             if fresh:
                 await write(connection, fresh, tally, new_id=self.new_id, wider=wider)
@@ -210,7 +208,7 @@ class Pipeline:
             await tally.enter(connection, self.consumer)
             self.boundary("written")
         self.limit.note(len(fresh), bad)
-        self.budget.note(tally.admitted)
+        budget.note(tally.admitted)
         return tally
 
     async def make_partitions(self, rows: Sequence[Row]) -> None:

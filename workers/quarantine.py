@@ -16,7 +16,7 @@ from ingest.contracts.envelope import Envelope
 from ingest.contracts.storable import optional_text, text
 from workers.batch import Delivery, Entry
 from workers.budget import Budget
-from workers.database import Connection
+from workers.database import Connection, array_of
 from workers.ledger import Shard, Tally
 from workers.sql import statements
 
@@ -63,7 +63,7 @@ async def held(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:
     """Which entries are in quarantine already, from an earlier delivery."""
     if not entries:
         return set()
-    columns = [list(part) for part in zip(*entries, strict=True)]
+    columns = [array_of(part) for part in zip(*entries, strict=True)]
     found = await connection.fetch(_SQL["quarantine_held"], *columns)
     return {Entry(*record) for record in found}
 

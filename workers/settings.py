@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Self, cast, get_args
 from uuid import UUID
@@ -40,11 +41,16 @@ class CrashAt:
 
 @dataclass(frozen=True, slots=True)
 class Archiving:
-    """Where to archive, when a segment ends, how long one is kept; 0 days: for good."""
+    """Where to archive, when a segment ends, how long one is kept; 0 days: for good.
+
+    `store` is the URL of an object store for copies of all segments; then it is files here
+    that are kept so long.
+    """
 
     directory: Path
     seconds: int
     keep_days: int
+    store: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +127,14 @@ def _archive(given: Variables) -> Archiving | None:
         "REFTIDE_ARCHIVE_SECONDS", 300, (1, _LONGEST_SEGMENT_SECONDS)
     )
     keep_days = given.number("REFTIDE_ARCHIVE_KEEP_DAYS", 0, (0, _LONGEST_KEEP_DAYS))
-    directory = given.archive()
-    return None if directory is None else Archiving(directory, seconds, keep_days)
+    directory, store = given.archive(), given.archive_store()
+    if directory is None:
+        return None
+    if store and find_spec("obstore") is None:
+        raise SettingsError(
+            "REFTIDE_ARCHIVE_STORE needs a library: install reftide[s3], or unset it"
+        )
+    return Archiving(directory, seconds, keep_days, store)
 
 
 def _worker_name(given: Variables) -> str | None:

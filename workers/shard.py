@@ -26,6 +26,9 @@ from workers.batch import Delivery, Entry, Trouble
 from workers.connections import BLOCK_MS, REDIS_TROUBLE
 from workers.epochs import Registry, current_epoch
 
+#: An id that is shorter has no number that needs the upper half of 64 bits.
+_PLAIN_ID: Final = 19
+
 #: Where both a consumer's own pending entries and a round of claims begin.
 START: Final = b"0-0"
 
@@ -207,6 +210,8 @@ class Shard:
 
     def _entry(self, entry_id: bytes) -> Entry:
         ms, _, seq = entry_id.partition(b"-")
+        if len(entry_id) < _PLAIN_ID:
+            return Entry(self._epoch, self.number, int(ms), int(seq))
         return Entry.of(self._epoch, self.number, int(ms), int(seq))
 
     def _check(self, epoch: bytes | None) -> None:

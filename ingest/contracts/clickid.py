@@ -16,6 +16,7 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Final, NamedTuple
@@ -115,4 +116,12 @@ def _letters(key: bytes, person: bytes, of: bytes, length: int) -> str:
 
 
 def _mac(key: bytes, body: bytes) -> bytes:
-    return blake2b(body, digest_size=_MAC_BYTES, key=key).digest()
+    made = _keyed(key).copy()
+    made.update(body)
+    return made.digest()
+
+
+@lru_cache
+def _keyed(key: bytes) -> "blake2b":
+    # To begin with a key takes as long as to hash a click id.
+    return blake2b(digest_size=_MAC_BYTES, key=key)

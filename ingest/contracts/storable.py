@@ -36,7 +36,7 @@ def optional_text(value: str | None, limit: int) -> str | None:
 
 def is_name(value: str) -> bool:
     """Whether a column of names could hold it as it is: nobody has a name that could not."""
-    return bool(value) and text(value, NAME_CHARS) == value
+    return optional_text(value, NAME_CHARS) == value != ""
 
 
 def document(value: Json, *, depth: int, limit: int) -> Json:

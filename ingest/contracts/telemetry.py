@@ -66,6 +66,9 @@ LogEvent = Literal[
     "archive.delayed",  # warning: Redis or the archive's disk is in trouble; it waits
     "archive.missed",  # warning: entries were taken out of a stream before they were archived
     "archive.damaged",  # warning: something of the archive cannot be read
+    "archive.uploaded",  # an object store has a segment
+    "archive.fetched",  # a segment came back from an object store
+    "archive.upload_delayed",  # warning: the object store is in trouble; segments wait here
     "archive.deleted",  # segments went that are older than is wanted
     "consumer.removed",  # workers that are gone for good were forgotten
     "claims.swept",  # claims of idempotency keys that expired were deleted

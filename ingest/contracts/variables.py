@@ -6,6 +6,7 @@ Every error names the variable and says what to give instead.
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 StoreIp = Literal["truncated", "full", "none"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -93,6 +94,17 @@ class Variables:
         text = self.text("REFTIDE_ARCHIVE")
         return None if text.lower() in ("", "off") else Path(text)
 
+    def archive_store(self) -> str | None:
+        """The URL of the object store for the archive; None where there is none."""
+        url = self.text("REFTIDE_ARCHIVE_STORE")
+        if url and not _is_store(urlsplit(url)):
+            raise SettingsError(
+                "REFTIDE_ARCHIVE_STORE must be s3://bucket/prefix, with ?endpoint=URL and"
+                " &region=NAME where the environment does not say them, or"
+                " file:///directory"
+            )
+        return url or None
+
     def admin(self) -> Listening:
         """Where figures and health are shown."""
         host = self.text("REFTIDE_ADMIN_HOST", NOWHERE.host)
@@ -106,3 +118,16 @@ class Variables:
 
     def log_level(self) -> LogLevel:
         return self.choice("REFTIDE_LOG_LEVEL", LOG_LEVELS)
+
+
+def _is_store(url: SplitResult) -> bool:
+    if url.scheme == "file":
+        return not url.netloc and len(url.path) > 1 and not url.query
+    names = {name for name, _ in parse_qsl(url.query, keep_blank_values=True)}
+    has_password = "@" in url.netloc
+    return (
+        url.scheme == "s3"
+        and bool(url.netloc)
+        and not has_password
+        and names <= {"endpoint", "region"}
+    )

@@ -49,7 +49,7 @@ _KEPT: Final = "Lead recorded provisionally until a server confirms it"
 
 
 def _parse_click(request: RawRequest) -> Sequence[Draft]:
-    click = read(wire.Click, request.body)
+    click = wire.read_click(request.body)
     is_test = click.is_test
     return [
         Draft(

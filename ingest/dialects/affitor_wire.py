@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from ingest.contracts.clickid import PREFIX
 from ingest.contracts.storable import NAME_CHARS, Json
 from ingest.dialects.body import Body, LenientObject, LenientText, example
-from ingest.dialects.spec import Refusal, RefusalCode, Reply
+from ingest.dialects.spec import NOTHING, Refusal, RefusalCode, Reply
+from ingest.dialects.swift import swift
 
 _RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
 
@@ -111,6 +112,12 @@ class Click(_Event):
     def about(self) -> Mapping[str, str]:
         """What is told about the page and the browser, under its own names."""
         return {name: text for name in _ABOUT if (text := getattr(self, name))}
+
+
+#: A click is what trackers tell most, and nearly always in texts alone.
+read_click: Final = swift(
+    Click, additional_data=None, extra=NOTHING, is_test=False, about=Click.about
+)
 
 
 class Lead(_Event):

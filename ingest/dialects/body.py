@@ -50,7 +50,7 @@ def json_object(raw: bytes) -> dict[str, Json]:
     Raises Refusal `body_malformed` for what is not JSON, not UTF-8, not an object, or nested
     deeper than MAX_DEPTH. Integers beyond 64 bits arrive as floats.
     """
-    if not raw.strip():
+    if not raw or raw.isspace():
         return {}
     value = json_value(raw)
     if not isinstance(value, dict) or _is_too_deep(raw, value):
@@ -61,10 +61,9 @@ def json_object(raw: bytes) -> dict[str, Json]:
 def json_value(raw: bytes) -> Json:
     """Whatever JSON a body holds; raises Refusal `body_malformed`."""
     try:
-        value: Json = orjson.loads(raw)
+        return orjson.loads(raw)  # type: ignore[no-any-return]  # it is what JSON holds
     except orjson.JSONDecodeError:
-        value = _loads_mended(raw)
-    return value
+        return _loads_mended(raw)
 
 
 class Body(BaseModel):

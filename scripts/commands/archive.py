@@ -2,27 +2,42 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from ingest.contracts.telemetry import configure_logging
+from scripts import depots
 from scripts.environment import Environment
-from scripts.output import Refused, Unreachable, counted, emit, json_option, table
+from scripts.moments import Moment
+from scripts.output import (
+    Refused,
+    Unreachable,
+    counted,
+    emit,
+    facts,
+    json_option,
+    table,
+)
 from scripts.servers import redis_server, shard_count
 from workers.archive.checking import problem
-from workers.archive.reading import keys, loaded, unfinished
-from workers.archive.segment import Damaged, Segment
+from workers.archive.reading import unfinished
+from workers.archive.store import ObjectStore
+from workers.archive.stored import is_absent
 from workers.archive.tap import holders, leave
 from workers.batch import Trouble
 
-_DAYS: Final = ("day", "segments", "entries", "bytes", "accepted_from", "accepted_to")
+_DAYS: Final = (
+    "day", "segments", "here", "stored", "entries", "bytes", "accepted_from", "accepted_to",
+)  # fmt: skip
 _SEGMENTS: Final = (
     "segment", "shard", "epoch", "entries", "bytes", "accepted_from", "accepted_to",
+    "here", "stored",
 )  # fmt: skip
 _PROBLEMS: Final = ("segment", "problem")
 
@@ -31,6 +46,7 @@ _PROBLEMS: Final = ("segment", "problem")
     epilog="""\b
   reftide archive list
   reftide archive verify
+  reftide archive status
   zstdcat .reftide/archive/2025-11-21/*.zst | jq 'select(.event.k == "lead")'
 """
 )
@@ -50,11 +66,18 @@ def list_(environment: Environment, *, day: str | None, as_json: bool) -> None:
     """List what there is, by the day of its arrival in UTC."""
     directory = _directory(environment)
     with _readable(directory):
-        found, broken = _found(directory)
+        found, broken = depots.found_in(directory)
     if day is None:
-        shown = [_day(name, list(them)) for name, them in groupby(found, _day_of)]
+        days = [
+            (name, list(them)) for name, them in groupby(found, depots.day_of_segment)
+        ]
+        shown = [depots.day(directory, name, them) for name, them in days]
     else:
-        shown = [_described(each) for each in found if _day_of(each) == day]
+        shown = [
+            depots.described(directory, each)
+            for each in found
+            if depots.day_of_segment(each) == day
+        ]
     document: dict[str, Any] = {
         "directory": str(directory),
         "days" if day is None else "segments": shown,
@@ -75,15 +98,21 @@ def list_(environment: Environment, *, day: str | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def verify(environment: Environment, *, as_json: bool) -> None:
-    """Read everything, and compare it with its checksums."""
+    """Read everything that is here, and compare it with its checksums.
+
+    Of what an object store should have, ask for its index and its size.
+    """
     directory = _directory(environment)
+    fetching = depots.fetching_of(environment, directory)
     with _readable(directory):
-        found, wrong = _found(directory)
+        found, wrong = depots.found_in(directory)
         wrong += [
             (each.key, trouble)
             for each in found
-            if (trouble := problem(directory, each))
+            if not is_absent(directory, each.key)
+            and (trouble := problem(directory, each))
         ]
+        wrong += depots.asked(depots.problems(directory, found, fetching))
         left = [str(path.relative_to(directory)) for path in unfinished(directory)]
     document = {
         "ok": not wrong,
@@ -94,6 +123,67 @@ def verify(environment: Environment, *, as_json: bool) -> None:
     }
     emit(as_json, document, lambda: _show(document))
     if wrong:
+        sys.exit(1)
+
+
+@command.command()
+@json_option
+@click.pass_obj
+def status(environment: Environment, *, as_json: bool) -> None:
+    """How much is here, how much is in the object store, and what waits."""
+    directory = _directory(environment)
+    store = environment.archive_store()
+    name = None if store is None else ObjectStore(store).name
+    with _readable(directory):
+        found, _ = depots.found_in(directory)
+        document = {
+            "directory": str(directory),
+            "store": name,
+            **depots.standing(directory, found, name),
+        }
+    since = document["waiting_since"]
+    document["waiting_since"] = None if since is None else depots.time_of(since)
+    emit(as_json, document, lambda: facts(document))
+
+
+@command.command(
+    epilog="Exit code 1 where something is not in the store as it should be."
+)
+@click.option(
+    "--from", "since", type=Moment(), required=True, metavar="WHEN",
+    help="90m, 2h, 3d, or a date.",
+)  # fmt: skip
+@click.option(
+    "--to", "until", type=Moment(), default="now", metavar="WHEN",
+    help="Until before then [now].",
+)  # fmt: skip
+@json_option
+@click.pass_obj
+def fetch(
+    environment: Environment, *, since: datetime, until: datetime, as_json: bool
+) -> None:
+    """Bring segments here that only the object store has, by when events were accepted.
+
+    Before that the indexes of all, where the directory was lost.
+    """
+    configure_logging("warning")
+    directory = _directory(environment)
+    fetching = depots.fetching_of(environment, directory)
+    if fetching is None:
+        raise Refused(
+            "There is no object store.",
+            "set REFTIDE_ARCHIVE_STORE, as the workers have it.",
+        )
+    with _readable(directory):
+        document = depots.asked(depots.fetch(fetching, directory, (since, until)))
+
+    def for_people() -> None:
+        table(document["problems"], _PROBLEMS, "Not as it should be")
+        segments = counted(document["segments"], "segment")
+        click.echo(f"{segments} with {document['bytes']:,} bytes fetched.")
+
+    emit(as_json, document, for_people)
+    if not document["ok"]:
         sys.exit(1)
 
 
@@ -144,57 +234,6 @@ def _readable(directory: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise Refused(f"{directory} cannot be read: {error}", "mend that.") from error
-
-
-def _found(directory: Path) -> tuple[list[Segment], list[tuple[str, str]]]:
-    """What can be read, and what is wrong with the others."""
-    found: list[Segment] = []
-    broken: list[tuple[str, str]] = []
-    for key in keys(directory):
-        try:
-            found.append(loaded(directory, key))
-        except Damaged as error:
-            broken.append((key, str(error)))
-    return found, broken
-
-
-def _day_of(segment: Segment) -> str:
-    return segment.key.partition("/")[0]
-
-
-def _day(name: str, segments: Sequence[Segment]) -> dict[str, Any]:
-    return {
-        "day": name,
-        "segments": len(segments),
-        "entries": sum(each.entries for each in segments),
-        "bytes": sum(each.size for each in segments),
-        "accepted_from": _time(min(each.accepted.first for each in segments)),
-        "accepted_to": _time(max(each.accepted.last for each in segments)),
-    }
-
-
-def _described(segment: Segment) -> dict[str, Any]:
-    return {
-        "segment": segment.key,
-        "shard": segment.shard,
-        "epoch": segment.epoch,
-        "first": str(segment.first),
-        "last": str(segment.last),
-        "entries": segment.entries,
-        "kinds": segment.kinds,
-        "bytes": segment.size,
-        "raw_bytes": segment.raw_size,
-        "sha256": segment.sha256,
-        "accepted_from": _time(segment.accepted.first),
-        "accepted_to": _time(segment.accepted.last),
-    }
-
-
-def _time(ms: int) -> str:
-    try:
-        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
-    except (ValueError, OverflowError):
-        return str(ms)  # only a foreign hand writes such ids
 
 
 def _show(document: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ import click
 from ingest.contracts.telemetry import configure_logging
 from scripts.bench.contenders import cores
 from scripts.bench.ground import Asked, prepared
-from scripts.commands import costing, counting, outage, throughput
+from scripts.commands import costing, counting, outage, rehearsing, throughput
 from scripts.commands.measuring import (
     draw,
     events_option,
@@ -179,5 +179,10 @@ def storm(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
 
 
 command.add_command(outage.command, "outage")
-for measurement in (*throughput.COMMANDS, *costing.COMMANDS, *counting.COMMANDS):
+for measurement in (
+    *throughput.COMMANDS,
+    *costing.COMMANDS,
+    *counting.COMMANDS,
+    *rehearsing.COMMANDS,
+):
     command.add_command(measurement)

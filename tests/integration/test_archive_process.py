@@ -21,6 +21,7 @@ from tests.valkey import running_valkey
 from tests.world import a_click
 from workers.archive.checking import problem
 from workers.archive.reading import segments
+from workers.archive.stored import is_stored
 from workers.connections import for_jobs
 from workers.trimming import Trimmer
 
@@ -147,6 +148,52 @@ async def test_a_worker_killed_at_a_boundary_loses_nothing(
     await eventually(works.is_settled, within=20)
 
     works.check()
+
+
+async def test_a_store_that_is_not_there_holds_nothing_up(
+    works: Works, tmp_path: Path
+) -> None:
+    bucket = tmp_path / "bucket"
+    await works.add(100)
+    worker = works.start(REFTIDE_ARCHIVE_STORE=f"file://{bucket}")
+
+    await eventually(works.is_settled, within=20)
+    # Somewhat more than what nobody has read goes last.
+    assert await works.trim() >= 98
+    bucket.mkdir()
+    await eventually(lambda: is_uploaded(works, bucket), within=20)
+    worker.send_signal(signal.SIGTERM)
+    assert 0 == worker.wait(10)
+
+    assert set(works.sent) == set(payloads(everything(bucket)))
+
+
+async def test_a_worker_killed_between_upload_and_note_loses_nothing(
+    works: Works, tmp_path: Path
+) -> None:
+    bucket = tmp_path / "bucket"
+    bucket.mkdir()
+    store = f"file://{bucket}"
+    await works.add(100)
+    worker = works.start(REFTIDE_ARCHIVE_STORE=store, REFTIDE_CRASH_AT="uploaded")
+    assert -signal.SIGKILL == worker.wait(20)
+    first = {path: path.stat().st_mtime_ns for path in bucket.rglob("*.zst")}
+    assert first
+
+    works.start(REFTIDE_ARCHIVE_STORE=store)
+    await eventually(lambda: is_uploaded(works, bucket), within=20)
+
+    assert set(works.sent) == set(payloads(everything(bucket)))
+    # What was there already was not put there again.
+    assert first == {path: path.stat().st_mtime_ns for path in first}
+
+
+async def is_uploaded(works: Works, bucket: Path) -> bool:
+    """Whether everything is archived, and all segments are noted as being in the store."""
+    if not await works.is_settled():
+        return False
+    found = list(segments(works.archive))
+    return bool(found) and all(is_stored(works.archive, each.key) for each in found)
 
 
 async def test_workers_killed_again_and_again_lose_nothing_that_is_trimmed(

@@ -1,5 +1,7 @@
 """`reftide archive`: what there is, whether it is whole, and doing without it."""
 
+import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from ingest.contracts.stream import (
     events_key,
 )
 from tests.reftide import Cli, servers_of
+from tests.stores import Depot
 from tests.world import NOON_MS, a_click
 from workers.archive.segment import Segment
 from workers.archive.writing import Writer
@@ -129,3 +132,109 @@ def test_streams_need_not_be_kept_for_it_any_longer(cli: Cli, redis_url: str) ->
         assert 0 == cli.run("archive", "leave").code
         names = [group["name"] for group in redis.xinfo_groups(events_key(1))]
         assert ([GROUP.encode()], set()) == (names, redis.smembers(GROUPS_KEY))
+
+
+async def test_what_is_in_the_store_is_told_of(cli: Cli, tmp_path: Path) -> None:
+    depot = Depot(tmp_path)
+    gone, here = depot.write(0), depot.write(1)
+    await depot.uploader().step()
+    waiting = depot.write(2)
+    gone.data(depot.directory).unlink()
+
+    told = cli.document("archive", "status")
+    (day,) = cli.document("archive", "list")["days"]
+    shown = cli.document("archive", "list", "--day", "2025-03-10")["segments"]
+
+    assert (3, 2, 2, 1, 0) == tuple(
+        told[name] for name in ("segments", "here", "stored", "waiting", "nowhere")
+    )
+    assert told["waiting_since"].startswith("2025-03-10T12:00")
+    assert (2, 2) == (day["here"], day["stored"])
+    assert [
+        (gone.key, False, True),
+        (here.key, True, True),
+        (waiting.key, True, False),
+    ] == [(one["segment"], one["here"], one["stored"]) for one in shown]
+    assert "waiting" in cli.run("archive", "status").out
+
+
+def with_store(cli: Cli, depot: Depot) -> Cli:
+    url = f"file://{depot.bucket}"
+    return Cli({**cli.variables, "REFTIDE_ARCHIVE_STORE": url})
+
+
+async def prepared(tmp_path: Path) -> tuple[Depot, Segment]:
+    """One segment that only the store has, and one that both have."""
+    depot = Depot(tmp_path)
+    gone, _ = depot.write(0), depot.write(1)
+    await depot.uploader().step()
+    gone.data(depot.directory).unlink()
+    return depot, gone
+
+
+def test_verify_asks_the_store(cli: Cli, tmp_path: Path) -> None:
+    depot, gone = asyncio.run(prepared(tmp_path))
+    stored = with_store(cli, depot)
+
+    assert stored.document("archive", "verify")["ok"]
+    alone = cli.run("archive", "verify", "--json")
+    assert (1, [gone.key]) == (
+        alone.code,
+        [one["segment"] for one in alone.document["problems"]],
+    )
+
+    gone.data(depot.bucket).unlink()
+    lacking = stored.run("archive", "verify", "--json")
+    assert (1, [gone.key]) == (
+        lacking.code,
+        [one["segment"] for one in lacking.document["problems"]],
+    )
+
+
+def test_segments_are_fetched_by_time(cli: Cli, tmp_path: Path) -> None:
+    depot, gone = asyncio.run(prepared(tmp_path))
+    stored = with_store(cli, depot)
+    span = ("--from", "2025-03-10", "--to", "2025-03-11")
+
+    assert (
+        0
+        == stored.document("archive", "fetch", *span[2:], "--from", "2025-03-10T23:00")[
+            "segments"
+        ]
+    )
+    fetched = stored.document("archive", "fetch", *span)
+
+    assert (1, gone.size) == (fetched["segments"], fetched["bytes"])
+    assert gone.data(depot.directory).exists()
+    assert "0 segments" in stored.run("archive", "fetch", *span).out
+
+
+def test_a_lost_directory_is_fetched_whole(cli: Cli, tmp_path: Path) -> None:
+    depot, _ = asyncio.run(prepared(tmp_path))
+    shutil.rmtree(depot.directory)
+
+    fetched = with_store(cli, depot).document(
+        "archive", "fetch", "--from", "2025-03-10"
+    )
+
+    assert (2, 2) == (fetched["indexes"], fetched["segments"])
+    assert cli.document("archive", "verify")["ok"]
+
+
+def test_fetch_says_what_is_missing(cli: Cli, tmp_path: Path) -> None:
+    depot, gone = asyncio.run(prepared(tmp_path))
+    gone.data(depot.bucket).unlink()
+    wrong = {**cli.variables, "REFTIDE_ARCHIVE_STORE": "http://bucket"}
+    span = ("--from", "2025-03-10")
+
+    lacking = with_store(cli, depot).run("archive", "fetch", *span)
+    shutil.rmtree(depot.bucket)
+    dead = with_store(cli, depot).run("archive", "fetch", *span)
+    unset = cli.run("archive", "fetch", *span)
+    mistaken = Cli(wrong).run("archive", "fetch", *span)
+
+    assert [1, 3, 2, 3] == [each.code for each in (lacking, dead, unset, mistaken)]
+    assert gone.key[:20] in lacking.out
+    assert "is not there" in dead.err
+    assert "set REFTIDE_ARCHIVE_STORE" in unset.err
+    assert "s3://bucket/prefix" in mistaken.err

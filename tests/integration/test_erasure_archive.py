@@ -1,6 +1,7 @@
 """Erasure beside archiving: what is being written, what is being read, who dies meanwhile."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,18 +16,20 @@ from tests.archives import Yard, everything, exhaust
 from tests.erasures import HISTORY, JANE, TRACES, janes_lead
 from tests.eventually import eventually
 from tests.grepping import files, traces
+from tests.stores import Depot
 from tests.valkey import running_valkey
 from tests.world import NOON_MS, WORKSPACE, a_click, furnish
 from workers.archive import rewriting
 from workers.archive.archiver import Archiver, Manner
 from workers.archive.checking import problem
-from workers.archive.reading import Page, read, segments, unfinished
+from workers.archive.fetching import Fetching
+from workers.archive.reading import Page, loaded, read, segments, unfinished
 from workers.archive.segment import Segment
 from workers.archive.writing import Writer
-from workers.batch import Delivery, Entry
+from workers.batch import Delivery, Entry, Trouble
 from workers.connections import for_jobs
 from workers.database import Pool, open_pool
-from workers.erasure.archives import Veiling, keep_swept, sweep
+from workers.erasure.archives import Veiling, keep_swept, known_state, sweep
 from workers.erasure.beginning import Person, begin
 from workers.erasure.erasing import Eraser
 
@@ -242,3 +245,71 @@ async def test_the_append_only_file_forgets_too(pool: Pool, tmp_path: Path) -> N
 
             await eventually(is_forgotten)
             assert [] == await traces(TRACES, pool, redis)
+
+
+async def test_what_only_the_store_has_is_rewritten_and_takes_its_place(
+    tmp_path: Path, pool: Pool
+) -> None:
+    depot = Depot(tmp_path)
+    gone, here = a_segment(depot.directory), a_segment(depot.directory, 2)
+    await depot.uploader().step()
+    gone.data(depot.directory).unlink()
+    fetching = Fetching(depot.directory, depot.store())
+    await begun(pool)
+    assert set() != said(depot.bucket)
+
+    swept = await sweep(pool, depot.directory, ["w"], fetching)
+    await depot.uploader().step()
+
+    assert (2, 5) == swept
+    assert known_state(depot.directory).startswith("1 ")
+    assert set() == said(depot.bucket) | said(depot.directory)
+    now = [loaded(depot.bucket, each.key) for each in (gone, here)]
+    assert depot.names(*now) == list(depot.stored())
+    assert [None, None] == [problem(depot.bucket, each) for each in now]
+
+
+async def test_an_archive_is_not_clean_before_its_store_is(
+    tmp_path: Path, pool: Pool
+) -> None:
+    depot = Depot(tmp_path)
+    gone, here = a_segment(depot.directory), a_segment(depot.directory, 2)
+    await depot.uploader().step()
+    gone.data(depot.directory).unlink()
+    dead = Fetching(depot.directory, depot.store(0))
+    await begun(pool)
+
+    with pytest.raises(Trouble):
+        await keep_swept(pool, depot.directory, ["w"], dead)
+    await keep_swept(pool, depot.directory, ["w"])
+
+    assert (1, set()) == (
+        loaded(depot.directory, here.key).rewritten,
+        said(depot.directory),
+    )
+    assert not known_state(depot.directory)
+
+    await keep_swept(
+        pool, depot.directory, ["w"], Fetching(depot.directory, depot.store())
+    )
+    assert known_state(depot.directory).startswith("1 ")
+
+
+async def test_a_lost_archive_that_comes_back_is_rewritten_too(
+    tmp_path: Path, pool: Pool
+) -> None:
+    depot = Depot(tmp_path)
+    a_segment(depot.directory)
+    await depot.uploader().step()
+    shutil.rmtree(depot.directory)
+    depot.directory.mkdir()
+    fetching = Fetching(depot.directory, depot.store())
+    await begun(pool)
+    # Of an empty directory everything is known.
+    await keep_swept(pool, depot.directory, ["w"], fetching)
+
+    await fetching.refresh()
+    await keep_swept(pool, depot.directory, ["w"], fetching)
+    await depot.uploader().step()
+
+    assert set() == said(depot.bucket) | said(depot.directory)

@@ -31,6 +31,15 @@ _LOG: Final = Log()
 _CLOCKS_MS: Final = 86_400_000
 
 
+class Absent(Exception):
+    """Only an object store has the segment of this key."""
+
+    def __init__(self, key: str) -> None:
+        """Carry the key."""
+        super().__init__(f"only the object store has {key}")
+        self.key = key
+
+
 class Page(NamedTuple):
     """Some entries, and from where to go on; `next` is None after the last of them.
 
@@ -66,7 +75,7 @@ def read(
     Every frame is verified by its checksum; one that does not match is left out with a
     warning, and counted in `damaged`. Segments without an index were never finished and never
     acknowledged: their entries are in a later one. Raises OSError where the directory cannot
-    be read, ValueError for a cursor that is none.
+    be read, ValueError for a cursor that is none, Absent where a segment has to be fetched.
     """
     begin, number = _place(cursor)
     begin = max(begin, day_of(from_ms - _CLOCKS_MS))
@@ -121,6 +130,11 @@ def loaded(directory: Path, key: str) -> Segment:
     return Segment.decode(key, (directory / f"{key}{INDEX_SUFFIX}").read_bytes())
 
 
+def record_of(directory: Path, key: str) -> Path:
+    """The file that says which object store has the segment; see `stored`."""
+    return directory / f"{key}.stored"
+
+
 def frame_of(directory: Path, segment: Segment, frame: Frame) -> Sequence[Delivery]:
     """The entries of a frame, verified. Raises Damaged, OSError."""
     with segment.data(directory).open("rb") as file:
@@ -157,9 +171,11 @@ def _page(directory: Path, segment: Segment, at: int) -> Page:
         if now := reloaded(directory, segment):
             return _page(directory, now, at)
         # Deleted for its age meanwhile: the index goes first, so it is gone too.
-        is_gone = not segment.index(directory).exists()
-        if isinstance(error, FileNotFoundError) and is_gone:
-            return Page((), following, 0)
+        if isinstance(error, FileNotFoundError):
+            if not segment.index(directory).exists():
+                return Page((), following, 0)
+            if record_of(directory, segment.key).exists():
+                raise Absent(segment.key) from error
         cause = str(error)
     _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
     return Page((), following, frame.entries)

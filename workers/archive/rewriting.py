@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 from zlib import crc32
 
 from zstandard import ZstdCompressor, frame_content_size
@@ -31,6 +32,9 @@ from workers.archive.segment import (
 from workers.archive.writing import LEVEL, private, sync_directory
 from workers.batch import Delivery
 
+#: In an archive: which state of the list of erased persons it was rewritten by.
+STATE_FILE: Final = "erased"
+
 
 def rewrite(
     directory: Path, segment: Segment, frames: Mapping[int, Sequence[Delivery]]
@@ -39,7 +43,7 @@ def rewrite(
 
     False where the segment is not any more what it was: look at it again. Raises OSError.
     """
-    with _alone(directory):
+    with undisturbed(directory):
         if reloaded(directory, segment) or not segment.index(directory).exists():
             return False
         now = _written(directory, segment, frames)
@@ -127,8 +131,8 @@ def _line(delivery: Delivery) -> bytes:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """One at a time rewrites; two that know different lists would mix their files."""
+def undisturbed(directory: Path) -> Iterator[None]:
+    """One at a time changes segments; two that know different lists would mix their files."""
     parts = directory / OPEN
     parts.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(parts, os.O_RDONLY | os.O_DIRECTORY)

@@ -10,15 +10,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
-from traceback import extract_tb
-from typing import Final, Literal, TypeAlias, TypedDict
+from typing import Final, Literal, Protocol, TypeAlias, TypedDict
 
 import msgspec
 from msgspec.structs import replace
 
-from ingest.contracts.metrics.worker import ENRICHERS_FAILED
-from ingest.contracts.telemetry import Log
 from workers.enrich import agent, bots, geo, referrer
+from workers.enrich.reporting import Report, reporter
+
+
+class Seen(Protocol):
+    """What the edge saw of a visitor: an envelope has it too, and need not be copied."""
+
+    @property
+    def user_agent(self) -> str | None: ...
+    @property
+    def ip(self) -> str | None: ...
+    @property
+    def referrer(self) -> str | None: ...
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -84,15 +93,15 @@ class Enricher:
     """
 
     name: str
-    answer: Callable[[Client], Facts]
+    answer: Callable[[Seen], Facts]
     reads: Part | None = None
 
 
 #: From a caller to what is known of it; never raises.
-Enrich: TypeAlias = Callable[[Client], Enrichment]
+Enrich: TypeAlias = Callable[[Seen], Enrichment]
 
 
-def _agent(client: Client) -> Facts:
+def _agent(client: Seen) -> Facts:
     seen = agent.describe(client.user_agent)
     return {
         "device": seen.device,
@@ -103,16 +112,16 @@ def _agent(client: Client) -> Facts:
     }
 
 
-def _geo(client: Client) -> Facts:
+def _geo(client: Seen) -> Facts:
     place = geo.country_of(client.ip)
     return {"country": place.country, "country_source": place.source}
 
 
-def _referrer(client: Client) -> Facts:
+def _referrer(client: Seen) -> Facts:
     return {"referrer_host": referrer.host_of(client.referrer)}
 
 
-def _bots(client: Client) -> Facts:
+def _bots(client: Seen) -> Facts:
     # A crawler that poses as a telephone is no telephone.
     return {"is_bot": True, "device": "bot"} if bots.is_bot(client.user_agent) else {}
 
@@ -145,7 +154,7 @@ def chain(enrichers: Sequence[Enricher]) -> Enrich:
 
     What depends on one part of the client comes before what depends on more.
     """
-    report = _reporter()
+    report = reporter()
     parts: dict[Part | None, list[Enricher]] = {}
     for enricher in enrichers:
         parts.setdefault(enricher.reads, []).append(enricher)
@@ -156,7 +165,7 @@ def chain(enrichers: Sequence[Enricher]) -> Enrich:
         if part is not None
     ]
 
-    def enrich(client: Client) -> Enrichment:
+    def enrich(client: Seen) -> Enrichment:
         facts: Facts = {}
         failed: tuple[str, ...] = ()
         for part_of, answer in kept:
@@ -172,27 +181,12 @@ def chain(enrichers: Sequence[Enricher]) -> Enrich:
     return enrich
 
 
-_Report: TypeAlias = Callable[[str, Exception], None]
 #: Facts, and the names of the enrichers that failed.
 _Answer: TypeAlias = tuple[Facts, tuple[str, ...]]
 
 
-def _reporter() -> _Report:
-    log = Log()
-    reported: set[tuple[str, str]] = set()
-
-    def report(name: str, error: Exception) -> None:
-        ENRICHERS_FAILED.labels(name).inc()
-        cause = (name, _cause(error))
-        if cause not in reported:
-            reported.add(cause)
-            log.warning("enricher.failed", enricher=name, error=_cause(error))
-
-    return report
-
-
 def _keeping(
-    part: Part, enrichers: Sequence[Enricher], report: _Report
+    part: Part, enrichers: Sequence[Enricher], report: Report
 ) -> Callable[[str | None], _Answer]:
     """What they say of a part of the client; of the last so many it is remembered."""
 
@@ -203,7 +197,7 @@ def _keeping(
     return answer
 
 
-def _ask(enrichers: Sequence[Enricher], client: Client, report: _Report) -> _Answer:
+def _ask(enrichers: Sequence[Enricher], client: Seen, report: Report) -> _Answer:
     facts: Facts = {}
     failed: tuple[str, ...] = ()
     for enricher in enrichers:
@@ -215,21 +209,13 @@ def _ask(enrichers: Sequence[Enricher], client: Client, report: _Report) -> _Ans
     return facts, failed
 
 
-def _cause(error: Exception) -> str:
-    if isinstance(error, geo.GeoFileError):
-        return str(error)
-    # Where, and not the message: that may quote what the caller sent.
-    frame = extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.name}"
-
-
 def _city(geo_file: Path) -> Enricher:
     try:
         place_of = geo.open_places(geo_file)
     except geo.GeoFileError as error:
         return Enricher("city", _failing(str(error)))
 
-    def answer(client: Client) -> Facts:
+    def answer(client: Seen) -> Facts:
         place = place_of(client.ip)
         facts: Facts = {"region": place.region, "city": place.city}
         if place.country:
@@ -239,8 +225,8 @@ def _city(geo_file: Path) -> Enricher:
     return Enricher("city", answer, "ip")
 
 
-def _failing(message: str) -> Callable[[Client], Facts]:
-    def answer(_client: Client) -> Facts:
+def _failing(message: str) -> Callable[[Seen], Facts]:
+    def answer(_client: Seen) -> Facts:
         raise geo.GeoFileError(message)
 
     return answer

@@ -1,6 +1,6 @@
 -- counts_add: add to the counters of links, enrolments and days; a missing enrolment is made. One statement, since whoever counts holds what others wait for. Each part begins when the one before is done, so that all take their locks in this order, and in that of the keys
 with of_links as (
-    select * from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[])
+    select * from unnest($1::uuid[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[], $7::timestamptz[])
         as change (id, clicks, bot_clicks, duplicate_clicks, leads, sales, clicked_at)
 ), locked as materialized (
     select id from links where id = any($1) order by id for no key update
@@ -18,7 +18,7 @@ with of_links as (
 ), enrolled as (
     insert into program_partners as total
            (program_id, partner_id, clicks, bot_clicks, duplicate_clicks, leads, sales)
-    select * from unnest($8::uuid[], $9::uuid[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[])
+    select * from unnest($8::uuid[], $9::uuid[], $10::text::bigint[], $11::text::bigint[], $12::text::bigint[], $13::text::bigint[], $14::text::bigint[])
         as change (program_id, partner_id, clicks, bot_clicks, duplicate_clicks, leads, sales)
      where (select count(*) from linked) is not null
      order by program_id, partner_id
@@ -31,7 +31,7 @@ with of_links as (
     returning total.program_id
 )
 insert into link_days as total (link_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales)
-select * from unnest($15::uuid[], $16::date[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[])
+select * from unnest($15::uuid[], $16::date[], $17::text::bigint[], $18::text::bigint[], $19::text::bigint[], $20::text::bigint[], $21::text::bigint[])
     as change (link_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales)
  where (select count(*) from enrolled) is not null
  order by link_id, day

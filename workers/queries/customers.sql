@@ -95,8 +95,14 @@ with person as (
             select person.event_id as id
             union all select id from event_aliases where event_id = person.event_id
           ) as named
-      join events lead on lead.click_id = named.id and lead.kind <> 'click' and not lead.is_test
-                      and lead.workspace_id = person.workspace_id
+     cross join lateral (
+            -- The offset keeps the planner from joining with all leads there are, which looks
+            -- cheap to it while a new table has not been analysed.
+            select id, at, customer_id from events
+             where click_id = named.id and kind <> 'click' and not is_test
+               and workspace_id = person.workspace_id
+            offset 0
+          ) as lead
       join customers identified on identified.id = lead.customer_id and identified.external_id is not null
      order by person.id, lead.at, lead.id
 )

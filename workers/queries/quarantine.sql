@@ -1,11 +1,11 @@
 -- quarantine_held: which of these entries an earlier delivery put into quarantine, and nobody took out again; or dropped
 select epoch, shard, entry_ms, entry_seq
   from quarantine
- where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
+ where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::text::int[], $2::text::smallint[], $3::text::bigint[], $4::text::bigint[]))
    and status <> 'redriven'
 union all
 select epoch, shard, entry_ms, entry_seq
-  from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[])
+  from dropped_among($1::text::int[], $2::text::smallint[], $3::text::bigint[], $4::text::bigint[])
 
 -- quarantine_add: keep entries with the reason why; not those that an earlier delivery recorded or dropped
 insert into quarantine (epoch, shard, entry_ms, entry_seq, event_id, kind, dialect, workspace_id,

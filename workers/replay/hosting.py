@@ -127,12 +127,10 @@ class Replays:
 
     async def _work(self, part: Part) -> None:
         until = self.clock() + _CHUNK_SECONDS
-        cursor, scanned = part.cursor, 1
+        cursor = part.cursor
         await asyncio.sleep(min(part.wait, _CHUNK_SECONDS))
         while (began := self.clock()) < until:
-            count = page_size(part.request.rate, scanned)
-            going, cursor = await self._step(part, cursor, count)
-            scanned = going.scanned
+            going, cursor = await self._step(part, cursor)
             if cursor is None or not going.is_running:
                 return
             now = self.clock()
@@ -140,7 +138,7 @@ class Replays:
             await asyncio.sleep(min(rest, max(0.0, until - now)))
 
     async def _step(
-        self, part: Part, cursor: Cursor | None, count: int
+        self, part: Part, cursor: Cursor | None
     ) -> tuple[Going, Cursor | None]:
         request = part.request
         if cursor is None:
@@ -148,6 +146,7 @@ class Replays:
             step = Step(cursor, expected=expected)
             return await self.player.play(part, [], step), cursor
         span = (request.from_ms, request.to_ms)
+        count = page_size(request.rate)
         page = await self.sources.page(part.shard, cursor, span, count)
         step = Step(page.next, page.read)
         return await self.player.play(part, page.deliveries, step), page.next

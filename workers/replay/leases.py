@@ -59,14 +59,10 @@ class Step(NamedTuple):
 
 
 class Going(NamedTuple):
-    """Whether the replay goes on, and after how many seconds its rate lets it.
-
-    `scanned` is how many entries of the page were asked for.
-    """
+    """Whether the replay goes on, and after how many seconds its rate lets it."""
 
     is_running: bool
     wait: float
-    scanned: int
 
 
 class LeaseLost(Trouble):
@@ -137,5 +133,4 @@ async def advance(
         raise LeaseLost(f"replay {part.replay_id} shard {part.shard}")
     if step.cursor is None:
         await connection.execute(_SQL["replay_finish"], part.replay_id)
-    wait = max(0.0, replay["wait"])
-    return Going(replay["status"] == "running", wait, counts.scanned)
+    return Going(replay["status"] == "running", max(0.0, replay["wait"]))

@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from workers.archive.reading import Page, read
-from workers.batch import Delivery
+from workers.archive.fetching import Fetching
+from workers.archive.reading import Absent, Page, read
+from workers.archive.segment import Damaged
+from workers.archive.stored import forget_record
+from workers.batch import Delivery, Trouble
 
 #: Few, since whatever is done with them keeps live traffic of the process waiting; who asks
 #: for a high rate has asked for that.
@@ -26,26 +29,24 @@ class Place(NamedTuple):
     done: int
 
 
-def page_size(rate: int, scanned: int) -> int:
-    """How many entries to take at once where so many a second are asked for.
-
-    Many, where the last page held nothing that is asked for: to look at them takes little.
-    """
-    return min(_MOST, max(PAGE, rate // _PAGES_A_SECOND)) if scanned else _MOST
+def page_size(rate: int) -> int:
+    """How many entries to take at once where so many a second are asked for."""
+    return min(_MOST, max(PAGE, rate // _PAGES_A_SECOND))
 
 
 class Shelf:
-    """One directory of segments."""
+    """One directory of segments, and the object store that has more of them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, fetching: Fetching | None = None) -> None:
         """Nothing is read yet."""
         self._directory = directory
+        self._fetching = fetching
         self._last: tuple[object, Page] | None = None
 
     async def take(
         self, shard: int, span: tuple[int, int], place: Place, count: int
     ) -> tuple[Sequence[Delivery], Place | None]:
-        """The next entries, and the place behind them; None: nowhere. Raises OSError.
+        """The next entries, and the place behind them; None: nowhere. Raises OSError, Trouble.
 
         `span` is the times that are asked for, in Unix milliseconds.
         """
@@ -62,6 +63,27 @@ class Shelf:
     ) -> Page:
         asked = (shard, span, cursor)
         if self._last is None or self._last[0] != asked:
-            page = await asyncio.to_thread(read, self._directory, *span, shard, cursor)
-            self._last = (asked, page)
+            if self._fetching is not None:
+                await self._fetching.refresh()
+            self._last = (asked, await self._page(shard, span, cursor))
         return self._last[1]
+
+    async def _page(
+        self, shard: int, span: tuple[int, int], cursor: str | None
+    ) -> Page:
+        while True:
+            try:
+                return await asyncio.to_thread(
+                    read, self._directory, *span, shard, cursor
+                )
+            except Absent as absent:
+                await self._fetch(absent)
+
+    async def _fetch(self, absent: Absent) -> None:
+        if self._fetching is None:
+            raise Trouble(f"{absent}: set REFTIDE_ARCHIVE_STORE") from absent
+        try:
+            await self._fetching.fetch(absent.key)
+        except Damaged:
+            # Nobody has it. The reader goes on without, counts it and tells of it.
+            await asyncio.to_thread(forget_record, self._directory, absent.key)

@@ -14,6 +14,7 @@ import orjson
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
+from workers.archive.fetching import Fetching
 from workers.batch import Delivery, Entry, Trouble
 from workers.connections import REDIS_TROUBLE
 from workers.replay.shelf import PAGE, Place, Shelf
@@ -75,10 +76,15 @@ class _State(NamedTuple):
 class Sources:
     """The stream and the archive of all shards, each shard as one way."""
 
-    def __init__(self, redis: Redis, archive: Path | None) -> None:
-        """`archive`: the directory of the segments; None where there is none."""
+    def __init__(
+        self, redis: Redis, archive: Path | None, fetching: Fetching | None = None
+    ) -> None:
+        """`archive`: the directory of the segments; None where there is none.
+
+        `fetching` brings those there that only an object store has.
+        """
         self._redis = redis
-        self._shelf = None if archive is None else Shelf(archive)
+        self._shelf = None if archive is None else Shelf(archive, fetching)
 
     async def begin(self, shard: int, from_ms: int) -> tuple[Cursor, int]:
         """Where to begin, and about how many entries there are. Raises Trouble."""

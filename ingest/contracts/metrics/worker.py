@@ -145,6 +145,37 @@ ARCHIVED: Final = declared(
         ("shard",),
     ),
 )
+UPLOADED: Final = declared(
+    Counter,
+    REGISTRY,
+    Metric(
+        "reftide_worker_archive_uploaded_total",
+        "segments",
+        "Segments that this worker brought into the object store.",
+        "stands still while segments wait: see `archive.upload_delayed` in the log",
+    ),
+)
+UPLOAD_DELAYS: Final = declared(
+    Counter,
+    REGISTRY,
+    Metric(
+        "reftide_worker_archive_upload_delays_total",
+        "attempts",
+        "Attempts to upload segments that failed.",
+        "grows: see `archive.upload_delayed` in the log; archiving and trimming go on",
+    ),
+)
+UPLOADS_WAITING: Final = declared(
+    Gauge,
+    REGISTRY,
+    Metric(
+        "reftide_worker_archive_uploads_waiting",
+        "segments",
+        "Segments that the object store does not have yet; 0 on workers that do not"
+        " upload.",
+        "grows for an hour: the archive's disk keeps them all until the store is back",
+    ),
+)
 PAUSED: Final = declared(
     Gauge,
     REGISTRY,

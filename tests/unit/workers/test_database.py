@@ -110,6 +110,9 @@ def test_what_asyncpg_cannot_encode_is_a_data_fault() -> None:
             "cannot call Transaction.__aexit__(): the underlying connection is closed"
         ),
         asyncpg.InterfaceError("pool is closing"),
+        asyncpg.InterfaceError(
+            "cannot perform operation: another operation is in progress"
+        ),
         # After an upgrade of the schema under a worker that goes on.
         asyncpg.InvalidCachedStatementError("cached statement plan is invalid"),
         asyncpg.OutdatedSchemaCacheError("unexpected attribute"),
@@ -123,4 +126,4 @@ def test_a_connection_that_is_gone_is_trouble(error: Exception) -> None:
 
 def test_a_mistake_in_using_asyncpg_is_a_bug() -> None:
     with pytest.raises(asyncpg.InterfaceError), mapped():
-        raise asyncpg.InterfaceError("another operation is in progress")
+        raise asyncpg.InterfaceError("the server expects 1 argument, 2 were passed")

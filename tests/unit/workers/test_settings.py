@@ -39,6 +39,7 @@ def test_everything_can_be_set() -> None:
             "REFTIDE_ARCHIVE": "/srv/archive",
             "REFTIDE_ARCHIVE_SECONDS": "60",
             "REFTIDE_ARCHIVE_KEEP_DAYS": "400",
+            "REFTIDE_ARCHIVE_STORE": "s3://bucket/a/b?region=here",
         }
     )
 
@@ -49,7 +50,8 @@ def test_everything_can_be_set() -> None:
     assert "berlin-2.a_b" == settings.worker_name
     assert Path("/usr/share/city.mmdb") == settings.geo_file
     assert CrashAt("committed", 3) == settings.crash_at
-    assert Archiving(Path("/srv/archive"), 60, 400) == settings.archive
+    store = "s3://bucket/a/b?region=here"
+    assert Archiving(Path("/srv/archive"), 60, 400, store) == settings.archive
     assert ("full", "debug") == (settings.store_ip, settings.log_level)
 
 
@@ -67,6 +69,12 @@ def test_an_archive_that_is_off_is_none() -> None:
         ("DATABASE_URL", "sqlite:///here"),
         ("REFTIDE_ARCHIVE_SECONDS", "0"),
         ("REFTIDE_ARCHIVE_KEEP_DAYS", "-1"),
+        ("REFTIDE_ARCHIVE_STORE", "gs://bucket"),
+        ("REFTIDE_ARCHIVE_STORE", "s3://"),
+        ("REFTIDE_ARCHIVE_STORE", "s3://key:secret@bucket"),
+        ("REFTIDE_ARCHIVE_STORE", "s3://bucket?secret=x"),
+        ("REFTIDE_ARCHIVE_STORE", "file://host/directory"),
+        ("REFTIDE_ARCHIVE_STORE", "file:///"),
         ("REFTIDE_SHARDS", "0"),
         ("REFTIDE_SHARDS", "four"),
         ("REFTIDE_BATCH_SIZE", "5001"),
