@@ -118,6 +118,7 @@ def verify(environment: Environment, *, as_json: bool) -> None:
         "ok": not wrong,
         "segments": len(found),
         "entries": sum(each.entries for each in found),
+        "only_asked": sum(is_absent(directory, each.key) for each in found),
         "problems": [dict(zip(_PROBLEMS, one, strict=True)) for one in wrong],
         "unfinished": left,
     }
@@ -243,6 +244,8 @@ def _show(document: Mapping[str, Any]) -> None:
     entries = counted(document["entries"], "entry", "entries")
     if document["ok"]:
         click.echo(f"{segments} with {entries}: all as they were written.")
+        if count := document["only_asked"]:
+            click.echo(f"Of {counted(count, 'segment')} the store only told the size.")
     else:
         table(document["problems"], _PROBLEMS, "Not what was written")
         click.echo(f"{segments} with {entries} looked at.")

@@ -113,7 +113,9 @@ async def test_a_lead_delivered_again_reaches_nothing(pool: Pool) -> None:
     for batch in (deliveries, again, deliveries):
         assert batch == await _pipeline(pool).process(batch)
     # The same conversions, each as a request of its own.
-    await _record(pool, *(structs.replace(_converted(n), id=an_id(500 + n)) for n in (1, 2)))
+    await _record(
+        pool, *(structs.replace(_converted(n), id=an_id(500 + n)) for n in (1, 2))
+    )
 
     assert [(_ONE, PARTNERS[0])] == await _awards(pool)
 

@@ -74,6 +74,7 @@ def test_a_whole_archive_is_verified(cli: Cli, directory: Path) -> None:
         "ok": True,
         "segments": 1,
         "entries": 3,
+        "only_asked": 0,
         "problems": [],
         "unfinished": [],
     } == cli.document("archive", "verify")
@@ -177,6 +178,7 @@ def test_verify_asks_the_store(cli: Cli, tmp_path: Path) -> None:
     stored = with_store(cli, depot)
 
     assert stored.document("archive", "verify")["ok"]
+    assert "Of 1 segment the store only told the size" in stored.run("archive", "verify").out
     alone = cli.run("archive", "verify", "--json")
     assert (1, [gone.key]) == (
         alone.code,

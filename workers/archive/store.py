@@ -8,21 +8,21 @@ The library's own awaitables are not used: threads of its runtime hand their res
 Python, and where the process ends just then they abort it.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from workers.archive.apart import apart
 from workers.batch import Trouble
 
 if TYPE_CHECKING:
     from obstore.store import LocalStore, S3Store
 
-#: One request, with what it carries; a worker that is stopped may have to wait for one.
+#: One request, with what it carries.
 _TIMES: Final = {"connect_timeout": "5s", "timeout": "60s"}
 #: Of what fails at once. Attempts beyond are the caller's, who waits between.
 _RETRIES: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
@@ -45,15 +45,14 @@ class ObjectStore:
         A checksum goes along, but there are stores that do not look at it.
         """
         with self._seam():
-            await asyncio.to_thread(self._look_for_root)
-            await asyncio.to_thread(self._client.put, name, data)
+            await apart(partial(self._put, name, data))
         if await self.get(name) != data:
             raise Trouble(f"{self.name}: {name} does not hold what was put there")
 
     async def get(self, name: str) -> bytes | None:
         with self._seam():
             try:
-                return await asyncio.to_thread(self._read, name)
+                return await apart(partial(self._read, name))
             except FileNotFoundError:
                 return None
 
@@ -61,7 +60,7 @@ class ObjectStore:
         """How many bytes it has."""
         with self._seam():
             try:
-                found = await asyncio.to_thread(self._client.head, name)
+                found = await apart(lambda: self._client.head(name))
             except FileNotFoundError:
                 return None
             return int(found["size"])
@@ -69,16 +68,20 @@ class ObjectStore:
     async def delete(self, name: str) -> None:
         """See to it that there is none of that name."""
         with self._seam(), suppress(FileNotFoundError):
-            await asyncio.to_thread(self._client.delete, name)
+            await apart(lambda: self._client.delete(name))
 
     async def names(self) -> AsyncIterator[str]:
         """All names there are, in no order."""
         with self._seam():
-            await asyncio.to_thread(self._look_for_root)
+            await apart(self._look_for_root)
             pages = self._client.list(chunk_size=_PAGE)
-            while page := await asyncio.to_thread(next, pages, None):
+            while page := await apart(lambda: next(pages, None)):
                 for one in page:
                     yield one["path"]
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._look_for_root()
+        self._client.put(name, data)
 
     def _read(self, name: str) -> bytes:
         return bytes(self._client.get(name).bytes())

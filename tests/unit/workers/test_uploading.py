@@ -2,6 +2,10 @@
 
 import os
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -123,6 +127,40 @@ async def test_a_dead_server_is_trouble(depot: Depot) -> None:
 
     with pytest.raises(Trouble, match="s3://bucket/prefix: "):
         await depot.uploader(store).step()
+
+
+def test_a_process_ends_while_its_store_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", _ASKS.format(port)],
+            cwd=_ROOT,
+            env=_KEYS,
+            check=False,
+        )
+
+    assert 0 == done.returncode
+    assert time.monotonic() - began < 20
+
+
+_KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+_ROOT = Path(__file__).resolve().parents[3]
+_ASKS = """
+import asyncio
+from contextlib import suppress
+from workers.archive.store import ObjectStore
+
+async def ask():
+    url = "s3://bucket?endpoint=http://127.0.0.1:{0}&region=here"
+    store = ObjectStore(url)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await store.get("name")
+        raise SystemExit(1)
+
+asyncio.run(ask())
+"""
 
 
 async def test_a_bucket_without_directories_will_do(depot: Depot) -> None:
