@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+import structlog
 from redis import Redis
 
 from scripts.embedded import running
@@ -47,6 +48,13 @@ class Servers:
                 await connection.close()
 
         asyncio.run(run())
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_begin() -> Iterator[None]:
+    """What a command set for its own process must not silence the next test's logs."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

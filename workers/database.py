@@ -7,7 +7,7 @@ is a bug and is allowed to be loud.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -131,7 +131,9 @@ async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
         try:
             yield connection
         except _SPOILED:
-            connection.terminate()
+            # One that has closed already is not in our hands any more, and says so.
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
             raise
         finally:
             await pool.release(connection, timeout=_ACQUIRE_SECONDS)

@@ -27,7 +27,6 @@ from scripts.output import (
 from scripts.servers import redis_server, shard_count
 from workers.archive.checking import problem
 from workers.archive.reading import unfinished
-from workers.archive.store import ObjectStore
 from workers.archive.stored import is_absent
 from workers.archive.tap import holders, leave
 from workers.batch import Trouble
@@ -133,8 +132,8 @@ def verify(environment: Environment, *, as_json: bool) -> None:
 def status(environment: Environment, *, as_json: bool) -> None:
     """How much is here, how much is in the object store, and what waits."""
     directory = _directory(environment)
-    store = environment.archive_store()
-    name = None if store is None else ObjectStore(store).name
+    fetching = depots.fetching_of(environment, directory)
+    name = fetching and fetching.store.name
     with _readable(directory):
         found, _ = depots.found_in(directory)
         document = {

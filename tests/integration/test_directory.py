@@ -253,6 +253,11 @@ async def test_while_the_server_is_frozen_what_is_cached_serves_on(
             valkey.thaw()
             await becomes(directory, 2, Missing.UNKNOWN)
 
+            async def is_told() -> bool:
+                return len(logs) > 1
+
+            await eventually(is_told)
+
     events = [line["event"] for line in logs]
     assert ["directory.unavailable", "directory.recovered"] == events[:2]
 

@@ -41,7 +41,9 @@ class Server:
 
     async def start(self) -> None:
         command = ["moto_server", "-H", "127.0.0.1", "-p", str(self.port)]
-        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(  # noqa: ASYNC220 -- in a moment
+            command, stderr=subprocess.DEVNULL
+        )
 
         async def listens() -> bool:
             with socket.socket() as one:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from workers.archive.reading import segments
+from workers.archive.reading import record_of, segments
 from workers.archive.segment import OPEN
 
 _DAY_MS: Final = 86_400_000
@@ -30,6 +30,7 @@ def delete_old(directory: Path, keep_days: int, now_ms: int) -> int:
             # First: without it there is no segment.
             segment.index(directory).unlink(missing_ok=True)
             segment.data(directory).unlink(missing_ok=True)
+            record_of(directory, segment.key).unlink(missing_ok=True)
             gone += 1
             _forget_day(segment.data(directory).parent)
     return gone

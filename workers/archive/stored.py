@@ -12,8 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from workers.archive.reading import keys, loaded, record_of
-from workers.archive.segment import INDEX_SUFFIX, Damaged, Segment
+from workers.archive.reading import loaded, record_of
+from workers.archive.segment import (
+    DATA_SUFFIX,
+    INDEX_SUFFIX,
+    Damaged,
+    Segment,
+    index_of,
+)
 
 #: What was fetched for readers, each a file that holds its segment's key.
 _FETCHED: Final = "fetched"
@@ -91,12 +97,15 @@ def delete_stored(directory: Path, store: str, keep_days: int, now_ms: int) -> i
     Their indexes stay, by which they are found and fetched. How many went. `now_ms` is Unix
     milliseconds. Raises OSError.
     """
+    least = (now_ms - keep_days * _DAY_MS) / 1000
     gone = 0
-    for key in keys(directory):
+    for data in directory.glob(f"[0-9]*/*{DATA_SUFFIX}"):
         with suppress(Damaged, FileNotFoundError):
-            data = loaded(directory, key).data(directory)
-            is_old = data.stat().st_mtime * 1000 < now_ms - keep_days * _DAY_MS
-            if is_old and is_stored(directory, key, store):
+            if data.stat().st_mtime >= least:
+                continue
+            key = f"{data.parent.name}/{index_of(data).name.removesuffix(INDEX_SUFFIX)}"
+            is_current = loaded(directory, key).data(directory) == data
+            if is_current and is_stored(directory, key, store):
                 data.unlink()
                 gone += 1
     return gone
