@@ -133,7 +133,7 @@ def status(environment: Environment, *, as_json: bool) -> None:
     """How much is here, how much is in the object store, and what waits."""
     directory = _directory(environment)
     fetching = depots.fetching_of(environment, directory)
-    name = fetching and fetching.store.name
+    name = fetching.store.name if fetching else None
     with _readable(directory):
         found, _ = depots.found_in(directory)
         document = {

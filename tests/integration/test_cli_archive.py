@@ -178,7 +178,10 @@ def test_verify_asks_the_store(cli: Cli, tmp_path: Path) -> None:
     stored = with_store(cli, depot)
 
     assert stored.document("archive", "verify")["ok"]
-    assert "Of 1 segment the store only told the size" in stored.run("archive", "verify").out
+    assert (
+        "Of 1 segment the store only told the size"
+        in stored.run("archive", "verify").out
+    )
     alone = cli.run("archive", "verify", "--json")
     assert (1, [gone.key]) == (
         alone.code,

@@ -103,8 +103,11 @@ class Fetching:
         await asyncio.to_thread(self._take_bytes, key, index)
 
     def _take_bytes(self, key: str, index: bytes) -> None:
-        self._put_index(key, index)
-        self._note(key)
+        with undisturbed(self._directory):
+            # Since they were listed, it may have been written and uploaded from here.
+            if not (self._directory / f"{key}{INDEX_SUFFIX}").exists():
+                self._put_index(key, index)
+                self._note(key)
 
     def _take(
         self, segment: Segment, index: bytes, data: bytes, *, is_kept: bool
