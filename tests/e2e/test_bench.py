@@ -34,6 +34,7 @@ def is_measured(found: dict[str, Any], name: str, unit: str, runs: int = 1) -> N
     assert found["spread"][0] <= found["ratio"] <= found["spread"][1]
 
 
+@pytest.mark.slow
 def test_an_edge_is_measured_against_a_bare_handler() -> None:
     found = bench("edge", "--pairs", "1", "--seconds", "0.5", "--fsync", "always")
 
@@ -42,6 +43,7 @@ def test_an_edge_is_measured_against_a_bare_handler() -> None:
     assert "always" == found["conditions"]["appendfsync"]
 
 
+@pytest.mark.slow
 def test_a_worker_is_measured_against_copy() -> None:
     found = bench("worker", "--runs", "2", "--events", "700")
 

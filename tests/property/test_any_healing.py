@@ -131,7 +131,7 @@ async def _never() -> None:
 
 
 @settings(
-    max_examples=40,
+    max_examples=24,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

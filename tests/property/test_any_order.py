@@ -283,7 +283,7 @@ def _attempts(draw: st.DrawFn, event: Envelope) -> Envelope:
 
 
 @settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -300,7 +300,7 @@ async def test_any_order_and_any_repetition_ends_in_the_same_books(
 
 
 @settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

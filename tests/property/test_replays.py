@@ -129,7 +129,7 @@ _FURNISHED = (
     (None, None),
 )
 _LOOSE = settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
