@@ -80,7 +80,7 @@ def events_in(raw: bytes) -> Sequence[Read]:
     """What each element of an array, or each line that is not blank, holds.
 
     Raises Refusal: `body_malformed` where it is neither, `body_too_large`. A line that is
-    no JSON spoils itself; an array that is none, all of it.
+    no JSON spoils itself, unless no line is; an array that is none, all of it.
     """
     start = raw.lstrip()[:1]
     if start == b"[":
@@ -90,6 +90,8 @@ def events_in(raw: bytes) -> Sequence[Read]:
         lines = [line for line in raw.split(b"\n") if line.strip()]
         _bound(len(lines))
         events = [_line(line) for line in lines]
+        if all(isinstance(event, Refusal) for event in events):
+            raise Refusal("body_malformed")
     else:
         raise Refusal("body_malformed")
     _bound(len(events))

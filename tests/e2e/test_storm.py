@@ -68,6 +68,7 @@ def test_a_great_storm_loses_nothing_and_counts_nothing_twice(seed: int) -> None
     _is_unharmed(found)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_nobody_notices_that_postgres_is_away() -> None:
     found = _bench("outage", 110, minutes=0.1, rate=100, beside=2)

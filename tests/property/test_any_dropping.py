@@ -52,7 +52,7 @@ async def site(redis_url: str, database_url: str) -> AsyncIterator[Site]:
 
 
 @settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -187,3 +187,10 @@ async def test_nobody_waits_long_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> 
 async def _through(turns: Turns, events: int) -> None:
     async with turns.of(events):
         pass
+
+
+def test_lines_of_which_none_is_json_are_no_batch() -> None:
+    with pytest.raises(Refusal) as refused:
+        events_in(b'{"path": \n{')
+
+    assert "body_malformed" == refused.value.code
