@@ -32,7 +32,7 @@ from ingest.door import Bounds, Runner, room
 from ingest.equipment import DRAIN_SECONDS, Equipment, equip, watching
 from ingest.gate import Gate
 from ingest.generated import generation_key
-from ingest.handlers import BODY_BYTES, accepting, preflight
+from ingest.handlers import BODY_BYTES, accepting, go_on, preflight
 from ingest.health import Health, version
 from ingest.measuring import measured
 from ingest.middleware import in_words_of
@@ -128,13 +128,13 @@ def _add_endpoints(
     proxies = Proxies(settings.trusted_proxies)
     app[PLAIN] = plain_routes(acceptor, dialects, proxies)
     judge = Judge(acceptor, dialects)
-    app.router.add_post(ROUTE.path, batching(judge, proxies))
+    app.router.add_post(ROUTE.path, batching(judge, proxies), expect_handler=go_on)
     for dialect in dialects:
         for endpoint in dialect.endpoints:
             handle = accepting(acceptor, dialect, endpoint, proxies)
             # By itself the router takes no braces in a value, and codes may have them.
             path = endpoint.path.replace("}", ":[^/]+}")
-            app.router.add_route(endpoint.method, path, handle)
+            app.router.add_route(endpoint.method, path, handle, expect_handler=go_on)
             if endpoint.from_browsers:
                 app.router.add_route("OPTIONS", path, preflight(endpoint))
 

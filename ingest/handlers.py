@@ -10,7 +10,7 @@ from http.client import responses
 from typing import Final
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.helpers import rfc822_formatted_time
 from multidict import MultiMapping
 
@@ -140,3 +140,15 @@ async def _body(request: web.Request) -> bytes:
             return await request.read()
     except (TimeoutError, web.RequestPayloadError) as error:
         raise Refusal("body_malformed") from error
+
+
+async def go_on(request: web.Request) -> None:
+    """Ask for the body where the client waits to be asked (RFC 9110, 10.1.1).
+
+    What else it may expect is passed over, which the same section allows; the framework
+    would refuse it in words that are no vendor's.
+    """
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # The head of the answer is still to come.
+        request.writer.output_size = 0

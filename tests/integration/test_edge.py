@@ -208,6 +208,15 @@ async def test_every_no_is_in_the_words_of_its_dialect(
     assert "application/json" == answer.headers["Content-Type"]
 
 
+@pytest.mark.parametrize("expected", ["100-continue", "a miracle"])
+async def test_whatever_a_client_expects_it_is_answered(
+    client: Client, expected: str
+) -> None:
+    answer = await client.post("/web/click/ALICE", headers={"Expect": expected})
+
+    assert 200 == answer.status
+
+
 async def test_a_wrong_method_is_told_the_right_one(client: Client) -> None:
     answer = await client.get("/server/click/ALICE")
 
