@@ -12,7 +12,13 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from ingest.contracts.clickid import PREFIX
 from ingest.contracts.storable import NAME_CHARS, Json
-from ingest.dialects.body import Body, LenientObject, LenientText, example
+from ingest.dialects.body import (
+    Body,
+    LenientObject,
+    LenientText,
+    example,
+    says_something,
+)
 from ingest.dialects.spec import NOTHING, Refusal, RefusalCode, Reply
 from ingest.dialects.swift import swift
 
@@ -169,7 +175,7 @@ class Lead(_Event):
 
 
 def _said(given: str | None) -> str | None:
-    return given if given and given.strip() else None
+    return given if says_something(given) else None
 
 
 class _TestEvent(BaseModel):

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import NAME_CHARS, Json
-from ingest.dialects.body import SAYS_SOMETHING, Body, example, read
+from ingest.dialects.body import SAYS_SOMETHING, Body, example, read, says_something
 from ingest.dialects.spec import (
     ByClick,
     ByCode,
@@ -186,12 +186,12 @@ def _parse_lead(request: RawRequest) -> Sequence[Draft]:
 
 def _hints(lead: _Lead) -> Iterator[ByClick | ByFingerprint | ByCode]:
     """Whom a lead may belong to, best first."""
-    if lead.visitor_id:
+    if says_something(lead.visitor_id):
         yield ByClick(lead.visitor_id)
-    if lead.fingerprint:
+    if says_something(lead.fingerprint):
         yield ByFingerprint(lead.fingerprint)
     for code in (lead.ref, lead.manual_code):
-        if code:
+        if says_something(code):
             yield ByCode(code, among="workspace")
 
 

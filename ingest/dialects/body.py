@@ -7,7 +7,7 @@ and a request without a body says nothing.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeGuard, TypeVar
 
 import orjson
 from pydantic import (
@@ -75,6 +75,12 @@ class Body(BaseModel):
 #: Matches a text that says something: that has more than white space, as Python, Rust and
 #: ECMA-262 together have it. They differ, and readers of the schema use their own.
 SAYS_SOMETHING: Final = r"[^\s\x1c-\x1f\x85\ufeff]"
+_SAYS_SOMETHING: Final = re.compile(SAYS_SOMETHING)
+
+
+def says_something(text: str | None) -> TypeGuard[str]:
+    """Whether it is there, and more than what anybody has for white space."""
+    return text is not None and _SAYS_SOMETHING.search(text) is not None
 
 
 def example(*one_of: str, **fields: Json) -> ConfigDict:
@@ -167,7 +173,7 @@ def _refusal(model: type[Body], error: ValidationError) -> Refusal:
     is_optional = first["loc"][0] in _optional(model)
     if is_optional:
         kind = f"optional_{kind}" if f"optional_{kind}" in _PROBLEMS else kind
-    is_blank = isinstance(given, str) and not re.search(SAYS_SOMETHING, given)
+    is_blank = isinstance(given, str) and not says_something(given)
     if not is_optional and (kind == "missing" or given is None or is_blank):
         return Refusal("field_missing", field=name)
     words = _PROBLEMS.get(kind)
