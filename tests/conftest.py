@@ -7,6 +7,7 @@ whose PostgreSQL the tests create and drop databases of their own.
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -52,7 +53,12 @@ class Servers:
 
 @pytest.fixture(autouse=True)
 def logs_as_they_begin() -> Iterator[None]:
-    """What a command set for its own process must not silence the next test's logs."""
+    """Logs of an edge in this process are apart from what a command beside it prints.
+
+    What that command sets for its own process must not silence the next test's logs.
+    """
+    logs = structlog.PrintLoggerFactory(sys.__stderr__)
+    structlog.configure(logger_factory=logs)
     yield
     structlog.reset_defaults()
 
