@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -57,10 +58,11 @@ def logs_as_they_begin() -> Iterator[None]:
 
     What that command sets for its own process must not silence the next test's logs.
     """
-    logs = structlog.PrintLoggerFactory(sys.__stderr__)
-    structlog.configure(logger_factory=logs)
+    logs = StringIO()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(logs))
     yield
     structlog.reset_defaults()
+    sys.stderr.write(logs.getvalue())
 
 
 @pytest.fixture(scope="session")

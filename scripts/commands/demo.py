@@ -31,7 +31,9 @@ First come the vendors' own example requests, byte for byte as their pages print
 them. Then clicks and leads on 40 links of the demo workspace, over HTTP, with several
 hundred user agents and with client addresses in X-Forwarded-For, which the edge of
 `reftide up` believes from this machine. Some codes are unknown or switched off, some
-clicks are sent twice under one Idempotency-Key, some leads are reported twice.
+clicks are sent twice under one Idempotency-Key, some leads are reported twice. The key
+of the demo workspace is given a limit of its own, so that no lead is refused as one too
+many; `reftide limits clear ID` undoes it.
 
 \b
   accepted   requests that were answered with a yes

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
@@ -16,6 +17,7 @@ from ingest.contracts.directory import (
     DEFAULT_NAMESPACE,
     DEFAULT_WINDOW_DAYS,
     GENERATION_KEY,
+    LIMITS_KEY,
     api_key_key,
     click_key,
     link_key,
@@ -77,6 +79,7 @@ async def furnish(environment: Environment) -> Codes:
             programs = await _programs(connection, workspace)
             await _partners(connection, workspace)
             await _links(connection, workspace, programs)
+            await connection.execute(_SQL["demo"]["unlimited"], _key_id(planted))
         links = await read_links(connection)
     keys = _directory_keys(environment, workspace, planted)
     async with redis_server(environment) as redis:
@@ -164,6 +167,11 @@ async def _links(
             )
 
 
+def _key_id(planted: Mapping[str, Any]) -> UUID:
+    [key_id] = [each["id"] for each in planted["keys"] if each["secret"] == API_KEY]
+    return UUID(str(key_id))
+
+
 def _directory_keys(
     environment: Environment, workspace: Workspace, planted: Mapping[str, Any]
 ) -> list[list[str]]:
@@ -171,7 +179,8 @@ def _directory_keys(
     hashes = apikey.hashes(environment.secrets(), API_KEY)
     links = [[link_key(DEFAULT_NAMESPACE, code)] for code in CODES]
     clicks = [[click_key(workspace.id, click["token"])] for click in planted["clicks"]]
-    return [[GENERATION_KEY], [api_key_key(item) for item in hashes], *links, *clicks]
+    keys = [[api_key_key(item) for item in hashes], [LIMITS_KEY]]
+    return [[GENERATION_KEY], *keys, *links, *clicks]
 
 
 async def _published(redis: Redis, keys: Sequence[Sequence[str]]) -> None:
