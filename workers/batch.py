@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, Protocol, Self
 
+import msgspec
+
 _UNSIGNED: Final = 1 << 64
 _SIGNED_END: Final = 1 << 63
 
@@ -30,7 +32,7 @@ class Entry(NamedTuple):
         return f"{self.ms % _UNSIGNED}-{self.seq % _UNSIGNED}"
 
 
-class Delivery(NamedTuple):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One entry as it was delivered, for the how manieth time as far as is known."""
 
     entry: Entry

@@ -14,6 +14,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -74,8 +75,16 @@ def for_arq(url: str) -> ArqRedis:
 class _Honest(AbstractConnection):
     """Says of a connection that was reset what redis-py says of all others.
 
-    uvloop has a RuntimeError for whoever writes to one.
+    uvloop has a RuntimeError for whoever writes to one. Its commands are packed by hiredis:
+    of the many ids of an acknowledgement redis-py's own way copies what it has once for each.
     """
+
+    _serializer: Final = HiredisRespSerializer()
+
+    @override
+    def pack_command(self, *args: Any) -> list[bytes]:
+        packed: list[bytes] = self._serializer.pack(*args)
+        return packed
 
     @override
     async def send_packed_command(

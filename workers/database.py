@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from workers import instants
 from workers.batch import Trouble
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
             timeout=_CONNECT_SECONDS,
             command_timeout=_COMMAND_SECONDS,
             server_settings=SERVER_SETTINGS,
+            init=instants.teach,
             # asyncpg ends what a connection was in the middle of; ours keeps nothing else
             # beyond a transaction, so that there is nothing to ask of the server.
             reset=_leave,
@@ -171,7 +173,7 @@ def array_of(numbers: Iterable[int]) -> str:
     Of a list asyncpg asks every element whether it is a list too, which takes four times as
     long.
     """
-    return "{" + ",".join(map(str, numbers)) + "}"
+    return "{" + str(list(numbers))[1:-1] + "}"
 
 
 async def _leave(_connection: Connection) -> None:

@@ -3,7 +3,7 @@
 Pure; used by the pipeline.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import orjson
@@ -18,7 +18,7 @@ from workers.rows import LAST_DIGEST, Row, moment
 _NO_ENRICHMENT: Final = Enrichment()
 
 
-class Sealed(NamedTuple):
+class Sealed(msgspec.Struct, frozen=True, gc=False):
     """A delivery and the envelope that was in it."""
 
     delivery: Delivery
@@ -27,51 +27,52 @@ class Sealed(NamedTuple):
 
 def row_of(item: Sealed, place: Resolution, enrich: Enrich, *, keep_ip: bool) -> Row:
     """The row of one event; its address only where it is to be kept."""
-    delivery, envelope = item
+    delivery, envelope = item.delivery, item.envelope
     is_click = envelope.kind is Kind.CLICK
     # A lead comes from somebody's server, whose agent and address tell nothing.
     seen = enrich(envelope) if is_click else _NO_ENRICHMENT
     return Row(
-        id=envelope.id,
-        at=moment(envelope.at),
-        digest=LAST_DIGEST if envelope.is_erased else codec.digest(delivery.payload),
-        kind=envelope.kind,
-        is_test=envelope.is_test,
-        is_bot=seen.is_bot,
-        is_duplicate=envelope.is_duplicate,
-        quantity=envelope.quantity,
-        entry=delivery.entry,
-        workspace_id=place.workspace_id,
-        link_id=place.link_id,
-        program_id=place.program_id,
-        partner_id=place.partner_id,
-        click_id=place.click_id,
-        is_click_ours=place.is_click_ours,
-        asked_program_id=place.asked_program_id,
-        api_key_id=place.api_key_id,
-        dialect=envelope.dialect,
-        name=envelope.name,
-        amount=envelope.amount,
-        currency=envelope.currency,
-        session=envelope.session,
-        page_url=envelope.page_url,
-        properties=_document(envelope),
-        visitor=envelope.visitor,
-        ip=envelope.ip if keep_ip else None,
-        country=seen.country,
-        region=seen.region,
-        city=seen.city,
-        device=seen.device,
-        os=seen.os,
-        browser=seen.browser,
-        referrer_host=seen.referrer_host,
-        failed=" ".join(seen.failed) or None,
-        token=envelope.token,
-        dedupe=envelope.dedupe,
-        external_id=envelope.external_id,
-        customer_name=envelope.customer_name,
-        customer_email=envelope.customer_email,
-        customer_avatar=envelope.customer_avatar,
+        delivery.entry,
+        envelope.id,
+        moment(envelope.at),
+        LAST_DIGEST if envelope.is_erased else codec.digest(delivery.payload),
+        envelope.kind,
+        envelope.is_test,
+        seen.is_bot,
+        envelope.is_duplicate,
+        envelope.quantity,
+        place.workspace_id,
+        place.link_id,
+        place.program_id,
+        place.partner_id,
+        place.click_id,
+        None,  # who leads are of is found out when they are written
+        envelope.amount,
+        envelope.currency,
+        envelope.dialect,
+        place.asked_program_id,
+        place.api_key_id,
+        envelope.name,
+        envelope.session,
+        envelope.page_url,
+        _document(envelope),
+        envelope.visitor,
+        envelope.ip if keep_ip else None,
+        seen.country,
+        seen.region,
+        seen.city,
+        seen.device,
+        seen.os,
+        seen.browser,
+        seen.referrer_host,
+        " ".join(seen.failed) or None,
+        envelope.token,
+        envelope.dedupe,
+        envelope.external_id,
+        envelope.customer_name,
+        envelope.customer_email,
+        envelope.customer_avatar,
+        place.is_click_ours,
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -190,7 +191,7 @@ class Shard:
                     pipe.xpending_range(self._key, GROUP, entry_id, entry_id, 1)
                 found = await pipe.execute()
         return [
-            delivery._replace(times=pending[0]["times_delivered"])
+            replace(delivery, times=pending[0]["times_delivered"])
             if pending
             else delivery
             for delivery, pending in zip(deliveries, found, strict=True)

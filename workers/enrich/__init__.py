@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
-from typing import Final, Literal, Protocol, TypeAlias, TypedDict
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypedDict
 
 import msgspec
 from msgspec.structs import replace
@@ -165,24 +165,39 @@ def chain(enrichers: Sequence[Enricher]) -> Enrich:
         if part is not None
     ]
 
+    whole = lru_cache(maxsize=agent.CACHE_SIZE)(_whole)
+
     def enrich(client: Seen) -> Enrichment:
-        facts: Facts = {}
-        failed: tuple[str, ...] = ()
-        for part_of, answer in kept:
-            found, missing = answer(part_of(client))
-            facts.update(found)
-            failed += missing
+        answers = [answer(part_of(client)) for part_of, answer in kept]
         if others:
-            found, missing = _ask(others, client, report)
-            facts.update(found)
-            failed += missing
-        return Enrichment(**facts, failed=failed)
+            return _whole(*answers, _ask(others, client, report))
+        return whole(*answers)
 
     return enrich
 
 
-#: Facts, and the names of the enrichers that failed.
-_Answer: TypeAlias = tuple[Facts, tuple[str, ...]]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answer:
+    """What is known of a part of a client, and the names of enrichers that failed.
+
+    Hashed by which object it is: callers have few different answers and many events.
+    """
+
+    facts: tuple[tuple[str, Any], ...]
+    failed: tuple[str, ...]
+
+
+#: Gives the answer that there is already, where one says the same.
+_answer: Final = lru_cache(maxsize=agent.CACHE_SIZE)(_Answer)
+
+
+def _whole(*answers: _Answer) -> Enrichment:
+    facts: dict[str, Any] = {}
+    failed: tuple[str, ...] = ()
+    for answer in answers:
+        facts.update(answer.facts)
+        failed += answer.failed
+    return Enrichment(**facts, failed=failed)
 
 
 def _keeping(
@@ -206,7 +221,7 @@ def _ask(enrichers: Sequence[Enricher], client: Seen, report: Report) -> _Answer
         except Exception as error:  # noqa: BLE001 -- an event is worth more than its colours
             failed = (*failed, enricher.name)
             report(enricher.name, error)
-    return facts, failed
+    return _answer(tuple(facts.items()), failed)
 
 
 def _city(geo_file: Path) -> Enricher:

@@ -1,6 +1,7 @@
+from typing import Any
 from uuid import UUID
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.envelope import Dedupe, encode
 from tests.world import NOON_MS, WORKSPACE, a_click
 from workers.batch import Delivery, Entry
 from workers.enrich import Client, Enrichment
@@ -8,6 +9,7 @@ from workers.forming import Sealed, row_of
 from workers.resolve import Resolution
 from workers.rows import ENTRY_COLUMNS, RECORDED, Row, recorded
 
+_TEXTS = {"country", "region", "city", "device", "os", "browser", "referrer_host"}
 HERE = Resolution(workspace_id=WORKSPACE, link_id=UUID(int=7))
 
 
@@ -30,6 +32,47 @@ def test_a_row_has_what_was_said_and_what_was_found_out() -> None:
         row.link_id,
         row.failed,
     )
+
+
+def test_a_field_has_what_was_said_under_its_name() -> None:
+    said: dict[str, Any] = {
+        "is_test": True,
+        "is_duplicate": True,
+        "quantity": 3,
+        "amount": 5,
+        "currency": "EUR",
+        "name": "n",
+        "session": "s",
+        "page_url": "u",
+        "visitor": b"visitor.",
+        "token": "t",
+        "dedupe": Dedupe("click", bytes(16)),
+        "external_id": "x",
+        "customer_name": "cn",
+        "customer_email": "ce",
+        "customer_avatar": "ca",
+    }
+
+    row = _row(**said)
+
+    assert said == {name: getattr(row, name) for name in said}
+
+
+def test_a_field_has_what_was_found_out_under_its_name() -> None:
+    ids: dict[str, Any] = {
+        name: UUID(int=n) for n, name in enumerate(Resolution._fields)
+    }
+    place = Resolution(**ids | {"is_click_ours": False})
+    texts: dict[str, Any] = {
+        name: name for name in Enrichment.__struct_fields__ if name in _TEXTS
+    }
+    envelope = a_click(1)
+    item = Sealed(Delivery(Entry(1, 2, NOON_MS, 3), encode(envelope)), envelope)
+
+    row = row_of(item, place, lambda _: Enrichment(**texts, is_bot=True), keep_ip=False)
+
+    found = place._asdict() | texts | {"is_bot": True}
+    assert found == {name: getattr(row, name) for name in found}
 
 
 def test_an_address_is_kept_only_where_the_operator_chose_so() -> None:

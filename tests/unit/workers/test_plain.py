@@ -11,7 +11,7 @@ from workers.rows import Row, moment
 
 
 def _row(number: int, **more: Any) -> Row:
-    values: dict[str, Any] = {
+    values: dict[str, Any] = dict.fromkeys(Row.__struct_fields__) | {
         "id": an_id(number),
         "at": moment(NOON_MS),
         "digest": 0,
@@ -24,6 +24,7 @@ def _row(number: int, **more: Any) -> Row:
         "workspace_id": WORKSPACE,
         "link_id": LINKS[0],
         "dialect": "affitor",
+        "is_click_ours": True,
     }
     return Row(**values | more)
 
