@@ -859,7 +859,6 @@ create table if not exists erasures (
     customers       uuid[]       not null,           -- with those that stand for its clicks
     clicks          uuid[]       not null,           -- its visitors' first clicks
     external_id     text,                            -- until the rows are done: what else has to forget it
-    texts           text[]       not null default '{}',   -- likewise: what it may be found by in what nobody can read
     who             text         not null,           -- whom the machine knows the operator as
     note            text         not null default '',
     counts          jsonb        not null default '{}',   -- what was found, by where
@@ -893,7 +892,8 @@ create unique index if not exists erasure_leftovers_entry on erasure_leftovers (
     where epoch is not null;
 
 -- By what an event of an erased person is known: the customer's external id or a visit's
--- session, hashed under the key below, or a click of a root.
+-- session, hashed under the key below, or a click of a root. And by what what is no event is
+-- found to name him: the external id and the e-mail, and how each begins, hashed likewise.
 create table if not exists suppressions (
     seq            bigint  generated always as identity primary key,
     erasure_id     uuid    not null references erasures on delete cascade,

@@ -113,5 +113,5 @@ async def _found(
     deliveries = [
         Delivery(Entry(0, 0, 0, at), item.payload) for at, item in enumerate(items)
     ]
-    found = await veiled(pool, suppressions, deliveries, is_arriving=False)
-    return {entry.seq: delivery.payload for entry, (delivery, _) in found.items()}
+    some = await veiled(pool, suppressions, deliveries, is_arriving=False)
+    return {entry.seq: delivery.payload for entry, delivery in some.found.items()}

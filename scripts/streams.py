@@ -4,7 +4,7 @@ What XINFO calls `lag` is not used: it is wrong after a trim, and absent after o
 waits is counted from the stream itself.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -148,6 +148,26 @@ async def backlog(redis: Redis, shards: int) -> dict[str, Any] | None:
         if oldest:
             lag = max(lag, (stream.at_ms - oldest.ms) / 1000)
     return {"lag_seconds": round(max(0.0, lag), 3), "entries": count}
+
+
+async def memory(
+    redis: Redis, shards: Sequence[Shard], accepted_per_second: float | None
+) -> dict[str, Any]:
+    """What Redis' memory holds, and for how many hours it lasts at this rate."""
+    told = await redis.info("memory")
+    used, limit = int(told["used_memory"]), int(told["maxmemory"])
+    streams = [await redis.memory_usage(events_key(one.shard)) for one in shards]
+    length = sum(shard.length for shard in shards)
+    each = round(sum(size or 0 for size in streams) / length, 1) if length else None
+    hours = None
+    if limit and each and accepted_per_second:
+        hours = round(max(0, limit - used) / each / accepted_per_second / 3600, 2)
+    return {
+        "redis_memory_bytes": used,
+        "redis_memory_limit_bytes": limit or None,
+        "bytes_per_event": each,
+        "hours_left": hours,
+    }
 
 
 async def pending_ids(redis: Redis, shard: int) -> set[EntryId]:

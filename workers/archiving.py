@@ -14,6 +14,7 @@ from workers.archive.fetching import Fetching
 from workers.archive.keeping import delete_old, sweep
 from workers.archive.store import ObjectStore
 from workers.archive.stored import delete_stored
+from workers.archive.telling import Uploads
 from workers.archive.uploading import Uploader
 from workers.batch import ArchiveBoundary, Trouble
 from workers.connections import REDIS_TROUBLE
@@ -32,6 +33,8 @@ _ERASED_AT_MOST_SECONDS: Final = 300.0
 #: Between two looks for segments that the object store does not have.
 _UPLOAD_SECONDS: Final = 5.0
 _UPLOAD_AT_MOST_SECONDS: Final = 60.0
+#: Between two times that is said how uploads stand.
+_TELL_SECONDS: Final = 5.0
 
 
 class Archive:
@@ -66,7 +69,14 @@ class Archive:
             group.create_task(self._keep_small(unix_ms))
             group.create_task(self._keep_erased())
             if self._fetching is not None:
-                group.create_task(self._keep_uploaded(self._fetching))
+                uploads = Uploads(
+                    self._redis,
+                    self._manner.owner,
+                    self._settings.directory,
+                    self._fetching.store.name,
+                )
+                group.create_task(self._keep_uploaded(self._fetching, uploads, unix_ms))
+                group.create_task(self._keep_telling(uploads, unix_ms))
             for shard in shards:
                 group.create_task(self._keep_archiving(shard))
 
@@ -122,19 +132,29 @@ class Archive:
                     log.warning("archive.delayed", cause=f"erasing: {error}")
                 failures += 1
 
-    async def _keep_uploaded(self, fetching: Fetching) -> None:
+    async def _keep_uploaded(
+        self, fetching: Fetching, uploads: Uploads, unix_ms: Callable[[], int]
+    ) -> None:
         # On its own: whatever becomes of the store, archiving and trimming go on.
         uploader = Uploader(self._settings.directory, fetching, self._boundary)
         log, failures = Log(), 0
         while not await happens(self._stop, _upload_pause(failures)):
             try:
                 await self._unless_stopped(uploader.step())
+                uploads.succeeded()
                 failures = 0
             except (Trouble, OSError) as error:
                 UPLOAD_DELAYS.inc()
+                uploads.failed(unix_ms(), str(error))
                 if not failures:
                     log.warning("archive.upload_delayed", cause=str(error))
                 failures += 1
+
+    async def _keep_telling(self, uploads: Uploads, unix_ms: Callable[[], int]) -> None:
+        # Apart from the uploading, which may wait for a store for minutes.
+        while not await happens(self._stop, _TELL_SECONDS):
+            with suppress(Trouble, OSError):
+                await uploads.tell(unix_ms())
 
     async def _unless_stopped(self, work: Coroutine[None, None, object]) -> None:
         """Do it, or leave it where it is: a store may take minutes to say nothing."""

@@ -85,6 +85,11 @@ def heartbeat_key(consumer: str) -> str:
     return f"rt:worker:{consumer}"
 
 
+def uploads_key(consumer: str) -> str:
+    """How a live worker's uploads to an object store stand, as JSON, with an expiry."""
+    return f"rt:uploads:{consumer}"
+
+
 #: A set of the consumer names that have ever written a heartbeat.
 WORKERS_KEY: Final = "rt:workers"
 

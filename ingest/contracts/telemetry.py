@@ -80,6 +80,7 @@ LogEvent = Literal[
     "job.failed",  # warning: a job failed and will be tried again by its cron
     "erasure.done",  # all that was known of erased persons has gone from Postgres and Redis
     "archive.erased",  # an archive was rewritten where it spoke of erased persons
+    "archive.newer",  # warning: lines of a later release were not looked into for them
     "replay.paused",  # warning: so much of a replay cannot be recorded that it rests
 ]
 

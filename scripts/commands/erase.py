@@ -140,8 +140,7 @@ def _show(done: Mapping[str, Any]) -> None:
     facts({name: done.get(name) for name in names}, "Erased")
     archive, spool = done["archive"], done["spool"]
     if archive:
-        lines, files = counted(archive["lines"], "line"), archive["segments"]
-        click.echo(f"{lines} of {counted(files, 'segment')} in {archive['directory']}.")
+        _show_archive(archive)
     if spool["events"]:
         click.echo(f"{counted(spool['events'], 'event')} in spools.")
     for folder in spool["in_use"]:
@@ -160,6 +159,24 @@ def _show(done: Mapping[str, Any]) -> None:
             " group has read them: see `reftide erasures list`."
         )
     _warn_of_detached(done)
+
+
+def _show_archive(archive: Mapping[str, Any]) -> None:
+    lines, files = counted(archive["lines"], "line"), archive["segments"]
+    directory = archive["directory"]
+    if archive["lines"]:
+        click.echo(f"{lines} of {counted(files, 'segment')} in {directory}.")
+    else:
+        click.echo(f"Nothing is left to be rewritten in {directory}.")
+    if blanked := archive["blanked"]:
+        click.echo(
+            f"{blanked} of them could not be read, and named the person: blanked."
+        )
+    if newer := archive["newer"]:
+        click.echo(
+            f"Left as they are: {counted(newer, 'line')} of a later release, the person's"
+            " or not. Start a worker of that release on it."
+        )
 
 
 def _warn_of_detached(found: Mapping[str, Any]) -> None:

@@ -10,7 +10,6 @@ import click
 from redis.asyncio import Redis
 
 from ingest.contracts.checkup import size
-from ingest.contracts.stream import events_key
 from scripts.books import Books, ended, read_books
 from scripts.edges import standing
 from scripts.environment import Environment
@@ -19,7 +18,8 @@ from scripts.pauses import lasting
 from scripts.queries import statements
 from scripts.replaying import unfinished
 from scripts.servers import postgres, redis_server, rows, shard_count
-from scripts.streams import backlog
+from scripts.streams import backlog, memory
+from workers.archive.telling import uploads
 from workers.living import living
 
 _QUARANTINE: Final = statements("quarantine")
@@ -28,11 +28,15 @@ _SHARD_COLUMNS: Final = (
     "shard", "epoch", "length", "entries_added", "undelivered", "pending", "in_flight",
     "lag_seconds", "oldest_pending_seconds",
 )  # fmt: skip
-_REPLAY_COLUMNS: Final = (
-    "id", "mode", "status", "read", "expected", "scanned", "inserted", "changed",
-)  # fmt: skip
 _DROPPED_COLUMNS: Final = ("reason", "entries", "first", "latest")
-_EDGE_COLUMNS: Final = ("edge", "level", "why", "spool_bytes")
+#: What is shown where there is any, in columns, under a title.
+_TABLES: Final = (
+    ("edges", ("edge", "level", "why", "spool_bytes"), "Edges"),
+    ("uploads", ("store", "waiting", "oldest_seconds", "failing_seconds"), "Uploads"),
+    ("replays",
+     ("id", "mode", "status", "read", "expected", "scanned", "inserted", "changed"),
+     "Replays"),
+)  # fmt: skip
 _ENDED_COLUMNS: Final = (
     "shard", "epoch", "entries", "settled", "missing", "counted_at", "ended_at",
 )  # fmt: skip
@@ -106,7 +110,7 @@ async def _status(environment: Environment, window: float) -> dict[str, Any]:
         return {
             **_ledger(books),
             **rates,
-            **await _memory(redis, books, rates["accepted_per_second"]),
+            **await memory(redis, books.shards, rates["accepted_per_second"]),
             **await _workers(redis),
             "dropped": await rows(connection, _QUARANTINE["dropped"]),
             "paused": await lasting(connection),
@@ -162,35 +166,16 @@ def _shard(books: Books, index: int) -> dict[str, Any]:
 
 async def _workers(redis: Redis) -> dict[str, Any]:
     alive = await living(redis)
-    return {"workers": len(alive), "worker_names": alive}
-
-
-async def _memory(
-    redis: Redis, books: Books, accepted_per_second: float | None
-) -> dict[str, Any]:
-    memory = await redis.info("memory")
-    used, limit = int(memory["used_memory"]), int(memory["maxmemory"])
-    streams = [await redis.memory_usage(events_key(one.shard)) for one in books.shards]
-    length = sum(shard.length for shard in books.shards)
-    each = round(sum(size or 0 for size in streams) / length, 1) if length else None
-    hours = None
-    if limit and each and accepted_per_second:
-        hours = round(max(0, limit - used) / each / accepted_per_second / 3600, 2)
-    return {
-        "redis_memory_bytes": used,
-        "redis_memory_limit_bytes": limit or None,
-        "bytes_per_event": each,
-        "hours_left": hours,
-    }
+    told = await uploads(redis, alive)
+    return {"workers": len(alive), "worker_names": alive, "uploads": told}
 
 
 def _show(status: Mapping[str, Any]) -> None:
     facts(_for_people(status), "Reftide")
     table(status["shards"], _SHARD_COLUMNS, "Shards")
-    if status["edges"]:
-        table(status["edges"], _EDGE_COLUMNS, "Edges")
-    if status["replays"]:
-        table(status["replays"], _REPLAY_COLUMNS, "Replays")
+    for name, columns, title in _TABLES:
+        if status[name]:
+            table(status[name], columns, title)
     _show_what_went(status)
     if not status["is_still"]:
         click.echo("Events moved while this was read: the figures are moments apart.")
@@ -206,6 +191,9 @@ def _show(status: Mapping[str, Any]) -> None:
 
 
 def _show_what_went(status: Mapping[str, Any]) -> None:
+    for one in status["uploads"]:
+        if why := one["why"]:
+            click.echo(f"Segments of {one['archive']} are not uploaded: {why}.")
     if status["ended"]:
         table(status["ended"], _ENDED_COLUMNS, "Streams that were lost")
         click.echo(_LOST)

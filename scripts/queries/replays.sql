@@ -12,11 +12,12 @@ select id, mode, status, scanned, inserted, changed, unchanged, quarantined, ref
  order by id desc
  limit $1
 
--- open: replays that are not over, with how far they are
+-- open: replays that are not over, with how far they are; parts that have not begun are taken for as long as the others
 select replay.id, mode, status, scanned, inserted, changed, part.*
   from replays replay
  cross join lateral (
-       select coalesce(sum(read), 0)::bigint as read, coalesce(sum(greatest(expected, read)), 0)::bigint as expected
+       select coalesce(sum(read), 0)::bigint as read, coalesce(sum(case when is_done then read else greatest(expected, read) end) * count(*)
+                / nullif(count(*) filter (where cursor is not null or is_done), 0), 0)::bigint as expected
          from replay_parts where replay_id = replay.id
        ) as part
  where status in ('running', 'paused')
@@ -29,7 +30,8 @@ select replay.id, mode, status, scanned, inserted, changed, unchanged, quarantin
        requested, part.*
   from replays replay
  cross join lateral (
-       select coalesce(sum(read), 0)::bigint as read, coalesce(sum(greatest(expected, read)), 0)::bigint as expected,
+       select coalesce(sum(read), 0)::bigint as read, coalesce(sum(case when is_done then read else greatest(expected, read) end) * count(*)
+                / nullif(count(*) filter (where cursor is not null or is_done), 0), 0)::bigint as expected,
               count(*) as parts, count(*) filter (where is_done) as parts_done,
               count(*) filter (where not is_done and leased_until > now()) as workers
          from replay_parts where replay_id = replay.id

@@ -97,6 +97,22 @@ def read(
     return Page((), None, 0)
 
 
+def counted(directory: Path, from_ms: int, to_ms: int, shard: int) -> int:
+    """How many entries a shard has in frames that `read` would look into.
+
+    Nothing where there is no archive yet. Raises OSError.
+    """
+    if not directory.is_dir():
+        return 0
+    return sum(
+        frame.entries
+        for segment in segments(directory, day_of(from_ms - _CLOCKS_MS))
+        if segment.shard == shard and segment.accepted.meets(from_ms, to_ms)
+        for frame in segment.frames
+        if frame.accepted.meets(from_ms, to_ms)
+    )
+
+
 def segments(directory: Path, begin: str = "") -> Iterator[Segment]:
     """The finished segments in order of their keys, from a key or a day on.
 

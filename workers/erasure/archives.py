@@ -2,7 +2,8 @@
 
 Used by `archiving` and by `reftide erase`. An archive remembers itself up to which version of
 the list of suppressions it was rewritten, so that one that was restored from a backup, or
-whose disk was away, is rewritten when a worker has it again.
+whose disk was away, is rewritten when a worker has it again. Beside it stands up to which
+version envelopes could be read, so that a later release looks into what this one had to leave.
 """
 
 import asyncio
@@ -12,8 +13,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
+from ingest.contracts.envelope import VERSION
 from ingest.contracts.telemetry import Log
 from workers.archive.fetching import Fetching
 from workers.archive.locking import alone
@@ -28,7 +30,7 @@ from workers.archive.stored import is_absent
 from workers.batch import Delivery, Trouble
 from workers.database import Pool, transaction
 from workers.erasure.payloads import veiled
-from workers.erasure.segments import kept_or, sweep_segment
+from workers.erasure.segments import Swept, sweep_segment
 from workers.erasure.suppressing import Suppressions
 from workers.sql import statements
 
@@ -37,13 +39,6 @@ _LOG: Final = Log()
 
 #: So often the list is asked for anew, in seconds.
 _EVERY_SECONDS: Final = 1.0
-
-
-class Swept(NamedTuple):
-    """What a sweep changed."""
-
-    segments: int = 0
-    lines: int = 0
 
 
 @dataclass(slots=True)
@@ -62,8 +57,8 @@ class Veiling:
     async def veil(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """What may be archived in place of these. Raises Trouble before the list is known."""
         await self._look()
-        found = await veiled(self.pool, self.suppressions, deliveries)
-        return [kept_or(found, delivery) for delivery in deliveries]
+        some = await veiled(self.pool, self.suppressions, deliveries)
+        return [some.instead(delivery) for delivery in deliveries]
 
     async def review(
         self, directory: Path, segment: Segment, version: int | None
@@ -104,7 +99,7 @@ async def keep_swept(
     version, state = await _state(pool)
     if not version or not await asyncio.to_thread(directory.is_dir):
         return
-    if state == await asyncio.to_thread(known_state, directory):
+    if _covers(await asyncio.to_thread(known_state, directory), state):
         return
     with alone(directory) as is_alone:
         if is_alone:
@@ -130,11 +125,14 @@ async def sweep(
     total = sweeping.total
     if total.lines:
         _LOG.info("archive.erased", segments=total.segments, lines=total.lines)
+    if total.newer:
+        _LOG.warning("archive.newer", lines=total.newer)
     is_clean = is_clean and not trouble and not sweeping.left
     if is_clean:
-        await asyncio.to_thread(_write_state, directory, state)
+        await asyncio.to_thread(_write_state, directory, f"{state} {VERSION}")
     place = (socket.gethostname(), str(await asyncio.to_thread(directory.resolve)))
-    known = version if is_clean else 0
+    # Again and again it would be the same: only a later release can do more.
+    known = version if is_clean and not total.newer else 0
     async with transaction(pool) as connection:
         await connection.execute(_SQL["archive_swept"], *place, known, total.lines)
     if trouble:
@@ -178,11 +176,10 @@ class _Sweeping:
         """Whether it was here, all the time that it took."""
         with suppress(Damaged, FileNotFoundError):
             segment = await asyncio.to_thread(loaded, self.directory, key)
-            lines = await sweep_segment(
+            swept = await sweep_segment(
                 self.pool, self.suppressions, self.directory, segment
             )
-            before = self.total
-            self.total = Swept(before.segments + (lines > 0), before.lines + lines)
+            self.total = self.total.and_(swept)
         return not await asyncio.to_thread(is_absent, self.directory, key)
 
 
@@ -191,6 +188,12 @@ async def _state(pool: Pool) -> tuple[int, str]:
     async with transaction(pool) as connection:
         state: str = await connection.fetchval(_SQL["list_state"])
     return int(state.partition(" ")[0]), state
+
+
+def _covers(known: str, state: str) -> bool:
+    """Whether an archive was rewritten by this list, by this release or a later one."""
+    listed, _, envelopes = known.rpartition(" ")
+    return listed == state and envelopes.isdecimal() and int(envelopes) >= VERSION
 
 
 def known_state(directory: Path) -> str:

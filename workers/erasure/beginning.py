@@ -14,13 +14,12 @@ from ingest.contracts.envelope import Dedupe
 from ingest.contracts.marks import claim_key
 from workers.database import Connection
 from workers.erasure.suppressing import veil_of
+from workers.erasure.unreadable import hashes_of
 from workers.erasure.veil import Veil
 from workers.rows import Record
 from workers.sql import statements
 
 _SQL: Final = statements("erasure")
-#: What is shorter says little.
-_LEAST_TEXT: Final = 6
 
 
 class Person(NamedTuple):
@@ -147,7 +146,6 @@ async def begin(
             subject.customers,
             subject.clicks,
             person.external_id,
-            await _texts(connection, subject),
             who,
             note,
             orjson.dumps(subject.counts()).decode(),
@@ -197,6 +195,8 @@ async def _suppress(
     hashes = [veil.visit(*visit) for visit in subject.visits]
     if external_id is not None:
         hashes.append(veil.customer(owner, external_id))
+    # While the rows still say it.
+    hashes += hashes_of(await _texts(connection, subject), veil)
     await connection.execute(_SQL["begin_hashes"], erasure_id, owner, hashes)
     await connection.execute(_SQL["begin_clicks"], erasure_id, owner, subject.clicks)
     pseudonym = external_id and veil.external_id(owner, external_id)
@@ -211,11 +211,10 @@ async def _suppress(
     await connection.execute(_SQL["version_next"])
 
 
-async def _texts(connection: Connection, subject: Subject) -> list[str]:
-    """What the person is called, but for what is in other things too."""
+async def _texts(connection: Connection, subject: Subject) -> set[str | None]:
+    """What the person is called, but for what others are called too."""
     rows = await connection.fetch(_SQL["customers_texts"], subject.customers)
-    said = {text for row in rows for text in row if text} | {subject.person.external_id}
-    return sorted(text for text in said if text and len(text) >= _LEAST_TEXT)
+    return {text for row in rows for text in row} | {subject.person.external_id}
 
 
 async def _veil_claims(connection: Connection, subject: Subject, veil: Veil) -> None:

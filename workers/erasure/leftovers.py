@@ -138,7 +138,7 @@ async def _search(
             )
             for entry, (_, fields) in zip(entries, page, strict=True)
         ]
-        found += len(await veiled(pool, suppressions, deliveries))
+        found += len((await veiled(pool, suppressions, deliveries)).found)
         after = f"({entries[-1]}"
 
 

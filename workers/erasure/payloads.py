@@ -1,16 +1,46 @@
 """Payloads as they stand somewhere, most of them nobody's who was erased.
 
-Used by what goes through a whole archive, spool or stream.
+Used by what goes through a whole archive, spool or stream, or through quarantine. What is an
+envelope goes under pseudonyms. What is none is blanked where it names the person. An envelope
+of a later release is neither: it is left to workers who can read it, and counted.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 from ingest.contracts import envelope as codec
-from ingest.contracts.envelope import Envelope, NewerVersion, Undecodable
+from ingest.contracts.envelope import NewerVersion, Undecodable
 from workers.batch import Delivery, Entry
 from workers.database import Pool
 from workers.erasure.suppressing import Pair, Suppressions
+from workers.erasure.unreadable import blank
+
+
+@dataclass(frozen=True, slots=True)
+class Veiled:
+    """What is to stand in the place of some deliveries, by their entries.
+
+    `blanked` counts those of them that held no envelope, `newer` what nobody looked into.
+    """
+
+    found: Mapping[Entry, Delivery] = field(default_factory=dict)
+    blanked: int = 0
+    newer: int = 0
+
+    def instead(self, delivery: Delivery) -> Delivery:
+        """The delivery, under a pseudonym or blank where it has to be."""
+        return self.found.get(delivery.entry, delivery)
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """Deliveries by what is to be done with them."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    blanks: dict[Entry, Delivery] = field(default_factory=dict)
+    newer: int = 0
 
 
 async def veiled(
@@ -19,30 +49,36 @@ async def veiled(
     deliveries: Iterable[Delivery],
     *,
     is_arriving: bool = True,
-) -> Mapping[Entry, Pair]:
-    """What is to stand in the place of some of these. Raises Trouble."""
+) -> Veiled:
+    """What is to stand in the place of some of these.
+
+    What is arriving has left copies in Redis, which are noted to be deleted. Raises Trouble.
+    """
     if suppressions.version is None:
         await suppressions.refresh(pool)
     if suppressions.is_empty:
-        return {}
-    pairs = await asyncio.to_thread(lambda: [*_suspects(suppressions, deliveries)])
-    return await suppressions.veil(pool, pairs, is_arriving=is_arriving)
+        return Veiled()
+    some = await asyncio.to_thread(partial(_sorted, suppressions, deliveries))
+    pairs = await suppressions.veil(pool, some.pairs, is_arriving=is_arriving)
+    if some.blanks and is_arriving:
+        await suppressions.note_leftovers(pool, some.blanks)
+    found = {entry: delivery for entry, (delivery, _) in pairs.items()}
+    return Veiled(found | some.blanks, len(some.blanks), some.newer)
 
 
-def decoded(payload: bytes) -> Envelope | None:
-    """The envelope, where these bytes are one that we know."""
-    try:
-        return codec.decode(payload)
-    except (Undecodable, NewerVersion):
-        return None
-
-
-def _suspects(
-    suppressions: Suppressions, deliveries: Iterable[Delivery]
-) -> Iterator[Pair]:
+def _sorted(suppressions: Suppressions, deliveries: Iterable[Delivery]) -> _Sorted:
+    some = _Sorted()
     for delivery in deliveries:
-        if not suppressions.may_concern(delivery.payload):
-            continue
-        envelope = decoded(delivery.payload)
-        if envelope is not None and suppressions.owner(envelope) is not None:
-            yield delivery, envelope
+        try:
+            envelope = codec.decode(delivery.payload)
+        except NewerVersion:
+            some.newer += 1
+        except Undecodable:
+            left = blank(delivery.payload)
+            if left != delivery.payload and suppressions.may_name(delivery.payload):
+                blanked = Delivery(delivery.entry, left, delivery.times)
+                some.blanks[delivery.entry] = blanked
+        else:
+            if suppressions.owner(envelope) is not None:
+                some.pairs.append((delivery, envelope))
+    return some

@@ -12,16 +12,13 @@ from uuid import UUID
 from ingest.contracts.marks import seen_key
 from workers.batch import Delivery, Entry, Trouble
 from workers.database import Connection, Pool, transaction
-from workers.erasure.payloads import decoded, veiled
+from workers.erasure.payloads import veiled
 from workers.erasure.suppressing import Suppressions, veil_of
 from workers.rows import ENTRY_COLUMNS, FIRST_DIGEST, Record
 from workers.sql import statements
 
 _SQL: Final = statements("erasure")
 _PAGE: Final = 500
-
-#: What is left of bytes that hold no envelope, and hold a person's name for itself.
-_NOTHING: Final = b'{"erased":true}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +30,6 @@ class Erasure:
     customers: Sequence[UUID]
     quarantine_reached: int
     external_id: str | None
-    texts: Sequence[bytes]
 
     @classmethod
     def of(cls, row: Record) -> Self:
@@ -43,7 +39,6 @@ class Erasure:
             customers=row["customers"],
             quarantine_reached=row["quarantine_reached"],
             external_id=row["external_id"],
-            texts=[text.encode() for text in row["texts"]],
         )
 
 
@@ -90,7 +85,7 @@ async def veil_quarantine(
     async with transaction(pool) as connection:
         changed: list[int] = []
         for row in page:
-            payload = found.get(_entry(row)) or _emptied(row["payload"], erasure.texts)
+            payload = found.get(_entry(row))
             if payload is not None:
                 await _put(connection, row, payload)
                 changed.append(row["id"])
@@ -128,15 +123,8 @@ async def _veiled(
     is_arriving: bool = True,
 ) -> Mapping[Entry, bytes]:
     deliveries = [Delivery(entry, payload) for entry, payload in placed]
-    found = await veiled(pool, suppressions, deliveries, is_arriving=is_arriving)
-    return {entry: delivery.payload for entry, (delivery, _) in found.items()}
-
-
-def _emptied(payload: bytes, texts: Sequence[bytes]) -> bytes | None:
-    """In the place of what nobody can read and names the person; None: it does not."""
-    if not any(text in payload for text in texts) or decoded(payload) is not None:
-        return None
-    return _NOTHING
+    some = await veiled(pool, suppressions, deliveries, is_arriving=is_arriving)
+    return {entry: delivery.payload for entry, delivery in some.found.items()}
 
 
 def _entry(row: Record) -> Entry:

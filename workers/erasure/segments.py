@@ -1,20 +1,20 @@
 """One segment of an archive under pseudonyms. Used by `archives`."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
-from typing import Final
+from typing import Final, NamedTuple
 
 from ingest.contracts.telemetry import Log
 from workers.archive.reading import frame_of, loaded
 from workers.archive.rewriting import rewrite
 from workers.archive.segment import Damaged, Segment
-from workers.batch import Delivery, Entry
+from workers.batch import Delivery
 from workers.database import Pool
 from workers.erasure.payloads import veiled
-from workers.erasure.suppressing import Pair, Suppressions
+from workers.erasure.suppressing import Suppressions
 
 _LOG: Final = Log()
 
@@ -22,33 +22,48 @@ _LOG: Final = Log()
 _REST_AT_LEAST: Final = 0.001
 
 
+class Swept(NamedTuple):
+    """What a sweep changed, and what it had to leave.
+
+    `blanked` of the `lines` held no event that can be read; `newer` are of a later release.
+    """
+
+    segments: int = 0
+    lines: int = 0
+    blanked: int = 0
+    newer: int = 0
+
+    def and_(self, more: "Swept") -> "Swept":
+        return Swept(*(one + other for one, other in zip(self, more, strict=True)))
+
+
 async def sweep_segment(
     pool: Pool, suppressions: Suppressions, directory: Path, segment: Segment
-) -> int:
-    """Rewrite one segment where it has to be; how many lines that changed."""
+) -> Swept:
+    """Rewrite one segment where it has to be."""
     while True:
         # Others may rewrite it too, or delete it for its age.
         with suppress(FileNotFoundError):
-            found = await _found(pool, suppressions, directory, segment)
-            frames = {at: deliveries for at, (deliveries, _) in found.items()}
+            frames, swept = await _found(pool, suppressions, directory, segment)
             if not frames or await asyncio.to_thread(
                 rewrite, directory, segment, frames
             ):
-                return sum(count for _, count in found.values())
+                return swept
         try:
             now = await asyncio.to_thread(loaded, directory, segment.key)
         except (Damaged, FileNotFoundError):
-            return 0
+            return Swept()
         if now == segment and await asyncio.to_thread(_has_no_file, directory, now):
-            return 0
+            return Swept()
         segment = now
 
 
 async def _found(
     pool: Pool, suppressions: Suppressions, directory: Path, segment: Segment
-) -> dict[int, tuple[Sequence[Delivery], int]]:
-    """The frames to be written anew, by their numbers, and how many lines of each."""
-    found: dict[int, tuple[Sequence[Delivery], int]] = {}
+) -> tuple[dict[int, Sequence[Delivery]], Swept]:
+    """The frames to be written anew, by their numbers, and what that changes."""
+    frames: dict[int, Sequence[Delivery]] = {}
+    swept = Swept()
     for at, frame in enumerate(segment.frames):
         began = perf_counter()
         try:
@@ -57,17 +72,12 @@ async def _found(
             cause = str(error)
             _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
             continue
-        changed = await veiled(pool, suppressions, deliveries, is_arriving=False)
-        if changed:
-            found[at] = ([kept_or(changed, each) for each in deliveries], len(changed))
+        some = await veiled(pool, suppressions, deliveries, is_arriving=False)
+        if some.found:
+            frames[at] = [some.instead(each) for each in deliveries]
+        swept = swept.and_(Swept(0, len(some.found), some.blanked, some.newer))
         await asyncio.sleep(max(_REST_AT_LEAST, perf_counter() - began))
-    return found
-
-
-def kept_or(found: Mapping[Entry, Pair], delivery: Delivery) -> Delivery:
-    """The delivery, under a pseudonym where it has to be."""
-    pair = found.get(delivery.entry)
-    return pair[0] if pair else delivery
+    return frames, swept._replace(segments=int(bool(frames)))
 
 
 def _has_no_file(directory: Path, segment: Segment) -> bool:

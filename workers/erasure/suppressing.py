@@ -4,28 +4,20 @@ It is empty almost everywhere, and then costs one statement a transaction: `conf
 a writer learns that the list has grown, before it commits what it prepared without knowing.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-from ingest.contracts.envelope import KEYS, Dedupe, Envelope, Kind, encode
+from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
 from ingest.contracts.marks import claim_key, new_customer_key, seen_key
 from workers import known
 from workers.batch import Delivery, Entry, Trouble
 from workers.database import Connection, Pool, transaction
+from workers.erasure.unreadable import is_named
 from workers.erasure.veil import Veil
 from workers.sql import statements
 
 _SQL: Final = statements("erasure")
-
-#: Ids that an encoded envelope names: its own, its root's, its click's.
-_IDS: Final = re.compile(
-    rb'"(?:%s)":"([0-9a-f]{32})"'
-    % b"|".join(KEYS[name].encode() for name in ("id", "root_id", "click_id"))
-)
-_EXTERNAL_ID: Final = f'"{KEYS["external_id"]}":'.encode()
-_SESSION: Final = f'"{KEYS["session"]}":'.encode()
 
 #: A delivery and the envelope in it.
 Pair = tuple[Delivery, Envelope]
@@ -110,11 +102,15 @@ class Suppressions:
         """Whether a customer of that external id was erased."""
         return self._veil.customer(workspace_id, external_id) in self._hashes
 
-    def may_concern(self, payload: bytes) -> bool:
-        """Whether bytes may be the envelope of somebody erased: quicker than decoding."""
-        if _EXTERNAL_ID in payload or _SESSION in payload:
-            return True
-        return any(digits in self._digits for digits in _IDS.findall(payload))
+    def may_name(self, payload: bytes) -> bool:
+        """Whether bytes that hold no envelope name somebody erased, whosever they are."""
+        return is_named(payload, self._veil, self._hashes, self._digits)
+
+    async def note_leftovers(self, pool: Pool, entries: Iterable[Entry]) -> None:
+        """Have entries go from Redis. Raises Trouble."""
+        async with transaction(pool) as connection:
+            for entry in entries:
+                await connection.execute(_SQL["leftover"], *entry, [])
 
     def owner(self, envelope: Envelope) -> UUID | None:
         """The workspace that erased the person of an event; None: nobody did."""

@@ -46,6 +46,14 @@ class Veil:
         """16 bytes for 16: a dedupe key may be a hash of an external id and of no secret."""
         return self._hashed("dedupe", key)
 
+    def text(self, raw: bytes) -> bytes:
+        """By what a text is found in what nobody can read, 16 bytes."""
+        return self._hashed("text", raw)
+
+    def beginning(self, raw: bytes) -> bytes:
+        """By what the place of such a text is found, 16 bytes."""
+        return self._hashed("beginning", raw)
+
     def envelope(
         self, envelope: Envelope, workspace_id: UUID, kept: Sequence[Dedupe] = ()
     ) -> Envelope:

@@ -78,8 +78,8 @@ update claims set key = veiled.after
 select id from erasures where customer_id = $1 order by asked_at limit 1
 
 -- begin: write down an erasure
-insert into erasures (id, workspace_id, customer_id, customers, clicks, external_id, texts, who, note, counts)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb)
+insert into erasures (id, workspace_id, customer_id, customers, clicks, external_id, who, note, counts)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb)
 
 -- begin_events: the events that are to be rewritten
 insert into erasure_events (erasure_id, event_id) select $1, unnest($2::uuid[])
@@ -122,7 +122,7 @@ select version || ' ' || coalesce((select id::text from erasures order by asked_
 update erasure_key set version = version + 1
 
 -- open: erasures whose rows are not done
-select id, workspace_id, customers, external_id, texts, quarantine_reached from erasures
+select id, workspace_id, customers, external_id, quarantine_reached from erasures
  where rows_done_at is null order by asked_at
 
 -- customers_lock: no batch is to change what these customers' events say meanwhile
@@ -200,7 +200,7 @@ update customers
 delete from directory_changes where topic = 'customer' and ref = $1
 
 -- rows_done: PostgreSQL and the directory have nothing more
-update erasures set rows_done_at = now(), external_id = null, texts = '{}' where id = $1 and rows_done_at is null
+update erasures set rows_done_at = now(), external_id = null where id = $1 and rows_done_at is null
 
 -- leftovers_next: what is to go from Redis next
 select id, epoch, shard, entry_ms, entry_seq, keys from erasure_leftovers where id > $1 order by id limit $2

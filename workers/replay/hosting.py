@@ -141,11 +141,11 @@ class Replays:
         self, part: Part, cursor: Cursor | None
     ) -> tuple[Going, Cursor | None]:
         request = part.request
+        span = (request.from_ms, request.to_ms)
         if cursor is None:
-            cursor, expected = await self.sources.begin(part.shard, request.from_ms)
+            cursor, expected = await self.sources.begin(part.shard, span)
             step = Step(cursor, expected=expected)
             return await self.player.play(part, [], step), cursor
-        span = (request.from_ms, request.to_ms)
         count = page_size(request.rate)
         page = await self.sources.page(part.shard, cursor, span, count)
         step = Step(page.next, page.read)

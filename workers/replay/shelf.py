@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from workers.archive.fetching import Fetching
-from workers.archive.reading import Absent, Page, read
+from workers.archive.reading import Absent, Page, counted, read
 from workers.archive.segment import Damaged
 from workers.archive.stored import forget_record
 from workers.batch import Delivery, Trouble
@@ -42,6 +42,10 @@ class Shelf:
         self._directory = directory
         self._fetching = fetching
         self._last: tuple[object, Page] | None = None
+
+    async def count(self, shard: int, span: tuple[int, int]) -> int:
+        """About how many entries `take` will give, by the indexes here. Raises OSError."""
+        return await asyncio.to_thread(counted, self._directory, *span, shard)
 
     async def take(
         self, shard: int, span: tuple[int, int], place: Place, count: int

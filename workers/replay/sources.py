@@ -86,11 +86,11 @@ class Sources:
         self._redis = redis
         self._shelf = None if archive is None else Shelf(archive, fetching)
 
-    async def begin(self, shard: int, from_ms: int) -> tuple[Cursor, int]:
-        """Where to begin, and about how many entries there are. Raises Trouble."""
+    async def begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
+        """Where to begin, and about how many entries will be read. Raises Trouble."""
         try:
-            return await self._begin(shard, from_ms)
-        except REDIS_TROUBLE as error:
+            return await self._begin(shard, span)
+        except (*REDIS_TROUBLE, OSError) as error:
             raise Trouble(f"{type(error).__name__}: {error}") from error
 
     async def page(
@@ -107,18 +107,20 @@ class Sources:
         except (*REDIS_TROUBLE, OSError) as error:
             raise Trouble(f"{type(error).__name__}: {error}") from error
 
-    async def _begin(self, shard: int, from_ms: int) -> tuple[Cursor, int]:
+    async def _begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
         key = events_key(shard)
         epoch = await self._redis.get(epoch_key(shard))
-        end, length = _START, 0
+        # Before an event was taken nothing of it can have arrived, but for the clocks.
+        at = EntryId(max(0, span[0] - _AHEAD_MS), 0)
+        end, count, first = _START, 0, None
         if await self._redis.exists(key):
             stream = await self._redis.xinfo_stream(key)
             end = stream["last-generated-id"].decode()
-            length = stream["length"]
-        # Before an event was taken nothing of it can have arrived, but for the clocks.
-        at = str(EntryId(max(0, from_ms - _AHEAD_MS), 0))
+            count, first = stream["length"], stream["first-entry"]
+        if self._shelf is not None and (first is None or EntryId.of(first[0]) > at):
+            count += await self._shelf.count(shard, span)
         number = None if epoch is None else int(epoch)
-        return Cursor(epoch=number, at=at, end=end), length
+        return Cursor(epoch=number, at=str(at), end=end), count
 
     async def _streamed(self, shard: int, cursor: Cursor, count: int) -> Page:
         state, page = await self._read(shard, cursor, count)
