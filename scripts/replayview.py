@@ -20,7 +20,7 @@ class View:
     Where standard error is no terminal, nothing is drawn. `clock` is monotonic, in seconds.
     """
 
-    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         # Imported here because rich is not needed for JSON.
         from rich.console import Console  # noqa: PLC0415
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
@@ -29,13 +29,14 @@ class View:
         self._seen: list[tuple[float, int]] = []
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f} of about {task.total:,.0f} entries"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:,.0f} of about {task.total:,.0f}"),
             TextColumn("{task.fields[figures]}"),
             console=Console(file=sys.stderr),
             disable=not sys.stderr.isatty(),
+            expand=True,
         )
-        self._task = self._bar.add_task(f"replay {name[:8]}", total=1, figures="")
+        self._task = self._bar.add_task("replay", total=1, figures="")
 
     def __enter__(self) -> Callable[[Mapping[str, Any], float], None]:
         self._bar.start()

@@ -4,9 +4,10 @@ Every wait is bounded. Above this module there is `Unreachable`; what else a ser
 is a bug and may be loud.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
 from redis.asyncio import Redis
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 else:
     Connection = asyncpg.Connection
+
+_Answer = TypeVar("_Answer")
 
 _CONNECT_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 2.0
@@ -77,6 +80,18 @@ async def postgres(
             yield connection
         finally:
             await _close(connection)
+
+
+def ask_postgres(
+    environment: Environment, ask: Callable[[Connection], Awaitable[_Answer]]
+) -> _Answer:
+    """What Postgres says, for a command that needs nothing else. Raises Unreachable."""
+
+    async def asked() -> _Answer:
+        async with postgres(environment) as connection:
+            return await ask(connection)
+
+    return asyncio.run(asked())
 
 
 @asynccontextmanager

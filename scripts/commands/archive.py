@@ -178,7 +178,8 @@ def fetch(
         document = depots.asked(depots.fetch(fetching, directory, (since, until)))
 
     def for_people() -> None:
-        table(document["problems"], _PROBLEMS, "Not as it should be")
+        if document["problems"]:
+            table(document["problems"], _PROBLEMS, "Not as it should be")
         segments = counted(document["segments"], "segment")
         click.echo(f"{segments} with {document['bytes']:,} bytes fetched.")
 

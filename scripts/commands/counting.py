@@ -1,7 +1,8 @@
 """`reftide bench capacity` and `targets`: they count on with what others have measured."""
 
 import sys
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
 import orjson
@@ -13,6 +14,20 @@ from scripts.output import Refused, emit, facts, json_option
 from scripts.output import table as show_table
 
 _USUAL: Final = Assumptions()
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+def _assumed(
+    name: str, kind: click.FloatRange | click.IntRange, said: str
+) -> Callable[[_Command], _Command]:
+    """An option for one of `Assumptions`, with what is usual as its default."""
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        type=kind,
+        default=getattr(_USUAL, name),
+        show_default=True,
+        help=said,
+    )
 
 
 @click.command(
@@ -41,34 +56,14 @@ assumed; the options change it.
     show_default=True,
     help="Events a second, by commas.",
 )
-@click.option(
-    "--busy",
-    type=click.FloatRange(0.05, 1),
-    default=_USUAL.busy,
-    show_default=True,
-    help="How busy a core may be.",
+@_assumed("busy", click.FloatRange(0.05, 1), "How busy a core may be.")
+@_assumed(
+    "efficiency",
+    click.FloatRange(0.05, 1),
+    "What each of many processes does of what one alone does.",
 )
-@click.option(
-    "--efficiency",
-    type=click.FloatRange(0.05, 1),
-    default=_USUAL.efficiency,
-    show_default=True,
-    help="What each of many processes does of what one alone does.",
-)
-@click.option(
-    "--database-cores",
-    type=click.IntRange(1, 1024),
-    default=_USUAL.database_cores,
-    show_default=True,
-    help="Of one PostgreSQL at most.",
-)
-@click.option(
-    "--wal-mb",
-    type=click.FloatRange(1),
-    default=_USUAL.wal_mb,
-    show_default=True,
-    help="MB/s that one PostgreSQL can write ahead.",
-)
+@_assumed("database_cores", click.IntRange(1, 1024), "Of one PostgreSQL at most.")
+@_assumed("wal_mb", click.FloatRange(1), "MB/s that one PostgreSQL can write ahead.")
 @json_option
 def capacity(
     file: Any, rates: tuple[int, ...], *, as_json: bool, **assumed: Any

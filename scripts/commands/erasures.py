@@ -1,7 +1,6 @@
 """`reftide erasures`: who was erased, as far as that may be told, and how far it is."""
 
-import asyncio
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import click
@@ -9,7 +8,7 @@ import click
 from scripts import erasing
 from scripts.environment import Environment
 from scripts.output import emit, facts, json_option, table
-from scripts.servers import postgres
+from scripts.servers import ask_postgres
 
 _COLUMNS: Final = (
     "id", "workspace", "customer_id", "events", "state", "asked_at", "who", "note",
@@ -33,7 +32,7 @@ def command() -> None:
 @click.pass_obj
 def list_(environment: Environment, limit: int, *, as_json: bool) -> None:
     """List erasures, newest first. State: `rows`, then `streams`, then `done`."""
-    found = asyncio.run(_list(environment, limit))
+    found = ask_postgres(environment, lambda asked: erasing.listed(asked, limit))
     emit(as_json, {"erasures": found}, lambda: table(found, _COLUMNS))
 
 
@@ -43,7 +42,7 @@ def list_(environment: Environment, limit: int, *, as_json: bool) -> None:
 @click.pass_obj
 def show(environment: Environment, erasure_id: UUID, *, as_json: bool) -> None:
     """Show one: what was found, what is left, and which archives know of it."""
-    found = asyncio.run(_show(environment, erasure_id))
+    found = ask_postgres(environment, lambda asked: erasing.read(asked, erasure_id))
 
     def for_people() -> None:
         shown = {**found}
@@ -55,13 +54,3 @@ def show(environment: Environment, erasure_id: UUID, *, as_json: bool) -> None:
             click.echo(f"{count} of its events are in the detached table {name}.")
 
     emit(as_json, found, for_people)
-
-
-async def _list(environment: Environment, limit: int) -> list[dict[str, Any]]:
-    async with postgres(environment) as connection:
-        return await erasing.listed(connection, limit)
-
-
-async def _show(environment: Environment, erasure_id: UUID) -> dict[str, Any]:
-    async with postgres(environment) as connection:
-        return await erasing.read(connection, erasure_id)

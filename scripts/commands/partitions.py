@@ -14,7 +14,7 @@ from scripts import partitions
 from scripts.environment import Environment
 from scripts.output import counted, emit, json_option, table
 from scripts.partitions import Month
-from scripts.servers import postgres, redis_server, shard_count
+from scripts.servers import ask_postgres, postgres, redis_server, shard_count
 
 _MONTH: Final = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _COLUMNS: Final = ("month", "partition", "state", "events", "size")
@@ -59,7 +59,7 @@ def command() -> None:
 @click.pass_obj
 def list_(environment: Environment, *, as_json: bool) -> None:
     """List the months, and which of them are detached."""
-    found = asyncio.run(_list(environment))
+    found = ask_postgres(environment, partitions.months)
     document = {
         "horizon": partitions.horizon(found),
         "partitions": [partitions.as_row(month) for month in found],
@@ -99,11 +99,6 @@ def attach(environment: Environment, since: datetime, *, as_json: bool) -> None:
     tell = _silent if as_json else _told
     done = asyncio.run(_attach(environment, since, tell))
     emit(as_json, done, lambda: _end(done))
-
-
-async def _list(environment: Environment) -> list[Month]:
-    async with postgres(environment) as connection:
-        return await partitions.months(connection)
 
 
 async def _detach(

@@ -21,7 +21,7 @@ from scripts.output import (
     table,
 )
 from scripts.queries import statements
-from scripts.servers import postgres, rows
+from scripts.servers import ask_postgres, postgres, rows
 
 _SQL: Final = statements("quarantine")
 _COLUMNS: Final = (
@@ -127,7 +127,10 @@ def edit(
         text = click.edit(editing.readable(before), extension=".json")
     payload = before if text is None else editing.sealed(text, before)
     if payload != before:
-        asyncio.run(_store(environment, row, payload))
+        ask_postgres(
+            environment,
+            lambda asked: editing.store(asked, row, payload, redriving.operator()),
+        )
     done = {
         "id": number,
         "is_changed": payload != before,
@@ -203,13 +206,6 @@ def _refuse_unknown(number: int) -> NoReturn:
         f"Nothing in quarantine has the id {number}.",
         "see `reftide quarantine list --status all`.",
     )
-
-
-async def _store(
-    environment: Environment, row: Mapping[str, Any], payload: bytes
-) -> None:
-    async with postgres(environment) as connection:
-        await editing.store(connection, row, payload, redriving.operator())
 
 
 async def _discard(

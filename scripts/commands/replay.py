@@ -123,7 +123,7 @@ async def _replay(
         ordered.append(replay_id)
         if not await replaying.has_workers(redis):
             click.echo("No worker is alive: it begins when one is.", err=True)
-        view = nullcontext(quiet) if as_json else View(str(replay_id))
+        view = nullcontext(quiet) if as_json else View()
         with view as show:
             while True:
                 replay = await replaying.read(connection, replay_id)

@@ -1,6 +1,6 @@
 """`reftide replays`: the replays that were ordered, and stopping them."""
 
-import asyncio
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,7 +10,7 @@ import orjson
 from scripts import replaying
 from scripts.environment import Environment
 from scripts.output import emit, facts, json_option, table
-from scripts.servers import postgres
+from scripts.servers import ask_postgres
 
 _COLUMNS: Final = (
     "id", "mode", "dry_run", "status", "scanned", "inserted", "changed", "unchanged",
@@ -34,7 +34,7 @@ def command() -> None:
 @click.pass_obj
 def list_(environment: Environment, limit: int, *, as_json: bool) -> None:
     """List replays, newest first."""
-    found = asyncio.run(_list(environment, limit))
+    found = ask_postgres(environment, lambda asked: replaying.listed(asked, limit))
     emit(as_json, {"replays": found}, lambda: table(found, _COLUMNS))
 
 
@@ -44,64 +44,45 @@ def list_(environment: Environment, limit: int, *, as_json: bool) -> None:
 @click.pass_obj
 def show(environment: Environment, replay_id: UUID, *, as_json: bool) -> None:
     """Show one: what was asked for, how far it is, and what it came to."""
-    found = asyncio.run(_show(environment, replay_id))
+    found = _asked_for(
+        ask_postgres(environment, lambda asked: replaying.read(asked, replay_id))
+    )
     emit(as_json, found, lambda: facts(_for_people(found), f"Replay {replay_id}"))
 
 
-@command.command()
-@click.argument("replay_id", metavar="ID", type=click.UUID)
-@json_option
-@click.pass_obj
-def pause(environment: Environment, replay_id: UUID, *, as_json: bool) -> None:
-    """Let it rest; what it has done stays done."""
-    _put(environment, replay_id, "paused", as_json=as_json)
+def _verb(name: str, status: str, said: str) -> None:
+    """Add the command that gives a replay this status; `said` is its help."""
+
+    @command.command(name, help=said)
+    @click.argument("replay_id", metavar="ID", type=click.UUID)
+    @json_option
+    @click.pass_obj
+    def put(environment: Environment, replay_id: UUID, *, as_json: bool) -> None:
+        ask_postgres(environment, lambda asked: replaying.put(asked, replay_id, status))
+        document = {"id": replay_id, "status": status}
+        emit(as_json, document, lambda: click.echo(f"Replay {replay_id} is {status}."))
 
 
-@command.command()
-@click.argument("replay_id", metavar="ID", type=click.UUID)
-@json_option
-@click.pass_obj
-def resume(environment: Environment, replay_id: UUID, *, as_json: bool) -> None:
-    """Let a paused one go on where it was."""
-    _put(environment, replay_id, "running", as_json=as_json)
+_verb("pause", "paused", "Let it rest; what it has done stays done.")
+_verb("resume", "running", "Let a paused one go on where it was.")
+_verb("cancel", "cancelled", "Stop it for good; what it has done stays done.")
 
 
-@command.command()
-@click.argument("replay_id", metavar="ID", type=click.UUID)
-@json_option
-@click.pass_obj
-def cancel(environment: Environment, replay_id: UUID, *, as_json: bool) -> None:
-    """Stop it for good; what it has done stays done."""
-    _put(environment, replay_id, "cancelled", as_json=as_json)
-
-
-def _put(
-    environment: Environment, replay_id: UUID, status: str, *, as_json: bool
-) -> None:
-    asyncio.run(_set(environment, replay_id, status))
-    document = {"id": replay_id, "status": status}
-    emit(as_json, document, lambda: click.echo(f"Replay {replay_id} is {status}."))
-
-
-async def _list(environment: Environment, limit: int) -> list[dict[str, Any]]:
-    async with postgres(environment) as connection:
-        return await replaying.listed(connection, limit)
-
-
-async def _show(environment: Environment, replay_id: UUID) -> dict[str, Any]:
-    async with postgres(environment) as connection:
-        found = await replaying.read(connection, replay_id)
+def _asked_for(found: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for as a document, without what was left open."""
     asked = orjson.loads(found["requested"])
     return found | {
         "requested": {k: v for k, v in asked.items() if v not in (None, [])}
     }
 
 
-async def _set(environment: Environment, replay_id: UUID, status: str) -> None:
-    async with postgres(environment) as connection:
-        await replaying.put(connection, replay_id, status)
-
-
 def _for_people(found: dict[str, Any]) -> dict[str, Any]:
-    asked = found["requested"]
-    return found | {"requested": [f"{name} {value}" for name, value in asked.items()]}
+    asked = found["requested"].items()
+    return found | {"requested": [_words(name, value) for name, value in asked]}
+
+
+def _words(name: str, value: Any) -> str:
+    if not name.endswith("_ms"):
+        return f"{name} {value}"
+    moment = datetime.fromtimestamp(value / 1000, UTC)
+    return f"{name.removesuffix('_ms')} {moment.isoformat(' ', 'seconds')}"

@@ -72,7 +72,8 @@ def command(environment: Environment, /, *, as_json: bool, **asked: Any) -> None
 
 
 def _show(moved: list[dict[str, Any]]) -> None:
-    table(moved, ("shard", "was", "is", "begins"), "Rewound")
+    rows = [row | {"next": EntryId.of(row["is"]).next} for row in moved]
+    table(rows, ("shard", "was", "next", "begins"), "Rewound")
     if any(row["begins"] for row in moved):
         click.echo(
             "Streams begin later than that: what they held before is trimmed, and only"
