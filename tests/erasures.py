@@ -6,11 +6,14 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.envelope import Dedupe, Envelope
+from ingest.contracts.stream import EntryId, epoch_key
 from tests.eventually import eventually
 from tests.grepping import traces
 from tests.replaying import Site
+from tests.working import STREAM
 from tests.world import LINKS, NOON_MS, a_click, a_lead, a_sale, an_id
-from workers.batch import Trouble
+from workers.archive.writing import Writer
+from workers.batch import Delivery, Entry, Trouble
 from workers.erasure.beginning import begin, people
 from workers.erasure.erasing import Eraser
 
@@ -122,3 +125,23 @@ _COUNTED = (
 async def counted(site: Site) -> list[list[tuple[object, ...]]]:
     """All that an erasure may not change."""
     return [[tuple(row) for row in await site.pool.fetch(query)] for query in _COUNTED]
+
+
+async def archive(site: Site) -> None:
+    """What the stream has is archived as it is."""
+    assert site.archive is not None
+    epoch = int(await site.redis.get(epoch_key(0)))
+    writer = Writer(site.archive, "w1", 0, epoch)
+    writer.add(
+        [
+            Delivery(Entry.of(epoch, 0, *EntryId.of(raw)), fields[b"e"])
+            for raw, fields in await site.redis.xrange(STREAM)
+        ]
+    )
+    writer.finish()
+
+
+async def balanced(site: Site) -> bool:
+    """Whether `verify` finds everything right and settled."""
+    report = await site.proven()
+    return (True, True, 0) == (report["ok"], report["settled"], report["balance"])

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from redis.asyncio import Redis
 
 from ingest.contracts.envelope import Envelope, encode
-from tests.world import NOON_MS, furnish, miscounted
+from tests.world import NOON_MS, a_click, furnish, miscounted
 from workers.batch import Delivery, Entry
 from workers.connections import for_jobs
 from workers.database import Pool, open_pool
@@ -19,6 +19,9 @@ from workers.pipeline import Pipeline
 from workers.publish import publish_changes
 from workers.redrive.looking import look, mark_woken
 from workers.redrive.redriving import Redriver
+
+#: The link that `lost_click` lacks, once it is added as NEW.
+NEW_LINK = UUID(int=0x60)
 
 _ENRICH = build_enrichers(None)
 _MARK = "update quarantine set redrive_at = now() where status = 'open'"
@@ -128,3 +131,9 @@ async def a_clinic(
             new_id=uuid4,
         )
         yield Clinic(pool, redis, pipeline, Redriver.beside(pipeline))
+
+
+def lost_click(number: int, code: str = "NEW", **changes: object) -> Envelope:
+    """A click on a code that the directory did not know when it came."""
+    values = {"link_id": None, "namespaces": ("-",), "code": code}
+    return a_click(number, **values | changes)

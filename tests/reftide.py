@@ -49,6 +49,12 @@ class Cli:
         assert result.code == 0, result.err
         return result.document
 
+    def refusal(self, *arguments: str) -> str:
+        """What a command that must be refused says, which is all it prints."""
+        result = self.run(*arguments)
+        assert (2, "") == (result.code, result.out)
+        return result.err
+
     def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Rows of the database that this command line is pointed at."""
 

@@ -1,6 +1,8 @@
 """A shard with events and a replay of it, worked on inside the test."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ from scripts.verification import verify
 from tests.eventually import eventually
 from tests.reftide import servers_of
 from tests.working import STREAM, is_acknowledged, working
-from tests.world import NOON_MS
-from workers.database import Pool
+from tests.world import NOON_MS, furnish
+from workers.connections import for_jobs
+from workers.database import Pool, open_pool
 from workers.enrich import Enrich, build_enrichers
 from workers.losses import count_losses
 from workers.pipeline import Pipeline
@@ -119,6 +122,22 @@ class Site:
             return [
                 await connection.fetchval(_DIGEST.format(table)) for table in TABLES
             ]
+
+
+@asynccontextmanager
+async def a_site(
+    redis_url: str, database_url: str, archive: Path | None = None
+) -> AsyncIterator[Site]:
+    """One shard that is still empty and a furnished database; the archive is made."""
+    async with (
+        for_jobs(redis_url) as redis,
+        open_pool(database_url, size=4) as pool,
+    ):
+        async with pool.acquire() as connection:
+            await furnish(connection)
+        if archive is not None:
+            await asyncio.to_thread(archive.mkdir)
+        yield Site(redis, pool, redis_url, database_url, archive)
 
 
 TABLES = (

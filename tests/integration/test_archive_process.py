@@ -6,9 +6,10 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -22,6 +23,7 @@ from tests.world import a_click
 from workers.archive.checking import problem
 from workers.archive.reading import segments
 from workers.archive.stored import is_stored
+from workers.archive.telling import uploads
 from workers.connections import for_jobs
 from workers.trimming import Trimmer
 
@@ -160,12 +162,37 @@ async def test_a_store_that_is_not_there_holds_nothing_up(
     await eventually(works.is_settled, within=20)
     # Somewhat more than what nobody has read goes last.
     assert await works.trim() >= 98
+    (failing,) = await told_of_uploads(works, lambda each: each["why"])
     bucket.mkdir()
     await eventually(lambda: is_uploaded(works, bucket), within=20)
+    (well,) = await told_of_uploads(works, lambda each: not each["waiting"])
     worker.send_signal(signal.SIGTERM)
     assert 0 == worker.wait(10)
 
     assert set(works.sent) == set(payloads(everything(bucket)))
+    assert (SHARDS, f"file://{bucket} is not there") == (
+        failing["waiting"],
+        failing["why"],
+    )
+    assert failing["store"] == f"file://{bucket}"
+    assert failing["archive"].endswith(f":{works.archive}")
+    assert failing["oldest_seconds"] >= 0 <= failing["failing_seconds"]
+    names = ("waiting", "oldest_seconds", "failing_seconds", "why")
+    assert [0, None, None, None] == [well[name] for name in names]
+
+
+async def told_of_uploads(
+    works: Works, is_so: Callable[[Mapping[str, Any]], object]
+) -> Sequence[Mapping[str, Any]]:
+    """What the worker says, once all of it is so."""
+    found: list[Mapping[str, Any]] = []
+
+    async def is_told() -> bool:
+        found[:] = await uploads(works.redis, ["w1"])
+        return bool(found) and all(map(is_so, found))
+
+    await eventually(is_told, within=20)
+    return found
 
 
 async def test_a_worker_killed_between_upload_and_note_loses_nothing(

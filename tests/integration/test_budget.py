@@ -12,12 +12,10 @@ from ingest.contracts.envelope import Envelope
 from ingest.contracts.metrics.worker import DROPPED
 from tests.eventually import eventually
 from tests.redriving import Clinic, a_clinic
-from tests.replaying import Site
+from tests.replaying import Site, a_site
 from tests.working import is_acknowledged, working
-from tests.world import LINKS, NOON_MS, WORKSPACE, a_click, a_lead, an_id, furnish
+from tests.world import LINKS, NOON_MS, WORKSPACE, a_click, a_lead, an_id
 from workers.budget import Budget, expire
-from workers.connections import for_jobs
-from workers.database import open_pool
 from workers.pipeline import Pipeline
 from workers.quarantine import DATA_REASONS, Reason
 
@@ -234,13 +232,8 @@ def test_no_other_reason_is(reason: str) -> None:
 
 @pytest.fixture
 async def site(redis_url: str, database_url: str) -> AsyncIterator[Site]:
-    async with (
-        for_jobs(redis_url) as redis,
-        open_pool(database_url, size=4) as pool,
-    ):
-        async with pool.acquire() as connection:
-            await furnish(connection)
-        yield Site(redis, pool, redis_url, database_url)
+    async with a_site(redis_url, database_url) as made:
+        yield made
 
 
 def _stingy(pipeline: Pipeline) -> Pipeline:

@@ -20,7 +20,7 @@ from ingest.selfcheck import ask_redis, free_bytes
 from ingest.settings import Settings as EdgeSettings
 from tests.conftest import Servers
 from tests.eventually import eventually
-from tests.reftide import Cli, servers_of
+from tests.reftide import Cli
 from tests.valkey import Valkey, running_valkey
 from workers.connections import for_jobs
 from workers.database import open_pool
@@ -265,11 +265,6 @@ async def _said(lines: Sequence[object], check: str) -> bool:
 
 
 # The command -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cli(redis_url: str, database_url: str) -> Cli:
-    return servers_of(redis_url, database_url)
 
 
 def _found(cli: Cli) -> dict[str, str]:

@@ -13,15 +13,19 @@ from ingest.contracts.stream import (
     GROUP,
     GROUPS_KEY,
     SHARDS_KEY,
+    WORKERS_KEY,
     archiver_key,
     events_key,
+    heartbeat_key,
 )
 from tests.reftide import Cli, servers_of
 from tests.stores import Depot
 from tests.world import NOON_MS, a_click
 from workers.archive.segment import Segment
+from workers.archive.telling import Uploads
 from workers.archive.writing import Writer
 from workers.batch import Delivery, Entry
+from workers.connections import for_jobs
 
 DAY = 86_400_000
 
@@ -157,6 +161,52 @@ async def test_what_is_in_the_store_is_told_of(cli: Cli, tmp_path: Path) -> None
         (waiting.key, True, False),
     ] == [(one["segment"], one["here"], one["stored"]) for one in shown]
     assert "waiting" in cli.run("archive", "status").out
+
+
+async def tell(redis_url: str, depot: Depot, name: str, now_ms: int, why: str) -> None:
+    """A worker says how its uploads stand."""
+    async with for_jobs(redis_url) as redis:
+        await redis.sadd(WORKERS_KEY, name)
+        await redis.set(heartbeat_key(name), b"", ex=60)
+        told = Uploads(redis, name, depot.directory, depot.store().name)
+        if why:
+            told.failed(now_ms - 5000, why)
+        await told.tell(now_ms)
+
+
+def test_status_says_how_uploads_stand(
+    cli: Cli, redis_url: str, tmp_path: Path
+) -> None:
+    with Redis.from_url(redis_url) as redis:
+        redis.set(SHARDS_KEY, 1)
+    assert [] == cli.document("status", "--window", "0")["uploads"]
+    depot = Depot(tmp_path)
+    depot.write(0)
+    asyncio.run(tell(redis_url, depot, "w1", NOON_MS + 90_000, "no route"))
+
+    (shown,) = cli.document("status", "--window", "0")["uploads"]
+    told = cli.run("status", "--window", "0").out
+
+    assert shown.pop("archive").endswith(f":{depot.directory}")
+    assert {
+        "store": f"file://{depot.bucket}",
+        "waiting": 1,
+        "oldest_seconds": 90,
+        "failing_seconds": 5,
+        "why": "no route",
+    } == shown
+    assert "Uploads" in told
+    assert "are not uploaded: no route." in told
+
+    # Another worker with the same directory, later.
+    asyncio.run(depot.uploader().step())
+    asyncio.run(tell(redis_url, depot, "w2", NOON_MS + 95_000, ""))
+    (shown,) = cli.document("status", "--window", "0")["uploads"]
+    assert (0, None, None) == (
+        shown["waiting"],
+        shown["oldest_seconds"],
+        shown["why"],
+    )
 
 
 def with_store(cli: Cli, depot: Depot) -> Cli:

@@ -152,6 +152,7 @@ async def test_nothing_is_left_anywhere(site: Installation, tmp_path: Path) -> N
     await jane_comes(site)
     await site.rests()
     await eventually(lambda: is_archived(tmp_path / "archive"), within=20)
+    await eventually(lambda: is_read(site.redis), within=20)
     spooled = await strewn(site, tmp_path)
     # What is looked for is there to be found.
     there = {trace.partition(" in ")[0] for trace in await left(site, tmp_path)}
@@ -164,7 +165,8 @@ async def test_nothing_is_left_anywhere(site: Installation, tmp_path: Path) -> N
     assert planned["events"] == done["events"] > 3
     assert (0, "done") == (done["waiting"], done["state"])
     assert (1, []) == (done["spool"]["events"], done["spool"]["in_use"])
-    assert done["archive"]["lines"] > 3
+    # By the command, or by the worker if it was faster.
+    assert sum(one["lines"] for one in done["archives"]) > 3
     assert ["rt:dir:x"] == list(read_snapshot(snapshot_of(tmp_path)))
     (store,) = stores(spool_of(tmp_path))
     assert spooled == [item.event_id for item in contents(store)]

@@ -1,18 +1,12 @@
 """`reftide seed`: what the vendors' own examples name."""
 
 import orjson
-import pytest
 from redis import Redis
 
 from ingest.contracts import apikey
 from ingest.contracts.envelope import Dedupe, Kind, decode
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
-from tests.reftide import SECRET, Cli, servers_of
-
-
-@pytest.fixture
-def cli(redis_url: str, database_url: str) -> Cli:
-    return servers_of(redis_url, database_url)
+from tests.reftide import SECRET, Cli
 
 
 def _entries(redis_url: str) -> list[tuple[int, bytes]]:

@@ -4,14 +4,9 @@ import pytest
 
 from ingest.dialects import DIALECTS
 from scripts.commands.limits import known_limits
-from tests.reftide import Cli, servers_of
+from tests.reftide import Cli
 
 UNKNOWN_KEY = "01890a5d-ac96-774b-bcce-b302099a8057"
-
-
-@pytest.fixture
-def cli(redis_url: str, database_url: str) -> Cli:
-    return servers_of(redis_url, database_url)
 
 
 @pytest.fixture
@@ -26,12 +21,6 @@ def shop(cli: Cli) -> Cli:
 def limit() -> str:
     """The name of a limit that some dialect has."""
     return next(iter(known_limits()))
-
-
-def _refusal(cli: Cli, *arguments: str) -> str:
-    result = cli.run(*arguments)
-    assert (2, "") == (result.code, result.out)
-    return result.err
 
 
 def _stored(cli: Cli, table: str) -> list[tuple[object, ...]]:
@@ -123,7 +112,7 @@ def test_a_switch_reaches_the_edges_directory(shop: Cli) -> None:
 def test_what_cannot_be_switched_is_named_with_a_way_out(
     shop: Cli, verb: str, name: tuple[str, ...], way_out: str
 ) -> None:
-    assert way_out in _refusal(shop, "switches", verb, *name)
+    assert way_out in shop.refusal("switches", verb, *name)
     assert [] == _stored(shop, "switches")
 
 
@@ -193,14 +182,14 @@ def test_a_limit_reaches_the_edges_directory(cli: Cli, limit: str) -> None:
      ("show", UNKNOWN_KEY)],
 )  # fmt: skip
 def test_a_limit_of_nothing_is_refused(cli: Cli, arguments: tuple[str, ...]) -> None:
-    assert "reftide limits list" in _refusal(cli, "limits", *arguments)
+    assert "reftide limits list" in cli.refusal("limits", *arguments)
 
 
 def test_a_revoked_key_gets_no_limit(cli: Cli) -> None:
     key = cli.document("keys", "add", "--scopes", "track")
     cli.document("keys", "revoke", key["id"])
 
-    assert "that works" in _refusal(cli, "limits", "set", key["id"], "5")
+    assert "that works" in cli.refusal("limits", "set", key["id"], "5")
 
 
 @pytest.mark.parametrize("per_minute", ["0", "-1", "many", "99999999999"])

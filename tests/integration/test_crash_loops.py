@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from ingest.contracts.envelope import encode
 from ingest.contracts.stream import FIELD, GROUP, alone_key, events_key
 from tests.eventually import eventually
-from tests.integration.test_worker_process import Worker
+from tests.worker_process import Worker
 from tests.working import is_acknowledged
 from tests.world import NOON_MS, a_click, an_id, furnish
 from workers.batch import Delivery, Entry, Recorder, Trouble

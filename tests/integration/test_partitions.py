@@ -1,18 +1,24 @@
-"""Months that are detached count as before, whoever dies and whoever writes meanwhile."""
+"""Months that are detached count as before: what stays, and what is refused."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from itertools import count
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import asyncpg
 import pytest
-from structlog.testing import capture_logs
-from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Dedupe, Envelope, encode
-from scripts import partitions
-from scripts.partitions import Month, Step
+from ingest.contracts.envelope import Dedupe
+from tests.detaching import (
+    APRIL,
+    DAY_MS,
+    MAY,
+    a_history,
+    a_site,
+    counters,
+    is_right,
+    pipeline,
+    record,
+    states,
+)
 from tests.reftide import Cli, servers_of
 from tests.replaying import Site
 from tests.working import STREAM
@@ -25,33 +31,16 @@ from tests.world import (
     a_lead,
     a_sale,
     an_id,
-    furnish,
-    miscounted,
 )
-from workers.batch import Delivery, Entry
-from workers.connections import for_jobs
-from workers.database import Pool, open_pool
-from workers.enrich import build_enrichers
-from workers.pipeline import Pipeline
+from workers.database import Pool
 from workers.publish import publish_changes
 from workers.redrive.redriving import Redriver
-
-DAY_MS = 24 * 3600 * 1000
-APRIL, MAY = NOON_MS + 30 * DAY_MS, NOON_MS + 60 * DAY_MS
-_ENRICH = build_enrichers(None)
-_ENTRIES = count()
 
 
 @pytest.fixture
 async def site(redis_url: str, database_url: str) -> AsyncIterator[Site]:
-    async with (
-        for_jobs(redis_url) as redis,
-        open_pool(database_url, size=6) as pool,
-    ):
-        async with pool.acquire() as connection:
-            await furnish(connection)
-            await connection.execute("insert into stream_epochs (shard) values (0)")
-        yield Site(redis, pool, redis_url, database_url)
+    async with a_site(redis_url, database_url) as made:
+        yield made
 
 
 @pytest.fixture
@@ -60,98 +49,7 @@ def cli(redis_url: str, database_url: str) -> Cli:
     return Cli({**made.variables, "REFTIDE_SHARDS": "1"})
 
 
-def pipeline(pool: Pool) -> Pipeline:
-    return Pipeline(
-        pool=pool,
-        enrich=_ENRICH,
-        consumer="tester",
-        clock=lambda: NOON_MS + 400 * DAY_MS,
-        new_id=uuid7,
-    )
-
-
-def delivered(*events: Envelope) -> list[Delivery]:
-    return [
-        Delivery(Entry.of(1, 0, NOON_MS, next(_ENTRIES)), encode(event))
-        for event in events
-    ]
-
-
-async def record(pool: Pool, *events: Envelope) -> None:
-    deliveries = delivered(*events)
-    assert deliveries == await pipeline(pool).process(deliveries)
-
-
-def a_history() -> list[Envelope]:
-    """Clicks, leads and sales in three months, some of them across their ends."""
-    events: list[Envelope] = []
-    numbers = count(1)
-    for at in (NOON_MS, APRIL, MAY):
-        for link in LINKS[:4]:
-            click = a_click(next(numbers), at=at, link_id=link, session="s")
-            who = {"click_id": click.id, "external_id": f"c{next(numbers)}"}
-            lead = a_lead(next(numbers), at=at + 9, link_id=link, session="s", **who)
-            events += [click, lead, a_sale(next(numbers), at=at + 20 * DAY_MS, **who)]
-    return events
-
-
-async def counters(pool: Pool) -> list[list[tuple[Any, ...]]]:
-    """All counters, in some order."""
-    tables = (
-        "(select id, clicks, leads, sales from links)", "program_partners", "link_days",
-        "link_amounts", "program_partner_amounts",
-    )  # fmt: skip
-    async with pool.acquire() as connection:
-        return [
-            sorted(
-                tuple(row)
-                for row in await connection.fetch(f"select t::text from {table} as t")  # noqa: S608 -- names of ours
-            )
-            for table in tables
-        ]
-
-
-async def months(pool: Pool) -> list[Month]:
-    async with pool.acquire() as connection:
-        found = await partitions.months(connection)
-    return [month for month in found if month.name < "events_2026"]
-
-
-async def states(pool: Pool) -> list[str]:
-    return [month.state for month in await months(pool)]
-
-
-async def is_right(site: Site) -> None:
-    """Counters and books agree with rows and with what was folded."""
-    async with site.pool.acquire() as connection:
-        assert [] == await miscounted(connection)
-    report = await site.proven()
-    assert (True, True, 0) == (report["ok"], report["settled"], report["balance"])
-
-
-class Killed(Exception):
-    """What stands for SIGKILL: the connection is gone too."""
-
-
-def killing(at: str) -> Callable[[Step], None]:
-    def boundary(step: Step) -> None:
-        if step == at:
-            raise Killed(step)
-
-    return boundary
-
-
-async def detach_one(site: Site, boundary: Callable[[Step], None]) -> None:
-    """Detach the oldest month, on a connection that ends with it."""
-    connection = await asyncpg.connect(site.database_url)
-    try:
-        [month, *_] = await partitions.months(connection)
-        await partitions.detach(connection, site.redis, 1, month, boundary)
-    finally:
-        connection.terminate()
-
-
-# What stays, and what is refused -----------------------------------------------------------
+# What stays, and what is refused -----------------------------------------------------
 
 
 async def test_months_are_detached_and_attached_and_no_counter_changes(
@@ -329,149 +227,7 @@ async def _stats(site: Site) -> list[dict[str, Any]]:
     return sorted((dict(row) for row in found), key=str)
 
 
-# Whoever dies ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("step", "state"),
-    [("closed", "closed"), ("folded", "folded"), ("detached", "detached")],
-)
-async def test_killed_after_a_step_the_sums_are_right_and_it_goes_on(
-    site: Site, cli: Cli, step: str, state: str
-) -> None:
-    await record(site.pool, *a_history())
-    before = await counters(site.pool)
-
-    with pytest.raises(Killed):
-        await detach_one(site, killing(step))
-
-    assert state == (await states(site.pool))[0]
-    await is_right(site)
-    # Late ones are refused from the first step on.
-    await record(site.pool, a_click(99))
-    assert 1 == await site.value("select count(*)::int from quarantine")
-    assert before == await counters(site.pool)
-
-    shown = await asyncio.to_thread(cli.run, "partitions", "list")
-    assert (state != "detached") == ("half-way" in shown.out)
-    await asyncio.to_thread(cli.document, "partitions", "detach", "--before", "2025-04")
-    assert "detached" == (await states(site.pool))[0]
-    assert before == await counters(site.pool)
-    await is_right(site)
-
-
-@pytest.mark.parametrize("step", ["closed", "folded", "detached"])
-async def test_a_month_is_put_back_from_wherever_it_stands(
-    site: Site, cli: Cli, step: str
-) -> None:
-    await record(site.pool, *a_history())
-    before = await counters(site.pool)
-    with pytest.raises(Killed):
-        await detach_one(site, killing(step))
-
-    await asyncio.to_thread(cli.document, "partitions", "attach", "--from", "2025-03")
-
-    assert {"attached"} == set(await states(site.pool))
-    assert before == await counters(site.pool)
-    await record(site.pool, a_click(99))
-    assert 0 == await site.value("select count(*)::int from quarantine")
-    await is_right(site)
-
-
-async def test_killed_between_attaching_and_counting_it_counts_once(
-    site: Site, cli: Cli
-) -> None:
-    await record(site.pool, *a_history())
-    before = await counters(site.pool)
-    await detach_one(site, lambda _: None)
-    [month, *_] = await months(site.pool)
-
-    async with site.pool.acquire() as connection:
-        with pytest.raises(Killed):
-            await partitions.attach(connection, month, killing("attached"))
-
-    await is_right(site)
-    await asyncio.to_thread(cli.document, "partitions", "attach", "--from", "2025-03")
-    assert before == await counters(site.pool)
-    await is_right(site)
-
-
-async def test_killed_in_the_middle_of_detaching_it_is_ended_later(
-    site: Site, cli: Cli
-) -> None:
-    await record(site.pool, *a_history())
-    reader = await asyncpg.connect(site.database_url)
-    ours = await asyncpg.connect(site.database_url)
-    [month, *_] = await months(site.pool)
-    async with reader.transaction(isolation="repeatable_read"):
-        await reader.fetch("select count(*) from events")
-        pid = ours.get_server_pid()
-        detaching = asyncio.ensure_future(partitions.detach(ours, site.redis, 1, month))
-        await _until(
-            site, "select inhdetachpending from pg_inherits where inhdetachpending"
-        )
-        await site.value("select pg_terminate_backend($1)", pid)
-        with pytest.raises(asyncpg.PostgresError):
-            await detaching
-        await is_right(site)
-    await reader.close()
-
-    assert "folded" == (await states(site.pool))[0]
-    await asyncio.to_thread(cli.document, "partitions", "detach", "--before", "2025-04")
-    assert "detached" == (await states(site.pool))[0]
-    await is_right(site)
-
-
-# Whoever writes ----------------------------------------------------------------------------
-
-
-async def test_workers_write_on_while_a_month_goes_and_comes_back(
-    site: Site, cli: Cli
-) -> None:
-    await record(site.pool, *a_history())
-    stop = asyncio.Event()
-    written: list[int] = []
-
-    async def write(worker: int) -> None:
-        numbers = count(1000 * (worker + 1))
-        while not stop.is_set():
-            # Stragglers, and leads whose customers have rows in the month.
-            number = next(numbers)
-            who = {"external_id": f"c{number % 40}"}
-            batch = [
-                a_click(number, at=NOON_MS + number, link_id=LINKS[number % 4]),
-                a_lead(next(numbers), at=MAY + number, **who),
-                a_click(next(numbers), at=MAY, click_id=an_id(1), link_id=LINKS[1]),
-            ]
-            await record(site.pool, *batch)
-            written.append(len(batch))
-
-    # What workers say would stand among what commands print.
-    with capture_logs():
-        async with asyncio.TaskGroup() as group:
-            for worker in range(2):
-                group.create_task(write(worker))
-            for _ in range(2):
-                for words in (("detach", "--before"), ("attach", "--from")):
-                    month = "2025-04" if words[0] == "detach" else "2025-03"
-                    await asyncio.to_thread(cli.document, "partitions", *words, month)
-                    async with site.pool.acquire() as connection:
-                        assert [] == await miscounted(connection)
-            await asyncio.to_thread(
-                cli.document, "partitions", "detach", "--before", "2025-04"
-            )
-            stop.set()
-
-    await is_right(site)
-    booked = await site.value("select sum(recorded + quarantined)::int from ledger")
-    assert 36 + sum(written) == booked
-    refused = (
-        "select count(*)::int from quarantine where detail not like '%is detached%'"
-    )
-    assert 0 == await site.value(refused)
-
-
-# What cannot be ----------------------------------------------------------------------------
+# What cannot be ----------------------------------------------------------------------
 
 
 def test_a_month_whose_clicks_may_still_earn_stays(cli: Cli) -> None:
@@ -536,9 +292,3 @@ def test_a_month_is_written_as_one(cli: Cli) -> None:
 async def _rows(pool: Pool, query: str, *values: object) -> Sequence[tuple[Any, ...]]:
     async with pool.acquire() as connection:
         return [tuple(row) for row in await connection.fetch(query, *values)]
-
-
-async def _until(site: Site, query: str) -> None:
-    async with asyncio.timeout(10):
-        while not await site.value(query):
-            await asyncio.sleep(0.02)

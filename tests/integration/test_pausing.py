@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from ingest.contracts.envelope import encode
 from ingest.contracts.stream import FIELD, GROUP, events_key
 from tests.eventually import eventually
-from tests.reftide import Cli, servers_of
+from tests.reftide import Cli
 from tests.working import is_acknowledged
 from tests.world import NOON_MS, a_click, furnish
 from workers.batch import Delivery, Recorder
@@ -60,11 +60,6 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         async with pool.acquire() as connection:
             await furnish(connection)
         yield pool
-
-
-@pytest.fixture
-def cli(redis_url: str, database_url: str) -> Cli:
-    return servers_of(redis_url, database_url)
 
 
 @asynccontextmanager

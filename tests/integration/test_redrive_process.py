@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 from uuid import UUID
@@ -12,19 +12,13 @@ from uuid import UUID
 import pytest
 
 from tests.eventually import eventually
-from tests.redriving import Clinic, a_clinic
+from tests.redriving import Clinic
 from tests.world import WORKSPACE, a_click, a_lead
 from workers.batch import Boundary
 
 ROOT = Path(__file__).resolve().parents[2]
 NEW_LINK = UUID(int=0x60)
 _CLICKS = 5
-
-
-@pytest.fixture
-async def clinic(database_url: str, redis_url: str) -> AsyncIterator[Clinic]:
-    async with a_clinic(database_url, redis_url) as made:
-        yield made
 
 
 @pytest.fixture

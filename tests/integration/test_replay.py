@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from ingest.contracts.envelope import Dedupe, Kind, encode
-from tests.replaying import EVERYTHING, Site
+from tests.replaying import EVERYTHING, Site, a_site
 from tests.working import STREAM
 from tests.world import (
     FIRST_CLICK,
@@ -20,23 +20,15 @@ from tests.world import (
     a_click,
     a_lead,
     a_sale,
-    furnish,
 )
-from workers.connections import for_jobs
-from workers.database import open_pool
 from workers.enrich import Client, Enrichment
 from workers.redrive.redriving import Redriver
 
 
 @pytest.fixture
 async def site(redis_url: str, database_url: str) -> AsyncIterator[Site]:
-    async with (
-        for_jobs(redis_url) as redis,
-        open_pool(database_url, size=4) as pool,
-    ):
-        async with pool.acquire() as connection:
-            await furnish(connection)
-        yield Site(redis, pool, redis_url, database_url)
+    async with a_site(redis_url, database_url) as made:
+        yield made
 
 
 async def _happened(site: Site) -> None:

@@ -8,13 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import EntryId, epoch_key
-from tests.replaying import EVERYTHING, Site
+from tests.replaying import EVERYTHING, Site, a_site
 from tests.working import STREAM
-from tests.world import a_click, furnish
+from tests.world import NOON_MS, a_click
 from workers.archive.writing import Writer
 from workers.batch import Delivery, Entry
-from workers.connections import for_jobs
-from workers.database import open_pool
 from workers.epochs import sample
 from workers.replay.request import DEFAULT_RATE
 from workers.replay.sources import Cursor, Sources
@@ -24,14 +22,8 @@ from workers.replay.sources import Cursor, Sources
 async def site(
     redis_url: str, database_url: str, tmp_path: Path
 ) -> AsyncIterator[Site]:
-    async with (
-        for_jobs(redis_url) as redis,
-        open_pool(database_url, size=4) as pool,
-    ):
-        async with pool.acquire() as connection:
-            await furnish(connection)
-        (tmp_path / "archive").mkdir()
-        yield Site(redis, pool, redis_url, database_url, tmp_path / "archive")
+    async with a_site(redis_url, database_url, tmp_path / "archive") as made:
+        yield made
 
 
 _NEW_LIFE = "insert into stream_epochs (shard) values (0) returning epoch"
@@ -194,4 +186,20 @@ async def test_a_frame_is_taken_in_pages_and_left_in_the_middle(site: Site) -> N
 
 
 async def _begun(site: Site) -> Cursor | None:
-    return (await Sources(site.redis, site.archive).begin(0, 0))[0]
+    return (await Sources(site.redis, site.archive).begin(0, (0, 1 << 62)))[0]
+
+
+async def test_what_is_expected_includes_what_the_archive_will_be_asked_for(
+    site: Site,
+) -> None:
+    await _clicks(site, range(9))
+    await site.record()
+    await _archive(site)
+    first = EntryId.of((await _all(site.redis))[0][0]).ms
+    sources = Sources(site.redis, site.archive)
+
+    # Before the stream begins there may be more, in two segments that share entries.
+    assert 9 + 12 == (await sources.begin(0, (0, 1 << 62)))[1]
+    assert 9 + 0 == (await sources.begin(0, (0, NOON_MS - 1)))[1]
+    assert 9 == (await sources.begin(0, (first + 1_000_000_000, 1 << 62)))[1]
+    assert 9 == (await Sources(site.redis, None).begin(0, (0, 1 << 62)))[1]

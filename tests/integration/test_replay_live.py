@@ -16,12 +16,10 @@ from ingest.contracts.envelope import encode
 from ingest.contracts.stream import FIELD
 from scripts.replaying import order, read
 from tests.eventually import eventually
-from tests.replaying import EVERYTHING, Site
+from tests.replaying import EVERYTHING, Site, a_site
 from tests.working import STREAM, is_acknowledged, working
-from tests.world import LINKS, NOON_MS, a_click, a_lead, a_sale, furnish
+from tests.world import LINKS, NOON_MS, a_click, a_lead, a_sale
 from workers.batch import Trouble
-from workers.connections import for_jobs
-from workers.database import open_pool
 from workers.replay.request import Request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,13 +28,8 @@ EVENTS = 3000
 
 @pytest.fixture
 async def site(redis_url: str, database_url: str) -> AsyncIterator[Site]:
-    async with (
-        for_jobs(redis_url) as redis,
-        open_pool(database_url, size=4) as pool,
-    ):
-        async with pool.acquire() as connection:
-            await furnish(connection)
-        yield Site(redis, pool, redis_url, database_url)
+    async with a_site(redis_url, database_url) as made:
+        yield made
 
 
 @pytest.fixture

@@ -30,8 +30,12 @@ from tests.replaying import Site
 from tests.runbook import follow
 from tests.working import STREAM
 from tests.world import LINKS, NOON_MS, a_click, an_id, furnish
+from workers.archive.fetching import Fetching
+from workers.archive.store import ObjectStore
+from workers.archive.telling import Uploads
+from workers.archive.uploading import Uploader
 from workers.archive.writing import Writer
-from workers.batch import Delivery, Entry
+from workers.batch import Delivery, Entry, Trouble
 from workers.connections import for_jobs
 from workers.database import open_pool
 
@@ -276,6 +280,34 @@ def test_the_archive_stands_still(scene: Scene) -> None:
             page.next()
 
     assert scene.cli.document("status", "--window", "0")["archive"] is None
+
+
+def test_the_object_store_is_away(scene: Scene, tmp_path: Path) -> None:
+    bucket = tmp_path / "bucket"
+    store = ObjectStore(f"file://{bucket}")
+    fetching = Fetching(scene.archive, store)
+
+    async def upload(site: Site) -> None:
+        await beat(site)
+        uploads = Uploads(site.redis, "w1", scene.archive, store.name)
+        try:
+            await Uploader(scene.archive, fetching, lambda _: None).step()
+        except Trouble as trouble:
+            uploads.failed(NOON_MS, str(trouble))
+        await uploads.tell(NOON_MS)
+
+    scene.play(clicks(1, 2))
+    scene.play(archive)
+    scene.play(upload)
+    cli = Cli({**scene.cli.variables, "REFTIDE_ARCHIVE_STORE": f"file://{bucket}"})
+
+    with follow("The object store is away", cli) as page:
+        page.next()
+        page.next()
+        bucket.mkdir()
+        scene.play(upload)
+        page.next()
+        page.next()
 
 
 def test_events_were_recorded_wrongly(scene: Scene) -> None:

@@ -1,48 +1,18 @@
 """The judge of a storm: what is missing, doubled or led astray is found, the rest is not."""
 
-from collections.abc import AsyncIterator, Sequence
-from itertools import count
+from collections.abc import Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import orjson
-import pytest
 
-from ingest.contracts.envelope import Dedupe, Envelope, encode
+from ingest.contracts.envelope import Dedupe, Envelope
 from scripts.bench.storm.journal import Answered, Asked, Story, read
 from scripts.bench.storm.judge import Verdict, judge, unplaced_by
-from tests.world import NOON_MS, a_click, a_lead, a_sale, an_id, furnish
-from workers.batch import Delivery, Entry
-from workers.database import Pool, open_pool
-from workers.enrich import build_enrichers
-from workers.pipeline import Pipeline
-
-_ENRICH = build_enrichers(None)
-_ENTRIES = count()
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with open_pool(database_url, size=2) as pool:
-        async with pool.acquire() as connection:
-            await furnish(connection)
-        yield pool
-
-
-async def _record(pool: Pool, *envelopes: Envelope) -> None:
-    pipeline = Pipeline(
-        pool=pool,
-        enrich=_ENRICH,
-        consumer="tester",
-        clock=lambda: NOON_MS,
-        new_id=uuid4,
-    )
-    deliveries = [
-        Delivery(Entry(1, 0, NOON_MS, next(_ENTRIES)), encode(envelope))
-        for envelope in envelopes
-    ]
-    assert deliveries == await pipeline.process(deliveries)
+from tests.recording import record
+from tests.world import a_click, a_lead, a_sale, an_id
+from workers.database import Pool
 
 
 def _stories(*entries: Asked | Answered) -> dict[str, Story]:
@@ -70,7 +40,7 @@ async def _verdict(url: str, stories: dict[str, Story], unplaced: int = 0) -> Ve
 async def test_one_missing_and_one_doubled_are_found(
     pool: Pool, database_url: str
 ) -> None:
-    await _record(
+    await record(
         pool,
         _click(1, "s-1"),
         _click(2, "s-2"),
@@ -96,7 +66,7 @@ async def test_one_missing_and_one_doubled_are_found(
 async def test_what_was_never_answered_may_be_there_or_not_but_once(
     pool: Pool, database_url: str
 ) -> None:
-    await _record(pool, _click(1, "s-1"), _click(2, "s-3"), _click(3, "s-3"))
+    await record(pool, _click(1, "s-1"), _click(2, "s-3"), _click(3, "s-3"))
     stories = _stories(*[Asked(f"s-{number}", "click", 1) for number in (1, 2, 3)])
 
     verdict = await _verdict(database_url, stories)
@@ -114,7 +84,7 @@ async def test_what_was_refused_need_not_be_there(
 
 async def test_a_repeat_is_no_second_event(pool: Pool, database_url: str) -> None:
     key = Dedupe.of("affitor:/api/v1/track/click", "s-1")
-    await _record(pool, _click(1, "s-1", dedupe=key), _click(2, "s-1", dedupe=key))
+    await record(pool, _click(1, "s-1", dedupe=key), _click(2, "s-1", dedupe=key))
     # Both answers name a click id of their own, and both lead to the one click.
     stories = _stories(
         *_accepted("s-1", an_id(1)), Asked("s-1", "click", 2),
@@ -130,7 +100,7 @@ async def test_a_repeat_is_no_second_event(pool: Pool, database_url: str) -> Non
 async def test_a_click_id_that_leads_nowhere_is_found(
     pool: Pool, database_url: str
 ) -> None:
-    await _record(pool, _click(1, "s-1"), _click(2, "s-2"))
+    await record(pool, _click(1, "s-1"), _click(2, "s-2"))
     stories = _stories(*_accepted("s-1", an_id(9)), *_accepted("s-2", an_id(1)))
 
     verdict = await _verdict(database_url, stories)
@@ -144,7 +114,7 @@ async def test_a_click_id_that_leads_nowhere_is_found(
 
 async def test_what_is_in_quarantine_is_not_lost(pool: Pool, database_url: str) -> None:
     unknown = {"link_id": None, "namespaces": ("-",), "code": "NOBODYS"}
-    await _record(pool, _click(1, "s-1", **unknown))
+    await record(pool, _click(1, "s-1", **unknown))
 
     verdict = await _verdict(database_url, _stories(*_accepted("s-1", an_id(1))))
 

@@ -1,13 +1,12 @@
 """Short click ids: whoever was told one can come back with it."""
 
-from collections.abc import AsyncIterator
-from itertools import count
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
-from ingest.contracts.envelope import Dedupe, Envelope, encode
+from ingest.contracts.envelope import Dedupe
+from tests.recording import record
 from tests.world import (
     FIRST_CLICK,
     LINKS,
@@ -15,39 +14,9 @@ from tests.world import (
     WORKSPACE,
     a_click,
     a_lead,
-    furnish,
     miscounted,
 )
-from workers.batch import Delivery, Entry
-from workers.database import Pool, open_pool
-from workers.enrich import build_enrichers
-from workers.pipeline import Pipeline
-
-_ENRICH = build_enrichers(None)
-_ENTRIES = count()
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with open_pool(database_url, size=4) as pool:
-        async with pool.acquire() as connection:
-            await furnish(connection)
-        yield pool
-
-
-async def _record(pool: Pool, *envelopes: Envelope) -> None:
-    pipeline = Pipeline(
-        pool=pool,
-        enrich=_ENRICH,
-        consumer="tester",
-        clock=lambda: NOON_MS,
-        new_id=uuid4,
-    )
-    deliveries = [
-        Delivery(Entry(1, 0, NOON_MS, next(_ENTRIES)), encode(envelope))
-        for envelope in envelopes
-    ]
-    assert deliveries == await pipeline.process(deliveries)
+from workers.database import Pool
 
 
 async def _tokens(pool: Pool) -> list[tuple[Any, ...]]:
@@ -55,7 +24,7 @@ async def _tokens(pool: Pool) -> list[tuple[Any, ...]]:
         found = await connection.fetch(
             "select workspace_id, token, click_id, link_id from imported_clicks order by token"
         )
-        return [tuple(record) for record in found]
+        return [tuple(row) for row in found]
 
 
 async def _leads(pool: Pool, link: UUID) -> int:
@@ -68,15 +37,15 @@ async def _leads(pool: Pool, link: UUID) -> int:
 
 async def test_a_click_is_found_by_its_token(pool: Pool) -> None:
     click = a_click(1, token="abcdefgh12345678", link_id=LINKS[1])
-    await _record(pool, click, a_click(2))
+    await record(pool, click, a_click(2))
 
     assert [(WORKSPACE, "abcdefgh12345678", click.id, LINKS[1])] == await _tokens(pool)
-    await _record(pool, a_lead(3, foreign_click="abcdefgh12345678"))
+    await record(pool, a_lead(3, foreign_click="abcdefgh12345678"))
     assert 1 == await _leads(pool, LINKS[1])
 
 
 async def test_the_directory_hears_of_a_token(pool: Pool) -> None:
-    await _record(pool, a_click(1, token="short"))
+    await record(pool, a_click(1, token="short"))
 
     async with pool.acquire() as connection:
         refs = await connection.fetch(
@@ -86,14 +55,14 @@ async def test_the_directory_hears_of_a_token(pool: Pool) -> None:
 
 
 async def test_a_token_that_is_known_stays_as_it_is(pool: Pool) -> None:
-    await _record(pool, a_click(1, token="short"))
-    await _record(pool, a_click(1, token="short"), a_click(2, token="short"))
+    await record(pool, a_click(1, token="short"))
+    await record(pool, a_click(1, token="short"), a_click(2, token="short"))
 
     assert [a_click(1).id] == [row[2] for row in await _tokens(pool)]
 
 
 async def test_the_tokens_of_test_clicks_lead_nowhere(pool: Pool) -> None:
-    await _record(
+    await record(
         pool,
         a_click(1, token="short", is_test=True, link_id=None, program_id=FIRST_CLICK),
     )
@@ -113,10 +82,10 @@ async def test_of_two_attempts_at_one_click_either_token_resolves(
         a_click(2, at=NOON_MS + 1, dedupe=dedupe, token="second"),
     )
     for place in order:
-        await _record(pool, attempts[place])
+        await record(pool, attempts[place])
 
     token = str(attempts[named].token)
-    await _record(pool, a_lead(3, at=NOON_MS + 5, foreign_click=token))
+    await record(pool, a_lead(3, at=NOON_MS + 5, foreign_click=token))
 
     assert ["first", "second"] == [row[1] for row in await _tokens(pool)]
     assert 1 == await _leads(pool, LINKS[0])

@@ -1,0 +1,76 @@
+"""Events recorded at once: the real pipeline, for tests of what it leaves behind."""
+
+from itertools import count
+from typing import Any
+from uuid import UUID, uuid4
+
+from ingest.contracts.envelope import Envelope, encode
+from tests.world import LINKS, NOON_MS
+from workers.batch import Delivery, Entry
+from workers.database import Pool
+from workers.enrich import build_enrichers
+from workers.pipeline import Pipeline
+
+#: When every window of what happens at noon has closed, Unix ms.
+LATER_MS = NOON_MS + 400 * 24 * 3600 * 1000
+
+_ENRICH = build_enrichers(None)
+_ENTRIES = count()
+
+
+def a_pipeline(pool: Pool, *, now: int = NOON_MS, consumer: str = "tester") -> Pipeline:
+    return Pipeline(
+        pool=pool, enrich=_ENRICH, consumer=consumer, clock=lambda: now, new_id=uuid4
+    )
+
+
+def a_delivery(payload: Envelope | bytes, seq: int | None = None) -> Delivery:
+    """An entry of shard 0, the next one unless told otherwise."""
+    raw = payload if isinstance(payload, bytes) else encode(payload)
+    number = next(_ENTRIES) if seq is None else seq
+    return Delivery(Entry.of(1, 0, NOON_MS, number), raw)
+
+
+async def record(
+    pool: Pool, *payloads: Envelope | bytes, now: int = NOON_MS
+) -> list[Delivery]:
+    """Let the pipeline take them in as one batch, of shard 0."""
+    deliveries = [a_delivery(payload) for payload in payloads]
+    assert deliveries == await a_pipeline(pool, now=now).process(deliveries)
+    return deliveries
+
+
+async def record_later(pool: Pool, *payloads: Envelope | bytes) -> None:
+    """The same, when every window has closed."""
+    await record(pool, *payloads, now=LATER_MS)
+
+
+async def link_row(pool: Pool, link: UUID = LINKS[0]) -> dict[str, object]:
+    async with pool.acquire() as connection:
+        found = await connection.fetchrow("select * from links where id = $1", link)
+        return dict(found)
+
+
+async def value_of(pool: Pool, query: str, *values: object) -> object:
+    async with pool.acquire() as connection:
+        return await connection.fetchval(query, *values)
+
+
+async def rows_of(pool: Pool, query: str, *values: object) -> list[tuple[Any, ...]]:
+    async with pool.acquire() as connection:
+        return [tuple(row) for row in await connection.fetch(query, *values)]
+
+
+async def reasons_of(pool: Pool) -> list[str]:
+    """Why what is in quarantine is there, in order."""
+    found = await rows_of(pool, "select reason::text from quarantine order by id")
+    return [reason for (reason,) in found]
+
+
+async def ledger_of(pool: Pool) -> tuple[int, ...]:
+    """Recorded, repeats, quarantined."""
+    [sums] = await rows_of(
+        pool,
+        "select sum(recorded)::int, sum(repeats)::int, sum(quarantined)::int from ledger",
+    )
+    return sums
