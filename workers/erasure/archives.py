@@ -7,13 +7,13 @@ version envelopes could be read, so that a later release looks into what this on
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from ingest.contracts.envelope import VERSION
 from ingest.contracts.telemetry import Log
@@ -205,6 +205,7 @@ def known_state(directory: Path) -> str:
 
 
 def _write_state(directory: Path, state: str) -> None:
-    draft = directory / f"{STATE_FILE}.{os.getpid()}"
+    # Two that sweep at once may be of one process, or have one number on two machines.
+    draft = directory / f"{STATE_FILE}.{uuid4().hex}"
     draft.write_text(f"{state}\n", "ascii")
     draft.replace(directory / STATE_FILE)
