@@ -11,6 +11,7 @@ from tests.installation import Installation, elsewhere
 from tests.reftide import Cli
 from tests.runbook import Following, follow
 from workers.database import open_pool, transaction
+from workers.epochs import sample
 from workers.losses import count_losses
 
 SHARDS = 2
@@ -70,6 +71,15 @@ async def follow_through(
                 page.next()
 
     await asyncio.to_thread(run)
+
+
+async def look_at_streams(site: Installation) -> None:
+    """What the workers do every few seconds."""
+    async with (
+        open_pool(site.variables["DATABASE_URL"], size=1) as pool,
+        transaction(pool) as connection,
+    ):
+        await sample(connection, site.redis, range(SHARDS))
 
 
 async def book_losses(site: Installation) -> None:

@@ -1,6 +1,6 @@
 """Entries that are lost: somebody took them out of a stream before they were recorded.
 
-Imported by the jobs, which run it every minute. Nothing tells of an entry that vanished
+Imported by the jobs, which count every minute, and by replays. Nothing tells of an entry that vanished
 undelivered, so it is found by counting. Every entry that was ever added was acknowledged,
 and then the ledger has it, or is pending, or waits, or is gone:
 
@@ -12,7 +12,7 @@ And entries can only be lost that somebody else took out: what our trimmer cuts 
 beside the stream. So a worker's mistake is no loss but an imbalance, which `verify` shows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from redis.asyncio import Redis
@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import GROUP
 from ingest.contracts.telemetry import Log
 from workers.database import Connection
+from workers.ledger import Shard
 from workers.sql import statements
 from workers.streams import Stream, look
 
@@ -46,6 +47,12 @@ async def count_losses(
     # What was in a life that ended went with its server.
     for row in await connection.fetch(_SQL["losses_of_the_dead"], live):
         _tell(row["epoch"], row["shard"], row["change"])
+
+
+async def returned(connection: Connection, shards: Iterable[Shard]) -> None:
+    """Call lost no more what was just counted in lives that ended."""
+    if epochs := sorted({shard.epoch for shard in shards}):
+        await connection.execute(_SQL["losses_returned"], epochs)
 
 
 async def _count(

@@ -31,3 +31,17 @@ with kept as (
     on conflict (epoch, shard, consumer) do update set lost = total.lost + excluded.lost
 )
 select epoch, shard, change from changed where change > 0 order by epoch, shard
+
+-- losses_returned: of these lives, as far as they ended, what came back is lost no more
+with kept as (
+    select epoch, shard, sum(recorded + repeats + quarantined)::bigint as settled
+      from ledger
+     where epoch = any ($1::integer[])
+     group by epoch, shard
+)
+update ledger
+   set lost = least(ledger.lost, greatest(life.entries_added - kept.settled, 0))
+  from kept join stream_epochs as life using (epoch, shard)
+ where (ledger.epoch, ledger.shard, ledger.consumer) = (kept.epoch, kept.shard, '')
+   and ledger.lost > greatest(life.entries_added - kept.settled, 0)
+   and exists (select from stream_epochs as next where next.shard = life.shard and next.epoch > life.epoch)

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from ingest.contracts.telemetry import Log
-from workers import quarantine
+from workers import losses, quarantine
 from workers.batch import Delivery, Entry, Trouble
 from workers.customers import Widen
 from workers.database import Connection, DataFault, MissingPartition, transaction
@@ -144,6 +144,7 @@ class Player:
         done.bad = sum(tally.reasons[reason] for reason in DATA_REASONS)
         pipeline.limit.judge(done.good, done.bad)
         await tally.enter(connection, pipeline.consumer)
+        await losses.returned(connection, tally.recorded)
 
     async def _suspects(
         self, rows: Sequence[Row], page: Sorted
