@@ -250,6 +250,10 @@ create table if not exists customers (
 -- Set: it stands under a pseudonym, since its person was erased.
 alter table customers add column if not exists erased_at timestamptz;
 
+-- Set: its events name the clicks of more visitors than one person is ("undefined", say, in
+-- the place of an id). Each of its leads is earned by the click that it names and no other.
+alter table customers add column if not exists is_crowd boolean not null default false;
+
 -- Identity, and the order in which writers create customers.
 create unique index if not exists customers_external on customers (workspace_id, external_id)
     where external_id is not null;
@@ -313,9 +317,10 @@ create table if not exists events (
 create index if not exists events_named on events (click_id)
     where kind <> 'click' and click_id is not null;
 
--- The leads of a customer: what a late click may change.
-create index if not exists events_customer on events (customer_id)
+-- The leads of a customer since a time: what a late click may change.
+create index if not exists events_customers on events (customer_id, at)
     where kind <> 'click';
+drop index if exists events_customer;
 
 -- The client's own name of a visit. A lead of the same session and link converts it.
 alter table events add column if not exists session text;

@@ -1,15 +1,21 @@
 """Events recorded at once: the real pipeline, for tests of what it leaves behind."""
 
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
+
+from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import Envelope, encode
 from tests.world import LINKS, NOON_MS
 from workers.batch import Delivery, Entry
 from workers.database import Pool
 from workers.enrich import build_enrichers
 from workers.pipeline import Pipeline
+from workers.rows import moment
+from workers.sql import statements
 
 #: When every window of what happens at noon has closed, Unix ms.
 LATER_MS = NOON_MS + 400 * 24 * 3600 * 1000
@@ -74,3 +80,27 @@ async def ledger_of(pool: Pool) -> tuple[int, ...]:
         "select sum(recorded)::int, sum(repeats)::int, sum(quarantined)::int from ledger",
     )
     return sums
+
+
+async def rows_attribution_reads(
+    pool: Pool, people: Sequence[UUID], since_ms: int | None
+) -> int:
+    """How many rows of `events` are read to attribute leads of these from a time on."""
+    since = None if since_ms is None else moment(since_ms)
+    asked = (people, since, DEFAULT_WINDOW_DAYS, [], [])
+    query = statements("customers")["leads_attribution"]
+    async with pool.acquire() as connection:
+        # A plan for these values, not one for all.
+        await connection.execute("set plan_cache_mode = force_custom_plan")
+        [[document]] = await connection.fetch(
+            f"explain (analyze, format json) {query}", *asked
+        )
+    return _rows_of_events(orjson.loads(document)[0]["Plan"])
+
+
+def _rows_of_events(plan: Mapping[str, Any]) -> int:
+    own = 0
+    if plan.get("Relation Name", "").startswith("events_"):
+        seen = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+        own = round(seen * plan["Actual Loops"])
+    return own + sum(map(_rows_of_events, plan.get("Plans", ())))

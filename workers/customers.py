@@ -6,12 +6,12 @@ which they came: a batch locks every customer it may concern, then brings what i
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid5
 
-from msgspec.structs import replace
+from msgspec import structs
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import Kind
@@ -21,6 +21,10 @@ from workers.rows import Row, Standing
 from workers.sql import statements
 
 _SQL: Final = statements("customers")
+
+
+#: A customer whose events name the clicks of more visitors is no person.
+CROWD: Final = 64
 
 
 class Widen(Exception):
@@ -38,8 +42,16 @@ class Concern:
 
     #: Customers: anonymous ones by their root clicks, identified ones by their ids.
     ids: frozenset[UUID]
-    #: Leads from this time on may be attributed anew; None: all of them.
+    #: Leads of theirs from this time on may be attributed anew; None: all of them.
     since: datetime | None
+    #: Clicks that came. Those who name one are its leads even if clocks say that it came later.
+    clicks: frozenset[UUID] = frozenset()
+    #: The clicks that leads name, and the customers of these: all that such a click's visitor
+    #: did may have earned them leads.
+    named: frozenset[UUID] = frozenset()
+    namers: frozenset[UUID] = frozenset()
+    #: Customers who lose events.
+    losers: frozenset[UUID] = frozenset()
 
 
 async def identify(
@@ -77,15 +89,17 @@ def concern(
     """
     people = [row for row in rows if not row.is_test]
     known = [row for row in people if row.root_id not in fresh]
-    leads = [*(row for row in people if row.kind is not Kind.CLICK), *gone]
-    ids = {row.root_id for row in (*known, *leads)} | aliases
-    ids |= {row.customer_id for row in leads}
-    # A named click earns its lead even if clocks say that it came later.
-    is_named = any(row.root_id == row.id for row in known)
-    late = [] if leads or aliases or is_named else [row.at for row in known]
+    leads = [row for row in people if row.kind is not Kind.CLICK]
+    ids = {row.root_id for row in (*known, *leads, *gone)} | aliases
+    ids |= {row.customer_id for row in (*leads, *gone)}
+    late = [] if gone or aliases else [row.at for row in (*known, *leads)]
     return Concern(
-        ids=frozenset(item for item in ids if item),
+        ids=_there(ids),
         since=min(late, default=None),
+        clicks=frozenset(row.id for row in known if row.root_id == row.id),
+        named=_there(lead.click_id for lead in leads),
+        namers=_there(lead.customer_id for lead in leads if lead.click_id),
+        losers=_there(old.customer_id for old in gone),
     )
 
 
@@ -101,7 +115,12 @@ async def lock(
     reached = await _reach(connection, about.ids)
     if not reached <= locked:
         raise Widen(reached | locked)
-    return Concern(reached, about.since)
+    since = about.since
+    if since is not None and about.named:
+        # Under the locks nobody adds a click of theirs.
+        began = await connection.fetchval(_SQL["visits_began"], sorted(about.named))
+        since = min(since, began or since)
+    return replace(about, ids=reached, since=since)
 
 
 async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> None:
@@ -109,13 +128,18 @@ async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> N
     people = sorted(about.ids)
     await connection.execute(_SQL["customers_point"], people)
     leads = await connection.fetch(
-        _SQL["leads_attribution"], people, about.since, DEFAULT_WINDOW_DAYS
+        _SQL["leads_attribution"],
+        people,
+        about.since,
+        DEFAULT_WINDOW_DAYS,
+        sorted(about.clicks),
+        await _judge_crowds(connection, about),
     )
     if not leads:
         return
     before = [Standing.of(lead) for lead in leads]
     after = [
-        replace(
+        structs.replace(
             standing,
             link_id=lead["earned_link_id"],
             program_id=lead["earned_program_id"],
@@ -135,9 +159,22 @@ async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> N
     )
 
 
+async def _judge_crowds(connection: Connection, about: Concern) -> list[UUID]:
+    """Customers who turned out to be a crowd, or to be none. Needs the locks."""
+    if not about.namers and not about.losers:
+        return []
+    asked = sorted(about.namers | about.losers), sorted(about.losers), CROWD
+    found = await connection.fetch(_SQL["customers_crowd"], *asked)
+    return [record["id"] for record in found]
+
+
 async def _reach(connection: Connection, ids: frozenset[UUID]) -> frozenset[UUID]:
     found = await connection.fetch(_SQL["customers_reached"], sorted(ids))
     return frozenset(record["id"] for record in found)
+
+
+def _there(ids: Iterable[UUID | None]) -> frozenset[UUID]:
+    return frozenset(item for item in ids if item)
 
 
 def _first_seen(rows: Iterable[Row]) -> dict[tuple[UUID, str], datetime]:
@@ -154,7 +191,7 @@ def _with_customer(row: Row, known: dict[tuple[UUID, str], UUID]) -> Row:
         return row
     if row.external_id is None and row.click_id and not row.is_click_ours:
         stand_in = uuid5(row.click_id, row.workspace_id.hex)
-        return replace(row, customer_id=stand_in)
+        return structs.replace(row, customer_id=stand_in)
     if row.external_id is None:
-        return replace(row, customer_id=row.click_id)
-    return replace(row, customer_id=known[row.workspace_id, row.external_id])
+        return structs.replace(row, customer_id=row.click_id)
+    return structs.replace(row, customer_id=known[row.workspace_id, row.external_id])

@@ -1,16 +1,9 @@
 """One visitor with very many clicks: few of them are read, and the right one earns."""
 
-from typing import Any
-
-import orjson
-
-from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import Envelope
-from tests.recording import record_later, rows_of
+from tests.recording import record_later, rows_attribution_reads, rows_of
 from tests.world import LINKS, NOON_MS, a_click, a_lead
 from workers.database import Pool
-from workers.rows import moment
-from workers.sql import statements
 
 _DAY_MS = 24 * 3600 * 1000
 
@@ -51,26 +44,7 @@ async def _visited(pool: Pool, visits: int, leads: int) -> Envelope:
 
 async def _read(pool: Pool, root: Envelope, since_ms: int | None) -> int:
     """How many rows of `events` attributing the root's leads reads."""
-    since = None if since_ms is None else moment(since_ms)
-    async with pool.acquire() as connection:
-        # A plan for these values, not one for all.
-        await connection.execute("set plan_cache_mode = force_custom_plan")
-        [[document]] = await connection.fetch(
-            "explain (analyze, format json) "
-            + statements("customers")["leads_attribution"],
-            [root.id],
-            since,
-            DEFAULT_WINDOW_DAYS,
-        )
-    return _rows_of_events(orjson.loads(document)[0]["Plan"])
-
-
-def _rows_of_events(plan: dict[str, Any]) -> int:
-    own = 0
-    if plan.get("Relation Name", "").startswith("events_"):
-        seen = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
-        own = round(seen * plan["Actual Loops"])
-    return own + sum(map(_rows_of_events, plan.get("Plans", ())))
+    return await rows_attribution_reads(pool, [root.id], since_ms)
 
 
 async def test_a_lead_reads_few_of_its_visitors_clicks(pool: Pool) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ingest.contracts.clickid import NO_LINK
+from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
 from tests.world import (
     ELSEWHERE,
@@ -29,10 +30,12 @@ from tests.world import (
     miscounted,
     read_books,
 )
+from workers import customers
 from workers.batch import Delivery, Entry
 from workers.database import Pool, open_pool
 from workers.enrich import build_enrichers
 from workers.pipeline import Pipeline
+from workers.sql import statements
 
 _DAY_MS = 24 * 3600 * 1000
 _ENRICH = build_enrichers(None)
@@ -84,8 +87,16 @@ async def _play(
             group.create_task(work(batches[worker::workers]))
     async with pool.acquire() as connection:
         assert await miscounted(connection) == []
+        assert await _misattributed(connection) == []
         assert await _unaccounted(connection, batches) == []
         return await read_books(connection)
+
+
+async def _misattributed(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+    """Leads that earn something else when all that there is is looked at."""
+    people = await connection.fetchval("select array_agg(id) from customers")
+    asked = (people or [], None, DEFAULT_WINDOW_DAYS, [], [])
+    return await connection.fetch(statements("customers")["leads_attribution"], *asked)
 
 
 async def _unaccounted(
@@ -295,6 +306,25 @@ async def test_any_order_and_any_repetition_ends_in_the_same_books(
 
     first = await _play(pool, _deliveries(events, chance))
     second = await _play(pool, _deliveries(events, chance))
+
+    assert_equal(first, second)
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(events=histories(), seed=st.integers(0, 2**32))
+async def test_it_does_not_matter_when_a_customer_turns_out_to_be_a_crowd(
+    pool: Pool, events: list[Envelope], seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 -- shuffles, hides nothing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(customers, "CROWD", 1)
+        first = await _play(pool, _deliveries(events, chance))
+        second = await _play(pool, _deliveries(events, chance), workers=2)
 
     assert_equal(first, second)
 

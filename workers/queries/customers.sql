@@ -112,24 +112,58 @@ update customers
  where customers.id = person.id and customers.points_to is distinct from earliest.customer_id
    and (customers.points_to is null or customers.id >= (select events_floor()))
 
--- leads_attribution: leads of these customers, or on their clicks, since a time, whose attribution is not what the rows say; what rests on detached rows stays
+-- customers_crowd: note which of these stand for more than so many visitors; of those that lost events ($2), whether they still do; whoever changed
+with counted as (
+    select customer.id, count(named.click_id) > $3 as is_crowd
+      from customers customer
+      left join lateral (
+            select distinct click_id from events
+             where customer_id = customer.id and kind <> 'click' and click_id is not null and not is_test
+             limit $3::bigint + 1
+          ) as named on true
+     where customer.id = any($1::uuid[]) and customer.external_id is not null
+       and (not customer.is_crowd or customer.id = any($2::uuid[]))
+     group by customer.id
+)
+update customers
+   set is_crowd = counted.is_crowd
+  from counted
+ where customers.id = counted.id and customers.is_crowd <> counted.is_crowd
+returning customers.id
+
+-- visits_began: when the first click was of all that the visitors of these clicks made
+select min(click.at)
+  from (select unnest($1::uuid[]) as id
+        union select event_id from event_aliases where id = any($1::uuid[])
+        union select other.id from event_aliases alias join event_aliases other using (event_id)
+               where alias.id = any($1::uuid[])
+        union select id from event_aliases where event_id = any($1::uuid[])) as root
+ cross join lateral (
+        select at from events where id = root.id and kind = 'click'
+        union all
+        (select at from events where click_id = root.id and kind = 'click' order by at, id limit 1)
+       ) as click
+
+-- leads_attribution: leads of these customers, or on their clicks, since a time, and all that name some clicks ($4) or are of some customers ($5), whose attribution is not what the rows say; what rests on detached rows stays
 with lead as (
-    select event.*, coalesce(alias.event_id, event.click_id) as named_id
+    select event.*, coalesce(alias.event_id, event.click_id) as named_id, coalesce(whose.is_crowd, false) as is_crowds
       from events event
       left join event_aliases alias on alias.id = event.click_id
+      left join customers whose on whose.id = event.customer_id
      -- That it is no click is said once more, as the indexes say it.
      where event.kind in ('lead', 'sale', 'deferred') and event.kind <> 'click' and not event.is_test
        and event.id >= (select events_floor())
        and (event.attributed_id is null or event.attributed_id >= (select events_floor()))
-       and (event.click_id = any($1::uuid[]) or event.customer_id = any($1::uuid[]))
-       and ($2::timestamptz is null or event.at >= $2)
+       and ((event.click_id = any($1::uuid[]) or event.customer_id = any($1::uuid[]))
+            and event.at >= coalesce($2::timestamptz, '-infinity')
+            or event.click_id = any($4::uuid[]) or event.customer_id = any($5::uuid[]))
 ), said as (
     -- The clicks that customers' own events name: several customers may name one click,
     -- and its visitor can point at one of them only.
     select distinct event.customer_id, coalesce(alias.event_id, event.click_id) as click_id
       from events event
       left join event_aliases alias on alias.id = event.click_id
-     where event.customer_id in (select customer_id from lead)
+     where event.customer_id in (select customer_id from lead where not is_crowds)
        and event.kind <> 'click' and event.click_id is not null and not event.is_test
 )
 select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead.is_duplicate, lead.quantity,
@@ -150,7 +184,7 @@ select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead
                 union select click_id from said where customer_id = lead.customer_id
                 union select other.id from said join event_aliases other on other.event_id = said.click_id
                        where said.customer_id = lead.customer_id
-                union select id from customers where points_to = lead.customer_id) as root
+                union select id from customers where points_to = lead.customer_id and not lead.is_crowds) as root
          cross join lateral (
                 select own.id, own.at, own.link_id, own.program_id, own.partner_id
                   from events own left join programs program on program.id = own.program_id
