@@ -19,9 +19,10 @@ _START_SECONDS = 10.0
 class Valkey:
     """One server in a directory of its own, with an append-only file."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, appendfsync: str) -> None:
         self._socket = directory / "valkey.sock"
         self._directory = directory
+        self._appendfsync = appendfsync
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -34,6 +35,7 @@ class Valkey:
             "--unixsocket": str(self._socket),
             "--dir": str(self._directory),
             "--appendonly": "yes",
+            "--appendfsync": self._appendfsync,
             "--save": "",
         }
         arguments = [text for pair in settings.items() for text in pair]
@@ -91,10 +93,11 @@ class Valkey:
 
 
 @contextmanager
-def running_valkey() -> Iterator[Valkey]:
+def running_valkey(appendfsync: str = "always") -> Iterator[Valkey]:
+    """A server that may be killed: with `everysec` it answers before it writes, at times."""
     # A short path: a socket's may have no more than 107 bytes.
     with TemporaryDirectory(prefix="vk") as name:
-        valkey = Valkey(Path(name))
+        valkey = Valkey(Path(name), appendfsync)
         valkey.start()
         try:
             yield valkey

@@ -165,8 +165,8 @@ def _appendfsync(found: str | None) -> Check:
         return Check("Redis", "appendfsync", "warn", "not readable", advice)
     if found == "everysec":
         advice = (
-            "a power cut loses up to two seconds of events; set appendfsync always"
-            " where that is too much"
+            "a power cut loses up to two seconds of events, and so may a kill while the"
+            " disk is busy; set appendfsync always where that is too much"
         )
         return Check("Redis", "appendfsync", "warn", found, advice)
     advice = "set appendfsync always, or everysec"

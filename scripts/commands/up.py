@@ -56,7 +56,8 @@ on the data directory. Ctrl-C drains and stops everything; a second one does not
     type=click.Choice(["everysec", "always"]),
     default="everysec",
     show_default=True,
-    help="How soon Valkey syncs: `always` survives power loss too.",
+    help="How soon Valkey syncs: `always` survives power loss, and a kill of Valkey"
+    " while its disk is busy.",
 )
 @click.option(
     "--log-level",

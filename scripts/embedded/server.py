@@ -30,9 +30,9 @@ _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 class Options:
     """How the servers are run.
 
-    `appendfsync`: Valkey's policy; `everysec` survives any kill, `always` survives
-    power loss too. `durable`: False switches off every fsync, for tests only; kills are
-    survived all the same.
+    `appendfsync`: Valkey's policy; `always` survives kills and power loss, `everysec`
+    kills while the disk keeps up: while a sync lasts, Valkey puts off writing for up to
+    two seconds, and answers. `durable`: False switches off every fsync, for tests only.
     `memory`: bytes that Valkey may hold before it refuses writes; None stands for a
     quarter of what this machine or container has. `silence`: seconds that a starting
     server may take without a word; a server that says that it is recovering may take

@@ -79,7 +79,8 @@ def test_the_vendors_example_is_recorded_and_survives_a_restart(
 
 @pytest.fixture(scope="module")
 def shared(begin: Begin, tmp_path_factory: pytest.TempPathFactory) -> Up:
-    up = begin(tmp_path_factory.mktemp("shared") / "data", "--edges", "2")
+    data = tmp_path_factory.mktemp("shared") / "data"
+    up = begin(data, "--edges", "2", "--appendfsync", "always")
     up.wait_for("ready http://")
     return up
 

@@ -32,7 +32,7 @@ Run = Callable[[str], None]
 
 @pytest.fixture
 def valkey() -> Iterator[Valkey]:
-    with running_valkey() as server:
+    with running_valkey("everysec") as server:
         yield server
 
 

@@ -36,7 +36,7 @@ from workers.pipeline import Pipeline
 
 @pytest.fixture
 def valkey() -> Iterator[Valkey]:
-    with running_valkey() as server:
+    with running_valkey("everysec") as server:
         yield server
 
 
