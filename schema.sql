@@ -313,9 +313,11 @@ create table if not exists events (
     recorded_at       timestamptz  not null default now()
 ) partition by range (id);
 
--- The leads that name a click: who an anonymous customer is.
-create index if not exists events_named on events (click_id)
+-- The leads that name a click, the first of which says who its visitor is: in their order, since a
+-- client may name one click for everybody.
+create index if not exists events_namers on events (click_id, at, id)
     where kind <> 'click' and click_id is not null;
+drop index if exists events_named;
 
 -- The leads of a customer since a time: what a late click may change.
 create index if not exists events_customers on events (customer_id, at)

@@ -83,11 +83,18 @@ async def ledger_of(pool: Pool) -> tuple[int, ...]:
 
 
 async def rows_attribution_reads(
-    pool: Pool, people: Sequence[UUID], since_ms: int | None
+    pool: Pool,
+    people: Sequence[UUID],
+    since_ms: int | None,
+    clicked: Sequence[UUID] | None = None,
 ) -> int:
-    """How many rows of `events` are read to attribute leads of these from a time on."""
+    """How many rows of `events` are read to attribute leads of these from a time on.
+
+    `clicked` are those whose clicks changed: all of them unless told otherwise.
+    """
+    roots = people if clicked is None else clicked
     since = None if since_ms is None else moment(since_ms)
-    asked = (people, since, DEFAULT_WINDOW_DAYS, [], [])
+    asked = (people, since, DEFAULT_WINDOW_DAYS, [], [], roots)
     query = statements("customers")["leads_attribution"]
     async with pool.acquire() as connection:
         # A plan for these values, not one for all.

@@ -42,14 +42,14 @@ class Concern:
 
     #: Customers: anonymous ones by their root clicks, identified ones by their ids.
     ids: frozenset[UUID]
+    #: Those of them whose clicks changed: of concern to everybody who names one.
+    roots: frozenset[UUID]
     #: Leads of theirs from this time on may be attributed anew; None: all of them.
     since: datetime | None
-    #: Clicks that came. Those who name one are its leads even if clocks say that it came later.
+    #: Clicks that came. Who names one is its lead even if clocks say that it came later.
     clicks: frozenset[UUID] = frozenset()
-    #: The clicks that leads name, and the customers of these: all that such a click's visitor
-    #: did may have earned them leads.
-    named: frozenset[UUID] = frozenset()
-    namers: frozenset[UUID] = frozenset()
+    #: Leads that name clicks: what such a visitor did may have earned other leads of theirs.
+    namers: Sequence[Row] = ()
     #: Customers who lose events.
     losers: frozenset[UUID] = frozenset()
 
@@ -92,13 +92,15 @@ def concern(
     leads = [row for row in people if row.kind is not Kind.CLICK]
     ids = {row.root_id for row in (*known, *leads, *gone)} | aliases
     ids |= {row.customer_id for row in (*leads, *gone)}
-    late = [] if gone or aliases else [row.at for row in (*known, *leads)]
+    roots = {row.root_id for row in known if row.kind is Kind.CLICK}
+    is_long_past = bool(gone or aliases)
+    late = [] if is_long_past else [row.at for row in (*known, *leads)]
     return Concern(
         ids=_there(ids),
+        roots=_there(ids if is_long_past else roots),
         since=min(late, default=None),
         clicks=frozenset(row.id for row in known if row.root_id == row.id),
-        named=_there(lead.click_id for lead in leads),
-        namers=_there(lead.customer_id for lead in leads if lead.click_id),
+        namers=[row for row in leads if row.click_id and row.customer_id],
         losers=_there(old.customer_id for old in gone),
     )
 
@@ -110,17 +112,14 @@ async def lock(
 
     Raises Widen where rows committed between reading and locking concern more.
     """
-    locked = await _reach(connection, about.ids) | wider
+    ids, _ = await _reach(connection, about)
+    locked = ids | wider
     await connection.execute(_SQL["customers_lock"], sorted(locked))
-    reached = await _reach(connection, about.ids)
+    reached, roots = await _reach(connection, about)
     if not reached <= locked:
         raise Widen(reached | locked)
-    since = about.since
-    if since is not None and about.named:
-        # Under the locks nobody adds a click of theirs.
-        began = await connection.fetchval(_SQL["visits_began"], sorted(about.named))
-        since = min(since, began or since)
-    return replace(about, ids=reached, since=since)
+    since = await _since(connection, about)
+    return replace(about, ids=reached, roots=roots, since=since)
 
 
 async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> None:
@@ -134,6 +133,7 @@ async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> N
         DEFAULT_WINDOW_DAYS,
         sorted(about.clicks),
         await _judge_crowds(connection, about),
+        sorted(about.roots),
     )
     if not leads:
         return
@@ -161,16 +161,42 @@ async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> N
 
 async def _judge_crowds(connection: Connection, about: Concern) -> list[UUID]:
     """Customers who turned out to be a crowd, or to be none. Needs the locks."""
-    if not about.namers and not about.losers:
+    namers = _there(lead.customer_id for lead in about.namers)
+    if not namers and not about.losers:
         return []
-    asked = sorted(about.namers | about.losers), sorted(about.losers), CROWD
+    asked = sorted(namers | about.losers), sorted(about.losers), CROWD
     found = await connection.fetch(_SQL["customers_crowd"], *asked)
     return [record["id"] for record in found]
 
 
-async def _reach(connection: Connection, ids: frozenset[UUID]) -> frozenset[UUID]:
-    found = await connection.fetch(_SQL["customers_reached"], sorted(ids))
-    return frozenset(record["id"] for record in found)
+async def _since(connection: Connection, about: Concern) -> datetime | None:
+    """From when on leads may be attributed anew. Needs the locks.
+
+    To a customer a click that none of his events named before is a visitor who turns out to
+    be him: all that this one did may have earned his leads.
+    """
+    if about.since is None or not about.namers:
+        return about.since
+    columns = zip(
+        *((lead.customer_id, lead.click_id, lead.id) for lead in about.namers),
+        strict=True,
+    )
+    found = await connection.fetch(
+        _SQL["named_anew"], *(list(each) for each in columns)
+    )
+    anew = [record["click_id"] for record in found]
+    began = await connection.fetchval(_SQL["visits_began"], anew) if anew else None
+    return min(about.since, began or about.since)
+
+
+async def _reach(
+    connection: Connection, about: Concern
+) -> tuple[frozenset[UUID], frozenset[UUID]]:
+    """Everybody concerned, and those of them whose clicks changed."""
+    asked = sorted(about.ids), sorted(about.roots)
+    found = await connection.fetch(_SQL["customers_reached"], *asked)
+    roots = frozenset(record["id"] for record in found if record["is_root"])
+    return frozenset(record["id"] for record in found), roots
 
 
 def _there(ids: Iterable[UUID | None]) -> frozenset[UUID]:

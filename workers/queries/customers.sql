@@ -14,9 +14,9 @@ select id, workspace_id, external_id
 -- customers_known: which of these ids are customers'
 select id from customers where id = any($1::uuid[])
 
--- customers_reached: these customers, who they stand for and point at, and whoever leads on their clicks belong to
+-- customers_reached: these customers and who they stand for; of some ($2), whom they point at and whoever leads on their clicks belong to; and which are such
 with family as (
-    select named.id
+    select named.id, asked.id = any($2::uuid[]) as is_root
       from unnest($1::uuid[]) as asked (id)
       left join event_aliases alias on alias.id = asked.id
      cross join lateral (
@@ -26,12 +26,23 @@ with family as (
                        where other.event_id = coalesce(alias.event_id, asked.id)
           ) as named
 )
-select id from family
+select id, is_root from family
 union
-select points_to from customers where id in (select id from family) and points_to is not null
+select points_to, false from customers where id in (select id from family where is_root) and points_to is not null
 union
-select customer_id from events
- where kind <> 'click' and click_id in (select id from family) and customer_id is not null
+select customer_id, false from events
+ where kind <> 'click' and click_id in (select id from family where is_root) and customer_id is not null
+
+-- named_anew: those of these clicks ($2) that no event but these ($3) of the customer ($1) names; to a crowd they are nothing new
+select distinct said.click_id
+  from unnest($1::uuid[], $2::uuid[]) as said (customer_id, click_id)
+  left join customers customer on customer.id = said.customer_id
+ where customer.is_crowd is not true
+   and not exists (
+           select from (select id, click_id from events
+                         where customer_id = said.customer_id and kind <> 'click' and not is_test
+                        offset 0) as other
+            where other.click_id = said.click_id and other.id <> all($3::uuid[]))
 
 -- customers_lock: lock these customers in the order of their ids
 select from customers where id = any($1::uuid[]) order by id for no key update
@@ -96,14 +107,14 @@ with person as (
             union all select id from event_aliases where event_id = person.event_id
           ) as named
      cross join lateral (
-            -- The offset keeps the planner from joining with all leads there are, which looks
-            -- cheap to it while a new table has not been analysed.
-            select id, at, customer_id from events
-             where click_id = named.id and kind <> 'click' and not is_test
-               and workspace_id = person.workspace_id
-            offset 0
+            select event.id, event.at, event.customer_id
+              from events event
+              join customers identified on identified.id = event.customer_id and identified.external_id is not null
+             where event.click_id = named.id and event.kind <> 'click' and not event.is_test
+               and event.workspace_id = person.workspace_id
+             order by event.at, event.id
+             limit 1
           ) as lead
-      join customers identified on identified.id = lead.customer_id and identified.external_id is not null
      order by person.id, lead.at, lead.id
 )
 update customers
@@ -144,7 +155,7 @@ select min(click.at)
         (select at from events where click_id = root.id and kind = 'click' order by at, id limit 1)
        ) as click
 
--- leads_attribution: leads of these customers, or on their clicks, since a time, and all that name some clicks ($4) or are of some customers ($5), whose attribution is not what the rows say; what rests on detached rows stays
+-- leads_attribution: leads of these customers, or on some clicks ($6), since a time, and all that name some clicks ($4) or are of some customers ($5), whose attribution is not what the rows say; what rests on detached rows stays
 with lead as (
     select event.*, coalesce(alias.event_id, event.click_id) as named_id, coalesce(whose.is_crowd, false) as is_crowds
       from events event
@@ -154,7 +165,7 @@ with lead as (
      where event.kind in ('lead', 'sale', 'deferred') and event.kind <> 'click' and not event.is_test
        and event.id >= (select events_floor())
        and (event.attributed_id is null or event.attributed_id >= (select events_floor()))
-       and ((event.click_id = any($1::uuid[]) or event.customer_id = any($1::uuid[]))
+       and ((event.click_id = any($6::uuid[]) or event.customer_id = any($1::uuid[]))
             and event.at >= coalesce($2::timestamptz, '-infinity')
             or event.click_id = any($4::uuid[]) or event.customer_id = any($5::uuid[]))
 ), said as (
