@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.batching import RECORDING, Edge
+from tests.examples import examples
 from tests.showcase import SHOWN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,11 +43,7 @@ objects = st.fixed_dictionaries(
 
 
 @given(batch=st.lists(objects | values, max_size=12))
-@settings(
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(60)
 async def test_whatever_is_sent_every_event_has_an_answer(
     started: Edge, batch: Sequence[Any]
 ) -> None:
@@ -56,11 +53,7 @@ async def test_whatever_is_sent_every_event_has_an_answer(
 
 
 @given(data=st.binary(max_size=400) | st.text().map(str.encode))
-@settings(
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(60)
 async def test_whatever_the_bytes_are_nothing_fails(started: Edge, data: bytes) -> None:
     for encoding in ("identity", "gzip", "zstd"):
         answer = await started.send(data, Content_Encoding=encoding)

@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import GROUP
 from tests.eventually import eventually
+from tests.examples import examples
 from tests.replaying import Site
 from tests.working import STREAM, is_acknowledged, working
 from tests.world import WORKSPACE, a_click, furnish
@@ -51,11 +52,7 @@ async def site(redis_url: str, database_url: str) -> AsyncIterator[Site]:
         yield Site(redis, pool, redis_url, database_url)
 
 
-@settings(
-    max_examples=6,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(6)
 @given(steps=_STEPS, rows=st.integers(0, 12))
 async def test_whatever_was_dropped_counts_once_and_comes_back_once(
     site: Site, steps: list[_Step], rows: int

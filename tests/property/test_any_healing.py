@@ -7,11 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.envelope import Dedupe, Envelope
+from tests.examples import examples
 from tests.redriving import Clinic, a_clinic
 from tests.world import (
     LAST_CLICK,
@@ -130,11 +131,7 @@ async def _never() -> None:
     """Leave it all for the end."""
 
 
-@settings(
-    max_examples=24,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(24)
 @given(events=_histories(), seed=st.integers(0, 2**32))
 async def test_any_order_ends_as_if_all_had_been_there(
     clinic: Clinic, events: list[Envelope], seed: int

@@ -9,13 +9,14 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
+from tests.examples import examples
 from tests.world import (
     ELSEWHERE,
     FOREIGN_LINK,
@@ -293,11 +294,7 @@ def _attempts(draw: st.DrawFn, event: Envelope) -> Envelope:
     return replace(event, **changes)
 
 
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(60)
 @given(events=histories(), seed=st.integers(0, 2**32))
 async def test_any_order_and_any_repetition_ends_in_the_same_books(
     pool: Pool, events: list[Envelope], seed: int
@@ -310,11 +307,7 @@ async def test_any_order_and_any_repetition_ends_in_the_same_books(
     assert_equal(first, second)
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(30)
 @given(events=histories(), seed=st.integers(0, 2**32))
 async def test_it_does_not_matter_when_a_customer_turns_out_to_be_a_crowd(
     pool: Pool, events: list[Envelope], seed: int
@@ -329,11 +322,7 @@ async def test_it_does_not_matter_when_a_customer_turns_out_to_be_a_crowd(
     assert_equal(first, second)
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(30)
 @given(events=histories(), seed=st.integers(0, 2**32))
 async def test_workers_at_the_same_time_end_in_the_same_books(
     pool: Pool, events: list[Envelope], seed: int

@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from ingest.contracts.envelope import Dedupe, Envelope
+from tests.examples import examples
 from tests.property.test_any_order import _deliveries, histories
 from tests.property.test_replays import _empty, _pipeline
 from tests.world import WORKSPACE, furnish, miscounted
@@ -98,11 +99,7 @@ async def _begin(pool: Pool, who: str) -> None:
             await begin(connection, person, erasure, "tester", "")
 
 
-@settings(
-    max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(20)
 @given(events=histories(), seed=st.integers(0, 2**32))
 async def test_an_erasure_at_any_time_changes_no_count(
     pool: Pool, redis: Redis, events: list[Envelope], seed: int

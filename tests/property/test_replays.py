@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.contracts.envelope import Envelope
 from scripts.replaying import order
+from tests.examples import examples
 from tests.property.test_any_order import (
     _DAY_MS,
     _ENRICH,
@@ -128,11 +129,7 @@ _FURNISHED = (
     (FIRST_CLICK, PARTNERS[1]),
     (None, None),
 )
-_LOOSE = settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+_LOOSE = examples(30)
 
 
 @_LOOSE
