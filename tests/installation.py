@@ -1,5 +1,6 @@
 """A seeded installation: two edges in this process, and a worker process when asked for."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from ingest.app import World, build
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.stream import FIELD, events_key
 from ingest.settings import Settings
+from scripts import spools
 from scripts.environment import Environment
 from scripts.seeding import plant
 from tests.eventually import eventually
@@ -74,7 +76,12 @@ class Installation:
     async def rests(self) -> None:
         """Wait until every entry is recorded; the books must be right then."""
 
+        data = Path(self.variables["REFTIDE_DATA"])
+
         async def recorded() -> bool:
+            # An edge whose Redis was slow has it on its disk for a moment.
+            if await asyncio.to_thread(spools.count, data):
+                return False
             in_stream = [await self.redis.xlen(events_key(n)) for n in range(4)]
             booked = "select sum(recorded + repeats + quarantined) from ledger"
             return bool(sum(in_stream) == await self.database.fetchval(booked))
