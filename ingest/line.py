@@ -17,10 +17,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ingest import wire
 from ingest.wire import TROUBLE, Breaker, Full, Honest, breaker_of
 
-#: For an answer, from the question on. To connect may take as long again.
-_PATIENCE_SECONDS: Final = 0.5
 #: Whoever looks so much later than he meant to is busy himself.
 _BUSY_SECONDS: Final = 0.05
 _CHUNK: Final = 1 << 16
@@ -70,7 +69,8 @@ class Line:
             return answer
         if not self._unsent:
             loop.call_soon(self._send)
-        self._asked.append(_Question(answer, loop.time() + _PATIENCE_SECONDS))
+        # To connect may take as long again.
+        self._asked.append(_Question(answer, loop.time() + wire.PATIENCE_SECONDS))
         self._unsent.append(command)
         return answer
 
@@ -106,7 +106,7 @@ class Line:
         now, until = asyncio.get_running_loop().time(), self._asked[0].until
         if now < until:
             self._look_at(until)
-        elif now - due > _BUSY_SECONDS and now < until + _PATIENCE_SECONDS:
+        elif now - due > _BUSY_SECONDS and now < until + wire.PATIENCE_SECONDS:
             # We were late ourselves; the answer may be there, and not be read yet.
             self._look_at(now + _BUSY_SECONDS)
         else:

@@ -19,6 +19,8 @@ from typing_extensions import override
 TROUBLE: Final = (RedisError, OSError)
 
 _CONNECT_SECONDS: Final = 0.5
+#: For an answer, unless told otherwise.
+PATIENCE_SECONDS: Final = 0.5
 #: For a turn and a connection, all in all.
 _READY_SECONDS: Final = 0.5
 
@@ -113,7 +115,7 @@ def connect(
     url: str,
     *,
     connections: int,
-    answer_within: float = 0.5,
+    answer_within: float | None = None,
     breaker: Breaker | None = None,
 ) -> Redis:
     """A client that waits at most `answer_within` seconds and sends nothing twice.
@@ -121,11 +123,12 @@ def connect(
     A command that was sent and not answered may have run: sending it again would append
     the same event a second time. With a breaker, nothing is sent while it is open.
     """
+    patience = PATIENCE_SECONDS if answer_within is None else answer_within
     pool = (_Guarded if breaker else BlockingConnectionPool).from_url(
         url,
         max_connections=connections,
-        timeout=answer_within,
-        socket_timeout=answer_within,
+        timeout=patience,
+        socket_timeout=patience,
         socket_connect_timeout=_CONNECT_SECONDS,
         # Without a list of errors, only connecting is tried again; and that not even once.
         retry=Retry(NoBackoff(), 0),
