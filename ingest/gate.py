@@ -165,13 +165,16 @@ class Gate:
         found = await self._records.limits()
         own = found.per_minute if isinstance(found, LimitsRecord) else {}
         is_shown = dialect.usage_headers is not None
+        key = str(principal.api_key_id) if principal.api_key_id else ""
+        has_own = key in own
         demands = [
             _demand(limit.name, who, own.get(limit.name, limit.per_minute), is_shown)
             for limit in route.limits
-            if (who := _subject(limit, principal, ip))
+            # What a key has for itself stands in the place of what every key has.
+            if not (has_own and limit.by == "key")
+            and (who := _subject(limit, principal, ip))
         ]
-        key = str(principal.api_key_id)
-        if principal.api_key_id and key in own:
+        if has_own:
             demands.append(_demand("key", key, own[key], is_shown))
         return demands
 

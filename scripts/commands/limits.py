@@ -74,8 +74,8 @@ def set_(
 ) -> None:
     """Let PER_MINUTE requests in, in any 60 seconds.
 
-    SUBJECT is a limit's name, or the id of an API key, which it then holds for in every
-    dialect.
+    SUBJECT is a limit's name, or the id of an API key. What a key has for itself holds for
+    all that it sends, in every dialect, in the place of what they say of every key.
     """
     row = asyncio.run(_set(environment, subject, per_minute))
     sentence = f"{row['subject']} is {per_minute} a minute, within a second."

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from ingest.contracts.directory import SWITCHES_KEY, SwitchesRecord
 from ingest.dialects.spec import Refusal
 from tests.batching import CLICK, RECORDING, Edge, event, published
-from tests.showcase import an_edge
+from tests.showcase import KEYS, an_edge
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,6 +36,23 @@ async def test_limits_count_events(redis_url: str, tmp_path: Path) -> None:
         (each["code"], each["status"], each["retryable"]) for each in refused
     }
     assert all(1 <= each["retry_after"] <= 62 for each in refused)
+
+
+@pytest.mark.parametrize("own", [2, 4])
+async def test_a_keys_own_limit_stands_in_the_place_of_every_keys(
+    redis_url: str, tmp_path: Path, own: int
+) -> None:
+    keys = {str(key.key_uuid): own for key in KEYS.values()}
+    await published(redis_url, limits={"refport.key": 3, **keys})
+    shown = next(each for each in RECORDING if each.url == "/api/track/lead")
+    leads = [
+        {**event(shown), "body": {**shown.body, "customerExternalId": f"c{number}"}}
+        for number in range(5)
+    ]
+    async with an_edge(redis_url, tmp_path) as client:
+        results = await Edge(client, redis_url).results(*leads)
+
+    assert own == [each["result"] for each in results].count("accepted")
 
 
 @pytest.mark.parametrize(
