@@ -94,7 +94,7 @@ async def rows_attribution_reads(
     """
     roots = people if clicked is None else clicked
     since = None if since_ms is None else moment(since_ms)
-    asked = (people, since, DEFAULT_WINDOW_DAYS, [], [], roots)
+    asked = (people, since, DEFAULT_WINDOW_DAYS, [], [], roots, [])
     query = statements("customers")["leads_attribution"]
     async with pool.acquire() as connection:
         # A plan for these values, not one for all.

@@ -48,6 +48,8 @@ class Concern:
     since: datetime | None
     #: Clicks that came. Who names one is its lead even if clocks say that it came later.
     clicks: frozenset[UUID] = frozenset()
+    #: Leads that came, but for those of a link itself, which nobody else earns.
+    leads: frozenset[UUID] = frozenset()
     #: Leads that name clicks: what such a visitor did may have earned other leads of theirs.
     namers: Sequence[Row] = ()
     #: Customers who lose events.
@@ -100,6 +102,7 @@ def concern(
         roots=_there(ids if is_long_past else roots),
         since=min(late, default=None),
         clicks=frozenset(row.id for row in known if row.root_id == row.id),
+        leads=frozenset(row.id for row in leads if row.click_id or row.customer_id),
         namers=[row for row in leads if row.click_id and row.customer_id],
         losers=_there(old.customer_id for old in gone),
     )
@@ -126,14 +129,18 @@ async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> N
     """Bring anonymous customers and leads in line with the rows. Needs the locks."""
     people = sorted(about.ids)
     await connection.execute(_SQL["customers_point"], people)
+    changed = await _judge_crowds(connection, about)
+    crowds = await connection.fetch(_SQL["customers_crowds"], people)
     leads = await connection.fetch(
         _SQL["leads_attribution"],
-        people,
+        # A crowd's leads have nothing to do with one another.
+        sorted(about.ids - {record["id"] for record in crowds}),
         about.since,
         DEFAULT_WINDOW_DAYS,
         sorted(about.clicks),
-        await _judge_crowds(connection, about),
+        changed,
         sorted(about.roots),
+        sorted(about.leads),
     )
     if not leads:
         return

@@ -96,7 +96,7 @@ async def _play(
 async def _misattributed(connection: asyncpg.Connection) -> list[asyncpg.Record]:
     """Leads that earn something else when all that there is is looked at."""
     people = await connection.fetchval("select array_agg(id) from customers")
-    asked = (people or [], None, DEFAULT_WINDOW_DAYS, [], [], people or [])
+    asked = (people or [], None, DEFAULT_WINDOW_DAYS, [], [], people or [], [])
     return await connection.fetch(statements("customers")["leads_attribution"], *asked)
 
 

@@ -142,6 +142,9 @@ update customers
  where customers.id = counted.id and customers.is_crowd <> counted.is_crowd
 returning customers.id
 
+-- customers_crowds: which of these are crowds
+select id from customers where id = any($1::uuid[]) and is_crowd
+
 -- visits_began: when the first click was of all that the visitors of these clicks made
 select min(click.at)
   from (select unnest($1::uuid[]) as id
@@ -155,7 +158,7 @@ select min(click.at)
         (select at from events where click_id = root.id and kind = 'click' order by at, id limit 1)
        ) as click
 
--- leads_attribution: leads of these customers, or on some clicks ($6), since a time, and all that name some clicks ($4) or are of some customers ($5), whose attribution is not what the rows say; what rests on detached rows stays
+-- leads_attribution: leads of these customers, or on some clicks ($6), since a time, and all that name some clicks ($4), are of some customers ($5) or have some ids ($7), whose attribution is not what the rows say; what rests on detached rows stays
 with lead as (
     select event.*, coalesce(alias.event_id, event.click_id) as named_id, coalesce(whose.is_crowd, false) as is_crowds
       from events event
@@ -167,7 +170,8 @@ with lead as (
        and (event.attributed_id is null or event.attributed_id >= (select events_floor()))
        and ((event.click_id = any($6::uuid[]) or event.customer_id = any($1::uuid[]))
             and event.at >= coalesce($2::timestamptz, '-infinity')
-            or event.click_id = any($4::uuid[]) or event.customer_id = any($5::uuid[]))
+            or event.click_id = any($4::uuid[]) or event.customer_id = any($5::uuid[])
+            or event.id = any($7::uuid[]))
 ), said as (
     -- The clicks that customers' own events name: several customers may name one click,
     -- and its visitor can point at one of them only.
