@@ -875,6 +875,9 @@ create table if not exists erasures (
     streams_done_at timestamptz                      -- nor has Redis
 );
 
+-- Earlier releases kept here, in plain text, what is hashed in `suppressions` now.
+alter table erasures drop column if exists texts;
+
 -- What is left to be done.
 create index if not exists erasures_open on erasures (asked_at) where streams_done_at is null;
 
