@@ -54,9 +54,8 @@ def test_a_storm_loses_nothing_and_counts_nothing_twice(server: str) -> None:
     assert server == found["server"].partition(" ")[0].lower()
     assert (20_000, 12, 3) == (found["events"], found["faults"], found["seed"])
     _is_unharmed(found)
-    # Enough of it came through for the figures above to say something. On a busy machine
-    # what was killed takes long to come back.
-    assert found["accepted"] > 4_000
+    # Most of it came through, so that the figures above say something.
+    assert found["accepted"] > 15_000
 
 
 @pytest.mark.slow

@@ -281,7 +281,7 @@ async def test_a_frozen_server_leaves_each_edge_to_itself_and_is_said_once(
             clock.ahead += AGAIN_MS
             assert [1, 1] == await burst(limiters, SMALL._replace(subject="other"), 1)
 
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 3.5
         assert ["limits.unavailable"] * 2 == [line["event"] for line in logs]
         valkey.thaw()
         await found_again(limiters, clock, redis)
@@ -300,7 +300,7 @@ async def test_while_redis_is_away_almost_nobody_waits(valkey: Valkey) -> None:
         for _ in range(50):
             await admitted(limiter, SMALL)
 
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 0.4
         valkey.thaw()
 
 
@@ -309,12 +309,14 @@ async def test_no_crowd_is_too_large_to_wait_for_one_failure_only(
 ) -> None:
     wide = SMALL._replace(per_minute=10_000)
     async with edges(valkey.url, 1) as limiters:
-        await admitted(limiters[0], SMALL)
+        began = time.monotonic()
+        assert [4000] == await burst(limiters, wide._replace(subject="before"), 4000)
+        by_itself = time.monotonic() - began
         valkey.freeze()
         began = time.monotonic()
 
         assert [4000] == await burst(limiters, wide, 4000)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < by_itself + 1.5
         valkey.thaw()
 
 

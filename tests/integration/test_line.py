@@ -110,7 +110,7 @@ async def test_a_frozen_server_answers_nobody_within_a_second(valkey: Valkey) ->
         answers = [await each for each in [line.ask(echo(n)) for n in range(3)]]
 
         assert {RedisTimeoutError} == {type(answer) for answer in answers}
-        assert 0.4 < time.monotonic() - began < 5
+        assert 0.4 < time.monotonic() - began < 2
         assert breaker.is_open
         refusal = await line.ask(echo(1))
         assert "not asked" in str(refusal)
