@@ -20,6 +20,7 @@ from scripts.output import Refused, Unreachable
 from scripts.queries import statements
 from scripts.servers import Connection, rows, shard_count
 from workers.archive.uploading import Uploader
+from workers.batch import Trouble
 from workers.database import Pool
 from workers.erasure.archives import sweep
 from workers.erasure.beginning import Person, begin, find, people, related
@@ -29,6 +30,8 @@ from workers.living import living
 
 _SQL: Final = statements("erasures")
 _POLL_SECONDS: Final = 0.3
+#: Trouble that lasts longer is a server's.
+_TROUBLE_SECONDS: Final = 3.0
 
 Tell = Callable[[str], None]
 
@@ -121,14 +124,22 @@ async def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
 
 
 async def _work(eraser: Eraser, seconds: float) -> int:
-    """Work; what still waits after so many seconds is the workers' to finish."""
+    """Work; what still waits after so many seconds is the workers' to finish.
+
+    Raises Trouble that lasts.
+    """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while waiting := await eraser.work():
-        if loop.time() > deadline:
-            break
+    began = loop.time()
+    while True:
+        try:
+            waiting = await eraser.work()
+            if not waiting or loop.time() > began + seconds:
+                return waiting
+        except Trouble:
+            # A worker that is at the same rows may have been in the way.
+            if loop.time() > began + max(seconds, _TROUBLE_SECONDS):
+                raise
         await asyncio.sleep(_POLL_SECONDS)
-    return waiting
 
 
 async def _archive(

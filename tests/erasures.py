@@ -13,7 +13,7 @@ from tests.replaying import Site
 from tests.working import STREAM
 from tests.world import LINKS, NOON_MS, a_click, a_lead, a_sale, an_id
 from workers.archive.writing import Writer
-from workers.batch import Delivery, Entry, Trouble
+from workers.batch import Delivery, Entry
 from workers.erasure.beginning import begin, people
 from workers.erasure.erasing import Eraser
 
@@ -94,12 +94,8 @@ async def finish(site: Site) -> None:
     eraser = Eraser(site.pool, site.redis, [0])
 
     async def is_done() -> bool:
-        # Another rewriting of Redis' log may have to end first, or another eraser of the
-        # same rows was faster.
-        try:
-            return not await eraser.work()
-        except Trouble:
-            return False
+        # Another rewriting of Redis' log may have to end first.
+        return not await eraser.work()
 
     await eventually(is_done)
 

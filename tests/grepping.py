@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from zstandard import ZstdDecompressor
 from workers.database import Pool
 
 _HEX = re.compile(rb"\\x((?:[0-9a-f]{2})+)")
+_LOOKS = 20
 _TABLES = (
     "select relname from pg_class where relkind in ('r', 'p', 'm')"
     " and relnamespace = 'public'::regnamespace and not relispartition order by 1"
@@ -47,14 +49,19 @@ async def _everything(pool: Pool, redis: Redis, directories: Iterable[Path]) -> 
             yield str(path), raw
 
 
-def files(directory: Path) -> Iterator[tuple[Path, bytes]]:
+def files(directory: Path) -> list[tuple[Path, bytes]]:
     """What is in the files below a directory, decompressed, and their names."""
-    for path in sorted(directory.rglob("*")):
-        if not path.is_file():
-            continue
-        raw = path.read_bytes()
-        yield path, raw + path.name.encode()
-        if ".zst" in path.suffixes:
-            with path.open("rb") as file:
-                reader = ZstdDecompressor().stream_reader(file, read_across_frames=True)
-                yield path, reader.read()
+    for _ in range(_LOOKS):
+        # Workers give files other names, and put others in their place, meanwhile.
+        with suppress(FileNotFoundError):
+            paths = sorted(path for path in directory.rglob("*") if path.is_file())
+            return [found for path in paths for found in _contents(path)]
+    raise AssertionError(f"the files of {directory} change all the time")
+
+
+def _contents(path: Path) -> Iterator[tuple[Path, bytes]]:
+    raw = path.read_bytes()
+    yield path, raw + path.name.encode()
+    if ".zst" in path.suffixes:
+        reader = ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        yield path, reader.read()

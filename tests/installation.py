@@ -79,11 +79,9 @@ class Installation:
     async def rests(self) -> None:
         """Wait until every entry is recorded; the books must be right then."""
 
-        data = Path(self.variables["REFTIDE_DATA"])
-
         async def recorded() -> bool:
-            # An edge whose Redis was slow has it on its disk for a moment.
-            if await asyncio.to_thread(spools.count, data):
+            # An edge whose Redis was slow, or away, has it on its disk for a moment.
+            if await asyncio.to_thread(self._spooled):
                 return False
             in_stream = [await self.redis.xlen(events_key(n)) for n in range(4)]
             booked = "select sum(recorded + repeats + quarantined) from ledger"
@@ -91,6 +89,11 @@ class Installation:
 
         await eventually(recorded, within=30)
         assert [] == await miscounted(self.database)
+
+    def _spooled(self) -> int:
+        """How many events wait on the disks of the edges."""
+        data = Path(self.variables["REFTIDE_DATA"])
+        return sum(spools.count(_home(data, number)) for number in range(EDGES))
 
     async def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await self.database.fetch(query, *values)]
@@ -123,12 +126,17 @@ async def an_installation(
         stack.push_async_callback(database.close)
         await publish_if_missing(database, redis)
         edges = [
-            await stack.enter_async_context(_edge(variables, path / f"edge-{number}"))
+            await stack.enter_async_context(_edge(variables, _home(path, number)))
             for number in range(EDGES)
         ]
         found = Installation(variables, edges, redis, database)
         stack.callback(_end, found.workers)
         yield found
+
+
+def _home(data: Path, number: int) -> Path:
+    """The data directory of an edge: each is on a machine of its own."""
+    return data / f"edge-{number}"
 
 
 @asynccontextmanager

@@ -3,6 +3,8 @@
 Pure; used by the pipeline.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -10,8 +12,9 @@ import orjson
 
 from ingest.contracts import envelope as codec
 from ingest.contracts.envelope import Envelope, Kind
-from workers.batch import Delivery
+from workers.batch import Delivery, Entry
 from workers.enrich import Enrich, Enrichment
+from workers.quarantine import Culprit
 from workers.resolve import Resolution
 from workers.rows import LAST_DIGEST, Row, moment
 
@@ -23,6 +26,20 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
 
     delivery: Delivery
     envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsealed:
+    """What was in some deliveries.
+
+    `newer` are entries of a later release; `version` is of the list of suppressions under
+    which the envelopes are what they are.
+    """
+
+    sealed: Sequence[Sealed] = ()
+    culprits: Sequence[Culprit] = ()
+    newer: frozenset[Entry] = frozenset()
+    version: int
 
 
 def row_of(item: Sealed, place: Resolution, enrich: Enrich, *, keep_ip: bool) -> Row:

@@ -4,7 +4,7 @@ done = await pipeline.process(deliveries)      # and the consumer acknowledges t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from workers.database import (
 )
 from workers.enrich import Enrich
 from workers.erasure.suppressing import Suppressions
-from workers.forming import Sealed, row_of
+from workers.forming import Sealed, Unsealed, row_of
 from workers.generating import generate
 from workers.known import Known
 from workers.ledger import Tally
@@ -70,22 +70,21 @@ class Pipeline:
         quarantine; what was committed by then is found recorded when it is processed again.
         """
         self.boundary("read")
-        sealed, culprits, newer = await self.unseal(deliveries)
-        tally = await self._record(sealed, culprits)
+        found = await self.unseal(deliveries)
+        tally = await self._record(found)
         self.boundary("committed")
-        self._tell(deliveries, tally, len(newer))
-        if not newer:
+        self._tell(deliveries, tally, len(found.newer))
+        if not found.newer:
             return deliveries
-        return [delivery for delivery in deliveries if delivery.entry not in newer]
+        return [each for each in deliveries if each.entry not in found.newer]
 
     async def give_up(self, delivery: Delivery, detail: str) -> None:
         """Put an entry into quarantine that workers died of. Raises Trouble, Halt."""
-        sealed, culprits, _ = await self.unseal([delivery])
-        delivery = sealed[0].delivery if sealed else delivery
-        envelope = sealed[0].envelope if sealed else None
-        if not culprits:
-            culprits = [Culprit(delivery, envelope, "crash_loop", detail)]
-        tally = await self._commit([], culprits)
+        found = await self.unseal([delivery])
+        delivery = found.sealed[0].delivery if found.sealed else delivery
+        envelope = found.sealed[0].envelope if found.sealed else None
+        culprits = found.culprits or [Culprit(delivery, envelope, "crash_loop", detail)]
+        tally = await self._commit([], culprits, found.version)
         self._tell([delivery], tally, 0)
 
     def decode(
@@ -104,26 +103,26 @@ class Pipeline:
                 newer.add(delivery.entry)
         return sealed, culprits, newer
 
-    async def unseal(
-        self, deliveries: Sequence[Delivery]
-    ) -> tuple[list[Sealed], list[Culprit], set[Entry]]:
+    async def unseal(self, deliveries: Sequence[Delivery]) -> Unsealed:
         """As `decode`, with pseudonyms in the place of who was erased. Raises Trouble.
 
         What is written of it must be confirmed: `suppressions.confirm`.
         """
         sealed, culprits, newer = self.decode(deliveries)
+        version = await self.suppressions.ready(self.pool)
         pairs = ((item.delivery, item.envelope) for item in sealed)
         if veiled := await self.suppressions.veil(self.pool, pairs):
             places = [(item, veiled.get(item.delivery.entry)) for item in sealed]
             sealed = [Sealed(*pair) if pair else item for item, pair in places]
-        return sealed, culprits, newer
+        return Unsealed(
+            sealed=sealed, culprits=culprits, newer=frozenset(newer), version=version
+        )
 
-    async def _record(
-        self, sealed: Sequence[Sealed], culprits: Sequence[Culprit]
-    ) -> Tally:
+    async def _record(self, found: Unsealed) -> Tally:
         """Resolve, enrich, commit; an envelope that Postgres refuses is found by halving."""
+        sealed, culprits = found.sealed, found.culprits
         try:
-            return await self._record_whole(sealed, culprits)
+            return await self._record_whole(found)
         except DataFault as fault:
             if not sealed:
                 raise
@@ -132,18 +131,19 @@ class Pipeline:
         if len(sealed) == 1:
             [item] = sealed
             culprit = Culprit(item.delivery, item.envelope, "unstorable", cause)
-            return await self._record([], [*culprits, culprit])
+            alone = replace(found, sealed=(), culprits=[*culprits, culprit])
+            return await self._record(alone)
         middle = len(sealed) // 2
-        tally = await self._record(sealed[:middle], culprits)
-        tally += await self._record(sealed[middle:], [])
+        tally = await self._record(replace(found, sealed=sealed[:middle]))
+        tally += await self._record(replace(found, sealed=sealed[middle:], culprits=()))
         return tally
 
-    async def _record_whole(
-        self, sealed: Sequence[Sealed], culprits: Sequence[Culprit]
-    ) -> Tally:
-        await generate(self.pool, [item.envelope for item in sealed], self.new_id)
-        rows, unresolvable = await self.place(sealed)
-        return await self._commit(rows, [*culprits, *unresolvable])
+    async def _record_whole(self, found: Unsealed) -> Tally:
+        envelopes = [item.envelope for item in found.sealed]
+        await generate(self.pool, envelopes, self.new_id)
+        rows, unresolvable = await self.place(found.sealed)
+        culprits = [*found.culprits, *unresolvable]
+        return await self._commit(rows, culprits, found.version)
 
     async def place(self, sealed: Sequence[Sealed]) -> tuple[list[Row], list[Culprit]]:
         """Resolve and enrich: the rows, and what nobody can place. Raises Trouble."""
@@ -173,12 +173,14 @@ class Pipeline:
                 culprits.append(_culprit(item, error, names))
         return resolved, culprits
 
-    async def _commit(self, rows: Sequence[Row], culprits: Sequence[Culprit]) -> Tally:
+    async def _commit(
+        self, rows: Sequence[Row], culprits: Sequence[Culprit], version: int
+    ) -> Tally:
         """One transaction, begun again where others' came between or a partition lacks."""
         wider: frozenset[UUID] = frozenset()
         for _ in range(_ATTEMPTS):
             try:
-                return await self._write(rows, culprits, wider)
+                return await self._write(rows, culprits, version, wider)
             except Widen as widen:
                 wider |= widen.ids
             except MissingPartition:
@@ -191,11 +193,12 @@ class Pipeline:
         self,
         rows: Sequence[Row],
         culprits: Sequence[Culprit],
+        version: int,
         wider: frozenset[UUID],
     ) -> Tally:
         tally, budget = Tally(), self.budget
         async with transaction(self.pool) as connection:
-            await self.suppressions.confirm(connection)
+            await self.suppressions.confirm(connection, version)
             # An entry may come again as if for the first time, and be resolved
             # by then: its group was lost, or its commit's reply.
             held = await quarantine.held(connection, [row.entry for row in rows])

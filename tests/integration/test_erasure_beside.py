@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.envelope import Envelope, encode
 from tests.erasures import (
     HISTORY,
     JANE,
@@ -63,6 +63,26 @@ async def test_whoever_dies_anywhere_somebody_else_goes_on(site: Site) -> None:
     assert await balanced(site)
 
 
+async def test_several_at_once_are_not_in_each_others_way(site: Site) -> None:
+    await site.add(*HISTORY, *(janes_nowhere(100 + n) for n in range(40)))
+    await site.record()
+    async with site.pool.acquire() as connection:
+        (person,) = await people(connection, JANE, None)
+        await begin(connection, person, uuid7(), "tester", "")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(finish(site))
+
+    assert [] == await left(site)
+
+
+def janes_nowhere(number: int) -> Envelope:
+    """A click of hers that waits in quarantine."""
+    nowhere = {"link_id": None, "namespaces": ("-",), "code": "nowhere"}
+    return janes_click(number, **nowhere, root_id=an_id(1))
+
+
 class Mortal:
     """A pool that is used so often and no more."""
 
@@ -100,6 +120,28 @@ async def test_a_writer_that_did_not_know_begins_anew(site: Site) -> None:
     assert 0 == await site.value(
         "select count(*)::int from events where id = $1 and visitor is not null",
         an_id(2),
+    )
+
+
+async def test_what_a_batch_did_not_know_another_of_the_process_does_not_vouch_for(
+    site: Site,
+) -> None:
+    await site.add(*HISTORY)
+    await site.record()
+    pipeline = site.replays().player._pipeline
+    late = Delivery(Entry(1, 0, NOON_MS, 77), encode(janes_lead(77, dedupe=None)))
+    prepared = await pipeline.unseal([late])
+    async with site.pool.acquire() as connection:
+        (person,) = await people(connection, JANE, None)
+        await begin(connection, person, uuid7(), "tester", "")
+    await pipeline.suppressions.refresh(site.pool)
+
+    with pytest.raises(Stale):
+        await pipeline._record(prepared)
+
+    assert [late] == await pipeline.process([late])
+    assert 0 == await site.value(
+        "select count(*)::int from customers where external_id = $1", JANE
     )
 
 

@@ -102,7 +102,7 @@ async def test_what_comes_unreadable_afterwards_is_archived_blank(site: Site) ->
         for at, payload in enumerate((*UNREADABLE, *OTHERS))
     ]
 
-    written = await Veiling(site.pool).veil(deliveries)
+    written, _ = await Veiling(site.pool).veil(deliveries)
 
     assert not any(each.payload in UNREADABLE for each in written)
     assert list(OTHERS) == [each.payload for each in written[len(UNREADABLE) :]]

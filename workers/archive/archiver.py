@@ -27,18 +27,13 @@ _READ_AT_ONCE: Final = 1000
 class Veiling(Protocol):
     """Who knows what may not be said of erased persons."""
 
-    async def veil(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """What may be archived in place of these. Raises Trouble."""
+    async def veil(
+        self, deliveries: Sequence[Delivery]
+    ) -> tuple[Sequence[Delivery], int]:
+        """What may be archived in place of these, by a version of the list. Raises Trouble."""
         ...
 
-    @property
-    def version(self) -> int | None:
-        """Of the list by which `veil` did last what it does."""
-        ...
-
-    async def review(
-        self, directory: Path, segment: Segment, version: int | None
-    ) -> None:
+    async def review(self, directory: Path, segment: Segment, version: int) -> None:
         """Rewrite a finished segment if the list is another than when it was begun."""
         ...
 
@@ -82,7 +77,7 @@ class Archiver:
         self._start = PENDING
         self._writer: Writer | None = None
         #: Which list of the erased was known when that segment was begun.
-        self._list: int | None = None
+        self._list = 0
         #: Since when: the segment, or, without one, the reading.
         self._since = 0.0
         #: Finished and not acknowledged, with the life it is of.
@@ -160,9 +155,9 @@ class Archiver:
         if not deliveries:
             return
         if veiling := self._manner.veiling:
-            deliveries = await veiling.veil(deliveries)
+            deliveries, version = await veiling.veil(deliveries)
             if self._writer is None:
-                self._list = veiling.version
+                self._list = version
         with self._disk():
             if self._writer is None:
                 manner = self._manner

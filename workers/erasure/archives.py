@@ -49,40 +49,37 @@ class Veiling:
     suppressions: Suppressions = field(default_factory=Suppressions)
     _asked_at: float = float("-inf")
 
-    @property
-    def version(self) -> int | None:
-        """Of the list by which `veil` did last what it does."""
-        return self.suppressions.version
+    async def veil(
+        self, deliveries: Sequence[Delivery]
+    ) -> tuple[Sequence[Delivery], int]:
+        """What may be archived in place of these, and by which version of the list.
 
-    async def veil(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """What may be archived in place of these. Raises Trouble before the list is known."""
-        await self._look()
+        Raises Trouble before the list is known.
+        """
+        version = await self._look()
         some = await veiled(self.pool, self.suppressions, deliveries)
-        return [some.instead(delivery) for delivery in deliveries]
+        return [some.instead(delivery) for delivery in deliveries], version
 
-    async def review(
-        self, directory: Path, segment: Segment, version: int | None
-    ) -> None:
+    async def review(self, directory: Path, segment: Segment, version: int) -> None:
         """Rewrite a finished segment if the list is another than when it was begun."""
         self._asked_at = float("-inf")
         with suppress(Trouble, OSError):
-            await self._look()
-            if self.version == version:
+            if await self._look() == version:
                 return
             await sweep_segment(self.pool, self.suppressions, directory, segment)
 
-    async def _look(self) -> None:
+    async def _look(self) -> int:
         """Have a list that is no older than a second, as long as Postgres answers."""
         now = asyncio.get_running_loop().time()
-        if now - self._asked_at < _EVERY_SECONDS:
-            return
-        try:
-            await self.suppressions.refresh(self.pool)
-        except Trouble:
-            # While it is away, nobody can be erased.
-            if self.suppressions.version is None:
-                raise
-        self._asked_at = now
+        if now - self._asked_at >= _EVERY_SECONDS:
+            try:
+                await self.suppressions.refresh(self.pool)
+            except Trouble:
+                # While it is away, nobody can be erased.
+                if self.suppressions.version is None:
+                    raise
+            self._asked_at = now
+        return await self.suppressions.ready(self.pool)
 
 
 async def keep_swept(

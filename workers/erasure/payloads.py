@@ -54,8 +54,7 @@ async def veiled(
 
     What is arriving has left copies in Redis, which are noted to be deleted. Raises Trouble.
     """
-    if suppressions.version is None:
-        await suppressions.refresh(pool)
+    await suppressions.ready(pool)
     if suppressions.is_empty:
         return Veiled()
     some = await asyncio.to_thread(partial(_sorted, suppressions, deliveries))

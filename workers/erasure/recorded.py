@@ -10,7 +10,7 @@ from typing import Final, Self
 from uuid import UUID
 
 from ingest.contracts.marks import seen_key
-from workers.batch import Delivery, Entry, Trouble
+from workers.batch import Delivery, Entry
 from workers.database import Connection, Pool, transaction
 from workers.erasure.payloads import veiled
 from workers.erasure.suppressing import Suppressions, veil_of
@@ -58,7 +58,8 @@ async def veil_events(pool: Pool, erasure: Erasure) -> int:
             [row["session"] and veil.session(row["session"]) for row in rows],
             FIRST_DIGEST,
         )
-        await connection.executemany(_SQL["leftover"], [_leftover(row) for row in rows])
+        left = sorted(map(_leftover, rows))
+        await connection.executemany(_SQL["leftover"], left)
         await connection.execute(_SQL["leftovers_of_repeats"], events)
     return len(events)
 
@@ -68,7 +69,8 @@ async def veil_quarantine(
 ) -> int | None:
     """Rewrite the next entries behind one; up to which was looked, None where there is none.
 
-    Everything is looked at, since what an entry holds is not searched otherwise.
+    Everything is looked at, since what an entry holds is not searched otherwise. Where one
+    was edited or went meanwhile, all of these have to be looked at again.
     """
     async with transaction(pool) as connection:
         page = await connection.fetch(_SQL["quarantine_page"], after, _PAGE)
@@ -83,32 +85,33 @@ async def veil_quarantine(
     edited = [(Entry(0, 0, 0, row["id"]), row["payload"]) for row in former]
     history = await _veiled(pool, edited, suppressions, is_arriving=False)
     async with transaction(pool) as connection:
-        changed: list[int] = []
-        for row in page:
-            payload = found.get(_entry(row))
-            if payload is not None:
-                await _put(connection, row, payload)
-                changed.append(row["id"])
+        asked = [row for row in page if _entry(row) in found]
+        changed = [
+            row["id"]
+            for row in asked
+            if await _is_put(connection, row, found[_entry(row)])
+        ]
         for entry, payload in history.items():
             await connection.execute(_SQL["history_veil"], entry.seq, payload)
         await connection.execute(_SQL["history_hush"], changed)
+        reached = ids[-1] if len(changed) == len(asked) else after
         await connection.execute(
-            _SQL["quarantine_reached"], erasure.id, ids[-1], len(changed)
+            _SQL["quarantine_reached"], erasure.id, reached, len(changed)
         )
-    return ids[-1]
+    return reached
 
 
-async def _put(connection: Connection, row: Record, payload: bytes) -> None:
-    """Put a payload in the place of a row's. Raises Trouble where it is another by now."""
+async def _is_put(connection: Connection, row: Record, payload: bytes) -> bool:
+    """Put a payload in the place of a row's; False where it is another by now."""
     found = await connection.fetchval(
         _SQL["quarantine_veil"], row["id"], row["payload"], payload
     )
-    if found is None:
-        raise Trouble("an entry of quarantine was edited or went meanwhile")
-    await connection.execute(_SQL["leftover"], *_entry(row), [])
+    if found is not None:
+        await connection.execute(_SQL["leftover"], *_entry(row), [])
+    return found is not None
 
 
-def _leftover(row: Record) -> tuple[object, ...]:
+def _leftover(row: Record) -> tuple[int, int, int, int, list[str]]:
     """What Redis holds of an event."""
     has_mark = row["link_id"] and row["visitor"]
     keys = [seen_key(row["link_id"], row["visitor"])] if has_mark else []

@@ -44,6 +44,14 @@ class Suppressions:
     def is_empty(self) -> bool:
         return not self._workspaces
 
+    async def ready(self, pool: Pool) -> int:
+        """The version by which `veil` does what it does from here on, or a later one.
+
+        What is made under it is to be confirmed with it: others may read the list meanwhile.
+        Raises Trouble.
+        """
+        return await self.refresh(pool) if self.version is None else self.version
+
     async def refresh(self, pool: Pool) -> int:
         """Read what was added; the version. Raises Trouble."""
         async with transaction(pool) as connection:
@@ -57,14 +65,16 @@ class Suppressions:
         self.version = version
         return version
 
-    async def confirm(self, connection: Connection) -> None:
+    async def confirm(self, connection: Connection, version: int) -> None:
         """Let nobody be erased before this transaction ends. Raises Stale.
 
-        Call it before anything is written of what `veil` has seen.
+        Call it before anything is written of what `veil` has seen, with the version that
+        was `ready` before that.
         """
-        version = await connection.fetchval(_SQL["version"])
-        if version != self.version:
+        current = await connection.fetchval(_SQL["version"])
+        if current != self.version:
             self.version = None
+        if current != version:
             raise Stale("somebody is being erased")
 
     async def veil(
@@ -75,8 +85,7 @@ class Suppressions:
         What is arriving has left copies in Redis, which are noted to be deleted. Raises
         Trouble.
         """
-        if self.version is None:
-            await self.refresh(pool)
+        await self.ready(pool)
         if self.is_empty:
             return {}
         found = [
@@ -90,7 +99,8 @@ class Suppressions:
             found = await _ours(connection, found)
             kept = await _claimed(connection, [(e, owner) for _, e, owner in found])
             if is_arriving:
-                for delivery, envelope, owner in found:
+                # In one order, so that nobody waits in a circle for who notes them too.
+                for delivery, envelope, owner in sorted(found, key=_by_entry):
                     keys = _keys(envelope, owner)
                     await connection.execute(_SQL["leftover"], *delivery.entry, keys)
         return {
@@ -109,7 +119,7 @@ class Suppressions:
     async def note_leftovers(self, pool: Pool, entries: Iterable[Entry]) -> None:
         """Have entries go from Redis. Raises Trouble."""
         async with transaction(pool) as connection:
-            for entry in entries:
+            for entry in sorted(entries):
                 await connection.execute(_SQL["leftover"], *entry, [])
 
     def owner(self, envelope: Envelope) -> UUID | None:
@@ -205,6 +215,10 @@ async def _claimed(
     parts = (list(part) for part in zip(*columns, strict=True))
     rows = await connection.fetch(_SQL["claims_held"], *parts)
     return [Dedupe(row["scope"], row["key"]) for row in rows]
+
+
+def _by_entry(found: _Found) -> Entry:
+    return found[0].entry
 
 
 def _keys(envelope: Envelope, owner: UUID) -> list[str]:

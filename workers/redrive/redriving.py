@@ -41,6 +41,8 @@ class _Page:
     """What is to become of some entries."""
 
     taken: Sequence[Taken]
+    #: Of the list of suppressions by which it was made.
+    version: int
     rows: Sequence[Row] = ()
     failures: Sequence[Failure] = ()
 
@@ -103,7 +105,8 @@ class Redriver:
     async def _blame(self, taken: Taken, fault: Exception) -> Outcome:
         """An entry alone failed: for what it holds, or for a bug, which may be mended."""
         if isinstance(fault, DataFault):
-            return await self._commit(_refused(taken, str(fault)))
+            culprit = Culprit(taken.delivery, None, "unstorable", str(fault))
+            return await self._refuse(taken, culprit)
         name = type(fault).__name__
         await marks.put_off(self.pipeline.pool, taken, f"{name}: {fault}")
         if name not in self._bugs:
@@ -114,16 +117,16 @@ class Redriver:
     async def _place(self, taken: Sequence[Taken]) -> _Page:
         by_entry = {each.delivery.entry: each for each in taken}
         deliveries = [each.delivery for each in taken]
-        sealed, culprits, newer = await self.pipeline.unseal(deliveries)
-        envelopes = [item.envelope for item in sealed]
+        found = await self.pipeline.unseal(deliveries)
+        envelopes = [item.envelope for item in found.sealed]
         await generate(self.pipeline.pool, envelopes, self.pipeline.new_id)
-        rows, unresolvable = await self.pipeline.place(sealed)
+        rows, unresolvable = await self.pipeline.place(found.sealed)
         failures = [
             Failure(by_entry[culprit.delivery.entry], culprit)
-            for culprit in (*culprits, *unresolvable)
+            for culprit in (*found.culprits, *unresolvable)
         ]
-        failures += [_held_back(by_entry[entry]) for entry in newer]
-        return _Page(taken, rows, failures)
+        failures += [_held_back(by_entry[entry]) for entry in found.newer]
+        return _Page(taken, found.version, rows, failures)
 
     async def _commit(self, page: _Page) -> Outcome:
         """One transaction, begun again where it has to lock more or lacks a partition."""
@@ -152,7 +155,7 @@ class Redriver:
         wider: frozenset[UUID],
     ) -> Outcome:
         pipeline = self.pipeline
-        await pipeline.suppressions.confirm(connection)
+        await pipeline.suppressions.confirm(connection, page.version)
         ours = await marks.lock(connection, page.taken)
         entries = {each.delivery.entry: each for each in ours}
         rows = [row for row in page.rows if row.entry in entries]
@@ -173,17 +176,17 @@ class Redriver:
         culprit = Culprit(
             taken.delivery, None, "crash_loop", "workers died while putting it back"
         )
-        return await self._commit(_Page([taken], (), [Failure(taken, culprit)]))
+        return await self._refuse(taken, culprit)
+
+    async def _refuse(self, taken: Taken, culprit: Culprit) -> Outcome:
+        version = await self.pipeline.suppressions.ready(self.pipeline.pool)
+        page = _Page([taken], version, failures=[Failure(taken, culprit)])
+        return await self._commit(page)
 
 
 def _is_deadly(taken: Taken) -> bool:
     """Whether workers died of it often enough; of a known culprit once is enough."""
     return taken.tries > (1 if taken.reason == "crash_loop" else _TRIES)
-
-
-def _refused(taken: Taken, cause: str) -> _Page:
-    culprit = Culprit(taken.delivery, None, "unstorable", cause)
-    return _Page([taken], (), [Failure(taken, culprit)])
 
 
 def _held_back(taken: Taken) -> Failure:

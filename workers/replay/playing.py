@@ -122,7 +122,7 @@ class Player:
         done: _Done,
     ) -> None:
         pipeline, tally = self._pipeline, Tally()
-        await pipeline.suppressions.confirm(connection)
+        await pipeline.suppressions.confirm(connection, page.version)
         await connection.execute(_SQL["shard_lock"], part.shard)
         await quarantine.add(
             connection, page.culprits, pipeline.consumer, tally, pipeline.budget

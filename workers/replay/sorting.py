@@ -29,6 +29,8 @@ _SLICE: Final = 100
 class Sorted:
     """A page, sorted."""
 
+    #: Of the list of suppressions by which it was made.
+    version: int
     #: How many events of it are asked for.
     scanned: int = 0
     #: Of times whose partition is detached.
@@ -60,20 +62,20 @@ async def sort(
     pipeline: Pipeline, part: Part, deliveries: Sequence[Delivery]
 ) -> Sorted:
     """What is asked for, and what is to be done with it. Raises Trouble."""
-    sealed, unreadable, newer = await pipeline.unseal(deliveries)
-    if newer:
-        _LOG.warning("entry.newer", count=len(newer))
+    found = await pipeline.unseal(deliveries)
+    if found.newer:
+        _LOG.warning("entry.newer", count=len(found.newer))
     request = part.request
-    asked = [item for item in sealed if request.takes(item.envelope)]
+    asked = [item for item in found.sealed if request.takes(item.envelope)]
     unreadable = [
-        each for each in unreadable if request.takes_unreadable(each.delivery.entry)
+        each for each in found.culprits if request.takes_unreadable(each.delivery.entry)
     ]
     entries = [item.delivery.entry for item in asked]
     entries += [culprit.delivery.entry for culprit in unreadable]
     async with transaction(pipeline.pool) as connection:
         events = [item.envelope.id for item in asked]
         settled = await look_up(connection, events, entries)
-    page = Sorted(scanned=len(unreadable))
+    page = Sorted(found.version, scanned=len(unreadable))
     page.culprits = [
         each for each in unreadable if not settled.has(None, each.delivery.entry)
     ]
