@@ -8,7 +8,7 @@ whose PostgreSQL the tests create and drop databases of their own.
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import StringIO
@@ -21,10 +21,14 @@ import pytest
 import structlog
 from redis import Redis
 
+from ingest import wire
 from scripts.embedded import running
 from scripts.schema import schema_text
 
 _NUMBERS = count()
+#: For how long an edge waits for Redis, by the names in `wire`.
+_WAITS = ("PATIENCE_SECONDS", "_CONNECT_SECONDS", "_READY_SECONDS")
+_PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,28 @@ def logs_as_they_begin() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     sys.stderr.write(logs.getvalue())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_edges() -> Iterator[Mapping[str, float]]:
+    """Edges in this process wait long for Redis: a machine that is busy is no outage."""
+    usual = {name: getattr(wire, name) for name in _WAITS}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _WAITS:
+            patch.setattr(wire, name, _PATIENCE_SECONDS)
+        yield usual
+
+
+@pytest.fixture(autouse=True)
+def hasty_edges(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    patient_edges: Mapping[str, float],
+) -> None:
+    """In tests of outages, they wait as long as they do outside."""
+    if request.node.get_closest_marker("hasty"):
+        for name, seconds in patient_edges.items():
+            monkeypatch.setattr(wire, name, seconds)
 
 
 @pytest.fixture(scope="session")

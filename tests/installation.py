@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from redis.asyncio import Redis
 
-from ingest import wire
 from ingest.app import World, build
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.stream import FIELD, events_key
@@ -34,7 +32,6 @@ Client = TestClient[web.Request, web.Application]
 
 ROOT = Path(__file__).resolve().parents[1]
 EDGES = 2
-_PATIENCE_SECONDS = 15.0
 
 _ADDRESSES = count()
 
@@ -103,11 +100,7 @@ class Installation:
 async def an_installation(
     redis_url: str, database_url: str, path: Path, **changes: str
 ) -> AsyncIterator[Installation]:
-    """The installation that the demo workspace makes of an empty Redis and database.
-
-    Its edges are patient: what they do about a slow Redis is others' to test, and a machine
-    that is busy is one.
-    """
+    """The installation that the demo workspace makes of an empty Redis and database."""
     variables = {
         "REDIS_URL": redis_url,
         "DATABASE_URL": database_url,
@@ -118,9 +111,6 @@ async def an_installation(
     }
     await plant(Environment(variables, lambda: NOW))
     async with AsyncExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name in ("PATIENCE_SECONDS", "_CONNECT_SECONDS", "_READY_SECONDS"):
-            patch.setattr(wire, name, _PATIENCE_SECONDS)
         redis = await stack.enter_async_context(Redis.from_url(redis_url))
         database = await asyncpg.connect(database_url)
         stack.push_async_callback(database.close)

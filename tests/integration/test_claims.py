@@ -91,6 +91,7 @@ async def test_a_mark_that_cannot_be_left_counts_for_nothing(
     assert [None, FIRST.bytes] == await claims.earlier([bad, good])
 
 
+@pytest.mark.hasty
 async def test_a_frozen_server_makes_everyone_a_first_and_is_said_once(
     valkey: Valkey,
 ) -> None:

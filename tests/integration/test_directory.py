@@ -237,6 +237,7 @@ async def test_an_emptied_server_drops_everything_and_denies_nothing(
         await becomes(directory, 2, Missing.UNKNOWN)
 
 
+@pytest.mark.hasty
 async def test_while_the_server_is_frozen_what_is_cached_serves_on(
     publisher: Publisher, valkey: Valkey, tmp_path: Path
 ) -> None:

@@ -266,6 +266,7 @@ async def test_a_window_that_redis_cannot_count_is_counted_by_each_edge(
         assert 58 == sum(await burst(limiters, other, 100))
 
 
+@pytest.mark.hasty
 async def test_a_frozen_server_leaves_each_edge_to_itself_and_is_said_once(
     valkey: Valkey,
 ) -> None:
@@ -290,6 +291,7 @@ async def test_a_frozen_server_leaves_each_edge_to_itself_and_is_said_once(
     await redis.aclose()
 
 
+@pytest.mark.hasty
 async def test_while_redis_is_away_almost_nobody_waits(valkey: Valkey) -> None:
     clock = MovingClock()
     async with edges(valkey.url, 1, clock=clock) as (limiter,):
@@ -304,6 +306,7 @@ async def test_while_redis_is_away_almost_nobody_waits(valkey: Valkey) -> None:
         valkey.thaw()
 
 
+@pytest.mark.hasty
 async def test_no_crowd_is_too_large_to_wait_for_one_failure_only(
     valkey: Valkey,
 ) -> None:

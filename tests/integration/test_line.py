@@ -100,6 +100,7 @@ async def test_who_leaves_keeps_nobody_else_from_his_answer(redis_url: str) -> N
         assert b"3" == await line.ask(echo(3))
 
 
+@pytest.mark.hasty
 async def test_a_frozen_server_answers_nobody_within_a_second(valkey: Valkey) -> None:
     breaker = Breaker()
     async with a_line(valkey.url, breaker=breaker) as (line, _):

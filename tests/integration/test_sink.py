@@ -156,6 +156,7 @@ async def test_what_redis_cannot_take_waits_on_the_disk_and_follows_in_order(
         assert 40 == (await streamed(valkey.url))[-1]
 
 
+@pytest.mark.hasty
 async def test_a_frozen_redis_costs_one_wait_and_then_none(
     valkey: Valkey, tmp_path: Path
 ) -> None:
@@ -225,6 +226,7 @@ async def test_one_bad_key_keeps_only_its_own_events_back(
     assert [1, 2, 3, 4] == sorted(await streamed(redis_url))
 
 
+@pytest.mark.hasty
 async def test_levels_are_said_once_and_told_in_redis(
     valkey: Valkey, tmp_path: Path
 ) -> None:

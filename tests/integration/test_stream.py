@@ -49,6 +49,7 @@ async def test_a_burst_arrives_whole(redis_url: str) -> None:
         assert 2000 == sum(lengths)
 
 
+@pytest.mark.hasty
 async def test_a_frozen_server_is_overload_within_seconds_and_said_once(
     valkey: Valkey,
 ) -> None:
@@ -65,6 +66,7 @@ async def test_a_frozen_server_is_overload_within_seconds_and_said_once(
         valkey.thaw()
 
 
+@pytest.mark.hasty
 async def test_what_waits_for_a_frozen_server_is_bounded(valkey: Valkey) -> None:
     async with a_stream(valkey.url) as (stream, _):
         await stream.append(UUID(int=1), b"x")
