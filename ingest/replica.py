@@ -145,16 +145,21 @@ class Replica:
 
     def _keep(self, known: Mapping[str, _Known]) -> None:
         for key, item in known.items():
-            cache = self._absent if item.value is None else self._present
-            if cache.put(key, item):
-                # Nobody would tell when what was pushed out changes.
+            cache, other = self._present, self._absent
+            if item.value is None:
+                cache, other = other, cache
+            # Two that fetch it at once may have read it before and after it was published.
+            is_other = other.drop(key)
+            # Nobody would tell when what was pushed out changes.
+            if cache.put(key, item) or is_other:
                 self._answers.clear()
         self._unsaved = True
 
     def _forget(self, key: str) -> None:
         self._forgotten += 1
         if key != EVERYTHING:
-            if self._present.drop(key) or self._absent.drop(key):
+            was_present, was_absent = self._present.drop(key), self._absent.drop(key)
+            if was_present or was_absent:
                 self._answers.clear()
                 self._unsaved = True
             return

@@ -191,6 +191,36 @@ async def test_what_changes_while_it_is_fetched_is_not_cached(
         assert a_program(1, window=7) == await directory.program(1)
 
 
+async def test_a_record_that_comes_between_two_readers_is_there_once_announced(
+    publisher: Publisher, valkey: Valkey, tmp_path: Path
+) -> None:
+    async with a_directory(valkey.url, tmp_path) as directory:
+        await stands(directory)
+        read, is_written = directory._replica._read, asyncio.Event()
+
+        async def before_and_after(keys: list[str]) -> list[object]:
+            # The first reads before, and hears of it after the second.
+            found = await read(keys)
+            if is_written.is_set():
+                return found
+            await publisher.write(a_program(1))
+            is_written.set()
+            assert a_program(1) == await directory.program(1)
+            return found
+
+        directory._replica._read = before_and_after  # type: ignore[method-assign]
+        assert Missing.UNKNOWN is await directory.program(1)
+        directory._replica._read = read  # type: ignore[method-assign]
+        forgotten = directory._replica._forgotten
+        await publisher.announce(program_key(1))
+
+        async def is_heard() -> bool:
+            return directory._replica._forgotten > forgotten
+
+        await eventually(is_heard)
+        assert a_program(1) == await directory.program(1)
+
+
 async def test_nothing_is_cached_while_nobody_tells_of_changes(
     publisher: Publisher, valkey: Valkey, tmp_path: Path
 ) -> None:
