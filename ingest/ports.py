@@ -126,6 +126,10 @@ class Claims(Protocol):
 class Sink(Protocol):
     """Where events become durable."""
 
+    def admit(self) -> None:
+        """Raise Overloaded if nothing becomes durable now, as far as is known."""
+        ...
+
     async def append(self, event_id: UUID, payload: bytes) -> None:
         """Return when the event is durable; raise Overloaded otherwise."""
         ...

@@ -45,6 +45,16 @@ class Sink:
             tell("edge.level", to=standing.level, why=standing.why)
         return standing
 
+    def admit(self) -> None:
+        """Raise Overloaded while the door is closed.
+
+        To be asked before anything is left in Redis of an event that would not follow.
+        """
+        if self._last is Level.REFUSE:
+            level, why = self.standing
+            if level is Level.REFUSE:
+                raise Overloaded(why)
+
     async def append(self, event_id: UUID, payload: bytes) -> None:
         """Return when the event is durable; raise Overloaded if it is not."""
         level, why = self.standing

@@ -208,9 +208,13 @@ class Coalescer(Generic[Item, Answer]):
             await self._answer(batch)
 
     async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        # Whoever gave up waiting has told somebody that it was not done.
+        awaited = [each for each in batch if not each[1].done()]
         try:
-            answers = await self._flush([item for item, _ in batch])
-            for (_, future), answer in zip(batch, answers, strict=True):
+            answers = (
+                await self._flush([item for item, _ in awaited]) if awaited else []
+            )
+            for (_, future), answer in zip(awaited, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
         except Exception as error:  # noqa: BLE001 -- raised in everyone who waits

@@ -67,12 +67,19 @@ class MemorySink:
     def __init__(self) -> None:
         self.entries: list[tuple[UUID, bytes]] = []
         self.is_full = False
+        self._was_full = False
 
     @property
     def envelopes(self) -> list[Envelope]:
         return [decode(payload) for _, payload in self.entries]
 
+    def admit(self) -> None:
+        # It is known once somebody was turned away.
+        if self.is_full and self._was_full:
+            raise Overloaded("full")
+
     async def append(self, event_id: UUID, payload: bytes) -> None:
+        self._was_full = self.is_full
         if self.is_full:
             raise Overloaded("full")
         self.entries.append((event_id, payload))

@@ -138,9 +138,13 @@ async def test_without_room_nothing_is_accepted(stage: Stage) -> None:
     await stage.sink.append(UUID(int=1), b"one")
     await stage.fill_up()
 
+    for _ in range(2):
+        with pytest.raises(Overloaded):
+            await stage.sink.append(UUID(int=2), b"two")
     with pytest.raises(Overloaded):
-        await stage.sink.append(UUID(int=2), b"two")
+        stage.sink.admit()
 
     await stage.make_room()
+    stage.sink.admit()
     await stage.sink.append(UUID(int=3), b"three")
     assert {b"one", b"three"} == {*await stage.entries()}

@@ -177,6 +177,17 @@ async def test_an_event_that_is_not_durable_is_not_accepted(edge: Edge) -> None:
     assert Reply(400, "overloaded", {"Retry-After": "1"}) == reply
 
 
+async def test_a_click_that_finds_the_door_closed_leaves_no_mark(edge: Edge) -> None:
+    edge.sink.is_full = True
+    await edge.take(a_click())
+    edge.claims.marks.clear()
+
+    reply = await edge.take(a_click())
+
+    assert Reply(400, "overloaded", {"Retry-After": "1"}) == reply
+    assert {} == edge.claims.marks
+
+
 async def test_after_an_event_without_a_place_no_other_is_tried(edge: Edge) -> None:
     edge.sink.is_full = True
 

@@ -124,6 +124,21 @@ async def test_a_caller_who_left_keeps_nobody_from_an_answer() -> None:
     assert 4 == staying.result()
 
 
+async def test_nothing_is_done_for_callers_who_left_before_their_turn() -> None:
+    doubler = Doubler()
+    async with started(doubler) as coalescer, asyncio.TaskGroup() as tasks:
+        tasks.create_task(coalescer.ask(1))
+        await flushed(doubler, 1)
+        leaving = [asyncio.create_task(coalescer.ask(number)) for number in (2, 3)]
+        await asyncio.sleep(0)
+        leaving[0].cancel()
+        await asyncio.wait([leaving[0]])
+        doubler.gate.set()
+
+    assert [[1], [3]] == doubler.flushes
+    assert 6 == await leaving[1]
+
+
 async def test_stopping_answers_what_was_asked() -> None:
     doubler = Doubler()
     async with started(doubler) as coalescer:
