@@ -915,7 +915,7 @@ create table if not exists suppressions (
 create unique index if not exists suppressions_hash on suppressions (workspace_id, hash) where hash is not null;
 create unique index if not exists suppressions_click on suppressions (workspace_id, click_id) where click_id is not null;
 
--- The key of pseudonyms, and how often the list above was added to. One row.
+-- The key of pseudonyms, and a number that is greater whenever the list above was added to. One row.
 create table if not exists erasure_key (
     is_only   boolean  primary key default true check (is_only),
     key       bytea    not null check (length(key) = 32),

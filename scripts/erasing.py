@@ -5,7 +5,9 @@ what only a process on this machine can.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,6 +21,7 @@ from scripts.environment import Environment
 from scripts.output import Refused, Unreachable
 from scripts.queries import statements
 from scripts.servers import Connection, rows, shard_count
+from workers.archive.locking import Busy, alone
 from workers.archive.uploading import Uploader
 from workers.batch import Trouble
 from workers.database import Pool
@@ -97,7 +100,7 @@ async def carry_out(
         "waiting": waiting,
         "spool": spool | {"directory": str(environment.data)},
         "snapshot": snapshot,
-        "archive": await _archive(environment, pool, redis, tell),
+        "archive": await _archive(environment, pool, redis, tell, seconds),
     }
 
 
@@ -143,25 +146,45 @@ async def _work(eraser: Eraser, seconds: float) -> int:
 
 
 async def _archive(
-    environment: Environment, pool: Pool, redis: Redis, tell: Tell
+    environment: Environment, pool: Pool, redis: Redis, tell: Tell, seconds: float
 ) -> dict[str, Any] | None:
+    """What was rewritten of this machine's; None: nothing is here, or a worker is at it."""
     directory = environment.archive()
     if directory is None or not await asyncio.to_thread(directory.is_dir):
         return None
     tell(f"the archive in {directory}")
     fetching = fetching_of(environment, directory)
     try:
-        names = await living(redis)
-        swept = await sweep(pool, directory, names, fetching)
+        async with _turn(directory, seconds):
+            swept = await sweep(pool, directory, await living(redis), fetching)
         if fetching is not None:
             tell(f"its copies in {fetching.store.name}")
-            await Uploader(directory, fetching, lambda _: None).step()
+            # Who rewrites it by now uploads it, too.
+            with suppress(Busy):
+                await Uploader(directory, fetching, lambda _: None).step()
+    except Busy:
+        return None
     except OSError as error:
         raise Refused(
             f"The archive in {directory} cannot be rewritten: {error}",
             "mend that, and run it again.",
         ) from error
     return {"directory": str(directory), **swept._asdict()}
+
+
+@asynccontextmanager
+async def _turn(directory: Path, seconds: float) -> AsyncIterator[None]:
+    """Alone over an archive. Raises Busy where a worker is at it for longer than that."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        with alone(directory) as is_alone:
+            if is_alone:
+                yield
+                return
+        if loop.time() > deadline:
+            raise Busy("a worker is rewriting the archive")
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _detached(

@@ -14,6 +14,8 @@ from tests.working import STREAM
 from tests.world import LINKS, NOON_MS, a_click, a_lead, a_sale, an_id
 from workers.archive.writing import Writer
 from workers.batch import Delivery, Entry
+from workers.database import Pool
+from workers.erasure.archives import known_state
 from workers.erasure.beginning import begin, people
 from workers.erasure.erasing import Eraser
 
@@ -141,3 +143,9 @@ async def balanced(site: Site) -> bool:
     """Whether `verify` finds everything right and settled."""
     report = await site.proven()
     return (True, True, 0) == (report["ok"], report["settled"], report["balance"])
+
+
+async def is_swept(pool: Pool, directory: Path) -> bool:
+    """Whether an archive says that it was rewritten by the list as it is."""
+    version = await pool.fetchval("select version from erasure_key")
+    return known_state(directory).startswith(f"{version} ")

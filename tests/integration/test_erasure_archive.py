@@ -2,8 +2,9 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.envelope import encode
 from tests.archives import Yard, everything, exhaust
-from tests.erasures import HISTORY, JANE, TRACES, janes_lead
+from tests.erasures import HISTORY, JANE, TRACES, is_swept, janes_lead
 from tests.eventually import eventually
 from tests.grepping import files, traces
 from tests.stores import Depot
@@ -24,12 +25,13 @@ from workers.archive.archiver import Archiver, Manner
 from workers.archive.checking import problem
 from workers.archive.fetching import Fetching
 from workers.archive.reading import Page, loaded, read, segments, unfinished
+from workers.archive.reviewing import mark, marked
 from workers.archive.segment import Segment
 from workers.archive.writing import Writer
 from workers.batch import Delivery, Entry, Trouble
 from workers.connections import for_jobs
 from workers.database import Pool, open_pool
-from workers.erasure.archives import Swept, Veiling, keep_swept, known_state, sweep
+from workers.erasure.archives import Swept, Veiling, keep_swept, sweep
 from workers.erasure.beginning import Person, begin
 from workers.erasure.erasing import Eraser
 
@@ -71,7 +73,9 @@ def said(directory: Path) -> set[str]:
     return {text for text in TRACES if text.lower().encode() in raw}
 
 
-def a_segment(directory: Path, count: int = 3) -> Segment:
+def a_segment(
+    directory: Path, count: int = 3, before: Callable[[str], None] = lambda _: None
+) -> Segment:
     """One of several frames, with a lead of Jane's in each."""
     writer = Writer(directory, "w", 0, 7)
     for number in range(count):
@@ -85,7 +89,7 @@ def a_segment(directory: Path, count: int = 3) -> Segment:
                 for at, payload in enumerate(payloads)
             ]
         )
-    return writer.finish()
+    return writer.finish(before)
 
 
 async def test_what_is_archived_after_it_is_archived_under_the_pseudonym(
@@ -116,6 +120,71 @@ async def test_a_segment_under_way_is_rewritten_when_it_is_finished(
     (segment,) = segments(yard.directory)
     assert (1, None) == (segment.rewritten, problem(yard.directory, segment))
     assert 0 == await yard.pending()
+
+
+async def test_a_segment_that_ends_while_postgres_is_away_is_rewritten_afterwards(
+    yard: Yard, pool: Pool, database_url: str
+) -> None:
+    await yard.add(map(encode, HISTORY))
+    async with open_pool(database_url, size=1) as theirs:
+        archiver = an_archiver(yard, theirs)
+        await exhaust(archiver)
+        await begun(pool)
+        await keep_swept(pool, yard.directory, ["one"])
+        assert await is_swept(pool, yard.directory)
+    await archiver.finish()
+    assert JANE in said(yard.directory)
+
+    await keep_swept(pool, yard.directory, ["one"])
+
+    assert not {JANE, "Jane Doe", "jane@doe.example"} & said(yard.directory)
+    assert [] == marked(yard.directory)
+    assert len(HISTORY) == len(yard.kept())
+
+
+async def test_a_segment_whose_archiver_died_over_its_review_is_rewritten(
+    pool: Pool, tmp_path: Path
+) -> None:
+    a_segment(tmp_path)
+    await begun(pool)
+    await keep_swept(pool, tmp_path, ["w"])
+    assert not said(tmp_path)
+    late = a_segment(tmp_path, 2, partial(mark, tmp_path))
+    # Somebody was at it, and died before the former file was deleted.
+    former = late.data(tmp_path).read_bytes()
+    await keep_swept(pool, tmp_path, ["w"])
+    late.data(tmp_path).write_bytes(former)
+    mark(tmp_path, late.key)
+
+    await keep_swept(pool, tmp_path, ["w"])
+
+    assert not said(tmp_path)
+    assert [] == marked(tmp_path)
+
+
+async def test_an_archive_to_which_more_came_meanwhile_is_not_called_swept(
+    pool: Pool, tmp_path: Path
+) -> None:
+    a_segment(tmp_path)
+    await begun(pool)
+    state = tmp_path / rewriting.STATE_FILE
+
+    class Meddling:
+        """As if indexes came from a store while the sweep is under way."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(pool, name)
+
+        async def acquire(self, **how: Any) -> Any:
+            if state.exists():
+                state.unlink()
+            return await pool.acquire(**how)
+
+    await sweep(Meddling(), tmp_path, ["w"])  # type: ignore[arg-type]  # all it does
+    assert not await is_swept(pool, tmp_path)
+
+    await keep_swept(pool, tmp_path, ["w"])
+    assert await is_swept(pool, tmp_path)
 
 
 async def test_what_a_dead_archiver_left_unfinished_goes(
@@ -267,7 +336,7 @@ async def test_what_only_the_store_has_is_rewritten_and_takes_its_place(
     await depot.uploader().step()
 
     assert Swept(2, 5) == swept
-    assert known_state(depot.directory).startswith("1 ")
+    assert await is_swept(pool, depot.directory)
     assert set() == said(depot.bucket) | said(depot.directory)
     now = [loaded(depot.bucket, each.key) for each in (gone, here)]
     assert depot.names(*now) == list(depot.stored())
@@ -292,12 +361,12 @@ async def test_an_archive_is_not_clean_before_its_store_is(
         loaded(depot.directory, here.key).rewritten,
         said(depot.directory),
     )
-    assert not known_state(depot.directory)
+    assert not await is_swept(pool, depot.directory)
 
     await keep_swept(
         pool, depot.directory, ["w"], Fetching(depot.directory, depot.store())
     )
-    assert known_state(depot.directory).startswith("1 ")
+    assert await is_swept(pool, depot.directory)
 
 
 async def test_a_lost_archive_that_comes_back_is_rewritten_too(

@@ -1,7 +1,8 @@
 """A person is erased while workers write, others die, and events are on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from tests.erasures import (
 from tests.eventually import eventually
 from tests.replaying import Site, a_site
 from tests.working import is_acknowledged, working
-from tests.world import LINKS, NOON_MS, a_lead, an_id
+from tests.world import LINKS, NOON_MS, WORKSPACE, a_lead, an_id
 from workers.batch import Delivery, Entry, Trouble
 from workers.database import Pool
-from workers.erasure.beginning import begin, people
+from workers.erasure.beginning import Person, begin, people
 from workers.erasure.erasing import Eraser
 from workers.erasure.suppressing import Stale
 
@@ -77,10 +78,10 @@ async def test_several_at_once_are_not_in_each_others_way(site: Site) -> None:
     assert [] == await left(site)
 
 
-def janes_nowhere(number: int) -> Envelope:
-    """A click of hers that waits in quarantine."""
+def janes_nowhere(number: int, of: int = 1) -> Envelope:
+    """A click of a visit of hers that waits in quarantine."""
     nowhere = {"link_id": None, "namespaces": ("-",), "code": "nowhere"}
-    return janes_click(number, **nowhere, root_id=an_id(1))
+    return janes_click(number, **nowhere, root_id=an_id(of))
 
 
 class Mortal:
@@ -172,6 +173,115 @@ async def test_it_is_done_beside_workers_that_write(site: Site) -> None:
         "select sales::int from links where public_id = 'L0'"
     )
     assert await balanced(site)
+
+
+async def test_who_is_recorded_while_the_operator_is_asked_is_erased(
+    site: Site,
+) -> None:
+    unknown = Person(WORKSPACE, None, JANE)
+    await site.add(*HISTORY)
+    await site.record()
+
+    for _ in range(2):  # two operators
+        async with site.pool.acquire() as connection:
+            await begin(connection, unknown, uuid7(), "tester", "")
+    await finish(site)
+
+    assert [] == await left(site)
+    assert 1 == await site.value("select count(*)::int from erasures")
+    assert await balanced(site)
+
+
+async def test_what_becomes_known_while_it_is_worked_off_is_erased_too(
+    site: Site,
+) -> None:
+    await site.add(*HISTORY)
+    await site.record()
+    await erase(site)
+
+    async def again() -> None:
+        async with site.pool.acquire() as connection:
+            (person,) = await people(connection, JANE, None)
+            await begin(connection, person, uuid7(), "tester", "")
+
+    # She logs in on two devices, and for the other one she is erased again, at every moment.
+    for moment in count():
+        one, other = 100 + 2 * moment, 101 + 2 * moment
+        for number in (one, other):
+            await site.add(a_visit(number), janes_nowhere(200 + number, of=number))
+        await site.add(janes_sale(400 + one, click_id=an_id(one), dedupe=None))
+        await site.record()
+        await again()
+        await site.add(janes_sale(400 + other, click_id=an_id(other), dedupe=None))
+        await site.record()
+        meddled = Meddled(site.pool, moment, again)
+        await Eraser(meddled, site.redis, [0]).work()  # type: ignore[arg-type]  # all it does
+        if not meddled.is_done:
+            break
+        await finish(site)
+        assert [] == await left(site), moment
+    assert moment > 10
+
+
+def a_visit(number: int) -> Envelope:
+    return janes_click(
+        number, visitor=b"%08d" % number, session=f"sess-of-jane-{number}"
+    )
+
+
+class Meddled:
+    """A pool by which somebody else does something before it is used the nth time."""
+
+    def __init__(self, pool: Pool, nth: int, meddle: Callable[[], Awaitable[None]]):
+        self._pool = pool
+        self._left = nth
+        self._meddle = meddle
+        self.is_done = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    async def acquire(self, **how: Any) -> Any:
+        if not self._left:
+            await self._meddle()
+            self.is_done = True
+        self._left -= 1
+        return await self._pool.acquire(**how)
+
+
+async def test_a_list_that_a_backup_brought_back_is_read_anew(site: Site) -> None:
+    await site.add(*HISTORY)
+    await site.record()
+    pipeline = site.replays().player._pipeline
+    async with site.pool.acquire() as connection:
+        for name in ("joe", "jim"):
+            person = Person(WORKSPACE, None, name)
+            await begin(connection, person, uuid7(), "tester", "")
+        await pipeline.suppressions.refresh(site.pool)
+        # The backup was made between the two, and the number in it is not known here.
+        await connection.execute(
+            "delete from erasures where id = (select max(id::text)::uuid from erasures)"
+        )
+        await connection.execute("update erasure_key set version = version - 1")
+        await connection.execute(
+            "select setval(pg_get_serial_sequence('suppressions', 'seq'), max(seq))"
+            " from suppressions"
+        )
+        (jane,) = await people(connection, JANE, None)
+        await begin(connection, jane, uuid7(), "tester", "")
+    late = Delivery(Entry(1, 0, NOON_MS, 77), encode(janes_lead(77, dedupe=None)))
+
+    while True:
+        try:
+            await pipeline.process([late])
+            break
+        except Stale:
+            continue
+
+    assert 0 == await site.value(
+        "select count(*)::int from customers where external_id = $1", JANE
+    )
+    assert not pipeline.suppressions.has_customer(WORKSPACE, "jim")
 
 
 async def is_recorded(site: Site) -> bool:

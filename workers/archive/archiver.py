@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -16,6 +17,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.metrics.worker import ARCHIVED
 from ingest.contracts.telemetry import Log
+from workers.archive.reviewing import mark
 from workers.archive.segment import Segment, day_number
 from workers.archive.tap import FRESH, PENDING, Anew, Tap
 from workers.archive.writing import Writer
@@ -34,7 +36,10 @@ class Veiling(Protocol):
         ...
 
     async def review(self, directory: Path, segment: Segment, version: int) -> None:
-        """Rewrite a finished segment if the list is another than when it was begun."""
+        """Rewrite a finished segment if the list is another than when it was begun.
+
+        Then it is not marked any more; where that cannot be done now, it stays so.
+        """
         ...
 
 
@@ -111,8 +116,10 @@ class Archiver:
         writer, epoch, self._epoch = self._writer, self._epoch, None
         if writer is None or epoch is None:
             return
+        directory, veiling = self._manner.directory, self._manner.veiling
+        before = partial(mark, directory) if veiling else _unmarked
         with self._disk():
-            segment = await asyncio.to_thread(writer.finish)
+            segment = await asyncio.to_thread(writer.finish, before)
         self._writer, self._owed = None, (epoch, writer.ids)
         ARCHIVED.labels(self._shard).inc(segment.entries)
         self._log.info(
@@ -121,8 +128,8 @@ class Archiver:
             entries=segment.entries,
             bytes=segment.size,
         )
-        if veiling := self._manner.veiling:
-            await veiling.review(self._manner.directory, segment, self._list)
+        if veiling:
+            await veiling.review(directory, segment, self._list)
         self._boundary("archived")
 
     async def leave(self) -> None:
@@ -194,3 +201,7 @@ class Archiver:
                 self._writer.drop()
             self._writer = self._epoch = None
             raise Trouble(f"the archive: {error}") from error
+
+
+def _unmarked(_key: str) -> None:
+    """Nobody reviews it."""

@@ -15,7 +15,7 @@ from tempfile import mkstemp
 from typing import Final
 
 from ingest.contracts.telemetry import Log
-from workers.archive.locking import alone
+from workers.archive.locking import Busy, alone
 from workers.archive.reading import keys, loaded
 from workers.archive.rewriting import STATE_FILE, undisturbed
 from workers.archive.segment import INDEX_SUFFIX, OPEN, Damaged, Segment
@@ -28,7 +28,6 @@ from workers.archive.stored import (
     stamp_of,
 )
 from workers.archive.writing import sync_directory
-from workers.batch import Trouble
 
 #: So many bytes of segments stay that were fetched to be read.
 _ROOM: Final = 1024 * 1024 * 1024
@@ -58,7 +57,7 @@ class Fetching:
             # Who sweeps for the sake of erased persons is to see either all of them or none.
             with alone(self._directory) as is_alone:
                 if not is_alone:
-                    raise Trouble("the archive is being rewritten: wait")
+                    raise Busy("the archive is being rewritten: wait")
                 count = await self._refresh()
             self._is_known = True
         return count

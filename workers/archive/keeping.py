@@ -7,8 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from workers.archive import reviewing
 from workers.archive.reading import record_of, segments
-from workers.archive.segment import OPEN
+from workers.archive.segment import DATA_SUFFIX, INDEX_SUFFIX, OPEN, index_of
 
 _DAY_MS: Final = 86_400_000
 
@@ -41,10 +42,25 @@ def sweep(directory: Path, now_ms: int) -> int:
 
     What was in them is in a later segment. `now_ms` is Unix milliseconds.
     """
+    owed = {
+        key
+        for key in reviewing.marked(directory)
+        if (directory / f"{key}{INDEX_SUFFIX}").exists()
+    }
+    # A file without an index was never finished, or its index was deleted first.
+    left = [
+        *(directory / OPEN).glob("*"),
+        *(
+            path
+            for path in directory.glob(f"[0-9]*/*{DATA_SUFFIX}")
+            if not index_of(path).exists()
+        ),
+    ]
     gone = 0
-    for path in (directory / OPEN).glob("*"):
+    for path in left:
         with suppress(FileNotFoundError):
-            if path.stat().st_mtime * 1000 < now_ms - _LEFT_MS:
+            is_left = path.stat().st_mtime * 1000 < now_ms - _LEFT_MS
+            if is_left and reviewing.key_marked_by(path) not in owed:
                 path.unlink()
                 gone += 1
     return gone

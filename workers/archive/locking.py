@@ -6,6 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from workers.batch import Trouble
+
+
+class Busy(Trouble):
+    """Somebody else is rewriting the archive: wait for that."""
+
 
 @contextmanager
 def alone(directory: Path) -> Iterator[bool]:

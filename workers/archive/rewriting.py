@@ -59,13 +59,16 @@ def rewrite(
     return True
 
 
-def sweep_replaced(directory: Path) -> None:
-    """Delete files in whose place others are, where somebody died before. Raises OSError."""
-    for path in directory.glob(f"[0-9]*/*{DATA_SUFFIX}"):
+def sweep_replaced(directory: Path, key: str = "[0-9]*/") -> None:
+    """Delete files in whose place others are, where somebody died before: of one key, or all.
+
+    Raises OSError.
+    """
+    for path in directory.glob(f"{key}*{DATA_SUFFIX}"):
         index = index_of(path)
-        key = f"{index.parent.name}/{index.stem}"
         with suppress(Damaged, FileNotFoundError):
-            if rewriting_of(path) < loaded(directory, key).rewritten:
+            now = loaded(directory, f"{index.parent.name}/{index.stem}")
+            if rewriting_of(path) < now.rewritten:
                 path.unlink()
 
 

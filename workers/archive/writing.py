@@ -6,7 +6,7 @@ and is finished when its index stands beside it, both on the disk. All of it blo
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -85,8 +85,11 @@ class Writer:
             if self._line_bytes >= FRAME_BYTES:
                 self._end_frame()
 
-    def finish(self) -> Segment:
-        """Put it on the disk for good. Raises OSError; then it is not in the archive."""
+    def finish(self, before: Callable[[str], None] = lambda _: None) -> Segment:
+        """Put it on the disk for good; `before` it is there, its key is told.
+
+        Raises OSError; then it is not in the archive.
+        """
         if self._lines:
             self._end_frame()
         _sync(self._file.fileno())
@@ -101,6 +104,7 @@ class Writer:
             file.write(segment.encode())
             file.flush()
             _sync(file.fileno())
+        before(segment.key)
         # In this order: an index is the sign that its segment is whole.
         self._path.replace(segment.data(self._directory))
         index.replace(segment.index(self._directory))

@@ -20,10 +20,12 @@ from ingest.contracts.telemetry import Log
 from workers.archive.fetching import Fetching
 from workers.archive.locking import alone
 from workers.archive.reading import keys, loaded
+from workers.archive.reviewing import marked, settle
 from workers.archive.rewriting import (
     STATE_FILE,
     drop_unfinished,
     sweep_replaced,
+    undisturbed,
 )
 from workers.archive.segment import Damaged, Segment
 from workers.archive.stored import is_absent
@@ -61,12 +63,14 @@ class Veiling:
         return [some.instead(delivery) for delivery in deliveries], version
 
     async def review(self, directory: Path, segment: Segment, version: int) -> None:
-        """Rewrite a finished segment if the list is another than when it was begun."""
-        self._asked_at = float("-inf")
+        """Rewrite a finished segment if the list is another than when it was begun.
+
+        Where that cannot be done now, `keep_swept` does it: the segment stays marked.
+        """
         with suppress(Trouble, OSError):
-            if await self._look() == version:
-                return
-            await sweep_segment(self.pool, self.suppressions, directory, segment)
+            if await self.suppressions.refresh(self.pool) != version:
+                await sweep_segment(self.pool, self.suppressions, directory, segment)
+            await asyncio.to_thread(settle, directory, segment.key)
 
     async def _look(self) -> int:
         """Have a list that is no older than a second, as long as Postgres answers."""
@@ -88,15 +92,16 @@ async def keep_swept(
     living: Sequence[str],
     fetching: Fetching | None = None,
 ) -> None:
-    """Rewrite an archive that does not know the list. Raises Trouble, OSError.
+    """Rewrite an archive that does not know the list, and what is marked to be reviewed.
 
-    `living` are the workers whose unfinished segments are to be left alone. Of several
-    workers that share the archive, one does it.
+    `living` are the workers whose unfinished segments are to be left alone. Of several workers
+    that share the archive, one does it. Raises Trouble, OSError.
     """
-    version, state = await _state(pool)
-    if not version or not await asyncio.to_thread(directory.is_dir):
+    if not await asyncio.to_thread(directory.is_dir):
         return
-    if _covers(await asyncio.to_thread(known_state, directory), state):
+    await _review_marked(pool, directory)
+    version, state = await _state(pool)
+    if not version or _covers(await asyncio.to_thread(known_state, directory), state):
         return
     with alone(directory) as is_alone:
         if is_alone:
@@ -115,6 +120,7 @@ async def sweep(
     uploaded again if it had to be rewritten. Without one that is left to who has it.
     """
     version, state = await _state(pool)
+    token = await asyncio.to_thread(_begin, directory)
     await asyncio.to_thread(sweep_replaced, directory)
     is_clean = await asyncio.to_thread(drop_unfinished, directory, living)
     sweeping = _Sweeping(pool, directory, fetching)
@@ -126,7 +132,8 @@ async def sweep(
         _LOG.warning("archive.newer", lines=total.newer)
     is_clean = is_clean and not trouble and not sweeping.left
     if is_clean:
-        await asyncio.to_thread(_write_state, directory, f"{state} {VERSION}")
+        told = f"{state} {VERSION}"
+        is_clean = await asyncio.to_thread(_is_ended, directory, token, told)
     place = (socket.gethostname(), str(await asyncio.to_thread(directory.resolve)))
     # Again and again it would be the same: only a later release can do more.
     known = version if is_clean and not total.newer else 0
@@ -180,6 +187,18 @@ class _Sweeping:
         return not await asyncio.to_thread(is_absent, self.directory, key)
 
 
+async def _review_marked(pool: Pool, directory: Path) -> None:
+    suppressions: Suppressions | None = None
+    for key in await asyncio.to_thread(marked, directory):
+        with suppress(Damaged, FileNotFoundError):  # not there yet, or perhaps never
+            segment = await asyncio.to_thread(loaded, directory, key)
+            suppressions = suppressions or Suppressions()
+            await suppressions.refresh(pool)
+            await sweep_segment(pool, suppressions, directory, segment)
+            await asyncio.to_thread(sweep_replaced, directory, key)
+            await asyncio.to_thread(settle, directory, key)
+
+
 async def _state(pool: Pool) -> tuple[int, str]:
     """The list's version, and what tells it from all other lists."""
     async with transaction(pool) as connection:
@@ -199,6 +218,23 @@ def known_state(directory: Path) -> str:
         return (directory / STATE_FILE).read_text("ascii").strip()
     except (FileNotFoundError, ValueError):
         return ""
+
+
+def _begin(directory: Path) -> str:
+    """Say that a sweep is under way; by that it knows at its end whether more came."""
+    token = f"sweeping {uuid4().hex}"
+    with undisturbed(directory):
+        _write_state(directory, token)
+    return token
+
+
+def _is_ended(directory: Path, token: str, state: str) -> bool:
+    """Say by which list an archive was rewritten, unless segments came that were not seen."""
+    with undisturbed(directory):
+        is_all = known_state(directory) == token
+        if is_all:
+            _write_state(directory, state)
+    return is_all
 
 
 def _write_state(directory: Path, state: str) -> None:

@@ -132,6 +132,7 @@ async def begin(
     """
     async with connection.transaction():
         await connection.execute(_SQL["lock"])
+        person = await _as_now(connection, person)
         if earlier := await begun(connection, person):
             await _grow(connection, earlier)
             return earlier
@@ -154,15 +155,18 @@ async def begin(
     return erasure_id
 
 
-async def grow(connection: Connection) -> None:
-    """Add to erasures what became known to be a person's since.
+async def grown(connection: Connection) -> list[UUID]:
+    """The erasures of persons of whom more became known since.
 
     A visit is nobody's until somebody names its click, and that may be an erased person.
     """
-    for row in await connection.fetch(_SQL["grown"]):
-        async with connection.transaction():
-            await connection.execute(_SQL["lock"])
-            await _grow(connection, row["id"])
+    return await _ids(connection, "grown")
+
+
+async def grow(connection: Connection, erasure_id: UUID) -> None:
+    """Add to an erasure, inside a transaction, what became known to be the person's since."""
+    await connection.execute(_SQL["lock"])
+    await _grow(connection, erasure_id)
 
 
 async def _grow(connection: Connection, erasure_id: UUID) -> None:
@@ -226,6 +230,20 @@ async def _veil_claims(connection: Connection, subject: Subject, veil: Veil) -> 
     await connection.execute(_SQL["claims_veil"], *columns, after)
     keys = [claim_key(owner, Dedupe(scope, key)) for owner, scope, key in claims]
     await connection.execute(_SQL["leftover_keys"], keys)
+
+
+async def _as_now(connection: Connection, person: Person) -> Person:
+    """The person as recorded by now: somebody may have written since it was looked for."""
+    workspace_id, customer_id, name, _ = person
+    if customer_id is None:
+        found = await people(connection, name, workspace_id) if name else []
+        return found[0] if found else person
+    row = await connection.fetchrow(_SQL["customer"], customer_id)
+    if row is None or row["points_to"] is None:
+        return person
+    # A visitor who became a customer is that customer.
+    found = await people(connection, str(row["points_to"]), workspace_id)
+    return found[0] if found else person
 
 
 async def _placed(

@@ -10,9 +10,10 @@ from typing import Final
 from redis.asyncio import Redis
 
 from ingest.contracts.telemetry import Log
+from workers.batch import Trouble
 from workers.database import Pool, transaction
 from workers.erasure import leftovers
-from workers.erasure.beginning import grow
+from workers.erasure.beginning import grow, grown
 from workers.erasure.recorded import Erasure, veil_events, veil_quarantine
 from workers.erasure.suppressing import Suppressions
 from workers.rows import Record
@@ -40,7 +41,17 @@ class Eraser:
     async def grow(self) -> None:
         """See what became known to be of persons who are erased already."""
         async with transaction(self._pool) as connection:
-            await grow(connection)
+            ids = await grown(connection)
+        failed: Trouble | None = None
+        for erasure_id in ids:
+            # One that fails holds up no other, and none holds up writers for long.
+            try:
+                async with transaction(self._pool) as connection:
+                    await grow(connection, erasure_id)
+            except Trouble as trouble:
+                failed = trouble
+        if failed:
+            raise failed
 
     async def clear(self) -> int:
         """Take out of Redis what can be taken out; how many things have to wait."""
@@ -60,11 +71,12 @@ class Eraser:
         is_rewritten = await leftovers.rewrite_log(self._redis)
         if is_rewritten is None:
             return 1
-        ids = [row["id"] for row in done]
+        known = [[row["id"] for row in done], [row["size"] for row in done]]
         async with transaction(self._pool) as connection:
-            await connection.execute(_SQL["streams_done"], ids)
-        self._log.info("erasure.done", count=len(ids), log_rewritten=is_rewritten)
-        return 0
+            ended = await connection.fetch(_SQL["streams_done"], *known)
+        if ended:
+            self._log.info("erasure.done", count=len(ended), log_rewritten=is_rewritten)
+        return len(done) - len(ended)
 
     async def _open(self) -> Sequence[Record]:
         async with transaction(self._pool) as connection:
@@ -93,4 +105,4 @@ class Eraser:
             if name is not None:
                 await connection.execute(_SQL["changes_drop"], f"{owner} {name}")
             await leftovers.forget_customer(self._redis, owner, name)
-            await connection.execute(_SQL["rows_done"], erasure.id)
+            await connection.execute(_SQL["rows_done"], erasure.id, erasure.size)

@@ -17,6 +17,7 @@ from ingest.contracts.directory import (
     CHANGES_FIELD,
     CHANGES_KEY,
     EVERYTHING,
+    PUBLISHER_KEY,
     customer_key,
 )
 from ingest.contracts.marks import new_customer_key, new_visitors, visitors_click
@@ -151,6 +152,8 @@ async def forget_customer(
             if external_id is not None:
                 pipe.delete(customer_key(workspace_id, external_id))
                 pipe.delete(new_customer_key(workspace_id, external_id))
+            # A publisher that stood still, and lost its lock by it, may know the customer.
+            pipe.delete(PUBLISHER_KEY)
             # It names customers by their keys. Edges that miss entries forget everything.
             pipe.delete(CHANGES_KEY)
             pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING})

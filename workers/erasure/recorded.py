@@ -30,6 +30,8 @@ class Erasure:
     customers: Sequence[UUID]
     quarantine_reached: int
     external_id: str | None
+    #: How many clicks it knew of when it was read: it may grow.
+    size: int
 
     @classmethod
     def of(cls, row: Record) -> Self:
@@ -39,6 +41,7 @@ class Erasure:
             customers=row["customers"],
             quarantine_reached=row["quarantine_reached"],
             external_id=row["external_id"],
+            size=row["size"],
         )
 
 
@@ -96,7 +99,11 @@ async def veil_quarantine(
         await connection.execute(_SQL["history_hush"], changed)
         reached = ids[-1] if len(changed) == len(asked) else after
         await connection.execute(
-            _SQL["quarantine_reached"], erasure.id, reached, len(changed)
+            _SQL["quarantine_reached"],
+            erasure.id,
+            reached,
+            len(changed),
+            erasure.size,
         )
     return reached
 

@@ -31,10 +31,11 @@ class Suppressions:
     """Who was erased, as far as this process knows. Read when it is first needed."""
 
     def __init__(self) -> None:
-        #: How often the list had been added to; None: not read, or too old.
+        #: Of the list; None: not read, or too old.
         self.version: int | None = None
         self._veil = Veil(bytes(32))
-        self._read_to = 0
+        #: The last entry that was read, and the erasure it is of.
+        self._read_to: tuple[int, UUID | None] = (0, None)
         self._workspaces: frozenset[UUID] = frozenset()
         self._hashes: set[bytes] = set()
         self._clicks: dict[UUID, set[UUID]] = {}
@@ -58,10 +59,15 @@ class Suppressions:
             # First: a list that is newer than its number is only read once more.
             version: int = await connection.fetchval(_SQL["version_known"])
             self._veil = await veil_of(connection)
-            added = await connection.fetch(_SQL["suppressed_since"], self._read_to)
+            last, erasure = self._read_to
+            if erasure != await connection.fetchval(_SQL["suppressed_at"], last):
+                # A backup was restored: the list is another one from there on, or earlier.
+                self._forget()
+                last = 0
+            added = await connection.fetch(_SQL["suppressed_since"], last)
         for row in added:
             self._take(row["workspace_id"], row["hash"], row["click_id"])
-            self._read_to = row["seq"]
+            self._read_to = (row["seq"], row["erasure_id"])
         self.version = version
         return version
 
@@ -164,6 +170,11 @@ class Suppressions:
     ) -> Pair:
         veiled = self._veil.envelope(envelope, owner, kept)
         return Delivery(delivery.entry, encode(veiled), delivery.times), veiled
+
+    def _forget(self) -> None:
+        self._read_to = (0, None)
+        self._workspaces = frozenset()
+        self._hashes, self._clicks, self._digits = set(), {}, set()
 
     def _take(self, owner: UUID, hashed: bytes | None, click_id: UUID | None) -> None:
         # asyncpg's are a subclass, which hashes the same but more slowly.

@@ -1,14 +1,17 @@
 -- key: the key of pseudonyms
 select key from erasure_key
 
--- version_known: how often the list of suppressions was added to
+-- version_known: a number that is greater whenever the list of suppressions was added to
 select version from erasure_key
 
 -- version: the same number, which stays until the transaction ends
 select suppressions_version()
 
 -- suppressed_since: what was added to the list
-select seq, workspace_id, hash, click_id from suppressions where seq > $1 order by seq
+select seq, erasure_id, workspace_id, hash, click_id from suppressions where seq > $1 order by seq
+
+-- suppressed_at: whose an entry of the list is
+select erasure_id from suppressions where seq = $1
 
 -- leftover: an entry, and keys, that are to go from Redis
 insert into erasure_leftovers (epoch, shard, entry_ms, entry_seq, keys) values ($1, $2, $3, $4, $5)
@@ -118,11 +121,11 @@ select id from erasures
 select version || ' ' || coalesce((select id::text from erasures order by asked_at desc, id desc limit 1), '-')
   from erasure_key
 
--- version_next: let every writer read the list anew
-update erasure_key set version = version + 1
+-- version_next: let every writer read the list anew; no version comes again after a backup was restored
+update erasure_key set version = greatest(version + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint)
 
 -- open: erasures whose rows are not done
-select id, workspace_id, customers, external_id, quarantine_reached from erasures
+select id, workspace_id, customers, external_id, quarantine_reached, cardinality(clicks) as size from erasures
  where rows_done_at is null order by asked_at
 
 -- customers_lock: no batch is to change what these customers' events say meanwhile
@@ -180,11 +183,11 @@ update quarantine_history
    set note = case when action = 'failed' then '' else note end, before = before - 'detail'
  where quarantine_id = any($1::bigint[])
 
--- quarantine_reached: go on behind this entry
+-- quarantine_reached: go on behind this entry, unless the erasure has grown meanwhile
 update erasures
    set quarantine_reached = $2,
        counts = jsonb_set(counts, '{quarantined}', to_jsonb(coalesce((counts ->> 'quarantined')::bigint, 0) + $3::bigint))
- where id = $1
+ where id = $1 and cardinality(clicks) = $4
 
 -- publish_lock: no publisher is at work until the end of the transaction
 select pg_advisory_xact_lock(hashtext('reftide publish'))
@@ -199,8 +202,9 @@ update customers
 -- changes_drop: what is yet to be published under a name
 delete from directory_changes where topic = 'customer' and ref = $1
 
--- rows_done: PostgreSQL and the directory have nothing more
-update erasures set rows_done_at = now(), external_id = null where id = $1 and rows_done_at is null
+-- rows_done: PostgreSQL and the directory have nothing more, unless the erasure has grown meanwhile
+update erasures set rows_done_at = now(), external_id = null
+ where id = $1 and rows_done_at is null and cardinality(clicks) = $2
 
 -- leftovers_next: what is to go from Redis next
 select id, epoch, shard, entry_ms, entry_seq, keys from erasure_leftovers where id > $1 order by id limit $2
@@ -212,10 +216,14 @@ delete from erasure_leftovers where id = any($1::bigint[])
 select count(*) from erasure_leftovers
 
 -- unfinished: erasures whose rows are done and whose streams are not known to be
-select id, workspace_id, clicks from erasures where rows_done_at is not null and streams_done_at is null
+select id, workspace_id, clicks, cardinality(clicks) as size from erasures where rows_done_at is not null and streams_done_at is null
 
--- streams_done: Redis has nothing more
-update erasures set streams_done_at = now() where id = any($1::uuid[]) and streams_done_at is null
+-- streams_done: Redis has nothing more, unless an erasure has grown meanwhile; of which this is so
+update erasures set streams_done_at = now()
+  from unnest($1::uuid[], $2::int[]) as done (id, size)
+ where erasures.id = done.id and cardinality(erasures.clicks) = done.size
+   and rows_done_at is not null and streams_done_at is null
+returning erasures.id
 
 -- archive_swept: an archive knows the list up to a version
 insert into erasure_archives (host, directory, version, lines) values ($1, $2, $3, $4)
