@@ -76,19 +76,29 @@ def drop_unfinished(directory: Path, living: Sequence[str]) -> bool:
     """Delete what archivers left that do not live; False where some has to be left there.
 
     Nothing in it was acknowledged: who comes back just now reads it again. But where nobody
-    is known to live, Redis may have lost its data, and an archiver may have the last copy.
-    Raises OSError.
+    is known to live, Redis may have lost its data, and an archiver may have the last copy. So
+    it is where its file is still held. Raises OSError.
     """
     parts = [
         path
         for path in (directory / OPEN).glob("*.part")
         if path.stem.rpartition(".")[0] not in living
     ]
-    if not living:
-        return not parts
+    held = [path for path in parts if not living or _is_held(path)]
     for path in parts:
-        path.unlink(missing_ok=True)
-    return True
+        if path not in held:
+            path.unlink(missing_ok=True)
+    return not held
+
+
+def _is_held(part: Path) -> bool:
+    """Whether a process of this machine, or of this file system, writes to it."""
+    with suppress(FileNotFoundError), part.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _written(

@@ -4,6 +4,7 @@ What is under way is in `<archive>/open`. A segment appears among the finished o
 and is finished when its index stands beside it, both on the disk. All of it blocks.
 """
 
+import fcntl
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -55,6 +56,9 @@ class Writer:
             sync_directory(directory.parent)
         self._path = parts / f"{owner}.s{shard}.part"
         self._file = private(self._path)
+        # By this it is known to be alive, also while Redis has just forgotten all workers.
+        with suppress(OSError):  # not every file system can
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._compress = ZstdCompressor(level=LEVEL, write_checksum=True).compress
         self._sha256 = sha256()
         self._kinds: Counter[str] = Counter()
