@@ -5,8 +5,8 @@ what only a process on this machine can.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -160,7 +160,7 @@ async def _archive(
         if fetching is not None:
             tell(f"its copies in {fetching.store.name}")
             # Who rewrites it by now uploads it, too.
-            with suppress(Busy):
+            with contextlib.suppress(Busy):
                 await Uploader(directory, fetching, lambda _: None).step()
     except Busy:
         return None
@@ -172,7 +172,7 @@ async def _archive(
     return {"directory": str(directory), **swept._asdict()}
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _turn(directory: Path, seconds: float) -> AsyncIterator[None]:
     """Alone over an archive. Raises Busy where a worker is at it for longer than that."""
     loop = asyncio.get_running_loop()

@@ -21,6 +21,7 @@ from tests.eventually import eventually
 from tests.grepping import traces
 from tests.installation import Installation, an_installation
 from tests.reftide import NOW, Cli
+from workers.archive.locking import alone
 from workers.archive.reading import segments
 from workers.database import open_pool
 from workers.erasure.beginning import begin, people
@@ -215,6 +216,21 @@ async def test_a_worker_goes_on_with_what_a_command_began(
         return [] == await left(site, tmp_path, JANE, "jane@doe.example", "Jane Doe")
 
     await eventually(is_gone, within=20)
+
+
+async def test_an_archive_that_a_worker_rewrites_is_left_to_it(
+    site: Installation, tmp_path: Path
+) -> None:
+    site.start_worker()
+    await jane_comes(site)
+    await site.rests()
+    await eventually(lambda: is_archived(tmp_path / "archive"), within=20)
+
+    with alone(tmp_path / "archive") as is_alone:
+        assert is_alone
+        done = await erase(site, "--wait", "0")
+
+    assert done["archive"] is None
 
 
 async def test_what_the_person_does_later_leaves_nothing(
