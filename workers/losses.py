@@ -35,6 +35,9 @@ async def count_losses(
 
     One at a time: two would both book the same loss. Raises Trouble.
     """
+    # Read before the streams are: a life that begins later is not among those that are looked
+    # at, and is not over.
+    begun = {row["epoch"] for row in await connection.fetch(_SQL["lives_begun"])}
     live: list[int] = []
     for shard in shards:
         stream = await look(redis, shard)
@@ -45,7 +48,8 @@ async def count_losses(
     # Recorded entries may have been added after a life was last seen.
     await connection.execute(_SQL["lives_grow"], live)
     # What was in a life that ended went with its server.
-    for row in await connection.fetch(_SQL["losses_of_the_dead"], live):
+    ended = sorted(begun.difference(live))
+    for row in await connection.fetch(_SQL["losses_of_the_dead"], ended):
         _tell(row["epoch"], row["shard"], row["change"])
 
 

@@ -32,6 +32,8 @@ class Gate:
         self._is_known = False
         self._pause: int | None = None
         self._wanted: Halt | None = None
+        # One look at a time: an older answer must not undo what a newer one said.
+        self._looking = asyncio.Lock()
         self._log = Log(consumer=consumer)
         PAUSED.set(0)
 
@@ -58,6 +60,10 @@ class Gate:
 
     async def look(self) -> None:
         """Read how it stands, and write down what stands only here. Raises Trouble."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         wanted = self._wanted
         async with transaction(self._pool) as connection:
             if wanted is not None:

@@ -16,10 +16,13 @@ from scripts.output import Unreachable, counted, emit, json_option, table
 from scripts.pauses import lasting
 from scripts.servers import Connection, postgres
 from workers.batch import Trouble
+from workers.redrive.redriving import Redriver
 
 _POLL_SECONDS: Final = 0.3
 #: A statement that marks some thousands.
 _SECONDS: Final = 60.0
+#: Trouble that lasts longer is a server's.
+_TROUBLE_SECONDS: Final = 3.0
 
 
 @click.command()
@@ -108,13 +111,27 @@ async def _work_here(environment: Environment) -> None:
     try:
         async with opening as pool:
             redriver = build(pool)
-            while await redriver.work():
+            while await _work(redriver):
                 pass
     except Trouble as trouble:
         raise Unreachable(
             f"Postgres does not answer: {trouble}",
             "what is marked stays so: run it again, or leave it to the workers.",
         ) from trouble
+
+
+async def _work(redriver: Redriver) -> int:
+    """Try the next marked entries; how many there were. Raises Trouble that lasts."""
+    since: float | None = None
+    while True:
+        try:
+            return await redriver.work()
+        except Trouble:
+            # A worker that is at the same rows, or an erasure, may have been in the way.
+            since = since or time.monotonic()
+            if time.monotonic() > since + _TROUBLE_SECONDS:
+                raise
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def _tell_redriven(done: Mapping[str, Any]) -> None:

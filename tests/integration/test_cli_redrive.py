@@ -8,9 +8,11 @@ from pathlib import Path
 import orjson
 import pytest
 
+from scripts.commands import redrive
 from tests.desk import Desk
-from tests.redriving import lost_click
-from tests.world import an_id
+from tests.redriving import NEW_LINK, Clinic, lost_click
+from tests.world import WORKSPACE, an_id
+from workers.batch import Boundary, Trouble
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,6 +65,41 @@ def test_it_is_done_in_the_command_where_there_are_no_workers(desk: Desk) -> Non
     assert [("unknown_link", 1, 2)] == [tuple(one.values()) for one in told["refused"]]
     assert (1, 0, 1) == desk.ledger()
     assert [] == desk.mistakes()
+
+
+async def test_the_command_tries_again_where_somebody_is_being_erased(
+    clinic: Clinic,
+) -> None:
+    await clinic.take_in(lost_click(1))
+    await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)
+    await clinic.ask()
+    # What was read of the list before is not to be written by.
+    await clinic.execute("update erasure_key set version = version + 1")
+
+    assert 1 == await redrive._work(clinic.redriver)
+
+    assert (1, 0, 0) == await clinic.ledger()
+
+
+async def test_the_command_gives_up_where_trouble_lasts(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await clinic.take_in(lost_click(1))
+    await clinic.ask()
+    begun: list[Boundary] = []
+
+    def fail(boundary: Boundary) -> None:
+        begun.append(boundary)
+        raise Trouble("away")
+
+    clinic.redriver.pipeline.boundary = fail
+    monkeypatch.setattr(redrive, "_TROUBLE_SECONDS", 0.1)
+
+    with pytest.raises(Trouble):
+        await redrive._work(clinic.redriver)
+
+    assert ["read", "read"] == begun
+    assert (0, 0, 1) == await clinic.ledger()
 
 
 def test_waiting_ends_where_no_worker_comes(desk: Desk) -> None:

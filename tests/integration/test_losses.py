@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from ingest.contracts.stream import FIELD, GROUP, cut_key, epoch_key, events_key
-from workers import streams
+from workers import losses, streams
 from workers.connections import for_jobs
 from workers.database import Pool, open_pool, transaction
 from workers.epochs import PostgresRegistry, current_epoch, sample
@@ -60,6 +60,10 @@ class Stage:
     async def acknowledge(self, entries: list[bytes]) -> None:
         if entries:
             await self.redis.xack(STREAM, GROUP, *entries)
+
+    async def sample(self) -> None:
+        async with transaction(self.pool) as connection:
+            await sample(connection, self.redis, [0])
 
     async def behead(self, count: int) -> None:
         """Take out the oldest entries, as somebody does who does not know us."""
@@ -238,8 +242,7 @@ async def test_a_life_that_ended_took_along_what_was_not_recorded(
 ) -> None:
     await stage.add(5)
     await stage.settle(2)
-    async with transaction(stage.pool) as connection:
-        await sample(connection, stage.redis, [0])
+    await stage.sample()
     await stage.redis.flushdb()
 
     with capture_logs() as logs:
@@ -258,8 +261,7 @@ async def test_a_batch_of_a_life_that_ended_is_not_lost_once_it_is_recorded(
 ) -> None:
     await stage.add(5)
     await stage.read(5)
-    async with transaction(stage.pool) as connection:
-        await sample(connection, stage.redis, [0])
+    await stage.sample()
     epoch = await stage.redis.get(epoch_key(0))
     await stage.redis.flushdb()
     assert 5 == await stage.count()
@@ -267,6 +269,28 @@ async def test_a_batch_of_a_life_that_ended_is_not_lost_once_it_is_recorded(
     await stage.redis.set(epoch_key(0), epoch)
     await stage.book(5)
     await stage.redis.flushdb()
+
+    assert 0 == await stage.count()
+
+
+@pytest.mark.parametrize("is_emptied_before", [True, False])
+async def test_nothing_is_lost_of_a_life_that_begins_while_losses_are_counted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, *, is_emptied_before: bool
+) -> None:
+    if is_emptied_before:
+        await stage.redis.flushdb()
+
+    async def look_slowly(redis: Redis, shard: int) -> streams.Stream | None:
+        found = await look(redis, shard)
+        if shard == 1:
+            # Shard 0 has been looked at.
+            await redis.flushdb()
+            await stage.begin()
+            await stage.add(5)
+            await stage.sample()
+        return found
+
+    monkeypatch.setattr(losses, "look", look_slowly)
 
     assert 0 == await stage.count()
 

@@ -15,10 +15,11 @@ from tests.eventually import eventually
 from tests.reftide import Cli
 from tests.working import is_acknowledged
 from tests.world import NOON_MS, a_click, furnish
-from workers.batch import Delivery, Recorder
+from workers import pausing
+from workers.batch import Delivery, Halt, Recorder
 from workers.connections import for_jobs, for_reader
 from workers.consumer import Consumer
-from workers.database import Pool, open_pool
+from workers.database import Connection, Pool, open_pool, transaction
 from workers.enrich import build_enrichers
 from workers.epochs import PostgresRegistry
 from workers.isolating import Isolating
@@ -200,6 +201,49 @@ async def test_a_bug_pauses_and_what_was_in_hand_is_recorded_when_it_is_repaired
     assert "error" == paused["log_level"]
     assert "ZeroDivisionError: division by zero" == paused["detail"]
     assert 1 == await _count(pool, "pauses")
+
+
+async def test_a_pause_is_not_undone_by_what_was_read_before_it(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pool.execute(
+        "insert into pauses (cause, detail, consumer, allowed, resumed_at)"
+        " values ('culprits', '', 'w1', 1000, now())"
+    )
+    gate, limit = await _opened(pool)
+    has_read, may_answer = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def slowly(pool: Pool) -> AsyncIterator[Connection]:
+        async with transaction(pool) as connection:
+            yield connection
+        if not has_read.is_set():
+            has_read.set()
+            await may_answer.wait()
+
+    monkeypatch.setattr(pausing, "transaction", slowly)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(gate.look())
+        await has_read.wait()
+        halting = group.create_task(gate.halt(Halt("culprits", "too many")))
+        # Where nothing kept it, it would have been done long before.
+        await asyncio.wait([halting], timeout=0.3)
+        may_answer.set()
+
+    assert gate.is_paused
+    with pytest.raises(Halt):
+        limit.judge(0, MANY)
+    assert 1 == await pool.fetchval(
+        "select count(*) from pauses where resumed_at is null"
+    )
+
+
+async def _opened(pool: Pool) -> tuple[Gate, Limit]:
+    limit = Limit()
+    gate = Gate(pool, "w1", limit)
+    await gate.look()
+    assert not gate.is_shut
+    return gate, limit
 
 
 def test_resume_asks_what_was_fixed_unless_it_was_said(cli: Cli) -> None:

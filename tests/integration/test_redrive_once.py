@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.racing import beside
 from tests.redriving import NEW_LINK, Clinic, lost_click
-from tests.world import WORKSPACE, an_id
+from tests.world import NOON_MS, WORKSPACE, a_lead, an_id
 from workers.batch import Trouble
 from workers.redrive import marks, redriving
 from workers.redrive.redriving import Redriver
@@ -78,6 +79,22 @@ async def test_an_entry_that_is_edited_while_it_is_tried_is_left_alone(
     await clinic.redriver._put_back(taken)
 
     assert (0, 0, 1) == await clinic.ledger()
+
+
+async def test_a_click_is_put_back_while_its_lead_is_being_recorded(
+    clinic: Clinic,
+) -> None:
+    click = lost_click(1)
+    await clinic.take_in(click)
+    await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)
+    await clinic.ask()
+    lead = a_lead(2, click_id=click.id, link_id=NEW_LINK, at=NOON_MS + 1)
+
+    tried = await beside(clinic.pipeline, [clinic.delivery(lead)], clinic.redriver.work)
+
+    assert 1 == tried
+    assert (2, 0, 0) == await clinic.ledger()
+    assert [] == await clinic.mistakes()
 
 
 async def test_what_an_outage_interrupts_is_taken_again_at_once(clinic: Clinic) -> None:

@@ -1,22 +1,17 @@
 """Two workers put in the same rows at once: the second finds that out, and looks again."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from uuid import uuid4
 
 import pytest
 
 from ingest.contracts.envelope import Envelope, encode
-from tests.eventually import eventually
+from tests.racing import beside
 from tests.world import NOON_MS, a_click, a_lead, furnish, miscounted
 from workers.batch import Delivery, Entry
-from workers.database import Pool, array_of, open_pool, transaction
+from workers.database import Pool, array_of, open_pool
 from workers.enrich import build_enrichers
-from workers.ledger import Tally
 from workers.pipeline import Pipeline
-from workers.write import write
-
-_WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 
 
 @pytest.fixture
@@ -44,20 +39,7 @@ def _delivery(number: int, envelope: Envelope) -> Delivery:
 async def _race(pool: Pool, first: Sequence[Delivery], second: Delivery) -> None:
     """Process `second` while another worker has written `first` and not committed."""
     pipeline = _pipeline(pool)
-    sealed, _, _ = pipeline.decode(first)
-    rows, _ = await pipeline.place(sealed)
-    await pipeline.make_partitions(rows)
-
-    async def is_waiting() -> bool:
-        async with pool.acquire() as connection:
-            return bool(await connection.fetchval(_WAITING))
-
-    async with asyncio.TaskGroup() as group, transaction(pool) as connection:
-        tally = Tally()
-        await write(connection, rows, tally, new_id=uuid4)
-        await tally.enter(connection, "other")
-        group.create_task(pipeline.process([second]))
-        await eventually(is_waiting)
+    await beside(pipeline, first, lambda: pipeline.process([second]))
 
 
 async def _counted(pool: Pool) -> tuple[int, int, int]:

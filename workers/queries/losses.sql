@@ -8,13 +8,16 @@ select coalesce(sum(recorded + repeats + quarantined), 0)::bigint as settled,
 insert into ledger as total (epoch, shard, consumer, lost) values ($1, $2, '', $3)
 on conflict (epoch, shard, consumer) do update set lost = total.lost + excluded.lost
 
+-- lives_begun: lives of which somebody counted entries by now; of each, the stream was under its number then
+select epoch from stream_epochs where entries_added > 0
+
 -- lives_grow: lives that ended had at least the entries that are in a book
 update stream_epochs life
    set entries_added = kept.settled
   from (select epoch, sum(recorded + repeats + quarantined) as settled from ledger group by epoch) as kept
  where life.epoch = kept.epoch and life.epoch <> all ($1::integer[]) and life.entries_added < kept.settled
 
--- losses_of_the_dead: lives that ended had entries that are in no book, and took them along
+-- losses_of_the_dead: these lives, which ended, had entries that are in no book, and took them along
 with kept as (
     select epoch, shard, sum(recorded + repeats + quarantined) as settled, sum(lost) as lost
       from ledger
@@ -24,7 +27,7 @@ with kept as (
            (greatest(life.entries_added - coalesce(kept.settled, 0), 0)
             - coalesce(kept.lost, 0))::bigint as change
       from stream_epochs as life left join kept using (epoch, shard)
-     where epoch <> all ($1::integer[])
+     where epoch = any ($1::integer[])
 ), booked as (
     insert into ledger as total (epoch, shard, consumer, lost)
     select epoch, shard, '', change from changed where change <> 0 order by epoch, shard

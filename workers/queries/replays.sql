@@ -45,10 +45,10 @@ update replay_parts
  where replay_id = $1 and shard = $2 and leased_by = $3
 returning true
 
--- replay_finish: a replay whose parts are done is done
+-- replay_finish: a replay whose parts are done is done, paused during its last pages or not: nobody would come back to it
 update replays
    set status = 'done', finished_at = clock_timestamp()
- where id = $1 and status = 'running'
+ where id = $1 and status in ('running', 'paused')
    and not exists (select from replay_parts where replay_id = $1 and not is_done)
 
 -- shard_lock: one replay at a time writes what the entries of a shard say
@@ -78,16 +78,24 @@ select greatest(
  where relkind = 'r' and relname ~ '^events_[0-9]{6}$' and relnamespace = current_schema()::regnamespace
    and not exists (select from pg_inherits where inhrelid = pg_class.oid and inhparent = 'events'::regclass)
 
--- redriven: take entries out of quarantine that can be placed by now, as they were read
-with taken as (
+-- redriven: take entries out of quarantine that can be placed by now, as they were read; not those that are edited by now
+with found as (
+    select id
+      from quarantine
+      join unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bytea[])
+        as read (epoch, shard, entry_ms, entry_seq, payload) using (epoch, shard, entry_ms, entry_seq, payload)
+     where status = 'open'
+     -- As commands lock them, so that nobody waits in a circle.
+     order by id
+       for update of quarantine
+), taken as (
     update quarantine
        set status = 'redriven', attempts = attempts + 1, last_seen = now(), look_at = null, redrive_at = null
-     where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
-       and status = 'open'
-    returning id, epoch, shard, entry_ms, entry_seq
+      from found where quarantine.id = found.id
+    returning quarantine.id, epoch, shard, entry_ms, entry_seq
 ), noted as (
     insert into quarantine_history (quarantine_id, who, action, note)
-    select id, $5, 'redriven', 'by a replay' from taken
+    select id, $6, 'redriven', 'by a replay' from taken
 )
 select epoch, shard, entry_ms, entry_seq from taken
 

@@ -12,7 +12,13 @@ from ingest.contracts.telemetry import Log
 from workers.batch import Trouble
 from workers.counting import count
 from workers.customers import Widen
-from workers.database import Connection, DataFault, MissingPartition, transaction
+from workers.database import (
+    Connection,
+    DataFault,
+    MissingPartition,
+    Raced,
+    transaction,
+)
 from workers.generating import generate
 from workers.ledger import Tally, shard_of
 from workers.pipeline import Pipeline
@@ -129,7 +135,7 @@ class Redriver:
         return _Page(taken, found.version, rows, failures)
 
     async def _commit(self, page: _Page) -> Outcome:
-        """One transaction, begun again where it has to lock more or lacks a partition."""
+        """One transaction, begun again where others' came between or a partition lacks."""
         wider: frozenset[UUID] = frozenset()
         for _ in range(_ATTEMPTS):
             tally = Tally()
@@ -141,11 +147,13 @@ class Redriver:
                 wider |= widen.ids
             except MissingPartition:
                 await self.pipeline.make_partitions(page.rows)
+            except Raced:
+                continue
             else:
                 self.pipeline.boundary("committed")
                 count(tally, 0, self.pipeline.clock())
                 return outcome
-        raise Trouble("customers kept changing while they were being locked")
+        raise Trouble("rows kept changing while they were being locked")
 
     async def _settle(
         self,

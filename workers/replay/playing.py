@@ -1,7 +1,7 @@
 """One page of a replay, recorded or corrected, and counted. Used by `hosting`.
 
 Everything that a page changes, its counts and the cursor behind it, is one transaction,
-begun again where it has to lock more or lacks a partition.
+begun again where others' came between or a partition lacks.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -14,7 +14,13 @@ from ingest.contracts.telemetry import Log
 from workers import losses, quarantine
 from workers.batch import Delivery, Entry, Trouble
 from workers.customers import Widen
-from workers.database import Connection, DataFault, MissingPartition, transaction
+from workers.database import (
+    Connection,
+    DataFault,
+    MissingPartition,
+    Raced,
+    transaction,
+)
 from workers.ledger import Tally, shard_of
 from workers.pipeline import Pipeline
 from workers.quarantine import DATA_REASONS, Culprit
@@ -90,10 +96,12 @@ class Player:
                 wider |= widen.ids
             except MissingPartition:
                 await self._pipeline.make_partitions(page.fresh)
+            except Raced:
+                continue
             else:
                 self._pipeline.limit.note(done.good, done.bad)
                 return going
-        raise Trouble("customers kept changing while they were being locked")
+        raise Trouble("rows kept changing while they were being locked")
 
     async def _do(
         self,
@@ -129,9 +137,9 @@ class Player:
         )
         candidates, about = await reach(connection, page.candidates, pipeline.new_id)
         done.quarantined = tally.quarantined.total()
-        await _redrive(connection, page, tally, pipeline.consumer)
-        held = await quarantine.held(connection, [row.entry for row in page.fresh])
-        if fresh := [row for row in page.fresh if row.entry not in held]:
+        rows = await _redrive(connection, page, tally, pipeline.consumer)
+        held = await quarantine.held(connection, [row.entry for row in rows])
+        if fresh := [row for row in rows if row.entry not in held]:
             # Everybody's locks at once, in the order of their ids.
             everybody = wider | about.ids
             await write(
@@ -178,9 +186,11 @@ class Player:
                 wider |= widen.ids
             except MissingPartition:
                 await self._pipeline.make_partitions(rows)
+            except Raced:
+                continue
             else:
                 return None
-        raise Trouble("customers kept changing while they were being locked")
+        raise Trouble("rows kept changing while they were being locked")
 
 
 @asynccontextmanager
@@ -196,14 +206,23 @@ async def _undone(connection: Connection) -> AsyncIterator[None]:
 
 async def _redrive(
     connection: Connection, page: Sorted, tally: Tally, who: str
-) -> None:
-    """Take out of quarantine what can be placed by now, kept there or dropped."""
+) -> Sequence[Row]:
+    """Take out of quarantine what can be placed by now, kept there or dropped.
+
+    The rows that are to be recorded: not those of what somebody edited, put back or gave up
+    since it was sorted.
+    """
     placed = [row.entry for row in page.fresh if row.entry in page.waiting]
-    if placed:
-        columns = [list(part) for part in zip(*placed, strict=True)]
-        out = [
-            *await connection.fetch(_SQL["redriven"], *columns, who),
-            *await connection.fetch(_SQL["undropped"], *columns),
-        ]
-        for row in out:
-            tally.quarantined[shard_of(entry_of(row))] -= 1
+    if not placed:
+        return page.fresh
+    columns = [list(part) for part in zip(*placed, strict=True)]
+    payloads = [page.sealed[entry].delivery.payload for entry in placed]
+    found = [
+        *await connection.fetch(_SQL["redriven"], *columns, payloads, who),
+        *await connection.fetch(_SQL["undropped"], *columns),
+    ]
+    out = [entry_of(record) for record in found]
+    for entry in out:
+        tally.quarantined[shard_of(entry)] -= 1
+    stays = page.waiting.difference(out)
+    return [row for row in page.fresh if row.entry not in stays]
