@@ -3,8 +3,10 @@
 import os
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Generic, TypeVar
+from uuid import uuid4
 
 import orjson
 
@@ -52,6 +54,8 @@ class Lru(Generic[Value]):
 Published = bytes | None
 
 _MODE: Final = 0o600
+#: Of an edge that lives no draft takes so long.
+_ABANDONED_SECONDS: Final = 600.0
 
 
 def snapshot_of(data: Path) -> Path:
@@ -65,13 +69,30 @@ def write_snapshot(path: Path, entries: Iterable[tuple[str, Published]]) -> None
     Several edges may share the file; the last one wins, and any of them is good.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        for key, raw in entries:
-            text = None if raw is None else raw.decode("utf-8", "replace")
-            file.write(orjson.dumps([key, text], option=orjson.OPT_APPEND_NEWLINE))
-    draft.replace(path)
+    # Edges in two containers may have one number of a process.
+    draft = path.with_name(f"{path.name}.{uuid4().hex}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            for key, raw in entries:
+                text = None if raw is None else raw.decode("utf-8", "replace")
+                file.write(orjson.dumps([key, text], option=orjson.OPT_APPEND_NEWLINE))
+        drop_drafts(path, draft.stat().st_mtime - _ABANDONED_SECONDS)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def drop_drafts(path: Path, before: float = float("inf")) -> None:
+    """Those of a snapshot that edges left who were killed over them, before a time or all.
+
+    They hold what is erased elsewhere. An edge that is at one writes another soon.
+    """
+    for draft in path.parent.glob(f"{path.name}.*"):
+        # Another edge may have dropped it, or it may be for that one only to drop.
+        with suppress(OSError):
+            if draft.stat().st_mtime < before:
+                draft.unlink()
 
 
 def read_snapshot(path: Path) -> dict[str, Published]:

@@ -18,6 +18,7 @@ from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ingest import wire
+from ingest.contracts.telemetry import Log
 from ingest.wire import TROUBLE, Breaker, Full, Honest, breaker_of
 
 #: Whoever looks so much later than he meant to is busy himself.
@@ -53,6 +54,7 @@ class Line:
         self._timer: asyncio.TimerHandle | None = None
         self._trouble: Exception
         self._talk: asyncio.Task[None] | None = None
+        self._log = Log()
 
     def ask(self, command: bytes) -> asyncio.Future[Any]:
         """The answer to a packed command, to be awaited; raises Full.
@@ -115,10 +117,14 @@ class Line:
 
     async def _converse(self) -> None:
         """Hold one connection as long as it lasts."""
+        why: Exception = RedisConnectionError("the conversation broke off")
         try:
-            self._lose(await self._hold())
+            why = await self._hold()
+        except Exception as error:  # noqa: BLE001 -- whoever asks next starts anew
+            self._log.error("edge.failed", exc_info=error)
         finally:
             self._talk = None
+            self._lose(why)
 
     async def _hold(self) -> Exception:
         """Why the connection did not last longer."""

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from ingest.cache import Published, read_snapshot, snapshot_of, write_snapshot
+from ingest.cache import (
+    Published,
+    drop_drafts,
+    read_snapshot,
+    snapshot_of,
+    write_snapshot,
+)
 from ingest.contracts.directory import customer_key
 from ingest.spool.home import Held, Home, contents, damaged, spool_of, stores
 from ingest.spool.records import Item
@@ -61,6 +67,7 @@ def veil_snapshot(suppressions: Suppressions, data: Path) -> int:
     if len(kept) < len(known):
         with readable(path):
             write_snapshot(path, kept)
+    drop_drafts(path)
     return len(known) - len(kept)
 
 

@@ -97,7 +97,10 @@ async def set_link(
     program: int | None = None,
     partner: str | None = None,
 ) -> None:
-    """Change what is given. Raises Refused as `add_link` does."""
+    """Change what is given. Raises Refused as `add_link` does.
+
+    For a new code, `one_writer` comes before the link is looked up.
+    """
     owner = Workspace(link["workspace_id"], link["workspace"])
     sides = await _sides(connection, program, partner, owner)
     now = await connection.fetchrow(
@@ -111,7 +114,6 @@ async def set_link(
 
 async def _rename(connection: Connection, link: dict[str, Any], code: str) -> None:
     namespace = link["namespace"]
-    await connection.execute(_SQL["one_writer"])
     await connection.execute(_SQL["unalias"], namespace, code, link["id"])
     await _code_is_free(connection, namespace, code)
     await connection.execute(_SQL["rename"], link["id"], code)

@@ -47,6 +47,8 @@ _REDIS_TROUBLE: Final = (
     OutOfMemoryError,
     ReadOnlyError,
 )
+#: Others were in the way; what the transaction did is undone.
+_IN_THE_WAY: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
 _UNREACHABLE: Final = (
     OSError,
     TimeoutError,
@@ -186,6 +188,11 @@ def _postgres_named(environment: Environment) -> Iterator[None]:
     except asyncpg.QueryCanceledError as error:
         raise Unreachable(
             f"Postgres ({source}) took too long: {error}", "try again when it is calm."
+        ) from error
+    except _IN_THE_WAY as error:
+        raise Unreachable(
+            f"Others held in Postgres ({source}) what this needs: {error}",
+            "try again: what was being done is undone.",
         ) from error
     except _UNREACHABLE as error:
         raise Unreachable(

@@ -2,6 +2,10 @@
 
 There is one publisher at a time, or an older value could overwrite a newer one. A publisher
 that dies leaves the changes it was at in their table, so that they are published again.
+
+The lock in Postgres does not hold a publisher that stands still: its session is ended, and
+another publishes what is newer. So each says in Redis that it is at it, before it reads what
+it is to write; and Redis takes nothing from it after another has said so.
 """
 
 from collections import defaultdict
@@ -13,11 +17,14 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import asyncpg
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import WatchError
 
 from ingest.contracts.directory import (
     CHANGES_FIELD,
@@ -25,6 +32,7 @@ from ingest.contracts.directory import (
     CHANGES_KEY,
     EVERYTHING,
     GENERATION_KEY,
+    PUBLISHER_KEY,
 )
 from workers import findings, records
 from workers.batch import Trouble
@@ -41,8 +49,7 @@ CHUNK: Final = 500
 #: So many keys are announced one by one; more are announced as everything.
 _ANNOUNCED: Final = 1000
 
-#: Written before a whole publication: if it is gone afterwards, so is what was published.
-_STARTED_KEY: Final = "rt:dir:started"
+_NOT_OURS: Final = "another publishes, or Redis lost what was published"
 
 _Reader = Callable[[Connection, Any], Coroutine[Any, Any, Records]]
 _WholeReader = Callable[[Connection], Coroutine[Any, Any, Records]]
@@ -53,18 +60,39 @@ class _Writer:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._token = uuid4().hex.encode()
         self._keys: set[str] = set()
+
+    async def begin(self) -> None:
+        """Needs the publisher's lock, and comes before anything that is written is read."""
+        await self._redis.set(PUBLISHER_KEY, self._token)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Pipeline]:
+        """What is done all at once at its end.
+
+        Raises Trouble instead where another publisher has begun, or Redis lost its data.
+        """
+        async with self._redis.pipeline(transaction=True) as pipe:
+            await pipe.watch(PUBLISHER_KEY)
+            if await pipe.get(PUBLISHER_KEY) != self._token:
+                raise Trouble(_NOT_OURS)
+            pipe.multi()  # type: ignore[no-untyped-call]  # redis-py types none of it
+            yield pipe
+            try:
+                await pipe.execute()
+            except WatchError as error:
+                raise Trouble(_NOT_OURS) from error
 
     async def write(self, found: Records) -> None:
         if not found:
             return
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self.transaction() as pipe:
             for key, value in found.items():
                 if value is None:
                     pipe.delete(key)
                 else:
                     pipe.set(key, value)
-            await pipe.execute()
         if len(self._keys) <= _ANNOUNCED:
             self._keys.update(found)
 
@@ -79,7 +107,7 @@ class _Writer:
 async def publish_changes(connection: Connection, redis: Redis) -> int:
     """Publish up to CHUNK changes; how many rows they were. 0 if another is at it.
 
-    Raises what Redis and asyncpg raise; the changes are then still there.
+    Raises Trouble and what Redis and asyncpg raise; the changes are then still there.
     """
     async with connection.transaction():
         if not await connection.fetchval(_SQL["publish_lock"]):
@@ -88,6 +116,7 @@ async def publish_changes(connection: Connection, redis: Redis) -> int:
         if not changes:
             return 0
         writer = _Writer(redis)
+        await writer.begin()
         await _publish(connection, writer, _by_topic(changes))
         await writer.announce()
         await wake(connection, _awaited(changes))
@@ -118,8 +147,7 @@ async def publish_all(connection: Connection, redis: Redis) -> None:
     data meanwhile.
     """
     writer = _Writer(redis)
-    started = uuid4().hex
-    await redis.set(_STARTED_KEY, started)
+    await writer.begin()
     for read_document in _DOCUMENTS.values():
         await writer.write(await read_document(connection))
     for statement, read in _WHOLE.items():
@@ -127,12 +155,10 @@ async def publish_all(connection: Connection, redis: Redis) -> None:
             # Rows of one column are lists of that column's values.
             flat = [row[0] if len(row) == 1 else row for row in rows]
             await writer.write(await read(connection, flat))
-    if await redis.get(_STARTED_KEY) != started.encode():
-        raise Trouble("Redis lost its data while the directory was being published")
-    async with redis.pipeline(transaction=True) as pipe:
-        pipe.set(GENERATION_KEY, await connection.fetchval(_SQL["now_ms"]))
+    now_ms = await connection.fetchval(_SQL["now_ms"])
+    async with writer.transaction() as pipe:
+        pipe.set(GENERATION_KEY, now_ms)
         pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING}, maxlen=CHANGES_KEPT)
-        await pipe.execute()
 
 
 async def _publish(

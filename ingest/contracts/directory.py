@@ -14,6 +14,9 @@ import orjson
 #: Exists while the directory is whole; its value is when it was published, Unix ms.
 GENERATION_KEY: Final = "rt:dir:generation"
 
+#: Who publishes: anything that nobody else has written there. Edges have no use for it.
+PUBLISHER_KEY: Final = "rt:dir:publisher"
+
 #: A stream of the changed keys, field `k`; edges read it from where they stand.
 CHANGES_KEY: Final = "rt:dir:changes"
 CHANGES_FIELD: Final = b"k"

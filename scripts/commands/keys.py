@@ -160,21 +160,24 @@ async def _add(environment: Environment, given: dict[str, Any]) -> dict[str, Any
     async with postgres(environment) as connection, connection.transaction():
         owner = await choose(connection, given["workspace"])
         known = await connection.fetchval(_SQL["known"], hashes)
-        if known is not None:
+        key_id = None
+        if known is None:
+            key_id = await connection.fetchval(
+                _SQL["add"],
+                uuid7(),
+                owner.id,
+                given["name"],
+                hashes[0],
+                secret[-4:],
+                given["scopes"],
+            )
+        if key_id is None:
+            # Another may have imported it since we looked.
+            known = known or await connection.fetchval(_SQL["known"], hashes)
             raise Refused(
                 f"This key is known already, as {known}.",
                 f"see `reftide keys show {known}`.",
             )
-        key_id = uuid7()
-        await connection.execute(
-            _SQL["add"],
-            key_id,
-            owner.id,
-            given["name"],
-            hashes[0],
-            secret[-4:],
-            given["scopes"],
-        )
     return {
         "id": key_id,
         "secret": secret,

@@ -194,6 +194,9 @@ async def _set(
     environment: Environment, code: str, given: dict[str, Any]
 ) -> dict[str, Any]:
     async with postgres(environment) as connection, connection.transaction():
+        if given["new_code"] is not None:
+            # Workers lock a link after this; and a rename beside us ends before we look.
+            await connection.execute(_SQL["one_writer"])
         link = await any_link(connection, code, given.pop("domain"))
         await set_link(connection, link, **given)
         code = given["new_code"] or link["code"]

@@ -134,6 +134,8 @@ async def strewn(site: Installation, data: Path) -> list[UUID]:
     )
     key = customer_key(row["workspace_id"], JANE)
     write_snapshot(snapshot_of(data), [(key, b"{}"), ("rt:dir:x", b"{}")])
+    # An edge was killed while it wrote another.
+    snapshot_of(data).with_name("directory-snapshot.0").write_text(key)
     facts: dict[str, Any] = {"dialect": "dub", "at": int(NOW * 1000)}
     late = Envelope(
         id=UUID(int=uuid7().int),

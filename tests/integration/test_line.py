@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from structlog.testing import capture_logs
 
 from ingest.line import Line, packed
 from ingest.wire import Breaker, Full, connect
@@ -157,3 +159,22 @@ async def test_a_connection_that_ends_while_nobody_asks_is_no_trouble(
         await eventually(is_over)
         assert not breaker.is_open
         assert b"1" == await line.ask(echo(1))
+
+
+async def test_after_a_bug_nobody_waits_and_whoever_asks_next_is_answered(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> NoReturn:
+        raise LookupError("nobody has thought of this")
+
+    async with a_line(redis_url) as (line, redis), asyncio.timeout(5):
+        with capture_logs() as logs, monkeypatch.context() as patch:
+            patch.setattr(redis.connection_pool, "get_connection", broken)
+            asked = [line.ask(echo(number)) for number in range(2)]
+            answers = [await answer for answer in asked]
+
+        assert [RedisConnectionError] * 2 == [type(answer) for answer in answers]
+        assert [("edge.failed", LookupError)] == [
+            (said["event"], type(said["exc_info"])) for said in logs
+        ]
+        assert b"2" == await line.ask(echo(2))
