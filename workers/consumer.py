@@ -12,21 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from redis.asyncio import Redis
-
 from ingest.contracts.metrics.worker import BATCH_SECONDS, BATCHES, DELAYED, DELAYS
-from ingest.contracts.stream import SHARDS_KEY, WORKERS_KEY, heartbeat_key
 from ingest.contracts.telemetry import Log
 from workers.batch import Delivery, Halt, Processor, Trouble
-from workers.connections import REDIS_TROUBLE
 from workers.isolating import apart
 from workers.pausing import Gate
 from workers.shard import START, Anew, Habits, Page, Shard
 
 _Pages = Callable[[bytes], Awaitable[Page]]
-
-_BEAT_SECONDS: Final = 5.0
-_BEAT_EXPIRES: Final = 15
 
 #: How much more seldom, at most, to look for entries that somebody left, while all that is
 #: found waits for a later release of ours.
@@ -109,6 +102,8 @@ class Consumer:
         self._hold_every = habits.reclaim_after / 3
         self._reclaim_every = habits.reclaim_every
         self._name = habits.name
+        self._gather_seconds = habits.gather_seconds
+        self._few = habits.batch_size // 2
         self._outages: dict[int, Outage] = {}
 
     @property
@@ -154,7 +149,16 @@ class Consumer:
                 slower = min(2 * every, _SELDOM * self._reclaim_every)
                 every = slower if is_futile else self._reclaim_every
                 look_again = time.monotonic() + every
-            await self._settle(shard, outage, await shard.fresh())
+            await self._settle_fresh(shard, outage)
+
+    async def _settle_fresh(self, shard: Shard, outage: Outage) -> None:
+        """Settle what is new, and after a few let others come together for the next read."""
+        fresh = await shard.fresh()
+        due = time.monotonic() + self._gather_seconds
+        await self._settle(shard, outage, fresh)
+        rest = due - time.monotonic()
+        if 0 < len(fresh) < self._few and rest > 0:
+            await happens(self._stop, rest)
 
     async def _follow(self, shard: Shard, outage: Outage, pages: _Pages) -> bool:
         """Settle page after page; whether there were entries and all were left pending."""
@@ -231,18 +235,3 @@ class Consumer:
         while not await happens(released, self._hold_every):
             with suppress(Trouble, Anew):
                 await shard.hold(deliveries)
-
-
-async def keep_beating(
-    redis: Redis, name: str, shards: int, stop: asyncio.Event
-) -> None:
-    """Tell everybody that this consumer lives; again after Redis was away or emptied."""
-    while True:
-        with suppress(*REDIS_TROUBLE):
-            async with redis.pipeline(transaction=False) as pipe:
-                pipe.set(heartbeat_key(name), "1", ex=_BEAT_EXPIRES)
-                pipe.sadd(WORKERS_KEY, name)
-                pipe.set(SHARDS_KEY, shards, nx=True)
-                await pipe.execute()
-        if await happens(stop, _BEAT_SECONDS):
-            return

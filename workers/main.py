@@ -26,9 +26,10 @@ from workers.admin import administered
 from workers.archiving import Archive, fetching_of
 from workers.arq_host import keep_arq
 from workers.batch import Recorder, Trouble
+from workers.beating import keep_beating
 from workers.budget import Budget
 from workers.connections import REDIS_TROUBLE, for_jobs, for_reader
-from workers.consumer import Consumer, backoff, keep_beating
+from workers.consumer import Consumer, backoff
 from workers.database import Pool, open_pool, pool_size
 from workers.enrich import build_enrichers
 from workers.epochs import PostgresRegistry
@@ -173,7 +174,11 @@ def _recorder(settings: Settings, pipeline: Pipeline) -> Recorder:
 
 
 def _habits(settings: Settings, name: str) -> Habits:
-    return Habits(name=name, batch_size=settings.batch_size)
+    return Habits(
+        name=name,
+        batch_size=settings.batch_size,
+        gather_seconds=settings.gather_ms / 1000,
+    )
 
 
 def _shards(

@@ -21,6 +21,7 @@ from workers.batch import ArchiveBoundary, Boundary
 QUARANTINE_ROWS: Final = 100_000
 QUARANTINE_DAYS: Final = 30
 
+_LONGEST_GATHER_MS: Final = 1000
 _LARGEST_BATCH: Final = 5000
 _LONGEST_NAME: Final = 100
 _LONGEST_KEEP_HOURS: Final = 24 * 366
@@ -63,6 +64,7 @@ class Settings:
     data: Path
     shards: int
     batch_size: int
+    gather_ms: int
     keep_hours: int
     worker_name: str | None
     geo_file: Path | None
@@ -90,6 +92,7 @@ class Settings:
             data=given.data(),
             shards=given.shards(),
             batch_size=given.number("REFTIDE_BATCH_SIZE", 500, (1, _LARGEST_BATCH)),
+            gather_ms=given.number("REFTIDE_GATHER_MS", 50, (0, _LONGEST_GATHER_MS)),
             keep_hours=given.number(
                 "REFTIDE_STREAM_KEEP_HOURS", 24, (0, _LONGEST_KEEP_HOURS)
             ),

@@ -69,11 +69,13 @@ class Habits:
     `name` is stable: who comes back under it finds its own pending entries. `reclaim_after`
     is for how many seconds an entry may lie idle before it is taken for abandoned,
     `reclaim_every` how often to look for such, `block_ms` how long a read waits, at most
-    BLOCK_MS.
+    BLOCK_MS. Reads of few entries are `gather_seconds` apart: a transaction costs nearly as
+    much for ten as for a hundred, and whoever keeps up would spend all his time on small ones.
     """
 
     name: str
     batch_size: int = 500
+    gather_seconds: float = 0.05
     reclaim_after: float = 30.0
     reclaim_every: float = 5.0
     block_ms: int = BLOCK_MS

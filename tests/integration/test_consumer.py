@@ -62,6 +62,33 @@ async def test_a_batch_is_no_larger_than_wanted(redis_url: str, redis: Redis) ->
     assert [2, 1] == [len(batch) for batch in recorder.batches]
 
 
+async def test_after_few_entries_others_come_together(
+    redis_url: str, redis: Redis
+) -> None:
+    recorder = Recorder()
+
+    async with consuming(redis_url, recorder, gather_seconds=3.0):
+        await add(redis, b"a")
+        await eventually(has(recorder, b"a"), within=2.9)
+        for payload in (b"b", b"c", b"d"):
+            await add(redis, payload)
+        await eventually(has(recorder, b"a", b"b", b"c", b"d"))
+
+    assert [1, 3] == [len(batch) for batch in recorder.batches]
+
+
+async def test_after_many_entries_the_next_are_read_at_once(
+    redis_url: str, redis: Redis
+) -> None:
+    await add(redis, *[b"%d" % n for n in range(8)])
+    recorder = Recorder()
+
+    async with consuming(redis_url, recorder, gather_seconds=30.0, batch_size=4):
+        await eventually(lambda: is_so(8 == len(recorder.settled)), within=10)
+
+    assert [4, 4] == [len(batch) for batch in recorder.batches]
+
+
 async def test_a_worker_that_comes_back_gets_its_own_entries_first(
     redis_url: str, redis: Redis
 ) -> None:

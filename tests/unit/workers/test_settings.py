@@ -15,6 +15,7 @@ def test_little_must_be_set() -> None:
     assert "postgresql://localhost/r" == settings.database_url
     assert Path(".reftide") == settings.data
     assert (4, 500) == (settings.shards, settings.batch_size)
+    assert 50 == settings.gather_ms
     assert 24 == settings.keep_hours
     assert (None, None) == (settings.worker_name, settings.geo_file)
     assert settings.crash_at is None
@@ -30,6 +31,7 @@ def test_everything_can_be_set() -> None:
             "REFTIDE_DATA": "/var/lib/reftide",
             "REFTIDE_SHARDS": "16",
             "REFTIDE_BATCH_SIZE": "50",
+            "REFTIDE_GATHER_MS": "0",
             "REFTIDE_STREAM_KEEP_HOURS": "0",
             "REFTIDE_WORKER_NAME": "berlin-2.a_b",
             "REFTIDE_GEO_FILE": "/usr/share/city.mmdb",
@@ -46,6 +48,7 @@ def test_everything_can_be_set() -> None:
     assert "unix:///run/valkey.sock?db=1" == settings.arq_redis_url
     assert Path("/var/lib/reftide") == settings.data
     assert (16, 50) == (settings.shards, settings.batch_size)
+    assert 0 == settings.gather_ms
     assert 0 == settings.keep_hours
     assert "berlin-2.a_b" == settings.worker_name
     assert Path("/usr/share/city.mmdb") == settings.geo_file
@@ -78,6 +81,7 @@ def test_an_archive_that_is_off_is_none() -> None:
         ("REFTIDE_SHARDS", "0"),
         ("REFTIDE_SHARDS", "four"),
         ("REFTIDE_BATCH_SIZE", "5001"),
+        ("REFTIDE_GATHER_MS", "1001"),
         ("REFTIDE_STREAM_KEEP_HOURS", "-1"),
         ("REFTIDE_WORKER_NAME", "../elsewhere"),
         ("REFTIDE_WORKER_NAME", ".hidden"),
