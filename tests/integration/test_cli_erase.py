@@ -102,6 +102,14 @@ async def jane_comes(site: Installation) -> None:
         assert 200 == answer.status, await answer.text()
 
 
+async def jane_is_archived(site: Installation, directory: Path) -> None:
+    """She came, and all of it is recorded, and some in a segment."""
+    site.start_worker()
+    await jane_comes(site)
+    await site.rests()
+    await eventually(lambda: is_archived(directory), within=20)
+
+
 async def is_read(redis: Redis) -> bool:
     """Whether everything in the streams is acknowledged."""
     for shard in range(4):
@@ -151,10 +159,7 @@ async def strewn(site: Installation, data: Path) -> list[UUID]:
 
 
 async def test_nothing_is_left_anywhere(site: Installation, tmp_path: Path) -> None:
-    site.start_worker()
-    await jane_comes(site)
-    await site.rests()
-    await eventually(lambda: is_archived(tmp_path / "archive"), within=20)
+    await jane_is_archived(site, tmp_path / "archive")
     await eventually(lambda: is_read(site.redis), within=20)
     spooled = await strewn(site, tmp_path)
     # What is looked for is there to be found.
@@ -178,10 +183,7 @@ async def test_nothing_is_left_anywhere(site: Installation, tmp_path: Path) -> N
 async def test_all_is_proven_and_told_afterwards(
     site: Installation, tmp_path: Path
 ) -> None:
-    site.start_worker()
-    await jane_comes(site)
-    await site.rests()
-    await eventually(lambda: is_archived(tmp_path / "archive"), within=20)
+    await jane_is_archived(site, tmp_path / "archive")
     done = await erase(site)
 
     proof = await run(site, "verify", "--json")
@@ -223,10 +225,7 @@ async def test_a_worker_goes_on_with_what_a_command_began(
 async def test_an_archive_that_a_worker_rewrites_is_left_to_it(
     site: Installation, tmp_path: Path
 ) -> None:
-    site.start_worker()
-    await jane_comes(site)
-    await site.rests()
-    await eventually(lambda: is_archived(tmp_path / "archive"), within=20)
+    await jane_is_archived(site, tmp_path / "archive")
 
     with alone(tmp_path / "archive") as is_alone:
         assert is_alone
