@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from redis.asyncio import Redis
+from typing_extensions import override
 
 from ingest.limits.limiter import Demand, Limiter
 from ingest.limits.permits import window_key
@@ -18,6 +19,18 @@ class MovingClock:
 
     def __call__(self) -> int:
         return time.time_ns() // 1_000_000 + self.ahead
+
+
+class StillClock(MovingClock):
+    """A clock that only tests move, however long the machine takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = super().__call__()
+
+    @override
+    def __call__(self) -> int:
+        return self._began + self.ahead
 
 
 async def pass_seconds(seconds: int, clock: MovingClock, redis: Redis | None) -> None:

@@ -12,7 +12,13 @@ from ingest.limits.permits import Permit, Permits, window_key
 from ingest.limits.windows import BUCKET_MS, KEPT
 from ingest.wire import TROUBLE, connect
 from tests.eventually import eventually
-from tests.limiting import MovingClock, admitted, most_within, pass_seconds
+from tests.limiting import (
+    MovingClock,
+    StillClock,
+    admitted,
+    most_within,
+    pass_seconds,
+)
 from tests.valkey import Valkey, running_valkey
 
 SMALL = Demand("small", 60, asks=True)
@@ -128,7 +134,7 @@ async def test_leases_of_several_edges_stay_within_the_limit(
 async def test_a_busy_edge_leases_some_and_asks_less(
     redis: Redis, redis_url: str
 ) -> None:
-    clock, many = MovingClock(), LEASED._replace(per_minute=60_000)
+    clock, many = StillClock(), LEASED._replace(per_minute=60_000)
     async with edges(redis_url, 1, clock=clock) as limiters:
         await burst(limiters, many, 800)
         await pass_seconds(1, clock, redis)
@@ -163,7 +169,7 @@ async def test_a_crowd_asks_once(redis: Redis, redis_url: str) -> None:
 async def test_who_was_refused_a_moment_ago_is_refused_without_asking(
     redis: Redis, redis_url: str
 ) -> None:
-    clock = MovingClock()
+    clock = StillClock()
     async with edges(redis_url, 2, clock=clock) as (full, other):
         await burst([full], SMALL, 60)
         await admitted(other, SMALL)
