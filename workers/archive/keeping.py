@@ -9,7 +9,7 @@ from typing import Final
 
 from workers.archive import reviewing
 from workers.archive.reading import record_of, segments
-from workers.archive.segment import DATA_SUFFIX, INDEX_SUFFIX, OPEN, index_of
+from workers.archive.segment import INDEX_SUFFIX, OPEN
 
 _DAY_MS: Final = 86_400_000
 
@@ -47,17 +47,8 @@ def sweep(directory: Path, now_ms: int) -> int:
         for key in reviewing.marked(directory)
         if (directory / f"{key}{INDEX_SUFFIX}").exists()
     }
-    # A file without an index was never finished, or its index was deleted first.
-    left = [
-        *(directory / OPEN).glob("*"),
-        *(
-            path
-            for path in directory.glob(f"[0-9]*/*{DATA_SUFFIX}")
-            if not index_of(path).exists()
-        ),
-    ]
     gone = 0
-    for path in left:
+    for path in (directory / OPEN).glob("*"):
         with suppress(FileNotFoundError):
             is_left = path.stat().st_mtime * 1000 < now_ms - _LEFT_MS
             if is_left and reviewing.key_marked_by(path) not in owed:
