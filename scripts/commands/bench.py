@@ -8,7 +8,14 @@ import click
 from ingest.contracts.telemetry import configure_logging
 from scripts.bench.contenders import cores
 from scripts.bench.ground import Asked, prepared
-from scripts.commands import costing, counting, outage, rehearsing, throughput
+from scripts.commands import (
+    costing,
+    counting,
+    outage,
+    profiling,
+    rehearsing,
+    throughput,
+)
 from scripts.commands.measuring import (
     draw,
     events_option,
@@ -184,5 +191,6 @@ for measurement in (
     *costing.COMMANDS,
     *counting.COMMANDS,
     *rehearsing.COMMANDS,
+    *profiling.COMMANDS,
 ):
     command.add_command(measurement)

@@ -38,6 +38,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 NUMBERS: Final = _Numbers()
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Measured = TypeVar("_Measured")
 
 #: What `--quick` makes of them: enough to see that it measures.
 _QUICK_SECONDS: Final = 1.0
@@ -128,7 +129,9 @@ def tell(sentence: str) -> None:
     click.echo(sentence, err=True)
 
 
-def draw(file: Path | None, picture: Callable[[Result], str], result: Result) -> None:
+def draw(
+    file: Path | None, picture: Callable[[_Measured], str], result: _Measured
+) -> None:
     """Write the picture of a result where one was asked for. Raises Refused."""
     if file is None:
         return

@@ -197,3 +197,21 @@ def test_capacity_says_what_it_wants_to_read(tmp_path: Path, content: str) -> No
 
     assert 2 == done.returncode
     assert "reftide bench cost --json" in done.stderr.decode()
+
+
+@pytest.mark.slow
+def test_a_profile_says_where_an_edge_spends_its_time(tmp_path: Path) -> None:
+    picture = tmp_path / "edge.svg"
+    asked = ["profile", "edge", "--seconds", "2", "--svg", str(picture), "--json"]
+
+    done = subprocess.run(
+        [*BENCH, *asked], capture_output=True, check=False, timeout=390
+    )
+
+    if b"could not look into the process" in done.stderr:
+        assert 3 == done.returncode
+        pytest.skip("this machine lets nobody look into a process")
+    assert 0 == done.returncode, done.stderr.decode()
+    found = orjson.loads(done.stdout)
+    assert "event loop" in {each["function"] for each in found["functions"]}
+    assert "Acceptor.accept" in picture.read_text()
