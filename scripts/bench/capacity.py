@@ -32,6 +32,8 @@ _BURST_EVERY: Final = 10.0
 _BURST: Final = 2.0
 #: What a batch takes besides its events: reads, commits and acknowledgements on the way.
 _ROUND_TRIPS: Final = 0.02
+#: What whoever keeps up lets pass between two reads, so that events come together.
+_GATHERING: Final = 0.05
 #: What grows with the events, indexes included. Counters are updated in place: the room
 #: that they take in a short run is not taken again.
 _GROWING: Final = ("Postgres: events", "Postgres: customers")
@@ -81,7 +83,7 @@ class Assumptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What a rate needs. Sizes in GB; `lag_p99` in seconds, `catch_up` in minutes."""
+    """What a rate needs. The last two are of bursts, and of ten minutes without PostgreSQL."""
 
     events_per_second: int
     edges: int
@@ -92,8 +94,8 @@ class Need:
     redis_gb_per_hour_of_outage: float
     postgres_gb_per_day: float
     wal_mb_per_second: float
-    lag_p99: float
-    catch_up: float
+    lag_p99_seconds: float
+    catch_up_minutes: float
 
 
 def table(
@@ -113,7 +115,7 @@ def need(costs: Costs, assumed: Assumptions, rate: int) -> Need:
         workers * _kept(workers, assumed) / costs.worker,
         databases * min(cores, assumed.database_cores) / costs.postgres,
     )
-    lag_p99, catch_up = simulate(rate, recorded)
+    lag, catch_up = simulate(rate, recorded)
     return Need(
         events_per_second=rate,
         edges=edges,
@@ -124,8 +126,8 @@ def need(costs: Costs, assumed: Assumptions, rate: int) -> Need:
         redis_gb_per_hour_of_outage=round(rate * _HOUR * costs.stream_bytes / _GB, 2),
         postgres_gb_per_day=round(rate * _DAY * costs.postgres_bytes / _GB, 1),
         wal_mb_per_second=round(wal, 1),
-        lag_p99=lag_p99,
-        catch_up=catch_up,
+        lag_p99_seconds=lag,
+        catch_up_minutes=catch_up,
     )
 
 
@@ -134,7 +136,7 @@ def simulate(rate: float, most: float) -> tuple[float, float]:
 
     The p99 of the wait in seconds; and the minutes until a backlog of ten minutes without
     PostgreSQL is gone. Arrivals are random; the wait is what is before an event in the
-    stream, and the round trips of a batch.
+    stream, or until the next read, and the round trips of a batch.
     """
     chance = Random(1)  # noqa: S311 -- the same answer every time
     waits: list[tuple[float, float]] = []
@@ -144,7 +146,7 @@ def simulate(rate: float, most: float) -> tuple[float, float]:
         mean = rate * burst * _STEP
         # A Poisson number of many is as good as normal.
         come = max(0.0, chance.gauss(mean, mean**0.5))
-        waits.append((backlog / most + _ROUND_TRIPS, come))
+        waits.append((max(_GATHERING, backlog / most) + _ROUND_TRIPS, come))
         backlog = max(0.0, backlog + come - most * _STEP)
     share = (_BURST_EVERY - 1 + _BURST) / _BURST_EVERY
     spare = most - rate * share
