@@ -10,9 +10,10 @@ from typing import Final
 from uuid import UUID
 
 import orjson
+from msgspec import Raw
 
 from ingest.contracts.clickid import NO_LINK, ClickToken
-from ingest.contracts.envelope import Dedupe, Envelope
+from ingest.contracts.envelope import NO_PROPERTIES, Dedupe, Envelope
 from ingest.contracts.storable import NAME_CHARS, Json, document, optional_text
 from ingest.contracts.variables import StoreIp
 from ingest.dialects.spec import Draft, RawRequest, Value
@@ -27,6 +28,7 @@ _URL_CHARS: Final = 2048
 _PROPERTY_CHARS: Final = 10_000
 _PROPERTY_DEPTH: Final = 32
 _PROPERTIES_CHARS: Final = 16_000
+_TRUNCATED: Final = Raw(b'{"truncated":true}')
 
 _VISITOR_BYTES: Final = 8
 
@@ -134,23 +136,21 @@ def _user_agent(raw: RawRequest, draft: Draft) -> str | None:
     return raw.headers.get("user-agent")
 
 
-def _properties(given: Mapping[str, Json]) -> Mapping[str, Json]:
+def _properties(given: Mapping[str, Json]) -> Raw:
     """What the dialects let through: whole, unless it is more than anybody means."""
     if not given:
-        return {}
+        return NO_PROPERTIES
     try:
         raw = orjson.dumps(given)
     except orjson.JSONEncodeError:
         raw = b""  # a text or a number that cannot be stored as it is
     if raw and len(raw) <= _PROPERTY_CHARS and _NUL not in raw:
-        return given
+        return Raw(raw)
     kept = document(dict(given), depth=_PROPERTY_DEPTH, limit=_PROPERTY_CHARS)
-    if (
-        not isinstance(kept, dict)
-        or len(orjson.dumps(kept).decode()) > _PROPERTIES_CHARS
-    ):
-        return {"truncated": True}
-    return kept
+    raw = orjson.dumps(kept)
+    if not isinstance(kept, dict) or len(raw.decode()) > _PROPERTIES_CHARS:
+        return _TRUNCATED
+    return Raw(raw)
 
 
 _STORED: Final[Mapping[StoreIp, Callable[[str], str | None]]] = {

@@ -10,10 +10,12 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
+from msgspec import Raw
 from msgspec.structs import fields
 
 from ingest.contracts.envelope import (
     KEYS,
+    NO_PROPERTIES,
     VERSION,
     Dedupe,
     Envelope,
@@ -93,7 +95,7 @@ def decoded(payload: bytes) -> dict[str, Any] | None:
     return {
         name: _plain(value)
         for name, value in known.items()
-        if value not in (None, (), {}) and value is not False
+        if value not in (None, (), NO_PROPERTIES) and value is not False
     }
 
 
@@ -161,4 +163,14 @@ def _plain(value: object) -> object:
         return {"scope": value.scope, "key": value.key.hex()}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Raw):
+        return _told(value)
     return value
+
+
+def _told(properties: Raw) -> object:
+    text = str(properties, "utf-8")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text  # it has a number beyond all of Python's, which no edge seals

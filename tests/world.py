@@ -6,6 +6,8 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
+from msgspec import Raw
 
 from ingest.contracts.envelope import Envelope, Kind
 from scripts.queries import statements
@@ -86,7 +88,7 @@ def a_click(number: int, **changes: Any) -> Envelope:
         "workspace_id": WORKSPACE,
         "link_id": LINKS[0],
     }
-    return Envelope(**values | changes)
+    return _sealed(values | changes)
 
 
 def a_lead(number: int, **changes: Any) -> Envelope:
@@ -101,7 +103,7 @@ def a_lead(number: int, **changes: Any) -> Envelope:
         "name": "Sign Up",
         "external_id": "user",
     }
-    return Envelope(**values | changes)
+    return _sealed(values | changes)
 
 
 def a_sale(number: int, **changes: Any) -> Envelope:
@@ -113,6 +115,13 @@ def a_sale(number: int, **changes: Any) -> Envelope:
         "currency": "USD",
     }
     return a_lead(number, **values | changes)
+
+
+def _sealed(values: dict[str, Any]) -> Envelope:
+    """The envelope of these values; its properties are given as a dictionary."""
+    if told := values.pop("properties", None):
+        values["properties"] = Raw(msgspec.json.encode(told))
+    return Envelope(**values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-import orjson
 
 from ingest.contracts import envelope as codec
-from ingest.contracts.envelope import Envelope, Kind
+from ingest.contracts.envelope import NO_PROPERTIES, Envelope, Kind
 from workers.batch import Delivery, Entry
 from workers.enrich import Enrich, Enrichment
 from workers.quarantine import Culprit
@@ -72,7 +71,7 @@ def row_of(item: Sealed, place: Resolution, enrich: Enrich, *, keep_ip: bool) ->
         envelope.name,
         envelope.session,
         envelope.page_url,
-        _document(envelope),
+        _document(envelope.properties),
         envelope.visitor,
         envelope.ip if keep_ip else None,
         seen.country,
@@ -93,12 +92,5 @@ def row_of(item: Sealed, place: Resolution, enrich: Enrich, *, keep_ip: bool) ->
     )
 
 
-def _document(envelope: Envelope) -> str | None:
-    properties = envelope.properties
-    if not properties:
-        return None
-    try:
-        return orjson.dumps(properties).decode()
-    except orjson.JSONEncodeError:
-        # An integer beyond 64 bits, which no edge seals, or too deep for it.
-        return msgspec.json.encode(properties).decode()
+def _document(properties: msgspec.Raw) -> str | None:
+    return None if properties == NO_PROPERTIES else str(properties, "utf-8")

@@ -5,7 +5,6 @@ and decodes. The encoding is a JSON object with short keys, absent where a field
 default, so that an operator can read an entry and Redis holds few bytes of it.
 """
 
-from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Annotated, Any, Final, NamedTuple
@@ -96,6 +95,10 @@ _Time = Annotated[int, msgspec.Meta(ge=0, lt=253_370_764_800_000)]
 _Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 
+#: Of an event of which nothing else was told. It is this object that is left out of the
+#: encoding.
+NO_PROPERTIES: Final = msgspec.Raw(b"{}")
+
 
 class Envelope(
     msgspec.Struct,
@@ -168,7 +171,13 @@ class Envelope(
     is_duplicate: bool = False
     #: It says nothing of a person any more; see `workers.erasure`.
     is_erased: bool = False
-    properties: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    #: What else was told: a JSON object as it was written, which nobody has to read.
+    properties: msgspec.Raw = NO_PROPERTIES
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The properties, read. Raises msgspec.DecodeError for a number that Python lacks."""
+        return msgspec.json.decode(self.properties, type=dict[str, Any])
 
 
 class Undecodable(Exception):
@@ -194,6 +203,8 @@ _MALFORMED: Final = (msgspec.DecodeError, ValueError, RecursionError)
 
 #: How JSON writes a NUL, which no column of text takes. It may be half of something else.
 _NUL: Final = b"\\u0000"
+#: Without it there is none, and a single byte is looked for much faster.
+_ESCAPE: Final = ord("\\")
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -205,11 +216,12 @@ def decode(raw: bytes) -> Envelope:
     """The envelope of some bytes; raises Undecodable or NewerVersion, nothing else."""
     try:
         envelope = _DECODER.decode(raw)
+        _check(envelope.properties)
     except _MALFORMED as error:
         if is_newer(raw):
             raise NewerVersion from error
         raise Undecodable(str(error)) from error
-    if _NUL in raw:
+    if _ESCAPE in raw and _NUL in raw:
         _refuse_nul(envelope)
     return envelope
 
@@ -225,6 +237,12 @@ def is_newer(raw: bytes) -> bool:
 def digest(raw: bytes) -> int:
     """63 bits of the encoded bytes: breaks ties between attempts under one id."""
     return int.from_bytes(blake2b(raw, digest_size=8).digest()) >> 1
+
+
+def _check(properties: msgspec.Raw) -> None:
+    """Raise ValueError for what the decoder has passed over: other values, no UTF-8."""
+    if properties is not NO_PROPERTIES and str(properties, "utf-8")[0] != "{":
+        raise ValueError("properties: expected an object")
 
 
 def _refuse_nul(envelope: Envelope) -> None:

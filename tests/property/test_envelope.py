@@ -1,15 +1,18 @@
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 from msgspec.structs import fields, replace
 
 from ingest.contracts.clickid import ClickToken, KeyRing
 from ingest.contracts.envelope import (
     KEYS,
+    NO_PROPERTIES,
     Dedupe,
     Envelope,
     Kind,
@@ -34,6 +37,9 @@ JSON = st.recursive(
 PROPERTIES = st.dictionaries(TEXTS, JSON, max_size=4).map(
     lambda value: document(value, depth=8, limit=50)
 )
+RAW_PROPERTIES = PROPERTIES.map(
+    lambda told: Raw(orjson.dumps(told)) if told else NO_PROPERTIES
+)
 BY_TYPE: dict[object, st.SearchStrategy[Any]] = {
     UUID: UUIDS,
     Kind: st.sampled_from(Kind),
@@ -49,7 +55,7 @@ BY_TYPE: dict[object, st.SearchStrategy[Any]] = {
     Dedupe | None: st.none() | st.builds(Dedupe, TEXTS, BYTES),
 }
 BY_NAME: dict[str, st.SearchStrategy[Any]] = {
-    "properties": PROPERTIES,
+    "properties": RAW_PROPERTIES,
     "at": st.integers(0, 253_370_764_799_999),
     "quantity": st.integers(0, 2**31 - 1),
     "program_number": st.none() | INTS,
@@ -75,6 +81,59 @@ def decodes(raw: bytes) -> bool:
 @given(ENVELOPES)
 def test_an_envelope_is_decoded_as_it_was_encoded(envelope: Envelope) -> None:
     assert envelope == decode(encode(envelope))
+
+
+def with_properties(raw: bytes) -> bytes:
+    return encode(a_click(1))[:-1] + b',"p":' + raw + b"}"
+
+
+@given(PROPERTIES, st.sampled_from([None, orjson.OPT_INDENT_2]))
+def test_properties_stay_as_they_were_written(told: Any, option: int | None) -> None:
+    written = orjson.dumps(told, option=option)
+    envelope = decode(with_properties(written))
+
+    assert written == bytes(envelope.properties)
+    assert orjson.loads(written) == envelope.told
+
+
+def test_no_properties_take_no_room() -> None:
+    assert b'"p"' not in encode(a_click(1))
+    assert encode(a_click(1)) == encode(decode(encode(a_click(1))))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"3", b"null", b'"{}"', b"[{}]", b"true", b"", b" ",
+        b'{"a":"\xff"}', b'{"\xc3":1}', b'{"a":"\xed\xa0\x80"}', b'{"a":"\\ud800"}',
+        b'{"a":"\\q"}', b'{"a":"\0"}', b'{"a":"\n"}', b'{"a":NaN}', b'{"a":01}', b'{"a":1.}',
+        b'{"a":1,}', b"{a:1}", b"{1:1}", b'{"a"}', b'{"a":1', b"{}}", b"{},",
+        b'{"a":' + b"[" * 2000 + b"]" * 2000 + b"}",
+    ],
+)  # fmt: skip
+def test_properties_that_are_no_json_object_are_refused(written: bytes) -> None:
+    with pytest.raises(Undecodable):
+        decode(with_properties(written))
+
+
+@given(PROPERTIES, st.data())
+def test_damaged_properties_are_refused_where_they_cannot_be_read(
+    told: Any, data: st.DataObject
+) -> None:
+    raw = bytearray(orjson.dumps(told))
+    raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    whole = with_properties(bytes(raw))
+    try:
+        expected = msgspec.json.decode(whole)["p"]
+    except (msgspec.DecodeError, ValueError):
+        expected = None
+
+    # What is read is read as it was; what is not is no envelope, or has a vast number.
+    if decodes(whole) and expected is not None:
+        assert isinstance(expected, dict)
+        assert expected == decode(whole).told
+    else:
+        assert not isinstance(expected, dict)
 
 
 @given(st.binary())

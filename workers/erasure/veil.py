@@ -11,7 +11,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ingest.contracts.envelope import Dedupe, Envelope
+from ingest.contracts.envelope import NO_PROPERTIES, Dedupe, Envelope
 from workers.enrich.bots import is_bot
 
 PREFIX: Final = "erased:"
@@ -81,7 +81,7 @@ class Veil:
             user_agent=envelope.user_agent if is_bot(envelope.user_agent) else None,
             referrer=None,
             page_url=None,
-            properties={},
+            properties=NO_PROPERTIES,
         )
 
     def _dedupe(self, dedupe: Dedupe | None, kept: Sequence[Dedupe]) -> Dedupe | None:

@@ -103,7 +103,7 @@ def _mark(payload: bytes) -> str | None:
     found = _MARK.search(envelope.page_url or "")
     if found:
         return found[1]
-    told = envelope.properties
+    told = envelope.told
     metadata = told.get("metadata")
     mark = told.get("storm") or (
         metadata.get("storm") if isinstance(metadata, dict) else None

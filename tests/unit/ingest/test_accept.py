@@ -140,13 +140,13 @@ async def test_properties_are_kept_storable(edge: Edge) -> None:
     await edge.take(a_click(properties={"a": "x" * 12_000, "b": 2**70, "c": ["\0"]}))
 
     expected = {"a": "x" * 10_000, "b": str(2**70), "c": ["\ufffd"]}
-    assert expected == edge.sealed.properties
+    assert expected == edge.sealed.told
 
 
 async def test_properties_beyond_measure_leave_a_marker(edge: Edge) -> None:
     await edge.take(a_click(properties={str(key): "x" * 900 for key in range(18)}))
 
-    assert {"truncated": True} == edge.sealed.properties
+    assert {"truncated": True} == edge.sealed.told
 
 
 # Requests as a whole -----------------------------------------------------------------

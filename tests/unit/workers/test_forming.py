@@ -86,6 +86,13 @@ def test_an_integer_beyond_64_bits_is_stored_as_it_was_written() -> None:
     assert '{"n":36893488147419103232}' == _row(properties={"n": 2**65}).properties
 
 
+def test_properties_of_which_there_are_none_are_no_document() -> None:
+    assert (None, '{"a":null}') == (
+        _row(properties={}).properties,
+        _row(properties={"a": None}).properties,
+    )
+
+
 def test_what_is_recorded_has_a_value_for_every_column() -> None:
     values = dict(zip(RECORDED, recorded(_row()), strict=True))
 
