@@ -30,9 +30,7 @@ async def beside(
         asyncio.TaskGroup() as group,
         transaction(pipeline.pool) as connection,
     ):
-        tally = Tally()
-        await write(connection, rows, tally, new_id=uuid4)
-        await tally.enter(connection, "other")
+        await write(connection, rows, Tally(), consumer="other", new_id=uuid4)
         acting = group.create_task(act())
         await somebody_waits(pipeline.pool)
     return acting.result()

@@ -204,11 +204,12 @@ class Pipeline:
             held = await quarantine.held(connection, [row.entry for row in rows])
             await quarantine.add(connection, culprits, self.consumer, tally, budget)
             fresh = [row for row in rows if row.entry not in held] if held else rows
-            if fresh:
-                await write(connection, fresh, tally, new_id=self.new_id, wider=wider)
+            who, new_id = self.consumer, self.new_id
+            await write(
+                connection, fresh, tally, consumer=who, new_id=new_id, wider=wider
+            )
             bad = sum(tally.reasons[reason] for reason in DATA_REASONS)
             self.limit.judge(len(fresh), bad)
-            await tally.enter(connection, self.consumer)
             self.boundary("written")
         self.limit.note(len(fresh), bad)
         budget.note(tally.admitted)

@@ -1,10 +1,11 @@
 """One batch, one transaction. Imported by the pipeline.
 
-    identify → claim → insert → introduce → lock → replace → learn → attribute → note → count
-    → award → keep tokens
+    identify → claim → insert → introduce → lock → replace → learn → attribute → note
+    → enter into the ledger → count → award → keep tokens
 
 Locks are taken in this order of steps, and within a step in the order of keys, so writers
-never wait for one another in a circle. If the process dies on any line before the commit,
+never wait for one another in a circle. Whoever counts takes rows that others wait for, and
+nobody waits for a consumer's rows of the ledger: so that comes first. If the process dies on any line before the commit,
 nothing happened and the entries are delivered again; if it dies after it, they are delivered
 again and found recorded under the same entry.
 """
@@ -51,12 +52,14 @@ async def write(
     rows: Sequence[Row],
     tally: Tally,
     *,
+    consumer: str | None,
     new_id: Callable[[], UUID],
     wider: frozenset[UUID] = frozenset(),
 ) -> None:
-    """Record rows inside the connection's transaction, and add to the tally.
+    """Record rows inside the connection's transaction, if any, and enter them in the ledger.
 
-    The transaction has to begin again where it raises `customers.Widen`, with wider locks,
+    They are added to the tally, and all of it is entered as the consumer's; None: nowhere,
+    as what is written will be undone. The transaction has to begin again where it raises `customers.Widen`, with wider locks,
     or `database.Raced`.
     """
     plain, others = apart(rows)
@@ -78,7 +81,9 @@ async def write(
         await customers.attribute(connection, about, deltas)
     await changes.note(connection, [*heard, *fates.plain], about, deltas.links)
     await _tally(connection, fates, gone, tally)
-    # Last, as others wait for those who count.
+    if consumer is not None:
+        await tally.enter(connection, consumer)
+    # As late as can be, since others wait for those who count.
     await deltas.apply(connection)
     await awards.give(connection, deltas.led)
     await tokens.keep(connection, heard)

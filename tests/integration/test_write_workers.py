@@ -7,10 +7,11 @@ from uuid import uuid4
 import pytest
 
 from ingest.contracts.envelope import Dedupe
+from tests.racing import somebody_waits
 from tests.recording import a_delivery, a_pipeline, ledger_of, link_row, value_of
 from tests.world import LINKS, NOON_MS, a_click, a_lead, furnish, miscounted
 from workers.batch import Boundary
-from workers.database import Pool, open_pool
+from workers.database import Pool, open_pool, transaction
 from workers.enrich import build_enrichers
 from workers.pipeline import Pipeline
 
@@ -66,6 +67,23 @@ async def test_many_workers_at_once_count_everything_once(pool: Pool) -> None:
     recorded = 90 + winners
     assert (recorded, len(deliveries) - recorded, 0) == await ledger_of(pool)
     assert recorded == await value_of(pool, "select count(*) from events")
+
+
+async def test_who_waits_for_a_counter_has_done_everything_else(pool: Pool) -> None:
+    """So its own turn at the counter is as short as can be."""
+    holding = "select from links where id = $1 for update"
+    entered = (
+        "select count(*) from pg_stat_activity join pg_locks using (pid)"
+        " where wait_event_type = 'Lock' and datname = current_database()"
+        " and relation = 'ledger'::regclass and mode = 'RowExclusiveLock'"
+    )
+    async with asyncio.TaskGroup() as group, transaction(pool) as connection:
+        await connection.execute(holding, LINKS[0])
+        group.create_task(a_pipeline(pool).process([a_delivery(a_click(1))]))
+        await somebody_waits(pool)
+        assert 1 == await connection.fetchval(entered)
+
+    assert (1, 0, 0) == await ledger_of(pool)
 
 
 class _Died(BaseException):

@@ -174,9 +174,8 @@ class Redriver:
         await marks.failed(connection, failures, pipeline.consumer)
         for each in placed:
             tally.quarantined[shard_of(each.delivery.entry)] -= 1
-        if rows:
-            await write(connection, rows, tally, new_id=pipeline.new_id, wider=wider)
-        await tally.enter(connection, pipeline.consumer)
+        who, new_id = pipeline.consumer, pipeline.new_id
+        await write(connection, rows, tally, consumer=who, new_id=new_id, wider=wider)
         return Outcome(len(placed), len(failures))
 
     async def _give_up(self, taken: Taken) -> Outcome:

@@ -130,28 +130,26 @@ class Player:
         done: _Done,
     ) -> None:
         pipeline, tally = self._pipeline, Tally()
+        who, new_id = pipeline.consumer, pipeline.new_id
         await pipeline.suppressions.confirm(connection, page.version)
         await connection.execute(_SQL["shard_lock"], part.shard)
-        await quarantine.add(
-            connection, page.culprits, pipeline.consumer, tally, pipeline.budget
-        )
-        candidates, about = await reach(connection, page.candidates, pipeline.new_id)
+        await quarantine.add(connection, page.culprits, who, tally, pipeline.budget)
+        candidates, about = await reach(connection, page.candidates, new_id)
         done.quarantined = tally.quarantined.total()
-        rows = await _redrive(connection, page, tally, pipeline.consumer)
+        rows = await _redrive(connection, page, tally, who)
         held = await quarantine.held(connection, [row.entry for row in rows])
-        if fresh := [row for row in rows if row.entry not in held]:
-            # Everybody's locks at once, in the order of their ids.
-            everybody = wider | about.ids
-            await write(
-                connection, fresh, tally, new_id=pipeline.new_id, wider=everybody
-            )
+        fresh = [row for row in rows if row.entry not in held]
+        # Everybody's locks at once, in the order of their ids.
+        everybody = wider | about.ids
+        await write(
+            connection, fresh, tally, consumer=who, new_id=new_id, wider=everybody
+        )
         done.inserted = max(0, tally.recorded.total())
         if candidates:
             done.changed = await correct(connection, candidates, about, wider)
         done.good = len(page.fresh)
         done.bad = sum(tally.reasons[reason] for reason in DATA_REASONS)
         pipeline.limit.judge(done.good, done.bad)
-        await tally.enter(connection, pipeline.consumer)
         await losses.returned(connection, tally.recorded)
 
     async def _suspects(
@@ -179,7 +177,14 @@ class Player:
                     _undone(connection),
                 ):
                     new_id = self._pipeline.new_id
-                    await write(connection, rows, Tally(), new_id=new_id, wider=wider)
+                    await write(
+                        connection,
+                        rows,
+                        Tally(),
+                        consumer=None,
+                        new_id=new_id,
+                        wider=wider,
+                    )
             except DataFault as fault:
                 return str(fault)
             except Widen as widen:
