@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import CLICK
 from workers.customers import Concern
 from workers.database import Connection
 from workers.rows import Row
@@ -28,7 +28,7 @@ async def note(
     Asks nothing of Postgres for clicks of new visitors that name no session.
     """
     if about.ids:
-        clicks = [row.id for row in rows if row.kind is Kind.CLICK]
+        clicks = [row.id for row in rows if row.kind is CLICK]
         await connection.execute(
             _SQL["customers_changed"], sorted(about.ids), about.since, clicks
         )

@@ -6,7 +6,7 @@ from operator import add
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import CLICK
 from workers.database import Connection, array_of
 from workers.rows import Row, Share, Standing
 from workers.sql import statements
@@ -99,7 +99,7 @@ class Deltas:
     def clicked(self, rows: Iterable[Standing]) -> None:
         """Note the time of every click entry, repeats included: the latest is kept."""
         for row in rows:
-            if row.kind is Kind.CLICK and row.link_id and not row.is_test:
+            if row.kind is CLICK and row.link_id and not row.is_test:
                 latest = self._clicked.get(row.link_id, row.at)
                 self._clicked[row.link_id] = max(latest, row.at)
 

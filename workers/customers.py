@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from msgspec import structs
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import CLICK
 from workers.counters import Deltas
 from workers.database import Connection
 from workers.rows import Row, Standing
@@ -91,10 +91,10 @@ def concern(
     """
     people = [row for row in rows if not row.is_test]
     known = [row for row in people if row.root_id not in fresh]
-    leads = [row for row in people if row.kind is not Kind.CLICK]
+    leads = [row for row in people if row.kind is not CLICK]
     ids = {row.root_id for row in (*known, *leads, *gone)} | aliases
     ids |= {row.customer_id for row in (*leads, *gone)}
-    roots = {row.root_id for row in known if row.kind is Kind.CLICK}
+    roots = {row.root_id for row in known if row.kind is CLICK}
     is_long_past = bool(gone or aliases)
     late = [] if is_long_past else [row.at for row in (*known, *leads)]
     return Concern(
@@ -220,7 +220,7 @@ def _first_seen(rows: Iterable[Row]) -> dict[tuple[UUID, str], datetime]:
 
 
 def _with_customer(row: Row, known: dict[tuple[UUID, str], UUID]) -> Row:
-    if row.is_test or row.kind is Kind.CLICK:
+    if row.is_test or row.kind is CLICK:
         return row
     if row.external_id is None and row.click_id and not row.is_click_ours:
         stand_in = uuid5(row.click_id, row.workspace_id.hex)

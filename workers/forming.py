@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from ingest.contracts import envelope as codec
-from ingest.contracts.envelope import NO_PROPERTIES, Envelope, Kind
+from ingest.contracts.envelope import CLICK, NO_PROPERTIES, Envelope
 from workers.batch import Delivery, Entry
 from workers.enrich import Enrich, Enrichment
 from workers.quarantine import Culprit
@@ -44,7 +44,7 @@ class Unsealed:
 def row_of(item: Sealed, place: Resolution, enrich: Enrich, *, keep_ip: bool) -> Row:
     """The row of one event; its address only where it is to be kept."""
     delivery, envelope = item.delivery, item.envelope
-    is_click = envelope.kind is Kind.CLICK
+    is_click = envelope.kind is CLICK
     # A lead comes from somebody's server, whose agent and address tell nothing.
     seen = enrich(envelope) if is_click else _NO_ENRICHMENT
     return Row(

@@ -12,7 +12,7 @@ from ingest.contracts.directory import (
     domain_of,
     workspace_namespace,
 )
-from ingest.contracts.envelope import Envelope, Kind
+from ingest.contracts.envelope import CLICK, Envelope
 from workers.database import Connection
 from workers.sql import statements
 
@@ -107,7 +107,7 @@ def workspaces(envelope: Envelope, known: Known) -> list[UUID | None]:
 
 def _says_only_its_link(envelope: Envelope) -> bool:
     return (
-        envelope.kind is Kind.CLICK
+        envelope.kind is CLICK
         and envelope.code is None
         and not envelope.api_key_hashes
         and not envelope.is_test
@@ -116,7 +116,7 @@ def _says_only_its_link(envelope: Envelope) -> bool:
 
 def _says_only_its_click(envelope: Envelope) -> bool:
     return (
-        envelope.kind is not Kind.CLICK
+        envelope.kind is not CLICK
         and envelope.click_id is not None
         and envelope.link_id in {None, NO_LINK}
         and envelope.workspace_id is None

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import CLICK, Kind
 from workers.database import Connection, put
 from workers.rows import Row
 from workers.sql import statements
@@ -63,7 +63,7 @@ async def learn(
     """
     lessons: dict[UUID, _Lesson] = {}
     for row in rows:
-        if row.kind is Kind.CLICK and row.root_id in fresh:
+        if row.kind is CLICK and row.root_id in fresh:
             continue
         for person in _people(row):
             lessons.setdefault(person, _Lesson(row)).hear(row, person)

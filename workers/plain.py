@@ -9,7 +9,7 @@ compared, locked or learnt, unless its id turns out to be known.
 from collections import Counter
 from collections.abc import Sequence
 
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import CLICK
 from workers.rows import Row
 
 
@@ -27,7 +27,7 @@ def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 def _is_plain(row: Row) -> bool:
     return (
-        row.kind is Kind.CLICK
+        row.kind is CLICK
         and row.link_id is not None
         and row.click_id is None
         and row.dedupe is None

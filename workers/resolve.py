@@ -11,7 +11,7 @@ from ingest.contracts import ids
 from ingest.contracts.apikey import MAY_GENERATE, MAY_TRACK
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import domain_of
-from ingest.contracts.envelope import Envelope, Kind
+from ingest.contracts.envelope import CLICK, Envelope, Kind
 from workers.known import Known, Link, namespaces
 from workers.quarantine import Reason
 
@@ -58,7 +58,7 @@ def resolve(envelope: Envelope, known: Known, now_ms: int) -> Resolution:
         raise Unresolvable("future_id", "minted more than five minutes ahead")
     if envelope.is_test:
         return _resolve_test(envelope, known)
-    if envelope.kind is Kind.CLICK:
+    if envelope.kind is CLICK:
         return _resolve_click(envelope, known)
     if _is_direct(envelope):
         return _on_link(envelope, known)

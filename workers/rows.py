@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import astuple
 
-from ingest.contracts.envelope import Dedupe, Kind
+from ingest.contracts.envelope import CLICK, Dedupe, Kind
 from workers.batch import Entry
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,9 +91,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     def root_id(self) -> UUID | None:
         """The click by which its anonymous customer is known, if there is one."""
         return (
-            self.id
-            if self.kind is Kind.CLICK and self.click_id is None
-            else self.click_id
+            self.id if self.kind is CLICK and self.click_id is None else self.click_id
         )
 
     def share(self) -> Share | None:
@@ -103,7 +101,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
             return None
         counts = [0, 0, 0, 0, 0]
         counts[column] = self.quantity
-        if self.kind is Kind.CLICK:
+        if self.kind is CLICK:
             counts[1] = self.quantity * self.is_bot
             counts[2] = self.quantity * self.is_duplicate
         day = self.at.astimezone(UTC).date()

@@ -7,7 +7,7 @@ directory's record of it follows from there.
 from collections.abc import Iterable
 from typing import Final
 
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import CLICK
 from workers.database import Connection
 from workers.rows import Row
 from workers.sql import statements
@@ -25,7 +25,7 @@ async def keep(connection: Connection, rows: Iterable[Row]) -> None:
         {
             (row.workspace_id, row.token, row.id, row.link_id)
             for row in rows
-            if row.kind is Kind.CLICK and row.token and row.link_id and not row.is_test
+            if row.kind is CLICK and row.token and row.link_id and not row.is_test
         }
     )
     if told:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
+from ingest.contracts.envelope import CLICK, Dedupe, Envelope, encode
 from ingest.contracts.marks import claim_key, new_customer_key, seen_key
 from workers import known
 from workers.batch import Delivery, Entry, Trouble
@@ -145,11 +145,11 @@ class Suppressions:
         if external_id is not None:
             if self._veil.customer(owner, external_id) in self._hashes:
                 return True
-            if envelope.kind is not Kind.CLICK:
+            if envelope.kind is not CLICK:
                 return False  # somebody else, who names the same click
         named = (
             (envelope.id, envelope.root_id)
-            if envelope.kind is Kind.CLICK
+            if envelope.kind is CLICK
             else (envelope.click_id,)
         )
         if any(owner in self._clicks.get(each, ()) for each in named if each):

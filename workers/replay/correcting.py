@@ -16,7 +16,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import CLICK
 from workers import awards, changes, customers, lessons, tokens
 from workers.counters import Deltas
 from workers.database import Connection
@@ -129,7 +129,7 @@ async def _reattributed(
 def _follows_clicks(row: Row) -> bool:
     """Whether what it counts for is its customer's clicks' to say."""
     is_somebodys = row.click_id or row.customer_id or row.external_id
-    return row.kind is not Kind.CLICK and not row.is_test and bool(is_somebodys)
+    return row.kind is not CLICK and not row.is_test and bool(is_somebodys)
 
 
 def _kept(row: Row, stored: Record) -> Row:
