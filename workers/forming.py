@@ -81,7 +81,7 @@ def row_of(item: Sealed, place: Resolution, enrich: Enrich, *, keep_ip: bool) ->
         seen.os,
         seen.browser,
         seen.referrer_host,
-        " ".join(seen.failed) or None,
+        seen.failed or None,
         envelope.token,
         envelope.dedupe,
         envelope.external_id,

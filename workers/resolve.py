@@ -7,6 +7,9 @@ the worker authorises, and says which events nobody can place.
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import msgspec
+from msgspec.structs import replace
+
 from ingest.contracts import ids
 from ingest.contracts.apikey import MAY_GENERATE, MAY_TRACK
 from ingest.contracts.clickid import NO_LINK
@@ -38,7 +41,7 @@ class Unresolvable(Exception):
         self.detail = detail
 
 
-class Resolution(NamedTuple):
+class Resolution(msgspec.Struct, frozen=True, gc=False):
     """Where an event belongs. What a lead's clicks earn is decided when it is written."""
 
     workspace_id: UUID
@@ -84,11 +87,11 @@ def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
         return place
     if envelope.root_link_id is None:
         # A click id that was issued without a directory names no link to compare.
-        return place._replace(click_id=envelope.root_id, is_click_ours=False)
+        return replace(place, click_id=envelope.root_id, is_click_ours=False)
     root_link = known.links.get(envelope.root_link_id)
     if root_link is None or root_link.workspace_id != place.workspace_id:
         return place
-    return place._replace(click_id=envelope.root_id)
+    return replace(place, click_id=envelope.root_id)
 
 
 def _place_of_click(envelope: Envelope, known: Known) -> Resolution:

@@ -142,7 +142,7 @@ class Row(Standing, frozen=True, gc=False):
     os: str | None
     browser: str | None
     referrer_host: str | None
-    failed: str | None
+    failed: tuple[str, ...] | None
     token: str | None
     dedupe: Dedupe | None
     external_id: str | None
@@ -159,14 +159,13 @@ _STANDING: Final = tuple(name for name in Standing.__struct_fields__ if name != 
 
 ENTRY_COLUMNS: Final = ("epoch", "shard", "entry_ms", "entry_seq")
 
-#: Of the fields between `entry`, which is four columns, and this one each is a column.
-_FAILED: Final = Row.__struct_fields__.index("failed")
+#: Each field but `entry`, which is four columns, is a column up to here.
+_COLUMNS: Final = Row.__struct_fields__.index("failed") + 1
 
 #: The columns of `events` that `recorded` gives values for.
-RECORDED: Final = (*ENTRY_COLUMNS, "failed", *Row.__struct_fields__[1:_FAILED])
+RECORDED: Final = (*ENTRY_COLUMNS, *Row.__struct_fields__[1:_COLUMNS])
 
 
 def recorded(row: Row) -> tuple[object, ...]:
     """A row as Postgres is to have it: a value for each of RECORDED."""
-    failed = row.failed.split(" ") if row.failed else None
-    return (*row.entry, failed, *astuple(row)[1:_FAILED])
+    return row.entry + astuple(row)[1:_COLUMNS]

@@ -13,6 +13,7 @@ from tests.recording import (
 )
 from tests.world import FOREIGN_LINK, LINKS, NOON_MS, a_click, a_lead, a_sale, an_id
 from workers.database import Pool
+from workers.enrich import Enrichment
 
 
 async def test_a_click_has_a_row_a_customer_and_counts_once(pool: Pool) -> None:
@@ -131,6 +132,15 @@ async def test_what_postgres_refuses_is_found_and_its_batchmates_are_recorded(
     assert ["unstorable"] == await reasons_of(pool)
     assert 50 == (await link_row(pool))["clicks"]
     assert 50 == await value_of(pool, "select sum(recorded)::int from ledger")
+
+
+async def test_who_could_not_say_what_a_client_is_stands_in_the_row(pool: Pool) -> None:
+    pipeline = a_pipeline(pool)
+    pipeline.enrich = lambda _: Enrichment(failed=("geo", "city"))
+
+    await pipeline.process([a_delivery(a_click(1))])
+
+    assert ["geo", "city"] == await value_of(pool, "select failed from events")
 
 
 async def test_an_envelope_of_a_later_release_is_left_alone(pool: Pool) -> None:

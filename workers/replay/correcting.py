@@ -155,7 +155,7 @@ def _plain(name: str, value: Any) -> Any:
     if value is None:
         return None
     if name == "failed":
-        return value.split() if isinstance(value, str) else list(value)
+        return list(value)
     if name == "ip":
         return str(value)
     # Postgres pads what is shorter.
@@ -164,4 +164,7 @@ def _plain(name: str, value: Any) -> Any:
 
 def _columns(rows: Sequence[Row]) -> list[list[object]]:
     ids: list[object] = [row.id for row in rows]
-    return [ids, *([getattr(row, name) for row in rows] for name in _DERIVED)]
+    columns = {name: [getattr(row, name) for row in rows] for name in _DERIVED}
+    # An array of arrays would have them all of one length.
+    columns["failed"] = [names and " ".join(names) for names in columns["failed"]]
+    return [ids, *columns.values()]

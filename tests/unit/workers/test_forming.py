@@ -1,6 +1,8 @@
 from typing import Any
 from uuid import UUID
 
+from msgspec.structs import asdict
+
 from ingest.contracts.envelope import Dedupe, encode
 from tests.world import NOON_MS, WORKSPACE, a_click
 from workers.batch import Delivery, Entry
@@ -26,7 +28,7 @@ def _row(*, keep_ip: bool = False, **said: object) -> Row:
 def test_a_row_has_what_was_said_and_what_was_found_out() -> None:
     row = _row(user_agent="Lynx/2.9", page_url="https://x.example/")
 
-    assert ("Lynx/2.9", "https://x.example/", UUID(int=7), "geo city") == (
+    assert ("Lynx/2.9", "https://x.example/", UUID(int=7), ("geo", "city")) == (
         row.browser,
         row.page_url,
         row.link_id,
@@ -60,7 +62,7 @@ def test_a_field_has_what_was_said_under_its_name() -> None:
 
 def test_a_field_has_what_was_found_out_under_its_name() -> None:
     ids: dict[str, Any] = {
-        name: UUID(int=n) for n, name in enumerate(Resolution._fields)
+        name: UUID(int=n) for n, name in enumerate(Resolution.__struct_fields__)
     }
     place = Resolution(**ids | {"is_click_ours": False})
     texts: dict[str, Any] = {
@@ -71,7 +73,7 @@ def test_a_field_has_what_was_found_out_under_its_name() -> None:
 
     row = row_of(item, place, lambda _: Enrichment(**texts, is_bot=True), keep_ip=False)
 
-    found = place._asdict() | texts | {"is_bot": True}
+    found = asdict(place) | texts | {"is_bot": True}
     assert found == {name: getattr(row, name) for name in found}
 
 
@@ -97,5 +99,5 @@ def test_what_is_recorded_has_a_value_for_every_column() -> None:
     values = dict(zip(RECORDED, recorded(_row()), strict=True))
 
     assert (1, 2, NOON_MS, 3) == tuple(values[name] for name in ENTRY_COLUMNS)
-    assert ["geo", "city"] == values["failed"]
+    assert ("geo", "city") == values["failed"]
     assert WORKSPACE == values["workspace_id"]
