@@ -73,17 +73,20 @@ class Deltas:
         """Put in plain clicks, all that count in one place at once."""
         found: dict[tuple[UUID, UUID | None, UUID | None, date], list[Any]] = {}
         for row in rows:
-            at = row.at
-            if row.link_id is None:
+            link_id, at, quantity = row.link_id, row.at, row.quantity
+            if link_id is None:
                 continue
-            place = (row.link_id, row.program_id, row.partner_id, at.date())
+            place = (link_id, row.program_id, row.partner_id, at.date())
             counted = found.get(place)
             if counted is None:
                 counted = found[place] = [0, 0, 0, at]
-            counted[0] += row.quantity
-            counted[1] += row.quantity * row.is_bot
-            counted[2] += row.quantity * row.is_duplicate
-            counted[3] = max(counted[3], at)
+            counted[0] += quantity
+            if row.is_bot:
+                counted[1] += quantity
+            if row.is_duplicate:
+                counted[2] += quantity
+            if at > counted[3]:  # noqa: PLR1730 -- a call takes as long as all the rest
+                counted[3] = at
         for place, (clicks, bots, duplicates, latest) in found.items():
             counts = (clicks, bots, duplicates, 0, 0)
             share = Share(*place, counts, None, 0)

@@ -60,9 +60,9 @@ class Known:
 async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Known:
     """Everything that these envelopes name, as far as it exists."""
     known = Known()
-    links = (link for e in envelopes for link in (e.link_id, e.root_link_id) if link)
     # By number: an UUID's hash is written in Python.
-    named = {link.int: link for link in links}
+    named = {e.link_id.int: e.link_id for e in envelopes if e.link_id}
+    named |= {e.root_link_id.int: e.root_link_id for e in envelopes if e.root_link_id}
     for row in await _fetch(connection, "links_by_id", list(named.values())):
         known.links[row["link_id"]] = _link(row)
     # Of most clicks the edge said all that there is to say.

@@ -98,7 +98,8 @@ async def _insert(
         groups[row.id].append(row)
     firsts = [*plain, *(group[0] for group in groups.values())]
     known, people = await _known(connection, firsts)
-    await _add(connection, [row for row in firsts if row.id not in known])
+    new = [row for row in firsts if row.id not in known] if known else firsts
+    await _add(connection, new)
     standing, contesting, repeats = list[Row](), list[Row](), list(contest.lost)
     for event_id in groups.keys() - known:
         first, *others = groups.pop(event_id)

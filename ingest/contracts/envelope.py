@@ -202,6 +202,9 @@ _ENCODER: Final = msgspec.json.Encoder(uuid_format="hex")
 _DECODER: Final = msgspec.json.Decoder(Envelope)
 _VERSIONS: Final = msgspec.json.Decoder(_Version)
 
+#: To copy it takes less than to make one.
+_DIGEST: Final = blake2b(digest_size=8)
+
 #: What decoding raises: no JSON, not of this shape, no UTF-8, too deep.
 _MALFORMED: Final = (msgspec.DecodeError, ValueError, RecursionError)
 
@@ -240,7 +243,9 @@ def is_newer(raw: bytes) -> bool:
 
 def digest(raw: bytes) -> int:
     """63 bits of the encoded bytes: breaks ties between attempts under one id."""
-    return int.from_bytes(blake2b(raw, digest_size=8).digest()) >> 1
+    hashing = _DIGEST.copy()
+    hashing.update(raw)
+    return int.from_bytes(hashing.digest()) >> 1
 
 
 def _check(properties: msgspec.Raw) -> None:
