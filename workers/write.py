@@ -4,10 +4,10 @@
     → enter into the ledger → count → award → keep tokens
 
 Locks are taken in this order of steps, and within a step in the order of keys, so writers
-never wait for one another in a circle. Whoever counts takes rows that others wait for, and
-nobody waits for a consumer's rows of the ledger: so that comes first. If the process dies on any line before the commit,
-nothing happened and the entries are delivered again; if it dies after it, they are delivered
-again and found recorded under the same entry.
+never wait for one another in a circle. Whoever counts takes rows that others wait for, which
+nobody does for a consumer's rows of the ledger: so those come first. If the process dies on any
+line before the commit, nothing happened and the entries are delivered again; if it dies after
+it, they are delivered again and found recorded under the same entry.
 """
 
 from collections import Counter, defaultdict
@@ -56,11 +56,11 @@ async def write(
     new_id: Callable[[], UUID],
     wider: frozenset[UUID] = frozenset(),
 ) -> None:
-    """Record rows inside the connection's transaction, if any, and enter them in the ledger.
+    """Record rows, if any, inside the connection's transaction, and enter them in the ledger.
 
-    They are added to the tally, and all of it is entered as the consumer's; None: nowhere,
-    as what is written will be undone. The transaction has to begin again where it raises `customers.Widen`, with wider locks,
-    or `database.Raced`.
+    They are added to the tally, and all of it is entered as the consumer's; None: nowhere, as
+    what is written will be undone. The transaction has to begin again where it raises
+    `customers.Widen`, with wider locks, or `database.Raced`.
     """
     plain, others = apart(rows)
     others = await customers.identify(connection, others, new_id)
