@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 from hypothesis import settings
@@ -18,7 +19,7 @@ from hypothesis.stateful import (
 
 from ingest.spool import store as module
 from ingest.spool.records import MARK, Item, Record, scan
-from ingest.spool.store import Damaged, Full, Kept, Store
+from ingest.spool.store import Damaged, Full, Kept, Place, Store
 from tests.disk import Disk, PowerCut
 
 FOLDER = Path("/spool/edge-1")
@@ -29,6 +30,13 @@ PAYLOADS = st.builds(
 )
 #: Small, so that a few events fill many of them.
 SEGMENT = 300
+
+
+class Batch(NamedTuple):
+    """What a store gave out, which only that store may be told to forget."""
+
+    store: Store
+    kept: list[Kept]
 
 
 class Spooling(RuleBasedStateMachine):
@@ -126,21 +134,29 @@ class Spooling(RuleBasedStateMachine):
         self.come_back(part, is_power=is_power)
 
     @rule(target=taken, most=st.integers(1, 5))
-    def take(self, most: int) -> list[Kept]:
+    def take(self, most: int) -> Batch:
         kept = list(self.store.take(most))
         for _, item in kept:
             assert self.sent[item.event_id] == item.payload
-        return kept
+        return Batch(self.store, kept)
+
+    def places(self, batch: Batch) -> set[Place]:
+        """What to remove; nothing of a batch that went with the process which took it.
+
+        A file that was cut off to nothing is begun anew, so that places come again.
+        """
+        if batch.store is not self.store:
+            return set()
+        self.excused |= {one.item.event_id for one in batch.kept}
+        return {one.place for one in batch.kept}
 
     @rule(batch=consumes(taken))
-    def remove(self, batch: list[Kept]) -> None:
-        self.excused |= {one.item.event_id for one in batch}
-        self.store.remove({one.place for one in batch})
+    def remove(self, batch: Batch) -> None:
+        self.store.remove(self.places(batch))
 
     @rule(batch=consumes(taken), after=st.integers(0, 6), part=st.floats(0, 1))
-    def remove_on_a_full_disk(self, batch: list[Kept], after: int, part: float) -> None:
-        self.excused |= {one.item.event_id for one in batch}
-        places = {one.place for one in batch}
+    def remove_on_a_full_disk(self, batch: Batch, after: int, part: float) -> None:
+        places = self.places(batch)
         self.attempt(lambda: self.store.remove(places), after, part)
 
     @rule(
@@ -150,10 +166,9 @@ class Spooling(RuleBasedStateMachine):
         is_power=st.booleans(),
     )
     def die_while_removing(
-        self, batch: list[Kept], after: int, part: float, *, is_power: bool
+        self, batch: Batch, after: int, part: float, *, is_power: bool
     ) -> None:
-        self.excused |= {one.item.event_id for one in batch}
-        places = {one.place for one in batch}
+        places = self.places(batch)
         self.attempt(lambda: self.store.remove(places), after, None)
         self.come_back(part, is_power=is_power)
 
