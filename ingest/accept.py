@@ -15,7 +15,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ingest.contracts.envelope import Dedupe, Kind, encode
+from ingest.contracts.envelope import CLICK, Dedupe, encode
 from ingest.contracts.metrics.edge import ACCEPTED, LOST, OVERLOADED, REFUSED
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import StoreIp
@@ -147,7 +147,7 @@ class Acceptor:
         asked = call.asked_by(endpoint)
         resolved = await self.resolver.resolve(draft.target, asked)
         await self.gate.pass_switches(resolved.link, resolved.program)
-        if draft.kind is Kind.CLICK:
+        if draft.kind is CLICK:
             # The next click would be taken for a repeat of one that is nowhere.
             self.sink.admit()
         visit = await self.visits.of(

@@ -4,7 +4,7 @@ from typing import Final
 
 from ingest.contracts.clickid import NO_LINK, ClickToken, KeyRing
 from ingest.contracts.directory import ClickRecord, CustomerRecord, LinkRecord
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import CLICK
 from ingest.contracts.ids import millis
 from ingest.contracts.storable import is_name
 from ingest.dialects.spec import ByClick, ByCustomer, ByFingerprint, Draft, Refusal
@@ -28,7 +28,7 @@ class Clicks:
 
     async def root(self, draft: Draft, resolved: Resolved) -> ClickToken | None:
         """The click that a click's visitor already carries, if it is of one workspace."""
-        if draft.kind is not Kind.CLICK or not draft.existing_click:
+        if draft.kind is not CLICK or not draft.existing_click:
             return None
         carried = self._keys.verify(draft.existing_click)
         if carried is None or resolved.owner is None or carried.link_id == NO_LINK:

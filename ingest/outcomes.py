@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.directory import CustomerRecord, LinkRecord, ProgramRecord
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import CLICK
 from ingest.dialects.spec import Draft, Endpoint, Outcome
 from ingest.gate import Principal
 from ingest.ports import Resolver
@@ -51,7 +51,7 @@ class Outcomes:
     def _click_token(
         self, endpoint: Endpoint, draft: Draft, resolved: Resolved, visit: Visit
     ) -> str | None:
-        if draft.kind is not Kind.CLICK or draft.is_test:
+        if draft.kind is not CLICK or draft.is_test:
             return resolved.click_token
         click = visit.root or visit.click
         if endpoint.has_short_clicks:

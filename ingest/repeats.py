@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ingest.claims import Hint, Mark, claim
 from ingest.contracts.clickid import ClickToken, KeyRing
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS, CustomerRecord
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import CLICK, Kind
 from ingest.dialects.spec import Endpoint, Outcome, Reply
 from ingest.ports import Claims
 from ingest.recent import click_mark, customer_mark, link_mark
@@ -36,7 +36,7 @@ class Repeats:
         What other edges have to know at once is left in the same round trip.
         """
         reply = endpoint.answer(outcome)
-        has_token = endpoint.has_short_clicks and outcome.draft.kind is Kind.CLICK
+        has_token = endpoint.has_short_clicks and outcome.draft.kind is CLICK
         if has_token:
             facts = replace(facts, token=self.keys.short(facts.event_id))
         marks, workspace_id = [*_news(facts, outcome)], facts.workspace_id
@@ -61,7 +61,7 @@ def _news(facts: Facts, outcome: Outcome) -> Iterator[Mark]:
         window = link.attribution_window_days if link else DEFAULT_WINDOW_DAYS
         click = ClickToken(facts.event_id, facts.resolved.link_id)
         yield click_mark(facts.token, click, window)
-    if outcome.draft.kind is Kind.LINK and link and link.is_provisional:
+    if link and link.is_provisional and outcome.draft.kind is Kind.LINK:
         yield link_mark(link)
     external_id = outcome.draft.external_id
     is_new = outcome.customer is None and not outcome.draft.is_test

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ingest.claims import Mark, seen
 from ingest.contracts.clickid import NO_LINK, ClickToken
 from ingest.contracts.directory import LinkRecord, ProgramRecord
-from ingest.contracts.envelope import Kind
+from ingest.contracts.envelope import CLICK
 from ingest.dialects.spec import Draft, RawRequest, Value
 from ingest.ports import Claims, Resolver
 from ingest.recent import known_click, visitor_mark
@@ -51,7 +51,7 @@ class Visits:
     ) -> Visit:
         """The visit of a draft; `is_told_again`: duplicates are told the first's click id."""
         click = ClickToken(event_id, resolved.link_id or NO_LINK)
-        if draft.kind is not Kind.CLICK or draft.is_test:
+        if draft.kind is not CLICK or draft.is_test:
             return Visit(click=click)
         link, visitor = resolved.link, visitor_hash(self.visitor_key, raw, draft)
         root: ClickToken | None = None

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ingest.contracts.envelope import Dedupe, Kind
+from ingest.contracts.envelope import CLICK, Dedupe, Kind
 from ingest.contracts.ids import test_event_number
 from ingest.contracts.storable import Json
 from ingest.dialects import affitor_wire as wire
@@ -53,7 +53,7 @@ def _parse_click(request: RawRequest) -> Sequence[Draft]:
     is_test = click.is_test
     return [
         Draft(
-            kind=Kind.CLICK,
+            kind=CLICK,
             target=_program(click.extra) if is_test else _link(click.affiliate_url),
             # A test event is nobody's click.
             existing_click=None if is_test else click.existing_click_id,
