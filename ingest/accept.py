@@ -163,19 +163,18 @@ class Acceptor:
             return Taken(endpoint.answer(outcome))
         if judged is not draft:
             outcome = replace(outcome, draft=judged)
+        # A judge that gives a draft another key knows better.
+        own = dedupe if judged.dedupe is draft.dedupe else judged.dedupe
         facts = Facts(
-            event_id=outcome.event_id,
-            dialect=call.dialect.name,
-            at=call.at,
-            principal=call.principal,
-            resolved=resolved,
-            root=visit.root,
-            # A judge that gives a draft another key knows better.
-            dedupe=_apart(
-                judged, dedupe if judged.dedupe is draft.dedupe else judged.dedupe
-            ),
-            visitor=visit.visitor,
-            first_id=visit.first_id,
+            outcome.event_id,
+            call.dialect.name,
+            call.at,
+            call.principal,
+            resolved,
+            visit.root,
+            _apart(judged, own),
+            visit.visitor,
+            visit.first_id,
         )
         reply, facts = await self.repeats.compare(endpoint, outcome, facts)
         event_id = facts.event_id

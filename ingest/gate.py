@@ -114,7 +114,7 @@ class Gate:
     ) -> Principal:
         """Who calls a dialect; raises Refusal where it is off or the key may not."""
         switches = await self._records.switches()
-        if isinstance(switches, SwitchesRecord):
+        if isinstance(switches, SwitchesRecord) and switches.off:
             _pass(switches, ("installation", ""), ("dialect", dialect.name))
         if wanted is None or (wanted.is_optional and wanted.header not in headers):
             return _ANYBODY
@@ -135,7 +135,7 @@ class Gate:
         """Raise Refusal where a link, or a program, is switched off."""
         switches = await self._records.switches()
         # Not to know of a switch is to be on.
-        if not isinstance(switches, SwitchesRecord):
+        if not isinstance(switches, SwitchesRecord) or not switches.off:
             return
         numbers = {owner.program_number for owner in [link] if owner}
         numbers |= {owner.number for owner in [program] if owner}
@@ -181,8 +181,7 @@ class Gate:
 
 def _pass(switches: SwitchesRecord, *subjects: tuple[str, str]) -> None:
     """Raise Refusal where something is off that a request is about."""
-    off = {(scope, subject) for scope, subject in switches.off}
-    if not off.isdisjoint(subjects):
+    if not switches.off.isdisjoint(subjects):
         raise Refusal("switched_off")
 
 

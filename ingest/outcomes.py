@@ -34,18 +34,20 @@ class Outcomes:
         if endpoint.asks_customer and draft.external_id and customer is None:
             asker = _on_behalf_of(resolved.owner, principal)
             customer = await self.resolver.customer(draft.external_id, asker)
+        # Nothing of a workspace is shown to a key that nobody could check.
+        link = resolved.link if principal.is_verified else None
+        is_certain = resolved.is_certain and customer is not Missing.UNAVAILABLE
         return Outcome(
-            draft=draft,
-            event_id=visit.click.click_id,
-            at=asked.at,
-            click_token=self._click_token(endpoint, draft, resolved, visit),
-            matched_by=visit.matched_by,
-            # Nothing of a workspace is shown to a key that nobody could check.
-            link=resolved.link if principal.is_verified else None,
-            program=resolved.program,
-            customer=None if isinstance(customer, Missing) else customer,
-            has_key=principal.has_key,
-            is_certain=resolved.is_certain and customer is not Missing.UNAVAILABLE,
+            draft,
+            visit.click.click_id,
+            asked.at,
+            self._click_token(endpoint, draft, resolved, visit),
+            visit.matched_by,
+            link,
+            resolved.program,
+            None if isinstance(customer, Missing) else customer,
+            principal.has_key,
+            is_certain,
         )
 
     def _click_token(

@@ -58,7 +58,7 @@ async def of_stats(connection: Connection, partners: Sequence[Named]) -> Records
 
 async def of_switches(connection: Connection) -> Records:
     """Everything that is off, in one document."""
-    off = [tuple(row) for row in await connection.fetch(_SQL["switches_find"])]
+    off = {(row[0], row[1]) for row in await connection.fetch(_SQL["switches_find"])}
     return {SWITCHES_KEY: SwitchesRecord(off=off).encode() if off else None}
 
 

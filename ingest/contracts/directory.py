@@ -5,11 +5,13 @@ directory is whole: only while it exists does a missing key mean *unknown*. Ever
 also an entry of a capped stream, so that edges drop what they cached within a second.
 """
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from uuid import UUID
 
 import orjson
+from typing_extensions import override
 
 #: Exists while the directory is whole; its value is when it was published, Unix ms.
 GENERATION_KEY: Final = "rt:dir:generation"
@@ -219,7 +221,16 @@ class StatsRecord(_Record):
 class SwitchesRecord(_Record):
     """What is off: pairs of scope (see `switch_scope` in schema.sql) and subject."""
 
-    off: list[tuple[str, str]]
+    off: AbstractSet[tuple[str, str]]
+
+    def __post_init__(self) -> None:
+        """Make a set of it once: every event is looked up in it, and JSON has none."""
+        found = frozenset((scope, subject) for scope, subject in self.off)
+        object.__setattr__(self, "off", found)
+
+    @override
+    def encode(self) -> bytes:
+        return orjson.dumps(self, default=sorted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,6 @@ NO_PROPERTIES: Final = msgspec.Raw(b"{}")
 class Envelope(
     msgspec.Struct,
     frozen=True,
-    kw_only=True,
     gc=False,
     rename=KEYS,
     omit_defaults=True,
@@ -122,6 +121,8 @@ class Envelope(
     `link_id`, or its customer by `external_id`, or, without a click, its link like a click
     does. `root_id` is the click id that a click's visitor already carried (and `root_link_id`
     that click's link).
+
+    `program_id` is said where the link does not say it.
 
     A link that an edge generated and that nobody has recorded yet is named by `code`,
     `program_id` and `partner_code`: enough for any event that names it to make it.
@@ -173,10 +174,10 @@ class Envelope(
     page_url: str | None = None
     is_test: bool = False
     is_duplicate: bool = False
-    #: It says nothing of a person any more; see `workers.erasure`.
-    is_erased: bool = False
     #: What else was told: a JSON object as it was written, which nobody has to read.
     properties: msgspec.Raw = NO_PROPERTIES
+    #: It says nothing of a person any more; see `workers.erasure`.
+    is_erased: bool = False
 
     @property
     def told(self) -> dict[str, Any]:

@@ -215,7 +215,7 @@ class Draft(Value, frozen=True, kw_only=True):
     properties: Mapping[str, Json] = NOTHING
 
 
-class Outcome(Value, frozen=True, kw_only=True):
+class Outcome(Value, frozen=True):
     """What became of a draft, as far as an answer may depend on it.
 
     `link`, `program` and `customer` are None where there is none and where the directory

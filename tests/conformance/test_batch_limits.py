@@ -71,7 +71,7 @@ async def test_what_is_switched_off_says_so(
     await published(redis_url)
     dub = next(each for each in RECORDING if each.url == "/track/click")
     async with Redis.from_url(redis_url) as redis:
-        await redis.set(SWITCHES_KEY, SwitchesRecord(off=[off]).encode())
+        await redis.set(SWITCHES_KEY, SwitchesRecord(off={off}).encode())
     async with an_edge(redis_url, tmp_path) as client:
         edge = Edge(client, redis_url)
         answer = await edge.send([CLICK, event(dub)])

@@ -74,7 +74,7 @@ async def test_what_is_switched_off_says_so(
 ) -> None:
     await publish(redis_url)
     subjects = [""] if scope == "installation" else [each.name for each in DIALECTS]
-    switches = SwitchesRecord(off=[(scope, subject) for subject in subjects])
+    switches = SwitchesRecord(off={(scope, subject) for subject in subjects})
     async with Redis.from_url(redis_url) as redis:
         await redis.set(SWITCHES_KEY, switches.encode())
     async with an_edge(redis_url, tmp_path) as client:

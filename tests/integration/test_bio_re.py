@@ -172,7 +172,7 @@ async def test_the_click_after_the_sixtieth_of_a_minute_is_throttled(
 
 
 async def test_the_switch_is_told_by_its_key(site: Installation) -> None:
-    off = SwitchesRecord(off=[("dialect", "bio_re")])
+    off = SwitchesRecord(off={("dialect", "bio_re")})
     await site.redis.set(SWITCHES_KEY, off.encode())
 
     answer = await site.edges[0].post(CLICK + "alice123")

@@ -111,7 +111,7 @@ async def test_a_workspace_has_a_limit_over_all_addresses(site: Installation) ->
 
 
 async def test_a_switched_off_campaign_answers_nobody(site: Installation) -> None:
-    off = SwitchesRecord(off=[("program", "2")])
+    off = SwitchesRecord(off={("program", "2")})
     await site.redis.set(SWITCHES_KEY, off.encode())
 
     told = [

@@ -33,14 +33,16 @@ def edge() -> Edge:
 # Links by code -----------------------------------------------------------------------
 
 
-async def test_a_click_is_sealed_with_what_its_link_says(edge: Edge) -> None:
+async def test_a_click_is_sealed_with_its_link_which_says_the_program(
+    edge: Edge,
+) -> None:
     reply = await edge.take(a_click())
 
     assert 200 == reply.status
     assert edge.ids.issued == [edge.sealed.id]
     assert edge.clock.now == edge.sealed.at
     assert "tiny" == edge.sealed.dialect
-    assert (OURS, PROGRAM) == (edge.sealed.workspace_id, edge.sealed.program_id)
+    assert (OURS, None) == (edge.sealed.workspace_id, edge.sealed.program_id)
     assert a_link().link_uuid == edge.sealed.link_id
     assert ((), None) == (edge.sealed.namespaces, edge.sealed.code)
 
