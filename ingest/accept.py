@@ -66,10 +66,11 @@ class Acceptor:
     ) -> Reply:
         """The answer to a request: every event in it is durable, or it says no."""
         try:
-            principal, usage = await self.gate.admit(dialect, route, raw)
+            admission = await self.gate.admit(dialect, route, raw)
         except Refusal as refusal:
             return self.refuse(dialect, refusal)
-        call = Call(dialect, route.path, raw, principal, self.clock())
+        usage = admission.usage
+        call = Call(dialect, route.path, raw, admission.principal, self.clock())
         try:
             reply = await self._serve(call, route, usage)
         except Refusal as refusal:
@@ -104,10 +105,10 @@ class Acceptor:
         self, call: "Call", endpoint: Endpoint, drafts: Sequence[Draft]
     ) -> "Taken":
         """What becomes of the drafts that the endpoint made of a call; there is one."""
-        dedupes = [_dedupe(call, draft, place) for place, draft in enumerate(drafts)]
         all_taken: list[Taken] = []
         try:
-            for draft, dedupe in zip(drafts, dedupes, strict=True):
+            for place, draft in enumerate(drafts):
+                dedupe = _dedupe(call, draft, place)
                 try:
                     taken = await self._record(call, endpoint, draft, dedupe)
                 except Refusal as refusal:

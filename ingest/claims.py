@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from ingest.contracts.envelope import Dedupe
 from ingest.contracts.marks import claim_key, seen_key
 from ingest.contracts.telemetry import Log
-from ingest.dialects.spec import Reply
+from ingest.dialects.spec import Reply, Value
 from ingest.line import Line, packed
 from ingest.replica import Missing
 from ingest.wire import TROUBLE, Coalescer, Full, said
@@ -24,7 +24,7 @@ _SEEN_SECONDS: Final = 3600
 _PENDING: Final = 10_000
 
 
-class Mark(NamedTuple):
+class Mark(Value, frozen=True):
     """A value that the first to come leaves under a key, for some seconds."""
 
     key: str

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from ingest.contracts.apikey import ANY_SCOPE, hashes, is_well_formed
@@ -22,6 +22,7 @@ from ingest.dialects.spec import (
     Refusal,
     Route,
     Usage,
+    Value,
 )
 from ingest.limits.limiter import Demand
 from ingest.replica import Missing
@@ -83,7 +84,7 @@ class Principal:
         return self.workspace_id is None or self.workspace_id == workspace_id
 
 
-class Admission(NamedTuple):
+class Admission(Value, frozen=True):
     """Who was let in, and how far its limit is used up, if there is one."""
 
     principal: Principal

@@ -9,8 +9,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import msgspec
 from hiredis import Reader, pack_command
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -31,7 +32,7 @@ packed: Final[Callable[[tuple[bytes | str | int, ...]], bytes]] = pack_command  
 _INCOMPLETE: Final = object()
 
 
-class _Question(NamedTuple):
+class _Question(msgspec.Struct, frozen=True):
     """Who waits for the next answer but so many, and until when."""
 
     answer: asyncio.Future[Any]

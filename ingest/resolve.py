@@ -112,14 +112,17 @@ class Resolver:
     async def _by_code(self, target: ByCode, asked: Asked) -> Resolved:
         namespaces = _namespaces(target, asked.principal)
         code = target.code
-        link: LinkRecord | Missing = Missing.UNKNOWN
+        link: LinkRecord | Missing
         if is_name(code):
             link = await self._records.link_by_code(namespaces, code)
-        if link is Missing.UNKNOWN and may_be_generated(code):
-            link = await self._recent.link(DEFAULT_NAMESPACE, code)
-        is_elsewhere = link is Missing.UNKNOWN and KEYS_NAMESPACE in namespaces
-        if link is Missing.UNAVAILABLE or is_elsewhere:
-            return Resolved(namespaces=namespaces, code=code, is_certain=False)
+        else:
+            link = Missing.UNKNOWN
+        if isinstance(link, Missing):
+            if link is Missing.UNKNOWN and may_be_generated(code):
+                link = await self._recent.link(DEFAULT_NAMESPACE, code)
+            is_elsewhere = link is Missing.UNKNOWN and KEYS_NAMESPACE in namespaces
+            if link is Missing.UNAVAILABLE or is_elsewhere:
+                return Resolved(namespaces=namespaces, code=code, is_certain=False)
         may_use = asked.principal.may_use
         if isinstance(link, Missing) or not may_use(link.workspace_uuid):
             self._unknown.warning(code=text(code, NAME_CHARS))

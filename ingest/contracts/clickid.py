@@ -19,8 +19,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from string import ascii_lowercase, ascii_uppercase, digits
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
+
+import msgspec
 
 PREFIX: Final = "clk_"
 _MAC_BYTES: Final = 12
@@ -35,7 +37,7 @@ _SHORT_NAME_CHARS: Final = 12
 NO_LINK: Final = UUID(int=0)
 
 
-class ClickToken(NamedTuple):
+class ClickToken(msgspec.Struct, frozen=True, gc=False):
     """What a verified click id says: this click, on this link."""
 
     click_id: UUID

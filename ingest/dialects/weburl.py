@@ -7,8 +7,10 @@ Imported by the dialects. Vendors check links with `new URL()`, which refuses le
 
 import re
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import unquote, unquote_plus
+
+import msgspec
 
 #: Schemes whose URLs have a host, however many slashes of either kind precede it.
 _WITH_HOST: Final = frozenset({"http", "https", "ws", "wss", "ftp"})
@@ -39,7 +41,7 @@ _IPV4_NUMBER: Final = re.compile(
 )
 
 
-class WebUrl(NamedTuple):
+class WebUrl(msgspec.Struct, frozen=True, gc=False):
     """The host in lower case, None where the scheme has none, and the query as written."""
 
     host: str | None

@@ -89,6 +89,8 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
         conditions={
             "baseline": f"beside {sizes[0]:,} events; the figure, beside {sizes[-1]:,}",
             "rows": list(sizes),
+            "fewest": sizes[0],
+            "most": sizes[-1],
             "through": through,
             "cores": cores(),
             **({"events": events} if through == "worker" else {"seconds": seconds}),

@@ -21,7 +21,7 @@ from scripts.bench.ceiling import serving_at_once
 from scripts.bench.generator import Order
 from scripts.output import Unreachable
 
-CONNECTIONS: Final = 64
+CONNECTIONS: Final = 512
 PROCESSES: Final = 2
 _LEAST_CONNECTIONS: Final = 8
 #: Of an open loop, so that a request seldom has to wait for one.

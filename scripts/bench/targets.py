@@ -113,7 +113,7 @@ TARGETS: Final = (
         what="beside 20 M recorded events ÷ beside 1 M",
         name="growth",
         bound=0.90,
-        conditions={"rows": [1_000_000, 20_000_000]},
+        conditions={"fewest": 1_000_000, "most": 20_000_000},
     ),
     Target(
         what="bytes in the stream ÷ JSON body and User-Agent",
