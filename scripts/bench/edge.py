@@ -19,7 +19,7 @@ from ingest.contracts.stream import events_key
 from scripts.bench import svg
 from scripts.bench.children import HOST, free_port, serving
 from scripts.bench.ground import SHARDS, Ground
-from scripts.bench.load import CONNECTIONS, Load, ceiling, choose
+from scripts.bench.load import Load, ceiling, choose
 from scripts.bench.pipeline import clicks
 from scripts.bench.runs import Pair, Result, Tell, paired
 
@@ -39,13 +39,19 @@ class _Hands:
 
 
 def measure(
-    ground: Ground, *, pairs: int, seconds: float, processes: Sequence[int], tell: Tell
+    ground: Ground,
+    *,
+    pairs: int,
+    seconds: float,
+    connections: int,
+    processes: Sequence[int],
+    tell: Tell,
 ) -> Result:
     """Requests a second of one process, `pairs` times so many seconds each.
 
     For each number of `processes` both are measured too, for a curve.
     """
-    load = choose(clicks(ground))
+    load = choose(clicks(ground, connections))
     reached = ceiling(load, ground.data)
     tell(f"load by {load.name}: at most {reached:,.0f}/s")
     with Redis.from_url(ground.environment.redis_url()) as redis:
@@ -58,7 +64,7 @@ def measure(
         "appendfsync": appendfsync,
         "load": load.name,
         "load_ceiling": round(reached),
-        "connections": CONNECTIONS,
+        "connections": connections,
         "seconds": seconds,
         "cores": cpu_count(),
     }

@@ -21,6 +21,7 @@ from scripts.bench.ceiling import serving_at_once
 from scripts.bench.generator import Order
 from scripts.output import Unreachable
 
+#: Browsers hold one each. With few of them a server waits for the load, and not the load for it.
 CONNECTIONS: Final = 512
 PROCESSES: Final = 2
 _LEAST_CONNECTIONS: Final = 8
@@ -37,18 +38,21 @@ PART: Final = 1_000_000
 class Requests:
     """What is sent: a path, and a file of bodies, one a line, of so many events each.
 
-    `key` is an API key that goes with every request, where there is one.
+    `key` is an API key that goes with every request, where there is one; `at_once` are the
+    events that are under way at a time.
     """
 
     path: str
     bodies: Path
     events: int = 1
     key: str = ""
+    at_once: int = CONNECTIONS
 
     @property
     def connections(self) -> int:
-        """As many as keep a server busy: of large requests, fewer are enough."""
-        return max(_LEAST_CONNECTIONS, CONNECTIONS // self.events)
+        """A request on each; of large requests, a few are always under way."""
+        least = _LEAST_CONNECTIONS if self.events > 1 else 1
+        return max(least, self.at_once // self.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ class Own:
                 port=port,
                 path=self._what.path,
                 bodies=str(self._what.bodies),
-                connections=connections // PROCESSES,
+                connections=max(1, connections // PROCESSES),
                 seconds=seconds,
                 first=next(self._firsts),
                 rate=rate / PROCESSES,

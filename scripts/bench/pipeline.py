@@ -19,7 +19,7 @@ from scripts.bench.contenders import (
 )
 from scripts.bench.endtoend import Send, through
 from scripts.bench.ground import Ground
-from scripts.bench.load import Requests, ceiling, choose
+from scripts.bench.load import CONNECTIONS, Requests, ceiling, choose
 from scripts.bench.runs import Result, Tell, paired
 
 Rival = Literal["fastapi", "arq"]
@@ -39,10 +39,11 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
     edges: int,
     workers: int,
     batch: int,
+    connections: int,
     tell: Tell,
 ) -> Result:
     """Events a second that are recorded, `pairs` times so many seconds of load each."""
-    one = clicks(ground)
+    one = clicks(ground, connections)
     many = one if batch == 1 else batches(ground, batch)
     single, ours = choose(one), choose(many)
     reached = ceiling(ours, ground.data)
@@ -77,11 +78,11 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
     return Result(name="pipeline", unit="events/s", pairs=found, conditions=conditions)
 
 
-def clicks(ground: Ground) -> Requests:
+def clicks(ground: Ground, connections: int = CONNECTIONS) -> Requests:
     """Single clicks on the links of a ground."""
     file = ground.data / "bodies"
     file.write_bytes(b"".join(body + b"\n" for body in traffic.bodies(ground.links)))
-    return Requests(traffic.PATH, file)
+    return Requests(traffic.PATH, file, at_once=connections)
 
 
 def start_of(rival: Rival, edges: int) -> Start:

@@ -17,6 +17,7 @@ from scripts.commands import (
     throughput,
 )
 from scripts.commands.measuring import (
+    connections_option,
     draw,
     events_option,
     hurried,
@@ -74,6 +75,7 @@ The curve has other numbers of processes, of either.
 )
 @pairs_option(_PAIRS)
 @seconds_option(_SECONDS, "Length of a run.")
+@connections_option
 @click.option(
     "--fsync",
     type=click.Choice(["everysec", "always"]),

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 import click
 from typing_extensions import override
 
+from scripts.bench.load import CONNECTIONS
 from scripts.bench.runs import Result
 from scripts.output import Refused, emit, facts, table
 
@@ -79,6 +80,15 @@ def events_option(events: int, most: int) -> Callable[[_Command], _Command]:
         show_default=True,
         help="Clicks that a run records.",
     )
+
+
+connections_option = click.option(
+    "--connections",
+    type=click.IntRange(2, 10_000),
+    default=CONNECTIONS,
+    show_default=True,
+    help="Connections of the load, with a request under way on each.",
+)
 
 
 def processes_options(edges: int, workers: int) -> Callable[[_Command], _Command]:

@@ -8,6 +8,7 @@ import click
 from scripts.bench.contenders import cores, require_fastapi
 from scripts.bench.ground import Asked, prepared
 from scripts.commands.measuring import (
+    connections_option,
     draw,
     events_option,
     hurried,
@@ -64,6 +65,7 @@ With --batch, Reftide gets so many events in a request; the baseline one, always
 )
 @pairs_option(_PAIRS)
 @seconds_option(_SECONDS, "How long a run's load lasts.")
+@connections_option
 @processes_options(_EDGES, _WORKERS)
 @quick_option
 @json_option
