@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any, Final, Literal
 
 from scripts.bench.contenders import cores, reftide
-from scripts.bench.endtoend import empty, warm
+from scripts.bench.endtoend import Send, empty, warm
 from scripts.bench.ground import Ground
 from scripts.bench.load import choose
 from scripts.bench.pipeline import clicks
@@ -45,7 +45,7 @@ def require() -> str:
     return found
 
 
-def measure(ground: Ground, kind: Kind, *, seconds: float, tell: Tell) -> Frame:
+def measure(ground: Ground, kind: Kind, *, seconds: int, tell: Tell) -> Frame:
     """What the event loop of a process was at in so many seconds. Raises Unreachable."""
     sampler, file = require(), ground.data / f"{kind}.stacks"
     load = choose(clicks(ground))
@@ -53,7 +53,7 @@ def measure(ground: Ground, kind: Kind, *, seconds: float, tell: Tell) -> Frame:
     with reftide(1, 1)(ground) as contender:
         warm(ground, contender, load.send)
         [pid] = contender.pids[kind]
-        tell(f"sampling the {kind} for {seconds:g} s, load by {load.name}")
+        tell(f"sampling the {kind} for {seconds} s, load by {load.name}")
         with _beside(load.send, contender.port, seconds + 2 * _MORE_SECONDS):
             _sample(sampler, pid, seconds, file)
     loop = loop_of(file.read_text("utf-8").splitlines())
@@ -62,7 +62,7 @@ def measure(ground: Ground, kind: Kind, *, seconds: float, tell: Tell) -> Frame:
     return loop
 
 
-def document(loop: Frame, kind: Kind, seconds: float) -> dict[str, Any]:
+def document(loop: Frame, kind: Kind, seconds: int) -> dict[str, Any]:
     """A profile as `--json` prints it; shares are in % of the samples."""
     return {
         "name": "profile",
@@ -80,22 +80,20 @@ def document(loop: Frame, kind: Kind, seconds: float) -> dict[str, Any]:
 
 
 @contextmanager
-def _beside(send: Any, port: int, seconds: float) -> Iterator[None]:
-    """Load for the length of a `with`, which may end before it."""
-    sending = Thread(target=send, args=(port, seconds))
-    sending.start()
-    try:
-        sending.join(_MORE_SECONDS)
+def _beside(send: Send, port: int, seconds: float) -> Iterator[None]:
+    """Load during a `with`, which ends when the load does. Raises what sending raises."""
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(send, port, seconds)
+        wait([sending], _MORE_SECONDS)
         yield
-    finally:
-        sending.join()
+        sending.result()
 
 
-def _sample(sampler: str, pid: int, seconds: float, file: Path) -> None:
+def _sample(sampler: str, pid: int, seconds: int, file: Path) -> None:
     done = subprocess.run(  # noqa: S603 -- found beside Python, or where it was installed
         [
-            *(sampler, "record", "--nolineno", "--format", "raw"),
-            *("--rate", str(_RATE), "--duration", str(max(1, round(seconds)))),
+            *(sampler, "record", "--format", "raw"),
+            *("--rate", str(_RATE), "--duration", str(seconds)),
             *("--output", str(file), "--pid", str(pid)),
         ],
         stdout=subprocess.PIPE,

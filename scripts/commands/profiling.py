@@ -1,16 +1,16 @@
 """`reftide bench profile`: where an edge or a worker spends its time."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
 
 import click
 
 from scripts.bench.ground import prepared
-from scripts.commands.measuring import draw, seconds_option, tell
+from scripts.commands.measuring import draw, tell
 from scripts.environment import Environment
 from scripts.output import emit, facts, json_option, table
 
-_SECONDS: Final = 10.0
+_SECONDS: Final = 10
 _COLUMNS: Final = ("function", "file", "self", "total")
 
 
@@ -27,7 +27,13 @@ written in C does counts for the function that called it.
 """
 )
 @click.argument("kind", type=click.Choice(["edge", "worker"]))
-@seconds_option(_SECONDS, "For how long to look.")
+@click.option(
+    "--seconds",
+    type=click.IntRange(1, 600),
+    default=_SECONDS,
+    show_default=True,
+    help="For how long to look.",
+)
 @click.option(
     "--svg",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -40,8 +46,8 @@ def profile(
     environment: Environment,
     /,
     *,
-    kind: Any,
-    seconds: float,
+    kind: Literal["edge", "worker"],
+    seconds: int,
     svg: Path | None,
     as_json: bool,
 ) -> None:

@@ -208,7 +208,7 @@ def test_a_profile_says_where_an_edge_spends_its_time(tmp_path: Path) -> None:
         [*BENCH, *asked], capture_output=True, check=False, timeout=390
     )
 
-    if b"could not look into the process" in done.stderr:
+    if b"permission denied" in done.stderr.lower():
         assert 3 == done.returncode
         pytest.skip("this machine lets nobody look into a process")
     assert 0 == done.returncode, done.stderr.decode()
