@@ -18,7 +18,7 @@ from ingest.contracts.directory import LinkRecord
 from ingest.dialects.batch import ROUTE
 from scripts.bench import traffic
 from scripts.bench.ground import Ground
-from scripts.bench.load import Requests
+from scripts.bench.load import CONNECTIONS, Requests
 from scripts.queries import statements
 from scripts.servers import postgres
 
@@ -28,7 +28,7 @@ _CLICKS: Final = 50_000
 _SECRET: Final = "key_of_a_measurement"  # noqa: S105 -- of servers that nobody else sees
 
 
-def batches(ground: Ground, size: int) -> Requests:
+def batches(ground: Ground, size: int, connections: int = CONNECTIONS) -> Requests:
     """Batches of so many clicks on the links of a ground, and a key that may send them."""
     asyncio.run(_add_key(ground, ground.links[0].workspace_uuid))
     file = ground.data / "batches"
@@ -36,7 +36,7 @@ def batches(ground: Ground, size: int) -> Requests:
     with file.open("wb") as lines:
         for _ in range(max(1, _CLICKS // size)):
             lines.write(b"[" + b",".join(islice(clicks, size)) + b"]\n")
-    return Requests(ROUTE.path, file, size, _SECRET)
+    return Requests(ROUTE.path, file, size, _SECRET, connections)
 
 
 def _clicks(links: Sequence[LinkRecord]) -> Iterator[bytes]:

@@ -44,7 +44,7 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
 ) -> Result:
     """Events a second that are recorded, `pairs` times so many seconds of load each."""
     one = clicks(ground, connections)
-    many = one if batch == 1 else batches(ground, batch)
+    many = one if batch == 1 else batches(ground, batch, connections)
     single, ours = choose(one), choose(many)
     reached = ceiling(ours, ground.data)
     tell(f"load by {ours.name}: at most {reached:,.0f} requests/s")

@@ -87,7 +87,7 @@ connections_option = click.option(
     type=click.IntRange(2, 10_000),
     default=CONNECTIONS,
     show_default=True,
-    help="Connections of the load, with a request under way on each.",
+    help="Connections of the load, a request on each; of batches so many fewer, 8 at least.",
 )
 
 
