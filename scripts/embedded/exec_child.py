@@ -42,14 +42,7 @@ _CAP_DAC_OVERRIDE = 1
 _CAP_DAC_READ_SEARCH = 2
 _CAP_SETPCAP = 8
 # Nothing of the caller's environment may steer a server (PGDATA, PGPORT, locale).
-_ENVIRONMENT = {
-    "LC_ALL": "C",
-    "TZ": "UTC",
-    "PATH": "/usr/bin:/bin",
-    # Valkey comes with the C library's malloc here, which keeps seven free blocks of a size at
-    # hand; a pipeline has hundreds. It saves a tenth of its time.
-    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000",
-}
+_ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
 
 
 class _Header(ctypes.Structure):
