@@ -7,8 +7,8 @@ from typing import Final
 from ingest.app import run
 from ingest.contracts.telemetry import configure_logging
 from ingest.contracts.variables import SettingsError
+from ingest.durable.stream import ShardsDiffer
 from ingest.settings import Settings
-from ingest.stream import ShardsDiffer
 
 #: Of every command: a setting is wrong, and starting again does not help.
 _ASKED_WRONGLY: Final = 2

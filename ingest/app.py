@@ -17,35 +17,35 @@ from uuid import UUID
 from aiohttp import web
 from uuid_utils.compat import uuid7
 
-from ingest.accept import Acceptor
-from ingest.admin import administered, show_keepers, show_look_ups
-from ingest.batch.handler import batching
-from ingest.batch.judging import Judge
-from ingest.clicks import Clicks
+from ingest.bulk.handler import batching
+from ingest.bulk.process import Judge
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.telemetry import Log
+from ingest.core.accept import Acceptor
+from ingest.core.authorize import Gate
+from ingest.core.clicks import Clicks
+from ingest.core.client_ip import Proxies
+from ingest.core.generated_codes import generation_key
+from ingest.core.idempotency import Repeats
+from ingest.core.outcomes import Outcomes
+from ingest.core.recent import Recent
+from ingest.core.resolve import Resolver
+from ingest.core.seal import visitor_key
+from ingest.core.visitors import Visits
+from ingest.dependencies import DRAIN_SECONDS, Equipment, equip, watching
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH, ROUTE
 from ingest.dialects.spec import Dialect
-from ingest.docs import Docs
-from ingest.door import Bounds, Runner, room
-from ingest.equipment import DRAIN_SECONDS, Equipment, equip, watching
-from ingest.gate import Gate
-from ingest.generated import generation_key
-from ingest.handlers import BODY_BYTES, accepting, go_on, preflight
-from ingest.health import Health, version
-from ingest.measuring import measured
-from ingest.middleware import in_words_of
-from ingest.outcomes import Outcomes
-from ingest.plain import PLAIN, plain_routes
-from ingest.proxies import Proxies
-from ingest.recent import Recent
-from ingest.repeats import Repeats
-from ingest.resolve import Resolver
-from ingest.seal import visitor_key
-from ingest.selfcheck import selfchecked
+from ingest.http.admin import administered, show_keepers, show_look_ups
+from ingest.http.docs import Docs
+from ingest.http.fast_path import PLAIN, plain_routes
+from ingest.http.handlers import BODY_BYTES, accepting, go_on, preflight
+from ingest.http.health import Health, version
+from ingest.http.middleware import in_words_of
+from ingest.http.request_metrics import measured
+from ingest.http.server import Bounds, Runner, room
 from ingest.settings import Settings
-from ingest.visits import Visits
+from ingest.startup_check import selfchecked
 
 #: Objects more than before it is looked for: requests leave next to none in cycles.
 _GARBAGE: Final = (50_000, 20, 20)

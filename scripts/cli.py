@@ -20,55 +20,76 @@ from scripts.environment import Environment
 #: What there is: the module that has it, and what it does.
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Run": {
-        "up": ("up", "Run everything: servers, tables, edges, workers."),
-        "schema": ("schema", "Create the tables, or bring them up to date."),
-        "demo": ("demo", "Fire real traffic at a running instance, and check it."),
-        "seed": ("seed", "Make the demo workspace of the vendors' examples."),
-        "edge": ("edge", "Run one edge: HTTP in, events onto the streams."),
-        "worker": ("worker", "Run one worker: events from the streams into Postgres."),
+        "up": ("operate.up", "Run everything: servers, tables, edges, workers."),
+        "schema": ("operate.schema", "Create the tables, or bring them up to date."),
+        "demo": (
+            "develop.demo",
+            "Fire real traffic at a running instance, and check it.",
+        ),
+        "seed": ("operate.seed", "Make the demo workspace of the vendors' examples."),
+        "edge": ("operate.edge", "Run one edge: HTTP in, events onto the streams."),
+        "worker": (
+            "operate.worker",
+            "Run one worker: events from the streams into Postgres.",
+        ),
     },
     "Administer": {
-        "workspaces": ("workspaces", "Who owns links, programs and keys."),
-        "programs": ("programs", "What partners promote, with its windows."),
-        "partners": ("partners", "Who promotes."),
-        "links": ("links", "Codes that lead to a program and a partner."),
+        "workspaces": ("administer.workspaces", "Who owns links, programs and keys."),
+        "programs": ("administer.programs", "What partners promote, with its windows."),
+        "partners": ("administer.partners", "Who promotes."),
+        "links": ("administer.links", "Codes that lead to a program and a partner."),
         "milestones": (
-            "milestones",
+            "administer.milestones",
             "What partners earn by the number of their leads.",
         ),
-        "domains": ("domains", "Domains whose codes are a namespace of their own."),
-        "keys": ("keys", "API keys of clients."),
-        "switches": ("switches", "What is off: everything, or a part."),
-        "limits": ("limits", "Requests a minute, of a limit or a key."),
+        "domains": (
+            "administer.domains",
+            "Domains whose codes are a namespace of their own.",
+        ),
+        "keys": ("administer.keys", "API keys of clients."),
+        "switches": ("administer.switches", "What is off: everything, or a part."),
+        "limits": ("administer.limits", "Requests a minute, of a limit or a key."),
     },
     "Look": {
-        "status": ("status", "The books, the lag, the workers, the memory."),
-        "event": ("event", "Where one event is."),
+        "status": ("operate.status", "The books, the lag, the workers, the memory."),
+        "event": ("operate.event", "Where one event is."),
         "quarantine": (
-            "quarantine",
+            "recover.quarantine",
             "What could not be recorded, and putting it back.",
         ),
-        "spool": ("spool", "Events that wait on the disk of an edge."),
-        "archive": ("archive", "What is kept beyond the streams, to be replayed."),
-        "verify": ("verify", "Prove that every counter and the books are right."),
-        "doctor": ("doctor", "Check how the servers are set up."),
+        "spool": ("recover.spool", "Events that wait on the disk of an edge."),
+        "archive": (
+            "recover.archive",
+            "What is kept beyond the streams, to be replayed.",
+        ),
+        "verify": (
+            "operate.verify",
+            "Prove that every counter and the books are right.",
+        ),
+        "doctor": ("operate.doctor", "Check how the servers are set up."),
     },
     "Repair": {
-        "reconcile": ("reconcile", "Make every counter the sum of its events again."),
-        "partitions": ("partitions", "Take old months of events out of the way."),
-        "resume": ("resume", "Let recording go on after it paused."),
+        "reconcile": (
+            "recover.reconcile",
+            "Make every counter the sum of its events again.",
+        ),
+        "partitions": (
+            "operate.partitions",
+            "Take old months of events out of the way.",
+        ),
+        "resume": ("recover.resume", "Let recording go on after it paused."),
     },
     "Put right": {
-        "replay": ("replay", "Record again what streams and archive hold."),
-        "replays": ("replays", "Replays: how they go, and stopping them."),
-        "rewind": ("rewind", "Let a group read its streams again."),
+        "replay": ("recover.replay", "Record again what streams and archive hold."),
+        "replays": ("recover.replays", "Replays: how they go, and stopping them."),
+        "rewind": ("recover.rewind", "Let a group read its streams again."),
     },
     "Erase": {
-        "erase": ("erase", "Take a person out of everything that is kept."),
-        "erasures": ("erasures", "Who was erased, and how far that is."),
+        "erase": ("recover.erase", "Take a person out of everything that is kept."),
+        "erasures": ("recover.erasures", "Who was erased, and how far that is."),
     },
     "Measure": {
-        "bench": ("bench", "Speed and cost beside others; storms and outages."),
+        "bench": ("develop.bench", "Speed and cost beside others; storms and outages."),
     },
 }
 

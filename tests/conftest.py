@@ -21,9 +21,9 @@ import pytest
 import structlog
 from redis import Redis
 
-from ingest import wire
+from ingest.redis_io import client
 from scripts.embedded import running
-from scripts.schema import schema_text
+from scripts.services.maintain.schema import schema_text
 
 _NUMBERS = count()
 #: For how long an edge waits for Redis, by the names in `wire`.
@@ -72,10 +72,10 @@ def logs_as_they_begin() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def patient_edges() -> Iterator[Mapping[str, float]]:
     """Edges in this process wait long for Redis: a machine that is busy is no outage."""
-    usual = {name: getattr(wire, name) for name in _WAITS}
+    usual = {name: getattr(client, name) for name in _WAITS}
     with pytest.MonkeyPatch.context() as patch:
         for name in _WAITS:
-            patch.setattr(wire, name, _PATIENCE_SECONDS)
+            patch.setattr(client, name, _PATIENCE_SECONDS)
         yield usual
 
 
@@ -88,7 +88,7 @@ def hasty_edges(
     """In tests of outages, they wait as long as they do outside."""
     if request.node.get_closest_marker("hasty"):
         for name, seconds in patient_edges.items():
-            monkeypatch.setattr(wire, name, seconds)
+            monkeypatch.setattr(client, name, seconds)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from ingest.contracts.metrics.declaring import METRICS, Metric
 from ingest.contracts.telemetry import LogEvent
 from ingest.dialects import DIALECTS
 from scripts.cli import COMMANDS
-from tests.runbook import PAGE, sections
+from tests.support.servers.runbook import PAGE, sections
 
 #: Imported because that is what declares them.
 _DECLARING = (edge, worker, installation)

@@ -22,32 +22,32 @@ from uuid_utils.compat import uuid7
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import SettingsError
-from workers.admin import administered
-from workers.archiving import Archive, fetching_of
-from workers.arq_host import keep_arq
-from workers.batch import Recorder, Trouble
-from workers.beating import keep_beating
-from workers.budget import Budget
-from workers.connections import REDIS_TROUBLE, for_jobs, for_reader
-from workers.consumer import Consumer, backoff
-from workers.database import Pool, open_pool, pool_size
 from workers.enrich import build_enrichers
-from workers.epochs import PostgresRegistry
-from workers.failpoint import Mortal, boundary
-from workers.isolating import Isolating
-from workers.jobs import Jobs
-from workers.life import Life, Stopped, persistently, supervise
-from workers.memory import collect_seldom
-from workers.pausing import Gate, keep_looking
-from workers.pipeline import Pipeline
-from workers.redrive.hosting import Redrives
-from workers.replay.hosting import Replays
+from workers.jobs.archive_service import Archive, fetching_of
+from workers.jobs.arq_host import keep_arq
+from workers.jobs.schedule import Jobs
+from workers.model.batch import Recorder, Trouble
+from workers.pipeline.pipeline import Pipeline
+from workers.postgres.database import Pool, open_pool, pool_size
+from workers.process.admin import administered
+from workers.process.failpoint import Mortal, boundary
+from workers.process.gc_tuning import collect_seldom
+from workers.process.installation_metrics import keep_sampling
+from workers.process.lifecycle import Life, Stopped, persistently, supervise
+from workers.process.startup_check import keep_checking
+from workers.quarantine.budget import Budget
+from workers.quarantine.circuit_breaker import Gate, keep_looking
+from workers.redis_io.connections import REDIS_TROUBLE, for_jobs, for_reader
+from workers.redrive.job import Redrives
+from workers.replay.job import Replays
 from workers.replay.sources import Sources
-from workers.sampling import keep_sampling
-from workers.selfcheck import keep_checking
 from workers.settings import Settings
-from workers.shard import Habits, Shard
-from workers.slots import consumer_name
+from workers.stream.consumer import Consumer, backoff
+from workers.stream.consumer_names import consumer_name
+from workers.stream.epochs import PostgresRegistry
+from workers.stream.heartbeat import keep_beating
+from workers.stream.poison_pill import Isolating
+from workers.stream.shard import Habits, Shard
 
 
 def run(settings: Settings) -> int:

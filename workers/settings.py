@@ -15,7 +15,7 @@ from ingest.contracts.variables import (
     StoreIp,
     Variables,
 )
-from workers.batch import ArchiveBoundary, Boundary
+from workers.model.batch import ArchiveBoundary, Boundary
 
 #: Of what clients cause: how many entries quarantine keeps, and for how many days.
 QUARANTINE_ROWS: Final = 100_000

@@ -19,8 +19,8 @@ from ingest.dialects.body import (
     example,
     says_something,
 )
+from ingest.dialects.fast_decoder import swift
 from ingest.dialects.spec import NOTHING, Refusal, RefusalCode, Reply
-from ingest.dialects.swift import swift
 
 _RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
 

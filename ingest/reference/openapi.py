@@ -12,10 +12,10 @@ from typing import Final
 
 from ingest.dialects import batch
 from ingest.dialects.spec import Dialect, Endpoint, Limit, Query, Route, Usage
-from ingest.reference import batched
+from ingest.reference import bulk
+from ingest.reference.examples import Specimen, path_of, specimen
 from ingest.reference.refusals import WHEN, No, refusals
 from ingest.reference.schemas import Node, Schemas
-from ingest.reference.specimens import Specimen, path_of, specimen
 
 _JSON: Final = "application/json"
 
@@ -60,7 +60,7 @@ def document(dialects: Sequence[Dialect], version: str) -> Node:
             headers |= {route.credential.header} if route.credential else set()
     own = Schemas(batch.BATCH, batch.ROUTE)
     schemas |= own.by_name
-    paths[batch.ROUTE.path] = {"post": batched.operation(own)}
+    paths[batch.ROUTE.path] = {"post": bulk.operation(own)}
     return {
         "openapi": "3.1.1",
         "info": {

@@ -15,7 +15,7 @@ from ingest.dialects.spec import (
     RefusalCode,
     Reply,
 )
-from ingest.reference.specimens import Specimen, parse
+from ingest.reference.examples import Specimen, parse
 
 #: When a refusal comes; how it is worded is the dialect's.
 WHEN: Final[Mapping[RefusalCode, str]] = {

@@ -17,18 +17,19 @@ from typing import Final
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import events_key
-from scripts.bench import traffic, usage
-from scripts.bench.contenders import Contender, cores, reftide
-from scripts.bench.endtoend import Run, empty, once, warm
-from scripts.bench.generator import agent
-from scripts.bench.ground import SECONDS, SHARDS, Ground
-from scripts.bench.load import Load, choose
+from scripts.bench.environment import usage
+from scripts.bench.environment.contenders import Contender, cores, reftide
+from scripts.bench.environment.end_to_end import Run, empty, once, warm
+from scripts.bench.environment.runs import Pair, Result, Tell
+from scripts.bench.environment.servers import SECONDS, SHARDS, Ground
+from scripts.bench.load import traffic
+from scripts.bench.load.generator import agent
+from scripts.bench.load.load import Load, choose
 from scripts.bench.pipeline import clicks
-from scripts.bench.runs import Pair, Result, Tell
-from scripts.queries import statements
 from scripts.servers import postgres, redis_server, rows
+from scripts.sql import statements
 
-_SQL: Final = statements("bench")
+_SQL: Final = statements("bench/environment/bench")
 _REST_SECONDS: Final = 2.0
 _SAMPLE_SECONDS: Final = 0.25
 _MILLION: Final = 1e6

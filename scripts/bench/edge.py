@@ -17,14 +17,14 @@ from redis import Redis
 
 from ingest.contracts.stream import events_key
 from scripts.bench import svg
-from scripts.bench.children import HOST, free_port, serving
-from scripts.bench.ground import SHARDS, Ground
-from scripts.bench.load import Load, ceiling, choose
+from scripts.bench.environment.children import HOST, free_port, serving
+from scripts.bench.environment.runs import Pair, Result, Tell, paired
+from scripts.bench.environment.servers import SHARDS, Ground
+from scripts.bench.load.load import Load, ceiling, choose
 from scripts.bench.pipeline import clicks
-from scripts.bench.runs import Pair, Result, Tell, paired
 
 _WARM_SECONDS: Final = 1
-_ECHO: Final = "scripts.bench.echo"
+_ECHO: Final = "scripts.bench.baselines.aiohttp_app"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,25 +23,25 @@ from rich.progress import (
 )
 
 from scripts.bench import svg
-from scripts.bench.contenders import cores, reftide
-from scripts.bench.draining import drained, fill
-from scripts.bench.endtoend import once, warm
-from scripts.bench.ground import SECONDS, Ground, prepared
-from scripts.bench.load import choose
-from scripts.bench.loops import runner
+from scripts.bench.environment.contenders import cores, reftide
+from scripts.bench.environment.drain import drained, fill
+from scripts.bench.environment.end_to_end import once, warm
+from scripts.bench.environment.loops import runner
+from scripts.bench.environment.runs import Pair, Result, Tell
+from scripts.bench.environment.servers import SECONDS, Ground, prepared
+from scripts.bench.load.load import choose
+from scripts.bench.load.preload import BYTES_PER_ROW, Advance, preload
 from scripts.bench.pipeline import clicks
-from scripts.bench.preload import BYTES_PER_ROW, Advance, preload
-from scripts.bench.runs import Pair, Result, Tell
 from scripts.environment import Environment
 from scripts.output import Unreachable
-from scripts.queries import statements
 from scripts.servers import postgres, redis_server
+from scripts.sql import statements
 from workers.enrich import Enrich, build_enrichers
-from workers.publish import publish_if_missing
+from workers.publish.publisher import publish_if_missing
 
 Through = Literal["worker", "pipeline"]
 
-_SQL: Final = statements("bench")
+_SQL: Final = statements("bench/environment/bench")
 #: Clicks that are recorded for COPY to repeat.
 _TEMPLATES: Final = 5000
 

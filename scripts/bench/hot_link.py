@@ -15,16 +15,16 @@ from typing import Final
 
 from ingest.contracts.directory import LinkRecord
 from scripts.bench import svg
-from scripts.bench.contenders import cores, workers_of
-from scripts.bench.draining import LEAST_RATE, append, entries
-from scripts.bench.endtoend import empty
-from scripts.bench.ground import SECONDS, SHARDS, Ground
-from scripts.bench.runs import Result, Tell, paired
+from scripts.bench.environment.contenders import cores, workers_of
+from scripts.bench.environment.drain import LEAST_RATE, append, entries
+from scripts.bench.environment.end_to_end import empty
+from scripts.bench.environment.runs import Result, Tell, paired
+from scripts.bench.environment.servers import SECONDS, SHARDS, Ground
 from scripts.output import Unreachable
-from scripts.queries import statements
 from scripts.servers import Connection, postgres, redis_server
+from scripts.sql import statements
 
-_SQL: Final = statements("bench")
+_SQL: Final = statements("bench/environment/bench")
 _LOOK_AGAIN_SECONDS: Final = 0.01
 
 #: How many links the ground has to have.

@@ -22,16 +22,16 @@ from threading import Event, Thread
 from typing import Any, Final
 
 from scripts.bench import svg
-from scripts.bench.contenders import Start, cores, fastapi, reftide
-from scripts.bench.endtoend import empty, once, through, warm
-from scripts.bench.ground import SECONDS, Ground
-from scripts.bench.load import Own, choose
+from scripts.bench.environment.contenders import Start, cores, fastapi, reftide
+from scripts.bench.environment.end_to_end import empty, once, through, warm
+from scripts.bench.environment.runs import Result, Tell, paired, quantile
+from scripts.bench.environment.servers import SECONDS, Ground
+from scripts.bench.load.load import Own, choose
 from scripts.bench.pipeline import clicks
-from scripts.bench.runs import Result, Tell, paired, quantile
-from scripts.queries import statements
 from scripts.servers import postgres, single
+from scripts.sql import statements
 
-_SQL: Final = statements("bench")
+_SQL: Final = statements("bench/environment/bench")
 #: Of saturation, for the curve.
 SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 _PROBE_SECONDS: Final = 0.05

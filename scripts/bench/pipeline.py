@@ -8,19 +8,19 @@ the load, which costs both the same.
 from functools import partial
 from typing import Final, Literal
 
-from scripts.bench import traffic
-from scripts.bench.batches import batches
-from scripts.bench.contenders import (
+from scripts.bench.environment.contenders import (
     Start,
     cores,
     fastapi,
     one_job_per_event,
     reftide,
 )
-from scripts.bench.endtoend import Send, through
-from scripts.bench.ground import Ground
-from scripts.bench.load import CONNECTIONS, Requests, ceiling, choose
-from scripts.bench.runs import Result, Tell, paired
+from scripts.bench.environment.end_to_end import Send, through
+from scripts.bench.environment.runs import Result, Tell, paired
+from scripts.bench.environment.servers import Ground
+from scripts.bench.load import traffic
+from scripts.bench.load.batches import batches
+from scripts.bench.load.load import CONNECTIONS, Requests, ceiling, choose
 
 Rival = Literal["fastapi", "arq"]
 

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from scripts.bench.contenders import cores, reftide
-from scripts.bench.endtoend import Send, empty, warm
-from scripts.bench.ground import Ground
-from scripts.bench.load import choose
+from scripts.bench.environment.contenders import cores, reftide
+from scripts.bench.environment.end_to_end import Send, empty, warm
+from scripts.bench.environment.runs import Tell
+from scripts.bench.environment.servers import Ground
+from scripts.bench.load.load import choose
 from scripts.bench.pipeline import clicks
-from scripts.bench.runs import Tell
 from scripts.bench.stacks import Frame, functions, loop_of
 from scripts.output import Unreachable
 

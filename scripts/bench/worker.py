@@ -13,19 +13,19 @@ from typing import Final
 from uuid_utils.compat import uuid7
 
 from scripts.bench import svg
-from scripts.bench.copying import Recorded, batches, copy, read_back
-from scripts.bench.draining import HABITS, drained, fill
-from scripts.bench.endtoend import forget
-from scripts.bench.ground import LINKS, SECONDS, SHARDS, Ground
-from scripts.bench.loops import runner
-from scripts.bench.runs import Pair, Result, Tell, paired
+from scripts.bench.baselines.copy_rows import Recorded, batches, copy, read_back
+from scripts.bench.environment.drain import HABITS, drained, fill
+from scripts.bench.environment.end_to_end import forget
+from scripts.bench.environment.loops import runner
+from scripts.bench.environment.runs import Pair, Result, Tell, paired
+from scripts.bench.environment.servers import LINKS, SECONDS, SHARDS, Ground
 from scripts.output import Unreachable
-from scripts.queries import statements
 from scripts.servers import postgres, redis_server
+from scripts.sql import statements
 from workers.enrich import build_enrichers
-from workers.shard import Habits
+from workers.stream.shard import Habits
 
-_SQL: Final = statements("bench")
+_SQL: Final = statements("bench/environment/bench")
 #: Of the curve; the greatest is what REFTIDE_BATCH_SIZE allows.
 SIZES: Final = (50, 100, 250, 500, 1000, 2500, 5000)
 

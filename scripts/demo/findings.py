@@ -28,10 +28,10 @@ from scripts.demo.tally import (
     bots_of,
     clicks_of,
 )
-from scripts.queries import statements
 from scripts.servers import Connection, rows, single
+from scripts.sql import statements
 
-_SQL: Final = statements("demo")
+_SQL: Final = statements("demo/demo")
 #: The clocks of edges and servers may be behind ours.
 _MARGIN: Final = timedelta(minutes=10)
 _SHOWN: Final = 10

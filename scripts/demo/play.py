@@ -21,11 +21,11 @@ from scripts.demo.vendors import EXAMPLES, Example
 from scripts.demo.view import shown
 from scripts.environment import Environment
 from scripts.output import Refused, Unreachable, printable
-from scripts.queries import statements
 from scripts.servers import postgres
-from scripts.verification import verify
+from scripts.services.observe.verify import verify
+from scripts.sql import statements
 
-_SQL: Final = statements("demo")
+_SQL: Final = statements("demo/demo")
 
 _CONNECTIONS: Final = 64
 _SETTLE_SECONDS: Final = 5.0

@@ -5,12 +5,12 @@ from collections import deque
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from scripts.books import Books, read_books
 from scripts.demo.tally import Tally
 from scripts.environment import Environment
 from scripts.output import Unreachable
 from scripts.servers import postgres, redis_server, shard_count
-from scripts.verification import is_at_rest
+from scripts.services.observe.ledger import Books, read_books
+from scripts.services.observe.verify import is_at_rest
 
 _LOOK_SECONDS: Final = 0.5
 #: Looking at a long backlog takes time; the run has the most of it.

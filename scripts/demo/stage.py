@@ -25,13 +25,13 @@ from ingest.contracts.directory import (
 from scripts.demo.sending import API_KEY
 from scripts.demo.steps import Codes
 from scripts.environment import Environment
-from scripts.linking import Wanted, add_link
-from scripts.names import public_id
 from scripts.output import Refused, Unreachable
-from scripts.queries import statements
-from scripts.seeding import WORKSPACE, plant
 from scripts.servers import Connection, postgres, redis_server, rows
-from scripts.workspaces import Workspace, named
+from scripts.services.administer.links import Wanted, add_link
+from scripts.services.administer.names import public_id
+from scripts.services.administer.workspaces import Workspace, named
+from scripts.services.maintain.seed import WORKSPACE, plant
+from scripts.sql import statements
 
 _PROGRAMS: Final = {
     "Demo shop": "last_click",
@@ -52,8 +52,11 @@ _PUBLISHED_SECONDS: Final = 15.0
 _LOOK_AGAIN_SECONDS: Final = 0.1
 
 _SQL: Final = {
-    name: statements(name)
-    for name in ("demo", "links", "partners", "programs", "workspaces")
+    **{
+        name: statements(f"services/administer/{name}")
+        for name in ("links", "partners", "programs", "workspaces")
+    },
+    "demo": statements("demo/demo"),
 }
 
 

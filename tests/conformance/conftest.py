@@ -7,9 +7,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import events_key
-from tests.batching import Edge, published
-from tests.showcase import Client, an_edge, publish
-from tests.valkey import running_valkey
+from tests.support.edge.batching import Edge, published
+from tests.support.edge.showcase import Client, an_edge, publish
+from tests.support.servers.valkey import running_valkey
 
 #: One server and few edges for all tests of a module, which uses either kind of edge.
 shared = pytest_asyncio.fixture(scope="module", loop_scope="module")

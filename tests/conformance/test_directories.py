@@ -21,10 +21,10 @@ from ingest.contracts.directory import (
     link_key,
     program_key,
 )
-from ingest.directory import Directory
-from ingest.replica import Missing
-from ingest.wire import connect
-from tests.fakes import MemoryDirectory
+from ingest.directory.lookup import Directory
+from ingest.directory.replica import Missing
+from ingest.redis_io.client import connect
+from tests.support.edge.fakes import MemoryDirectory
 
 OURS = UUID(int=1)
 Record = LinkRecord | KeyRecord | ProgramRecord | ClickRecord

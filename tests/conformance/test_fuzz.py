@@ -29,8 +29,8 @@ from schemathesis.engine.recorder import ScenarioRecorder
 from schemathesis.openapi.checks import RejectedPositiveData
 
 from ingest.dialects.spec import Endpoint, RawRequest, Refusal
-from tests.showcase import SECRET, SHOWN, publish
-from tests.valkey import running_valkey
+from tests.support.edge.showcase import SECRET, SHOWN, publish
+from tests.support.servers.valkey import running_valkey
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUTES = {each.name: each for each in SHOWN}

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from ingest.limits.limiter import Demand, Limiter
-from ingest.wire import connect
-from tests.limiting import MovingClock, admitted, most_within, pass_seconds
+from ingest.rate_limit.limiter import Demand, Limiter
+from ingest.redis_io.client import connect
+from tests.support.edge.limiting import MovingClock, admitted, most_within, pass_seconds
 
 
 class Stage:

@@ -11,14 +11,14 @@ from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, events_key
 from ingest.contracts.variables import Variables
-from ingest.ladder import Ladder
+from ingest.durable.degradation import Ladder
+from ingest.durable.sink import Overloaded, Sink
+from ingest.durable.spool.directory import Home, contents, stores
+from ingest.durable.spool.spool import Spool
+from ingest.durable.stream import Stream
+from ingest.redis_io.client import Breaker, connect
 from ingest.settings import Spooling
-from ingest.sink import Overloaded, Sink
-from ingest.spool.home import Home, contents, stores
-from ingest.spool.spool import Spool
-from ingest.stream import Stream
-from ingest.wire import Breaker, connect
-from tests.fakes import MemorySink
+from tests.support.edge.fakes import MemorySink
 
 SHARDS = 3
 

@@ -18,7 +18,7 @@ import orjson
 import pytest
 
 from scripts.embedded import Instance
-from tests.reftide import Cli, servers_of
+from tests.support.servers.cli import Cli, servers_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,8 +15,8 @@ from redis import Redis
 
 from ingest.contracts.envelope import Envelope, encode
 from ingest.contracts.stream import FIELD, GROUP, events_key, shard_of
-from tests.world import LINKS, NOON_MS, a_click, a_lead, furnish, miscounted
-from workers.batch import Boundary
+from tests.support.directory import LINKS, NOON_MS, a_click, a_lead, furnish, miscounted
+from workers.model.batch import Boundary
 
 pytestmark = pytest.mark.e2e
 

@@ -16,11 +16,11 @@ import pytest
 from aiohttp import ClientError, ClientSession
 
 from ingest.contracts.clickid import KeyRing
-from scripts.bench.children import free_port
-from tests.eventually import eventually
-from tests.reftide import SECRET, servers_of
-from tests.valkey import Valkey, running_valkey
-from tests.world import furnish, miscounted
+from scripts.bench.environment.children import free_port
+from tests.support.directory import furnish, miscounted
+from tests.support.eventually import eventually
+from tests.support.servers.cli import SECRET, servers_of
+from tests.support.servers.valkey import Valkey, running_valkey
 
 pytestmark = pytest.mark.e2e
 

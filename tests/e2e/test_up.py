@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from scripts.output import Unreachable
-from scripts.ports import listens, reserved
-from scripts.supervision import put_aside
+from scripts.stack.ports import listens, reserved
+from scripts.stack.supervision import put_aside
 from tests.e2e.conftest import (
     ROOT,
     Begin,
@@ -23,7 +23,7 @@ from tests.e2e.conftest import (
     eventually,
     is_running,
 )
-from tests.reftide import SECRET, servers_of
+from tests.support.servers.cli import SECRET, servers_of
 
 pytestmark = pytest.mark.e2e
 

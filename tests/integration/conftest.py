@@ -7,13 +7,13 @@ import pytest
 from redis import Redis
 
 from ingest.contracts.stream import GROUP, SHARDS_KEY, epoch_key, events_key
-from tests.desk import Desk
-from tests.hands import Hands
-from tests.installation import Installation, an_installation
-from tests.redriving import Clinic, a_clinic
-from tests.reftide import Cli, servers_of
-from tests.world import furnish
-from workers.database import Pool, open_pool
+from tests.support.directory import furnish
+from tests.support.servers.cli import Cli, servers_of
+from tests.support.servers.installation import Installation, an_installation
+from tests.support.workers.by_hand import Hands
+from tests.support.workers.quarantine_desk import Desk
+from tests.support.workers.redriving import Clinic, a_clinic
+from workers.postgres.database import Pool, open_pool
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.envelope import Dedupe, Envelope, encode
-from scripts import partitions
-from scripts.partitions import Step
-from tests.world import (
+from scripts.services.maintain import partitions
+from scripts.services.maintain.partitions import Step
+from tests.support.directory import (
     LINKS,
     NOON_MS,
     a_click,
@@ -26,10 +26,10 @@ from tests.world import (
     furnish,
     miscounted,
 )
-from workers.batch import Delivery, Entry
-from workers.database import Pool, open_pool
 from workers.enrich import build_enrichers
-from workers.pipeline import Pipeline
+from workers.model.batch import Delivery, Entry
+from workers.pipeline.pipeline import Pipeline
+from workers.postgres.database import Pool, open_pool
 
 _DAY_MS = 24 * 3600 * 1000
 _MONTHS = ("events_202503", "events_202504", "events_202505")

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import GROUP
-from tests.eventually import eventually
-from tests.examples import examples
-from tests.replaying import Site
-from tests.working import STREAM, is_acknowledged, working
-from tests.world import WORKSPACE, a_click, furnish
-from workers.budget import Budget
-from workers.connections import for_jobs
-from workers.database import open_pool
-from workers.pipeline import Pipeline
+from tests.support.directory import WORKSPACE, a_click, furnish
+from tests.support.eventually import eventually
+from tests.support.examples import examples
+from tests.support.workers.replaying import Site
+from tests.support.workers.working import STREAM, is_acknowledged, working
+from workers.pipeline.pipeline import Pipeline
+from workers.postgres.database import open_pool
+from workers.quarantine.budget import Budget
+from workers.redis_io.connections import for_jobs
 
 _CODES = ("A", "B", "C")
 _TABLES = (

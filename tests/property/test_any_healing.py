@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.envelope import Dedupe, Envelope
-from tests.examples import examples
-from tests.redriving import Clinic, a_clinic
-from tests.world import (
+from tests.support.directory import (
     LAST_CLICK,
     NOON_MS,
     PARTNERS,
@@ -26,7 +24,9 @@ from tests.world import (
     an_id,
     read_books,
 )
-from workers.redrive.redriving import Redriver
+from tests.support.examples import examples
+from tests.support.workers.redriving import Clinic, a_clinic
+from workers.redrive.page import Redriver
 
 _NEW = {f"NEW{number}": UUID(int=0x70 + number) for number in range(2)}
 _HASH = b"n" * 32

@@ -16,8 +16,7 @@ from msgspec.structs import replace
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
-from tests.examples import examples
-from tests.world import (
+from tests.support.directory import (
     ELSEWHERE,
     FOREIGN_LINK,
     LINKS,
@@ -31,12 +30,13 @@ from tests.world import (
     miscounted,
     read_books,
 )
-from workers import customers
-from workers.batch import Delivery, Entry
-from workers.database import Pool, open_pool
+from tests.support.examples import examples
 from workers.enrich import build_enrichers
-from workers.pipeline import Pipeline
-from workers.sql import statements
+from workers.model.batch import Delivery, Entry
+from workers.pipeline.pipeline import Pipeline
+from workers.postgres.database import Pool, open_pool
+from workers.postgres.sql import statements
+from workers.write import customers
 
 _DAY_MS = 24 * 3600 * 1000
 _ENRICH = build_enrichers(None)
@@ -97,7 +97,9 @@ async def _misattributed(connection: asyncpg.Connection) -> list[asyncpg.Record]
     """Leads that earn something else when all that there is is looked at."""
     people = await connection.fetchval("select array_agg(id) from customers")
     asked = (people or [], None, DEFAULT_WINDOW_DAYS, [], [], people or [], [])
-    return await connection.fetch(statements("customers")["leads_attribution"], *asked)
+    return await connection.fetch(
+        statements("write/customers")["leads_attribution"], *asked
+    )
 
 
 async def _unaccounted(

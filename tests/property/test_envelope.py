@@ -23,7 +23,7 @@ from ingest.contracts.envelope import (
     is_newer,
 )
 from ingest.contracts.storable import document, text
-from tests.world import a_click
+from tests.support.directory import a_click
 
 UUIDS = st.uuids()
 TEXTS = st.text(max_size=50).map(lambda value: text(value, 50))

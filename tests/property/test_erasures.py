@@ -12,16 +12,16 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from ingest.contracts.envelope import Dedupe, Envelope
-from tests.examples import examples
 from tests.property.test_any_order import _deliveries, histories
 from tests.property.test_replays import _empty, _pipeline
-from tests.world import WORKSPACE, furnish, miscounted
-from workers.batch import Delivery, Trouble
-from workers.connections import for_jobs
-from workers.database import Pool, open_pool
-from workers.erasure.beginning import Person, begin, people
-from workers.erasure.erasing import Eraser
-from workers.pipeline import Pipeline
+from tests.support.directory import WORKSPACE, furnish, miscounted
+from tests.support.examples import examples
+from workers.erasure.begin import Person, begin, people
+from workers.erasure.runner import Eraser
+from workers.model.batch import Delivery, Trouble
+from workers.pipeline.pipeline import Pipeline
+from workers.postgres.database import Pool, open_pool
+from workers.redis_io.connections import for_jobs
 
 _COUNTED = (
     "select * from links order by id",

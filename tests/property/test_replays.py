@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.contracts.envelope import Envelope
-from scripts.replaying import order
-from tests.examples import examples
+from scripts.services.recover.replays import order
 from tests.property.test_any_order import (
     _DAY_MS,
     _ENRICH,
@@ -20,8 +19,7 @@ from tests.property.test_any_order import (
     assert_equal,
     histories,
 )
-from tests.replaying import EVERYTHING
-from tests.world import (
+from tests.support.directory import (
     FIRST_CLICK,
     LAST_CLICK,
     LINKS,
@@ -32,12 +30,14 @@ from tests.world import (
     miscounted,
     read_books,
 )
-from workers.batch import Delivery
-from workers.database import Pool, open_pool
+from tests.support.examples import examples
+from tests.support.workers.replaying import EVERYTHING
 from workers.enrich import Client, Enrich, Enrichment
-from workers.pipeline import Pipeline
+from workers.model.batch import Delivery
+from workers.pipeline.pipeline import Pipeline
+from workers.postgres.database import Pool, open_pool
 from workers.replay.leases import Mode, Step, take
-from workers.replay.playing import Player
+from workers.replay.page import Player
 from workers.replay.sources import Cursor
 
 Batches = Sequence[Sequence[Delivery]]

@@ -17,10 +17,10 @@ from hypothesis.stateful import (
     rule,
 )
 
-from ingest.spool import store as module
-from ingest.spool.records import MARK, Item, Record, scan
-from ingest.spool.store import Damaged, Full, Kept, Place, Store
-from tests.disk import Disk, PowerCut
+from ingest.durable.spool import store as module
+from ingest.durable.spool.records import MARK, Item, Record, scan
+from ingest.durable.spool.store import Damaged, Full, Kept, Place, Store
+from tests.support.servers.disk import Disk, PowerCut
 
 FOLDER = Path("/spool/edge-1")
 CURSOR = FOLDER / "removed"

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.installation import Installation, an_installation, elsewhere
+from tests.support.servers.installation import Installation, an_installation, elsewhere
 
 pytestmark = pytest.mark.node
 

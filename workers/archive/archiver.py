@@ -1,4 +1,4 @@
-"""Writes what arrives in one shard to the archive. Run by `workers.archiving`.
+"""Writes what arrives in one shard to the archive. Run by `workers.jobs.archive_service`.
 
 An entry is acknowledged when its segment is finished. Until then it is pending, and is read
 again where a process, a disk or a server fails: at least once, and in order within a
@@ -17,11 +17,11 @@ from redis.asyncio import Redis
 
 from ingest.contracts.metrics.worker import ARCHIVED
 from ingest.contracts.telemetry import Log
-from workers.archive.reviewing import mark
+from workers.archive.review import mark
 from workers.archive.segment import Segment, day_number
-from workers.archive.tap import FRESH, PENDING, Anew, Tap
-from workers.archive.writing import Writer
-from workers.batch import ArchiveBoundary, Delivery, Trouble
+from workers.archive.stream_reader import FRESH, PENDING, Anew, Tap
+from workers.archive.writer import Writer
+from workers.model.batch import ArchiveBoundary, Delivery, Trouble
 
 _READ_AT_ONCE: Final = 1000
 

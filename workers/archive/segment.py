@@ -27,7 +27,7 @@ from zlib import crc32
 import orjson
 
 from ingest.contracts.stream import EntryId
-from workers.batch import Delivery, Entry
+from workers.model.batch import Delivery, Entry
 
 DATA_SUFFIX: Final = ".ndjson.zst"
 INDEX_SUFFIX: Final = ".json"

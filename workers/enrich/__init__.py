@@ -14,8 +14,8 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, TypedDict
 import msgspec
 from msgspec.structs import replace
 
-from workers.enrich import agent, bots, geo, referrer
-from workers.enrich.reporting import Report, reporter
+from workers.enrich import bots, geo, referrer, user_agent
+from workers.enrich.failures import Report, reporter
 
 
 class Seen(Protocol):
@@ -43,7 +43,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Facts(TypedDict, total=False):
     """The part of an enrichment that one enricher knows."""
 
-    device: agent.Device | None
+    device: user_agent.Device | None
     os: str | None
     os_version: str | None
     browser: str | None
@@ -63,7 +63,7 @@ class Enrichment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ISO 3166-1 alpha-2. `failed` names the enrichers that could not answer for an error.
     """
 
-    device: agent.Device | None = None
+    device: user_agent.Device | None = None
     os: str | None = None
     os_version: str | None = None
     browser: str | None = None
@@ -101,7 +101,7 @@ Enrich: TypeAlias = Callable[[Seen], Enrichment]
 
 
 def _agent(client: Seen) -> Facts:
-    seen = agent.describe(client.user_agent)
+    seen = user_agent.describe(client.user_agent)
     return {
         "device": seen.device,
         "os": seen.os,
@@ -163,7 +163,7 @@ def chain(enrichers: Sequence[Enricher]) -> Enrich:
     # By name, and not in a loop: this is done for every click.
     of_agent, of_ip, of_referrer = kept("user_agent"), kept("ip"), kept("referrer")
     others = [enricher for enricher in enrichers if enricher.reads is None]
-    whole = lru_cache(maxsize=agent.CACHE_SIZE)(_whole)
+    whole = lru_cache(maxsize=user_agent.CACHE_SIZE)(_whole)
 
     def enrich(client: Seen) -> Enrichment:
         device, place = of_agent(client.user_agent), of_ip(client.ip)
@@ -187,7 +187,7 @@ class _Answer:
 
 
 #: Gives the answer that there is already, where one says the same.
-_answer: Final = lru_cache(maxsize=agent.CACHE_SIZE)(_Answer)
+_answer: Final = lru_cache(maxsize=user_agent.CACHE_SIZE)(_Answer)
 
 
 def _whole(*answers: _Answer) -> Enrichment:
@@ -204,7 +204,7 @@ def _keeping(
 ) -> Callable[[str | None], _Answer]:
     """What they say of a part of the client; of the last so many it is remembered."""
 
-    @lru_cache(maxsize=agent.CACHE_SIZE)
+    @lru_cache(maxsize=user_agent.CACHE_SIZE)
     def answer(value: str | None) -> _Answer:
         return _ask(enrichers, replace(_NOBODY, **{part: value}), report)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import orjson
 
-from workers.enrich.agent import CACHE_SIZE, bounded
+from workers.enrich.user_agent import CACHE_SIZE, bounded
 
 #: HTTP libraries and automation that the list lacks. They name themselves first, so that
 #: the anchor keeps out apps that merely mention one. Not here: CFNetwork, Dalvik and Dart,

@@ -17,26 +17,26 @@ from uuid import uuid4
 
 from ingest.contracts.envelope import VERSION
 from ingest.contracts.telemetry import Log
-from workers.archive.fetching import Fetching
-from workers.archive.locking import alone
-from workers.archive.reading import keys, loaded
-from workers.archive.reviewing import marked, settle
-from workers.archive.rewriting import (
+from workers.archive.lock import alone
+from workers.archive.object_store.fetch import Fetching
+from workers.archive.object_store.inventory import is_absent
+from workers.archive.reader import keys, loaded
+from workers.archive.review import marked, settle
+from workers.archive.rewrite import (
     STATE_FILE,
     drop_unfinished,
     sweep_replaced,
     undisturbed,
 )
 from workers.archive.segment import Damaged, Segment
-from workers.archive.stored import is_absent
-from workers.batch import Delivery, Trouble
-from workers.database import Pool, transaction
 from workers.erasure.payloads import veiled
 from workers.erasure.segments import Swept, sweep_segment
-from workers.erasure.suppressing import Suppressions
-from workers.sql import statements
+from workers.erasure.suppression import Suppressions
+from workers.model.batch import Delivery, Trouble
+from workers.postgres.database import Pool, transaction
+from workers.postgres.sql import statements
 
-_SQL: Final = statements("erasure")
+_SQL: Final = statements("erasure/erasure")
 _LOG: Final = Log()
 
 #: So often the list is asked for anew, in seconds.

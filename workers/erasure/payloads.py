@@ -12,10 +12,10 @@ from functools import partial
 
 from ingest.contracts import envelope as codec
 from ingest.contracts.envelope import NewerVersion, Undecodable
-from workers.batch import Delivery, Entry
-from workers.database import Pool
-from workers.erasure.suppressing import Pair, Suppressions
+from workers.erasure.suppression import Pair, Suppressions
 from workers.erasure.unreadable import blank
+from workers.model.batch import Delivery, Entry
+from workers.postgres.database import Pool
 
 
 @dataclass(frozen=True, slots=True)

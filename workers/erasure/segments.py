@@ -8,13 +8,13 @@ from time import perf_counter
 from typing import Final, NamedTuple
 
 from ingest.contracts.telemetry import Log
-from workers.archive.reading import frame_of, loaded
-from workers.archive.rewriting import rewrite
+from workers.archive.reader import frame_of, loaded
+from workers.archive.rewrite import rewrite
 from workers.archive.segment import Damaged, Segment
-from workers.batch import Delivery
-from workers.database import Pool
 from workers.erasure.payloads import veiled
-from workers.erasure.suppressing import Suppressions
+from workers.erasure.suppression import Suppressions
+from workers.model.batch import Delivery
+from workers.postgres.database import Pool
 
 _LOG: Final = Log()
 

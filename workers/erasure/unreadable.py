@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from workers.erasure.veil import Veil
+from workers.erasure.pseudonyms import Veil
 
 #: What is shorter says little, and is in other things too.
 _LEAST: Final = 6

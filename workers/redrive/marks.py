@@ -12,13 +12,13 @@ from typing import Final
 import orjson
 
 from ingest.contracts.storable import text
-from workers.batch import Delivery, Entry
-from workers.database import Connection, Pool, transaction
-from workers.quarantine import Culprit, Reason
-from workers.rows import ENTRY_COLUMNS, Record
-from workers.sql import statements
+from workers.model.batch import Delivery, Entry
+from workers.model.rows import ENTRY_COLUMNS, Record
+from workers.postgres.database import Connection, Pool, transaction
+from workers.postgres.sql import statements
+from workers.quarantine.quarantine import Culprit, Reason
 
-_SQL: Final = statements("redrive")
+_SQL: Final = statements("redrive/redrive")
 _DETAIL_CHARS: Final = 500
 
 #: Longer than a page takes; a dead worker's entries are tried again after so long.

@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-from workers.batch import Trouble
-from workers.database import Connection, Pool, transaction
+from workers.model.batch import Trouble
+from workers.postgres.database import Connection, Pool, transaction
+from workers.postgres.sql import statements
 from workers.replay.request import Request
 from workers.replay.sources import Cursor
-from workers.sql import statements
 
-_SQL: Final = statements("replays")
+_SQL: Final = statements("replay/replays")
 
 #: Longer than a page takes, and short enough that a dead worker's part soon goes on.
 LEASE: Final = timedelta(seconds=15)

@@ -8,7 +8,7 @@ import orjson
 
 from ingest.contracts import ids
 from ingest.contracts.envelope import Envelope, Kind
-from workers.batch import Entry
+from workers.model.batch import Entry
 
 #: Events a second where nobody says otherwise: a worker could do ten times as many, at the
 #: cost of live traffic.

@@ -14,10 +14,10 @@ import orjson
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
-from workers.archive.fetching import Fetching
-from workers.batch import Delivery, Entry, Trouble
-from workers.connections import REDIS_TROUBLE
-from workers.replay.shelf import PAGE, Place, Shelf
+from workers.archive.object_store.fetch import Fetching
+from workers.model.batch import Delivery, Entry, Trouble
+from workers.redis_io.connections import REDIS_TROUBLE
+from workers.replay.archive_pages import PAGE, Place, Shelf
 
 #: How far an edge's clock may be ahead of Redis', in milliseconds: what is more is refused.
 _AHEAD_MS: Final = 5 * 60 * 1000

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from scripts.bench.children import free_port
-from scripts.bench.proxy import HOST, Link
+from scripts.bench.environment.children import free_port
+from scripts.bench.environment.proxy import HOST, Link
 from scripts.bench.storm.faults import EDGES, SERVERS, WORKERS
 from scripts.embedded import Embedded, Server
 from scripts.embedded.server import ending
 from scripts.environment import Environment
-from scripts.supervision import Process, Say, drain
+from scripts.stack.supervision import Process, Say, drain
 
 _STOP_SECONDS: Final = 12.0
 _PAUSE_SECONDS: Final = 0.2

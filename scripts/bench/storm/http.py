@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple, cast
 import orjson
 from typing_extensions import override
 
-from scripts.bench.generator import is_whole
-from scripts.bench.proxy import HOST
+from scripts.bench.environment.proxy import HOST
+from scripts.bench.load.generator import is_whole
 from scripts.bench.storm.traffic import Request
 
 _HEAD_END: Final = b"\r\n\r\n"

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import orjson
 
-from ingest.wire import Coalescer
+from ingest.redis_io.client import Coalescer
 
 _PENDING: Final = 1_000_000
 _PER_SYNC: Final = 5_000

@@ -14,10 +14,10 @@ from uuid import UUID
 
 from ingest.contracts.envelope import Envelope, Undecodable, decode
 from scripts.bench.storm.journal import Story
-from scripts.queries import statements
 from scripts.servers import Connection, rows, single
+from scripts.sql import statements
 
-_SQL: Final = statements("storm")
+_SQL: Final = statements("bench/storm/storm")
 _MARK: Final = re.compile("storm=([^&#]+)")
 _NO_PLACE: Final = b'"edge.lost"'
 

@@ -17,9 +17,9 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from ingest.contracts.clickid import KeyRing
-from scripts.bench.ground import SHARDS
-from scripts.bench.loops import runner
-from scripts.bench.storm import field
+from scripts.bench.environment.loops import runner
+from scripts.bench.environment.servers import SHARDS
+from scripts.bench.storm import servers
 from scripts.bench.storm.client import Client
 from scripts.bench.storm.fleet import Fleet, assembled
 from scripts.bench.storm.journal import Journal
@@ -28,14 +28,14 @@ from scripts.bench.storm.traffic import Event, events
 from scripts.embedded import EmbeddedError, Options
 from scripts.environment import Environment
 from scripts.output import Unreachable
-from scripts.queries import statements
 from scripts.servers import Connection, postgres, redis_server, single
-from scripts.streams import read_shard
-from scripts.supervision import Say
-from scripts.verification import verify
+from scripts.services.observe.streams import read_shard
+from scripts.services.observe.verify import verify
+from scripts.sql import statements
+from scripts.stack.supervision import Say
 
-_BOOKS: Final = statements("status")
-_SQL: Final = statements("storm")
+_BOOKS: Final = statements("services/observe/status")
+_SQL: Final = statements("bench/storm/storm")
 _SEED: Final = 1
 _POSTGRES: Final = "Postgres"
 
@@ -71,7 +71,7 @@ def endure(caller: Environment, wanted: Wanted, say: Say) -> tuple[Report, Path 
 
     Raises Unreachable where the servers do not start.
     """
-    field.allow_files()
+    servers.allow_files()
     folder = Path(tempfile.mkdtemp(prefix="reftide-outage-"))
     is_fine = False
     try:
@@ -92,13 +92,17 @@ async def _endure(
     caller: Environment, wanted: Wanted, folder: Path, say: Say
 ) -> Report:
     options = Options(stream_server=wanted.server)
-    async with field.servers(caller, folder, options) as (embedded, environment, codes):
+    async with servers.servers(caller, folder, options) as (
+        embedded,
+        environment,
+        codes,
+    ):
         tally, course = Timed(), Course(environment.clock)
         async with assembled(
             embedded, environment, folder, say, is_linked=False
         ) as fleet:
-            await field.ready(fleet)
-            server = await field.stream_server(environment)
+            await servers.ready(fleet)
+            server = await servers.stream_server(environment)
             keys, is_over = KeyRing(environment.secrets()), asyncio.Event()
             async with (
                 Journal(folder / "journal") as journal,
@@ -110,7 +114,7 @@ async def _endure(
                 group.create_task(client.send(sent, wanted.rate))
                 height = await _go_through(fleet, wanted, course, say)
                 is_over.set()
-            await field.settled(environment, tally.events)
+            await servers.settled(environment, tally.events)
         checked = await verify(environment, 0)
         return Report(
             server=server,
@@ -121,7 +125,7 @@ async def _endure(
             backlog=height.backlog,
             redis_bytes=height.redis_bytes,
             is_live=height.is_live,
-            verdict=await field.verdict(environment, folder),
+            verdict=await servers.verdict(environment, folder),
             checked=checked,
         )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scripts.bench.storm.client import Tally
-from scripts.bench.storm.harm import Suffered
+from scripts.bench.storm.fault_injector import Suffered
 from scripts.bench.storm.judge import Verdict
 from scripts.output import facts, table
 

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.contracts.clickid import KeyRing
-from scripts.bench.loops import runner
-from scripts.bench.storm import faults, field
+from scripts.bench.environment.loops import runner
+from scripts.bench.storm import faults, servers
 from scripts.bench.storm.client import Client, Tally
+from scripts.bench.storm.fault_injector import Harm
 from scripts.bench.storm.fleet import Fleet, assembled
-from scripts.bench.storm.harm import Harm
 from scripts.bench.storm.journal import Journal
 from scripts.bench.storm.report import Outcome
 from scripts.bench.storm.traffic import events
 from scripts.embedded import EmbeddedError, Options
 from scripts.environment import Environment
 from scripts.output import Unreachable
-from scripts.supervision import Say
-from scripts.verification import verify
+from scripts.services.observe.verify import verify
+from scripts.stack.supervision import Say
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def rage(caller: Environment, storm: Storm) -> tuple[Outcome, Path | None]:
 
     Raises Unreachable where the servers do not start.
     """
-    field.allow_files()
+    servers.allow_files()
     folder = Path(tempfile.mkdtemp(prefix="reftide-storm-"))
     is_worth_a_look = True
     try:
@@ -80,20 +80,24 @@ def rage(caller: Environment, storm: Storm) -> tuple[Outcome, Path | None]:
 async def _rage(caller: Environment, folder: Path, storm: Storm) -> Outcome:
     wanted, tally = storm.wanted, storm.tally
     options = Options(appendfsync="always", stream_server=wanted.server)
-    async with field.servers(caller, folder, options) as (embedded, environment, codes):
+    async with servers.servers(caller, folder, options) as (
+        embedded,
+        environment,
+        codes,
+    ):
         async with assembled(embedded, environment, folder, storm.say) as fleet:
-            await field.ready(fleet)
-            server = await field.stream_server(environment)
+            await servers.ready(fleet)
+            server = await servers.stream_server(environment)
             storm.say(f"{wanted.events:,} events in {wanted.seconds:.0f} s, {server}")
             began = time.monotonic()
             harm = storm.harm = Harm(fleet, tally, storm.say)
             await _blow(fleet, folder, storm, harm, codes)
             blown = time.monotonic()
             storm.say("the traffic is over; settling")
-            books = await field.settled(environment, wanted.events)
+            books = await servers.settled(environment, wanted.events)
             settled = time.monotonic()
         checked = await verify(environment, 0)
-        verdict = await field.verdict(environment, folder)
+        verdict = await servers.verdict(environment, folder)
     return Outcome(
         seed=wanted.seed,
         server=server,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from scripts.bench.traffic import address
+from scripts.bench.load.traffic import address
 from scripts.demo.agents import agents
 from scripts.demo.sending import API_KEY
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.cache import Lru, read_snapshot, write_snapshot
+from ingest.directory.cache import Lru, read_snapshot, write_snapshot
 
 
 def test_what_was_used_longest_ago_is_forgotten_first() -> None:

@@ -17,7 +17,7 @@ from ingest.dialects.spec import RefusalCode
 from ingest.reference.openapi import document, path_in_document
 from ingest.reference.page import page
 from ingest.reference.refusals import WHEN
-from tests.showcase import SHOWN, Client, Shown, an_edge
+from tests.support.edge.showcase import SHOWN, Client, Shown, an_edge
 
 DOCUMENT = document(DIALECTS, "1.2.3")
 #: What the edge answers that is no vendor's.

@@ -3,8 +3,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.limits.windows import BUCKET_MS, KEPT, Window, Windows
-from tests.limiting import most_within
+from ingest.rate_limit.windows import BUCKET_MS, KEPT, Window, Windows
+from tests.support.edge.limiting import most_within
 
 START = 1_790_000_000_000
 MINUTE_MS = 60_000

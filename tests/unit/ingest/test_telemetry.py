@@ -5,7 +5,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from ingest.contracts.telemetry import Bounded, configure_logging
-from tests.fakes import FixedClock
+from tests.support.edge.fakes import FixedClock
 
 Line = tuple[str, str, object, object]
 

@@ -5,15 +5,15 @@ import pytest
 
 from ingest.contracts.checkup import Check, check_clocks, check_disk, check_secret
 from ingest.contracts.redis_checkup import RedisFacts, check_redis, redis_facts
-from scripts.checkup import check_schema, things_of
-from scripts.schema import schema_text
-from workers.checkup import (
+from scripts.services.maintain.schema import schema_text
+from scripts.services.maintain.schema_check import check_schema, things_of
+from workers.postgres.checkup import (
     check_connections,
     check_geo,
     check_postgres,
     check_session,
 )
-from workers.database import SERVER_SETTINGS
+from workers.postgres.database import SERVER_SETTINGS
 
 GOOD_INFO = {
     "redis_version": "7.0.15",

@@ -1,7 +1,7 @@
 import click
 import pytest
 
-from scripts import names
+from scripts.services.administer import names
 
 
 def test_a_public_id_is_a_prefix_and_twelve_base62_characters() -> None:

@@ -3,7 +3,7 @@ from contextlib import suppress
 
 import pytest
 
-from scripts.readiness import heed_cancellation
+from scripts.stack.readiness import heed_cancellation
 
 
 async def test_a_cancellation_that_was_lost_on_the_way_is_heeded() -> None:

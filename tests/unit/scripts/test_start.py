@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 from scripts.cli import COMMANDS
-from tests.reftide import Cli
+from tests.support.servers.cli import Cli
 
 _HEAVY = ("asyncio", "asyncpg", "redis", "rich", "scripts.commands")
 

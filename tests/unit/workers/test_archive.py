@@ -11,15 +11,15 @@ from structlog.testing import capture_logs
 from zstandard import ZstdDecompressor
 
 from ingest.contracts.envelope import encode
-from tests.archives import everything, payloads
-from tests.world import NOON_MS, a_click
-from workers.archive import writing
-from workers.archive.checking import problem
-from workers.archive.keeping import delete_old, sweep
-from workers.archive.reading import read, segments, unfinished
+from tests.support.directory import NOON_MS, a_click
+from tests.support.workers.archives import everything, payloads
+from workers.archive import writer
+from workers.archive.check import problem
+from workers.archive.reader import read, segments, unfinished
+from workers.archive.retention import delete_old, sweep
 from workers.archive.segment import Damaged, Segment, delivery_of, kind_of, line_of
-from workers.archive.writing import Writer
-from workers.batch import Delivery, Entry
+from workers.archive.writer import Writer
+from workers.model.batch import Delivery, Entry
 
 HOUR: Final = 3_600_000
 DAY: Final = 24 * HOUR
@@ -40,7 +40,7 @@ def write(directory: Path, *deliveries: Delivery, shard: int = 0) -> Segment:
 @pytest.fixture
 def small_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten clicks in a frame, or so."""
-    monkeypatch.setattr(writing, "FRAME_BYTES", 2000)
+    monkeypatch.setattr(writer, "FRAME_BYTES", 2000)
 
 
 @given(payload=some.binary(), ms=some.integers(0, 2**64 - 1))

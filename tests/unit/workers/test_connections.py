@@ -5,7 +5,7 @@ import pickle
 import orjson
 import pytest
 
-from workers.connections import for_arq
+from workers.redis_io.connections import for_arq
 
 RUN: list[str] = []
 

@@ -6,7 +6,7 @@ import pytest
 
 from ingest.contracts.variables import SettingsError
 from workers.settings import Settings
-from workers.slots import consumer_name
+from workers.stream.consumer_names import consumer_name
 
 HOST = socket.gethostname()
 

@@ -4,8 +4,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from ingest.contracts.telemetry import Log
-from workers.batch import Trouble
-from workers.consumer import Outage, backoff, happens
+from workers.model.batch import Trouble
+from workers.stream.consumer import Outage, backoff, happens
 
 
 @pytest.mark.parametrize(("attempt", "longest"), [(1, 0.05), (2, 0.1), (9, 2), (99, 2)])

@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from workers.batch import Delivery
-from workers.consumer import Consumer
-from workers.shard import Habits, Page
+from workers.model.batch import Delivery
+from workers.stream.consumer import Consumer
+from workers.stream.shard import Habits, Page
 
 
 class Deaf:

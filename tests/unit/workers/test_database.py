@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
-from workers.batch import Trouble
-from workers.database import DataFault, MissingPartition, mapped
+from workers.model.batch import Trouble
+from workers.postgres.database import DataFault, MissingPartition, mapped
 
 #: SQLSTATE by SQLSTATE; what is in no class of these is a bug, and stays what it was.
 _TROUBLE = {

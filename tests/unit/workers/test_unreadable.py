@@ -7,11 +7,11 @@ import orjson
 import pytest
 
 from ingest.contracts.envelope import Undecodable, decode, encode
-from tests.world import a_click
+from tests.support.directory import a_click
 from workers.archive.segment import accepted_ms
-from workers.batch import Delivery, Entry
+from workers.erasure.pseudonyms import Veil
 from workers.erasure.unreadable import blank, hashes_of, is_named
-from workers.erasure.veil import Veil
+from workers.model.batch import Delivery, Entry
 
 VEIL = Veil(b"k" * 32)
 NAME, MAIL = "jürgen/4711", "jane.doe@doe.example"

@@ -1,0 +1,48 @@
+"""The seam with the HTTP server for batches. Used by `app`.
+
+The key is asked for before a byte of the body is read.
+"""
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+
+from ingest.bulk.process import Judge
+from ingest.bulk.reader import decoded, events_in
+from ingest.core.client_ip import Proxies
+from ingest.dialects.batch import BYTES
+from ingest.dialects.spec import RawRequest, Refusal
+from ingest.http.handlers import Handler, caller, respond
+
+_BODY_SECONDS: Final = 10.0
+
+
+def batching(judge: Judge, proxies: Proxies) -> Handler:
+    """The handler of `POST /v1/events`."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        ip = caller(request.headers, request.remote, proxies)
+        sender = await judge.admit(RawRequest(headers=request.headers, ip=ip))
+        encoding = request.headers.get("Content-Encoding", "")
+        events = events_in(decoded(await _body(request), encoding))
+        return respond(await judge.take(sender, events), is_for_browsers=False)
+
+    return handle
+
+
+async def _body(request: web.Request) -> bytes:
+    """The body as it was sent; the server's own bound is that of a single event."""
+    if (request.content_length or 0) > BYTES:
+        raise Refusal("body_too_large")
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for part in request.content.iter_any():
+                size += len(part)
+                if size > BYTES:
+                    raise Refusal("body_too_large")
+                parts.append(part)
+    except (TimeoutError, web.RequestPayloadError) as error:
+        raise Refusal("body_malformed", problem="it was cut short") from error
+    return b"".join(parts)

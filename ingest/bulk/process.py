@@ -1,0 +1,216 @@
+"""Judges the events of a batch, each like a request of its own. Used by `handler`.
+
+Some are under way at once, so that what they ask of Redis rides one round trip and what they
+append one pipeline; not all, so that nobody else waits long for the event loop. Those about
+one subject follow one another.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, NamedTuple
+
+from ingest.bulk.admission import Turns
+from ingest.bulk.items import Item, Unfit, item, subjects
+from ingest.bulk.reader import Read
+from ingest.bulk.routing import Routes
+from ingest.core.accept import Acceptor, Call, Taken
+from ingest.core.authorize import Principal
+from ingest.dialects.batch import BATCH, ROUTE, answer, refused, taken
+from ingest.dialects.spec import (
+    Credential,
+    Dialect,
+    Draft,
+    Endpoint,
+    RawRequest,
+    Refusal,
+    Reply,
+)
+
+#: Of one batch, and of all: some ten milliseconds of work. More in one pipeline would not
+#: be quicker, and whoever waits for Redis meanwhile would take us for its silence.
+_AT_ONCE: Final = 128
+_UNDER_WAY: Final = 512
+_RETRY_AFTER: Final = 1  # seconds
+
+_Result = dict[str, Any]
+_Scope = Literal["read", "write", "track", "forward", "anybody"]
+_ANYBODY: Final = "anybody"
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent a batch: its headers, its own address, and its key."""
+
+    raw: RawRequest
+    principal: Principal
+
+
+class _Event(NamedTuple):
+    """An event that can be taken, and what it is about."""
+
+    call: Call
+    endpoint: Endpoint
+    drafts: Sequence[Draft]
+    #: The address that limits count.
+    counted_ip: str | None
+    subjects: set[Any]
+
+
+class Judge:
+    """Takes batches. One for all requests of an edge."""
+
+    def __init__(self, acceptor: Acceptor, dialects: Sequence[Dialect]) -> None:
+        self._acceptor = acceptor
+        self._routes = Routes(dialects)
+        self._turns = Turns(_UNDER_WAY)
+
+    async def admit(self, raw: RawRequest) -> Sender:
+        """Who sends a batch with these headers; raises Refusal."""
+        gate = self._acceptor.gate
+        principal = await gate.identify(BATCH, ROUTE.credential, raw.headers)
+        return Sender(raw, principal)
+
+    async def take(self, sender: Sender, events: Sequence[Read]) -> Reply:
+        """The answer to a batch; every event in it is durable, or refused."""
+        batch = _Batch(self._acceptor, self._routes, sender)
+        results: list[_Result] = []
+        try:
+            for start in range(0, len(events), _AT_ONCE):
+                part = events[start : start + _AT_ONCE]
+                async with self._turns.of(len(part)):
+                    results += await batch.take(part)
+        except Refusal as refusal:
+            # After a part that found no turn none is tried: all may be sent again.
+            left_out = len(events) - len(results)
+            results += [batch.refused(BATCH, refusal) for _ in range(left_out)]
+        return answer(results)
+
+
+class _Batch:
+    """One batch under way."""
+
+    def __init__(self, acceptor: Acceptor, routes: Routes, sender: Sender) -> None:
+        self._acceptor = acceptor
+        self._routes = routes
+        self._sender = sender
+        self._now = acceptor.clock()
+        #: By dialect and scope: who the key is there, or why it may not.
+        self._principals: dict[tuple[str, str], Principal | Refusal] = {}
+        #: Paths whose events nobody counts.
+        self._unlimited: set[str] = set()
+        #: The last event of a part about a subject.
+        self._last: dict[Any, asyncio.Task[_Result]] = {}
+
+    async def take(self, events: Sequence[Read]) -> list[_Result]:
+        """The results of a part, which nothing of the next one overtakes."""
+        self._last.clear()
+        results: list[_Result | asyncio.Task[_Result]] = []
+        async with asyncio.TaskGroup() as group:
+            for read in events:
+                ready = await self._prepared(read)
+                if isinstance(ready, _Event):
+                    task = group.create_task(self._judged(ready, self._before(ready)))
+                    self._last.update(dict.fromkeys(ready.subjects, task))
+                    results.append(task)
+                else:
+                    results.append(ready)
+        return [
+            each.result() if isinstance(each, asyncio.Task) else each
+            for each in results
+        ]
+
+    def _before(self, event: _Event) -> set["asyncio.Task[_Result]"]:
+        """The last events about any of its subjects."""
+        last = self._last
+        return {last[subject] for subject in event.subjects if subject in last}
+
+    async def _prepared(self, read: Read) -> _Event | _Result:
+        dialect = BATCH
+        try:
+            found = item(read, self._routes)
+            dialect = found.dialect
+            return await self._event(found)
+        except Unfit as unfit:
+            return self.refused(unfit.dialect, unfit.refusal)
+        except Refusal as refusal:
+            return self.refused(dialect, refusal)
+        except Exception as error:  # noqa: BLE001 -- a bug that one event meets, and it is logged
+            return self._failed(dialect, error)
+
+    async def _event(self, found: Item) -> _Event:
+        dialect, endpoint = found.dialect, found.endpoint
+        wanted = endpoint.credential
+        principal = await self._principal(dialect, wanted.scope if wanted else _ANYBODY)
+        if found.is_forwarded:
+            await self._principal(dialect, "forward")
+            # What nobody could check may be said again once somebody can.
+            if not principal.is_verified:
+                raise Refusal("overloaded", retry_after=_RETRY_AFTER)
+        at = self._now if found.at is None else min(found.at, self._now)
+        drafts = [*endpoint.parse(found.raw)]
+        return _Event(
+            call=Call(dialect, endpoint.path, found.raw, principal, at),
+            endpoint=endpoint,
+            drafts=drafts,
+            counted_ip=found.raw.ip or self._sender.raw.ip,
+            subjects=subjects(drafts, found.idempotency_key),
+        )
+
+    async def _principal(self, dialect: Dialect, scope: _Scope) -> Principal:
+        """Whom the batch's key makes of its sender; raises Refusal."""
+        place = (dialect.name, scope)
+        found = self._principals.get(place)
+        if found is None:
+            found = self._principals[place] = await self._identified(dialect, scope)
+        if isinstance(found, Refusal):
+            raise Refusal(found.code, field=found.field, retry_after=found.retry_after)
+        return found
+
+    async def _identified(self, dialect: Dialect, scope: _Scope) -> Principal | Refusal:
+        gate, headers = self._acceptor.gate, self._sender.raw.headers
+        wanted = Credential(scope="track" if scope == _ANYBODY else scope)
+        try:
+            found = await gate.identify(dialect, wanted, headers)
+        except Refusal as refusal:
+            return refusal
+        # What anybody may send is sealed without a key, as ever.
+        return replace(found, api_key_id=None) if scope == _ANYBODY else found
+
+    async def _judged(
+        self, event: _Event, earlier: set["asyncio.Task[_Result]"]
+    ) -> _Result:
+        if earlier:
+            await asyncio.wait(earlier)
+        dialect = event.call.dialect
+        try:
+            return _told(await self._taken(event))
+        except Refusal as refusal:
+            return self.refused(dialect, refusal)
+        except Exception as error:  # noqa: BLE001 -- likewise
+            return self._failed(dialect, error)
+
+    async def _taken(self, event: _Event) -> Taken:
+        call, endpoint = event.call, event.endpoint
+        if call.path not in self._unlimited:
+            usage = await self._acceptor.gate.count(
+                call.dialect, endpoint, call.principal, event.counted_ip
+            )
+            if usage and not usage.is_admitted:
+                raise Refusal("rate_limited", retry_after=usage.retry_after)
+            if usage is None and not endpoint.limits:
+                self._unlimited.add(call.path)
+        return await self._acceptor.take(call, endpoint, event.drafts)
+
+    def refused(self, dialect: Dialect, refusal: Refusal) -> _Result:
+        return refused(refusal, self._acceptor.refuse(dialect, refusal))
+
+    def _failed(self, dialect: Dialect, error: Exception) -> _Result:
+        self._acceptor.log.error("edge.failed", exc_info=error, path=ROUTE.path)
+        return self.refused(dialect, Refusal("failed", field=ROUTE.path))
+
+
+def _told(done: Taken) -> _Result:
+    if done.refusal is not None:
+        return refused(done.refusal, done.reply)
+    return taken(done.event_id, done.reply, is_repeat=done.is_repeat)

@@ -1,0 +1,244 @@
+"""The one path of every request: admit, parse, resolve, claim, seal, append, answer.
+
+The only module that knows this order. Used by `app` and `handlers`.
+
+If the process dies before the append, nothing happened but a claim, and a second attempt
+under the same dedupe key appends under the claimed id. If it dies after the append, the
+event is recorded although nobody was told.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from ingest.contracts.envelope import CLICK, Dedupe, encode
+from ingest.contracts.metrics.edge import ACCEPTED, LOST, OVERLOADED, REFUSED
+from ingest.contracts.telemetry import Log
+from ingest.contracts.variables import StoreIp
+from ingest.core.authorize import Principal
+from ingest.core.idempotency import Repeats
+from ingest.core.outcomes import Outcomes
+from ingest.core.ports import Gate, Resolver, Sink
+from ingest.core.resolved import Asked
+from ingest.core.seal import Facts, seal
+from ingest.core.visitors import Visits
+from ingest.dialects.spec import (
+    Dialect,
+    Draft,
+    Endpoint,
+    Finding,
+    Query,
+    RawRequest,
+    Refusal,
+    Reply,
+    Usage,
+    Value,
+)
+from ingest.durable.sink import Overloaded
+
+_IDEMPOTENCY_CHARS: Final = 255
+_RETRY_AFTER: Final = 1  # seconds
+#: To look a figure up by its labels takes longer than to count.
+_ACCEPTED: Final = cache(ACCEPTED.labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptor:
+    """Accepts requests. `clock` gives Unix milliseconds, `new_id` UUIDv7 values."""
+
+    gate: Gate
+    resolver: Resolver
+    visits: Visits
+    outcomes: Outcomes
+    repeats: Repeats
+    sink: Sink
+    store_ip: StoreIp
+    clock: Callable[[], int]
+    new_id: Callable[[], UUID]
+    log: Log
+
+    async def accept(
+        self, dialect: Dialect, route: Endpoint | Query, raw: RawRequest
+    ) -> Reply:
+        """The answer to a request: every event in it is durable, or it says no."""
+        try:
+            admission = await self.gate.admit(dialect, route, raw)
+        except Refusal as refusal:
+            return self.refuse(dialect, refusal)
+        usage = admission.usage
+        call = Call(dialect, route.path, raw, admission.principal, self.clock())
+        try:
+            reply = await self._serve(call, route, usage)
+        except Refusal as refusal:
+            reply = self.refuse(dialect, refusal)
+        return _with_usage(dialect, reply, usage)
+
+    async def _serve(
+        self, call: "Call", route: Endpoint | Query, usage: Usage | None
+    ) -> Reply:
+        if usage and not usage.is_admitted:
+            raise Refusal("rate_limited", retry_after=usage.retry_after)
+        if isinstance(route, Query):
+            return await self._find(call, route)
+        drafts = route.parse(call.raw)
+        if route.credential and not route.credential.is_optional:
+            call = replace(call, raw=_from_a_server(call.raw))
+        taken = await self.take(call, route, drafts)
+        if taken.refusal and taken.refusal.code == "overloaded":
+            self._say_lost(call.dialect, taken.reply)
+        return taken.reply
+
+    async def _find(self, call: "Call", query: Query) -> Reply:
+        target = query.ask(call.raw)
+        asked = Asked(call.principal, call.at)
+        resolved = await self.resolver.resolve(target, asked)
+        if not resolved.is_certain:
+            raise Refusal("overloaded", retry_after=_RETRY_AFTER)
+        await self.gate.pass_switches(resolved.link, resolved.program)
+        return query.answer(Finding(link=resolved.link, stats=resolved.stats))
+
+    async def take(
+        self, call: "Call", endpoint: Endpoint, drafts: Sequence[Draft]
+    ) -> "Taken":
+        """What becomes of the drafts that the endpoint made of a call; there is one."""
+        all_taken: list[Taken] = []
+        try:
+            for place, draft in enumerate(drafts):
+                dedupe = _dedupe(call, draft, place)
+                try:
+                    taken = await self._record(call, endpoint, draft, dedupe)
+                except Refusal as refusal:
+                    refusal.target = draft.target
+                    taken = Taken(self.refuse(call.dialect, refusal), refusal=refusal)
+                all_taken.append(taken)
+        except Overloaded:
+            # None is tried after it: all of these may be sent again.
+            left_out = len(drafts) - len(all_taken)
+            all_taken += [self._no_place(call.dialect) for _ in range(left_out)]
+        reply = endpoint.collect([taken.reply for taken in all_taken])
+        if all_taken[0].reply is reply:
+            return all_taken[0]
+        told = (taken for taken in all_taken if taken.reply is reply)
+        return next(told, None) or replace(all_taken[-1], reply=reply)
+
+    def refuse(self, dialect: Dialect, refusal: Refusal) -> Reply:
+        """The refusal in the dialect's words; it is counted."""
+        REFUSED.labels(dialect.name, refusal.code).inc()
+        self.log.debug("edge.refused", dialect=dialect.name, code=refusal.code)
+        return dialect.refuse(refusal)
+
+    def _no_place(self, dialect: Dialect) -> "Taken":
+        OVERLOADED.labels(dialect.name).inc()
+        refusal = Refusal("overloaded", retry_after=_RETRY_AFTER)
+        return Taken(self.refuse(dialect, refusal), refusal=refusal)
+
+    def _say_lost(self, dialect: Dialect, reply: Reply) -> None:
+        """Nobody comes back who was not told that there was no place."""
+        if reply.status < 400:  # noqa: PLR2004 -- HTTP
+            LOST.labels(dialect.name).inc()
+            self.log.warning("edge.lost", dialect=dialect.name)
+
+    async def _record(
+        self, call: "Call", endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
+    ) -> "Taken":
+        asked = call.asked_by(endpoint)
+        resolved = await self.resolver.resolve(draft.target, asked)
+        await self.gate.pass_switches(resolved.link, resolved.program)
+        if draft.kind is CLICK:
+            # The next click would be taken for a repeat of one that is nowhere.
+            self.sink.admit()
+        visit = await self.visits.of(
+            draft,
+            resolved,
+            call.raw,
+            self.new_id(),
+            is_told_again=endpoint.has_short_clicks,
+        )
+        outcome = await self.outcomes.of(endpoint, draft, resolved, visit, asked)
+        judged = endpoint.judge(outcome)
+        if judged is None:
+            return Taken(endpoint.answer(outcome))
+        if judged is not draft:
+            outcome = replace(outcome, draft=judged)
+        # A judge that gives a draft another key knows better.
+        own = dedupe if judged.dedupe is draft.dedupe else judged.dedupe
+        facts = Facts(
+            outcome.event_id,
+            call.dialect.name,
+            call.at,
+            call.principal,
+            resolved,
+            visit.root,
+            _apart(judged, own),
+            visit.visitor,
+            visit.first_id,
+        )
+        reply, facts = await self.repeats.compare(endpoint, outcome, facts)
+        event_id = facts.event_id
+        envelope = seal(judged, call.raw, facts, self.store_ip)
+        await self.sink.append(event_id, encode(envelope))
+        _ACCEPTED(facts.dialect, judged.kind).inc()
+        return Taken(reply, event_id, is_repeat=event_id != outcome.event_id)
+
+
+class Taken(Value, frozen=True):
+    """What became of a draft: the answer to it, and the event's id or the refusal.
+
+    Neither: there was nothing to record.
+    """
+
+    reply: Reply
+    #: Of a repeat, the first one's id.
+    event_id: UUID | None = None
+    refusal: Refusal | None = None
+    is_repeat: bool = False
+
+
+class Call(Value, frozen=True):
+    """What all drafts of a request share. `at` is when it happened, Unix milliseconds."""
+
+    dialect: Dialect
+    path: str
+    raw: RawRequest
+    principal: Principal
+    at: int
+
+    def asked_by(self, endpoint: Endpoint) -> Asked:
+        return Asked(
+            self.principal, self.at, endpoint.needs_partner, endpoint.has_short_clicks
+        )
+
+
+def _with_usage(dialect: Dialect, reply: Reply, usage: Usage | None) -> Reply:
+    if usage is None or dialect.usage_headers is None:
+        return reply
+    return replace(reply, headers={**reply.headers, **dialect.usage_headers(usage)})
+
+
+def _from_a_server(raw: RawRequest) -> RawRequest:
+    """The request without the address and agent of the server that relays the visitor."""
+    headers = {name.lower(): text for name, text in raw.headers.items()}
+    headers.pop("user-agent", None)
+    return replace(raw, ip=None, headers=headers)
+
+
+def _dedupe(call: Call, draft: Draft, place: int) -> Dedupe | None:
+    """The dialect's key, or else the caller's; of a batch, each draft has its own."""
+    if draft.dedupe is not None:
+        return draft.dedupe
+    key = call.raw.headers.get("idempotency-key", "")
+    if not 1 <= len(key) <= _IDEMPOTENCY_CHARS:
+        return None
+    parts = (key, str(place)) if place else (key,)
+    return Dedupe.of(f"{call.dialect.name}:{call.path}", *parts)
+
+
+def _apart(draft: Draft, dedupe: Dedupe | None) -> Dedupe | None:
+    """The key of a test is not that of the event it tries out."""
+    if dedupe is None or not draft.is_test:
+        return dedupe
+    return Dedupe(f"test:{dedupe.scope}", dedupe.key)

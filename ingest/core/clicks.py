@@ -1,0 +1,142 @@
+"""Finds clicks and customers, by whatever names them. Used by `resolve`."""
+
+from typing import Final
+
+from ingest.contracts.clickid import NO_LINK, ClickToken, KeyRing
+from ingest.contracts.directory import ClickRecord, CustomerRecord, LinkRecord
+from ingest.contracts.envelope import CLICK
+from ingest.contracts.ids import millis
+from ingest.contracts.storable import is_name
+from ingest.core.authorize import Principal
+from ingest.core.ports import Records
+from ingest.core.recent import Recent
+from ingest.core.resolved import Asked, Resolved
+from ingest.dialects.spec import ByClick, ByCustomer, ByFingerprint, Draft, Refusal
+from ingest.directory.replica import Missing
+
+_DAY_MS: Final = 24 * 3600 * 1000
+
+
+class Clicks:
+    """Clicks that somebody issued, imported, or saw, and the customers behind them."""
+
+    def __init__(self, records: Records, recent: Recent, keys: KeyRing) -> None:
+        """`keys` verify and issue click ids."""
+        self._records = records
+        self._recent = recent
+        self._keys = keys
+
+    async def root(self, draft: Draft, resolved: Resolved) -> ClickToken | None:
+        """The click that a click's visitor already carries, if it is of one workspace."""
+        if draft.kind is not CLICK or not draft.existing_click:
+            return None
+        carried = self._keys.verify(draft.existing_click)
+        if carried is None or resolved.owner is None or carried.link_id == NO_LINK:
+            return carried
+        link = await self._records.link_by_id(carried.link_id)
+        if link is Missing.UNAVAILABLE:
+            return carried
+        if isinstance(link, Missing):
+            return None
+        same = link.workspace_uuid == resolved.owner.workspace_uuid
+        return carried if same else None
+
+    async def customer(
+        self, external_id: str, principal: Principal
+    ) -> CustomerRecord | Missing:
+        """The customer that an external id names in the caller's workspace."""
+        workspace_id = principal.workspace_id
+        if workspace_id is None or not is_name(external_id):
+            certain = principal.is_verified
+            return Missing.UNKNOWN if certain else Missing.UNAVAILABLE
+        found = await self._records.customer(workspace_id, external_id)
+        if found is not Missing.UNKNOWN:
+            return found
+        return await self._recent.customer(workspace_id, external_id)
+
+    async def by_click(self, target: ByClick, asked: Asked) -> Resolved:
+        """The click of a click id: one of ours by its proof, any other by look-up."""
+        token, principal = target.token, asked.principal
+        ours = self._keys.verify(token)
+        if ours is not None:
+            return await self._click(ours, asked)
+        found = await self._look_up_click(token, principal)
+        if found is Missing.UNAVAILABLE:
+            return Resolved(foreign_click=token, click_token=token, is_certain=False)
+        if isinstance(found, Missing):
+            raise Refusal("click_unknown")
+        return await self._click(found, asked)
+
+    async def _look_up_click(
+        self, token: str, principal: Principal
+    ) -> ClickToken | Missing:
+        workspace_id = principal.workspace_id
+        if not is_name(token):
+            return Missing.UNKNOWN
+        if workspace_id is None:
+            return Missing.UNKNOWN if principal.is_verified else Missing.UNAVAILABLE
+        record = await self._records.click(workspace_id, token)
+        if isinstance(record, ClickRecord):
+            return ClickToken(record.click_uuid, record.link_uuid)
+        recent = await self._recent.click(token)
+        if recent is not Missing.UNKNOWN:
+            return recent
+        # One that we issued is on its way, perhaps on some edge's disk.
+        return Missing.UNAVAILABLE if self._keys.is_short(token) else record
+
+    async def by_fingerprint(self, target: ByFingerprint, asked: Asked) -> Resolved:
+        """The click by which the visitor with a fingerprint is known."""
+        workspace_id = asked.principal.workspace_id
+        if workspace_id is None:
+            return Resolved(is_certain=False)
+        click = await self._recent.visitor(workspace_id, target.fingerprint)
+        if isinstance(click, Missing):
+            raise Refusal("click_unknown")
+        return await self._click(click, asked)
+
+    async def _click(self, click: ClickToken, asked: Asked) -> Resolved:
+        token = self._token(click, asked)
+        if click.link_id == NO_LINK:
+            return Resolved(click_id=click.click_id, click_token=token)
+        link = await self._records.link_by_id(click.link_id)
+        facts = Resolved(
+            link=None if isinstance(link, Missing) else link,
+            link_id=click.link_id,
+            click_id=click.click_id,
+            click_token=token,
+            is_certain=link is not Missing.UNAVAILABLE,
+        )
+        if link is Missing.UNAVAILABLE:
+            return facts
+        may_use = asked.principal.may_use
+        if isinstance(link, Missing) or not may_use(link.workspace_uuid):
+            raise Refusal("click_unknown")
+        age_ms = asked.at - millis(click.click_id)
+        if age_ms > link.attribution_window_days * _DAY_MS:
+            raise Refusal("click_expired")
+        return facts
+
+    async def by_customer(self, target: ByCustomer, asked: Asked) -> Resolved:
+        """A customer, with the click and link it came by."""
+        customer = await self.customer(target.external_id, asked.principal)
+        if customer is Missing.UNAVAILABLE:
+            return Resolved(is_certain=False)
+        if isinstance(customer, Missing):
+            raise Refusal("customer_unknown")
+        if customer.click_uuid is None:
+            return Resolved(customer=customer)
+        link: LinkRecord | Missing = Missing.UNKNOWN
+        if customer.link_uuid is not None:
+            link = await self._records.link_by_id(customer.link_uuid)
+        click = ClickToken(customer.click_uuid, customer.link_uuid or NO_LINK)
+        return Resolved(
+            customer=customer,
+            link=None if isinstance(link, Missing) else link,
+            click_token=self._token(click, asked),
+        )
+
+    def _token(self, click: ClickToken, asked: Asked) -> str:
+        """The click id as this caller is told it."""
+        if asked.has_short_clicks:
+            return self._keys.short(click.click_id)
+        return self._keys.issue(click.click_id, click.link_id)

@@ -1,0 +1,83 @@
+"""What came before, and what others have to know at once. Used by `accept`.
+
+An event that came before is told what the first was told, and takes its id.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+
+from ingest.contracts.clickid import ClickToken, KeyRing
+from ingest.contracts.directory import DEFAULT_WINDOW_DAYS, CustomerRecord
+from ingest.contracts.envelope import CLICK, Kind
+from ingest.core.ports import Claims
+from ingest.core.recent import click_mark, customer_mark, link_mark
+from ingest.core.seal import Facts
+from ingest.dialects.spec import Endpoint, Outcome, Reply
+from ingest.redis_io.claims import Hint, Mark, claim
+
+_STATUSES: Final = {Kind.LEAD: "lead", Kind.SALE: "customer"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeats:
+    """Tells repeats. `keys` make short click ids."""
+
+    claims: Claims
+    keys: KeyRing
+
+    async def compare(
+        self, endpoint: Endpoint, outcome: Outcome, facts: Facts
+    ) -> tuple[Reply, Facts]:
+        """Look at what came before: a repeat is told and called what the first was.
+
+        What other edges have to know at once is left in the same round trip.
+        """
+        reply = endpoint.answer(outcome)
+        has_token = endpoint.has_short_clicks and outcome.draft.kind is CLICK
+        if has_token:
+            facts = replace(facts, token=self.keys.short(facts.event_id))
+        marks, workspace_id = [*_news(facts, outcome)], facts.workspace_id
+        if facts.dedupe and workspace_id:
+            marks.append(claim(workspace_id, facts.dedupe, Hint(facts.event_id, reply)))
+        if not marks:
+            return reply, facts
+        earlier = await self.claims.earlier(marks)
+        held = earlier[-1] if facts.dedupe and workspace_id else None
+        first = Hint.decode(held) if held else None
+        if first is None:
+            return reply, facts
+        token = self.keys.short(first.event_id) if has_token else None
+        facts = replace(facts, event_id=first.event_id, token=token)
+        return endpoint.repeat(outcome, first.reply), facts
+
+
+def _news(facts: Facts, outcome: Outcome) -> Iterator[Mark]:
+    """What every edge has to know before a worker publishes it."""
+    link, workspace_id = outcome.link, facts.workspace_id
+    if facts.token and facts.resolved.link_id:
+        window = link.attribution_window_days if link else DEFAULT_WINDOW_DAYS
+        click = ClickToken(facts.event_id, facts.resolved.link_id)
+        yield click_mark(facts.token, click, window)
+    if link and link.is_provisional and outcome.draft.kind is Kind.LINK:
+        yield link_mark(link)
+    external_id = outcome.draft.external_id
+    is_new = outcome.customer is None and not outcome.draft.is_test
+    if external_id and workspace_id and is_new and facts.principal.is_verified:
+        yield customer_mark(workspace_id, _customer(external_id, outcome, facts))
+
+
+def _customer(external_id: str, outcome: Outcome, facts: Facts) -> CustomerRecord:
+    draft, resolved = outcome.draft, facts.resolved
+    return CustomerRecord(
+        external_id=external_id,
+        status=_STATUSES.get(draft.kind, "click"),
+        name=draft.customer_name,
+        email=draft.customer_email,
+        avatar=draft.customer_avatar,
+        click_uuid=resolved.click_id,
+        link_uuid=resolved.link_id,
+        by_event=draft.name,
+    )

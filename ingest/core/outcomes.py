@@ -1,0 +1,72 @@
+"""What a dialect is told of a draft before it answers. Used by `accept`."""
+
+from dataclasses import dataclass, replace
+
+from ingest.contracts.clickid import KeyRing
+from ingest.contracts.directory import CustomerRecord, LinkRecord, ProgramRecord
+from ingest.contracts.envelope import CLICK
+from ingest.core.authorize import Principal
+from ingest.core.ports import Resolver
+from ingest.core.resolved import Asked, Resolved
+from ingest.core.visitors import Visit
+from ingest.dialects.spec import Draft, Endpoint, Outcome
+from ingest.directory.replica import Missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """Puts together what was found out. `keys` sign click ids."""
+
+    resolver: Resolver
+    keys: KeyRing
+
+    async def of(
+        self,
+        endpoint: Endpoint,
+        draft: Draft,
+        resolved: Resolved,
+        visit: Visit,
+        asked: Asked,
+    ) -> Outcome:
+        """What became of a draft, as far as an answer may depend on it."""
+        principal = asked.principal
+        customer: CustomerRecord | Missing | None = resolved.customer
+        if endpoint.asks_customer and draft.external_id and customer is None:
+            asker = _on_behalf_of(resolved.owner, principal)
+            customer = await self.resolver.customer(draft.external_id, asker)
+        # Nothing of a workspace is shown to a key that nobody could check.
+        link = resolved.link if principal.is_verified else None
+        is_certain = resolved.is_certain and customer is not Missing.UNAVAILABLE
+        return Outcome(
+            draft,
+            visit.click.click_id,
+            asked.at,
+            self._click_token(endpoint, draft, resolved, visit),
+            visit.matched_by,
+            link,
+            resolved.program,
+            None if isinstance(customer, Missing) else customer,
+            principal.has_key,
+            is_certain,
+        )
+
+    def _click_token(
+        self, endpoint: Endpoint, draft: Draft, resolved: Resolved, visit: Visit
+    ) -> str | None:
+        if draft.kind is not CLICK or draft.is_test:
+            return resolved.click_token
+        click = visit.root or visit.click
+        if endpoint.has_short_clicks:
+            return self.keys.short(click.click_id)
+        if visit.matched_by == "click":
+            return draft.existing_click
+        return self.keys.issue(click.click_id, click.link_id)
+
+
+def _on_behalf_of(
+    owner: LinkRecord | ProgramRecord | None, principal: Principal
+) -> Principal:
+    """Who asks for a customer: without a key, the workspace of the click that is named."""
+    if owner is None or principal.has_key:
+        return principal
+    return replace(principal, workspace_id=owner.workspace_uuid)

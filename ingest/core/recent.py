@@ -1,0 +1,115 @@
+"""What edges did a while ago and workers may not have published yet.
+
+Every edge leaves marks of it, and any edge recalls them. A mark is no truth: without it,
+the directory and the worker decide. Used by `accept` and `resolve`.
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
+from uuid import UUID
+
+from ingest.contracts.clickid import ClickToken
+from ingest.contracts.directory import CustomerRecord, LinkRecord
+from ingest.contracts.marks import (
+    new_click_key,
+    new_customer_key,
+    new_link_key,
+    new_visitor_key,
+)
+from ingest.directory.replica import Missing
+from ingest.redis_io.claims import Mark
+
+#: Long after a worker that lives would have published it.
+_UNPUBLISHED_SECONDS: Final = 24 * 3600
+_DAY_SECONDS: Final = 24 * 3600
+
+_Value = TypeVar("_Value")
+
+
+class Marks(Protocol):
+    """Where marks are."""
+
+    async def recall(self, key: str) -> bytes | Missing:
+        """What was left under a key."""
+        ...
+
+
+class Recent:
+    """Recalls what marks say."""
+
+    def __init__(self, marks: Marks) -> None:
+        """`marks` may be away: then everything is unavailable."""
+        self._marks = marks
+
+    async def link(self, namespace: str, code: str) -> LinkRecord | Missing:
+        """A link that an edge generated."""
+        return await self._recall(new_link_key(namespace, code), LinkRecord.decode)
+
+    async def click(self, token: str) -> ClickToken | Missing:
+        """The click behind a short click id."""
+        return await self._recall(new_click_key(token), _click)
+
+    async def visitor(
+        self, workspace_id: UUID, fingerprint: str
+    ) -> ClickToken | Missing:
+        """The click by which the visitor with a fingerprint is known."""
+        return await self._recall(new_visitor_key(workspace_id, fingerprint), _click)
+
+    async def customer(
+        self, workspace_id: UUID, external_id: str
+    ) -> CustomerRecord | Missing:
+        """A customer whose first event an edge took."""
+        key = new_customer_key(workspace_id, external_id)
+        return await self._recall(key, CustomerRecord.decode)
+
+    async def _recall(
+        self, key: str, decode: Callable[[bytes], _Value]
+    ) -> _Value | Missing:
+        found = await self._marks.recall(key)
+        if isinstance(found, Missing):
+            return found
+        try:
+            return decode(found)
+        except (ValueError, TypeError, AttributeError):
+            return Missing.UNKNOWN  # of another release
+
+
+def link_mark(link: LinkRecord) -> Mark:
+    """Lets every edge know a generated link at once."""
+    key = new_link_key(link.namespace, link.code)
+    return Mark(key, link.encode(), _UNPUBLISHED_SECONDS)
+
+
+def click_mark(token: str, click: ClickToken, window_days: int) -> Mark:
+    """Lets every edge know what a short click id stands for, while it may earn a lead."""
+    return Mark(new_click_key(token), _bytes(click), window_days * _DAY_SECONDS)
+
+
+def visitor_mark(
+    workspace_id: UUID, fingerprint: str, click: ClickToken, window_days: int
+) -> Mark:
+    """Lets every edge know a visitor by the fingerprint, while a click may earn a lead."""
+    key = new_visitor_key(workspace_id, fingerprint)
+    return Mark(key, _bytes(click), window_days * _DAY_SECONDS)
+
+
+def customer_mark(workspace_id: UUID, customer: CustomerRecord) -> Mark:
+    """Lets every edge know a customer at once."""
+    key = new_customer_key(workspace_id, customer.external_id)
+    return Mark(key, customer.encode(), _UNPUBLISHED_SECONDS)
+
+
+def known_click(mark: bytes) -> ClickToken | None:
+    """The click in the value of a visitor's mark; None where it is none of this release."""
+    try:
+        return _click(mark)
+    except ValueError:
+        return None
+
+
+def _bytes(click: ClickToken) -> bytes:
+    return click.click_id.bytes + click.link_id.bytes
+
+
+def _click(raw: bytes) -> ClickToken:
+    return ClickToken(UUID(bytes=raw[:16]), UUID(bytes=raw[16:]))

@@ -1,0 +1,162 @@
+"""Makes an envelope of a draft: every text storable, every address shortened.
+
+Pure; used by `accept`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+from uuid import UUID
+
+import orjson
+from msgspec import Raw
+
+from ingest.contracts.clickid import NO_LINK, ClickToken
+from ingest.contracts.envelope import NO_PROPERTIES, Dedupe, Envelope
+from ingest.contracts.storable import NAME_CHARS, Json, document, optional_text
+from ingest.contracts.variables import StoreIp
+from ingest.core.authorize import Principal
+from ingest.core.client_ip import truncate
+from ingest.core.resolved import Resolved
+from ingest.dialects.spec import Draft, RawRequest, Value
+
+_EMAIL_CHARS: Final = 320
+_AGENT_CHARS: Final = 1024
+_URL_CHARS: Final = 2048
+#: What the dialects let through is kept whole.
+_PROPERTY_CHARS: Final = 10_000
+_PROPERTY_DEPTH: Final = 32
+_PROPERTIES_CHARS: Final = 16_000
+_TRUNCATED: Final = Raw(b'{"truncated":true}')
+
+_VISITOR_BYTES: Final = 8
+
+#: How JSON writes a NUL, which no column of text takes. It may be half of something else.
+_NUL: Final = b"\\u0000"
+
+
+class Facts(Value, frozen=True):
+    """All that an envelope says beside its draft. `at` is Unix milliseconds."""
+
+    event_id: UUID
+    dialect: str
+    at: int
+    principal: Principal
+    resolved: Resolved
+    root: ClickToken | None
+    dedupe: Dedupe | None
+    visitor: bytes | None
+    #: The visitor's first click of the same link within the hour.
+    first_id: UUID | None = None
+    #: The short click id that the client is told.
+    token: str | None = None
+
+    @property
+    def is_duplicate(self) -> bool:
+        """Whether the visitor was here within the hour, with another event."""
+        return self.first_id is not None and self.first_id != self.event_id
+
+    @property
+    def workspace_id(self) -> UUID | None:
+        """Whose event it is, as far as that is known for sure."""
+        owner = self.resolved.owner
+        if owner is not None and self.principal.is_verified:
+            return owner.workspace_uuid
+        return self.principal.workspace_id
+
+
+def visitor_key(secret: bytes) -> bytes:
+    """The key of visitor hashes: without it, nobody finds an address by trying all."""
+    return blake2b(secret, digest_size=32, person=b"rt-visitor").digest()
+
+
+def visitor_hash(key: bytes, raw: RawRequest, draft: Draft) -> bytes | None:
+    """8 bytes that stay the same for one address and user agent; None for no address."""
+    if raw.ip is None:
+        return None
+    agent = _user_agent(raw, draft) or ""
+    made = _keyed(key).copy()
+    made.update(f"{raw.ip} {agent}".encode("utf-8", "surrogatepass"))
+    return made.digest()
+
+
+@lru_cache
+def _keyed(key: bytes) -> blake2b:
+    return blake2b(digest_size=_VISITOR_BYTES, key=key)
+
+
+def seal(draft: Draft, raw: RawRequest, facts: Facts, store_ip: StoreIp) -> Envelope:
+    """The envelope of one event."""
+    resolved, principal, root = facts.resolved, facts.principal, facts.root
+    owner = resolved.owner
+    # In the order of the fields: to find them by their names takes longer than the rest.
+    return Envelope(
+        facts.event_id,
+        draft.kind,
+        facts.dialect,
+        facts.at,
+        facts.workspace_id,
+        # A link says by itself of which program it is.
+        owner.program_uuid if owner and not resolved.link_id else None,
+        resolved.link_id,
+        resolved.namespaces,
+        resolved.code,
+        resolved.program_number,
+        resolved.click_id,
+        resolved.foreign_click,
+        root.click_id if root else None,
+        root.link_id if root and root.link_id != NO_LINK else None,
+        optional_text(resolved.partner_code, NAME_CHARS),
+        facts.token,
+        optional_text(draft.session, NAME_CHARS),
+        principal.api_key_id,
+        principal.api_key_hashes,
+        facts.dedupe,
+        optional_text(draft.name, NAME_CHARS),
+        draft.quantity,
+        draft.amount,
+        draft.currency,
+        optional_text(draft.external_id, NAME_CHARS),
+        optional_text(draft.customer_name, NAME_CHARS),
+        optional_text(draft.customer_email, _EMAIL_CHARS),
+        optional_text(draft.customer_avatar, _URL_CHARS),
+        _STORED[store_ip](raw.ip) if raw.ip else None,
+        optional_text(_user_agent(raw, draft), _AGENT_CHARS),
+        facts.visitor,
+        optional_text(draft.referrer, _URL_CHARS),
+        optional_text(draft.page_url, _URL_CHARS),
+        draft.is_test,
+        facts.is_duplicate,
+        _properties(draft.properties),
+    )
+
+
+def _user_agent(raw: RawRequest, draft: Draft) -> str | None:
+    if draft.user_agent is not None:
+        return draft.user_agent
+    return raw.headers.get("user-agent")
+
+
+def _properties(given: Mapping[str, Json]) -> Raw:
+    """What the dialects let through: whole, unless it is more than anybody means."""
+    if not given:
+        return NO_PROPERTIES
+    try:
+        raw = orjson.dumps(given)
+    except orjson.JSONEncodeError:
+        raw = b""  # a text or a number that cannot be stored as it is
+    if raw and len(raw) <= _PROPERTY_CHARS and _NUL not in raw:
+        return Raw(raw)
+    kept = document(dict(given), depth=_PROPERTY_DEPTH, limit=_PROPERTY_CHARS)
+    raw = orjson.dumps(kept)
+    if not isinstance(kept, dict) or len(raw.decode()) > _PROPERTIES_CHARS:
+        return _TRUNCATED
+    return Raw(raw)
+
+
+_STORED: Final[Mapping[StoreIp, Callable[[str], str | None]]] = {
+    "truncated": truncate,
+    "full": str,
+    "none": lambda _: None,
+}

@@ -1,0 +1,95 @@
+"""Whose click a click is: a visitor known by a click id, by a fingerprint, or by nothing.
+
+Used by `accept`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from ingest.contracts.clickid import NO_LINK, ClickToken
+from ingest.contracts.directory import LinkRecord, ProgramRecord
+from ingest.contracts.envelope import CLICK
+from ingest.core.ports import Claims, Resolver
+from ingest.core.recent import known_click, visitor_mark
+from ingest.core.resolved import Resolved
+from ingest.core.seal import visitor_hash
+from ingest.dialects.spec import Draft, RawRequest, Value
+from ingest.redis_io.claims import Mark, seen
+
+
+class Visit(Value, frozen=True):
+    """A click, and the click by which its visitor was known before, if any: the root."""
+
+    click: ClickToken
+    root: ClickToken | None = None
+    matched_by: Literal["click", "fingerprint"] | None = None
+    #: Keyed hash of address and user agent.
+    visitor: bytes | None = None
+    #: The visitor's first click of the same link within the hour.
+    first_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visits:
+    """Recognises visitors. Every click leaves marks by which the next one is known."""
+
+    claims: Claims
+    resolver: Resolver
+    visitor_key: bytes
+
+    async def of(
+        self,
+        draft: Draft,
+        resolved: Resolved,
+        raw: RawRequest,
+        event_id: UUID,
+        *,
+        is_told_again: bool,
+    ) -> Visit:
+        """The visit of a draft; `is_told_again`: duplicates are told the first's click id."""
+        click = ClickToken(event_id, resolved.link_id or NO_LINK)
+        if draft.kind is not CLICK or draft.is_test:
+            return Visit(click=click)
+        link, visitor = resolved.link, visitor_hash(self.visitor_key, raw, draft)
+        root: ClickToken | None = None
+        if draft.existing_click:
+            root = await self.resolver.root(draft, resolved)
+        visit = Visit(click, root, "click" if root else None, visitor)
+        marks: list[Mark] = []
+        if draft.fingerprint and resolved.owner:
+            marks.append(_known_by(draft.fingerprint, visit, resolved.owner))
+        if visitor and link:
+            marks.append(seen(link.link_uuid, visitor, event_id))
+        if not marks:
+            return visit
+        earlier = await self.claims.earlier(marks)
+        if visitor and link:
+            visit = _seen(visit, earlier[-1], is_told_again=is_told_again)
+        return _known(visit, earlier[0]) if draft.fingerprint else visit
+
+
+def _known_by(
+    fingerprint: str, visit: Visit, owner: LinkRecord | ProgramRecord
+) -> Mark:
+    click, window = visit.root or visit.click, owner.attribution_window_days
+    return visitor_mark(owner.workspace_uuid, fingerprint, click, window)
+
+
+def _seen(visit: Visit, mark: bytes | None, *, is_told_again: bool) -> Visit:
+    if mark is None or len(mark) != len(visit.click.click_id.bytes):
+        return visit
+    visit = replace(visit, first_id=UUID(bytes=mark))
+    if not is_told_again or visit.root is not None:
+        return visit
+    first = ClickToken(UUID(bytes=mark), visit.click.link_id)
+    return replace(visit, root=first, matched_by="click")
+
+
+def _known(visit: Visit, mark: bytes | None) -> Visit:
+    click = known_click(mark) if mark else None
+    if click is None or visit.root is not None:
+        return visit
+    return replace(visit, root=click, matched_by="fingerprint")

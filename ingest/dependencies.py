@@ -1,0 +1,144 @@
+"""Everything of an edge that speaks to Redis or keeps events. Used by `app`."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+from redis.asyncio import Redis
+
+from ingest.contracts.telemetry import Log
+from ingest.directory.cache import snapshot_of
+from ingest.directory.lookup import Directory
+from ingest.durable.degradation import Ladder
+from ingest.durable.drain import Drainer
+from ingest.durable.probe import Watch
+from ingest.durable.sink import Sink
+from ingest.durable.spool.directory import Home, spool_of
+from ingest.durable.spool.spool import Spool
+from ingest.durable.spool.store import Damaged
+from ingest.durable.stream import Stream, Untaken
+from ingest.rate_limit.limiter import Limiter
+from ingest.redis_io.claims import Claims
+from ingest.redis_io.client import Breaker, connect
+from ingest.settings import Settings
+
+_CONNECTIONS: Final = 16
+#: Longer than a reader of changes blocks.
+_CHANGES_SECONDS: Final = 1.0
+
+#: The server waits for requests under way for twice this, then the sink once.
+DRAIN_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equipment:
+    """The parts, and how they start and stop with an application."""
+
+    clients: Sequence[Redis]
+    stream: Stream
+    spool: Spool
+    sink: Sink
+    drainer: Drainer
+    watch: Watch
+    claims: Claims
+    limiter: Limiter
+    directory: Directory
+
+    async def connections(self, _: web.Application) -> AsyncIterator[None]:
+        yield
+        for client in self.clients:
+            await client.aclose()
+
+    async def look_ups(self, _: web.Application) -> AsyncIterator[None]:
+        self.directory.start()
+        self.claims.start()
+        self.limiter.start()
+        yield
+        await self.directory.stop()
+        await self.claims.stop()
+        await self.limiter.stop()
+
+    async def appends(self, _: web.Application) -> AsyncIterator[None]:
+        with suppress(Untaken):  # asked again before the first append
+            await self.stream.confirm_shards()
+        self.spool.start()
+        self.drainer.start()
+        yield
+        for stop in (self.drainer.stop, self.stream.drain, self.spool.stop):
+            with suppress(TimeoutError):  # whoever still waits was never told 200
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    await stop()
+
+
+def equip(settings: Settings, clock: Callable[[], int]) -> Equipment:
+    """The parts of one edge, unconnected; `clock` gives Unix milliseconds."""
+    url, spooling = settings.redis_url, settings.spooling
+    reach, writes = Breaker(), Breaker()
+    redis = connect(url, connections=_CONNECTIONS, breaker=reach)
+    changes = connect(url, connections=1, answer_within=_CHANGES_SECONDS)
+    probes = connect(url, connections=1)
+    stream, ladder = Stream(redis, settings.shards, writes), Ladder(spooling)
+    home = Home(spool_of(settings.data), _report)
+    spool = Spool(home, most_bytes=spooling.most_bytes, clock=time.monotonic)
+    sink = Sink(stream, spool, ladder, lambda: reach.problem or writes.problem)
+    return Equipment(
+        clients=(redis, changes, probes),
+        stream=stream,
+        spool=spool,
+        sink=sink,
+        drainer=Drainer(
+            spool, stream, lambda: sink.standing.level, spooling.drain_rate
+        ),
+        watch=Watch(
+            probes,
+            reach=reach,
+            writes=writes,
+            ladder=ladder,
+            appended=stream.appended,
+        ),
+        claims=Claims(redis),
+        limiter=Limiter(redis, clock),
+        directory=Directory(redis, changes, snapshot_of(settings.data)),
+    )
+
+
+def _report(damage: Damaged) -> None:
+    Log().warning(
+        "spool.damaged",
+        segment=str(damage.segment),
+        first=damage.start,
+        bytes=damage.end - damage.start,
+        aside=str(damage.aside),
+    )
+
+
+def watching(
+    parts: Equipment, settings: Settings, clock: Callable[[], int]
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Has the watch tell how this edge stands, as long as an application runs."""
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    since = clock()
+
+    def told() -> Mapping[str, object]:
+        level, why = parts.sink.standing
+        return {
+            "level": level,
+            "why": why,
+            "spool_bytes": parts.spool.bytes,
+            # What an edge of the same name appended before it was started again is its own.
+            "since": since,
+            "appended": parts.stream.appended.told(),
+        }
+
+    async def watched(_: web.Application) -> AsyncIterator[None]:
+        parts.watch.start(name, settings.shards, clock, told)
+        yield
+        await parts.watch.stop()
+
+    return watched

@@ -1,0 +1,131 @@
+"""Read-only look-ups in the read model that workers publish.
+
+Used by `app`; `resolve` and `gate` see it through protocols of their own.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+from ingest.contracts.directory import (
+    LIMITS_KEY,
+    SWITCHES_KEY,
+    ClickRecord,
+    CustomerRecord,
+    KeyRecord,
+    LimitsRecord,
+    LinkRecord,
+    ProgramRecord,
+    StatsRecord,
+    SwitchesRecord,
+    api_key_key,
+    click_key,
+    customer_key,
+    domain_key,
+    domain_of,
+    link_id_key,
+    link_key,
+    partner_link_key,
+    program_id_key,
+    program_key,
+    stats_key,
+)
+from ingest.directory.replica import Missing, Record, Replica, Wanted
+
+
+class Directory:
+    """The records that an answer may depend on, or a reason why there is none."""
+
+    def __init__(self, redis: Redis, changes: Redis, snapshot: Path) -> None:
+        """`changes` waits a second for an answer; `snapshot` is a file between runs."""
+        self._replica = Replica(redis, changes, snapshot)
+
+    async def link_by_code(
+        self, namespaces: Sequence[str], code: str
+    ) -> LinkRecord | Missing:
+        """The link of a code in the first namespace that has it.
+
+        A domain's namespace that lacks it ends the search if the domain is known.
+        """
+        question = (*namespaces, code)
+        known: LinkRecord | Missing | None = self._replica.recall(question)
+        if known is not None:
+            return known
+        wanted: list[Wanted[LinkRecord | Missing]] = []
+        for namespace in namespaces:
+            wanted.append(Wanted(link_key(namespace, code), LinkRecord.decode))
+            if domain := domain_of(namespace):
+                wanted.append(Wanted(domain_key(domain), _nothing_further))
+        return await self._replica.first(question, *wanted)
+
+    async def link_by_id(self, link_id: UUID) -> LinkRecord | Missing:
+        return await self._one(link_id_key(link_id), LinkRecord.decode)
+
+    async def api_key(self, hashes: Sequence[bytes]) -> KeyRecord | Missing:
+        """The key that has one of the hashes."""
+        wanted = (Wanted(api_key_key(item), KeyRecord.decode) for item in hashes)
+        return await self._replica.first(tuple(hashes), *wanted)
+
+    async def program(self, number: int) -> ProgramRecord | Missing:
+        return await self._one(program_key(number), ProgramRecord.decode)
+
+    async def program_by_id(self, program_id: UUID) -> ProgramRecord | Missing:
+        return await self._one(program_id_key(program_id), ProgramRecord.decode)
+
+    async def partner_link(
+        self, program_id: UUID, partner_code: str
+    ) -> LinkRecord | Missing:
+        """The oldest link of a partner in a program."""
+        key = partner_link_key(program_id, partner_code)
+        return await self._one(key, LinkRecord.decode)
+
+    async def customer(
+        self, workspace_id: UUID, external_id: str
+    ) -> CustomerRecord | Missing:
+        key = customer_key(workspace_id, external_id)
+        return await self._one(key, CustomerRecord.decode)
+
+    async def stats(
+        self, workspace_id: UUID, partner_code: str
+    ) -> StatsRecord | Missing:
+        """What a partner's links brought."""
+        key = stats_key(workspace_id, partner_code)
+        return await self._one(key, StatsRecord.decode)
+
+    async def switches(self) -> SwitchesRecord | Missing:
+        known: SwitchesRecord | Missing | None = self._replica.recall(SWITCHES_KEY)
+        if known is not None:
+            return known
+        return await self._one(SWITCHES_KEY, SwitchesRecord.decode)
+
+    async def limits(self) -> LimitsRecord | Missing:
+        return await self._one(LIMITS_KEY, LimitsRecord.decode)
+
+    async def click(self, workspace_id: UUID, token: str) -> ClickRecord | Missing:
+        """The click behind an id that was imported into a workspace."""
+        return await self._one(click_key(workspace_id, token), ClickRecord.decode)
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether Redis answered when it was last asked."""
+        return self._replica.is_reached
+
+    def start(self) -> None:
+        self._replica.start()
+
+    async def stop(self) -> None:
+        await self._replica.stop()
+
+    async def _one(
+        self, key: str, decode: Callable[[bytes], Record]
+    ) -> Record | Missing:
+        known: Record | Missing | None = self._replica.recall(key)
+        if known is not None:
+            return known
+        return await self._replica.first(key, Wanted(key, decode))
+
+
+def _nothing_further(_: bytes) -> Missing:
+    return Missing.UNKNOWN

@@ -1,0 +1,235 @@
+"""What workers published into Redis, as far as this edge asked for it. Used by `directory`.
+
+A hit in the cache costs no I/O. Misses of concurrent requests ride one round trip. What
+changes is dropped from the cache as soon as the stream of changes says so; while Redis is
+away, what is cached serves on.
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from redis.asyncio import Redis
+
+from ingest.contracts.directory import EVERYTHING, GENERATION_KEY
+from ingest.contracts.telemetry import Log
+from ingest.directory.cache import Lru, Published, read_snapshot, write_snapshot
+from ingest.directory.invalidation import Follower
+from ingest.redis_io.client import TROUBLE, Coalescer, Full
+
+_PRESENT_KEPT: Final = 50_000
+_ABSENT_KEPT: Final = 20_000
+_SNAPSHOT_SECONDS: Final = 30.0
+
+Record = TypeVar("Record")
+
+
+class Missing(Enum):
+    """Why there is no record."""
+
+    #: Nobody has published it, and the directory is whole.
+    UNKNOWN = "unknown"
+    #: It cannot be said now: Redis is away, or the directory is not whole.
+    UNAVAILABLE = "unavailable"
+
+
+class Wanted(NamedTuple, Generic[Record]):
+    """A key, and what its bytes mean."""
+
+    key: str
+    decode: Callable[[bytes], Record]
+
+
+class _Known(NamedTuple):
+    """What is published under a key; both None where nothing is."""
+
+    raw: Published
+    value: Any
+
+
+class Replica:
+    """Records under their keys, or a reason why there is none."""
+
+    def __init__(self, redis: Redis, changes: Redis, snapshot: Path) -> None:
+        """`changes` waits a second for an answer; `snapshot` is a file between runs."""
+        self._redis = redis
+        self._snapshot = snapshot
+        self._present: Lru[_Known] = Lru(_PRESENT_KEPT)
+        self._absent: Lru[_Known] = Lru(_ABSENT_KEPT)
+        self._earlier: Mapping[str, Published] = {}
+        #: What follows from the cache, by the question; forgotten as a whole, as soon as
+        #: anything is that it may follow from.
+        self._answers: dict[Hashable, Any] = {}
+        #: The answer to a question that was asked before, if it still holds; else None.
+        self.recall = self._answers.get
+        self._follower = Follower(changes, forget=self._forget, reached=self._reached)
+        self._fetches: Coalescer[tuple[Wanted[Any], ...], Any]
+        self._fetches = Coalescer(self._fetch, in_flight=2)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._forgotten = 0
+        self._unsaved = False
+        self._is_reached = True
+        self._log = Log()
+
+    async def first(
+        self, question: Hashable, *wanted: Wanted[Record]
+    ) -> Record | Missing:
+        """The first record there is, which answers the question from now on."""
+        found: Record | Missing = _decide(wanted, self._cached)
+        if found is not Missing.UNAVAILABLE:
+            self._answers[question] = found
+            return found
+        with suppress(Full):
+            found = await self._fetches.ask(wanted)
+        return found
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether Redis answered when it was last asked."""
+        return self._is_reached
+
+    def start(self) -> None:
+        self._earlier = read_snapshot(self._snapshot)
+        self._fetches.start()
+        self._tasks = [
+            asyncio.create_task(work)
+            for work in (self._follower.run(), self._save_now_and_then())
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    async def stop(self) -> None:
+        self._follower.stop_soon()
+        follower, saver = self._tasks
+        saver.cancel()
+        await asyncio.wait((follower, saver))
+        await self._fetches.stop()
+        await self._save()
+
+    def _cached(self, key: str) -> _Known | None:
+        return self._present.get(key) or self._absent.get(key)
+
+    async def _fetch(self, asked: Sequence[tuple[Wanted[Any], ...]]) -> Sequence[Any]:
+        wanted = {item.key: item.decode for items in asked for item in items}
+        forgotten = self._forgotten
+        try:
+            *raws, is_whole = await self._read(list(wanted))
+        except TROUBLE:
+            self._reached(False)  # noqa: FBT003 -- reads as a sentence
+            return [_decide(items, self._remembered(items)) for items in asked]
+        self._reached(True)  # noqa: FBT003 -- likewise
+        known = _known(wanted, raws, is_whole=bool(is_whole))
+        # A change that came meanwhile may concern what was read before it.
+        if self._follower.stands and forgotten == self._forgotten:
+            self._keep(known)
+        return [_decide(items, known.get) for items in asked]
+
+    async def _read(self, keys: list[str]) -> list[Any]:
+        # One transaction: the marker must speak for the moment of the reads.
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for key in keys:
+                pipe.get(key)
+            pipe.exists(GENERATION_KEY)
+            return await pipe.execute()
+
+    def _remembered(
+        self, wanted: tuple[Wanted[Any], ...]
+    ) -> Callable[[str], _Known | None]:
+        """What is cached, or else what an earlier run knew."""
+        keys = {item.key: item.decode for item in wanted if item.key in self._earlier}
+        earlier = _known(keys, [self._earlier[key] for key in keys], is_whole=True)
+        return lambda key: self._cached(key) or earlier.get(key)
+
+    def _keep(self, known: Mapping[str, _Known]) -> None:
+        for key, item in known.items():
+            cache, other = self._present, self._absent
+            if item.value is None:
+                cache, other = other, cache
+            # Two that fetch it at once may have read it before and after it was published.
+            is_other = other.drop(key)
+            # Nobody would tell when what was pushed out changes.
+            if cache.put(key, item) or is_other:
+                self._answers.clear()
+        self._unsaved = True
+
+    def _forget(self, key: str) -> None:
+        self._forgotten += 1
+        if key != EVERYTHING:
+            was_present, was_absent = self._present.drop(key), self._absent.drop(key)
+            if was_present or was_absent:
+                self._answers.clear()
+                self._unsaved = True
+            return
+        self._answers.clear()
+        self._unsaved |= len(self._present) + len(self._absent) > 0
+        self._present.clear()
+        self._absent.clear()
+        # Redis can be asked again, and nobody told us what changed since that run.
+        self._earlier = {}
+
+    def _reached(self, is_reached: bool) -> None:  # noqa: FBT001 -- a callback
+        if is_reached == self._is_reached:
+            return
+        self._is_reached = is_reached
+        if is_reached:
+            self._log.info("directory.recovered")
+        else:
+            self._log.warning("directory.unavailable")
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self._log.error("edge.failed", exc_info=error)
+
+    async def _save_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(_SNAPSHOT_SECONDS)
+            await self._save()
+
+    async def _save(self) -> None:
+        if not self._unsaved or not self._follower.stands:
+            return
+        self._unsaved = False
+        known = self._absent.items() + self._present.items()
+        entries = [(key, item.raw) for key, item in known]
+        try:
+            await asyncio.to_thread(write_snapshot, self._snapshot, entries)
+        except OSError as error:
+            # It only helps an edge that starts without Redis.
+            self._unsaved = True
+            self._log.warning("directory.unsaved", problem=str(error))
+
+
+def _known(
+    wanted: Mapping[str, Callable[[bytes], Any]],
+    raws: Sequence[Published],
+    *,
+    is_whole: bool,
+) -> dict[str, _Known]:
+    """What some answers say; nothing about a key that is absent from half a directory."""
+    known = {}
+    for (key, decode), raw in zip(wanted.items(), raws, strict=True):
+        if raw is not None:
+            try:
+                known[key] = _Known(raw, decode(raw))
+            except (ValueError, TypeError, AttributeError):
+                # Not a record of this release. Who publishes it also resolves it.
+                continue
+        elif is_whole:
+            known[key] = _Known(None, None)
+    return known
+
+
+def _decide(
+    wanted: Sequence[Wanted[Any]], known: Callable[[str], _Known | None]
+) -> Any:
+    """The first value there is decides; behind a key not known, nothing does."""
+    for item in wanted:
+        found = known(item.key)
+        if found is None:
+            return Missing.UNAVAILABLE
+        if found.value is not None:
+            return found.value
+    return Missing.UNKNOWN

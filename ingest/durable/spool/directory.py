@@ -1,0 +1,177 @@
+"""`<data>/spool`: a store for every edge, beside those whose edge is gone.
+
+Used by `spool` and by the operator's commands. A store belongs to the process that holds
+its lock; the kernel lets go of it however that process ends.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from typing_extensions import override
+from uuid_utils.compat import uuid7
+
+from ingest.durable.spool.files import Files, OsFiles
+from ingest.durable.spool.records import Item
+from ingest.durable.spool.store import SUFFIX, Damaged, Store
+
+_LOCK: Final = "lock"
+_PREFIX: Final = "edge-"
+_MODE: Final = 0o700
+_ATTEMPTS: Final = 5
+_PER_READ: Final = 500
+
+OS_FILES: Final[Files] = OsFiles()
+
+
+def spool_of(data: Path) -> Path:
+    """Where the edges of a data directory keep events."""
+    return data / "spool"
+
+
+class _Untouched(OsFiles):
+    """The machine's files, of which none is changed."""
+
+    @override
+    def replace(self, path: Path, raw: bytes) -> None:
+        pass
+
+    @override
+    def move(self, path: Path, to: Path) -> None:
+        pass
+
+    @override
+    def remove(self, path: Path) -> None:
+        pass
+
+
+class Lock:
+    """A store's lock, ours until it is released or we die."""
+
+    def __init__(self, descriptor: int) -> None:
+        """`descriptor` holds the lock."""
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, folder: Path) -> Self | None:
+        """None where somebody else has it, or removed the store; raises OSError."""
+        path = folder / _LOCK
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return cls(descriptor)
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        os.close(descriptor)
+        return None
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A store that is ours."""
+
+    store: Store
+    lock: Lock
+
+    def leave(self) -> None:
+        """Let somebody else have it; it is removed if there is nothing in it."""
+        try:
+            if self.store.is_empty:
+                _clear(self.store.folder)
+        finally:
+            self.lock.release()
+
+
+class Home:
+    """The stores of one data directory. All methods raise OSError."""
+
+    def __init__(self, root: Path, report: Callable[[Damaged], None]) -> None:
+        """`root` need not exist; `report` is told of damages that reading comes upon."""
+        self.root = root
+        self._report = report
+
+    def open_own(self) -> Held:
+        """A new store, empty."""
+        for _ in range(_ATTEMPTS):
+            folder = self.root / f"{_PREFIX}{uuid7().hex}"
+            folder.mkdir(mode=_MODE, parents=True)
+            OS_FILES.sync(self.root)
+            OS_FILES.sync(self.root.parent)
+            # Before it is locked, it looks as if its edge were gone.
+            if held := self.hold(folder):
+                return held
+        raise OSError(f"no store could be made in {self.root}")
+
+    def adopt(self) -> Iterator[Held]:
+        """The stores whose process is gone, oldest first: they are ours from now on.
+
+        One that cannot be read now is left for another time.
+        """
+        for folder in stores(self.root):
+            with suppress(OSError):
+                if held := self.hold(folder):
+                    yield held
+
+    def hold(self, folder: Path) -> Held | None:
+        """One store; None where it is in use, or gone."""
+        lock = Lock.take(folder)
+        if lock is None:
+            return None
+        try:
+            return Held(Store(OS_FILES, folder, self._report), lock)
+        except OSError:
+            lock.release()
+            raise
+
+
+def stores(root: Path) -> Sequence[Path]:
+    """The folders of all stores, oldest first; none where there is no spool."""
+    try:
+        names = OS_FILES.names(root)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [root / name for name in sorted(names) if name.startswith(_PREFIX)]
+
+
+def damaged(root: Path) -> Sequence[Path]:
+    """Segments with bytes that could not be read, put aside when the rest was sent."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return sorted((root / "damaged").glob(f"*{SUFFIX}"))
+    return []
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process holds the store now."""
+    lock = Lock.take(folder)
+    if lock is not None:
+        lock.release()
+    return lock is None and folder.exists()
+
+
+def contents(folder: Path) -> Iterator[Item]:
+    """What a store holds, without touching it, whoever holds it; raises OSError.
+
+    A segment that is sent meanwhile is skipped, as is a record not wholly written.
+    """
+    store = Store(_Untouched(), folder, lambda _: None)
+    while kept := store.take(_PER_READ):
+        yield from (one.item for one in kept)
+        store.remove({one.place for one in kept})
+
+
+def _clear(folder: Path) -> None:
+    for name in OS_FILES.names(folder):
+        OS_FILES.remove(folder / name)
+    with suppress(OSError):  # somebody looked at the lock: the next one clears it
+        folder.rmdir()

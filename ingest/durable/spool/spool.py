@@ -1,0 +1,189 @@
+"""The spool as an edge's loop sees it: nothing blocks, everything is bounded. For `sink`.
+
+Files are touched in one thread of its own. What arrives while a group is being written
+rides the next one; a group is synced once. Stores whose edge is gone are adopted and sent
+before our own.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final, NamedTuple, TypeVar
+from uuid import UUID
+
+from ingest.contracts.telemetry import Log
+from ingest.durable.spool.directory import Held, Home
+from ingest.durable.spool.records import Item
+from ingest.durable.spool.store import Full as StoreFull
+from ingest.durable.spool.store import Kept
+from ingest.redis_io.client import Coalescer, Full
+
+#: A disk that takes longer is as good as none.
+_WRITE_SECONDS: Final = 1.0
+#: For so long nothing is asked of a disk that failed.
+_REST_SECONDS: Final = 1.0
+#: A spool that was full takes events again when it is filled to this part.
+_ROOM_PART: Final = 0.9
+
+Value = TypeVar("Value")
+
+
+class Unspooled(Exception):
+    """The event is not on the disk, or perhaps later: nobody may be told that it is."""
+
+
+class Batch(NamedTuple):
+    """The oldest events of one store."""
+
+    held: Held
+    kept: Sequence[Kept]
+
+
+class Spool:
+    """What this edge keeps on its disk, and what it adopted."""
+
+    def __init__(
+        self, home: Home, *, most_bytes: int, clock: Callable[[], float]
+    ) -> None:
+        """At most so many bytes, adopted ones included; `clock` gives seconds."""
+        self._home = home
+        self._most_bytes = most_bytes
+        self._clock = clock
+        self._own: Held | None = None
+        self._adopted: list[Held] = []
+        self._appends: Coalescer[Item, None]
+        self._appends = Coalescer(self._flush, in_flight=1)
+        self._thread = ThreadPoolExecutor(1, "spool")
+        self._is_full = most_bytes == 0
+        self._problem: str | None = None
+        self._rests_until = 0.0
+        self.bytes = 0
+        self._log = Log()
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing more can be taken now."""
+        if self._is_full and self.bytes >= self._most_bytes * _ROOM_PART:
+            return f"spool: {self.bytes} of {self._most_bytes} bytes are taken"
+        return self._problem if self._clock() < self._rests_until else None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.bytes == 0
+
+    async def append(self, event_id: UUID, payload: bytes) -> None:
+        """Return when the event is on the disk for good; raises Unspooled."""
+        if problem := self.problem:
+            raise Unspooled(problem)
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await self._appends.ask(Item(event_id, payload))
+        except TimeoutError:
+            self._rest("the disk is too slow")
+            raise Unspooled("spool: the disk is too slow") from None
+        except Full:
+            raise Unspooled("spool: too many events wait for the disk") from None
+
+    async def adopt(self) -> None:
+        """Take over the stores whose edge is gone."""
+        with suppress(OSError):  # tried again soon
+            await self._in_thread(self._adopt)
+
+    async def take(self, most: int) -> Batch | None:
+        """The oldest events, which stay until they are removed; None: there are none.
+
+        Raises OSError.
+        """
+        return await self._in_thread(lambda: self._take(most))
+
+    async def remove(self, batch: Batch, kept: Collection[Kept]) -> None:
+        """Forget events of a batch; raises OSError."""
+        await self._in_thread(lambda: self._remove(batch.held, kept))
+
+    def start(self) -> None:
+        self._appends.start()
+
+    async def stop(self) -> None:
+        """Return when everything that was appended has its answer."""
+        await self._appends.stop()
+        await self._in_thread(self._leave)
+        self._thread.shutdown(wait=False)
+
+    async def _in_thread(self, work: Callable[[], Value]) -> Value:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._counted, work)
+
+    async def _flush(self, items: Sequence[Item]) -> Sequence[None]:
+        try:
+            await self._in_thread(lambda: self._append(items))
+        except StoreFull:
+            self._is_full = True
+            raise Unspooled("spool: full") from None
+        except OSError as error:
+            self._rest(str(error))
+            raise Unspooled(str(error)) from error
+        self._is_full = False
+        self._problem = None
+        return [None] * len(items)
+
+    def _rest(self, problem: str) -> None:
+        if self._problem is None:
+            self._log.warning("spool.failed", problem=problem)
+        self._problem = f"spool: {problem}"
+        self._rests_until = self._clock() + _REST_SECONDS
+
+    # In the thread ---------------------------------------------------------------
+
+    def _counted(self, work: Callable[[], Value]) -> Value:
+        try:
+            return work()
+        finally:
+            self.bytes = self._taken()
+
+    def _taken(self) -> int:
+        return sum(held.store.bytes for held in self._held())
+
+    def _held(self) -> list[Held]:
+        return [*self._adopted, *([self._own] if self._own else [])]
+
+    def _append(self, items: Sequence[Item]) -> None:
+        if self._own is None:
+            self._own = self._home.open_own()
+        self._own.store.append(items, self._most_bytes - self._taken())
+
+    def _adopt(self) -> None:
+        for held in self._home.adopt():
+            if held.store.is_empty:
+                held.leave()
+                continue
+            self._adopted.append(held)
+            self._log.info(
+                "spool.adopted",
+                store=held.store.folder.name,
+                bytes=held.store.bytes,
+            )
+
+    def _take(self, most: int) -> Batch | None:
+        for held in self._held():
+            if kept := held.store.take(most):
+                return Batch(held, kept)
+        self._leave_empty()
+        return None
+
+    def _remove(self, held: Held, kept: Collection[Kept]) -> None:
+        held.store.remove({one.place for one in kept})
+        self._leave_empty()
+
+    def _leave_empty(self) -> None:
+        empty = [held for held in self._adopted if held.store.is_empty]
+        self._adopted = [held for held in self._adopted if held not in empty]
+        for held in empty:
+            held.leave()
+
+    def _leave(self) -> None:
+        """What is in there waits for another edge, or for us when we are back."""
+        for held in self._held():
+            with suppress(OSError):
+                held.leave()
+        self._own, self._adopted = None, []

@@ -1,0 +1,228 @@
+"""One directory of spooled events: appended in groups, taken oldest first. Used by `home`.
+
+Segments are files of records with rising numbers; the last one grows until it is large
+enough. What was removed is a position: all before it is gone, whole segments as files. The
+position is not synced, because too old a position only means that events are sent again.
+
+Nothing here is safe to call from two threads at once.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from struct import Struct
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from ingest.durable.spool.files import Files
+from ingest.durable.spool.records import Damage, Item, Record, encode, scan
+
+SUFFIX: Final = ".events"
+_CURSOR: Final = "removed"
+#: What it holds: a segment and an offset; a checksum follows.
+_POSITION: Final = Struct(">QQ")
+_CHECKSUM: Final = 4
+#: Names a segment in which there was something that nobody could read.
+_DAMAGED: Final = ".damaged"
+_SEGMENT_BYTES: Final = 4 << 20
+
+
+class Full(Exception):
+    """There is room in here for so many bytes, and no more."""
+
+
+class Place(NamedTuple):
+    """A position in a store; ordered as the store is."""
+
+    segment: int
+    offset: int
+
+
+class Kept(NamedTuple):
+    """An event and where it is kept."""
+
+    place: Place
+    item: Item
+
+
+class Damaged(NamedTuple):
+    """Bytes of a segment that cannot be read, and where they are kept from now on."""
+
+    segment: Path
+    start: int
+    end: int
+    aside: Path
+
+
+class Store:
+    """A directory that nobody else writes. All methods raise OSError."""
+
+    def __init__(
+        self, files: Files, folder: Path, report: Callable[[Damaged], None]
+    ) -> None:
+        """`report` is told of every damage, once, when reading comes upon it."""
+        self.folder = folder
+        self._files = files
+        self._report = report
+        self._sizes = self._found()
+        self._damaged = self._numbers(_DAMAGED)
+        self._growing: int | None = None
+        self._read_to = self._removed()
+        # A number is used once: what is before the removed position is never read.
+        self._last = max([self._read_to.segment, *self._sizes])
+        self._window: list[Kept] = []
+
+    @property
+    def bytes(self) -> int:
+        return sum(self._sizes.values())
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._sizes
+
+    def append(self, items: Sequence[Item], room: int) -> None:
+        """Keep events for good, all or none; Full where they need more bytes than room.
+
+        After any other error they may or may not be found later on.
+        """
+        raw = b"".join(map(encode, items))
+        if len(raw) > room:
+            raise Full
+        if self._growing is None:
+            self._last += 1
+            self._growing = self._last
+            self._sizes[self._last] = 0
+        number = self._growing
+        size = self._sizes[number]
+        try:
+            self._files.write(self._path(number), size, raw)
+            if size == 0:
+                self._files.sync(self.folder)
+        except OSError:
+            self._give_up(number)
+            raise
+        self._sizes[number] = size + len(raw)
+        if self._sizes[number] >= _SEGMENT_BYTES:
+            self._growing = None
+
+    def take(self, most: int) -> Sequence[Kept]:
+        """The oldest events that are not removed."""
+        while len(self._window) < most and (ahead := self._ahead()):
+            self._read(ahead)
+        if not self._window:
+            self._retire()
+        return self._window[:most]
+
+    def remove(self, places: Collection[Place]) -> None:
+        """Forget events that were taken."""
+        self._window = [kept for kept in self._window if kept.place not in places]
+        self._retire()
+
+    def _ahead(self) -> int | None:
+        """The first segment with something that was not read."""
+        segment, offset = self._read_to
+        for number, size in self._sizes.items():
+            if number > segment or (number == segment and size > offset):
+                return number
+        return None
+
+    def _read(self, number: int) -> None:
+        segment, offset = self._read_to
+        start = offset if number == segment else 0
+        raw = self._files.read(self._path(number), start, self._sizes[number])
+        end = start + len(raw)
+        if end < self._sizes[number]:  # somebody cut it off
+            self._note(number, Damage(end, self._sizes[number]))
+            self._sizes[number] = end
+        for found in scan(raw, start):
+            if isinstance(found, Record):
+                self._window.append(Kept(Place(number, found.start), found.item))
+            else:
+                self._note(number, found)
+        self._read_to = Place(number, end)
+
+    def _note(self, number: int, damage: Damage) -> None:
+        path = self._path(number)
+        with suppress(OSError):  # it is known until the next start at least
+            self._files.replace(path.with_suffix(_DAMAGED), b"")
+        self._damaged.add(number)
+        self._report(Damaged(path, damage.start, damage.end, self._aside(number)))
+
+    def _retire(self) -> None:
+        """Drop the segments that hold nothing more, and say how far the first is done."""
+        first = self._window[0].place if self._window else self._read_to
+        for number in list(self._sizes):
+            is_done = number < first.segment or (
+                number == first.segment and first.offset >= self._sizes[number]
+            )
+            if is_done:
+                self._drop(number)
+        if first.segment in self._sizes and first.offset:
+            raw = _POSITION.pack(*first)
+            self._files.replace(
+                self.folder / _CURSOR, raw + crc32(raw).to_bytes(_CHECKSUM)
+            )
+
+    def _drop(self, number: int) -> None:
+        if number in self._damaged:
+            self._files.move(self._path(number), self._aside(number))
+            self._files.remove(self._path(number).with_suffix(_DAMAGED))
+            self._damaged.discard(number)
+        else:
+            self._files.remove(self._path(number))
+        del self._sizes[number]
+        if self._growing == number:
+            self._growing = None
+
+    def _give_up(self, number: int) -> None:
+        """Write to another file next time: what this one holds now, nobody knows.
+
+        Reading stops where it was good; the rest is cut off, if the disk lets us.
+        """
+        self._growing = None
+        try:
+            if self._sizes[number]:
+                self._files.truncate(self._path(number), self._sizes[number])
+            else:
+                self._files.remove(self._path(number))
+        except OSError:
+            return
+        finally:
+            if not self._sizes[number]:
+                del self._sizes[number]
+
+    def _found(self) -> dict[int, int]:
+        """The sizes of the segments by number, in order."""
+        return {
+            number: size
+            for number in sorted(self._numbers(SUFFIX))
+            if (size := self._files.size(self._path(number)))
+        }
+
+    def _numbers(self, suffix: str) -> set[int]:
+        """The numbers of the segments that have a file of this kind."""
+        stems = (
+            name.removesuffix(suffix)
+            for name in self._files.names(self.folder)
+            if name.endswith(suffix)
+        )
+        return {int(stem) for stem in stems if stem.isdecimal()}
+
+    def _removed(self) -> Place:
+        """Before it, everything was removed; nothing where nobody wrote it whole."""
+        nothing = Place(0, 0)
+        if _CURSOR not in self._files.names(self.folder):
+            return nothing
+        size = _POSITION.size + _CHECKSUM
+        raw = self._files.read(self.folder / _CURSOR, 0, size)
+        position, checksum = raw[: _POSITION.size], raw[_POSITION.size :]
+        if len(raw) < size or crc32(position) != int.from_bytes(checksum):
+            return nothing
+        return Place(*_POSITION.unpack(position))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:08}{SUFFIX}"
+
+    def _aside(self, number: int) -> Path:
+        folder = self.folder
+        return folder.parent / "damaged" / f"{folder.name}-{number:08}{SUFFIX}"

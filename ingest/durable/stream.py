@@ -1,0 +1,140 @@
+"""The shards of the stream, as those who append see them. Used by `sink` and `drain`.
+
+Above this module there is no Redis exception to catch.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
+from ingest.contracts.telemetry import Log
+from ingest.durable.append_counts import Appended
+from ingest.redis_io.client import Breaker, Full, said
+from ingest.redis_io.multiplexer import Line, packed
+
+#: What waits beyond this has somewhere better to go.
+_PENDING: Final = 4_000
+
+
+class Untaken(Exception):
+    """The stream does not say that it has the event; it may have it all the same."""
+
+
+class ShardsDiffer(Exception):
+    """The installation has another number of shards than this process was told."""
+
+
+class Entry(NamedTuple):
+    """An event to be appended."""
+
+    event_id: UUID
+    payload: bytes
+
+
+class Stream:
+    """Appends, many entries in one round trip."""
+
+    def __init__(self, redis: Redis, shards: int, writes: Breaker) -> None:
+        """`redis` bounds how long an answer may take, and sends nothing twice.
+
+        `writes` is opened when the server answers that it takes no writes.
+        """
+        self._line = Line(redis, pending=_PENDING)
+        self._shards = shards
+        self._keys = [events_key(shard).encode() for shard in range(shards)]
+        self._writes = writes
+        self._is_confirmed = False
+        self._problem: str | None = None
+        self.appended = Appended()
+        self._log = Log()
+
+    async def append(self, event_id: UUID, payload: bytes) -> None:
+        """Return when the stream has the event; raise Untaken if it has not."""
+        if not self._is_confirmed:
+            await self._confirm()
+        shard = shard_of(event_id, self._shards)
+        problem = self._settle(shard, await self._ask(shard, payload))
+        if problem is not self._problem:
+            self._report(problem)
+        if problem is not None:
+            raise Untaken(problem)
+
+    async def confirm_shards(self) -> None:
+        """Agree on the number of shards with every other process.
+
+        Raises ShardsDiffer where others use another number, Untaken where the server
+        cannot be asked. Nothing is appended before it has succeeded once.
+        """
+        found = await self._said(("SET", SHARDS_KEY, self._shards, "NX", "GET"))
+        if isinstance(found, Exception):
+            raise Untaken(said(found)) from found
+        if found is not None and found != b"%d" % self._shards:
+            raise ShardsDiffer(
+                f"{SHARDS_KEY} in Redis is {found.decode('utf-8', 'replace')}, but "
+                f"REFTIDE_SHARDS is {self._shards}: set REFTIDE_SHARDS to the number "
+                "in Redis, here and for every other process"
+            )
+        self._is_confirmed = True
+
+    async def drain(self) -> None:
+        """Return when everything that was to be appended has its answer."""
+        await self._line.stop()
+
+    async def write(self, entries: Sequence[Entry]) -> Sequence[str | None]:
+        """Append now: what kept each entry from being appended, None where nothing did."""
+        try:
+            if not self._is_confirmed:
+                await self._confirm()
+            shards = [shard_of(entry.event_id, self._shards) for entry in entries]
+            asked = [
+                self._ask(shard, entry.payload)
+                for shard, entry in zip(shards, entries, strict=True)
+            ]
+        except Untaken as error:
+            return [str(error)] * len(entries)
+        problems = [
+            self._settle(shard, await reply)
+            for shard, reply in zip(shards, asked, strict=True)
+        ]
+        self._report(next(filter(None, problems), None))
+        return problems
+
+    async def _confirm(self) -> None:
+        try:
+            await self.confirm_shards()
+        except (Untaken, ShardsDiffer) as error:
+            self._report(str(error))
+            raise Untaken(str(error)) from error
+
+    def _ask(self, shard: int, payload: bytes) -> asyncio.Future[Any]:
+        return self._said(("XADD", self._keys[shard], "*", FIELD, payload))
+
+    def _said(self, words: tuple[bytes | str | int, ...]) -> asyncio.Future[Any]:
+        try:
+            return self._line.ask(packed(words))
+        except Full:
+            raise Untaken("too many events wait for the stream") from None
+
+    def _settle(self, shard: int, reply: object) -> str | None:
+        """What kept an entry from being appended, by what Redis said."""
+        if not isinstance(reply, Exception):
+            self.appended.add(shard)
+            return None
+        if isinstance(reply, ResponseError) and not _is_its_own(reply):
+            self._writes.trip(said(reply))
+        return said(reply)
+
+    def _report(self, problem: str | None) -> None:
+        if problem and not self._problem:
+            self._log.warning("edge.overloaded", problem=problem)
+        self._problem = problem
+
+
+def _is_its_own(error: Exception) -> bool:
+    """Whether another entry may fare better: its key holds something else."""
+    return "WRONGTYPE" in str(error)

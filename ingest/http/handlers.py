@@ -1,0 +1,154 @@
+"""The seam with the HTTP server: a request becomes a RawRequest, a Reply a response.
+
+Used by `app` and `middleware`. There are no decisions here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
+from http.client import responses
+from typing import Final
+
+import orjson
+from aiohttp import hdrs, web
+from aiohttp.helpers import rfc822_formatted_time
+from multidict import MultiMapping
+
+from ingest.core.accept import Acceptor
+from ingest.core.client_ip import Proxies
+from ingest.dialects.spec import (
+    Dialect,
+    Endpoint,
+    Query,
+    RawRequest,
+    Refusal,
+    Reply,
+    Route,
+)
+
+#: Counted on the wire; nothing is decompressed.
+BODY_BYTES: Final = 64 * 1024
+_BODY_SECONDS: Final = 10.0
+
+#: What answers say who gave them: not which versions of which software it is.
+SERVER: Final = "reftide"
+
+_FROM_ANYWHERE: Final = {"Access-Control-Allow-Origin": "*"}
+#: What a page may read of an answer beside its body: how long to wait, what is left.
+_READABLE: Final = {
+    **_FROM_ANYWHERE,
+    "Access-Control-Expose-Headers": (
+        "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+    ),
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def accepting(
+    acceptor: Acceptor,
+    dialect: Dialect,
+    route: Endpoint | Query,
+    proxies: Proxies,
+) -> Handler:
+    """The handler of one route."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        raw = await _raw(request, proxies)
+        reply = await acceptor.accept(dialect, route, raw)
+        return respond(reply, is_for_browsers=route.from_browsers)
+
+    return handle
+
+
+def preflight(route: Route) -> Handler:
+    """The handler of a browser's question whether it may call the route."""
+    headers = {
+        **_FROM_ANYWHERE,
+        "Access-Control-Allow-Methods": f"{route.method}, OPTIONS",
+        "Access-Control-Allow-Headers": "Content-Type, Authorization",
+        "Access-Control-Max-Age": "600",
+    }
+
+    async def handle(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=204, headers=headers)
+
+    return handle
+
+
+def respond(reply: Reply, *, is_for_browsers: bool) -> web.Response:
+    """A reply as the HTTP framework takes it."""
+    return web.Response(
+        status=reply.status,
+        body=orjson.dumps(reply.body),
+        content_type="application/json",
+        headers={**reply.headers, **_READABLE} if is_for_browsers else reply.headers,
+    )
+
+
+def written(reply: Reply, *, is_for_browsers: bool) -> bytes:
+    """A reply as it goes over the wire in HTTP/1.1, without the framework."""
+    body = orjson.dumps(reply.body)
+    head = _head(reply.status, is_for_browsers)
+    lines = _lines(reply.headers).encode("latin-1") if reply.headers else b""
+    date = rfc822_formatted_time().encode()
+    end = b"Content-Length: %d\r\nDate: %b\r\n\r\n" % (len(body), date)
+    return b"".join((head, lines, end, body))
+
+
+@cache
+def _head(status: int, is_for_browsers: bool) -> bytes:  # noqa: FBT001 -- private
+    """What the answers of one status have in common."""
+    always = {"Content-Type": "application/json", "Server": SERVER}
+    lines = _lines({**_READABLE, **always} if is_for_browsers else always)
+    return f"HTTP/1.1 {status} {responses.get(status, '')}\r\n{lines}".encode("latin-1")
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    for value in headers.values():
+        if not value.isprintable():
+            raise ValueError("a header's value with a control character")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+
+
+async def _raw(request: web.Request, proxies: Proxies) -> RawRequest:
+    return RawRequest(
+        path=request.match_info,
+        query=request.query,
+        headers=request.headers,
+        body=await _body(request),
+        ip=caller(request.headers, request.remote, proxies),
+    )
+
+
+def caller(
+    headers: MultiMapping[str], peer: str | None, proxies: Proxies
+) -> str | None:
+    """Who called, from the address `peer` or through it."""
+    forwarded = headers.getall("X-Forwarded-For", ()) if proxies else ()
+    return proxies.caller(peer, ",".join(forwarded))
+
+
+async def _body(request: web.Request) -> bytes:
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        raise Refusal("encoding_unsupported")
+    if (request.content_length or 0) > BODY_BYTES:
+        raise Refusal("body_too_large")
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await request.read()
+    except (TimeoutError, web.RequestPayloadError) as error:
+        raise Refusal("body_malformed") from error
+
+
+async def go_on(request: web.Request) -> None:
+    """Ask for the body where the client waits to be asked (RFC 9110, 10.1.1).
+
+    What else it may expect is passed over, which the same section allows; the framework
+    would refuse it in words that are no vendor's.
+    """
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # The head of the answer is still to come.
+        request.writer.output_size = 0

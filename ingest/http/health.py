@@ -1,0 +1,77 @@
+"""Whether this process lives, and whether to send it traffic. Used by `app`."""
+
+from importlib import metadata
+
+import orjson
+from aiohttp import web
+from redis.asyncio import Redis
+
+from ingest.contracts.stream import SHARDS_KEY
+from ingest.durable.degradation import Level
+from ingest.durable.sink import Sink
+from ingest.redis_io.client import TROUBLE
+
+
+class Health:
+    """Answers `/livez`, `/readyz` and `/version`."""
+
+    def __init__(self, redis: Redis, shards: int, sink: Sink) -> None:
+        """Ready means: an event would be durable, and this goes on.
+
+        Spooling is being ready: whoever sends traffic elsewhere for it finds the same
+        Redis there. `redis` must agree on the shards where it answers; it can come back
+        with another number of them, or emptied and with none yet: the first process that
+        appends writes it.
+        """
+        self._redis = redis
+        self._shards = shards
+        self._sink = sink
+        self.is_draining = False
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/livez", self._live),
+            web.get("/readyz", self._ready),
+            web.get("/version", self._tell_version),
+        ]
+
+    async def _live(self, _: web.Request) -> web.StreamResponse:
+        return _json(200, {"live": True})
+
+    async def _ready(self, _: web.Request) -> web.StreamResponse:
+        problem = await self._problem()
+        if problem is None:
+            return _json(200, {"ready": True, **self._sink.standing._asdict()})
+        return _json(503, {"ready": False, "problem": problem})
+
+    async def _tell_version(self, _: web.Request) -> web.StreamResponse:
+        return _json(200, {"version": version()})
+
+    async def _problem(self) -> str | None:
+        if self.is_draining:
+            return "draining"
+        level, why = self._sink.standing
+        if level is Level.REFUSE:
+            return why
+        try:
+            agreed = await self._redis.get(SHARDS_KEY)
+        except TROUBLE:
+            return None
+        if agreed is not None and agreed != b"%d" % self._shards:
+            found = agreed.decode("utf-8", "replace")
+            return f"shards: {found} in Redis, {self._shards} here"
+        return None
+
+
+def version() -> str:
+    """The release of Reftide that this process runs."""
+    try:
+        return metadata.version("reftide")
+    except metadata.PackageNotFoundError:
+        return "not installed"  # run from its source
+
+
+def _json(status: int, body: dict[str, object]) -> web.Response:
+    return web.Response(
+        status=status, body=orjson.dumps(body), content_type="application/json"
+    )

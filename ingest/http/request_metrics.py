@@ -1,0 +1,68 @@
+"""Counts requests and how long they take. Used by `plain`, and by `app` around the rest."""
+
+from time import perf_counter
+from typing import Final
+
+from aiohttp import web
+
+from ingest.contracts.metrics.edge import IN_FLIGHT, REQUEST_SECONDS, REQUESTS
+from ingest.contracts.metrics.tallies import Tally
+from ingest.http.handlers import Handler
+
+#: The label of what no route of ours takes.
+_NO_ROUTE: Final = "none"
+#: Stands for the class of the status where there was no answer.
+ABORTED: Final = 0
+_CLASSES: Final = {ABORTED: "aborted", **{one: f"{one}xx" for one in range(1, 6)}}
+
+
+class _UnderWay:
+    """How many requests have no answer yet."""
+
+    count = 0
+
+
+class Meters:
+    """The figures of one route. To look them up by label costs more than to count."""
+
+    def __init__(self, route: str) -> None:
+        """`route` is a method and a path."""
+        self._route = route
+        self._statuses: dict[int, Tally] = {}
+        self._seconds = REQUEST_SECONDS.labels(route)
+
+    def count(self, status: int, seconds: float) -> None:
+        """Count a request by the class of its status, 2 for 200, and its length."""
+        if status not in self._statuses:
+            self._statuses[status] = REQUESTS.labels(self._route, _CLASSES[status])
+        self._statuses[status].inc()
+        self._seconds.observe(seconds)
+
+
+_METERS: Final[dict[str, Meters]] = {}
+UNDER_WAY: Final = _UnderWay()
+IN_FLIGHT.set_function(lambda: UNDER_WAY.count)
+
+
+@web.middleware
+async def measured(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Hand the request on, and count it."""
+    began, status = perf_counter(), ABORTED
+    UNDER_WAY.count += 1
+    try:
+        response = await handler(request)
+        status = response.status // 100
+        return response
+    finally:
+        UNDER_WAY.count -= 1
+        meters = _meters(request.match_info.route)
+        meters.count(status, perf_counter() - began)
+
+
+def _meters(route: web.AbstractRoute) -> Meters:
+    # A path that no route takes, or not with this method, is a caller's own text.
+    resource = route.resource
+    name = f"{route.method} {resource.canonical}" if resource else _NO_ROUTE
+    if name not in _METERS:
+        _METERS[name] = Meters(name)
+    return _METERS[name]

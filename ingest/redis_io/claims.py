@@ -1,0 +1,134 @@
+"""Hints of what came before: first come, first marked. Used by `accept` and `app`.
+
+A hint saves a repeat from being answered as a first; Postgres decides. Without Redis
+every event is answered as a first.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import orjson
+from redis.asyncio import Redis
+
+from ingest.contracts.envelope import Dedupe
+from ingest.contracts.marks import claim_key, seen_key
+from ingest.contracts.telemetry import Log
+from ingest.dialects.spec import Reply, Value
+from ingest.directory.replica import Missing
+from ingest.redis_io.client import TROUBLE, Coalescer, Full, said
+from ingest.redis_io.multiplexer import Line, packed
+
+_CLAIM_SECONDS: Final = 24 * 3600
+_SEEN_SECONDS: Final = 3600
+_PENDING: Final = 10_000
+
+
+class Mark(Value, frozen=True):
+    """A value that the first to come leaves under a key, for some seconds."""
+
+    key: str
+    value: bytes
+    seconds: int
+
+    @property
+    def command(self) -> bytes:
+        """Leaves the mark, and says what was there before."""
+        return packed(("SET", self.key, self.value, "NX", "GET", "EX", self.seconds))
+
+
+class Hint(NamedTuple):
+    """What became of the first event under a dedupe key."""
+
+    event_id: UUID
+    reply: Reply
+
+    def encode(self) -> bytes:
+        reply = self.reply
+        facts = (self.event_id.hex, reply.status, reply.body, dict(reply.headers))
+        return orjson.dumps(facts)
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "Hint | None":
+        """The hint of some bytes; None where they are none of this release."""
+        try:
+            event_id, status, body, headers = orjson.loads(raw)
+            return cls(UUID(event_id), Reply(status, body, headers))
+        except (ValueError, TypeError, AttributeError):
+            return None
+
+
+def claim(workspace_id: UUID, dedupe: Dedupe, hint: Hint) -> Mark:
+    """Marks a dedupe key as taken by the hint's event."""
+    return Mark(claim_key(workspace_id, dedupe), hint.encode(), _CLAIM_SECONDS)
+
+
+def seen(link_id: UUID, visitor: bytes, event_id: UUID) -> Mark:
+    """Marks a visitor as one who clicked this link within the hour."""
+    return Mark(seen_key(link_id, visitor), event_id.bytes, _SEEN_SECONDS)
+
+
+class Claims:
+    """Leaves marks, many of them in one round trip."""
+
+    def __init__(self, redis: Redis) -> None:
+        """`redis` bounds how long an answer may take."""
+        self._redis = redis
+        self._marks = Line(redis, pending=_PENDING)
+        self._recalls: Coalescer[str, bytes | Missing]
+        self._recalls = Coalescer(self._read, in_flight=2)
+        self._is_reached = True
+        self._log = Log()
+
+    async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
+        """Leave marks where there are none; what was there before, for each of them."""
+        try:
+            asked = [self._marks.ask(mark.command) for mark in marks]
+        except Full:
+            return [None] * len(marks)
+        problem: Exception | None = None
+        found: list[bytes | None] = []
+        for answer in asked:
+            value = await answer
+            found.append(value if isinstance(value, bytes) else None)
+            if isinstance(value, Exception):
+                problem = value
+        if problem or not self._is_reached:
+            self._reached(said(problem) if problem else None)
+        return found
+
+    async def recall(self, key: str) -> bytes | Missing:
+        """What somebody left under a key, without leaving anything."""
+        try:
+            return await self._recalls.ask(key)
+        except Full:
+            return Missing.UNAVAILABLE
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether Redis answered when it was last asked."""
+        return self._is_reached
+
+    def start(self) -> None:
+        self._recalls.start()
+
+    async def stop(self) -> None:
+        await self._marks.stop()
+        await self._recalls.stop()
+
+    async def _read(self, keys: Sequence[str]) -> Sequence[bytes | Missing]:
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.get(key)
+                found = await pipe.execute()
+        except TROUBLE as error:
+            self._reached(said(error))
+            return [Missing.UNAVAILABLE] * len(keys)
+        self._reached(None)
+        return [Missing.UNKNOWN if item is None else item for item in found]
+
+    def _reached(self, problem: str | None) -> None:
+        if problem and self._is_reached:
+            self._log.warning("claims.unavailable", problem=problem)
+        self._is_reached = problem is None

@@ -1,0 +1,86 @@
+"""Says at the start what is wrong with what an edge relies on. Used by `app`.
+
+It keeps nothing from starting: an edge that takes events on a poor Redis is better than
+none, and `reftide doctor` says the same to whoever asks.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+from redis.asyncio import Redis
+
+from ingest.contracts.checkup import Check, check_clocks, check_disk, check_secret
+from ingest.contracts.redis_checkup import (
+    RedisFacts,
+    check_redis,
+    redis_facts,
+    redis_questions,
+)
+from ingest.contracts.telemetry import Log
+from ingest.redis_io.client import TROUBLE
+from ingest.settings import Settings
+
+_AGAIN_SECONDS: Final = 5.0
+
+Life = Callable[[web.Application], AsyncIterator[None]]
+
+
+def selfchecked(redis: Redis, settings: Settings, clock: Callable[[], int]) -> Life:
+    """Checks once Redis answers, beside everything else; `clock` gives Unix ms."""
+
+    async def life(_: web.Application) -> AsyncIterator[None]:
+        checking = asyncio.create_task(_check(redis, settings, clock))
+        yield
+        checking.cancel()
+
+    return life
+
+
+async def ask_redis(redis: Redis, shards: int, groups: int = 0) -> RedisFacts:
+    """What Redis says of itself, and of the groups of so many shards; raises TROUBLE."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for question in redis_questions(groups):
+            pipe.execute_command(*question)
+        return redis_facts(await pipe.execute(raise_on_error=False), shards)
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free where a folder is, or will be; raises OSError."""
+    while not folder.exists():
+        folder = folder.absolute().parent
+    return shutil.disk_usage(folder).free
+
+
+async def _check(redis: Redis, settings: Settings, clock: Callable[[], int]) -> None:
+    _say(check_secret(len(settings.secrets[0])))
+    try:
+        free = await asyncio.to_thread(free_bytes, settings.data)
+        _say(check_disk(free, settings.spooling.most_bytes))
+    except OSError as error:
+        _say(Check("disk", "space", "wrong", str(error), "look at REFTIDE_DATA"))
+    facts = await _told(redis, settings.shards)
+    for check in check_redis(facts):
+        # That nothing was ever written is no news to the first to start.
+        if check.check != "shards":
+            _say(check)
+    _say(check_clocks({"this machine": clock() / 1000, "Redis": facts.clock}))
+
+
+async def _told(redis: Redis, shards: int) -> RedisFacts:
+    while True:
+        try:
+            return await ask_redis(redis, shards)
+        except TROUBLE:
+            # Those who need it say so themselves.
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+
+def _say(check: Check) -> None:
+    if check.level != "ok":
+        # Advice that may well be declined is for those who read everything.
+        say = Log().warning if check.level == "wrong" else Log().info
+        say("checkup.finding", **check.row())

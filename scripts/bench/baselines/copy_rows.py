@@ -1,0 +1,110 @@
+"""The worker's baseline: COPY of the rows that a worker made of the same events.
+
+Used by `worker`. Over one connection and with a transaction for every batch, as a worker
+commits; nothing is decoded, resolved, enriched, compared or booked.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from scripts.servers import Connection
+from scripts.sql import statements
+
+_SQL: Final = statements("bench/environment/bench")
+_COUNT_LINKS: Final = statements("services/recover/reconcile")["links_count"]
+
+_Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The rows of a run: events as they came, and customers by id."""
+
+    events: Sequence[_Values]
+    customers: Mapping[UUID, _Values]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction writes; `counts` are the arguments of the links' counters."""
+
+    events: Sequence[tuple[Any, ...]]
+    customers: Sequence[tuple[Any, ...]]
+    counts: Sequence[Sequence[Any]]
+
+
+async def read_back(connection: Connection) -> Recorded:
+    events = [dict(row) for row in await connection.fetch(_SQL["events"])]
+    customers = [dict(row) for row in await connection.fetch(_SQL["customers"])]
+    return Recorded(events, {row["id"]: row for row in customers})
+
+
+def batches(
+    recorded: Recorded, size: int, new_id: Callable[[], UUID]
+) -> Iterator[Batch]:
+    """The rows under new ids, so that they land where new rows land.
+
+    A click's customer has the click's id.
+    """
+    for start in range(0, len(recorded.events), size):
+        chunk = recorded.events[start : start + size]
+        ids = [new_id() for _ in chunk]
+        people = [
+            (recorded.customers[event["id"]], event_id)
+            for event, event_id in zip(chunk, ids, strict=True)
+            if event["id"] in recorded.customers
+        ]
+        yield Batch(
+            [
+                _under(event, event_id)
+                for event, event_id in zip(chunk, ids, strict=True)
+            ],
+            [_under(customer, event_id) for customer, event_id in people],
+            counts(chunk),
+        )
+
+
+def counts(events: Sequence[_Values]) -> Sequence[Sequence[Any]]:
+    """What clicks add to their links, as the columns that `links_count` takes."""
+    of_link: dict[UUID, list[_Values]] = defaultdict(list)
+    for event in events:
+        of_link[event["link_id"]].append(event)
+    links = sorted(of_link)
+    totals = [_total(of_link[link]) for link in links]
+    return [links, *(list(column) for column in zip(*totals, strict=True))]
+
+
+async def copy(
+    connection: Connection, recorded: Recorded, prepared: Sequence[Batch]
+) -> None:
+    """Write all batches; `prepared` are `batches` of what was recorded."""
+    event_columns = list(recorded.events[0])
+    customer_columns = list(next(iter(recorded.customers.values())))
+    for batch in prepared:
+        async with connection.transaction():
+            await connection.copy_records_to_table(
+                "events", records=batch.events, columns=event_columns
+            )
+            await connection.copy_records_to_table(
+                "customers", records=batch.customers, columns=customer_columns
+            )
+            await connection.execute(_COUNT_LINKS, *batch.counts)
+
+
+def _total(clicks: Sequence[_Values]) -> tuple[Any, ...]:
+    """Clicks, of them bots', of them duplicates, no leads, no sales, the latest time."""
+    return (
+        sum(click["quantity"] for click in clicks),
+        sum(click["quantity"] for click in clicks if click["is_bot"]),
+        sum(click["quantity"] for click in clicks if click["is_duplicate"]),
+        0,
+        0,
+        max(click["at"] for click in clicks),
+    )
+
+
+def _under(row: _Values, new_id: UUID) -> tuple[Any, ...]:
+    return tuple({**row, "id": new_id}.values())

@@ -1,0 +1,89 @@
+"""`python -m scripts.bench.baselines.fastapi_app PORT PROCESSES`: FastAPI on uvicorn, with asyncpg.
+
+A click is written in its request: 200 means that it is committed. Started by `contenders`,
+with DATABASE_URL in its environment.
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+import orjson
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request
+from pydantic import BaseModel, ConfigDict
+from uuid_utils.compat import uuid7
+
+from scripts.bench.baselines.clicks import Book, Click
+from scripts.bench.load.traffic import PATH
+
+_ME: Final = "scripts.bench.baselines.fastapi_app"
+
+
+class Body(BaseModel):
+    """What a tracker sends; what is not named here is kept as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    affiliate_url: str
+    page_url: str = ""
+    referrer_url: str = ""
+    session_id: str = ""
+    user_agent: str = ""
+
+
+class Answer(BaseModel):
+    """What it is told."""
+
+    success: bool
+    click_id: str
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    url = os.environ["DATABASE_URL"]  # noqa: TID251 -- an entry point
+    async with asyncpg.create_pool(url) as pool:
+        app.state.book = await Book.open(pool)
+        yield
+
+
+app = FastAPI(lifespan=_lifespan)
+
+
+@app.post(PATH)
+async def track(body: Body, request: Request) -> Answer:
+    """Write one click."""
+    click = Click(
+        id=uuid7(),
+        affiliate_url=body.affiliate_url,
+        page_url=body.page_url,
+        referrer_url=body.referrer_url,
+        session=body.session_id,
+        ip=request.headers["x-forwarded-for"],
+        user_agent=body.user_agent,
+        properties=orjson.dumps(body.model_extra).decode(),
+    )
+    book: Book = request.app.state.book
+    try:
+        await book.write(click)
+    except KeyError as error:
+        raise HTTPException(404, "no such link") from error
+    return Answer(success=True, click_id=str(click.id))
+
+
+def main() -> None:
+    port, processes = map(int, sys.argv[1:])
+    uvicorn.run(
+        f"{_ME}:app",
+        port=port,
+        workers=processes,
+        access_log=False,
+        log_level="warning",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Servers, processes and pairs of runs for every measurement."""

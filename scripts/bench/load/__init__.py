@@ -1,0 +1,1 @@
+"""What measurements send, and with what."""

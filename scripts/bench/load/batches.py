@@ -1,0 +1,61 @@
+"""Clicks many in a request, as a server sends them that collected them. Used by `pipeline`.
+
+Each names its visitor's address and user agent, which takes a key that may forward. The key
+is made in the database, and published with the rest of the directory when a run begins.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
+from uuid import UUID
+
+import orjson
+from uuid_utils.compat import uuid7
+
+from ingest.contracts import apikey
+from ingest.contracts.directory import LinkRecord
+from ingest.dialects.batch import ROUTE
+from scripts.bench.environment.servers import Ground
+from scripts.bench.load import traffic
+from scripts.bench.load.load import CONNECTIONS, Requests
+from scripts.servers import postgres
+from scripts.sql import statements
+
+_SQL: Final = statements("services/administer/keys")
+#: So many clicks are made, each of another visitor, before they come again.
+_CLICKS: Final = 50_000
+_SECRET: Final = "key_of_a_measurement"  # noqa: S105 -- of servers that nobody else sees
+
+
+def batches(ground: Ground, size: int, connections: int = CONNECTIONS) -> Requests:
+    """Batches of so many clicks on the links of a ground, and a key that may send them."""
+    asyncio.run(_add_key(ground, ground.links[0].workspace_uuid))
+    file = ground.data / "batches"
+    clicks = _clicks(ground.links)
+    with file.open("wb") as lines:
+        for _ in range(max(1, _CLICKS // size)):
+            lines.write(b"[" + b",".join(islice(clicks, size)) + b"]\n")
+    return Requests(ROUTE.path, file, size, _SECRET, connections)
+
+
+def _clicks(links: Sequence[LinkRecord]) -> Iterator[bytes]:
+    bodies = [orjson.loads(body) for body in traffic.bodies(links)]
+    number = 0
+    while True:
+        yield orjson.dumps(
+            {
+                "path": traffic.PATH,
+                "body": bodies[number % len(bodies)],
+                "ip": traffic.address(number),
+            }
+        )
+        number += 1
+
+
+async def _add_key(ground: Ground, workspace: UUID) -> None:
+    hashes = apikey.hashes(ground.environment.secrets(), _SECRET)
+    async with postgres(ground.environment) as connection:
+        await connection.execute(
+            _SQL["add"], uuid7(), workspace, "bench", hashes[0], _SECRET[-4:], ["*"]
+        )

@@ -1,0 +1,1 @@
+"""Commands for workspaces, programs, partners, links, keys, switches, limits."""

@@ -1,0 +1,1 @@
+"""Commands that run Reftide and look at it."""

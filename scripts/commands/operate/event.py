@@ -1,0 +1,64 @@
+"""`reftide event`: where one event is."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from scripts.environment import Environment
+from scripts.output import emit, facts, json_option, table
+from scripts.services.observe.event_lookup import trace
+
+_ENTRY: Final = ("epoch", "shard", "entry_ms", "entry_seq", "recorded_at")
+_QUARANTINE: Final = ("id", "reason", "detail", "status", "attempts", "last_seen")
+_HISTORY: Final = ("at", "quarantine_id", "who", "action", "note")
+
+_SENTENCES: Final = {
+    "recorded": "It is recorded.",
+    "erased": "It is recorded and counts; whose it was is erased.",
+    "repeat": "It was another event again: {repeat_of}.",
+    "quarantined": "It could not be recorded; see `reftide quarantine show ID`.",
+    "dropped": "It could not be recorded, and quarantine had no room to keep it: see"
+    " `reftide quarantine list`. A replay records it once it can be placed.",
+    "spooled": "It waits on an edge's disk until its stream takes it: {spool}.",
+    "in_flight": "It is on its stream and waits for a worker.",
+    "missing": "Its entry is acknowledged, yet nothing is recorded: run `reftide verify`.",
+    "detached": "Its month is detached: see `reftide partitions list`. It is in that table,"
+    " or came too late for it.",
+    "unknown": "Nothing is known of it.",
+}
+
+
+@click.command(
+    epilog="""\b
+ID is an event's UUID, a click id (clk_...) or the eventId of a test event:
+  reftide event 01890a5d-ac96-774b-bcce-b302099a8057
+Exit code 1 where nothing is known of it.
+"""
+)
+@click.argument("event_id", metavar="ID")
+@json_option
+@click.pass_context
+def command(context: click.Context, event_id: str, *, as_json: bool) -> None:
+    """Say where an event is: spooled, in flight, recorded, a repeat, quarantined, or unknown."""
+    environment: Environment = context.obj
+    traced = asyncio.run(trace(environment, event_id))
+    emit(as_json, traced, lambda: _show(traced))
+    if traced["state"] in {"unknown", "missing", "detached"}:
+        context.exit(1)
+
+
+def _show(traced: Mapping[str, Any]) -> None:
+    click.echo(f"Event {traced['id'] or ''}".rstrip())
+    click.echo(_SENTENCES[traced["state"]].format(**traced))
+    if traced["event"]:
+        facts(traced["event"], "Recorded")
+    if traced["entry"]:
+        facts(traced["entry"], "On its stream")
+    if traced["repeats"]:
+        table(traced["repeats"], _ENTRY, "It came again")
+    if traced["quarantine"]:
+        table(traced["quarantine"], _QUARANTINE, "Quarantine")
+    if traced["history"]:
+        table(traced["history"], _HISTORY, "What was done about it")

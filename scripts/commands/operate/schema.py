@@ -1,0 +1,61 @@
+"""`reftide schema`: apply schema.sql and say what changed."""
+
+import asyncio
+from typing import Final
+
+import click
+
+from scripts.environment import Environment
+from scripts.output import counted, emit, json_option
+from scripts.servers import Connection, postgres, rows
+from scripts.services.maintain.schema import apply_schema
+from scripts.sql import statements
+
+_SQL: Final = statements("services/maintain/schema")
+#: An index on a large table takes its time.
+_SECONDS: Final = 120.0
+
+
+@click.command(
+    epilog="""\b
+Apply it as often as you like: it runs as one transaction and changes only what
+is missing. Give the URL of a database that exists:
+  DATABASE_URL=postgresql://reftide@db/reftide reftide schema
+"""
+)
+@json_option
+@click.pass_obj
+def command(environment: Environment, *, as_json: bool) -> None:
+    """Create the tables, or bring those of an earlier version up to date."""
+    done = asyncio.run(_apply(environment))
+    emit(as_json, done, lambda: click.echo(_sentence(done)))
+
+
+async def _apply(environment: Environment) -> dict[str, list[str]]:
+    async with postgres(environment, seconds=_SECONDS) as connection:
+        before = await _columns(connection)
+        await apply_schema(connection)
+        after = await _columns(connection)
+    return {
+        "tables": sorted(after.keys() - before.keys()),
+        "columns": sorted(
+            f"{table}.{column}"
+            for table in before.keys() & after.keys()
+            for column in after[table] - before[table]
+        ),
+    }
+
+
+async def _columns(connection: Connection) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for row in await rows(connection, _SQL["columns"]):
+        found.setdefault(row["table_name"], set()).add(row["column_name"])
+    return found
+
+
+def _sentence(done: dict[str, list[str]]) -> str:
+    tables = counted(len(done["tables"]), "table")
+    made = [f"{tables} made"] if done["tables"] else []
+    if done["columns"]:
+        made.append(f"columns added: {', '.join(done['columns'])}")
+    return f"Schema applied: {'; '.join(made) or 'nothing was missing'}."

@@ -1,0 +1,237 @@
+"""`reftide status`: the books, the lag, who works, and how long the memory lasts."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+import click
+from redis.asyncio import Redis
+
+from ingest.contracts.checkup import size
+from scripts.environment import Environment
+from scripts.output import cell, counted, emit, facts, json_option, table
+from scripts.servers import postgres, redis_server, rows, shard_count
+from scripts.services.maintain.pauses import lasting
+from scripts.services.observe.edges import standing
+from scripts.services.observe.ledger import Books, ended, read_books
+from scripts.services.observe.streams import backlog, memory
+from scripts.services.recover.replays import unfinished
+from scripts.sql import statements
+from workers.archive.object_store.report import uploads
+from workers.stream.liveness import living
+
+_QUARANTINE: Final = statements("services/recover/quarantine")
+
+_SHARD_COLUMNS: Final = (
+    "shard", "epoch", "length", "entries_added", "undelivered", "pending", "in_flight",
+    "lag_seconds", "oldest_pending_seconds",
+)  # fmt: skip
+_DROPPED_COLUMNS: Final = ("reason", "entries", "first", "latest")
+#: What is shown where there is any, in columns, under a title.
+_TABLES: Final = (
+    ("edges", ("edge", "level", "why", "spool_bytes"), "Edges"),
+    ("uploads", ("store", "waiting", "oldest_seconds", "failing_seconds"), "Uploads"),
+    ("replays",
+     ("id", "mode", "status", "read", "expected", "scanned", "inserted", "changed"),
+     "Replays"),
+)  # fmt: skip
+_ENDED_COLUMNS: Final = (
+    "shard", "epoch", "entries", "settled", "missing", "counted_at", "ended_at",
+)  # fmt: skip
+
+#: What can be known of a stream that is gone, and what not.
+_LOST: Final = (
+    "Missing is what reached such a stream, as far as workers counted it and edges that"
+    " are alive say, and is in no book: what the archive has of it comes back with"
+    " `reftide replay`. What an edge that is gone too appended between counted at and"
+    " ended at, nobody knows."
+)
+
+_NO_ROOM: Final = (
+    "Clients caused more than quarantine has room for: see `reftide quarantine list`. What"
+    " can be placed by now comes back with `reftide replay`."
+)
+
+
+@click.command(
+    epilog="""\b
+The balance is accepted - recorded - repeats - quarantined - lost - in flight -
+spooled. At rest it is 0; `reftide verify` proves it. While events flow, those that
+are committed but not yet acknowledged show twice, so it may be a little less.
+Spooled is what waits on the disks of edges that share this data directory.
+Lost is what somebody took out of a stream before it was recorded.
+
+\b
+  reftide status --json | jq .lag_seconds
+"""
+)
+@click.option(
+    "--window",
+    type=click.FloatRange(0, 60),
+    default=1.0,
+    show_default=True,
+    help="Seconds over which throughput is measured; 0: do not.",
+)
+@click.option(
+    "--watch",
+    type=click.FloatRange(0.5),
+    metavar="SECONDS",
+    help="Show it again after so many seconds, until Ctrl-C.",
+)
+@json_option
+@click.pass_obj
+def command(
+    environment: Environment, window: float, watch: float | None, *, as_json: bool
+) -> None:
+    """Show the books, the lag of every shard, the workers and the memory."""
+    if watch and as_json:
+        raise click.UsageError("--json prints one document: leave out --watch.")
+    while True:
+        status = asyncio.run(_status(environment, window))
+        if watch:
+            click.clear()
+        emit(as_json, status, partial(_show, status))
+        if not watch:
+            return
+        time.sleep(watch)
+
+
+async def _status(environment: Environment, window: float) -> dict[str, Any]:
+    async with postgres(environment) as connection, redis_server(environment) as redis:
+        shards = await shard_count(environment, redis)
+        earlier = None
+        if window:
+            earlier = await read_books(redis, connection, shards, environment.data)
+            await asyncio.sleep(window)
+        books = await read_books(redis, connection, shards, environment.data)
+        rates = _rates(earlier, books)
+        return {
+            **_ledger(books),
+            **rates,
+            **await memory(redis, books.shards, rates["accepted_per_second"]),
+            **await _workers(redis),
+            "dropped": await rows(connection, _QUARANTINE["dropped"]),
+            "paused": await lasting(connection),
+            "edges": await standing(redis),
+            "replays": await unfinished(connection),
+            "archive": await backlog(redis, shards),
+            "ended": await ended(connection, books),
+            "shards": [_shard(books, index) for index in range(shards)],
+        }
+
+
+def _ledger(books: Books) -> dict[str, Any]:
+    return {
+        "accepted": books.accepted,
+        "recorded": books.recorded,
+        "repeats": books.repeats,
+        "quarantined": books.quarantined,
+        "lost": books.lost,
+        "in_flight": books.in_flight,
+        "spooled": books.spooled,
+        "balance": books.balance,
+        "is_still": books.is_still,
+        "is_exact": books.is_exact,
+        "lag_seconds": max(map(books.lag, range(len(books.shards))), default=0.0),
+        "lag_entries": books.in_flight,
+    }
+
+
+def _rates(earlier: Books | None, books: Books) -> dict[str, float | None]:
+    if earlier is None or books.at <= earlier.at:
+        return {"accepted_per_second": None, "recorded_per_second": None}
+    seconds = books.at - earlier.at
+    return {
+        "accepted_per_second": round((books.accepted - earlier.accepted) / seconds, 1),
+        "recorded_per_second": round((books.recorded - earlier.recorded) / seconds, 1),
+    }
+
+
+def _shard(books: Books, index: int) -> dict[str, Any]:
+    shard, waiting = books.shards[index], books.waiting[index]
+    return {
+        "shard": shard.shard,
+        "epoch": shard.epoch,
+        "length": shard.length,
+        "entries_added": shard.added,
+        "undelivered": waiting.entries,
+        "pending": shard.pending,
+        "in_flight": waiting.entries + shard.pending,
+        "lag_seconds": books.lag(index),
+        "oldest_pending_seconds": books.age(shard.oldest_pending),
+    }
+
+
+async def _workers(redis: Redis) -> dict[str, Any]:
+    alive = await living(redis)
+    told = await uploads(redis, alive)
+    return {"workers": len(alive), "worker_names": alive, "uploads": told}
+
+
+def _show(status: Mapping[str, Any]) -> None:
+    facts(_for_people(status), "Reftide")
+    table(status["shards"], _SHARD_COLUMNS, "Shards")
+    for name, columns, title in _TABLES:
+        if status[name]:
+            table(status[name], columns, title)
+    _show_what_went(status)
+    if not status["is_still"]:
+        click.echo("Events moved while this was read: the figures are moments apart.")
+    if not status["is_exact"]:
+        click.echo("The backlog is large: what is in flight is taken from counters.")
+    if paused := status["paused"]:
+        click.echo(
+            f"Recording is paused since {cell(paused['paused_at'])}:"
+            f" {cell(paused['detail'])}. Fix it, then `reftide resume`."
+        )
+    if not status["workers"]:
+        click.echo("No worker is alive: run `reftide worker` (or `reftide up`).")
+
+
+def _show_what_went(status: Mapping[str, Any]) -> None:
+    for one in status["uploads"]:
+        if why := one["why"]:
+            click.echo(f"Segments of {one['archive']} are not uploaded: {why}.")
+    if status["ended"]:
+        table(status["ended"], _ENDED_COLUMNS, "Streams that were lost")
+        click.echo(_LOST)
+    if status["dropped"]:
+        table(status["dropped"], _DROPPED_COLUMNS, "Quarantined and not kept")
+        click.echo(_NO_ROOM)
+
+
+def _for_people(status: Mapping[str, Any]) -> dict[str, object]:
+    counts = (
+        "accepted", "recorded", "repeats", "quarantined", "lost", "in_flight", "spooled",
+    )  # fmt: skip
+    rates = ("accepted_per_second", "recorded_per_second")
+    each, hours = status["bytes_per_event"], status["hours_left"]
+    names = ", ".join(status["worker_names"])
+    return {
+        **{name: f"{status[name]:,}" for name in counts},
+        "balance": status["balance"],
+        "lag": f"{status['lag_seconds']:,.1f} s",
+        **{name: status[name] for name in rates},
+        "redis_memory": _memory_for_people(status),
+        "an_event_takes": None if each is None else size(each),
+        "room_for": None if hours is None else f"{hours:,.1f} more hours at this rate",
+        "workers": f"{status['workers']} ({names})" if names else status["workers"],
+        "archive": _archive_for_people(status["archive"]),
+    }
+
+
+def _archive_for_people(archive: Mapping[str, Any] | None) -> str | None:
+    if archive is None:
+        return None
+    return (
+        f"{archive['lag_seconds']:,.1f} s behind,"
+        f" {counted(archive['entries'], 'entry', 'entries')} to be finished"
+    )
+
+
+def _memory_for_people(status: Mapping[str, Any]) -> str:
+    limit = status["redis_memory_limit_bytes"]
+    used = size(status["redis_memory_bytes"])
+    return f"{used} of {size(limit)}" if limit else f"{used}, without a limit"

@@ -1,0 +1,168 @@
+"""`reftide up`: everything that Reftide needs, in the foreground, until Ctrl-C."""
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+import click
+
+from scripts.environment import Environment
+from scripts.stack.run import Plan, run
+
+#: What a shell calls a process that Ctrl-C ended.
+_INTERRUPTED: Final = 130
+
+_SERVERS: Final = ("REDIS_URL", "DATABASE_URL")
+
+_PAGE: Final = "https://yoursite.com/pricing"
+
+
+@click.command(
+    epilog="""\b
+With REDIS_URL and DATABASE_URL set, it uses those servers and starts none;
+REFTIDE_SECRET must be set then, too. Otherwise it runs a Valkey and a PostgreSQL
+on the data directory. Ctrl-C drains and stops everything; a second one does not wait.
+"""
+)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The data directory.  [default: REFTIDE_DATA or .reftide]",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="The port that the edges share; 0 is any free one.",
+)
+@click.option(
+    "--admin-port",
+    type=click.IntRange(0, 65535),
+    help="The port of the first edge's figures; the others, then the workers, have the"
+    " next ones.  [default: REFTIDE_ADMIN_PORT, or any that are free]",
+)
+@click.option("--edges", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--appendfsync",
+    type=click.Choice(["everysec", "always"]),
+    default="everysec",
+    show_default=True,
+    help="How soon Valkey syncs: `always` survives power loss, and a kill of Valkey"
+    " while its disk is busy.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Of edges and workers.  [default: REFTIDE_LOG_LEVEL or info]",
+)
+@click.option(
+    "--verbose", is_flag=True, help="Log edges and workers here, not under DATA/log."
+)
+@click.pass_obj
+def command(  # noqa: PLR0913 - an option each
+    environment: Environment,
+    *,
+    data: Path | None,
+    host: str,
+    port: int,
+    admin_port: int | None,
+    edges: int,
+    workers: int,
+    appendfsync: Literal["everysec", "always"],
+    log_level: str | None,
+    verbose: bool,
+) -> None:
+    """Run everything: servers, tables, edges and workers."""
+    chosen = {"REFTIDE_DATA": str((data or environment.data).absolute())}
+    if log_level:
+        chosen["REFTIDE_LOG_LEVEL"] = log_level
+    if admin_port is not None:
+        chosen["REFTIDE_ADMIN_PORT"] = str(admin_port)
+    plan = Plan(
+        environment=Environment({**environment.variables, **chosen}, environment.clock),
+        is_embedded=_is_embedded(environment),
+        host=host,
+        port=port,
+        edges=edges,
+        workers=workers,
+        appendfsync=appendfsync,
+        is_verbose=verbose,
+    )
+    asyncio.run(_until_told(plan))
+
+
+def _is_embedded(environment: Environment) -> bool:
+    given = [name for name in _SERVERS if environment.variables.get(name, "").strip()]
+    if len(given) == 1:
+        missing = next(name for name in _SERVERS if name not in given)
+        raise click.UsageError(
+            f"{given[0]} is set and {missing} is not: set both to use servers of your"
+            " own, or unset both to use what this command brings."
+        )
+    return not given
+
+
+async def _until_told(plan: Plan) -> None:
+    running = asyncio.ensure_future(run(plan, _say, partial(_greet, plan)))
+
+    def stop() -> None:
+        if running.cancelling():
+            # The kernel ends edges and workers with us, and asks the servers to stop.
+            os._exit(_INTERRUPTED)
+        _say("Stopping; once more to stop at once")
+        running.cancel()
+
+    def hang_up() -> None:
+        # A terminal that closes says so twice, its shell and the kernel: once is meant.
+        if not running.cancelling():
+            stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    # Not where `nohup` has it ignored.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+def _say(line: str) -> None:
+    # Whoever read this may have gone; the instance goes on.
+    with suppress(OSError):
+        click.echo(line)
+        sys.stdout.flush()
+
+
+def _greet(plan: Plan, url: str) -> None:
+    _say(f"ready {url}")
+    if not plan.is_embedded:
+        return  # what the examples need is planted into embedded servers only
+    _say(f"Try the demo: {_prefix(plan)}{_program()} demo")
+    _say(
+        f"or a click:   curl {url}/api/v1/track/click -H 'Content-Type:"
+        f' application/json\' -d \'{{"affiliate_url": "{_PAGE}?aff=PARTNER123"}}\''
+    )
+
+
+def _prefix(plan: Plan) -> str:
+    """What another terminal has to set to find this instance."""
+    if plan.data == Path(".reftide").absolute():
+        return ""
+    return f"REFTIDE_DATA={shlex.quote(str(plan.data))} "
+
+
+def _program() -> str:
+    program = Path(sys.argv[0]).absolute()
+    if program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    return shlex.quote(str(program)) if program.name == "reftide" else "reftide"

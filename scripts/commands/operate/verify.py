@@ -1,0 +1,76 @@
+"""`reftide verify`: prove that every counter and the books are right."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from scripts.environment import Environment
+from scripts.output import counted, emit, json_option, table
+from scripts.services.observe.verify import verify
+
+_COLUMNS: Final = ("what", "key", "counter", "expected", "found")
+#: What there may be one of, where the name is not merely without its s.
+_SINGULAR: Final = {"entries": "entry", "ledger": "ledger"}
+
+
+@click.command(
+    epilog="""\b
+Compared are: the counters of links, enrolments and days, and what sales are worth in
+each currency, with the sums over their events; the books with the rows that were
+written; the entries that Redis still holds with the rows that tell of them; and at
+rest, the books with the streams.
+Exit code 0 where all of it is equal; 1 where not. Under traffic all but the balance of
+the books can be compared; with --at-rest that is not enough.
+"""
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for events in flight.",
+)
+@click.option(
+    "--at-rest",
+    is_flag=True,
+    help="Exit 1 where events are still in flight after --wait.",
+)
+@json_option
+@click.pass_context
+def command(
+    context: click.Context, wait: float, *, at_rest: bool, as_json: bool
+) -> None:
+    """Compare every counter and the books with what was recorded."""
+    environment: Environment = context.obj
+    report = asyncio.run(verify(environment, wait))
+    emit(as_json, report, lambda: show(report))
+    if not report["ok"] or (at_rest and not report["settled"]):
+        context.exit(1)
+
+
+def show(report: Mapping[str, Any]) -> None:
+    """Print a report for people. `reftide demo` ends with it."""
+    if report["mismatches"]:
+        table(report["mismatches"], _COLUMNS, "Not as it must be")
+        more = report["mismatch_count"] - len(report["mismatches"])
+        differences = counted(report["mismatch_count"], "difference")
+        click.echo(f"{differences} ({more} not shown).")
+    else:
+        what = "All equal" if report["settled"] else "Counters and rows are equal"
+        click.echo(f"{what} ({_sizes(report['compared'])}).")
+    if not report["settled"]:
+        flying = counted(report["in_flight"], "event")
+        click.echo(
+            f"Not at rest ({flying} in flight): the balance of the books was not judged."
+            " Run it again when it is calm, or let it --wait longer."
+        )
+
+
+def _sizes(compared: Mapping[str, int]) -> str:
+    known = [
+        counted(count, _SINGULAR.get(name, name[:-1]), name)
+        for name, count in compared.items()
+    ]
+    return ", ".join(known).replace("_", " ")

@@ -1,0 +1,1 @@
+"""Commands for what went wrong, and for privacy."""

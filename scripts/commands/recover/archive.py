@@ -1,0 +1,258 @@
+"""`reftide archive`: what is kept beyond the streams."""
+
+import asyncio
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ingest.contracts.telemetry import configure_logging
+from scripts.environment import Environment
+from scripts.output import (
+    Refused,
+    Unreachable,
+    counted,
+    emit,
+    facts,
+    json_option,
+    table,
+)
+from scripts.servers import redis_server, shard_count
+from scripts.services.recover import object_store_view
+from scripts.times import Moment
+from workers.archive.check import problem
+from workers.archive.object_store.inventory import is_absent
+from workers.archive.reader import unfinished
+from workers.archive.stream_reader import holders, leave
+from workers.model.batch import Trouble
+
+_DAYS: Final = (
+    "day", "segments", "here", "stored", "entries", "bytes", "accepted_from", "accepted_to",
+)  # fmt: skip
+_SEGMENTS: Final = (
+    "segment", "shard", "epoch", "entries", "bytes", "accepted_from", "accepted_to",
+    "here", "stored",
+)  # fmt: skip
+_PROBLEMS: Final = ("segment", "problem")
+
+
+@click.group(
+    epilog="""\b
+  reftide archive list
+  reftide archive verify
+  reftide archive status
+  zstdcat .reftide/archive/2025-11-21/*.zst | jq 'select(.event.k == "lead")'
+"""
+)
+def command() -> None:
+    """Every envelope that reached a stream, in files, for as long as you want.
+
+    Workers with REFTIDE_ARCHIVE write it; `reftide up` has one in its data directory.
+    Events of the last minutes are in segments that are not finished yet.
+    """
+
+
+@command.command("list")
+@click.option("--day", help="The segments of a day, as 2025-11-21, one by one.")
+@json_option
+@click.pass_obj
+def list_(environment: Environment, *, day: str | None, as_json: bool) -> None:
+    """List what there is, by the day of its arrival in UTC."""
+    directory = _directory(environment)
+    with _readable(directory):
+        found, broken = object_store_view.found_in(directory)
+    if day is None:
+        days = [
+            (name, list(them))
+            for name, them in groupby(found, object_store_view.day_of_segment)
+        ]
+        shown = [object_store_view.day(directory, name, them) for name, them in days]
+    else:
+        shown = [
+            object_store_view.described(directory, each)
+            for each in found
+            if object_store_view.day_of_segment(each) == day
+        ]
+    document: dict[str, Any] = {
+        "directory": str(directory),
+        "days" if day is None else "segments": shown,
+        "unreadable": [key for key, _ in broken],
+    }
+
+    def for_people() -> None:
+        table(shown, _DAYS if day is None else _SEGMENTS)
+        entries = sum(one["entries"] for one in shown)
+        click.echo(f"{counted(entries, 'entry', 'entries')} in {directory}.")
+        if broken:
+            click.echo("Some cannot be read: see `reftide archive verify`.")
+
+    emit(as_json, document, for_people)
+
+
+@command.command(epilog="Exit code 1 where something is not what was written.")
+@json_option
+@click.pass_obj
+def verify(environment: Environment, *, as_json: bool) -> None:
+    """Read everything that is here, and compare it with its checksums.
+
+    Of what an object store should have, ask for its index and its size.
+    """
+    directory = _directory(environment)
+    fetching = object_store_view.fetching_of(environment, directory)
+    with _readable(directory):
+        found, wrong = object_store_view.found_in(directory)
+        wrong += [
+            (each.key, trouble)
+            for each in found
+            if not is_absent(directory, each.key)
+            and (trouble := problem(directory, each))
+        ]
+        wrong += object_store_view.asked(
+            object_store_view.problems(directory, found, fetching)
+        )
+        left = [str(path.relative_to(directory)) for path in unfinished(directory)]
+    document = {
+        "ok": not wrong,
+        "segments": len(found),
+        "entries": sum(each.entries for each in found),
+        "only_asked": sum(is_absent(directory, each.key) for each in found),
+        "problems": [dict(zip(_PROBLEMS, one, strict=True)) for one in wrong],
+        "unfinished": left,
+    }
+    emit(as_json, document, lambda: _show(document))
+    if wrong:
+        sys.exit(1)
+
+
+@command.command()
+@json_option
+@click.pass_obj
+def status(environment: Environment, *, as_json: bool) -> None:
+    """How much is here, how much is in the object store, and what waits."""
+    directory = _directory(environment)
+    fetching = object_store_view.fetching_of(environment, directory)
+    name = fetching.store.name if fetching else None
+    with _readable(directory):
+        found, _ = object_store_view.found_in(directory)
+        document = {
+            "directory": str(directory),
+            "store": name,
+            **object_store_view.standing(directory, found, name),
+        }
+    since = document["waiting_since"]
+    document["waiting_since"] = (
+        None if since is None else object_store_view.time_of(since)
+    )
+    emit(as_json, document, lambda: facts(document))
+
+
+@command.command(
+    epilog="Exit code 1 where something is not in the store as it should be."
+)
+@click.option(
+    "--from", "since", type=Moment(), required=True, metavar="WHEN",
+    help="90m, 2h, 3d, or a date.",
+)  # fmt: skip
+@click.option(
+    "--to", "until", type=Moment(), default="now", metavar="WHEN",
+    help="Until before then [now].",
+)  # fmt: skip
+@json_option
+@click.pass_obj
+def fetch(
+    environment: Environment, *, since: datetime, until: datetime, as_json: bool
+) -> None:
+    """Bring segments here that only the object store has, by when events were accepted.
+
+    Before that the indexes of all, where the directory was lost.
+    """
+    configure_logging("warning")
+    directory = _directory(environment)
+    fetching = object_store_view.fetching_of(environment, directory)
+    if fetching is None:
+        raise Refused(
+            "There is no object store.",
+            "set REFTIDE_ARCHIVE_STORE, as the workers have it.",
+        )
+    with _readable(directory):
+        document = object_store_view.asked(
+            object_store_view.fetch(fetching, directory, (since, until))
+        )
+
+    def for_people() -> None:
+        if document["problems"]:
+            table(document["problems"], _PROBLEMS, "Not as it should be")
+        segments = counted(document["segments"], "segment")
+        click.echo(f"{segments} with {document['bytes']:,} bytes fetched.")
+
+    emit(as_json, document, for_people)
+    if not document["ok"]:
+        sys.exit(1)
+
+
+@command.command(
+    "leave",
+    epilog="The files stay. Exit code 2 while a worker archives: stop it, or start it"
+    " without REFTIDE_ARCHIVE.",
+)
+@click.pass_obj
+def leave_(environment: Environment) -> None:
+    """Archive no longer: let the streams be trimmed of what is not archived."""
+    try:
+        gone = asyncio.run(_leave(environment))
+    except Trouble as trouble:
+        raise Unreachable(f"Redis: {trouble}", "run it again.") from trouble
+    click.echo(f"{counted(gone, 'shard')} no longer kept for the archive.")
+
+
+async def _leave(environment: Environment) -> int:
+    async with redis_server(environment) as redis:
+        shards = range(await shard_count(environment, redis))
+        if names := await holders(redis, shards):
+            raise Refused(
+                f"{', '.join(sorted(names))} archives, and would begin anew.",
+                "stop it, or start it without REFTIDE_ARCHIVE; after a crash wait 30 s.",
+            )
+        return await leave(redis, shards)
+
+
+def _directory(environment: Environment) -> Path:
+    directory = environment.archive()
+    if directory is None:
+        raise Refused(
+            "There is no archive.",
+            "set REFTIDE_ARCHIVE to its directory, here and for a worker.",
+        )
+    return directory
+
+
+@contextmanager
+def _readable(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Refused(
+            f"There is nothing in {directory}.",
+            "check REFTIDE_ARCHIVE; the first segment takes some minutes.",
+        ) from error
+    except OSError as error:
+        raise Refused(f"{directory} cannot be read: {error}", "mend that.") from error
+
+
+def _show(document: Mapping[str, Any]) -> None:
+    for path in document["unfinished"]:
+        click.echo(f"{path} has no index: its archiver died, and wrote it again.")
+    segments = counted(document["segments"], "segment")
+    entries = counted(document["entries"], "entry", "entries")
+    if document["ok"]:
+        click.echo(f"{segments} with {entries}: all as they were written.")
+        if count := document["only_asked"]:
+            click.echo(f"Of {counted(count, 'segment')} the store only told the size.")
+    else:
+        table(document["problems"], _PROBLEMS, "Not what was written")
+        click.echo(f"{segments} with {entries} looked at.")

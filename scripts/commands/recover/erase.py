@@ -1,0 +1,185 @@
+"""`reftide erase`: take a person out of everything, and let everything count as before."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import click
+from uuid_utils.compat import uuid7
+
+from ingest.contracts.telemetry import configure_logging
+from scripts.environment import Environment
+from scripts.output import Refused, Unreachable, counted, emit, facts, json_option
+from scripts.servers import postgres, redis_server
+from scripts.services.administer.workspaces import choose, filter_by
+from scripts.services.recover import erase
+from scripts.services.recover.quarantine_redrive import operator
+from workers.erasure.begin import Person
+from workers.model.batch import Trouble
+from workers.postgres.database import open_pool
+
+_CONNECTIONS: Final = 4
+#: Statements that go through the clicks of a visitor who had very many.
+_SECONDS: Final = 60.0
+
+
+@click.command(
+    epilog="""\b
+CUSTOMER is an external id, or a customer's id; of a visitor without one, the id of the
+first click.
+  reftide erase user_123 --workspace acme --dry-run
+  reftide erase user_123 --workspace acme --reason "letter of 3 March"
+
+\b
+Rows stay and count. What they say of the person goes, names become pseudonyms: in
+PostgreSQL, in quarantine, in Redis, in this machine's archive and spools. Whatever comes
+of the person later, from a replay, a disk, a client that tries again, is recorded under
+the same pseudonym. Workers do what has to wait, and rewrite archives on their machines.
+Killed or stopped, it goes on when it is run again, or by itself where a worker runs.
+
+\b
+It cannot be undone. Copies that Reftide does not know of it cannot reach: backups, the
+log of PostgreSQL, detached partitions. See "Erasing a person" in docs/operating.md.
+"""
+)
+@click.argument("customer")
+@click.option("--workspace", metavar="NAME", help="Whose customer.")
+@click.option("--reason", "note", default="", metavar="TEXT", help="Why; it is kept.")
+@click.option(
+    "--unrecorded",
+    is_flag=True,
+    help="Also somebody of whom nothing is recorded, by the external id.",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=10.0,
+    show_default=True,
+    help="Seconds for groups to read their entries; then the workers go on.",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_obj
+def command(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
+    """Take a person out of everything that is kept; counters stay as they are."""
+    if as_json and not (asked["yes"] or asked["dry_run"]):
+        raise click.UsageError("with --json nobody is asked: say --yes, or --dry-run")
+    person, found = asyncio.run(_look(environment, asked))
+    if asked["dry_run"]:
+        document = found | {"dry_run": True, "is_erased": person.is_erased}
+        emit(as_json, document, lambda: _show_plan(document))
+        return
+    if not asked["yes"]:
+        _show_plan(found)
+        click.confirm("Erase this person? It cannot be undone", abort=True)
+    configure_logging("warning")
+    try:
+        done = asyncio.run(_erase(environment, person, asked, as_json=as_json))
+    except Trouble as trouble:
+        raise Unreachable(
+            f"A server does not answer: {trouble}",
+            "run it again; it goes on where it was, and so do the workers.",
+        ) from trouble
+    emit(as_json, done, lambda: _show(done))
+
+
+async def _look(
+    environment: Environment, asked: Mapping[str, Any]
+) -> tuple[Person, dict[str, Any]]:
+    async with postgres(environment, seconds=_SECONDS) as connection:
+        workspace_id = await filter_by(connection, asked["workspace"])
+        name: str = asked["customer"]
+        person = await erase.the_person(connection, name, workspace_id)
+        if person is None and asked["unrecorded"]:
+            owner = (await choose(connection, asked["workspace"])).id
+            person = Person(owner, None, name)
+        if person is None:
+            raise Refused(
+                "There is no such customer.",
+                "check the workspace; with --unrecorded, events that are not recorded"
+                " yet are erased by this external id too.",
+            )
+        return person, await erase.plan(connection, person)
+
+
+async def _erase(
+    environment: Environment,
+    person: Person,
+    asked: Mapping[str, Any],
+    *,
+    as_json: bool,
+) -> dict[str, Any]:
+    def tell(what: str) -> None:
+        if not as_json:
+            click.echo(f"Erasing: {what} …", err=True)
+
+    url = environment.database_url()
+    async with (
+        postgres(environment, seconds=_SECONDS) as connection,
+        redis_server(environment) as redis,
+        open_pool(url, size=_CONNECTIONS) as pool,
+    ):
+        new_id, who = UUID(int=uuid7().int), operator()
+        erasure_id = await erase.suppress(
+            connection, person, new_id, who, asked["note"]
+        )
+        reached = await erase.carry_out(environment, pool, redis, tell, asked["wait"])
+        return await erase.read(connection, erasure_id) | reached
+
+
+def _show_plan(found: Mapping[str, Any]) -> None:
+    shown = {name: found[name] for name in ("customer_id", "events", "clicks")}
+    facts(shown | {"other customers by the same clicks": found["related"]})
+    _warn_of_detached(found)
+
+
+def _show(done: Mapping[str, Any]) -> None:
+    names = ("id", "customer_id", "events", "quarantined", "state", "waiting")
+    facts({name: done.get(name) for name in names}, "Erased")
+    archive, spool = done["archive"], done["spool"]
+    if archive:
+        _show_archive(archive)
+    if spool["events"]:
+        click.echo(f"{counted(spool['events'], 'event')} in spools.")
+    for folder in spool["in_use"]:
+        click.echo(
+            f"{folder} is an edge's: what it sends is recorded under pseudonyms."
+        )
+    for path in spool["unreadable"]:
+        click.echo(f"{path} cannot be read: delete it.")
+    for one in done["archives"]:
+        if not one["is_current"]:
+            place = f"{one['host']}:{one['directory']}"
+            click.echo(f"{place} is rewritten by the worker that has it, when it runs.")
+    if done["waiting"]:
+        click.echo(
+            f"{counted(done['waiting'], 'entry', 'entries')} of streams go when every"
+            " group has read them: see `reftide erasures list`."
+        )
+    _warn_of_detached(done)
+
+
+def _show_archive(archive: Mapping[str, Any]) -> None:
+    lines, files = counted(archive["lines"], "line"), archive["segments"]
+    directory = archive["directory"]
+    if archive["lines"]:
+        click.echo(f"{lines} of {counted(files, 'segment')} in {directory}.")
+    else:
+        click.echo(f"Nothing is left to be rewritten in {directory}.")
+    if blanked := archive["blanked"]:
+        click.echo(
+            f"{blanked} of them could not be read, and named the person: blanked."
+        )
+    if newer := archive["newer"]:
+        click.echo(
+            f"Left as they are: {counted(newer, 'line')} of a later release, the person's"
+            " or not. Start a worker of that release on it."
+        )
+
+
+def _warn_of_detached(found: Mapping[str, Any]) -> None:
+    for table, count in found["detached"].items():
+        events = counted(count, "event")
+        click.echo(f"{events} in the detached table {table}: drop it, or its rows.")

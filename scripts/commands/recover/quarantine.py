@@ -1,0 +1,251 @@
+"""`reftide quarantine`: what could not be recorded, why, and putting it back."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+import click
+import orjson
+
+from scripts.commands.recover import redrive
+from scripts.environment import Environment
+from scripts.output import (
+    Refused,
+    counted,
+    emit,
+    facts,
+    json_option,
+    printable,
+    table,
+)
+from scripts.servers import ask_postgres, postgres, rows
+from scripts.services.recover import quarantine_edit, quarantine_redrive
+from scripts.services.recover.quarantine_filters import (
+    choose,
+    count,
+    dry,
+    everything,
+    filters,
+    numbers,
+)
+from scripts.sql import statements
+
+_SQL: Final = statements("services/recover/quarantine")
+_COLUMNS: Final = (
+    "id", "reason", "code", "dialect", "kind", "workspace", "attempts", "status",
+    "last_seen", "detail",
+)  # fmt: skip
+_HISTORY: Final = ("at", "who", "action", "note")
+_DROPPED: Final = ("reason", "entries", "first", "latest")
+
+_STATUSES: Final = ("open", "redriven", "discarded", "all")
+#: A statement that marks some thousands.
+_SECONDS: Final = 60.0
+
+
+@click.group(
+    epilog="""\b
+  reftide quarantine list --reason unknown_link --since 2h
+  reftide quarantine show 17
+  reftide quarantine edit 17 --set code=SUMMER
+  reftide quarantine redrive 17
+  reftide quarantine redrive --reason expired --workspace acme
+  reftide quarantine discard --for undecodable --reason "a scanner"
+
+\b
+What waits for a link, a click or an API key is put back by itself when that comes.
+Of what clients cause only so much is kept, and only so long: REFTIDE_QUARANTINE_ROWS and
+REFTIDE_QUARANTINE_DAYS of the workers. The rest is counted, and comes back by a replay.
+"""
+)
+def command() -> None:
+    """Entries that no worker could record. Nothing in here is lost or counted."""
+
+
+@command.command("list")
+@filters("--reason", "--for")
+@click.option(
+    "--status", type=click.Choice(_STATUSES), default="open", show_default=True
+)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@json_option
+@click.pass_obj
+def list_(environment: Environment, /, *, limit: int, as_json: bool, **by: Any) -> None:
+    """List what is in quarantine, newest first."""
+    found = asyncio.run(_list(environment, by, limit))
+
+    def for_people() -> None:
+        table(found["entries"], _COLUMNS)
+        click.echo(f"{len(found['entries'])} of {found['count']}.")
+        if found["dropped"]:
+            table(found["dropped"], _DROPPED, "Counted and not kept: there was no room")
+
+    emit(as_json, found, for_people)
+
+
+@command.command()
+@click.argument("number", metavar="ID", type=click.IntRange(1))
+@json_option
+@click.pass_obj
+def show(environment: Environment, number: int, *, as_json: bool) -> None:
+    """Show one entry: decoded where it can be, as it was read, and what was done to it."""
+    row = asyncio.run(_show(environment, number))
+
+    def for_people() -> None:
+        shown = {**row}
+        payload, envelope = shown.pop("payload"), shown.pop("envelope")
+        history = shown.pop("history")
+        facts(shown, f"Quarantine {number}")
+        if envelope is not None:
+            click.echo(orjson.dumps(envelope, option=orjson.OPT_INDENT_2).decode())
+        click.echo(f"payload: {printable(payload)}")
+        if history:
+            table(history, _HISTORY, "History")
+
+    emit(as_json, row, for_people)
+
+
+@command.command()
+@click.argument("number", metavar="ID", type=click.IntRange(1))
+@click.option(
+    "--set", "given", multiple=True, metavar="FIELD=VALUE", help="Say a field anew."
+)
+@click.option("--unset", "gone", multiple=True, metavar="FIELD", help="Take one out.")
+@json_option
+@click.pass_obj
+def edit(
+    environment: Environment,
+    number: int,
+    given: tuple[str, ...],
+    gone: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Change the envelope of an open entry, in $EDITOR or field by field.
+
+    What it was is kept in its history. Numbers, flags and lists are written as JSON. The
+    id of an event and its time stay as they are.
+    """
+    row = asyncio.run(_row(environment, number))
+    before: bytes = row["payload"]
+    if given or gone:
+        text: str | None = quarantine_edit.with_fields(before, _assigned(given), gone)
+    else:
+        text = click.edit(quarantine_edit.readable(before), extension=".json")
+    payload = before if text is None else quarantine_edit.sealed(text, before)
+    if payload != before:
+        ask_postgres(
+            environment,
+            lambda asked: quarantine_edit.store(
+                asked, row, payload, quarantine_redrive.operator()
+            ),
+        )
+    done = {
+        "id": number,
+        "is_changed": payload != before,
+        "envelope": quarantine_edit.decoded(payload),
+    }
+    emit(as_json, done, lambda: _tell_edited(done))
+
+
+@command.command()
+@numbers
+@filters("--for")
+@everything
+@dry
+@click.option("--reason", "why", required=True, metavar="TEXT", help="Why; it is kept.")
+@json_option
+@click.pass_obj
+def discard(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
+    """Give open entries up. They stay as the trail, and quarantined in the books."""
+    done = asyncio.run(_discard(environment, asked))
+    entries = counted(done["discarded"], "entry", "entries")
+    verb = "would be discarded" if asked["dry_run"] else "discarded"
+    emit(as_json, done, lambda: click.echo(f"{entries} {verb}."))
+
+
+command.add_command(redrive.command, "redrive")
+
+
+async def _list(
+    environment: Environment, by: dict[str, Any], limit: int
+) -> dict[str, Any]:
+    async with postgres(environment) as connection:
+        choice = await choose(connection, by)
+        return {
+            "count": await count(connection, choice),
+            "entries": await rows(
+                connection, _SQL["list"], *choice.parameters(), limit
+            ),
+            "dropped": await rows(connection, _SQL["dropped"]),
+        }
+
+
+async def _row(environment: Environment, number: int) -> dict[str, Any]:
+    async with postgres(environment) as connection:
+        row = await connection.fetchrow(_SQL["one"], number)
+    if row is None:
+        _refuse_unknown(number)
+    if row["status"] != "open":
+        raise Refused(
+            f"The entry {number} is {row['status']}.", "only open ones can be edited."
+        )
+    return dict(row)
+
+
+async def _show(environment: Environment, number: int) -> dict[str, Any]:
+    async with postgres(environment) as connection:
+        row = await connection.fetchrow(_SQL["one"], number)
+        history = await rows(connection, _SQL["history"], number)
+    if row is None:
+        _refuse_unknown(number)
+    for act in history:
+        act["before"] = orjson.loads(act["before"])
+        act["payload"] = _text(act["payload"])
+    return {
+        **row,
+        "payload": _text(row["payload"]),
+        "envelope": quarantine_edit.decoded(row["payload"]),
+        "history": history,
+    }
+
+
+def _refuse_unknown(number: int) -> NoReturn:
+    raise Refused(
+        f"Nothing in quarantine has the id {number}.",
+        "see `reftide quarantine list --status all`.",
+    )
+
+
+async def _discard(
+    environment: Environment, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    async with postgres(environment, seconds=_SECONDS) as connection:
+        choice = await choose(connection, asked)
+        if asked["dry_run"]:
+            return {"discarded": await count(connection, choice)}
+        return {
+            "discarded": await quarantine_redrive.discard(
+                connection, choice, asked["why"]
+            )
+        }
+
+
+def _assigned(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    for name, sign, _ in pairs:
+        if not sign:
+            raise click.UsageError(f"--set {name}: write it as FIELD=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def _tell_edited(done: Mapping[str, Any]) -> None:
+    if not done["is_changed"]:
+        click.echo("Nothing was changed.")
+        return
+    click.echo(orjson.dumps(done["envelope"], option=orjson.OPT_INDENT_2).decode())
+    click.echo(f"Changed. Put it back: `reftide quarantine redrive {done['id']}`.")
+
+
+def _text(payload: bytes | None) -> str | None:
+    return None if payload is None else payload.decode("utf-8", "backslashreplace")

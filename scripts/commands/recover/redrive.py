@@ -1,0 +1,154 @@
+"""`reftide quarantine redrive`: entries put back, by the workers or here."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import click
+
+from ingest.contracts.telemetry import configure_logging
+from scripts.environment import Environment
+from scripts.output import Unreachable, counted, emit, json_option, table
+from scripts.servers import Connection, postgres
+from scripts.services.maintain.pauses import lasting
+from scripts.services.recover import quarantine_redrive
+from scripts.services.recover.quarantine_filters import (
+    choose,
+    count,
+    dry,
+    everything,
+    filters,
+    numbers,
+)
+from workers.model.batch import Trouble
+from workers.redrive.page import Redriver
+
+_POLL_SECONDS: Final = 0.3
+#: A statement that marks some thousands.
+_SECONDS: Final = 60.0
+#: Trouble that lasts longer is a server's.
+_TROUBLE_SECONDS: Final = 3.0
+
+
+@click.command()
+@numbers
+@filters("--reason", "--for")
+@everything
+@dry
+@click.option("--no-wait", is_flag=True, help="Leave it to the workers.")
+@click.option("--here", is_flag=True, help="Do it in this command, without workers.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Stop waiting when nothing happened for so long.",
+)
+@json_option
+@click.pass_context
+def command(context: click.Context, /, *, as_json: bool, **asked: Any) -> None:
+    """Put open entries back: try them again, each recorded once or refused anew.
+
+    The workers do it, and go on when this command is stopped (Ctrl-C). Exit code 1 where
+    something was refused again, or still waits for a worker.
+    """
+    environment: Environment = context.obj
+    if asked["here"]:
+        configure_logging("warning")
+    try:
+        done = asyncio.run(_redrive(environment, asked, is_quiet=as_json))
+    except KeyboardInterrupt:
+        click.echo(
+            "The workers go on with it: see `reftide quarantine list`.", err=True
+        )
+        return
+    emit(as_json, done, lambda: _tell_redriven(done))
+    if not asked["dry_run"] and (
+        done["failed"] or (done["waiting"] and not asked["no_wait"])
+    ):
+        context.exit(1)
+
+
+async def _redrive(
+    environment: Environment, asked: Mapping[str, Any], *, is_quiet: bool
+) -> dict[str, Any]:
+    async with postgres(environment, seconds=_SECONDS) as connection:
+        choice = await choose(connection, asked)
+        if asked["dry_run"]:
+            matching = await count(connection, choice)
+            return {"asked": matching, "redriven": 0, "failed": 0, "waiting": 0}
+        began = time.monotonic()
+        request = await quarantine_redrive.ask(connection, choice)
+        is_paused = await lasting(connection) is not None
+        if asked["here"]:
+            await _work_here(environment)
+        elif not asked["no_wait"] and not is_paused:
+            await _follow(connection, request, asked["patience"], is_quiet=is_quiet)
+        return {
+            "request": request,
+            **await quarantine_redrive.progress(connection, request),
+            "paused": is_paused,
+            "seconds": round(time.monotonic() - began, 3),
+            "refused": await quarantine_redrive.refused(connection, request),
+        }
+
+
+async def _follow(
+    connection: Connection, request: UUID, patience: float, *, is_quiet: bool
+) -> None:
+    """Show how far it is until it is over, or nothing happens for too long."""
+    far = await quarantine_redrive.progress(connection, request)
+    moved = time.monotonic()
+    with click.progressbar(
+        length=far["asked"], label="redrive", hidden=is_quiet
+    ) as bar:
+        while (
+            not quarantine_redrive.is_over(far) and time.monotonic() - moved < patience
+        ):
+            await asyncio.sleep(_POLL_SECONDS)
+            now = await quarantine_redrive.progress(connection, request)
+            if now != far:
+                bar.update(far["waiting"] - now["waiting"])
+                far, moved = now, time.monotonic()
+
+
+async def _work_here(environment: Environment) -> None:
+    opening, build = quarantine_redrive.here(environment)
+    try:
+        async with opening as pool:
+            redriver = build(pool)
+            while await _work(redriver):
+                pass
+    except Trouble as trouble:
+        raise Unreachable(
+            f"Postgres does not answer: {trouble}",
+            "what is marked stays so: run it again, or leave it to the workers.",
+        ) from trouble
+
+
+async def _work(redriver: Redriver) -> int:
+    """Try the next marked entries; how many there were. Raises Trouble that lasts."""
+    since: float | None = None
+    while True:
+        try:
+            return await redriver.work()
+        except Trouble:
+            # A worker that is at the same rows, or an erasure, may have been in the way.
+            since = since or time.monotonic()
+            if time.monotonic() > since + _TROUBLE_SECONDS:
+                raise
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _tell_redriven(done: Mapping[str, Any]) -> None:
+    if "request" not in done:
+        click.echo(f"{counted(done['asked'], 'entry', 'entries')} would be tried.")
+        return
+    click.echo(quarantine_redrive.summary(done))
+    if done["paused"]:
+        click.echo("Recording is paused: it goes on after `reftide resume`.")
+    if done["refused"]:
+        table(done["refused"], ("reason", "entries", "for_example"), "Refused again")

@@ -1,0 +1,155 @@
+"""`reftide rewind`: let a group read its streams again, from a time or an entry on."""
+
+import asyncio
+import re
+from datetime import datetime
+from typing import Any, Final
+
+import click
+from redis.asyncio import Redis
+from typing_extensions import override
+
+from ingest.contracts.stream import GROUP, EntryId, events_key
+from scripts.environment import Environment
+from scripts.output import Refused, emit, json_option, table
+from scripts.servers import redis_server, shard_count
+from scripts.services.observe.streams import ZERO
+from scripts.times import Moment, unix_ms
+
+_ENTRY: Final = re.compile(r"(\d{1,20})-(\d{1,20})")
+_LAST_SEQ: Final = (1 << 64) - 1
+
+
+class _Place(click.ParamType["EntryId | datetime"]):
+    """An entry's id, or a moment."""
+
+    name = "when"
+
+    @override
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> "EntryId | datetime":
+        if _ENTRY.fullmatch(str(value)):
+            return EntryId.of(str(value))
+        return Moment().convert(value, param, ctx)
+
+
+@click.command(
+    epilog="""\b
+What arrived at or after --to is delivered again. For the recorder that changes no row, no
+counter and no book: every entry is recognised by its place. Until all of it is
+acknowledged again, `status` shows it as in flight and a balance below 0.
+A group is never moved forward: what it has not read would be skipped. Where a stream
+does not reach back so far any more, that is said.
+
+\b
+  reftide rewind --to 2h
+  reftide rewind --to 1741608000000-0 --shard 2
+  reftide rewind --group warehouse --create --to 2026-03-01
+
+\b
+A group holds back the trimmer: nothing goes that it has not acknowledged.
+"""
+)
+@click.option("--group", default=GROUP, show_default=True, help="Whose place is moved.")
+@click.option(
+    "--to",
+    "place",
+    type=_Place(),
+    required=True,
+    metavar="WHEN",
+    help="90m, 2h, 3d, a date, or an entry's id.",
+)
+@click.option("--shard", type=click.IntRange(0), help="Only this one.")
+@click.option("--create", is_flag=True, help="Make the group where it is missing.")
+@json_option
+@click.pass_obj
+def command(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
+    """Set a consumer group back, so that entries are delivered again."""
+    moved = asyncio.run(_rewind(environment, asked))
+    document = {"group": asked["group"], "shards": moved}
+    emit(as_json, document, lambda: _show(moved))
+
+
+def _show(moved: list[dict[str, Any]]) -> None:
+    rows = [row | {"next": EntryId.of(row["is"]).next} for row in moved]
+    table(rows, ("shard", "was", "next", "begins"), "Rewound")
+    if any(row["begins"] for row in moved):
+        click.echo(
+            "Streams begin later than that: what they held before is trimmed, and only"
+            " `reftide replay` has it, from the archive, for the recorder."
+        )
+
+
+async def _rewind(
+    environment: Environment, asked: dict[str, Any]
+) -> list[dict[str, Any]]:
+    place: EntryId | datetime = asked["place"]
+    first = place if isinstance(place, EntryId) else EntryId(unix_ms(place), 0)
+    async with redis_server(environment) as redis:
+        shards = range(await shard_count(environment, redis))
+        if asked["shard"] is not None:
+            shards = range(asked["shard"], asked["shard"] + 1)
+        found = [(shard, await _read(redis, shard, asked)) for shard in shards]
+        # All are looked at before one is moved.
+        return [
+            await _move(redis, shard, asked["group"], was, _before(first))
+            | {"begins": await _begins_behind(redis, shard, first)}
+            for shard, was in found
+            if was != _ABSENT
+        ]
+
+
+#: A shard that has no stream yet.
+_ABSENT: Final = "absent"
+
+
+async def _read(
+    redis: Redis, shard: int, asked: dict[str, Any]
+) -> EntryId | str | None:
+    """Where the group is; None where it is missing and may be made. Raises Refused."""
+    if not await redis.exists(events_key(shard)):
+        return _ABSENT
+    for group in await redis.xinfo_groups(events_key(shard)):
+        if group["name"] == asked["group"].encode():
+            return EntryId.of(group["last-delivered-id"])
+    if asked["create"]:
+        return None
+    raise Refused(
+        f"Shard {shard} has no group {asked['group']!r}.",
+        "check the name, or make it with --create.",
+    )
+
+
+async def _move(
+    redis: Redis, shard: int, group: str, was: EntryId | str | None, to: EntryId
+) -> dict[str, Any]:
+    key = events_key(shard)
+    if was is None:
+        await redis.xgroup_create(key, group, str(to))
+    elif isinstance(was, EntryId) and to < was:
+        await redis.xgroup_setid(key, group, str(to))
+    else:
+        # It has not read so far yet: it gets there by itself.
+        return {"shard": shard, "was": str(was), "is": str(was)}
+    return {"shard": shard, "was": None if was is None else str(was), "is": str(to)}
+
+
+async def _begins_behind(redis: Redis, shard: int, place: EntryId) -> str | None:
+    """Where a stream begins that was trimmed, if that is behind a place."""
+    stream = await redis.xinfo_stream(events_key(shard))
+    if stream["entries-added"] == stream["length"]:
+        return None
+    if stream["first-entry"] is None:
+        return str(EntryId.of(stream["last-generated-id"]).next)
+    first = EntryId.of(stream["first-entry"][0])
+    return str(first) if first > place else None
+
+
+def _before(entry: EntryId) -> EntryId:
+    """The highest id below an entry's: a group is given what comes after its place."""
+    if entry == ZERO:
+        return ZERO
+    if entry.seq:
+        return entry._replace(seq=entry.seq - 1)
+    return EntryId(entry.ms - 1, _LAST_SEQ)

@@ -1,0 +1,149 @@
+"""`reftide spool`: events that wait on the disk of an edge."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ingest.durable.spool.directory import Held, Home, spool_of
+from ingest.durable.spool.store import Damaged
+from ingest.durable.stream import Entry, Stream
+from ingest.redis_io.client import Breaker, connect
+from scripts.environment import Environment
+from scripts.output import Refused, Unreachable, counted, emit, json_option, table
+from scripts.servers import redis_server, shard_count
+from scripts.services.observe.spools import listed, named, put_aside, readable
+
+_COLUMNS: Final = ("spool", "in_use", "events", "bytes", "oldest")
+_PER_BATCH: Final = 500
+
+
+@click.group(
+    epilog="""\b
+  reftide spool list
+  reftide spool drain /mnt/disk-of-a-dead-machine/.reftide
+"""
+)
+def command() -> None:
+    """Events on the disks of edges, which their streams could not take.
+
+    A running edge drains its own spool, and adopts those of edges that are gone from its
+    data directory.
+    """
+
+
+@command.command("list")
+@json_option
+@click.pass_obj
+def list_(environment: Environment, *, as_json: bool) -> None:
+    """List the spools of the data directory, oldest first."""
+    root = spool_of(environment.data)
+    found: dict[str, Any] = {"spools": listed(root), "damaged": put_aside(root)}
+
+    def for_people() -> None:
+        table(found["spools"], _COLUMNS)
+        events = sum(one["events"] for one in found["spools"])
+        click.echo(f"{counted(events, 'event')} in {root}.")
+        if found["damaged"]:
+            table(found["damaged"], ("file", "bytes"), "Put aside: partly unreadable")
+
+    emit(as_json, found, for_people)
+
+
+@command.command(
+    epilog="""\b
+Events keep their ids, so that nothing is recorded twice, however often this is run.
+Exit code 0 where nothing is left; 2 where DIRECTORY has no spool, or an edge uses it;
+3 where Redis does not take the events.
+"""
+)
+@click.argument(
+    "directory", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "--rate",
+    type=click.IntRange(1, 1_000_000),
+    default=2000,
+    show_default=True,
+    help="Events a second.",
+)
+@json_option
+@click.pass_obj
+def drain(
+    environment: Environment, directory: Path, rate: int, *, as_json: bool
+) -> None:
+    """Send what a spool holds whose edge is gone.
+
+    DIRECTORY is one spool, or a data directory with any number of them.
+    """
+    drained = asyncio.run(_drain(environment, directory, rate))
+    emit(as_json, drained, lambda: _show(drained))
+
+
+async def _drain(
+    environment: Environment, directory: Path, rate: int
+) -> dict[str, Any]:
+    folders = named(directory)
+    if not folders:
+        raise Refused(
+            f"There is no spool in {directory}.",
+            "name a directory that `reftide spool list` shows, or a data directory.",
+        )
+    async with redis_server(environment) as redis:
+        shards = await shard_count(environment, redis)
+    damages: list[Damaged] = []
+    home = Home(folders[0].parent, damages.append)
+    async with aclosing(connect(environment.redis_url(), connections=1)) as client:
+        stream = Stream(client, shards, Breaker())
+        events = 0
+        for folder in folders:
+            with readable(folder):
+                held = home.hold(folder)
+                if held is None:
+                    raise Refused(
+                        f"An edge uses the spool {folder}.",
+                        "leave it alone: it sends the events itself.",
+                    )
+                events += await _empty(held, stream, rate)
+    return {
+        "events": events,
+        "spools": [str(folder) for folder in folders],
+        "damaged_bytes": sum(damage.end - damage.start for damage in damages),
+        "put_aside": sorted({str(damage.aside) for damage in damages}),
+    }
+
+
+async def _empty(held: Held, stream: Stream, rate: int) -> int:
+    events = 0
+    try:
+        while kept := held.store.take(_PER_BATCH):
+            problems = await stream.write([Entry(*one.item) for one in kept])
+            sent = {
+                one.place
+                for one, problem in zip(kept, problems, strict=True)
+                if problem is None
+            }
+            held.store.remove(sent)
+            events += len(sent)
+            if problem := next(filter(None, problems), None):
+                raise Unreachable(
+                    f"Redis does not take the events: {problem}",
+                    f"{events} are sent; run it again, and the rest follows.",
+                )
+            await asyncio.sleep(len(kept) / rate)
+    finally:
+        held.leave()
+    return events
+
+
+def _show(drained: Mapping[str, Any]) -> None:
+    spools = counted(len(drained["spools"]), "spool")
+    click.echo(f"{counted(drained['events'], 'event')} of {spools} sent.")
+    if drained["put_aside"]:
+        click.echo(
+            f"{drained['damaged_bytes']:,} bytes could not be read; they are kept in"
+            f" {', '.join(drained['put_aside'])}."
+        )

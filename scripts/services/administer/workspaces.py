@@ -1,0 +1,61 @@
+"""Which workspace a command is about. Used by the commands that administer."""
+
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from scripts.output import Refused
+from scripts.servers import Connection
+from scripts.sql import statements
+
+_SQL: Final = statements("services/administer/workspaces")
+_DEFAULT_NAME: Final = "default"
+
+
+class Workspace(NamedTuple):
+    """Whose links, programs and keys these are."""
+
+    id: UUID
+    name: str
+
+
+async def choose(connection: Connection, name: str | None) -> Workspace:
+    """The named workspace; without a name the only one, made where there is none.
+
+    Raises Refused for an unknown name, and where there are several to choose from.
+    """
+    if name is not None:
+        return await named(connection, name)
+    few = await connection.fetch(_SQL["few"])
+    if not few:
+        return await ensure(connection, _DEFAULT_NAME)
+    if len(few) > 1:
+        names = ", ".join(row["name"] for row in few)
+        raise Refused(
+            f"There are several workspaces ({names}).", "say which with --workspace."
+        )
+    return Workspace(few[0]["id"], few[0]["name"])
+
+
+async def named(connection: Connection, name: str) -> Workspace:
+    """Raises Refused for an unknown name."""
+    found = await connection.fetchrow(_SQL["named"], name)
+    if found is None:
+        raise Refused(
+            f"There is no workspace {name!r}.",
+            "see `reftide workspaces list`, or make it: "
+            f"`reftide workspaces add {name}`.",
+        )
+    return Workspace(found["id"], found["name"])
+
+
+async def filter_by(connection: Connection, name: str | None) -> UUID | None:
+    """The id to list by: None is everybody's. Raises Refused for an unknown name."""
+    return None if name is None else (await named(connection, name)).id
+
+
+async def ensure(connection: Connection, name: str) -> Workspace:
+    """The workspace of that name, made where it is missing."""
+    await connection.fetchrow(_SQL["add"], uuid7(), name)
+    return await named(connection, name)

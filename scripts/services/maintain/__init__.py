@@ -1,0 +1,1 @@
+"""The schema, partitions, pauses, and the demo workspace."""

@@ -1,0 +1,81 @@
+"""The schema: its text, and how it is applied to a database that may be in use.
+
+Used by the commands that apply it, and by test fixtures.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from importlib.resources import files
+from itertools import cycle
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from scripts.output import Unreachable
+from scripts.servers import Connection
+
+#: The tables that applying locks and workers write, in the order in which a batch writes
+#: them (`workers/write/transaction.py`): the schema's own order would meet them in a circle. Leads that
+#: name their customer make a batch begin with `customers`, so that there are two orders.
+_ORDERS: Final = (
+    ("quarantine", "customers", "claims", "event_aliases", "events", "links", "repeats", "ledger"),
+    ("quarantine", "claims", "event_aliases", "events", "customers", "links", "repeats", "ledger"),
+)  # fmt: skip
+#: For whoever waits in a circle nonetheless. It is less than PostgreSQL's
+#: `deadlock_timeout`, 1 s, after which a worker's batch might have to give way to us.
+_LOCK_MS: Final = 500
+_PAUSE_SECONDS: Final = 0.3
+#: How long to try while others hold the locks.
+_TRY_SECONDS: Final = 60.0
+
+_IN_THE_WAY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+
+
+def schema_text() -> str:
+    """The whole schema; Unreachable where neither place has it."""
+    # A wheel has it inside `workers`; a checkout at the top, beside the packages.
+    places = (
+        files("workers").joinpath("schema.sql"),
+        Path(__file__).parents[3] / "schema.sql",
+    )
+    for place in places:
+        if place.is_file():
+            return place.read_text("utf-8")
+    raise Unreachable("schema.sql is missing.", "install reftide again.")
+
+
+async def apply_schema(connection: Connection, seconds: float = _TRY_SECONDS) -> None:
+    """Apply the schema in one transaction, again until the tables' locks were free.
+
+    Raises Unreachable where they were not for so many seconds.
+    """
+    loop, text = asyncio.get_running_loop(), schema_text()
+    deadline = loop.time() + seconds
+    for order in cycle(_ORDERS):
+        try:
+            async with connection.transaction():
+                await _lock(connection, order)
+                await connection.execute(text)
+        except _IN_THE_WAY as error:
+            if loop.time() > deadline:
+                raise Unreachable(
+                    f"Others hold locks on the tables for {seconds:.0f} s: {error}",
+                    "end what runs for long in this database (see pg_stat_activity),"
+                    " then try again; nothing has been changed.",
+                ) from error
+        else:
+            return
+        # Workers, and others that apply it, have to get through meanwhile.
+        await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads, hides nothing
+
+
+async def _lock(connection: Connection, order: Iterable[str]) -> None:
+    await connection.execute(f"set local lock_timeout = {_LOCK_MS}")
+    for table in order:
+        if await connection.fetchval("select to_regclass($1) is not null", table):
+            # Batches read it before anything else, and columns are added to it: with less
+            # than this they would hold it, and wait for what we have.
+            mode = "access" if table == "quarantine" else "share row"
+            await connection.execute(f"lock table {table} in {mode} exclusive mode")

@@ -1,0 +1,96 @@
+"""The spools of a data directory, as they are on the disk. Used by the commands that look.
+
+Edges write and empty them meanwhile; what is counted is of about now. The disk's errors
+are `Refused`: they are the operator's to mend.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from ingest.contracts import ids
+from ingest.durable.spool.directory import (
+    contents,
+    damaged,
+    is_in_use,
+    spool_of,
+    stores,
+)
+from ingest.durable.spool.store import SUFFIX
+from scripts.output import Refused
+
+
+def count(data: Path) -> int:
+    """How many events wait on the disk under a data directory."""
+    root = spool_of(data)
+    with readable(root):
+        return sum(1 for folder in stores(root) for _ in contents(folder))
+
+
+def find(data: Path, lowest: UUID, highest: UUID) -> dict[str, Any] | None:
+    """Where an event waits whose id is in a range, ends included."""
+    root = spool_of(data)
+    with readable(root):
+        for folder in stores(root):
+            for item in contents(folder):
+                if lowest <= item.event_id <= highest:
+                    return {"event_id": item.event_id, "spool": str(folder)}
+    return None
+
+
+def listed(root: Path) -> list[dict[str, Any]]:
+    """What is in each store, those of edges that are gone included."""
+    with readable(root):
+        return [_described(folder) for folder in stores(root)]
+
+
+def put_aside(root: Path) -> list[dict[str, Any]]:
+    """Segments with bytes that nobody could read."""
+    with readable(root):
+        return [
+            {"file": str(path), "bytes": path.stat().st_size} for path in damaged(root)
+        ]
+
+
+def named(folder: Path) -> Sequence[Path]:
+    """The stores that a directory means: itself, its own, or those of its spool."""
+    with readable(folder):
+        several = stores(spool_of(folder)) or stores(folder)
+        if not several and any(folder.glob(f"*{SUFFIX}")):
+            return [folder]
+        return several
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Names the disk's errors."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(
+            f"The spool in {path} cannot be read: {error}",
+            "run as the user that the edges run as, and check the disk.",
+        ) from error
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    oldest, events, size = None, 0, 0
+    for item in contents(folder):
+        oldest = oldest or item.event_id
+        events += 1
+        size += len(item.payload)
+    return {
+        "spool": str(folder),
+        "in_use": is_in_use(folder),
+        "events": events,
+        "bytes": size,
+        "oldest": _moment(oldest) if oldest else None,
+    }
+
+
+def _moment(event_id: UUID) -> datetime:
+    """When the edge accepted an event."""
+    return datetime.fromtimestamp(ids.millis(event_id) / 1000, UTC)

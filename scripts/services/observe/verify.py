@@ -1,0 +1,128 @@
+"""The proof behind `reftide verify`: rows against counters, rows against streams.
+
+What was acknowledged is read from Redis first, and then Postgres in one REPEATABLE READ
+snapshot: a worker acknowledges after its commit, so that the snapshot must have it all,
+however much traffic there is. The shards' last delivered entry is read before what is
+pending, so that an entry in neither list was acknowledged.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from scripts.environment import Environment
+from scripts.servers import (
+    Connection,
+    postgres,
+    redis_server,
+    rows,
+    shard_count,
+    single,
+)
+from scripts.services.observe.ledger import Books, read_books
+from scripts.services.observe.streams import ZERO, entries, pending_ids, read_shard
+from scripts.sql import statements
+from workers.model.batch import Entry
+
+_SQL: Final = statements("services/observe/verify")
+#: The statements that find what is not as it must be; `entries` needs the streams' ids.
+COMPARISONS: Final = (
+    "links", "program_partners", "link_days", "link_amounts", "program_partner_amounts",
+    "ledger", "entries",
+)  # fmt: skip
+_SHOWN: Final = 20
+_POLL_SECONDS: Final = 0.2
+#: Sums over all events of a large installation take their time.
+_SECONDS: Final = 1800.0
+
+
+async def verify(environment: Environment, wait: float) -> dict[str, Any]:
+    """The report: `ok`, `mismatches` (the first twenty), `settled`, and sizes.
+
+    Waits up to so many seconds for what is in flight; under traffic that never ends. Not
+    settled, all but the balance of the books was compared. Raises Unreachable.
+    """
+    async with (
+        postgres(environment, seconds=_SECONDS) as connection,
+        redis_server(environment) as redis,
+    ):
+        shards = await shard_count(environment, redis)
+        books = await _at_rest(redis, connection, shards, environment.data, wait)
+        await connection.execute(_SQL["entries_table"])
+        await connection.copy_records_to_table(
+            "acknowledged", records=_acknowledged(redis, shards), timeout=_SECONDS
+        )
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            found = [
+                row
+                for name in COMPARISONS
+                for row in await rows(connection, _SQL[name])
+            ]
+            sizes = await single(connection, _SQL["sizes"])
+    return _report(books, found, sizes)
+
+
+def _report(
+    books: Books, found: list[dict[str, Any]], sizes: dict[str, Any]
+) -> dict[str, Any]:
+    totals = {row["what"]: row["total"] for row in found}
+    mismatches = [
+        {name: row[name] for name in ("what", "key", "counter", "expected", "found")}
+        for row in found
+    ]
+    settled = is_at_rest(books)
+    if settled and books.balance:
+        mismatches.insert(0, _imbalance(books))
+        totals["books"] = 1
+    return {
+        "ok": not mismatches,
+        "mismatches": mismatches[:_SHOWN],
+        "mismatch_count": sum(totals.values()),
+        "settled": settled,
+        "in_flight": books.in_flight,
+        "balance": books.balance,
+        "compared": dict(sizes),
+    }
+
+
+def _imbalance(books: Books) -> dict[str, Any]:
+    return {
+        "what": "books",
+        "key": "all shards",
+        "counter": "settled",
+        "expected": books.entries,
+        "found": books.settled,
+    }
+
+
+def is_at_rest(books: Books) -> bool:
+    return books.is_still and not books.in_flight
+
+
+async def _at_rest(
+    redis: Redis, connection: Connection, shards: int, data: Path, seconds: float
+) -> Books:
+    """The books at rest; where rest does not come in time, as they are then."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    books = await read_books(redis, connection, shards, data)
+    while not is_at_rest(books) and loop.time() < deadline:
+        await asyncio.sleep(_POLL_SECONDS)
+        books = await read_books(redis, connection, shards, data)
+    return books
+
+
+async def _acknowledged(redis: Redis, shards: int) -> AsyncIterator[Entry]:
+    """Where every retained entry that was acknowledged stands."""
+    for number in range(shards):
+        shard = await read_shard(redis, number)
+        # Without a number of its own no entry of this life was ever written down.
+        if shard.epoch is None or not shard.has_group:
+            continue
+        pending = await pending_ids(redis, number)
+        async for entry, _ in entries(redis, number, after=ZERO, to=shard.delivered):
+            if entry not in pending:
+                yield Entry.of(shard.epoch, number, entry.ms, entry.seq)

@@ -1,0 +1,1 @@
+"""Quarantine, replays, erasures, repair of counters."""

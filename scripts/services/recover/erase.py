@@ -1,0 +1,208 @@
+"""Erasing a person from everything that can be reached from here. Used by `reftide erase`.
+
+The rows and Redis are what any worker could do too; this machine's archive and spools are
+what only a process on this machine can.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import orjson
+from redis.asyncio import Redis
+
+from scripts.environment import Environment
+from scripts.output import Refused, Unreachable
+from scripts.servers import Connection, rows, shard_count
+from scripts.services.recover import erase_spools
+from scripts.services.recover.object_store_view import fetching_of
+from scripts.sql import statements
+from workers.archive.lock import Busy, alone
+from workers.archive.object_store.upload import Uploader
+from workers.erasure.archives import sweep
+from workers.erasure.begin import Person, begin, find, people, related
+from workers.erasure.runner import Eraser
+from workers.erasure.suppression import Suppressions
+from workers.model.batch import Trouble
+from workers.postgres.database import Pool
+from workers.stream.liveness import living
+
+_SQL: Final = statements("services/recover/erase")
+_POLL_SECONDS: Final = 0.3
+#: Trouble that lasts longer is a server's.
+_TROUBLE_SECONDS: Final = 3.0
+
+Tell = Callable[[str], None]
+
+
+async def the_person(
+    connection: Connection, name: str, workspace_id: UUID | None
+) -> Person | None:
+    """Who is called so; None: nobody. Raises Refused where several are."""
+    found = await people(connection, name, workspace_id)
+    if len(found) > 1:
+        raise Refused(
+            "Several workspaces have a customer of that external id.",
+            "say which with --workspace, or give the customer's id.",
+        )
+    return found[0] if found else None
+
+
+async def plan(connection: Connection, person: Person) -> dict[str, Any]:
+    """What would be erased of the rows, and who else came by the same clicks."""
+    # Looked up under locks that go with the transaction.
+    async with connection.transaction():
+        subject = await find(connection, person)
+        others = await related(connection, subject)
+        detached = await _detached(connection, subject.customers, subject.clicks)
+    return {
+        "workspace_id": person.workspace_id,
+        "customer_id": person.customer_id,
+        **subject.counts(),
+        "related": [str(customer_id) for customer_id, _ in others],
+        "detached": detached,
+    }
+
+
+async def suppress(
+    connection: Connection, person: Person, erasure_id: UUID, who: str, note: str
+) -> UUID:
+    """Begin; the erasure's id, the earlier one's where there is one. Raises Unreachable."""
+    try:
+        return await begin(connection, person, erasure_id, who, note)
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+        raise Unreachable(
+            f"Workers did not let go of the tables in time: {error}",
+            "run it again; nothing has been changed.",
+        ) from error
+
+
+async def carry_out(
+    environment: Environment, pool: Pool, redis: Redis, tell: Tell, seconds: float
+) -> dict[str, Any]:
+    """Do all that can be done from here. Waits so long for others to read their entries.
+
+    Raises Trouble, Refused.
+    """
+    shards = range(await shard_count(environment, redis))
+    tell("rows in PostgreSQL, the directory, marks in Redis")
+    waiting = await _work(Eraser(pool, redis, shards), seconds)
+    suppressions = Suppressions()
+    await suppressions.refresh(pool)
+    tell("spools and the edges' snapshot in the data directory")
+    spool = await erase_spools.veil_spools(pool, suppressions, environment.data)
+    snapshot = erase_spools.veil_snapshot(suppressions, environment.data)
+    return {
+        "waiting": waiting,
+        "spool": spool | {"directory": str(environment.data)},
+        "snapshot": snapshot,
+        "archive": await _archive(environment, pool, redis, tell, seconds),
+    }
+
+
+async def read(connection: Connection, erasure_id: UUID) -> dict[str, Any]:
+    """How an erasure stands. Raises Refused for one that there is not."""
+    row = await connection.fetchrow(_SQL["one"], erasure_id)
+    if row is None:
+        raise Refused(
+            f"There is no erasure {erasure_id}.", "see `reftide erasures list`."
+        )
+    known = dict(row)
+    customers, clicks = known.pop("customers"), known.pop("clicks")
+    counts: Mapping[str, int] = orjson.loads(known.pop("counts"))
+    return {
+        **known,
+        **counts,
+        "archives": await rows(connection, _SQL["archives"]),
+        "detached": await _detached(connection, customers, clicks),
+    }
+
+
+async def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    return await rows(connection, _SQL["list"], limit)
+
+
+async def _work(eraser: Eraser, seconds: float) -> int:
+    """Work; what still waits after so many seconds is the workers' to finish.
+
+    Raises Trouble that lasts.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while True:
+        try:
+            waiting = await eraser.work()
+            if not waiting or loop.time() > began + seconds:
+                return waiting
+        except Trouble:
+            # A worker that is at the same rows may have been in the way.
+            if loop.time() > began + max(seconds, _TROUBLE_SECONDS):
+                raise
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _archive(
+    environment: Environment, pool: Pool, redis: Redis, tell: Tell, seconds: float
+) -> dict[str, Any] | None:
+    """What was rewritten of this machine's; None: nothing is here, or a worker is at it."""
+    directory = environment.archive()
+    if directory is None or not await asyncio.to_thread(directory.is_dir):
+        return None
+    tell(f"the archive in {directory}")
+    fetching = fetching_of(environment, directory)
+    try:
+        async with _turn(directory, seconds):
+            swept = await sweep(pool, directory, await living(redis), fetching)
+        if fetching is not None:
+            tell(f"its copies in {fetching.store.name}")
+            # Who rewrites it by now uploads it, too.
+            with contextlib.suppress(Busy):
+                await Uploader(directory, fetching, lambda _: None).step()
+    except Busy:
+        return None
+    except OSError as error:
+        raise Refused(
+            f"The archive in {directory} cannot be rewritten: {error}",
+            "mend that, and run it again.",
+        ) from error
+    return {"directory": str(directory), **swept._asdict()}
+
+
+@contextlib.asynccontextmanager
+async def _turn(directory: Path, seconds: float) -> AsyncIterator[None]:
+    """Alone over an archive. Raises Busy where a worker is at it for longer than that."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        with alone(directory) as is_alone:
+            if is_alone:
+                yield
+                return
+        if loop.time() > deadline:
+            raise Busy("a worker is rewriting the archive")
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _detached(
+    connection: Connection, customers: Sequence[UUID], clicks: Sequence[UUID]
+) -> dict[str, int]:
+    """How many of the events are in which detached tables, where nobody changes them."""
+    found: dict[str, int] = {}
+    for row in await rows(connection, _SQL["detached"]):
+        table: str = row["relname"]
+        count = await connection.fetchval(_count_in(table), customers, clicks)
+        if count:
+            found[table] = count
+    return found
+
+
+def _count_in(table: str) -> str:
+    """The statement that counts a person's events in a table of events."""
+    return (
+        f'select count(*) from "{table}" where customer_id = any($1::uuid[])'  # noqa: S608 -- the catalogue's own name
+        " or kind = 'click' and (id = any($2::uuid[]) or click_id = any($2::uuid[]))"
+    )

@@ -1,0 +1,131 @@
+"""What edges keep on this machine's disk of who was erased. Used by `erasing`.
+
+A spool that an edge uses is left to it: it sends what it holds, and workers record that under
+pseudonyms. All of it raises Refused where the disk cannot be read, Trouble where Postgres
+does not answer.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from ingest.contracts.directory import customer_key
+from ingest.directory.cache import (
+    Published,
+    drop_drafts,
+    read_snapshot,
+    snapshot_of,
+    write_snapshot,
+)
+from ingest.durable.spool.directory import (
+    Held,
+    Home,
+    contents,
+    damaged,
+    spool_of,
+    stores,
+)
+from ingest.durable.spool.records import Item
+from ingest.durable.spool.store import SUFFIX, Kept
+from scripts.services.observe.spools import readable
+from workers.erasure.payloads import veiled
+from workers.erasure.suppression import Suppressions
+from workers.model.batch import Delivery, Entry
+from workers.postgres.database import Pool
+
+_AT_ONCE: Final = 500
+_ENDLESS: Final = 1 << 62
+_WORKSPACE_DIGITS: Final = 32
+_CUSTOMERS: Final = customer_key(UUID(int=0), "").partition("0" * _WORKSPACE_DIGITS)[0]
+
+
+async def veil_spools(
+    pool: Pool, suppressions: Suppressions, data: Path
+) -> dict[str, Any]:
+    """Rewrite what the spools hold; how many events, and what could not be looked at."""
+    root = spool_of(data)
+    events, in_use = 0, list[str]()
+    with readable(root):
+        home = Home(root, lambda _: None)
+        for folder in await asyncio.to_thread(stores, root):
+            if not await _concerns(pool, suppressions, folder):
+                continue
+            held = await asyncio.to_thread(home.hold, folder)
+            if held is None:
+                in_use.append(str(folder))
+            else:
+                events += await _veil(pool, suppressions, held)
+        aside = [str(path) for path in damaged(root)]
+    return {"events": events, "in_use": in_use, "unreadable": aside}
+
+
+def veil_snapshot(suppressions: Suppressions, data: Path) -> int:
+    """Take out of what edges last knew who was erased; how many that were.
+
+    A running edge forgets by itself, and writes the file anew within half a minute.
+    """
+    path = snapshot_of(data)
+    known = read_snapshot(path)
+    kept: list[tuple[str, Published]] = [
+        (key, raw) for key, raw in known.items() if not _names(suppressions, key)
+    ]
+    if len(kept) < len(known):
+        with readable(path):
+            write_snapshot(path, kept)
+    drop_drafts(path)
+    return len(known) - len(kept)
+
+
+def _names(suppressions: Suppressions, key: str) -> bool:
+    if not key.startswith(_CUSTOMERS):
+        return False
+    owner, _, external_id = key.removeprefix(_CUSTOMERS).partition(":")
+    return suppressions.has_customer(UUID(owner), external_id)
+
+
+async def _concerns(pool: Pool, suppressions: Suppressions, folder: Path) -> bool:
+    items = await asyncio.to_thread(lambda: list(contents(folder)))
+    return bool(await _found(pool, suppressions, items))
+
+
+async def _veil(pool: Pool, suppressions: Suppressions, held: Held) -> int:
+    """Write all that a store holds into new segments, and drop the old ones.
+
+    Killed in between, an event is in both, and is one event.
+    """
+    store, events = held.store, 0
+    numbers = [int(path.stem) for path in store.folder.glob(f"*{SUFFIX}")]
+    last = max(numbers, default=0)
+
+    def take() -> list[Kept]:
+        kept = store.take(_AT_ONCE)
+        return [one for one in kept if one.place.segment <= last]
+
+    try:
+        while kept := await asyncio.to_thread(take):
+            items = [one.item for one in kept]
+            found = await _found(pool, suppressions, items)
+            rewritten = [
+                Item(item.event_id, found.get(at, item.payload))
+                for at, item in enumerate(items)
+            ]
+            places = {one.place for one in kept}
+            await asyncio.to_thread(store.append, rewritten, _ENDLESS)
+            await asyncio.to_thread(store.remove, places)
+            events += len(found)
+    finally:
+        await asyncio.to_thread(held.leave)
+    return events
+
+
+async def _found(
+    pool: Pool, suppressions: Suppressions, items: Sequence[Item]
+) -> dict[int, bytes]:
+    """What is to stand in the place of some payloads, by their numbers."""
+    deliveries = [
+        Delivery(Entry(0, 0, 0, at), item.payload) for at, item in enumerate(items)
+    ]
+    some = await veiled(pool, suppressions, deliveries, is_arriving=False)
+    return {entry.seq: delivery.payload for entry, delivery in some.found.items()}

@@ -1,0 +1,105 @@
+"""Entries of quarantine chosen, marked to be put back, followed, or given up.
+
+Used by `reftide quarantine`. Marking is a row of Postgres: workers find it within a second or
+two, and go on when the command has ended.
+"""
+
+import getpass
+import os
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from ingest.contracts.variables import SettingsError
+from scripts.environment import Environment
+from scripts.output import Refused, counted
+from scripts.servers import Connection, rows, single
+from scripts.services.recover.quarantine_filters import Choice
+from scripts.sql import statements
+from workers.enrich import build_enrichers
+from workers.pipeline.pipeline import Pipeline
+from workers.postgres.database import Pool, open_pool
+from workers.redrive.page import Redriver
+from workers.settings import Settings
+
+_SQL: Final = statements("services/recover/quarantine")
+#: So many are marked or given up in one transaction.
+_AT_ONCE: Final = 5000
+_CONNECTIONS: Final = 2
+
+
+def operator() -> str:
+    """Whom the machine knows the user as."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user often has no name
+        return f"user {os.getuid()}"
+
+
+async def ask(connection: Connection, choice: Choice) -> UUID:
+    """Mark the chosen entries that are open; the request by which they are followed."""
+    request = UUID(int=uuid7().int)
+    await _in_parts(connection, "ask", choice, request)
+    return request
+
+
+async def discard(connection: Connection, choice: Choice, why: str) -> int:
+    """Give the chosen entries up that are open; how many those were."""
+    return await _in_parts(connection, "discard", choice, why)
+
+
+async def progress(connection: Connection, request: UUID) -> dict[str, int]:
+    """How many were asked for, redriven, failed, and wait for a worker."""
+    return await single(connection, _SQL["progress"], request)
+
+
+async def refused(connection: Connection, request: UUID) -> list[dict[str, Any]]:
+    """Why entries of a request are still in quarantine."""
+    return await rows(connection, _SQL["refused"], request)
+
+
+def is_over(far: Mapping[str, int]) -> bool:
+    return not far["waiting"]
+
+
+def summary(far: Mapping[str, int]) -> str:
+    waiting = f", {far['waiting']:,} wait for a worker" if far["waiting"] else ""
+    asked = counted(far["asked"], "entry", "entries")
+    return f"{far['redriven']:,} of {asked} put back, {far['failed']:,} refused again{waiting}."
+
+
+def here(environment: Environment) -> tuple[AbstractAsyncContextManager[Pool], Any]:
+    """A pool of our own, and what makes a redriver of it. Raises Refused."""
+    try:
+        settings = Settings.load(environment.for_processes())
+    except SettingsError as error:
+        raise Refused(str(error), "set it as the workers have it.") from error
+
+    def build(pool: Pool) -> Redriver:
+        pipeline = Pipeline(
+            pool=pool,
+            enrich=build_enrichers(settings.geo_file),
+            consumer=operator(),
+            clock=lambda: int(environment.clock() * 1000),
+            new_id=uuid7,
+            keep_ip=settings.store_ip == "full",
+        )
+        return Redriver.beside(pipeline)
+
+    return open_pool(settings.database_url, size=_CONNECTIONS), build
+
+
+async def _in_parts(
+    connection: Connection, statement: str, choice: Choice, about: object
+) -> int:
+    total, who = 0, operator()
+    while True:
+        done: int = await connection.fetchval(
+            _SQL[statement], *choice.parameters(), about, who, _AT_ONCE
+        )
+        total += done
+        if done < _AT_ONCE:
+            return total

@@ -1,0 +1,156 @@
+"""The repair behind `reftide reconcile`: counters become the sums of their rows, under traffic.
+
+A worker changes rows and counters in one transaction. So in every snapshot of the database
+what a counter lacks of its sum is the same, whatever workers commit before or after: they
+add to both. That difference is found in one snapshot and then *added*, as workers add:
+with the row locked, in the order of keys, and in a transaction that locks rows of one table
+only. No increment is lost, no worker is waited for in a circle, and none waits while the
+sums are made.
+
+Two that repair at once would both add the same; a lock in Postgres keeps them apart.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+from uuid import UUID
+
+from scripts.environment import Environment
+from scripts.output import Refused
+from scripts.servers import Connection, postgres, rows
+from scripts.sql import statements
+from workers.postgres.sql import statements as worker_statements
+
+_SQL: Final = statements("services/recover/reconcile")
+_ADD: Final = worker_statements("counters/counters") | _SQL
+
+_COUNTS: Final = ("clicks", "bot_clicks", "duplicate_clicks", "leads", "sales")
+#: Sums over all events of a large installation take their time.
+_SECONDS: Final = 1800.0
+#: So many rows in one transaction, so that workers do not wait long for one of them.
+_AT_ONCE: Final = 500
+#: So many are listed; all are repaired.
+_SHOWN: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """A table of counters: its statements' name, its keys, what it counts."""
+
+    name: str
+    what: str
+    key: tuple[Callable[[str], Any], ...]
+    counts: tuple[str, ...]
+
+
+#: In the order in which workers write them.
+_COUNTERS: Final = (
+    _Counter("links", "link", (UUID,), _COUNTS),
+    _Counter("program_partners", "program_partner", (UUID, UUID), _COUNTS),
+    _Counter("link_days", "link_day", (UUID, date.fromisoformat), _COUNTS),
+    _Counter("link_amounts", "link_amount", (UUID, str), ("amount",)),
+    _Counter(
+        "program_partner_amounts",
+        "program_partner_amount",
+        (UUID, UUID, str),
+        ("amount",),
+    ),
+)
+
+#: The rows of each table that are not as they must be.
+_Found = dict[str, list[dict[str, Any]]]
+
+
+async def reconcile(environment: Environment, *, dry_run: bool) -> dict[str, Any]:
+    """Repair the counters, and look again; the report.
+
+    `repaired` (with `dry_run` `found`) has a row for every counter that was wrong: what it
+    is of, its key, what was expected and found. `left` has those that are wrong still: they
+    belong to a link or an enrolment that is gone, or somebody else wrote to them meanwhile.
+    Raises Refused where another repairs, and Unreachable.
+    """
+    async with postgres(environment, seconds=_SECONDS) as connection:
+        if not await connection.fetchval(_SQL["alone"]):
+            raise Refused(
+                "Another `reftide reconcile` is at work.", "wait until it has ended."
+            )
+        wrong = await _compare(connection)
+        if dry_run:
+            return {"dry_run": True, **_listed("found", wrong)}
+        for counter in _COUNTERS:
+            known = [row for row in wrong[counter.name] if row["is_known"]]
+            for at in range(0, len(known), _AT_ONCE):
+                await _add(connection, counter, known[at : at + _AT_ONCE])
+        left = await _compare(connection) if any(wrong.values()) else wrong
+        return {
+            "dry_run": False,
+            **_listed("repaired", _without(wrong, left)),
+            **_listed("left", left),
+        }
+
+
+async def _compare(connection: Connection) -> _Found:
+    # One snapshot, or a difference would be of two moments.
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return {
+            counter.name: await rows(connection, _SQL[counter.name])
+            for counter in _COUNTERS
+        }
+
+
+async def _add(
+    connection: Connection, counter: _Counter, wrong: Sequence[dict[str, Any]]
+) -> None:
+    """Add what is missing, in one transaction that writes to one table."""
+    keys = [_key(counter, row["key"]) for row in wrong]
+    missing = [_missing(row) for row in wrong]
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    columns += [list(column) for column in zip(*missing, strict=True)]
+    if counter.name == "links":
+        # When a link was last clicked is no sum: it stays.
+        columns.append([None] * len(wrong))
+    await connection.execute(_ADD[f"{counter.name}_count"], *columns)
+
+
+def _key(counter: _Counter, texts: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(parse(text) for parse, text in zip(counter.key, texts, strict=True))
+
+
+def _missing(row: dict[str, Any]) -> list[int]:
+    pairs = zip(row["expected"], row["found"], strict=True)
+    return [expected - found for expected, found in pairs]
+
+
+def _without(wrong: _Found, left: _Found) -> _Found:
+    """What is wrong no more."""
+    still = {name: {row["name"] for row in rows} for name, rows in left.items()}
+    return {
+        name: [row for row in rows if row["name"] not in still[name]]
+        for name, rows in wrong.items()
+    }
+
+
+def _listed(title: str, found: _Found) -> dict[str, Any]:
+    """A row for every counter that is wrong, the first thousand, and how many there are."""
+    every = [
+        difference
+        for counter in _COUNTERS
+        for row in found[counter.name]
+        for difference in _differences(counter, row)
+    ]
+    return {title: every[:_SHOWN], f"{title}_count": len(every)}
+
+
+def _differences(counter: _Counter, row: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    for name, expected, found in zip(
+        counter.counts, row["expected"], row["found"], strict=True
+    ):
+        if expected != found:
+            yield {
+                "what": counter.what,
+                "key": row["name"],
+                "counter": name,
+                "expected": expected,
+                "found": found,
+            }

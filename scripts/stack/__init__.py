@@ -1,0 +1,1 @@
+"""`reftide up`: embedded servers, edges and workers under one supervisor."""

@@ -1,0 +1,262 @@
+"""Everything at once: servers, tables, edges, workers; from start to stop.
+
+Used by `reftide up`. What is started last is stopped first: edges drain into the streams,
+workers into Postgres, and the servers end when nobody needs them any more.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+import click
+
+from ingest.contracts.variables import SettingsError, Variables
+from ingest.settings import Settings as EdgeSettings
+from scripts.embedded import Embedded, EmbeddedError, Instance, Options
+from scripts.embedded.errors import explained
+from scripts.embedded.locks import is_owned
+from scripts.environment import Environment
+from scripts.output import Unreachable
+from scripts.servers import postgres, redis_server, shard_count
+from scripts.services.maintain.schema import apply_schema
+from scripts.services.maintain.seed import plant
+from scripts.sql import statements
+from scripts.stack.ports import Address, reserved, several
+from scripts.stack.readiness import forget, heed_cancellation, ready
+from scripts.stack.supervision import Process, Say, drain, keep, keep_logs_small
+from workers.archive.stream_reader import leave
+from workers.settings import Settings as WorkerSettings
+
+_DRAIN_SECONDS: Final = 10.0
+#: An index on a large table takes its time.
+_SCHEMA_SECONDS: Final = 120.0
+
+#: A demo says whose click it sends, and nobody else reaches an embedded instance this way.
+_LOOPBACK: Final = "127.0.0.0/8,::1"
+
+_SQL: Final = statements("services/administer/workspaces")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to run. `environment` knows the data directory; the rest are the options."""
+
+    environment: Environment
+    is_embedded: bool
+    host: str
+    port: int
+    edges: int
+    workers: int
+    appendfsync: Literal["everysec", "always"]
+    is_verbose: bool
+
+    @property
+    def data(self) -> Path:
+        return self.environment.data
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    edges: Sequence[Process]
+    workers: Mapping[str, Process]
+    #: Where each shows its figures, by its name.
+    admin: Mapping[str, Address]
+
+    @property
+    def processes(self) -> list[Process]:
+        return [*self.workers.values(), *self.edges]
+
+
+async def run(plan: Plan, say: Say, greet: Say) -> None:
+    """Run until cancelled; `greet` is told the URL once an event can flow.
+
+    Raises Unreachable for what is in the way of a start, GaveUp for what dies again and
+    again, click.UsageError for a variable that is wrong.
+    """
+    try:
+        await _run(plan, say, greet)
+    except EmbeddedError as error:
+        quoted = [f"    | {line}" for line in error.log]
+        what = "\n".join([error.what, *quoted])
+        raise Unreachable(what, error.remedy) from error
+
+
+async def _run(plan: Plan, say: Say, greet: Say) -> None:
+    if plan.is_embedded:
+        _refuse_a_second(plan.data)
+    async with AsyncExitStack() as stack:
+        address = stack.enter_context(reserved(plan.host, plan.port))
+        where = (
+            f"the data directory {plan.data}"
+            if plan.is_embedded
+            else "the servers of REDIS_URL and DATABASE_URL"
+        )
+        say(f"Starting Reftide on {where}")
+        embedded = await stack.enter_async_context(_servers(plan, say))
+        shards = await _prepare(plan, say)
+        fleet = _fleet(plan, address, shards)
+        await forget(plan.environment, [*fleet.workers])
+        heed_cancellation()
+        await stack.enter_async_context(_draining(fleet, say))
+        async with _supervised(fleet, embedded, say):
+            with _timed(f"edges ({plan.edges}) and workers ({plan.workers})", say):
+                await ready(
+                    plan.environment, address, fleet.edges, [*fleet.workers], say
+                )
+            if embedded is not None:
+                embedded.publish(host=address.reachable.host, port=address.port)
+            greet(address.url)
+            say(_where_to_look(fleet))
+
+
+@asynccontextmanager
+async def _supervised(
+    fleet: _Fleet, embedded: Embedded | None, say: Say
+) -> AsyncIterator[None]:
+    """Keep everything running, also after the block; ends by an error or cancelled."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_logs_small(fleet.processes))
+            for process in fleet.processes:
+                group.create_task(keep(process, process.restart, say))
+            if embedded is not None:
+                for server in embedded.servers:
+                    restart = partial(embedded.restart, server)
+                    group.create_task(keep(server, restart, say))
+            yield
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from several
+
+
+def _refuse_a_second(data: Path) -> None:
+    with explained(f"look into the data directory {data}"):
+        if not (data.exists() and is_owned(data)):
+            return
+        pid = (data / "lock").read_text("ascii").strip()
+    known = Instance.load(data)
+    facts = known.facts if known else {}
+    where = f" at http://{facts['host']}:{facts['port']}" if "port" in facts else ""
+    raise Unreachable(
+        f"Reftide already runs on the data directory {data}{where} (process {pid}).",
+        f"use it, or stop it (kill {pid}), or name another directory with --data.",
+    )
+
+
+@asynccontextmanager
+async def _servers(plan: Plan, say: Say) -> AsyncIterator[Embedded | None]:
+    if not plan.is_embedded:
+        plan.environment.secrets()
+        with explained(f"make the data directory {plan.data}"):
+            (plan.data / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield None
+        return
+    embedded = Embedded(plan.data, Options(appendfsync=plan.appendfsync, notice=say))
+    async with AsyncExitStack() as stack:
+        with _timed("Valkey and PostgreSQL", say):
+            await stack.enter_async_context(embedded)
+        yield embedded
+
+
+async def _prepare(plan: Plan, say: Say) -> int:
+    """Tables, and the demo workspace where it may be; how many shards there are."""
+    environment = plan.environment
+    with _timed("tables", say):
+        async with postgres(environment, seconds=_SCHEMA_SECONDS) as connection:
+            await apply_schema(connection)
+            is_first = not await connection.fetch(_SQL["few"])
+    async with redis_server(environment) as redis:
+        shards = await shard_count(environment, redis)
+        # Here nobody else archives; a group that nobody reads would hold everything back.
+        if plan.is_embedded and environment.archive() is None:
+            await leave(redis, range(shards))
+    if environment.variables.get("REFTIDE_SHARDS") and environment.shards() != shards:
+        raise click.UsageError(
+            f"REFTIDE_SHARDS is {environment.shards()}, but this installation has"
+            f" {shards} shards: unset it, or set it to {shards}"
+        )
+    # Its keys are public: nobody wants them on servers that others use.
+    if is_first and plan.is_embedded:
+        with _timed("demo workspace, whose keys are public", say):
+            await plant(environment)
+    return shards
+
+
+def _fleet(plan: Plan, address: Address, shards: int) -> _Fleet:
+    """What to start, not started. Raises click.UsageError for a variable that is wrong."""
+    variables = plan.environment.for_processes() | {
+        **_archive(plan),
+        "REFTIDE_HOST": address.host,
+        "REFTIDE_PORT": str(address.port),
+        "REFTIDE_SHARDS": str(shards),
+    }
+    if plan.is_embedded:
+        variables.setdefault("REFTIDE_TRUSTED_PROXIES", _LOOPBACK)
+    # Beside servers of their own, machines must not share names.
+    prefix = "worker" if plan.is_embedded else socket.gethostname()
+    try:
+        EdgeSettings.load(variables)
+        WorkerSettings.load(variables | {"REFTIDE_WORKER_NAME": f"{prefix}-1"})
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+
+    admin = _admin(plan, variables)
+
+    def process(kind: str, module: str, slot: int, **more: str) -> Process:
+        name, log = f"{kind} {slot}", plan.data / "log" / f"{kind}-{slot}.log"
+        more["REFTIDE_ADMIN_PORT"] = str(admin[name].port)
+        return Process(name, module, variables | more, None if plan.is_verbose else log)
+
+    edges = [process("edge", "ingest", slot + 1) for slot in range(plan.edges)]
+    names = [f"{prefix}-{slot + 1}" for slot in range(plan.workers)]
+    workers = {
+        name: process("worker", "workers", slot, REFTIDE_WORKER_NAME=name)
+        for slot, name in enumerate(names, 1)
+    }
+    return _Fleet(edges, workers, admin)
+
+
+def _archive(plan: Plan) -> Mapping[str, str]:
+    """Beside servers of their own, operators say whether and where to archive."""
+    directory = plan.environment.archive()
+    return {} if directory is None else {"REFTIDE_ARCHIVE": str(directory)}
+
+
+def _admin(plan: Plan, variables: Mapping[str, str]) -> Mapping[str, Address]:
+    """A port of its own for every process. Raises Unreachable, SettingsError."""
+    wanted = Variables(variables).admin()
+    names = [f"edge {slot + 1}" for slot in range(plan.edges)]
+    names += [f"worker {slot + 1}" for slot in range(plan.workers)]
+    ports = several(wanted.host, wanted.port, len(names))
+    places = [Address(wanted.host, port) for port in ports]
+    return dict(zip(names, places, strict=True))
+
+
+def _where_to_look(fleet: _Fleet) -> str:
+    told = (f"{at.reachable.url}/metrics ({name})" for name, at in fleet.admin.items())
+    return f"figures: {', '.join(told)}"
+
+
+@asynccontextmanager
+async def _draining(fleet: _Fleet, say: Say) -> AsyncIterator[None]:
+    started: list[Process] = []
+    try:
+        for process in fleet.processes:
+            process.start()
+            started.append(process)
+        yield
+    finally:
+        for kind in (fleet.edges, fleet.workers.values()):
+            await drain([one for one in kind if one in started], _DRAIN_SECONDS, say)
+
+
+@contextmanager
+def _timed(what: str, say: Say) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    say(f"  {what}: {time.monotonic() - began:.1f} s")

@@ -1,0 +1,171 @@
+"""`reftide links`."""
+
+import pytest
+
+from ingest.contracts.directory import workspace_namespace
+from tests.support.servers.cli import Cli
+
+
+def test_a_link_takes_its_programs_workspace_and_url(shop: Cli) -> None:
+    shop.document("workspaces", "add", "other")
+
+    made = shop.document("links", "add", "W", "--program", "1", "--partner", "jane")
+
+    assert ("default", "https://shop.example", True) == (
+        made["workspace"],
+        made["url"],
+        made["is_active"],
+    )
+    assert made["public_id"].startswith("lnk_")
+
+
+def test_a_link_without_partner_or_program_may_exist(cli: Cli) -> None:
+    made = cli.document("links", "add", "ORPHAN", "--url", "https://shop.example")
+
+    assert (None, None) == (made["program"], made["partner"])
+
+
+def test_a_link_that_lacks_a_side_is_made_with_what_to_do(shop: Cli) -> None:
+    shop.document("domains", "add", "go.example.com")
+
+    bare = shop.run("links", "add", "A B").out
+    half = shop.run("links", "add", "HALF", "--program", "1").out
+    whole = shop.run("links", "add", "W", "--program", "1", "--partner", "jane").out
+    there = shop.run("links", "add", "SUMMER", "--domain", "go.example.com").out
+
+    assert "refused until `reftide links set 'A B' --program N --partner CODE`" in bare
+    assert "refused until `reftide links set HALF --partner CODE`" in half
+    assert "refused" not in whole
+    # Its code alone would mean another link.
+    assert "`reftide links set lnk_" in there
+
+
+def test_a_renamed_link_keeps_its_old_code(shop: Cli) -> None:
+    renamed = shop.document("links", "set", "SUMMER", "--code", "SUMMER26")
+
+    assert ("SUMMER26", ["SUMMER"]) == (renamed["code"], renamed["former_codes"])
+    assert renamed["id"] == shop.document("links", "show", "SUMMER")["id"]
+    assert "already" in shop.refusal("links", "add", "SUMMER")
+
+
+def test_a_link_may_take_its_old_code_back(shop: Cli) -> None:
+    shop.document("links", "set", "SUMMER", "--code", "SUMMER26")
+
+    back = shop.document("links", "set", "SUMMER26", "--code", "SUMMER")
+
+    assert ("SUMMER", ["SUMMER26"]) == (back["code"], back["former_codes"])
+
+
+def test_no_link_takes_a_code_that_another_has_or_had(shop: Cli) -> None:
+    shop.document("links", "add", "WINTER", "--program", "1")
+    shop.document("links", "set", "SUMMER", "--code", "SUMMER26")
+
+    for code in ("SUMMER", "SUMMER26"):
+        refusal = shop.refusal("links", "set", "WINTER", "--code", code)
+        assert "already" in refusal
+    assert [] == shop.document("links", "show", "WINTER")["former_codes"]
+
+
+def test_a_link_that_changes_sides_enrols_its_new_partner(shop: Cli) -> None:
+    shop.document("programs", "add", "Other")
+    shop.document("partners", "add", "bob")
+
+    shop.document("links", "set", "SUMMER", "--program", "2", "--partner", "bob")
+
+    enrolled = shop.document("programs", "show", "2")["partners"]
+    assert ["bob"] == [one["partner"] for one in enrolled]
+
+
+def test_links_are_switched_off_and_on(shop: Cli) -> None:
+    assert not shop.document("links", "disable", "SUMMER")["is_active"]
+    assert not shop.document("links", "show", "SUMMER")["is_active"]
+    assert shop.document("links", "enable", "SUMMER")["is_active"]
+    assert "Link SUMMER is off." in shop.run("links", "disable", "SUMMER").out
+
+
+def test_links_are_listed_by_program_and_partner(shop: Cli) -> None:
+    shop.document("links", "add", "BARE", "--program", "1")
+
+    def codes(*arguments: str) -> list[str]:
+        return [one["code"] for one in shop.document("links", "list", *arguments)]
+
+    assert ["BARE", "SUMMER"] == codes()
+    assert ["BARE", "SUMMER"] == codes("--program", "1")
+    assert ["SUMMER"] == codes("--partner", "jane")
+    assert ["BARE"] == codes("--limit", "1")
+
+
+def test_a_code_of_a_workspace_is_another_link(shop: Cli) -> None:
+    own = ("--namespace", "workspace")
+    made = shop.document("links", "add", "SUMMER", "--program", "1", *own)
+
+    (kept,) = shop.fetch("select * from links where public_id = $1", made["public_id"])
+    assert workspace_namespace(kept["workspace_id"]) == kept["namespace"]
+    assert made["public_id"] != shop.document("links", "show", "SUMMER")["public_id"]
+    assert "already" in shop.refusal("links", "add", "SUMMER", "--program", "1", *own)
+    plain = shop.document("links", "add", "W", "--namespace", "installation")
+    assert "-" == plain["namespace"]
+
+
+def test_workspaces_may_have_links_of_one_code(shop: Cli) -> None:
+    shop.document("workspaces", "add", "other")
+    own = ("--namespace", "workspace")
+    first = shop.document("links", "add", "jane", "--program", "1", *own)
+
+    assert first["id"] == shop.document("links", "show", "jane")["id"]
+    shop.document("links", "add", "jane", "--workspace", "other", *own)
+
+    assert "public id" in shop.refusal("links", "show", "jane")
+    renamed = shop.document("links", "set", first["public_id"], "--code", "janet")
+    assert (first["id"], ["jane"]) == (renamed["id"], renamed["former_codes"])
+    assert not shop.document("links", "disable", "janet")["is_active"]
+
+
+def test_a_code_is_unique_in_one_place(shop: Cli) -> None:
+    refusal = shop.refusal(
+        "links", "add", "X", "--domain", "go.example", "--namespace", "workspace"
+    )
+
+    assert "--namespace" in refusal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "way_out"),
+    [
+        (("add", "X", "--program", "9"), "reftide programs add"),
+        (
+            ("add", "X", "--program", "1", "--partner", "zed"),
+            "reftide partners add zed",
+        ),
+        (("add", "X", "--domain", "go.example"), "reftide domains add go.example"),
+        (("add", "X", "--url", "javascript:alert(1)"), "https://"),
+        (("show", "X"), "reftide links add X"),
+        (("disable", "X", "--domain", "go.example"), "reftide links list"),
+        (("set", "SUMMER", "--partner", "zed"), "reftide partners add zed"),
+    ],
+)
+def test_what_a_link_lacks_is_named_with_a_way_out(
+    shop: Cli, arguments: tuple[str, ...], way_out: str
+) -> None:
+    assert way_out in shop.refusal("links", *arguments)
+
+
+def test_a_link_and_its_program_share_a_workspace(shop: Cli) -> None:
+    shop.document("workspaces", "add", "other")
+
+    refusal = shop.refusal(
+        "links", "add", "X", "--program", "1", "--workspace", "other"
+    )
+
+    assert "belongs to workspace default" in refusal
+
+
+def test_a_change_reaches_the_edges_directory(shop: Cli) -> None:
+    shop.fetch("delete from directory_changes returning 1")
+
+    shop.document("links", "set", "SUMMER", "--code", "SUMMER26")
+
+    changed = shop.fetch(
+        "select distinct ref from directory_changes where topic = 'code'"
+    )
+    assert {"- SUMMER", "- SUMMER26"} == {row["ref"] for row in changed}

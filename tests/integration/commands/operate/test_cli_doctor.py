@@ -1,0 +1,54 @@
+"""`reftide doctor`."""
+
+import pytest
+
+from tests.support.servers.cli import Cli
+from tests.support.workers.by_hand import Hands
+
+
+def test_the_doctor_judges_both_servers(hands: Hands) -> None:
+    result = hands.cli.run("doctor", "--json")
+
+    levels = {one["check"]: one["level"] for one in result.document["checks"]}
+    assert {"version", "appendonly", "shards", "groups", "fsync", "schema"} <= set(
+        levels
+    )
+    assert ("ok", "ok", "ok") == (levels["schema"], levels["groups"], levels["shards"])
+    assert result.document["ok"] == (result.code == 0)
+    assert "fsync" in hands.cli.run("doctor").out
+
+
+def test_a_clock_that_is_off_is_wrong(hands: Hands) -> None:
+    result = hands.cli.run("doctor", "--json")  # the test's clock stands still
+
+    (clocks,) = (one for one in result.document["checks"] if one["check"] == "skew")
+    assert ("wrong", 1) == (clocks["level"], result.code)
+    assert "NTP" in clocks["advice"]
+
+
+def test_missing_groups_are_a_warning_that_only_strict_minds(shop: Cli) -> None:
+    checks = shop.run("doctor", "--strict", "--json").document["checks"]
+
+    (groups,) = (one for one in checks if one["check"] == "groups")
+    assert "warn" == groups["level"]
+    assert "start a worker" in groups["advice"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "away", "there"),
+    [
+        ("DATABASE_URL", "postgresql://reftide@127.0.0.1:1/r", "Postgres", "Redis"),
+        ("REDIS_URL", "redis://127.0.0.1:1/0", "Redis", "Postgres"),
+    ],
+)
+def test_a_server_is_checked_while_the_other_is_away(
+    hands: Hands, variable: str, url: str, away: str, there: str
+) -> None:
+    result = Cli({**hands.cli.variables, variable: url}).run("doctor", "--json")
+
+    checks = result.document["checks"]
+    assert 3 == result.code
+    (reach,) = (one for one in checks if one["server"] == away)
+    assert ("wrong", "cannot be reached") == (reach["level"], reach["found"])
+    assert variable in reach["advice"]
+    assert {"version"} < {one["check"] for one in checks if one["server"] == there}

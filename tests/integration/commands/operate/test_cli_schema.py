@@ -1,0 +1,47 @@
+"""`reftide schema`, and what commands say where there are no tables."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Servers
+from tests.support.servers.cli import Cli, servers_of
+
+
+@pytest.fixture
+def empty_database(servers: Servers, new_database: Callable[[], str]) -> str:
+    url = new_database()
+    name = url.split("?")[0].rpartition("/")[2]
+    servers.execute("drop schema public cascade", name)
+    servers.execute("create schema public", name)
+    return url
+
+
+def test_schema_makes_the_tables_and_then_nothing(
+    redis_url: str, empty_database: str
+) -> None:
+    cli = servers_of(redis_url, empty_database)
+
+    first = cli.document("schema")
+
+    assert {"events", "links", "ledger"} <= set(first["tables"])
+    assert {"tables": [], "columns": []} == cli.document("schema")
+    assert "nothing was missing" in cli.run("schema").out
+
+
+def test_schema_names_what_it_had_to_make(cli: Cli) -> None:
+    cli.fetch("drop table limits")
+
+    assert "1 table made" in cli.run("schema").out
+    cli.fetch("drop table limits")
+    assert {"tables": ["limits"], "columns": []} == cli.document("schema")
+
+
+@pytest.mark.parametrize("command", [("programs", "list"), ("status",), ("verify",)])
+def test_a_database_without_tables_is_told_by_name(
+    redis_url: str, empty_database: str, command: tuple[str, ...]
+) -> None:
+    result = servers_of(redis_url, empty_database).run(*command, "--json")
+
+    assert (3, "") == (result.code, result.out)
+    assert "reftide schema" in result.err

@@ -1,0 +1,151 @@
+"""`reftide status`, on hand-made books."""
+
+import pytest
+from uuid_utils.compat import uuid7
+
+from ingest.contracts.stream import (
+    FIELD,
+    WORKERS_KEY,
+    events_key,
+    heartbeat_key,
+    shard_of,
+)
+from scripts.services.observe import streams
+from tests.support.servers.cli import Cli
+from tests.support.workers.by_hand import Hands
+
+
+def _ledger(cli: Cli) -> dict[str, int]:
+    status = cli.document("status", "--window", "0")
+    names = (
+        "accepted",
+        "recorded",
+        "repeats",
+        "quarantined",
+        "lost",
+        "in_flight",
+        "balance",
+    )
+    return {name: status[name] for name in names if status[name]}
+
+
+def test_an_event_goes_through_the_books_and_the_balance_stays_zero(
+    hands: Hands,
+) -> None:
+    assert {} == _ledger(hands.cli)
+
+    event_id = hands.send()
+    assert {"accepted": 1, "in_flight": 1} == _ledger(hands.cli)
+
+    (entry,) = hands.deliver()
+    assert {"accepted": 1, "in_flight": 1} == _ledger(hands.cli)
+
+    hands.record(event_id, entry)
+    hands.acknowledge(entry)
+    assert {"accepted": 1, "recorded": 1} == _ledger(hands.cli)
+
+
+def test_an_entry_trimmed_unread_shows_as_an_imbalance(hands: Hands) -> None:
+    event_id = hands.send()
+    hands.redis.xtrim(events_key(shard_of(event_id, 4)), maxlen=0, approximate=False)
+
+    assert {"accepted": 1, "balance": 1} == _ledger(hands.cli)
+
+    hands.cli.fetch(
+        "insert into ledger (epoch, shard, consumer, lost) values (1, 0, '', 1)"
+    )
+
+    assert {"accepted": 1, "lost": 1} == _ledger(hands.cli)
+
+
+def test_what_was_recorded_stays_counted_when_the_stream_is_trimmed(
+    hands: Hands,
+) -> None:
+    hands.settle(event_id := uuid7())
+    hands.redis.xtrim(events_key(shard_of(event_id, 4)), maxlen=0, approximate=False)
+
+    assert {"accepted": 1, "recorded": 1} == _ledger(hands.cli)
+
+
+def test_a_former_life_of_a_stream_stays_in_the_books(hands: Hands) -> None:
+    hands.cli.fetch("insert into stream_epochs (shard, entries_added) values (0, 5)")
+
+    assert {"accepted": 5, "balance": 5} == _ledger(hands.cli)
+
+
+def test_the_lag_is_the_age_of_the_oldest_entry_that_is_not_acknowledged(
+    hands: Hands,
+) -> None:
+    seconds, _ = hands.redis.time()
+    old = f"{(seconds - 90) * 1000}-0"
+    hands.redis.xadd(events_key(2), {FIELD: b"{}"}, id=old)
+    hands.redis.xadd(events_key(2), {FIELD: b"{}"}, id=f"{(seconds - 30) * 1000}-0")
+
+    for delivered in (False, True):
+        status = hands.cli.document("status", "--window", "0")
+        assert 90 <= status["lag_seconds"] < 150
+        assert delivered == (status["shards"][2]["oldest_pending_seconds"] >= 90)
+        assert 2 == status["lag_entries"] == status["shards"][2]["in_flight"]
+        hands.deliver()
+
+    hands.acknowledge((2, old.encode()))
+    status = hands.cli.document("status", "--window", "0")
+    assert 30 <= status["lag_seconds"] < 90
+
+
+def test_only_workers_with_a_heartbeat_are_alive(hands: Hands) -> None:
+    hands.redis.sadd(WORKERS_KEY, "alive", "dead")
+    hands.redis.set(heartbeat_key("alive"), b"1")
+
+    status = hands.cli.document("status", "--window", "0")
+
+    assert (1, ["alive"]) == (status["workers"], status["worker_names"])
+
+
+def test_throughput_and_memory_are_told_where_they_can_be(hands: Hands) -> None:
+    hands.send()
+
+    measured = hands.cli.document("status", "--window", "0.05")
+    not_measured = hands.cli.document("status", "--window", "0")
+
+    assert 0.0 == measured["accepted_per_second"] == measured["recorded_per_second"]
+    assert not_measured["recorded_per_second"] is None
+    assert measured["bytes_per_event"] > 0
+    assert measured["redis_memory_bytes"] > 0
+    assert measured["hours_left"] is None  # nothing comes in
+
+
+def test_people_read_no_flags_and_no_raw_bytes(hands: Hands) -> None:
+    hands.send()
+    hands.redis.sadd(WORKERS_KEY, "alive")
+    hands.redis.set(heartbeat_key("alive"), b"1")
+
+    shown = hands.cli.run("status", "--window", "0").out
+
+    assert "is still" not in shown
+    assert "is exact" not in shown
+    (memory,) = (line for line in shown.splitlines() if "redis memory" in line)
+    assert "iB" in memory
+    assert "1 (alive)" in shown
+
+
+def test_a_large_backlog_is_taken_from_counters(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        hands.redis.xadd(events_key(1), {FIELD: b"{}"})
+    hands.deliver()
+    for _ in range(5):
+        hands.redis.xadd(events_key(1), {FIELD: b"{}"})
+    monkeypatch.setattr(streams, "COUNTED", 4)
+
+    status = hands.cli.document("status", "--window", "0")
+
+    assert (8, False) == (status["in_flight"], status["is_exact"])
+    assert "backlog is large" in hands.cli.run("status", "--window", "0").out
+
+
+def test_a_server_that_never_ran_has_empty_books(shop: Cli) -> None:
+    assert {} == _ledger(shop)
+    shown = shop.run("status", "--window", "0").out
+    assert "No worker is alive" in shown

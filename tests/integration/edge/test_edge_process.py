@@ -1,0 +1,132 @@
+"""`python -m ingest` as a process: how it starts and ends."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from aiohttp import ClientError, ClientSession
+
+from tests.support.servers.edges import SECRET
+from tests.support.servers.valkey import Valkey, running_valkey
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    with running_valkey() as server:
+        yield server
+
+
+def a_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@asynccontextmanager
+async def a_process(
+    url: str, path: Path, **changes: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    port = a_port()
+    environment = {
+        "PATH": os.defpath,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "REDIS_URL": url,
+        "REFTIDE_SECRET": SECRET,
+        "REFTIDE_DATA": str(path),
+        "REFTIDE_PORT": str(port),
+        **changes,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ingest",
+        env=environment,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def started(process: asyncio.subprocess.Process) -> None:
+    assert process.stderr is not None
+    async with asyncio.timeout(20):
+        while line := await process.stderr.readline():
+            if orjson.loads(line)["event"] == "edge.started":
+                return
+    raise AssertionError("the edge did not start")
+
+
+async def test_sigterm_ends_an_edge_cleanly(redis_url: str, tmp_path: Path) -> None:
+    async with a_process(redis_url, tmp_path) as (process, url):
+        await started(process)
+        async with ClientSession(url) as session:
+            assert 200 == (await session.get("/readyz")).status
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(10):
+                assert 0 == await process.wait()
+
+
+async def test_the_server_itself_leaves_compressed_bodies_alone(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with a_process(redis_url, tmp_path) as (process, url):
+        await started(process)
+        async with ClientSession(url) as session:
+            headers = {"Content-Encoding": "br"}
+            answer = await session.post(
+                "/api/track/lead", data=b"not brotli", headers=headers
+            )
+
+            expected = "UNSUPPORTED_ENCODING"
+            assert (415, expected) == (
+                answer.status,
+                (await answer.json())["error"]["code"],
+            )
+
+
+async def test_sigterm_ends_an_edge_while_redis_hangs(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    async with a_process(valkey.url, tmp_path) as (process, url):
+        await started(process)
+        async with ClientSession(url) as session, asyncio.TaskGroup() as tasks:
+            body = orjson.dumps({"affiliate_url": "https://x.example/?aff=ALICE"})
+            first = await session.post("/api/v1/track/click", data=body)
+            assert 200 == first.status
+            valkey.freeze()
+            for _ in range(20):
+                tasks.create_task(settled(session, body))
+            await asyncio.sleep(0)
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(10):
+                assert 0 == await process.wait()
+        valkey.thaw()
+
+
+async def settled(session: ClientSession, body: bytes) -> None:
+    """Ask, and be content with nobody being there any more."""
+    try:
+        async with session.post("/api/v1/track/click", data=body) as answer:
+            assert answer.status in {200, 503}
+    except (ClientError, OSError):
+        return
+
+
+async def test_a_wrong_setting_is_said_and_nothing_started(tmp_path: Path) -> None:
+    async with a_process("", tmp_path) as (process, _):
+        _, said = await process.communicate()
+
+    assert 2 == process.returncode
+    assert b"REDIS_URL is not set" in said
+    assert b"Traceback" not in said

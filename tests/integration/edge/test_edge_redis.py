@@ -1,0 +1,122 @@
+"""The edge and its Redis: when it is ready, and what it does without."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import TestServer
+from redis.asyncio import Redis
+
+from ingest.app import HEALTH, build
+from ingest.contracts.stream import SHARDS_KEY
+from ingest.durable.stream import ShardsDiffer
+from tests.support.eventually import eventually
+from tests.support.servers.edges import (
+    WORLD,
+    Client,
+    a_setting,
+    an_edge,
+    publish,
+    recorded,
+)
+from tests.support.servers.valkey import Valkey, running_valkey
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    with running_valkey() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(redis_url: str, tmp_path: Path) -> AsyncIterator[Client]:
+    await publish(redis_url)
+    async with an_edge(redis_url, tmp_path) as made:
+        yield made
+
+
+async def test_health_is_told(client: Client) -> None:
+    assert 200 == (await client.get("/livez")).status
+    assert 200 == (await client.get("/readyz")).status
+    assert {"version"} == {*await (await client.get("/version")).json()}
+
+
+async def test_who_is_draining_is_not_ready(client: Client) -> None:
+    client.app[HEALTH].is_draining = True
+
+    answer = await client.get("/readyz")
+
+    expected = {"ready": False, "problem": "draining"}
+    assert (503, expected) == (answer.status, await answer.json())
+
+
+async def test_an_edge_whose_redis_came_back_with_other_shards_is_not_ready(
+    client: Client, redis_url: str
+) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        await redis.set(SHARDS_KEY, 8)
+        differs = await client.get("/readyz")
+        await redis.delete(SHARDS_KEY)
+        emptied = await client.get("/readyz")
+
+    expected = {"ready": False, "problem": "shards: 8 in Redis, 4 here"}
+    assert (503, expected) == (differs.status, await differs.json())
+    assert 200 == emptied.status
+
+
+async def test_without_redis_the_edge_starts_keeps_events_and_brings_them(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(valkey.kill)
+    async with an_edge(valkey.url, tmp_path) as client:
+        click = await client.post("/web/click/ALICE")
+        ready = await client.get("/readyz")
+        assert (200, 200) == (click.status, ready.status)
+        assert "spool" == (await ready.json())["level"]
+
+        await asyncio.to_thread(valkey.start)
+
+        await eventually(lambda: has_entries(valkey.url, 1))
+        # Nobody has published a directory: the click waits for one.
+        [envelope] = await recorded(valkey.url)
+        assert ("ALICE", None) == (envelope.code, envelope.link_id)
+        assert "stream" == (await (await client.get("/readyz")).json())["level"]
+
+
+async def has_entries(url: str, count: int) -> bool:
+    return count == len(await recorded(url))
+
+
+async def test_without_redis_and_without_room_the_edge_refuses(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(valkey.kill)
+    async with an_edge(valkey.url, tmp_path, REFTIDE_SPOOL_BYTES="0") as client:
+        click = await client.post("/web/click/ALICE")
+        ready = await client.get("/readyz")
+
+        assert (503, 400) == (ready.status, click.status)
+        assert {"no": "overloaded"} == await click.json()
+        assert "1" == click.headers["Retry-After"]
+
+        await asyncio.to_thread(valkey.start)
+
+        await eventually(lambda: is_taken(client))
+
+
+async def is_taken(client: Client) -> bool:
+    return 200 == (await client.post("/web/click/ALICE")).status
+
+
+async def test_another_number_of_shards_is_no_start(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        await redis.set(SHARDS_KEY, 8)
+    server = TestServer(build(a_setting(redis_url, tmp_path), WORLD))
+
+    with pytest.raises(ShardsDiffer, match="set REFTIDE_SHARDS"):
+        await server.start_server()
+
+    await server.close()

@@ -1,0 +1,138 @@
+"""What is answered without the HTTP framework reads as what is answered with it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from ingest.app import World, build
+from ingest.http.fast_path import PLAIN
+from ingest.http.server import Bounds, Runner
+from tests.support.edge.showcase import SHOWN, Shown, a_setting, publish
+
+#: By this header a request is not plain; it changes nothing else.
+SPECIAL = {"Content-Encoding": "identity"}
+#: What differs between any two answers.
+ITS_OWN = {"date", "content-length", "x-ratelimit-remaining", "x-ratelimit-reset"}
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    app: web.Application
+    port: int
+
+    async def says(self, raw: bytes) -> tuple[int, dict[str, str], Any]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(raw)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            first, *lines = head[:-4].split("\r\n")
+            pairs = (line.split(": ", 1) for line in lines)
+            headers = {name.lower(): value for name, value in pairs}
+            body = await reader.readexactly(int(headers["content-length"]))
+        finally:
+            writer.transport.abort()
+        kept = {name: headers[name] for name in headers.keys() - ITS_OWN}
+        return int(first.split(" ")[1]), kept, orjson.loads(body)
+
+
+@pytest.fixture
+async def edge(redis_url: str, tmp_path: Path) -> AsyncIterator[Edge]:
+    await publish(redis_url)
+    app = build(a_setting(redis_url, tmp_path), World())
+    runner = Runner(app, Bounds(most=100))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield Edge(app, runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def request(shown: Shown, body: bytes, headers: Mapping[str, str]) -> bytes:
+    length = {"Host": "x", "Content-Length": str(len(body))}
+    lines = [f"{name}: {value}" for name, value in {**length, **headers}.items()]
+    head = [f"{shown.route.method} {shown.url} HTTP/1.1", *lines, "\r\n"]
+    return "\r\n".join(head).encode() + body
+
+
+def requests(shown: Shown) -> Iterator[tuple[bytes, Mapping[str, str]]]:
+    good, own = orjson.dumps(shown.body), shown.credential("own")
+    yield good, own
+    yield good, {}
+    yield good, shown.credential("foreign")
+    yield good, shown.credential("scopeless")
+    for body in (b"", b"{", b"[]", b"{}", b'{"affiliate_url": 7}', b"\xff" * 70_000):
+        yield body, own
+
+
+async def test_every_answer_is_the_same_either_way(edge: Edge) -> None:
+    for shown in SHOWN:
+        for body, headers in requests(shown):
+            await edge.says(request(shown, body, headers))
+            # The first lead is news, and all others repeats.
+            plain = await edge.says(request(shown, body, headers))
+            other = await edge.says(request(shown, body, {**headers, **SPECIAL}))
+
+            assert alike(other) == alike(plain), (shown.name, body, headers)
+
+
+def alike(answer: tuple[int, dict[str, str], Any]) -> object:
+    """An answer without what every event has of its own."""
+    status, headers, document = answer
+    return status, headers, document if status >= 400 else shape(document)
+
+
+def shape(document: Any) -> object:
+    if isinstance(document, dict):
+        return {name: shape(value) for name, value in document.items()}
+    if isinstance(document, list):
+        return [shape(value) for value in document]
+    return type(document)
+
+
+async def test_a_bug_is_told_and_logged_the_same_either_way(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = SHOWN[0]
+    route = edge.app[PLAIN][shown.route.method, shown.route.path]
+
+    def fails() -> int:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(type(route._acceptor), "accept", lambda *_: fails())
+    with capture_logs() as logs:
+        raw = request(shown, b"{}", {})
+        plain = await edge.says(raw)
+        other = await edge.says(request(shown, b"{}", SPECIAL))
+
+    assert 500 == plain[0]
+    assert other == plain
+    told = [(line["event"], line.get("path")) for line in logs]
+    assert 2 == told.count(("edge.failed", shown.url))
+
+
+async def test_plain_and_other_requests_take_turns_on_one_connection(
+    edge: Edge,
+) -> None:
+    shown = SHOWN[0]
+    body = orjson.dumps(shown.body)
+    plain, other = request(shown, body, {}), request(shown, body, SPECIAL)
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    statuses = []
+    for raw in (plain, other, plain + other + plain, other + plain):
+        writer.write(raw)
+        for _ in range(raw.count(b" HTTP/1.1\r\n")):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]
+            await reader.readexactly(int(length))
+            statuses.append(head[9:12])
+    writer.close()
+
+    assert [b"200"] * 7 == statuses

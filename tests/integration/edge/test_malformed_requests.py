@@ -1,0 +1,170 @@
+"""What an edge says to what is no request, or too much of one, over raw sockets."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.edge.showcase import publish
+from tests.support.servers.raw_http import (
+    CHUNKED,
+    LIVE,
+    MALFORMED,
+    TAKEN,
+    WHOLE,
+    Caller,
+    Edge,
+    an_edge,
+    count,
+    said,
+    what_is_no_request,
+)
+
+
+@pytest.fixture
+async def edge(redis_url: str, tmp_path: Path) -> AsyncIterator[Edge]:
+    await publish(redis_url)
+    async with an_edge(redis_url, tmp_path) as made:
+        yield made
+
+
+async def test_what_is_no_request_is_told_so_in_json(edge: Edge) -> None:
+    with capture_logs() as logs:
+        for name, raw in what_is_no_request():
+            async with edge.caller() as caller:
+                await caller.send(raw)
+                answer = await caller.answer()
+
+                assert (400, MALFORMED) == (answer.status, answer.document), name
+                assert await caller.is_closed(), name
+
+    assert [] == noise(logs)
+
+
+def noise(logs: list[Any]) -> list[Any]:
+    return [line for line in logs if line["event"] != "checkup.finding"]
+
+
+def smuggled() -> Iterator[tuple[str, bytes]]:
+    """A second request in the body of a first, for whoever counts otherwise than we."""
+    length = b"Content-Length: 4\r\n"
+    body = b"\r\n0\r\n\r\n" + WHOLE
+    coded = b"Transfer-Encoding: chunked\r\n"
+    yield "length and chunks", CHUNKED + length + body
+    yield "chunks and length", CHUNKED.replace(coded, length + coded) + body
+    yield "two lengths", WHOLE.replace(b"Host: x\r\n", b"Host: x\r\n" + length)
+    yield "a list of lengths", WHOLE.replace(b"Length: ", b"Length: 4, ")
+    yield "chunked twice", CHUNKED + coded + body
+    for given in (b"xchunked", b"chunked, identity", b"chunked\x0b", b"\x0bchunked"):
+        yield repr(given), CHUNKED.replace(b"chunked", given) + length + body
+    yield "a tab in the name", CHUNKED.replace(b"Encoding:", b"Encoding\t:") + body
+    yield "two hosts", WHOLE.replace(b"Host: x\r\n", b"Host: x\r\nHost: y\r\n")
+    yield "chunks of HTTP/1.0", CHUNKED.replace(b"/1.1", b"/1.0") + length + body
+
+
+async def test_a_smuggled_request_is_not_taken(edge: Edge, redis_url: str) -> None:
+    for name, raw in smuggled():
+        async with edge.caller() as caller:
+            await caller.send(raw)
+            answer = await caller.answer()
+
+            assert 400 == answer.status, name
+            assert await caller.is_closed(), name
+    assert 0 == await count(redis_url)
+
+
+async def test_bad_chunks_are_refused(edge: Edge, redis_url: str) -> None:
+    with capture_logs() as logs:
+        for chunks in (
+            b"-1\r\nx\r\n0\r\n\r\n",
+            b"0x1\r\nx\r\n0\r\n\r\n",
+            b"1;\nx\r\n0\r\n\r\n",
+            b"1\nx\n0\n\n",
+            b"1\r\nxx\r\n0\r\n\r\n",
+            b"ffffffffffffffffff\r\nx\r\n0\r\n\r\n",
+        ):
+            async with edge.caller() as caller:
+                await caller.send(CHUNKED + b"\r\n" + chunks + WHOLE)
+                answer = await caller.answer()
+
+                assert 400 == answer.status, chunks
+                assert answer.document
+                assert await caller.is_closed(), chunks
+
+    assert [] == noise(logs)
+    assert 0 == await count(redis_url)
+
+
+async def test_a_body_too_large_is_refused_unread(edge: Edge) -> None:
+    async with edge.caller() as caller:
+        await caller.send(TAKEN % (10**15, b""))
+        announced = await caller.answer()
+    async with edge.caller() as caller:
+        sending = asyncio.create_task(flood(caller))
+        sent = await caller.answer()
+        assert await caller.is_closed()
+        sending.cancel()
+
+    assert (413, 413) == (announced.status, sent.status)
+    assert announced.document == sent.document
+
+
+async def flood(caller: Caller) -> None:
+    await caller.send(CHUNKED + b"\r\n")
+    while not caller.writer.is_closing():
+        await caller.send(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+        await asyncio.sleep(0.001)
+
+
+async def test_a_deep_body_is_refused(edge: Edge) -> None:
+    for opening in (b"[", b'{"a":', b'[{"a":'):
+        deep = opening * (65_000 // len(opening))
+        inside = b'{"affiliate_url":%s}' % (b"[" * 32_000 + b"]" * 32_000)
+        for body in (deep, inside):
+            answer = await edge.says(TAKEN % (len(body), body))
+
+            assert 400 == answer.status
+            assert answer.document
+
+
+async def test_a_bomb_is_refused_before_it_goes_off(edge: Edge) -> None:
+    bomb = zlib.compress(b"\0" * 30_000_000)
+    for coding in (b"gzip", b"deflate", b"br", b"zstd", b"x, gzip"):
+        head = b"Content-Encoding: " + coding + b"\r\nContent-Length"
+        raw = (TAKEN % (len(bomb), b"")).replace(b"Content-Length", head)
+
+        answer = await edge.says(raw + bomb)
+
+        expected = (415, "Unsupported content encoding")
+        assert expected == (answer.status, said(answer)), coding
+
+
+@pytest.mark.parametrize("name", [b"Expect", b"Upgrade"])
+async def test_a_wish_that_is_not_granted_is_refused_or_passed_over_in_json(
+    edge: Edge, name: bytes
+) -> None:
+    line = b"Connection: Upgrade\r\n" + name + b": miracles\r\n"
+    for raw in (WHOLE, LIVE, LIVE.replace(b"livez", b"nowhere")):
+        answer = await edge.says(raw.replace(b"Host: x\r\n", b"Host: x\r\n" + line))
+
+        assert answer.document
+        assert b"miracles" not in answer.body
+        assert answer.status in {200, 404, 417}
+
+
+async def test_a_method_for_proxies_is_refused(edge: Edge) -> None:
+    for line in (
+        b"CONNECT example.com:443",
+        b"GET http://example.com/livez",
+        b"TRACE /livez",
+        b"OPTIONS *",
+    ):
+        answer = await edge.says(line + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert answer.document
+        assert answer.status in {200, 400, 404, 405}
+        assert b"example.com" not in answer.body

@@ -1,0 +1,380 @@
+"""What edges and workers show on their admin ports."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+from uuid import UUID, uuid4
+
+import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from ingest.app import World, build
+from ingest.contracts.directory import GENERATION_KEY, LinkRecord, link_key
+from ingest.contracts.metrics.edge import REGISTRY as EDGE
+from ingest.contracts.metrics.worker import REGISTRY as WORKER
+from ingest.contracts.stream import (
+    FIELD,
+    GROUP,
+    WORKERS_KEY,
+    events_key,
+    heartbeat_key,
+)
+from ingest.contracts.telemetry import Log
+from ingest.contracts.variables import Listening
+from ingest.http import admin as edge_admin
+from ingest.settings import Settings
+from tests.support.eventually import eventually
+from tests.support.servers.valkey import Valkey, running_valkey
+from workers.enrich import Client, Enricher, chain
+from workers.model.batch import Delivery, Entry, Trouble
+from workers.pipeline.pipeline import Pipeline
+from workers.postgres.database import open_pool
+from workers.process.admin import administered
+from workers.process.installation_metrics import keep_sampling, sample
+from workers.redis_io.connections import for_jobs
+from workers.redis_io.stream_state import COUNTED
+from workers.stream.consumer import Outage
+
+CLICK: Final = "/api/v1/track/click"
+LINK: Final = LinkRecord(
+    link_uuid=UUID(int=10),
+    workspace_uuid=UUID(int=1),
+    public_id="link_1",
+    namespace="-",
+    code="ALICE",
+    domain="example.com",
+    url="https://example.com",
+    is_active=True,
+    program_uuid=UUID(int=20),
+    program_number=7,
+    partner_uuid=UUID(int=30),
+    partner_code="alice",
+)
+
+
+class Site:
+    """An edge: where it takes events, and where it shows figures."""
+
+    def __init__(self, edge: TestServer, figures: str, session: ClientSession) -> None:
+        self._edge = edge
+        self._figures = figures
+        self._session = session
+
+    async def click(self, code: str) -> int:
+        body = {"affiliate_url": f"https://example.com/?aff={code}"}
+        async with self._session.post(self._edge.make_url(CLICK), json=body) as answer:
+            return answer.status
+
+    async def get(self, path: str) -> int:
+        async with self._session.get(self._edge.make_url(path)) as answer:
+            return answer.status
+
+    async def text(self, path: str = "/metrics") -> str:
+        async with self._session.get(self._figures + path) as answer:
+            return await answer.text()
+
+    async def shows_figures(self) -> bool:
+        with suppress(OSError):
+            return "reftide_edge" in await self.text()
+        return False
+
+    async def figure(self, name: str, **labels: str) -> float | None:
+        return _figure(await self.text(), name, labels)
+
+
+def _figure(text: str, name: str, labels: Mapping[str, str]) -> float | None:
+    for family in text_string_to_metric_families(text):
+        for found in family.samples:
+            if (found.name, found.labels) == (name, labels):
+                return found.value
+    return None
+
+
+def _shown(registry: CollectorRegistry, name: str, **labels: object) -> float:
+    texts = {label: str(value) for label, value in labels.items()}
+    return registry.get_sample_value(name, texts) or 0.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    with running_valkey() as server:
+        yield server
+
+
+@asynccontextmanager
+async def a_site(valkey: Valkey, data: Path, port: int) -> AsyncIterator[Site]:
+    async with Redis.from_url(valkey.url) as redis:
+        await redis.set(GENERATION_KEY, "1")
+        await redis.set(link_key("-", LINK.code), LINK.encode())
+    settings = Settings.load(
+        {
+            "REDIS_URL": valkey.url,
+            "REFTIDE_SECRET": "a secret of the tests",
+            "REFTIDE_DATA": str(data),
+            "REFTIDE_ADMIN_PORT": str(port),
+        }
+    )
+    figures = f"http://127.0.0.1:{port}"
+    edge = TestServer(build(settings, World()))
+    await edge.start_server(auto_decompress=False)
+    try:
+        async with ClientSession() as session:
+            yield Site(edge, figures, session)
+    finally:
+        await edge.close()
+
+
+@pytest.fixture
+async def site(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Site]:
+    async with a_site(valkey, tmp_path, free_port()) as running:
+        await eventually(running.shows_figures)
+        yield running
+
+
+# The edge ----------------------------------------------------------------------------
+
+
+async def test_requests_are_counted_by_route_and_class(site: Site) -> None:
+    labels = {"route": f"POST {CLICK}", "status": "2xx"}
+    before = _shown(EDGE, "reftide_edge_requests_total", **labels)
+    took = _shown(EDGE, "reftide_edge_request_seconds_count", route=labels["route"])
+
+    assert 200 == await site.click("ALICE")
+
+    assert before + 1 == await site.figure("reftide_edge_requests_total", **labels)
+    name = "reftide_edge_request_seconds_count"
+    assert took + 1 == await site.figure(name, route=labels["route"])
+    assert 0.0 == await site.figure("reftide_edge_in_flight")
+
+
+async def test_no_text_of_a_caller_becomes_a_label(site: Site) -> None:
+    assert 404 == await site.get("/a-path-of-a-stranger")
+    assert 404 == await site.get(CLICK + "/a-path-of-a-stranger")
+    await site.click("a-code-of-a-stranger")
+
+    text = await site.text()
+
+    assert "stranger" not in text
+    assert 'route="none",status="4xx"' in text
+
+
+async def test_what_is_accepted_and_refused_is_counted_by_dialect(site: Site) -> None:
+    accepted = {"dialect": "affitor", "kind": "click"}
+    refused = {"dialect": "affitor", "code": "link_unknown"}
+    had = _shown(EDGE, "reftide_edge_accepted_total", **accepted)
+    had_not = _shown(EDGE, "reftide_edge_refused_total", **refused)
+    overloaded = _shown(EDGE, "reftide_edge_overloaded_total", dialect="affitor")
+
+    await site.click("ALICE")
+    await site.click("NOBODY")
+
+    assert had + 1 == await site.figure("reftide_edge_accepted_total", **accepted)
+    assert had_not + 1 == await site.figure("reftide_edge_refused_total", **refused)
+    assert overloaded == _shown(
+        EDGE, "reftide_edge_overloaded_total", dialect="affitor"
+    )
+
+
+async def test_it_shows_where_events_go_while_redis_is_away(
+    site: Site, valkey: Valkey
+) -> None:
+    assert 200 == await site.click("ALICE")
+    assert 1.0 == await site.figure("reftide_edge_level", level="stream")
+    assert 0.0 == await site.figure("reftide_edge_spool_bytes")
+
+    valkey.kill()
+
+    async def spools() -> bool:
+        assert 200 == await site.click("ALICE")
+        return await site.figure("reftide_edge_level", level="spool") == 1.0
+
+    await eventually(spools)
+    assert 0.0 == await site.figure("reftide_edge_reached", part="claims")
+    assert 0.0 == await site.figure("reftide_edge_level", level="stream")
+    assert (await site.figure("reftide_edge_spool_bytes") or 0) > 0
+    valkey.start()
+
+
+async def test_health_is_answered_there_too(site: Site) -> None:
+    assert '"live":true' in await site.text("/livez")
+    assert '"ready":true' in await site.text("/readyz")
+
+
+async def test_a_taken_port_keeps_no_edge_from_taking_events(
+    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_admin, "_AGAIN_SECONDS", 0.05)
+    with capture_logs() as lines, socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        async with a_site(valkey, tmp_path, other.getsockname()[1]) as site:
+            assert 200 == await site.click("ALICE")
+            other.close()
+            await eventually(site.shows_figures)
+
+    assert 1 == sum(line["event"] == "admin.unavailable" for line in lines)
+
+
+# The worker --------------------------------------------------------------------------
+
+
+async def test_a_worker_says_whether_it_records(valkey: Valkey) -> None:
+    problems: list[str] = ["starting"]
+    where = Listening(port=free_port())
+    url = f"http://127.0.0.1:{where.port}"
+    async with (
+        administered(where, lambda: next(iter(problems), None)),
+        ClientSession(url) as session,
+    ):
+
+        async def status(path: str) -> int:
+            async with session.get(path) as answer:
+                return answer.status
+
+        async def is_there() -> bool:
+            with suppress(OSError):
+                return await status("/livez") == 200
+            return False
+
+        await eventually(is_there)
+        assert 503 == await status("/readyz")
+        problems.clear()
+        assert 200 == await status("/readyz")
+        async with session.get("/metrics") as answer:
+            assert "reftide_worker_recorded_total" in await answer.text()
+            assert "text/plain" == answer.content_type
+
+
+async def test_what_becomes_of_entries_is_counted(database_url: str) -> None:
+    reason = {"reason": "undecodable"}
+    before = _shown(WORKER, "reftide_worker_quarantined_total", **reason)
+    async with open_pool(database_url, size=2) as pool:
+        pipeline = Pipeline(
+            pool=pool,
+            enrich=chain([]),
+            consumer="c",
+            clock=lambda: 1_790_000_000_000,
+            new_id=uuid4,
+        )
+        for _ in range(2):  # the same delivery again is counted once
+            await pipeline.process([Delivery(Entry(1, 0, 1, 0), b"junk")])
+
+    after = _shown(WORKER, "reftide_worker_quarantined_total", **reason)
+    assert before + 1 == after
+    name = "reftide_worker_last_commit_timestamp_seconds"
+    assert 1_790_000_000 == _shown(WORKER, name)
+
+
+def test_an_enricher_that_fails_is_counted_each_time() -> None:
+    def answer(_: Client) -> None:
+        raise ZeroDivisionError
+
+    before = _shown(WORKER, "reftide_worker_enrichers_failed_total", enricher="odd")
+    enrich = chain([Enricher("odd", answer)])
+    for _ in range(2):
+        enrich(Client(user_agent=None, ip=None, referrer=None))
+
+    after = _shown(WORKER, "reftide_worker_enrichers_failed_total", enricher="odd")
+    assert before + 2 == after
+
+
+def test_a_shard_that_waits_is_shown_until_it_goes_on() -> None:
+    outage = Outage(Log(), lambda _: 0.0, "7")
+    assert 0 == _shown(WORKER, "reftide_worker_delayed", shard=7)
+
+    outage.next_pause(Trouble("away"))
+    outage.next_pause(Trouble("away"))
+    assert outage.is_on
+    assert 1 == _shown(WORKER, "reftide_worker_delayed", shard=7)
+    assert 2 == _shown(WORKER, "reftide_worker_delays_total", shard=7)
+
+    outage.over()
+    assert not outage.is_on
+    assert 0 == _shown(WORKER, "reftide_worker_delayed", shard=7)
+
+
+async def test_the_installation_is_sampled(redis_url: str, database_url: str) -> None:
+    redis = for_jobs(redis_url)
+    async with open_pool(database_url, size=2) as pool:
+        key = events_key(1)
+        await redis.xgroup_create(key, GROUP, "0", mkstream=True)
+        for _ in range(3):
+            await redis.xadd(key, {FIELD: b"{}"})
+        await redis.xreadgroup(GROUP, "c", {key: ">"}, count=1)
+        await redis.sadd(WORKERS_KEY, "alive", "dead")
+        await redis.set(heartbeat_key("alive"), b"1")
+        await sample(pool, redis, 2)
+
+        assert 3 == _shown(WORKER, "reftide_lag_entries", shard=1)
+        assert 1 == _shown(WORKER, "reftide_pending_entries", shard=1)
+        assert 3 == _shown(WORKER, "reftide_stream_entries", shard=1)
+        assert 1 == _shown(WORKER, "reftide_workers_alive")
+        assert 3 == _shown(WORKER, "reftide_ledger_entries", account="accepted")
+        assert 3 == _shown(WORKER, "reftide_ledger_entries", account="in_flight")
+        assert 0 == _shown(WORKER, "reftide_ledger_balance")
+        assert 0 < _shown(WORKER, "reftide_redis_bytes")
+
+        await redis.xack(key, GROUP, *(await redis.xrange(key))[0][:1])
+        await sample(pool, redis, 2)
+        assert 1 == _shown(WORKER, "reftide_ledger_balance")  # acknowledged, not booked
+        assert 0 == _shown(WORKER, "reftide_pending_entries", shard=1)
+    await redis.aclose()
+
+
+async def test_a_long_backlog_is_told_and_not_counted(
+    redis_url: str, database_url: str
+) -> None:
+    redis = for_jobs(redis_url)
+    key = events_key(0)
+    await redis.xgroup_create(key, GROUP, "0", mkstream=True)
+    async with redis.pipeline(transaction=False) as pipe:
+        for _ in range(COUNTED + 500):
+            pipe.xadd(key, {FIELD: b"{}"})
+        await pipe.execute()
+    await redis.xreadgroup(GROUP, "c", {key: ">"}, count=100)
+
+    async with open_pool(database_url, size=2) as pool:
+        await sample(pool, redis, 1)
+    await redis.aclose()
+
+    assert COUNTED + 500 == _shown(WORKER, "reftide_lag_entries", shard=0)
+    balance = WORKER.get_sample_value("reftide_ledger_balance")
+    assert balance != balance  # noqa: PLR0124 -- that is what no number is
+
+
+async def test_sampling_goes_on_when_a_server_comes_back(
+    valkey: Valkey, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.process.installation_metrics._EVERY_SECONDS", 0.05)
+    redis, stop = for_jobs(valkey.url), asyncio.Event()
+    name = "reftide_sampled_timestamp_seconds"
+    now = 1000
+    async with open_pool(database_url, size=2) as pool:
+        sampling = asyncio.create_task(keep_sampling(pool, redis, 1, lambda: now, stop))
+
+        async def is_sampled() -> bool:
+            return _shown(WORKER, name) == now / 1000
+
+        await eventually(is_sampled)
+        valkey.kill()
+        await asyncio.sleep(0)
+        now = 2000
+        valkey.start()
+        await eventually(is_sampled)
+        stop.set()
+        await sampling
+    await redis.aclose()

@@ -1,0 +1,192 @@
+"""A person is erased: nothing is left of them, everything counts as before."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from uuid_utils.compat import uuid7
+
+from ingest.contracts.envelope import Dedupe
+from tests.support.directory import (
+    ELSEWHERE,
+    FOREIGN_LINK,
+    KEY_HASH,
+    LINKS,
+    NOON_MS,
+    a_click,
+    a_lead,
+    a_sale,
+    an_id,
+)
+from tests.support.workers.erasures import (
+    HISTORY,
+    JANE,
+    TRACES,
+    balanced,
+    counted,
+    erase,
+    finish,
+    janes_click,
+    janes_lead,
+    janes_sale,
+    left,
+)
+from tests.support.workers.replaying import Site, a_site
+from workers.erasure.begin import begin, people
+
+
+@pytest.fixture
+async def site(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> AsyncIterator[Site]:
+    async with a_site(redis_url, database_url, tmp_path / "archive") as made:
+        yield made
+
+
+async def test_nothing_is_left_of_a_person_and_everything_counts_as_before(
+    site: Site,
+) -> None:
+    await site.add(*HISTORY)
+    await site.record()
+    before = await counted(site)
+    # What is looked for is there to be found.
+    there = {trace.partition(" in ")[0] for trace in await left(site)}
+    assert {trace.lower() for trace in TRACES} == there
+
+    await erase(site)
+
+    assert [] == await left(site)
+    assert before == await counted(site)
+    assert await balanced(site)
+    assert "Joe" == await site.value(
+        "select name from customers where external_id = 'joe'"
+    )
+    assert 1 == await site.value(
+        "select count(*)::int from events where session = 'sess-of-joe'"
+    )
+
+
+async def test_what_comes_again_brings_nobody_back_and_counts_once(site: Site) -> None:
+    await site.add(*HISTORY)
+    await site.record()
+    before = await counted(site)
+    await erase(site)
+
+    # Of a client that tries again, under other ids; then of a disk, under the same.
+    again = [janes_lead(40, at=NOON_MS + 9000), janes_sale(41, at=NOON_MS + 9001)]
+    await site.add(*again)
+    await site.record()
+    await site.add(*HISTORY)
+    await site.record()
+    await finish(site)
+
+    assert [] == await left(site)
+    after = await counted(site)
+    # The repeats are in the books, and the one that waits is there twice.
+    assert [before[:5], before[6:]] == [after[:5], after[6:]]
+    assert await balanced(site)
+
+
+async def test_what_repeats_somebody_elses_event_stays_its_repeat(site: Site) -> None:
+    invoice = Dedupe.of("sale", "inv-9")
+    joes = a_sale(10, external_id="joe", dedupe=invoice)
+    await site.add(joes, janes_sale(11, dedupe=invoice), *HISTORY)
+    await site.record()
+    before = await counted(site)
+    await erase(site)
+
+    await site.add(janes_sale(12, dedupe=invoice, at=NOON_MS + 9000))
+    await site.record()
+    await finish(site)
+
+    assert before[:5] == (await counted(site))[:5]
+    assert [] == await left(site)
+
+
+async def test_what_is_new_of_a_person_counts_under_the_pseudonym(site: Site) -> None:
+    await site.add(*HISTORY)
+    await site.record()
+    await erase(site)
+
+    await site.add(
+        janes_sale(50, dedupe=None, amount=100),
+        # A visitor who still has the click id.
+        janes_click(51, root_id=an_id(1), root_link_id=LINKS[0]),
+    )
+    await site.record()
+    await finish(site)
+
+    assert [] == await left(site)
+    assert 2 == await site.value("select sales::int from links where public_id = 'L0'")
+    assert 5000 == await site.value("select amount::int from link_amounts")
+    one = "select count(distinct customer_id)::int from events where kind = 'sale'"
+    assert 1 == await site.value(one)
+    assert await balanced(site)
+
+
+async def test_a_visitor_is_erased_by_the_first_click(site: Site) -> None:
+    await site.add(
+        janes_click(1),
+        janes_click(2, root_id=an_id(1), root_link_id=LINKS[0]),
+        # In the same session, without a click id.
+        replace(a_lead(3), external_id=None, session="sess-of-jane", link_id=LINKS[0]),
+        a_click(4, visitor=b"somebody"),
+    )
+    await site.record()
+    before = await counted(site)
+
+    await erase(site, str(an_id(1)))
+
+    assert [] == await left(site)
+    assert before == await counted(site)
+    kept = "select count(*)::int from events where visitor is not null"
+    assert 1 == await site.value(kept)
+
+
+async def test_a_visitor_who_became_a_customer_is_that_customer(site: Site) -> None:
+    await site.add(janes_click(1), janes_lead(2))
+    await site.record()
+
+    async with site.pool.acquire() as connection:
+        (person,) = await people(connection, str(an_id(1)), None)
+
+    assert JANE == person.external_id
+
+
+async def test_a_namesake_of_another_workspace_stays(site: Site) -> None:
+    namesake: dict[str, Any] = {
+        "workspace_id": ELSEWHERE,
+        "link_id": FOREIGN_LINK,
+        "click_id": None,
+        "customer_name": "Another",
+        "customer_email": None,
+        "customer_avatar": None,
+        "properties": {},
+    }
+    await site.add(janes_lead(1, click_id=None), janes_lead(2, **namesake))
+    await site.record()
+    async with site.pool.acquire() as connection:
+        both = await people(connection, JANE, None)
+        hers = next(each for each in both if each.workspace_id != ELSEWHERE)
+        await begin(connection, hers, uuid7(), "tester", "")
+    await finish(site)
+
+    # Without a directory an edge says neither the workspace nor, here, the key's name.
+    unsaid = {**namesake, "workspace_id": None, "dedupe": None, "name": "Again"}
+    await site.add(janes_lead(3, **unsaid))
+    await site.add(
+        janes_lead(4, **{**unsaid, "link_id": None}, api_key_hashes=(KEY_HASH,))
+    )
+    await site.record()
+    await finish(site)
+
+    names = await site.pool.fetch(
+        "select c.external_id, c.name, count(e.id)::int as events from customers c"
+        " join events e on e.customer_id = c.id group by c.id order by c.name nulls first"
+    )
+    assert [(True, None, 2), (False, "Another", 2)] == [
+        (row["external_id"].startswith("erased:"), row["name"], row["events"])
+        for row in names
+    ]

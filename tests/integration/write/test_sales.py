@@ -1,0 +1,139 @@
+"""Sales: their quantities and amounts, and that no counter is written without a change."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ingest.contracts.envelope import Dedupe, Kind
+from tests.support.directory import (
+    LAST_CLICK,
+    LINKS,
+    NOON_MS,
+    PARTNERS,
+    WORKSPACE,
+    a_click,
+    a_sale,
+    an_id,
+)
+from tests.support.workers.recording import link_row, record, value_of
+from workers.counters.counters import Deltas
+from workers.model.batch import Entry
+from workers.model.rows import Standing, moment
+from workers.postgres.database import Pool
+from workers.postgres.sql import statements
+
+
+async def _worth(pool: Pool, table: str = "link_amounts") -> dict[str, int]:
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(f"select currency, amount from {table}")  # noqa: S608
+    return {row["currency"]: row["amount"] for row in rows}
+
+
+async def test_sales_count_their_quantity_and_sum_their_amounts_by_currency(
+    pool: Pool,
+) -> None:
+    click = a_click(1)
+    named = {"click_id": click.id, "link_id": LINKS[0]}
+
+    await record(
+        pool,
+        click,
+        a_sale(2, quantity=3, amount=4900, **named),
+        a_sale(3, amount=100, **named),
+        a_sale(4, amount=700, currency="EUR", **named),
+    )
+
+    assert 5 == (await link_row(pool))["sales"]
+    expected = {"USD": 5000, "EUR": 700}
+    assert expected == await _worth(pool)
+    assert expected == await _worth(pool, "program_partner_amounts")
+    assert "customer" == await value_of(
+        pool, "select status::text from customers where external_id = 'user'"
+    )
+
+
+async def test_an_invoice_counts_the_amount_of_its_earliest_attempt(pool: Pool) -> None:
+    click, invoice = a_click(1), Dedupe.of("sale", "invoice-1")
+    named = {"click_id": click.id, "link_id": LINKS[0], "dedupe": invoice}
+
+    await record(pool, click, a_sale(3, at=NOON_MS + 9, amount=999, **named))
+    await record(pool, a_sale(2, at=NOON_MS + 5, amount=4900, currency="EUR", **named))
+    await record(pool, a_sale(4, at=NOON_MS + 7, amount=1, **named))
+
+    assert {"USD": 0, "EUR": 4900} == await _worth(pool)
+    assert 1 == (await link_row(pool))["sales"]
+
+
+async def test_a_sale_before_its_click_is_worth_nothing_until_the_click_comes(
+    pool: Pool,
+) -> None:
+    click = a_click(1)
+    await record(pool, a_sale(2, at=NOON_MS + 5, click_id=click.id, link_id=LINKS[0]))
+    before = await _worth(pool)
+
+    await record(pool, click)
+
+    assert ({}, {"USD": 4900}) == (before, await _worth(pool))
+
+
+async def test_a_sale_for_nothing_has_a_row_and_counts_nothing(pool: Pool) -> None:
+    click = a_click(1)
+    free = a_sale(2, click_id=click.id, link_id=LINKS[0], quantity=0, amount=0)
+
+    await record(pool, click, free)
+
+    assert 0 == (await link_row(pool))["sales"]
+    assert {} == await _worth(pool)
+    assert LINKS[0] == await value_of(
+        pool, "select link_id from events where id = $1", free.id
+    )
+
+
+async def test_no_counter_without_a_change_is_written(pool: Pool) -> None:
+    sale = _standing(Kind.SALE, amount=5, currency="USD")
+
+    assert ["counts_add"] == await _counted(pool, put=[_standing(Kind.CLICK)])
+    assert [
+        "counts_add",
+        "link_amounts_count",
+        "program_partner_amounts_count",
+    ] == await _counted(pool, put=[sale])
+    assert [] == await _counted(pool, put=[sale], take=[sale])
+
+
+async def _counted(
+    pool: Pool, put: Sequence[Standing], take: Sequence[Standing] = ()
+) -> list[str]:
+    """The statements by which a difference is counted, in order."""
+    names = {
+        statement: name for name, statement in statements("counters/counters").items()
+    }
+    asked: list[str] = []
+    deltas = Deltas()
+    deltas.put(put)
+    deltas.take(take)
+    async with pool.acquire() as connection:
+        with connection.query_logger(lambda record: asked.append(record.query)):
+            await deltas.apply(connection)
+    return [names[query] for query in asked if query in names]
+
+
+def _standing(kind: Kind, **values: Any) -> Standing:
+    return Standing(
+        id=an_id(1),
+        at=moment(NOON_MS),
+        digest=0,
+        kind=kind,
+        is_test=False,
+        is_bot=False,
+        is_duplicate=False,
+        quantity=1,
+        entry=Entry(1, 0, NOON_MS, 0),
+        workspace_id=WORKSPACE,
+        link_id=LINKS[0],
+        program_id=LAST_CLICK,
+        partner_id=PARTNERS[0],
+        click_id=None,
+        customer_id=None,
+        amount=values.get("amount"),
+        currency=values.get("currency"),
+    )

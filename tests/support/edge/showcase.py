@@ -1,0 +1,248 @@
+"""A published directory in which the documented example of every route succeeds."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from redis.asyncio import Redis
+from uuid_utils.compat import uuid7
+
+from ingest.app import World, build
+from ingest.contracts.apikey import hashes
+from ingest.contracts.clickid import KeyRing
+from ingest.contracts.directory import (
+    GENERATION_KEY,
+    LIMITS_KEY,
+    ClickRecord,
+    CustomerRecord,
+    KeyRecord,
+    LimitsRecord,
+    LinkRecord,
+    ProgramRecord,
+    StatsRecord,
+    api_key_key,
+    click_key,
+    customer_key,
+    domain_key,
+    domain_namespace,
+    link_id_key,
+    link_key,
+    partner_link_key,
+    program_id_key,
+    stats_key,
+    workspace_namespace,
+)
+from ingest.dialects import DIALECTS
+from ingest.dialects.spec import (
+    ByClick,
+    ByCode,
+    ByCustomer,
+    ByPartner,
+    Dialect,
+    Endpoint,
+    FirstOf,
+    Query,
+    RawRequest,
+    StatsOf,
+    Target,
+)
+from ingest.reference.examples import path_of, specimen
+from ingest.reference.schemas import Schemas
+from ingest.settings import Settings
+
+Client = TestClient[web.Request, web.Application]
+
+SECRET = "a secret of the showcase"
+WORKSPACE, ELSEWHERE = UUID(int=1), UUID(int=2)
+PROGRAM = UUID(int=3)
+CLICK = uuid7()
+LINK = LinkRecord(
+    link_uuid=UUID(int=4),
+    workspace_uuid=WORKSPACE,
+    public_id="link_1",
+    namespace="-",
+    code="SARAH",
+    domain="example.com",
+    url="https://example.com/",
+    is_active=True,
+    program_uuid=PROGRAM,
+    program_number=1,
+    partner_uuid=UUID(int=5),
+    partner_code="sarah",
+    partner_public_id="pn_1",
+    partner_name="Sarah",
+)
+#: Proves a click of the link to anybody.
+TOKEN = KeyRing([SECRET.encode()]).issue(CLICK, LINK.link_uuid)
+
+#: API keys by what they are good for.
+KEYS: Mapping[str, KeyRecord] = {
+    "own": KeyRecord(key_uuid=UUID(int=6), workspace_uuid=WORKSPACE, scopes=["*"]),
+    "foreign": KeyRecord(key_uuid=UUID(int=7), workspace_uuid=ELSEWHERE, scopes=["*"]),
+    "scopeless": KeyRecord(
+        key_uuid=UUID(int=8), workspace_uuid=WORKSPACE, scopes=["nothing"]
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A route of a dialect, and a request to it that is in order."""
+
+    dialect: Dialect
+    route: Endpoint | Query
+    body: dict[str, Any]
+    path: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dialect: Dialect, route: Endpoint | Query) -> "Shown":
+        sample = specimen(route, Schemas(dialect).of(route.body))
+        clicks = {
+            each.token
+            for draft in sample.drafts
+            for each in _single(draft.target)
+            if isinstance(each, ByClick)
+        }
+        body = {
+            name: TOKEN if isinstance(value, str) and value in clicks else value
+            for name, value in sample.body.items()
+        }
+        return cls(dialect, route, body, path_of(route))
+
+    @property
+    def url(self) -> str:
+        url = self.route.path
+        for name, text in self.path.items():
+            url = url.replace("{" + name + "}", text)
+        return url
+
+    @property
+    def name(self) -> str:
+        return f"{self.route.method} {self.route.path}"
+
+    def credential(self, key: str) -> dict[str, str]:
+        """The header that shows a key, where the route takes one."""
+        if self.route.credential is None:
+            return {}
+        if self.route.credential.header == "authorization":
+            return {"Authorization": f"Bearer {key}"}
+        return {"X-API-Key": key}
+
+    def targets(self) -> Iterator[Target]:
+        if isinstance(self.route, Query):
+            yield self.route.ask(RawRequest(path=self.path))
+            return
+        drafts = specimen(self.route, Schemas(self.dialect).of(self.route.body)).drafts
+        for draft in drafts:
+            yield from _single(draft.target)
+            if draft.external_id:
+                yield ByCustomer(draft.external_id)
+
+
+def _single(target: Target) -> Sequence[Target]:
+    return target.targets if isinstance(target, FirstOf) else (target,)
+
+
+SHOWN = [Shown.of(each, route) for each in DIALECTS for route in each.endpoints]
+
+
+#: Limits that nobody reaches.
+_UNLIMITED = {
+    limit.name: 1_000_000
+    for each in DIALECTS
+    for route in each.endpoints
+    for limit in route.limits
+}
+
+
+async def publish(
+    url: str, *, is_empty: bool = False, limits: Mapping[str, int] = _UNLIMITED
+) -> None:
+    """Publish keys, and unless it is to be empty, what the examples are about."""
+    told = LimitsRecord(per_minute={**limits}).encode()
+    records = {GENERATION_KEY: b"1", LIMITS_KEY: told}
+    for name, key in KEYS.items():
+        [key_hash] = hashes([SECRET.encode()], name)
+        records[api_key_key(key_hash)] = key.encode()
+    if not is_empty:
+        records[link_id_key(LINK.link_uuid)] = LINK.encode()
+        for shown in SHOWN:
+            for target in shown.targets():
+                records |= _records(target)
+    async with Redis.from_url(url) as redis:
+        await redis.flushdb()
+        await redis.mset(records)
+
+
+def _records(target: Target) -> dict[str, bytes]:
+    match target:
+        case ByCode(code, domain):
+            return _codes(code, domain)
+        case ByClick(token):
+            click = ClickRecord(click_uuid=CLICK, link_uuid=LINK.link_uuid)
+            return {click_key(WORKSPACE, token): click.encode()}
+        case ByCustomer(external_id):
+            return {customer_key(WORKSPACE, external_id): _customer(external_id)}
+        case ByPartner(program, partner):
+            return {
+                program_id_key(program): _program(program),
+                partner_link_key(program, partner): LINK.encode(),
+            }
+        case StatsOf(partner):
+            stats = StatsRecord(partner_code=partner, conversions=8, pending=4)
+            return {stats_key(WORKSPACE, partner): stats.encode()}
+    return {}
+
+
+def _codes(code: str, domain: str | None) -> dict[str, bytes]:
+    namespaces = [workspace_namespace(WORKSPACE)]
+    namespaces.append(domain_namespace(domain) if domain else "-")
+    known = {domain_key(domain): b"1"} if domain else {}
+    return known | {link_key(each, code): LINK.encode() for each in namespaces}
+
+
+def _customer(external_id: str) -> bytes:
+    return CustomerRecord(
+        external_id=external_id,
+        customer_uuid=UUID(int=9),
+        status="click",
+        click_uuid=CLICK,
+        link_uuid=LINK.link_uuid,
+    ).encode()
+
+
+def _program(program: UUID) -> bytes:
+    return ProgramRecord(
+        program_uuid=program,
+        workspace_uuid=WORKSPACE,
+        number=1,
+        url="https://example.com/",
+    ).encode()
+
+
+def a_setting(
+    url: str, path: Path, changes: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
+    given = {"REDIS_URL": url, "REFTIDE_SECRET": SECRET, "REFTIDE_DATA": str(path)}
+    return Settings.load({**given, **changes})
+
+
+@asynccontextmanager
+async def an_edge(
+    url: str,
+    path: Path,
+    dialects: Sequence[Dialect] = DIALECTS,
+    changes: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncIterator[Client]:
+    """A client of an edge that runs in this process; `changes` are of its settings."""
+    settings = a_setting(url, path, changes)
+    server = TestServer(build(settings, World(dialects=dialects)))
+    await server.start_server(auto_decompress=False)
+    async with TestClient(server) as client:
+        yield client

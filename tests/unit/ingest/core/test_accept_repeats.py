@@ -1,0 +1,168 @@
+"""Accepting the same event again, and the same click."""
+
+import pytest
+from msgspec.structs import replace
+
+from ingest.contracts.envelope import Dedupe
+from ingest.dialects.spec import ByCode, Reply
+from tests.support.edge.accepting import Edge, a_click, a_lead, a_link, an_edge, told
+
+
+@pytest.fixture
+def edge() -> Edge:
+    return an_edge()
+
+
+# Repeats -----------------------------------------------------------------------------
+
+
+async def test_a_repeat_is_answered_like_the_first_and_appended_again_under_its_id(
+    edge: Edge,
+) -> None:
+    draft = a_click(dedupe=Dedupe.of("lead", "a"))
+    first = await edge.take(draft)
+    edge.clock.now += 5
+
+    second = await edge.take(draft)
+
+    assert first == second
+    one, other = edge.sink.envelopes
+    assert one.id == other.id
+    assert (5, False) == (other.at - one.at, other.is_duplicate)
+
+
+async def test_an_attempt_that_died_before_its_append_loses_nothing(edge: Edge) -> None:
+    draft = a_click(dedupe=Dedupe.of("lead", "a"))
+    edge.sink.is_full = True
+    died = await edge.take(draft)
+    edge.sink.is_full = False
+
+    again = await edge.take(draft)
+
+    assert Reply(400, "overloaded", {"Retry-After": "1"}) == died
+    assert edge.ids.issued[0] == edge.sealed.id
+    assert edge.sealed.id.hex == told(again, "id")
+
+
+async def test_an_idempotency_key_makes_two_requests_one_event(edge: Edge) -> None:
+    edge.headers["idempotency-key"] = "k"
+    first = await edge.take(a_click())
+    second = await edge.take(a_click())
+
+    assert first == second
+    assert 1 == len({envelope.id for envelope in edge.sink.envelopes})
+    assert Dedupe.of("tiny:/x", "k") == edge.sink.envelopes[0].dedupe
+
+
+async def test_each_event_of_a_batch_has_an_idempotency_key_of_its_own(
+    edge: Edge,
+) -> None:
+    edge.headers["idempotency-key"] = "k"
+
+    await edge.take(a_click(), a_click())
+
+    assert 2 == len({envelope.id for envelope in edge.sink.envelopes})
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256])
+async def test_an_idempotency_key_of_no_use_is_ignored(edge: Edge, key: str) -> None:
+    edge.headers["idempotency-key"] = key
+
+    await edge.take(a_click())
+
+    assert edge.sealed.dedupe is None
+
+
+async def test_the_dialects_key_goes_before_the_callers(edge: Edge) -> None:
+    edge.headers["idempotency-key"] = "k"
+    theirs = Dedupe.of("lead", "a")
+
+    await edge.take(a_click(dedupe=theirs))
+
+    assert theirs == edge.sealed.dedupe
+
+
+async def test_nothing_is_claimed_where_the_workspace_is_not_known(edge: Edge) -> None:
+    edge.directory.is_away = True
+
+    await edge.take(a_click(dedupe=Dedupe.of("lead", "a")))
+
+    assert [] == edge.claims.asked
+    assert Dedupe.of("lead", "a") == edge.sealed.dedupe
+
+
+async def test_a_claim_that_cannot_be_read_counts_for_nothing(edge: Edge) -> None:
+    draft = a_click(dedupe=Dedupe.of("lead", "a"))
+    await edge.take(draft)
+    edge.claims.marks = dict.fromkeys(edge.claims.marks, b"[1,2]")
+
+    reply = await edge.take(draft)
+
+    assert edge.ids.issued[1].hex == told(reply, "id")
+
+
+async def test_without_claims_every_event_is_a_first(edge: Edge) -> None:
+    edge.claims.is_away = True
+    draft = a_click(dedupe=Dedupe.of("lead", "a"))
+
+    await edge.take(draft)
+    await edge.take(draft)
+
+    assert [*edge.ids.issued] == [envelope.id for envelope in edge.sink.envelopes]
+
+
+# Duplicate clicks --------------------------------------------------------------------
+
+
+async def test_a_second_click_of_one_visitor_is_a_duplicate(edge: Edge) -> None:
+    edge.headers["user-agent"] = "Firefox"
+
+    await edge.take(a_click())
+    await edge.take(a_click())
+
+    one, other = edge.sink.envelopes
+    assert [False, True] == [one.is_duplicate, other.is_duplicate]
+    assert one.visitor == other.visitor
+
+
+async def test_neighbours_behind_one_truncated_address_are_two_visitors(
+    edge: Edge,
+) -> None:
+    await edge.take(a_click())
+    edge.ip = "203.0.113.78"
+    await edge.take(a_click())
+
+    one, other = edge.sink.envelopes
+    assert (one.ip, False) == (other.ip, other.is_duplicate)
+
+
+async def test_the_same_visitor_on_another_link_is_no_duplicate(edge: Edge) -> None:
+    edge.publish(a_link(11, code="BOB"))
+
+    await edge.take(a_click())
+    await edge.take(a_click(target=ByCode("BOB")))
+
+    assert not any(envelope.is_duplicate for envelope in edge.sink.envelopes)
+
+
+async def test_a_test_does_not_take_the_key_of_the_event_it_tries_out(
+    edge: Edge,
+) -> None:
+    draft = a_click(dedupe=Dedupe.of("lead", "a"))
+
+    await edge.take(replace(draft, is_test=True))
+    await edge.take(draft)
+
+    test, event = edge.sink.envelopes
+    assert test.dedupe
+    assert event.dedupe
+    assert ("test:lead", "lead") == (test.dedupe.scope, event.dedupe.scope)
+    assert test.id != event.id
+
+
+async def test_leads_have_no_visitor(edge: Edge) -> None:
+    token = edge.keys.issue(edge.ids(), a_link().link_uuid)
+
+    await edge.take(a_lead(token))
+
+    assert (None, []) == (edge.sealed.visitor, edge.claims.asked)

@@ -1,0 +1,43 @@
+from ingest.durable.append_counts import Appended
+
+
+def add(appended: Appended, shard: int, count: int) -> None:
+    for _ in range(count):
+        appended.add(shard)
+
+
+def test_what_was_appended_is_told_by_the_life_of_its_stream() -> None:
+    appended = Appended()
+    add(appended, 0, 2)
+
+    assert {} == appended.told()
+
+    appended.turn([7, 8])
+    add(appended, 0, 1)
+    add(appended, 1, 4)
+
+    assert {"7": 3, "8": 4} == appended.told()
+
+
+def test_an_ended_life_keeps_its_count_and_the_next_begins_at_nothing() -> None:
+    appended = Appended()
+    appended.turn([7])
+    add(appended, 0, 5)
+
+    appended.turn([9])
+    add(appended, 0, 1)
+
+    assert {"7": 5, "9": 1} == appended.told()
+
+
+def test_what_comes_before_a_life_is_numbered_is_that_lifes() -> None:
+    appended = Appended()
+    appended.turn([7])
+    add(appended, 0, 5)
+
+    appended.turn([None])
+    add(appended, 0, 3)
+    assert {"7": 5} == appended.told()
+
+    appended.turn([9])
+    assert {"7": 5, "9": 3} == appended.told()

@@ -1,0 +1,196 @@
+"""The parts of batches that need no edge around them."""
+
+import asyncio
+import gzip
+import struct
+import tracemalloc
+from uuid import UUID
+
+import pytest
+import zstandard
+
+from ingest.bulk.admission import Turns
+from ingest.bulk.reader import decoded, events_in
+from ingest.bulk.routing import Routes
+from ingest.dialects import DIALECTS
+from ingest.dialects.batch import BATCH, answer, refused, taken
+from ingest.dialects.spec import Endpoint, Refusal, Reply
+from tests.support.eventually import eventually
+
+OK = taken(UUID(int=1), Reply(200, {}), is_repeat=False)
+
+
+def overloaded(status: int) -> dict[str, object]:
+    refusal = Refusal("overloaded", retry_after=1)
+    return {**refused(refusal, Reply(status, None))}
+
+
+# Reading ---------------------------------------------------------------------------------
+
+
+def lying_frame(says: int, holds: int) -> bytes:
+    """A frame of zstd whose header tells another size than it has."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=17)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters)
+    stream = compressor.compressobj(size=holds)
+    frame = stream.compress(b" " * holds) + stream.flush()
+    return frame.replace(struct.pack("<I", holds), struct.pack("<I", says), 1)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bomb"),
+    [
+        ("gzip", gzip.compress(b" " * 200_000_000)),
+        ("zstd", zstandard.compress(b" " * 200_000_000)),
+        ("zstd", lying_frame(says=100_000, holds=200_000_000)),
+    ],
+)
+def test_a_bomb_takes_no_memory(encoding: str, bomb: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal):
+            decoded(bomb, encoding)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize("raw", [b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000])
+def test_an_array_without_end_is_refused(raw: bytes) -> None:
+    with pytest.raises(Refusal, match="body_malformed"):
+        events_in(raw)
+
+
+def test_an_object_without_end_spoils_its_line_only() -> None:
+    spoilt, whole = events_in(b'{"a":' * 100_000 + b"\n{}")
+
+    assert isinstance(spoilt, Refusal)
+    assert {} == whole
+
+
+# Paths -----------------------------------------------------------------------------------
+
+
+def test_every_endpoint_is_found_by_its_path() -> None:
+    routes = Routes(DIALECTS)
+    for dialect in DIALECTS:
+        for endpoint in dialect.endpoints:
+            if isinstance(endpoint, Endpoint):
+                named = routes.find(endpoint.path.replace("{code}", "A%2FB%C3%A9"))
+
+                assert (dialect, endpoint) == (named.dialect, named.endpoint)
+                expected = {"code": "A/Bé"} if "{code}" in endpoint.path else {}
+                assert expected == named.parameters
+
+
+@pytest.mark.parametrize(
+    ("path", "dialect"),
+    [
+        ("/nowhere", "batch"),
+        ("/v1", "affixo"),
+        ("/v1/events", "batch"),
+        ("/v1/track", "affixo"),
+        ("/track/nothing", "dub"),
+        ("/tracking", "batch"),
+        ("/api/v1/track/click/", "affitor"),
+        ("/api/v1/referral/click/", "bio_re"),
+        ("/api/v1/referral/click/A/B", "bio_re"),
+        ("track/click", "batch"),
+        ("", "batch"),
+    ],
+)
+def test_where_a_path_leads_nowhere_the_nearest_dialect_says_so(
+    path: str, dialect: str
+) -> None:
+    named = Routes([*DIALECTS, BATCH]).find(path)
+
+    assert (None, "not_found") == (named.endpoint, named.why_not)
+    assert dialect == named.dialect.name
+
+
+# Answers ---------------------------------------------------------------------------------
+
+
+def test_the_status_says_whether_all_is_durable() -> None:
+    refusal = refused(Refusal("link_unknown"), Reply(404, None))
+
+    assert 200 == answer([]).status
+    assert 200 == answer([OK]).status
+    assert 207 == answer([OK, refusal]).status
+    assert 207 == answer([refusal]).status
+    assert 207 == answer([OK, overloaded(503)]).status
+    assert 207 == answer([refusal, overloaded(503)]).status
+    assert 503 == answer([overloaded(503), overloaded(200)]).status
+
+
+# Turns -----------------------------------------------------------------------------------
+
+
+async def test_batches_take_turns() -> None:
+    turns, order = Turns(10), list[int]()
+
+    async def batch(number: int, events: int) -> None:
+        async with turns.of(events):
+            order.append(number)
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group, turns.of(6):
+        for number, events in enumerate((4, 6, 1, 30)):
+            group.create_task(batch(number, events))
+        await asyncio.sleep(0)
+        # The third has room, and waits for the second all the same.
+        assert [0] == order
+
+    assert [0, 1, 2, 3] == order
+
+
+async def test_who_gives_up_waiting_makes_way() -> None:
+    turns = Turns(10)
+    async with turns.of(6):
+        first = asyncio.create_task(_through(turns, 8))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(_through(turns, 4))
+        await asyncio.sleep(0)
+        first.cancel()
+
+        async def is_through() -> bool:
+            return second.done()
+
+        await eventually(is_through)
+    assert first.cancelled()
+
+
+async def test_who_is_let_in_and_gives_up_at_once_leaves_no_trace() -> None:
+    turns = Turns(10)
+    async with turns.of(10):
+        waiting = asyncio.create_task(_through(turns, 10))
+        await asyncio.sleep(0)
+    waiting.cancel()  # it was let in by now, and does not know
+    await asyncio.wait([waiting])
+
+    async with asyncio.timeout(1), turns.of(10):
+        pass
+
+
+async def test_nobody_waits_long_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.bulk.admission._TURN_SECONDS", 0.01)
+    turns = Turns(10)
+    async with turns.of(10):
+        with pytest.raises(Refusal) as caught:
+            await _through(turns, 1)
+
+    assert ("overloaded", 1) == (caught.value.code, caught.value.retry_after)
+
+
+async def _through(turns: Turns, events: int) -> None:
+    async with turns.of(events):
+        pass
+
+
+def test_lines_of_which_none_is_json_are_no_batch() -> None:
+    with pytest.raises(Refusal) as refused:
+        events_in(b'{"path": \n{')
+
+    assert "body_malformed" == refused.value.code

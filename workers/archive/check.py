@@ -1,0 +1,54 @@
+"""Proves that a segment of the archive is what was written. Used by `reftide archive`.
+
+All of it blocks, and reads every byte; one frame is in memory.
+"""
+
+from collections.abc import Iterator
+from hashlib import file_digest
+from pathlib import Path
+
+from ingest.contracts.stream import EntryId
+from workers.archive.reader import frame_of, reloaded
+from workers.archive.segment import Damaged, Segment, accepted_ms, arrived_id
+
+
+def problem(directory: Path, segment: Segment) -> str | None:
+    """What is wrong with it; None where nothing is."""
+    found = _problem_of(directory, segment)
+    # Rewritten since it was listed, by an erasure.
+    if found and (now := reloaded(directory, segment)):
+        return problem(directory, now)
+    return found
+
+
+def _problem_of(directory: Path, segment: Segment) -> str | None:
+    try:
+        with segment.data(directory).open("rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
+        if digest != segment.sha256:
+            return "the file's SHA-256 is not that of its index"
+        return _problem(segment, _arrivals(directory, segment))
+    except (Damaged, OSError) as error:
+        return str(error)
+
+
+def _problem(segment: Segment, arrivals: Iterator[EntryId]) -> str | None:
+    first = last = next(arrivals, None)
+    count = 1
+    for arrived in arrivals:
+        if last is not None and arrived <= last:
+            return f"{arrived} stands after {last}"
+        count, last = count + 1, arrived
+    if (first, last, count) != (segment.first, segment.last, segment.entries):
+        return f"it has {count} entries, from {first} to {last}"
+    return None
+
+
+def _arrivals(directory: Path, segment: Segment) -> Iterator[EntryId]:
+    """The ids of all entries. Raises Damaged, OSError."""
+    for frame in segment.frames:
+        for each in frame_of(directory, segment, frame):
+            at = accepted_ms(each)
+            if not frame.accepted.meets(at, at + 1):
+                raise Damaged(f"{each.entry.stream_id} is outside of its frame's times")
+            yield arrived_id(each.entry)

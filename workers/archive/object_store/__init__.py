@@ -1,0 +1,1 @@
+"""Copies of archive segments in an object store."""

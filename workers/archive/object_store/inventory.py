@@ -1,0 +1,158 @@
+"""Which segments an object store has, as the archive remembers it. Used beside `store`.
+
+Beside the index of a segment that the store was seen to hold whole stands a record that
+names the store. It carries the index' time of change: an index that was put in the place of
+that one, by an erasure, is not in the store yet. Nothing is wrong where a record is lost;
+the store is asked again. All of it blocks.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from workers.archive.reader import loaded, record_of
+from workers.archive.segment import (
+    DATA_SUFFIX,
+    INDEX_SUFFIX,
+    Damaged,
+    Segment,
+    index_of,
+)
+
+#: What was fetched for readers, each a file that holds its segment's key.
+_FETCHED: Final = "fetched"
+_DAY_MS: Final = 86_400_000
+
+
+def stamp_of(directory: Path, key: str) -> int:
+    """When the segment's index changed, to the nanosecond. Raises OSError."""
+    return (directory / f"{key}{INDEX_SUFFIX}").stat().st_mtime_ns
+
+
+def is_stored(directory: Path, key: str, store: str | None = None) -> bool:
+    """Whether the segment, as it is now, is in that store; None: in any."""
+    record = record_of(directory, key)
+    with suppress(OSError, ValueError):
+        if record.stat().st_mtime_ns == stamp_of(directory, key):
+            return store is None or record.read_text("utf-8") == f"{store}\n"
+    return False
+
+
+def is_absent(directory: Path, key: str) -> bool:
+    """Whether a store has the segment and this directory only its index."""
+    try:
+        data = loaded(directory, key).data(directory)
+    except (Damaged, OSError):
+        return False
+    return not data.exists() and is_stored(directory, key)
+
+
+def note(directory: Path, key: str, store: str, stamp: int) -> None:
+    """Remember that the store has it, as it was at that stamp. Raises OSError."""
+    record = record_of(directory, key)
+    draft = record.with_name(f"{record.name}.{os.getpid()}")
+    draft.write_text(f"{store}\n", "utf-8")
+    os.utime(draft, ns=(stamp, stamp))
+    draft.replace(record)
+
+
+def forget_record(directory: Path, key: str) -> None:
+    """No store has it, as it turned out. Raises OSError."""
+    record_of(directory, key).unlink(missing_ok=True)
+
+
+class Waiting:
+    """What is still to be uploaded; days that have nothing are not looked into again."""
+
+    def __init__(self, directory: Path, store: str) -> None:
+        self._directory = directory
+        self._store = store
+        self._settled: dict[str, int] = {}
+
+    def keys(self) -> list[str]:
+        """In order. Raises OSError."""
+        found: list[str] = []
+        for day in sorted(self._directory.glob("[0-9]*/")):
+            # Whatever is put in or taken out changes it.
+            changed = day.stat().st_mtime_ns
+            if self._settled.get(day.name) == changed:
+                continue
+            some = [
+                key for key in _keys_of(day) if not self._is_stored(key)
+            ]  # fmt: skip
+            if not some:
+                self._settled[day.name] = changed
+            found += some
+        return found
+
+    def _is_stored(self, key: str) -> bool:
+        return is_stored(self._directory, key, self._store)
+
+
+def delete_stored(directory: Path, store: str, keep_days: int, now_ms: int) -> int:
+    """Delete files that the store has and that were written more than so many days ago.
+
+    Their indexes stay, by which they are found and fetched. How many went. `now_ms` is Unix
+    milliseconds. Raises OSError.
+    """
+    least = (now_ms - keep_days * _DAY_MS) / 1000
+    gone = 0
+    for data in directory.glob(f"[0-9]*/*{DATA_SUFFIX}"):
+        with suppress(Damaged, FileNotFoundError):
+            if data.stat().st_mtime >= least:
+                continue
+            key = f"{data.parent.name}/{index_of(data).name.removesuffix(INDEX_SUFFIX)}"
+            is_current = loaded(directory, key).data(directory) == data
+            if is_current and is_stored(directory, key, store):
+                data.unlink()
+                gone += 1
+    return gone
+
+
+def note_fetched(directory: Path, segment: Segment) -> None:
+    """Remember that its file is here for a reader only. Raises OSError."""
+    (directory / _FETCHED).mkdir(mode=0o700, exist_ok=True)
+    _fetched_note(directory, segment.key).write_text(segment.key)
+
+
+def keep_fetched(directory: Path, key: str) -> None:
+    """Have it stay as if it had never gone. Raises OSError."""
+    _fetched_note(directory, key).unlink(missing_ok=True)
+
+
+def forget_fetched(directory: Path, room: int) -> None:
+    """Delete files that were fetched, those first that came first, down to so many bytes.
+
+    What is not in a store as it is now stays. Raises OSError.
+    """
+    size = 0
+    for note_, key in reversed(list(_fetched(directory))):
+        with suppress(Damaged, FileNotFoundError):
+            segment = loaded(directory, key)
+            size += segment.data(directory).stat().st_size
+            if size <= room or not is_stored(directory, key):
+                continue
+            segment.data(directory).unlink()
+        note_.unlink(missing_ok=True)
+
+
+def _fetched_note(directory: Path, key: str) -> Path:
+    return directory / _FETCHED / key.replace("/", "_")
+
+
+def _fetched(directory: Path) -> Iterator[tuple[Path, str]]:
+    """By when they came."""
+    times: dict[Path, int] = {}
+    for path in (directory / _FETCHED).glob("*"):
+        with suppress(FileNotFoundError):
+            times[path] = path.stat().st_mtime_ns
+    for path in sorted(times, key=times.__getitem__):
+        with suppress(FileNotFoundError):
+            yield path, path.read_text()
+
+
+def _keys_of(day: Path) -> list[str]:
+    names = sorted(each.name for each in day.glob(f"*{INDEX_SUFFIX}"))
+    return [f"{day.name}/{name.removesuffix(INDEX_SUFFIX)}" for name in names]

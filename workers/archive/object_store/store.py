@@ -1,0 +1,126 @@
+"""The object store that copies of segments go to: the one place that speaks to it.
+
+Above it there is `Trouble` for whatever a store, a network or credentials do, and None for
+what is not there. Names are those of the files below the archive's directory, so that a copy
+of a bucket is an archive. An object is a segment's file, some megabytes, and is held whole.
+
+The library's own awaitables are not used: threads of its runtime hand their results over to
+Python, and where the process ends just then they abort it.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from workers.archive.object_store.background import apart
+from workers.model.batch import Trouble
+
+if TYPE_CHECKING:
+    from obstore.store import LocalStore, S3Store
+
+#: One request, with what it carries.
+_TIMES: Final = {"connect_timeout": "5s", "timeout": "60s"}
+#: Of what fails at once. Attempts beyond are the caller's, who waits between.
+_RETRIES: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+#: Names that are asked for at once.
+_PAGE: Final = 1000
+
+
+class ObjectStore:
+    """A bucket, or a directory that is mounted, below a prefix. All calls raise Trouble."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is one that `Variables.archive_store` lets through."""
+        self._url = urlsplit(url)
+        #: What tells it from others, without its settings.
+        self.name = f"{self._url.scheme}://{self._url.netloc}{self._url.path}"
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Have it hold these bytes under a name, proved by reading them back.
+
+        A checksum goes along, but there are stores that do not look at it.
+        """
+        with self._seam():
+            await apart(partial(self._put, name, data))
+        if await self.get(name) != data:
+            raise Trouble(f"{self.name}: {name} does not hold what was put there")
+
+    async def get(self, name: str) -> bytes | None:
+        with self._seam():
+            try:
+                return await apart(partial(self._read, name))
+            except FileNotFoundError:
+                return None
+
+    async def size(self, name: str) -> int | None:
+        """How many bytes it has."""
+        with self._seam():
+            try:
+                found = await apart(lambda: self._client.head(name))
+            except FileNotFoundError:
+                return None
+            return int(found["size"])
+
+    async def delete(self, name: str) -> None:
+        """See to it that there is none of that name."""
+        with self._seam(), suppress(FileNotFoundError):
+            await apart(lambda: self._client.delete(name))
+
+    async def names(self) -> AsyncIterator[str]:
+        """All names there are, in no order."""
+        with self._seam():
+            await apart(self._look_for_root)
+            pages = self._client.list(chunk_size=_PAGE)
+            while page := await apart(lambda: next(pages, None)):
+                for one in page:
+                    yield one["path"]
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._look_for_root()
+        self._client.put(name, data)
+
+    def _read(self, name: str) -> bytes:
+        return bytes(self._client.get(name).bytes())
+
+    @cached_property
+    def _client(self) -> "S3Store | LocalStore":
+        # Imported here because most installations have no object store.
+        from obstore.store import LocalStore, S3Store  # noqa: PLC0415
+
+        if self._url.scheme == "file":
+            return LocalStore(self._root, mkdir=False)
+        # Credentials, and what else it has names for, it finds in the environment. The
+        # endpoint says itself whether it is https.
+        config: dict[str, Any] = dict(parse_qsl(self._url.query))
+        config |= {"allow_http": True, "checksum_algorithm": "SHA256"}
+        return S3Store(
+            self._url.netloc,
+            prefix=self._url.path.strip("/") or None,
+            config=config,  # type: ignore[arg-type]
+            client_options=_TIMES,  # type: ignore[arg-type]
+            retry_config=_RETRIES,  # type: ignore[arg-type]
+        )
+
+    @property
+    def _root(self) -> Path:
+        return Path(unquote(self._url.path))
+
+    def _look_for_root(self) -> None:
+        # The library would make it anew, on whatever disk is beneath the missing mount.
+        if self._url.scheme == "file" and not self._root.is_dir():
+            raise Trouble(f"{self.name} is not there")
+
+    @contextmanager
+    def _seam(self) -> Iterator[None]:
+        from obstore.exceptions import BaseError  # noqa: PLC0415 -- as above
+
+        try:
+            yield
+        except (BaseError, OSError, ValueError) as error:
+            # The library's own words go on for pages.
+            told = str(error).partition("\n")[0]
+            raise Trouble(f"{self.name}: {type(error).__name__}: {told}") from error

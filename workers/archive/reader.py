@@ -1,0 +1,217 @@
+"""Reading the archive: which segments there are, and their entries a page at a time.
+
+Anyone above may import this. It touches files only and blocks while it does, so that async
+callers go through `asyncio.to_thread`.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from zstandard import ZstdDecompressor, ZstdError
+
+from ingest.contracts.telemetry import Log
+from workers.archive.segment import (
+    DATA_SUFFIX,
+    INDEX_SUFFIX,
+    Damaged,
+    Frame,
+    Segment,
+    accepted_ms,
+    day_of,
+    delivery_of,
+    index_of,
+)
+from workers.model.batch import Delivery
+
+_LOG: Final = Log()
+
+#: An event may seem to arrive before it was accepted, by as much as clocks differ: a day.
+_CLOCKS_MS: Final = 86_400_000
+
+
+class Absent(Exception):
+    """Only an object store has the segment of this key."""
+
+    def __init__(self, key: str) -> None:
+        """Carry the key."""
+        super().__init__(f"only the object store has {key}")
+        self.key = key
+
+
+class Page(NamedTuple):
+    """Some entries, and from where to go on; `next` is None after the last of them.
+
+    `damaged` counts entries that stood where this page was read and that nobody can read any
+    more. A page may be empty and still have a next.
+    """
+
+    deliveries: Sequence[Delivery]
+    next: str | None
+    damaged: int
+
+
+def read(
+    directory: Path,
+    from_ms: int,
+    to_ms: int,
+    shard: int | None = None,
+    cursor: str | None = None,
+) -> Page:
+    """The next archived entries that were accepted from `from_ms` until before `to_ms`.
+
+    Times are Unix milliseconds of the event's id: when an edge took it, also where it lay on
+    a disk for hours before it reached the stream; where an entry has no readable id, when it
+    arrived. `shard` confines it to one shard. `cursor` is the `next` of the page before, None
+    at the beginning; it is a short text, good in another process and after segments came or
+    went.
+
+    Entries come segment by segment, the segments by arrival of their first entry, within one
+    in order of arrival. An entry may come more than once (in two segments), never changed:
+    the payload is byte for byte what was in the stream, and `entry` where it was. At most one
+    frame of a segment is in memory (about 256 KiB, or what one event is long).
+
+    Every frame is verified by its checksum; one that does not match is left out with a
+    warning, and counted in `damaged`. Segments without an index were never finished and never
+    acknowledged: their entries are in a later one. Raises OSError where the directory cannot
+    be read, ValueError for a cursor that is none, Absent where a segment has to be fetched.
+    """
+    begin, number = _place(cursor)
+    begin = max(begin, day_of(from_ms - _CLOCKS_MS))
+    for segment in segments(directory, begin):
+        if shard not in (None, segment.shard):
+            continue
+        if not segment.accepted.meets(from_ms, to_ms):
+            continue
+        first = number if segment.key == begin else 0
+        for at, frame in enumerate(segment.frames[first:], first):
+            if frame.accepted.meets(from_ms, to_ms):
+                page = _page(directory, segment, at)
+                kept = [
+                    each
+                    for each in page.deliveries
+                    if from_ms <= accepted_ms(each) < to_ms
+                ]
+                return page._replace(deliveries=kept)
+    return Page((), None, 0)
+
+
+def counted(directory: Path, from_ms: int, to_ms: int, shard: int) -> int:
+    """How many entries a shard has in frames that `read` would look into.
+
+    Nothing where there is no archive yet. Raises OSError.
+    """
+    if not directory.is_dir():
+        return 0
+    return sum(
+        frame.entries
+        for segment in segments(directory, day_of(from_ms - _CLOCKS_MS))
+        if segment.shard == shard and segment.accepted.meets(from_ms, to_ms)
+        for frame in segment.frames
+        if frame.accepted.meets(from_ms, to_ms)
+    )
+
+
+def segments(directory: Path, begin: str = "") -> Iterator[Segment]:
+    """The finished segments in order of their keys, from a key or a day on.
+
+    An index that cannot be read is left out with a warning. Raises OSError.
+    """
+    for key in keys(directory, begin):
+        try:
+            yield loaded(directory, key)
+        except FileNotFoundError:
+            continue  # deleted for its age since it was listed
+        except (Damaged, OSError) as error:
+            _LOG.warning("archive.damaged", segment=key, cause=str(error))
+
+
+def keys(directory: Path, begin: str = "") -> Iterator[str]:
+    """The keys of all indexes, from a key or a day on, in order. Raises OSError."""
+    from_day, _, _ = begin.partition("/")
+    for day in sorted(each.name for each in directory.iterdir() if each.is_dir()):
+        # `open` and what else somebody put there has no such name.
+        if not day[0].isdigit() or day < from_day:
+            continue
+        names = [each.name for each in (directory / day).glob(f"*{INDEX_SUFFIX}")]
+        for name in sorted(names):
+            key = f"{day}/{name.removesuffix(INDEX_SUFFIX)}"
+            if key >= begin:
+                yield key
+
+
+def loaded(directory: Path, key: str) -> Segment:
+    """The segment of a key. Raises Damaged, OSError."""
+    return Segment.decode(key, (directory / f"{key}{INDEX_SUFFIX}").read_bytes())
+
+
+def record_of(directory: Path, key: str) -> Path:
+    """The file that says which object store has the segment; see `stored`."""
+    return directory / f"{key}.stored"
+
+
+def frame_of(directory: Path, segment: Segment, frame: Frame) -> Sequence[Delivery]:
+    """The entries of a frame, verified. Raises Damaged, OSError."""
+    with segment.data(directory).open("rb") as file:
+        file.seek(frame.offset)
+        data = file.read(frame.length)
+    if crc32(data) != frame.crc32:
+        raise Damaged("its bytes are not what was written")
+    try:
+        text = ZstdDecompressor().decompress(data)
+    except ZstdError as error:
+        raise Damaged(f"not a frame: {error}") from error
+    deliveries = [delivery_of(line) for line in text.split(b"\n")[:-1]]
+    if len(deliveries) != frame.entries:
+        raise Damaged(f"{len(deliveries)} entries instead of {frame.entries}")
+    return deliveries
+
+
+def reloaded(directory: Path, segment: Segment) -> Segment | None:
+    """The segment as it is now; None where it is gone, or as it was."""
+    try:
+        now = loaded(directory, segment.key)
+    except (Damaged, OSError):
+        return None
+    return None if now == segment else now
+
+
+def _page(directory: Path, segment: Segment, at: int) -> Page:
+    following = f"{segment.key}#{at + 1}"
+    frame = segment.frames[at]
+    try:
+        return Page(frame_of(directory, segment, frame), following, 0)
+    except (Damaged, OSError) as error:
+        # Rewritten meanwhile: its frames hold the same entries.
+        if now := reloaded(directory, segment):
+            return _page(directory, now, at)
+        # Deleted for its age meanwhile: the index goes first, so it is gone too.
+        if isinstance(error, FileNotFoundError):
+            if not segment.index(directory).exists():
+                return Page((), following, 0)
+            if record_of(directory, segment.key).exists():
+                raise Absent(segment.key) from error
+        cause = str(error)
+    _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
+    return Page((), following, frame.entries)
+
+
+def unfinished(directory: Path) -> Iterator[Path]:
+    """Files of segments that have no index: an archiver died, or somebody deleted it.
+
+    Raises OSError.
+    """
+    for path in sorted(directory.glob(f"[0-9]*/*{DATA_SUFFIX}")):
+        if not index_of(path).exists():
+            yield path
+
+
+def _place(cursor: str | None) -> tuple[str, int]:
+    """The segment and the frame where a cursor stands."""
+    if cursor is None:
+        return "", 0
+    key, _, number = cursor.rpartition("#")
+    if not key or not number.isdecimal():
+        raise ValueError(f"{cursor!r} is no cursor of an archive")
+    return key, int(number)

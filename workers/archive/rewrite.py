@@ -1,0 +1,156 @@
+"""Puts other lines in the place of some in a finished segment. Used by erasures only.
+
+The index is what makes a file the segment's. The new file is whole on the disk before the
+index names it, and the old one is deleted after that. So whoever reads finds either, and
+whoever dies in between leaves a file that `sweep_replaced` deletes. All of it blocks.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+from zstandard import ZstdCompressor, frame_content_size
+
+from workers.archive.reader import loaded, reloaded
+from workers.archive.segment import (
+    DATA_SUFFIX,
+    OPEN,
+    Damaged,
+    Frame,
+    Segment,
+    index_of,
+    kind_of,
+    line_of,
+    rewriting_of,
+)
+from workers.archive.writer import LEVEL, private, sync_directory
+from workers.model.batch import Delivery
+
+#: In an archive: which state of the list of erased persons it was rewritten by.
+STATE_FILE: Final = "erased"
+
+
+def rewrite(
+    directory: Path, segment: Segment, frames: Mapping[int, Sequence[Delivery]]
+) -> bool:
+    """Put other entries in the place of those of some frames: as many, of the same places.
+
+    False where the segment is not any more what it was: look at it again. Raises OSError.
+    """
+    with undisturbed(directory):
+        if reloaded(directory, segment) or not segment.index(directory).exists():
+            return False
+        now = _written(directory, segment, frames)
+        index = directory / OPEN / f"{os.getpid()}.rewriting.index"
+        with private(index) as file:
+            file.write(now.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        index.replace(now.index(directory))
+        sync_directory(now.index(directory).parent)
+        segment.data(directory).unlink(missing_ok=True)
+        sync_directory(now.index(directory).parent)
+    return True
+
+
+def sweep_replaced(directory: Path, key: str = "[0-9]*/") -> None:
+    """Delete files in whose place others are, where somebody died before: of one key, or all.
+
+    Raises OSError.
+    """
+    for path in directory.glob(f"{key}*{DATA_SUFFIX}"):
+        index = index_of(path)
+        with suppress(Damaged, FileNotFoundError):
+            now = loaded(directory, f"{index.parent.name}/{index.stem}")
+            if rewriting_of(path) < now.rewritten:
+                path.unlink()
+
+
+def drop_unfinished(directory: Path, living: Sequence[str]) -> bool:
+    """Delete what archivers left that do not live; False where some has to be left there.
+
+    Nothing in it was acknowledged: who comes back just now reads it again. But where nobody
+    is known to live, Redis may have lost its data, and an archiver may have the last copy. So
+    it is where its file is still held. Raises OSError.
+    """
+    parts = [
+        path
+        for path in (directory / OPEN).glob("*.part")
+        if path.stem.rpartition(".")[0] not in living
+    ]
+    held = [path for path in parts if not living or _is_held(path)]
+    for path in parts:
+        if path not in held:
+            path.unlink(missing_ok=True)
+    return not held
+
+
+def _is_held(part: Path) -> bool:
+    """Whether a process of this machine, or of this file system, writes to it."""
+    with suppress(FileNotFoundError), part.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _written(
+    directory: Path, segment: Segment, frames: Mapping[int, Sequence[Delivery]]
+) -> Segment:
+    """The segment with its new file, which no index names yet."""
+    part = directory / OPEN / f"{os.getpid()}.rewriting"
+    compress = ZstdCompressor(level=LEVEL, write_checksum=True).compress
+    digest, offset, raw_size = sha256(), 0, segment.raw_size
+    written: list[Frame] = []
+    with segment.data(directory).open("rb") as old, private(part) as new:
+        for at, frame in enumerate(segment.frames):
+            old.seek(frame.offset)
+            data = old.read(frame.length)
+            if crc32(data) == frame.crc32 and at in frames:
+                lines = b"".join(map(_line, frames[at]))
+                raw_size += len(lines) - frame_content_size(data)
+                data = compress(lines)
+            checksum = frame.crc32 if at not in frames else crc32(data)
+            new.write(data)
+            digest.update(data)
+            written.append(
+                replace(frame, offset=offset, length=len(data), crc32=checksum)
+            )
+            offset += len(data)
+        new.flush()
+        os.fsync(new.fileno())
+    now = replace(
+        segment,
+        size=offset,
+        raw_size=raw_size,
+        sha256=digest.hexdigest(),
+        frames=tuple(written),
+        rewritten=segment.rewritten + 1,
+    )
+    part.replace(now.data(directory))
+    sync_directory(now.data(directory).parent)
+    return now
+
+
+def _line(delivery: Delivery) -> bytes:
+    return line_of(delivery, is_json=kind_of(delivery.payload) is not None)
+
+
+@contextmanager
+def undisturbed(directory: Path) -> Iterator[None]:
+    """One at a time changes segments; two that know different lists would mix their files."""
+    parts = directory / OPEN
+    parts.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(parts, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,176 @@
+"""Writes one segment of the archive. Used by `archiver`.
+
+What is under way is in `<archive>/open`. A segment appears among the finished ones at once,
+and is finished when its index stands beside it, both on the disk. All of it blocks.
+"""
+
+import fcntl
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, Final
+from zlib import crc32
+
+from zstandard import ZstdCompressor
+
+from ingest.contracts.stream import EntryId
+from workers.archive.segment import (
+    OPEN,
+    Frame,
+    Segment,
+    Span,
+    accepted_ms,
+    day_number,
+    key_of,
+    kind_of,
+    line_of,
+)
+from workers.model.batch import Delivery
+
+#: Lines of one frame, in bytes: larger ones compress no better, and a reader holds one.
+FRAME_BYTES: Final = 256 * 1024
+
+#: Measured: higher levels cost several times as much for a few per cent.
+LEVEL: Final = 1
+
+
+class Writer:
+    """One segment under way, of one shard in one life of its stream.
+
+    `ids` are those of its entries, in order; `raw_size` is the size of their lines, and
+    `day` that of their arrival, once there are any.
+    """
+
+    def __init__(self, directory: Path, owner: str, shard: int, epoch: int) -> None:
+        """`owner` is the only one who writes under that name. Raises OSError."""
+        self._directory = directory
+        self._shard = shard
+        self._epoch = epoch
+        parts = directory / OPEN
+        if not parts.exists():
+            parts.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_directory(directory)
+            sync_directory(directory.parent)
+        self._path = parts / f"{owner}.s{shard}.part"
+        self._file = private(self._path)
+        # By this it is known to be alive, also while Redis has just forgotten all workers.
+        with suppress(OSError):  # not every file system can
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._compress = ZstdCompressor(level=LEVEL, write_checksum=True).compress
+        self._sha256 = sha256()
+        self._kinds: Counter[str] = Counter()
+        self._frames: list[Frame] = []
+        self._offset = 0
+        self._lines: list[bytes] = []
+        self._line_bytes = 0
+        self._accepted: Span | None = None
+        self.ids: list[str] = []
+        self.raw_size = 0
+        self.day: int | None = None
+
+    def add(self, deliveries: Sequence[Delivery]) -> None:
+        """Take some entries of one day, which follow those it has. Raises OSError."""
+        if self.day is None and deliveries:
+            self.day = day_number(deliveries[0].entry)
+        for delivery in deliveries:
+            kind = kind_of(delivery.payload)
+            line = line_of(delivery, is_json=kind is not None)
+            at = accepted_ms(delivery)
+            self._kinds[kind or "?"] += 1
+            self._lines.append(line)
+            self._line_bytes += len(line)
+            span = Span(at, at)
+            self._accepted = span | self._accepted if self._accepted else span
+            self.ids.append(delivery.entry.stream_id)
+            self.raw_size += len(line)
+            if self._line_bytes >= FRAME_BYTES:
+                self._end_frame()
+
+    def finish(self, before: Callable[[str], None] = lambda _: None) -> Segment:
+        """Put it on the disk for good; `before` it is there, its key is told.
+
+        Raises OSError; then it is not in the archive.
+        """
+        if self._lines:
+            self._end_frame()
+        _sync(self._file.fileno())
+        self._file.close()
+        segment = self._segment()
+        day = segment.data(self._directory).parent
+        if not day.exists():
+            day.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self._directory)
+        index = self._path.with_suffix(".index")
+        with private(index) as file:
+            file.write(segment.encode())
+            file.flush()
+            _sync(file.fileno())
+        before(segment.key)
+        # In this order: an index is the sign that its segment is whole.
+        self._path.replace(segment.data(self._directory))
+        index.replace(segment.index(self._directory))
+        sync_directory(day)
+        return segment
+
+    def drop(self) -> None:
+        """Leave nothing of it."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def _end_frame(self) -> None:
+        data = self._compress(b"".join(self._lines))
+        self._file.write(data)
+        self._sha256.update(data)
+        frame = Frame(
+            offset=self._offset,
+            length=len(data),
+            entries=len(self._lines),
+            crc32=crc32(data),
+            accepted=self._accepted or Span(0, 0),
+        )
+        self._frames.append(frame)
+        self._offset += len(data)
+        self._lines, self._line_bytes, self._accepted = [], 0, None
+
+    def _segment(self) -> Segment:
+        first, last = EntryId.of(self.ids[0]), EntryId.of(self.ids[-1])
+        digest = self._sha256.hexdigest()
+        spans = [frame.accepted for frame in self._frames]
+        return Segment(
+            key=key_of(first, self._shard, self._epoch, digest),
+            shard=self._shard,
+            epoch=self._epoch,
+            first=first,
+            last=last,
+            accepted=Span(min(s.first for s in spans), max(s.last for s in spans)),
+            entries=len(self.ids),
+            kinds=dict(sorted(self._kinds.items())),
+            size=self._offset,
+            raw_size=self.raw_size,
+            sha256=digest,
+            frames=tuple(self._frames),
+        )
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the disk know what a directory holds. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def private(path: Path) -> BinaryIO:
+    """An empty file for nobody else's eyes."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
+
+
+def _sync(descriptor: int) -> None:
+    os.fsync(descriptor)

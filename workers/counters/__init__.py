@@ -1,0 +1,1 @@
+"""What is counted: counters of links and partners, the ledger of stream entries, lost entries."""

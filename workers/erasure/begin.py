@@ -1,0 +1,285 @@
+"""Whom an erasure concerns, and its first transaction. Used by `reftide erase`.
+
+Raises what asyncpg raises.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from ingest.contracts.envelope import Dedupe
+from ingest.contracts.marks import claim_key
+from workers.erasure.pseudonyms import Veil
+from workers.erasure.suppression import veil_of
+from workers.erasure.unreadable import hashes_of
+from workers.model.rows import Record
+from workers.postgres.database import Connection
+from workers.postgres.sql import statements
+
+_SQL: Final = statements("erasure/erasure")
+
+
+class Person(NamedTuple):
+    """A customer; without an id, one of whom nothing is recorded yet."""
+
+    workspace_id: UUID
+    customer_id: UUID | None
+    external_id: str | None
+    #: Where it stands under a pseudonym already.
+    is_erased: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """All that is a person's: customers, first clicks, visits (link, session), events."""
+
+    person: Person
+    customers: Sequence[UUID] = ()
+    clicks: Sequence[UUID] = ()
+    visits: Sequence[tuple[UUID, str]] = ()
+    events: Sequence[UUID] = ()
+    claims: Sequence[tuple[UUID, str, bytes]] = ()
+
+    def counts(self) -> dict[str, int]:
+        """For the operator."""
+        return {
+            "events": len(self.events),
+            "clicks": len(self.clicks),
+            "claims": len(self.claims),
+        }
+
+
+async def people(
+    connection: Connection, name: str, workspace_id: UUID | None
+) -> list[Person]:
+    """Who is called so: by an external id, also one that was erased, or by a customer's id.
+
+    A visitor who became a customer is that customer.
+    """
+    found = await connection.fetch(_SQL["customers_called"], name, workspace_id)
+    if found:
+        return [Person(row["workspace_id"], row["id"], name) for row in found]
+    if known := await _erased(connection, name, workspace_id):
+        return known
+    row = await _identified(connection, name)
+    if row is None or workspace_id not in {None, row["workspace_id"]}:
+        return []
+    is_erased = row["erased_at"] is not None
+    return [
+        Person(row["workspace_id"], row["id"], row["external_id"], is_erased=is_erased)
+    ]
+
+
+async def find(connection: Connection, person: Person) -> Subject:
+    """What there is of a person now."""
+    owner, customer_id = person.workspace_id, person.customer_id
+    if customer_id is None:
+        return Subject(person=person)
+    clicks = await _ids(connection, "clicks_of", customer_id)
+    visitors = await _ids(connection, "visitors_of", customer_id, clicks)
+    customers = sorted({customer_id, *visitors})
+    return await _filled(
+        connection, Subject(person=person, customers=customers, clicks=clicks), owner
+    )
+
+
+async def _filled(connection: Connection, subject: Subject, owner: UUID) -> Subject:
+    """With the visits, events and claims of its customers and clicks."""
+    rows = await connection.fetch(_SQL["visits_of"], subject.clicks, owner)
+    visits = [(row["link_id"], row["session"]) for row in rows]
+    events = await _ids(
+        connection,
+        "events_of",
+        subject.customers,
+        subject.clicks,
+        owner,
+        [link_id for link_id, _ in visits],
+        [session for _, session in visits],
+    )
+    claims = await connection.fetch(_SQL["claims_of"], events)
+    return replace(
+        subject,
+        visits=visits,
+        events=events,
+        claims=[(row["workspace_id"], row["scope"], row["key"]) for row in claims],
+    )
+
+
+async def related(connection: Connection, subject: Subject) -> list[tuple[UUID, str]]:
+    """Other customers who came by the same clicks: ids and external ids."""
+    rows = await connection.fetch(
+        _SQL["related"], subject.clicks, subject.person.customer_id
+    )
+    return [(row["id"], row["external_id"]) for row in rows]
+
+
+async def begun(connection: Connection, person: Person) -> UUID | None:
+    """The erasure of a person that was begun before."""
+    found: UUID | None = await connection.fetchval(_SQL["begun"], person.customer_id)
+    return found
+
+
+async def begin(
+    connection: Connection, person: Person, erasure_id: UUID, who: str, note: str
+) -> UUID:
+    """From here on nothing is written of a person but under pseudonyms; which erasure it is.
+
+    One transaction. All that is left to do stands in tables, for whoever does it. Begun
+    again, it is the same erasure, with what became known to be the person's since.
+    """
+    async with connection.transaction():
+        await connection.execute(_SQL["lock"])
+        person = await _as_now(connection, person)
+        if earlier := await begun(connection, person):
+            await _grow(connection, earlier)
+            return earlier
+        veil = await veil_of(connection)
+        person = await _placed(connection, person, veil, erasure_id)
+        subject = await find(connection, person)
+        await connection.execute(
+            _SQL["begin"],
+            erasure_id,
+            person.workspace_id,
+            person.customer_id,
+            subject.customers,
+            subject.clicks,
+            person.external_id,
+            who,
+            note,
+            orjson.dumps(subject.counts()).decode(),
+        )
+        await _suppress(connection, subject, veil, erasure_id)
+    return erasure_id
+
+
+async def grown(connection: Connection) -> list[UUID]:
+    """The erasures of persons of whom more became known since.
+
+    A visit is nobody's until somebody names its click, and that may be an erased person.
+    """
+    return await _ids(connection, "grown")
+
+
+async def grow(connection: Connection, erasure_id: UUID) -> None:
+    """Add to an erasure, inside a transaction, what became known to be the person's since."""
+    await connection.execute(_SQL["lock"])
+    await _grow(connection, erasure_id)
+
+
+async def _grow(connection: Connection, erasure_id: UUID) -> None:
+    row = await connection.fetchrow(_SQL["begun_lock"], erasure_id)
+    if row is None:
+        return
+    owner, customer_id = row["workspace_id"], row["customer_id"]
+    known = await _ids(connection, "clicks_of", customer_id)
+    clicks = sorted(set(known) - set(row["clicks"]))
+    if not clicks:
+        return
+    visitors = await _ids(connection, "visitors_of", customer_id, clicks)
+    customers = sorted(set(visitors) - {*row["customers"], customer_id})
+    person = Person(owner, customer_id, None, is_erased=True)
+    subject = Subject(person=person, customers=customers, clicks=clicks)
+    subject = await _filled(connection, subject, owner)
+    counts = subject.counts()
+    await connection.execute(
+        _SQL["grow"], erasure_id, customers, clicks, counts["events"], counts["claims"]
+    )
+    await _suppress(connection, subject, await veil_of(connection), erasure_id)
+
+
+async def _suppress(
+    connection: Connection, subject: Subject, veil: Veil, erasure_id: UUID
+) -> None:
+    """Put all that is to be rewritten, and all that may come, onto the lists."""
+    await connection.execute(_SQL["begin_events"], erasure_id, subject.events)
+    owner, external_id = subject.person.workspace_id, subject.person.external_id
+    hashes = [veil.visit(*visit) for visit in subject.visits]
+    if external_id is not None:
+        hashes.append(veil.customer(owner, external_id))
+    # While the rows still say it.
+    hashes += hashes_of(await _texts(connection, subject), veil)
+    await connection.execute(_SQL["begin_hashes"], erasure_id, owner, hashes)
+    await connection.execute(_SQL["begin_clicks"], erasure_id, owner, subject.clicks)
+    pseudonym = external_id and veil.external_id(owner, external_id)
+    await connection.execute(
+        # At once: the next event under the pseudonym is this customer's.
+        _SQL["customers_veil"],
+        subject.customers,
+        subject.person.customer_id,
+        pseudonym,
+    )
+    await _veil_claims(connection, subject, veil)
+    await connection.execute(_SQL["version_next"])
+
+
+async def _texts(connection: Connection, subject: Subject) -> set[str | None]:
+    """What the person is called, but for what others are called too."""
+    rows = await connection.fetch(_SQL["customers_texts"], subject.customers)
+    return {text for row in rows for text in row} | {subject.person.external_id}
+
+
+async def _veil_claims(connection: Connection, subject: Subject, veil: Veil) -> None:
+    claims = subject.claims
+    if not claims:
+        return
+    columns = [list(part) for part in zip(*claims, strict=True)]
+    after = [veil.dedupe_key(key) for _, _, key in claims]
+    await connection.execute(_SQL["claims_veil"], *columns, after)
+    keys = [claim_key(owner, Dedupe(scope, key)) for owner, scope, key in claims]
+    await connection.execute(_SQL["leftover_keys"], keys)
+
+
+async def _as_now(connection: Connection, person: Person) -> Person:
+    """The person as recorded by now: somebody may have written since it was looked for."""
+    workspace_id, customer_id, name, _ = person
+    if customer_id is None:
+        found = await people(connection, name, workspace_id) if name else []
+        return found[0] if found else person
+    row = await connection.fetchrow(_SQL["customer"], customer_id)
+    if row is None or row["points_to"] is None:
+        return person
+    # A visitor who became a customer is that customer.
+    found = await people(connection, str(row["points_to"]), workspace_id)
+    return found[0] if found else person
+
+
+async def _placed(
+    connection: Connection, person: Person, veil: Veil, new_id: UUID
+) -> Person:
+    """With a row, so that what comes later has a customer to belong to."""
+    if person.customer_id is not None or person.external_id is None:
+        return person
+    pseudonym = veil.external_id(person.workspace_id, person.external_id)
+    await connection.execute(
+        _SQL["begin_unknown"], new_id, person.workspace_id, pseudonym
+    )
+    return person._replace(customer_id=new_id)
+
+
+async def _erased(
+    connection: Connection, name: str, workspace_id: UUID | None
+) -> list[Person]:
+    veil, found = await veil_of(connection), list[Person]()
+    for owner in await _ids(connection, "workspace_ids", workspace_id):
+        pseudonym = veil.external_id(owner, name)
+        rows = await connection.fetch(_SQL["customers_called"], pseudonym, owner)
+        found += [Person(owner, row["id"], name, is_erased=True) for row in rows]
+    return found
+
+
+async def _identified(connection: Connection, name: str) -> Record | None:
+    try:
+        customer_id = UUID(name)
+    except ValueError:
+        return None
+    row: Record | None = await connection.fetchrow(_SQL["customer"], customer_id)
+    if row is not None and row["points_to"] is not None:
+        row = await connection.fetchrow(_SQL["customer"], row["points_to"])
+    return row
+
+
+async def _ids(connection: Connection, name: str, *arguments: object) -> list[UUID]:
+    return [row["id"] for row in await connection.fetch(_SQL[name], *arguments)]

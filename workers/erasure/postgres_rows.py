@@ -1,0 +1,141 @@
+"""An erasure's rows in PostgreSQL: events, quarantine. Used by `erasing`.
+
+A page is a transaction that takes its events off the list, so that none is rewritten twice,
+whoever dies and however many do it at once. All calls raise Trouble.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+from uuid import UUID
+
+from ingest.contracts.marks import seen_key
+from workers.erasure.payloads import veiled
+from workers.erasure.suppression import Suppressions, veil_of
+from workers.model.batch import Delivery, Entry
+from workers.model.rows import ENTRY_COLUMNS, FIRST_DIGEST, Record
+from workers.postgres.database import Connection, Pool, transaction
+from workers.postgres.sql import statements
+
+_SQL: Final = statements("erasure/erasure")
+_PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """An erasure under way, with what the person is called."""
+
+    id: UUID
+    workspace_id: UUID
+    customers: Sequence[UUID]
+    quarantine_reached: int
+    external_id: str | None
+    #: How many clicks it knew of when it was read: it may grow.
+    size: int
+
+    @classmethod
+    def of(cls, row: Record) -> Self:
+        return cls(
+            id=row["id"],
+            workspace_id=row["workspace_id"],
+            customers=row["customers"],
+            quarantine_reached=row["quarantine_reached"],
+            external_id=row["external_id"],
+            size=row["size"],
+        )
+
+
+async def veil_events(pool: Pool, erasure: Erasure) -> int:
+    """Rewrite the next events; how many there were."""
+    async with transaction(pool) as connection:
+        await connection.execute(_SQL["customers_lock"], erasure.customers)
+        taken = await connection.fetch(_SQL["events_take"], erasure.id, _PAGE)
+        if not taken:
+            return 0
+        events = [row["event_id"] for row in taken]
+        veil = await veil_of(connection)
+        rows = await connection.fetch(_SQL["events_read"], events)
+        await connection.execute(
+            _SQL["events_veil"],
+            [row["id"] for row in rows],
+            [row["session"] and veil.session(row["session"]) for row in rows],
+            FIRST_DIGEST,
+        )
+        left = sorted(map(_leftover, rows))
+        await connection.executemany(_SQL["leftover"], left)
+        await connection.execute(_SQL["leftovers_of_repeats"], events)
+    return len(events)
+
+
+async def veil_quarantine(
+    pool: Pool, erasure: Erasure, suppressions: Suppressions, after: int
+) -> int | None:
+    """Rewrite the next entries behind one; up to which was looked, None where there is none.
+
+    Everything is looked at, since what an entry holds is not searched otherwise. Where one
+    was edited or went meanwhile, all of these have to be looked at again.
+    """
+    async with transaction(pool) as connection:
+        page = await connection.fetch(_SQL["quarantine_page"], after, _PAGE)
+        ids: list[int] = [row["id"] for row in page]
+        former = await connection.fetch(_SQL["history_page"], ids)
+    if not page:
+        return None
+    found = await _veiled(
+        pool, [(_entry(row), row["payload"]) for row in page], suppressions
+    )
+    # They stand nowhere; what tells them apart is their number.
+    edited = [(Entry(0, 0, 0, row["id"]), row["payload"]) for row in former]
+    history = await _veiled(pool, edited, suppressions, is_arriving=False)
+    async with transaction(pool) as connection:
+        asked = [row for row in page if _entry(row) in found]
+        changed = [
+            row["id"]
+            for row in asked
+            if await _is_put(connection, row, found[_entry(row)])
+        ]
+        for entry, payload in history.items():
+            await connection.execute(_SQL["history_veil"], entry.seq, payload)
+        await connection.execute(_SQL["history_hush"], changed)
+        reached = ids[-1] if len(changed) == len(asked) else after
+        await connection.execute(
+            _SQL["quarantine_reached"],
+            erasure.id,
+            reached,
+            len(changed),
+            erasure.size,
+        )
+    return reached
+
+
+async def _is_put(connection: Connection, row: Record, payload: bytes) -> bool:
+    """Put a payload in the place of a row's; False where it is another by now."""
+    found = await connection.fetchval(
+        _SQL["quarantine_veil"], row["id"], row["payload"], payload
+    )
+    if found is not None:
+        await connection.execute(_SQL["leftover"], *_entry(row), [])
+    return found is not None
+
+
+def _leftover(row: Record) -> tuple[int, int, int, int, list[str]]:
+    """What Redis holds of an event."""
+    has_mark = row["link_id"] and row["visitor"]
+    keys = [seen_key(row["link_id"], row["visitor"])] if has_mark else []
+    return (*_entry(row), keys)
+
+
+async def _veiled(
+    pool: Pool,
+    placed: Sequence[tuple[Entry, bytes]],
+    suppressions: Suppressions,
+    *,
+    is_arriving: bool = True,
+) -> Mapping[Entry, bytes]:
+    deliveries = [Delivery(entry, payload) for entry, payload in placed]
+    some = await veiled(pool, suppressions, deliveries, is_arriving=is_arriving)
+    return {entry: delivery.payload for entry, delivery in some.found.items()}
+
+
+def _entry(row: Record) -> Entry:
+    return Entry(*(row[name] for name in ENTRY_COLUMNS))

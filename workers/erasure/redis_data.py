@@ -1,0 +1,235 @@
+"""What Redis holds of the erased: entries of streams, and marks of edges. Used by `erasing`.
+
+An entry goes when every group has acknowledged it, never before: then it is recorded and
+archived under its pseudonym. Redis only flags it as gone, and keeps its bytes for as long as
+another entry is in the same node of the stream. So its neighbours that may be in that node
+go with it; they are read, recorded and, where there is an archive, archived.
+"""
+
+from collections.abc import Awaitable, Collection, Sequence
+from typing import Final, NamedTuple, cast
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from ingest.contracts.directory import (
+    CHANGES_FIELD,
+    CHANGES_KEY,
+    EVERYTHING,
+    PUBLISHER_KEY,
+    customer_key,
+)
+from ingest.contracts.marks import new_customer_key, new_visitors, visitors_click
+from ingest.contracts.stream import (
+    FIELD,
+    GROUP,
+    GROUPS_KEY,
+    EntryId,
+    cut_key,
+    epoch_key,
+    events_key,
+)
+from workers.erasure.payloads import veiled
+from workers.erasure.suppression import Suppressions
+from workers.model.batch import Delivery, Entry, Trouble
+from workers.model.rows import ENTRY_COLUMNS, Record
+from workers.postgres.database import Pool, transaction
+from workers.postgres.sql import statements
+from workers.redis_io.connections import REDIS_TROUBLE
+
+_SQL: Final = statements("erasure/erasure")
+_PAGE: Final = 200
+_SCANNED: Final = 1000
+
+#: What a node of a stream holds at most, where Redis does not tell.
+_NODE_ENTRIES: Final = 100
+_NODE_BYTES: Final = 4096
+
+# Nodes end by bytes or entries, whichever comes first. What our trimmer counts as cut, we
+# count too, so that nobody takes these for lost. Answers whether there is nothing left to do.
+_TAKE_OUT: Final = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] or redis.call('EXISTS', KEYS[1]) == 0 then return 1 end
+local id, most, limit = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local near, first, last = {}, nil, nil
+local function gather(page, is_back)
+    local bytes = 0
+    for _, entry in ipairs(page) do
+        for _, text in ipairs(entry[2]) do bytes = bytes + #text end
+        near[#near + 1] = entry[1]
+        if is_back or not first then first = entry[1] end
+        if not is_back or not last then last = entry[1] end
+        if bytes > limit then return end
+    end
+end
+gather(redis.call('XREVRANGE', KEYS[1], id, '-', 'COUNT', most), true)
+if #near == 0 then return 1 end
+gather(redis.call('XRANGE', KEYS[1], '(' .. id, '+', 'COUNT', most), false)
+local missing = {}
+for at = 5, #ARGV do missing[ARGV[at]] = true end
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    local facts = {}
+    for at = 1, #group, 2 do facts[group[at]] = group[at + 1] end
+    missing[facts['name']] = nil
+    local unread = redis.call('XRANGE', KEYS[1], '(' .. facts['last-delivered-id'], last, 'COUNT', 1)
+    if #unread > 0 then return 0 end
+    if #redis.call('XPENDING', KEYS[1], facts['name'], first, last, 1) > 0 then return 0 end
+end
+if next(missing) then return 0 end
+local gone = redis.call('XDEL', KEYS[1], unpack(near))
+redis.call('INCRBY', KEYS[3], gone)
+return 1
+"""
+
+
+class Node(NamedTuple):
+    """What a node of a stream holds at most: entries, bytes."""
+
+    entries: int
+    bytes: int
+
+
+async def clear(pool: Pool, redis: Redis) -> int:
+    """Take out of Redis what can be taken out now; how much has to wait. Raises Trouble."""
+    after, waiting = 0, 0
+    try:
+        while page := await _next(pool, after):
+            node, groups = await _node(redis), await _groups(redis)
+            gone = [await _is_gone(redis, row, node, groups) for row in page]
+            done = [
+                row["id"] for row, is_gone in zip(page, gone, strict=True) if is_gone
+            ]
+            async with transaction(pool) as connection:
+                await connection.execute(_SQL["leftovers_done"], done)
+            after, waiting = page[-1]["id"], waiting + len(page) - len(done)
+    except REDIS_TROUBLE as error:
+        raise Trouble(f"{type(error).__name__}: {error}") from error
+    return waiting
+
+
+async def search(pool: Pool, redis: Redis, shards: Sequence[int]) -> int:
+    """Go through whole streams for what nobody had noted; how many entries. Raises Trouble.
+
+    Of what quarantine had no room for, and of tests, no row tells whose it is.
+    """
+    suppressions = Suppressions()
+    await suppressions.refresh(pool)
+    try:
+        return sum([await _search(pool, redis, suppressions, each) for each in shards])
+    except REDIS_TROUBLE as error:
+        raise Trouble(f"{type(error).__name__}: {error}") from error
+
+
+async def _search(
+    pool: Pool, redis: Redis, suppressions: Suppressions, shard: int
+) -> int:
+    epoch = await redis.get(epoch_key(shard))
+    if epoch is None or not await redis.exists(events_key(shard)):
+        return 0
+    last = (await redis.xinfo_stream(events_key(shard)))["last-generated-id"]
+    found, after = 0, "-"
+    while True:
+        page = await redis.xrange(events_key(shard), after, last.decode(), _SCANNED)
+        if not page:
+            return found
+        entries = [EntryId.of(raw) for raw, _ in page]
+        deliveries = [
+            Delivery(
+                Entry.of(int(epoch), shard, entry.ms, entry.seq), fields.get(FIELD, b"")
+            )
+            for entry, (_, fields) in zip(entries, page, strict=True)
+        ]
+        found += len((await veiled(pool, suppressions, deliveries)).found)
+        after = f"({entries[-1]}"
+
+
+async def forget_customer(
+    redis: Redis, workspace_id: UUID, external_id: str | None
+) -> None:
+    """Let no edge know a customer any more. Needs the publisher's lock. Raises Trouble."""
+    try:
+        async with redis.pipeline(transaction=True) as pipe:
+            if external_id is not None:
+                pipe.delete(customer_key(workspace_id, external_id))
+                pipe.delete(new_customer_key(workspace_id, external_id))
+            # A publisher that stood still, and lost its lock by it, may know the customer.
+            pipe.delete(PUBLISHER_KEY)
+            # It names customers by their keys. Edges that miss entries forget everything.
+            pipe.delete(CHANGES_KEY)
+            pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING})
+            await pipe.execute()
+    except REDIS_TROUBLE as error:
+        raise Trouble(f"{type(error).__name__}: {error}") from error
+
+
+async def forget_visitors(
+    redis: Redis, workspace_id: UUID, clicks: Collection[UUID]
+) -> None:
+    """Let no edge know these clicks' visitors by their fingerprints. Raises Trouble."""
+    pattern = f"{new_visitors(workspace_id)}*"
+    try:
+        cursor = 0
+        while True:
+            cursor, keys = await redis.scan(cursor, match=pattern, count=_SCANNED)
+            values = await redis.mget(keys) if keys else []
+            for key, value in zip(keys, values, strict=True):
+                if value and visitors_click(value) in clicks:
+                    await redis.delete(key)
+            if not cursor:
+                return
+    except REDIS_TROUBLE as error:
+        raise Trouble(f"{type(error).__name__}: {error}") from error
+
+
+async def rewrite_log(redis: Redis) -> bool | None:
+    """Let Redis write its append-only file anew; False where it will not be told to.
+
+    None while it is at one that began earlier: ask again. Raises Trouble.
+    """
+    try:
+        if not (await redis.info("persistence")).get("aof_enabled"):
+            return False
+        await redis.bgrewriteaof()  # type: ignore[no-untyped-call]  # redis-py types none of it
+    except ResponseError as error:
+        return None if "progress" in str(error) else False
+    except REDIS_TROUBLE as error:
+        raise Trouble(f"{type(error).__name__}: {error}") from error
+    return True
+
+
+async def _next(pool: Pool, after: int) -> Sequence[Record]:
+    async with transaction(pool) as connection:
+        return await connection.fetch(_SQL["leftovers_next"], after, _PAGE)
+
+
+async def _is_gone(
+    redis: Redis, row: Record, node: Node, groups: Collection[bytes]
+) -> bool:
+    for key in row["keys"]:
+        await redis.delete(key)
+    if row["epoch"] is None:
+        return True
+    entry = Entry(*(row[name] for name in ENTRY_COLUMNS))
+    shard = entry.shard
+    done = await redis.register_script(_TAKE_OUT)(
+        keys=[events_key(shard), epoch_key(shard), cut_key(shard)],
+        args=[entry.epoch, entry.stream_id, node.entries, node.bytes, *groups],
+    )
+    return bool(done)
+
+
+async def _groups(redis: Redis) -> Collection[bytes]:
+    """Those that must have read an entry before it goes."""
+    members = await cast("Awaitable[set[bytes]]", redis.smembers(GROUPS_KEY))
+    return {GROUP.encode(), *members}
+
+
+async def _node(redis: Redis) -> Node:
+    try:
+        found = await redis.config_get("stream-node-max-*")
+    except REDIS_TROUBLE:
+        found = {}  # a managed server often does not tell
+    entries = int(found.get("stream-node-max-entries", _NODE_ENTRIES))
+    size = int(found.get("stream-node-max-bytes", _NODE_BYTES))
+    # 0 is no limit; then the other one ends a node.
+    return Node(entries or 10 * _NODE_ENTRIES, size or 10 * _NODE_BYTES)

@@ -1,0 +1,108 @@
+"""Works off erasures that were begun. Used by the job and by `reftide erase`.
+
+Everything to do stands in Postgres, so that it may run anywhere, as often as anybody likes,
+and be killed anywhere. All calls raise Trouble.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from redis.asyncio import Redis
+
+from ingest.contracts.telemetry import Log
+from workers.erasure import redis_data
+from workers.erasure.begin import grow, grown
+from workers.erasure.postgres_rows import Erasure, veil_events, veil_quarantine
+from workers.erasure.suppression import Suppressions
+from workers.model.batch import Trouble
+from workers.model.rows import Record
+from workers.postgres.database import Pool, transaction
+from workers.postgres.sql import statements
+
+_SQL: Final = statements("erasure/erasure")
+
+
+class Eraser:
+    """Works off erasures with these servers."""
+
+    def __init__(self, pool: Pool, redis: Redis, shards: Sequence[int]) -> None:
+        self._shards = shards
+        self._pool = pool
+        self._redis = redis
+        self._suppressions = Suppressions()
+        self._log = Log()
+
+    async def work(self) -> int:
+        """Do all that can be done now; how many things in Redis have to wait."""
+        for erasure in await self._open():
+            await self._veil(erasure)
+        return await self.clear()
+
+    async def grow(self) -> None:
+        """See what became known to be of persons who are erased already."""
+        async with transaction(self._pool) as connection:
+            ids = await grown(connection)
+        failed: Trouble | None = None
+        for erasure_id in ids:
+            # One that fails holds up no other, and none holds up writers for long.
+            try:
+                async with transaction(self._pool) as connection:
+                    await grow(connection, erasure_id)
+            except Trouble as trouble:
+                failed = trouble
+        if failed:
+            raise failed
+
+    async def clear(self) -> int:
+        """Take out of Redis what can be taken out; how many things have to wait."""
+        waiting = await redis_data.clear(self._pool, self._redis)
+        async with transaction(self._pool) as connection:
+            done = await connection.fetch(_SQL["unfinished"])
+        if waiting or not done:
+            return waiting
+        if await redis_data.search(self._pool, self._redis, self._shards):
+            waiting = await redis_data.clear(self._pool, self._redis)
+        if waiting:
+            return waiting
+        for row in done:
+            await redis_data.forget_visitors(
+                self._redis, row["workspace_id"], set(row["clicks"])
+            )
+        is_rewritten = await redis_data.rewrite_log(self._redis)
+        if is_rewritten is None:
+            return 1
+        known = [[row["id"] for row in done], [row["size"] for row in done]]
+        async with transaction(self._pool) as connection:
+            ended = await connection.fetch(_SQL["streams_done"], *known)
+        if ended:
+            self._log.info("erasure.done", count=len(ended), log_rewritten=is_rewritten)
+        return len(done) - len(ended)
+
+    async def _open(self) -> Sequence[Record]:
+        async with transaction(self._pool) as connection:
+            return await connection.fetch(_SQL["open"])
+
+    async def _veil(self, row: Record) -> None:
+        await self._suppressions.refresh(self._pool)
+        erasure = Erasure.of(row)
+        while await veil_events(self._pool, erasure):
+            pass
+        after: int | None = erasure.quarantine_reached
+        while after is not None:
+            after = await veil_quarantine(
+                self._pool, erasure, self._suppressions, after
+            )
+        await self._depart(erasure)
+
+    async def _depart(self, erasure: Erasure) -> None:
+        """The last of the rows: from then on nobody knows what the person was called."""
+        owner, name = erasure.workspace_id, erasure.external_id
+        async with transaction(self._pool) as connection:
+            if await connection.fetchval(_SQL["events_left"], erasure.id):
+                return  # somebody else is at them
+            # An older record would be published after the newer one.
+            await connection.execute(_SQL["publish_lock"])
+            if name is not None:
+                await connection.execute(_SQL["changes_drop"], f"{owner} {name}")
+            await redis_data.forget_customer(self._redis, owner, name)
+            await connection.execute(_SQL["rows_done"], erasure.id, erasure.size)

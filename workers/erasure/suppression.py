@@ -1,0 +1,244 @@
+"""The list of who was erased, as a writer has it in memory. Used by the pipeline, and here.
+
+It is empty almost everywhere, and then costs one statement a transaction: `confirm`, by which
+a writer learns that the list has grown, before it commits what it prepared without knowing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+from ingest.contracts.envelope import CLICK, Dedupe, Envelope, encode
+from ingest.contracts.marks import claim_key, new_customer_key, seen_key
+from workers.erasure.pseudonyms import Veil
+from workers.erasure.unreadable import is_named
+from workers.model.batch import Delivery, Entry, Trouble
+from workers.postgres.database import Connection, Pool, transaction
+from workers.postgres.sql import statements
+from workers.resolve import lookups
+
+_SQL: Final = statements("erasure/erasure")
+
+#: A delivery and the envelope in it.
+Pair = tuple[Delivery, Envelope]
+
+
+class Stale(Trouble):
+    """Somebody was erased since the batch was prepared: prepare it again."""
+
+
+class Suppressions:
+    """Who was erased, as far as this process knows. Read when it is first needed."""
+
+    def __init__(self) -> None:
+        #: Of the list; None: not read, or too old.
+        self.version: int | None = None
+        self._veil = Veil(bytes(32))
+        #: The last entry that was read, and the erasure it is of.
+        self._read_to: tuple[int, UUID | None] = (0, None)
+        self._workspaces: frozenset[UUID] = frozenset()
+        self._hashes: set[bytes] = set()
+        self._clicks: dict[UUID, set[UUID]] = {}
+        self._digits: set[bytes] = set()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._workspaces
+
+    async def ready(self, pool: Pool) -> int:
+        """The version by which `veil` does what it does from here on, or a later one.
+
+        What is made under it is to be confirmed with it: others may read the list meanwhile.
+        Raises Trouble.
+        """
+        return await self.refresh(pool) if self.version is None else self.version
+
+    async def refresh(self, pool: Pool) -> int:
+        """Read what was added; the version. Raises Trouble."""
+        async with transaction(pool) as connection:
+            # First: a list that is newer than its number is only read once more.
+            version: int = await connection.fetchval(_SQL["version_known"])
+            self._veil = await veil_of(connection)
+            last, erasure = self._read_to
+            if erasure != await connection.fetchval(_SQL["suppressed_at"], last):
+                # A backup was restored: the list is another one from there on, or earlier.
+                self._forget()
+                last = 0
+            added = await connection.fetch(_SQL["suppressed_since"], last)
+        for row in added:
+            self._take(row["workspace_id"], row["hash"], row["click_id"])
+            self._read_to = (row["seq"], row["erasure_id"])
+        self.version = version
+        return version
+
+    async def confirm(self, connection: Connection, version: int) -> None:
+        """Let nobody be erased before this transaction ends. Raises Stale.
+
+        Call it before anything is written of what `veil` has seen, with the version that
+        was `ready` before that.
+        """
+        current = await connection.fetchval(_SQL["version"])
+        if current != self.version:
+            self.version = None
+        if current != version:
+            raise Stale("somebody is being erased")
+
+    async def veil(
+        self, pool: Pool, pairs: Iterable[Pair], *, is_arriving: bool = True
+    ) -> Mapping[Entry, Pair]:
+        """What is to stand in the place of events of the erased, by their entries.
+
+        What is arriving has left copies in Redis, which are noted to be deleted. Raises
+        Trouble.
+        """
+        await self.ready(pool)
+        if self.is_empty:
+            return {}
+        found = [
+            (delivery, envelope, owner)
+            for delivery, envelope in pairs
+            if (owner := self.owner(envelope)) is not None
+        ]
+        if not found:
+            return {}
+        async with transaction(pool) as connection:
+            found = await _ours(connection, found)
+            kept = await _claimed(connection, [(e, owner) for _, e, owner in found])
+            if is_arriving:
+                # In one order, so that nobody waits in a circle for who notes them too.
+                for delivery, envelope, owner in sorted(found, key=_by_entry):
+                    keys = _keys(envelope, owner)
+                    await connection.execute(_SQL["leftover"], *delivery.entry, keys)
+        return {
+            delivery.entry: self._veiled(delivery, envelope, owner, kept)
+            for delivery, envelope, owner in found
+        }
+
+    def has_customer(self, workspace_id: UUID, external_id: str) -> bool:
+        """Whether a customer of that external id was erased."""
+        return self._veil.customer(workspace_id, external_id) in self._hashes
+
+    def may_name(self, payload: bytes) -> bool:
+        """Whether bytes that hold no envelope name somebody erased, whosever they are."""
+        return is_named(payload, self._veil, self._hashes, self._digits)
+
+    async def note_leftovers(self, pool: Pool, entries: Iterable[Entry]) -> None:
+        """Have entries go from Redis. Raises Trouble."""
+        async with transaction(pool) as connection:
+            for entry in sorted(entries):
+                await connection.execute(_SQL["leftover"], *entry, [])
+
+    def owner(self, envelope: Envelope) -> UUID | None:
+        """The workspace that erased the person of an event; None: nobody did."""
+        if envelope.is_erased:
+            return None
+        said = envelope.workspace_id
+        if said is not None and said not in self._workspaces:
+            return None
+        for owner in self._workspaces if said is None else (said,):
+            if self._is_suppressed(envelope, owner):
+                return owner
+        return None
+
+    def _is_suppressed(self, envelope: Envelope, owner: UUID) -> bool:
+        external_id = envelope.external_id
+        if external_id is not None:
+            if self._veil.customer(owner, external_id) in self._hashes:
+                return True
+            if envelope.kind is not CLICK:
+                return False  # somebody else, who names the same click
+        named = (
+            (envelope.id, envelope.root_id)
+            if envelope.kind is CLICK
+            else (envelope.click_id,)
+        )
+        if any(owner in self._clicks.get(each, ()) for each in named if each):
+            return True
+        link_id, session = envelope.link_id, envelope.session
+        return (
+            link_id is not None
+            and session is not None
+            and self._veil.visit(link_id, session) in self._hashes
+        )
+
+    def _veiled(
+        self,
+        delivery: Delivery,
+        envelope: Envelope,
+        owner: UUID,
+        kept: Sequence[Dedupe],
+    ) -> Pair:
+        veiled = self._veil.envelope(envelope, owner, kept)
+        return Delivery(delivery.entry, encode(veiled), delivery.times), veiled
+
+    def _forget(self) -> None:
+        self._read_to = (0, None)
+        self._workspaces = frozenset()
+        self._hashes, self._clicks, self._digits = set(), {}, set()
+
+    def _take(self, owner: UUID, hashed: bytes | None, click_id: UUID | None) -> None:
+        # asyncpg's are a subclass, which hashes the same but more slowly.
+        owner = UUID(int=owner.int)
+        # A new one: a thread may be going through it.
+        self._workspaces |= {owner}
+        if hashed is not None:
+            self._hashes.add(hashed)
+        if click_id is not None:
+            self._clicks.setdefault(UUID(int=click_id.int), set()).add(owner)
+            self._digits.add(click_id.hex.encode())
+
+
+async def veil_of(connection: Connection) -> Veil:
+    """What makes the installation's pseudonyms."""
+    return Veil(await connection.fetchval(_SQL["key"]))
+
+
+_Found = tuple[Delivery, Envelope, UUID]
+
+
+async def _ours(connection: Connection, found: Sequence[_Found]) -> list[_Found]:
+    """Without what shows by its key or link that it is another workspace's."""
+    unsaid = [envelope for _, envelope, _ in found if envelope.workspace_id is None]
+    if not unsaid:
+        return list(found)
+    names = await lookups.look_up(connection, unsaid)
+    ours: list[_Found] = []
+    for delivery, envelope, owner in found:
+        owners = {each for each in lookups.workspaces(envelope, names) if each}
+        link = names.links.get(envelope.link_id) if envelope.link_id else None
+        owners |= {link.workspace_id} if link else set()
+        if not owners or owner in owners:
+            ours.append((delivery, envelope, owner))
+    return ours
+
+
+async def _claimed(
+    connection: Connection, found: Sequence[tuple[Envelope, UUID]]
+) -> list[Dedupe]:
+    """Their dedupe keys that an event of somebody else holds: those of the erased moved."""
+    columns = [
+        (owner, envelope.dedupe.scope, envelope.dedupe.key)
+        for envelope, owner in found
+        if envelope.dedupe
+    ]
+    if not columns:
+        return []
+    parts = (list(part) for part in zip(*columns, strict=True))
+    rows = await connection.fetch(_SQL["claims_held"], *parts)
+    return [Dedupe(row["scope"], row["key"]) for row in rows]
+
+
+def _by_entry(found: _Found) -> Entry:
+    return found[0].entry
+
+
+def _keys(envelope: Envelope, owner: UUID) -> list[str]:
+    """What edges left in Redis of an event."""
+    keys: list[str] = []
+    if envelope.dedupe:
+        keys.append(claim_key(owner, envelope.dedupe))
+    if envelope.external_id is not None:
+        keys.append(new_customer_key(owner, envelope.external_id))
+    if envelope.link_id and envelope.visitor:
+        keys.append(seen_key(envelope.link_id, envelope.visitor))
+    return keys

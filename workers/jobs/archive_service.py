@@ -1,0 +1,199 @@
+"""Keeps the archive going: every shard that nobody else archives. Used by `main`."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Final
+
+from redis.asyncio import Redis
+
+from ingest.contracts.metrics.worker import UPLOAD_DELAYS
+from ingest.contracts.telemetry import Log
+from workers.archive.archiver import Archiver, Manner
+from workers.archive.object_store.fetch import Fetching
+from workers.archive.object_store.inventory import delete_stored
+from workers.archive.object_store.report import Uploads
+from workers.archive.object_store.store import ObjectStore
+from workers.archive.object_store.upload import Uploader
+from workers.archive.retention import delete_old, sweep
+from workers.erasure.archives import Veiling, keep_swept
+from workers.model.batch import ArchiveBoundary, Trouble
+from workers.postgres.database import Pool
+from workers.redis_io.connections import REDIS_TROUBLE
+from workers.settings import Archiving
+from workers.stream.consumer import backoff, happens
+from workers.stream.liveness import living
+
+#: Between two looks at a shard that had nothing more.
+_LOOK_SECONDS: Final = 1.0
+_SWEEP_SECONDS: Final = 3600.0
+#: Between two looks whether somebody was erased.
+_ERASED_SECONDS: Final = 5.0
+_ERASED_AT_MOST_SECONDS: Final = 300.0
+#: Between two looks for segments that the object store does not have.
+_UPLOAD_SECONDS: Final = 5.0
+_UPLOAD_AT_MOST_SECONDS: Final = 60.0
+#: Between two times that is said how uploads stand.
+_TELL_SECONDS: Final = 5.0
+
+
+class Archive:
+    """What one worker does for the archive."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        pool: Pool,
+        owner: str,
+        settings: Archiving,
+        stop: asyncio.Event,
+        boundary: Callable[[ArchiveBoundary], None],
+    ) -> None:
+        """`owner` is the worker's name, which no other process has."""
+        self._redis = redis
+        self._pool = pool
+        self._settings = settings
+        self._stop = stop
+        self._boundary = boundary
+        self._fetching = fetching_of(settings)
+        self._manner = Manner(
+            directory=settings.directory,
+            owner=owner,
+            seconds=settings.seconds,
+            veiling=Veiling(pool),
+        )
+
+    async def run(self, shards: Sequence[int], unix_ms: Callable[[], int]) -> None:
+        """Archive until stopped; `unix_ms` gives Unix milliseconds."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_small(unix_ms))
+            group.create_task(self._keep_erased())
+            if self._fetching is not None:
+                uploads = Uploads(
+                    self._redis,
+                    self._manner.owner,
+                    self._settings.directory,
+                    self._fetching.store.name,
+                )
+                group.create_task(self._keep_uploaded(self._fetching, uploads, unix_ms))
+                group.create_task(self._keep_telling(uploads, unix_ms))
+            for shard in shards:
+                group.create_task(self._keep_archiving(shard))
+
+    async def _keep_archiving(self, shard: int) -> None:
+        try:
+            await self._archive(shard)
+        except BaseException:
+            # As in the consumer: a cancellation may be missed, this not.
+            self._stop.set()
+            raise
+
+    async def _archive(self, shard: int) -> None:
+        log = Log(shard=shard)
+        clock = asyncio.get_running_loop().time
+        archiver = Archiver(self._redis, shard, self._manner, clock, self._boundary)
+        attempts = 0
+        while not self._stop.is_set():
+            try:
+                pause = 0.0 if await archiver.step() else _LOOK_SECONDS
+                attempts = 0
+            except Trouble as trouble:
+                attempts += 1
+                if attempts == 1:
+                    log.warning("archive.delayed", cause=str(trouble))
+                # What was read may be all that is left of it.
+                with suppress(Trouble):
+                    await archiver.secure()
+                pause = backoff(attempts)
+            if pause:
+                await happens(self._stop, pause)
+        with suppress(Trouble):
+            await archiver.leave()
+
+    async def _keep_small(self, unix_ms: Callable[[], int]) -> None:
+        # No job of arq's: that one may run on a worker that has no archive.
+        while not await happens(self._stop, _LOOK_SECONDS):
+            with suppress(OSError):
+                await asyncio.to_thread(self._delete, unix_ms())
+            if await happens(self._stop, _SWEEP_SECONDS):
+                return
+
+    async def _keep_erased(self) -> None:
+        # Likewise no job: what another machine's archive holds, only that one can rewrite.
+        log, failures = Log(), 0
+        while not await happens(self._stop, _erased_pause(failures)):
+            try:
+                names = await living(self._redis)
+                directory = self._manner.directory
+                await keep_swept(self._pool, directory, names, self._fetching)
+                failures = 0
+            except (Trouble, OSError, *REDIS_TROUBLE) as error:
+                if not failures:
+                    log.warning("archive.delayed", cause=f"erasing: {error}")
+                failures += 1
+
+    async def _keep_uploaded(
+        self, fetching: Fetching, uploads: Uploads, unix_ms: Callable[[], int]
+    ) -> None:
+        # On its own: whatever becomes of the store, archiving and trimming go on.
+        uploader = Uploader(self._settings.directory, fetching, self._boundary)
+        log, failures = Log(), 0
+        while not await happens(self._stop, _upload_pause(failures)):
+            try:
+                await self._unless_stopped(uploader.step())
+                uploads.succeeded()
+                failures = 0
+            except (Trouble, OSError) as error:
+                UPLOAD_DELAYS.inc()
+                uploads.failed(unix_ms(), str(error))
+                if not failures:
+                    log.warning("archive.upload_delayed", cause=str(error))
+                failures += 1
+
+    async def _keep_telling(self, uploads: Uploads, unix_ms: Callable[[], int]) -> None:
+        # Apart from the uploading, which may wait for a store for minutes.
+        while not await happens(self._stop, _TELL_SECONDS):
+            with suppress(Trouble, OSError):
+                await uploads.tell(unix_ms())
+
+    async def _unless_stopped(self, work: Coroutine[None, None, object]) -> None:
+        """Do it, or leave it where it is: a store may take minutes to say nothing."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            for each in (task, stopped):
+                each.cancel()
+            await asyncio.wait((task, stopped))
+
+    def _delete(self, now_ms: int) -> None:
+        settings = self._settings
+        directory, keep_days = settings.directory, settings.keep_days
+        sweep(directory, now_ms)
+        if not keep_days:
+            return
+        if self._fetching is None:
+            count = delete_old(directory, keep_days, now_ms)
+        else:
+            store = self._fetching.store.name
+            count = delete_stored(directory, store, keep_days, now_ms)
+        if count:
+            Log().info("archive.deleted", count=count)
+
+
+def fetching_of(settings: Archiving | None) -> Fetching | None:
+    """The object store of these settings, beside their directory; None: there is none."""
+    if settings is None or settings.store is None:
+        return None
+    return Fetching(settings.directory, ObjectStore(settings.store))
+
+
+def _erased_pause(failures: int) -> float:
+    return min(_ERASED_SECONDS * 2.0 ** min(failures, 10), _ERASED_AT_MOST_SECONDS)
+
+
+def _upload_pause(failures: int) -> float:
+    return min(_UPLOAD_SECONDS * 2.0 ** min(failures, 10), _UPLOAD_AT_MOST_SECONDS)

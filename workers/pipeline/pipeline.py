@@ -1,0 +1,254 @@
+"""The pipeline: decode → resolve → enrich → write. Called by the consumer, and by replay.
+
+done = await pipeline.process(deliveries)      # and the consumer acknowledges them
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+from uuid import UUID
+
+from ingest.contracts import envelope as codec
+from ingest.contracts import ids
+from ingest.contracts.envelope import NewerVersion, Undecodable
+from ingest.contracts.telemetry import Log
+from workers.counters.ledger import Tally
+from workers.enrich import Enrich
+from workers.erasure.suppression import Suppressions
+from workers.model.batch import Boundary, Delivery, Entry, Trouble
+from workers.model.rows import Row, moment
+from workers.pipeline.batch_metrics import count
+from workers.pipeline.row_builder import Sealed, Unsealed, row_of
+from workers.postgres.database import (
+    DataFault,
+    MissingPartition,
+    Pool,
+    Raced,
+    borrowed,
+    transaction,
+)
+from workers.postgres.sql import statements
+from workers.quarantine import quarantine
+from workers.quarantine.bad_entry_limit import Limit
+from workers.quarantine.budget import Budget
+from workers.quarantine.quarantine import DATA_REASONS, Culprit
+from workers.resolve import lookups, resolver
+from workers.resolve.awaited import waits_for
+from workers.resolve.generated_links import generate
+from workers.resolve.lookups import Known
+from workers.resolve.resolver import Resolution, Unresolvable
+from workers.write.customers import Widen
+from workers.write.transaction import write
+
+_SQL: Final = statements("pipeline/partitions")
+_ATTEMPTS: Final = 8
+_LOG: Final = Log()
+
+
+@dataclass(slots=True, kw_only=True)
+class Pipeline:
+    """Takes deliveries all the way into Postgres; `Processor` of the consumer.
+
+    `clock` gives Unix milliseconds, `new_id` UUIDv7 values; `boundary` is told of every
+    step; `keep_ip` stores addresses as the edge sealed them.
+    """
+
+    pool: Pool
+    enrich: Enrich
+    consumer: str
+    clock: Callable[[], int]
+    new_id: Callable[[], UUID]
+    keep_ip: bool = False
+    boundary: Callable[[Boundary], None] = lambda _: None
+    limit: Limit = field(default_factory=Limit)
+    budget: Budget = field(default_factory=Budget)
+    suppressions: Suppressions = field(default_factory=Suppressions)
+
+    async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Record or quarantine; the deliveries that may be acknowledged.
+
+        Raises Trouble where Postgres does not answer, Halt where too many would go to
+        quarantine; what was committed by then is found recorded when it is processed again.
+        """
+        self.boundary("read")
+        found = await self.unseal(deliveries)
+        tally = await self._record(found)
+        self.boundary("committed")
+        self._tell(deliveries, tally, len(found.newer))
+        if not found.newer:
+            return deliveries
+        return [each for each in deliveries if each.entry not in found.newer]
+
+    async def give_up(self, delivery: Delivery, detail: str) -> None:
+        """Put an entry into quarantine that workers died of. Raises Trouble, Halt."""
+        found = await self.unseal([delivery])
+        delivery = found.sealed[0].delivery if found.sealed else delivery
+        envelope = found.sealed[0].envelope if found.sealed else None
+        culprits = found.culprits or [Culprit(delivery, envelope, "crash_loop", detail)]
+        tally = await self._commit([], culprits, found.version)
+        self._tell([delivery], tally, 0)
+
+    def decode(
+        self, deliveries: Sequence[Delivery]
+    ) -> tuple[list[Sealed], list[Culprit], set[Entry]]:
+        """The envelopes, what holds none, and the entries of a later release."""
+        sealed: list[Sealed] = []
+        culprits: list[Culprit] = []
+        newer: set[Entry] = set()
+        for delivery in deliveries:
+            try:
+                sealed.append(Sealed(delivery, codec.decode(delivery.payload)))
+            except Undecodable as error:
+                culprits.append(Culprit(delivery, None, "undecodable", str(error)))
+            except NewerVersion:
+                newer.add(delivery.entry)
+        return sealed, culprits, newer
+
+    async def unseal(self, deliveries: Sequence[Delivery]) -> Unsealed:
+        """As `decode`, with pseudonyms in the place of who was erased. Raises Trouble.
+
+        What is written of it must be confirmed: `suppressions.confirm`.
+        """
+        sealed, culprits, newer = self.decode(deliveries)
+        version = await self.suppressions.ready(self.pool)
+        pairs = ((item.delivery, item.envelope) for item in sealed)
+        if veiled := await self.suppressions.veil(self.pool, pairs):
+            places = [(item, veiled.get(item.delivery.entry)) for item in sealed]
+            sealed = [Sealed(*pair) if pair else item for item, pair in places]
+        return Unsealed(
+            sealed=sealed, culprits=culprits, newer=frozenset(newer), version=version
+        )
+
+    async def _record(self, found: Unsealed) -> Tally:
+        """Resolve, enrich, commit; an envelope that Postgres refuses is found by halving."""
+        sealed, culprits = found.sealed, found.culprits
+        try:
+            return await self._record_whole(found)
+        except DataFault as fault:
+            if not sealed:
+                raise
+            cause = str(fault)
+        _LOG.warning("batch.bisected", size=len(sealed), cause=cause)
+        if len(sealed) == 1:
+            [item] = sealed
+            culprit = Culprit(item.delivery, item.envelope, "unstorable", cause)
+            alone = replace(found, sealed=(), culprits=[*culprits, culprit])
+            return await self._record(alone)
+        middle = len(sealed) // 2
+        tally = await self._record(replace(found, sealed=sealed[:middle]))
+        tally += await self._record(replace(found, sealed=sealed[middle:], culprits=()))
+        return tally
+
+    async def _record_whole(self, found: Unsealed) -> Tally:
+        envelopes = [item.envelope for item in found.sealed]
+        await generate(self.pool, envelopes, self.new_id)
+        rows, unresolvable = await self.place(found.sealed)
+        culprits = [*found.culprits, *unresolvable]
+        return await self._commit(rows, culprits, found.version)
+
+    async def place(self, sealed: Sequence[Sealed]) -> tuple[list[Row], list[Culprit]]:
+        """Resolve and enrich: the rows, and what nobody can place. Raises Trouble."""
+        resolved, unresolvable = await self._resolve(sealed)
+        self.boundary("resolved")
+        rows = [
+            row_of(item, place, self.enrich, keep_ip=self.keep_ip)
+            for item, place in resolved
+        ]
+        self.boundary("enriched")
+        return rows, unresolvable
+
+    async def _resolve(
+        self, sealed: Sequence[Sealed]
+    ) -> tuple[list[tuple[Sealed, Resolution]], list[Culprit]]:
+        resolved: list[tuple[Sealed, Resolution]] = []
+        culprits: list[Culprit] = []
+        async with borrowed(self.pool) as connection:
+            envelopes = [item.envelope for item in sealed]
+            names = await lookups.look_up(connection, envelopes)
+        now_ms = self.clock()
+        for item in sealed:
+            try:
+                resolution = resolver.resolve(item.envelope, names, now_ms)
+                resolved.append((item, resolution))
+            except Unresolvable as error:
+                culprits.append(_culprit(item, error, names))
+        return resolved, culprits
+
+    async def _commit(
+        self, rows: Sequence[Row], culprits: Sequence[Culprit], version: int
+    ) -> Tally:
+        """One transaction, begun again where others' came between or a partition lacks."""
+        wider: frozenset[UUID] = frozenset()
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._write(rows, culprits, version, wider)
+            except Widen as widen:
+                wider |= widen.ids
+            except MissingPartition:
+                await self.make_partitions(rows)
+            except Raced:
+                continue
+        raise Trouble("rows kept changing while they were being locked")
+
+    async def _write(
+        self,
+        rows: Sequence[Row],
+        culprits: Sequence[Culprit],
+        version: int,
+        wider: frozenset[UUID],
+    ) -> Tally:
+        tally, budget = Tally(), self.budget
+        async with transaction(self.pool) as connection:
+            await self.suppressions.confirm(connection, version)
+            # An entry may come again as if for the first time, and be resolved
+            # by then: its group was lost, or its commit's reply.
+            held = await quarantine.held(connection, [row.entry for row in rows])
+            await quarantine.add(connection, culprits, self.consumer, tally, budget)
+            fresh = [row for row in rows if row.entry not in held] if held else rows
+            who, new_id = self.consumer, self.new_id
+            await write(
+                connection, fresh, tally, consumer=who, new_id=new_id, wider=wider
+            )
+            bad = sum(tally.reasons[reason] for reason in DATA_REASONS)
+            self.limit.judge(len(fresh), bad)
+            self.boundary("written")
+        self.limit.note(len(fresh), bad)
+        budget.note(tally.admitted)
+        return tally
+
+    async def make_partitions(self, rows: Sequence[Row]) -> None:
+        """Make what partitions these rows lack. Raises Trouble."""
+        months = {moment(ids.millis(row.id)).replace(day=1) for row in rows}
+        async with transaction(self.pool) as connection:
+            for month in sorted(months):
+                if await connection.fetchval(_SQL["partition_make"], month):
+                    _LOG.info("partitions.made", month=f"{month:%Y-%m}")
+
+    def _tell(
+        self,
+        deliveries: Sequence[Delivery],
+        tally: Tally,
+        newer: int,
+    ) -> None:
+        count(tally, newer, self.clock())
+        if newer:
+            _LOG.warning("entry.newer", count=newer)
+        if deliveries:
+            oldest_ms = min(delivery.entry.ms for delivery in deliveries)
+            _LOG.info(
+                "batch.written",
+                consumer=self.consumer,
+                size=len(deliveries),
+                recorded=tally.recorded.total(),
+                repeats=tally.repeats.total(),
+                quarantined=tally.quarantined.total(),
+                lag_ms=self.clock() - oldest_ms,
+            )
+
+
+def _culprit(item: Sealed, error: Unresolvable, names: Known) -> Culprit:
+    waits = waits_for(item.envelope, error.reason, names)
+    owner = next(filter(None, lookups.workspaces(item.envelope, names)), None)
+    return Culprit(
+        item.delivery, item.envelope, error.reason, error.detail, waits, owner
+    )

@@ -1,0 +1,55 @@
+"""Dying on purpose between two steps, so that tests can see what redelivery makes of it.
+
+Used by `main`. Off unless REFTIDE_CRASH_AT or REFTIDE_CRASH_OVER is set, which only tests do.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from itertools import count
+from uuid import UUID
+
+from typing_extensions import override
+
+from workers.model.batch import ArchiveBoundary, Boundary, Delivery, Recorder
+from workers.settings import Settings
+
+
+def boundary(settings: Settings) -> Callable[[Boundary | ArchiveBoundary], None]:
+    """What the pipeline and the archivers call between their steps.
+
+    Where the settings name a boundary, reaching it for the given time is a SIGKILL:
+    nothing is cleaned up, as in the crashes that it stands for.
+    """
+    wanted = settings.crash_at
+    if wanted is None:
+        return _go_on
+    passes = count(1)
+
+    def reached(at: Boundary | ArchiveBoundary) -> None:
+        if at == wanted.boundary and next(passes) == wanted.time:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return reached
+
+
+class Mortal(Recorder):
+    """A recorder whose process dies over one event, as over one that no memory can hold."""
+
+    def __init__(self, inner: Recorder, event_id: UUID) -> None:
+        self._inner = inner
+        self._mark = event_id.hex.encode()
+
+    @override
+    async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        if any(self._mark in delivery.payload for delivery in deliveries):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await self._inner.process(deliveries)
+
+    @override
+    async def give_up(self, delivery: Delivery, detail: str) -> None:
+        await self._inner.give_up(delivery, detail)
+
+
+def _go_on(_: Boundary | ArchiveBoundary) -> None:
+    """Nothing to do here."""

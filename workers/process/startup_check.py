@@ -1,0 +1,97 @@
+"""Says at the start what is wrong with what a worker relies on. Started by `main`.
+
+It keeps nothing from being recorded; `reftide doctor` says the same to whoever asks.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from redis.asyncio import Redis
+
+from ingest.contracts.checkup import Check, check_clocks
+from ingest.contracts.telemetry import Log
+from workers.enrich import geo
+from workers.model.batch import Trouble
+from workers.postgres.checkup import (
+    SESSION,
+    check_connections,
+    check_geo,
+    check_postgres,
+    check_session,
+)
+from workers.postgres.database import SERVER_SETTINGS, Pool, pool_size, transaction
+from workers.postgres.sql import statements
+from workers.redis_io.connections import REDIS_TROUBLE
+from workers.settings import Settings
+from workers.stream.consumer import happens
+from workers.stream.liveness import living
+
+_SQL: Final = statements("postgres/checkup")
+_AGAIN_SECONDS: Final = 5.0
+
+
+async def keep_checking(
+    pool: Pool,
+    redis: Redis,
+    settings: Settings,
+    clock: Callable[[], int],
+    stop: asyncio.Event,
+) -> None:
+    """Check once both servers answer; a line for each finding that is not all right."""
+    while not stop.is_set():
+        try:
+            found = await examine(pool, redis, settings, clock)
+        except Trouble:
+            # Those who need the server say so themselves.
+            await happens(stop, _AGAIN_SECONDS)
+            continue
+        for check in found:
+            _say(check)
+        return
+
+
+async def examine(
+    pool: Pool, redis: Redis, settings: Settings, clock: Callable[[], int]
+) -> Sequence[Check]:
+    """Everything that concerns a worker; `clock` gives Unix ms. Raises Trouble."""
+    async with transaction(pool) as connection:
+        (row,) = await connection.fetch(_SQL["facts"])
+        facts = dict(row)
+        ahead = {"this machine": 0.0, "Postgres": facts["clock"] - clock() / 1000}
+        session = await connection.fetch(_SQL["session"], list(SESSION))
+    try:
+        seconds, micros = await redis.time()
+        ahead["Redis"] = seconds + micros / 1e6 - clock() / 1000
+        workers = len(await living(redis))
+    except REDIS_TROUBLE as error:
+        raise Trouble(f"{type(error).__name__}: {error}") from error
+    problem = await asyncio.to_thread(geo_problem, settings.geo_file)
+    return [
+        *check_postgres(facts),
+        check_connections(facts, max(1, workers), pool_size(settings.shards)),
+        check_session(
+            SERVER_SETTINGS, {row["name"]: row["setting"] for row in session}
+        ),
+        check_clocks(ahead),
+        check_geo(settings.geo_file, problem),
+    ]
+
+
+def geo_problem(file: Path | None) -> str | None:
+    """Why a geo file cannot be read, if it cannot."""
+    if file is None:
+        return None
+    try:
+        geo.open_places(file)
+    except (geo.GeoFileError, geo.GeoLibraryMissingError) as error:
+        return str(error)
+    return None
+
+
+def _say(check: Check) -> None:
+    if check.level != "ok":
+        # Advice that may well be declined is for those who read everything.
+        say = Log().warning if check.level == "wrong" else Log().info
+        say("checkup.finding", **check.row())

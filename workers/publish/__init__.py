@@ -1,0 +1,1 @@
+"""Writes the read model into Redis, where edges read it."""

@@ -1,0 +1,242 @@
+"""Writes the read model into Redis. Used by `jobs`, and by commands that cannot wait.
+
+There is one publisher at a time, or an older value could overwrite a newer one. A publisher
+that dies leaves the changes it was at in their table, so that they are published again.
+
+The lock in Postgres does not hold a publisher that stands still: its session is ended, and
+another publishes what is newer. So each says in Redis that it is at it, before it reads what
+it is to write; and Redis takes nothing from it after another has said so.
+"""
+
+from collections import defaultdict
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import WatchError
+
+from ingest.contracts.directory import (
+    CHANGES_FIELD,
+    CHANGES_KEPT,
+    CHANGES_KEY,
+    EVERYTHING,
+    GENERATION_KEY,
+    PUBLISHER_KEY,
+)
+from workers.model.batch import Trouble
+from workers.postgres.database import Connection
+from workers.postgres.sql import statements
+from workers.publish import event_records, link_records
+from workers.publish.link_records import Records
+from workers.quarantine.arrivals import TOPICS, wake
+
+_SQL: Final = statements("publish/publisher")
+
+#: How many changes, or rows of a whole publication, are taken at a time.
+CHUNK: Final = 500
+
+#: So many keys are announced one by one; more are announced as everything.
+_ANNOUNCED: Final = 1000
+
+_NOT_OURS: Final = "another publishes, or Redis lost what was published"
+
+_Reader = Callable[[Connection, Any], Coroutine[Any, Any, Records]]
+_WholeReader = Callable[[Connection], Coroutine[Any, Any, Records]]
+
+
+class _Writer:
+    """Writes records and remembers which, to announce them when all are in place."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._token = uuid4().hex.encode()
+        self._keys: set[str] = set()
+
+    async def begin(self) -> None:
+        """Needs the publisher's lock, and comes before anything that is written is read."""
+        await self._redis.set(PUBLISHER_KEY, self._token)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Pipeline]:
+        """What is done all at once at its end.
+
+        Raises Trouble instead where another publisher has begun, or Redis lost its data.
+        """
+        async with self._redis.pipeline(transaction=True) as pipe:
+            await pipe.watch(PUBLISHER_KEY)
+            if await pipe.get(PUBLISHER_KEY) != self._token:
+                raise Trouble(_NOT_OURS)
+            pipe.multi()  # type: ignore[no-untyped-call]  # redis-py types none of it
+            yield pipe
+            try:
+                await pipe.execute()
+            except WatchError as error:
+                raise Trouble(_NOT_OURS) from error
+
+    async def write(self, found: Records) -> None:
+        if not found:
+            return
+        async with self.transaction() as pipe:
+            for key, value in found.items():
+                if value is None:
+                    pipe.delete(key)
+                else:
+                    pipe.set(key, value)
+        if len(self._keys) <= _ANNOUNCED:
+            self._keys.update(found)
+
+    async def announce(self) -> None:
+        is_much = len(self._keys) > _ANNOUNCED
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for key in [EVERYTHING] if is_much else self._keys:
+                pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: key}, maxlen=CHANGES_KEPT)
+            await pipe.execute()
+
+
+async def publish_changes(connection: Connection, redis: Redis) -> int:
+    """Publish up to CHUNK changes; how many rows they were. 0 if another is at it.
+
+    Raises Trouble and what Redis and asyncpg raise; the changes are then still there.
+    """
+    async with connection.transaction():
+        if not await connection.fetchval(_SQL["publish_lock"]):
+            return 0
+        changes = await connection.fetch(_SQL["changes_next"], CHUNK)
+        if not changes:
+            return 0
+        writer = _Writer(redis)
+        await writer.begin()
+        await _publish(connection, writer, _by_topic(changes))
+        await writer.announce()
+        await wake(connection, _awaited(changes))
+        await connection.execute(
+            _SQL["changes_done"], [change["seq"] for change in changes]
+        )
+        return len(changes)
+
+
+async def publish_if_missing(connection: Connection, redis: Redis) -> bool:
+    """Publish the whole directory where Redis has none; whether that was done."""
+    if await redis.exists(GENERATION_KEY):
+        return False
+    async with connection.transaction():
+        if not await connection.fetchval(_SQL["publish_lock"]):
+            return False
+        # Another may have done it while we asked for the lock.
+        if await redis.exists(GENERATION_KEY):
+            return False
+        await publish_all(connection, redis)
+        return True
+
+
+async def publish_all(connection: Connection, redis: Redis) -> None:
+    """Publish every record, then say that the directory is whole; deletes nothing.
+
+    Needs a transaction that holds the publisher's lock. Raises Trouble where Redis lost its
+    data meanwhile.
+    """
+    writer = _Writer(redis)
+    await writer.begin()
+    for read_document in _DOCUMENTS.values():
+        await writer.write(await read_document(connection))
+    for statement, read in _WHOLE.items():
+        async for rows in _chunks(connection, _SQL[statement]):
+            # Rows of one column are lists of that column's values.
+            flat = [row[0] if len(row) == 1 else row for row in rows]
+            await writer.write(await read(connection, flat))
+    now_ms = await connection.fetchval(_SQL["now_ms"])
+    async with writer.transaction() as pipe:
+        pipe.set(GENERATION_KEY, now_ms)
+        pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING}, maxlen=CHANGES_KEPT)
+
+
+async def _publish(
+    connection: Connection, writer: _Writer, refs: dict[str, list[str]]
+) -> None:
+    for topic, read_document in _DOCUMENTS.items():
+        if topic in refs:
+            await writer.write(await read_document(connection))
+    for topic, (parse, read) in _TOPICS.items():
+        if topic in refs:
+            await writer.write(await read(connection, [*map(parse, refs[topic])]))
+    for program in refs.get("program", ()):
+        links = _chunks(connection, _SQL["links_of_program"], UUID(program))
+        async for rows in links:
+            ids = [row["id"] for row in rows]
+            await writer.write(await link_records.of_links(connection, ids))
+
+
+async def _chunks(
+    connection: Connection, statement: str, *arguments: object
+) -> AsyncIterator[Sequence[asyncpg.Record]]:
+    cursor = await connection.cursor(statement, *arguments)
+    while rows := await cursor.fetch(CHUNK):
+        yield rows
+
+
+def _by_topic(changes: Iterable[asyncpg.Record]) -> dict[str, list[str]]:
+    """The distinct references of every topic."""
+    refs: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for change in changes:
+        refs[change["topic"]][change["ref"]] = None
+    return {topic: list(found) for topic, found in refs.items()}
+
+
+def _awaited(changes: Iterable[asyncpg.Record]) -> Iterator[str]:
+    """What may have come that entries in quarantine wait for."""
+    for change in changes:
+        if change["topic"] in TOPICS:
+            yield f"{change['topic']} {change['ref']}"
+
+
+def _code(ref: str) -> link_records.Code:
+    namespace, _, code = ref.partition(" ")
+    return namespace, code
+
+
+def _named(ref: str) -> link_records.Named:
+    whose, _, name = ref.partition(" ")
+    return UUID(whose), name
+
+
+#: Topics of one document each; their references say nothing.
+_DOCUMENTS: Final[dict[str, _WholeReader]] = {
+    "switch": event_records.of_switches,
+    "limit": event_records.of_limits,
+}
+
+#: The other topics: what a reference is, and who reads the records of several.
+_TOPICS: Final[dict[str, tuple[Callable[[str], Any], _Reader]]] = {
+    "program": (UUID, link_records.of_programs),
+    "domain": (str, link_records.of_domains),
+    "key": (bytes.fromhex, link_records.of_keys),
+    "click": (_named, link_records.of_clicks),
+    "link": (UUID, link_records.of_links),
+    "code": (_code, link_records.of_codes),
+    "partner_link": (_named, link_records.of_partner_links),
+    "customer": (_named, event_records.of_customers),
+    "stats": (_named, event_records.of_stats),
+}
+
+_WHOLE: Final[dict[str, _Reader]] = {
+    "programs_all": link_records.of_programs,
+    "domains_all": link_records.of_domains,
+    "keys_all": link_records.of_keys,
+    "clicks_all": link_records.of_clicks,
+    "links_all": link_records.of_own_codes,
+    "aliases_all": link_records.of_aliases,
+    "partner_links_all": link_records.of_oldest,
+    "customers_all": event_records.of_customers,
+    "stats_all": event_records.of_stats,
+}

@@ -1,0 +1,1 @@
+"""Entries that cannot be recorded: kept with the reason, within limits."""

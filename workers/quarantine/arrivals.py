@@ -1,0 +1,22 @@
+"""Tells quarantine what came. Imported by the publisher, who hears of every change.
+
+The publisher only notes that somebody waits, in its own transaction; marking the entries,
+of which there may be very many, is left to the redrive job.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from workers.postgres.database import Connection
+from workers.postgres.sql import statements
+
+_SQL: Final = statements("quarantine/quarantine")
+
+#: Topics of `directory_changes` that may be what an entry waits for.
+TOPICS: Final = frozenset({"code", "link", "click", "key"})
+
+
+async def wake(connection: Connection, refs: Iterable[str]) -> None:
+    """Note those of the references that entries in quarantine wait for."""
+    if named := sorted(set(refs)):
+        await connection.execute(_SQL["quarantine_wake"], named)

@@ -1,0 +1,62 @@
+"""How many entries may be put away as bad before somebody has to look. Used by the pipeline.
+
+Entries that cannot be recorded for what they hold are rare: a foreign hand, a bug at the
+edge. Where there are many, it is the worker that is wrong, or the schema, and the stream
+must not be emptied into quarantine. What clients cause (unknown codes and the like) is
+nothing of the kind, and is never counted here.
+"""
+
+from collections import deque
+from itertools import islice, repeat
+from typing import Final
+
+from workers.model.batch import Halt
+
+#: So many in a row, or so many of the last thousand.
+_ROW: Final = 50
+_OF_RECENT: Final = 100
+_RECENT: Final = 1000
+
+
+class Limit:
+    """What one worker has put away lately."""
+
+    def __init__(self, row: int = _ROW, of_recent: int = _OF_RECENT) -> None:
+        """Pause at `row` culprits without a recorded entry, or `of_recent` of a thousand."""
+        self._row = row
+        self._of_recent = of_recent
+        self._in_row = 0
+        #: 1 for every culprit.
+        self._recent: deque[int] = deque(maxlen=_RECENT)
+        self._spare = 0
+
+    def judge(self, good: int, bad: int) -> None:
+        """Raise Halt where so many, about to be committed, are too many."""
+        over = max(0, bad - self._spare)
+        if not over:
+            return
+        in_row = over if good else self._in_row + over
+        if good == 0 and in_row >= self._row:
+            self._halt(f"{in_row} entries in a row could not be recorded")
+        kept = min(len(self._recent), max(0, _RECENT - good - over))
+        of_recent = sum(islice(reversed(self._recent), kept)) + over
+        if of_recent >= self._of_recent:
+            recent = kept + good + over
+            self._halt(f"{of_recent} of {recent} entries could not be recorded")
+
+    def note(self, good: int, bad: int) -> None:
+        """Remember what was committed: entries recorded, and culprits."""
+        over = max(0, bad - self._spare)
+        self._spare -= bad - over
+        self._in_row = 0 if good else self._in_row + over
+        self._recent.extend(repeat(0, good))
+        self._recent.extend(repeat(1, over))
+
+    def grant(self, more: int) -> None:
+        """Begin anew, and let so many culprits pass without counting them."""
+        self._in_row = 0
+        self._recent.clear()
+        self._spare = more
+
+    def _halt(self, what: str) -> None:
+        raise Halt("culprits", f"{what}: see `reftide quarantine list`")

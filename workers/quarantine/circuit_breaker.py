@@ -1,0 +1,99 @@
+"""Whether the group records, as Postgres says; so a pause outlives every process.
+
+Used by the consumer, which asks before it reads and before it records. A pause is a row of
+`pauses`; every worker looks twice a second, and `reftide resume` ends it.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from ingest.contracts.metrics.worker import PAUSED
+from ingest.contracts.storable import text
+from ingest.contracts.telemetry import Log
+from workers.model.batch import Halt, Trouble
+from workers.postgres.database import Pool, transaction
+from workers.postgres.sql import statements
+from workers.quarantine.bad_entry_limit import Limit
+
+_SQL: Final = statements("quarantine/circuit_breaker")
+_LOOK_SECONDS: Final = 0.5
+_DETAIL_CHARS: Final = 500
+
+
+class Gate:
+    """Shut while the group is paused, and until it is known whether it is."""
+
+    def __init__(self, pool: Pool, consumer: str, limit: Limit) -> None:
+        """`limit` begins anew when a pause ends."""
+        self._pool = pool
+        self._consumer = consumer
+        self._limit = limit
+        self._is_known = False
+        self._pause: int | None = None
+        self._wanted: Halt | None = None
+        # One look at a time: an older answer must not undo what a newer one said.
+        self._looking = asyncio.Lock()
+        self._log = Log(consumer=consumer)
+        PAUSED.set(0)
+
+    @property
+    def is_shut(self) -> bool:
+        return not self._is_known or self.is_paused
+
+    @property
+    def is_paused(self) -> bool:
+        return self._pause is not None or self._wanted is not None
+
+    async def halt(self, halt: Halt) -> None:
+        """Pause the group; where Postgres does not answer, as soon as it does."""
+        self._log.error(
+            "group.paused",
+            cause=halt.cause,
+            detail=halt.detail,
+            exc_info=halt.__cause__,
+        )
+        self._wanted = halt
+        PAUSED.set(1)
+        with suppress(Trouble):
+            await self.look()
+
+    async def look(self) -> None:
+        """Read how it stands, and write down what stands only here. Raises Trouble."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
+        wanted = self._wanted
+        async with transaction(self._pool) as connection:
+            if wanted is not None:
+                detail = text(wanted.detail, _DETAIL_CHARS)
+                arguments = (wanted.cause, detail, self._consumer)
+                await connection.execute(_SQL["pause_begin"], *arguments)
+            last = await connection.fetchrow(_SQL["pause_last"])
+        if self._wanted is wanted:
+            self._wanted = None
+        self._is_known = True
+        if last is not None and last["is_on"]:
+            self._shut(last["id"], last["cause"], last["detail"], last["consumer"])
+        elif self._pause is not None:
+            self._pause = None
+            PAUSED.set(0)
+            self._limit.grant(last["allowed"] if last else 0)
+            self._log.warning("group.resumed")
+
+    def _shut(self, pause: int, cause: str, detail: str, consumer: str) -> None:
+        if pause != self._pause and consumer != self._consumer:
+            self._log.warning("group.paused", cause=cause, detail=detail, by=consumer)
+        self._pause = pause
+        PAUSED.set(1)
+
+
+async def keep_looking(gate: Gate, stop: asyncio.Event) -> None:
+    """Look until stopped; while Postgres does not answer, what was known holds."""
+    while not stop.is_set():
+        with suppress(Trouble):
+            await gate.look()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await stop.wait()

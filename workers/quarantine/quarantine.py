@@ -1,0 +1,161 @@
+"""Quarantine: entries that cannot be recorded, kept whole with the reason why.
+
+Imported by the pipeline and by replay. It lives in Postgres, in the same transaction as the entry's
+batchmates, so that an acknowledged entry is always somewhere.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+from uuid import UUID
+
+import orjson
+
+from ingest.contracts.clickid import NO_LINK
+from ingest.contracts.envelope import Envelope
+from ingest.contracts.storable import optional_text, text
+from workers.counters.ledger import Shard, Tally
+from workers.model.batch import Delivery, Entry
+from workers.postgres.database import Connection, array_of
+from workers.postgres.sql import statements
+from workers.quarantine.budget import Budget
+
+_SQL: Final = statements("quarantine/quarantine")
+_DETAIL_CHARS: Final = 500
+#: Of an entry that holds no envelope, in place of what one says.
+_NOTHING: Final = (None,) * 7
+
+Reason = Literal[
+    "undecodable",
+    "unstorable",
+    "future_id",
+    "crash_loop",
+    "unknown_link",
+    "inactive_link",
+    "unknown_program",
+    "unknown_click",
+    "expired",
+    "unauthorised",
+]
+
+
+#: What an entry itself is to blame for; the others are caused by clients, and normal.
+DATA_REASONS: Final[frozenset[Reason]] = frozenset(
+    {"undecodable", "unstorable", "future_id", "crash_loop"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """A delivery that cannot be recorded; no envelope where it cannot be read either."""
+
+    delivery: Delivery
+    envelope: Envelope | None
+    reason: Reason
+    detail: str = ""
+    #: What has to come before it can be placed; see `waiting`.
+    waits_for: tuple[str, ...] = ()
+    #: Whose it is, where the envelope does not say so and its key does.
+    workspace_id: UUID | None = None
+
+
+async def held(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:
+    """Which entries are in quarantine already, from an earlier delivery."""
+    if not entries:
+        return set()
+    columns = [array_of(part) for part in zip(*entries, strict=True)]
+    found = await connection.fetch(_SQL["quarantine_held"], *columns)
+    return {Entry(*record) for record in found}
+
+
+async def add(
+    connection: Connection,
+    culprits: Sequence[Culprit],
+    consumer: str,
+    tally: Tally,
+    budget: Budget,
+) -> None:
+    """Put culprits into quarantine; an entry delivered again is counted once.
+
+    What clients caused beyond the budget is dropped: counted, and not kept.
+    """
+    kept, dropped = await _split(connection, culprits, budget)
+    tally.admitted.update(
+        _owner(culprit) for culprit in kept if culprit.reason not in DATA_REASONS
+    )
+    if kept:
+        columns = [list(column) for column in zip(*map(_columns, kept), strict=True)]
+        for record in await connection.fetch(
+            _SQL["quarantine_add"], *columns, consumer
+        ):
+            shard = Shard(record["epoch"], record["shard"])
+            tally.quarantined[shard] += record["is_new"]
+            tally.reasons[record["reason"]] += record["is_new"]
+    if dropped:
+        await _drop(connection, dropped, tally)
+
+
+async def _split(
+    connection: Connection, culprits: Sequence[Culprit], budget: Budget
+) -> tuple[list[Culprit], list[Culprit]]:
+    """What is to be kept, and what is not."""
+    kept = [culprit for culprit in culprits if culprit.reason in DATA_REASONS]
+    caused = [culprit for culprit in culprits if culprit.reason not in DATA_REASONS]
+    dropped: list[Culprit] = []
+    if caused:
+        admitted = await budget.admit(connection, map(_owner, caused))
+        for culprit, is_admitted in zip(caused, admitted, strict=True):
+            (kept if is_admitted else dropped).append(culprit)
+    return kept, dropped
+
+
+async def _drop(
+    connection: Connection, culprits: Sequence[Culprit], tally: Tally
+) -> None:
+    rows = [
+        (*culprit.delivery.entry, _event_id(culprit), culprit.reason)
+        for culprit in culprits
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    await connection.execute(_SQL["quarantine_alone"], columns[1])
+    for record in await connection.fetch(_SQL["quarantine_drop"], *columns):
+        shard = Shard(record["epoch"], record["shard"])
+        tally.quarantined[shard] += record["entries"]
+        tally.reasons[record["reason"]] += record["entries"]
+        tally.dropped[record["reason"]] += record["entries"]
+
+
+def _owner(culprit: Culprit) -> UUID | None:
+    """The workspace that an entry is of, as far as anybody can tell."""
+    said_by = culprit.envelope.workspace_id if culprit.envelope else None
+    return said_by or culprit.workspace_id
+
+
+def _event_id(culprit: Culprit) -> UUID | None:
+    return culprit.envelope.id if culprit.envelope else None
+
+
+def _columns(culprit: Culprit) -> tuple[object, ...]:
+    envelope = culprit.envelope
+    return (
+        *culprit.delivery.entry,
+        *(_NOTHING if envelope is None else said(envelope, _owner(culprit))),
+        culprit.reason,
+        text(culprit.detail, _DETAIL_CHARS),
+        culprit.delivery.payload,
+        orjson.dumps(culprit.waits_for).decode(),
+    )
+
+
+def said(envelope: Envelope, workspace_id: UUID | None) -> tuple[object, ...]:
+    """What an operator looks for: event, kind, dialect, workspace, namespace, code, link."""
+    namespace = next(iter(envelope.namespaces), None)
+    return (
+        envelope.id,
+        envelope.kind,
+        text(envelope.dialect, _DETAIL_CHARS),
+        workspace_id,
+        optional_text(namespace, _DETAIL_CHARS),
+        optional_text(envelope.code, _DETAIL_CHARS),
+        None if envelope.link_id == NO_LINK else envelope.link_id,
+    )

@@ -1,0 +1,89 @@
+"""The redrive job: every second, for at most some seconds. `main` composes it.
+
+On a queue of its own, so that long runs take no turn from what edges wait for.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from arq.cron import CronJob, cron
+from arq.worker import Function
+
+from ingest.contracts.metrics.worker import JOBS
+from ingest.contracts.telemetry import Log
+from workers.pipeline.pipeline import Pipeline
+from workers.redrive.matching import look, mark_woken
+from workers.redrive.page import Redriver
+
+QUEUE: Final = "rt:arq:redrive"
+
+_CHUNK_SECONDS: Final = 5.0
+#: No chunk reaches it: a page has limits of its own, and after so long arq cancels.
+_TIMEOUT_SECONDS: Final = 60
+#: Entries a second of one worker, so that live traffic keeps its latency.
+_RATE: Final = 1000
+
+
+@dataclass(slots=True, kw_only=True)
+class Redrives:
+    """Redrives as arq runs them. `clock` is monotonic, in seconds."""
+
+    redriver: Redriver
+    clock: Callable[[], float] = time.monotonic
+    queue: str = QUEUE
+    _is_busy: bool = False
+    _is_failing: bool = False
+    _log: Log = field(default_factory=Log)
+
+    @classmethod
+    def beside(cls, pipeline: Pipeline) -> Self:
+        """Redrives in the process of a worker that has this pipeline."""
+        return cls(redriver=Redriver.beside(pipeline))
+
+    def crons(self) -> list[CronJob]:
+        """The job; on whichever worker comes first, and beside one that is still at it."""
+
+        async def job(ctx: dict[Any, Any], *_: object, **__: object) -> None:  # noqa: ARG001 -- arq's
+            await self._run()
+
+        return [cron(job, name="redrive", second=None, timeout=_TIMEOUT_SECONDS)]
+
+    def functions(self) -> Sequence[Function]:
+        """None: it runs by the clock."""
+        return ()
+
+    async def work(self) -> None:
+        """See what came, then try marked entries until none is left, or for a chunk's time.
+
+        Raises Trouble.
+        """
+        until = self.clock() + _CHUNK_SECONDS
+        pool = self.redriver.pipeline.pool
+        await mark_woken(pool)
+        await look(pool)
+        while size := await self.redriver.work():
+            if self.clock() >= until:
+                break
+            await asyncio.sleep(size / _RATE)
+
+    async def _run(self) -> None:
+        # One at a time: the worker has live traffic to see to.
+        if self._is_busy:
+            return
+        self._is_busy = True
+        try:
+            await self.work()
+        except Exception as error:  # noqa: BLE001 -- the next second tries again, whatever it was
+            JOBS.labels("redrive", "failed").inc()
+            if not self._is_failing:
+                cause = f"{type(error).__name__}: {error}"
+                self._log.warning("job.failed", job="redrive", cause=cause)
+            self._is_failing = True
+        else:
+            JOBS.labels("redrive", "done").inc()
+            self._is_failing = False
+        finally:
+            self._is_busy = False

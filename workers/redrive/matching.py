@@ -1,0 +1,125 @@
+"""Marks entries of quarantine for which something came. Used by `hosting`.
+
+Each run does a bounded amount of work, whatever waits.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from workers.model.rows import Record
+from workers.postgres.database import Connection, Pool, transaction
+from workers.postgres.sql import statements
+
+_SQL: Final = statements("redrive/redrive")
+_RESOLVE: Final = statements("resolve/lookups")
+
+#: How many entries are marked, or looked at, in one transaction.
+_MARKED: Final = 5000
+_LOOKED_AT: Final = 500
+#: How many such transactions there are in a run.
+_ROUNDS: Final = 20
+#: A recorded click is looked for at least so often.
+_SELDOM: Final = timedelta(minutes=1)
+
+#: What nobody tells of.
+_UNTOLD: Final = "event"
+
+
+async def mark_woken(pool: Pool) -> int:
+    """Mark entries that wait for what the publisher saw come; how many. Raises Trouble."""
+    total = 0
+    for _ in range(_ROUNDS):
+        async with transaction(pool) as connection:
+            wake = await connection.fetchrow(_SQL["wakes_next"])
+            if wake is None:
+                break
+            marked = await connection.fetchrow(
+                _SQL["wake_mark"], wake["ref"], wake["reached"], _MARKED
+            )
+            count: int = marked["count"] if marked else 0
+            if marked and count == _MARKED:
+                await connection.execute(
+                    _SQL["wake_reached"], wake["seq"], marked["reached"]
+                )
+            else:
+                await connection.execute(_SQL["wake_done"], wake["seq"])
+            total += count
+    return total
+
+
+async def look(pool: Pool) -> int:
+    """Mark entries whose look finds something there; how many. Raises Trouble."""
+    total = 0
+    for _ in range(_ROUNDS):
+        async with transaction(pool) as connection:
+            due = await connection.fetch(_SQL["looks_due"], _LOOKED_AT)
+            total += await _look(connection, due)
+        if len(due) < _LOOKED_AT:
+            break
+    return total
+
+
+async def _look(connection: Connection, due: Sequence[Record]) -> int:
+    if not due:
+        return 0
+    waits = {row["id"]: set[str](row["waits_for"]) for row in due}
+    there = await _there(connection, {ref for refs in waits.values() for ref in refs})
+    found = [entry for entry, refs in waits.items() if refs & there]
+    others = waits.keys() - set(found)
+    untold = [entry for entry in others if any(map(_is_untold, waits[entry]))]
+    await connection.execute(_SQL["looks_found"], found)
+    await connection.execute(_SQL["looks_again"], untold, _SELDOM)
+    await connection.execute(_SQL["looks_over"], sorted(others - set(untold)))
+    return len(found)
+
+
+def _is_untold(ref: str) -> bool:
+    return ref.partition(" ")[0] == _UNTOLD
+
+
+async def _there(connection: Connection, refs: Iterable[str]) -> set[str]:
+    """Those of the references that lead to something."""
+    by_topic: dict[str, list[str]] = defaultdict(list)
+    for ref in sorted(refs):
+        topic, _, name = ref.partition(" ")
+        by_topic[topic].append(name)
+    there: set[str] = set()
+    for topic, names in by_topic.items():
+        statement, columns, name_of = _TOPICS[topic]
+        rows = await connection.fetch(_RESOLVE[statement], *columns(names))
+        there.update(f"{topic} {name_of(row)}" for row in rows)
+    return there
+
+
+def _ids(names: Sequence[str]) -> tuple[object, ...]:
+    return ([UUID(name) for name in names],)
+
+
+def _hashes(names: Sequence[str]) -> tuple[object, ...]:
+    return ([bytes.fromhex(name) for name in names],)
+
+
+def _pairs(names: Sequence[str]) -> tuple[object, ...]:
+    pairs = [name.partition(" ") for name in names]
+    return [first for first, _, _ in pairs], [second for _, _, second in pairs]
+
+
+_TOPICS: Final[
+    Mapping[
+        str,
+        tuple[str, Callable[[Sequence[str]], tuple[object, ...]], Callable[[Any], str]],
+    ]
+] = {
+    "code": ("links_by_code", _pairs, lambda row: f"{row['namespace']} {row['code']}"),
+    "link": ("links_by_id", _ids, lambda row: str(row["link_id"])),
+    "click": (
+        "clicks_by_token",
+        _pairs,
+        lambda row: f"{row['workspace_id']} {row['token']}",
+    ),
+    "key": ("keys_by_hash", _hashes, lambda row: row["key_hash"].hex()),
+    _UNTOLD: ("clicks_recorded", _ids, lambda row: str(row["click_id"])),
+}

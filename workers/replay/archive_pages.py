@@ -1,0 +1,93 @@
+"""The archive in small pages. Used by `sources`.
+
+Its reader gives a frame of a segment at a time, far more entries than a page may have beside
+live traffic; what it gave last is kept until all of it was taken.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from workers.archive.object_store.fetch import Fetching
+from workers.archive.object_store.inventory import forget_record
+from workers.archive.reader import Absent, Page, counted, read
+from workers.archive.segment import Damaged
+from workers.model.batch import Delivery, Trouble
+
+#: Few, since whatever is done with them keeps live traffic of the process waiting; who asks
+#: for a high rate has asked for that.
+PAGE: Final = 100
+_MOST: Final = 1000
+_PAGES_A_SECOND: Final = 20
+
+
+class Place(NamedTuple):
+    """Where the archive's reader goes on; so many entries of what it gives are done."""
+
+    cursor: str | None
+    done: int
+
+
+def page_size(rate: int) -> int:
+    """How many entries to take at once where so many a second are asked for."""
+    return min(_MOST, max(PAGE, rate // _PAGES_A_SECOND))
+
+
+class Shelf:
+    """One directory of segments, and the object store that has more of them."""
+
+    def __init__(self, directory: Path, fetching: Fetching | None = None) -> None:
+        """Nothing is read yet."""
+        self._directory = directory
+        self._fetching = fetching
+        self._last: tuple[object, Page] | None = None
+
+    async def count(self, shard: int, span: tuple[int, int]) -> int:
+        """About how many entries `take` will give, by the indexes here. Raises OSError."""
+        return await asyncio.to_thread(counted, self._directory, *span, shard)
+
+    async def take(
+        self, shard: int, span: tuple[int, int], place: Place, count: int
+    ) -> tuple[Sequence[Delivery], Place | None]:
+        """The next entries, and the place behind them; None: nowhere. Raises OSError, Trouble.
+
+        `span` is the times that are asked for, in Unix milliseconds.
+        """
+        page = await self._read(shard, span, place.cursor)
+        until = place.done + count
+        some = page.deliveries[place.done : until]
+        if until < len(page.deliveries):
+            return some, place._replace(done=until)
+        self._last = None
+        return some, None if page.next is None else Place(page.next, 0)
+
+    async def _read(
+        self, shard: int, span: tuple[int, int], cursor: str | None
+    ) -> Page:
+        asked = (shard, span, cursor)
+        if self._last is None or self._last[0] != asked:
+            if self._fetching is not None:
+                await self._fetching.refresh()
+            self._last = (asked, await self._page(shard, span, cursor))
+        return self._last[1]
+
+    async def _page(
+        self, shard: int, span: tuple[int, int], cursor: str | None
+    ) -> Page:
+        while True:
+            try:
+                return await asyncio.to_thread(
+                    read, self._directory, *span, shard, cursor
+                )
+            except Absent as absent:
+                await self._fetch(absent)
+
+    async def _fetch(self, absent: Absent) -> None:
+        if self._fetching is None:
+            raise Trouble(f"{absent}: set REFTIDE_ARCHIVE_STORE") from absent
+        try:
+            await self._fetching.fetch(absent.key)
+        except Damaged:
+            # Nobody has it. The reader goes on without, counts it and tells of it.
+            await asyncio.to_thread(forget_record, self._directory, absent.key)

@@ -1,0 +1,172 @@
+"""The replay job: a poke each second, and chunks of at most ten seconds. `main` composes it.
+
+The job knows nothing: what there is to do stands in Postgres. A poke puts as many chunks on
+the queue as parts are free, so that all workers share them, and a queue that is lost, or a
+worker that dies with a chunk, costs no more than a lease.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
+from uuid import UUID
+
+from arq.connections import ArqRedis
+from arq.cron import CronJob, cron
+from arq.worker import Function, func
+
+from ingest.contracts.metrics.worker import JOBS
+from ingest.contracts.telemetry import Log
+from workers.model.batch import Halt
+from workers.pipeline.pipeline import Pipeline
+from workers.postgres.database import Pool
+from workers.quarantine.bad_entry_limit import Limit
+from workers.replay.archive_pages import page_size
+from workers.replay.leases import Going, Part, Step, count_free, pause, release, take
+from workers.replay.page import Player
+from workers.replay.request import DEFAULT_RATE
+from workers.replay.sources import Cursor, Sources
+
+QUEUE: Final = "rt:arq:replay"
+
+_CHUNK: Final = "replay_chunk"
+_CHUNK_SECONDS: Final = 5.0
+#: No chunk reaches it: a page has limits of its own, and after so long arq cancels.
+_TIMEOUT_SECONDS: Final = 60
+_AT_ONCE: Final = 16
+#: A chunk that got lost with its worker is poked under another name after so long.
+_NAMED_MS: Final = 5000
+
+
+def _share_of_rest(rate: int) -> float:
+    """How long to rest after a page, in parts of the time that it took.
+
+    Where servers or processors are short of time, a page takes long, and a replay at the
+    usual rate leaves half of it to live traffic. Who asks for more, asks for less of that.
+    """
+    return min(1.0, DEFAULT_RATE / rate)
+
+
+@dataclass(slots=True, kw_only=True)
+class Replays:
+    """Replays as arq runs them.
+
+    `unix_ms` is the time of day, `clock` is monotonic and in seconds.
+    """
+
+    pool: Pool
+    sources: Sources
+    player: Player
+    new_id: Callable[[], UUID]
+    unix_ms: Callable[[], int]
+    clock: Callable[[], float] = time.monotonic
+    queue: str = QUEUE
+    _is_busy: bool = False
+    _is_failing: bool = False
+    _log: Log = field(default_factory=Log)
+
+    @classmethod
+    def beside(cls, pipeline: Pipeline, sources: Sources) -> Self:
+        """Replays in the process of a worker that has this pipeline."""
+        # A row of the ledger of its own, so that it never waits for the consumer's; and
+        # tests that name a boundary mean the consumer's.
+        ours = replace(
+            pipeline,
+            consumer=f"{pipeline.consumer}/replay",
+            boundary=lambda _: None,
+            limit=Limit(),
+        )
+        return cls(
+            pool=pipeline.pool,
+            sources=sources,
+            player=Player(ours),
+            new_id=pipeline.new_id,
+            unix_ms=pipeline.clock,
+        )
+
+    def crons(self) -> list[CronJob]:
+        """The poke."""
+
+        async def poke(ctx: dict[Any, Any], *_: object, **__: object) -> None:
+            await self._run(lambda: self._poke(ctx["redis"]))
+
+        return [cron(poke, name="replay_poke", second=None, timeout=_TIMEOUT_SECONDS)]
+
+    def functions(self) -> list[Function]:
+        """The chunk."""
+
+        async def chunk(ctx: dict[Any, Any]) -> None:
+            # One at a time: the worker has live traffic to see to.
+            if self._is_busy:
+                return
+            self._is_busy = True
+            try:
+                await self._run(self.work)
+                await self._run(lambda: self._poke(ctx["redis"]))
+            finally:
+                self._is_busy = False
+
+        return [func(chunk, name=_CHUNK, timeout=_TIMEOUT_SECONDS, max_tries=1)]
+
+    async def work(self) -> None:
+        """Read on in one part until it ends, the chunk is long enough, or it is stopped.
+
+        Raises Trouble.
+        """
+        part = await take(self.pool, self.new_id())
+        if part is None:
+            return
+        try:
+            await self._work(part)
+        except Halt as halt:
+            self._log.warning("replay.paused", id=str(part.replay_id), cause=str(halt))
+            await pause(self.pool, part)
+        finally:
+            await release(self.pool, part)
+
+    async def _work(self, part: Part) -> None:
+        until = self.clock() + _CHUNK_SECONDS
+        cursor = part.cursor
+        await asyncio.sleep(min(part.wait, _CHUNK_SECONDS))
+        while (began := self.clock()) < until:
+            going, cursor = await self._step(part, cursor)
+            if cursor is None or not going.is_running:
+                return
+            now = self.clock()
+            rest = max(going.wait, (now - began) * _share_of_rest(part.request.rate))
+            await asyncio.sleep(min(rest, max(0.0, until - now)))
+
+    async def _step(
+        self, part: Part, cursor: Cursor | None
+    ) -> tuple[Going, Cursor | None]:
+        request = part.request
+        span = (request.from_ms, request.to_ms)
+        if cursor is None:
+            cursor, expected = await self.sources.begin(part.shard, span)
+            step = Step(cursor, expected=expected)
+            return await self.player.play(part, [], step), cursor
+        count = page_size(request.rate)
+        page = await self.sources.page(part.shard, cursor, span, count)
+        step = Step(page.next, page.read)
+        return await self.player.play(part, page.deliveries, step), page.next
+
+    async def _poke(self, redis: ArqRedis) -> None:
+        free = await count_free(self.pool)
+        now = self.unix_ms() // _NAMED_MS
+        for number in range(min(free, _AT_ONCE)):
+            await redis.enqueue_job(
+                _CHUNK, _job_id=f"{_CHUNK}:{number}:{now}", _queue_name=self.queue
+            )
+
+    async def _run(self, body: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await body()
+        except Exception as error:  # noqa: BLE001 -- the next poke tries again, whatever it was
+            JOBS.labels("replay", "failed").inc()
+            if not self._is_failing:
+                cause = f"{type(error).__name__}: {error}"
+                self._log.warning("job.failed", job="replay", cause=cause)
+            self._is_failing = True
+        else:
+            self._is_failing = False

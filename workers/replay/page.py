@@ -1,0 +1,234 @@
+"""One page of a replay, recorded or corrected, and counted. Used by `hosting`.
+
+Everything that a page changes, its counts and the cursor behind it, is one transaction,
+begun again where others' came between or a partition lacks.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from ingest.contracts.telemetry import Log
+from workers.counters.ledger import Tally, shard_of
+from workers.model.batch import Delivery, Entry, Trouble
+from workers.model.rows import Row
+from workers.pipeline.pipeline import Pipeline
+from workers.postgres.database import (
+    Connection,
+    DataFault,
+    MissingPartition,
+    Raced,
+    transaction,
+)
+from workers.postgres.sql import statements
+from workers.quarantine import quarantine
+from workers.quarantine.quarantine import DATA_REASONS, Culprit
+from workers.replay.classify import Sorted, sort
+from workers.replay.leases import Counts, Going, Part, Step, advance
+from workers.replay.recorded import entry_of
+from workers.replay.reprocess import correct, reach
+from workers.stream import lost_entries
+from workers.write.customers import Widen
+from workers.write.transaction import write
+
+_SQL: Final = statements("replay/replays")
+_ATTEMPTS: Final = 8
+_LOG: Final = Log()
+
+
+@dataclass(slots=True)
+class _Done:
+    """What a page came to."""
+
+    inserted: int = 0
+    changed: int = 0
+    quarantined: int = 0
+    #: Entries that could be recorded, and those that could not for what they hold.
+    good: int = 0
+    bad: int = 0
+
+    def counts(self, page: Sorted) -> Counts:
+        others = self.inserted + self.changed + self.quarantined + page.refused
+        return Counts(
+            page.scanned,
+            self.inserted,
+            self.changed,
+            page.scanned - others,
+            self.quarantined,
+            page.refused,
+        )
+
+
+class Player:
+    """Plays pages through the stages of a pipeline."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """`pipeline` resolves and enriches; its consumer's name is what the books show."""
+        self._pipeline = pipeline
+
+    async def play(
+        self, part: Part, deliveries: Sequence[Delivery], step: Step
+    ) -> Going:
+        """Record or correct what is asked for, and move the part on by `step`.
+
+        Raises Trouble, LeaseLost where somebody else has the part, and Halt where so much
+        would go to quarantine that the worker must be wrong: nothing is kept.
+        """
+        page = await sort(self._pipeline, part, deliveries)
+        try:
+            return await self._commit(part, page, step)
+        except DataFault as fault:
+            if not page.fresh:
+                raise
+            _LOG.warning("batch.bisected", size=len(page.fresh), cause=str(fault))
+        page.without(await self._suspects(page.fresh, page))
+        return await self._commit(part, page, step)
+
+    async def _commit(self, part: Part, page: Sorted, step: Step) -> Going:
+        wider: frozenset[UUID] = frozenset()
+        for _ in range(_ATTEMPTS):
+            try:
+                async with transaction(self._pipeline.pool) as connection:
+                    done = await self._do(connection, part, page, wider)
+                    going = await advance(connection, part, done.counts(page), step)
+            except Widen as widen:
+                wider |= widen.ids
+            except MissingPartition:
+                await self._pipeline.make_partitions(page.fresh)
+            except Raced:
+                continue
+            else:
+                self._pipeline.limit.note(done.good, done.bad)
+                return going
+        raise Trouble("rows kept changing while they were being locked")
+
+    async def _do(
+        self,
+        connection: Connection,
+        part: Part,
+        page: Sorted,
+        wider: frozenset[UUID],
+    ) -> _Done:
+        """Do what the page asks for; for a dry replay, and undo it."""
+        done = _Done()
+        if page.is_settled:
+            return done
+        if not part.request.is_dry:
+            await self._record(connection, part, page, wider, done)
+            return done
+        async with _undone(connection):
+            await self._record(connection, part, page, wider, done)
+        return done
+
+    async def _record(
+        self,
+        connection: Connection,
+        part: Part,
+        page: Sorted,
+        wider: frozenset[UUID],
+        done: _Done,
+    ) -> None:
+        pipeline, tally = self._pipeline, Tally()
+        who, new_id = pipeline.consumer, pipeline.new_id
+        await pipeline.suppressions.confirm(connection, page.version)
+        await connection.execute(_SQL["shard_lock"], part.shard)
+        await quarantine.add(connection, page.culprits, who, tally, pipeline.budget)
+        candidates, about = await reach(connection, page.candidates, new_id)
+        done.quarantined = tally.quarantined.total()
+        rows = await _redrive(connection, page, tally, who)
+        held = await quarantine.held(connection, [row.entry for row in rows])
+        fresh = [row for row in rows if row.entry not in held]
+        # Everybody's locks at once, in the order of their ids.
+        everybody = wider | about.ids
+        await write(
+            connection, fresh, tally, consumer=who, new_id=new_id, wider=everybody
+        )
+        done.inserted = max(0, tally.recorded.total())
+        if candidates:
+            done.changed = await correct(connection, candidates, about, wider)
+        done.good = len(page.fresh)
+        done.bad = sum(tally.reasons[reason] for reason in DATA_REASONS)
+        pipeline.limit.judge(done.good, done.bad)
+        await lost_entries.returned(connection, tally.recorded)
+
+    async def _suspects(
+        self, rows: Sequence[Row], page: Sorted
+    ) -> dict[Entry, Culprit]:
+        """Those that Postgres refuses, found by halving and undone each time."""
+        cause = await self._refusal(rows)
+        if cause is None:
+            return {}
+        if len(rows) == 1:
+            item = page.sealed[rows[0].entry]
+            culprit = Culprit(item.delivery, item.envelope, "unstorable", cause)
+            return {rows[0].entry: culprit}
+        middle = len(rows) // 2
+        found = await self._suspects(rows[:middle], page)
+        return found | await self._suspects(rows[middle:], page)
+
+    async def _refusal(self, rows: Sequence[Row]) -> str | None:
+        """What Postgres says against recording these together."""
+        wider: frozenset[UUID] = frozenset()
+        for _ in range(_ATTEMPTS):
+            try:
+                async with (
+                    transaction(self._pipeline.pool) as connection,
+                    _undone(connection),
+                ):
+                    new_id = self._pipeline.new_id
+                    await write(
+                        connection,
+                        rows,
+                        Tally(),
+                        consumer=None,
+                        new_id=new_id,
+                        wider=wider,
+                    )
+            except DataFault as fault:
+                return str(fault)
+            except Widen as widen:
+                wider |= widen.ids
+            except MissingPartition:
+                await self._pipeline.make_partitions(rows)
+            except Raced:
+                continue
+            else:
+                return None
+        raise Trouble("rows kept changing while they were being locked")
+
+
+@asynccontextmanager
+async def _undone(connection: Connection) -> AsyncIterator[None]:
+    """What is done inside, and undone however it ends."""
+    trial = connection.transaction()
+    await trial.start()
+    try:
+        yield
+    finally:
+        await trial.rollback()
+
+
+async def _redrive(
+    connection: Connection, page: Sorted, tally: Tally, who: str
+) -> Sequence[Row]:
+    """Take out of quarantine what can be placed by now, kept there or dropped.
+
+    The rows that are to be recorded: not those of what somebody edited, put back or gave up
+    since it was sorted.
+    """
+    placed = [row.entry for row in page.fresh if row.entry in page.waiting]
+    if not placed:
+        return page.fresh
+    columns = [list(part) for part in zip(*placed, strict=True)]
+    payloads = [page.sealed[entry].delivery.payload for entry in placed]
+    found = [
+        *await connection.fetch(_SQL["redriven"], *columns, payloads, who),
+        *await connection.fetch(_SQL["undropped"], *columns),
+    ]
+    out = [entry_of(record) for record in found]
+    for entry in out:
+        tally.quarantined[shard_of(entry)] -= 1
+    stays = page.waiting.difference(out)
+    return [row for row in page.fresh if row.entry not in stays]

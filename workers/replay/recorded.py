@@ -1,0 +1,78 @@
+"""What Postgres says of entries already: rows, repeats, quarantine. Used by `playing`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from workers.model.batch import Entry
+from workers.model.rows import ENTRY_COLUMNS, Record
+from workers.postgres.database import Connection
+from workers.postgres.sql import statements
+
+_SQL: Final = statements("replay/replays")
+
+
+@dataclass(slots=True)
+class Settled:
+    """What became of some entries."""
+
+    #: The rows under the entries' events, each whole.
+    rows: dict[UUID, Record] = field(default_factory=dict)
+    repeats: set[Entry] = field(default_factory=set)
+    #: Entries in quarantine that wait, as they are there, and those that were given up.
+    waiting: dict[Entry, bytes] = field(default_factory=dict)
+    discarded: set[Entry] = field(default_factory=set)
+    #: Entries that were put back from there, as they were by then.
+    redriven: dict[Entry, bytes] = field(default_factory=dict)
+    #: Counted as quarantined, and not kept there.
+    dropped: set[Entry] = field(default_factory=set)
+    #: Below it, in Unix milliseconds, the partitions of events are detached.
+    horizon_ms: int = 0
+
+    def row(self, event_id: UUID, entry: Entry) -> Record | None:
+        """The row that this very entry has."""
+        row = self.rows.get(event_id)
+        return row if row is not None and entry_of(row) == entry else None
+
+    def is_edited(self, entry: Entry, payload: bytes) -> bool:
+        """Whether an operator changed what was read before it was recorded."""
+        return self.redriven.get(entry, payload) != payload
+
+    def has(self, event_id: UUID | None, entry: Entry) -> bool:
+        """Whether the entry is in the books."""
+        if event_id is not None and self.row(event_id, entry) is not None:
+            return True
+        return any(
+            entry in found
+            for found in (self.repeats, self.waiting, self.discarded, self.dropped)
+        )
+
+
+async def look_up(
+    connection: Connection, ids: Sequence[UUID], entries: Sequence[Entry]
+) -> Settled:
+    """What there is of these events and entries."""
+    found = Settled(horizon_ms=await connection.fetchval(_SQL["horizon"]) or 0)
+    if not entries:
+        return found
+    places = [list(part) for part in zip(*entries, strict=True)]
+    for row in await connection.fetch(_SQL["recorded"], ids):
+        found.rows[row["id"]] = row
+    for row in await connection.fetch(_SQL["repeated"], *places):
+        found.repeats.add(entry_of(row))
+    for row in await connection.fetch(_SQL["quarantined"], *places):
+        if row["status"] == "open":
+            found.waiting[entry_of(row)] = row["payload"]
+        elif row["status"] == "discarded":
+            found.discarded.add(entry_of(row))
+        else:
+            found.redriven[entry_of(row)] = row["payload"]
+    for row in await connection.fetch(_SQL["dropped"], *places):
+        found.dropped.add(entry_of(row))
+    return found
+
+
+def entry_of(record: Record) -> Entry:
+    """The entry of a record that has its four columns."""
+    return Entry(*(record[name] for name in ENTRY_COLUMNS))

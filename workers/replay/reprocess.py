@@ -1,0 +1,173 @@
+"""Reprocessing: rows that are recorded, brought in line with what is known now.
+
+Used by `playing`. A row keeps its place, event and time; where it belongs and what was found
+out of its client are said anew, and the counters change by the difference, in the same
+transaction and under the same locks as everybody's. Leads are attributed anew whatever their
+own row says, since windows, models and their clicks may have changed.
+
+An event that would move to another workspace stays where it is: its claims, its customer and
+its key belong to the old one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from ingest.contracts.envelope import CLICK
+from workers.counters import milestones
+from workers.counters.counters import Deltas
+from workers.model.rows import Record, Row, Standing
+from workers.postgres.database import Connection
+from workers.postgres.sql import statements
+from workers.replay.recorded import entry_of
+from workers.write import click_tokens, customers, profile_merge, publish_queue
+
+_SQL: Final = statements("replay/replays")
+
+#: What a row says that does not stand in its envelope, in the order of `correct`.
+_DERIVED: Final = (
+    "is_bot", "link_id", "program_id", "partner_id", "click_id", "asked_program_id",
+    "customer_id", "api_key_id", "ip", "country", "region", "city", "device", "os",
+    "browser", "referrer_host", "failed",
+)  # fmt: skip
+_EARNED: Final = ("link_id", "program_id", "partner_id")
+_ATTRIBUTION: Final = ("attributed_id", *_EARNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A recorded event as it would be recorded now, and as it is."""
+
+    row: Row
+    stored: Record
+
+
+def differs(candidate: Candidate) -> bool:
+    """Whether something must be corrected, or for a lead may have to be."""
+    row, stored = candidate.row, candidate.stored
+    if row.workspace_id != stored["workspace_id"]:
+        return False
+    return _follows_clicks(row) or _is_other(_kept(row, stored), stored)
+
+
+async def reach(
+    connection: Connection,
+    candidates: Sequence[Candidate],
+    new_id: Callable[[], UUID],
+) -> tuple[list[Candidate], customers.Concern]:
+    """The candidates with their customers, and whom they concern."""
+    rows = await customers.identify(connection, [c.row for c in candidates], new_id)
+    found = [
+        Candidate(_kept(row, each.stored), each.stored)
+        for row, each in zip(rows, candidates, strict=True)
+    ]
+    fresh = await profile_merge.introduce(connection, rows)
+    gone = [Standing.of(each.stored) for each in found]
+    return found, customers.concern(rows, gone, fresh, frozenset())
+
+
+async def correct(
+    connection: Connection,
+    candidates: Sequence[Candidate],
+    about: customers.Concern,
+    wider: frozenset[UUID],
+) -> int:
+    """Correct what differs, and all that follows from it; how many of these changed.
+
+    Raises `customers.Widen` where the transaction has to begin again with wider locks.
+    """
+    if about.ids:
+        about = await customers.lock(connection, about, wider)
+    before = await _locked(connection, [each.row.id for each in candidates])
+    others = [
+        Candidate(_kept(each.row, stored), stored)
+        for each in candidates
+        if (stored := before.get(each.row.id)) and entry_of(stored) == each.row.entry
+    ]
+    wrong = [each for each in others if _is_other(each.row, each.stored)]
+    deltas = Deltas()
+    deltas.take(Standing.of(each.stored) for each in wrong)
+    rows = [each.row for each in wrong]
+    deltas.put(rows)
+    deltas.clicked(rows)
+    if rows:
+        await connection.execute(_SQL["correct"], *_columns(rows))
+        await profile_merge.learn(connection, rows, frozenset())
+    if about.ids:
+        await customers.attribute(connection, about, deltas)
+    await deltas.apply(connection)
+    await milestones.give(connection, deltas.led)
+    await click_tokens.keep(connection, rows)
+    changed = {row.id for row in rows} | await _reattributed(connection, others)
+    if changed or deltas.links:
+        await publish_queue.note(
+            connection, [c.row for c in others], about, deltas.links
+        )
+    return len(changed)
+
+
+async def _locked(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Record]:
+    rows = await connection.fetch(_SQL["lock_rows"], ids)
+    return {row["id"]: row for row in rows}
+
+
+async def _reattributed(
+    connection: Connection, candidates: Sequence[Candidate]
+) -> set[UUID]:
+    """The leads whose attribution is another than before."""
+    leads = {c.row.id: c.stored for c in candidates if _follows_clicks(c.row)}
+    if not leads:
+        return set()
+    found = await connection.fetch(_SQL["attributions"], list(leads))
+    return {
+        row["id"]
+        for row in found
+        if any(row[name] != leads[row["id"]][name] for name in _ATTRIBUTION)
+    }
+
+
+def _follows_clicks(row: Row) -> bool:
+    """Whether what it counts for is its customer's clicks' to say."""
+    is_somebodys = row.click_id or row.customer_id or row.external_id
+    return row.kind is not CLICK and not row.is_test and bool(is_somebodys)
+
+
+def _kept(row: Row, stored: Record) -> Row:
+    """With what the row alone does not say: what a lead earned, whose it is."""
+    if not _follows_clicks(row):
+        return row
+    # Not yet identified, it is whoever it was.
+    kept: dict[str, Any] = {name: stored[name] for name in _EARNED}
+    if row.customer_id is None:
+        kept["customer_id"] = stored["customer_id"]
+    return replace(row, **kept)
+
+
+def _is_other(row: Row, stored: Record) -> bool:
+    return any(
+        _plain(name, getattr(row, name)) != _plain(name, stored[name])
+        for name in _DERIVED
+    )
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value as both sides can be compared by."""
+    if value is None:
+        return None
+    if name == "failed":
+        return list(value)
+    if name == "ip":
+        return str(value)
+    # Postgres pads what is shorter.
+    return value.strip() if isinstance(value, str) else value
+
+
+def _columns(rows: Sequence[Row]) -> list[list[object]]:
+    ids: list[object] = [row.id for row in rows]
+    columns = {name: [getattr(row, name) for row in rows] for name in _DERIVED}
+    # An array of arrays would have them all of one length.
+    columns["failed"] = [names and " ".join(names) for names in columns["failed"]]
+    return [ids, *columns.values()]

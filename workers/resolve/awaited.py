@@ -1,0 +1,59 @@
+"""What an entry in quarantine waits for. Pure; used where culprits are found.
+
+An entry that is refused because something is not there yet is put back by itself when that
+thing comes. A thing is named as `directory_changes` names it when it changes: its topic and
+its reference (`code - SPRING`); a recorded click, of which no change tells, is `event` and
+its id. What an operator has to decide (an inactive link, an expired click) waits for nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from ingest.contracts.clickid import NO_LINK
+from ingest.contracts.envelope import Envelope
+from ingest.contracts.storable import text
+from workers.quarantine.quarantine import Reason
+from workers.resolve.lookups import Known, namespaces, workspaces
+
+#: More than any name that a column of names could hold: what is cut waits in vain.
+_CHARS: Final = 600
+
+
+def waits_for(envelope: Envelope, reason: Reason, known: Known) -> tuple[str, ...]:
+    """Any of these may let the event be placed; `known` is what it was refused by."""
+    find = _FINDERS.get(reason)
+    if find is None:
+        return ()
+    return tuple(dict.fromkeys(text(one, _CHARS) for one in find(envelope, known)))
+
+
+def _link(envelope: Envelope, known: Known) -> Iterator[str]:
+    if envelope.link_id is not None and envelope.link_id != NO_LINK:
+        yield f"link {envelope.link_id}"
+    elif envelope.code:
+        for workspace_id in workspaces(envelope, known):
+            for namespace in namespaces(envelope, workspace_id):
+                yield f"code {namespace} {envelope.code}"
+
+
+def _click(envelope: Envelope, known: Known) -> Iterator[str]:
+    owners = [owner for owner in workspaces(envelope, known) if owner]
+    if envelope.foreign_click and owners:
+        for owner in owners:
+            yield f"click {owner} {envelope.foreign_click}"
+    elif envelope.link_id is not None and envelope.link_id != NO_LINK:
+        yield f"link {envelope.link_id}"
+    elif envelope.click_id is not None and not owners:
+        yield f"event {envelope.click_id}"
+
+
+def _key(envelope: Envelope, _known: Known) -> Iterator[str]:
+    for key_hash in envelope.api_key_hashes:
+        yield f"key {key_hash.hex()}"
+
+
+_FINDERS: Final[dict[Reason, Callable[[Envelope, Known], Iterator[str]]]] = {
+    "unknown_link": _link,
+    "unknown_click": _click,
+    "unauthorised": _key,
+}

@@ -1,0 +1,220 @@
+"""Links that edges generated. Imported by the pipeline, which asks before it resolves.
+
+An edge answers with a new code at once and tells us through the stream. Events that name
+the code may be read before the one that says it was generated, by any worker; so each of
+them is enough to make the link, and whoever comes second finds it made.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from string import ascii_letters, digits
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from ingest.contracts.envelope import Envelope
+from ingest.contracts.telemetry import Log
+from workers.model.rows import moment
+from workers.postgres.database import Connection, Pool, transaction
+from workers.postgres.sql import statements
+
+_SQL: Final = statements("resolve/generated_links")
+_LOG: Final = Log()
+
+_NAME_CHARS: Final = 255
+_PUBLIC_CHARS: Final = 12
+_FOUND: Final = ("holder_id", "is_own", "is_earlier", "oldest_id", "has_stats")
+
+
+class _Wanted(NamedTuple):
+    """A link as envelopes name it; the order is that in which links are made."""
+
+    at: datetime
+    code: str
+    partner_code: str
+    program_id: UUID
+    workspace_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What there is of a wanted link, in a program of the workspace that vouches for it."""
+
+    wanted: _Wanted
+    #: The link that has or had the code, and whether it is this partner's in this program.
+    holder_id: UUID | None
+    is_own: bool
+    #: Whether the event is earlier than the link that has the code.
+    is_earlier: bool
+    #: The oldest link that the partner has in the program.
+    oldest_id: UUID | None
+    has_stats: bool
+
+    @property
+    def is_made(self) -> bool:
+        return self.holder_id is not None and self.has_stats and not self.is_earlier
+
+
+async def generate(
+    pool: Pool, envelopes: Iterable[Envelope], new_id: Callable[[], UUID]
+) -> None:
+    """Make the links, and the partners, that these envelopes name and nobody has yet.
+
+    A transaction of its own, and only where there are such envelopes. What names a program
+    that does not exist, or shows no key of its workspace, is left for `resolve` to refuse.
+    """
+    naming = [item for item in envelopes if item.partner_code and item.link_id is None]
+    if not naming:
+        return
+    async with transaction(pool) as connection:
+        wanted = _wanted(naming, await _key_owners(connection, naming))
+        places = await _find(connection, wanted)
+        if not all(place.is_made for place in places):
+            await _make(connection, wanted, new_id)
+            places = await _find(connection, wanted)
+    for place in places:
+        if not place.is_own:
+            _LOG.warning(
+                "link.contested",
+                code=place.wanted.code,
+                partner=place.wanted.partner_code,
+                holder=place.holder_id,
+            )
+
+
+async def _key_owners(
+    connection: Connection, envelopes: Iterable[Envelope]
+) -> dict[bytes, UUID]:
+    """The workspaces of keys that no edge could check."""
+    hashes = [item for envelope in envelopes for item in envelope.api_key_hashes]
+    if not hashes:
+        return {}
+    found = await connection.fetch(_SQL["keys_that_generate"], hashes)
+    return {record["key_hash"]: record["workspace_id"] for record in found}
+
+
+def _wanted(
+    envelopes: Iterable[Envelope], owners: dict[bytes, UUID]
+) -> Sequence[_Wanted]:
+    """Every link once, since the earliest event that names it."""
+    least: dict[tuple[object, ...], _Wanted] = {}
+    for envelope in envelopes:
+        if wanted := _wanted_by(envelope, owners):
+            least[wanted[1:]] = min(wanted, least.get(wanted[1:], wanted))
+    return sorted(least.values())
+
+
+def _wanted_by(envelope: Envelope, owners: dict[bytes, UUID]) -> _Wanted | None:
+    """The link that an event names by what makes one; None where nobody vouches for it."""
+    workspace_id = envelope.workspace_id
+    if envelope.api_key_hashes:
+        known = (owners.get(key_hash) for key_hash in envelope.api_key_hashes)
+        workspace_id = next((owner for owner in known if owner), None)
+    code, partner = _name(envelope.code), _name(envelope.partner_code)
+    if envelope.is_test or not (workspace_id and envelope.program_id):
+        return None
+    if code is None or partner is None:
+        return None
+    at = moment(envelope.at)
+    return _Wanted(at, code, partner, envelope.program_id, workspace_id)
+
+
+def _name(value: str | None) -> str | None:
+    """A name that an edge would seal; a longer one may not fit an index of Postgres."""
+    return value if value and len(value) <= _NAME_CHARS else None
+
+
+async def _find(connection: Connection, wanted: Sequence[_Wanted]) -> list[_Place]:
+    """What there is of each; those of programs that are not there are left out."""
+    if not wanted:
+        return []
+    found = await connection.fetch(_SQL["generated_find"], *_columns(wanted))
+    return [
+        _Place(wanted[record["place"] - 1], *(record[name] for name in _FOUND))
+        for record in found
+    ]
+
+
+async def _make(
+    connection: Connection, wanted: Sequence[_Wanted], new_id: Callable[[], UUID]
+) -> None:
+    """One worker at a time, and no operator meanwhile: a code is given out once.
+
+    Links are locked before enrolments, as `write` does it.
+    """
+    await connection.execute(_SQL["codes_lock"])
+    places = await _find(connection, wanted)
+    if earlier := [place for place in places if place.is_earlier]:
+        await connection.execute(
+            _SQL["generated_since"],
+            [place.holder_id for place in earlier],
+            [place.wanted.at for place in earlier],
+        )
+    made, aliases = _plan(places, new_id)
+    if made:
+        await _add(connection, made, new_id)
+    if aliases:
+        await connection.execute(
+            _SQL["generated_alias"], list(aliases), list(aliases.values())
+        )
+    programs = {place.wanted.program_id for place in places if not place.has_stats}
+    if programs:
+        await connection.execute(_SQL["programs_with_stats"], sorted(programs))
+
+
+def _plan(
+    places: Sequence[_Place], new_id: Callable[[], UUID]
+) -> tuple[dict[UUID, _Wanted], dict[str, UUID]]:
+    """Links to make, by their new ids, and codes that become aliases of a link.
+
+    A partner has one link in a program: of several codes the earliest makes it. A code
+    that two partners were given is the earlier one's.
+    """
+    links: dict[UUID, _Wanted] = {}
+    aliases: dict[str, UUID] = {}
+    owned: dict[tuple[UUID, str], UUID] = {}
+    taken: set[str] = set()
+    for place in places:
+        wanted = place.wanted
+        if place.holder_id is not None or wanted.code in taken:
+            continue
+        taken.add(wanted.code)
+        owner = (wanted.program_id, wanted.partner_code)
+        link_id = place.oldest_id or owned.get(owner)
+        if link_id is not None:
+            aliases[wanted.code] = link_id
+        else:
+            link_id = owned[owner] = new_id()
+            links[link_id] = wanted
+    return links, aliases
+
+
+async def _add(
+    connection: Connection, links: dict[UUID, _Wanted], new_id: Callable[[], UUID]
+) -> None:
+    partners = sorted(
+        {(item.workspace_id, item.partner_code) for item in links.values()}
+    )
+    await connection.execute(
+        _SQL["partners_enlist"],
+        [new_id() for _ in partners],
+        [_public_id("prt_") for _ in partners],
+        *_columns(partners),
+    )
+    await connection.execute(
+        _SQL["generated_add"],
+        list(links),
+        [_public_id("lnk_") for _ in links],
+        *_columns(list(links.values())),
+    )
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _public_id(prefix: str) -> str:
+    """What vendors' answers show: 71 bits of chance, like the ids that operators make."""
+    chosen = (secrets.choice(digits + ascii_letters) for _ in range(_PUBLIC_CHARS))
+    return prefix + "".join(chosen)

@@ -1,0 +1,183 @@
+"""What Postgres knows of the names in a batch: one query per kind of name. For `resolve`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from ingest.contracts.clickid import NO_LINK
+from ingest.contracts.directory import (
+    DEFAULT_WINDOW_DAYS,
+    KEYS_NAMESPACE,
+    domain_of,
+    workspace_namespace,
+)
+from ingest.contracts.envelope import CLICK, Envelope
+from workers.postgres.database import Connection
+from workers.postgres.sql import statements
+
+_SQL: Final = statements("resolve/lookups")
+
+
+class Link(NamedTuple):
+    """A link as far as it decides where an event belongs."""
+
+    id: UUID
+    workspace_id: UUID
+    program_id: UUID | None
+    partner_id: UUID | None
+    is_active: bool
+    attribution_window_days: int
+
+
+class Key(NamedTuple):
+    """An API key that is alive."""
+
+    id: UUID
+    workspace_id: UUID
+    scopes: list[str]
+
+
+@dataclass(slots=True)
+class Known:
+    """What exists of what a batch names."""
+
+    links: dict[UUID, Link] = field(default_factory=dict)
+    codes: dict[tuple[str, str], Link] = field(default_factory=dict)
+    domains: set[str] = field(default_factory=set)
+    keys: dict[bytes, Key] = field(default_factory=dict)
+    #: By public number: the program's id and its workspace's.
+    programs: dict[int, tuple[UUID, UUID]] = field(default_factory=dict)
+    #: By workspace and another vendor's click id: the click and its link.
+    clicks: dict[tuple[UUID, str], tuple[UUID, UUID]] = field(default_factory=dict)
+    #: The links of recorded clicks, for leads that say neither link nor workspace.
+    recorded: dict[UUID, Link] = field(default_factory=dict)
+    #: Where clicks belong that name only these: link, workspace and key, each as a number.
+    #: Kept by `resolve`, since a batch has many clicks for every such place.
+    places: dict[tuple[int, ...], Any] = field(default_factory=dict)
+
+
+async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Known:
+    """Everything that these envelopes name, as far as it exists."""
+    known = Known()
+    # By number: an UUID's hash is written in Python.
+    named = {e.link_id.int: e.link_id for e in envelopes if e.link_id}
+    named |= {e.root_link_id.int: e.root_link_id for e in envelopes if e.root_link_id}
+    for row in await _fetch(connection, "links_by_id", list(named.values())):
+        known.links[row["link_id"]] = _link(row)
+    # Of most clicks the edge said all that there is to say.
+    if rest := [
+        envelope for envelope in envelopes if not _says_only_its_link(envelope)
+    ]:
+        await _look_up_more(connection, rest, known)
+    return known
+
+
+async def _look_up_more(
+    connection: Connection, envelopes: Sequence[Envelope], known: Known
+) -> None:
+    hashes = [item for envelope in envelopes for item in envelope.api_key_hashes]
+    for row in await _fetch(connection, "keys_by_hash", hashes):
+        known.keys[row["key_hash"]] = Key(row["id"], row["workspace_id"], row["scopes"])
+    await _look_up_codes(connection, envelopes, known)
+    await _look_up_clicks(connection, envelopes, known)
+    numbers = [e.program_number for e in envelopes if e.program_number is not None]
+    for row in await _fetch(connection, "programs_by_number", numbers):
+        known.programs[row["number"]] = (row["id"], row["workspace_id"])
+    placeless = [e.click_id for e in envelopes if _says_only_its_click(e)]
+    for row in await _fetch(connection, "clicks_recorded", placeless):
+        known.recorded[row["click_id"]] = _link(row)
+
+
+def namespaces(envelope: Envelope, workspace_id: UUID | None) -> list[str]:
+    """Where a code is to be looked for, best first, once a key's workspace is known."""
+    own = [workspace_namespace(workspace_id)] if workspace_id else []
+    return [
+        namespace
+        for named in envelope.namespaces
+        for namespace in (own if named == KEYS_NAMESPACE else [named])
+    ]
+
+
+def workspaces(envelope: Envelope, known: Known) -> list[UUID | None]:
+    """Those that may turn out to vouch for an event."""
+    keys = (known.keys.get(key_hash) for key_hash in envelope.api_key_hashes)
+    return [envelope.workspace_id, *(key.workspace_id for key in keys if key)]
+
+
+def _says_only_its_link(envelope: Envelope) -> bool:
+    return (
+        envelope.kind is CLICK
+        and envelope.code is None
+        and not envelope.api_key_hashes
+        and not envelope.is_test
+    )
+
+
+def _says_only_its_click(envelope: Envelope) -> bool:
+    return (
+        envelope.kind is not CLICK
+        and envelope.click_id is not None
+        and envelope.link_id in {None, NO_LINK}
+        and envelope.workspace_id is None
+        and not envelope.api_key_hashes
+    )
+
+
+async def _look_up_codes(
+    connection: Connection, envelopes: Iterable[Envelope], known: Known
+) -> None:
+    named = sorted(
+        {
+            (namespace, envelope.code)
+            for envelope in envelopes
+            for workspace_id in workspaces(envelope, known)
+            for namespace in namespaces(envelope, workspace_id)
+            if envelope.code
+        }
+    )
+    if not named:
+        return
+    columns = [list(part) for part in zip(*named, strict=True)]
+    for row in await connection.fetch(_SQL["links_by_code"], *columns):
+        known.codes[row["namespace"], row["code"]] = _link(row)
+    domains = [domain for namespace, _ in named if (domain := domain_of(namespace))]
+    for row in await _fetch(connection, "domains_known", domains):
+        known.domains.add(row["domain"])
+
+
+async def _look_up_clicks(
+    connection: Connection, envelopes: Iterable[Envelope], known: Known
+) -> None:
+    named = sorted(
+        {
+            (workspace_id, envelope.foreign_click)
+            for envelope in envelopes
+            for workspace_id in workspaces(envelope, known)
+            if workspace_id and envelope.foreign_click
+        }
+    )
+    if not named:
+        return
+    columns = [list(part) for part in zip(*named, strict=True)]
+    for row in await connection.fetch(_SQL["clicks_by_token"], *columns):
+        place = (row["workspace_id"], row["token"])
+        known.clicks[place] = (row["click_id"], row["link_id"])
+        known.links[row["link_id"]] = _link(row)
+
+
+async def _fetch(
+    connection: Connection, statement: str, values: Sequence[object]
+) -> Sequence[Any]:
+    return await connection.fetch(_SQL[statement], values) if values else ()
+
+
+def _link(row: Any) -> Link:
+    return Link(
+        row["link_id"],
+        row["workspace_id"],
+        row["program_id"],
+        row["partner_id"],
+        row["is_active"],
+        row["attribution_window_days"] or DEFAULT_WINDOW_DAYS,
+    )

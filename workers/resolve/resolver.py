@@ -1,0 +1,233 @@
+"""Resolving: from what an envelope names to where it belongs. Pure; used by the pipeline.
+
+Where the edge asked the directory, most is settled and only checked; where it could not,
+the worker authorises, and says which events nobody can place.
+"""
+
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
+
+from ingest.contracts import ids
+from ingest.contracts.apikey import MAY_GENERATE, MAY_TRACK
+from ingest.contracts.clickid import NO_LINK
+from ingest.contracts.directory import domain_of
+from ingest.contracts.envelope import CLICK, Envelope, Kind
+from workers.quarantine.quarantine import Reason
+from workers.resolve.lookups import Known, Link, namespaces
+
+_AHEAD_MS: Final = 5 * 60 * 1000
+_DAY_MS: Final = 24 * 3600 * 1000
+
+
+class _Named(NamedTuple):
+    """The click that a lead names, and a link that says whose it is."""
+
+    click_id: UUID | None = None
+    link: Link | None = None
+    #: Whether the link is the click's own, not one that is mentioned beside it.
+    is_proven: bool = True
+
+
+class Unresolvable(Exception):
+    """Nobody can place this event; `reason` says why."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        """`detail` is for the operator who reads the quarantine."""
+        super().__init__(reason, detail)
+        self.reason: Reason = reason
+        self.detail = detail
+
+
+class Resolution(msgspec.Struct, frozen=True, gc=False):
+    """Where an event belongs. What a lead's clicks earn is decided when it is written."""
+
+    workspace_id: UUID
+    link_id: UUID | None = None
+    program_id: UUID | None = None
+    partner_id: UUID | None = None
+    click_id: UUID | None = None
+    #: Whether `click_id` is known to be of this workspace, whoever is recorded first.
+    is_click_ours: bool = True
+    asked_program_id: UUID | None = None
+    api_key_id: UUID | None = None
+
+
+def resolve(envelope: Envelope, known: Known, now_ms: int) -> Resolution:
+    """Where one event belongs; raises Unresolvable."""
+    if ids.millis(envelope.id) > now_ms + _AHEAD_MS:
+        raise Unresolvable("future_id", "minted more than five minutes ahead")
+    if envelope.is_test:
+        return _resolve_test(envelope, known)
+    if envelope.kind is CLICK:
+        return _resolve_click(envelope, known)
+    if _is_direct(envelope):
+        return _on_link(envelope, known)
+    return _resolve_lead(envelope, known)
+
+
+def _resolve_test(envelope: Envelope, known: Known) -> Resolution:
+    number = envelope.program_number
+    if number in known.programs:
+        program_id, workspace_id = known.programs[number]
+        return Resolution(workspace_id=workspace_id, program_id=program_id)
+    owner_id, api_key_id = _authorised(envelope, known)
+    if number is not None or owner_id is None:
+        raise Unresolvable("unknown_program", f"program {number}")
+    return Resolution(
+        workspace_id=owner_id, program_id=envelope.program_id, api_key_id=api_key_id
+    )
+
+
+def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
+    place = _place_of_click(envelope, known)
+    if envelope.root_id is None:
+        return place
+    if envelope.root_link_id is None:
+        # A click id that was issued without a directory names no link to compare.
+        return replace(place, click_id=envelope.root_id, is_click_ours=False)
+    root_link = known.links.get(envelope.root_link_id)
+    if root_link is None or root_link.workspace_id != place.workspace_id:
+        return place
+    return replace(place, click_id=envelope.root_id)
+
+
+def _place_of_click(envelope: Envelope, known: Known) -> Resolution:
+    link_id = envelope.link_id
+    if link_id is None or envelope.api_key_hashes:
+        return _on_link(envelope, known)
+    owner_id, key_id = envelope.workspace_id, envelope.api_key_id
+    # Numbers: an UUID's hash and comparison are written in Python.
+    named = (link_id.int, owner_id.int if owner_id else 0, key_id.int if key_id else 0)
+    place: Resolution | None = known.places.get(named)
+    if place is None:
+        place = known.places[named] = _on_link(envelope, known)
+    return place
+
+
+def _on_link(envelope: Envelope, known: Known) -> Resolution:
+    """The event belongs to the link itself."""
+    workspace_id, api_key_id = _authorised(envelope, known)
+    link = _named_link(envelope, known, workspace_id)
+    if workspace_id is not None and workspace_id != link.workspace_id:
+        raise Unresolvable("unknown_link", "the link is not this workspace's")
+    return Resolution(
+        workspace_id=link.workspace_id,
+        link_id=link.id,
+        program_id=link.program_id,
+        partner_id=link.partner_id,
+        api_key_id=api_key_id,
+    )
+
+
+def _is_direct(envelope: Envelope) -> bool:
+    """Whether it names a link and neither click nor customer that might say otherwise."""
+    return (
+        not _names_click(envelope)
+        and envelope.external_id is None
+        and _names_link(envelope)
+    )
+
+
+def _names_click(envelope: Envelope) -> bool:
+    return envelope.click_id is not None or envelope.foreign_click is not None
+
+
+def _names_link(envelope: Envelope) -> bool:
+    return envelope.link_id is not None or envelope.code is not None
+
+
+def _named_link(envelope: Envelope, known: Known, workspace_id: UUID | None) -> Link:
+    if envelope.link_id is not None:
+        if link := known.links.get(envelope.link_id):
+            return link
+        raise Unresolvable("unknown_link", f"link {envelope.link_id}")
+    code = envelope.code or ""
+    for namespace in namespaces(envelope, workspace_id):
+        link = known.codes.get((namespace, code))
+        if link is not None and not link.is_active:
+            raise Unresolvable("inactive_link", f"code {code}")
+        if link is not None:
+            return link
+        if domain_of(namespace) in known.domains:
+            break
+    raise Unresolvable("unknown_link", f"code {code}")
+
+
+def _resolve_lead(envelope: Envelope, known: Known) -> Resolution:
+    workspace_id, api_key_id = _authorised(envelope, known)
+    if _names_click(envelope):
+        click_id, link, is_proven = _named_click(envelope, known, workspace_id)
+    else:
+        mentioned = _mentioned_link(envelope, known, workspace_id)
+        click_id, link, is_proven = _Named(link=mentioned)
+    if workspace_id is None and link is not None:
+        workspace_id = link.workspace_id
+    if workspace_id is None or (link and link.workspace_id != workspace_id):
+        raise Unresolvable("unknown_click", "the click is not this workspace's")
+    if link and click_id and envelope.workspace_id is None:
+        age_ms = envelope.at - ids.millis(click_id)
+        if age_ms > link.attribution_window_days * _DAY_MS:
+            raise Unresolvable("expired", f"the click is {age_ms // _DAY_MS} days old")
+    return Resolution(
+        workspace_id=workspace_id,
+        click_id=click_id,
+        is_click_ours=is_proven,
+        asked_program_id=link.program_id if link else None,
+        api_key_id=api_key_id,
+    )
+
+
+def _authorised(envelope: Envelope, known: Known) -> tuple[UUID | None, UUID | None]:
+    """The workspace and key that vouch for an event, once the key is checked."""
+    if not envelope.api_key_hashes:
+        return envelope.workspace_id, envelope.api_key_id
+    needed = MAY_GENERATE if envelope.kind is Kind.LINK else MAY_TRACK
+    for key_hash in envelope.api_key_hashes:
+        key = known.keys.get(key_hash)
+        if key is not None and not needed.isdisjoint(key.scopes):
+            return key.workspace_id, key.id
+    raise Unresolvable(
+        "unauthorised", f"no live API key may {' or '.join(sorted(needed))}"
+    )
+
+
+def _named_click(envelope: Envelope, known: Known, workspace_id: UUID | None) -> _Named:
+    click_id, link_id = envelope.click_id, envelope.link_id
+    if envelope.foreign_click and workspace_id:
+        place = (workspace_id, envelope.foreign_click)
+        if place not in known.clicks:
+            raise Unresolvable("unknown_click", "nobody imported this click id")
+        click_id, link_id = known.clicks[place]
+    if link_id is None or link_id == NO_LINK:
+        if envelope.code is not None:
+            mentioned = _mentioned_link(envelope, known, workspace_id)
+            return _Named(click_id, mentioned, is_proven=False)
+        # With a workspace it must not matter whether the click is recorded already.
+        if workspace_id is not None:
+            return _Named(click_id, is_proven=False)
+        return _Named(click_id, known.recorded.get(click_id) if click_id else None)
+    if link_id not in known.links:
+        raise Unresolvable("unknown_click", f"link {link_id}")
+    return _Named(click_id, known.links[link_id])
+
+
+def _mentioned_link(
+    envelope: Envelope, known: Known, workspace_id: UUID | None
+) -> Link | None:
+    """The link beside a customer or click: it confines attribution, and earns nothing.
+
+    Such a lead is recorded whoever brought it: where the workspace is known, a link that
+    cannot be found takes nothing away from it.
+    """
+    if not _names_link(envelope):
+        return None
+    try:
+        link = _named_link(envelope, known, workspace_id)
+    except Unresolvable:
+        if workspace_id is None:
+            raise
+        return None
+    return link if workspace_id in {None, link.workspace_id} else None

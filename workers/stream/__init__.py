@@ -1,0 +1,1 @@
+"""Reading shards of the stream: consumers, epochs, trimming, liveness."""

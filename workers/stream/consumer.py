@@ -1,0 +1,237 @@
+"""Reads every shard and acknowledges what was recorded. Started by `main`.
+
+A batch is one read of one shard. It stays in hand until the processor gives it back; its one
+acknowledgement follows. If the process dies before the commit, the entries are pending and
+come again; if it dies between commit and acknowledgement, they come again as repeats.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from ingest.contracts.metrics.worker import BATCH_SECONDS, BATCHES, DELAYED, DELAYS
+from ingest.contracts.telemetry import Log
+from workers.model.batch import Delivery, Halt, Processor, Trouble
+from workers.quarantine.circuit_breaker import Gate
+from workers.stream.poison_pill import apart
+from workers.stream.shard import START, Anew, Habits, Page, Shard
+
+_Pages = Callable[[bytes], Awaitable[Page]]
+
+#: How much more seldom, at most, to look for entries that somebody left, while all that is
+#: found waits for a later release of ours.
+_SELDOM: Final = 12
+
+#: How often to see whether a pause is over, in seconds.
+_GATE_EVERY: Final = 0.1
+
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait after the given failed attempt: doubling, with jitter."""
+    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt - 1, 10))
+    return pause * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads, hides nothing
+
+
+async def happens(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; False if it did not come in that time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
+class Outage:
+    """Trouble on one shard: paces the attempts and says once what the matter is."""
+
+    def __init__(
+        self, log: Log, pause: Callable[[int], float], name: str = "start"
+    ) -> None:
+        """`name` is the shard's; before there are shards, it is the start."""
+        self._log = log
+        self._delays, self._delayed = DELAYS.labels(name), DELAYED.labels(name)
+        self._pause = pause
+        self._attempts = 0
+
+    @property
+    def is_on(self) -> bool:
+        return self._attempts > 0
+
+    def over(self) -> None:
+        self._delayed.set(0)
+        self._attempts = 0
+
+    def next_pause(self, trouble: Trouble) -> float:
+        """Seconds until the next attempt."""
+        self._attempts += 1
+        self._delays.inc()
+        self._delayed.set(1)
+        if self._attempts == 1:
+            self._log.warning("batch.delayed", cause=str(trouble))
+        return self._pause(self._attempts)
+
+
+class Consumer:
+    """One consumer of the group, with a reader for each shard."""
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        processor: Processor,
+        habits: Habits,
+        *,
+        stop: asyncio.Event,
+        gate: Gate | None = None,
+        pause: Callable[[int], float] = backoff,
+    ) -> None:
+        """`stop` ends `run`; `pause` is the seconds after a failed attempt.
+
+        Without a gate there are no pauses: a Halt ends `run`.
+        """
+        self._shards = shards
+        self._processor = processor
+        self._stop = stop
+        self._gate = gate
+        self._pause = pause
+        # A third: two may fail before the entries look abandoned.
+        self._hold_every = habits.reclaim_after / 3
+        self._reclaim_every = habits.reclaim_every
+        self._name = habits.name
+        self._gather_seconds = habits.gather_seconds
+        self._few = habits.batch_size // 2
+        self._outages: dict[int, Outage] = {}
+
+    @property
+    def delayed(self) -> Sequence[int]:
+        """The shards that wait for a server to answer."""
+        return [shard for shard, outage in self._outages.items() if outage.is_on]
+
+    async def run(self) -> None:
+        """Read until stopped. Raises what the processor raises besides Trouble."""
+        async with asyncio.TaskGroup() as readers:
+            for shard in self._shards:
+                readers.create_task(self._keep_reading(shard))
+
+    async def _keep_reading(self, shard: Shard) -> None:
+        try:
+            await self._read_on(shard)
+        except BaseException:
+            # The others are cancelled now, but redis-py 5 loses a cancellation that meets
+            # the end of a send (Python 3.11's `wait_for`): this they cannot miss.
+            self._stop.set()
+            raise
+
+    async def _read_on(self, shard: Shard) -> None:
+        log = Log(shard=shard.number, consumer=self._name)
+        outage = Outage(log, self._pause, str(shard.number))
+        self._outages[shard.number] = outage
+        while not self._stop.is_set():
+            try:
+                await self._read(shard, outage)
+            except Anew:
+                continue
+            except Trouble as trouble:
+                await happens(self._stop, outage.next_pause(trouble))
+
+    async def _read(self, shard: Shard, outage: Outage) -> None:
+        await shard.prepare()
+        # Its own first: they are the oldest, and lie there since it was killed.
+        await self._follow(shard, outage, shard.own)
+        look_again, every = time.monotonic(), self._reclaim_every
+        while await self._may_go_on():
+            if time.monotonic() >= look_again:
+                is_futile = await self._follow(shard, outage, shard.idle)
+                slower = min(2 * every, _SELDOM * self._reclaim_every)
+                every = slower if is_futile else self._reclaim_every
+                look_again = time.monotonic() + every
+            await self._settle_fresh(shard, outage)
+
+    async def _settle_fresh(self, shard: Shard, outage: Outage) -> None:
+        """Settle what is new, and after a few let others come together for the next read."""
+        fresh = await shard.fresh()
+        due = time.monotonic() + self._gather_seconds
+        await self._settle(shard, outage, fresh)
+        rest = due - time.monotonic()
+        if 0 < len(fresh) < self._few and rest > 0:
+            await happens(self._stop, rest)
+
+    async def _follow(self, shard: Shard, outage: Outage, pages: _Pages) -> bool:
+        """Settle page after page; whether there were entries and all were left pending."""
+        cursor: bytes | None = START
+        found = settled = 0
+        while cursor is not None and await self._may_go_on():
+            page = await pages(cursor)
+            found += len(page.deliveries)
+            settled += await self._settle(shard, outage, page.deliveries)
+            cursor = page.next
+        return found > 0 and not settled
+
+    async def _settle(
+        self, shard: Shard, outage: Outage, deliveries: Sequence[Delivery]
+    ) -> int:
+        """Process and acknowledge; how many were."""
+        if not deliveries:
+            outage.over()
+            return 0
+        released = asyncio.Event()
+        settled = 0
+        failure: Trouble | Anew | None = None
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hold(shard, deliveries, released))
+            try:
+                for batch in apart(deliveries):
+                    settled += await self._settle_batch(shard, outage, batch)
+            except (Trouble, Anew) as error:
+                failure = error  # out of the group, which would wrap it
+            finally:
+                released.set()
+        if failure is not None:
+            raise failure
+        return settled
+
+    async def _settle_batch(
+        self, shard: Shard, outage: Outage, batch: Sequence[Delivery]
+    ) -> int:
+        done = await self._processed(batch, outage)
+        if done:
+            await shard.ack(done)
+            outage.over()
+            BATCHES.labels(shard.number).inc()
+        return len(done)
+
+    async def _processed(
+        self, deliveries: Sequence[Delivery], outage: Outage
+    ) -> Sequence[Delivery]:
+        """What may be acknowledged; nothing where a stop came before that was known."""
+        while await self._may_go_on():
+            try:
+                with BATCH_SECONDS.time():
+                    return await self._processor.process(deliveries)
+            except Trouble as trouble:
+                await happens(self._stop, outage.next_pause(trouble))
+            except Halt as halt:
+                # What breaks while everything is taken down says nothing.
+                if self._gate is None or self._stop.is_set():
+                    raise
+                await self._gate.halt(halt)
+        return ()
+
+    async def _may_go_on(self) -> bool:
+        """Wait while the group is paused; False where a stop came first."""
+        while self._gate is not None and self._gate.is_shut:
+            if await happens(self._stop, _GATE_EVERY):
+                return False
+        return not self._stop.is_set()
+
+    async def _hold(
+        self, shard: Shard, deliveries: Sequence[Delivery], released: asyncio.Event
+    ) -> None:
+        """Keep a batch from looking abandoned while it is in hand."""
+        while not await happens(released, self._hold_every):
+            with suppress(Trouble, Anew):
+                await shard.hold(deliveries)

@@ -1,0 +1,110 @@
+"""The lives of a shard's stream. Used by `shard` and `jobs`.
+
+A server that lost its data starts its streams anew, and may give out the ids of old entries
+again. So every life has a number drawn from Postgres, kept in Redis beside the stream, where
+it is lost together with it.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key, events_key
+from workers.model.batch import Trouble
+from workers.postgres.database import Connection, Pool, transaction
+from workers.postgres.sql import statements
+from workers.redis_io.connections import REDIS_TROUBLE
+
+_SQL: Final = statements("stream/epochs")
+
+
+class Registry(Protocol):
+    """Where the numbers of lives come from."""
+
+    async def draw(self, shard: int) -> int:
+        """A number that no life of any shard has. Raises Trouble."""
+        ...
+
+    async def discard(self, epoch: int) -> None:
+        """Give back a number that no entry will ever carry. Raises Trouble."""
+        ...
+
+
+class PostgresRegistry:
+    """The numbers are rows of stream_epochs."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def draw(self, shard: int) -> int:
+        async with transaction(self._pool) as connection:
+            epoch: int = await connection.fetchval(_SQL["epoch_draw"], shard)
+            return epoch
+
+    async def discard(self, epoch: int) -> None:
+        async with transaction(self._pool) as connection:
+            await connection.execute(_SQL["epoch_discard"], epoch)
+
+
+async def current_epoch(redis: Redis, registry: Registry, shard: int) -> int:
+    """The number of this life; of workers that find none at once, all get the same.
+
+    Raises Trouble, and what Redis raises.
+    """
+    known = await redis.get(epoch_key(shard))
+    if known is not None:
+        return int(known)
+    drawn = await registry.draw(shard)
+    if await redis.set(epoch_key(shard), drawn, nx=True):
+        return drawn
+    await registry.discard(drawn)
+    return await current_epoch(redis, registry, shard)
+
+
+async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) -> None:
+    """Write down how many entries every life has had so far; numbers only grow.
+
+    Raises Trouble where Redis does not answer.
+    """
+    seen: dict[int, int] = {}
+    for shard in shards:
+        try:
+            # One transaction: the count must be of the life that the number is of.
+            async with redis.pipeline(transaction=True) as pipe:
+                pipe.get(epoch_key(shard))
+                pipe.xinfo_stream(events_key(shard))
+                epoch, stream = await pipe.execute()
+        except ResponseError as error:
+            if "no such key" in str(error):
+                continue
+            raise Trouble(f"{error}") from error
+        except REDIS_TROUBLE as error:
+            raise Trouble(f"{type(error).__name__}: {error}") from error
+        if epoch is not None:
+            seen[int(epoch)] = stream["entries-added"]
+    await connection.execute(_SQL["epochs_seen"], list(seen), list(seen.values()))
+    if said := await _said_by_edges(redis):
+        columns = [list(column) for column in zip(*sorted(said), strict=True)]
+        await connection.execute(_SQL["edges_said"], *columns)
+
+
+async def _said_by_edges(redis: Redis) -> list[tuple[int, str, int]]:
+    """What the edges that are alive appended to which life. Raises Trouble."""
+    try:
+        names = [name.decode() for name in await redis.zrange(EDGES_KEY, 0, -1)]
+        documents = [await redis.get(edge_key(name)) for name in names]
+    except REDIS_TROUBLE as error:
+        raise Trouble(f"{type(error).__name__}: {error}") from error
+    found = [
+        (name, orjson.loads(document))
+        for name, document in zip(names, documents, strict=True)
+        if document is not None
+    ]
+    return [
+        (int(epoch), f"{name} {told['since']}", appended)
+        for name, told in found
+        for epoch, appended in told.get("appended", {}).items()
+    ]

@@ -1,0 +1,149 @@
+"""Takes entries that may have killed workers apart from the rest. Around the pipeline.
+
+An entry that was delivered three times was with workers that died, or merely in bad company.
+So it is processed alone, under a mark in Redis beside its stream that is taken away again
+when the attempt ends, however it ends; a mark that is still there was left by a process that
+died over it. Three of those, and the entry goes to quarantine. An entry that never was alone
+when a worker died, stays out of it, however often it is delivered.
+
+An outage must not pass for a death: a worker that is killed while it waits for a server was
+not killed by the entry. So the mark is set only where Postgres would have let it write just
+before, and goes when the attempt takes long and the loop still turns: then it waits.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+from uuid import uuid4
+
+from redis.asyncio import Redis
+from typing_extensions import override
+
+from ingest.contracts.envelope import is_newer
+from ingest.contracts.stream import alone_key
+from ingest.contracts.telemetry import Log
+from workers.model.batch import Delivery, Entry, Halt, Processor, Recorder, Trouble
+from workers.postgres.database import Pool, transaction
+from workers.postgres.sql import statements
+from workers.redis_io.connections import REDIS_TROUBLE
+
+_SQL: Final = statements("stream/poison_pill")
+
+#: From this delivery on an entry is processed alone.
+_SUSPECT: Final = 3
+#: So many deaths over an entry alone are its own doing.
+_DEATHS: Final = 3
+#: What takes longer, with the loop turning, waits for a server.
+_PATIENCE_SECONDS: Final = 0.5
+
+# The value of a mark: how many died, and the process that is at it now, if any. Marking again
+# changes nothing, so that a reply that was lost does no harm. Freeing memory must not fail
+# for want of memory.
+_MARK: Final = """#!lua flags=allow-oom
+local deaths, holder = 0, ''
+local mark = redis.call('HGET', KEYS[1], ARGV[1])
+if mark then deaths, holder = string.match(mark, '^(%d+) (.*)$') end
+deaths = tonumber(deaths)
+if holder ~= '' and holder ~= ARGV[2] then deaths = deaths + 1 end
+redis.call('HSET', KEYS[1], ARGV[1], deaths .. ' ' .. ARGV[2])
+return deaths
+"""
+
+_UNMARK: Final = """#!lua flags=allow-oom
+local mark = redis.call('HGET', KEYS[1], ARGV[1])
+if not mark then return end
+local deaths, holder = string.match(mark, '^(%d+) (.*)$')
+if holder ~= ARGV[2] then return end
+if ARGV[3] == 'done' or deaths == '0' then
+    redis.call('HDEL', KEYS[1], ARGV[1])
+else
+    redis.call('HSET', KEYS[1], ARGV[1], deaths .. ' ')
+end
+"""
+
+
+def apart(deliveries: Sequence[Delivery]) -> list[Sequence[Delivery]]:
+    """The batches to make of these: the innocent together, suspects each alone."""
+    suspects = [each for each in deliveries if _is_suspect(each)]
+    if not suspects:
+        return [deliveries]
+    innocent = [each for each in deliveries if not _is_suspect(each)]
+    return [*([innocent] if innocent else ()), *([each] for each in suspects)]
+
+
+def _is_suspect(delivery: Delivery) -> bool:
+    # What waits for a later release is delivered again and again.
+    return delivery.times >= _SUSPECT and not is_newer(delivery.payload)
+
+
+class Isolating(Processor):
+    """Hands batches on, suspects under a mark; what nobody foresaw becomes a Halt."""
+
+    def __init__(self, inner: Recorder, redis: Redis, pool: Pool) -> None:
+        self._inner = inner
+        self._pool = pool
+        self._life = uuid4().hex
+        self._mark_it = redis.register_script(_MARK)
+        self._unmark_it = redis.register_script(_UNMARK)
+
+    @override
+    async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        try:
+            if len(deliveries) == 1 and _is_suspect(deliveries[0]):
+                return await self._alone(deliveries[0])
+            return await self._inner.process(deliveries)
+        except (Trouble, Halt):
+            raise
+        except Exception as error:
+            detail = f"{type(error).__name__}: {error}"
+            raise Halt("bug", detail) from error
+
+    async def _alone(self, delivery: Delivery) -> Sequence[Delivery]:
+        async with transaction(self._pool) as connection:
+            await connection.execute(_SQL["tables_are_free"])
+        deaths = await self._mark(delivery.entry)
+        fate = "open"
+        waiting = asyncio.create_task(self._wait(delivery.entry))
+        try:
+            if deaths >= _DEATHS:
+                done = await self._give_up(delivery, deaths)
+            else:
+                done = await self._inner.process([delivery])
+            fate = "done"
+        finally:
+            waiting.cancel()
+            with suppress(Trouble):
+                await self._unmark(delivery.entry, fate)
+        return done
+
+    async def _give_up(self, delivery: Delivery, deaths: int) -> Sequence[Delivery]:
+        await self._inner.give_up(delivery, f"{deaths} workers died over it")
+        shard, entry = delivery.entry.shard, delivery.entry.stream_id
+        Log().error("entry.given_up", shard=shard, entry=entry, deaths=deaths)
+        return [delivery]
+
+    async def _wait(self, entry: Entry) -> None:
+        await asyncio.sleep(_PATIENCE_SECONDS)
+        with suppress(Trouble):
+            await self._unmark(entry, "open")
+
+    async def _mark(self, entry: Entry) -> int:
+        """Say that it is processed alone now; how many died over it before."""
+        try:
+            arguments = [_name(entry), self._life]
+            deaths = await self._mark_it(keys=[alone_key(entry.shard)], args=arguments)
+        except REDIS_TROUBLE as error:
+            raise Trouble(f"{type(error).__name__}: {error}") from error
+        return int(deaths)
+
+    async def _unmark(self, entry: Entry, fate: str) -> None:
+        try:
+            arguments = [_name(entry), self._life, fate]
+            await self._unmark_it(keys=[alone_key(entry.shard)], args=arguments)
+        except REDIS_TROUBLE as error:
+            raise Trouble(f"{type(error).__name__}: {error}") from error
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.epoch}:{entry.stream_id}"

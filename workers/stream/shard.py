@@ -1,0 +1,250 @@
+"""One shard of the stream as one consumer sees it. Used by `consumer`.
+
+All Redis commands of reading are here, and what Redis raises is named here: `Trouble` where
+it does not answer, `Anew` where the stream is not the one that was prepared.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from ingest.contracts.metrics.worker import GROUPS_MADE, LOST_UNREAD
+from ingest.contracts.stream import (
+    FIELD,
+    GROUP,
+    alone_key,
+    cut_key,
+    epoch_key,
+    events_key,
+)
+from ingest.contracts.telemetry import Log
+from workers.model.batch import Delivery, Entry, Trouble
+from workers.redis_io.connections import BLOCK_MS, REDIS_TROUBLE
+from workers.stream.epochs import Registry, current_epoch
+
+#: An id that is shorter has no number that needs the upper half of 64 bits.
+_PLAIN_ID: Final = 19
+
+#: Where both a consumer's own pending entries and a round of claims begin.
+START: Final = b"0-0"
+
+# At 0, so that what was written before the first worker came is read. A number that outlived
+# its stream is dropped, or the next stream would pass for the same life; so is the trimmer's
+# count. Answers whether the stream had a number, and so once had its group.
+_CREATE: Final = """
+if redis.call('EXISTS', KEYS[1]) == 0 then
+    redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+end
+redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+return redis.call('EXISTS', KEYS[2])
+"""
+
+# As redis-py spells it.
+_Id = int | bytes | str | memoryview
+#: An entry's id, and its fields and their values in turn; None once it is deleted.
+_Message = tuple[bytes, Sequence[bytes] | None]
+
+
+class Anew(Exception):
+    """The group or the stream went away: prepare the shard and read from the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries, and from where to go on; None after the last of them."""
+
+    deliveries: Sequence[Delivery]
+    next: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """How a consumer reads, the same for all its shards.
+
+    `name` is stable: who comes back under it finds its own pending entries. `reclaim_after`
+    is for how many seconds an entry may lie idle before it is taken for abandoned,
+    `reclaim_every` how often to look for such, `block_ms` how long a read waits, at most
+    BLOCK_MS. Reads of few entries are `gather_seconds` apart: a transaction costs nearly as
+    much for ten as for a hundred, and whoever keeps up would spend all his time on small ones.
+    """
+
+    name: str
+    batch_size: int = 500
+    gather_seconds: float = 0.05
+    reclaim_after: float = 30.0
+    reclaim_every: float = 5.0
+    block_ms: int = BLOCK_MS
+
+
+class Shard:
+    """The reading end of one shard, over a connection that nothing else waits for.
+
+    To read it takes a client of `connections.for_reader`.
+    """
+
+    def __init__(
+        self, redis: Redis, number: int, habits: Habits, registry: Registry
+    ) -> None:
+        self._redis = redis
+        self._create = redis.register_script(_CREATE)
+        self._registry = registry
+        self._habits = habits
+        self._key = events_key(number)
+        self._epoch = 0
+        self._was_prepared = False
+        self.number = number
+        self.lost = 0
+        self._log = Log(shard=number, consumer=habits.name)
+
+    async def prepare(self) -> None:
+        """Make what is missing: the stream, the group, and the number of this life."""
+        with _seam():
+            try:
+                beside = [of(self.number) for of in (epoch_key, cut_key, alone_key)]
+                keys = [self._key, *beside]
+                had_group = bool(await self._create(keys=keys, args=[GROUP]))
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+            else:
+                self._say_created(is_anew=had_group or self._was_prepared)
+            self._was_prepared = True
+            self._epoch = await current_epoch(self._redis, self._registry, self.number)
+
+    async def own(self, after: bytes) -> Page:
+        """The next of the entries that this consumer was given and never acknowledged."""
+        count, name = self._habits.batch_size, self._habits.name
+        with _seam():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.xreadgroup(GROUP, name, {self._key: after}, count)
+                pipe.get(epoch_key(self.number))
+                answer, epoch = await pipe.execute()
+        self._check(epoch)
+        messages: list[_Message] = answer[0][1] if answer else []
+        if not messages:
+            return Page((), None)
+        deliveries = await self._counted(await self._present(messages))
+        return Page(deliveries, messages[-1][0])
+
+    async def fresh(self) -> Sequence[Delivery]:
+        """What nobody was given yet; waits up to a second for it."""
+        count, name = self._habits.batch_size, self._habits.name
+        with _seam():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.xreadgroup(
+                    GROUP, name, {self._key: ">"}, count, self._habits.block_ms
+                )
+                # Asked after the read: if the number is still ours, so was the entries'.
+                pipe.get(epoch_key(self.number))
+                answer, epoch = await pipe.execute()
+        self._check(epoch)
+        return await self._present(answer[0][1] if answer else ())
+
+    async def idle(self, cursor: bytes) -> Page:
+        """The next of the entries that some consumer was given and seems to have left."""
+        count, name = self._habits.batch_size, self._habits.name
+        min_idle = int(self._habits.reclaim_after * 1000)
+        with _seam():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.xautoclaim(self._key, GROUP, name, min_idle, cursor, count)
+                pipe.get(epoch_key(self.number))
+                (cursor, messages, deleted), epoch = await pipe.execute()
+        self._check(epoch)
+        await self._lose(deleted)
+        deliveries = await self._counted(await self._present(messages))
+        return Page(deliveries, None if cursor == START else cursor)
+
+    async def hold(self, deliveries: Sequence[Delivery]) -> None:
+        """Say that these are being worked on; it does not count as a delivery."""
+        with _seam():
+            await self._redis.xclaim(
+                self._key, GROUP, self._habits.name, 0, _ids(deliveries), justid=True
+            )
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        with _seam():
+            await self._redis.xack(self._key, GROUP, *_ids(deliveries))
+
+    async def _present(self, messages: Iterable[_Message]) -> Sequence[Delivery]:
+        """The entries that still exist; the others are lost."""
+        found: list[Delivery] = []
+        lost: list[bytes] = []
+        for entry_id, fields in messages:
+            if fields:
+                entry = self._entry(entry_id)
+                found.append(Delivery(entry, _payload(fields)))
+            else:
+                lost.append(entry_id)
+        await self._lose(lost)
+        return found
+
+    async def _counted(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """The same, with how often each was delivered."""
+        if not deliveries:
+            return ()
+        with _seam():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for entry_id in _ids(deliveries):
+                    pipe.xpending_range(self._key, GROUP, entry_id, entry_id, 1)
+                found = await pipe.execute()
+        return [
+            replace(delivery, times=pending[0]["times_delivered"])
+            if pending
+            else delivery
+            for delivery, pending in zip(deliveries, found, strict=True)
+        ]
+
+    async def _lose(self, ids: Sequence[bytes]) -> None:
+        """Give up entries that were removed from the stream before anybody recorded them."""
+        if not ids:
+            return
+        self.lost += len(ids)
+        LOST_UNREAD.labels(self.number).inc(len(ids))
+        self._log.warning(
+            "entry.lost", count=len(ids), first=ids[0].decode(), total=self.lost
+        )
+        with _seam():
+            await self._redis.xack(self._key, GROUP, *ids)
+
+    def _entry(self, entry_id: bytes) -> Entry:
+        ms, _, seq = entry_id.partition(b"-")
+        if len(entry_id) < _PLAIN_ID:
+            # As Entry() does it, in half the time: a named tuple's is written in Python.
+            return tuple.__new__(Entry, (self._epoch, self.number, int(ms), int(seq)))
+        return Entry.of(self._epoch, self.number, int(ms), int(seq))
+
+    def _check(self, epoch: bytes | None) -> None:
+        if epoch is None or int(epoch) != self._epoch:
+            raise Anew
+
+    def _say_created(self, *, is_anew: bool) -> None:
+        say = self._log.warning if is_anew else self._log.info
+        say("group.created")
+        GROUPS_MADE.labels(self.number).inc()
+
+
+def _payload(fields: Sequence[bytes]) -> bytes:
+    """The envelope; nothing where a foreign hand wrote the entry."""
+    if fields[0] == FIELD:
+        return fields[1]
+    return dict(zip(fields[::2], fields[1::2], strict=True)).get(FIELD, b"")
+
+
+def _ids(deliveries: Iterable[Delivery]) -> list[_Id]:
+    return [each.entry.stream_id for each in deliveries]
+
+
+@contextmanager
+def _seam() -> Iterator[None]:
+    try:
+        yield
+    except REDIS_TROUBLE as error:
+        # A stream that vanishes under a blocked read is UNBLOCKED on older servers.
+        if any(word in str(error) for word in ("NOGROUP", "UNBLOCKED")):
+            raise Anew from error
+        raise Trouble(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,118 @@
+"""Takes out of the streams what nobody needs any more. A job runs it every minute.
+
+An entry goes when every group has acknowledged it and it is older than the window that is
+kept for replays; earlier where memory runs short. It never goes unread: there is no limit of
+length here, and where a registered group is missing, nothing goes at all.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final, cast
+
+from redis.asyncio import Redis
+
+from ingest.contracts.stream import (
+    GROUP,
+    GROUPS_KEY,
+    EntryId,
+    cut_key,
+    epoch_key,
+    events_key,
+)
+from ingest.contracts.telemetry import Log
+from workers.model.batch import Trouble
+from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.stream_state import Stream, look
+
+#: Above this part of `maxmemory` the window is given up, the oldest first. The edges write
+#: to their disks at 0.8 and come back below 0.7; this keeps them from having to.
+FULL: Final = 0.65
+
+#: Between two cuts, so that a long trim takes turns with everybody else.
+_PAUSE_SECONDS: Final = 0.002
+
+# Approximate: whole nodes of the tree go, and no more than a hundred of them at a time (what
+# Redis does without a LIMIT), which is half a millisecond. The number of this life is asked
+# in the same breath: an id of a former one means nothing here.
+_CUT: Final = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+local gone = redis.call('XTRIM', KEYS[1], 'MINID', '~', ARGV[2])
+if gone > 0 then redis.call('INCRBY', KEYS[3], gone) end
+return gone
+"""
+
+
+class Trimmer:
+    """Trims some shards of one Redis."""
+
+    def __init__(self, redis: Redis, shards: Sequence[int], keep_hours: int) -> None:
+        """`keep_hours`: for how long entries stay after everybody has read them."""
+        self._redis = redis
+        self._shards = shards
+        self._keep_ms = keep_hours * 3_600_000
+        self._cut_script = redis.register_script(_CUT)
+        self._log = Log()
+
+    async def trim(self) -> int:
+        """Take out what may go; how many entries went. Raises Trouble."""
+        try:
+            return await self._trim()
+        except REDIS_TROUBLE as error:
+            raise Trouble(f"{type(error).__name__}: {error}") from error
+
+    async def _trim(self) -> int:
+        # Asked first: a group that joins later begins where the stream does.
+        groups = await self._registered()
+        found = [await look(self._redis, shard) for shard in self._shards]
+        streams = [each for each in found if each and self._may_cut(each, groups)]
+        gone = 0
+        for stream in streams:
+            kept_from = EntryId(stream.at_ms - self._keep_ms, 0)
+            bound = min(lowest_needed(stream), kept_from)
+            while count := await self._cut(stream, bound):
+                gone += count
+        gone += await self._relieve(streams)
+        if gone:
+            self._log.info("stream.trimmed", count=gone)
+        return gone
+
+    async def _relieve(self, streams: Sequence[Stream]) -> int:
+        """Give up the window as far as memory asks for it."""
+        gone = 0
+        while await self._is_full():
+            counts = [await self._cut(each, lowest_needed(each)) for each in streams]
+            if not any(counts):
+                kept = sum(each.length for each in streams) - gone
+                self._log.warning("stream.crowded", kept=kept, trimmed=gone)
+                break
+            gone += sum(counts)
+        return gone
+
+    async def _registered(self) -> AbstractSet[str]:
+        members = self._redis.smembers(GROUPS_KEY)
+        names = await cast("Awaitable[set[bytes]]", members)
+        return {GROUP, *(name.decode() for name in names)}
+
+    def _may_cut(self, stream: Stream, groups: AbstractSet[str]) -> bool:
+        missing = sorted(groups - stream.groups.keys())
+        if missing:
+            self._log.warning("trim.refused", shard=stream.shard, missing=missing)
+        return not missing
+
+    async def _cut(self, stream: Stream, bound: EntryId) -> int:
+        await asyncio.sleep(_PAUSE_SECONDS)
+        keys = [key(stream.shard) for key in (events_key, epoch_key, cut_key)]
+        epoch = "" if stream.epoch is None else stream.epoch
+        count: int = await self._cut_script(keys=keys, args=[epoch, str(bound)])
+        return count
+
+    async def _is_full(self) -> bool:
+        memory = await self._redis.info("memory")
+        limit = int(memory["maxmemory"])
+        return bool(limit) and int(memory["used_memory"]) > limit * FULL
+
+
+def lowest_needed(stream: Stream) -> EntryId:
+    """The lowest id that any group may still ask for; what is below was acknowledged."""
+    return min(group.floor for group in stream.groups.values())

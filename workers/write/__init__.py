@@ -1,0 +1,1 @@
+"""One batch, one transaction: dedup, rows, customers, counters."""
