@@ -7,7 +7,7 @@ from typing import Final
 from ingest.app import run
 from ingest.contracts.telemetry import configure_logging
 from ingest.contracts.variables import SettingsError
-from ingest.durable.stream import ShardsDiffer
+from ingest.durable.stream import ShardCountMismatch
 from ingest.settings import Settings
 
 #: Of every command: a setting is wrong, and starting again does not help.
@@ -20,7 +20,7 @@ def main() -> None:
         settings = Settings.load(environment)
         configure_logging(settings.log_level)
         run(settings)
-    except (SettingsError, ShardsDiffer) as error:
+    except (SettingsError, ShardCountMismatch) as error:
         sys.stderr.write(f"edge: {error}\n")
         sys.exit(_ASKED_WRONGLY)
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from uuid_utils.compat import uuid7
 
 from ingest.bulk.handler import batching
-from ingest.bulk.process import Judge
+from ingest.bulk.process import BulkProcessor
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.telemetry import Log
 from ingest.core.accept import Acceptor
@@ -32,7 +32,12 @@ from ingest.core.recent import Recent
 from ingest.core.resolve import Resolver
 from ingest.core.seal import visitor_key
 from ingest.core.visitors import Visits
-from ingest.dependencies import DRAIN_SECONDS, Equipment, equip, watching
+from ingest.dependencies import (
+    DRAIN_SECONDS,
+    Dependencies,
+    build_dependencies,
+    watching,
+)
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH, ROUTE
 from ingest.dialects.spec import Dialect
@@ -59,7 +64,7 @@ def unix_ms() -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class Externals:
     """What an edge takes from outside, so that tests can bring their own."""
 
     dialects: Sequence[Dialect] = DIALECTS
@@ -67,13 +72,13 @@ class World:
     new_id: Callable[[], UUID] = uuid7
 
 
-def build(settings: Settings, world: World) -> web.Application:
+def build(settings: Settings, world: Externals) -> web.Application:
     """The edge's application; nothing is connected before it starts.
 
     Stopping is starting backwards: the sink first, because answers wait for it, and the
     connections last, because everything else speaks through them.
     """
-    ports = equip(settings, world.clock)
+    ports = build_dependencies(settings, world.clock)
     app = web.Application(
         client_max_size=BODY_BYTES,
         middlewares=[measured, in_words_of([*world.dialects, BATCH])],
@@ -89,7 +94,7 @@ def build(settings: Settings, world: World) -> web.Application:
 
 
 def _add_sights(
-    app: web.Application, settings: Settings, world: World, ports: Equipment
+    app: web.Application, settings: Settings, world: Externals, ports: Dependencies
 ) -> None:
     """What operators look at: first to start and last to stop, but for the check."""
     show_keepers(ports.sink, ports.spool, settings.spooling.most_bytes)
@@ -99,7 +104,7 @@ def _add_sights(
     app.cleanup_ctx.append(check)
 
 
-def _acceptor(settings: Settings, world: World, ports: Equipment) -> Acceptor:
+def _acceptor(settings: Settings, world: Externals, ports: Dependencies) -> Acceptor:
     secret, keys = settings.secrets[0], KeyRing(settings.secrets)
     recent = Recent(ports.claims)
     clicks = Clicks(ports.directory, recent, keys)
@@ -127,7 +132,7 @@ def _add_endpoints(
 ) -> None:
     proxies = Proxies(settings.trusted_proxies)
     app[PLAIN] = plain_routes(acceptor, dialects, proxies)
-    judge = Judge(acceptor, dialects)
+    judge = BulkProcessor(acceptor, dialects)
     app.router.add_post(ROUTE.path, batching(judge, proxies), expect_handler=go_on)
     for dialect in dialects:
         for endpoint in dialect.endpoints:
@@ -139,7 +144,7 @@ def _add_endpoints(
                 app.router.add_route("OPTIONS", path, preflight(endpoint))
 
 
-async def serve(settings: Settings, world: World, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, world: Externals, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then finish what is under way.
 
     Raises ShardsDiffer where the installation has another number of shards, OSError
@@ -181,4 +186,4 @@ async def _serve_until_told(settings: Settings) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(settings, World(), stop)
+    await serve(settings, Externals(), stop)

@@ -15,17 +15,17 @@ from redis.asyncio import Redis
 from ingest.contracts.telemetry import Log
 from ingest.directory.cache import snapshot_of
 from ingest.directory.lookup import Directory
-from ingest.durable.degradation import Ladder
+from ingest.durable.degradation import Degradation
 from ingest.durable.drain import Drainer
-from ingest.durable.probe import Watch
+from ingest.durable.probe import RedisProbe
 from ingest.durable.sink import Sink
-from ingest.durable.spool.directory import Home, spool_of
+from ingest.durable.spool.directory import SpoolDirectory, spool_of
 from ingest.durable.spool.spool import Spool
-from ingest.durable.spool.store import Damaged
-from ingest.durable.stream import Stream, Untaken
+from ingest.durable.spool.store import SpoolDamaged
+from ingest.durable.stream import AppendFailed, Stream
 from ingest.rate_limit.limiter import Limiter
 from ingest.redis_io.claims import Claims
-from ingest.redis_io.client import Breaker, connect
+from ingest.redis_io.client import RedisBreaker, connect
 from ingest.settings import Settings
 
 _CONNECTIONS: Final = 16
@@ -37,7 +37,7 @@ DRAIN_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Equipment:
+class Dependencies:
     """The parts, and how they start and stop with an application."""
 
     clients: Sequence[Redis]
@@ -45,7 +45,7 @@ class Equipment:
     spool: Spool
     sink: Sink
     drainer: Drainer
-    watch: Watch
+    watch: RedisProbe
     claims: Claims
     limiter: Limiter
     directory: Directory
@@ -65,7 +65,7 @@ class Equipment:
         await self.limiter.stop()
 
     async def appends(self, _: web.Application) -> AsyncIterator[None]:
-        with suppress(Untaken):  # asked again before the first append
+        with suppress(AppendFailed):  # asked again before the first append
             await self.stream.confirm_shards()
         self.spool.start()
         self.drainer.start()
@@ -76,18 +76,18 @@ class Equipment:
                     await stop()
 
 
-def equip(settings: Settings, clock: Callable[[], int]) -> Equipment:
+def build_dependencies(settings: Settings, clock: Callable[[], int]) -> Dependencies:
     """The parts of one edge, unconnected; `clock` gives Unix milliseconds."""
     url, spooling = settings.redis_url, settings.spooling
-    reach, writes = Breaker(), Breaker()
+    reach, writes = RedisBreaker(), RedisBreaker()
     redis = connect(url, connections=_CONNECTIONS, breaker=reach)
     changes = connect(url, connections=1, answer_within=_CHANGES_SECONDS)
     probes = connect(url, connections=1)
-    stream, ladder = Stream(redis, settings.shards, writes), Ladder(spooling)
-    home = Home(spool_of(settings.data), _report)
+    stream, ladder = Stream(redis, settings.shards, writes), Degradation(spooling)
+    home = SpoolDirectory(spool_of(settings.data), _report)
     spool = Spool(home, most_bytes=spooling.most_bytes, clock=time.monotonic)
     sink = Sink(stream, spool, ladder, lambda: reach.problem or writes.problem)
-    return Equipment(
+    return Dependencies(
         clients=(redis, changes, probes),
         stream=stream,
         spool=spool,
@@ -95,7 +95,7 @@ def equip(settings: Settings, clock: Callable[[], int]) -> Equipment:
         drainer=Drainer(
             spool, stream, lambda: sink.standing.level, spooling.drain_rate
         ),
-        watch=Watch(
+        watch=RedisProbe(
             probes,
             reach=reach,
             writes=writes,
@@ -108,7 +108,7 @@ def equip(settings: Settings, clock: Callable[[], int]) -> Equipment:
     )
 
 
-def _report(damage: Damaged) -> None:
+def _report(damage: SpoolDamaged) -> None:
     Log().warning(
         "spool.damaged",
         segment=str(damage.segment),
@@ -119,7 +119,7 @@ def _report(damage: Damaged) -> None:
 
 
 def watching(
-    parts: Equipment, settings: Settings, clock: Callable[[], int]
+    parts: Dependencies, settings: Settings, clock: Callable[[], int]
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Has the watch tell how this edge stands, as long as an application runs."""
     name = f"{socket.gethostname()}-{os.getpid()}"

@@ -21,7 +21,7 @@ from ingest.contracts.redis_checkup import (
     redis_questions,
 )
 from ingest.contracts.telemetry import Log
-from ingest.redis_io.client import TROUBLE
+from ingest.redis_io.client import REDIS_ERRORS
 from ingest.settings import Settings
 
 _AGAIN_SECONDS: Final = 5.0
@@ -41,7 +41,7 @@ def selfchecked(redis: Redis, settings: Settings, clock: Callable[[], int]) -> L
 
 
 async def ask_redis(redis: Redis, shards: int, groups: int = 0) -> RedisFacts:
-    """What Redis says of itself, and of the groups of so many shards; raises TROUBLE."""
+    """What Redis says of itself, and of the groups of so many shards; raises REDIS_ERRORS."""
     async with redis.pipeline(transaction=False) as pipe:
         for question in redis_questions(groups):
             pipe.execute_command(*question)
@@ -74,7 +74,7 @@ async def _told(redis: Redis, shards: int) -> RedisFacts:
     while True:
         try:
             return await ask_redis(redis, shards)
-        except TROUBLE:
+        except REDIS_ERRORS:
             # Those who need it say so themselves.
             await asyncio.sleep(_AGAIN_SECONDS)
 

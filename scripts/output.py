@@ -31,7 +31,7 @@ class _Failure(click.ClickException):
         self.remedy = remedy
 
 
-class Refused(_Failure):
+class UsageProblem(_Failure):
     """What was asked for cannot be: an unknown name, one that is taken."""
 
     exit_code = 2

@@ -26,17 +26,22 @@ from workers.enrich import build_enrichers
 from workers.jobs.archive_service import Archive, fetching_of
 from workers.jobs.arq_host import keep_arq
 from workers.jobs.schedule import Jobs
-from workers.model.batch import Recorder, Trouble
+from workers.model.batch import Recorder, TransientError
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool, pool_size
 from workers.process.admin import administered
-from workers.process.failpoint import Mortal, boundary
+from workers.process.failpoint import CrashingRecorder, boundary
 from workers.process.gc_tuning import collect_seldom
 from workers.process.installation_metrics import keep_sampling
-from workers.process.lifecycle import Life, Stopped, persistently, supervise
+from workers.process.lifecycle import (
+    Lifecycle,
+    StoppedBeforeStart,
+    persistently,
+    supervise,
+)
 from workers.process.startup_check import keep_checking
-from workers.quarantine.budget import Budget
-from workers.quarantine.circuit_breaker import Gate, keep_looking
+from workers.quarantine.budget import QuarantineBudget
+from workers.quarantine.circuit_breaker import CircuitBreaker, keep_looking
 from workers.redis_io.connections import REDIS_TROUBLE, for_jobs, for_reader
 from workers.redrive.job import Redrives
 from workers.replay.job import Replays
@@ -44,10 +49,10 @@ from workers.replay.sources import Sources
 from workers.settings import Settings
 from workers.stream.consumer import Consumer, backoff
 from workers.stream.consumer_names import consumer_name
-from workers.stream.epochs import PostgresRegistry
+from workers.stream.epochs import PostgresEpochRegistry
 from workers.stream.heartbeat import keep_beating
-from workers.stream.poison_pill import Isolating
-from workers.stream.shard import Habits, Shard
+from workers.stream.poison_pill import PoisonPillIsolation
+from workers.stream.shard import ReaderConfig, ShardReader
 
 
 def run(settings: Settings) -> int:
@@ -72,7 +77,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _live(settings: Settings, name: str) -> int:
     log = Log(consumer=name)
-    life = Life(log)
+    life = Lifecycle(log)
     life.listen()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(administered(settings.admin, life.problem))
@@ -86,13 +91,13 @@ async def _live(settings: Settings, name: str) -> int:
             pool = await persistently(
                 lambda: stack.enter_async_context(_pool(settings)), life, log
             )
-        except Stopped:
+        except StoppedBeforeStart:
             return 0
         pipeline = _pipeline(settings, name, pool)
-        gate = life.gate = Gate(pool, name, pipeline.limit)
+        gate = life.gate = CircuitBreaker(pool, name, pipeline.limit)
         life.consumer = Consumer(
             _shards(settings, name, pool, readers),
-            Isolating(_recorder(settings, pipeline), redis, pool),
+            PoisonPillIsolation(_recorder(settings, pipeline), redis, pool),
             _habits(settings, name),
             stop=life.stop,
             gate=gate,
@@ -128,12 +133,12 @@ def _pipeline(settings: Settings, name: str, pool: Pool) -> Pipeline:
         new_id=uuid7,
         keep_ip=settings.store_ip == "full",
         boundary=boundary(settings),
-        budget=Budget(settings.quarantine_rows),
+        budget=QuarantineBudget(settings.quarantine_rows),
     )
 
 
 def _asked_for(
-    settings: Settings, name: str, redis: Redis, pool: Pool, life: Life
+    settings: Settings, name: str, redis: Redis, pool: Pool, life: Lifecycle
 ) -> Iterator[Coroutine[None, None, None]]:
     """What runs only where settings ask for it."""
     if settings.admin.port:
@@ -146,7 +151,7 @@ def _asked_for(
 
 
 def _hosts(
-    settings: Settings, redis: Redis, pipeline: Pipeline, life: Life
+    settings: Settings, redis: Redis, pipeline: Pipeline, life: Lifecycle
 ) -> list[Coroutine[None, None, None]]:
     """What arq runs: jobs by the clock; replays and redrives, which take their time."""
     archive = settings.archive.directory if settings.archive else None
@@ -170,11 +175,11 @@ def _jobs(settings: Settings, redis: Redis, pool: Pool) -> Jobs:
 def _recorder(settings: Settings, pipeline: Pipeline) -> Recorder:
     """The pipeline; where tests want the worker to die over an event, a mortal one."""
     event_id = settings.crash_over
-    return pipeline if event_id is None else Mortal(pipeline, event_id)
+    return pipeline if event_id is None else CrashingRecorder(pipeline, event_id)
 
 
-def _habits(settings: Settings, name: str) -> Habits:
-    return Habits(
+def _habits(settings: Settings, name: str) -> ReaderConfig:
+    return ReaderConfig(
         name=name,
         batch_size=settings.batch_size,
         gather_seconds=settings.gather_ms / 1000,
@@ -183,10 +188,11 @@ def _habits(settings: Settings, name: str) -> Habits:
 
 def _shards(
     settings: Settings, name: str, pool: Pool, readers: Sequence[Redis]
-) -> list[Shard]:
-    habits, registry = _habits(settings, name), PostgresRegistry(pool)
+) -> list[ShardReader]:
+    habits, registry = _habits(settings, name), PostgresEpochRegistry(pool)
     return [
-        Shard(redis, number, habits, registry) for number, redis in enumerate(readers)
+        ShardReader(redis, number, habits, registry)
+        for number, redis in enumerate(readers)
     ]
 
 
@@ -198,7 +204,7 @@ async def _agree_on_shards(redis: Redis, settings: Settings) -> None:
             pipe.get(SHARDS_KEY)
             _, agreed = await pipe.execute()
     except REDIS_TROUBLE as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
     if int(agreed) != settings.shards:
         raise SettingsError(
             f"{SHARDS_KEY} in Redis is {int(agreed)}, but REFTIDE_SHARDS is "

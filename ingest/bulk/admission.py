@@ -16,7 +16,7 @@ _TURN_SECONDS: Final = 5.0
 _RETRY_AFTER: Final = 1  # seconds
 
 
-class Turns:
+class BatchSlots:
     """Lets batches in, first come, first served, as long as there is room."""
 
     def __init__(self, most: int) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ingest.bulk.process import Judge
+from ingest.bulk.process import BulkProcessor
 from ingest.bulk.reader import decoded, events_in
 from ingest.core.client_ip import Proxies
 from ingest.dialects.batch import BYTES
@@ -18,7 +18,7 @@ from ingest.http.handlers import Handler, caller, respond
 _BODY_SECONDS: Final = 10.0
 
 
-def batching(judge: Judge, proxies: Proxies) -> Handler:
+def batching(judge: BulkProcessor, proxies: Proxies) -> Handler:
     """The handler of `POST /v1/events`."""
 
     async def handle(request: web.Request) -> web.StreamResponse:

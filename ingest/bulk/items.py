@@ -7,10 +7,10 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from ingest.bulk.reader import Read
-from ingest.bulk.routing import Named, Routes
+from ingest.bulk.routing import NamedRoute, RouteTable
 from ingest.contracts.storable import Json
 from ingest.core.client_ip import Proxies
-from ingest.dialects.batch import BATCH, Event
+from ingest.dialects.batch import BATCH, BatchEvent
 from ingest.dialects.body import validated
 from ingest.dialects.spec import (
     ByCode,
@@ -31,7 +31,7 @@ _NO_OBJECT: Final = "is no JSON object"
 _NOBODY: Final = Proxies(())
 
 
-class Item(NamedTuple):
+class BulkItem(NamedTuple):
     """An event as it was sent, and where it goes."""
 
     dialect: Dialect
@@ -47,7 +47,7 @@ class Item(NamedTuple):
         return self.raw.ip is not None or self.at is not None
 
 
-class Unfit(Exception):
+class InvalidItem(Exception):
     """No item can be made of this, and whose words say so."""
 
     def __init__(self, dialect: Dialect, refusal: Refusal) -> None:
@@ -56,13 +56,15 @@ class Unfit(Exception):
         self.refusal = refusal
 
 
-def item(read: Read, routes: Routes) -> Item:
-    """The request that an event stands for; raises Unfit."""
+def item(read: Read, routes: RouteTable) -> BulkItem:
+    """The request that an event stands for; raises InvalidItem."""
     if isinstance(read, Refusal) or not isinstance(read, dict):
-        raise Unfit(BATCH, Refusal("field_invalid", field="event", problem=_NO_OBJECT))
+        raise InvalidItem(
+            BATCH, Refusal("field_invalid", field="event", problem=_NO_OBJECT)
+        )
     dialect = BATCH  # what is said beside the body is said to us
     try:
-        event = validated(Event, read)
+        event = validated(BatchEvent, read)
         ip = None if event.ip is None else _address(event.ip)
         at = None if event.occurred_at is None else _moment(event.occurred_at)
         named = routes.find(event.path)
@@ -70,12 +72,12 @@ def item(read: Read, routes: Routes) -> Item:
         if endpoint is None:
             raise Refusal(named.why_not)  # noqa: TRY301 -- mapped like all others
         raw = _raw(event, named, ip)
-        return Item(dialect, endpoint, raw, at, event.idempotency_key)
+        return BulkItem(dialect, endpoint, raw, at, event.idempotency_key)
     except Refusal as refusal:
-        raise Unfit(dialect, refusal) from None
+        raise InvalidItem(dialect, refusal) from None
 
 
-def _raw(event: Event, named: Named, ip: str | None) -> RawRequest:
+def _raw(event: BatchEvent, named: NamedRoute, ip: str | None) -> RawRequest:
     headers: dict[str, str] = {}
     if event.user_agent is not None:
         headers["user-agent"] = event.user_agent

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
-from ingest.bulk.admission import Turns
-from ingest.bulk.items import Item, Unfit, item, subjects
+from ingest.bulk.admission import BatchSlots
+from ingest.bulk.items import BulkItem, InvalidItem, item, subjects
 from ingest.bulk.reader import Read
-from ingest.bulk.routing import Routes
+from ingest.bulk.routing import RouteTable
 from ingest.core.accept import Acceptor, Call, Taken
 from ingest.core.authorize import Principal
 from ingest.dialects.batch import BATCH, ROUTE, answer, refused, taken
@@ -57,13 +57,13 @@ class _Event(NamedTuple):
     subjects: set[Any]
 
 
-class Judge:
+class BulkProcessor:
     """Takes batches. One for all requests of an edge."""
 
     def __init__(self, acceptor: Acceptor, dialects: Sequence[Dialect]) -> None:
         self._acceptor = acceptor
-        self._routes = Routes(dialects)
-        self._turns = Turns(_UNDER_WAY)
+        self._routes = RouteTable(dialects)
+        self._turns = BatchSlots(_UNDER_WAY)
 
     async def admit(self, raw: RawRequest) -> Sender:
         """Who sends a batch with these headers; raises Refusal."""
@@ -90,7 +90,7 @@ class Judge:
 class _Batch:
     """One batch under way."""
 
-    def __init__(self, acceptor: Acceptor, routes: Routes, sender: Sender) -> None:
+    def __init__(self, acceptor: Acceptor, routes: RouteTable, sender: Sender) -> None:
         self._acceptor = acceptor
         self._routes = routes
         self._sender = sender
@@ -131,14 +131,14 @@ class _Batch:
             found = item(read, self._routes)
             dialect = found.dialect
             return await self._event(found)
-        except Unfit as unfit:
+        except InvalidItem as unfit:
             return self.refused(unfit.dialect, unfit.refusal)
         except Refusal as refusal:
             return self.refused(dialect, refusal)
         except Exception as error:  # noqa: BLE001 -- a bug that one event meets, and it is logged
             return self._failed(dialect, error)
 
-    async def _event(self, found: Item) -> _Event:
+    async def _event(self, found: BulkItem) -> _Event:
         dialect, endpoint = found.dialect, found.endpoint
         wanted = endpoint.credential
         principal = await self._principal(dialect, wanted.scope if wanted else _ANYBODY)

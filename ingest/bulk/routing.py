@@ -11,7 +11,7 @@ from ingest.dialects.spec import Dialect, Endpoint, RefusalCode
 _PARAMETER: Final = re.compile(r"\\\{(\w+)\\\}")
 
 
-class Named(NamedTuple):
+class NamedRoute(NamedTuple):
     """A dialect, the endpoint of it that a path leads to, and the path's parameters."""
 
     dialect: Dialect
@@ -21,24 +21,24 @@ class Named(NamedTuple):
     why_not: RefusalCode = "not_found"
 
 
-class Routes:
+class RouteTable:
     """The endpoints of some dialects, by their paths."""
 
     def __init__(self, dialects: Sequence[Dialect]) -> None:
         self._dialects = sorted(dialects, key=lambda each: len(each.prefix))
-        self._fixed: dict[str, Named] = {}
-        self._patterns: list[tuple[re.Pattern[str], Named]] = []
+        self._fixed: dict[str, NamedRoute] = {}
+        self._patterns: list[tuple[re.Pattern[str], NamedRoute]] = []
         for dialect in dialects:
             for route in dialect.endpoints:
-                named = Named(dialect, why_not="method_not_allowed")  # no event
+                named = NamedRoute(dialect, why_not="method_not_allowed")  # no event
                 if isinstance(route, Endpoint):
-                    named = Named(dialect, route)
+                    named = NamedRoute(dialect, route)
                 if "{" in route.path:
                     self._patterns.append((_pattern(route.path), named))
                 else:
                     self._fixed[route.path] = named
 
-    def find(self, path: str) -> Named:
+    def find(self, path: str) -> NamedRoute:
         """Where a path leads; where it leads nowhere, who says so."""
         named = self._fixed.get(path)
         if named is not None:
@@ -49,7 +49,7 @@ class Routes:
                     name: unquote(text) for name, text in found.groupdict().items()
                 }
                 return named._replace(parameters=texts)
-        return Named(self._dialect_of(path))
+        return NamedRoute(self._dialect_of(path))
 
     def _dialect_of(self, path: str) -> Dialect:
         """The dialect with the longest prefix, as for requests."""

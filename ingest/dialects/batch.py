@@ -88,7 +88,7 @@ _PASSING: Final[frozenset[RefusalCode]] = frozenset(
 )
 
 
-class Event(Body):
+class BatchEvent(Body):
     """One event of a batch: what would have been a request of its own."""
 
     model_config = example(
@@ -112,7 +112,7 @@ class Event(Body):
     occurred_at: str | None = None
 
 
-class Result(BaseModel):
+class BatchResult(BaseModel):
     """What became of an event. `status` and `body` are its dialect's answer."""
 
     result: Literal["accepted", "duplicate", "refused"]
@@ -126,13 +126,13 @@ class Result(BaseModel):
     body: Any
 
 
-class Answer(BaseModel):
+class BatchAnswer(BaseModel):
     """What became of a batch, event by event in their order."""
 
     accepted: int
     duplicates: int
     refused: int
-    results: list[Result]
+    results: list[BatchResult]
 
 
 class _Error(BaseModel):
@@ -199,8 +199,8 @@ ROUTE: Final = Route(
     method="POST",
     path="/v1/events",
     summary="Record up to 1,000 events of any dialect",
-    body=Event,
-    reply=Answer,
+    body=BatchEvent,
+    reply=BatchAnswer,
     credential=Credential(scope="track"),
 )
 

@@ -11,7 +11,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from ingest.contracts.directory import CHANGES_FIELD, CHANGES_KEY, EVERYTHING
-from ingest.redis_io.client import TROUBLE
+from ingest.redis_io.client import REDIS_ERRORS
 
 #: Short, because stopping waits for it.
 _BLOCK_MS: Final = 250
@@ -22,7 +22,7 @@ _PAUSE_SECONDS: Final = 0.5
 _START: Final = b"0-0"
 
 
-class Follower:
+class InvalidationListener:
     """One reader of the changes."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Follower:
         while not self._is_stopping and not (me and me.cancelling()):
             try:
                 await self._step()
-            except TROUBLE:
+            except REDIS_ERRORS:
                 self._reached(False)  # noqa: FBT003 -- a callback's one argument
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:

@@ -32,7 +32,7 @@ from ingest.contracts.directory import (
     program_key,
     stats_key,
 )
-from ingest.directory.replica import Missing, Record, Replica, Wanted
+from ingest.directory.replica import Missing, Record, RecordRequest, Replica
 
 
 class Directory:
@@ -53,11 +53,11 @@ class Directory:
         known: LinkRecord | Missing | None = self._replica.recall(question)
         if known is not None:
             return known
-        wanted: list[Wanted[LinkRecord | Missing]] = []
+        wanted: list[RecordRequest[LinkRecord | Missing]] = []
         for namespace in namespaces:
-            wanted.append(Wanted(link_key(namespace, code), LinkRecord.decode))
+            wanted.append(RecordRequest(link_key(namespace, code), LinkRecord.decode))
             if domain := domain_of(namespace):
-                wanted.append(Wanted(domain_key(domain), _nothing_further))
+                wanted.append(RecordRequest(domain_key(domain), _nothing_further))
         return await self._replica.first(question, *wanted)
 
     async def link_by_id(self, link_id: UUID) -> LinkRecord | Missing:
@@ -65,7 +65,7 @@ class Directory:
 
     async def api_key(self, hashes: Sequence[bytes]) -> KeyRecord | Missing:
         """The key that has one of the hashes."""
-        wanted = (Wanted(api_key_key(item), KeyRecord.decode) for item in hashes)
+        wanted = (RecordRequest(api_key_key(item), KeyRecord.decode) for item in hashes)
         return await self._replica.first(tuple(hashes), *wanted)
 
     async def program(self, number: int) -> ProgramRecord | Missing:
@@ -124,7 +124,7 @@ class Directory:
         known: Record | Missing | None = self._replica.recall(key)
         if known is not None:
             return known
-        return await self._replica.first(key, Wanted(key, decode))
+        return await self._replica.first(key, RecordRequest(key, decode))
 
 
 def _nothing_further(_: bytes) -> Missing:

@@ -17,8 +17,8 @@ from redis.asyncio import Redis
 from ingest.contracts.directory import EVERYTHING, GENERATION_KEY
 from ingest.contracts.telemetry import Log
 from ingest.directory.cache import Lru, Published, read_snapshot, write_snapshot
-from ingest.directory.invalidation import Follower
-from ingest.redis_io.client import TROUBLE, Coalescer, Full
+from ingest.directory.invalidation import InvalidationListener
+from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull
 
 _PRESENT_KEPT: Final = 50_000
 _ABSENT_KEPT: Final = 20_000
@@ -36,7 +36,7 @@ class Missing(Enum):
     UNAVAILABLE = "unavailable"
 
 
-class Wanted(NamedTuple, Generic[Record]):
+class RecordRequest(NamedTuple, Generic[Record]):
     """A key, and what its bytes mean."""
 
     key: str
@@ -65,8 +65,10 @@ class Replica:
         self._answers: dict[Hashable, Any] = {}
         #: The answer to a question that was asked before, if it still holds; else None.
         self.recall = self._answers.get
-        self._follower = Follower(changes, forget=self._forget, reached=self._reached)
-        self._fetches: Coalescer[tuple[Wanted[Any], ...], Any]
+        self._follower = InvalidationListener(
+            changes, forget=self._forget, reached=self._reached
+        )
+        self._fetches: Coalescer[tuple[RecordRequest[Any], ...], Any]
         self._fetches = Coalescer(self._fetch, in_flight=2)
         self._tasks: list[asyncio.Task[None]] = []
         self._forgotten = 0
@@ -75,14 +77,14 @@ class Replica:
         self._log = Log()
 
     async def first(
-        self, question: Hashable, *wanted: Wanted[Record]
+        self, question: Hashable, *wanted: RecordRequest[Record]
     ) -> Record | Missing:
         """The first record there is, which answers the question from now on."""
         found: Record | Missing = _decide(wanted, self._cached)
         if found is not Missing.UNAVAILABLE:
             self._answers[question] = found
             return found
-        with suppress(Full):
+        with suppress(QueueFull):
             found = await self._fetches.ask(wanted)
         return found
 
@@ -112,12 +114,14 @@ class Replica:
     def _cached(self, key: str) -> _Known | None:
         return self._present.get(key) or self._absent.get(key)
 
-    async def _fetch(self, asked: Sequence[tuple[Wanted[Any], ...]]) -> Sequence[Any]:
+    async def _fetch(
+        self, asked: Sequence[tuple[RecordRequest[Any], ...]]
+    ) -> Sequence[Any]:
         wanted = {item.key: item.decode for items in asked for item in items}
         forgotten = self._forgotten
         try:
             *raws, is_whole = await self._read(list(wanted))
-        except TROUBLE:
+        except REDIS_ERRORS:
             self._reached(False)  # noqa: FBT003 -- reads as a sentence
             return [_decide(items, self._remembered(items)) for items in asked]
         self._reached(True)  # noqa: FBT003 -- likewise
@@ -136,7 +140,7 @@ class Replica:
             return await pipe.execute()
 
     def _remembered(
-        self, wanted: tuple[Wanted[Any], ...]
+        self, wanted: tuple[RecordRequest[Any], ...]
     ) -> Callable[[str], _Known | None]:
         """What is cached, or else what an earlier run knew."""
         keys = {item.key: item.decode for item in wanted if item.key in self._earlier}
@@ -223,7 +227,7 @@ def _known(
 
 
 def _decide(
-    wanted: Sequence[Wanted[Any]], known: Callable[[str], _Known | None]
+    wanted: Sequence[RecordRequest[Any]], known: Callable[[str], _Known | None]
 ) -> Any:
     """The first value there is decides; behind a key not known, nothing does."""
     for item in wanted:

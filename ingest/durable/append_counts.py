@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 
-class Appended:
+class AppendCounts:
     """What one edge appended since it started; lives are numbered as workers number them."""
 
     def __init__(self) -> None:

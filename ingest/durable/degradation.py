@@ -29,17 +29,17 @@ class Pressure(NamedTuple):
     age: float | None = None
 
 
-class Standing(NamedTuple):
+class DegradationState(NamedTuple):
     """A level, and what holds us there."""
 
     level: Level
     why: str | None
 
 
-_UNTROUBLED: Final = Standing(Level.STREAM, None)
+_UNTROUBLED: Final = DegradationState(Level.STREAM, None)
 
 
-class Ladder:
+class Degradation:
     """The pressure of late, and what it means."""
 
     def __init__(self, spooling: Spooling) -> None:
@@ -64,14 +64,14 @@ class Ladder:
             if value >= least:
                 self._pressed[name] = f"{name}: {value:.0f} of {limit}"
 
-    def stand(self, trouble: str | None, spool_trouble: str | None) -> Standing:
+    def stand(self, trouble: str | None, spool_trouble: str | None) -> DegradationState:
         """Where we stand, given why the stream and the spool take nothing, if so."""
         if self._intake == "refuse":
-            return Standing(Level.REFUSE, "REFTIDE_INTAKE")
+            return DegradationState(Level.REFUSE, "REFTIDE_INTAKE")
         why = "REFTIDE_INTAKE" if self._intake == "spool" else trouble
         if why is None and not self._pressed:
             return _UNTROUBLED
         why = why or next(iter(self._pressed.values()))
         if spool_trouble:
-            return Standing(Level.REFUSE, f"{why}; {spool_trouble}")
-        return Standing(Level.SPOOL, why)
+            return DegradationState(Level.REFUSE, f"{why}; {spool_trouble}")
+        return DegradationState(Level.SPOOL, why)

@@ -12,8 +12,8 @@ from typing import Final
 
 from ingest.contracts.telemetry import Log
 from ingest.durable.degradation import Level
-from ingest.durable.spool.spool import Batch, Spool
-from ingest.durable.stream import Entry, Stream
+from ingest.durable.spool.spool import Spool, SpoolBatch
+from ingest.durable.stream import PendingAppend, Stream
 
 _MOST: Final = 500
 #: Between looks at a spool with nothing to send, and after a batch that failed.
@@ -73,8 +73,10 @@ class Drainer:
             self._sent = 0
         return sent
 
-    async def _send(self, batch: Batch) -> int:
-        problems = await self._stream.write([Entry(*one.item) for one in batch.kept])
+    async def _send(self, batch: SpoolBatch) -> int:
+        problems = await self._stream.write(
+            [PendingAppend(*one.item) for one in batch.kept]
+        )
         sent = [
             one
             for one, problem in zip(batch.kept, problems, strict=True)

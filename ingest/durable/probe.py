@@ -14,10 +14,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key
-from ingest.durable.append_counts import Appended
-from ingest.durable.degradation import Ladder
+from ingest.durable.append_counts import AppendCounts
+from ingest.durable.degradation import Degradation
 from ingest.durable.pressure import pressure
-from ingest.redis_io.client import TROUBLE, Breaker, said
+from ingest.redis_io.client import REDIS_ERRORS, RedisBreaker, describe_error
 
 _EVERY_SECONDS: Final = 1.0
 _TOLD_SECONDS: Final = 15
@@ -25,17 +25,17 @@ _TOLD_SECONDS: Final = 15
 _FORGOTTEN_SECONDS: Final = 86_400
 
 
-class Watch:
+class RedisProbe:
     """One edge's look at Redis."""
 
     def __init__(
         self,
         redis: Redis,
         *,
-        reach: Breaker,
-        writes: Breaker,
-        ladder: Ladder,
-        appended: Appended,
+        reach: RedisBreaker,
+        writes: RedisBreaker,
+        ladder: Degradation,
+        appended: AppendCounts,
     ) -> None:
         """`redis` is guarded by no breaker.
 
@@ -81,14 +81,14 @@ class Watch:
             refusal = await self._probe(name, now, told)
             await self._number(shards)
             felt = await pressure(self._redis, shards)
-        except TROUBLE as error:
-            self._reach.trip(said(error))
+        except REDIS_ERRORS as error:
+            self._reach.trip(describe_error(error))
             return
         self._reach.close()
         if refusal is None:
             self._writes.close()
         else:
-            self._writes.trip(said(refusal))
+            self._writes.trip(describe_error(refusal))
         self._ladder.feel(felt)
 
     async def _probe(
@@ -113,7 +113,7 @@ class Watch:
 
     async def _forget(self, name: str) -> None:
         if not self._reach.is_open:
-            with suppress(*TROUBLE):
+            with suppress(*REDIS_ERRORS):
                 await self._redis.delete(edge_key(name))
                 await self._redis.zrem(EDGES_KEY, name)
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from uuid import UUID
 
 from ingest.contracts.telemetry import Log
-from ingest.durable.degradation import Ladder, Level, Standing
-from ingest.durable.spool.spool import Spool, Unspooled
-from ingest.durable.stream import Stream, Untaken
+from ingest.durable.degradation import Degradation, DegradationState, Level
+from ingest.durable.spool.spool import Spool, SpoolFailed
+from ingest.durable.stream import AppendFailed, Stream
 
 
 class Overloaded(Exception):
@@ -24,7 +24,7 @@ class Sink:
         self,
         stream: Stream,
         spool: Spool,
-        ladder: Ladder,
+        ladder: Degradation,
         trouble: Callable[[], str | None],
     ) -> None:
         """`trouble` says why the stream need not be asked now, if there is a reason."""
@@ -36,7 +36,7 @@ class Sink:
         self._log = Log()
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> DegradationState:
         """Where events go now, and why."""
         standing = self._ladder.stand(self._trouble(), self._spool.problem)
         if standing.level is not self._last:
@@ -61,11 +61,11 @@ class Sink:
         if level is Level.STREAM:
             try:
                 return await self._stream.append(event_id, payload)
-            except Untaken as error:
+            except AppendFailed as error:
                 why = str(error)
         if level is Level.REFUSE:
             raise Overloaded(why)
         try:
             await self._spool.append(event_id, payload)
-        except Unspooled as error:
+        except SpoolFailed as error:
             raise Overloaded(f"{why}; {error}") from error

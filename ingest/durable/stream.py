@@ -13,23 +13,23 @@ from redis.exceptions import ResponseError
 
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
 from ingest.contracts.telemetry import Log
-from ingest.durable.append_counts import Appended
-from ingest.redis_io.client import Breaker, Full, said
-from ingest.redis_io.multiplexer import Line, packed
+from ingest.durable.append_counts import AppendCounts
+from ingest.redis_io.client import QueueFull, RedisBreaker, describe_error
+from ingest.redis_io.multiplexer import Multiplexer, packed
 
 #: What waits beyond this has somewhere better to go.
 _PENDING: Final = 4_000
 
 
-class Untaken(Exception):
+class AppendFailed(Exception):
     """The stream does not say that it has the event; it may have it all the same."""
 
 
-class ShardsDiffer(Exception):
+class ShardCountMismatch(Exception):
     """The installation has another number of shards than this process was told."""
 
 
-class Entry(NamedTuple):
+class PendingAppend(NamedTuple):
     """An event to be appended."""
 
     event_id: UUID
@@ -39,22 +39,22 @@ class Entry(NamedTuple):
 class Stream:
     """Appends, many entries in one round trip."""
 
-    def __init__(self, redis: Redis, shards: int, writes: Breaker) -> None:
+    def __init__(self, redis: Redis, shards: int, writes: RedisBreaker) -> None:
         """`redis` bounds how long an answer may take, and sends nothing twice.
 
         `writes` is opened when the server answers that it takes no writes.
         """
-        self._line = Line(redis, pending=_PENDING)
+        self._line = Multiplexer(redis, pending=_PENDING)
         self._shards = shards
         self._keys = [events_key(shard).encode() for shard in range(shards)]
         self._writes = writes
         self._is_confirmed = False
         self._problem: str | None = None
-        self.appended = Appended()
+        self.appended = AppendCounts()
         self._log = Log()
 
     async def append(self, event_id: UUID, payload: bytes) -> None:
-        """Return when the stream has the event; raise Untaken if it has not."""
+        """Return when the stream has the event; raise AppendFailed if it has not."""
         if not self._is_confirmed:
             await self._confirm()
         shard = shard_of(event_id, self._shards)
@@ -62,19 +62,19 @@ class Stream:
         if problem is not self._problem:
             self._report(problem)
         if problem is not None:
-            raise Untaken(problem)
+            raise AppendFailed(problem)
 
     async def confirm_shards(self) -> None:
         """Agree on the number of shards with every other process.
 
-        Raises ShardsDiffer where others use another number, Untaken where the server
+        Raises ShardCountMismatch where others use another number, AppendFailed where the server
         cannot be asked. Nothing is appended before it has succeeded once.
         """
         found = await self._said(("SET", SHARDS_KEY, self._shards, "NX", "GET"))
         if isinstance(found, Exception):
-            raise Untaken(said(found)) from found
+            raise AppendFailed(describe_error(found)) from found
         if found is not None and found != b"%d" % self._shards:
-            raise ShardsDiffer(
+            raise ShardCountMismatch(
                 f"{SHARDS_KEY} in Redis is {found.decode('utf-8', 'replace')}, but "
                 f"REFTIDE_SHARDS is {self._shards}: set REFTIDE_SHARDS to the number "
                 "in Redis, here and for every other process"
@@ -85,7 +85,7 @@ class Stream:
         """Return when everything that was to be appended has its answer."""
         await self._line.stop()
 
-    async def write(self, entries: Sequence[Entry]) -> Sequence[str | None]:
+    async def write(self, entries: Sequence[PendingAppend]) -> Sequence[str | None]:
         """Append now: what kept each entry from being appended, None where nothing did."""
         try:
             if not self._is_confirmed:
@@ -95,7 +95,7 @@ class Stream:
                 self._ask(shard, entry.payload)
                 for shard, entry in zip(shards, entries, strict=True)
             ]
-        except Untaken as error:
+        except AppendFailed as error:
             return [str(error)] * len(entries)
         problems = [
             self._settle(shard, await reply)
@@ -107,9 +107,9 @@ class Stream:
     async def _confirm(self) -> None:
         try:
             await self.confirm_shards()
-        except (Untaken, ShardsDiffer) as error:
+        except (AppendFailed, ShardCountMismatch) as error:
             self._report(str(error))
-            raise Untaken(str(error)) from error
+            raise AppendFailed(str(error)) from error
 
     def _ask(self, shard: int, payload: bytes) -> asyncio.Future[Any]:
         return self._said(("XADD", self._keys[shard], "*", FIELD, payload))
@@ -117,8 +117,8 @@ class Stream:
     def _said(self, words: tuple[bytes | str | int, ...]) -> asyncio.Future[Any]:
         try:
             return self._line.ask(packed(words))
-        except Full:
-            raise Untaken("too many events wait for the stream") from None
+        except QueueFull:
+            raise AppendFailed("too many events wait for the stream") from None
 
     def _settle(self, shard: int, reply: object) -> str | None:
         """What kept an entry from being appended, by what Redis said."""
@@ -126,8 +126,8 @@ class Stream:
             self.appended.add(shard)
             return None
         if isinstance(reply, ResponseError) and not _is_its_own(reply):
-            self._writes.trip(said(reply))
-        return said(reply)
+            self._writes.trip(describe_error(reply))
+        return describe_error(reply)
 
     def _report(self, problem: str | None) -> None:
         if problem and not self._problem:

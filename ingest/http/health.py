@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.durable.degradation import Level
 from ingest.durable.sink import Sink
-from ingest.redis_io.client import TROUBLE
+from ingest.redis_io.client import REDIS_ERRORS
 
 
 class Health:
@@ -55,7 +55,7 @@ class Health:
             return why
         try:
             agreed = await self._redis.get(SHARDS_KEY)
-        except TROUBLE:
+        except REDIS_ERRORS:
             return None
         if agreed is not None and agreed != b"%d" % self._shards:
             found = agreed.decode("utf-8", "replace")

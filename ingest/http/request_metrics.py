@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from ingest.contracts.metrics.edge import IN_FLIGHT, REQUEST_SECONDS, REQUESTS
-from ingest.contracts.metrics.tallies import Tally
+from ingest.contracts.metrics.tallies import LocalCounter
 from ingest.http.handlers import Handler
 
 #: The label of what no route of ours takes.
@@ -28,7 +28,7 @@ class Meters:
     def __init__(self, route: str) -> None:
         """`route` is a method and a path."""
         self._route = route
-        self._statuses: dict[int, Tally] = {}
+        self._statuses: dict[int, LocalCounter] = {}
         self._seconds = REQUEST_SECONDS.labels(route)
 
     def count(self, status: int, seconds: float) -> None:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from ingest.dialects.spec import Usage
 from ingest.directory.cache import Lru
-from ingest.rate_limit.permits import Ask, Permit, Permits, Spell
+from ingest.rate_limit.permits import Permit, PermitRequest, Permits, Spell
 from ingest.rate_limit.windows import Count, Windows
 
 #: For so long a refusal by Redis stands unasked: no longer, because a permit may be
@@ -139,12 +139,12 @@ class Limiter:
                 await self._permits.give_back(taken)
         return verdicts
 
-    def _ask(self, demand: Demand, own: Count) -> Ask:
+    def _ask(self, demand: Demand, own: Count) -> PermitRequest:
         spare = 0
         if not demand.asks:
             lately = self._own.of(demand.subject).taken_in(own.bucket - 1)
             spare = lately // _LEASED_PART
-        return Ask(demand.subject, demand.per_minute, spare)
+        return PermitRequest(demand.subject, demand.per_minute, spare)
 
     def _remember(self, verdicts: Sequence[_Verdict]) -> None:
         now = self._clock()

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 
 from ingest.contracts.telemetry import Log
 from ingest.directory.cache import Lru
-from ingest.rate_limit.script import GIVE_BACK, TAKE, Call, Script
+from ingest.rate_limit.script import GIVE_BACK, TAKE, Script, ScriptCall
 from ingest.rate_limit.windows import BUCKET_MS, KEPT, Count
-from ingest.redis_io.client import TROUBLE, Coalescer, Full
+from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull
 
 #: While Redis is away, it is asked again so often.
 _AWAY_MS: Final = 1000
@@ -37,7 +37,7 @@ class Spell(NamedTuple):
         return self.since <= now < self.until
 
 
-class Ask(NamedTuple):
+class PermitRequest(NamedTuple):
     """Somebody wants one permit, and the edge has a use for some more."""
 
     subject: str
@@ -80,7 +80,7 @@ class _Grant:
 class _Queued(NamedTuple):
     """What one request asks, and how often Redis had failed by then."""
 
-    asks: Sequence[Ask]
+    asks: Sequence[PermitRequest]
     failures: int
 
 
@@ -114,7 +114,7 @@ class Permits:
         self._away = Spell(now, now + _AWAY_MS)
         return False
 
-    async def take(self, asks: Sequence[Ask]) -> Sequence[Count | None]:
+    async def take(self, asks: Sequence[PermitRequest]) -> Sequence[Count | None]:
         """One permit or none for each; None where Redis does not say."""
         leased = [self._leased(ask) for ask in asks]
         missing = [ask for ask, count in zip(asks, leased, strict=True) if not count]
@@ -122,13 +122,13 @@ class Permits:
             return leased
         try:
             found = iter(await self._asks.ask(_Queued(missing, self._failures)))
-        except Full:
+        except QueueFull:
             found = iter([None] * len(missing))
         return [count or next(found) for count in leased]
 
     async def give_back(self, permits: Sequence[Permit]) -> None:
         """Undo permits; what Redis does not take back is lost for a minute."""
-        with suppress(Full):
+        with suppress(QueueFull):
             await self._returns.ask(permits)
 
     def start(self) -> None:
@@ -139,7 +139,7 @@ class Permits:
         await self._asks.stop()
         await self._returns.stop()
 
-    def _leased(self, ask: Ask) -> Count | None:
+    def _leased(self, ask: PermitRequest) -> Count | None:
         lease = self._leases.get(ask.subject) if ask.spare else None
         return lease.serve() if lease and lease.is_lease(self._clock()) else None
 
@@ -169,17 +169,17 @@ class Permits:
     async def _undo(self, returned: Sequence[Sequence[Permit]]) -> Sequence[None]:
         counts = Counter(permit for permits in returned for permit in permits)
         calls = [
-            Call(window_key(permit.subject), (permit.bucket, count))
+            ScriptCall(window_key(permit.subject), (permit.bucket, count))
             for permit, count in counts.items()
         ]
         await self._run(GIVE_BACK, calls)
         return [None] * len(returned)
 
-    async def _run(self, script: Script, calls: Sequence[Call]) -> Sequence[Any]:
+    async def _run(self, script: Script, calls: Sequence[ScriptCall]) -> Sequence[Any]:
         """What the script answers to each call; None where it does not."""
         try:
             replies = await script.run(self._redis, calls)
-        except TROUBLE as error:
+        except REDIS_ERRORS as error:
             replies = [error] * len(calls)
         errors = [reply for reply in replies if isinstance(reply, Exception)]
         self._reached(errors[0] if len(errors) == len(replies) else None)
@@ -199,15 +199,17 @@ class Permits:
 class _Crowd(NamedTuple):
     """All who ask for the same at once."""
 
-    ask: Ask
+    ask: PermitRequest
     size: int
 
 
-def _crowds(asks: Sequence[Ask]) -> dict[tuple[str, int], _Crowd]:
+def _crowds(asks: Sequence[PermitRequest]) -> dict[tuple[str, int], _Crowd]:
     sizes = Counter(ask[:2] for ask in asks)
     return {ask[:2]: _Crowd(ask, sizes[ask[:2]]) for ask in asks}
 
 
-def _call(crowd: _Crowd) -> Call:
+def _call(crowd: _Crowd) -> ScriptCall:
     ask, size = crowd
-    return Call(window_key(ask.subject), (ask.limit, size + ask.spare, BUCKET_MS, KEPT))
+    return ScriptCall(
+        window_key(ask.subject), (ask.limit, size + ask.spare, BUCKET_MS, KEPT)
+    )

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 
-class Call(NamedTuple):
+class ScriptCall(NamedTuple):
     """One run of a script."""
 
     key: str
@@ -25,7 +25,7 @@ class Script(NamedTuple):
     def of(cls, text: str) -> "Script":
         return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
-    async def run(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
+    async def run(self, redis: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
         """What it answers to each call, which may be an exception; raises TROUBLE."""
         replies = await _send(redis, ("EVALSHA", self.sha), calls)
         unknown = [
@@ -42,7 +42,7 @@ class Script(NamedTuple):
 
 
 async def _send(
-    redis: Redis, command: tuple[str, str], calls: Sequence[Call]
+    redis: Redis, command: tuple[str, str], calls: Sequence[ScriptCall]
 ) -> list[Any]:
     async with redis.pipeline(transaction=False) as pipe:
         for call in calls:

@@ -16,8 +16,8 @@ from ingest.contracts.marks import claim_key, seen_key
 from ingest.contracts.telemetry import Log
 from ingest.dialects.spec import Reply, Value
 from ingest.directory.replica import Missing
-from ingest.redis_io.client import TROUBLE, Coalescer, Full, said
-from ingest.redis_io.multiplexer import Line, packed
+from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull, describe_error
+from ingest.redis_io.multiplexer import Multiplexer, packed
 
 _CLAIM_SECONDS: Final = 24 * 3600
 _SEEN_SECONDS: Final = 3600
@@ -74,7 +74,7 @@ class Claims:
     def __init__(self, redis: Redis) -> None:
         """`redis` bounds how long an answer may take."""
         self._redis = redis
-        self._marks = Line(redis, pending=_PENDING)
+        self._marks = Multiplexer(redis, pending=_PENDING)
         self._recalls: Coalescer[str, bytes | Missing]
         self._recalls = Coalescer(self._read, in_flight=2)
         self._is_reached = True
@@ -84,7 +84,7 @@ class Claims:
         """Leave marks where there are none; what was there before, for each of them."""
         try:
             asked = [self._marks.ask(mark.command) for mark in marks]
-        except Full:
+        except QueueFull:
             return [None] * len(marks)
         problem: Exception | None = None
         found: list[bytes | None] = []
@@ -94,14 +94,14 @@ class Claims:
             if isinstance(value, Exception):
                 problem = value
         if problem or not self._is_reached:
-            self._reached(said(problem) if problem else None)
+            self._reached(describe_error(problem) if problem else None)
         return found
 
     async def recall(self, key: str) -> bytes | Missing:
         """What somebody left under a key, without leaving anything."""
         try:
             return await self._recalls.ask(key)
-        except Full:
+        except QueueFull:
             return Missing.UNAVAILABLE
 
     @property
@@ -122,8 +122,8 @@ class Claims:
                 for key in keys:
                     pipe.get(key)
                 found = await pipe.execute()
-        except TROUBLE as error:
-            self._reached(said(error))
+        except REDIS_ERRORS as error:
+            self._reached(describe_error(error))
             return [Missing.UNAVAILABLE] * len(keys)
         self._reached(None)
         return [Missing.UNKNOWN if item is None else item for item in found]

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from typing_extensions import override
 
 #: Everything by which the client says that a command got no answer, or a no.
-TROUBLE: Final = (RedisError, OSError)
+REDIS_ERRORS: Final = (RedisError, OSError)
 
 _CONNECT_SECONDS: Final = 0.5
 #: For an answer, unless told otherwise.
@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-class Breaker:
+class RedisBreaker:
     """Whether Redis is worth asking. Open, it spares everybody the wait for a timeout.
 
     One failure opens it for all who share it; whoever probes closes it.
@@ -53,7 +53,7 @@ class Breaker:
         return RedisConnectionError(f"not asked: {self.problem}")
 
 
-class Honest(AbstractConnection):
+class ResetSafeConnection(AbstractConnection):
     """Says of a connection that was reset what redis-py says of all others.
 
     uvloop has a RuntimeError for whoever writes to one. `reader` and `writer` are for
@@ -87,7 +87,7 @@ class Honest(AbstractConnection):
 class _Guarded(BlockingConnectionPool):
     """Connections that are not handed out while the breaker is open, and that trip it."""
 
-    breaker: Breaker
+    breaker: RedisBreaker
 
     @override
     async def get_connection(
@@ -99,8 +99,8 @@ class _Guarded(BlockingConnectionPool):
             async with asyncio.timeout(_READY_SECONDS):
                 connection: AbstractConnection = await super().get_connection()
                 return connection
-        except (*TROUBLE, TimeoutError) as error:
-            self.breaker.trip(said(error))
+        except (*REDIS_ERRORS, TimeoutError) as error:
+            self.breaker.trip(describe_error(error))
             raise
 
     @override
@@ -116,7 +116,7 @@ def connect(
     *,
     connections: int,
     answer_within: float | None = None,
-    breaker: Breaker | None = None,
+    breaker: RedisBreaker | None = None,
 ) -> Redis:
     """A client that waits at most `answer_within` seconds and sends nothing twice.
 
@@ -134,24 +134,24 @@ def connect(
         retry=Retry(NoBackoff(), 0),
     )
     kind = pool.connection_class
-    pool.connection_class = type(kind.__name__, (Honest, kind), {})
+    pool.connection_class = type(kind.__name__, (ResetSafeConnection, kind), {})
     if isinstance(pool, _Guarded) and breaker:
         pool.breaker = breaker
     return Redis.from_pool(pool)
 
 
-def breaker_of(redis: Redis) -> Breaker | None:
+def breaker_of(redis: Redis) -> RedisBreaker | None:
     """The breaker that guards a client, if one does."""
     pool = redis.connection_pool
     return pool.breaker if isinstance(pool, _Guarded) else None
 
 
-def said(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error in a line: a timeout has no words of its own."""
     return f"{type(error).__name__}: {error}"
 
 
-class Full(Exception):
+class QueueFull(Exception):
     """More waits for its turn than is worth waiting for."""
 
 
@@ -185,12 +185,12 @@ class Coalescer(Generic[Item, Answer]):
         ]
 
     async def ask(self, item: Item) -> Answer:
-        """The answer to one item; raises Full, or what the flush raised."""
+        """The answer to one item; raises QueueFull, or what the flush raised."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         try:
             self._queue.put_nowait((item, future))
         except asyncio.QueueFull:
-            raise Full from None
+            raise QueueFull from None
         return await future
 
     async def stop(self) -> None:

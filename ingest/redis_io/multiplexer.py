@@ -20,7 +20,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ingest.contracts.telemetry import Log
 from ingest.redis_io import client
-from ingest.redis_io.client import TROUBLE, Breaker, Full, Honest, breaker_of
+from ingest.redis_io.client import (
+    REDIS_ERRORS,
+    QueueFull,
+    RedisBreaker,
+    ResetSafeConnection,
+    breaker_of,
+)
 
 #: Whoever looks so much later than he meant to is busy himself.
 _BUSY_SECONDS: Final = 0.05
@@ -39,13 +45,13 @@ class _Question(msgspec.Struct, frozen=True):
     until: float
 
 
-class Line:
+class Multiplexer:
     """One connection. It is opened by the first question and again after any trouble."""
 
     def __init__(self, redis: Redis, *, pending: int) -> None:
         """No more than `pending` questions wait for an answer."""
         self._pool = redis.connection_pool
-        self._breaker: Breaker | None = breaker_of(redis)
+        self._breaker: RedisBreaker | None = breaker_of(redis)
         self._pending = pending
         self._asked: deque[_Question] = deque()
         self._unsent: list[bytes] = []
@@ -58,13 +64,13 @@ class Line:
         self._log = Log()
 
     def ask(self, command: bytes) -> asyncio.Future[Any]:
-        """The answer to a packed command, to be awaited; raises Full.
+        """The answer to a packed command, to be awaited; raises QueueFull.
 
         It may be an exception, and is never raised: a ResponseError is what the server
         said, any other means that no answer came. The command may have run all the same.
         """
         if len(self._asked) >= self._pending:
-            raise Full
+            raise QueueFull
         loop = self._loop = self._loop or asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         if self._breaker is not None and self._breaker.problem is not None:
@@ -131,7 +137,7 @@ class Line:
         """Why the connection did not last longer."""
         self._trouble = RedisConnectionError("the connection was closed")
         try:
-            connection: Honest = await self._pool.get_connection()
+            connection: ResetSafeConnection = await self._pool.get_connection()
             try:
                 self._writer = connection.writer
                 self._send()
@@ -139,11 +145,11 @@ class Line:
             finally:
                 self._writer = None
                 await self._let_go(connection)
-        except TROUBLE as error:
+        except REDIS_ERRORS as error:
             return error
         return self._trouble
 
-    async def _let_go(self, connection: Honest) -> None:
+    async def _let_go(self, connection: ResetSafeConnection) -> None:
         # One that ends while nobody waits is no trouble: the client opens it again.
         if self._asked:
             await connection.disconnect(nowait=True)

@@ -12,7 +12,7 @@ from ingest.dialects.batch import (
     BATCH,
     EVENTS,
     ROUTE,
-    Event,
+    BatchEvent,
     answer,
     refused,
     taken,
@@ -71,10 +71,10 @@ def operation(schemas: Schemas) -> Node:
 
 def _content(schemas: Schemas) -> Node:
     # Whatever else an element is, it is refused by itself.
-    events = {"anyOf": [schemas.ref(Event), {}]}
+    events = {"anyOf": [schemas.ref(BatchEvent), {}]}
     array = {"type": "array", "maxItems": EVENTS, "items": events}
     single = {"type": "object", "description": "a single event; more of them as lines"}
-    shown = schemas.of(Event)["examples"][0]
+    shown = schemas.of(BatchEvent)["examples"][0]
     lead = {
         "path": "/v1/track/lead",
         "body": {"ref": "SARAH", "external_id": "user_001"},

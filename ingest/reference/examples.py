@@ -58,7 +58,7 @@ _PROGRAM: Final = UUID(_FORMATS["uuid"])
 _KEYS: Final = KeyRing([b"the examples of the documentation"])
 
 
-class Specimen(NamedTuple):
+class Example(NamedTuple):
     """A request that is in order and what became of it; None where nothing did."""
 
     body: dict[str, Json]
@@ -72,18 +72,18 @@ def path_of(route: Endpoint | Query) -> Mapping[str, str]:
     return {part.partition(":")[0]: _TEXT for part in parts}
 
 
-def specimen(route: Endpoint | Query, schema: Mapping[str, Any]) -> Specimen:
+def specimen(route: Endpoint | Query, schema: Mapping[str, Any]) -> Example:
     """A request to a route whose body has this schema."""
     body = _body(schema)
     try:
         if isinstance(route, Query):
             reply = route.answer(_finding(route.ask(RawRequest(path=path_of(route)))))
-            return Specimen(body, (), reply)
+            return Example(body, (), reply)
         drafts = tuple(parse(route, body))
         answers = [route.answer(_outcome(route, draft)) for draft in drafts]
-        return Specimen(body, drafts, route.collect(answers))
+        return Example(body, drafts, route.collect(answers))
     except Refusal:
-        return Specimen(body, (), None)
+        return Example(body, (), None)
 
 
 def parse(route: Endpoint, body: Mapping[str, Json]) -> list[Draft]:

@@ -13,7 +13,7 @@ from typing import Final
 from ingest.dialects import batch
 from ingest.dialects.spec import Dialect, Endpoint, Limit, Query, Route, Usage
 from ingest.reference import bulk
-from ingest.reference.examples import Specimen, path_of, specimen
+from ingest.reference.examples import Example, path_of, specimen
 from ingest.reference.refusals import WHEN, No, refusals
 from ingest.reference.schemas import Node, Schemas
 
@@ -164,7 +164,7 @@ def _in_path(name: str, example: str) -> Node:
 
 
 def _responses(
-    dialect: Dialect, route: Endpoint | Query, schemas: Schemas, sample: Specimen
+    dialect: Dialect, route: Endpoint | Query, schemas: Schemas, sample: Example
 ) -> Node:
     examples: dict[int, Node] = {200: {}}
     headers: dict[int, set[str]] = {405: {"Allow"}}

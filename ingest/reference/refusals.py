@@ -15,7 +15,7 @@ from ingest.dialects.spec import (
     RefusalCode,
     Reply,
 )
-from ingest.reference.examples import Specimen, parse
+from ingest.reference.examples import Example, parse
 
 #: When a refusal comes; how it is worded is the dialect's.
 WHEN: Final[Mapping[RefusalCode, str]] = {
@@ -86,7 +86,7 @@ class No(NamedTuple):
 
 
 def refusals(
-    dialect: Dialect, route: Endpoint | Query, sample: Specimen
+    dialect: Dialect, route: Endpoint | Query, sample: Example
 ) -> Iterator[No]:
     """Every refusal that a request to the route may meet, in the order of their codes.
 

@@ -21,7 +21,7 @@ from scripts.bench.environment import usage
 from scripts.bench.environment.contenders import Contender, cores, reftide
 from scripts.bench.environment.end_to_end import Run, empty, once, warm
 from scripts.bench.environment.runs import Pair, Result, Tell
-from scripts.bench.environment.servers import SECONDS, SHARDS, Ground
+from scripts.bench.environment.servers import SECONDS, SHARDS, BenchServers
 from scripts.bench.load import traffic
 from scripts.bench.load.generator import agent
 from scripts.bench.load.load import Load, choose
@@ -57,7 +57,13 @@ class _Cost:
 
 
 def measure(
-    ground: Ground, *, pairs: int, seconds: float, edges: int, workers: int, tell: Tell
+    ground: BenchServers,
+    *,
+    pairs: int,
+    seconds: float,
+    edges: int,
+    workers: int,
+    tell: Tell,
 ) -> Result:
     """What events cost, `pairs` times at as many as come in so many seconds."""
     usage.require()
@@ -89,7 +95,7 @@ def measure(
     )
 
 
-def _request_bytes(ground: Ground) -> float:
+def _request_bytes(ground: BenchServers) -> float:
     bodies = traffic.bodies(ground.links)
     return sum(len(body) + len(agent(body)) for body in bodies) / len(bodies)
 
@@ -125,7 +131,9 @@ def _megabytes(count: float) -> float:
     return round(count / _MILLION, 1)
 
 
-def _run(ground: Ground, load: Load, seconds: float, edges: int, workers: int) -> _Cost:
+def _run(
+    ground: BenchServers, load: Load, seconds: float, edges: int, workers: int
+) -> _Cost:
     empty(ground)
     with reftide(edges, workers)(ground) as contender:
         time.sleep(_REST_SECONDS)
@@ -161,19 +169,19 @@ def _per_event(before: _Kept, after: _Kept, run: Run) -> dict[str, float]:
     return {name: size / run.events for name, size in whole.items() if size > 0}
 
 
-def _roots(ground: Ground, contender: Contender) -> dict[str, Sequence[int]]:
+def _roots(ground: BenchServers, contender: Contender) -> dict[str, Sequence[int]]:
     return {
         **contender.pids,
         **{name: [pid] for name, pid in ground.servers.items()},
     }
 
 
-def _cpu(ground: Ground, contender: Contender) -> dict[str, float]:
+def _cpu(ground: BenchServers, contender: Contender) -> dict[str, float]:
     roots = _roots(ground, contender)
     return {name: usage.cpu_seconds(usage.tree(pids)) for name, pids in roots.items()}
 
 
-def _memory(ground: Ground, contender: Contender) -> dict[str, int]:
+def _memory(ground: BenchServers, contender: Contender) -> dict[str, int]:
     """Bytes of a process of each kind; of Postgres, all its processes together."""
     roots = _roots(ground, contender)
     return {
@@ -183,7 +191,7 @@ def _memory(ground: Ground, contender: Contender) -> dict[str, int]:
 
 
 @contextmanager
-def _peaks(ground: Ground, contender: Contender) -> Iterator[dict[str, int]]:
+def _peaks(ground: BenchServers, contender: Contender) -> Iterator[dict[str, int]]:
     """The most memory of each kind in the block."""
     peaks = _memory(ground, contender)
     over = Event()
@@ -202,7 +210,7 @@ def _peaks(ground: Ground, contender: Contender) -> Iterator[dict[str, int]]:
         looking.join()
 
 
-async def _kept(ground: Ground) -> _Kept:
+async def _kept(ground: BenchServers) -> _Kept:
     async with (
         redis_server(ground.environment) as redis,
         postgres(ground.environment, seconds=SECONDS) as connection,

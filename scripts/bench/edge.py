@@ -19,7 +19,7 @@ from ingest.contracts.stream import events_key
 from scripts.bench import svg
 from scripts.bench.environment.children import HOST, free_port, serving
 from scripts.bench.environment.runs import Pair, Result, Tell, paired
-from scripts.bench.environment.servers import SHARDS, Ground
+from scripts.bench.environment.servers import SHARDS, BenchServers
 from scripts.bench.load.load import Load, ceiling, choose
 from scripts.bench.pipeline import clicks
 
@@ -31,7 +31,7 @@ _ECHO: Final = "scripts.bench.baselines.aiohttp_app"
 class _Hands:
     """What a run needs: the servers, the load, how long, and whom to tell."""
 
-    ground: Ground
+    ground: BenchServers
     redis: Redis
     load: Load
     seconds: float
@@ -39,7 +39,7 @@ class _Hands:
 
 
 def measure(
-    ground: Ground,
+    ground: BenchServers,
     *,
     pairs: int,
     seconds: float,
@@ -115,7 +115,7 @@ def _pairs(hands: _Hands, processes: int, pairs: int) -> list[Pair]:
 
 
 @contextmanager
-def _echoes(ground: Ground, count: int) -> Iterator[int]:
+def _echoes(ground: BenchServers, count: int) -> Iterator[int]:
     port = free_port()
     with ExitStack() as stack:
         for number in range(count):
@@ -125,7 +125,7 @@ def _echoes(ground: Ground, count: int) -> Iterator[int]:
 
 
 @contextmanager
-def _edges(ground: Ground, count: int) -> Iterator[int]:
+def _edges(ground: BenchServers, count: int) -> Iterator[int]:
     port = free_port()
     variables = {
         **ground.environment.for_processes(),

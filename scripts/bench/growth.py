@@ -28,7 +28,7 @@ from scripts.bench.environment.drain import drained, fill
 from scripts.bench.environment.end_to_end import once, warm
 from scripts.bench.environment.loops import runner
 from scripts.bench.environment.runs import Pair, Result, Tell
-from scripts.bench.environment.servers import SECONDS, Ground, prepared
+from scripts.bench.environment.servers import SECONDS, BenchServers, prepared
 from scripts.bench.load.load import choose
 from scripts.bench.load.preload import BYTES_PER_ROW, Advance, preload
 from scripts.bench.pipeline import clicks
@@ -67,7 +67,7 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
         for size, ground in grounds.items():
             with _progress(f"preloading {size:,} events") as advance:
                 _grow(ground, size, advance)
-        rate: Callable[[Ground], float] = (
+        rate: Callable[[BenchServers], float] = (
             partial(_worker, events=events, enrich=build_enrichers(None))
             if through == "worker"
             else partial(_pipeline, seconds=seconds, processes=processes)
@@ -146,7 +146,7 @@ def _progress(what: str) -> Iterator[Callable[[int], Advance]]:
         yield begin
 
 
-def _grow(ground: Ground, size: int, advance: Callable[[int], Advance]) -> None:
+def _grow(ground: BenchServers, size: int, advance: Callable[[int], Advance]) -> None:
     enrich = build_enrichers(None)
 
     async def record() -> None:
@@ -165,7 +165,7 @@ def _grow(ground: Ground, size: int, advance: Callable[[int], Advance]) -> None:
         loop.run(grow())
 
 
-def _worker(ground: Ground, *, events: int, enrich: Enrich) -> float:
+def _worker(ground: BenchServers, *, events: int, enrich: Enrich) -> float:
     """Events a second of one worker beside what is there."""
 
     async def work() -> float:
@@ -182,7 +182,9 @@ def _worker(ground: Ground, *, events: int, enrich: Enrich) -> float:
         return loop.run(work())
 
 
-def _pipeline(ground: Ground, *, seconds: float, processes: tuple[int, int]) -> float:
+def _pipeline(
+    ground: BenchServers, *, seconds: float, processes: tuple[int, int]
+) -> float:
     """Events a second from end to end beside what is there."""
     asyncio.run(_published(ground))
     load = choose(clicks(ground))
@@ -191,7 +193,7 @@ def _pipeline(ground: Ground, *, seconds: float, processes: tuple[int, int]) -> 
         return once(ground, contender, load.send, seconds).rate
 
 
-async def _published(ground: Ground) -> None:
+async def _published(ground: BenchServers) -> None:
     async with (
         redis_server(ground.environment) as redis,
         postgres(ground.environment, seconds=SECONDS) as connection,

@@ -19,7 +19,7 @@ from scripts.bench.environment.contenders import cores, workers_of
 from scripts.bench.environment.drain import LEAST_RATE, append, entries
 from scripts.bench.environment.end_to_end import empty
 from scripts.bench.environment.runs import Result, Tell, paired
-from scripts.bench.environment.servers import SECONDS, SHARDS, Ground
+from scripts.bench.environment.servers import SECONDS, SHARDS, BenchServers
 from scripts.output import Unreachable
 from scripts.servers import Connection, postgres, redis_server
 from scripts.sql import statements
@@ -32,7 +32,7 @@ LINKS: Final = 1000
 
 
 def measure(
-    ground: Ground,
+    ground: BenchServers,
     *,
     pairs: int,
     events: int,
@@ -93,7 +93,7 @@ def drawn(result: Result) -> str:
 
 
 def _rate(
-    ground: Ground, links: Sequence[LinkRecord], events: int, workers: int
+    ground: BenchServers, links: Sequence[LinkRecord], events: int, workers: int
 ) -> float:
     empty(ground)
     # Made before, so that the workers are not stopped for long: what they wait for must
@@ -118,7 +118,7 @@ def _stopped(pids: Sequence[int]) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-async def _filled(ground: Ground, made: Sequence[tuple[str, bytes]]) -> None:
+async def _filled(ground: BenchServers, made: Sequence[tuple[str, bytes]]) -> None:
     async with (
         redis_server(ground.environment) as redis,
         postgres(ground.environment, seconds=SECONDS) as connection,
@@ -127,7 +127,7 @@ async def _filled(ground: Ground, made: Sequence[tuple[str, bytes]]) -> None:
         await connection.execute(_SQL["settle"])
 
 
-async def _recorded(ground: Ground, events: int) -> None:
+async def _recorded(ground: BenchServers, events: int) -> None:
     deadline = time.monotonic() + SECONDS + events / LEAST_RATE
     async with postgres(ground.environment, seconds=SECONDS) as connection:
         while (found := await recorded(connection)) < events:

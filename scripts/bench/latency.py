@@ -25,7 +25,7 @@ from scripts.bench import svg
 from scripts.bench.environment.contenders import Start, cores, fastapi, reftide
 from scripts.bench.environment.end_to_end import empty, once, through, warm
 from scripts.bench.environment.runs import Result, Tell, paired, quantile
-from scripts.bench.environment.servers import SECONDS, Ground
+from scripts.bench.environment.servers import SECONDS, BenchServers
 from scripts.bench.load.load import Own, choose
 from scripts.bench.pipeline import clicks
 from scripts.servers import postgres, single
@@ -63,7 +63,7 @@ class _Side:
 
 
 def measure(  # noqa: PLR0913 -- what a caller may choose
-    ground: Ground,
+    ground: BenchServers,
     *,
     pairs: int,
     seconds: float,
@@ -133,7 +133,9 @@ def drawn(result: Result) -> str:
     )
 
 
-def at_share(ground: Ground, side: _Side, share: float, seconds: float) -> Latency:
+def at_share(
+    ground: BenchServers, side: _Side, share: float, seconds: float
+) -> Latency:
     """One run from nothing, at a share of what saturates."""
     empty(ground)
     load, rate = Own(clicks(ground)), side.most * share
@@ -158,7 +160,7 @@ def at_share(ground: Ground, side: _Side, share: float, seconds: float) -> Laten
 
 
 @contextmanager
-def _probing(ground: Ground, commits: list[float]) -> Iterator[None]:
+def _probing(ground: BenchServers, commits: list[float]) -> Iterator[None]:
     """Beside the block, how long commits take, in seconds."""
     over = Event()
     probe = Thread(target=lambda: asyncio.run(_probe(ground, commits, over)))
@@ -170,7 +172,7 @@ def _probing(ground: Ground, commits: list[float]) -> Iterator[None]:
         probe.join()
 
 
-async def _probe(ground: Ground, commits: list[float], over: Event) -> None:
+async def _probe(ground: BenchServers, commits: list[float], over: Event) -> None:
     async with postgres(ground.environment, seconds=SECONDS) as connection:
         while not over.is_set():
             began = time.perf_counter()
@@ -179,6 +181,6 @@ async def _probe(ground: Ground, commits: list[float], over: Event) -> None:
             await asyncio.sleep(_PROBE_SECONDS)
 
 
-async def _recorded(ground: Ground, since_ms: int) -> dict[str, Any]:
+async def _recorded(ground: BenchServers, since_ms: int) -> dict[str, Any]:
     async with postgres(ground.environment, seconds=SECONDS) as connection:
         return await single(connection, _SQL["latency"], since_ms)

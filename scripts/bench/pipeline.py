@@ -17,7 +17,7 @@ from scripts.bench.environment.contenders import (
 )
 from scripts.bench.environment.end_to_end import Send, through
 from scripts.bench.environment.runs import Result, Tell, paired
-from scripts.bench.environment.servers import Ground
+from scripts.bench.environment.servers import BenchServers
 from scripts.bench.load import traffic
 from scripts.bench.load.batches import batches
 from scripts.bench.load.load import CONNECTIONS, Requests, ceiling, choose
@@ -31,7 +31,7 @@ _SAID: Final[dict[Rival, str]] = {
 
 
 def measure(  # noqa: PLR0913 -- what a caller may choose
-    ground: Ground,
+    ground: BenchServers,
     rival: Rival,
     *,
     pairs: int,
@@ -78,7 +78,7 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
     return Result(name="pipeline", unit="events/s", pairs=found, conditions=conditions)
 
 
-def clicks(ground: Ground, connections: int = CONNECTIONS) -> Requests:
+def clicks(ground: BenchServers, connections: int = CONNECTIONS) -> Requests:
     """Single clicks on the links of a ground."""
     file = ground.data / "bodies"
     file.write_bytes(b"".join(body + b"\n" for body in traffic.bodies(ground.links)))
@@ -90,6 +90,6 @@ def start_of(rival: Rival, edges: int) -> Start:
 
 
 def _rate(
-    ground: Ground, start: Start, send: Send, seconds: float, per_request: int = 1
+    ground: BenchServers, start: Start, send: Send, seconds: float, per_request: int = 1
 ) -> float:
     return through(ground, start, send, seconds, per_request).rate

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from scripts.bench.environment.contenders import cores, reftide
 from scripts.bench.environment.end_to_end import Send, empty, warm
 from scripts.bench.environment.runs import Tell
-from scripts.bench.environment.servers import Ground
+from scripts.bench.environment.servers import BenchServers
 from scripts.bench.load.load import choose
 from scripts.bench.pipeline import clicks
 from scripts.bench.stacks import Frame, functions, loop_of
@@ -45,7 +45,7 @@ def require() -> str:
     return found
 
 
-def measure(ground: Ground, kind: Kind, *, seconds: int, tell: Tell) -> Frame:
+def measure(ground: BenchServers, kind: Kind, *, seconds: int, tell: Tell) -> Frame:
     """What the event loop of a process was at in so many seconds. Raises Unreachable."""
     sampler, file = require(), ground.data / f"{kind}.stacks"
     load = choose(clicks(ground))

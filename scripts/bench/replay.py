@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from ingest.dialects.affitor import AFFITOR
 from scripts.bench.environment.runs import Pair, Result, Tell
-from scripts.bench.environment.servers import SHARDS, Ground
+from scripts.bench.environment.servers import SHARDS, BenchServers
 from scripts.bench.environment.workers import Workers
 from scripts.bench.load.history import archive, fire, unix_ms
 from scripts.output import Unreachable
@@ -29,7 +29,7 @@ from scripts.services.observe.verify import verify
 from scripts.services.recover.replays import order
 from scripts.sql import statements
 from workers.replay.leases import Mode
-from workers.replay.request import Request
+from workers.replay.request import ReplayRequest
 
 _SQL: Final = statements("bench/replay")
 _POLL_SECONDS: Final = 0.5
@@ -55,7 +55,7 @@ class Wanted:
     seconds: float
 
 
-def measure(ground: Ground, wanted: Wanted, tell: Tell) -> Result:
+def measure(ground: BenchServers, wanted: Wanted, tell: Tell) -> Result:
     """The p99 of live clicks beside replays, against that without any.
 
     The ground's servers must tell commits. Raises Unreachable where a replay does not end,
@@ -167,7 +167,7 @@ async def _replay(
     watch: Callable[[int], None],
 ) -> dict[str, Any]:
     """Order a replay of the history, and wait for its end."""
-    request = Request(
+    request = ReplayRequest(
         from_ms=0,
         to_ms=hands.until,
         # Not the click that the demo workspace imports.

@@ -18,12 +18,12 @@ from scripts.bench.environment.drain import HABITS, drained, fill
 from scripts.bench.environment.end_to_end import forget
 from scripts.bench.environment.loops import runner
 from scripts.bench.environment.runs import Pair, Result, Tell, paired
-from scripts.bench.environment.servers import LINKS, SECONDS, SHARDS, Ground
+from scripts.bench.environment.servers import LINKS, SECONDS, SHARDS, BenchServers
 from scripts.output import Unreachable
 from scripts.servers import postgres, redis_server
 from scripts.sql import statements
 from workers.enrich import build_enrichers
-from workers.stream.shard import Habits
+from workers.stream.shard import ReaderConfig
 
 _SQL: Final = statements("bench/environment/bench")
 #: Of the curve; the greatest is what REFTIDE_BATCH_SIZE allows.
@@ -31,7 +31,7 @@ SIZES: Final = (50, 100, 250, 500, 1000, 2500, 5000)
 
 
 def measure(
-    ground: Ground, *, pairs: int, events: int, sizes: Sequence[int], tell: Tell
+    ground: BenchServers, *, pairs: int, events: int, sizes: Sequence[int], tell: Tell
 ) -> Result:
     """Events a second of one process, `pairs` times so many clicks.
 
@@ -103,7 +103,7 @@ def _point(size: int, pairs: Sequence[Pair]) -> dict[str, float]:
 class _Bench:
     """One worker's and one COPY's way of recording the same clicks, from nothing."""
 
-    def __init__(self, ground: Ground, events: int) -> None:
+    def __init__(self, ground: BenchServers, events: int) -> None:
         self._ground = ground
         self._events = events
         # As in a worker, what is learnt of a user agent outlives the batch.
@@ -112,7 +112,7 @@ class _Bench:
     async def work(self, batch_size: int) -> float:
         """Events a second. Raises Unreachable where not all of them were recorded."""
         environment = self._ground.environment
-        habits = Habits(name=HABITS.name, batch_size=batch_size)
+        habits = ReaderConfig(name=HABITS.name, batch_size=batch_size)
         async with (
             postgres(environment, seconds=SECONDS) as connection,
             redis_server(environment) as redis,

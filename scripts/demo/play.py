@@ -20,7 +20,7 @@ from scripts.demo.traffic import LEADS, Traffic
 from scripts.demo.vendors import EXAMPLES, Example
 from scripts.demo.view import shown
 from scripts.environment import Environment
-from scripts.output import Refused, Unreachable, printable
+from scripts.output import Unreachable, UsageProblem, printable
 from scripts.servers import postgres
 from scripts.services.observe.verify import verify
 from scripts.sql import statements
@@ -61,7 +61,7 @@ class _Stage:
 
 
 async def play(environment: Environment, plan: Plan, say: Say) -> dict[str, Any]:
-    """Fire, wait and compare; the report. Raises Unreachable and Refused."""
+    """Fire, wait and compare; the report. Raises Unreachable and UsageProblem."""
     url = (plan.url or environment.edge_url()).rstrip("/")
     async with session(url, _CONNECTIONS) as http, _alone(environment):
         await _is_ready(http, url)
@@ -93,7 +93,7 @@ async def _alone(environment: Environment) -> AsyncIterator[None]:
     """Two demos at once would count each other's clicks as their own."""
     async with postgres(environment) as connection:
         if not await connection.fetchval(_SQL["only_one"]):
-            raise Refused(
+            raise UsageProblem(
                 "Another demo runs at this installation.", "wait until it has ended."
             )
         yield

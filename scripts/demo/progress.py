@@ -9,7 +9,7 @@ from scripts.demo.tally import Tally
 from scripts.environment import Environment
 from scripts.output import Unreachable
 from scripts.servers import postgres, redis_server, shard_count
-from scripts.services.observe.ledger import Books, read_books
+from scripts.services.observe.ledger import LedgerView, read_books
 from scripts.services.observe.verify import is_at_rest
 
 _LOOK_SECONDS: Final = 0.5
@@ -123,7 +123,7 @@ class Progress:
         return (sent - before) / (now - then) if now > then else 0.0
 
 
-def _look_at(books: Books) -> Look:
+def _look_at(books: LedgerView) -> Look:
     return Look(
         recorded=books.recorded,
         repeats=books.repeats,

@@ -25,7 +25,7 @@ from ingest.contracts.directory import (
 from scripts.demo.sending import API_KEY
 from scripts.demo.steps import Codes
 from scripts.environment import Environment
-from scripts.output import Refused, Unreachable
+from scripts.output import Unreachable, UsageProblem
 from scripts.servers import Connection, postgres, redis_server, rows
 from scripts.services.administer.links import Wanted, add_link
 from scripts.services.administer.names import public_id
@@ -95,12 +95,12 @@ async def furnish(environment: Environment) -> Codes:
 
 
 async def _may_be_furnished(environment: Environment) -> None:
-    """Raise Refused for servers of the operator's own that nobody has seeded."""
+    """Raise UsageProblem for servers of the operator's own that nobody has seeded."""
     if environment.is_embedded:
         return
     async with postgres(environment) as connection:
         if not await connection.fetchrow(_SQL["workspaces"]["named"], WORKSPACE):
-            raise Refused(
+            raise UsageProblem(
                 "The demo needs the demo workspace, whose API keys are public, and these"
                 " servers do not have it.",
                 "run the demo on `reftide up`'s own servers; or, where nobody sends real"
@@ -164,7 +164,7 @@ async def _links(
             )
             await add_link(connection, wanted)
         elif there["workspace_id"] != workspace.id:
-            raise Refused(
+            raise UsageProblem(
                 f"The code {code} belongs to workspace {there['workspace']}.",
                 "run the demo on an installation of its own: `reftide up --data DIR`.",
             )

@@ -11,12 +11,12 @@ from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, events_key
 from ingest.contracts.variables import Variables
-from ingest.durable.degradation import Ladder
+from ingest.durable.degradation import Degradation
 from ingest.durable.sink import Overloaded, Sink
-from ingest.durable.spool.directory import Home, contents, stores
+from ingest.durable.spool.directory import SpoolDirectory, contents, stores
 from ingest.durable.spool.spool import Spool
 from ingest.durable.stream import Stream
-from ingest.redis_io.client import Breaker, connect
+from ingest.redis_io.client import RedisBreaker, connect
 from ingest.settings import Spooling
 from tests.support.edge.fakes import MemorySink
 
@@ -54,13 +54,13 @@ class RedisStage:
         self._redis = redis
         self._limit: str | None = None
         self._root = root
-        self.writes = Breaker()
+        self.writes = RedisBreaker()
         self.stream = Stream(redis, SHARDS, self.writes)
-        home = Home(root, lambda _: None)
+        home = SpoolDirectory(root, lambda _: None)
         self.spool = Spool(home, most_bytes=most_bytes, clock=time.monotonic)
         spooling = Spooling.load(Variables({}))
         self.sink = Sink(
-            self.stream, self.spool, Ladder(spooling), lambda: self.writes.problem
+            self.stream, self.spool, Degradation(spooling), lambda: self.writes.problem
         )
 
     async def entries(self) -> list[bytes]:

@@ -16,7 +16,7 @@ from tests.support.workers.replaying import Site
 from tests.support.workers.working import STREAM, is_acknowledged, working
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import open_pool
-from workers.quarantine.budget import Budget
+from workers.quarantine.budget import QuarantineBudget
 from workers.redis_io.connections import for_jobs
 
 _CODES = ("A", "B", "C")
@@ -104,7 +104,7 @@ async def _make(site: Site, code: str) -> None:
 
 async def _record(site: Site, rows: int) -> None:
     def stingy(pipeline: Pipeline) -> Pipeline:
-        pipeline.budget = Budget(rows)
+        pipeline.budget = QuarantineBudget(rows)
         return pipeline
 
     async with working("w1", site.redis_url, site.database_url, stingy):

@@ -18,7 +18,7 @@ from tests.support.directory import WORKSPACE, furnish, miscounted
 from tests.support.examples import examples
 from workers.erasure.begin import Person, begin, people
 from workers.erasure.runner import Eraser
-from workers.model.batch import Delivery, Trouble
+from workers.model.batch import Delivery, TransientError
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.redis_io.connections import for_jobs
@@ -79,7 +79,7 @@ def _of_one(event: Envelope, number: int) -> Envelope:
 async def _process(pipeline: Pipeline, batch: list[Delivery]) -> None:
     try:
         await pipeline.process(batch)
-    except Trouble:
+    except TransientError:
         await pipeline.process(batch)
 
 

@@ -32,12 +32,12 @@ from tests.support.directory import (
 )
 from tests.support.examples import examples
 from tests.support.workers.replaying import EVERYTHING
-from workers.enrich import Client, Enrich, Enrichment
+from workers.enrich import ClientInfo, Enrich, Enrichment
 from workers.model.batch import Delivery
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.replay.leases import Mode, Step, take
-from workers.replay.page import Player
+from workers.replay.page import PageReplayer
 from workers.replay.sources import Cursor
 
 Batches = Sequence[Sequence[Delivery]]
@@ -84,8 +84,8 @@ async def _replay(
     part = await take(pool, UUID(int=9))
     assert part is not None
     for batch in batches:
-        await Player(pipeline).play(part, batch, Step(_START))
-    await Player(pipeline).play(part, [], Step(None))
+        await PageReplayer(pipeline).play(part, batch, Step(_START))
+    await PageReplayer(pipeline).play(part, [], Step(None))
     async with pool.acquire() as connection:
         row = await connection.fetchrow(
             "select scanned, inserted, changed, unchanged, quarantined"
@@ -104,7 +104,7 @@ async def _books(pool: Pool, batches: Batches) -> Books:
         return await read_books(connection)
 
 
-def _everybody_is_a_bot(_: Client) -> Enrichment:
+def _everybody_is_a_bot(_: ClientInfo) -> Enrichment:
     return Enrichment(is_bot=True)
 
 

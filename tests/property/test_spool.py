@@ -18,8 +18,14 @@ from hypothesis.stateful import (
 )
 
 from ingest.durable.spool import store as module
-from ingest.durable.spool.records import MARK, Item, Record, scan
-from ingest.durable.spool.store import Damaged, Full, Kept, Place, Store
+from ingest.durable.spool.records import MARK, SpoolItem, SpoolRecord, scan
+from ingest.durable.spool.store import (
+    KeptRecord,
+    SpoolDamaged,
+    SpoolFull,
+    SpoolPosition,
+    SpoolStore,
+)
 from tests.support.servers.disk import Disk, PowerCut
 
 FOLDER = Path("/spool/edge-1")
@@ -35,8 +41,8 @@ SEGMENT = 300
 class Batch(NamedTuple):
     """What a store gave out, which only that store may be told to forget."""
 
-    store: Store
-    kept: list[Kept]
+    store: SpoolStore
+    kept: list[KeptRecord]
 
 
 class Spooling(RuleBasedStateMachine):
@@ -51,20 +57,20 @@ class Spooling(RuleBasedStateMachine):
         self.acknowledged: set[UUID] = set()
         #: Removed, or on bytes that were damaged on purpose.
         self.excused: set[UUID] = set()
-        self.damages: list[Damaged] = []
+        self.damages: list[SpoolDamaged] = []
         #: Whether damaged bytes themselves may be gone.
         self.has_forgotten = False
         self.open()
 
     def open(self) -> None:
         self.disk.trouble = lambda count: count
-        self.store = Store(self.disk, FOLDER, self.damages.append)
+        self.store = SpoolStore(self.disk, FOLDER, self.damages.append)
 
-    def items(self, payloads: list[bytes]) -> list[Item]:
+    def items(self, payloads: list[bytes]) -> list[SpoolItem]:
         items = []
         for payload in payloads:
             self.number += 1
-            items.append(Item(UUID(int=self.number), payload))
+            items.append(SpoolItem(UUID(int=self.number), payload))
         self.sent |= dict(items)
         return items
 
@@ -87,7 +93,7 @@ class Spooling(RuleBasedStateMachine):
         self.disk.trouble = trouble
         try:
             work()
-        except (OSError, PowerCut, Full):
+        except (OSError, PowerCut, SpoolFull):
             return False
         finally:
             self.disk.trouble = lambda count: count
@@ -140,7 +146,7 @@ class Spooling(RuleBasedStateMachine):
             assert self.sent[item.event_id] == item.payload
         return Batch(self.store, kept)
 
-    def places(self, batch: Batch) -> set[Place]:
+    def places(self, batch: Batch) -> set[SpoolPosition]:
         """What to remove; nothing of a batch that went with the process which took it.
 
         A file that was cut off to nothing is begun anew, so that places come again.
@@ -221,7 +227,9 @@ class Spooling(RuleBasedStateMachine):
         self.excused |= {
             found.item.event_id
             for found in scan(raw)
-            if isinstance(found, Record) and found.start < end and found.end > start
+            if isinstance(found, SpoolRecord)
+            and found.start < end
+            and found.end > start
         }
 
     @invariant()
@@ -231,7 +239,7 @@ class Spooling(RuleBasedStateMachine):
             record.item.event_id: record.item.payload
             for path in self.segments()
             for record in scan(bytes(self.disk.files[path].now))
-            if isinstance(record, Record)
+            if isinstance(record, SpoolRecord)
         }
         missing = self.acknowledged - self.excused - found.keys()
         assert set() == missing

@@ -19,20 +19,25 @@ from ingest.contracts.metrics.worker import ARCHIVED
 from ingest.contracts.telemetry import Log
 from workers.archive.review import mark
 from workers.archive.segment import Segment, day_number
-from workers.archive.stream_reader import FRESH, PENDING, Anew, Tap
-from workers.archive.writer import Writer
-from workers.model.batch import ArchiveBoundary, Delivery, Trouble
+from workers.archive.stream_reader import (
+    FRESH,
+    PENDING,
+    ArchiveReader,
+    ArchiveStreamReset,
+)
+from workers.archive.writer import SegmentWriter
+from workers.model.batch import ArchiveBoundary, Delivery, TransientError
 
 _READ_AT_ONCE: Final = 1000
 
 
-class Veiling(Protocol):
+class PseudonymizingWriter(Protocol):
     """Who knows what may not be said of erased persons."""
 
     async def veil(
         self, deliveries: Sequence[Delivery]
     ) -> tuple[Sequence[Delivery], int]:
-        """What may be archived in place of these, by a version of the list. Raises Trouble."""
+        """What may be archived in place of these, by a version of the list. Raises TransientError."""
         ...
 
     async def review(self, directory: Path, segment: Segment, version: int) -> None:
@@ -44,7 +49,7 @@ class Veiling(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class ArchiverConfig:
     """How to archive, the same for all shards.
 
     `owner` is the worker's name, which no other process has. A segment ends after so many
@@ -57,22 +62,22 @@ class Manner:
     entries: int = 100_000
     # So much of every shard Redis may have to keep for it, which adds up.
     raw_bytes: int = 32 * 1024 * 1024
-    veiling: Veiling | None = None
+    veiling: PseudonymizingWriter | None = None
 
 
 class Archiver:
-    """The archiving of one shard by one process. All calls raise Trouble."""
+    """The archiving of one shard by one process. All calls raise TransientError."""
 
     def __init__(
         self,
         redis: Redis,
         shard: int,
-        manner: Manner,
+        manner: ArchiverConfig,
         clock: Callable[[], float],
         boundary: Callable[[ArchiveBoundary], None],
     ) -> None:
         """`clock` gives seconds of any beginning."""
-        self._tap = Tap(redis, shard, manner.owner)
+        self._tap = ArchiveReader(redis, shard, manner.owner)
         self._shard = shard
         self._manner = manner
         self._clock = clock
@@ -80,7 +85,7 @@ class Archiver:
         #: The life of the stream that is read; None where that is to be found out.
         self._epoch: int | None = None
         self._start = PENDING
-        self._writer: Writer | None = None
+        self._writer: SegmentWriter | None = None
         #: Which list of the erased was known when that segment was begun.
         self._list = 0
         #: Since when: the segment, or, without one, the reading.
@@ -97,7 +102,7 @@ class Archiver:
         await self._settle()
         try:
             has_more = await self._read()
-        except Anew:
+        except ArchiveStreamReset:
             await self.secure()
             self._epoch = None
             return False
@@ -169,7 +174,7 @@ class Archiver:
             if self._writer is None:
                 manner = self._manner
                 self._writer = await asyncio.to_thread(
-                    Writer, manner.directory, manner.owner, self._shard, epoch
+                    SegmentWriter, manner.directory, manner.owner, self._shard, epoch
                 )
                 self._since = self._clock()
             # A segment is of one day; by that readers and retention find it.
@@ -200,7 +205,7 @@ class Archiver:
             if self._writer is not None:
                 self._writer.drop()
             self._writer = self._epoch = None
-            raise Trouble(f"the archive: {error}") from error
+            raise TransientError(f"the archive: {error}") from error
 
 
 def _unmarked(_key: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ingest.contracts.stream import EntryId
 from workers.archive.reader import frame_of, reloaded
-from workers.archive.segment import Damaged, Segment, accepted_ms, arrived_id
+from workers.archive.segment import Segment, SegmentDamaged, accepted_ms, arrived_id
 
 
 def problem(directory: Path, segment: Segment) -> str | None:
@@ -28,7 +28,7 @@ def _problem_of(directory: Path, segment: Segment) -> str | None:
         if digest != segment.sha256:
             return "the file's SHA-256 is not that of its index"
         return _problem(segment, _arrivals(directory, segment))
-    except (Damaged, OSError) as error:
+    except (SegmentDamaged, OSError) as error:
         return str(error)
 
 
@@ -45,10 +45,12 @@ def _problem(segment: Segment, arrivals: Iterator[EntryId]) -> str | None:
 
 
 def _arrivals(directory: Path, segment: Segment) -> Iterator[EntryId]:
-    """The ids of all entries. Raises Damaged, OSError."""
+    """The ids of all entries. Raises SegmentDamaged, OSError."""
     for frame in segment.frames:
         for each in frame_of(directory, segment, frame):
             at = accepted_ms(each)
             if not frame.accepted.meets(at, at + 1):
-                raise Damaged(f"{each.entry.stream_id} is outside of its frame's times")
+                raise SegmentDamaged(
+                    f"{each.entry.stream_id} is outside of its frame's times"
+                )
             yield arrived_id(each.entry)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 
 
-class Busy(Trouble):
+class ArchiveLocked(TransientError):
     """Somebody else is rewriting the archive: wait for that."""
 
 

@@ -15,9 +15,9 @@ from ingest.contracts.telemetry import Log
 from workers.archive.segment import (
     DATA_SUFFIX,
     INDEX_SUFFIX,
-    Damaged,
     Frame,
     Segment,
+    SegmentDamaged,
     accepted_ms,
     day_of,
     delivery_of,
@@ -31,7 +31,7 @@ _LOG: Final = Log()
 _CLOCKS_MS: Final = 86_400_000
 
 
-class Absent(Exception):
+class SegmentMissing(Exception):
     """Only an object store has the segment of this key."""
 
     def __init__(self, key: str) -> None:
@@ -40,7 +40,7 @@ class Absent(Exception):
         self.key = key
 
 
-class Page(NamedTuple):
+class SegmentPage(NamedTuple):
     """Some entries, and from where to go on; `next` is None after the last of them.
 
     `damaged` counts entries that stood where this page was read and that nobody can read any
@@ -58,7 +58,7 @@ def read(
     to_ms: int,
     shard: int | None = None,
     cursor: str | None = None,
-) -> Page:
+) -> SegmentPage:
     """The next archived entries that were accepted from `from_ms` until before `to_ms`.
 
     Times are Unix milliseconds of the event's id: when an edge took it, also where it lay on
@@ -75,7 +75,7 @@ def read(
     Every frame is verified by its checksum; one that does not match is left out with a
     warning, and counted in `damaged`. Segments without an index were never finished and never
     acknowledged: their entries are in a later one. Raises OSError where the directory cannot
-    be read, ValueError for a cursor that is none, Absent where a segment has to be fetched.
+    be read, ValueError for a cursor that is none, SegmentMissing where a segment has to be fetched.
     """
     begin, number = _place(cursor)
     begin = max(begin, day_of(from_ms - _CLOCKS_MS))
@@ -94,7 +94,7 @@ def read(
                     if from_ms <= accepted_ms(each) < to_ms
                 ]
                 return page._replace(deliveries=kept)
-    return Page((), None, 0)
+    return SegmentPage((), None, 0)
 
 
 def counted(directory: Path, from_ms: int, to_ms: int, shard: int) -> int:
@@ -123,7 +123,7 @@ def segments(directory: Path, begin: str = "") -> Iterator[Segment]:
             yield loaded(directory, key)
         except FileNotFoundError:
             continue  # deleted for its age since it was listed
-        except (Damaged, OSError) as error:
+        except (SegmentDamaged, OSError) as error:
             _LOG.warning("archive.damaged", segment=key, cause=str(error))
 
 
@@ -142,7 +142,7 @@ def keys(directory: Path, begin: str = "") -> Iterator[str]:
 
 
 def loaded(directory: Path, key: str) -> Segment:
-    """The segment of a key. Raises Damaged, OSError."""
+    """The segment of a key. Raises SegmentDamaged, OSError."""
     return Segment.decode(key, (directory / f"{key}{INDEX_SUFFIX}").read_bytes())
 
 
@@ -152,19 +152,19 @@ def record_of(directory: Path, key: str) -> Path:
 
 
 def frame_of(directory: Path, segment: Segment, frame: Frame) -> Sequence[Delivery]:
-    """The entries of a frame, verified. Raises Damaged, OSError."""
+    """The entries of a frame, verified. Raises SegmentDamaged, OSError."""
     with segment.data(directory).open("rb") as file:
         file.seek(frame.offset)
         data = file.read(frame.length)
     if crc32(data) != frame.crc32:
-        raise Damaged("its bytes are not what was written")
+        raise SegmentDamaged("its bytes are not what was written")
     try:
         text = ZstdDecompressor().decompress(data)
     except ZstdError as error:
-        raise Damaged(f"not a frame: {error}") from error
+        raise SegmentDamaged(f"not a frame: {error}") from error
     deliveries = [delivery_of(line) for line in text.split(b"\n")[:-1]]
     if len(deliveries) != frame.entries:
-        raise Damaged(f"{len(deliveries)} entries instead of {frame.entries}")
+        raise SegmentDamaged(f"{len(deliveries)} entries instead of {frame.entries}")
     return deliveries
 
 
@@ -172,29 +172,29 @@ def reloaded(directory: Path, segment: Segment) -> Segment | None:
     """The segment as it is now; None where it is gone, or as it was."""
     try:
         now = loaded(directory, segment.key)
-    except (Damaged, OSError):
+    except (SegmentDamaged, OSError):
         return None
     return None if now == segment else now
 
 
-def _page(directory: Path, segment: Segment, at: int) -> Page:
+def _page(directory: Path, segment: Segment, at: int) -> SegmentPage:
     following = f"{segment.key}#{at + 1}"
     frame = segment.frames[at]
     try:
-        return Page(frame_of(directory, segment, frame), following, 0)
-    except (Damaged, OSError) as error:
+        return SegmentPage(frame_of(directory, segment, frame), following, 0)
+    except (SegmentDamaged, OSError) as error:
         # Rewritten meanwhile: its frames hold the same entries.
         if now := reloaded(directory, segment):
             return _page(directory, now, at)
         # Deleted for its age meanwhile: the index goes first, so it is gone too.
         if isinstance(error, FileNotFoundError):
             if not segment.index(directory).exists():
-                return Page((), following, 0)
+                return SegmentPage((), following, 0)
             if record_of(directory, segment.key).exists():
-                raise Absent(segment.key) from error
+                raise SegmentMissing(segment.key) from error
         cause = str(error)
     _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
-    return Page((), following, frame.entries)
+    return SegmentPage((), following, frame.entries)
 
 
 def unfinished(directory: Path) -> Iterator[Path]:

@@ -21,9 +21,9 @@ from workers.archive.reader import loaded, reloaded
 from workers.archive.segment import (
     DATA_SUFFIX,
     OPEN,
-    Damaged,
     Frame,
     Segment,
+    SegmentDamaged,
     index_of,
     kind_of,
     line_of,
@@ -66,7 +66,7 @@ def sweep_replaced(directory: Path, key: str = "[0-9]*/") -> None:
     """
     for path in directory.glob(f"{key}*{DATA_SUFFIX}"):
         index = index_of(path)
-        with suppress(Damaged, FileNotFoundError):
+        with suppress(SegmentDamaged, FileNotFoundError):
             now = loaded(directory, f"{index.parent.name}/{index.stem}")
             if rewriting_of(path) < now.rewritten:
                 path.unlink()

@@ -47,7 +47,7 @@ _LINE: Final = re.compile(
 _REWRITTEN: Final = re.compile(r"\.r(\d+)$")
 
 
-class Damaged(Exception):
+class SegmentDamaged(Exception):
     """Bytes of the archive that are not what was written."""
 
 
@@ -119,14 +119,14 @@ class Segment:
 
     @classmethod
     def decode(cls, key: str, raw: bytes) -> Self:
-        """The segment of an index. Raises Damaged."""
+        """The segment of an index. Raises SegmentDamaged."""
         try:
             document = orjson.loads(raw)
             given = document.pop("crc32")
             if given != crc32(orjson.dumps(document)):
-                raise Damaged("the index is not what was written")
+                raise SegmentDamaged("the index is not what was written")
             if document.pop("version") != _VERSION:
-                raise Damaged("the index is of another version of Reftide")
+                raise SegmentDamaged("the index is of another version of Reftide")
             frames = tuple(
                 Frame(**each | {"accepted": Span(*each["accepted"])})
                 for each in document.pop("frames")
@@ -139,7 +139,7 @@ class Segment:
             }
             return cls(key=key, **known, **document)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise Damaged(f"no index: {error}") from error
+            raise SegmentDamaged(f"no index: {error}") from error
 
 
 def key_of(first: EntryId, shard: int, epoch: int, sha256: str) -> str:
@@ -208,15 +208,15 @@ def line_of(delivery: Delivery, *, is_json: bool) -> bytes:
 
 
 def delivery_of(line: bytes) -> Delivery:
-    """What a line holds, byte for byte as it was. Raises Damaged."""
+    """What a line holds, byte for byte as it was. Raises SegmentDamaged."""
     found = _LINE.fullmatch(line)
     if found is None:
-        raise Damaged("not a line of an archive")
+        raise SegmentDamaged("not a line of an archive")
     epoch, shard, ms, seq = (int(found[part]) for part in range(1, 5))
     payload = found[6]
     if found[5] == b"raw":
         try:
             payload = b64decode(payload[1:-1], validate=True)
         except Base64Error as error:
-            raise Damaged(f"not Base64: {error}") from error
+            raise SegmentDamaged(f"not Base64: {error}") from error
     return Delivery(Entry.of(epoch, shard, ms, seq), payload)

@@ -23,7 +23,7 @@ from ingest.contracts.stream import (
     events_key,
 )
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Delivery, Entry, Trouble
+from workers.model.batch import Delivery, Entry, TransientError
 from workers.redis_io.connections import REDIS_TROUBLE
 
 #: For how long a shard stays an archiver's that says nothing, in seconds.
@@ -68,12 +68,12 @@ PENDING: Final = b"0-0"
 FRESH: Final = b">"
 
 
-class Anew(Exception):
+class ArchiveStreamReset(Exception):
     """The group or the stream went away: join again."""
 
 
-class Tap:
-    """The archive's reading end of one shard, for one worker. All calls raise Trouble."""
+class ArchiveReader:
+    """The archive's reading end of one shard, for one worker. All calls raise TransientError."""
 
     def __init__(self, redis: Redis, shard: int, owner: str) -> None:
         """`owner` is the worker's name, which no other process has."""
@@ -114,7 +114,7 @@ class Tap:
     ) -> tuple[Sequence[Delivery], bytes | None]:
         """The next entries, and the id of the last; None where there were none.
 
-        `start` is FRESH, or an id after which to go on among what is pending. Raises Anew
+        `start` is FRESH, or an id after which to go on among what is pending. Raises ArchiveStreamReset
         where the stream is not that of `epoch`.
         """
         with _seam():
@@ -124,7 +124,7 @@ class Tap:
                 pipe.get(self._keys[1])
                 answer, now = await pipe.execute()
         if now is None or int(now) != epoch:
-            raise Anew
+            raise ArchiveStreamReset
         messages: list[_Message] = answer[0][1] if answer else []
         if not messages:
             return (), None
@@ -162,7 +162,7 @@ async def leave(redis: Redis, shards: Sequence[int]) -> int:
     """Stop keeping anything for an archive; how many groups went.
 
     What was not archived is no longer held back from the trimmer. A worker that archives
-    makes its group again at once. Raises Trouble.
+    makes its group again at once. Raises TransientError.
     """
     with _seam():
         await cast("Awaitable[int]", redis.srem(GROUPS_KEY, ARCHIVE_GROUP))
@@ -174,7 +174,7 @@ async def leave(redis: Redis, shards: Sequence[int]) -> int:
 
 
 async def holders(redis: Redis, shards: Sequence[int]) -> set[str]:
-    """The workers that archive. Raises Trouble."""
+    """The workers that archive. Raises TransientError."""
     with _seam():
         found = [await redis.get(archiver_key(shard)) for shard in shards]
     return {name.decode() for name in found if name is not None}
@@ -186,5 +186,5 @@ def _seam() -> Iterator[None]:
         yield
     except REDIS_TROUBLE as error:
         if isinstance(error, ResponseError) and "NOGROUP" in str(error):
-            raise Anew from error
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+            raise ArchiveStreamReset from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error

@@ -37,7 +37,7 @@ FRAME_BYTES: Final = 256 * 1024
 LEVEL: Final = 1
 
 
-class Writer:
+class SegmentWriter:
     """One segment under way, of one shard in one life of its stream.
 
     `ids` are those of its entries, in order; `raw_size` is the size of their lines, and

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from ingest.contracts.envelope import CLICK
-from workers.model.rows import Row, Share, Standing
+from workers.model.rows import Contribution, Row, StoredRow
 from workers.postgres.database import Connection, array_of
 from workers.postgres.sql import statements
 
@@ -19,7 +19,7 @@ _LEADS: Final = 3
 _Changes = dict[tuple[Any, ...], tuple[int, ...]]
 
 
-class Led(NamedTuple):
+class LeadGain(NamedTuple):
     """A partner that has more leads in a program now, and the latest of those leads."""
 
     program_id: UUID
@@ -27,7 +27,7 @@ class Led(NamedTuple):
     event_id: UUID
 
 
-class Deltas:
+class CounterDeltas:
     """What one transaction does to the counters.
 
     Insert, late click, earlier repeat, reprocess and erase are one mechanism: take the old
@@ -50,15 +50,15 @@ class Deltas:
         return frozenset(link for (link,) in self._links)
 
     @property
-    def led(self) -> list[Led]:
+    def led(self) -> list[LeadGain]:
         """The partners that have more leads than before."""
         return [
-            Led(*partner, event_id)
+            LeadGain(*partner, event_id)
             for partner, (_, event_id) in sorted(self._led.items())
             if self._partners[partner][_LEADS] > 0
         ]
 
-    def put(self, rows: Iterable[Standing]) -> None:
+    def put(self, rows: Iterable[StoredRow]) -> None:
         for row in rows:
             if share := row.share():
                 self._count(share, share.counts, share.amount)
@@ -89,17 +89,17 @@ class Deltas:
                 counted[3] = at
         for place, (clicks, bots, duplicates, latest) in found.items():
             counts = (clicks, bots, duplicates, 0, 0)
-            share = Share(*place, counts, None, 0)
+            share = Contribution(*place, counts, None, 0)
             self._count(share, counts, 0)
             link = share.link_id
             self._clicked[link] = max(latest, self._clicked.get(link, latest))
 
-    def take(self, rows: Iterable[Standing]) -> None:
+    def take(self, rows: Iterable[StoredRow]) -> None:
         for row in rows:
             if share := row.share():
                 self._count(share, tuple(-n for n in share.counts), -share.amount)
 
-    def clicked(self, rows: Iterable[Standing]) -> None:
+    def clicked(self, rows: Iterable[StoredRow]) -> None:
         """Note the time of every click entry, repeats included: the latest is kept."""
         for row in rows:
             if row.kind is CLICK and row.link_id and not row.is_test:
@@ -134,7 +134,7 @@ class Deltas:
                 rows = [(*key, *changes[key]) for key in keys]
                 await connection.execute(_SQL[statement], *_columns(rows, len(rows[0])))
 
-    def _count(self, share: Share, counts: tuple[int, ...], amount: int) -> None:
+    def _count(self, share: Contribution, counts: tuple[int, ...], amount: int) -> None:
         _add(self._links, (share.link_id,), counts)
         _add(self._days, (share.link_id, share.day), counts)
         if share.currency is not None:

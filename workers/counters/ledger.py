@@ -16,7 +16,7 @@ from workers.postgres.sql import statements
 _SQL: Final = statements("counters/ledger")
 
 
-class Shard(NamedTuple):
+class LedgerShard(NamedTuple):
     """A shard in one of its lives."""
 
     epoch: int
@@ -24,12 +24,12 @@ class Shard(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class LedgerDelta:
     """What one transaction adds to the ledger."""
 
-    recorded: Counter[Shard] = field(default_factory=Counter)
-    repeats: Counter[Shard] = field(default_factory=Counter)
-    quarantined: Counter[Shard] = field(default_factory=Counter)
+    recorded: Counter[LedgerShard] = field(default_factory=Counter)
+    repeats: Counter[LedgerShard] = field(default_factory=Counter)
+    quarantined: Counter[LedgerShard] = field(default_factory=Counter)
     #: Why those were quarantined; shown, and not part of the ledger.
     reasons: Counter[str] = field(default_factory=Counter)
     #: Likewise of those among them that were not kept.
@@ -61,6 +61,6 @@ class Tally:
             )
 
 
-def shard_of(entry: Entry) -> Shard:
+def shard_of(entry: Entry) -> LedgerShard:
     """The shard that an entry stands in."""
-    return Shard(entry.epoch, entry.shard)
+    return LedgerShard(entry.epoch, entry.shard)

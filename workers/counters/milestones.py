@@ -9,14 +9,14 @@ the same milestone for itself.
 from collections.abc import Sequence
 from typing import Final
 
-from workers.counters.counters import Led
+from workers.counters.counters import LeadGain
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("counters/milestones")
 
 
-async def give(connection: Connection, led: Sequence[Led]) -> None:
+async def give(connection: Connection, led: Sequence[LeadGain]) -> None:
     """Award what these partners have reached; needs their counters to be up to date."""
     if led:
         columns = [list(column) for column in zip(*led, strict=True)]

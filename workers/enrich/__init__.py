@@ -18,7 +18,7 @@ from workers.enrich import bots, geo, referrer, user_agent
 from workers.enrich.failures import Report, reporter
 
 
-class Seen(Protocol):
+class ClientView(Protocol):
     """What the edge saw of a visitor: an envelope has it too, and need not be copied."""
 
     @property
@@ -29,7 +29,7 @@ class Seen(Protocol):
     def referrer(self) -> str | None: ...
 
 
-class Client(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class ClientInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the edge saw of the visitor, as sealed.
 
     `ip` is truncated already (IPv4 to /24, IPv6 to /48); `referrer` is a URL as sent.
@@ -40,7 +40,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     referrer: str | None
 
 
-class Facts(TypedDict, total=False):
+class PartialEnrichment(TypedDict, total=False):
     """The part of an enrichment that one enricher knows."""
 
     device: user_agent.Device | None
@@ -77,7 +77,7 @@ class Enrichment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     failed: tuple[str, ...] = ()
 
 
-_NOBODY: Final = Client(user_agent=None, ip=None, referrer=None)
+_NOBODY: Final = ClientInfo(user_agent=None, ip=None, referrer=None)
 
 #: A part of what the edge saw.
 Part: TypeAlias = Literal["user_agent", "ip", "referrer"]
@@ -92,15 +92,15 @@ class Enricher:
     """
 
     name: str
-    answer: Callable[[Seen], Facts]
+    answer: Callable[[ClientView], PartialEnrichment]
     reads: Part | None = None
 
 
 #: From a caller to what is known of it; never raises.
-Enrich: TypeAlias = Callable[[Seen], Enrichment]
+Enrich: TypeAlias = Callable[[ClientView], Enrichment]
 
 
-def _agent(client: Seen) -> Facts:
+def _agent(client: ClientView) -> PartialEnrichment:
     seen = user_agent.describe(client.user_agent)
     return {
         "device": seen.device,
@@ -111,16 +111,16 @@ def _agent(client: Seen) -> Facts:
     }
 
 
-def _geo(client: Seen) -> Facts:
+def _geo(client: ClientView) -> PartialEnrichment:
     place = geo.country_of(client.ip)
     return {"country": place.country, "country_source": place.source}
 
 
-def _referrer(client: Seen) -> Facts:
+def _referrer(client: ClientView) -> PartialEnrichment:
     return {"referrer_host": referrer.host_of(client.referrer)}
 
 
-def _bots(client: Seen) -> Facts:
+def _bots(client: ClientView) -> PartialEnrichment:
     # A crawler that poses as a telephone is no telephone.
     return {"is_bot": True, "device": "bot"} if bots.is_bot(client.user_agent) else {}
 
@@ -144,7 +144,7 @@ def build_enrichers(geo_file: Path | None) -> Enrich:
     enrichers = ENRICHERS if geo_file is None else (*ENRICHERS, _city(geo_file))
     enrich = chain(enrichers)
     # Loads the parsers' data now (half a second), not while the first batch is held.
-    enrich(Client(user_agent="Mozilla/5.0", ip=None, referrer=None))
+    enrich(ClientInfo(user_agent="Mozilla/5.0", ip=None, referrer=None))
     return enrich
 
 
@@ -165,7 +165,7 @@ def chain(enrichers: Sequence[Enricher]) -> Enrich:
     others = [enricher for enricher in enrichers if enricher.reads is None]
     whole = lru_cache(maxsize=user_agent.CACHE_SIZE)(_whole)
 
-    def enrich(client: Seen) -> Enrichment:
+    def enrich(client: ClientView) -> Enrichment:
         device, place = of_agent(client.user_agent), of_ip(client.ip)
         source = of_referrer(client.referrer)
         if others:
@@ -211,8 +211,8 @@ def _keeping(
     return answer
 
 
-def _ask(enrichers: Sequence[Enricher], client: Seen, report: Report) -> _Answer:
-    facts: Facts = {}
+def _ask(enrichers: Sequence[Enricher], client: ClientView, report: Report) -> _Answer:
+    facts: PartialEnrichment = {}
     failed: tuple[str, ...] = ()
     for enricher in enrichers:
         try:
@@ -229,9 +229,9 @@ def _city(geo_file: Path) -> Enricher:
     except geo.GeoFileError as error:
         return Enricher("city", _failing(str(error)))
 
-    def answer(client: Seen) -> Facts:
+    def answer(client: ClientView) -> PartialEnrichment:
         place = place_of(client.ip)
-        facts: Facts = {"region": place.region, "city": place.city}
+        facts: PartialEnrichment = {"region": place.region, "city": place.city}
         if place.country:
             facts["country"], facts["country_source"] = place.country, place.source
         return facts
@@ -239,8 +239,8 @@ def _city(geo_file: Path) -> Enricher:
     return Enricher("city", answer, "ip")
 
 
-def _failing(message: str) -> Callable[[Seen], Facts]:
-    def answer(_client: Seen) -> Facts:
+def _failing(message: str) -> Callable[[ClientView], PartialEnrichment]:
+    def answer(_client: ClientView) -> PartialEnrichment:
         raise geo.GeoFileError(message)
 
     return answer

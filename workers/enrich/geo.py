@@ -38,7 +38,7 @@ class GeoLibraryMissingError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class GeoLocation:
     """Where an address is; None where nobody knows."""
 
     country: str | None = None
@@ -47,7 +47,7 @@ class Place:
     city: str | None = None
 
 
-NOWHERE: Final = Place()
+NOWHERE: Final = GeoLocation()
 
 #: What registries write for addresses of a whole region; no countries of ISO 3166-1.
 _REGIONS: Final = frozenset({"EU", "AP"})
@@ -68,16 +68,16 @@ def public_address(ip: str) -> Address | None:
     return address if address.is_global and not address.is_multicast else None
 
 
-def country_of(ip: str | None) -> Place:
+def country_of(ip: str | None) -> GeoLocation:
     """Tell the country that a registry assigned the address to."""
     address = _public(ip)
     country = iptocc.country_code(str(address)) if address else None
     if country is None or country in _REGIONS:
         return NOWHERE
-    return Place(country=country, source="rir")
+    return GeoLocation(country=country, source="rir")
 
 
-def open_places(path: Path) -> Callable[[str | None], Place]:
+def open_places(path: Path) -> Callable[[str | None], GeoLocation]:
     """Make a function from an address to its place, by the mmdb file at `path`.
 
     The file is opened here and now; a newer file needs a new call.
@@ -105,17 +105,17 @@ def open_places(path: Path) -> Callable[[str | None], Place]:
     return places(lookup)
 
 
-def places(lookup: Lookup) -> Callable[[str | None], Place]:
+def places(lookup: Lookup) -> Callable[[str | None], GeoLocation]:
     """Make a function from an address to its place, by a database's lookup."""
 
-    def place_of(ip: str | None) -> Place:
+    def place_of(ip: str | None) -> GeoLocation:
         address = _public(ip)
         return place_in(lookup(address)) if address else NOWHERE
 
     return place_of
 
 
-def place_in(record: object) -> Place:
+def place_in(record: object) -> GeoLocation:
     """Find the place in a database's record.
 
     Understands the nested records of GeoIP2 and DB-IP (`country.iso_code`,
@@ -126,7 +126,7 @@ def place_in(record: object) -> Place:
     country = named.upper() if named and _COUNTRY.fullmatch(named) else None
     region = _text(record, "subdivisions", 0, "names", "en") or _text(record, "state1")
     city = _text(record, "city", "names", "en") or _text(record, "city")
-    return Place(
+    return GeoLocation(
         country=country,
         source="mmdb" if country else None,
         region=storable.optional_text(region, REGION_LIMIT),

@@ -28,11 +28,11 @@ from workers.archive.rewrite import (
     sweep_replaced,
     undisturbed,
 )
-from workers.archive.segment import Damaged, Segment
+from workers.archive.segment import Segment, SegmentDamaged
 from workers.erasure.payloads import veiled
-from workers.erasure.segments import Swept, sweep_segment
+from workers.erasure.segments import RewrittenSegment, sweep_segment
 from workers.erasure.suppression import Suppressions
-from workers.model.batch import Delivery, Trouble
+from workers.model.batch import Delivery, TransientError
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
 
@@ -44,7 +44,7 @@ _EVERY_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
-class Veiling:
+class ArchivePseudonymizer:
     """The list as those who archive use it, in one process."""
 
     pool: Pool
@@ -56,7 +56,7 @@ class Veiling:
     ) -> tuple[Sequence[Delivery], int]:
         """What may be archived in place of these, and by which version of the list.
 
-        Raises Trouble before the list is known.
+        Raises TransientError before the list is known.
         """
         version = await self._look()
         some = await veiled(self.pool, self.suppressions, deliveries)
@@ -67,7 +67,7 @@ class Veiling:
 
         Where that cannot be done now, `keep_swept` does it: the segment stays marked.
         """
-        with suppress(Trouble, OSError):
+        with suppress(TransientError, OSError):
             if await self.suppressions.refresh(self.pool) != version:
                 await sweep_segment(self.pool, self.suppressions, directory, segment)
             await asyncio.to_thread(settle, directory, segment.key)
@@ -78,7 +78,7 @@ class Veiling:
         if now - self._asked_at >= _EVERY_SECONDS:
             try:
                 await self.suppressions.refresh(self.pool)
-            except Trouble:
+            except TransientError:
                 # While it is away, nobody can be erased.
                 if self.suppressions.version is None:
                     raise
@@ -95,7 +95,7 @@ async def keep_swept(
     """Rewrite an archive that does not know the list, and what is marked to be reviewed.
 
     `living` are the workers whose unfinished segments are to be left alone. Of several workers
-    that share the archive, one does it. Raises Trouble, OSError.
+    that share the archive, one does it. Raises TransientError, OSError.
     """
     if not await asyncio.to_thread(directory.is_dir):
         return
@@ -113,8 +113,8 @@ async def sweep(
     directory: Path,
     living: Sequence[str],
     fetching: Fetching | None = None,
-) -> Swept:
-    """Rewrite what an archive says of who was erased. Raises Trouble, OSError.
+) -> RewrittenSegment:
+    """Rewrite what an archive says of who was erased. Raises TransientError, OSError.
 
     Of what only an object store has, `fetching` brings each segment here, from where it is
     uploaded again if it had to be rewritten. Without one that is left to who has it.
@@ -152,10 +152,10 @@ class _Sweeping:
     directory: Path
     fetching: Fetching | None
     suppressions: Suppressions = field(default_factory=Suppressions)
-    total: Swept = field(default_factory=Swept)
+    total: RewrittenSegment = field(default_factory=RewrittenSegment)
     left: list[str] = field(default_factory=list)
 
-    async def run(self) -> Trouble | None:
+    async def run(self) -> TransientError | None:
         """What is here first, whatever becomes of the rest; what went wrong with that."""
         for key in await asyncio.to_thread(lambda: list(keys(self.directory))):
             if not await self._sweep(key):
@@ -164,21 +164,21 @@ class _Sweeping:
             while self.fetching and self.left:
                 if await self._is_settled(self.fetching, self.left[-1]):
                     self.left.pop()
-        except Trouble as trouble:
+        except TransientError as trouble:
             return trouble
         return None
 
     async def _is_settled(self, fetching: Fetching, key: str) -> bool:
         try:
             await fetching.fetch(key)
-        except Damaged:
+        except SegmentDamaged:
             # Told of by everybody else who reads.
             return True
         return await self._sweep(key)
 
     async def _sweep(self, key: str) -> bool:
         """Whether it was here, all the time that it took."""
-        with suppress(Damaged, FileNotFoundError):
+        with suppress(SegmentDamaged, FileNotFoundError):
             segment = await asyncio.to_thread(loaded, self.directory, key)
             swept = await sweep_segment(
                 self.pool, self.suppressions, self.directory, segment
@@ -190,7 +190,9 @@ class _Sweeping:
 async def _review_marked(pool: Pool, directory: Path) -> None:
     suppressions: Suppressions | None = None
     for key in await asyncio.to_thread(marked, directory):
-        with suppress(Damaged, FileNotFoundError):  # not there yet, or perhaps never
+        with suppress(
+            SegmentDamaged, FileNotFoundError
+        ):  # not there yet, or perhaps never
             segment = await asyncio.to_thread(loaded, directory, key)
             suppressions = suppressions or Suppressions()
             await suppressions.refresh(pool)

@@ -12,10 +12,10 @@ import orjson
 
 from ingest.contracts.envelope import Dedupe
 from ingest.contracts.marks import claim_key
-from workers.erasure.pseudonyms import Veil
+from workers.erasure.pseudonyms import Pseudonymizer
 from workers.erasure.suppression import veil_of
 from workers.erasure.unreadable import hashes_of
-from workers.model.rows import Record
+from workers.model.rows import DatabaseRecord
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 
@@ -191,7 +191,7 @@ async def _grow(connection: Connection, erasure_id: UUID) -> None:
 
 
 async def _suppress(
-    connection: Connection, subject: Subject, veil: Veil, erasure_id: UUID
+    connection: Connection, subject: Subject, veil: Pseudonymizer, erasure_id: UUID
 ) -> None:
     """Put all that is to be rewritten, and all that may come, onto the lists."""
     await connection.execute(_SQL["begin_events"], erasure_id, subject.events)
@@ -221,7 +221,9 @@ async def _texts(connection: Connection, subject: Subject) -> set[str | None]:
     return {text for row in rows for text in row} | {subject.person.external_id}
 
 
-async def _veil_claims(connection: Connection, subject: Subject, veil: Veil) -> None:
+async def _veil_claims(
+    connection: Connection, subject: Subject, veil: Pseudonymizer
+) -> None:
     claims = subject.claims
     if not claims:
         return
@@ -247,7 +249,7 @@ async def _as_now(connection: Connection, person: Person) -> Person:
 
 
 async def _placed(
-    connection: Connection, person: Person, veil: Veil, new_id: UUID
+    connection: Connection, person: Person, veil: Pseudonymizer, new_id: UUID
 ) -> Person:
     """With a row, so that what comes later has a customer to belong to."""
     if person.customer_id is not None or person.external_id is None:
@@ -270,12 +272,14 @@ async def _erased(
     return found
 
 
-async def _identified(connection: Connection, name: str) -> Record | None:
+async def _identified(connection: Connection, name: str) -> DatabaseRecord | None:
     try:
         customer_id = UUID(name)
     except ValueError:
         return None
-    row: Record | None = await connection.fetchrow(_SQL["customer"], customer_id)
+    row: DatabaseRecord | None = await connection.fetchrow(
+        _SQL["customer"], customer_id
+    )
     if row is not None and row["points_to"] is not None:
         row = await connection.fetchrow(_SQL["customer"], row["points_to"])
     return row

@@ -19,7 +19,7 @@ from workers.postgres.database import Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Veiled:
+class PseudonymizedPayload:
     """What is to stand in the place of some deliveries, by their entries.
 
     `blanked` counts those of them that held no envelope, `newer` what nobody looked into.
@@ -49,20 +49,20 @@ async def veiled(
     deliveries: Iterable[Delivery],
     *,
     is_arriving: bool = True,
-) -> Veiled:
+) -> PseudonymizedPayload:
     """What is to stand in the place of some of these.
 
     What is arriving has left copies in Redis, which are noted to be deleted. Raises Trouble.
     """
     await suppressions.ready(pool)
     if suppressions.is_empty:
-        return Veiled()
+        return PseudonymizedPayload()
     some = await asyncio.to_thread(partial(_sorted, suppressions, deliveries))
     pairs = await suppressions.veil(pool, some.pairs, is_arriving=is_arriving)
     if some.blanks and is_arriving:
         await suppressions.note_leftovers(pool, some.blanks)
     found = {entry: delivery for entry, (delivery, _) in pairs.items()}
-    return Veiled(found | some.blanks, len(some.blanks), some.newer)
+    return PseudonymizedPayload(found | some.blanks, len(some.blanks), some.newer)
 
 
 def _sorted(suppressions: Suppressions, deliveries: Iterable[Delivery]) -> _Sorted:

@@ -13,7 +13,7 @@ from ingest.contracts.marks import seen_key
 from workers.erasure.payloads import veiled
 from workers.erasure.suppression import Suppressions, veil_of
 from workers.model.batch import Delivery, Entry
-from workers.model.rows import ENTRY_COLUMNS, FIRST_DIGEST, Record
+from workers.model.rows import ENTRY_COLUMNS, FIRST_DIGEST, DatabaseRecord
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
 
@@ -34,7 +34,7 @@ class Erasure:
     size: int
 
     @classmethod
-    def of(cls, row: Record) -> Self:
+    def of(cls, row: DatabaseRecord) -> Self:
         return cls(
             id=row["id"],
             workspace_id=row["workspace_id"],
@@ -108,7 +108,7 @@ async def veil_quarantine(
     return reached
 
 
-async def _is_put(connection: Connection, row: Record, payload: bytes) -> bool:
+async def _is_put(connection: Connection, row: DatabaseRecord, payload: bytes) -> bool:
     """Put a payload in the place of a row's; False where it is another by now."""
     found = await connection.fetchval(
         _SQL["quarantine_veil"], row["id"], row["payload"], payload
@@ -118,7 +118,7 @@ async def _is_put(connection: Connection, row: Record, payload: bytes) -> bool:
     return found is not None
 
 
-def _leftover(row: Record) -> tuple[int, int, int, int, list[str]]:
+def _leftover(row: DatabaseRecord) -> tuple[int, int, int, int, list[str]]:
     """What Redis holds of an event."""
     has_mark = row["link_id"] and row["visitor"]
     keys = [seen_key(row["link_id"], row["visitor"])] if has_mark else []
@@ -137,5 +137,5 @@ async def _veiled(
     return {entry: delivery.payload for entry, delivery in some.found.items()}
 
 
-def _entry(row: Record) -> Entry:
+def _entry(row: DatabaseRecord) -> Entry:
     return Entry(*(row[name] for name in ENTRY_COLUMNS))

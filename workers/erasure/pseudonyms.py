@@ -18,7 +18,7 @@ PREFIX: Final = "erased:"
 _BYTES: Final = 16
 
 
-class Veil:
+class Pseudonymizer:
     """Makes pseudonyms under one key."""
 
     def __init__(self, key: bytes) -> None:

@@ -32,8 +32,8 @@ from ingest.contracts.stream import (
 )
 from workers.erasure.payloads import veiled
 from workers.erasure.suppression import Suppressions
-from workers.model.batch import Delivery, Entry, Trouble
-from workers.model.rows import ENTRY_COLUMNS, Record
+from workers.model.batch import Delivery, Entry, TransientError
+from workers.model.rows import ENTRY_COLUMNS, DatabaseRecord
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
 from workers.redis_io.connections import REDIS_TROUBLE
@@ -90,7 +90,7 @@ class Node(NamedTuple):
 
 
 async def clear(pool: Pool, redis: Redis) -> int:
-    """Take out of Redis what can be taken out now; how much has to wait. Raises Trouble."""
+    """Take out of Redis what can be taken out now; how much has to wait. Raises TransientError."""
     after, waiting = 0, 0
     try:
         while page := await _next(pool, after):
@@ -103,12 +103,12 @@ async def clear(pool: Pool, redis: Redis) -> int:
                 await connection.execute(_SQL["leftovers_done"], done)
             after, waiting = page[-1]["id"], waiting + len(page) - len(done)
     except REDIS_TROUBLE as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
     return waiting
 
 
 async def search(pool: Pool, redis: Redis, shards: Sequence[int]) -> int:
-    """Go through whole streams for what nobody had noted; how many entries. Raises Trouble.
+    """Go through whole streams for what nobody had noted; how many entries. Raises TransientError.
 
     Of what quarantine had no room for, and of tests, no row tells whose it is.
     """
@@ -117,7 +117,7 @@ async def search(pool: Pool, redis: Redis, shards: Sequence[int]) -> int:
     try:
         return sum([await _search(pool, redis, suppressions, each) for each in shards])
     except REDIS_TROUBLE as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
 async def _search(
@@ -146,7 +146,7 @@ async def _search(
 async def forget_customer(
     redis: Redis, workspace_id: UUID, external_id: str | None
 ) -> None:
-    """Let no edge know a customer any more. Needs the publisher's lock. Raises Trouble."""
+    """Let no edge know a customer any more. Needs the publisher's lock. Raises TransientError."""
     try:
         async with redis.pipeline(transaction=True) as pipe:
             if external_id is not None:
@@ -159,13 +159,13 @@ async def forget_customer(
             pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING})
             await pipe.execute()
     except REDIS_TROUBLE as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
 async def forget_visitors(
     redis: Redis, workspace_id: UUID, clicks: Collection[UUID]
 ) -> None:
-    """Let no edge know these clicks' visitors by their fingerprints. Raises Trouble."""
+    """Let no edge know these clicks' visitors by their fingerprints. Raises TransientError."""
     pattern = f"{new_visitors(workspace_id)}*"
     try:
         cursor = 0
@@ -178,13 +178,13 @@ async def forget_visitors(
             if not cursor:
                 return
     except REDIS_TROUBLE as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
 async def rewrite_log(redis: Redis) -> bool | None:
     """Let Redis write its append-only file anew; False where it will not be told to.
 
-    None while it is at one that began earlier: ask again. Raises Trouble.
+    None while it is at one that began earlier: ask again. Raises TransientError.
     """
     try:
         if not (await redis.info("persistence")).get("aof_enabled"):
@@ -193,17 +193,17 @@ async def rewrite_log(redis: Redis) -> bool | None:
     except ResponseError as error:
         return None if "progress" in str(error) else False
     except REDIS_TROUBLE as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
     return True
 
 
-async def _next(pool: Pool, after: int) -> Sequence[Record]:
+async def _next(pool: Pool, after: int) -> Sequence[DatabaseRecord]:
     async with transaction(pool) as connection:
         return await connection.fetch(_SQL["leftovers_next"], after, _PAGE)
 
 
 async def _is_gone(
-    redis: Redis, row: Record, node: Node, groups: Collection[bytes]
+    redis: Redis, row: DatabaseRecord, node: Node, groups: Collection[bytes]
 ) -> bool:
     for key in row["keys"]:
         await redis.delete(key)

@@ -1,7 +1,7 @@
 """Works off erasures that were begun. Used by the job and by `reftide erase`.
 
 Everything to do stands in Postgres, so that it may run anywhere, as often as anybody likes,
-and be killed anywhere. All calls raise Trouble.
+and be killed anywhere. All calls raise TransientError.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from workers.erasure import redis_data
 from workers.erasure.begin import grow, grown
 from workers.erasure.postgres_rows import Erasure, veil_events, veil_quarantine
 from workers.erasure.suppression import Suppressions
-from workers.model.batch import Trouble
-from workers.model.rows import Record
+from workers.model.batch import TransientError
+from workers.model.rows import DatabaseRecord
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
 
@@ -42,13 +42,13 @@ class Eraser:
         """See what became known to be of persons who are erased already."""
         async with transaction(self._pool) as connection:
             ids = await grown(connection)
-        failed: Trouble | None = None
+        failed: TransientError | None = None
         for erasure_id in ids:
             # One that fails holds up no other, and none holds up writers for long.
             try:
                 async with transaction(self._pool) as connection:
                     await grow(connection, erasure_id)
-            except Trouble as trouble:
+            except TransientError as trouble:
                 failed = trouble
         if failed:
             raise failed
@@ -78,11 +78,11 @@ class Eraser:
             self._log.info("erasure.done", count=len(ended), log_rewritten=is_rewritten)
         return len(done) - len(ended)
 
-    async def _open(self) -> Sequence[Record]:
+    async def _open(self) -> Sequence[DatabaseRecord]:
         async with transaction(self._pool) as connection:
             return await connection.fetch(_SQL["open"])
 
-    async def _veil(self, row: Record) -> None:
+    async def _veil(self, row: DatabaseRecord) -> None:
         await self._suppressions.refresh(self._pool)
         erasure = Erasure.of(row)
         while await veil_events(self._pool, erasure):

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from ingest.contracts.telemetry import Log
 from workers.archive.reader import frame_of, loaded
 from workers.archive.rewrite import rewrite
-from workers.archive.segment import Damaged, Segment
+from workers.archive.segment import Segment, SegmentDamaged
 from workers.erasure.payloads import veiled
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Delivery
@@ -22,7 +22,7 @@ _LOG: Final = Log()
 _REST_AT_LEAST: Final = 0.001
 
 
-class Swept(NamedTuple):
+class RewrittenSegment(NamedTuple):
     """What a sweep changed, and what it had to leave.
 
     `blanked` of the `lines` held no event that can be read; `newer` are of a later release.
@@ -33,13 +33,15 @@ class Swept(NamedTuple):
     blanked: int = 0
     newer: int = 0
 
-    def and_(self, more: "Swept") -> "Swept":
-        return Swept(*(one + other for one, other in zip(self, more, strict=True)))
+    def and_(self, more: "RewrittenSegment") -> "RewrittenSegment":
+        return RewrittenSegment(
+            *(one + other for one, other in zip(self, more, strict=True))
+        )
 
 
 async def sweep_segment(
     pool: Pool, suppressions: Suppressions, directory: Path, segment: Segment
-) -> Swept:
+) -> RewrittenSegment:
     """Rewrite one segment where it has to be."""
     while True:
         # Others may rewrite it too, or delete it for its age.
@@ -51,31 +53,33 @@ async def sweep_segment(
                 return swept
         try:
             now = await asyncio.to_thread(loaded, directory, segment.key)
-        except (Damaged, FileNotFoundError):
-            return Swept()
+        except (SegmentDamaged, FileNotFoundError):
+            return RewrittenSegment()
         if now == segment and await asyncio.to_thread(_has_no_file, directory, now):
-            return Swept()
+            return RewrittenSegment()
         segment = now
 
 
 async def _found(
     pool: Pool, suppressions: Suppressions, directory: Path, segment: Segment
-) -> tuple[dict[int, Sequence[Delivery]], Swept]:
+) -> tuple[dict[int, Sequence[Delivery]], RewrittenSegment]:
     """The frames to be written anew, by their numbers, and what that changes."""
     frames: dict[int, Sequence[Delivery]] = {}
-    swept = Swept()
+    swept = RewrittenSegment()
     for at, frame in enumerate(segment.frames):
         began = perf_counter()
         try:
             deliveries = await asyncio.to_thread(frame_of, directory, segment, frame)
-        except Damaged as error:
+        except SegmentDamaged as error:
             cause = str(error)
             _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
             continue
         some = await veiled(pool, suppressions, deliveries, is_arriving=False)
         if some.found:
             frames[at] = [some.instead(each) for each in deliveries]
-        swept = swept.and_(Swept(0, len(some.found), some.blanked, some.newer))
+        swept = swept.and_(
+            RewrittenSegment(0, len(some.found), some.blanked, some.newer)
+        )
         await asyncio.sleep(max(_REST_AT_LEAST, perf_counter() - began))
     return frames, swept._replace(segments=int(bool(frames)))
 

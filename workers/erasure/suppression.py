@@ -10,9 +10,9 @@ from uuid import UUID
 
 from ingest.contracts.envelope import CLICK, Dedupe, Envelope, encode
 from ingest.contracts.marks import claim_key, new_customer_key, seen_key
-from workers.erasure.pseudonyms import Veil
+from workers.erasure.pseudonyms import Pseudonymizer
 from workers.erasure.unreadable import is_named
-from workers.model.batch import Delivery, Entry, Trouble
+from workers.model.batch import Delivery, Entry, TransientError
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
 from workers.resolve import lookups
@@ -23,7 +23,7 @@ _SQL: Final = statements("erasure/erasure")
 Pair = tuple[Delivery, Envelope]
 
 
-class Stale(Trouble):
+class SuppressionsOutdated(TransientError):
     """Somebody was erased since the batch was prepared: prepare it again."""
 
 
@@ -33,7 +33,7 @@ class Suppressions:
     def __init__(self) -> None:
         #: Of the list; None: not read, or too old.
         self.version: int | None = None
-        self._veil = Veil(bytes(32))
+        self._veil = Pseudonymizer(bytes(32))
         #: The last entry that was read, and the erasure it is of.
         self._read_to: tuple[int, UUID | None] = (0, None)
         self._workspaces: frozenset[UUID] = frozenset()
@@ -49,12 +49,12 @@ class Suppressions:
         """The version by which `veil` does what it does from here on, or a later one.
 
         What is made under it is to be confirmed with it: others may read the list meanwhile.
-        Raises Trouble.
+        Raises TransientError.
         """
         return await self.refresh(pool) if self.version is None else self.version
 
     async def refresh(self, pool: Pool) -> int:
-        """Read what was added; the version. Raises Trouble."""
+        """Read what was added; the version. Raises TransientError."""
         async with transaction(pool) as connection:
             # First: a list that is newer than its number is only read once more.
             version: int = await connection.fetchval(_SQL["version_known"])
@@ -72,7 +72,7 @@ class Suppressions:
         return version
 
     async def confirm(self, connection: Connection, version: int) -> None:
-        """Let nobody be erased before this transaction ends. Raises Stale.
+        """Let nobody be erased before this transaction ends. Raises SuppressionsOutdated.
 
         Call it before anything is written of what `veil` has seen, with the version that
         was `ready` before that.
@@ -81,7 +81,7 @@ class Suppressions:
         if current != self.version:
             self.version = None
         if current != version:
-            raise Stale("somebody is being erased")
+            raise SuppressionsOutdated("somebody is being erased")
 
     async def veil(
         self, pool: Pool, pairs: Iterable[Pair], *, is_arriving: bool = True
@@ -123,7 +123,7 @@ class Suppressions:
         return is_named(payload, self._veil, self._hashes, self._digits)
 
     async def note_leftovers(self, pool: Pool, entries: Iterable[Entry]) -> None:
-        """Have entries go from Redis. Raises Trouble."""
+        """Have entries go from Redis. Raises TransientError."""
         async with transaction(pool) as connection:
             for entry in sorted(entries):
                 await connection.execute(_SQL["leftover"], *entry, [])
@@ -188,9 +188,9 @@ class Suppressions:
             self._digits.add(click_id.hex.encode())
 
 
-async def veil_of(connection: Connection) -> Veil:
+async def veil_of(connection: Connection) -> Pseudonymizer:
     """What makes the installation's pseudonyms."""
-    return Veil(await connection.fetchval(_SQL["key"]))
+    return Pseudonymizer(await connection.fetchval(_SQL["key"]))
 
 
 _Found = tuple[Delivery, Envelope, UUID]

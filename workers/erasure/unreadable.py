@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from workers.erasure.pseudonyms import Veil
+from workers.erasure.pseudonyms import Pseudonymizer
 
 #: What is shorter says little, and is in other things too.
 _LEAST: Final = 6
@@ -25,7 +25,7 @@ _DIGITS: Final = re.compile(rb"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 _BEGINNING: Final = re.compile(rb'\{"v":\d+,"i":"([0-9a-f]{12}7)')
 
 
-def hashes_of(texts: Iterable[str | None], veil: Veil) -> set[bytes]:
+def hashes_of(texts: Iterable[str | None], veil: Pseudonymizer) -> set[bytes]:
     """By what these texts are found; nothing of those that are too short."""
     found: set[bytes] = set()
     for text in texts:
@@ -36,7 +36,10 @@ def hashes_of(texts: Iterable[str | None], veil: Veil) -> set[bytes]:
 
 
 def is_named(
-    payload: bytes, veil: Veil, hashes: Collection[bytes], digits: Collection[bytes]
+    payload: bytes,
+    veil: Pseudonymizer,
+    hashes: Collection[bytes],
+    digits: Collection[bytes],
 ) -> bool:
     """Whether a text of these hashes is in some bytes, or a click id of these digits.
 

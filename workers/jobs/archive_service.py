@@ -9,15 +9,15 @@ from redis.asyncio import Redis
 
 from ingest.contracts.metrics.worker import UPLOAD_DELAYS
 from ingest.contracts.telemetry import Log
-from workers.archive.archiver import Archiver, Manner
+from workers.archive.archiver import Archiver, ArchiverConfig
 from workers.archive.object_store.fetch import Fetching
 from workers.archive.object_store.inventory import delete_stored
 from workers.archive.object_store.report import Uploads
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.object_store.upload import Uploader
 from workers.archive.retention import delete_old, sweep
-from workers.erasure.archives import Veiling, keep_swept
-from workers.model.batch import ArchiveBoundary, Trouble
+from workers.erasure.archives import ArchivePseudonymizer, keep_swept
+from workers.model.batch import ArchiveBoundary, TransientError
 from workers.postgres.database import Pool
 from workers.redis_io.connections import REDIS_TROUBLE
 from workers.settings import Archiving
@@ -56,11 +56,11 @@ class Archive:
         self._stop = stop
         self._boundary = boundary
         self._fetching = fetching_of(settings)
-        self._manner = Manner(
+        self._manner = ArchiverConfig(
             directory=settings.directory,
             owner=owner,
             seconds=settings.seconds,
-            veiling=Veiling(pool),
+            veiling=ArchivePseudonymizer(pool),
         )
 
     async def run(self, shards: Sequence[int], unix_ms: Callable[[], int]) -> None:
@@ -97,17 +97,17 @@ class Archive:
             try:
                 pause = 0.0 if await archiver.step() else _LOOK_SECONDS
                 attempts = 0
-            except Trouble as trouble:
+            except TransientError as trouble:
                 attempts += 1
                 if attempts == 1:
                     log.warning("archive.delayed", cause=str(trouble))
                 # What was read may be all that is left of it.
-                with suppress(Trouble):
+                with suppress(TransientError):
                     await archiver.secure()
                 pause = backoff(attempts)
             if pause:
                 await happens(self._stop, pause)
-        with suppress(Trouble):
+        with suppress(TransientError):
             await archiver.leave()
 
     async def _keep_small(self, unix_ms: Callable[[], int]) -> None:
@@ -127,7 +127,7 @@ class Archive:
                 directory = self._manner.directory
                 await keep_swept(self._pool, directory, names, self._fetching)
                 failures = 0
-            except (Trouble, OSError, *REDIS_TROUBLE) as error:
+            except (TransientError, OSError, *REDIS_TROUBLE) as error:
                 if not failures:
                     log.warning("archive.delayed", cause=f"erasing: {error}")
                 failures += 1
@@ -143,7 +143,7 @@ class Archive:
                 await self._unless_stopped(uploader.step())
                 uploads.succeeded()
                 failures = 0
-            except (Trouble, OSError) as error:
+            except (TransientError, OSError) as error:
                 UPLOAD_DELAYS.inc()
                 uploads.failed(unix_ms(), str(error))
                 if not failures:
@@ -153,7 +153,7 @@ class Archive:
     async def _keep_telling(self, uploads: Uploads, unix_ms: Callable[[], int]) -> None:
         # Apart from the uploading, which may wait for a store for minutes.
         while not await happens(self._stop, _TELL_SECONDS):
-            with suppress(Trouble, OSError):
+            with suppress(TransientError, OSError):
                 await uploads.tell(unix_ms())
 
     async def _unless_stopped(self, work: Coroutine[None, None, object]) -> None:

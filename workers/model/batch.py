@@ -51,7 +51,7 @@ Boundary = Literal["read", "resolved", "enriched", "written", "committed"]
 ArchiveBoundary = Literal["collected", "archived", "uploaded"]
 
 
-class Trouble(Exception):
+class TransientError(Exception):
     """Infrastructure does not answer: keep the batch, back off, try again."""
 
 
@@ -59,7 +59,7 @@ class Trouble(Exception):
 Cause = Literal["bug", "culprits"]
 
 
-class Halt(Exception):
+class PausedError(Exception):
     """Nobody may record until an operator has looked; the entries stay where they are."""
 
     def __init__(self, cause: Cause, detail: str) -> None:
@@ -76,7 +76,7 @@ class Processor(Protocol):
         """Record or quarantine; give back the deliveries that may be acknowledged.
 
         A delivery that is not given back stays pending (an envelope of a later release).
-        Raises Trouble where the whole batch has to be tried again, Halt where that needs an
+        Raises TransientError where the whole batch has to be tried again, PausedError where that needs an
         operator first.
         """
         ...
@@ -86,5 +86,5 @@ class Recorder(Processor, Protocol):
     """A processor that can also give an entry up."""
 
     async def give_up(self, delivery: Delivery, detail: str) -> None:
-        """Put an entry into quarantine that workers died of. Raises Trouble, Halt."""
+        """Put an entry into quarantine that workers died of. Raises TransientError, PausedError."""
         ...

@@ -14,14 +14,14 @@ from workers.model.batch import Entry
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Record(Protocol):
+class DatabaseRecord(Protocol):
     """A record as Postgres gives it: values by column name."""
 
     def __getitem__(self, name: str, /) -> Any: ...
 
 
 @lru_cache(maxsize=4096)  # events of one batch have few milliseconds
-def moment(unix_ms: int) -> datetime:
+def timestamp(unix_ms: int) -> datetime:
     """Unix milliseconds as Postgres takes them; exact, and far beyond any year 9999."""
     return _EPOCH + timedelta(milliseconds=unix_ms)
 
@@ -41,7 +41,7 @@ class Rank(NamedTuple):
     digest: int
 
 
-class Share(NamedTuple):
+class Contribution(NamedTuple):
     """Where a row counts, and how much: what `contributions` in schema.sql says in SQL."""
 
     link_id: UUID
@@ -55,7 +55,7 @@ class Share(NamedTuple):
     amount: int
 
 
-class Standing(msgspec.Struct, frozen=True, gc=False):
+class StoredRow(msgspec.Struct, frozen=True, gc=False):
     """What must be known of a row to compare it, count it, and find its people."""
 
     entry: Entry
@@ -77,7 +77,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     currency: str | None
 
     @classmethod
-    def of(cls, record: Record) -> Self:
+    def of(cls, record: DatabaseRecord) -> Self:
         """The standing of a row that was read with at least these columns."""
         entry = Entry(*(record[name] for name in ENTRY_COLUMNS))
         values = {name: record[name] for name in _STANDING}
@@ -94,7 +94,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
             self.id if self.kind is CLICK and self.click_id is None else self.click_id
         )
 
-    def share(self) -> Share | None:
+    def share(self) -> Contribution | None:
         """What it adds to the counters."""
         column = _COUNTED.get(self.kind)
         if column is None or self.is_test or self.link_id is None:
@@ -107,7 +107,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
         day = self.at.astimezone(UTC).date()
         clicks, bots, duplicates, leads, sales = counts
         currency = self.currency if self.kind is Kind.SALE else None
-        return Share(
+        return Contribution(
             self.link_id,
             self.program_id,
             self.partner_id,
@@ -119,7 +119,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class Row(Standing, frozen=True, gc=False):
+class Row(StoredRow, frozen=True, gc=False):
     """A whole row, with what its customer learns from it.
 
     The fields up to `failed` are columns, named as in the table. None has a default, so that
@@ -155,7 +155,9 @@ class Row(Standing, frozen=True, gc=False):
 
 _COUNTED: Final = {Kind.CLICK: 0, Kind.LEAD: 3, Kind.SALE: 4}
 
-_STANDING: Final = tuple(name for name in Standing.__struct_fields__ if name != "entry")
+_STANDING: Final = tuple(
+    name for name in StoredRow.__struct_fields__ if name != "entry"
+)
 
 ENTRY_COLUMNS: Final = ("epoch", "shard", "entry_ms", "entry_seq")
 

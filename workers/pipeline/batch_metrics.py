@@ -8,10 +8,10 @@ from ingest.contracts.metrics.worker import (
     RECORDED,
     REPEATS,
 )
-from workers.counters.ledger import Tally
+from workers.counters.ledger import LedgerDelta
 
 
-def count(tally: Tally, held_back: int, now_ms: int) -> None:
+def count(tally: LedgerDelta, held_back: int, now_ms: int) -> None:
     """Add what one batch brought; `now_ms` is the wall clock in Unix milliseconds."""
     RECORDED.inc(tally.recorded.total())
     REPEATS.inc(tally.repeats.total())

@@ -12,32 +12,32 @@ from ingest.contracts import envelope as codec
 from ingest.contracts import ids
 from ingest.contracts.envelope import NewerVersion, Undecodable
 from ingest.contracts.telemetry import Log
-from workers.counters.ledger import Tally
+from workers.counters.ledger import LedgerDelta
 from workers.enrich import Enrich
 from workers.erasure.suppression import Suppressions
-from workers.model.batch import Boundary, Delivery, Entry, Trouble
-from workers.model.rows import Row, moment
+from workers.model.batch import Boundary, Delivery, Entry, TransientError
+from workers.model.rows import Row, timestamp
 from workers.pipeline.batch_metrics import count
-from workers.pipeline.row_builder import Sealed, Unsealed, row_of
+from workers.pipeline.row_builder import Decoded, DecodedBatch, row_of
 from workers.postgres.database import (
+    ConcurrentInsert,
     DataFault,
     MissingPartition,
     Pool,
-    Raced,
     borrowed,
     transaction,
 )
 from workers.postgres.sql import statements
 from workers.quarantine import quarantine
-from workers.quarantine.bad_entry_limit import Limit
-from workers.quarantine.budget import Budget
-from workers.quarantine.quarantine import DATA_REASONS, Culprit
+from workers.quarantine.bad_entry_limit import BadEntryLimit
+from workers.quarantine.budget import QuarantineBudget
+from workers.quarantine.quarantine import DATA_REASONS, RejectedEntry
 from workers.resolve import lookups, resolver
 from workers.resolve.awaited import waits_for
 from workers.resolve.generated_links import generate
-from workers.resolve.lookups import Known
+from workers.resolve.lookups import KnownNames
 from workers.resolve.resolver import Resolution, Unresolvable
-from workers.write.customers import Widen
+from workers.write.customers import LockSetGrew
 from workers.write.transaction import write
 
 _SQL: Final = statements("pipeline/partitions")
@@ -60,14 +60,14 @@ class Pipeline:
     new_id: Callable[[], UUID]
     keep_ip: bool = False
     boundary: Callable[[Boundary], None] = lambda _: None
-    limit: Limit = field(default_factory=Limit)
-    budget: Budget = field(default_factory=Budget)
+    limit: BadEntryLimit = field(default_factory=BadEntryLimit)
+    budget: QuarantineBudget = field(default_factory=QuarantineBudget)
     suppressions: Suppressions = field(default_factory=Suppressions)
 
     async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Record or quarantine; the deliveries that may be acknowledged.
 
-        Raises Trouble where Postgres does not answer, Halt where too many would go to
+        Raises TransientError where Postgres does not answer, Halt where too many would go to
         quarantine; what was committed by then is found recorded when it is processed again.
         """
         self.boundary("read")
@@ -80,32 +80,36 @@ class Pipeline:
         return [each for each in deliveries if each.entry not in found.newer]
 
     async def give_up(self, delivery: Delivery, detail: str) -> None:
-        """Put an entry into quarantine that workers died of. Raises Trouble, Halt."""
+        """Put an entry into quarantine that workers died of. Raises TransientError, PausedError."""
         found = await self.unseal([delivery])
         delivery = found.sealed[0].delivery if found.sealed else delivery
         envelope = found.sealed[0].envelope if found.sealed else None
-        culprits = found.culprits or [Culprit(delivery, envelope, "crash_loop", detail)]
+        culprits = found.culprits or [
+            RejectedEntry(delivery, envelope, "crash_loop", detail)
+        ]
         tally = await self._commit([], culprits, found.version)
         self._tell([delivery], tally, 0)
 
     def decode(
         self, deliveries: Sequence[Delivery]
-    ) -> tuple[list[Sealed], list[Culprit], set[Entry]]:
+    ) -> tuple[list[Decoded], list[RejectedEntry], set[Entry]]:
         """The envelopes, what holds none, and the entries of a later release."""
-        sealed: list[Sealed] = []
-        culprits: list[Culprit] = []
+        sealed: list[Decoded] = []
+        culprits: list[RejectedEntry] = []
         newer: set[Entry] = set()
         for delivery in deliveries:
             try:
-                sealed.append(Sealed(delivery, codec.decode(delivery.payload)))
+                sealed.append(Decoded(delivery, codec.decode(delivery.payload)))
             except Undecodable as error:
-                culprits.append(Culprit(delivery, None, "undecodable", str(error)))
+                culprits.append(
+                    RejectedEntry(delivery, None, "undecodable", str(error))
+                )
             except NewerVersion:
                 newer.add(delivery.entry)
         return sealed, culprits, newer
 
-    async def unseal(self, deliveries: Sequence[Delivery]) -> Unsealed:
-        """As `decode`, with pseudonyms in the place of who was erased. Raises Trouble.
+    async def unseal(self, deliveries: Sequence[Delivery]) -> DecodedBatch:
+        """As `decode`, with pseudonyms in the place of who was erased. Raises TransientError.
 
         What is written of it must be confirmed: `suppressions.confirm`.
         """
@@ -114,12 +118,12 @@ class Pipeline:
         pairs = ((item.delivery, item.envelope) for item in sealed)
         if veiled := await self.suppressions.veil(self.pool, pairs):
             places = [(item, veiled.get(item.delivery.entry)) for item in sealed]
-            sealed = [Sealed(*pair) if pair else item for item, pair in places]
-        return Unsealed(
+            sealed = [Decoded(*pair) if pair else item for item, pair in places]
+        return DecodedBatch(
             sealed=sealed, culprits=culprits, newer=frozenset(newer), version=version
         )
 
-    async def _record(self, found: Unsealed) -> Tally:
+    async def _record(self, found: DecodedBatch) -> LedgerDelta:
         """Resolve, enrich, commit; an envelope that Postgres refuses is found by halving."""
         sealed, culprits = found.sealed, found.culprits
         try:
@@ -131,7 +135,7 @@ class Pipeline:
         _LOG.warning("batch.bisected", size=len(sealed), cause=cause)
         if len(sealed) == 1:
             [item] = sealed
-            culprit = Culprit(item.delivery, item.envelope, "unstorable", cause)
+            culprit = RejectedEntry(item.delivery, item.envelope, "unstorable", cause)
             alone = replace(found, sealed=(), culprits=[*culprits, culprit])
             return await self._record(alone)
         middle = len(sealed) // 2
@@ -139,15 +143,17 @@ class Pipeline:
         tally += await self._record(replace(found, sealed=sealed[middle:], culprits=()))
         return tally
 
-    async def _record_whole(self, found: Unsealed) -> Tally:
+    async def _record_whole(self, found: DecodedBatch) -> LedgerDelta:
         envelopes = [item.envelope for item in found.sealed]
         await generate(self.pool, envelopes, self.new_id)
         rows, unresolvable = await self.place(found.sealed)
         culprits = [*found.culprits, *unresolvable]
         return await self._commit(rows, culprits, found.version)
 
-    async def place(self, sealed: Sequence[Sealed]) -> tuple[list[Row], list[Culprit]]:
-        """Resolve and enrich: the rows, and what nobody can place. Raises Trouble."""
+    async def place(
+        self, sealed: Sequence[Decoded]
+    ) -> tuple[list[Row], list[RejectedEntry]]:
+        """Resolve and enrich: the rows, and what nobody can place. Raises TransientError."""
         resolved, unresolvable = await self._resolve(sealed)
         self.boundary("resolved")
         rows = [
@@ -158,10 +164,10 @@ class Pipeline:
         return rows, unresolvable
 
     async def _resolve(
-        self, sealed: Sequence[Sealed]
-    ) -> tuple[list[tuple[Sealed, Resolution]], list[Culprit]]:
-        resolved: list[tuple[Sealed, Resolution]] = []
-        culprits: list[Culprit] = []
+        self, sealed: Sequence[Decoded]
+    ) -> tuple[list[tuple[Decoded, Resolution]], list[RejectedEntry]]:
+        resolved: list[tuple[Decoded, Resolution]] = []
+        culprits: list[RejectedEntry] = []
         async with borrowed(self.pool) as connection:
             envelopes = [item.envelope for item in sealed]
             names = await lookups.look_up(connection, envelopes)
@@ -175,29 +181,29 @@ class Pipeline:
         return resolved, culprits
 
     async def _commit(
-        self, rows: Sequence[Row], culprits: Sequence[Culprit], version: int
-    ) -> Tally:
+        self, rows: Sequence[Row], culprits: Sequence[RejectedEntry], version: int
+    ) -> LedgerDelta:
         """One transaction, begun again where others' came between or a partition lacks."""
         wider: frozenset[UUID] = frozenset()
         for _ in range(_ATTEMPTS):
             try:
                 return await self._write(rows, culprits, version, wider)
-            except Widen as widen:
+            except LockSetGrew as widen:
                 wider |= widen.ids
             except MissingPartition:
                 await self.make_partitions(rows)
-            except Raced:
+            except ConcurrentInsert:
                 continue
-        raise Trouble("rows kept changing while they were being locked")
+        raise TransientError("rows kept changing while they were being locked")
 
     async def _write(
         self,
         rows: Sequence[Row],
-        culprits: Sequence[Culprit],
+        culprits: Sequence[RejectedEntry],
         version: int,
         wider: frozenset[UUID],
-    ) -> Tally:
-        tally, budget = Tally(), self.budget
+    ) -> LedgerDelta:
+        tally, budget = LedgerDelta(), self.budget
         async with transaction(self.pool) as connection:
             await self.suppressions.confirm(connection, version)
             # An entry may come again as if for the first time, and be resolved
@@ -217,8 +223,8 @@ class Pipeline:
         return tally
 
     async def make_partitions(self, rows: Sequence[Row]) -> None:
-        """Make what partitions these rows lack. Raises Trouble."""
-        months = {moment(ids.millis(row.id)).replace(day=1) for row in rows}
+        """Make what partitions these rows lack. Raises TransientError."""
+        months = {timestamp(ids.millis(row.id)).replace(day=1) for row in rows}
         async with transaction(self.pool) as connection:
             for month in sorted(months):
                 if await connection.fetchval(_SQL["partition_make"], month):
@@ -227,7 +233,7 @@ class Pipeline:
     def _tell(
         self,
         deliveries: Sequence[Delivery],
-        tally: Tally,
+        tally: LedgerDelta,
         newer: int,
     ) -> None:
         count(tally, newer, self.clock())
@@ -246,9 +252,9 @@ class Pipeline:
             )
 
 
-def _culprit(item: Sealed, error: Unresolvable, names: Known) -> Culprit:
+def _culprit(item: Decoded, error: Unresolvable, names: KnownNames) -> RejectedEntry:
     waits = waits_for(item.envelope, error.reason, names)
     owner = next(filter(None, lookups.workspaces(item.envelope, names)), None)
-    return Culprit(
+    return RejectedEntry(
         item.delivery, item.envelope, error.reason, error.detail, waits, owner
     )

@@ -13,14 +13,14 @@ from ingest.contracts import envelope as codec
 from ingest.contracts.envelope import CLICK, NO_PROPERTIES, Envelope
 from workers.enrich import Enrich, Enrichment
 from workers.model.batch import Delivery, Entry
-from workers.model.rows import LAST_DIGEST, Row, moment
-from workers.quarantine.quarantine import Culprit
+from workers.model.rows import LAST_DIGEST, Row, timestamp
+from workers.quarantine.quarantine import RejectedEntry
 from workers.resolve.resolver import Resolution
 
 _NO_ENRICHMENT: Final = Enrichment()
 
 
-class Sealed(msgspec.Struct, frozen=True, gc=False):
+class Decoded(msgspec.Struct, frozen=True, gc=False):
     """A delivery and the envelope that was in it."""
 
     delivery: Delivery
@@ -28,20 +28,20 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unsealed:
+class DecodedBatch:
     """What was in some deliveries.
 
     `newer` are entries of a later release; `version` is of the list of suppressions under
     which the envelopes are what they are.
     """
 
-    sealed: Sequence[Sealed] = ()
-    culprits: Sequence[Culprit] = ()
+    sealed: Sequence[Decoded] = ()
+    culprits: Sequence[RejectedEntry] = ()
     newer: frozenset[Entry] = frozenset()
     version: int
 
 
-def row_of(item: Sealed, place: Resolution, enrich: Enrich, *, keep_ip: bool) -> Row:
+def row_of(item: Decoded, place: Resolution, enrich: Enrich, *, keep_ip: bool) -> Row:
     """The row of one event; its address only where it is to be kept."""
     delivery, envelope = item.delivery, item.envelope
     is_click = envelope.kind is CLICK
@@ -50,7 +50,7 @@ def row_of(item: Sealed, place: Resolution, enrich: Enrich, *, keep_ip: bool) ->
     return Row(
         delivery.entry,
         envelope.id,
-        moment(envelope.at),
+        timestamp(envelope.at),
         LAST_DIGEST if envelope.is_erased else codec.digest(delivery.payload),
         envelope.kind,
         envelope.is_test,

@@ -1,6 +1,6 @@
 """The seam with PostgreSQL: the pool, and asyncpg's exceptions named once.
 
-Every wait is bounded here. Above this module there is `Trouble` (the database does not
+Every wait is bounded here. Above this module there is `TransientError` (the database does not
 answer: try again), `MissingPartition`, and `DataFault` (it refuses a value); anything else
 is a bug and is allowed to be loud.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.postgres import timestamps
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class DataFault(Exception):
         self.code = code
 
 
-class Raced(Trouble):
+class ConcurrentInsert(TransientError):
     """Somebody else has put in one of the rows meanwhile: look again, and it is there."""
 
 
@@ -101,7 +101,7 @@ def pool_size(shards: int) -> int:
 
 @asynccontextmanager
 async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
-    """A pool of at most `size` connections. Raises Trouble where none can be made."""
+    """A pool of at most `size` connections. Raises TransientError where none can be made."""
     with mapped():
         pool = await asyncpg.create_pool(
             url,
@@ -154,7 +154,7 @@ async def put(
     """Put in so many rows whose keys nobody has, by COPY.
 
     Three times as fast as an INSERT, which could look for the keys by itself.
-    Raises Raced where somebody has one of the keys by now, DataFault where a value is not of
+    Raises ConcurrentInsert where somebody has one of the keys by now, DataFault where a value is not of
     its column's type; the transaction is lost.
     """
     try:
@@ -162,12 +162,12 @@ async def put(
             table, columns=columns, records=rows
         )
     except asyncpg.UniqueViolationError as error:
-        raise Raced(str(error)) from error
+        raise ConcurrentInsert(str(error)) from error
     except (ValueError, OverflowError) as error:
         raise DataFault("22000", str(error)) from error
     # A month that is closed passes over a row that it has.
     if done != f"COPY {count}":
-        raise Raced(f"{done} of {count} rows of {table}")
+        raise ConcurrentInsert(f"{done} of {count} rows of {table}")
 
 
 def array_of(numbers: Iterable[int]) -> str:
@@ -190,16 +190,16 @@ def mapped() -> Iterator[None]:
         yield
     except asyncpg.InvalidCachedStatementError as error:
         # The schema was upgraded; the next attempt prepares its statements anew.
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
     except asyncpg.PostgresError as error:
         raise _named(error) from error
     except asyncpg.InterfaceError as error:
         # Its other meanings are mistakes of ours.
         if not any(words in str(error) for words in _CLOSED):
             raise
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
     except (OSError, TimeoutError, asyncpg.InternalClientError) as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
 def _named(error: asyncpg.PostgresError) -> Exception:
@@ -208,7 +208,7 @@ def _named(error: asyncpg.PostgresError) -> Exception:
     if code == "23514" and "no partition of relation" in message:
         return MissingPartition(message)
     if code.startswith(_TRANSIENT):
-        return Trouble(f"{code} {message}")
+        return TransientError(f"{code} {message}")
     if code.startswith(_DATA):
         return DataFault(code, message)
     return error

@@ -33,7 +33,7 @@ def boundary(settings: Settings) -> Callable[[Boundary | ArchiveBoundary], None]
     return reached
 
 
-class Mortal(Recorder):
+class CrashingRecorder(Recorder):
     """A recorder whose process dies over one event, as over one that no memory can hold."""
 
     def __init__(self, inner: Recorder, event_id: UUID) -> None:

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.metrics import installation as figures
 from ingest.contracts.stream import GROUP, events_key
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
 from workers.redis_io.connections import REDIS_TROUBLE
@@ -32,19 +32,19 @@ async def keep_sampling(
         try:
             await sample(pool, redis, shards)
             figures.SAMPLED.set(clock() / 1000)
-        except Trouble:
+        except TransientError:
             pass  # its age tells
         await happens(stop, _EVERY_SECONDS)
 
 
 async def sample(pool: Pool, redis: Redis, shards: int) -> None:
-    """Read both servers once and show what they say. Raises Trouble."""
+    """Read both servers once and show what they say. Raises TransientError."""
     try:
         streams, lags = await _read_streams(redis, shards)
         figures.WORKERS_ALIVE.set(len(await living(redis)))
         memory = await redis.info("memory")
     except REDIS_TROUBLE as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
     figures.REDIS_BYTES.set(memory["used_memory"])
     figures.REDIS_LIMIT.set(memory["maxmemory"])
     for stream, lag in zip(streams, lags, strict=True):

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Final, TypeVar
 
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.postgres.database import Pool
-from workers.quarantine.circuit_breaker import Gate
+from workers.quarantine.circuit_breaker import CircuitBreaker
 from workers.stream.consumer import Consumer, Outage, backoff, happens
 
 #: How long stopping may take, in seconds: batches in hand; then, with the database cut off,
@@ -24,18 +24,18 @@ _CANCEL_SECONDS: Final = 1.5
 _Result = TypeVar("_Result")
 
 
-class Stopped(Exception):
+class StoppedBeforeStart(Exception):
     """The worker was told to stop before it had started."""
 
 
-class Life:
+class Lifecycle:
     """Whether the worker goes on, and whether it failed."""
 
     def __init__(self, log: Log) -> None:
         self.stop = asyncio.Event()
         self.has_failed = False
         self.consumer: Consumer | None = None
-        self.gate: Gate | None = None
+        self.gate: CircuitBreaker | None = None
         self._log = log
 
     def problem(self) -> str | None:
@@ -72,7 +72,7 @@ class Life:
 
 
 async def supervise(
-    siblings: Iterable[Coroutine[None, None, None]], pool: Pool, life: Life
+    siblings: Iterable[Coroutine[None, None, None]], pool: Pool, life: Lifecycle
 ) -> bool:
     """Run the siblings until they stop; False if one is still at it after all that time.
 
@@ -92,16 +92,16 @@ async def supervise(
 
 
 async def persistently(
-    action: Callable[[], Awaitable[_Result]], life: Life, log: Log
+    action: Callable[[], Awaitable[_Result]], life: Lifecycle, log: Log
 ) -> _Result:
-    """Try until it succeeds; raises Stopped if the worker is to stop before that."""
+    """Try until it succeeds; raises StoppedBeforeStart if the worker is to stop before that."""
     outage = Outage(log, backoff)
     while True:
         try:
             result = await action()
-        except Trouble as trouble:
+        except TransientError as trouble:
             if await happens(life.stop, outage.next_pause(trouble)):
-                raise Stopped from None
+                raise StoppedBeforeStart from None
         else:
             outage.over()
             return result

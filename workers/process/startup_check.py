@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from ingest.contracts.checkup import Check, check_clocks
 from ingest.contracts.telemetry import Log
 from workers.enrich import geo
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.postgres.checkup import (
     SESSION,
     check_connections,
@@ -43,7 +43,7 @@ async def keep_checking(
     while not stop.is_set():
         try:
             found = await examine(pool, redis, settings, clock)
-        except Trouble:
+        except TransientError:
             # Those who need the server say so themselves.
             await happens(stop, _AGAIN_SECONDS)
             continue
@@ -55,7 +55,7 @@ async def keep_checking(
 async def examine(
     pool: Pool, redis: Redis, settings: Settings, clock: Callable[[], int]
 ) -> Sequence[Check]:
-    """Everything that concerns a worker; `clock` gives Unix ms. Raises Trouble."""
+    """Everything that concerns a worker; `clock` gives Unix ms. Raises TransientError."""
     async with transaction(pool) as connection:
         (row,) = await connection.fetch(_SQL["facts"])
         facts = dict(row)
@@ -66,7 +66,7 @@ async def examine(
         ahead["Redis"] = seconds + micros / 1e6 - clock() / 1000
         workers = len(await living(redis))
     except REDIS_TROUBLE as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
     problem = await asyncio.to_thread(geo_problem, settings.geo_file)
     return [
         *check_postgres(facts),

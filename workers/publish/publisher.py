@@ -34,7 +34,7 @@ from ingest.contracts.directory import (
     GENERATION_KEY,
     PUBLISHER_KEY,
 )
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 from workers.publish import event_records, link_records
@@ -71,18 +71,18 @@ class _Writer:
     async def transaction(self) -> AsyncIterator[Pipeline]:
         """What is done all at once at its end.
 
-        Raises Trouble instead where another publisher has begun, or Redis lost its data.
+        Raises TransientError instead where another publisher has begun, or Redis lost its data.
         """
         async with self._redis.pipeline(transaction=True) as pipe:
             await pipe.watch(PUBLISHER_KEY)
             if await pipe.get(PUBLISHER_KEY) != self._token:
-                raise Trouble(_NOT_OURS)
+                raise TransientError(_NOT_OURS)
             pipe.multi()  # type: ignore[no-untyped-call]  # redis-py types none of it
             yield pipe
             try:
                 await pipe.execute()
             except WatchError as error:
-                raise Trouble(_NOT_OURS) from error
+                raise TransientError(_NOT_OURS) from error
 
     async def write(self, found: Records) -> None:
         if not found:
@@ -107,7 +107,7 @@ class _Writer:
 async def publish_changes(connection: Connection, redis: Redis) -> int:
     """Publish up to CHUNK changes; how many rows they were. 0 if another is at it.
 
-    Raises Trouble and what Redis and asyncpg raise; the changes are then still there.
+    Raises TransientError and what Redis and asyncpg raise; the changes are then still there.
     """
     async with connection.transaction():
         if not await connection.fetchval(_SQL["publish_lock"]):
@@ -143,7 +143,7 @@ async def publish_if_missing(connection: Connection, redis: Redis) -> bool:
 async def publish_all(connection: Connection, redis: Redis) -> None:
     """Publish every record, then say that the directory is whole; deletes nothing.
 
-    Needs a transaction that holds the publisher's lock. Raises Trouble where Redis lost its
+    Needs a transaction that holds the publisher's lock. Raises TransientError where Redis lost its
     data meanwhile.
     """
     writer = _Writer(redis)

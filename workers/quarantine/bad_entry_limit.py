@@ -10,7 +10,7 @@ from collections import deque
 from itertools import islice, repeat
 from typing import Final
 
-from workers.model.batch import Halt
+from workers.model.batch import PausedError
 
 #: So many in a row, or so many of the last thousand.
 _ROW: Final = 50
@@ -18,7 +18,7 @@ _OF_RECENT: Final = 100
 _RECENT: Final = 1000
 
 
-class Limit:
+class BadEntryLimit:
     """What one worker has put away lately."""
 
     def __init__(self, row: int = _ROW, of_recent: int = _OF_RECENT) -> None:
@@ -31,7 +31,7 @@ class Limit:
         self._spare = 0
 
     def judge(self, good: int, bad: int) -> None:
-        """Raise Halt where so many, about to be committed, are too many."""
+        """Raise PausedError where so many, about to be committed, are too many."""
         over = max(0, bad - self._spare)
         if not over:
             return
@@ -59,4 +59,4 @@ class Limit:
         self._spare = more
 
     def _halt(self, what: str) -> None:
-        raise Halt("culprits", f"{what}: see `reftide quarantine list`")
+        raise PausedError("culprits", f"{what}: see `reftide quarantine list`")

@@ -29,7 +29,7 @@ _AT_ONCE: Final = 5000
 
 
 @dataclass(slots=True)
-class Budget:
+class QuarantineBudget:
     """What one worker lets in; all of them count the same rows, once a second.
 
     `clock` gives monotonic seconds.

@@ -11,27 +11,27 @@ from typing import Final
 from ingest.contracts.metrics.worker import PAUSED
 from ingest.contracts.storable import text
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Halt, Trouble
+from workers.model.batch import PausedError, TransientError
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
-from workers.quarantine.bad_entry_limit import Limit
+from workers.quarantine.bad_entry_limit import BadEntryLimit
 
 _SQL: Final = statements("quarantine/circuit_breaker")
 _LOOK_SECONDS: Final = 0.5
 _DETAIL_CHARS: Final = 500
 
 
-class Gate:
+class CircuitBreaker:
     """Shut while the group is paused, and until it is known whether it is."""
 
-    def __init__(self, pool: Pool, consumer: str, limit: Limit) -> None:
+    def __init__(self, pool: Pool, consumer: str, limit: BadEntryLimit) -> None:
         """`limit` begins anew when a pause ends."""
         self._pool = pool
         self._consumer = consumer
         self._limit = limit
         self._is_known = False
         self._pause: int | None = None
-        self._wanted: Halt | None = None
+        self._wanted: PausedError | None = None
         # One look at a time: an older answer must not undo what a newer one said.
         self._looking = asyncio.Lock()
         self._log = Log(consumer=consumer)
@@ -45,7 +45,7 @@ class Gate:
     def is_paused(self) -> bool:
         return self._pause is not None or self._wanted is not None
 
-    async def halt(self, halt: Halt) -> None:
+    async def halt(self, halt: PausedError) -> None:
         """Pause the group; where Postgres does not answer, as soon as it does."""
         self._log.error(
             "group.paused",
@@ -55,11 +55,11 @@ class Gate:
         )
         self._wanted = halt
         PAUSED.set(1)
-        with suppress(Trouble):
+        with suppress(TransientError):
             await self.look()
 
     async def look(self) -> None:
-        """Read how it stands, and write down what stands only here. Raises Trouble."""
+        """Read how it stands, and write down what stands only here. Raises TransientError."""
         async with self._looking:
             await self._look()
 
@@ -89,10 +89,10 @@ class Gate:
         PAUSED.set(1)
 
 
-async def keep_looking(gate: Gate, stop: asyncio.Event) -> None:
+async def keep_looking(gate: CircuitBreaker, stop: asyncio.Event) -> None:
     """Look until stopped; while Postgres does not answer, what was known holds."""
     while not stop.is_set():
-        with suppress(Trouble):
+        with suppress(TransientError):
             await gate.look()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):

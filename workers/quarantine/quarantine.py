@@ -14,11 +14,11 @@ import orjson
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.storable import optional_text, text
-from workers.counters.ledger import Shard, Tally
+from workers.counters.ledger import LedgerDelta, LedgerShard
 from workers.model.batch import Delivery, Entry
 from workers.postgres.database import Connection, array_of
 from workers.postgres.sql import statements
-from workers.quarantine.budget import Budget
+from workers.quarantine.budget import QuarantineBudget
 
 _SQL: Final = statements("quarantine/quarantine")
 _DETAIL_CHARS: Final = 500
@@ -46,7 +46,7 @@ DATA_REASONS: Final[frozenset[Reason]] = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Culprit:
+class RejectedEntry:
     """A delivery that cannot be recorded; no envelope where it cannot be read either."""
 
     delivery: Delivery
@@ -70,10 +70,10 @@ async def held(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:
 
 async def add(
     connection: Connection,
-    culprits: Sequence[Culprit],
+    culprits: Sequence[RejectedEntry],
     consumer: str,
-    tally: Tally,
-    budget: Budget,
+    tally: LedgerDelta,
+    budget: QuarantineBudget,
 ) -> None:
     """Put culprits into quarantine; an entry delivered again is counted once.
 
@@ -88,7 +88,7 @@ async def add(
         for record in await connection.fetch(
             _SQL["quarantine_add"], *columns, consumer
         ):
-            shard = Shard(record["epoch"], record["shard"])
+            shard = LedgerShard(record["epoch"], record["shard"])
             tally.quarantined[shard] += record["is_new"]
             tally.reasons[record["reason"]] += record["is_new"]
     if dropped:
@@ -96,12 +96,12 @@ async def add(
 
 
 async def _split(
-    connection: Connection, culprits: Sequence[Culprit], budget: Budget
-) -> tuple[list[Culprit], list[Culprit]]:
+    connection: Connection, culprits: Sequence[RejectedEntry], budget: QuarantineBudget
+) -> tuple[list[RejectedEntry], list[RejectedEntry]]:
     """What is to be kept, and what is not."""
     kept = [culprit for culprit in culprits if culprit.reason in DATA_REASONS]
     caused = [culprit for culprit in culprits if culprit.reason not in DATA_REASONS]
-    dropped: list[Culprit] = []
+    dropped: list[RejectedEntry] = []
     if caused:
         admitted = await budget.admit(connection, map(_owner, caused))
         for culprit, is_admitted in zip(caused, admitted, strict=True):
@@ -110,7 +110,7 @@ async def _split(
 
 
 async def _drop(
-    connection: Connection, culprits: Sequence[Culprit], tally: Tally
+    connection: Connection, culprits: Sequence[RejectedEntry], tally: LedgerDelta
 ) -> None:
     rows = [
         (*culprit.delivery.entry, _event_id(culprit), culprit.reason)
@@ -119,23 +119,23 @@ async def _drop(
     columns = [list(column) for column in zip(*rows, strict=True)]
     await connection.execute(_SQL["quarantine_alone"], columns[1])
     for record in await connection.fetch(_SQL["quarantine_drop"], *columns):
-        shard = Shard(record["epoch"], record["shard"])
+        shard = LedgerShard(record["epoch"], record["shard"])
         tally.quarantined[shard] += record["entries"]
         tally.reasons[record["reason"]] += record["entries"]
         tally.dropped[record["reason"]] += record["entries"]
 
 
-def _owner(culprit: Culprit) -> UUID | None:
+def _owner(culprit: RejectedEntry) -> UUID | None:
     """The workspace that an entry is of, as far as anybody can tell."""
     said_by = culprit.envelope.workspace_id if culprit.envelope else None
     return said_by or culprit.workspace_id
 
 
-def _event_id(culprit: Culprit) -> UUID | None:
+def _event_id(culprit: RejectedEntry) -> UUID | None:
     return culprit.envelope.id if culprit.envelope else None
 
 
-def _columns(culprit: Culprit) -> tuple[object, ...]:
+def _columns(culprit: RejectedEntry) -> tuple[object, ...]:
     envelope = culprit.envelope
     return (
         *culprit.delivery.entry,

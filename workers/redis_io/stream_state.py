@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import GROUP, EntryId, cut_key, epoch_key, events_key
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.redis_io.connections import REDIS_TROUBLE
 
 #: Above so many, what a group was not given is not counted one by one: it takes Redis a
@@ -100,14 +100,14 @@ class Lag(NamedTuple):
 
 
 async def look(redis: Redis, shard: int) -> Stream | None:
-    """The stream as it is now; None where there is none. Raises Trouble."""
+    """The stream as it is now; None where there is none. Raises TransientError."""
     try:
         reply = await redis.register_script(_LOOK)(
             keys=[events_key(shard), epoch_key(shard), cut_key(shard)],
             args=[GROUP, COUNTED],
         )
     except REDIS_TROUBLE as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
     return None if reply is None else _stream(shard, reply)
 
 

@@ -13,10 +13,10 @@ import orjson
 
 from ingest.contracts.storable import text
 from workers.model.batch import Delivery, Entry
-from workers.model.rows import ENTRY_COLUMNS, Record
+from workers.model.rows import ENTRY_COLUMNS, DatabaseRecord
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
-from workers.quarantine.quarantine import Culprit, Reason
+from workers.quarantine.quarantine import Reason, RejectedEntry
 
 _SQL: Final = statements("redrive/redrive")
 _DETAIL_CHARS: Final = 500
@@ -30,7 +30,7 @@ _PUT_OFF: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class LeasedEntries:
     """An entry of quarantine under lease, to be tried now."""
 
     id: int
@@ -45,11 +45,11 @@ class Taken:
 class Failure:
     """What refuses an entry still."""
 
-    taken: Taken
-    culprit: Culprit
+    taken: LeasedEntries
+    culprit: RejectedEntry
 
 
-async def take(pool: Pool, limit: int) -> list[Taken]:
+async def take(pool: Pool, limit: int) -> list[LeasedEntries]:
     """The next marked entries; of those that a worker may have died of, one alone.
 
     Raises Trouble.
@@ -67,7 +67,7 @@ async def release(pool: Pool, ids: Collection[int]) -> None:
         await connection.execute(_SQL["marks_release"], sorted(ids))
 
 
-async def put_off(pool: Pool, taken: Taken, cause: str) -> None:
+async def put_off(pool: Pool, taken: LeasedEntries, cause: str) -> None:
     """Try an entry again in a minute, and let the others go on. Raises Trouble."""
     async with transaction(pool) as connection:
         await connection.execute(
@@ -79,14 +79,16 @@ async def put_off(pool: Pool, taken: Taken, cause: str) -> None:
         )
 
 
-async def lock(connection: Connection, page: Sequence[Taken]) -> list[Taken]:
+async def lock(
+    connection: Connection, page: Sequence[LeasedEntries]
+) -> list[LeasedEntries]:
     """Lock entries; those that are open still, and were not edited since."""
     found = await connection.fetch(_SQL["marks_lock"], [taken.id for taken in page])
     payloads = {row["id"]: row["payload"] for row in found}
     return [each for each in page if payloads.get(each.id) == each.delivery.payload]
 
 
-async def done(connection: Connection, page: Sequence[Taken], who: str) -> None:
+async def done(connection: Connection, page: Sequence[LeasedEntries], who: str) -> None:
     """These are put back."""
     if page:
         await connection.execute(_SQL["marks_done"], [each.id for each in page], who)
@@ -111,8 +113,8 @@ def _columns(failure: Failure) -> tuple[object, ...]:
     )
 
 
-def _taken(row: Record) -> Taken:
-    return Taken(
+def _taken(row: DatabaseRecord) -> LeasedEntries:
+    return LeasedEntries(
         id=row["id"],
         delivery=Delivery(
             Entry(*(row[name] for name in ENTRY_COLUMNS)), row["payload"]

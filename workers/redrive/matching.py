@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from workers.model.rows import Record
+from workers.model.rows import DatabaseRecord
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
 
@@ -62,7 +62,7 @@ async def look(pool: Pool) -> int:
     return total
 
 
-async def _look(connection: Connection, due: Sequence[Record]) -> int:
+async def _look(connection: Connection, due: Sequence[DatabaseRecord]) -> int:
     if not due:
         return 0
     waits = {row["id"]: set[str](row["waits_for"]) for row in due}

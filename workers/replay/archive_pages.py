@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 from workers.archive.object_store.fetch import Fetching
 from workers.archive.object_store.inventory import forget_record
-from workers.archive.reader import Absent, Page, counted, read
-from workers.archive.segment import Damaged
-from workers.model.batch import Delivery, Trouble
+from workers.archive.reader import SegmentMissing, SegmentPage, counted, read
+from workers.archive.segment import SegmentDamaged
+from workers.model.batch import Delivery, TransientError
 
 #: Few, since whatever is done with them keeps live traffic of the process waiting; who asks
 #: for a high rate has asked for that.
@@ -34,14 +34,14 @@ def page_size(rate: int) -> int:
     return min(_MOST, max(PAGE, rate // _PAGES_A_SECOND))
 
 
-class Shelf:
+class ArchivePages:
     """One directory of segments, and the object store that has more of them."""
 
     def __init__(self, directory: Path, fetching: Fetching | None = None) -> None:
         """Nothing is read yet."""
         self._directory = directory
         self._fetching = fetching
-        self._last: tuple[object, Page] | None = None
+        self._last: tuple[object, SegmentPage] | None = None
 
     async def count(self, shard: int, span: tuple[int, int]) -> int:
         """About how many entries `take` will give, by the indexes here. Raises OSError."""
@@ -50,7 +50,7 @@ class Shelf:
     async def take(
         self, shard: int, span: tuple[int, int], place: Place, count: int
     ) -> tuple[Sequence[Delivery], Place | None]:
-        """The next entries, and the place behind them; None: nowhere. Raises OSError, Trouble.
+        """The next entries, and the place behind them; None: nowhere. Raises OSError, TransientError.
 
         `span` is the times that are asked for, in Unix milliseconds.
         """
@@ -64,7 +64,7 @@ class Shelf:
 
     async def _read(
         self, shard: int, span: tuple[int, int], cursor: str | None
-    ) -> Page:
+    ) -> SegmentPage:
         asked = (shard, span, cursor)
         if self._last is None or self._last[0] != asked:
             if self._fetching is not None:
@@ -74,20 +74,20 @@ class Shelf:
 
     async def _page(
         self, shard: int, span: tuple[int, int], cursor: str | None
-    ) -> Page:
+    ) -> SegmentPage:
         while True:
             try:
                 return await asyncio.to_thread(
                     read, self._directory, *span, shard, cursor
                 )
-            except Absent as absent:
+            except SegmentMissing as absent:
                 await self._fetch(absent)
 
-    async def _fetch(self, absent: Absent) -> None:
+    async def _fetch(self, absent: SegmentMissing) -> None:
         if self._fetching is None:
-            raise Trouble(f"{absent}: set REFTIDE_ARCHIVE_STORE") from absent
+            raise TransientError(f"{absent}: set REFTIDE_ARCHIVE_STORE") from absent
         try:
             await self._fetching.fetch(absent.key)
-        except Damaged:
+        except SegmentDamaged:
             # Nobody has it. The reader goes on without, counts it and tells of it.
             await asyncio.to_thread(forget_record, self._directory, absent.key)

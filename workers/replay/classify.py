@@ -13,11 +13,11 @@ from ingest.contracts.telemetry import Log
 from workers.model.batch import Delivery, Entry
 from workers.model.rows import Row
 from workers.pipeline.pipeline import Pipeline
-from workers.pipeline.row_builder import Sealed
+from workers.pipeline.row_builder import Decoded
 from workers.postgres.database import transaction
-from workers.quarantine.quarantine import Culprit
+from workers.quarantine.quarantine import RejectedEntry
 from workers.replay.leases import Part
-from workers.replay.recorded import Settled, look_up
+from workers.replay.recorded import RecordedState, look_up
 from workers.replay.reprocess import Candidate, differs
 from workers.resolve.generated_links import generate
 
@@ -26,7 +26,7 @@ _SLICE: Final = 100
 
 
 @dataclass(slots=True)
-class Sorted:
+class ClassifiedPage:
     """A page, sorted."""
 
     #: Of the list of suppressions by which it was made.
@@ -37,11 +37,11 @@ class Sorted:
     refused: int = 0
     #: In no book, to be recorded; with those that wait in quarantine, to be tried again.
     fresh: list[Row] = field(default_factory=list)
-    culprits: list[Culprit] = field(default_factory=list)
+    culprits: list[RejectedEntry] = field(default_factory=list)
     #: Entries among the fresh that wait in quarantine, or were dropped there.
     waiting: set[Entry] = field(default_factory=set)
     #: What was in the entries to be recorded.
-    sealed: dict[Entry, Sealed] = field(default_factory=dict)
+    sealed: dict[Entry, Decoded] = field(default_factory=dict)
     #: Recorded, and perhaps not as it would be now.
     candidates: list[Candidate] = field(default_factory=list)
 
@@ -49,7 +49,7 @@ class Sorted:
     def is_settled(self) -> bool:
         return not (self.fresh or self.culprits or self.candidates)
 
-    def without(self, suspects: dict[Entry, Culprit]) -> None:
+    def without(self, suspects: dict[Entry, RejectedEntry]) -> None:
         """Treat rows that Postgres refuses as what they are."""
         refused = [row for row in self.fresh if row.entry in suspects]
         self.fresh = [row for row in self.fresh if row.entry not in suspects]
@@ -60,7 +60,7 @@ class Sorted:
 
 async def sort(
     pipeline: Pipeline, part: Part, deliveries: Sequence[Delivery]
-) -> Sorted:
+) -> ClassifiedPage:
     """What is asked for, and what is to be done with it. Raises Trouble."""
     found = await pipeline.unseal(deliveries)
     if found.newer:
@@ -75,7 +75,7 @@ async def sort(
     async with transaction(pipeline.pool) as connection:
         events = [item.envelope.id for item in asked]
         settled = await look_up(connection, events, entries)
-    page = Sorted(found.version, scanned=len(unreadable))
+    page = ClassifiedPage(found.version, scanned=len(unreadable))
     page.culprits = [
         each for each in unreadable if not settled.has(None, each.delivery.entry)
     ]
@@ -88,9 +88,9 @@ async def sort(
 async def _place(
     pipeline: Pipeline,
     part: Part,
-    recorded: Sequence[Sealed],
-    settled: Settled,
-    page: Sorted,
+    recorded: Sequence[Decoded],
+    settled: RecordedState,
+    page: ClassifiedPage,
 ) -> None:
     """Resolve and enrich what is to be recorded or compared."""
     others = list(page.sealed.values())
@@ -117,11 +117,11 @@ async def _place(
 
 
 async def _placed(
-    pipeline: Pipeline, items: Sequence[Sealed]
-) -> tuple[list[Row], list[Culprit]]:
+    pipeline: Pipeline, items: Sequence[Decoded]
+) -> tuple[list[Row], list[RejectedEntry]]:
     """A slice at a time: enriching keeps everything else in the process waiting."""
     rows: list[Row] = []
-    culprits: list[Culprit] = []
+    culprits: list[RejectedEntry] = []
     for start in range(0, len(items), _SLICE):
         found, refused = await pipeline.place(items[start : start + _SLICE])
         rows += found
@@ -129,16 +129,16 @@ async def _placed(
     return rows, culprits
 
 
-def _is_asked(part: Part, item: Sealed, row: Row) -> bool:
+def _is_asked(part: Part, item: Decoded, row: Row) -> bool:
     """Whether it is asked for where it turned out to belong."""
     return part.request.takes_place(item.envelope, row.workspace_id, row.link_id)
 
 
 def _split(
-    part: Part, asked: Sequence[Sealed], settled: Settled, page: Sorted
-) -> list[Sealed]:
+    part: Part, asked: Sequence[Decoded], settled: RecordedState, page: ClassifiedPage
+) -> list[Decoded]:
     """Put into the page what may have to be recorded; what may have to be corrected."""
-    recorded: list[Sealed] = []
+    recorded: list[Decoded] = []
     is_again = part.mode == "reprocess"
     for item in asked:
         entry, event_id = item.delivery.entry, item.envelope.id
@@ -165,7 +165,7 @@ def _split(
     return recorded
 
 
-def _is_meant(part: Part, item: Sealed, settled: Settled) -> bool:
+def _is_meant(part: Part, item: Decoded, settled: RecordedState) -> bool:
     """Whether it is asked for where it is recorded, or where it says that it belongs."""
     row = settled.rows.get(item.envelope.id)
     owner, link = (row["workspace_id"], row["link_id"]) if row else (None, None)

@@ -18,13 +18,21 @@ from arq.worker import Function, func
 
 from ingest.contracts.metrics.worker import JOBS
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Halt
+from workers.model.batch import PausedError
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool
-from workers.quarantine.bad_entry_limit import Limit
+from workers.quarantine.bad_entry_limit import BadEntryLimit
 from workers.replay.archive_pages import page_size
-from workers.replay.leases import Going, Part, Step, count_free, pause, release, take
-from workers.replay.page import Player
+from workers.replay.leases import (
+    Part,
+    RunningReplay,
+    Step,
+    count_free,
+    pause,
+    release,
+    take,
+)
+from workers.replay.page import PageReplayer
 from workers.replay.request import DEFAULT_RATE
 from workers.replay.sources import Cursor, Sources
 
@@ -57,7 +65,7 @@ class Replays:
 
     pool: Pool
     sources: Sources
-    player: Player
+    player: PageReplayer
     new_id: Callable[[], UUID]
     unix_ms: Callable[[], int]
     clock: Callable[[], float] = time.monotonic
@@ -75,12 +83,12 @@ class Replays:
             pipeline,
             consumer=f"{pipeline.consumer}/replay",
             boundary=lambda _: None,
-            limit=Limit(),
+            limit=BadEntryLimit(),
         )
         return cls(
             pool=pipeline.pool,
             sources=sources,
-            player=Player(ours),
+            player=PageReplayer(ours),
             new_id=pipeline.new_id,
             unix_ms=pipeline.clock,
         )
@@ -119,7 +127,7 @@ class Replays:
             return
         try:
             await self._work(part)
-        except Halt as halt:
+        except PausedError as halt:
             self._log.warning("replay.paused", id=str(part.replay_id), cause=str(halt))
             await pause(self.pool, part)
         finally:
@@ -139,7 +147,7 @@ class Replays:
 
     async def _step(
         self, part: Part, cursor: Cursor | None
-    ) -> tuple[Going, Cursor | None]:
+    ) -> tuple[RunningReplay, Cursor | None]:
         request = part.request
         span = (request.from_ms, request.to_ms)
         if cursor is None:

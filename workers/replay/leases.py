@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
-from workers.replay.request import Request
+from workers.replay.request import ReplayRequest
 from workers.replay.sources import Cursor
 
 _SQL: Final = statements("replay/replays")
@@ -34,7 +34,7 @@ class Part:
     shard: int
     holder: UUID
     mode: Mode
-    request: Request
+    request: ReplayRequest
     cursor: Cursor | None
     wait: float = 0.0
 
@@ -58,26 +58,26 @@ class Step(NamedTuple):
     expected: int = 0
 
 
-class Going(NamedTuple):
+class RunningReplay(NamedTuple):
     """Whether the replay goes on, and after how many seconds its rate lets it."""
 
     is_running: bool
     wait: float
 
 
-class LeaseLost(Trouble):
+class LeaseLost(TransientError):
     """Somebody else has the part by now: nothing of this page may be kept."""
 
 
 async def count_free(pool: Pool) -> int:
-    """How many parts wait for a worker. Raises Trouble."""
+    """How many parts wait for a worker. Raises TransientError."""
     async with transaction(pool) as connection:
         count: int = await connection.fetchval(_SQL["parts_free"])
         return count
 
 
 async def take(pool: Pool, holder: UUID) -> Part | None:
-    """Lease a part that nobody has; None where there is none. Raises Trouble."""
+    """Lease a part that nobody has; None where there is none. Raises TransientError."""
     async with transaction(pool) as connection:
         row = await connection.fetchrow(_SQL["part_take"], holder, LEASE)
     if row is None:
@@ -87,14 +87,14 @@ async def take(pool: Pool, holder: UUID) -> Part | None:
         shard=row["shard"],
         holder=holder,
         mode=row["mode"],
-        request=Request.decode(row["requested"]),
+        request=ReplayRequest.decode(row["requested"]),
         cursor=row["cursor"] and Cursor.decode(row["cursor"]),
         wait=max(0.0, row["wait"] or 0.0),
     )
 
 
 async def release(pool: Pool, part: Part) -> None:
-    """Let go of a part, so that nobody waits for the lease. Raises Trouble."""
+    """Let go of a part, so that nobody waits for the lease. Raises TransientError."""
     async with transaction(pool) as connection:
         await connection.execute(
             _SQL["part_release"], part.replay_id, part.shard, part.holder
@@ -102,14 +102,14 @@ async def release(pool: Pool, part: Part) -> None:
 
 
 async def pause(pool: Pool, part: Part) -> None:
-    """Let the whole replay rest until an operator resumes it. Raises Trouble."""
+    """Let the whole replay rest until an operator resumes it. Raises TransientError."""
     async with transaction(pool) as connection:
         await connection.execute(_SQL["replay_pause"], part.replay_id)
 
 
 async def advance(
     connection: Connection, part: Part, counts: Counts, step: Step
-) -> Going:
+) -> RunningReplay:
     """Move the cursor and add the counts, in the transaction of the page.
 
     Call it last: all parts add to one row. Raises LeaseLost.
@@ -133,4 +133,4 @@ async def advance(
         raise LeaseLost(f"replay {part.replay_id} shard {part.shard}")
     if step.cursor is None:
         await connection.execute(_SQL["replay_finish"], part.replay_id)
-    return Going(replay["status"] == "running", max(0.0, replay["wait"]))
+    return RunningReplay(replay["status"] == "running", max(0.0, replay["wait"]))

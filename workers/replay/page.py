@@ -11,26 +11,26 @@ from typing import Final
 from uuid import UUID
 
 from ingest.contracts.telemetry import Log
-from workers.counters.ledger import Tally, shard_of
-from workers.model.batch import Delivery, Entry, Trouble
+from workers.counters.ledger import LedgerDelta, shard_of
+from workers.model.batch import Delivery, Entry, TransientError
 from workers.model.rows import Row
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import (
+    ConcurrentInsert,
     Connection,
     DataFault,
     MissingPartition,
-    Raced,
     transaction,
 )
 from workers.postgres.sql import statements
 from workers.quarantine import quarantine
-from workers.quarantine.quarantine import DATA_REASONS, Culprit
-from workers.replay.classify import Sorted, sort
-from workers.replay.leases import Counts, Going, Part, Step, advance
+from workers.quarantine.quarantine import DATA_REASONS, RejectedEntry
+from workers.replay.classify import ClassifiedPage, sort
+from workers.replay.leases import Counts, Part, RunningReplay, Step, advance
 from workers.replay.recorded import entry_of
 from workers.replay.reprocess import correct, reach
 from workers.stream import lost_entries
-from workers.write.customers import Widen
+from workers.write.customers import LockSetGrew
 from workers.write.transaction import write
 
 _SQL: Final = statements("replay/replays")
@@ -49,7 +49,7 @@ class _Done:
     good: int = 0
     bad: int = 0
 
-    def counts(self, page: Sorted) -> Counts:
+    def counts(self, page: ClassifiedPage) -> Counts:
         others = self.inserted + self.changed + self.quarantined + page.refused
         return Counts(
             page.scanned,
@@ -61,7 +61,7 @@ class _Done:
         )
 
 
-class Player:
+class PageReplayer:
     """Plays pages through the stages of a pipeline."""
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -70,10 +70,10 @@ class Player:
 
     async def play(
         self, part: Part, deliveries: Sequence[Delivery], step: Step
-    ) -> Going:
+    ) -> RunningReplay:
         """Record or correct what is asked for, and move the part on by `step`.
 
-        Raises Trouble, LeaseLost where somebody else has the part, and Halt where so much
+        Raises TransientError, LeaseLost where somebody else has the part, and Halt where so much
         would go to quarantine that the worker must be wrong: nothing is kept.
         """
         page = await sort(self._pipeline, part, deliveries)
@@ -86,29 +86,31 @@ class Player:
         page.without(await self._suspects(page.fresh, page))
         return await self._commit(part, page, step)
 
-    async def _commit(self, part: Part, page: Sorted, step: Step) -> Going:
+    async def _commit(
+        self, part: Part, page: ClassifiedPage, step: Step
+    ) -> RunningReplay:
         wider: frozenset[UUID] = frozenset()
         for _ in range(_ATTEMPTS):
             try:
                 async with transaction(self._pipeline.pool) as connection:
                     done = await self._do(connection, part, page, wider)
                     going = await advance(connection, part, done.counts(page), step)
-            except Widen as widen:
+            except LockSetGrew as widen:
                 wider |= widen.ids
             except MissingPartition:
                 await self._pipeline.make_partitions(page.fresh)
-            except Raced:
+            except ConcurrentInsert:
                 continue
             else:
                 self._pipeline.limit.note(done.good, done.bad)
                 return going
-        raise Trouble("rows kept changing while they were being locked")
+        raise TransientError("rows kept changing while they were being locked")
 
     async def _do(
         self,
         connection: Connection,
         part: Part,
-        page: Sorted,
+        page: ClassifiedPage,
         wider: frozenset[UUID],
     ) -> _Done:
         """Do what the page asks for; for a dry replay, and undo it."""
@@ -126,11 +128,11 @@ class Player:
         self,
         connection: Connection,
         part: Part,
-        page: Sorted,
+        page: ClassifiedPage,
         wider: frozenset[UUID],
         done: _Done,
     ) -> None:
-        pipeline, tally = self._pipeline, Tally()
+        pipeline, tally = self._pipeline, LedgerDelta()
         who, new_id = pipeline.consumer, pipeline.new_id
         await pipeline.suppressions.confirm(connection, page.version)
         await connection.execute(_SQL["shard_lock"], part.shard)
@@ -154,15 +156,15 @@ class Player:
         await lost_entries.returned(connection, tally.recorded)
 
     async def _suspects(
-        self, rows: Sequence[Row], page: Sorted
-    ) -> dict[Entry, Culprit]:
+        self, rows: Sequence[Row], page: ClassifiedPage
+    ) -> dict[Entry, RejectedEntry]:
         """Those that Postgres refuses, found by halving and undone each time."""
         cause = await self._refusal(rows)
         if cause is None:
             return {}
         if len(rows) == 1:
             item = page.sealed[rows[0].entry]
-            culprit = Culprit(item.delivery, item.envelope, "unstorable", cause)
+            culprit = RejectedEntry(item.delivery, item.envelope, "unstorable", cause)
             return {rows[0].entry: culprit}
         middle = len(rows) // 2
         found = await self._suspects(rows[:middle], page)
@@ -181,22 +183,22 @@ class Player:
                     await write(
                         connection,
                         rows,
-                        Tally(),
+                        LedgerDelta(),
                         consumer=None,
                         new_id=new_id,
                         wider=wider,
                     )
             except DataFault as fault:
                 return str(fault)
-            except Widen as widen:
+            except LockSetGrew as widen:
                 wider |= widen.ids
             except MissingPartition:
                 await self._pipeline.make_partitions(rows)
-            except Raced:
+            except ConcurrentInsert:
                 continue
             else:
                 return None
-        raise Trouble("rows kept changing while they were being locked")
+        raise TransientError("rows kept changing while they were being locked")
 
 
 @asynccontextmanager
@@ -211,7 +213,7 @@ async def _undone(connection: Connection) -> AsyncIterator[None]:
 
 
 async def _redrive(
-    connection: Connection, page: Sorted, tally: Tally, who: str
+    connection: Connection, page: ClassifiedPage, tally: LedgerDelta, who: str
 ) -> Sequence[Row]:
     """Take out of quarantine what can be placed by now, kept there or dropped.
 

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from workers.model.batch import Entry
-from workers.model.rows import ENTRY_COLUMNS, Record
+from workers.model.rows import ENTRY_COLUMNS, DatabaseRecord
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 
@@ -14,11 +14,11 @@ _SQL: Final = statements("replay/replays")
 
 
 @dataclass(slots=True)
-class Settled:
+class RecordedState:
     """What became of some entries."""
 
     #: The rows under the entries' events, each whole.
-    rows: dict[UUID, Record] = field(default_factory=dict)
+    rows: dict[UUID, DatabaseRecord] = field(default_factory=dict)
     repeats: set[Entry] = field(default_factory=set)
     #: Entries in quarantine that wait, as they are there, and those that were given up.
     waiting: dict[Entry, bytes] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Settled:
     #: Below it, in Unix milliseconds, the partitions of events are detached.
     horizon_ms: int = 0
 
-    def row(self, event_id: UUID, entry: Entry) -> Record | None:
+    def row(self, event_id: UUID, entry: Entry) -> DatabaseRecord | None:
         """The row that this very entry has."""
         row = self.rows.get(event_id)
         return row if row is not None and entry_of(row) == entry else None
@@ -51,9 +51,9 @@ class Settled:
 
 async def look_up(
     connection: Connection, ids: Sequence[UUID], entries: Sequence[Entry]
-) -> Settled:
+) -> RecordedState:
     """What there is of these events and entries."""
-    found = Settled(horizon_ms=await connection.fetchval(_SQL["horizon"]) or 0)
+    found = RecordedState(horizon_ms=await connection.fetchval(_SQL["horizon"]) or 0)
     if not entries:
         return found
     places = [list(part) for part in zip(*entries, strict=True)]
@@ -73,6 +73,6 @@ async def look_up(
     return found
 
 
-def entry_of(record: Record) -> Entry:
+def entry_of(record: DatabaseRecord) -> Entry:
     """The entry of a record that has its four columns."""
     return Entry(*(record[name] for name in ENTRY_COLUMNS))

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from ingest.contracts.envelope import CLICK
 from workers.counters import milestones
-from workers.counters.counters import Deltas
-from workers.model.rows import Record, Row, Standing
+from workers.counters.counters import CounterDeltas
+from workers.model.rows import DatabaseRecord, Row, StoredRow
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 from workers.replay.recorded import entry_of
@@ -42,7 +42,7 @@ class Candidate:
     """A recorded event as it would be recorded now, and as it is."""
 
     row: Row
-    stored: Record
+    stored: DatabaseRecord
 
 
 def differs(candidate: Candidate) -> bool:
@@ -57,27 +57,27 @@ async def reach(
     connection: Connection,
     candidates: Sequence[Candidate],
     new_id: Callable[[], UUID],
-) -> tuple[list[Candidate], customers.Concern]:
+) -> tuple[list[Candidate], customers.LockSet]:
     """The candidates with their customers, and whom they concern."""
     rows = await customers.identify(connection, [c.row for c in candidates], new_id)
     found = [
         Candidate(_kept(row, each.stored), each.stored)
         for row, each in zip(rows, candidates, strict=True)
     ]
-    fresh = await profile_merge.introduce(connection, rows)
-    gone = [Standing.of(each.stored) for each in found]
-    return found, customers.concern(rows, gone, fresh, frozenset())
+    fresh = await profile_merge.create_anonymous(connection, rows)
+    gone = [StoredRow.of(each.stored) for each in found]
+    return found, customers.lock_set_of(rows, gone, fresh, frozenset())
 
 
 async def correct(
     connection: Connection,
     candidates: Sequence[Candidate],
-    about: customers.Concern,
+    about: customers.LockSet,
     wider: frozenset[UUID],
 ) -> int:
     """Correct what differs, and all that follows from it; how many of these changed.
 
-    Raises `customers.Widen` where the transaction has to begin again with wider locks.
+    Raises `customers.LockSetGrew` where the transaction has to begin again with wider locks.
     """
     if about.ids:
         about = await customers.lock(connection, about, wider)
@@ -88,14 +88,14 @@ async def correct(
         if (stored := before.get(each.row.id)) and entry_of(stored) == each.row.entry
     ]
     wrong = [each for each in others if _is_other(each.row, each.stored)]
-    deltas = Deltas()
-    deltas.take(Standing.of(each.stored) for each in wrong)
+    deltas = CounterDeltas()
+    deltas.take(StoredRow.of(each.stored) for each in wrong)
     rows = [each.row for each in wrong]
     deltas.put(rows)
     deltas.clicked(rows)
     if rows:
         await connection.execute(_SQL["correct"], *_columns(rows))
-        await profile_merge.learn(connection, rows, frozenset())
+        await profile_merge.merge_profiles(connection, rows, frozenset())
     if about.ids:
         await customers.attribute(connection, about, deltas)
     await deltas.apply(connection)
@@ -109,7 +109,9 @@ async def correct(
     return len(changed)
 
 
-async def _locked(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Record]:
+async def _locked(
+    connection: Connection, ids: Sequence[UUID]
+) -> dict[UUID, DatabaseRecord]:
     rows = await connection.fetch(_SQL["lock_rows"], ids)
     return {row["id"]: row for row in rows}
 
@@ -135,7 +137,7 @@ def _follows_clicks(row: Row) -> bool:
     return row.kind is not CLICK and not row.is_test and bool(is_somebodys)
 
 
-def _kept(row: Row, stored: Record) -> Row:
+def _kept(row: Row, stored: DatabaseRecord) -> Row:
     """With what the row alone does not say: what a lead earned, whose it is."""
     if not _follows_clicks(row):
         return row
@@ -146,7 +148,7 @@ def _kept(row: Row, stored: Record) -> Row:
     return replace(row, **kept)
 
 
-def _is_other(row: Row, stored: Record) -> bool:
+def _is_other(row: Row, stored: DatabaseRecord) -> bool:
     return any(
         _plain(name, getattr(row, name)) != _plain(name, stored[name])
         for name in _DERIVED

@@ -16,7 +16,7 @@ DEFAULT_RATE: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ReplayRequest:
     """Which events, and how fast. None: all.
 
     Times are Unix milliseconds of the event's id, when an edge took it, from the one until

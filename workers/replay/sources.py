@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
 from workers.archive.object_store.fetch import Fetching
-from workers.model.batch import Delivery, Entry, Trouble
+from workers.model.batch import Delivery, Entry, TransientError
 from workers.redis_io.connections import REDIS_TROUBLE
-from workers.replay.archive_pages import PAGE, Place, Shelf
+from workers.replay.archive_pages import PAGE, ArchivePages, Place
 
 #: How far an edge's clock may be ahead of Redis', in milliseconds: what is more is refused.
 _AHEAD_MS: Final = 5 * 60 * 1000
@@ -55,7 +55,7 @@ class Cursor:
         return orjson.dumps(asdict(self)).decode()
 
 
-class Page(NamedTuple):
+class ReplayPage(NamedTuple):
     """Some entries, how many were read to find them, and where to go on; None: nowhere."""
 
     deliveries: Sequence[Delivery]
@@ -84,19 +84,19 @@ class Sources:
         `fetching` brings those there that only an object store has.
         """
         self._redis = redis
-        self._shelf = None if archive is None else Shelf(archive, fetching)
+        self._shelf = None if archive is None else ArchivePages(archive, fetching)
 
     async def begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
-        """Where to begin, and about how many entries will be read. Raises Trouble."""
+        """Where to begin, and about how many entries will be read. Raises TransientError."""
         try:
             return await self._begin(shard, span)
         except (*REDIS_TROUBLE, OSError) as error:
-            raise Trouble(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"{type(error).__name__}: {error}") from error
 
     async def page(
         self, shard: int, cursor: Cursor, span: tuple[int, int], count: int = PAGE
-    ) -> Page:
-        """What comes next, but what is still the recorder's to record. Raises Trouble.
+    ) -> ReplayPage:
+        """What comes next, but what is still the recorder's to record. Raises TransientError.
 
         `span` is the times that are asked for, in Unix milliseconds.
         """
@@ -105,7 +105,7 @@ class Sources:
                 return await self._archived(shard, cursor, span, count)
             return await self._streamed(shard, cursor, count)
         except (*REDIS_TROUBLE, OSError) as error:
-            raise Trouble(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"{type(error).__name__}: {error}") from error
 
     async def _begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
         key = events_key(shard)
@@ -122,12 +122,14 @@ class Sources:
         number = None if epoch is None else int(epoch)
         return Cursor(epoch=number, at=str(at), end=end), count
 
-    async def _streamed(self, shard: int, cursor: Cursor, count: int) -> Page:
+    async def _streamed(self, shard: int, cursor: Cursor, count: int) -> ReplayPage:
         state, page = await self._read(shard, cursor, count)
         at, end = EntryId.of(cursor.at), EntryId.of(cursor.end)
         if state.epoch is None or state.epoch != cursor.epoch:
             # That life ended; what it still held is in the archive or nowhere.
-            return Page((), 0, self._after_stream(_with_hole(cursor, at, end.next)))
+            return ReplayPage(
+                (), 0, self._after_stream(_with_hole(cursor, at, end.next))
+            )
         if at < end:
             missing_until = end.next if state.first is None else state.first
             cursor = _with_hole(cursor, at, min(missing_until, end.next))
@@ -143,8 +145,8 @@ class Sources:
             if state.first is not None and state.first <= state.deleted:
                 # Nobody knows which: then the archive is asked for everything up to there.
                 cursor = _with_hole(cursor, _ZERO, state.deleted.next)
-            return Page(settled, len(page), self._after_stream(cursor))
-        return Page(settled, len(page), replace(cursor, at=str(page[-1][0])))
+            return ReplayPage(settled, len(page), self._after_stream(cursor))
+        return ReplayPage(settled, len(page), replace(cursor, at=str(page[-1][0])))
 
     async def _read(
         self, shard: int, cursor: Cursor, count: int
@@ -177,7 +179,7 @@ class Sources:
                 )
         # Workers make it again, and give themselves everything; until then it is unknown
         # what they have settled.
-        raise Trouble(f"shard {shard} has no group {GROUP}")
+        raise TransientError(f"shard {shard} has no group {GROUP}")
 
     async def _settled(
         self, shard: int, state: _State, found: Sequence[Delivery]
@@ -219,18 +221,18 @@ class Sources:
 
     async def _archived(
         self, shard: int, cursor: Cursor, span: tuple[int, int], count: int
-    ) -> Page:
+    ) -> ReplayPage:
         if self._shelf is None:
-            return Page((), 0, None)
+            return ReplayPage((), 0, None)
         place = Place(cursor.archive, cursor.done)
         some, after = await self._shelf.take(shard, span, place, count)
         found = [one for one in some if _is_missing(one, cursor)]
         state = await self._state(shard)
         settled = await self._settled(shard, state, found)
         if after is None:
-            return Page(settled, len(some), None)
+            return ReplayPage(settled, len(some), None)
         going_on = replace(cursor, archive=after.cursor, done=after.done)
-        return Page(settled, len(some), going_on)
+        return ReplayPage(settled, len(some), going_on)
 
 
 def _id(delivery: Delivery) -> EntryId:

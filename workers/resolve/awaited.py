@@ -13,13 +13,13 @@ from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.storable import text
 from workers.quarantine.quarantine import Reason
-from workers.resolve.lookups import Known, namespaces, workspaces
+from workers.resolve.lookups import KnownNames, namespaces, workspaces
 
 #: More than any name that a column of names could hold: what is cut waits in vain.
 _CHARS: Final = 600
 
 
-def waits_for(envelope: Envelope, reason: Reason, known: Known) -> tuple[str, ...]:
+def waits_for(envelope: Envelope, reason: Reason, known: KnownNames) -> tuple[str, ...]:
     """Any of these may let the event be placed; `known` is what it was refused by."""
     find = _FINDERS.get(reason)
     if find is None:
@@ -27,7 +27,7 @@ def waits_for(envelope: Envelope, reason: Reason, known: Known) -> tuple[str, ..
     return tuple(dict.fromkeys(text(one, _CHARS) for one in find(envelope, known)))
 
 
-def _link(envelope: Envelope, known: Known) -> Iterator[str]:
+def _link(envelope: Envelope, known: KnownNames) -> Iterator[str]:
     if envelope.link_id is not None and envelope.link_id != NO_LINK:
         yield f"link {envelope.link_id}"
     elif envelope.code:
@@ -36,7 +36,7 @@ def _link(envelope: Envelope, known: Known) -> Iterator[str]:
                 yield f"code {namespace} {envelope.code}"
 
 
-def _click(envelope: Envelope, known: Known) -> Iterator[str]:
+def _click(envelope: Envelope, known: KnownNames) -> Iterator[str]:
     owners = [owner for owner in workspaces(envelope, known) if owner]
     if envelope.foreign_click and owners:
         for owner in owners:
@@ -47,12 +47,12 @@ def _click(envelope: Envelope, known: Known) -> Iterator[str]:
         yield f"event {envelope.click_id}"
 
 
-def _key(envelope: Envelope, _known: Known) -> Iterator[str]:
+def _key(envelope: Envelope, _known: KnownNames) -> Iterator[str]:
     for key_hash in envelope.api_key_hashes:
         yield f"key {key_hash.hex()}"
 
 
-_FINDERS: Final[dict[Reason, Callable[[Envelope, Known], Iterator[str]]]] = {
+_FINDERS: Final[dict[Reason, Callable[[Envelope, KnownNames], Iterator[str]]]] = {
     "unknown_link": _link,
     "unknown_click": _click,
     "unauthorised": _key,

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.telemetry import Log
-from workers.model.rows import moment
+from workers.model.rows import timestamp
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
 
@@ -116,7 +116,7 @@ def _wanted_by(envelope: Envelope, owners: dict[bytes, UUID]) -> _Wanted | None:
         return None
     if code is None or partner is None:
         return None
-    at = moment(envelope.at)
+    at = timestamp(envelope.at)
     return _Wanted(at, code, partner, envelope.program_id, workspace_id)
 
 

@@ -19,7 +19,7 @@ from workers.postgres.sql import statements
 _SQL: Final = statements("resolve/lookups")
 
 
-class Link(NamedTuple):
+class KnownLink(NamedTuple):
     """A link as far as it decides where an event belongs."""
 
     id: UUID
@@ -30,7 +30,7 @@ class Link(NamedTuple):
     attribution_window_days: int
 
 
-class Key(NamedTuple):
+class KnownKey(NamedTuple):
     """An API key that is alive."""
 
     id: UUID
@@ -39,27 +39,27 @@ class Key(NamedTuple):
 
 
 @dataclass(slots=True)
-class Known:
+class KnownNames:
     """What exists of what a batch names."""
 
-    links: dict[UUID, Link] = field(default_factory=dict)
-    codes: dict[tuple[str, str], Link] = field(default_factory=dict)
+    links: dict[UUID, KnownLink] = field(default_factory=dict)
+    codes: dict[tuple[str, str], KnownLink] = field(default_factory=dict)
     domains: set[str] = field(default_factory=set)
-    keys: dict[bytes, Key] = field(default_factory=dict)
+    keys: dict[bytes, KnownKey] = field(default_factory=dict)
     #: By public number: the program's id and its workspace's.
     programs: dict[int, tuple[UUID, UUID]] = field(default_factory=dict)
     #: By workspace and another vendor's click id: the click and its link.
     clicks: dict[tuple[UUID, str], tuple[UUID, UUID]] = field(default_factory=dict)
     #: The links of recorded clicks, for leads that say neither link nor workspace.
-    recorded: dict[UUID, Link] = field(default_factory=dict)
+    recorded: dict[UUID, KnownLink] = field(default_factory=dict)
     #: Where clicks belong that name only these: link, workspace and key, each as a number.
     #: Kept by `resolve`, since a batch has many clicks for every such place.
     places: dict[tuple[int, ...], Any] = field(default_factory=dict)
 
 
-async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Known:
+async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> KnownNames:
     """Everything that these envelopes name, as far as it exists."""
-    known = Known()
+    known = KnownNames()
     # By number: an UUID's hash is written in Python.
     named = {e.link_id.int: e.link_id for e in envelopes if e.link_id}
     named |= {e.root_link_id.int: e.root_link_id for e in envelopes if e.root_link_id}
@@ -74,11 +74,13 @@ async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Know
 
 
 async def _look_up_more(
-    connection: Connection, envelopes: Sequence[Envelope], known: Known
+    connection: Connection, envelopes: Sequence[Envelope], known: KnownNames
 ) -> None:
     hashes = [item for envelope in envelopes for item in envelope.api_key_hashes]
     for row in await _fetch(connection, "keys_by_hash", hashes):
-        known.keys[row["key_hash"]] = Key(row["id"], row["workspace_id"], row["scopes"])
+        known.keys[row["key_hash"]] = KnownKey(
+            row["id"], row["workspace_id"], row["scopes"]
+        )
     await _look_up_codes(connection, envelopes, known)
     await _look_up_clicks(connection, envelopes, known)
     numbers = [e.program_number for e in envelopes if e.program_number is not None]
@@ -99,7 +101,7 @@ def namespaces(envelope: Envelope, workspace_id: UUID | None) -> list[str]:
     ]
 
 
-def workspaces(envelope: Envelope, known: Known) -> list[UUID | None]:
+def workspaces(envelope: Envelope, known: KnownNames) -> list[UUID | None]:
     """Those that may turn out to vouch for an event."""
     keys = (known.keys.get(key_hash) for key_hash in envelope.api_key_hashes)
     return [envelope.workspace_id, *(key.workspace_id for key in keys if key)]
@@ -125,7 +127,7 @@ def _says_only_its_click(envelope: Envelope) -> bool:
 
 
 async def _look_up_codes(
-    connection: Connection, envelopes: Iterable[Envelope], known: Known
+    connection: Connection, envelopes: Iterable[Envelope], known: KnownNames
 ) -> None:
     named = sorted(
         {
@@ -147,7 +149,7 @@ async def _look_up_codes(
 
 
 async def _look_up_clicks(
-    connection: Connection, envelopes: Iterable[Envelope], known: Known
+    connection: Connection, envelopes: Iterable[Envelope], known: KnownNames
 ) -> None:
     named = sorted(
         {
@@ -172,8 +174,8 @@ async def _fetch(
     return await connection.fetch(_SQL[statement], values) if values else ()
 
 
-def _link(row: Any) -> Link:
-    return Link(
+def _link(row: Any) -> KnownLink:
+    return KnownLink(
         row["link_id"],
         row["workspace_id"],
         row["program_id"],

@@ -16,7 +16,7 @@ from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import domain_of
 from ingest.contracts.envelope import CLICK, Envelope, Kind
 from workers.quarantine.quarantine import Reason
-from workers.resolve.lookups import Known, Link, namespaces
+from workers.resolve.lookups import KnownLink, KnownNames, namespaces
 
 _AHEAD_MS: Final = 5 * 60 * 1000
 _DAY_MS: Final = 24 * 3600 * 1000
@@ -26,7 +26,7 @@ class _Named(NamedTuple):
     """The click that a lead names, and a link that says whose it is."""
 
     click_id: UUID | None = None
-    link: Link | None = None
+    link: KnownLink | None = None
     #: Whether the link is the click's own, not one that is mentioned beside it.
     is_proven: bool = True
 
@@ -55,7 +55,7 @@ class Resolution(msgspec.Struct, frozen=True, gc=False):
     api_key_id: UUID | None = None
 
 
-def resolve(envelope: Envelope, known: Known, now_ms: int) -> Resolution:
+def resolve(envelope: Envelope, known: KnownNames, now_ms: int) -> Resolution:
     """Where one event belongs; raises Unresolvable."""
     if ids.millis(envelope.id) > now_ms + _AHEAD_MS:
         raise Unresolvable("future_id", "minted more than five minutes ahead")
@@ -68,7 +68,7 @@ def resolve(envelope: Envelope, known: Known, now_ms: int) -> Resolution:
     return _resolve_lead(envelope, known)
 
 
-def _resolve_test(envelope: Envelope, known: Known) -> Resolution:
+def _resolve_test(envelope: Envelope, known: KnownNames) -> Resolution:
     number = envelope.program_number
     if number in known.programs:
         program_id, workspace_id = known.programs[number]
@@ -81,7 +81,7 @@ def _resolve_test(envelope: Envelope, known: Known) -> Resolution:
     )
 
 
-def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
+def _resolve_click(envelope: Envelope, known: KnownNames) -> Resolution:
     place = _place_of_click(envelope, known)
     if envelope.root_id is None:
         return place
@@ -94,7 +94,7 @@ def _resolve_click(envelope: Envelope, known: Known) -> Resolution:
     return replace(place, click_id=envelope.root_id)
 
 
-def _place_of_click(envelope: Envelope, known: Known) -> Resolution:
+def _place_of_click(envelope: Envelope, known: KnownNames) -> Resolution:
     link_id = envelope.link_id
     if link_id is None or envelope.api_key_hashes:
         return _on_link(envelope, known)
@@ -107,7 +107,7 @@ def _place_of_click(envelope: Envelope, known: Known) -> Resolution:
     return place
 
 
-def _on_link(envelope: Envelope, known: Known) -> Resolution:
+def _on_link(envelope: Envelope, known: KnownNames) -> Resolution:
     """The event belongs to the link itself."""
     workspace_id, api_key_id = _authorised(envelope, known)
     link = _named_link(envelope, known, workspace_id)
@@ -139,7 +139,9 @@ def _names_link(envelope: Envelope) -> bool:
     return envelope.link_id is not None or envelope.code is not None
 
 
-def _named_link(envelope: Envelope, known: Known, workspace_id: UUID | None) -> Link:
+def _named_link(
+    envelope: Envelope, known: KnownNames, workspace_id: UUID | None
+) -> KnownLink:
     if envelope.link_id is not None:
         if link := known.links.get(envelope.link_id):
             return link
@@ -156,7 +158,7 @@ def _named_link(envelope: Envelope, known: Known, workspace_id: UUID | None) -> 
     raise Unresolvable("unknown_link", f"code {code}")
 
 
-def _resolve_lead(envelope: Envelope, known: Known) -> Resolution:
+def _resolve_lead(envelope: Envelope, known: KnownNames) -> Resolution:
     workspace_id, api_key_id = _authorised(envelope, known)
     if _names_click(envelope):
         click_id, link, is_proven = _named_click(envelope, known, workspace_id)
@@ -180,7 +182,9 @@ def _resolve_lead(envelope: Envelope, known: Known) -> Resolution:
     )
 
 
-def _authorised(envelope: Envelope, known: Known) -> tuple[UUID | None, UUID | None]:
+def _authorised(
+    envelope: Envelope, known: KnownNames
+) -> tuple[UUID | None, UUID | None]:
     """The workspace and key that vouch for an event, once the key is checked."""
     if not envelope.api_key_hashes:
         return envelope.workspace_id, envelope.api_key_id
@@ -194,7 +198,9 @@ def _authorised(envelope: Envelope, known: Known) -> tuple[UUID | None, UUID | N
     )
 
 
-def _named_click(envelope: Envelope, known: Known, workspace_id: UUID | None) -> _Named:
+def _named_click(
+    envelope: Envelope, known: KnownNames, workspace_id: UUID | None
+) -> _Named:
     click_id, link_id = envelope.click_id, envelope.link_id
     if envelope.foreign_click and workspace_id:
         place = (workspace_id, envelope.foreign_click)
@@ -215,8 +221,8 @@ def _named_click(envelope: Envelope, known: Known, workspace_id: UUID | None) ->
 
 
 def _mentioned_link(
-    envelope: Envelope, known: Known, workspace_id: UUID | None
-) -> Link | None:
+    envelope: Envelope, known: KnownNames, workspace_id: UUID | None
+) -> KnownLink | None:
     """The link beside a customer or click: it confines attribution, and earns nothing.
 
     Such a lead is recorded whoever brought it: where the workspace is known, a link that

@@ -14,12 +14,18 @@ from typing import Final
 
 from ingest.contracts.metrics.worker import BATCH_SECONDS, BATCHES, DELAYED, DELAYS
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Delivery, Halt, Processor, Trouble
-from workers.quarantine.circuit_breaker import Gate
+from workers.model.batch import Delivery, PausedError, Processor, TransientError
+from workers.quarantine.circuit_breaker import CircuitBreaker
 from workers.stream.poison_pill import apart
-from workers.stream.shard import START, Anew, Habits, Page, Shard
+from workers.stream.shard import (
+    START,
+    ReaderConfig,
+    ShardPage,
+    ShardReader,
+    StreamReset,
+)
 
-_Pages = Callable[[bytes], Awaitable[Page]]
+_Pages = Callable[[bytes], Awaitable[ShardPage]]
 
 #: How much more seldom, at most, to look for entries that somebody left, while all that is
 #: found waits for a later release of ours.
@@ -66,7 +72,7 @@ class Outage:
         self._delayed.set(0)
         self._attempts = 0
 
-    def next_pause(self, trouble: Trouble) -> float:
+    def next_pause(self, trouble: TransientError) -> float:
         """Seconds until the next attempt."""
         self._attempts += 1
         self._delays.inc()
@@ -81,17 +87,17 @@ class Consumer:
 
     def __init__(
         self,
-        shards: Sequence[Shard],
+        shards: Sequence[ShardReader],
         processor: Processor,
-        habits: Habits,
+        habits: ReaderConfig,
         *,
         stop: asyncio.Event,
-        gate: Gate | None = None,
+        gate: CircuitBreaker | None = None,
         pause: Callable[[int], float] = backoff,
     ) -> None:
         """`stop` ends `run`; `pause` is the seconds after a failed attempt.
 
-        Without a gate there are no pauses: a Halt ends `run`.
+        Without a gate there are no pauses: a PausedError ends `run`.
         """
         self._shards = shards
         self._processor = processor
@@ -112,12 +118,12 @@ class Consumer:
         return [shard for shard, outage in self._outages.items() if outage.is_on]
 
     async def run(self) -> None:
-        """Read until stopped. Raises what the processor raises besides Trouble."""
+        """Read until stopped. Raises what the processor raises besides TransientError."""
         async with asyncio.TaskGroup() as readers:
             for shard in self._shards:
                 readers.create_task(self._keep_reading(shard))
 
-    async def _keep_reading(self, shard: Shard) -> None:
+    async def _keep_reading(self, shard: ShardReader) -> None:
         try:
             await self._read_on(shard)
         except BaseException:
@@ -126,19 +132,19 @@ class Consumer:
             self._stop.set()
             raise
 
-    async def _read_on(self, shard: Shard) -> None:
+    async def _read_on(self, shard: ShardReader) -> None:
         log = Log(shard=shard.number, consumer=self._name)
         outage = Outage(log, self._pause, str(shard.number))
         self._outages[shard.number] = outage
         while not self._stop.is_set():
             try:
                 await self._read(shard, outage)
-            except Anew:
+            except StreamReset:
                 continue
-            except Trouble as trouble:
+            except TransientError as trouble:
                 await happens(self._stop, outage.next_pause(trouble))
 
-    async def _read(self, shard: Shard, outage: Outage) -> None:
+    async def _read(self, shard: ShardReader, outage: Outage) -> None:
         await shard.prepare()
         # Its own first: they are the oldest, and lie there since it was killed.
         await self._follow(shard, outage, shard.own)
@@ -151,7 +157,7 @@ class Consumer:
                 look_again = time.monotonic() + every
             await self._settle_fresh(shard, outage)
 
-    async def _settle_fresh(self, shard: Shard, outage: Outage) -> None:
+    async def _settle_fresh(self, shard: ShardReader, outage: Outage) -> None:
         """Settle what is new, and after a few let others come together for the next read."""
         fresh = await shard.fresh()
         due = time.monotonic() + self._gather_seconds
@@ -160,7 +166,7 @@ class Consumer:
         if 0 < len(fresh) < self._few and rest > 0:
             await happens(self._stop, rest)
 
-    async def _follow(self, shard: Shard, outage: Outage, pages: _Pages) -> bool:
+    async def _follow(self, shard: ShardReader, outage: Outage, pages: _Pages) -> bool:
         """Settle page after page; whether there were entries and all were left pending."""
         cursor: bytes | None = START
         found = settled = 0
@@ -172,7 +178,7 @@ class Consumer:
         return found > 0 and not settled
 
     async def _settle(
-        self, shard: Shard, outage: Outage, deliveries: Sequence[Delivery]
+        self, shard: ShardReader, outage: Outage, deliveries: Sequence[Delivery]
     ) -> int:
         """Process and acknowledge; how many were."""
         if not deliveries:
@@ -180,13 +186,13 @@ class Consumer:
             return 0
         released = asyncio.Event()
         settled = 0
-        failure: Trouble | Anew | None = None
+        failure: TransientError | StreamReset | None = None
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold(shard, deliveries, released))
             try:
                 for batch in apart(deliveries):
                     settled += await self._settle_batch(shard, outage, batch)
-            except (Trouble, Anew) as error:
+            except (TransientError, StreamReset) as error:
                 failure = error  # out of the group, which would wrap it
             finally:
                 released.set()
@@ -195,7 +201,7 @@ class Consumer:
         return settled
 
     async def _settle_batch(
-        self, shard: Shard, outage: Outage, batch: Sequence[Delivery]
+        self, shard: ShardReader, outage: Outage, batch: Sequence[Delivery]
     ) -> int:
         done = await self._processed(batch, outage)
         if done:
@@ -212,9 +218,9 @@ class Consumer:
             try:
                 with BATCH_SECONDS.time():
                     return await self._processor.process(deliveries)
-            except Trouble as trouble:
+            except TransientError as trouble:
                 await happens(self._stop, outage.next_pause(trouble))
-            except Halt as halt:
+            except PausedError as halt:
                 # What breaks while everything is taken down says nothing.
                 if self._gate is None or self._stop.is_set():
                     raise
@@ -229,9 +235,12 @@ class Consumer:
         return not self._stop.is_set()
 
     async def _hold(
-        self, shard: Shard, deliveries: Sequence[Delivery], released: asyncio.Event
+        self,
+        shard: ShardReader,
+        deliveries: Sequence[Delivery],
+        released: asyncio.Event,
     ) -> None:
         """Keep a batch from looking abandoned while it is in hand."""
         while not await happens(released, self._hold_every):
-            with suppress(Trouble, Anew):
+            with suppress(TransientError, StreamReset):
                 await shard.hold(deliveries)

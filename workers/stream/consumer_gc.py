@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.stream import GROUP, WORKERS_KEY, events_key, heartbeat_key
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.redis_io.connections import REDIS_TROUBLE
 
 #: For how long a consumer must not have asked for anything, in seconds. By then others have
@@ -40,7 +40,7 @@ return gone
 async def reap(
     redis: Redis, shards: Sequence[int], gone_after: float = GONE_AFTER
 ) -> None:
-    """Delete the consumers of dead workers and their names. Raises Trouble."""
+    """Delete the consumers of dead workers and their names. Raises TransientError."""
     try:
         count = 0
         known: set[str] = set()
@@ -53,7 +53,7 @@ async def reap(
         if names:
             await cast("Awaitable[int]", redis.srem(WORKERS_KEY, *names))
     except REDIS_TROUBLE as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
     if count or names:
         Log().info("consumer.removed", count=count, names=len(names))
 

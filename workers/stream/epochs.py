@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key, events_key
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
 from workers.redis_io.connections import REDIS_TROUBLE
@@ -21,19 +21,19 @@ from workers.redis_io.connections import REDIS_TROUBLE
 _SQL: Final = statements("stream/epochs")
 
 
-class Registry(Protocol):
+class EpochRegistry(Protocol):
     """Where the numbers of lives come from."""
 
     async def draw(self, shard: int) -> int:
-        """A number that no life of any shard has. Raises Trouble."""
+        """A number that no life of any shard has. Raises TransientError."""
         ...
 
     async def discard(self, epoch: int) -> None:
-        """Give back a number that no entry will ever carry. Raises Trouble."""
+        """Give back a number that no entry will ever carry. Raises TransientError."""
         ...
 
 
-class PostgresRegistry:
+class PostgresEpochRegistry:
     """The numbers are rows of stream_epochs."""
 
     def __init__(self, pool: Pool) -> None:
@@ -49,10 +49,10 @@ class PostgresRegistry:
             await connection.execute(_SQL["epoch_discard"], epoch)
 
 
-async def current_epoch(redis: Redis, registry: Registry, shard: int) -> int:
+async def current_epoch(redis: Redis, registry: EpochRegistry, shard: int) -> int:
     """The number of this life; of workers that find none at once, all get the same.
 
-    Raises Trouble, and what Redis raises.
+    Raises TransientError, and what Redis raises.
     """
     known = await redis.get(epoch_key(shard))
     if known is not None:
@@ -67,7 +67,7 @@ async def current_epoch(redis: Redis, registry: Registry, shard: int) -> int:
 async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) -> None:
     """Write down how many entries every life has had so far; numbers only grow.
 
-    Raises Trouble where Redis does not answer.
+    Raises TransientError where Redis does not answer.
     """
     seen: dict[int, int] = {}
     for shard in shards:
@@ -80,9 +80,9 @@ async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) ->
         except ResponseError as error:
             if "no such key" in str(error):
                 continue
-            raise Trouble(f"{error}") from error
+            raise TransientError(f"{error}") from error
         except REDIS_TROUBLE as error:
-            raise Trouble(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"{type(error).__name__}: {error}") from error
         if epoch is not None:
             seen[int(epoch)] = stream["entries-added"]
     await connection.execute(_SQL["epochs_seen"], list(seen), list(seen.values()))
@@ -92,12 +92,12 @@ async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) ->
 
 
 async def _said_by_edges(redis: Redis) -> list[tuple[int, str, int]]:
-    """What the edges that are alive appended to which life. Raises Trouble."""
+    """What the edges that are alive appended to which life. Raises TransientError."""
     try:
         names = [name.decode() for name in await redis.zrange(EDGES_KEY, 0, -1)]
         documents = [await redis.get(edge_key(name)) for name in names]
     except REDIS_TROUBLE as error:
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
     found = [
         (name, orjson.loads(document))
         for name, document in zip(names, documents, strict=True)

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.stream import GROUP
 from ingest.contracts.telemetry import Log
-from workers.counters.ledger import Shard
+from workers.counters.ledger import LedgerShard
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 from workers.redis_io.stream_state import Stream, look
@@ -53,7 +53,7 @@ async def count_losses(
         _tell(row["epoch"], row["shard"], row["change"])
 
 
-async def returned(connection: Connection, shards: Iterable[Shard]) -> None:
+async def returned(connection: Connection, shards: Iterable[LedgerShard]) -> None:
     """Call lost no more what was just counted in lives that ended."""
     if epochs := sorted({shard.epoch for shard in shards}):
         await connection.execute(_SQL["losses_returned"], epochs)

@@ -23,7 +23,14 @@ from typing_extensions import override
 from ingest.contracts.envelope import is_newer
 from ingest.contracts.stream import alone_key
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Delivery, Entry, Halt, Processor, Recorder, Trouble
+from workers.model.batch import (
+    Delivery,
+    Entry,
+    PausedError,
+    Processor,
+    Recorder,
+    TransientError,
+)
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
 from workers.redis_io.connections import REDIS_TROUBLE
@@ -77,8 +84,8 @@ def _is_suspect(delivery: Delivery) -> bool:
     return delivery.times >= _SUSPECT and not is_newer(delivery.payload)
 
 
-class Isolating(Processor):
-    """Hands batches on, suspects under a mark; what nobody foresaw becomes a Halt."""
+class PoisonPillIsolation(Processor):
+    """Hands batches on, suspects under a mark; what nobody foresaw becomes a PausedError."""
 
     def __init__(self, inner: Recorder, redis: Redis, pool: Pool) -> None:
         self._inner = inner
@@ -93,11 +100,11 @@ class Isolating(Processor):
             if len(deliveries) == 1 and _is_suspect(deliveries[0]):
                 return await self._alone(deliveries[0])
             return await self._inner.process(deliveries)
-        except (Trouble, Halt):
+        except (TransientError, PausedError):
             raise
         except Exception as error:
             detail = f"{type(error).__name__}: {error}"
-            raise Halt("bug", detail) from error
+            raise PausedError("bug", detail) from error
 
     async def _alone(self, delivery: Delivery) -> Sequence[Delivery]:
         async with transaction(self._pool) as connection:
@@ -113,7 +120,7 @@ class Isolating(Processor):
             fate = "done"
         finally:
             waiting.cancel()
-            with suppress(Trouble):
+            with suppress(TransientError):
                 await self._unmark(delivery.entry, fate)
         return done
 
@@ -125,7 +132,7 @@ class Isolating(Processor):
 
     async def _wait(self, entry: Entry) -> None:
         await asyncio.sleep(_PATIENCE_SECONDS)
-        with suppress(Trouble):
+        with suppress(TransientError):
             await self._unmark(entry, "open")
 
     async def _mark(self, entry: Entry) -> int:
@@ -134,7 +141,7 @@ class Isolating(Processor):
             arguments = [_name(entry), self._life]
             deaths = await self._mark_it(keys=[alone_key(entry.shard)], args=arguments)
         except REDIS_TROUBLE as error:
-            raise Trouble(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"{type(error).__name__}: {error}") from error
         return int(deaths)
 
     async def _unmark(self, entry: Entry, fate: str) -> None:
@@ -142,7 +149,7 @@ class Isolating(Processor):
             arguments = [_name(entry), self._life, fate]
             await self._unmark_it(keys=[alone_key(entry.shard)], args=arguments)
         except REDIS_TROUBLE as error:
-            raise Trouble(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
 def _name(entry: Entry) -> str:

@@ -1,7 +1,7 @@
 """One shard of the stream as one consumer sees it. Used by `consumer`.
 
-All Redis commands of reading are here, and what Redis raises is named here: `Trouble` where
-it does not answer, `Anew` where the stream is not the one that was prepared.
+All Redis commands of reading are here, and what Redis raises is named here: `TransientError` where
+it does not answer, `StreamReset` where the stream is not the one that was prepared.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,9 +23,9 @@ from ingest.contracts.stream import (
     events_key,
 )
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Delivery, Entry, Trouble
+from workers.model.batch import Delivery, Entry, TransientError
 from workers.redis_io.connections import BLOCK_MS, REDIS_TROUBLE
-from workers.stream.epochs import Registry, current_epoch
+from workers.stream.epochs import EpochRegistry, current_epoch
 
 #: An id that is shorter has no number that needs the upper half of 64 bits.
 _PLAIN_ID: Final = 19
@@ -50,12 +50,12 @@ _Id = int | bytes | str | memoryview
 _Message = tuple[bytes, Sequence[bytes] | None]
 
 
-class Anew(Exception):
+class StreamReset(Exception):
     """The group or the stream went away: prepare the shard and read from the start."""
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ShardPage:
     """Some entries, and from where to go on; None after the last of them."""
 
     deliveries: Sequence[Delivery]
@@ -63,7 +63,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Habits:
+class ReaderConfig:
     """How a consumer reads, the same for all its shards.
 
     `name` is stable: who comes back under it finds its own pending entries. `reclaim_after`
@@ -81,14 +81,14 @@ class Habits:
     block_ms: int = BLOCK_MS
 
 
-class Shard:
+class ShardReader:
     """The reading end of one shard, over a connection that nothing else waits for.
 
     To read it takes a client of `connections.for_reader`.
     """
 
     def __init__(
-        self, redis: Redis, number: int, habits: Habits, registry: Registry
+        self, redis: Redis, number: int, habits: ReaderConfig, registry: EpochRegistry
     ) -> None:
         self._redis = redis
         self._create = redis.register_script(_CREATE)
@@ -116,7 +116,7 @@ class Shard:
             self._was_prepared = True
             self._epoch = await current_epoch(self._redis, self._registry, self.number)
 
-    async def own(self, after: bytes) -> Page:
+    async def own(self, after: bytes) -> ShardPage:
         """The next of the entries that this consumer was given and never acknowledged."""
         count, name = self._habits.batch_size, self._habits.name
         with _seam():
@@ -127,9 +127,9 @@ class Shard:
         self._check(epoch)
         messages: list[_Message] = answer[0][1] if answer else []
         if not messages:
-            return Page((), None)
+            return ShardPage((), None)
         deliveries = await self._counted(await self._present(messages))
-        return Page(deliveries, messages[-1][0])
+        return ShardPage(deliveries, messages[-1][0])
 
     async def fresh(self) -> Sequence[Delivery]:
         """What nobody was given yet; waits up to a second for it."""
@@ -145,7 +145,7 @@ class Shard:
         self._check(epoch)
         return await self._present(answer[0][1] if answer else ())
 
-    async def idle(self, cursor: bytes) -> Page:
+    async def idle(self, cursor: bytes) -> ShardPage:
         """The next of the entries that some consumer was given and seems to have left."""
         count, name = self._habits.batch_size, self._habits.name
         min_idle = int(self._habits.reclaim_after * 1000)
@@ -157,7 +157,7 @@ class Shard:
         self._check(epoch)
         await self._lose(deleted)
         deliveries = await self._counted(await self._present(messages))
-        return Page(deliveries, None if cursor == START else cursor)
+        return ShardPage(deliveries, None if cursor == START else cursor)
 
     async def hold(self, deliveries: Sequence[Delivery]) -> None:
         """Say that these are being worked on; it does not count as a delivery."""
@@ -220,7 +220,7 @@ class Shard:
 
     def _check(self, epoch: bytes | None) -> None:
         if epoch is None or int(epoch) != self._epoch:
-            raise Anew
+            raise StreamReset
 
     def _say_created(self, *, is_anew: bool) -> None:
         say = self._log.warning if is_anew else self._log.info
@@ -246,5 +246,5 @@ def _seam() -> Iterator[None]:
     except REDIS_TROUBLE as error:
         # A stream that vanishes under a blocked read is UNBLOCKED on older servers.
         if any(word in str(error) for word in ("NOGROUP", "UNBLOCKED")):
-            raise Anew from error
-        raise Trouble(f"{type(error).__name__}: {error}") from error
+            raise StreamReset from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error

@@ -21,7 +21,7 @@ from ingest.contracts.stream import (
     events_key,
 )
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.redis_io.connections import REDIS_TROUBLE
 from workers.redis_io.stream_state import Stream, look
 
@@ -55,11 +55,11 @@ class Trimmer:
         self._log = Log()
 
     async def trim(self) -> int:
-        """Take out what may go; how many entries went. Raises Trouble."""
+        """Take out what may go; how many entries went. Raises TransientError."""
         try:
             return await self._trim()
         except REDIS_TROUBLE as error:
-            raise Trouble(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"{type(error).__name__}: {error}") from error
 
     async def _trim(self) -> int:
         # Asked first: a group that joins later begins where the stream does.

@@ -15,8 +15,8 @@ from msgspec import structs
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import CLICK
-from workers.counters.counters import Deltas
-from workers.model.rows import Row, Standing
+from workers.counters.counters import CounterDeltas
+from workers.model.rows import Row, StoredRow
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 
@@ -24,10 +24,10 @@ _SQL: Final = statements("write/customers")
 
 
 #: A customer whose events name the clicks of more visitors is no person.
-CROWD: Final = 64
+SHARED_CUSTOMER_CLICKS: Final = 64
 
 
-class Widen(Exception):
+class LockSetGrew(Exception):
     """Rows committed meanwhile concern more customers: begin again, locking these too."""
 
     def __init__(self, ids: frozenset[UUID]) -> None:
@@ -37,7 +37,7 @@ class Widen(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Concern:
+class LockSet:
     """Whom a batch may concern beyond rows that it alone can know of."""
 
     #: Customers: anonymous ones by their root clicks, identified ones by their ids.
@@ -79,12 +79,12 @@ async def identify(
     return [_with_customer(row, known) for row in rows]
 
 
-def concern(
+def lock_set_of(
     rows: Sequence[Row],
-    gone: Sequence[Standing],
+    gone: Sequence[StoredRow],
     fresh: frozenset[UUID],
     aliases: frozenset[UUID],
-) -> Concern:
+) -> LockSet:
     """Whom rows concern, given the rows they displace and the customers they introduced.
 
     A click whose anonymous customer is new concerns nobody: no lead can have named it.
@@ -97,7 +97,7 @@ def concern(
     roots = {row.root_id for row in known if row.kind is CLICK}
     is_long_past = bool(gone or aliases)
     late = [] if is_long_past else [row.at for row in (*known, *leads)]
-    return Concern(
+    return LockSet(
         ids=_there(ids),
         roots=_there(ids if is_long_past else roots),
         since=min(late, default=None),
@@ -109,23 +109,25 @@ def concern(
 
 
 async def lock(
-    connection: Connection, about: Concern, wider: frozenset[UUID]
-) -> Concern:
+    connection: Connection, about: LockSet, wider: frozenset[UUID]
+) -> LockSet:
     """Lock everybody concerned, in the order of ids, and know that it is everybody.
 
-    Raises Widen where rows committed between reading and locking concern more.
+    Raises LockSetGrew where rows committed between reading and locking concern more.
     """
     ids, _ = await _reach(connection, about)
     locked = ids | wider
     await connection.execute(_SQL["customers_lock"], sorted(locked))
     reached, roots = await _reach(connection, about)
     if not reached <= locked:
-        raise Widen(reached | locked)
+        raise LockSetGrew(reached | locked)
     since = await _since(connection, about)
     return replace(about, ids=reached, roots=roots, since=since)
 
 
-async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> None:
+async def attribute(
+    connection: Connection, about: LockSet, deltas: CounterDeltas
+) -> None:
     """Bring anonymous customers and leads in line with the rows. Needs the locks."""
     people = sorted(about.ids)
     await connection.execute(_SQL["customers_point"], people)
@@ -144,7 +146,7 @@ async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> N
     )
     if not leads:
         return
-    before = [Standing.of(lead) for lead in leads]
+    before = [StoredRow.of(lead) for lead in leads]
     after = [
         structs.replace(
             standing,
@@ -166,17 +168,17 @@ async def attribute(connection: Connection, about: Concern, deltas: Deltas) -> N
     )
 
 
-async def _judge_crowds(connection: Connection, about: Concern) -> list[UUID]:
+async def _judge_crowds(connection: Connection, about: LockSet) -> list[UUID]:
     """Customers who turned out to be a crowd, or to be none. Needs the locks."""
     namers = _there(lead.customer_id for lead in about.namers)
     if not namers and not about.losers:
         return []
-    asked = sorted(namers | about.losers), sorted(about.losers), CROWD
+    asked = sorted(namers | about.losers), sorted(about.losers), SHARED_CUSTOMER_CLICKS
     found = await connection.fetch(_SQL["customers_crowd"], *asked)
     return [record["id"] for record in found]
 
 
-async def _since(connection: Connection, about: Concern) -> datetime | None:
+async def _since(connection: Connection, about: LockSet) -> datetime | None:
     """From when on leads may be attributed anew. Needs the locks.
 
     To a customer a click that none of his events named before is a visitor who turns out to
@@ -197,7 +199,7 @@ async def _since(connection: Connection, about: Concern) -> datetime | None:
 
 
 async def _reach(
-    connection: Connection, about: Concern
+    connection: Connection, about: LockSet
 ) -> tuple[frozenset[UUID], frozenset[UUID]]:
     """Everybody concerned, and those of them whose clicks changed."""
     asked = sorted(about.ids), sorted(about.roots)

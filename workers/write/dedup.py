@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.model.rows import Rank, Row
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
@@ -26,7 +26,7 @@ _Fate = Literal["stands", "displaces", "succeeds", "repeats"]
 
 
 @dataclass(slots=True)
-class Contest:
+class DedupResult:
     """How the rows of a batch fared against their claims."""
 
     #: Rows that may have the row of their event, as far as claims go.
@@ -44,12 +44,12 @@ class Contest:
         return frozenset({*standing_in.keys(), *standing_in.values()})
 
 
-async def contest(connection: Connection, rows: Sequence[Row]) -> Contest:
+async def claim_keys(connection: Connection, rows: Sequence[Row]) -> DedupResult:
     """Claim for every row that has a dedupe key; locks the claims in the order of keys.
 
-    Raises Trouble where a claim was swept away between claiming and locking.
+    Raises TransientError where a claim was swept away between claiming and locking.
     """
-    result = Contest([row for row in rows if row.dedupe is None])
+    result = DedupResult([row for row in rows if row.dedupe is None])
     groups = _grouped(rows)
     if not groups:
         return result
@@ -108,7 +108,7 @@ async def _claim(
         _SQL["claims_lock"], *(list(part) for part in zip(*taken, strict=True))
     )
     if len(held) < len(taken):
-        raise Trouble("claims expired while they were asked for")
+        raise TransientError("claims expired while they were asked for")
     holders = {
         (record["workspace_id"], record["scope"], record["key"]): Rank(
             record["at"], record["event_id"], record["digest"]
@@ -119,7 +119,7 @@ async def _claim(
     return holders, frozenset(detached)
 
 
-async def _alias(connection: Connection, result: Contest) -> None:
+async def _alias(connection: Connection, result: DedupResult) -> None:
     """Let losing ids resolve to the winner, and winning ids to themselves."""
     aliases = result.losers | result.displaced
     if aliases:

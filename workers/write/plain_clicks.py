@@ -13,7 +13,7 @@ from ingest.contracts.envelope import CLICK
 from workers.model.rows import Row
 
 
-def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+def split_plain(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """The plain ones, and all others; what has its id more than once is no plain one."""
     plain = [row for row in rows if _is_plain(row)]
     # Numbers: an UUID's hash is written in Python.

@@ -23,7 +23,7 @@ _FIELDS: Final = ("customer_name", "customer_email", "customer_avatar")
 _ANONYMOUS: Final = ("id", "workspace_id", "seen_at")
 
 
-async def introduce(
+async def create_anonymous(
     connection: Connection, rows: Sequence[Row], plain: Sequence[Row] = ()
 ) -> frozenset[UUID]:
     """Create the anonymous customers that rows name; those that nobody knew before.
@@ -31,11 +31,11 @@ async def introduce(
     `plain` clicks have customers that nobody knows, each its own, made here too; among those
     that are given back are only such as `rows` name. Raises `database.Raced`.
     """
-    lessons: dict[UUID, _Lesson] = {}
+    lessons: dict[UUID, _ProfileUpdate] = {}
     for row in rows:
         for person in _people(row):
             if person == row.root_id or row.external_id is None:
-                lessons.setdefault(person, _Lesson(row)).hear(row, person)
+                lessons.setdefault(person, _ProfileUpdate(row)).hear(row, person)
     people = [(row.id, row.workspace_id, row.at) for row in plain]
     fresh: frozenset[UUID] = frozenset()
     if lessons:
@@ -53,7 +53,7 @@ async def introduce(
     return fresh
 
 
-async def learn(
+async def merge_profiles(
     connection: Connection, rows: Sequence[Row], fresh: frozenset[UUID]
 ) -> None:
     """Let customers know what rows say of them: of every field the latest value is kept.
@@ -61,12 +61,12 @@ async def learn(
     Repeats say things too; every field has its writer's (event time, id), so it does not
     matter who speaks first. Needs the locks.
     """
-    lessons: dict[UUID, _Lesson] = {}
+    lessons: dict[UUID, _ProfileUpdate] = {}
     for row in rows:
         if row.kind is CLICK and row.root_id in fresh:
             continue
         for person in _people(row):
-            lessons.setdefault(person, _Lesson(row)).hear(row, person)
+            lessons.setdefault(person, _ProfileUpdate(row)).hear(row, person)
     if lessons:
         ids = sorted(lessons)
         columns = zip(*(lessons[customer].columns() for customer in ids), strict=True)
@@ -75,7 +75,7 @@ async def learn(
         )
 
 
-class _Lesson:
+class _ProfileUpdate:
     """What one batch says of one customer."""
 
     def __init__(self, row: Row) -> None:

@@ -12,7 +12,7 @@ from ingest.contracts.envelope import CLICK
 from workers.model.rows import Row
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
-from workers.write.customers import Concern
+from workers.write.customers import LockSet
 
 _SQL: Final = statements("write/publish_queue")
 
@@ -20,7 +20,7 @@ _SQL: Final = statements("write/publish_queue")
 async def note(
     connection: Connection,
     rows: Sequence[Row],
-    about: Concern,
+    about: LockSet,
     links: Collection[UUID],
 ) -> None:
     """Let the publisher know whom rows concerned and what the counted links brought.

@@ -17,19 +17,19 @@ from typing import Final
 from uuid import UUID
 
 from workers.counters import milestones
-from workers.counters.counters import Deltas
-from workers.counters.ledger import Shard, Tally, shard_of
-from workers.model.rows import RECORDED, Row, Standing, recorded
+from workers.counters.counters import CounterDeltas
+from workers.counters.ledger import LedgerDelta, LedgerShard, shard_of
+from workers.model.rows import RECORDED, Row, StoredRow, recorded
 from workers.postgres.database import Connection, put
 from workers.postgres.sql import statements
 from workers.write import click_tokens, customers, dedup, profile_merge, publish_queue
-from workers.write.plain_clicks import apart
+from workers.write.plain_clicks import split_plain
 
 _SQL: Final = statements("write/transaction")
 
 
 @dataclass(frozen=True, slots=True)
-class _Fates:
+class _WritePlan:
     """What is to become of the rows of a batch."""
 
     #: Rows that stand now. Those of plain clicks whose visitors nobody has spoken of are by
@@ -51,7 +51,7 @@ class _Fates:
 async def write(
     connection: Connection,
     rows: Sequence[Row],
-    tally: Tally,
+    tally: LedgerDelta,
     *,
     consumer: str | None,
     new_id: Callable[[], UUID],
@@ -61,22 +61,22 @@ async def write(
 
     They are added to the tally, and all of it is entered as the consumer's; None: nowhere, as
     what is written will be undone. The transaction has to begin again where it raises
-    `customers.Widen`, with wider locks, or `database.Raced`.
+    `customers.LockSetGrew`, with wider locks, or `database.Raced`.
     """
-    plain, others = apart(rows)
+    plain, others = split_plain(rows)
     others = await customers.identify(connection, others, new_id)
-    contest = await dedup.contest(connection, others)
+    contest = await dedup.claim_keys(connection, others)
     fates = await _insert(connection, plain, contest)
-    fresh = await profile_merge.introduce(connection, fates.heard, fates.plain)
+    fresh = await profile_merge.create_anonymous(connection, fates.heard, fates.plain)
     heard = fates.heard
     contested = [row.id for row in fates.contesting]
     going = await _standing(connection, [*fates.displaced, *contested])
-    about = customers.concern(heard, going, fresh, contest.aliases)
-    deltas, gone = Deltas(), list[Standing]()
+    about = customers.lock_set_of(heard, going, fresh, contest.aliases)
+    deltas, gone = CounterDeltas(), list[StoredRow]()
     if about.ids or going:
         about = await customers.lock(connection, about, wider)
         fates, gone = await _replace(connection, fates, about.ids)
-        await profile_merge.learn(connection, heard, fresh)
+        await profile_merge.merge_profiles(connection, heard, fresh)
     _count(deltas, fates, gone)
     if about.ids:
         await customers.attribute(connection, about, deltas)
@@ -91,8 +91,8 @@ async def write(
 
 
 async def _insert(
-    connection: Connection, plain: Sequence[Row], contest: dedup.Contest
-) -> _Fates:
+    connection: Connection, plain: Sequence[Row], contest: dedup.DedupResult
+) -> _WritePlan:
     """Insert the least rank of every id; see how the rest compare with what stands."""
     groups: dict[UUID, list[Row]] = defaultdict(list)
     for row in sorted(contest.contenders, key=lambda row: (row.rank, row.entry)):
@@ -115,7 +115,7 @@ async def _insert(
         if others and others[0].rank < old.rank:
             contesting.append(others.pop(0))
         repeats += others
-    return _Fates(standing, plain, contesting, repeats, list(contest.displaced))
+    return _WritePlan(standing, plain, contesting, repeats, list(contest.displaced))
 
 
 async def _known(
@@ -138,16 +138,16 @@ async def _add(connection: Connection, rows: list[Row]) -> None:
         await put(connection, "events", RECORDED, records, len(rows))
 
 
-async def _standing(connection: Connection, ids: Sequence[UUID]) -> list[Standing]:
+async def _standing(connection: Connection, ids: Sequence[UUID]) -> list[StoredRow]:
     if not ids:
         return []
     records = await connection.fetch(_SQL["events_standing"], ids)
-    return [Standing.of(record) for record in records]
+    return [StoredRow.of(record) for record in records]
 
 
 async def _replace(
-    connection: Connection, fates: _Fates, locked: frozenset[UUID]
-) -> tuple[_Fates, list[Standing]]:
+    connection: Connection, fates: _WritePlan, locked: frozenset[UUID]
+) -> tuple[_WritePlan, list[StoredRow]]:
     """Take away what has to go and put in what came earlier; what went, as it last stood.
 
     Compared anew under the locks: another writer may have put in something earlier still,
@@ -169,15 +169,15 @@ async def _replace(
     repeats += contesting.values()
     people = {person for old in gone for person in (old.root_id, old.customer_id)}
     if not people - {None} <= locked:
-        raise customers.Widen(locked | {person for person in people if person})
+        raise customers.LockSetGrew(locked | {person for person in people if person})
     await connection.execute(_SQL["events_remove"], [old.id for old in gone])
     standing = [*fates.standing, *earlier]
     went = {old.id for old in gone}
     await _add(connection, [row for row in standing if row.id in went])
-    return _Fates(standing, fates.plain, (), [*fates.repeats, *repeats]), gone
+    return _WritePlan(standing, fates.plain, (), [*fates.repeats, *repeats]), gone
 
 
-def _count(deltas: Deltas, fates: _Fates, gone: Sequence[Standing]) -> None:
+def _count(deltas: CounterDeltas, fates: _WritePlan, gone: Sequence[StoredRow]) -> None:
     deltas.take(gone)
     deltas.put(fates.standing)
     deltas.clicked(fates.heard)
@@ -185,7 +185,10 @@ def _count(deltas: Deltas, fates: _Fates, gone: Sequence[Standing]) -> None:
 
 
 async def _tally(
-    connection: Connection, fates: _Fates, gone: Sequence[Standing], tally: Tally
+    connection: Connection,
+    fates: _WritePlan,
+    gone: Sequence[StoredRow],
+    tally: LedgerDelta,
 ) -> None:
     """Note the repeats, and count every entry once, however often it is delivered."""
     repeats = [(row.entry, row.id) for row in (*fates.repeats, *gone)]
@@ -193,10 +196,10 @@ async def _tally(
         entries = [list(part) for part in zip(*(e for e, _ in repeats), strict=True)]
         ids = [event_id for _, event_id in repeats]
         for record in await connection.fetch(_SQL["repeats_add"], *entries, ids):
-            tally.repeats[Shard(record["epoch"], record["shard"])] += 1
+            tally.repeats[LedgerShard(record["epoch"], record["shard"])] += 1
     stands = Counter(row.entry[:2] for row in (*fates.standing, *fates.plain))
     for shard, rows in stands.items():
-        tally.recorded[Shard(*shard)] += rows
+        tally.recorded[LedgerShard(*shard)] += rows
     for old in gone:
         tally.recorded[shard_of(old.entry)] -= 1
 

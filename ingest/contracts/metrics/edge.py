@@ -5,7 +5,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from ingest.contracts.metrics.declaring import Metric, declared, registry
-from ingest.contracts.metrics.tallies import Spreads, Tallies
+from ingest.contracts.metrics.tallies import LocalCounters, LocalHistograms
 
 REGISTRY: Final = registry()
 
@@ -15,7 +15,7 @@ _REQUEST_SECONDS: Final = (
 )  # fmt: skip
 
 REQUESTS: Final = declared(
-    Tallies,
+    LocalCounters,
     REGISTRY,
     Metric(
         "reftide_edge_requests_total",
@@ -26,7 +26,7 @@ REQUESTS: Final = declared(
     ),
 )
 REQUEST_SECONDS: Final = declared(
-    Spreads,
+    LocalHistograms,
     REGISTRY,
     Metric(
         "reftide_edge_request_seconds",
@@ -60,7 +60,7 @@ REFUSED: Final = declared(
     ),
 )
 ACCEPTED: Final = declared(
-    Tallies,
+    LocalCounters,
     REGISTRY,
     Metric(
         "reftide_edge_accepted_total",

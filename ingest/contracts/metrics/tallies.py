@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 
-class Tally:
+class LocalCounter:
     """How often something happened."""
 
     __slots__ = ("count",)
@@ -27,7 +27,7 @@ class Tally:
         self.count += 1
 
 
-class Spread:
+class LocalHistogram:
     """How often something took how long, in seconds."""
 
     __slots__ = ("_bounds", "counts", "total")
@@ -43,7 +43,7 @@ class Spread:
         self.total += seconds
 
 
-_Child = TypeVar("_Child", Tally, Spread)
+_Child = TypeVar("_Child", LocalCounter, LocalHistogram)
 
 
 class _Family(Collector, Generic[_Child]):
@@ -73,12 +73,12 @@ class _Family(Collector, Generic[_Child]):
         raise NotImplementedError
 
 
-class Tallies(_Family[Tally]):
+class LocalCounters(_Family[LocalCounter]):
     """Counters."""
 
     @override
-    def _made(self) -> Tally:
-        return Tally()
+    def _made(self) -> LocalCounter:
+        return LocalCounter()
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -88,7 +88,7 @@ class Tallies(_Family[Tally]):
         yield family
 
 
-class Spreads(_Family[Spread]):
+class LocalHistograms(_Family[LocalHistogram]):
     """Histograms."""
 
     def __init__(self, *args: Any, buckets: Sequence[float], **options: Any) -> None:
@@ -96,8 +96,8 @@ class Spreads(_Family[Spread]):
         self._buckets = buckets
 
     @override
-    def _made(self) -> Spread:
-        return Spread(self._buckets)
+    def _made(self) -> LocalHistogram:
+        return LocalHistogram(self._buckets)
 
     @override
     def collect(self) -> Iterator[Metric]:

@@ -16,8 +16,8 @@ from typing_extensions import override
 from uuid_utils.compat import uuid7
 
 from ingest.durable.spool.files import Files, OsFiles
-from ingest.durable.spool.records import Item
-from ingest.durable.spool.store import SUFFIX, Damaged, Store
+from ingest.durable.spool.records import SpoolItem
+from ingest.durable.spool.store import SUFFIX, SpoolDamaged, SpoolStore
 
 _LOCK: Final = "lock"
 _PREFIX: Final = "edge-"
@@ -49,7 +49,7 @@ class _Untouched(OsFiles):
         pass
 
 
-class Lock:
+class SpoolLock:
     """A store's lock, ours until it is released or we die."""
 
     def __init__(self, descriptor: int) -> None:
@@ -78,11 +78,11 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LockedSpool:
     """A store that is ours."""
 
-    store: Store
-    lock: Lock
+    store: SpoolStore
+    lock: SpoolLock
 
     def leave(self) -> None:
         """Let somebody else have it; it is removed if there is nothing in it."""
@@ -93,15 +93,15 @@ class Held:
             self.lock.release()
 
 
-class Home:
+class SpoolDirectory:
     """The stores of one data directory. All methods raise OSError."""
 
-    def __init__(self, root: Path, report: Callable[[Damaged], None]) -> None:
+    def __init__(self, root: Path, report: Callable[[SpoolDamaged], None]) -> None:
         """`root` need not exist; `report` is told of damages that reading comes upon."""
         self.root = root
         self._report = report
 
-    def open_own(self) -> Held:
+    def open_own(self) -> LockedSpool:
         """A new store, empty."""
         for _ in range(_ATTEMPTS):
             folder = self.root / f"{_PREFIX}{uuid7().hex}"
@@ -113,7 +113,7 @@ class Home:
                 return held
         raise OSError(f"no store could be made in {self.root}")
 
-    def adopt(self) -> Iterator[Held]:
+    def adopt(self) -> Iterator[LockedSpool]:
         """The stores whose process is gone, oldest first: they are ours from now on.
 
         One that cannot be read now is left for another time.
@@ -123,13 +123,13 @@ class Home:
                 if held := self.hold(folder):
                     yield held
 
-    def hold(self, folder: Path) -> Held | None:
+    def hold(self, folder: Path) -> LockedSpool | None:
         """One store; None where it is in use, or gone."""
-        lock = Lock.take(folder)
+        lock = SpoolLock.take(folder)
         if lock is None:
             return None
         try:
-            return Held(Store(OS_FILES, folder, self._report), lock)
+            return LockedSpool(SpoolStore(OS_FILES, folder, self._report), lock)
         except OSError:
             lock.release()
             raise
@@ -153,18 +153,18 @@ def damaged(root: Path) -> Sequence[Path]:
 
 def is_in_use(folder: Path) -> bool:
     """Whether a process holds the store now."""
-    lock = Lock.take(folder)
+    lock = SpoolLock.take(folder)
     if lock is not None:
         lock.release()
     return lock is None and folder.exists()
 
 
-def contents(folder: Path) -> Iterator[Item]:
+def contents(folder: Path) -> Iterator[SpoolItem]:
     """What a store holds, without touching it, whoever holds it; raises OSError.
 
     A segment that is sent meanwhile is skipped, as is a record not wholly written.
     """
-    store = Store(_Untouched(), folder, lambda _: None)
+    store = SpoolStore(_Untouched(), folder, lambda _: None)
     while kept := store.take(_PER_READ):
         yield from (one.item for one in kept)
         store.remove({one.place for one in kept})

@@ -17,19 +17,19 @@ _HEAD: Final = Struct(">4sII16s")
 _CHECKED: Final = Struct(">I16s")
 
 
-class Item(NamedTuple):
+class SpoolItem(NamedTuple):
     """An event to be kept."""
 
     event_id: UUID
     payload: bytes
 
 
-class Record(NamedTuple):
+class SpoolRecord(NamedTuple):
     """A whole record, and where it stands in its segment."""
 
     start: int
     end: int
-    item: Item
+    item: SpoolItem
 
 
 class Damage(NamedTuple):
@@ -39,13 +39,13 @@ class Damage(NamedTuple):
     end: int
 
 
-def encode(item: Item) -> bytes:
+def encode(item: SpoolItem) -> bytes:
     raw_id = item.event_id.bytes
     head = _HEAD.pack(MARK, len(item.payload), _checksum(raw_id, item.payload), raw_id)
     return head + item.payload
 
 
-def scan(raw: bytes, offset: int = 0) -> Iterator[Record | Damage]:
+def scan(raw: bytes, offset: int = 0) -> Iterator[SpoolRecord | Damage]:
     """What some bytes hold that stand at `offset`: records, and what is between them."""
     at = 0
     while at < len(raw):
@@ -56,7 +56,7 @@ def scan(raw: bytes, offset: int = 0) -> Iterator[Record | Damage]:
             at = mark
         else:
             start, end, item = record
-            yield Record(offset + start, offset + end, item)
+            yield SpoolRecord(offset + start, offset + end, item)
             at = end
 
 
@@ -68,7 +68,7 @@ def _next_record(raw: bytes, at: int) -> int:
     return len(raw) if mark < 0 else mark
 
 
-def _record_at(raw: bytes, at: int) -> Record | None:
+def _record_at(raw: bytes, at: int) -> SpoolRecord | None:
     if len(raw) - at < _HEAD.size:
         return None
     mark, length, checksum, raw_id = _HEAD.unpack_from(raw, at)
@@ -78,7 +78,7 @@ def _record_at(raw: bytes, at: int) -> Record | None:
     payload = raw[start : start + length]
     if _checksum(raw_id, payload) != checksum:
         return None
-    return Record(at, start + length, Item(UUID(bytes=raw_id), payload))
+    return SpoolRecord(at, start + length, SpoolItem(UUID(bytes=raw_id), payload))
 
 
 def _checksum(raw_id: bytes, payload: bytes) -> int:

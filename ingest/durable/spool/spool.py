@@ -13,11 +13,11 @@ from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from ingest.contracts.telemetry import Log
-from ingest.durable.spool.directory import Held, Home
-from ingest.durable.spool.records import Item
-from ingest.durable.spool.store import Full as StoreFull
-from ingest.durable.spool.store import Kept
-from ingest.redis_io.client import Coalescer, Full
+from ingest.durable.spool.directory import LockedSpool, SpoolDirectory
+from ingest.durable.spool.records import SpoolItem
+from ingest.durable.spool.store import KeptRecord
+from ingest.durable.spool.store import SpoolFull as StoreFull
+from ingest.redis_io.client import Coalescer, QueueFull
 
 #: A disk that takes longer is as good as none.
 _WRITE_SECONDS: Final = 1.0
@@ -29,30 +29,30 @@ _ROOM_PART: Final = 0.9
 Value = TypeVar("Value")
 
 
-class Unspooled(Exception):
+class SpoolFailed(Exception):
     """The event is not on the disk, or perhaps later: nobody may be told that it is."""
 
 
-class Batch(NamedTuple):
+class SpoolBatch(NamedTuple):
     """The oldest events of one store."""
 
-    held: Held
-    kept: Sequence[Kept]
+    held: LockedSpool
+    kept: Sequence[KeptRecord]
 
 
 class Spool:
     """What this edge keeps on its disk, and what it adopted."""
 
     def __init__(
-        self, home: Home, *, most_bytes: int, clock: Callable[[], float]
+        self, home: SpoolDirectory, *, most_bytes: int, clock: Callable[[], float]
     ) -> None:
         """At most so many bytes, adopted ones included; `clock` gives seconds."""
         self._home = home
         self._most_bytes = most_bytes
         self._clock = clock
-        self._own: Held | None = None
-        self._adopted: list[Held] = []
-        self._appends: Coalescer[Item, None]
+        self._own: LockedSpool | None = None
+        self._adopted: list[LockedSpool] = []
+        self._appends: Coalescer[SpoolItem, None]
         self._appends = Coalescer(self._flush, in_flight=1)
         self._thread = ThreadPoolExecutor(1, "spool")
         self._is_full = most_bytes == 0
@@ -73,31 +73,31 @@ class Spool:
         return self.bytes == 0
 
     async def append(self, event_id: UUID, payload: bytes) -> None:
-        """Return when the event is on the disk for good; raises Unspooled."""
+        """Return when the event is on the disk for good; raises SpoolFailed."""
         if problem := self.problem:
-            raise Unspooled(problem)
+            raise SpoolFailed(problem)
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
-                await self._appends.ask(Item(event_id, payload))
+                await self._appends.ask(SpoolItem(event_id, payload))
         except TimeoutError:
             self._rest("the disk is too slow")
-            raise Unspooled("spool: the disk is too slow") from None
-        except Full:
-            raise Unspooled("spool: too many events wait for the disk") from None
+            raise SpoolFailed("spool: the disk is too slow") from None
+        except QueueFull:
+            raise SpoolFailed("spool: too many events wait for the disk") from None
 
     async def adopt(self) -> None:
         """Take over the stores whose edge is gone."""
         with suppress(OSError):  # tried again soon
             await self._in_thread(self._adopt)
 
-    async def take(self, most: int) -> Batch | None:
+    async def take(self, most: int) -> SpoolBatch | None:
         """The oldest events, which stay until they are removed; None: there are none.
 
         Raises OSError.
         """
         return await self._in_thread(lambda: self._take(most))
 
-    async def remove(self, batch: Batch, kept: Collection[Kept]) -> None:
+    async def remove(self, batch: SpoolBatch, kept: Collection[KeptRecord]) -> None:
         """Forget events of a batch; raises OSError."""
         await self._in_thread(lambda: self._remove(batch.held, kept))
 
@@ -114,15 +114,15 @@ class Spool:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._counted, work)
 
-    async def _flush(self, items: Sequence[Item]) -> Sequence[None]:
+    async def _flush(self, items: Sequence[SpoolItem]) -> Sequence[None]:
         try:
             await self._in_thread(lambda: self._append(items))
         except StoreFull:
             self._is_full = True
-            raise Unspooled("spool: full") from None
+            raise SpoolFailed("spool: full") from None
         except OSError as error:
             self._rest(str(error))
-            raise Unspooled(str(error)) from error
+            raise SpoolFailed(str(error)) from error
         self._is_full = False
         self._problem = None
         return [None] * len(items)
@@ -144,10 +144,10 @@ class Spool:
     def _taken(self) -> int:
         return sum(held.store.bytes for held in self._held())
 
-    def _held(self) -> list[Held]:
+    def _held(self) -> list[LockedSpool]:
         return [*self._adopted, *([self._own] if self._own else [])]
 
-    def _append(self, items: Sequence[Item]) -> None:
+    def _append(self, items: Sequence[SpoolItem]) -> None:
         if self._own is None:
             self._own = self._home.open_own()
         self._own.store.append(items, self._most_bytes - self._taken())
@@ -164,14 +164,14 @@ class Spool:
                 bytes=held.store.bytes,
             )
 
-    def _take(self, most: int) -> Batch | None:
+    def _take(self, most: int) -> SpoolBatch | None:
         for held in self._held():
             if kept := held.store.take(most):
-                return Batch(held, kept)
+                return SpoolBatch(held, kept)
         self._leave_empty()
         return None
 
-    def _remove(self, held: Held, kept: Collection[Kept]) -> None:
+    def _remove(self, held: LockedSpool, kept: Collection[KeptRecord]) -> None:
         held.store.remove({one.place for one in kept})
         self._leave_empty()
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from ingest.durable.spool.files import Files
-from ingest.durable.spool.records import Damage, Item, Record, encode, scan
+from ingest.durable.spool.records import Damage, SpoolItem, SpoolRecord, encode, scan
 
 SUFFIX: Final = ".events"
 _CURSOR: Final = "removed"
@@ -27,25 +27,25 @@ _DAMAGED: Final = ".damaged"
 _SEGMENT_BYTES: Final = 4 << 20
 
 
-class Full(Exception):
+class SpoolFull(Exception):
     """There is room in here for so many bytes, and no more."""
 
 
-class Place(NamedTuple):
+class SpoolPosition(NamedTuple):
     """A position in a store; ordered as the store is."""
 
     segment: int
     offset: int
 
 
-class Kept(NamedTuple):
+class KeptRecord(NamedTuple):
     """An event and where it is kept."""
 
-    place: Place
-    item: Item
+    place: SpoolPosition
+    item: SpoolItem
 
 
-class Damaged(NamedTuple):
+class SpoolDamaged(NamedTuple):
     """Bytes of a segment that cannot be read, and where they are kept from now on."""
 
     segment: Path
@@ -54,11 +54,11 @@ class Damaged(NamedTuple):
     aside: Path
 
 
-class Store:
+class SpoolStore:
     """A directory that nobody else writes. All methods raise OSError."""
 
     def __init__(
-        self, files: Files, folder: Path, report: Callable[[Damaged], None]
+        self, files: Files, folder: Path, report: Callable[[SpoolDamaged], None]
     ) -> None:
         """`report` is told of every damage, once, when reading comes upon it."""
         self.folder = folder
@@ -70,7 +70,7 @@ class Store:
         self._read_to = self._removed()
         # A number is used once: what is before the removed position is never read.
         self._last = max([self._read_to.segment, *self._sizes])
-        self._window: list[Kept] = []
+        self._window: list[KeptRecord] = []
 
     @property
     def bytes(self) -> int:
@@ -80,14 +80,14 @@ class Store:
     def is_empty(self) -> bool:
         return not self._sizes
 
-    def append(self, items: Sequence[Item], room: int) -> None:
-        """Keep events for good, all or none; Full where they need more bytes than room.
+    def append(self, items: Sequence[SpoolItem], room: int) -> None:
+        """Keep events for good, all or none; SpoolFull where they need more bytes than room.
 
         After any other error they may or may not be found later on.
         """
         raw = b"".join(map(encode, items))
         if len(raw) > room:
-            raise Full
+            raise SpoolFull
         if self._growing is None:
             self._last += 1
             self._growing = self._last
@@ -105,7 +105,7 @@ class Store:
         if self._sizes[number] >= _SEGMENT_BYTES:
             self._growing = None
 
-    def take(self, most: int) -> Sequence[Kept]:
+    def take(self, most: int) -> Sequence[KeptRecord]:
         """The oldest events that are not removed."""
         while len(self._window) < most and (ahead := self._ahead()):
             self._read(ahead)
@@ -113,7 +113,7 @@ class Store:
             self._retire()
         return self._window[:most]
 
-    def remove(self, places: Collection[Place]) -> None:
+    def remove(self, places: Collection[SpoolPosition]) -> None:
         """Forget events that were taken."""
         self._window = [kept for kept in self._window if kept.place not in places]
         self._retire()
@@ -135,18 +135,20 @@ class Store:
             self._note(number, Damage(end, self._sizes[number]))
             self._sizes[number] = end
         for found in scan(raw, start):
-            if isinstance(found, Record):
-                self._window.append(Kept(Place(number, found.start), found.item))
+            if isinstance(found, SpoolRecord):
+                self._window.append(
+                    KeptRecord(SpoolPosition(number, found.start), found.item)
+                )
             else:
                 self._note(number, found)
-        self._read_to = Place(number, end)
+        self._read_to = SpoolPosition(number, end)
 
     def _note(self, number: int, damage: Damage) -> None:
         path = self._path(number)
         with suppress(OSError):  # it is known until the next start at least
             self._files.replace(path.with_suffix(_DAMAGED), b"")
         self._damaged.add(number)
-        self._report(Damaged(path, damage.start, damage.end, self._aside(number)))
+        self._report(SpoolDamaged(path, damage.start, damage.end, self._aside(number)))
 
     def _retire(self) -> None:
         """Drop the segments that hold nothing more, and say how far the first is done."""
@@ -208,9 +210,9 @@ class Store:
         )
         return {int(stem) for stem in stems if stem.isdecimal()}
 
-    def _removed(self) -> Place:
+    def _removed(self) -> SpoolPosition:
         """Before it, everything was removed; nothing where nobody wrote it whole."""
-        nothing = Place(0, 0)
+        nothing = SpoolPosition(0, 0)
         if _CURSOR not in self._files.names(self.folder):
             return nothing
         size = _POSITION.size + _CHECKSUM
@@ -218,7 +220,7 @@ class Store:
         position, checksum = raw[: _POSITION.size], raw[_POSITION.size :]
         if len(raw) < size or crc32(position) != int.from_bytes(checksum):
             return nothing
-        return Place(*_POSITION.unpack(position))
+        return SpoolPosition(*_POSITION.unpack(position))
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08}{SUFFIX}"

@@ -15,7 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from scripts.sql import statements
-from workers.enrich import Client, build_enrichers
+from workers.enrich import ClientInfo, build_enrichers
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -77,7 +77,7 @@ class Book:
 
     def _found_out(self, click: Click) -> tuple[Any, ...]:
         seen = self._enrich(
-            Client(
+            ClientInfo(
                 user_agent=click.user_agent, ip=click.ip, referrer=click.referrer_url
             )
         )

@@ -1,7 +1,7 @@
 """Who is measured, started for the length of a `with`: Reftide, and its rivals.
 
 Used by the measurements from end to end. Each takes Affitor's clicks on one port of the
-loopback and records them on the servers of a `Ground`.
+loopback and records them on the servers of a `BenchServers`.
 """
 
 import os
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.bench.environment.children import HOST, free_port, running, serving, silent
-from scripts.bench.environment.servers import Ground
+from scripts.bench.environment.servers import BenchServers
 from scripts.output import Unreachable
 
 _READY_SECONDS: Final = 60.0
@@ -37,7 +37,7 @@ class Contender:
 
 
 #: How to start one on servers; it ends with the block.
-Start = Callable[[Ground], AbstractContextManager[Contender]]
+Start = Callable[[BenchServers], AbstractContextManager[Contender]]
 
 
 def cores() -> int:
@@ -71,7 +71,7 @@ def one_job_per_event(edges: int) -> Start:
 
 
 @contextmanager
-def workers_of(ground: Ground, count: int) -> Iterator[list[int]]:
+def workers_of(ground: BenchServers, count: int) -> Iterator[list[int]]:
     """Workers of Reftide, from when all of them read: their process ids."""
     with ExitStack() as stack:
         started = [
@@ -105,7 +105,7 @@ class _Member:
 
 
 @contextmanager
-def _reftide(ground: Ground, edges: int, workers: int) -> Iterator[Contender]:
+def _reftide(ground: BenchServers, edges: int, workers: int) -> Iterator[Contender]:
     port = free_port()
     where = {
         "REFTIDE_HOST": HOST,
@@ -126,7 +126,7 @@ def _reftide(ground: Ground, edges: int, workers: int) -> Iterator[Contender]:
 
 @contextmanager
 def _member(
-    ground: Ground, module: str, name: str, more: Mapping[str, str] | None = None
+    ground: BenchServers, module: str, name: str, more: Mapping[str, str] | None = None
 ) -> Iterator[_Member]:
     admin, log = free_port(), ground.data / f"{name}.log"
     variables = {
@@ -152,7 +152,7 @@ def _is_ready(port: int) -> bool:
 
 
 @contextmanager
-def _fastapi(ground: Ground) -> Iterator[Contender]:
+def _fastapi(ground: BenchServers) -> Iterator[Contender]:
     port = free_port()
     module = f"{_RIVALS}.fastapi_app"
     arguments = [str(port), str(cores())]
@@ -183,7 +183,7 @@ def _await_answer(port: int) -> None:
 
 
 @contextmanager
-def _one_job_per_event(ground: Ground, edges: int) -> Iterator[Contender]:
+def _one_job_per_event(ground: BenchServers, edges: int) -> Iterator[Contender]:
     port, variables = free_port(), ground.environment.variables
     with ExitStack() as stack:
         workers = [

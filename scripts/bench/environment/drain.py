@@ -30,11 +30,11 @@ from workers.postgres.database import Pool, open_pool
 from workers.process.gc_tuning import collect_seldom
 from workers.redis_io.connections import for_reader
 from workers.stream.consumer import Consumer
-from workers.stream.epochs import PostgresRegistry
-from workers.stream.shard import Habits, Shard
+from workers.stream.epochs import PostgresEpochRegistry
+from workers.stream.shard import ReaderConfig, ShardReader
 
 #: What a worker does where nobody says otherwise.
-HABITS: Final = Habits(name="bench")
+HABITS: Final = ReaderConfig(name="bench")
 _FILL: Final = 1000
 #: A run that is slower than this is broken, in events a second.
 LEAST_RATE: Final = 500
@@ -63,7 +63,7 @@ async def append(redis: Redis, made: Iterable[tuple[str, bytes]]) -> None:
 
 
 async def drained(
-    environment: Environment, enrich: Enrich, events: int, habits: Habits = HABITS
+    environment: Environment, enrich: Enrich, events: int, habits: ReaderConfig = HABITS
 ) -> float:
     """Record so many events that wait in the streams: the seconds that it took.
 
@@ -74,7 +74,7 @@ async def drained(
             open_pool(environment.database_url(), size=_POOL)
         )
         goal = _Goal(events)
-        registry = PostgresRegistry(pool)
+        registry = PostgresEpochRegistry(pool)
         shards = []
         for number in range(SHARDS):
             redis = for_reader(environment.redis_url())
@@ -114,15 +114,15 @@ class _Goal:
             self.reached.set()
 
 
-class _Watched(Shard):
+class _Watched(ShardReader):
     """A shard that tells of what was acknowledged."""
 
     def __init__(
         self,
         redis: Redis,
         number: int,
-        habits: Habits,
-        registry: PostgresRegistry,
+        habits: ReaderConfig,
+        registry: PostgresEpochRegistry,
         tell: Callable[[int], None],
     ) -> None:
         super().__init__(redis, number, habits, registry)
@@ -134,7 +134,7 @@ class _Watched(Shard):
         self._tell(len(deliveries))
 
 
-def _pipeline(pool: Pool, enrich: Enrich, habits: Habits) -> Pipeline:
+def _pipeline(pool: Pool, enrich: Enrich, habits: ReaderConfig) -> Pipeline:
     return Pipeline(
         pool=pool, enrich=enrich, consumer=habits.name, clock=unix_ms, new_id=uuid7
     )

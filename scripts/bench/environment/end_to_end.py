@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from scripts.bench.environment.contenders import Contender, Start
-from scripts.bench.environment.servers import SECONDS, Ground
+from scripts.bench.environment.servers import SECONDS, BenchServers
 from scripts.bench.load.load import Sent
 from scripts.output import Unreachable
 from scripts.servers import Connection, postgres, redis_server
@@ -44,7 +44,7 @@ class Run:
 
 
 def through(
-    ground: Ground, start: Start, send: Send, seconds: float, per_request: int = 1
+    ground: BenchServers, start: Start, send: Send, seconds: float, per_request: int = 1
 ) -> Run:
     """One run from nothing. Raises Unreachable where not every event is recorded."""
     empty(ground)
@@ -54,13 +54,13 @@ def through(
 
 
 def warm(
-    ground: Ground, contender: Contender, send: Send, per_request: int = 1
+    ground: BenchServers, contender: Contender, send: Send, per_request: int = 1
 ) -> None:
     once(ground, contender, send, _WARM_SECONDS, per_request)
 
 
 def once(
-    ground: Ground,
+    ground: BenchServers,
     contender: Contender,
     send: Send,
     seconds: float,
@@ -71,12 +71,12 @@ def once(
     return asyncio.run(_once(ground, contender, load, per_request))
 
 
-def empty(ground: Ground) -> None:
+def empty(ground: BenchServers) -> None:
     """Nothing recorded, nothing in Redis but the directory."""
     asyncio.run(_empty(ground))
 
 
-async def _empty(ground: Ground) -> None:
+async def _empty(ground: BenchServers) -> None:
     async with (
         postgres(ground.environment, seconds=SECONDS) as connection,
         redis_server(ground.environment) as redis,
@@ -93,7 +93,10 @@ async def forget(connection: Connection) -> None:
 
 
 async def _once(
-    ground: Ground, contender: Contender, load: Callable[[], Sent], per_request: int
+    ground: BenchServers,
+    contender: Contender,
+    load: Callable[[], Sent],
+    per_request: int,
 ) -> Run:
     async with postgres(ground.environment, seconds=SECONDS) as connection:
         await connection.execute(_SQL["settle"])

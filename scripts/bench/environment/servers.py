@@ -52,7 +52,7 @@ _AS_USUAL: Final = Asked()
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class BenchServers:
     """Running servers with the schema, the demo workspace and its directory published.
 
     `data` is a directory for whatever a measurement needs; `links` are what to click on;
@@ -66,7 +66,7 @@ class Ground:
 
 
 @contextmanager
-def prepared(caller: Environment, asked: Asked = _AS_USUAL) -> Iterator[Ground]:
+def prepared(caller: Environment, asked: Asked = _AS_USUAL) -> Iterator[BenchServers]:
     """The servers for the length of a `with`. Raises Unreachable where they do not start.
 
     The caller's own variables for Reftide do not count: they may name real servers.
@@ -94,7 +94,7 @@ def prepared(caller: Environment, asked: Asked = _AS_USUAL) -> Iterator[Ground]:
                     _have_commits_told(embedded, environment)
                 links = asyncio.run(planted(environment, asked.links))
                 pids = {one.name: one.pid or 0 for one in embedded.servers}
-                yield Ground(environment, data, links, pids)
+                yield BenchServers(environment, data, links, pids)
         except EmbeddedError as error:
             raise Unreachable(error.what, error.remedy) from error
 

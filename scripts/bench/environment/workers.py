@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.bench.environment.children import running
-from scripts.bench.environment.servers import Ground
+from scripts.bench.environment.servers import BenchServers
 
 _KILOBYTES: Final = 1024
 
@@ -16,7 +16,7 @@ _KILOBYTES: Final = 1024
 class Workers:
     """Worker processes, and what their memory came to, in MiB."""
 
-    ground: Ground
+    ground: BenchServers
     stack: ExitStack
     alive: dict[str, int] = field(default_factory=dict)
     started: int = 0

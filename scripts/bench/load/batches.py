@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 from ingest.contracts import apikey
 from ingest.contracts.directory import LinkRecord
 from ingest.dialects.batch import ROUTE
-from scripts.bench.environment.servers import Ground
+from scripts.bench.environment.servers import BenchServers
 from scripts.bench.load import traffic
 from scripts.bench.load.load import CONNECTIONS, Requests
 from scripts.servers import postgres
@@ -28,7 +28,9 @@ _CLICKS: Final = 50_000
 _SECRET: Final = "key_of_a_measurement"  # noqa: S105 -- of servers that nobody else sees
 
 
-def batches(ground: Ground, size: int, connections: int = CONNECTIONS) -> Requests:
+def batches(
+    ground: BenchServers, size: int, connections: int = CONNECTIONS
+) -> Requests:
     """Batches of so many clicks on the links of a ground, and a key that may send them."""
     asyncio.run(_add_key(ground, ground.links[0].workspace_uuid))
     file = ground.data / "batches"
@@ -53,7 +55,7 @@ def _clicks(links: Sequence[LinkRecord]) -> Iterator[bytes]:
         number += 1
 
 
-async def _add_key(ground: Ground, workspace: UUID) -> None:
+async def _add_key(ground: BenchServers, workspace: UUID) -> None:
     hashes = apikey.hashes(ground.environment.secrets(), _SECRET)
     async with postgres(ground.environment) as connection:
         await connection.execute(

@@ -21,7 +21,7 @@ from scripts.bench.environment.servers import SHARDS
 from scripts.bench.load.envelopes import envelopes
 from scripts.servers import Connection
 from scripts.sql import statements
-from workers.archive.writer import Writer
+from workers.archive.writer import SegmentWriter
 from workers.model.batch import Delivery, Entry
 
 _SQL: Final = statements("bench/replay")
@@ -43,7 +43,7 @@ async def archive(
     for shard, life in enumerate(lives):
         left = _deliveries(links, _of(events, shard), shard, life)
         while page := list(islice(left, _SEGMENT)):
-            writer = Writer(directory, "bench", shard, life)
+            writer = SegmentWriter(directory, "bench", shard, life)
             for start in range(0, len(page), _AT_ONCE):
                 writer.add(page[start : start + _AT_ONCE])
             writer.finish()

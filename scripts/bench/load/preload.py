@@ -15,7 +15,7 @@ from random import Random
 from typing import Final
 
 from scripts.bench.environment.drain import unix_ms
-from scripts.bench.environment.servers import Ground
+from scripts.bench.environment.servers import BenchServers
 from scripts.servers import Connection, postgres
 from scripts.sql import statements
 
@@ -66,7 +66,7 @@ class Schedule:
         return (high << 64 | 0b10 << 62 | noise).to_bytes(16)
 
 
-async def preload(ground: Ground, count: int, advance: Advance) -> None:
+async def preload(ground: BenchServers, count: int, advance: Advance) -> None:
     """Have so many events more, and a customer for each; statistics and all."""
     schedule = Schedule(unix_ms() - _DAYS_MS - 60_000, count)
     async with postgres(ground.environment, seconds=SECONDS) as connection:
@@ -112,7 +112,7 @@ def cut(data: bytes, key: int, moment: int) -> Sequence[Template]:
 
 
 async def _copy(
-    ground: Ground,
+    ground: BenchServers,
     table: str,
     templates: Sequence[Template],
     schedule: Schedule,

@@ -30,7 +30,7 @@ _TRY_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
-class Suffered:
+class InjectedFault:
     """A fault that took place. Times are seconds since the traffic began.
 
     `back` is how long after its end both edges had accepted an event sent since; None
@@ -45,11 +45,11 @@ class Suffered:
     is_late: bool = False
 
 
-class Harm:
+class FaultInjector:
     """Faults at their time, each in a task of its own."""
 
     def __init__(self, fleet: Fleet, tally: Tally, say: Say) -> None:
-        self.suffered: list[Suffered] = []
+        self.suffered: list[InjectedFault] = []
         self.is_over = asyncio.Event()
         self._fleet = fleet
         self._tally = tally
@@ -82,7 +82,7 @@ class Harm:
 
     async def _suffer(self, fault: Fault) -> None:
         self._say(str(fault))
-        suffered = Suffered(fault, self._now())
+        suffered = InjectedFault(fault, self._now())
         self.suffered.append(suffered)
         await self._acts[fault.kind](fault)
         suffered.ended = self._now()

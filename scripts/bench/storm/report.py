@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scripts.bench.storm.client import Tally
-from scripts.bench.storm.fault_injector import Suffered
+from scripts.bench.storm.fault_injector import InjectedFault
 from scripts.bench.storm.judge import Verdict
 from scripts.output import facts, table
 
@@ -20,7 +20,7 @@ class Outcome:
     seed: int
     server: str
     tally: Tally
-    suffered: Sequence[Suffered]
+    suffered: Sequence[InjectedFault]
     verdict: Verdict
     checked: Mapping[str, Any]
     spooled: int
@@ -39,7 +39,7 @@ class Outcome:
         is_balanced = self.is_settled and self.checked["ok"]
         return self.verdict.is_fine and is_balanced and not self.vanished
 
-    def survived(self, suffered: Suffered) -> bool:
+    def survived(self, suffered: InjectedFault) -> bool:
         """Whether the edges came back, and all that was under way was settled."""
         return self.is_settled and (suffered.back is not None or suffered.is_late)
 
@@ -82,7 +82,7 @@ class Outcome:
 
     def by_kind(self) -> list[dict[str, Any]]:
         """Faults by what they are and whom they met."""
-        kinds: dict[tuple[str, str], list[Suffered]] = {}
+        kinds: dict[tuple[str, str], list[InjectedFault]] = {}
         for each in self.suffered:
             whom = each.fault.target.partition(":")[0].rstrip(" 0123456789")
             kinds.setdefault((each.fault.kind, whom), []).append(each)

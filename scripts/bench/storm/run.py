@@ -11,7 +11,7 @@ from ingest.contracts.clickid import KeyRing
 from scripts.bench.environment.loops import runner
 from scripts.bench.storm import faults, servers
 from scripts.bench.storm.client import Client, Tally
-from scripts.bench.storm.fault_injector import Harm
+from scripts.bench.storm.fault_injector import FaultInjector
 from scripts.bench.storm.fleet import Fleet, assembled
 from scripts.bench.storm.journal import Journal
 from scripts.bench.storm.report import Outcome
@@ -48,7 +48,7 @@ class Storm:
     wanted: Wanted
     say: Say
     tally: Tally
-    harm: Harm | None = None
+    harm: FaultInjector | None = None
 
     @property
     def faults(self) -> int:
@@ -90,7 +90,7 @@ async def _rage(caller: Environment, folder: Path, storm: Storm) -> Outcome:
             server = await servers.stream_server(environment)
             storm.say(f"{wanted.events:,} events in {wanted.seconds:.0f} s, {server}")
             began = time.monotonic()
-            harm = storm.harm = Harm(fleet, tally, storm.say)
+            harm = storm.harm = FaultInjector(fleet, tally, storm.say)
             await _blow(fleet, folder, storm, harm, codes)
             blown = time.monotonic()
             storm.say("the traffic is over; settling")
@@ -114,7 +114,7 @@ async def _rage(caller: Environment, folder: Path, storm: Storm) -> Outcome:
 
 
 async def _blow(
-    fleet: Fleet, folder: Path, storm: Storm, harm: Harm, codes: list[str]
+    fleet: Fleet, folder: Path, storm: Storm, harm: FaultInjector, codes: list[str]
 ) -> None:
     """The traffic and the faults, until both are over."""
     wanted = storm.wanted

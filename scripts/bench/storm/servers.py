@@ -21,10 +21,10 @@ from scripts.bench.storm.journal import read
 from scripts.bench.storm.judge import Verdict, judge, unplaced_by
 from scripts.embedded import Embedded, Options
 from scripts.environment import Environment
-from scripts.output import Refused, Unreachable
+from scripts.output import Unreachable, UsageProblem
 from scripts.servers import postgres, redis_server
 from scripts.services.maintain.schema import schema_text
-from scripts.services.observe.ledger import Books, read_books
+from scripts.services.observe.ledger import LedgerView, read_books
 from scripts.services.observe.verify import is_at_rest
 from scripts.sql import statements
 
@@ -107,13 +107,13 @@ async def _is_ready(fleet: Fleet) -> bool:
         return bool(await redis.exists(*beats) and await redis.exists(GENERATION_KEY))
 
 
-async def settled(environment: Environment, sent: int) -> Books:
+async def settled(environment: Environment, sent: int) -> LedgerView:
     """The books when nothing is under way any more, or when that takes too long."""
     deadline = time.monotonic() + _SETTLE_SECONDS + sent * _PER_EVENT
     while True:
         try:
             books = await _books(environment)
-        except (Refused, Unreachable):
+        except (UsageProblem, Unreachable):
             if time.monotonic() > deadline:
                 raise
         else:
@@ -123,7 +123,7 @@ async def settled(environment: Environment, sent: int) -> Books:
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
-async def _books(environment: Environment) -> Books:
+async def _books(environment: Environment) -> LedgerView:
     async with (
         postgres(environment) as connection,
         redis_server(environment) as redis,

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from scripts.environment import Environment
-from scripts.output import Refused, counted, emit, facts, json_option, table
+from scripts.output import UsageProblem, counted, emit, facts, json_option, table
 from scripts.servers import Connection, postgres, rows
 from scripts.services.administer import names
 from scripts.services.administer.workspaces import choose, filter_by
@@ -78,7 +78,9 @@ async def _add(
     async with postgres(environment) as connection, connection.transaction():
         owner = await choose(connection, workspace)
         if await connection.fetchval(_SQL["add"], domain, owner.id) is None:
-            raise Refused(f"{domain} is known already.", "see `reftide domains list`.")
+            raise UsageProblem(
+                f"{domain} is known already.", "see `reftide domains list`."
+            )
         return await _the_domain(connection, domain)
 
 
@@ -99,7 +101,7 @@ async def _remove(environment: Environment, domain: str) -> dict[str, Any]:
     async with postgres(environment) as connection, connection.transaction():
         row = await _the_domain(connection, domain)
         if row["links"]:
-            raise Refused(
+            raise UsageProblem(
                 f"{counted(row['links'], 'link uses', 'links use')} {domain}.",
                 "disable those links instead: `reftide links disable CODE --domain"
                 f" {domain}`.",
@@ -111,7 +113,7 @@ async def _remove(environment: Environment, domain: str) -> dict[str, Any]:
 async def _the_domain(connection: Connection, domain: str) -> dict[str, Any]:
     row = await connection.fetchrow(_SQL["named"], domain)
     if row is None:
-        raise Refused(
+        raise UsageProblem(
             f"{domain} is not known.",
             f"see `reftide domains list`, or add it: `reftide domains add {domain}`.",
         )

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey
 from scripts.environment import Environment
-from scripts.output import Refused, emit, facts, json_option, require_change, table
+from scripts.output import UsageProblem, emit, facts, json_option, require_change, table
 from scripts.servers import Connection, postgres, rows
 from scripts.services.administer import names
 from scripts.services.administer.workspaces import choose, filter_by
@@ -174,7 +174,7 @@ async def _add(environment: Environment, given: dict[str, Any]) -> dict[str, Any
         if key_id is None:
             # Another may have imported it since we looked.
             known = known or await connection.fetchval(_SQL["known"], hashes)
-            raise Refused(
+            raise UsageProblem(
                 f"This key is known already, as {known}.",
                 f"see `reftide keys show {known}`.",
             )
@@ -219,5 +219,7 @@ async def _end(environment: Environment, key_id: UUID) -> dict[str, Any]:
 async def _the_key(connection: Connection, key_id: UUID) -> dict[str, Any]:
     row = await connection.fetchrow(_SQL["one"], key_id)
     if row is None:
-        raise Refused(f"There is no key {key_id}.", "see `reftide keys list --all`.")
+        raise UsageProblem(
+            f"There is no key {key_id}.", "see `reftide keys list --all`."
+        )
     return dict(row)

@@ -8,7 +8,7 @@ import click
 
 from ingest.dialects import DIALECTS
 from scripts.environment import Environment
-from scripts.output import Refused, emit, facts, json_option, table
+from scripts.output import UsageProblem, emit, facts, json_option, table
 from scripts.servers import Connection, postgres, rows
 from scripts.sql import statements
 
@@ -124,13 +124,13 @@ async def _clear(environment: Environment, subject: str) -> dict[str, Any]:
 
 
 async def _the_subject(connection: Connection, subject: str) -> str:
-    """As it is stored. Raises Refused for what no limit can be for."""
+    """As it is stored. Raises UsageProblem for what no limit can be for."""
     if subject in known_limits():
         return subject
     key_id = _id_of(subject)
     if key_id and await connection.fetchval(_SQL["key"], key_id) is not None:
         return key_id
-    raise Refused(
+    raise UsageProblem(
         f"{subject!r} is no limit's name, and no id of an API key that works.",
         "see `reftide limits list` and `reftide keys list`.",
     )

@@ -7,7 +7,7 @@ import click
 from uuid_utils.compat import uuid7
 
 from scripts.environment import Environment
-from scripts.output import Refused, emit, json_option, table
+from scripts.output import UsageProblem, emit, json_option, table
 from scripts.servers import postgres, rows
 from scripts.services.administer import names
 from scripts.services.administer.lookups import the_program
@@ -99,7 +99,7 @@ async def _add(
             _SQL["add"], uuid7(), program["id"], name, converts
         )
         if made is None:
-            raise Refused(
+            raise UsageProblem(
                 f"Program {number} has a milestone {name!r} already.",
                 f"see `reftide milestones list --program {number}`.",
             )

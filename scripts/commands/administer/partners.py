@@ -8,7 +8,7 @@ import click
 from uuid_utils.compat import uuid7
 
 from scripts.environment import Environment
-from scripts.output import Refused, emit, facts, json_option, require_change, table
+from scripts.output import UsageProblem, emit, facts, json_option, require_change, table
 from scripts.servers import postgres, rows
 from scripts.services.administer import names
 from scripts.services.administer.lookups import the_partner
@@ -118,7 +118,7 @@ async def _add(
             given["email"],
         )
         if made is None:
-            raise Refused(
+            raise UsageProblem(
                 f"Workspace {owner.name} has a partner {code!r}, or the public id is"
                 " taken, already.",
                 f"see `reftide partners show {code}`.",
@@ -154,7 +154,7 @@ async def _set(
                 _SQL["set"], row["id"], given["new_code"], given["name"], given["email"]
             )
         except asyncpg.UniqueViolationError as error:
-            raise Refused(
+            raise UsageProblem(
                 f"Another partner of {row['workspace']} is called {given['new_code']!r}.",
                 "choose another code.",
             ) from error

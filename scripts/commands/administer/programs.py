@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from scripts.environment import Environment
-from scripts.output import Refused, emit, facts, json_option, require_change, table
+from scripts.output import UsageProblem, emit, facts, json_option, require_change, table
 from scripts.servers import Connection, postgres, rows
 from scripts.services.administer import names
 from scripts.services.administer.lookups import the_program
@@ -172,7 +172,7 @@ async def _add(
             taken = f"the name {name!r}" + (
                 f" or the number {number}" if number else ""
             )
-            raise Refused(
+            raise UsageProblem(
                 f"A program in workspace {owner.name} has {taken} already.",
                 "see `reftide programs list`, or change it: `reftide programs set`.",
             )
@@ -224,7 +224,7 @@ async def _change(
             terms.stats,
         )
     except asyncpg.UniqueViolationError as error:
-        raise Refused(
+        raise UsageProblem(
             f"Another program of workspace {row['workspace']} is called {name!r}.",
             "choose another name.",
         ) from error

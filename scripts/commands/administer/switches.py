@@ -10,7 +10,7 @@ import click
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH
 from scripts.environment import Environment
-from scripts.output import Refused, emit, json_option, table
+from scripts.output import UsageProblem, emit, json_option, table
 from scripts.servers import Connection, postgres, rows, single
 from scripts.services.administer.lookups import the_program
 from scripts.sql import statements
@@ -23,7 +23,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,16}")
 
 async def _everything(_: Connection, subject: str) -> str:
     if subject:
-        raise Refused(
+        raise UsageProblem(
             f"The installation is one, and not {subject!r}.",
             f"name nothing after {_EVERYTHING!r}.",
         )
@@ -33,7 +33,7 @@ async def _everything(_: Connection, subject: str) -> str:
 async def _dialect(_: Connection, subject: str) -> str:
     known = [dialect.name for dialect in (*DIALECTS, BATCH)]
     if subject not in known:
-        raise Refused(
+        raise UsageProblem(
             f"There is no dialect {subject!r}.", f"choose from {', '.join(known)}."
         )
     return subject
@@ -41,7 +41,7 @@ async def _dialect(_: Connection, subject: str) -> str:
 
 async def _program(connection: Connection, subject: str) -> str:
     if not _NUMBER.fullmatch(subject):
-        raise Refused(
+        raise UsageProblem(
             f"{subject!r} is no program's number.", "see `reftide programs list`."
         )
     return str((await the_program(connection, int(subject)))["number"])
@@ -49,7 +49,7 @@ async def _program(connection: Connection, subject: str) -> str:
 
 async def _link(connection: Connection, subject: str) -> str:
     if await connection.fetchval(_SQL["link"], subject) is None:
-        raise Refused(
+        raise UsageProblem(
             f"No link has the public id {subject!r}.",
             "see `reftide links list`, or `reftide links show CODE`.",
         )

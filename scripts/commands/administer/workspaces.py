@@ -8,7 +8,7 @@ import click
 from uuid_utils.compat import uuid7
 
 from scripts.environment import Environment
-from scripts.output import Refused, emit, json_option, table
+from scripts.output import UsageProblem, emit, json_option, table
 from scripts.servers import postgres, rows
 from scripts.services.administer import names
 from scripts.sql import statements
@@ -57,7 +57,7 @@ async def _add(environment: Environment, name: str) -> asyncpg.Record:
     async with postgres(environment) as connection:
         made = await connection.fetchrow(_SQL["add"], uuid7(), name)
     if made is None:
-        raise Refused(
+        raise UsageProblem(
             f"There is a workspace {name!r} already.", "see `reftide workspaces list`."
         )
     return made

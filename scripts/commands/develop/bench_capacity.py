@@ -10,7 +10,7 @@ import orjson
 from scripts.bench.capacity import RATES, Assumptions, Costs, table
 from scripts.bench.targets import markdown, rows
 from scripts.commands.develop.bench_options import NUMBERS
-from scripts.output import Refused, emit, facts, json_option
+from scripts.output import UsageProblem, emit, facts, json_option
 from scripts.output import table as show_table
 
 _USUAL: Final = Assumptions()
@@ -72,7 +72,7 @@ def capacity(
     try:
         costs = Costs.of(orjson.loads(file.read()))
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise Refused(
+        raise UsageProblem(
             f"{file.name} is not what `reftide bench cost --json` says: {error}",
             "run `reftide bench cost --json > cost.json` and name that file.",
         ) from error
@@ -107,7 +107,7 @@ def targets(context: click.Context, files: tuple[Any, ...], *, as_json: bool) ->
     try:
         listed = rows(orjson.loads(file.read()) for file in files)
     except (orjson.JSONDecodeError, AttributeError, KeyError) as error:
-        raise Refused(
+        raise UsageProblem(
             f"A file is not what a measurement says with --json: {error}",
             "name files that `reftide bench NAME --json` wrote.",
         ) from error

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from scripts.bench.environment.runs import Result
 from scripts.bench.load.load import CONNECTIONS
-from scripts.output import Refused, emit, facts, table
+from scripts.output import UsageProblem, emit, facts, table
 
 _MOST_NUMBER: Final = 1_000_000_000
 
@@ -142,13 +142,13 @@ def tell(sentence: str) -> None:
 def draw(
     file: Path | None, picture: Callable[[_Measured], str], result: _Measured
 ) -> None:
-    """Write the picture of a result where one was asked for. Raises Refused."""
+    """Write the picture of a result where one was asked for. Raises UsageProblem."""
     if file is None:
         return
     try:
         file.write_text(picture(result), "utf-8")
     except OSError as error:
-        raise Refused(
+        raise UsageProblem(
             f"{file} cannot be written: {error.strerror}", "name another file."
         ) from error
     tell(f"drawn: {file}")

@@ -15,7 +15,7 @@ from scripts.output import cell, counted, emit, facts, json_option, table
 from scripts.servers import postgres, redis_server, rows, shard_count
 from scripts.services.maintain.pauses import lasting
 from scripts.services.observe.edges import standing
-from scripts.services.observe.ledger import Books, ended, read_books
+from scripts.services.observe.ledger import LedgerView, ended, read_books
 from scripts.services.observe.streams import backlog, memory
 from scripts.services.recover.replays import unfinished
 from scripts.sql import statements
@@ -122,7 +122,7 @@ async def _status(environment: Environment, window: float) -> dict[str, Any]:
         }
 
 
-def _ledger(books: Books) -> dict[str, Any]:
+def _ledger(books: LedgerView) -> dict[str, Any]:
     return {
         "accepted": books.accepted,
         "recorded": books.recorded,
@@ -139,7 +139,7 @@ def _ledger(books: Books) -> dict[str, Any]:
     }
 
 
-def _rates(earlier: Books | None, books: Books) -> dict[str, float | None]:
+def _rates(earlier: LedgerView | None, books: LedgerView) -> dict[str, float | None]:
     if earlier is None or books.at <= earlier.at:
         return {"accepted_per_second": None, "recorded_per_second": None}
     seconds = books.at - earlier.at
@@ -149,7 +149,7 @@ def _rates(earlier: Books | None, books: Books) -> dict[str, float | None]:
     }
 
 
-def _shard(books: Books, index: int) -> dict[str, Any]:
+def _shard(books: LedgerView, index: int) -> dict[str, Any]:
     shard, waiting = books.shards[index], books.waiting[index]
     return {
         "shard": shard.shard,

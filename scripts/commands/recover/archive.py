@@ -14,8 +14,8 @@ import click
 from ingest.contracts.telemetry import configure_logging
 from scripts.environment import Environment
 from scripts.output import (
-    Refused,
     Unreachable,
+    UsageProblem,
     counted,
     emit,
     facts,
@@ -29,7 +29,7 @@ from workers.archive.check import problem
 from workers.archive.object_store.inventory import is_absent
 from workers.archive.reader import unfinished
 from workers.archive.stream_reader import holders, leave
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 
 _DAYS: Final = (
     "day", "segments", "here", "stored", "entries", "bytes", "accepted_from", "accepted_to",
@@ -175,7 +175,7 @@ def fetch(
     directory = _directory(environment)
     fetching = object_store_view.fetching_of(environment, directory)
     if fetching is None:
-        raise Refused(
+        raise UsageProblem(
             "There is no object store.",
             "set REFTIDE_ARCHIVE_STORE, as the workers have it.",
         )
@@ -205,7 +205,7 @@ def leave_(environment: Environment) -> None:
     """Archive no longer: let the streams be trimmed of what is not archived."""
     try:
         gone = asyncio.run(_leave(environment))
-    except Trouble as trouble:
+    except TransientError as trouble:
         raise Unreachable(f"Redis: {trouble}", "run it again.") from trouble
     click.echo(f"{counted(gone, 'shard')} no longer kept for the archive.")
 
@@ -214,7 +214,7 @@ async def _leave(environment: Environment) -> int:
     async with redis_server(environment) as redis:
         shards = range(await shard_count(environment, redis))
         if names := await holders(redis, shards):
-            raise Refused(
+            raise UsageProblem(
                 f"{', '.join(sorted(names))} archives, and would begin anew.",
                 "stop it, or start it without REFTIDE_ARCHIVE; after a crash wait 30 s.",
             )
@@ -224,7 +224,7 @@ async def _leave(environment: Environment) -> int:
 def _directory(environment: Environment) -> Path:
     directory = environment.archive()
     if directory is None:
-        raise Refused(
+        raise UsageProblem(
             "There is no archive.",
             "set REFTIDE_ARCHIVE to its directory, here and for a worker.",
         )
@@ -236,12 +236,14 @@ def _readable(directory: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise Refused(
+        raise UsageProblem(
             f"There is nothing in {directory}.",
             "check REFTIDE_ARCHIVE; the first segment takes some minutes.",
         ) from error
     except OSError as error:
-        raise Refused(f"{directory} cannot be read: {error}", "mend that.") from error
+        raise UsageProblem(
+            f"{directory} cannot be read: {error}", "mend that."
+        ) from error
 
 
 def _show(document: Mapping[str, Any]) -> None:

@@ -10,13 +10,13 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.telemetry import configure_logging
 from scripts.environment import Environment
-from scripts.output import Refused, Unreachable, counted, emit, facts, json_option
+from scripts.output import Unreachable, UsageProblem, counted, emit, facts, json_option
 from scripts.servers import postgres, redis_server
 from scripts.services.administer.workspaces import choose, filter_by
 from scripts.services.recover import erase
 from scripts.services.recover.quarantine_redrive import operator
 from workers.erasure.begin import Person
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.postgres.database import open_pool
 
 _CONNECTIONS: Final = 4
@@ -77,7 +77,7 @@ def command(environment: Environment, /, *, as_json: bool, **asked: Any) -> None
     configure_logging("warning")
     try:
         done = asyncio.run(_erase(environment, person, asked, as_json=as_json))
-    except Trouble as trouble:
+    except TransientError as trouble:
         raise Unreachable(
             f"A server does not answer: {trouble}",
             "run it again; it goes on where it was, and so do the workers.",
@@ -96,7 +96,7 @@ async def _look(
             owner = (await choose(connection, asked["workspace"])).id
             person = Person(owner, None, name)
         if person is None:
-            raise Refused(
+            raise UsageProblem(
                 "There is no such customer.",
                 "check the workspace; with --unrecorded, events that are not recorded"
                 " yet are erased by this external id too.",

@@ -10,7 +10,7 @@ import orjson
 from scripts.commands.recover import redrive
 from scripts.environment import Environment
 from scripts.output import (
-    Refused,
+    UsageProblem,
     counted,
     emit,
     facts,
@@ -187,7 +187,7 @@ async def _row(environment: Environment, number: int) -> dict[str, Any]:
     if row is None:
         _refuse_unknown(number)
     if row["status"] != "open":
-        raise Refused(
+        raise UsageProblem(
             f"The entry {number} is {row['status']}.", "only open ones can be edited."
         )
     return dict(row)
@@ -211,7 +211,7 @@ async def _show(environment: Environment, number: int) -> dict[str, Any]:
 
 
 def _refuse_unknown(number: int) -> NoReturn:
-    raise Refused(
+    raise UsageProblem(
         f"Nothing in quarantine has the id {number}.",
         "see `reftide quarantine list --status all`.",
     )

@@ -22,7 +22,7 @@ from scripts.services.recover.quarantine_filters import (
     filters,
     numbers,
 )
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.redrive.page import Redriver
 
 _POLL_SECONDS: Final = 0.3
@@ -122,7 +122,7 @@ async def _work_here(environment: Environment) -> None:
             redriver = build(pool)
             while await _work(redriver):
                 pass
-    except Trouble as trouble:
+    except TransientError as trouble:
         raise Unreachable(
             f"Postgres does not answer: {trouble}",
             "what is marked stays so: run it again, or leave it to the workers.",
@@ -130,12 +130,12 @@ async def _work_here(environment: Environment) -> None:
 
 
 async def _work(redriver: Redriver) -> int:
-    """Try the next marked entries; how many there were. Raises Trouble that lasts."""
+    """Try the next marked entries; how many there were. Raises TransientError that lasts."""
     since: float | None = None
     while True:
         try:
             return await redriver.work()
-        except Trouble:
+        except TransientError:
             # A worker that is at the same rows, or an erasure, may have been in the way.
             since = since or time.monotonic()
             if time.monotonic() > since + _TROUBLE_SECONDS:

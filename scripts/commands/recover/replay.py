@@ -13,14 +13,14 @@ from ingest.contracts import ids
 from ingest.contracts.envelope import Kind
 from ingest.dialects import DIALECTS
 from scripts.environment import Environment
-from scripts.output import Refused, counted, emit, facts, json_option
+from scripts.output import UsageProblem, counted, emit, facts, json_option
 from scripts.servers import Connection, postgres, redis_server, shard_count
 from scripts.services.administer.lookups import any_link
 from scripts.services.administer.workspaces import filter_by
 from scripts.services.recover import replays
 from scripts.services.recover.replay_view import View, quiet
 from scripts.times import Moment, unix_ms
-from workers.replay.request import DEFAULT_RATE, Request
+from workers.replay.request import DEFAULT_RATE, ReplayRequest
 
 _POLL_SECONDS: Final = 0.3
 _NAMES: Final = tuple(dialect.name for dialect in DIALECTS)
@@ -133,7 +133,7 @@ async def _replay(
                 await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _request(connection: Connection, asked: Mapping[str, Any]) -> Request:
+async def _request(connection: Connection, asked: Mapping[str, Any]) -> ReplayRequest:
     event_id: UUID | None = asked["event_id"]
     since: datetime | None = asked["since"]
     from_ms, to_ms = unix_ms(asked["until"]), unix_ms(asked["until"])
@@ -142,13 +142,13 @@ async def _request(connection: Connection, asked: Mapping[str, Any]) -> Request:
     if event_id is not None:
         from_ms, to_ms = ids.millis(event_id), ids.millis(event_id) + 1
     if from_ms >= to_ms:
-        raise Refused("--from is not before --to.", "say the earlier time first.")
+        raise UsageProblem("--from is not before --to.", "say the earlier time first.")
     link: UUID | None = None
     codes: tuple[str, ...] = ()
     if asked["link"] is not None:
         link = (await any_link(connection, asked["link"], asked["domain"]))["id"]
         codes = await replays.codes_of(connection, link)
-    return Request(
+    return ReplayRequest(
         from_ms=from_ms,
         to_ms=to_ms,
         kind=asked["kind"] and Kind(asked["kind"]),
@@ -162,13 +162,13 @@ async def _request(connection: Connection, asked: Mapping[str, Any]) -> Request:
     )
 
 
-async def _tell_horizon(connection: Connection, request: Request) -> None:
+async def _tell_horizon(connection: Connection, request: ReplayRequest) -> None:
     """What is of a time whose partition is detached cannot be told from what is new."""
     horizon: datetime | None = await replays.horizon(connection)
     if horizon is None or request.from_ms >= unix_ms(horizon):
         return
     if request.to_ms <= unix_ms(horizon):
-        raise Refused(
+        raise UsageProblem(
             f"Partitions of events until {horizon:%Y-%m-%d} are detached: nothing"
             " from before that is replayed, since what was recorded then is not there"
             " to compare.",

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from ingest.contracts.stream import GROUP, EntryId, events_key
 from scripts.environment import Environment
-from scripts.output import Refused, emit, json_option, table
+from scripts.output import UsageProblem, emit, json_option, table
 from scripts.servers import redis_server, shard_count
 from scripts.services.observe.streams import ZERO
 from scripts.times import Moment, unix_ms
@@ -107,7 +107,7 @@ _ABSENT: Final = "absent"
 async def _read(
     redis: Redis, shard: int, asked: dict[str, Any]
 ) -> EntryId | str | None:
-    """Where the group is; None where it is missing and may be made. Raises Refused."""
+    """Where the group is; None where it is missing and may be made. Raises UsageProblem."""
     if not await redis.exists(events_key(shard)):
         return _ABSENT
     for group in await redis.xinfo_groups(events_key(shard)):
@@ -115,7 +115,7 @@ async def _read(
             return EntryId.of(group["last-delivered-id"])
     if asked["create"]:
         return None
-    raise Refused(
+    raise UsageProblem(
         f"Shard {shard} has no group {asked['group']!r}.",
         "check the name, or make it with --create.",
     )

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import click
 
-from ingest.durable.spool.directory import Held, Home, spool_of
-from ingest.durable.spool.store import Damaged
-from ingest.durable.stream import Entry, Stream
-from ingest.redis_io.client import Breaker, connect
+from ingest.durable.spool.directory import LockedSpool, SpoolDirectory, spool_of
+from ingest.durable.spool.store import SpoolDamaged
+from ingest.durable.stream import PendingAppend, Stream
+from ingest.redis_io.client import RedisBreaker, connect
 from scripts.environment import Environment
-from scripts.output import Refused, Unreachable, counted, emit, json_option, table
+from scripts.output import Unreachable, UsageProblem, counted, emit, json_option, table
 from scripts.servers import redis_server, shard_count
 from scripts.services.observe.spools import listed, named, put_aside, readable
 
@@ -88,22 +88,22 @@ async def _drain(
 ) -> dict[str, Any]:
     folders = named(directory)
     if not folders:
-        raise Refused(
+        raise UsageProblem(
             f"There is no spool in {directory}.",
             "name a directory that `reftide spool list` shows, or a data directory.",
         )
     async with redis_server(environment) as redis:
         shards = await shard_count(environment, redis)
-    damages: list[Damaged] = []
-    home = Home(folders[0].parent, damages.append)
+    damages: list[SpoolDamaged] = []
+    home = SpoolDirectory(folders[0].parent, damages.append)
     async with aclosing(connect(environment.redis_url(), connections=1)) as client:
-        stream = Stream(client, shards, Breaker())
+        stream = Stream(client, shards, RedisBreaker())
         events = 0
         for folder in folders:
             with readable(folder):
                 held = home.hold(folder)
                 if held is None:
-                    raise Refused(
+                    raise UsageProblem(
                         f"An edge uses the spool {folder}.",
                         "leave it alone: it sends the events itself.",
                     )
@@ -116,11 +116,11 @@ async def _drain(
     }
 
 
-async def _empty(held: Held, stream: Stream, rate: int) -> int:
+async def _empty(held: LockedSpool, stream: Stream, rate: int) -> int:
     events = 0
     try:
         while kept := held.store.take(_PER_BATCH):
-            problems = await stream.write([Entry(*one.item) for one in kept])
+            problems = await stream.write([PendingAppend(*one.item) for one in kept])
             sent = {
                 one.place
                 for one, problem in zip(kept, problems, strict=True)

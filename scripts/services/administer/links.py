@@ -10,7 +10,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import workspace_namespace
-from scripts.output import Refused
+from scripts.output import UsageProblem
 from scripts.servers import Connection, single
 from scripts.services.administer.lookups import namespace_of, the_partner, the_program
 from scripts.services.administer.names import public_id
@@ -56,7 +56,7 @@ class _Sides(NamedTuple):
 
 
 async def add_link(connection: Connection, wanted: Wanted) -> dict[str, Any]:
-    """Make it and enrol its partner. Raises Refused where something is not as it must be."""
+    """Make it and enrol its partner. Raises UsageProblem where something is not as it must be."""
     owner = await _owner(connection, wanted)
     await _domain_is_known(connection, wanted.domain, owner)
     sides = await _sides(connection, wanted.program, wanted.partner, owner)
@@ -80,7 +80,7 @@ async def add_link(connection: Connection, wanted: Wanted) -> dict[str, Any]:
         not wanted.inactive,
     )
     if made is None:
-        raise Refused(
+        raise UsageProblem(
             f"Another link has the public id {wanted.public_id!r}.",
             "choose another one.",
         )
@@ -97,7 +97,7 @@ async def set_link(
     program: int | None = None,
     partner: str | None = None,
 ) -> None:
-    """Change what is given. Raises Refused as `add_link` does.
+    """Change what is given. Raises UsageProblem as `add_link` does.
 
     For a new code, `one_writer` comes before the link is looked up.
     """
@@ -132,7 +132,7 @@ async def _sides(
 ) -> _Sides:
     program = None if number is None else await the_program(connection, number)
     if program is not None and program["workspace_id"] != owner.id:
-        raise Refused(
+        raise UsageProblem(
             f"Program {number} belongs to workspace {program['workspace']},"
             f" the link to {owner.name}.",
             f"see `reftide programs list --workspace {owner.name}`.",
@@ -148,9 +148,11 @@ async def _domain_is_known(
         return
     row = await connection.fetchrow(_DOMAINS["named"], domain)
     if row is None:
-        raise Refused(f"{domain} is not known.", f"run `reftide domains add {domain}`.")
+        raise UsageProblem(
+            f"{domain} is not known.", f"run `reftide domains add {domain}`."
+        )
     if row["workspace_id"] != owner.id:
-        raise Refused(
+        raise UsageProblem(
             f"{domain} belongs to workspace {row['workspace']}.",
             f"see `reftide domains list --workspace {owner.name}`.",
         )
@@ -159,7 +161,7 @@ async def _domain_is_known(
 async def _code_is_free(connection: Connection, namespace: str, code: str) -> None:
     holder = await connection.fetchval(_SQL["holder"], namespace, code)
     if holder is not None:
-        raise Refused(
+        raise UsageProblem(
             f"The code {code!r} leads to link {holder} already.",
             f"see `reftide links show {holder}`, or choose another code.",
         )

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from scripts.output import Refused
+from scripts.output import UsageProblem
 from scripts.servers import Connection
 from scripts.sql import statements
 
@@ -23,7 +23,7 @@ class Workspace(NamedTuple):
 async def choose(connection: Connection, name: str | None) -> Workspace:
     """The named workspace; without a name the only one, made where there is none.
 
-    Raises Refused for an unknown name, and where there are several to choose from.
+    Raises UsageProblem for an unknown name, and where there are several to choose from.
     """
     if name is not None:
         return await named(connection, name)
@@ -32,17 +32,17 @@ async def choose(connection: Connection, name: str | None) -> Workspace:
         return await ensure(connection, _DEFAULT_NAME)
     if len(few) > 1:
         names = ", ".join(row["name"] for row in few)
-        raise Refused(
+        raise UsageProblem(
             f"There are several workspaces ({names}).", "say which with --workspace."
         )
     return Workspace(few[0]["id"], few[0]["name"])
 
 
 async def named(connection: Connection, name: str) -> Workspace:
-    """Raises Refused for an unknown name."""
+    """Raises UsageProblem for an unknown name."""
     found = await connection.fetchrow(_SQL["named"], name)
     if found is None:
-        raise Refused(
+        raise UsageProblem(
             f"There is no workspace {name!r}.",
             "see `reftide workspaces list`, or make it: "
             f"`reftide workspaces add {name}`.",
@@ -51,7 +51,7 @@ async def named(connection: Connection, name: str) -> Workspace:
 
 
 async def filter_by(connection: Connection, name: str | None) -> UUID | None:
-    """The id to list by: None is everybody's. Raises Refused for an unknown name."""
+    """The id to list by: None is everybody's. Raises UsageProblem for an unknown name."""
     return None if name is None else (await named(connection, name)).id
 
 

@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.stream import EntryId, events_key
-from scripts.output import Refused
+from scripts.output import UsageProblem
 from scripts.servers import Connection, rows, single
 from scripts.sql import statements
 from workers.write.dedup import KEPT
@@ -64,17 +64,19 @@ async def months(connection: Connection) -> list[Month]:
 
 
 async def claim(connection: Connection) -> None:
-    """Be the only one who moves partitions; raises Refused where somebody else does."""
+    """Be the only one who moves partitions; raises UsageProblem where somebody else does."""
     if not await connection.fetchval(_SQL["alone"]):
-        raise Refused("Somebody else moves partitions.", "wait until that has ended.")
+        raise UsageProblem(
+            "Somebody else moves partitions.", "wait until that has ended."
+        )
 
 
 async def may_go(connection: Connection, before: datetime, now: datetime) -> None:
-    """Raises Refused where clicks from before that time may still earn leads."""
+    """Raises UsageProblem where clicks from before that time may still earn leads."""
     window = timedelta(days=await connection.fetchval(_SQL["window"]))
     least = now - max(window, timedelta(days=DEFAULT_WINDOW_DAYS), KEPT)
     if before > least:
-        raise Refused(
+        raise UsageProblem(
             f"Clicks from before {before:%Y-%m-%d} may still earn leads, or their"
             " requests be repeated.",
             f"say --before {least:%Y-%m} or earlier, or make attribution windows"
@@ -91,10 +93,10 @@ async def detach(
 ) -> int:
     """Take a month out of the way, from wherever it stands; how many events it has.
 
-    `boundary` is told of every step. Raises Refused where streams still hold entries of it.
+    `boundary` is told of every step. Raises UsageProblem where streams still hold entries of it.
     """
     if month.state == "by hand":
-        raise Refused(
+        raise UsageProblem(
             f"{month.name} was detached by hand, and what it counts was not kept.",
             f"attach it first: `reftide partitions attach --from {month.since:%Y-%m}`.",
         )
@@ -122,9 +124,11 @@ async def attach(
     month: Month,
     boundary: Callable[[Step], None] = lambda _: None,
 ) -> None:
-    """Put a month back, from wherever it stands. Raises Refused where its table is gone."""
+    """Put a month back, from wherever it stands. Raises UsageProblem where its table is gone."""
     if month.state == "gone":
-        raise Refused(f"The table {month.name} is gone.", "restore it, then attach it.")
+        raise UsageProblem(
+            f"The table {month.name} is gone.", "restore it, then attach it."
+        )
     if month.is_half:
         await connection.execute(
             f"alter table events detach partition {month.name} finalize"
@@ -156,7 +160,7 @@ async def _fold(connection: Connection, month: Month) -> None:
 async def _require_unread_by_nobody(
     connection: Connection, redis: Redis, shards: int, month: Month
 ) -> None:
-    """Raises Refused where a stream holds an entry of the month; then it is open again.
+    """Raises UsageProblem where a stream holds an entry of the month; then it is open again.
 
     Delivered again, nobody could tell it from a new one.
     """
@@ -165,7 +169,7 @@ async def _require_unread_by_nobody(
         first = await redis.xrange(events_key(shard), count=1)
         if first and EntryId.of(first[0][0]).ms <= last:
             await connection.execute(_SQL["reopen"], month.name)
-            raise Refused(
+            raise UsageProblem(
                 f"The streams may still hold events of {month.name}: the last of them"
                 f" arrived on {_moment(last):%Y-%m-%d %H:%M} UTC.",
                 "try again when they are trimmed, REFTIDE_STREAM_KEEP_HOURS later.",

@@ -25,7 +25,7 @@ _FUNCTION: Final = re.compile(
 )
 
 
-class Thing(NamedTuple):
+class SchemaObject(NamedTuple):
     """Something in a schema: of functions, `body` is the text between the dollars."""
 
     kind: str
@@ -37,27 +37,29 @@ def out_of_reach(server: str, what: str, remedy: str) -> Check:
     return Check(server, REACH, "wrong", "cannot be reached", f"{what} {remedy}")
 
 
-def things_of(schema: str) -> set[Thing]:
+def things_of(schema: str) -> set[SchemaObject]:
     """What a schema's text makes, but for what its tables had from their first day."""
     lines = schema.splitlines()
     relations = {
-        Thing("relation", found[1])
+        SchemaObject("relation", found[1])
         for line in lines
         if (found := _RELATION.match(line))
     }
     columns = {
-        Thing("column", f"{table}.{column}")
+        SchemaObject("column", f"{table}.{column}")
         for table, changes in _ALTERED.findall(schema)
         for column in _ADDED.findall(changes)
     }
-    functions = {Thing("function", *found) for found in _FUNCTION.findall(schema)}
+    functions = {
+        SchemaObject("function", *found) for found in _FUNCTION.findall(schema)
+    }
     return relations | columns | functions
 
 
 def check_schema(schema: str, catalog: Iterable[Mapping[str, str | None]]) -> Check:
     """Whether a database has all that this release's schema makes."""
     present = {
-        Thing(str(row["kind"]), str(row["name"]), row["body"]) for row in catalog
+        SchemaObject(str(row["kind"]), str(row["name"]), row["body"]) for row in catalog
     }
     missing = sorted({thing.name for thing in things_of(schema) - present})
     if not missing:

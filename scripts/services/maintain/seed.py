@@ -15,7 +15,7 @@ from ingest.contracts import apikey, ids
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
 from scripts.environment import Environment
-from scripts.output import Refused
+from scripts.output import UsageProblem
 from scripts.servers import Connection, postgres, redis_server, rows
 from scripts.services.administer.links import Wanted, add_link
 from scripts.services.administer.lookups import the_link
@@ -98,7 +98,7 @@ _SQL: Final = {
 
 
 async def plant(environment: Environment) -> Mapping[str, Any]:
-    """Make what is missing; give back all of it. Raises Refused and Unreachable."""
+    """Make what is missing; give back all of it. Raises UsageProblem and Unreachable."""
     secrets = environment.secrets()
     async with (
         postgres(environment) as connection,
@@ -149,7 +149,7 @@ async def _programs(connection: Connection, workspace: Workspace) -> None:
                 _SQL["programs"]["set"], program_id, *[None] * 6, program.has_stats
             )
         elif taken["id"] != workspace.id:
-            raise Refused(
+            raise UsageProblem(
                 f"Program {program.number} belongs to workspace {taken['name']}; the"
                 " examples need this number.",
                 _ELSEWHERE,
@@ -173,12 +173,12 @@ async def _partners(connection: Connection, workspace: Workspace) -> None:
 async def _link(connection: Connection, wanted: Wanted) -> dict[str, Any]:
     try:
         link = await the_link(connection, wanted.code, wanted.domain)
-    except Refused:
+    except UsageProblem:
         # The domain's owner and the program's are this workspace by now.
         await add_link(connection, wanted)
         link = await the_link(connection, wanted.code, wanted.domain)
     if link["workspace"] != WORKSPACE:
-        raise Refused(
+        raise UsageProblem(
             f"The code {wanted.code!r} belongs to workspace {link['workspace']}; the"
             " examples need it.",
             _ELSEWHERE,

@@ -12,12 +12,12 @@ from ingest.contracts.clickid import PREFIX, KeyRing
 from ingest.contracts.envelope import NewerVersion, Undecodable, decode
 from ingest.contracts.stream import FIELD, EntryId, shard_of
 from scripts.environment import Environment
-from scripts.output import Refused
+from scripts.output import UsageProblem
 from scripts.servers import Connection, postgres, redis_server, rows, shard_count
 from scripts.services.observe import spools
 from scripts.services.observe.streams import (
     Fields,
-    Shard,
+    ShardState,
     entries,
     pending_ids,
     read_shard,
@@ -57,7 +57,7 @@ class _Sought(NamedTuple):
 
 
 async def trace(environment: Environment, text: str) -> dict[str, Any]:
-    """What is known of an event. Raises Refused for what is no id, and Unreachable."""
+    """What is known of an event. Raises UsageProblem for what is no id, and Unreachable."""
     sought = _sought(environment, text)
     async with postgres(environment) as connection:
         found = await _rows(connection, sought)
@@ -135,7 +135,7 @@ def _sought(environment: Environment, text: str) -> _Sought:
 def _clicked(environment: Environment, text: str) -> UUID:
     token = KeyRing(environment.secrets()).verify(text)
     if token is None:
-        raise Refused(
+        raise UsageProblem(
             "This click id is not one of this installation's.",
             "check REFTIDE_SECRET, and after a rotation REFTIDE_SECRET_PREVIOUS.",
         )
@@ -146,7 +146,7 @@ def _uuid(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError as error:
-        raise Refused(
+        raise UsageProblem(
             f"{text!r} is no id of an event.",
             "give a UUID, a click id (clk_…) or the number of a test event.",
         ) from error
@@ -182,7 +182,7 @@ async def _entry(redis: Redis, sought: _Sought, shards: int) -> dict[str, Any] |
 
 
 async def _near(
-    redis: Redis, state: Shard, sought: _Sought
+    redis: Redis, state: ShardState, sought: _Sought
 ) -> tuple[EntryId, UUID] | None:
     at_ms = ids.millis(sought.lowest)
     first = EntryId(max(0, at_ms - _BEFORE_MS), 0)

@@ -19,7 +19,12 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import EntryId
 from scripts.servers import Connection, rows, single
 from scripts.services.observe import spools
-from scripts.services.observe.streams import Shard, Waiting, read_shard, waiting
+from scripts.services.observe.streams import (
+    PendingEntries,
+    ShardState,
+    read_shard,
+    waiting,
+)
 from scripts.sql import statements
 
 _SQL: Final = statements("services/observe/status")
@@ -27,7 +32,7 @@ _ATTEMPTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
+class LedgerView:
     """All figures count stream entries, or events that will be one.
 
     `at` is Redis' clock, in Unix seconds.
@@ -44,8 +49,8 @@ class Books:
     quarantined: int
     #: Vanished before they were recorded; workers find that out within two minutes.
     lost: int
-    shards: tuple[Shard, ...]
-    waiting: tuple[Waiting, ...]
+    shards: tuple[ShardState, ...]
+    waiting: tuple[PendingEntries, ...]
 
     @property
     def accepted(self) -> int:
@@ -85,7 +90,7 @@ class Books:
 
 async def read_books(
     redis: Redis, connection: Connection, shards: int, data: Path
-) -> Books:
+) -> LedgerView:
     """Read both servers and the spools of a data directory.
 
     Anew as long as something moves, but not for ever.
@@ -103,7 +108,7 @@ async def read_books(
     read, spooled = before
     live = {shard.epoch for shard in read}
     past = sum(row["entries_added"] for row in epochs if row["epoch"] not in live)
-    return Books(
+    return LedgerView(
         at=seconds + micros / 1e6,
         is_still=is_still,
         entries=past + sum(shard.added for shard in read),
@@ -117,7 +122,7 @@ async def read_books(
     )
 
 
-async def ended(connection: Connection, books: Books) -> list[dict[str, Any]]:
+async def ended(connection: Connection, books: LedgerView) -> list[dict[str, Any]]:
     """The lives of streams that ended and took something along, or may have."""
     live = [shard.epoch for shard in books.shards if shard.epoch is not None]
     return await rows(connection, _SQL["ended"], live)
@@ -130,7 +135,9 @@ async def _written(
     return epochs, await single(connection, _SQL["books"])
 
 
-async def _came(redis: Redis, shards: int, data: Path) -> tuple[tuple[Shard, ...], int]:
+async def _came(
+    redis: Redis, shards: int, data: Path
+) -> tuple[tuple[ShardState, ...], int]:
     """The shards, and what waits on the disk."""
     spooled = await asyncio.to_thread(spools.count, data)
     return tuple([await read_shard(redis, shard) for shard in range(shards)]), spooled

@@ -1,7 +1,7 @@
 """The spools of a data directory, as they are on the disk. Used by the commands that look.
 
 Edges write and empty them meanwhile; what is counted is of about now. The disk's errors
-are `Refused`: they are the operator's to mend.
+are `UsageProblem`: they are the operator's to mend.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from ingest.durable.spool.directory import (
     stores,
 )
 from ingest.durable.spool.store import SUFFIX
-from scripts.output import Refused
+from scripts.output import UsageProblem
 
 
 def count(data: Path) -> int:
@@ -70,7 +70,7 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Refused(
+        raise UsageProblem(
             f"The spool in {path} cannot be read: {error}",
             "run as the user that the edges run as, and check the disk.",
         ) from error

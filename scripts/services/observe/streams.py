@@ -31,7 +31,7 @@ ZERO: Final = EntryId(0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
+class ShardState:
     """One shard at one moment, read in one transaction.
 
     `added` counts the entries of this life of the stream, `delivered` is the last one that
@@ -50,7 +50,7 @@ class Shard:
     oldest_pending: EntryId | None
 
 
-class Waiting(NamedTuple):
+class PendingEntries(NamedTuple):
     """What a shard's group was not given yet; an estimate where `exact` is false."""
 
     entries: int
@@ -58,7 +58,7 @@ class Waiting(NamedTuple):
     exact: bool
 
 
-async def read_shard(redis: Redis, shard: int) -> Shard:
+async def read_shard(redis: Redis, shard: int) -> ShardState:
     """A missing stream or group is an empty one."""
     key = events_key(shard)
     async with redis.pipeline(transaction=True) as pipe:
@@ -70,7 +70,7 @@ async def read_shard(redis: Redis, shard: int) -> Shard:
     epoch, stream, groups, pending = (_unless_missing(reply) for reply in replies)
     group = _our_group(groups or [])
     oldest = (pending or {}).get("min")
-    return Shard(
+    return ShardState(
         shard=shard,
         epoch=None if epoch is None else int(epoch),
         length=stream["length"] if stream else 0,
@@ -84,14 +84,14 @@ async def read_shard(redis: Redis, shard: int) -> Shard:
     )
 
 
-async def waiting(redis: Redis, state: Shard) -> Waiting:
+async def waiting(redis: Redis, state: ShardState) -> PendingEntries:
     """Count what this reading of the shard had not delivered.
 
     Entries come in behind it and are trimmed before it, so that the count is that of the
     moment of the reading, however long it takes.
     """
     if state.delivered >= state.last:
-        return Waiting(0, None, exact=True)
+        return PendingEntries(0, None, exact=True)
     found, oldest = 0, None
     async for entry, _ in entries(
         redis, state.shard, after=state.delivered, to=state.last
@@ -99,8 +99,8 @@ async def waiting(redis: Redis, state: Shard) -> Waiting:
         oldest = oldest or entry
         found += 1
         if found >= COUNTED:
-            return Waiting(max(found, _by_counters(state)), oldest, exact=False)
-    return Waiting(found, oldest, exact=True)
+            return PendingEntries(max(found, _by_counters(state)), oldest, exact=False)
+    return PendingEntries(found, oldest, exact=True)
 
 
 async def entries(
@@ -151,7 +151,7 @@ async def backlog(redis: Redis, shards: int) -> dict[str, Any] | None:
 
 
 async def memory(
-    redis: Redis, shards: Sequence[Shard], accepted_per_second: float | None
+    redis: Redis, shards: Sequence[ShardState], accepted_per_second: float | None
 ) -> dict[str, Any]:
     """What Redis' memory holds, and for how many hours it lasts at this rate."""
     told = await redis.info("memory")
@@ -184,7 +184,7 @@ async def pending_ids(redis: Redis, shard: int) -> set[EntryId]:
         least = f"({EntryId.of(page[-1]['message_id'])}"
 
 
-def _by_counters(state: Shard) -> int:
+def _by_counters(state: ShardState) -> int:
     if state.entries_read is None:
         return state.length
     return min(state.added - state.entries_read, state.length)

@@ -22,7 +22,7 @@ from scripts.servers import (
     shard_count,
     single,
 )
-from scripts.services.observe.ledger import Books, read_books
+from scripts.services.observe.ledger import LedgerView, read_books
 from scripts.services.observe.streams import ZERO, entries, pending_ids, read_shard
 from scripts.sql import statements
 from workers.model.batch import Entry
@@ -66,7 +66,7 @@ async def verify(environment: Environment, wait: float) -> dict[str, Any]:
 
 
 def _report(
-    books: Books, found: list[dict[str, Any]], sizes: dict[str, Any]
+    books: LedgerView, found: list[dict[str, Any]], sizes: dict[str, Any]
 ) -> dict[str, Any]:
     totals = {row["what"]: row["total"] for row in found}
     mismatches = [
@@ -88,7 +88,7 @@ def _report(
     }
 
 
-def _imbalance(books: Books) -> dict[str, Any]:
+def _imbalance(books: LedgerView) -> dict[str, Any]:
     return {
         "what": "books",
         "key": "all shards",
@@ -98,13 +98,13 @@ def _imbalance(books: Books) -> dict[str, Any]:
     }
 
 
-def is_at_rest(books: Books) -> bool:
+def is_at_rest(books: LedgerView) -> bool:
     return books.is_still and not books.in_flight
 
 
 async def _at_rest(
     redis: Redis, connection: Connection, shards: int, data: Path, seconds: float
-) -> Books:
+) -> LedgerView:
     """The books at rest; where rest does not come in time, as they are then."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds

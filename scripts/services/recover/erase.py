@@ -16,18 +16,18 @@ import orjson
 from redis.asyncio import Redis
 
 from scripts.environment import Environment
-from scripts.output import Refused, Unreachable
+from scripts.output import Unreachable, UsageProblem
 from scripts.servers import Connection, rows, shard_count
 from scripts.services.recover import erase_spools
 from scripts.services.recover.object_store_view import fetching_of
 from scripts.sql import statements
-from workers.archive.lock import Busy, alone
+from workers.archive.lock import ArchiveLocked, alone
 from workers.archive.object_store.upload import Uploader
 from workers.erasure.archives import sweep
 from workers.erasure.begin import Person, begin, find, people, related
 from workers.erasure.runner import Eraser
 from workers.erasure.suppression import Suppressions
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.postgres.database import Pool
 from workers.stream.liveness import living
 
@@ -42,10 +42,10 @@ Tell = Callable[[str], None]
 async def the_person(
     connection: Connection, name: str, workspace_id: UUID | None
 ) -> Person | None:
-    """Who is called so; None: nobody. Raises Refused where several are."""
+    """Who is called so; None: nobody. Raises UsageProblem where several are."""
     found = await people(connection, name, workspace_id)
     if len(found) > 1:
-        raise Refused(
+        raise UsageProblem(
             "Several workspaces have a customer of that external id.",
             "say which with --workspace, or give the customer's id.",
         )
@@ -86,7 +86,7 @@ async def carry_out(
 ) -> dict[str, Any]:
     """Do all that can be done from here. Waits so long for others to read their entries.
 
-    Raises Trouble, Refused.
+    Raises TransientError, UsageProblem.
     """
     shards = range(await shard_count(environment, redis))
     tell("rows in PostgreSQL, the directory, marks in Redis")
@@ -105,10 +105,10 @@ async def carry_out(
 
 
 async def read(connection: Connection, erasure_id: UUID) -> dict[str, Any]:
-    """How an erasure stands. Raises Refused for one that there is not."""
+    """How an erasure stands. Raises UsageProblem for one that there is not."""
     row = await connection.fetchrow(_SQL["one"], erasure_id)
     if row is None:
-        raise Refused(
+        raise UsageProblem(
             f"There is no erasure {erasure_id}.", "see `reftide erasures list`."
         )
     known = dict(row)
@@ -129,7 +129,7 @@ async def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
 async def _work(eraser: Eraser, seconds: float) -> int:
     """Work; what still waits after so many seconds is the workers' to finish.
 
-    Raises Trouble that lasts.
+    Raises TransientError that lasts.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -138,7 +138,7 @@ async def _work(eraser: Eraser, seconds: float) -> int:
             waiting = await eraser.work()
             if not waiting or loop.time() > began + seconds:
                 return waiting
-        except Trouble:
+        except TransientError:
             # A worker that is at the same rows may have been in the way.
             if loop.time() > began + max(seconds, _TROUBLE_SECONDS):
                 raise
@@ -160,12 +160,12 @@ async def _archive(
         if fetching is not None:
             tell(f"its copies in {fetching.store.name}")
             # Who rewrites it by now uploads it, too.
-            with contextlib.suppress(Busy):
+            with contextlib.suppress(ArchiveLocked):
                 await Uploader(directory, fetching, lambda _: None).step()
-    except Busy:
+    except ArchiveLocked:
         return None
     except OSError as error:
-        raise Refused(
+        raise UsageProblem(
             f"The archive in {directory} cannot be rewritten: {error}",
             "mend that, and run it again.",
         ) from error
@@ -174,7 +174,7 @@ async def _archive(
 
 @contextlib.asynccontextmanager
 async def _turn(directory: Path, seconds: float) -> AsyncIterator[None]:
-    """Alone over an archive. Raises Busy where a worker is at it for longer than that."""
+    """Alone over an archive. Raises ArchiveLocked where a worker is at it for longer than that."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
@@ -183,7 +183,7 @@ async def _turn(directory: Path, seconds: float) -> AsyncIterator[None]:
                 yield
                 return
         if loop.time() > deadline:
-            raise Busy("a worker is rewriting the archive")
+            raise ArchiveLocked("a worker is rewriting the archive")
         await asyncio.sleep(_POLL_SECONDS)
 
 

@@ -20,15 +20,15 @@ from ingest.directory.cache import (
     write_snapshot,
 )
 from ingest.durable.spool.directory import (
-    Held,
-    Home,
+    LockedSpool,
+    SpoolDirectory,
     contents,
     damaged,
     spool_of,
     stores,
 )
-from ingest.durable.spool.records import Item
-from ingest.durable.spool.store import SUFFIX, Kept
+from ingest.durable.spool.records import SpoolItem
+from ingest.durable.spool.store import SUFFIX, KeptRecord
 from scripts.services.observe.spools import readable
 from workers.erasure.payloads import veiled
 from workers.erasure.suppression import Suppressions
@@ -48,7 +48,7 @@ async def veil_spools(
     root = spool_of(data)
     events, in_use = 0, list[str]()
     with readable(root):
-        home = Home(root, lambda _: None)
+        home = SpoolDirectory(root, lambda _: None)
         for folder in await asyncio.to_thread(stores, root):
             if not await _concerns(pool, suppressions, folder):
                 continue
@@ -90,7 +90,7 @@ async def _concerns(pool: Pool, suppressions: Suppressions, folder: Path) -> boo
     return bool(await _found(pool, suppressions, items))
 
 
-async def _veil(pool: Pool, suppressions: Suppressions, held: Held) -> int:
+async def _veil(pool: Pool, suppressions: Suppressions, held: LockedSpool) -> int:
     """Write all that a store holds into new segments, and drop the old ones.
 
     Killed in between, an event is in both, and is one event.
@@ -99,7 +99,7 @@ async def _veil(pool: Pool, suppressions: Suppressions, held: Held) -> int:
     numbers = [int(path.stem) for path in store.folder.glob(f"*{SUFFIX}")]
     last = max(numbers, default=0)
 
-    def take() -> list[Kept]:
+    def take() -> list[KeptRecord]:
         kept = store.take(_AT_ONCE)
         return [one for one in kept if one.place.segment <= last]
 
@@ -108,7 +108,7 @@ async def _veil(pool: Pool, suppressions: Suppressions, held: Held) -> int:
             items = [one.item for one in kept]
             found = await _found(pool, suppressions, items)
             rewritten = [
-                Item(item.event_id, found.get(at, item.payload))
+                SpoolItem(item.event_id, found.get(at, item.payload))
                 for at, item in enumerate(items)
             ]
             places = {one.place for one in kept}
@@ -121,7 +121,7 @@ async def _veil(pool: Pool, suppressions: Suppressions, held: Held) -> int:
 
 
 async def _found(
-    pool: Pool, suppressions: Suppressions, items: Sequence[Item]
+    pool: Pool, suppressions: Suppressions, items: Sequence[SpoolItem]
 ) -> dict[int, bytes]:
     """What is to stand in the place of some payloads, by their numbers."""
     deliveries = [

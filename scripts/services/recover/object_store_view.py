@@ -16,8 +16,8 @@ from workers.archive.object_store.fetch import Fetching
 from workers.archive.object_store.inventory import is_absent, is_stored
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.reader import keys, loaded, segments
-from workers.archive.segment import INDEX_SUFFIX, Damaged, Segment, day_of
-from workers.model.batch import Trouble
+from workers.archive.segment import INDEX_SUFFIX, Segment, SegmentDamaged, day_of
+from workers.model.batch import TransientError
 
 #: An event may seem to arrive before it was accepted, by as much as clocks differ: a day.
 _CLOCKS_MS: Final = 86_400_000
@@ -34,7 +34,7 @@ def asked(work: Coroutine[None, None, _Answer]) -> _Answer:
     """What the store answers. Raises Unreachable."""
     try:
         return asyncio.run(work)
-    except Trouble as trouble:
+    except TransientError as trouble:
         raise Unreachable(
             f"The object store: {trouble}", "mend that, and run it again."
         ) from trouble
@@ -47,7 +47,7 @@ def found_in(directory: Path) -> tuple[list[Segment], list[tuple[str, str]]]:
     for key in keys(directory):
         try:
             found.append(loaded(directory, key))
-        except Damaged as error:
+        except SegmentDamaged as error:
             broken.append((key, str(error)))
     return found, broken
 
@@ -123,7 +123,7 @@ def standing(directory: Path, found: Sequence[Segment], store: str | None) -> An
 async def problems(
     directory: Path, found: Sequence[Segment], fetching: Fetching | None
 ) -> list[tuple[str, str]]:
-    """What is wrong with segments that are in a store. Raises Trouble, OSError.
+    """What is wrong with segments that are in a store. Raises TransientError, OSError.
 
     They are asked for, not read. Without a store only those are wrong that are nowhere else.
     """
@@ -143,7 +143,7 @@ async def problems(
 async def fetch(
     fetching: Fetching, directory: Path, span: tuple[datetime, datetime]
 ) -> dict[str, Any]:
-    """Bring here what was accepted in that time. Raises Trouble, OSError."""
+    """Bring here what was accepted in that time. Raises TransientError, OSError."""
     from_ms, to_ms = unix_ms(span[0]), unix_ms(span[1])
     indexes = await fetching.refresh()
     fetched, size, wrong = 0, 0, list[dict[str, str]]()
@@ -154,7 +154,7 @@ async def fetch(
             continue
         try:
             segment = await fetching.fetch(each.key, is_kept=True)
-        except Damaged as error:
+        except SegmentDamaged as error:
             wrong.append({"segment": each.key, "problem": str(error)})
         else:
             fetched, size = fetched + 1, size + segment.size

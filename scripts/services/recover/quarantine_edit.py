@@ -25,12 +25,12 @@ from ingest.contracts.envelope import (
     decode,
     encode,
 )
-from scripts.output import Refused
+from scripts.output import UsageProblem
 from scripts.servers import Connection
 from scripts.sql import statements
 from workers.quarantine.quarantine import said
 from workers.resolve.awaited import waits_for
-from workers.resolve.lookups import Known
+from workers.resolve.lookups import KnownNames
 
 _SQL: Final = statements("services/recover/quarantine")
 _NAMES: Final = {key: name for name, key in KEYS.items()}
@@ -54,11 +54,11 @@ def readable(payload: bytes) -> str:
 
 
 def with_fields(payload: bytes, given: Mapping[str, str], gone: Iterable[str]) -> str:
-    """The same with some fields set or taken out. Raises Refused."""
+    """The same with some fields set or taken out. Raises UsageProblem."""
     document = _document(readable(payload))
     for name in (*given, *gone):
         if name not in KEYS:
-            raise Refused(
+            raise UsageProblem(
                 f"An envelope has no field {name!r}.", f"it has {', '.join(KEYS)}."
             )
     for name in gone:
@@ -68,17 +68,17 @@ def with_fields(payload: bytes, given: Mapping[str, str], gone: Iterable[str]) -
 
 
 def sealed(text: str, before: bytes) -> bytes:
-    """The envelope that a text says, in the place of `before`. Raises Refused."""
+    """The envelope that a text says, in the place of `before`. Raises UsageProblem."""
     document = {KEYS.get(name, name): value for name, value in _document(text).items()}
     try:
         envelope = decode(orjson.dumps({_VERSION_KEY: VERSION} | document))
     except (Undecodable, NewerVersion) as error:
         what = str(error) or "it is of a later release"
-        raise Refused(
+        raise UsageProblem(
             f"This is no envelope: {what}.", "nothing was changed; try again."
         ) from error
     for name in _changed(envelope, before):
-        raise Refused(
+        raise UsageProblem(
             f"The {name} of an event cannot be changed: it would be another event.",
             "nothing was changed; leave it as it is.",
         )
@@ -102,10 +102,10 @@ def decoded(payload: bytes) -> dict[str, Any] | None:
 async def store(
     connection: Connection, row: Mapping[str, Any], payload: bytes, who: str
 ) -> None:
-    """Put the envelope in the place of the one in `row`. Raises Refused."""
+    """Put the envelope in the place of the one in `row`. Raises UsageProblem."""
     envelope = decode(payload)
     # Nobody was asked what its keys are good for; the next attempt does.
-    waits = waits_for(envelope, row["reason"], Known())
+    waits = waits_for(envelope, row["reason"], KnownNames())
     found = await connection.fetchval(
         _SQL["edit"],
         row["id"],
@@ -116,7 +116,7 @@ async def store(
         list(waits),
     )
     if found is None:
-        raise Refused(
+        raise UsageProblem(
             f"The entry {row['id']} was put back, discarded or edited meanwhile.",
             f"see `reftide quarantine show {row['id']}`.",
         )
@@ -126,11 +126,11 @@ def _document(text: str) -> dict[str, Any]:
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise Refused(
+        raise UsageProblem(
             f"This is not JSON: {error}.", "nothing was changed; try again."
         ) from error
     if not isinstance(document, dict):
-        raise Refused("This is no JSON object.", "nothing was changed; try again.")
+        raise UsageProblem("This is no JSON object.", "nothing was changed; try again.")
     return document
 
 
@@ -140,7 +140,7 @@ def _value(name: str, text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise Refused(
+        raise UsageProblem(
             f"The value of {name} is not JSON: {error}.", "nothing was changed."
         ) from error
 

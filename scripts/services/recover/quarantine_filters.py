@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from scripts.output import Refused
+from scripts.output import UsageProblem
 from scripts.servers import Connection, rows
 from scripts.services.administer.workspaces import filter_by
 from scripts.sql import statements
@@ -54,7 +54,7 @@ dry = click.option("--dry-run", is_flag=True, help="Only tell how many.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class QuarantineFilter:
     """Which entries: those that meet all that is said."""
 
     reason: str | None = None
@@ -78,10 +78,10 @@ class Choice:
         )
 
 
-async def choose(connection: Connection, by: Mapping[str, Any]) -> Choice:
-    """The entries that the options name. Raises Refused for what is not there."""
+async def choose(connection: Connection, by: Mapping[str, Any]) -> QuarantineFilter:
+    """The entries that the options name. Raises UsageProblem for what is not there."""
     ids = tuple(by.get("ids", ()))
-    choice = Choice(
+    choice = QuarantineFilter(
         reason=by["reason"],
         status=None if by.get("status") == "all" else by.get("status", "open"),
         since=by["since"],
@@ -90,7 +90,7 @@ async def choose(connection: Connection, by: Mapping[str, Any]) -> Choice:
         code=by["code"],
         ids=ids,
     )
-    is_filtered = replace(choice, ids=(), status=None) != Choice()
+    is_filtered = replace(choice, ids=(), status=None) != QuarantineFilter()
     if (
         "everything" in by
         and [bool(ids), is_filtered, by["everything"]].count(True) != 1
@@ -100,20 +100,20 @@ async def choose(connection: Connection, by: Mapping[str, Any]) -> Choice:
     return choice
 
 
-async def count(connection: Connection, choice: Choice) -> int:
+async def count(connection: Connection, choice: QuarantineFilter) -> int:
     number: int = await connection.fetchval(_SQL["count"], *choice.parameters())
     return number
 
 
-async def _require_open(connection: Connection, choice: Choice) -> None:
-    """Raises Refused where an entry that was named is not there, or is not open."""
+async def _require_open(connection: Connection, choice: QuarantineFilter) -> None:
+    """Raises UsageProblem where an entry that was named is not there, or is not open."""
     if not choice.ids:
         return
     named = replace(choice, status="open")
     found = await rows(connection, _SQL["list"], *named.parameters(), len(choice.ids))
     if missing := sorted(set(choice.ids) - {row["id"] for row in found}):
         listed = ", ".join(map(str, missing))
-        raise Refused(
+        raise UsageProblem(
             f"Not open in quarantine: {listed}.",
             f"see `reftide quarantine show {missing[0]}`.",
         )

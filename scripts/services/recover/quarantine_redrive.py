@@ -15,9 +15,9 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.variables import SettingsError
 from scripts.environment import Environment
-from scripts.output import Refused, counted
+from scripts.output import UsageProblem, counted
 from scripts.servers import Connection, rows, single
-from scripts.services.recover.quarantine_filters import Choice
+from scripts.services.recover.quarantine_filters import QuarantineFilter
 from scripts.sql import statements
 from workers.enrich import build_enrichers
 from workers.pipeline.pipeline import Pipeline
@@ -39,14 +39,14 @@ def operator() -> str:
         return f"user {os.getuid()}"
 
 
-async def ask(connection: Connection, choice: Choice) -> UUID:
+async def ask(connection: Connection, choice: QuarantineFilter) -> UUID:
     """Mark the chosen entries that are open; the request by which they are followed."""
     request = UUID(int=uuid7().int)
     await _in_parts(connection, "ask", choice, request)
     return request
 
 
-async def discard(connection: Connection, choice: Choice, why: str) -> int:
+async def discard(connection: Connection, choice: QuarantineFilter, why: str) -> int:
     """Give the chosen entries up that are open; how many those were."""
     return await _in_parts(connection, "discard", choice, why)
 
@@ -72,11 +72,11 @@ def summary(far: Mapping[str, int]) -> str:
 
 
 def here(environment: Environment) -> tuple[AbstractAsyncContextManager[Pool], Any]:
-    """A pool of our own, and what makes a redriver of it. Raises Refused."""
+    """A pool of our own, and what makes a redriver of it. Raises UsageProblem."""
     try:
         settings = Settings.load(environment.for_processes())
     except SettingsError as error:
-        raise Refused(str(error), "set it as the workers have it.") from error
+        raise UsageProblem(str(error), "set it as the workers have it.") from error
 
     def build(pool: Pool) -> Redriver:
         pipeline = Pipeline(
@@ -93,7 +93,7 @@ def here(environment: Environment) -> tuple[AbstractAsyncContextManager[Pool], A
 
 
 async def _in_parts(
-    connection: Connection, statement: str, choice: Choice, about: object
+    connection: Connection, statement: str, choice: QuarantineFilter, about: object
 ) -> int:
     total, who = 0, operator()
     while True:

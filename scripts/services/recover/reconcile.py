@@ -17,7 +17,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from scripts.environment import Environment
-from scripts.output import Refused
+from scripts.output import UsageProblem
 from scripts.servers import Connection, postgres, rows
 from scripts.sql import statements
 from workers.postgres.sql import statements as worker_statements
@@ -68,11 +68,11 @@ async def reconcile(environment: Environment, *, dry_run: bool) -> dict[str, Any
     `repaired` (with `dry_run` `found`) has a row for every counter that was wrong: what it
     is of, its key, what was expected and found. `left` has those that are wrong still: they
     belong to a link or an enrolment that is gone, or somebody else wrote to them meanwhile.
-    Raises Refused where another repairs, and Unreachable.
+    Raises UsageProblem where another repairs, and Unreachable.
     """
     async with postgres(environment, seconds=_SECONDS) as connection:
         if not await connection.fetchval(_SQL["alone"]):
-            raise Refused(
+            raise UsageProblem(
                 "Another `reftide reconcile` is at work.", "wait until it has ended."
             )
         wrong = await _compare(connection)

@@ -10,12 +10,12 @@ from uuid import UUID
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from scripts.output import Refused
+from scripts.output import UsageProblem
 from scripts.servers import Connection, rows
 from scripts.sql import statements
 from workers.redis_io.stream_state import lag_of, look
 from workers.replay.leases import Mode
-from workers.replay.request import Request
+from workers.replay.request import ReplayRequest
 from workers.stream.liveness import living
 
 _SQL: Final = statements("services/recover/replays")
@@ -31,7 +31,7 @@ _FROM: Final = {
 
 
 async def order(
-    connection: Connection, mode: Mode, request: Request, shards: int
+    connection: Connection, mode: Mode, request: ReplayRequest, shards: int
 ) -> UUID:
     """Write down a new replay; workers begin within a second or two."""
     replay_id = UUID(int=uuid7().int)
@@ -43,7 +43,7 @@ async def order(
 
 
 async def read(connection: Connection, replay_id: UUID) -> dict[str, Any]:
-    """How a replay stands. Raises Refused for one that nobody ordered."""
+    """How a replay stands. Raises UsageProblem for one that nobody ordered."""
     row = await connection.fetchrow(_SQL["one"], replay_id)
     if row is None:
         raise _unknown(replay_id)
@@ -60,13 +60,13 @@ async def unfinished(connection: Connection) -> list[dict[str, Any]]:
 
 
 async def put(connection: Connection, replay_id: UUID, status: str) -> str:
-    """Pause, resume or cancel it; the status before. Raises Refused where it is over."""
+    """Pause, resume or cancel it; the status before. Raises UsageProblem where it is over."""
     row = await connection.fetchrow(_SQL["set"], replay_id, status, _FROM[status])
     if row is None:
         raise _unknown(replay_id)
     now: str = row["status"]
     if not row["is_changed"] and now != status:
-        raise Refused(
+        raise UsageProblem(
             f"The replay {replay_id} is {now}.", "order a new one: `reftide replay`."
         )
     return now
@@ -104,5 +104,7 @@ def summary(replay: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _unknown(replay_id: UUID) -> Refused:
-    return Refused(f"There is no replay {replay_id}.", "see `reftide replays list`.")
+def _unknown(replay_id: UUID) -> UsageProblem:
+    return UsageProblem(
+        f"There is no replay {replay_id}.", "see `reftide replays list`."
+    )

@@ -22,7 +22,7 @@ from tests.support.workers.archives import STREAM, Yard, exhaust, payloads
 from workers.archive import writer
 from workers.archive.reader import segments
 from workers.archive.stream_reader import leave
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.redis_io.connections import for_jobs
 from workers.stream.trimmer import Trimmer
 
@@ -292,7 +292,7 @@ async def test_a_disk_that_fails_leaves_everything_pending(
     await exhaust(archiver)
     with monkeypatch.context() as broken:
         broken.setattr(writer, "_sync", fails)
-        with pytest.raises(Trouble, match="No space left"):
+        with pytest.raises(TransientError, match="No space left"):
             await archiver.finish()
     assert (5, []) == (await yard.pending(), yard.files())
     assert [] == list((yard.directory / "open").iterdir())
@@ -313,7 +313,7 @@ async def test_what_was_read_is_kept_although_the_server_is_gone(
         await exhaust(archiver)
         valkey.kill()
 
-        with pytest.raises(Trouble):
+        with pytest.raises(TransientError):
             await archiver.step()
         await archiver.secure()
         assert clicks(0, 5) == payloads(yard.kept())
@@ -321,7 +321,7 @@ async def test_what_was_read_is_kept_although_the_server_is_gone(
         valkey.start()
 
         async def is_back() -> bool:
-            with suppress(Trouble):
+            with suppress(TransientError):
                 await exhaust(archiver)
                 return True
             return False

@@ -21,8 +21,8 @@ from workers.archive.object_store.store import ObjectStore
 from workers.archive.object_store.upload import Uploader
 from workers.archive.reader import loaded, segments
 from workers.archive.rewrite import rewrite
-from workers.model.batch import Trouble
-from workers.replay.archive_pages import Place, Shelf
+from workers.model.batch import TransientError
+from workers.replay.archive_pages import ArchivePages, Place
 
 pytestmark = pytest.mark.s3
 
@@ -86,7 +86,7 @@ async def test_segments_go_there_and_come_back(server: Server, depot: Depot) -> 
     uploader = Uploader(
         depot.directory, Fetching(depot.directory, store), lambda _: None
     )
-    with pytest.raises(Trouble):
+    with pytest.raises(TransientError):
         await uploader.step()
 
     await server.start()
@@ -102,7 +102,7 @@ async def test_segments_go_there_and_come_back(server: Server, depot: Depot) -> 
     shutil.rmtree(depot.directory)
     fetching = Fetching(depot.directory, bucket_of(server))
     place: Place | None = Place(None, 0)
-    shelf, found = Shelf(depot.directory, fetching), []
+    shelf, found = ArchivePages(depot.directory, fetching), []
     while place is not None:
         some, place = await shelf.take(0, (0, EVER), place, 100)
         found += some

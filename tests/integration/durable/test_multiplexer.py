@@ -13,8 +13,8 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.testing import capture_logs
 
-from ingest.redis_io.client import Breaker, Full, connect
-from ingest.redis_io.multiplexer import Line, packed
+from ingest.redis_io.client import QueueFull, RedisBreaker, connect
+from ingest.redis_io.multiplexer import Multiplexer, packed
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
 
@@ -27,10 +27,10 @@ def valkey() -> Iterator[Valkey]:
 
 @asynccontextmanager
 async def a_line(
-    url: str, *, pending: int = 10_000, breaker: Breaker | None = None
-) -> AsyncIterator[tuple[Line, Redis]]:
+    url: str, *, pending: int = 10_000, breaker: RedisBreaker | None = None
+) -> AsyncIterator[tuple[Multiplexer, Redis]]:
     redis = connect(url, connections=2, breaker=breaker)
-    line = Line(redis, pending=pending)
+    line = Multiplexer(redis, pending=pending)
     yield line, redis
     await line.stop()
     await redis.aclose()
@@ -86,7 +86,7 @@ async def test_a_refusal_is_an_answer_and_keeps_nobody_else_from_his(
 async def test_no_more_wait_than_there_is_room_for(redis_url: str) -> None:
     async with a_line(redis_url, pending=2) as (line, _):
         asked = [line.ask(echo(number)) for number in range(2)]
-        with pytest.raises(Full):
+        with pytest.raises(QueueFull):
             await line.ask(echo(2))
 
         assert [b"0", b"1"] == [await answer for answer in asked]
@@ -104,7 +104,7 @@ async def test_who_leaves_keeps_nobody_else_from_his_answer(redis_url: str) -> N
 
 @pytest.mark.hasty
 async def test_a_frozen_server_answers_nobody_within_a_second(valkey: Valkey) -> None:
-    breaker = Breaker()
+    breaker = RedisBreaker()
     async with a_line(valkey.url, breaker=breaker) as (line, _):
         assert b"1" == await line.ask(echo(1))
         valkey.freeze()
@@ -146,7 +146,7 @@ async def test_a_server_that_died_and_came_back_is_asked_again(valkey: Valkey) -
 async def test_a_connection_that_ends_while_nobody_asks_is_no_trouble(
     redis_url: str,
 ) -> None:
-    breaker = Breaker()
+    breaker = RedisBreaker()
     async with a_line(redis_url, breaker=breaker) as (line, redis):
         await line.ask(packed(("CLIENT", "SETNAME", "line")))
         for client in await redis.client_list():

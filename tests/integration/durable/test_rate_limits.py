@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from ingest.rate_limit.limiter import Demand, Limiter
 from ingest.rate_limit.permits import Permit, Permits, window_key
 from ingest.rate_limit.windows import BUCKET_MS, KEPT
-from ingest.redis_io.client import TROUBLE, connect
+from ingest.redis_io.client import REDIS_ERRORS, connect
 from tests.support.edge.limiting import (
     MovingClock,
     StillClock,
@@ -80,7 +80,7 @@ async def found_again(
             await limiter.take([demand])
             try:
                 return bool(await redis.exists(window_key(demand.subject)))
-            except TROUBLE:
+            except REDIS_ERRORS:
                 return False
 
         await eventually(counts)

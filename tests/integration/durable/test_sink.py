@@ -18,17 +18,17 @@ from typing_extensions import override
 
 from ingest.contracts.stream import EDGES_KEY, FIELD, GROUP, edge_key, events_key
 from ingest.contracts.variables import Variables
-from ingest.durable.degradation import Ladder, Level, Pressure
+from ingest.durable.degradation import Degradation, Level, Pressure
 from ingest.durable.drain import Drainer
 from ingest.durable.pressure import pressure
-from ingest.durable.probe import Watch
+from ingest.durable.probe import RedisProbe
 from ingest.durable.sink import Overloaded, Sink
 from ingest.durable.spool import directory as home_module
-from ingest.durable.spool.directory import Home, contents, stores
+from ingest.durable.spool.directory import SpoolDirectory, contents, stores
 from ingest.durable.spool.files import OsFiles
 from ingest.durable.spool.spool import Spool
 from ingest.durable.stream import Stream
-from ingest.redis_io.client import Breaker, connect
+from ingest.redis_io.client import RedisBreaker, connect
 from ingest.settings import Spooling
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
@@ -59,16 +59,16 @@ class Edge:
 
     def __post_init__(self) -> None:
         spooling = Spooling.load(Variables(self.variables))
-        self.reach, self.writes = Breaker(), Breaker()
+        self.reach, self.writes = RedisBreaker(), RedisBreaker()
         self.redis = connect(self.url, connections=4, breaker=self.reach)
         self.probes = connect(self.url, connections=1)
         self.stream = Stream(self.redis, SHARDS, self.writes)
         self.spool = Spool(
-            Home(self.root, lambda _: None),
+            SpoolDirectory(self.root, lambda _: None),
             most_bytes=spooling.most_bytes,
             clock=time.monotonic,
         )
-        ladder = Ladder(spooling)
+        ladder = Degradation(spooling)
         self.sink = Sink(
             self.stream,
             self.spool,
@@ -81,7 +81,7 @@ class Edge:
             lambda: self.sink.standing.level,
             spooling.drain_rate,
         )
-        self.watch = Watch(
+        self.watch = RedisProbe(
             self.probes,
             reach=self.reach,
             writes=self.writes,

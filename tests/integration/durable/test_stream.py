@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key
-from ingest.durable.stream import ShardsDiffer, Stream, Untaken
-from ingest.redis_io.client import Breaker, connect
+from ingest.durable.stream import AppendFailed, ShardCountMismatch, Stream
+from ingest.redis_io.client import RedisBreaker, connect
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
 
@@ -23,7 +23,7 @@ def valkey() -> Iterator[Valkey]:
 @asynccontextmanager
 async def a_stream(url: str, shards: int = 4) -> AsyncIterator[tuple[Stream, Redis]]:
     redis = connect(url, connections=8)
-    stream = Stream(redis, shards, Breaker())
+    stream = Stream(redis, shards, RedisBreaker())
     yield stream, redis
     await stream.drain()
     await redis.aclose()
@@ -59,7 +59,7 @@ async def test_a_frozen_server_is_overload_within_seconds_and_said_once(
         with capture_logs() as logs:
             async with asyncio.timeout(5):
                 for number in range(2):
-                    with pytest.raises(Untaken):
+                    with pytest.raises(AppendFailed):
                         await stream.append(UUID(int=number), b"x")
 
         assert ["edge.overloaded"] == [line["event"] for line in logs]
@@ -79,7 +79,7 @@ async def test_what_waits_for_a_frozen_server_is_bounded(valkey: Valkey) -> None
         assert any("too many" in str(task.exception()) for task in done)
 
         await asyncio.wait(asked)
-        assert {Untaken} == {type(task.exception()) for task in asked}
+        assert {AppendFailed} == {type(task.exception()) for task in asked}
         valkey.thaw()
 
 
@@ -87,7 +87,7 @@ async def test_a_server_that_died_and_came_back_is_used_again(valkey: Valkey) ->
     async with a_stream(valkey.url) as (stream, redis):
         await stream.append(UUID(int=0), b"before")
         await asyncio.to_thread(valkey.kill)
-        with pytest.raises(Untaken):
+        with pytest.raises(AppendFailed):
             await stream.append(UUID(int=4), b"during")
         await asyncio.to_thread(valkey.start)
 
@@ -113,7 +113,7 @@ async def test_a_stream_that_is_none_fails_its_own_events_only(redis_url: str) -
 async def refused(stream: Stream, event_id: UUID, payload: bytes = b"x") -> bool:
     try:
         await stream.append(event_id, payload)
-    except Untaken:
+    except AppendFailed:
         return True
     return False
 
@@ -123,7 +123,7 @@ async def test_a_replica_takes_no_events(valkey: Valkey) -> None:
         await stream.append(UUID(int=1), b"x")
         await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
 
-        with pytest.raises(Untaken, match="read only"):
+        with pytest.raises(AppendFailed, match="read only"):
             await stream.append(UUID(int=1), b"x")
 
 
@@ -136,9 +136,9 @@ async def test_all_processes_agree_on_the_number_of_shards(redis_url: str) -> No
         await stream.confirm_shards()
 
         assert b"4" == await redis.get(SHARDS_KEY)
-        with pytest.raises(ShardsDiffer, match="REFTIDE_SHARDS is 8"):
+        with pytest.raises(ShardCountMismatch, match="REFTIDE_SHARDS is 8"):
             await odd.confirm_shards()
-        with pytest.raises(Untaken, match="REFTIDE_SHARDS is 8"):
+        with pytest.raises(AppendFailed, match="REFTIDE_SHARDS is 8"):
             await odd.append(UUID(int=1), b"x")
         assert 0 == await redis.exists(events_key(1))
 

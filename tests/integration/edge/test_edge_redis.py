@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from ingest.app import HEALTH, build
 from ingest.contracts.stream import SHARDS_KEY
-from ingest.durable.stream import ShardsDiffer
+from ingest.durable.stream import ShardCountMismatch
 from tests.support.eventually import eventually
 from tests.support.servers.edges import (
     WORLD,
@@ -116,7 +116,7 @@ async def test_another_number_of_shards_is_no_start(
         await redis.set(SHARDS_KEY, 8)
     server = TestServer(build(a_setting(redis_url, tmp_path), WORLD))
 
-    with pytest.raises(ShardsDiffer, match="set REFTIDE_SHARDS"):
+    with pytest.raises(ShardCountMismatch, match="set REFTIDE_SHARDS"):
         await server.start_server()
 
     await server.close()

@@ -8,7 +8,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from ingest.app import World, build
+from ingest.app import Externals, build
 from ingest.contracts.apikey import hashes
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.directory import GENERATION_KEY, KeyRecord, api_key_key
@@ -31,7 +31,7 @@ async def report_a_lead(url: str, path: Path) -> tuple[int, dict[str, Any]]:
         "eventName": "Sign Up",
         "customerExternalId": "user",
     }
-    server = TestServer(build(a_setting(url, path), World()))
+    server = TestServer(build(a_setting(url, path), Externals()))
     await server.start_server(auto_decompress=False)
     async with TestClient(server) as client:
         answer = await client.post("/api/track/lead", json=body, headers=RELAYED)

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from ingest.app import World, build
+from ingest.app import Externals, build
 from ingest.http.fast_path import PLAIN
 from ingest.http.server import Bounds, Runner
 from tests.support.edge.showcase import SHOWN, Shown, a_setting, publish
@@ -45,7 +45,7 @@ class Edge:
 @pytest.fixture
 async def edge(redis_url: str, tmp_path: Path) -> AsyncIterator[Edge]:
     await publish(redis_url)
-    app = build(a_setting(redis_url, tmp_path), World())
+    app = build(a_setting(redis_url, tmp_path), Externals())
     runner = Runner(app, Bounds(most=100))
     await runner.setup()
     try:

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from ingest.app import World, build
+from ingest.app import Externals, build
 from ingest.contracts.directory import GENERATION_KEY, LinkRecord, link_key
 from ingest.contracts.metrics.edge import REGISTRY as EDGE
 from ingest.contracts.metrics.worker import REGISTRY as WORKER
@@ -33,8 +33,8 @@ from ingest.http import admin as edge_admin
 from ingest.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
-from workers.enrich import Client, Enricher, chain
-from workers.model.batch import Delivery, Entry, Trouble
+from workers.enrich import ClientInfo, Enricher, chain
+from workers.model.batch import Delivery, Entry, TransientError
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import open_pool
 from workers.process.admin import administered
@@ -129,7 +129,7 @@ async def a_site(valkey: Valkey, data: Path, port: int) -> AsyncIterator[Site]:
         }
     )
     figures = f"http://127.0.0.1:{port}"
-    edge = TestServer(build(settings, World()))
+    edge = TestServer(build(settings, Externals()))
     await edge.start_server(auto_decompress=False)
     try:
         async with ClientSession() as session:
@@ -280,13 +280,13 @@ async def test_what_becomes_of_entries_is_counted(database_url: str) -> None:
 
 
 def test_an_enricher_that_fails_is_counted_each_time() -> None:
-    def answer(_: Client) -> None:
+    def answer(_: ClientInfo) -> None:
         raise ZeroDivisionError
 
     before = _shown(WORKER, "reftide_worker_enrichers_failed_total", enricher="odd")
     enrich = chain([Enricher("odd", answer)])
     for _ in range(2):
-        enrich(Client(user_agent=None, ip=None, referrer=None))
+        enrich(ClientInfo(user_agent=None, ip=None, referrer=None))
 
     after = _shown(WORKER, "reftide_worker_enrichers_failed_total", enricher="odd")
     assert before + 2 == after
@@ -296,8 +296,8 @@ def test_a_shard_that_waits_is_shown_until_it_goes_on() -> None:
     outage = Outage(Log(), lambda _: 0.0, "7")
     assert 0 == _shown(WORKER, "reftide_worker_delayed", shard=7)
 
-    outage.next_pause(Trouble("away"))
-    outage.next_pause(Trouble("away"))
+    outage.next_pause(TransientError("away"))
+    outage.next_pause(TransientError("away"))
     assert outage.is_on
     assert 1 == _shown(WORKER, "reftide_worker_delayed", shard=7)
     assert 2 == _shown(WORKER, "reftide_worker_delays_total", shard=7)

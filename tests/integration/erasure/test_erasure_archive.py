@@ -21,17 +21,17 @@ from tests.support.servers.valkey import running_valkey
 from tests.support.workers.archives import Yard, everything, exhaust
 from tests.support.workers.erasures import HISTORY, JANE, TRACES, is_swept, janes_lead
 from workers.archive import rewrite
-from workers.archive.archiver import Archiver, Manner
+from workers.archive.archiver import Archiver, ArchiverConfig
 from workers.archive.check import problem
 from workers.archive.object_store.fetch import Fetching
-from workers.archive.reader import Page, loaded, read, segments, unfinished
+from workers.archive.reader import SegmentPage, loaded, read, segments, unfinished
 from workers.archive.review import mark, marked
 from workers.archive.segment import Segment
-from workers.archive.writer import Writer
-from workers.erasure.archives import Swept, Veiling, keep_swept, sweep
+from workers.archive.writer import SegmentWriter
+from workers.erasure.archives import ArchivePseudonymizer, Swept, keep_swept, sweep
 from workers.erasure.begin import Person, begin
 from workers.erasure.runner import Eraser
-from workers.model.batch import Delivery, Entry, Trouble
+from workers.model.batch import Delivery, Entry, TransientError
 from workers.postgres.database import Pool, open_pool
 from workers.redis_io.connections import for_jobs
 
@@ -61,7 +61,9 @@ async def begun(pool: Pool) -> None:
 
 
 def an_archiver(yard: Yard, pool: Pool) -> Archiver:
-    manner = Manner(directory=yard.directory, owner="one", veiling=Veiling(pool))
+    manner = ArchiverConfig(
+        directory=yard.directory, owner="one", veiling=ArchivePseudonymizer(pool)
+    )
     made = Archiver(yard.redis, 0, manner, yard.clock, lambda _: None)
     yard.archivers.append(made)
     return made
@@ -77,7 +79,7 @@ def a_segment(
     directory: Path, count: int = 3, before: Callable[[str], None] = lambda _: None
 ) -> Segment:
     """One of several frames, with a lead of Jane's in each."""
-    writer = Writer(directory, "w", 0, 7)
+    writer = SegmentWriter(directory, "w", 0, 7)
     for number in range(count):
         payloads = [
             encode(janes_lead(number)),
@@ -209,7 +211,7 @@ async def test_a_reader_under_way_goes_on_in_the_new_file(
 ) -> None:
     segment = a_segment(tmp_path)
     assert len(segment.frames) > 2
-    pages: list[Page] = [read(tmp_path, 0, 1 << 62)]
+    pages: list[SegmentPage] = [read(tmp_path, 0, 1 << 62)]
     await begun(pool)
 
     await sweep(pool, tmp_path, [])
@@ -355,7 +357,7 @@ async def test_an_archive_is_not_clean_before_its_store_is(
     dead = Fetching(depot.directory, depot.store(0))
     await begun(pool)
 
-    with pytest.raises(Trouble):
+    with pytest.raises(TransientError):
         await keep_swept(pool, depot.directory, ["w"], dead)
     await keep_swept(pool, depot.directory, ["w"])
 

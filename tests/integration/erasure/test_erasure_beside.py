@@ -28,8 +28,8 @@ from tests.support.workers.replaying import Site, a_site
 from tests.support.workers.working import is_acknowledged, working
 from workers.erasure.begin import Person, begin, people
 from workers.erasure.runner import Eraser
-from workers.erasure.suppression import Stale
-from workers.model.batch import Delivery, Entry, Trouble
+from workers.erasure.suppression import SuppressionsOutdated
+from workers.model.batch import Delivery, Entry, TransientError
 from workers.postgres.database import Pool
 
 
@@ -53,7 +53,7 @@ async def test_whoever_dies_anywhere_somebody_else_goes_on(site: Site) -> None:
     while True:
         try:
             await Eraser(Mortal(site.pool, deaths + 1), site.redis, [0]).work()
-        except Trouble:
+        except TransientError:
             deaths += 1
         else:
             break
@@ -114,7 +114,7 @@ async def test_a_writer_that_did_not_know_begins_anew(site: Site) -> None:
         Delivery(Entry(1, 0, NOON_MS, 77), encode(janes_click(2, root_id=an_id(1))))
     ]
 
-    with pytest.raises(Stale):
+    with pytest.raises(SuppressionsOutdated):
         await pipeline.process(late)
     assert late == await pipeline.process(late)
 
@@ -137,7 +137,7 @@ async def test_what_a_batch_did_not_know_another_of_the_process_does_not_vouch_f
         await begin(connection, person, uuid7(), "tester", "")
     await pipeline.suppressions.refresh(site.pool)
 
-    with pytest.raises(Stale):
+    with pytest.raises(SuppressionsOutdated):
         await pipeline._record(prepared)
 
     assert [late] == await pipeline.process([late])
@@ -275,7 +275,7 @@ async def test_a_list_that_a_backup_brought_back_is_read_anew(site: Site) -> Non
         try:
             await pipeline.process([late])
             break
-        except Stale:
+        except SuppressionsOutdated:
             continue
 
     assert 0 == await site.value(

@@ -24,9 +24,15 @@ from tests.support.workers.replaying import Site
 from tests.support.workers.working import STREAM
 from workers.archive.check import problem
 from workers.archive.reader import segments
-from workers.archive.writer import Writer
+from workers.archive.writer import SegmentWriter
 from workers.erasure import archives
-from workers.erasure.archives import Swept, Veiling, keep_swept, known_state, sweep
+from workers.erasure.archives import (
+    ArchivePseudonymizer,
+    Swept,
+    keep_swept,
+    known_state,
+    sweep,
+)
 from workers.model.batch import Delivery, Entry
 from workers.postgres.database import open_pool
 from workers.redis_io.connections import for_jobs
@@ -68,7 +74,7 @@ async def archive(site: Site, *more: bytes) -> Path:
     ]
     last = found[-1][0]
     found += [(EntryId(last.ms, last.seq + 1 + at), one) for at, one in enumerate(more)]
-    writer = Writer(site.archive, "w1", 0, epoch)
+    writer = SegmentWriter(site.archive, "w1", 0, epoch)
     writer.add(
         [Delivery(Entry.of(epoch, 0, *entry), payload) for entry, payload in found]
     )
@@ -109,7 +115,7 @@ async def test_what_comes_unreadable_afterwards_is_archived_blank(site: Site) ->
         for at, payload in enumerate((*UNREADABLE, *OTHERS))
     ]
 
-    written, _ = await Veiling(site.pool).veil(deliveries)
+    written, _ = await ArchivePseudonymizer(site.pool).veil(deliveries)
 
     assert not any(each.payload in UNREADABLE for each in written)
     assert list(OTHERS) == [each.payload for each in written[len(UNREADABLE) :]]

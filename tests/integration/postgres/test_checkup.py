@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from ingest.app import World, build
+from ingest.app import Externals, build
 from ingest.contracts.checkup import Check
 from ingest.contracts.redis_checkup import check_redis
 from ingest.contracts.stream import GROUP, SHARDS_KEY, events_key
@@ -227,7 +227,7 @@ async def test_an_edge_says_at_the_start_what_is_wrong_with_redis(
         "REFTIDE_SECRET": "sixteen letters.",
         "REFTIDE_DATA": str(tmp_path / "not there yet"),
     }
-    app = build(EdgeSettings.load(given), World(dialects=()))
+    app = build(EdgeSettings.load(given), Externals(dialects=()))
 
     with capture_logs() as lines:
         async with TestServer(app):

@@ -11,7 +11,7 @@ import pytest
 
 from ingest.contracts.envelope import encode
 from scripts.environment import Environment
-from scripts.output import Refused
+from scripts.output import UsageProblem
 from scripts.services.recover.reconcile import reconcile
 from tests.support.directory import (
     LAST_CLICK,
@@ -187,7 +187,7 @@ async def test_two_do_not_repair_at_once(database_url: str) -> None:
     other = await asyncpg.connect(database_url)
     await other.execute("select pg_advisory_lock(hashtext('reftide reconcile'))")
 
-    with pytest.raises(Refused, match="at work"):
+    with pytest.raises(UsageProblem, match="at work"):
         await reconcile(_environment(database_url), dry_run=False)
 
     await other.close()

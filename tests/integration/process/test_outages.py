@@ -21,8 +21,8 @@ from structlog.testing import capture_logs
 
 from ingest.contracts.envelope import Envelope, encode
 from ingest.contracts.stream import FIELD, GROUP
-from ingest.durable.stream import Entry, Stream
-from ingest.redis_io.client import Breaker, connect
+from ingest.durable.stream import PendingAppend, Stream
+from ingest.redis_io.client import RedisBreaker, connect
 from scripts.bench.environment.proxy import HOST, Link
 from tests.support.directory import a_click, furnish, miscounted
 from tests.support.eventually import eventually
@@ -33,7 +33,7 @@ from tests.support.workers.working import (
     is_acknowledged,
     working,
 )
-from workers.model.batch import Delivery, Trouble
+from workers.model.batch import Delivery, TransientError
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres import database
 from workers.redis_io.connections import for_jobs
@@ -92,7 +92,7 @@ async def test_a_redis_whose_disk_is_full_is_an_outage_to_edges_and_workers(
     valkey: Valkey, books: asyncpg.Connection, database_url: str
 ) -> None:
     redis = connect(valkey.url, connections=2)
-    writes = Breaker()
+    writes = RedisBreaker()
     stream = Stream(redis, 1, writes)
     with capture_logs() as logs:
         async with working("w", valkey.url, database_url):
@@ -114,8 +114,8 @@ async def test_a_redis_whose_disk_is_full_is_an_outage_to_edges_and_workers(
     assert (2, 0) == (recorded, quarantined)
 
 
-def entry(event: Envelope) -> Entry:
-    return Entry(event.id, encode(event))
+def entry(event: Envelope) -> PendingAppend:
+    return PendingAppend(event.id, encode(event))
 
 
 async def refuses(redis: Redis) -> bool:
@@ -194,7 +194,7 @@ class Telling:
     async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         try:
             return await self._pipeline.process(deliveries)
-        except Trouble as trouble:
+        except TransientError as trouble:
             self._troubles.append(str(trouble))
             raise
 

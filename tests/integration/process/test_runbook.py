@@ -23,8 +23,8 @@ from ingest.contracts.stream import (
     epoch_key,
     heartbeat_key,
 )
-from ingest.durable.spool.directory import Held, Home, spool_of
-from ingest.durable.spool.records import Item
+from ingest.durable.spool.directory import LockedSpool, SpoolDirectory, spool_of
+from ingest.durable.spool.records import SpoolItem
 from tests.support.directory import LINKS, NOON_MS, a_click, an_id, furnish
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.servers.runbook import follow
@@ -34,8 +34,8 @@ from workers.archive.object_store.fetch import Fetching
 from workers.archive.object_store.report import Uploads
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.object_store.upload import Uploader
-from workers.archive.writer import Writer
-from workers.model.batch import Delivery, Entry, Trouble
+from workers.archive.writer import SegmentWriter
+from workers.model.batch import Delivery, Entry, TransientError
 from workers.postgres.database import open_pool
 from workers.redis_io.connections import for_jobs
 
@@ -114,26 +114,26 @@ def clicks(*numbers: int) -> Callable[[Site], Awaitable[object]]:
     return happen
 
 
-def spool(data: Path) -> Held:
+def spool(data: Path) -> LockedSpool:
     """What an edge keeps on its disk: three events."""
-    opened = Home(spool_of(data), lambda _: None).open_own()
+    opened = SpoolDirectory(spool_of(data), lambda _: None).open_own()
     opened.store.append([_item() for _ in range(3)], 1 << 20)
     return opened
 
 
-def _item() -> Item:
+def _item() -> SpoolItem:
     event_id = uuid7()
     sealed = Envelope(
         id=event_id, kind=Kind.CLICK, dialect="bio_re", at=ids.millis(event_id)
     )
-    return Item(event_id, encode(sealed))
+    return SpoolItem(event_id, encode(sealed))
 
 
 async def archive(site: Site) -> None:
     """All that the stream has is archived."""
     assert site.archive is not None
     epoch = int(await site.redis.get(epoch_key(0)))
-    writer = Writer(site.archive, "w1", 0, epoch)
+    writer = SegmentWriter(site.archive, "w1", 0, epoch)
     writer.add(
         [
             Delivery(Entry.of(epoch, 0, *EntryId.of(raw)), fields[b"e"])
@@ -292,7 +292,7 @@ def test_the_object_store_is_away(scene: Scene, tmp_path: Path) -> None:
         uploads = Uploads(site.redis, "w1", scene.archive, store.name)
         try:
             await Uploader(scene.archive, fetching, lambda _: None).step()
-        except Trouble as trouble:
+        except TransientError as trouble:
             uploads.failed(NOON_MS, str(trouble))
         await uploads.tell(NOON_MS)
 

@@ -27,7 +27,7 @@ from tests.support.directory import (
 )
 from tests.support.eventually import eventually
 from workers.enrich import build_enrichers
-from workers.model.batch import Delivery, Entry, Trouble
+from workers.model.batch import Delivery, Entry, TransientError
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.postgres.sql import statements
@@ -343,7 +343,7 @@ async def test_batches_without_generated_links_ask_for_nothing(
 
     await generate(pool, [a_click(1), a_lead(2, code="L1")], uuid4)
 
-    with pytest.raises(Trouble):
+    with pytest.raises(TransientError):
         await generate(pool, [_generated(1, "NEW", "alice")], uuid4)
 
 

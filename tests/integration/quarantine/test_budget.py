@@ -16,7 +16,7 @@ from tests.support.workers.redriving import Clinic, a_clinic
 from tests.support.workers.replaying import Site, a_site
 from tests.support.workers.working import is_acknowledged, working
 from workers.pipeline.pipeline import Pipeline
-from workers.quarantine.budget import Budget, expire
+from workers.quarantine.budget import QuarantineBudget, expire
 from workers.quarantine.quarantine import DATA_REASONS, Reason
 
 NEW_LINK = UUID(int=0x60)
@@ -44,7 +44,7 @@ async def clinic(
     database_url: str, redis_url: str, clock: _Clock
 ) -> AsyncIterator[Clinic]:
     async with a_clinic(database_url, redis_url) as made:
-        made.pipeline.budget = Budget(10, clock)
+        made.pipeline.budget = QuarantineBudget(10, clock)
         yield made
 
 
@@ -142,7 +142,7 @@ async def test_an_entry_that_was_dropped_and_comes_when_there_is_room_counts_onc
     clinic: Clinic,
 ) -> None:
     deliveries = await clinic.take_in(*(_stray(number) for number in range(20)))
-    clinic.pipeline.budget = Budget(1000)
+    clinic.pipeline.budget = QuarantineBudget(1000)
 
     await clinic.pipeline.process(deliveries)
 
@@ -237,7 +237,7 @@ async def site(redis_url: str, database_url: str) -> AsyncIterator[Site]:
 
 
 def _stingy(pipeline: Pipeline) -> Pipeline:
-    pipeline.budget = Budget(2)
+    pipeline.budget = QuarantineBudget(2)
     return pipeline
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.directory import NOON_MS, WORKSPACE, a_lead, an_id
 from tests.support.workers.racing import beside
 from tests.support.workers.redriving import NEW_LINK, Clinic, lost_click
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.redrive import marks, page
 from workers.redrive.page import Redriver
 
@@ -102,7 +102,7 @@ async def test_what_an_outage_interrupts_is_taken_again_at_once(clinic: Clinic) 
     await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)
     await clinic.ask()
     clinic.redriver.pipeline.boundary = _fail
-    with pytest.raises(Trouble):
+    with pytest.raises(TransientError):
         await clinic.redriver.work()
     clinic.redriver.pipeline.boundary = lambda _: None
 
@@ -111,7 +111,7 @@ async def test_what_an_outage_interrupts_is_taken_again_at_once(clinic: Clinic) 
 
 
 def _fail(_: object) -> None:
-    raise Trouble("away")
+    raise TransientError("away")
 
 
 async def test_what_workers_die_of_is_tried_alone_and_then_given_up(

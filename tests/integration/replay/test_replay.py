@@ -21,7 +21,7 @@ from tests.support.directory import (
 )
 from tests.support.workers.replaying import EVERYTHING, Site, a_site
 from tests.support.workers.working import STREAM
-from workers.enrich import Client, Enrichment
+from workers.enrich import ClientInfo, Enrichment
 from workers.redrive.page import Redriver
 
 
@@ -179,7 +179,7 @@ async def test_a_link_created_late_takes_its_clicks_out_of_quarantine(
 async def test_a_bot_rule_that_changed_changes_counters(site: Site) -> None:
     await _happened(site)
 
-    def everybody(_: Client) -> Enrichment:
+    def everybody(_: ClientInfo) -> Enrichment:
         return Enrichment(is_bot=True, country="FR", failed=("city",))
 
     first = await site.replay("reprocess", enrich=everybody)

@@ -11,7 +11,7 @@ from ingest.contracts.stream import EntryId, epoch_key
 from tests.support.directory import NOON_MS, a_click
 from tests.support.workers.replaying import EVERYTHING, Site, a_site
 from tests.support.workers.working import STREAM
-from workers.archive.writer import Writer
+from workers.archive.writer import SegmentWriter
 from workers.model.batch import Delivery, Entry
 from workers.replay.request import DEFAULT_RATE
 from workers.replay.sources import Cursor, Sources
@@ -35,7 +35,7 @@ async def _archive(site: Site) -> None:
     epoch = int(await site.redis.get(epoch_key(0)))
     page = [_delivery(epoch, raw, fields) for raw, fields in await _all(site.redis)]
     for part in (page[: len(page) * 2 // 3], page[len(page) // 3 :]):
-        writer = Writer(site.archive, "w1", 0, epoch)
+        writer = SegmentWriter(site.archive, "w1", 0, epoch)
         writer.add(part)
         writer.finish()
 

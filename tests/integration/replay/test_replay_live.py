@@ -19,8 +19,8 @@ from tests.support.directory import LINKS, NOON_MS, a_click, a_lead, a_sale
 from tests.support.eventually import eventually
 from tests.support.workers.replaying import EVERYTHING, Site, a_site
 from tests.support.workers.working import STREAM, is_acknowledged, working
-from workers.model.batch import Trouble
-from workers.replay.request import Request
+from workers.model.batch import TransientError
+from workers.replay.request import ReplayRequest
 
 ROOT = Path(__file__).resolve().parents[3]
 EVENTS = 3000
@@ -194,7 +194,7 @@ async def _persist(work: Callable[[], object]) -> None:
     while True:
         try:
             await work()  # type: ignore[misc]
-        except Trouble:
+        except TransientError:
             continue
         return
 
@@ -212,7 +212,7 @@ async def _add_and_forget(site: Site, count: int = EVENTS) -> None:
 
 
 async def _order(site: Site, rate: int) -> UUID:
-    asked = Request(from_ms=0, to_ms=EVERYTHING.to_ms, rate=rate)
+    asked = ReplayRequest(from_ms=0, to_ms=EVERYTHING.to_ms, rate=rate)
     async with site.pool.acquire() as connection:
         return await order(connection, "missing", asked, 1)
 

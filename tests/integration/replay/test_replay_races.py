@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from ingest.contracts.envelope import Dedupe, Envelope, encode
-from scripts.output import Refused
+from scripts.output import UsageProblem
 from scripts.services.recover.replays import put
 from tests.support.directory import NOON_MS, WORKSPACE, a_click, a_lead
 from tests.support.workers.racing import beside, somebody_waits
@@ -48,7 +48,7 @@ async def test_what_is_asked_of_a_replay_during_its_last_page_leaves_it_over(
 
     assert not going.is_running
     async with site.pool.acquire() as connection:
-        with pytest.raises(Refused, match=f"is {left}"):
+        with pytest.raises(UsageProblem, match=f"is {left}"):
             await put(connection, replay_id, "running")
 
 

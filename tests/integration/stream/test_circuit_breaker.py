@@ -16,17 +16,17 @@ from tests.support.eventually import eventually
 from tests.support.servers.cli import Cli
 from tests.support.workers.working import is_acknowledged
 from workers.enrich import build_enrichers
-from workers.model.batch import Delivery, Halt, Recorder
+from workers.model.batch import Delivery, PausedError, Recorder
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Connection, Pool, open_pool, transaction
 from workers.quarantine import circuit_breaker
-from workers.quarantine.bad_entry_limit import Limit
-from workers.quarantine.circuit_breaker import Gate, keep_looking
+from workers.quarantine.bad_entry_limit import BadEntryLimit
+from workers.quarantine.circuit_breaker import CircuitBreaker, keep_looking
 from workers.redis_io.connections import for_jobs, for_reader
 from workers.stream.consumer import Consumer
-from workers.stream.epochs import PostgresRegistry
-from workers.stream.poison_pill import Isolating
-from workers.stream.shard import Habits, Shard
+from workers.stream.epochs import PostgresEpochRegistry
+from workers.stream.poison_pill import PoisonPillIsolation
+from workers.stream.shard import ReaderConfig, ShardReader
 
 STREAM = events_key(0)
 #: Far more than may be put away at once.
@@ -66,25 +66,25 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 @asynccontextmanager
 async def recording(
     name: str, redis: Redis, pool: Pool, bug: type[Buggy] | None = None
-) -> AsyncIterator[tuple[Gate, Recorder]]:
+) -> AsyncIterator[tuple[CircuitBreaker, Recorder]]:
     """A worker with a gate, on one shard."""
     url_of = redis.connection_pool.connection_kwargs
-    habits, stop = Habits(name=name, block_ms=50), asyncio.Event()
+    habits, stop = ReaderConfig(name=name, block_ms=50), asyncio.Event()
     pipeline = Pipeline(
         pool=pool,
         enrich=build_enrichers(None),
         consumer=name,
         clock=lambda: NOON_MS,
         new_id=uuid7,
-        limit=Limit(),
+        limit=BadEntryLimit(),
     )
     recorder: Recorder = pipeline if bug is None else bug(pipeline)
-    gate = Gate(pool, name, pipeline.limit)
+    gate = CircuitBreaker(pool, name, pipeline.limit)
     async with AsyncExitStack() as stack:
         reader = for_reader(f"unix://{url_of['path']}?db={url_of.get('db', 0)}")
         stack.push_async_callback(reader.aclose)
-        shard = Shard(reader, 0, habits, PostgresRegistry(pool))
-        processor = Isolating(recorder, redis, pool)
+        shard = ShardReader(reader, 0, habits, PostgresEpochRegistry(pool))
+        processor = PoisonPillIsolation(recorder, redis, pool)
         consumer = Consumer([shard], processor, habits, stop=stop, gate=gate)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(keep_looking(gate, stop))
@@ -104,7 +104,7 @@ def clicks(count: int, **changes: object) -> list[bytes]:
     return [encode(a_click(number, **changes)) for number in range(1, count + 1)]
 
 
-async def _is_shut(gate: Gate) -> bool:
+async def _is_shut(gate: CircuitBreaker) -> bool:
     return gate.is_paused
 
 
@@ -225,22 +225,22 @@ async def test_a_pause_is_not_undone_by_what_was_read_before_it(
     async with asyncio.TaskGroup() as group:
         group.create_task(gate.look())
         await has_read.wait()
-        halting = group.create_task(gate.halt(Halt("culprits", "too many")))
+        halting = group.create_task(gate.halt(PausedError("culprits", "too many")))
         # Where nothing kept it, it would have been done long before.
         await asyncio.wait([halting], timeout=0.3)
         may_answer.set()
 
     assert gate.is_paused
-    with pytest.raises(Halt):
+    with pytest.raises(PausedError):
         limit.judge(0, MANY)
     assert 1 == await pool.fetchval(
         "select count(*) from pauses where resumed_at is null"
     )
 
 
-async def _opened(pool: Pool) -> tuple[Gate, Limit]:
-    limit = Limit()
-    gate = Gate(pool, "w1", limit)
+async def _opened(pool: Pool) -> tuple[CircuitBreaker, BadEntryLimit]:
+    limit = BadEntryLimit()
+    gate = CircuitBreaker(pool, "w1", limit)
     await gate.look()
     assert not gate.is_shut
     return gate, limit

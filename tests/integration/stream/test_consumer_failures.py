@@ -20,10 +20,10 @@ from tests.support.workers.consuming import (
     left_pending_by,
     pending,
 )
-from workers.model.batch import Delivery, Trouble
+from workers.model.batch import Delivery, TransientError
 from workers.redis_io.connections import for_jobs, for_reader
 from workers.stream.consumer import Consumer
-from workers.stream.shard import Habits, Shard
+from workers.stream.shard import ReaderConfig, ShardReader
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         yield client
 
 
-class _Unheard(Shard):
+class _Unheard(ShardReader):
     """A shard whose acknowledgements get lost, some of them."""
 
     losses = 3
@@ -40,7 +40,7 @@ class _Unheard(Shard):
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         if self.losses:
             self.losses -= 1
-            raise Trouble("the acknowledgement got lost")
+            raise TransientError("the acknowledgement got lost")
         await super().ack(deliveries)
 
 
@@ -48,7 +48,11 @@ async def test_acknowledgements_that_get_lost_are_tried_less_and_less_often(
     redis_url: str, redis: Redis
 ) -> None:
     await add(redis, b"a")
-    habits, stop, pauses = Habits(name="one", block_ms=50), asyncio.Event(), list[int]()
+    habits, stop, pauses = (
+        ReaderConfig(name="one", block_ms=50),
+        asyncio.Event(),
+        list[int](),
+    )
 
     def pause(attempt: int) -> float:
         pauses.append(attempt)
@@ -68,7 +72,7 @@ async def test_trouble_keeps_the_batch_and_tries_it_again(
     redis_url: str, redis: Redis
 ) -> None:
     await add(redis, b"a", b"b")
-    failures = iter([Trouble("down"), Trouble("still down")])
+    failures = iter([TransientError("down"), TransientError("still down")])
 
     def refuse_twice(deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         if failure := next(failures, None):
@@ -176,4 +180,4 @@ async def test_a_bug_in_the_processor_ends_the_consumer(
 
 
 def _refuse(_: Sequence[Delivery]) -> Sequence[Delivery]:
-    raise Trouble("down")
+    raise TransientError("down")

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, GROUP, epoch_key, events_key
 from tests.support.servers.valkey import running_valkey
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.redis_io import stream_state
 from workers.redis_io.connections import for_jobs
 from workers.redis_io.stream_state import Lag, Stream, lag_of, look
@@ -101,6 +101,6 @@ async def test_a_server_that_does_not_answer_is_trouble() -> None:
         async with for_jobs(valkey.url) as redis:
             await redis.ping()
             valkey.kill()
-            with pytest.raises(Trouble):
+            with pytest.raises(TransientError):
                 await look(redis, 0)
             valkey.start()

@@ -15,9 +15,9 @@ from workers.redis_io import stream_state
 from workers.redis_io.connections import for_jobs
 from workers.redis_io.stream_state import look
 from workers.stream import lost_entries
-from workers.stream.epochs import PostgresRegistry, current_epoch, sample
+from workers.stream.epochs import PostgresEpochRegistry, current_epoch, sample
 from workers.stream.lost_entries import count_losses
-from workers.stream.shard import Habits, Shard
+from workers.stream.shard import ReaderConfig, ShardReader
 from workers.stream.trimmer import Trimmer
 
 STREAM = events_key(0)
@@ -33,7 +33,7 @@ class Stage:
     async def begin(self) -> int:
         """Begin a life of the stream."""
         await self.redis.xgroup_create(STREAM, GROUP, "0", mkstream=True)
-        return await current_epoch(self.redis, PostgresRegistry(self.pool), 0)
+        return await current_epoch(self.redis, PostgresEpochRegistry(self.pool), 0)
 
     async def add(self, count: int) -> None:
         for _ in range(count):
@@ -303,8 +303,8 @@ async def test_the_trimmers_count_ends_with_its_life(stage: Stage) -> None:
 
     assert b"200" == await stage.redis.get(cut_key(0))
     await stage.redis.delete(STREAM)
-    await Shard(
-        stage.redis, 0, Habits(name="one"), PostgresRegistry(stage.pool)
+    await ShardReader(
+        stage.redis, 0, ReaderConfig(name="one"), PostgresEpochRegistry(stage.pool)
     ).prepare()
     stream = await look(stage.redis, 0)
     assert stream is not None

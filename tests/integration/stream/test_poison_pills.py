@@ -16,10 +16,10 @@ from tests.support.directory import NOON_MS, a_click, an_id, furnish
 from tests.support.eventually import eventually
 from tests.support.servers.worker_process import Worker
 from tests.support.workers.working import is_acknowledged
-from workers.model.batch import Delivery, Entry, Recorder, Trouble
+from workers.model.batch import Delivery, Entry, Recorder, TransientError
 from workers.postgres.database import Connection, Pool, open_pool
 from workers.redis_io.connections import for_jobs
-from workers.stream.poison_pill import Isolating, apart
+from workers.stream.poison_pill import PoisonPillIsolation, apart
 
 STREAM = events_key(0)
 POISON = 3
@@ -164,16 +164,16 @@ def _suspect(payload: bytes = b"{}", times: int = 3) -> Delivery:
 
 async def _die_over(delivery: Delivery, redis: Redis, pool: Pool) -> None:
     """What a worker leaves that dies over an entry it has alone."""
-    await Isolating(Scripted(), redis, pool)._mark(delivery.entry)
+    await PoisonPillIsolation(Scripted(), redis, pool)._mark(delivery.entry)
 
 
 async def test_attempts_of_one_life_are_no_deaths(redis: Redis, pool: Pool) -> None:
-    trouble = [Trouble("down") for _ in range(8)]
+    trouble = [TransientError("down") for _ in range(8)]
     recorder = Scripted(*trouble)
-    isolating = Isolating(recorder, redis, pool)
+    isolating = PoisonPillIsolation(recorder, redis, pool)
 
     for _ in trouble:
-        with pytest.raises(Trouble):
+        with pytest.raises(TransientError):
             await isolating.process([_suspect()])
     assert [_suspect()] == await isolating.process([_suspect()])
 
@@ -186,9 +186,9 @@ async def test_trouble_forgets_no_death_and_success_forgets_all(
 ) -> None:
     for _ in range(2):
         await _die_over(_suspect(), redis, pool)
-    recorder = Scripted(Trouble("down"))
-    isolating = Isolating(recorder, redis, pool)
-    with pytest.raises(Trouble):
+    recorder = Scripted(TransientError("down"))
+    isolating = PoisonPillIsolation(recorder, redis, pool)
+    with pytest.raises(TransientError):
         await isolating.process([_suspect()])
     assert {b"1:1741608000000-1": b"2 "} == await redis.hgetall(alone_key(0))
 
@@ -203,7 +203,7 @@ async def test_three_deaths_are_too_many(redis: Redis, pool: Pool) -> None:
     recorder = Scripted()
 
     with capture_logs() as logs:
-        done = await Isolating(recorder, redis, pool).process([_suspect()])
+        done = await PoisonPillIsolation(recorder, redis, pool).process([_suspect()])
 
     assert [_suspect()] == done
     assert (0, ["3 workers died over it"]) == (recorder.processed, recorder.given_up)
@@ -216,7 +216,7 @@ async def test_a_mark_is_set_while_redis_is_out_of_memory(
 ) -> None:
     await redis.config_set("maxmemory", 1)
     try:
-        await Isolating(Scripted(), redis, pool).process([_suspect()])
+        await PoisonPillIsolation(Scripted(), redis, pool).process([_suspect()])
     finally:
         await redis.config_set("maxmemory", 0)
 
@@ -228,8 +228,8 @@ async def test_where_postgres_does_not_answer_no_mark_is_set(
         pool.terminate()
         recorder: Recorder = Scripted()
 
-        with pytest.raises(Trouble):
-            await Isolating(recorder, redis, pool).process([_suspect()])
+        with pytest.raises(TransientError):
+            await PoisonPillIsolation(recorder, redis, pool).process([_suspect()])
 
     assert not await redis.exists(alone_key(0))
 

@@ -17,7 +17,7 @@ from ingest.contracts.stream import (
     events_key,
 )
 from tests.support.servers.valkey import running_valkey
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.redis_io.connections import for_jobs
 from workers.redis_io.stream_state import look
 from workers.stream import trimmer
@@ -245,7 +245,7 @@ async def test_a_server_that_does_not_answer_is_trouble() -> None:
         async with for_jobs(valkey.url) as redis:
             await redis.ping()
             valkey.kill()
-            with pytest.raises(Trouble):
+            with pytest.raises(TransientError):
                 await trim(redis)
             valkey.start()
 

@@ -9,7 +9,7 @@ from ingest.contracts.envelope import Dedupe, Envelope
 from tests.support.directory import NOON_MS, a_click, a_lead, an_id
 from tests.support.workers.recording import ledger_of, record_later, rows_of
 from workers.jobs.cleanup import sweep_claims
-from workers.model.rows import moment
+from workers.model.rows import timestamp
 from workers.postgres.database import Pool
 from workers.write.dedup import KEPT
 
@@ -31,7 +31,7 @@ async def test_within_thirty_days_a_key_is_one_event_in_any_order(
         await record_later(pool, events[place])
 
     assert [(events[0].id,)] == await rows_of(pool, "select id from events")
-    assert [(moment(NOON_MS) + KEPT,)] == await rows_of(
+    assert [(timestamp(NOON_MS) + KEPT,)] == await rows_of(
         pool, "select expires_at from claims"
     )
 

@@ -25,7 +25,7 @@ from tests.support.workers.recording import (
     rows_of,
 )
 from workers.jobs.cleanup import fold_ledger
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.postgres.database import DataFault, Pool, transaction
 from workers.postgres.sql import statements
 from workers.resolve import lookups
@@ -95,7 +95,7 @@ async def test_what_postgres_refuses_to_look_up_is_found_too(
 
     async def refusing(
         connection: asyncpg.Connection, envelopes: Sequence[Envelope]
-    ) -> lookups.Known:
+    ) -> lookups.KnownNames:
         if any(envelope.code == "poison" for envelope in envelopes):
             raise DataFault("22021", "invalid byte sequence")
         return await look_up(connection, envelopes)
@@ -140,10 +140,10 @@ async def test_a_connection_that_was_closed_is_trouble(pool: Pool) -> None:
                 connection.terminate()
             await connection.fetch("select 1")
 
-    with pytest.raises(Trouble, match="connection is closed"):
+    with pytest.raises(TransientError, match="connection is closed"):
         await ask(first_close=True)
     pool.terminate()
-    with pytest.raises(Trouble, match="pool is clos"):
+    with pytest.raises(TransientError, match="pool is clos"):
         await ask(first_close=False)
 
 

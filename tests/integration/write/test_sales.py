@@ -15,9 +15,9 @@ from tests.support.directory import (
     an_id,
 )
 from tests.support.workers.recording import link_row, record, value_of
-from workers.counters.counters import Deltas
+from workers.counters.counters import CounterDeltas
 from workers.model.batch import Entry
-from workers.model.rows import Standing, moment
+from workers.model.rows import StoredRow, timestamp
 from workers.postgres.database import Pool
 from workers.postgres.sql import statements
 
@@ -101,14 +101,14 @@ async def test_no_counter_without_a_change_is_written(pool: Pool) -> None:
 
 
 async def _counted(
-    pool: Pool, put: Sequence[Standing], take: Sequence[Standing] = ()
+    pool: Pool, put: Sequence[StoredRow], take: Sequence[StoredRow] = ()
 ) -> list[str]:
     """The statements by which a difference is counted, in order."""
     names = {
         statement: name for name, statement in statements("counters/counters").items()
     }
     asked: list[str] = []
-    deltas = Deltas()
+    deltas = CounterDeltas()
     deltas.put(put)
     deltas.take(take)
     async with pool.acquire() as connection:
@@ -117,10 +117,10 @@ async def _counted(
     return [names[query] for query in asked if query in names]
 
 
-def _standing(kind: Kind, **values: Any) -> Standing:
-    return Standing(
+def _standing(kind: Kind, **values: Any) -> StoredRow:
+    return StoredRow(
         id=an_id(1),
-        at=moment(NOON_MS),
+        at=timestamp(NOON_MS),
         digest=0,
         kind=kind,
         is_test=False,

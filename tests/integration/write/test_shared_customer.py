@@ -18,7 +18,7 @@ from tests.support.workers.recording import (
     value_of,
 )
 from workers.postgres.database import Pool
-from workers.write.customers import CROWD
+from workers.write.customers import SHARED_CUSTOMER_CLICKS
 
 LATER = 1000
 
@@ -57,11 +57,11 @@ async def _earned(pool: Pool) -> list[tuple[object, ...]]:
 
 
 async def test_leads_of_a_customer_earn_the_last_of_his_clicks(pool: Pool) -> None:
-    clicks, leads = _visits(CROWD)
+    clicks, leads = _visits(SHARED_CUSTOMER_CLICKS)
 
     await _record(pool, [*clicks, *leads])
 
-    assert [(clicks[-1].id,)] * CROWD == await _earned(pool)
+    assert [(clicks[-1].id,)] * SHARED_CUSTOMER_CLICKS == await _earned(pool)
     assert not await value_of(pool, "select bool_or(is_crowd) from customers")
 
 
@@ -69,7 +69,7 @@ async def test_leads_of_a_customer_earn_the_last_of_his_clicks(pool: Pool) -> No
 async def test_leads_of_a_crowd_earn_the_click_they_name(
     pool: Pool, *, is_backwards: bool
 ) -> None:
-    clicks, leads = _visits(CROWD + 1)
+    clicks, leads = _visits(SHARED_CUSTOMER_CLICKS + 1)
     events = [*clicks, *leads]
 
     await _record(pool, events[::-1] if is_backwards else events)
@@ -98,7 +98,7 @@ async def _multiply(pool: Pool, lead: Envelope, *, is_of_one: bool) -> None:
 
 
 async def test_what_leads_of_a_crowd_read_does_not_grow_with_it(pool: Pool) -> None:
-    clicks, leads = _visits(CROWD + 40)
+    clicks, leads = _visits(SHARED_CUSTOMER_CLICKS + 40)
     await _record(pool, [*clicks, *leads])
     who = await value_of(pool, "select id from customers where is_crowd")
     assert isinstance(who, UUID)

@@ -13,7 +13,7 @@ from ingest.contracts.apikey import hashes
 from ingest.contracts.directory import KeyRecord, api_key_key
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.stream import FIELD, events_key
-from ingest.dialects.batch import Answer
+from ingest.dialects.batch import BatchAnswer
 from ingest.dialects.spec import Endpoint
 from tests.support.edge.showcase import (
     KEYS,
@@ -59,7 +59,7 @@ class Edge:
         answer = await self.send([*events], key)
         text = await answer.text()
         assert answer.status in {200, 207, 503}, text
-        told = Answer.model_validate_json(text)
+        told = BatchAnswer.model_validate_json(text)
         assert len(events) == len(told.results)
         said = [result.result for result in told.results]
         assert said.count("accepted") == told.accepted

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from ingest.app import World, build
+from ingest.app import Externals, build
 from ingest.contracts.apikey import hashes
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.directory import (
@@ -242,7 +242,7 @@ async def an_edge(
 ) -> AsyncIterator[Client]:
     """A client of an edge that runs in this process; `changes` are of its settings."""
     settings = a_setting(url, path, changes)
-    server = TestServer(build(settings, World(dialects=dialects)))
+    server = TestServer(build(settings, Externals(dialects=dialects)))
     await server.start_server(auto_decompress=False)
     async with TestClient(server) as client:
         yield client

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
-from ingest.app import World, build
+from ingest.app import Externals, build
 from ingest.contracts.directory import GENERATION_KEY, LinkRecord, link_id_key, link_key
 from ingest.contracts.envelope import Envelope, Kind, decode
 from ingest.contracts.stream import FIELD, events_key
@@ -80,7 +80,7 @@ def _dialect(prefix: str, *, from_browsers: bool) -> Dialect:
     )
 
 
-WORLD = World(
+WORLD = Externals(
     dialects=(
         _dialect("/web", from_browsers=True),
         _dialect("/server", from_browsers=False),

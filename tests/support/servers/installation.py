@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from redis.asyncio import Redis
 
-from ingest.app import World, build
+from ingest.app import Externals, build
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.stream import FIELD, events_key
 from ingest.settings import Settings
@@ -132,7 +132,7 @@ def _home(data: Path, number: int) -> Path:
 @asynccontextmanager
 async def _edge(variables: dict[str, str], path: Path) -> AsyncIterator[Client]:
     settings = Settings.load({**variables, "REFTIDE_DATA": str(path)})
-    server = TestServer(build(settings, World()))
+    server = TestServer(build(settings, Externals()))
     await server.start_server(auto_decompress=False)
     async with TestClient(server) as client:
         yield client

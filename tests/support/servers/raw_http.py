@@ -13,7 +13,7 @@ import orjson
 from aiohttp import web
 from redis.asyncio import Redis
 
-from ingest.app import World, build
+from ingest.app import Externals, build
 from ingest.contracts.stream import events_key
 from ingest.http.server import Bounds, Runner
 from scripts.bench.environment.children import free_port
@@ -103,7 +103,7 @@ class Edge:
 
 @asynccontextmanager
 async def an_edge(url: str, path: Path, bounds: Bounds = SOON) -> AsyncIterator[Edge]:
-    runner = Runner(build(a_setting(url, path), World()), bounds)
+    runner = Runner(build(a_setting(url, path), Externals()), bounds)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -11,8 +11,8 @@ from workers.archive.object_store.fetch import Fetching
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.object_store.upload import Uploader
 from workers.archive.segment import Segment
-from workers.archive.writer import Writer
-from workers.model.batch import ArchiveBoundary, Delivery, Entry, Trouble
+from workers.archive.writer import SegmentWriter
+from workers.model.batch import ArchiveBoundary, Delivery, Entry, TransientError
 
 
 class Failing(ObjectStore):
@@ -37,7 +37,7 @@ class Failing(ObjectStore):
     def _answer(self) -> None:
         self.answers -= 1
         if self.answers < 0:
-            raise Trouble("no answer")
+            raise TransientError("no answer")
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Depot:
 
 def a_segment(directory: Path, first: int, count: int) -> Segment:
     """Clicks that arrived so many milliseconds after noon."""
-    writer = Writer(directory, "w", 0, 7)
+    writer = SegmentWriter(directory, "w", 0, 7)
     writer.add(
         [
             Delivery(Entry.of(7, 0, NOON_MS + first, n), encode(a_click(n)))

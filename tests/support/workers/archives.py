@@ -7,7 +7,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import ARCHIVE_GROUP, FIELD, GROUP, epoch_key, events_key
-from workers.archive.archiver import Archiver, Manner
+from workers.archive.archiver import Archiver, ArchiverConfig
 from workers.archive.reader import read, segments
 from workers.model.batch import Delivery
 
@@ -40,7 +40,7 @@ class Yard:
         await self.redis.xgroup_create(STREAM, GROUP, "0", mkstream=True)
 
     def archiver(self, owner: str = "one", **manner: float) -> Archiver:
-        how = Manner(directory=self.directory, owner=owner, **manner)  # type: ignore[arg-type]
+        how = ArchiverConfig(directory=self.directory, owner=owner, **manner)  # type: ignore[arg-type]
         made = Archiver(self.redis, 0, how, self.clock, lambda _: None)
         self.archivers.append(made)
         return made

@@ -11,7 +11,7 @@ from ingest.contracts.stream import FIELD, GROUP, events_key
 from workers.model.batch import Delivery
 from workers.redis_io.connections import for_reader
 from workers.stream.consumer import Consumer
-from workers.stream.shard import Habits, Shard
+from workers.stream.shard import ReaderConfig, ShardReader
 
 STREAM = events_key(0)
 
@@ -54,12 +54,12 @@ class Recorder:
 @asynccontextmanager
 async def consuming(
     url: str, processor: Recorder, *, shards: int = 1, **habits: Any
-) -> AsyncIterator[Sequence[Shard]]:
+) -> AsyncIterator[Sequence[ShardReader]]:
     """Consume until the block ends; then everything in hand is settled or abandoned."""
-    how = Habits(**{"name": "one", "block_ms": 50, **habits})
+    how = ReaderConfig(**{"name": "one", "block_ms": 50, **habits})
     registry = Numbers()
     clients = [for_reader(url) for _ in range(shards)]
-    parts = [Shard(each, n, how, registry) for n, each in enumerate(clients)]
+    parts = [ShardReader(each, n, how, registry) for n, each in enumerate(clients)]
     stop = asyncio.Event()
     consumer = Consumer(parts, processor, how, stop=stop, pause=lambda _: 0.01)
     async with AsyncExitStack() as stack:

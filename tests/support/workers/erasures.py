@@ -12,7 +12,7 @@ from tests.support.eventually import eventually
 from tests.support.grepping import traces
 from tests.support.workers.replaying import Site
 from tests.support.workers.working import STREAM
-from workers.archive.writer import Writer
+from workers.archive.writer import SegmentWriter
 from workers.erasure.archives import known_state
 from workers.erasure.begin import begin, people
 from workers.erasure.runner import Eraser
@@ -129,7 +129,7 @@ async def archive(site: Site) -> None:
     """What the stream has is archived as it is."""
     assert site.archive is not None
     epoch = int(await site.redis.get(epoch_key(0)))
-    writer = Writer(site.archive, "w1", 0, epoch)
+    writer = SegmentWriter(site.archive, "w1", 0, epoch)
     writer.add(
         [
             Delivery(Entry.of(epoch, 0, *EntryId.of(raw)), fields[b"e"])

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from tests.support.eventually import eventually
-from workers.counters.ledger import Tally
+from workers.counters.ledger import LedgerDelta
 from workers.model.batch import Delivery
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, transaction
@@ -30,7 +30,7 @@ async def beside(
         asyncio.TaskGroup() as group,
         transaction(pipeline.pool) as connection,
     ):
-        await write(connection, rows, Tally(), consumer="other", new_id=uuid4)
+        await write(connection, rows, LedgerDelta(), consumer="other", new_id=uuid4)
         acting = group.create_task(act())
         await somebody_waits(pipeline.pool)
     return acting.result()

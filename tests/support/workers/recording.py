@@ -12,7 +12,7 @@ from ingest.contracts.envelope import Envelope, encode
 from tests.support.directory import LINKS, NOON_MS
 from workers.enrich import build_enrichers
 from workers.model.batch import Delivery, Entry
-from workers.model.rows import moment
+from workers.model.rows import timestamp
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool
 from workers.postgres.sql import statements
@@ -93,7 +93,7 @@ async def rows_attribution_reads(
     `clicked` are those whose clicks changed: all of them unless told otherwise.
     """
     roots = people if clicked is None else clicked
-    since = None if since_ms is None else moment(since_ms)
+    since = None if since_ms is None else timestamp(since_ms)
     asked = (people, since, DEFAULT_WINDOW_DAYS, [], [], roots, [])
     query = statements("write/customers")["leads_attribution"]
     async with pool.acquire() as connection:

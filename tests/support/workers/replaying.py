@@ -26,12 +26,12 @@ from workers.postgres.database import Pool, open_pool
 from workers.redis_io.connections import for_jobs
 from workers.replay.job import Replays
 from workers.replay.leases import Mode
-from workers.replay.request import Request
+from workers.replay.request import ReplayRequest
 from workers.replay.sources import Sources
 from workers.stream.lost_entries import count_losses
 
 DAY_MS = 24 * 3600 * 1000
-EVERYTHING = Request(from_ms=0, to_ms=4_000_000_000_000, rate=1_000_000)
+EVERYTHING = ReplayRequest(from_ms=0, to_ms=4_000_000_000_000, rate=1_000_000)
 ENRICH = build_enrichers(None)
 
 
@@ -86,7 +86,7 @@ class Site:
         return Replays.beside(self.pipeline(enrich), sources)
 
     async def order(
-        self, mode: Mode = "missing", request: Request = EVERYTHING
+        self, mode: Mode = "missing", request: ReplayRequest = EVERYTHING
     ) -> asyncpg.pgproto.pgproto.UUID:
         async with self.pool.acquire() as connection:
             return await order(connection, mode, request, 1)
@@ -94,7 +94,7 @@ class Site:
     async def replay(
         self,
         mode: Mode = "missing",
-        request: Request = EVERYTHING,
+        request: ReplayRequest = EVERYTHING,
         enrich: Enrich = ENRICH,
     ) -> dict[str, int]:
         """Replay all of it; what it came to."""

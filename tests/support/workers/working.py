@@ -16,8 +16,8 @@ from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import open_pool
 from workers.redis_io.connections import for_reader
 from workers.stream.consumer import Consumer
-from workers.stream.epochs import PostgresRegistry
-from workers.stream.shard import Habits, Shard
+from workers.stream.epochs import PostgresEpochRegistry
+from workers.stream.shard import ReaderConfig, ShardReader
 
 STREAM = events_key(0)
 
@@ -34,7 +34,7 @@ async def working(
 
     `watch` may stand between the consumer and its pipeline.
     """
-    how = Habits(**{"name": name, "block_ms": 50, **habits})
+    how = ReaderConfig(**{"name": name, "block_ms": 50, **habits})
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         reader = for_reader(redis_url)
@@ -47,7 +47,7 @@ async def working(
             clock=lambda: NOON_MS,
             new_id=uuid7,
         )
-        shard = Shard(reader, 0, how, PostgresRegistry(pool))
+        shard = ShardReader(reader, 0, how, PostgresEpochRegistry(pool))
         consumer = Consumer([shard], watch(pipeline), how, stop=stop)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(consumer.run())

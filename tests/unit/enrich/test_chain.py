@@ -12,22 +12,22 @@ from structlog.testing import capture_logs
 
 from workers.enrich import (
     ENRICHERS,
-    Client,
+    ClientInfo,
     Enricher,
     Enrichment,
-    Facts,
+    PartialEnrichment,
     build_enrichers,
     chain,
     geo,
 )
 
-PHONE = Client(
+PHONE = ClientInfo(
     user_agent="Mozilla/5.0 (iPhone; CPU iPhone OS 17_2_1 like Mac OS X)"
     " AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.2 Mobile/15E148 Safari/604.1",
     ip="81.2.69.0",
     referrer="https://www.example.com/post/1",
 )
-NOBODY = Client(user_agent=None, ip=None, referrer=None)
+NOBODY = ClientInfo(user_agent=None, ip=None, referrer=None)
 SEEN = Enrichment(
     device="mobile",
     os="iOS",
@@ -50,7 +50,7 @@ class BrokenDatabaseError(RuntimeError):
     """What the library raises for a file that is no database."""
 
 
-def _fails(client: Client) -> Facts:
+def _fails(client: ClientInfo) -> PartialEnrichment:
     raise KeyError(client.ip)  # as a bug would, quoting what is not for the log
 
 
@@ -185,8 +185,8 @@ _TEXT = st.none() | st.text(st.characters(), max_size=2000)
 _REFERRERS = _TEXT | st.builds("http://{}/{}".format, st.text(), st.text())
 
 
-@given(st.builds(Client, user_agent=_TEXT, ip=_TEXT, referrer=_REFERRERS))
-def test_whatever_a_caller_sends_the_answer_can_be_stored(client: Client) -> None:
+@given(st.builds(ClientInfo, user_agent=_TEXT, ip=_TEXT, referrer=_REFERRERS))
+def test_whatever_a_caller_sends_the_answer_can_be_stored(client: ClientInfo) -> None:
     seen = chain(ENRICHERS)(client)
 
     texts = {

@@ -7,7 +7,7 @@ import iptocc
 import pytest
 
 from workers.enrich import geo
-from workers.enrich.geo import NOWHERE, Place
+from workers.enrich.geo import NOWHERE, GeoLocation
 
 LONDON = {
     "country": {"iso_code": "GB", "names": {"en": "United Kingdom"}},
@@ -39,7 +39,7 @@ def _library(**parts: object) -> SimpleNamespace:
 def test_a_truncated_address_has_the_country_of_its_registry(
     ip: str, country: str
 ) -> None:
-    assert Place(country=country, source="rir") == geo.country_of(ip)
+    assert GeoLocation(country=country, source="rir") == geo.country_of(ip)
 
 
 @pytest.mark.parametrize(
@@ -84,15 +84,20 @@ def test_an_address_assigned_to_a_whole_region_is_nowhere() -> None:
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        (LONDON, Place(country="GB", source="mmdb", region="England", city="London")),
+        (
+            LONDON,
+            GeoLocation(country="GB", source="mmdb", region="England", city="London"),
+        ),
         (
             {"country_code": "fr", "state1": "Île-de-France", "city": "Paris"},
-            Place(country="FR", source="mmdb", region="Île-de-France", city="Paris"),
+            GeoLocation(
+                country="FR", source="mmdb", region="Île-de-France", city="Paris"
+            ),
         ),
-        ({"country": {"iso_code": "DE"}}, Place(country="DE", source="mmdb")),
+        ({"country": {"iso_code": "DE"}}, GeoLocation(country="DE", source="mmdb")),
         (
             {"country": {"iso_code": "ZZZ"}, "city": "Null\0ville"},
-            Place(city="Null�ville"),
+            GeoLocation(city="Null�ville"),
         ),
         ({"country": [], "subdivisions": [], "city": {"names": []}}, NOWHERE),
         ({"subdivisions": {"0": 1}, "city": 7}, NOWHERE),
@@ -101,7 +106,7 @@ def test_an_address_assigned_to_a_whole_region_is_nowhere() -> None:
     ],
 )
 def test_a_place_is_found_in_a_record_of_either_shape(
-    record: object, expected: Place
+    record: object, expected: GeoLocation
 ) -> None:
     assert expected == geo.place_in(record)
 

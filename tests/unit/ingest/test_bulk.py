@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 import zstandard
 
-from ingest.bulk.admission import Turns
+from ingest.bulk.admission import BatchSlots
 from ingest.bulk.reader import decoded, events_in
-from ingest.bulk.routing import Routes
+from ingest.bulk.routing import RouteTable
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH, answer, refused, taken
 from ingest.dialects.spec import Endpoint, Refusal, Reply
@@ -74,7 +74,7 @@ def test_an_object_without_end_spoils_its_line_only() -> None:
 
 
 def test_every_endpoint_is_found_by_its_path() -> None:
-    routes = Routes(DIALECTS)
+    routes = RouteTable(DIALECTS)
     for dialect in DIALECTS:
         for endpoint in dialect.endpoints:
             if isinstance(endpoint, Endpoint):
@@ -104,7 +104,7 @@ def test_every_endpoint_is_found_by_its_path() -> None:
 def test_where_a_path_leads_nowhere_the_nearest_dialect_says_so(
     path: str, dialect: str
 ) -> None:
-    named = Routes([*DIALECTS, BATCH]).find(path)
+    named = RouteTable([*DIALECTS, BATCH]).find(path)
 
     assert (None, "not_found") == (named.endpoint, named.why_not)
     assert dialect == named.dialect.name
@@ -129,7 +129,7 @@ def test_the_status_says_whether_all_is_durable() -> None:
 
 
 async def test_batches_take_turns() -> None:
-    turns, order = Turns(10), list[int]()
+    turns, order = BatchSlots(10), list[int]()
 
     async def batch(number: int, events: int) -> None:
         async with turns.of(events):
@@ -147,7 +147,7 @@ async def test_batches_take_turns() -> None:
 
 
 async def test_who_gives_up_waiting_makes_way() -> None:
-    turns = Turns(10)
+    turns = BatchSlots(10)
     async with turns.of(6):
         first = asyncio.create_task(_through(turns, 8))
         await asyncio.sleep(0)
@@ -163,7 +163,7 @@ async def test_who_gives_up_waiting_makes_way() -> None:
 
 
 async def test_who_is_let_in_and_gives_up_at_once_leaves_no_trace() -> None:
-    turns = Turns(10)
+    turns = BatchSlots(10)
     async with turns.of(10):
         waiting = asyncio.create_task(_through(turns, 10))
         await asyncio.sleep(0)
@@ -176,7 +176,7 @@ async def test_who_is_let_in_and_gives_up_at_once_leaves_no_trace() -> None:
 
 async def test_nobody_waits_long_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingest.bulk.admission._TURN_SECONDS", 0.01)
-    turns = Turns(10)
+    turns = BatchSlots(10)
     async with turns.of(10):
         with pytest.raises(Refusal) as caught:
             await _through(turns, 1)
@@ -184,7 +184,7 @@ async def test_nobody_waits_long_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> 
     assert ("overloaded", 1) == (caught.value.code, caught.value.retry_after)
 
 
-async def _through(turns: Turns, events: int) -> None:
+async def _through(turns: BatchSlots, events: int) -> None:
     async with turns.of(events):
         pass
 

@@ -6,7 +6,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from ingest.dialects import DIALECTS
-from ingest.dialects.batch import Event
+from ingest.dialects.batch import BatchEvent
 from ingest.reference.openapi import document
 from ingest.reference.page import page
 
@@ -51,6 +51,6 @@ def test_the_page_shows_the_fields_of_an_event() -> None:
     text = unescape(page(DOCUMENT))
     article = text[text.index('id="post_v1_events"') :].partition("</article>")[0]
 
-    for name in Event.model_fields:
+    for name in BatchEvent.model_fields:
         assert f"<code>{name}</code>" in article
     assert "The body is compressed by neither gzip nor zstd." in article

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from ingest.contracts.metrics.declaring import render
-from ingest.contracts.metrics.tallies import Spreads, Tallies
+from ingest.contracts.metrics.tallies import LocalCounters, LocalHistograms
 
 BUCKETS = (0.001, 0.0025, 1.0, 2.5)
 SECONDS = (0.0, 0.0005, 0.001, 0.0011, 0.5, 1.0, 2.4, 2.5, 99.0)
@@ -11,7 +11,9 @@ SECONDS = (0.0, 0.0005, 0.001, 0.0011, 0.5, 1.0, 2.4, 2.5, 99.0)
 
 def test_a_counter_is_shown_alike() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    tallies = Tallies("a_total", "what is counted", ("route", "status"), registry=ours)
+    tallies = LocalCounters(
+        "a_total", "what is counted", ("route", "status"), registry=ours
+    )
     counter = Counter(
         "a_total", "what is counted", ("route", "status"), registry=theirs
     )
@@ -24,7 +26,9 @@ def test_a_counter_is_shown_alike() -> None:
 
 def test_a_histogram_is_shown_alike() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    spreads = Spreads("b", "how long", ("route",), registry=ours, buckets=BUCKETS)
+    spreads = LocalHistograms(
+        "b", "how long", ("route",), registry=ours, buckets=BUCKETS
+    )
     histogram = Histogram("b", "how long", ("route",), registry=theirs, buckets=BUCKETS)
     for seconds in SECONDS:
         for route in ("x", "y"):

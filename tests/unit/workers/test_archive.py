@@ -17,8 +17,14 @@ from workers.archive import writer
 from workers.archive.check import problem
 from workers.archive.reader import read, segments, unfinished
 from workers.archive.retention import delete_old, sweep
-from workers.archive.segment import Damaged, Segment, delivery_of, kind_of, line_of
-from workers.archive.writer import Writer
+from workers.archive.segment import (
+    Segment,
+    SegmentDamaged,
+    delivery_of,
+    kind_of,
+    line_of,
+)
+from workers.archive.writer import SegmentWriter
 from workers.model.batch import Delivery, Entry
 
 HOUR: Final = 3_600_000
@@ -32,7 +38,7 @@ def delivery(number: int, *, at: int = NOON_MS, arrived: int | None = None) -> D
 
 
 def write(directory: Path, *deliveries: Delivery, shard: int = 0) -> Segment:
-    writer = Writer(directory, "w", shard, 7)
+    writer = SegmentWriter(directory, "w", shard, 7)
     writer.add(deliveries)
     return writer.finish()
 
@@ -59,7 +65,7 @@ def test_an_index_comes_back_and_a_changed_one_does_not(tmp_path: Path) -> None:
 
     assert segment == Segment.decode(segment.key, raw)
     for at in range(len(raw) - 1):
-        with pytest.raises(Damaged):
+        with pytest.raises(SegmentDamaged):
             Segment.decode(segment.key, raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
 
 
@@ -176,7 +182,7 @@ def test_a_segment_that_was_cut_is_found(tmp_path: Path, length: int) -> None:
 def test_what_was_not_finished_is_not_read(tmp_path: Path) -> None:
     segment = write(tmp_path, delivery(1))
     segment.index(tmp_path).unlink()
-    left = Writer(tmp_path, "w", 0, 7)
+    left = SegmentWriter(tmp_path, "w", 0, 7)
     left.add([delivery(2)])
 
     assert [] == everything(tmp_path)
@@ -209,7 +215,7 @@ def test_old_segments_are_deleted_with_their_days(tmp_path: Path) -> None:
 
 def test_what_the_dead_left_goes_after_some_days(tmp_path: Path) -> None:
     for name in ("old.s0.part", "new.s0.part"):
-        Writer(tmp_path, name.partition(".")[0], 0, 7)._file.close()
+        SegmentWriter(tmp_path, name.partition(".")[0], 0, 7)._file.close()
     old = tmp_path / "open" / "old.s0.part"
     os.utime(old, (NOON_MS / 1000 - 3 * 86_400, NOON_MS / 1000 - 3 * 86_400))
     new = tmp_path / "open" / "new.s0.part"

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.stream.consumer import Outage, backoff, happens
 
 
@@ -20,7 +20,7 @@ def test_pauses_differ_so_that_workers_do_not_come_back_together() -> None:
 def test_an_outage_is_logged_once_with_its_cause() -> None:
     with capture_logs() as logs:
         outage = Outage(Log(shard=1), pause=float)
-        pauses = [outage.next_pause(Trouble("it is gone")) for _ in range(3)]
+        pauses = [outage.next_pause(TransientError("it is gone")) for _ in range(3)]
 
     assert [1.0, 2.0, 3.0] == pauses
     assert [("batch.delayed", "it is gone")] == [
@@ -31,9 +31,9 @@ def test_an_outage_is_logged_once_with_its_cause() -> None:
 def test_the_next_outage_is_logged_again() -> None:
     with capture_logs() as logs:
         outage = Outage(Log(shard=1), pause=float)
-        outage.next_pause(Trouble("one"))
+        outage.next_pause(TransientError("one"))
         outage.over()
-        outage.next_pause(Trouble("two"))
+        outage.next_pause(TransientError("two"))
 
     assert ["one", "two"] == [line["cause"] for line in logs]
 

@@ -4,7 +4,7 @@ import pytest
 
 from workers.model.batch import Delivery
 from workers.stream.consumer import Consumer
-from workers.stream.shard import Habits, Page
+from workers.stream.shard import ReaderConfig, ShardPage
 
 
 class Deaf:
@@ -18,11 +18,11 @@ class Deaf:
     async def prepare(self) -> None:
         """Nothing to prepare."""
 
-    async def own(self, _: bytes) -> Page:
-        return Page((), None)
+    async def own(self, _: bytes) -> ShardPage:
+        return ShardPage((), None)
 
-    async def idle(self, _: bytes) -> Page:
-        return Page((), None)
+    async def idle(self, _: bytes) -> ShardPage:
+        return ShardPage((), None)
 
     async def fresh(self) -> list[Delivery]:
         if self._is_broken:
@@ -38,7 +38,7 @@ async def test_a_reader_that_fails_ends_those_that_do_not_hear_it() -> None:
     stop = asyncio.Event()
     deaf = Deaf(1)
     shards = [deaf, Deaf(0, is_broken=True)]
-    consumer = Consumer(shards, None, Habits(name="w", batch_size=1), stop=stop)
+    consumer = Consumer(shards, None, ReaderConfig(name="w", batch_size=1), stop=stop)
 
     async with asyncio.timeout(5):
         with pytest.raises(ExceptionGroup) as raised:

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 from workers.postgres.database import DataFault, MissingPartition, mapped
 
 #: SQLSTATE by SQLSTATE; what is in no class of these is a bug, and stays what it was.
@@ -65,7 +65,7 @@ def _error(code: str, message: str = "it says so") -> asyncpg.PostgresError:
 
 @pytest.mark.parametrize("code", _TROUBLE)
 def test_what_passes_by_itself_is_trouble(code: str) -> None:
-    with pytest.raises(Trouble, match=code), mapped():
+    with pytest.raises(TransientError, match=code), mapped():
         raise _error(code)
 
 
@@ -120,7 +120,7 @@ def test_what_asyncpg_cannot_encode_is_a_data_fault() -> None:
     ids=lambda error: f"{type(error).__name__} {error}",
 )
 def test_a_connection_that_is_gone_is_trouble(error: Exception) -> None:
-    with pytest.raises(Trouble), mapped():
+    with pytest.raises(TransientError), mapped():
         raise error
 
 

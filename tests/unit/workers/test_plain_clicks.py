@@ -6,14 +6,14 @@ import pytest
 from ingest.contracts.envelope import Dedupe, Kind
 from tests.support.directory import LINKS, NOON_MS, WORKSPACE, an_id
 from workers.model.batch import Entry
-from workers.model.rows import Row, moment
-from workers.write.plain_clicks import apart
+from workers.model.rows import Row, timestamp
+from workers.write.plain_clicks import split_plain
 
 
 def _row(number: int, **more: Any) -> Row:
     values: dict[str, Any] = dict.fromkeys(Row.__struct_fields__) | {
         "id": an_id(number),
-        "at": moment(NOON_MS),
+        "at": timestamp(NOON_MS),
         "digest": 0,
         "kind": Kind.CLICK,
         "is_test": False,
@@ -32,7 +32,7 @@ def _row(number: int, **more: Any) -> Row:
 def test_first_clicks_of_visitors_are_plain() -> None:
     clicks = [_row(1), _row(2, is_bot=True), _row(3, is_duplicate=True)]
 
-    assert (clicks, []) == apart(clicks)
+    assert (clicks, []) == split_plain(clicks)
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,10 @@ def test_first_clicks_of_visitors_are_plain() -> None:
 def test_what_may_concern_another_row_is_not_plain(more: dict[str, Any]) -> None:
     click, other = _row(1), _row(2, **more)
 
-    assert ([click], [other]) == apart([click, other])
+    assert ([click], [other]) == split_plain([click, other])
 
 
 def test_two_attempts_in_one_batch_are_not_plain() -> None:
     first, again, other = _row(1), _row(1, digest=1), _row(2)
 
-    assert ([other], [first, again]) == apart([first, again, other])
+    assert ([other], [first, again]) == split_plain([first, again, other])

@@ -7,9 +7,9 @@ from msgspec.structs import asdict
 
 from ingest.contracts.envelope import Dedupe, decode, encode
 from tests.support.directory import ELSEWHERE, NOON_MS, WORKSPACE, a_lead, an_id
-from workers.erasure.pseudonyms import PREFIX, Veil
+from workers.erasure.pseudonyms import PREFIX, Pseudonymizer
 
-VEIL = Veil(b"k" * 32)
+VEIL = Pseudonymizer(b"k" * 32)
 LEAD = a_lead(
     1,
     external_id="jane",
@@ -58,7 +58,7 @@ def test_equal_things_have_equal_pseudonyms() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        Veil(b"l" * 32).external_id(WORKSPACE, "jane"),
+        Pseudonymizer(b"l" * 32).external_id(WORKSPACE, "jane"),
         VEIL.external_id(ELSEWHERE, "jane"),
         VEIL.external_id(WORKSPACE, "joe"),
         VEIL.session("jane"),

@@ -5,24 +5,24 @@ from msgspec.structs import asdict
 
 from ingest.contracts.envelope import Dedupe, encode
 from tests.support.directory import NOON_MS, WORKSPACE, a_click
-from workers.enrich import Client, Enrichment
+from workers.enrich import ClientInfo, Enrichment
 from workers.model.batch import Delivery, Entry
 from workers.model.rows import ENTRY_COLUMNS, RECORDED, Row, recorded
-from workers.pipeline.row_builder import Sealed, row_of
+from workers.pipeline.row_builder import Decoded, row_of
 from workers.resolve.resolver import Resolution
 
 _TEXTS = {"country", "region", "city", "device", "os", "browser", "referrer_host"}
 HERE = Resolution(workspace_id=WORKSPACE, link_id=UUID(int=7))
 
 
-def _enrich(client: Client) -> Enrichment:
+def _enrich(client: ClientInfo) -> Enrichment:
     return Enrichment(browser=client.user_agent, failed=("geo", "city"))
 
 
 def _row(*, keep_ip: bool = False, **said: object) -> Row:
     envelope = a_click(1, **said)
     delivery = Delivery(Entry(1, 2, NOON_MS, 3), encode(envelope))
-    return row_of(Sealed(delivery, envelope), HERE, _enrich, keep_ip=keep_ip)
+    return row_of(Decoded(delivery, envelope), HERE, _enrich, keep_ip=keep_ip)
 
 
 def test_a_row_has_what_was_said_and_what_was_found_out() -> None:
@@ -69,7 +69,7 @@ def test_a_field_has_what_was_found_out_under_its_name() -> None:
         name: name for name in Enrichment.__struct_fields__ if name in _TEXTS
     }
     envelope = a_click(1)
-    item = Sealed(Delivery(Entry(1, 2, NOON_MS, 3), encode(envelope)), envelope)
+    item = Decoded(Delivery(Entry(1, 2, NOON_MS, 3), encode(envelope)), envelope)
 
     row = row_of(item, place, lambda _: Enrichment(**texts, is_bot=True), keep_ip=False)
 

@@ -9,11 +9,11 @@ import pytest
 from ingest.contracts.envelope import Undecodable, decode, encode
 from tests.support.directory import a_click
 from workers.archive.segment import accepted_ms
-from workers.erasure.pseudonyms import Veil
+from workers.erasure.pseudonyms import Pseudonymizer
 from workers.erasure.unreadable import blank, hashes_of, is_named
 from workers.model.batch import Delivery, Entry
 
-VEIL = Veil(b"k" * 32)
+VEIL = Pseudonymizer(b"k" * 32)
 NAME, MAIL = "jürgen/4711", "jane.doe@doe.example"
 CLICK = "0195811fbd0074a1b0b1c2d3e4f50617"
 HASHES = hashes_of([NAME, MAIL, None, "short"], VEIL)

@@ -22,11 +22,11 @@ from workers.archive.object_store.fetch import Fetching
 from workers.archive.object_store.inventory import delete_stored, is_absent, is_stored
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.object_store.upload import Uploader
-from workers.archive.reader import Absent, loaded, read, segments
+from workers.archive.reader import SegmentMissing, loaded, read, segments
 from workers.archive.rewrite import STATE_FILE, rewrite
-from workers.archive.segment import Damaged
-from workers.model.batch import ArchiveBoundary, Trouble
-from workers.replay.archive_pages import Place, Shelf
+from workers.archive.segment import SegmentDamaged
+from workers.model.batch import ArchiveBoundary, TransientError
+from workers.replay.archive_pages import ArchivePages, Place
 
 DAY = 86_400_000
 
@@ -64,7 +64,7 @@ async def test_a_store_that_fails_anywhere_gets_it_later(
     depot: Depot, answers: int
 ) -> None:
     segments_ = [depot.write(0), depot.write(1)]
-    with pytest.raises(Trouble):
+    with pytest.raises(TransientError):
         await depot.uploader(depot.store(answers)).step()
     assert not is_stored(depot.directory, segments_[1].key)
 
@@ -104,7 +104,7 @@ async def test_what_does_not_come_back_as_it_went_is_not_uploaded(
 ) -> None:
     segment = depot.write()
 
-    with pytest.raises(Trouble, match="does not hold what was put there"):
+    with pytest.raises(TransientError, match="does not hold what was put there"):
         await depot.uploader(Lying(f"file://{depot.bucket}")).step()
 
     assert not is_stored(depot.directory, segment.key)
@@ -115,7 +115,7 @@ async def test_a_store_that_is_not_there_is_not_made(depot: Depot) -> None:
     depot.write()
     depot.bucket.rmdir()
 
-    with pytest.raises(Trouble, match="is not there"):
+    with pytest.raises(TransientError, match="is not there"):
         await depot.uploader().step()
 
     assert not depot.bucket.exists()
@@ -125,7 +125,7 @@ async def test_a_dead_server_is_trouble(depot: Depot) -> None:
     depot.write()
     store = ObjectStore("s3://bucket/prefix?endpoint=http://127.0.0.1:9&region=here")
 
-    with pytest.raises(Trouble, match="s3://bucket/prefix: "):
+    with pytest.raises(TransientError, match="s3://bucket/prefix: "):
         await depot.uploader(store).step()
 
 
@@ -241,7 +241,7 @@ async def test_files_go_after_days_and_only_if_the_store_has_them(
     os.utime(old.data(depot.directory), (NOON_MS / 1000, NOON_MS / 1000))
     os.utime(waiting.data(depot.directory), (NOON_MS / 1000, NOON_MS / 1000))
     store = depot.store(10)  # two segments' worth
-    with pytest.raises(Trouble):
+    with pytest.raises(TransientError):
         await depot.uploader(store).step()
     uploaded = [each for each in (old, young) if is_stored(depot.directory, each.key)]
     assert [old, young] == uploaded
@@ -268,7 +268,7 @@ async def evicted(depot: Depot, count: int = 1) -> Uploader:
     return uploader
 
 
-async def taken(shelf: Shelf) -> int:
+async def taken(shelf: ArchivePages) -> int:
     """How many entries a replay would get."""
     place: Place | None = Place(None, 0)
     count = 0
@@ -282,7 +282,7 @@ async def test_a_replay_fetches_what_only_the_store_has(depot: Depot) -> None:
     await evicted(depot, 3)
     fetching = Fetching(depot.directory, depot.store())
 
-    assert 9 == await taken(Shelf(depot.directory, fetching))
+    assert 9 == await taken(ArchivePages(depot.directory, fetching))
 
     assert 9 == len(everything(depot.directory))
 
@@ -292,7 +292,7 @@ async def test_what_is_fetched_to_be_read_is_bounded(depot: Depot) -> None:
     sizes = [each.size for each in segments(depot.directory)]
     fetching = Fetching(depot.directory, depot.store(), room=2 * max(sizes))
 
-    assert 15 == await taken(Shelf(depot.directory, fetching))
+    assert 15 == await taken(ArchivePages(depot.directory, fetching))
 
     here = [each.data(depot.directory).exists() for each in segments(depot.directory)]
     assert [False, False, False, True, True] == here
@@ -301,11 +301,13 @@ async def test_what_is_fetched_to_be_read_is_bounded(depot: Depot) -> None:
 async def test_without_the_store_a_replay_waits(depot: Depot) -> None:
     await evicted(depot)
 
-    with pytest.raises(Trouble, match="set REFTIDE_ARCHIVE_STORE"):
-        await taken(Shelf(depot.directory))
-    with pytest.raises(Trouble, match="no answer"):
-        await taken(Shelf(depot.directory, Fetching(depot.directory, depot.store(0))))
-    with pytest.raises(Absent):
+    with pytest.raises(TransientError, match="set REFTIDE_ARCHIVE_STORE"):
+        await taken(ArchivePages(depot.directory))
+    with pytest.raises(TransientError, match="no answer"):
+        await taken(
+            ArchivePages(depot.directory, Fetching(depot.directory, depot.store(0)))
+        )
+    with pytest.raises(SegmentMissing):
         read(depot.directory, 0, EVER)
 
 
@@ -315,7 +317,7 @@ async def test_a_replay_goes_on_without_what_nobody_has(depot: Depot) -> None:
     gone.data(depot.bucket).write_bytes(b"something else")
 
     with capture_logs() as logs:
-        shelf = Shelf(depot.directory, Fetching(depot.directory, depot.store()))
+        shelf = ArchivePages(depot.directory, Fetching(depot.directory, depot.store()))
         assert 3 == await taken(shelf)
 
     told = [each["segment"] for each in logs if each["event"] == "archive.damaged"]
@@ -338,7 +340,7 @@ async def test_an_archive_whose_disk_is_lost_comes_back(depot: Depot) -> None:
     assert [first, second] == list(segments(depot.directory))
     # Nobody knows whom its segments speak of.
     assert not (depot.directory / STATE_FILE).exists()
-    assert 6 == await taken(Shelf(depot.directory, fetching))
+    assert 6 == await taken(ArchivePages(depot.directory, fetching))
     assert 0 == await depot.uploader().step()
 
 
@@ -347,7 +349,7 @@ async def test_what_is_fetched_and_wrong_is_not_taken(depot: Depot) -> None:
     (segment,) = segments(depot.directory)
     segment.data(depot.bucket).write_bytes(b"something else")
 
-    with pytest.raises(Damaged, match="as its index says"):
+    with pytest.raises(SegmentDamaged, match="as its index says"):
         await Fetching(depot.directory, depot.store()).fetch(segment.key)
 
     assert not segment.data(depot.directory).exists()

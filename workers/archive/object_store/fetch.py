@@ -15,7 +15,7 @@ from tempfile import mkstemp
 from typing import Final
 
 from ingest.contracts.telemetry import Log
-from workers.archive.lock import Busy, alone
+from workers.archive.lock import ArchiveLocked, alone
 from workers.archive.object_store.inventory import (
     forget_fetched,
     keep_fetched,
@@ -26,7 +26,7 @@ from workers.archive.object_store.inventory import (
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.reader import keys, loaded
 from workers.archive.rewrite import STATE_FILE, undisturbed
-from workers.archive.segment import INDEX_SUFFIX, OPEN, Damaged, Segment
+from workers.archive.segment import INDEX_SUFFIX, OPEN, Segment, SegmentDamaged
 from workers.archive.writer import sync_directory
 
 #: So many bytes of segments stay that were fetched to be read.
@@ -57,7 +57,7 @@ class Fetching:
             # Who sweeps for the sake of erased persons is to see either all of them or none.
             with alone(self._directory) as is_alone:
                 if not is_alone:
-                    raise Busy("the archive is being rewritten: wait")
+                    raise ArchiveLocked("the archive is being rewritten: wait")
                 count = await self._refresh()
             self._is_known = True
         return count
@@ -65,17 +65,17 @@ class Fetching:
     async def fetch(self, key: str, *, is_kept: bool = False) -> Segment:
         """Have a segment here as the store has it.
 
-        `is_kept`: it does not make room for others. Raises Trouble, OSError, and Damaged where
+        `is_kept`: it does not make room for others. Raises Trouble, OSError, and SegmentDamaged where
         the store has none, or another than its own index says.
         """
         name = f"{key}{INDEX_SUFFIX}"
         index = await self.store.get(name)
         if index is None:
-            raise Damaged(f"{self.store.name} has no {name}")
+            raise SegmentDamaged(f"{self.store.name} has no {name}")
         segment = Segment.decode(key, index)
         data = await self.store.get(segment.data(Path()).as_posix())
         if data is None or sha256(data).hexdigest() != segment.sha256:
-            raise Damaged(f"{self.store.name} has no {key} as its index says")
+            raise SegmentDamaged(f"{self.store.name} has no {key} as its index says")
         await asyncio.to_thread(
             partial(self._take, segment, index, data, is_kept=is_kept)
         )
@@ -89,7 +89,7 @@ class Fetching:
             key = name.removesuffix(INDEX_SUFFIX)
             if key == name or not name[0].isdigit() or key in known:
                 continue
-            with suppress(Damaged):
+            with suppress(SegmentDamaged):
                 await self._take_index(key)
                 count += 1
         return count
@@ -133,7 +133,7 @@ class Fetching:
         self._note(segment.key)
 
     def _former(self, key: str) -> Segment | None:
-        with suppress(Damaged, FileNotFoundError):
+        with suppress(SegmentDamaged, FileNotFoundError):
             return loaded(self._directory, key)
         return None
 

@@ -16,8 +16,8 @@ from workers.archive.reader import loaded, record_of
 from workers.archive.segment import (
     DATA_SUFFIX,
     INDEX_SUFFIX,
-    Damaged,
     Segment,
+    SegmentDamaged,
     index_of,
 )
 
@@ -44,7 +44,7 @@ def is_absent(directory: Path, key: str) -> bool:
     """Whether a store has the segment and this directory only its index."""
     try:
         data = loaded(directory, key).data(directory)
-    except (Damaged, OSError):
+    except (SegmentDamaged, OSError):
         return False
     return not data.exists() and is_stored(directory, key)
 
@@ -100,7 +100,7 @@ def delete_stored(directory: Path, store: str, keep_days: int, now_ms: int) -> i
     least = (now_ms - keep_days * _DAY_MS) / 1000
     gone = 0
     for data in directory.glob(f"[0-9]*/*{DATA_SUFFIX}"):
-        with suppress(Damaged, FileNotFoundError):
+        with suppress(SegmentDamaged, FileNotFoundError):
             if data.stat().st_mtime >= least:
                 continue
             key = f"{data.parent.name}/{index_of(data).name.removesuffix(INDEX_SUFFIX)}"
@@ -129,7 +129,7 @@ def forget_fetched(directory: Path, room: int) -> None:
     """
     size = 0
     for note_, key in reversed(list(_fetched(directory))):
-        with suppress(Damaged, FileNotFoundError):
+        with suppress(SegmentDamaged, FileNotFoundError):
             segment = loaded(directory, key)
             size += segment.data(directory).stat().st_size
             if size <= room or not is_stored(directory, key):

@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import uploads_key
 from workers.archive.object_store.inventory import Waiting
 from workers.archive.reader import loaded
-from workers.archive.segment import Damaged
-from workers.model.batch import Trouble
+from workers.archive.segment import SegmentDamaged
+from workers.model.batch import TransientError
 from workers.redis_io.connections import REDIS_TROUBLE
 
 #: For how long it holds what a worker said that says nothing more.
@@ -47,7 +47,7 @@ class Uploads:
         self._failing_ms = self._why = None
 
     async def tell(self, now_ms: int) -> None:
-        """Say how it stands; `now_ms` is Unix milliseconds. Raises Trouble, OSError."""
+        """Say how it stands; `now_ms` is Unix milliseconds. Raises TransientError, OSError."""
         waiting, since_ms = await asyncio.to_thread(self._look)
         document = {
             "archive": f"{socket.gethostname()}:{self._directory}",
@@ -62,13 +62,13 @@ class Uploads:
         try:
             await self._redis.set(self._key, raw, ex=_EXPIRES_SECONDS)
         except REDIS_TROUBLE as error:
-            raise Trouble(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"{type(error).__name__}: {error}") from error
 
     def _look(self) -> tuple[int, int | None]:
         """How many segments wait, and when the last entry of the first of them arrived."""
         keys = self._waiting.keys()
         for key in keys:
-            with suppress(Damaged, FileNotFoundError):
+            with suppress(SegmentDamaged, FileNotFoundError):
                 return len(keys), loaded(self._directory, key).last.ms
         return len(keys), None
 

@@ -1,6 +1,6 @@
 """The object store that copies of segments go to: the one place that speaks to it.
 
-Above it there is `Trouble` for whatever a store, a network or credentials do, and None for
+Above it there is `TransientError` for whatever a store, a network or credentials do, and None for
 what is not there. Names are those of the files below the archive's directory, so that a copy
 of a bucket is an archive. An object is a segment's file, some megabytes, and is held whole.
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from workers.archive.object_store.background import apart
-from workers.model.batch import Trouble
+from workers.model.batch import TransientError
 
 if TYPE_CHECKING:
     from obstore.store import LocalStore, S3Store
@@ -31,7 +31,7 @@ _PAGE: Final = 1000
 
 
 class ObjectStore:
-    """A bucket, or a directory that is mounted, below a prefix. All calls raise Trouble."""
+    """A bucket, or a directory that is mounted, below a prefix. All calls raise TransientError."""
 
     def __init__(self, url: str) -> None:
         """`url` is one that `Variables.archive_store` lets through."""
@@ -47,7 +47,9 @@ class ObjectStore:
         with self._seam():
             await apart(partial(self._put, name, data))
         if await self.get(name) != data:
-            raise Trouble(f"{self.name}: {name} does not hold what was put there")
+            raise TransientError(
+                f"{self.name}: {name} does not hold what was put there"
+            )
 
     async def get(self, name: str) -> bytes | None:
         with self._seam():
@@ -112,7 +114,7 @@ class ObjectStore:
     def _look_for_root(self) -> None:
         # The library would make it anew, on whatever disk is beneath the missing mount.
         if self._url.scheme == "file" and not self._root.is_dir():
-            raise Trouble(f"{self.name} is not there")
+            raise TransientError(f"{self.name} is not there")
 
     @contextmanager
     def _seam(self) -> Iterator[None]:
@@ -123,4 +125,6 @@ class ObjectStore:
         except (BaseError, OSError, ValueError) as error:
             # The library's own words go on for pages.
             told = str(error).partition("\n")[0]
-            raise Trouble(f"{self.name}: {type(error).__name__}: {told}") from error
+            raise TransientError(
+                f"{self.name}: {type(error).__name__}: {told}"
+            ) from error

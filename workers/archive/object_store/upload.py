@@ -20,7 +20,7 @@ from workers.archive.lock import alone
 from workers.archive.object_store.fetch import Fetching
 from workers.archive.object_store.inventory import Waiting, note, stamp_of
 from workers.archive.reader import reloaded
-from workers.archive.segment import INDEX_SUFFIX, Damaged, Segment
+from workers.archive.segment import INDEX_SUFFIX, Segment, SegmentDamaged
 from workers.model.batch import ArchiveBoundary
 
 _LOG: Final = Log()
@@ -74,7 +74,7 @@ class Uploader:
         except FileNotFoundError:
             # Deleted for its age, or rewritten just now.
             return False
-        except Damaged as error:
+        except SegmentDamaged as error:
             self._damaged[key] = stamp
             _LOG.warning("archive.damaged", segment=key, cause=str(error))
             return False
@@ -109,7 +109,7 @@ class Uploader:
         index = await self._store.get(f"{key}{INDEX_SUFFIX}")
         try:
             return None if index is None else Segment.decode(key, index)
-        except Damaged:
+        except SegmentDamaged:
             return None  # ours takes its place
 
     async def _data(self, segment: Segment) -> bytes:
@@ -119,7 +119,7 @@ class Uploader:
         except FileNotFoundError as error:
             if await asyncio.to_thread(reloaded, self._directory, segment):
                 raise
-            raise Damaged(f"neither here nor in {self._store.name}") from error
+            raise SegmentDamaged(f"neither here nor in {self._store.name}") from error
         if sha256(data).hexdigest() != segment.sha256:
-            raise Damaged("its SHA-256 is not that of its index")
+            raise SegmentDamaged("its SHA-256 is not that of its index")
         return data

@@ -23,7 +23,7 @@ from tests.support.servers.cli import Cli, servers_of
 from tests.support.servers.stores import Depot
 from workers.archive.object_store.report import Uploads
 from workers.archive.segment import Segment
-from workers.archive.writer import Writer
+from workers.archive.writer import SegmentWriter
 from workers.model.batch import Delivery, Entry
 from workers.redis_io.connections import for_jobs
 
@@ -42,7 +42,7 @@ def cli(redis_url: str, database_url: str, directory: Path) -> Cli:
 
 
 def write(directory: Path, first: int, count: int) -> Segment:
-    writer = Writer(directory, "w", 0, 7)
+    writer = SegmentWriter(directory, "w", 0, 7)
     writer.add(
         [
             Delivery(Entry.of(7, 0, NOON_MS + first, n), encode(a_click(n)))

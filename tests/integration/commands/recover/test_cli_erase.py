@@ -15,8 +15,8 @@ from ingest.contracts.directory import customer_key
 from ingest.contracts.envelope import Envelope, Kind, encode
 from ingest.contracts.stream import events_key
 from ingest.directory.cache import read_snapshot, snapshot_of, write_snapshot
-from ingest.durable.spool.directory import Home, contents, spool_of, stores
-from ingest.durable.spool.records import Item
+from ingest.durable.spool.directory import SpoolDirectory, contents, spool_of, stores
+from ingest.durable.spool.records import SpoolItem
 from tests.support.eventually import eventually
 from tests.support.grepping import traces
 from tests.support.servers.cli import NOW, Cli
@@ -130,8 +130,8 @@ async def is_archived(directory: Path) -> bool:
 
 def a_store(data: Path, *envelopes: Envelope) -> None:
     """Events on the disk of an edge that is gone."""
-    held = Home(spool_of(data), lambda _: None).open_own()
-    held.store.append([Item(each.id, encode(each)) for each in envelopes], 1 << 30)
+    held = SpoolDirectory(spool_of(data), lambda _: None).open_own()
+    held.store.append([SpoolItem(each.id, encode(each)) for each in envelopes], 1 << 30)
     held.leave()
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from tests.support.directory import LINKS, NOON_MS, WORKSPACE, a_lead, an_id
 from tests.support.workers.quarantine_desk import Desk
 from tests.support.workers.redriving import Clinic, lost_click
-from workers.quarantine.budget import Budget
+from workers.quarantine.budget import QuarantineBudget
 
 
 def test_filters_are_the_same_everywhere(desk: Desk) -> None:
@@ -65,7 +65,7 @@ async def _add_key(clinic: Clinic, key_hash: bytes) -> None:
 
 def test_what_was_not_kept_is_told_by_list_and_status(desk: Desk) -> None:
     async def flood(clinic: Clinic) -> None:
-        clinic.pipeline.budget = Budget(4)
+        clinic.pipeline.budget = QuarantineBudget(4)
         await clinic.take_in(*(lost_click(number) for number in range(12)))
 
     desk.work(flood)

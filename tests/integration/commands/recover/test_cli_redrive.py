@@ -12,7 +12,7 @@ from scripts.commands.recover import redrive
 from tests.support.directory import WORKSPACE, an_id
 from tests.support.workers.quarantine_desk import Desk
 from tests.support.workers.redriving import NEW_LINK, Clinic, lost_click
-from workers.model.batch import Boundary, Trouble
+from workers.model.batch import Boundary, TransientError
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -90,12 +90,12 @@ async def test_the_command_gives_up_where_trouble_lasts(
 
     def fail(boundary: Boundary) -> None:
         begun.append(boundary)
-        raise Trouble("away")
+        raise TransientError("away")
 
     clinic.redriver.pipeline.boundary = fail
     monkeypatch.setattr(redrive, "_TROUBLE_SECONDS", 0.1)
 
-    with pytest.raises(Trouble):
+    with pytest.raises(TransientError):
         await redrive._work(clinic.redriver)
 
     assert ["read", "read"] == begun

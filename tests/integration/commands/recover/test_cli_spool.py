@@ -18,8 +18,8 @@ from ingest.contracts.stream import (
     events_key,
     shard_of,
 )
-from ingest.durable.spool.directory import Held, Home, spool_of
-from ingest.durable.spool.records import Item
+from ingest.durable.spool.directory import LockedSpool, SpoolDirectory, spool_of
+from ingest.durable.spool.records import SpoolItem
 from tests.support.servers.cli import Cli, servers_of
 
 
@@ -37,19 +37,19 @@ def cli(redis_url: str, database_url: str, tmp_path: Path) -> Cli:
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Held:
+def held(tmp_path: Path) -> LockedSpool:
     """A store that an edge would have, with three events in it."""
-    opened = Home(spool_of(tmp_path), lambda _: None).open_own()
+    opened = SpoolDirectory(spool_of(tmp_path), lambda _: None).open_own()
     opened.store.append([item() for _ in range(3)], 1 << 20)
     return opened
 
 
-def item() -> Item:
+def item() -> SpoolItem:
     event_id = uuid7()
     sealed = Envelope(
         id=event_id, kind=Kind.CLICK, dialect="bio_re", at=ids.millis(event_id)
     )
-    return Item(event_id, encode(sealed))
+    return SpoolItem(event_id, encode(sealed))
 
 
 def streamed(redis: Redis) -> set[bytes]:
@@ -65,7 +65,9 @@ def test_without_a_spool_there_is_nothing_to_list(cli: Cli) -> None:
     assert "0 events in" in cli.run("spool", "list").out
 
 
-def test_what_an_edge_keeps_is_listed_while_it_is_in_use(cli: Cli, held: Held) -> None:
+def test_what_an_edge_keeps_is_listed_while_it_is_in_use(
+    cli: Cli, held: LockedSpool
+) -> None:
     [listed] = cli.document("spool", "list")["spools"]
 
     assert (True, 3) == (listed["in_use"], listed["events"])
@@ -73,14 +75,14 @@ def test_what_an_edge_keeps_is_listed_while_it_is_in_use(cli: Cli, held: Held) -
     assert "3 events in" in cli.run("spool", "list").out
 
 
-def test_spooled_events_are_in_the_books(cli: Cli, held: Held) -> None:
+def test_spooled_events_are_in_the_books(cli: Cli, held: LockedSpool) -> None:
     status = cli.document("status", "--window", "0")
 
     assert (3, 3, 0) == (status["accepted"], status["spooled"], status["balance"])
     assert cli.document("verify", "--wait", "0")["ok"]
 
 
-def test_a_spooled_event_is_found(cli: Cli, held: Held) -> None:
+def test_a_spooled_event_is_found(cli: Cli, held: LockedSpool) -> None:
     event_id = held.store.take(1)[0].item.event_id
 
     traced = cli.document("event", str(event_id))
@@ -90,7 +92,7 @@ def test_a_spooled_event_is_found(cli: Cli, held: Held) -> None:
 
 
 def test_a_spool_is_drained_under_the_same_ids_and_is_gone(
-    cli: Cli, held: Held, redis: Redis, tmp_path: Path
+    cli: Cli, held: LockedSpool, redis: Redis, tmp_path: Path
 ) -> None:
     kept = [one.item for one in held.store.take(3)]
     held.leave()
@@ -107,7 +109,7 @@ def test_a_spool_is_drained_under_the_same_ids_and_is_gone(
 
 
 def test_one_spool_of_another_machine_is_drained_by_its_directory(
-    cli: Cli, held: Held, redis: Redis, tmp_path: Path
+    cli: Cli, held: LockedSpool, redis: Redis, tmp_path: Path
 ) -> None:
     held.leave()
     moved = held.store.folder.rename(tmp_path / "from-a-dead-machine")
@@ -120,7 +122,7 @@ def test_one_spool_of_another_machine_is_drained_by_its_directory(
 
 
 def test_what_is_damaged_is_told_and_kept(
-    cli: Cli, held: Held, redis: Redis, tmp_path: Path
+    cli: Cli, held: LockedSpool, redis: Redis, tmp_path: Path
 ) -> None:
     held.leave()
     [segment] = held.store.folder.glob("*.events")
@@ -136,7 +138,9 @@ def test_what_is_damaged_is_told_and_kept(
     assert bytes(raw) == Path(aside["file"]).read_bytes()
 
 
-def test_a_spool_in_use_is_left_alone(cli: Cli, held: Held, tmp_path: Path) -> None:
+def test_a_spool_in_use_is_left_alone(
+    cli: Cli, held: LockedSpool, tmp_path: Path
+) -> None:
     result = cli.run("spool", "drain", str(tmp_path))
 
     assert 2 == result.code
@@ -152,7 +156,7 @@ def test_a_directory_without_a_spool_is_asked_wrongly(cli: Cli, tmp_path: Path) 
 
 
 def test_a_redis_that_takes_nothing_leaves_the_spool_as_it_is(
-    cli: Cli, held: Held, redis: Redis, tmp_path: Path
+    cli: Cli, held: LockedSpool, redis: Redis, tmp_path: Path
 ) -> None:
     for shard in range(4):
         redis.set(events_key(shard), "no stream")
@@ -165,7 +169,9 @@ def test_a_redis_that_takes_nothing_leaves_the_spool_as_it_is(
     assert 3 == cli.document("spool", "list")["spools"][0]["events"]
 
 
-def test_a_test_event_on_the_disk_is_found_by_its_number(cli: Cli, held: Held) -> None:
+def test_a_test_event_on_the_disk_is_found_by_its_number(
+    cli: Cli, held: LockedSpool
+) -> None:
     event_id: UUID = held.store.take(3)[2].item.event_id
     number = ids.test_event_number(event_id)
 

@@ -1,13 +1,13 @@
-from ingest.durable.append_counts import Appended
+from ingest.durable.append_counts import AppendCounts
 
 
-def add(appended: Appended, shard: int, count: int) -> None:
+def add(appended: AppendCounts, shard: int, count: int) -> None:
     for _ in range(count):
         appended.add(shard)
 
 
 def test_what_was_appended_is_told_by_the_life_of_its_stream() -> None:
-    appended = Appended()
+    appended = AppendCounts()
     add(appended, 0, 2)
 
     assert {} == appended.told()
@@ -20,7 +20,7 @@ def test_what_was_appended_is_told_by_the_life_of_its_stream() -> None:
 
 
 def test_an_ended_life_keeps_its_count_and_the_next_begins_at_nothing() -> None:
-    appended = Appended()
+    appended = AppendCounts()
     appended.turn([7])
     add(appended, 0, 5)
 
@@ -31,7 +31,7 @@ def test_an_ended_life_keeps_its_count_and_the_next_begins_at_nothing() -> None:
 
 
 def test_what_comes_before_a_life_is_numbered_is_that_lifes() -> None:
-    appended = Appended()
+    appended = AppendCounts()
     appended.turn([7])
     add(appended, 0, 5)
 

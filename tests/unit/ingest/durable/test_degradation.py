@@ -1,26 +1,26 @@
 import pytest
 
 from ingest.contracts.variables import Variables
-from ingest.durable.degradation import Ladder, Level, Pressure, Standing
+from ingest.durable.degradation import Degradation, DegradationState, Level, Pressure
 from ingest.settings import Spooling
 
 
-def a_ladder(**variables: str) -> Ladder:
-    return Ladder(Spooling.load(Variables(variables)))
+def a_ladder(**variables: str) -> Degradation:
+    return Degradation(Spooling.load(Variables(variables)))
 
 
 def test_without_trouble_events_go_to_the_stream() -> None:
     ladder = a_ladder()
     ladder.feel(Pressure(50.0, 10, 1.0))
 
-    assert Standing(Level.STREAM, None) == ladder.stand(None, "spool: full")
+    assert DegradationState(Level.STREAM, None) == ladder.stand(None, "spool: full")
 
 
 def test_trouble_is_a_rung_and_without_a_spool_two() -> None:
     ladder = a_ladder()
 
-    assert Standing(Level.SPOOL, "away") == ladder.stand("away", None)
-    assert Standing(Level.REFUSE, "away; full") == ladder.stand("away", "full")
+    assert DegradationState(Level.SPOOL, "away") == ladder.stand("away", None)
+    assert DegradationState(Level.REFUSE, "away; full") == ladder.stand("away", "full")
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_zero_is_no_threshold() -> None:
 def test_an_operator_decides(intake: str) -> None:
     ladder = a_ladder(REFTIDE_INTAKE=intake)
 
-    assert Standing(Level(intake), "REFTIDE_INTAKE") == ladder.stand(None, None)
+    assert DegradationState(Level(intake), "REFTIDE_INTAKE") == ladder.stand(None, None)

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ingest.redis_io.client import TROUBLE, Breaker, Coalescer, Full, connect
+from ingest.redis_io.client import (
+    REDIS_ERRORS,
+    Coalescer,
+    QueueFull,
+    RedisBreaker,
+    connect,
+)
 
 
 class Doubler:
@@ -93,7 +99,7 @@ async def test_too_much_at_once_is_refused() -> None:
         tasks.create_task(coalescer.ask(2))
         await asyncio.sleep(0)
 
-        with pytest.raises(Full):
+        with pytest.raises(QueueFull):
             await coalescer.ask(3)
         doubler.gate.set()
 
@@ -152,25 +158,25 @@ async def test_stopping_answers_what_was_asked() -> None:
 
 
 async def test_one_failure_spares_all_who_share_the_breaker(tmp_path: Path) -> None:
-    breaker = Breaker()
+    breaker = RedisBreaker()
     client = connect(f"unix://{tmp_path}/none", connections=2, breaker=breaker)
-    with pytest.raises(TROUBLE, match="none"):
+    with pytest.raises(REDIS_ERRORS, match="none"):
         await client.ping()
     assert breaker.is_open
 
-    with pytest.raises(TROUBLE, match="not asked"):
+    with pytest.raises(REDIS_ERRORS, match="not asked"):
         await client.ping()
     await client.aclose()
 
 
 async def test_an_answer_that_does_not_come_opens_the_breaker(tmp_path: Path) -> None:
     silent = await asyncio.start_unix_server(_never_answer, tmp_path / "silent")
-    breaker = Breaker()
+    breaker = RedisBreaker()
     client = connect(
         f"unix://{tmp_path}/silent", connections=2, answer_within=0.05, breaker=breaker
     )
     async with silent:
-        with pytest.raises(TROUBLE):
+        with pytest.raises(REDIS_ERRORS):
             await client.ping()
         assert breaker.is_open
         await client.aclose()
@@ -184,10 +190,10 @@ async def _never_answer(
 
 
 async def test_a_refusal_is_an_answer(redis_url: str) -> None:
-    breaker = Breaker()
+    breaker = RedisBreaker()
     client = connect(redis_url, connections=2, breaker=breaker)
     await client.set("text", "x")
-    with pytest.raises(TROUBLE, match="WRONGTYPE"):
+    with pytest.raises(REDIS_ERRORS, match="WRONGTYPE"):
         await client.llen("text")
     assert not breaker.is_open
 

@@ -10,23 +10,23 @@ from uuid import UUID
 import pytest
 
 from ingest.durable.spool.directory import (
-    Held,
-    Home,
+    LockedSpool,
+    SpoolDirectory,
     contents,
     damaged,
     is_in_use,
     stores,
 )
 from ingest.durable.spool.files import OsFiles
-from ingest.durable.spool.records import Damage, Item, Record, encode, scan
-from ingest.durable.spool.store import Damaged, Full, Store
+from ingest.durable.spool.records import Damage, SpoolItem, SpoolRecord, encode, scan
+from ingest.durable.spool.store import SpoolDamaged, SpoolFull, SpoolStore
 
 ROOM = 1 << 20
 _NUMBERS = count(1)
 
 
-def items(number: int) -> list[Item]:
-    return [Item(UUID(int=next(_NUMBERS)), b'{"v":1}') for _ in range(number)]
+def items(number: int) -> list[SpoolItem]:
+    return [SpoolItem(UUID(int=next(_NUMBERS)), b'{"v":1}') for _ in range(number)]
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def a_store(folder: Path, damages: list[Damaged] | None = None) -> Store:
-    return Store(OsFiles(), folder, ([] if damages is None else damages).append)
+def a_store(folder: Path, damages: list[SpoolDamaged] | None = None) -> SpoolStore:
+    return SpoolStore(OsFiles(), folder, ([] if damages is None else damages).append)
 
 
-def emptied(store: Store) -> Iterator[Item]:
+def emptied(store: SpoolStore) -> Iterator[SpoolItem]:
     while kept := store.take(2):
         yield from (one.item for one in kept)
         store.remove({one.place for one in kept})
@@ -94,7 +94,7 @@ def test_a_number_is_not_used_twice(folder: Path) -> None:
 def test_a_group_without_room_is_refused_whole(folder: Path) -> None:
     store, given = a_store(folder), items(2)
     size = len(encode(given[0]))
-    with pytest.raises(Full):
+    with pytest.raises(SpoolFull):
         store.append(given, 2 * size - 1)
     store.append(given, 2 * size)
 
@@ -108,7 +108,7 @@ def test_a_torn_tail_is_reported_and_put_aside(folder: Path) -> None:
     [segment] = folder.glob("*.events")
     segment.write_bytes(segment.read_bytes() + encode(items(1)[0])[:-1])
 
-    damages: list[Damaged] = []
+    damages: list[SpoolDamaged] = []
     assert given == [*emptied(a_store(folder, damages))]
 
     [damage] = damages
@@ -141,9 +141,9 @@ def test_records_behind_a_bad_one_are_found() -> None:
     found = [*scan(broken, 100)]
 
     assert [
-        Record(100, 100 + size, given[0]),
+        SpoolRecord(100, 100 + size, given[0]),
         Damage(100 + size, 99 + 2 * size),
-        Record(99 + 2 * size, 99 + 3 * size, given[2]),
+        SpoolRecord(99 + 2 * size, 99 + 3 * size, given[2]),
     ] == found
 
 
@@ -151,17 +151,19 @@ def test_records_behind_a_bad_one_are_found() -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "spool", lambda _: None)
+def home(tmp_path: Path) -> SpoolDirectory:
+    return SpoolDirectory(tmp_path / "spool", lambda _: None)
 
 
-def filled(home: Home, number: int) -> tuple[Held, list[Item]]:
+def filled(home: SpoolDirectory, number: int) -> tuple[LockedSpool, list[SpoolItem]]:
     held, given = home.open_own(), items(number)
     held.store.append(given, ROOM)
     return held, given
 
 
-def test_a_store_in_use_is_not_adopted_and_can_be_looked_into(home: Home) -> None:
+def test_a_store_in_use_is_not_adopted_and_can_be_looked_into(
+    home: SpoolDirectory,
+) -> None:
     held, given = filled(home, 3)
 
     assert [] == [*home.adopt()]
@@ -172,7 +174,7 @@ def test_a_store_in_use_is_not_adopted_and_can_be_looked_into(home: Home) -> Non
     assert [] == stores(home.root)
 
 
-def test_a_store_that_was_left_is_adopted_once(home: Home) -> None:
+def test_a_store_that_was_left_is_adopted_once(home: SpoolDirectory) -> None:
     held, given = filled(home, 3)
     held.leave()
     assert not is_in_use(held.store.folder)
@@ -188,13 +190,13 @@ def test_a_store_that_was_left_is_adopted_once(home: Home) -> None:
 def test_without_a_spool_there_is_nothing(tmp_path: Path) -> None:
     assert [] == stores(tmp_path / "none")
     assert [] == damaged(tmp_path / "none")
-    assert [] == [*Home(tmp_path / "none", lambda _: None).adopt()]
+    assert [] == [*SpoolDirectory(tmp_path / "none", lambda _: None).adopt()]
 
 
 def test_what_the_disk_cannot_read_any_more_costs_only_what_is_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = [Item(UUID(int=next(_NUMBERS)), b"x" * 1000) for _ in range(12)]
+    given = [SpoolItem(UUID(int=next(_NUMBERS)), b"x" * 1000) for _ in range(12)]
     a_store(folder).append(given, ROOM)
     read = os.pread
 
@@ -204,7 +206,7 @@ def test_what_the_disk_cannot_read_any_more_costs_only_what_is_there(
         return read(descriptor, count, start)
 
     monkeypatch.setattr(os, "pread", with_a_bad_block)
-    damages: list[Damaged] = []
+    damages: list[SpoolDamaged] = []
     found = [*emptied(a_store(folder, damages))]
 
     # Records have 1028 bytes: those that reach into the second block of 4096 are gone.
