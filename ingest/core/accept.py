@@ -25,6 +25,7 @@ from ingest.core.outcomes import Outcomes
 from ingest.core.ports import Gate, Resolver, Sink
 from ingest.core.resolved import Asked
 from ingest.core.seal import Facts, seal
+from ingest.core.values import Overloaded
 from ingest.core.visitors import Visits
 from ingest.dialects.spec import (
     Dialect,
@@ -38,7 +39,6 @@ from ingest.dialects.spec import (
     Usage,
     Value,
 )
-from ingest.durable.sink import Overloaded
 
 _IDEMPOTENCY_CHARS: Final = 255
 _RETRY_AFTER: Final = 1  # seconds

@@ -14,6 +14,7 @@ from ingest.contracts.directory import (
     ProgramRecord,
     SwitchesRecord,
 )
+from ingest.core.values import Demand, Missing
 from ingest.dialects.spec import (
     Credential,
     Dialect,
@@ -24,8 +25,6 @@ from ingest.dialects.spec import (
     Usage,
     Value,
 )
-from ingest.directory.replica import Missing
-from ingest.rate_limit.limiter import Demand
 
 _MINTED: Final = "rt_"
 _LONGEST: Final = 512

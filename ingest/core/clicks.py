@@ -11,8 +11,8 @@ from ingest.core.authorize import Principal
 from ingest.core.ports import Records
 from ingest.core.recent import Recent
 from ingest.core.resolved import Asked, Resolved
+from ingest.core.values import Missing
 from ingest.dialects.spec import ByClick, ByCustomer, ByFingerprint, Draft, Refusal
-from ingest.directory.replica import Missing
 
 _DAY_MS: Final = 24 * 3600 * 1000
 

@@ -15,8 +15,8 @@ from ingest.contracts.envelope import CLICK, Kind
 from ingest.core.ports import Claims
 from ingest.core.recent import click_mark, customer_mark, link_mark
 from ingest.core.seal import Facts
+from ingest.core.values import Hint, Mark, claim
 from ingest.dialects.spec import Endpoint, Outcome, Reply
-from ingest.redis_io.claims import Hint, Mark, claim
 
 _STATUSES: Final = {Kind.LEAD: "lead", Kind.SALE: "customer"}
 

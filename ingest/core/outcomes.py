@@ -8,9 +8,9 @@ from ingest.contracts.envelope import CLICK
 from ingest.core.authorize import Principal
 from ingest.core.ports import Resolver
 from ingest.core.resolved import Asked, Resolved
+from ingest.core.values import Missing
 from ingest.core.visitors import Visit
 from ingest.dialects.spec import Draft, Endpoint, Outcome
-from ingest.directory.replica import Missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

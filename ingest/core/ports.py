@@ -14,6 +14,7 @@ from ingest.contracts.directory import (
 )
 from ingest.core.authorize import Admission, Principal
 from ingest.core.resolved import Asked, Resolved
+from ingest.core.values import Mark, Missing
 from ingest.dialects.spec import (
     Credential,
     Dialect,
@@ -23,8 +24,6 @@ from ingest.dialects.spec import (
     Target,
     Usage,
 )
-from ingest.directory.replica import Missing
-from ingest.redis_io.claims import Mark
 
 
 class Gate(Protocol):

@@ -16,8 +16,7 @@ from ingest.contracts.marks import (
     new_link_key,
     new_visitor_key,
 )
-from ingest.directory.replica import Missing
-from ingest.redis_io.claims import Mark
+from ingest.core.values import Mark, Missing
 
 #: Long after a worker that lives would have published it.
 _UNPUBLISHED_SECONDS: Final = 24 * 3600

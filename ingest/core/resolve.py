@@ -29,6 +29,7 @@ from ingest.core.generated_codes import generate, may_be_generated, stand_in
 from ingest.core.ports import Records
 from ingest.core.recent import Recent
 from ingest.core.resolved import Asked, Resolved
+from ingest.core.values import Missing
 from ingest.dialects.spec import (
     ByClick,
     ByCode,
@@ -43,7 +44,6 @@ from ingest.dialects.spec import (
     StatsOf,
     Target,
 )
-from ingest.directory.replica import Missing
 
 _RETRY_AFTER: Final = 1  # seconds
 

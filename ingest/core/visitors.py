@@ -16,8 +16,8 @@ from ingest.core.ports import Claims, Resolver
 from ingest.core.recent import known_click, visitor_mark
 from ingest.core.resolved import Resolved
 from ingest.core.seal import visitor_hash
+from ingest.core.values import Mark, duplicate_mark
 from ingest.dialects.spec import Draft, RawRequest, Value
-from ingest.redis_io.claims import Mark, seen
 
 
 class Visit(Value, frozen=True):
@@ -62,7 +62,7 @@ class Visits:
         if draft.fingerprint and resolved.owner:
             marks.append(_known_by(draft.fingerprint, visit, resolved.owner))
         if visitor and link:
-            marks.append(seen(link.link_uuid, visitor, event_id))
+            marks.append(duplicate_mark(link.link_uuid, visitor, event_id))
         if not marks:
             return visit
         earlier = await self.claims.earlier(marks)

@@ -32,7 +32,8 @@ from ingest.contracts.directory import (
     program_key,
     stats_key,
 )
-from ingest.directory.replica import Missing, Record, RecordRequest, Replica
+from ingest.core.values import Missing
+from ingest.directory.replica import Record, RecordRequest, Replica
 
 
 class Directory:

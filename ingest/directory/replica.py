@@ -8,7 +8,6 @@ away, what is cached serves on.
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -16,6 +15,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.directory import EVERYTHING, GENERATION_KEY
 from ingest.contracts.telemetry import Log
+from ingest.core.values import Missing
 from ingest.directory.cache import Lru, Published, read_snapshot, write_snapshot
 from ingest.directory.invalidation import InvalidationListener
 from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull
@@ -25,15 +25,6 @@ _ABSENT_KEPT: Final = 20_000
 _SNAPSHOT_SECONDS: Final = 30.0
 
 Record = TypeVar("Record")
-
-
-class Missing(Enum):
-    """Why there is no record."""
-
-    #: Nobody has published it, and the directory is whole.
-    UNKNOWN = "unknown"
-    #: It cannot be said now: Redis is away, or the directory is not whole.
-    UNAVAILABLE = "unavailable"
 
 
 class RecordRequest(NamedTuple, Generic[Record]):

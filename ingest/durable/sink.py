@@ -8,13 +8,10 @@ from collections.abc import Callable
 from uuid import UUID
 
 from ingest.contracts.telemetry import Log
+from ingest.core.values import Overloaded
 from ingest.durable.degradation import Degradation, DegradationState, Level
 from ingest.durable.spool.spool import Spool, SpoolFailed
 from ingest.durable.stream import AppendFailed, Stream
-
-
-class Overloaded(Exception):
-    """The event is not durable, though it may be on its way. Come back later."""
 
 
 class Sink:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
+from ingest.core.values import Demand
 from ingest.dialects.spec import Usage
 from ingest.directory.cache import Lru
 from ingest.rate_limit.permits import Permit, PermitRequest, Permits, Spell
@@ -25,16 +26,6 @@ _REFUSALS_KEPT: Final = 20_000
 #: Leased at once, of what this edge admitted in the second before. What is leased and
 #: not used is lost, so that this bounds how much of a limit may be.
 _LEASED_PART: Final = 8
-
-
-class Demand(NamedTuple):
-    """One subject that a request counts against, and the limit it has."""
-
-    #: Names the limit and whom it counts, `bricqs.key:0198…`; at most once a request.
-    subject: str
-    per_minute: int
-    #: Ask Redis every time: the limit is small, or the caller is told what remains.
-    asks: bool
 
 
 class _Refusal(NamedTuple):

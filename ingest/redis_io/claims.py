@@ -5,67 +5,16 @@ every event is answered as a first.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
-from uuid import UUID
+from typing import Final
 
-import orjson
 from redis.asyncio import Redis
 
-from ingest.contracts.envelope import Dedupe
-from ingest.contracts.marks import claim_key, seen_key
 from ingest.contracts.telemetry import Log
-from ingest.dialects.spec import Reply, Value
-from ingest.directory.replica import Missing
+from ingest.core.values import Mark, Missing
 from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull, describe_error
 from ingest.redis_io.multiplexer import Multiplexer, packed
 
-_CLAIM_SECONDS: Final = 24 * 3600
-_SEEN_SECONDS: Final = 3600
 _PENDING: Final = 10_000
-
-
-class Mark(Value, frozen=True):
-    """A value that the first to come leaves under a key, for some seconds."""
-
-    key: str
-    value: bytes
-    seconds: int
-
-    @property
-    def command(self) -> bytes:
-        """Leaves the mark, and says what was there before."""
-        return packed(("SET", self.key, self.value, "NX", "GET", "EX", self.seconds))
-
-
-class Hint(NamedTuple):
-    """What became of the first event under a dedupe key."""
-
-    event_id: UUID
-    reply: Reply
-
-    def encode(self) -> bytes:
-        reply = self.reply
-        facts = (self.event_id.hex, reply.status, reply.body, dict(reply.headers))
-        return orjson.dumps(facts)
-
-    @classmethod
-    def decode(cls, raw: bytes) -> "Hint | None":
-        """The hint of some bytes; None where they are none of this release."""
-        try:
-            event_id, status, body, headers = orjson.loads(raw)
-            return cls(UUID(event_id), Reply(status, body, headers))
-        except (ValueError, TypeError, AttributeError):
-            return None
-
-
-def claim(workspace_id: UUID, dedupe: Dedupe, hint: Hint) -> Mark:
-    """Marks a dedupe key as taken by the hint's event."""
-    return Mark(claim_key(workspace_id, dedupe), hint.encode(), _CLAIM_SECONDS)
-
-
-def seen(link_id: UUID, visitor: bytes, event_id: UUID) -> Mark:
-    """Marks a visitor as one who clicked this link within the hour."""
-    return Mark(seen_key(link_id, visitor), event_id.bytes, _SEEN_SECONDS)
 
 
 class Claims:
@@ -83,7 +32,7 @@ class Claims:
     async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
         """Leave marks where there are none; what was there before, for each of them."""
         try:
-            asked = [self._marks.ask(mark.command) for mark in marks]
+            asked = [self._marks.ask(_command(mark)) for mark in marks]
         except QueueFull:
             return [None] * len(marks)
         problem: Exception | None = None
@@ -132,3 +81,8 @@ class Claims:
         if problem and self._is_reached:
             self._log.warning("claims.unavailable", problem=problem)
         self._is_reached = problem is None
+
+
+def _command(mark: Mark) -> bytes:
+    """Leaves a mark, and says what was there before."""
+    return packed(("SET", mark.key, mark.value, "NX", "GET", "EX", mark.seconds))

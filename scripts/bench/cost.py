@@ -19,10 +19,10 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import events_key
 from scripts.bench.environment import usage
 from scripts.bench.environment.contenders import Contender, cores, reftide
-from scripts.bench.environment.end_to_end import Run, empty, once, warm
 from scripts.bench.environment.runs import Pair, Result, Tell
 from scripts.bench.environment.servers import SECONDS, SHARDS, BenchServers
 from scripts.bench.load import traffic
+from scripts.bench.load.end_to_end import Run, empty, once, warm
 from scripts.bench.load.generator import agent
 from scripts.bench.load.load import Load, choose
 from scripts.bench.pipeline import clicks

@@ -24,13 +24,13 @@ from rich.progress import (
 
 from scripts.bench import svg
 from scripts.bench.environment.contenders import cores, reftide
-from scripts.bench.environment.drain import drained, fill
-from scripts.bench.environment.end_to_end import once, warm
-from scripts.bench.environment.loops import runner
 from scripts.bench.environment.runs import Pair, Result, Tell
 from scripts.bench.environment.servers import SECONDS, BenchServers, prepared
+from scripts.bench.load.drain import drained, fill
+from scripts.bench.load.end_to_end import once, warm
 from scripts.bench.load.load import choose
 from scripts.bench.load.preload import BYTES_PER_ROW, Advance, preload
+from scripts.bench.loops import runner
 from scripts.bench.pipeline import clicks
 from scripts.environment import Environment
 from scripts.output import Unreachable

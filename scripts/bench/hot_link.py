@@ -16,10 +16,10 @@ from typing import Final
 from ingest.contracts.directory import LinkRecord
 from scripts.bench import svg
 from scripts.bench.environment.contenders import cores, workers_of
-from scripts.bench.environment.drain import LEAST_RATE, append, entries
-from scripts.bench.environment.end_to_end import empty
 from scripts.bench.environment.runs import Result, Tell, paired
 from scripts.bench.environment.servers import SECONDS, SHARDS, BenchServers
+from scripts.bench.load.drain import LEAST_RATE, append, entries
+from scripts.bench.load.end_to_end import empty
 from scripts.output import Unreachable
 from scripts.servers import Connection, postgres, redis_server
 from scripts.sql import statements

@@ -23,9 +23,9 @@ from typing import Any, Final
 
 from scripts.bench import svg
 from scripts.bench.environment.contenders import Start, cores, fastapi, reftide
-from scripts.bench.environment.end_to_end import empty, once, through, warm
 from scripts.bench.environment.runs import Result, Tell, paired, quantile
 from scripts.bench.environment.servers import SECONDS, BenchServers
+from scripts.bench.load.end_to_end import empty, once, through, warm
 from scripts.bench.load.load import Own, choose
 from scripts.bench.pipeline import clicks
 from scripts.servers import postgres, single

@@ -15,11 +15,11 @@ from scripts.bench.environment.contenders import (
     one_job_per_event,
     reftide,
 )
-from scripts.bench.environment.end_to_end import Send, through
 from scripts.bench.environment.runs import Result, Tell, paired
 from scripts.bench.environment.servers import BenchServers
 from scripts.bench.load import traffic
 from scripts.bench.load.batches import batches
+from scripts.bench.load.end_to_end import Send, through
 from scripts.bench.load.load import CONNECTIONS, Requests, ceiling, choose
 
 Rival = Literal["fastapi", "arq"]

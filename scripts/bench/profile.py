@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from scripts.bench.environment.contenders import cores, reftide
-from scripts.bench.environment.end_to_end import Send, empty, warm
 from scripts.bench.environment.runs import Tell
 from scripts.bench.environment.servers import BenchServers
+from scripts.bench.load.end_to_end import Send, empty, warm
 from scripts.bench.load.load import choose
 from scripts.bench.pipeline import clicks
 from scripts.bench.stacks import Frame, functions, loop_of

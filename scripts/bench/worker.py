@@ -14,11 +14,11 @@ from uuid_utils.compat import uuid7
 
 from scripts.bench import svg
 from scripts.bench.baselines.copy_rows import Recorded, batches, copy, read_back
-from scripts.bench.environment.drain import HABITS, drained, fill
-from scripts.bench.environment.end_to_end import forget
-from scripts.bench.environment.loops import runner
 from scripts.bench.environment.runs import Pair, Result, Tell, paired
 from scripts.bench.environment.servers import LINKS, SECONDS, SHARDS, BenchServers
+from scripts.bench.load.drain import HABITS, drained, fill
+from scripts.bench.load.end_to_end import forget
+from scripts.bench.loops import runner
 from scripts.output import Unreachable
 from scripts.servers import postgres, redis_server
 from scripts.sql import statements

@@ -21,8 +21,8 @@ from ingest.contracts.directory import (
     link_key,
     program_key,
 )
+from ingest.core.values import Missing
 from ingest.directory.lookup import Directory
-from ingest.directory.replica import Missing
 from ingest.redis_io.client import connect
 from tests.support.edge.fakes import MemoryDirectory
 

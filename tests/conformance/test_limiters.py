@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from ingest.rate_limit.limiter import Demand, Limiter
+from ingest.core.values import Demand
+from ingest.rate_limit.limiter import Limiter
 from ingest.redis_io.client import connect
 from tests.support.edge.limiting import MovingClock, admitted, most_within, pass_seconds
 

@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, events_key
 from ingest.contracts.variables import Variables
+from ingest.core.values import Overloaded
 from ingest.durable.degradation import Degradation
-from ingest.durable.sink import Overloaded, Sink
+from ingest.durable.sink import Sink
 from ingest.durable.spool.directory import SpoolDirectory, contents, stores
 from ingest.durable.spool.spool import Spool
 from ingest.durable.stream import Stream

@@ -13,8 +13,8 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from scripts.bench.environment.loops import runner
 from scripts.bench.load.traffic import PATH
+from scripts.bench.loops import runner
 
 #: As the edge's, with a click id of the same length.
 _ANSWER: Final = {

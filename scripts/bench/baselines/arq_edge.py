@@ -19,8 +19,8 @@ from uuid_utils.compat import uuid7
 
 from scripts.bench.baselines.arq_worker import record
 from scripts.bench.baselines.clicks import Click
-from scripts.bench.environment.loops import runner
 from scripts.bench.load.traffic import PATH
+from scripts.bench.loops import runner
 
 _QUEUE: Final = web.AppKey("queue", ArqRedis)
 

@@ -29,8 +29,8 @@ from typing import Final, Self, cast
 import orjson
 from typing_extensions import override
 
-from scripts.bench.environment.loops import runner
 from scripts.bench.load.traffic import address
+from scripts.bench.loops import runner
 
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = b"content-length:"

@@ -17,7 +17,7 @@ from typing import IO, Final, Protocol
 
 import orjson
 
-from scripts.bench.baselines.ceiling import serving_at_once
+from scripts.bench.load.ceiling import serving_at_once
 from scripts.bench.load.generator import Order
 from scripts.output import Unreachable
 

@@ -14,8 +14,8 @@ from io import BytesIO
 from random import Random
 from typing import Final
 
-from scripts.bench.environment.drain import unix_ms
 from scripts.bench.environment.servers import BenchServers
+from scripts.bench.load.drain import unix_ms
 from scripts.servers import Connection, postgres
 from scripts.sql import statements
 

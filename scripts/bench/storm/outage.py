@@ -17,8 +17,8 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from ingest.contracts.clickid import KeyRing
-from scripts.bench.environment.loops import runner
 from scripts.bench.environment.servers import SHARDS
+from scripts.bench.loops import runner
 from scripts.bench.storm import servers
 from scripts.bench.storm.client import Client
 from scripts.bench.storm.fleet import Fleet, assembled

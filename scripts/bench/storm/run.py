@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.contracts.clickid import KeyRing
-from scripts.bench.environment.loops import runner
+from scripts.bench.loops import runner
 from scripts.bench.storm import faults, servers
 from scripts.bench.storm.client import Client, Tally
 from scripts.bench.storm.fault_injector import FaultInjector

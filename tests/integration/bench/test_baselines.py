@@ -12,9 +12,9 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import LinkRecord
 from scripts.bench.baselines.clicks import Book, Click
-from scripts.bench.environment.drain import drained, fill
 from scripts.bench.environment.servers import planted
 from scripts.bench.load import traffic
+from scripts.bench.load.drain import drained, fill
 from scripts.environment import Environment
 from workers.enrich import build_enrichers
 

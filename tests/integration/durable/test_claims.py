@@ -7,8 +7,9 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from ingest.contracts.envelope import Dedupe
+from ingest.core.values import Hint, claim, duplicate_mark
 from ingest.dialects.spec import Reply
-from ingest.redis_io.claims import Claims, Hint, claim, seen
+from ingest.redis_io.claims import Claims
 from ingest.redis_io.client import connect
 from tests.support.servers.valkey import Valkey, running_valkey
 
@@ -51,16 +52,16 @@ async def test_the_first_to_come_is_told_to_the_next(claims: Claims) -> None:
 
 async def test_marks_of_one_request_are_answered_each(claims: Claims) -> None:
     mark = claim(WORKSPACE, DEDUPE, Hint(FIRST, REPLY))
-    visit = seen(LINK, b"visitor!", FIRST)
+    visit = duplicate_mark(LINK, b"visitor!", FIRST)
     await claims.earlier([visit])
 
-    again = seen(LINK, b"visitor!", SECOND)
+    again = duplicate_mark(LINK, b"visitor!", SECOND)
     assert [None, FIRST.bytes] == await claims.earlier([mark, again])
 
 
 async def test_marks_expire(claims: Claims, redis: Redis) -> None:
     mark = claim(WORKSPACE, DEDUPE, Hint(FIRST, REPLY))
-    visit = seen(LINK, b"visitor!", FIRST)
+    visit = duplicate_mark(LINK, b"visitor!", FIRST)
     await claims.earlier([mark, visit])
 
     assert 24 * 3600 - 5 < await redis.ttl(mark.key) <= 24 * 3600
@@ -71,7 +72,7 @@ async def test_of_a_hundred_at_once_one_is_first(claims: Claims) -> None:
     async with asyncio.TaskGroup() as tasks:
         asked = [
             tasks.create_task(
-                claims.earlier([seen(LINK, b"visitor!", UUID(int=number))])
+                claims.earlier([duplicate_mark(LINK, b"visitor!", UUID(int=number))])
             )
             for number in range(100)
         ]
@@ -84,7 +85,7 @@ async def test_of_a_hundred_at_once_one_is_first(claims: Claims) -> None:
 async def test_a_mark_that_cannot_be_left_counts_for_nothing(
     claims: Claims, redis: Redis
 ) -> None:
-    bad, good = (seen(LINK, visitor, FIRST) for visitor in (b"one", b"other"))
+    bad, good = (duplicate_mark(LINK, visitor, FIRST) for visitor in (b"one", b"other"))
     await redis.lpush(bad.key, "no string")
     await claims.earlier([good])
 
@@ -98,7 +99,7 @@ async def test_a_frozen_server_makes_everyone_a_first_and_is_said_once(
     redis = connect(valkey.url, connections=4)
     claims = Claims(redis)
     claims.start()
-    visit = seen(LINK, b"visitor!", FIRST)
+    visit = duplicate_mark(LINK, b"visitor!", FIRST)
     await claims.earlier([visit])
     valkey.freeze()
 

@@ -16,9 +16,9 @@ from ingest.contracts.directory import (
     ProgramRecord,
     program_key,
 )
+from ingest.core.values import Missing
 from ingest.directory.cache import read_snapshot
 from ingest.directory.lookup import Directory
-from ingest.directory.replica import Missing
 from ingest.redis_io.client import connect
 from tests.support.servers.valkey import Valkey, running_valkey
 

@@ -7,7 +7,8 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from ingest.rate_limit.limiter import Demand, Limiter
+from ingest.core.values import Demand
+from ingest.rate_limit.limiter import Limiter
 from ingest.rate_limit.permits import Permit, Permits, window_key
 from ingest.rate_limit.windows import BUCKET_MS, KEPT
 from ingest.redis_io.client import REDIS_ERRORS, connect

@@ -18,11 +18,12 @@ from typing_extensions import override
 
 from ingest.contracts.stream import EDGES_KEY, FIELD, GROUP, edge_key, events_key
 from ingest.contracts.variables import Variables
+from ingest.core.values import Overloaded
 from ingest.durable.degradation import Degradation, Level, Pressure
 from ingest.durable.drain import Drainer
 from ingest.durable.pressure import pressure
 from ingest.durable.probe import RedisProbe
-from ingest.durable.sink import Overloaded, Sink
+from ingest.durable.sink import Sink
 from ingest.durable.spool import directory as home_module
 from ingest.durable.spool.directory import SpoolDirectory, contents, stores
 from ingest.durable.spool.files import OsFiles

@@ -29,11 +29,8 @@ from ingest.contracts.directory import (
 )
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.ids import first_id_at
+from ingest.core.values import Demand, Mark, Missing, Overloaded
 from ingest.dialects.spec import Usage
-from ingest.directory.replica import Missing
-from ingest.durable.sink import Overloaded
-from ingest.rate_limit.limiter import Demand
-from ingest.redis_io.claims import Mark
 
 Record = TypeVar("Record")
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 from typing_extensions import override
 
-from ingest.rate_limit.limiter import Demand, Limiter
+from ingest.core.values import Demand
+from ingest.rate_limit.limiter import Limiter
 from ingest.rate_limit.permits import window_key
 from ingest.rate_limit.windows import BUCKET_MS
 

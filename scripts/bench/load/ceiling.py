@@ -1,4 +1,4 @@
-"""`python -m scripts.bench.baselines.ceiling PORT`: answers at once, to see what a generator can do.
+"""`python -m scripts.bench.load.ceiling PORT`: answers at once, to see what a generator can do.
 
 It looks for the end of a request and sends the same bytes back, which is less work than
 any HTTP server does. Started by `load`.
@@ -15,7 +15,7 @@ from typing import Final, cast
 from typing_extensions import override
 
 from scripts.bench.environment.children import free_port, serving
-from scripts.bench.environment.loops import runner
+from scripts.bench.loops import runner
 
 _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -24,7 +24,7 @@ _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 def serving_at_once(data: Path) -> Iterator[int]:
     """Such a server in a process of its own, for the length of a `with`: its port."""
     port = free_port()
-    module = "scripts.bench.baselines.ceiling"
+    module = "scripts.bench.load.ceiling"
     with serving(module, [str(port)], port, data / "ceiling.log"):
         yield port
 

@@ -1,0 +1,76 @@
+"""Values that the core and its ports exchange. Adapters import them, never the reverse."""
+
+from enum import Enum
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from ingest.contracts.envelope import Dedupe
+from ingest.contracts.marks import claim_key, seen_key
+from ingest.dialects.spec import Reply, Value
+
+_CLAIM_SECONDS: Final = 24 * 3600
+_DUPLICATE_SECONDS: Final = 3600
+
+
+class Missing(Enum):
+    """Why there is no record."""
+
+    #: Nobody has published it, and the directory is whole.
+    UNKNOWN = "unknown"
+    #: It cannot be said now: Redis is away, or the directory is not whole.
+    UNAVAILABLE = "unavailable"
+
+
+class Overloaded(Exception):
+    """The event is not durable, though it may be on its way. Come back later."""
+
+
+class Demand(NamedTuple):
+    """One subject that a request counts against, and the limit it has."""
+
+    #: Names the limit and whom it counts, `bricqs.key:0198…`; at most once a request.
+    subject: str
+    per_minute: int
+    #: Ask Redis every time: the limit is small, or the caller is told what remains.
+    asks: bool
+
+
+class Mark(Value, frozen=True):
+    """A value that the first to come leaves under a key, for some seconds."""
+
+    key: str
+    value: bytes
+    seconds: int
+
+
+class Hint(NamedTuple):
+    """What became of the first event under a dedupe key."""
+
+    event_id: UUID
+    reply: Reply
+
+    def encode(self) -> bytes:
+        reply = self.reply
+        facts = (self.event_id.hex, reply.status, reply.body, dict(reply.headers))
+        return orjson.dumps(facts)
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "Hint | None":
+        """The hint of some bytes; None where they are none of this release."""
+        try:
+            event_id, status, body, headers = orjson.loads(raw)
+            return cls(UUID(event_id), Reply(status, body, headers))
+        except (ValueError, TypeError, AttributeError):
+            return None
+
+
+def claim(workspace_id: UUID, dedupe: Dedupe, hint: Hint) -> Mark:
+    """Marks a dedupe key as taken by the hint's event."""
+    return Mark(claim_key(workspace_id, dedupe), hint.encode(), _CLAIM_SECONDS)
+
+
+def duplicate_mark(link_id: UUID, visitor: bytes, event_id: UUID) -> Mark:
+    """Marks a visitor as one who clicked this link within the hour."""
+    return Mark(seen_key(link_id, visitor), event_id.bytes, _DUPLICATE_SECONDS)
