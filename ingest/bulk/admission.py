@@ -1,4 +1,4 @@
-"""How many events of batches are under way at once. Used by `judging`.
+"""How many events of batches are under way at once.
 
 A few batches could keep the event loop busy for so long that everybody's time-outs run out,
 and fill what may wait for the stream. They wait here instead, and their senders for them.

@@ -1,4 +1,4 @@
-"""The seam with the HTTP server for batches. Used by `app`.
+"""The seam with the HTTP server for batches.
 
 The key is asked for before a byte of the body is read.
 """

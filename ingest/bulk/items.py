@@ -1,4 +1,4 @@
-"""One event of a batch as the request that it would have been. Pure; used by `judging`."""
+"""One event of a batch as the request that it would have been. Pure."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime

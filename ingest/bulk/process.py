@@ -1,4 +1,4 @@
-"""Judges the events of a batch, each like a request of its own. Used by `handler`.
+"""Judges the events of a batch, each like a request of its own.
 
 Some are under way at once, so that what they ask of Redis rides one round trip and what they
 append one pipeline; not all, so that nobody else waits long for the event loop. Those about

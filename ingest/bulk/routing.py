@@ -1,4 +1,4 @@
-"""Which endpoint an event of a batch names by its path. Pure; used by `judging`."""
+"""Which endpoint an event of a batch names by its path. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence

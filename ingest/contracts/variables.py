@@ -1,4 +1,4 @@
-"""Reading settings out of environment variables. Used by the settings of both sides.
+"""Reading settings out of environment variables.
 
 Every error names the variable and says what to give instead.
 """

@@ -1,6 +1,6 @@
 """Affitor's words: the bodies it is sent, what it answers, its errors.
 
-Used by `ingest.dialects.affitor` only. The tracker fires and forgets: what it says beside
+The tracker fires and forgets: what it says beside
 the link, the click id and the customer's key is taken where it is usable and dropped where
 it is not.
 """

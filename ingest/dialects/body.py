@@ -1,6 +1,6 @@
 """The JSON object in a request's body, and the models that validate it.
 
-Imported by the dialects. Nobody asks for the content type: `sendBeacon` says `text/plain`,
+Nobody asks for the content type: `sendBeacon` says `text/plain`,
 and a request without a body says nothing.
 """
 

@@ -1,7 +1,4 @@
-"""Dub's words: the bodies it is sent, the answers its SDKs validate, its errors.
-
-Used by `ingest.dialects.dub` only.
-"""
+"""Dub's words: the bodies it is sent, the answers its SDKs validate, its errors."""
 
 import re
 from collections.abc import Mapping

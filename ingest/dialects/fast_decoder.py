@@ -1,7 +1,4 @@
-"""Bodies that hold known texts and nothing else, read in a quarter of the time.
-
-Imported by the dialects, for lenient models that are read thousands of times a second.
-"""
+"""Bodies that hold known texts and nothing else, read in a quarter of the time."""
 
 from collections.abc import Callable
 from typing import Annotated, TypeVar, cast

@@ -1,6 +1,6 @@
 """What a dialect is made of: requests, drafts, outcomes, replies, refusals.
 
-Imported by the dialects, and by `accept` and `handlers`, which carry them through. What
+What
 every request makes anew is a Value: a frozen dataclass takes ten times as long to make.
 """
 

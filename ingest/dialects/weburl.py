@@ -1,6 +1,6 @@
 """Absolute URLs as browsers read them: what is one, its host, its query parameters.
 
-Imported by the dialects. Vendors check links with `new URL()`, which refuses less than
+Vendors check links with `new URL()`, which refuses less than
 `urllib.parse` here and more there; this follows the WHATWG URL standard (url.spec.whatwg.org,
 §3.5, §4.4 and §5.1) as far as a link's validity, host and query go.
 """

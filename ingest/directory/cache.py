@@ -1,4 +1,4 @@
-"""The directory's memory: bounded, and kept on disk between runs. Used by `replica`."""
+"""The directory's memory: bounded, and kept on disk between runs."""
 
 import os
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""Follows the stream of directory changes, on a connection of its own. Used by `replica`.
+"""Follows the stream of directory changes, on a connection of its own.
 
 What it guarantees: once `stands` is true, every later change is handed to `forget`, or
 `EVERYTHING` is, where changes may have been missed.

@@ -1,7 +1,4 @@
-"""Read-only look-ups in the read model that workers publish.
-
-Used by `app`; `resolve` and `gate` see it through protocols of their own.
-"""
+"""Read-only look-ups in the read model that workers publish."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

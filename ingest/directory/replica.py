@@ -1,4 +1,4 @@
-"""What workers published into Redis, as far as this edge asked for it. Used by `directory`.
+"""What workers published into Redis, as far as this edge asked for it.
 
 A hit in the cache costs no I/O. Misses of concurrent requests ride one round trip. What
 changes is dropped from the cache as soon as the stream of changes says so; while Redis is

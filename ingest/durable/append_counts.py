@@ -1,4 +1,4 @@
-"""How many entries an edge appended, by the life of the stream. Used by `stream` and `watch`.
+"""How many entries an edge appended, by the life of the stream.
 
 A server that comes back empty has forgotten what it acknowledged since workers last counted.
 The edge has not: it says so once a second, and the books tell how much is missing. Where a

@@ -1,4 +1,4 @@
-"""Where an event goes: to the stream, to the disk, or back to the client. Used by `sink`.
+"""Where an event goes: to the stream, to the disk, or back to the client.
 
 Pure: told what is felt, it says the level. Whoever goes up a rung stays there until what
 brought him up has clearly gone.

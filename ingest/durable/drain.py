@@ -1,4 +1,4 @@
-"""Brings spooled events into the stream when it takes events again. Used by `app`.
+"""Brings spooled events into the stream when it takes events again.
 
 Oldest first, under their own ids, and no faster than it is told: what comes in meanwhile
 goes before. What the stream acknowledged and we had not yet removed is sent again after a

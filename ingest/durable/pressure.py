@@ -1,4 +1,4 @@
-"""How hard the stream is pressed, by what Redis tells cheaply. Used by `watch`.
+"""How hard the stream is pressed, by what Redis tells cheaply.
 
 Counters and ends only: what is counted is wrong by no more than was deleted by hand.
 """

@@ -1,4 +1,4 @@
-"""Looks at Redis once a second, on a connection of its own. Used by `app`.
+"""Looks at Redis once a second, on a connection of its own.
 
 The only one who asks while a breaker is open, and who closes it. The write by which it
 probes is also what tells operators how this edge stands.

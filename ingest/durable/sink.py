@@ -1,6 +1,6 @@
 """Where sealed events become durable: the stream first, the disk second.
 
-Used by `app`; `accept` sees `append`. Whatever keeps an event from being durable is
+Whatever keeps an event from being durable is
 `Overloaded`.
 """
 

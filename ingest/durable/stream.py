@@ -1,4 +1,4 @@
-"""The shards of the stream, as those who append see them. Used by `sink` and `drain`.
+"""The shards of the stream, as those who append see them.
 
 Above this module there is no Redis exception to catch.
 """

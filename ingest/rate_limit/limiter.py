@@ -1,4 +1,4 @@
-"""May this request still come? A limit holds over all edges of one Redis. Used by `app`.
+"""May this request still come? A limit holds over all edges of one Redis.
 
 `gate` sees `take`. Every edge counts in its own memory what it admits, and admits no more
 than the limit by that count alone; within it, Redis decides. So a request that the edge

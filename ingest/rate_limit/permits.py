@@ -1,4 +1,4 @@
-"""Permits of the windows that all edges share in Redis. Used by `limits`.
+"""Permits of the windows that all edges share in Redis.
 
 A subject's window is what `windows` describes, by the server's clock. All who ask for the
 same subject in the same moment are served by one run of a script.

@@ -1,4 +1,4 @@
-"""Scripts that run inside Redis, for many keys in one pipeline. Used by `permits`."""
+"""Scripts that run inside Redis, for many keys in one pipeline."""
 
 from collections.abc import Sequence
 from hashlib import sha1

@@ -1,4 +1,4 @@
-"""A sliding window in memory: what one process admitted. Used by `limits`, `permits`.
+"""A sliding window in memory: what one process admitted.
 
 Time is cut into buckets, and what is counted are the buckets of the last minute and
 little more. A window of `KEPT` buckets covers every span of `KEPT - 1` buckets wherever

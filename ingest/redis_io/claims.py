@@ -1,4 +1,4 @@
-"""Hints of what came before: first come, first marked. Used by `accept` and `app`.
+"""Hints of what came before: first come, first marked.
 
 A hint saves a repeat from being answered as a first; Postgres decides. Without Redis
 every event is answered as a first.

@@ -1,7 +1,4 @@
-"""How the edge speaks to Redis: bounded clients, and one pipeline for many requests.
-
-Used by `stream`, `claims`, `permits` and `directory`; `app` opens the clients.
-"""
+"""How the edge speaks to Redis: bounded clients, and one pipeline for many requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""A conversation with Redis that many requests hold at once. Used by `stream` and `claims`.
+"""A conversation with Redis that many requests hold at once.
 
 What is asked within one turn of the event loop leaves in one write, and nothing waits for
 earlier answers before it is sent: Redis answers in the order of the questions. A client

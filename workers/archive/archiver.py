@@ -1,4 +1,4 @@
-"""Writes what arrives in one shard to the archive. Run by `workers.jobs.archive_service`.
+"""Writes what arrives in one shard to the archive.
 
 An entry is acknowledged when its segment is finished. Until then it is pending, and is read
 again where a process, a disk or a server fails: at least once, and in order within a

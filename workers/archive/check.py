@@ -1,4 +1,4 @@
-"""Proves that a segment of the archive is what was written. Used by `reftide archive`.
+"""Proves that a segment of the archive is what was written.
 
 All of it blocks, and reads every byte; one frame is in memory.
 """

@@ -1,4 +1,4 @@
-"""One process at a time, over a directory of the archive. Used by `fetching` and erasures."""
+"""One process at a time, over a directory of the archive."""
 
 import fcntl
 import os

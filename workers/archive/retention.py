@@ -1,4 +1,4 @@
-"""Deletes from the archive what is older than the operator wants. Run by `archiving`.
+"""Deletes from the archive what is older than the operator wants.
 
 All of it blocks. It may run while others write, read or delete.
 """

@@ -2,8 +2,7 @@
 
 A segment is begun under one list of the erased and is open for minutes. That it has to be
 looked at again stands beside it before it is there, and until that was done: whoever dies
-in between, and whichever server is away. Used by archivers and erasures; all of it blocks and
-raises OSError.
+in between, and whichever server is away. All of it blocks and raises OSError.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Puts other lines in the place of some in a finished segment. Used by erasures only.
+"""Puts other lines in the place of some in a finished segment.
 
 The index is what makes a file the segment's. The new file is whole on the disk before the
 index names it, and the old one is deleted after that. So whoever reads finds either, and

@@ -1,4 +1,4 @@
-"""One shard of the stream as archivers see it. Used by `archiver`, and to leave for good.
+"""One shard of the stream as archivers see it.
 
 All Redis commands of archiving are here. Everybody who archives a shard reads as one and the
 same consumer, one at a time: whoever holds the shard's lease. So what the last one left

@@ -1,4 +1,4 @@
-"""Writes one segment of the archive. Used by `archiver`.
+"""Writes one segment of the archive.
 
 What is under way is in `<archive>/open`. A segment appears among the finished ones at once,
 and is finished when its index stands beside it, both on the disk. All of it blocks.

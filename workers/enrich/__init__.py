@@ -1,4 +1,4 @@
-"""What can be known of a caller from what the edge saw. Called by the pipeline and replay.
+"""What can be known of a caller from what the edge saw.
 
 Each enricher answers one question and is a plain function; the list in `build_enrichers`
 is the documentation of their order. Given their data they are pure: the same caller gets

@@ -1,4 +1,4 @@
-"""Whether a user agent is a machine's. Called by the chain in `workers.enrich`.
+"""Whether a user agent is a machine's.
 
 The patterns are those of crawler-user-agents. It is judged by what the string is, never by
 a brand inside it: the Instagram webview of a Pixel says "Google/google" and is a person.

@@ -1,4 +1,4 @@
-"""Says that an enricher failed: counted each time, logged once per cause. Used by the chain."""
+"""Says that an enricher failed: counted each time, logged once per cause."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Which country an address belongs to, and which city if the operator has the data.
 
-Called by the chain in `workers.enrich`. The country comes from the registries' delegation
+The country comes from the registries' delegation
 files (RIR) inside the iptocc wheel: where an address was assigned, which is not always
 where it is used; so an answer carries its source. The edge has truncated the address.
 """

@@ -1,4 +1,4 @@
-"""Where a visitor came from: the host of the referrer. Called by the chain.
+"""Where a visitor came from: the host of the referrer.
 
 Only the host is kept, since paths and queries of other people's sites may hold names,
 searches and tokens.

@@ -1,6 +1,6 @@
 """Which device, system and browser a user-agent string speaks of.
 
-Called by the chain in `workers.enrich`. Names are those of uap-core, unchanged ("Chrome
+Names are those of uap-core, unchanged ("Chrome
 Mobile", "Mac OS X"); versions are the major one only. The device class is ours, because
 uap-core has none.
 """

@@ -1,6 +1,6 @@
 """Archives under pseudonyms: what is written to one, and what one holds already.
 
-Used by `archiving` and by `reftide erase`. An archive remembers itself up to which version of
+An archive remembers itself up to which version of
 the list of suppressions it was rewritten, so that one that was restored from a backup, or
 whose disk was away, is rewritten when a worker has it again. Beside it stands up to which
 version envelopes could be read, so that a later release looks into what this one had to leave.

@@ -1,4 +1,4 @@
-"""Whom an erasure concerns, and its first transaction. Used by `reftide erase`.
+"""Whom an erasure concerns, and its first transaction.
 
 Raises what asyncpg raises.
 """

@@ -1,6 +1,6 @@
 """Payloads as they stand somewhere, most of them nobody's who was erased.
 
-Used by what goes through a whole archive, spool or stream, or through quarantine. What is an
+What is an
 envelope goes under pseudonyms. What is none is blanked where it names the person. An envelope
 of a later release is neither: it is left to workers who can read it, and counted.
 """

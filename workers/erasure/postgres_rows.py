@@ -1,4 +1,4 @@
-"""An erasure's rows in PostgreSQL: events, quarantine. Used by `erasing`.
+"""An erasure's rows in PostgreSQL: events, quarantine.
 
 A page is a transaction that takes its events off the list, so that none is rewritten twice,
 whoever dies and however many do it at once. All calls raise Trouble.

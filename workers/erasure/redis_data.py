@@ -1,4 +1,4 @@
-"""What Redis holds of the erased: entries of streams, and marks of edges. Used by `erasing`.
+"""What Redis holds of the erased: entries of streams, and marks of edges.
 
 An entry goes when every group has acknowledged it, never before: then it is recorded and
 archived under its pseudonym. Redis only flags it as gone, and keeps its bytes for as long as

@@ -1,4 +1,4 @@
-"""Works off erasures that were begun. Used by the job and by `reftide erase`.
+"""Works off erasures that were begun.
 
 Everything to do stands in Postgres, so that it may run anywhere, as often as anybody likes,
 and be killed anywhere. All calls raise TransientError.

@@ -1,4 +1,4 @@
-"""One segment of an archive under pseudonyms. Used by `archives`."""
+"""One segment of an archive under pseudonyms."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The list of who was erased, as a writer has it in memory. Used by the pipeline, and here.
+"""The list of who was erased, as a writer has it in memory.
 
 It is empty almost everywhere, and then costs one statement a transaction: `confirm`, by which
 a writer learns that the list has grown, before it commits what it prepared without knowing.

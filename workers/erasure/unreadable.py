@@ -1,6 +1,6 @@
 """Whether bytes that hold no envelope name somebody who was erased. Values only.
 
-Used by `suppressing`, and where an erasure begins. What a person is called is not kept; what
+What a person is called is not kept; what
 is kept are keyed hashes, of each text and of its beginning. So every place of the bytes is
 tried with as much as a beginning has, and only what begins as some text does is tried at
 every length.

@@ -1,4 +1,4 @@
-"""Keeps the archive going: every shard that nobody else archives. Used by `main`."""
+"""Keeps the archive going: every shard that nobody else archives."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence

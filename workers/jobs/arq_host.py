@@ -1,4 +1,4 @@
-"""Keeps arq going. Used by `main`.
+"""Keeps arq going.
 
 arq ends its worker on the first Redis error that it sees, and its own shutting down waits for
 Redis and for its jobs without a limit. So here a new worker takes the place of one that

@@ -1,4 +1,4 @@
-"""What would pile up for ever in Postgres, and goes instead. Imported by the jobs.
+"""What would pile up for ever in Postgres, and goes instead.
 
 Both may run at any time, beside workers that write: what those hold is left for later.
 """

@@ -1,4 +1,4 @@
-"""What Postgres' settings mean, and those of a worker. Imported by `selfcheck` and `doctor`.
+"""What Postgres' settings mean, and those of a worker.
 
 Pure: facts go in, findings come out.
 """

@@ -1,4 +1,4 @@
-"""Statements by name, read from `.sql` files. Imported by whatever runs them.
+"""Statements by name, read from `.sql` files.
 
 A file holds statements under a line `-- name: what it is for`; a statement ends where the
 next one begins.

@@ -1,4 +1,4 @@
-"""Moments on their way to PostgreSQL and back. Used by `database`.
+"""Moments on their way to PostgreSQL and back.
 
 asyncpg's own way with `timestamptz` compares every moment with both infinities and converts
 its time zone: it takes as long as the other columns of an event together. A batch has few

@@ -1,6 +1,6 @@
 """Dying on purpose between two steps, so that tests can see what redelivery makes of it.
 
-Used by `main`. Off unless REFTIDE_CRASH_AT or REFTIDE_CRASH_OVER is set, which only tests do.
+Off unless REFTIDE_CRASH_AT or REFTIDE_CRASH_OVER is set, which only tests do.
 """
 
 import os

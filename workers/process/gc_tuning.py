@@ -1,4 +1,4 @@
-"""How Python's memory is looked after while batches go through. Used by whoever runs a worker."""
+"""How Python's memory is looked after while batches go through."""
 
 import gc
 from typing import Final

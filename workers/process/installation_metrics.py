@@ -1,4 +1,4 @@
-"""Reads the figures of the installation now and then, to be shown. Started by `main`.
+"""Reads the figures of the installation now and then, to be shown.
 
 Only where somebody may look: without an admin port nobody asks the servers for them.
 """

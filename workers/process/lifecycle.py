@@ -1,7 +1,4 @@
-"""A worker's life: it starts once its servers answer, and stops as told or when it fails.
-
-Used by `main`.
-"""
+"""A worker's life: it starts once its servers answer, and stops as told or when it fails."""
 
 import asyncio
 import os

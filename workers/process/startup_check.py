@@ -1,4 +1,4 @@
-"""Says at the start what is wrong with what a worker relies on. Started by `main`.
+"""Says at the start what is wrong with what a worker relies on.
 
 It keeps nothing from being recorded; `reftide doctor` says the same to whoever asks.
 """

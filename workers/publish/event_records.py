@@ -1,7 +1,6 @@
 """What edges are to see of what events brought, and of what operators switched and limited.
 
-Like `records`, and used by `publish` with it: reads Postgres, gives keys and values of the
-directory. A value of None means that nothing may be under that key.
+Like `link_records`: reads Postgres, gives keys and values of the directory. A value of None means that nothing may be under that key.
 """
 
 from collections.abc import Sequence

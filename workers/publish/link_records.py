@@ -1,6 +1,6 @@
 """What edges are to see of some rows: reads Postgres, gives keys and values of the directory.
 
-Used by `publish`. A value of None means that nothing may be under that key.
+A value of None means that nothing may be under that key.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

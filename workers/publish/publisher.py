@@ -1,4 +1,4 @@
-"""Writes the read model into Redis. Used by `jobs`, and by commands that cannot wait.
+"""Writes the read model into Redis.
 
 There is one publisher at a time, or an older value could overwrite a newer one. A publisher
 that dies leaves the changes it was at in their table, so that they are published again.

@@ -1,4 +1,4 @@
-"""Tells quarantine what came. Imported by the publisher, who hears of every change.
+"""Tells quarantine what came.
 
 The publisher only notes that somebody waits, in its own transaction; marking the entries,
 of which there may be very many, is left to the redrive job.

@@ -1,4 +1,4 @@
-"""How many entries may be put away as bad before somebody has to look. Used by the pipeline.
+"""How many entries may be put away as bad before somebody has to look.
 
 Entries that cannot be recorded for what they hold are rare: a foreign hand, a bug at the
 edge. Where there are many, it is the worker that is wrong, or the schema, and the stream

@@ -1,4 +1,4 @@
-"""How much of what clients cause stays in quarantine, and for how long. Used by `quarantine`.
+"""How much of what clients cause stays in quarantine, and for how long.
 
 Anybody can send codes that nobody has. Such an entry is kept whole as long as there is room:
 so many rows in all, and half of that for any one workspace, or for all of whom nobody knows

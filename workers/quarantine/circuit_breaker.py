@@ -1,6 +1,6 @@
 """Whether the group records, as Postgres says; so a pause outlives every process.
 
-Used by the consumer, which asks before it reads and before it records. A pause is a row of
+A pause is a row of
 `pauses`; every worker looks twice a second, and `reftide resume` ends it.
 """
 

@@ -1,6 +1,6 @@
 """Quarantine: entries that cannot be recorded, kept whole with the reason why.
 
-Imported by the pipeline and by replay. It lives in Postgres, in the same transaction as the entry's
+It lives in Postgres, in the same transaction as the entry's
 batchmates, so that an acknowledged entry is always somewhere.
 """
 

@@ -1,6 +1,6 @@
 """The kinds of Redis connections that a worker has, and why they differ.
 
-Used by `main` and `shard`. A frozen server accepts connections and never answers, so that
+A frozen server accepts connections and never answers, so that
 every kind has a limit on waiting; and every pool is one that waits for a connection
 instead of holding a lock while it makes one.
 """

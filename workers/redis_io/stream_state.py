@@ -1,4 +1,4 @@
-"""A shard's stream at one moment, with everybody who reads it. Imported by the jobs.
+"""A shard's stream at one moment, with everybody who reads it.
 
 XINFO's `lag` is not used: it is wrong after a trim and absent after others. What waits is
 counted in the stream itself, by the server, so that all figures are of one moment.

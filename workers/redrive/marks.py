@@ -1,6 +1,6 @@
 """Marked entries: taking them under a lease, and saying what became of them.
 
-Used by `redriving`. The lease keeps others from the same work and no more: what decides is
+The lease keeps others from the same work and no more: what decides is
 the lock on the entry, and its status, in the transaction that records it.
 """
 

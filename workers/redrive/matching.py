@@ -1,4 +1,4 @@
-"""Marks entries of quarantine for which something came. Used by `hosting`.
+"""Marks entries of quarantine for which something came.
 
 Each run does a bounded amount of work, whatever waits.
 """

@@ -1,7 +1,4 @@
-"""One page of marked entries: resolved, enriched, recorded, or refused again.
-
-Used by `hosting`, and by `reftide quarantine redrive --here`.
-"""
+"""One page of marked entries: resolved, enriched, recorded, or refused again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

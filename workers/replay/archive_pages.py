@@ -1,4 +1,4 @@
-"""The archive in small pages. Used by `sources`.
+"""The archive in small pages.
 
 Its reader gives a frame of a segment at a time, far more entries than a page may have beside
 live traffic; what it gave last is kept until all of it was taken.

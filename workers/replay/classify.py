@@ -1,6 +1,6 @@
 """A page of a replay, sorted: what is settled, what is missing, what may be wrong.
 
-Used by `playing`. Here nothing is written but links that edges generated, which `generate`
+Here nothing is written but links that edges generated, which `generate`
 makes in a transaction of its own before they are resolved.
 """
 

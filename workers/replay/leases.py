@@ -1,6 +1,6 @@
 """Who reads which shard of which replay, and how far: leases and cursors in Postgres.
 
-Used by `hosting` and `playing`. A lease that is not renewed runs out, and the next worker
+A lease that is not renewed runs out, and the next worker
 goes on where the last committed page ended.
 """
 

@@ -1,4 +1,4 @@
-"""One page of a replay, recorded or corrected, and counted. Used by `hosting`.
+"""One page of a replay, recorded or corrected, and counted.
 
 Everything that a page changes, its counts and the cursor behind it, is one transaction,
 begun again where others' came between or a partition lacks.

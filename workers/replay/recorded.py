@@ -1,4 +1,4 @@
-"""What Postgres says of entries already: rows, repeats, quarantine. Used by `playing`."""
+"""What Postgres says of entries already: rows, repeats, quarantine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
 """Reprocessing: rows that are recorded, brought in line with what is known now.
 
-Used by `playing`. A row keeps its place, event and time; where it belongs and what was found
+A row keeps its place, event and time; where it belongs and what was found
 out of its client are said anew, and the counters change by the difference, in the same
 transaction and under the same locks as everybody's. Leads are attributed anew whatever their
 own row says, since windows, models and their clicks may have changed.

@@ -1,6 +1,6 @@
 """Where a replay's entries come from: the stream as far as it goes back, then the archive.
 
-Used by `playing`. One shard is read from the oldest retained entry to the last one there was
+One shard is read from the oldest retained entry to the last one there was
 when the replay began, and then the archive for what the stream did not have: what was
 trimmed before, or was trimmed under the reader's hands, and what is of former lives.
 """

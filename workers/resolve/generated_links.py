@@ -1,4 +1,4 @@
-"""Links that edges generated. Imported by the pipeline, which asks before it resolves.
+"""Links that edges generated.
 
 An edge answers with a new code at once and tells us through the stream. Events that name
 the code may be read before the one that says it was generated, by any worker; so each of

@@ -1,4 +1,4 @@
-"""Resolving: from what an envelope names to where it belongs. Pure; used by the pipeline.
+"""Resolving: from what an envelope names to where it belongs. Pure.
 
 Where the edge asked the directory, most is settled and only checked; where it could not,
 the worker authorises, and says which events nobody can place.

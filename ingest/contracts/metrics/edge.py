@@ -1,4 +1,4 @@
-"""The figures of one edge, and what to do about each. Imported by `ingest`."""
+"""The figures of one edge, and what to do about each."""
 
 from typing import Final
 

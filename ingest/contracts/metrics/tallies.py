@@ -1,6 +1,6 @@
 """Counters and histograms for what one thread counts thousands of times a second.
 
-Used by `edge`. They are collected and shown as prometheus-client's own, which take a lock
+They are collected and shown as prometheus-client's own, which take a lock
 for every figure and so twenty times as long.
 """
 

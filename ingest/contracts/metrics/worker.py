@@ -1,4 +1,4 @@
-"""The figures of one worker, and what to do about each. Imported by `workers`."""
+"""The figures of one worker, and what to do about each."""
 
 from typing import Final
 

@@ -1,6 +1,6 @@
 """`<data>/spool`: a store for every edge, beside those whose edge is gone.
 
-Used by `spool` and by the operator's commands. A store belongs to the process that holds
+A store belongs to the process that holds
 its lock; the kernel lets go of it however that process ends.
 """
 

@@ -1,4 +1,4 @@
-"""The few things that a spool asks of a file system. Used by `store`; tests bring others.
+"""The few things that a spool asks of a file system.
 
 All of them raise OSError.
 """

@@ -1,6 +1,6 @@
 """The form of a spooled event, and reading it back from bytes that may be damaged.
 
-Used by `store`. A record stands on its own: behind a bad one, the next begins at the next
+A record stands on its own: behind a bad one, the next begins at the next
 mark whose checksum is right.
 """
 

@@ -1,4 +1,4 @@
-"""One directory of spooled events: appended in groups, taken oldest first. Used by `home`.
+"""One directory of spooled events: appended in groups, taken oldest first.
 
 Segments are files of records with rising numbers; the last one grows until it is large
 enough. What was removed is a position: all before it is gone, whole segments as files. The

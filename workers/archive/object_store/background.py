@@ -1,4 +1,4 @@
-"""Blocking calls that nobody has to wait for when the process ends. Used by `store`.
+"""Blocking calls that nobody has to wait for when the process ends.
 
 What `asyncio.to_thread` runs is waited for at the end of the loop, however long a server on
 the other side says nothing.

@@ -1,4 +1,4 @@
-"""Brings back segments that only the object store has. Used by whoever reads an archive.
+"""Brings back segments that only the object store has.
 
 First the indexes, all of them once in a process: where the archive's disk was lost they say
 what there is. Then the file of a segment, when somebody wants to read it; of those that came

@@ -1,4 +1,4 @@
-"""How an archive's uploads stand, as its worker tells in Redis. Told by `archiving`.
+"""How an archive's uploads stand, as its worker tells in Redis.
 
 Whoever asks (`reftide status`) may be on another machine than the archive.
 """

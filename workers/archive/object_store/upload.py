@@ -1,4 +1,4 @@
-"""Copies finished segments to the object store, each once. Run by `archiving`.
+"""Copies finished segments to the object store, each once.
 
 A segment is in the store when its index is: that goes last, and each is read back. What is
 noted of it here may be lost, or not have been written in time; then the store is asked, and
