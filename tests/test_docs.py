@@ -100,7 +100,7 @@ _FOLLOWED = re.compile(r'\bfollow(?:_through)?\(\s*(?:site,\s*)?"([^"]+)"')
 
 def test_every_command_of_the_runbook_is_run_by_a_test() -> None:
     followed = set()
-    for path in (_ROOT / "tests" / "integration").glob("test_*.py"):
+    for path in (_ROOT / "tests" / "integration").rglob("test_*.py"):
         followed |= set(_FOLLOWED.findall(path.read_text("utf-8")))
 
     assert set(sections()) == followed

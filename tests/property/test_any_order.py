@@ -317,7 +317,7 @@ async def test_it_does_not_matter_when_a_customer_turns_out_to_be_a_crowd(
     chance = random.Random(seed)  # noqa: S311 -- shuffles, hides nothing
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(customers, "CROWD", 1)
+        patch.setattr(customers, "SHARED_CUSTOMER_CLICKS", 1)
         first = await _play(pool, _deliveries(events, chance))
         second = await _play(pool, _deliveries(events, chance), workers=2)
 

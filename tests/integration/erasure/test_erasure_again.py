@@ -24,7 +24,7 @@ from tests.support.workers.erasures import (
 from tests.support.workers.replaying import Site, a_site
 from workers.archive.reader import segments
 from workers.archive.writer import SegmentWriter
-from workers.erasure.archives import Swept, keep_swept, sweep
+from workers.erasure.archives import RewrittenSegment, keep_swept, sweep
 from workers.model.batch import Delivery, Entry
 
 
@@ -92,7 +92,7 @@ async def test_an_archive_is_rewritten_with_every_line_in_its_place(
     swept = await sweep(site.pool, site.archive, [])
     again = await sweep(site.pool, site.archive, [])
 
-    assert (Swept(1, 7), Swept(0, 0)) == (swept, again)
+    assert (RewrittenSegment(1, 7), RewrittenSegment(0, 0)) == (swept, again)
     assert [] == await left(site, site.archive)
     (after,) = segments(site.archive)
     same = ("key", "first", "last", "entries", "kinds", "accepted")

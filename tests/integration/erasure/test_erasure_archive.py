@@ -28,7 +28,7 @@ from workers.archive.reader import SegmentPage, loaded, read, segments, unfinish
 from workers.archive.review import mark, marked
 from workers.archive.segment import Segment
 from workers.archive.writer import SegmentWriter
-from workers.erasure.archives import ArchivePseudonymizer, Swept, keep_swept, sweep
+from workers.erasure.archives import ArchivePseudonymizer, RewrittenSegment, keep_swept, sweep
 from workers.erasure.begin import Person, begin
 from workers.erasure.runner import Eraser
 from workers.model.batch import Delivery, Entry, TransientError
@@ -339,7 +339,7 @@ async def test_what_only_the_store_has_is_rewritten_and_takes_its_place(
     swept = await sweep(pool, depot.directory, ["w"], fetching)
     await depot.uploader().step()
 
-    assert Swept(2, 5) == swept
+    assert RewrittenSegment(2, 5) == swept
     assert await is_swept(pool, depot.directory)
     assert set() == said(depot.bucket) | said(depot.directory)
     now = [loaded(depot.bucket, each.key) for each in (gone, here)]

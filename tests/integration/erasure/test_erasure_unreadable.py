@@ -28,7 +28,7 @@ from workers.archive.writer import SegmentWriter
 from workers.erasure import archives
 from workers.erasure.archives import (
     ArchivePseudonymizer,
-    Swept,
+    RewrittenSegment,
     keep_swept,
     known_state,
     sweep,
@@ -95,7 +95,7 @@ async def test_lines_that_hold_no_event_are_blanked_where_they_name_the_person(
     swept = await sweep(site.pool, directory, [])
     again = await sweep(site.pool, directory, [])
 
-    assert (Swept(1, 8, 6), Swept()) == (swept, again)
+    assert (RewrittenSegment(1, 8, 6), RewrittenSegment()) == (swept, again)
     assert [] == await left(site, directory)
     kept = payloads(everything(directory))
     assert before.entries == len(kept)
@@ -135,7 +135,7 @@ async def test_lines_of_a_later_release_wait_for_a_worker_that_reads_them(
     monkeypatch.setattr(archives, "_LOG", Log())
 
     with capture_logs() as logs:
-        assert Swept(1, 2, 0, 1) == await sweep(site.pool, directory, [])
+        assert RewrittenSegment(1, 2, 0, 1) == await sweep(site.pool, directory, [])
     told = [each["lines"] for each in logs if each["event"] == "archive.newer"]
     current = "select version::int from erasure_archives"
 

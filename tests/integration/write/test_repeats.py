@@ -179,7 +179,7 @@ async def test_a_life_had_at_least_what_the_ledger_tells_of(pool: Pool) -> None:
             [(epoch, 0, "a", 2), (epoch, 0, "b", 1), (other, 1, "a", 4)],
         )
 
-    found = await rows_of(pool, operators("status")["epochs"])
+    found = await rows_of(pool, operators("services/observe/status")["epochs"])
 
     assert [(epoch, 0, 7), (other, 1, 9)] == found
 

@@ -187,11 +187,11 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("user_agent", "expected"), TABLE)
+@pytest.mark.parametrize(("text", "expected"), TABLE)
 def test_device_system_and_browser_are_named(
-    user_agent: str, expected: tuple[str | None, ...]
+    text: str, expected: tuple[str | None, ...]
 ) -> None:
-    seen = user_agent.describe(user_agent)
+    seen = user_agent.describe(text)
 
     assert expected == (
         seen.device,
