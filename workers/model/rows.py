@@ -1,15 +1,17 @@
-"""An event as a row of `events`, and how rows of one event compete. Values only."""
+"""An event as a row of `events`, and how attempts at one event are ranked. Values only."""
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, Self
 from uuid import UUID
 
 import msgspec
 from msgspec.structs import astuple
 
-from ingest.contracts.envelope import CLICK, Dedupe, Kind
+from ingest.contracts.envelope import CLICK, NO_PROPERTIES, Envelope, Kind
 from workers.model.batch import Entry
+from workers.model.enrichment import Agent, Enrichment, Location
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -26,15 +28,14 @@ def timestamp(unix_ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=unix_ms)
 
 
-#: Of several attempts of one moment under one id, one of these has the row, whatever else
-#: comes, and one of those has it only where there is no other. An erasure gives them: the
-#: row that it found stays, and nothing tells any more which bytes it was made of.
+#: Digests of erased events, whose bytes are gone: of several attempts with one time and id,
+#: the first digest always has the row, the last one only where there is no other.
 FIRST_DIGEST: Final = 0
 LAST_DIGEST: Final = (1 << 63) - 1
 
 
 class Rank(NamedTuple):
-    """Of several attempts at one event the least one has the row, in whatever order they come."""
+    """Of several attempts at one event, the least rank has the row, in whatever order they come."""
 
     at: datetime
     id: UUID
@@ -55,119 +56,155 @@ class Contribution(NamedTuple):
     amount: int
 
 
-class StoredRow(msgspec.Struct, frozen=True, gc=False):
-    """What must be known of a row to compare it, count it, and find its people."""
+class EventFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What an event is: with its time and place, all that the counters depend on."""
 
-    entry: Entry
-    id: UUID
-    at: datetime
-    digest: int
     kind: Kind
+    quantity: int
     is_test: bool
     is_bot: bool
     is_duplicate: bool
-    quantity: int
-    workspace_id: UUID
-    link_id: UUID | None
-    program_id: UUID | None
-    partner_id: UUID | None
-    click_id: UUID | None
-    customer_id: UUID | None
+    #: What a sale is worth, in minor units of `currency` (ISO 4217).
     amount: int | None
     currency: str | None
 
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where an event belongs. A lead's link, program and partner are those it is attributed to."""
+
+    workspace_id: UUID
+    link_id: UUID | None = None
+    program_id: UUID | None = None
+    partner_id: UUID | None = None
+    click_id: UUID | None = None
+
+
+class Resolution(Place, frozen=True, kw_only=True, gc=False):
+    """Where an event belongs by what it names; its clicks may attribute a lead elsewhere."""
+
+    asked_program_id: UUID | None = None
+    api_key_id: UUID | None = None
+    #: Whether `click_id` is known to be of this workspace, whoever is recorded first.
+    is_click_ours: bool = True
+
+
+class StoredRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What must be known of a row to compare it, count it, and find its customers."""
+
+    entry: Entry
+    rank: Rank
+    event: EventFacts
+    place: Place
+    #: Whose a lead is; None until it is written, and for clicks.
+    customer_id: UUID | None = None
+
     @classmethod
     def of(cls, record: DatabaseRecord) -> Self:
-        """The standing of a row that was read with at least these columns."""
-        entry = Entry(*(record[name] for name in ENTRY_COLUMNS))
-        values = {name: record[name] for name in _STANDING}
-        return cls(entry=entry, **values | {"kind": Kind(values["kind"])})
+        """The row of a record that has at least STORED_COLUMNS."""
+        event = {name: record[name] for name in EventFacts.__struct_fields__}
+        return cls(
+            entry=Entry(*(record[name] for name in ENTRY_COLUMNS)),
+            rank=Rank(*(record[name] for name in Rank._fields)),
+            event=EventFacts(**event | {"kind": Kind(event["kind"])}),
+            place=Place(**{name: record[name] for name in Place.__struct_fields__}),
+            customer_id=record["customer_id"],
+        )
 
     @property
-    def rank(self) -> Rank:
-        return Rank(self.at, self.id, self.digest)
+    def id(self) -> UUID:
+        return self.rank.id
+
+    @property
+    def at(self) -> datetime:
+        """When it happened."""
+        return self.rank.at
 
     @property
     def root_id(self) -> UUID | None:
         """The click by which its anonymous customer is known, if there is one."""
-        return (
-            self.id if self.kind is CLICK and self.click_id is None else self.click_id
-        )
+        if self.event.kind is CLICK and self.place.click_id is None:
+            return self.id
+        return self.place.click_id
 
     def share(self) -> Contribution | None:
         """What it adds to the counters."""
-        column = _COUNTED.get(self.kind)
-        if column is None or self.is_test or self.link_id is None:
+        event, place = self.event, self.place
+        column = _COUNTED.get(event.kind)
+        if column is None or event.is_test or place.link_id is None:
             return None
         counts = [0, 0, 0, 0, 0]
-        counts[column] = self.quantity
-        if self.kind is CLICK:
-            counts[1] = self.quantity * self.is_bot
-            counts[2] = self.quantity * self.is_duplicate
+        counts[column] = event.quantity
+        if event.kind is CLICK:
+            counts[1] = event.quantity * event.is_bot
+            counts[2] = event.quantity * event.is_duplicate
         day = self.at.astimezone(UTC).date()
         clicks, bots, duplicates, leads, sales = counts
-        currency = self.currency if self.kind is Kind.SALE else None
+        currency = event.currency if event.kind is Kind.SALE else None
         return Contribution(
-            self.link_id,
-            self.program_id,
-            self.partner_id,
+            place.link_id,
+            place.program_id,
+            place.partner_id,
             day,
             (clicks, bots, duplicates, leads, sales),
             # Postgres pads what is shorter, and gives it back padded.
             None if currency is None else currency.strip(),
-            0 if currency is None else self.amount or 0,
+            0 if currency is None else event.amount or 0,
         )
 
 
-class Row(StoredRow, frozen=True, gc=False):
-    """A whole row, with what its customer learns from it.
+class Row(StoredRow, frozen=True, kw_only=True, gc=False):
+    """A whole row: the envelope that was read, where it belongs, and what was found out."""
 
-    The fields up to `failed` are columns, named as in the table. None has a default, so that
-    a row is made by position: to find a field by its name takes longer than all the rest.
-    """
-
-    dialect: str
-    asked_program_id: UUID | None
-    api_key_id: UUID | None
-    name: str | None
-    session: str | None
-    page_url: str | None
-    properties: str | None
-    visitor: bytes | None
+    place: Resolution
+    envelope: Envelope
+    enrichment: Enrichment
+    #: The address, only where the operator chose to keep it.
     ip: str | None
-    country: str | None
-    region: str | None
-    city: str | None
-    device: str | None
-    os: str | None
-    browser: str | None
-    referrer_host: str | None
-    failed: tuple[str, ...] | None
-    token: str | None
-    dedupe: Dedupe | None
-    external_id: str | None
-    customer_name: str | None
-    customer_email: str | None
-    customer_avatar: str | None
-    #: Whether the click it names is known to be of its workspace.
-    is_click_ours: bool
 
 
 _COUNTED: Final = {Kind.CLICK: 0, Kind.LEAD: 3, Kind.SALE: 4}
 
-_STANDING: Final = tuple(
-    name for name in StoredRow.__struct_fields__ if name != "entry"
-)
-
 ENTRY_COLUMNS: Final = ("epoch", "shard", "entry_ms", "entry_seq")
 
-#: Each field but `entry`, which is four columns, is a column up to here.
-_COLUMNS: Final = Row.__struct_fields__.index("failed") + 1
+#: What enrichers find out.
+ENRICHMENT_COLUMNS: Final = (
+    *Agent.__struct_fields__,
+    *Location.__struct_fields__,
+    "referrer_host",
+    "failed",
+)
 
-#: The columns of `events` that `recorded` gives values for.
-RECORDED: Final = (*ENTRY_COLUMNS, *Row.__struct_fields__[1:_COLUMNS])
+#: What of an envelope is stored as it was sent.
+_SENT: Final = ("dialect", "name", "session", "page_url", "visitor")
+_sent: Final = attrgetter(*_SENT)
+
+#: The columns of `events` that a row gives values for, in the order of `values_of`.
+COLUMNS: Final = (
+    *ENTRY_COLUMNS,
+    *Rank._fields,
+    *EventFacts.__struct_fields__,
+    *Resolution.__struct_fields__[:-1],
+    *("customer_id", "ip", "properties"),
+    *_SENT,
+    *ENRICHMENT_COLUMNS,
+)
 
 
-def recorded(row: Row) -> tuple[object, ...]:
-    """A row as Postgres is to have it: a value for each of RECORDED."""
-    return row.entry + astuple(row)[1:_COLUMNS]
+def values_of(row: Row) -> tuple[object, ...]:
+    """A row as Postgres is to have it: a value for each of COLUMNS."""
+    envelope, found = row.envelope, row.enrichment
+    properties = envelope.properties
+    return (
+        *row.entry,
+        *row.rank,
+        *astuple(row.event),
+        *astuple(row.place)[:-1],
+        row.customer_id,
+        row.ip,
+        None if properties == NO_PROPERTIES else str(properties, "utf-8"),
+        *_sent(envelope),
+        *astuple(found.agent),
+        *astuple(found.location),
+        found.referrer_host,
+        found.failed,
+    )

@@ -16,7 +16,7 @@ from workers.counters.ledger import LedgerDelta
 from workers.enrich import Enrich
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Boundary, Delivery, Entry, TransientError
-from workers.model.rows import Row, timestamp
+from workers.model.rows import Resolution, Row, timestamp
 from workers.pipeline.batch_metrics import count
 from workers.pipeline.row_builder import Decoded, DecodedBatch, row_of
 from workers.postgres.database import (
@@ -36,7 +36,7 @@ from workers.resolve import lookups, resolver
 from workers.resolve.awaited import waits_for
 from workers.resolve.generated_links import generate
 from workers.resolve.lookups import KnownNames
-from workers.resolve.resolver import Resolution, Unresolvable
+from workers.resolve.resolver import Unresolvable
 from workers.write.customers import LockSetGrew
 from workers.write.transaction import write
 

@@ -1,7 +1,4 @@
-"""Makes rows: an envelope, the place it belongs to and what was found out of its client.
-
-Pure; used by the pipeline.
-"""
+"""Makes rows of an envelope, the place it belongs to, and its client's enrichment. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +7,19 @@ from typing import Final
 import msgspec
 
 from ingest.contracts import envelope as codec
-from ingest.contracts.envelope import CLICK, NO_PROPERTIES, Envelope
-from workers.enrich import Enrich, Enrichment
+from ingest.contracts.envelope import CLICK, Envelope
+from workers.enrich import Enrich
 from workers.model.batch import Delivery, Entry
-from workers.model.rows import LAST_DIGEST, Row, timestamp
+from workers.model.enrichment import Enrichment
+from workers.model.rows import (
+    LAST_DIGEST,
+    EventFacts,
+    Rank,
+    Resolution,
+    Row,
+    timestamp,
+)
 from workers.quarantine.quarantine import RejectedEntry
-from workers.resolve.resolver import Resolution
 
 _NO_ENRICHMENT: Final = Enrichment()
 
@@ -46,51 +50,22 @@ def row_of(item: Decoded, place: Resolution, enrich: Enrich, *, keep_ip: bool) -
     delivery, envelope = item.delivery, item.envelope
     is_click = envelope.kind is CLICK
     # A lead comes from somebody's server, whose agent and address tell nothing.
-    seen = enrich(envelope) if is_click else _NO_ENRICHMENT
+    found = enrich(envelope) if is_click else _NO_ENRICHMENT
+    digest = LAST_DIGEST if envelope.is_erased else codec.digest(delivery.payload)
     return Row(
-        delivery.entry,
-        envelope.id,
-        timestamp(envelope.at),
-        LAST_DIGEST if envelope.is_erased else codec.digest(delivery.payload),
-        envelope.kind,
-        envelope.is_test,
-        seen.is_bot,
-        envelope.is_duplicate,
-        envelope.quantity,
-        place.workspace_id,
-        place.link_id,
-        place.program_id,
-        place.partner_id,
-        place.click_id,
-        None,  # who leads are of is found out when they are written
-        envelope.amount,
-        envelope.currency,
-        envelope.dialect,
-        place.asked_program_id,
-        place.api_key_id,
-        envelope.name,
-        envelope.session,
-        envelope.page_url,
-        _document(envelope.properties),
-        envelope.visitor,
-        envelope.ip if keep_ip else None,
-        seen.country,
-        seen.region,
-        seen.city,
-        seen.device,
-        seen.os,
-        seen.browser,
-        seen.referrer_host,
-        seen.failed or None,
-        envelope.token,
-        envelope.dedupe,
-        envelope.external_id,
-        envelope.customer_name,
-        envelope.customer_email,
-        envelope.customer_avatar,
-        place.is_click_ours,
+        entry=delivery.entry,
+        rank=Rank(timestamp(envelope.at), envelope.id, digest),
+        event=EventFacts(
+            kind=envelope.kind,
+            quantity=envelope.quantity,
+            is_test=envelope.is_test,
+            is_bot=found.agent.is_bot,
+            is_duplicate=envelope.is_duplicate,
+            amount=envelope.amount,
+            currency=envelope.currency,
+        ),
+        place=place,
+        envelope=envelope,
+        enrichment=found,
+        ip=envelope.ip if keep_ip else None,
     )
-
-
-def _document(properties: msgspec.Raw) -> str | None:
-    return None if properties == NO_PROPERTIES else str(properties, "utf-8")

@@ -131,7 +131,9 @@ async def _placed(
 
 def _is_asked(part: Part, item: Decoded, row: Row) -> bool:
     """Whether it is asked for where it turned out to belong."""
-    return part.request.takes_place(item.envelope, row.workspace_id, row.link_id)
+    return part.request.takes_place(
+        item.envelope, row.place.workspace_id, row.place.link_id
+    )
 
 
 def _split(

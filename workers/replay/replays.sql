@@ -127,15 +127,8 @@ select * from events where id = any($1::uuid[]) order by id for update
 
 -- correct: say anew where events belong and what was found out of them
 update events
-   set is_bot = row.is_bot, link_id = row.link_id, program_id = row.program_id, partner_id = row.partner_id,
-       click_id = row.click_id, asked_program_id = row.asked_program_id, customer_id = row.customer_id,
-       api_key_id = row.api_key_id, ip = row.ip::inet, country = row.country, region = row.region, city = row.city,
-       device = row.device, os = row.os, browser = row.browser, referrer_host = row.referrer_host,
-       failed = string_to_array(row.failed, ' ')
-  from unnest($1::uuid[], $2::boolean[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::uuid[], $9::uuid[],
-              $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[])
-    as row (id, is_bot, link_id, program_id, partner_id, click_id, asked_program_id, customer_id, api_key_id,
-            ip, country, region, city, device, os, browser, referrer_host, failed)
+   set {changes}
+  from jsonb_populate_recordset(null::events, $1::jsonb) as row
  where events.id = row.id
 
 -- attributions: what leads are attributed to now

@@ -14,12 +14,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import json
 from msgspec.structs import replace
 
 from ingest.contracts.envelope import CLICK
 from workers.counters import milestones
 from workers.counters.counters import CounterDeltas
-from workers.model.rows import DatabaseRecord, Row, StoredRow
+from workers.model.rows import (
+    COLUMNS,
+    ENRICHMENT_COLUMNS,
+    DatabaseRecord,
+    Row,
+    StoredRow,
+    values_of,
+)
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 from workers.replay.recorded import entry_of
@@ -27,12 +35,14 @@ from workers.write import click_tokens, customers, profile_merge, publish_queue
 
 _SQL: Final = statements("replay/replays")
 
-#: What a row says that does not stand in its envelope, in the order of `correct`.
+#: What a row says that does not stand in its envelope.
 _DERIVED: Final = (
     "is_bot", "link_id", "program_id", "partner_id", "click_id", "asked_program_id",
-    "customer_id", "api_key_id", "ip", "country", "region", "city", "device", "os",
-    "browser", "referrer_host", "failed",
+    "customer_id", "api_key_id", "ip", *ENRICHMENT_COLUMNS,
 )  # fmt: skip
+_CORRECT: Final = _SQL["correct"].format(
+    changes=", ".join(f"{name} = row.{name}" for name in _DERIVED)
+)
 _EARNED: Final = ("link_id", "program_id", "partner_id")
 _ATTRIBUTION: Final = ("attributed_id", *_EARNED)
 
@@ -48,7 +58,7 @@ class Candidate:
 def differs(candidate: Candidate) -> bool:
     """Whether something must be corrected, or for a lead may have to be."""
     row, stored = candidate.row, candidate.stored
-    if row.workspace_id != stored["workspace_id"]:
+    if row.place.workspace_id != stored["workspace_id"]:
         return False
     return _follows_clicks(row) or _is_other(_kept(row, stored), stored)
 
@@ -94,7 +104,7 @@ async def correct(
     deltas.put(rows)
     deltas.clicked(rows)
     if rows:
-        await connection.execute(_SQL["correct"], *_columns(rows))
+        await connection.execute(_CORRECT, _document(rows))
         await profile_merge.merge_profiles(connection, rows, frozenset())
     if about.ids:
         await customers.attribute(connection, about, deltas)
@@ -133,8 +143,8 @@ async def _reattributed(
 
 def _follows_clicks(row: Row) -> bool:
     """Whether what it counts for is its customer's clicks' to say."""
-    is_somebodys = row.click_id or row.customer_id or row.external_id
-    return row.kind is not CLICK and not row.is_test and bool(is_somebodys)
+    is_somebodys = row.place.click_id or row.customer_id or row.envelope.external_id
+    return row.event.kind is not CLICK and not row.event.is_test and bool(is_somebodys)
 
 
 def _kept(row: Row, stored: DatabaseRecord) -> Row:
@@ -142,17 +152,22 @@ def _kept(row: Row, stored: DatabaseRecord) -> Row:
     if not _follows_clicks(row):
         return row
     # Not yet identified, it is whoever it was.
-    kept: dict[str, Any] = {name: stored[name] for name in _EARNED}
-    if row.customer_id is None:
-        kept["customer_id"] = stored["customer_id"]
-    return replace(row, **kept)
+    place = replace(row.place, **{name: stored[name] for name in _EARNED})
+    return replace(
+        row, place=place, customer_id=row.customer_id or stored["customer_id"]
+    )
 
 
 def _is_other(row: Row, stored: DatabaseRecord) -> bool:
     return any(
-        _plain(name, getattr(row, name)) != _plain(name, stored[name])
-        for name in _DERIVED
+        _plain(name, value) != _plain(name, stored[name])
+        for name, value in _derived(row).items()
     )
+
+
+def _derived(row: Row) -> dict[str, Any]:
+    values = dict(zip(COLUMNS, values_of(row), strict=True))
+    return {name: values[name] for name in _DERIVED}
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -167,9 +182,6 @@ def _plain(name: str, value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def _columns(rows: Sequence[Row]) -> list[list[object]]:
-    ids: list[object] = [row.id for row in rows]
-    columns = {name: [getattr(row, name) for row in rows] for name in _DERIVED}
-    # An array of arrays would have them all of one length.
-    columns["failed"] = [names and " ".join(names) for names in columns["failed"]]
-    return [ids, *columns.values()]
+def _document(rows: Sequence[Row]) -> str:
+    """The rows as JSON, for Postgres to read by the columns' types."""
+    return json.encode([{"id": row.id, **_derived(row)} for row in rows]).decode()

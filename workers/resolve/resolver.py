@@ -7,7 +7,6 @@ the worker authorises, and says which events nobody can place.
 from typing import Final, NamedTuple
 from uuid import UUID
 
-import msgspec
 from msgspec.structs import replace
 
 from ingest.contracts import ids
@@ -15,6 +14,7 @@ from ingest.contracts.apikey import MAY_GENERATE, MAY_TRACK
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import domain_of
 from ingest.contracts.envelope import CLICK, Envelope, Kind
+from workers.model.rows import Resolution
 from workers.quarantine.quarantine import Reason
 from workers.resolve.lookups import KnownLink, KnownNames, namespaces
 
@@ -39,20 +39,6 @@ class Unresolvable(Exception):
         super().__init__(reason, detail)
         self.reason: Reason = reason
         self.detail = detail
-
-
-class Resolution(msgspec.Struct, frozen=True, gc=False):
-    """Where an event belongs. What a lead's clicks earn is decided when it is written."""
-
-    workspace_id: UUID
-    link_id: UUID | None = None
-    program_id: UUID | None = None
-    partner_id: UUID | None = None
-    click_id: UUID | None = None
-    #: Whether `click_id` is known to be of this workspace, whoever is recorded first.
-    is_click_ours: bool = True
-    asked_program_id: UUID | None = None
-    api_key_id: UUID | None = None
 
 
 def resolve(envelope: Envelope, known: KnownNames, now_ms: int) -> Resolution:

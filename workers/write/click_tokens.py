@@ -23,9 +23,12 @@ async def keep(connection: Connection, rows: Iterable[Row]) -> None:
     """
     told = sorted(
         {
-            (row.workspace_id, row.token, row.id, row.link_id)
+            (row.place.workspace_id, row.envelope.token, row.id, row.place.link_id)
             for row in rows
-            if row.kind is CLICK and row.token and row.link_id and not row.is_test
+            if row.event.kind is CLICK
+            and row.envelope.token
+            and row.place.link_id
+            and not row.event.is_test
         }
     )
     if told:

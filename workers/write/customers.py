@@ -16,7 +16,7 @@ from msgspec import structs
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import CLICK
 from workers.counters.counters import CounterDeltas
-from workers.model.rows import Row, StoredRow
+from workers.model.rows import DatabaseRecord, Place, Row, StoredRow
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 
@@ -89,12 +89,12 @@ def lock_set_of(
 
     A click whose anonymous customer is new concerns nobody: no lead can have named it.
     """
-    people = [row for row in rows if not row.is_test]
+    people = [row for row in rows if not row.event.is_test]
     known = [row for row in people if row.root_id not in fresh]
-    leads = [row for row in people if row.kind is not CLICK]
+    leads = [row for row in people if row.event.kind is not CLICK]
     ids = {row.root_id for row in (*known, *leads, *gone)} | aliases
     ids |= {row.customer_id for row in (*leads, *gone)}
-    roots = {row.root_id for row in known if row.kind is CLICK}
+    roots = {row.root_id for row in known if row.event.kind is CLICK}
     is_long_past = bool(gone or aliases)
     late = [] if is_long_past else [row.at for row in (*known, *leads)]
     return LockSet(
@@ -102,8 +102,10 @@ def lock_set_of(
         roots=_there(ids if is_long_past else roots),
         since=min(late, default=None),
         clicks=frozenset(row.id for row in known if row.root_id == row.id),
-        leads=frozenset(row.id for row in leads if row.click_id or row.customer_id),
-        namers=[row for row in leads if row.click_id and row.customer_id],
+        leads=frozenset(
+            row.id for row in leads if row.place.click_id or row.customer_id
+        ),
+        namers=[row for row in leads if row.place.click_id and row.customer_id],
         losers=_there(old.customer_id for old in gone),
     )
 
@@ -148,13 +150,8 @@ async def attribute(
         return
     before = [StoredRow.of(lead) for lead in leads]
     after = [
-        structs.replace(
-            standing,
-            link_id=lead["earned_link_id"],
-            program_id=lead["earned_program_id"],
-            partner_id=lead["earned_partner_id"],
-        )
-        for standing, lead in zip(before, leads, strict=True)
+        structs.replace(row, place=_earned_place(row, lead))
+        for row, lead in zip(before, leads, strict=True)
     ]
     deltas.take(before)
     deltas.put(after)
@@ -162,9 +159,19 @@ async def attribute(
         _SQL["leads_attribute"],
         [lead.id for lead in after],
         [lead["earned_id"] for lead in leads],
-        [lead.link_id for lead in after],
-        [lead.program_id for lead in after],
-        [lead.partner_id for lead in after],
+        [lead.place.link_id for lead in after],
+        [lead.place.program_id for lead in after],
+        [lead.place.partner_id for lead in after],
+    )
+
+
+def _earned_place(row: StoredRow, lead: DatabaseRecord) -> Place:
+    """Where the lead belongs by the click that earned it."""
+    return structs.replace(
+        row.place,
+        link_id=lead["earned_link_id"],
+        program_id=lead["earned_program_id"],
+        partner_id=lead["earned_partner_id"],
     )
 
 
@@ -187,7 +194,7 @@ async def _since(connection: Connection, about: LockSet) -> datetime | None:
     if about.since is None or not about.namers:
         return about.since
     columns = zip(
-        *((lead.customer_id, lead.click_id, lead.id) for lead in about.namers),
+        *((lead.customer_id, lead.place.click_id, lead.id) for lead in about.namers),
         strict=True,
     )
     found = await connection.fetch(
@@ -215,18 +222,24 @@ def _there(ids: Iterable[UUID | None]) -> frozenset[UUID]:
 def _first_seen(rows: Iterable[Row]) -> dict[tuple[UUID, str], datetime]:
     seen: dict[tuple[UUID, str], datetime] = {}
     for row in rows:
-        if row.external_id is not None and not row.is_test:
-            key = (row.workspace_id, row.external_id)
+        if row.envelope.external_id is not None and not row.event.is_test:
+            key = (row.place.workspace_id, row.envelope.external_id)
             seen[key] = min(row.at, seen.get(key, row.at))
     return seen
 
 
 def _with_customer(row: Row, known: dict[tuple[UUID, str], UUID]) -> Row:
-    if row.is_test or row.kind is CLICK:
+    if row.event.is_test or row.event.kind is CLICK:
         return row
-    if row.external_id is None and row.click_id and not row.is_click_ours:
-        stand_in = uuid5(row.click_id, row.workspace_id.hex)
+    if (
+        row.envelope.external_id is None
+        and row.place.click_id
+        and not row.place.is_click_ours
+    ):
+        stand_in = uuid5(row.place.click_id, row.place.workspace_id.hex)
         return structs.replace(row, customer_id=stand_in)
-    if row.external_id is None:
-        return structs.replace(row, customer_id=row.click_id)
-    return structs.replace(row, customer_id=known[row.workspace_id, row.external_id])
+    if row.envelope.external_id is None:
+        return structs.replace(row, customer_id=row.place.click_id)
+    return structs.replace(
+        row, customer_id=known[row.place.workspace_id, row.envelope.external_id]
+    )

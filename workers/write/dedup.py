@@ -49,7 +49,7 @@ async def claim_keys(connection: Connection, rows: Sequence[Row]) -> DedupResult
 
     Raises TransientError where a claim was swept away between claiming and locking.
     """
-    result = DedupResult([row for row in rows if row.dedupe is None])
+    result = DedupResult([row for row in rows if row.envelope.dedupe is None])
     groups = _grouped(rows)
     if not groups:
         return result
@@ -84,7 +84,7 @@ def _judge(row: Row, holder: Rank, detached: frozenset[UUID]) -> _Fate:
     """
     if row.rank == holder:
         return "stands"
-    is_for_good = row.dedupe is None or row.dedupe.is_for_good
+    is_for_good = row.envelope.dedupe is None or row.envelope.dedupe.is_for_good
     if not is_for_good and abs(row.at - holder.at) >= KEPT and row.id != holder.id:
         return "succeeds" if row.at > holder.at else "stands"
     if row.rank < holder and holder.id not in detached:
@@ -138,8 +138,12 @@ def _grouped(rows: Iterable[Row]) -> dict[_Key, list[Row]]:
     """The rows with dedupe keys by their keys, those of least rank first."""
     groups: dict[_Key, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.rank):
-        if row.dedupe is not None:
-            groups[row.workspace_id, row.dedupe.scope, row.dedupe.key].append(row)
+        if row.envelope.dedupe is not None:
+            groups[
+                row.place.workspace_id,
+                row.envelope.dedupe.scope,
+                row.envelope.dedupe.key,
+            ].append(row)
     return groups
 
 
@@ -150,10 +154,14 @@ def _claim_columns(claims: dict[_Key, Row]) -> list[list[object]]:
         [key[2] for key in claims],
         [row.id for row in claims.values()],
         [row.at for row in claims.values()],
-        [row.digest for row in claims.values()],
+        [row.rank.digest for row in claims.values()],
         [_expiry(row) for row in claims.values()],
     ]
 
 
 def _expiry(row: Row) -> datetime | None:
-    return None if row.dedupe and row.dedupe.is_for_good else row.at + KEPT
+    return (
+        None
+        if row.envelope.dedupe and row.envelope.dedupe.is_for_good
+        else row.at + KEPT
+    )

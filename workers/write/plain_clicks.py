@@ -27,10 +27,10 @@ def split_plain(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 def _is_plain(row: Row) -> bool:
     return (
-        row.kind is CLICK
-        and row.link_id is not None
-        and row.click_id is None
-        and row.dedupe is None
-        and row.token is None
-        and not row.is_test
+        row.event.kind is CLICK
+        and row.place.link_id is not None
+        and row.place.click_id is None
+        and row.envelope.dedupe is None
+        and row.envelope.token is None
+        and not row.event.is_test
     )

@@ -34,9 +34,9 @@ async def create_anonymous(
     lessons: dict[UUID, _ProfileUpdate] = {}
     for row in rows:
         for person in _people(row):
-            if person == row.root_id or row.external_id is None:
+            if person == row.root_id or row.envelope.external_id is None:
                 lessons.setdefault(person, _ProfileUpdate(row)).hear(row, person)
-    people = [(row.id, row.workspace_id, row.at) for row in plain]
+    people = [(row.id, row.place.workspace_id, row.at) for row in plain]
     fresh: frozenset[UUID] = frozenset()
     if lessons:
         fresh = await _unknown(connection, lessons)
@@ -63,7 +63,7 @@ async def merge_profiles(
     """
     lessons: dict[UUID, _ProfileUpdate] = {}
     for row in rows:
-        if row.kind is CLICK and row.root_id in fresh:
+        if row.event.kind is CLICK and row.root_id in fresh:
             continue
         for person in _people(row):
             lessons.setdefault(person, _ProfileUpdate(row)).hear(row, person)
@@ -80,7 +80,7 @@ class _ProfileUpdate:
 
     def __init__(self, row: Row) -> None:
         self.seen_at = row.at
-        self.workspace_id = row.workspace_id
+        self.workspace_id = row.place.workspace_id
         #: Whether the customer's own click says whose it is, not somebody who names it.
         self.is_certain = False
         self._status = 0
@@ -90,15 +90,15 @@ class _ProfileUpdate:
         """What a row says of one of its people."""
         self.seen_at = min(self.seen_at, row.at)
         if row.id == person:
-            self.workspace_id, self.is_certain = row.workspace_id, True
+            self.workspace_id, self.is_certain = row.place.workspace_id, True
         elif not self.is_certain:
-            self.workspace_id = min(self.workspace_id, row.workspace_id)
+            self.workspace_id = min(self.workspace_id, row.place.workspace_id)
         is_its_own = person == row.customer_id
         # What counts nothing, a sale for nothing, moves nobody on.
-        if row.quantity and (is_its_own or row.is_click_ours):
-            self._status = max(self._status, _STATUS.get(row.kind, 0))
+        if row.event.quantity and (is_its_own or row.place.is_click_ours):
+            self._status = max(self._status, _STATUS.get(row.event.kind, 0))
         for name in _FIELDS if is_its_own else ():
-            value: str | None = getattr(row, name)
+            value: str | None = getattr(row.envelope, name)
             if value is not None:
                 said = (row.at, row.id, value)
                 self._said[name] = max(said, self._said.get(name, said))
@@ -124,6 +124,6 @@ def _by_id(person: tuple[UUID, UUID, datetime]) -> int:
 
 def _people(row: Row) -> set[UUID]:
     """The customers that a row says something of."""
-    if row.is_test:
+    if row.event.is_test:
         return set()
     return {person for person in (row.customer_id, row.root_id) if person}

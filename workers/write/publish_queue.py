@@ -28,10 +28,10 @@ async def note(
     Asks nothing of Postgres for clicks of new visitors that name no session.
     """
     if about.ids:
-        clicks = [row.id for row in rows if row.kind is CLICK]
+        clicks = [row.id for row in rows if row.event.kind is CLICK]
         await connection.execute(
             _SQL["customers_changed"], sorted(about.ids), about.since, clicks
         )
     # Nothing but events of sessions makes up what edges are told of a partner.
-    if links and any(row.session is not None for row in rows):
+    if links and any(row.envelope.session is not None for row in rows):
         await connection.execute(_SQL["stats_changed"], sorted(links))

@@ -19,7 +19,7 @@ from uuid import UUID
 from workers.counters import milestones
 from workers.counters.counters import CounterDeltas
 from workers.counters.ledger import LedgerDelta, LedgerShard, shard_of
-from workers.model.rows import RECORDED, Row, StoredRow, recorded
+from workers.model.rows import COLUMNS, Row, StoredRow, values_of
 from workers.postgres.database import Connection, put
 from workers.postgres.sql import statements
 from workers.write import click_tokens, customers, dedup, profile_merge, publish_queue
@@ -134,8 +134,8 @@ async def _add(connection: Connection, rows: list[Row]) -> None:
     """Insert rows whose ids nobody has, in the order of ids. Raises Raced."""
     if rows:
         rows.sort(key=_by_id)
-        records = map(recorded, rows)
-        await put(connection, "events", RECORDED, records, len(rows))
+        records = map(values_of, rows)
+        await put(connection, "events", COLUMNS, records, len(rows))
 
 
 async def _standing(connection: Connection, ids: Sequence[UUID]) -> list[StoredRow]:

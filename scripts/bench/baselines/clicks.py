@@ -82,10 +82,10 @@ class Book:
             )
         )
         return (
-            seen.is_bot,
-            seen.country,
-            seen.device,
-            seen.os,
-            seen.browser,
+            seen.agent.is_bot,
+            seen.location.country,
+            seen.agent.device,
+            seen.agent.os,
+            seen.agent.browser,
             seen.referrer_host,
         )

@@ -33,8 +33,9 @@ from ingest.http import admin as edge_admin
 from ingest.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
-from workers.enrich import ClientInfo, Enricher, chain
+from workers.enrich import ClientInfo, Enricher, Enrichers, chain
 from workers.model.batch import Delivery, Entry, TransientError
+from workers.model.enrichment import Agent
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import open_pool
 from workers.process.admin import administered
@@ -265,7 +266,7 @@ async def test_what_becomes_of_entries_is_counted(database_url: str) -> None:
     async with open_pool(database_url, size=2) as pool:
         pipeline = Pipeline(
             pool=pool,
-            enrich=chain([]),
+            enrich=chain(Enrichers()),
             consumer="c",
             clock=lambda: 1_790_000_000_000,
             new_id=uuid4,
@@ -280,13 +281,13 @@ async def test_what_becomes_of_entries_is_counted(database_url: str) -> None:
 
 
 def test_an_enricher_that_fails_is_counted_each_time() -> None:
-    def answer(_: ClientInfo) -> None:
+    def answer(_: str | None, _agent: Agent) -> Agent:
         raise ZeroDivisionError
 
     before = _shown(WORKER, "reftide_worker_enrichers_failed_total", enricher="odd")
-    enrich = chain([Enricher("odd", answer)])
+    enrich = chain(Enrichers(agent=[Enricher("odd", answer)]))
     for _ in range(2):
-        enrich(ClientInfo(user_agent=None, ip=None, referrer=None))
+        enrich(ClientInfo())
 
     after = _shown(WORKER, "reftide_worker_enrichers_failed_total", enricher="odd")
     assert before + 2 == after

@@ -28,7 +28,12 @@ from workers.archive.reader import SegmentPage, loaded, read, segments, unfinish
 from workers.archive.review import mark, marked
 from workers.archive.segment import Segment
 from workers.archive.writer import SegmentWriter
-from workers.erasure.archives import ArchivePseudonymizer, RewrittenSegment, keep_swept, sweep
+from workers.erasure.archives import (
+    ArchivePseudonymizer,
+    RewrittenSegment,
+    keep_swept,
+    sweep,
+)
 from workers.erasure.begin import Person, begin
 from workers.erasure.runner import Eraser
 from workers.model.batch import Delivery, Entry, TransientError

@@ -21,7 +21,8 @@ from tests.support.directory import (
 )
 from tests.support.workers.replaying import EVERYTHING, Site, a_site
 from tests.support.workers.working import STREAM
-from workers.enrich import ClientInfo, Enrichment
+from workers.enrich import ClientInfo
+from workers.model.enrichment import Agent, Enrichment, Location
 from workers.redrive.page import Redriver
 
 
@@ -180,7 +181,11 @@ async def test_a_bot_rule_that_changed_changes_counters(site: Site) -> None:
     await _happened(site)
 
     def everybody(_: ClientInfo) -> Enrichment:
-        return Enrichment(is_bot=True, country="FR", failed=("city",))
+        return Enrichment(
+            agent=Agent(device="bot"),
+            location=Location(country="FR"),
+            failed=("city",),
+        )
 
     first = await site.replay("reprocess", enrich=everybody)
     second = await site.replay("reprocess", enrich=everybody)

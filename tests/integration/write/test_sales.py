@@ -17,7 +17,7 @@ from tests.support.directory import (
 from tests.support.workers.recording import link_row, record, value_of
 from workers.counters.counters import CounterDeltas
 from workers.model.batch import Entry
-from workers.model.rows import StoredRow, timestamp
+from workers.model.rows import EventFacts, Place, Rank, StoredRow, timestamp
 from workers.postgres.database import Pool
 from workers.postgres.sql import statements
 
@@ -89,9 +89,9 @@ async def test_a_sale_for_nothing_has_a_row_and_counts_nothing(pool: Pool) -> No
 
 
 async def test_no_counter_without_a_change_is_written(pool: Pool) -> None:
-    sale = _standing(Kind.SALE, amount=5, currency="USD")
+    sale = _row(Kind.SALE, amount=5, currency="USD")
 
-    assert ["counts_add"] == await _counted(pool, put=[_standing(Kind.CLICK)])
+    assert ["counts_add"] == await _counted(pool, put=[_row(Kind.CLICK)])
     assert [
         "counts_add",
         "link_amounts_count",
@@ -117,23 +117,23 @@ async def _counted(
     return [names[query] for query in asked if query in names]
 
 
-def _standing(kind: Kind, **values: Any) -> StoredRow:
+def _row(kind: Kind, **values: Any) -> StoredRow:
     return StoredRow(
-        id=an_id(1),
-        at=timestamp(NOON_MS),
-        digest=0,
-        kind=kind,
-        is_test=False,
-        is_bot=False,
-        is_duplicate=False,
-        quantity=1,
         entry=Entry(1, 0, NOON_MS, 0),
-        workspace_id=WORKSPACE,
-        link_id=LINKS[0],
-        program_id=LAST_CLICK,
-        partner_id=PARTNERS[0],
-        click_id=None,
-        customer_id=None,
-        amount=values.get("amount"),
-        currency=values.get("currency"),
+        rank=Rank(timestamp(NOON_MS), an_id(1), 0),
+        event=EventFacts(
+            kind=kind,
+            quantity=1,
+            is_test=False,
+            is_bot=False,
+            is_duplicate=False,
+            amount=values.get("amount"),
+            currency=values.get("currency"),
+        ),
+        place=Place(
+            workspace_id=WORKSPACE,
+            link_id=LINKS[0],
+            program_id=LAST_CLICK,
+            partner_id=PARTNERS[0],
+        ),
     )

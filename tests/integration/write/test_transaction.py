@@ -20,7 +20,7 @@ from tests.support.workers.recording import (
     record,
     value_of,
 )
-from workers.enrich import Enrichment
+from workers.model.enrichment import Enrichment
 from workers.postgres.database import Pool
 
 

@@ -19,15 +19,15 @@ def test_each_user_agent_of_the_demo_is_judged_as_it_expects() -> None:
 def test_each_person_of_the_demo_has_a_device_and_a_browser() -> None:
     enrich = build_enrichers(None)
     people = [
-        enrich(ClientInfo(user_agent=text, ip=None, referrer=None))
+        enrich(ClientInfo(user_agent=text))
         for text, is_bot in demo_agents.agents()
         if not is_bot and not text.startswith("okhttp/")
     ]
 
     assert {"desktop", "mobile", "tablet", "tv", "console"} == {
-        seen.device for seen in people
+        seen.agent.device for seen in people
     }
-    assert all(seen.browser for seen in people)
+    assert all(seen.agent.browser for seen in people)
 
 
 def test_the_addresses_of_the_demo_come_from_many_countries() -> None:

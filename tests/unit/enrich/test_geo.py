@@ -7,7 +7,8 @@ import iptocc
 import pytest
 
 from workers.enrich import geo
-from workers.enrich.geo import NOWHERE, GeoLocation
+from workers.enrich.geo import NOWHERE
+from workers.model.enrichment import Location
 
 LONDON = {
     "country": {"iso_code": "GB", "names": {"en": "United Kingdom"}},
@@ -39,7 +40,7 @@ def _library(**parts: object) -> SimpleNamespace:
 def test_a_truncated_address_has_the_country_of_its_registry(
     ip: str, country: str
 ) -> None:
-    assert GeoLocation(country=country, source="rir") == geo.country_of(ip)
+    assert Location(country=country) == geo.country_of(ip)
 
 
 @pytest.mark.parametrize(
@@ -86,18 +87,16 @@ def test_an_address_assigned_to_a_whole_region_is_nowhere() -> None:
     [
         (
             LONDON,
-            GeoLocation(country="GB", source="mmdb", region="England", city="London"),
+            Location(country="GB", region="England", city="London"),
         ),
         (
             {"country_code": "fr", "state1": "Île-de-France", "city": "Paris"},
-            GeoLocation(
-                country="FR", source="mmdb", region="Île-de-France", city="Paris"
-            ),
+            Location(country="FR", region="Île-de-France", city="Paris"),
         ),
-        ({"country": {"iso_code": "DE"}}, GeoLocation(country="DE", source="mmdb")),
+        ({"country": {"iso_code": "DE"}}, Location(country="DE")),
         (
             {"country": {"iso_code": "ZZZ"}, "city": "Null\0ville"},
-            GeoLocation(city="Null�ville"),
+            Location(city="Null�ville"),
         ),
         ({"country": [], "subdivisions": [], "city": {"names": []}}, NOWHERE),
         ({"subdivisions": {"0": 1}, "city": 7}, NOWHERE),
@@ -106,7 +105,7 @@ def test_an_address_assigned_to_a_whole_region_is_nowhere() -> None:
     ],
 )
 def test_a_place_is_found_in_a_record_of_either_shape(
-    record: object, expected: GeoLocation
+    record: object, expected: Location
 ) -> None:
     assert expected == geo.place_in(record)
 

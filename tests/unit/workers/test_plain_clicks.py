@@ -3,34 +3,33 @@ from uuid import UUID
 
 import pytest
 
-from ingest.contracts.envelope import Dedupe, Kind
-from tests.support.directory import LINKS, NOON_MS, WORKSPACE, an_id
-from workers.model.batch import Entry
-from workers.model.rows import Row, timestamp
+from ingest.contracts.envelope import Dedupe, Kind, encode
+from tests.support.directory import LINKS, NOON_MS, WORKSPACE, a_click
+from workers.model.batch import Delivery, Entry
+from workers.model.enrichment import Agent, Enrichment
+from workers.model.rows import Resolution, Row
+from workers.pipeline.row_builder import Decoded, row_of
 from workers.write.plain_clicks import split_plain
 
+UNKNOWN = Enrichment()
+BOT = Enrichment(agent=Agent(device="bot"))
 
-def _row(number: int, **more: Any) -> Row:
-    values: dict[str, Any] = dict.fromkeys(Row.__struct_fields__) | {
-        "id": an_id(number),
-        "at": timestamp(NOON_MS),
-        "digest": 0,
-        "kind": Kind.CLICK,
-        "is_test": False,
-        "is_bot": False,
-        "is_duplicate": False,
-        "quantity": 1,
-        "entry": Entry(1, 0, NOON_MS, number),
-        "workspace_id": WORKSPACE,
-        "link_id": LINKS[0],
-        "dialect": "affitor",
-        "is_click_ours": True,
-    }
-    return Row(**values | more)
+
+def _row(
+    number: int,
+    click_id: UUID | None = None,
+    enrichment: Enrichment = UNKNOWN,
+    **said: Any,
+) -> Row:
+    envelope = a_click(number, **said)
+    place = Resolution(workspace_id=WORKSPACE, link_id=LINKS[0], click_id=click_id)
+    delivery = Delivery(Entry(1, 0, NOON_MS, number), encode(envelope))
+    item = Decoded(delivery, envelope)
+    return row_of(item, place, lambda _: enrichment, keep_ip=False)
 
 
 def test_first_clicks_of_visitors_are_plain() -> None:
-    clicks = [_row(1), _row(2, is_bot=True), _row(3, is_duplicate=True)]
+    clicks = [_row(1), _row(2, enrichment=BOT), _row(3, is_duplicate=True)]
 
     assert (clicks, []) == split_plain(clicks)
 
@@ -52,6 +51,6 @@ def test_what_may_concern_another_row_is_not_plain(more: dict[str, Any]) -> None
 
 
 def test_two_attempts_in_one_batch_are_not_plain() -> None:
-    first, again, other = _row(1), _row(1, digest=1), _row(2)
+    first, again, other = _row(1), _row(1, quantity=2), _row(2)
 
     assert ([other], [first, again]) == split_plain([first, again, other])

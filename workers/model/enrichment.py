@@ -1,0 +1,49 @@
+"""What enrichers find out about a caller. Values only; None is unknown.
+
+The fields of `Agent` and `Location` are columns of `events`, under the same names.
+"""
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+#: What a visitor holds. `other` is a user agent that names no device we know.
+Device: TypeAlias = Literal[
+    "desktop", "mobile", "tablet", "tv", "console", "bot", "other"
+]
+
+
+class Agent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a user agent says of itself: texts of at most 64 characters."""
+
+    device: Device | None = None
+    os: str | None = None
+    browser: str | None = None
+
+    @property
+    def is_bot(self) -> bool:
+        return self.device == "bot"
+
+
+class Location(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where an address is.
+
+    `country` is ISO 3166-1 alpha-2; the region has at most 64 characters, the city 128.
+    """
+
+    country: str | None = None
+    region: str | None = None
+    city: str | None = None
+
+
+class Enrichment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """All that is known of a caller. Every text can be stored in Postgres.
+
+    The referrer's host has at most 255 characters. `failed` names the enrichers that raised
+    an error; None: none did.
+    """
+
+    agent: Agent = Agent()
+    location: Location = Location()
+    referrer_host: str | None = None
+    failed: tuple[str, ...] | None = None
