@@ -1,14 +1,15 @@
 """Affitor: clicks of its browser tracker, and leads of the tracker or of servers.
 
-A link is the only credential of a click; a click id that of a lead, unless a key comes along.
-Sources: the vendor's pages on Track Click, on Track Lead and on errors. Where they are silent
-(malformed bodies, unknown routes, overload, test events of no program), a refusal takes their
-flat error body. For leads:
+A click needs no key, only a valid link. A lead needs a click id or an API key. The answers
+follow the vendor's pages on Track Click, on Track Lead and on errors. Those do not cover
+malformed bodies, unknown routes, overload, and test events without a program; such refusals
+have the vendor's flat error body. For leads:
 
-- A customer is its `customer_key`, else its click id, and has one lead in a workspace, for
+- A customer is its `customer_key`, else its click id. It has one lead in a workspace, for
   good. A `customer_key` that begins like a click id of ours is one.
 - A provisional lead makes its customer known and counts nothing, however often it comes.
-- E-mail addresses are kept as their SHA-256 beside the lead, never as they are.
+- Of an e-mail address only the SHA-256 is stored, with the lead.
+- An optional text or object of another type is ignored.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

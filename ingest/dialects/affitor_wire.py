@@ -16,6 +16,7 @@ from ingest.dialects.body import (
     Body,
     LenientObject,
     LenientText,
+    doc,
     example,
     says_something,
 )
@@ -70,9 +71,22 @@ _REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
 
 
 class _Event(Body):
-    page_url: LenientText = None
-    session_id: LenientText = None
-    additional_data: LenientObject = None
+    page_url: Annotated[
+        LenientText,
+        doc("The page that the visitor is on.", "https://yoursite.com/pricing"),
+    ] = None
+    session_id: Annotated[
+        LenientText, doc("The tracker's id of the visitor's session.", "sess_abc123")
+    ] = None
+    additional_data: Annotated[
+        LenientObject,
+        doc(
+            "Anything else about the event; it is stored with it. `test_mode: true` "
+            "makes a test event, which is recorded and counts nothing; it needs a "
+            "`program_id` here.",
+            {"test_mode": True, "program_id": 7},
+        ),
+    ] = None
 
     @property
     def extra(self) -> Mapping[str, Json]:
@@ -84,7 +98,7 @@ class _Event(Body):
 
 
 class Click(_Event):
-    """What the tracker tells of a click."""
+    """A click, as the tracker reports it."""
 
     model_config = example(
         "affiliate_url",
@@ -101,18 +115,43 @@ class Click(_Event):
 
     affiliate_url: Annotated[
         Any,
-        WithJsonSchema(
-            {"type": "string", "description": "with `?aff=CODE`; unless it is a test"}
+        WithJsonSchema({"type": "string"}),
+        doc(
+            "The URL that the visitor arrived at. Its parameter `aff` is the link's "
+            "code. A test event needs none."
         ),
     ] = None
-    referrer_url: LenientText = None
-    user_agent: LenientText = None
-    existing_click_id: LenientText = None
-    page_title: LenientText = None
-    screen_resolution: LenientText = None
-    viewport_size: LenientText = None
-    language: LenientText = None
-    timezone: LenientText = None
+    referrer_url: Annotated[
+        LenientText, doc("The page that the visitor came from.")
+    ] = None
+    user_agent: Annotated[
+        LenientText,
+        doc(
+            "The visitor's browser, if the request's own `User-Agent` is another.",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        ),
+    ] = None
+    existing_click_id: Annotated[
+        LenientText,
+        doc(
+            "The click id that the visitor already has, say in a cookie. If it is "
+            "valid, the answer repeats it.",
+            "clk_AQGZ0mX7cAB-example",
+        ),
+    ] = None
+    page_title: Annotated[LenientText, doc("The title of the page.")] = None
+    screen_resolution: Annotated[
+        LenientText, doc("Width and height of the screen, in pixels.")
+    ] = None
+    viewport_size: Annotated[
+        LenientText, doc("Width and height of the browser's window, in pixels.")
+    ] = None
+    language: Annotated[
+        LenientText, doc("The browser's language, as a BCP 47 tag.")
+    ] = None
+    timezone: Annotated[
+        LenientText, doc("The browser's time zone, by its IANA name.")
+    ] = None
 
     @property
     def about(self) -> Mapping[str, str]:
@@ -127,7 +166,7 @@ read_click: Final = swift(
 
 
 class Lead(_Event):
-    """What a tracker or a server tells of a lead."""
+    """A lead, as a tracker or a server reports it."""
 
     model_config = example(
         "click_id",
@@ -137,12 +176,26 @@ class Lead(_Event):
         email="jane@example.com",
     )
 
-    click_id: str | None = None
-    customer_key: Annotated[str, Field(max_length=NAME_CHARS)] | None = None
-    email: LenientText = None
-    event_name: LenientText = None
+    click_id: Annotated[
+        str | None, doc("The click id that the answer to the click gave.")
+    ] = None
+    customer_key: Annotated[
+        Annotated[str, Field(max_length=NAME_CHARS)] | None,
+        doc("Your id of the customer. A customer has one lead in a workspace."),
+    ] = None
+    email: Annotated[
+        LenientText,
+        doc("The customer's e-mail address. Only its SHA-256 is stored."),
+    ] = None
+    event_name: Annotated[LenientText, doc("What the customer did.", "signup")] = None
     program_id: Annotated[
-        Any, WithJsonSchema({"description": "a number; dropped where it is none"})
+        Any,
+        WithJsonSchema({}),
+        doc(
+            "The number of the program that the click has to be of. It is checked if "
+            "an API key comes along; what is no positive integer is ignored.",
+            7,
+        ),
     ] = None
 
     @property
@@ -179,35 +232,67 @@ def _said(given: str | None) -> str | None:
 
 
 class _TestEvent(BaseModel):
-    event_id: int = Field(alias="eventId")
-    program_id: int = Field(alias="programId")
-    test_mode: bool
+    event_id: Annotated[int, doc("The number of the test event.", 359842711437312)] = (
+        Field(alias="eventId")
+    )
+    program_id: Annotated[int, doc("The number of the program under test.", 7)] = Field(
+        alias="programId"
+    )
+    test_mode: Annotated[bool, doc("Always true.", example=True)]
 
 
 class _Tracked(BaseModel):
-    success: bool
-    message: str | None = None
-    data: _TestEvent | None = None
+    success: Annotated[
+        bool,
+        doc(
+            "Whether the event counts; false if the link is switched off.", example=True
+        ),
+    ]
+    message: Annotated[
+        str | None,
+        doc("What happened, in words.", "Lead tracked successfully"),
+    ] = None
+    data: Annotated[
+        _TestEvent | None, doc("The test event; only an answer to one has it.")
+    ] = None
 
 
 class Clicked(_Tracked):
-    """What a click is answered."""
+    """The answer to a click."""
 
-    click_id: str | None = None
-    partner_code: str | None = None
-    cookie_window_days: int | None = None
+    click_id: Annotated[
+        str | None,
+        doc(
+            "The id that the visitor keeps, say in a cookie, and a lead names later.",
+            "clk_AQGZ0mX7cAB-example",
+        ),
+    ] = None
+    partner_code: Annotated[
+        str | None, doc("The code of the partner whose link it is.", "PARTNER123")
+    ] = None
+    cookie_window_days: Annotated[
+        int | None,
+        doc("For how many days after the click a lead is attributed to it.", 60),
+    ] = None
 
 
 class Led(_Tracked):
-    """What a lead is answered."""
+    """The answer to a lead."""
 
-    provisional: bool | None = None
+    provisional: Annotated[
+        bool | None,
+        doc(
+            "True if the program takes leads from servers only: the lead counts when "
+            "a server repeats it with an API key.",
+            example=True,
+        ),
+    ] = None
 
 
 class Problem(BaseModel):
-    """What a refusal says."""
+    """The body of a refusal."""
 
-    error: str
+    error: Annotated[str, doc("What is wrong.", "affiliate_url is required")]
 
 
 def refuse(refusal: Refusal) -> Reply:

@@ -1,15 +1,16 @@
 """Affixo: clicks and leads that servers report, under `/v1/track`.
 
-Sources: the vendor's page on Track a click, and its general pages on tokens and tracking.
-`ref` and `manual_code` are codes of the caller's workspace, or else of the installation; a
-`visitor_id` is a click id. Where the vendor is silent:
+The answers follow the vendor's page on Track a click, and its general pages on tokens and
+tracking. `ref` and `manual_code` are codes of the key's workspace, or else of the
+installation; a `visitor_id` is a click id. Where the vendor says nothing:
 
-- A visitor whom neither a click id nor a fingerprint tells is new: `none`, confidence 0.
-- A lead belongs to the first that is known of `visitor_id`, `fingerprint`, `ref` and
-  `manual_code`; one that names nobody known is organic, and recorded.
-- An `external_id` names one conversion of a workspace, for good, and no customer. Test
+- A visitor without a known click id or fingerprint is new: `none`, confidence 0.
+- A lead belongs to the first of `visitor_id`, `fingerprint`, `ref` and `manual_code` that
+  is known. A lead that names nothing known is organic, and is recorded.
+- An `external_id` names one conversion of a workspace, for good. It names no customer. Test
   conversions have external ids of their own.
-- `attributed` is false where the directory cannot be asked; a worker may still attribute.
+- `attributed` is false while the edge cannot look links up; a worker may still attribute
+  the lead.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,14 @@ from pydantic import BaseModel, Field
 
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import NAME_CHARS, Json
-from ingest.dialects.body import SAYS_SOMETHING, Body, example, read, says_something
+from ingest.dialects.body import (
+    SAYS_SOMETHING,
+    Body,
+    doc,
+    example,
+    read,
+    says_something,
+)
 from ingest.dialects.spec import (
     ByClick,
     ByCode,
@@ -87,16 +95,39 @@ _REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
 }
 
 _Code = Annotated[str, Field(max_length=NAME_CHARS)]
+_VisitorId = Annotated[
+    str | None,
+    doc("The visitor's id from an earlier answer.", "clk_AQGZ0mX7cAB-example"),
+]
+_Fingerprint = Annotated[
+    str | None,
+    doc(
+        "Your fingerprint of the visitor's browser, for a visitor without id.",
+        "fp_7c1e",
+    ),
+]
+_Url = Annotated[
+    str | None,
+    doc("The page that the visitor is on.", "https://example.com/pricing?ref=SARAH"),
+]
+_Referrer = Annotated[
+    str | None,
+    doc("The page that the visitor came from.", "https://blog.example.com/post"),
+]
 
 
 class _Click(Body):
     model_config = example(ref="SARAH", url="https://example.com/pricing?ref=SARAH")
 
-    ref: Annotated[_Code, Field(pattern=SAYS_SOMETHING)]
-    visitor_id: str | None = None
-    fingerprint: str | None = None
-    url: str | None = None
-    referrer: str | None = None
+    ref: Annotated[
+        _Code,
+        Field(pattern=SAYS_SOMETHING),
+        doc("The referral code that the visitor followed."),
+    ]
+    visitor_id: _VisitorId = None
+    fingerprint: _Fingerprint = None
+    url: _Url = None
+    referrer: _Referrer = None
 
 
 class _Lead(Body):
@@ -109,34 +140,80 @@ class _Lead(Body):
         external_id="user_001",
     )
 
-    visitor_id: str | None = None
-    fingerprint: str | None = None
-    ref: _Code | None = None
-    manual_code: _Code | None = None
-    external_id: _Code | None = None
-    is_test: bool | None = False
-    url: str | None = None
-    referrer: str | None = None
+    visitor_id: _VisitorId = None
+    fingerprint: _Fingerprint = None
+    ref: Annotated[
+        _Code | None, doc("The referral code that the customer came by.")
+    ] = None
+    manual_code: Annotated[
+        _Code | None, doc("A referral code that the customer typed in.", "SARAH")
+    ] = None
+    external_id: Annotated[
+        _Code | None,
+        doc("Your id of the conversion. One id is one conversion of the workspace."),
+    ] = None
+    is_test: Annotated[
+        bool | None,
+        doc(
+            "Whether this is a test: it is recorded and counts nothing.", example=False
+        ),
+    ] = False
+    url: _Url = None
+    referrer: _Referrer = None
 
 
 class _Clicked(BaseModel):
-    ok: bool
-    visitor_id: str
-    match_method: str
-    match_confidence: float
+    ok: Annotated[bool, doc("Always true: the click is durable.", example=True)]
+    visitor_id: Annotated[
+        str,
+        doc(
+            "The visitor's id. Keep it and send it with later events.",
+            "clk_AQGZ0mX7cAB-example",
+        ),
+    ]
+    match_method: Annotated[
+        str,
+        doc(
+            "How the visitor is known: `cookie` by its id, `fingerprint`, or `none` "
+            "for the first time.",
+            "cookie",
+        ),
+    ]
+    match_confidence: Annotated[
+        float, doc("How sure the match is: 1 by id, 0.8 by fingerprint, 0 if new.", 1)
+    ]
 
 
 class _Led(BaseModel):
-    ok: bool
-    attributed: bool
-    conversion_id: str | None = None
-    visitor_id: str | None = None
+    ok: Annotated[bool, doc("Always true: the lead is durable.", example=True)]
+    attributed: Annotated[
+        bool,
+        doc(
+            "Whether a partner is known to have brought the lead. False also while "
+            "the edge cannot look links up.",
+            example=True,
+        ),
+    ]
+    conversion_id: Annotated[
+        str | None,
+        doc(
+            "The id of the conversion, the same for every attempt.",
+            "conv_0198c7a05f0070008000000000000001",
+        ),
+    ] = None
+    visitor_id: Annotated[
+        str | None,
+        doc("The id of the visitor whose lead it is.", "clk_AQGZ0mX7cAB-example"),
+    ] = None
 
 
 class _Problem(BaseModel):
-    error: str
-    need: str | None = None
-    detail: str | None = None
+    error: Annotated[str, doc("A code for what is wrong.", "ref_required")]
+    need: Annotated[str | None, doc("The scope that the key lacks.", "track")] = None
+    detail: Annotated[
+        str | None,
+        doc("What is wrong with the field.", "must be at most 255 characters"),
+    ] = None
 
 
 def _parse_click(request: RawRequest) -> Sequence[Draft]:

@@ -1,28 +1,27 @@
-"""Batches: events of any dialect, many in one request, `POST /v1/events`. Our own words.
+"""Batches: up to 1,000 events of any dialect in one request, `POST /v1/events`.
 
-The body is a JSON array, or NDJSON: an object a line. It holds up to 1,000 events and 2 MiB,
-and comes plain or with the `Content-Encoding` `gzip` or `zstd`. Each event says to which
-path it would have been sent by itself and with which body:
+The body is a JSON array, or NDJSON: one object a line. It is at most 2 MiB, plain or with
+the `Content-Encoding` `gzip` or `zstd`. Each event names the path and the body of the
+request that it would be by itself:
 
 `{"path": "/api/v1/track/click", "body": {"affiliate_url": "https://…?aff=SARAH"},
 "idempotency_key": "8f14e45f", "ip": "203.0.113.7", "user_agent": "Mozilla/5.0 …"}`
 
-It is judged as if it had been, by the same limits, switches and rules, with these differences:
+The same limits, switches and rules apply as to that request, with these differences:
 
-- The request's `Authorization: Bearer` key is that of every event, whatever header its path
-  takes. It needs the scope `track`, and for an event whichever scope the event's path wants.
-- Every event is judged by that key, also on a path that anybody may call: links and programs
-  of other workspaces are unknown to it.
-- What an event does not say of its visitor is unknown. The batch's own address is a server's:
-  it counts for limits by address, and is not recorded.
-- To say from which address (`ip`), or when (`occurred_at`), takes the scope `forward`.
+- The request's `Authorization: Bearer` key is the key of every event, whatever header its
+  path takes. It needs the scope `track`, and for each event the scope of the event's path.
+- The key applies on public paths too: links and programs of other workspaces are unknown.
+- What an event does not say of its visitor is unknown. The sender's own address counts for
+  limits by address, and is not recorded.
+- `ip` and `occurred_at` need the scope `forward`.
 
-Events of one customer, fingerprint or idempotency key are taken in the order in which they
-stand; others at once. Each has a result of its own, at its place in `results`: `accepted` or
-`duplicate` with the event's id, or `refused` with a code, and always the status and the body
-that the event's dialect would have answered. The answer is 200 where all events are durable,
-207 where some were refused, and 503 where none of them found a place. Whoever sends a batch
-again with the same idempotency keys, in whole or in part, doubles nothing.
+Events of one customer, fingerprint or idempotency key are taken in their order; others at
+once. Each event has a result at its place in `results`: `accepted` or `duplicate` with the
+event's id, or `refused` with a code, and always the status and the body that its dialect
+answers. The status is 200 if all events are durable, 207 if some are refused, and 503 if
+none can be stored. A batch that is sent again with the same idempotency keys, in whole or
+in part, records nothing twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +31,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from ingest.contracts.storable import Json
-from ingest.dialects.body import SAYS_SOMETHING, Body, example
+from ingest.dialects.body import SAYS_SOMETHING, Body, doc, example
 from ingest.dialects.spec import (
     Credential,
     Dialect,
@@ -99,49 +98,95 @@ class BatchEvent(Body):
         user_agent="Mozilla/5.0",
     )
 
-    path: Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=_PATH_CHARS)]
-    body: Any = None
+    path: Annotated[
+        str,
+        Field(pattern=SAYS_SOMETHING, max_length=_PATH_CHARS),
+        doc("The path that the event would be sent to as a request of its own."),
+    ]
+    body: Annotated[Any, doc("The body that this request would have.")] = None
     idempotency_key: Annotated[
-        str | None, Field(min_length=1, max_length=_KEY_CHARS)
+        str | None,
+        Field(min_length=1, max_length=_KEY_CHARS),
+        doc("Events with the same key are one event for 30 days."),
     ] = None
-    #: The visitor's: address, agent, and the page that it was on.
-    ip: str | None = None
-    user_agent: str | None = None
-    referrer: str | None = None
-    #: RFC 3339, with an offset.
-    occurred_at: str | None = None
+    ip: Annotated[
+        str | None,
+        doc("The visitor's address. It takes a key with the scope `forward`."),
+    ] = None
+    user_agent: Annotated[str | None, doc("The visitor's browser.")] = None
+    referrer: Annotated[
+        str | None,
+        doc("The page that the visitor was on.", "https://example.com/pricing"),
+    ] = None
+    occurred_at: Annotated[
+        str | None,
+        doc(
+            "When it happened, in RFC 3339 with an offset; now if it says nothing. It "
+            "takes a key with the scope `forward`.",
+            "2026-09-21T13:46:40Z",
+        ),
+    ] = None
 
 
 class BatchResult(BaseModel):
     """What became of an event. `status` and `body` are its dialect's answer."""
 
-    result: Literal["accepted", "duplicate", "refused"]
-    #: Null where there was nothing to record: what was asked for exists already.
-    id: str | None = None
-    #: Of a refused one: why, and whether it may be sent again, after so many seconds.
-    code: RefusalCode | None = None
-    retryable: bool | None = None
-    retry_after: int | None = None
-    status: int
-    body: Any
+    result: Annotated[
+        Literal["accepted", "duplicate", "refused"],
+        doc(
+            "`accepted`: durable. `duplicate`: an event that came before, or nothing "
+            "to record. `refused`: not recorded.",
+            "accepted",
+        ),
+    ]
+    id: Annotated[
+        str | None,
+        doc(
+            "The event's id; null if there was nothing to record, since what was asked "
+            "for exists already.",
+            "01a0e5f8-3400-7000-8000-000000000000",
+        ),
+    ] = None
+    code: Annotated[
+        RefusalCode | None, doc("Why the event is refused.", "rate_limited")
+    ] = None
+    retryable: Annotated[
+        bool | None, doc("Whether the same event may be taken later.", example=True)
+    ] = None
+    retry_after: Annotated[
+        int | None, doc("After how many seconds to send it again.", 5)
+    ] = None
+    status: Annotated[int, doc("The status that the event's own path answers.", 200)]
+    body: Annotated[
+        Any,
+        doc(
+            "The body that the event's own path answers.",
+            {"success": True, "data": {"tracked": True}},
+        ),
+    ]
 
 
 class BatchAnswer(BaseModel):
     """What became of a batch, event by event in their order."""
 
-    accepted: int
-    duplicates: int
-    refused: int
-    results: list[BatchResult]
+    accepted: Annotated[int, doc("How many events are durable.", 2)]
+    duplicates: Annotated[int, doc("How many came before.", 0)]
+    refused: Annotated[int, doc("How many are not recorded.", 0)]
+    results: Annotated[
+        list[BatchResult], doc("What became of each event, in their order.")
+    ]
 
 
 class _Error(BaseModel):
-    code: RefusalCode
-    message: str
+    code: Annotated[RefusalCode, doc("A code for what is wrong.", "body_too_large")]
+    message: Annotated[
+        str,
+        doc("What is wrong, in words.", "A batch holds at most 1,000 events and 2 MiB"),
+    ]
 
 
 class _Problem(BaseModel):
-    error: _Error
+    error: Annotated[_Error, doc("Why no event of the batch was read.")]
 
 
 def taken(event_id: UUID | None, reply: Reply, *, is_repeat: bool) -> dict[str, Any]:

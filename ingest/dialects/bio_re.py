@@ -1,18 +1,19 @@
 """bio.re: clicks that landing pages report, `POST /api/v1/referral/click/{code}`.
 
-The vendor's page promises that the request never fails: a code that is unknown or off, and a
-click that no place could be found for, are answered like any other. Only its limit, its
-switch and requests that are not of this form are told no. The page does not show the body of
-an error; ours has the envelope of its successes and the `code / i18nKey` it lists.
+The vendor promises that the request never fails. So a code that is unknown or off is
+answered like any other, and so is a click that cannot be stored. Only the rate limit, the
+kill switch and malformed requests are refused. The vendor does not show the body of an
+error; ours has the envelope of its successes and the `code / i18nKey` that it lists.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 
 from ingest.contracts.envelope import Kind
 from ingest.contracts.storable import Json
+from ingest.dialects.body import doc
 from ingest.dialects.spec import (
     ByCode,
     Dialect,
@@ -71,23 +72,27 @@ _REFUSALS: Final[Mapping[RefusalCode, tuple[int, str, str]]] = {
 
 
 class _Data(BaseModel):
-    tracked: bool
+    tracked: Annotated[
+        bool, doc("Always true, also for a code that is unknown or off.", example=True)
+    ]
 
 
 class _Tracked(BaseModel):
-    success: bool
-    data: _Data
+    success: Annotated[bool, doc("Always true.", example=True)]
+    data: Annotated[_Data, doc("What became of the click.")]
 
 
 class _Error(BaseModel):
-    code: str
-    i18n_key: str = Field(alias="i18nKey")
-    message: str
+    code: Annotated[str, doc("A code for what is wrong.", "throttle")]
+    i18n_key: Annotated[
+        str, doc("The key of its translation; the same as `code`.", "throttle")
+    ] = Field(alias="i18nKey")
+    message: Annotated[str, doc("What is wrong, in English.", "Too many requests")]
 
 
 class _Problem(BaseModel):
-    success: bool
-    error: _Error
+    success: Annotated[bool, doc("Always false.", example=False)]
+    error: Annotated[_Error, doc("Why the request is refused.")]
 
 
 def _parse(request: RawRequest) -> Sequence[Draft]:
@@ -123,6 +128,7 @@ BIO_RE: Final = Dialect(
             method="POST",
             path="/api/v1/referral/click/{code}",
             summary="Count a click on a referral link, whether its code is known or not",
+            variables={"code": "The link's code."},
             limits=(Limit(name="bio_re.address", by="address", per_minute=60),),
             reply=_Tracked,
             refusals=("link_unknown", "link_inactive"),

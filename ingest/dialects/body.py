@@ -88,12 +88,21 @@ def example(*one_of: str, **fields: Json) -> ConfigDict:
 
     At least one of the fields `one_of` has to say something, which a dialect checks.
     """
-    told: Json = {"type": "string", "pattern": SAYS_SOMETHING}
-    choices: list[Json] = [
-        {"required": [name], "properties": {name: told}} for name in one_of
-    ]
-    extra: dict[str, Json] = {"anyOf": choices} if choices else {}
+    silent: Json = {"not": {"type": "string", "pattern": SAYS_SOMETHING}}
+    extra: dict[str, Json] = (
+        {"not": {"properties": dict.fromkeys(one_of, silent)}} if one_of else {}
+    )
     return ConfigDict(json_schema_extra={"examples": [fields], **extra})
+
+
+def doc(description: str, example: Any = ...) -> Any:
+    """What a field means, and a value of it, for the API reference.
+
+    A field needs no example if its model's `example` shows one, or if it is an object.
+    """
+    return Field(
+        description=description, examples=None if example is ... else [example]
+    )
 
 
 _Model = TypeVar("_Model", bound=Body)
@@ -111,8 +120,7 @@ class OrNothing:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        # The empty schema takes anything.
-        return {"anyOf": [handler(schema), {}], "description": "anything else is null"}
+        return {}  # takes anything
 
 
 #: A text that is there and not empty; anything else is nothing.

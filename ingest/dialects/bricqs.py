@@ -1,14 +1,14 @@
 """Bricqs: referral codes of participants, under `/api/v1/referrals`.
 
-`generate` and `stats` want a key in `X-API-Key`; `validate` and `convert` are public. Sources:
-the vendor's Referrals API page, and its general pages on errors and limits. Where they are
-silent:
+`generate` and `stats` need a key in `X-API-Key`; `validate` and `convert` are public. The
+answers follow the vendor's Referrals API page, and its general pages on errors and limits.
+Where they say nothing:
 
-- A code that is unknown, off, or of a link that nobody stands behind is a 404 everywhere.
-- A participant has one code in a campaign and a session converts a code once, both for good;
-  so a repeat is answered like the first, with an `Idempotency-Key` or without.
-- `referrer_id` is null where the directory cannot be asked; the conversion is resolved later.
-- `pending` are the sessions that clicked and did not convert.
+- A code that is unknown, off, or of a link without a partner answers 404 everywhere.
+- A participant has one code in a campaign, and a session converts a code once, both for
+  good. A repeat is answered like the first, with an `Idempotency-Key` or without.
+- `referrer_id` is null while the edge cannot look codes up; a worker resolves it later.
+- `pending` counts sessions that clicked and did not convert.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import NAME_CHARS, Json
-from ingest.dialects.body import SAYS_SOMETHING, Body, example, read
+from ingest.dialects.body import SAYS_SOMETHING, Body, doc, example, read
 from ingest.dialects.spec import (
     ByCode,
     ByPartner,
@@ -91,48 +91,91 @@ class _Generate(Body):
         participant_id="user_123", campaign_id="550e8400-e29b-41d4-a716-446655440000"
     )
 
-    participant_id: _Name
-    # JSON has no UUIDs, only texts of them.
-    campaign_id: Annotated[UUID, Field(strict=False)]
+    participant_id: Annotated[_Name, doc("Your id of the participant.")]
+    campaign_id: Annotated[
+        UUID,
+        Field(strict=False),  # JSON has no UUIDs, only texts of them
+        doc("The campaign that the participant refers to."),
+    ]
 
 
 class _Convert(Body):
     model_config = example(code="ALEX2026", referred_session_id="sess_newuser_456")
 
-    code: _Name
-    referred_session_id: _Name
+    code: Annotated[_Name, doc("The referral code that the session came with.")]
+    referred_session_id: Annotated[
+        _Name, doc("Your id of the session. A session converts a code once.")
+    ]
 
 
 class _Generated(BaseModel):
-    code: str
-    referral_url: str
-    participant_id: str
-    created_at: datetime
+    code: Annotated[
+        str,
+        doc(
+            "The participant's code; the same however often it is asked for.",
+            "ALEX2026",
+        ),
+    ]
+    referral_url: Annotated[
+        str,
+        doc(
+            "The URL to share: the campaign's, with the code as `ref`.",
+            "https://example.com/?ref=ALEX2026",
+        ),
+    ]
+    participant_id: Annotated[str, doc("Whose code it is.", "user_123")]
+    created_at: Annotated[
+        datetime, doc("When the code was made, in UTC.", "2026-09-21T13:46:40Z")
+    ]
 
 
 class _Valid(BaseModel):
-    valid: bool
-    code: str
-    referrer_id: str
-    campaign_id: UUID
+    valid: Annotated[
+        bool, doc("Always true; an unknown code answers 404.", example=True)
+    ]
+    code: Annotated[
+        str, doc("The code in use now; a former one leads to it.", "ALEX2026")
+    ]
+    referrer_id: Annotated[str, doc("The participant whose code it is.", "user_123")]
+    campaign_id: Annotated[
+        UUID,
+        doc("The campaign it belongs to.", "550e8400-e29b-41d4-a716-446655440000"),
+    ]
 
 
 class _Converted(BaseModel):
-    converted: bool
-    referrer_id: str | None
-    conversion_id: str
+    converted: Annotated[
+        bool, doc("Always true: the conversion is durable.", example=True)
+    ]
+    referrer_id: Annotated[
+        str | None,
+        doc(
+            "The participant who earns it; null while the edge cannot look codes up.",
+            "user_123",
+        ),
+    ]
+    conversion_id: Annotated[
+        str,
+        doc(
+            "The id of the conversion, the same in every repeat.",
+            "conv_8d2f6f0c4b0e5d3a9c1b7e6a5f4d3c2b",
+        ),
+    ]
 
 
 class _Stats(BaseModel):
-    participant_id: str
-    total_referrals: int
-    conversions: int
-    pending: int
-    referral_code: str | None
+    participant_id: Annotated[str, doc("Whose figures these are.", "user_123")]
+    total_referrals: Annotated[int, doc("Conversions and pending together.", 12)]
+    conversions: Annotated[int, doc("Sessions that converted.", 8)]
+    pending: Annotated[int, doc("Sessions that clicked and have not converted yet.", 4)]
+    referral_code: Annotated[
+        str | None,
+        doc("The participant's code; null if there is none.", "ALEX2026"),
+    ]
 
 
 class _Problem(BaseModel):
-    detail: str
+    detail: Annotated[str, doc("What is wrong.", "participant_id is required")]
 
 
 def _parse_generate(request: RawRequest) -> Sequence[Draft]:
@@ -283,6 +326,7 @@ BRICQS: Final = Dialect(
             method="GET",
             path=f"{_PREFIX}/validate/{{code}}",
             summary="Whose referral code this is",
+            variables={"code": "The referral code to look up."},
             limits=_PUBLIC,
             reply=_Valid,
             refusals=("link_unknown", "link_inactive", "link_incomplete"),
@@ -308,6 +352,7 @@ BRICQS: Final = Dialect(
             path=f"{_PREFIX}/stats/{{participant_id}}",
             summary="What a participant's referrals came to",
             credential=Credential(header="x-api-key", scope="read"),
+            variables={"participant_id": "Your id of the participant."},
             limits=_KEYED,
             reply=_Stats,
             refusals=("partner_unknown",),

@@ -1,14 +1,15 @@
 """Dub: clicks of its browser script, and leads and sales that servers report.
 
-Source: the vendor's public API reference, and what its public SDKs accept. Those validate
-every answer: keys are there even when null, nothing but 200 is a success, and an error's
-`code` is the one of its status. Where the vendor is silent, or would lose or count twice:
+The answers follow the vendor's public API reference, and what its public SDKs accept. Those
+validate every answer: every key is there even if null, only 200 is a success, and an
+error's `code` follows from its status. Where the vendor says nothing, or would lose or
+count twice:
 
-- A lead of one customer and name is one lead for good, a sale of one invoice one sale.
-- A customer's `id` is derived from its external id: every answer says the same one, also
-  before a worker has recorded the customer. So is the name of a customer without any.
-- A customer that came by no click is unknown here, though its events are recorded.
-- `wait` and `async` are the same: an edge knows what edges took a moment ago.
+- A customer has one lead of a name, for good. An invoice is one sale, for good.
+- A customer's `id` is derived from its external id, so every answer has the same one, also
+  before a worker records the customer. So has the name of a customer without any.
+- A customer that no click brought is unknown here; its events are recorded.
+- `wait` and `async` are the same: an edge knows what any edge accepted a moment ago.
 """
 
 from collections.abc import Mapping, Sequence

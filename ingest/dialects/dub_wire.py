@@ -23,6 +23,7 @@ from ingest.dialects.body import (
     Body,
     LenientText,
     Metadata,
+    doc,
     example,
 )
 from ingest.dialects.spec import FirstOf, Refusal, RefusalCode, Reply
@@ -127,16 +128,19 @@ _Processor = Literal[
 
 
 class Click(Body):
-    """A click, as the browser script says it."""
+    """A click, as the browser script reports it."""
 
     model_config = example(
         domain="go.yoursite.com", key="alice", url="https://yoursite.com/?via=alice"
     )
 
-    domain: _Name
-    key: _Name
-    url: LenientText = None
-    referrer: LenientText = None
+    domain: Annotated[_Name, doc("The domain of the short link.")]
+    key: Annotated[_Name, doc("The link's code on that domain.")]
+    url: Annotated[LenientText, doc("The page that the visitor is on.")] = None
+    referrer: Annotated[
+        LenientText,
+        doc("The page that the visitor came from.", "https://blog.example.com/post"),
+    ] = None
 
 
 class Event(Body):
@@ -144,12 +148,32 @@ class Event(Body):
 
     model_config = ConfigDict(alias_generator=to_camel)
 
-    click_id: str | None = None
-    customer_name: _Text | None = None
-    customer_email: _Email | None = None
-    customer_avatar: str | None = None
-    metadata: Metadata = None
-    customer_external_id: _Id
+    click_id: Annotated[
+        str | None,
+        doc(
+            "The id of the click that brought the customer; empty or absent if the "
+            "customer is known by an earlier event.",
+            "rLnWe1uz9t282v7g",
+        ),
+    ] = None
+    customer_name: Annotated[_Text | None, doc("The customer's name.", "John Doe")] = (
+        None
+    )
+    customer_email: Annotated[
+        _Email | None, doc("The customer's e-mail address.", "john.doe@example.com")
+    ] = None
+    customer_avatar: Annotated[
+        str | None,
+        doc("The URL of the customer's picture.", "https://example.com/avatar.png"),
+    ] = None
+    metadata: Annotated[
+        Metadata,
+        doc(
+            "Anything else, stored with the event; at most 10,000 characters of JSON.",
+            {"plan": "free"},
+        ),
+    ] = None
+    customer_external_id: Annotated[_Id, doc("Your id of the customer.")]
 
     @model_validator(mode="before")
     @classmethod
@@ -166,7 +190,7 @@ class Event(Body):
 
 
 class Lead(Event):
-    """A lead, as a server says it."""
+    """A lead, as a server reports it."""
 
     model_config = example(
         clickId="rLnWe1uz9t282v7g",
@@ -176,13 +200,24 @@ class Lead(Event):
         customerEmail="john.doe@example.com",
     )
 
-    event_name: _Name
-    mode: Literal["async", "wait", "deferred"] | None = "async"
-    event_quantity: _Quantity | None = 1
+    event_name: Annotated[
+        _Name, doc("What the customer did. A customer has one lead of a name.")
+    ]
+    mode: Annotated[
+        Literal["async", "wait", "deferred"] | None,
+        doc(
+            "`deferred` makes the customer known and counts nothing until the lead "
+            "comes; `async` and `wait` do the same.",
+            "async",
+        ),
+    ] = "async"
+    event_quantity: Annotated[
+        _Quantity | None, doc("How many leads this counts as.", 1)
+    ] = 1
 
 
 class Sale(Event):
-    """A sale, as a server says it."""
+    """A sale, as a server reports it."""
 
     model_config = example(
         customerExternalId="cus_oFUYbZYqHFR0knk0MjsMC6b0",
@@ -193,16 +228,30 @@ class Sale(Event):
         invoiceId="INV_1234567890",
     )
 
-    amount: _Amount
-    currency: _Currency | None = "usd"
-    event_name: _Name | None = "Purchase"
-    payment_processor: _Processor | None = "custom"
-    invoice_id: str | None = None
-    lead_event_name: _Name | None = None
+    amount: Annotated[
+        _Amount, doc("What was paid, in the smallest unit of the currency.")
+    ]
+    currency: Annotated[
+        _Currency | None, doc("The currency, by its code in ISO 4217.")
+    ] = "usd"
+    event_name: Annotated[_Name | None, doc("What was paid for.")] = "Purchase"
+    payment_processor: Annotated[
+        _Processor | None, doc("Who processed the payment.")
+    ] = "custom"
+    invoice_id: Annotated[
+        str | None, doc("The invoice. Sales with one invoice are one sale.")
+    ] = None
+    lead_event_name: Annotated[
+        _Name | None,
+        doc(
+            "The name of the lead that a sale with a `clickId` records first.",
+            "Sign up",
+        ),
+    ] = None
 
 
 class Said(BaseModel):
-    """Something that an answer says."""
+    """A part of an answer."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
@@ -210,94 +259,147 @@ class Said(BaseModel):
 class Partner(Said):
     """Whose link was clicked."""
 
-    id: str
-    name: str
-    image: None
+    id: Annotated[str, doc("The partner's id.", "pn_2M7K9C")]
+    name: Annotated[str, doc("The partner's name.", "Sarah")]
+    image: Annotated[None, doc("Always null.", None)]
 
 
 class Clicked(Said):
-    """What a click is answered: partner and discount for partners' links only."""
+    """The answer to a click: partner and discount for partners' links only."""
 
-    click_id: str
-    partner: Partner | None = None
-    discount: None = None
+    click_id: Annotated[
+        str,
+        doc(
+            "The id that the visitor keeps, and a lead names later. Another click "
+            "within the hour has the same.",
+            "rLnWe1uz9t282v7g",
+        ),
+    ]
+    partner: Annotated[
+        Partner | None, doc("The partner whose link it is; absent if it has none.")
+    ] = None
+    discount: Annotated[None, doc("Always null.", None)] = None
 
 
 class ClickId(Said):
     """A click, by the id that clients know."""
 
-    id: str
+    id: Annotated[str, doc("The id of the click.", "rLnWe1uz9t282v7g")]
 
 
 class Link(Said):
     """The link of a lead."""
 
-    id: str
-    domain: str
-    key: str
-    short_link: str
-    url: str
-    partner_id: str | None
-    program_id: str | None
-    tenant_id: None = None
-    external_id: None = None
+    id: Annotated[str, doc("The link's id.", "link_8ZQ4T1")]
+    domain: Annotated[str, doc("The link's domain.", "go.yoursite.com")]
+    key: Annotated[str, doc("The link's code on that domain.", "alice")]
+    short_link: Annotated[
+        str, doc("The link as it is shared.", "https://go.yoursite.com/alice")
+    ]
+    url: Annotated[str, doc("Where the link leads.", "https://yoursite.com/")]
+    partner_id: Annotated[str | None, doc("The partner whose link it is.", "pn_2M7K9C")]
+    program_id: Annotated[
+        str | None, doc("The program that the link belongs to.", "prog_007")
+    ]
+    tenant_id: Annotated[None, doc("Always null.", None)] = None
+    external_id: Annotated[None, doc("Always null.", None)] = None
+
+
+_CustomerName = Annotated[
+    str,
+    doc(
+        "The customer's name, else the e-mail address, else a made-up name.", "John Doe"
+    ),
+]
+_CustomerEmail = Annotated[
+    str | None, doc("The customer's e-mail address.", "john.doe@example.com")
+]
+_CustomerAvatar = Annotated[
+    str | None,
+    doc("The URL of the customer's picture.", "https://example.com/avatar.png"),
+]
+_CustomerId = Annotated[
+    str, doc("Your id of the customer.", "cus_oFUYbZYqHFR0knk0MjsMC6b0")
+]
 
 
 class Customer(Said):
     """Whose lead it is."""
 
-    name: str
-    email: str | None
-    avatar: str | None
-    external_id: str
+    name: _CustomerName
+    email: _CustomerEmail
+    avatar: _CustomerAvatar
+    external_id: _CustomerId
 
 
 class Led(Said):
-    """What a lead is answered."""
+    """The answer to a lead."""
 
-    click: ClickId
-    link: Link | None
-    customer: Customer
+    click: Annotated[ClickId, doc("The click that brought the customer.")]
+    link: Annotated[Link | None, doc("The link that was clicked; null in a repeat.")]
+    customer: Annotated[Customer, doc("The customer whose lead it is.")]
 
 
 class Buyer(Said):
     """Whose sale it is."""
 
-    id: str
-    name: str
-    email: str | None
-    avatar: str | None
-    external_id: str
+    id: Annotated[
+        str,
+        doc(
+            "An id derived from yours, the same in every answer.",
+            "cus_3f0c2a9b5d7e5f1a8c6b4d2e0f9a7b5c",
+        ),
+    ]
+    name: _CustomerName
+    email: _CustomerEmail
+    avatar: _CustomerAvatar
+    external_id: _CustomerId
 
 
 class Sum(Said):
     """What was paid."""
 
-    amount: int
-    currency: str
-    payment_processor: str
-    invoice_id: str | None
-    metadata: dict[str, Any] | None
+    amount: Annotated[
+        int, doc("What was paid, in the smallest unit of the currency.", 4999)
+    ]
+    currency: Annotated[str, doc("The currency, in lower case.", "usd")]
+    payment_processor: Annotated[str, doc("Who processed the payment.", "stripe")]
+    invoice_id: Annotated[str | None, doc("The invoice.", "INV_1234567890")]
+    metadata: Annotated[
+        dict[str, Any] | None, doc("The metadata of the request.", {"plan": "free"})
+    ]
 
 
 class Sold(Said):
-    """What a sale is answered."""
+    """The answer to a sale."""
 
-    event_name: str
-    customer: Buyer | None = None
-    sale: Sum | None = None
+    event_name: Annotated[str, doc("What was paid for.", "Invoice paid")]
+    customer: Annotated[
+        Buyer | None,
+        doc("Who paid; null if no click brought the customer or nothing was paid."),
+    ] = None
+    sale: Annotated[Sum | None, doc("What was paid; null likewise.")] = None
 
 
 class _Error(BaseModel):
-    code: str
-    message: str
-    doc_url: str
+    code: Annotated[str, doc("The vendor's code of the status.", "not_found")]
+    message: Annotated[
+        str,
+        doc("What is wrong, in words.", "Click event not found for clickId: abc"),
+    ]
+    doc_url: Annotated[
+        str,
+        doc(
+            "The vendor's page about the code.",
+            "https://dub.co/docs/api-reference/errors#not-found",
+        ),
+    ]
 
 
 class Problem(BaseModel):
-    """What a refusal says."""
+    """The body of a refusal."""
 
-    error: _Error
+    error: Annotated[_Error, doc("Why the request is refused.")]
 
 
 def refuse(refusal: Refusal) -> Reply:

@@ -1,11 +1,11 @@
-"""Refport: leads reported by a customer's server, `POST /api/track/lead`.
+"""Refport: leads that a customer's server reports, `POST /api/track/lead`.
 
-Source: the vendor's page on Track Lead. Its SDK reads every answer as JSON before it looks at
-the status, so every no is JSON too. Where the vendor is silent:
+The answers follow the vendor's page on Track Lead. Its SDK parses every answer as JSON
+before it looks at the status, so every refusal is JSON too. Where the vendor says nothing:
 
-- One customer has one lead of a name in a workspace, for good; a repeat is answered like
-  the first. Names that differ in case or white space are one name.
-- `link` is null while the directory cannot be asked; the lead is resolved later.
+- A customer has one lead of a name in a workspace, for good. A repeat is answered like the
+  first. Names that differ only in case or white space are one name.
+- `link` is null while the edge cannot look links up; a worker resolves it later.
 - A click that is older than its attribution window is an INVALID_CLICK_ID.
 """
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import Json
-from ingest.dialects.body import SAYS_SOMETHING, Body, Metadata, example, read
+from ingest.dialects.body import SAYS_SOMETHING, Body, Metadata, doc, example, read
 from ingest.dialects.spec import (
     ByClick,
     Credential,
@@ -91,47 +91,81 @@ class _Lead(Body):
         metadata={"plan": "free"},
     )
 
-    click_id: _Name = Field(alias="clickId")
-    event_name: _Name = Field(alias="eventName")
-    external_id: _Name = Field(alias="customerExternalId")
-    email: str | None = Field(None, alias="customerEmail", max_length=320)
-    name: str | None = Field(None, alias="customerName")
-    avatar: str | None = Field(None, alias="customerAvatar")
-    metadata: Metadata = None
+    click_id: Annotated[
+        _Name, doc("The id of the click that brought the customer.")
+    ] = Field(alias="clickId")
+    event_name: Annotated[
+        _Name, doc("What the customer did. A customer has one lead of a name.")
+    ] = Field(alias="eventName")
+    external_id: Annotated[_Name, doc("Your id of the customer.")] = Field(
+        alias="customerExternalId"
+    )
+    email: Annotated[str | None, doc("The customer's e-mail address.")] = Field(
+        None, alias="customerEmail", max_length=320
+    )
+    name: Annotated[str | None, doc("The customer's name.")] = Field(
+        None, alias="customerName"
+    )
+    avatar: Annotated[str | None, doc("The URL of the customer's picture.")] = Field(
+        None, alias="customerAvatar"
+    )
+    metadata: Annotated[
+        Metadata,
+        doc("Anything else, stored with the lead; at most 10,000 characters of JSON."),
+    ] = None
 
 
 class _Click(BaseModel):
-    id: str | None
+    id: Annotated[
+        str | None,
+        doc("The signed id of the click.", "clk_AQGZ0mX7cAB-example"),
+    ]
 
 
 class _Link(BaseModel):
-    id: str
-    domain: str
-    key: str
-    url: str
-    program_id: str | None = Field(alias="programId")
+    id: Annotated[str, doc("The link's id.", "link_8ZQ4T1")]
+    domain: Annotated[str, doc("The link's domain.", "example.com")]
+    key: Annotated[str, doc("The link's code.", "SARAH")]
+    url: Annotated[str, doc("Where the link leads.", "https://example.com/")]
+    program_id: Annotated[
+        str | None, doc("The program that the link belongs to.", "prog_007")
+    ] = Field(alias="programId")
 
 
 class _Customer(BaseModel):
-    external_id: str = Field(alias="externalId")
-    email: str | None
-    name: str | None
+    external_id: Annotated[str, doc("Your id of the customer.", "user_001")] = Field(
+        alias="externalId"
+    )
+    email: Annotated[
+        str | None, doc("The customer's e-mail address.", "alice@example.com")
+    ]
+    name: Annotated[str | None, doc("The customer's name.", "Alice")]
 
 
 class _Tracked(BaseModel):
-    event_name: str = Field(alias="eventName")
-    click: _Click
-    link: _Link | None
-    customer: _Customer
+    event_name: Annotated[str, doc("The name of the lead.", "Sign Up")] = Field(
+        alias="eventName"
+    )
+    click: Annotated[_Click, doc("The click that brought the customer.")]
+    link: Annotated[
+        _Link | None,
+        doc("The link that was clicked; null while the edge cannot look links up."),
+    ]
+    customer: Annotated[_Customer, doc("The customer, as the request says.")]
 
 
 class _Error(BaseModel):
-    code: str
-    message: str
+    code: Annotated[str, doc("A code for what is wrong.", "INVALID_CLICK_ID")]
+    message: Annotated[
+        str,
+        doc(
+            "What is wrong, in words.", "The clickId does not match any recorded click"
+        ),
+    ]
 
 
 class _Problem(BaseModel):
-    error: _Error
+    error: Annotated[_Error, doc("Why the request is refused.")]
 
 
 def _parse(request: RawRequest) -> Sequence[Draft]:

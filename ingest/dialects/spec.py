@@ -5,7 +5,7 @@ every request makes anew is a Value: a frozen dataclass takes ten times as long 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
@@ -287,6 +287,8 @@ class Route:
     summary: str
     reply: type[BaseModel]
     body: type[BaseModel] | None = None
+    #: What each variable of the path means.
+    variables: Mapping[str, str] = field(default_factory=dict)
     refusals: Sequence[RefusalCode] = ()
     #: None: anybody may call.
     credential: Credential | None = None

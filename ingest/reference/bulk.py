@@ -18,6 +18,7 @@ from ingest.dialects.batch import (
     taken,
 )
 from ingest.dialects.spec import Refusal, RefusalCode, Reply
+from ingest.reference.code_samples import code_samples
 from ingest.reference.refusals import WHEN
 from ingest.reference.schemas import Node, Schemas
 
@@ -25,12 +26,12 @@ _JSON: Final = "application/json"
 _EVENT: Final = first_id_at(1_790_000_000_000)
 _TRACKED: Final[Json] = {"success": True, "data": {"tracked": True}}
 
-_TELLING: Final = (
-    "The body is an array of events, or NDJSON: one event a line. It may be compressed by "
-    "`gzip` or `zstd`, with a `Content-Encoding` that says so, and holds at most 1,000 events "
-    "and 2 MiB, before and after. It takes an API key with the scope `track`; an event, too, "
-    "the scope that its path wants; `ip` and `occurred_at`, the scope `forward`. Limits count "
-    "events. What is no event is refused at its place, and the others are taken."
+_DESCRIPTION: Final = (
+    "The body is an array of events, or NDJSON: one event a line. It has at most 1,000 "
+    "events and 2 MiB, before and after a `Content-Encoding` of `gzip` or `zstd`. Needs an "
+    "API key with the scope `track`, and for each event the scope of its path; `ip` and "
+    "`occurred_at` need the scope `forward`. Limits count events. An invalid event is "
+    "refused at its place, and the others are taken."
 )
 
 _CODES: Final[tuple[RefusalCode, ...]] = (
@@ -50,22 +51,24 @@ _CODES: Final[tuple[RefusalCode, ...]] = (
 _WHEN: Final[Mapping[RefusalCode, str]] = {
     **WHEN,
     "body_too_large": "There are more than 1,000 events, or more than 2 MiB.",
-    "encoding_unsupported": "The body is compressed by neither gzip nor zstd.",
-    "body_malformed": "The body is cut off, or neither an array nor lines of objects.",
+    "encoding_unsupported": "The body is compressed, and not by gzip or zstd.",
+    "body_malformed": "The body is incomplete, or neither an array nor lines of objects.",
 }
 
 
 def operation(schemas: Schemas) -> Node:
     """The operation of `POST /v1/events`."""
+    content = _content(schemas)
     return {
         "tags": [BATCH.name],
         "operationId": "post_v1_events",
         "summary": ROUTE.summary,
-        "description": _TELLING,
+        "description": _DESCRIPTION,
         "security": [{"authorization": []}],
         "parameters": [],
-        "requestBody": {"required": True, "content": {_JSON: _content(schemas)}},
+        "requestBody": {"required": True, "content": {_JSON: content}},
         "responses": _responses(schemas),
+        "x-code-samples": code_samples(ROUTE, ROUTE.path, content["example"]),
     }
 
 
@@ -91,7 +94,7 @@ def _responses(schemas: Schemas) -> Node:
             _answer(_accepted(), _refused("link_unknown", 404)),
         ),
         "none_kept": (
-            "There is no durable place for any of the events right now: come back.",
+            "Neither the stream nor the disk can take any of the events. Send them later.",
             _answer(_refused("overloaded", 503)),
         ),
     }

@@ -72,7 +72,7 @@ def path_of(route: Endpoint | Query) -> Mapping[str, str]:
     return {part.partition(":")[0]: _TEXT for part in parts}
 
 
-def specimen(route: Endpoint | Query, schema: Mapping[str, Any]) -> Example:
+def example_of(route: Endpoint | Query, schema: Mapping[str, Any]) -> Example:
     """A request to a route whose body has this schema."""
     body = _body(schema)
     try:

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of what the routes are made of. Pure; used by `docs`.
+"""The OpenAPI 3.1 document, made of what the routes are made of.
 
 Requests are described by the models that validate them, and refusals by the dialects' own
 words: https://spec.openapis.org/oas/v3.1.1.
@@ -13,15 +13,26 @@ from typing import Final
 from ingest.dialects import batch
 from ingest.dialects.spec import Dialect, Endpoint, Limit, Query, Route, Usage
 from ingest.reference import bulk
-from ingest.reference.examples import Example, path_of, specimen
+from ingest.reference.code_samples import code_samples
+from ingest.reference.examples import Example, example_of, path_of
 from ingest.reference.refusals import WHEN, No, refusals
 from ingest.reference.schemas import Node, Schemas
 
 _JSON: Final = "application/json"
 
 _SCHEMES: Final[Mapping[str, Node]] = {
-    "authorization": {"type": "http", "scheme": "bearer"},
-    "x-api-key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "authorization": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key: `Authorization: Bearer KEY`. Operators make keys "
+        "with `reftide keys add`.",
+    },
+    "x-api-key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "An API key: `X-API-Key: KEY`.",
+    },
 }
 
 _HEADERS: Final[Node] = {
@@ -29,20 +40,30 @@ _HEADERS: Final[Node] = {
         "description": "The methods that the path takes.",
         "required": True,
         "schema": {"type": "string"},
+        "example": "POST",
     },
     "Retry-After": {
-        "description": "Whole seconds until a request may come again.",
+        "description": "After how many seconds to send the request again.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
+        "example": 5,
     },
 }
 
 _IDEMPOTENCY: Final[Node] = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Up to 255 characters. A request with the key of an earlier one is "
-    "recorded once and answered as that was.",
+    "description": "Up to 255 characters. Requests with the same key are one event for "
+    "30 days, and are answered alike.",
     "schema": {"type": "string"},
+    "example": "8f14e45f-ceea-467f",
+}
+
+#: What the headers about limits mean, whichever dialect sends them.
+_USAGE: Final[Mapping[str, str]] = {
+    "X-RateLimit-Limit": "How many requests a minute the tightest limit allows.",
+    "X-RateLimit-Remaining": "How many of those are left.",
+    "X-RateLimit-Reset": "When the next one comes free, in Unix seconds.",
 }
 
 
@@ -66,8 +87,9 @@ def document(dialects: Sequence[Dialect], version: str) -> Node:
         "info": {
             "title": "Reftide",
             "version": version,
-            "description": "Clicks, leads and sales of referral links. Each part is the "
-            "API of one vendor: its clients work unchanged, with another base URL.",
+            "description": "Records clicks, leads and sales of referral links. Each "
+            "section is the API of one vendor. Its clients work unchanged, with this "
+            "edge as their base URL.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -93,8 +115,11 @@ def path_in_document(route: Route) -> str:
 
 
 def _operation(dialect: Dialect, route: Endpoint | Query, schemas: Schemas) -> Node:
-    sample = specimen(route, schemas.of(route.body))
-    parameters = [_in_path(name, text) for name, text in path_of(route).items()]
+    sample = example_of(route, schemas.of(route.body))
+    parameters = [
+        _in_path(name, route.variables[name], text)
+        for name, text in path_of(route).items()
+    ]
     # A dialect's own key is better than the caller's.
     if any(draft.dedupe is None for draft in sample.drafts):
         parameters.append(_IDEMPOTENCY)
@@ -110,6 +135,9 @@ def _operation(dialect: Dialect, route: Endpoint | Query, schemas: Schemas) -> N
     if route.body:
         content = {"schema": schemas.ref(route.body), "example": sample.body}
         operation["requestBody"] = {"required": True, "content": {_JSON: content}}
+    operation["x-code-samples"] = code_samples(
+        route, path_in_document(route).format(**path_of(route)), sample.body
+    )
     return operation
 
 
@@ -128,22 +156,24 @@ def _about(dialect: Dialect) -> str:
 
 def _facts(route: Route) -> Iterator[str]:
     if route.credential is None:
-        yield "Anybody may call it."
+        yield "Needs no API key."
     elif route.credential.is_optional:
-        yield f"An API key is optional; it needs the scope `{route.credential.scope}`."
+        yield f"An API key is optional. It needs the scope `{route.credential.scope}`."
     else:
-        yield f"It takes an API key with the scope `{route.credential.scope}`."
+        yield f"Needs an API key with the scope `{route.credential.scope}`."
     for limit in route.limits:
         yield _limited(limit)
     if route.from_browsers:
-        yield "Browsers may call it from any page."
+        yield "Browsers may call it from any origin."
     if route.body:
-        yield "Unknown fields are ignored, and so is the content type."
+        yield "Ignores unknown fields and the content type."
 
 
 def _limited(limit: Limit) -> str:
     whose = "API key" if limit.by == "key" else limit.by
-    return f"Of one {whose} it takes {limit.per_minute:,} requests a minute (`{limit.name}`)."
+    return (
+        f"Takes {limit.per_minute:,} requests a minute of one {whose} (`{limit.name}`)."
+    )
 
 
 def _security(route: Route) -> list[Node]:
@@ -153,10 +183,11 @@ def _security(route: Route) -> list[Node]:
     return [{}, wanted] if route.credential.is_optional else [wanted]
 
 
-def _in_path(name: str, example: str) -> Node:
+def _in_path(name: str, meaning: str, example: str) -> Node:
     return {
         "name": name,
         "in": "path",
+        "description": meaning,
         "required": True,
         "schema": {"type": "string", "minLength": 1},
         "example": example,
@@ -208,6 +239,7 @@ def _usage_headers(dialect: Dialect, route: Route, status: int) -> Node:
     usage = Usage(limit, limit - 1, 1_790_000_060, is_admitted=True, retry_after=0)
     return {
         name: {
+            "description": _USAGE[name],
             "required": True,
             "schema": {"type": "integer" if text.isdecimal() else "string"},
             "example": int(text) if text.isdecimal() else text,

@@ -32,6 +32,8 @@ class Schemas:
             self._name(name): self._ours(schema)
             for name, schema in found.get("$defs", {}).items()
         }
+        for schema in self.by_name.values():
+            self._show_fields(schema)
 
     def ref(self, model: type[BaseModel]) -> Node:
         """A reference to a model's schema."""
@@ -51,15 +53,52 @@ class Schemas:
             return [self._ours(item) for item in node]
         if not isinstance(node, dict):
             return node
-        if "$ref" in node:
-            return {"$ref": _REF + self._name(node["$ref"].removeprefix(_REF))}
-        return {
-            key: {name: self._ours(field) for name, field in item.items()}
-            if key == "properties"
-            else self._ours(item)
-            for key, item in node.items()
-            if key != "title" and (key, item) != ("default", None)
-        }
+        return _plain(
+            {
+                key: self._our_value(key, item)
+                for key, item in node.items()
+                if key != "title" and (key, item) != ("default", None)
+            }
+        )
+
+    def _our_value(self, key: str, item: Any) -> Any:
+        if key == "$ref":
+            return _REF + self._name(item.removeprefix(_REF))
+        if key == "properties":
+            return {name: self._ours(field) for name, field in item.items()}
+        return item if key == "examples" else self._ours(item)
+
+    def _show_fields(self, schema: Node) -> None:
+        """Give every field that lacks one an example."""
+        [shown] = schema.get("examples", [{}])
+        for name, field in schema.get("properties", {}).items():
+            if "examples" not in field:
+                field["examples"] = [shown[name] if name in shown else self._of(field)]
+
+    def _of(self, field: Node) -> Any:
+        """An example of an object or array, made of those of its fields."""
+        if field.get("type") == "array":
+            return [self._of(field["items"])]
+        [found] = [each for each in (field, *field.get("anyOf", ())) if "$ref" in each]
+        schema = self.by_name[found["$ref"].removeprefix(_REF)]
+        self._show_fields(schema)
+        fields = schema["properties"].items()
+        return {name: field["examples"][0] for name, field in fields}
 
     def _name(self, model: str) -> str:
         return f"{self._dialect.name}.{model.lstrip('_')}"
+
+
+def _plain(node: Node) -> Node:
+    """The same as a type or null, where it is an alternative of the two."""
+    alternatives: list[Node] = node.get("anyOf", [])
+    if len(alternatives) != 2 or alternatives[1] != {"type": "null"}:  # noqa: PLR2004
+        return node
+    kind = alternatives[0]
+    if not isinstance(kind.get("type"), str):
+        return node
+    plain = {**node, **kind, "type": [kind["type"], "null"]}
+    del plain["anyOf"]
+    if "enum" in kind:
+        plain["enum"] = [*kind["enum"], None]
+    return plain
