@@ -1,25 +1,35 @@
-"""What the edge takes, for programs and for people. Used by `app`."""
+"""What the edge takes, for programs and for people.
 
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+`/openapi.json` describes it; `/docs` shows that in a viewer that is part of the package and
+asks nobody but this edge.
+"""
+
+from collections.abc import Sequence
 from functools import cached_property
-from hashlib import sha256
-from typing import Any, Final
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Final
 
 import orjson
 from aiohttp import web
 
 from ingest.dialects.spec import Dialect
 from ingest.reference.openapi import document
-from ingest.reference.page import page
-from ingest.reference.style import STYLE
 
-#: The page may be styled by its own sheet, and load nothing.
+_SCRIPT: Final = "openapi-explorer.min.js"
+
+#: The viewer sets styles on its elements; scripts and requests are the edge's own.
 _POLICY: Final = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    f"style-src 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}'"
+    "script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'"
 )
 _CACHED: Final = {"Cache-Control": "public, max-age=300"}
+_PAGE_HEADERS: Final = {
+    **_CACHED,
+    "Content-Security-Policy": _POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 class Docs:
@@ -29,45 +39,38 @@ class Docs:
         self._dialects = dialects
         self._version = version
 
-    # Made when they are first asked for: an edge serves, whatever they are worth.
-    @cached_property
-    def _described(self) -> Mapping[str, Any]:
-        return document(self._dialects, self._version)
-
+    # Made when it is first asked for: an edge serves events, whatever the document is worth.
     @cached_property
     def _document(self) -> bytes:
-        return orjson.dumps(self._described)
-
-    @cached_property
-    def _page(self) -> bytes:
-        return page(self._described).encode()
+        return orjson.dumps(document(self._dialects, self._version))
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/", self._lead),
-            web.get("/docs", self._show),
-            web.get("/openapi.json", self._describe),
+            web.get("/", self._redirect),
+            web.get("/docs", self._page),
+            web.get(f"/docs/{_SCRIPT}", self._script),
+            web.get("/openapi.json", self._openapi),
         ]
 
-    async def _lead(self, _: web.Request) -> web.StreamResponse:
+    async def _redirect(self, _: web.Request) -> web.StreamResponse:
         return web.Response(status=302, headers={"Location": "docs"})
 
-    async def _show(self, _: web.Request) -> web.StreamResponse:
-        return web.Response(
-            body=self._page,
-            content_type="text/html",
-            charset="utf-8",
-            headers={
-                **_CACHED,
-                "Content-Security-Policy": _POLICY,
-                "Referrer-Policy": "no-referrer",
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
+    async def _page(self, _: web.Request) -> web.StreamResponse:
+        return web.FileResponse(_viewer("index.html"), headers=_PAGE_HEADERS)
 
-    async def _describe(self, _: web.Request) -> web.StreamResponse:
-        # Readers of documents run in browsers, on pages of their own.
+    async def _script(self, _: web.Request) -> web.StreamResponse:
+        response = web.FileResponse(_viewer(_SCRIPT), headers=_CACHED)
+        response.enable_compression()
+        return response
+
+    async def _openapi(self, _: web.Request) -> web.StreamResponse:
+        # Viewers of documents run in browsers, on pages of other origins.
         headers = {**_CACHED, "Access-Control-Allow-Origin": "*"}
         return web.Response(
             body=self._document, content_type="application/json", headers=headers
         )
+
+
+def _viewer(name: str) -> Path:
+    with as_file(files("ingest.reference") / "viewer" / name) as path:
+        return path

@@ -1,1 +1,4 @@
-"""The API described: an OpenAPI document and a page of it. Pure; used by `docs`."""
+"""The API described: an OpenAPI document, and the viewer that `/docs` shows it in.
+
+Pure: the document is made of the dialects. `ingest.http` serves both.
+"""

@@ -52,7 +52,7 @@ from ingest.dialects.spec import (
     StatsOf,
     Target,
 )
-from ingest.reference.examples import path_of, specimen
+from ingest.reference.examples import example_of, path_of
 from ingest.reference.schemas import Schemas
 from ingest.settings import Settings
 
@@ -102,7 +102,7 @@ class Shown:
 
     @classmethod
     def of(cls, dialect: Dialect, route: Endpoint | Query) -> "Shown":
-        sample = specimen(route, Schemas(dialect).of(route.body))
+        sample = example_of(route, Schemas(dialect).of(route.body))
         clicks = {
             each.token
             for draft in sample.drafts
@@ -138,7 +138,7 @@ class Shown:
         if isinstance(self.route, Query):
             yield self.route.ask(RawRequest(path=self.path))
             return
-        drafts = specimen(self.route, Schemas(self.dialect).of(self.route.body)).drafts
+        drafts = example_of(self.route, Schemas(self.dialect).of(self.route.body)).drafts
         for draft in drafts:
             yield from _single(draft.target)
             if draft.external_id:

@@ -1,14 +1,11 @@
-"""What the OpenAPI document and its page say of batches."""
+"""What the OpenAPI document says of batches."""
 
-from html import unescape
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
 from ingest.dialects import DIALECTS
-from ingest.dialects.batch import BatchEvent
 from ingest.reference.openapi import document
-from ingest.reference.page import page
 
 DOCUMENT = document(DIALECTS, "1.2.3")
 OPERATION: dict[str, Any] = DOCUMENT["paths"]["/v1/events"]["post"]
@@ -45,12 +42,3 @@ def test_every_status_is_there_and_says_when() -> None:
         for name, example in content["examples"].items():
             assert (name == "accepted") == ("summary" not in example), status
         assert (status == "503") == ("Retry-After" in response["headers"])
-
-
-def test_the_page_shows_the_fields_of_an_event() -> None:
-    text = unescape(page(DOCUMENT))
-    article = text[text.index('id="post_v1_events"') :].partition("</article>")[0]
-
-    for name in BatchEvent.model_fields:
-        assert f"<code>{name}</code>" in article
-    assert "The body is compressed by neither gzip nor zstd." in article

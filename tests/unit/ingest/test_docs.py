@@ -1,9 +1,8 @@
-"""The OpenAPI document and the page of it."""
+"""The OpenAPI document and the page that shows it."""
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
-from html.parser import HTMLParser
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,14 +13,23 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH
 from ingest.dialects.spec import RefusalCode
+from ingest.http import docs
 from ingest.reference.openapi import document, path_in_document
-from ingest.reference.page import page
 from ingest.reference.refusals import WHEN
 from tests.support.edge.showcase import SHOWN, Client, Shown, an_edge
 
 DOCUMENT = document(DIALECTS, "1.2.3")
 #: What the edge answers that is no vendor's.
-OWN = {"/", "/docs", "/openapi.json", "/livez", "/readyz", "/version", "/metrics"}
+OWN = {
+    "/",
+    "/docs",
+    "/docs/openapi-explorer.min.js",
+    "/livez",
+    "/metrics",
+    "/openapi.json",
+    "/readyz",
+    "/version",
+}
 
 every_route = pytest.mark.parametrize(
     "shown", [pytest.param(each, id=each.name) for each in SHOWN]
@@ -113,74 +121,85 @@ def test_names_of_models_are_told_apart_by_dialect() -> None:
     assert not [name for name in names if "._" in name]
 
 
-# The page --------------------------------------------------------------------------------
+def fields(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field, parameter and header below a node, by its place in the document."""
+    if not isinstance(node, (dict, list)):
+        return
+    entries = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, item in entries:
+        here = f"{place}/{key}"
+        if key in {"properties", "headers"}:
+            yield from ((f"{here}/{name}", field) for name, field in item.items())
+        elif key == "parameters":
+            yield from ((f"{here}/{field['name']}", field) for field in item)
+        if key not in {"example", "examples", "not"}:
+            yield from fields(item, here)
 
 
-class Reader(HTMLParser):
-    """Checks that tags are closed; collects links, anchors, texts and what is loaded."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.links: set[str] = set()
-        self.anchors: set[str] = set()
-        self.loaded: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.links |= {given["href"] or ""} if "href" in given else set()
-        self.anchors |= {f"#{given['id']}"} if "id" in given else set()
-        if tag in {"script", "link", "img", "iframe", "object"} or "src" in given:
-            self.loaded.append(tag)
-        if tag not in {"meta", "br"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert tag == self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+#: Those that are only references are described where they lead.
+FIELDS = {place: field for place, field in fields(DOCUMENT) if {*field} != {"$ref"}}
 
 
-def reading(text: str) -> Reader:
-    reader = Reader()
-    reader.feed(text)
-    reader.close()
-    return reader
+def test_fields_of_every_sort_are_found() -> None:
+    assert {
+        "/components/schemas/affitor.Click/properties/affiliate_url",
+        "/components/schemas/dub.Led/properties/customer",
+        "/components/headers/Retry-After",
+        "/paths//api/v1/referrals/stats/{participant_id}/get/parameters/participant_id",
+        "/paths//track/lead/post/responses/200/headers/X-RateLimit-Reset",
+    } <= {*FIELDS}
 
 
-def test_the_page_is_whole_and_loads_nothing() -> None:
-    reader = reading(page(DOCUMENT))
+@pytest.mark.parametrize("place", FIELDS)
+def test_every_field_has_a_meaning_and_an_example(place: str) -> None:
+    field = FIELDS[place]
 
-    assert [] == reader.open
-    assert [] == reader.loaded
-    assert {"openapi.json"} == reader.links - reader.anchors
-    assert "url(" not in page(DOCUMENT)
+    assert len(field["description"].split()) > 1
+    assert "example" in field or field["examples"]
+
+
+@pytest.mark.parametrize("place", [each for each in FIELDS if "/schemas/" in each])
+def test_the_example_of_a_field_is_what_its_schema_says(place: str) -> None:
+    for example in FIELDS[place]["examples"]:
+        errors = validator(FIELDS[place]).iter_errors(example)
+        assert [] == [error.message for error in errors]
 
 
 @every_route
-def test_the_page_shows_every_route_with_its_exact_refusals(shown: Shown) -> None:
-    text = reading(page(DOCUMENT)).text
+def test_every_route_has_code_samples_in_three_languages(shown: Shown) -> None:
+    samples = {
+        each["label"]: each["source"] for each in operation_of(shown)["x-code-samples"]
+    }
 
-    assert f"{shown.route.method} {shown.route.path}" in text
-    assert shown.route.summary in text
-    for _, content in contents(operation_of(shown)):
-        for name, example in content["examples"].items():
-            if name != "accepted":
-                assert str(example["summary"]) in text
+    assert ["curl", "Python", "JavaScript"] == [*samples]
+    for source in samples.values():
+        assert path_in_document(shown.route).partition("{")[0] in source
+    compile(samples["Python"], "sample", "exec")
 
 
-def test_nothing_in_the_document_becomes_markup() -> None:
-    evil = "<script>alert(1)</script>'\"&`<b>`</title>"
-    dialect = DIALECTS[0]
-    routes = [replace(each, summary=evil) for each in dialect.endpoints]
+# The viewer ------------------------------------------------------------------------------
 
-    text = page(document([replace(dialect, endpoints=routes)], evil))
+VIEWER = Path(docs.__file__).parents[1] / "reference" / "viewer"
 
-    assert "<script" not in text
-    assert "<b>`" not in text
-    assert [] == reading(text).open
+
+def test_the_viewer_is_the_one_that_was_reviewed() -> None:
+    listed = dict(
+        reversed(line.split())
+        for line in (VIEWER / "SHA256SUMS").read_text().splitlines()
+    )
+
+    assert {"openapi-explorer.min.js", "LICENSE"} == {*listed}
+    for name, digest in listed.items():
+        assert digest == sha256((VIEWER / name).read_bytes()).hexdigest()
+
+
+def test_the_page_loads_nothing_but_the_viewer() -> None:
+    page = (VIEWER / "index.html").read_text()
+
+    loaded = set(re.findall(r'(?:src|href|-url)="([^"]+)"', page))
+    assert {"docs/openapi-explorer.min.js", "openapi.json"} == loaded
+    assert "<script>" not in page
+    assert "url(" not in page
 
 
 # Over HTTP -------------------------------------------------------------------------------
@@ -217,18 +236,22 @@ async def test_the_document_is_for_everybody(client: Client) -> None:
     assert DOCUMENT["paths"] == (await answer.json())["paths"]
 
 
-async def test_the_page_may_load_nothing_but_its_own_style(client: Client) -> None:
+async def test_the_page_may_ask_nobody_but_the_edge(client: Client) -> None:
     answer = await client.get("/docs")
 
-    assert (200, "text/html", "utf-8") == (
-        answer.status,
-        answer.content_type,
-        answer.charset,
-    )
-    policy = answer.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none';")
-    assert "unsafe" not in policy
+    assert (200, "text/html") == (answer.status, answer.content_type)
+    policy = answer.headers["Content-Security-Policy"].split("; ")
+    assert "default-src 'none'" in policy
+    assert {"script-src 'self'", "connect-src 'self'"} <= {*policy}
+    assert "unsafe-eval" not in answer.headers["Content-Security-Policy"]
     assert "nosniff" == answer.headers["X-Content-Type-Options"]
+
+
+async def test_the_viewer_comes_compressed(client: Client) -> None:
+    answer = await client.get("/docs/openapi-explorer.min.js")
+
+    assert (200, "deflate") == (answer.status, answer.headers["Content-Encoding"])
+    assert (VIEWER / "openapi-explorer.min.js").read_bytes() == await answer.read()
 
 
 async def test_the_root_leads_to_the_page(client: Client) -> None:
