@@ -23,7 +23,7 @@ from ingest.contracts.stream import SHARDS_KEY
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import SettingsError
 from workers.enrich import build_enrichers
-from workers.jobs.archive_service import Archive, fetching_of
+from workers.jobs.archive_service import Archive, segment_fetcher
 from workers.jobs.arq_host import keep_arq
 from workers.jobs.schedule import Jobs
 from workers.model.batch import Recorder, TransientError
@@ -155,12 +155,12 @@ def _hosts(
 ) -> list[Coroutine[None, None, None]]:
     """What arq runs: jobs by the clock; replays and redrives, which take their time."""
     archive = settings.archive.directory if settings.archive else None
-    fetching = fetching_of(settings.archive)
+    fetcher = segment_fetcher(settings.archive)
     return [
         keep_arq(work, settings.arq_redis_url, life.stop, backoff)
         for work in (
             _jobs(settings, redis, pipeline.pool),
-            Replays.beside(pipeline, Sources(redis, archive, fetching)),
+            Replays.beside(pipeline, Sources(redis, archive, fetcher)),
             Redrives.beside(pipeline),
         )
     ]

@@ -30,7 +30,7 @@ from scripts.sql import statements
 from scripts.stack.ports import Address, reserved, several
 from scripts.stack.readiness import forget, heed_cancellation, ready
 from scripts.stack.supervision import Process, Say, drain, keep, keep_logs_small
-from workers.archive.stream_reader import leave
+from workers.archive.stream_reader import drop_group
 from workers.settings import Settings as WorkerSettings
 
 _DRAIN_SECONDS: Final = 10.0
@@ -174,7 +174,7 @@ async def _prepare(plan: Plan, say: Say) -> int:
         shards = await shard_count(environment, redis)
         # Here nobody else archives; a group that nobody reads would hold everything back.
         if plan.is_embedded and environment.archive() is None:
-            await leave(redis, range(shards))
+            await drop_group(redis, range(shards))
     if environment.variables.get("REFTIDE_SHARDS") and environment.shards() != shards:
         raise click.UsageError(
             f"REFTIDE_SHARDS is {environment.shards()}, but this installation has"

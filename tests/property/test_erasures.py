@@ -16,7 +16,7 @@ from tests.property.test_any_order import _deliveries, histories
 from tests.property.test_replays import _empty, _pipeline
 from tests.support.directory import WORKSPACE, furnish, miscounted
 from tests.support.examples import examples
-from workers.erasure.begin import Person, begin, people
+from workers.erasure.begin import Person, begin, find_people
 from workers.erasure.runner import Eraser
 from workers.model.batch import Delivery, TransientError
 from workers.pipeline.pipeline import Pipeline
@@ -91,7 +91,7 @@ async def _counted(pool: Pool) -> list[list[tuple[Any, ...]]]:
 
 async def _begin(pool: Pool, who: str) -> None:
     async with pool.acquire() as connection:
-        found = await people(connection, who, WORKSPACE)
+        found = await find_people(connection, who, WORKSPACE)
         is_name = who in {"ann", "bob"}
         person = found[0] if found else Person(WORKSPACE, None, who)
         if found or is_name:

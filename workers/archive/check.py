@@ -8,7 +8,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from ingest.contracts.stream import EntryId
-from workers.archive.reader import frame_of, reloaded
+from workers.archive.reader import read_frame, reload_if_changed
 from workers.archive.segment import Segment, SegmentDamaged, accepted_ms, arrived_id
 
 
@@ -16,7 +16,7 @@ def problem(directory: Path, segment: Segment) -> str | None:
     """What is wrong with it; None where nothing is."""
     found = _problem_of(directory, segment)
     # Rewritten since it was listed, by an erasure.
-    if found and (now := reloaded(directory, segment)):
+    if found and (now := reload_if_changed(directory, segment)):
         return problem(directory, now)
     return found
 
@@ -47,9 +47,9 @@ def _problem(segment: Segment, arrivals: Iterator[EntryId]) -> str | None:
 def _arrivals(directory: Path, segment: Segment) -> Iterator[EntryId]:
     """The ids of all entries. Raises SegmentDamaged, OSError."""
     for frame in segment.frames:
-        for each in frame_of(directory, segment, frame):
+        for each in read_frame(directory, segment, frame):
             at = accepted_ms(each)
-            if not frame.accepted.meets(at, at + 1):
+            if not frame.accepted.overlaps(at, at + 1):
                 raise SegmentDamaged(
                     f"{each.entry.stream_id} is outside of its frame's times"
                 )

@@ -14,7 +14,7 @@ class ArchiveLocked(TransientError):
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[bool]:
+def try_lock(directory: Path) -> Iterator[bool]:
     """Whether nobody else is in here, on this directory. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:

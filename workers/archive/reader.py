@@ -28,7 +28,7 @@ from workers.model.batch import Delivery
 _LOG: Final = Log()
 
 #: An event may seem to arrive before it was accepted, by as much as clocks differ: a day.
-_CLOCKS_MS: Final = 86_400_000
+_CLOCK_SKEW_MS: Final = 86_400_000
 
 
 class SegmentMissing(Exception):
@@ -77,16 +77,16 @@ def read(
     acknowledged: their entries are in a later one. Raises OSError where the directory cannot
     be read, ValueError for a cursor that is none, SegmentMissing where a segment has to be fetched.
     """
-    begin, number = _place(cursor)
-    begin = max(begin, day_of(from_ms - _CLOCKS_MS))
+    begin, number = _parse_cursor(cursor)
+    begin = max(begin, day_of(from_ms - _CLOCK_SKEW_MS))
     for segment in segments(directory, begin):
         if shard not in (None, segment.shard):
             continue
-        if not segment.accepted.meets(from_ms, to_ms):
+        if not segment.accepted.overlaps(from_ms, to_ms):
             continue
         first = number if segment.key == begin else 0
         for at, frame in enumerate(segment.frames[first:], first):
-            if frame.accepted.meets(from_ms, to_ms):
+            if frame.accepted.overlaps(from_ms, to_ms):
                 page = _page(directory, segment, at)
                 kept = [
                     each
@@ -97,7 +97,7 @@ def read(
     return SegmentPage((), None, 0)
 
 
-def counted(directory: Path, from_ms: int, to_ms: int, shard: int) -> int:
+def count_entries(directory: Path, from_ms: int, to_ms: int, shard: int) -> int:
     """How many entries a shard has in frames that `read` would look into.
 
     Nothing where there is no archive yet. Raises OSError.
@@ -106,10 +106,10 @@ def counted(directory: Path, from_ms: int, to_ms: int, shard: int) -> int:
         return 0
     return sum(
         frame.entries
-        for segment in segments(directory, day_of(from_ms - _CLOCKS_MS))
-        if segment.shard == shard and segment.accepted.meets(from_ms, to_ms)
+        for segment in segments(directory, day_of(from_ms - _CLOCK_SKEW_MS))
+        if segment.shard == shard and segment.accepted.overlaps(from_ms, to_ms)
         for frame in segment.frames
-        if frame.accepted.meets(from_ms, to_ms)
+        if frame.accepted.overlaps(from_ms, to_ms)
     )
 
 
@@ -120,7 +120,7 @@ def segments(directory: Path, begin: str = "") -> Iterator[Segment]:
     """
     for key in keys(directory, begin):
         try:
-            yield loaded(directory, key)
+            yield load_segment(directory, key)
         except FileNotFoundError:
             continue  # deleted for its age since it was listed
         except (SegmentDamaged, OSError) as error:
@@ -141,17 +141,17 @@ def keys(directory: Path, begin: str = "") -> Iterator[str]:
                 yield key
 
 
-def loaded(directory: Path, key: str) -> Segment:
+def load_segment(directory: Path, key: str) -> Segment:
     """The segment of a key. Raises SegmentDamaged, OSError."""
     return Segment.decode(key, (directory / f"{key}{INDEX_SUFFIX}").read_bytes())
 
 
-def record_of(directory: Path, key: str) -> Path:
+def stored_record(directory: Path, key: str) -> Path:
     """The file that says which object store has the segment; see `stored`."""
     return directory / f"{key}.stored"
 
 
-def frame_of(directory: Path, segment: Segment, frame: Frame) -> Sequence[Delivery]:
+def read_frame(directory: Path, segment: Segment, frame: Frame) -> Sequence[Delivery]:
     """The entries of a frame, verified. Raises SegmentDamaged, OSError."""
     with segment.data(directory).open("rb") as file:
         file.seek(frame.offset)
@@ -168,10 +168,10 @@ def frame_of(directory: Path, segment: Segment, frame: Frame) -> Sequence[Delive
     return deliveries
 
 
-def reloaded(directory: Path, segment: Segment) -> Segment | None:
+def reload_if_changed(directory: Path, segment: Segment) -> Segment | None:
     """The segment as it is now; None where it is gone, or as it was."""
     try:
-        now = loaded(directory, segment.key)
+        now = load_segment(directory, segment.key)
     except (SegmentDamaged, OSError):
         return None
     return None if now == segment else now
@@ -181,16 +181,16 @@ def _page(directory: Path, segment: Segment, at: int) -> SegmentPage:
     following = f"{segment.key}#{at + 1}"
     frame = segment.frames[at]
     try:
-        return SegmentPage(frame_of(directory, segment, frame), following, 0)
+        return SegmentPage(read_frame(directory, segment, frame), following, 0)
     except (SegmentDamaged, OSError) as error:
         # Rewritten meanwhile: its frames hold the same entries.
-        if now := reloaded(directory, segment):
+        if now := reload_if_changed(directory, segment):
             return _page(directory, now, at)
         # Deleted for its age meanwhile: the index goes first, so it is gone too.
         if isinstance(error, FileNotFoundError):
             if not segment.index(directory).exists():
                 return SegmentPage((), following, 0)
-            if record_of(directory, segment.key).exists():
+            if stored_record(directory, segment.key).exists():
                 raise SegmentMissing(segment.key) from error
         cause = str(error)
     _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
@@ -207,7 +207,7 @@ def unfinished(directory: Path) -> Iterator[Path]:
             yield path
 
 
-def _place(cursor: str | None) -> tuple[str, int]:
+def _parse_cursor(cursor: str | None) -> tuple[str, int]:
     """The segment and the frame where a cursor stands."""
     if cursor is None:
         return "", 0

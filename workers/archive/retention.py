@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from workers.archive import review
-from workers.archive.reader import record_of, segments
+from workers.archive.reader import segments, stored_record
 from workers.archive.segment import INDEX_SUFFIX, OPEN
 
 _DAY_MS: Final = 86_400_000
 
 #: Nobody has written to it for so long: whoever began it is gone.
-_LEFT_MS: Final = 2 * _DAY_MS
+_ABANDONED_MS: Final = 2 * _DAY_MS
 
 
 def delete_old(directory: Path, keep_days: int, now_ms: int) -> int:
@@ -31,13 +31,13 @@ def delete_old(directory: Path, keep_days: int, now_ms: int) -> int:
             # First: without it there is no segment.
             segment.index(directory).unlink(missing_ok=True)
             segment.data(directory).unlink(missing_ok=True)
-            record_of(directory, segment.key).unlink(missing_ok=True)
+            stored_record(directory, segment.key).unlink(missing_ok=True)
             gone += 1
-            _forget_day(segment.data(directory).parent)
+            _remove_empty_day(segment.data(directory).parent)
     return gone
 
 
-def sweep(directory: Path, now_ms: int) -> int:
+def delete_abandoned(directory: Path, now_ms: int) -> int:
     """Delete what archivers left that died, so many files. Raises OSError.
 
     What was in them is in a later segment. `now_ms` is Unix milliseconds.
@@ -50,14 +50,14 @@ def sweep(directory: Path, now_ms: int) -> int:
     gone = 0
     for path in (directory / OPEN).glob("*"):
         with suppress(FileNotFoundError):
-            is_left = path.stat().st_mtime * 1000 < now_ms - _LEFT_MS
-            if is_left and review.key_marked_by(path) not in owed:
+            is_left = path.stat().st_mtime * 1000 < now_ms - _ABANDONED_MS
+            if is_left and review.marked_key(path) not in owed:
                 path.unlink()
                 gone += 1
     return gone
 
 
-def _forget_day(day: Path) -> None:
+def _remove_empty_day(day: Path) -> None:
     # It is not empty as long as there is another segment of that day.
     with suppress(OSError):
         day.rmdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from workers.archive.segment import OPEN
-from workers.archive.writer import private, sync_directory
+from workers.archive.writer import fsync_directory, open_private
 
 _SUFFIX: Final = ".unreviewed"
 #: No key holds it.
@@ -18,24 +18,24 @@ _SLASH: Final = "_"
 
 def mark(directory: Path, key: str) -> None:
     """Have a segment reviewed that is about to be there."""
-    with private(_path(directory, key)):
+    with open_private(_path(directory, key)):
         pass
-    sync_directory(directory / OPEN)
+    fsync_directory(directory / OPEN)
 
 
 def marked(directory: Path) -> list[str]:
     """The keys of the segments to be reviewed; some may not be there yet, or never."""
-    found = map(key_marked_by, (directory / OPEN).glob(f"*{_SUFFIX}"))
+    found = map(marked_key, (directory / OPEN).glob(f"*{_SUFFIX}"))
     return sorted(key for key in found if key)
 
 
-def key_marked_by(path: Path) -> str | None:
+def marked_key(path: Path) -> str | None:
     """The key that a file marks; None: it is no mark."""
     name = path.name.removesuffix(_SUFFIX)
     return name.replace(_SLASH, "/") if name != path.name else None
 
 
-def settle(directory: Path, key: str) -> None:
+def unmark(directory: Path, key: str) -> None:
     """It was reviewed, or is not there any more."""
     _path(directory, key).unlink(missing_ok=True)
 

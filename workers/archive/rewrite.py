@@ -2,7 +2,7 @@
 
 The index is what makes a file the segment's. The new file is whole on the disk before the
 index names it, and the old one is deleted after that. So whoever reads finds either, and
-whoever dies in between leaves a file that `sweep_replaced` deletes. All of it blocks.
+whoever dies in between leaves a file that `delete_replaced` deletes. All of it blocks.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from zlib import crc32
 
 from zstandard import ZstdCompressor, frame_content_size
 
-from workers.archive.reader import loaded, reloaded
+from workers.archive.reader import load_segment, reload_if_changed
 from workers.archive.segment import (
     DATA_SUFFIX,
     OPEN,
@@ -27,9 +27,9 @@ from workers.archive.segment import (
     index_of,
     kind_of,
     line_of,
-    rewriting_of,
+    rewrite_count,
 )
-from workers.archive.writer import LEVEL, private, sync_directory
+from workers.archive.writer import LEVEL, fsync_directory, open_private
 from workers.model.batch import Delivery
 
 #: In an archive: which state of the list of erased persons it was rewritten by.
@@ -43,23 +43,26 @@ def rewrite(
 
     False where the segment is not any more what it was: look at it again. Raises OSError.
     """
-    with undisturbed(directory):
-        if reloaded(directory, segment) or not segment.index(directory).exists():
+    with segment_lock(directory):
+        if (
+            reload_if_changed(directory, segment)
+            or not segment.index(directory).exists()
+        ):
             return False
-        now = _written(directory, segment, frames)
+        now = _write_rewritten(directory, segment, frames)
         index = directory / OPEN / f"{os.getpid()}.rewriting.index"
-        with private(index) as file:
+        with open_private(index) as file:
             file.write(now.encode())
             file.flush()
             os.fsync(file.fileno())
         index.replace(now.index(directory))
-        sync_directory(now.index(directory).parent)
+        fsync_directory(now.index(directory).parent)
         segment.data(directory).unlink(missing_ok=True)
-        sync_directory(now.index(directory).parent)
+        fsync_directory(now.index(directory).parent)
     return True
 
 
-def sweep_replaced(directory: Path, key: str = "[0-9]*/") -> None:
+def delete_replaced(directory: Path, key: str = "[0-9]*/") -> None:
     """Delete files in whose place others are, where somebody died before: of one key, or all.
 
     Raises OSError.
@@ -67,12 +70,12 @@ def sweep_replaced(directory: Path, key: str = "[0-9]*/") -> None:
     for path in directory.glob(f"{key}*{DATA_SUFFIX}"):
         index = index_of(path)
         with suppress(SegmentDamaged, FileNotFoundError):
-            now = loaded(directory, f"{index.parent.name}/{index.stem}")
-            if rewriting_of(path) < now.rewritten:
+            now = load_segment(directory, f"{index.parent.name}/{index.stem}")
+            if rewrite_count(path) < now.rewritten:
                 path.unlink()
 
 
-def drop_unfinished(directory: Path, living: Sequence[str]) -> bool:
+def delete_unfinished(directory: Path, live_workers: Sequence[str]) -> bool:
     """Delete what archivers left that do not live; False where some has to be left there.
 
     Nothing in it was acknowledged: who comes back just now reads it again. But where nobody
@@ -82,16 +85,16 @@ def drop_unfinished(directory: Path, living: Sequence[str]) -> bool:
     parts = [
         path
         for path in (directory / OPEN).glob("*.part")
-        if path.stem.rpartition(".")[0] not in living
+        if path.stem.rpartition(".")[0] not in live_workers
     ]
-    held = [path for path in parts if not living or _is_held(path)]
+    held = [path for path in parts if not live_workers or _is_locked(path)]
     for path in parts:
         if path not in held:
             path.unlink(missing_ok=True)
     return not held
 
 
-def _is_held(part: Path) -> bool:
+def _is_locked(part: Path) -> bool:
     """Whether a process of this machine, or of this file system, writes to it."""
     with suppress(FileNotFoundError), part.open("rb") as file:
         try:
@@ -101,7 +104,7 @@ def _is_held(part: Path) -> bool:
     return False
 
 
-def _written(
+def _write_rewritten(
     directory: Path, segment: Segment, frames: Mapping[int, Sequence[Delivery]]
 ) -> Segment:
     """The segment with its new file, which no index names yet."""
@@ -109,7 +112,7 @@ def _written(
     compress = ZstdCompressor(level=LEVEL, write_checksum=True).compress
     digest, offset, raw_size = sha256(), 0, segment.raw_size
     written: list[Frame] = []
-    with segment.data(directory).open("rb") as old, private(part) as new:
+    with segment.data(directory).open("rb") as old, open_private(part) as new:
         for at, frame in enumerate(segment.frames):
             old.seek(frame.offset)
             data = old.read(frame.length)
@@ -135,7 +138,7 @@ def _written(
         rewritten=segment.rewritten + 1,
     )
     part.replace(now.data(directory))
-    sync_directory(now.data(directory).parent)
+    fsync_directory(now.data(directory).parent)
     return now
 
 
@@ -144,7 +147,7 @@ def _line(delivery: Delivery) -> bytes:
 
 
 @contextmanager
-def undisturbed(directory: Path) -> Iterator[None]:
+def segment_lock(directory: Path) -> Iterator[None]:
     """One at a time changes segments; two that know different lists would mix their files."""
     parts = directory / OPEN
     parts.mkdir(mode=0o700, exist_ok=True)

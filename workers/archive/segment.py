@@ -57,7 +57,7 @@ class Span(NamedTuple):
     first: int
     last: int
 
-    def meets(self, from_ms: int, to_ms: int) -> bool:
+    def overlaps(self, from_ms: int, to_ms: int) -> bool:
         """Whether some of it lies in a range, which does not have its end."""
         return self.first < to_ms and self.last >= from_ms
 
@@ -101,7 +101,7 @@ class Segment:
     rewritten: int = 0
 
     def data(self, directory: Path) -> Path:
-        return directory / f"{self.key}{_rewriting(self.rewritten)}{DATA_SUFFIX}"
+        return directory / f"{self.key}{_rewrite_suffix(self.rewritten)}{DATA_SUFFIX}"
 
     def index(self, directory: Path) -> Path:
         return directory / f"{self.key}{INDEX_SUFFIX}"
@@ -154,13 +154,13 @@ def index_of(data: Path) -> Path:
     return data.with_name(f"{name}{INDEX_SUFFIX}")
 
 
-def rewriting_of(data: Path) -> int:
+def rewrite_count(data: Path) -> int:
     """How often a file's segment had been rewritten when it was written."""
     found = _REWRITTEN.search(data.name.removesuffix(DATA_SUFFIX))
     return int(found[1]) if found else 0
 
 
-def _rewriting(times: int) -> str:
+def _rewrite_suffix(times: int) -> str:
     return f".r{times}" if times else ""
 
 
@@ -170,7 +170,7 @@ def day_of(ms: int) -> str:
     return datetime.fromtimestamp(clamped / 1000, UTC).date().isoformat()
 
 
-def day_number(entry: Entry) -> int:
+def arrival_day(entry: Entry) -> int:
     """The day of an entry's arrival, since 1970."""
     return arrived_id(entry).ms // _DAY_MS
 

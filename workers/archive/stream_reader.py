@@ -30,7 +30,7 @@ from workers.redis_io.connections import REDIS_TROUBLE
 _LEASE_SECONDS: Final = 30
 
 #: So many in one command, so that Redis does not stop for it.
-_AT_ONCE: Final = 1000
+_ACK_BATCH: Final = 1000
 
 # The workers that record make streams and number them; this only joins. At 0, so that what
 # was there before is archived too. Answers the number of this life, if there is one.
@@ -86,14 +86,14 @@ class ArchiveReader:
 
     async def has_lease(self) -> bool:
         """Whether the shard is ours to archive, and for some more time."""
-        with _seam():
+        with _redis_errors():
             script = self._redis.register_script(_LEASE)
             args = [self._owner, str(_LEASE_SECONDS)]
             return bool(await script(keys=[self._lease_key], args=args))
 
     async def release(self) -> None:
         """Let the next one begin at once."""
-        with _seam():
+        with _redis_errors():
             script = self._redis.register_script(_RELEASE)
             await script(keys=[self._lease_key], args=[self._owner])
 
@@ -102,7 +102,7 @@ class ArchiveReader:
 
         None where no worker has made the stream yet.
         """
-        with _seam():
+        with _redis_errors():
             # First: where a registered group is missing, nothing is trimmed.
             await cast("Awaitable[int]", self._redis.sadd(GROUPS_KEY, ARCHIVE_GROUP))
             script = self._redis.register_script(_JOIN)
@@ -117,7 +117,7 @@ class ArchiveReader:
         `start` is FRESH, or an id after which to go on among what is pending. Raises ArchiveStreamReset
         where the stream is not that of `epoch`.
         """
-        with _seam():
+        with _redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xreadgroup(ARCHIVE_GROUP, ARCHIVER, {self._keys[0]: start}, count)
                 # Asked after the read: if the number is still ours, so was the entries'.
@@ -128,18 +128,18 @@ class ArchiveReader:
         messages: list[_Message] = answer[0][1] if answer else []
         if not messages:
             return (), None
-        return await self._present(epoch, messages), messages[-1][0]
+        return await self._existing(epoch, messages), messages[-1][0]
 
     async def ack(self, epoch: int, ids: Sequence[str]) -> None:
         """Say that these are archived, unless the stream has begun another life."""
-        with _seam():
+        with _redis_errors():
             script = self._redis.register_script(_ACK)
-            for at in range(0, len(ids), _AT_ONCE):
-                some = ids[at : at + _AT_ONCE]
+            for at in range(0, len(ids), _ACK_BATCH):
+                some = ids[at : at + _ACK_BATCH]
                 args = [str(epoch), ARCHIVE_GROUP, *some]
                 await script(keys=self._keys, args=args)
 
-    async def _present(
+    async def _existing(
         self, epoch: int, messages: Sequence[_Message]
     ) -> Sequence[Delivery]:
         """The entries that still exist; somebody took out the others unarchived."""
@@ -158,13 +158,13 @@ class ArchiveReader:
         return found
 
 
-async def leave(redis: Redis, shards: Sequence[int]) -> int:
+async def drop_group(redis: Redis, shards: Sequence[int]) -> int:
     """Stop keeping anything for an archive; how many groups went.
 
     What was not archived is no longer held back from the trimmer. A worker that archives
     makes its group again at once. Raises TransientError.
     """
-    with _seam():
+    with _redis_errors():
         await cast("Awaitable[int]", redis.srem(GROUPS_KEY, ARCHIVE_GROUP))
         gone = 0
         for shard in shards:
@@ -175,13 +175,13 @@ async def leave(redis: Redis, shards: Sequence[int]) -> int:
 
 async def holders(redis: Redis, shards: Sequence[int]) -> set[str]:
     """The workers that archive. Raises TransientError."""
-    with _seam():
+    with _redis_errors():
         found = [await redis.get(archiver_key(shard)) for shard in shards]
     return {name.decode() for name in found if name is not None}
 
 
 @contextmanager
-def _seam() -> Iterator[None]:
+def _redis_errors() -> Iterator[None]:
     try:
         yield
     except REDIS_TROUBLE as error:

@@ -23,7 +23,7 @@ from workers.archive.segment import (
     Segment,
     Span,
     accepted_ms,
-    day_number,
+    arrival_day,
     key_of,
     kind_of,
     line_of,
@@ -52,10 +52,10 @@ class SegmentWriter:
         parts = directory / OPEN
         if not parts.exists():
             parts.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync_directory(directory)
-            sync_directory(directory.parent)
+            fsync_directory(directory)
+            fsync_directory(directory.parent)
         self._path = parts / f"{owner}.s{shard}.part"
-        self._file = private(self._path)
+        self._file = open_private(self._path)
         # By this it is known to be alive, also while Redis has just forgotten all workers.
         with suppress(OSError):  # not every file system can
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,7 +74,7 @@ class SegmentWriter:
     def add(self, deliveries: Sequence[Delivery]) -> None:
         """Take some entries of one day, which follow those it has. Raises OSError."""
         if self.day is None and deliveries:
-            self.day = day_number(deliveries[0].entry)
+            self.day = arrival_day(deliveries[0].entry)
         for delivery in deliveries:
             kind = kind_of(delivery.payload)
             line = line_of(delivery, is_json=kind is not None)
@@ -89,8 +89,8 @@ class SegmentWriter:
             if self._line_bytes >= FRAME_BYTES:
                 self._end_frame()
 
-    def finish(self, before: Callable[[str], None] = lambda _: None) -> Segment:
-        """Put it on the disk for good; `before` it is there, its key is told.
+    def finish(self, before_publish: Callable[[str], None] = lambda _: None) -> Segment:
+        """Put it on the disk for good; `before_publish` it is there, its key is told.
 
         Raises OSError; then it is not in the archive.
         """
@@ -102,20 +102,20 @@ class SegmentWriter:
         day = segment.data(self._directory).parent
         if not day.exists():
             day.mkdir(mode=0o700, exist_ok=True)
-            sync_directory(self._directory)
+            fsync_directory(self._directory)
         index = self._path.with_suffix(".index")
-        with private(index) as file:
+        with open_private(index) as file:
             file.write(segment.encode())
             file.flush()
             _sync(file.fileno())
-        before(segment.key)
+        before_publish(segment.key)
         # In this order: an index is the sign that its segment is whole.
         self._path.replace(segment.data(self._directory))
         index.replace(segment.index(self._directory))
-        sync_directory(day)
+        fsync_directory(day)
         return segment
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """Leave nothing of it."""
         with suppress(OSError):
             self._file.close()
@@ -157,7 +157,7 @@ class SegmentWriter:
         )
 
 
-def sync_directory(directory: Path) -> None:
+def fsync_directory(directory: Path) -> None:
     """Have the disk know what a directory holds. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -166,7 +166,7 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def private(path: Path) -> BinaryIO:
+def open_private(path: Path) -> BinaryIO:
     """An empty file for nobody else's eyes."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, 0o600), "wb")

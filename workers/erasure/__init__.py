@@ -4,7 +4,7 @@ An erasure begins in one transaction (`beginning`): whom it concerns (`subject`)
 list of suppressions, the events as they are now onto a list of their own, and the claims get
 new keys. That transaction has the lock that every writer shares until its commit, so what was
 written before is on the list, and what is written after knows the suppressions
-(`suppressing`) and is written under pseudonyms (`veil`). From there on nothing brings the
+(`suppressing`) and is written under pseudonyms (`pseudonymize`). From there on nothing brings the
 person back: a replay, a redrive, an event that waited on an edge's disk, a repeat.
 
 Then the lists are worked off (`erasing`), by the command and by every worker, a page in a

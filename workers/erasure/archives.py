@@ -17,19 +17,19 @@ from uuid import uuid4
 
 from ingest.contracts.envelope import VERSION
 from ingest.contracts.telemetry import Log
-from workers.archive.lock import alone
-from workers.archive.object_store.fetch import Fetching
+from workers.archive.lock import try_lock
+from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import is_absent
-from workers.archive.reader import keys, loaded
-from workers.archive.review import marked, settle
+from workers.archive.reader import keys, load_segment
+from workers.archive.review import marked, unmark
 from workers.archive.rewrite import (
     STATE_FILE,
-    drop_unfinished,
-    sweep_replaced,
-    undisturbed,
+    delete_replaced,
+    delete_unfinished,
+    segment_lock,
 )
 from workers.archive.segment import Segment, SegmentDamaged
-from workers.erasure.payloads import veiled
+from workers.erasure.payloads import pseudonymize_payloads
 from workers.erasure.segments import RewrittenSegment, sweep_segment
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Delivery, TransientError
@@ -51,7 +51,7 @@ class ArchivePseudonymizer:
     suppressions: Suppressions = field(default_factory=Suppressions)
     _asked_at: float = float("-inf")
 
-    async def veil(
+    async def pseudonymize(
         self, deliveries: Sequence[Delivery]
     ) -> tuple[Sequence[Delivery], int]:
         """What may be archived in place of these, and by which version of the list.
@@ -59,18 +59,18 @@ class ArchivePseudonymizer:
         Raises TransientError before the list is known.
         """
         version = await self._look()
-        some = await veiled(self.pool, self.suppressions, deliveries)
-        return [some.instead(delivery) for delivery in deliveries], version
+        some = await pseudonymize_payloads(self.pool, self.suppressions, deliveries)
+        return [some.replacement(delivery) for delivery in deliveries], version
 
     async def review(self, directory: Path, segment: Segment, version: int) -> None:
         """Rewrite a finished segment if the list is another than when it was begun.
 
-        Where that cannot be done now, `keep_swept` does it: the segment stays marked.
+        Where that cannot be done now, `keep_pseudonymized` does it: the segment stays marked.
         """
         with suppress(TransientError, OSError):
             if await self.suppressions.refresh(self.pool) != version:
                 await sweep_segment(self.pool, self.suppressions, directory, segment)
-            await asyncio.to_thread(settle, directory, segment.key)
+            await asyncio.to_thread(unmark, directory, segment.key)
 
     async def _look(self) -> int:
         """Have a list that is no older than a second, as long as Postgres answers."""
@@ -86,51 +86,51 @@ class ArchivePseudonymizer:
         return await self.suppressions.ready(self.pool)
 
 
-async def keep_swept(
+async def keep_pseudonymized(
     pool: Pool,
     directory: Path,
-    living: Sequence[str],
-    fetching: Fetching | None = None,
+    live_workers: Sequence[str],
+    fetcher: SegmentFetcher | None = None,
 ) -> None:
     """Rewrite an archive that does not know the list, and what is marked to be reviewed.
 
-    `living` are the workers whose unfinished segments are to be left alone. Of several workers
+    `live_workers` are the workers whose unfinished segments are to be left alone. Of several workers
     that share the archive, one does it. Raises TransientError, OSError.
     """
     if not await asyncio.to_thread(directory.is_dir):
         return
     await _review_marked(pool, directory)
-    version, state = await _state(pool)
+    version, state = await _list_state(pool)
     if not version or _covers(await asyncio.to_thread(known_state, directory), state):
         return
-    with alone(directory) as is_alone:
+    with try_lock(directory) as is_alone:
         if is_alone:
-            await sweep(pool, directory, living, fetching)
+            await sweep(pool, directory, live_workers, fetcher)
 
 
 async def sweep(
     pool: Pool,
     directory: Path,
-    living: Sequence[str],
-    fetching: Fetching | None = None,
+    live_workers: Sequence[str],
+    fetcher: SegmentFetcher | None = None,
 ) -> RewrittenSegment:
     """Rewrite what an archive says of who was erased. Raises TransientError, OSError.
 
-    Of what only an object store has, `fetching` brings each segment here, from where it is
+    Of what only an object store has, `fetcher` brings each segment here, from where it is
     uploaded again if it had to be rewritten. Without one that is left to who has it.
     """
-    version, state = await _state(pool)
+    version, state = await _list_state(pool)
     token = await asyncio.to_thread(_begin, directory)
-    await asyncio.to_thread(sweep_replaced, directory)
-    is_clean = await asyncio.to_thread(drop_unfinished, directory, living)
-    sweeping = _Sweeping(pool, directory, fetching)
-    trouble = await sweeping.run()
+    await asyncio.to_thread(delete_replaced, directory)
+    is_clean = await asyncio.to_thread(delete_unfinished, directory, live_workers)
+    sweeping = _Sweep(pool, directory, fetcher)
+    error = await sweeping.run()
     total = sweeping.total
     if total.lines:
         _LOG.info("archive.erased", segments=total.segments, lines=total.lines)
     if total.newer:
         _LOG.warning("archive.newer", lines=total.newer)
-    is_clean = is_clean and not trouble and not sweeping.left
+    is_clean = is_clean and not error and not sweeping.left
     if is_clean:
         told = f"{state} {VERSION}"
         is_clean = await asyncio.to_thread(_is_ended, directory, token, told)
@@ -139,18 +139,18 @@ async def sweep(
     known = version if is_clean and not total.newer else 0
     async with transaction(pool) as connection:
         await connection.execute(_SQL["archive_swept"], *place, known, total.lines)
-    if trouble:
-        raise trouble
+    if error:
+        raise error
     return total
 
 
 @dataclass(slots=True)
-class _Sweeping:
+class _Sweep:
     """One way through an archive. `left` are segments that are somewhere else."""
 
     pool: Pool
     directory: Path
-    fetching: Fetching | None
+    fetcher: SegmentFetcher | None
     suppressions: Suppressions = field(default_factory=Suppressions)
     total: RewrittenSegment = field(default_factory=RewrittenSegment)
     left: list[str] = field(default_factory=list)
@@ -161,16 +161,16 @@ class _Sweeping:
             if not await self._sweep(key):
                 self.left.append(key)
         try:
-            while self.fetching and self.left:
-                if await self._is_settled(self.fetching, self.left[-1]):
+            while self.fetcher and self.left:
+                if await self._is_handled(self.fetcher, self.left[-1]):
                     self.left.pop()
-        except TransientError as trouble:
-            return trouble
+        except TransientError as error:
+            return error
         return None
 
-    async def _is_settled(self, fetching: Fetching, key: str) -> bool:
+    async def _is_handled(self, fetcher: SegmentFetcher, key: str) -> bool:
         try:
-            await fetching.fetch(key)
+            await fetcher.fetch(key)
         except SegmentDamaged:
             # Told of by everybody else who reads.
             return True
@@ -179,11 +179,11 @@ class _Sweeping:
     async def _sweep(self, key: str) -> bool:
         """Whether it was here, all the time that it took."""
         with suppress(SegmentDamaged, FileNotFoundError):
-            segment = await asyncio.to_thread(loaded, self.directory, key)
+            segment = await asyncio.to_thread(load_segment, self.directory, key)
             swept = await sweep_segment(
                 self.pool, self.suppressions, self.directory, segment
             )
-            self.total = self.total.and_(swept)
+            self.total = self.total.plus(swept)
         return not await asyncio.to_thread(is_absent, self.directory, key)
 
 
@@ -193,15 +193,15 @@ async def _review_marked(pool: Pool, directory: Path) -> None:
         with suppress(
             SegmentDamaged, FileNotFoundError
         ):  # not there yet, or perhaps never
-            segment = await asyncio.to_thread(loaded, directory, key)
+            segment = await asyncio.to_thread(load_segment, directory, key)
             suppressions = suppressions or Suppressions()
             await suppressions.refresh(pool)
             await sweep_segment(pool, suppressions, directory, segment)
-            await asyncio.to_thread(sweep_replaced, directory, key)
-            await asyncio.to_thread(settle, directory, key)
+            await asyncio.to_thread(delete_replaced, directory, key)
+            await asyncio.to_thread(unmark, directory, key)
 
 
-async def _state(pool: Pool) -> tuple[int, str]:
+async def _list_state(pool: Pool) -> tuple[int, str]:
     """The list's version, and what tells it from all other lists."""
     async with transaction(pool) as connection:
         state: str = await connection.fetchval(_SQL["list_state"])
@@ -225,14 +225,14 @@ def known_state(directory: Path) -> str:
 def _begin(directory: Path) -> str:
     """Say that a sweep is under way; by that it knows at its end whether more came."""
     token = f"sweeping {uuid4().hex}"
-    with undisturbed(directory):
+    with segment_lock(directory):
         _write_state(directory, token)
     return token
 
 
 def _is_ended(directory: Path, token: str, state: str) -> bool:
     """Say by which list an archive was rewritten, unless segments came that were not seen."""
-    with undisturbed(directory):
+    with segment_lock(directory):
         is_all = known_state(directory) == token
         if is_all:
             _write_state(directory, state)

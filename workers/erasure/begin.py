@@ -13,7 +13,7 @@ import orjson
 from ingest.contracts.envelope import Dedupe
 from ingest.contracts.marks import claim_key
 from workers.erasure.pseudonyms import Pseudonymizer
-from workers.erasure.suppression import veil_of
+from workers.erasure.suppression import load_pseudonymizer
 from workers.erasure.unreadable import hashes_of
 from workers.model.rows import DatabaseRecord
 from workers.postgres.database import Connection
@@ -52,7 +52,7 @@ class Subject:
         }
 
 
-async def people(
+async def find_people(
     connection: Connection, name: str, workspace_id: UUID | None
 ) -> list[Person]:
     """Who is called so: by an external id, also one that was erased, or by a customer's id.
@@ -116,14 +116,14 @@ async def related(connection: Connection, subject: Subject) -> list[tuple[UUID, 
     return [(row["id"], row["external_id"]) for row in rows]
 
 
-async def begun(connection: Connection, person: Person) -> UUID | None:
+async def find_begun(connection: Connection, person: Person) -> UUID | None:
     """The erasure of a person that was begun before."""
     found: UUID | None = await connection.fetchval(_SQL["begun"], person.customer_id)
     return found
 
 
 async def begin(
-    connection: Connection, person: Person, erasure_id: UUID, who: str, note: str
+    connection: Connection, person: Person, erasure_id: UUID, operator: str, note: str
 ) -> UUID:
     """From here on nothing is written of a person but under pseudonyms; which erasure it is.
 
@@ -132,12 +132,12 @@ async def begin(
     """
     async with connection.transaction():
         await connection.execute(_SQL["lock"])
-        person = await _as_now(connection, person)
-        if earlier := await begun(connection, person):
+        person = await _current(connection, person)
+        if earlier := await find_begun(connection, person):
             await _grow(connection, earlier)
             return earlier
-        veil = await veil_of(connection)
-        person = await _placed(connection, person, veil, erasure_id)
+        pseudonymizer = await load_pseudonymizer(connection)
+        person = await _with_row(connection, person, pseudonymizer, erasure_id)
         subject = await find(connection, person)
         await connection.execute(
             _SQL["begin"],
@@ -147,15 +147,15 @@ async def begin(
             subject.customers,
             subject.clicks,
             person.external_id,
-            who,
+            operator,
             note,
             orjson.dumps(subject.counts()).decode(),
         )
-        await _suppress(connection, subject, veil, erasure_id)
+        await _suppress(connection, subject, pseudonymizer, erasure_id)
     return erasure_id
 
 
-async def grown(connection: Connection) -> list[UUID]:
+async def find_grown(connection: Connection) -> list[UUID]:
     """The erasures of persons of whom more became known since.
 
     A visit is nobody's until somebody names its click, and that may be an erased person.
@@ -187,23 +187,28 @@ async def _grow(connection: Connection, erasure_id: UUID) -> None:
     await connection.execute(
         _SQL["grow"], erasure_id, customers, clicks, counts["events"], counts["claims"]
     )
-    await _suppress(connection, subject, await veil_of(connection), erasure_id)
+    await _suppress(
+        connection, subject, await load_pseudonymizer(connection), erasure_id
+    )
 
 
 async def _suppress(
-    connection: Connection, subject: Subject, veil: Pseudonymizer, erasure_id: UUID
+    connection: Connection,
+    subject: Subject,
+    pseudonymizer: Pseudonymizer,
+    erasure_id: UUID,
 ) -> None:
     """Put all that is to be rewritten, and all that may come, onto the lists."""
     await connection.execute(_SQL["begin_events"], erasure_id, subject.events)
     owner, external_id = subject.person.workspace_id, subject.person.external_id
-    hashes = [veil.visit(*visit) for visit in subject.visits]
+    hashes = [pseudonymizer.visit(*visit) for visit in subject.visits]
     if external_id is not None:
-        hashes.append(veil.customer(owner, external_id))
+        hashes.append(pseudonymizer.customer(owner, external_id))
     # While the rows still say it.
-    hashes += hashes_of(await _texts(connection, subject), veil)
+    hashes += hashes_of(await _texts(connection, subject), pseudonymizer)
     await connection.execute(_SQL["begin_hashes"], erasure_id, owner, hashes)
     await connection.execute(_SQL["begin_clicks"], erasure_id, owner, subject.clicks)
-    pseudonym = external_id and veil.external_id(owner, external_id)
+    pseudonym = external_id and pseudonymizer.external_id(owner, external_id)
     await connection.execute(
         # At once: the next event under the pseudonym is this customer's.
         _SQL["customers_veil"],
@@ -211,7 +216,7 @@ async def _suppress(
         subject.person.customer_id,
         pseudonym,
     )
-    await _veil_claims(connection, subject, veil)
+    await _pseudonymize_claims(connection, subject, pseudonymizer)
     await connection.execute(_SQL["version_next"])
 
 
@@ -221,40 +226,40 @@ async def _texts(connection: Connection, subject: Subject) -> set[str | None]:
     return {text for row in rows for text in row} | {subject.person.external_id}
 
 
-async def _veil_claims(
-    connection: Connection, subject: Subject, veil: Pseudonymizer
+async def _pseudonymize_claims(
+    connection: Connection, subject: Subject, pseudonymizer: Pseudonymizer
 ) -> None:
     claims = subject.claims
     if not claims:
         return
     columns = [list(part) for part in zip(*claims, strict=True)]
-    after = [veil.dedupe_key(key) for _, _, key in claims]
+    after = [pseudonymizer.dedupe_key(key) for _, _, key in claims]
     await connection.execute(_SQL["claims_veil"], *columns, after)
     keys = [claim_key(owner, Dedupe(scope, key)) for owner, scope, key in claims]
     await connection.execute(_SQL["leftover_keys"], keys)
 
 
-async def _as_now(connection: Connection, person: Person) -> Person:
+async def _current(connection: Connection, person: Person) -> Person:
     """The person as recorded by now: somebody may have written since it was looked for."""
     workspace_id, customer_id, name, _ = person
     if customer_id is None:
-        found = await people(connection, name, workspace_id) if name else []
+        found = await find_people(connection, name, workspace_id) if name else []
         return found[0] if found else person
     row = await connection.fetchrow(_SQL["customer"], customer_id)
     if row is None or row["points_to"] is None:
         return person
     # A visitor who became a customer is that customer.
-    found = await people(connection, str(row["points_to"]), workspace_id)
+    found = await find_people(connection, str(row["points_to"]), workspace_id)
     return found[0] if found else person
 
 
-async def _placed(
-    connection: Connection, person: Person, veil: Pseudonymizer, new_id: UUID
+async def _with_row(
+    connection: Connection, person: Person, pseudonymizer: Pseudonymizer, new_id: UUID
 ) -> Person:
     """With a row, so that what comes later has a customer to belong to."""
     if person.customer_id is not None or person.external_id is None:
         return person
-    pseudonym = veil.external_id(person.workspace_id, person.external_id)
+    pseudonym = pseudonymizer.external_id(person.workspace_id, person.external_id)
     await connection.execute(
         _SQL["begin_unknown"], new_id, person.workspace_id, pseudonym
     )
@@ -264,9 +269,9 @@ async def _placed(
 async def _erased(
     connection: Connection, name: str, workspace_id: UUID | None
 ) -> list[Person]:
-    veil, found = await veil_of(connection), list[Person]()
+    pseudonymizer, found = await load_pseudonymizer(connection), list[Person]()
     for owner in await _ids(connection, "workspace_ids", workspace_id):
-        pseudonym = veil.external_id(owner, name)
+        pseudonym = pseudonymizer.external_id(owner, name)
         rows = await connection.fetch(_SQL["customers_called"], pseudonym, owner)
         found += [Person(owner, row["id"], name, is_erased=True) for row in rows]
     return found

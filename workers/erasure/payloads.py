@@ -29,13 +29,13 @@ class PseudonymizedPayload:
     blanked: int = 0
     newer: int = 0
 
-    def instead(self, delivery: Delivery) -> Delivery:
+    def replacement(self, delivery: Delivery) -> Delivery:
         """The delivery, under a pseudonym or blank where it has to be."""
         return self.found.get(delivery.entry, delivery)
 
 
 @dataclass(slots=True)
-class _Sorted:
+class _Classified:
     """Deliveries by what is to be done with them."""
 
     pairs: list[Pair] = field(default_factory=list)
@@ -43,7 +43,7 @@ class _Sorted:
     newer: int = 0
 
 
-async def veiled(
+async def pseudonymize_payloads(
     pool: Pool,
     suppressions: Suppressions,
     deliveries: Iterable[Delivery],
@@ -57,16 +57,18 @@ async def veiled(
     await suppressions.ready(pool)
     if suppressions.is_empty:
         return PseudonymizedPayload()
-    some = await asyncio.to_thread(partial(_sorted, suppressions, deliveries))
-    pairs = await suppressions.veil(pool, some.pairs, is_arriving=is_arriving)
+    some = await asyncio.to_thread(partial(_classify, suppressions, deliveries))
+    pairs = await suppressions.pseudonymize(pool, some.pairs, is_arriving=is_arriving)
     if some.blanks and is_arriving:
         await suppressions.note_leftovers(pool, some.blanks)
     found = {entry: delivery for entry, (delivery, _) in pairs.items()}
     return PseudonymizedPayload(found | some.blanks, len(some.blanks), some.newer)
 
 
-def _sorted(suppressions: Suppressions, deliveries: Iterable[Delivery]) -> _Sorted:
-    some = _Sorted()
+def _classify(
+    suppressions: Suppressions, deliveries: Iterable[Delivery]
+) -> _Classified:
+    some = _Classified()
     for delivery in deliveries:
         try:
             envelope = codec.decode(delivery.payload)

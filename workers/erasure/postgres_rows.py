@@ -10,8 +10,8 @@ from typing import Final, Self
 from uuid import UUID
 
 from ingest.contracts.marks import seen_key
-from workers.erasure.payloads import veiled
-from workers.erasure.suppression import Suppressions, veil_of
+from workers.erasure.payloads import pseudonymize_payloads
+from workers.erasure.suppression import Suppressions, load_pseudonymizer
 from workers.model.batch import Delivery, Entry
 from workers.model.enrichment import Agent
 from workers.model.rows import (
@@ -62,7 +62,7 @@ class Erasure:
         )
 
 
-async def veil_events(pool: Pool, erasure: Erasure) -> int:
+async def pseudonymize_events(pool: Pool, erasure: Erasure) -> int:
     """Rewrite the next events; how many there were."""
     async with transaction(pool) as connection:
         await connection.execute(_SQL["customers_lock"], erasure.customers)
@@ -70,12 +70,12 @@ async def veil_events(pool: Pool, erasure: Erasure) -> int:
         if not taken:
             return 0
         events = [row["event_id"] for row in taken]
-        veil = await veil_of(connection)
+        pseudonymizer = await load_pseudonymizer(connection)
         rows = await connection.fetch(_SQL["events_read"], events)
         await connection.execute(
             _VEIL_EVENTS,
             [row["id"] for row in rows],
-            [row["session"] and veil.session(row["session"]) for row in rows],
+            [row["session"] and pseudonymizer.session(row["session"]) for row in rows],
             FIRST_DIGEST,
         )
         left = sorted(map(_leftover, rows))
@@ -84,7 +84,7 @@ async def veil_events(pool: Pool, erasure: Erasure) -> int:
     return len(events)
 
 
-async def veil_quarantine(
+async def pseudonymize_quarantine(
     pool: Pool, erasure: Erasure, suppressions: Suppressions, after: int
 ) -> int | None:
     """Rewrite the next entries behind one; up to which was looked, None where there is none.
@@ -98,18 +98,18 @@ async def veil_quarantine(
         former = await connection.fetch(_SQL["history_page"], ids)
     if not page:
         return None
-    found = await _veiled(
+    found = await _pseudonymized(
         pool, [(_entry(row), row["payload"]) for row in page], suppressions
     )
     # They stand nowhere; what tells them apart is their number.
     edited = [(Entry(0, 0, 0, row["id"]), row["payload"]) for row in former]
-    history = await _veiled(pool, edited, suppressions, is_arriving=False)
+    history = await _pseudonymized(pool, edited, suppressions, is_arriving=False)
     async with transaction(pool) as connection:
         asked = [row for row in page if _entry(row) in found]
         changed = [
             row["id"]
             for row in asked
-            if await _is_put(connection, row, found[_entry(row)])
+            if await _replace_payload(connection, row, found[_entry(row)])
         ]
         for entry, payload in history.items():
             await connection.execute(_SQL["history_veil"], entry.seq, payload)
@@ -125,7 +125,9 @@ async def veil_quarantine(
     return reached
 
 
-async def _is_put(connection: Connection, row: DatabaseRecord, payload: bytes) -> bool:
+async def _replace_payload(
+    connection: Connection, row: DatabaseRecord, payload: bytes
+) -> bool:
     """Put a payload in the place of a row's; False where it is another by now."""
     found = await connection.fetchval(
         _SQL["quarantine_veil"], row["id"], row["payload"], payload
@@ -142,7 +144,7 @@ def _leftover(row: DatabaseRecord) -> tuple[int, int, int, int, list[str]]:
     return (*_entry(row), keys)
 
 
-async def _veiled(
+async def _pseudonymized(
     pool: Pool,
     placed: Sequence[tuple[Entry, bytes]],
     suppressions: Suppressions,
@@ -150,7 +152,9 @@ async def _veiled(
     is_arriving: bool = True,
 ) -> Mapping[Entry, bytes]:
     deliveries = [Delivery(entry, payload) for entry, payload in placed]
-    some = await veiled(pool, suppressions, deliveries, is_arriving=is_arriving)
+    some = await pseudonymize_payloads(
+        pool, suppressions, deliveries, is_arriving=is_arriving
+    )
     return {entry: delivery.payload for entry, delivery in some.found.items()}
 
 

@@ -30,7 +30,7 @@ from ingest.contracts.stream import (
     epoch_key,
     events_key,
 )
-from workers.erasure.payloads import veiled
+from workers.erasure.payloads import pseudonymize_payloads
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Delivery, Entry, TransientError
 from workers.model.rows import ENTRY_COLUMNS, DatabaseRecord
@@ -82,7 +82,7 @@ return 1
 """
 
 
-class Node(NamedTuple):
+class NodeLimits(NamedTuple):
     """What a node of a stream holds at most: entries, bytes."""
 
     entries: int
@@ -94,7 +94,7 @@ async def clear(pool: Pool, redis: Redis) -> int:
     after, waiting = 0, 0
     try:
         while page := await _next(pool, after):
-            node, groups = await _node(redis), await _groups(redis)
+            node, groups = await _node_limits(redis), await _groups(redis)
             gone = [await _is_gone(redis, row, node, groups) for row in page]
             done = [
                 row["id"] for row, is_gone in zip(page, gone, strict=True) if is_gone
@@ -139,7 +139,9 @@ async def _search(
             )
             for entry, (_, fields) in zip(entries, page, strict=True)
         ]
-        found += len((await veiled(pool, suppressions, deliveries)).found)
+        found += len(
+            (await pseudonymize_payloads(pool, suppressions, deliveries)).found
+        )
         after = f"({entries[-1]}"
 
 
@@ -203,7 +205,7 @@ async def _next(pool: Pool, after: int) -> Sequence[DatabaseRecord]:
 
 
 async def _is_gone(
-    redis: Redis, row: DatabaseRecord, node: Node, groups: Collection[bytes]
+    redis: Redis, row: DatabaseRecord, node: NodeLimits, groups: Collection[bytes]
 ) -> bool:
     for key in row["keys"]:
         await redis.delete(key)
@@ -224,7 +226,7 @@ async def _groups(redis: Redis) -> Collection[bytes]:
     return {GROUP.encode(), *members}
 
 
-async def _node(redis: Redis) -> Node:
+async def _node_limits(redis: Redis) -> NodeLimits:
     try:
         found = await redis.config_get("stream-node-max-*")
     except REDIS_TROUBLE:
@@ -232,4 +234,4 @@ async def _node(redis: Redis) -> Node:
     entries = int(found.get("stream-node-max-entries", _NODE_ENTRIES))
     size = int(found.get("stream-node-max-bytes", _NODE_BYTES))
     # 0 is no limit; then the other one ends a node.
-    return Node(entries or 10 * _NODE_ENTRIES, size or 10 * _NODE_BYTES)
+    return NodeLimits(entries or 10 * _NODE_ENTRIES, size or 10 * _NODE_BYTES)

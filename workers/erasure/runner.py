@@ -11,8 +11,12 @@ from redis.asyncio import Redis
 
 from ingest.contracts.telemetry import Log
 from workers.erasure import redis_data
-from workers.erasure.begin import grow, grown
-from workers.erasure.postgres_rows import Erasure, veil_events, veil_quarantine
+from workers.erasure.begin import find_grown, grow
+from workers.erasure.postgres_rows import (
+    Erasure,
+    pseudonymize_events,
+    pseudonymize_quarantine,
+)
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import TransientError
 from workers.model.rows import DatabaseRecord
@@ -35,21 +39,21 @@ class Eraser:
     async def work(self) -> int:
         """Do all that can be done now; how many things in Redis have to wait."""
         for erasure in await self._open():
-            await self._veil(erasure)
+            await self._pseudonymize_rows(erasure)
         return await self.clear()
 
     async def grow(self) -> None:
         """See what became known to be of persons who are erased already."""
         async with transaction(self._pool) as connection:
-            ids = await grown(connection)
+            ids = await find_grown(connection)
         failed: TransientError | None = None
         for erasure_id in ids:
             # One that fails holds up no other, and none holds up writers for long.
             try:
                 async with transaction(self._pool) as connection:
                     await grow(connection, erasure_id)
-            except TransientError as trouble:
-                failed = trouble
+            except TransientError as error:
+                failed = error
         if failed:
             raise failed
 
@@ -82,19 +86,19 @@ class Eraser:
         async with transaction(self._pool) as connection:
             return await connection.fetch(_SQL["open"])
 
-    async def _veil(self, row: DatabaseRecord) -> None:
+    async def _pseudonymize_rows(self, row: DatabaseRecord) -> None:
         await self._suppressions.refresh(self._pool)
         erasure = Erasure.of(row)
-        while await veil_events(self._pool, erasure):
+        while await pseudonymize_events(self._pool, erasure):
             pass
         after: int | None = erasure.quarantine_reached
         while after is not None:
-            after = await veil_quarantine(
+            after = await pseudonymize_quarantine(
                 self._pool, erasure, self._suppressions, after
             )
-        await self._depart(erasure)
+        await self._forget_name(erasure)
 
-    async def _depart(self, erasure: Erasure) -> None:
+    async def _forget_name(self, erasure: Erasure) -> None:
         """The last of the rows: from then on nobody knows what the person was called."""
         owner, name = erasure.workspace_id, erasure.external_id
         async with transaction(self._pool) as connection:

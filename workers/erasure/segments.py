@@ -8,10 +8,10 @@ from time import perf_counter
 from typing import Final, NamedTuple
 
 from ingest.contracts.telemetry import Log
-from workers.archive.reader import frame_of, loaded
+from workers.archive.reader import load_segment, read_frame
 from workers.archive.rewrite import rewrite
 from workers.archive.segment import Segment, SegmentDamaged
-from workers.erasure.payloads import veiled
+from workers.erasure.payloads import pseudonymize_payloads
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Delivery
 from workers.postgres.database import Pool
@@ -33,7 +33,7 @@ class RewrittenSegment(NamedTuple):
     blanked: int = 0
     newer: int = 0
 
-    def and_(self, more: "RewrittenSegment") -> "RewrittenSegment":
+    def plus(self, more: "RewrittenSegment") -> "RewrittenSegment":
         return RewrittenSegment(
             *(one + other for one, other in zip(self, more, strict=True))
         )
@@ -52,7 +52,7 @@ async def sweep_segment(
             ):
                 return swept
         try:
-            now = await asyncio.to_thread(loaded, directory, segment.key)
+            now = await asyncio.to_thread(load_segment, directory, segment.key)
         except (SegmentDamaged, FileNotFoundError):
             return RewrittenSegment()
         if now == segment and await asyncio.to_thread(_has_no_file, directory, now):
@@ -69,15 +69,17 @@ async def _found(
     for at, frame in enumerate(segment.frames):
         began = perf_counter()
         try:
-            deliveries = await asyncio.to_thread(frame_of, directory, segment, frame)
+            deliveries = await asyncio.to_thread(read_frame, directory, segment, frame)
         except SegmentDamaged as error:
             cause = str(error)
             _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
             continue
-        some = await veiled(pool, suppressions, deliveries, is_arriving=False)
+        some = await pseudonymize_payloads(
+            pool, suppressions, deliveries, is_arriving=False
+        )
         if some.found:
-            frames[at] = [some.instead(each) for each in deliveries]
-        swept = swept.and_(
+            frames[at] = [some.replacement(each) for each in deliveries]
+        swept = swept.plus(
             RewrittenSegment(0, len(some.found), some.blanked, some.newer)
         )
         await asyncio.sleep(max(_REST_AT_LEAST, perf_counter() - began))

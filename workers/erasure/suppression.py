@@ -33,7 +33,7 @@ class Suppressions:
     def __init__(self) -> None:
         #: Of the list; None: not read, or too old.
         self.version: int | None = None
-        self._veil = Pseudonymizer(bytes(32))
+        self._pseudonymizer = Pseudonymizer(bytes(32))
         #: The last entry that was read, and the erasure it is of.
         self._read_to: tuple[int, UUID | None] = (0, None)
         self._workspaces: frozenset[UUID] = frozenset()
@@ -46,7 +46,7 @@ class Suppressions:
         return not self._workspaces
 
     async def ready(self, pool: Pool) -> int:
-        """The version by which `veil` does what it does from here on, or a later one.
+        """The version by which `pseudonymize` does what it does from here on, or a later one.
 
         What is made under it is to be confirmed with it: others may read the list meanwhile.
         Raises TransientError.
@@ -58,7 +58,7 @@ class Suppressions:
         async with transaction(pool) as connection:
             # First: a list that is newer than its number is only read once more.
             version: int = await connection.fetchval(_SQL["version_known"])
-            self._veil = await veil_of(connection)
+            self._pseudonymizer = await load_pseudonymizer(connection)
             last, erasure = self._read_to
             if erasure != await connection.fetchval(_SQL["suppressed_at"], last):
                 # A backup was restored: the list is another one from there on, or earlier.
@@ -74,7 +74,7 @@ class Suppressions:
     async def confirm(self, connection: Connection, version: int) -> None:
         """Let nobody be erased before this transaction ends. Raises SuppressionsOutdated.
 
-        Call it before anything is written of what `veil` has seen, with the version that
+        Call it before anything is written of what `pseudonymize` has seen, with the version that
         was `ready` before that.
         """
         current = await connection.fetchval(_SQL["version"])
@@ -83,7 +83,7 @@ class Suppressions:
         if current != version:
             raise SuppressionsOutdated("somebody is being erased")
 
-    async def veil(
+    async def pseudonymize(
         self, pool: Pool, pairs: Iterable[Pair], *, is_arriving: bool = True
     ) -> Mapping[Entry, Pair]:
         """What is to stand in the place of events of the erased, by their entries.
@@ -102,25 +102,25 @@ class Suppressions:
         if not found:
             return {}
         async with transaction(pool) as connection:
-            found = await _ours(connection, found)
-            kept = await _claimed(connection, [(e, owner) for _, e, owner in found])
+            found = await _without_other_workspaces(connection, found)
+            kept = await _held_claims(connection, [(e, owner) for _, e, owner in found])
             if is_arriving:
                 # In one order, so that nobody waits in a circle for who notes them too.
                 for delivery, envelope, owner in sorted(found, key=_by_entry):
                     keys = _keys(envelope, owner)
                     await connection.execute(_SQL["leftover"], *delivery.entry, keys)
         return {
-            delivery.entry: self._veiled(delivery, envelope, owner, kept)
+            delivery.entry: self._pseudonymized(delivery, envelope, owner, kept)
             for delivery, envelope, owner in found
         }
 
     def has_customer(self, workspace_id: UUID, external_id: str) -> bool:
         """Whether a customer of that external id was erased."""
-        return self._veil.customer(workspace_id, external_id) in self._hashes
+        return self._pseudonymizer.customer(workspace_id, external_id) in self._hashes
 
     def may_name(self, payload: bytes) -> bool:
         """Whether bytes that hold no envelope name somebody erased, whosever they are."""
-        return is_named(payload, self._veil, self._hashes, self._digits)
+        return is_named(payload, self._pseudonymizer, self._hashes, self._digits)
 
     async def note_leftovers(self, pool: Pool, entries: Iterable[Entry]) -> None:
         """Have entries go from Redis. Raises TransientError."""
@@ -143,7 +143,7 @@ class Suppressions:
     def _is_suppressed(self, envelope: Envelope, owner: UUID) -> bool:
         external_id = envelope.external_id
         if external_id is not None:
-            if self._veil.customer(owner, external_id) in self._hashes:
+            if self._pseudonymizer.customer(owner, external_id) in self._hashes:
                 return True
             if envelope.kind is not CLICK:
                 return False  # somebody else, who names the same click
@@ -158,17 +158,17 @@ class Suppressions:
         return (
             link_id is not None
             and session is not None
-            and self._veil.visit(link_id, session) in self._hashes
+            and self._pseudonymizer.visit(link_id, session) in self._hashes
         )
 
-    def _veiled(
+    def _pseudonymized(
         self,
         delivery: Delivery,
         envelope: Envelope,
         owner: UUID,
         kept: Sequence[Dedupe],
     ) -> Pair:
-        veiled = self._veil.envelope(envelope, owner, kept)
+        veiled = self._pseudonymizer.envelope(envelope, owner, kept)
         return Delivery(delivery.entry, encode(veiled), delivery.times), veiled
 
     def _forget(self) -> None:
@@ -188,7 +188,7 @@ class Suppressions:
             self._digits.add(click_id.hex.encode())
 
 
-async def veil_of(connection: Connection) -> Pseudonymizer:
+async def load_pseudonymizer(connection: Connection) -> Pseudonymizer:
     """What makes the installation's pseudonyms."""
     return Pseudonymizer(await connection.fetchval(_SQL["key"]))
 
@@ -196,7 +196,9 @@ async def veil_of(connection: Connection) -> Pseudonymizer:
 _Found = tuple[Delivery, Envelope, UUID]
 
 
-async def _ours(connection: Connection, found: Sequence[_Found]) -> list[_Found]:
+async def _without_other_workspaces(
+    connection: Connection, found: Sequence[_Found]
+) -> list[_Found]:
     """Without what shows by its key or link that it is another workspace's."""
     unsaid = [envelope for _, envelope, _ in found if envelope.workspace_id is None]
     if not unsaid:
@@ -212,7 +214,7 @@ async def _ours(connection: Connection, found: Sequence[_Found]) -> list[_Found]
     return ours
 
 
-async def _claimed(
+async def _held_claims(
     connection: Connection, found: Sequence[tuple[Envelope, UUID]]
 ) -> list[Dedupe]:
     """Their dedupe keys that an event of somebody else holds: those of the erased moved."""

@@ -14,9 +14,9 @@ from urllib.parse import unquote_to_bytes
 from workers.erasure.pseudonyms import Pseudonymizer
 
 #: What is shorter says little, and is in other things too.
-_LEAST: Final = 6
+_MIN_CHARS: Final = 6
 #: Neither an external id nor an address is longer.
-_MOST: Final = 1024
+_MAX_CHARS: Final = 1024
 
 _ESCAPES: Final = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+|\\(.)", re.DOTALL)
 #: Click ids, as we write them and as others do.
@@ -25,19 +25,22 @@ _DIGITS: Final = re.compile(rb"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 _BEGINNING: Final = re.compile(rb'\{"v":\d+,"i":"([0-9a-f]{12}7)')
 
 
-def hashes_of(texts: Iterable[str | None], veil: Pseudonymizer) -> set[bytes]:
+def hashes_of(texts: Iterable[str | None], pseudonymizer: Pseudonymizer) -> set[bytes]:
     """By what these texts are found; nothing of those that are too short."""
     found: set[bytes] = set()
     for text in texts:
         raw = (text or "").encode().lower()
-        if len(raw) >= _LEAST:
-            found |= {veil.text(raw), veil.beginning(raw[:_LEAST])}
+        if len(raw) >= _MIN_CHARS:
+            found |= {
+                pseudonymizer.text(raw),
+                pseudonymizer.beginning(raw[:_MIN_CHARS]),
+            }
     return found
 
 
 def is_named(
     payload: bytes,
-    veil: Pseudonymizer,
+    pseudonymizer: Pseudonymizer,
     hashes: Collection[bytes],
     digits: Collection[bytes],
 ) -> bool:
@@ -48,10 +51,10 @@ def is_named(
     for view in _views(payload):
         if any(one.replace(b"-", b"") in digits for one in _DIGITS.findall(view)):
             return True
-        for start in range(len(view) - _LEAST + 1):
-            if veil.beginning(view[start : start + _LEAST]) in hashes:
-                ends = range(start + _LEAST, min(len(view), start + _MOST) + 1)
-                if any(veil.text(view[start:end]) in hashes for end in ends):
+        for start in range(len(view) - _MIN_CHARS + 1):
+            if pseudonymizer.beginning(view[start : start + _MIN_CHARS]) in hashes:
+                ends = range(start + _MIN_CHARS, min(len(view), start + _MAX_CHARS) + 1)
+                if any(pseudonymizer.text(view[start:end]) in hashes for end in ends):
                     return True
     return False
 
@@ -67,12 +70,12 @@ def blank(payload: bytes) -> bytes:
 
 def _views(payload: bytes) -> Iterator[bytes]:
     """The bytes as they are, and with escapes taken for what they stand for."""
-    plain = _ESCAPES.sub(_meant, payload)
+    plain = _ESCAPES.sub(_unescape, payload)
     views = (payload, plain, unquote_to_bytes(payload), unquote_to_bytes(plain))
     yield from dict.fromkeys(view.lower() for view in views)
 
 
-def _meant(found: re.Match[bytes]) -> bytes:
+def _unescape(found: re.Match[bytes]) -> bytes:
     if found[1] is not None:
         return found[1]
     units = bytes.fromhex(found[0].replace(b"\\u", b"").decode())

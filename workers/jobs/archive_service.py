@@ -10,13 +10,13 @@ from redis.asyncio import Redis
 from ingest.contracts.metrics.worker import UPLOAD_DELAYS
 from ingest.contracts.telemetry import Log
 from workers.archive.archiver import Archiver, ArchiverConfig
-from workers.archive.object_store.fetch import Fetching
+from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import delete_stored
-from workers.archive.object_store.report import Uploads
+from workers.archive.object_store.report import UploadReporter
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.object_store.upload import Uploader
-from workers.archive.retention import delete_old, sweep
-from workers.erasure.archives import ArchivePseudonymizer, keep_swept
+from workers.archive.retention import delete_abandoned, delete_old
+from workers.erasure.archives import ArchivePseudonymizer, keep_pseudonymized
 from workers.model.batch import ArchiveBoundary, TransientError
 from workers.postgres.database import Pool
 from workers.redis_io.connections import REDIS_TROUBLE
@@ -25,16 +25,16 @@ from workers.stream.consumer import backoff, happens
 from workers.stream.liveness import living
 
 #: Between two looks at a shard that had nothing more.
-_LOOK_SECONDS: Final = 1.0
+_IDLE_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 3600.0
 #: Between two looks whether somebody was erased.
-_ERASED_SECONDS: Final = 5.0
-_ERASED_AT_MOST_SECONDS: Final = 300.0
+_ERASURE_SECONDS: Final = 5.0
+_ERASURE_MAX_SECONDS: Final = 300.0
 #: Between two looks for segments that the object store does not have.
 _UPLOAD_SECONDS: Final = 5.0
-_UPLOAD_AT_MOST_SECONDS: Final = 60.0
+_UPLOAD_MAX_SECONDS: Final = 60.0
 #: Between two times that is said how uploads stand.
-_TELL_SECONDS: Final = 5.0
+_REPORT_SECONDS: Final = 5.0
 
 
 class Archive:
@@ -55,28 +55,28 @@ class Archive:
         self._settings = settings
         self._stop = stop
         self._boundary = boundary
-        self._fetching = fetching_of(settings)
-        self._manner = ArchiverConfig(
+        self._fetcher = segment_fetcher(settings)
+        self._config = ArchiverConfig(
             directory=settings.directory,
             owner=owner,
             seconds=settings.seconds,
-            veiling=ArchivePseudonymizer(pool),
+            pseudonymizer=ArchivePseudonymizer(pool),
         )
 
     async def run(self, shards: Sequence[int], unix_ms: Callable[[], int]) -> None:
         """Archive until stopped; `unix_ms` gives Unix milliseconds."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_small(unix_ms))
+            group.create_task(self._keep_pruned(unix_ms))
             group.create_task(self._keep_erased())
-            if self._fetching is not None:
-                uploads = Uploads(
+            if self._fetcher is not None:
+                uploads = UploadReporter(
                     self._redis,
-                    self._manner.owner,
+                    self._config.owner,
                     self._settings.directory,
-                    self._fetching.store.name,
+                    self._fetcher.store.name,
                 )
-                group.create_task(self._keep_uploaded(self._fetching, uploads, unix_ms))
-                group.create_task(self._keep_telling(uploads, unix_ms))
+                group.create_task(self._keep_uploaded(self._fetcher, uploads, unix_ms))
+                group.create_task(self._keep_reporting(uploads, unix_ms))
             for shard in shards:
                 group.create_task(self._keep_archiving(shard))
 
@@ -91,28 +91,28 @@ class Archive:
     async def _archive(self, shard: int) -> None:
         log = Log(shard=shard)
         clock = asyncio.get_running_loop().time
-        archiver = Archiver(self._redis, shard, self._manner, clock, self._boundary)
+        archiver = Archiver(self._redis, shard, self._config, clock, self._boundary)
         attempts = 0
         while not self._stop.is_set():
             try:
-                pause = 0.0 if await archiver.step() else _LOOK_SECONDS
+                pause = 0.0 if await archiver.step() else _IDLE_SECONDS
                 attempts = 0
-            except TransientError as trouble:
+            except TransientError as error:
                 attempts += 1
                 if attempts == 1:
-                    log.warning("archive.delayed", cause=str(trouble))
+                    log.warning("archive.delayed", cause=str(error))
                 # What was read may be all that is left of it.
                 with suppress(TransientError):
-                    await archiver.secure()
+                    await archiver.flush()
                 pause = backoff(attempts)
             if pause:
                 await happens(self._stop, pause)
         with suppress(TransientError):
-            await archiver.leave()
+            await archiver.release()
 
-    async def _keep_small(self, unix_ms: Callable[[], int]) -> None:
+    async def _keep_pruned(self, unix_ms: Callable[[], int]) -> None:
         # No job of arq's: that one may run on a worker that has no archive.
-        while not await happens(self._stop, _LOOK_SECONDS):
+        while not await happens(self._stop, _IDLE_SECONDS):
             with suppress(OSError):
                 await asyncio.to_thread(self._delete, unix_ms())
             if await happens(self._stop, _SWEEP_SECONDS):
@@ -124,8 +124,8 @@ class Archive:
         while not await happens(self._stop, _erased_pause(failures)):
             try:
                 names = await living(self._redis)
-                directory = self._manner.directory
-                await keep_swept(self._pool, directory, names, self._fetching)
+                directory = self._config.directory
+                await keep_pseudonymized(self._pool, directory, names, self._fetcher)
                 failures = 0
             except (TransientError, OSError, *REDIS_TROUBLE) as error:
                 if not failures:
@@ -133,10 +133,13 @@ class Archive:
                 failures += 1
 
     async def _keep_uploaded(
-        self, fetching: Fetching, uploads: Uploads, unix_ms: Callable[[], int]
+        self,
+        fetcher: SegmentFetcher,
+        uploads: UploadReporter,
+        unix_ms: Callable[[], int],
     ) -> None:
         # On its own: whatever becomes of the store, archiving and trimming go on.
-        uploader = Uploader(self._settings.directory, fetching, self._boundary)
+        uploader = Uploader(self._settings.directory, fetcher, self._boundary)
         log, failures = Log(), 0
         while not await happens(self._stop, _upload_pause(failures)):
             try:
@@ -150,11 +153,13 @@ class Archive:
                     log.warning("archive.upload_delayed", cause=str(error))
                 failures += 1
 
-    async def _keep_telling(self, uploads: Uploads, unix_ms: Callable[[], int]) -> None:
+    async def _keep_reporting(
+        self, uploads: UploadReporter, unix_ms: Callable[[], int]
+    ) -> None:
         # Apart from the uploading, which may wait for a store for minutes.
-        while not await happens(self._stop, _TELL_SECONDS):
+        while not await happens(self._stop, _REPORT_SECONDS):
             with suppress(TransientError, OSError):
-                await uploads.tell(unix_ms())
+                await uploads.publish(unix_ms())
 
     async def _unless_stopped(self, work: Coroutine[None, None, object]) -> None:
         """Do it, or leave it where it is: a store may take minutes to say nothing."""
@@ -172,28 +177,28 @@ class Archive:
     def _delete(self, now_ms: int) -> None:
         settings = self._settings
         directory, keep_days = settings.directory, settings.keep_days
-        sweep(directory, now_ms)
+        delete_abandoned(directory, now_ms)
         if not keep_days:
             return
-        if self._fetching is None:
+        if self._fetcher is None:
             count = delete_old(directory, keep_days, now_ms)
         else:
-            store = self._fetching.store.name
+            store = self._fetcher.store.name
             count = delete_stored(directory, store, keep_days, now_ms)
         if count:
             Log().info("archive.deleted", count=count)
 
 
-def fetching_of(settings: Archiving | None) -> Fetching | None:
+def segment_fetcher(settings: Archiving | None) -> SegmentFetcher | None:
     """The object store of these settings, beside their directory; None: there is none."""
     if settings is None or settings.store is None:
         return None
-    return Fetching(settings.directory, ObjectStore(settings.store))
+    return SegmentFetcher(settings.directory, ObjectStore(settings.store))
 
 
 def _erased_pause(failures: int) -> float:
-    return min(_ERASED_SECONDS * 2.0 ** min(failures, 10), _ERASED_AT_MOST_SECONDS)
+    return min(_ERASURE_SECONDS * 2.0 ** min(failures, 10), _ERASURE_MAX_SECONDS)
 
 
 def _upload_pause(failures: int) -> float:
-    return min(_UPLOAD_SECONDS * 2.0 ** min(failures, 10), _UPLOAD_AT_MOST_SECONDS)
+    return min(_UPLOAD_SECONDS * 2.0 ** min(failures, 10), _UPLOAD_MAX_SECONDS)

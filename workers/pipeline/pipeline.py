@@ -116,7 +116,7 @@ class Pipeline:
         sealed, culprits, newer = self.decode(deliveries)
         version = await self.suppressions.ready(self.pool)
         pairs = ((item.delivery, item.envelope) for item in sealed)
-        if veiled := await self.suppressions.veil(self.pool, pairs):
+        if veiled := await self.suppressions.pseudonymize(self.pool, pairs):
             places = [(item, veiled.get(item.delivery.entry)) for item in sealed]
             sealed = [Decoded(*pair) if pair else item for item, pair in places]
         return DecodedBatch(

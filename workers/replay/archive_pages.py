@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from workers.archive.object_store.fetch import Fetching
-from workers.archive.object_store.inventory import forget_record
-from workers.archive.reader import SegmentMissing, SegmentPage, counted, read
+from workers.archive.object_store.fetch import SegmentFetcher
+from workers.archive.object_store.inventory import delete_record
+from workers.archive.reader import SegmentMissing, SegmentPage, count_entries, read
 from workers.archive.segment import SegmentDamaged
 from workers.model.batch import Delivery, TransientError
 
@@ -37,15 +37,15 @@ def page_size(rate: int) -> int:
 class ArchivePages:
     """One directory of segments, and the object store that has more of them."""
 
-    def __init__(self, directory: Path, fetching: Fetching | None = None) -> None:
+    def __init__(self, directory: Path, fetcher: SegmentFetcher | None = None) -> None:
         """Nothing is read yet."""
         self._directory = directory
-        self._fetching = fetching
+        self._fetcher = fetcher
         self._last: tuple[object, SegmentPage] | None = None
 
     async def count(self, shard: int, span: tuple[int, int]) -> int:
         """About how many entries `take` will give, by the indexes here. Raises OSError."""
-        return await asyncio.to_thread(counted, self._directory, *span, shard)
+        return await asyncio.to_thread(count_entries, self._directory, *span, shard)
 
     async def take(
         self, shard: int, span: tuple[int, int], place: Place, count: int
@@ -67,8 +67,8 @@ class ArchivePages:
     ) -> SegmentPage:
         asked = (shard, span, cursor)
         if self._last is None or self._last[0] != asked:
-            if self._fetching is not None:
-                await self._fetching.refresh()
+            if self._fetcher is not None:
+                await self._fetcher.refresh()
             self._last = (asked, await self._page(shard, span, cursor))
         return self._last[1]
 
@@ -84,10 +84,10 @@ class ArchivePages:
                 await self._fetch(absent)
 
     async def _fetch(self, absent: SegmentMissing) -> None:
-        if self._fetching is None:
+        if self._fetcher is None:
             raise TransientError(f"{absent}: set REFTIDE_ARCHIVE_STORE") from absent
         try:
-            await self._fetching.fetch(absent.key)
+            await self._fetcher.fetch(absent.key)
         except SegmentDamaged:
             # Nobody has it. The reader goes on without, counts it and tells of it.
-            await asyncio.to_thread(forget_record, self._directory, absent.key)
+            await asyncio.to_thread(delete_record, self._directory, absent.key)

@@ -14,7 +14,7 @@ import orjson
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
-from workers.archive.object_store.fetch import Fetching
+from workers.archive.object_store.fetch import SegmentFetcher
 from workers.model.batch import Delivery, Entry, TransientError
 from workers.redis_io.connections import REDIS_TROUBLE
 from workers.replay.archive_pages import PAGE, ArchivePages, Place
@@ -77,14 +77,14 @@ class Sources:
     """The stream and the archive of all shards, each shard as one way."""
 
     def __init__(
-        self, redis: Redis, archive: Path | None, fetching: Fetching | None = None
+        self, redis: Redis, archive: Path | None, fetcher: SegmentFetcher | None = None
     ) -> None:
         """`archive`: the directory of the segments; None where there is none.
 
-        `fetching` brings those there that only an object store has.
+        `fetcher` brings those there that only an object store has.
         """
         self._redis = redis
-        self._shelf = None if archive is None else ArchivePages(archive, fetching)
+        self._shelf = None if archive is None else ArchivePages(archive, fetcher)
 
     async def begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
         """Where to begin, and about how many entries will be read. Raises TransientError."""

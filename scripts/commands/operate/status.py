@@ -19,7 +19,7 @@ from scripts.services.observe.ledger import LedgerView, ended, read_books
 from scripts.services.observe.streams import backlog, memory
 from scripts.services.recover.replays import unfinished
 from scripts.sql import statements
-from workers.archive.object_store.report import uploads
+from workers.archive.object_store.report import upload_reports
 from workers.stream.liveness import living
 
 _QUARANTINE: Final = statements("services/recover/quarantine")
@@ -166,7 +166,7 @@ def _shard(books: LedgerView, index: int) -> dict[str, Any]:
 
 async def _workers(redis: Redis) -> dict[str, Any]:
     alive = await living(redis)
-    told = await uploads(redis, alive)
+    told = await upload_reports(redis, alive)
     return {"workers": len(alive), "worker_names": alive, "uploads": told}
 
 

@@ -28,7 +28,7 @@ from scripts.times import Moment
 from workers.archive.check import problem
 from workers.archive.object_store.inventory import is_absent
 from workers.archive.reader import unfinished
-from workers.archive.stream_reader import holders, leave
+from workers.archive.stream_reader import drop_group, holders
 from workers.model.batch import TransientError
 
 _DAYS: Final = (
@@ -103,7 +103,7 @@ def verify(environment: Environment, *, as_json: bool) -> None:
     Of what an object store should have, ask for its index and its size.
     """
     directory = _directory(environment)
-    fetching = object_store_view.fetching_of(environment, directory)
+    fetcher = object_store_view.segment_fetcher(environment, directory)
     with _readable(directory):
         found, wrong = object_store_view.found_in(directory)
         wrong += [
@@ -113,7 +113,7 @@ def verify(environment: Environment, *, as_json: bool) -> None:
             and (trouble := problem(directory, each))
         ]
         wrong += object_store_view.asked(
-            object_store_view.problems(directory, found, fetching)
+            object_store_view.problems(directory, found, fetcher)
         )
         left = [str(path.relative_to(directory)) for path in unfinished(directory)]
     document = {
@@ -135,8 +135,8 @@ def verify(environment: Environment, *, as_json: bool) -> None:
 def status(environment: Environment, *, as_json: bool) -> None:
     """How much is here, how much is in the object store, and what waits."""
     directory = _directory(environment)
-    fetching = object_store_view.fetching_of(environment, directory)
-    name = fetching.store.name if fetching else None
+    fetcher = object_store_view.segment_fetcher(environment, directory)
+    name = fetcher.store.name if fetcher else None
     with _readable(directory):
         found, _ = object_store_view.found_in(directory)
         document = {
@@ -173,15 +173,15 @@ def fetch(
     """
     configure_logging("warning")
     directory = _directory(environment)
-    fetching = object_store_view.fetching_of(environment, directory)
-    if fetching is None:
+    fetcher = object_store_view.segment_fetcher(environment, directory)
+    if fetcher is None:
         raise UsageProblem(
             "There is no object store.",
             "set REFTIDE_ARCHIVE_STORE, as the workers have it.",
         )
     with _readable(directory):
         document = object_store_view.asked(
-            object_store_view.fetch(fetching, directory, (since, until))
+            object_store_view.fetch(fetcher, directory, (since, until))
         )
 
     def for_people() -> None:
@@ -218,7 +218,7 @@ async def _leave(environment: Environment) -> int:
                 f"{', '.join(sorted(names))} archives, and would begin anew.",
                 "stop it, or start it without REFTIDE_ARCHIVE; after a crash wait 30 s.",
             )
-        return await leave(redis, shards)
+        return await drop_group(redis, shards)
 
 
 def _directory(environment: Environment) -> Path:

@@ -19,12 +19,12 @@ from scripts.environment import Environment
 from scripts.output import Unreachable, UsageProblem
 from scripts.servers import Connection, rows, shard_count
 from scripts.services.recover import erase_spools
-from scripts.services.recover.object_store_view import fetching_of
+from scripts.services.recover.object_store_view import segment_fetcher
 from scripts.sql import statements
-from workers.archive.lock import ArchiveLocked, alone
+from workers.archive.lock import ArchiveLocked, try_lock
 from workers.archive.object_store.upload import Uploader
 from workers.erasure.archives import sweep
-from workers.erasure.begin import Person, begin, find, people, related
+from workers.erasure.begin import Person, begin, find, find_people, related
 from workers.erasure.runner import Eraser
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import TransientError
@@ -43,7 +43,7 @@ async def the_person(
     connection: Connection, name: str, workspace_id: UUID | None
 ) -> Person | None:
     """Who is called so; None: nobody. Raises UsageProblem where several are."""
-    found = await people(connection, name, workspace_id)
+    found = await find_people(connection, name, workspace_id)
     if len(found) > 1:
         raise UsageProblem(
             "Several workspaces have a customer of that external id.",
@@ -94,8 +94,8 @@ async def carry_out(
     suppressions = Suppressions()
     await suppressions.refresh(pool)
     tell("spools and the edges' snapshot in the data directory")
-    spool = await erase_spools.veil_spools(pool, suppressions, environment.data)
-    snapshot = erase_spools.veil_snapshot(suppressions, environment.data)
+    spool = await erase_spools.pseudonymize_spools(pool, suppressions, environment.data)
+    snapshot = erase_spools.pseudonymize_snapshot(suppressions, environment.data)
     return {
         "waiting": waiting,
         "spool": spool | {"directory": str(environment.data)},
@@ -153,15 +153,15 @@ async def _archive(
     if directory is None or not await asyncio.to_thread(directory.is_dir):
         return None
     tell(f"the archive in {directory}")
-    fetching = fetching_of(environment, directory)
+    fetcher = segment_fetcher(environment, directory)
     try:
         async with _turn(directory, seconds):
-            swept = await sweep(pool, directory, await living(redis), fetching)
-        if fetching is not None:
-            tell(f"its copies in {fetching.store.name}")
+            swept = await sweep(pool, directory, await living(redis), fetcher)
+        if fetcher is not None:
+            tell(f"its copies in {fetcher.store.name}")
             # Who rewrites it by now uploads it, too.
             with contextlib.suppress(ArchiveLocked):
-                await Uploader(directory, fetching, lambda _: None).step()
+                await Uploader(directory, fetcher, lambda _: None).step()
     except ArchiveLocked:
         return None
     except OSError as error:
@@ -178,7 +178,7 @@ async def _turn(directory: Path, seconds: float) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
-        with alone(directory) as is_alone:
+        with try_lock(directory) as is_alone:
             if is_alone:
                 yield
                 return

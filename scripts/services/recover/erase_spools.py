@@ -30,7 +30,7 @@ from ingest.durable.spool.directory import (
 from ingest.durable.spool.records import SpoolItem
 from ingest.durable.spool.store import SUFFIX, KeptRecord
 from scripts.services.observe.spools import readable
-from workers.erasure.payloads import veiled
+from workers.erasure.payloads import pseudonymize_payloads
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Delivery, Entry
 from workers.postgres.database import Pool
@@ -41,7 +41,7 @@ _WORKSPACE_DIGITS: Final = 32
 _CUSTOMERS: Final = customer_key(UUID(int=0), "").partition("0" * _WORKSPACE_DIGITS)[0]
 
 
-async def veil_spools(
+async def pseudonymize_spools(
     pool: Pool, suppressions: Suppressions, data: Path
 ) -> dict[str, Any]:
     """Rewrite what the spools hold; how many events, and what could not be looked at."""
@@ -56,12 +56,12 @@ async def veil_spools(
             if held is None:
                 in_use.append(str(folder))
             else:
-                events += await _veil(pool, suppressions, held)
+                events += await _pseudonymize(pool, suppressions, held)
         aside = [str(path) for path in damaged(root)]
     return {"events": events, "in_use": in_use, "unreadable": aside}
 
 
-def veil_snapshot(suppressions: Suppressions, data: Path) -> int:
+def pseudonymize_snapshot(suppressions: Suppressions, data: Path) -> int:
     """Take out of what edges last knew who was erased; how many that were.
 
     A running edge forgets by itself, and writes the file anew within half a minute.
@@ -90,7 +90,9 @@ async def _concerns(pool: Pool, suppressions: Suppressions, folder: Path) -> boo
     return bool(await _found(pool, suppressions, items))
 
 
-async def _veil(pool: Pool, suppressions: Suppressions, held: LockedSpool) -> int:
+async def _pseudonymize(
+    pool: Pool, suppressions: Suppressions, held: LockedSpool
+) -> int:
     """Write all that a store holds into new segments, and drop the old ones.
 
     Killed in between, an event is in both, and is one event.
@@ -127,5 +129,7 @@ async def _found(
     deliveries = [
         Delivery(Entry(0, 0, 0, at), item.payload) for at, item in enumerate(items)
     ]
-    some = await veiled(pool, suppressions, deliveries, is_arriving=False)
+    some = await pseudonymize_payloads(
+        pool, suppressions, deliveries, is_arriving=False
+    )
     return {entry.seq: delivery.payload for entry, delivery in some.found.items()}

@@ -12,10 +12,10 @@ from typing import Any, Final, TypeVar
 from scripts.environment import Environment
 from scripts.output import Unreachable
 from scripts.times import unix_ms
-from workers.archive.object_store.fetch import Fetching
+from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import is_absent, is_stored
 from workers.archive.object_store.store import ObjectStore
-from workers.archive.reader import keys, loaded, segments
+from workers.archive.reader import keys, load_segment, segments
 from workers.archive.segment import INDEX_SUFFIX, Segment, SegmentDamaged, day_of
 from workers.model.batch import TransientError
 
@@ -24,10 +24,10 @@ _CLOCKS_MS: Final = 86_400_000
 _Answer = TypeVar("_Answer")
 
 
-def fetching_of(environment: Environment, directory: Path) -> Fetching | None:
+def segment_fetcher(environment: Environment, directory: Path) -> SegmentFetcher | None:
     """The store beside a directory; None where there is none. Raises Unreachable."""
     url = environment.archive_store()
-    return None if url is None else Fetching(directory, ObjectStore(url))
+    return None if url is None else SegmentFetcher(directory, ObjectStore(url))
 
 
 def asked(work: Coroutine[None, None, _Answer]) -> _Answer:
@@ -46,7 +46,7 @@ def found_in(directory: Path) -> tuple[list[Segment], list[tuple[str, str]]]:
     broken: list[tuple[str, str]] = []
     for key in keys(directory):
         try:
-            found.append(loaded(directory, key))
+            found.append(load_segment(directory, key))
         except SegmentDamaged as error:
             broken.append((key, str(error)))
     return found, broken
@@ -121,7 +121,7 @@ def standing(directory: Path, found: Sequence[Segment], store: str | None) -> An
 
 
 async def problems(
-    directory: Path, found: Sequence[Segment], fetching: Fetching | None
+    directory: Path, found: Sequence[Segment], fetcher: SegmentFetcher | None
 ) -> list[tuple[str, str]]:
     """What is wrong with segments that are in a store. Raises TransientError, OSError.
 
@@ -129,8 +129,8 @@ async def problems(
     """
     wrong: list[tuple[str, str]] = []
     for each in found:
-        if fetching is not None and is_stored(directory, each.key, fetching.store.name):
-            told = await _missing(fetching.store, each)
+        if fetcher is not None and is_stored(directory, each.key, fetcher.store.name):
+            told = await _missing(fetcher.store, each)
         elif is_absent(directory, each.key):
             told = "only a store has it: set REFTIDE_ARCHIVE_STORE"
         else:
@@ -141,19 +141,19 @@ async def problems(
 
 
 async def fetch(
-    fetching: Fetching, directory: Path, span: tuple[datetime, datetime]
+    fetcher: SegmentFetcher, directory: Path, span: tuple[datetime, datetime]
 ) -> dict[str, Any]:
     """Bring here what was accepted in that time. Raises TransientError, OSError."""
     from_ms, to_ms = unix_ms(span[0]), unix_ms(span[1])
-    indexes = await fetching.refresh()
+    indexes = await fetcher.refresh()
     fetched, size, wrong = 0, 0, list[dict[str, str]]()
     for each in segments(directory, day_of(from_ms - _CLOCKS_MS)):
-        if not each.accepted.meets(from_ms, to_ms):
+        if not each.accepted.overlaps(from_ms, to_ms):
             continue
         if each.data(directory).exists():
             continue
         try:
-            segment = await fetching.fetch(each.key, is_kept=True)
+            segment = await fetcher.fetch(each.key, is_permanent=True)
         except SegmentDamaged as error:
             wrong.append({"segment": each.key, "problem": str(error)})
         else:

@@ -22,7 +22,7 @@ from tests.support.servers.valkey import running_valkey
 from tests.support.workers.archives import everything, payloads
 from workers.archive.check import problem
 from workers.archive.object_store.inventory import is_stored
-from workers.archive.object_store.report import uploads
+from workers.archive.object_store.report import upload_reports
 from workers.archive.reader import segments
 from workers.redis_io.connections import for_jobs
 from workers.stream.trimmer import Trimmer
@@ -188,7 +188,7 @@ async def told_of_uploads(
     found: list[Mapping[str, Any]] = []
 
     async def is_told() -> bool:
-        found[:] = await uploads(works.redis, ["w1"])
+        found[:] = await upload_reports(works.redis, ["w1"])
         return bool(found) and all(map(is_so, found))
 
     await eventually(is_told, within=20)

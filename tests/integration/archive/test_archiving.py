@@ -21,7 +21,7 @@ from tests.support.servers.valkey import Valkey, running_valkey
 from tests.support.workers.archives import STREAM, Yard, exhaust, payloads
 from workers.archive import writer
 from workers.archive.reader import segments
-from workers.archive.stream_reader import leave
+from workers.archive.stream_reader import drop_group
 from workers.model.batch import TransientError
 from workers.redis_io.connections import for_jobs
 from workers.stream.trimmer import Trimmer
@@ -162,7 +162,7 @@ async def test_one_archives_a_shard_and_the_others_wait(yard: Yard) -> None:
     assert not yard.directory.exists() or not yard.files()
 
     await exhaust(first)
-    await first.leave()
+    await first.release()
     await yard.add(clicks(5, 6))
     await exhaust(second)
     await second.finish()
@@ -216,7 +216,7 @@ async def test_nothing_is_trimmed_while_the_group_of_the_archive_is_missing(
         assert 0 == await trim(yard.redis)
     assert [["archive"]] == [line["missing"] for line in logs]
 
-    assert 0 == await leave(yard.redis, [0])
+    assert 0 == await drop_group(yard.redis, [0])
     assert 300 == await trim(yard.redis)
 
 
@@ -315,7 +315,7 @@ async def test_what_was_read_is_kept_although_the_server_is_gone(
 
         with pytest.raises(TransientError):
             await archiver.step()
-        await archiver.secure()
+        await archiver.flush()
         assert clicks(0, 5) == payloads(yard.kept())
 
         valkey.start()

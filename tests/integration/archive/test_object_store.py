@@ -16,10 +16,10 @@ import pytest
 from tests.support.eventually import eventually
 from tests.support.servers.stores import Depot
 from tests.support.workers.archives import EVER, everything
-from workers.archive.object_store.fetch import Fetching
+from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.object_store.upload import Uploader
-from workers.archive.reader import loaded, segments
+from workers.archive.reader import load_segment, segments
 from workers.archive.rewrite import rewrite
 from workers.model.batch import TransientError
 from workers.replay.archive_pages import ArchivePages, Place
@@ -84,7 +84,7 @@ async def test_segments_go_there_and_come_back(server: Server, depot: Depot) -> 
     first, second = depot.write(0), depot.write(1)
     store = bucket_of(server)
     uploader = Uploader(
-        depot.directory, Fetching(depot.directory, store), lambda _: None
+        depot.directory, SegmentFetcher(depot.directory, store), lambda _: None
     )
     with pytest.raises(TransientError):
         await uploader.step()
@@ -96,13 +96,13 @@ async def test_segments_go_there_and_come_back(server: Server, depot: Depot) -> 
     kept = everything(depot.directory)
     rewrite(depot.directory, first, {0: kept[:3]})
     assert 1 == await uploader.step()
-    now = loaded(depot.directory, first.key)
+    now = load_segment(depot.directory, first.key)
     assert depot.names(now, second) == await names(store)
 
     shutil.rmtree(depot.directory)
-    fetching = Fetching(depot.directory, bucket_of(server))
+    fetcher = SegmentFetcher(depot.directory, bucket_of(server))
     place: Place | None = Place(None, 0)
-    shelf, found = ArchivePages(depot.directory, fetching), []
+    shelf, found = ArchivePages(depot.directory, fetcher), []
     while place is not None:
         some, place = await shelf.take(0, (0, EVER), place, 100)
         found += some

@@ -34,7 +34,7 @@ from tests.support.workers.erasures import (
     left,
 )
 from tests.support.workers.replaying import Site, a_site
-from workers.erasure.begin import begin, people
+from workers.erasure.begin import begin, find_people
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ async def test_a_visitor_who_became_a_customer_is_that_customer(site: Site) -> N
     await site.record()
 
     async with site.pool.acquire() as connection:
-        (person,) = await people(connection, str(an_id(1)), None)
+        (person,) = await find_people(connection, str(an_id(1)), None)
 
     assert JANE == person.external_id
 
@@ -168,7 +168,7 @@ async def test_a_namesake_of_another_workspace_stays(site: Site) -> None:
     await site.add(janes_lead(1, click_id=None), janes_lead(2, **namesake))
     await site.record()
     async with site.pool.acquire() as connection:
-        both = await people(connection, JANE, None)
+        both = await find_people(connection, JANE, None)
         hers = next(each for each in both if each.workspace_id != ELSEWHERE)
         await begin(connection, hers, uuid7(), "tester", "")
     await finish(site)

@@ -24,7 +24,7 @@ from tests.support.workers.erasures import (
 from tests.support.workers.replaying import Site, a_site
 from workers.archive.reader import segments
 from workers.archive.writer import SegmentWriter
-from workers.erasure.archives import RewrittenSegment, keep_swept, sweep
+from workers.erasure.archives import RewrittenSegment, keep_pseudonymized, sweep
 from workers.model.batch import Delivery, Entry
 
 
@@ -117,7 +117,7 @@ async def test_an_archive_that_comes_back_is_rewritten(site: Site) -> None:
     writer = SegmentWriter(site.archive, "w1", 0, 1)
     writer.add([Delivery(Entry.of(1, 0, NOON_MS, 1), encode(janes_lead(4)))])
     writer.finish()
-    await keep_swept(site.pool, site.archive, [])
+    await keep_pseudonymized(site.pool, site.archive, [])
 
     assert [] == await left(site, site.archive)
 

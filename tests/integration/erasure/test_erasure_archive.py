@@ -23,15 +23,15 @@ from tests.support.workers.erasures import HISTORY, JANE, TRACES, is_swept, jane
 from workers.archive import rewrite
 from workers.archive.archiver import Archiver, ArchiverConfig
 from workers.archive.check import problem
-from workers.archive.object_store.fetch import Fetching
-from workers.archive.reader import SegmentPage, loaded, read, segments, unfinished
+from workers.archive.object_store.fetch import SegmentFetcher
+from workers.archive.reader import SegmentPage, load_segment, read, segments, unfinished
 from workers.archive.review import mark, marked
 from workers.archive.segment import Segment
 from workers.archive.writer import SegmentWriter
 from workers.erasure.archives import (
     ArchivePseudonymizer,
     RewrittenSegment,
-    keep_swept,
+    keep_pseudonymized,
     sweep,
 )
 from workers.erasure.begin import Person, begin
@@ -66,10 +66,10 @@ async def begun(pool: Pool) -> None:
 
 
 def an_archiver(yard: Yard, pool: Pool) -> Archiver:
-    manner = ArchiverConfig(
-        directory=yard.directory, owner="one", veiling=ArchivePseudonymizer(pool)
+    config = ArchiverConfig(
+        directory=yard.directory, owner="one", pseudonymizer=ArchivePseudonymizer(pool)
     )
-    made = Archiver(yard.redis, 0, manner, yard.clock, lambda _: None)
+    made = Archiver(yard.redis, 0, config, yard.clock, lambda _: None)
     yard.archivers.append(made)
     return made
 
@@ -137,12 +137,12 @@ async def test_a_segment_that_ends_while_postgres_is_away_is_rewritten_afterward
         archiver = an_archiver(yard, theirs)
         await exhaust(archiver)
         await begun(pool)
-        await keep_swept(pool, yard.directory, ["one"])
+        await keep_pseudonymized(pool, yard.directory, ["one"])
         assert await is_swept(pool, yard.directory)
     await archiver.finish()
     assert JANE in said(yard.directory)
 
-    await keep_swept(pool, yard.directory, ["one"])
+    await keep_pseudonymized(pool, yard.directory, ["one"])
 
     assert not {JANE, "Jane Doe", "jane@doe.example"} & said(yard.directory)
     assert [] == marked(yard.directory)
@@ -154,16 +154,16 @@ async def test_a_segment_whose_archiver_died_over_its_review_is_rewritten(
 ) -> None:
     a_segment(tmp_path)
     await begun(pool)
-    await keep_swept(pool, tmp_path, ["w"])
+    await keep_pseudonymized(pool, tmp_path, ["w"])
     assert not said(tmp_path)
     late = a_segment(tmp_path, 2, partial(mark, tmp_path))
     # Somebody was at it, and died before the former file was deleted.
     former = late.data(tmp_path).read_bytes()
-    await keep_swept(pool, tmp_path, ["w"])
+    await keep_pseudonymized(pool, tmp_path, ["w"])
     late.data(tmp_path).write_bytes(former)
     mark(tmp_path, late.key)
 
-    await keep_swept(pool, tmp_path, ["w"])
+    await keep_pseudonymized(pool, tmp_path, ["w"])
 
     assert not said(tmp_path)
     assert [] == marked(tmp_path)
@@ -190,7 +190,7 @@ async def test_an_archive_to_which_more_came_meanwhile_is_not_called_swept(
     await sweep(Meddling(), tmp_path, ["w"])  # type: ignore[arg-type]  # all it does
     assert not await is_swept(pool, tmp_path)
 
-    await keep_swept(pool, tmp_path, ["w"])
+    await keep_pseudonymized(pool, tmp_path, ["w"])
     assert await is_swept(pool, tmp_path)
 
 
@@ -204,10 +204,10 @@ async def test_what_a_dead_archiver_left_unfinished_goes(
 
     # Nobody is known to live, or it is held still: it may be all that is left.
     for living in ([], ["another"]):
-        await keep_swept(pool, yard.directory, living)
+        await keep_pseudonymized(pool, yard.directory, living)
         assert ["dead.s0.part"] == [path.name for path, _ in files(parts)]
     yard.die()
-    await keep_swept(pool, yard.directory, ["another"])
+    await keep_pseudonymized(pool, yard.directory, ["another"])
     assert [] == list(files(parts))
 
 
@@ -337,17 +337,17 @@ async def test_what_only_the_store_has_is_rewritten_and_takes_its_place(
     gone, here = a_segment(depot.directory), a_segment(depot.directory, 2)
     await depot.uploader().step()
     gone.data(depot.directory).unlink()
-    fetching = Fetching(depot.directory, depot.store())
+    fetcher = SegmentFetcher(depot.directory, depot.store())
     await begun(pool)
     assert set() != said(depot.bucket)
 
-    swept = await sweep(pool, depot.directory, ["w"], fetching)
+    swept = await sweep(pool, depot.directory, ["w"], fetcher)
     await depot.uploader().step()
 
     assert RewrittenSegment(2, 5) == swept
     assert await is_swept(pool, depot.directory)
     assert set() == said(depot.bucket) | said(depot.directory)
-    now = [loaded(depot.bucket, each.key) for each in (gone, here)]
+    now = [load_segment(depot.bucket, each.key) for each in (gone, here)]
     assert depot.names(*now) == list(depot.stored())
     assert [None, None] == [problem(depot.bucket, each) for each in now]
 
@@ -359,21 +359,21 @@ async def test_an_archive_is_not_clean_before_its_store_is(
     gone, here = a_segment(depot.directory), a_segment(depot.directory, 2)
     await depot.uploader().step()
     gone.data(depot.directory).unlink()
-    dead = Fetching(depot.directory, depot.store(0))
+    dead = SegmentFetcher(depot.directory, depot.store(0))
     await begun(pool)
 
     with pytest.raises(TransientError):
-        await keep_swept(pool, depot.directory, ["w"], dead)
-    await keep_swept(pool, depot.directory, ["w"])
+        await keep_pseudonymized(pool, depot.directory, ["w"], dead)
+    await keep_pseudonymized(pool, depot.directory, ["w"])
 
     assert (1, set()) == (
-        loaded(depot.directory, here.key).rewritten,
+        load_segment(depot.directory, here.key).rewritten,
         said(depot.directory),
     )
     assert not await is_swept(pool, depot.directory)
 
-    await keep_swept(
-        pool, depot.directory, ["w"], Fetching(depot.directory, depot.store())
+    await keep_pseudonymized(
+        pool, depot.directory, ["w"], SegmentFetcher(depot.directory, depot.store())
     )
     assert await is_swept(pool, depot.directory)
 
@@ -386,13 +386,13 @@ async def test_a_lost_archive_that_comes_back_is_rewritten_too(
     await depot.uploader().step()
     shutil.rmtree(depot.directory)
     depot.directory.mkdir()
-    fetching = Fetching(depot.directory, depot.store())
+    fetcher = SegmentFetcher(depot.directory, depot.store())
     await begun(pool)
     # Of an empty directory everything is known.
-    await keep_swept(pool, depot.directory, ["w"], fetching)
+    await keep_pseudonymized(pool, depot.directory, ["w"], fetcher)
 
-    await fetching.refresh()
-    await keep_swept(pool, depot.directory, ["w"], fetching)
+    await fetcher.refresh()
+    await keep_pseudonymized(pool, depot.directory, ["w"], fetcher)
     await depot.uploader().step()
 
     assert set() == said(depot.bucket) | said(depot.directory)

@@ -26,7 +26,7 @@ from tests.support.workers.erasures import (
 )
 from tests.support.workers.replaying import Site, a_site
 from tests.support.workers.working import is_acknowledged, working
-from workers.erasure.begin import Person, begin, people
+from workers.erasure.begin import Person, begin, find_people
 from workers.erasure.runner import Eraser
 from workers.erasure.suppression import SuppressionsOutdated
 from workers.model.batch import Delivery, Entry, TransientError
@@ -46,7 +46,7 @@ async def test_whoever_dies_anywhere_somebody_else_goes_on(site: Site) -> None:
     await site.record()
     before = await counted(site)
     async with site.pool.acquire() as connection:
-        (person,) = await people(connection, JANE, None)
+        (person,) = await find_people(connection, JANE, None)
         await begin(connection, person, uuid7(), "tester", "")
 
     deaths = 0
@@ -68,7 +68,7 @@ async def test_several_at_once_are_not_in_each_others_way(site: Site) -> None:
     await site.add(*HISTORY, *(janes_nowhere(100 + n) for n in range(40)))
     await site.record()
     async with site.pool.acquire() as connection:
-        (person,) = await people(connection, JANE, None)
+        (person,) = await find_people(connection, JANE, None)
         await begin(connection, person, uuid7(), "tester", "")
 
     async with asyncio.TaskGroup() as group:
@@ -108,7 +108,7 @@ async def test_a_writer_that_did_not_know_begins_anew(site: Site) -> None:
     await pipeline.suppressions.refresh(site.pool)
     await site.add(janes_lead(4))
     async with site.pool.acquire() as connection:
-        (person,) = await people(connection, str(an_id(1)), None)
+        (person,) = await find_people(connection, str(an_id(1)), None)
         await begin(connection, person, uuid7(), "tester", "")
     late = [
         Delivery(Entry(1, 0, NOON_MS, 77), encode(janes_click(2, root_id=an_id(1))))
@@ -133,7 +133,7 @@ async def test_what_a_batch_did_not_know_another_of_the_process_does_not_vouch_f
     late = Delivery(Entry(1, 0, NOON_MS, 77), encode(janes_lead(77, dedupe=None)))
     prepared = await pipeline.unseal([late])
     async with site.pool.acquire() as connection:
-        (person,) = await people(connection, JANE, None)
+        (person,) = await find_people(connection, JANE, None)
         await begin(connection, person, uuid7(), "tester", "")
     await pipeline.suppressions.refresh(site.pool)
 
@@ -201,7 +201,7 @@ async def test_what_becomes_known_while_it_is_worked_off_is_erased_too(
 
     async def again() -> None:
         async with site.pool.acquire() as connection:
-            (person,) = await people(connection, JANE, None)
+            (person,) = await find_people(connection, JANE, None)
             await begin(connection, person, uuid7(), "tester", "")
 
     # She logs in on two devices, and for the other one she is erased again, at every moment.
@@ -267,7 +267,7 @@ async def test_a_list_that_a_backup_brought_back_is_read_anew(site: Site) -> Non
             "select setval(pg_get_serial_sequence('suppressions', 'seq'), max(seq))"
             " from suppressions"
         )
-        (jane,) = await people(connection, JANE, None)
+        (jane,) = await find_people(connection, JANE, None)
         await begin(connection, jane, uuid7(), "tester", "")
     late = Delivery(Entry(1, 0, NOON_MS, 77), encode(janes_lead(77, dedupe=None)))
 
@@ -296,7 +296,7 @@ async def test_what_comes_before_the_rows_are_rewritten_meets_its_customer(
     await site.add(*HISTORY)
     await site.record()
     async with site.pool.acquire() as connection:
-        (person,) = await people(connection, JANE, None)
+        (person,) = await find_people(connection, JANE, None)
         await begin(connection, person, uuid7(), "tester", "")
 
     again = [janes_lead(40, at=NOON_MS + 9000), janes_sale(50, dedupe=None)]

@@ -19,7 +19,7 @@ from tests.support.workers.erasures import (
 )
 from tests.support.workers.replaying import Site, a_site
 from tests.support.workers.working import STREAM
-from workers.erasure.begin import begin, people
+from workers.erasure.begin import begin, find_people
 from workers.erasure.runner import Eraser
 from workers.redis_io.stream_state import look
 from workers.redrive.page import Redriver
@@ -70,7 +70,7 @@ async def test_an_entry_goes_only_when_every_group_has_read_it(site: Site) -> No
     await site.record()
     await site.redis.xgroup_create(STREAM, "others", "0")
     async with site.pool.acquire() as connection:
-        (person,) = await people(connection, JANE, None)
+        (person,) = await find_people(connection, JANE, None)
         await begin(connection, person, uuid7(), "tester", "")
     eraser = Eraser(site.pool, site.redis, [0])
 

@@ -29,7 +29,7 @@ from workers.erasure import archives
 from workers.erasure.archives import (
     ArchivePseudonymizer,
     RewrittenSegment,
-    keep_swept,
+    keep_pseudonymized,
     known_state,
     sweep,
 )
@@ -115,7 +115,7 @@ async def test_what_comes_unreadable_afterwards_is_archived_blank(site: Site) ->
         for at, payload in enumerate((*UNREADABLE, *OTHERS))
     ]
 
-    written, _ = await ArchivePseudonymizer(site.pool).veil(deliveries)
+    written, _ = await ArchivePseudonymizer(site.pool).pseudonymize(deliveries)
 
     assert not any(each.payload in UNREADABLE for each in written)
     assert list(OTHERS) == [each.payload for each in written[len(UNREADABLE) :]]
@@ -144,11 +144,11 @@ async def test_lines_of_a_later_release_wait_for_a_worker_that_reads_them(
     state = known_state(directory)
     # Nor does this release look again and again.
     with capture_logs() as logs:
-        await keep_swept(site.pool, directory, [])
+        await keep_pseudonymized(site.pool, directory, [])
     assert [] == logs
 
     monkeypatch.setattr(archives, "VERSION", VERSION + 1)
-    await keep_swept(site.pool, directory, [])
+    await keep_pseudonymized(site.pool, directory, [])
 
     assert state != known_state(directory)
     assert known_state(directory).endswith(f" {VERSION + 1}")

@@ -30,8 +30,8 @@ from tests.support.servers.cli import Cli, servers_of
 from tests.support.servers.runbook import follow
 from tests.support.workers.replaying import Site
 from tests.support.workers.working import STREAM
-from workers.archive.object_store.fetch import Fetching
-from workers.archive.object_store.report import Uploads
+from workers.archive.object_store.fetch import SegmentFetcher
+from workers.archive.object_store.report import UploadReporter
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.object_store.upload import Uploader
 from workers.archive.writer import SegmentWriter
@@ -285,16 +285,16 @@ def test_the_archive_stands_still(scene: Scene) -> None:
 def test_the_object_store_is_away(scene: Scene, tmp_path: Path) -> None:
     bucket = tmp_path / "bucket"
     store = ObjectStore(f"file://{bucket}")
-    fetching = Fetching(scene.archive, store)
+    fetcher = SegmentFetcher(scene.archive, store)
 
     async def upload(site: Site) -> None:
         await beat(site)
-        uploads = Uploads(site.redis, "w1", scene.archive, store.name)
+        uploads = UploadReporter(site.redis, "w1", scene.archive, store.name)
         try:
-            await Uploader(scene.archive, fetching, lambda _: None).step()
+            await Uploader(scene.archive, fetcher, lambda _: None).step()
         except TransientError as trouble:
             uploads.failed(NOON_MS, str(trouble))
-        await uploads.tell(NOON_MS)
+        await uploads.publish(NOON_MS)
 
     scene.play(clicks(1, 2))
     scene.play(archive)

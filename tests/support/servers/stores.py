@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from ingest.contracts.envelope import encode
 from tests.support.directory import NOON_MS, a_click
-from workers.archive.object_store.fetch import Fetching
+from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.object_store.upload import Uploader
 from workers.archive.segment import Segment
@@ -63,8 +63,8 @@ class Depot:
 
     def uploader(self, store: ObjectStore | None = None) -> Uploader:
         """As a process has it that just started."""
-        fetching = Fetching(self.directory, store or self.store())
-        return Uploader(self.directory, fetching, self.boundaries.append)
+        fetcher = SegmentFetcher(self.directory, store or self.store())
+        return Uploader(self.directory, fetcher, self.boundaries.append)
 
     def write(self, first: int = 0, count: int = 3) -> Segment:
         return a_segment(self.directory, first, count)

@@ -39,8 +39,8 @@ class Yard:
         await self.redis.set(epoch_key(0), epoch)
         await self.redis.xgroup_create(STREAM, GROUP, "0", mkstream=True)
 
-    def archiver(self, owner: str = "one", **manner: float) -> Archiver:
-        how = ArchiverConfig(directory=self.directory, owner=owner, **manner)  # type: ignore[arg-type]
+    def archiver(self, owner: str = "one", **config: float) -> Archiver:
+        how = ArchiverConfig(directory=self.directory, owner=owner, **config)  # type: ignore[arg-type]
         made = Archiver(self.redis, 0, how, self.clock, lambda _: None)
         self.archivers.append(made)
         return made
@@ -55,7 +55,7 @@ class Yard:
         """Close the files of archivers that tests left as if they had died."""
         for archiver in self.archivers:
             if archiver._writer is not None:
-                archiver._writer.drop()
+                archiver._writer.discard()
 
     async def add(self, payloads: Iterable[bytes]) -> list[bytes]:
         """Append entries; their ids."""

@@ -14,7 +14,7 @@ from tests.support.workers.replaying import Site
 from tests.support.workers.working import STREAM
 from workers.archive.writer import SegmentWriter
 from workers.erasure.archives import known_state
-from workers.erasure.begin import begin, people
+from workers.erasure.begin import begin, find_people
 from workers.erasure.runner import Eraser
 from workers.model.batch import Delivery, Entry
 from workers.postgres.database import Pool
@@ -85,7 +85,7 @@ HISTORY = (
 async def erase(site: Site, name: str = JANE) -> UUID:
     """Begin, and do what can be done."""
     async with site.pool.acquire() as connection:
-        (person,) = await people(connection, name, None)
+        (person,) = await find_people(connection, name, None)
         erasure = await begin(connection, person, uuid7(), "tester", "")
     await finish(site)
     return erasure

@@ -16,7 +16,7 @@ from tests.support.workers.archives import everything, payloads
 from workers.archive import writer
 from workers.archive.check import problem
 from workers.archive.reader import read, segments, unfinished
-from workers.archive.retention import delete_old, sweep
+from workers.archive.retention import delete_abandoned, delete_old
 from workers.archive.segment import (
     Segment,
     SegmentDamaged,
@@ -187,7 +187,7 @@ def test_what_was_not_finished_is_not_read(tmp_path: Path) -> None:
 
     assert [] == everything(tmp_path)
     assert [segment.data(tmp_path)] == list(unfinished(tmp_path))
-    left.drop()
+    left.discard()
 
 
 def test_an_index_that_cannot_be_read_is_told_of(tmp_path: Path) -> None:
@@ -221,5 +221,5 @@ def test_what_the_dead_left_goes_after_some_days(tmp_path: Path) -> None:
     new = tmp_path / "open" / "new.s0.part"
     os.utime(new, (NOON_MS / 1000, NOON_MS / 1000))
 
-    assert 1 == sweep(tmp_path, NOON_MS)
+    assert 1 == delete_abandoned(tmp_path, NOON_MS)
     assert [new] == list((tmp_path / "open").iterdir())

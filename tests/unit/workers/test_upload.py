@@ -17,12 +17,12 @@ from tests.support.directory import NOON_MS
 from tests.support.servers.stores import Depot
 from tests.support.workers.archives import EVER, everything
 from workers.archive.check import problem
-from workers.archive.lock import alone
-from workers.archive.object_store.fetch import Fetching
+from workers.archive.lock import try_lock
+from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import delete_stored, is_absent, is_stored
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.object_store.upload import Uploader
-from workers.archive.reader import SegmentMissing, loaded, read, segments
+from workers.archive.reader import SegmentMissing, load_segment, read, segments
 from workers.archive.rewrite import STATE_FILE, rewrite
 from workers.archive.segment import SegmentDamaged
 from workers.model.batch import ArchiveBoundary, TransientError
@@ -81,7 +81,9 @@ async def test_who_dies_before_it_is_noted_uploads_nothing_twice(depot: Depot) -
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        await Uploader(depot.directory, Fetching(depot.directory, store), dies).step()
+        await Uploader(
+            depot.directory, SegmentFetcher(depot.directory, store), dies
+        ).step()
     assert not is_stored(depot.directory, segment.key)
 
     await depot.uploader(store).step()
@@ -194,7 +196,7 @@ async def test_two_processes_do_not_upload_at_once(depot: Depot) -> None:
     await depot.uploader().step()
     depot.write(1)
 
-    with alone(depot.directory / "uploading"):
+    with try_lock(depot.directory / "uploading"):
         assert 0 == await depot.uploader().step()
     assert 1 == await depot.uploader().step()
 
@@ -207,7 +209,7 @@ async def test_what_was_rewritten_takes_the_place_of_what_was_there(
     before = depot.stored()
 
     assert rewrite(depot.directory, segment, {0: everything(depot.directory)})
-    now = loaded(depot.directory, segment.key)
+    now = load_segment(depot.directory, segment.key)
     assert not is_stored(depot.directory, segment.key)
     assert 1 == await uploader.step()
 
@@ -223,13 +225,13 @@ async def test_a_directory_from_a_backup_does_not_undo_an_erasure(
     shutil.copytree(depot.directory, depot.path / "backup")
     rewrite(depot.directory, segment, {0: everything(depot.directory)})
     await uploader.step()
-    now = loaded(depot.directory, segment.key)
+    now = load_segment(depot.directory, segment.key)
     shutil.rmtree(depot.directory)
     (depot.path / "backup").rename(depot.directory)
 
     await depot.uploader().step()
 
-    assert now == loaded(depot.directory, segment.key)
+    assert now == load_segment(depot.directory, segment.key)
     assert not segment.data(depot.directory).exists()
     assert depot.names(now) == list(depot.stored())
 
@@ -280,9 +282,9 @@ async def taken(shelf: ArchivePages) -> int:
 
 async def test_a_replay_fetches_what_only_the_store_has(depot: Depot) -> None:
     await evicted(depot, 3)
-    fetching = Fetching(depot.directory, depot.store())
+    fetcher = SegmentFetcher(depot.directory, depot.store())
 
-    assert 9 == await taken(ArchivePages(depot.directory, fetching))
+    assert 9 == await taken(ArchivePages(depot.directory, fetcher))
 
     assert 9 == len(everything(depot.directory))
 
@@ -290,9 +292,9 @@ async def test_a_replay_fetches_what_only_the_store_has(depot: Depot) -> None:
 async def test_what_is_fetched_to_be_read_is_bounded(depot: Depot) -> None:
     await evicted(depot, 5)
     sizes = [each.size for each in segments(depot.directory)]
-    fetching = Fetching(depot.directory, depot.store(), room=2 * max(sizes))
+    fetcher = SegmentFetcher(depot.directory, depot.store(), room=2 * max(sizes))
 
-    assert 15 == await taken(ArchivePages(depot.directory, fetching))
+    assert 15 == await taken(ArchivePages(depot.directory, fetcher))
 
     here = [each.data(depot.directory).exists() for each in segments(depot.directory)]
     assert [False, False, False, True, True] == here
@@ -305,7 +307,9 @@ async def test_without_the_store_a_replay_waits(depot: Depot) -> None:
         await taken(ArchivePages(depot.directory))
     with pytest.raises(TransientError, match="no answer"):
         await taken(
-            ArchivePages(depot.directory, Fetching(depot.directory, depot.store(0)))
+            ArchivePages(
+                depot.directory, SegmentFetcher(depot.directory, depot.store(0))
+            )
         )
     with pytest.raises(SegmentMissing):
         read(depot.directory, 0, EVER)
@@ -317,7 +321,9 @@ async def test_a_replay_goes_on_without_what_nobody_has(depot: Depot) -> None:
     gone.data(depot.bucket).write_bytes(b"something else")
 
     with capture_logs() as logs:
-        shelf = ArchivePages(depot.directory, Fetching(depot.directory, depot.store()))
+        shelf = ArchivePages(
+            depot.directory, SegmentFetcher(depot.directory, depot.store())
+        )
         assert 3 == await taken(shelf)
 
     told = [each["segment"] for each in logs if each["event"] == "archive.damaged"]
@@ -332,15 +338,15 @@ async def test_an_archive_whose_disk_is_lost_comes_back(depot: Depot) -> None:
     shutil.rmtree(depot.directory)
     depot.directory.mkdir()
     (depot.directory / STATE_FILE).write_text("1 x")
-    fetching = Fetching(depot.directory, depot.store())
+    fetcher = SegmentFetcher(depot.directory, depot.store())
 
-    assert 2 == await fetching.refresh()
-    assert 0 == await fetching.refresh()
+    assert 2 == await fetcher.refresh()
+    assert 0 == await fetcher.refresh()
 
     assert [first, second] == list(segments(depot.directory))
     # Nobody knows whom its segments speak of.
     assert not (depot.directory / STATE_FILE).exists()
-    assert 6 == await taken(ArchivePages(depot.directory, fetching))
+    assert 6 == await taken(ArchivePages(depot.directory, fetcher))
     assert 0 == await depot.uploader().step()
 
 
@@ -350,6 +356,6 @@ async def test_what_is_fetched_and_wrong_is_not_taken(depot: Depot) -> None:
     segment.data(depot.bucket).write_bytes(b"something else")
 
     with pytest.raises(SegmentDamaged, match="as its index says"):
-        await Fetching(depot.directory, depot.store()).fetch(segment.key)
+        await SegmentFetcher(depot.directory, depot.store()).fetch(segment.key)
 
     assert not segment.data(depot.directory).exists()

@@ -13,12 +13,12 @@ from typing import TypeVar
 _Result = TypeVar("_Result")
 
 
-async def apart(work: Callable[[], _Result]) -> _Result:
+async def in_daemon_thread(work: Callable[[], _Result]) -> _Result:
     """Do it in a thread of its own that ends with the process; raises what it raises."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_Result] = loop.create_future()
 
-    def settle(result: _Result | None, error: BaseException | None) -> None:
+    def set_result(result: _Result | None, error: BaseException | None) -> None:
         if future.done():
             return  # nobody waits any more
         if error is not None:
@@ -35,7 +35,7 @@ async def apart(work: Callable[[], _Result]) -> _Result:
             error = raised
         # Closed: the process is ending.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, result, error)
+            loop.call_soon_threadsafe(set_result, result, error)
 
     Thread(target=run, daemon=True).start()
     return await future

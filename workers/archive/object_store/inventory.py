@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from workers.archive.reader import loaded, record_of
+from workers.archive.reader import load_segment, stored_record
 from workers.archive.segment import (
     DATA_SUFFIX,
     INDEX_SUFFIX,
@@ -26,16 +26,16 @@ _FETCHED: Final = "fetched"
 _DAY_MS: Final = 86_400_000
 
 
-def stamp_of(directory: Path, key: str) -> int:
+def index_mtime_ns(directory: Path, key: str) -> int:
     """When the segment's index changed, to the nanosecond. Raises OSError."""
     return (directory / f"{key}{INDEX_SUFFIX}").stat().st_mtime_ns
 
 
 def is_stored(directory: Path, key: str, store: str | None = None) -> bool:
     """Whether the segment, as it is now, is in that store; None: in any."""
-    record = record_of(directory, key)
+    record = stored_record(directory, key)
     with suppress(OSError, ValueError):
-        if record.stat().st_mtime_ns == stamp_of(directory, key):
+        if record.stat().st_mtime_ns == index_mtime_ns(directory, key):
             return store is None or record.read_text("utf-8") == f"{store}\n"
     return False
 
@@ -43,33 +43,33 @@ def is_stored(directory: Path, key: str, store: str | None = None) -> bool:
 def is_absent(directory: Path, key: str) -> bool:
     """Whether a store has the segment and this directory only its index."""
     try:
-        data = loaded(directory, key).data(directory)
+        data = load_segment(directory, key).data(directory)
     except (SegmentDamaged, OSError):
         return False
     return not data.exists() and is_stored(directory, key)
 
 
-def note(directory: Path, key: str, store: str, stamp: int) -> None:
+def note_stored(directory: Path, key: str, store: str, mtime_ns: int) -> None:
     """Remember that the store has it, as it was at that stamp. Raises OSError."""
-    record = record_of(directory, key)
+    record = stored_record(directory, key)
     draft = record.with_name(f"{record.name}.{os.getpid()}")
     draft.write_text(f"{store}\n", "utf-8")
-    os.utime(draft, ns=(stamp, stamp))
+    os.utime(draft, ns=(mtime_ns, mtime_ns))
     draft.replace(record)
 
 
-def forget_record(directory: Path, key: str) -> None:
+def delete_record(directory: Path, key: str) -> None:
     """No store has it, as it turned out. Raises OSError."""
-    record_of(directory, key).unlink(missing_ok=True)
+    stored_record(directory, key).unlink(missing_ok=True)
 
 
-class Waiting:
+class PendingUploads:
     """What is still to be uploaded; days that have nothing are not looked into again."""
 
     def __init__(self, directory: Path, store: str) -> None:
         self._directory = directory
         self._store = store
-        self._settled: dict[str, int] = {}
+        self._uploaded_days: dict[str, int] = {}
 
     def keys(self) -> list[str]:
         """In order. Raises OSError."""
@@ -77,13 +77,13 @@ class Waiting:
         for day in sorted(self._directory.glob("[0-9]*/")):
             # Whatever is put in or taken out changes it.
             changed = day.stat().st_mtime_ns
-            if self._settled.get(day.name) == changed:
+            if self._uploaded_days.get(day.name) == changed:
                 continue
             some = [
                 key for key in _keys_of(day) if not self._is_stored(key)
             ]  # fmt: skip
             if not some:
-                self._settled[day.name] = changed
+                self._uploaded_days[day.name] = changed
             found += some
         return found
 
@@ -104,7 +104,7 @@ def delete_stored(directory: Path, store: str, keep_days: int, now_ms: int) -> i
             if data.stat().st_mtime >= least:
                 continue
             key = f"{data.parent.name}/{index_of(data).name.removesuffix(INDEX_SUFFIX)}"
-            is_current = loaded(directory, key).data(directory) == data
+            is_current = load_segment(directory, key).data(directory) == data
             if is_current and is_stored(directory, key, store):
                 data.unlink()
                 gone += 1
@@ -114,23 +114,23 @@ def delete_stored(directory: Path, store: str, keep_days: int, now_ms: int) -> i
 def note_fetched(directory: Path, segment: Segment) -> None:
     """Remember that its file is here for a reader only. Raises OSError."""
     (directory / _FETCHED).mkdir(mode=0o700, exist_ok=True)
-    _fetched_note(directory, segment.key).write_text(segment.key)
+    _fetched_path(directory, segment.key).write_text(segment.key)
 
 
-def keep_fetched(directory: Path, key: str) -> None:
+def note_permanent(directory: Path, key: str) -> None:
     """Have it stay as if it had never gone. Raises OSError."""
-    _fetched_note(directory, key).unlink(missing_ok=True)
+    _fetched_path(directory, key).unlink(missing_ok=True)
 
 
-def forget_fetched(directory: Path, room: int) -> None:
+def evict_fetched(directory: Path, room: int) -> None:
     """Delete files that were fetched, those first that came first, down to so many bytes.
 
     What is not in a store as it is now stays. Raises OSError.
     """
     size = 0
-    for note_, key in reversed(list(_fetched(directory))):
+    for note_, key in reversed(list(_fetched_oldest_first(directory))):
         with suppress(SegmentDamaged, FileNotFoundError):
-            segment = loaded(directory, key)
+            segment = load_segment(directory, key)
             size += segment.data(directory).stat().st_size
             if size <= room or not is_stored(directory, key):
                 continue
@@ -138,11 +138,11 @@ def forget_fetched(directory: Path, room: int) -> None:
         note_.unlink(missing_ok=True)
 
 
-def _fetched_note(directory: Path, key: str) -> Path:
+def _fetched_path(directory: Path, key: str) -> Path:
     return directory / _FETCHED / key.replace("/", "_")
 
 
-def _fetched(directory: Path) -> Iterator[tuple[Path, str]]:
+def _fetched_oldest_first(directory: Path) -> Iterator[tuple[Path, str]]:
     """By when they came."""
     times: dict[Path, int] = {}
     for path in (directory / _FETCHED).glob("*"):

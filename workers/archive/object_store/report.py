@@ -14,8 +14,8 @@ import orjson
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import uploads_key
-from workers.archive.object_store.inventory import Waiting
-from workers.archive.reader import loaded
+from workers.archive.object_store.inventory import PendingUploads
+from workers.archive.reader import load_segment
 from workers.archive.segment import SegmentDamaged
 from workers.model.batch import TransientError
 from workers.redis_io.connections import REDIS_TROUBLE
@@ -24,7 +24,7 @@ from workers.redis_io.connections import REDIS_TROUBLE
 _EXPIRES_SECONDS: Final = 60
 
 
-class Uploads:
+class UploadReporter:
     """What one worker knows of the uploads of its archive."""
 
     def __init__(self, redis: Redis, owner: str, directory: Path, store: str) -> None:
@@ -33,7 +33,7 @@ class Uploads:
         self._key = uploads_key(owner)
         self._directory = directory
         self._store = store
-        self._waiting = Waiting(directory, store)
+        self._waiting = PendingUploads(directory, store)
         self._failing_ms: int | None = None
         self._why: str | None = None
 
@@ -46,7 +46,7 @@ class Uploads:
         """The last attempt did."""
         self._failing_ms = self._why = None
 
-    async def tell(self, now_ms: int) -> None:
+    async def publish(self, now_ms: int) -> None:
         """Say how it stands; `now_ms` is Unix milliseconds. Raises TransientError, OSError."""
         waiting, since_ms = await asyncio.to_thread(self._look)
         document = {
@@ -69,11 +69,11 @@ class Uploads:
         keys = self._waiting.keys()
         for key in keys:
             with suppress(SegmentDamaged, FileNotFoundError):
-                return len(keys), loaded(self._directory, key).last.ms
+                return len(keys), load_segment(self._directory, key).last.ms
         return len(keys), None
 
 
-async def uploads(redis: Redis, workers: Iterable[str]) -> list[dict[str, Any]]:
+async def upload_reports(redis: Redis, workers: Iterable[str]) -> list[dict[str, Any]]:
     """What these workers said last, once of each archive; raises what Redis raises."""
     told = [await redis.get(uploads_key(name)) for name in workers]
     found = [orjson.loads(raw) for raw in told if raw is not None]

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from workers.archive.object_store.background import apart
+from workers.archive.object_store.background import in_daemon_thread
 from workers.model.batch import TransientError
 
 if TYPE_CHECKING:
     from obstore.store import LocalStore, S3Store
 
 #: One request, with what it carries.
-_TIMES: Final = {"connect_timeout": "5s", "timeout": "60s"}
+_TIMEOUTS: Final = {"connect_timeout": "5s", "timeout": "60s"}
 #: Of what fails at once. Attempts beyond are the caller's, who waits between.
 _RETRIES: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
 #: Names that are asked for at once.
@@ -44,45 +44,45 @@ class ObjectStore:
 
         A checksum goes along, but there are stores that do not look at it.
         """
-        with self._seam():
-            await apart(partial(self._put, name, data))
+        with self._store_errors():
+            await in_daemon_thread(partial(self._put, name, data))
         if await self.get(name) != data:
             raise TransientError(
                 f"{self.name}: {name} does not hold what was put there"
             )
 
     async def get(self, name: str) -> bytes | None:
-        with self._seam():
+        with self._store_errors():
             try:
-                return await apart(partial(self._read, name))
+                return await in_daemon_thread(partial(self._read, name))
             except FileNotFoundError:
                 return None
 
     async def size(self, name: str) -> int | None:
         """How many bytes it has."""
-        with self._seam():
+        with self._store_errors():
             try:
-                found = await apart(lambda: self._client.head(name))
+                found = await in_daemon_thread(lambda: self._client.head(name))
             except FileNotFoundError:
                 return None
             return int(found["size"])
 
     async def delete(self, name: str) -> None:
         """See to it that there is none of that name."""
-        with self._seam(), suppress(FileNotFoundError):
-            await apart(lambda: self._client.delete(name))
+        with self._store_errors(), suppress(FileNotFoundError):
+            await in_daemon_thread(lambda: self._client.delete(name))
 
     async def names(self) -> AsyncIterator[str]:
         """All names there are, in no order."""
-        with self._seam():
-            await apart(self._look_for_root)
+        with self._store_errors():
+            await in_daemon_thread(self._require_root)
             pages = self._client.list(chunk_size=_PAGE)
-            while page := await apart(lambda: next(pages, None)):
+            while page := await in_daemon_thread(lambda: next(pages, None)):
                 for one in page:
                     yield one["path"]
 
     def _put(self, name: str, data: bytes) -> None:
-        self._look_for_root()
+        self._require_root()
         self._client.put(name, data)
 
     def _read(self, name: str) -> bytes:
@@ -103,7 +103,7 @@ class ObjectStore:
             self._url.netloc,
             prefix=self._url.path.strip("/") or None,
             config=config,  # type: ignore[arg-type]
-            client_options=_TIMES,  # type: ignore[arg-type]
+            client_options=_TIMEOUTS,  # type: ignore[arg-type]
             retry_config=_RETRIES,  # type: ignore[arg-type]
         )
 
@@ -111,13 +111,13 @@ class ObjectStore:
     def _root(self) -> Path:
         return Path(unquote(self._url.path))
 
-    def _look_for_root(self) -> None:
+    def _require_root(self) -> None:
         # The library would make it anew, on whatever disk is beneath the missing mount.
         if self._url.scheme == "file" and not self._root.is_dir():
             raise TransientError(f"{self.name} is not there")
 
     @contextmanager
-    def _seam(self) -> Iterator[None]:
+    def _store_errors(self) -> Iterator[None]:
         from obstore.exceptions import BaseError  # noqa: PLC0415 -- as above
 
         try:

@@ -16,10 +16,14 @@ from typing import Final
 
 from ingest.contracts.metrics.worker import UPLOADED, UPLOADS_WAITING
 from ingest.contracts.telemetry import Log
-from workers.archive.lock import alone
-from workers.archive.object_store.fetch import Fetching
-from workers.archive.object_store.inventory import Waiting, note, stamp_of
-from workers.archive.reader import reloaded
+from workers.archive.lock import try_lock
+from workers.archive.object_store.fetch import SegmentFetcher
+from workers.archive.object_store.inventory import (
+    PendingUploads,
+    index_mtime_ns,
+    note_stored,
+)
+from workers.archive.reader import reload_if_changed
 from workers.archive.segment import INDEX_SUFFIX, Segment, SegmentDamaged
 from workers.model.batch import ArchiveBoundary
 
@@ -32,15 +36,15 @@ class Uploader:
     def __init__(
         self,
         directory: Path,
-        fetching: Fetching,
+        fetcher: SegmentFetcher,
         boundary: Callable[[ArchiveBoundary], None],
     ) -> None:
-        """`fetching` is of the same directory, and knows the store."""
+        """`fetcher` is of the same directory, and knows the store."""
         self._directory = directory
-        self._fetching = fetching
-        self._store = fetching.store
+        self._fetcher = fetcher
+        self._store = fetcher.store
         self._boundary = boundary
-        self._waiting = Waiting(directory, self._store.name)
+        self._waiting = PendingUploads(directory, self._store.name)
         #: What cannot be uploaded, since it is damaged, as it was then.
         self._damaged: dict[str, int] = {}
 
@@ -49,10 +53,10 @@ class Uploader:
 
         Of several processes that share the directory one does it.
         """
-        await self._fetching.refresh()
+        await self._fetcher.refresh()
         lock = self._directory / "uploading"
         await asyncio.to_thread(lock.mkdir, mode=0o700, exist_ok=True)
-        with alone(lock) as is_alone:
+        with try_lock(lock) as is_alone:
             if not is_alone:
                 UPLOADS_WAITING.set(0)
                 return 0
@@ -60,38 +64,38 @@ class Uploader:
             count = 0
             for place, key in enumerate(waiting):
                 UPLOADS_WAITING.set(len(waiting) - place)
-                count += await self._try(key)
+                count += await self._upload_if_changed(key)
             UPLOADS_WAITING.set(len(self._damaged))
         return count
 
-    async def _try(self, key: str) -> bool:
-        stamp = 0
+    async def _upload_if_changed(self, key: str) -> bool:
+        mtime_ns = 0
         try:
-            stamp = await asyncio.to_thread(stamp_of, self._directory, key)
-            if self._damaged.get(key) == stamp:
+            mtime_ns = await asyncio.to_thread(index_mtime_ns, self._directory, key)
+            if self._damaged.get(key) == mtime_ns:
                 return False
-            is_new = await self._upload(key, stamp)
+            is_new = await self._upload(key, mtime_ns)
         except FileNotFoundError:
             # Deleted for its age, or rewritten just now.
             return False
         except SegmentDamaged as error:
-            self._damaged[key] = stamp
+            self._damaged[key] = mtime_ns
             _LOG.warning("archive.damaged", segment=key, cause=str(error))
             return False
         self._damaged.pop(key, None)
         return is_new
 
-    async def _upload(self, key: str, stamp: int) -> bool:
+    async def _upload(self, key: str, mtime_ns: int) -> bool:
         path = self._directory / f"{key}{INDEX_SUFFIX}"
         index = await asyncio.to_thread(path.read_bytes)
         segment = Segment.decode(key, index)
-        theirs = await self._theirs(key)
-        if theirs and theirs.rewritten > segment.rewritten:
+        stored = await self._stored(key)
+        if stored and stored.rewritten > segment.rewritten:
             # Ours came back from a backup; what an erasure took out stays out.
-            await self._fetching.fetch(key, is_kept=True)
+            await self._fetcher.fetch(key, is_permanent=True)
             return False
         name = segment.data(Path()).as_posix()
-        is_there = theirs == segment and await self._store.size(name) == segment.size
+        is_there = stored == segment and await self._store.size(name) == segment.size
         if not is_there:
             await self._store.put(name, await self._data(segment))
             await self._store.put(f"{key}{INDEX_SUFFIX}", index)
@@ -99,13 +103,15 @@ class Uploader:
             former = replace(segment, rewritten=times)
             await self._store.delete(former.data(Path()).as_posix())
         self._boundary("uploaded")
-        await asyncio.to_thread(note, self._directory, key, self._store.name, stamp)
+        await asyncio.to_thread(
+            note_stored, self._directory, key, self._store.name, mtime_ns
+        )
         if not is_there:
             UPLOADED.inc()
             _LOG.info("archive.uploaded", segment=key, bytes=segment.size)
         return not is_there
 
-    async def _theirs(self, key: str) -> Segment | None:
+    async def _stored(self, key: str) -> Segment | None:
         index = await self._store.get(f"{key}{INDEX_SUFFIX}")
         try:
             return None if index is None else Segment.decode(key, index)
@@ -117,7 +123,7 @@ class Uploader:
         try:
             data = await asyncio.to_thread(path.read_bytes)
         except FileNotFoundError as error:
-            if await asyncio.to_thread(reloaded, self._directory, segment):
+            if await asyncio.to_thread(reload_if_changed, self._directory, segment):
                 raise
             raise SegmentDamaged(f"neither here nor in {self._store.name}") from error
         if sha256(data).hexdigest() != segment.sha256:

@@ -21,7 +21,7 @@ from ingest.contracts.stream import (
 from tests.support.directory import NOON_MS, a_click
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.servers.stores import Depot
-from workers.archive.object_store.report import Uploads
+from workers.archive.object_store.report import UploadReporter
 from workers.archive.segment import Segment
 from workers.archive.writer import SegmentWriter
 from workers.model.batch import Delivery, Entry
@@ -168,10 +168,10 @@ async def tell(redis_url: str, depot: Depot, name: str, now_ms: int, why: str) -
     async with for_jobs(redis_url) as redis:
         await redis.sadd(WORKERS_KEY, name)
         await redis.set(heartbeat_key(name), b"", ex=60)
-        told = Uploads(redis, name, depot.directory, depot.store().name)
+        told = UploadReporter(redis, name, depot.directory, depot.store().name)
         if why:
             told.failed(now_ms - 5000, why)
-        await told.tell(now_ms)
+        await told.publish(now_ms)
 
 
 def test_status_says_how_uploads_stand(

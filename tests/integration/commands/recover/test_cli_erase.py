@@ -21,9 +21,9 @@ from tests.support.eventually import eventually
 from tests.support.grepping import traces
 from tests.support.servers.cli import NOW, Cli
 from tests.support.servers.installation import Installation, an_installation
-from workers.archive.lock import alone
+from workers.archive.lock import try_lock
 from workers.archive.reader import segments
-from workers.erasure.begin import begin, people
+from workers.erasure.begin import begin, find_people
 from workers.postgres.database import open_pool
 
 JANE = "jane-4711"
@@ -206,7 +206,7 @@ async def test_a_worker_goes_on_with_what_a_command_began(
     await jane_comes(site)
     await site.rests()
     # As far as the command came before it was killed.
-    (person,) = await people(site.database, JANE, None)
+    (person,) = await find_people(site.database, JANE, None)
     await begin(site.database, person, UUID(int=uuid7().int), "tester", "")
 
     async def is_done() -> bool:
@@ -227,7 +227,7 @@ async def test_an_archive_that_a_worker_rewrites_is_left_to_it(
 ) -> None:
     await jane_is_archived(site, tmp_path / "archive")
 
-    with alone(tmp_path / "archive") as is_alone:
+    with try_lock(tmp_path / "archive") as is_alone:
         assert is_alone
         done = await erase(site, "--wait", "0")
 
