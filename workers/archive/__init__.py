@@ -1,5 +1,5 @@
-"""The archive: every envelope that reached a stream, kept in files beyond the trimmer.
+"""The archive: every stream entry, kept in files for longer than the stream keeps it.
 
-`archiver` writes one shard, `reading` is for who wants entries back, `keeping` deletes what
-is older than the operator wants.
+`archiver` writes one shard, `reader` reads entries back, `retention` deletes old segments,
+`object_store` uploads segments and fetches them again.
 """

@@ -1,8 +1,8 @@
-"""Writes what arrives in one shard to the archive.
+"""Archives one shard.
 
 An entry is acknowledged when its segment is finished. Until then it is pending, and is read
-again where a process, a disk or a server fails: at least once, and in order within a
-segment, since what is pending is older than what nobody was given.
+again after a crash, a disk error or an outage. So each entry is archived at least once, and
+in order within a segment: pending entries are older than undelivered ones.
 """
 
 import asyncio
@@ -32,27 +32,30 @@ _READ_BATCH: Final = 1000
 
 
 class PseudonymizingWriter(Protocol):
-    """Who knows what may not be said of erased persons."""
+    """Replaces the personal data of erased persons."""
 
     async def pseudonymize(
         self, deliveries: Sequence[Delivery]
     ) -> tuple[Sequence[Delivery], int]:
-        """What may be archived in place of these, by a version of the list. Raises TransientError."""
+        """The deliveries to archive instead, and the version of the suppressions used.
+
+        Raises TransientError.
+        """
         ...
 
     async def review(self, directory: Path, segment: Segment, version: int) -> None:
-        """Rewrite a finished segment if the list is another than when it was begun.
+        """Rewrite a finished segment if the suppressions changed since `version`.
 
-        Then it is not marked any more; where that cannot be done now, it stays so.
+        Removes the segment's review mark, unless the rewrite has to be retried later.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiverConfig:
-    """How to archive, the same for all shards.
+    """Settings for all shards.
 
-    `owner` is the worker's name, which no other process has. A segment ends after so many
+    `owner` is the worker's name, unique among processes. A segment ends after so many
     `seconds`, entries, or bytes of lines, whichever comes first.
     """
 
@@ -60,7 +63,7 @@ class ArchiverConfig:
     owner: str
     seconds: float = 300.0
     entries: int = 100_000
-    # So much of every shard Redis may have to keep for it, which adds up.
+    # Redis keeps up to this much of each shard until the segment is finished.
     raw_bytes: int = 32 * 1024 * 1024
     pseudonymizer: PseudonymizingWriter | None = None
 
@@ -76,26 +79,26 @@ class Archiver:
         clock: Callable[[], float],
         boundary: Callable[[ArchiveBoundary], None],
     ) -> None:
-        """`clock` gives seconds of any beginning."""
+        """`clock` gives monotonic seconds."""
         self._reader = ArchiveReader(redis, shard, config.owner)
         self._shard = shard
         self._config = config
         self._clock = clock
         self._boundary = boundary
-        #: The life of the stream that is read; None where that is to be found out.
+        #: The epoch of the stream being read; None: join the group again.
         self._epoch: int | None = None
         self._start = PENDING
         self._writer: SegmentWriter | None = None
-        #: Which list of the erased was known when that segment was begun.
+        #: The version of the suppressions when the open segment was begun.
         self._suppressions_version = 0
-        #: Since when: the segment, or, without one, the reading.
+        #: When the open segment was begun, or, without one, when the group was joined.
         self._since = 0.0
-        #: Finished and not acknowledged, with the life it is of.
+        #: The epoch and the ids of finished entries that are not acknowledged yet.
         self._unacknowledged: tuple[int, Sequence[str]] = (0, ())
         self._log = Log(shard=shard)
 
     async def step(self) -> bool:
-        """Read once; whether there may be more at once."""
+        """Read once. True: read again without a pause."""
         if not await self._reader.has_lease():
             await self.finish()
             return False
@@ -111,13 +114,13 @@ class Archiver:
         return has_more
 
     async def finish(self) -> None:
-        """End the segment, and acknowledge what is in it."""
+        """Finish the open segment and acknowledge its entries."""
         await self.flush()
         await self._acknowledge()
 
     async def flush(self) -> None:
-        """Have on the disk what was read, whatever becomes of Redis."""
-        # What is still pending afterwards is read again, and first.
+        """Finish the open segment on disk, without asking Redis."""
+        # Entries that are still pending afterwards are read again, and first.
         writer, epoch, self._epoch = self._writer, self._epoch, None
         if writer is None or epoch is None:
             return
@@ -138,7 +141,7 @@ class Archiver:
         self._boundary("archived")
 
     async def release(self) -> None:
-        """End, and let the next one begin at once."""
+        """Finish, and release the lease so that another worker can continue at once."""
         await self.finish()
         await self._reader.release()
 
@@ -161,7 +164,7 @@ class Archiver:
         await self._write(self._epoch, deliveries)
         if not is_fresh:
             self._start = last or FRESH
-        # Without a life, a segment has just ended, and what is pending is looked at again.
+        # A segment has just ended: read what is pending first.
         has_ended = self._epoch is None
         return has_ended or not is_fresh or len(deliveries) == _READ_BATCH
 
@@ -179,18 +182,18 @@ class Archiver:
                     SegmentWriter, config.directory, config.owner, self._shard, epoch
                 )
                 self._since = self._clock()
-            # A segment is of one day; by that readers and retention find it.
+            # A segment holds one day: readers and retention find it by the day.
             day = self._writer.day
             day = arrival_day(deliveries[0].entry) if day is None else day
             today = [each for each in deliveries if arrival_day(each.entry) == day]
             await asyncio.to_thread(self._writer.add, today)
         self._boundary("collected")
         if len(today) < len(deliveries):
-            # The others are pending now, and so come first in the next.
+            # The others stay pending, and come first in the next segment.
             await self.finish()
 
     def _is_due(self) -> bool:
-        """Without a segment too: somebody may have left something pending since."""
+        """True without a segment too: another worker may have left entries pending."""
         writer, config = self._writer, self._config
         return self._clock() - self._since >= config.seconds or (
             writer is not None
@@ -211,4 +214,4 @@ class Archiver:
 
 
 def _no_review(_key: str) -> None:
-    """Nobody reviews it."""
+    """Without a pseudonymizer, no segment needs a review."""

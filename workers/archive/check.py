@@ -1,6 +1,6 @@
-"""Proves that a segment of the archive is what was written.
+"""Verifies that a segment of the archive is what was written.
 
-All of it blocks, and reads every byte; one frame is in memory.
+Blocking. Reads every byte, one frame at a time.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from workers.archive.segment import Segment, SegmentDamaged, accepted_ms, arrive
 
 
 def problem(directory: Path, segment: Segment) -> str | None:
-    """What is wrong with it; None where nothing is."""
+    """What is wrong with a segment; None: it is intact."""
     found = _problem_of(directory, segment)
-    # Rewritten since it was listed, by an erasure.
+    # An erasure may have rewritten it since it was listed.
     if found and (now := reload_if_changed(directory, segment)):
         return problem(directory, now)
     return found
@@ -37,7 +37,7 @@ def _problem(segment: Segment, arrivals: Iterator[EntryId]) -> str | None:
     count = 1
     for arrived in arrivals:
         if last is not None and arrived <= last:
-            return f"{arrived} stands after {last}"
+            return f"{arrived} follows {last}"
         count, last = count + 1, arrived
     if (first, last, count) != (segment.first, segment.last, segment.entries):
         return f"it has {count} entries, from {first} to {last}"
@@ -51,6 +51,6 @@ def _arrivals(directory: Path, segment: Segment) -> Iterator[EntryId]:
             at = accepted_ms(each)
             if not frame.accepted.overlaps(at, at + 1):
                 raise SegmentDamaged(
-                    f"{each.entry.stream_id} is outside of its frame's times"
+                    f"{each.entry.stream_id} is outside its frame's time range"
                 )
             yield arrived_id(each.entry)

@@ -1,4 +1,4 @@
-"""One process at a time, over a directory of the archive."""
+"""A lock that lets one process at a time work on a directory of the archive."""
 
 import fcntl
 import os
@@ -10,12 +10,12 @@ from workers.model.batch import TransientError
 
 
 class ArchiveLocked(TransientError):
-    """Somebody else is rewriting the archive: wait for that."""
+    """Another process is rewriting the archive: try again later."""
 
 
 @contextmanager
 def try_lock(directory: Path) -> Iterator[bool]:
-    """Whether nobody else is in here, on this directory. Raises OSError."""
+    """Whether the directory's lock was free; held until the end. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,6 @@
-"""Reading the archive: which segments there are, and their entries a page at a time.
+"""Reads the archive: its segments, and their entries a page at a time.
 
-Anyone above may import this. It touches files only and blocks while it does, so that async
-callers go through `asyncio.to_thread`.
+Blocking: async callers use `asyncio.to_thread`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,24 +26,24 @@ from workers.model.batch import Delivery
 
 _LOG: Final = Log()
 
-#: An event may seem to arrive before it was accepted, by as much as clocks differ: a day.
+#: An entry's id may be older than its event's, by as much as clocks differ: a day.
 _CLOCK_SKEW_MS: Final = 86_400_000
 
 
 class SegmentMissing(Exception):
-    """Only an object store has the segment of this key."""
+    """Only an object store has this segment's file."""
 
     def __init__(self, key: str) -> None:
-        """Carry the key."""
+        """`key` is the segment's."""
         super().__init__(f"only the object store has {key}")
         self.key = key
 
 
 class SegmentPage(NamedTuple):
-    """Some entries, and from where to go on; `next` is None after the last of them.
+    """Some entries, and the cursor of the next page; `next` is None after the last.
 
-    `damaged` counts entries that stood where this page was read and that nobody can read any
-    more. A page may be empty and still have a next.
+    `damaged` counts the entries of this page that cannot be read any more. A page may be
+    empty and still have a next.
     """
 
     deliveries: Sequence[Delivery]
@@ -59,23 +58,21 @@ def read(
     shard: int | None = None,
     cursor: str | None = None,
 ) -> SegmentPage:
-    """The next archived entries that were accepted from `from_ms` until before `to_ms`.
+    """The next archived entries that were accepted in `from_ms` <= time < `to_ms`.
 
-    Times are Unix milliseconds of the event's id: when an edge took it, also where it lay on
-    a disk for hours before it reached the stream; where an entry has no readable id, when it
-    arrived. `shard` confines it to one shard. `cursor` is the `next` of the page before, None
-    at the beginning; it is a short text, good in another process and after segments came or
-    went.
+    Times are Unix milliseconds of the event's id, that is of its acceptance by an edge, even
+    if the event was spooled for hours. An entry without a readable id counts by its arrival.
+    `shard` limits the result to one shard. `cursor` is the `next` of the previous page, or
+    None. It stays valid in other processes and while segments come and go.
 
-    Entries come segment by segment, the segments by arrival of their first entry, within one
-    in order of arrival. An entry may come more than once (in two segments), never changed:
-    the payload is byte for byte what was in the stream, and `entry` where it was. At most one
-    frame of a segment is in memory (about 256 KiB, or what one event is long).
+    Segments come in order of their first entry, the entries of a segment in order of arrival.
+    An entry may come twice (in two segments). Its payload is byte for byte what the stream
+    held. One frame is in memory at a time: 256 KiB, or one longer event.
 
-    Every frame is verified by its checksum; one that does not match is left out with a
-    warning, and counted in `damaged`. Segments without an index were never finished and never
-    acknowledged: their entries are in a later one. Raises OSError where the directory cannot
-    be read, ValueError for a cursor that is none, SegmentMissing where a segment has to be fetched.
+    A frame whose checksum does not match is left out with a warning and counted in `damaged`.
+    A segment without an index was never finished; its entries are in a later one. Raises
+    OSError if the directory cannot be read, ValueError for an invalid cursor, SegmentMissing
+    if a segment has to be fetched first.
     """
     begin, number = _parse_cursor(cursor)
     begin = max(begin, day_of(from_ms - _CLOCK_SKEW_MS))
@@ -98,9 +95,9 @@ def read(
 
 
 def count_entries(directory: Path, from_ms: int, to_ms: int, shard: int) -> int:
-    """How many entries a shard has in frames that `read` would look into.
+    """The number of entries in the frames of a shard that `read` would open.
 
-    Nothing where there is no archive yet. Raises OSError.
+    0 if there is no archive yet. Raises OSError.
     """
     if not directory.is_dir():
         return 0
@@ -114,15 +111,15 @@ def count_entries(directory: Path, from_ms: int, to_ms: int, shard: int) -> int:
 
 
 def segments(directory: Path, begin: str = "") -> Iterator[Segment]:
-    """The finished segments in order of their keys, from a key or a day on.
+    """The finished segments, sorted by key, from a key or a day on.
 
-    An index that cannot be read is left out with a warning. Raises OSError.
+    An unreadable index is left out with a warning. Raises OSError.
     """
     for key in keys(directory, begin):
         try:
             yield load_segment(directory, key)
         except FileNotFoundError:
-            continue  # deleted for its age since it was listed
+            continue  # retention has deleted it since it was listed
         except (SegmentDamaged, OSError) as error:
             _LOG.warning("archive.damaged", segment=key, cause=str(error))
 
@@ -131,7 +128,7 @@ def keys(directory: Path, begin: str = "") -> Iterator[str]:
     """The keys of all indexes, from a key or a day on, in order. Raises OSError."""
     from_day, _, _ = begin.partition("/")
     for day in sorted(each.name for each in directory.iterdir() if each.is_dir()):
-        # `open` and what else somebody put there has no such name.
+        # Skip `open` and foreign directories.
         if not day[0].isdigit() or day < from_day:
             continue
         names = [each.name for each in (directory / day).glob(f"*{INDEX_SUFFIX}")]
@@ -147,7 +144,7 @@ def load_segment(directory: Path, key: str) -> Segment:
 
 
 def stored_record(directory: Path, key: str) -> Path:
-    """The file that says which object store has the segment; see `stored`."""
+    """The file that names the object store which has the segment; see `inventory`."""
     return directory / f"{key}.stored"
 
 
@@ -157,7 +154,7 @@ def read_frame(directory: Path, segment: Segment, frame: Frame) -> Sequence[Deli
         file.seek(frame.offset)
         data = file.read(frame.length)
     if crc32(data) != frame.crc32:
-        raise SegmentDamaged("its bytes are not what was written")
+        raise SegmentDamaged("the checksum of a frame does not match")
     try:
         text = ZstdDecompressor().decompress(data)
     except ZstdError as error:
@@ -169,7 +166,7 @@ def read_frame(directory: Path, segment: Segment, frame: Frame) -> Sequence[Deli
 
 
 def reload_if_changed(directory: Path, segment: Segment) -> Segment | None:
-    """The segment as it is now; None where it is gone, or as it was."""
+    """The segment as it is now; None if it is gone or unchanged."""
     try:
         now = load_segment(directory, segment.key)
     except (SegmentDamaged, OSError):
@@ -183,10 +180,10 @@ def _page(directory: Path, segment: Segment, at: int) -> SegmentPage:
     try:
         return SegmentPage(read_frame(directory, segment, frame), following, 0)
     except (SegmentDamaged, OSError) as error:
-        # Rewritten meanwhile: its frames hold the same entries.
+        # An erasure has rewritten it: the same entries are in the same frames.
         if now := reload_if_changed(directory, segment):
             return _page(directory, now, at)
-        # Deleted for its age meanwhile: the index goes first, so it is gone too.
+        # Retention deletes the index first: if both are gone, the segment was too old.
         if isinstance(error, FileNotFoundError):
             if not segment.index(directory).exists():
                 return SegmentPage((), following, 0)
@@ -198,20 +195,17 @@ def _page(directory: Path, segment: Segment, at: int) -> SegmentPage:
 
 
 def unfinished(directory: Path) -> Iterator[Path]:
-    """Files of segments that have no index: an archiver died, or somebody deleted it.
-
-    Raises OSError.
-    """
+    """Files of segments without an index, left by a crash. Raises OSError."""
     for path in sorted(directory.glob(f"[0-9]*/*{DATA_SUFFIX}")):
         if not index_of(path).exists():
             yield path
 
 
 def _parse_cursor(cursor: str | None) -> tuple[str, int]:
-    """The segment and the frame where a cursor stands."""
+    """The segment's key and the frame's number of a cursor."""
     if cursor is None:
         return "", 0
     key, _, number = cursor.rpartition("#")
     if not key or not number.isdecimal():
-        raise ValueError(f"{cursor!r} is no cursor of an archive")
+        raise ValueError(f"{cursor!r} is not an archive cursor")
     return key, int(number)

@@ -1,6 +1,6 @@
-"""Deletes from the archive what is older than the operator wants.
+"""Deletes old segments of the archive, and files that crashed archivers left.
 
-All of it blocks. It may run while others write, read or delete.
+Blocking. Safe beside processes that write, read or delete.
 """
 
 from contextlib import suppress
@@ -13,14 +13,14 @@ from workers.archive.segment import INDEX_SUFFIX, OPEN
 
 _DAY_MS: Final = 86_400_000
 
-#: Nobody has written to it for so long: whoever began it is gone.
+#: An unfinished file that was not written for so long has no writer any more.
 _ABANDONED_MS: Final = 2 * _DAY_MS
 
 
 def delete_old(directory: Path, keep_days: int, now_ms: int) -> int:
-    """Delete the segments whose last entry arrived more than so many days ago.
+    """Delete segments whose last entry is older than `keep_days`; the number deleted.
 
-    How many went. `now_ms` is Unix milliseconds. Raises OSError.
+    `now_ms` is Unix milliseconds. Raises OSError.
     """
     least_ms = now_ms - keep_days * _DAY_MS
     gone = 0
@@ -28,7 +28,7 @@ def delete_old(directory: Path, keep_days: int, now_ms: int) -> int:
         if segment.first.ms >= least_ms:
             break
         if segment.last.ms < least_ms:
-            # First: without it there is no segment.
+            # The index first: without it the segment does not exist.
             segment.index(directory).unlink(missing_ok=True)
             segment.data(directory).unlink(missing_ok=True)
             stored_record(directory, segment.key).unlink(missing_ok=True)
@@ -38,9 +38,9 @@ def delete_old(directory: Path, keep_days: int, now_ms: int) -> int:
 
 
 def delete_abandoned(directory: Path, now_ms: int) -> int:
-    """Delete what archivers left that died, so many files. Raises OSError.
+    """Delete unfinished files of crashed archivers; the number deleted. Raises OSError.
 
-    What was in them is in a later segment. `now_ms` is Unix milliseconds.
+    Their entries are in later segments. `now_ms` is Unix milliseconds.
     """
     owed = {
         key
@@ -58,6 +58,6 @@ def delete_abandoned(directory: Path, now_ms: int) -> int:
 
 
 def _remove_empty_day(day: Path) -> None:
-    # It is not empty as long as there is another segment of that day.
+    # Fails while the day still has segments.
     with suppress(OSError):
         day.rmdir()

@@ -1,8 +1,8 @@
-"""Finished segments that nobody has reviewed yet: they may name persons erased meanwhile.
+"""Marks on finished segments that may name persons erased while they were written.
 
-A segment is begun under one list of the erased and is open for minutes. That it has to be
-looked at again stands beside it before it is there, and until that was done: whoever dies
-in between, and whichever server is away. All of it blocks and raises OSError.
+A segment stays open for minutes, under the suppressions known when it was begun. Its mark is
+on disk before the segment is, and stays until the segment was reviewed, so that neither a
+crash nor an outage skips a review. Blocking; all functions raise OSError.
 """
 
 from pathlib import Path
@@ -12,31 +12,31 @@ from workers.archive.segment import OPEN
 from workers.archive.writer import fsync_directory, open_private
 
 _SUFFIX: Final = ".unreviewed"
-#: No key holds it.
+#: Replaces the slash of a key; keys contain none.
 _SLASH: Final = "_"
 
 
 def mark(directory: Path, key: str) -> None:
-    """Have a segment reviewed that is about to be there."""
+    """Mark a segment that is about to be published."""
     with open_private(_path(directory, key)):
         pass
     fsync_directory(directory / OPEN)
 
 
 def marked(directory: Path) -> list[str]:
-    """The keys of the segments to be reviewed; some may not be there yet, or never."""
+    """The keys of marked segments; some may not exist yet, or never will."""
     found = map(marked_key, (directory / OPEN).glob(f"*{_SUFFIX}"))
     return sorted(key for key in found if key)
 
 
 def marked_key(path: Path) -> str | None:
-    """The key that a file marks; None: it is no mark."""
+    """The key that a file marks; None if the file is not a mark."""
     name = path.name.removesuffix(_SUFFIX)
     return name.replace(_SLASH, "/") if name != path.name else None
 
 
 def unmark(directory: Path, key: str) -> None:
-    """It was reviewed, or is not there any more."""
+    """Remove the mark of a segment that was reviewed or deleted."""
     _path(directory, key).unlink(missing_ok=True)
 
 

@@ -1,8 +1,8 @@
-"""Puts other lines in the place of some in a finished segment.
+"""Replaces lines of a finished segment.
 
-The index is what makes a file the segment's. The new file is whole on the disk before the
-index names it, and the old one is deleted after that. So whoever reads finds either, and
-whoever dies in between leaves a file that `delete_replaced` deletes. All of it blocks.
+The new file is complete on disk before the index names it, and the old file is deleted after
+that. So a reader finds either of them, and a crash leaves a file that `delete_replaced`
+deletes. Blocking.
 """
 
 import fcntl
@@ -32,16 +32,16 @@ from workers.archive.segment import (
 from workers.archive.writer import LEVEL, fsync_directory, open_private
 from workers.model.batch import Delivery
 
-#: In an archive: which state of the list of erased persons it was rewritten by.
+#: Name of the file with the state of the suppressions the archive was rewritten by.
 STATE_FILE: Final = "erased"
 
 
 def rewrite(
     directory: Path, segment: Segment, frames: Mapping[int, Sequence[Delivery]]
 ) -> bool:
-    """Put other entries in the place of those of some frames: as many, of the same places.
+    """Replace the entries of some frames by as many of the same ids.
 
-    False where the segment is not any more what it was: look at it again. Raises OSError.
+    False if the segment has changed: load it again. Raises OSError.
     """
     with segment_lock(directory):
         if (
@@ -63,10 +63,7 @@ def rewrite(
 
 
 def delete_replaced(directory: Path, key: str = "[0-9]*/") -> None:
-    """Delete files in whose place others are, where somebody died before: of one key, or all.
-
-    Raises OSError.
-    """
+    """Delete replaced files that a crash left, of one key or all. Raises OSError."""
     for path in directory.glob(f"{key}*{DATA_SUFFIX}"):
         index = index_of(path)
         with suppress(SegmentDamaged, FileNotFoundError):
@@ -76,11 +73,11 @@ def delete_replaced(directory: Path, key: str = "[0-9]*/") -> None:
 
 
 def delete_unfinished(directory: Path, live_workers: Sequence[str]) -> bool:
-    """Delete what archivers left that do not live; False where some has to be left there.
+    """Delete unfinished files of dead archivers; False if some had to stay.
 
-    Nothing in it was acknowledged: who comes back just now reads it again. But where nobody
-    is known to live, Redis may have lost its data, and an archiver may have the last copy. So
-    it is where its file is still held. Raises OSError.
+    Their entries were not acknowledged and are read again. But if no worker is known to be
+    alive, Redis may have lost its data, and an archiver may hold the last copy: then a file
+    that is still locked stays. Raises OSError.
     """
     parts = [
         path
@@ -95,7 +92,7 @@ def delete_unfinished(directory: Path, live_workers: Sequence[str]) -> bool:
 
 
 def _is_locked(part: Path) -> bool:
-    """Whether a process of this machine, or of this file system, writes to it."""
+    """Whether a process of this machine, or of this file system, still writes to it."""
     with suppress(FileNotFoundError), part.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,7 +104,7 @@ def _is_locked(part: Path) -> bool:
 def _write_rewritten(
     directory: Path, segment: Segment, frames: Mapping[int, Sequence[Delivery]]
 ) -> Segment:
-    """The segment with its new file, which no index names yet."""
+    """Write the new file; the segment to put into the index."""
     part = directory / OPEN / f"{os.getpid()}.rewriting"
     compress = ZstdCompressor(level=LEVEL, write_checksum=True).compress
     digest, offset, raw_size = sha256(), 0, segment.raw_size
@@ -148,7 +145,7 @@ def _line(delivery: Delivery) -> bytes:
 
 @contextmanager
 def segment_lock(directory: Path) -> Iterator[None]:
-    """One at a time changes segments; two that know different lists would mix their files."""
+    """Lock the archive against other rewrites: two with different suppressions would mix."""
     parts = directory / OPEN
     parts.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(parts, os.O_RDONLY | os.O_DIRECTORY)

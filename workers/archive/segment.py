@@ -1,17 +1,17 @@
-"""What a segment of the archive is: its place on the disk, its index, its lines. Values only.
+"""The format of a segment: its path, its index, its lines. Values only.
 
-A segment is one file of Zstandard frames, one after the other, which `zstdcat` reads as one
-text: a JSON object per line, in order of arrival. Beside it stands its index, one JSON
-object; a segment without one was never finished. Both are written once. Only an erasure puts
-another file in the place of one, with the same lines in the same frames, those of the erased
-person under pseudonyms; its index says how often that was, and so does its name:
+A segment is one file of Zstandard frames, which `zstdcat` reads as one text: a JSON object
+per line, in order of arrival. Its index is a JSON object in a second file; a segment without
+an index was never finished. Both are written once. Only an erasure replaces the file by one
+with the same lines in the same frames, where the lines of the erased person are
+pseudonymized. The index and the file's name count these rewrites:
 
     <archive>/2025-11-21/1763700000003-0.s0.e7.1f2e3d4c.ndjson.zst
     <archive>/2025-11-21/1763700000003-0.s0.e7.1f2e3d4c.json
 
-The day is that of the entries' arrival, in UTC, and a segment has but one; the name is the first entry's id, the
-shard, the life of its stream, and the beginning of the SHA-256 of the file as it was first.
-Rewritten once it is `….1f2e3d4c.r1.ndjson.zst`, under the same index.
+The day is the entries' day of arrival, in UTC; a segment holds one day. The name is the first
+entry's id, the shard, the stream's epoch, and the beginning of the original file's SHA-256.
+After one rewrite the file is `….1f2e3d4c.r1.ndjson.zst`, under the same index.
 """
 
 import re
@@ -31,15 +31,15 @@ from workers.model.batch import Delivery, Entry
 
 DATA_SUFFIX: Final = ".ndjson.zst"
 INDEX_SUFFIX: Final = ".json"
-#: Where segments are that are being written, below the archive.
+#: The directory of unfinished segments, below the archive.
 OPEN: Final = "open"
 
 _VERSION: Final = 1
 _DAY_MS: Final = 86_400_000
-#: Until the year 9999. Only a foreign hand writes ids beyond.
+#: The year 9999. Edges and Redis never write larger ids.
 _MAX_MS: Final = 253_370_764_799_999
 
-# As `envelope.encode` begins, and as ids of version 7 do: 48 bits of milliseconds.
+# The beginning of an encoded envelope; a UUIDv7 begins with 48 bits of milliseconds.
 _ACCEPTED: Final = re.compile(rb'\{"v":\d+,"i":"([0-9a-f]{12})7')
 _LINE: Final = re.compile(
     rb'\{"epoch":(\d+),"shard":(\d+),"id":"(\d+)-(\d+)","(event|raw)":(.*)\}'
@@ -52,13 +52,13 @@ class SegmentDamaged(Exception):
 
 
 class Span(NamedTuple):
-    """From when to when, both ends included, in Unix milliseconds."""
+    """A time range in Unix milliseconds, both ends included."""
 
     first: int
     last: int
 
     def overlaps(self, from_ms: int, to_ms: int) -> bool:
-        """Whether some of it lies in a range, which does not have its end."""
+        """Whether it overlaps `from_ms` <= time < `to_ms`."""
         return self.first < to_ms and self.last >= from_ms
 
     def __or__(self, other: "Span") -> "Span":
@@ -67,7 +67,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A part of a segment that can be read on its own. `crc32` is of its bytes as stored."""
+    """A part of a segment that is read on its own. `crc32` is of the compressed bytes."""
 
     offset: int
     length: int
@@ -78,11 +78,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """One finished segment, as its index tells.
+    """One finished segment, as its index describes it.
 
-    `size` is that of the file in bytes, `raw_size` that of what `zstdcat` makes of it. `accepted` is
-    when edges took the events; `first` and `last` are the ids of entries, and so tell when
-    they arrived. `kinds` counts the entries by kind of event; `?` is what is no event.
+    `size` is the file's in bytes, `raw_size` the decompressed size. `accepted` is the range of
+    the times at which edges accepted the events; `first` and `last` are entry ids, and so tell
+    when they arrived. `kinds` counts the entries by kind of event; `?` is for other payloads.
     """
 
     key: str
@@ -97,7 +97,7 @@ class Segment:
     raw_size: int
     sha256: str
     frames: tuple[Frame, ...]
-    #: How often erasures put another file in its place.
+    #: How often erasures rewrote it.
     rewritten: int = 0
 
     def data(self, directory: Path) -> Path:
@@ -107,7 +107,7 @@ class Segment:
         return directory / f"{self.key}{INDEX_SUFFIX}"
 
     def encode(self) -> bytes:
-        """The index' bytes; they carry a checksum of their own."""
+        """The index file's bytes, with a checksum."""
         document = {"version": _VERSION, **asdict(self)}
         del document["key"]
         if not self.rewritten:
@@ -119,14 +119,14 @@ class Segment:
 
     @classmethod
     def decode(cls, key: str, raw: bytes) -> Self:
-        """The segment of an index. Raises SegmentDamaged."""
+        """Read an index file's bytes. Raises SegmentDamaged."""
         try:
             document = orjson.loads(raw)
             given = document.pop("crc32")
             if given != crc32(orjson.dumps(document)):
-                raise SegmentDamaged("the index is not what was written")
+                raise SegmentDamaged("the index does not match its checksum")
             if document.pop("version") != _VERSION:
-                raise SegmentDamaged("the index is of another version of Reftide")
+                raise SegmentDamaged("another version of Reftide wrote the index")
             frames = tuple(
                 Frame(**each | {"accepted": Span(*each["accepted"])})
                 for each in document.pop("frames")
@@ -139,23 +139,23 @@ class Segment:
             }
             return cls(key=key, **known, **document)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise SegmentDamaged(f"no index: {error}") from error
+            raise SegmentDamaged(f"not an index: {error}") from error
 
 
 def key_of(first: EntryId, shard: int, epoch: int, sha256: str) -> str:
-    """A segment's name with its day, without a suffix. Keys sort as entries arrived."""
+    """A segment's path below the archive, without suffix. Keys sort by arrival."""
     name = f"{first.ms:013d}-{first.seq}.s{shard}.e{epoch}.{sha256[:8]}"
     return f"{day_of(first.ms)}/{name}"
 
 
 def index_of(data: Path) -> Path:
-    """The index of a file of a segment, also of one that another took the place of."""
+    """The path of the index that belongs to a segment's file, current or replaced."""
     name = _REWRITTEN.sub("", data.name.removesuffix(DATA_SUFFIX))
     return data.with_name(f"{name}{INDEX_SUFFIX}")
 
 
 def rewrite_count(data: Path) -> int:
-    """How often a file's segment had been rewritten when it was written."""
+    """The number of rewrites that a file's name states."""
     found = _REWRITTEN.search(data.name.removesuffix(DATA_SUFFIX))
     return int(found[1]) if found else 0
 
@@ -165,29 +165,29 @@ def _rewrite_suffix(times: int) -> str:
 
 
 def day_of(ms: int) -> str:
-    """The day of a time in Unix milliseconds, as 2025-11-21."""
+    """The UTC day of Unix milliseconds, as 2025-11-21."""
     clamped = min(max(ms, 0), _MAX_MS)
     return datetime.fromtimestamp(clamped / 1000, UTC).date().isoformat()
 
 
 def arrival_day(entry: Entry) -> int:
-    """The day of an entry's arrival, since 1970."""
+    """The day of an entry's arrival, in days since 1970."""
     return arrived_id(entry).ms // _DAY_MS
 
 
 def accepted_ms(delivery: Delivery) -> int:
-    """When an edge took it, by its event's id; without one, when it arrived."""
+    """When an edge accepted it, by its event's id; else when it arrived. Unix milliseconds."""
     found = _ACCEPTED.match(delivery.payload)
     return int(found[1], 16) if found else arrived_id(delivery.entry).ms
 
 
 def arrived_id(entry: Entry) -> EntryId:
-    """The id as Redis knows it."""
+    """The entry's id in Redis."""
     return EntryId.of(entry.stream_id)
 
 
 def kind_of(payload: bytes) -> str | None:
-    """The kind of the event; `?` where it names none, None where it is no line of JSON."""
+    """The kind of the event; `?` if it names none, None if it is not one line of JSON."""
     try:
         document = orjson.loads(payload)
     except orjson.JSONDecodeError:
@@ -199,7 +199,7 @@ def kind_of(payload: bytes) -> str | None:
 
 
 def line_of(delivery: Delivery, *, is_json: bool) -> bytes:
-    """Its line; the payload stands there as it is, or as Base64 where it is not JSON."""
+    """A delivery's line: the payload as it is, or in Base64 if it is not JSON."""
     entry, payload = delivery.entry, delivery.payload
     what = b"event" if is_json else b"raw"
     shown = payload if is_json else b'"%s"' % b64encode(payload)
@@ -208,10 +208,10 @@ def line_of(delivery: Delivery, *, is_json: bool) -> bytes:
 
 
 def delivery_of(line: bytes) -> Delivery:
-    """What a line holds, byte for byte as it was. Raises SegmentDamaged."""
+    """The delivery of a line, its payload byte for byte. Raises SegmentDamaged."""
     found = _LINE.fullmatch(line)
     if found is None:
-        raise SegmentDamaged("not a line of an archive")
+        raise SegmentDamaged("not a line of a segment")
     epoch, shard, ms, seq = (int(found[part]) for part in range(1, 5))
     payload = found[6]
     if found[5] == b"raw":

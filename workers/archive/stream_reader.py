@@ -1,9 +1,9 @@
-"""One shard of the stream as archivers see it.
+"""Reads one shard of the stream for the archive: all Redis commands of archiving.
 
-All Redis commands of archiving are here. Everybody who archives a shard reads as one and the
-same consumer, one at a time: whoever holds the shard's lease. So what the last one left
-unacknowledged is the next one's own. The lease saves work, nothing more: of two that read
-at once each acknowledges what it has on the disk.
+All archivers of a shard share one consumer name, and a lease lets one of them read at a time.
+So the next archiver finds its predecessor's unacknowledged entries as its own. Correctness
+does not depend on the lease: of two that read at once, each acknowledges only what it has on
+disk.
 """
 
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
@@ -26,14 +26,14 @@ from ingest.contracts.telemetry import Log
 from workers.model.batch import Delivery, Entry, TransientError
 from workers.redis_io.connections import REDIS_TROUBLE
 
-#: For how long a shard stays an archiver's that says nothing, in seconds.
+#: After so many seconds without renewal, another archiver may take the shard.
 _LEASE_SECONDS: Final = 30
 
-#: So many in one command, so that Redis does not stop for it.
+#: Ids in one XACK, so that it does not block Redis.
 _ACK_BATCH: Final = 1000
 
-# The workers that record make streams and number them; this only joins. At 0, so that what
-# was there before is archived too. Answers the number of this life, if there is one.
+# Recording workers create streams and number their epochs; this only joins, at 0, so that
+# earlier entries are archived too. Returns the epoch, if there is a stream.
 _JOIN: Final = """
 local epoch = redis.call('GET', KEYS[2])
 if not epoch or redis.call('EXISTS', KEYS[1]) == 0 then return false end
@@ -44,7 +44,7 @@ redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
 return epoch
 """
 
-# In another life of the stream the same ids are other entries.
+# In another epoch of the stream the same ids are other entries.
 _ACK: Final = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 return redis.call('XACK', KEYS[1], ARGV[2], unpack(ARGV, 3))
@@ -63,20 +63,20 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 
 _Message = tuple[bytes, Mapping[bytes, bytes] | None]
 
-#: Where what was left pending begins, and how what nobody was given is asked for.
+#: Read from the first pending entry; read entries that no consumer was given.
 PENDING: Final = b"0-0"
 FRESH: Final = b">"
 
 
 class ArchiveStreamReset(Exception):
-    """The group or the stream went away: join again."""
+    """The group or the stream is gone: join again."""
 
 
 class ArchiveReader:
-    """The archive's reading end of one shard, for one worker. All calls raise TransientError."""
+    """Reads one shard for one worker's archiver. All calls raise TransientError."""
 
     def __init__(self, redis: Redis, shard: int, owner: str) -> None:
-        """`owner` is the worker's name, which no other process has."""
+        """`owner` is the worker's name, unique among processes."""
         self._redis = redis
         self._shard = shard
         self._owner = owner
@@ -85,25 +85,25 @@ class ArchiveReader:
         self._log = Log(shard=shard)
 
     async def has_lease(self) -> bool:
-        """Whether the shard is ours to archive, and for some more time."""
+        """Take or renew the shard's lease; whether this worker holds it."""
         with _redis_errors():
             script = self._redis.register_script(_LEASE)
             args = [self._owner, str(_LEASE_SECONDS)]
             return bool(await script(keys=[self._lease_key], args=args))
 
     async def release(self) -> None:
-        """Let the next one begin at once."""
+        """Give up the lease, so that another worker can take it at once."""
         with _redis_errors():
             script = self._redis.register_script(_RELEASE)
             await script(keys=[self._lease_key], args=[self._owner])
 
     async def join(self) -> int | None:
-        """Make sure that the group is there; the number of the stream's life.
+        """Create the group if it is missing; the stream's epoch.
 
-        None where no worker has made the stream yet.
+        None if no worker has created the stream yet.
         """
         with _redis_errors():
-            # First: where a registered group is missing, nothing is trimmed.
+            # Register first: nothing is trimmed while a registered group is missing.
             await cast("Awaitable[int]", self._redis.sadd(GROUPS_KEY, ARCHIVE_GROUP))
             script = self._redis.register_script(_JOIN)
             epoch = await script(keys=self._keys, args=[ARCHIVE_GROUP])
@@ -112,15 +112,15 @@ class ArchiveReader:
     async def read(
         self, epoch: int, start: bytes, count: int
     ) -> tuple[Sequence[Delivery], bytes | None]:
-        """The next entries, and the id of the last; None where there were none.
+        """The next entries, and the id of the last; None if there were none.
 
-        `start` is FRESH, or an id after which to go on among what is pending. Raises ArchiveStreamReset
-        where the stream is not that of `epoch`.
+        `start` is FRESH, or the id of a pending entry to continue after. Raises
+        ArchiveStreamReset if the stream is not of `epoch` any more.
         """
         with _redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xreadgroup(ARCHIVE_GROUP, ARCHIVER, {self._keys[0]: start}, count)
-                # Asked after the read: if the number is still ours, so was the entries'.
+                # Asked after the read: an unchanged epoch was also the entries'.
                 pipe.get(self._keys[1])
                 answer, now = await pipe.execute()
         if now is None or int(now) != epoch:
@@ -131,7 +131,7 @@ class ArchiveReader:
         return await self._existing(epoch, messages), messages[-1][0]
 
     async def ack(self, epoch: int, ids: Sequence[str]) -> None:
-        """Say that these are archived, unless the stream has begun another life."""
+        """Acknowledge archived entries, unless the stream has another epoch by now."""
         with _redis_errors():
             script = self._redis.register_script(_ACK)
             for at in range(0, len(ids), _ACK_BATCH):
@@ -142,7 +142,7 @@ class ArchiveReader:
     async def _existing(
         self, epoch: int, messages: Sequence[_Message]
     ) -> Sequence[Delivery]:
-        """The entries that still exist; somebody took out the others unarchived."""
+        """The entries that still exist; the others were deleted before they were archived."""
         found: list[Delivery] = []
         gone: list[str] = []
         for entry_id, fields in messages:
@@ -159,10 +159,10 @@ class ArchiveReader:
 
 
 async def drop_group(redis: Redis, shards: Sequence[int]) -> int:
-    """Stop keeping anything for an archive; how many groups went.
+    """Delete the archive's groups; how many there were.
 
-    What was not archived is no longer held back from the trimmer. A worker that archives
-    makes its group again at once. Raises TransientError.
+    The trimmer no longer waits for the archive. A worker that archives creates its group
+    again at once. Raises TransientError.
     """
     with _redis_errors():
         await cast("Awaitable[int]", redis.srem(GROUPS_KEY, ARCHIVE_GROUP))
@@ -174,7 +174,7 @@ async def drop_group(redis: Redis, shards: Sequence[int]) -> int:
 
 
 async def holders(redis: Redis, shards: Sequence[int]) -> set[str]:
-    """The workers that archive. Raises TransientError."""
+    """The workers that hold archiving leases. Raises TransientError."""
     with _redis_errors():
         found = [await redis.get(archiver_key(shard)) for shard in shards]
     return {name.decode() for name in found if name is not None}

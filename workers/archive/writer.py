@@ -1,7 +1,7 @@
 """Writes one segment of the archive.
 
-What is under way is in `<archive>/open`. A segment appears among the finished ones at once,
-and is finished when its index stands beside it, both on the disk. All of it blocks.
+An unfinished segment is in `<archive>/open`. It is moved among the finished ones at once, and
+is finished when its index is there too, both synced to disk. Blocking.
 """
 
 import fcntl
@@ -30,22 +30,22 @@ from workers.archive.segment import (
 )
 from workers.model.batch import Delivery
 
-#: Lines of one frame, in bytes: larger ones compress no better, and a reader holds one.
+#: Bytes of lines in a frame: larger frames compress no better, and readers hold one frame.
 FRAME_BYTES: Final = 256 * 1024
 
-#: Measured: higher levels cost several times as much for a few per cent.
+#: Measured: higher levels cost several times the time for a few per cent of size.
 LEVEL: Final = 1
 
 
 class SegmentWriter:
-    """One segment under way, of one shard in one life of its stream.
+    """One unfinished segment, of one shard in one epoch of its stream.
 
-    `ids` are those of its entries, in order; `raw_size` is the size of their lines, and
-    `day` that of their arrival, once there are any.
+    `ids` are the entries', in order; `raw_size` is the size of their lines, `day` the day of
+    their arrival, None before the first.
     """
 
     def __init__(self, directory: Path, owner: str, shard: int, epoch: int) -> None:
-        """`owner` is the only one who writes under that name. Raises OSError."""
+        """`owner` is the worker's name, unique among processes. Raises OSError."""
         self._directory = directory
         self._shard = shard
         self._epoch = epoch
@@ -56,8 +56,8 @@ class SegmentWriter:
             fsync_directory(directory.parent)
         self._path = parts / f"{owner}.s{shard}.part"
         self._file = open_private(self._path)
-        # By this it is known to be alive, also while Redis has just forgotten all workers.
-        with suppress(OSError):  # not every file system can
+        # The lock shows that the writer is alive, even if Redis has lost its data.
+        with suppress(OSError):  # not every file system has locks
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._compress = ZstdCompressor(level=LEVEL, write_checksum=True).compress
         self._sha256 = sha256()
@@ -72,7 +72,7 @@ class SegmentWriter:
         self.day: int | None = None
 
     def add(self, deliveries: Sequence[Delivery]) -> None:
-        """Take some entries of one day, which follow those it has. Raises OSError."""
+        """Append entries of the segment's day. Raises OSError."""
         if self.day is None and deliveries:
             self.day = arrival_day(deliveries[0].entry)
         for delivery in deliveries:
@@ -90,9 +90,9 @@ class SegmentWriter:
                 self._end_frame()
 
     def finish(self, before_publish: Callable[[str], None] = lambda _: None) -> Segment:
-        """Put it on the disk for good; `before_publish` it is there, its key is told.
+        """Publish the segment; calls `before_publish` with its key first.
 
-        Raises OSError; then it is not in the archive.
+        Raises OSError; then the segment is not in the archive.
         """
         if self._lines:
             self._end_frame()
@@ -109,14 +109,14 @@ class SegmentWriter:
             file.flush()
             _sync(file.fileno())
         before_publish(segment.key)
-        # In this order: an index is the sign that its segment is whole.
+        # The index last: its existence says that the segment is complete.
         self._path.replace(segment.data(self._directory))
         index.replace(segment.index(self._directory))
         fsync_directory(day)
         return segment
 
     def discard(self) -> None:
-        """Leave nothing of it."""
+        """Delete the unfinished segment."""
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
@@ -158,7 +158,7 @@ class SegmentWriter:
 
 
 def fsync_directory(directory: Path) -> None:
-    """Have the disk know what a directory holds. Raises OSError."""
+    """Sync a directory's entries to disk. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -167,7 +167,7 @@ def fsync_directory(directory: Path) -> None:
 
 
 def open_private(path: Path) -> BinaryIO:
-    """An empty file for nobody else's eyes."""
+    """Create or empty a file that only its owner can read."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, 0o600), "wb")
 

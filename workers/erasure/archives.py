@@ -1,9 +1,9 @@
-"""Archives under pseudonyms: what is written to one, and what one holds already.
+"""Pseudonymizes archives: new entries as they are written, and segments already written.
 
-An archive remembers itself up to which version of
-the list of suppressions it was rewritten, so that one that was restored from a backup, or
-whose disk was away, is rewritten when a worker has it again. Beside it stands up to which
-version envelopes could be read, so that a later release looks into what this one had to leave.
+An archive's directory records the version of the suppressions it was rewritten by, so that an
+archive that was restored from a backup, or whose disk was away, is rewritten again. It also
+records the highest envelope version that could be read, so that a later release reads what
+this one could not.
 """
 
 import asyncio
@@ -39,13 +39,13 @@ from workers.postgres.sql import statements
 _SQL: Final = statements("erasure/erasure")
 _LOG: Final = Log()
 
-#: So often the list is asked for anew, in seconds.
+#: The suppressions are read again after so many seconds.
 _EVERY_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
 class ArchivePseudonymizer:
-    """The list as those who archive use it, in one process."""
+    """Pseudonymizes what one process archives."""
 
     pool: Pool
     suppressions: Suppressions = field(default_factory=Suppressions)
@@ -54,18 +54,18 @@ class ArchivePseudonymizer:
     async def pseudonymize(
         self, deliveries: Sequence[Delivery]
     ) -> tuple[Sequence[Delivery], int]:
-        """What may be archived in place of these, and by which version of the list.
+        """The deliveries to archive instead, and the version of the suppressions used.
 
-        Raises TransientError before the list is known.
+        Raises TransientError until the suppressions were read once.
         """
         version = await self._look()
         some = await pseudonymize_payloads(self.pool, self.suppressions, deliveries)
         return [some.replacement(delivery) for delivery in deliveries], version
 
     async def review(self, directory: Path, segment: Segment, version: int) -> None:
-        """Rewrite a finished segment if the list is another than when it was begun.
+        """Rewrite a finished segment if the suppressions changed since `version`.
 
-        Where that cannot be done now, `keep_pseudonymized` does it: the segment stays marked.
+        If that fails, the segment stays marked, and `keep_pseudonymized` rewrites it later.
         """
         with suppress(TransientError, OSError):
             if await self.suppressions.refresh(self.pool) != version:
@@ -73,13 +73,13 @@ class ArchivePseudonymizer:
             await asyncio.to_thread(unmark, directory, segment.key)
 
     async def _look(self) -> int:
-        """Have a list that is no older than a second, as long as Postgres answers."""
+        """Read the suppressions at most once a second; the version known."""
         now = asyncio.get_running_loop().time()
         if now - self._asked_at >= _EVERY_SECONDS:
             try:
                 await self.suppressions.refresh(self.pool)
             except TransientError:
-                # While it is away, nobody can be erased.
+                # No erasure can begin while PostgreSQL is away.
                 if self.suppressions.version is None:
                     raise
             self._asked_at = now
@@ -92,10 +92,10 @@ async def keep_pseudonymized(
     live_workers: Sequence[str],
     fetcher: SegmentFetcher | None = None,
 ) -> None:
-    """Rewrite an archive that does not know the list, and what is marked to be reviewed.
+    """Review marked segments, and rewrite the archive if the suppressions have changed.
 
-    `live_workers` are the workers whose unfinished segments are to be left alone. Of several workers
-    that share the archive, one does it. Raises TransientError, OSError.
+    `live_workers` are the workers whose unfinished segments stay. Of the workers that share
+    the archive, one rewrites it. Raises TransientError, OSError.
     """
     if not await asyncio.to_thread(directory.is_dir):
         return
@@ -114,10 +114,10 @@ async def sweep(
     live_workers: Sequence[str],
     fetcher: SegmentFetcher | None = None,
 ) -> RewrittenSegment:
-    """Rewrite what an archive says of who was erased. Raises TransientError, OSError.
+    """Pseudonymize all segments of an archive. Raises TransientError, OSError.
 
-    Of what only an object store has, `fetcher` brings each segment here, from where it is
-    uploaded again if it had to be rewritten. Without one that is left to who has it.
+    `fetcher` fetches segments that only the object store has; rewritten ones are uploaded
+    again. Without a fetcher those segments are left to a process that has one.
     """
     version, state = await _list_state(pool)
     token = await asyncio.to_thread(_begin, directory)
@@ -135,7 +135,7 @@ async def sweep(
         told = f"{state} {VERSION}"
         is_clean = await asyncio.to_thread(_is_ended, directory, token, told)
     place = (socket.gethostname(), str(await asyncio.to_thread(directory.resolve)))
-    # Again and again it would be the same: only a later release can do more.
+    # Do not try again what only a later release can read.
     known = version if is_clean and not total.newer else 0
     async with transaction(pool) as connection:
         await connection.execute(_SQL["archive_swept"], *place, known, total.lines)
@@ -146,7 +146,7 @@ async def sweep(
 
 @dataclass(slots=True)
 class _Sweep:
-    """One way through an archive. `left` are segments that are somewhere else."""
+    """One pass through an archive. `left` are segments that only the object store has."""
 
     pool: Pool
     directory: Path
@@ -156,7 +156,7 @@ class _Sweep:
     left: list[str] = field(default_factory=list)
 
     async def run(self) -> TransientError | None:
-        """What is here first, whatever becomes of the rest; what went wrong with that."""
+        """Sweep local segments, then the others; the error that stopped the latter."""
         for key in await asyncio.to_thread(lambda: list(keys(self.directory))):
             if not await self._sweep(key):
                 self.left.append(key)
@@ -172,12 +172,12 @@ class _Sweep:
         try:
             await fetcher.fetch(key)
         except SegmentDamaged:
-            # Told of by everybody else who reads.
+            # Every reader of the archive reports it.
             return True
         return await self._sweep(key)
 
     async def _sweep(self, key: str) -> bool:
-        """Whether it was here, all the time that it took."""
+        """False if the segment's file is, or has become, absent."""
         with suppress(SegmentDamaged, FileNotFoundError):
             segment = await asyncio.to_thread(load_segment, self.directory, key)
             swept = await sweep_segment(
@@ -202,20 +202,20 @@ async def _review_marked(pool: Pool, directory: Path) -> None:
 
 
 async def _list_state(pool: Pool) -> tuple[int, str]:
-    """The list's version, and what tells it from all other lists."""
+    """The version of the suppressions, and their state, which no backup repeats."""
     async with transaction(pool) as connection:
         state: str = await connection.fetchval(_SQL["list_state"])
     return int(state.partition(" ")[0]), state
 
 
 def _covers(known: str, state: str) -> bool:
-    """Whether an archive was rewritten by this list, by this release or a later one."""
+    """Whether `known` says: rewritten for this state, by this release or a later one."""
     listed, _, envelopes = known.rpartition(" ")
     return listed == state and envelopes.isdecimal() and int(envelopes) >= VERSION
 
 
 def known_state(directory: Path) -> str:
-    """Which list an archive was rewritten by; nothing where it does not say."""
+    """The state of the suppressions an archive was rewritten by; empty if unknown."""
     try:
         return (directory / STATE_FILE).read_text("ascii").strip()
     except (FileNotFoundError, ValueError):
@@ -223,7 +223,7 @@ def known_state(directory: Path) -> str:
 
 
 def _begin(directory: Path) -> str:
-    """Say that a sweep is under way; by that it knows at its end whether more came."""
+    """Record that a sweep has begun; new segments delete that record."""
     token = f"sweeping {uuid4().hex}"
     with segment_lock(directory):
         _write_state(directory, token)
@@ -231,7 +231,7 @@ def _begin(directory: Path) -> str:
 
 
 def _is_ended(directory: Path, token: str, state: str) -> bool:
-    """Say by which list an archive was rewritten, unless segments came that were not seen."""
+    """Record the sweep's state, unless segments were added that it has not seen."""
     with segment_lock(directory):
         is_all = known_state(directory) == token
         if is_all:
@@ -240,7 +240,7 @@ def _is_ended(directory: Path, token: str, state: str) -> bool:
 
 
 def _write_state(directory: Path, state: str) -> None:
-    # Two that sweep at once may be of one process, or have one number on two machines.
+    # A unique name: sweeps of one process, or of two machines, may run at once.
     draft = directory / f"{STATE_FILE}.{uuid4().hex}"
     draft.write_text(f"{state}\n", "ascii")
     draft.replace(directory / STATE_FILE)

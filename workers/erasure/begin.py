@@ -1,6 +1,6 @@
-"""Whom an erasure concerns, and its first transaction.
+"""Finds a person's data, and begins or extends an erasure.
 
-Raises what asyncpg raises.
+Raises asyncpg's errors.
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ _SQL: Final = statements("erasure/erasure")
 
 
 class Person(NamedTuple):
-    """A customer; without an id, one of whom nothing is recorded yet."""
+    """A customer; `customer_id` is None if nothing is recorded yet."""
 
     workspace_id: UUID
     customer_id: UUID | None
     external_id: str | None
-    #: Where it stands under a pseudonym already.
+    #: Recorded under a pseudonym already.
     is_erased: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """All that is a person's: customers, first clicks, visits (link, session), events."""
+    """A person's data: customers, first clicks, visits (link, session), events, claims."""
 
     person: Person
     customers: Sequence[UUID] = ()
@@ -44,7 +44,7 @@ class Subject:
     claims: Sequence[tuple[UUID, str, bytes]] = ()
 
     def counts(self) -> dict[str, int]:
-        """For the operator."""
+        """Figures shown to the operator."""
         return {
             "events": len(self.events),
             "clicks": len(self.clicks),
@@ -55,9 +55,9 @@ class Subject:
 async def find_people(
     connection: Connection, name: str, workspace_id: UUID | None
 ) -> list[Person]:
-    """Who is called so: by an external id, also one that was erased, or by a customer's id.
+    """The persons with this external id (also an erased one) or customer id.
 
-    A visitor who became a customer is that customer.
+    A visitor who became a customer counts as that customer.
     """
     found = await connection.fetch(_SQL["customers_called"], name, workspace_id)
     if found:
@@ -74,7 +74,7 @@ async def find_people(
 
 
 async def find(connection: Connection, person: Person) -> Subject:
-    """What there is of a person now."""
+    """A person's data as recorded now."""
     owner, customer_id = person.workspace_id, person.customer_id
     if customer_id is None:
         return Subject(person=person)
@@ -87,7 +87,7 @@ async def find(connection: Connection, person: Person) -> Subject:
 
 
 async def _filled(connection: Connection, subject: Subject, owner: UUID) -> Subject:
-    """With the visits, events and claims of its customers and clicks."""
+    """Add the visits, events and claims of its customers and clicks."""
     rows = await connection.fetch(_SQL["visits_of"], subject.clicks, owner)
     visits = [(row["link_id"], row["session"]) for row in rows]
     events = await _ids(
@@ -117,7 +117,7 @@ async def related(connection: Connection, subject: Subject) -> list[tuple[UUID, 
 
 
 async def find_begun(connection: Connection, person: Person) -> UUID | None:
-    """The erasure of a person that was begun before."""
+    """The id of the person's erasure, if one was begun."""
     found: UUID | None = await connection.fetchval(_SQL["begun"], person.customer_id)
     return found
 
@@ -125,10 +125,10 @@ async def find_begun(connection: Connection, person: Person) -> UUID | None:
 async def begin(
     connection: Connection, person: Person, erasure_id: UUID, operator: str, note: str
 ) -> UUID:
-    """From here on nothing is written of a person but under pseudonyms; which erasure it is.
+    """Begin an erasure, or extend the person's earlier one; its id.
 
-    One transaction. All that is left to do stands in tables, for whoever does it. Begun
-    again, it is the same erasure, with what became known to be the person's since.
+    One transaction. After it, writers pseudonymize the person's events, and the rows, keys
+    and entries to rewrite are listed in tables, for any process to carry out.
     """
     async with connection.transaction():
         await connection.execute(_SQL["lock"])
@@ -156,15 +156,15 @@ async def begin(
 
 
 async def find_grown(connection: Connection) -> list[UUID]:
-    """The erasures of persons of whom more became known since.
+    """The erasures of persons whose data has grown.
 
-    A visit is nobody's until somebody names its click, and that may be an erased person.
+    An anonymous click becomes a person's when an event of that person names it.
     """
     return await _ids(connection, "grown")
 
 
 async def grow(connection: Connection, erasure_id: UUID) -> None:
-    """Add to an erasure, inside a transaction, what became known to be the person's since."""
+    """Extend an erasure by the person's new data, inside the caller's transaction."""
     await connection.execute(_SQL["lock"])
     await _grow(connection, erasure_id)
 
@@ -198,20 +198,20 @@ async def _suppress(
     pseudonymizer: Pseudonymizer,
     erasure_id: UUID,
 ) -> None:
-    """Put all that is to be rewritten, and all that may come, onto the lists."""
+    """List the events to rewrite, and add the person to the suppressions."""
     await connection.execute(_SQL["begin_events"], erasure_id, subject.events)
     owner, external_id = subject.person.workspace_id, subject.person.external_id
     hashes = [pseudonymizer.visit(*visit) for visit in subject.visits]
     if external_id is not None:
         hashes.append(pseudonymizer.customer(owner, external_id))
-    # While the rows still say it.
+    # Before the rows are pseudonymized.
     hashes += hashes_of(await _texts(connection, subject), pseudonymizer)
     await connection.execute(_SQL["begin_hashes"], erasure_id, owner, hashes)
     await connection.execute(_SQL["begin_clicks"], erasure_id, owner, subject.clicks)
     pseudonym = external_id and pseudonymizer.external_id(owner, external_id)
     await connection.execute(
-        # At once: the next event under the pseudonym is this customer's.
-        _SQL["customers_veil"],
+        # Now: the next event under the pseudonym must find this customer.
+        _SQL["customers_pseudonymize"],
         subject.customers,
         subject.person.customer_id,
         pseudonym,
@@ -221,7 +221,7 @@ async def _suppress(
 
 
 async def _texts(connection: Connection, subject: Subject) -> set[str | None]:
-    """What the person is called, but for what others are called too."""
+    """The texts that name the person: external id and email addresses."""
     rows = await connection.fetch(_SQL["customers_texts"], subject.customers)
     return {text for row in rows for text in row} | {subject.person.external_id}
 
@@ -234,13 +234,13 @@ async def _pseudonymize_claims(
         return
     columns = [list(part) for part in zip(*claims, strict=True)]
     after = [pseudonymizer.dedupe_key(key) for _, _, key in claims]
-    await connection.execute(_SQL["claims_veil"], *columns, after)
+    await connection.execute(_SQL["claims_pseudonymize"], *columns, after)
     keys = [claim_key(owner, Dedupe(scope, key)) for owner, scope, key in claims]
     await connection.execute(_SQL["leftover_keys"], keys)
 
 
 async def _current(connection: Connection, person: Person) -> Person:
-    """The person as recorded by now: somebody may have written since it was looked for."""
+    """The person as recorded now: a writer may have added it since it was searched."""
     workspace_id, customer_id, name, _ = person
     if customer_id is None:
         found = await find_people(connection, name, workspace_id) if name else []
@@ -256,7 +256,7 @@ async def _current(connection: Connection, person: Person) -> Person:
 async def _with_row(
     connection: Connection, person: Person, pseudonymizer: Pseudonymizer, new_id: UUID
 ) -> Person:
-    """With a row, so that what comes later has a customer to belong to."""
+    """Insert a customer row if there is none, so that later events have a customer."""
     if person.customer_id is not None or person.external_id is None:
         return person
     pseudonym = pseudonymizer.external_id(person.workspace_id, person.external_id)

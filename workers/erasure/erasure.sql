@@ -1,27 +1,27 @@
--- key: the key of pseudonyms
+-- key: the secret key of pseudonyms
 select key from erasure_key
 
--- version_known: a number that is greater whenever the list of suppressions was added to
+-- version_known: the version of the suppressions; it grows with every change
 select version from erasure_key
 
--- version: the same number, which stays until the transaction ends
+-- version: the version, locked until the transaction ends
 select suppressions_version()
 
--- suppressed_since: what was added to the list
+-- suppressed_since: rows added after one
 select seq, erasure_id, workspace_id, hash, click_id from suppressions where seq > $1 order by seq
 
--- suppressed_at: whose an entry of the list is
+-- suppressed_at: the erasure of one row
 select erasure_id from suppressions where seq = $1
 
--- leftover: an entry, and keys, that are to go from Redis
+-- leftover: list an entry and keys for deletion from Redis
 insert into erasure_leftovers (epoch, shard, entry_ms, entry_seq, keys) values ($1, $2, $3, $4, $5)
 on conflict (epoch, shard, entry_ms, entry_seq) where epoch is not null do nothing
 
--- claims_held: which of these claims there are
+-- claims_held: which of these claims exist
 select scope, key from claims
  where (workspace_id, scope, key) in (select * from unnest($1::uuid[], $2::text[], $3::bytea[]))
 
--- lock: wait for all writers, and keep others waiting
+-- lock: wait for all writers and block new ones
 select pg_advisory_xact_lock(hashtext('reftide erasure'))
 
 -- customer: one customer
@@ -34,7 +34,7 @@ select id, workspace_id, external_id from customers
 -- workspace_ids: all workspaces
 select id from workspaces where $1::uuid is null or id = $1
 
--- clicks_of: the first clicks of a customer's visitors, under all their ids
+-- clicks_of: the root clicks of a customer's visitors, under all their ids
 with named as (
     select id from customers where points_to = $1
     union select id from customers where id = $1 and external_id is null
@@ -47,7 +47,7 @@ select id from family
 union select event_id from family
 union select other.id from family join event_aliases other on other.event_id = family.event_id
 
--- visitors_of: the anonymous customers of these clicks that stand for this customer
+-- visitors_of: the anonymous customers of these clicks that point to this customer
 select id from customers where id = any($2::uuid[]) and external_id is null and (points_to = $1 or id = $1)
 
 -- related: other customers whose events name the same clicks
@@ -72,36 +72,36 @@ union select events.id from unnest($4::uuid[], $5::text[]) as visit (link_id, se
 -- claims_of: the claims of these events
 select workspace_id, scope, key from claims where event_id = any($1::uuid[]) order by workspace_id, scope, key for update
 
--- claims_veil: give claims other keys
-update claims set key = veiled.after
-  from unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) as veiled (workspace_id, scope, key, after)
- where (claims.workspace_id, claims.scope, claims.key) = (veiled.workspace_id, veiled.scope, veiled.key)
+-- claims_pseudonymize: replace the keys of claims
+update claims set key = changed.after
+  from unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) as changed (workspace_id, scope, key, after)
+ where (claims.workspace_id, claims.scope, claims.key) = (changed.workspace_id, changed.scope, changed.key)
 
 -- begun: the erasure of a customer, if there is one
 select id from erasures where customer_id = $1 order by asked_at limit 1
 
--- begin: write down an erasure
+-- begin: insert an erasure
 insert into erasures (id, workspace_id, customer_id, customers, clicks, external_id, who, note, counts)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb)
 
--- begin_events: the events that are to be rewritten
+-- begin_events: list the events to rewrite
 insert into erasure_events (erasure_id, event_id) select $1, unnest($2::uuid[])
 
--- begin_hashes: know events by customers and visits
+-- begin_hashes: suppress customers and visits
 insert into suppressions (erasure_id, workspace_id, hash) select $1, $2, unnest($3::bytea[])
 on conflict do nothing
 
--- begin_clicks: know events by clicks
+-- begin_clicks: suppress clicks
 insert into suppressions (erasure_id, workspace_id, click_id) select $1, $2, unnest($3::uuid[])
 on conflict do nothing
 
--- begin_unknown: a customer of whom nothing is recorded
+-- begin_unknown: insert a customer of whom nothing is recorded
 insert into customers (id, workspace_id, external_id, seen_at, erased_at) values ($1, $2, $3, now(), now())
 
--- begun_lock: an erasure, so that one at a time makes it larger
+-- begun_lock: lock an erasure, so that one process at a time extends it
 select workspace_id, customer_id, customers, clicks from erasures where id = $1 for update
 
--- grow: add what became known to be a person's; then all has to be looked at again
+-- grow: extend an erasure; its rows and streams have to be searched again
 update erasures
    set customers = customers || $2::uuid[], clicks = clicks || $3::uuid[], quarantine_reached = 0,
        rows_done_at = null, streams_done_at = null,
@@ -110,124 +110,124 @@ update erasures
                                              'claims', (counts ->> 'claims')::bigint + $5::bigint)
  where id = $1
 
--- grown: erasures whose customers have events since that name other clicks
+-- grown: erasures whose customers have later events that name other clicks
 select id from erasures
  where rows_done_at is not null
    and exists (select from events
                 where customer_id = erasures.customer_id and kind <> 'click' and click_id is not null
                   and not (click_id = any(erasures.clicks)))
 
--- list_state: what tells one state of the list from all others, those of a restored backup too
+-- list_state: identifies a state of the suppressions, also after a backup was restored
 select version || ' ' || coalesce((select id::text from erasures order by asked_at desc, id desc limit 1), '-')
   from erasure_key
 
--- version_next: let every writer read the list anew; no version comes again after a backup was restored
+-- version_next: make every writer read the suppressions again; no version repeats after a restore
 update erasure_key set version = greatest(version + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint)
 
 -- open: erasures whose rows are not done
 select id, workspace_id, customers, external_id, quarantine_reached, cardinality(clicks) as size from erasures
  where rows_done_at is null order by asked_at
 
--- customers_lock: no batch is to change what these customers' events say meanwhile
+-- customers_lock: keep batches from changing these customers' events meanwhile
 select from customers where id = any($1::uuid[]) order by id for no key update
 
--- events_take: the next events to be rewritten
+-- events_take: take the next events to rewrite off the list
 delete from erasure_events
  where (erasure_id, event_id) in (select erasure_id, event_id from erasure_events
                                    where erasure_id = $1 order by event_id limit $2 for update skip locked)
 returning event_id
 
--- events_left: how many events are still to be rewritten
+-- events_left: the number of events still to rewrite
 select count(*) from erasure_events where erasure_id = $1
 
--- events_read: what of events gets a pseudonym
+-- events_read: the columns that get pseudonyms or name keys in Redis
 select id, session, link_id, visitor, epoch, shard, entry_ms, entry_seq
   from events where id = any($1::uuid[]) order by id for update
 
--- events_veil: leave of events what counts
+-- events_pseudonymize: remove personal data from events; keep what counts
 update events
-   set digest = $3, session = veiled.session,
+   set digest = $3, session = changed.session,
        page_url = null, properties = null, visitor = null, ip = null, {enrichment}
-  from unnest($1::uuid[], $2::text[]) as veiled (id, session)
- where events.id = veiled.id
+  from unnest($1::uuid[], $2::text[]) as changed (id, session)
+ where events.id = changed.id
 
--- leftovers_of_repeats: where entries stand that were these events again
+-- leftovers_of_repeats: list the entries of these events' repeats for deletion
 insert into erasure_leftovers (epoch, shard, entry_ms, entry_seq)
 select epoch, shard, entry_ms, entry_seq from repeats
  where event_id = any($1::uuid[])
     or event_id in (select id from event_aliases where event_id = any($1::uuid[]))
 on conflict (epoch, shard, entry_ms, entry_seq) where epoch is not null do nothing
 
--- leftover_keys: keys that are to go from Redis
+-- leftover_keys: list keys for deletion from Redis
 insert into erasure_leftovers (keys) values ($1)
 
--- quarantine_page: the next entries of quarantine
+-- quarantine_page: the next page of quarantine
 select id, epoch, shard, entry_ms, entry_seq, payload from quarantine where id > $1 order by id limit $2
 
--- quarantine_veil: put another envelope in the place of one; nothing where it was edited meanwhile
+-- quarantine_pseudonymize: replace a payload; no row if it was edited meanwhile
 update quarantine
    set payload = $3, detail = case when reason in ('undecodable', 'unstorable') then '' else detail end
  where id = $1 and payload = $2
 returning id
 
--- history_page: what the envelopes of an entry were before they were edited
+-- history_page: former payloads of edited entries
 select id, payload from quarantine_history where quarantine_id = any($1::bigint[]) and payload is not null
 
--- history_veil: put another envelope in the place of one
+-- history_pseudonymize: replace a former payload
 update quarantine_history set payload = $2 where id = $1
 
--- history_hush: what was said of the values of entries
+-- history_hush: remove notes that may quote values of payloads
 update quarantine_history
    set note = case when action = 'failed' then '' else note end, before = before - 'detail'
  where quarantine_id = any($1::bigint[])
 
--- quarantine_reached: go on behind this entry, unless the erasure has grown meanwhile
+-- quarantine_reached: store the progress, unless the erasure has grown meanwhile
 update erasures
    set quarantine_reached = $2,
        counts = jsonb_set(counts, '{quarantined}', to_jsonb(coalesce((counts ->> 'quarantined')::bigint, 0) + $3::bigint))
  where id = $1 and cardinality(clicks) = $4
 
--- publish_lock: no publisher is at work until the end of the transaction
+-- publish_lock: block publishers until the end of the transaction
 select pg_advisory_xact_lock(hashtext('reftide publish'))
 
--- customers_veil: leave of customers that they are there; one of them may have a pseudonym
+-- customers_pseudonymize: remove customers' personal data; one of them gets the pseudonym
 update customers
    set external_id = case when id = $2 then $3 end, erased_at = now(),
        name = null, name_at = null, name_by = null, email = null, email_at = null, email_by = null,
        avatar = null, avatar_at = null, avatar_by = null
  where id = any($1::uuid[])
 
--- changes_drop: what is yet to be published under a name
+-- changes_drop: drop a customer's pending publication
 delete from directory_changes where topic = 'customer' and ref = $1
 
--- rows_done: PostgreSQL and the directory have nothing more, unless the erasure has grown meanwhile
+-- rows_done: mark rows and directory as done, unless the erasure has grown meanwhile
 update erasures set rows_done_at = now(), external_id = null
  where id = $1 and rows_done_at is null and cardinality(clicks) = $2
 
--- leftovers_next: what is to go from Redis next
+-- leftovers_next: the next page of data to delete from Redis
 select id, epoch, shard, entry_ms, entry_seq, keys from erasure_leftovers where id > $1 order by id limit $2
 
--- leftovers_done: it is gone
+-- leftovers_done: this data is deleted
 delete from erasure_leftovers where id = any($1::bigint[])
 
--- leftovers_count: how much there is left
+-- leftovers_count: the number of items still to delete
 select count(*) from erasure_leftovers
 
--- unfinished: erasures whose rows are done and whose streams are not known to be
+-- unfinished: erasures whose rows are done and whose streams are not
 select id, workspace_id, clicks, cardinality(clicks) as size from erasures where rows_done_at is not null and streams_done_at is null
 
--- streams_done: Redis has nothing more, unless an erasure has grown meanwhile; of which this is so
+-- streams_done: mark streams as done unless the erasure has grown meanwhile; the ids marked
 update erasures set streams_done_at = now()
   from unnest($1::uuid[], $2::int[]) as done (id, size)
  where erasures.id = done.id and cardinality(erasures.clicks) = done.size
    and rows_done_at is not null and streams_done_at is null
 returning erasures.id
 
--- archive_swept: an archive knows the list up to a version
+-- archive_swept: record the version an archive was rewritten by
 insert into erasure_archives (host, directory, version, lines) values ($1, $2, $3, $4)
 on conflict (host, directory) do update
    set version = greatest(erasure_archives.version, excluded.version), lines = erasure_archives.lines + excluded.lines,
        swept_at = now()
 
--- customers_texts: what customers are called
+-- customers_texts: external ids and email addresses of customers
 select external_id, email from customers where id = any($1::uuid[])

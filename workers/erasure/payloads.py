@@ -1,8 +1,8 @@
-"""Payloads as they stand somewhere, most of them nobody's who was erased.
+"""Pseudonymizes stored payloads.
 
-What is an
-envelope goes under pseudonyms. What is none is blanked where it names the person. An envelope
-of a later release is neither: it is left to workers who can read it, and counted.
+Envelopes are pseudonymized. Payloads that are not envelopes are blanked if they name an
+erased person. Envelopes of a later release are left to workers that can read them, and
+counted.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from workers.postgres.database import Pool
 
 @dataclass(frozen=True, slots=True)
 class PseudonymizedPayload:
-    """What is to stand in the place of some deliveries, by their entries.
+    """Replacements of some deliveries, by entry.
 
-    `blanked` counts those of them that held no envelope, `newer` what nobody looked into.
+    `blanked` counts those that were not envelopes, `newer` envelopes of a later release.
     """
 
     found: Mapping[Entry, Delivery] = field(default_factory=dict)
@@ -30,13 +30,13 @@ class PseudonymizedPayload:
     newer: int = 0
 
     def replacement(self, delivery: Delivery) -> Delivery:
-        """The delivery, under a pseudonym or blank where it has to be."""
+        """The delivery itself, or its replacement."""
         return self.found.get(delivery.entry, delivery)
 
 
 @dataclass(slots=True)
 class _Classified:
-    """Deliveries by what is to be done with them."""
+    """Deliveries by what has to be done with them."""
 
     pairs: list[Pair] = field(default_factory=list)
     blanks: dict[Entry, Delivery] = field(default_factory=dict)
@@ -50,9 +50,10 @@ async def pseudonymize_payloads(
     *,
     is_arriving: bool = True,
 ) -> PseudonymizedPayload:
-    """What is to stand in the place of some of these.
+    """Replace the deliveries that name erased persons.
 
-    What is arriving has left copies in Redis, which are noted to be deleted. Raises Trouble.
+    Arriving deliveries have copies in Redis, which are listed for deletion. Raises
+    TransientError.
     """
     await suppressions.ready(pool)
     if suppressions.is_empty:

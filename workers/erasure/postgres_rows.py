@@ -1,7 +1,7 @@
-"""An erasure's rows in PostgreSQL: events, quarantine.
+"""Pseudonymizes an erasure's rows in PostgreSQL: events and quarantine.
 
-A page is a transaction that takes its events off the list, so that none is rewritten twice,
-whoever dies and however many do it at once. All calls raise Trouble.
+Each page is one transaction that removes its events from the list. So no event is rewritten
+twice, even by concurrent workers or after a crash. All calls raise TransientError.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ _PAGE: Final = 500
 
 #: What a bot says of itself is about no person.
 _ABOUT_AGENT: Final = Agent.__struct_fields__
-_VEIL_EVENTS: Final = _SQL["events_veil"].format(
+_PSEUDONYMIZE_EVENTS: Final = _SQL["events_pseudonymize"].format(
     enrichment=", ".join(
         f"{name} = case when is_bot then {name} end"
         if name in _ABOUT_AGENT
@@ -40,14 +40,14 @@ _VEIL_EVENTS: Final = _SQL["events_veil"].format(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
-    """An erasure under way, with what the person is called."""
+    """An erasure in progress, with the person's external id."""
 
     id: UUID
     workspace_id: UUID
     customers: Sequence[UUID]
     quarantine_reached: int
     external_id: str | None
-    #: How many clicks it knew of when it was read: it may grow.
+    #: The number of its clicks when it was read; more means that the erasure has grown.
     size: int
 
     @classmethod
@@ -63,7 +63,7 @@ class Erasure:
 
 
 async def pseudonymize_events(pool: Pool, erasure: Erasure) -> int:
-    """Rewrite the next events; how many there were."""
+    """Rewrite the next page of events; how many there were."""
     async with transaction(pool) as connection:
         await connection.execute(_SQL["customers_lock"], erasure.customers)
         taken = await connection.fetch(_SQL["events_take"], erasure.id, _PAGE)
@@ -73,7 +73,7 @@ async def pseudonymize_events(pool: Pool, erasure: Erasure) -> int:
         pseudonymizer = await load_pseudonymizer(connection)
         rows = await connection.fetch(_SQL["events_read"], events)
         await connection.execute(
-            _VEIL_EVENTS,
+            _PSEUDONYMIZE_EVENTS,
             [row["id"] for row in rows],
             [row["session"] and pseudonymizer.session(row["session"]) for row in rows],
             FIRST_DIGEST,
@@ -87,10 +87,10 @@ async def pseudonymize_events(pool: Pool, erasure: Erasure) -> int:
 async def pseudonymize_quarantine(
     pool: Pool, erasure: Erasure, suppressions: Suppressions, after: int
 ) -> int | None:
-    """Rewrite the next entries behind one; up to which was looked, None where there is none.
+    """Rewrite the next page of quarantine after an id; the id reached, None at the end.
 
-    Everything is looked at, since what an entry holds is not searched otherwise. Where one
-    was edited or went meanwhile, all of these have to be looked at again.
+    Every payload is decoded, since quarantine has no index by person. If an entry was edited
+    or deleted meanwhile, the page has to be repeated: then this is `after`.
     """
     async with transaction(pool) as connection:
         page = await connection.fetch(_SQL["quarantine_page"], after, _PAGE)
@@ -101,7 +101,7 @@ async def pseudonymize_quarantine(
     found = await _pseudonymized(
         pool, [(_entry(row), row["payload"]) for row in page], suppressions
     )
-    # They stand nowhere; what tells them apart is their number.
+    # Former payloads have no stream entry: their row ids tell them apart.
     edited = [(Entry(0, 0, 0, row["id"]), row["payload"]) for row in former]
     history = await _pseudonymized(pool, edited, suppressions, is_arriving=False)
     async with transaction(pool) as connection:
@@ -112,7 +112,7 @@ async def pseudonymize_quarantine(
             if await _replace_payload(connection, row, found[_entry(row)])
         ]
         for entry, payload in history.items():
-            await connection.execute(_SQL["history_veil"], entry.seq, payload)
+            await connection.execute(_SQL["history_pseudonymize"], entry.seq, payload)
         await connection.execute(_SQL["history_hush"], changed)
         reached = ids[-1] if len(changed) == len(asked) else after
         await connection.execute(
@@ -128,9 +128,9 @@ async def pseudonymize_quarantine(
 async def _replace_payload(
     connection: Connection, row: DatabaseRecord, payload: bytes
 ) -> bool:
-    """Put a payload in the place of a row's; False where it is another by now."""
+    """Replace a row's payload; False if it was edited meanwhile."""
     found = await connection.fetchval(
-        _SQL["quarantine_veil"], row["id"], row["payload"], payload
+        _SQL["quarantine_pseudonymize"], row["id"], row["payload"], payload
     )
     if found is not None:
         await connection.execute(_SQL["leftover"], *_entry(row), [])
@@ -138,7 +138,7 @@ async def _replace_payload(
 
 
 def _leftover(row: DatabaseRecord) -> tuple[int, int, int, int, list[str]]:
-    """What Redis holds of an event."""
+    """The entry and the keys of an event in Redis."""
     has_mark = row["link_id"] and row["visitor"]
     keys = [seen_key(row["link_id"], row["visitor"])] if has_mark else []
     return (*_entry(row), keys)

@@ -1,7 +1,7 @@
-"""Pseudonyms, and envelopes that say nothing of their person. Values only.
+"""Pseudonyms, and envelopes without personal data. Values only.
 
-A pseudonym is a hash under the installation's key. Equal things get equal pseudonyms, so that
-a late event still meets its customer, its claim and its visit.
+A pseudonym is a hash under the installation's key. Equal values have equal pseudonyms, so that
+a late event still finds its customer, its claim and its visit.
 """
 
 from collections.abc import Sequence
@@ -22,44 +22,44 @@ class Pseudonymizer:
     """Makes pseudonyms under one key."""
 
     def __init__(self, key: bytes) -> None:
-        """`key` is 32 bytes, the same for good."""
+        """`key` is 32 bytes, and never changes."""
         self._key = key
 
     def customer(self, workspace_id: UUID, external_id: str) -> bytes:
-        """By what events of a customer are known, 16 bytes."""
+        """The hash that identifies a customer's events, 16 bytes."""
         return self._hashed("customer", workspace_id.bytes, external_id.encode())
 
     def visit(self, link_id: UUID, session: str) -> bytes:
-        """By what events of a session on a link are known, 16 bytes."""
+        """The hash that identifies the events of a session on a link, 16 bytes."""
         return self._hashed("visit", link_id.bytes, session.encode())
 
     def external_id(self, workspace_id: UUID, external_id: str) -> str:
         return PREFIX + self.customer(workspace_id, external_id).hex()
 
     def session(self, session: str) -> str:
-        """A pseudonym stays as it is."""
+        """A session's pseudonym; a pseudonym stays as it is."""
         if session.startswith(PREFIX):
             return session
         return PREFIX + self._hashed("session", session.encode()).hex()
 
     def dedupe_key(self, key: bytes) -> bytes:
-        """16 bytes for 16: a dedupe key may be a hash of an external id and of no secret."""
+        """A key of 16 bytes for one of 16: keys may be unkeyed hashes of external ids."""
         return self._hashed("dedupe", key)
 
     def text(self, raw: bytes) -> bytes:
-        """By what a text is found in what nobody can read, 16 bytes."""
+        """The hash by which a text is found in undecodable payloads, 16 bytes."""
         return self._hashed("text", raw)
 
     def beginning(self, raw: bytes) -> bytes:
-        """By what the place of such a text is found, 16 bytes."""
+        """The hash of such a text's first characters, 16 bytes."""
         return self._hashed("beginning", raw)
 
     def envelope(
         self, envelope: Envelope, workspace_id: UUID, kept: Sequence[Dedupe] = ()
     ) -> Envelope:
-        """The same event under pseudonyms; one that is so already stays as it is.
+        """The event pseudonymized; a pseudonymized one stays as it is.
 
-        `workspace_id` is whose it is. Keys in `kept` are another person's too, and stay.
+        `workspace_id` is the event's. Dedupe keys in `kept` are another person's too, and stay.
         """
         if envelope.is_erased:
             return envelope
@@ -77,7 +77,7 @@ class Pseudonymizer:
             dedupe=self._dedupe(envelope.dedupe, kept),
             ip=None,
             visitor=None,
-            # A machine is nobody, and whether it was one counts.
+            # A bot is not a person, and the row's `is_bot` depends on it.
             user_agent=envelope.user_agent if is_bot(envelope.user_agent) else None,
             referrer=None,
             page_url=None,
@@ -90,7 +90,7 @@ class Pseudonymizer:
         return dedupe._replace(key=self.dedupe_key(dedupe.key))
 
     def _hashed(self, kind: str, *parts: bytes) -> bytes:
-        # Only the last part has no fixed length, so that none runs into another.
+        # Only the last part has a variable length, so the parts are unambiguous.
         keyed = blake2b(key=self._key, digest_size=_BYTES, person=kind.encode())
         for part in parts:
             keyed.update(part)

@@ -1,9 +1,9 @@
-"""What Redis holds of the erased: entries of streams, and marks of edges.
+"""Deletes erased persons' data from Redis: stream entries and the edges' keys.
 
-An entry goes when every group has acknowledged it, never before: then it is recorded and
-archived under its pseudonym. Redis only flags it as gone, and keeps its bytes for as long as
-another entry is in the same node of the stream. So its neighbours that may be in that node
-go with it; they are read, recorded and, where there is an archive, archived.
+An entry is deleted only when every group has acknowledged it: then it is recorded and
+archived under its pseudonym. XDEL only flags an entry, and its bytes stay as long as the
+stream's node has another entry. So all entries that may share its node are deleted with it;
+they are acknowledged too, hence recorded and, if there is an archive, archived.
 """
 
 from collections.abc import Awaitable, Collection, Sequence
@@ -42,12 +42,12 @@ _SQL: Final = statements("erasure/erasure")
 _PAGE: Final = 200
 _SCANNED: Final = 1000
 
-#: What a node of a stream holds at most, where Redis does not tell.
+#: Redis' default limits of a stream node, used if Redis does not tell them.
 _NODE_ENTRIES: Final = 100
 _NODE_BYTES: Final = 4096
 
-# Nodes end by bytes or entries, whichever comes first. What our trimmer counts as cut, we
-# count too, so that nobody takes these for lost. Answers whether there is nothing left to do.
+# A node ends by bytes or entries, whichever comes first. Deleted entries are added to the
+# trimmer's count, so that they are not taken for lost. Returns 1 when nothing is left to do.
 _TAKE_OUT: Final = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] or redis.call('EXISTS', KEYS[1]) == 0 then return 1 end
 local id, most, limit = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -83,14 +83,17 @@ return 1
 
 
 class NodeLimits(NamedTuple):
-    """What a node of a stream holds at most: entries, bytes."""
+    """The limits of a stream node: entries, bytes."""
 
     entries: int
     bytes: int
 
 
 async def clear(pool: Pool, redis: Redis) -> int:
-    """Take out of Redis what can be taken out now; how much has to wait. Raises TransientError."""
+    """Delete the listed data that can be deleted now; how many items have to wait.
+
+    Raises TransientError.
+    """
     after, waiting = 0, 0
     try:
         while page := await _next(pool, after):
@@ -108,9 +111,10 @@ async def clear(pool: Pool, redis: Redis) -> int:
 
 
 async def search(pool: Pool, redis: Redis, shards: Sequence[int]) -> int:
-    """Go through whole streams for what nobody had noted; how many entries. Raises TransientError.
+    """List erased persons' entries of whole streams for deletion; how many were found.
 
-    Of what quarantine had no room for, and of tests, no row tells whose it is.
+    Rows do not tell the person of tests and of entries beyond quarantine's budget. Raises
+    TransientError.
     """
     suppressions = Suppressions()
     await suppressions.refresh(pool)
@@ -148,15 +152,18 @@ async def _search(
 async def forget_customer(
     redis: Redis, workspace_id: UUID, external_id: str | None
 ) -> None:
-    """Let no edge know a customer any more. Needs the publisher's lock. Raises TransientError."""
+    """Delete a customer from the directory. Needs the publisher's lock.
+
+    Raises TransientError.
+    """
     try:
         async with redis.pipeline(transaction=True) as pipe:
             if external_id is not None:
                 pipe.delete(customer_key(workspace_id, external_id))
                 pipe.delete(new_customer_key(workspace_id, external_id))
-            # A publisher that stood still, and lost its lock by it, may know the customer.
+            # A stalled publisher that has lost its lock may still hold the customer's record.
             pipe.delete(PUBLISHER_KEY)
-            # It names customers by their keys. Edges that miss entries forget everything.
+            # The stream of changes names customers. Edges that miss entries drop their caches.
             pipe.delete(CHANGES_KEY)
             pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING})
             await pipe.execute()
@@ -167,7 +174,7 @@ async def forget_customer(
 async def forget_visitors(
     redis: Redis, workspace_id: UUID, clicks: Collection[UUID]
 ) -> None:
-    """Let no edge know these clicks' visitors by their fingerprints. Raises TransientError."""
+    """Delete the fingerprints of these clicks' visitors. Raises TransientError."""
     pattern = f"{new_visitors(workspace_id)}*"
     try:
         cursor = 0
@@ -184,9 +191,9 @@ async def forget_visitors(
 
 
 async def rewrite_log(redis: Redis) -> bool | None:
-    """Let Redis write its append-only file anew; False where it will not be told to.
+    """Start a rewrite of Redis' append-only file; False if there is none or it is refused.
 
-    None while it is at one that began earlier: ask again. Raises TransientError.
+    None if an earlier rewrite is in progress: ask again. Raises TransientError.
     """
     try:
         if not (await redis.info("persistence")).get("aof_enabled"):
@@ -221,7 +228,7 @@ async def _is_gone(
 
 
 async def _groups(redis: Redis) -> Collection[bytes]:
-    """Those that must have read an entry before it goes."""
+    """The groups that must have acknowledged an entry before it is deleted."""
     members = await cast("Awaitable[set[bytes]]", redis.smembers(GROUPS_KEY))
     return {GROUP.encode(), *members}
 
@@ -230,8 +237,8 @@ async def _node_limits(redis: Redis) -> NodeLimits:
     try:
         found = await redis.config_get("stream-node-max-*")
     except REDIS_TROUBLE:
-        found = {}  # a managed server often does not tell
+        found = {}  # managed servers often refuse CONFIG
     entries = int(found.get("stream-node-max-entries", _NODE_ENTRIES))
     size = int(found.get("stream-node-max-bytes", _NODE_BYTES))
-    # 0 is no limit; then the other one ends a node.
+    # 0 means unlimited; then the other limit ends a node.
     return NodeLimits(entries or 10 * _NODE_ENTRIES, size or 10 * _NODE_BYTES)

@@ -1,7 +1,7 @@
-"""Works off erasures that were begun.
+"""Carries out erasures that were begun.
 
-Everything to do stands in Postgres, so that it may run anywhere, as often as anybody likes,
-and be killed anywhere. All calls raise TransientError.
+All state is in PostgreSQL, so that any number of processes may run this, and be killed at any
+point. All calls raise TransientError.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _SQL: Final = statements("erasure/erasure")
 
 
 class Eraser:
-    """Works off erasures with these servers."""
+    """Carries out erasures on these servers."""
 
     def __init__(self, pool: Pool, redis: Redis, shards: Sequence[int]) -> None:
         self._shards = shards
@@ -37,18 +37,18 @@ class Eraser:
         self._log = Log()
 
     async def work(self) -> int:
-        """Do all that can be done now; how many things in Redis have to wait."""
+        """Do what can be done now; how many items in Redis have to wait."""
         for erasure in await self._open():
             await self._pseudonymize_rows(erasure)
         return await self.clear()
 
     async def grow(self) -> None:
-        """See what became known to be of persons who are erased already."""
+        """Extend the erasures of persons whose data has grown."""
         async with transaction(self._pool) as connection:
             ids = await find_grown(connection)
         failed: TransientError | None = None
         for erasure_id in ids:
-            # One that fails holds up no other, and none holds up writers for long.
+            # One transaction each: a failure does not stop the others, and writers wait briefly.
             try:
                 async with transaction(self._pool) as connection:
                     await grow(connection, erasure_id)
@@ -58,7 +58,7 @@ class Eraser:
             raise failed
 
     async def clear(self) -> int:
-        """Take out of Redis what can be taken out; how many things have to wait."""
+        """Delete from Redis what can be deleted now; how many items have to wait."""
         waiting = await redis_data.clear(self._pool, self._redis)
         async with transaction(self._pool) as connection:
             done = await connection.fetch(_SQL["unfinished"])
@@ -99,12 +99,12 @@ class Eraser:
         await self._forget_name(erasure)
 
     async def _forget_name(self, erasure: Erasure) -> None:
-        """The last of the rows: from then on nobody knows what the person was called."""
+        """Finish the rows: delete the customer's record and the person's external id."""
         owner, name = erasure.workspace_id, erasure.external_id
         async with transaction(self._pool) as connection:
             if await connection.fetchval(_SQL["events_left"], erasure.id):
-                return  # somebody else is at them
-            # An older record would be published after the newer one.
+                return  # another process is working on them
+            # Else a publisher could write the customer's record again.
             await connection.execute(_SQL["publish_lock"])
             if name is not None:
                 await connection.execute(_SQL["changes_drop"], f"{owner} {name}")

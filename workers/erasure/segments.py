@@ -1,4 +1,4 @@
-"""One segment of an archive under pseudonyms."""
+"""Pseudonymizes one segment of an archive."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from workers.postgres.database import Pool
 
 _LOG: Final = Log()
 
-#: A sweep rests as long as it works: others of its process have things to do.
+#: A sweep pauses as long as it works, at least so many seconds: its process records events.
 _REST_AT_LEAST: Final = 0.001
 
 
 class RewrittenSegment(NamedTuple):
-    """What a sweep changed, and what it had to leave.
+    """What a sweep changed: segments, lines, and lines that were blanked.
 
-    `blanked` of the `lines` held no event that can be read; `newer` are of a later release.
+    `newer` counts lines of a later release, which it did not change.
     """
 
     segments: int = 0
@@ -42,9 +42,9 @@ class RewrittenSegment(NamedTuple):
 async def sweep_segment(
     pool: Pool, suppressions: Suppressions, directory: Path, segment: Segment
 ) -> RewrittenSegment:
-    """Rewrite one segment where it has to be."""
+    """Rewrite one segment if it names erased persons."""
     while True:
-        # Others may rewrite it too, or delete it for its age.
+        # Another process may rewrite it too; retention may delete it.
         with suppress(FileNotFoundError):
             frames, swept = await _found(pool, suppressions, directory, segment)
             if not frames or await asyncio.to_thread(
@@ -63,7 +63,7 @@ async def sweep_segment(
 async def _found(
     pool: Pool, suppressions: Suppressions, directory: Path, segment: Segment
 ) -> tuple[dict[int, Sequence[Delivery]], RewrittenSegment]:
-    """The frames to be written anew, by their numbers, and what that changes."""
+    """The frames to rewrite, by number, and what that changes."""
     frames: dict[int, Sequence[Delivery]] = {}
     swept = RewrittenSegment()
     for at, frame in enumerate(segment.frames):

@@ -1,7 +1,7 @@
-"""The list of who was erased, as a writer has it in memory.
+"""The suppressions: hashes that identify erased persons, cached by each writer.
 
-It is empty almost everywhere, and then costs one statement a transaction: `confirm`, by which
-a writer learns that the list has grown, before it commits what it prepared without knowing.
+Most installations have none; then the cost is one statement a transaction: `confirm`. It
+tells a writer, before it commits, that the suppressions have changed since it read them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,17 +24,17 @@ Pair = tuple[Delivery, Envelope]
 
 
 class SuppressionsOutdated(TransientError):
-    """Somebody was erased since the batch was prepared: prepare it again."""
+    """An erasure began after the batch was prepared: prepare it again."""
 
 
 class Suppressions:
-    """Who was erased, as far as this process knows. Read when it is first needed."""
+    """The erased persons known to this process; read on first use."""
 
     def __init__(self) -> None:
-        #: Of the list; None: not read, or too old.
+        #: The version read; None: not read yet, or outdated.
         self.version: int | None = None
         self._pseudonymizer = Pseudonymizer(bytes(32))
-        #: The last entry that was read, and the erasure it is of.
+        #: The number of the last row read, and its erasure.
         self._read_to: tuple[int, UUID | None] = (0, None)
         self._workspaces: frozenset[UUID] = frozenset()
         self._hashes: set[bytes] = set()
@@ -46,22 +46,21 @@ class Suppressions:
         return not self._workspaces
 
     async def ready(self, pool: Pool) -> int:
-        """The version by which `pseudonymize` does what it does from here on, or a later one.
+        """Read the suppressions if necessary; their version, for `confirm`.
 
-        What is made under it is to be confirmed with it: others may read the list meanwhile.
         Raises TransientError.
         """
         return await self.refresh(pool) if self.version is None else self.version
 
     async def refresh(self, pool: Pool) -> int:
-        """Read what was added; the version. Raises TransientError."""
+        """Read new rows; the version. Raises TransientError."""
         async with transaction(pool) as connection:
-            # First: a list that is newer than its number is only read once more.
+            # The version first: rows that are newer than it are only read twice.
             version: int = await connection.fetchval(_SQL["version_known"])
             self._pseudonymizer = await load_pseudonymizer(connection)
             last, erasure = self._read_to
             if erasure != await connection.fetchval(_SQL["suppressed_at"], last):
-                # A backup was restored: the list is another one from there on, or earlier.
+                # A backup was restored: the rows up to here may be others.
                 self._forget()
                 last = 0
             added = await connection.fetch(_SQL["suppressed_since"], last)
@@ -72,24 +71,24 @@ class Suppressions:
         return version
 
     async def confirm(self, connection: Connection, version: int) -> None:
-        """Let nobody be erased before this transaction ends. Raises SuppressionsOutdated.
+        """Block new erasures until this transaction ends. Raises SuppressionsOutdated.
 
-        Call it before anything is written of what `pseudonymize` has seen, with the version that
-        was `ready` before that.
+        Call it before writing what `pseudonymize` returned, with the version that `ready`
+        returned before that.
         """
         current = await connection.fetchval(_SQL["version"])
         if current != self.version:
             self.version = None
         if current != version:
-            raise SuppressionsOutdated("somebody is being erased")
+            raise SuppressionsOutdated("an erasure has begun meanwhile")
 
     async def pseudonymize(
         self, pool: Pool, pairs: Iterable[Pair], *, is_arriving: bool = True
     ) -> Mapping[Entry, Pair]:
-        """What is to stand in the place of events of the erased, by their entries.
+        """Pseudonymize the events of erased persons; the replacements by entry.
 
-        What is arriving has left copies in Redis, which are noted to be deleted. Raises
-        Trouble.
+        Arriving events have copies in Redis, which are listed for deletion. Raises
+        TransientError.
         """
         await self.ready(pool)
         if self.is_empty:
@@ -105,7 +104,7 @@ class Suppressions:
             found = await _without_other_workspaces(connection, found)
             kept = await _held_claims(connection, [(e, owner) for _, e, owner in found])
             if is_arriving:
-                # In one order, so that nobody waits in a circle for who notes them too.
+                # Sorted, so that concurrent writers do not deadlock.
                 for delivery, envelope, owner in sorted(found, key=_by_entry):
                     keys = _keys(envelope, owner)
                     await connection.execute(_SQL["leftover"], *delivery.entry, keys)
@@ -115,21 +114,21 @@ class Suppressions:
         }
 
     def has_customer(self, workspace_id: UUID, external_id: str) -> bool:
-        """Whether a customer of that external id was erased."""
+        """Whether the customer with this external id was erased."""
         return self._pseudonymizer.customer(workspace_id, external_id) in self._hashes
 
     def may_name(self, payload: bytes) -> bool:
-        """Whether bytes that hold no envelope name somebody erased, whosever they are."""
+        """Whether an undecodable payload names an erased person of any workspace."""
         return is_named(payload, self._pseudonymizer, self._hashes, self._digits)
 
     async def note_leftovers(self, pool: Pool, entries: Iterable[Entry]) -> None:
-        """Have entries go from Redis. Raises TransientError."""
+        """List entries for deletion from Redis. Raises TransientError."""
         async with transaction(pool) as connection:
             for entry in sorted(entries):
                 await connection.execute(_SQL["leftover"], *entry, [])
 
     def owner(self, envelope: Envelope) -> UUID | None:
-        """The workspace that erased the person of an event; None: nobody did."""
+        """The workspace that erased the event's person; None if none did."""
         if envelope.is_erased:
             return None
         said = envelope.workspace_id
@@ -146,7 +145,7 @@ class Suppressions:
             if self._pseudonymizer.customer(owner, external_id) in self._hashes:
                 return True
             if envelope.kind is not CLICK:
-                return False  # somebody else, who names the same click
+                return False  # another customer that names the same click
         named = (
             (envelope.id, envelope.root_id)
             if envelope.kind is CLICK
@@ -168,8 +167,10 @@ class Suppressions:
         owner: UUID,
         kept: Sequence[Dedupe],
     ) -> Pair:
-        veiled = self._pseudonymizer.envelope(envelope, owner, kept)
-        return Delivery(delivery.entry, encode(veiled), delivery.times), veiled
+        pseudonymized = self._pseudonymizer.envelope(envelope, owner, kept)
+        return Delivery(
+            delivery.entry, encode(pseudonymized), delivery.times
+        ), pseudonymized
 
     def _forget(self) -> None:
         self._read_to = (0, None)
@@ -177,9 +178,9 @@ class Suppressions:
         self._hashes, self._clicks, self._digits = set(), {}, set()
 
     def _take(self, owner: UUID, hashed: bytes | None, click_id: UUID | None) -> None:
-        # asyncpg's are a subclass, which hashes the same but more slowly.
+        # asyncpg's UUIDs are a subclass with a slower hash.
         owner = UUID(int=owner.int)
-        # A new one: a thread may be going through it.
+        # Replaced, not changed: a thread may be iterating it.
         self._workspaces |= {owner}
         if hashed is not None:
             self._hashes.add(hashed)
@@ -189,7 +190,7 @@ class Suppressions:
 
 
 async def load_pseudonymizer(connection: Connection) -> Pseudonymizer:
-    """What makes the installation's pseudonyms."""
+    """The pseudonymizer with the installation's key."""
     return Pseudonymizer(await connection.fetchval(_SQL["key"]))
 
 
@@ -199,7 +200,7 @@ _Found = tuple[Delivery, Envelope, UUID]
 async def _without_other_workspaces(
     connection: Connection, found: Sequence[_Found]
 ) -> list[_Found]:
-    """Without what shows by its key or link that it is another workspace's."""
+    """Leave out events whose key or link belongs to another workspace."""
     unsaid = [envelope for _, envelope, _ in found if envelope.workspace_id is None]
     if not unsaid:
         return list(found)
@@ -217,7 +218,7 @@ async def _without_other_workspaces(
 async def _held_claims(
     connection: Connection, found: Sequence[tuple[Envelope, UUID]]
 ) -> list[Dedupe]:
-    """Their dedupe keys that an event of somebody else holds: those of the erased moved."""
+    """The dedupe keys that another person's event has claimed; erased ones have moved."""
     columns = [
         (owner, envelope.dedupe.scope, envelope.dedupe.key)
         for envelope, owner in found
@@ -235,7 +236,7 @@ def _by_entry(found: _Found) -> Entry:
 
 
 def _keys(envelope: Envelope, owner: UUID) -> list[str]:
-    """What edges left in Redis of an event."""
+    """The keys that edges may have written for an event."""
     keys: list[str] = []
     if envelope.dedupe:
         keys.append(claim_key(owner, envelope.dedupe))

@@ -1,9 +1,8 @@
-"""Whether bytes that hold no envelope name somebody who was erased. Values only.
+"""Finds erased persons' texts in payloads that are not envelopes. Values only.
 
-What a person is called is not kept; what
-is kept are keyed hashes, of each text and of its beginning. So every place of the bytes is
-tried with as much as a beginning has, and only what begins as some text does is tried at
-every length.
+Only keyed hashes are kept of a person's texts: one of each text and one of its first
+characters. So each position of a payload is first compared by the hash of so many characters;
+only where that matches are all lengths compared.
 """
 
 import re
@@ -13,20 +12,20 @@ from urllib.parse import unquote_to_bytes
 
 from workers.erasure.pseudonyms import Pseudonymizer
 
-#: What is shorter says little, and is in other things too.
+#: Shorter texts are not searched: they match too much else.
 _MIN_CHARS: Final = 6
-#: Neither an external id nor an address is longer.
+#: External ids and email addresses are not longer.
 _MAX_CHARS: Final = 1024
 
 _ESCAPES: Final = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+|\\(.)", re.DOTALL)
-#: Click ids, as we write them and as others do.
+#: Click ids, with or without hyphens.
 _DIGITS: Final = re.compile(rb"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
-#: As `envelope.encode` begins, up to what tells when an edge took it.
+#: The beginning of an encoded envelope, up to the timestamp of its id.
 _BEGINNING: Final = re.compile(rb'\{"v":\d+,"i":"([0-9a-f]{12}7)')
 
 
 def hashes_of(texts: Iterable[str | None], pseudonymizer: Pseudonymizer) -> set[bytes]:
-    """By what these texts are found; nothing of those that are too short."""
+    """The hashes by which these texts are found; short texts have none."""
     found: set[bytes] = set()
     for text in texts:
         raw = (text or "").encode().lower()
@@ -44,9 +43,9 @@ def is_named(
     hashes: Collection[bytes],
     digits: Collection[bytes],
 ) -> bool:
-    """Whether a text of these hashes is in some bytes, or a click id of these digits.
+    """Whether a payload contains a text of these hashes or a click id of these digits.
 
-    However JSON or a URL writes it, whatever the case of its ASCII letters.
+    JSON escapes, percent-encoding and ASCII case do not matter.
     """
     for view in _views(payload):
         if any(one.replace(b"-", b"") in digits for one in _DIGITS.findall(view)):
@@ -60,16 +59,16 @@ def is_named(
 
 
 def blank(payload: bytes) -> bytes:
-    """What is left of bytes that name somebody: when they came, where they say so.
+    """The replacement of a payload that names a person: at most its timestamp is kept.
 
-    It is no envelope either, and is its own blank.
+    It is not an envelope, and its own replacement.
     """
     found = _BEGINNING.match(payload)
     return b'{%s"erased":true}' % (b'"v":1,"i":"%s",' % found[1] if found else b"")
 
 
 def _views(payload: bytes) -> Iterator[bytes]:
-    """The bytes as they are, and with escapes taken for what they stand for."""
+    """The payload as it is, and with JSON escapes and percent-encoding decoded."""
     plain = _ESCAPES.sub(_unescape, payload)
     views = (payload, plain, unquote_to_bytes(payload), unquote_to_bytes(plain))
     yield from dict.fromkeys(view.lower() for view in views)

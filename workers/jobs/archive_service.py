@@ -1,4 +1,4 @@
-"""Keeps the archive going: every shard that nobody else archives."""
+"""Runs the archive of one worker: archiving, retention, erasures, uploads."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -24,21 +24,21 @@ from workers.settings import Archiving
 from workers.stream.consumer import backoff, happens
 from workers.stream.liveness import living
 
-#: Between two looks at a shard that had nothing more.
+#: Between two reads of a shard that had nothing new.
 _IDLE_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 3600.0
-#: Between two looks whether somebody was erased.
+#: Between two checks for new erasures.
 _ERASURE_SECONDS: Final = 5.0
 _ERASURE_MAX_SECONDS: Final = 300.0
-#: Between two looks for segments that the object store does not have.
+#: Between two checks for segments to upload.
 _UPLOAD_SECONDS: Final = 5.0
 _UPLOAD_MAX_SECONDS: Final = 60.0
-#: Between two times that is said how uploads stand.
+#: Between two reports on uploads.
 _REPORT_SECONDS: Final = 5.0
 
 
 class Archive:
-    """What one worker does for the archive."""
+    """The archive's tasks in one worker; it archives the shards it gets the leases of."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Archive:
         stop: asyncio.Event,
         boundary: Callable[[ArchiveBoundary], None],
     ) -> None:
-        """`owner` is the worker's name, which no other process has."""
+        """`owner` is the worker's name, unique among processes."""
         self._redis = redis
         self._pool = pool
         self._settings = settings
@@ -84,7 +84,7 @@ class Archive:
         try:
             await self._archive(shard)
         except BaseException:
-            # As in the consumer: a cancellation may be missed, this not.
+            # As in the consumer: a task may miss its cancellation, but not this event.
             self._stop.set()
             raise
 
@@ -101,7 +101,7 @@ class Archive:
                 attempts += 1
                 if attempts == 1:
                     log.warning("archive.delayed", cause=str(error))
-                # What was read may be all that is left of it.
+                # If Redis lost its data, this may be the last copy.
                 with suppress(TransientError):
                     await archiver.flush()
                 pause = backoff(attempts)
@@ -111,7 +111,7 @@ class Archive:
             await archiver.release()
 
     async def _keep_pruned(self, unix_ms: Callable[[], int]) -> None:
-        # No job of arq's: that one may run on a worker that has no archive.
+        # Not an arq job: that may run on a worker without an archive.
         while not await happens(self._stop, _IDLE_SECONDS):
             with suppress(OSError):
                 await asyncio.to_thread(self._delete, unix_ms())
@@ -119,7 +119,7 @@ class Archive:
                 return
 
     async def _keep_erased(self) -> None:
-        # Likewise no job: what another machine's archive holds, only that one can rewrite.
+        # Not an arq job either: only a worker on its machine can rewrite an archive.
         log, failures = Log(), 0
         while not await happens(self._stop, _erased_pause(failures)):
             try:
@@ -138,7 +138,7 @@ class Archive:
         uploads: UploadReporter,
         unix_ms: Callable[[], int],
     ) -> None:
-        # On its own: whatever becomes of the store, archiving and trimming go on.
+        # A task of its own: archiving and trimming must not wait for the store.
         uploader = Uploader(self._settings.directory, fetcher, self._boundary)
         log, failures = Log(), 0
         while not await happens(self._stop, _upload_pause(failures)):
@@ -156,13 +156,13 @@ class Archive:
     async def _keep_reporting(
         self, uploads: UploadReporter, unix_ms: Callable[[], int]
     ) -> None:
-        # Apart from the uploading, which may wait for a store for minutes.
+        # A task of its own: an upload may wait for the store for minutes.
         while not await happens(self._stop, _REPORT_SECONDS):
             with suppress(TransientError, OSError):
                 await uploads.publish(unix_ms())
 
     async def _unless_stopped(self, work: Coroutine[None, None, object]) -> None:
-        """Do it, or leave it where it is: a store may take minutes to say nothing."""
+        """Await `work` until stopped: a store may take minutes to time out."""
         task = asyncio.ensure_future(work)
         stopped = asyncio.ensure_future(self._stop.wait())
         try:
@@ -190,7 +190,7 @@ class Archive:
 
 
 def segment_fetcher(settings: Archiving | None) -> SegmentFetcher | None:
-    """The object store of these settings, beside their directory; None: there is none."""
+    """The fetcher of the settings' object store; None if there is no store."""
     if settings is None or settings.store is None:
         return None
     return SegmentFetcher(settings.directory, ObjectStore(settings.store))

@@ -170,7 +170,7 @@ async def test_a_store_that_is_not_there_holds_nothing_up(
     assert 0 == worker.wait(10)
 
     assert set(works.sent) == set(payloads(everything(bucket)))
-    assert (SHARDS, f"file://{bucket} is not there") == (
+    assert (SHARDS, f"file://{bucket} does not exist") == (
         failing["waiting"],
         failing["why"],
     )

@@ -125,7 +125,7 @@ def test_a_reader_goes_on_where_it_was(tmp_path: Path, small_frames: None) -> No
 
     assert pages > 5
     assert list(range(100)) == [each.entry.seq for each in found]
-    with pytest.raises(ValueError, match="no cursor"):
+    with pytest.raises(ValueError, match="not an archive cursor"):
         read(tmp_path, 0, 1, cursor="nonsense")
 
 

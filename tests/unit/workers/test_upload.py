@@ -117,7 +117,7 @@ async def test_a_store_that_is_not_there_is_not_made(depot: Depot) -> None:
     depot.write()
     depot.bucket.rmdir()
 
-    with pytest.raises(TransientError, match="is not there"):
+    with pytest.raises(TransientError, match="does not exist"):
         await depot.uploader().step()
 
     assert not depot.bucket.exists()
@@ -355,7 +355,7 @@ async def test_what_is_fetched_and_wrong_is_not_taken(depot: Depot) -> None:
     (segment,) = segments(depot.directory)
     segment.data(depot.bucket).write_bytes(b"something else")
 
-    with pytest.raises(SegmentDamaged, match="as its index says"):
+    with pytest.raises(SegmentDamaged, match="does not match its index"):
         await SegmentFetcher(depot.directory, depot.store()).fetch(segment.key)
 
     assert not segment.data(depot.directory).exists()

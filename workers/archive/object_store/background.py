@@ -1,7 +1,7 @@
-"""Blocking calls that nobody has to wait for when the process ends.
+"""Blocking calls that do not delay the end of the process.
 
-What `asyncio.to_thread` runs is waited for at the end of the loop, however long a server on
-the other side says nothing.
+The event loop waits at its end for the threads of `asyncio.to_thread`, even if a remote
+server never answers.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ _Result = TypeVar("_Result")
 
 
 async def in_daemon_thread(work: Callable[[], _Result]) -> _Result:
-    """Do it in a thread of its own that ends with the process; raises what it raises."""
+    """Run `work` in a daemon thread; returns and raises what it does."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_Result] = loop.create_future()
 
     def set_result(result: _Result | None, error: BaseException | None) -> None:
         if future.done():
-            return  # nobody waits any more
+            return  # the caller was cancelled
         if error is not None:
             future.set_exception(error)
         else:
@@ -33,7 +33,7 @@ async def in_daemon_thread(work: Callable[[], _Result]) -> _Result:
             result = work()
         except BaseException as raised:  # noqa: BLE001 -- it is raised where it is awaited
             error = raised
-        # Closed: the process is ending.
+        # The loop is closed: the process is ending.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(set_result, result, error)
 

@@ -1,8 +1,7 @@
-"""Brings back segments that only the object store has.
+"""Fetches segments that only the object store has.
 
-First the indexes, all of them once in a process: where the archive's disk was lost they say
-what there is. Then the file of a segment, when somebody wants to read it; of those that came
-so, only some stay.
+Indexes are fetched once a process: if the archive's disk was lost, they tell what the store
+has. A segment's file is fetched when it is read; a bounded number of bytes stays.
 """
 
 import asyncio
@@ -29,18 +28,18 @@ from workers.archive.rewrite import STATE_FILE, segment_lock
 from workers.archive.segment import INDEX_SUFFIX, OPEN, Segment, SegmentDamaged
 from workers.archive.writer import fsync_directory
 
-#: So many bytes of segments stay that were fetched to be read.
+#: Bytes of fetched segments that stay on disk.
 _CACHE_BYTES: Final = 1024 * 1024 * 1024
 _LOG: Final = Log()
 
 
 class SegmentFetcher:
-    """One archive's directory, and the store that has more of it."""
+    """Brings segments of an object store into one archive's directory."""
 
     def __init__(
         self, directory: Path, store: ObjectStore, room: int = _CACHE_BYTES
     ) -> None:
-        """Nothing is asked yet; `room` is bytes."""
+        """`room` is the bytes of fetched segments to keep."""
         self._directory = directory
         self.store = store
         self._room = room
@@ -48,27 +47,27 @@ class SegmentFetcher:
         self._lock = asyncio.Lock()
 
     async def refresh(self) -> int:
-        """Have the indexes that only the store has; how many those were, once.
+        """Fetch the indexes that are missing here, once; how many there were.
 
-        Raises Trouble, OSError.
+        Raises TransientError, OSError.
         """
         async with self._lock:
             if self._is_refreshed:
                 return 0
             await asyncio.to_thread(self._make_directories)
-            # Who sweeps for the sake of erased persons is to see either all of them or none.
+            # An erasure's sweep must see either all of these indexes or none.
             with try_lock(self._directory) as is_alone:
                 if not is_alone:
-                    raise ArchiveLocked("the archive is being rewritten: wait")
+                    raise ArchiveLocked("the archive is being rewritten; try again")
                 count = await self._refresh()
             self._is_refreshed = True
         return count
 
     async def fetch(self, key: str, *, is_permanent: bool = False) -> Segment:
-        """Have a segment here as the store has it.
+        """Fetch a segment's index and file.
 
-        `is_permanent`: it does not make room for others. Raises Trouble, OSError, and SegmentDamaged where
-        the store has none, or another than its own index says.
+        `is_permanent`: never evict it. Raises TransientError, OSError, and SegmentDamaged if
+        the store has no such segment, or one that does not match its index.
         """
         name = f"{key}{INDEX_SUFFIX}"
         index = await self.store.get(name)
@@ -77,7 +76,7 @@ class SegmentFetcher:
         segment = Segment.decode(key, index)
         data = await self.store.get(segment.data(Path()).as_posix())
         if data is None or sha256(data).hexdigest() != segment.sha256:
-            raise SegmentDamaged(f"{self.store.name} has no {key} as its index says")
+            raise SegmentDamaged(f"{self.store.name}: {key} does not match its index")
         await asyncio.to_thread(
             partial(
                 self._store_segment, segment, index, data, is_permanent=is_permanent
@@ -107,7 +106,7 @@ class SegmentFetcher:
 
     def _store_index(self, key: str, index: bytes) -> None:
         with segment_lock(self._directory):
-            # Since they were listed, it may have been written and uploaded from here.
+            # It may have been written and uploaded from here since they were listed.
             if not (self._directory / f"{key}{INDEX_SUFFIX}").exists():
                 self._write_index(key, index)
                 self._note_stored(key)
@@ -128,7 +127,7 @@ class SegmentFetcher:
         former = self._load_local(segment.key)
         is_newer = former is not None and former.rewritten >= segment.rewritten
         if former is not None and is_newer and former.data(self._directory).exists():
-            return  # somebody was faster, perhaps an erasure
+            return  # another process, perhaps an erasure, was faster
         self._write_durably(segment.data(self._directory), data)
         if former != segment:
             self._write_index(segment.key, index)
@@ -142,7 +141,7 @@ class SegmentFetcher:
         return None
 
     def _write_index(self, key: str, index: bytes) -> None:
-        # What erasures were here has not seen it.
+        # Earlier erasures here have not seen it: the archive has to be swept again.
         (self._directory / STATE_FILE).unlink(missing_ok=True)
         self._write_durably(self._directory / f"{key}{INDEX_SUFFIX}", index)
 

@@ -1,9 +1,8 @@
-"""Which segments an object store has, as the archive remembers it. Used beside `store`.
+"""Which segments the object store has, as recorded in the archive's directory.
 
-Beside the index of a segment that the store was seen to hold whole stands a record that
-names the store. It carries the index' time of change: an index that was put in the place of
-that one, by an erasure, is not in the store yet. Nothing is wrong where a record is lost;
-the store is asked again. All of it blocks.
+A record file beside a segment's index names the store that holds the segment. The record has
+the index file's mtime: once an erasure replaces the index, the record no longer matches and
+the segment is uploaded again. A lost record is harmless; the store is asked again. Blocking.
 """
 
 import os
@@ -21,18 +20,18 @@ from workers.archive.segment import (
     index_of,
 )
 
-#: What was fetched for readers, each a file that holds its segment's key.
+#: Directory of notes about fetched segments; each file holds a segment's key.
 _FETCHED: Final = "fetched"
 _DAY_MS: Final = 86_400_000
 
 
 def index_mtime_ns(directory: Path, key: str) -> int:
-    """When the segment's index changed, to the nanosecond. Raises OSError."""
+    """The mtime of the segment's index, in nanoseconds. Raises OSError."""
     return (directory / f"{key}{INDEX_SUFFIX}").stat().st_mtime_ns
 
 
 def is_stored(directory: Path, key: str, store: str | None = None) -> bool:
-    """Whether the segment, as it is now, is in that store; None: in any."""
+    """Whether the segment, as it is now, is in that store; None: in any store."""
     record = stored_record(directory, key)
     with suppress(OSError, ValueError):
         if record.stat().st_mtime_ns == index_mtime_ns(directory, key):
@@ -41,7 +40,7 @@ def is_stored(directory: Path, key: str, store: str | None = None) -> bool:
 
 
 def is_absent(directory: Path, key: str) -> bool:
-    """Whether a store has the segment and this directory only its index."""
+    """Whether a store has the segment's file and this directory only its index."""
     try:
         data = load_segment(directory, key).data(directory)
     except (SegmentDamaged, OSError):
@@ -50,7 +49,7 @@ def is_absent(directory: Path, key: str) -> bool:
 
 
 def note_stored(directory: Path, key: str, store: str, mtime_ns: int) -> None:
-    """Remember that the store has it, as it was at that stamp. Raises OSError."""
+    """Record that the store has the segment whose index has this mtime. Raises OSError."""
     record = stored_record(directory, key)
     draft = record.with_name(f"{record.name}.{os.getpid()}")
     draft.write_text(f"{store}\n", "utf-8")
@@ -59,12 +58,12 @@ def note_stored(directory: Path, key: str, store: str, mtime_ns: int) -> None:
 
 
 def delete_record(directory: Path, key: str) -> None:
-    """No store has it, as it turned out. Raises OSError."""
+    """Delete the record of a segment that no store has. Raises OSError."""
     stored_record(directory, key).unlink(missing_ok=True)
 
 
 class PendingUploads:
-    """What is still to be uploaded; days that have nothing are not looked into again."""
+    """The segments to upload; days that are uploaded and unchanged are skipped."""
 
     def __init__(self, directory: Path, store: str) -> None:
         self._directory = directory
@@ -72,10 +71,10 @@ class PendingUploads:
         self._uploaded_days: dict[str, int] = {}
 
     def keys(self) -> list[str]:
-        """In order. Raises OSError."""
+        """Sorted keys. Raises OSError."""
         found: list[str] = []
         for day in sorted(self._directory.glob("[0-9]*/")):
-            # Whatever is put in or taken out changes it.
+            # Adding or removing a file changes it.
             changed = day.stat().st_mtime_ns
             if self._uploaded_days.get(day.name) == changed:
                 continue
@@ -92,10 +91,10 @@ class PendingUploads:
 
 
 def delete_stored(directory: Path, store: str, keep_days: int, now_ms: int) -> int:
-    """Delete files that the store has and that were written more than so many days ago.
+    """Delete stored files that are older than `keep_days`; the number deleted.
 
-    Their indexes stay, by which they are found and fetched. How many went. `now_ms` is Unix
-    milliseconds. Raises OSError.
+    Their indexes stay, so that they can be found and fetched. `now_ms` is Unix milliseconds.
+    Raises OSError.
     """
     least = (now_ms - keep_days * _DAY_MS) / 1000
     gone = 0
@@ -112,20 +111,20 @@ def delete_stored(directory: Path, store: str, keep_days: int, now_ms: int) -> i
 
 
 def note_fetched(directory: Path, segment: Segment) -> None:
-    """Remember that its file is here for a reader only. Raises OSError."""
+    """Note that the segment's file is a cached copy. Raises OSError."""
     (directory / _FETCHED).mkdir(mode=0o700, exist_ok=True)
     _fetched_path(directory, segment.key).write_text(segment.key)
 
 
 def note_permanent(directory: Path, key: str) -> None:
-    """Have it stay as if it had never gone. Raises OSError."""
+    """Delete the note of a cached copy: the file stays. Raises OSError."""
     _fetched_path(directory, key).unlink(missing_ok=True)
 
 
 def evict_fetched(directory: Path, room: int) -> None:
-    """Delete files that were fetched, those first that came first, down to so many bytes.
+    """Delete fetched files, oldest first, until they take no more than `room` bytes.
 
-    What is not in a store as it is now stays. Raises OSError.
+    A file that the store does not have as it is now stays. Raises OSError.
     """
     size = 0
     for note_, key in reversed(list(_fetched_oldest_first(directory))):
@@ -143,7 +142,7 @@ def _fetched_path(directory: Path, key: str) -> Path:
 
 
 def _fetched_oldest_first(directory: Path) -> Iterator[tuple[Path, str]]:
-    """By when they came."""
+    """The notes and keys of fetched segments, oldest first."""
     times: dict[Path, int] = {}
     for path in (directory / _FETCHED).glob("*"):
         with suppress(FileNotFoundError):

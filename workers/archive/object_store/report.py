@@ -1,6 +1,6 @@
-"""How an archive's uploads stand, as its worker tells in Redis.
+"""The state of an archive's uploads, published in Redis.
 
-Whoever asks (`reftide status`) may be on another machine than the archive.
+`reftide status`, which reads it, may run on another machine than the archive.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from workers.archive.segment import SegmentDamaged
 from workers.model.batch import TransientError
 from workers.redis_io.connections import REDIS_TROUBLE
 
-#: For how long it holds what a worker said that says nothing more.
+#: A report expires if its worker stops reporting.
 _EXPIRES_SECONDS: Final = 60
 
 
 class UploadReporter:
-    """What one worker knows of the uploads of its archive."""
+    """Publishes the state of one worker's uploads."""
 
     def __init__(self, redis: Redis, owner: str, directory: Path, store: str) -> None:
-        """`owner` is the worker's name, `store` the object store's without settings."""
+        """`owner` is the worker's name, `store` the store's URL without its query."""
         self._redis = redis
         self._key = uploads_key(owner)
         self._directory = directory
@@ -38,16 +38,16 @@ class UploadReporter:
         self._why: str | None = None
 
     def failed(self, at_ms: int, why: str) -> None:
-        """The last attempt did; `at_ms` is Unix milliseconds."""
+        """Note a failed attempt; `at_ms` is Unix milliseconds."""
         self._failing_ms = self._failing_ms or at_ms
         self._why = why
 
     def succeeded(self) -> None:
-        """The last attempt did."""
+        """Note a successful attempt."""
         self._failing_ms = self._why = None
 
     async def publish(self, now_ms: int) -> None:
-        """Say how it stands; `now_ms` is Unix milliseconds. Raises TransientError, OSError."""
+        """Write the report; `now_ms` is Unix milliseconds. Raises TransientError, OSError."""
         waiting, since_ms = await asyncio.to_thread(self._look)
         document = {
             "archive": f"{socket.gethostname()}:{self._directory}",
@@ -65,7 +65,7 @@ class UploadReporter:
             raise TransientError(f"{type(error).__name__}: {error}") from error
 
     def _look(self) -> tuple[int, int | None]:
-        """How many segments wait, and when the last entry of the first of them arrived."""
+        """The number of segments to upload, and the last arrival (ms) of the first."""
         keys = self._waiting.keys()
         for key in keys:
             with suppress(SegmentDamaged, FileNotFoundError):
@@ -74,7 +74,7 @@ class UploadReporter:
 
 
 async def upload_reports(redis: Redis, workers: Iterable[str]) -> list[dict[str, Any]]:
-    """What these workers said last, once of each archive; raises what Redis raises."""
+    """The latest report of each archive by these workers; raises what Redis raises."""
     told = [await redis.get(uploads_key(name)) for name in workers]
     found = [orjson.loads(raw) for raw in told if raw is not None]
     found.sort(key=lambda each: each.pop("at_ms"))

@@ -1,11 +1,11 @@
-"""The object store that copies of segments go to: the one place that speaks to it.
+"""The client of the object store that keeps copies of segments.
 
-Above it there is `TransientError` for whatever a store, a network or credentials do, and None for
-what is not there. Names are those of the files below the archive's directory, so that a copy
-of a bucket is an archive. An object is a segment's file, some megabytes, and is held whole.
+Errors of the store, the network or credentials become `TransientError`; a missing object is
+None. Names are the files' paths below the archive's directory, so that a copy of a bucket is
+an archive. An object, a segment's file of some megabytes, is held in memory.
 
-The library's own awaitables are not used: threads of its runtime hand their results over to
-Python, and where the process ends just then they abort it.
+The library's own awaitables are not used: if the process ends while a thread of its runtime
+hands a result to Python, they abort the process.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -22,27 +22,27 @@ from workers.model.batch import TransientError
 if TYPE_CHECKING:
     from obstore.store import LocalStore, S3Store
 
-#: One request, with what it carries.
+#: For one request, its body included.
 _TIMEOUTS: Final = {"connect_timeout": "5s", "timeout": "60s"}
-#: Of what fails at once. Attempts beyond are the caller's, who waits between.
+#: The library's retries; the caller adds its own, with pauses.
 _RETRIES: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
-#: Names that are asked for at once.
+#: Names in one listing request.
 _PAGE: Final = 1000
 
 
 class ObjectStore:
-    """A bucket, or a directory that is mounted, below a prefix. All calls raise TransientError."""
+    """A bucket or a mounted directory, below a prefix. All calls raise TransientError."""
 
     def __init__(self, url: str) -> None:
-        """`url` is one that `Variables.archive_store` lets through."""
+        """`url` is one that `Variables.archive_store` accepts."""
         self._url = urlsplit(url)
-        #: What tells it from others, without its settings.
+        #: The URL without its query, which holds settings.
         self.name = f"{self._url.scheme}://{self._url.netloc}{self._url.path}"
 
     async def put(self, name: str, data: bytes) -> None:
-        """Have it hold these bytes under a name, proved by reading them back.
+        """Store an object, and verify it by reading it back.
 
-        A checksum goes along, but there are stores that do not look at it.
+        A checksum is sent too, but some stores ignore it.
         """
         with self._store_errors():
             await in_daemon_thread(partial(self._put, name, data))
@@ -59,7 +59,7 @@ class ObjectStore:
                 return None
 
     async def size(self, name: str) -> int | None:
-        """How many bytes it has."""
+        """The object's bytes; None if there is no such object."""
         with self._store_errors():
             try:
                 found = await in_daemon_thread(lambda: self._client.head(name))
@@ -68,12 +68,12 @@ class ObjectStore:
             return int(found["size"])
 
     async def delete(self, name: str) -> None:
-        """See to it that there is none of that name."""
+        """Delete an object if it exists."""
         with self._store_errors(), suppress(FileNotFoundError):
             await in_daemon_thread(lambda: self._client.delete(name))
 
     async def names(self) -> AsyncIterator[str]:
-        """All names there are, in no order."""
+        """All names, unsorted."""
         with self._store_errors():
             await in_daemon_thread(self._require_root)
             pages = self._client.list(chunk_size=_PAGE)
@@ -95,8 +95,8 @@ class ObjectStore:
 
         if self._url.scheme == "file":
             return LocalStore(self._root, mkdir=False)
-        # Credentials, and what else it has names for, it finds in the environment. The
-        # endpoint says itself whether it is https.
+        # The library takes credentials and other options from the environment. The
+        # endpoint's URL says whether it is https.
         config: dict[str, Any] = dict(parse_qsl(self._url.query))
         config |= {"allow_http": True, "checksum_algorithm": "SHA256"}
         return S3Store(
@@ -112,9 +112,9 @@ class ObjectStore:
         return Path(unquote(self._url.path))
 
     def _require_root(self) -> None:
-        # The library would make it anew, on whatever disk is beneath the missing mount.
+        # The library would create it on the disk below a missing mount.
         if self._url.scheme == "file" and not self._root.is_dir():
-            raise TransientError(f"{self.name} is not there")
+            raise TransientError(f"{self.name} does not exist")
 
     @contextmanager
     def _store_errors(self) -> Iterator[None]:
@@ -123,8 +123,8 @@ class ObjectStore:
         try:
             yield
         except (BaseError, OSError, ValueError) as error:
-            # The library's own words go on for pages.
-            told = str(error).partition("\n")[0]
+            # The library's messages are pages long.
+            line = str(error).partition("\n")[0]
             raise TransientError(
-                f"{self.name}: {type(error).__name__}: {told}"
+                f"{self.name}: {type(error).__name__}: {line}"
             ) from error

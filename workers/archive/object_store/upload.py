@@ -1,10 +1,9 @@
-"""Copies finished segments to the object store, each once.
+"""Uploads finished segments to the object store, each once.
 
-A segment is in the store when its index is: that goes last, and each is read back. What is
-noted of it here may be lost, or not have been written in time; then the store is asked, and
-what it has already is not uploaded again. Names are those here, so what an erasure rewrote
-gets another file beside the old one, then its index in the place of the old, and then the
-old file goes.
+The index is uploaded last, so a segment is in the store when its index is; both are read
+back. If a local record is lost, the store is asked, and what it has is not uploaded again.
+A rewritten segment has a new file name: the new file is uploaded, then the index is
+replaced, then the old file is deleted.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ _LOG: Final = Log()
 
 
 class Uploader:
-    """One archive's directory on its way to the store."""
+    """Uploads the segments of one archive's directory."""
 
     def __init__(
         self,
@@ -39,19 +38,19 @@ class Uploader:
         fetcher: SegmentFetcher,
         boundary: Callable[[ArchiveBoundary], None],
     ) -> None:
-        """`fetcher` is of the same directory, and knows the store."""
+        """`fetcher` is of the same directory and has the store."""
         self._directory = directory
         self._fetcher = fetcher
         self._store = fetcher.store
         self._boundary = boundary
         self._waiting = PendingUploads(directory, self._store.name)
-        #: What cannot be uploaded, since it is damaged, as it was then.
+        #: Damaged segments, which are not uploaded, with their index's mtime.
         self._damaged: dict[str, int] = {}
 
     async def step(self) -> int:
-        """Upload what waits, how many segments. Raises Trouble, OSError.
+        """Upload what is pending; how many segments. Raises TransientError, OSError.
 
-        Of several processes that share the directory one does it.
+        One of the processes that share the directory does it.
         """
         await self._fetcher.refresh()
         lock = self._directory / "uploading"
@@ -76,7 +75,7 @@ class Uploader:
                 return False
             is_new = await self._upload(key, mtime_ns)
         except FileNotFoundError:
-            # Deleted for its age, or rewritten just now.
+            # Deleted by retention, or rewritten just now.
             return False
         except SegmentDamaged as error:
             self._damaged[key] = mtime_ns
@@ -91,7 +90,7 @@ class Uploader:
         segment = Segment.decode(key, index)
         stored = await self._stored(key)
         if stored and stored.rewritten > segment.rewritten:
-            # Ours came back from a backup; what an erasure took out stays out.
+            # The local segment was restored from a backup: keep what an erasure rewrote.
             await self._fetcher.fetch(key, is_permanent=True)
             return False
         name = segment.data(Path()).as_posix()
@@ -116,7 +115,7 @@ class Uploader:
         try:
             return None if index is None else Segment.decode(key, index)
         except SegmentDamaged:
-            return None  # ours takes its place
+            return None  # it is overwritten
 
     async def _data(self, segment: Segment) -> bytes:
         path = segment.data(self._directory)
@@ -127,5 +126,5 @@ class Uploader:
                 raise
             raise SegmentDamaged(f"neither here nor in {self._store.name}") from error
         if sha256(data).hexdigest() != segment.sha256:
-            raise SegmentDamaged("its SHA-256 is not that of its index")
+            raise SegmentDamaged("the file's SHA-256 is not that of its index")
         return data

@@ -290,6 +290,6 @@ def test_fetch_says_what_is_missing(cli: Cli, tmp_path: Path) -> None:
 
     assert [1, 3, 2, 3] == [each.code for each in (lacking, dead, unset, mistaken)]
     assert gone.key[:20] in lacking.out
-    assert "is not there" in dead.err
+    assert "does not exist" in dead.err
     assert "set REFTIDE_ARCHIVE_STORE" in unset.err
     assert "s3://bucket/prefix" in mistaken.err
