@@ -1,0 +1,1083 @@
+-- Reftide's whole schema. Apply it to an empty database or over any earlier version of
+-- itself, as often as you like: `reftide schema`. It runs as one transaction.
+--
+-- How it changes: a new column is an `alter table … add column if not exists` at the end of
+-- its table's section, never an edit inside `create table`, so that an upgraded database
+-- and a fresh one are equal to the last column.
+--
+-- Ids are UUIDv7 made by the application. Nothing here references `events`: it is
+-- partitioned, written in bulk, and its partitions are detached one day.
+
+select pg_advisory_xact_lock(hashtext('reftide schema'));
+
+
+-- Types ----------------------------------------------------------------------------------
+
+do $$ begin
+create type event_kind as enum (
+    'click',      -- a visitor followed a link
+    'lead',       -- a customer signed up
+    'sale',       -- a customer paid
+    'deferred',   -- a lead that waits for its second call; counts nothing
+    'link'        -- a link generated at the edge; counts nothing
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type customer_status as enum (
+    'click',      -- has clicked
+    'lead',       -- has signed up
+    'customer'    -- has paid; a status never moves back
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type attribution_model as enum (
+    'last_click',   -- a lead belongs to the customer's latest click before it
+    'first_click'   -- a lead belongs to the customer's earliest click
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type quarantine_reason as enum (
+    'undecodable',        -- the entry holds no envelope
+    'unstorable',         -- Postgres refuses the row; `detail` has its SQLSTATE
+    'future_id',          -- minted by a clock more than five minutes ahead of ours
+    'crash_loop',         -- workers died again and again while processing it alone
+    -- client-caused: these never pause recording
+    'unknown_link',       -- no link has this code
+    'inactive_link',      -- the link is switched off
+    'unknown_program',    -- no program has this number
+    'unknown_click',      -- the click id is not ours, or of another workspace
+    'expired',            -- the click is older than the attribution window
+    'unauthorised'        -- no live API key of this workspace
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type quarantine_status as enum (
+    'open',       -- waits for an operator, or for its link to be created
+    'redriven',   -- was put back and has a row, or is a repeat
+    'discarded'   -- given up by an operator; the row stays as the trail
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type pause_cause as enum (
+    'bug',        -- the workers raised what nobody had foreseen
+    'culprits'    -- too many entries could not be recorded for what they hold
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type quarantine_action as enum (
+    'edited',     -- an operator changed the envelope
+    'asked',      -- an operator asked for it to be put back
+    'redriven',   -- it was put back
+    'failed',     -- it was tried, and stays
+    'discarded'   -- an operator gave it up
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type replay_mode as enum (
+    'missing',    -- insert what is not recorded, change nothing else
+    'reprocess'   -- resolve and enrich again, correct rows and counters by the difference
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type replay_status as enum (
+    'running',    -- chunks are being taken
+    'paused',     -- by an operator
+    'cancelled',  -- by an operator, for good
+    'done'
+);
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+create type switch_scope as enum (
+    'installation',   -- everything; the subject is empty
+    'dialect',        -- one vendor's routes; the subject is its name
+    'program',        -- the subject is the program's number
+    'link'            -- the subject is the link's public id
+);
+exception when duplicate_object then null; end $$;
+
+
+-- Whose ----------------------------------------------------------------------------------
+
+create table if not exists workspaces (
+    id           uuid         primary key,
+    name         text         not null unique,
+    created_at   timestamptz  not null default now()
+);
+
+-- Domains whose codes are a namespace of their own.
+create table if not exists domains (
+    domain         text         primary key check (domain = lower(domain)),
+    workspace_id   uuid         not null references workspaces,
+    created_at     timestamptz  not null default now()
+);
+
+create table if not exists api_keys (
+    id             uuid         primary key,
+    workspace_id   uuid         not null references workspaces,
+    name           text         not null default '',
+    key_hash       bytea        not null unique check (length(key_hash) = 32),   -- HMAC-SHA-256
+    last_four      text         not null,       -- to recognise it by; all we keep of the key
+    scopes         text[]       not null,
+    created_at     timestamptz  not null default now(),
+    revoked_at     timestamptz                  -- set: refused within a second
+);
+
+create table if not exists programs (
+    id                        uuid               primary key,
+    number                    bigint             not null generated by default as identity unique,
+    workspace_id              uuid               not null references workspaces,
+    name                      text               not null,
+    url                       text               not null default '',
+    model                     attribution_model  not null default 'last_click',
+    cookie_window_days        integer            not null default 60 check (cookie_window_days between 1 and 365),
+    attribution_window_days   integer            not null default 60 check (attribution_window_days between 1 and 365),
+    created_at                timestamptz        not null default now(),
+    unique (workspace_id, name)
+);
+
+-- Whether its leads are taken only from servers that show a key.
+alter table programs add column if not exists needs_server_lead boolean not null default false;
+
+-- Whether edges are told what its partners' links brought; costs the workers a little.
+alter table programs add column if not exists has_stats boolean not null default false;
+
+create table if not exists partners (
+    id             uuid         primary key,
+    workspace_id   uuid         not null references workspaces,
+    public_id      text         not null unique,       -- what vendors' answers show
+    code           text         not null,              -- the partner's own short name
+    name           text         not null default '',
+    email          text,
+    created_at     timestamptz  not null default now(),
+    unique (workspace_id, code)
+);
+
+-- A partner's enrolment in a program, with its counters. Updated in place and often:
+-- the free space keeps updates on their page, and no index holds a counter.
+create table if not exists program_partners (
+    program_id         uuid         not null references programs,
+    partner_id         uuid         not null references partners,
+    clicks             bigint       not null default 0,
+    bot_clicks         bigint       not null default 0,
+    duplicate_clicks   bigint       not null default 0,
+    leads              bigint       not null default 0,
+    sales              bigint       not null default 0,
+    created_at         timestamptz  not null default now(),
+    primary key (program_id, partner_id)
+) with (fillfactor = 50);
+
+create table if not exists links (
+    id                 uuid         primary key,
+    workspace_id       uuid         not null references workspaces,
+    public_id          text         not null unique,      -- what vendors' answers show
+    namespace          text         not null,             -- '-', or 'd:' and a domain
+    code               text         not null,
+    domain             text         not null default '',
+    url                text         not null default '',
+    program_id         uuid         references programs,
+    partner_id         uuid         references partners,
+    is_active          boolean      not null default true,
+    clicks             bigint       not null default 0,   -- every click but tests
+    bot_clicks         bigint       not null default 0,   -- of them, by bots
+    duplicate_clicks   bigint       not null default 0,   -- of them, again within the hour
+    leads              bigint       not null default 0,
+    sales              bigint       not null default 0,
+    last_clicked_at    timestamptz,                       -- the latest click entry, repeats too
+    created_at         timestamptz  not null default now(),
+    unique (namespace, code)                              -- a code's look-up, and its owner
+) with (fillfactor = 50);
+
+-- A program's or a partner's links, to publish them anew when it changes.
+create index if not exists links_program on links (program_id);
+create index if not exists links_partner on links (partner_id);
+
+-- Former codes of a link; they keep resolving.
+create table if not exists link_aliases (
+    namespace    text         not null,
+    code         text         not null,
+    link_id      uuid         not null references links,
+    created_at   timestamptz  not null default now(),
+    primary key (namespace, code)
+);
+
+-- A link's former codes, to publish them anew when it changes.
+create index if not exists link_aliases_link on link_aliases (link_id);
+
+-- Click ids that another vendor issued and that still come back with leads.
+create table if not exists imported_clicks (
+    workspace_id   uuid         not null references workspaces,
+    token          text         not null,
+    click_id       uuid         not null,
+    link_id        uuid         not null references links,
+    created_at     timestamptz  not null default now(),
+    primary key (workspace_id, token)
+);
+
+
+-- Who ------------------------------------------------------------------------------------
+
+-- A customer is its external id within a workspace, else its root click, whose id it has.
+-- Rows are never merged: an anonymous customer points at the customer of the earliest lead
+-- that names its click. Every field keeps its writer's (event time, id): the latest wins.
+create table if not exists customers (
+    id             uuid             primary key,
+    workspace_id   uuid             not null,
+    external_id    text,                                  -- null: anonymous
+    status         customer_status  not null default 'click',
+    points_to      uuid,
+    seen_at        timestamptz      not null,             -- the earliest event that names it
+    name           text,
+    name_at        timestamptz,
+    name_by        uuid,
+    email          text,
+    email_at       timestamptz,
+    email_by       uuid,
+    avatar         text,
+    avatar_at      timestamptz,
+    avatar_by      uuid,
+    check (external_id is null or points_to is null)
+) with (fillfactor = 90);
+
+-- Set: it stands under a pseudonym, since its person was erased.
+alter table customers add column if not exists erased_at timestamptz;
+
+-- Set: its events name the clicks of more visitors than one person is ("undefined", say, in
+-- the place of an id). Each of its leads is earned by the click that it names and no other.
+alter table customers add column if not exists is_crowd boolean not null default false;
+
+-- Identity, and the order in which writers create customers.
+create unique index if not exists customers_external on customers (workspace_id, external_id)
+    where external_id is not null;
+
+-- The clicks of a customer, by way of the anonymous customers that point at it.
+create index if not exists customers_points_to on customers (points_to)
+    where points_to is not null;
+
+
+-- What happened --------------------------------------------------------------------------
+
+-- One row per event. Range-partitioned by its UUIDv7, so that its primary key is exact
+-- across time and a replay lands where the event was. There is no default partition:
+-- a missing one is made, and the batch tried again.
+create table if not exists events (
+    id                uuid         not null primary key,
+    at                timestamptz  not null,          -- event time
+    digest            bigint       not null,          -- of the envelope; breaks ties under one id
+    kind              event_kind   not null,
+    is_test           boolean      not null,          -- counts nothing
+    is_bot            boolean      not null,          -- a click of a bot
+    is_duplicate      boolean      not null,          -- a click again within the hour
+    quantity          integer      not null check (quantity >= 0),
+    -- where it was read: this entry of this life of this shard
+    epoch             integer      not null,
+    shard             smallint     not null,
+    entry_seq         integer      not null,
+    entry_ms          bigint       not null,
+    -- whom it concerns
+    workspace_id      uuid         not null,
+    link_id           uuid,                           -- of a lead: its attribution
+    program_id        uuid,
+    partner_id        uuid,
+    click_id          uuid,                           -- of a click: the root click, if another; of a lead: the click it names
+    attributed_id     uuid,                           -- of a lead: the click that earned it
+    asked_program_id  uuid,                           -- of a lead: the program that attribution is confined to
+    customer_id       uuid,                           -- of a lead: its customer
+    api_key_id        uuid,
+    -- what was said
+    dialect           text         not null,
+    name              text,
+    amount            bigint,                         -- minor units
+    currency          char(3),
+    page_url          text,
+    properties        jsonb,
+    -- what was found out
+    visitor           bytea,                          -- keyed hash
+    ip                inet,                           -- only where the operator chose to keep it
+    country           char(2),
+    region            text,
+    city              text,
+    device            text,
+    os                text,
+    browser           text,
+    referrer_host     text,
+    failed            text[],                         -- enrichers that could not answer
+    recorded_at       timestamptz  not null default now()
+) partition by range (id);
+
+-- The leads that name a click, the first of which says who its visitor is: in their order, since a
+-- client may name one click for everybody.
+create index if not exists events_namers on events (click_id, at, id)
+    where kind <> 'click' and click_id is not null;
+drop index if exists events_named;
+
+-- The leads of a customer since a time: what a late click may change.
+create index if not exists events_customers on events (customer_id, at)
+    where kind <> 'click';
+drop index if exists events_customer;
+
+-- The client's own name of a visit. A lead of the same session and link converts it.
+alter table events add column if not exists session text;
+
+-- What a link's sessions came to.
+create index if not exists events_session on events (link_id, session)
+    where session is not null;
+
+-- The clicks of a root click other than itself: rare, so the index is small. In the order of
+-- attribution, so that the first or last of very many is found at once.
+create index if not exists events_visits on events (click_id, at, id)
+    where kind = 'click' and click_id is not null;
+drop index if exists events_root;
+
+-- Redis counts the entries of a millisecond in 64 bits.
+do $$ begin
+if exists (select from pg_attribute
+            where attrelid = 'events'::regclass and attname = 'entry_seq' and atttypid = 'int4'::regtype) then
+    alter table events alter column entry_seq type bigint;
+end if; end $$;
+
+-- The lowest UUIDv7 of a moment: a bound of partitions and of ranges over time.
+create or replace function uuid7_floor(moment timestamptz) returns uuid
+    language sql immutable strict parallel safe
+    as $$
+    select rpad(lpad(to_hex((extract(epoch from moment) * 1000)::bigint), 12, '0'), 32, '0')::uuid
+    $$;
+
+-- Months of events that are detached, or on the way to it: closed first, so that nothing
+-- changes any more, then folded into `counter_base` and `ledger_base`, then detached. There
+-- is no attached month before one of these. The row outlives the table.
+create table if not exists detached_partitions (
+    name        text         primary key,                -- of the partition
+    since       timestamptz  not null,                   -- from when the ids in it are, and until before
+    until       timestamptz  not null,
+    is_folded   boolean      not null default false,     -- counted below, and no longer by its rows
+    events      bigint,                                  -- rows, once folded
+    closed_at   timestamptz  not null default now()
+);
+
+-- Ids below it are of months that are detached, or closed for it: nothing of them changes.
+create or replace function events_floor() returns uuid
+    language sql stable parallel safe
+    as $$
+    select coalesce(uuid7_floor(max(until)), '00000000-0000-0000-0000-000000000000') from detached_partitions
+    $$;
+
+-- Ids below it are counted in `counter_base` and `ledger_base`, attached or not.
+create or replace function folded_floor() returns uuid
+    language sql stable parallel safe
+    as $$
+    select coalesce(uuid7_floor(max(until)), '00000000-0000-0000-0000-000000000000')
+      from detached_partitions where is_folded
+    $$;
+
+-- Make the partition of a moment's month (UTC) if it is missing; say whether it was.
+-- Attaching, unlike `partition of`, lets readers and writers go on.
+create or replace function make_partition(moment timestamptz) returns boolean
+    language plpgsql
+    as $$
+declare
+    first_day   timestamptz := date_trunc('month', moment, 'UTC');
+    next_month  timestamptz := date_trunc('month', first_day + interval '32 days', 'UTC');
+    partition   text := 'events_' || to_char(first_day at time zone 'UTC', 'YYYYMM');
+begin
+    perform pg_advisory_xact_lock(hashtext('reftide partition'));
+    if exists (select from detached_partitions where until >= next_month)
+       or (to_regclass(partition) is not null
+           and not exists (select from pg_inherits
+                            where inhparent = 'events'::regclass and inhrelid = to_regclass(partition))) then
+        raise exception 'the partition % is detached: what happened then is not taken any more', partition
+            using errcode = 'check_violation', hint = 'attach it again, or discard such events';
+    end if;
+    if to_regclass(partition) is not null then
+        return false;
+    end if;
+    execute format('create table %I (like events including defaults including constraints)', partition);
+    execute format(
+        'alter table events attach partition %I for values from (%L) to (%L)',
+        partition, uuid7_floor(first_day), uuid7_floor(next_month));
+    return true;
+end
+$$;
+
+-- On a month that is closed: an event that has a row there is known, a new one is refused for
+-- good, and who would change a row is told to look again. Once attached again, it lets pass.
+create or replace function keep_closed() returns trigger language plpgsql as $$
+declare
+    is_known boolean;
+begin
+    if not exists (select from detached_partitions where name = tg_table_name) then
+        return case when tg_op = 'DELETE' then old else new end;
+    end if;
+    if tg_op <> 'INSERT' then
+        raise exception 'the partition % is about to be detached', tg_table_name using errcode = 'object_in_use';
+    end if;
+    execute format('select exists (select from %I.%I where id = $1)', tg_table_schema, tg_table_name)
+       into is_known using new.id;
+    if is_known then
+        return null;
+    end if;
+    raise exception 'the partition % is detached: what happened then is not taken any more', tg_table_name
+        using errcode = 'check_violation', hint = 'attach it again, or discard such events';
+end
+$$;
+
+-- Let nothing of a month change any more, from when this commits; say whether that is new.
+-- What erasing changes counts nowhere, and may change.
+create or replace function close_partition(partition text, since timestamptz, until timestamptz) returns boolean
+    language plpgsql
+    as $$
+begin
+    perform pg_advisory_xact_lock(hashtext('reftide partition'));
+    insert into detached_partitions (name, since, until) values (partition, since, until) on conflict do nothing;
+    if not found then
+        return false;
+    end if;
+    execute format(
+        'create or replace trigger keep_closed before insert or delete or update of id, at, kind, is_test, is_bot,'
+        ' is_duplicate, quantity, epoch, shard, link_id, program_id, partner_id, amount, currency'
+        ' on %I for each row execute function keep_closed()', partition);
+    return true;
+end
+$$;
+
+-- Two events with one key are one event: the earliest (at, id, digest) has the row.
+-- Leads and sales claim for good, idempotency keys until they expire.
+create table if not exists claims (
+    workspace_id   uuid         not null,
+    scope          text         not null,
+    key            bytea        not null check (length(key) = 16),
+    event_id       uuid         not null,
+    at             timestamptz  not null,
+    digest         bigint       not null,
+    expires_at     timestamptz,
+    primary key (workspace_id, scope, key)
+);
+
+-- What is to be deleted, oldest first; leads and sales never are.
+create index if not exists claims_expiry on claims (expires_at)
+    where expires_at is not null;
+
+-- The claims of an event whose person is erased.
+create index if not exists claims_event on claims (event_id);
+
+-- Ids that lost a claim, and the id that holds it now. A click id once answered keeps
+-- resolving.
+create table if not exists event_aliases (
+    id         uuid  primary key,
+    event_id   uuid  not null
+);
+
+-- All ids that stand for one event.
+create index if not exists event_aliases_event on event_aliases (event_id);
+
+-- Stream entries that were the same event again.
+create table if not exists repeats (
+    epoch         integer      not null,
+    shard         smallint     not null,
+    entry_ms      bigint       not null,
+    entry_seq     integer      not null,
+    event_id      uuid         not null,                -- the id that the entry carried
+    recorded_at   timestamptz  not null default now(),
+    primary key (epoch, shard, entry_ms, entry_seq)     -- a redelivered entry counts once
+);
+
+-- `reftide event ID`: which entries repeated it.
+create index if not exists repeats_event on repeats (event_id);
+
+do $$ begin
+if exists (select from pg_attribute
+            where attrelid = 'repeats'::regclass and attname = 'entry_seq' and atttypid = 'int4'::regtype) then
+    alter table repeats alter column entry_seq type bigint;
+end if; end $$;
+
+-- Entries that could not be recorded, and why.
+create table if not exists quarantine (
+    id             bigint             generated always as identity primary key,
+    epoch          integer            not null,
+    shard          smallint           not null,
+    entry_ms       bigint             not null,
+    entry_seq      integer            not null,
+    event_id       uuid,                              -- null: undecodable
+    kind           event_kind,
+    dialect        text,
+    workspace_id   uuid,
+    namespace      text,                              -- of the code that nobody has
+    code           text,
+    reason         quarantine_reason  not null,
+    detail         text               not null default '',
+    payload        bytea              not null,       -- the envelope, as it was read
+    status         quarantine_status  not null default 'open',
+    attempts       integer            not null default 1,
+    consumer       text               not null,
+    first_seen     timestamptz        not null default now(),
+    last_seen      timestamptz        not null default now(),
+    unique (epoch, shard, entry_ms, entry_seq)        -- a redelivered entry counts once
+);
+
+-- Lists by reason, newest first.
+create index if not exists quarantine_open on quarantine (reason, id) where status = 'open';
+
+-- `reftide event ID`.
+create index if not exists quarantine_event on quarantine (event_id);
+
+do $$ begin
+if exists (select from pg_attribute
+            where attrelid = 'quarantine'::regclass and attname = 'entry_seq' and atttypid = 'int4'::regtype) then
+    alter table quarantine alter column entry_seq type bigint;
+end if; end $$;
+
+-- What may let it be placed, named as in `directory_changes` (see workers/waiting.py); when
+-- to look whether that is there, where nobody might tell; when to try it again, which a
+-- worker that is at it puts off; how often that was begun since it last ended; and by which
+-- request of an operator.
+alter table quarantine
+    add column if not exists waits_for   text[]       not null default '{}',
+    add column if not exists look_at     timestamptz,
+    add column if not exists redrive_at  timestamptz,
+    add column if not exists tries       smallint     not null default 0,
+    add column if not exists request     uuid;
+
+-- Entries to redrive by themselves when what they wait for comes.
+create index if not exists quarantine_waits on quarantine using gin (waits_for)
+    where status = 'open' and waits_for <> '{}';
+drop index if exists quarantine_code;
+
+-- What the redrive job has to do, soonest first.
+create index if not exists quarantine_look on quarantine (look_at) where look_at is not null;
+create index if not exists quarantine_redrive on quarantine (redrive_at) where redrive_at is not null;
+
+-- How far a request is.
+create index if not exists quarantine_request on quarantine (request) where request is not null;
+
+-- The link that the envelope names by its id; `code` has the others.
+alter table quarantine add column if not exists link_id uuid;
+
+-- How much room what clients cause takes up (see workers/budget.py).
+create index if not exists quarantine_budget on quarantine (workspace_id)
+    where status = 'open'
+      and reason in ('unknown_link', 'inactive_link', 'unknown_program', 'unknown_click', 'expired', 'unauthorised');
+
+-- What clients caused beyond that: the entries of a batch, without what they held. They count
+-- as quarantined, and are recorded if a replay can place them one day.
+create table if not exists quarantine_dropped (
+    id           bigint             generated always as identity primary key,
+    epoch        integer            not null,
+    shard        smallint           not null,
+    reason       quarantine_reason  not null,
+    first_ms     bigint             not null,           -- of its entries, to be found by
+    last_ms      bigint             not null,
+    entries      integer            not null,
+    entry_ms     bigint[]           not null,           -- with `entry_seq`, the ids of the entries
+    entry_seq    bigint[]           not null,
+    dropped_at   timestamptz        not null default now()
+);
+create index if not exists quarantine_dropped_place on quarantine_dropped (epoch, shard, last_ms);
+
+create or replace view dropped_entries as
+    select id, epoch, shard, each.entry_ms, each.entry_seq, reason, dropped_at
+      from quarantine_dropped
+     cross join lateral unnest(entry_ms, entry_seq) as each (entry_ms, entry_seq);
+
+-- Which of these entries were dropped, and in which row they stand.
+create or replace function dropped_among(epochs integer[], shards smallint[], ms bigint[], seqs bigint[])
+    returns table (id bigint, epoch integer, shard smallint, entry_ms bigint, entry_seq bigint, reason quarantine_reason)
+    language sql stable
+    as $$
+    with asked as materialized (
+        select * from unnest(epochs, shards, ms, seqs) as asked (epoch, shard, entry_ms, entry_seq)
+    ), spans as (
+        select asked.epoch, asked.shard, min(asked.entry_ms) as first_ms, max(asked.entry_ms) as last_ms
+          from asked group by 1, 2
+    ), near as materialized (
+        select kept.id, kept.epoch, kept.shard, each.entry_ms, each.entry_seq, kept.reason
+          from spans join quarantine_dropped kept
+            on (kept.epoch, kept.shard) = (spans.epoch, spans.shard)
+           and kept.last_ms >= spans.first_ms and kept.first_ms <= spans.last_ms
+         cross join lateral unnest(kept.entry_ms, kept.entry_seq) as each (entry_ms, entry_seq)
+    )
+    select near.*
+      from near
+     where (near.epoch, near.shard, near.entry_ms, near.entry_seq) in (select * from asked)
+    $$;
+
+-- Who did what to an entry in quarantine. No reference: it outlives what it tells of.
+create table if not exists quarantine_history (
+    id              bigint             generated always as identity primary key,
+    quarantine_id   bigint             not null,
+    at              timestamptz        not null default now(),
+    who             text               not null,                -- a worker, or whom the machine knows an operator as
+    action          quarantine_action  not null,
+    note            text               not null default '',     -- why, or what still refuses it
+    before          jsonb              not null default '{}',   -- reason, detail and attempts until then
+    payload         bytea                                       -- of an edit: the envelope until then
+);
+
+-- `reftide quarantine show`.
+create index if not exists quarantine_history_of on quarantine_history (quarantine_id);
+
+-- What came that entries in quarantine wait for, and up to which of them they were told.
+create table if not exists quarantine_wakes (
+    seq       bigint  generated always as identity primary key,
+    ref       text    not null,
+    reached   bigint  not null default 0
+);
+
+
+-- The books -------------------------------------------------------------------------------
+
+-- Every life of every shard's stream. An emptied server starts a new one, so its entry
+-- ids and counts are never confused with those of the old.
+create table if not exists stream_epochs (
+    epoch           integer      generated always as identity primary key,
+    shard           smallint     not null,
+    entries_added   bigint       not null default 0,    -- as last seen; the live life is asked
+    born_at         timestamptz  not null default now(),
+    seen_at         timestamptz  not null default now()
+);
+
+-- What edges say that they appended to a life, each for itself: where a server is lost, this
+-- may be more than anybody had counted there.
+create table if not exists edge_appends (
+    epoch      integer      not null,
+    edge       text         not null,
+    appended   bigint       not null,
+    said_at    timestamptz  not null default now(),
+    primary key (epoch, edge)
+);
+
+-- What became of the entries, counted in the transaction that decided it. A row for each
+-- consumer, so that workers never wait for one another here.
+create table if not exists ledger (
+    epoch         integer   not null,
+    shard         smallint  not null,
+    consumer      text      not null,
+    recorded      bigint    not null default 0,
+    repeats       bigint    not null default 0,
+    quarantined   bigint    not null default 0,        -- discarded ones included
+    primary key (epoch, shard, consumer)
+) with (fillfactor = 50);
+
+-- Entries that vanished before they were recorded; under the consumer '', who is nobody.
+alter table ledger add column if not exists lost bigint not null default 0;
+
+-- When it last counted something: what workers that are gone counted becomes one row.
+alter table ledger add column if not exists counted_at timestamptz not null default now();
+
+-- A link's days (UTC).
+create table if not exists link_days (
+    link_id            uuid     not null,
+    day                date     not null,
+    clicks             bigint   not null default 0,
+    bot_clicks         bigint   not null default 0,
+    duplicate_clicks   bigint   not null default 0,
+    leads              bigint   not null default 0,
+    sales              bigint   not null default 0,
+    primary key (link_id, day)
+) with (fillfactor = 50);
+
+-- What detached partitions had contributed to the counters.
+create table if not exists counter_base (
+    link_id            uuid     not null,
+    program_id         uuid,
+    partner_id         uuid,
+    day                date     not null,
+    clicks             bigint   not null default 0,
+    bot_clicks         bigint   not null default 0,
+    duplicate_clicks   bigint   not null default 0,
+    leads              bigint   not null default 0,
+    sales              bigint   not null default 0
+);
+
+-- Sums of different currencies are rows of their own; what has no price is in the row
+-- without one. An earlier version's constraint did not tell them apart.
+alter table counter_base
+    add column if not exists currency char(3),
+    add column if not exists amount bigint not null default 0,
+    drop constraint if exists counter_base_link_id_program_id_partner_id_day_key;
+
+-- By partition, so that attaching one takes back what detaching it had added. Conversions
+-- are leads of a session.
+alter table counter_base
+    add column if not exists partition text not null default '',
+    add column if not exists conversions bigint not null default 0;
+drop index if exists counter_base_share;
+create unique index if not exists counter_base_shares
+    on counter_base (link_id, program_id, partner_id, day, currency, partition) nulls not distinct;
+
+-- How many rows of which life of which shard detached partitions hold.
+create table if not exists ledger_base (
+    partition   text      not null,
+    epoch       integer   not null,
+    shard       smallint  not null,
+    recorded    bigint    not null,
+    primary key (partition, epoch, shard)
+);
+
+-- What a link's sales are worth.
+create table if not exists link_amounts (
+    link_id    uuid     not null,
+    currency   char(3)  not null,
+    amount     bigint   not null default 0,      -- minor units
+    primary key (link_id, currency)
+) with (fillfactor = 50);
+
+-- The same for a partner's enrolment in a program.
+create table if not exists program_partner_amounts (
+    program_id   uuid     not null,
+    partner_id   uuid     not null,
+    currency     char(3)  not null,
+    amount       bigint   not null default 0,    -- minor units
+    primary key (program_id, partner_id, currency)
+) with (fillfactor = 50);
+
+-- What every row adds to the counters: a pure function of the row, in SQL. The workers
+-- have it once more, in `workers/rows.py`; `reftide verify` holds the two together.
+create or replace view shares as
+    select id, link_id, program_id, partner_id, (at at time zone 'UTC')::date as day,
+           case when kind = 'click' then quantity else 0 end::bigint                   as clicks,
+           case when kind = 'click' and is_bot then quantity else 0 end::bigint        as bot_clicks,
+           case when kind = 'click' and is_duplicate then quantity else 0 end::bigint  as duplicate_clicks,
+           case when kind = 'lead' then quantity else 0 end::bigint                    as leads,
+           case when kind = 'sale' then quantity else 0 end::bigint                    as sales,
+           case when kind = 'sale' then currency end                                   as currency,
+           case when kind = 'sale' and currency is not null
+                then coalesce(amount, 0) else 0 end::bigint                            as amount,
+           case when kind = 'lead' and session is not null then quantity else 0 end::bigint  as conversions
+      from events
+     where link_id is not null and not is_test and kind in ('click', 'lead', 'sale');
+
+-- What the counters are the sums of: rows, and what stands for those that are folded.
+create or replace view contributions as
+    select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
+           currency, amount
+      from shares
+     where id >= (select folded_floor())
+    union all
+    select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
+           currency, amount
+      from counter_base;
+
+
+-- What operators decide --------------------------------------------------------------------
+
+create table if not exists milestones (
+    id           uuid         primary key,
+    program_id   uuid         not null references programs,
+    name         text         not null,
+    converts     integer      not null check (converts > 0),    -- how many earn it
+    created_at   timestamptz  not null default now(),
+    unique (program_id, name)
+);
+
+-- A milestone is awarded once, however often its last event is delivered.
+create table if not exists awards (
+    milestone_id   uuid         not null references milestones,
+    partner_id     uuid         not null references partners,
+    event_id       uuid         not null,
+    awarded_at     timestamptz  not null default now(),
+    primary key (milestone_id, partner_id)
+);
+
+-- Off until somebody removes the row.
+create table if not exists switches (
+    scope        switch_scope  not null,
+    subject      text          not null default '',
+    reason       text          not null default '',
+    created_at   timestamptz   not null default now(),
+    primary key (scope, subject)
+);
+
+-- Requests a minute, where the dialect's own limit is not to be used.
+create table if not exists limits (
+    subject      text         primary key,           -- the name of a limit, or an API key's id
+    per_minute   integer      not null check (per_minute > 0),
+    created_at   timestamptz  not null default now()
+);
+
+-- Times at which nothing was recorded until somebody had looked. One is open at most.
+create table if not exists pauses (
+    id           bigint       generated always as identity primary key,
+    cause        pause_cause  not null,
+    detail       text         not null,
+    consumer     text         not null,             -- the worker that paused everybody
+    paused_at    timestamptz  not null default now(),
+    resumed_at   timestamptz,                       -- null: it lasts
+    fixed        text         not null default '',  -- what the operator says was the matter
+    allowed      integer      not null default 0 check (allowed >= 0)  -- more culprits that a worker may put away
+);
+create unique index if not exists pauses_open on pauses ((resumed_at is null))
+    where resumed_at is null;
+
+create table if not exists replays (
+    id            uuid           primary key,
+    mode          replay_mode    not null,
+    status        replay_status  not null default 'running',
+    requested     jsonb          not null,           -- sources, range, filters, rate
+    cursors       jsonb          not null default '{}',
+    leased_by     text,                              -- the worker at a chunk
+    leased_until  timestamptz,
+    scanned       bigint         not null default 0,
+    inserted      bigint         not null default 0,
+    changed       bigint         not null default 0,
+    unchanged     bigint         not null default 0,
+    created_at    timestamptz    not null default now(),
+    finished_at   timestamptz
+);
+
+-- Beside what is inserted, changed and unchanged: what could not be recorded, and what is of
+-- a time whose partition is detached. Its rate lets the next page begin at `next_at`.
+alter table replays
+    add column if not exists quarantined bigint not null default 0,
+    add column if not exists refused bigint not null default 0,
+    add column if not exists next_at timestamptz;
+
+-- A replay's way through one shard. Every part has a lease of its own, so that all workers
+-- share a replay; whoever has it moves the cursor in the transaction that the page makes.
+-- In place of the one lease and the cursors that `replays` had in an earlier version.
+create table if not exists replay_parts (
+    replay_id      uuid         not null references replays on delete cascade,
+    shard          smallint     not null,
+    cursor         jsonb,                              -- null: not begun
+    read           bigint       not null default 0,    -- entries, matching or not
+    expected       bigint       not null default 0,    -- of them, as far as can be foreseen
+    is_done        boolean      not null default false,
+    leased_by      uuid,
+    leased_until   timestamptz,
+    primary key (replay_id, shard)
+);
+
+-- What is to be done; asked every second.
+create index if not exists replay_parts_open on replay_parts (replay_id) where not is_done;
+
+
+-- Who was erased. The rows stay, under pseudonyms; see workers/erasure.
+create table if not exists erasures (
+    id              uuid         primary key,
+    workspace_id    uuid         not null,
+    customer_id     uuid         not null,           -- whose row stays, under a pseudonym
+    customers       uuid[]       not null,           -- with those that stand for its clicks
+    clicks          uuid[]       not null,           -- its visitors' first clicks
+    external_id     text,                            -- until the rows are done: what else has to forget it
+    who             text         not null,           -- whom the machine knows the operator as
+    note            text         not null default '',
+    counts          jsonb        not null default '{}',   -- what was found, by where
+    asked_at        timestamptz  not null default now(),
+    quarantine_reached bigint    not null default 0,      -- up to which entry quarantine was looked at
+    rows_done_at    timestamptz,                     -- PostgreSQL and the directory have nothing more
+    streams_done_at timestamptz                      -- nor has Redis
+);
+
+-- Earlier releases kept here, in plain text, what is hashed in `suppressions` now.
+alter table erasures drop column if exists texts;
+
+-- What is left to be done.
+create index if not exists erasures_open on erasures (asked_at) where streams_done_at is null;
+
+-- The events of an erasure that still are as they were. One that came later is not in here:
+-- it was recorded under its pseudonym.
+create table if not exists erasure_events (
+    erasure_id   uuid  not null references erasures on delete cascade,
+    event_id     uuid  not null,
+    primary key (erasure_id, event_id)
+);
+
+-- What is to go from Redis: an entry of a stream, and keys. Gone, it has no row any more.
+create table if not exists erasure_leftovers (
+    id           bigint     generated always as identity primary key,
+    epoch        integer,
+    shard        smallint,
+    entry_ms     bigint,
+    entry_seq    bigint,
+    keys         text[]     not null default '{}'
+);
+create unique index if not exists erasure_leftovers_entry on erasure_leftovers (epoch, shard, entry_ms, entry_seq)
+    where epoch is not null;
+
+-- By what an event of an erased person is known: the customer's external id or a visit's
+-- session, hashed under the key below, or a click of a root. And by what what is no event is
+-- found to name him: the external id and the e-mail, and how each begins, hashed likewise.
+create table if not exists suppressions (
+    seq            bigint  generated always as identity primary key,
+    erasure_id     uuid    not null references erasures on delete cascade,
+    workspace_id   uuid    not null,
+    hash           bytea   check (length(hash) = 16),
+    click_id       uuid,
+    check (num_nonnulls(hash, click_id) = 1)
+);
+create unique index if not exists suppressions_hash on suppressions (workspace_id, hash) where hash is not null;
+create unique index if not exists suppressions_click on suppressions (workspace_id, click_id) where click_id is not null;
+
+-- The key of pseudonyms, and a number that is greater whenever the list above was added to. One row.
+create table if not exists erasure_key (
+    is_only   boolean  primary key default true check (is_only),
+    key       bytea    not null check (length(key) = 32),
+    version   bigint   not null default 0
+);
+insert into erasure_key (key) values (decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'))
+on conflict do nothing;
+
+-- The version that a writer's transaction has to know. It holds until the transaction ends:
+-- an erasure waits for all writers that know an earlier one.
+create or replace function suppressions_version() returns bigint language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock_shared(hashtext('reftide erasure'));
+    -- A statement of its own, which sees what was committed while the lock was waited for.
+    return (select version from erasure_key);
+end
+$$;
+
+-- The archives, and up to which version each was rewritten.
+create table if not exists erasure_archives (
+    host        text         not null,
+    directory   text         not null,
+    version     bigint       not null,
+    lines       bigint       not null default 0,     -- rewritten, ever
+    swept_at    timestamptz  not null default now(),
+    primary key (host, directory)
+);
+
+
+-- The way to the edge -----------------------------------------------------------------------
+
+-- What changed and is not yet published into the directory. Written by the triggers below,
+-- whoever makes the change, and for what follows from events by the workers, once a batch;
+-- emptied by the publisher.
+create table if not exists directory_changes (
+    seq     bigint  generated always as identity primary key,
+    topic   text    not null,     -- see `_TOPICS` in workers/publish.py
+    ref     text    not null      -- an id; or a namespace, workspace or program, a space, and a name in it
+);
+
+-- What must not wait behind a mass of other changes.
+create index if not exists directory_changes_urgent on directory_changes (seq)
+    where topic in ('switch', 'limit', 'key');
+
+create or replace function link_changed() returns trigger language plpgsql as $$
+begin
+    if tg_op <> 'INSERT' then
+        insert into directory_changes (topic, ref)
+        values ('code', old.namespace || ' ' || old.code), ('link', old.id::text);
+    end if;
+    if tg_op <> 'DELETE' then
+        insert into directory_changes (topic, ref)
+        values ('code', new.namespace || ' ' || new.code), ('link', new.id::text);
+    end if;
+    -- Whose link it no longer is; whose it is now, its own record says.
+    if tg_op <> 'INSERT' and (old.program_id, old.partner_id) is distinct from (new.program_id, new.partner_id) then
+        insert into directory_changes (topic, ref)
+        select 'partner_link', old.program_id || ' ' || code
+          from partners where id = old.partner_id and old.program_id is not null;
+    end if;
+    insert into directory_changes (topic, ref)
+    select 'stats', partners.workspace_id || ' ' || partners.code
+      from (select old.program_id, old.partner_id where tg_op <> 'INSERT'
+            union select new.program_id, new.partner_id where tg_op <> 'DELETE') as side
+      join programs on programs.id = side.program_id and programs.has_stats
+      join partners on partners.id = side.partner_id;
+    return null;
+end
+$$;
+
+create or replace function alias_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref)
+    select 'code', namespace || ' ' || code
+      from (select old.namespace, old.code where tg_op <> 'INSERT'
+            union select new.namespace, new.code where tg_op <> 'DELETE') as changed;
+    return null;
+end
+$$;
+
+create or replace function domain_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref)
+    values ('domain', case when tg_op = 'DELETE' then old.domain else new.domain end);
+    return null;
+end
+$$;
+
+create or replace function program_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref) values ('program', new.id::text);
+    if tg_op = 'UPDATE' and new.has_stats <> old.has_stats then
+        insert into directory_changes (topic, ref)
+        select distinct 'stats', partners.workspace_id || ' ' || partners.code
+          from links join partners on partners.id = links.partner_id
+         where links.program_id = new.id;
+    end if;
+    return null;
+end
+$$;
+
+create or replace function partner_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref)
+    select 'link', id::text from links where partner_id = new.id;
+    if new.code <> old.code then
+        insert into directory_changes (topic, ref)
+        select distinct 'partner_link', program_id || ' ' || old.code
+          from links where partner_id = new.id and program_id is not null
+        union all
+        select 'stats', new.workspace_id || ' ' || code
+          from unnest(array[old.code, new.code]) as code;
+    end if;
+    return null;
+end
+$$;
+
+create or replace function key_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref)
+    values ('key', encode(case when tg_op = 'DELETE' then old.key_hash else new.key_hash end, 'hex'));
+    return null;
+end
+$$;
+
+create or replace function click_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref)
+    values ('click', new.workspace_id || ' ' || new.token);
+    return null;
+end
+$$;
+
+-- For tables that are published as one document.
+create or replace function document_changed() returns trigger language plpgsql as $$
+begin
+    insert into directory_changes (topic, ref) values (tg_argv[0], '');
+    return null;
+end
+$$;
+
+-- Counters are not named in any of these, so counting fires nothing.
+create or replace trigger directory after insert or delete
+    or update of public_id, namespace, code, domain, url, program_id, partner_id, is_active, created_at
+    on links for each row execute function link_changed();
+create or replace trigger directory after insert or update or delete
+    on link_aliases for each row execute function alias_changed();
+create or replace trigger directory after insert or delete
+    on domains for each row execute function domain_changed();
+create or replace trigger directory after insert or update
+    on programs for each row execute function program_changed();
+create or replace trigger directory after update of code, name, public_id
+    on partners for each row execute function partner_changed();
+create or replace trigger directory after insert or update or delete
+    on api_keys for each row execute function key_changed();
+create or replace trigger directory after insert or update
+    on imported_clicks for each row execute function click_changed();
+create or replace trigger directory after insert or update or delete
+    on switches for each statement execute function document_changed('switch');
+create or replace trigger directory after insert or update or delete
+    on limits for each statement execute function document_changed('limit');
+
+
+-- Partitions of this month and the two after it; a cron makes the later ones.
+select make_partition(now() + months * interval '1 month') from generate_series(0, 2) as months;
