@@ -3,7 +3,7 @@ select events.id, at, kind::text, is_test, is_bot, is_duplicate, quantity, diale
        epoch, shard, entry_ms, entry_seq, recorded_at,
        workspaces.name as workspace, links.code as link, programs.number as program,
        partners.code as partner, click_id, attributed_id, customer_id, api_key_id,
-       page_url, referrer_host, country, region, city, device, os, browser, failed
+       page_url, {enrichment}
   from events
   left join workspaces on workspaces.id = events.workspace_id
   left join links on links.id = events.link_id
