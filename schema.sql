@@ -344,6 +344,11 @@ if exists (select from pg_attribute
     alter table events alter column entry_seq type bigint;
 end if; end $$;
 
+-- Major versions, as the user agent gives them.
+alter table events
+    add column if not exists os_version text,
+    add column if not exists browser_version text;
+
 -- The lowest UUIDv7 of a moment: a bound of partitions and of ranges over time.
 create or replace function uuid7_floor(moment timestamptz) returns uuid
     language sql immutable strict parallel safe

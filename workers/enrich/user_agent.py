@@ -1,7 +1,7 @@
 """Which device, system and browser a user-agent string speaks of.
 
-Names are those of uap-core, unchanged ("Chrome Mobile", "Mac OS X"). The device class is
-ours, because uap-core has none.
+Names are those of uap-core, unchanged ("Chrome Mobile", "Mac OS X"); versions are the
+major one only. The device class is ours, because uap-core has none.
 """
 
 import re
@@ -56,7 +56,9 @@ def _describe(text: str) -> Agent:
     return Agent(
         device=device_class(text),
         os=_name(system.family if system else None),
+        os_version=_name(system.major if system else None),
         browser=_name(browser.family if browser else None),
+        browser_version=_name(browser.major if browser else None),
     )
 
 

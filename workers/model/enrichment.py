@@ -14,11 +14,16 @@ Device: TypeAlias = Literal[
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a user agent says of itself: texts of at most 64 characters."""
+    """What a user agent says of itself: texts of at most 64 characters.
+
+    Versions are the major one only.
+    """
 
     device: Device | None = None
     os: str | None = None
+    os_version: str | None = None
     browser: str | None = None
+    browser_version: str | None = None
 
     @property
     def is_bot(self) -> bool:

@@ -36,8 +36,13 @@ async def test_a_click_has_a_row_a_customer_and_counts_once(pool: Pool) -> None:
     async with pool.acquire() as connection:
         row = await connection.fetchrow("select * from events")
         customer = await connection.fetchrow("select * from customers")
-    seen = [row[name] for name in ("country", "device", "browser", "referrer_host")]
-    assert ["GB", "desktop", "Chrome", "x.example"] == seen
+    assert ("GB", "desktop", "Chrome", "140", "x.example") == (
+        row["country"],
+        row["device"],
+        row["browser"],
+        row["browser_version"],
+        row["referrer_host"],
+    )
     assert (click.id, "click", None) == (
         customer["id"],
         customer["status"],

@@ -30,7 +30,13 @@ PHONE = ClientInfo(
 )
 NOBODY = ClientInfo()
 SEEN = Enrichment(
-    agent=Agent(device="mobile", os="iOS", browser="Mobile Safari"),
+    agent=Agent(
+        device="mobile",
+        os="iOS",
+        os_version="17",
+        browser="Mobile Safari",
+        browser_version="17",
+    ),
     location=Location(country="GB"),
     referrer_host="example.com",
 )

@@ -193,8 +193,13 @@ def test_device_system_and_browser_are_named(
 ) -> None:
     seen = user_agent.describe(text)
 
-    device, system, _, browser, _ = expected
-    assert (device, system, browser) == (seen.device, seen.os, seen.browser)
+    assert expected == (
+        seen.device,
+        seen.os,
+        seen.os_version,
+        seen.browser,
+        seen.browser_version,
+    )
 
 
 @pytest.mark.parametrize("nothing", [None, "", "   "])
