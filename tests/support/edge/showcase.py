@@ -138,7 +138,9 @@ class Shown:
         if isinstance(self.route, Query):
             yield self.route.ask(RawRequest(path=self.path))
             return
-        drafts = example_of(self.route, Schemas(self.dialect).of(self.route.body)).drafts
+        drafts = example_of(
+            self.route, Schemas(self.dialect).of(self.route.body)
+        ).drafts
         for draft in drafts:
             yield from _single(draft.target)
             if draft.external_id:
