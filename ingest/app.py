@@ -48,7 +48,7 @@ from ingest.http.handlers import BODY_BYTES, accepting, go_on, preflight
 from ingest.http.health import Health, version
 from ingest.http.middleware import in_words_of
 from ingest.http.request_metrics import measured
-from ingest.http.server import Bounds, Runner, room
+from ingest.http.server import Bounds, EdgeServer, room
 from ingest.settings import Settings
 from ingest.startup_check import selfchecked
 
@@ -151,18 +151,16 @@ async def serve(settings: Settings, world: Externals, stop: asyncio.Event) -> No
     where the port is taken.
     """
     log, app = Log(), build(settings, world)
-    runner = Runner(app, Bounds(drain=DRAIN_SECONDS, most=room()))
+    server = EdgeServer(app, Bounds(drain=DRAIN_SECONDS, most=room()))
     try:
-        await runner.setup()
-        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=True)
-        await site.start()
-        host, port = runner.addresses[0][:2]
+        await server.start(settings.host, settings.port)
+        host, port = server.address
         log.info("edge.started", host=host, port=port, shards=settings.shards)
         _keep_what_is_there()
         await stop.wait()
         app[HEALTH].is_draining = True
     finally:
-        await runner.cleanup()
+        await server.stop()
     log.info("edge.stopped")
 
 

@@ -34,13 +34,13 @@ class Proxies:
 
         None where not even the peer has an address (a Unix socket).
         """
-        called = nearest = _address(peer or "")
+        called = nearest = normalized(peer or "")
         if nearest is None or not forwarded:
             return nearest
         for text in reversed(forwarded.split(",")):
             if not self._is_trusted(nearest):
                 break
-            address = _address(text)
+            address = normalized(text)
             if address is None:
                 return called
             nearest = address
@@ -50,16 +50,9 @@ class Proxies:
         return any(ip_address(address) in network for network in self._trusted)
 
 
-def client_address(
-    peer: str | None, forwarded: str, trusted: Sequence[Network]
-) -> str | None:
-    """The caller's address, for who asks seldom; see `Proxies.caller`."""
-    return Proxies(trusted).caller(peer, forwarded)
-
-
 def truncate(ip: str) -> str | None:
     """The first address of the /24 or /48 around `ip`; None where it is no address."""
-    address = ip if _is_ipv4(ip) else _address(ip)
+    address = ip if _is_ipv4(ip) else normalized(ip)
     if address is None:
         return None
     if ":" in address:
@@ -67,8 +60,8 @@ def truncate(ip: str) -> str | None:
     return f"{address[: address.rindex('.')]}.0"
 
 
-def _address(text: str) -> str | None:
-    """An address, without a port, brackets, zone or the IPv4-in-IPv6 disguise."""
+def normalized(text: str) -> str | None:
+    """An address, without a port, brackets, zone or the IPv4-in-IPv6 disguise; else None."""
     if _is_ipv4(text):
         return text
     address = _parse(text.strip())

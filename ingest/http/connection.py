@@ -1,148 +1,315 @@
-"""One HTTP connection: a request after the other, each answered in the shortest way.
+"""A connection of the edge: it answers plain requests itself and lends the rest to aiohttp.
 
-Used by `door`, which adds what callers may not do. Plain requests are answered at once;
-all others are handed to the framework, whose own protocol this is but for `start`.
+A request is plain if it names a route without variables, comes whole, and wants nothing
+special of HTTP. Nearly all are. A plain request costs no task, stream or header map.
+
+Every other request goes, byte for byte, to an aiohttp handler on the same transport. If it
+came whole, the connection takes the next request back. If only aiohttp can tell where it
+ends (chunks, a long body, malformed bytes), the connection stays with aiohttp.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from enum import Enum, auto
+from typing import Any, Final, Protocol, cast
 
-from aiohttp import web
-from aiohttp.http import RawRequestMessage, StreamWriter
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import ERROR
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from typing_extensions import override
 
-from ingest.http.fast_path import PlainRoute, PlainRoutes, is_plain
+from ingest.core.client_ip import normalized
+from ingest.http.fast_path import PlainRoutes
+from ingest.http.handlers import BODY_BYTES
+
+#: aiohttp's own bound for one line; a longer head is for it to refuse.
+_HEAD_BYTES: Final = 8190
+#: aiohttp refuses a request with more of them.
+_MOST_HEADERS: Final = 128
+#: What may wait behind a request under way before the connection stops reading.
+_WAITING_BYTES: Final = 64 * 1024
+_LENGTH_DIGITS: Final = len(str(BODY_BYTES))
+#: With one of these, or with a name that comes twice, a request is not plain.
+_SPECIAL: Final = frozenset(
+    {"transfer-encoding", "content-encoding", "expect", "upgrade", "te", "trailer"}
+)
 
 
-class Connection(web.RequestHandler):
-    """Speaks HTTP/1.1 with one caller."""
+class Handler(Protocol):
+    """What a connection calls of aiohttp's protocol for one connection."""
 
-    __slots__ = ("_peer", "_plain")
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> None: ...
+    def connection_lost(self, exc: BaseException | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
 
-    def __init__(self, server: web.Server, plain: PlainRoutes, **options: Any) -> None:
-        """`options` are those of the framework's protocol."""
-        super().__init__(server, loop=asyncio.get_running_loop(), **options)
-        self._plain = plain
+
+class Manager(Protocol):
+    """What a connection asks of the server that made it: room, time, and a handler."""
+
+    @property
+    def routes(self) -> PlainRoutes: ...
+    @property
+    def is_stopping(self) -> bool: ...
+
+    def opened(self, connection: "Connection") -> bool:
+        """Whether there is room for one more connection."""
+        ...
+
+    def closed(self, connection: "Connection") -> None: ...
+
+    def began(self, connection: "Connection") -> None:
+        """A request came whole, or aiohttp has its head."""
+        ...
+
+    def awaits_head(self, connection: "Connection") -> None: ...
+    def awaits_body(self, connection: "Connection") -> None: ...
+    def awaits_reader(self, connection: "Connection") -> None: ...
+    def has_reader(self, connection: "Connection") -> None: ...
+    def lend(self, connection: "Connection") -> Handler: ...
+
+
+class _Read(Enum):
+    """How much of a request has been read."""
+
+    PART_OF_HEAD = auto()
+    HEAD = auto()
+    WHOLE = auto()
+
+
+class Connection(asyncio.Protocol):
+    """Speaks HTTP/1.1 with one client."""
+
+    transport: asyncio.Transport | None = None
+    #: Whether a request of it is under way.
+    is_busy = False
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+        self._parser = HttpRequestParser(self)
         self._peer: str | None = None
+        self._handler: Handler | None = None
+        #: Whether only aiohttp can tell where requests end.
+        self._has_left = False
+        self._answering: Coroutine[Any, Any, bytes] | None = None
+        #: What came behind the request under way.
+        self._waiting = b""
+        self._begin()
 
-    def was_used(self) -> None:
-        """Called before every answer."""
+    def _begin(self) -> None:
+        """Expect the first byte of a request."""
+        self._chunks: list[bytes] = []
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._read = _Read.PART_OF_HEAD
+        self._messages = 0
+        self._url = b""
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's is one by what it does, not by its class.
+        self.transport = cast("asyncio.Transport", transport)
+        if not self._manager.opened(self):
+            self.transport.abort()
+            return
         name = transport.get_extra_info("peername")
-        self._peer = str(name[0]) if isinstance(name, tuple) else None
-        super().connection_made(transport)
+        self._peer = normalized(str(name[0])) if isinstance(name, tuple) else None
+        self._manager.awaits_head(self)
 
     @override
-    async def start(self) -> None:
-        """Answer one request after the other, as long as the connection goes on."""
-        goes_on = True
-        while goes_on and not self._force_close:
-            if not self._messages:
-                await self._wait()
-            message, body = self._next()
-            try:
-                goes_on = await self._answer(message, body) and not self._close
-            except asyncio.CancelledError:
-                self.force_close()
-                raise
-            except Exception as error:  # noqa: BLE001 -- it is logged
-                self.log_exception(exc_info=error)
-                self.force_close()
-                break
-            self._next_keepalive_close_time = (
-                self._loop.time() + self._keepalive_timeout
-            )
-            if goes_on and self._keepalive_handle is None:
-                self._keepalive_handle = self._loop.call_at(
-                    self._next_keepalive_close_time, self._process_keepalive
-                )
-        if not self._force_close:
-            self._task_handler = None
-            if self.transport is not None:
-                self.transport.close()
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._manager.closed(self)
+        self.transport = None
+        if self._handler is not None:
+            self._handler.connection_lost(exc)
 
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._has_left and self._handler is not None:
+            if not self.is_busy:
+                self._manager.awaits_head(self)
+            self._handler.data_received(data)
+        elif self.is_busy:
+            self._waiting += data
+            if len(self._waiting) > _WAITING_BYTES and self.transport is not None:
+                self.transport.pause_reading()
+        else:
+            self._feed(data)
+
+    @override
+    def eof_received(self) -> None:
+        if self._has_left and self._handler is not None:
+            self._handler.eof_received()
+
+    @override
+    def pause_writing(self) -> None:
+        self._manager.awaits_reader(self)
+        if self._handler is not None:
+            self._handler.pause_writing()
+        if not self._has_left and self.transport is not None:
+            self.transport.pause_reading()
+
+    @override
+    def resume_writing(self) -> None:
+        self._manager.has_reader(self)
+        if self._handler is not None:
+            self._handler.resume_writing()
+        if not self._has_left and self.transport is not None:
+            self.transport.resume_reading()
+
+    def on_message_begin(self) -> None:
+        """Called by the parser, as all that begin with `on_`."""
+        self._messages += 1
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._read = _Read.HEAD
+
+    def on_message_complete(self) -> None:
+        self._read = _Read.WHOLE
+
+    def _feed(self, data: bytes) -> None:
+        self._chunks.append(data)
         try:
-            await self._waiter
-        finally:
-            self._waiter = None
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._leave()
+            return
+        if self._messages > 1:
+            self._leave()
+        elif self._read is _Read.WHOLE:
+            self._answer_whole()
+        elif self._read is _Read.HEAD:
+            self._await_body()
+        elif sum(map(len, self._chunks)) > _HEAD_BYTES:
+            self._leave()
+        else:
+            self._manager.awaits_head(self)
 
-    def _next(self) -> tuple[Any, StreamReader]:
-        """The head of the next request, or what is wrong with it, and its body."""
-        message = self._messages.popleft()
-        if self._parser is not None:
-            self._parser.message_consumed()
-        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
-            self._resume_reading_if_drained()
-        return message
+    def _answer_whole(self) -> None:
+        chunks = self._chunks
+        raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        route = self._manager.routes.get((self._parser.get_method(), self._url))
+        headers = None if route is None else self._plain_headers()
+        self.is_busy = True
+        self._manager.began(self)
+        if route is not None and headers is not None:
+            end = raw.find(b"\r\n\r\n") + 4
+            # What the parser counted and what stands behind the head must be one length.
+            if end <= _HEAD_BYTES and _length(headers) == len(raw) - end:
+                self._answering = route.answer(headers, raw[end:], self._peer)
+                self._step()
+                return
+        self._lend(raw)
 
-    def _answer(self, message: Any, body: StreamReader) -> Coroutine[Any, Any, bool]:
-        """Whether the connection goes on."""
-        if not isinstance(message, RawRequestMessage):
-            return self._answer_any(self._make_error_handler(message), ERROR, body)
-        route = self._plain.get((message.method, message.path))
-        if route is not None and is_plain(message, body):
-            return self._answer_plain(route, message, body)
-        return self._answer_any(self._request_handler, message, body)
-
-    async def _answer_plain(
-        self, route: PlainRoute, message: RawRequestMessage, body: StreamReader
-    ) -> bool:
-        self._request_in_progress = True
+    def _plain_headers(self) -> Mapping[str, str] | None:
+        """The headers by their names in lower case; None if the request is not plain."""
+        parser = self._parser
+        if parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+            return None
         try:
-            answer = await route.answer(message, self._whole(body), self._peer)
-        finally:
-            self._request_in_progress = False
-            if self._handler_waiter is not None:
-                self._handler_waiter.set_result(None)
-        if self.transport is None:
-            return False
-        self.was_used()
-        self.transport.write(answer)
-        if self._paused:
-            await self._drain_helper()
-        return True
+            headers = {
+                name.decode("ascii").lower(): value.decode("ascii")
+                for name, value in self._headers
+            }
+        except UnicodeDecodeError:
+            return None
+        are_single = len(headers) == len(self._headers) < _MOST_HEADERS
+        return headers if are_single and _SPECIAL.isdisjoint(headers) else None
 
-    def _whole(self, body: StreamReader) -> bytes:
-        # To read it as one reads any body has the connection look for more of it.
-        if body is EMPTY_PAYLOAD or self._reading_paused:
-            return body.read_nowait()
-        return b"".join(body._buffer)  # noqa: SLF001 -- there is no other way to it
+    def _await_body(self) -> None:
+        """Wait for the body if it will be answered here; aiohttp reads any other."""
+        route = self._manager.routes.get((self._parser.get_method(), self._url))
+        headers = None if route is None else self._plain_headers()
+        if headers is None or _length(headers) < 0:
+            self._leave()
+        else:
+            self._manager.awaits_body(self)
 
-    async def _answer_any(
-        self, handler: Any, message: RawRequestMessage, body: StreamReader
-    ) -> bool:
-        """As the framework's own protocol does, whose method this one replaces."""
-        writer = StreamWriter(self, self._loop)
-        own = self._task_handler or asyncio.current_task()
-        make: Any = self._request_factory
-        request = make(message, body, self, writer, own)
-        # In a task of its own: what a handler sets in its context is gone with it.
-        handling = self._handle_request(request, None, handler)
+    def _step(self, _: object = None) -> None:
+        """Go on with the answer until it waits for something, or is there.
+
+        It is a task without a task: an answer waits for futures only, and never needs to
+        be cancelled.
+        """
+        assert self._answering is not None  # noqa: S101 -- whoever calls has set it
         try:
-            response, is_gone = await self._loop.create_task(handling)
-        except ConnectionError:
-            return False
-        finally:
-            request._task = None  # noqa: SLF001 -- as the framework: no cycles
-        if is_gone:
-            return False
-        await self._linger(body)
-        return bool(response.keep_alive)
+            awaited = self._answering.send(None)
+        except StopIteration as done:
+            self._answering = None
+            self._write(done.value)
+        else:
+            awaited.add_done_callback(self._step)
 
-    async def _linger(self, body: StreamReader) -> None:
-        """Let the caller send what is left of the body, or else close the connection."""
-        if not self._force_close:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._lingering_time):
-                    while not body.is_eof():
-                        await body.readany()
-            if not body.is_eof():
-                self.close()
+    def _write(self, answer: bytes) -> None:
+        self.is_busy = False
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(answer)
+            self._next()
+
+    def _next(self) -> None:
+        """Read on behind the request that was answered."""
+        self._begin()
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self._waiting:
+            data, self._waiting = self._waiting, b""
+            self.transport.resume_reading()
+            self._feed(data)
+        elif self._manager.is_stopping:
+            self.transport.close()
+
+    def _lend(self, raw: bytes) -> None:
+        """Let aiohttp answer one whole request."""
+        if self._handler is None:
+            self._handler = self._manager.lend(self)
+        self._handler.data_received(raw)
+
+    def _leave(self) -> None:
+        """Let aiohttp have this request and all that follow."""
+        self._has_left = True
+        raw, self._chunks = b"".join(self._chunks), []
+        self._manager.awaits_head(self)
+        self._lend(raw)
+
+    def abandon(self) -> None:
+        """Let aiohttp have a request whose body does not come."""
+        if not self._has_left and not self.is_busy and self._read is _Read.HEAD:
+            self._leave()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether it answers a request itself."""
+        return self._answering is not None
+
+    def close(self) -> None:
+        """Close once what was written has left."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def aiohttp_began(self) -> None:
+        """Aiohttp has the head of a request."""
+        self.is_busy = True
+        self._manager.began(self)
+
+    def aiohttp_ended(self) -> None:
+        """Aiohttp has written its answer."""
+        self.is_busy = False
+        if not self._has_left:
+            self._next()
+
+
+def _length(headers: Mapping[str, str]) -> int:
+    """The length of a body that is read here; -1 for every other."""
+    text = headers.get("content-length", "0")
+    if not (text.isdecimal() and len(text) <= _LENGTH_DIGITS):
+        return -1
+    length = int(text)
+    return length if length <= BODY_BYTES else -1

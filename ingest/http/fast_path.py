@@ -1,9 +1,7 @@
-"""Plain requests, answered without the HTTP framework. Used by `app` and `door`.
+"""The routes whose plain requests are answered without the HTTP framework.
 
-A request is plain if it was whole when it was read, names a route without variables, and
-wants nothing special of HTTP. Nearly all are. For those the framework's route table,
-middleware, objects and tasks cost more than all that is done for an event. Every other
-request goes through the framework, to the same acceptor.
+Plain requests and those that pass through aiohttp come to the same acceptor, and their
+answers are the same, byte for byte.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +9,11 @@ from time import perf_counter
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http import HttpVersion11, RawRequestMessage
-from aiohttp.streams import StreamReader
 
 from ingest.core.accept import Acceptor
 from ingest.core.client_ip import Proxies
 from ingest.dialects.spec import Dialect, Endpoint, Query, RawRequest
-from ingest.http.handlers import BODY_BYTES, caller, written
+from ingest.http.handlers import written
 from ingest.http.middleware import failed
 from ingest.http.request_metrics import ABORTED, UNDER_WAY, Meters
 
@@ -39,17 +35,19 @@ class PlainRoute:
         self._meters = Meters(f"{route.method} {route.path}")
 
     async def answer(
-        self, head: RawRequestMessage, body: bytes, peer: str | None
+        self, headers: Mapping[str, str], body: bytes, peer: str | None
     ) -> bytes:
-        """The whole answer, to a request from the address `peer`."""
+        """The whole answer; the names of `headers` are in lower case.
+
+        `peer` is the normalized address of the other end of the connection.
+        """
         began, status = perf_counter(), ABORTED
         UNDER_WAY.count += 1
+        ip = peer
+        if self._proxies:
+            ip = self._proxies.caller(peer, headers.get("x-forwarded-for", ""))
         try:
-            raw = RawRequest(
-                headers=head.headers,
-                body=body,
-                ip=caller(head.headers, peer, self._proxies),
-            )
+            raw = RawRequest(headers=headers, body=body, ip=ip)
             try:
                 reply = await self._acceptor.accept(self._dialect, self._route, raw)
             except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
@@ -61,10 +59,10 @@ class PlainRoute:
             self._meters.count(status, perf_counter() - began)
 
 
-#: By method and path.
-PlainRoutes = Mapping[tuple[str, str], PlainRoute]
+#: By method and path, as they are on the wire.
+PlainRoutes = Mapping[tuple[bytes, bytes], PlainRoute]
 
-#: Where an application keeps them for the door.
+#: Where an application keeps them for its server.
 PLAIN: Final[web.AppKey[PlainRoutes]] = web.AppKey("plain", dict)
 
 
@@ -73,20 +71,10 @@ def plain_routes(
 ) -> PlainRoutes:
     """Every route of some dialects whose path has no variables."""
     return {
-        (route.method, route.path): PlainRoute(acceptor, dialect, route, proxies)
+        (route.method.encode(), route.path.encode()): PlainRoute(
+            acceptor, dialect, route, proxies
+        )
         for dialect in dialects
         for route in dialect.endpoints
         if "{" not in route.path
     }
-
-
-def is_plain(head: RawRequestMessage, body: StreamReader) -> bool:
-    """Whether a request wants nothing that only the framework does."""
-    return (
-        body.is_eof()
-        and body.total_bytes <= BODY_BYTES
-        and head.version == HttpVersion11
-        and not (head.should_close or head.upgrade or head.chunked)
-        and "Expect" not in head.headers
-        and "Content-Encoding" not in head.headers
-    )

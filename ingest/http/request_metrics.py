@@ -7,6 +7,7 @@ from aiohttp import web
 
 from ingest.contracts.metrics.edge import IN_FLIGHT, REQUEST_SECONDS, REQUESTS
 from ingest.contracts.metrics.tallies import LocalCounter
+from ingest.http.aiohttp_handler import AiohttpHandler
 from ingest.http.handlers import Handler
 
 #: The label of what no route of ours takes.
@@ -49,6 +50,9 @@ async def measured(request: web.Request, handler: Handler) -> web.StreamResponse
     """Hand the request on, and count it."""
     began, status = perf_counter(), ABORTED
     UNDER_WAY.count += 1
+    protocol = request.protocol
+    if isinstance(protocol, AiohttpHandler):
+        protocol.lender.aiohttp_began()
     try:
         response = await handler(request)
         status = response.status // 100

@@ -1,33 +1,33 @@
-"""The door: what may happen on a connection before and beside requests. Used by `app`.
+"""The edge's HTTP server: how many connections there may be, and how long each may take.
 
-The HTTP server bounds sizes (a line 8190 bytes, 128 headers) and the handlers bound bodies.
-What is left is here: time, number, and answering in JSON what never became a request. Of
-that nothing is logged: anybody can cause it, as often as they like. It is counted.
+The HTTP parsers bound sizes (a line 8190 bytes, 128 headers) and the handlers bound bodies.
+What is left is here: time and number. Nothing of it is logged, since any client can cause
+it as often as it likes. It is counted.
 """
 
 import asyncio
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import takewhile
+from typing import Final
 
-import orjson
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from typing_extensions import override
 
 from ingest.contracts.metrics.edge import REFUSED
-from ingest.contracts.telemetry import Log
+from ingest.http.aiohttp_handler import AiohttpHandler
 from ingest.http.connection import Connection
 from ingest.http.fast_path import PLAIN, PlainRoutes
-from ingest.http.handlers import SERVER
 
 #: File descriptors that connections leave to Redis, the spool and the log.
 _SPARED: Final = 128
 _LEAST: Final = 64
-
-#: What a caller can make go wrong at any time, so that it is no bug of ours.
-_CALLERS: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+#: Connections that the kernel holds until they are accepted; it may hold fewer.
+_BACKLOG: Final = 2048
+#: Deadlines are looked at so many times within the shortest of them.
+_LOOKS: Final = 8
 
 
 def room() -> int:
@@ -40,11 +40,13 @@ def room() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How long a caller may take, in seconds, and how many there may be."""
+    """How long a client may take, in seconds, and how many connections there may be."""
 
     #: From the first byte of a request's head to its last, and from a connection to its
     #: first request.
     head: float = 10.0
+    #: From a head to its whole body, before aiohttp waits for it in its own time.
+    body: float = 1.0
     #: Between two requests; longer than proxies keep a connection.
     idle: float = 75.0
     #: For taking an answer that does not fit into the buffers.
@@ -56,175 +58,165 @@ class Bounds:
     most: int
 
 
-class Runner(web.AppRunner):
-    """Runs an application behind the door."""
+class _Deadlines:
+    """Connections that have so many seconds each, those that began first in front."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: dict[Connection, float] = {}
+
+    def begin(self, connection: Connection, now: float) -> None:
+        """Give the connection its time, unless it has begun."""
+        self._until.setdefault(connection, now + self._seconds)
+
+    def renew(self, connection: Connection, now: float) -> None:
+        self._until.pop(connection, None)
+        self._until[connection] = now + self._seconds
+
+    def end(self, connection: Connection) -> None:
+        self._until.pop(connection, None)
+
+    def expire(self, now: float) -> list[Connection]:
+        """Take out the connections whose time is over."""
+        over = list(takewhile(lambda each: self._until[each] <= now, self._until))
+        for connection in over:
+            del self._until[connection]
+        return over
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._until)
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+
+class EdgeServer:
+    """Serves an application: plain requests by its own connections, the rest by aiohttp."""
 
     def __init__(self, app: web.Application, bounds: Bounds) -> None:
-        super().__init__(app, shutdown_timeout=bounds.drain)
+        self.routes: PlainRoutes = app.get(PLAIN, {})
+        self.is_stopping = False
         self._bounds = bounds
-
-    @override
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        door = _Door(
-            made.request_handler,
-            request_factory=made.request_factory,
-            bounds=self._bounds,
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=bounds.drain
         )
-        door.plain = self.app.get(PLAIN, {})
-        return door
+        self._open = _Deadlines(bounds.idle)
+        self._heads = _Deadlines(bounds.head)
+        self._bodies = _Deadlines(bounds.body)
+        self._readers = _Deadlines(bounds.take)
+        self._now = 0.0
+        self._listener: asyncio.Server | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+        self._drained = asyncio.Event()
 
-
-class _Door(web.Server):
-    """Makes a connection of each caller, as long as there is room."""
-
-    def __init__(self, handler: Any, *, request_factory: Any, bounds: Bounds) -> None:
-        super().__init__(handler, request_factory=request_factory)
-        self.bounds = bounds
-        self.plain: PlainRoutes = {}
-        #: Who has come in; who used his connection longest ago is first.
-        self.inside: dict[_Caller, None] = {}
-
-    @override
-    def __call__(self) -> "_Caller":
-        return _Caller(self)
-
-    def has_room(self) -> bool:
-        """Whether another may come in, if need be for one who asks for nothing."""
-        if len(self.inside) < self.bounds.most:
-            return True
-        idle = next((each for each in self.inside if each.is_idle), None)
-        if idle is not None:
-            idle.force_close()
-            self.inside.pop(idle)
-        return idle is not None
-
-
-class _Caller(Connection):
-    """One caller's connection, and how long he may take."""
-
-    __slots__ = ("_door", "_head_timer", "_take_timer")
-
-    def __init__(self, door: _Door) -> None:
-        super().__init__(
-            door,
-            door.plain,
-            access_log=None,
-            auto_decompress=False,  # a bomb would go off before it could be refused
-            keepalive_timeout=door.bounds.idle,
-            lingering_time=door.bounds.linger,
+    async def start(self, host: str, port: int) -> None:
+        """Start the application and listen; raises OSError where the port is taken."""
+        await self._runner.setup()
+        self._look()
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            lambda: Connection(self),
+            host,
+            port,
+            reuse_port=True,
+            backlog=_BACKLOG,
         )
-        self._door = door
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._take_timer: asyncio.TimerHandle | None = None
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no request of it is under way, though one may be half sent."""
-        return self._waiter is not None and not self._waiter.done()
+    def address(self) -> tuple[str, int]:
+        """Where it listens. Raises RuntimeError before it does."""
+        if self._listener is None:
+            raise RuntimeError("the server does not listen")
+        host, port = self._listener.sockets[0].getsockname()[:2]
+        return host, port
 
-    @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not self._door.has_room():
-            REFUSED.labels("none", "no_room").inc()
-            transport.abort()  # type: ignore[attr-defined]  # it is one of TCP
-            return
-        self._door.inside[self] = None
-        super().connection_made(transport)
-        self._await_head()
+    async def stop(self) -> None:
+        """Answer what has come whole, cut off the rest, stop the application."""
+        self.is_stopping = True
+        if self._listener is not None:
+            self._listener.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in list(self._open):
+            if not connection.is_busy:
+                connection.close()
+        await self._drain()
+        await self._runner.cleanup()
+        for connection in list(self._open):
+            connection.abort()
 
-    @override
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._door.inside.pop(self, None)
-        self._cancel()
-        super().connection_lost(exc)
+    async def _drain(self) -> None:
+        """Wait until the requests under way are answered, or their time is over."""
+        self._look_whether_drained()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._bounds.drain):
+                await self._drained.wait()
 
-    @override
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.is_idle:
-            self._await_head()
-        elif self._head_timer:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _look_whether_drained(self) -> None:
+        if not any(connection.is_answering for connection in self._open):
+            self._drained.set()
 
-    @override
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._take_timer = self._loop.call_later(self._door.bounds.take, self._cut)
+    def opened(self, connection: Connection) -> bool:
+        if len(self._open) >= self._bounds.most:
+            idle = next((each for each in self._open if not each.is_busy), None)
+            if idle is None:
+                REFUSED.labels("none", "no_room").inc()
+                return False
+            self.closed(idle)
+            idle.close()
+        self._open.renew(connection, self._time())
+        return True
 
-    @override
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._take_timer:
-            self._take_timer.cancel()
+    def closed(self, connection: Connection) -> None:
+        for deadlines in (self._open, self._heads, self._bodies, self._readers):
+            deadlines.end(connection)
+        if self.is_stopping:
+            self._look_whether_drained()
 
-    @override
-    async def finish_response(
-        self,
-        request: web.BaseRequest,
-        resp: web.StreamResponse,
-        start_time: float | None,
-    ) -> tuple[web.StreamResponse, bool]:
-        if isinstance(resp, web.HTTPException):
-            resp = _refused(resp.status, "request_malformed")
-        self.was_used()
-        # The server's own says which versions of which software it is.
-        resp.headers.setdefault("Server", SERVER)
-        return await super().finish_response(request, resp, start_time)
+    def began(self, connection: Connection) -> None:
+        self._heads.end(connection)
+        self._bodies.end(connection)
+        self._open.renew(connection, self._now)
 
-    @override
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun")
-        if isinstance(exc, HttpProcessingError):
-            return _refused(status, "request_malformed")
-        self.log_exception(exc_info=exc)
-        return _refused(status, "failed")
+    def awaits_head(self, connection: Connection) -> None:
+        self._heads.begin(connection, self._time())
 
-    @override
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        if not isinstance(kw.get("exc_info"), _CALLERS):
-            Log().error("edge.failed", exc_info=kw.get("exc_info"))
+    def awaits_body(self, connection: Connection) -> None:
+        self._heads.end(connection)
+        self._bodies.begin(connection, self._time())
 
-    @override
-    def was_used(self) -> None:
-        if self in self._door.inside:
-            self._door.inside[self] = self._door.inside.pop(self)
+    def awaits_reader(self, connection: Connection) -> None:
+        self._readers.begin(connection, self._time())
 
-    def _await_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self._loop.call_later(
-                self._door.bounds.head, self._close_if_idle
-            )
+    def has_reader(self, connection: Connection) -> None:
+        self._readers.end(connection)
 
-    def _close_if_idle(self) -> None:
-        self._head_timer = None
-        if self.is_idle:
-            self.force_close()
+    def lend(self, connection: Connection) -> AiohttpHandler:
+        """An aiohttp handler on a connection's transport."""
+        server, transport = self._runner.server, connection.transport
+        if server is None or transport is None:
+            raise RuntimeError("the server or the connection is closed")
+        handler = AiohttpHandler(server, connection, self._bounds.linger)
+        handler.connection_made(transport)
+        return handler
 
-    def _cut(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
+    def _time(self) -> float:
+        return asyncio.get_running_loop().time()
 
-    def _cancel(self) -> None:
-        for timer in (self._head_timer, self._take_timer):
-            if timer:
-                timer.cancel()
-
-
-def _refused(status: int, code: str) -> web.Response:
-    REFUSED.labels("none", code).inc()
-    answer = web.Response(
-        status=status,
-        body=orjson.dumps({"error": code}),
-        content_type="application/json",
-    )
-    answer.force_close()
-    return answer
+    def _look(self) -> None:
+        """Cut off the connections whose time is over; look again soon."""
+        loop, bounds = asyncio.get_running_loop(), self._bounds
+        now = self._now = loop.time()
+        for connection in self._heads.expire(now):
+            connection.close()
+        for connection in self._bodies.expire(now):
+            connection.abandon()
+        for connection in self._readers.expire(now):
+            connection.abort()
+        for connection in self._open.expire(now):
+            if connection.is_busy:
+                self._open.renew(connection, now)
+            else:
+                connection.close()
+        shortest = min(bounds.head, bounds.body, bounds.idle, bounds.take)
+        self._sweep = loop.call_later(shortest / _LOOKS, self._look)

@@ -76,9 +76,13 @@ class Spool:
         """Return when the event is on the disk for good; raises SpoolFailed."""
         if problem := self.problem:
             raise SpoolFailed(problem)
+        # A timeout needs a task, and a plain request has none.
+        await asyncio.create_task(self._append_in_time(SpoolItem(event_id, payload)))
+
+    async def _append_in_time(self, item: SpoolItem) -> None:
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
-                await self._appends.ask(SpoolItem(event_id, payload))
+                await self._appends.ask(item)
         except TimeoutError:
             self._rest("the disk is too slow")
             raise SpoolFailed("spool: the disk is too slow") from None

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from ingest.app import Externals, build
 from ingest.http.fast_path import PLAIN
-from ingest.http.server import Bounds, Runner
+from ingest.http.server import Bounds, EdgeServer
 from tests.support.edge.showcase import SHOWN, Shown, a_setting, publish
 
 #: By this header a request is not plain; it changes nothing else.
@@ -46,13 +46,12 @@ class Edge:
 async def edge(redis_url: str, tmp_path: Path) -> AsyncIterator[Edge]:
     await publish(redis_url)
     app = build(a_setting(redis_url, tmp_path), Externals())
-    runner = Runner(app, Bounds(most=100))
-    await runner.setup()
+    server = EdgeServer(app, Bounds(most=100))
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield Edge(app, runner.addresses[0][1])
+        await server.start("127.0.0.1", 0)
+        yield Edge(app, server.address[1])
     finally:
-        await runner.cleanup()
+        await server.stop()
 
 
 def request(shown: Shown, body: bytes, headers: Mapping[str, str]) -> bytes:
@@ -101,7 +100,7 @@ async def test_a_bug_is_told_and_logged_the_same_either_way(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = SHOWN[0]
-    route = edge.app[PLAIN][shown.route.method, shown.route.path]
+    route = edge.app[PLAIN][shown.route.method.encode(), shown.route.path.encode()]
 
     def fails() -> int:
         raise KeyError("a bug")

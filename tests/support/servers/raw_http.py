@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from aiohttp import web
 from redis.asyncio import Redis
 
 from ingest.app import Externals, build
 from ingest.contracts.stream import events_key
-from ingest.http.server import Bounds, Runner
+from ingest.http.server import Bounds, EdgeServer
 from scripts.bench.environment.children import free_port
 from tests.support.edge.showcase import SECRET, a_setting
 from tests.support.eventually import eventually
@@ -103,13 +102,12 @@ class Edge:
 
 @asynccontextmanager
 async def an_edge(url: str, path: Path, bounds: Bounds = SOON) -> AsyncIterator[Edge]:
-    runner = Runner(build(a_setting(url, path), Externals()), bounds)
-    await runner.setup()
+    server = EdgeServer(build(a_setting(url, path), Externals()), bounds)
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield Edge(runner.addresses[0][1])
+        await server.start("127.0.0.1", 0)
+        yield Edge(server.address[1])
     finally:
-        await runner.cleanup()
+        await server.stop()
 
 
 async def count(url: str) -> int:

@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from ingest.core.client_ip import client_address, truncate
+from ingest.core.client_ip import Proxies, truncate
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
@@ -34,11 +34,11 @@ TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 def test_the_caller_is_the_nearest_address_that_no_proxy_of_ours_has(
     peer: str | None, forwarded: str, expected: str | None
 ) -> None:
-    assert expected == client_address(peer, forwarded, TRUSTED)
+    assert expected == Proxies(TRUSTED).caller(peer, forwarded)
 
 
 def test_without_trusted_proxies_the_peer_is_the_caller() -> None:
-    assert "10.0.0.1" == client_address("10.0.0.1", "198.51.100.1", [])
+    assert "10.0.0.1" == Proxies([]).caller("10.0.0.1", "198.51.100.1")
 
 
 @pytest.mark.parametrize(
