@@ -16,6 +16,7 @@ import click
 from typing_extensions import override
 
 from scripts.environment import Environment
+from scripts.errors import Failure
 
 #: What there is: the module that has it, and what it does.
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
@@ -34,21 +35,21 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
     },
     "Administer": {
-        "workspaces": ("administer.workspaces", "Who owns links, programs and keys."),
-        "programs": ("administer.programs", "What partners promote, with its windows."),
-        "partners": ("administer.partners", "Who promotes."),
-        "links": ("administer.links", "Codes that lead to a program and a partner."),
+        "workspaces": ("administer.nouns", "Who owns links, programs and keys."),
+        "programs": ("administer.nouns", "What partners promote, with its windows."),
+        "partners": ("administer.nouns", "Who promotes."),
+        "links": ("administer.nouns", "Codes that lead to a program and a partner."),
         "milestones": (
-            "administer.milestones",
+            "administer.nouns",
             "What partners earn by the number of their leads.",
         ),
         "domains": (
-            "administer.domains",
+            "administer.nouns",
             "Domains whose codes are a namespace of their own.",
         ),
-        "keys": ("administer.keys", "API keys of clients."),
-        "switches": ("administer.switches", "What is off: everything, or a part."),
-        "limits": ("administer.limits", "Requests a minute, of a limit or a key."),
+        "keys": ("administer.nouns", "API keys of clients."),
+        "switches": ("administer.nouns", "What is off: everything, or a part."),
+        "limits": ("administer.nouns", "Requests a minute, of a limit or a key."),
     },
     "Look": {
         "status": ("operate.status", "The books, the lag, the workers, the memory."),
@@ -121,9 +122,21 @@ class LazyGroup(click.Group):
         for section in COMMANDS.values():
             if cmd_name in section:
                 module = import_module(f"scripts.commands.{section[cmd_name][0]}")
-                command: click.Command = module.command
+                command: click.Command = (
+                    module.commands[cmd_name]
+                    if hasattr(module, "commands")
+                    else module.command
+                )
                 return command
         return None
+
+    @override
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except Failure as error:
+            click.ClickException(str(error)).show()
+            ctx.exit(error.exit_code)
 
     @override
     def format_commands(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ingest.contracts.variables import SettingsError, Variables
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 
 if TYPE_CHECKING:
     from scripts.embedded.instance import Instance

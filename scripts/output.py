@@ -1,7 +1,6 @@
-"""What commands say: errors with a way out, tables for people, one JSON document.
+"""What commands say: tables for people, or one JSON document.
 
-Imported by every command. Standard output carries the result and nothing else; errors go
-to standard error.
+Standard output carries the result and nothing else; errors go to standard error.
 """
 
 import shutil
@@ -22,31 +21,6 @@ _AROUND_A_TABLE: Final = 1
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document."
 )
-
-
-class _Failure(click.ClickException):
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}\nWhat to do: {remedy}")
-        self.what = what
-        self.remedy = remedy
-
-
-class UsageProblem(_Failure):
-    """What was asked for cannot be: an unknown name, one that is taken."""
-
-    exit_code = 2
-
-
-class Unreachable(_Failure):
-    """A server cannot be reached, or not as it is."""
-
-    exit_code = 3
-
-
-def require_change(given: Iterable[object]) -> None:
-    """Raises UsageError where no option of a `set` command says anything."""
-    if all(one is None for one in given):
-        raise click.UsageError("nothing to change: name what, see --help")
 
 
 def as_document(value: Mapping[str, object] | Sequence[object]) -> bytes:

@@ -17,7 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ingest.contracts.stream import SHARDS_KEY
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

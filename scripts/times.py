@@ -1,37 +1,27 @@
-"""Moments as operators write them. Used by commands that take a time."""
+"""Moments as operators write them."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import click
-from typing_extensions import override
-
-from scripts.environment import Environment
-
 _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-class Moment(click.ParamType[datetime]):
-    """`90m`, `2h`, `3d` ago, `now`, or a date; a date without a zone is UTC."""
+def moment(text: str, now: datetime) -> datetime:
+    """`90m`, `2h`, `3d` ago, `now`, or a date, in UTC if it names no zone.
 
-    name = "when"
-
-    @override
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        text = str(value)
-        span = _SPAN.fullmatch(text)
-        if (span or text == "now") and ctx is not None:
-            now = datetime.fromtimestamp(ctx.find_object(Environment).clock(), UTC)  # type: ignore[union-attr]
-            return now - timedelta(**{_UNITS[span[2]]: int(span[1])}) if span else now
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            self.fail(f"{text!r} is neither now, 90m, 2h, 3d nor a date", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    Raises ValueError, which says what may be written.
+    """
+    if text == "now":
+        return now
+    try:
+        if span := _SPAN.fullmatch(text):
+            return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        found = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text!r} is neither now, 90m, 2h, 3d nor a date") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def unix_ms(moment: datetime) -> int:

@@ -33,7 +33,7 @@ from scripts.bench.load.preload import BYTES_PER_ROW, Advance, preload
 from scripts.bench.loops import runner
 from scripts.bench.pipeline import clicks
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import postgres, redis_server
 from scripts.sql import statements
 from workers.enrich import Enrich, build_enrichers

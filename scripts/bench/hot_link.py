@@ -20,7 +20,7 @@ from scripts.bench.environment.runs import Result, Tell, paired
 from scripts.bench.environment.servers import SECONDS, SHARDS, BenchServers
 from scripts.bench.load.drain import LEAST_RATE, append, entries
 from scripts.bench.load.end_to_end import empty
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import Connection, postgres, redis_server
 from scripts.sql import statements
 

@@ -21,7 +21,7 @@ from scripts.bench.load.end_to_end import Send, empty, warm
 from scripts.bench.load.load import choose
 from scripts.bench.pipeline import clicks
 from scripts.bench.stacks import Frame, functions, loop_of
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 
 Kind = Literal["edge", "worker"]
 

@@ -23,7 +23,7 @@ from scripts.bench.environment.runs import Pair, Result, Tell
 from scripts.bench.environment.servers import SHARDS, BenchServers
 from scripts.bench.environment.workers import Workers
 from scripts.bench.load.history import archive, fire, unix_ms
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import Connection, postgres, redis_server, single
 from scripts.services.observe.verify import verify
 from scripts.services.recover.replays import order

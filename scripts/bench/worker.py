@@ -19,7 +19,7 @@ from scripts.bench.environment.servers import LINKS, SECONDS, SHARDS, BenchServe
 from scripts.bench.load.drain import HABITS, drained, fill
 from scripts.bench.load.end_to_end import forget
 from scripts.bench.loops import runner
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import postgres, redis_server
 from scripts.sql import statements
 from workers.enrich import build_enrichers

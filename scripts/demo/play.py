@@ -20,7 +20,8 @@ from scripts.demo.traffic import LEADS, Traffic
 from scripts.demo.vendors import EXAMPLES, Example
 from scripts.demo.view import shown
 from scripts.environment import Environment
-from scripts.output import Unreachable, UsageProblem, printable
+from scripts.errors import Unreachable, UsageProblem
+from scripts.output import printable
 from scripts.servers import postgres
 from scripts.services.observe.verify import verify
 from scripts.sql import statements

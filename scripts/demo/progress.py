@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from scripts.demo.tally import Tally
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import postgres, redis_server, shard_count
 from scripts.services.observe.ledger import LedgerView, read_books
 from scripts.services.observe.verify import is_at_rest

@@ -25,11 +25,11 @@ from ingest.contracts.directory import (
 from scripts.demo.sending import API_KEY
 from scripts.demo.steps import Codes
 from scripts.environment import Environment
-from scripts.output import Unreachable, UsageProblem
+from scripts.errors import Unreachable, UsageProblem
 from scripts.servers import Connection, postgres, redis_server, rows
-from scripts.services.administer.links import Wanted, add_link
-from scripts.services.administer.names import public_id
-from scripts.services.administer.workspaces import Workspace, named
+from scripts.services.administer.access.workspaces import Workspace, named
+from scripts.services.administer.catalogue.links import Wanted, add_link
+from scripts.services.administer.parsers import public_id
 from scripts.services.maintain.seed import WORKSPACE, plant
 from scripts.sql import statements
 
@@ -53,9 +53,10 @@ _LOOK_AGAIN_SECONDS: Final = 0.1
 
 _SQL: Final = {
     **{
-        name: statements(f"services/administer/{name}")
-        for name in ("links", "partners", "programs", "workspaces")
+        name: statements(f"services/administer/catalogue/{name}")
+        for name in ("links", "partners", "programs")
     },
+    "workspaces": statements("services/administer/access/workspaces"),
     "demo": statements("demo/demo"),
 }
 

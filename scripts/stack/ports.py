@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 
 _LAST: Final = 65_535
 

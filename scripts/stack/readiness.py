@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from ingest.contracts.directory import GENERATION_KEY
 from ingest.contracts.stream import heartbeat_key
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import redis_server
 from scripts.stack.ports import Address, listens
 from scripts.stack.supervision import Process, Say
@@ -74,7 +74,7 @@ async def _missing(
         async with redis_server(environment) as redis:
             return await _unrecorded(redis, workers)
     except Unreachable as error:
-        return error.message
+        return str(error)
 
 
 async def _unrecorded(redis: Redis, workers: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from scripts.embedded import Embedded, EmbeddedError, Instance, Options
 from scripts.embedded.errors import explained
 from scripts.embedded.locks import is_owned
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import postgres, redis_server, shard_count
 from scripts.services.maintain.schema import apply_schema
 from scripts.services.maintain.seed import plant
@@ -40,7 +40,7 @@ _SCHEMA_SECONDS: Final = 120.0
 #: A demo says whose click it sends, and nobody else reaches an embedded instance this way.
 _LOOPBACK: Final = "127.0.0.0/8,::1"
 
-_SQL: Final = statements("services/administer/workspaces")
+_SQL: Final = statements("services/administer/access/workspaces")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.stack.ports import listens, reserved
 from scripts.stack.supervision import put_aside
 from tests.e2e.conftest import (

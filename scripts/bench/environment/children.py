@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 
 HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 20.0

@@ -19,7 +19,7 @@ from typing import Final
 
 from scripts.bench.environment.children import HOST, free_port, running, serving, silent
 from scripts.bench.environment.servers import BenchServers
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 
 _READY_SECONDS: Final = 60.0
 _LOOK_AGAIN_SECONDS: Final = 0.05

@@ -19,9 +19,9 @@ from redis.asyncio import Redis
 from ingest.contracts.directory import DEFAULT_NAMESPACE, LinkRecord, link_key
 from scripts.embedded import Embedded, EmbeddedError, Options
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import Connection, postgres, redis_server
-from scripts.services.administer.links import Wanted, add_link
+from scripts.services.administer.catalogue.links import Wanted, add_link
 from scripts.services.maintain.schema import schema_text
 from scripts.services.maintain.seed import plant
 from workers.publish.publisher import publish_if_missing

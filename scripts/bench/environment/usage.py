@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 
 _PROC: Final = Path("/proc")
 #: Fields of /proc/PID/stat after the name, which ends in the last parenthesis.

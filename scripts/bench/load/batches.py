@@ -22,7 +22,7 @@ from scripts.bench.load.load import CONNECTIONS, Requests
 from scripts.servers import postgres
 from scripts.sql import statements
 
-_SQL: Final = statements("services/administer/keys")
+_SQL: Final = statements("services/administer/access/keys")
 #: So many clicks are made, each of another visitor, before they come again.
 _CLICKS: Final = 50_000
 _SECRET: Final = "key_of_a_measurement"  # noqa: S105 -- of servers that nobody else sees

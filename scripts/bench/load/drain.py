@@ -22,7 +22,7 @@ from ingest.contracts.stream import FIELD, events_key, shard_of
 from scripts.bench.environment.servers import SECONDS, SHARDS
 from scripts.bench.load.envelopes import envelopes
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from workers.enrich import Enrich
 from workers.model.batch import Delivery
 from workers.pipeline.pipeline import Pipeline

@@ -15,7 +15,7 @@ from typing import Final
 from scripts.bench.environment.contenders import Contender, Start
 from scripts.bench.environment.servers import SECONDS, BenchServers
 from scripts.bench.load.load import Sent
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import Connection, postgres, redis_server
 from scripts.sql import statements
 from workers.publish.publisher import publish_if_missing

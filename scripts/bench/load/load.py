@@ -19,7 +19,7 @@ import orjson
 
 from scripts.bench.load.ceiling import serving_at_once
 from scripts.bench.load.generator import Order
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 
 #: Browsers hold one each. With few of them a server waits for the load, and not the load for it.
 CONNECTIONS: Final = 512

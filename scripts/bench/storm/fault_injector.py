@@ -12,7 +12,7 @@ from scripts.bench.environment.proxy import Link
 from scripts.bench.storm.client import Tally
 from scripts.bench.storm.faults import Fault, Kind
 from scripts.bench.storm.fleet import Fleet, Member
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import postgres, redis_server
 from scripts.sql import statements
 from scripts.stack.supervision import Say

@@ -27,7 +27,7 @@ from scripts.bench.storm.timing import Course, Phase, Recorded, Report, Timed
 from scripts.bench.storm.traffic import Event, events
 from scripts.embedded import EmbeddedError, Options
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import Connection, postgres, redis_server, single
 from scripts.services.observe.streams import read_shard
 from scripts.services.observe.verify import verify

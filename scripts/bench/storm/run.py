@@ -18,7 +18,7 @@ from scripts.bench.storm.report import Outcome
 from scripts.bench.storm.traffic import events
 from scripts.embedded import EmbeddedError, Options
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.services.observe.verify import verify
 from scripts.stack.supervision import Say
 

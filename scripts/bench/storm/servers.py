@@ -21,14 +21,14 @@ from scripts.bench.storm.journal import read
 from scripts.bench.storm.judge import Verdict, judge, unplaced_by
 from scripts.embedded import Embedded, Options
 from scripts.environment import Environment
-from scripts.output import Unreachable, UsageProblem
+from scripts.errors import Unreachable, UsageProblem
 from scripts.servers import postgres, redis_server
 from scripts.services.maintain.schema import schema_text
 from scripts.services.observe.ledger import LedgerView, read_books
 from scripts.services.observe.verify import is_at_rest
 from scripts.sql import statements
 
-_LIMITS: Final = statements("services/administer/limits")
+_LIMITS: Final = statements("services/administer/access/limits")
 _NO_LIMIT: Final = 10_000_000
 
 _READY_SECONDS: Final = 60.0

@@ -10,7 +10,8 @@ import orjson
 from scripts.bench.capacity import RATES, Assumptions, Costs, table
 from scripts.bench.targets import markdown, rows
 from scripts.commands.develop.bench_options import NUMBERS
-from scripts.output import UsageProblem, emit, facts, json_option
+from scripts.errors import UsageProblem
+from scripts.output import emit, facts, json_option
 from scripts.output import table as show_table
 
 _USUAL: Final = Assumptions()

@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from scripts.bench.environment.runs import Result
 from scripts.bench.load.load import CONNECTIONS
-from scripts.output import UsageProblem, emit, facts, table
+from scripts.errors import UsageProblem
+from scripts.output import emit, facts, table
 
 _MOST_NUMBER: Final = 1_000_000_000
 

@@ -10,7 +10,8 @@ from scripts.commands.operate.verify import show as show_verified
 from scripts.demo.play import Plan, play
 from scripts.environment import Environment
 from scripts.output import counted, emit, facts, json_option, table
-from scripts.services.administer import names
+from scripts.parameters import Parsed
+from scripts.services.administer import parsers
 
 _LINKS: Final = ("code", "clicks", "bots", "duplicates", "leads")
 _SEEN: Final = {
@@ -66,7 +67,7 @@ all of it is equal, 1 where not.
 )
 @click.option(
     "--url",
-    type=names.url,
+    type=Parsed(parsers.url, "url"),
     help="Where an edge is.  [default: the instance's, or REFTIDE_HOST and REFTIDE_PORT]",
 )
 @json_option

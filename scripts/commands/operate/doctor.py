@@ -13,7 +13,8 @@ from ingest.contracts.variables import SettingsError, Variables
 from ingest.settings import Spooling
 from ingest.startup_check import ask_redis, free_bytes
 from scripts.environment import Environment
-from scripts.output import Unreachable, emit, json_option, table
+from scripts.errors import Unreachable
+from scripts.output import emit, json_option, table
 from scripts.servers import postgres, redis_server, rows, shard_count, single
 from scripts.services.maintain.schema import schema_text
 from scripts.services.maintain.schema_check import REACH, check_schema, out_of_reach

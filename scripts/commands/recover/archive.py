@@ -13,18 +13,11 @@ import click
 
 from ingest.contracts.telemetry import configure_logging
 from scripts.environment import Environment
-from scripts.output import (
-    Unreachable,
-    UsageProblem,
-    counted,
-    emit,
-    facts,
-    json_option,
-    table,
-)
+from scripts.errors import Unreachable, UsageProblem
+from scripts.output import counted, emit, facts, json_option, table
+from scripts.parameters import Moment
 from scripts.servers import redis_server, shard_count
 from scripts.services.recover import object_store_view
-from scripts.times import Moment
 from workers.archive.check import problem
 from workers.archive.object_store.inventory import is_absent
 from workers.archive.reader import unfinished

@@ -10,9 +10,10 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.telemetry import configure_logging
 from scripts.environment import Environment
-from scripts.output import Unreachable, UsageProblem, counted, emit, facts, json_option
+from scripts.errors import Unreachable, UsageProblem
+from scripts.output import counted, emit, facts, json_option
 from scripts.servers import postgres, redis_server
-from scripts.services.administer.workspaces import choose, filter_by
+from scripts.services.administer.access.workspaces import choose, filter_by
 from scripts.services.recover import erase
 from scripts.services.recover.quarantine_redrive import operator
 from workers.erasure.begin import Person

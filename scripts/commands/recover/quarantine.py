@@ -9,15 +9,8 @@ import orjson
 
 from scripts.commands.recover import redrive
 from scripts.environment import Environment
-from scripts.output import (
-    UsageProblem,
-    counted,
-    emit,
-    facts,
-    json_option,
-    printable,
-    table,
-)
+from scripts.errors import UsageProblem
+from scripts.output import counted, emit, facts, json_option, printable, table
 from scripts.servers import ask_postgres, postgres, rows
 from scripts.services.recover import quarantine_edit, quarantine_redrive
 from scripts.services.recover.quarantine_filters import (

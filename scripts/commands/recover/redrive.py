@@ -10,7 +10,8 @@ import click
 
 from ingest.contracts.telemetry import configure_logging
 from scripts.environment import Environment
-from scripts.output import Unreachable, counted, emit, json_option, table
+from scripts.errors import Unreachable
+from scripts.output import counted, emit, json_option, table
 from scripts.servers import Connection, postgres
 from scripts.services.maintain.pauses import lasting
 from scripts.services.recover import quarantine_redrive

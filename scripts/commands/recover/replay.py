@@ -13,13 +13,15 @@ from ingest.contracts import ids
 from ingest.contracts.envelope import Kind
 from ingest.dialects import DIALECTS
 from scripts.environment import Environment
-from scripts.output import UsageProblem, counted, emit, facts, json_option
+from scripts.errors import UsageProblem
+from scripts.output import counted, emit, facts, json_option
+from scripts.parameters import Moment
 from scripts.servers import Connection, postgres, redis_server, shard_count
-from scripts.services.administer.lookups import any_link
-from scripts.services.administer.workspaces import filter_by
+from scripts.services.administer.access.workspaces import filter_by
+from scripts.services.administer.catalogue.link_lookup import any_link
 from scripts.services.recover import replays
 from scripts.services.recover.replay_view import View, quiet
-from scripts.times import Moment, unix_ms
+from scripts.times import unix_ms
 from workers.replay.request import DEFAULT_RATE, ReplayRequest
 
 _POLL_SECONDS: Final = 0.3

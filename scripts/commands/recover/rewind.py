@@ -11,10 +11,12 @@ from typing_extensions import override
 
 from ingest.contracts.stream import GROUP, EntryId, events_key
 from scripts.environment import Environment
-from scripts.output import UsageProblem, emit, json_option, table
+from scripts.errors import UsageProblem
+from scripts.output import emit, json_option, table
+from scripts.parameters import Moment
 from scripts.servers import redis_server, shard_count
 from scripts.services.observe.streams import ZERO
-from scripts.times import Moment, unix_ms
+from scripts.times import unix_ms
 
 _ENTRY: Final = re.compile(r"(\d{1,20})-(\d{1,20})")
 _LAST_SEQ: Final = (1 << 64) - 1

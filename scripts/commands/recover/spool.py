@@ -13,7 +13,8 @@ from ingest.durable.spool.store import SpoolDamaged
 from ingest.durable.stream import PendingAppend, Stream
 from ingest.redis_io.client import RedisBreaker, connect
 from scripts.environment import Environment
-from scripts.output import Unreachable, UsageProblem, counted, emit, json_option, table
+from scripts.errors import Unreachable, UsageProblem
+from scripts.output import counted, emit, json_option, table
 from scripts.servers import redis_server, shard_count
 from scripts.services.observe.spools import listed, named, put_aside, readable
 

@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.stream import EntryId, events_key
-from scripts.output import UsageProblem
+from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows, single
 from scripts.sql import statements
 from workers.write.dedup import KEPT

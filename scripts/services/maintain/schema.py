@@ -13,7 +13,7 @@ from typing import Final
 
 import asyncpg
 
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import Connection
 
 #: The tables that applying locks and workers write, in the order in which a batch writes

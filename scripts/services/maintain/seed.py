@@ -15,12 +15,12 @@ from ingest.contracts import apikey, ids
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
 from scripts.environment import Environment
-from scripts.output import UsageProblem
+from scripts.errors import UsageProblem
 from scripts.servers import Connection, postgres, redis_server, rows
-from scripts.services.administer.links import Wanted, add_link
-from scripts.services.administer.lookups import the_link
-from scripts.services.administer.names import public_id
-from scripts.services.administer.workspaces import Workspace, ensure
+from scripts.services.administer.access.workspaces import Workspace, ensure
+from scripts.services.administer.catalogue.link_lookup import the_link
+from scripts.services.administer.catalogue.links import Wanted, add_link
+from scripts.services.administer.parsers import public_id
 from scripts.sql import statements
 
 WORKSPACE: Final = "demo"
@@ -90,8 +90,14 @@ _CLICK: Final = ("abc123", "alice", _DOMAIN)
 
 _SQL: Final = {
     **{
-        name: statements(f"services/administer/{name}")
-        for name in ("domains", "keys", "links", "partners", "programs")
+        name: statements(f"services/administer/{folder}/{name}")
+        for folder, name in (
+            ("access", "domains"),
+            ("access", "keys"),
+            ("catalogue", "links"),
+            ("catalogue", "partners"),
+            ("catalogue", "programs"),
+        )
     },
     "seed": statements("services/maintain/seed"),
 }

@@ -12,7 +12,7 @@ from ingest.contracts.clickid import PREFIX, KeyRing
 from ingest.contracts.envelope import NewerVersion, Undecodable, decode
 from ingest.contracts.stream import FIELD, EntryId, shard_of
 from scripts.environment import Environment
-from scripts.output import UsageProblem
+from scripts.errors import UsageProblem
 from scripts.servers import Connection, postgres, redis_server, rows, shard_count
 from scripts.services.observe import spools
 from scripts.services.observe.streams import (

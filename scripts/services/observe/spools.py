@@ -20,7 +20,7 @@ from ingest.durable.spool.directory import (
     stores,
 )
 from ingest.durable.spool.store import SUFFIX
-from scripts.output import UsageProblem
+from scripts.errors import UsageProblem
 
 
 def count(data: Path) -> int:

@@ -16,7 +16,7 @@ import orjson
 from redis.asyncio import Redis
 
 from scripts.environment import Environment
-from scripts.output import Unreachable, UsageProblem
+from scripts.errors import Unreachable, UsageProblem
 from scripts.servers import Connection, rows, shard_count
 from scripts.services.recover import erase_spools
 from scripts.services.recover.object_store_view import segment_fetcher

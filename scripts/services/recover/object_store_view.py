@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.times import unix_ms
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import is_absent, is_stored

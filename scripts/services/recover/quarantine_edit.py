@@ -25,7 +25,7 @@ from ingest.contracts.envelope import (
     decode,
     encode,
 )
-from scripts.output import UsageProblem
+from scripts.errors import UsageProblem
 from scripts.servers import Connection
 from scripts.sql import statements
 from workers.quarantine.quarantine import said

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import click
 
-from scripts.output import UsageProblem
+from scripts.errors import UsageProblem
+from scripts.parameters import Moment
 from scripts.servers import Connection, rows
-from scripts.services.administer.workspaces import filter_by
+from scripts.services.administer.access.workspaces import filter_by
 from scripts.sql import statements
-from scripts.times import Moment
 
 _SQL: Final = statements("services/recover/quarantine")
 

@@ -15,7 +15,8 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.variables import SettingsError
 from scripts.environment import Environment
-from scripts.output import UsageProblem, counted
+from scripts.errors import UsageProblem
+from scripts.output import counted
 from scripts.servers import Connection, rows, single
 from scripts.services.recover.quarantine_filters import QuarantineFilter
 from scripts.sql import statements

@@ -17,7 +17,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from scripts.environment import Environment
-from scripts.output import UsageProblem
+from scripts.errors import UsageProblem
 from scripts.servers import Connection, postgres, rows
 from scripts.sql import statements
 from workers.postgres.sql import statements as worker_statements

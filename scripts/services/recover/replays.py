@@ -10,7 +10,7 @@ from uuid import UUID
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from scripts.output import UsageProblem
+from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
 from scripts.sql import statements
 from workers.redis_io.stream_state import lag_of, look

@@ -11,7 +11,7 @@ import pytest
 
 from ingest.contracts.envelope import encode
 from scripts.environment import Environment
-from scripts.output import UsageProblem
+from scripts.errors import UsageProblem
 from scripts.services.recover.reconcile import reconcile
 from tests.support.directory import (
     LAST_CLICK,

@@ -18,7 +18,7 @@ from ingest.contracts.envelope import Dedupe, encode
 from scripts.commands.operate.schema import _apply
 from scripts.embedded import binaries
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.services.maintain.schema import apply_schema, schema_text
 from tests.conftest import Servers
 from tests.support.directory import (

@@ -356,7 +356,7 @@ async def test_a_code_that_an_operator_gives_out_meanwhile_is_the_operators(
         operator.transaction(),
     ):
         await operator.execute(
-            statements("services/administer/links", "scripts")["one_writer"]
+            statements("services/administer/catalogue/links", "scripts")["one_writer"]
         )
         group.create_task(_record(pool, _clicked(1, "NEW", "alice")))
         await eventually(partial(_waits_for_codes, pool))

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from ingest.contracts.envelope import Dedupe, Envelope, encode
-from scripts.output import UsageProblem
+from scripts.errors import UsageProblem
 from scripts.services.recover.replays import put
 from tests.support.directory import NOON_MS, WORKSPACE, a_click, a_lead
 from tests.support.workers.racing import beside, somebody_waits

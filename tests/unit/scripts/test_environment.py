@@ -1,7 +1,7 @@
 import pytest
 
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 
 
 def _environment(**variables: str) -> Environment:
@@ -28,7 +28,7 @@ def test_an_instance_that_does_not_run_is_named(tmp_path) -> None:
 
     # `up` alone has --data.
     assert "set REFTIDE_DATA to its data directory" in refused.value.remedy
-    assert "--data" not in refused.value.message
+    assert "--data" not in str(refused.value)
 
 
 def test_the_current_secret_comes_before_the_previous_ones() -> None:

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 from scripts.servers import postgres
 from scripts.sql import statements
 from tests.support.eventually import eventually
@@ -22,7 +22,7 @@ from workers.postgres.sql import statements as statements_of_workers
 if TYPE_CHECKING:
     from scripts.servers import Connection
 
-_LINKS = statements("services/administer/links")
+_LINKS = statements("services/administer/catalogue/links")
 _GENERATING = statements_of_workers("resolve/generated_links")
 #: Who waits for a lock has others in this database. No statistics: a transaction sees
 #: those as they were when it first looked.
@@ -96,7 +96,7 @@ async def test_of_two_who_import_a_key_the_second_is_told_of_the_first(
     given = ("keys", "add", "--scopes", "track", "--secret", "old-key-1")
     async with asyncio.TaskGroup() as group, other.transaction():
         await other.execute(
-            statements("services/administer/keys")["add"],
+            statements("services/administer/access/keys")["add"],
             key,
             owner,
             "",

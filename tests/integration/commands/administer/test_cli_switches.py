@@ -3,7 +3,7 @@
 import pytest
 
 from ingest.dialects import DIALECTS
-from scripts.commands.administer.limits import known_limits
+from scripts.services.administer.access.limits import known_limits
 from tests.support.servers.cli import Cli
 
 UNKNOWN_KEY = "01890a5d-ac96-774b-bcce-b302099a8057"

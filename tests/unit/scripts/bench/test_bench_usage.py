@@ -7,7 +7,7 @@ import pytest
 
 from scripts.bench.environment import contenders, usage
 from scripts.commands.develop.bench_options import hurried, upto
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 
 ALLOCATE = "import sys; kept = bytearray(50_000_000); sys.stdin.readline()"
 

@@ -1,15 +1,17 @@
-"""Which workspace a command is about. Used by the commands that administer."""
+"""Workspaces, and which of them an action is about."""
 
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from scripts.output import UsageProblem
-from scripts.servers import Connection
+from scripts.errors import UsageProblem
+from scripts.servers import Connection, rows
+from scripts.services.administer import parsers
+from scripts.services.administer.noun import Field, Noun, Row, Table
 from scripts.sql import statements
 
-_SQL: Final = statements("services/administer/workspaces")
+_SQL: Final = statements("services/administer/access/workspaces")
 _DEFAULT_NAME: Final = "default"
 
 
@@ -18,6 +20,34 @@ class Workspace(NamedTuple):
 
     id: UUID
     name: str
+
+
+WORKSPACES: Final = Noun(
+    "workspaces",
+    "Workspaces own programs, partners, links, domains and API keys.",
+    """
+    While there is only one workspace, no command asks for it. Without any, the
+    first `add` of something makes one called default.
+    """,
+    name=Field(parse=parsers.code),
+)
+
+
+@WORKSPACES.action("", Table("name programs partners links keys id created_at"))
+async def list_(connection: Connection) -> list[Row]:
+    """List the workspaces with what they hold."""
+    return await rows(connection, _SQL["list"])
+
+
+@WORKSPACES.action("NAME", "Workspace {name} made.")
+async def add(connection: Connection, name: str) -> Row:
+    """Make a workspace called NAME."""
+    made = await connection.fetchrow(_SQL["add"], uuid7(), name)
+    if made is None:
+        raise UsageProblem(
+            f"There is a workspace {name!r} already.", "see `reftide workspaces list`."
+        )
+    return dict(made)
 
 
 async def choose(connection: Connection, name: str | None) -> Workspace:

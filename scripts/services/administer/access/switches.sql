@@ -12,3 +12,6 @@ delete from switches where scope = $1::text::switch_scope and subject = $2 retur
 
 -- link: whether a link has this public id
 select public_id from links where public_id = $1
+
+-- program: whether a program has this number
+select number from programs where number = $1

@@ -1,14 +1,15 @@
-"""What may be a code, a URL, a domain; and new public ids. Used by what administers.
+"""What may be a code, a URL, a domain, a key; and new public ids.
 
-The same rules hold wherever a text may end up in an answer, a cookie or a redirect.
+The same rules hold wherever a text may end up in an answer, a cookie or a redirect. Every
+parser takes a text and raises ValueError, which says what is wrong with it.
 """
 
 import re
 import secrets
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
-
-import click
+from uuid import UUID
 
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PUBLIC_CHARS: Final = 12
@@ -27,58 +28,75 @@ def public_id(prefix: str) -> str:
 
 
 def code(value: str) -> str:
-    """A code, name or public id. Raises BadParameter for one that cannot be used."""
+    """A code, name or public id."""
     if not value or value != value.strip():
-        raise click.BadParameter(f"{value!r} is empty, or begins or ends with a space")
+        raise ValueError(f"{value!r} is empty, or begins or ends with a space")
     if len(value) > _LONGEST_CODE:
-        raise click.BadParameter(f"it is longer than {_LONGEST_CODE} characters")
+        raise ValueError(f"it is longer than {_LONGEST_CODE} characters")
     if not value.isprintable():
-        raise click.BadParameter(f"{value!r} holds characters that cannot be printed")
+        raise ValueError(f"{value!r} holds characters that cannot be printed")
     return value
 
 
 def program_number(value: str) -> int:
-    """A program's public number. Raises BadParameter for what is none."""
+    """A program's public number."""
     is_number = value.isascii() and value.isdigit() and len(value) <= _LONGEST_CODE
     if not (is_number and 1 <= int(value) <= _LARGEST_NUMBER):
-        raise click.BadParameter(
+        raise ValueError(
             f"{value!r} is no program's number: see `reftide programs list`"
         )
     return int(value)
 
 
 def secret(value: str) -> str:
-    """A key of another system. Raises BadParameter, which does not repeat the key."""
+    """A key of another system. The error does not repeat it."""
     if len(value) < _SHORTEST_SECRET:
-        raise click.BadParameter(f"it has fewer than {_SHORTEST_SECRET} characters")
+        raise ValueError(f"it has fewer than {_SHORTEST_SECRET} characters")
     if not value.isascii() or not value.isprintable() or " " in value:
         # Clients send it in a header, whose ends and spaces are not theirs to keep.
-        raise click.BadParameter("it holds a space, or what is not printable ASCII")
+        raise ValueError("it holds a space, or what is not printable ASCII")
     return value
 
 
 def url(value: str) -> str:
-    """Where a link may lead. Raises BadParameter for what browsers read otherwise."""
+    """Where a link may lead: nothing that browsers read otherwise."""
     if not value.isprintable() or " " in value or "\\" in value:
-        raise click.BadParameter(f"{value!r} holds a space, a backslash or worse")
+        raise ValueError(f"{value!r} holds a space, a backslash or worse")
     try:
         parts = urlsplit(value)
     except ValueError as error:
-        raise click.BadParameter(f"{value!r} is no URL: {error}") from error
+        raise ValueError(f"{value!r} is no URL: {error}") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise click.BadParameter(f"{value!r} must be a whole URL: https://…")
+        raise ValueError(f"{value!r} must be a whole URL: https://…")
     if parts.username is not None or len(value) > _LONGEST_URL:
-        raise click.BadParameter(
-            f"it has a user name, or over {_LONGEST_URL} characters"
-        )
+        raise ValueError(f"it has a user name, or over {_LONGEST_URL} characters")
     return value
 
 
 def domain(value: str) -> str:
-    """A domain in small letters, with its port if it has one. Raises BadParameter."""
+    """A domain in small letters, with its port if it has one."""
     lower = value.lower()
     if not _DOMAIN.fullmatch(lower):
-        raise click.BadParameter(
+        raise ValueError(
             f"{value!r} is no domain: write go.example.com, without https://"
         )
     return lower
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A parser of whole numbers between two, both included."""
+
+    def parse(value: str) -> int:
+        digits = value.isascii() and value.isdigit() and len(value) <= len(str(most))
+        if not (digits and least <= int(value) <= most):
+            raise ValueError(f"{value!r} is no whole number from {least} to {most}")
+        return int(value)
+
+    return parse
+
+
+def uuid(value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no UUID") from error

@@ -1,0 +1,124 @@
+"""`reftide workspaces`, `programs`, `links` …: commands made of the declared nouns."""
+
+from collections.abc import Callable
+from textwrap import dedent, indent
+from typing import Any, Final
+
+import click
+
+from scripts.environment import Environment
+from scripts.output import emit, facts, json_option, table
+from scripts.parameters import Parsed
+from scripts.servers import Connection, ask_postgres
+from scripts.services.administer.noun import (
+    Action,
+    Facts,
+    Field,
+    Form,
+    Noun,
+    Shows,
+    Table,
+)
+from scripts.services.administer.table import NOUNS
+
+_OPTIONS: Final[dict[Form, str]] = {
+    Form.TEXT: "--{0}",
+    Form.FLAG: "--{0}",
+    Form.PAIR: "--{0}/--no-{0}",
+}
+
+
+def group_of(noun: Noun) -> click.Group:
+    """The commands of a noun."""
+    group = click.Group(
+        noun.name,
+        help=noun.help,
+        epilog="\b\n" + indent(dedent(noun.examples).strip("\n"), "  "),
+    )
+    for action in noun.actions:
+        group.add_command(_command(action, action.verb))
+        if action.hidden_alias:
+            group.add_command(_command(action, action.hidden_alias, hidden=True))
+    return group
+
+
+def _command(action: Action, name: str, *, hidden: bool = False) -> click.Command:
+    command = click.Command(
+        name,
+        params=[_parameter(*named) for named in action.fields.items()],
+        callback=click.pass_obj(_callback(action)),
+        help=action.help,
+        hidden=hidden,
+    )
+    return json_option(command)
+
+
+def _parameter(name: str, field: Field) -> click.Parameter:
+    kind: click.ParamType[Any] = (
+        click.Choice(field.choices)
+        if field.choices
+        else Parsed(field.parse, name, may_be_piped=field.may_be_piped)
+    )
+    given = {"default": field.default, "metavar": field.metavar}
+    if field.is_argument:
+        return click.Argument([name], type=kind, required=field.is_required, **given)
+    is_text = field.form is Form.TEXT
+    if not is_text:
+        kind, given["default"] = click.BOOL, False if field.form is Form.FLAG else None
+    option = field.option or name.replace("_", "-")
+    return click.Option(
+        [_OPTIONS[field.form].format(option), name],
+        help=field.help,
+        type=kind,
+        is_flag=not is_text,
+        show_default=bool(field.default),
+        required=field.is_required,
+        **given,
+    )
+
+
+def _callback(action: Action) -> Callable[..., None]:
+    def run(environment: Environment, /, *, as_json: bool, **given: Any) -> None:
+        changes = [given[name] for name in action.changes]
+        if changes and all(change is None for change in changes):
+            raise click.UsageError("nothing to change: name what, see --help")
+
+        async def ask(connection: Connection) -> Any:
+            also = {"secrets": environment.secrets()} if action.is_sealing else {}
+            async with connection.transaction():
+                return await action.run(connection, **given, **also)
+
+        found = ask_postgres(environment, ask)
+        emit(as_json, found, lambda: _show(action.shows, found, given))
+
+    return run
+
+
+def _show(shows: Shows, found: Any, given: dict[str, Any]) -> None:
+    match shows:
+        case Table(columns, title, empty):
+            if empty and not found:
+                click.echo(empty)
+            else:
+                table(found, columns.split(), title)
+        case Facts():
+            _show_facts(shows, found, given)
+        case str():
+            click.echo(shows.format_map(found))
+        case _:
+            click.echo(shows(found))
+
+
+def _show_facts(shows: Facts, row: dict[str, Any], given: dict[str, Any]) -> None:
+    inner = shows.inner
+    own = {name: value for name, value in row.items() if name not in inner}
+    facts(own, shows.title.format_map(row))
+    for name, rows in inner.items():
+        table(row[name], rows.columns.split(), rows.title)
+    if shows.note and (note := shows.note(given)):
+        click.echo(note)
+
+
+commands: Final[dict[str, click.Group]] = {
+    name: group_of(noun) for name, noun in NOUNS.items()
+}

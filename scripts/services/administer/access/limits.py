@@ -1,0 +1,132 @@
+"""Limits: requests a minute, where they are not what the dialect says."""
+
+from typing import Any, Final
+from uuid import UUID
+
+from ingest.dialects import DIALECTS
+from scripts.errors import UsageProblem
+from scripts.servers import Connection, rows
+from scripts.services.administer import parsers
+from scripts.services.administer.noun import Facts, Field, Noun, Row, Table
+from scripts.sql import statements
+
+_SQL: Final = statements("services/administer/access/limits")
+#: More than a process can answer, and far below what the column holds.
+_MOST: Final = 10_000_000
+
+
+def known_limits() -> dict[str, dict[str, Any]]:
+    """The limits that dialects have, by name: whom each counts, and how many it lets in."""
+    return {
+        limit.name: {"of": limit.by, "default": limit.per_minute}
+        for dialect in DIALECTS
+        for endpoint in dialect.endpoints
+        for limit in endpoint.limits
+    }
+
+
+def _cleared(row: Row) -> str:
+    default = f" ({row['default']} a minute)" if row["default"] else ""
+    return f"{row['subject']} has no figure of its own{default}."
+
+
+LIMITS: Final = Noun(
+    "limits",
+    """Requests a minute: a dialect's limit by its name, or one API key by its id.
+
+    A limit holds over all edges together. They know a change within a second.
+    """,
+    """
+    reftide limits list
+    reftide limits set refport.key 1200
+    reftide limits set 01890a5d-ac96-774b-bcce-b302099a8057 60
+    reftide limits clear refport.key
+    """,
+    per_minute=Field(parse=parsers.whole(1, _MOST)),
+)
+
+
+@LIMITS.action("", Table("subject of per_minute default key"))
+async def list_(connection: Connection) -> list[Row]:
+    """List all limits; one without a figure of its own has its dialect's."""
+    return list((await _limits(connection)).values())
+
+
+@LIMITS.action("SUBJECT", Facts("Limit {subject}"))
+async def show(connection: Connection, subject: str) -> Row:
+    """Show the limit SUBJECT: a limit's name, or an API key's id."""
+    return await _the_limit(connection, await _the_subject(connection, subject))
+
+
+@LIMITS.action(
+    "SUBJECT PER_MINUTE", "{subject} is {per_minute} a minute, within a second."
+)
+async def set_(connection: Connection, subject: str, per_minute: int) -> Row:
+    """Let PER_MINUTE requests in, in any 60 seconds.
+
+    SUBJECT is a limit's name, or the id of an API key. A key's own limit holds for all
+    that it sends, in every dialect, instead of theirs for any key.
+    """
+    subject = await _the_subject(connection, subject)
+    await connection.execute(_SQL["set"], subject, per_minute)
+    return await _the_limit(connection, subject)
+
+
+@LIMITS.action("SUBJECT", _cleared)
+async def clear(connection: Connection, subject: str) -> Row:
+    """Go back to what the dialect says."""
+    subject = _id_of(subject) or subject
+    if await connection.fetchval(_SQL["clear"], subject) is None:
+        # What is gone may still have had a limit; what is mistyped should be told.
+        await _the_subject(connection, subject)
+    return await _the_limit(connection, subject)
+
+
+async def _the_subject(connection: Connection, subject: str) -> str:
+    """As it is stored. Raises UsageProblem for what no limit can be for."""
+    if subject in known_limits():
+        return subject
+    key_id = _id_of(subject)
+    if key_id and await connection.fetchval(_SQL["key"], key_id) is not None:
+        return key_id
+    raise UsageProblem(
+        f"{subject!r} is no limit's name, and no id of an API key that works.",
+        "see `reftide limits list` and `reftide keys list`.",
+    )
+
+
+def _id_of(subject: str) -> str | None:
+    try:
+        return str(UUID(subject))
+    except ValueError:
+        return None
+
+
+async def _the_limit(connection: Connection, subject: str) -> Row:
+    found = await _limits(connection)
+    return found.get(subject) or _unset(subject, "key", None)
+
+
+async def _limits(connection: Connection) -> dict[str, Row]:
+    """Every limit by its subject: the dialects', then what else is set."""
+    found = {
+        name: _unset(name, limit["of"], limit["default"])
+        for name, limit in known_limits().items()
+    }
+    for row in await rows(connection, _SQL["list"]):
+        name, last_four = row.pop("key_name"), row.pop("last_four")
+        key = None if last_four is None else f"{name} …{last_four}".strip()
+        limit = found.get(row["subject"]) or _unset(row["subject"], "key", None)
+        found[row["subject"]] = limit | row | {"key": key}
+    return found
+
+
+def _unset(subject: str, of: str, default: int | None) -> Row:
+    return {
+        "subject": subject,
+        "of": of,
+        "per_minute": None,
+        "default": default,
+        "key": None,
+        "created_at": None,
+    }

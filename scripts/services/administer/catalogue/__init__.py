@@ -1,0 +1,1 @@
+"""What is promoted and by whom: programs, partners, links, milestones."""

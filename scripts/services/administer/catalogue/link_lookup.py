@@ -1,0 +1,47 @@
+"""Finds a link by what operators call it, or refuses with a way out."""
+
+from typing import Final
+
+from ingest.contracts.directory import DEFAULT_NAMESPACE, domain_namespace
+from scripts.errors import UsageProblem
+from scripts.servers import Connection
+from scripts.services.administer.noun import Row
+from scripts.sql import statements
+
+_SQL: Final = statements("services/administer/catalogue/links")
+
+
+async def the_link(connection: Connection, code: str, domain: str | None) -> Row:
+    """By code, former code or public id. Raises UsageProblem for an unknown one."""
+    row = await connection.fetchrow(_SQL["named"], namespace_of(domain), code)
+    if row is None:
+        where = f" on {domain}" if domain else ""
+        hint = "" if domain else " or, where it belongs to a domain, name it: --domain;"
+        raise UsageProblem(
+            f"There is no link {code!r}{where}.",
+            f"see `reftide links list`;{hint} or make it: `reftide links add {code}`.",
+        )
+    return dict(row)
+
+
+async def any_link(connection: Connection, code: str, domain: str | None) -> Row:
+    """As `the_link`; what nothing else is called may be a workspace's own code.
+
+    Raises UsageProblem also where several workspaces have that code.
+    """
+    if domain is None:
+        found = await connection.fetchrow(_SQL["named"], DEFAULT_NAMESPACE, code)
+        if found is not None:
+            return dict(found)
+        own = await connection.fetch(_SQL["own"], code)
+        if len(own) > 1:
+            raise UsageProblem(
+                f"Several workspaces have a link {code!r} of their own.",
+                "name its public id: see `reftide links list`.",
+            )
+        code = own[0]["public_id"] if own else code
+    return await the_link(connection, code, domain)
+
+
+def namespace_of(domain: str | None) -> str:
+    return domain_namespace(domain) if domain else DEFAULT_NAMESPACE

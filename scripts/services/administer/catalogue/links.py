@@ -1,0 +1,267 @@
+"""Links: a code, the program and partner behind it, and where it leads.
+
+A code leads to one link: no link gets a code that another one has or had.
+"""
+
+import shlex
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from ingest.contracts.directory import DEFAULT_NAMESPACE, workspace_namespace
+from scripts.errors import UsageProblem
+from scripts.servers import Connection, rows, single
+from scripts.services.administer import parsers
+from scripts.services.administer.access.domains import require_owner
+from scripts.services.administer.access.workspaces import (
+    Workspace,
+    choose,
+    filter_by,
+    named,
+)
+from scripts.services.administer.catalogue.link_lookup import any_link, namespace_of
+from scripts.services.administer.catalogue.partners import the_partner
+from scripts.services.administer.catalogue.programs import the_program
+from scripts.services.administer.noun import Facts, Field, Form, Noun, Row, Table
+from scripts.sql import statements
+
+_SQL: Final = statements("services/administer/catalogue/links")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A link as it was asked for. Without a workspace it is its program's.
+
+    Its code is unique on its domain; without one, in the installation, or, if
+    `is_own`, in its workspace.
+    """
+
+    code: str
+    domain: str | None = None
+    is_own: bool = False
+    program: int | None = None
+    partner: str | None = None
+    url: str | None = None
+    public_id: str | None = None
+    inactive: bool = False
+    workspace: str | None = None
+
+
+class _Sides(NamedTuple):
+    """The ids of a link's program and partner, and the program's URL, where it has them."""
+
+    program: UUID | None
+    partner: UUID | None
+    url: str
+
+
+async def add_link(connection: Connection, wanted: Wanted) -> Row:
+    """Make it and enrol its partner. Raises UsageProblem where something is not as it must be."""
+    owner = await _owner(connection, wanted)
+    if wanted.domain is not None:
+        await require_owner(connection, wanted.domain, owner)
+    sides = await _sides(connection, wanted.program, wanted.partner, owner)
+    await connection.execute(_SQL["one_writer"])
+    namespace = (
+        workspace_namespace(owner.id) if wanted.is_own else namespace_of(wanted.domain)
+    )
+    await _code_is_free(connection, namespace, wanted.code)
+    made = await connection.fetchval(
+        _SQL["add"],
+        uuid7(),
+        owner.id,
+        wanted.public_id or parsers.public_id("lnk_"),
+        namespace,
+        wanted.code,
+        wanted.domain or "",
+        wanted.url or sides.url,
+        sides.program,
+        sides.partner,
+        not wanted.inactive,
+    )
+    if made is None:
+        raise UsageProblem(
+            f"Another link has the public id {wanted.public_id!r}.",
+            "choose another one.",
+        )
+    await _enrol(connection, sides.program, sides.partner)
+    return await single(connection, _SQL["named"], namespace, wanted.code)
+
+
+def _made(row: Row) -> str:
+    return f"Link {row['code']} ({row['public_id']}) made in {row['workspace']}." + (
+        _what_it_lacks(row)
+    )
+
+
+def _what_it_lacks(row: Row) -> str:
+    options = {"program": "--program N", "partner": "--partner CODE"}
+    missing = [option for side, option in options.items() if row[side] is None]
+    if not missing:
+        return ""
+    # Elsewhere a code alone may mean another link.
+    is_plain = row["namespace"] == DEFAULT_NAMESPACE
+    name = shlex.quote(row["code" if is_plain else "public_id"])
+    return (
+        "\nAffitor's clicks on it are refused until"
+        f" `reftide links set {name} {' '.join(missing)}`."
+    )
+
+
+LINKS: Final = Noun(
+    "links",
+    "A link is a code, the program and partner behind it, and where it leads.",
+    """
+    reftide links add SUMMER --program 1 --partner jane --url https://shop.example
+    reftide links add jane --program 1 --partner jane --namespace workspace
+    reftide links set SUMMER --code SUMMER26      the old code keeps working
+    reftide links disable SUMMER26
+    """,
+    inactive=Field("Switched off to begin with.", form=Form.FLAG),
+    namespace=Field(
+        "Where the code is unique if it has no domain; the installation by default.",
+        choices=("installation", "workspace"),
+    ),
+    new_code=Field(
+        "A new code; the old one stays.", parsers.code, "CODE", option="code"
+    ),
+    url=Field("Where it leads; at first where the program's links do.", parsers.url),
+)
+
+
+@LINKS.action(
+    "NEW_CODE --domain --program --partner --url --public-id --inactive --namespace"
+    " --workspace",
+    _made,
+)
+async def add(
+    connection: Connection, new_code: str, *, namespace: str | None, **given: Any
+) -> Row:
+    """Make a link with CODE; clicks on it count within a second."""
+    if namespace is not None and given["domain"] is not None:
+        raise UsageProblem(
+            "A code is unique on its domain, or in a namespace, not in both.",
+            "leave out --namespace, or --domain.",
+        )
+    is_own = namespace == "workspace"
+    return await add_link(connection, Wanted(code=new_code, is_own=is_own, **given))
+
+
+@LINKS.action(
+    "--program --partner --workspace --limit",
+    Table("code domain public_id program partner is_active clicks leads sales url"),
+)
+async def list_(
+    connection: Connection,
+    program: int | None,
+    partner: str | None,
+    workspace: str | None,
+    limit: int,
+) -> list[Row]:
+    """List the links, newest first."""
+    owner = await filter_by(connection, workspace)
+    return await rows(connection, _SQL["list"], owner, program, partner, limit)
+
+
+@LINKS.action("CODE --domain", Facts("Link {code}"))
+async def show(connection: Connection, code: str, domain: str | None) -> Row:
+    """Show a link by CODE, a former code, or its public id."""
+    return await any_link(connection, code, domain)
+
+
+@LINKS.action(
+    "CODE --domain | --new-code --url --program --partner", "Link {code} changed."
+)
+async def set_(
+    connection: Connection,
+    code: str,
+    domain: str | None,
+    *,
+    new_code: str | None,
+    url: str | None,
+    **sides: Any,
+) -> Row:
+    """Change a link; what is not given stays. What it has counted stays too."""
+    if new_code is not None:
+        # Workers lock a link after this; and a rename beside us ends before we look.
+        await connection.execute(_SQL["one_writer"])
+    link = await any_link(connection, code, domain)
+    owner = Workspace(link["workspace_id"], link["workspace"])
+    new = await _sides(connection, sides["program"], sides["partner"], owner)
+    now = await single(
+        connection, _SQL["set"], link["id"], url, new.program, new.partner
+    )
+    await _enrol(connection, now["program_id"], now["partner_id"])
+    if new_code is not None and new_code != link["code"]:
+        await _rename(connection, link, new_code)
+    return await single(
+        connection, _SQL["named"], link["namespace"], new_code or link["code"]
+    )
+
+
+@LINKS.action("CODE --domain", "Link {code} is off.")
+async def disable(connection: Connection, code: str, domain: str | None) -> Row:
+    """Switch a link off: its clicks are refused as its vendor refuses them."""
+    return await _switch(connection, await any_link(connection, code, domain), on=False)
+
+
+@LINKS.action("CODE --domain", "Link {code} is on.")
+async def enable(connection: Connection, code: str, domain: str | None) -> Row:
+    """Switch a link on again."""
+    return await _switch(connection, await any_link(connection, code, domain), on=True)
+
+
+async def _switch(connection: Connection, link: Row, *, on: bool) -> Row:
+    await connection.execute(_SQL["switch"], link["id"], on)
+    return link | {"is_active": on}
+
+
+async def _rename(connection: Connection, link: Row, code: str) -> None:
+    namespace = link["namespace"]
+    await connection.execute(_SQL["unalias"], namespace, code, link["id"])
+    await _code_is_free(connection, namespace, code)
+    await connection.execute(_SQL["rename"], link["id"], code)
+    await connection.execute(_SQL["alias"], namespace, link["code"], link["id"])
+
+
+async def _owner(connection: Connection, wanted: Wanted) -> Workspace:
+    if wanted.workspace is None and wanted.program is not None:
+        program = await the_program(connection, wanted.program)
+        return await named(connection, program["workspace"])
+    return await choose(connection, wanted.workspace)
+
+
+async def _sides(
+    connection: Connection, number: int | None, code: str | None, owner: Workspace
+) -> _Sides:
+    program = None if number is None else await the_program(connection, number)
+    if program is not None and program["workspace_id"] != owner.id:
+        raise UsageProblem(
+            f"Program {number} belongs to workspace {program['workspace']},"
+            f" the link to {owner.name}.",
+            f"see `reftide programs list --workspace {owner.name}`.",
+        )
+    partner = None if code is None else await the_partner(connection, code, owner.id)
+    return _Sides(
+        program["id"] if program else None,
+        partner["id"] if partner else None,
+        program["url"] if program else "",
+    )
+
+
+async def _code_is_free(connection: Connection, namespace: str, code: str) -> None:
+    holder = await connection.fetchval(_SQL["holder"], namespace, code)
+    if holder is not None:
+        raise UsageProblem(
+            f"The code {code!r} leads to link {holder} already.",
+            f"see `reftide links show {holder}`, or choose another code.",
+        )
+
+
+async def _enrol(
+    connection: Connection, program: UUID | None, partner: UUID | None
+) -> None:
+    if program is not None and partner is not None:
+        await connection.execute(_SQL["enrol"], program, partner)

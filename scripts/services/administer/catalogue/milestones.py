@@ -1,0 +1,81 @@
+"""Milestones: what partners earn by the number of their leads."""
+
+from typing import Final
+
+from uuid_utils.compat import uuid7
+
+from scripts.errors import UsageProblem
+from scripts.servers import Connection, rows, single
+from scripts.services.administer import parsers
+from scripts.services.administer.access.workspaces import filter_by
+from scripts.services.administer.catalogue.programs import the_program
+from scripts.services.administer.noun import Field, Noun, Row, Table
+from scripts.sql import statements
+
+_SQL: Final = statements("services/administer/catalogue/milestones")
+
+
+MILESTONES: Final = Noun(
+    "milestones",
+    """A partner is awarded a milestone once, when it has brought enough leads.
+
+    Clicks, sales and tests do not count. An award stays, also where a lead is attributed
+    to another partner later.
+    """,
+    """
+    reftide milestones add "Five friends" --program 1 --converts 5
+    reftide milestones awards --program 1
+    """,
+    name=Field(parse=parsers.code),
+    converts=Field("How many leads earn it.", parsers.whole(1, 2**31 - 1), "N"),
+)
+
+
+@MILESTONES.action(
+    "NAME --program! --converts!",
+    "Milestone {name} made: {converts} leads in program {program}.",
+)
+async def add(connection: Connection, name: str, program: int, converts: int) -> Row:
+    """Make a milestone called NAME.
+
+    Partners who have brought that many leads already earn it with their next one.
+    """
+    row = await the_program(connection, program)
+    made = await connection.fetchval(_SQL["add"], uuid7(), row["id"], name, converts)
+    if made is None:
+        raise UsageProblem(
+            f"Program {program} has a milestone {name!r} already.",
+            f"see `reftide milestones list --program {program}`.",
+        )
+    return await single(connection, _SQL["made"], made)
+
+
+@MILESTONES.action(
+    "--program --workspace", Table("program name converts awards workspace")
+)
+async def list_(
+    connection: Connection, program: int | None, workspace: str | None
+) -> list[Row]:
+    """List the milestones and how many partners have earned each."""
+    owner = await filter_by(connection, workspace)
+    if program is not None:
+        await the_program(connection, program)
+    return await rows(connection, _SQL["list"], owner, program)
+
+
+@MILESTONES.action(
+    "--program --partner --workspace --limit",
+    Table("awarded_at program milestone converts partner"),
+)
+async def awards(
+    connection: Connection,
+    program: int | None,
+    partner: str | None,
+    workspace: str | None,
+    limit: int,
+) -> list[Row]:
+    """List who earned which milestone, the latest first."""
+    owner = await filter_by(connection, workspace)
+    if program is not None:
+        await the_program(connection, program)
+    return await rows(connection, _SQL["awards"], owner, program, partner, limit)

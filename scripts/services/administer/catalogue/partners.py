@@ -1,0 +1,115 @@
+"""Partners: who promotes programs, by links."""
+
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from uuid_utils.compat import uuid7
+
+from scripts.errors import UsageProblem
+from scripts.servers import Connection, rows
+from scripts.services.administer import parsers
+from scripts.services.administer.access.workspaces import choose, filter_by
+from scripts.services.administer.noun import Facts, Field, Noun, Row, Table
+from scripts.sql import statements
+
+_SQL: Final = statements("services/administer/catalogue/partners")
+
+
+_PROGRAMS: Final = Table(
+    "program name clicks bot_clicks duplicate_clicks leads sales amounts", "Programs"
+)
+
+PARTNERS: Final = Noun(
+    "partners",
+    "Partners promote programs by their links.",
+    """
+    reftide partners add jane --name "Jane Doe" --email jane@example.com
+    reftide partners show jane
+    """,
+    email=Field("How to reach them."),
+)
+
+
+async def the_partner(connection: Connection, code: str, workspace: UUID | None) -> Row:
+    """By code or public id. Raises UsageProblem for an unknown one, or where two have it."""
+    found = await connection.fetch(_SQL["called"], code, workspace)
+    if not found:
+        raise UsageProblem(
+            f"There is no partner {code!r}"
+            + (" in this workspace." if workspace else "."),
+            f"see `reftide partners list`, or make it: `reftide partners add {code}`.",
+        )
+    if len(found) > 1:
+        raise UsageProblem(
+            f"Several workspaces have a partner {code!r}.",
+            "say which with --workspace, or name its public id.",
+        )
+    return dict(found[0])
+
+
+@PARTNERS.action(
+    "NEW_CODE --name --email --public-id --workspace",
+    "Partner {code} ({public_id}) made in {workspace}.",
+)
+async def add(
+    connection: Connection,
+    new_code: str,
+    name: str | None,
+    email: str | None,
+    public_id: str | None,
+    workspace: str | None,
+) -> Row:
+    """Make a partner known as CODE."""
+    owner = await choose(connection, workspace)
+    shown = public_id or parsers.public_id("prt_")
+    new = (uuid7(), owner.id, shown, new_code, name or "", email)
+    if await connection.fetchval(_SQL["add"], *new) is None:
+        raise UsageProblem(
+            f"Workspace {owner.name} has a partner {new_code!r}, or the public id is"
+            " taken, already.",
+            f"see `reftide partners show {new_code}`.",
+        )
+    return await the_partner(connection, new_code, owner.id)
+
+
+@PARTNERS.action(
+    "--workspace --limit", Table("code public_id name email workspace links")
+)
+async def list_(connection: Connection, workspace: str | None, limit: int) -> list[Row]:
+    """List the partners, newest first."""
+    owner = await filter_by(connection, workspace)
+    return await rows(connection, _SQL["list"], owner, limit)
+
+
+@PARTNERS.action("CODE --workspace", Facts("Partner {code}", {"programs": _PROGRAMS}))
+async def show(connection: Connection, code: str, workspace: str | None) -> Row:
+    """Show a partner, by CODE or public id, and what it brought."""
+    owner = await filter_by(connection, workspace)
+    row = await the_partner(connection, code, owner)
+    return row | {"programs": await rows(connection, _SQL["enrolments"], row["id"])}
+
+
+@PARTNERS.action(
+    "CODE --workspace | --new-code --name --email", "Partner {code} changed."
+)
+async def set_(
+    connection: Connection,
+    code: str,
+    workspace: str | None,
+    *,
+    new_code: str | None,
+    name: str | None,
+    email: str | None,
+) -> Row:
+    """Change a partner; what is not given stays."""
+    owner = await filter_by(connection, workspace)
+    row = await the_partner(connection, code, owner)
+    try:
+        await connection.execute(_SQL["set"], row["id"], new_code, name, email)
+    except asyncpg.UniqueViolationError as error:
+        raise UsageProblem(
+            f"Another partner of {row['workspace']} is called {new_code!r}.",
+            "choose another code.",
+        ) from error
+    return await the_partner(connection, row["public_id"], None)

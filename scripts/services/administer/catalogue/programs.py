@@ -1,0 +1,133 @@
+"""Programs: what partners promote, and the terms that hold for it."""
+
+from typing import Any, Final
+
+import asyncpg
+from uuid_utils.compat import uuid7
+
+from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
+from scripts.errors import UsageProblem
+from scripts.servers import Connection, rows
+from scripts.services.administer import parsers
+from scripts.services.administer.access.workspaces import choose, filter_by
+from scripts.services.administer.noun import Facts, Field, Form, Noun, Row, Table
+from scripts.sql import statements
+
+_SQL: Final = statements("services/administer/catalogue/programs")
+
+
+_DAYS: Final = parsers.whole(1, 365)
+#: In the order of the statement `set`.
+_TERMS: Final = {
+    "url": Field("Where its links lead by default.", parsers.url),
+    "model": Field("Which click earns a lead.", choices=("last_click", "first_click")),
+    "cookie_window": Field("Days that a click id is kept.", _DAYS, "DAYS"),
+    "attribution_window": Field("Days that a click earns.", _DAYS, "DAYS"),
+    "server_leads": Field(
+        "Take leads only from servers that show a key.", form=Form.PAIR
+    ),
+    "stats": Field("Let clients ask what partners' links brought.", form=Form.PAIR),
+}
+_OPTIONS: Final = (
+    "--url --model --cookie-window --attribution-window --server-leads --stats"
+)
+_PARTNERS: Final = Table(
+    "partner clicks bot_clicks duplicate_clicks leads sales amounts", "Partners"
+)
+
+PROGRAMS: Final = Noun(
+    "programs",
+    "Programs are what partners promote. Clients know them by their number.",
+    """
+    reftide programs add "Summer sale" --url https://shop.example
+    reftide programs set 1 --attribution-window 30 --model first_click
+    reftide programs set 1 --server-leads --stats
+    """,
+    name=Field("A new name.", parsers.code),
+    number=Field("Its public number; the next by default.", parsers.program_number),
+    **_TERMS,
+)
+
+
+async def the_program(connection: Connection, number: int) -> Row:
+    """Raises UsageProblem for an unknown number."""
+    row = await connection.fetchrow(_SQL["numbered"], number)
+    if row is None:
+        raise UsageProblem(
+            f"There is no program {number}.",
+            "see `reftide programs list`, or make it: `reftide programs add NAME`.",
+        )
+    return dict(row)
+
+
+@PROGRAMS.action(
+    f"NAME --number {_OPTIONS} --workspace",
+    "Program {number} ({name}) made in workspace {workspace}.",
+)
+async def add(
+    connection: Connection,
+    name: str,
+    *,
+    number: int | None,
+    workspace: str | None,
+    **terms: Any,
+) -> Row:
+    """Make a program called NAME."""
+    owner = await choose(connection, workspace)
+    made = await connection.fetchval(
+        _SQL["add"],
+        uuid7(),
+        number,
+        owner.id,
+        name,
+        terms["url"] or "",
+        terms["model"] or "last_click",
+        terms["cookie_window"] or DEFAULT_WINDOW_DAYS,
+        terms["attribution_window"] or DEFAULT_WINDOW_DAYS,
+    )
+    if made is None:
+        taken = f"the name {name!r}" + (f" or the number {number}" if number else "")
+        raise UsageProblem(
+            f"A program in workspace {owner.name} has {taken} already.",
+            "see `reftide programs list`, or change it: `reftide programs set`.",
+        )
+    if number is not None:
+        await connection.execute(_SQL["pass"])
+    return await set_(connection, made, None, **terms)
+
+
+@PROGRAMS.action(
+    "--workspace",
+    Table(
+        "number name workspace url model cookie_window_days attribution_window_days"
+        " needs_server_lead has_stats"
+    ),
+)
+async def list_(connection: Connection, workspace: str | None) -> list[Row]:
+    """List the programs."""
+    owner = await filter_by(connection, workspace)
+    return await rows(connection, _SQL["list"], owner)
+
+
+@PROGRAMS.action("NUMBER", Facts("Program {number}", {"partners": _PARTNERS}))
+async def show(connection: Connection, number: int) -> Row:
+    """Show program NUMBER and what its partners brought (the first hundred)."""
+    row = await the_program(connection, number)
+    return row | {"partners": await rows(connection, _SQL["enrolments"], row["id"])}
+
+
+@PROGRAMS.action(f"NUMBER | --name {_OPTIONS}", "Program {number} changed.")
+async def set_(
+    connection: Connection, number: int, name: str | None, **terms: Any
+) -> Row:
+    """Change program NUMBER; what is not given stays."""
+    row = await the_program(connection, number)
+    changes = (terms[name] for name in _TERMS)
+    try:
+        await connection.execute(_SQL["set"], row["id"], name, *changes)
+    except asyncpg.UniqueViolationError as error:
+        raise UsageProblem(
+            f"Another program of workspace {row['workspace']} is called {name!r}.",
+            "choose another name.",
+        ) from error
+    return await the_program(connection, number)

@@ -1,0 +1,155 @@
+"""How a noun is declared: its actions, what each takes, runs and shows.
+
+A declaration knows no option and prints nothing. The command line is built from it, and a
+control API can be: a field is an option there and a key of a request here.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from typing import Any, Final, TypeVar
+
+from scripts.services.administer import parsers
+
+Row = dict[str, Any]
+_Run = TypeVar("_Run", bound=Callable[..., Awaitable[Any]])
+
+
+class Form(Enum):
+    """How a field is written: a text, a word that turns it on, or one of two words."""
+
+    TEXT = auto()
+    FLAG = auto()  # --inactive
+    PAIR = auto()  # --stats/--no-stats
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A value that actions take. One that is not given is None, or its default.
+
+    `parse` makes the value of a text; its ValueError says what is wrong.
+    """
+
+    help: str = ""
+    parse: Callable[[str], object] = str
+    metavar: str | None = None
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    form: Form = Form.TEXT
+    option: str = ""  # where it is not the name, with dashes
+    is_argument: bool = False
+    is_required: bool = False
+    may_be_piped: bool = False  # `-` reads it from standard input
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under the named columns; `empty` is what is said where there are none."""
+
+    columns: str
+    title: str = ""
+    empty: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One row as names and values, then the rows that it holds under some names.
+
+    `title` is filled in from the row. `note` makes a last line of what was given.
+    """
+
+    title: str
+    inner: Mapping[str, Table] = field(default_factory=dict)
+    note: Callable[[Mapping[str, Any]], str] | None = None
+
+
+#: The last is a sentence: filled in from the row, or made of it.
+Shows = Table | Facts | str | Callable[[Row], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A verb: what `run` does inside one transaction, and how people see the outcome.
+
+    `run` takes a connection and every field by name, and `secrets`, the installation's, if
+    it `is_sealing`. It gives back a row, or a list of rows, and raises UsageProblem. At
+    least one of `changes` must be given, where there are any.
+    """
+
+    verb: str
+    run: Callable[..., Awaitable[Any]]
+    fields: Mapping[str, Field]
+    changes: tuple[str, ...]
+    shows: Shows
+    is_sealing: bool = False
+    hidden_alias: str = ""
+
+    @property
+    def help(self) -> str:
+        return self.run.__doc__ or ""
+
+
+class Noun:
+    """A group of actions on one kind of thing, and what their fields mean for it."""
+
+    def __init__(
+        self, name: str, about: str, examples: str, /, **fields: Field
+    ) -> None:
+        self.name = name
+        self.help = about
+        self.examples = examples
+        self.actions: list[Action] = []
+        self._fields = {**_SHARED, **fields}
+
+    def action(self, usage: str, shows: Shows, **more: Any) -> Callable[[_Run], _Run]:
+        """Declare a function as the action of its name; its docstring is the help.
+
+        `usage` names the fields: `CODE` is an argument, `--url` an option, `--scopes!`
+        one that must be given. Of the options behind a bar at least one must be.
+        """
+        _, _, changes = usage.partition("|")
+        words = [word for word in usage.split() if word != "|"]
+
+        def declare(run: _Run) -> _Run:
+            self.actions.append(
+                Action(
+                    run.__name__.rstrip("_"),
+                    run,
+                    {_key(word): self._field(word) for word in words},
+                    tuple(map(_key, changes.split())),
+                    shows,
+                    **more,
+                )
+            )
+            return run
+
+        return declare
+
+    def _field(self, word: str) -> Field:
+        found = self._fields[_key(word)]
+        is_argument = word.isupper()
+        return replace(
+            found,
+            is_argument=is_argument,
+            is_required=word.endswith("!") or (is_argument and found.default is None),
+        )
+
+
+def _key(word: str) -> str:
+    return word.strip("-!").replace("-", "_").lower()
+
+
+#: What a field means unless a noun says otherwise.
+_SHARED: Final = {
+    "code": Field(),
+    "domain": Field("The domain that the code is on.", parsers.domain),
+    "limit": Field("At most so many.", parsers.whole(1, 10_000), "N", default=100),
+    "name": Field("What people call it."),
+    "new_code": Field("A new code.", parsers.code, "CODE", option="code"),
+    "partner": Field("A partner's code.", metavar="CODE"),
+    "program": Field("A program's number.", parsers.program_number, "N"),
+    "public_id": Field("What answers show; made up by default.", parsers.code, "ID"),
+    "subject": Field(),
+    "url": Field("Where it leads.", parsers.url),
+    "workspace": Field("Whose; needed only where there are several.", metavar="NAME"),
+}
