@@ -22,16 +22,16 @@ from ingest.bulk.process import BulkProcessor
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.telemetry import Log
 from ingest.core.accept import Acceptor
-from ingest.core.authorize import Gate
+from ingest.core.authorize import Authorizer
 from ingest.core.clicks import Clicks
 from ingest.core.client_ip import Proxies
 from ingest.core.generated_codes import generation_key
-from ingest.core.idempotency import Repeats
+from ingest.core.idempotency import Idempotency
 from ingest.core.outcomes import Outcomes
 from ingest.core.recent import Recent
 from ingest.core.resolve import Resolver
 from ingest.core.seal import visitor_key
-from ingest.core.visitors import Visits
+from ingest.core.visitors import Visitors
 from ingest.dependencies import (
     DRAIN_SECONDS,
     Dependencies,
@@ -111,11 +111,11 @@ def _acceptor(settings: Settings, world: Externals, ports: Dependencies) -> Acce
     resolver = Resolver(ports.directory, recent, clicks, generation_key(secret))
     visiting = visitor_key(secret)
     return Acceptor(
-        gate=Gate(ports.directory, ports.limiter, settings.secrets),
+        authorizer=Authorizer(ports.directory, ports.limiter, settings.secrets),
         resolver=resolver,
-        visits=Visits(claims=ports.claims, resolver=resolver, visitor_key=visiting),
+        visitors=Visitors(claims=ports.claims, resolver=resolver, visitor_key=visiting),
         outcomes=Outcomes(resolver=resolver, keys=keys),
-        repeats=Repeats(claims=ports.claims, keys=keys),
+        idempotency=Idempotency(claims=ports.claims, keys=keys),
         sink=ports.sink,
         store_ip=settings.store_ip,
         clock=world.clock,

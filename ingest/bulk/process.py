@@ -67,8 +67,8 @@ class BulkProcessor:
 
     async def admit(self, raw: RawRequest) -> Sender:
         """Who sends a batch with these headers; raises Refusal."""
-        gate = self._acceptor.gate
-        principal = await gate.identify(BATCH, ROUTE.credential, raw.headers)
+        authorizer = self._acceptor.authorizer
+        principal = await authorizer.identify(BATCH, ROUTE.credential, raw.headers)
         return Sender(raw, principal)
 
     async def take(self, sender: Sender, events: Sequence[Read]) -> Reply:
@@ -168,10 +168,11 @@ class _Batch:
         return found
 
     async def _identified(self, dialect: Dialect, scope: _Scope) -> Principal | Refusal:
-        gate, headers = self._acceptor.gate, self._sender.raw.headers
+        authorizer = self._acceptor.authorizer
+        headers = self._sender.raw.headers
         wanted = Credential(scope="track" if scope == _ANYBODY else scope)
         try:
-            found = await gate.identify(dialect, wanted, headers)
+            found = await authorizer.identify(dialect, wanted, headers)
         except Refusal as refusal:
             return refusal
         # What anybody may send is sealed without a key, as ever.
@@ -193,7 +194,7 @@ class _Batch:
     async def _taken(self, event: _Event) -> Taken:
         call, endpoint = event.call, event.endpoint
         if call.path not in self._unlimited:
-            usage = await self._acceptor.gate.count(
+            usage = await self._acceptor.authorizer.count(
                 call.dialect, endpoint, call.principal, event.counted_ip
             )
             if usage and not usage.is_admitted:

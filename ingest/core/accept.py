@@ -1,10 +1,12 @@
-"""The one path of every request: admit, parse, resolve, claim, seal, append, answer.
+"""The one path of every request: authorize, parse, resolve, claim, seal, append, answer.
 
-The only module that knows this order. Used by `app` and `handlers`.
+This is the only module that knows the order. Its coroutines suspend only where an answer
+has to come from outside: a record that is not in memory, a mark, the append. So a click on
+a link in memory runs straight through to the append.
 
 If the process dies before the append, nothing happened but a claim, and a second attempt
 under the same dedupe key appends under the claimed id. If it dies after the append, the
-event is recorded although nobody was told.
+event is recorded although no client was told.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,14 +21,15 @@ from ingest.contracts.envelope import CLICK, Dedupe, encode
 from ingest.contracts.metrics.edge import ACCEPTED, LOST, OVERLOADED, REFUSED
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import StoreIp
-from ingest.core.authorize import Principal
-from ingest.core.idempotency import Repeats
+from ingest.core.authorize import Authorizer, Principal
+from ingest.core.idempotency import Idempotency
 from ingest.core.outcomes import Outcomes
-from ingest.core.ports import Gate, Resolver, Sink
+from ingest.core.ports import Sink
+from ingest.core.resolve import Resolver
 from ingest.core.resolved import Asked
 from ingest.core.seal import Facts, seal
 from ingest.core.values import Overloaded
-from ingest.core.visitors import Visits
+from ingest.core.visitors import Visitors
 from ingest.dialects.spec import (
     Dialect,
     Draft,
@@ -46,15 +49,38 @@ _RETRY_AFTER: Final = 1  # seconds
 _ACCEPTED: Final = cache(ACCEPTED.labels)
 
 
+class Call(Value, frozen=True):
+    """What all drafts of a request share. `at` is when it happened, Unix milliseconds."""
+
+    dialect: Dialect
+    path: str
+    raw: RawRequest
+    principal: Principal
+    at: int
+
+
+class Taken(Value, frozen=True):
+    """What became of a draft: recorded under an id, or refused.
+
+    Neither: there was nothing to record.
+    """
+
+    reply: Reply
+    #: Of a repeat, the first one's id.
+    event_id: UUID | None = None
+    refusal: Refusal | None = None
+    is_repeat: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptor:
     """Accepts requests. `clock` gives Unix milliseconds, `new_id` UUIDv7 values."""
 
-    gate: Gate
+    authorizer: Authorizer
     resolver: Resolver
-    visits: Visits
+    visitors: Visitors
     outcomes: Outcomes
-    repeats: Repeats
+    idempotency: Idempotency
     sink: Sink
     store_ip: StoreIp
     clock: Callable[[], int]
@@ -65,50 +91,50 @@ class Acceptor:
         self, dialect: Dialect, route: Endpoint | Query, raw: RawRequest
     ) -> Reply:
         """The answer to a request: every event in it is durable, or it says no."""
+        usage: Usage | None = None
         try:
-            admission = await self.gate.admit(dialect, route, raw)
-        except Refusal as refusal:
-            return self.refuse(dialect, refusal)
-        usage = admission.usage
-        call = Call(dialect, route.path, raw, admission.principal, self.clock())
-        try:
+            principal = await self.authorizer.identify(
+                dialect, route.credential, raw.headers
+            )
+            if route.limits or principal.api_key_id is not None:
+                usage = await self.authorizer.count(dialect, route, principal, raw.ip)
+            call = Call(dialect, route.path, raw, principal, self.clock())
             reply = await self._serve(call, route, usage)
         except Refusal as refusal:
             reply = self.refuse(dialect, refusal)
-        return _with_usage(dialect, reply, usage)
+        return reply if usage is None else _with_usage(dialect, reply, usage)
 
     async def _serve(
-        self, call: "Call", route: Endpoint | Query, usage: Usage | None
+        self, call: Call, route: Endpoint | Query, usage: Usage | None
     ) -> Reply:
-        if usage and not usage.is_admitted:
+        if usage is not None and not usage.is_admitted:
             raise Refusal("rate_limited", retry_after=usage.retry_after)
         if isinstance(route, Query):
             return await self._find(call, route)
         drafts = route.parse(call.raw)
-        if route.credential and not route.credential.is_optional:
+        if route.credential is not None and not route.credential.is_optional:
             call = replace(call, raw=_from_a_server(call.raw))
         taken = await self.take(call, route, drafts)
-        if taken.refusal and taken.refusal.code == "overloaded":
-            self._say_lost(call.dialect, taken.reply)
+        if taken.refusal is not None and taken.refusal.code == "overloaded":
+            self._count_lost(call.dialect, taken.reply)
         return taken.reply
 
-    async def _find(self, call: "Call", query: Query) -> Reply:
-        target = query.ask(call.raw)
+    async def _find(self, call: Call, query: Query) -> Reply:
         asked = Asked(call.principal, call.at)
-        resolved = await self.resolver.resolve(target, asked)
+        resolved = await self.resolver.resolve(query.ask(call.raw), asked)
         if not resolved.is_certain:
             raise Refusal("overloaded", retry_after=_RETRY_AFTER)
-        await self.gate.pass_switches(resolved.link, resolved.program)
+        await self.authorizer.pass_switches(resolved.link, resolved.program)
         return query.answer(Finding(link=resolved.link, stats=resolved.stats))
 
     async def take(
-        self, call: "Call", endpoint: Endpoint, drafts: Sequence[Draft]
-    ) -> "Taken":
+        self, call: Call, endpoint: Endpoint, drafts: Sequence[Draft]
+    ) -> Taken:
         """What becomes of the drafts that the endpoint made of a call; there is one."""
         all_taken: list[Taken] = []
         try:
             for place, draft in enumerate(drafts):
-                dedupe = _dedupe(call, draft, place)
+                dedupe = draft.dedupe or _idempotency_key(call, place)
                 try:
                     taken = await self._record(call, endpoint, draft, dedupe)
                 except Refusal as refusal:
@@ -118,10 +144,10 @@ class Acceptor:
         except Overloaded:
             # None is tried after it: all of these may be sent again.
             left_out = len(drafts) - len(all_taken)
-            all_taken += [self._no_place(call.dialect) for _ in range(left_out)]
+            all_taken += [self._overloaded(call.dialect) for _ in range(left_out)]
+        if len(all_taken) == 1:
+            return _collected(endpoint, all_taken[0])
         reply = endpoint.collect([taken.reply for taken in all_taken])
-        if all_taken[0].reply is reply:
-            return all_taken[0]
         told = (taken for taken in all_taken if taken.reply is reply)
         return next(told, None) or replace(all_taken[-1], reply=reply)
 
@@ -131,34 +157,37 @@ class Acceptor:
         self.log.debug("edge.refused", dialect=dialect.name, code=refusal.code)
         return dialect.refuse(refusal)
 
-    def _no_place(self, dialect: Dialect) -> "Taken":
+    def _overloaded(self, dialect: Dialect) -> Taken:
         OVERLOADED.labels(dialect.name).inc()
         refusal = Refusal("overloaded", retry_after=_RETRY_AFTER)
         return Taken(self.refuse(dialect, refusal), refusal=refusal)
 
-    def _say_lost(self, dialect: Dialect, reply: Reply) -> None:
-        """Nobody comes back who was not told that there was no place."""
+    def _count_lost(self, dialect: Dialect, reply: Reply) -> None:
+        """A client that is not told of the refusal does not send the event again."""
         if reply.status < 400:  # noqa: PLR2004 -- HTTP
             LOST.labels(dialect.name).inc()
             self.log.warning("edge.lost", dialect=dialect.name)
 
     async def _record(
-        self, call: "Call", endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
-    ) -> "Taken":
-        asked = call.asked_by(endpoint)
-        resolved = await self.resolver.resolve(draft.target, asked)
-        await self.gate.pass_switches(resolved.link, resolved.program)
-        if draft.kind is CLICK:
+        self, call: Call, endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
+    ) -> Taken:
+        asked = Asked(
+            call.principal, call.at, endpoint.needs_partner, endpoint.has_short_clicks
+        )
+        resolved = self.resolver.known(draft.target, asked)
+        if resolved is None:
+            resolved = await self.resolver.resolve(draft.target, asked)
+        await self.authorizer.pass_switches(resolved.link, resolved.program)
+        visit = self.visitors.visit(draft, resolved, call.raw, self.new_id())
+        if draft.kind is CLICK and not draft.is_test:
             # The next click would be taken for a repeat of one that is nowhere.
             self.sink.admit()
-        visit = await self.visits.of(
-            draft,
-            resolved,
-            call.raw,
-            self.new_id(),
-            is_told_again=endpoint.has_short_clicks,
-        )
-        outcome = await self.outcomes.of(endpoint, draft, resolved, visit, asked)
+            visit = await self.visitors.known(
+                visit, draft, resolved, is_told_again=endpoint.has_short_clicks
+            )
+        if endpoint.asks_customer and draft.external_id and not resolved.customer:
+            resolved = await self.outcomes.with_customer(draft, resolved, asked)
+        outcome = self.outcomes.of(endpoint, draft, resolved, visit, asked)
         judged = endpoint.judge(outcome)
         if judged is None:
             return Taken(endpoint.answer(outcome))
@@ -173,48 +202,29 @@ class Acceptor:
             call.principal,
             resolved,
             visit.root,
-            _apart(judged, own),
+            _of_test(own) if own and judged.is_test else own,
             visit.visitor,
             visit.first_id,
         )
-        reply, facts = await self.repeats.compare(endpoint, outcome, facts)
-        event_id = facts.event_id
+        reply = endpoint.answer(outcome)
+        if self.idempotency.concerns(endpoint, outcome, facts):
+            reply, facts = await self.idempotency.compare(
+                endpoint, outcome, facts, reply
+            )
         envelope = seal(judged, call.raw, facts, self.store_ip)
-        await self.sink.append(event_id, encode(envelope))
+        await self.sink.append(facts.event_id, encode(envelope))
         _ACCEPTED(facts.dialect, judged.kind).inc()
-        return Taken(reply, event_id, is_repeat=event_id != outcome.event_id)
+        is_repeat = facts.event_id != outcome.event_id
+        return Taken(reply, facts.event_id, is_repeat=is_repeat)
 
 
-class Taken(Value, frozen=True):
-    """What became of a draft: the answer to it, and the event's id or the refusal.
-
-    Neither: there was nothing to record.
-    """
-
-    reply: Reply
-    #: Of a repeat, the first one's id.
-    event_id: UUID | None = None
-    refusal: Refusal | None = None
-    is_repeat: bool = False
+def _collected(endpoint: Endpoint, taken: Taken) -> Taken:
+    reply = endpoint.collect((taken.reply,))
+    return taken if reply is taken.reply else replace(taken, reply=reply)
 
 
-class Call(Value, frozen=True):
-    """What all drafts of a request share. `at` is when it happened, Unix milliseconds."""
-
-    dialect: Dialect
-    path: str
-    raw: RawRequest
-    principal: Principal
-    at: int
-
-    def asked_by(self, endpoint: Endpoint) -> Asked:
-        return Asked(
-            self.principal, self.at, endpoint.needs_partner, endpoint.has_short_clicks
-        )
-
-
-def _with_usage(dialect: Dialect, reply: Reply, usage: Usage | None) -> Reply:
-    if usage is None or dialect.usage_headers is None:
+def _with_usage(dialect: Dialect, reply: Reply, usage: Usage) -> Reply:
+    if dialect.usage_headers is None:
         return reply
     return replace(reply, headers={**reply.headers, **dialect.usage_headers(usage)})
 
@@ -226,19 +236,15 @@ def _from_a_server(raw: RawRequest) -> RawRequest:
     return replace(raw, ip=None, headers=headers)
 
 
-def _dedupe(call: Call, draft: Draft, place: int) -> Dedupe | None:
-    """The dialect's key, or else the caller's; of a batch, each draft has its own."""
-    if draft.dedupe is not None:
-        return draft.dedupe
-    key = call.raw.headers.get("idempotency-key", "")
-    if not 1 <= len(key) <= _IDEMPOTENCY_CHARS:
+def _idempotency_key(call: Call, place: int) -> Dedupe | None:
+    """The caller's key; of a batch, each draft has its own."""
+    key = call.raw.headers.get("idempotency-key")
+    if not key or len(key) > _IDEMPOTENCY_CHARS:
         return None
     parts = (key, str(place)) if place else (key,)
     return Dedupe.of(f"{call.dialect.name}:{call.path}", *parts)
 
 
-def _apart(draft: Draft, dedupe: Dedupe | None) -> Dedupe | None:
+def _of_test(dedupe: Dedupe) -> Dedupe:
     """The key of a test is not that of the event it tries out."""
-    if dedupe is None or not draft.is_test:
-        return dedupe
     return Dedupe(f"test:{dedupe.scope}", dedupe.key)

@@ -1,6 +1,7 @@
 """May this caller use this route, how often, and is it switched on? Used by `accept`."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
@@ -19,11 +20,9 @@ from ingest.dialects.spec import (
     Credential,
     Dialect,
     Limit,
-    RawRequest,
     Refusal,
     Route,
     Usage,
-    Value,
 )
 
 _MINTED: Final = "rt_"
@@ -35,7 +34,11 @@ _EXACT: Final = 100
 
 
 class Records(Protocol):
-    """What the gate asks the directory."""
+    """What authorizing asks the directory."""
+
+    def switches_in_memory(self) -> SwitchesRecord | Missing | None:
+        """What operators switched off; None where it has to be asked for."""
+        ...
 
     async def api_key(self, hashes: Sequence[bytes]) -> KeyRecord | Missing:
         """The key that has one of these hashes."""
@@ -51,7 +54,7 @@ class Records(Protocol):
 
 
 class Limiter(Protocol):
-    """Who counts."""
+    """What authorizing asks of whatever counts requests."""
 
     async def take(self, demands: Sequence[Demand]) -> Usage | None:
         """Count a request against every demand, or against none."""
@@ -83,17 +86,13 @@ class Principal:
         return self.workspace_id is None or self.workspace_id == workspace_id
 
 
-class Admission(Value, frozen=True):
-    """Who was let in, and how far its limit is used up, if there is one."""
+#: The principal of a route that anybody may call.
+ANYBODY: Final = Principal()
 
-    principal: Principal
-    usage: Usage | None
-
-
-_ANYBODY: Final = Principal()
+_NOTHING: Final[AbstractSet[tuple[str, str]]] = frozenset()
 
 
-class Gate:
+class Authorizer:
     """Asks for the credential that a route wants, its limits and its switches."""
 
     def __init__(
@@ -104,20 +103,28 @@ class Gate:
         self._limiter = limiter
         self._secrets = secrets
 
-    async def admit(self, dialect: Dialect, route: Route, raw: RawRequest) -> Admission:
-        """Who calls; raises Refusal where the route is off or the key may not."""
-        principal = await self.identify(dialect, route.credential, raw.headers)
-        return Admission(principal, await self.count(dialect, route, principal, raw.ip))
+    @property
+    def off(self) -> AbstractSet[tuple[str, str]] | None:
+        """What is switched off, as kind and name; None where it has to be asked for."""
+        switches = self._records.switches_in_memory()
+        if switches is None:
+            return None
+        return _off(switches)
+
+    async def _ask_off(self) -> AbstractSet[tuple[str, str]]:
+        return _off(await self._records.switches())
 
     async def identify(
         self, dialect: Dialect, wanted: Credential | None, headers: Mapping[str, str]
     ) -> Principal:
         """Who calls a dialect; raises Refusal where it is off or the key may not."""
-        switches = await self._records.switches()
-        if isinstance(switches, SwitchesRecord) and switches.off:
-            _pass(switches, ("installation", ""), ("dialect", dialect.name))
+        off = self.off
+        if off is None:
+            off = await self._ask_off()
+        if off:
+            _pass(off, ("installation", ""), ("dialect", dialect.name))
         if wanted is None or (wanted.is_optional and wanted.header not in headers):
-            return _ANYBODY
+            return ANYBODY
         return await self._principal(wanted, headers)
 
     async def count(
@@ -133,16 +140,17 @@ class Gate:
         self, link: LinkRecord | None, program: ProgramRecord | None
     ) -> None:
         """Raise Refusal where a link, or a program, is switched off."""
-        switches = await self._records.switches()
-        # Not to know of a switch is to be on.
-        if not isinstance(switches, SwitchesRecord) or not switches.off:
+        off = self.off
+        if off is None:
+            off = await self._ask_off()
+        if not off:
             return
         numbers = {owner.program_number for owner in [link] if owner}
         numbers |= {owner.number for owner in [program] if owner}
         subjects = [("program", str(number)) for number in numbers if number]
         if link is not None:
             subjects.append(("link", link.public_id))
-        _pass(switches, *subjects)
+        _pass(off, *subjects)
 
     async def _principal(
         self, wanted: Credential, headers: Mapping[str, str]
@@ -179,9 +187,14 @@ class Gate:
         return demands
 
 
-def _pass(switches: SwitchesRecord, *subjects: tuple[str, str]) -> None:
+def _off(switches: SwitchesRecord | Missing) -> AbstractSet[tuple[str, str]]:
+    # Not to know of a switch is to be on.
+    return switches.off if isinstance(switches, SwitchesRecord) else _NOTHING
+
+
+def _pass(off: AbstractSet[tuple[str, str]], *subjects: tuple[str, str]) -> None:
     """Raise Refusal where something is off that a request is about."""
-    if not switches.off.isdisjoint(subjects):
+    if not off.isdisjoint(subjects):
         raise Refusal("switched_off")
 
 

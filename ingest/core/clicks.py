@@ -8,7 +8,7 @@ from ingest.contracts.envelope import CLICK
 from ingest.contracts.ids import millis
 from ingest.contracts.storable import is_name
 from ingest.core.authorize import Principal
-from ingest.core.ports import Records
+from ingest.core.ports import Links
 from ingest.core.recent import Recent
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.values import Missing
@@ -20,7 +20,7 @@ _DAY_MS: Final = 24 * 3600 * 1000
 class Clicks:
     """Clicks that somebody issued, imported, or saw, and the customers behind them."""
 
-    def __init__(self, records: Records, recent: Recent, keys: KeyRing) -> None:
+    def __init__(self, records: Links, recent: Recent, keys: KeyRing) -> None:
         """`keys` verify and issue click ids."""
         self._records = records
         self._recent = recent

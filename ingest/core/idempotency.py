@@ -1,4 +1,4 @@
-"""What came before, and what others have to know at once. Used by `accept`.
+"""What came before, and what other edges have to know at once. Used by `accept`.
 
 An event that came before is told what the first was told, and takes its id.
 """
@@ -22,20 +22,29 @@ _STATUSES: Final = {Kind.LEAD: "lead", Kind.SALE: "customer"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repeats:
-    """Tells repeats. `keys` make short click ids."""
+class Idempotency:
+    """Recognises repeats. `keys` make short click ids."""
 
     claims: Claims
     keys: KeyRing
 
+    def concerns(self, endpoint: Endpoint, outcome: Outcome, facts: Facts) -> bool:
+        """Whether an event may be a repeat, or is news to other edges."""
+        draft = outcome.draft
+        return (
+            facts.dedupe is not None
+            or draft.external_id is not None
+            or endpoint.has_short_clicks
+            or (outcome.link is not None and outcome.link.is_provisional)
+        )
+
     async def compare(
-        self, endpoint: Endpoint, outcome: Outcome, facts: Facts
+        self, endpoint: Endpoint, outcome: Outcome, facts: Facts, reply: Reply
     ) -> tuple[Reply, Facts]:
         """Look at what came before: a repeat is told and called what the first was.
 
         What other edges have to know at once is left in the same round trip.
         """
-        reply = endpoint.answer(outcome)
         has_token = endpoint.has_short_clicks and outcome.draft.kind is CLICK
         if has_token:
             facts = replace(facts, token=self.keys.short(facts.event_id))

@@ -1,12 +1,14 @@
-"""What a dialect is told of a draft before it answers. Used by `accept`."""
+"""What a dialect is told of a draft before it answers."""
 
 from dataclasses import dataclass, replace
 
+from msgspec.structs import replace as changed
+
 from ingest.contracts.clickid import KeyRing
-from ingest.contracts.directory import CustomerRecord, LinkRecord, ProgramRecord
+from ingest.contracts.directory import LinkRecord, ProgramRecord
 from ingest.contracts.envelope import CLICK
 from ingest.core.authorize import Principal
-from ingest.core.ports import Resolver
+from ingest.core.resolve import Resolver
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.values import Missing
 from ingest.core.visitors import Visit
@@ -20,7 +22,18 @@ class Outcomes:
     resolver: Resolver
     keys: KeyRing
 
-    async def of(
+    async def with_customer(
+        self, draft: Draft, resolved: Resolved, asked: Asked
+    ) -> Resolved:
+        """What is known of a target, and of the customer that the draft names."""
+        asker = _on_behalf_of(resolved.owner, asked.principal)
+        customer = await self.resolver.customer(draft.external_id or "", asker)
+        if isinstance(customer, Missing):
+            is_certain = resolved.is_certain and customer is Missing.UNKNOWN
+            return changed(resolved, is_certain=is_certain)
+        return changed(resolved, customer=customer)
+
+    def of(
         self,
         endpoint: Endpoint,
         draft: Draft,
@@ -30,13 +43,8 @@ class Outcomes:
     ) -> Outcome:
         """What became of a draft, as far as an answer may depend on it."""
         principal = asked.principal
-        customer: CustomerRecord | Missing | None = resolved.customer
-        if endpoint.asks_customer and draft.external_id and customer is None:
-            asker = _on_behalf_of(resolved.owner, principal)
-            customer = await self.resolver.customer(draft.external_id, asker)
         # Nothing of a workspace is shown to a key that nobody could check.
         link = resolved.link if principal.is_verified else None
-        is_certain = resolved.is_certain and customer is not Missing.UNAVAILABLE
         return Outcome(
             draft,
             visit.click.click_id,
@@ -45,9 +53,9 @@ class Outcomes:
             visit.matched_by,
             link,
             resolved.program,
-            None if isinstance(customer, Missing) else customer,
+            resolved.customer,
             principal.has_key,
-            is_certain,
+            resolved.is_certain,
         )
 
     def _click_token(

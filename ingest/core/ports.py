@@ -1,10 +1,9 @@
-"""What the path of a request asks of others. Imported by `accept`, `visits`, `resolve`."""
+"""What the core asks of its adapters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from ingest.contracts.clickid import ClickToken
 from ingest.contracts.directory import (
     ClickRecord,
     CustomerRecord,
@@ -12,66 +11,17 @@ from ingest.contracts.directory import (
     ProgramRecord,
     StatsRecord,
 )
-from ingest.core.authorize import Admission, Principal
-from ingest.core.resolved import Asked, Resolved
 from ingest.core.values import Mark, Missing
-from ingest.dialects.spec import (
-    Credential,
-    Dialect,
-    Draft,
-    RawRequest,
-    Route,
-    Target,
-    Usage,
-)
 
 
-class Gate(Protocol):
-    """Who may."""
-
-    async def admit(self, dialect: Dialect, route: Route, raw: RawRequest) -> Admission:
-        """The caller; raises Refusal."""
-        ...
-
-    async def identify(
-        self, dialect: Dialect, wanted: Credential | None, headers: Mapping[str, str]
-    ) -> Principal:
-        """Who calls a dialect; raises Refusal."""
-        ...
-
-    async def count(
-        self, dialect: Dialect, route: Route, principal: Principal, ip: str | None
-    ) -> Usage | None:
-        """Count an event against the limits of its route and its caller."""
-        ...
-
-    async def pass_switches(
-        self, link: LinkRecord | None, program: ProgramRecord | None
-    ) -> None:
-        """Raise Refusal where one of them is switched off."""
-        ...
-
-
-class Resolver(Protocol):
-    """What targets are."""
-
-    async def resolve(self, target: Target, asked: Asked) -> Resolved:
-        """What is known of a target; raises Refusal."""
-        ...
-
-    async def root(self, draft: Draft, resolved: Resolved) -> ClickToken | None:
-        """The click that a click's visitor already carries."""
-        ...
-
-    async def customer(
-        self, external_id: str, principal: Principal
-    ) -> CustomerRecord | Missing:
-        """The customer that an external id names."""
-        ...
-
-
-class Records(Protocol):
+class Links(Protocol):
     """What resolving asks the directory."""
+
+    def link_in_memory(
+        self, namespaces: Sequence[str], code: str
+    ) -> LinkRecord | Missing | None:
+        """What `link_by_code` would say; None where it has to be asked for."""
+        ...
 
     async def link_by_code(
         self, namespaces: Sequence[str], code: str

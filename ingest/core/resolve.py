@@ -1,4 +1,4 @@
-"""Finds a target: a link, a click of a link, a customer, a program. Used by `accept`.
+"""Finds a target: a link, a click of a link, a customer, a program.
 
 Where the directory cannot be asked, the draft is accepted with what the caller said, and
 a worker resolves it or quarantines it. What edges did a moment ago counts as published.
@@ -6,6 +6,7 @@ a worker resolves it or quarantines it. What edges did a moment ago counts as pu
 
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -26,7 +27,7 @@ from ingest.contracts.telemetry import Bounded
 from ingest.core.authorize import Principal
 from ingest.core.clicks import Clicks
 from ingest.core.generated_codes import generate, may_be_generated, stand_in
-from ingest.core.ports import Records
+from ingest.core.ports import Links
 from ingest.core.recent import Recent
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.values import Missing
@@ -46,6 +47,7 @@ from ingest.dialects.spec import (
 )
 
 _RETRY_AFTER: Final = 1  # seconds
+_DOMAINS_KEPT: Final = 4096
 
 #: Nothing is known, and it cannot be asked whether there is anything.
 _NO_ANSWER: Final = Resolved(is_certain=False)
@@ -70,7 +72,7 @@ class Resolver:
 
     def __init__(
         self,
-        records: Records,
+        records: Links,
         recent: Recent,
         clicks: Clicks,
         code_key: bytes,
@@ -105,6 +107,14 @@ class Resolver:
         """The customer that an external id names in the caller's workspace."""
         return await self._clicks.customer(external_id, principal)
 
+    def known(self, target: Target, asked: Asked) -> Resolved | None:
+        """What memory says of a link's code; None: it takes `resolve`. Raises Refusal."""
+        if not isinstance(target, ByCode):
+            return None
+        namespaces = _namespaces(target, asked.principal)
+        link = self._records.link_in_memory(namespaces, target.code)
+        return self._usable(link, target, asked) if type(link) is LinkRecord else None
+
     def resolve(self, target: Target, asked: Asked) -> Coroutine[Any, Any, Resolved]:
         """What is known of a target; raises Refusal."""
         return self._ways[type(target)](target, asked)
@@ -123,12 +133,17 @@ class Resolver:
             is_elsewhere = link is Missing.UNKNOWN and KEYS_NAMESPACE in namespaces
             if link is Missing.UNAVAILABLE or is_elsewhere:
                 return Resolved(namespaces=namespaces, code=code, is_certain=False)
+        return self._usable(link, target, asked)
+
+    def _usable(
+        self, link: LinkRecord | Missing, target: ByCode, asked: Asked
+    ) -> Resolved:
         may_use = asked.principal.may_use
         if isinstance(link, Missing) or not may_use(link.workspace_uuid):
-            self._unknown.warning(code=text(code, NAME_CHARS))
+            self._unknown.warning(code=text(target.code, NAME_CHARS))
             raise Refusal("link_unknown")
         if not link.is_active:
-            self._inactive.warning(code=text(code, NAME_CHARS))
+            self._inactive.warning(code=text(target.code, NAME_CHARS))
             raise Refusal("link_inactive")
         if asked.needs_partner and not (link.program_uuid and link.partner_uuid):
             raise Refusal("link_incomplete")
@@ -138,7 +153,7 @@ class Resolver:
         program = await self._records.program(target.number)
         if program is Missing.UNAVAILABLE:
             return Resolved(program_number=target.number, is_certain=False)
-        return Resolved(program=_usable(program, asked))
+        return Resolved(program=_usable_program(program, asked))
 
     async def _by_partner(self, target: ByPartner, asked: Asked) -> Resolved:
         found = await self._records.program_by_id(target.program_id)
@@ -146,7 +161,7 @@ class Resolver:
         if Missing.UNAVAILABLE in (found, link) or not asked.principal.is_verified:
             # The partner may have another code, and two answers would be one too many.
             raise Refusal("overloaded", retry_after=_RETRY_AFTER)
-        program = _usable(found, asked)
+        program = _usable_program(found, asked)
         if isinstance(link, LinkRecord):
             return replace(_of_link(link), program=program)
         if not is_name(target.partner_code):
@@ -210,7 +225,7 @@ def _of_link(link: LinkRecord) -> Resolved:
     )
 
 
-def _usable(program: ProgramRecord | Missing, asked: Asked) -> ProgramRecord:
+def _usable_program(program: ProgramRecord | Missing, asked: Asked) -> ProgramRecord:
     may_use = asked.principal.may_use
     if isinstance(program, Missing) or not may_use(program.workspace_uuid):
         raise Refusal("program_unknown")
@@ -219,12 +234,18 @@ def _usable(program: ProgramRecord | Missing, asked: Asked) -> ProgramRecord:
 
 def _namespaces(target: ByCode, principal: Principal) -> tuple[str, ...]:
     """Where to look for a code, best first."""
-    domain = target.domain
-    own = (domain_namespace(domain),) if domain and is_name(domain) else ()
+    own = _of_domain(target.domain)
+    if target.among == "anywhere":
+        return (*own, DEFAULT_NAMESPACE)
     if target.among == "domain":
         return own
-    if target.among == "workspace" and principal.workspace_id:
+    if principal.workspace_id:
         return (*own, workspace_namespace(principal.workspace_id), DEFAULT_NAMESPACE)
-    if target.among == "workspace" and not principal.is_verified:
+    if not principal.is_verified:
         return (*own, KEYS_NAMESPACE, DEFAULT_NAMESPACE)
     return (*own, DEFAULT_NAMESPACE)
+
+
+@lru_cache(_DOMAINS_KEPT)
+def _of_domain(domain: str | None) -> tuple[str, ...]:
+    return (domain_namespace(domain),) if domain and is_name(domain) else ()

@@ -1,7 +1,4 @@
-"""Whose click a click is: a visitor known by a click id, by a fingerprint, or by nothing.
-
-Used by `accept`.
-"""
+"""Whose click a click is: a visitor known by a click id, by a fingerprint, or by nothing."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,8 +9,9 @@ from msgspec.structs import replace
 from ingest.contracts.clickid import NO_LINK, ClickToken
 from ingest.contracts.directory import LinkRecord, ProgramRecord
 from ingest.contracts.envelope import CLICK
-from ingest.core.ports import Claims, Resolver
+from ingest.core.ports import Claims
 from ingest.core.recent import known_click, visitor_mark
+from ingest.core.resolve import Resolver
 from ingest.core.resolved import Resolved
 from ingest.core.seal import visitor_hash
 from ingest.core.values import Mark, duplicate_mark
@@ -33,41 +31,43 @@ class Visit(Value, frozen=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visits:
-    """Recognises visitors. Every click leaves marks by which the next one is known."""
+class Visitors:
+    """Recognises visitors. A click leaves marks by which the next one is known."""
 
     claims: Claims
     resolver: Resolver
     visitor_key: bytes
 
-    async def of(
-        self,
-        draft: Draft,
-        resolved: Resolved,
-        raw: RawRequest,
-        event_id: UUID,
-        *,
-        is_told_again: bool,
+    def visit(
+        self, draft: Draft, resolved: Resolved, raw: RawRequest, event_id: UUID
     ) -> Visit:
-        """The visit of a draft; `is_told_again`: duplicates are told the first's click id."""
+        """The visit of a draft whose visitor nobody knows."""
         click = ClickToken(event_id, resolved.link_id or NO_LINK)
         if draft.kind is not CLICK or draft.is_test:
-            return Visit(click=click)
-        link, visitor = resolved.link, visitor_hash(self.visitor_key, raw, draft)
-        root: ClickToken | None = None
+            return Visit(click)
+        return Visit(click, None, None, visitor_hash(self.visitor_key, raw, draft))
+
+    async def known(
+        self, visit: Visit, draft: Draft, resolved: Resolved, *, is_told_again: bool
+    ) -> Visit:
+        """The visit of a draft, by what is known of its visitor.
+
+        `is_told_again`: a duplicate is told the first click's id.
+        """
+        link, visitor = resolved.link, visit.visitor
         if draft.existing_click:
             root = await self.resolver.root(draft, resolved)
-        visit = Visit(click, root, "click" if root else None, visitor)
+            visit = replace(visit, root=root, matched_by="click" if root else None)
         marks: list[Mark] = []
         if draft.fingerprint and resolved.owner:
             marks.append(_known_by(draft.fingerprint, visit, resolved.owner))
         if visitor and link:
-            marks.append(duplicate_mark(link.link_uuid, visitor, event_id))
+            marks.append(duplicate_mark(link.link_uuid, visitor, visit.click.click_id))
         if not marks:
             return visit
         earlier = await self.claims.earlier(marks)
         if visitor and link:
-            visit = _seen(visit, earlier[-1], is_told_again=is_told_again)
+            visit = _duplicate(visit, earlier[-1], is_told_again=is_told_again)
         return _known(visit, earlier[0]) if draft.fingerprint else visit
 
 
@@ -78,7 +78,7 @@ def _known_by(
     return visitor_mark(owner.workspace_uuid, fingerprint, click, window)
 
 
-def _seen(visit: Visit, mark: bytes | None, *, is_told_again: bool) -> Visit:
+def _duplicate(visit: Visit, mark: bytes | None, *, is_told_again: bool) -> Visit:
     if mark is None or len(mark) != len(visit.click.click_id.bytes):
         return visit
     visit = replace(visit, first_id=UUID(bytes=mark))

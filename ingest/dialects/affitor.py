@@ -91,7 +91,7 @@ def _program(given: Mapping[str, Json]) -> ByProgram:
 
 
 def _properties(click: wire.Click) -> Mapping[str, Json]:
-    kept: dict[str, Json] = {**click.about}
+    kept = click.about
     return {**kept, "additional_data": dict(click.extra)} if click.extra else kept
 
 

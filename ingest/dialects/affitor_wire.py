@@ -5,7 +5,8 @@ the link, the click id and the customer's key is taken where it is usable and dr
 it is not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, WithJsonSchema
@@ -37,6 +38,8 @@ _ABOUT: Final = (
     "language",
     "timezone",
 )
+
+_about: Final[Callable[[object], tuple[str | None, ...]]] = attrgetter(*_ABOUT)
 
 _REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
     "not_found": (404, "Not found"),
@@ -154,9 +157,10 @@ class Click(_Event):
     ] = None
 
     @property
-    def about(self) -> Mapping[str, str]:
+    def about(self) -> dict[str, Json]:
         """What is told about the page and the browser, under its own names."""
-        return {name: text for name in _ABOUT if (text := getattr(self, name))}
+        texts = zip(_ABOUT, _about(self), strict=True)
+        return {name: text for name, text in texts if text}
 
 
 #: A click is what trackers tell most, and nearly always in texts alone.

@@ -40,6 +40,18 @@ class Directory:
         """`changes` waits a second for an answer; `snapshot` is a file between runs."""
         self._replica = Replica(redis, changes, snapshot)
 
+    def link_in_memory(
+        self, namespaces: Sequence[str], code: str
+    ) -> LinkRecord | Missing | None:
+        """What `link_by_code` would say; None where it has to be asked for."""
+        known: LinkRecord | Missing | None = self._replica.recall((*namespaces, code))
+        return known
+
+    def switches_in_memory(self) -> SwitchesRecord | Missing | None:
+        """What `switches` would say; None where it has to be asked for."""
+        known: SwitchesRecord | Missing | None = self._replica.recall(SWITCHES_KEY)
+        return known
+
     async def link_by_code(
         self, namespaces: Sequence[str], code: str
     ) -> LinkRecord | Missing:
@@ -48,7 +60,7 @@ class Directory:
         A domain's namespace that lacks it ends the search if the domain is known.
         """
         question = (*namespaces, code)
-        known: LinkRecord | Missing | None = self._replica.recall(question)
+        known = self.link_in_memory(namespaces, code)
         if known is not None:
             return known
         wanted: list[RecordRequest[LinkRecord | Missing]] = []
@@ -93,9 +105,6 @@ class Directory:
         return await self._one(key, StatsRecord.decode)
 
     async def switches(self) -> SwitchesRecord | Missing:
-        known: SwitchesRecord | Missing | None = self._replica.recall(SWITCHES_KEY)
-        if known is not None:
-            return known
         return await self._one(SWITCHES_KEY, SwitchesRecord.decode)
 
     async def limits(self) -> LimitsRecord | Missing:

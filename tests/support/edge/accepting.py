@@ -19,15 +19,15 @@ from ingest.contracts.directory import (
 from ingest.contracts.envelope import Envelope, Kind
 from ingest.contracts.telemetry import Log
 from ingest.core.accept import Acceptor
-from ingest.core.authorize import Gate
+from ingest.core.authorize import Authorizer
 from ingest.core.clicks import Clicks
 from ingest.core.generated_codes import generation_key
-from ingest.core.idempotency import Repeats
+from ingest.core.idempotency import Idempotency
 from ingest.core.outcomes import Outcomes
 from ingest.core.recent import Recent
 from ingest.core.resolve import Resolver
 from ingest.core.seal import visitor_key
-from ingest.core.visitors import Visits
+from ingest.core.visitors import Visitors
 from ingest.dialects.spec import (
     ByClick,
     ByCode,
@@ -149,15 +149,15 @@ class Edge:
         clicks = Clicks(self.directory, recent, self.keys)
         resolver = Resolver(self.directory, recent, clicks, generation_key(SECRET))
         acceptor = Acceptor(
-            gate=Gate(self.directory, self.limiter, [SECRET]),
+            authorizer=Authorizer(self.directory, self.limiter, [SECRET]),
             resolver=resolver,
-            visits=Visits(
+            visitors=Visitors(
                 claims=self.claims,
                 resolver=resolver,
                 visitor_key=visitor_key(SECRET),
             ),
             outcomes=Outcomes(resolver=resolver, keys=self.keys),
-            repeats=Repeats(claims=self.claims, keys=self.keys),
+            idempotency=Idempotency(claims=self.claims, keys=self.keys),
             sink=self.sink,
             store_ip=self.store_ip,  # type: ignore[arg-type]  # one of the three
             clock=self.clock,

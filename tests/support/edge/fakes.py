@@ -125,6 +125,12 @@ class MemoryDirectory:
         self.is_whole = True
         self.is_away = False
 
+    def link_in_memory(self, _: Sequence[str], __: str) -> None:
+        """Nothing is in memory: everything is asked for."""
+
+    def switches_in_memory(self) -> None:
+        """Likewise."""
+
     async def link_by_code(
         self, namespaces: Sequence[str], code: str
     ) -> LinkRecord | Missing:
