@@ -1,7 +1,6 @@
-"""What the edge takes, for programs and for people.
+"""The API reference: `/openapi.json` for programs, `/docs` for people.
 
-`/openapi.json` describes it; `/docs` shows that in a viewer that is part of the package and
-asks nobody but this edge.
+The viewer is part of the package and asks nobody but this edge.
 """
 
 from collections.abc import Sequence
@@ -39,7 +38,7 @@ class Docs:
         self._dialects = dialects
         self._version = version
 
-    # Made when it is first asked for: an edge serves events, whatever the document is worth.
+    # Made on the first request: an edge starts without it.
     @cached_property
     def _document(self) -> bytes:
         return orjson.dumps(document(self._dialects, self._version))
@@ -64,7 +63,7 @@ class Docs:
         return response
 
     async def _openapi(self, _: web.Request) -> web.StreamResponse:
-        # Viewers of documents run in browsers, on pages of other origins.
+        # Other viewers run in browsers, on pages of other origins.
         headers = {**_CACHED, "Access-Control-Allow-Origin": "*"}
         return web.Response(
             body=self._document, content_type="application/json", headers=headers

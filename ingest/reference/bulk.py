@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of batches. Pure; used by `openapi`."""
+"""The operation `POST /v1/events` of the OpenAPI document."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -47,7 +47,7 @@ _CODES: Final[tuple[RefusalCode, ...]] = (
     "overloaded",
     "failed",
 )
-#: Where a batch is refused for other reasons than a single event.
+#: Reasons that differ from those of a single event.
 _WHEN: Final[Mapping[RefusalCode, str]] = {
     **WHEN,
     "body_too_large": "There are more than 1,000 events, or more than 2 MiB.",
@@ -73,7 +73,7 @@ def operation(schemas: Schemas) -> Node:
 
 
 def _content(schemas: Schemas) -> Node:
-    # Whatever else an element is, it is refused by itself.
+    # An element that is no event is refused alone.
     events = {"anyOf": [schemas.ref(BatchEvent), {}]}
     array = {"type": "array", "maxItems": EVENTS, "items": events}
     single = {"type": "object", "description": "a single event; more of them as lines"}
@@ -125,7 +125,7 @@ def _response(status: int, schemas: Schemas) -> Node:
 
 def _answer(*results: dict[str, Any]) -> Reply:
     reply = answer(results)
-    # As a client reads it.
+    # As a client parses it.
     return Reply(reply.status, orjson.loads(orjson.dumps(reply.body)), reply.headers)
 
 

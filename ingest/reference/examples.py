@@ -1,7 +1,7 @@
-"""Example requests of a route, and what its dialect says to them. Pure; used by `openapi`.
+"""An example request of a route, and its dialect's answer to it.
 
-Nothing is written down twice: requests are the examples of a body's model, or made of its
-schema, and every answer is one that the dialect itself gives.
+The request is the example of the body's model, or made of its schema. The dialect itself
+gives the answer.
 """
 
 from collections.abc import Mapping
@@ -54,12 +54,12 @@ _OF_TYPES: Final[Mapping[str, Json]] = {
 
 _EVENT: Final = first_id_at(_AT)
 _PROGRAM: Final = UUID(_FORMATS["uuid"])
-#: Signs examples only: no edge has this secret.
+#: Signs the click ids of examples. No edge has this secret.
 _KEYS: Final = KeyRing([b"the examples of the documentation"])
 
 
 class Example(NamedTuple):
-    """A request that is in order and what became of it; None where nothing did."""
+    """A valid request, its drafts, and the answer; None if the dialect refuses it."""
 
     body: dict[str, Json]
     drafts: tuple[Draft, ...]
@@ -67,13 +67,13 @@ class Example(NamedTuple):
 
 
 def path_of(route: Endpoint | Query) -> Mapping[str, str]:
-    """A value for every parameter of a route's path."""
+    """A value for every variable of a route's path."""
     parts = (part.strip("{}") for part in route.path.split("/") if part.startswith("{"))
     return {part.partition(":")[0]: _TEXT for part in parts}
 
 
 def example_of(route: Endpoint | Query, schema: Mapping[str, Any]) -> Example:
-    """A request to a route whose body has this schema."""
+    """An example request to a route whose body has this schema."""
     body = _body(schema)
     try:
         if isinstance(route, Query):

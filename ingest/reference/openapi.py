@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document, made of what the routes are made of.
+"""The OpenAPI 3.1 document: https://spec.openapis.org/oas/v3.1.1.
 
-Requests are described by the models that validate them, and refusals by the dialects' own
-words: https://spec.openapis.org/oas/v3.1.1.
+It is made of the dialects. Their models describe requests and answers, and their own error
+bodies are the examples of refusals.
 """
 
 import sys
@@ -15,7 +15,7 @@ from ingest.dialects.spec import Dialect, Endpoint, Limit, Query, Route, Usage
 from ingest.reference import bulk
 from ingest.reference.code_samples import code_samples
 from ingest.reference.examples import Example, example_of, path_of
-from ingest.reference.refusals import WHEN, No, refusals
+from ingest.reference.refusals import WHEN, RefusalExample, refusals
 from ingest.reference.schemas import Node, Schemas
 
 _JSON: Final = "application/json"
@@ -107,7 +107,7 @@ def document(dialects: Sequence[Dialect], version: str) -> Node:
 
 
 def path_in_document(route: Route) -> str:
-    """The path of a route with its parameters' names, without their patterns."""
+    """The path of a route with the names of its variables, without their patterns."""
     return "/".join(
         "{" + part.strip("{}").partition(":")[0] + "}" if part.startswith("{") else part
         for part in route.path.split("/")
@@ -120,7 +120,7 @@ def _operation(dialect: Dialect, route: Endpoint | Query, schemas: Schemas) -> N
         _in_path(name, route.variables[name], text)
         for name, text in path_of(route).items()
     ]
-    # A dialect's own key is better than the caller's.
+    # A dialect's own dedupe key goes before the client's.
     if any(draft.dedupe is None for draft in sample.drafts):
         parameters.append(_IDEMPOTENCY)
     operation: Node = {
@@ -148,7 +148,7 @@ def _operation_id(route: Route) -> str:
 
 
 def _about(dialect: Dialect) -> str:
-    """What the dialect's module says of itself."""
+    """The docstring of the dialect's module."""
     first = dialect.endpoints[0]
     reads = first.ask if isinstance(first, Query) else first.parse
     return cleandoc(sys.modules[reads.__module__].__doc__ or "")
@@ -201,11 +201,11 @@ def _responses(
     headers: dict[int, set[str]] = {405: {"Allow"}}
     if sample.reply:
         examples = {sample.reply.status: {"accepted": {"value": sample.reply.body}}}
-    for no in refusals(dialect, route, sample):
-        status, body = no.reply.status, no.reply.body
+    for example in refusals(dialect, route, sample):
+        status, body = example.reply.status, example.reply.body
         shown = examples.setdefault(status, {})
-        shown[_key(no, shown)] = {"summary": WHEN[no.code], "value": body}
-        headers.setdefault(status, set()).update(no.reply.headers)
+        shown[_key(example, shown)] = {"summary": WHEN[example.code], "value": body}
+        headers.setdefault(status, set()).update(example.reply.headers)
     responses: Node = {}
     for status in sorted(examples):
         model = route.reply if status < HTTPStatus.BAD_REQUEST else dialect.problem
@@ -224,12 +224,13 @@ def _responses(
     return responses
 
 
-def _key(no: No, taken: Mapping[str, object]) -> str:
-    return f"{no.code}.{no.field}" if no.code in taken else no.code
+def _key(example: RefusalExample, taken: Mapping[str, object]) -> str:
+    code = example.code
+    return f"{code}.{example.field}" if code in taken else code
 
 
 def _usage_headers(dialect: Dialect, route: Route, status: int) -> Node:
-    """What an answer says of a limit, where the vendor's answers do."""
+    """The rate limit headers of an answer, if the vendor has them."""
     is_counted = (
         status < HTTPStatus.BAD_REQUEST or status == HTTPStatus.TOO_MANY_REQUESTS
     )

@@ -1,6 +1,6 @@
-"""Every refusal that a route may give, in its dialect's words. Pure; used by `openapi`.
+"""Every refusal that a route may give, with its dialect's error body.
 
-What a dialect says of a field is found by sending it a body without it, or with a wrong one.
+Bodies that lack a field, or have a wrong one, are sent to the dialect to find its answers.
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,7 +50,7 @@ WHEN: Final[Mapping[RefusalCode, str]] = {
 
 _CODES: Final[tuple[RefusalCode, ...]] = get_args(RefusalCode)
 
-#: Of every route: the edge reads the body of any request before it looks at it.
+#: Of every route: the edge reads any body before it looks at the request.
 _OF_ALL: Final[frozenset[RefusalCode]] = frozenset(
     {
         "method_not_allowed",
@@ -63,7 +63,7 @@ _OF_ALL: Final[frozenset[RefusalCode]] = frozenset(
     }
 )
 
-#: Of every route that wants a key; operators may limit any key.
+#: Of every route with a key: operators may limit any key.
 _OF_KEYS: Final[frozenset[RefusalCode]] = frozenset(
     {
         "credential_missing",
@@ -77,8 +77,8 @@ _OF_KEYS: Final[frozenset[RefusalCode]] = frozenset(
 _RETRY_AFTER: Final = 5  # seconds
 
 
-class No(NamedTuple):
-    """A refusal, and how the dialect words it."""
+class RefusalExample(NamedTuple):
+    """A refusal, and the dialect's answer."""
 
     code: RefusalCode
     field: str
@@ -87,7 +87,7 @@ class No(NamedTuple):
 
 def refusals(
     dialect: Dialect, route: Endpoint | Query, sample: Example
-) -> Iterator[No]:
+) -> Iterator[RefusalExample]:
     """Every refusal that a request to the route may meet, in the order of their codes.
 
     A missing field is shown for each that is required, any other once.
@@ -107,7 +107,7 @@ def refusals(
             [_refusal(code, route)] if code in found else []
         ):
             refusal.target = sample.drafts[-1].target if sample.drafts else None
-            yield No(code, refusal.field, dialect.refuse(refusal))
+            yield RefusalExample(code, refusal.field, dialect.refuse(refusal))
 
 
 def _refusal(code: RefusalCode, route: Endpoint | Query) -> Refusal:
@@ -122,7 +122,7 @@ def _refusal(code: RefusalCode, route: Endpoint | Query) -> Refusal:
 
 
 def _of_fields(route: Endpoint | Query, body: Mapping[str, Json]) -> Iterator[Refusal]:
-    """What the route says to bodies that are not in order, found by trying."""
+    """The refusals of invalid bodies, found by trying."""
     if isinstance(route, Query) or route.body is None:
         return
     without = [{key: body[key] for key in body if key != name} for name in body]

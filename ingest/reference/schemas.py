@@ -1,4 +1,4 @@
-"""A dialect's models as JSON schemas. Pure; used by `openapi`."""
+"""A dialect's models as JSON schemas."""
 
 from typing import Any, Final, Literal
 
@@ -18,7 +18,7 @@ class Schemas:
     """The bodies, answers and refusals of a dialect."""
 
     def __init__(self, dialect: Dialect, *more: Route) -> None:
-        """`more` are routes of it that are no endpoints."""
+        """`more` are routes of it that are not endpoints."""
         self._dialect = dialect
         models: _Models = [(dialect.problem, "serialization")]
         for route in (*dialect.endpoints, *more):
@@ -27,7 +27,7 @@ class Schemas:
                 models.append((route.body, "validation"))
         refs, found = models_json_schema(models, ref_template=_REF + "{model}")
         self._refs = {model: self._ours(ref) for (model, _), ref in refs.items()}
-        #: By name; no name is another dialect's.
+        #: By name, with the dialect's name in front.
         self.by_name: Node = {
             self._name(name): self._ours(schema)
             for name, schema in found.get("$defs", {}).items()
@@ -41,14 +41,14 @@ class Schemas:
         return found
 
     def of(self, model: type[BaseModel] | None) -> Node:
-        """The schema of a model itself; empty where there is none."""
+        """The schema of a model itself; empty if there is no model."""
         if model is None:
             return {}
         found: Node = self.by_name[self.ref(model)["$ref"].removeprefix(_REF)]
         return found
 
     def _ours(self, node: Any) -> Any:
-        """The node with this dialect's names and without what only repeats them."""
+        """The node with names of this dialect, without titles and defaults of null."""
         if isinstance(node, list):
             return [self._ours(item) for item in node]
         if not isinstance(node, dict):
@@ -90,7 +90,7 @@ class Schemas:
 
 
 def _plain(node: Node) -> Node:
-    """The same as a type or null, where it is an alternative of the two."""
+    """An alternative of a type and null, as a list of the two types."""
     alternatives: list[Node] = node.get("anyOf", [])
     if len(alternatives) != 2 or alternatives[1] != {"type": "null"}:  # noqa: PLR2004
         return node
