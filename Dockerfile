@@ -9,7 +9,7 @@ WORKDIR /src
 # What changes rarely comes first, so that a change of code reuses the layer below it.
 COPY requirements.txt requirements-image.txt requirements-build.txt ./
 RUN python -m venv /opt/reftide \
- && /opt/reftide/bin/pip install --require-hashes -r requirements.txt -r requirements-image.txt \
+ && /opt/reftide/bin/pip install --no-deps --require-hashes -r requirements.txt -r requirements-image.txt \
  && pip install --require-hashes -r requirements-build.txt
 
 COPY LICENSE README.md pyproject.toml schema.sql ./

@@ -1,4 +1,4 @@
-"""Makes `.venv` out of the hashed locks where it is missing or stale.
+"""Makes `.venv` out of the hashed locks where it is missing or stale, and says how far it is.
 
 Run by the shell scripts beside it, under any Python new enough and before anything is
 installed: it may import the standard library only.
@@ -7,11 +7,17 @@ installed: it may import the standard library only.
 import fcntl
 import hashlib
 import os
+import re
+import select
+import shlex
 import shutil
 import subprocess
 import sys
+import time
+import tomllib
+from collections import deque
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 VENV: Final = ROOT / ".venv"
@@ -32,6 +38,20 @@ PIP_SETTINGS: Final = {
     "PIP_NO_INPUT": "1",
     "PIP_USER": "0",
 }
+#: What each environment is for.
+PURPOSES: Final = {
+    "run": "to run servers, edges and workers",
+    "dev": "to test and check",
+}
+PINNED: Final = re.compile(r"^[\w.-]+==", re.MULTILINE)
+#: A package that pip turns to: one of a registry, or a file that it finds here.
+TAKEN: Final = re.compile(
+    r"(?:Collecting|Processing) (?:\S*/)?(\w[\w.-]*?)(?:==|-)(\d\S*)"
+)
+#: How often people hear of it: on a terminal, and where lines pile up.
+SECONDS: Final = (0.2, 5.0)
+#: Of what pip said before it failed, so many lines are shown.
+LAST_LINES: Final = 20
 
 
 def main() -> int:
@@ -58,27 +78,32 @@ def hold(lock: int) -> None:
 def make(kind: str, lock: int) -> None:
     """Bring `.venv` to `kind`; start over only where a lock or Python itself changed.
 
-    Growing from `run` to `dev` and installing the project again leave the rest in
-    place, so servers that run from it live on.
+    Growing from `run` to `dev` and linking the project again leave the rest in place, so
+    servers that run from it live on.
     """
-    wanted = {name: digest(name) for name in ("run", kind, "project")}
-    found = read_stamp()
-    if wanted.items() <= found.items():
+    wanted, found = {name: digest(name) for name in (*LOCKS, "project")}, read_stamp()
+    have = {name for name in wanted if found.get(name) == wanted[name]}
+    if "dev" in have:
+        have.add("run")
+    if {kind, "project"} <= have:
         return
 
+    began = time.monotonic()
     STAMP.unlink(missing_ok=True)
-    if found.get("run") == wanted["run"] and found.get(kind) in (None, wanted[kind]):
-        say("bringing .venv up to date")
-    else:
-        say("making .venv from the locks; the first time can take a minute")
-        create(lock)
-        found = {}
-    if kind not in found:
-        # What builds comes first and is used as it is: nothing without a hash gets in.
-        pip(lock, "--require-hashes", "-r", str(BUILD_LOCK))
-        pip(lock, "--require-hashes", "-r", str(LOCKS[kind]))
-    pip(lock, "--no-deps", "-e", str(ROOT))
-    write_stamp(found | wanted)
+    if kind not in have:
+        if kind in found or not have & LOCKS.keys():
+            say(
+                f"making .venv with {sys.executable}; only the first start takes this long"
+            )
+            create(lock)
+            have.clear()
+        if kind == "dev":
+            # What builds comes first and is used as it is: nothing without a hash gets in.
+            pip(lock, BUILD_LOCK, "to build the rest")
+        pip(lock, LOCKS[kind], PURPOSES[kind])
+    link(VENV)
+    write_stamp({name: wanted[name] for name in have | {kind, "project"}})
+    say(f".venv is ready after {time.monotonic() - began:.0f} s")
 
 
 def digest(name: str) -> str:
@@ -112,21 +137,130 @@ def create(lock: int) -> None:
     run(lock, python, "-I", "-m", "venv", str(VENV))
 
 
-def pip(lock: int, *arguments: str) -> None:
-    command = (str(PYTHON), "-I", "-m", "pip", "install", "-qq")
-    run(lock, *command, "--no-build-isolation", *arguments)
+def link(venv: Path) -> None:
+    """Make the project importable and `reftide` callable, as an editable install does.
+
+    By hand: for pip to do it, eight packages that build would have to be installed.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    site = site_packages(venv)
+    for old in site.glob("*reftide*.pth"):
+        old.unlink()
+    for old in site.glob("reftide-*.dist-info"):
+        shutil.rmtree(old)
+    info = site / f"reftide-{project['version']}.dist-info"
+    info.mkdir()
+    name = f"Name: reftide\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\n{name}")
+    (info / "INSTALLER").write_text("reftide\n")
+    (info / "RECORD").write_text(f"{info.name}/METADATA,,\n{info.name}/INSTALLER,,\n")
+    (site / "reftide.pth").write_text(f"{ROOT}\n")
+    module, function = project["scripts"]["reftide"].split(":")
+    command, python = venv / "bin" / "reftide", venv / "bin" / "python"
+    # A path may hold spaces, and be longer than the kernel takes behind #!: so sh runs it.
+    command.write_text(
+        f"#!/bin/sh\n'''exec' {shlex.quote(str(python))} \"$0\" \"$@\"\n' '''\n"
+        f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+    )
+    command.chmod(0o755)
+
+
+def site_packages(venv: Path) -> Path:
+    return next(venv.glob("lib/python*/site-packages"))
+
+
+def pip(lock: int, pins: Path, purpose: str) -> None:
+    """Install what a lock pins, which is everything: dependencies are not looked up."""
+    total = len(PINNED.findall(pins.read_text()))
+    say(f"installing {total} packages of {pins.name}, {purpose}")
+    command = [str(PYTHON), "-I", "-m", "pip", "install", "--progress-bar", "off"]
+    command += ["--no-build-isolation", "--no-deps", "--no-compile"]
+    command += ["--require-hashes", "-r", str(pins)]
+    with subprocess.Popen(  # noqa: S603
+        command,
+        env=environment(),
+        pass_fds=(lock,),
+        bufsize=0,  # so that nothing waits behind what `select` sees
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        last = follow(process.stdout, Progress(total)) if process.stdout else ()
+    if process.returncode:
+        print("".join(last), file=sys.stderr, end="")
+        raise subprocess.CalledProcessError(process.returncode, command)
+
+
+def follow(output: IO[bytes], progress: "Progress") -> deque[str]:
+    """Say how far pip is until it ends; the last lines that it wrote."""
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    before = len(list(site_packages(VENV).glob("*.dist-info")))
+    is_terminal = sys.stderr.isatty()
+    interval, heard = SECONDS[0 if is_terminal else 1], time.monotonic()
+    while True:
+        # pip says nothing while it unpacks: what is there by now is counted.
+        is_silent = not select.select([output], [], [], interval)[0]
+        if is_silent:
+            progress.unpacked = (
+                len(list(site_packages(VENV).glob("*.dist-info"))) - before
+            )
+        elif line := output.readline().decode(errors="replace"):
+            last.append(line)
+            progress.read(line)
+        else:
+            break
+        if time.monotonic() - heard >= interval:
+            heard = time.monotonic()
+            say(progress.text(), end="" if is_terminal else "\n")
+    if is_terminal:
+        say("", end="")
+    return last
+
+
+class Progress:
+    """How far pip is, by the lines that it writes and the packages that are there."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.unpacked = 0
+        self._taken = 0
+        self._package = ""
+        self._is_unpacking = False
+
+    def read(self, line: str) -> None:
+        if taken := TAKEN.match(line):
+            self._taken += 1
+            self._package = f"{taken[1]} {taken[2].split('-')[0]}"
+        elif line.startswith("Ignoring "):
+            self.total -= 1  # it is for another platform or Python
+        elif line.startswith("Installing collected packages"):
+            self._is_unpacking = True
+
+    def text(self) -> str:
+        if self._is_unpacking:
+            return f"  unpacked {max(0, self.unpacked)} of {self.total}"
+        return f"  fetched {self._taken} of {self.total}: {self._package}"
 
 
 def run(lock: int, *command: str) -> None:
     """Run it with the lock held by the child too, should this process be killed."""
+    subprocess.run(command, check=True, env=environment(), pass_fds=(lock,))  # noqa: S603
+
+
+def environment() -> dict[str, str]:
     inherited = os.environ  # noqa: TID251 -- an entry point
     kept = {key: val for key, val in inherited.items() if key not in PIP_ELSEWHERE}
-    env = kept | PIP_SETTINGS
-    subprocess.run(command, check=True, env=env, pass_fds=(lock,))  # noqa: S603
+    return kept | PIP_SETTINGS
 
 
-def say(what: str) -> None:
-    print(f"reftide: {what}", file=sys.stderr, flush=True)
+def say(what: str, end: str = "\n") -> None:
+    # On a terminal, how far it is takes one line, which the next one writes over.
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+    print(
+        f"{clear}reftide: {what}" if what else clear,
+        file=sys.stderr,
+        end=end,
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
