@@ -1,10 +1,7 @@
-"""`reftide`: the operator's command line. The entry point; nobody imports it but tests.
+"""`reftide`: the operator's command line.
 
 Commands are imported when they are called, so that `reftide --help` is quick. A new one is
 a module of `scripts.commands` with a click command named `command`, and a line here.
-
-Exit codes: 0 fine, 1 the check found something wrong, 2 asked in a wrong way or a setting
-is wrong, 3 a server cannot be reached, or the port or data directory is another's.
 """
 
 import os
@@ -13,81 +10,54 @@ from importlib import import_module
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 from typing_extensions import override
 
 from scripts.environment import Environment
 from scripts.errors import Failure
 
-#: What there is: the module that has it, and what it does.
+#: By section of the help: the module of each command, and what it does.
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Run": {
         "up": ("operate.up", "Run everything: servers, tables, edges, workers."),
-        "schema": ("operate.schema", "Create the tables, or bring them up to date."),
-        "demo": (
-            "develop.demo",
-            "Fire real traffic at a running instance, and check it.",
-        ),
-        "seed": ("operate.seed", "Make the demo workspace of the vendors' examples."),
         "edge": ("operate.edge", "Run one edge: HTTP in, events onto the streams."),
-        "worker": (
-            "operate.worker",
-            "Run one worker: events from the streams into Postgres.",
-        ),
+        "worker": ("operate.worker", "Run one worker: streams in, rows into Postgres."),
+        "schema": ("operate.schema", "Create the tables, or bring them up to date."),
+        "seed": ("operate.seed", "Make the demo workspace of the vendors' examples."),
+        "demo": ("develop.demo", "Send traffic to a running instance, and verify it."),
+        "completion": ("operate.completion", "Print a shell's completion script."),
     },
     "Administer": {
-        "workspaces": ("administer.nouns", "Who owns links, programs and keys."),
-        "programs": ("administer.nouns", "What partners promote, with its windows."),
+        "workspaces": ("administer.nouns", "Owners of programs, links and keys."),
+        "programs": ("administer.nouns", "What partners promote, and on what terms."),
         "partners": ("administer.nouns", "Who promotes."),
         "links": ("administer.nouns", "Codes that lead to a program and a partner."),
-        "milestones": (
-            "administer.nouns",
-            "What partners earn by the number of their leads.",
-        ),
-        "domains": (
-            "administer.nouns",
-            "Domains whose codes are a namespace of their own.",
-        ),
+        "milestones": ("administer.nouns", "Awards for a number of leads."),
+        "domains": ("administer.nouns", "Domains with codes of their own."),
         "keys": ("administer.nouns", "API keys of clients."),
-        "switches": ("administer.nouns", "What is off: everything, or a part."),
-        "limits": ("administer.nouns", "Requests a minute, of a limit or a key."),
+        "switches": ("administer.nouns", "Switch everything, or a part, off and on."),
+        "limits": ("administer.nouns", "Requests a minute, for a limit or a key."),
     },
-    "Look": {
-        "status": ("operate.status", "The books, the lag, the workers, the memory."),
-        "event": ("operate.event", "Where one event is."),
-        "quarantine": (
-            "recover.quarantine",
-            "What could not be recorded, and putting it back.",
-        ),
-        "spool": ("recover.spool", "Events that wait on the disk of an edge."),
-        "archive": (
-            "recover.archive",
-            "What is kept beyond the streams, to be replayed.",
-        ),
-        "verify": (
-            "operate.verify",
-            "Prove that every counter and the books are right.",
-        ),
-        "doctor": ("operate.doctor", "Check how the servers are set up."),
+    "Inspect": {
+        "status": ("operate.status", "Show the ledger, the lag, workers and memory."),
+        "event": ("operate.event", "Find one event: spooled, in flight, recorded …"),
+        "verify": ("operate.verify", "Check every counter against its events."),
+        "doctor": ("operate.doctor", "Check versions, settings, tables and clocks."),
     },
-    "Repair": {
-        "reconcile": (
-            "recover.reconcile",
-            "Make every counter the sum of its events again.",
-        ),
-        "partitions": (
-            "operate.partitions",
-            "Take old months of events out of the way.",
-        ),
-        "resume": ("recover.resume", "Let recording go on after it paused."),
+    "Recover": {
+        "quarantine": ("recover.quarantine", "Events that were not recorded, and why."),
+        "resume": ("recover.resume", "Resume recording after a pause."),
+        "spool": ("recover.spool", "Events that wait on an edge's disk."),
+        "archive": ("recover.archive", "Events kept beyond the streams, for replays."),
+        "replay": ("recover.replay", "Record again from the streams and the archive."),
+        "replays": ("recover.replays", "Follow replays; pause, resume, cancel them."),
+        "rewind": ("recover.rewind", "Let a consumer group read its streams again."),
+        "reconcile": ("recover.reconcile", "Rebuild every counter from its events."),
     },
-    "Put right": {
-        "replay": ("recover.replay", "Record again what streams and archive hold."),
-        "replays": ("recover.replays", "Replays: how they go, and stopping them."),
-        "rewind": ("recover.rewind", "Let a group read its streams again."),
-    },
-    "Erase": {
-        "erase": ("recover.erase", "Take a person out of everything that is kept."),
-        "erasures": ("recover.erasures", "Who was erased, and how far that is."),
+    "Retain and erase": {
+        "partitions": ("operate.partitions", "Detach old months of events."),
+        "erase": ("recover.erase", "Erase a person from everything that is kept."),
+        "erasures": ("recover.erasures", "Follow erasures."),
     },
     "Measure": {
         "bench": ("develop.bench", "Speed and cost beside others; storms and outages."),
@@ -95,8 +65,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
 }
 
 _EPILOG: Final = """\b
-Servers are found by REDIS_URL and DATABASE_URL, else in the instance that
-`reftide up` runs on REFTIDE_DATA (.reftide unless set).
+REDIS_URL and DATABASE_URL name the servers. Without them, commands use the
+instance that `reftide up` runs on REFTIDE_DATA (.reftide unless set).
 
 \b
   reftide links add SUMMER --program 1 --partner jane --url https://shop.example
@@ -104,9 +74,9 @@ Servers are found by REDIS_URL and DATABASE_URL, else in the instance that
   reftide status --json
 
 \b
-Exit codes: 0 fine, 1 the check found something wrong, 2 asked in a wrong way or a
-setting is wrong, 3 a server cannot be reached, or the port or the data directory is
-another's; the error says what to do.
+Exit codes: 0 done; 1 a check found something wrong; 2 wrong usage, or a wrong
+setting; 3 a server cannot be reached, or the port or the data directory is in
+use. An error says what to do next.
 """
 
 
@@ -116,6 +86,29 @@ class LazyGroup(click.Group):
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for section in COMMANDS.values() for name in section]
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            # click knows the imported ones only, and suggests none of them.
+            raise click.NoSuchCommand(
+                error.command_name, possibilities=self.list_commands(ctx), ctx=ctx
+            ) from None
+
+    @override
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        return [
+            CompletionItem(name, help=line)
+            for section in COMMANDS.values()
+            for name, (_, line) in section.items()
+            if name.startswith(incomplete)
+        ] or click.Command.shell_complete(self, ctx, incomplete)
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -158,8 +151,7 @@ class LazyGroup(click.Group):
 def reftide() -> None:
     """Reftide records referral clicks and leads, each exactly once.
 
-    Every command explains itself with --help. Where there is --json, standard output is
-    one JSON document.
+    See COMMAND --help for each command. With --json, standard output is one JSON document.
     """
 
 

@@ -1,7 +1,10 @@
 import subprocess
 import sys
 
-from scripts.cli import COMMANDS
+import pytest
+from click.testing import CliRunner
+
+from scripts.cli import COMMANDS, reftide
 from tests.support.servers.cli import Cli
 
 _HEAVY = ("asyncio", "asyncpg", "redis", "rich", "scripts.commands")
@@ -33,10 +36,53 @@ def test_every_command_that_help_lists_exists_and_explains_itself() -> None:
 
 
 def test_an_unknown_command_is_a_usage_error() -> None:
-    result = Cli().run("lnks")
+    result = Cli().run("frobnicate")
 
     assert 2 == result.code
     assert "No such command" in result.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [(("stauts",), "status"), (("links", "lst"), "list")]
+)
+def test_a_mistyped_command_gets_a_suggestion(
+    typed: tuple[str, ...], meant: str
+) -> None:
+    result = Cli().run(*typed)
+
+    assert 2 == result.code
+    assert f"'{meant}'" in result.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_given_its_completion_script(shell: str) -> None:
+    result = Cli().run("completion", shell)
+
+    assert 0 == result.code
+    assert "_REFTIDE_COMPLETE" in result.out
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("reftide sta", {"status"}),
+        ("reftide links disa", {"disable"}),
+        ("reftide links add X --name", {"--namespace"}),
+        ("reftide switches off pro", {"program"}),
+    ],
+)
+def test_a_shell_completes_commands_options_and_choices(
+    words: str, completed: set[str]
+) -> None:
+    asked = {"_REFTIDE_COMPLETE": "bash_complete", "COMP_WORDS": words}
+    position = {"COMP_CWORD": str(len(words.split()) - 1)}
+
+    done = CliRunner().invoke(
+        reftide, prog_name="reftide", env={**asked, **position}, standalone_mode=True
+    )
+
+    found = {line.partition(",")[2] for line in done.output.splitlines()}
+    assert completed == found
 
 
 def test_without_servers_the_error_says_what_to_set_or_run(tmp_path) -> None:
