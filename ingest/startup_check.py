@@ -1,4 +1,4 @@
-"""Says at the start what is wrong with what an edge relies on. Used by `app`.
+"""Says at the start what is wrong with what an edge relies on.
 
 It keeps nothing from starting: an edge that takes events on a poor Redis is better than
 none, and `reftide doctor` says the same to whoever asks.
@@ -13,14 +13,13 @@ from typing import Final
 from aiohttp import web
 from redis.asyncio import Redis
 
-from ingest.contracts.checkup import Check, check_clocks, check_disk, check_secret
+from ingest.contracts.checkup import CLOCKS, DISK, EDGE, Check, log_findings
 from ingest.contracts.redis_checkup import (
     RedisFacts,
     check_redis,
     redis_facts,
     redis_questions,
 )
-from ingest.contracts.telemetry import Log
 from ingest.redis_io.client import REDIS_ERRORS
 from ingest.settings import Settings
 
@@ -56,18 +55,18 @@ def free_bytes(folder: Path) -> int:
 
 
 async def _check(redis: Redis, settings: Settings, clock: Callable[[], int]) -> None:
-    _say(check_secret(len(settings.secrets[0])))
+    log_findings(EDGE.judge({"secret": len(settings.secrets[0])}))
     try:
         free = await asyncio.to_thread(free_bytes, settings.data)
-        _say(check_disk(free, settings.spooling.most_bytes))
+        log_findings(DISK.judge({"space": (free, settings.spooling.most_bytes)}))
     except OSError as error:
-        _say(Check("disk", "space", "wrong", str(error), "look at REFTIDE_DATA"))
+        advice = "see that REFTIDE_DATA names a directory of ours"
+        log_findings([Check("disk", "space", "wrong", str(error), advice)])
     facts = await _told(redis, settings.shards)
-    for check in check_redis(facts):
-        # That nothing was ever written is no news to the first to start.
-        if check.check != "shards":
-            _say(check)
-    _say(check_clocks({"this machine": clock() / 1000, "Redis": facts.clock}))
+    # That nothing was ever written is no news to the first to start.
+    log_findings(one for one in check_redis(facts) if one.check != "shards")
+    clocks = {"this machine": clock() / 1000, "Redis": facts.clock}
+    log_findings(CLOCKS.judge({"skew": clocks}))
 
 
 async def _told(redis: Redis, shards: int) -> RedisFacts:
@@ -77,10 +76,3 @@ async def _told(redis: Redis, shards: int) -> RedisFacts:
         except REDIS_ERRORS:
             # Those who need it say so themselves.
             await asyncio.sleep(_AGAIN_SECONDS)
-
-
-def _say(check: Check) -> None:
-    if check.level != "ok":
-        # Advice that may well be declined is for those who read everything.
-        say = Log().warning if check.level == "wrong" else Log().info
-        say("checkup.finding", **check.row())

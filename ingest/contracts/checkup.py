@@ -1,11 +1,12 @@
-"""What settings and machines are worth: findings, and advice. Anyone may import this.
+"""What settings and machines are worth: tables of rules, by which facts are judged."""
 
-Pure: facts go in, findings come out.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Final, Literal
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final, Literal, NamedTuple
+
+from ingest.contracts.telemetry import Log
 
 Level = Literal["ok", "warn", "wrong"]
 
@@ -32,53 +33,51 @@ class Check:
         return asdict(self)
 
 
-def judged(server: str, check: str, found: str, advice: str, *, ok: bool) -> Check:
-    return Check(server, check, "ok" if ok else "wrong", found, "" if ok else advice)
+class Rule(NamedTuple):
+    """When the fact that a check is about is fine, and what to do where it is not."""
+
+    check: str
+    is_fine: Callable[[Any], bool]
+    advice: str  # filled in from the fact
+    level: Level = "wrong"
 
 
-def check_clocks(clocks: Mapping[str, float]) -> Check:
-    """Judge clocks that were read at one moment, or how far each is ahead of one."""
-    skew = max(clocks.values()) - min(clocks.values())
-    first = min(clocks, key=lambda name: clocks[name])
-    is_small = skew <= _SKEW_SECONDS
-    return Check(
-        "clocks",
-        "skew",
-        "ok" if is_small else "wrong",
-        f"{skew:.2f} s" + ("" if is_small else f", {first} is behind"),
-        "" if is_small else "run NTP on every machine: ids and windows go by clocks",
-    )
+class Rules:
+    """A table of rules; those of one check stand together, the gravest first.
+
+    `shown` tells a check's fact to people, where it is not its text.
+    """
+
+    def __init__(
+        self, server: str, *rules: Rule, **shown: Callable[[Any], str]
+    ) -> None:
+        self._server = server
+        self._rules = rules
+        self._shown = shown
+
+    def judge(self, facts: Mapping[str, Any]) -> Iterator[Check]:
+        """A finding for each check whose fact is known, in the order of the rules."""
+        for check, rules in groupby(self._rules, attrgetter("check")):
+            if (fact := facts.get(check)) is None:
+                continue
+            shown = self._shown.get(check.replace(" ", "_").replace("-", "_"), str)
+            broken = next((rule for rule in rules if not rule.is_fine(fact)), None)
+            level = broken.level if broken else "ok"
+            advice = broken.advice.format(fact) if broken else ""
+            yield Check(self._server, check, level, shown(fact), advice)
 
 
-def check_secret(length: int) -> Check:
-    """Judge a secret of so many characters; 0 where this process was not given it."""
-    if not length:
-        advice = "set REFTIDE_SECRET here too, as the edges have it, to have it checked"
-        return Check("edge", "secret", "warn", "not given here", advice)
-    advice = (
-        f"use {_SECRET_CHARS} random characters or more, such as `openssl rand -hex 32`:"
-        " who guesses it can forge click ids"
-    )
-    is_long = length >= _SECRET_CHARS
-    return Check(
-        "edge",
-        "secret",
-        "ok" if is_long else "warn",
-        f"{length} characters",
-        "" if is_long else advice,
-    )
+def log_findings(checks: Iterable[Check]) -> None:
+    """A line for each finding that is not all right."""
+    for check in checks:
+        if check.level != "ok":
+            # Advice that may well be declined is for those who read everything.
+            say = Log().warning if check.level == "wrong" else Log().info
+            say("checkup.finding", **check.row())
 
 
-def check_disk(free: int, spool: int) -> Check:
-    """Judge the bytes free on the data directory's disk, where a spool may take some."""
-    found = f"{size(free)} free"
-    if free < _DISK_WRONG:
-        advice = "free some: what is written there soon fails"
-        return Check("disk", "space", "wrong", found, advice)
-    if free < max(spool, _DISK_WARN):
-        advice = f"free some: the spool may take {size(spool)}"
-        return Check("disk", "space", "warn", found, advice)
-    return Check("disk", "space", "ok", found)
+def among(*values: str) -> Callable[[str], bool]:
+    return values.__contains__
 
 
 def size(count: float) -> str:
@@ -88,3 +87,44 @@ def size(count: float) -> str:
             return f"{round(count, 1):g} {unit}"
         count /= _NEXT_UNIT
     return f"{count:,.1f} {_UNITS[-1]}"
+
+
+def _skew(clocks: Mapping[str, float]) -> float:
+    return max(clocks.values()) - min(clocks.values())
+
+
+def _shown_skew(clocks: Mapping[str, float]) -> str:
+    shown = f"{_skew(clocks):.2f} s"
+    if _skew(clocks) <= _SKEW_SECONDS:
+        return shown
+    return f"{shown}, {min(clocks, key=lambda name: clocks[name])} is behind"
+
+
+#: `skew`: clocks by name, in Unix seconds, or in seconds ahead of one moment.
+CLOCKS: Final = Rules(
+    "clocks",
+    Rule("skew", lambda clocks: _skew(clocks) <= _SKEW_SECONDS,
+         "run NTP on every machine: ids and windows go by clocks"),
+    skew=_shown_skew,
+)  # fmt: skip
+
+#: `secret`: how many characters, 0 where this process was not given it.
+EDGE: Final = Rules(
+    "edge",
+    Rule("secret", bool,
+         "set REFTIDE_SECRET here too, as the edges have it, to have it checked", "warn"),
+    Rule("secret", lambda length: length >= _SECRET_CHARS,
+         f"use {_SECRET_CHARS} random characters or more, such as `openssl rand -hex 32`:"
+         " who guesses it can forge click ids", "warn"),
+    secret=lambda length: f"{length} characters" if length else "not given here",
+)  # fmt: skip
+
+#: `space`: the bytes free on the data directory's disk, and those that a spool may take.
+DISK: Final = Rules(
+    "disk",
+    Rule("space", lambda space: space[0] >= _DISK_WRONG,
+         "free some: what is written there soon fails"),
+    Rule("space", lambda space: space[0] >= max(space[1], _DISK_WARN),
+         "free some: the spool may take {0[1]:,} bytes", "warn"),
+    space=lambda space: f"{size(space[0])} free",
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What to ask Redis about itself, and what its replies mean. Anyone may import this.
+"""What to ask Redis about itself, and what its replies mean.
 
 Pure: whoever has a connection sends the questions in one pipeline, and hands on the
 replies, errors among them.
@@ -6,13 +6,13 @@ replies, errors among them.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import not_
 from typing import Any, Final
 
-from ingest.contracts.checkup import Check, Level, judged, size
+from ingest.contracts.checkup import Check, Rule, Rules, among, size
 from ingest.contracts.stream import GROUP, SHARDS_KEY, events_key
 
-_LEAST_REDIS: Final = (7, 0)
-_LEAST_VALKEY: Final = (8, 0)
+_LEAST: Final = {"Redis": (7, 0), "Valkey": (8, 0)}
 
 #: From where on edges spare the stream, in per cent of Redis' memory, and where it ends.
 _MEMORY_WARN: Final = 80
@@ -75,21 +75,30 @@ def redis_facts(replies: Sequence[Any], shards_wanted: int) -> RedisFacts:
 
 def check_redis(facts: RedisFacts) -> Iterator[Check]:
     """Everything about one Redis."""
-    info = facts.info
-    yield _redis_version(info)
-    role = str(info.get("role", ""))
-    yield judged(
-        "Redis", "role", role, "point REDIS_URL at the primary", ok=role == "master"
-    )
-    settings = _settings(facts)
-    yield from _persistence(info, settings)
-    yield from _memory(info, settings)
-    if settings.get("min-replicas-to-write") == "0" and info.get("connected_slaves"):
-        advice = "set min-replicas-to-write 1, or a failover loses more than it must"
-        yield Check("Redis", "min-replicas-to-write", "warn", "0", advice)
-    yield _shards(facts)
-    if facts.without_group is not None:
-        yield _groups(facts.without_group)
+    info, settings = facts.info, facts.settings or {}
+    # Valkey calls itself Redis 7.2.4 for old clients; its own version stands beside it.
+    valkey = info.get("valkey_version")
+    # INFO has some of what CONFIG GET may be forbidden to tell.
+    told = {
+        "appendonly": "yes" if info.get("aof_enabled") else "no",
+        "appendfsync": _UNREADABLE,
+        "maxmemory-policy": info.get("maxmemory_policy", ""),
+        **settings,
+    }
+    limit = int(settings.get("maxmemory", info.get("maxmemory", 0)))
+    replicas = settings.get("min-replicas-to-write")
+    known = {
+        **told,
+        "version": ("Valkey", valkey) if valkey else ("Redis", info["redis_version"]),
+        "role": info.get("role", ""),
+        "last write": info.get("aof_last_write_status", "ok"),
+        "maxmemory": limit,
+        "memory": 100 * int(info["used_memory"]) // limit if limit else None,
+        "min-replicas-to-write": replicas if info.get("connected_slaves") else None,
+        "shards": (facts.shards_stored, facts.shards_wanted),
+        "groups": facts.without_group,
+    }
+    return _RULES.judge(known)
 
 
 def _texts(settings: Mapping[Any, Any]) -> dict[str, str]:
@@ -110,115 +119,64 @@ def _without_group(replies: Sequence[Any]) -> tuple[int, ...]:
     )
 
 
-def _settings(facts: RedisFacts) -> dict[str, str]:
-    """What is set, as far as it is told: INFO has some of it, whatever is forbidden."""
-    info = facts.info
-    told = {
-        "appendonly": "yes" if info.get("aof_enabled") else "no",
-        "maxmemory": str(info.get("maxmemory", 0)),
-        "maxmemory-policy": str(info.get("maxmemory_policy", "")),
-    }
-    return {**told, **(facts.settings or {})}
+def _is_supported(version: tuple[str, str]) -> bool:
+    major, minor = (int(part) for part in version[1].split(".")[:2])
+    return (major, minor) >= _LEAST[version[0]]
 
 
-def _redis_version(info: Mapping[str, Any]) -> Check:
-    # Valkey calls itself Redis 7.2.4 for old clients; its own version stands beside it.
-    valkey = info.get("valkey_version")
-    name, version = ("Valkey", valkey) if valkey else ("Redis", info["redis_version"])
-    least = _LEAST_VALKEY if valkey else _LEAST_REDIS
-    major, minor = (int(part) for part in str(version).split(".")[:2])
-    return judged(
-        "Redis",
-        "version",
-        f"{name} {version}",
-        "use Redis 7.0 or Valkey 8, or later",
-        ok=(major, minor) >= least,
-    )
+def _shown_shards(shards: tuple[int | None, int]) -> str:
+    stored, wanted = shards
+    if stored == wanted:
+        return str(stored)
+    return f"{'none yet' if stored is None else stored}, but {wanted} wanted"
 
 
-def _persistence(
-    info: Mapping[str, Any], settings: Mapping[str, str]
-) -> Iterator[Check]:
-    persists = settings["appendonly"]
-    yield judged(
-        "Redis",
-        "appendonly",
-        persists,
-        "set appendonly yes: without it a restart loses the events in it",
-        ok=persists == "yes",
-    )
-    yield _appendfsync(settings.get("appendfsync"))
-    if settings.get("no-appendfsync-on-rewrite") == "yes":
-        advice = "set it to no: while the file is rewritten, nothing is synced"
-        yield Check("Redis", "no-appendfsync-on-rewrite", "warn", "yes", advice)
-    last = str(info.get("aof_last_write_status", "ok"))
-    advice = "free its disk: while it cannot write, it takes no events"
-    yield judged("Redis", "last write", last, advice, ok=last == "ok")
-
-
-def _appendfsync(found: str | None) -> Check:
-    if found is None:
-        advice = (
-            "the server forbids CONFIG GET: look at its console for appendfsync everysec,"
-            " or always"
-        )
-        return Check("Redis", "appendfsync", "warn", "not readable", advice)
-    if found == "everysec":
-        advice = (
-            "a power cut loses up to two seconds of events, and so may a kill while the"
-            " disk is busy; set appendfsync always where that is too much"
-        )
-        return Check("Redis", "appendfsync", "warn", found, advice)
-    advice = "set appendfsync always, or everysec"
-    return judged("Redis", "appendfsync", found, advice, ok=found == "always")
-
-
-def _memory(info: Mapping[str, Any], settings: Mapping[str, str]) -> Iterator[Check]:
-    policy = settings["maxmemory-policy"]
-    yield judged(
-        "Redis",
-        "maxmemory-policy",
-        policy,
-        "set maxmemory-policy noeviction: any other throws streams away",
-        ok=policy == "noeviction",
-    )
-    limit = int(settings["maxmemory"])
-    if not limit:
-        advice = "set it below the machine's memory: edges then go over to their disks in time"
-        yield Check("Redis", "maxmemory", "warn", "none", advice)
-        return
-    yield Check("Redis", "maxmemory", "ok", size(limit))
-    used = 100 * int(info["used_memory"]) // limit
-    level: Level = "wrong" if used >= _MEMORY_WRONG else "warn"
-    advice = "give it more, or see why workers do not keep up: `reftide status`"
-    is_fine = used < _MEMORY_WARN
-    yield Check(
-        "Redis",
-        "memory",
-        "ok" if is_fine else level,
-        f"{used} % used",
-        "" if is_fine else advice,
-    )
-
-
-def _shards(facts: RedisFacts) -> Check:
-    stored, wanted = facts.shards_stored, facts.shards_wanted
-    if stored is None:
-        advice = "the first edge or worker to start writes it"
-        return Check("Redis", "shards", "warn", f"none yet, {wanted} wanted", advice)
-    return judged(
-        "Redis",
-        "shards",
-        f"{stored}" if stored == wanted else f"{stored}, but {wanted} wanted",
-        f"set REFTIDE_SHARDS={stored} everywhere: events of other shards would wait"
-        " for ever",
-        ok=stored == wanted,
-    )
-
-
-def _groups(without: Sequence[int]) -> Check:
+def _shown_groups(without: Sequence[int]) -> str:
     if not without:
-        return Check("Redis", "groups", "ok", "every shard has its group")
-    shards = ", ".join(map(str, without))
-    advice = "start a worker: it makes them, and nothing is lost until then"
-    return Check("Redis", "groups", "warn", f"none on shard {shards}", advice)
+        return "every shard has its group"
+    return f"none on shard {', '.join(map(str, without))}"
+
+
+_UNREADABLE: Final = "not readable"
+_FULL: Final = "give it more, or see why workers do not keep up: `reftide status`"
+
+_RULES: Final = Rules(
+    "Redis",
+    Rule("version", _is_supported, "use Redis 7.0 or Valkey 8, or later"),
+    Rule("role", among("master"), "point REDIS_URL at the primary"),
+    Rule("appendonly", among("yes"),
+         "set appendonly yes: without it a restart loses the events in it"),
+    Rule("appendfsync", among("always", "everysec", _UNREADABLE),
+         "set appendfsync always, or everysec"),
+    Rule("appendfsync", among("always", "everysec"),
+         "the server forbids CONFIG GET: look at its console for appendfsync everysec,"
+         " or always", "warn"),
+    Rule("appendfsync", among("always"),
+         "a power cut loses up to two seconds of events, and so may a kill while the"
+         " disk is busy; set appendfsync always where that is too much", "warn"),
+    Rule("no-appendfsync-on-rewrite", among("no"),
+         "set it to no: while the file is rewritten, nothing is synced", "warn"),
+    Rule("last write", among("ok"),
+         "free its disk: while it cannot write, it takes no events"),
+    Rule("maxmemory-policy", among("noeviction"),
+         "set maxmemory-policy noeviction: any other throws streams away"),
+    Rule("maxmemory", bool,
+         "set it below the machine's memory: edges then go over to their disks in time",
+         "warn"),
+    Rule("memory", _MEMORY_WRONG.__gt__, _FULL),
+    Rule("memory", _MEMORY_WARN.__gt__, _FULL, "warn"),
+    Rule("min-replicas-to-write", "0".__ne__,
+         "set min-replicas-to-write 1, or a failover loses more than it must", "warn"),
+    Rule("shards", lambda shards: shards[0] in (None, shards[1]),
+         "set REFTIDE_SHARDS={0[0]} everywhere: events of other shards would wait for"
+         " ever"),
+    Rule("shards", lambda shards: shards[0] is not None,
+         "the first edge or worker to start writes it", "warn"),
+    Rule("groups", not_,
+         "start a worker: it makes them, and nothing is lost until then", "warn"),
+    version=" ".join,
+    maxmemory=lambda limit: size(limit) if limit else "none",
+    memory="{} % used".format,
+    shards=_shown_shards,
+    groups=_shown_groups,
+)  # fmt: skip

@@ -4,10 +4,13 @@ Pure: facts go in, findings come out.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Final
+from operator import not_
+from typing import Any, Final, NamedTuple
 
-from ingest.contracts.checkup import Check, judged
+from ingest.contracts.checkup import Check, Rule, Rules, among
+from workers.postgres.database import SERVER_SETTINGS
+
+_LEAST__RULES: Final = 150_000
 
 _LEAST_POSTGRES: Final = 150_000
 
@@ -18,86 +21,93 @@ SESSION: Final = (
 )  # fmt: skip
 
 
-def check_postgres(facts: Mapping[str, Any]) -> Iterator[Check]:
-    """What the server is set to and holds; `facts` are a row of `checkup.sql`."""
-    version = facts["version"]
-    is_recent = facts["version_number"] >= _LEAST_POSTGRES
-    yield judged(
-        "Postgres", "version", version, "use PostgreSQL 15 or later", ok=is_recent
+class _Connections(NamedTuple):
+    """How many connections are free, for so many workers that open so many each."""
+
+    free: int
+    workers: int
+    each: int
+
+    @property
+    def missing(self) -> int:
+        return self.workers * self.each - self.free
+
+
+def check_postgres(
+    facts: Mapping[str, Any], workers: int, each: int, session: Mapping[str, str]
+) -> Iterator[Check]:
+    """What the server is set to and holds; `facts` are a row of `checkup.sql`.
+
+    So many workers open so many connections each; `session` is what one of them was given
+    of `SERVER_SETTINGS`.
+    """
+    return _RULES.judge(
+        {
+            **facts,
+            "version": (facts["version_number"], facts["version"]),
+            "role": "standby" if facts["is_standby"] else "primary",
+            "default_transaction_read_only": facts["read_only"],
+            "schema": facts["has_events"] and facts["has_directory_changes"],
+            "partitions": facts["missing_partitions"] or [],
+            "max_connections": _Connections(
+                facts["connections"] - facts["taken"], workers, each
+            ),
+            "session": {
+                name: session.get(name)
+                for name in SESSION
+                if session.get(name) != SERVER_SETTINGS[name]
+            },
+        }
     )
-    role = "standby" if facts["is_standby"] else "primary"
-    advice = "point DATABASE_URL at the primary"
-    yield judged("Postgres", "role", role, advice, ok=role == "primary")
-    yield from _durability(facts)
-    writes = facts["read_only"]
-    advice = "set default_transaction_read_only = off: nothing can be recorded"
-    yield judged(
-        "Postgres", "default_transaction_read_only", writes, advice, ok=writes == "off"
-    )
-    yield from _tables(facts)
 
 
-def check_connections(facts: Mapping[str, Any], workers: int, each: int) -> Check:
-    """Whether so many workers get all the connections that each of them may open."""
-    free, wanted = facts["connections"] - facts["taken"], workers * each
-    is_enough = wanted <= free
-    return Check(
-        "Postgres",
-        "max_connections",
-        "ok" if is_enough else "warn",
-        f"{free} for {workers} workers of {each}",
-        "" if is_enough else f"raise it by {wanted - free}, or run fewer workers",
-    )
+def _is_supported(version: tuple[int, str]) -> bool:
+    return version[0] >= _LEAST_POSTGRES
 
 
-def check_session(wanted: Mapping[str, str], found: Mapping[str, str]) -> Check:
-    """Whether a connection has what a worker asked for: poolers may drop it."""
-    differing = [name for name in SESSION if found.get(name) != wanted[name]]
-    if not differing:
-        return Check("Postgres", "session", "ok", "as workers ask for it")
-    names = ", ".join(f"{name} = {found.get(name)}" for name in differing)
-    advice = (
-        "a pooler drops what workers ask for: connect without it, or set these for the"
-        " role (alter role … set …)"
-    )
-    is_unsafe = "synchronous_commit" in differing
-    return Check("Postgres", "session", "wrong" if is_unsafe else "warn", names, advice)
+def _shown_session(lacking: Mapping[str, Any]) -> str:
+    texts = [f"{name} = {value}" for name, value in lacking.items()]
+    return ", ".join(texts) or "as workers ask for it"
 
 
-def check_geo(file: Path | None, problem: str | None) -> Check:
-    """What of REFTIDE_GEO_FILE can be read; None where none is set."""
-    if file is None:
-        return Check("worker", "geo file", "ok", "none: countries only")
-    if problem is None:
-        return Check("worker", "geo file", "ok", str(file))
-    advice = "give a readable MMDB file; until then events have no region and no city"
-    return Check("worker", "geo file", "warn", problem, advice)
+_POOLER: Final = (
+    "a pooler drops what workers ask for: connect without it, or set these for the role"
+    " (alter role … set …)"
+)
+_DESTROYS: Final = "set it on: without it a power cut can destroy the database"
 
+_RULES: Final = Rules(
+    "Postgres",
+    Rule("version", _is_supported, "use PostgreSQL 15 or later"),
+    Rule("role", among("primary"), "point DATABASE_URL at the primary"),
+    Rule("synchronous_commit", "off".__ne__,
+         "set synchronous_commit = on: an event is acknowledged after its commit, so a"
+         " commit that a crash can undo loses it"),
+    Rule("fsync", among("on"), _DESTROYS),
+    Rule("full_page_writes", among("on"), _DESTROYS),
+    Rule("default_transaction_read_only", among("off"),
+         "set default_transaction_read_only = off: nothing can be recorded"),
+    Rule("schema", bool, "run `reftide schema`"),
+    Rule("partitions", not_,
+         "run `reftide schema`, and a worker, which makes them ahead of time"),
+    Rule("max_connections", lambda counts: counts.missing <= 0,
+         "raise it by {0.missing}, or run fewer workers", "warn"),
+    Rule("session", lambda lacking: "synchronous_commit" not in lacking, _POOLER),
+    Rule("session", not_, _POOLER, "warn"),
+    version=lambda version: version[1],
+    schema=lambda has_schema: "present" if has_schema else "missing",
+    partitions=lambda missing: (
+        f"no {', '.join(missing)}" if missing else "this month and the next"
+    ),
+    max_connections="{0.free} for {0.workers} workers of {0.each}".format,
+    session=_shown_session,
+)  # fmt: skip
 
-def _durability(facts: Mapping[str, Any]) -> Iterator[Check]:
-    found = facts["synchronous_commit"]
-    yield judged(
-        "Postgres",
-        "synchronous_commit",
-        found,
-        "set synchronous_commit = on: an event is acknowledged after its commit, so a"
-        " commit that a crash can undo loses it",
-        ok=found != "off",
-    )
-    for name in ("fsync", "full_page_writes"):
-        advice = f"set {name} = on: without it a power cut can destroy the database"
-        yield judged("Postgres", name, facts[name], advice, ok=facts[name] == "on")
-
-
-def _tables(facts: Mapping[str, Any]) -> Iterator[Check]:
-    has_schema = facts["has_events"] and facts["has_directory_changes"]
-    found = "present" if has_schema else "missing"
-    yield judged("Postgres", "schema", found, "run `reftide schema`", ok=has_schema)
-    missing = facts["missing_partitions"] or []
-    yield judged(
-        "Postgres",
-        "partitions",
-        "this month and the next" if not missing else f"no {', '.join(missing)}",
-        "run `reftide schema`, and a worker, which makes them ahead of time",
-        ok=not missing,
-    )
+#: `geo file`: the file, if one is set, and why it cannot be read, if it cannot.
+WORKER: Final = Rules(
+    "worker",
+    Rule("geo file", lambda file: file[1] is None,
+         "give a readable MMDB file; until then events have no region and no city",
+         "warn"),
+    geo_file=lambda file: file[1] or str(file[0] or "none: countries only"),
+)  # fmt: skip

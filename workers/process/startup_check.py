@@ -10,18 +10,11 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from ingest.contracts.checkup import Check, check_clocks
-from ingest.contracts.telemetry import Log
+from ingest.contracts.checkup import CLOCKS, Check, log_findings
 from workers.enrich import geo
 from workers.model.batch import TransientError
-from workers.postgres.checkup import (
-    SESSION,
-    check_connections,
-    check_geo,
-    check_postgres,
-    check_session,
-)
-from workers.postgres.database import SERVER_SETTINGS, Pool, pool_size, transaction
+from workers.postgres.checkup import SESSION, WORKER, check_postgres
+from workers.postgres.database import Pool, pool_size, transaction
 from workers.postgres.sql import statements
 from workers.redis_io.connections import REDIS_TROUBLE
 from workers.settings import Settings
@@ -47,8 +40,7 @@ async def keep_checking(
             # Those who need the server say so themselves.
             await happens(stop, _AGAIN_SECONDS)
             continue
-        for check in found:
-            _say(check)
+        log_findings(found)
         return
 
 
@@ -68,14 +60,12 @@ async def examine(
     except REDIS_TROUBLE as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
     problem = await asyncio.to_thread(geo_problem, settings.geo_file)
+    given = {row["name"]: row["setting"] for row in session}
+    each = pool_size(settings.shards)
     return [
-        *check_postgres(facts),
-        check_connections(facts, max(1, workers), pool_size(settings.shards)),
-        check_session(
-            SERVER_SETTINGS, {row["name"]: row["setting"] for row in session}
-        ),
-        check_clocks(ahead),
-        check_geo(settings.geo_file, problem),
+        *check_postgres(facts, max(1, workers), each, given),
+        *CLOCKS.judge({"skew": ahead}),
+        *WORKER.judge({"geo file": (settings.geo_file, problem)}),
     ]
 
 
@@ -88,10 +78,3 @@ def geo_problem(file: Path | None) -> str | None:
     except (geo.GeoFileError, geo.GeoLibraryMissingError) as error:
         return str(error)
     return None
-
-
-def _say(check: Check) -> None:
-    if check.level != "ok":
-        # Advice that may well be declined is for those who read everything.
-        say = Log().warning if check.level == "wrong" else Log().info
-        say("checkup.finding", **check.row())

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from ingest.contracts.checkup import Check, check_clocks, check_disk, check_secret
+from ingest.contracts.checkup import CLOCKS, DISK, EDGE, Check
 from ingest.contracts.redis_checkup import check_redis
 from ingest.contracts.variables import SettingsError, Variables
 from ingest.settings import Spooling
@@ -20,13 +20,7 @@ from scripts.services.maintain.schema import schema_text
 from scripts.services.maintain.schema_check import REACH, check_schema, out_of_reach
 from scripts.sql import statements
 from workers.postgres import sql
-from workers.postgres.checkup import (
-    SESSION,
-    check_connections,
-    check_geo,
-    check_postgres,
-    check_session,
-)
+from workers.postgres.checkup import SESSION, WORKER, check_postgres
 from workers.postgres.database import SERVER_SETTINGS, pool_size
 from workers.process.startup_check import geo_problem
 from workers.stream.liveness import living
@@ -78,7 +72,7 @@ async def _examine(environment: Environment) -> list[Check]:
         checks += found
     except Unreachable as error:
         checks.append(out_of_reach("Postgres", error.what, error.remedy))
-    return [*checks, check_clocks(ahead), *_machine(environment)]
+    return [*checks, *CLOCKS.judge({"skew": ahead}), *_machine(environment)]
 
 
 async def _redis(
@@ -105,13 +99,8 @@ async def _postgres(
     async with postgres(environment, settings=SERVER_SETTINGS) as connection:
         found = await rows(connection, _SQL["session"], list(SESSION))
     session = {row["name"]: row["setting"] for row in found}
-    checks = [
-        *check_postgres(facts),
-        check_schema(schema_text(), catalog),
-        check_connections(facts, workers, each),
-        check_session(SERVER_SETTINGS, session),
-    ]
-    return checks, ahead
+    checks = check_postgres(facts, workers, each, session)
+    return [*checks, check_schema(schema_text(), catalog)], ahead
 
 
 def _machine(environment: Environment) -> list[Check]:
@@ -123,11 +112,14 @@ def _machine(environment: Environment) -> list[Check]:
         secret = len(given.text("REFTIDE_SECRET"))
     geo = given.text("REFTIDE_GEO_FILE")
     file = Path(geo) if geo else None
-    checks = [check_secret(secret), check_geo(file, geo_problem(file))]
     try:
-        spool = Spooling.load(given).most_bytes
-        checks.append(check_disk(free_bytes(environment.data), spool))
+        space = free_bytes(environment.data), Spooling.load(given).most_bytes
+        disk = [*DISK.judge({"space": space})]
     except (OSError, SettingsError) as error:
-        advice = "look at REFTIDE_DATA and the REFTIDE_SPOOL_ variables"
-        checks.append(Check("disk", "space", "wrong", str(error), advice))
-    return checks
+        advice = "set REFTIDE_DATA and the REFTIDE_SPOOL_ variables right"
+        disk = [Check("disk", "space", "wrong", str(error), advice)]
+    return [
+        *EDGE.judge({"secret": secret}),
+        *WORKER.judge({"geo file": (file, geo_problem(file))}),
+        *disk,
+    ]

@@ -1,18 +1,13 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pytest
 
-from ingest.contracts.checkup import Check, check_clocks, check_disk, check_secret
+from ingest.contracts.checkup import CLOCKS, DISK, EDGE, Check, Rules
 from ingest.contracts.redis_checkup import RedisFacts, check_redis, redis_facts
 from scripts.services.maintain.schema import schema_text
 from scripts.services.maintain.schema_check import check_schema, things_of
-from workers.postgres.checkup import (
-    check_connections,
-    check_geo,
-    check_postgres,
-    check_session,
-)
+from workers.postgres.checkup import WORKER, check_postgres
 from workers.postgres.database import SERVER_SETTINGS
 
 GOOD_INFO = {
@@ -50,6 +45,8 @@ GOOD_POSTGRES = {
     "has_directory_changes": True,
     "is_standby": False,
     "missing_partitions": None,
+    "connections": 97,
+    "taken": 7,
 }
 SCHEMA = """
 create table if not exists links (
@@ -79,12 +76,20 @@ def _redis(facts: RedisFacts) -> dict[str, str]:
     return _levels(check_redis(facts))
 
 
-def _postgres(**changed: object) -> dict[str, str]:
-    return _levels(check_postgres({**GOOD_POSTGRES, **changed}))
+def _of_postgres(
+    workers: int = 1, session: Mapping[str, str] = SERVER_SETTINGS, **changed: object
+) -> list[Check]:
+    facts = {**GOOD_POSTGRES, **changed}
+    return [*check_postgres(facts, workers, 9, session)]
+
+
+def _only(rules: Rules, **facts: object) -> Check:
+    (found,) = rules.judge(facts)
+    return found
 
 
 def test_servers_that_are_set_up_well_get_no_advice() -> None:
-    checks = [*check_redis(GOOD_REDIS), *check_postgres(GOOD_POSTGRES)]
+    checks = [*check_redis(GOOD_REDIS), *_of_postgres()]
 
     assert {("ok", "")} == {(one.level, one.advice) for one in checks}
 
@@ -143,15 +148,14 @@ def test_an_error_of_the_server_is_no_finding() -> None:
 def test_a_database_that_can_lose_or_refuse_events_is_wrong(
     name: str, value: object, check: str
 ) -> None:
-    assert {check: "wrong"} == _postgres(**{name: value})
+    assert {check: "wrong"} == _levels(_of_postgres(**{name: value}))
 
 
 def test_workers_must_get_all_their_connections() -> None:
-    facts = {"connections": 97, "taken": 7}
-
-    assert "ok" == check_connections(facts, workers=10, each=9).level
-    too_many = check_connections(facts, workers=11, each=9)
-    assert ("warn", "raise it by 9, or run fewer workers") == (
+    assert {} == _levels(_of_postgres(workers=10))
+    (too_many,) = (one for one in _of_postgres(workers=11) if one.level != "ok")
+    assert ("max_connections", "warn", "raise it by 9, or run fewer workers") == (
+        too_many.check,
         too_many.level,
         too_many.advice,
     )
@@ -162,34 +166,42 @@ def test_workers_must_get_all_their_connections() -> None:
     [("statement_timeout", "warn"), ("synchronous_commit", "wrong")],
 )
 def test_what_a_pooler_drops_is_found(name: str, level: str) -> None:
-    assert "ok" == check_session(SERVER_SETTINGS, SERVER_SETTINGS).level
+    checks = _of_postgres(session={**SERVER_SETTINGS, name: "0"})
 
-    found = check_session(SERVER_SETTINGS, {**SERVER_SETTINGS, name: "0"})
-
+    (found,) = (one for one in checks if one.check == "session")
     assert (level, f"{name} = 0") == (found.level, found.found)
 
 
 def test_clocks_may_differ_by_a_second() -> None:
-    assert "ok" == check_clocks({"here": 10.0, "Redis": 11.0}).level
-    apart = check_clocks({"here": 10.0, "Redis": 11.5, "Postgres": 11.0})
+    assert "ok" == _only(CLOCKS, skew={"here": 10.0, "Redis": 11.0}).level
+    apart = _only(CLOCKS, skew={"here": 10.0, "Redis": 11.5, "Postgres": 11.0})
     assert ("wrong", "1.50 s, here is behind") == (apart.level, apart.found)
 
 
-def test_a_disk_is_judged_by_what_the_spool_may_take() -> None:
-    gib = 1 << 30
+@pytest.mark.parametrize(
+    ("free", "spool", "level"),
+    [
+        (5 << 30, 4 << 30, "ok"),
+        (5 << 30, 6 << 30, "warn"),
+        ((1 << 30) - 1, 0, "warn"),
+        (1 << 20, 0, "wrong"),
+    ],
+)
+def test_a_disk_is_judged_by_what_the_spool_may_take(
+    free: int, spool: int, level: str
+) -> None:
+    assert level == _only(DISK, space=(free, spool)).level
 
-    assert "ok" == check_disk(5 * gib, spool=4 * gib).level
-    assert "warn" == check_disk(5 * gib, spool=6 * gib).level
-    assert "warn" == check_disk(gib - 1, spool=0).level
-    assert "wrong" == check_disk(1 << 20, spool=0).level
 
-
-def test_a_secret_has_32_characters() -> None:
-    assert ["warn", "warn", "ok"] == [check_secret(n).level for n in (0, 31, 32)]
+@pytest.mark.parametrize(("length", "level"), [(0, "warn"), (31, "warn"), (32, "ok")])
+def test_a_secret_has_32_characters(length: int, level: str) -> None:
+    assert level == _only(EDGE, secret=length).level
 
 
 def test_no_geo_file_is_fine() -> None:
-    assert "ok" == check_geo(None, None).level
+    (found,) = WORKER.judge({"geo file": (None, None)})
+
+    assert ("ok", "none: countries only") == (found.level, found.found)
 
 
 def test_a_schema_is_known_by_what_it_makes() -> None:
