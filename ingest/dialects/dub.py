@@ -18,6 +18,7 @@ from uuid import UUID, uuid5
 
 from ingest.contracts.directory import CustomerRecord, LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
+from ingest.dialects import dub_answers as answers
 from ingest.dialects import dub_wire as wire
 from ingest.dialects.body import read
 from ingest.dialects.spec import (
@@ -62,10 +63,10 @@ def _answer_click(outcome: Outcome) -> Reply:
     if link and link.partner_code:
         number, name = link.partner_public_id, link.partner_name
         code = link.partner_code
-        partner = wire.Partner(id=number or code, name=name or code, image=None)
+        partner = answers.Partner(id=number or code, name=name or code, image=None)
         said |= {"partner": partner, "discount": None}
     return Reply(
-        200, wire.Clicked(**said).model_dump(by_alias=True, exclude_unset=True)
+        200, answers.Clicked(**said).model_dump(by_alias=True, exclude_unset=True)
     )
 
 
@@ -124,17 +125,17 @@ def _repeat_lead(outcome: Outcome, _: Reply) -> Reply:
 def _led(outcome: Outcome, link: LinkRecord | None) -> Reply:
     target = outcome.draft.target
     token = target.token if isinstance(target, ByClick) else outcome.click_token
-    said = wire.Led(
-        click=wire.ClickId(id=token or ""),
+    said = answers.Led(
+        click=answers.ClickId(id=token or ""),
         link=_link(link) if link else None,
-        customer=wire.Customer(**_customer(outcome)),
+        customer=answers.Customer(**_customer(outcome)),
     )
     return Reply(200, said.model_dump(by_alias=True))
 
 
-def _link(link: LinkRecord) -> wire.Link:
+def _link(link: LinkRecord) -> answers.Link:
     number, domain, code = link.program_number, link.domain, link.code
-    return wire.Link(
+    return answers.Link(
         id=link.public_id,
         domain=domain,
         key=code,
@@ -208,12 +209,12 @@ def _judge_sale(outcome: Outcome) -> Draft | None:
 
 def _answer_sale(outcome: Outcome) -> Reply:
     draft, told = outcome.draft, outcome.draft.properties
-    said = wire.Sold(event_name=draft.name or "")
+    said = answers.Sold(event_name=draft.name or "")
     if draft.amount and (outcome.click_token or _came_by_click(outcome)):
         customer = _customer(outcome)
         derived = f"cus_{_derived(customer['external_id'])}"
-        said.customer = wire.Buyer(id=derived, **customer)
-        said.sale = wire.Sum.model_validate(
+        said.customer = answers.Buyer(id=derived, **customer)
+        said.sale = answers.Sum.model_validate(
             {
                 "amount": draft.amount,
                 "currency": (draft.currency or "").lower(),
@@ -250,7 +251,7 @@ DUB: Final = Dialect(
             path="/track/click",
             summary="Record that a visitor came by a link",
             body=wire.Click,
-            reply=wire.Clicked,
+            reply=answers.Clicked,
             refusals=("link_unknown", "link_inactive"),
             parse=_parse_click,
             answer=_answer_click,
@@ -264,7 +265,7 @@ DUB: Final = Dialect(
             credential=_CREDENTIAL,
             limits=_LIMITS,
             body=wire.Lead,
-            reply=wire.Led,
+            reply=answers.Led,
             refusals=("click_unknown", "link_inactive", "customer_unknown"),
             parse=_parse_lead,
             judge=_judge_lead,
@@ -280,7 +281,7 @@ DUB: Final = Dialect(
             credential=_CREDENTIAL,
             limits=_LIMITS,
             body=wire.Sale,
-            reply=wire.Sold,
+            reply=answers.Sold,
             refusals=("click_unknown",),
             parse=_parse_sale,
             judge=_judge_sale,

@@ -1,0 +1,139 @@
+"""Dub's answers, as its SDKs validate them."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from ingest.dialects.body import doc
+
+
+class Said(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class Partner(Said):
+    """Whose link was clicked."""
+
+    id: Annotated[str, doc("The partner's id.", "pn_2M7K9C")]
+    name: Annotated[str, doc("The partner's name.", "Sarah")]
+    image: Annotated[None, doc("Always null.", None)]
+
+
+class Clicked(Said):
+    """The answer to a click: partner and discount for partners' links only."""
+
+    click_id: Annotated[
+        str,
+        doc(
+            "The id that the visitor keeps, and a lead names later. Another click "
+            "within the hour has the same.",
+            "rLnWe1uz9t282v7g",
+        ),
+    ]
+    partner: Annotated[
+        Partner | None, doc("The partner whose link it is; absent if it has none.")
+    ] = None
+    discount: Annotated[None, doc("Always null.", None)] = None
+
+
+class ClickId(Said):
+    """A click, by the id that clients know."""
+
+    id: Annotated[str, doc("The id of the click.", "rLnWe1uz9t282v7g")]
+
+
+class Link(Said):
+    """The link of a lead."""
+
+    id: Annotated[str, doc("The link's id.", "link_8ZQ4T1")]
+    domain: Annotated[str, doc("The link's domain.", "go.yoursite.com")]
+    key: Annotated[str, doc("The link's code on that domain.", "alice")]
+    short_link: Annotated[
+        str, doc("The link as it is shared.", "https://go.yoursite.com/alice")
+    ]
+    url: Annotated[str, doc("Where the link leads.", "https://yoursite.com/")]
+    partner_id: Annotated[str | None, doc("The partner whose link it is.", "pn_2M7K9C")]
+    program_id: Annotated[
+        str | None, doc("The program that the link belongs to.", "prog_007")
+    ]
+    tenant_id: Annotated[None, doc("Always null.", None)] = None
+    external_id: Annotated[None, doc("Always null.", None)] = None
+
+
+_CustomerName = Annotated[
+    str,
+    doc(
+        "The customer's name, else the e-mail address, else a made-up name.", "John Doe"
+    ),
+]
+_CustomerEmail = Annotated[
+    str | None, doc("The customer's e-mail address.", "john.doe@example.com")
+]
+_CustomerAvatar = Annotated[
+    str | None,
+    doc("The URL of the customer's picture.", "https://example.com/avatar.png"),
+]
+_CustomerId = Annotated[
+    str, doc("Your id of the customer.", "cus_oFUYbZYqHFR0knk0MjsMC6b0")
+]
+
+
+class Customer(Said):
+    """Whose lead it is."""
+
+    name: _CustomerName
+    email: _CustomerEmail
+    avatar: _CustomerAvatar
+    external_id: _CustomerId
+
+
+class Led(Said):
+    """The answer to a lead."""
+
+    click: Annotated[ClickId, doc("The click that brought the customer.")]
+    link: Annotated[Link | None, doc("The link that was clicked; null in a repeat.")]
+    customer: Annotated[Customer, doc("The customer whose lead it is.")]
+
+
+class Buyer(Said):
+    """Whose sale it is."""
+
+    id: Annotated[
+        str,
+        doc(
+            "An id derived from yours, the same in every answer.",
+            "cus_3f0c2a9b5d7e5f1a8c6b4d2e0f9a7b5c",
+        ),
+    ]
+    name: _CustomerName
+    email: _CustomerEmail
+    avatar: _CustomerAvatar
+    external_id: _CustomerId
+
+
+class Sum(Said):
+    """What was paid."""
+
+    amount: Annotated[
+        int, doc("What was paid, in the smallest unit of the currency.", 4999)
+    ]
+    currency: Annotated[str, doc("The currency, in lower case.", "usd")]
+    payment_processor: Annotated[str, doc("Who processed the payment.", "stripe")]
+    invoice_id: Annotated[str | None, doc("The invoice.", "INV_1234567890")]
+    metadata: Annotated[
+        dict[str, Any] | None, doc("The metadata of the request.", {"plan": "free"})
+    ]
+
+
+class Sold(Said):
+    """The answer to a sale."""
+
+    event_name: Annotated[str, doc("What was paid for.", "Invoice paid")]
+    customer: Annotated[
+        Buyer | None,
+        doc("Who paid; null if no click brought the customer or nothing was paid."),
+    ] = None
+    sale: Annotated[Sum | None, doc("What was paid; null likewise.")] = None
