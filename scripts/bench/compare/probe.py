@@ -1,0 +1,186 @@
+"""`python probe.py REPORT`: an edge that notes what a click costs it, in any version.
+
+It runs `python -m ingest` with two methods replaced: the one that a parsed click enters by,
+and the one that takes its bytes for the stream. The first clicks warm it up; the next ones
+are traced, so they want to come one at a time; of all others the processor time between the
+two is noted. It writes its report, a line of JSON, when it is told to end.
+"""
+
+import runpy
+import sys
+from collections import Counter
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from time import thread_time_ns
+from types import CodeType, FrameType
+from typing import Any, Final
+
+import orjson
+
+#: Module, class and method in each layout, the newest first. A version that has its own
+#: way in or out gets a line here.
+ENTRANCES: Final = (
+    ("ingest.http.fast_path", "PlainRoute", "answer"),
+    ("ingest.plain", "PlainRoute", "answer"),
+)
+SINKS: Final = (
+    ("ingest.durable.sink", "Sink", "append"),
+    ("ingest.sink", "Sink", "append"),
+)
+_WARM: Final = 200
+_TRACED: Final = 100
+
+_Method = Callable[..., Any]
+
+
+@dataclass(slots=True)
+class _Click:
+    """One click: its nanoseconds so far, and whether its bytes are handed over."""
+
+    spent: int = 0
+    is_over: bool = False
+
+
+@dataclass(slots=True)
+class Probe:
+    """What is noted of clicks. `root` is the folder whose functions are counted."""
+
+    root: str
+    entered: int = 0
+    times: list[int] = field(default_factory=list)
+    calls: Counter[CodeType] = field(default_factory=Counter)
+    _click: _Click | None = None
+    _since: int = 0
+
+    def entrance(self, method: _Method) -> _Method:
+        """The method in which a click begins; a plain one, or a coroutine's."""
+
+        def enter(*arguments: Any, **named: Any) -> Any:
+            self._count()
+            click = _Click()
+            self._go_on(click)
+            answer = method(*arguments, **named)
+            self._pause()
+            if isinstance(answer, Coroutine):
+                return _Timed(self, click, answer)
+            return answer
+
+        return enter
+
+    def sink(self, method: _Method) -> _Method:
+        """The method that takes the bytes."""
+
+        def take(*arguments: Any, **named: Any) -> Any:
+            self._hand_over()
+            return method(*arguments, **named)
+
+        return take
+
+    def step(self, click: _Click, act: Callable[[], Any]) -> Any:
+        """A part of a click's way, as far as it goes without waiting."""
+        self._go_on(click)
+        try:
+            return act()
+        finally:
+            self._pause()
+
+    def report(self) -> dict[str, object]:
+        """Microseconds of a click's core, and the functions of ours that each click calls."""
+        passed = [
+            code
+            for code, times in self.calls.items()
+            if times >= _TRACED and code.co_filename.startswith(self.root)
+        ]
+        named = [code for code in passed if not code.co_name.endswith("comp>")]
+        return {
+            "core_us": median(self.times) / 1000 if self.times else 0.0,
+            "clicks": len(self.times),
+            "functions": len(named),
+            "modules": len({code.co_filename for code in named}),
+            "path": sorted(
+                f"{code.co_filename.removeprefix(self.root)}:{code.co_qualname}"
+                for code in named
+            ),
+        }
+
+    def _count(self) -> None:
+        self.entered += 1
+        if self.entered == _WARM:
+            sys.setprofile(self._note)
+        elif self.entered == _WARM + _TRACED:
+            sys.setprofile(None)
+
+    def _note(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            self.calls[frame.f_code] += 1
+
+    def _go_on(self, click: _Click) -> None:
+        self._click = None if click.is_over else click
+        self._since = thread_time_ns()
+
+    def _pause(self) -> None:
+        if self._click is not None:
+            self._click.spent += thread_time_ns() - self._since
+            self._click = None
+
+    def _hand_over(self) -> None:
+        click = self._click
+        self._pause()
+        if click is not None:
+            click.is_over = True
+            if self.entered > _WARM + _TRACED:
+                self.times.append(click.spent)
+
+
+class _Timed:
+    """A coroutine of which each step between two waits is timed."""
+
+    def __init__(
+        self, probe: Probe, click: _Click, coroutine: Coroutine[Any, Any, Any]
+    ) -> None:
+        self._probe = probe
+        self._click = click
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        send = self._coroutine.send
+        while True:
+            try:
+                awaited = self._probe.step(self._click, lambda: send(None))
+            except StopIteration as end:
+                return end.value
+            try:
+                yield awaited
+            except BaseException:
+                self._coroutine.close()
+                raise
+
+
+def _replace(
+    places: tuple[tuple[str, str, str], ...], made: Callable[[_Method], _Method]
+) -> None:
+    for module, name, method in places:
+        try:
+            owner = getattr(import_module(module), name)
+        except (ImportError, AttributeError):
+            continue
+        setattr(owner, method, made(getattr(owner, method)))
+        return
+    sys.exit(f"this version has none of {places}: tell probe.py where a click passes")
+
+
+def main() -> None:
+    probe = Probe(f"{Path.cwd()}/ingest/")
+    _replace(ENTRANCES, probe.entrance)
+    _replace(SINKS, probe.sink)
+    try:
+        runpy.run_module("ingest", run_name="__main__")
+    finally:
+        Path(sys.argv[1]).write_bytes(orjson.dumps(probe.report()))
+
+
+if __name__ == "__main__":
+    main()
