@@ -1,8 +1,8 @@
 """`reftide bench cost`: what an event takes, in bytes, processor time and memory.
 
-Reftide runs as for `pipeline`. The figure is the memory of the streams for an event, its
-baseline the request's JSON body and User-Agent; beside them stands all that the servers
-keep and every process spends.
+Reftide runs as for `pipeline`. The figure is the memory of every key in Redis that events
+add or enlarge, for an event; its baseline the request's JSON body and User-Agent. Beside
+them stands all that the servers keep and every process spends.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 from threading import Event, Thread
 from typing import Final
@@ -33,31 +34,41 @@ _SQL: Final = statements("bench/environment/bench")
 _REST_SECONDS: Final = 2.0
 _SAMPLE_SECONDS: Final = 0.25
 _MILLION: Final = 1e6
+_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Bytes that the servers hold, and how many entries the streams have."""
+    """Bytes that the servers hold; `keys` are all of Redis' keys, streams included."""
 
-    entries: int
+    keys: int
     streams: int
-    redis: int
+    dataset: int
     wal: int
     relations: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Cost:
-    """One run's: bytes of the stream for an event, and all the rest by its name."""
+@dataclass(frozen=True)
+class Cost:
+    """One run's, by name: bytes of an event, processor seconds of a million, memory."""
 
-    stream: float
     bytes_per_event: Mapping[str, float]
     cpu_per_million: Mapping[str, float]
     memory: Mapping[str, tuple[int, int]]
 
+    @cached_property
+    def redis(self) -> float:
+        """Bytes of an event in every key of Redis."""
+        return self.bytes_per_event["Redis: all keys"]
+
+    @cached_property
+    def cpu(self) -> float:
+        """Microseconds of processor time of an event, of all processes together."""
+        return sum(self.cpu_per_million.values())
+
 
 def measure(
-    ground: BenchServers,
+    servers: BenchServers,
     *,
     pairs: int,
     seconds: float,
@@ -67,14 +78,15 @@ def measure(
 ) -> Result:
     """What events cost, `pairs` times at as many as come in so many seconds."""
     usage.require()
-    load = choose(clicks(ground))
-    request = _request_bytes(ground)
+    load = choose(clicks(servers))
+    request = request_bytes(servers.codes)
     costs = []
     for number in range(1, pairs + 1):
-        costs.append(_run(ground, load, seconds, edges, workers))
+        empty(servers)
+        costs.append(measured(servers, load, seconds, edges, workers))
         tell(
-            f"run {number} of {pairs}: {costs[-1].stream:.0f} bytes in the stream,"
-            f" {request:.0f} in the request"
+            f"run {number} of {pairs}: {costs[-1].redis:.0f} bytes in Redis,"
+            f" {request:.0f} in the request; {costs[-1].cpu:.1f} µs of processor time"
         )
     conditions = {
         "baseline": "the request's JSON body and User-Agent",
@@ -88,19 +100,42 @@ def measure(
     return Result(
         name="cost",
         unit="bytes/event",
-        pairs=[Pair(cost.stream, request) for cost in costs],
+        pairs=[Pair(cost.redis, request) for cost in costs],
         conditions=conditions,
         digits=1,
         more=_summed_up(costs),
     )
 
 
-def _request_bytes(ground: BenchServers) -> float:
-    bodies = traffic.bodies(ground.links)
+def request_bytes(codes: Sequence[str]) -> float:
+    """JSON body and User-Agent of a click on one of these codes."""
+    bodies = traffic.bodies(codes)
     return sum(len(body) + len(agent(body)) for body in bodies) / len(bodies)
 
 
-def _summed_up(costs: Sequence[_Cost]) -> dict[str, object]:
+def measured(
+    servers: BenchServers, load: Load, seconds: float, edges: int, workers: int
+) -> Cost:
+    """One run on what the servers already have."""
+    with reftide(edges, workers)(servers) as contender:
+        time.sleep(_REST_SECONDS)
+        at_rest = _memory(servers, contender)
+        warm(servers, contender, load.send)
+        before, spent = asyncio.run(_kept(servers)), _cpu(servers, contender)
+        with _peaks(servers, contender) as peaks:
+            run = once(servers, contender, load.send, seconds)
+        spent_after, after = _cpu(servers, contender), asyncio.run(_kept(servers))
+    return Cost(
+        _per_event(before, after, run),
+        {
+            name: (spent_after[name] - spent[name]) / run.events * _MILLION
+            for name in spent
+        },
+        {name: (at_rest[name], peaks[name]) for name in at_rest},
+    )
+
+
+def _summed_up(costs: Sequence[Cost]) -> dict[str, object]:
     """The median of every figure."""
     first = costs[0]
     return {
@@ -131,37 +166,15 @@ def _megabytes(count: float) -> float:
     return round(count / _MILLION, 1)
 
 
-def _run(
-    ground: BenchServers, load: Load, seconds: float, edges: int, workers: int
-) -> _Cost:
-    empty(ground)
-    with reftide(edges, workers)(ground) as contender:
-        time.sleep(_REST_SECONDS)
-        at_rest = _memory(ground, contender)
-        warm(ground, contender, load.send)
-        before, spent = asyncio.run(_kept(ground)), _cpu(ground, contender)
-        with _peaks(ground, contender) as peaks:
-            run = once(ground, contender, load.send, seconds)
-        after, spent_after = asyncio.run(_kept(ground)), _cpu(ground, contender)
-    return _Cost(
-        (after.streams - before.streams) / (after.entries - before.entries),
-        _per_event(before, after, run),
-        {
-            name: (spent_after[name] - spent[name]) / run.events * _MILLION
-            for name in spent
-        },
-        {name: (at_rest[name], peaks[name]) for name in at_rest},
-    )
-
-
 def _per_event(before: _Kept, after: _Kept, run: Run) -> dict[str, float]:
     grown = {
         name: size - before.relations.get(name, 0)
         for name, size in after.relations.items()
     }
     whole = {
+        "Redis: all keys": after.keys - before.keys,
         "Redis: streams": after.streams - before.streams,
-        "Redis: all of it": after.redis - before.redis,
+        "Redis: all of it": after.dataset - before.dataset,
         "Postgres: all of it": sum(grown.values()),
         **{f"Postgres: {name}": size for name, size in grown.items()},
         "Postgres: written ahead (WAL)": after.wal - before.wal,
@@ -169,21 +182,21 @@ def _per_event(before: _Kept, after: _Kept, run: Run) -> dict[str, float]:
     return {name: size / run.events for name, size in whole.items() if size > 0}
 
 
-def _roots(ground: BenchServers, contender: Contender) -> dict[str, Sequence[int]]:
+def _roots(servers: BenchServers, contender: Contender) -> dict[str, Sequence[int]]:
     return {
         **contender.pids,
-        **{name: [pid] for name, pid in ground.servers.items()},
+        **{name: [pid] for name, pid in servers.pids.items()},
     }
 
 
-def _cpu(ground: BenchServers, contender: Contender) -> dict[str, float]:
-    roots = _roots(ground, contender)
+def _cpu(servers: BenchServers, contender: Contender) -> dict[str, float]:
+    roots = _roots(servers, contender)
     return {name: usage.cpu_seconds(usage.tree(pids)) for name, pids in roots.items()}
 
 
-def _memory(ground: BenchServers, contender: Contender) -> dict[str, int]:
+def _memory(servers: BenchServers, contender: Contender) -> dict[str, int]:
     """Bytes of a process of each kind; of Postgres, all its processes together."""
-    roots = _roots(ground, contender)
+    roots = _roots(servers, contender)
     return {
         name: usage.memory(usage.tree(pids)) // len(pids)
         for name, pids in roots.items()
@@ -191,14 +204,14 @@ def _memory(ground: BenchServers, contender: Contender) -> dict[str, int]:
 
 
 @contextmanager
-def _peaks(ground: BenchServers, contender: Contender) -> Iterator[dict[str, int]]:
+def _peaks(servers: BenchServers, contender: Contender) -> Iterator[dict[str, int]]:
     """The most memory of each kind in the block."""
-    peaks = _memory(ground, contender)
+    peaks = _memory(servers, contender)
     over = Event()
 
     def look() -> None:
         while not over.wait(_SAMPLE_SECONDS):
-            for name, size in _memory(ground, contender).items():
+            for name, size in _memory(servers, contender).items():
                 peaks[name] = max(peaks[name], size)
 
     looking = Thread(target=look)
@@ -210,23 +223,31 @@ def _peaks(ground: BenchServers, contender: Contender) -> Iterator[dict[str, int
         looking.join()
 
 
-async def _kept(ground: BenchServers) -> _Kept:
+async def _kept(servers: BenchServers) -> _Kept:
     async with (
-        redis_server(ground.environment) as redis,
-        postgres(ground.environment, seconds=SECONDS) as connection,
+        redis_server(servers.environment) as redis,
+        postgres(servers.environment, seconds=SECONDS) as connection,
     ):
         memory = await redis.info("memory")
         relations = await rows(connection, _SQL["sizes"])
-        keys = [events_key(shard) for shard in range(SHARDS)]
+        streams = [events_key(shard).encode() for shard in range(SHARDS)]
+        every = [key async for key in redis.scan_iter(count=_AT_ONCE)]
         return _Kept(
-            entries=sum([await redis.xlen(key) for key in keys]),
-            streams=sum([await _size(redis, key) for key in keys]),
-            redis=memory["used_memory_dataset"],
+            keys=await _bytes_of(redis, every),
+            streams=await _bytes_of(redis, streams),
+            dataset=memory["used_memory_dataset"],
             wal=await connection.fetchval(_SQL["wal"]),
             relations={row["name"]: row["bytes"] for row in relations},
         )
 
 
-async def _size(redis: Redis, key: str) -> int:
-    # Of all its parts, not of a sample.
-    return int(await redis.memory_usage(key, samples=0) or 0)
+async def _bytes_of(redis: Redis, keys: Sequence[bytes]) -> int:
+    """What the keys take with all their parts, not with a sample of these."""
+    total = 0
+    for begin in range(0, len(keys), _AT_ONCE):
+        async with redis.pipeline(transaction=False) as pipe:
+            for key in keys[begin : begin + _AT_ONCE]:
+                pipe.memory_usage(key, samples=0)
+            # A key may expire meanwhile.
+            total += sum(size or 0 for size in await pipe.execute())
+    return total

@@ -1,147 +1,198 @@
-"""`reftide bench edge`: one edge process against a bare aiohttp handler.
+"""`reftide bench edge`: one edge process against a bare handler and a bare append.
 
 The edge does everything: validation, the directory, a signed click id, and no answer before
-Valkey's, whose append-only file is flushed every second, or at every write. No worker runs
-meanwhile. The
-baseline parses the same JSON and answers.
+Valkey's. No worker runs. One baseline parses the same JSON and answers, and keeps nothing;
+the other appends as many bytes as the edge and answers a constant, and decides nothing.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from os import cpu_count
-from statistics import median
-from typing import Final
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any, Final
 
 from redis import Redis
 
-from ingest.contracts.stream import events_key
-from scripts.bench import svg
+from ingest.contracts.stream import FIELD, events_key
+from scripts.bench.baselines.append_app import KEYS
 from scripts.bench.environment.children import HOST, free_port, serving
-from scripts.bench.environment.runs import Pair, Result, Tell, paired
+from scripts.bench.environment.contenders import cores
+from scripts.bench.environment.runs import Pair, Result, Tell
 from scripts.bench.environment.servers import SHARDS, BenchServers
-from scripts.bench.load.load import Load, ceiling, choose
+from scripts.bench.load.load import Load, Requests, ceiling, choose
 from scripts.bench.pipeline import clicks
 
 _WARM_SECONDS: Final = 1
-_ECHO: Final = "scripts.bench.baselines.aiohttp_app"
+_BASELINES: Final = "scripts.bench.baselines"
+_SAMPLE: Final = 200
+#: For Valkey to write out what the run before appended.
+_SETTLE_MS: Final = 20_000
+_MS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class _Hands:
-    """What a run needs: the servers, the load, how long, and whom to tell."""
+class _Round:
+    """Requests a second of the edge and its baselines, one right after the other."""
 
-    ground: BenchServers
-    redis: Redis
-    load: Load
-    seconds: float
-    tell: Tell
+    edge: float
+    handler: float
+    append: float
 
 
 def measure(
-    ground: BenchServers,
+    servers: BenchServers,
     *,
     pairs: int,
     seconds: float,
-    connections: int,
-    processes: Sequence[int],
+    connections: Sequence[int],
     tell: Tell,
 ) -> Result:
-    """Requests a second of one process, `pairs` times so many seconds each.
+    """Requests a second of one process; for each number of connections so many rounds.
 
-    For each number of `processes` both are measured too, for a curve.
+    The result's own figure is that of the connections at which the edge does worst.
     """
-    load = choose(clicks(ground, connections))
-    reached = ceiling(load, ground.data)
-    tell(f"load by {load.name}: at most {reached:,.0f}/s")
-    with Redis.from_url(ground.environment.redis_url()) as redis:
-        hands = _Hands(ground, redis, load, seconds, tell)
-        found = _pairs(hands, 1, pairs)
-        curve = [_point(hands, count, pairs) for count in processes]
+    fsync = fsync_ms(servers.data)
+    requests = clicks(servers)
+    load = choose(requests)
+    reached = ceiling(load, servers.data)
+    tell(f"load by {load.name}: at most {reached:,.0f}/s; an fsync takes {fsync} ms")
+    with Redis.from_url(servers.environment.redis_url()) as redis:
         appendfsync = redis.config_get("appendfsync")["appendfsync"]
-    conditions = {
-        "baseline": "aiohttp handler that parses the same JSON with orjson and answers",
-        "appendfsync": appendfsync,
-        "load": load.name,
-        "load_ceiling": round(reached),
-        "connections": connections,
-        "seconds": seconds,
-        "cores": cpu_count(),
-    }
+        rounds = _rounds(servers, redis, requests, (pairs, seconds, connections), tell)
+    results = {count: _result(found) for count, found in rounds.items()}
+    worst = min(results, key=lambda count: results[count].ratio)
+    return replace(
+        results[worst],
+        conditions={
+            "baseline": "aiohttp handler that parses the same JSON with orjson and answers",
+            "append_baseline": "asyncio.Protocol with httptools that appends a constant",
+            "appendfsync": appendfsync,
+            "fsync_ms": fsync,
+            "load": load.name,
+            "load_ceiling": round(reached),
+            "connections": worst,
+            "seconds": seconds,
+            "cores": cores(),
+        },
+        more={
+            **results[worst].more,
+            "by_connections": [_row(count, each) for count, each in results.items()],
+        },
+    )
+
+
+def fsync_ms(folder: Path) -> float:
+    """The median time of an fsync after a small append, in milliseconds."""
+    times = []
+    with (folder / "fsync").open("wb", buffering=0) as file:
+        for _ in range(_SAMPLE):
+            file.write(bytes(512))
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return round(median(times) * _MS, 3)
+
+
+def _result(rounds: Sequence[_Round]) -> Result:
+    by_append = Result(
+        name="append",
+        unit="requests/s",
+        pairs=[Pair(one.edge, one.append) for one in rounds],
+    ).document()
     return Result(
         name="edge",
         unit="requests/s",
-        pairs=found,
-        conditions=conditions,
-        more={"curve": curve} if curve else {},
+        pairs=[Pair(one.edge, one.handler) for one in rounds],
+        more={
+            "append": {
+                name: by_append[name] for name in ("baseline", "ratio", "spread")
+            }
+        },
     )
 
 
-def drawn(result: Result) -> str:
-    """The curve of a result as an SVG."""
-    curve: Sequence[dict[str, float]] = result.document()["curve"]
-    return svg.line_chart(
-        svg.Axes(title="Edges beside one another", x="processes", y="requests/s"),
-        [
-            svg.Series(name, [(point["processes"], point[key]) for point in curve])
-            for name, key in (("Reftide", "figure"), ("bare aiohttp", "baseline"))
-        ],
+def _row(connections: int, result: Result) -> dict[str, Any]:
+    document = result.document()
+    append = {f"append_{name}": value for name, value in document["append"].items()}
+    names = ("figure", "baseline", "ratio", "spread")
+    figures = {name: document[name] for name in names}
+    return {"connections": connections, **figures, **append, "runs": document["runs"]}
+
+
+def _rounds(
+    servers: BenchServers,
+    redis: Redis,
+    requests: Requests,
+    amount: tuple[int, float, Sequence[int]],
+    tell: Tell,
+) -> dict[int, list[_Round]]:
+    pairs, seconds, connections = amount
+    found: dict[int, list[_Round]] = {}
+    with _edge(servers) as edge, _baseline(servers, "aiohttp_app") as handler:
+        choose(requests).send(edge, _WARM_SECONDS)
+        size = str(_entry_bytes(redis))
+        with _baseline(servers, "append_app", size) as append:
+            for count in connections:
+                rate = _rate(redis, choose(replace(requests, at_once=count)))
+                for port in (edge, handler, append):
+                    rate(port, _WARM_SECONDS)
+                found[count] = []
+                for number in range(1, pairs + 1):
+                    taken = _Round(
+                        *(rate(port, seconds) for port in (edge, handler, append))
+                    )
+                    found[count].append(taken)
+                    tell(_said(f"{count} connections, {number} of {pairs}", taken))
+    return found
+
+
+def _said(what: str, taken: _Round) -> str:
+    return (
+        f"{what}: {taken.edge:,.0f}/s, handler {taken.handler:,.0f}/s"
+        f" ({taken.edge / taken.handler:.3f}), append {taken.append:,.0f}/s"
+        f" ({taken.edge / taken.append:.3f})"
     )
 
 
-def _point(hands: _Hands, processes: int, pairs: int) -> dict[str, float]:
-    hands.tell(f"processes: {processes}")
-    found = _pairs(hands, processes, pairs)
-    return {
-        "processes": processes,
-        "figure": round(median(pair.figure for pair in found)),
-        "baseline": round(median(pair.baseline for pair in found)),
-        "ratio": round(median(pair.ratio for pair in found), 3),
-    }
+def _rate(redis: Redis, load: Load) -> Callable[[int, float], float]:
+    """How to measure a port with this load, once nothing of the run before is left."""
+
+    def rate(port: int, seconds: float) -> float:
+        for key in (*map(events_key, range(SHARDS)), *KEYS):
+            redis.xtrim(key, maxlen=0, approximate=False)
+        redis.execute_command("WAITAOF", 1, 0, _SETTLE_MS)  # type: ignore[no-untyped-call]
+        return load.send(port, seconds).rate
+
+    return rate
 
 
-def _pairs(hands: _Hands, processes: int, pairs: int) -> list[Pair]:
-    with ExitStack() as stack:
-        edge = stack.enter_context(_edges(hands.ground, processes))
-        echo = stack.enter_context(_echoes(hands.ground, processes))
-        for port in (edge, echo):
-            hands.load.send(port, _WARM_SECONDS)
-        return paired(
-            lambda: _emptied_and_measured(hands, edge),
-            lambda: hands.load.send(echo, hands.seconds).rate,
-            pairs,
-            hands.tell,
-        )
+def _entry_bytes(redis: Redis) -> int:
+    """What the edge appends for a click, in bytes."""
+    found: Any = redis.xrevrange(events_key(0), count=_SAMPLE)
+    return round(mean(len(fields[FIELD]) for _, fields in found))
 
 
 @contextmanager
-def _echoes(ground: BenchServers, count: int) -> Iterator[int]:
-    port = free_port()
-    with ExitStack() as stack:
-        for number in range(count):
-            log = ground.data / f"echo-{number}.log"
-            stack.enter_context(serving(_ECHO, [str(port)], port, log))
+def _baseline(servers: BenchServers, name: str, *arguments: str) -> Iterator[int]:
+    port, log = free_port(), servers.data / f"{name}.log"
+    variables = servers.environment.variables
+    arguments = (str(port), *arguments)
+    with serving(f"{_BASELINES}.{name}", arguments, port, log, variables):
         yield port
 
 
 @contextmanager
-def _edges(ground: BenchServers, count: int) -> Iterator[int]:
+def _edge(servers: BenchServers) -> Iterator[int]:
     port = free_port()
     variables = {
-        **ground.environment.for_processes(),
+        **servers.environment.for_processes(),
         "REFTIDE_HOST": HOST,
         "REFTIDE_PORT": str(port),
         # As behind the proxy that ends TLS: the visitor's address is in a header.
         "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
     }
-    with ExitStack() as stack:
-        for number in range(count):
-            log = ground.data / f"edge-{number}.log"
-            stack.enter_context(serving("ingest", [], port, log, variables))
+    with serving("ingest", [], port, servers.data / "edge.log", variables):
         yield port
-
-
-def _emptied_and_measured(hands: _Hands, port: int) -> float:
-    for shard in range(SHARDS):
-        hands.redis.xtrim(events_key(shard), maxlen=0, approximate=False)
-    return hands.load.send(port, hands.seconds).rate

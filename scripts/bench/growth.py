@@ -7,7 +7,7 @@ take turns over the sizes. What a run records stays, and is next to nothing besi
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from statistics import median
@@ -22,7 +22,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from scripts.bench import svg
 from scripts.bench.environment.contenders import cores, reftide
 from scripts.bench.environment.runs import Pair, Result, Tell
 from scripts.bench.environment.servers import SECONDS, BenchServers, prepared
@@ -63,10 +62,10 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
     """
     _require_room(sum(sizes))
     with ExitStack() as stack:
-        grounds = {size: stack.enter_context(prepared(environment)) for size in sizes}
-        for size, ground in grounds.items():
+        of_size = {size: stack.enter_context(prepared(environment)) for size in sizes}
+        for size, servers in of_size.items():
             with _progress(f"preloading {size:,} events") as advance:
-                _grow(ground, size, advance)
+                _grow(servers, size, advance)
         rate: Callable[[BenchServers], float] = (
             partial(_worker, events=events, enrich=build_enrichers(None))
             if through == "worker"
@@ -75,7 +74,7 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
         found: dict[int, list[float]] = {size: [] for size in sizes}
         for number in range(1, pairs + 1):
             for size in reversed(sizes):
-                found[size].append(rate(grounds[size]))
+                found[size].append(rate(of_size[size]))
                 tell(
                     f"run {number} of {pairs}: {found[size][-1]:,.0f}/s"
                     f" beside {size:,} events"
@@ -102,19 +101,6 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
             ]
         },
     )
-
-
-def drawn(result: Result) -> str:
-    """The curve of a result as an SVG."""
-    curve: Sequence[Mapping[str, float]] = result.document()["curve"]
-    points = [(point["recorded"], point["figure"]) for point in curve]
-    axes = svg.Axes(
-        title="Speed beside what is recorded",
-        x="events recorded before",
-        y="events/s",
-        is_logarithmic=True,
-    )
-    return svg.line_chart(axes, [svg.Series("Reftide", points)])
 
 
 def _require_room(count: int) -> None:
@@ -146,18 +132,18 @@ def _progress(what: str) -> Iterator[Callable[[int], Advance]]:
         yield begin
 
 
-def _grow(ground: BenchServers, size: int, advance: Callable[[int], Advance]) -> None:
+def _grow(servers: BenchServers, size: int, advance: Callable[[int], Advance]) -> None:
     enrich = build_enrichers(None)
 
     async def record() -> None:
-        async with redis_server(ground.environment) as redis:
+        async with redis_server(servers.environment) as redis:
             await redis.flushdb()
-            await fill(redis, ground.links, _TEMPLATES)
-        await drained(ground.environment, enrich, _TEMPLATES)
+            await fill(redis, servers.links, _TEMPLATES)
+        await drained(servers.environment, enrich, _TEMPLATES)
 
     async def grow() -> None:
         await record()
-        await preload(ground, size, advance(size))
+        await preload(servers, size, advance(size))
         # Once more, so that no size is measured with colder caches than another.
         await record()
 
@@ -165,38 +151,38 @@ def _grow(ground: BenchServers, size: int, advance: Callable[[int], Advance]) ->
         loop.run(grow())
 
 
-def _worker(ground: BenchServers, *, events: int, enrich: Enrich) -> float:
+def _worker(servers: BenchServers, *, events: int, enrich: Enrich) -> float:
     """Events a second of one worker beside what is there."""
 
     async def work() -> float:
         async with (
-            redis_server(ground.environment) as redis,
-            postgres(ground.environment, seconds=SECONDS) as connection,
+            redis_server(servers.environment) as redis,
+            postgres(servers.environment, seconds=SECONDS) as connection,
         ):
             await redis.flushdb()
-            await fill(redis, ground.links, events)
+            await fill(redis, servers.links, events)
             await connection.execute(_SQL["settle"])
-        return events / await drained(ground.environment, enrich, events)
+        return events / await drained(servers.environment, enrich, events)
 
     with runner() as loop:
         return loop.run(work())
 
 
 def _pipeline(
-    ground: BenchServers, *, seconds: float, processes: tuple[int, int]
+    servers: BenchServers, *, seconds: float, processes: tuple[int, int]
 ) -> float:
     """Events a second from end to end beside what is there."""
-    asyncio.run(_published(ground))
-    load = choose(clicks(ground))
-    with reftide(*processes)(ground) as contender:
-        warm(ground, contender, load.send)
-        return once(ground, contender, load.send, seconds).rate
+    asyncio.run(_published(servers))
+    load = choose(clicks(servers))
+    with reftide(*processes)(servers) as contender:
+        warm(servers, contender, load.send)
+        return once(servers, contender, load.send, seconds).rate
 
 
-async def _published(ground: BenchServers) -> None:
+async def _published(servers: BenchServers) -> None:
     async with (
-        redis_server(ground.environment) as redis,
-        postgres(ground.environment, seconds=SECONDS) as connection,
+        redis_server(servers.environment) as redis,
+        postgres(servers.environment, seconds=SECONDS) as connection,
     ):
         await redis.flushdb()
         await publish_if_missing(connection, redis)

@@ -14,14 +14,13 @@ share of its own most.
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from threading import Event, Thread
 from typing import Any, Final
 
-from scripts.bench import svg
 from scripts.bench.environment.contenders import Start, cores, fastapi, reftide
 from scripts.bench.environment.runs import Result, Tell, paired, quantile
 from scripts.bench.environment.servers import SECONDS, BenchServers
@@ -32,8 +31,6 @@ from scripts.servers import postgres, single
 from scripts.sql import statements
 
 _SQL: Final = statements("bench/environment/bench")
-#: Of saturation, for the curve.
-SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 _PROBE_SECONDS: Final = 0.05
 _MS: Final = 1000
 
@@ -63,36 +60,29 @@ class _Side:
 
 
 def measure(  # noqa: PLR0913 -- what a caller may choose
-    ground: BenchServers,
+    servers: BenchServers,
     *,
     pairs: int,
     seconds: float,
     edges: int,
     workers: int,
     share: float,
-    shares: Sequence[float],
     tell: Tell,
 ) -> Result:
-    """The p99 of recording at a share of saturation, in pairs; at others for a curve."""
-    full = choose(clicks(ground))
+    """The p99 of recording at a share of saturation, in pairs."""
+    full = choose(clicks(servers))
     sides = []
     for start in (reftide(edges, workers), fastapi()):
-        sides.append(_Side(start, through(ground, start, full.send, seconds).rate))
+        sides.append(_Side(start, through(servers, start, full.send, seconds).rate))
         tell(f"saturated at {sides[-1].most:,.0f} events/s")
     ours, theirs = sides
     found: list[Latency] = []
 
     def p99(side: _Side) -> float:
-        found.append(at_share(ground, side, share, seconds))
+        found.append(at_share(servers, side, share, seconds))
         return found[-1].recorded_p99
 
     pairs_found = paired(partial(p99, ours), partial(p99, theirs), pairs, tell, " ms")
-    curve = []
-    for each in shares:
-        curve.append(at_share(ground, ours, each, seconds))
-        tell(
-            f"at {each:.0%}: p50 {curve[-1].recorded_p50}, p99 {curve[-1].recorded_p99} ms"
-        )
     conditions = {
         "baseline": "FastAPI and asyncpg, at the same share of its own saturation",
         "share": share,
@@ -112,41 +102,24 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
         more={
             "runs_of_reftide": [asdict(each) for each in found[::2]],
             "runs_of_baseline": [asdict(each) for each in found[1::2]],
-            **({"curve": [asdict(each) for each in curve]} if curve else {}),
         },
     )
 
 
-def drawn(result: Result) -> str:
-    """The curve of a result as an SVG."""
-    curve: Sequence[Mapping[str, float]] = result.document()["curve"]
-    return svg.line_chart(
-        svg.Axes(title="From accepted to recorded", x="events/s", y="milliseconds"),
-        [
-            svg.Series(name, [(point["rate"], point[key]) for point in curve])
-            for name, key in (
-                ("p99 recorded", "recorded_p99"),
-                ("p50 recorded", "recorded_p50"),
-                ("p99 answered", "answered_p99"),
-            )
-        ],
-    )
-
-
 def at_share(
-    ground: BenchServers, side: _Side, share: float, seconds: float
+    servers: BenchServers, side: _Side, share: float, seconds: float
 ) -> Latency:
     """One run from nothing, at a share of what saturates."""
-    empty(ground)
-    load, rate = Own(clicks(ground)), side.most * share
+    empty(servers)
+    load, rate = Own(clicks(servers)), side.most * share
     commits: list[float] = []
 
-    with side.start(ground) as contender:
-        warm(ground, contender, partial(load.send, rate=rate))
+    with side.start(servers) as contender:
+        warm(servers, contender, partial(load.send, rate=rate))
         began_ms = time.time_ns() // 1_000_000
-        with _probing(ground, commits):
-            run = once(ground, contender, partial(load.send, rate=rate), seconds)
-    recorded = asyncio.run(_recorded(ground, began_ms))
+        with _probing(servers, commits):
+            run = once(servers, contender, partial(load.send, rate=rate), seconds)
+    recorded = asyncio.run(_recorded(servers, began_ms))
     slow_commit = quantile(commits, 0.99) * _MS
     return Latency(
         share=share,
@@ -160,10 +133,10 @@ def at_share(
 
 
 @contextmanager
-def _probing(ground: BenchServers, commits: list[float]) -> Iterator[None]:
+def _probing(servers: BenchServers, commits: list[float]) -> Iterator[None]:
     """Beside the block, how long commits take, in seconds."""
     over = Event()
-    probe = Thread(target=lambda: asyncio.run(_probe(ground, commits, over)))
+    probe = Thread(target=lambda: asyncio.run(_probe(servers, commits, over)))
     probe.start()
     try:
         yield
@@ -172,8 +145,8 @@ def _probing(ground: BenchServers, commits: list[float]) -> Iterator[None]:
         probe.join()
 
 
-async def _probe(ground: BenchServers, commits: list[float], over: Event) -> None:
-    async with postgres(ground.environment, seconds=SECONDS) as connection:
+async def _probe(servers: BenchServers, commits: list[float], over: Event) -> None:
+    async with postgres(servers.environment, seconds=SECONDS) as connection:
         while not over.is_set():
             began = time.perf_counter()
             await connection.execute(_SQL["commit"])
@@ -181,6 +154,6 @@ async def _probe(ground: BenchServers, commits: list[float], over: Event) -> Non
             await asyncio.sleep(_PROBE_SECONDS)
 
 
-async def _recorded(ground: BenchServers, since_ms: int) -> dict[str, Any]:
-    async with postgres(ground.environment, seconds=SECONDS) as connection:
+async def _recorded(servers: BenchServers, since_ms: int) -> dict[str, Any]:
+    async with postgres(servers.environment, seconds=SECONDS) as connection:
         return await single(connection, _SQL["latency"], since_ms)

@@ -5,7 +5,9 @@ the servers and the load share this machine, as they would share it in productio
 the load, which costs both the same.
 """
 
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final, Literal
 
 from scripts.bench.environment.contenders import (
@@ -31,7 +33,7 @@ _SAID: Final[dict[Rival, str]] = {
 
 
 def measure(  # noqa: PLR0913 -- what a caller may choose
-    ground: BenchServers,
+    servers: BenchServers,
     rival: Rival,
     *,
     pairs: int,
@@ -43,22 +45,22 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
     tell: Tell,
 ) -> Result:
     """Events a second that are recorded, `pairs` times so many seconds of load each."""
-    one = clicks(ground, connections)
-    many = one if batch == 1 else batches(ground, batch, connections)
+    one = clicks(servers, connections)
+    many = one if batch == 1 else batches(servers, batch, connections)
     single, ours = choose(one), choose(many)
-    reached = ceiling(ours, ground.data)
+    reached = ceiling(ours, servers.data)
     tell(f"load by {ours.name}: at most {reached:,.0f} requests/s")
     start = start_of(rival, edges)
     found = paired(
         partial(
             _rate,
-            ground,
+            servers,
             reftide(edges, workers),
             ours.send,
             seconds,
             per_request=batch,
         ),
-        partial(_rate, ground, start, single.send, seconds),
+        partial(_rate, servers, start, single.send, seconds),
         pairs,
         tell,
     )
@@ -71,17 +73,24 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
         "load": ours.name,
         "load_ceiling": round(reached),
         "connections": many.connections,
-        "links": len(ground.links),
+        "links": len(servers.links),
         "seconds": seconds,
         "cores": cores(),
     }
     return Result(name="pipeline", unit="events/s", pairs=found, conditions=conditions)
 
 
-def clicks(ground: BenchServers, connections: int = CONNECTIONS) -> Requests:
-    """Single clicks on the links of a ground."""
-    file = ground.data / "bodies"
-    file.write_bytes(b"".join(body + b"\n" for body in traffic.bodies(ground.links)))
+def clicks(servers: BenchServers, connections: int = CONNECTIONS) -> Requests:
+    """Single clicks on the links of the servers."""
+    return clicks_on(servers.codes, servers.data, connections)
+
+
+def clicks_on(
+    codes: Sequence[str], folder: Path, connections: int = CONNECTIONS
+) -> Requests:
+    """Single clicks on codes; the folder keeps their bodies."""
+    file = folder / "bodies"
+    file.write_bytes(b"".join(body + b"\n" for body in traffic.bodies(codes)))
     return Requests(traffic.PATH, file, at_once=connections)
 
 
@@ -90,6 +99,10 @@ def start_of(rival: Rival, edges: int) -> Start:
 
 
 def _rate(
-    ground: BenchServers, start: Start, send: Send, seconds: float, per_request: int = 1
+    servers: BenchServers,
+    start: Start,
+    send: Send,
+    seconds: float,
+    per_request: int = 1,
 ) -> float:
-    return through(ground, start, send, seconds, per_request).rate
+    return through(servers, start, send, seconds, per_request).rate

@@ -55,30 +55,30 @@ class Wanted:
     seconds: float
 
 
-def measure(ground: BenchServers, wanted: Wanted, tell: Tell) -> Result:
+def measure(servers: BenchServers, wanted: Wanted, tell: Tell) -> Result:
     """The p99 of live clicks beside replays, against that without any.
 
-    The ground's servers must tell commits. Raises Unreachable where a replay does not end,
+    The servers's servers must tell commits. Raises Unreachable where a replay does not end,
     or does not come to what it must.
     """
     with ExitStack() as stack:
-        hands = Workers(ground, stack)
+        hands = Workers(servers, stack)
         for _ in range(wanted.workers):
             hands.start()
         return asyncio.run(_measure(hands, wanted, tell))
 
 
 async def _measure(hands: Workers, wanted: Wanted, tell: Tell) -> Result:
-    ground = hands.ground
-    half = len(ground.links) // 2
+    servers = hands.servers
+    half = len(servers.links) // 2
     async with (
-        postgres(ground.environment, seconds=600.0) as connection,
-        redis_server(ground.environment) as redis,
+        postgres(servers.environment, seconds=600.0) as connection,
+        redis_server(servers.environment) as redis,
     ):
         tell(f"writing {wanted.events:,} clicks into an archive")
-        where = ground.data / "archive"
+        where = servers.data / "archive"
         where.mkdir(exist_ok=True)
-        lives = await archive(connection, where, ground.links[:half], wanted.events)
+        lives = await archive(connection, where, servers.links[:half], wanted.events)
         hands.until = unix_ms()
         recovered = await _recover(hands, connection, wanted.events, tell)
         before = await connection.fetchval(_SQL["digest"], lives)
@@ -87,7 +87,7 @@ async def _measure(hands: Workers, wanted: Wanted, tell: Tell) -> Result:
         beside = await bench.during(lambda: _again(hands, connection, wanted, tell))
         alone += [await bench.during(lambda: asyncio.sleep(wanted.seconds))]
         after = await connection.fetchval(_SQL["digest"], lives)
-    report = await verify(ground.environment, _VERIFY_SECONDS)
+    report = await verify(servers.environment, _VERIFY_SECONDS)
     if before != after or not (report["ok"] and report["settled"]):
         raise Unreachable(
             f"Three replays changed something: {before} {after} {report['mismatches']}",
@@ -202,7 +202,7 @@ class _Live:
 
     async def during(self, work: Callable[[], Any]) -> dict[str, float]:
         """From accepted to recorded while something is done, in milliseconds."""
-        links = self.hands.ground.links
+        links = self.hands.servers.links
         async with self._firing(links[len(links) // 2 :]):
             began = time.time_ns() / 1e9
             await work()

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from scripts.commands.develop.bench_replay import replay
+from scripts.bench.commands.history import replay
 from scripts.environment import Environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(200)]

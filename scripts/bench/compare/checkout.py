@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from scripts.bench.environment.children import HERE, Checkout
 from scripts.bench.environment.runs import Tell
-from scripts.output import Unreachable, UsageProblem
+from scripts.errors import Unreachable, UsageProblem
 
 
 @contextmanager

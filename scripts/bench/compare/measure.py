@@ -28,7 +28,7 @@ from scripts.bench.environment.servers import BenchServers, interruptible, start
 from scripts.bench.load.load import Load, Requests, choose
 from scripts.bench.pipeline import clicks_on
 from scripts.environment import Environment
-from scripts.output import Unreachable
+from scripts.errors import Unreachable
 
 _CODES: Final = [f"BENCH{number:02}" for number in range(50)]
 _COMPARE: Final = Path(__file__).parent

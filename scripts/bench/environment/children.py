@@ -1,4 +1,4 @@
-"""Processes of ours beside a measurement: started, waited for, ended. Used by all of them."""
+"""Processes of ours beside a measurement: started, waited for, ended."""
 
 import socket
 import subprocess
@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,17 +26,35 @@ def free_port() -> int:
         return port
 
 
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """Where processes come from: a folder with the packages, and the Python to run them."""
+
+    root: Path
+    python: str
+
+
+#: This one.
+HERE: Final = Checkout(Path(__file__).parents[3], sys.executable)
+
+
 @contextmanager
 def running(
     module: str,
     arguments: Sequence[str],
     log: Path,
     variables: Mapping[str, str] | None = None,
+    checkout: Checkout = HERE,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """`python -m module` for the length of a `with`; it is asked to end, then made to."""
+    """`python -m module` for the length of a `with`; it is asked to end, then made to.
+
+    A module that ends in `.py` is a file.
+    """
+    how = ["-P"] if module.endswith(".py") else ["-m"]
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 -- our own modules
-            [sys.executable, "-m", module, *arguments],
+            [checkout.python, *how, module, *arguments],
+            cwd=checkout.root,
             env=variables,
             stdout=output,
             stderr=output,
@@ -58,12 +77,13 @@ def serving(
     port: int,
     log: Path,
     variables: Mapping[str, str] | None = None,
+    checkout: Checkout = HERE,
 ) -> Iterator[int]:
     """The same from when it listens on the port; its process id.
 
     Raises Unreachable where it ends by itself or takes too long, with what it said.
     """
-    with running(module, arguments, log, variables) as process:
+    with running(module, arguments, log, variables, checkout) as process:
         _await_port(process, module, port, log)
         yield process.pid
 

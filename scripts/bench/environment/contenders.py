@@ -24,7 +24,6 @@ from scripts.errors import Unreachable
 _READY_SECONDS: Final = 60.0
 _LOOK_AGAIN_SECONDS: Final = 0.05
 _RIVALS: Final = "scripts.bench.baselines"
-_NEEDED: Final = ("fastapi", "httptools", "uvicorn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +54,16 @@ def fastapi() -> Start:
 
 
 def require_fastapi() -> None:
-    """Raises Unreachable where its libraries are missing."""
-    missing = [name for name in _NEEDED if find_spec(name) is None]
+    require("fastapi", "httptools", "uvicorn")
+
+
+def require(*libraries: str) -> None:
+    """Raises Unreachable where libraries of a baseline are missing."""
+    missing = [name for name in libraries if find_spec(name) is None]
     if missing:
         raise Unreachable(
             f"The baseline needs {', '.join(missing)}, which Reftide itself does not.",
-            f"pip install {' '.join(_NEEDED)}, or in a checkout"
-            " `python3 scripts/_venv.py dev`.",
+            "make the development environment: `python3 scripts/_venv.py dev`.",
         )
 
 
@@ -71,11 +73,11 @@ def one_job_per_event(edges: int) -> Start:
 
 
 @contextmanager
-def workers_of(ground: BenchServers, count: int) -> Iterator[list[int]]:
+def workers_of(servers: BenchServers, count: int) -> Iterator[list[int]]:
     """Workers of Reftide, from when all of them read: their process ids."""
     with ExitStack() as stack:
         started = [
-            stack.enter_context(_member(ground, "workers", f"worker-{number}"))
+            stack.enter_context(_member(servers, "workers", f"worker-{number}"))
             for number in range(count)
         ]
         for member in started:
@@ -105,7 +107,7 @@ class _Member:
 
 
 @contextmanager
-def _reftide(ground: BenchServers, edges: int, workers: int) -> Iterator[Contender]:
+def _reftide(servers: BenchServers, edges: int, workers: int) -> Iterator[Contender]:
     port = free_port()
     where = {
         "REFTIDE_HOST": HOST,
@@ -113,9 +115,9 @@ def _reftide(ground: BenchServers, edges: int, workers: int) -> Iterator[Contend
         # As behind the proxy that ends TLS: the visitor's address is in a header.
         "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
     }
-    with workers_of(ground, workers) as recorders, ExitStack() as stack:
+    with workers_of(servers, workers) as recorders, ExitStack() as stack:
         doors = [
-            stack.enter_context(_member(ground, "ingest", f"edge-{number}", where))
+            stack.enter_context(_member(servers, "ingest", f"edge-{number}", where))
             for number in range(edges)
         ]
         for door in doors:
@@ -126,17 +128,17 @@ def _reftide(ground: BenchServers, edges: int, workers: int) -> Iterator[Contend
 
 @contextmanager
 def _member(
-    ground: BenchServers, module: str, name: str, more: Mapping[str, str] | None = None
+    servers: BenchServers, module: str, name: str, more: Mapping[str, str] | None = None
 ) -> Iterator[_Member]:
-    admin, log = free_port(), ground.data / f"{name}.log"
+    admin, log = free_port(), servers.data / f"{name}.log"
     variables = {
-        **ground.environment.for_processes(),
+        **servers.environment.for_processes(),
         "REFTIDE_LOG_LEVEL": "warning",
         "REFTIDE_WORKER_NAME": name,
         "REFTIDE_ADMIN_PORT": str(admin),
         **(more or {}),
     }
-    with running(module, [], log, variables) as process:
+    with running(module, [], log, variables, servers.checkout) as process:
         yield _Member(process, module, admin, log)
 
 
@@ -152,13 +154,13 @@ def _is_ready(port: int) -> bool:
 
 
 @contextmanager
-def _fastapi(ground: BenchServers) -> Iterator[Contender]:
+def _fastapi(servers: BenchServers) -> Iterator[Contender]:
     port = free_port()
     module = f"{_RIVALS}.fastapi_app"
     arguments = [str(port), str(cores())]
-    variables = ground.environment.variables
+    variables = servers.environment.variables
     with serving(
-        module, arguments, port, ground.data / "fastapi.log", variables
+        module, arguments, port, servers.data / "fastapi.log", variables
     ) as pid:
         _await_answer(port)
         yield Contender("FastAPI and asyncpg", port, {"server": [pid]})
@@ -183,15 +185,15 @@ def _await_answer(port: int) -> None:
 
 
 @contextmanager
-def _one_job_per_event(ground: BenchServers, edges: int) -> Iterator[Contender]:
-    port, variables = free_port(), ground.environment.variables
+def _one_job_per_event(servers: BenchServers, edges: int) -> Iterator[Contender]:
+    port, variables = free_port(), servers.environment.variables
     with ExitStack() as stack:
         workers = [
             stack.enter_context(
                 running(
                     f"{_RIVALS}.arq_worker",
                     [],
-                    ground.data / f"arq-worker-{number}.log",
+                    servers.data / f"arq-worker-{number}.log",
                     variables,
                 )
             ).pid
@@ -203,7 +205,7 @@ def _one_job_per_event(ground: BenchServers, edges: int) -> Iterator[Contender]:
                     f"{_RIVALS}.arq_edge",
                     [str(port)],
                     port,
-                    ground.data / f"arq-edge-{number}.log",
+                    servers.data / f"arq-edge-{number}.log",
                     variables,
                 )
             )

@@ -43,6 +43,11 @@ class Result:
     digits: int = 0
     more: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def ratio(self) -> float:
+        """The median of the pairs' ratios."""
+        return median(pair.ratio for pair in self.pairs)
+
     def document(self) -> dict[str, Any]:
         """The medians; `spread` is the least and the greatest ratio of a pair."""
         ratios = [pair.ratio for pair in self.pairs]
@@ -51,7 +56,7 @@ class Result:
             "unit": self.unit,
             "figure": self._rounded(median(pair.figure for pair in self.pairs)),
             "baseline": self._rounded(median(pair.baseline for pair in self.pairs)),
-            "ratio": round(median(ratios), _RATIO_DIGITS),
+            "ratio": round(self.ratio, _RATIO_DIGITS),
             "spread": [round(end(ratios), _RATIO_DIGITS) for end in (min, max)],
             "runs": len(self.pairs),
             "pairs": [

@@ -1,14 +1,11 @@
-"""Where a measurement takes place: servers of its own, with links to click on.
-
-Used by the measurements.
-"""
+"""Where a measurement takes place: servers of its own, with links to click on."""
 
 import asyncio
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -17,6 +14,7 @@ from typing import Final, Literal
 from redis.asyncio import Redis
 
 from ingest.contracts.directory import DEFAULT_NAMESPACE, LinkRecord, link_key
+from scripts.bench.environment.children import HERE, Checkout
 from scripts.embedded import Embedded, EmbeddedError, Options
 from scripts.environment import Environment
 from scripts.errors import Unreachable
@@ -56,26 +54,38 @@ class BenchServers:
     """Running servers with the schema, the demo workspace and its directory published.
 
     `data` is a directory for whatever a measurement needs; `links` are what to click on;
-    `servers` are the processes of the servers by name.
+    `pids` are the processes of the servers by name; edges and workers come from `checkout`.
     """
 
     environment: Environment
     data: Path
     links: Sequence[LinkRecord]
-    servers: Mapping[str, int] = field(default_factory=dict)
+    pids: Mapping[str, int] = field(default_factory=dict)
+    checkout: Checkout = HERE
+
+    @property
+    def codes(self) -> list[str]:
+        return [link.code for link in self.links]
 
 
 @contextmanager
 def prepared(caller: Environment, asked: Asked = _AS_USUAL) -> Iterator[BenchServers]:
-    """The servers for the length of a `with`. Raises Unreachable where they do not start.
+    """Servers with tables and links. Raises Unreachable where they do not start."""
+    with started(caller, asked) as servers:
+        links = asyncio.run(planted(servers.environment, asked.links))
+        yield replace(servers, links=links)
+
+
+@contextmanager
+def started(
+    caller: Environment, asked: Asked = _AS_USUAL, checkout: Checkout = HERE
+) -> Iterator[BenchServers]:
+    """Servers with nothing in them. Raises Unreachable where they do not start.
 
     The caller's own variables for Reftide do not count: they may name real servers.
     """
     options = Options(appendfsync=asked.appendfsync)
-    with (
-        _interruptible(),
-        TemporaryDirectory(prefix="reftide-bench-") as name,
-    ):
+    with interruptible(), TemporaryDirectory(prefix="reftide-bench-") as name:
         data = Path(name)
         try:
             with Embedded(data / "servers", options) as embedded:
@@ -92,15 +102,14 @@ def prepared(caller: Environment, asked: Asked = _AS_USUAL) -> Iterator[BenchSer
                 )
                 if asked.tells_commits:
                     _have_commits_told(embedded, environment)
-                links = asyncio.run(planted(environment, asked.links))
                 pids = {one.name: one.pid or 0 for one in embedded.servers}
-                yield BenchServers(environment, data, links, pids)
+                yield BenchServers(environment, data, (), pids, checkout)
         except EmbeddedError as error:
             raise Unreachable(error.what, error.remedy) from error
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """SIGTERM is as Ctrl-C: what was made is taken away, which can be gigabytes."""
 
     def end(number: int, _: FrameType | None) -> None:

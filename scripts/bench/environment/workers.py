@@ -16,7 +16,7 @@ _KILOBYTES: Final = 1024
 class Workers:
     """Worker processes, and what their memory came to, in MiB."""
 
-    ground: BenchServers
+    servers: BenchServers
     stack: ExitStack
     alive: dict[str, int] = field(default_factory=dict)
     started: int = 0
@@ -29,11 +29,11 @@ class Workers:
         self.started += 1
         name = f"w{self.started}"
         variables = {
-            **self.ground.environment.variables,
+            **self.servers.environment.variables,
             "REFTIDE_WORKER_NAME": name,
-            "REFTIDE_ARCHIVE": str(self.ground.data / "archive"),
+            "REFTIDE_ARCHIVE": str(self.servers.data / "archive"),
         }
-        log = self.ground.data / f"{name}.log"
+        log = self.servers.data / f"{name}.log"
         process = self.stack.enter_context(running("workers", [], log, variables))
         self.alive[name] = process.pid
         self._kill = process.kill

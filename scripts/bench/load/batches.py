@@ -1,4 +1,4 @@
-"""Clicks many in a request, as a server sends them that collected them. Used by `pipeline`.
+"""Clicks many in a request, as a server sends them that collected them.
 
 Each names its visitor's address and user agent, which takes a key that may forward. The key
 is made in the database, and published with the rest of the directory when a run begins.
@@ -14,7 +14,6 @@ import orjson
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey
-from ingest.contracts.directory import LinkRecord
 from ingest.dialects.batch import ROUTE
 from scripts.bench.environment.servers import BenchServers
 from scripts.bench.load import traffic
@@ -29,20 +28,20 @@ _SECRET: Final = "key_of_a_measurement"  # noqa: S105 -- of servers that nobody 
 
 
 def batches(
-    ground: BenchServers, size: int, connections: int = CONNECTIONS
+    servers: BenchServers, size: int, connections: int = CONNECTIONS
 ) -> Requests:
-    """Batches of so many clicks on the links of a ground, and a key that may send them."""
-    asyncio.run(_add_key(ground, ground.links[0].workspace_uuid))
-    file = ground.data / "batches"
-    clicks = _clicks(ground.links)
+    """Batches of so many clicks on the links of the servers, and a key that may send them."""
+    asyncio.run(_add_key(servers, servers.links[0].workspace_uuid))
+    file = servers.data / "batches"
+    clicks = _clicks(servers.codes)
     with file.open("wb") as lines:
         for _ in range(max(1, _CLICKS // size)):
             lines.write(b"[" + b",".join(islice(clicks, size)) + b"]\n")
     return Requests(ROUTE.path, file, size, _SECRET, connections)
 
 
-def _clicks(links: Sequence[LinkRecord]) -> Iterator[bytes]:
-    bodies = [orjson.loads(body) for body in traffic.bodies(links)]
+def _clicks(codes: Sequence[str]) -> Iterator[bytes]:
+    bodies = [orjson.loads(body) for body in traffic.bodies(codes)]
     number = 0
     while True:
         yield orjson.dumps(
@@ -55,9 +54,9 @@ def _clicks(links: Sequence[LinkRecord]) -> Iterator[bytes]:
         number += 1
 
 
-async def _add_key(ground: BenchServers, workspace: UUID) -> None:
-    hashes = apikey.hashes(ground.environment.secrets(), _SECRET)
-    async with postgres(ground.environment) as connection:
+async def _add_key(servers: BenchServers, workspace: UUID) -> None:
+    hashes = apikey.hashes(servers.environment.secrets(), _SECRET)
+    async with postgres(servers.environment) as connection:
         await connection.execute(
             _SQL["add"], uuid7(), workspace, "bench", hashes[0], _SECRET[-4:], ["*"]
         )

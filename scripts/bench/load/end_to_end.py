@@ -44,23 +44,27 @@ class Run:
 
 
 def through(
-    ground: BenchServers, start: Start, send: Send, seconds: float, per_request: int = 1
+    servers: BenchServers,
+    start: Start,
+    send: Send,
+    seconds: float,
+    per_request: int = 1,
 ) -> Run:
     """One run from nothing. Raises Unreachable where not every event is recorded."""
-    empty(ground)
-    with start(ground) as contender:
-        warm(ground, contender, send, per_request)
-        return once(ground, contender, send, seconds, per_request)
+    empty(servers)
+    with start(servers) as contender:
+        warm(servers, contender, send, per_request)
+        return once(servers, contender, send, seconds, per_request)
 
 
 def warm(
-    ground: BenchServers, contender: Contender, send: Send, per_request: int = 1
+    servers: BenchServers, contender: Contender, send: Send, per_request: int = 1
 ) -> None:
-    once(ground, contender, send, _WARM_SECONDS, per_request)
+    once(servers, contender, send, _WARM_SECONDS, per_request)
 
 
 def once(
-    ground: BenchServers,
+    servers: BenchServers,
     contender: Contender,
     send: Send,
     seconds: float,
@@ -68,18 +72,18 @@ def once(
 ) -> Run:
     """One run against what is already there and running."""
     load = partial(send, contender.port, seconds)
-    return asyncio.run(_once(ground, contender, load, per_request))
+    return asyncio.run(_once(servers, contender, load, per_request))
 
 
-def empty(ground: BenchServers) -> None:
+def empty(servers: BenchServers) -> None:
     """Nothing recorded, nothing in Redis but the directory."""
-    asyncio.run(_empty(ground))
+    asyncio.run(_empty(servers))
 
 
-async def _empty(ground: BenchServers) -> None:
+async def _empty(servers: BenchServers) -> None:
     async with (
-        postgres(ground.environment, seconds=SECONDS) as connection,
-        redis_server(ground.environment) as redis,
+        postgres(servers.environment, seconds=SECONDS) as connection,
+        redis_server(servers.environment) as redis,
     ):
         await forget(connection)
         await redis.flushdb()
@@ -93,12 +97,12 @@ async def forget(connection: Connection) -> None:
 
 
 async def _once(
-    ground: BenchServers,
+    servers: BenchServers,
     contender: Contender,
     load: Callable[[], Sent],
     per_request: int,
 ) -> Run:
-    async with postgres(ground.environment, seconds=SECONDS) as connection:
+    async with postgres(servers.environment, seconds=SECONDS) as connection:
         await connection.execute(_SQL["settle"])
         before = await _clicks(connection)
         sent = await asyncio.to_thread(load)

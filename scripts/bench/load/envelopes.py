@@ -1,4 +1,4 @@
-"""Envelopes as the edge seals them, without HTTP. Used by `worker`.
+"""Envelopes as the edge seals them, without HTTP.
 
 Parsing and sealing are the edge's own; the link is the one the directory would have found.
 """
@@ -30,7 +30,7 @@ def envelopes(
     new_id: Callable[[], UUID],
 ) -> Iterator[Envelope]:
     """So many clicks of as many visitors; `clock` gives Unix milliseconds."""
-    sent = bodies(links)
+    sent = bodies([link.code for link in links])
     for number in range(count):
         place = number % len(sent)
         raw = RawRequest(

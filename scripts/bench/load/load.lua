@@ -34,8 +34,12 @@ function request()
 end
 
 function done(summary)
-  local errors = summary.errors
-  io.write(string.format('{"requests":%d,"microseconds":%d,"failures":%d}\n',
-    summary.requests, summary.duration,
-    errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+  local errors, failures = summary.errors, {}
+  for _, kind in ipairs({"connect", "read", "write", "status", "timeout"}) do
+    if errors[kind] > 0 then
+      failures[#failures + 1] = string.format('"%s":%d', kind, errors[kind])
+    end
+  end
+  io.write(string.format('{"requests":%d,"microseconds":%d,"failures":{%s}}\n',
+    summary.requests, summary.duration, table.concat(failures, ",")))
 end

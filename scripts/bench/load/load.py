@@ -29,6 +29,8 @@ _LEAST_CONNECTIONS: Final = 8
 _PACED_CONNECTIONS: Final = 256
 _MORE_SECONDS: Final = 20.0
 _CEILING_SECONDS: Final = 1
+#: A slow answer slows the load down; only one that never comes is a failure.
+_ANSWER_SECONDS: Final = 15
 _SCRIPT: Final = Path(__file__).with_name("load.lua")
 #: Processes begin this many visitors apart, so that no two click as one visitor.
 PART: Final = 1_000_000
@@ -107,9 +109,10 @@ class Wrk:
     def send(self, port: int, seconds: float) -> Sent:
         options = [
             *(
-                f"-t{PROCESSES}",
+                f"-t{min(PROCESSES, self._what.connections)}",
                 f"-c{self._what.connections}",
                 f"-d{max(1, round(seconds))}s",
+                f"--timeout={_ANSWER_SECONDS}s",
             ),
             *("-s", str(_SCRIPT), f"http://127.0.0.1:{port}{self._what.path}"),
             *("--", str(self._what.bodies), str(next(self._firsts)), str(PART)),
@@ -127,7 +130,10 @@ class Wrk:
             raise _failed(done.stderr.decode("utf-8", "replace"))
         found = orjson.loads(last)
         if found["failures"]:
-            raise _failed(f"{found['failures']} requests failed")
+            said = [f"{count} by {kind}" for kind, count in found["failures"].items()]
+            raise _failed(f"requests failed: {', '.join(said)}")
+        if not found["requests"]:
+            raise _failed(f"nothing was answered in {seconds} s")
         # It reads the bodies first, and ends as soon as it is through.
         return Sent(found["requests"], ended - found["microseconds"] / 1e6, ended)
 

@@ -66,20 +66,20 @@ class Schedule:
         return (high << 64 | 0b10 << 62 | noise).to_bytes(16)
 
 
-async def preload(ground: BenchServers, count: int, advance: Advance) -> None:
+async def preload(servers: BenchServers, count: int, advance: Advance) -> None:
     """Have so many events more, and a customer for each; statistics and all."""
     schedule = Schedule(unix_ms() - _DAYS_MS - 60_000, count)
-    async with postgres(ground.environment, seconds=SECONDS) as connection:
+    async with postgres(servers.environment, seconds=SECONDS) as connection:
         for month in (schedule.begin, schedule.moment(count)):
             await connection.execute(_SQL["partition"], month / 1000)
         events = await _templates(connection, "events", "at")
         customers = await _templates(connection, "customers", "seen_at")
     async with asyncio.TaskGroup() as group:
-        group.create_task(_copy(ground, "events", events, schedule, advance))
+        group.create_task(_copy(servers, "events", events, schedule, advance))
         group.create_task(
-            _copy(ground, "customers", customers, schedule, lambda _: None)
+            _copy(servers, "customers", customers, schedule, lambda _: None)
         )
-    async with postgres(ground.environment, seconds=SECONDS) as connection:
+    async with postgres(servers.environment, seconds=SECONDS) as connection:
         for step in ("calm_events", "calm_customers", "settle"):
             await connection.execute(_SQL[step])
 
@@ -112,13 +112,13 @@ def cut(data: bytes, key: int, moment: int) -> Sequence[Template]:
 
 
 async def _copy(
-    ground: BenchServers,
+    servers: BenchServers,
     table: str,
     templates: Sequence[Template],
     schedule: Schedule,
     advance: Advance,
 ) -> None:
-    async with postgres(ground.environment, seconds=SECONDS) as connection:
+    async with postgres(servers.environment, seconds=SECONDS) as connection:
         for begin in range(0, schedule.count, _PART):
             numbers = range(begin, min(begin + _PART, schedule.count))
             await connection.copy_to_table(

@@ -1,6 +1,6 @@
 """Clicks as Affitor's tracker sends them, by many browsers from many places.
 
-Used by the measurements. Every click is of another visitor, as most real ones are.
+Every click is of another visitor, as most real ones are.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from typing import Final
 
 import orjson
 
-from ingest.contracts.directory import LinkRecord
 from scripts.demo.agents import agents
 
 PATH: Final = "/api/v1/track/click"
@@ -18,15 +17,15 @@ PATH: Final = "/api/v1/track/click"
 BODIES: Final = 997
 
 
-def bodies(links: Sequence[LinkRecord]) -> list[bytes]:
+def bodies(codes: Sequence[str]) -> list[bytes]:
     """Request bodies: the vendor's example, with the user agent that the tracker adds.
 
     Each link has its share. Addresses are a power of two, so any odd number does.
     """
     names = [name for name, _ in agents()]
     return [
-        _body(number, names[number % len(names)], links[number % len(links)].code)
-        for number in range(max(BODIES, len(links) | 1))
+        _body(number, names[number % len(names)], codes[number % len(codes)])
+        for number in range(max(BODIES, len(codes) | 1))
     ]
 
 

@@ -86,7 +86,9 @@ async def test_a_rival_keeps_the_rows_that_reftide_keeps(
     ours = await kept(pool)
 
     book = await Book.open(pool)
-    for number, body in enumerate(traffic.bodies(links)[:CLICKS]):
+    for number, body in enumerate(
+        traffic.bodies([link.code for link in links])[:CLICKS]
+    ):
         await book.write(as_a_rival_takes_it(number, body))
 
     assert ours == await kept(pool)
@@ -97,7 +99,7 @@ async def test_a_rival_has_a_customer_and_counts_the_link(
     links: list[LinkRecord], pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
     book = await Book.open(pool)
-    body = traffic.bodies(links)[1]
+    body = traffic.bodies([link.code for link in links])[1]
     click = as_a_rival_takes_it(1, body)
 
     await book.write(click)

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from scripts.bench.commands.options import hurried
 from scripts.bench.environment import contenders, usage
-from scripts.commands.develop.bench_options import hurried, upto
 from scripts.errors import Unreachable
 
 ALLOCATE = "import sys; kept = bytearray(50_000_000); sys.stdin.readline()"
@@ -53,7 +53,7 @@ def test_a_baseline_that_is_not_installed_says_how_to_get_it(
 
     assert 3 == caught.value.exit_code
     assert "needs uvicorn," in caught.value.what
-    assert "pip install fastapi httptools uvicorn" in caught.value.remedy
+    assert "scripts/_venv.py dev" in caught.value.remedy
 
 
 def test_in_a_hurry_there_is_one_short_pair() -> None:
@@ -64,12 +64,3 @@ def test_in_a_hurry_there_is_one_short_pair() -> None:
 
 def test_without_hurry_it_is_as_was_asked() -> None:
     assert {"pairs": 5} == hurried({"quick": False, "pairs": 5})
-
-
-@pytest.mark.parametrize(
-    ("count", "expected"), [(1, (1,)), (4, (1, 2, 4)), (6, (1, 2, 4, 6))]
-)
-def test_a_curve_has_powers_of_two_and_the_last(
-    count: int, expected: tuple[int, ...]
-) -> None:
-    assert expected == upto(count)
