@@ -23,7 +23,7 @@ from scripts.bench.environment.contenders import Contender, cores, reftide
 from scripts.bench.environment.runs import Pair, Result, Tell
 from scripts.bench.environment.servers import SECONDS, SHARDS, BenchServers
 from scripts.bench.load import traffic
-from scripts.bench.load.end_to_end import Run, empty, once, warm
+from scripts.bench.load.end_to_end import empty, once, warm
 from scripts.bench.load.generator import agent
 from scripts.bench.load.load import Load, choose
 from scripts.bench.pipeline import clicks
@@ -41,6 +41,7 @@ _AT_ONCE: Final = 1000
 class _Kept:
     """Bytes that the servers hold; `keys` are all of Redis' keys, streams included."""
 
+    events: int
     keys: int
     streams: int
     dataset: int
@@ -123,14 +124,13 @@ def measured(
         warm(servers, contender, load.send)
         before, spent = asyncio.run(_kept(servers)), _cpu(servers, contender)
         with _peaks(servers, contender) as peaks:
-            run = once(servers, contender, load.send, seconds)
-        spent_after, after = _cpu(servers, contender), asyncio.run(_kept(servers))
+            once(servers, contender, load.send, seconds)
+        after, spent_after = asyncio.run(_kept(servers)), _cpu(servers, contender)
+    # More than were answered: a load that ends does not wait for what is out.
+    events = after.events - before.events
     return Cost(
-        _per_event(before, after, run),
-        {
-            name: (spent_after[name] - spent[name]) / run.events * _MILLION
-            for name in spent
-        },
+        _per_event(before, after, events),
+        {name: (spent_after[name] - spent[name]) / events * _MILLION for name in spent},
         {name: (at_rest[name], peaks[name]) for name in at_rest},
     )
 
@@ -166,7 +166,7 @@ def _megabytes(count: float) -> float:
     return round(count / _MILLION, 1)
 
 
-def _per_event(before: _Kept, after: _Kept, run: Run) -> dict[str, float]:
+def _per_event(before: _Kept, after: _Kept, events: int) -> dict[str, float]:
     grown = {
         name: size - before.relations.get(name, 0)
         for name, size in after.relations.items()
@@ -179,7 +179,7 @@ def _per_event(before: _Kept, after: _Kept, run: Run) -> dict[str, float]:
         **{f"Postgres: {name}": size for name, size in grown.items()},
         "Postgres: written ahead (WAL)": after.wal - before.wal,
     }
-    return {name: size / run.events for name, size in whole.items() if size > 0}
+    return {name: size / events for name, size in whole.items() if size > 0}
 
 
 def _roots(servers: BenchServers, contender: Contender) -> dict[str, Sequence[int]]:
@@ -223,16 +223,29 @@ def _peaks(servers: BenchServers, contender: Contender) -> Iterator[dict[str, in
         looking.join()
 
 
+async def _at_rest(redis: Redis) -> None:
+    """Return when workers have recorded and acknowledged every entry."""
+    async with asyncio.timeout(SECONDS):
+        for shard in range(SHARDS):
+            while any(  # noqa: ASYNC110 -- a server's state can only be polled
+                group["pending"] or group["lag"]
+                for group in await redis.xinfo_groups(events_key(shard))
+            ):
+                await asyncio.sleep(_SAMPLE_SECONDS)
+
+
 async def _kept(servers: BenchServers) -> _Kept:
     async with (
         redis_server(servers.environment) as redis,
         postgres(servers.environment, seconds=SECONDS) as connection,
     ):
+        await _at_rest(redis)
         memory = await redis.info("memory")
         relations = await rows(connection, _SQL["sizes"])
         streams = [events_key(shard).encode() for shard in range(SHARDS)]
         every = [key async for key in redis.scan_iter(count=_AT_ONCE)]
         return _Kept(
+            events=await connection.fetchval(_SQL["clicks"]),
             keys=await _bytes_of(redis, every),
             streams=await _bytes_of(redis, streams),
             dataset=memory["used_memory_dataset"],

@@ -19,6 +19,7 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 import orjson
+from typing_extensions import override
 
 #: Module, class and method in each layout, the newest first. A version that has its own
 #: way in or out gets a line here.
@@ -135,7 +136,7 @@ class Probe:
                 self.times.append(click.spent)
 
 
-class _Timed:
+class _Timed(Coroutine[Any, Any, Any]):
     """A coroutine of which each step between two waits is timed."""
 
     def __init__(
@@ -145,18 +146,27 @@ class _Timed:
         self._click = click
         self._coroutine = coroutine
 
+    @override
+    def send(self, value: Any) -> Any:
+        return self._probe.step(self._click, lambda: self._coroutine.send(value))
+
+    @override
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    @override
+    def close(self) -> None:
+        self._coroutine.close()
+
+    @override
     def __await__(self) -> Generator[Any, Any, Any]:
-        send = self._coroutine.send
-        while True:
-            try:
-                awaited = self._probe.step(self._click, lambda: send(None))
-            except StopIteration as end:
-                return end.value
-            try:
-                yield awaited
-            except BaseException:
-                self._coroutine.close()
-                raise
+        try:
+            while True:
+                yield self.send(None)
+        except StopIteration as end:
+            return end.value
+        finally:
+            self.close()
 
 
 def _replace(
