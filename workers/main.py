@@ -41,11 +41,11 @@ from workers.process.lifecycle import (
 )
 from workers.process.startup_check import keep_checking
 from workers.quarantine.budget import QuarantineBudget
-from workers.quarantine.circuit_breaker import CircuitBreaker, keep_looking
+from workers.quarantine.circuit_breaker import CircuitBreaker, keep_refreshing
 from workers.redis_io.connections import REDIS_TROUBLE, for_jobs, for_reader
-from workers.redrive.job import Redrives
-from workers.replay.job import Replays
-from workers.replay.sources import Sources
+from workers.redrive.job import RedriveJob
+from workers.replay.job import ReplayJob
+from workers.replay.sources import ReplaySources
 from workers.settings import Settings
 from workers.stream.consumer import Consumer, backoff
 from workers.stream.consumer_names import consumer_name
@@ -105,7 +105,7 @@ async def _live(settings: Settings, name: str) -> int:
         collect_seldom()
         log.info("worker.started", shards=settings.shards)
         siblings = [
-            keep_looking(gate, life.stop),
+            keep_refreshing(gate, life.stop),
             life.consumer.run(),
             keep_beating(redis, name, settings.shards, life.stop),
             *_hosts(settings, redis, pipeline, life),
@@ -160,8 +160,8 @@ def _hosts(
         keep_arq(work, settings.arq_redis_url, life.stop, backoff)
         for work in (
             _jobs(settings, redis, pipeline.pool),
-            Replays.beside(pipeline, Sources(redis, archive, fetcher)),
-            Redrives.beside(pipeline),
+            ReplayJob.for_worker(pipeline, ReplaySources(redis, archive, fetcher)),
+            RedriveJob.for_worker(pipeline),
         )
     ]
 

@@ -85,8 +85,8 @@ async def _replay(
     part = await take(pool, UUID(int=9))
     assert part is not None
     for batch in batches:
-        await PageReplayer(pipeline).play(part, batch, Step(_START))
-    await PageReplayer(pipeline).play(part, [], Step(None))
+        await PageReplayer(pipeline).replay_page(part, batch, Step(_START))
+    await PageReplayer(pipeline).replay_page(part, [], Step(None))
     async with pool.acquire() as connection:
         row = await connection.fetchrow(
             "select scanned, inserted, changed, unchanged, quarantined"

@@ -84,10 +84,10 @@ class Pipeline:
         found = await self.unseal([delivery])
         delivery = found.sealed[0].delivery if found.sealed else delivery
         envelope = found.sealed[0].envelope if found.sealed else None
-        culprits = found.culprits or [
+        rejections = found.rejections or [
             RejectedEntry(delivery, envelope, "crash_loop", detail)
         ]
-        tally = await self._commit([], culprits, found.version)
+        tally = await self._commit([], rejections, found.version)
         self._tell([delivery], tally, 0)
 
     def decode(
@@ -95,37 +95,40 @@ class Pipeline:
     ) -> tuple[list[Decoded], list[RejectedEntry], set[Entry]]:
         """The envelopes, what holds none, and the entries of a later release."""
         sealed: list[Decoded] = []
-        culprits: list[RejectedEntry] = []
+        rejections: list[RejectedEntry] = []
         newer: set[Entry] = set()
         for delivery in deliveries:
             try:
                 sealed.append(Decoded(delivery, codec.decode(delivery.payload)))
             except Undecodable as error:
-                culprits.append(
+                rejections.append(
                     RejectedEntry(delivery, None, "undecodable", str(error))
                 )
             except NewerVersion:
                 newer.add(delivery.entry)
-        return sealed, culprits, newer
+        return sealed, rejections, newer
 
     async def unseal(self, deliveries: Sequence[Delivery]) -> DecodedBatch:
         """As `decode`, with pseudonyms in the place of who was erased. Raises TransientError.
 
         What is written of it must be confirmed: `suppressions.confirm`.
         """
-        sealed, culprits, newer = self.decode(deliveries)
+        sealed, rejections, newer = self.decode(deliveries)
         version = await self.suppressions.ready(self.pool)
         pairs = ((item.delivery, item.envelope) for item in sealed)
         if veiled := await self.suppressions.pseudonymize(self.pool, pairs):
             places = [(item, veiled.get(item.delivery.entry)) for item in sealed]
             sealed = [Decoded(*pair) if pair else item for item, pair in places]
         return DecodedBatch(
-            sealed=sealed, culprits=culprits, newer=frozenset(newer), version=version
+            sealed=sealed,
+            rejections=rejections,
+            newer=frozenset(newer),
+            version=version,
         )
 
     async def _record(self, found: DecodedBatch) -> LedgerDelta:
         """Resolve, enrich, commit; an envelope that Postgres refuses is found by halving."""
-        sealed, culprits = found.sealed, found.culprits
+        sealed, rejections = found.sealed, found.rejections
         try:
             return await self._record_whole(found)
         except DataFault as fault:
@@ -135,20 +138,22 @@ class Pipeline:
         _LOG.warning("batch.bisected", size=len(sealed), cause=cause)
         if len(sealed) == 1:
             [item] = sealed
-            culprit = RejectedEntry(item.delivery, item.envelope, "unstorable", cause)
-            alone = replace(found, sealed=(), culprits=[*culprits, culprit])
+            rejected = RejectedEntry(item.delivery, item.envelope, "unstorable", cause)
+            alone = replace(found, sealed=(), rejections=[*rejections, rejected])
             return await self._record(alone)
         middle = len(sealed) // 2
         tally = await self._record(replace(found, sealed=sealed[:middle]))
-        tally += await self._record(replace(found, sealed=sealed[middle:], culprits=()))
+        tally += await self._record(
+            replace(found, sealed=sealed[middle:], rejections=())
+        )
         return tally
 
     async def _record_whole(self, found: DecodedBatch) -> LedgerDelta:
         envelopes = [item.envelope for item in found.sealed]
         await generate(self.pool, envelopes, self.new_id)
         rows, unresolvable = await self.place(found.sealed)
-        culprits = [*found.culprits, *unresolvable]
-        return await self._commit(rows, culprits, found.version)
+        rejections = [*found.rejections, *unresolvable]
+        return await self._commit(rows, rejections, found.version)
 
     async def place(
         self, sealed: Sequence[Decoded]
@@ -167,7 +172,7 @@ class Pipeline:
         self, sealed: Sequence[Decoded]
     ) -> tuple[list[tuple[Decoded, Resolution]], list[RejectedEntry]]:
         resolved: list[tuple[Decoded, Resolution]] = []
-        culprits: list[RejectedEntry] = []
+        rejections: list[RejectedEntry] = []
         async with borrowed(self.pool) as connection:
             envelopes = [item.envelope for item in sealed]
             names = await lookups.look_up(connection, envelopes)
@@ -177,17 +182,17 @@ class Pipeline:
                 resolution = resolver.resolve(item.envelope, names, now_ms)
                 resolved.append((item, resolution))
             except Unresolvable as error:
-                culprits.append(_culprit(item, error, names))
-        return resolved, culprits
+                rejections.append(_culprit(item, error, names))
+        return resolved, rejections
 
     async def _commit(
-        self, rows: Sequence[Row], culprits: Sequence[RejectedEntry], version: int
+        self, rows: Sequence[Row], rejections: Sequence[RejectedEntry], version: int
     ) -> LedgerDelta:
         """One transaction, begun again where others' came between or a partition lacks."""
         wider: frozenset[UUID] = frozenset()
         for _ in range(_ATTEMPTS):
             try:
-                return await self._write(rows, culprits, version, wider)
+                return await self._write(rows, rejections, version, wider)
             except LockSetGrew as widen:
                 wider |= widen.ids
             except MissingPartition:
@@ -199,7 +204,7 @@ class Pipeline:
     async def _write(
         self,
         rows: Sequence[Row],
-        culprits: Sequence[RejectedEntry],
+        rejections: Sequence[RejectedEntry],
         version: int,
         wider: frozenset[UUID],
     ) -> LedgerDelta:
@@ -208,8 +213,8 @@ class Pipeline:
             await self.suppressions.confirm(connection, version)
             # An entry may come again as if for the first time, and be resolved
             # by then: its group was lost, or its commit's reply.
-            held = await quarantine.held(connection, [row.entry for row in rows])
-            await quarantine.add(connection, culprits, self.consumer, tally, budget)
+            held = await quarantine.find_held(connection, [row.entry for row in rows])
+            await quarantine.add(connection, rejections, self.consumer, tally, budget)
             fresh = [row for row in rows if row.entry not in held] if held else rows
             who, new_id = self.consumer, self.new_id
             await write(

@@ -40,7 +40,7 @@ class DecodedBatch:
     """
 
     sealed: Sequence[Decoded] = ()
-    culprits: Sequence[RejectedEntry] = ()
+    rejections: Sequence[RejectedEntry] = ()
     newer: frozenset[Entry] = frozenset()
     version: int
 

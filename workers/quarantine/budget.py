@@ -23,7 +23,7 @@ from workers.settings import QUARANTINE_ROWS
 _SQL: Final = statements("quarantine/budget")
 
 _RECOUNT_SECONDS: Final = 1.0
-_TELL_SECONDS: Final = 60.0
+_LOG_SECONDS: Final = 60.0
 #: So many in one transaction, so that nobody waits for it.
 _AT_ONCE: Final = 5000
 
@@ -37,12 +37,12 @@ class QuarantineBudget:
 
     rows: int = QUARANTINE_ROWS
     clock: Callable[[], float] = time.monotonic
-    _kept: Counter[UUID | None] = field(default_factory=Counter)
+    _counts: Counter[UUID | None] = field(default_factory=Counter)
     _counted_at: float = float("-inf")
-    _full: Bounded = field(init=False)
+    _full_log: Bounded = field(init=False)
 
     def __post_init__(self) -> None:
-        self._full = Bounded("quarantine.full", self.clock, _TELL_SECONDS)
+        self._full_log = Bounded("quarantine.full", self.clock, _LOG_SECONDS)
 
     async def admit(
         self, connection: Connection, owners: Iterable[UUID | None]
@@ -53,18 +53,20 @@ class QuarantineBudget:
         """
         if self.clock() >= self._counted_at + _RECOUNT_SECONDS:
             rows = await connection.fetch(_SQL["budget_count"])
-            self._kept = Counter({row["workspace_id"]: row["kept"] for row in rows})
+            self._counts = Counter({row["workspace_id"]: row["kept"] for row in rows})
             self._counted_at = self.clock()
-        kept = self._kept.copy()
+        kept = self._counts.copy()
         return [self._admit(kept, owner) for owner in owners]
 
     def note(self, admitted: Counter[UUID | None]) -> None:
         """Remember what was committed, by workspace."""
-        self._kept.update(admitted)
+        self._counts.update(admitted)
 
     def _admit(self, kept: Counter[UUID | None], owner: UUID | None) -> bool:
         if kept.total() >= self.rows or kept[owner] >= (self.rows + 1) // 2:
-            self._full.warning(rows=self.rows, workspace=str(owner) if owner else None)
+            self._full_log.warning(
+                rows=self.rows, workspace=str(owner) if owner else None
+            )
             return False
         kept[owner] += 1
         return True

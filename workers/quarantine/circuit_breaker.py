@@ -17,7 +17,7 @@ from workers.postgres.sql import statements
 from workers.quarantine.bad_entry_limit import BadEntryLimit
 
 _SQL: Final = statements("quarantine/circuit_breaker")
-_LOOK_SECONDS: Final = 0.5
+_REFRESH_SECONDS: Final = 0.5
 _DETAIL_CHARS: Final = 500
 
 
@@ -31,69 +31,69 @@ class CircuitBreaker:
         self._limit = limit
         self._is_known = False
         self._pause: int | None = None
-        self._wanted: PausedError | None = None
+        self._unsaved: PausedError | None = None
         # One look at a time: an older answer must not undo what a newer one said.
-        self._looking = asyncio.Lock()
+        self._reading = asyncio.Lock()
         self._log = Log(consumer=consumer)
         PAUSED.set(0)
 
     @property
-    def is_shut(self) -> bool:
+    def is_open(self) -> bool:
         return not self._is_known or self.is_paused
 
     @property
     def is_paused(self) -> bool:
-        return self._pause is not None or self._wanted is not None
+        return self._pause is not None or self._unsaved is not None
 
-    async def halt(self, halt: PausedError) -> None:
+    async def pause(self, error: PausedError) -> None:
         """Pause the group; where Postgres does not answer, as soon as it does."""
         self._log.error(
             "group.paused",
-            cause=halt.cause,
-            detail=halt.detail,
-            exc_info=halt.__cause__,
+            cause=error.cause,
+            detail=error.detail,
+            exc_info=error.__cause__,
         )
-        self._wanted = halt
+        self._unsaved = error
         PAUSED.set(1)
         with suppress(TransientError):
-            await self.look()
+            await self.refresh()
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Read how it stands, and write down what stands only here. Raises TransientError."""
-        async with self._looking:
-            await self._look()
+        async with self._reading:
+            await self._read()
 
-    async def _look(self) -> None:
-        wanted = self._wanted
+    async def _read(self) -> None:
+        unsaved = self._unsaved
         async with transaction(self._pool) as connection:
-            if wanted is not None:
-                detail = text(wanted.detail, _DETAIL_CHARS)
-                arguments = (wanted.cause, detail, self._consumer)
+            if unsaved is not None:
+                detail = text(unsaved.detail, _DETAIL_CHARS)
+                arguments = (unsaved.cause, detail, self._consumer)
                 await connection.execute(_SQL["pause_begin"], *arguments)
             last = await connection.fetchrow(_SQL["pause_last"])
-        if self._wanted is wanted:
-            self._wanted = None
+        if self._unsaved is unsaved:
+            self._unsaved = None
         self._is_known = True
         if last is not None and last["is_on"]:
-            self._shut(last["id"], last["cause"], last["detail"], last["consumer"])
+            self._open(last["id"], last["cause"], last["detail"], last["consumer"])
         elif self._pause is not None:
             self._pause = None
             PAUSED.set(0)
-            self._limit.grant(last["allowed"] if last else 0)
+            self._limit.reset(last["allowed"] if last else 0)
             self._log.warning("group.resumed")
 
-    def _shut(self, pause: int, cause: str, detail: str, consumer: str) -> None:
+    def _open(self, pause: int, cause: str, detail: str, consumer: str) -> None:
         if pause != self._pause and consumer != self._consumer:
             self._log.warning("group.paused", cause=cause, detail=detail, by=consumer)
         self._pause = pause
         PAUSED.set(1)
 
 
-async def keep_looking(gate: CircuitBreaker, stop: asyncio.Event) -> None:
+async def keep_refreshing(breaker: CircuitBreaker, stop: asyncio.Event) -> None:
     """Look until stopped; while Postgres does not answer, what was known holds."""
     while not stop.is_set():
         with suppress(TransientError):
-            await gate.look()
+            await breaker.refresh()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_SECONDS):
+            async with asyncio.timeout(_REFRESH_SECONDS):
                 await stop.wait()

@@ -23,7 +23,7 @@ from workers.quarantine.budget import QuarantineBudget
 _SQL: Final = statements("quarantine/quarantine")
 _DETAIL_CHARS: Final = 500
 #: Of an entry that holds no envelope, in place of what one says.
-_NOTHING: Final = (None,) * 7
+_NO_ENVELOPE: Final = (None,) * 7
 
 Reason = Literal[
     "undecodable",
@@ -59,7 +59,7 @@ class RejectedEntry:
     workspace_id: UUID | None = None
 
 
-async def held(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:
+async def find_held(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:
     """Which entries are in quarantine already, from an earlier delivery."""
     if not entries:
         return set()
@@ -70,18 +70,18 @@ async def held(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:
 
 async def add(
     connection: Connection,
-    culprits: Sequence[RejectedEntry],
+    rejections: Sequence[RejectedEntry],
     consumer: str,
-    tally: LedgerDelta,
+    ledger: LedgerDelta,
     budget: QuarantineBudget,
 ) -> None:
     """Put culprits into quarantine; an entry delivered again is counted once.
 
     What clients caused beyond the budget is dropped: counted, and not kept.
     """
-    kept, dropped = await _split(connection, culprits, budget)
-    tally.admitted.update(
-        _owner(culprit) for culprit in kept if culprit.reason not in DATA_REASONS
+    kept, dropped = await _split(connection, rejections, budget)
+    ledger.admitted.update(
+        _workspace(rejected) for rejected in kept if rejected.reason not in DATA_REASONS
     )
     if kept:
         columns = [list(column) for column in zip(*map(_columns, kept), strict=True)]
@@ -89,65 +89,73 @@ async def add(
             _SQL["quarantine_add"], *columns, consumer
         ):
             shard = LedgerShard(record["epoch"], record["shard"])
-            tally.quarantined[shard] += record["is_new"]
-            tally.reasons[record["reason"]] += record["is_new"]
+            ledger.quarantined[shard] += record["is_new"]
+            ledger.reasons[record["reason"]] += record["is_new"]
     if dropped:
-        await _drop(connection, dropped, tally)
+        await _drop(connection, dropped, ledger)
 
 
 async def _split(
-    connection: Connection, culprits: Sequence[RejectedEntry], budget: QuarantineBudget
+    connection: Connection,
+    rejections: Sequence[RejectedEntry],
+    budget: QuarantineBudget,
 ) -> tuple[list[RejectedEntry], list[RejectedEntry]]:
     """What is to be kept, and what is not."""
-    kept = [culprit for culprit in culprits if culprit.reason in DATA_REASONS]
-    caused = [culprit for culprit in culprits if culprit.reason not in DATA_REASONS]
+    kept = [rejected for rejected in rejections if rejected.reason in DATA_REASONS]
+    caused = [
+        rejected for rejected in rejections if rejected.reason not in DATA_REASONS
+    ]
     dropped: list[RejectedEntry] = []
     if caused:
-        admitted = await budget.admit(connection, map(_owner, caused))
-        for culprit, is_admitted in zip(caused, admitted, strict=True):
-            (kept if is_admitted else dropped).append(culprit)
+        admitted = await budget.admit(connection, map(_workspace, caused))
+        for rejected, is_admitted in zip(caused, admitted, strict=True):
+            (kept if is_admitted else dropped).append(rejected)
     return kept, dropped
 
 
 async def _drop(
-    connection: Connection, culprits: Sequence[RejectedEntry], tally: LedgerDelta
+    connection: Connection, rejections: Sequence[RejectedEntry], ledger: LedgerDelta
 ) -> None:
     rows = [
-        (*culprit.delivery.entry, _event_id(culprit), culprit.reason)
-        for culprit in culprits
+        (*rejected.delivery.entry, _event_id(rejected), rejected.reason)
+        for rejected in rejections
     ]
     columns = [list(column) for column in zip(*rows, strict=True)]
     await connection.execute(_SQL["quarantine_alone"], columns[1])
     for record in await connection.fetch(_SQL["quarantine_drop"], *columns):
         shard = LedgerShard(record["epoch"], record["shard"])
-        tally.quarantined[shard] += record["entries"]
-        tally.reasons[record["reason"]] += record["entries"]
-        tally.dropped[record["reason"]] += record["entries"]
+        ledger.quarantined[shard] += record["entries"]
+        ledger.reasons[record["reason"]] += record["entries"]
+        ledger.dropped[record["reason"]] += record["entries"]
 
 
-def _owner(culprit: RejectedEntry) -> UUID | None:
+def _workspace(rejected: RejectedEntry) -> UUID | None:
     """The workspace that an entry is of, as far as anybody can tell."""
-    said_by = culprit.envelope.workspace_id if culprit.envelope else None
-    return said_by or culprit.workspace_id
+    stated = rejected.envelope.workspace_id if rejected.envelope else None
+    return stated or rejected.workspace_id
 
 
-def _event_id(culprit: RejectedEntry) -> UUID | None:
-    return culprit.envelope.id if culprit.envelope else None
+def _event_id(rejected: RejectedEntry) -> UUID | None:
+    return rejected.envelope.id if rejected.envelope else None
 
 
-def _columns(culprit: RejectedEntry) -> tuple[object, ...]:
-    envelope = culprit.envelope
+def _columns(rejected: RejectedEntry) -> tuple[object, ...]:
+    envelope = rejected.envelope
     return (
-        *culprit.delivery.entry,
-        *(_NOTHING if envelope is None else said(envelope, _owner(culprit))),
-        culprit.reason,
-        text(culprit.detail, _DETAIL_CHARS),
-        culprit.delivery.payload,
-        orjson.dumps(culprit.waits_for).decode(),
+        *rejected.delivery.entry,
+        *(
+            _NO_ENVELOPE
+            if envelope is None
+            else search_columns(envelope, _workspace(rejected))
+        ),
+        rejected.reason,
+        text(rejected.detail, _DETAIL_CHARS),
+        rejected.delivery.payload,
+        orjson.dumps(rejected.waits_for).decode(),
     )
 
 
-def said(envelope: Envelope, workspace_id: UUID | None) -> tuple[object, ...]:
+def search_columns(envelope: Envelope, workspace_id: UUID | None) -> tuple[object, ...]:
     """What an operator looks for: event, kind, dialect, workspace, namespace, code, link."""
     namespace = next(iter(envelope.namespaces), None)
     return (

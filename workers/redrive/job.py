@@ -15,7 +15,7 @@ from arq.worker import Function
 from ingest.contracts.metrics.worker import JOBS
 from ingest.contracts.telemetry import Log
 from workers.pipeline.pipeline import Pipeline
-from workers.redrive.matching import look, mark_woken
+from workers.redrive.matching import check_due, mark_woken
 from workers.redrive.page import Redriver
 
 QUEUE: Final = "rt:arq:redrive"
@@ -28,7 +28,7 @@ _RATE: Final = 1000
 
 
 @dataclass(slots=True, kw_only=True)
-class Redrives:
+class RedriveJob:
     """Redrives as arq runs them. `clock` is monotonic, in seconds."""
 
     redriver: Redriver
@@ -39,9 +39,9 @@ class Redrives:
     _log: Log = field(default_factory=Log)
 
     @classmethod
-    def beside(cls, pipeline: Pipeline) -> Self:
+    def for_worker(cls, pipeline: Pipeline) -> Self:
         """Redrives in the process of a worker that has this pipeline."""
-        return cls(redriver=Redriver.beside(pipeline))
+        return cls(redriver=Redriver.for_worker(pipeline))
 
     def crons(self) -> list[CronJob]:
         """The job; on whichever worker comes first, and beside one that is still at it."""
@@ -63,7 +63,7 @@ class Redrives:
         until = self.clock() + _CHUNK_SECONDS
         pool = self.redriver.pipeline.pool
         await mark_woken(pool)
-        await look(pool)
+        await check_due(pool)
         while size := await self.redriver.work():
             if self.clock() >= until:
                 break

@@ -23,14 +23,12 @@ _DETAIL_CHARS: Final = 500
 
 #: Longer than a page takes; a dead worker's entries are tried again after so long.
 LEASE: Final = timedelta(seconds=15)
-
-
-#: After which what a bug of ours met is tried again.
-_PUT_OFF: Final = timedelta(minutes=1)
+#: An entry that met a bug is tried again after so long.
+_BUG_RETRY: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class LeasedEntries:
+class LeasedEntry:
     """An entry of quarantine under lease, to be tried now."""
 
     id: int
@@ -45,11 +43,11 @@ class LeasedEntries:
 class Failure:
     """What refuses an entry still."""
 
-    taken: LeasedEntries
-    culprit: RejectedEntry
+    leased: LeasedEntry
+    rejected: RejectedEntry
 
 
-async def take(pool: Pool, limit: int) -> list[LeasedEntries]:
+async def take(pool: Pool, limit: int) -> list[LeasedEntry]:
     """The next marked entries; of those that a worker may have died of, one alone.
 
     Raises Trouble.
@@ -58,7 +56,7 @@ async def take(pool: Pool, limit: int) -> list[LeasedEntries]:
         found = await connection.fetch(_SQL["marks_take"], limit, LEASE)
         if not found:
             found = await connection.fetch(_SQL["marks_take_suspect"], LEASE)
-    return sorted(map(_taken, found), key=lambda taken: taken.id)
+    return sorted(map(_leased, found), key=lambda leased: leased.id)
 
 
 async def release(pool: Pool, ids: Collection[int]) -> None:
@@ -67,34 +65,38 @@ async def release(pool: Pool, ids: Collection[int]) -> None:
         await connection.execute(_SQL["marks_release"], sorted(ids))
 
 
-async def put_off(pool: Pool, taken: LeasedEntries, cause: str) -> None:
+async def postpone(pool: Pool, leased: LeasedEntry, cause: str) -> None:
     """Try an entry again in a minute, and let the others go on. Raises Trouble."""
     async with transaction(pool) as connection:
         await connection.execute(
             _SQL["marks_put_off"],
-            taken.id,
-            taken.lease,
+            leased.id,
+            leased.lease,
             text(f"could not be tried: {cause}", _DETAIL_CHARS),
-            _PUT_OFF,
+            _BUG_RETRY,
         )
 
 
 async def lock(
-    connection: Connection, page: Sequence[LeasedEntries]
-) -> list[LeasedEntries]:
+    connection: Connection, page: Sequence[LeasedEntry]
+) -> list[LeasedEntry]:
     """Lock entries; those that are open still, and were not edited since."""
-    found = await connection.fetch(_SQL["marks_lock"], [taken.id for taken in page])
+    found = await connection.fetch(_SQL["marks_lock"], [leased.id for leased in page])
     payloads = {row["id"]: row["payload"] for row in found}
     return [each for each in page if payloads.get(each.id) == each.delivery.payload]
 
 
-async def done(connection: Connection, page: Sequence[LeasedEntries], who: str) -> None:
+async def mark_redriven(
+    connection: Connection, page: Sequence[LeasedEntry], who: str
+) -> None:
     """These are put back."""
     if page:
         await connection.execute(_SQL["marks_done"], [each.id for each in page], who)
 
 
-async def failed(connection: Connection, page: Iterable[Failure], who: str) -> None:
+async def mark_failed(
+    connection: Connection, page: Iterable[Failure], who: str
+) -> None:
     """These are refused again."""
     columns = [list(column) for column in zip(*map(_columns, page), strict=True)]
     if columns:
@@ -102,19 +104,19 @@ async def failed(connection: Connection, page: Iterable[Failure], who: str) -> N
 
 
 def _columns(failure: Failure) -> tuple[object, ...]:
-    culprit = failure.culprit
+    rejected = failure.rejected
     return (
-        failure.taken.id,
-        culprit.reason,
-        text(culprit.detail, _DETAIL_CHARS),
-        orjson.dumps(culprit.waits_for).decode(),
-        failure.taken.lease,
-        culprit.workspace_id,
+        failure.leased.id,
+        rejected.reason,
+        text(rejected.detail, _DETAIL_CHARS),
+        orjson.dumps(rejected.waits_for).decode(),
+        failure.leased.lease,
+        rejected.workspace_id,
     )
 
 
-def _taken(row: DatabaseRecord) -> LeasedEntries:
-    return LeasedEntries(
+def _leased(row: DatabaseRecord) -> LeasedEntry:
+    return LeasedEntry(
         id=row["id"],
         delivery=Delivery(
             Entry(*(row[name] for name in ENTRY_COLUMNS)), row["payload"]

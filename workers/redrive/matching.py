@@ -17,15 +17,15 @@ _SQL: Final = statements("redrive/redrive")
 _RESOLVE: Final = statements("resolve/lookups")
 
 #: How many entries are marked, or looked at, in one transaction.
-_MARKED: Final = 5000
-_LOOKED_AT: Final = 500
+_MARK_BATCH: Final = 5000
+_CHECK_BATCH: Final = 500
 #: How many such transactions there are in a run.
 _ROUNDS: Final = 20
 #: A recorded click is looked for at least so often.
-_SELDOM: Final = timedelta(minutes=1)
+_MAX_PAUSE: Final = timedelta(minutes=1)
 
 #: What nobody tells of.
-_UNTOLD: Final = "event"
+_POLLED: Final = "event"
 
 
 async def mark_woken(pool: Pool) -> int:
@@ -37,10 +37,10 @@ async def mark_woken(pool: Pool) -> int:
             if wake is None:
                 break
             marked = await connection.fetchrow(
-                _SQL["wake_mark"], wake["ref"], wake["reached"], _MARKED
+                _SQL["wake_mark"], wake["ref"], wake["reached"], _MARK_BATCH
             )
             count: int = marked["count"] if marked else 0
-            if marked and count == _MARKED:
+            if marked and count == _MARK_BATCH:
                 await connection.execute(
                     _SQL["wake_reached"], wake["seq"], marked["reached"]
                 )
@@ -50,48 +50,50 @@ async def mark_woken(pool: Pool) -> int:
     return total
 
 
-async def look(pool: Pool) -> int:
+async def check_due(pool: Pool) -> int:
     """Mark entries whose look finds something there; how many. Raises Trouble."""
     total = 0
     for _ in range(_ROUNDS):
         async with transaction(pool) as connection:
-            due = await connection.fetch(_SQL["looks_due"], _LOOKED_AT)
-            total += await _look(connection, due)
-        if len(due) < _LOOKED_AT:
+            due = await connection.fetch(_SQL["looks_due"], _CHECK_BATCH)
+            total += await _check(connection, due)
+        if len(due) < _CHECK_BATCH:
             break
     return total
 
 
-async def _look(connection: Connection, due: Sequence[DatabaseRecord]) -> int:
+async def _check(connection: Connection, due: Sequence[DatabaseRecord]) -> int:
     if not due:
         return 0
     waits = {row["id"]: set[str](row["waits_for"]) for row in due}
-    there = await _there(connection, {ref for refs in waits.values() for ref in refs})
-    found = [entry for entry, refs in waits.items() if refs & there]
+    existing = await _existing(
+        connection, {ref for refs in waits.values() for ref in refs}
+    )
+    found = [entry for entry, refs in waits.items() if refs & existing]
     others = waits.keys() - set(found)
-    untold = [entry for entry in others if any(map(_is_untold, waits[entry]))]
+    polled = [entry for entry in others if any(map(_is_polled, waits[entry]))]
     await connection.execute(_SQL["looks_found"], found)
-    await connection.execute(_SQL["looks_again"], untold, _SELDOM)
-    await connection.execute(_SQL["looks_over"], sorted(others - set(untold)))
+    await connection.execute(_SQL["looks_again"], polled, _MAX_PAUSE)
+    await connection.execute(_SQL["looks_over"], sorted(others - set(polled)))
     return len(found)
 
 
-def _is_untold(ref: str) -> bool:
-    return ref.partition(" ")[0] == _UNTOLD
+def _is_polled(ref: str) -> bool:
+    return ref.partition(" ")[0] == _POLLED
 
 
-async def _there(connection: Connection, refs: Iterable[str]) -> set[str]:
+async def _existing(connection: Connection, refs: Iterable[str]) -> set[str]:
     """Those of the references that lead to something."""
     by_topic: dict[str, list[str]] = defaultdict(list)
     for ref in sorted(refs):
         topic, _, name = ref.partition(" ")
         by_topic[topic].append(name)
-    there: set[str] = set()
+    existing: set[str] = set()
     for topic, names in by_topic.items():
         statement, columns, name_of = _TOPICS[topic]
         rows = await connection.fetch(_RESOLVE[statement], *columns(names))
-        there.update(f"{topic} {name_of(row)}" for row in rows)
-    return there
+        existing.update(f"{topic} {name_of(row)}" for row in rows)
+    return existing
 
 
 def _ids(names: Sequence[str]) -> tuple[object, ...]:
@@ -121,5 +123,5 @@ _TOPICS: Final[
         lambda row: f"{row['workspace_id']} {row['token']}",
     ),
     "key": ("keys_by_hash", _hashes, lambda row: row["key_hash"].hex()),
-    _UNTOLD: ("clicks_recorded", _ids, lambda row: str(row["click_id"])),
+    _POLLED: ("clicks_recorded", _ids, lambda row: str(row["click_id"])),
 }

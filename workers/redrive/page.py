@@ -20,7 +20,7 @@ from workers.postgres.database import (
 )
 from workers.quarantine.quarantine import RejectedEntry
 from workers.redrive import marks
-from workers.redrive.marks import Failure, LeasedEntries
+from workers.redrive.marks import Failure, LeasedEntry
 from workers.resolve.generated_links import generate
 from workers.write.customers import LockSetGrew
 from workers.write.transaction import write
@@ -28,7 +28,7 @@ from workers.write.transaction import write
 _PAGE: Final = 200
 _ATTEMPTS: Final = 8
 #: So often an entry is begun; whoever begins it once more would die of it too.
-_TRIES: Final = 3
+_MAX_TRIES: Final = 3
 _LOG: Final = Log()
 
 
@@ -43,7 +43,7 @@ class RedriveOutcome(NamedTuple):
 class _Page:
     """What is to become of some entries."""
 
-    taken: Sequence[LeasedEntries]
+    leased: Sequence[LeasedEntry]
     #: Of the list of suppressions by which it was made.
     version: int
     rows: Sequence[Row] = ()
@@ -59,12 +59,12 @@ class Redriver:
 
     pipeline: Pipeline
     #: Taken and not tried to the end, which is not to be counted as a death.
-    _owed: set[int] = field(default_factory=set)
+    _unfinished: set[int] = field(default_factory=set)
     #: Bugs that were told of.
-    _bugs: set[str] = field(default_factory=set)
+    _logged_bugs: set[str] = field(default_factory=set)
 
     @classmethod
-    def beside(cls, pipeline: Pipeline) -> "Redriver":
+    def for_worker(cls, pipeline: Pipeline) -> "Redriver":
         """In the process of a worker that has this pipeline."""
         # A row of the ledger of its own, so that it never waits for the consumer's.
         return cls(replace(pipeline, consumer=f"{pipeline.consumer}/redrive"))
@@ -72,75 +72,75 @@ class Redriver:
     async def work(self) -> int:
         """Try the next marked entries; how many there were. Raises TransientError."""
         pool = self.pipeline.pool
-        if self._owed:
-            await marks.release(pool, self._owed)
-            self._owed.clear()
-        taken = await marks.take(pool, _PAGE)
-        if not taken:
+        if self._unfinished:
+            await marks.release(pool, self._unfinished)
+            self._unfinished.clear()
+        leased = await marks.take(pool, _PAGE)
+        if not leased:
             return 0
         try:
             self.pipeline.boundary("read")
-            outcome = await self._put_back(taken)
+            outcome = await self._redrive(leased)
         except BaseException:
             # Nobody died of it: a server went away, a bug, or the end of the process.
-            self._owed.update(each.id for each in taken)
+            self._unfinished.update(each.id for each in leased)
             raise
-        _LOG.info("quarantine.redriven", size=len(taken), **outcome._asdict())
-        return len(taken)
+        _LOG.info("quarantine.redriven", size=len(leased), **outcome._asdict())
+        return len(leased)
 
-    async def _put_back(self, taken: Sequence[LeasedEntries]) -> RedriveOutcome:
+    async def _redrive(self, leased: Sequence[LeasedEntry]) -> RedriveOutcome:
         """Record or refuse; an envelope that cannot be recorded is found by halving."""
-        if len(taken) == 1 and _is_deadly(taken[0]):
-            return await self._give_up(taken[0])
+        if len(leased) == 1 and _is_crash_loop(leased[0]):
+            return await self._give_up(leased[0])
         try:
-            return await self._commit(await self._place(taken))
+            return await self._commit(await self._resolve(leased))
         except TransientError:
             raise
         except Exception as error:  # noqa: BLE001 -- what Postgres refuses, or a bug: whose?
-            fault = error
-        if len(taken) == 1:
-            return await self._blame(taken[0], fault)
-        middle = len(taken) // 2
-        first = await self._put_back(taken[:middle])
-        second = await self._put_back(taken[middle:])
+            failure = error
+        if len(leased) == 1:
+            return await self._fail_one(leased[0], failure)
+        middle = len(leased) // 2
+        first = await self._redrive(leased[:middle])
+        second = await self._redrive(leased[middle:])
         return RedriveOutcome(
             first.redriven + second.redriven, first.failed + second.failed
         )
 
-    async def _blame(self, taken: LeasedEntries, fault: Exception) -> RedriveOutcome:
+    async def _fail_one(self, leased: LeasedEntry, error: Exception) -> RedriveOutcome:
         """An entry alone failed: for what it holds, or for a bug, which may be mended."""
-        if isinstance(fault, DataFault):
-            culprit = RejectedEntry(taken.delivery, None, "unstorable", str(fault))
-            return await self._refuse(taken, culprit)
-        name = type(fault).__name__
-        await marks.put_off(self.pipeline.pool, taken, f"{name}: {fault}")
-        if name not in self._bugs:
-            _LOG.error("quarantine.put_off", quarantine=taken.id, exc_info=fault)
-        self._bugs.add(name)
+        if isinstance(error, DataFault):
+            rejected = RejectedEntry(leased.delivery, None, "unstorable", str(error))
+            return await self._fail(leased, rejected)
+        name = type(error).__name__
+        await marks.postpone(self.pipeline.pool, leased, f"{name}: {error}")
+        if name not in self._logged_bugs:
+            _LOG.error("quarantine.put_off", quarantine=leased.id, exc_info=error)
+        self._logged_bugs.add(name)
         return RedriveOutcome()
 
-    async def _place(self, taken: Sequence[LeasedEntries]) -> _Page:
-        by_entry = {each.delivery.entry: each for each in taken}
-        deliveries = [each.delivery for each in taken]
+    async def _resolve(self, leased: Sequence[LeasedEntry]) -> _Page:
+        by_entry = {each.delivery.entry: each for each in leased}
+        deliveries = [each.delivery for each in leased]
         found = await self.pipeline.unseal(deliveries)
         envelopes = [item.envelope for item in found.sealed]
         await generate(self.pipeline.pool, envelopes, self.pipeline.new_id)
         rows, unresolvable = await self.pipeline.place(found.sealed)
         failures = [
-            Failure(by_entry[culprit.delivery.entry], culprit)
-            for culprit in (*found.culprits, *unresolvable)
+            Failure(by_entry[rejected.delivery.entry], rejected)
+            for rejected in (*found.rejections, *unresolvable)
         ]
-        failures += [_held_back(by_entry[entry]) for entry in found.newer]
-        return _Page(taken, found.version, rows, failures)
+        failures += [_newer_failure(by_entry[entry]) for entry in found.newer]
+        return _Page(leased, found.version, rows, failures)
 
     async def _commit(self, page: _Page) -> RedriveOutcome:
         """One transaction, begun again where others' came between or a partition lacks."""
         wider: frozenset[UUID] = frozenset()
         for _ in range(_ATTEMPTS):
-            tally = LedgerDelta()
+            ledger = LedgerDelta()
             try:
                 async with transaction(self.pipeline.pool) as connection:
-                    outcome = await self._settle(connection, page, tally, wider)
+                    outcome = await self._apply(connection, page, ledger, wider)
                     self.pipeline.boundary("written")
             except LockSetGrew as widen:
                 wider |= widen.ids
@@ -150,53 +150,53 @@ class Redriver:
                 continue
             else:
                 self.pipeline.boundary("committed")
-                count(tally, 0, self.pipeline.clock())
+                count(ledger, 0, self.pipeline.clock())
                 return outcome
         raise TransientError("rows kept changing while they were being locked")
 
-    async def _settle(
+    async def _apply(
         self,
         connection: Connection,
         page: _Page,
-        tally: LedgerDelta,
+        ledger: LedgerDelta,
         wider: frozenset[UUID],
     ) -> RedriveOutcome:
         pipeline = self.pipeline
         await pipeline.suppressions.confirm(connection, page.version)
-        ours = await marks.lock(connection, page.taken)
-        entries = {each.delivery.entry: each for each in ours}
+        open_entries = await marks.lock(connection, page.leased)
+        entries = {each.delivery.entry: each for each in open_entries}
         rows = [row for row in page.rows if row.entry in entries]
-        mine = {each.id for each in ours}
-        failures = [one for one in page.failures if one.taken.id in mine]
+        open_ids = {each.id for each in open_entries}
+        failures = [one for one in page.failures if one.leased.id in open_ids]
         placed = [entries[row.entry] for row in rows]
-        await marks.done(connection, placed, pipeline.consumer)
-        await marks.failed(connection, failures, pipeline.consumer)
+        await marks.mark_redriven(connection, placed, pipeline.consumer)
+        await marks.mark_failed(connection, failures, pipeline.consumer)
         for each in placed:
-            tally.quarantined[shard_of(each.delivery.entry)] -= 1
+            ledger.quarantined[shard_of(each.delivery.entry)] -= 1
         who, new_id = pipeline.consumer, pipeline.new_id
-        await write(connection, rows, tally, consumer=who, new_id=new_id, wider=wider)
+        await write(connection, rows, ledger, consumer=who, new_id=new_id, wider=wider)
         return RedriveOutcome(len(placed), len(failures))
 
-    async def _give_up(self, taken: LeasedEntries) -> RedriveOutcome:
-        _LOG.error("entry.given_up", quarantine=taken.id, tries=taken.tries - 1)
-        culprit = RejectedEntry(
-            taken.delivery, None, "crash_loop", "workers died while putting it back"
+    async def _give_up(self, leased: LeasedEntry) -> RedriveOutcome:
+        _LOG.error("entry.given_up", quarantine=leased.id, tries=leased.tries - 1)
+        rejected = RejectedEntry(
+            leased.delivery, None, "crash_loop", "workers died while putting it back"
         )
-        return await self._refuse(taken, culprit)
+        return await self._fail(leased, rejected)
 
-    async def _refuse(
-        self, taken: LeasedEntries, culprit: RejectedEntry
+    async def _fail(
+        self, leased: LeasedEntry, rejected: RejectedEntry
     ) -> RedriveOutcome:
         version = await self.pipeline.suppressions.ready(self.pipeline.pool)
-        page = _Page([taken], version, failures=[Failure(taken, culprit)])
+        page = _Page([leased], version, failures=[Failure(leased, rejected)])
         return await self._commit(page)
 
 
-def _is_deadly(taken: LeasedEntries) -> bool:
+def _is_crash_loop(leased: LeasedEntry) -> bool:
     """Whether workers died of it often enough; of a known culprit once is enough."""
-    return taken.tries > (1 if taken.reason == "crash_loop" else _TRIES)
+    return leased.tries > (1 if leased.reason == "crash_loop" else _MAX_TRIES)
 
 
-def _held_back(taken: LeasedEntries) -> Failure:
+def _newer_failure(leased: LeasedEntry) -> Failure:
     detail = "an envelope of a later release: upgrade the workers"
-    return Failure(taken, RejectedEntry(taken.delivery, None, taken.reason, detail))
+    return Failure(leased, RejectedEntry(leased.delivery, None, leased.reason, detail))

@@ -17,12 +17,12 @@ from workers.model.batch import Delivery, TransientError
 
 #: Few, since whatever is done with them keeps live traffic of the process waiting; who asks
 #: for a high rate has asked for that.
-PAGE: Final = 100
-_MOST: Final = 1000
+MIN_PAGE: Final = 100
+_MAX_PAGE: Final = 1000
 _PAGES_A_SECOND: Final = 20
 
 
-class Place(NamedTuple):
+class ArchivePosition(NamedTuple):
     """Where the archive's reader goes on; so many entries of what it gives are done."""
 
     cursor: str | None
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 def page_size(rate: int) -> int:
     """How many entries to take at once where so many a second are asked for."""
-    return min(_MOST, max(PAGE, rate // _PAGES_A_SECOND))
+    return min(_MAX_PAGE, max(MIN_PAGE, rate // _PAGES_A_SECOND))
 
 
 class ArchivePages:
@@ -48,19 +48,19 @@ class ArchivePages:
         return await asyncio.to_thread(count_entries, self._directory, *span, shard)
 
     async def take(
-        self, shard: int, span: tuple[int, int], place: Place, count: int
-    ) -> tuple[Sequence[Delivery], Place | None]:
+        self, shard: int, span: tuple[int, int], position: ArchivePosition, count: int
+    ) -> tuple[Sequence[Delivery], ArchivePosition | None]:
         """The next entries, and the place behind them; None: nowhere. Raises OSError, TransientError.
 
         `span` is the times that are asked for, in Unix milliseconds.
         """
-        page = await self._read(shard, span, place.cursor)
-        until = place.done + count
-        some = page.deliveries[place.done : until]
+        page = await self._read(shard, span, position.cursor)
+        until = position.done + count
+        some = page.deliveries[position.done : until]
         if until < len(page.deliveries):
-            return some, place._replace(done=until)
+            return some, position._replace(done=until)
         self._last = None
-        return some, None if page.next is None else Place(page.next, 0)
+        return some, None if page.next is None else ArchivePosition(page.next, 0)
 
     async def _read(
         self, shard: int, span: tuple[int, int], cursor: str | None
@@ -80,14 +80,14 @@ class ArchivePages:
                 return await asyncio.to_thread(
                     read, self._directory, *span, shard, cursor
                 )
-            except SegmentMissing as absent:
-                await self._fetch(absent)
+            except SegmentMissing as missing:
+                await self._fetch(missing)
 
-    async def _fetch(self, absent: SegmentMissing) -> None:
+    async def _fetch(self, missing: SegmentMissing) -> None:
         if self._fetcher is None:
-            raise TransientError(f"{absent}: set REFTIDE_ARCHIVE_STORE") from absent
+            raise TransientError(f"{missing}: set REFTIDE_ARCHIVE_STORE") from missing
         try:
-            await self._fetcher.fetch(absent.key)
+            await self._fetcher.fetch(missing.key)
         except SegmentDamaged:
             # Nobody has it. The reader goes on without, counts it and tells of it.
-            await asyncio.to_thread(delete_record, self._directory, absent.key)
+            await asyncio.to_thread(delete_record, self._directory, missing.key)

@@ -18,7 +18,7 @@ from workers.postgres.database import transaction
 from workers.quarantine.quarantine import RejectedEntry
 from workers.replay.leases import Part
 from workers.replay.recorded import RecordedState, look_up
-from workers.replay.reprocess import Candidate, differs
+from workers.replay.reprocess import Candidate, may_differ
 from workers.resolve.generated_links import generate
 
 _LOG: Final = Log()
@@ -37,7 +37,7 @@ class ClassifiedPage:
     refused: int = 0
     #: In no book, to be recorded; with those that wait in quarantine, to be tried again.
     fresh: list[Row] = field(default_factory=list)
-    culprits: list[RejectedEntry] = field(default_factory=list)
+    rejections: list[RejectedEntry] = field(default_factory=list)
     #: Entries among the fresh that wait in quarantine, or were dropped there.
     waiting: set[Entry] = field(default_factory=set)
     #: What was in the entries to be recorded.
@@ -46,19 +46,19 @@ class ClassifiedPage:
     candidates: list[Candidate] = field(default_factory=list)
 
     @property
-    def is_settled(self) -> bool:
-        return not (self.fresh or self.culprits or self.candidates)
+    def has_no_changes(self) -> bool:
+        return not (self.fresh or self.rejections or self.candidates)
 
-    def without(self, suspects: dict[Entry, RejectedEntry]) -> None:
+    def without(self, unstorable: dict[Entry, RejectedEntry]) -> None:
         """Treat rows that Postgres refuses as what they are."""
-        refused = [row for row in self.fresh if row.entry in suspects]
-        self.fresh = [row for row in self.fresh if row.entry not in suspects]
-        self.culprits += [
-            suspects[row.entry] for row in refused if row.entry not in self.waiting
+        refused = [row for row in self.fresh if row.entry in unstorable]
+        self.fresh = [row for row in self.fresh if row.entry not in unstorable]
+        self.rejections += [
+            unstorable[row.entry] for row in refused if row.entry not in self.waiting
         ]
 
 
-async def sort(
+async def classify(
     pipeline: Pipeline, part: Part, deliveries: Sequence[Delivery]
 ) -> ClassifiedPage:
     """What is asked for, and what is to be done with it. Raises Trouble."""
@@ -66,30 +66,34 @@ async def sort(
     if found.newer:
         _LOG.warning("entry.newer", count=len(found.newer))
     request = part.request
-    asked = [item for item in found.sealed if request.takes(item.envelope)]
+    requested = [item for item in found.sealed if request.matches(item.envelope)]
     unreadable = [
-        each for each in found.culprits if request.takes_unreadable(each.delivery.entry)
+        each
+        for each in found.rejections
+        if request.matches_unreadable(each.delivery.entry)
     ]
-    entries = [item.delivery.entry for item in asked]
-    entries += [culprit.delivery.entry for culprit in unreadable]
+    entries = [item.delivery.entry for item in requested]
+    entries += [rejected.delivery.entry for rejected in unreadable]
     async with transaction(pipeline.pool) as connection:
-        events = [item.envelope.id for item in asked]
-        settled = await look_up(connection, events, entries)
+        events = [item.envelope.id for item in requested]
+        recorded = await look_up(connection, events, entries)
     page = ClassifiedPage(found.version, scanned=len(unreadable))
-    page.culprits = [
-        each for each in unreadable if not settled.has(None, each.delivery.entry)
+    page.rejections = [
+        each
+        for each in unreadable
+        if not recorded.is_accounted(None, each.delivery.entry)
     ]
-    recorded = _split(part, asked, settled, page)
-    if recorded or page.sealed:
-        await _place(pipeline, part, recorded, settled, page)
+    to_compare = _split(part, requested, recorded, page)
+    if to_compare or page.sealed:
+        await _resolve_and_compare(pipeline, part, to_compare, recorded, page)
     return page
 
 
-async def _place(
+async def _resolve_and_compare(
     pipeline: Pipeline,
     part: Part,
-    recorded: Sequence[Decoded],
-    settled: RecordedState,
+    to_compare: Sequence[Decoded],
+    recorded: RecordedState,
     page: ClassifiedPage,
 ) -> None:
     """Resolve and enrich what is to be recorded or compared."""
@@ -97,78 +101,83 @@ async def _place(
     if not part.request.is_dry:
         envelopes = [item.envelope for item in others]
         await generate(pipeline.pool, envelopes, pipeline.new_id)
-    rows, culprits = await _placed(pipeline, [*recorded, *others])
+    rows, rejections = await _resolve_in_slices(pipeline, [*to_compare, *others])
     for row in rows:
         if item := page.sealed.get(row.entry):
-            is_asked = _is_asked(part, item, row)
+            is_asked = _is_requested(part, item, row)
             page.fresh += [row] * is_asked
             page.scanned -= not is_asked
         else:
-            candidate = Candidate(row, settled.rows[row.id])
-            page.candidates += [candidate] * differs(candidate)
-    for culprit in culprits:
-        item = page.sealed.get(culprit.delivery.entry)
+            candidate = Candidate(row, recorded.rows[row.id])
+            page.candidates += [candidate] * may_differ(candidate)
+    for rejected in rejections:
+        item = page.sealed.get(rejected.delivery.entry)
         # What is recorded, or in quarantine already, stays as it is.
-        if item is None or culprit.delivery.entry in page.waiting:
+        if item is None or rejected.delivery.entry in page.waiting:
             continue
-        is_asked = part.request.takes_place(item.envelope, None, None)
-        page.culprits += [culprit] * is_asked
+        is_asked = part.request.matches_place(item.envelope, None, None)
+        page.rejections += [rejected] * is_asked
         page.scanned -= not is_asked
 
 
-async def _placed(
+async def _resolve_in_slices(
     pipeline: Pipeline, items: Sequence[Decoded]
 ) -> tuple[list[Row], list[RejectedEntry]]:
     """A slice at a time: enriching keeps everything else in the process waiting."""
     rows: list[Row] = []
-    culprits: list[RejectedEntry] = []
+    rejections: list[RejectedEntry] = []
     for start in range(0, len(items), _SLICE):
         found, refused = await pipeline.place(items[start : start + _SLICE])
         rows += found
-        culprits += refused
-    return rows, culprits
+        rejections += refused
+    return rows, rejections
 
 
-def _is_asked(part: Part, item: Decoded, row: Row) -> bool:
+def _is_requested(part: Part, item: Decoded, row: Row) -> bool:
     """Whether it is asked for where it turned out to belong."""
-    return part.request.takes_place(
+    return part.request.matches_place(
         item.envelope, row.place.workspace_id, row.place.link_id
     )
 
 
 def _split(
-    part: Part, asked: Sequence[Decoded], settled: RecordedState, page: ClassifiedPage
+    part: Part,
+    requested: Sequence[Decoded],
+    recorded: RecordedState,
+    page: ClassifiedPage,
 ) -> list[Decoded]:
     """Put into the page what may have to be recorded; what may have to be corrected."""
-    recorded: list[Decoded] = []
+    to_compare: list[Decoded] = []
     is_again = part.mode == "reprocess"
-    for item in asked:
+    for item in requested:
         entry, event_id = item.delivery.entry, item.envelope.id
-        is_settled = settled.has(event_id, entry)
-        is_known = is_settled or event_id in settled.rows
-        if is_known and not _is_meant(part, item, settled):
+        has_no_changes = recorded.is_accounted(event_id, entry)
+        is_known = has_no_changes or event_id in recorded.rows
+        if is_known and not _is_requested_as_recorded(part, item, recorded):
             continue
         page.scanned += 1
         # First: a month that is only closed still shows its rows.
-        if ids.millis(event_id) < settled.horizon_ms:
+        if ids.millis(event_id) < recorded.horizon_ms:
             page.refused += 1
-        elif settled.row(event_id, entry) is not None:
-            is_as_read = not settled.is_edited(entry, item.delivery.payload)
-            recorded += [item] * (is_again and is_as_read)
-        elif is_again and settled.waiting.get(entry) == item.delivery.payload:
+        elif recorded.row(event_id, entry) is not None:
+            is_as_read = not recorded.is_edited(entry, item.delivery.payload)
+            to_compare += [item] * (is_again and is_as_read)
+        elif is_again and recorded.waiting.get(entry) == item.delivery.payload:
             # One that an operator edited is not what was read: it is redriven, not replayed.
             page.waiting.add(entry)
             page.sealed[entry] = item
-        elif entry in settled.dropped:
+        elif entry in recorded.dropped:
             page.waiting.add(entry)
             page.sealed[entry] = item
-        elif not is_settled:
+        elif not has_no_changes:
             page.sealed[entry] = item
-    return recorded
+    return to_compare
 
 
-def _is_meant(part: Part, item: Decoded, settled: RecordedState) -> bool:
+def _is_requested_as_recorded(
+    part: Part, item: Decoded, recorded: RecordedState
+) -> bool:
     """Whether it is asked for where it is recorded, or where it says that it belongs."""
-    row = settled.rows.get(item.envelope.id)
+    row = recorded.rows.get(item.envelope.id)
     owner, link = (row["workspace_id"], row["link_id"]) if row else (None, None)
-    return part.request.takes_place(item.envelope, owner, link)
+    return part.request.matches_place(item.envelope, owner, link)

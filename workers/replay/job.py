@@ -34,20 +34,20 @@ from workers.replay.leases import (
 )
 from workers.replay.page import PageReplayer
 from workers.replay.request import DEFAULT_RATE
-from workers.replay.sources import Cursor, Sources
+from workers.replay.sources import Cursor, ReplaySources
 
 QUEUE: Final = "rt:arq:replay"
 
 _CHUNK: Final = "replay_chunk"
 _CHUNK_SECONDS: Final = 5.0
-#: No chunk reaches it: a page has limits of its own, and after so long arq cancels.
+#: When arq cancels a chunk. Not reached: pages have limits of their own.
 _TIMEOUT_SECONDS: Final = 60
-_AT_ONCE: Final = 16
+_MAX_CHUNKS: Final = 16
 #: A chunk that got lost with its worker is poked under another name after so long.
-_NAMED_MS: Final = 5000
+_JOB_ID_MS: Final = 5000
 
 
-def _share_of_rest(rate: int) -> float:
+def _pause_ratio(rate: int) -> float:
     """How long to rest after a page, in parts of the time that it took.
 
     Where servers or processors are short of time, a page takes long, and a replay at the
@@ -57,15 +57,15 @@ def _share_of_rest(rate: int) -> float:
 
 
 @dataclass(slots=True, kw_only=True)
-class Replays:
+class ReplayJob:
     """Replays as arq runs them.
 
     `unix_ms` is the time of day, `clock` is monotonic and in seconds.
     """
 
     pool: Pool
-    sources: Sources
-    player: PageReplayer
+    sources: ReplaySources
+    replayer: PageReplayer
     new_id: Callable[[], UUID]
     unix_ms: Callable[[], int]
     clock: Callable[[], float] = time.monotonic
@@ -75,7 +75,7 @@ class Replays:
     _log: Log = field(default_factory=Log)
 
     @classmethod
-    def beside(cls, pipeline: Pipeline, sources: Sources) -> Self:
+    def for_worker(cls, pipeline: Pipeline, sources: ReplaySources) -> Self:
         """Replays in the process of a worker that has this pipeline."""
         # A row of the ledger of its own, so that it never waits for the consumer's; and
         # tests that name a boundary mean the consumer's.
@@ -88,7 +88,7 @@ class Replays:
         return cls(
             pool=pipeline.pool,
             sources=sources,
-            player=PageReplayer(ours),
+            replayer=PageReplayer(ours),
             new_id=pipeline.new_id,
             unix_ms=pipeline.clock,
         )
@@ -127,8 +127,10 @@ class Replays:
             return
         try:
             await self._work(part)
-        except PausedError as halt:
-            self._log.warning("replay.paused", id=str(part.replay_id), cause=str(halt))
+        except PausedError as paused:
+            self._log.warning(
+                "replay.paused", id=str(part.replay_id), cause=str(paused)
+            )
             await pause(self.pool, part)
         finally:
             await release(self.pool, part)
@@ -138,11 +140,11 @@ class Replays:
         cursor = part.cursor
         await asyncio.sleep(min(part.wait, _CHUNK_SECONDS))
         while (began := self.clock()) < until:
-            going, cursor = await self._step(part, cursor)
-            if cursor is None or not going.is_running:
+            progress, cursor = await self._step(part, cursor)
+            if cursor is None or not progress.is_running:
                 return
             now = self.clock()
-            rest = max(going.wait, (now - began) * _share_of_rest(part.request.rate))
+            rest = max(progress.wait, (now - began) * _pause_ratio(part.request.rate))
             await asyncio.sleep(min(rest, max(0.0, until - now)))
 
     async def _step(
@@ -153,16 +155,16 @@ class Replays:
         if cursor is None:
             cursor, expected = await self.sources.begin(part.shard, span)
             step = Step(cursor, expected=expected)
-            return await self.player.play(part, [], step), cursor
+            return await self.replayer.replay_page(part, [], step), cursor
         count = page_size(request.rate)
         page = await self.sources.page(part.shard, cursor, span, count)
         step = Step(page.next, page.read)
-        return await self.player.play(part, page.deliveries, step), page.next
+        return await self.replayer.replay_page(part, page.deliveries, step), page.next
 
     async def _poke(self, redis: ArqRedis) -> None:
         free = await count_free(self.pool)
-        now = self.unix_ms() // _NAMED_MS
-        for number in range(min(free, _AT_ONCE)):
+        now = self.unix_ms() // _JOB_ID_MS
+        for number in range(min(free, _MAX_CHUNKS)):
             await redis.enqueue_job(
                 _CHUNK, _job_id=f"{_CHUNK}:{number}:{now}", _queue_name=self.queue
             )

@@ -25,10 +25,10 @@ from workers.postgres.database import (
 from workers.postgres.sql import statements
 from workers.quarantine import quarantine
 from workers.quarantine.quarantine import DATA_REASONS, RejectedEntry
-from workers.replay.classify import ClassifiedPage, sort
+from workers.replay.classify import ClassifiedPage, classify
 from workers.replay.leases import Counts, Part, RunningReplay, Step, advance
 from workers.replay.recorded import entry_of
-from workers.replay.reprocess import correct, reach
+from workers.replay.reprocess import correct, identify
 from workers.stream import lost_entries
 from workers.write.customers import LockSetGrew
 from workers.write.transaction import write
@@ -39,7 +39,7 @@ _LOG: Final = Log()
 
 
 @dataclass(slots=True)
-class _Done:
+class _PageResult:
     """What a page came to."""
 
     inserted: int = 0
@@ -68,7 +68,7 @@ class PageReplayer:
         """`pipeline` resolves and enriches; its consumer's name is what the books show."""
         self._pipeline = pipeline
 
-    async def play(
+    async def replay_page(
         self, part: Part, deliveries: Sequence[Delivery], step: Step
     ) -> RunningReplay:
         """Record or correct what is asked for, and move the part on by `step`.
@@ -76,14 +76,14 @@ class PageReplayer:
         Raises TransientError, LeaseLost where somebody else has the part, and Halt where so much
         would go to quarantine that the worker must be wrong: nothing is kept.
         """
-        page = await sort(self._pipeline, part, deliveries)
+        page = await classify(self._pipeline, part, deliveries)
         try:
             return await self._commit(part, page, step)
         except DataFault as fault:
             if not page.fresh:
                 raise
             _LOG.warning("batch.bisected", size=len(page.fresh), cause=str(fault))
-        page.without(await self._suspects(page.fresh, page))
+        page.without(await self._find_unstorable(page.fresh, page))
         return await self._commit(part, page, step)
 
     async def _commit(
@@ -93,8 +93,10 @@ class PageReplayer:
         for _ in range(_ATTEMPTS):
             try:
                 async with transaction(self._pipeline.pool) as connection:
-                    done = await self._do(connection, part, page, wider)
-                    going = await advance(connection, part, done.counts(page), step)
+                    result = await self._apply(connection, part, page, wider)
+                    progress = await advance(
+                        connection, part, result.counts(page), step
+                    )
             except LockSetGrew as widen:
                 wider |= widen.ids
             except MissingPartition:
@@ -102,27 +104,27 @@ class PageReplayer:
             except ConcurrentInsert:
                 continue
             else:
-                self._pipeline.limit.note(done.good, done.bad)
-                return going
+                self._pipeline.limit.note(result.good, result.bad)
+                return progress
         raise TransientError("rows kept changing while they were being locked")
 
-    async def _do(
+    async def _apply(
         self,
         connection: Connection,
         part: Part,
         page: ClassifiedPage,
         wider: frozenset[UUID],
-    ) -> _Done:
+    ) -> _PageResult:
         """Do what the page asks for; for a dry replay, and undo it."""
-        done = _Done()
-        if page.is_settled:
-            return done
+        result = _PageResult()
+        if page.has_no_changes:
+            return result
         if not part.request.is_dry:
-            await self._record(connection, part, page, wider, done)
-            return done
-        async with _undone(connection):
-            await self._record(connection, part, page, wider, done)
-        return done
+            await self._record(connection, part, page, wider, result)
+            return result
+        async with _rolled_back(connection):
+            await self._record(connection, part, page, wider, result)
+        return result
 
     async def _record(
         self,
@@ -130,32 +132,32 @@ class PageReplayer:
         part: Part,
         page: ClassifiedPage,
         wider: frozenset[UUID],
-        done: _Done,
+        result: _PageResult,
     ) -> None:
-        pipeline, tally = self._pipeline, LedgerDelta()
+        pipeline, ledger = self._pipeline, LedgerDelta()
         who, new_id = pipeline.consumer, pipeline.new_id
         await pipeline.suppressions.confirm(connection, page.version)
         await connection.execute(_SQL["shard_lock"], part.shard)
-        await quarantine.add(connection, page.culprits, who, tally, pipeline.budget)
-        candidates, about = await reach(connection, page.candidates, new_id)
-        done.quarantined = tally.quarantined.total()
-        rows = await _redrive(connection, page, tally, who)
-        held = await quarantine.held(connection, [row.entry for row in rows])
+        await quarantine.add(connection, page.rejections, who, ledger, pipeline.budget)
+        candidates, lock_set = await identify(connection, page.candidates, new_id)
+        result.quarantined = ledger.quarantined.total()
+        rows = await _redrive(connection, page, ledger, who)
+        held = await quarantine.find_held(connection, [row.entry for row in rows])
         fresh = [row for row in rows if row.entry not in held]
         # Everybody's locks at once, in the order of their ids.
-        everybody = wider | about.ids
+        locked_ids = wider | lock_set.ids
         await write(
-            connection, fresh, tally, consumer=who, new_id=new_id, wider=everybody
+            connection, fresh, ledger, consumer=who, new_id=new_id, wider=locked_ids
         )
-        done.inserted = max(0, tally.recorded.total())
+        result.inserted = max(0, ledger.recorded.total())
         if candidates:
-            done.changed = await correct(connection, candidates, about, wider)
-        done.good = len(page.fresh)
-        done.bad = sum(tally.reasons[reason] for reason in DATA_REASONS)
-        pipeline.limit.judge(done.good, done.bad)
-        await lost_entries.returned(connection, tally.recorded)
+            result.changed = await correct(connection, candidates, lock_set, wider)
+        result.good = len(page.fresh)
+        result.bad = sum(ledger.reasons[reason] for reason in DATA_REASONS)
+        pipeline.limit.judge(result.good, result.bad)
+        await lost_entries.returned(connection, ledger.recorded)
 
-    async def _suspects(
+    async def _find_unstorable(
         self, rows: Sequence[Row], page: ClassifiedPage
     ) -> dict[Entry, RejectedEntry]:
         """Those that Postgres refuses, found by halving and undone each time."""
@@ -164,11 +166,11 @@ class PageReplayer:
             return {}
         if len(rows) == 1:
             item = page.sealed[rows[0].entry]
-            culprit = RejectedEntry(item.delivery, item.envelope, "unstorable", cause)
-            return {rows[0].entry: culprit}
+            rejected = RejectedEntry(item.delivery, item.envelope, "unstorable", cause)
+            return {rows[0].entry: rejected}
         middle = len(rows) // 2
-        found = await self._suspects(rows[:middle], page)
-        return found | await self._suspects(rows[middle:], page)
+        found = await self._find_unstorable(rows[:middle], page)
+        return found | await self._find_unstorable(rows[middle:], page)
 
     async def _refusal(self, rows: Sequence[Row]) -> str | None:
         """What Postgres says against recording these together."""
@@ -177,7 +179,7 @@ class PageReplayer:
             try:
                 async with (
                     transaction(self._pipeline.pool) as connection,
-                    _undone(connection),
+                    _rolled_back(connection),
                 ):
                     new_id = self._pipeline.new_id
                     await write(
@@ -202,7 +204,7 @@ class PageReplayer:
 
 
 @asynccontextmanager
-async def _undone(connection: Connection) -> AsyncIterator[None]:
+async def _rolled_back(connection: Connection) -> AsyncIterator[None]:
     """What is done inside, and undone however it ends."""
     trial = connection.transaction()
     await trial.start()
@@ -213,7 +215,7 @@ async def _undone(connection: Connection) -> AsyncIterator[None]:
 
 
 async def _redrive(
-    connection: Connection, page: ClassifiedPage, tally: LedgerDelta, who: str
+    connection: Connection, page: ClassifiedPage, ledger: LedgerDelta, who: str
 ) -> Sequence[Row]:
     """Take out of quarantine what can be placed by now, kept there or dropped.
 
@@ -231,6 +233,6 @@ async def _redrive(
     ]
     out = [entry_of(record) for record in found]
     for entry in out:
-        tally.quarantined[shard_of(entry)] -= 1
+        ledger.quarantined[shard_of(entry)] -= 1
     stays = page.waiting.difference(out)
     return [row for row in page.fresh if row.entry not in stays]

@@ -39,7 +39,7 @@ class RecordedState:
         """Whether an operator changed what was read before it was recorded."""
         return self.redriven.get(entry, payload) != payload
 
-    def has(self, event_id: UUID | None, entry: Entry) -> bool:
+    def is_accounted(self, event_id: UUID | None, entry: Entry) -> bool:
         """Whether the entry is in the books."""
         if event_id is not None and self.row(event_id, entry) is not None:
             return True

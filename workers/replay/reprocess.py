@@ -55,15 +55,15 @@ class Candidate:
     stored: DatabaseRecord
 
 
-def differs(candidate: Candidate) -> bool:
+def may_differ(candidate: Candidate) -> bool:
     """Whether something must be corrected, or for a lead may have to be."""
     row, stored = candidate.row, candidate.stored
     if row.place.workspace_id != stored["workspace_id"]:
         return False
-    return _follows_clicks(row) or _is_other(_kept(row, stored), stored)
+    return _is_attributable(row) or _differs(_with_attribution(row, stored), stored)
 
 
-async def reach(
+async def identify(
     connection: Connection,
     candidates: Sequence[Candidate],
     new_id: Callable[[], UUID],
@@ -71,7 +71,7 @@ async def reach(
     """The candidates with their customers, and whom they concern."""
     rows = await customers.identify(connection, [c.row for c in candidates], new_id)
     found = [
-        Candidate(_kept(row, each.stored), each.stored)
+        Candidate(_with_attribution(row, each.stored), each.stored)
         for row, each in zip(rows, candidates, strict=True)
     ]
     fresh = await profile_merge.create_anonymous(connection, rows)
@@ -82,44 +82,44 @@ async def reach(
 async def correct(
     connection: Connection,
     candidates: Sequence[Candidate],
-    about: customers.LockSet,
+    lock_set: customers.LockSet,
     wider: frozenset[UUID],
 ) -> int:
     """Correct what differs, and all that follows from it; how many of these changed.
 
     Raises `customers.LockSetGrew` where the transaction has to begin again with wider locks.
     """
-    if about.ids:
-        about = await customers.lock(connection, about, wider)
-    before = await _locked(connection, [each.row.id for each in candidates])
+    if lock_set.ids:
+        lock_set = await customers.lock(connection, lock_set, wider)
+    before = await _lock_rows(connection, [each.row.id for each in candidates])
     others = [
-        Candidate(_kept(each.row, stored), stored)
+        Candidate(_with_attribution(each.row, stored), stored)
         for each in candidates
         if (stored := before.get(each.row.id)) and entry_of(stored) == each.row.entry
     ]
-    wrong = [each for each in others if _is_other(each.row, each.stored)]
+    changed_candidates = [each for each in others if _differs(each.row, each.stored)]
     deltas = CounterDeltas()
-    deltas.take(StoredRow.of(each.stored) for each in wrong)
-    rows = [each.row for each in wrong]
+    deltas.take(StoredRow.of(each.stored) for each in changed_candidates)
+    rows = [each.row for each in changed_candidates]
     deltas.put(rows)
     deltas.clicked(rows)
     if rows:
         await connection.execute(_CORRECT, _document(rows))
         await profile_merge.merge_profiles(connection, rows, frozenset())
-    if about.ids:
-        await customers.attribute(connection, about, deltas)
+    if lock_set.ids:
+        await customers.attribute(connection, lock_set, deltas)
     await deltas.apply(connection)
     await milestones.give(connection, deltas.led)
     await click_tokens.keep(connection, rows)
     changed = {row.id for row in rows} | await _reattributed(connection, others)
     if changed or deltas.links:
         await publish_queue.note(
-            connection, [c.row for c in others], about, deltas.links
+            connection, [c.row for c in others], lock_set, deltas.links
         )
     return len(changed)
 
 
-async def _locked(
+async def _lock_rows(
     connection: Connection, ids: Sequence[UUID]
 ) -> dict[UUID, DatabaseRecord]:
     rows = await connection.fetch(_SQL["lock_rows"], ids)
@@ -130,7 +130,7 @@ async def _reattributed(
     connection: Connection, candidates: Sequence[Candidate]
 ) -> set[UUID]:
     """The leads whose attribution is another than before."""
-    leads = {c.row.id: c.stored for c in candidates if _follows_clicks(c.row)}
+    leads = {c.row.id: c.stored for c in candidates if _is_attributable(c.row)}
     if not leads:
         return set()
     found = await connection.fetch(_SQL["attributions"], list(leads))
@@ -141,15 +141,15 @@ async def _reattributed(
     }
 
 
-def _follows_clicks(row: Row) -> bool:
+def _is_attributable(row: Row) -> bool:
     """Whether what it counts for is its customer's clicks' to say."""
     is_somebodys = row.place.click_id or row.customer_id or row.envelope.external_id
     return row.event.kind is not CLICK and not row.event.is_test and bool(is_somebodys)
 
 
-def _kept(row: Row, stored: DatabaseRecord) -> Row:
+def _with_attribution(row: Row, stored: DatabaseRecord) -> Row:
     """With what the row alone does not say: what a lead earned, whose it is."""
-    if not _follows_clicks(row):
+    if not _is_attributable(row):
         return row
     # Not yet identified, it is whoever it was.
     place = replace(row.place, **{name: stored[name] for name in _EARNED})
@@ -158,9 +158,9 @@ def _kept(row: Row, stored: DatabaseRecord) -> Row:
     )
 
 
-def _is_other(row: Row, stored: DatabaseRecord) -> bool:
+def _differs(row: Row, stored: DatabaseRecord) -> bool:
     return any(
-        _plain(name, value) != _plain(name, stored[name])
+        _comparable(name, value) != _comparable(name, stored[name])
         for name, value in _derived(row).items()
     )
 
@@ -170,7 +170,7 @@ def _derived(row: Row) -> dict[str, Any]:
     return {name: values[name] for name in _DERIVED}
 
 
-def _plain(name: str, value: Any) -> Any:
+def _comparable(name: str, value: Any) -> Any:
     """A value as both sides can be compared by."""
     if value is None:
         return None

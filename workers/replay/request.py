@@ -49,7 +49,7 @@ class ReplayRequest:
         """As the column `requested` holds it."""
         return orjson.dumps(asdict(self)).decode()
 
-    def takes(self, envelope: Envelope) -> bool:
+    def matches(self, envelope: Envelope) -> bool:
         """Whether an envelope is asked for, as far as it says itself."""
         return (
             self.from_ms <= ids.millis(envelope.id) < self.to_ms
@@ -58,7 +58,7 @@ class ReplayRequest:
             and self.event_id in {None, envelope.id}
         )
 
-    def takes_unreadable(self, entry: Entry) -> bool:
+    def matches_unreadable(self, entry: Entry) -> bool:
         """Whether an entry without an envelope is asked for: nothing is known but its time."""
         filters = (
             self.kind, self.dialect, self.workspace_id, self.link_id, self.event_id,
@@ -66,7 +66,7 @@ class ReplayRequest:
         is_anything = all(each is None for each in filters)
         return is_anything and self.from_ms <= entry.ms < self.to_ms
 
-    def takes_place(
+    def matches_place(
         self, envelope: Envelope, workspace_id: UUID | None, link_id: UUID | None
     ) -> bool:
         """Whether it is asked for where it belongs: as recorded, or as resolved."""

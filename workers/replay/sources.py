@@ -17,10 +17,10 @@ from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.model.batch import Delivery, Entry, TransientError
 from workers.redis_io.connections import REDIS_TROUBLE
-from workers.replay.archive_pages import PAGE, ArchivePages, Place
+from workers.replay.archive_pages import MIN_PAGE, ArchivePages, ArchivePosition
 
 #: How far an edge's clock may be ahead of Redis', in milliseconds: what is more is refused.
-_AHEAD_MS: Final = 5 * 60 * 1000
+_CLOCK_SKEW_MS: Final = 5 * 60 * 1000
 _ZERO: Final = EntryId(0, 0)
 _START: Final = "0-0"
 
@@ -63,7 +63,7 @@ class ReplayPage(NamedTuple):
     next: Cursor | None
 
 
-class _State(NamedTuple):
+class _ShardState(NamedTuple):
     """A shard at one moment."""
 
     epoch: int | None
@@ -73,7 +73,7 @@ class _State(NamedTuple):
     deleted: EntryId
 
 
-class Sources:
+class ReplaySources:
     """The stream and the archive of all shards, each shard as one way."""
 
     def __init__(
@@ -84,7 +84,9 @@ class Sources:
         `fetcher` brings those there that only an object store has.
         """
         self._redis = redis
-        self._shelf = None if archive is None else ArchivePages(archive, fetcher)
+        self._archive_pages = (
+            None if archive is None else ArchivePages(archive, fetcher)
+        )
 
     async def begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
         """Where to begin, and about how many entries will be read. Raises TransientError."""
@@ -94,7 +96,7 @@ class Sources:
             raise TransientError(f"{type(error).__name__}: {error}") from error
 
     async def page(
-        self, shard: int, cursor: Cursor, span: tuple[int, int], count: int = PAGE
+        self, shard: int, cursor: Cursor, span: tuple[int, int], count: int = MIN_PAGE
     ) -> ReplayPage:
         """What comes next, but what is still the recorder's to record. Raises TransientError.
 
@@ -102,8 +104,8 @@ class Sources:
         """
         try:
             if cursor.is_archive:
-                return await self._archived(shard, cursor, span, count)
-            return await self._streamed(shard, cursor, count)
+                return await self._archive_page(shard, cursor, span, count)
+            return await self._stream_page(shard, cursor, count)
         except (*REDIS_TROUBLE, OSError) as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
 
@@ -111,28 +113,30 @@ class Sources:
         key = events_key(shard)
         epoch = await self._redis.get(epoch_key(shard))
         # Before an event was taken nothing of it can have arrived, but for the clocks.
-        at = EntryId(max(0, span[0] - _AHEAD_MS), 0)
+        at = EntryId(max(0, span[0] - _CLOCK_SKEW_MS), 0)
         end, count, first = _START, 0, None
         if await self._redis.exists(key):
             stream = await self._redis.xinfo_stream(key)
             end = stream["last-generated-id"].decode()
             count, first = stream["length"], stream["first-entry"]
-        if self._shelf is not None and (first is None or EntryId.of(first[0]) > at):
-            count += await self._shelf.count(shard, span)
+        if self._archive_pages is not None and (
+            first is None or EntryId.of(first[0]) > at
+        ):
+            count += await self._archive_pages.count(shard, span)
         number = None if epoch is None else int(epoch)
         return Cursor(epoch=number, at=str(at), end=end), count
 
-    async def _streamed(self, shard: int, cursor: Cursor, count: int) -> ReplayPage:
+    async def _stream_page(self, shard: int, cursor: Cursor, count: int) -> ReplayPage:
         state, page = await self._read(shard, cursor, count)
         at, end = EntryId.of(cursor.at), EntryId.of(cursor.end)
         if state.epoch is None or state.epoch != cursor.epoch:
             # That life ended; what it still held is in the archive or nowhere.
             return ReplayPage(
-                (), 0, self._after_stream(_with_hole(cursor, at, end.next))
+                (), 0, self._archive_cursor(_with_gap(cursor, at, end.next))
             )
         if at < end:
             missing_until = end.next if state.first is None else state.first
-            cursor = _with_hole(cursor, at, min(missing_until, end.next))
+            cursor = _with_gap(cursor, at, min(missing_until, end.next))
         found = [
             Delivery(
                 Entry.of(state.epoch, shard, entry.ms, entry.seq),
@@ -140,17 +144,17 @@ class Sources:
             )
             for entry, fields in page
         ]
-        settled = await self._settled(shard, state, found)
+        acknowledged = await self._acknowledged(shard, state, found)
         if len(page) < count:
             if state.first is not None and state.first <= state.deleted:
                 # Nobody knows which: then the archive is asked for everything up to there.
-                cursor = _with_hole(cursor, _ZERO, state.deleted.next)
-            return ReplayPage(settled, len(page), self._after_stream(cursor))
-        return ReplayPage(settled, len(page), replace(cursor, at=str(page[-1][0])))
+                cursor = _with_gap(cursor, _ZERO, state.deleted.next)
+            return ReplayPage(acknowledged, len(page), self._archive_cursor(cursor))
+        return ReplayPage(acknowledged, len(page), replace(cursor, at=str(page[-1][0])))
 
     async def _read(
         self, shard: int, cursor: Cursor, count: int
-    ) -> tuple[_State, list[tuple[EntryId, dict[bytes, bytes]]]]:
+    ) -> tuple[_ShardState, list[tuple[EntryId, dict[bytes, bytes]]]]:
         key = events_key(shard)
         state = await self._state(shard)
         if EntryId.of(cursor.at) >= EntryId.of(cursor.end):
@@ -161,17 +165,17 @@ class Sources:
         state = again._replace(delivered=state.delivered)
         return state, [(EntryId.of(raw), fields) for raw, fields in page]
 
-    async def _state(self, shard: int) -> _State:
+    async def _state(self, shard: int) -> _ShardState:
         key = events_key(shard)
         epoch = await self._redis.get(epoch_key(shard))
         if epoch is None or not await self._redis.exists(key):
-            return _State(None, _ZERO, None, _ZERO)
+            return _ShardState(None, _ZERO, None, _ZERO)
         stream = await self._redis.xinfo_stream(key)
         first = stream["first-entry"]
         for group in await self._redis.xinfo_groups(key):
             if group["name"] == GROUP.encode():
                 delivered = EntryId.of(group["last-delivered-id"])
-                return _State(
+                return _ShardState(
                     int(epoch),
                     delivered,
                     EntryId.of(first[0]) if first else None,
@@ -181,26 +185,26 @@ class Sources:
         # what they have settled.
         raise TransientError(f"shard {shard} has no group {GROUP}")
 
-    async def _settled(
-        self, shard: int, state: _State, found: Sequence[Delivery]
+    async def _acknowledged(
+        self, shard: int, state: _ShardState, found: Sequence[Delivery]
     ) -> list[Delivery]:
         """Without what the recorder was not given or has not acknowledged.
 
         What is pending is read after what was delivered: an entry in neither was
         acknowledged, and so committed.
         """
-        given = [
+        delivered = [
             one
             for one in found
             if one.entry.epoch != state.epoch or _id(one) <= state.delivered
         ]
-        live = [_id(one) for one in given if one.entry.epoch == state.epoch]
+        live = [_id(one) for one in delivered if one.entry.epoch == state.epoch]
         if not live:
-            return given
+            return delivered
         pending = await self._pending(shard, min(live), max(live))
         return [
             one
-            for one in given
+            for one in delivered
             if one.entry.epoch != state.epoch or _id(one) not in pending
         ]
 
@@ -209,37 +213,37 @@ class Sources:
         least = str(low)
         while True:
             page = await self._redis.xpending_range(
-                events_key(shard), GROUP, least, str(high), PAGE
+                events_key(shard), GROUP, least, str(high), MIN_PAGE
             )
             held |= {EntryId.of(item["message_id"]) for item in page}
-            if len(page) < PAGE:
+            if len(page) < MIN_PAGE:
                 return held
             least = f"({page[-1]['message_id'].decode()}"
 
-    def _after_stream(self, cursor: Cursor) -> Cursor | None:
-        return None if self._shelf is None else replace(cursor, is_archive=True)
+    def _archive_cursor(self, cursor: Cursor) -> Cursor | None:
+        return None if self._archive_pages is None else replace(cursor, is_archive=True)
 
-    async def _archived(
+    async def _archive_page(
         self, shard: int, cursor: Cursor, span: tuple[int, int], count: int
     ) -> ReplayPage:
-        if self._shelf is None:
+        if self._archive_pages is None:
             return ReplayPage((), 0, None)
-        place = Place(cursor.archive, cursor.done)
-        some, after = await self._shelf.take(shard, span, place, count)
-        found = [one for one in some if _is_missing(one, cursor)]
+        place = ArchivePosition(cursor.archive, cursor.done)
+        entries, after = await self._archive_pages.take(shard, span, place, count)
+        found = [one for one in entries if _is_missing(one, cursor)]
         state = await self._state(shard)
-        settled = await self._settled(shard, state, found)
+        acknowledged = await self._acknowledged(shard, state, found)
         if after is None:
-            return ReplayPage(settled, len(some), None)
-        going_on = replace(cursor, archive=after.cursor, done=after.done)
-        return ReplayPage(settled, len(some), going_on)
+            return ReplayPage(acknowledged, len(entries), None)
+        next_cursor = replace(cursor, archive=after.cursor, done=after.done)
+        return ReplayPage(acknowledged, len(entries), next_cursor)
 
 
 def _id(delivery: Delivery) -> EntryId:
     return EntryId.of(delivery.entry.stream_id)
 
 
-def _with_hole(cursor: Cursor, at: EntryId, until: EntryId) -> Cursor:
+def _with_gap(cursor: Cursor, at: EntryId, until: EntryId) -> Cursor:
     """Between what was read last and what is there now, there may have been something."""
     if until <= at.next:
         return cursor

@@ -224,12 +224,12 @@ class Consumer:
                 # What breaks while everything is taken down says nothing.
                 if self._gate is None or self._stop.is_set():
                     raise
-                await self._gate.halt(halt)
+                await self._gate.pause(halt)
         return ()
 
     async def _may_go_on(self) -> bool:
         """Wait while the group is paused; False where a stop came first."""
-        while self._gate is not None and self._gate.is_shut:
+        while self._gate is not None and self._gate.is_open:
             if await happens(self._stop, _GATE_EVERY):
                 return False
         return not self._stop.is_set()

@@ -28,7 +28,7 @@ from ingest.contracts.envelope import (
 from scripts.errors import UsageProblem
 from scripts.servers import Connection
 from scripts.sql import statements
-from workers.quarantine.quarantine import said
+from workers.quarantine.quarantine import search_columns
 from workers.resolve.awaited import waits_for
 from workers.resolve.lookups import KnownNames
 
@@ -112,7 +112,7 @@ async def store(
         row["payload"],
         who,
         payload,
-        *said(envelope, envelope.workspace_id),
+        *search_columns(envelope, envelope.workspace_id),
         list(waits),
     )
     if found is None:

@@ -22,7 +22,7 @@ from workers.archive.object_store.upload import Uploader
 from workers.archive.reader import load_segment, segments
 from workers.archive.rewrite import rewrite
 from workers.model.batch import TransientError
-from workers.replay.archive_pages import ArchivePages, Place
+from workers.replay.archive_pages import ArchivePages, ArchivePosition
 
 pytestmark = pytest.mark.s3
 
@@ -101,7 +101,7 @@ async def test_segments_go_there_and_come_back(server: Server, depot: Depot) -> 
 
     shutil.rmtree(depot.directory)
     fetcher = SegmentFetcher(depot.directory, bucket_of(server))
-    place: Place | None = Place(None, 0)
+    place: ArchivePosition | None = ArchivePosition(None, 0)
     shelf, found = ArchivePages(depot.directory, fetcher), []
     while place is not None:
         some, place = await shelf.take(0, (0, EVER), place, 100)

@@ -104,7 +104,7 @@ class Mortal:
 async def test_a_writer_that_did_not_know_begins_anew(site: Site) -> None:
     await site.add(*HISTORY[:3])
     await site.record()
-    pipeline = site.replays().player._pipeline
+    pipeline = site.replays().replayer._pipeline
     await pipeline.suppressions.refresh(site.pool)
     await site.add(janes_lead(4))
     async with site.pool.acquire() as connection:
@@ -129,7 +129,7 @@ async def test_what_a_batch_did_not_know_another_of_the_process_does_not_vouch_f
 ) -> None:
     await site.add(*HISTORY)
     await site.record()
-    pipeline = site.replays().player._pipeline
+    pipeline = site.replays().replayer._pipeline
     late = Delivery(Entry(1, 0, NOON_MS, 77), encode(janes_lead(77, dedupe=None)))
     prepared = await pipeline.unseal([late])
     async with site.pool.acquire() as connection:
@@ -252,7 +252,7 @@ class Meddled:
 async def test_a_list_that_a_backup_brought_back_is_read_anew(site: Site) -> None:
     await site.add(*HISTORY)
     await site.record()
-    pipeline = site.replays().player._pipeline
+    pipeline = site.replays().replayer._pipeline
     async with site.pool.acquire() as connection:
         for name in ("joe", "jim"):
             person = Person(WORKSPACE, None, name)

@@ -100,7 +100,7 @@ async def test_it_looks_less_often_the_longer_a_lead_has_waited(clinic: Clinic) 
             "update quarantine set look_at = now(), first_seen = now() - make_interval(secs => $1)",
             age,
         )
-        await matching.look(clinic.pool)
+        await matching.check_due(clinic.pool)
         waits.append(
             await clinic.value(
                 "select round(extract(epoch from look_at - now()))::int from quarantine"
@@ -158,7 +158,7 @@ async def test_very_many_that_wait_for_one_link_are_marked_in_parts(
     monkeypatch.setattr(matching, "_MARKED", 7)
     monkeypatch.setattr(matching, "_LOOKED_AT", 7)
     await clinic.take_in(*(lost_click(number) for number in range(50)))
-    await matching.look(clinic.pool)
+    await matching.check_due(clinic.pool)
     await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)
 
     assert 50 == await clinic.heal()

@@ -14,7 +14,7 @@ from tests.support.workers.working import STREAM
 from workers.archive.writer import SegmentWriter
 from workers.model.batch import Delivery, Entry
 from workers.replay.request import DEFAULT_RATE
-from workers.replay.sources import Cursor, Sources
+from workers.replay.sources import Cursor, ReplaySources
 from workers.stream.epochs import sample
 
 
@@ -171,7 +171,7 @@ async def test_a_frame_is_taken_in_pages_and_left_in_the_middle(site: Site) -> N
     pages, cursor = list[int](), await _begun(site)
     while cursor is not None:
         # As another worker would go on, from what the table has.
-        sources = Sources(site.redis, site.archive)
+        sources = ReplaySources(site.redis, site.archive)
         span = (0, EVERYTHING.to_ms)
         page = await sources.page(0, Cursor.decode(cursor.encode()), span)
         pages.append(page.read)
@@ -186,7 +186,7 @@ async def test_a_frame_is_taken_in_pages_and_left_in_the_middle(site: Site) -> N
 
 
 async def _begun(site: Site) -> Cursor | None:
-    return (await Sources(site.redis, site.archive).begin(0, (0, 1 << 62)))[0]
+    return (await ReplaySources(site.redis, site.archive).begin(0, (0, 1 << 62)))[0]
 
 
 async def test_what_is_expected_includes_what_the_archive_will_be_asked_for(
@@ -196,10 +196,10 @@ async def test_what_is_expected_includes_what_the_archive_will_be_asked_for(
     await site.record()
     await _archive(site)
     first = EntryId.of((await _all(site.redis))[0][0]).ms
-    sources = Sources(site.redis, site.archive)
+    sources = ReplaySources(site.redis, site.archive)
 
     # Before the stream begins there may be more, in two segments that share entries.
     assert 9 + 12 == (await sources.begin(0, (0, 1 << 62)))[1]
     assert 9 + 0 == (await sources.begin(0, (0, NOON_MS - 1)))[1]
     assert 9 == (await sources.begin(0, (first + 1_000_000_000, 1 << 62)))[1]
-    assert 9 == (await Sources(site.redis, None).begin(0, (0, 1 << 62)))[1]
+    assert 9 == (await ReplaySources(site.redis, None).begin(0, (0, 1 << 62)))[1]

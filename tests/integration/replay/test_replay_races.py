@@ -16,7 +16,7 @@ from tests.support.workers.replaying import Site, a_site
 from workers.model.batch import Delivery, Entry
 from workers.postgres.database import transaction
 from workers.redrive.page import Redriver
-from workers.replay.classify import sort
+from workers.replay.classify import classify
 from workers.replay.leases import Step, take
 from workers.replay.recorded import entry_of
 
@@ -44,7 +44,7 @@ async def test_what_is_asked_of_a_replay_during_its_last_page_leaves_it_over(
     async with site.pool.acquire() as connection:
         await put(connection, replay_id, asked)
 
-    going = await site.replays().player.play(part, [], Step(None))
+    going = await site.replays().replayer.replay_page(part, [], Step(None))
 
     assert not going.is_running
     async with site.pool.acquire() as connection:
@@ -83,14 +83,14 @@ async def test_what_is_edited_and_put_back_while_it_is_replayed_is_not_recorded_
     row = await site.pool.fetchrow("select * from quarantine")
     assert part is not None
     assert row is not None
-    pipeline, player = site.pipeline(), site.replays().player
-    page = await sort(pipeline, part, [Delivery(entry_of(row), row["payload"])])
+    pipeline, player = site.pipeline(), site.replays().replayer
+    page = await classify(pipeline, part, [Delivery(entry_of(row), row["payload"])])
     assert 1 == len(page.fresh)
     edited = encode(structs.replace(_stray(0), code="L0", dedupe=key))
     await site.pool.execute(
         "update quarantine set payload = $1, redrive_at = now()", edited
     )
-    assert 1 == await Redriver.beside(pipeline).work()
+    assert 1 == await Redriver.for_worker(pipeline).work()
 
     await player._commit(part, page, Step(None))
 
@@ -155,7 +155,7 @@ async def test_a_click_is_not_refused_because_its_lead_is_being_recorded(
     delivery = Delivery(Entry(1, 0, NOON_MS, 1), encode(click))
     sealed, _, _ = pipeline.decode([delivery])
     rows, _ = await pipeline.place(sealed)
-    player = site.replays().player
+    player = site.replays().replayer
 
     refusal = await beside(
         pipeline, [_lead_of(click.id)], lambda: player._refusal(rows)

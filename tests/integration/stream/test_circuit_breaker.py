@@ -21,7 +21,7 @@ from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Connection, Pool, open_pool, transaction
 from workers.quarantine import circuit_breaker
 from workers.quarantine.bad_entry_limit import BadEntryLimit
-from workers.quarantine.circuit_breaker import CircuitBreaker, keep_looking
+from workers.quarantine.circuit_breaker import CircuitBreaker, keep_refreshing
 from workers.redis_io.connections import for_jobs, for_reader
 from workers.stream.consumer import Consumer
 from workers.stream.epochs import PostgresEpochRegistry
@@ -87,7 +87,7 @@ async def recording(
         processor = PoisonPillIsolation(recorder, redis, pool)
         consumer = Consumer([shard], processor, habits, stop=stop, gate=gate)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        group.create_task(keep_looking(gate, stop))
+        group.create_task(keep_refreshing(gate, stop))
         group.create_task(consumer.run())
         try:
             yield gate, recorder
@@ -223,9 +223,9 @@ async def test_a_pause_is_not_undone_by_what_was_read_before_it(
 
     monkeypatch.setattr(circuit_breaker, "transaction", slowly)
     async with asyncio.TaskGroup() as group:
-        group.create_task(gate.look())
+        group.create_task(gate.refresh())
         await has_read.wait()
-        halting = group.create_task(gate.halt(PausedError("culprits", "too many")))
+        halting = group.create_task(gate.pause(PausedError("culprits", "too many")))
         # Where nothing kept it, it would have been done long before.
         await asyncio.wait([halting], timeout=0.3)
         may_answer.set()
@@ -241,8 +241,8 @@ async def test_a_pause_is_not_undone_by_what_was_read_before_it(
 async def _opened(pool: Pool) -> tuple[CircuitBreaker, BadEntryLimit]:
     limit = BadEntryLimit()
     gate = CircuitBreaker(pool, "w1", limit)
-    await gate.look()
-    assert not gate.is_shut
+    await gate.refresh()
+    assert not gate.is_open
     return gate, limit
 
 

@@ -17,7 +17,7 @@ from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.publish.publisher import publish_changes
 from workers.redis_io.connections import for_jobs
-from workers.redrive.matching import look, mark_woken
+from workers.redrive.matching import check_due, mark_woken
 from workers.redrive.page import Redriver
 
 #: The link that `lost_click` lacks, once it is added as NEW.
@@ -78,7 +78,7 @@ class Clinic:
             await self.execute(
                 "update quarantine set look_at = now() where look_at > now()"
             )
-            found = await mark_woken(self.pool) + await look(self.pool)
+            found = await mark_woken(self.pool) + await check_due(self.pool)
             tried = await self.redrive()
             total += tried
             if not found and not tried:
@@ -130,7 +130,7 @@ async def a_clinic(
             clock=lambda: NOON_MS,
             new_id=uuid4,
         )
-        yield Clinic(pool, redis, pipeline, Redriver.beside(pipeline))
+        yield Clinic(pool, redis, pipeline, Redriver.for_worker(pipeline))
 
 
 def lost_click(number: int, code: str = "NEW", **changes: object) -> Envelope:

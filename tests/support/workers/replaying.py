@@ -24,10 +24,10 @@ from workers.enrich import Enrich, build_enrichers
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.redis_io.connections import for_jobs
-from workers.replay.job import Replays
+from workers.replay.job import ReplayJob
 from workers.replay.leases import Mode
 from workers.replay.request import ReplayRequest
-from workers.replay.sources import Sources
+from workers.replay.sources import ReplaySources
 from workers.stream.lost_entries import count_losses
 
 DAY_MS = 24 * 3600 * 1000
@@ -81,9 +81,9 @@ class Site:
             new_id=uuid7,
         )
 
-    def replays(self, enrich: Enrich = ENRICH) -> Replays:
-        sources = Sources(self.redis, self.archive)
-        return Replays.beside(self.pipeline(enrich), sources)
+    def replays(self, enrich: Enrich = ENRICH) -> ReplayJob:
+        sources = ReplaySources(self.redis, self.archive)
+        return ReplayJob.for_worker(self.pipeline(enrich), sources)
 
     async def order(
         self, mode: Mode = "missing", request: ReplayRequest = EVERYTHING

@@ -66,7 +66,7 @@ def test_what_an_operator_allows_is_not_counted() -> None:
     limit = BadEntryLimit(row=5)
     with pytest.raises(PausedError):
         limit.judge(0, 500)
-    limit.grant(500)
+    limit.reset(500)
 
     commit(limit, 0, 300)
     commit(limit, 0, 200)
@@ -80,6 +80,6 @@ def test_after_a_pause_it_begins_anew() -> None:
     limit = BadEntryLimit(row=5)
     commit(limit, 0, 4)
 
-    limit.grant(0)
+    limit.reset(0)
 
     commit(limit, 0, 4)

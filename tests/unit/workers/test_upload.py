@@ -26,7 +26,7 @@ from workers.archive.reader import SegmentMissing, load_segment, read, segments
 from workers.archive.rewrite import STATE_FILE, rewrite
 from workers.archive.segment import SegmentDamaged
 from workers.model.batch import ArchiveBoundary, TransientError
-from workers.replay.archive_pages import ArchivePages, Place
+from workers.replay.archive_pages import ArchivePages, ArchivePosition
 
 DAY = 86_400_000
 
@@ -272,7 +272,7 @@ async def evicted(depot: Depot, count: int = 1) -> Uploader:
 
 async def taken(shelf: ArchivePages) -> int:
     """How many entries a replay would get."""
-    place: Place | None = Place(None, 0)
+    place: ArchivePosition | None = ArchivePosition(None, 0)
     count = 0
     while place is not None:
         some, place = await shelf.take(0, (0, EVER), place, 2)
