@@ -29,20 +29,20 @@ from workers.jobs.schedule import Jobs
 from workers.model.batch import Recorder, TransientError
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool, pool_size
-from workers.process.admin import administered
+from workers.process.admin import serve_admin
 from workers.process.failpoint import CrashingRecorder, boundary
-from workers.process.gc_tuning import collect_seldom
+from workers.process.gc_tuning import tune_gc
 from workers.process.installation_metrics import keep_sampling
 from workers.process.lifecycle import (
     Lifecycle,
     StoppedBeforeStart,
-    persistently,
+    retry_until_started,
     supervise,
 )
 from workers.process.startup_check import keep_checking
 from workers.quarantine.budget import QuarantineBudget
 from workers.quarantine.circuit_breaker import CircuitBreaker, keep_refreshing
-from workers.redis_io.connections import REDIS_TROUBLE, for_jobs, for_reader
+from workers.redis_io.connections import REDIS_ERRORS, for_jobs, for_reader
 from workers.redrive.job import RedriveJob
 from workers.replay.job import ReplayJob
 from workers.replay.sources import ReplaySources
@@ -80,15 +80,17 @@ async def _live(settings: Settings, name: str) -> int:
     life = Lifecycle(log)
     life.listen()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(administered(settings.admin, life.problem))
+        await stack.enter_async_context(serve_admin(settings.admin, life.problem))
         redis = for_jobs(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         readers = [for_reader(settings.redis_url) for _ in range(settings.shards)]
         for reader in readers:
             stack.push_async_callback(reader.aclose)
         try:
-            await persistently(lambda: _agree_on_shards(redis, settings), life, log)
-            pool = await persistently(
+            await retry_until_started(
+                lambda: _agree_on_shards(redis, settings), life, log
+            )
+            pool = await retry_until_started(
                 lambda: stack.enter_async_context(_pool(settings)), life, log
             )
         except StoppedBeforeStart:
@@ -102,7 +104,7 @@ async def _live(settings: Settings, name: str) -> int:
             stop=life.stop,
             gate=gate,
         )
-        collect_seldom()
+        tune_gc()
         log.info("worker.started", shards=settings.shards)
         siblings = [
             keep_refreshing(gate, life.stop),
@@ -203,7 +205,7 @@ async def _agree_on_shards(redis: Redis, settings: Settings) -> None:
             pipe.set(SHARDS_KEY, settings.shards, nx=True)
             pipe.get(SHARDS_KEY)
             _, agreed = await pipe.execute()
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
     if int(agreed) != settings.shards:
         raise SettingsError(

@@ -24,7 +24,7 @@ from ingest.contracts.stream import (
 )
 from ingest.contracts.telemetry import Log
 from workers.model.batch import Delivery, Entry, TransientError
-from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.connections import REDIS_ERRORS
 
 #: After so many seconds without renewal, another archiver may take the shard.
 _LEASE_SECONDS: Final = 30
@@ -184,7 +184,7 @@ async def holders(redis: Redis, shards: Sequence[int]) -> set[str]:
 def _redis_errors() -> Iterator[None]:
     try:
         yield
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         if isinstance(error, ResponseError) and "NOGROUP" in str(error):
             raise ArchiveStreamReset from error
         raise TransientError(f"{type(error).__name__}: {error}") from error

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ingest.contracts.envelope import CLICK
 from workers.model.rows import Contribution, Row, StoredRow
-from workers.postgres.database import Connection, array_of
+from workers.postgres.database import Connection, array_literal
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("counters/counters")
@@ -159,7 +159,7 @@ def _differing(changes: _Changes) -> list[tuple[Any, ...]]:
 def _numbers(counts: Iterable[tuple[int, ...]]) -> list[str]:
     """Counts as arrays of each of them."""
     columns = list(zip(*counts, strict=True)) or [()] * len(_NOTHING)
-    return [array_of(column) for column in columns]
+    return [array_literal(column) for column in columns]
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:

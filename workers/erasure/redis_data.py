@@ -36,7 +36,7 @@ from workers.model.batch import Delivery, Entry, TransientError
 from workers.model.rows import ENTRY_COLUMNS, DatabaseRecord
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
-from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.connections import REDIS_ERRORS
 
 _SQL: Final = statements("erasure/erasure")
 _PAGE: Final = 200
@@ -105,7 +105,7 @@ async def clear(pool: Pool, redis: Redis) -> int:
             async with transaction(pool) as connection:
                 await connection.execute(_SQL["leftovers_done"], done)
             after, waiting = page[-1]["id"], waiting + len(page) - len(done)
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
     return waiting
 
@@ -120,7 +120,7 @@ async def search(pool: Pool, redis: Redis, shards: Sequence[int]) -> int:
     await suppressions.refresh(pool)
     try:
         return sum([await _search(pool, redis, suppressions, each) for each in shards])
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
@@ -167,7 +167,7 @@ async def forget_customer(
             pipe.delete(CHANGES_KEY)
             pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING})
             await pipe.execute()
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
@@ -186,7 +186,7 @@ async def forget_visitors(
                     await redis.delete(key)
             if not cursor:
                 return
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
@@ -201,7 +201,7 @@ async def rewrite_log(redis: Redis) -> bool | None:
         await redis.bgrewriteaof()  # type: ignore[no-untyped-call]  # redis-py types none of it
     except ResponseError as error:
         return None if "progress" in str(error) else False
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
     return True
 
@@ -236,7 +236,7 @@ async def _groups(redis: Redis) -> Collection[bytes]:
 async def _node_limits(redis: Redis) -> NodeLimits:
     try:
         found = await redis.config_get("stream-node-max-*")
-    except REDIS_TROUBLE:
+    except REDIS_ERRORS:
         found = {}  # managed servers often refuse CONFIG
     entries = int(found.get("stream-node-max-entries", _NODE_ENTRIES))
     size = int(found.get("stream-node-max-bytes", _NODE_BYTES))

@@ -1,4 +1,4 @@
-"""What runs by the clock: arq, its schedule, and the service that writes the archive.
+"""Background work: arq, its schedule, and the archive's service.
 
 Only `workers.main` imports it.
 """

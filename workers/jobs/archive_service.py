@@ -19,7 +19,7 @@ from workers.archive.retention import delete_abandoned, delete_old
 from workers.erasure.archives import ArchivePseudonymizer, keep_pseudonymized
 from workers.model.batch import ArchiveBoundary, TransientError
 from workers.postgres.database import Pool
-from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.connections import REDIS_ERRORS
 from workers.settings import Archiving
 from workers.stream.consumer import backoff, happens
 from workers.stream.liveness import living
@@ -127,7 +127,7 @@ class Archive:
                 directory = self._config.directory
                 await keep_pseudonymized(self._pool, directory, names, self._fetcher)
                 failures = 0
-            except (TransientError, OSError, *REDIS_TROUBLE) as error:
+            except (TransientError, OSError, *REDIS_ERRORS) as error:
                 if not failures:
                     log.warning("archive.delayed", cause=f"erasing: {error}")
                 failures += 1

@@ -1,8 +1,7 @@
-"""Keeps arq going.
+"""Runs arq's worker, and restarts it after Redis errors.
 
-arq ends its worker on the first Redis error that it sees, and its own shutting down waits for
-Redis and for its jobs without a limit. So here a new worker takes the place of one that
-ended, and closing has a limit.
+arq ends its worker on the first Redis error, and its own shutdown waits for Redis and for its
+jobs without a limit. So this starts a new worker when one ends, and limits closing.
 """
 
 import asyncio
@@ -15,37 +14,38 @@ from arq.connections import ArqRedis
 from arq.worker import Worker
 
 from ingest.contracts.telemetry import Log
-from workers.jobs.schedule import Work, arq_worker
-from workers.redis_io.connections import REDIS_TROUBLE, for_arq
+from workers.jobs.schedule import JobSet, arq_worker
+from workers.redis_io.connections import REDIS_ERRORS, for_arq
 from workers.stream.consumer import happens
 
 _CLOSE_SECONDS: Final = 3.0
 
-#: A worker that lived so long was well; what ends it is another outage.
-_WELL_SECONDS: Final = 30.0
+#: The end of a worker that ran so long counts as a new outage.
+_STABLE_SECONDS: Final = 30.0
 
 
 async def keep_arq(
-    work: Work,
+    work: JobSet,
     url: str,
     stop: asyncio.Event,
     pause: Callable[[int], float],
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Run the work until stopped; start arq again after every loss of Redis.
+    """Run the jobs until stopped; restart arq after every loss of Redis.
 
-    `pause` is the seconds after a failed attempt. Raises what else ends arq: it is a bug.
+    `pause` gives the seconds to wait after so many failures. Other exceptions of arq are bugs,
+    and are raised.
     """
     log = Log()
     attempt = 0
     while not stop.is_set():
         redis = for_arq(url)
         worker = arq_worker(work, redis)
-        born = clock()
+        started = clock()
         try:
             await _run(worker, stop)
-        except REDIS_TROUBLE as error:
-            attempt = attempt + 1 if clock() - born < _WELL_SECONDS else 1
+        except REDIS_ERRORS as error:
+            attempt = attempt + 1 if clock() - started < _STABLE_SECONDS else 1
             if attempt == 1:
                 log.warning("arq.restarted", cause=f"{type(error).__name__}: {error}")
         finally:
@@ -54,7 +54,7 @@ async def keep_arq(
 
 
 async def _run(worker: Worker, stop: asyncio.Event) -> None:
-    """Return when stopped; raise when arq does."""
+    """Return when stopped; raise what arq raises."""
     ends = asyncio.create_task(worker.async_run())
     stops = asyncio.create_task(stop.wait())
     try:
@@ -67,16 +67,16 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
 
 
 async def _close(worker: Worker, redis: ArqRedis) -> None:
-    """Try to close in an orderly way; in any case let go of the connections."""
-    # Not a timeout around it: that would wait for jobs that do not heed cancellation.
+    """Close worker and connections, within a time limit."""
+    # asyncio.timeout would wait for jobs that do not heed cancellation.
     closing = asyncio.create_task(_close_both(worker, redis))
     await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
     closing.cancel()
 
 
 async def _close_both(worker: Worker, redis: ArqRedis) -> None:
-    # The jobs that it cancels are among what closing raises.
-    with suppress(*REDIS_TROUBLE, asyncio.CancelledError):
+    # Closing raises the cancellation of the jobs it cancels.
+    with suppress(*REDIS_ERRORS, asyncio.CancelledError):
         await worker.close()
-    with suppress(*REDIS_TROUBLE):
+    with suppress(*REDIS_ERRORS):
         await redis.aclose(close_connection_pool=True)

@@ -1,6 +1,6 @@
-"""What would pile up for ever in Postgres, and goes instead.
+"""Deletes rows of PostgreSQL that would grow without bound.
 
-Both may run at any time, beside workers that write: what those hold is left for later.
+Safe beside workers that write: rows they have locked are left for the next run.
 """
 
 from datetime import timedelta
@@ -12,33 +12,30 @@ from workers.write.dedup import KEPT
 
 _SQL: Final = statements("jobs/cleanup")
 
-#: An expired claim stays as long again: its repeats may have waited on the disk of an edge.
-_LATE: Final = KEPT
-#: So many in one transaction, so that nobody waits for it.
-_AT_ONCE: Final = 5000
-#: A worker that has counted nothing for so long is taken for gone.
-_GONE: Final = timedelta(days=1)
+#: An expired claim stays as long again: its repeats may be spooled on an edge's disk.
+_GRACE: Final = KEPT
+#: Rows in one transaction, to keep its locks short.
+_BATCH: Final = 5000
+#: A worker that has counted nothing for so long is taken to be gone.
+_INACTIVE: Final = timedelta(days=1)
 
 
-async def sweep_claims(pool: Pool, at_once: int = _AT_ONCE) -> int:
-    """Delete the claims of idempotency keys that nobody will repeat; how many there were.
-
-    Raises Trouble.
-    """
+async def sweep_claims(pool: Pool, batch: int = _BATCH) -> int:
+    """Delete expired claims of idempotency keys; how many. Raises TransientError."""
     total = 0
     while True:
         async with transaction(pool) as connection:
-            count: int = await connection.fetchval(_SQL["claims_sweep"], _LATE, at_once)
+            count: int = await connection.fetchval(_SQL["claims_sweep"], _GRACE, batch)
         total += count
-        if count < at_once:
+        if count < batch:
             return total
 
 
 async def fold_ledger(pool: Pool) -> int:
-    """Make one row of what gone workers counted in a shard; how many rows went.
+    """Merge the ledger rows of gone workers into one a shard; how many were deleted.
 
-    A worker that comes back after all begins a row of its own again. Raises Trouble.
+    A worker that returns begins a new row. Raises TransientError.
     """
     async with transaction(pool) as connection:
-        count: int = await connection.fetchval(_SQL["ledger_fold"], _GONE)
+        count: int = await connection.fetchval(_SQL["ledger_fold"], _INACTIVE)
         return count

@@ -1,7 +1,7 @@
-"""What workers do by the clock. arq runs these; `main` starts arq.
+"""The periodic jobs and their schedule.
 
-Every body may run at any time, on any worker, as often as it likes: a lock in Postgres lets
-one of them through, and what was done already is not done again.
+Every job is idempotent and may run on any worker at any time; where it matters, a lock in
+PostgreSQL lets one run through.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,7 +17,7 @@ from ingest.contracts.metrics.worker import JOBS
 from ingest.contracts.telemetry import Log
 from workers.erasure.runner import Eraser
 from workers.jobs.cleanup import fold_ledger, sweep_claims
-from workers.postgres.database import Connection, Pool, mapped, transaction
+from workers.postgres.database import Connection, Pool, transaction, translate_errors
 from workers.postgres.sql import statements
 from workers.publish.publisher import CHUNK, publish_changes, publish_if_missing
 from workers.quarantine.budget import expire
@@ -33,23 +33,23 @@ _SQL: Final = statements("jobs/schedule")
 _POLL_SECONDS: Final = 0.2
 _ACQUIRE_SECONDS: Final = 5.0
 _HEALTH_SECONDS: Final = 15
-#: Longer than a database that does not answer is waited for: what arq cancels instead would
-#: hang in asyncpg until that database answers.
+#: Longer than the timeouts of the database: a job that arq cancels hangs in asyncpg until the
+#: database answers.
 _TIMEOUT_SECONDS: Final = 60
-#: For the whole directory of a large installation.
-_WHOLE_SECONDS: Final = 600
+#: Enough to publish the whole directory of a large installation.
+_FULL_PUBLISH_SECONDS: Final = 600
 
-#: Half of what an empty directory may last, so that a run that gets lost does not matter.
-_LOOK_EVERY: Final = 2
-#: Half a second after arq's own microsecond of every second.
-_HALF_LATER: Final = 623_456
+#: Half of the time an empty directory may last, so that one lost run does not matter.
+_DIRECTORY_EVERY: Final = 2
+#: Half a second after arq's default microsecond.
+_HALF_SECOND_US: Final = 623_456
 _SAMPLE_EVERY: Final = 5
 _REAP_EVERY: Final = 10
 _ERASE_EVERY: Final = 5
 
 
 class Jobs:
-    """The jobs, and what they work with."""
+    """The periodic jobs of one worker."""
 
     def __init__(
         self,
@@ -59,9 +59,9 @@ class Jobs:
         keep_hours: int = 24,
         quarantine_days: int = QUARANTINE_DAYS,
     ) -> None:
-        """`keep_hours`: for how long the streams keep what everybody has read.
+        """`keep_hours`: for how long streams keep entries that every group has read.
 
-        `quarantine_days`: for how long quarantine keeps what clients caused; 0: for good.
+        `quarantine_days`: for how long quarantine keeps what clients caused; 0: for ever.
         """
         self._eraser = Eraser(pool, redis, range(shards))
         self._trimmer = Trimmer(redis, range(shards), keep_hours)
@@ -75,30 +75,30 @@ class Jobs:
         self.queue = QUEUE
 
     def functions(self) -> Sequence[Function]:
-        """None: everything here runs by the clock."""
+        """None: all jobs are periodic."""
         return ()
 
     def crons(self) -> list[CronJob]:
-        """When which job runs; a new value for every arq worker, which keeps time in it."""
+        """The schedule; new objects for every arq worker, which stores the next run in them."""
         return [
-            # Twice a second, so that edges know within one; a cron has one time of a second.
+            # Twice a second, so that edges know within one; a cron runs once a second.
             self._cron(self.publish_changes, second=None),
-            self._cron(self.publish_changes, second=None, microsecond=_HALF_LATER),
+            self._cron(self.publish_changes, second=None, microsecond=_HALF_SECOND_US),
             self._cron(
                 self.ensure_directory,
-                second=set(range(0, 60, _LOOK_EVERY)),
+                second=set(range(0, 60, _DIRECTORY_EVERY)),
                 run_at_startup=True,
-                timeout=_WHOLE_SECONDS,
+                timeout=_FULL_PUBLISH_SECONDS,
             ),
             self._cron(self.sample_epochs, second=set(range(0, 60, _SAMPLE_EVERY))),
             self._cron(
                 self.erase,
                 second=set(range(2, 60, _ERASE_EVERY)),
-                timeout=_WHOLE_SECONDS,
+                timeout=_FULL_PUBLISH_SECONDS,
             ),
             self._cron(self.grow_erasures, second=43),
             self._cron(self.make_partitions, minute=17, run_at_startup=True),
-            # Not all on the same second.
+            # Not all in the same second.
             self._cron(self.trim_streams, second=13),
             self._cron(self.count_losses, second=33),
             self._cron(
@@ -110,7 +110,7 @@ class Jobs:
         ]
 
     async def publish_changes(self) -> None:
-        """Bring what changed to the edges."""
+        """Publish changes to the edges."""
         total = 0
         async with self._connection() as connection:
             while count := await publish_changes(connection, self._redis):
@@ -121,64 +121,64 @@ class Jobs:
             self._log.info("directory.published", changes=total)
 
     async def ensure_directory(self) -> None:
-        """Publish the whole directory where Redis has lost it."""
+        """Publish the whole directory if Redis has lost it."""
         async with self._connection() as connection:
             if await publish_if_missing(connection, self._redis):
                 self._log.info("directory.published", changes="all")
 
     async def sample_epochs(self) -> None:
-        """Write down how many entries the streams have had."""
+        """Store how many entries the streams have had."""
         async with transaction(self._pool) as connection:
-            if await connection.fetchval(_SQL["alone"], "sample_epochs"):
+            if await connection.fetchval(_SQL["try_lock"], "sample_epochs"):
                 await sample(connection, self._redis, self._shards)
 
     async def erase(self) -> None:
-        """Go on with what `reftide erase` began, and with what came of it later."""
+        """Continue erasures that `reftide erase` began."""
         await self._eraser.work()
 
     async def grow_erasures(self) -> None:
-        """Erase visits that turn out to be of persons who were erased."""
+        """Extend erasures by visits that turned out to be the person's."""
         await self._eraser.grow()
 
     async def make_partitions(self) -> None:
-        """Make the partitions of the coming months."""
+        """Create the partitions of the coming months."""
         async with transaction(self._pool) as connection:
             if made := await connection.fetchval(_SQL["partitions_make"]):
                 self._log.info("partitions.made", count=made)
 
     async def trim_streams(self) -> None:
-        """Take out of the streams what nobody needs any more."""
+        """Delete stream entries that no group needs any more."""
         await self._trimmer.trim()
 
     async def count_losses(self) -> None:
-        """Book the entries that were taken out of the streams unread."""
+        """Count the entries that were deleted from the streams unread."""
         async with transaction(self._pool) as connection:
-            if await connection.fetchval(_SQL["alone"], "count_losses"):
+            if await connection.fetchval(_SQL["try_lock"], "count_losses"):
                 await count_losses(connection, self._redis, self._shards)
 
     async def reap_consumers(self) -> None:
-        """Forget workers that are gone for good."""
+        """Delete the consumers of workers that are gone."""
         await reap(self._redis, self._shards)
 
     async def sweep_claims(self) -> None:
-        """Delete the claims of idempotency keys that expired."""
+        """Delete expired claims of idempotency keys."""
         if count := await sweep_claims(self._pool):
             self._log.info("claims.swept", count=count)
 
     async def fold_ledger(self) -> None:
-        """Make one row of what workers counted that are gone."""
+        """Merge the ledger rows of workers that are gone."""
         if count := await fold_ledger(self._pool):
             self._log.info("ledger.folded", count=count)
 
     async def expire_quarantine(self) -> None:
-        """Give up what clients caused and nobody put back in time."""
+        """Discard old quarantined entries that clients caused."""
         if count := await expire(self._pool, self._quarantine_days, "a worker"):
             self._log.info("quarantine.expired", count=count)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         """A connection for several transactions."""
-        with mapped():
+        with translate_errors():
             async with self._pool.acquire(timeout=_ACQUIRE_SECONDS) as connection:
                 yield connection
 
@@ -191,7 +191,7 @@ class Jobs:
         return cron(job, name=name, **{"timeout": _TIMEOUT_SECONDS} | when)
 
     async def _run(self, name: str, body: Callable[[], Awaitable[None]]) -> None:
-        # A job that hangs is started again every second; that must not use up the pool.
+        # arq starts a hanging job again every second: one run must not use up the pool.
         if name in self._running:
             return
         self._running.add(name)
@@ -210,8 +210,8 @@ class Jobs:
             self._running.discard(name)
 
 
-class Work(Protocol):
-    """What one arq worker has to do, and on which queue."""
+class JobSet(Protocol):
+    """The jobs of one arq worker, and its queue."""
 
     queue: str
 
@@ -220,8 +220,8 @@ class Work(Protocol):
     def functions(self) -> Sequence[Function]: ...
 
 
-def arq_worker(work: Work, redis: ArqRedis) -> Worker:
-    """One life of arq; construct it in the running loop, it is of no use after an error."""
+def arq_worker(work: JobSet, redis: ArqRedis) -> Worker:
+    """A worker of arq; create it in the running loop, and replace it after an error."""
     return Worker(
         functions=work.functions(),
         cron_jobs=work.crons(),

@@ -1,4 +1,4 @@
--- alone: whether nobody else is at this job, until the end of the transaction
+-- try_lock: lock a job until the end of the transaction; whether no other worker has it
 select pg_try_advisory_xact_lock(hashtext('reftide job ' || $1))
 
 -- partitions_make: the partitions of this month and the two after it; how many were missing

@@ -24,7 +24,7 @@ from workers.postgres.database import (
     DataFault,
     MissingPartition,
     Pool,
-    borrowed,
+    autocommit,
     transaction,
 )
 from workers.postgres.sql import statements
@@ -173,7 +173,7 @@ class Pipeline:
     ) -> tuple[list[tuple[Decoded, Resolution]], list[RejectedEntry]]:
         resolved: list[tuple[Decoded, Resolution]] = []
         rejections: list[RejectedEntry] = []
-        async with borrowed(self.pool) as connection:
+        async with autocommit(self.pool) as connection:
             envelopes = [item.envelope for item in sealed]
             names = await lookups.look_up(connection, envelopes)
         now_ms = self.clock()

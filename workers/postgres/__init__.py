@@ -1,4 +1,4 @@
-"""The seam with PostgreSQL: the pool, its errors, statements by name.
+"""Access to PostgreSQL: the pool, its errors, statements by name.
 
 Every folder may import it.
 """

@@ -10,8 +10,6 @@ from typing import Any, Final, NamedTuple
 from ingest.contracts.checkup import Check, Rule, Rules, among
 from workers.postgres.database import SERVER_SETTINGS
 
-_LEAST__RULES: Final = 150_000
-
 _LEAST_POSTGRES: Final = 150_000
 
 #: What a worker asks for when it connects, and cannot do without.

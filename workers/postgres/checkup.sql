@@ -1,4 +1,4 @@
--- facts: what the server is set to, what it holds, who is connected, and its clock
+-- facts: the server's settings, tables, connections and clock
 select current_setting('server_version')                as version,
        current_setting('server_version_num')::int       as version_number,
        current_setting('synchronous_commit')            as synchronous_commit,
@@ -20,15 +20,15 @@ select current_setting('server_version')                as version,
                   from generate_series(0, 1) as months) as wanted
          where to_regclass(partition) is null)          as missing_partitions
 
--- session: what of these settings this very connection has
+-- session: the values of these settings in this session
 select name, setting from pg_settings where name = any ($1::text[])
 
--- books: what became of the entries, all together
+-- books: the ledger's totals
 select coalesce(sum(recorded), 0)::bigint     as recorded,
        coalesce(sum(repeats), 0)::bigint      as repeats,
        coalesce(sum(quarantined), 0)::bigint  as quarantined,
        coalesce(sum(lost), 0)::bigint         as lost
   from ledger
 
--- past: how many entries the lives had that ended
+-- past: the entries of ended epochs
 select coalesce(sum(entries_added), 0)::bigint from stream_epochs where epoch <> all ($1::integer[])

@@ -1,8 +1,7 @@
-"""The seam with PostgreSQL: the pool, and asyncpg's exceptions named once.
+"""The connection pool of PostgreSQL, and the translation of asyncpg's errors.
 
-Every wait is bounded here. Above this module there is `TransientError` (the database does not
-answer: try again), `MissingPartition`, and `DataFault` (it refuses a value); anything else
-is a bug and is allowed to be loud.
+Every wait is bounded here. Callers see `TransientError` (the database does not answer: try
+again), `MissingPartition`, and `DataFault` (it refuses a value); anything else is a bug.
 """
 
 import asyncio
@@ -29,28 +28,28 @@ _CONNECT_SECONDS: Final = 5.0
 _ACQUIRE_SECONDS: Final = 5.0
 _COMMAND_SECONDS: Final = 20.0
 
-#: Of a worker, beside one for each shard: for each job, to sample figures, to spare.
+#: Connections beside one a shard: for jobs, for metrics, spare ones.
 _MORE_CONNECTIONS: Final = 7
 
-#: What a server process of ours may never do for longer than this, in milliseconds.
+#: Session settings: timeouts in milliseconds, and the planner's.
 SERVER_SETTINGS: Final = {
     "application_name": "reftide",
     "statement_timeout": "15000",
     "lock_timeout": "10000",
     "idle_in_transaction_session_timeout": "30000",
     "synchronous_commit": "on",
-    # A worker looks rows up. Until a new table, or a new month's, has been analysed, the
-    # planner believes that it is small, and would read all of it for every row it looks for.
+    # Workers look rows up by key. Until a new table or partition is analysed, the planner
+    # takes it for small and would scan it for every row.
     "enable_seqscan": "off",
-    # Before PostgreSQL 18 a table that is read whole all the same passes for so costly that
-    # its statement would be compiled each time; that takes longer than to run it.
+    # Before PostgreSQL 18 a remaining sequential scan counts as so costly that its statement
+    # would be compiled each time, which takes longer than to run it.
     "jit": "off",
     "timezone": "UTC",
 }
 
-#: After these a connection is not used again: it may be in the middle of what was given up,
-#: or its server is no primary any more, and the next connection finds the one that is.
-_SPOILED: Final = (
+#: After these a connection is closed: it may still be executing, or its server is no longer
+#: the primary, which a new connection will find.
+_UNUSABLE: Final = (
     asyncio.CancelledError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -58,8 +57,8 @@ _SPOILED: Final = (
     OSError,
 )
 
-#: What asyncpg says of a connection or a pool that was closed while it was used, or of a
-#: connection, which nobody shares, whose server died in the middle of a statement.
+#: asyncpg's messages about a connection or pool that was closed during use, or whose server
+#: died during a statement.
 _CLOSED: Final = (
     "another operation is in progress",
     "connection is closed",
@@ -68,41 +67,41 @@ _CLOSED: Final = (
     "pool is closing",
 )
 
-#: SQLSTATE classes and codes that mean: not now. 25P03 and 25P04: it lasted too long, since
-#: this process stood still. 28, 3D000 and 55000 (no connections): whoever runs the server is at it.
+#: SQLSTATE classes and codes that mean: try again. 25P03 and 25P04: a timeout, since this
+#: process was stalled. 28, 3D000 and 55000 (no connections): an administrator is at work.
 _TRANSIENT: Final = (
     "08", "25006", "25P03", "25P04", "28", "3D000", "40", "53", "55000", "55006", "55P03", "57", "58",
 )  # fmt: skip
-#: SQLSTATE classes that mean: not this value. All others are bugs.
+#: SQLSTATE classes that mean: a value is refused. All others are bugs.
 _DATA: Final = ("22", "23")
 
 
 class DataFault(Exception):
-    """Postgres, or asyncpg on its behalf, refuses a value; `code` is the SQLSTATE."""
+    """PostgreSQL, or asyncpg, refuses a value; `code` is the SQLSTATE."""
 
     def __init__(self, code: str, message: str) -> None:
-        """Carry the SQLSTATE and the first line of what Postgres said."""
+        """`message` is the first line of the server's message."""
         super().__init__(f"{code}: {message}")
         self.code = code
 
 
 class ConcurrentInsert(TransientError):
-    """Somebody else has put in one of the rows meanwhile: look again, and it is there."""
+    """Another transaction has inserted one of the rows meanwhile: read again."""
 
 
 class MissingPartition(Exception):
-    """No partition takes one of the rows: make it and try again."""
+    """One of the rows has no partition: create it and try again."""
 
 
 def pool_size(shards: int) -> int:
-    """How many connections a worker may open."""
+    """The number of connections that a worker may open."""
     return shards + _MORE_CONNECTIONS
 
 
 @asynccontextmanager
 async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
-    """A pool of at most `size` connections. Raises TransientError where none can be made."""
-    with mapped():
+    """A pool of at most `size` connections. Raises TransientError if it cannot connect."""
+    with translate_errors():
         pool = await asyncpg.create_pool(
             url,
             min_size=1,
@@ -110,10 +109,9 @@ async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
             timeout=_CONNECT_SECONDS,
             command_timeout=_COMMAND_SECONDS,
             server_settings=SERVER_SETTINGS,
-            init=timestamps.teach,
-            # asyncpg ends what a connection was in the middle of; ours keeps nothing else
-            # beyond a transaction, so that there is nothing to ask of the server.
-            reset=_leave,
+            init=timestamps.register_codec,
+            # Our sessions keep no state beyond a transaction, so a reset needs no statement.
+            reset=_keep_session,
         )
     try:
         yield pool
@@ -123,20 +121,20 @@ async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
 
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection inside a transaction that commits where the block ends well."""
-    async with borrowed(pool) as connection, connection.transaction():
+    """A connection in a transaction, which commits if the block does not raise."""
+    async with autocommit(pool) as connection, connection.transaction():
         yield connection
 
 
 @asynccontextmanager
-async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection on which every statement stands for itself."""
-    with mapped():
+async def autocommit(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection on which every statement commits by itself."""
+    with translate_errors():
         connection = await pool.acquire(timeout=_ACQUIRE_SECONDS)
         try:
             yield connection
-        except _SPOILED:
-            # One that has closed already is not in our hands any more, and says so.
+        except _UNUSABLE:
+            # A connection that is closed already raises.
             with suppress(asyncpg.InterfaceError):
                 connection.terminate()
             raise
@@ -144,18 +142,17 @@ async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
             await pool.release(connection, timeout=_ACQUIRE_SECONDS)
 
 
-async def put(
+async def copy_rows(
     connection: Connection,
     table: str,
     columns: Sequence[str],
     rows: Iterable[tuple[object, ...]],
     count: int,
 ) -> None:
-    """Put in so many rows whose keys nobody has, by COPY.
+    """Insert `count` new rows by COPY, three times as fast as INSERT … ON CONFLICT.
 
-    Three times as fast as an INSERT, which could look for the keys by itself.
-    Raises ConcurrentInsert where somebody has one of the keys by now, DataFault where a value is not of
-    its column's type; the transaction is lost.
+    Raises ConcurrentInsert if one of the keys exists by now, DataFault if a value is not of
+    its column's type; both fail the transaction.
     """
     try:
         done = await connection.copy_records_to_table(
@@ -170,31 +167,30 @@ async def put(
         raise ConcurrentInsert(f"{done} of {count} rows of {table}")
 
 
-def array_of(numbers: Iterable[int]) -> str:
-    """Whole numbers as PostgreSQL writes an array, for a statement that reads it as one.
+def array_literal(numbers: Iterable[int]) -> str:
+    """Integers as a PostgreSQL array literal.
 
-    Of a list asyncpg asks every element whether it is a list too, which takes four times as
-    long.
+    asyncpg encodes a list four times as slowly, since it checks every element's type.
     """
     return "{" + str(list(numbers))[1:-1] + "}"
 
 
-async def _leave(_connection: Connection) -> None:
-    """Nothing to take back."""
+async def _keep_session(_connection: Connection) -> None:
+    """Do not reset the session."""
 
 
 @contextmanager
-def mapped() -> Iterator[None]:
-    """Give asyncpg's exceptions their names in our house."""
+def translate_errors() -> Iterator[None]:
+    """Translate asyncpg's exceptions into those of this module."""
     try:
         yield
     except asyncpg.InvalidCachedStatementError as error:
-        # The schema was upgraded; the next attempt prepares its statements anew.
+        # The schema was upgraded; the next attempt prepares its statements again.
         raise TransientError(f"{type(error).__name__}: {error}") from error
     except asyncpg.PostgresError as error:
-        raise _named(error) from error
+        raise _translated(error) from error
     except asyncpg.InterfaceError as error:
-        # Its other meanings are mistakes of ours.
+        # Other InterfaceErrors are bugs.
         if not any(words in str(error) for words in _CLOSED):
             raise
         raise TransientError(f"{type(error).__name__}: {error}") from error
@@ -202,7 +198,7 @@ def mapped() -> Iterator[None]:
         raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
-def _named(error: asyncpg.PostgresError) -> Exception:
+def _translated(error: asyncpg.PostgresError) -> Exception:
     code = error.sqlstate or ""
     message = (str(error).splitlines() or [""])[0]
     if code == "23514" and "no partition of relation" in message:

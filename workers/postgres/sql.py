@@ -1,7 +1,6 @@
 """Statements by name, read from `.sql` files.
 
-A file holds statements under a line `-- name: what it is for`; a statement ends where the
-next one begins.
+Each statement follows a line `-- name: description` and ends at the next such line.
 """
 
 import re

@@ -1,21 +1,20 @@
-"""Moments on their way to PostgreSQL and back.
+"""A codec for `timestamptz` that caches conversions.
 
-asyncpg's own way with `timestamptz` compares every moment with both infinities and converts
-its time zone: it takes as long as the other columns of an event together. A batch has few
-moments and many values, so what was worked out for one is kept.
+asyncpg's own codec compares every value with both infinities and converts its time zone,
+which takes as long as all other columns of an event. A batch has few distinct times.
 """
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-#: PostgreSQL counts from here, in microseconds ("Date/Time Types" in its manual).
+#: PostgreSQL's epoch; it counts microseconds.
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-async def teach(connection: Any) -> None:
-    """Have a connection take and give moments this way: aware ones, none of them infinite."""
+async def register_codec(connection: Any) -> None:
+    """Use the codec on a connection, for aware and finite datetimes."""
     await connection.set_type_codec(
         "timestamptz",
         schema="pg_catalog",

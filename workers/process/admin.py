@@ -1,7 +1,7 @@
-"""The port that operators and collectors read. Opened by `main`.
+"""The admin port: metrics and health checks.
 
-Every process has one of its own, so that one that hangs shows as a port that does not
-answer, and figures need no files that processes share.
+Every process has its own, so that a hanging process is seen by its port, and metrics need no
+files shared by processes.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from ingest.contracts.variables import Listening
 
 _AGAIN_SECONDS: Final = 5.0
 
-#: Why a worker does not record now; None where nothing keeps it.
+#: Why a worker does not record now; None if it does.
 Problem = Callable[[], str | None]
 
 
 @asynccontextmanager
-async def administered(where: Listening, problem: Problem) -> AsyncIterator[None]:
-    """Answers `/metrics`, `/livez` and `/readyz` in the block, where there is a port."""
+async def serve_admin(where: Listening, problem: Problem) -> AsyncIterator[None]:
+    """Serve `/metrics`, `/livez` and `/readyz` inside the block, if a port is set."""
     if not where.port:
         yield
         return
@@ -65,7 +65,7 @@ def _application(problem: Problem) -> web.Application:
 
 
 async def _listen(runner: web.AppRunner, where: Listening) -> None:
-    """Try until the port is ours: events are worth more than figures about them."""
+    """Try until the port is free: recording matters more than metrics."""
     is_told = False
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Dying on purpose between two steps, so that tests can see what redelivery makes of it.
+"""Fault injection: kills the process between two steps, to test redelivery.
 
 Off unless REFTIDE_CRASH_AT or REFTIDE_CRASH_OVER is set, which only tests do.
 """
@@ -16,14 +16,13 @@ from workers.settings import Settings
 
 
 def boundary(settings: Settings) -> Callable[[Boundary | ArchiveBoundary], None]:
-    """What the pipeline and the archivers call between their steps.
+    """A function for the pipeline and the archivers to call between their steps.
 
-    Where the settings name a boundary, reaching it for the given time is a SIGKILL:
-    nothing is cleaned up, as in the crashes that it stands for.
+    Reaching the configured boundary for the configured time is a SIGKILL, without cleanup.
     """
     wanted = settings.crash_at
     if wanted is None:
-        return _go_on
+        return _do_nothing
     passes = count(1)
 
     def reached(at: Boundary | ArchiveBoundary) -> None:
@@ -34,7 +33,7 @@ def boundary(settings: Settings) -> Callable[[Boundary | ArchiveBoundary], None]
 
 
 class CrashingRecorder(Recorder):
-    """A recorder whose process dies over one event, as over one that no memory can hold."""
+    """A recorder whose process dies when it processes one event, as if out of memory."""
 
     def __init__(self, inner: Recorder, event_id: UUID) -> None:
         self._inner = inner
@@ -51,5 +50,5 @@ class CrashingRecorder(Recorder):
         await self._inner.give_up(delivery, detail)
 
 
-def _go_on(_: Boundary | ArchiveBoundary) -> None:
-    """Nothing to do here."""
+def _do_nothing(_: Boundary | ArchiveBoundary) -> None:
+    """No failpoint is set."""

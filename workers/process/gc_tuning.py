@@ -1,17 +1,17 @@
-"""How Python's memory is looked after while batches go through."""
+"""Tunes Python's garbage collector for processing batches."""
 
 import gc
 from typing import Final
 
-#: Objects made and not freed again before the collector looks for circles among them. What
-#: a batch makes is freed as soon as it is done, without the collector.
+#: Net allocations before the collector runs. A batch's objects are freed by their reference
+#: counts.
 _YOUNG: Final = 50_000
 
 
-def collect_seldom() -> None:
-    """Let the garbage collector alone with what a process has once it has started.
+def tune_gc() -> None:
+    """Exclude the objects of start-up from collection, and collect less often.
 
-    By default it looks after every 700 objects, several times in a batch, each time in vain:
+    By default the collector runs after 700 net allocations, several times a batch and in vain:
     that took a sixth of a worker's time.
     """
     gc.collect()

@@ -1,6 +1,6 @@
-"""Reads the figures of the installation now and then, to be shown.
+"""Samples the installation's metrics from Redis and PostgreSQL.
 
-Only where somebody may look: without an admin port nobody asks the servers for them.
+Only workers with an admin port sample them.
 """
 
 import asyncio
@@ -15,8 +15,14 @@ from ingest.contracts.stream import GROUP, events_key
 from workers.model.batch import TransientError
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
-from workers.redis_io.connections import REDIS_TROUBLE
-from workers.redis_io.stream_state import COUNTED, Lag, Stream, lag_of, look
+from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.stream_state import (
+    COUNT_LIMIT,
+    Lag,
+    StreamState,
+    lag_of,
+    read_stream,
+)
 from workers.stream.consumer import happens
 from workers.stream.liveness import living
 
@@ -27,53 +33,53 @@ _EVERY_SECONDS: Final = 5.0
 async def keep_sampling(
     pool: Pool, redis: Redis, shards: int, clock: Callable[[], int], stop: asyncio.Event
 ) -> None:
-    """Sample until stopped; what cannot be read keeps its last figure and its age."""
+    """Sample until stopped; a failed sample leaves the last figures and their age."""
     while not stop.is_set():
         try:
             await sample(pool, redis, shards)
             figures.SAMPLED.set(clock() / 1000)
         except TransientError:
-            pass  # its age tells
+            pass  # the age shows it
         await happens(stop, _EVERY_SECONDS)
 
 
 async def sample(pool: Pool, redis: Redis, shards: int) -> None:
-    """Read both servers once and show what they say. Raises TransientError."""
+    """Read both servers once and set the metrics. Raises TransientError."""
     try:
         streams, lags = await _read_streams(redis, shards)
         figures.WORKERS_ALIVE.set(len(await living(redis)))
         memory = await redis.info("memory")
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
     figures.REDIS_BYTES.set(memory["used_memory"])
     figures.REDIS_LIMIT.set(memory["maxmemory"])
     for stream, lag in zip(streams, lags, strict=True):
-        _show(stream, lag)
-    await _show_ledger(pool, streams, lags)
+        _export(stream, lag)
+    await _export_ledger(pool, streams, lags)
 
 
 async def _read_streams(
     redis: Redis, shards: int
-) -> tuple[Sequence[Stream], Sequence[Lag]]:
-    """The streams that there are, and how far the recorder is behind in each."""
-    found = [await look(redis, shard) for shard in range(shards)]
+) -> tuple[Sequence[StreamState], Sequence[Lag]]:
+    """The streams that exist, and the group's lag in each."""
+    found = [await read_stream(redis, shard) for shard in range(shards)]
     streams = [stream for stream in found if stream is not None]
     return streams, [await _lag(redis, stream) for stream in streams]
 
 
-async def _lag(redis: Redis, stream: Stream) -> Lag:
-    """A backlog too long to be counted is taken from Redis' own counters."""
+async def _lag(redis: Redis, stream: StreamState) -> Lag:
+    """The lag; a backlog that is too long to count is taken from Redis' counters."""
     lag = lag_of(stream)
-    if stream.undelivered < COUNTED:
+    if stream.undelivered < COUNT_LIMIT:
         return lag
     for group in await redis.xinfo_groups(events_key(stream.shard)):
         if group["name"] == GROUP.encode() and group["entries-read"] is not None:
-            unread = max(COUNTED, stream.added - group["entries-read"])
+            unread = max(COUNT_LIMIT, stream.added - group["entries-read"])
             return lag._replace(undelivered=min(unread, stream.length))
     return lag
 
 
-def _show(stream: Stream, lag: Lag) -> None:
+def _export(stream: StreamState, lag: Lag) -> None:
     shard = stream.shard
     figures.LAG_SECONDS.labels(shard).set(lag.seconds)
     figures.LAG_ENTRIES.labels(shard).set(lag.undelivered + lag.pending)
@@ -82,8 +88,8 @@ def _show(stream: Stream, lag: Lag) -> None:
     figures.STREAM_ENTRIES.labels(shard).set(stream.length)
 
 
-async def _show_ledger(
-    pool: Pool, streams: Sequence[Stream], lags: Iterable[Lag]
+async def _export_ledger(
+    pool: Pool, streams: Sequence[StreamState], lags: Iterable[Lag]
 ) -> None:
     live = [stream.epoch for stream in streams if stream.epoch is not None]
     async with transaction(pool) as connection:
@@ -96,6 +102,6 @@ async def _show_ledger(
     }
     for account, entries in accounts.items():
         figures.LEDGER.labels(account).set(entries)
-    is_counted = all(stream.undelivered < COUNTED for stream in streams)
+    is_counted = all(stream.undelivered < COUNT_LIMIT for stream in streams)
     settled = sum(accounts.values()) - accounts["accepted"]
     figures.BALANCE.set(accounts["accepted"] - settled if is_counted else nan)

@@ -1,4 +1,4 @@
-"""A worker's life: it starts once its servers answer, and stops as told or when it fails."""
+"""A worker's lifecycle: starts once its servers answer, stops on signals and failures."""
 
 import asyncio
 import os
@@ -12,10 +12,10 @@ from workers.postgres.database import Pool
 from workers.quarantine.circuit_breaker import CircuitBreaker
 from workers.stream.consumer import Consumer, Outage, backoff, happens
 
-#: How long stopping may take, in seconds: batches in hand; then, with the database cut off,
-#: what waited for it; then, cancelled, the rest. Supervisors kill after ten.
+#: The phases of stopping, in seconds: finish batches; then close the database connections;
+#: then cancel the rest. Supervisors kill after ten seconds.
 _FINISH_SECONDS: Final = 5.0
-_CUT_OFF_SECONDS: Final = 1.5
+_TERMINATE_SECONDS: Final = 1.5
 _CANCEL_SECONDS: Final = 1.5
 
 _Result = TypeVar("_Result")
@@ -26,7 +26,7 @@ class StoppedBeforeStart(Exception):
 
 
 class Lifecycle:
-    """Whether the worker goes on, and whether it failed."""
+    """The state of the worker: running, stopping, failed."""
 
     def __init__(self, log: Log) -> None:
         self.stop = asyncio.Event()
@@ -36,7 +36,7 @@ class Lifecycle:
         self._log = log
 
     def problem(self) -> str | None:
-        """Why nothing may be recorded now."""
+        """Why the worker does not record now; None if it does."""
         if self.stop.is_set():
             return "stopping"
         if self.consumer is None:
@@ -48,13 +48,13 @@ class Lifecycle:
         return None
 
     def listen(self) -> None:
-        """Stop at the first signal, exit at the second."""
+        """Stop at the first SIGINT or SIGTERM, exit at the second."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
 
     async def guard(self, sibling: Coroutine[None, None, None]) -> None:
-        """Run one of several that cannot live without one another."""
+        """Run a task whose end stops the others."""
         try:
             await sibling
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is logged here
@@ -69,18 +69,19 @@ class Lifecycle:
 
 
 async def supervise(
-    siblings: Iterable[Coroutine[None, None, None]], pool: Pool, life: Lifecycle
+    siblings: Iterable[Coroutine[None, None, None]], pool: Pool, lifecycle: Lifecycle
 ) -> bool:
-    """Run the siblings until they stop; False if one is still at it after all that time.
+    """Run the siblings until they stop; False if one is still running after the time limits.
 
-    What hangs in a frozen database heeds no cancellation until its connection is cut.
+    A task that waits for a frozen database heeds no cancellation until its connection is
+    closed.
     """
-    tasks = {asyncio.create_task(life.guard(each)) for each in siblings}
-    await life.stop.wait()
+    tasks = {asyncio.create_task(lifecycle.guard(each)) for each in siblings}
+    await lifecycle.stop.wait()
     _, hanging = await asyncio.wait(tasks, timeout=_FINISH_SECONDS)
     if hanging:
         pool.terminate()
-        _, hanging = await asyncio.wait(hanging, timeout=_CUT_OFF_SECONDS)
+        _, hanging = await asyncio.wait(hanging, timeout=_TERMINATE_SECONDS)
     for task in hanging:
         task.cancel()
     if hanging:
@@ -88,16 +89,16 @@ async def supervise(
     return not hanging
 
 
-async def persistently(
-    action: Callable[[], Awaitable[_Result]], life: Lifecycle, log: Log
+async def retry_until_started(
+    action: Callable[[], Awaitable[_Result]], lifecycle: Lifecycle, log: Log
 ) -> _Result:
-    """Try until it succeeds; raises StoppedBeforeStart if the worker is to stop before that."""
+    """Retry until it succeeds. Raises StoppedBeforeStart if the worker is stopped first."""
     outage = Outage(log, backoff)
     while True:
         try:
             result = await action()
         except TransientError as trouble:
-            if await happens(life.stop, outage.next_pause(trouble)):
+            if await happens(lifecycle.stop, outage.next_pause(trouble)):
                 raise StoppedBeforeStart from None
         else:
             outage.over()

@@ -1,6 +1,6 @@
-"""What edges are to see of what events brought, and of what operators switched and limited.
+"""Directory records of customers, partners' stats, switches and limits, from PostgreSQL.
 
-Like `link_records`: reads Postgres, gives keys and values of the directory. A value of None means that nothing may be under that key.
+As in `link_records`, a value of None means that the key has to be deleted.
 """
 
 from collections.abc import Sequence
@@ -18,31 +18,33 @@ from ingest.contracts.directory import (
 )
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
-from workers.publish.link_records import Named, Records, columns, plain
+from workers.publish.link_records import Records, ScopedName, columns, plain_uuid
 
 _SQL: Final = statements("publish/publisher")
 
 
-async def of_customers(connection: Connection, customers: Sequence[Named]) -> Records:
-    """Customers under their workspaces and external ids."""
+async def of_customers(
+    connection: Connection, customers: Sequence[ScopedName]
+) -> Records:
+    """Customers by workspace and external id."""
     rows = await connection.fetch(_SQL["customers_find"], *columns(customers))
     found: dict[str, bytes | None] = {customer_key(*one): None for one in customers}
     for row in rows:
         found[customer_key(row["workspace_id"], row["external_id"])] = CustomerRecord(
             external_id=row["external_id"],
-            customer_uuid=plain(row["id"]),
+            customer_uuid=plain_uuid(row["id"]),
             status=row["status"],
             name=row["name"],
             email=row["email"],
             avatar=row["avatar"],
-            click_uuid=row["click_id"] and plain(row["click_id"]),
-            link_uuid=row["link_id"] and plain(row["link_id"]),
+            click_uuid=row["click_id"] and plain_uuid(row["click_id"]),
+            link_uuid=row["link_id"] and plain_uuid(row["link_id"]),
         ).encode()
     return found
 
 
-async def of_stats(connection: Connection, partners: Sequence[Named]) -> Records:
-    """What partners brought, under their workspaces and codes, where a program has stats."""
+async def of_stats(connection: Connection, partners: Sequence[ScopedName]) -> Records:
+    """Partners' stats by workspace and partner code, for programs that have stats."""
     rows = await connection.fetch(_SQL["stats_find"], *columns(partners))
     found: dict[str, bytes | None] = {stats_key(*one): None for one in partners}
     for row in rows:
@@ -56,12 +58,12 @@ async def of_stats(connection: Connection, partners: Sequence[Named]) -> Records
 
 
 async def of_switches(connection: Connection) -> Records:
-    """Everything that is off, in one document."""
+    """All switches that are off, in one record."""
     off = {(row[0], row[1]) for row in await connection.fetch(_SQL["switches_find"])}
     return {SWITCHES_KEY: SwitchesRecord(off=off).encode() if off else None}
 
 
 async def of_limits(connection: Connection) -> Records:
-    """Every limit that an operator set, in one document."""
+    """All limits that operators set, in one record."""
     limits = {row[0]: row[1] for row in await connection.fetch(_SQL["limits_find"])}
     return {LIMITS_KEY: LimitsRecord(per_minute=limits).encode() if limits else None}

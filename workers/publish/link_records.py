@@ -1,6 +1,6 @@
-"""What edges are to see of some rows: reads Postgres, gives keys and values of the directory.
+"""Directory records of links, domains, programs, keys and clicks, from PostgreSQL.
 
-A value of None means that nothing may be under that key.
+Each function returns keys and values; None means that the key has to be deleted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,13 +32,13 @@ _SQL: Final = statements("publish/publisher")
 Records = Mapping[str, bytes | None]
 Code = tuple[str, str]
 #: A name within a workspace or program: a token, an external id, a partner's code.
-Named = tuple[UUID, str]
+ScopedName = tuple[UUID, str]
 
 
 async def of_links(connection: Connection, ids: Sequence[UUID]) -> Records:
-    """Links under their ids, their codes and former codes, and their partners' codes.
+    """Links by id, by present and former codes, and by their partners' codes.
 
-    Under a partner's code is the oldest link of that partner in the same program.
+    A partner's code leads to the partner's oldest link in the same program.
     """
     aliases = await connection.fetch(_SQL["aliases_of_links"], ids)
     former = await of_aliases(connection, aliases)
@@ -50,18 +50,18 @@ async def of_links(connection: Connection, ids: Sequence[UUID]) -> Records:
 async def of_own_codes(
     connection: Connection, ids: Sequence[UUID]
 ) -> dict[str, bytes | None]:
-    """Links under their ids and their present codes."""
+    """Links by id and by present code."""
     values = await _links(connection, ids)
-    found = _nothing(map(link_id_key, ids))
+    found = _absent(map(link_id_key, ids))
     for link_id, (code, value) in values.items():
         found |= {link_id_key(link_id): value, link_key(*code): value}
     return found
 
 
 async def of_codes(connection: Connection, codes: Sequence[Code]) -> Records:
-    """Links under some of their codes, former ones included."""
+    """Links by these codes, present or former."""
     found = await connection.fetch(_SQL["codes_find"], *columns(codes))
-    return _nothing(link_key(*code) for code in codes) | await of_aliases(
+    return _absent(link_key(*code) for code in codes) | await of_aliases(
         connection, found
     )
 
@@ -69,7 +69,7 @@ async def of_codes(connection: Connection, codes: Sequence[Code]) -> Records:
 async def of_aliases(
     connection: Connection, aliases: Iterable[asyncpg.Record]
 ) -> dict[str, bytes | None]:
-    """Links under the namespaces and codes of rows that also name the link."""
+    """Links by the namespaces and codes of rows with a link id."""
     codes = {(row["namespace"], row["code"]): row["link_id"] for row in aliases}
     values = await _links(connection, list(set(codes.values())))
     return {
@@ -80,18 +80,18 @@ async def of_aliases(
 
 
 async def of_partner_links(
-    connection: Connection, partners: Sequence[Named]
+    connection: Connection, partners: Sequence[ScopedName]
 ) -> Records:
     """The oldest links of partners in programs, by program and the partner's code."""
     rows = await connection.fetch(_SQL["partner_links_find"], *columns(partners))
     found = await of_oldest(connection, rows)
-    return _nothing(partner_link_key(*partner) for partner in partners) | found
+    return _absent(partner_link_key(*partner) for partner in partners) | found
 
 
 async def of_oldest(
     connection: Connection, rows: Iterable[asyncpg.Record]
 ) -> dict[str, bytes | None]:
-    """Links under the programs and partners' codes of rows that also name the link."""
+    """Links by the programs and partner codes of rows with a link id."""
     keys = {
         partner_link_key(row["program_id"], row["code"]): row["link_id"] for row in rows
     }
@@ -103,18 +103,18 @@ async def of_oldest(
 
 async def of_domains(connection: Connection, domains: Sequence[str]) -> Records:
     rows = await connection.fetch(_SQL["domains_find"], domains)
-    return _nothing(map(domain_key, domains)) | {
+    return _absent(map(domain_key, domains)) | {
         domain_key(row["domain"]): row["workspace_id"].hex.encode() for row in rows
     }
 
 
 async def of_programs(connection: Connection, ids: Sequence[UUID]) -> Records:
-    """Programs under their numbers and ids; their links are another matter."""
+    """Programs by number and by id, without their links."""
     found: dict[str, bytes | None] = {}
     for row in await connection.fetch(_SQL["programs_find"], ids):
         value = ProgramRecord(
-            program_uuid=plain(row["id"]),
-            workspace_uuid=plain(row["workspace_id"]),
+            program_uuid=plain_uuid(row["id"]),
+            workspace_uuid=plain_uuid(row["workspace_id"]),
             number=row["number"],
             url=row["url"],
             cookie_window_days=row["cookie_window_days"],
@@ -127,27 +127,27 @@ async def of_programs(connection: Connection, ids: Sequence[UUID]) -> Records:
 
 async def of_keys(connection: Connection, hashes: Sequence[bytes]) -> Records:
     rows = await connection.fetch(_SQL["keys_find"], hashes)
-    return _nothing(map(api_key_key, hashes)) | {
+    return _absent(map(api_key_key, hashes)) | {
         api_key_key(row["key_hash"]): KeyRecord(
-            key_uuid=plain(row["id"]),
-            workspace_uuid=plain(row["workspace_id"]),
+            key_uuid=plain_uuid(row["id"]),
+            workspace_uuid=plain_uuid(row["workspace_id"]),
             scopes=row["scopes"],
         ).encode()
         for row in rows
     }
 
 
-async def of_clicks(connection: Connection, clicks: Sequence[Named]) -> Records:
+async def of_clicks(connection: Connection, clicks: Sequence[ScopedName]) -> Records:
     rows = await connection.fetch(_SQL["clicks_find"], *columns(clicks))
-    return _nothing(click_key(*click) for click in clicks) | {
+    return _absent(click_key(*click) for click in clicks) | {
         click_key(row["workspace_id"], row["token"]): ClickRecord(
-            click_uuid=plain(row["click_id"]), link_uuid=plain(row["link_id"])
+            click_uuid=plain_uuid(row["click_id"]), link_uuid=plain_uuid(row["link_id"])
         ).encode()
         for row in rows
     }
 
 
-def _nothing(keys: Iterable[str]) -> dict[str, bytes | None]:
+def _absent(keys: Iterable[str]) -> dict[str, bytes | None]:
     return dict.fromkeys(keys)
 
 
@@ -155,8 +155,8 @@ def columns(pairs: Iterable[Sequence[object]]) -> Iterable[Sequence[object]]:
     return zip(*pairs, strict=True)
 
 
-def plain(value: UUID) -> UUID:
-    # asyncpg's is a subclass, which orjson refuses.
+def plain_uuid(value: UUID) -> UUID:
+    # asyncpg's UUIDs are a subclass, which orjson refuses.
     return UUID(int=value.int)
 
 
@@ -172,17 +172,17 @@ async def _links(
 
 def _link_record(row: asyncpg.Record) -> LinkRecord:
     return LinkRecord(
-        link_uuid=plain(row["id"]),
-        workspace_uuid=plain(row["workspace_id"]),
+        link_uuid=plain_uuid(row["id"]),
+        workspace_uuid=plain_uuid(row["workspace_id"]),
         public_id=row["public_id"],
         namespace=row["namespace"],
         code=row["code"],
         domain=row["domain"],
         url=row["url"],
         is_active=row["is_active"],
-        program_uuid=row["program_id"] and plain(row["program_id"]),
+        program_uuid=row["program_id"] and plain_uuid(row["program_id"]),
         program_number=row["program_number"],
-        partner_uuid=row["partner_id"] and plain(row["partner_id"]),
+        partner_uuid=row["partner_id"] and plain_uuid(row["partner_id"]),
         partner_code=row["partner_code"],
         partner_public_id=row["partner_public_id"],
         partner_name=row["partner_name"],

@@ -1,11 +1,11 @@
-"""Writes the read model into Redis.
+"""Publishes the directory, the edges' read model, into Redis.
 
-There is one publisher at a time, or an older value could overwrite a newer one. A publisher
-that dies leaves the changes it was at in their table, so that they are published again.
+One publisher works at a time, so that no older value overwrites a newer one. The changes of a
+publisher that dies stay in their table and are published again.
 
-The lock in Postgres does not hold a publisher that stands still: its session is ended, and
-another publishes what is newer. So each says in Redis that it is at it, before it reads what
-it is to write; and Redis takes nothing from it after another has said so.
+The advisory lock in PostgreSQL alone is not enough: it is lost when the session of a stalled
+publisher is ended. So a publisher first writes a token into Redis, before it reads what it
+will write, and Redis accepts its writes only as long as no other token took its place.
 """
 
 from collections import defaultdict
@@ -43,20 +43,20 @@ from workers.quarantine.arrivals import TOPICS, wake
 
 _SQL: Final = statements("publish/publisher")
 
-#: How many changes, or rows of a whole publication, are taken at a time.
+#: Changes, or rows of a full publication, handled at a time.
 CHUNK: Final = 500
 
-#: So many keys are announced one by one; more are announced as everything.
-_ANNOUNCED: Final = 1000
+#: Up to so many keys are announced one by one; more are announced as EVERYTHING.
+_MAX_ANNOUNCED: Final = 1000
 
-_NOT_OURS: Final = "another publishes, or Redis lost what was published"
+_SUPERSEDED: Final = "another publishes, or Redis lost what was published"
 
 _Reader = Callable[[Connection, Any], Coroutine[Any, Any, Records]]
 _WholeReader = Callable[[Connection], Coroutine[Any, Any, Records]]
 
 
 class _Writer:
-    """Writes records and remembers which, to announce them when all are in place."""
+    """Writes records, and announces their keys once all are written."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -64,25 +64,25 @@ class _Writer:
         self._keys: set[str] = set()
 
     async def begin(self) -> None:
-        """Needs the publisher's lock, and comes before anything that is written is read."""
+        """Take over from other publishers; call it under the lock, before reading rows."""
         await self._redis.set(PUBLISHER_KEY, self._token)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Pipeline]:
-        """What is done all at once at its end.
+        """A MULTI block, executed at its end.
 
-        Raises TransientError instead where another publisher has begun, or Redis lost its data.
+        Raises TransientError if another publisher has begun, or Redis has lost its data.
         """
         async with self._redis.pipeline(transaction=True) as pipe:
             await pipe.watch(PUBLISHER_KEY)
             if await pipe.get(PUBLISHER_KEY) != self._token:
-                raise TransientError(_NOT_OURS)
+                raise TransientError(_SUPERSEDED)
             pipe.multi()  # type: ignore[no-untyped-call]  # redis-py types none of it
             yield pipe
             try:
                 await pipe.execute()
             except WatchError as error:
-                raise TransientError(_NOT_OURS) from error
+                raise TransientError(_SUPERSEDED) from error
 
     async def write(self, found: Records) -> None:
         if not found:
@@ -93,11 +93,11 @@ class _Writer:
                     pipe.delete(key)
                 else:
                     pipe.set(key, value)
-        if len(self._keys) <= _ANNOUNCED:
+        if len(self._keys) <= _MAX_ANNOUNCED:
             self._keys.update(found)
 
     async def announce(self) -> None:
-        is_much = len(self._keys) > _ANNOUNCED
+        is_much = len(self._keys) > _MAX_ANNOUNCED
         async with self._redis.pipeline(transaction=False) as pipe:
             for key in [EVERYTHING] if is_much else self._keys:
                 pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: key}, maxlen=CHANGES_KEPT)
@@ -105,9 +105,9 @@ class _Writer:
 
 
 async def publish_changes(connection: Connection, redis: Redis) -> int:
-    """Publish up to CHUNK changes; how many rows they were. 0 if another is at it.
+    """Publish up to CHUNK changes; how many. 0 if another publisher has the lock.
 
-    Raises TransientError and what Redis and asyncpg raise; the changes are then still there.
+    Raises TransientError and the errors of Redis and asyncpg; then the changes stay queued.
     """
     async with connection.transaction():
         if not await connection.fetchval(_SQL["publish_lock"]):
@@ -119,7 +119,7 @@ async def publish_changes(connection: Connection, redis: Redis) -> int:
         await writer.begin()
         await _publish(connection, writer, _by_topic(changes))
         await writer.announce()
-        await wake(connection, _awaited(changes))
+        await wake(connection, _wake_refs(changes))
         await connection.execute(
             _SQL["changes_done"], [change["seq"] for change in changes]
         )
@@ -127,13 +127,13 @@ async def publish_changes(connection: Connection, redis: Redis) -> int:
 
 
 async def publish_if_missing(connection: Connection, redis: Redis) -> bool:
-    """Publish the whole directory where Redis has none; whether that was done."""
+    """Publish the whole directory if Redis has none; whether that was done."""
     if await redis.exists(GENERATION_KEY):
         return False
     async with connection.transaction():
         if not await connection.fetchval(_SQL["publish_lock"]):
             return False
-        # Another may have done it while we asked for the lock.
+        # Another publisher may have done it before we got the lock.
         if await redis.exists(GENERATION_KEY):
             return False
         await publish_all(connection, redis)
@@ -141,16 +141,16 @@ async def publish_if_missing(connection: Connection, redis: Redis) -> bool:
 
 
 async def publish_all(connection: Connection, redis: Redis) -> None:
-    """Publish every record, then say that the directory is whole; deletes nothing.
+    """Publish every record, then set the generation marker; deletes nothing.
 
-    Needs a transaction that holds the publisher's lock. Raises TransientError where Redis lost its
-    data meanwhile.
+    Needs a transaction that holds the publisher's lock. Raises TransientError if Redis loses
+    its data meanwhile.
     """
     writer = _Writer(redis)
     await writer.begin()
     for read_document in _DOCUMENTS.values():
         await writer.write(await read_document(connection))
-    for statement, read in _WHOLE.items():
+    for statement, read in _ALL_RECORDS.items():
         async for rows in _chunks(connection, _SQL[statement]):
             # Rows of one column are lists of that column's values.
             flat = [row[0] if len(row) == 1 else row for row in rows]
@@ -193,8 +193,8 @@ def _by_topic(changes: Iterable[asyncpg.Record]) -> dict[str, list[str]]:
     return {topic: list(found) for topic, found in refs.items()}
 
 
-def _awaited(changes: Iterable[asyncpg.Record]) -> Iterator[str]:
-    """What may have come that entries in quarantine wait for."""
+def _wake_refs(changes: Iterable[asyncpg.Record]) -> Iterator[str]:
+    """The references of changes that entries in quarantine may wait for."""
     for change in changes:
         if change["topic"] in TOPICS:
             yield f"{change['topic']} {change['ref']}"
@@ -205,31 +205,31 @@ def _code(ref: str) -> link_records.Code:
     return namespace, code
 
 
-def _named(ref: str) -> link_records.Named:
+def _scoped_name(ref: str) -> link_records.ScopedName:
     whose, _, name = ref.partition(" ")
     return UUID(whose), name
 
 
-#: Topics of one document each; their references say nothing.
+#: Topics that are one record each; their references are ignored.
 _DOCUMENTS: Final[dict[str, _WholeReader]] = {
     "switch": event_records.of_switches,
     "limit": event_records.of_limits,
 }
 
-#: The other topics: what a reference is, and who reads the records of several.
+#: The other topics: the parser of a reference, and the reader of the records.
 _TOPICS: Final[dict[str, tuple[Callable[[str], Any], _Reader]]] = {
     "program": (UUID, link_records.of_programs),
     "domain": (str, link_records.of_domains),
     "key": (bytes.fromhex, link_records.of_keys),
-    "click": (_named, link_records.of_clicks),
+    "click": (_scoped_name, link_records.of_clicks),
     "link": (UUID, link_records.of_links),
     "code": (_code, link_records.of_codes),
-    "partner_link": (_named, link_records.of_partner_links),
-    "customer": (_named, event_records.of_customers),
-    "stats": (_named, event_records.of_stats),
+    "partner_link": (_scoped_name, link_records.of_partner_links),
+    "customer": (_scoped_name, event_records.of_customers),
+    "stats": (_scoped_name, event_records.of_stats),
 }
 
-_WHOLE: Final[dict[str, _Reader]] = {
+_ALL_RECORDS: Final[dict[str, _Reader]] = {
     "programs_all": link_records.of_programs,
     "domains_all": link_records.of_domains,
     "keys_all": link_records.of_keys,

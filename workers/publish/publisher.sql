@@ -1,7 +1,7 @@
--- publish_lock: whether we are the one publisher, until the end of the transaction
+-- publish_lock: try to become the one publisher until the end of the transaction
 select pg_try_advisory_xact_lock(hashtext('reftide publish'))
 
--- changes_next: changes that are not yet published, urgent ones first, then the oldest
+-- changes_next: unpublished changes, urgent topics first, then the oldest
 select seq, topic, ref
   from ((select 0 as place, seq, topic, ref from directory_changes
           where topic in ('switch', 'limit', 'key') order by seq limit $1)
@@ -17,7 +17,7 @@ delete from directory_changes where seq = any($1::bigint[])
 -- now_ms: Unix milliseconds
 select (extract(epoch from clock_timestamp()) * 1000)::bigint
 
--- links_by_id: links as edges see them
+-- links_by_id: the columns of links' records
 select links.id, links.workspace_id, links.public_id, links.namespace, links.code, links.domain, links.url, links.is_active,
        links.program_id, programs.number as program_number,
        links.partner_id, partners.code as partner_code, partners.public_id as partner_public_id,
@@ -29,13 +29,13 @@ select links.id, links.workspace_id, links.public_id, links.namespace, links.cod
   left join partners on partners.id = links.partner_id
  where links.id = any($1::uuid[])
 
--- aliases_of_links: the former codes of some links; one that a link has again is that link's
+-- aliases_of_links: former codes of links; not those that a link has now
 select namespace, code, link_id from link_aliases
  where link_id = any($1::uuid[])
    and not exists (select from links
                     where links.namespace = link_aliases.namespace and links.code = link_aliases.code)
 
--- codes_find: whose these codes are; a link's own code goes before another's former one
+-- codes_find: the links of codes; a present code takes precedence over a former one
 select distinct on (namespace, code) namespace, code, link_id
   from (select namespace, code, id as link_id, 0 as place from links
          where (namespace, code) in (select * from unnest($1::text[], $2::text[]))
@@ -44,7 +44,7 @@ select distinct on (namespace, code) namespace, code, link_id
          where (namespace, code) in (select * from unnest($1::text[], $2::text[]))) as named
  order by namespace, code, place
 
--- partner_links_of_links: the oldest links of the partners and programs that some links belong to
+-- partner_links_of_links: the oldest links of the partners and programs of some links
 select distinct on (oldest.program_id, partners.code)
        oldest.program_id, partners.code, oldest.id as link_id
   from (select distinct program_id, partner_id from links where id = any($1::uuid[])) as side
@@ -75,7 +75,7 @@ select customer.workspace_id, customer.external_id, customer.id, customer.status
           left join events click on click.id = coalesce(alias.event_id, lead.click_id) and click.kind = 'click'
        ) as named on true
   left join lateral (
-        -- The root of the click that earned it: what may be named, and is never handed out else.
+        -- The root of the attributed click: the only id of it that was ever handed out.
         select coalesce(click.click_id, click.id) as click_id, lead.link_id
           from events lead
           join events click on click.id = lead.attributed_id
@@ -87,7 +87,7 @@ select customer.workspace_id, customer.external_id, customer.id, customer.status
  where (customer.workspace_id, customer.external_id) in (select * from unnest($1::uuid[], $2::text[]))
    and customer.external_id is not null
 
--- stats_find: what the links of some partners brought in the programs that have stats
+-- stats_find: the stats of partners in programs that have stats
 with link as (
     select links.id, links.code, links.created_at, links.partner_id, partners.workspace_id,
            partners.code as partner_code
@@ -116,7 +116,7 @@ select link.workspace_id, link.partner_code,
        ) as visit on true
  group by link.workspace_id, link.partner_code, link.partner_id
 
--- switches_find: all that is off
+-- switches_find: everything that is switched off
 select scope::text, subject from switches order by scope, subject
 
 -- limits_find: all limits that operators set
@@ -125,24 +125,24 @@ select subject, per_minute from limits order by subject
 -- domains_find: domains that have a namespace of their own
 select domain, workspace_id from domains where domain = any($1::text[])
 
--- programs_find: programs as edges see them
+-- programs_find: the columns of programs' records
 select id, workspace_id, number, url, cookie_window_days, attribution_window_days, needs_server_lead
   from programs where id = any($1::uuid[])
 
--- keys_find: those of the keys that are alive
+-- keys_find: those of these keys that are not revoked
 select id, workspace_id, key_hash, scopes from api_keys where key_hash = any($1::bytea[]) and revoked_at is null
 
 -- clicks_find: imported click ids
 select workspace_id, token, click_id, link_id from imported_clicks
  where (workspace_id, token) in (select * from unnest($1::uuid[], $2::text[]))
 
--- links_of_program: whose records change with a program
+-- links_of_program: the links whose records contain a program's columns
 select id from links where program_id = $1
 
 -- links_all: every link
 select id from links
 
--- aliases_all: every former code; one that a link has again is that link's
+-- aliases_all: every former code; not those that a link has now
 select namespace, code, link_id from link_aliases
  where not exists (select from links
                     where links.namespace = link_aliases.namespace and links.code = link_aliases.code)
@@ -153,7 +153,7 @@ select domain from domains
 -- programs_all: every program
 select id from programs
 
--- keys_all: every key that is alive
+-- keys_all: every key that is not revoked
 select key_hash from api_keys where revoked_at is null
 
 -- clicks_all: every imported click id

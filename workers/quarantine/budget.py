@@ -25,7 +25,7 @@ _SQL: Final = statements("quarantine/budget")
 _RECOUNT_SECONDS: Final = 1.0
 _LOG_SECONDS: Final = 60.0
 #: So many in one transaction, so that nobody waits for it.
-_AT_ONCE: Final = 5000
+_BATCH: Final = 5000
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class QuarantineBudget:
         return True
 
 
-async def expire(pool: Pool, days: int, who: str, at_once: int = _AT_ONCE) -> int:
+async def expire(pool: Pool, days: int, who: str, batch: int = _BATCH) -> int:
     """Give up what clients caused and nobody put back in so many days; how many entries.
 
     They stay as the trail, without their payloads. 0 days: never. Raises Trouble.
@@ -81,9 +81,9 @@ async def expire(pool: Pool, days: int, who: str, at_once: int = _AT_ONCE) -> in
     while days:
         async with transaction(pool) as connection:
             count: int = await connection.fetchval(
-                _SQL["budget_expire"], timedelta(days=days), who, at_once
+                _SQL["budget_expire"], timedelta(days=days), who, batch
             )
         total += count
-        if count < at_once:
+        if count < batch:
             break
     return total

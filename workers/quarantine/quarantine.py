@@ -16,7 +16,7 @@ from ingest.contracts.envelope import Envelope
 from ingest.contracts.storable import optional_text, text
 from workers.counters.ledger import LedgerDelta, LedgerShard
 from workers.model.batch import Delivery, Entry
-from workers.postgres.database import Connection, array_of
+from workers.postgres.database import Connection, array_literal
 from workers.postgres.sql import statements
 from workers.quarantine.budget import QuarantineBudget
 
@@ -63,7 +63,7 @@ async def find_held(connection: Connection, entries: Sequence[Entry]) -> set[Ent
     """Which entries are in quarantine already, from an earlier delivery."""
     if not entries:
         return set()
-    columns = [array_of(part) for part in zip(*entries, strict=True)]
+    columns = [array_literal(part) for part in zip(*entries, strict=True)]
     found = await connection.fetch(_SQL["quarantine_held"], *columns)
     return {Entry(*record) for record in found}
 

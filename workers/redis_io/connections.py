@@ -1,8 +1,7 @@
-"""The kinds of Redis connections that a worker has, and why they differ.
+"""The kinds of Redis connections of a worker.
 
-A frozen server accepts connections and never answers, so that
-every kind has a limit on waiting; and every pool is one that waits for a connection
-instead of holding a lock while it makes one.
+A frozen server accepts connections and never answers, so every kind has timeouts. Every pool
+waits for a free connection instead of holding a lock while it opens one.
 """
 
 from collections.abc import Iterable
@@ -20,12 +19,12 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from typing_extensions import override
 
-#: How long a read waits for new entries, in milliseconds. Reads are never cancelled (a
-#: cancelled one may have taken entries along), so this is also how long stopping takes.
+#: How long a read waits for new entries, in milliseconds. Reads are never cancelled, since a
+#: cancelled one may have been given entries, so stopping takes as long.
 BLOCK_MS: Final = 1000
 
-#: What a Redis client raises when the server does not answer, or not as asked.
-REDIS_TROUBLE: Final = (RedisError, OSError, TimeoutError)
+#: The exceptions of a Redis client.
+REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 
 QUEUE: Final = "rt:arq"
 
@@ -33,29 +32,29 @@ _CONNECT_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 2.0
 _READER_SECONDS: Final = BLOCK_MS / 1000 + 2.5
 
-#: arq ends its worker on the first error it sees; short outages are not to be seen.
+#: arq ends its worker on the first error; retries hide short outages from it.
 _ARQ_RETRIES: Final = 3
 
 
 def for_reader(url: str) -> Redis:
-    """For one shard: a connection that blocks, and one for the heartbeat beside it.
+    """A client for one shard: one connection that blocks, one for the heartbeat.
 
-    What it reads of a stream it gives as it came, `[id, [field, value, …]]` for each entry:
-    to make a dictionary of every entry costs more than to read it.
+    It returns stream entries unparsed, as `[id, [field, value, …]]`: to make a dictionary of an
+    entry costs more than to read it.
     """
     client = Redis.from_pool(_pool(url, connections=2, answer=_READER_SECONDS))
     for command in ("XREADGROUP", "XAUTOCLAIM"):
-        client.set_response_callback(command, _as_it_came)
+        client.set_response_callback(command, _raw_reply)
     return client
 
 
 def for_jobs(url: str) -> Redis:
-    """For short commands of the publisher, the heartbeat and the books."""
+    """A client for the short commands of jobs."""
     return Redis.from_pool(_pool(url, connections=4, answer=_ANSWER_SECONDS))
 
 
 def for_arq(url: str) -> ArqRedis:
-    """For arq; it says what it queues in JSON, since pickles run code."""
+    """A client for arq; jobs are serialised as JSON, since unpickling runs code."""
     retried = [RedisConnectionError, RedisTimeoutError, OSError]
     pool = _pool(
         url,
@@ -72,11 +71,11 @@ def for_arq(url: str) -> ArqRedis:
     )
 
 
-class _Honest(AbstractConnection):
-    """Says of a connection that was reset what redis-py says of all others.
+class _ResetSafeConnection(AbstractConnection):
+    """Raises redis-py's ConnectionError for a connection that was reset.
 
-    uvloop has a RuntimeError for whoever writes to one. Its commands are packed by hiredis:
-    of the many ids of an acknowledgement redis-py's own way copies what it has once for each.
+    uvloop raises RuntimeError when one writes to it. Commands are packed by hiredis: redis-py
+    copies its buffer for each of an acknowledgement's many ids.
     """
 
     _serializer: Final = HiredisRespSerializer()
@@ -96,7 +95,7 @@ class _Honest(AbstractConnection):
             raise RedisConnectionError(str(error)) from error
 
 
-def _as_it_came(response: Any, **_kwargs: Any) -> Any:
+def _raw_reply(response: Any, **_kwargs: Any) -> Any:
     return response
 
 
@@ -112,5 +111,5 @@ def _pool(
         **more,
     )
     kind = pool.connection_class
-    pool.connection_class = type(kind.__name__, (_Honest, kind), {})
+    pool.connection_class = type(kind.__name__, (_ResetSafeConnection, kind), {})
     return pool

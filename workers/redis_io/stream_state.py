@@ -1,7 +1,7 @@
-"""A shard's stream at one moment, with everybody who reads it.
+"""The state of a shard's stream and its groups at one moment.
 
-XINFO's `lag` is not used: it is wrong after a trim and absent after others. What waits is
-counted in the stream itself, by the server, so that all figures are of one moment.
+XINFO's `lag` is not used: it is wrong after some trims and absent after others. A script
+counts undelivered entries in the server, so that all figures are of one moment.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 
 from ingest.contracts.stream import GROUP, EntryId, cut_key, epoch_key, events_key
 from workers.model.batch import TransientError
-from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.connections import REDIS_ERRORS
 
-#: Above so many, what a group was not given is not counted one by one: it takes Redis a
-#: millisecond per thousand, and nothing else is served meanwhile.
-COUNTED: Final = 1000
+#: Up to so many undelivered entries are counted one by one: a thousand take Redis a
+#: millisecond, during which it serves nothing else.
+COUNT_LIMIT: Final = 1000
 
 _LOOK: Final = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
@@ -44,8 +44,8 @@ return {
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """What a group was given last, and what of it is not acknowledged."""
+class GroupState:
+    """A group: the last delivered id, and its pending entries."""
 
     delivered: EntryId
     pending: int
@@ -53,17 +53,17 @@ class Group:
 
     @property
     def floor(self) -> EntryId:
-        """The lowest id that it may still ask for."""
+        """The lowest id that the group may still read."""
         return self.oldest_pending or self.delivered.next
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
+class StreamState:
     """One shard's stream. `at_ms` is Redis' clock, in Unix milliseconds.
 
-    `epoch` is None before a worker has numbered this life. `added` counts what was ever
-    appended in it, and `cut` what our trimmer took out. `undelivered` is what the recorder
-    was not given, counted up to COUNTED.
+    `epoch` is None before a worker has numbered it. `added` counts all entries appended in the
+    epoch, `cut` those that the trimmer deleted. `undelivered` counts the entries that the group
+    was not given, up to COUNT_LIMIT.
     """
 
     shard: int
@@ -72,25 +72,25 @@ class Stream:
     length: int
     added: int
     cut: int
-    groups: Mapping[str, Group]
+    groups: Mapping[str, GroupState]
     undelivered: int
     oldest_undelivered: EntryId | None
 
     @property
     def removed_by_others(self) -> int:
-        """How many entries somebody else trimmed or deleted, read or unread."""
+        """Entries that were deleted by others than the trimmer, read or unread."""
         return max(0, self.added - self.length - self.cut)
 
     @property
     def most_undelivered(self) -> int:
-        """What the recorder was not given; never too few."""
-        return self.undelivered if self.undelivered < COUNTED else self.length
+        """An upper bound of the undelivered entries."""
+        return self.undelivered if self.undelivered < COUNT_LIMIT else self.length
 
 
 class Lag(NamedTuple):
-    """How far the recorder is behind: entries, and the seconds that the oldest waits.
+    """The group's lag: entries, and the age of the oldest in seconds.
 
-    `undelivered` is the stream's length where there are more than COUNTED.
+    `undelivered` is the stream's length if there are more than COUNT_LIMIT.
     """
 
     undelivered: int
@@ -99,20 +99,20 @@ class Lag(NamedTuple):
     pending_seconds: float
 
 
-async def look(redis: Redis, shard: int) -> Stream | None:
-    """The stream as it is now; None where there is none. Raises TransientError."""
+async def read_stream(redis: Redis, shard: int) -> StreamState | None:
+    """The stream's state; None if there is no stream. Raises TransientError."""
     try:
         reply = await redis.register_script(_LOOK)(
             keys=[events_key(shard), epoch_key(shard), cut_key(shard)],
-            args=[GROUP, COUNTED],
+            args=[GROUP, COUNT_LIMIT],
         )
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
     return None if reply is None else _stream(shard, reply)
 
 
-def lag_of(stream: Stream) -> Lag:
-    """How far the recorder is behind in a shard; all zero where it has read everything."""
+def lag_of(stream: StreamState) -> Lag:
+    """The group's lag in a shard; all zero if it has read everything."""
     group = stream.groups.get(GROUP)
     oldest_pending = group.oldest_pending if group else None
     known = (oldest_pending, stream.oldest_undelivered)
@@ -125,13 +125,13 @@ def lag_of(stream: Stream) -> Lag:
     )
 
 
-def _age(stream: Stream, entry: EntryId | None) -> float:
+def _age(stream: StreamState, entry: EntryId | None) -> float:
     return 0.0 if entry is None else max(0, stream.at_ms - entry.ms) / 1000
 
 
-def _stream(shard: int, reply: Sequence[Any]) -> Stream:
+def _stream(shard: int, reply: Sequence[Any]) -> StreamState:
     epoch, cut, (seconds, micros), length, added, groups, undelivered, oldest = reply
-    return Stream(
+    return StreamState(
         shard=shard,
         epoch=None if epoch is None else int(epoch),
         at_ms=int(seconds) * 1000 + int(micros) // 1000,
@@ -144,5 +144,7 @@ def _stream(shard: int, reply: Sequence[Any]) -> Stream:
     )
 
 
-def _group(delivered: bytes, pending: int, oldest: bytes | None) -> Group:
-    return Group(EntryId.of(delivered), pending, EntryId.of(oldest) if oldest else None)
+def _group(delivered: bytes, pending: int, oldest: bytes | None) -> GroupState:
+    return GroupState(
+        EntryId.of(delivered), pending, EntryId.of(oldest) if oldest else None
+    )

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.model.batch import Delivery, Entry, TransientError
-from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.connections import REDIS_ERRORS
 from workers.replay.archive_pages import MIN_PAGE, ArchivePages, ArchivePosition
 
 #: How far an edge's clock may be ahead of Redis', in milliseconds: what is more is refused.
@@ -92,7 +92,7 @@ class ReplaySources:
         """Where to begin, and about how many entries will be read. Raises TransientError."""
         try:
             return await self._begin(shard, span)
-        except (*REDIS_TROUBLE, OSError) as error:
+        except (*REDIS_ERRORS, OSError) as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
 
     async def page(
@@ -106,7 +106,7 @@ class ReplaySources:
             if cursor.is_archive:
                 return await self._archive_page(shard, cursor, span, count)
             return await self._stream_page(shard, cursor, count)
-        except (*REDIS_TROUBLE, OSError) as error:
+        except (*REDIS_ERRORS, OSError) as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
 
     async def _begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:

@@ -1,9 +1,9 @@
-"""What an entry in quarantine waits for. Pure; used where culprits are found.
+"""What an entry in quarantine waits for. Pure.
 
-An entry that is refused because something is not there yet is put back by itself when that
-thing comes. A thing is named as `directory_changes` names it when it changes: its topic and
-its reference (`code - SPRING`); a recorded click, of which no change tells, is `event` and
-its id. What an operator has to decide (an inactive link, an expired click) waits for nothing.
+An entry that is refused because a link, key or click is missing is redriven when that is
+created. It is named as in `directory_changes`: topic and reference (`code - SPRING`). A
+recorded click is not published and named `event` and its id. An entry whose fate an operator
+has to decide (an inactive link, an expired click) waits for nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ from ingest.contracts.storable import text
 from workers.quarantine.quarantine import Reason
 from workers.resolve.lookups import KnownNames, namespaces, workspaces
 
-#: More than any name that a column of names could hold: what is cut waits in vain.
+#: Longer than any name that PostgreSQL could hold, so a reference that is cut never matches.
 _CHARS: Final = 600
 
 
 def waits_for(envelope: Envelope, reason: Reason, known: KnownNames) -> tuple[str, ...]:
-    """Any of these may let the event be placed; `known` is what it was refused by."""
+    """References, any of which may make the event resolvable; `known` refused it."""
     find = _FINDERS.get(reason)
     if find is None:
         return ()

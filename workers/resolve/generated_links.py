@@ -1,8 +1,8 @@
-"""Links that edges generated.
+"""Creates links that edges generated.
 
-An edge answers with a new code at once and tells us through the stream. Events that name
-the code may be read before the one that says it was generated, by any worker; so each of
-them is enough to make the link, and whoever comes second finds it made.
+An edge answers with a new code at once, and the link arrives through the stream. Events that
+name the code may be read first, by any worker. So each of these events suffices to create the
+link, and later ones find it.
 """
 
 import secrets
@@ -27,8 +27,8 @@ _PUBLIC_CHARS: Final = 12
 _FOUND: Final = ("holder_id", "is_own", "is_earlier", "oldest_id", "has_stats")
 
 
-class _Wanted(NamedTuple):
-    """A link as envelopes name it; the order is that in which links are made."""
+class _WantedLink(NamedTuple):
+    """A link as envelopes name it; sorted in the order of creation."""
 
     at: datetime
     code: str
@@ -38,10 +38,10 @@ class _Wanted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """What there is of a wanted link, in a program of the workspace that vouches for it."""
+class _ExistingLink:
+    """What exists of a wanted link, in a program of the authorised workspace."""
 
-    wanted: _Wanted
+    wanted: _WantedLink
     #: The link that has or had the code, and whether it is this partner's in this program.
     holder_id: UUID | None
     is_own: bool
@@ -59,10 +59,10 @@ class _Place:
 async def generate(
     pool: Pool, envelopes: Iterable[Envelope], new_id: Callable[[], UUID]
 ) -> None:
-    """Make the links, and the partners, that these envelopes name and nobody has yet.
+    """Create the missing links and partners that these envelopes name.
 
-    A transaction of its own, and only where there are such envelopes. What names a program
-    that does not exist, or shows no key of its workspace, is left for `resolve` to refuse.
+    A transaction of its own, if there are such envelopes. Envelopes with an unknown program
+    or without a key of its workspace are left for `resolve` to refuse.
     """
     naming = [item for item in envelopes if item.partner_code and item.link_id is None]
     if not naming:
@@ -71,7 +71,7 @@ async def generate(
         wanted = _wanted(naming, await _key_owners(connection, naming))
         places = await _find(connection, wanted)
         if not all(place.is_made for place in places):
-            await _make(connection, wanted, new_id)
+            await _create(connection, wanted, new_id)
             places = await _find(connection, wanted)
     for place in places:
         if not place.is_own:
@@ -86,7 +86,7 @@ async def generate(
 async def _key_owners(
     connection: Connection, envelopes: Iterable[Envelope]
 ) -> dict[bytes, UUID]:
-    """The workspaces of keys that no edge could check."""
+    """The workspaces of keys that an edge could not check."""
     hashes = [item for envelope in envelopes for item in envelope.api_key_hashes]
     if not hashes:
         return {}
@@ -96,17 +96,17 @@ async def _key_owners(
 
 def _wanted(
     envelopes: Iterable[Envelope], owners: dict[bytes, UUID]
-) -> Sequence[_Wanted]:
-    """Every link once, since the earliest event that names it."""
-    least: dict[tuple[object, ...], _Wanted] = {}
+) -> Sequence[_WantedLink]:
+    """Every link once, with the time of the earliest event that names it."""
+    least: dict[tuple[object, ...], _WantedLink] = {}
     for envelope in envelopes:
-        if wanted := _wanted_by(envelope, owners):
+        if wanted := _wanted_link(envelope, owners):
             least[wanted[1:]] = min(wanted, least.get(wanted[1:], wanted))
     return sorted(least.values())
 
 
-def _wanted_by(envelope: Envelope, owners: dict[bytes, UUID]) -> _Wanted | None:
-    """The link that an event names by what makes one; None where nobody vouches for it."""
+def _wanted_link(envelope: Envelope, owners: dict[bytes, UUID]) -> _WantedLink | None:
+    """The link that an event generates; None if the event is not authorised to."""
     workspace_id = envelope.workspace_id
     if envelope.api_key_hashes:
         known = (owners.get(key_hash) for key_hash in envelope.api_key_hashes)
@@ -117,31 +117,33 @@ def _wanted_by(envelope: Envelope, owners: dict[bytes, UUID]) -> _Wanted | None:
     if code is None or partner is None:
         return None
     at = timestamp(envelope.at)
-    return _Wanted(at, code, partner, envelope.program_id, workspace_id)
+    return _WantedLink(at, code, partner, envelope.program_id, workspace_id)
 
 
 def _name(value: str | None) -> str | None:
-    """A name that an edge would seal; a longer one may not fit an index of Postgres."""
+    """A name within the edges' limit; longer ones may not fit a PostgreSQL index."""
     return value if value and len(value) <= _NAME_CHARS else None
 
 
-async def _find(connection: Connection, wanted: Sequence[_Wanted]) -> list[_Place]:
-    """What there is of each; those of programs that are not there are left out."""
+async def _find(
+    connection: Connection, wanted: Sequence[_WantedLink]
+) -> list[_ExistingLink]:
+    """What exists of each; links of unknown programs are left out."""
     if not wanted:
         return []
     found = await connection.fetch(_SQL["generated_find"], *_columns(wanted))
     return [
-        _Place(wanted[record["place"] - 1], *(record[name] for name in _FOUND))
+        _ExistingLink(wanted[record["place"] - 1], *(record[name] for name in _FOUND))
         for record in found
     ]
 
 
-async def _make(
-    connection: Connection, wanted: Sequence[_Wanted], new_id: Callable[[], UUID]
+async def _create(
+    connection: Connection, wanted: Sequence[_WantedLink], new_id: Callable[[], UUID]
 ) -> None:
-    """One worker at a time, and no operator meanwhile: a code is given out once.
+    """Create links under the lock of codes, which operators' commands take too.
 
-    Links are locked before enrolments, as `write` does it.
+    Links are locked before enrolments, as in `write`.
     """
     await connection.execute(_SQL["codes_lock"])
     places = await _find(connection, wanted)
@@ -164,14 +166,14 @@ async def _make(
 
 
 def _plan(
-    places: Sequence[_Place], new_id: Callable[[], UUID]
-) -> tuple[dict[UUID, _Wanted], dict[str, UUID]]:
+    places: Sequence[_ExistingLink], new_id: Callable[[], UUID]
+) -> tuple[dict[UUID, _WantedLink], dict[str, UUID]]:
     """Links to make, by their new ids, and codes that become aliases of a link.
 
     A partner has one link in a program: of several codes the earliest makes it. A code
     that two partners were given is the earlier one's.
     """
-    links: dict[UUID, _Wanted] = {}
+    links: dict[UUID, _WantedLink] = {}
     aliases: dict[str, UUID] = {}
     owned: dict[tuple[UUID, str], UUID] = {}
     taken: set[str] = set()
@@ -191,7 +193,7 @@ def _plan(
 
 
 async def _add(
-    connection: Connection, links: dict[UUID, _Wanted], new_id: Callable[[], UUID]
+    connection: Connection, links: dict[UUID, _WantedLink], new_id: Callable[[], UUID]
 ) -> None:
     partners = sorted(
         {(item.workspace_id, item.partner_code) for item in links.values()}
@@ -215,6 +217,6 @@ def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
 
 
 def _public_id(prefix: str) -> str:
-    """What vendors' answers show: 71 bits of chance, like the ids that operators make."""
+    """An id for vendors' answers: 71 random bits, as in ids that operators create."""
     chosen = (secrets.choice(digits + ascii_letters) for _ in range(_PUBLIC_CHARS))
     return prefix + "".join(chosen)

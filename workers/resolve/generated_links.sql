@@ -1,9 +1,9 @@
--- keys_that_generate: whose these API keys are, of those that are alive and may track
+-- keys_that_generate: the workspaces of live API keys that may track
 select key_hash, workspace_id
   from api_keys
  where key_hash = any($1::bytea[]) and revoked_at is null and scopes && array['track', '*']
 
--- generated_find: what there is of links that edges generated
+-- generated_find: what exists of links that edges generated
 select wanted.place, holder.id as holder_id,
        coalesce((holder.program_id, holder.partner_id) = (program.id, partner.id), false) as is_own,
        coalesce((live.program_id, live.partner_id) = (program.id, partner.id)
@@ -24,7 +24,7 @@ select wanted.place, holder.id as holder_id,
        ) as oldest on true
  order by wanted.place
 
--- codes_lock: nobody else gives out or takes back codes until this transaction ends
+-- codes_lock: block other changes of codes until this transaction ends
 select pg_advisory_xact_lock(hashtext('reftide codes'))
 
 -- generated_since: date links back to the earliest event that names them
@@ -45,7 +45,7 @@ select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[])
  order by workspace_id, code
 on conflict do nothing
 
--- generated_add: make links and enrol their partners
+-- generated_add: create links and enrol their partners
 with made as (
     insert into links (id, workspace_id, public_id, namespace, code, url, program_id, partner_id, created_at)
     select wanted.id, program.workspace_id, wanted.public_id, '-', wanted.code, program.url, program.id, partner.id, wanted.at
@@ -61,13 +61,13 @@ insert into program_partners (program_id, partner_id)
 select program_id, partner_id from made order by program_id, partner_id
 on conflict do nothing
 
--- generated_alias: let further codes lead to links that there are
+-- generated_alias: create aliases of existing links
 insert into link_aliases (namespace, code, link_id)
 select '-', code, link_id from unnest($1::text[], $2::uuid[]) as alias (code, link_id)
  order by code
 on conflict do nothing
 
--- programs_with_stats: what partners brought is asked for here, so it is published from now on
+-- programs_with_stats: turn on the publication of partners' stats
 with locked as materialized (
     select id from programs where id = any($1::uuid[]) order by id for no key update
 )

@@ -1,4 +1,4 @@
-"""What Postgres knows of the names in a batch: one query per kind of name. For `resolve`."""
+"""Looks up the names in a batch: one query for each kind of name."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ _SQL: Final = statements("resolve/lookups")
 
 
 class KnownLink(NamedTuple):
-    """A link as far as it decides where an event belongs."""
+    """The columns of a link that resolving needs."""
 
     id: UUID
     workspace_id: UUID
@@ -31,7 +31,7 @@ class KnownLink(NamedTuple):
 
 
 class KnownKey(NamedTuple):
-    """An API key that is alive."""
+    """An API key that is not revoked."""
 
     id: UUID
     workspace_id: UUID
@@ -40,7 +40,7 @@ class KnownKey(NamedTuple):
 
 @dataclass(slots=True)
 class KnownNames:
-    """What exists of what a batch names."""
+    """What exists of the names in a batch."""
 
     links: dict[UUID, KnownLink] = field(default_factory=dict)
     codes: dict[tuple[str, str], KnownLink] = field(default_factory=dict)
@@ -50,25 +50,22 @@ class KnownNames:
     programs: dict[int, tuple[UUID, UUID]] = field(default_factory=dict)
     #: By workspace and another vendor's click id: the click and its link.
     clicks: dict[tuple[UUID, str], tuple[UUID, UUID]] = field(default_factory=dict)
-    #: The links of recorded clicks, for leads that say neither link nor workspace.
+    #: The links of recorded clicks, for leads that name neither link nor workspace.
     recorded: dict[UUID, KnownLink] = field(default_factory=dict)
-    #: Where clicks belong that name only these: link, workspace and key, each as a number.
-    #: Kept by `resolve`, since a batch has many clicks for every such place.
+    #: A cache of `resolve`: the resolutions of clicks by link, workspace and key, as numbers.
     places: dict[tuple[int, ...], Any] = field(default_factory=dict)
 
 
 async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> KnownNames:
-    """Everything that these envelopes name, as far as it exists."""
+    """Everything that these envelopes name and that exists."""
     known = KnownNames()
-    # By number: an UUID's hash is written in Python.
+    # By number: UUID.__hash__ is Python code.
     named = {e.link_id.int: e.link_id for e in envelopes if e.link_id}
     named |= {e.root_link_id.int: e.root_link_id for e in envelopes if e.root_link_id}
     for row in await _fetch(connection, "links_by_id", list(named.values())):
         known.links[row["link_id"]] = _link(row)
-    # Of most clicks the edge said all that there is to say.
-    if rest := [
-        envelope for envelope in envelopes if not _says_only_its_link(envelope)
-    ]:
+    # Most clicks are resolved by their link alone.
+    if rest := [envelope for envelope in envelopes if not _names_only_link(envelope)]:
         await _look_up_more(connection, rest, known)
     return known
 
@@ -86,13 +83,13 @@ async def _look_up_more(
     numbers = [e.program_number for e in envelopes if e.program_number is not None]
     for row in await _fetch(connection, "programs_by_number", numbers):
         known.programs[row["number"]] = (row["id"], row["workspace_id"])
-    placeless = [e.click_id for e in envelopes if _says_only_its_click(e)]
+    placeless = [e.click_id for e in envelopes if _names_only_click(e)]
     for row in await _fetch(connection, "clicks_recorded", placeless):
         known.recorded[row["click_id"]] = _link(row)
 
 
 def namespaces(envelope: Envelope, workspace_id: UUID | None) -> list[str]:
-    """Where a code is to be looked for, best first, once a key's workspace is known."""
+    """The namespaces to search for a code, best first."""
     own = [workspace_namespace(workspace_id)] if workspace_id else []
     return [
         namespace
@@ -102,12 +99,12 @@ def namespaces(envelope: Envelope, workspace_id: UUID | None) -> list[str]:
 
 
 def workspaces(envelope: Envelope, known: KnownNames) -> list[UUID | None]:
-    """Those that may turn out to vouch for an event."""
+    """The workspaces that may have authorised an event."""
     keys = (known.keys.get(key_hash) for key_hash in envelope.api_key_hashes)
     return [envelope.workspace_id, *(key.workspace_id for key in keys if key)]
 
 
-def _says_only_its_link(envelope: Envelope) -> bool:
+def _names_only_link(envelope: Envelope) -> bool:
     return (
         envelope.kind is CLICK
         and envelope.code is None
@@ -116,7 +113,7 @@ def _says_only_its_link(envelope: Envelope) -> bool:
     )
 
 
-def _says_only_its_click(envelope: Envelope) -> bool:
+def _names_only_click(envelope: Envelope) -> bool:
     return (
         envelope.kind is not CLICK
         and envelope.click_id is not None

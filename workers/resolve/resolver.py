@@ -1,7 +1,7 @@
-"""Resolving: from what an envelope names to where it belongs. Pure.
+"""Resolves an envelope's names to link, program, partner and workspace. Pure.
 
-Where the edge asked the directory, most is settled and only checked; where it could not,
-the worker authorises, and says which events nobody can place.
+If the edge had a directory, most is resolved already and only checked. If not, the worker
+authorises the event here.
 """
 
 from typing import Final, NamedTuple
@@ -18,12 +18,12 @@ from workers.model.rows import Resolution
 from workers.quarantine.quarantine import Reason
 from workers.resolve.lookups import KnownLink, KnownNames, namespaces
 
-_AHEAD_MS: Final = 5 * 60 * 1000
+_CLOCK_SKEW_MS: Final = 5 * 60 * 1000
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
 class _Named(NamedTuple):
-    """The click that a lead names, and a link that says whose it is."""
+    """The click that a lead names, and its link or one mentioned beside it."""
 
     click_id: UUID | None = None
     link: KnownLink | None = None
@@ -32,18 +32,18 @@ class _Named(NamedTuple):
 
 
 class Unresolvable(Exception):
-    """Nobody can place this event; `reason` says why."""
+    """The event cannot be resolved, for `reason`."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        """`detail` is for the operator who reads the quarantine."""
+        """`detail` is shown to operators."""
         super().__init__(reason, detail)
         self.reason: Reason = reason
         self.detail = detail
 
 
 def resolve(envelope: Envelope, known: KnownNames, now_ms: int) -> Resolution:
-    """Where one event belongs; raises Unresolvable."""
-    if ids.millis(envelope.id) > now_ms + _AHEAD_MS:
+    """Resolve one event; `now_ms` is Unix milliseconds. Raises Unresolvable."""
+    if ids.millis(envelope.id) > now_ms + _CLOCK_SKEW_MS:
         raise Unresolvable("future_id", "minted more than five minutes ahead")
     if envelope.is_test:
         return _resolve_test(envelope, known)
@@ -85,7 +85,7 @@ def _place_of_click(envelope: Envelope, known: KnownNames) -> Resolution:
     if link_id is None or envelope.api_key_hashes:
         return _on_link(envelope, known)
     owner_id, key_id = envelope.workspace_id, envelope.api_key_id
-    # Numbers: an UUID's hash and comparison are written in Python.
+    # Numbers: UUIDs' hash and comparison are Python code.
     named = (link_id.int, owner_id.int if owner_id else 0, key_id.int if key_id else 0)
     place: Resolution | None = known.places.get(named)
     if place is None:
@@ -94,7 +94,7 @@ def _place_of_click(envelope: Envelope, known: KnownNames) -> Resolution:
 
 
 def _on_link(envelope: Envelope, known: KnownNames) -> Resolution:
-    """The event belongs to the link itself."""
+    """Resolve an event to the link that it names."""
     workspace_id, api_key_id = _authorised(envelope, known)
     link = _named_link(envelope, known, workspace_id)
     if workspace_id is not None and workspace_id != link.workspace_id:
@@ -109,7 +109,7 @@ def _on_link(envelope: Envelope, known: KnownNames) -> Resolution:
 
 
 def _is_direct(envelope: Envelope) -> bool:
-    """Whether it names a link and neither click nor customer that might say otherwise."""
+    """Whether it names a link, and neither a click nor a customer."""
     return (
         not _names_click(envelope)
         and envelope.external_id is None
@@ -171,7 +171,7 @@ def _resolve_lead(envelope: Envelope, known: KnownNames) -> Resolution:
 def _authorised(
     envelope: Envelope, known: KnownNames
 ) -> tuple[UUID | None, UUID | None]:
-    """The workspace and key that vouch for an event, once the key is checked."""
+    """The workspace and key that authorise an event. Raises Unresolvable."""
     if not envelope.api_key_hashes:
         return envelope.workspace_id, envelope.api_key_id
     needed = MAY_GENERATE if envelope.kind is Kind.LINK else MAY_TRACK
@@ -209,10 +209,9 @@ def _named_click(
 def _mentioned_link(
     envelope: Envelope, known: KnownNames, workspace_id: UUID | None
 ) -> KnownLink | None:
-    """The link beside a customer or click: it confines attribution, and earns nothing.
+    """The link beside a customer or click: it limits attribution to its program.
 
-    Such a lead is recorded whoever brought it: where the workspace is known, a link that
-    cannot be found takes nothing away from it.
+    If the workspace is known, the lead is recorded even if the link cannot be found.
     """
     if not _names_link(envelope):
         return None

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import GROUP, WORKERS_KEY, events_key, heartbeat_key
 from ingest.contracts.telemetry import Log
 from workers.model.batch import TransientError
-from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.connections import REDIS_ERRORS
 
 #: For how long a consumer must not have asked for anything, in seconds. By then others have
 #: taken over what was pending under it.
@@ -52,7 +52,7 @@ async def reap(
         names = await _strangers(redis, known)
         if names:
             await cast("Awaitable[int]", redis.srem(WORKERS_KEY, *names))
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
     if count or names:
         Log().info("consumer.removed", count=count, names=len(names))

@@ -16,7 +16,7 @@ from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key, events_key
 from workers.model.batch import TransientError
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
-from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.connections import REDIS_ERRORS
 
 _SQL: Final = statements("stream/epochs")
 
@@ -81,7 +81,7 @@ async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) ->
             if "no such key" in str(error):
                 continue
             raise TransientError(f"{error}") from error
-        except REDIS_TROUBLE as error:
+        except REDIS_ERRORS as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
         if epoch is not None:
             seen[int(epoch)] = stream["entries-added"]
@@ -96,7 +96,7 @@ async def _said_by_edges(redis: Redis) -> list[tuple[int, str, int]]:
     try:
         names = [name.decode() for name in await redis.zrange(EDGES_KEY, 0, -1)]
         documents = [await redis.get(edge_key(name)) for name in names]
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
     found = [
         (name, orjson.loads(document))

@@ -7,7 +7,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import SHARDS_KEY, WORKERS_KEY, heartbeat_key
-from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.connections import REDIS_ERRORS
 from workers.stream.consumer import happens
 
 _BEAT_SECONDS: Final = 5.0
@@ -19,7 +19,7 @@ async def keep_beating(
 ) -> None:
     """Tell everybody that this consumer lives; again after Redis was away or emptied."""
     while True:
-        with suppress(*REDIS_TROUBLE):
+        with suppress(*REDIS_ERRORS):
             async with redis.pipeline(transaction=False) as pipe:
                 pipe.set(heartbeat_key(name), "1", ex=_BEAT_EXPIRES)
                 pipe.sadd(WORKERS_KEY, name)

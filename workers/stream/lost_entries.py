@@ -22,7 +22,7 @@ from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerShard
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
-from workers.redis_io.stream_state import Stream, look
+from workers.redis_io.stream_state import StreamState, read_stream
 
 _SQL: Final = statements("stream/lost_entries")
 _LOG: Final = Log()
@@ -40,7 +40,7 @@ async def count_losses(
     begun = {row["epoch"] for row in await connection.fetch(_SQL["lives_begun"])}
     live: list[int] = []
     for shard in shards:
-        stream = await look(redis, shard)
+        stream = await read_stream(redis, shard)
         if stream is None or stream.epoch is None:
             continue
         live.append(stream.epoch)
@@ -60,7 +60,7 @@ async def returned(connection: Connection, shards: Iterable[LedgerShard]) -> Non
 
 
 async def _count(
-    connection: Connection, redis: Redis, stream: Stream, epoch: int
+    connection: Connection, redis: Redis, stream: StreamState, epoch: int
 ) -> None:
     # Without its group everything seems to wait.
     if GROUP not in stream.groups:
@@ -77,18 +77,18 @@ async def _count(
             _tell(epoch, stream.shard, change)
 
 
-def lost_at_least(stream: Stream, settled: int) -> int:
+def lost_at_least(stream: StreamState, settled: int) -> int:
     """How many entries are lost, of a stream read before its ledger was."""
     in_flight = stream.groups[GROUP].pending + stream.most_undelivered
     missing = stream.added - in_flight - settled
     return max(0, min(missing, stream.removed_by_others))
 
 
-async def _is_at_rest(redis: Redis, before: Stream) -> bool:
+async def _is_at_rest(redis: Redis, before: StreamState) -> bool:
     """Whether nothing was in flight and nothing moved while the ledger was read."""
     if before.groups[GROUP].pending or before.undelivered:
         return False
-    now = await look(redis, before.shard)
+    now = await read_stream(redis, before.shard)
     return now is not None and (now.epoch, now.added, now.groups) == (
         before.epoch,
         before.added,

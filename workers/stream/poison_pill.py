@@ -33,7 +33,7 @@ from workers.model.batch import (
 )
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
-from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.connections import REDIS_ERRORS
 
 _SQL: Final = statements("stream/poison_pill")
 
@@ -140,7 +140,7 @@ class PoisonPillIsolation(Processor):
         try:
             arguments = [_name(entry), self._life]
             deaths = await self._mark_it(keys=[alone_key(entry.shard)], args=arguments)
-        except REDIS_TROUBLE as error:
+        except REDIS_ERRORS as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
         return int(deaths)
 
@@ -148,7 +148,7 @@ class PoisonPillIsolation(Processor):
         try:
             arguments = [_name(entry), self._life, fate]
             await self._unmark_it(keys=[alone_key(entry.shard)], args=arguments)
-        except REDIS_TROUBLE as error:
+        except REDIS_ERRORS as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
 
 

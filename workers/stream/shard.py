@@ -24,7 +24,7 @@ from ingest.contracts.stream import (
 )
 from ingest.contracts.telemetry import Log
 from workers.model.batch import Delivery, Entry, TransientError
-from workers.redis_io.connections import BLOCK_MS, REDIS_TROUBLE
+from workers.redis_io.connections import BLOCK_MS, REDIS_ERRORS
 from workers.stream.epochs import EpochRegistry, current_epoch
 
 #: An id that is shorter has no number that needs the upper half of 64 bits.
@@ -243,7 +243,7 @@ def _ids(deliveries: Iterable[Delivery]) -> list[_Id]:
 def _seam() -> Iterator[None]:
     try:
         yield
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         # A stream that vanishes under a blocked read is UNBLOCKED on older servers.
         if any(word in str(error) for word in ("NOGROUP", "UNBLOCKED")):
             raise StreamReset from error

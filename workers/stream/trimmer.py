@@ -22,8 +22,8 @@ from ingest.contracts.stream import (
 )
 from ingest.contracts.telemetry import Log
 from workers.model.batch import TransientError
-from workers.redis_io.connections import REDIS_TROUBLE
-from workers.redis_io.stream_state import Stream, look
+from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.stream_state import StreamState, read_stream
 
 #: Above this part of `maxmemory` the window is given up, the oldest first. The edges write
 #: to their disks at 0.8 and come back below 0.7; this keeps them from having to.
@@ -58,13 +58,13 @@ class Trimmer:
         """Take out what may go; how many entries went. Raises TransientError."""
         try:
             return await self._trim()
-        except REDIS_TROUBLE as error:
+        except REDIS_ERRORS as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
 
     async def _trim(self) -> int:
         # Asked first: a group that joins later begins where the stream does.
         groups = await self._registered()
-        found = [await look(self._redis, shard) for shard in self._shards]
+        found = [await read_stream(self._redis, shard) for shard in self._shards]
         streams = [each for each in found if each and self._may_cut(each, groups)]
         gone = 0
         for stream in streams:
@@ -77,7 +77,7 @@ class Trimmer:
             self._log.info("stream.trimmed", count=gone)
         return gone
 
-    async def _relieve(self, streams: Sequence[Stream]) -> int:
+    async def _relieve(self, streams: Sequence[StreamState]) -> int:
         """Give up the window as far as memory asks for it."""
         gone = 0
         while await self._is_full():
@@ -94,13 +94,13 @@ class Trimmer:
         names = await cast("Awaitable[set[bytes]]", members)
         return {GROUP, *(name.decode() for name in names)}
 
-    def _may_cut(self, stream: Stream, groups: AbstractSet[str]) -> bool:
+    def _may_cut(self, stream: StreamState, groups: AbstractSet[str]) -> bool:
         missing = sorted(groups - stream.groups.keys())
         if missing:
             self._log.warning("trim.refused", shard=stream.shard, missing=missing)
         return not missing
 
-    async def _cut(self, stream: Stream, bound: EntryId) -> int:
+    async def _cut(self, stream: StreamState, bound: EntryId) -> int:
         await asyncio.sleep(_PAUSE_SECONDS)
         keys = [key(stream.shard) for key in (events_key, epoch_key, cut_key)]
         epoch = "" if stream.epoch is None else stream.epoch
@@ -113,6 +113,6 @@ class Trimmer:
         return bool(limit) and int(memory["used_memory"]) > limit * FULL
 
 
-def lowest_needed(stream: Stream) -> EntryId:
+def lowest_needed(stream: StreamState) -> EntryId:
     """The lowest id that any group may still ask for; what is below was acknowledged."""
     return min(group.floor for group in stream.groups.values())

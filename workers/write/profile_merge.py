@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ingest.contracts.envelope import CLICK, Kind
 from workers.model.rows import Row
-from workers.postgres.database import Connection, put
+from workers.postgres.database import Connection, copy_rows
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("write/customers")
@@ -49,7 +49,7 @@ async def create_anonymous(
         ]
     if people:
         people.sort(key=_by_id)
-        await put(connection, "customers", _ANONYMOUS, people, len(people))
+        await copy_rows(connection, "customers", _ANONYMOUS, people, len(people))
     return fresh
 
 

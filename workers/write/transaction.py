@@ -20,7 +20,7 @@ from workers.counters import milestones
 from workers.counters.counters import CounterDeltas
 from workers.counters.ledger import LedgerDelta, LedgerShard, shard_of
 from workers.model.rows import COLUMNS, Row, StoredRow, values_of
-from workers.postgres.database import Connection, put
+from workers.postgres.database import Connection, copy_rows
 from workers.postgres.sql import statements
 from workers.write import click_tokens, customers, dedup, profile_merge, publish_queue
 from workers.write.plain_clicks import split_plain
@@ -135,7 +135,7 @@ async def _add(connection: Connection, rows: list[Row]) -> None:
     if rows:
         rows.sort(key=_by_id)
         records = map(values_of, rows)
-        await put(connection, "events", COLUMNS, records, len(rows))
+        await copy_rows(connection, "events", COLUMNS, records, len(rows))
 
 
 async def _standing(connection: Connection, ids: Sequence[UUID]) -> list[StoredRow]:

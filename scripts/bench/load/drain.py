@@ -27,7 +27,7 @@ from workers.enrich import Enrich
 from workers.model.batch import Delivery
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
-from workers.process.gc_tuning import collect_seldom
+from workers.process.gc_tuning import tune_gc
 from workers.redis_io.connections import for_reader
 from workers.stream.consumer import Consumer
 from workers.stream.epochs import PostgresEpochRegistry
@@ -82,7 +82,7 @@ async def drained(
             shards.append(_Watched(redis, number, habits, registry, goal.come))
         pipeline = _pipeline(pool, enrich, habits)
         consumer = Consumer(shards, pipeline, habits, stop=goal.reached)
-        collect_seldom()
+        tune_gc()
         with suppress(TimeoutError):
             async with asyncio.timeout(SECONDS + events / LEAST_RATE):
                 await consumer.run()

@@ -18,7 +18,7 @@ from ingest.contracts.stream import (
     epoch_key,
     events_key,
 )
-from workers.redis_io.stream_state import look
+from workers.redis_io.stream_state import read_stream
 
 _PAGE: Final = 5_000
 #: Above so many, what waits is not counted one by one.
@@ -123,7 +123,7 @@ async def backlog(redis: Redis, shards: int) -> dict[str, Any] | None:
 
     `lag_seconds` is how long the oldest entry has waited for its segment to be finished.
     """
-    looked = [await look(redis, shard) for shard in range(shards)]
+    looked = [await read_stream(redis, shard) for shard in range(shards)]
     found = [
         (stream, stream.groups[ARCHIVE_GROUP])
         for stream in looked

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
 from scripts.sql import statements
-from workers.redis_io.stream_state import lag_of, look
+from workers.redis_io.stream_state import lag_of, read_stream
 from workers.replay.leases import Mode
 from workers.replay.request import ReplayRequest
 from workers.stream.liveness import living
@@ -83,7 +83,7 @@ async def horizon(connection: Connection) -> Any:
 
 async def live_lag(redis: Redis, shards: int) -> float:
     """How far behind the recorder is, in seconds, in the worst of the shards."""
-    streams = [await look(redis, shard) for shard in range(shards)]
+    streams = [await read_stream(redis, shard) for shard in range(shards)]
     return max((lag_of(each).seconds for each in streams if each), default=0.0)
 
 

@@ -38,10 +38,10 @@ from workers.model.batch import Delivery, Entry, TransientError
 from workers.model.enrichment import Agent
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import open_pool
-from workers.process.admin import administered
+from workers.process.admin import serve_admin
 from workers.process.installation_metrics import keep_sampling, sample
 from workers.redis_io.connections import for_jobs
-from workers.redis_io.stream_state import COUNTED
+from workers.redis_io.stream_state import COUNT_LIMIT
 from workers.stream.consumer import Outage
 
 CLICK: Final = "/api/v1/track/click"
@@ -238,7 +238,7 @@ async def test_a_worker_says_whether_it_records(valkey: Valkey) -> None:
     where = Listening(port=free_port())
     url = f"http://127.0.0.1:{where.port}"
     async with (
-        administered(where, lambda: next(iter(problems), None)),
+        serve_admin(where, lambda: next(iter(problems), None)),
         ClientSession(url) as session,
     ):
 
@@ -343,7 +343,7 @@ async def test_a_long_backlog_is_told_and_not_counted(
     key = events_key(0)
     await redis.xgroup_create(key, GROUP, "0", mkstream=True)
     async with redis.pipeline(transaction=False) as pipe:
-        for _ in range(COUNTED + 500):
+        for _ in range(COUNT_LIMIT + 500):
             pipe.xadd(key, {FIELD: b"{}"})
         await pipe.execute()
     await redis.xreadgroup(GROUP, "c", {key: ">"}, count=100)
@@ -352,7 +352,7 @@ async def test_a_long_backlog_is_told_and_not_counted(
         await sample(pool, redis, 1)
     await redis.aclose()
 
-    assert COUNTED + 500 == _shown(WORKER, "reftide_lag_entries", shard=0)
+    assert COUNT_LIMIT + 500 == _shown(WORKER, "reftide_lag_entries", shard=0)
     balance = WORKER.get_sample_value("reftide_ledger_balance")
     assert balance != balance  # noqa: PLR0124 -- that is what no number is
 

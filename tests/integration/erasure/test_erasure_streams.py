@@ -21,7 +21,7 @@ from tests.support.workers.replaying import Site, a_site
 from tests.support.workers.working import STREAM
 from workers.erasure.begin import begin, find_people
 from workers.erasure.runner import Eraser
-from workers.redis_io.stream_state import look
+from workers.redis_io.stream_state import read_stream
 from workers.redrive.page import Redriver
 
 
@@ -85,7 +85,7 @@ async def test_an_entry_goes_only_when_every_group_has_read_it(site: Site) -> No
     assert [] == await left(site)
     await site.count_losses()
     assert await balanced(site)
-    stream = await look(site.redis, 0)
+    stream = await read_stream(site.redis, 0)
     assert stream is not None
     assert (9, 0) == (stream.added, stream.removed_by_others)
 

@@ -20,7 +20,7 @@ from ingest.contracts.directory import (
 from tests.support.publishing import HASH, World, a_world
 from workers.erasure.redis_data import forget_customer
 from workers.model.batch import TransientError
-from workers.postgres.database import mapped
+from workers.postgres.database import translate_errors
 from workers.publish.publisher import publish_all, publish_changes
 
 
@@ -111,7 +111,7 @@ async def test_a_publisher_that_stood_still_overwrites_nothing_newer(
     async with world.pool.acquire() as connection:
         publisher = connection.get_server_pid()
         frozen = Interrupted.before(moment, world.redis, revoke)
-        with pytest.raises(TransientError), mapped():
+        with pytest.raises(TransientError), translate_errors():
             await publish_changes(connection, frozen)
 
     assert not await world.redis.exists(api_key_key(HASH))
@@ -140,7 +140,7 @@ async def test_a_publisher_that_stood_still_knows_nobody_who_was_erased_meanwhil
     async with world.pool.acquire() as connection:
         publisher = connection.get_server_pid()
         frozen = Interrupted.before(jane, world.redis, erase)
-        with pytest.raises(TransientError), mapped():
+        with pytest.raises(TransientError), translate_errors():
             await publish_changes(connection, frozen)
 
     assert not await world.redis.exists(jane)

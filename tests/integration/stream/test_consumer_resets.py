@@ -21,7 +21,7 @@ from tests.support.workers.consuming import (
     left_pending_by,
     pending,
 )
-from workers.redis_io.connections import REDIS_TROUBLE, for_jobs
+from workers.redis_io.connections import REDIS_ERRORS, for_jobs
 
 
 @pytest.fixture
@@ -160,6 +160,6 @@ async def _added(redis: Redis, payload: bytes) -> bool:
     """Whether the server takes entries again, and has taken this one."""
     try:
         await add(redis, payload)
-    except REDIS_TROUBLE:
+    except REDIS_ERRORS:
         return False
     return True

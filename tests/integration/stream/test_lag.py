@@ -10,7 +10,7 @@ from tests.support.servers.valkey import running_valkey
 from workers.model.batch import TransientError
 from workers.redis_io import stream_state
 from workers.redis_io.connections import for_jobs
-from workers.redis_io.stream_state import Lag, Stream, lag_of, look
+from workers.redis_io.stream_state import Lag, StreamState, lag_of, read_stream
 
 STREAM = events_key(0)
 
@@ -29,8 +29,8 @@ async def add(redis: Redis, *seconds_ago: int) -> None:
         await redis.xadd(STREAM, {FIELD: b"x"}, id=f"{(now - seconds) * 1000}-0")
 
 
-async def seen(redis: Redis) -> Stream:
-    stream = await look(redis, 0)
+async def seen(redis: Redis) -> StreamState:
+    stream = await read_stream(redis, 0)
     assert stream is not None
     return stream
 
@@ -93,7 +93,7 @@ async def test_without_a_group_everything_waits(redis: Redis) -> None:
 
 
 async def test_a_shard_without_a_stream_is_none(redis: Redis) -> None:
-    assert await look(redis, 5) is None
+    assert await read_stream(redis, 5) is None
 
 
 async def test_a_server_that_does_not_answer_is_trouble() -> None:
@@ -102,5 +102,5 @@ async def test_a_server_that_does_not_answer_is_trouble() -> None:
             await redis.ping()
             valkey.kill()
             with pytest.raises(TransientError):
-                await look(redis, 0)
+                await read_stream(redis, 0)
             valkey.start()

@@ -13,7 +13,7 @@ from workers.jobs.schedule import Jobs
 from workers.postgres.database import Pool, open_pool, transaction
 from workers.redis_io import stream_state
 from workers.redis_io.connections import for_jobs
-from workers.redis_io.stream_state import look
+from workers.redis_io.stream_state import read_stream
 from workers.stream import lost_entries
 from workers.stream.epochs import PostgresEpochRegistry, current_epoch, sample
 from workers.stream.lost_entries import count_losses
@@ -281,8 +281,8 @@ async def test_nothing_is_lost_of_a_life_that_begins_while_losses_are_counted(
     if is_emptied_before:
         await stage.redis.flushdb()
 
-    async def look_slowly(redis: Redis, shard: int) -> stream_state.Stream | None:
-        found = await look(redis, shard)
+    async def look_slowly(redis: Redis, shard: int) -> stream_state.StreamState | None:
+        found = await read_stream(redis, shard)
         if shard == 1:
             # Shard 0 has been looked at.
             await redis.flushdb()
@@ -306,7 +306,7 @@ async def test_the_trimmers_count_ends_with_its_life(stage: Stage) -> None:
     await ShardReader(
         stage.redis, 0, ReaderConfig(name="one"), PostgresEpochRegistry(stage.pool)
     ).prepare()
-    stream = await look(stage.redis, 0)
+    stream = await read_stream(stage.redis, 0)
     assert stream is not None
     assert (0, 0) == (stream.cut, stream.added)
 
@@ -328,7 +328,7 @@ async def test_the_job_runs_once_at_a_time(stage: Stage) -> None:
 
 async def _behead_at_most(stage: Stage, count: int) -> int:
     """Take out so many of the oldest, if there are; how many were not delivered."""
-    stream = await look(stage.redis, 0)
+    stream = await read_stream(stage.redis, 0)
     assert stream is not None
     count = min(count, stream.length)
     await stage.behead(count)

@@ -19,7 +19,7 @@ from ingest.contracts.stream import (
 from tests.support.servers.valkey import running_valkey
 from workers.model.batch import TransientError
 from workers.redis_io.connections import for_jobs
-from workers.redis_io.stream_state import look
+from workers.redis_io.stream_state import read_stream
 from workers.stream import trimmer
 from workers.stream.trimmer import Trimmer, lowest_needed
 
@@ -172,7 +172,7 @@ async def test_what_was_learnt_of_a_former_life_cuts_nothing_of_the_next(
     await settle(redis, 3 * NODE)
 
     async def and_then_it_ends(client: Redis, shard: int) -> Any:
-        stream = await look(client, shard)
+        stream = await read_stream(client, shard)
         await client.set(epoch_key(0), 2)
         return stream
 
@@ -188,7 +188,7 @@ async def test_what_was_added_stays_counted_and_what_was_cut_is(redis: Redis) ->
     await trim(redis, keep_hours=0)
     await add(redis, 5, hours_ago=0)
 
-    stream = await look(redis, 0)
+    stream = await read_stream(redis, 0)
     assert stream is not None
     assert (3 * NODE + 5, 3 * NODE, 5) == (stream.added, stream.cut, stream.length)
     assert 0 == stream.removed_by_others
@@ -232,7 +232,7 @@ async def test_memory_that_runs_short_costs_nothing_unread() -> None:
             await redis.config_set("maxmemory", 1)
             with capture_logs() as logs:
                 await trim(redis, keep_hours=24)
-            stream = await look(redis, 0)
+            stream = await read_stream(redis, 0)
 
     assert stream is not None
     assert 2_000 <= stream.length < 2_000 + NODE
@@ -272,7 +272,7 @@ async def test_the_lowest_id_that_is_needed(
         done = set(delivered) - set(pending)
         await redis.xack(STREAM, GROUP, *done)
 
-    stream = await look(redis, 0)
+    stream = await read_stream(redis, 0)
 
     assert stream is not None
     assert expected == lowest_needed(stream)

@@ -11,7 +11,7 @@ from tests.support.workers.racing import beside
 from workers.enrich import build_enrichers
 from workers.model.batch import Delivery, Entry
 from workers.pipeline.pipeline import Pipeline
-from workers.postgres.database import Pool, array_of, open_pool
+from workers.postgres.database import Pool, array_literal, open_pool
 
 
 @pytest.fixture
@@ -81,6 +81,8 @@ async def test_whole_numbers_are_written_as_postgres_reads_an_array(pool: Pool) 
 
     async with pool.acquire() as connection:
         assert numbers == await connection.fetchval(
-            "select $1::text::bigint[]", array_of(numbers)
+            "select $1::text::bigint[]", array_literal(numbers)
         )
-        assert [] == await connection.fetchval("select $1::text::int[]", array_of([]))
+        assert [] == await connection.fetchval(
+            "select $1::text::int[]", array_literal([])
+        )

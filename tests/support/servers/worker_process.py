@@ -21,7 +21,7 @@ from ingest.contracts.stream import FIELD, events_key
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey
 from workers.postgres.database import Connection
-from workers.redis_io.connections import REDIS_TROUBLE, for_jobs
+from workers.redis_io.connections import REDIS_ERRORS, for_jobs
 
 ROOT = Path(__file__).resolve().parents[3]
 GRACE_SECONDS = 10.0
@@ -96,7 +96,7 @@ class Site:
         """Whether the server, which was away, takes one."""
         try:
             await self.add_click()
-        except REDIS_TROUBLE:
+        except REDIS_ERRORS:
             return False
         return True
 
@@ -115,7 +115,7 @@ class Site:
         await eventually(acknowledged)
 
     async def has(self, key: str) -> bool:
-        with suppress(*REDIS_TROUBLE):
+        with suppress(*REDIS_ERRORS):
             return bool(await self.redis.exists(key))
         return False
 

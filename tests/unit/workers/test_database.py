@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from workers.model.batch import TransientError
-from workers.postgres.database import DataFault, MissingPartition, mapped
+from workers.postgres.database import DataFault, MissingPartition, translate_errors
 
 #: SQLSTATE by SQLSTATE; what is in no class of these is a bug, and stays what it was.
 _TROUBLE = {
@@ -65,13 +65,13 @@ def _error(code: str, message: str = "it says so") -> asyncpg.PostgresError:
 
 @pytest.mark.parametrize("code", _TROUBLE)
 def test_what_passes_by_itself_is_trouble(code: str) -> None:
-    with pytest.raises(TransientError, match=code), mapped():
+    with pytest.raises(TransientError, match=code), translate_errors():
         raise _error(code)
 
 
 @pytest.mark.parametrize("code", _DATA)
 def test_what_is_wrong_with_a_value_is_a_data_fault(code: str) -> None:
-    with pytest.raises(DataFault, match=code) as raised, mapped():
+    with pytest.raises(DataFault, match=code) as raised, translate_errors():
         raise _error(code)
 
     assert code == raised.value.code
@@ -81,7 +81,7 @@ def test_what_is_wrong_with_a_value_is_a_data_fault(code: str) -> None:
 def test_everything_else_is_a_bug_and_stays_loud(code: str) -> None:
     error = _error(code)
 
-    with pytest.raises(asyncpg.PostgresError) as raised, mapped():
+    with pytest.raises(asyncpg.PostgresError) as raised, translate_errors():
         raise error
 
     assert error is raised.value
@@ -90,12 +90,12 @@ def test_everything_else_is_a_bug_and_stays_loud(code: str) -> None:
 def test_a_missing_partition_is_no_data_fault() -> None:
     message = 'no partition of relation "events" found for row'
 
-    with pytest.raises(MissingPartition), mapped():
+    with pytest.raises(MissingPartition), translate_errors():
         raise _error("23514", message)
 
 
 def test_what_asyncpg_cannot_encode_is_a_data_fault() -> None:
-    with pytest.raises(DataFault), mapped():
+    with pytest.raises(DataFault), translate_errors():
         raise asyncpg.DataError("invalid input for query argument $1")
 
 
@@ -120,10 +120,10 @@ def test_what_asyncpg_cannot_encode_is_a_data_fault() -> None:
     ids=lambda error: f"{type(error).__name__} {error}",
 )
 def test_a_connection_that_is_gone_is_trouble(error: Exception) -> None:
-    with pytest.raises(TransientError), mapped():
+    with pytest.raises(TransientError), translate_errors():
         raise error
 
 
 def test_a_mistake_in_using_asyncpg_is_a_bug() -> None:
-    with pytest.raises(asyncpg.InterfaceError), mapped():
+    with pytest.raises(asyncpg.InterfaceError), translate_errors():
         raise asyncpg.InterfaceError("the server expects 1 argument, 2 were passed")

@@ -18,7 +18,7 @@ from workers.archive.object_store.inventory import PendingUploads
 from workers.archive.reader import load_segment
 from workers.archive.segment import SegmentDamaged
 from workers.model.batch import TransientError
-from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.connections import REDIS_ERRORS
 
 #: A report expires if its worker stops reporting.
 _EXPIRES_SECONDS: Final = 60
@@ -61,7 +61,7 @@ class UploadReporter:
         raw = orjson.dumps({"at_ms": now_ms, **document})
         try:
             await self._redis.set(self._key, raw, ex=_EXPIRES_SECONDS)
-        except REDIS_TROUBLE as error:
+        except REDIS_ERRORS as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
 
     def _look(self) -> tuple[int, int | None]:
