@@ -45,7 +45,7 @@ async def test_what_comes_while_an_entry_is_tried_marks_it_anew(clinic: Clinic) 
     await clinic.take_in(lost_click(1))
     await clinic.ask()
     taken = await marks.take(clinic.pool, 10)
-    page = await clinic.redriver._place(taken)
+    page = await clinic.redriver._resolve(taken)
     await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)
     await clinic.publish()
     await matching.mark_woken(clinic.pool)
@@ -155,8 +155,8 @@ async def test_another_link_of_that_name_costs_one_attempt(clinic: Clinic) -> No
 async def test_very_many_that_wait_for_one_link_are_marked_in_parts(
     clinic: Clinic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matching, "_MARKED", 7)
-    monkeypatch.setattr(matching, "_LOOKED_AT", 7)
+    monkeypatch.setattr(matching, "_MARK_BATCH", 7)
+    monkeypatch.setattr(matching, "_CHECK_BATCH", 7)
     await clinic.take_in(*(lost_click(number) for number in range(50)))
     await matching.check_due(clinic.pool)
     await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)

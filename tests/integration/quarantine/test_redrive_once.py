@@ -23,7 +23,7 @@ async def test_several_that_try_the_same_put_each_back_once(clinic: Clinic) -> N
     rivals = [Redriver.for_worker(clinic.pipeline) for _ in range(4)]
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(rival._put_back(taken)) for rival in rivals]
+        tasks = [group.create_task(rival._redrive(taken)) for rival in rivals]
 
     assert 100 == sum(task.result().redriven for task in tasks)
     assert (100, 0, 0) == await clinic.ledger()
@@ -76,7 +76,7 @@ async def test_an_entry_that_is_edited_while_it_is_tried_is_left_alone(
     taken = await marks.take(clinic.pool, 10)
     await clinic.execute("update quarantine set payload = payload || '\\x20'::bytea")
 
-    await clinic.redriver._put_back(taken)
+    await clinic.redriver._redrive(taken)
 
     assert (0, 0, 1) == await clinic.ledger()
 

@@ -76,7 +76,7 @@ async def test_a_trim_of_what_is_unread_does_not_falsify_it(redis: Redis) -> Non
 async def test_a_long_backlog_is_no_longer_counted_one_by_one(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_state, "COUNTED", 4)
+    monkeypatch.setattr(stream_state, "COUNT_LIMIT", 4)
     await add(redis, *range(20, 10, -1))
 
     assert 10 == lag_of(await seen(redis)).undelivered

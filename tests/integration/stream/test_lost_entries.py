@@ -202,7 +202,7 @@ async def test_a_worker_that_commits_meanwhile_makes_it_say_less_and_then_the_tr
 async def test_a_long_backlog_makes_it_say_less_and_then_the_truth(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_state, "COUNTED", 5)
+    monkeypatch.setattr(stream_state, "COUNT_LIMIT", 5)
     await stage.add(20)
     await stage.behead(4)
 
@@ -291,7 +291,7 @@ async def test_nothing_is_lost_of_a_life_that_begins_while_losses_are_counted(
             await stage.sample()
         return found
 
-    monkeypatch.setattr(lost_entries, "look", look_slowly)
+    monkeypatch.setattr(lost_entries, "read_stream", look_slowly)
 
     assert 0 == await stage.count()
 

@@ -176,7 +176,7 @@ async def test_what_was_learnt_of_a_former_life_cuts_nothing_of_the_next(
         await client.set(epoch_key(0), 2)
         return stream
 
-    monkeypatch.setattr(trimmer, "look", and_then_it_ends)
+    monkeypatch.setattr(trimmer, "read_stream", and_then_it_ends)
 
     assert 0 == await trim(redis, keep_hours=0)
 

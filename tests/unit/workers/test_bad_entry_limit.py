@@ -19,7 +19,7 @@ def test_a_few_bad_entries_pass() -> None:
 
 
 def test_too_many_in_a_row_are_refused_before_they_are_committed() -> None:
-    limit = BadEntryLimit(row=5)
+    limit = BadEntryLimit(max_in_row=5)
     commit(limit, 0, 4)
 
     with pytest.raises(PausedError, match=r"^5 entries in a row") as raised:
@@ -29,7 +29,7 @@ def test_too_many_in_a_row_are_refused_before_they_are_committed() -> None:
 
 
 def test_an_entry_that_is_recorded_ends_the_row() -> None:
-    limit = BadEntryLimit(row=5)
+    limit = BadEntryLimit(max_in_row=5)
 
     for _ in range(3):
         commit(limit, 0, 4)
@@ -54,7 +54,7 @@ def test_what_lies_long_back_does_not_count() -> None:
 
 
 def test_what_clients_cause_counts_neither_way() -> None:
-    limit = BadEntryLimit(row=5)
+    limit = BadEntryLimit(max_in_row=5)
     commit(limit, 0, 4)
     commit(limit, 0, 0)
 
@@ -63,7 +63,7 @@ def test_what_clients_cause_counts_neither_way() -> None:
 
 
 def test_what_an_operator_allows_is_not_counted() -> None:
-    limit = BadEntryLimit(row=5)
+    limit = BadEntryLimit(max_in_row=5)
     with pytest.raises(PausedError):
         limit.judge(0, 500)
     limit.reset(500)
@@ -77,7 +77,7 @@ def test_what_an_operator_allows_is_not_counted() -> None:
 
 
 def test_after_a_pause_it_begins_anew() -> None:
-    limit = BadEntryLimit(row=5)
+    limit = BadEntryLimit(max_in_row=5)
     commit(limit, 0, 4)
 
     limit.reset(0)
