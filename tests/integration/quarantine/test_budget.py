@@ -196,7 +196,7 @@ async def test_what_nobody_put_back_in_time_is_given_up(clinic: Clinic) -> None:
     )
 
     assert 0 == await expire(clinic.pool, 0, "tester")
-    assert 1 == await expire(clinic.pool, 30, "tester", at_once=1)
+    assert 1 == await expire(clinic.pool, 30, "tester", batch=1)
 
     found = await clinic.pool.fetch(
         "select status::text, reason::text, length(payload) > 0 as is_whole"

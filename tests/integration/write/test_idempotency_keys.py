@@ -76,7 +76,7 @@ async def test_claims_that_expired_long_ago_are_swept(pool: Pool) -> None:
             [an_id(0), an_id(1)],
         )
 
-    swept = await sweep_claims(pool, at_once=2)
+    swept = await sweep_claims(pool, batch=2)
 
     assert 3 == swept
     assert [(an_id(0),), (an_id(1),), (an_id(9),)] == await rows_of(
