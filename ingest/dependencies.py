@@ -83,10 +83,10 @@ def build_dependencies(settings: Settings, clock: Callable[[], int]) -> Dependen
     redis = connect(url, connections=_CONNECTIONS, breaker=reach)
     changes = connect(url, connections=1, answer_within=_CHANGES_SECONDS)
     probes = connect(url, connections=1)
-    stream, ladder = Stream(redis, settings.shards, writes), Degradation(spooling)
+    stream, degradation = Stream(redis, settings.shards, writes), Degradation(spooling)
     home = SpoolDirectory(spool_of(settings.data), _report)
     spool = Spool(home, most_bytes=spooling.most_bytes, clock=time.monotonic)
-    sink = Sink(stream, spool, ladder, lambda: reach.problem or writes.problem)
+    sink = Sink(stream, spool, degradation, lambda: reach.problem or writes.problem)
     return Dependencies(
         clients=(redis, changes, probes),
         stream=stream,
@@ -99,7 +99,7 @@ def build_dependencies(settings: Settings, clock: Callable[[], int]) -> Dependen
             probes,
             reach=reach,
             writes=writes,
-            ladder=ladder,
+            degradation=degradation,
             appended=stream.appended,
         ),
         claims=Claims(redis),
@@ -133,7 +133,7 @@ def watching(
             "spool_bytes": parts.spool.bytes,
             # What an edge of the same name appended before it was started again is its own.
             "since": since,
-            "appended": parts.stream.appended.told(),
+            "appended": parts.stream.appended.by_epoch(),
         }
 
     async def watched(_: web.Application) -> AsyncIterator[None]:

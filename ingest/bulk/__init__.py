@@ -1,5 +1,5 @@
 """Many events in one request: `POST /v1/events`.
 
-`ingest.dialects.batch` has the contract and the words; here is how a batch is read, judged
-event by event, and answered.
+`ingest.dialects.batch` has the contract; this package reads a batch, processes it event by
+event, and answers it.
 """

@@ -1,7 +1,7 @@
-"""How many events of batches are under way at once.
+"""Limits how many events of batches are processed at once.
 
-A few batches could keep the event loop busy for so long that everybody's time-outs run out,
-and fill what may wait for the stream. They wait here instead, and their senders for them.
+A few batches could otherwise block the event loop beyond other requests' timeouts, and fill
+the queue of appends. Batches wait here instead, and their senders with them.
 """
 
 import asyncio
@@ -17,23 +17,23 @@ _RETRY_AFTER: Final = 1  # seconds
 
 
 class BatchSlots:
-    """Lets batches in, first come, first served, as long as there is room."""
+    """Admits batches, first come, first served, as long as there is room."""
 
     def __init__(self, most: int) -> None:
-        """`most` events at once; a batch of more is let in alone."""
+        """At most `most` events at once; a larger batch is admitted alone."""
         self._most = most
         self._under_way = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
     async def of(self, events: int) -> AsyncIterator[None]:
-        """Room for so many events; raises Refusal where there is none for seconds."""
+        """Hold room for so many events; raises Refusal if there is none for seconds."""
         await self._enter(events)
         try:
             yield
         finally:
             self._under_way -= events
-            self._let_in()
+            self._admit_waiting()
 
     async def _enter(self, events: int) -> None:
         if not self._waiting and self._has_room(events):
@@ -45,23 +45,23 @@ class BatchSlots:
             async with asyncio.timeout(_TURN_SECONDS):
                 await turn
         except TimeoutError:
-            self._make_way(events, turn)
+            self._cancel(events, turn)
             raise Refusal("overloaded", retry_after=_RETRY_AFTER) from None
         except asyncio.CancelledError:
-            self._make_way(events, turn)
+            self._cancel(events, turn)
             raise
 
-    def _make_way(self, events: int, turn: "asyncio.Future[None]") -> None:
+    def _cancel(self, events: int, turn: "asyncio.Future[None]") -> None:
         if turn.cancelled():
             self._waiting = deque(each for each in self._waiting if each[1] is not turn)
-        else:  # let in at the same moment
+        else:  # admitted at the same moment
             self._under_way -= events
-        self._let_in()
+        self._admit_waiting()
 
     def _has_room(self, events: int) -> bool:
         return self._under_way == 0 or self._under_way + events <= self._most
 
-    def _let_in(self) -> None:
+    def _admit_waiting(self) -> None:
         while self._waiting and self._has_room(self._waiting[0][0]):
             events, turn = self._waiting.popleft()
             if not turn.done():

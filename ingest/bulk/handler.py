@@ -1,7 +1,4 @@
-"""The seam with the HTTP server for batches.
-
-The key is asked for before a byte of the body is read.
-"""
+"""The HTTP handler of batches. It checks the key before it reads the body."""
 
 import asyncio
 from typing import Final
@@ -32,7 +29,7 @@ def batching(judge: BulkProcessor, proxies: Proxies) -> Handler:
 
 
 async def _body(request: web.Request) -> bytes:
-    """The body as it was sent; the server's own bound is that of a single event."""
+    """The raw body; the server's own limit is that of a single event."""
     if (request.content_length or 0) > BYTES:
         raise Refusal("body_too_large")
     parts, size = [], 0

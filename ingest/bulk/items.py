@@ -1,4 +1,4 @@
-"""One event of a batch as the request that it would have been. Pure."""
+"""Turns an event of a batch into the request that it stands for. Pure."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -27,12 +27,12 @@ from ingest.dialects.spec import (
 from ingest.http.handlers import BODY_BYTES
 
 _NO_OBJECT: Final = "is no JSON object"
-#: Reads an address as it stands there.
+#: No trusted proxies: an address is read as it is.
 _NOBODY: Final = Proxies(())
 
 
 class BulkItem(NamedTuple):
-    """An event as it was sent, and where it goes."""
+    """An event's request, and its route."""
 
     dialect: Dialect
     endpoint: Endpoint
@@ -43,12 +43,12 @@ class BulkItem(NamedTuple):
 
     @property
     def is_forwarded(self) -> bool:
-        """Whether it claims something that only a server of trust may."""
+        """Whether it states what only a trusted server may: address or time."""
         return self.raw.ip is not None or self.at is not None
 
 
 class InvalidItem(Exception):
-    """No item can be made of this, and whose words say so."""
+    """The event is invalid; `dialect` words the refusal."""
 
     def __init__(self, dialect: Dialect, refusal: Refusal) -> None:
         super().__init__(refusal.code)
@@ -62,7 +62,7 @@ def item(read: Read, routes: RouteTable) -> BulkItem:
         raise InvalidItem(
             BATCH, Refusal("field_invalid", field="event", problem=_NO_OBJECT)
         )
-    dialect = BATCH  # what is said beside the body is said to us
+    dialect = BATCH  # it words refusals of fields beside the body
     try:
         event = validated(BatchEvent, read)
         ip = None if event.ip is None else _address(event.ip)
@@ -122,7 +122,7 @@ def _moment(text: str) -> int:
 
 
 def subjects(drafts: Sequence[Draft], key: str | None) -> set[Any]:
-    """What the events of an item are about: of one subject, the order matters."""
+    """The subjects of an item's events: events of one subject are processed in order."""
     found: set[Any] = set() if key is None else {("key", key)}
     for draft in drafts:
         if draft.dedupe is not None:

@@ -1,8 +1,8 @@
-"""Judges the events of a batch, each like a request of its own.
+"""Processes the events of a batch, each like a request of its own.
 
-Some are under way at once, so that what they ask of Redis rides one round trip and what they
-append one pipeline; not all, so that nobody else waits long for the event loop. Those about
-one subject follow one another.
+Several run concurrently, so that they share round trips to Redis and pipelines; not all at
+once, so that other requests do not wait long for the event loop. Events of one subject are
+processed in order.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from ingest.dialects.spec import (
     Reply,
 )
 
-#: Of one batch, and of all: some ten milliseconds of work. More in one pipeline would not
-#: be quicker, and whoever waits for Redis meanwhile would take us for its silence.
+#: Concurrent events of one batch, and of all: some ten milliseconds of work. More would not
+#: be faster, and requests that wait for Redis could time out.
 _AT_ONCE: Final = 128
 _UNDER_WAY: Final = 512
 _RETRY_AFTER: Final = 1  # seconds
@@ -40,19 +40,19 @@ _ANYBODY: Final = "anybody"
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sent a batch: its headers, its own address, and its key."""
+    """The sender of a batch: its headers, its address, and its key."""
 
     raw: RawRequest
     principal: Principal
 
 
 class _Event(NamedTuple):
-    """An event that can be taken, and what it is about."""
+    """A valid event, and its subjects."""
 
     call: Call
     endpoint: Endpoint
     drafts: Sequence[Draft]
-    #: The address that limits count.
+    #: The address that rate limits count.
     counted_ip: str | None
     subjects: set[Any]
 
@@ -66,7 +66,7 @@ class BulkProcessor:
         self._turns = BatchSlots(_UNDER_WAY)
 
     async def admit(self, raw: RawRequest) -> Sender:
-        """Who sends a batch with these headers; raises Refusal."""
+        """The sender by these headers; raises Refusal."""
         authorizer = self._acceptor.authorizer
         principal = await authorizer.identify(BATCH, ROUTE.credential, raw.headers)
         return Sender(raw, principal)
@@ -81,36 +81,36 @@ class BulkProcessor:
                 async with self._turns.of(len(part)):
                     results += await batch.take(part)
         except Refusal as refusal:
-            # After a part that found no turn none is tried: all may be sent again.
+            # After a part that was not admitted none is tried: the client sends them again.
             left_out = len(events) - len(results)
             results += [batch.refused(BATCH, refusal) for _ in range(left_out)]
         return answer(results)
 
 
 class _Batch:
-    """One batch under way."""
+    """One batch in progress."""
 
     def __init__(self, acceptor: Acceptor, routes: RouteTable, sender: Sender) -> None:
         self._acceptor = acceptor
         self._routes = routes
         self._sender = sender
         self._now = acceptor.clock()
-        #: By dialect and scope: who the key is there, or why it may not.
+        #: By dialect and scope: the key's principal, or its refusal.
         self._principals: dict[tuple[str, str], Principal | Refusal] = {}
-        #: Paths whose events nobody counts.
+        #: Paths without rate limits.
         self._unlimited: set[str] = set()
-        #: The last event of a part about a subject.
+        #: The last event of each subject in the current part.
         self._last: dict[Any, asyncio.Task[_Result]] = {}
 
     async def take(self, events: Sequence[Read]) -> list[_Result]:
-        """The results of a part, which nothing of the next one overtakes."""
+        """The results of one part; it ends before the next one begins."""
         self._last.clear()
         results: list[_Result | asyncio.Task[_Result]] = []
         async with asyncio.TaskGroup() as group:
             for read in events:
                 ready = await self._prepared(read)
                 if isinstance(ready, _Event):
-                    task = group.create_task(self._judged(ready, self._before(ready)))
+                    task = group.create_task(self._process(ready, self._before(ready)))
                     self._last.update(dict.fromkeys(ready.subjects, task))
                     results.append(task)
                 else:
@@ -144,7 +144,7 @@ class _Batch:
         principal = await self._principal(dialect, wanted.scope if wanted else _ANYBODY)
         if found.is_forwarded:
             await self._principal(dialect, "forward")
-            # What nobody could check may be said again once somebody can.
+            # An unverified answer is not cached: the directory may be back soon.
             if not principal.is_verified:
                 raise Refusal("overloaded", retry_after=_RETRY_AFTER)
         at = self._now if found.at is None else min(found.at, self._now)
@@ -158,7 +158,7 @@ class _Batch:
         )
 
     async def _principal(self, dialect: Dialect, scope: _Scope) -> Principal:
-        """Whom the batch's key makes of its sender; raises Refusal."""
+        """The principal of the batch's key; raises Refusal."""
         place = (dialect.name, scope)
         found = self._principals.get(place)
         if found is None:
@@ -175,23 +175,23 @@ class _Batch:
             found = await authorizer.identify(dialect, wanted, headers)
         except Refusal as refusal:
             return refusal
-        # What anybody may send is sealed without a key, as ever.
+        # Events of public routes are sealed without a key, as in single requests.
         return replace(found, api_key_id=None) if scope == _ANYBODY else found
 
-    async def _judged(
+    async def _process(
         self, event: _Event, earlier: set["asyncio.Task[_Result]"]
     ) -> _Result:
         if earlier:
             await asyncio.wait(earlier)
         dialect = event.call.dialect
         try:
-            return _told(await self._taken(event))
+            return _result_of(await self._accepted(event))
         except Refusal as refusal:
             return self.refused(dialect, refusal)
         except Exception as error:  # noqa: BLE001 -- likewise
             return self._failed(dialect, error)
 
-    async def _taken(self, event: _Event) -> Taken:
+    async def _accepted(self, event: _Event) -> Taken:
         call, endpoint = event.call, event.endpoint
         if call.path not in self._unlimited:
             usage = await self._acceptor.authorizer.count(
@@ -211,7 +211,7 @@ class _Batch:
         return self.refused(dialect, Refusal("failed", field=ROUTE.path))
 
 
-def _told(done: Taken) -> _Result:
+def _result_of(done: Taken) -> _Result:
     if done.refusal is not None:
         return refused(done.refusal, done.reply)
     return taken(done.event_id, done.reply, is_repeat=done.is_repeat)

@@ -1,6 +1,6 @@
 """The events in the body of a batch: decompressed, and parsed one by one. Pure.
 
-Whatever a body holds, it becomes no more than 2 MiB and 1,000 events.
+A body is limited to 2 MiB decompressed and 1,000 events.
 """
 
 import zlib
@@ -14,21 +14,21 @@ from ingest.dialects.batch import BYTES, EVENTS
 from ingest.dialects.body import json_value
 from ingest.dialects.spec import Refusal
 
-#: The largest that RFC 8878 asks of decoders; beyond it, memory is the sender's to choose.
+#: The largest that RFC 8878 requires of decoders; beyond it, senders would choose our memory.
 _ZSTD_WINDOW: Final = 8 * 1024 * 1024
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _NOT_GZIP: Final = "it is not one whole member of gzip"
 _NOT_ZSTD: Final = "it is not one whole frame of zstd"
 
-#: What one line or element is: its value, or why it has none.
+#: The value of one line or element, or why it has none.
 Read = Union[Json, Refusal]  # noqa: UP007 -- Json is recursive, and a text in there
 
 
 def decoded(body: bytes, encoding: str) -> bytes:
     """The body without its Content-Encoding.
 
-    Raises Refusal: `encoding_unsupported`; `body_malformed` for what is cut short or of
-    another form; `body_too_large` as soon as there is more of it than may be.
+    Raises Refusal: `encoding_unsupported`; `body_malformed` for truncated or invalid data;
+    `body_too_large` as soon as the limit is exceeded.
     """
     decode = _DECODERS.get(encoding.strip().lower())
     if decode is None:
@@ -77,10 +77,10 @@ _DECODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 
 
 def events_in(raw: bytes) -> Sequence[Read]:
-    """What each element of an array, or each line that is not blank, holds.
+    """The values of an array's elements, or of lines that are not blank.
 
-    Raises Refusal: `body_malformed` where it is neither, `body_too_large`. A line that is
-    no JSON spoils itself, unless no line is; an array that is none, all of it.
+    Raises Refusal: `body_malformed` if it is neither, `body_too_large`. An invalid line is
+    refused alone, unless all lines are invalid; an invalid array is refused as a whole.
     """
     start = raw.lstrip()[:1]
     if start == b"[":

@@ -1,4 +1,4 @@
-"""Which endpoint an event of a batch names by its path. Pure."""
+"""Finds the endpoint that an event of a batch names by its path. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ _PARAMETER: Final = re.compile(r"\\\{(\w+)\\\}")
 
 
 class NamedRoute(NamedTuple):
-    """A dialect, the endpoint of it that a path leads to, and the path's parameters."""
+    """A dialect, its endpoint under a path, and the path's parameters."""
 
     dialect: Dialect
     endpoint: Endpoint | None = None
     parameters: Mapping[str, str] = {}
-    #: Where there is no endpoint.
+    #: Why there is no endpoint.
     why_not: RefusalCode = "not_found"
 
 
@@ -39,7 +39,7 @@ class RouteTable:
                     self._fixed[route.path] = named
 
     def find(self, path: str) -> NamedRoute:
-        """Where a path leads; where it leads nowhere, who says so."""
+        """The route of a path; without an endpoint, the dialect that refuses it."""
         named = self._fixed.get(path)
         if named is not None:
             return named

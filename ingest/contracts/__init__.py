@@ -1,5 +1,5 @@
-"""What both sides of the stream agree on.
+"""The contract between edges and workers: values, names and codecs.
 
-The only part of `ingest` that `workers` may import. Everything in here is pure: values,
-names and codecs. It imports nothing of ours and speaks to nobody.
+The only part of `ingest` that `workers` may import. Pure: no I/O, and no imports from other
+packages of the project.
 """

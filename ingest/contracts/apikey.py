@@ -1,4 +1,4 @@
-"""API keys: how they are minted, checked offline, and hashed. Anyone may import this.
+"""API keys: how they are minted, checked offline, and hashed.
 
 A key is shown once. What is stored, published and compared is HMAC-SHA-256 under the
 installation's secret, so that neither Postgres nor Redis holds anything to log in with.

@@ -1,4 +1,4 @@
-"""Click ids: public tokens that prove a click without a look-up. Anyone may import this.
+"""Click ids: public tokens that prove a click without a look-up.
 
     clk_  base64url( key id 1 | click's UUIDv7 16 | link's UUID 16 | MAC 12 )
 

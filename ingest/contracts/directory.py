@@ -1,4 +1,4 @@
-"""The read model: what workers publish into Redis and edges read. Anyone may import this.
+"""The read model: what workers publish into Redis and edges read.
 
 Every record is a JSON value under a key of its own. The generation marker says that the
 directory is whole: only while it exists does a missing key mean *unknown*. Every change is

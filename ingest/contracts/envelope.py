@@ -1,4 +1,4 @@
-"""The envelope: one event as the edge sealed it. Anyone may import this.
+"""The envelope: one event as the edge sealed it.
 
 Sealed once and never changed: enrichment is a new value beside it. The same module encodes
 and decodes. The encoding is a JSON object with short keys, absent where a field has its

@@ -1,4 +1,4 @@
-"""Event ids: UUIDv7 values, and the time inside them. Anyone may import this.
+"""Event ids: UUIDv7 values, and the time inside them.
 
 The layout is RFC 9562 §5.7: 48 bits of Unix milliseconds, then version, variant and
 randomness. Nothing here mints an id; minting needs a clock and is handed in as a function.

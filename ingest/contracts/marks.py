@@ -1,4 +1,4 @@
-"""Keys of the marks that edges leave in Redis. Anyone may import this.
+"""Keys of the marks that edges leave in Redis.
 
 A mark lasts for a time and decides nothing. An erased person's are deleted by their keys.
 """

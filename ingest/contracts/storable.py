@@ -1,4 +1,4 @@
-r"""What the edge accepts, the database must be able to store. Anyone may import this.
+r"""What the edge accepts, the database must be able to store.
 
 PostgreSQL refuses NUL in `text` and `\u0000` in `jsonb`; orjson refuses lone surrogates
 and integers beyond 64 bits. A value that went through this module meets none of them.

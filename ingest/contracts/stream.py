@@ -1,4 +1,4 @@
-"""Names and shape of the event stream. Anyone may import this.
+"""Names and shape of the event stream.
 
 An entry of a shard has one field, `FIELD`, holding one encoded envelope. The hash tag
 around the shard lets a cluster spread the shards over its nodes.
@@ -12,7 +12,7 @@ from typing_extensions import override
 GROUP: Final = "recorder"
 FIELD: Final = b"e"
 
-#: The group of the archive, where there is one, and the one consumer that it has.
+#: The group of the archive, and its only consumer.
 ARCHIVE_GROUP: Final = "archive"
 ARCHIVER: Final = "archiver"
 
@@ -54,18 +54,18 @@ def events_key(shard: int) -> str:
 
 
 def epoch_key(shard: int) -> str:
-    """The number under which Postgres knows this life of the shard's stream.
+    """The epoch of the shard's stream, as PostgreSQL numbers it.
 
-    It lives and dies with the stream: an emptied server loses both, and the next worker
-    draws a new number, so that entry ids of two lives are never confused.
+    It is lost together with the stream: then the next worker draws a new number, so that
+    entry ids of two epochs are never confused.
     """
     return f"{{rt:{shard}}}:epoch"
 
 
 def cut_key(shard: int) -> str:
-    """How many entries our trimmer took out of this life of the shard's stream.
+    """The number of entries that the trimmer deleted in this epoch of the shard's stream.
 
-    What is gone beside those was taken out by somebody else, read or unread.
+    Other missing entries were deleted by somebody else, read or unread.
     """
     return f"{{rt:{shard}}}:cut"
 
@@ -86,7 +86,7 @@ def heartbeat_key(consumer: str) -> str:
 
 
 def uploads_key(consumer: str) -> str:
-    """How a live worker's uploads to an object store stand, as JSON, with an expiry."""
+    """The state of a live worker's uploads, as JSON, with an expiry."""
     return f"rt:uploads:{consumer}"
 
 
@@ -95,7 +95,7 @@ WORKERS_KEY: Final = "rt:workers"
 
 
 def edge_key(edge: str) -> str:
-    """How a live edge stands, as JSON, with an expiry; every edge writes its own."""
+    """The state of a live edge, as JSON, with an expiry."""
     return f"rt:edge:{edge}"
 
 

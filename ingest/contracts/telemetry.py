@@ -1,4 +1,4 @@
-"""Every log event by name, and how logs are written. Anyone may import this.
+"""Every log event by name, and how logs are written.
 
 One canonical line per unit of work, at *info*; *warning* wants an operator's eye; *error*
 is a bug of ours. Lines are JSON objects on standard error. No payloads, no addresses.

@@ -21,7 +21,7 @@ from ingest.dialects.body import (
     example,
     says_something,
 )
-from ingest.dialects.fast_decoder import swift
+from ingest.dialects.fast_decoder import fast_reader
 from ingest.dialects.spec import NOTHING, Refusal, RefusalCode, Reply
 
 _RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
@@ -164,7 +164,7 @@ class Click(_Event):
 
 
 #: A click is what trackers tell most, and nearly always in texts alone.
-read_click: Final = swift(
+read_click: Final = fast_reader(
     Click, additional_data=None, extra=NOTHING, is_test=False, about=Click.about
 )
 

@@ -1,4 +1,4 @@
-"""Bodies that hold known texts and nothing else, read in a quarter of the time."""
+"""Reads bodies that hold known texts and nothing else in a quarter of the time."""
 
 from collections.abc import Callable
 from typing import Annotated, TypeVar, cast
@@ -12,11 +12,11 @@ _Model = TypeVar("_Model", bound=Body)
 _Text = Annotated[str, msgspec.Meta(min_length=1)] | None
 
 
-def swift(model: type[_Model], **rest: object) -> Callable[[bytes], _Model]:
-    """Reads bodies of a model as `read` does, one of known texts alone sooner.
+def fast_reader(model: type[_Model], **rest: object) -> Callable[[bytes], _Model]:
+    """A reader equal to `read`, but faster for bodies that hold known texts only.
 
-    `rest` are such a body's attributes that are no texts. Every other body, and whatever is
-    wrong with one, is left to `read`.
+    `rest` are the defaults of the model's other attributes. All other bodies, invalid ones
+    included, are left to `read`.
     """
     texts = [(name, _Text, None) for name in model.model_fields if name not in rest]
     shape = msgspec.defstruct(
@@ -29,10 +29,10 @@ def swift(model: type[_Model], **rest: object) -> Callable[[bytes], _Model]:
     )
     decoder = msgspec.json.Decoder(cast("type[_Model]", shape))
 
-    def read_swiftly(raw: bytes) -> _Model:
+    def read_fast(raw: bytes) -> _Model:
         try:
             return decoder.decode(raw)
         except (msgspec.DecodeError, ValueError):
             return read(model, raw)
 
-    return read_swiftly
+    return read_fast

@@ -1,4 +1,4 @@
-"""The directory's memory: bounded, and kept on disk between runs."""
+"""The directory's cache: bounded, and saved on disk between runs."""
 
 import os
 from collections import OrderedDict
@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 class Lru(Generic[Value]):
-    """A mapping that forgets what was used longest ago."""
+    """A mapping that evicts the least recently used entry."""
 
     def __init__(self, size: int) -> None:
         """Hold at most `size` entries."""
@@ -28,7 +28,7 @@ class Lru(Generic[Value]):
         return value
 
     def put(self, key: str, value: Value) -> bool:
-        """Whether another entry had to make room."""
+        """Store a value; whether another entry was evicted."""
         self._entries[key] = value
         self._entries.move_to_end(key)
         is_crowded = len(self._entries) > self._size
@@ -37,7 +37,7 @@ class Lru(Generic[Value]):
         return is_crowded
 
     def drop(self, key: str) -> bool:
-        """Whether there was something to forget."""
+        """Delete an entry; whether there was one."""
         return self._entries.pop(key, None) is not None
 
     def clear(self) -> None:
@@ -50,26 +50,23 @@ class Lru(Generic[Value]):
         return list(self._entries.items())
 
 
-#: What was published under a key: bytes, or None where the key is known to be absent.
+#: The value of a key: bytes, or None if the key is known to be absent.
 Published = bytes | None
 
 _MODE: Final = 0o600
-#: Of an edge that lives no draft takes so long.
+#: A draft this old was left by a crashed edge.
 _ABANDONED_SECONDS: Final = 600.0
 
 
 def snapshot_of(data: Path) -> Path:
-    """Where the edges of a data directory keep what they knew."""
+    """The snapshot file of a data directory's edges."""
     return data / "edge" / "directory-snapshot"
 
 
 def write_snapshot(path: Path, entries: Iterable[tuple[str, Published]]) -> None:
-    """Replace the file at once: readers see the old one or the new one, whole.
-
-    Several edges may share the file; the last one wins, and any of them is good.
-    """
+    """Replace the file atomically. Edges may share it; the last writer wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Edges in two containers may have one number of a process.
+    # A unique name: edges in two containers may have the same process id.
     draft = path.with_name(f"{path.name}.{uuid4().hex}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
     try:
@@ -84,19 +81,20 @@ def write_snapshot(path: Path, entries: Iterable[tuple[str, Published]]) -> None
 
 
 def drop_drafts(path: Path, before: float = float("inf")) -> None:
-    """Those of a snapshot that edges left who were killed over them, before a time or all.
+    """Delete a snapshot's drafts that killed edges left, older than a time or all.
 
-    They hold what is erased elsewhere. An edge that is at one writes another soon.
+    They may hold data that is erased elsewhere. A live edge whose draft this deletes soon
+    writes another.
     """
     for draft in path.parent.glob(f"{path.name}.*"):
-        # Another edge may have dropped it, or it may be for that one only to drop.
+        # Another edge may have deleted it, or own it.
         with suppress(OSError):
             if draft.stat().st_mtime < before:
                 draft.unlink()
 
 
 def read_snapshot(path: Path) -> dict[str, Published]:
-    """What an earlier run knew; nothing where there is no file, or none of ours."""
+    """The entries of a snapshot; none if the file is missing or invalid."""
     try:
         lines = path.read_bytes().splitlines()
         pairs = dict(orjson.loads(line) for line in lines)

@@ -1,4 +1,4 @@
-"""Read-only look-ups in the read model that workers publish."""
+"""Read-only lookups in the read model that workers publish."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,10 +34,10 @@ from ingest.directory.replica import Record, RecordRequest, Replica
 
 
 class Directory:
-    """The records that an answer may depend on, or a reason why there is none."""
+    """The records that answers depend on, or why there is none."""
 
     def __init__(self, redis: Redis, changes: Redis, snapshot: Path) -> None:
-        """`changes` waits a second for an answer; `snapshot` is a file between runs."""
+        """`changes` waits a second for an answer; `snapshot` is the snapshot file."""
         self._replica = Replica(redis, changes, snapshot)
 
     def link_in_memory(
@@ -100,7 +100,7 @@ class Directory:
     async def stats(
         self, workspace_id: UUID, partner_code: str
     ) -> StatsRecord | Missing:
-        """What a partner's links brought."""
+        """The stats of a partner's links."""
         key = stats_key(workspace_id, partner_code)
         return await self._one(key, StatsRecord.decode)
 

@@ -1,8 +1,8 @@
-"""What workers published into Redis, as far as this edge asked for it.
+"""A cache of the directory in Redis, of the records that this edge asked for.
 
-A hit in the cache costs no I/O. Misses of concurrent requests ride one round trip. What
-changes is dropped from the cache as soon as the stream of changes says so; while Redis is
-away, what is cached serves on.
+A hit costs no I/O. Misses of concurrent requests share one round trip. Changed records are
+dropped as soon as the stream of changes names them; while Redis is away, cached records are
+served.
 """
 
 import asyncio
@@ -28,41 +28,41 @@ Record = TypeVar("Record")
 
 
 class RecordRequest(NamedTuple, Generic[Record]):
-    """A key, and what its bytes mean."""
+    """A key, and the decoder of its value."""
 
     key: str
     decode: Callable[[bytes], Record]
 
 
-class _Known(NamedTuple):
-    """What is published under a key; both None where nothing is."""
+class _Fetched(NamedTuple):
+    """A key's bytes and record; both None if the key is absent."""
 
     raw: Published
     value: Any
 
 
 class Replica:
-    """Records under their keys, or a reason why there is none."""
+    """Records by key, or why there is none."""
 
     def __init__(self, redis: Redis, changes: Redis, snapshot: Path) -> None:
-        """`changes` waits a second for an answer; `snapshot` is a file between runs."""
+        """`changes` waits a second for an answer; `snapshot` is the snapshot file."""
         self._redis = redis
         self._snapshot = snapshot
-        self._present: Lru[_Known] = Lru(_PRESENT_KEPT)
-        self._absent: Lru[_Known] = Lru(_ABSENT_KEPT)
-        self._earlier: Mapping[str, Published] = {}
-        #: What follows from the cache, by the question; forgotten as a whole, as soon as
-        #: anything is that it may follow from.
+        self._present: Lru[_Fetched] = Lru(_PRESENT_KEPT)
+        self._absent: Lru[_Fetched] = Lru(_ABSENT_KEPT)
+        self._saved: Mapping[str, Published] = {}
+        #: Answers derived from the cache, by question; cleared as a whole when any record
+        #: is invalidated.
         self._answers: dict[Hashable, Any] = {}
-        #: The answer to a question that was asked before, if it still holds; else None.
+        #: The cached answer to a question; None if there is none.
         self.recall = self._answers.get
-        self._follower = InvalidationListener(
-            changes, forget=self._forget, reached=self._reached
+        self._listener = InvalidationListener(
+            changes, invalidate=self._invalidate, reached=self._reached
         )
         self._fetches: Coalescer[tuple[RecordRequest[Any], ...], Any]
         self._fetches = Coalescer(self._fetch, in_flight=2)
         self._tasks: list[asyncio.Task[None]] = []
-        self._forgotten = 0
+        self._invalidations = 0
         self._unsaved = False
         self._is_reached = True
         self._log = Log()
@@ -70,7 +70,7 @@ class Replica:
     async def first(
         self, question: Hashable, *wanted: RecordRequest[Record]
     ) -> Record | Missing:
-        """The first record there is, which answers the question from now on."""
+        """The first record that exists; it is cached as the question's answer."""
         found: Record | Missing = _decide(wanted, self._cached)
         if found is not Missing.UNAVAILABLE:
             self._answers[question] = found
@@ -85,73 +85,73 @@ class Replica:
         return self._is_reached
 
     def start(self) -> None:
-        self._earlier = read_snapshot(self._snapshot)
+        self._saved = read_snapshot(self._snapshot)
         self._fetches.start()
         self._tasks = [
             asyncio.create_task(work)
-            for work in (self._follower.run(), self._save_now_and_then())
+            for work in (self._listener.run(), self._save_periodically())
         ]
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        self._follower.stop_soon()
+        self._listener.stop_soon()
         follower, saver = self._tasks
         saver.cancel()
         await asyncio.wait((follower, saver))
         await self._fetches.stop()
         await self._save()
 
-    def _cached(self, key: str) -> _Known | None:
+    def _cached(self, key: str) -> _Fetched | None:
         return self._present.get(key) or self._absent.get(key)
 
     async def _fetch(
         self, asked: Sequence[tuple[RecordRequest[Any], ...]]
     ) -> Sequence[Any]:
         wanted = {item.key: item.decode for items in asked for item in items}
-        forgotten = self._forgotten
+        invalidations = self._invalidations
         try:
             *raws, is_whole = await self._read(list(wanted))
         except REDIS_ERRORS:
             self._reached(False)  # noqa: FBT003 -- reads as a sentence
-            return [_decide(items, self._remembered(items)) for items in asked]
+            return [_decide(items, self._cached_or_saved(items)) for items in asked]
         self._reached(True)  # noqa: FBT003 -- likewise
         known = _known(wanted, raws, is_whole=bool(is_whole))
-        # A change that came meanwhile may concern what was read before it.
-        if self._follower.stands and forgotten == self._forgotten:
+        # A change that came meanwhile may concern what was just read.
+        if self._listener.is_current and invalidations == self._invalidations:
             self._keep(known)
         return [_decide(items, known.get) for items in asked]
 
     async def _read(self, keys: list[str]) -> list[Any]:
-        # One transaction: the marker must speak for the moment of the reads.
+        # One transaction: the generation marker must be of the moment of the reads.
         async with self._redis.pipeline(transaction=True) as pipe:
             for key in keys:
                 pipe.get(key)
             pipe.exists(GENERATION_KEY)
             return await pipe.execute()
 
-    def _remembered(
+    def _cached_or_saved(
         self, wanted: tuple[RecordRequest[Any], ...]
-    ) -> Callable[[str], _Known | None]:
-        """What is cached, or else what an earlier run knew."""
-        keys = {item.key: item.decode for item in wanted if item.key in self._earlier}
-        earlier = _known(keys, [self._earlier[key] for key in keys], is_whole=True)
+    ) -> Callable[[str], _Fetched | None]:
+        """Cached values, or those of an earlier run's snapshot."""
+        keys = {item.key: item.decode for item in wanted if item.key in self._saved}
+        earlier = _known(keys, [self._saved[key] for key in keys], is_whole=True)
         return lambda key: self._cached(key) or earlier.get(key)
 
-    def _keep(self, known: Mapping[str, _Known]) -> None:
+    def _keep(self, known: Mapping[str, _Fetched]) -> None:
         for key, item in known.items():
             cache, other = self._present, self._absent
             if item.value is None:
                 cache, other = other, cache
-            # Two that fetch it at once may have read it before and after it was published.
+            # Two concurrent fetches may have read it before and after its publication.
             is_other = other.drop(key)
-            # Nobody would tell when what was pushed out changes.
+            # Changes of an evicted entry would not clear answers derived from it.
             if cache.put(key, item) or is_other:
                 self._answers.clear()
         self._unsaved = True
 
-    def _forget(self, key: str) -> None:
-        self._forgotten += 1
+    def _invalidate(self, key: str) -> None:
+        self._invalidations += 1
         if key != EVERYTHING:
             was_present, was_absent = self._present.drop(key), self._absent.drop(key)
             if was_present or was_absent:
@@ -162,8 +162,8 @@ class Replica:
         self._unsaved |= len(self._present) + len(self._absent) > 0
         self._present.clear()
         self._absent.clear()
-        # Redis can be asked again, and nobody told us what changed since that run.
-        self._earlier = {}
+        # Redis answers again, and what has changed since the snapshot is unknown.
+        self._saved = {}
 
     def _reached(self, is_reached: bool) -> None:  # noqa: FBT001 -- a callback
         if is_reached == self._is_reached:
@@ -178,13 +178,13 @@ class Replica:
         if not task.cancelled() and (error := task.exception()):
             self._log.error("edge.failed", exc_info=error)
 
-    async def _save_now_and_then(self) -> None:
+    async def _save_periodically(self) -> None:
         while True:
             await asyncio.sleep(_SNAPSHOT_SECONDS)
             await self._save()
 
     async def _save(self) -> None:
-        if not self._unsaved or not self._follower.stands:
+        if not self._unsaved or not self._listener.is_current:
             return
         self._unsaved = False
         known = self._absent.items() + self._present.items()
@@ -192,7 +192,7 @@ class Replica:
         try:
             await asyncio.to_thread(write_snapshot, self._snapshot, entries)
         except OSError as error:
-            # It only helps an edge that starts without Redis.
+            # The snapshot is only needed by an edge that starts without Redis.
             self._unsaved = True
             self._log.warning("directory.unsaved", problem=str(error))
 
@@ -202,25 +202,25 @@ def _known(
     raws: Sequence[Published],
     *,
     is_whole: bool,
-) -> dict[str, _Known]:
-    """What some answers say; nothing about a key that is absent from half a directory."""
+) -> dict[str, _Fetched]:
+    """Decode replies; a key that is absent from an incomplete directory is unknown."""
     known = {}
     for (key, decode), raw in zip(wanted.items(), raws, strict=True):
         if raw is not None:
             try:
-                known[key] = _Known(raw, decode(raw))
+                known[key] = _Fetched(raw, decode(raw))
             except (ValueError, TypeError, AttributeError):
-                # Not a record of this release. Who publishes it also resolves it.
+                # A record of another release: the worker will resolve the event.
                 continue
         elif is_whole:
-            known[key] = _Known(None, None)
+            known[key] = _Fetched(None, None)
     return known
 
 
 def _decide(
-    wanted: Sequence[RecordRequest[Any]], known: Callable[[str], _Known | None]
+    wanted: Sequence[RecordRequest[Any]], known: Callable[[str], _Fetched | None]
 ) -> Any:
-    """The first value there is decides; behind a key not known, nothing does."""
+    """The first existing value decides; an unknown key before it leaves it undecided."""
     for item in wanted:
         found = known(item.key)
         if found is None:

@@ -1,8 +1,9 @@
-"""How many entries an edge appended, by the life of the stream.
+"""Counts the entries that an edge appended, by the streams' epochs.
 
-A server that comes back empty has forgotten what it acknowledged since workers last counted.
-The edge has not: it says so once a second, and the books tell how much is missing. Where a
-server is emptied and never goes away, up to a second's entries are told of the former life.
+A server that comes back empty has lost entries which it acknowledged after the workers last
+counted them. The edge publishes its counts once a second, so that the ledger shows the loss.
+If a server is emptied without going away, up to a second's entries count for the former
+epoch.
 """
 
 from collections import Counter
@@ -10,34 +11,34 @@ from collections.abc import Sequence
 
 
 class AppendCounts:
-    """What one edge appended since it started; lives are numbered as workers number them."""
+    """What one edge has appended since it started; workers number the epochs."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Begin with no counts."""
         self._ended: Counter[int] = Counter()
         self._live: Counter[int] = Counter()
-        self._lives: dict[int, int] = {}
+        self._epochs: dict[int, int] = {}
 
     def add(self, shard: int) -> None:
-        """The stream has acknowledged an entry of a shard."""
+        """Count an entry that a shard's stream acknowledged."""
         self._live[shard] += 1
 
-    def turn(self, lives: Sequence[int | None]) -> None:
-        """The life that every shard's stream is in now; None before a worker numbers it.
+    def set_epochs(self, epochs: Sequence[int | None]) -> None:
+        """Set the epoch of every shard's stream; None before a worker numbers it.
 
-        Say so before anything is appended to a server that was away.
+        Call it before anything is appended to a server that was away.
         """
-        for shard, now in enumerate(lives):
-            before = self._lives.get(shard)
+        for shard, now in enumerate(epochs):
+            before = self._epochs.get(shard)
             if before is not None and now != before:
                 self._ended[before] += self._live.pop(shard, 0)
-                del self._lives[shard]
+                del self._epochs[shard]
             if now is not None:
-                self._lives[shard] = now
+                self._epochs[shard] = now
 
-    def told(self) -> dict[str, int]:
-        """How many entries of each life, by its number."""
+    def by_epoch(self) -> dict[str, int]:
+        """The number of entries of each epoch."""
         total = Counter(self._ended)
-        for shard, life in self._lives.items():
-            total[life] += self._live[shard]
-        return {str(life): count for life, count in total.items() if count}
+        for shard, epoch in self._epochs.items():
+            total[epoch] += self._live[shard]
+        return {str(epoch): count for epoch, count in total.items() if count}

@@ -1,7 +1,7 @@
-"""Where an event goes: to the stream, to the disk, or back to the client.
+"""The degradation level: append to the stream, spool to disk, or refuse.
 
-Pure: told what is felt, it says the level. Whoever goes up a rung stays there until what
-brought him up has clearly gone.
+Pure: pressure in, level out. A level that pressure has raised stays until the pressure is
+clearly gone (hysteresis).
 """
 
 from enum import StrEnum
@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 
 from ingest.settings import Spooling
 
-#: What a threshold must fall below, in parts of it, before a rung is left.
-_RELIEF: Final = 0.875
+#: Pressure ends when a value falls below this part of its threshold.
+_RELEASE_RATIO: Final = 0.875
 
 
 class Level(StrEnum):
-    """The rungs, from good to bad."""
+    """The levels, from good to bad."""
 
     STREAM = "stream"
     SPOOL = "spool"
@@ -22,7 +22,7 @@ class Level(StrEnum):
 
 
 class Pressure(NamedTuple):
-    """What is felt of the stream; None where nothing can be said."""
+    """The stream's pressure: per cent of memory, unread entries, seconds; None: unknown."""
 
     memory: float | None = None
     unread: int | None = None
@@ -30,17 +30,17 @@ class Pressure(NamedTuple):
 
 
 class DegradationState(NamedTuple):
-    """A level, and what holds us there."""
+    """A level, and its reason."""
 
     level: Level
     why: str | None
 
 
-_UNTROUBLED: Final = DegradationState(Level.STREAM, None)
+_NO_DEGRADATION: Final = DegradationState(Level.STREAM, None)
 
 
 class Degradation:
-    """The pressure of late, and what it means."""
+    """The present pressure, and the level that follows from it."""
 
     def __init__(self, spooling: Spooling) -> None:
         """`spooling` has the thresholds, and the level that the operator wants."""
@@ -52,26 +52,28 @@ class Degradation:
         self._intake = spooling.intake
         self._pressed: dict[str, str] = {}
 
-    def feel(self, pressure: Pressure) -> None:
-        """Remember what presses, and forget what has let go."""
+    def observe(self, pressure: Pressure) -> None:
+        """Note values that exceed their thresholds, and drop those that have fallen."""
         for name, limit in self._limits.items():
             value = getattr(pressure, name)
             if not limit or value is None:
                 self._pressed.pop(name, None)
                 continue
-            least = limit * _RELIEF if name in self._pressed else limit
+            least = limit * _RELEASE_RATIO if name in self._pressed else limit
             self._pressed.pop(name, None)
             if value >= least:
                 self._pressed[name] = f"{name}: {value:.0f} of {limit}"
 
-    def stand(self, trouble: str | None, spool_trouble: str | None) -> DegradationState:
-        """Where we stand, given why the stream and the spool take nothing, if so."""
+    def state(
+        self, stream_problem: str | None, spool_problem: str | None
+    ) -> DegradationState:
+        """The level, given why the stream and the spool take nothing, if so."""
         if self._intake == "refuse":
             return DegradationState(Level.REFUSE, "REFTIDE_INTAKE")
-        why = "REFTIDE_INTAKE" if self._intake == "spool" else trouble
+        why = "REFTIDE_INTAKE" if self._intake == "spool" else stream_problem
         if why is None and not self._pressed:
-            return _UNTROUBLED
+            return _NO_DEGRADATION
         why = why or next(iter(self._pressed.values()))
-        if spool_trouble:
-            return DegradationState(Level.REFUSE, f"{why}; {spool_trouble}")
+        if spool_problem:
+            return DegradationState(Level.REFUSE, f"{why}; {spool_problem}")
         return DegradationState(Level.SPOOL, why)

@@ -1,8 +1,8 @@
-"""Brings spooled events into the stream when it takes events again.
+"""Sends spooled events to the stream when it takes events again.
 
-Oldest first, under their own ids, and no faster than it is told: what comes in meanwhile
-goes before. What the stream acknowledged and we had not yet removed is sent again after a
-crash; workers know it by its id.
+Oldest first, under their own ids, and at a limited rate, so that new events take precedence.
+After a crash, events that were appended and not yet removed are sent again; workers
+recognise them by their ids.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from ingest.durable.degradation import Level
 from ingest.durable.spool.spool import Spool, SpoolBatch
 from ingest.durable.stream import PendingAppend, Stream
 
-_MOST: Final = 500
-#: Between looks at a spool with nothing to send, and after a batch that failed.
+_MAX_BATCH: Final = 500
+#: The pause when there is nothing to send, and after a failed batch.
 _IDLE_SECONDS: Final = 0.25
-#: Between looks for stores whose edge is gone.
+#: The pause between two searches for stores of edges that are gone.
 _ADOPT_SECONDS: Final = 2.0
 
 
@@ -28,11 +28,11 @@ class Drainer:
     def __init__(
         self, spool: Spool, stream: Stream, level: Callable[[], Level], rate: int
     ) -> None:
-        """Sends at most `rate` events a second, while `level` is the stream."""
+        """Sends at most `rate` events a second, while `level` is STREAM."""
         self._spool = spool
         self._stream = stream
         self._level = level
-        self._per_batch = min(_MOST, max(1, rate // 10))
+        self._per_batch = min(_MAX_BATCH, max(1, rate // 10))
         self._rate = rate
         self._sent = 0
         self._is_stopping = asyncio.Event()
@@ -45,7 +45,7 @@ class Drainer:
         ]
 
     async def stop(self) -> None:
-        """Return after the batch under way."""
+        """Return after the current batch."""
         self._is_stopping.set()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -59,12 +59,12 @@ class Drainer:
         while not self._is_stopping.is_set():
             sent = 0
             if not self._spool.is_empty and self._level() is Level.STREAM:
-                # A disk that cannot be read, or not be emptied, is tried again.
+                # Disk errors are retried.
                 with suppress(OSError):
-                    sent = await self._send_some()
+                    sent = await self._send_batch()
             await self._pause(sent / self._rate if sent else _IDLE_SECONDS)
 
-    async def _send_some(self) -> int:
+    async def _send_batch(self) -> int:
         batch = await self._spool.take(self._per_batch)
         sent = await self._send(batch) if batch else 0
         self._sent += sent

@@ -1,6 +1,6 @@
-"""How hard the stream is pressed, by what Redis tells cheaply.
+"""Measures the stream's pressure by cheap commands of Redis.
 
-Counters and ends only: what is counted is wrong by no more than was deleted by hand.
+It reads counters and the ends of streams only; entries deleted by hand make counts too high.
 """
 
 from typing import Any, Final, NamedTuple
@@ -14,7 +14,7 @@ _PER_SHARD: Final = 3
 
 
 class _Shard(NamedTuple):
-    """What waits in a shard; the oldest stands at `since`, or right behind `behind`."""
+    """Unread entries of a shard; the oldest arrived at `since`, or follows `behind`."""
 
     unread: int = 0
     since: bytes | None = None
@@ -22,7 +22,7 @@ class _Shard(NamedTuple):
 
 
 async def pressure(redis: Redis, shards: int) -> Pressure:
-    """What presses now; raises TROUBLE."""
+    """The present pressure; raises REDIS_ERRORS."""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.info("memory")
         pipe.time()
@@ -46,7 +46,7 @@ async def pressure(redis: Redis, shards: int) -> Pressure:
 
 
 async def _since(redis: Redis, found: list[_Shard]) -> list[int]:
-    """Since when each shard's oldest entry waits, where one does: Unix milliseconds."""
+    """The arrivals of the shards' oldest unread entries, in Unix milliseconds."""
     async with redis.pipeline(transaction=False) as pipe:
         for number, shard in enumerate(found):
             if shard.behind is not None:
@@ -59,7 +59,7 @@ async def _since(redis: Redis, found: list[_Shard]) -> list[int]:
 
 
 def _filled(memory: Any) -> float | None:
-    """How much of `maxmemory` is used, in per cent; None where there is no limit."""
+    """The used part of `maxmemory` in per cent; None if there is no limit."""
     if isinstance(memory, Exception) or not int(memory.get("maxmemory", 0)):
         return None
     return 100 * int(memory["used_memory"]) / int(memory["maxmemory"])
@@ -75,7 +75,7 @@ def _shard(stream: Any, groups: Any, pending: Any) -> _Shard:
         return _Shard(stream["length"], first[0] if first else None)
     read = group["entries-read"]
     if read is None:
-        # Nothing was ever read, or nobody knows how much.
+        # Nothing was ever read, or Redis does not know how much.
         read = 0 if group["last-delivered-id"] == b"0-0" else stream["entries-added"]
     undelivered = stream["entries-added"] - read
     waiting = pending["pending"] + min(undelivered, stream["length"])

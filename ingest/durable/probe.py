@@ -1,7 +1,7 @@
-"""Looks at Redis once a second, on a connection of its own.
+"""Probes Redis once a second, on a connection of its own.
 
-The only one who asks while a breaker is open, and who closes it. The write by which it
-probes is also what tells operators how this edge stands.
+Only the probe asks Redis while a breaker is open, and only it closes breakers. Its test write
+is the edge's state, which operators' commands show.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from ingest.durable.pressure import pressure
 from ingest.redis_io.client import REDIS_ERRORS, RedisBreaker, describe_error
 
 _EVERY_SECONDS: Final = 1.0
-_TOLD_SECONDS: Final = 15
-#: Edges that were heard of so long ago are forgotten.
-_FORGOTTEN_SECONDS: Final = 86_400
+_EXPIRES_SECONDS: Final = 15
+#: Edges that have not written for so long are dropped from the list.
+_KEPT_SECONDS: Final = 86_400
 
 
 class RedisProbe:
-    """One edge's look at Redis."""
+    """One edge's probe of Redis."""
 
     def __init__(
         self,
@@ -34,18 +34,18 @@ class RedisProbe:
         *,
         reach: RedisBreaker,
         writes: RedisBreaker,
-        ladder: Degradation,
+        degradation: Degradation,
         appended: AppendCounts,
     ) -> None:
-        """`redis` is guarded by no breaker.
+        """`redis` has no breaker.
 
         `reach` is open while Redis does not answer, `writes` while it takes no writes.
-        `appended` is told in which life the streams are, before a breaker is closed.
+        `appended` gets the streams' epochs before a breaker is closed.
         """
         self._redis = redis
         self._reach = reach
         self._writes = writes
-        self._ladder = ladder
+        self._degradation = degradation
         self._appended = appended
         self._is_stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -55,32 +55,32 @@ class RedisProbe:
         name: str,
         shards: int,
         clock: Callable[[], int],
-        tell: Callable[[], Mapping[str, object]],
+        describe: Callable[[], Mapping[str, object]],
     ) -> None:
-        """`tell` says how the edge of this name stands; `clock` gives Unix ms."""
+        """`describe` gives the state of the edge `name`; `clock` gives Unix milliseconds."""
 
         async def run() -> None:
             while not self._is_stopping.is_set():
-                await self.look(name, shards, clock() // 1000, tell())
+                await self.probe(name, shards, clock() // 1000, describe())
                 await self._pause()
-            await self._forget(name)
+            await self._deregister(name)
 
         self._task = asyncio.create_task(run())
 
     async def stop(self) -> None:
-        """Return after the look under way; nobody is told of us any more."""
+        """Return after the current probe; the edge's state is deleted."""
         self._is_stopping.set()
         if self._task:
             await asyncio.wait([self._task])
 
-    async def look(
-        self, name: str, shards: int, now: int, told: Mapping[str, object]
+    async def probe(
+        self, name: str, shards: int, now: int, description: Mapping[str, object]
     ) -> None:
-        """Ask once, and open or close the breakers by the answers."""
+        """Ask Redis once, and open or close the breakers accordingly."""
         try:
-            refusal = await self._probe(name, now, told)
-            await self._number(shards)
-            felt = await pressure(self._redis, shards)
+            refusal = await self._probe(name, now, description)
+            await self._read_epochs(shards)
+            observed = await pressure(self._redis, shards)
         except REDIS_ERRORS as error:
             self._reach.trip(describe_error(error))
             return
@@ -89,29 +89,29 @@ class RedisProbe:
             self._writes.close()
         else:
             self._writes.trip(describe_error(refusal))
-        self._ladder.feel(felt)
+        self._degradation.observe(observed)
 
     async def _probe(
-        self, name: str, now: int, told: Mapping[str, object]
+        self, name: str, now: int, description: Mapping[str, object]
     ) -> RedisError | None:
-        """Why Redis takes no writes, if it does not."""
+        """Write the edge's state; the error, if Redis takes no writes."""
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(edge_key(name), orjson.dumps(told), ex=_TOLD_SECONDS)
+            pipe.set(edge_key(name), orjson.dumps(description), ex=_EXPIRES_SECONDS)
             pipe.zadd(EDGES_KEY, {name: now})
-            pipe.zremrangebyscore(EDGES_KEY, 0, now - _FORGOTTEN_SECONDS)
+            pipe.zremrangebyscore(EDGES_KEY, 0, now - _KEPT_SECONDS)
             replies = await pipe.execute(raise_on_error=False)
         return replies[0] if isinstance(replies[0], RedisError) else None
 
-    async def _number(self, shards: int) -> None:
+    async def _read_epochs(self, shards: int) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
             for shard in range(shards):
                 pipe.get(epoch_key(shard))
-            lives = await pipe.execute(raise_on_error=False)
-        # Who may not ask appends all the same.
-        if not any(isinstance(life, Exception) for life in lives):
-            self._appended.turn([life and int(life) for life in lives])
+            epochs = await pipe.execute(raise_on_error=False)
+        # An edge without permission for GET still appends.
+        if not any(isinstance(epoch, Exception) for epoch in epochs):
+            self._appended.set_epochs([epoch and int(epoch) for epoch in epochs])
 
-    async def _forget(self, name: str) -> None:
+    async def _deregister(self, name: str) -> None:
         if not self._reach.is_open:
             with suppress(*REDIS_ERRORS):
                 await self._redis.delete(edge_key(name))

@@ -1,7 +1,6 @@
-"""Where sealed events become durable: the stream first, the disk second.
+"""Makes sealed events durable: in the stream first, on disk second.
 
-Whatever keeps an event from being durable is
-`Overloaded`.
+Whatever keeps an event from being durable is raised as `Overloaded`.
 """
 
 from collections.abc import Callable
@@ -21,13 +20,13 @@ class Sink:
         self,
         stream: Stream,
         spool: Spool,
-        ladder: Degradation,
+        degradation: Degradation,
         trouble: Callable[[], str | None],
     ) -> None:
-        """`trouble` says why the stream need not be asked now, if there is a reason."""
+        """`trouble` gives the reason not to ask the stream now, or None."""
         self._stream = stream
         self._spool = spool
-        self._ladder = ladder
+        self._degradation = degradation
         self._trouble = trouble
         self._last = Level.STREAM
         self._log = Log()
@@ -35,7 +34,7 @@ class Sink:
     @property
     def standing(self) -> DegradationState:
         """Where events go now, and why."""
-        standing = self._ladder.stand(self._trouble(), self._spool.problem)
+        standing = self._degradation.state(self._trouble(), self._spool.problem)
         if standing.level is not self._last:
             self._last = standing.level
             tell = self._log.info if self._last is Level.STREAM else self._log.warning
@@ -43,9 +42,9 @@ class Sink:
         return standing
 
     def admit(self) -> None:
-        """Raise Overloaded while the door is closed.
+        """Raise Overloaded while events are refused.
 
-        To be asked before anything is left in Redis of an event that would not follow.
+        Call it before writing marks to Redis for an event that would then be refused.
         """
         if self._last is Level.REFUSE:
             level, why = self.standing

@@ -1,7 +1,4 @@
-"""The shards of the stream, as those who append see them.
-
-Above this module there is no Redis exception to catch.
-"""
+"""Appends entries to the stream's shards. Raises no exceptions of Redis."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,27 +14,27 @@ from ingest.durable.append_counts import AppendCounts
 from ingest.redis_io.client import QueueFull, RedisBreaker, describe_error
 from ingest.redis_io.multiplexer import Multiplexer, packed
 
-#: What waits beyond this has somewhere better to go.
+#: Beyond so many waiting entries, events are spooled instead.
 _PENDING: Final = 4_000
 
 
 class AppendFailed(Exception):
-    """The stream does not say that it has the event; it may have it all the same."""
+    """The stream has not acknowledged the event; it may have it all the same."""
 
 
 class ShardCountMismatch(Exception):
-    """The installation has another number of shards than this process was told."""
+    """The process and the installation have different numbers of shards."""
 
 
 class PendingAppend(NamedTuple):
-    """An event to be appended."""
+    """An event to append."""
 
     event_id: UUID
     payload: bytes
 
 
 class Stream:
-    """Appends, many entries in one round trip."""
+    """Appends entries, many in one round trip."""
 
     def __init__(self, redis: Redis, shards: int, writes: RedisBreaker) -> None:
         """`redis` bounds how long an answer may take, and sends nothing twice.
@@ -54,11 +51,11 @@ class Stream:
         self._log = Log()
 
     async def append(self, event_id: UUID, payload: bytes) -> None:
-        """Return when the stream has the event; raise AppendFailed if it has not."""
+        """Return when the stream has acknowledged the event; else raise AppendFailed."""
         if not self._is_confirmed:
             await self._confirm()
         shard = shard_of(event_id, self._shards)
-        problem = self._settle(shard, await self._ask(shard, payload))
+        problem = self._problem_of(shard, await self._ask(shard, payload))
         if problem is not self._problem:
             self._report(problem)
         if problem is not None:
@@ -67,10 +64,10 @@ class Stream:
     async def confirm_shards(self) -> None:
         """Agree on the number of shards with every other process.
 
-        Raises ShardCountMismatch where others use another number, AppendFailed where the server
-        cannot be asked. Nothing is appended before it has succeeded once.
+        Raises ShardCountMismatch if others use another number, AppendFailed if Redis does not
+        answer. Nothing is appended before this has succeeded once.
         """
-        found = await self._said(("SET", SHARDS_KEY, self._shards, "NX", "GET"))
+        found = await self._refused(("SET", SHARDS_KEY, self._shards, "NX", "GET"))
         if isinstance(found, Exception):
             raise AppendFailed(describe_error(found)) from found
         if found is not None and found != b"%d" % self._shards:
@@ -82,11 +79,11 @@ class Stream:
         self._is_confirmed = True
 
     async def drain(self) -> None:
-        """Return when everything that was to be appended has its answer."""
+        """Return when every append has its answer."""
         await self._line.stop()
 
     async def write(self, entries: Sequence[PendingAppend]) -> Sequence[str | None]:
-        """Append now: what kept each entry from being appended, None where nothing did."""
+        """Append entries; the error of each, None for those that were appended."""
         try:
             if not self._is_confirmed:
                 await self._confirm()
@@ -98,7 +95,7 @@ class Stream:
         except AppendFailed as error:
             return [str(error)] * len(entries)
         problems = [
-            self._settle(shard, await reply)
+            self._problem_of(shard, await reply)
             for shard, reply in zip(shards, asked, strict=True)
         ]
         self._report(next(filter(None, problems), None))
@@ -112,20 +109,20 @@ class Stream:
             raise AppendFailed(str(error)) from error
 
     def _ask(self, shard: int, payload: bytes) -> asyncio.Future[Any]:
-        return self._said(("XADD", self._keys[shard], "*", FIELD, payload))
+        return self._refused(("XADD", self._keys[shard], "*", FIELD, payload))
 
-    def _said(self, words: tuple[bytes | str | int, ...]) -> asyncio.Future[Any]:
+    def _refused(self, words: tuple[bytes | str | int, ...]) -> asyncio.Future[Any]:
         try:
             return self._line.ask(packed(words))
         except QueueFull:
             raise AppendFailed("too many events wait for the stream") from None
 
-    def _settle(self, shard: int, reply: object) -> str | None:
-        """What kept an entry from being appended, by what Redis said."""
+    def _problem_of(self, shard: int, reply: object) -> str | None:
+        """The error of an append by Redis' reply; None if it succeeded."""
         if not isinstance(reply, Exception):
             self.appended.add(shard)
             return None
-        if isinstance(reply, ResponseError) and not _is_its_own(reply):
+        if isinstance(reply, ResponseError) and not _is_key_error(reply):
             self._writes.trip(describe_error(reply))
         return describe_error(reply)
 
@@ -135,6 +132,6 @@ class Stream:
         self._problem = problem
 
 
-def _is_its_own(error: Exception) -> bool:
-    """Whether another entry may fare better: its key holds something else."""
+def _is_key_error(error: Exception) -> bool:
+    """Whether only this shard is affected: its key holds another type."""
     return "WRONGTYPE" in str(error)

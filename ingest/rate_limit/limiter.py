@@ -1,9 +1,8 @@
-"""May this request still come? A limit holds over all edges of one Redis.
+"""Rate limits that all edges of one Redis share.
 
-`gate` sees `take`. Every edge counts in its own memory what it admits, and admits no more
-than the limit by that count alone; within it, Redis decides. So a request that the edge
-knows to be one too many costs no round trip, and while Redis is away each edge enforces
-the limits on its own.
+Each edge counts in memory what it admits, and never admits more than the limit by its own
+count; within that, Redis decides. So a request that exceeds the edge's own count costs no
+round trip, and while Redis is away each edge enforces the limits on its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,31 +14,31 @@ from redis.asyncio import Redis
 from ingest.core.values import Demand
 from ingest.dialects.spec import Usage
 from ingest.directory.cache import Lru
-from ingest.rate_limit.permits import Permit, PermitRequest, Permits, Spell
+from ingest.rate_limit.permits import Interval, Permit, PermitRequest, Permits
 from ingest.rate_limit.windows import Count, Windows
 
-#: For so long a refusal by Redis stands unasked: no longer, because a permit may be
-#: given back that was taken for a request which another limit refused.
+#: A refusal by Redis is remembered for so long. No longer, since a permit is given back when
+#: another limit refuses its request.
 _REFUSAL_MS: Final = 1000
 _REFUSALS_KEPT: Final = 20_000
 
-#: Leased at once, of what this edge admitted in the second before. What is leased and
-#: not used is lost, so that this bounds how much of a limit may be.
-_LEASED_PART: Final = 8
+#: A lease is this part of what the edge admitted in the last second. Unused leased permits
+#: are lost, so this bounds the loss.
+_LEASE_DIVISOR: Final = 8
 
 
 class _Refusal(NamedTuple):
-    """What Redis said to the last one who was refused."""
+    """The latest refusal by Redis of a subject."""
 
     limit: int
     verdict: Count
-    spell: Spell
+    interval: Interval
 
-    def stands(self, demand: Demand, now: int) -> bool:
-        return self.limit == demand.per_minute and self.spell.covers(now)
+    def is_current(self, demand: Demand, now: int) -> bool:
+        return self.limit == demand.per_minute and self.interval.covers(now)
 
     def at(self, now: int) -> Count:
-        wait = self.verdict.wait - (now - self.spell.since)
+        wait = self.verdict.wait - (now - self.interval.since)
         return self.verdict._replace(wait=wait)
 
 
@@ -47,11 +46,11 @@ _Verdict = tuple[Demand, Count]
 
 
 class Limiter:
-    """Counts requests, and says which are too many.
+    """Counts requests and refuses those beyond a limit.
 
-    While Redis answers, no 61 seconds see more of a subject admitted than its limit; by
-    one edge they never do, unless it forgot the subject over thousands of others. A
-    subject that wants more than its limit all the time gets it every 62 seconds.
+    While Redis answers, no span of 61 seconds has more requests of a subject than its limit.
+    For one edge that always holds, unless thousands of other subjects evicted this one. A
+    subject that constantly exceeds its limit gets the whole limit every 62 seconds.
     """
 
     def __init__(self, redis: Redis, clock: Callable[[], int]) -> None:
@@ -62,12 +61,12 @@ class Limiter:
         self._refusals: Lru[_Refusal] = Lru(_REFUSALS_KEPT)
 
     async def take(self, demands: Sequence[Demand]) -> Usage | None:
-        """How the demands stand after this request; None where there are none.
+        """Take a permit of each demand; the usage of the tightest. None without demands.
 
-        It tells of the tightest: of the one refused, else of the one with least left.
-        `reset` is when the first of the used permits comes free.
-        A request that is refused takes nothing of any of them. For a round trip it may
-        seem to: others may then be refused too early, never admitted too much.
+        The tightest is the one that refuses, else the one with the fewest permits left.
+        `reset` is when the first used permit becomes free. A refused request takes no
+        permits; for the time of a round trip it may seem to, so that others are refused too
+        early, but never too many admitted.
         """
         if not demands:
             return None
@@ -88,11 +87,11 @@ class Limiter:
         await self._permits.stop()
 
     def _refused_lately(self, demands: Sequence[Demand]) -> list[_Verdict]:
-        """What Redis need not be asked: those of the demands that it has refused."""
+        """The demands that Redis has refused a moment ago."""
         now, verdicts = self._clock(), []
         for demand in demands:
             refusal = self._refusals.get(demand.subject)
-            if refusal and refusal.stands(demand, now):
+            if refusal and refusal.is_current(demand, now):
                 verdicts.append((demand, refusal.at(now)))
         return verdicts
 
@@ -112,7 +111,7 @@ class Limiter:
                 self._own.of(demand.subject).give_back(count.bucket)
 
     async def _take_shared(self, own: Sequence[_Verdict]) -> list[_Verdict]:
-        """What Redis says, and where it says nothing, what this edge said."""
+        """Redis' verdicts; this edge's own where Redis does not answer."""
         found = await self._permits.take([self._ask(*verdict) for verdict in own])
         verdicts = [
             (demand, shared or mine)
@@ -134,15 +133,15 @@ class Limiter:
         spare = 0
         if not demand.asks:
             lately = self._own.of(demand.subject).taken_in(own.bucket - 1)
-            spare = lately // _LEASED_PART
+            spare = lately // _LEASE_DIVISOR
         return PermitRequest(demand.subject, demand.per_minute, spare)
 
     def _remember(self, verdicts: Sequence[_Verdict]) -> None:
         now = self._clock()
         for demand, count in verdicts:
             if not count.granted:
-                spell = Spell(now, now + min(count.wait, _REFUSAL_MS))
-                refusal = _Refusal(demand.per_minute, count, spell)
+                interval = Interval(now, now + min(count.wait, _REFUSAL_MS))
+                refusal = _Refusal(demand.per_minute, count, interval)
                 self._refusals.put(demand.subject, refusal)
 
 

@@ -1,7 +1,7 @@
 """Permits of the windows that all edges share in Redis.
 
-A subject's window is what `windows` describes, by the server's clock. All who ask for the
-same subject in the same moment are served by one run of a script.
+A subject's window is that of `windows`, by the server's clock. Simultaneous requests of one
+subject are served by one run of a script.
 """
 
 from collections import Counter
@@ -17,18 +17,18 @@ from ingest.rate_limit.script import GIVE_BACK, TAKE, Script, ScriptCall
 from ingest.rate_limit.windows import BUCKET_MS, KEPT, Count
 from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull
 
-#: While Redis is away, it is asked again so often.
-_AWAY_MS: Final = 1000
+#: The pause between two attempts while Redis is away.
+_RETRY_MS: Final = 1000
 _LEASES_KEPT: Final = 10_000
 
 
 def window_key(subject: str) -> str:
-    """Where a subject's window is."""
+    """The key of a subject's window."""
     return f"rt:limit:{subject}"
 
 
-class Spell(NamedTuple):
-    """A while, in Unix milliseconds; it is over, too, if the clock was set back."""
+class Interval(NamedTuple):
+    """A time interval in Unix milliseconds; a clock that is set back leaves it, too."""
 
     since: int
     until: int
@@ -38,7 +38,7 @@ class Spell(NamedTuple):
 
 
 class PermitRequest(NamedTuple):
-    """Somebody wants one permit, and the edge has a use for some more."""
+    """A request for one permit, and how many more the edge would lease."""
 
     subject: str
     limit: int
@@ -46,28 +46,28 @@ class PermitRequest(NamedTuple):
 
 
 class Permit(NamedTuple):
-    """One that was granted, and the bucket that it is counted in."""
+    """A granted permit, and the bucket that it is counted in."""
 
     subject: str
     bucket: int
 
 
 class _Grant:
-    """What was granted to a crowd; what the crowd leaves of it is a lease.
+    """The permits granted to a group of requests; those they leave are a lease.
 
-    The edge looked at its clock before the server did at its own. So the server's bucket
-    is not over before `_spell` is: what is leased is used in the bucket it counts in.
+    The edge read its clock before the server did. So the server's bucket does not end before
+    `_interval`: leased permits are used within the bucket that counts them.
     """
 
     def __init__(self, reply: Sequence[int], asked_at: int) -> None:
-        """`reply` is what `TAKE` answers."""
+        """`reply` is the reply of `TAKE`."""
         self._left, used, oldest, now = reply
         wait = (oldest + KEPT) * BUCKET_MS - now
         self._count = Count(0, used, wait, now // BUCKET_MS)
-        self._spell = Spell(asked_at, asked_at + BUCKET_MS - now % BUCKET_MS)
+        self._interval = Interval(asked_at, asked_at + BUCKET_MS - now % BUCKET_MS)
 
     def is_lease(self, now: int) -> bool:
-        return self._left > 0 and self._spell.covers(now)
+        return self._left > 0 and self._interval.covers(now)
 
     def serve(self) -> Count:
         """One permit, or none."""
@@ -78,14 +78,14 @@ class _Grant:
 
 
 class _Queued(NamedTuple):
-    """What one request asks, and how often Redis had failed by then."""
+    """A waiting request, and the number of Redis failures before it."""
 
     asks: Sequence[PermitRequest]
     failures: int
 
 
 class Permits:
-    """Takes and gives back permits, for many requests in one round trip."""
+    """Takes and returns permits, for many requests in one round trip."""
 
     def __init__(self, redis: Redis, clock: Callable[[], int]) -> None:
         """`redis` bounds how long an answer may take; `clock` gives Unix ms."""
@@ -98,7 +98,7 @@ class Permits:
         self._leases: Lru[_Grant] = Lru(_LEASES_KEPT)
         self._failures = 0
         self._is_reached = True
-        self._away = Spell(0, 0)
+        self._away = Interval(0, 0)
         self._log = Log()
 
     @property
@@ -107,15 +107,15 @@ class Permits:
         return self._is_reached
 
     def is_away(self) -> bool:
-        """Whether asking is useless now; once a second, somebody is told to try."""
+        """Whether Redis is away; False once a second, so that one caller tries again."""
         now = self._clock()
         if self._is_reached or self._away.covers(now):
             return not self._is_reached
-        self._away = Spell(now, now + _AWAY_MS)
+        self._away = Interval(now, now + _RETRY_MS)
         return False
 
     async def take(self, asks: Sequence[PermitRequest]) -> Sequence[Count | None]:
-        """One permit or none for each; None where Redis does not say."""
+        """One permit or none for each; None if Redis does not answer."""
         leased = [self._leased(ask) for ask in asks]
         missing = [ask for ask, count in zip(asks, leased, strict=True) if not count]
         if not missing:
@@ -127,7 +127,7 @@ class Permits:
         return [count or next(found) for count in leased]
 
     async def give_back(self, permits: Sequence[Permit]) -> None:
-        """Undo permits; what Redis does not take back is lost for a minute."""
+        """Return permits; those that cannot be returned are lost for a minute."""
         with suppress(QueueFull):
             await self._returns.ask(permits)
 
@@ -146,15 +146,15 @@ class Permits:
     async def _answer(
         self, queued: Sequence[_Queued]
     ) -> Sequence[Sequence[Count | None]]:
-        # Whoever has waited for one failure does not wait for the next.
+        # A request that has waited for one failure does not wait for the next.
         if queued[-1].failures < self._failures:
             return [[None] * len(asks) for asks, _ in queued]
         asked_at = self._clock()
-        crowds = _crowds([ask for asks, _ in queued for ask in asks])
-        replies = await self._run(TAKE, [_call(crowd) for crowd in crowds.values()])
+        groups = _grouped([ask for asks, _ in queued for ask in asks])
+        replies = await self._run(TAKE, [_call(group) for group in groups.values()])
         grants = {
             what: _Grant(reply, asked_at)
-            for what, reply in zip(crowds, replies, strict=True)
+            for what, reply in zip(groups, replies, strict=True)
             if reply is not None
         }
         answers = [
@@ -176,7 +176,7 @@ class Permits:
         return [None] * len(returned)
 
     async def _run(self, script: Script, calls: Sequence[ScriptCall]) -> Sequence[Any]:
-        """What the script answers to each call; None where it does not."""
+        """The script's reply to each call; None where there is none."""
         try:
             replies = await script.run(self._redis, calls)
         except REDIS_ERRORS as error:
@@ -189,27 +189,27 @@ class Permits:
         if error:
             now = self._clock()
             self._failures += 1
-            self._away = Spell(now, now + _AWAY_MS)
+            self._away = Interval(now, now + _RETRY_MS)
             if self._is_reached:
                 problem = f"{type(error).__name__}: {error}"
                 self._log.warning("limits.unavailable", problem=problem)
         self._is_reached = error is None
 
 
-class _Crowd(NamedTuple):
-    """All who ask for the same at once."""
+class _Group(NamedTuple):
+    """Simultaneous requests of one subject."""
 
     ask: PermitRequest
     size: int
 
 
-def _crowds(asks: Sequence[PermitRequest]) -> dict[tuple[str, int], _Crowd]:
+def _grouped(asks: Sequence[PermitRequest]) -> dict[tuple[str, int], _Group]:
     sizes = Counter(ask[:2] for ask in asks)
-    return {ask[:2]: _Crowd(ask, sizes[ask[:2]]) for ask in asks}
+    return {ask[:2]: _Group(ask, sizes[ask[:2]]) for ask in asks}
 
 
-def _call(crowd: _Crowd) -> ScriptCall:
-    ask, size = crowd
+def _call(group: _Group) -> ScriptCall:
+    ask, size = group
     return ScriptCall(
         window_key(ask.subject), (ask.limit, size + ask.spare, BUCKET_MS, KEPT)
     )

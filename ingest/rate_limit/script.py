@@ -16,7 +16,7 @@ class ScriptCall(NamedTuple):
 
 
 class Script(NamedTuple):
-    """A script of one key, and the name by which a server that has seen it knows it."""
+    """A Lua script of one key, and its SHA-1."""
 
     text: str
     sha: str
@@ -26,7 +26,7 @@ class Script(NamedTuple):
         return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
     async def run(self, redis: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
-        """What it answers to each call, which may be an exception; raises TROUBLE."""
+        """Its reply to each call, which may be an exception; raises REDIS_ERRORS."""
         replies = await _send(redis, ("EVALSHA", self.sha), calls)
         unknown = [
             place
@@ -51,9 +51,9 @@ async def _send(
 
 
 #: Takes permits out of a window, by the server's clock: a hash of counts by bucket.
-#: Arguments: limit, wanted, milliseconds of a bucket, buckets kept. Answers what it
-#: granted, what is used, the oldest bucket in use, and the clock in milliseconds.
-#: It may write after TIME, because Redis replicates effects, not scripts, from 7 on.
+#: Arguments: limit, wanted, milliseconds of a bucket, buckets kept. Replies with the permits
+#: granted, those used, the oldest bucket in use, and the clock in milliseconds.
+#: It may write after TIME, since Redis 7 and later replicate effects, not scripts.
 TAKE: Final = Script.of("""
 local limit, wanted = tonumber(ARGV[1]), tonumber(ARGV[2])
 local size, kept = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -82,8 +82,8 @@ end
 return {granted, used + granted, oldest, now}
 """)
 
-#: Puts permits back. Arguments: bucket, how many. A window that is gone stays gone: it
-#: would come back below zero, and for ever.
+#: Returns permits. Arguments: bucket, how many. An expired window is not created again: its
+#: count would stay below zero for ever.
 GIVE_BACK: Final = Script.of("""
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
   redis.call('HINCRBY', KEYS[1], ARGV[1], -tonumber(ARGV[2]))

@@ -1,9 +1,8 @@
 """A sliding window in memory: what one process admitted.
 
-Time is cut into buckets, and what is counted are the buckets of the last minute and
-little more. A window of `KEPT` buckets covers every span of `KEPT - 1` buckets wherever
-it begins: 61 seconds. The second beyond the minute is for what lies between counting a
-request and answering it, so that nobody who measures at his own end sees more.
+Time is divided into buckets. A window of `KEPT` buckets covers every span of `KEPT - 1`
+buckets: 61 seconds. The extra second allows for the time between counting and answering a
+request, so that a client's own measurement does not exceed the limit either.
 """
 
 from typing import Final, NamedTuple
@@ -18,19 +17,19 @@ _SUBJECTS_KEPT: Final = 20_000
 
 
 class Count(NamedTuple):
-    """What a window says to somebody who wants permits of it."""
+    """The permits granted to one request, and the state of the window."""
 
     granted: int
-    #: In the window, with what was granted.
+    #: Permits used in the window, the granted ones included.
     used: int
-    #: Milliseconds until the first of those used comes free.
+    #: Milliseconds until the first used permit becomes free.
     wait: int
-    #: The bucket that what was granted is counted in.
+    #: The bucket that counts the granted permits.
     bucket: int
 
 
 class Window:
-    """The permits that were taken of one subject within the last minute."""
+    """The permits of one subject taken within the last minute."""
 
     __slots__ = ("_counts", "_used")
 
@@ -40,8 +39,8 @@ class Window:
         self._used = 0
 
     def take(self, limit: int, now: int, *, wanted: int = 1) -> Count:
-        """As many of `wanted` permits as there are; `now` in Unix milliseconds."""
-        bucket = self._turn_to(now // BUCKET_MS)
+        """Up to `wanted` permits, as many as are left; `now` is Unix milliseconds."""
+        bucket = self._advance_to(now // BUCKET_MS)
         granted = max(0, min(wanted, limit - self._used))
         if granted:
             self._counts[bucket] = self._counts.get(bucket, 0) + granted
@@ -51,7 +50,7 @@ class Window:
         return Count(granted, self._used, wait, bucket)
 
     def give_back(self, bucket: int) -> None:
-        """Take one permit out of the bucket that it was counted in."""
+        """Return one permit to its bucket."""
         if bucket not in self._counts:
             return
         self._used -= 1
@@ -60,14 +59,14 @@ class Window:
             del self._counts[bucket]
 
     def taken_in(self, bucket: int) -> int:
-        """How many permits were taken within a bucket."""
+        """The number of permits taken in a bucket."""
         return self._counts.get(bucket, 0)
 
-    def _turn_to(self, bucket: int) -> int:
-        """Forget what is over; the bucket to count in.
+    def _advance_to(self, bucket: int) -> int:
+        """Drop old buckets; the bucket to count in.
 
-        A clock that was set back a little must free nothing, so that counting goes on
-        where it was. What lies a minute ahead is of a clock that was wrong.
+        If the clock was set back a little, counting continues in the latest bucket, so that no
+        permit becomes free. Buckets a minute ahead come from a wrong clock.
         """
         latest = next(reversed(self._counts), bucket)
         if abs(bucket - latest) >= KEPT:
@@ -80,7 +79,7 @@ class Window:
 
 
 class Windows:
-    """The windows of the subjects that were used last; others are forgotten."""
+    """The windows of the most recently used subjects."""
 
     def __init__(self, kept: int = _SUBJECTS_KEPT) -> None:
         """Hold at most `kept` windows."""

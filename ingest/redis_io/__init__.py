@@ -1,4 +1,4 @@
-"""Clients of Redis with bounded waits, and one connection for many questions.
+"""Clients of Redis with bounded waits, and one connection for many requests.
 
 Adapters import it; the core does not.
 """

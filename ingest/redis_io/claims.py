@@ -1,7 +1,7 @@
-"""Hints of what came before: first come, first marked.
+"""Marks of earlier events, set with SET NX GET.
 
-A hint saves a repeat from being answered as a first; Postgres decides. Without Redis
-every event is answered as a first.
+A mark lets the edge answer a repeat as a repeat; PostgreSQL decides. Without Redis every
+event is answered as a first one.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _PENDING: Final = 10_000
 
 
 class Claims:
-    """Leaves marks, many of them in one round trip."""
+    """Sets and reads marks, many in one round trip."""
 
     def __init__(self, redis: Redis) -> None:
         """`redis` bounds how long an answer may take."""
@@ -30,7 +30,7 @@ class Claims:
         self._log = Log()
 
     async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
-        """Leave marks where there are none; what was there before, for each of them."""
+        """Set the marks that do not exist; the former value of each, None if there was none."""
         try:
             asked = [self._marks.ask(_command(mark)) for mark in marks]
         except QueueFull:
@@ -47,7 +47,7 @@ class Claims:
         return found
 
     async def recall(self, key: str) -> bytes | Missing:
-        """What somebody left under a key, without leaving anything."""
+        """The mark under a key; sets nothing."""
         try:
             return await self._recalls.ask(key)
         except QueueFull:
@@ -84,5 +84,5 @@ class Claims:
 
 
 def _command(mark: Mark) -> bytes:
-    """Leaves a mark, and says what was there before."""
+    """The command that sets a mark and returns its former value."""
     return packed(("SET", mark.key, mark.value, "NX", "GET", "EX", mark.seconds))

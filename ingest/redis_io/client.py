@@ -1,4 +1,4 @@
-"""How the edge speaks to Redis: bounded clients, and one pipeline for many requests."""
+"""The edge's Redis clients: bounded waits, circuit breakers, coalesced pipelines."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -12,13 +12,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from typing_extensions import override
 
-#: Everything by which the client says that a command got no answer, or a no.
+#: The client's exceptions: no answer, or an error reply.
 REDIS_ERRORS: Final = (RedisError, OSError)
 
 _CONNECT_SECONDS: Final = 0.5
-#: For an answer, unless told otherwise.
-PATIENCE_SECONDS: Final = 0.5
-#: For a turn and a connection, all in all.
+#: The default timeout of an answer.
+ANSWER_SECONDS: Final = 0.5
+#: The timeout for getting a connection from the pool, connecting included.
 _READY_SECONDS: Final = 0.5
 
 Item = TypeVar("Item")
@@ -26,13 +26,13 @@ Answer = TypeVar("Answer")
 
 
 class RedisBreaker:
-    """Whether Redis is worth asking. Open, it spares everybody the wait for a timeout.
+    """A circuit breaker: while it is open, Redis is not asked, and nothing waits for it.
 
-    One failure opens it for all who share it; whoever probes closes it.
+    One failure opens it for all clients that share it; the probe closes it.
     """
 
     def __init__(self) -> None:
-        """Closed, since nothing is known yet."""
+        """Begin closed."""
         self.problem: str | None = None
 
     @property
@@ -46,27 +46,27 @@ class RedisBreaker:
         self.problem = None
 
     def refusal(self) -> RedisConnectionError:
-        """What whoever asks is told while it is open."""
+        """The exception raised while it is open."""
         return RedisConnectionError(f"not asked: {self.problem}")
 
 
 class ResetSafeConnection(AbstractConnection):
-    """Says of a connection that was reset what redis-py says of all others.
+    """Raises redis-py's ConnectionError for a connection that was reset.
 
-    uvloop has a RuntimeError for whoever writes to one. `reader` and `writer` are for
-    who speaks to Redis without the client's help, once it has opened the connection.
+    uvloop raises RuntimeError when one writes to it. `reader` and `writer` give access to an
+    open connection without the client.
     """
 
     @property
     def reader(self) -> asyncio.StreamReader:
-        """What Redis says; raises RedisConnectionError where there is no connection."""
+        """The stream of replies; raises RedisConnectionError without a connection."""
         if self._reader is None:
             raise RedisConnectionError("not connected")
         return self._reader
 
     @property
     def writer(self) -> asyncio.StreamWriter:
-        """What Redis is told; raises RedisConnectionError likewise."""
+        """The stream of commands; raises RedisConnectionError without a connection."""
         if self._writer is None:
             raise RedisConnectionError("not connected")
         return self._writer
@@ -82,7 +82,7 @@ class ResetSafeConnection(AbstractConnection):
 
 
 class _Guarded(BlockingConnectionPool):
-    """Connections that are not handed out while the breaker is open, and that trip it."""
+    """A pool that hands out no connections while the breaker is open, and trips it."""
 
     breaker: RedisBreaker
 
@@ -102,7 +102,7 @@ class _Guarded(BlockingConnectionPool):
 
     @override
     async def release(self, connection: AbstractConnection) -> None:
-        # The client cuts a connection off whose answer it gave up waiting for.
+        # The client closes a connection whose answer timed out.
         if not connection.is_connected:
             self.breaker.trip("Redis does not answer")
         await super().release(connection)
@@ -120,14 +120,14 @@ def connect(
     A command that was sent and not answered may have run: sending it again would append
     the same event a second time. With a breaker, nothing is sent while it is open.
     """
-    patience = PATIENCE_SECONDS if answer_within is None else answer_within
+    patience = ANSWER_SECONDS if answer_within is None else answer_within
     pool = (_Guarded if breaker else BlockingConnectionPool).from_url(
         url,
         max_connections=connections,
         timeout=patience,
         socket_timeout=patience,
         socket_connect_timeout=_CONNECT_SECONDS,
-        # Without a list of errors, only connecting is tried again; and that not even once.
+        # Without a list of errors, only connecting would be retried; zero retries stop that.
         retry=Retry(NoBackoff(), 0),
     )
     kind = pool.connection_class
@@ -138,26 +138,25 @@ def connect(
 
 
 def breaker_of(redis: Redis) -> RedisBreaker | None:
-    """The breaker that guards a client, if one does."""
+    """The breaker of a client, if it has one."""
     pool = redis.connection_pool
     return pool.breaker if isinstance(pool, _Guarded) else None
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in a line: a timeout has no words of its own."""
+    """An error in one line; a timeout has no message of its own."""
     return f"{type(error).__name__}: {error}"
 
 
 class QueueFull(Exception):
-    """More waits for its turn than is worth waiting for."""
+    """Too many requests are waiting."""
 
 
 class Coalescer(Generic[Item, Answer]):
-    """Gathers what is asked while earlier questions are under way into one flush.
+    """Gathers the items that arrive during a flush into the next one.
 
-    There is no timer: an idle coalescer flushes at once. The flushes run in tasks of
-    their own that outlive every request, because the client loses a connection whose
-    pipeline is cancelled midway.
+    There is no timer: an idle coalescer flushes at once. Flushes run in tasks of their own
+    that outlive requests, since the client drops a connection whose pipeline is cancelled.
     """
 
     def __init__(
@@ -168,7 +167,7 @@ class Coalescer(Generic[Item, Answer]):
         per_flush: int = 500,
         pending: int = 10_000,
     ) -> None:
-        """`flush` answers every item in order; what it raises, all of them raise."""
+        """`flush` returns an answer for every item, in order; its exceptions reach them all."""
         self._flush = flush
         self._in_flight = in_flight
         self._per_flush = per_flush
@@ -191,7 +190,7 @@ class Coalescer(Generic[Item, Answer]):
         return await future
 
     async def stop(self) -> None:
-        """Return when everything that was asked has been answered."""
+        """Return when every item has its answer."""
         await self._queue.join()
         for task in self._tasks:
             task.cancel()
@@ -205,7 +204,7 @@ class Coalescer(Generic[Item, Answer]):
             await self._answer(batch)
 
     async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
-        # Whoever gave up waiting has told somebody that it was not done.
+        # A caller that gave up waiting has already reported a failure.
         awaited = [each for each in batch if not each[1].done()]
         try:
             answers = (

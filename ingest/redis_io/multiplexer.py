@@ -1,8 +1,8 @@
-"""A conversation with Redis that many requests hold at once.
+"""One Redis connection that many requests share.
 
-What is asked within one turn of the event loop leaves in one write, and nothing waits for
-earlier answers before it is sent: Redis answers in the order of the questions. A client
-that takes a connection for every command, or for every batch, costs several times more.
+Commands of one turn of the event loop are sent in one write, without waiting for earlier
+replies: Redis replies in the order of commands. A client that takes a connection for every
+command or batch costs several times more.
 """
 
 import asyncio
@@ -28,35 +28,35 @@ from ingest.redis_io.client import (
     breaker_of,
 )
 
-#: Whoever looks so much later than he meant to is busy himself.
-_BUSY_SECONDS: Final = 0.05
+#: If this timer fires this late, our own loop lagged; do not blame Redis.
+_LOOP_LAG_SECONDS: Final = 0.05
 _CHUNK: Final = 1 << 16
 
-#: A command as it goes over the wire, made of its words.
+#: Packs a command's arguments for the wire.
 packed: Final[Callable[[tuple[bytes | str | int, ...]], bytes]] = pack_command  # type: ignore[assignment]
 
 _INCOMPLETE: Final = object()
 
 
-class _Question(msgspec.Struct, frozen=True):
-    """Who waits for the next answer but so many, and until when."""
+class _PendingAnswer(msgspec.Struct, frozen=True):
+    """The future of a reply, and its deadline."""
 
     answer: asyncio.Future[Any]
     until: float
 
 
 class Multiplexer:
-    """One connection. It is opened by the first question and again after any trouble."""
+    """One connection, opened by the first command and again after errors."""
 
     def __init__(self, redis: Redis, *, pending: int) -> None:
-        """No more than `pending` questions wait for an answer."""
+        """At most `pending` commands wait for a reply."""
         self._pool = redis.connection_pool
         self._breaker: RedisBreaker | None = breaker_of(redis)
         self._pending = pending
-        self._asked: deque[_Question] = deque()
+        self._unanswered: deque[_PendingAnswer] = deque()
         self._unsent: list[bytes] = []
         self._writer: asyncio.StreamWriter | None = None
-        # To ask for it every time costs a system call, before Python 3.12.
+        # Cached: before Python 3.12 get_running_loop() costs a system call.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._trouble: Exception
@@ -64,12 +64,12 @@ class Multiplexer:
         self._log = Log()
 
     def ask(self, command: bytes) -> asyncio.Future[Any]:
-        """The answer to a packed command, to be awaited; raises QueueFull.
+        """Send a packed command; a future of its reply. Raises QueueFull.
 
-        It may be an exception, and is never raised: a ResponseError is what the server
-        said, any other means that no answer came. The command may have run all the same.
+        The result may be an exception, which is not raised: a ResponseError is the server's
+        reply, any other means that no reply came, though the command may have run.
         """
-        if len(self._asked) >= self._pending:
+        if len(self._unanswered) >= self._pending:
             raise QueueFull
         loop = self._loop = self._loop or asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
@@ -78,63 +78,65 @@ class Multiplexer:
             return answer
         if not self._unsent:
             loop.call_soon(self._send)
-        # To connect may take as long again.
-        self._asked.append(_Question(answer, loop.time() + client.PATIENCE_SECONDS))
+        # Connecting may take as long again.
+        self._unanswered.append(
+            _PendingAnswer(answer, loop.time() + client.ANSWER_SECONDS)
+        )
         self._unsent.append(command)
         return answer
 
     async def stop(self) -> None:
         """Return when everything that was asked has been answered."""
-        while self._asked:
-            await asyncio.wait([question.answer for question in self._asked])
+        while self._unanswered:
+            await asyncio.wait([question.answer for question in self._unanswered])
         if self._talk is not None:
             self._talk.cancel()
             await asyncio.wait([self._talk])
 
     def _send(self) -> None:
-        """What was asked in this turn of the loop, at its end."""
+        """Write the commands of this turn of the loop."""
         if self._talk is None:
-            self._talk = asyncio.create_task(self._converse())
+            self._talk = asyncio.create_task(self._run())
         elif self._writer is not None and self._unsent:
-            # Of a connection that was reset the reader hears, too; uvloop says so here.
+            # uvloop raises for a connection that was reset; the reader gets an error as well.
             with suppress(RuntimeError):
                 self._writer.write(b"".join(self._unsent))
             self._unsent.clear()
             if self._timer is None:
-                self._look_at(self._asked[0].until)
+                self._check_at(self._unanswered[0].until)
 
-    def _look_at(self, due: float) -> None:
+    def _check_at(self, due: float) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(due, self._give_up_if_late, due)
+        self._timer = loop.call_at(due, self._check_timeout, due)
 
-    def _give_up_if_late(self, due: float) -> None:
-        """Cut the connection off if the first who waits has waited too long."""
+    def _check_timeout(self, due: float) -> None:
+        """Close the connection if the oldest command has waited too long."""
         self._timer = None
-        if not self._asked or self._writer is None:
+        if not self._unanswered or self._writer is None:
             return
-        now, until = asyncio.get_running_loop().time(), self._asked[0].until
+        now, until = asyncio.get_running_loop().time(), self._unanswered[0].until
         if now < until:
-            self._look_at(until)
-        elif now - due > _BUSY_SECONDS and now < until + client.PATIENCE_SECONDS:
-            # We were late ourselves; the answer may be there, and not be read yet.
-            self._look_at(now + _BUSY_SECONDS)
+            self._check_at(until)
+        elif now - due > _LOOP_LAG_SECONDS and now < until + client.ANSWER_SECONDS:
+            # Our own loop lagged; the reply may have arrived and not been read yet.
+            self._check_at(now + _LOOP_LAG_SECONDS)
         else:
             self._trouble = RedisTimeoutError("no answer in time")
             self._writer.transport.abort()
 
-    async def _converse(self) -> None:
-        """Hold one connection as long as it lasts."""
+    async def _run(self) -> None:
+        """Use one connection as long as it lasts."""
         why: Exception = RedisConnectionError("the conversation broke off")
         try:
-            why = await self._hold()
+            why = await self._receive()
         except Exception as error:  # noqa: BLE001 -- whoever asks next starts anew
             self._log.error("edge.failed", exc_info=error)
         finally:
             self._talk = None
-            self._lose(why)
+            self._fail_all(why)
 
-    async def _hold(self) -> Exception:
-        """Why the connection did not last longer."""
+    async def _receive(self) -> Exception:
+        """Read replies until the connection fails; the reason."""
         self._trouble = RedisConnectionError("the connection was closed")
         try:
             connection: ResetSafeConnection = await self._pool.get_connection()
@@ -144,14 +146,14 @@ class Multiplexer:
                 await self._listen(connection.reader)
             finally:
                 self._writer = None
-                await self._let_go(connection)
+                await self._release(connection)
         except REDIS_ERRORS as error:
             return error
         return self._trouble
 
-    async def _let_go(self, connection: ResetSafeConnection) -> None:
-        # One that ends while nobody waits is no trouble: the client opens it again.
-        if self._asked:
+    async def _release(self, connection: ResetSafeConnection) -> None:
+        # An idle connection that ends is no failure: the next command opens another.
+        if self._unanswered:
             await connection.disconnect(nowait=True)
         await self._pool.release(connection)
 
@@ -160,13 +162,13 @@ class Multiplexer:
         while chunk := await source.read(_CHUNK):
             answers.feed(chunk)
             while (answer := answers.gets()) is not _INCOMPLETE:
-                future = self._asked.popleft().answer
+                future = self._unanswered.popleft().answer
                 if not future.done():
                     future.set_result(answer)
 
-    def _lose(self, why: Exception) -> None:
-        """Tell everybody that no answer comes any more."""
-        asked, self._asked = self._asked, deque()
+    def _fail_all(self, why: Exception) -> None:
+        """Answer all waiting commands with `why`."""
+        asked, self._unanswered = self._unanswered, deque()
         self._unsent.clear()
         for question in asked:
             if not question.answer.done():

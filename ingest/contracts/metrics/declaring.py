@@ -1,4 +1,4 @@
-"""How a figure is declared, and how figures are shown. Imported beside and by `admin`.
+"""How a figure is declared, and how figures are shown.
 
 prometheus-client's multiprocess mode is not used: its files are mapped into memory, and
 a process that writes to one while the disk is full is killed by SIGBUS.

@@ -1,6 +1,6 @@
 """Events on the edge's own disk, while the stream cannot take them.
 
-`records` is the form of the bytes, `files` the few things asked of a file system, `store`
-one directory of segments, `home` the directories of all edges beside each other, `spool`
-what an edge does with them without blocking its loop.
+`records` is the file format, `files` the file system's operations, `store` one directory of
+segments, `directory` the stores of all edges of a data directory, `spool` their asynchronous
+use by one edge.
 """

@@ -1,7 +1,7 @@
-"""`<data>/spool`: a store for every edge, beside those whose edge is gone.
+"""`<data>/spool`: one store for each edge, including edges that are gone.
 
-A store belongs to the process that holds
-its lock; the kernel lets go of it however that process ends.
+A store belongs to the process that holds its lock; the kernel releases the lock however that
+process ends.
 """
 
 import fcntl
@@ -29,12 +29,12 @@ OS_FILES: Final[Files] = OsFiles()
 
 
 def spool_of(data: Path) -> Path:
-    """Where the edges of a data directory keep events."""
+    """The spool of a data directory."""
     return data / "spool"
 
 
-class _Untouched(OsFiles):
-    """The machine's files, of which none is changed."""
+class _ReadOnlyFiles(OsFiles):
+    """The file system, read-only."""
 
     @override
     def replace(self, path: Path, raw: bytes) -> None:
@@ -50,7 +50,7 @@ class _Untouched(OsFiles):
 
 
 class SpoolLock:
-    """A store's lock, ours until it is released or we die."""
+    """A store's lock, held until it is released or the process ends."""
 
     def __init__(self, descriptor: int) -> None:
         """`descriptor` holds the lock."""
@@ -58,7 +58,7 @@ class SpoolLock:
 
     @classmethod
     def take(cls, folder: Path) -> Self | None:
-        """None where somebody else has it, or removed the store; raises OSError."""
+        """None if another process holds it or removed the store; raises OSError."""
         path = folder / _LOCK
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -79,13 +79,13 @@ class SpoolLock:
 
 @dataclass(frozen=True, slots=True)
 class LockedSpool:
-    """A store that is ours."""
+    """A store whose lock this process holds."""
 
     store: SpoolStore
     lock: SpoolLock
 
     def leave(self) -> None:
-        """Let somebody else have it; it is removed if there is nothing in it."""
+        """Release the store; an empty one is deleted."""
         try:
             if self.store.is_empty:
                 _clear(self.store.folder)
@@ -97,7 +97,7 @@ class SpoolDirectory:
     """The stores of one data directory. All methods raise OSError."""
 
     def __init__(self, root: Path, report: Callable[[SpoolDamaged], None]) -> None:
-        """`root` need not exist; `report` is told of damages that reading comes upon."""
+        """`root` need not exist; `report` is called for damage found while reading."""
         self.root = root
         self._report = report
 
@@ -108,15 +108,15 @@ class SpoolDirectory:
             folder.mkdir(mode=_MODE, parents=True)
             OS_FILES.sync(self.root)
             OS_FILES.sync(self.root.parent)
-            # Before it is locked, it looks as if its edge were gone.
+            # Before it is locked, another edge may adopt it.
             if held := self.hold(folder):
                 return held
         raise OSError(f"no store could be made in {self.root}")
 
     def adopt(self) -> Iterator[LockedSpool]:
-        """The stores whose process is gone, oldest first: they are ours from now on.
+        """Lock the stores whose process is gone, oldest first.
 
-        One that cannot be read now is left for another time.
+        A store that cannot be read now is left for another time.
         """
         for folder in stores(self.root):
             with suppress(OSError):
@@ -124,7 +124,7 @@ class SpoolDirectory:
                     yield held
 
     def hold(self, folder: Path) -> LockedSpool | None:
-        """One store; None where it is in use, or gone."""
+        """Lock one store; None if it is in use or gone."""
         lock = SpoolLock.take(folder)
         if lock is None:
             return None
@@ -136,7 +136,7 @@ class SpoolDirectory:
 
 
 def stores(root: Path) -> Sequence[Path]:
-    """The folders of all stores, oldest first; none where there is no spool."""
+    """The folders of all stores, oldest first."""
     try:
         names = OS_FILES.names(root)
     except (FileNotFoundError, NotADirectoryError):
@@ -145,14 +145,14 @@ def stores(root: Path) -> Sequence[Path]:
 
 
 def damaged(root: Path) -> Sequence[Path]:
-    """Segments with bytes that could not be read, put aside when the rest was sent."""
+    """Segments with unreadable bytes, kept after the rest was sent."""
     with suppress(FileNotFoundError, NotADirectoryError):
         return sorted((root / "damaged").glob(f"*{SUFFIX}"))
     return []
 
 
 def is_in_use(folder: Path) -> bool:
-    """Whether a process holds the store now."""
+    """Whether a process holds the store's lock."""
     lock = SpoolLock.take(folder)
     if lock is not None:
         lock.release()
@@ -160,11 +160,11 @@ def is_in_use(folder: Path) -> bool:
 
 
 def contents(folder: Path) -> Iterator[SpoolItem]:
-    """What a store holds, without touching it, whoever holds it; raises OSError.
+    """Read a store without its lock; raises OSError.
 
-    A segment that is sent meanwhile is skipped, as is a record not wholly written.
+    Segments that are sent meanwhile and incomplete records are skipped.
     """
-    store = SpoolStore(_Untouched(), folder, lambda _: None)
+    store = SpoolStore(_ReadOnlyFiles(), folder, lambda _: None)
     while kept := store.take(_PER_READ):
         yield from (one.item for one in kept)
         store.remove({one.place for one in kept})

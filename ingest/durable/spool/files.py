@@ -1,7 +1,4 @@
-"""The few things that a spool asks of a file system.
-
-All of them raise OSError.
-"""
+"""The file system's operations that a spool uses. All raise OSError."""
 
 import errno
 import os
@@ -10,7 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 _MODE: Final = 0o600
-#: What a disk reads, or fails to read, at once.
+#: Bytes that a disk reads, or fails to read, at once.
 _BLOCK: Final = 4096
 
 
@@ -18,50 +15,50 @@ class Files(Protocol):
     """A file system."""
 
     def names(self, folder: Path) -> list[str]:
-        """What is in a folder."""
+        """The names of a folder's files."""
         ...
 
     def size(self, path: Path) -> int:
-        """How long a file is, in bytes; 0 where there is none."""
+        """A file's bytes; 0 if there is no file."""
         ...
 
     def read(self, path: Path, start: int, end: int) -> bytes:
-        """The bytes of a file from `start`, before `end`; none where there is no file.
+        """A file's bytes from `start` until before `end`; none if there is no file.
 
-        What the disk cannot read any more is zeros.
+        Unreadable blocks are returned as zeros.
         """
         ...
 
     def write(self, path: Path, start: int, raw: bytes) -> None:
-        """Put bytes into a file that need not exist; they outlive a power cut."""
+        """Write bytes at `start` of a file, new or not, and sync them."""
         ...
 
     def truncate(self, path: Path, size: int) -> None:
-        """Cut a file off."""
+        """Truncate a file."""
         ...
 
     def replace(self, path: Path, raw: bytes) -> None:
-        """Another content at once; after a power cut it may be the old one, or none."""
+        """Replace a file atomically; unsynced: a power cut may bring back the old content."""
         ...
 
     def move(self, path: Path, to: Path) -> None:
-        """Another name, in a folder that is made where there is none.
+        """Move a file, into a folder that is created if necessary.
 
-        A file that is gone is none to move.
+        Does nothing if the file is gone.
         """
         ...
 
     def remove(self, path: Path) -> None:
-        """Forget a file."""
+        """Delete a file."""
         ...
 
     def sync(self, folder: Path) -> None:
-        """Let the names of a folder's files outlive a power cut."""
+        """Sync a folder's entries to disk."""
         ...
 
 
 class OsFiles:
-    """The machine's own."""
+    """The operating system's files."""
 
     def names(self, folder: Path) -> list[str]:
         return [path.name for path in folder.iterdir()]

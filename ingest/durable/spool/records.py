@@ -1,7 +1,7 @@
-"""The form of a spooled event, and reading it back from bytes that may be damaged.
+"""The format of spooled events, readable even if bytes are damaged.
 
-A record stands on its own: behind a bad one, the next begins at the next
-mark whose checksum is right.
+Records are independent: after a damaged one, the next begins at the next mark with a correct
+checksum.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ _CHECKED: Final = Struct(">I16s")
 
 
 class SpoolItem(NamedTuple):
-    """An event to be kept."""
+    """An event to spool."""
 
     event_id: UUID
     payload: bytes
 
 
 class SpoolRecord(NamedTuple):
-    """A whole record, and where it stands in its segment."""
+    """An intact record, and its place in the segment."""
 
     start: int
     end: int
@@ -33,7 +33,7 @@ class SpoolRecord(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """Bytes that are no record."""
+    """Bytes that are not a record."""
 
     start: int
     end: int
@@ -46,7 +46,7 @@ def encode(item: SpoolItem) -> bytes:
 
 
 def scan(raw: bytes, offset: int = 0) -> Iterator[SpoolRecord | Damage]:
-    """What some bytes hold that stand at `offset`: records, and what is between them."""
+    """The records in bytes read from `offset`, and damaged bytes between them."""
     at = 0
     while at < len(raw):
         record = _record_at(raw, at)
@@ -61,7 +61,7 @@ def scan(raw: bytes, offset: int = 0) -> Iterator[SpoolRecord | Damage]:
 
 
 def _next_record(raw: bytes, at: int) -> int:
-    """Where the next whole record begins; the end where there is none."""
+    """The start of the next intact record; the end if there is none."""
     mark = raw.find(MARK, at)
     while mark >= 0 and _record_at(raw, mark) is None:
         mark = raw.find(MARK, mark + 1)

@@ -1,8 +1,7 @@
-"""The spool as an edge's loop sees it: nothing blocks, everything is bounded. For `sink`.
+"""The asynchronous interface of an edge's spool: it never blocks, and all waits are bounded.
 
-Files are touched in one thread of its own. What arrives while a group is being written
-rides the next one; a group is synced once. Stores whose edge is gone are adopted and sent
-before our own.
+One thread accesses the files. Events that arrive during a write form the next group, which is
+synced once. Stores of edges that are gone are adopted and sent before the edge's own.
 """
 
 import asyncio
@@ -19,18 +18,18 @@ from ingest.durable.spool.store import KeptRecord
 from ingest.durable.spool.store import SpoolFull as StoreFull
 from ingest.redis_io.client import Coalescer, QueueFull
 
-#: A disk that takes longer is as good as none.
+#: A write that takes longer has failed.
 _WRITE_SECONDS: Final = 1.0
-#: For so long nothing is asked of a disk that failed.
+#: The pause after a disk error.
 _REST_SECONDS: Final = 1.0
-#: A spool that was full takes events again when it is filled to this part.
-_ROOM_PART: Final = 0.9
+#: A full spool takes events again when it has shrunk to this part of its limit.
+_RESUME_RATIO: Final = 0.9
 
 Value = TypeVar("Value")
 
 
 class SpoolFailed(Exception):
-    """The event is not on the disk, or perhaps later: nobody may be told that it is."""
+    """The event is not on disk, or not known to be: it must not be acknowledged."""
 
 
 class SpoolBatch(NamedTuple):
@@ -41,12 +40,12 @@ class SpoolBatch(NamedTuple):
 
 
 class Spool:
-    """What this edge keeps on its disk, and what it adopted."""
+    """The edge's own store, and the stores it adopted."""
 
     def __init__(
         self, home: SpoolDirectory, *, most_bytes: int, clock: Callable[[], float]
     ) -> None:
-        """At most so many bytes, adopted ones included; `clock` gives seconds."""
+        """`most_bytes` limits all stores together; `clock` gives monotonic seconds."""
         self._home = home
         self._most_bytes = most_bytes
         self._clock = clock
@@ -63,8 +62,8 @@ class Spool:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing more can be taken now."""
-        if self._is_full and self.bytes >= self._most_bytes * _ROOM_PART:
+        """Why no event can be spooled now; None if it can."""
+        if self._is_full and self.bytes >= self._most_bytes * _RESUME_RATIO:
             return f"spool: {self.bytes} of {self._most_bytes} bytes are taken"
         return self._problem if self._clock() < self._rests_until else None
 
@@ -73,7 +72,7 @@ class Spool:
         return self.bytes == 0
 
     async def append(self, event_id: UUID, payload: bytes) -> None:
-        """Return when the event is on the disk for good; raises SpoolFailed."""
+        """Return when the event is synced to disk; raises SpoolFailed."""
         if problem := self.problem:
             raise SpoolFailed(problem)
         # A timeout needs a task, and a plain request has none.
@@ -84,34 +83,34 @@ class Spool:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await self._appends.ask(item)
         except TimeoutError:
-            self._rest("the disk is too slow")
+            self._pause_writes("the disk is too slow")
             raise SpoolFailed("spool: the disk is too slow") from None
         except QueueFull:
             raise SpoolFailed("spool: too many events wait for the disk") from None
 
     async def adopt(self) -> None:
-        """Take over the stores whose edge is gone."""
+        """Adopt the stores of edges that are gone."""
         with suppress(OSError):  # tried again soon
             await self._in_thread(self._adopt)
 
     async def take(self, most: int) -> SpoolBatch | None:
-        """The oldest events, which stay until they are removed; None: there are none.
+        """The oldest events, which stay until they are removed; None if there are none.
 
         Raises OSError.
         """
         return await self._in_thread(lambda: self._take(most))
 
     async def remove(self, batch: SpoolBatch, kept: Collection[KeptRecord]) -> None:
-        """Forget events of a batch; raises OSError."""
+        """Delete events of a batch; raises OSError."""
         await self._in_thread(lambda: self._remove(batch.held, kept))
 
     def start(self) -> None:
         self._appends.start()
 
     async def stop(self) -> None:
-        """Return when everything that was appended has its answer."""
+        """Return when every append has its answer."""
         await self._appends.stop()
-        await self._in_thread(self._leave)
+        await self._in_thread(self._release_empty)
         self._thread.shutdown(wait=False)
 
     async def _in_thread(self, work: Callable[[], Value]) -> Value:
@@ -125,13 +124,13 @@ class Spool:
             self._is_full = True
             raise SpoolFailed("spool: full") from None
         except OSError as error:
-            self._rest(str(error))
+            self._pause_writes(str(error))
             raise SpoolFailed(str(error)) from error
         self._is_full = False
         self._problem = None
         return [None] * len(items)
 
-    def _rest(self, problem: str) -> None:
+    def _pause_writes(self, problem: str) -> None:
         if self._problem is None:
             self._log.warning("spool.failed", problem=problem)
         self._problem = f"spool: {problem}"
@@ -185,8 +184,8 @@ class Spool:
         for held in empty:
             held.leave()
 
-    def _leave(self) -> None:
-        """What is in there waits for another edge, or for us when we are back."""
+    def _release_empty(self) -> None:
+        """Release the stores; another edge, or the restarted one, adopts them."""
         for held in self._held():
             with suppress(OSError):
                 held.leave()

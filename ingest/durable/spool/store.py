@@ -1,10 +1,10 @@
 """One directory of spooled events: appended in groups, taken oldest first.
 
-Segments are files of records with rising numbers; the last one grows until it is large
-enough. What was removed is a position: all before it is gone, whole segments as files. The
-position is not synced, because too old a position only means that events are sent again.
+Segments are numbered files of records; the last one grows up to a limit. Removing events
+moves a position: everything before it is done, and files before it are deleted. The position
+is not synced, since an old position only means that events are sent again.
 
-Nothing here is safe to call from two threads at once.
+Not thread-safe.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -19,34 +19,34 @@ from ingest.durable.spool.records import Damage, SpoolItem, SpoolRecord, encode,
 
 SUFFIX: Final = ".events"
 _CURSOR: Final = "removed"
-#: What it holds: a segment and an offset; a checksum follows.
+#: The position's file: segment and offset; a checksum follows.
 _POSITION: Final = Struct(">QQ")
 _CHECKSUM: Final = 4
-#: Names a segment in which there was something that nobody could read.
+#: The suffix of segments with unreadable bytes.
 _DAMAGED: Final = ".damaged"
 _SEGMENT_BYTES: Final = 4 << 20
 
 
 class SpoolFull(Exception):
-    """There is room in here for so many bytes, and no more."""
+    """The events need more bytes than there is room for."""
 
 
 class SpoolPosition(NamedTuple):
-    """A position in a store; ordered as the store is."""
+    """A position in a store; positions sort by age."""
 
     segment: int
     offset: int
 
 
 class KeptRecord(NamedTuple):
-    """An event and where it is kept."""
+    """A spooled event and its position."""
 
     place: SpoolPosition
     item: SpoolItem
 
 
 class SpoolDamaged(NamedTuple):
-    """Bytes of a segment that cannot be read, and where they are kept from now on."""
+    """Unreadable bytes of a segment, and the file that keeps them."""
 
     segment: Path
     start: int
@@ -55,20 +55,20 @@ class SpoolDamaged(NamedTuple):
 
 
 class SpoolStore:
-    """A directory that nobody else writes. All methods raise OSError."""
+    """A directory that only this process writes. All methods raise OSError."""
 
     def __init__(
         self, files: Files, folder: Path, report: Callable[[SpoolDamaged], None]
     ) -> None:
-        """`report` is told of every damage, once, when reading comes upon it."""
+        """`report` is called once for each damage that reading finds."""
         self.folder = folder
         self._files = files
         self._report = report
-        self._sizes = self._found()
+        self._sizes = self._segment_sizes()
         self._damaged = self._numbers(_DAMAGED)
         self._growing: int | None = None
-        self._read_to = self._removed()
-        # A number is used once: what is before the removed position is never read.
+        self._read_to = self._read_position()
+        # Numbers are never reused: segments before the position are never read.
         self._last = max([self._read_to.segment, *self._sizes])
         self._window: list[KeptRecord] = []
 
@@ -81,9 +81,9 @@ class SpoolStore:
         return not self._sizes
 
     def append(self, items: Sequence[SpoolItem], room: int) -> None:
-        """Keep events for good, all or none; SpoolFull where they need more bytes than room.
+        """Write and sync events, all or none; SpoolFull if they need more than `room` bytes.
 
-        After any other error they may or may not be found later on.
+        After any other error it is unknown whether they are stored.
         """
         raw = b"".join(map(encode, items))
         if len(raw) > room:
@@ -99,27 +99,27 @@ class SpoolStore:
             if size == 0:
                 self._files.sync(self.folder)
         except OSError:
-            self._give_up(number)
+            self._seal_failed(number)
             raise
         self._sizes[number] = size + len(raw)
         if self._sizes[number] >= _SEGMENT_BYTES:
             self._growing = None
 
     def take(self, most: int) -> Sequence[KeptRecord]:
-        """The oldest events that are not removed."""
-        while len(self._window) < most and (ahead := self._ahead()):
+        """The oldest events."""
+        while len(self._window) < most and (ahead := self._next_segment()):
             self._read(ahead)
         if not self._window:
-            self._retire()
+            self._drop_done()
         return self._window[:most]
 
     def remove(self, places: Collection[SpoolPosition]) -> None:
-        """Forget events that were taken."""
+        """Delete events that were taken."""
         self._window = [kept for kept in self._window if kept.place not in places]
-        self._retire()
+        self._drop_done()
 
-    def _ahead(self) -> int | None:
-        """The first segment with something that was not read."""
+    def _next_segment(self) -> int | None:
+        """The first segment that was not read to its end."""
         segment, offset = self._read_to
         for number, size in self._sizes.items():
             if number > segment or (number == segment and size > offset):
@@ -131,7 +131,7 @@ class SpoolStore:
         start = offset if number == segment else 0
         raw = self._files.read(self._path(number), start, self._sizes[number])
         end = start + len(raw)
-        if end < self._sizes[number]:  # somebody cut it off
+        if end < self._sizes[number]:  # it was truncated
             self._note(number, Damage(end, self._sizes[number]))
             self._sizes[number] = end
         for found in scan(raw, start):
@@ -145,13 +145,15 @@ class SpoolStore:
 
     def _note(self, number: int, damage: Damage) -> None:
         path = self._path(number)
-        with suppress(OSError):  # it is known until the next start at least
+        with suppress(OSError):  # then it is reported again after a restart
             self._files.replace(path.with_suffix(_DAMAGED), b"")
         self._damaged.add(number)
-        self._report(SpoolDamaged(path, damage.start, damage.end, self._aside(number)))
+        self._report(
+            SpoolDamaged(path, damage.start, damage.end, self._damaged_path(number))
+        )
 
-    def _retire(self) -> None:
-        """Drop the segments that hold nothing more, and say how far the first is done."""
+    def _drop_done(self) -> None:
+        """Delete finished segments, and store the position in the first one left."""
         first = self._window[0].place if self._window else self._read_to
         for number in list(self._sizes):
             is_done = number < first.segment or (
@@ -167,7 +169,7 @@ class SpoolStore:
 
     def _drop(self, number: int) -> None:
         if number in self._damaged:
-            self._files.move(self._path(number), self._aside(number))
+            self._files.move(self._path(number), self._damaged_path(number))
             self._files.remove(self._path(number).with_suffix(_DAMAGED))
             self._damaged.discard(number)
         else:
@@ -176,10 +178,10 @@ class SpoolStore:
         if self._growing == number:
             self._growing = None
 
-    def _give_up(self, number: int) -> None:
-        """Write to another file next time: what this one holds now, nobody knows.
+    def _seal_failed(self, number: int) -> None:
+        """Begin a new file: after a failed write this one's end is unknown.
 
-        Reading stops where it was good; the rest is cut off, if the disk lets us.
+        Reading stops at the last good byte; the rest is truncated if possible.
         """
         self._growing = None
         try:
@@ -193,8 +195,8 @@ class SpoolStore:
             if not self._sizes[number]:
                 del self._sizes[number]
 
-    def _found(self) -> dict[int, int]:
-        """The sizes of the segments by number, in order."""
+    def _segment_sizes(self) -> dict[int, int]:
+        """The sizes of the segments by number, sorted."""
         return {
             number: size
             for number in sorted(self._numbers(SUFFIX))
@@ -210,8 +212,8 @@ class SpoolStore:
         )
         return {int(stem) for stem in stems if stem.isdecimal()}
 
-    def _removed(self) -> SpoolPosition:
-        """Before it, everything was removed; nothing where nobody wrote it whole."""
+    def _read_position(self) -> SpoolPosition:
+        """The stored position; the beginning if there is none or it is damaged."""
         nothing = SpoolPosition(0, 0)
         if _CURSOR not in self._files.names(self.folder):
             return nothing
@@ -225,6 +227,6 @@ class SpoolStore:
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08}{SUFFIX}"
 
-    def _aside(self, number: int) -> Path:
+    def _damaged_path(self, number: int) -> Path:
         folder = self.folder
         return folder.parent / "damaged" / f"{folder.name}-{number:08}{SUFFIX}"

@@ -92,7 +92,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
 
 async def stands(directory: Directory) -> None:
     async def holds() -> bool:
-        return directory._replica._follower.stands
+        return directory._replica._listener.is_current
 
     await eventually(holds)
 

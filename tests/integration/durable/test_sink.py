@@ -69,11 +69,11 @@ class Edge:
             most_bytes=spooling.most_bytes,
             clock=time.monotonic,
         )
-        ladder = Degradation(spooling)
+        degradation = Degradation(spooling)
         self.sink = Sink(
             self.stream,
             self.spool,
-            ladder,
+            degradation,
             lambda: self.reach.problem or self.writes.problem,
         )
         self.drainer = Drainer(
@@ -86,7 +86,7 @@ class Edge:
             self.probes,
             reach=self.reach,
             writes=self.writes,
-            ladder=ladder,
+            degradation=degradation,
             appended=self.stream.appended,
         )
 

@@ -10,34 +10,34 @@ def test_what_was_appended_is_told_by_the_life_of_its_stream() -> None:
     appended = AppendCounts()
     add(appended, 0, 2)
 
-    assert {} == appended.told()
+    assert {} == appended.by_epoch()
 
-    appended.turn([7, 8])
+    appended.set_epochs([7, 8])
     add(appended, 0, 1)
     add(appended, 1, 4)
 
-    assert {"7": 3, "8": 4} == appended.told()
+    assert {"7": 3, "8": 4} == appended.by_epoch()
 
 
 def test_an_ended_life_keeps_its_count_and_the_next_begins_at_nothing() -> None:
     appended = AppendCounts()
-    appended.turn([7])
+    appended.set_epochs([7])
     add(appended, 0, 5)
 
-    appended.turn([9])
+    appended.set_epochs([9])
     add(appended, 0, 1)
 
-    assert {"7": 5, "9": 1} == appended.told()
+    assert {"7": 5, "9": 1} == appended.by_epoch()
 
 
 def test_what_comes_before_a_life_is_numbered_is_that_lifes() -> None:
     appended = AppendCounts()
-    appended.turn([7])
+    appended.set_epochs([7])
     add(appended, 0, 5)
 
-    appended.turn([None])
+    appended.set_epochs([None])
     add(appended, 0, 3)
-    assert {"7": 5} == appended.told()
+    assert {"7": 5} == appended.by_epoch()
 
-    appended.turn([9])
-    assert {"7": 5, "9": 3} == appended.told()
+    appended.set_epochs([9])
+    assert {"7": 5, "9": 3} == appended.by_epoch()
