@@ -27,8 +27,8 @@ from scripts.services.maintain.schema import schema_text
 
 _NUMBERS = count()
 #: For how long an edge waits for Redis, by the names in `wire`.
-_WAITS = ("PATIENCE_SECONDS", "_CONNECT_SECONDS", "_READY_SECONDS")
-_PATIENCE_SECONDS = 15.0
+_WAITS = ("ANSWER_SECONDS", "_CONNECT_SECONDS", "_READY_SECONDS")
+_PATIENT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def patient_edges() -> Iterator[Mapping[str, float]]:
     usual = {name: getattr(client, name) for name in _WAITS}
     with pytest.MonkeyPatch.context() as patch:
         for name in _WAITS:
-            patch.setattr(client, name, _PATIENCE_SECONDS)
+            patch.setattr(client, name, _PATIENT_SECONDS)
         yield usual
 
 
