@@ -172,14 +172,14 @@ async def test_what_changes_while_it_is_fetched_is_not_cached(
     await publisher.write(a_program(1))
     async with a_directory(valkey.url, tmp_path) as directory:
         await stands(directory)
-        read, forgotten = directory._replica._read, directory._replica._forgotten
+        read, forgotten = directory._replica._read, directory._replica._invalidations
 
         async def overtaken(keys: list[str]) -> list[object]:
             found = await read(keys)
             await publisher.publish(a_program(1, window=7))
 
             async def holds() -> bool:
-                return directory._replica._forgotten > forgotten
+                return directory._replica._invalidations > forgotten
 
             await eventually(holds)
             return found
@@ -211,11 +211,11 @@ async def test_a_record_that_comes_between_two_readers_is_there_once_announced(
         directory._replica._read = before_and_after  # type: ignore[method-assign]
         assert Missing.UNKNOWN is await directory.program(1)
         directory._replica._read = read  # type: ignore[method-assign]
-        forgotten = directory._replica._forgotten
+        forgotten = directory._replica._invalidations
         await publisher.announce(program_key(1))
 
         async def is_heard() -> bool:
-            return directory._replica._forgotten > forgotten
+            return directory._replica._invalidations > forgotten
 
         await eventually(is_heard)
         assert a_program(1) == await directory.program(1)
