@@ -16,7 +16,7 @@ from workers.model.batch import TransientError
 from workers.postgres.checkup import SESSION, WORKER, check_postgres
 from workers.postgres.database import Pool, pool_size, transaction
 from workers.postgres.sql import statements
-from workers.redis_io.connections import REDIS_TROUBLE
+from workers.redis_io.connections import REDIS_ERRORS
 from workers.settings import Settings
 from workers.stream.consumer import happens
 from workers.stream.liveness import living
@@ -57,7 +57,7 @@ async def examine(
         seconds, micros = await redis.time()
         ahead["Redis"] = seconds + micros / 1e6 - clock() / 1000
         workers = len(await living(redis))
-    except REDIS_TROUBLE as error:
+    except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
     problem = await asyncio.to_thread(geo_problem, settings.geo_file)
     given = {row["name"]: row["setting"] for row in session}
