@@ -60,6 +60,34 @@ def test_the_readme_names_only_commands_that_exist() -> None:
     assert set() == named - known
 
 
+_PAGES = [_ROOT / "README.md", *sorted(_ROOT.glob("docs/**/*.md"))]
+
+
+def _anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {
+        re.sub(r"[^a-z0-9 -]", "", each.lower()).replace(" ", "-") for each in titles
+    }
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text("utf-8")):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+def test_the_architecture_names_folders_that_exist() -> None:
+    text = (_ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = set(re.findall(r"^\| `([\w/]+)`", text, re.MULTILINE))
+
+    assert len(named) > 20
+    assert [] == [each for each in named if not (_ROOT / each).is_dir()]
+
+
 def test_the_readme_fits_on_three_screens() -> None:
     assert len(_README.splitlines()) <= 150
 
