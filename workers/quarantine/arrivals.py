@@ -1,7 +1,7 @@
-"""Tells quarantine what came.
+"""Notes published changes that entries in quarantine wait for.
 
-The publisher only notes that somebody waits, in its own transaction; marking the entries,
-of which there may be very many, is left to the redrive job.
+The publisher does so in its own transaction. Marking the entries, of which there may be very
+many, is left to the redrive job.
 """
 
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ from workers.postgres.sql import statements
 
 _SQL: Final = statements("quarantine/quarantine")
 
-#: Topics of `directory_changes` that may be what an entry waits for.
+#: Topics of `directory_changes` that entries may wait for.
 TOPICS: Final = frozenset({"code", "link", "click", "key"})
 
 
 async def wake(connection: Connection, refs: Iterable[str]) -> None:
-    """Note those of the references that entries in quarantine wait for."""
+    """Note the references that entries in quarantine wait for."""
     if named := sorted(set(refs)):
         await connection.execute(_SQL["quarantine_wake"], named)

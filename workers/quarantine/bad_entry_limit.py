@@ -1,9 +1,8 @@
-"""How many entries may be put away as bad before somebody has to look.
+"""Limits how many entries may be quarantined for bad data before recording pauses.
 
-Entries that cannot be recorded for what they hold are rare: a foreign hand, a bug at the
-edge. Where there are many, it is the worker that is wrong, or the schema, and the stream
-must not be emptied into quarantine. What clients cause (unknown codes and the like) is
-nothing of the kind, and is never counted here.
+Entries with bad data are rare. If there are many, the worker or the schema is at fault, and
+the stream must not be emptied into quarantine. What clients cause (unknown codes and the
+like) does not count.
 """
 
 from collections import deque
@@ -12,14 +11,14 @@ from typing import Final
 
 from workers.model.batch import PausedError
 
-#: So many in a row, or so many of the last thousand.
+#: The limits: entries in a row, or of the last thousand.
 _MAX_IN_ROW: Final = 50
 _MAX_OF_RECENT: Final = 100
 _RECENT: Final = 1000
 
 
 class BadEntryLimit:
-    """What one worker has put away lately."""
+    """Counts what one worker has quarantined lately."""
 
     def __init__(
         self, max_in_row: int = _MAX_IN_ROW, max_of_recent: int = _MAX_OF_RECENT
@@ -28,12 +27,12 @@ class BadEntryLimit:
         self._max_in_row = max_in_row
         self._max_of_recent = max_of_recent
         self._in_row = 0
-        #: 1 for every culprit.
+        #: 1 for a rejected entry, 0 for a recorded one.
         self._recent: deque[int] = deque(maxlen=_RECENT)
         self._allowance = 0
 
     def judge(self, good: int, bad: int) -> None:
-        """Raise PausedError where so many, about to be committed, are too many."""
+        """Raise PausedError if committing so many would exceed a limit."""
         counted = max(0, bad - self._allowance)
         if not counted:
             return
@@ -47,7 +46,7 @@ class BadEntryLimit:
             self._pause(f"{max_of_recent} of {recent} entries could not be recorded")
 
     def note(self, good: int, bad: int) -> None:
-        """Remember what was committed: entries recorded, and culprits."""
+        """Count what was committed: entries recorded, and entries rejected."""
         counted = max(0, bad - self._allowance)
         self._allowance -= bad - counted
         self._in_row = 0 if good else self._in_row + counted
@@ -55,7 +54,7 @@ class BadEntryLimit:
         self._recent.extend(repeat(1, counted))
 
     def reset(self, more: int) -> None:
-        """Begin anew, and let so many culprits pass without counting them."""
+        """Forget all counts, and let so many rejected entries pass uncounted."""
         self._in_row = 0
         self._recent.clear()
         self._allowance = more

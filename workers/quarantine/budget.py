@@ -1,10 +1,10 @@
-"""How much of what clients cause stays in quarantine, and for how long.
+"""Limits how much of what clients cause stays in quarantine, and for how long.
 
-Anybody can send codes that nobody has. Such an entry is kept whole as long as there is room:
-so many rows in all, and half of that for any one workspace, or for all of whom nobody knows
-whose they are. Beyond that it is *dropped*: settled, counted, written down by its place in
-the stream, so that the books stay exact and a replay can bring it back; its payload is in
-the stream and the archive only. What workers and edges are to blame for is always kept.
+Any client can send unknown codes. Such an entry is kept with its payload while there is room:
+a number of rows in all, and half of that for one workspace, or for all entries of unknown
+workspaces together. Beyond that it is *dropped*: counted, and listed by its place in the
+stream, so that the ledger stays exact and a replay can record it; only the stream and the
+archive have its payload. Entries with bad data are always kept.
 """
 
 import time
@@ -24,13 +24,13 @@ _SQL: Final = statements("quarantine/budget")
 
 _RECOUNT_SECONDS: Final = 1.0
 _LOG_SECONDS: Final = 60.0
-#: So many in one transaction, so that nobody waits for it.
+#: Rows in one transaction, to keep its locks short.
 _BATCH: Final = 5000
 
 
 @dataclass(slots=True)
 class QuarantineBudget:
-    """What one worker lets in; all of them count the same rows, once a second.
+    """Admits entries for one worker; every worker counts the rows once a second.
 
     `clock` gives monotonic seconds.
     """
@@ -49,7 +49,7 @@ class QuarantineBudget:
     ) -> list[bool]:
         """Whether there is room for an entry of each of these workspaces, in this order.
 
-        What of them is committed is to be noted.
+        Call `note` with those that were committed.
         """
         if self.clock() >= self._counted_at + _RECOUNT_SECONDS:
             rows = await connection.fetch(_SQL["budget_count"])
@@ -59,7 +59,7 @@ class QuarantineBudget:
         return [self._admit(kept, owner) for owner in owners]
 
     def note(self, admitted: Counter[UUID | None]) -> None:
-        """Remember what was committed, by workspace."""
+        """Count what was committed, by workspace."""
         self._counts.update(admitted)
 
     def _admit(self, kept: Counter[UUID | None], owner: UUID | None) -> bool:
@@ -73,9 +73,9 @@ class QuarantineBudget:
 
 
 async def expire(pool: Pool, days: int, who: str, batch: int = _BATCH) -> int:
-    """Give up what clients caused and nobody put back in so many days; how many entries.
+    """Discard entries that clients caused and that stayed `days` untouched; how many.
 
-    They stay as the trail, without their payloads. 0 days: never. Raises Trouble.
+    Their rows stay, without payload. 0 days: never. Raises TransientError.
     """
     total = 0
     while days:

@@ -1,11 +1,11 @@
--- budget_count: how much of what clients caused is open, by workspace
+-- budget_count: the open entries that clients caused, by workspace
 select workspace_id, count(*) as kept
   from quarantine
  where status = 'open'
    and reason in ('unknown_link', 'inactive_link', 'unknown_program', 'unknown_click', 'expired', 'unauthorised')
  group by workspace_id
 
--- budget_expire: give up the next of that which was last tried so long ago; how many
+-- budget_expire: discard the next entries that were last tried so long ago; how many
 with old as (
     select id, reason, detail, attempts
       from quarantine

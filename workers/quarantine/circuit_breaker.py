@@ -1,7 +1,7 @@
-"""Whether the group records, as Postgres says; so a pause outlives every process.
+"""The circuit breaker of the group: recording pauses while it is open.
 
-A pause is a row of
-`pauses`; every worker looks twice a second, and `reftide resume` ends it.
+A pause is a row of `pauses` in PostgreSQL, so it outlives every process. Every worker reads it
+twice a second, and `reftide resume` ends it.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ _DETAIL_CHARS: Final = 500
 
 
 class CircuitBreaker:
-    """Shut while the group is paused, and until it is known whether it is."""
+    """Open while the group is paused, and until PostgreSQL was asked once."""
 
     def __init__(self, pool: Pool, consumer: str, limit: BadEntryLimit) -> None:
-        """`limit` begins anew when a pause ends."""
+        """`limit` is reset when a pause ends."""
         self._pool = pool
         self._consumer = consumer
         self._limit = limit
         self._is_known = False
         self._pause: int | None = None
         self._unsaved: PausedError | None = None
-        # One look at a time: an older answer must not undo what a newer one said.
+        # One read at a time: an older answer must not replace a newer one.
         self._reading = asyncio.Lock()
         self._log = Log(consumer=consumer)
         PAUSED.set(0)
@@ -46,7 +46,7 @@ class CircuitBreaker:
         return self._pause is not None or self._unsaved is not None
 
     async def pause(self, error: PausedError) -> None:
-        """Pause the group; where Postgres does not answer, as soon as it does."""
+        """Pause the group; if PostgreSQL is away, as soon as it answers."""
         self._log.error(
             "group.paused",
             cause=error.cause,
@@ -59,7 +59,7 @@ class CircuitBreaker:
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Read how it stands, and write down what stands only here. Raises TransientError."""
+        """Store an unsaved pause, and read the state. Raises TransientError."""
         async with self._reading:
             await self._read()
 
@@ -90,7 +90,7 @@ class CircuitBreaker:
 
 
 async def keep_refreshing(breaker: CircuitBreaker, stop: asyncio.Event) -> None:
-    """Look until stopped; while Postgres does not answer, what was known holds."""
+    """Refresh until stopped; while PostgreSQL is away, the last state holds."""
     while not stop.is_set():
         with suppress(TransientError):
             await breaker.refresh()

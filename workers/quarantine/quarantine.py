@@ -1,7 +1,7 @@
-"""Quarantine: entries that cannot be recorded, kept whole with the reason why.
+"""Quarantine: entries that cannot be recorded, kept whole with the reason.
 
-It lives in Postgres, in the same transaction as the entry's
-batchmates, so that an acknowledged entry is always somewhere.
+They are written to PostgreSQL in the transaction of their batch, so that every acknowledged
+entry is accounted for.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from workers.quarantine.budget import QuarantineBudget
 
 _SQL: Final = statements("quarantine/quarantine")
 _DETAIL_CHARS: Final = 500
-#: Of an entry that holds no envelope, in place of what one says.
+#: The search columns of an entry without an envelope.
 _NO_ENVELOPE: Final = (None,) * 7
 
 Reason = Literal[
@@ -39,7 +39,7 @@ Reason = Literal[
 ]
 
 
-#: What an entry itself is to blame for; the others are caused by clients, and normal.
+#: Reasons of bad data; clients cause the others, which is normal.
 DATA_REASONS: Final[frozenset[Reason]] = frozenset(
     {"undecodable", "unstorable", "future_id", "crash_loop"}
 )
@@ -47,20 +47,20 @@ DATA_REASONS: Final[frozenset[Reason]] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RejectedEntry:
-    """A delivery that cannot be recorded; no envelope where it cannot be read either."""
+    """A delivery that cannot be recorded; `envelope` is None if it cannot be decoded."""
 
     delivery: Delivery
     envelope: Envelope | None
     reason: Reason
     detail: str = ""
-    #: What has to come before it can be placed; see `waiting`.
+    #: References that may make it resolvable; see `awaited`.
     waits_for: tuple[str, ...] = ()
-    #: Whose it is, where the envelope does not say so and its key does.
+    #: The workspace of its key, if the envelope names none.
     workspace_id: UUID | None = None
 
 
 async def find_held(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:
-    """Which entries are in quarantine already, from an earlier delivery."""
+    """The entries that an earlier delivery put into quarantine."""
     if not entries:
         return set()
     columns = [array_literal(part) for part in zip(*entries, strict=True)]
@@ -75,7 +75,7 @@ async def add(
     ledger: LedgerDelta,
     budget: QuarantineBudget,
 ) -> None:
-    """Put culprits into quarantine; an entry delivered again is counted once.
+    """Quarantine entries; an entry that is delivered again is counted once.
 
     What clients caused beyond the budget is dropped: counted, and not kept.
     """
@@ -100,7 +100,7 @@ async def _split(
     rejections: Sequence[RejectedEntry],
     budget: QuarantineBudget,
 ) -> tuple[list[RejectedEntry], list[RejectedEntry]]:
-    """What is to be kept, and what is not."""
+    """The entries to keep, and the entries to drop."""
     kept = [rejected for rejected in rejections if rejected.reason in DATA_REASONS]
     caused = [
         rejected for rejected in rejections if rejected.reason not in DATA_REASONS
@@ -130,7 +130,7 @@ async def _drop(
 
 
 def _workspace(rejected: RejectedEntry) -> UUID | None:
-    """The workspace that an entry is of, as far as anybody can tell."""
+    """The workspace of an entry, if it is known."""
     stated = rejected.envelope.workspace_id if rejected.envelope else None
     return stated or rejected.workspace_id
 
@@ -156,7 +156,7 @@ def _columns(rejected: RejectedEntry) -> tuple[object, ...]:
 
 
 def search_columns(envelope: Envelope, workspace_id: UUID | None) -> tuple[object, ...]:
-    """What an operator looks for: event, kind, dialect, workspace, namespace, code, link."""
+    """Event, kind, dialect, workspace, namespace, code and link, for operators' filters."""
     namespace = next(iter(envelope.namespaces), None)
     return (
         envelope.id,

@@ -1,6 +1,6 @@
-"""The redrive job: every second, for at most some seconds. `main` composes it.
+"""The redrive job: every second, for at most some seconds.
 
-On a queue of its own, so that long runs take no turn from what edges wait for.
+It has a queue of its own, so that long runs do not delay what edges wait for.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from workers.redrive.page import Redriver
 QUEUE: Final = "rt:arq:redrive"
 
 _CHUNK_SECONDS: Final = 5.0
-#: No chunk reaches it: a page has limits of its own, and after so long arq cancels.
+#: When arq cancels a run. Not reached: pages have limits of their own.
 _TIMEOUT_SECONDS: Final = 60
 #: Entries a second of one worker, so that live traffic keeps its latency.
 _RATE: Final = 1000
@@ -29,7 +29,7 @@ _RATE: Final = 1000
 
 @dataclass(slots=True, kw_only=True)
 class RedriveJob:
-    """Redrives as arq runs them. `clock` is monotonic, in seconds."""
+    """The job of redrives. `clock` gives monotonic seconds."""
 
     redriver: Redriver
     clock: Callable[[], float] = time.monotonic
@@ -40,11 +40,11 @@ class RedriveJob:
 
     @classmethod
     def for_worker(cls, pipeline: Pipeline) -> Self:
-        """Redrives in the process of a worker that has this pipeline."""
+        """The job of a worker process with this pipeline."""
         return cls(redriver=Redriver.for_worker(pipeline))
 
     def crons(self) -> list[CronJob]:
-        """The job; on whichever worker comes first, and beside one that is still at it."""
+        """The job; one worker runs it each second, also while another is still running it."""
 
         async def job(ctx: dict[Any, Any], *_: object, **__: object) -> None:  # noqa: ARG001 -- arq's
             await self._run()
@@ -56,9 +56,9 @@ class RedriveJob:
         return ()
 
     async def work(self) -> None:
-        """See what came, then try marked entries until none is left, or for a chunk's time.
+        """Mark entries, then redrive marked ones until none is left or the time is over.
 
-        Raises Trouble.
+        Raises TransientError.
         """
         until = self.clock() + _CHUNK_SECONDS
         pool = self.redriver.pipeline.pool
@@ -70,7 +70,7 @@ class RedriveJob:
             await asyncio.sleep(size / _RATE)
 
     async def _run(self) -> None:
-        # One at a time: the worker has live traffic to see to.
+        # One run at a time: live traffic comes first.
         if self._is_busy:
             return
         self._is_busy = True

@@ -1,7 +1,7 @@
-"""Marked entries: taking them under a lease, and saying what became of them.
+"""Leases marked entries, and stores the outcome of their redrive.
 
-The lease keeps others from the same work and no more: what decides is
-the lock on the entry, and its status, in the transaction that records it.
+A lease only avoids double work. Correctness rests on the entry's row lock and status in the
+transaction that records it.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -34,23 +34,23 @@ class LeasedEntry:
     id: int
     delivery: Delivery
     reason: Reason
-    #: How often it was begun since it last ended; more than one: somebody died of it.
+    #: Attempts begun since the last one ended; more than one means that a worker died.
     tries: int
     lease: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What refuses an entry still."""
+    """An entry that is refused again, and why."""
 
     leased: LeasedEntry
     rejected: RejectedEntry
 
 
 async def take(pool: Pool, limit: int) -> list[LeasedEntry]:
-    """The next marked entries; of those that a worker may have died of, one alone.
+    """Lease the next marked entries, or one alone of those that may crash workers.
 
-    Raises Trouble.
+    Raises TransientError.
     """
     async with transaction(pool) as connection:
         found = await connection.fetch(_SQL["marks_take"], limit, LEASE)
@@ -60,13 +60,13 @@ async def take(pool: Pool, limit: int) -> list[LeasedEntry]:
 
 
 async def release(pool: Pool, ids: Collection[int]) -> None:
-    """Let entries be taken again that could not be tried. Raises Trouble."""
+    """Give up the leases of entries that could not be tried. Raises TransientError."""
     async with transaction(pool) as connection:
         await connection.execute(_SQL["marks_release"], sorted(ids))
 
 
 async def postpone(pool: Pool, leased: LeasedEntry, cause: str) -> None:
-    """Try an entry again in a minute, and let the others go on. Raises Trouble."""
+    """Try an entry again in a minute. Raises TransientError."""
     async with transaction(pool) as connection:
         await connection.execute(
             _SQL["marks_put_off"],
@@ -80,7 +80,7 @@ async def postpone(pool: Pool, leased: LeasedEntry, cause: str) -> None:
 async def lock(
     connection: Connection, page: Sequence[LeasedEntry]
 ) -> list[LeasedEntry]:
-    """Lock entries; those that are open still, and were not edited since."""
+    """Lock entries; those that are still open and were not edited since."""
     found = await connection.fetch(_SQL["marks_lock"], [leased.id for leased in page])
     payloads = {row["id"]: row["payload"] for row in found}
     return [each for each in page if payloads.get(each.id) == each.delivery.payload]
@@ -89,7 +89,7 @@ async def lock(
 async def mark_redriven(
     connection: Connection, page: Sequence[LeasedEntry], who: str
 ) -> None:
-    """These are put back."""
+    """Mark entries as redriven."""
     if page:
         await connection.execute(_SQL["marks_done"], [each.id for each in page], who)
 
@@ -97,7 +97,7 @@ async def mark_redriven(
 async def mark_failed(
     connection: Connection, page: Iterable[Failure], who: str
 ) -> None:
-    """These are refused again."""
+    """Store why entries are refused again."""
     columns = [list(column) for column in zip(*map(_columns, page), strict=True)]
     if columns:
         await connection.execute(_SQL["marks_failed"], *columns, who)

@@ -1,6 +1,6 @@
-"""Marks entries of quarantine for which something came.
+"""Marks entries of quarantine whose missing link, key or click was created.
 
-Each run does a bounded amount of work, whatever waits.
+Each run does a bounded amount of work.
 """
 
 from collections import defaultdict
@@ -16,20 +16,20 @@ from workers.postgres.sql import statements
 _SQL: Final = statements("redrive/redrive")
 _RESOLVE: Final = statements("resolve/lookups")
 
-#: How many entries are marked, or looked at, in one transaction.
+#: Entries marked, or checked, in one transaction.
 _MARK_BATCH: Final = 5000
 _CHECK_BATCH: Final = 500
-#: How many such transactions there are in a run.
+#: Such transactions in a run.
 _ROUNDS: Final = 20
-#: A recorded click is looked for at least so often.
+#: The longest pause between two checks for a recorded click.
 _MAX_PAUSE: Final = timedelta(minutes=1)
 
-#: What nobody tells of.
+#: The topic that is not published, and so has to be polled.
 _POLLED: Final = "event"
 
 
 async def mark_woken(pool: Pool) -> int:
-    """Mark entries that wait for what the publisher saw come; how many. Raises Trouble."""
+    """Mark entries that wait for published changes; how many. Raises TransientError."""
     total = 0
     for _ in range(_ROUNDS):
         async with transaction(pool) as connection:
@@ -51,7 +51,10 @@ async def mark_woken(pool: Pool) -> int:
 
 
 async def check_due(pool: Pool) -> int:
-    """Mark entries whose look finds something there; how many. Raises Trouble."""
+    """Check due entries, and mark those whose reference exists; how many.
+
+    Raises TransientError.
+    """
     total = 0
     for _ in range(_ROUNDS):
         async with transaction(pool) as connection:
@@ -83,7 +86,7 @@ def _is_polled(ref: str) -> bool:
 
 
 async def _existing(connection: Connection, refs: Iterable[str]) -> set[str]:
-    """Those of the references that lead to something."""
+    """The references that exist."""
     by_topic: dict[str, list[str]] = defaultdict(list)
     for ref in sorted(refs):
         topic, _, name = ref.partition(" ")

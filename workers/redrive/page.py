@@ -1,4 +1,4 @@
-"""One page of marked entries: resolved, enriched, recorded, or refused again."""
+"""Redrives one page of marked entries: resolves, enriches, and records or refuses them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -27,13 +27,13 @@ from workers.write.transaction import write
 
 _PAGE: Final = 200
 _ATTEMPTS: Final = 8
-#: So often an entry is begun; whoever begins it once more would die of it too.
+#: After so many crashed attempts an entry is given up.
 _MAX_TRIES: Final = 3
 _LOG: Final = Log()
 
 
 class RedriveOutcome(NamedTuple):
-    """How many entries were put back, and how many are refused still."""
+    """The number of entries recorded, and of entries refused again."""
 
     redriven: int = 0
     failed: int = 0
@@ -41,10 +41,10 @@ class RedriveOutcome(NamedTuple):
 
 @dataclass(slots=True)
 class _Page:
-    """What is to become of some entries."""
+    """Leased entries, with rows to record and failures to store."""
 
     leased: Sequence[LeasedEntry]
-    #: Of the list of suppressions by which it was made.
+    #: The version of the suppressions used.
     version: int
     rows: Sequence[Row] = ()
     failures: Sequence[Failure] = ()
@@ -52,25 +52,25 @@ class _Page:
 
 @dataclass(slots=True)
 class Redriver:
-    """Puts entries back through the stages of a pipeline.
+    """Sends entries through a pipeline again.
 
-    The pipeline's consumer is who the books and the history name.
+    The ledger and the history show the pipeline's consumer.
     """
 
     pipeline: Pipeline
-    #: Taken and not tried to the end, which is not to be counted as a death.
+    #: Leased and not finished, without a crash.
     _unfinished: set[int] = field(default_factory=set)
-    #: Bugs that were told of.
+    #: Exceptions that were logged already.
     _logged_bugs: set[str] = field(default_factory=set)
 
     @classmethod
     def for_worker(cls, pipeline: Pipeline) -> "Redriver":
-        """In the process of a worker that has this pipeline."""
-        # A row of the ledger of its own, so that it never waits for the consumer's.
+        """A redriver for a worker process with this pipeline."""
+        # A consumer name of its own, so that it never waits for the consumer's ledger rows.
         return cls(replace(pipeline, consumer=f"{pipeline.consumer}/redrive"))
 
     async def work(self) -> int:
-        """Try the next marked entries; how many there were. Raises TransientError."""
+        """Redrive the next marked entries; how many there were. Raises TransientError."""
         pool = self.pipeline.pool
         if self._unfinished:
             await marks.release(pool, self._unfinished)
@@ -82,14 +82,14 @@ class Redriver:
             self.pipeline.boundary("read")
             outcome = await self._redrive(leased)
         except BaseException:
-            # Nobody died of it: a server went away, a bug, or the end of the process.
+            # Not a crash: an outage, a bug, or the end of the process.
             self._unfinished.update(each.id for each in leased)
             raise
         _LOG.info("quarantine.redriven", size=len(leased), **outcome._asdict())
         return len(leased)
 
     async def _redrive(self, leased: Sequence[LeasedEntry]) -> RedriveOutcome:
-        """Record or refuse; an envelope that cannot be recorded is found by halving."""
+        """Record or refuse; an entry that cannot be recorded is found by bisection."""
         if len(leased) == 1 and _is_crash_loop(leased[0]):
             return await self._give_up(leased[0])
         try:
@@ -108,7 +108,7 @@ class Redriver:
         )
 
     async def _fail_one(self, leased: LeasedEntry, error: Exception) -> RedriveOutcome:
-        """An entry alone failed: for what it holds, or for a bug, which may be mended."""
+        """Refuse an entry for its data, or postpone it after a bug, which may be fixed."""
         if isinstance(error, DataFault):
             rejected = RejectedEntry(leased.delivery, None, "unstorable", str(error))
             return await self._fail(leased, rejected)
@@ -134,7 +134,7 @@ class Redriver:
         return _Page(leased, found.version, rows, failures)
 
     async def _commit(self, page: _Page) -> RedriveOutcome:
-        """One transaction, begun again where others' came between or a partition lacks."""
+        """One transaction, retried after conflicts or when a partition is missing."""
         wider: frozenset[UUID] = frozenset()
         for _ in range(_ATTEMPTS):
             ledger = LedgerDelta()
@@ -193,7 +193,7 @@ class Redriver:
 
 
 def _is_crash_loop(leased: LeasedEntry) -> bool:
-    """Whether workers died of it often enough; of a known culprit once is enough."""
+    """Whether it crashed too many workers; one crash is enough for a known crash loop."""
     return leased.tries > (1 if leased.reason == "crash_loop" else _MAX_TRIES)
 
 

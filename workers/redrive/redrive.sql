@@ -1,4 +1,4 @@
--- marks_take: put marked entries under a lease, those that nobody died of; none while recording is paused
+-- marks_take: lease marked entries that crashed no worker; none while recording is paused
 with due as (
     select id from quarantine
      where redrive_at <= now() and status = 'open' and tries = 0 and reason <> 'crash_loop'
@@ -11,7 +11,7 @@ update quarantine set redrive_at = now() + $2::interval, tries = 1
   from due where quarantine.id = due.id
 returning quarantine.id, epoch, shard, entry_ms, entry_seq, payload, reason::text, tries, redrive_at
 
--- marks_take_suspect: the same for one entry that a worker may have died of
+-- marks_take_suspect: lease one marked entry that may have crashed a worker
 with due as (
     select id from quarantine
      where redrive_at <= now() and status = 'open' and (tries > 0 or reason = 'crash_loop')
@@ -24,23 +24,23 @@ update quarantine set redrive_at = now() + $1::interval, tries = tries + 1
   from due where quarantine.id = due.id
 returning quarantine.id, epoch, shard, entry_ms, entry_seq, payload, reason::text, tries, redrive_at
 
--- marks_release: entries that were taken and not tried, since a server was away
+-- marks_release: give up the leases of entries that were not tried
 update quarantine set redrive_at = now(), tries = greatest(tries - 1, 0)
  where id = any($1::bigint[]) and status = 'open' and redrive_at is not null
 
--- marks_put_off: let an entry that a bug of ours met be tried again later, unless somebody marked it meanwhile
+-- marks_put_off: try an entry again later, unless it was marked again meanwhile
 update quarantine
    set redrive_at = case when redrive_at = $2 then now() + $4::interval else redrive_at end,
        tries = 0, detail = $3
  where id = $1 and status = 'open' and redrive_at is not null
 
--- marks_lock: those of these entries that are open and that nobody else is at
+-- marks_lock: lock those of these entries that are open and not locked by another transaction
 select id, payload from quarantine
  where id = any($1::bigint[]) and status = 'open'
  order by id
    for update skip locked
 
--- marks_done: these entries are put back
+-- marks_done: mark entries as redriven
 with former as (
     select id, reason, detail, attempts from quarantine where id = any($1::bigint[])
 ), told as (
@@ -53,7 +53,7 @@ update quarantine
        waits_for = '{}', look_at = null, redrive_at = null, tries = 0
  where id = any($1::bigint[])
 
--- marks_failed: these entries are refused again, and stay; a mark that was set meanwhile stays too
+-- marks_failed: store why entries are refused again; a mark that was set meanwhile stays
 with said as (
     select id, reason::quarantine_reason, detail,
            array(select jsonb_array_elements_text(waits_for::jsonb)) as waits_for, lease, workspace_id
@@ -74,10 +74,10 @@ update quarantine
   from said
  where quarantine.id = said.id
 
--- wakes_next: what came that entries wait for, the oldest first
+-- wakes_next: the oldest change that entries wait for
 select seq, ref, reached from quarantine_wakes order by seq limit 1 for update skip locked
 
--- wake_mark: mark the next entries that wait for it; how many, and which is the last
+-- wake_mark: mark the next entries that wait for a change; how many, and the last id
 with waiting as materialized (
     select id from quarantine
      where status = 'open' and waits_for <> '{}' and waits_for @> array[$1::text] and id > $2
@@ -90,26 +90,26 @@ with waiting as materialized (
 )
 select count(*), coalesce(max(id), 0) as reached from next
 
--- wake_reached: go on behind this entry next time
+-- wake_reached: continue after this entry next time
 update quarantine_wakes set reached = $2 where seq = $1
 
--- wake_done: everybody who waits for it is marked
+-- wake_done: all entries that wait for the change are marked
 delete from quarantine_wakes where seq = $1
 
--- looks_due: entries that wait for what may be there already
+-- looks_due: entries to check for what they wait for
 select id, waits_for from quarantine
  where look_at <= now() and status = 'open'
  order by look_at
  limit $1
    for update skip locked
 
--- looks_found: mark entries for which something is there
+-- looks_found: mark entries whose reference exists
 update quarantine set redrive_at = now(), look_at = null where id = any($1::bigint[])
 
--- looks_over: entries of which somebody will tell what comes
+-- looks_over: stop checking entries that a published change will wake
 update quarantine set look_at = null where id = any($1::bigint[])
 
--- looks_again: look again after as long as they have waited, within limits
+-- looks_again: check again after as long as they have waited, within limits
 update quarantine
    set look_at = now() + least(greatest(now() - first_seen, interval '1 second'), $2::interval)
  where id = any($1::bigint[])

@@ -1,7 +1,7 @@
-"""The archive in small pages.
+"""Reads the archive in small pages.
 
-Its reader gives a frame of a segment at a time, far more entries than a page may have beside
-live traffic; what it gave last is kept until all of it was taken.
+The archive's reader returns a whole frame, too many entries for one page beside live traffic.
+The frame is cached until all of it was taken.
 """
 
 import asyncio
@@ -15,44 +15,43 @@ from workers.archive.reader import SegmentMissing, SegmentPage, count_entries, r
 from workers.archive.segment import SegmentDamaged
 from workers.model.batch import Delivery, TransientError
 
-#: Few, since whatever is done with them keeps live traffic of the process waiting; who asks
-#: for a high rate has asked for that.
+#: Small, since a page delays the process' live traffic; high rates get larger pages.
 MIN_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
 _PAGES_A_SECOND: Final = 20
 
 
 class ArchivePosition(NamedTuple):
-    """Where the archive's reader goes on; so many entries of what it gives are done."""
+    """The cursor of a frame, and how many of the frame's entries are done."""
 
     cursor: str | None
     done: int
 
 
 def page_size(rate: int) -> int:
-    """How many entries to take at once where so many a second are asked for."""
+    """Entries in a page at a rate of so many a second."""
     return min(_MAX_PAGE, max(MIN_PAGE, rate // _PAGES_A_SECOND))
 
 
 class ArchivePages:
-    """One directory of segments, and the object store that has more of them."""
+    """Pages of one archive directory; missing segments are fetched from its object store."""
 
     def __init__(self, directory: Path, fetcher: SegmentFetcher | None = None) -> None:
-        """Nothing is read yet."""
+        """`fetcher` is None if there is no object store."""
         self._directory = directory
         self._fetcher = fetcher
         self._last: tuple[object, SegmentPage] | None = None
 
     async def count(self, shard: int, span: tuple[int, int]) -> int:
-        """About how many entries `take` will give, by the indexes here. Raises OSError."""
+        """About how many entries `take` will return, by the local indexes. Raises OSError."""
         return await asyncio.to_thread(count_entries, self._directory, *span, shard)
 
     async def take(
         self, shard: int, span: tuple[int, int], position: ArchivePosition, count: int
     ) -> tuple[Sequence[Delivery], ArchivePosition | None]:
-        """The next entries, and the place behind them; None: nowhere. Raises OSError, TransientError.
+        """The next entries, and the position after them; None at the end.
 
-        `span` is the times that are asked for, in Unix milliseconds.
+        `span` is the requested time range in Unix milliseconds. Raises OSError, TransientError.
         """
         page = await self._read(shard, span, position.cursor)
         until = position.done + count
@@ -89,5 +88,5 @@ class ArchivePages:
         try:
             await self._fetcher.fetch(missing.key)
         except SegmentDamaged:
-            # Nobody has it. The reader goes on without, counts it and tells of it.
+            # It is lost: the reader skips it, counts it and logs a warning.
             await asyncio.to_thread(delete_record, self._directory, missing.key)

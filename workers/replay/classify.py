@@ -1,7 +1,6 @@
-"""A page of a replay, sorted: what is settled, what is missing, what may be wrong.
+"""Classifies a page of a replay: entries to record, to correct, to leave as they are.
 
-Here nothing is written but links that edges generated, which `generate`
-makes in a transaction of its own before they are resolved.
+It writes nothing but generated links, in a transaction of their own before resolving.
 """
 
 from collections.abc import Sequence
@@ -27,22 +26,22 @@ _SLICE: Final = 100
 
 @dataclass(slots=True)
 class ClassifiedPage:
-    """A page, sorted."""
+    """What has to be done with a page's entries."""
 
-    #: Of the list of suppressions by which it was made.
+    #: The version of the suppressions used.
     version: int
-    #: How many events of it are asked for.
+    #: The number of requested events.
     scanned: int = 0
-    #: Of times whose partition is detached.
+    #: Requested events whose partition is detached.
     refused: int = 0
-    #: In no book, to be recorded; with those that wait in quarantine, to be tried again.
+    #: To record: missing entries, and entries in quarantine to try again.
     fresh: list[Row] = field(default_factory=list)
     rejections: list[RejectedEntry] = field(default_factory=list)
-    #: Entries among the fresh that wait in quarantine, or were dropped there.
+    #: The `fresh` entries that are in quarantine or were dropped there.
     waiting: set[Entry] = field(default_factory=set)
-    #: What was in the entries to be recorded.
+    #: The decoded envelopes of the entries to record.
     sealed: dict[Entry, Decoded] = field(default_factory=dict)
-    #: Recorded, and perhaps not as it would be now.
+    #: Recorded entries that reprocessing may change.
     candidates: list[Candidate] = field(default_factory=list)
 
     @property
@@ -50,7 +49,7 @@ class ClassifiedPage:
         return not (self.fresh or self.rejections or self.candidates)
 
     def without(self, unstorable: dict[Entry, RejectedEntry]) -> None:
-        """Treat rows that Postgres refuses as what they are."""
+        """Move rows that PostgreSQL refuses from `fresh` to `rejections`."""
         refused = [row for row in self.fresh if row.entry in unstorable]
         self.fresh = [row for row in self.fresh if row.entry not in unstorable]
         self.rejections += [
@@ -61,7 +60,7 @@ class ClassifiedPage:
 async def classify(
     pipeline: Pipeline, part: Part, deliveries: Sequence[Delivery]
 ) -> ClassifiedPage:
-    """What is asked for, and what is to be done with it. Raises Trouble."""
+    """Classify the requested ones of these entries. Raises TransientError."""
     found = await pipeline.unseal(deliveries)
     if found.newer:
         _LOG.warning("entry.newer", count=len(found.newer))
@@ -96,7 +95,7 @@ async def _resolve_and_compare(
     recorded: RecordedState,
     page: ClassifiedPage,
 ) -> None:
-    """Resolve and enrich what is to be recorded or compared."""
+    """Resolve and enrich entries, then record or compare them."""
     others = list(page.sealed.values())
     if not part.request.is_dry:
         envelopes = [item.envelope for item in others]
@@ -112,7 +111,7 @@ async def _resolve_and_compare(
             page.candidates += [candidate] * may_differ(candidate)
     for rejected in rejections:
         item = page.sealed.get(rejected.delivery.entry)
-        # What is recorded, or in quarantine already, stays as it is.
+        # Recorded and quarantined entries stay as they are.
         if item is None or rejected.delivery.entry in page.waiting:
             continue
         is_asked = part.request.matches_place(item.envelope, None, None)
@@ -123,7 +122,7 @@ async def _resolve_and_compare(
 async def _resolve_in_slices(
     pipeline: Pipeline, items: Sequence[Decoded]
 ) -> tuple[list[Row], list[RejectedEntry]]:
-    """A slice at a time: enriching keeps everything else in the process waiting."""
+    """Resolve and enrich in slices: enriching blocks the event loop."""
     rows: list[Row] = []
     rejections: list[RejectedEntry] = []
     for start in range(0, len(items), _SLICE):
@@ -134,7 +133,7 @@ async def _resolve_in_slices(
 
 
 def _is_requested(part: Part, item: Decoded, row: Row) -> bool:
-    """Whether it is asked for where it turned out to belong."""
+    """Whether the request includes the event by its resolved workspace and link."""
     return part.request.matches_place(
         item.envelope, row.place.workspace_id, row.place.link_id
     )
@@ -146,7 +145,7 @@ def _split(
     recorded: RecordedState,
     page: ClassifiedPage,
 ) -> list[Decoded]:
-    """Put into the page what may have to be recorded; what may have to be corrected."""
+    """Add to the page what may have to be recorded; returns what to compare."""
     to_compare: list[Decoded] = []
     is_again = part.mode == "reprocess"
     for item in requested:
@@ -156,14 +155,14 @@ def _split(
         if is_known and not _is_requested_as_recorded(part, item, recorded):
             continue
         page.scanned += 1
-        # First: a month that is only closed still shows its rows.
+        # First, since a closed month that is not detached yet still has its rows.
         if ids.millis(event_id) < recorded.horizon_ms:
             page.refused += 1
         elif recorded.row(event_id, entry) is not None:
             is_as_read = not recorded.is_edited(entry, item.delivery.payload)
             to_compare += [item] * (is_again and is_as_read)
         elif is_again and recorded.waiting.get(entry) == item.delivery.payload:
-            # One that an operator edited is not what was read: it is redriven, not replayed.
+            # An entry that an operator edited is redriven, not replayed.
             page.waiting.add(entry)
             page.sealed[entry] = item
         elif entry in recorded.dropped:
@@ -177,7 +176,7 @@ def _split(
 def _is_requested_as_recorded(
     part: Part, item: Decoded, recorded: RecordedState
 ) -> bool:
-    """Whether it is asked for where it is recorded, or where it says that it belongs."""
+    """Whether the request includes the event by its recorded workspace and link."""
     row = recorded.rows.get(item.envelope.id)
     owner, link = (row["workspace_id"], row["link_id"]) if row else (None, None)
     return part.request.matches_place(item.envelope, owner, link)

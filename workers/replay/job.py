@@ -1,8 +1,7 @@
-"""The replay job: a poke each second, and chunks of at most ten seconds. `main` composes it.
+"""The replay job: a poke each second, and chunks of at most ten seconds.
 
-The job knows nothing: what there is to do stands in Postgres. A poke puts as many chunks on
-the queue as parts are free, so that all workers share them, and a queue that is lost, or a
-worker that dies with a chunk, costs no more than a lease.
+All state is in PostgreSQL. A poke enqueues as many chunks as there are free parts, so that
+all workers share them. A lost queue or a killed worker costs no more than one lease time.
 """
 
 import asyncio
@@ -43,24 +42,24 @@ _CHUNK_SECONDS: Final = 5.0
 #: When arq cancels a chunk. Not reached: pages have limits of their own.
 _TIMEOUT_SECONDS: Final = 60
 _MAX_CHUNKS: Final = 16
-#: A chunk that got lost with its worker is poked under another name after so long.
+#: Job ids change after so long, so that a chunk lost with its worker is enqueued again.
 _JOB_ID_MS: Final = 5000
 
 
 def _pause_ratio(rate: int) -> float:
-    """How long to rest after a page, in parts of the time that it took.
+    """The pause after a page, as a part of the time that the page took.
 
-    Where servers or processors are short of time, a page takes long, and a replay at the
-    usual rate leaves half of it to live traffic. Who asks for more, asks for less of that.
+    On busy machines a page takes long; at the default rate a replay then leaves half of the
+    time to live traffic. Higher rates leave less.
     """
     return min(1.0, DEFAULT_RATE / rate)
 
 
 @dataclass(slots=True, kw_only=True)
 class ReplayJob:
-    """Replays as arq runs them.
+    """The jobs of replays.
 
-    `unix_ms` is the time of day, `clock` is monotonic and in seconds.
+    `unix_ms` gives Unix milliseconds, `clock` monotonic seconds.
     """
 
     pool: Pool
@@ -77,8 +76,8 @@ class ReplayJob:
     @classmethod
     def for_worker(cls, pipeline: Pipeline, sources: ReplaySources) -> Self:
         """Replays in the process of a worker that has this pipeline."""
-        # A row of the ledger of its own, so that it never waits for the consumer's; and
-        # tests that name a boundary mean the consumer's.
+        # A consumer name of its own, so that it never waits for the consumer's ledger rows,
+        # and no boundary: tests that name one mean the consumer's.
         ours = replace(
             pipeline,
             consumer=f"{pipeline.consumer}/replay",
@@ -105,7 +104,7 @@ class ReplayJob:
         """The chunk."""
 
         async def chunk(ctx: dict[Any, Any]) -> None:
-            # One at a time: the worker has live traffic to see to.
+            # One chunk at a time: live traffic comes first.
             if self._is_busy:
                 return
             self._is_busy = True
@@ -118,9 +117,9 @@ class ReplayJob:
         return [func(chunk, name=_CHUNK, timeout=_TIMEOUT_SECONDS, max_tries=1)]
 
     async def work(self) -> None:
-        """Read on in one part until it ends, the chunk is long enough, or it is stopped.
+        """Replay one part until it ends, is stopped, or the chunk's time is over.
 
-        Raises Trouble.
+        Raises TransientError.
         """
         part = await take(self.pool, self.new_id())
         if part is None:

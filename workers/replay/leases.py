@@ -1,7 +1,7 @@
-"""Who reads which shard of which replay, and how far: leases and cursors in Postgres.
+"""Leases and cursors of replays, in PostgreSQL.
 
-A lease that is not renewed runs out, and the next worker
-goes on where the last committed page ended.
+A part is one shard of one replay. When a lease expires, the next worker continues after the
+last committed page.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from workers.replay.sources import Cursor
 
 _SQL: Final = statements("replay/replays")
 
-#: Longer than a page takes, and short enough that a dead worker's part soon goes on.
+#: Longer than a page takes, and short enough that a dead worker's part soon continues.
 LEASE: Final = timedelta(seconds=15)
 
 Mode = Literal["missing", "reprocess"]
@@ -25,9 +25,9 @@ Mode = Literal["missing", "reprocess"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A shard of a replay under lease. No cursor: it has not begun.
+    """A leased shard of a replay; `cursor` is None before its first page.
 
-    `wait` is the seconds that the replay's rate asks to wait first.
+    `wait` is the seconds to wait first, by the replay's rate.
     """
 
     replay_id: UUID
@@ -40,7 +40,7 @@ class Part:
 
 
 class Counts(NamedTuple):
-    """What became of the events of a page; `scanned` is the sum of the others."""
+    """The events of a page by outcome; `scanned` is the sum of the others."""
 
     scanned: int = 0
     inserted: int = 0
@@ -51,7 +51,7 @@ class Counts(NamedTuple):
 
 
 class Step(NamedTuple):
-    """From one page to the next; the cursor is None after the last one."""
+    """The progress of one page; `cursor` is None after the last page."""
 
     cursor: Cursor | None
     read: int = 0
@@ -59,25 +59,25 @@ class Step(NamedTuple):
 
 
 class RunningReplay(NamedTuple):
-    """Whether the replay goes on, and after how many seconds its rate lets it."""
+    """Whether the replay continues, and after how many seconds, by its rate."""
 
     is_running: bool
     wait: float
 
 
 class LeaseLost(TransientError):
-    """Somebody else has the part by now: nothing of this page may be kept."""
+    """Another worker has the part: roll this page back."""
 
 
 async def count_free(pool: Pool) -> int:
-    """How many parts wait for a worker. Raises TransientError."""
+    """The number of parts without a lease. Raises TransientError."""
     async with transaction(pool) as connection:
         count: int = await connection.fetchval(_SQL["parts_free"])
         return count
 
 
 async def take(pool: Pool, holder: UUID) -> Part | None:
-    """Lease a part that nobody has; None where there is none. Raises TransientError."""
+    """Lease a free part; None if there is none. Raises TransientError."""
     async with transaction(pool) as connection:
         row = await connection.fetchrow(_SQL["part_take"], holder, LEASE)
     if row is None:
@@ -94,7 +94,7 @@ async def take(pool: Pool, holder: UUID) -> Part | None:
 
 
 async def release(pool: Pool, part: Part) -> None:
-    """Let go of a part, so that nobody waits for the lease. Raises TransientError."""
+    """Give up a part's lease. Raises TransientError."""
     async with transaction(pool) as connection:
         await connection.execute(
             _SQL["part_release"], part.replay_id, part.shard, part.holder
@@ -102,7 +102,7 @@ async def release(pool: Pool, part: Part) -> None:
 
 
 async def pause(pool: Pool, part: Part) -> None:
-    """Let the whole replay rest until an operator resumes it. Raises TransientError."""
+    """Pause the replay until an operator resumes it. Raises TransientError."""
     async with transaction(pool) as connection:
         await connection.execute(_SQL["replay_pause"], part.replay_id)
 
@@ -110,9 +110,9 @@ async def pause(pool: Pool, part: Part) -> None:
 async def advance(
     connection: Connection, part: Part, counts: Counts, step: Step
 ) -> RunningReplay:
-    """Move the cursor and add the counts, in the transaction of the page.
+    """Move the cursor and add the counts, in the page's transaction.
 
-    Call it last: all parts add to one row. Raises LeaseLost.
+    Call it last: all parts of a replay update one row. Raises LeaseLost.
     """
     pause = timedelta(seconds=counts.scanned / part.request.rate)
     replay = await connection.fetchrow(

@@ -1,7 +1,7 @@
-"""One page of a replay, recorded or corrected, and counted.
+"""Replays one page: records or corrects its entries, and counts them.
 
-Everything that a page changes, its counts and the cursor behind it, is one transaction,
-begun again where others' came between or a partition lacks.
+A page, its counts and its cursor are one transaction, which is retried after conflicts with
+other transactions or when a partition is missing.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -40,12 +40,12 @@ _LOG: Final = Log()
 
 @dataclass(slots=True)
 class _PageResult:
-    """What a page came to."""
+    """What a page changed."""
 
     inserted: int = 0
     changed: int = 0
     quarantined: int = 0
-    #: Entries that could be recorded, and those that could not for what they hold.
+    #: Entries that could be recorded, and entries that their data kept from it.
     good: int = 0
     bad: int = 0
 
@@ -62,19 +62,20 @@ class _PageResult:
 
 
 class PageReplayer:
-    """Plays pages through the stages of a pipeline."""
+    """Replays pages through the stages of a pipeline."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        """`pipeline` resolves and enriches; its consumer's name is what the books show."""
+        """`pipeline` resolves and enriches; the ledger shows its consumer's name."""
         self._pipeline = pipeline
 
     async def replay_page(
         self, part: Part, deliveries: Sequence[Delivery], step: Step
     ) -> RunningReplay:
-        """Record or correct what is asked for, and move the part on by `step`.
+        """Record or correct the requested entries, and advance the part by `step`.
 
-        Raises TransientError, LeaseLost where somebody else has the part, and Halt where so much
-        would go to quarantine that the worker must be wrong: nothing is kept.
+        Raises TransientError, LeaseLost if another worker has the part, and PausedError if so
+        many entries would be quarantined that the worker must be at fault. Then nothing is
+        committed.
         """
         page = await classify(self._pipeline, part, deliveries)
         try:
@@ -115,7 +116,7 @@ class PageReplayer:
         page: ClassifiedPage,
         wider: frozenset[UUID],
     ) -> _PageResult:
-        """Do what the page asks for; for a dry replay, and undo it."""
+        """Apply the page; roll it back if the replay is dry."""
         result = _PageResult()
         if page.has_no_changes:
             return result
@@ -144,7 +145,7 @@ class PageReplayer:
         rows = await _redrive(connection, page, ledger, who)
         held = await quarantine.find_held(connection, [row.entry for row in rows])
         fresh = [row for row in rows if row.entry not in held]
-        # Everybody's locks at once, in the order of their ids.
+        # All customers are locked at once, in the order of their ids.
         locked_ids = wider | lock_set.ids
         await write(
             connection, fresh, ledger, consumer=who, new_id=new_id, wider=locked_ids
@@ -160,7 +161,7 @@ class PageReplayer:
     async def _find_unstorable(
         self, rows: Sequence[Row], page: ClassifiedPage
     ) -> dict[Entry, RejectedEntry]:
-        """Those that Postgres refuses, found by halving and undone each time."""
+        """The rows that PostgreSQL refuses, found by bisection and rolled back."""
         cause = await self._refusal(rows)
         if cause is None:
             return {}
@@ -173,7 +174,7 @@ class PageReplayer:
         return found | await self._find_unstorable(rows[middle:], page)
 
     async def _refusal(self, rows: Sequence[Row]) -> str | None:
-        """What Postgres says against recording these together."""
+        """The error of recording these rows together; None if there is none."""
         wider: frozenset[UUID] = frozenset()
         for _ in range(_ATTEMPTS):
             try:
@@ -205,7 +206,7 @@ class PageReplayer:
 
 @asynccontextmanager
 async def _rolled_back(connection: Connection) -> AsyncIterator[None]:
-    """What is done inside, and undone however it ends."""
+    """A transaction that is always rolled back."""
     trial = connection.transaction()
     await trial.start()
     try:
@@ -217,10 +218,9 @@ async def _rolled_back(connection: Connection) -> AsyncIterator[None]:
 async def _redrive(
     connection: Connection, page: ClassifiedPage, ledger: LedgerDelta, who: str
 ) -> Sequence[Row]:
-    """Take out of quarantine what can be placed by now, kept there or dropped.
+    """Take the page's resolvable entries out of quarantine; the rows to record.
 
-    The rows that are to be recorded: not those of what somebody edited, put back or gave up
-    since it was sorted.
+    Leaves out entries that were edited, redriven or discarded since they were classified.
     """
     placed = [row.entry for row in page.fresh if row.entry in page.waiting]
     if not placed:

@@ -1,4 +1,4 @@
-"""What Postgres says of entries already: rows, repeats, quarantine."""
+"""What PostgreSQL has of entries: rows, repeats, quarantine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,32 +15,32 @@ _SQL: Final = statements("replay/replays")
 
 @dataclass(slots=True)
 class RecordedState:
-    """What became of some entries."""
+    """The recorded state of some entries."""
 
     #: The rows under the entries' events, each whole.
     rows: dict[UUID, DatabaseRecord] = field(default_factory=dict)
     repeats: set[Entry] = field(default_factory=set)
-    #: Entries in quarantine that wait, as they are there, and those that were given up.
+    #: Open entries of quarantine with their payloads, and discarded ones.
     waiting: dict[Entry, bytes] = field(default_factory=dict)
     discarded: set[Entry] = field(default_factory=set)
-    #: Entries that were put back from there, as they were by then.
+    #: Redriven entries with the payloads that were recorded.
     redriven: dict[Entry, bytes] = field(default_factory=dict)
-    #: Counted as quarantined, and not kept there.
+    #: Entries counted as quarantined whose payload was not kept.
     dropped: set[Entry] = field(default_factory=set)
-    #: Below it, in Unix milliseconds, the partitions of events are detached.
+    #: The partitions of events before it are detached; Unix milliseconds.
     horizon_ms: int = 0
 
     def row(self, event_id: UUID, entry: Entry) -> DatabaseRecord | None:
-        """The row that this very entry has."""
+        """The row that was recorded from this entry."""
         row = self.rows.get(event_id)
         return row if row is not None and entry_of(row) == entry else None
 
     def is_edited(self, entry: Entry, payload: bytes) -> bool:
-        """Whether an operator changed what was read before it was recorded."""
+        """Whether an operator edited the entry before it was redriven."""
         return self.redriven.get(entry, payload) != payload
 
     def is_accounted(self, event_id: UUID | None, entry: Entry) -> bool:
-        """Whether the entry is in the books."""
+        """Whether the ledger accounts for the entry."""
         if event_id is not None and self.row(event_id, entry) is not None:
             return True
         return any(
@@ -52,7 +52,7 @@ class RecordedState:
 async def look_up(
     connection: Connection, ids: Sequence[UUID], entries: Sequence[Entry]
 ) -> RecordedState:
-    """What there is of these events and entries."""
+    """Look up these events and entries."""
     found = RecordedState(horizon_ms=await connection.fetchval(_SQL["horizon"]) or 0)
     if not entries:
         return found
@@ -74,5 +74,5 @@ async def look_up(
 
 
 def entry_of(record: DatabaseRecord) -> Entry:
-    """The entry of a record that has its four columns."""
+    """The entry of a record with its four columns."""
     return Entry(*(record[name] for name in ENTRY_COLUMNS))

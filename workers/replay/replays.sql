@@ -1,4 +1,4 @@
--- parts_free: how many parts of running replays wait for somebody; none while recording is paused
+-- parts_free: the number of unleased parts of running replays; 0 while recording is paused
 select count(*)
   from replay_parts part join replays replay on replay.id = part.replay_id
  where not part.is_done and replay.status = 'running'
@@ -23,11 +23,11 @@ update replay_parts part
 returning part.replay_id, part.shard, part.cursor, replay.mode, replay.requested,
           extract(epoch from replay.next_at - clock_timestamp())::float8 as wait
 
--- part_release: let somebody else go on
+-- part_release: give up a lease
 update replay_parts set leased_by = null, leased_until = null
  where replay_id = $1 and shard = $2 and leased_by = $3
 
--- replay_pause: let a running replay rest
+-- replay_pause: pause a running replay
 update replays set status = 'paused' where id = $1 and status = 'running'
 
 -- replay_count: add a page's counts; the status, and the seconds that the rate asks to wait
@@ -45,16 +45,16 @@ update replay_parts
  where replay_id = $1 and shard = $2 and leased_by = $3
 returning true
 
--- replay_finish: a replay whose parts are done is done, paused during its last pages or not: nobody would come back to it
+-- replay_finish: finish a replay whose parts are done, also one that was paused during its last page
 update replays
    set status = 'done', finished_at = clock_timestamp()
  where id = $1 and status in ('running', 'paused')
    and not exists (select from replay_parts where replay_id = $1 and not is_done)
 
--- shard_lock: one replay at a time writes what the entries of a shard say
+-- shard_lock: one replay at a time writes a shard's entries
 select pg_advisory_xact_lock(hashtext('reftide replay'), $1)
 
--- recorded: the rows that these entries have
+-- recorded: the rows of these events
 select *
   from events
  where id = any($1::uuid[])
@@ -69,23 +69,23 @@ select epoch, shard, entry_ms, entry_seq, status, payload
   from quarantine
  where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
 
--- horizon: the end of the latest partition that is closed or detached, in Unix milliseconds; null where there is none
+-- horizon: the end of the latest closed or detached partition, in Unix milliseconds; null if there is none
 select greatest(
        (select max(extract(epoch from until) * 1000)::bigint from detached_partitions),
-       -- What somebody detached by hand.
+       -- Partitions that were detached by hand.
        max(extract(epoch from (to_date(substr(relname, 8), 'YYYYMM') + interval '1 month') at time zone 'UTC') * 1000)::bigint)
   from pg_class
  where relkind = 'r' and relname ~ '^events_[0-9]{6}$' and relnamespace = current_schema()::regnamespace
    and not exists (select from pg_inherits where inhrelid = pg_class.oid and inhparent = 'events'::regclass)
 
--- redriven: take entries out of quarantine that can be placed by now, as they were read; not those that are edited by now
+-- redriven: take entries out of quarantine, unless they were edited meanwhile
 with found as (
     select id
       from quarantine
       join unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bytea[])
         as read (epoch, shard, entry_ms, entry_seq, payload) using (epoch, shard, entry_ms, entry_seq, payload)
      where status = 'open'
-     -- As commands lock them, so that nobody waits in a circle.
+     -- The order in which commands lock them, so that there are no deadlocks.
      order by id
        for update of quarantine
 ), taken as (
@@ -102,7 +102,7 @@ select epoch, shard, entry_ms, entry_seq from taken
 -- dropped: which of these entries were counted as quarantined and not kept
 select epoch, shard, entry_ms, entry_seq from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[])
 
--- undropped: these of them are not any more, since they are recorded
+-- undropped: remove entries from those dropped, since they are recorded
 with found as (
     select * from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[])
 ), rest as (
@@ -122,14 +122,14 @@ with found as (
 )
 select epoch, shard, entry_ms, entry_seq from found
 
--- lock_rows: rows that are about to be corrected
+-- lock_rows: lock the rows to correct
 select * from events where id = any($1::uuid[]) order by id for update
 
--- correct: say anew where events belong and what was found out of them
+-- correct: update the derived columns of events
 update events
    set {changes}
   from jsonb_populate_recordset(null::events, $1::jsonb) as row
  where events.id = row.id
 
--- attributions: what leads are attributed to now
+-- attributions: the present attribution of leads
 select id, attributed_id, link_id, program_id, partner_id from events where id = any($1::uuid[])

@@ -1,12 +1,11 @@
-"""Reprocessing: rows that are recorded, brought in line with what is known now.
+"""Reprocessing: resolves and enriches recorded rows again, and corrects them.
 
-A row keeps its place, event and time; where it belongs and what was found
-out of its client are said anew, and the counters change by the difference, in the same
-transaction and under the same locks as everybody's. Leads are attributed anew whatever their
-own row says, since windows, models and their clicks may have changed.
+A row keeps its entry, event and time. Its links, partner and enrichment are set again, and
+the counters change by the difference, in the same transaction and under the same locks as any
+batch. Leads are always attributed again, since windows, models and clicks may have changed.
 
-An event that would move to another workspace stays where it is: its claims, its customer and
-its key belong to the old one.
+An event that would move to another workspace stays: its claims, its customer and its key
+belong to the old one.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +34,7 @@ from workers.write import click_tokens, customers, profile_merge, publish_queue
 
 _SQL: Final = statements("replay/replays")
 
-#: What a row says that does not stand in its envelope.
+#: The columns that do not come from the envelope.
 _DERIVED: Final = (
     "is_bot", "link_id", "program_id", "partner_id", "click_id", "asked_program_id",
     "customer_id", "api_key_id", "ip", *ENRICHMENT_COLUMNS,
@@ -49,14 +48,14 @@ _ATTRIBUTION: Final = ("attributed_id", *_EARNED)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A recorded event as it would be recorded now, and as it is."""
+    """A recorded event as it would be recorded now, and its row."""
 
     row: Row
     stored: DatabaseRecord
 
 
 def may_differ(candidate: Candidate) -> bool:
-    """Whether something must be corrected, or for a lead may have to be."""
+    """Whether the row differs, or is a lead, whose attribution may differ."""
     row, stored = candidate.row, candidate.stored
     if row.place.workspace_id != stored["workspace_id"]:
         return False
@@ -68,7 +67,7 @@ async def identify(
     candidates: Sequence[Candidate],
     new_id: Callable[[], UUID],
 ) -> tuple[list[Candidate], customers.LockSet]:
-    """The candidates with their customers, and whom they concern."""
+    """The candidates with their customers, and the customers to lock."""
     rows = await customers.identify(connection, [c.row for c in candidates], new_id)
     found = [
         Candidate(_with_attribution(row, each.stored), each.stored)
@@ -85,9 +84,9 @@ async def correct(
     lock_set: customers.LockSet,
     wider: frozenset[UUID],
 ) -> int:
-    """Correct what differs, and all that follows from it; how many of these changed.
+    """Correct what differs, and what depends on it; how many rows changed.
 
-    Raises `customers.LockSetGrew` where the transaction has to begin again with wider locks.
+    Raises `customers.LockSetGrew` if the transaction has to begin again with more locks.
     """
     if lock_set.ids:
         lock_set = await customers.lock(connection, lock_set, wider)
@@ -129,7 +128,7 @@ async def _lock_rows(
 async def _reattributed(
     connection: Connection, candidates: Sequence[Candidate]
 ) -> set[UUID]:
-    """The leads whose attribution is another than before."""
+    """The leads whose attribution has changed."""
     leads = {c.row.id: c.stored for c in candidates if _is_attributable(c.row)}
     if not leads:
         return set()
@@ -142,16 +141,16 @@ async def _reattributed(
 
 
 def _is_attributable(row: Row) -> bool:
-    """Whether what it counts for is its customer's clicks' to say."""
+    """Whether its attribution depends on its customer's clicks."""
     is_somebodys = row.place.click_id or row.customer_id or row.envelope.external_id
     return row.event.kind is not CLICK and not row.event.is_test and bool(is_somebodys)
 
 
 def _with_attribution(row: Row, stored: DatabaseRecord) -> Row:
-    """With what the row alone does not say: what a lead earned, whose it is."""
+    """Add a lead's stored attribution and customer, which the envelope does not hold."""
     if not _is_attributable(row):
         return row
-    # Not yet identified, it is whoever it was.
+    # Before it is identified, its customer stays.
     place = replace(row.place, **{name: stored[name] for name in _EARNED})
     return replace(
         row, place=place, customer_id=row.customer_id or stored["customer_id"]
@@ -171,17 +170,17 @@ def _derived(row: Row) -> dict[str, Any]:
 
 
 def _comparable(name: str, value: Any) -> Any:
-    """A value as both sides can be compared by."""
+    """A value in the form in which both sides are compared."""
     if value is None:
         return None
     if name == "failed":
         return list(value)
     if name == "ip":
         return str(value)
-    # Postgres pads what is shorter.
+    # PostgreSQL pads values of type char.
     return value.strip() if isinstance(value, str) else value
 
 
 def _document(rows: Sequence[Row]) -> str:
-    """The rows as JSON, for Postgres to read by the columns' types."""
+    """The rows as JSON, for `jsonb_populate_recordset`."""
     return json.encode([{"id": row.id, **_derived(row)} for row in rows]).decode()

@@ -1,4 +1,4 @@
-"""What a replay was asked for. Values only; the commands write them, the workers read them."""
+"""A replay's request: which events, and how fast. Values only."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
@@ -10,18 +10,17 @@ from ingest.contracts import ids
 from ingest.contracts.envelope import Envelope, Kind
 from workers.model.batch import Entry
 
-#: Events a second where nobody says otherwise: a worker could do ten times as many, at the
-#: cost of live traffic.
+#: Default events a second. A worker can do ten times as many, at the cost of live traffic.
 DEFAULT_RATE: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRequest:
-    """Which events, and how fast. None: all.
+    """Filters, where None means all, and limits.
 
-    Times are Unix milliseconds of the event's id, when an edge took it, from the one until
-    before the other; of an entry without a readable id, when it arrived. `rate` is events a
-    second over all workers. `is_dry`: say what would be, and change nothing.
+    Times are Unix milliseconds, `from_ms` <= time < `to_ms`, of the event's id, that is of its
+    acceptance; entries without a readable id count by their arrival. `rate` is events a second
+    over all workers. `is_dry`: report what would change, and change nothing.
     """
 
     from_ms: int
@@ -50,7 +49,7 @@ class ReplayRequest:
         return orjson.dumps(asdict(self)).decode()
 
     def matches(self, envelope: Envelope) -> bool:
-        """Whether an envelope is asked for, as far as it says itself."""
+        """Whether the request includes an envelope, by its own fields."""
         return (
             self.from_ms <= ids.millis(envelope.id) < self.to_ms
             and self.kind in {None, envelope.kind}
@@ -59,7 +58,7 @@ class ReplayRequest:
         )
 
     def matches_unreadable(self, entry: Entry) -> bool:
-        """Whether an entry without an envelope is asked for: nothing is known but its time."""
+        """Whether it includes an undecodable entry, of which only the time is known."""
         filters = (
             self.kind, self.dialect, self.workspace_id, self.link_id, self.event_id,
         )  # fmt: skip
@@ -69,7 +68,7 @@ class ReplayRequest:
     def matches_place(
         self, envelope: Envelope, workspace_id: UUID | None, link_id: UUID | None
     ) -> bool:
-        """Whether it is asked for where it belongs: as recorded, or as resolved."""
+        """Whether it includes an event by its recorded or resolved workspace and link."""
         is_owner = self.workspace_id in {None, envelope.workspace_id or workspace_id}
         is_link = (
             self.link_id in {None, envelope.link_id, link_id}

@@ -1,8 +1,8 @@
-"""Where a replay's entries come from: the stream as far as it goes back, then the archive.
+"""Reads a replay's entries: first the retained stream, then the archive.
 
-One shard is read from the oldest retained entry to the last one there was
-when the replay began, and then the archive for what the stream did not have: what was
-trimmed before, or was trimmed under the reader's hands, and what is of former lives.
+A shard's stream is read from its oldest retained entry to the last one at the replay's start.
+The archive then supplies what the stream did not have: entries trimmed before or while it was
+read, and entries of former epochs.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from workers.model.batch import Delivery, Entry, TransientError
 from workers.redis_io.connections import REDIS_ERRORS
 from workers.replay.archive_pages import MIN_PAGE, ArchivePages, ArchivePosition
 
-#: How far an edge's clock may be ahead of Redis', in milliseconds: what is more is refused.
+#: How far an edge's clock may be ahead of Redis'; ids further ahead are refused.
 _CLOCK_SKEW_MS: Final = 5 * 60 * 1000
 _ZERO: Final = EntryId(0, 0)
 _START: Final = "0-0"
@@ -27,12 +27,11 @@ _START: Final = "0-0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """How far one shard is read. Ids are as texts, so that a document holds them whole.
+    """The progress of one shard. Ids are texts, since JSON numbers could lose digits.
 
-    `at` is the last entry that was read from the stream of life `epoch`, which is read up to
-    `end`. `holes` are ranges that it did not have any more, from and until before. `archive`
-    is where the archive's reader goes on, once `is_archive`, without so many entries
-    (`done`) of what it gives next.
+    `at` is the last entry read from the stream of `epoch`, which is read up to `end`. `holes`
+    are ranges (from, until before) that the stream no longer had. Once `is_archive`,
+    `archive` is the archive reader's cursor, and `done` entries of its frame are done.
     """
 
     epoch: int | None
@@ -56,7 +55,7 @@ class Cursor:
 
 
 class ReplayPage(NamedTuple):
-    """Some entries, how many were read to find them, and where to go on; None: nowhere."""
+    """Some entries, how many were read to find them, and the next cursor; None at the end."""
 
     deliveries: Sequence[Delivery]
     read: int
@@ -69,19 +68,19 @@ class _ShardState(NamedTuple):
     epoch: int | None
     delivered: EntryId
     first: EntryId | None
-    #: The highest entry that was taken out from among others.
+    #: The highest deleted entry.
     deleted: EntryId
 
 
 class ReplaySources:
-    """The stream and the archive of all shards, each shard as one way."""
+    """The stream and the archive of all shards."""
 
     def __init__(
         self, redis: Redis, archive: Path | None, fetcher: SegmentFetcher | None = None
     ) -> None:
-        """`archive`: the directory of the segments; None where there is none.
+        """`archive` is the archive's directory, None if there is none.
 
-        `fetcher` brings those there that only an object store has.
+        `fetcher` fetches segments that only an object store has.
         """
         self._redis = redis
         self._archive_pages = (
@@ -89,7 +88,7 @@ class ReplaySources:
         )
 
     async def begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
-        """Where to begin, and about how many entries will be read. Raises TransientError."""
+        """The first cursor, and about how many entries follow. Raises TransientError."""
         try:
             return await self._begin(shard, span)
         except (*REDIS_ERRORS, OSError) as error:
@@ -98,9 +97,9 @@ class ReplaySources:
     async def page(
         self, shard: int, cursor: Cursor, span: tuple[int, int], count: int = MIN_PAGE
     ) -> ReplayPage:
-        """What comes next, but what is still the recorder's to record. Raises TransientError.
+        """The next entries, without those the group still has to record.
 
-        `span` is the times that are asked for, in Unix milliseconds.
+        `span` is the requested time range in Unix milliseconds. Raises TransientError.
         """
         try:
             if cursor.is_archive:
@@ -112,7 +111,7 @@ class ReplaySources:
     async def _begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
         key = events_key(shard)
         epoch = await self._redis.get(epoch_key(shard))
-        # Before an event was taken nothing of it can have arrived, but for the clocks.
+        # An entry's id is not older than its event's, apart from clock skew.
         at = EntryId(max(0, span[0] - _CLOCK_SKEW_MS), 0)
         end, count, first = _START, 0, None
         if await self._redis.exists(key):
@@ -130,7 +129,7 @@ class ReplaySources:
         state, page = await self._read(shard, cursor, count)
         at, end = EntryId.of(cursor.at), EntryId.of(cursor.end)
         if state.epoch is None or state.epoch != cursor.epoch:
-            # That life ended; what it still held is in the archive or nowhere.
+            # The epoch has ended; what it still held is in the archive, if anywhere.
             return ReplayPage(
                 (), 0, self._archive_cursor(_with_gap(cursor, at, end.next))
             )
@@ -147,7 +146,7 @@ class ReplaySources:
         acknowledged = await self._acknowledged(shard, state, found)
         if len(page) < count:
             if state.first is not None and state.first <= state.deleted:
-                # Nobody knows which: then the archive is asked for everything up to there.
+                # Which entries were deleted is unknown: ask the archive for all up to there.
                 cursor = _with_gap(cursor, _ZERO, state.deleted.next)
             return ReplayPage(acknowledged, len(page), self._archive_cursor(cursor))
         return ReplayPage(acknowledged, len(page), replace(cursor, at=str(page[-1][0])))
@@ -161,7 +160,7 @@ class ReplaySources:
             return state, []
         page = await self._redis.xrange(key, f"({cursor.at}", cursor.end, count)
         again = await self._state(shard)
-        # Trimmed or replaced meanwhile: as it is after the read, it is not before it.
+        # Trims and resets count as of after the read, deliveries as of before it.
         state = again._replace(delivered=state.delivered)
         return state, [(EntryId.of(raw), fields) for raw, fields in page]
 
@@ -181,17 +180,17 @@ class ReplaySources:
                     EntryId.of(first[0]) if first else None,
                     EntryId.of(stream["max-deleted-entry-id"]),
                 )
-        # Workers make it again, and give themselves everything; until then it is unknown
-        # what they have settled.
+        # Workers create it again and read everything; until then it is unknown what they
+        # have acknowledged.
         raise TransientError(f"shard {shard} has no group {GROUP}")
 
     async def _acknowledged(
         self, shard: int, state: _ShardState, found: Sequence[Delivery]
     ) -> list[Delivery]:
-        """Without what the recorder was not given or has not acknowledged.
+        """The entries that the group has acknowledged, and so committed.
 
-        What is pending is read after what was delivered: an entry in neither was
-        acknowledged, and so committed.
+        Pending entries are read after `last-delivered-id`: a delivered entry that is not
+        pending was acknowledged.
         """
         delivered = [
             one
@@ -244,14 +243,14 @@ def _id(delivery: Delivery) -> EntryId:
 
 
 def _with_gap(cursor: Cursor, at: EntryId, until: EntryId) -> Cursor:
-    """Between what was read last and what is there now, there may have been something."""
+    """Add the range between the last entry read and the next retained one, if any."""
     if until <= at.next:
         return cursor
     return replace(cursor, holes=(*cursor.holes, (str(at.next), str(until))))
 
 
 def _is_missing(delivery: Delivery, cursor: Cursor) -> bool:
-    """Whether the stream did not have it when the stream was read."""
+    """Whether the stream no longer had it when the stream was read."""
     if delivery.entry.epoch != cursor.epoch:
         return True
     entry = _id(delivery)
