@@ -1,6 +1,5 @@
-"""`reftide demo`: real-looking traffic at a running instance, counted at both ends.
+"""`reftide demo`: the vendors' examples and traffic at a running instance, checked at its end.
 
-Used by `scripts.commands.develop.demo` alone. `steps`, `traffic` and `tally` are pure; `sending`
-speaks HTTP; `stage`, `progress` and `findings` ask the servers; `view` draws; `play` knows
-the order.
+`agents`, `vendors` and `traffic` are values; `sender` speaks HTTP; `links` and `records` ask
+the servers; `progress` shows how far it is; `play` knows the order.
 """

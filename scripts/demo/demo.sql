@@ -5,14 +5,18 @@ select pg_try_advisory_lock(hashtext('reftide demo'))
 insert into limits (subject, per_minute) values ($1::uuid::text, 10000000)
 on conflict (subject) do nothing
 
--- programs: the numbers of a workspace's programs with these names
-select number from programs where workspace_id = $1 and name = any($2::text[]) order by number
-
--- links: the demo's links with their counters, the first code first
-select code, is_active, clicks, bot_clicks, duplicate_clicks, leads
-  from links
- where namespace = '-' and code = any($1::text[])
- order by code
+-- top_links: the links of a run, the most clicked first
+select links.code,
+       count(*) filter (where kind = 'click')                  as clicks,
+       count(*) filter (where kind = 'click' and is_bot)       as bots,
+       count(*) filter (where kind = 'click' and is_duplicate) as duplicates,
+       count(*) filter (where kind = 'lead')                   as leads
+  from events join links on links.id = events.link_id
+ where events.id >= $1
+   and coalesce(properties -> 'additional_data' ->> 'demo', properties ->> 'demo') = $2
+ group by links.code
+ order by clicks desc, links.code
+ limit $3
 
 -- arrived: a run's events, with what became of their entries
 with run as materialized (

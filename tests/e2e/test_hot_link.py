@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from aiohttp import ClientSession, TCPConnector
 
-from scripts.demo.sending import API_KEY
+from scripts.demo.traffic import API_KEY
 from tests.e2e.conftest import CLICK, Begin
 
 pytestmark = pytest.mark.e2e

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from scripts.bench.load.traffic import address
 from scripts.demo.agents import agents
-from scripts.demo.sending import API_KEY
+from scripts.demo.traffic import API_KEY
 
 Kind = Literal[
     "click", "keyed click", "short click", "mute click", "lead", "dub lead", "sale",

@@ -29,21 +29,20 @@ _DIFFERENCES: Final = ("what", "key", "expected", "found", "off_by")
 @click.command(
     epilog="""
 First come the vendors' own example requests, byte for byte as their pages print
-them. Then clicks and leads on 40 links of the demo workspace, over HTTP, with several
-hundred user agents and with client addresses in X-Forwarded-For, which the edge of
-`reftide up` believes from this machine. Some codes are unknown or switched off, some
-clicks are sent twice under one Idempotency-Key, some leads are reported twice. The key
-of the demo workspace is given a limit of its own, so that no lead is refused as one too
-many; `reftide limits clear ID` undoes it.
+them. Then clicks on 40 links of the demo workspace, over HTTP, with several hundred user
+agents and with client addresses in X-Forwarded-For, which the edge of `reftide up`
+believes from this machine. Some clicks are sent twice under one Idempotency-Key, and
+after every twentieth a lead is reported. The key of the demo workspace is given a limit
+of its own, so that no lead is refused as one too many; `reftide limits clear ID` undoes
+it.
 
 \b
   accepted   requests that were answered with a yes
   recorded   events that workers have written into Postgres since the run began
   lag        how long the oldest event has waited for a worker
 
-At the end the rows of the run and the growth of its links' counters are compared with
-what was accepted, and everything with everything by `reftide verify`. Exit code 0 where
-all of it is equal, 1 where not.
+At the end the rows of the run are compared with what was accepted, and all rows with all
+counters by `reftide verify`. Exit code 0 where they are equal, 1 where not.
 
 \b
   reftide up                        in one terminal

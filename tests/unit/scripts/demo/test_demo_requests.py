@@ -8,22 +8,12 @@ import orjson
 import pytest
 
 from ingest.dialects import DIALECTS
-from scripts.demo.sending import Answer, click_body, lead_body
-from scripts.demo.steps import Click, Lead, Visitor
+from scripts.demo.sender import Answer
 from scripts.demo.vendors import EXAMPLES, Example
 
 PAGES = Path(__file__).parents[3] / "pages"
 
 AFFITOR, REFPORT, BIO_RE, *BRICQS = EXAMPLES
-VISITOR = Visitor(
-    number=3,
-    ip="81.2.69.142",
-    agent="Mozilla/5.0",
-    is_bot=False,
-    language="en-GB",
-    timezone="Europe/London",
-    screen="1920x1080",
-)
 
 
 def page(name: str) -> str:
@@ -116,33 +106,3 @@ def test_a_yes_and_a_no_are_told_apart_in_every_vendors_words(
 
     assert (accepted == "yes") == answer.is_accepted
     assert reason == answer.reason
-
-
-def test_every_event_carries_the_name_of_its_run() -> None:
-    click = Click(
-        event=1,
-        purpose="test",
-        code="x",
-        is_bot=False,
-        page="/",
-        referrer="",
-        program=7,
-    )
-    lead = Lead(
-        event=2, customer=5, name="A", email="a@example.com", event_name="Sign Up"
-    )
-
-    assert {"demo": "run-1", "test_mode": True, "program_id": 7} == click_body(
-        VISITOR, click, "run-1", None
-    )["additional_data"]
-    assert "run-1" == lead_body(lead, "run-1", "clk")["metadata"]["demo"]
-    assert "run-1-5" == lead_body(lead, "run-1", "clk")["customerExternalId"]
-
-
-def test_only_a_visitor_who_comes_back_shows_a_click_id() -> None:
-    click = Click(
-        event=1, purpose="link", code="x", is_bot=False, page="/", referrer=""
-    )
-
-    assert "existing_click_id" not in click_body(VISITOR, click, "run-1", None)
-    assert "clk" == click_body(VISITOR, click, "run-1", "clk")["existing_click_id"]

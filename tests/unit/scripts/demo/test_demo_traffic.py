@@ -1,129 +1,86 @@
 from collections import Counter
-from ipaddress import ip_address
-
-import pytest
 
 from scripts.demo.agents import agents
-from scripts.demo.steps import Click, Codes, Lead, Step, Visit
-from scripts.demo.traffic import ROUND, Traffic
+from scripts.demo.records import differences
+from scripts.demo.sender import Answer, Tally
+from scripts.demo.traffic import Click, clicks, lead
 
-CODES = Codes(
-    active=[f"on-{number}" for number in range(10)], inactive=["off"], programs=[7, 8]
-)
-
-
-def played(clicks: int, seed: int = 1) -> list[Visit]:
-    rounds = Traffic(CODES, clicks, seed).rounds()
-    return [visit for visits in rounds for visit in visits]
+CODES = [f"demo-{number:03}" for number in range(1, 6)]
+YES = Answer(200, b'{"success":true,"click_id":"clk"}')
 
 
-def steps(clicks: int, seed: int = 1) -> list[Step]:
-    return [step for visit in played(clicks, seed) for step in visit.steps]
+def made(count: int = 330, seed: int = 1) -> list[Click]:
+    return list(clicks("run-1", CODES, count, seed))
 
 
-@pytest.mark.parametrize("clicks", [1, 19, 20, 100, 1999, 2001, 5000])
-def test_there_are_as_many_clicks_as_were_asked_for(clicks: int) -> None:
-    assert clicks == sum(isinstance(step, Click) for step in steps(clicks))
+def found(**counts: int) -> dict[str, int]:
+    return {"clicks": 0, "leads": 0, "repeats": 0, "quarantined": 0, **counts}
 
 
-def test_every_twentieth_click_brings_a_lead() -> None:
-    assert 250 == sum(isinstance(step, Lead) for step in steps(5000))
+def test_the_same_seed_makes_the_same_clicks() -> None:
+    assert made() == made()
+    assert made() != made(seed=2)
 
 
-def test_one_seed_makes_one_traffic() -> None:
-    assert played(500) == played(500)
-    assert played(500) != played(500, seed=2)
-
-
-def test_some_codes_are_unknown_some_inactive_and_some_clicks_are_tests() -> None:
-    clicks = [step for step in steps(2000) if isinstance(step, Click)]
-
-    assert {"link": 1920, "unknown": 40, "inactive": 20, "test": 20} == Counter(
-        click.purpose for click in clicks
-    )
-    assert {"off"} == {click.code for click in clicks if click.purpose == "inactive"}
-    assert {7, 8} == {click.program for click in clicks if click.purpose == "test"}
-
-
-def test_some_events_are_sent_twice_by_the_same_visitor_one_right_after_the_other() -> (
-    None
-):
-    twice = [
-        (first, again)
-        for visit in played(2000)
-        for first, again in zip(visit.steps, visit.steps[1:], strict=False)
-        if first.event == again.event
-    ]
-    times = Counter(step.event for step in steps(2000))
-
-    assert {1, 2} == set(times.values())
-    assert len(twice) == sum(count == 2 for count in times.values())
-    assert {Click: 60, Lead: 10} == Counter(type(first) for first, _ in twice)
-    assert all(first == again for first, again in twice)
-
-
-def test_visitors_who_come_back_have_clicked_before() -> None:
-    back = [
-        (visit.steps[0], step)
-        for visit in played(2000)
-        for step in visit.steps
-        if isinstance(step, Click) and step.comes_back
-    ]
-
-    assert 120 == len(back)
-    assert all(first.event < step.event for first, step in back)
-    assert any(first.code == step.code for first, step in back)
-    assert any(first.code != step.code for first, step in back)
-
-
-def test_a_lead_follows_a_click_of_the_same_person_at_once_or_in_a_later_round() -> (
-    None
-):
-    clicked: set[int] = set()
-    at_once = later = 0
-    for visits in Traffic(CODES, 2 * ROUND, 1).rounds():
-        before = frozenset(clicked)
-        for visit in visits:
-            number = visit.visitor.number
-            if isinstance(visit.steps[0], Lead):
-                assert number in before
-                later += 1
-            else:
-                clicked.add(number)
-                at_once += any(isinstance(step, Lead) for step in visit.steps)
-
-    assert at_once > 50
-    assert later > 50
-
-
-def test_no_lead_is_one_that_another_event_was_already() -> None:
-    events = {
-        (step.customer, step.event_name): step.event
-        for step in steps(5000)
-        if isinstance(step, Lead)
-    }
-    told = {step.event for step in steps(5000) if isinstance(step, Lead)}
-
-    assert told == set(events.values())
-    assert any(name == "Trial Started" for _, name in events)
-
-
-def test_the_first_links_are_clicked_most() -> None:
-    count = Counter(
-        step.code
-        for step in steps(5000)
-        if isinstance(step, Click) and step.purpose == "link"
+def test_some_links_are_clicked_more_than_others() -> None:
+    codes = Counter(
+        click.body["affiliate_url"].rpartition("aff=")[2] for click in made()
     )
 
-    assert count["on-0"] > 3 * count["on-4"] > 0
-    assert set(CODES.active) == set(count)
+    assert CODES[0] == codes.most_common(1)[0][0]
+    assert set(CODES) == set(codes)
 
 
-def test_visitors_are_many_have_public_addresses_and_known_user_agents() -> None:
-    visitors = {visit.visitor.number: visit.visitor for visit in played(5000)}.values()
+def test_every_twentieth_click_is_a_persons_and_has_a_lead() -> None:
+    people = {text for text, is_bot in agents() if not is_bot}
+    with_leads = [click for click in made() if click.has_lead]
 
-    assert {visitor.agent for visitor in visitors} <= {text for text, _ in agents()}
-    assert len({visitor.agent for visitor in visitors}) >= 300
-    assert len({visitor.ip for visitor in visitors}) >= 2000
-    assert all(ip_address(visitor.ip).is_global for visitor in visitors)
-    assert 0.08 < sum(v.is_bot for v in visitors) / len(visitors) < 0.16
+    assert [20, 40] == [click.number for click in with_leads[:2]]
+    assert {click.headers["User-Agent"] for click in with_leads} <= people
+    assert not {click.headers["User-Agent"] for click in made()} <= people
+
+
+def test_what_is_sent_twice_has_an_idempotency_key() -> None:
+    twice = [click for click in made() if click.times > 1]
+
+    assert 10 == len(twice)
+    assert 10 == len({click.headers["Idempotency-Key"] for click in twice})
+    assert all(
+        "Idempotency-Key" not in click.headers for click in made() if click.times == 1
+    )
+
+
+def test_every_event_carries_the_name_of_its_run() -> None:
+    click = made(1)[0]
+
+    assert "run-1" == click.body["additional_data"]["demo"]
+    assert "run-1" == lead("run-1", click, "clk")["metadata"]["demo"]
+    assert "run-1-1" == lead("run-1", click, "clk")["customerExternalId"]
+
+
+def test_what_is_accepted_must_be_found_and_nothing_else() -> None:
+    tally = Tally()
+    tally.take("clicks", YES, is_repeat=False)
+    tally.take("clicks", YES, is_repeat=True)
+    tally.take("clicks", Answer(400, b"{}"), is_repeat=False)
+
+    assert [] == differences(found(clicks=1, repeats=1), tally)
+    (missing,) = differences(found(repeats=1), tally)
+    assert ("clicks", 1, 0, -1) == tuple(
+        missing[name] for name in ("key", "expected", "found", "off_by")
+    )
+    assert ["clicks", "quarantined"] == [
+        row["key"]
+        for row in differences(found(clicks=2, repeats=1, quarantined=1), tally)
+    ]
+
+
+def test_a_request_without_a_clear_answer_may_be_found_or_not() -> None:
+    tally = Tally()
+    tally.lose(TimeoutError())
+    tally.take("clicks", Answer(503, b""), is_repeat=False)
+
+    assert 2 == tally.uncertain
+    for clicks_found in (0, 1, 2):
+        assert [] == differences(found(clicks=clicks_found), tally)
+    assert differences(found(clicks=3), tally)

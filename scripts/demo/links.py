@@ -1,101 +1,58 @@
-"""The programs, partners and links that the demo clicks on. Used by `play`.
-
-They belong to the demo workspace, are made once, and found again by every later run.
-"""
+"""The links that the demo clicks on: made once, found again by every later run."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 from redis.asyncio import Redis
-from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey
 from ingest.contracts.directory import (
     DEFAULT_NAMESPACE,
-    DEFAULT_WINDOW_DAYS,
     GENERATION_KEY,
     LIMITS_KEY,
     api_key_key,
     click_key,
     link_key,
 )
-from scripts.demo.sending import API_KEY
-from scripts.demo.steps import Codes
+from scripts.demo.traffic import API_KEY
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
-from scripts.servers import Connection, postgres, redis_server, rows
+from scripts.servers import Connection, postgres, redis_server
 from scripts.services.administer.access.workspaces import Workspace, named
 from scripts.services.administer.catalogue.links import Wanted, add_link
-from scripts.services.administer.parsers import public_id
 from scripts.services.maintain.seed import WORKSPACE, plant
 from scripts.sql import statements
 
-_PROGRAMS: Final = {
-    "Demo shop": "last_click",
-    "Demo academy": "first_click",
-    "Demo travel": "last_click",
-}
-_PARTNERS: Final = (
-    "amara", "bilal", "clara", "dmitri", "elena", "fatima", "george", "hana", "ivan",
-    "julia", "kwame", "lena",
-)  # fmt: skip
-_URL: Final = "https://shop.example.com"
-
-#: The last two are switched off.
 CODES: Final = tuple(f"demo-{number:03}" for number in range(1, 41))
-_INACTIVE: Final = frozenset(CODES[-2:])
+_PROGRAM: Final = 1
+_PARTNERS: Final = ("alice", "jane", "PARTNER123")
 
 _PUBLISHED_SECONDS: Final = 15.0
 _LOOK_AGAIN_SECONDS: Final = 0.1
 
 _SQL: Final = {
-    **{
-        name: statements(f"services/administer/catalogue/{name}")
-        for name in ("links", "partners", "programs")
-    },
+    "links": statements("services/administer/catalogue/links"),
     "workspaces": statements("services/administer/access/workspaces"),
     "demo": statements("demo/demo"),
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """A link of the demo and what it has counted so far."""
-
-    code: str
-    is_active: bool
-    clicks: int
-    bot_clicks: int
-    duplicate_clicks: int
-    leads: int
-
-
-async def furnish(environment: Environment) -> Codes:
+async def furnish(environment: Environment) -> None:
     """Make what is missing, and return when the edges know it. Raises as `plant` does."""
-    await _may_be_furnished(environment)
+    await _require_workspace(environment)
     planted = await plant(environment)
-    async with postgres(environment) as connection:
-        async with connection.transaction():
-            workspace = await named(connection, WORKSPACE)
-            programs = await _programs(connection, workspace)
-            await _partners(connection, workspace)
-            await _links(connection, workspace, programs)
-            await connection.execute(_SQL["demo"]["unlimited"], _key_id(planted))
-        links = await read_links(connection)
+    async with postgres(environment) as connection, connection.transaction():
+        workspace = await named(connection, WORKSPACE)
+        await _add_links(connection, workspace)
+        await connection.execute(_SQL["demo"]["unlimited"], _key_id(planted))
     keys = _directory_keys(environment, workspace, planted)
     async with redis_server(environment) as redis:
         await _published(redis, keys)
-    return Codes(
-        active=[link.code for link in links if link.is_active],
-        inactive=[link.code for link in links if not link.is_active],
-        programs=programs,
-    )
 
 
-async def _may_be_furnished(environment: Environment) -> None:
+async def _require_workspace(environment: Environment) -> None:
     """Raise UsageProblem for servers of the operator's own that nobody has seeded."""
     if environment.is_embedded:
         return
@@ -109,60 +66,16 @@ async def _may_be_furnished(environment: Environment) -> None:
             )
 
 
-async def read_links(connection: Connection) -> list[Link]:
-    """The demo's links as they stand."""
-    found = await rows(connection, _SQL["demo"]["links"], list(CODES))
-    return [Link(**row) for row in found]
-
-
-async def _programs(connection: Connection, workspace: Workspace) -> list[int]:
-    for name, model in _PROGRAMS.items():
-        await connection.fetchval(
-            _SQL["programs"]["add"],
-            uuid7(),
-            None,
-            workspace.id,
-            name,
-            _URL,
-            model,
-            DEFAULT_WINDOW_DAYS,
-            DEFAULT_WINDOW_DAYS,
-        )
-    found = await connection.fetch(
-        _SQL["demo"]["programs"], workspace.id, list(_PROGRAMS)
-    )
-    return [row["number"] for row in found]
-
-
-async def _partners(connection: Connection, workspace: Workspace) -> None:
-    for code in _PARTNERS:
-        await connection.fetchval(
-            _SQL["partners"]["add"],
-            uuid7(),
-            workspace.id,
-            public_id("prt_"),
-            code,
-            code.capitalize(),
-            None,
-        )
-
-
-async def _links(
-    connection: Connection, workspace: Workspace, programs: Sequence[int]
-) -> None:
-    # Two that furnish at once would make the links twice.
+async def _add_links(connection: Connection, workspace: Workspace) -> None:
+    # Two demos at once would make the links twice.
     await connection.execute(_SQL["links"]["one_writer"])
     for number, code in enumerate(CODES):
         there = await connection.fetchrow(
             _SQL["links"]["named"], DEFAULT_NAMESPACE, code
         )
         if there is None:
-            wanted = Wanted(
-                code=code,
-                program=programs[number % len(programs)],
-                partner=_PARTNERS[number % len(_PARTNERS)],
-                inactive=code in _INACTIVE,
-            )
+            partner = _PARTNERS[number % len(_PARTNERS)]
+            wanted = Wanted(code=code, program=_PROGRAM, partner=partner)
             await add_link(connection, wanted)
         elif there["workspace_id"] != workspace.id:
             raise UsageProblem(
