@@ -3,16 +3,22 @@
 Sealed once and never changed: enrichment is a new value beside it. The same module encodes
 and decodes. The encoding is a JSON object with short keys, absent where a field has its
 default, so that an operator can read an entry and Redis holds few bytes of it.
+
+Version 1, one flat object, is decoded as well; `envelope_v1` restates it.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import asdict
 
-VERSION: Final = 1
+from ingest.contracts import envelope_v1
+
+VERSION: Final = 2
 
 _FOR_GOOD: Final = frozenset({"lead", "sale", "convert", "link"})
 
@@ -53,118 +59,130 @@ class Dedupe(NamedTuple):
         return cls(scope, digest.digest())
 
 
-#: The short keys of the encoding, by the fields' names.
-KEYS: Final = {
-    "id": "i",
-    "kind": "k",
-    "dialect": "d",
-    "at": "t",
-    "workspace_id": "w",
-    "program_id": "pg",
-    "link_id": "l",
-    "namespaces": "ns",
-    "code": "c",
-    "program_number": "pn",
-    "click_id": "ci",
-    "foreign_click": "cf",
-    "root_id": "r",
-    "root_link_id": "rl",
-    "partner_code": "pc",
-    "token": "tk",
-    "session": "ss",
-    "api_key_id": "ak",
-    "api_key_hashes": "ah",
-    "dedupe": "dd",
-    "name": "n",
-    "quantity": "q",
-    "amount": "am",
-    "currency": "cu",
-    "external_id": "x",
-    "customer_name": "xn",
-    "customer_email": "xe",
-    "customer_avatar": "xa",
-    "ip": "ip",
-    "user_agent": "ua",
-    "visitor": "vh",
-    "referrer": "rf",
-    "page_url": "u",
-    "is_test": "te",
-    "is_duplicate": "du",
-    "is_erased": "er",
-    "properties": "p",
-}
-
 #: Until the year 9999, which Python's times do not leave.
 _Time = Annotated[int, msgspec.Meta(ge=0, lt=253_370_764_800_000)]
 _Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 
-#: Of an event of which nothing else was told. It is this object that is left out of the
-#: encoding.
+#: Of an event that brought no properties. The encoding leaves out this very object.
 NO_PROPERTIES: Final = msgspec.Raw(b"{}")
 
 
-class Envelope(
+class _Part(
     msgspec.Struct,
     frozen=True,
     gc=False,
-    rename=KEYS,
+    kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
-    tag_field="v",
-    tag=VERSION,
 ):
-    """One event. Times are Unix milliseconds; texts are storable and bounded.
+    """What every part of an envelope has in common, and the envelope itself."""
 
-    A click names its link by `link_id`, or, where the edge had no directory to ask, by
-    `namespaces` and `code`. A lead or sale names its click by `click_id` and that click's
-    `link_id`, or its customer by `external_id`, or, without a click, its link like a click
-    does. `root_id` is the click id that a click's visitor already carried (and `root_link_id`
-    that click's link).
 
-    `program_id` is said where the link does not say it.
+class Request(
+    _Part,
+    frozen=True,
+    rename={
+        "dialect": "d",
+        "at": "t",
+        "workspace_id": "w",
+        "api_key_id": "k",
+        "api_key_hashes": "h",
+        "dedupe": "r",
+        "is_test": "x",
+    },
+):
+    """How the event came in: through which API, when, and whose key vouches for it."""
 
-    A link that an edge generated and that nobody has recorded yet is named by `code`,
-    `program_id` and `partner_code`: enough for any event that names it to make it.
-    """
-
-    id: UUID
-    kind: Kind
     dialect: str
     #: When it happened: when the edge accepted it, unless the dialect knows better.
     at: _Time
     workspace_id: UUID | None = None
-    program_id: UUID | None = None
-    link_id: UUID | None = None
-    #: Where to look for `code`, best first; empty when the edge resolved the link.
-    namespaces: tuple[str, ...] = ()
-    code: str | None = None
-    #: The public number of a program that the edge could not resolve.
-    program_number: _Long | None = None
-    click_id: UUID | None = None
-    #: A click id that is not of our making and that the edge could not resolve.
-    foreign_click: str | None = None
-    root_id: UUID | None = None
-    root_link_id: UUID | None = None
-    #: The partner of a generated link, by the partner's own short name.
-    partner_code: str | None = None
-    #: The short click id that the client was told instead of the signed one.
-    token: str | None = None
-    #: The client's own name of a visit; a lead of the same session and link converts it.
-    session: str | None = None
     #: The key that authorised it, or, unverified, the hashes of the key that came with it.
     api_key_id: UUID | None = None
     api_key_hashes: tuple[bytes, ...] = ()
     dedupe: Dedupe | None = None
-    name: str | None = None
-    quantity: _Count = 1
-    #: What a sale is worth, in minor units of `currency` (ISO 4217, upper case).
-    amount: _Long | None = None
-    currency: str | None = None
+    is_test: bool = False
+
+
+class Target(
+    _Part,
+    frozen=True,
+    rename={
+        "link_id": "l",
+        "namespaces": "n",
+        "code": "c",
+        "program_id": "p",
+        "program_number": "m",
+        "partner_code": "a",
+    },
+):
+    """The link that the event names, by its id or by what the edge could not resolve."""
+
+    link_id: UUID | None = None
+    #: Where to look for `code`, best first; empty when the edge resolved the link.
+    namespaces: tuple[str, ...] = ()
+    code: str | None = None
+    #: The program, where the link does not say it.
+    program_id: UUID | None = None
+    #: The public number of a program that the edge could not resolve.
+    program_number: _Long | None = None
+    #: The partner of a generated link, by the partner's own short name.
+    partner_code: str | None = None
+
+
+class Click(
+    _Part,
+    frozen=True,
+    rename={
+        "id": "i",
+        "foreign_id": "f",
+        "root_id": "r",
+        "root_link_id": "l",
+        "token": "k",
+        "session": "s",
+        "is_duplicate": "d",
+    },
+):
+    """The click that a lead names, or what a click says of its visitor's other clicks."""
+
+    id: UUID | None = None
+    #: A click id that is not of our making and that the edge could not resolve.
+    foreign_id: str | None = None
+    #: The click id that a click's visitor already carried, and that click's link.
+    root_id: UUID | None = None
+    root_link_id: UUID | None = None
+    #: The short click id that the client was told instead of the signed one.
+    token: str | None = None
+    #: The client's own name of a visit; a lead of the same session and link converts it.
+    session: str | None = None
+    is_duplicate: bool = False
+
+
+class Customer(
+    _Part,
+    frozen=True,
+    rename={
+        "external_id": "i",
+        "name": "n",
+        "email": "e",
+        "avatar": "a",
+        "is_erased": "x",
+    },
+):
+    """Who the customer is, as far as the sender says."""
+
     external_id: str | None = None
-    customer_name: str | None = None
-    customer_email: str | None = None
-    customer_avatar: str | None = None
+    name: str | None = None
+    email: str | None = None
+    avatar: str | None = None
+    #: The envelope says nothing of a person any more; see `workers.erasure`.
+    is_erased: bool = False
+
+
+class Client(_Part, frozen=True, array_like=True):
+    """What the edge saw of the visitor. An array: a click has most of the fields."""
+
     #: Truncated to /24 or /48 unless the operator chose otherwise.
     ip: str | None = None
     user_agent: str | None = None
@@ -172,17 +190,88 @@ class Envelope(
     visitor: bytes | None = None
     referrer: str | None = None
     page_url: str | None = None
-    is_test: bool = False
-    is_duplicate: bool = False
-    #: What else was told: a JSON object as it was written, which nobody has to read.
+
+
+class Details(
+    _Part,
+    frozen=True,
+    rename={
+        "name": "n",
+        "quantity": "q",
+        "amount": "a",
+        "currency": "c",
+        "properties": "p",
+    },
+):
+    """What happened, in the sender's words, and what it is worth."""
+
+    name: str | None = None
+    quantity: _Count = 1
+    #: What a sale is worth, in minor units of `currency` (ISO 4217, upper case).
+    amount: _Long | None = None
+    currency: str | None = None
+    #: What else the sender said: a JSON object as it was written, which nobody has to read.
     properties: msgspec.Raw = NO_PROPERTIES
-    #: It says nothing of a person any more; see `workers.erasure`.
-    is_erased: bool = False
 
     @property
-    def told(self) -> dict[str, Any]:
-        """The properties, read. Raises msgspec.DecodeError for a number that Python lacks."""
+    def parsed_properties(self) -> dict[str, Any]:
+        """Raises msgspec.DecodeError for a number that Python lacks."""
         return msgspec.json.decode(self.properties, type=dict[str, Any])
+
+
+#: Parts that say nothing. The encoding leaves out these very objects.
+NO_TARGET: Final = Target()
+NO_CLICK: Final = Click()
+NO_CUSTOMER: Final = Customer()
+NO_CLIENT: Final = Client()
+NO_DETAILS: Final = Details()
+
+
+class Envelope(
+    _Part,
+    frozen=True,
+    tag_field="v",
+    tag=VERSION,
+    rename={
+        "id": "i",
+        "kind": "k",
+        "request": "r",
+        "target": "l",
+        "click": "c",
+        "customer": "x",
+        "client": "u",
+        "details": "d",
+    },
+):
+    """One event. Times are Unix milliseconds; texts are storable and bounded.
+
+    A click names its link by `target.link_id`, or, where the edge had no directory to ask, by
+    `namespaces` and `code`. A lead or sale names its click by `click.id` and that click's
+    link, or its customer by `external_id`, or, without a click, its link like a click does.
+
+    A link that an edge generated and that nobody has recorded yet is named by `code`,
+    `program_id` and `partner_code`: enough for any event that names it to make it.
+    """
+
+    id: UUID
+    kind: Kind
+    request: Request
+    target: Target = NO_TARGET
+    click: Click = NO_CLICK
+    customer: Customer = NO_CUSTOMER
+    client: Client = NO_CLIENT
+    details: Details = NO_DETAILS
+
+
+#: The parts by the name of their field.
+PARTS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "request": Request,
+    "target": Target,
+    "click": Click,
+    "customer": Customer,
+    "client": Client,
+    "details": Details,
+}
 
 
 class Undecodable(Exception):
@@ -223,8 +312,8 @@ def encode(envelope: Envelope) -> bytes:
 def decode(raw: bytes) -> Envelope:
     """The envelope of some bytes; raises Undecodable or NewerVersion, nothing else."""
     try:
-        envelope = _DECODER.decode(raw)
-        _check(envelope.properties)
+        envelope = _decoded(raw)
+        _check(envelope.details.properties)
     except _MALFORMED as error:
         if is_newer(raw):
             raise NewerVersion from error
@@ -236,10 +325,7 @@ def decode(raw: bytes) -> Envelope:
 
 def is_newer(raw: bytes) -> bool:
     """Whether these bytes are an envelope of a later release."""
-    try:
-        return _VERSIONS.decode(raw).v > VERSION
-    except _MALFORMED:
-        return False
+    return _version(raw) > VERSION
 
 
 def digest(raw: bytes) -> int:
@@ -249,15 +335,32 @@ def digest(raw: bytes) -> int:
     return int.from_bytes(hashing.digest()) >> 1
 
 
+def _decoded(raw: bytes) -> Envelope:
+    try:
+        return _DECODER.decode(raw)
+    except msgspec.ValidationError:
+        if _version(raw) == envelope_v1.VERSION:
+            return _DECODER.decode(envelope_v1.upgraded(raw))
+        raise
+
+
+def _version(raw: bytes) -> int:
+    """The version that some bytes name; 0 where they are no envelope of any release."""
+    try:
+        return _VERSIONS.decode(raw).v
+    except _MALFORMED:
+        return 0
+
+
 def _check(properties: msgspec.Raw) -> None:
-    """Raise ValueError for what the decoder has passed over: other values, no UTF-8."""
+    """Raise ValueError for what the decoder does not check: other values, no UTF-8."""
     if properties is not NO_PROPERTIES and str(properties, "utf-8")[0] != "{":
         raise ValueError("properties: expected an object")
 
 
 def _refuse_nul(envelope: Envelope) -> None:
-    for name in KEYS:
-        value = getattr(envelope, name)
-        texts = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(text, str) and "\0" in text for text in texts):
-            raise Undecodable(f"{name}: expected a text without NUL")
+    for name in PARTS:
+        for field, value in asdict(getattr(envelope, name)).items():
+            texts = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(text, str) and "\0" in text for text in texts):
+                raise Undecodable(f"{field}: expected a text without NUL")

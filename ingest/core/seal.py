@@ -13,7 +13,22 @@ import orjson
 from msgspec import Raw
 
 from ingest.contracts.clickid import NO_LINK, ClickToken
-from ingest.contracts.envelope import NO_PROPERTIES, Dedupe, Envelope
+from ingest.contracts.envelope import (
+    NO_CLICK,
+    NO_CLIENT,
+    NO_CUSTOMER,
+    NO_DETAILS,
+    NO_PROPERTIES,
+    NO_TARGET,
+    Click,
+    Client,
+    Customer,
+    Dedupe,
+    Details,
+    Envelope,
+    Request,
+    Target,
+)
 from ingest.contracts.storable import NAME_CHARS, Json, document, optional_text
 from ingest.contracts.variables import StoreIp
 from ingest.core.authorize import Principal
@@ -88,48 +103,99 @@ def _keyed(key: bytes) -> blake2b:
 
 def seal(draft: Draft, raw: RawRequest, facts: Facts, store_ip: StoreIp) -> Envelope:
     """The envelope of one event."""
-    resolved, principal, root = facts.resolved, facts.principal, facts.root
-    owner = resolved.owner
-    # In the order of the fields: to find them by their names takes longer than the rest.
+    principal = facts.principal
     return Envelope(
-        facts.event_id,
-        draft.kind,
-        facts.dialect,
-        facts.at,
-        facts.workspace_id,
-        # A link says by itself of which program it is.
-        owner.program_uuid if owner and not resolved.link_id else None,
-        resolved.link_id,
-        resolved.namespaces,
-        resolved.code,
-        resolved.program_number,
-        resolved.click_id,
-        resolved.foreign_click,
-        root.click_id if root else None,
-        root.link_id if root and root.link_id != NO_LINK else None,
-        optional_text(resolved.partner_code, NAME_CHARS),
-        facts.token,
-        optional_text(draft.session, NAME_CHARS),
-        principal.api_key_id,
-        principal.api_key_hashes,
-        facts.dedupe,
-        optional_text(draft.name, NAME_CHARS),
-        draft.quantity,
-        draft.amount,
-        draft.currency,
-        optional_text(draft.external_id, NAME_CHARS),
-        optional_text(draft.customer_name, NAME_CHARS),
-        optional_text(draft.customer_email, _EMAIL_CHARS),
-        optional_text(draft.customer_avatar, _URL_CHARS),
-        _STORED[store_ip](raw.ip) if raw.ip else None,
-        optional_text(_user_agent(raw, draft), _AGENT_CHARS),
-        facts.visitor,
-        optional_text(draft.referrer, _URL_CHARS),
-        optional_text(draft.page_url, _URL_CHARS),
-        draft.is_test,
-        facts.is_duplicate,
-        _properties(draft.properties),
+        id=facts.event_id,
+        kind=draft.kind,
+        request=Request(
+            dialect=facts.dialect,
+            at=facts.at,
+            workspace_id=facts.workspace_id,
+            api_key_id=principal.api_key_id,
+            api_key_hashes=principal.api_key_hashes,
+            dedupe=facts.dedupe,
+            is_test=draft.is_test,
+        ),
+        target=_target(facts.resolved),
+        click=_click(draft, facts),
+        customer=_customer(draft),
+        client=_client(draft, raw, facts.visitor, store_ip),
+        details=_details(draft),
     )
+
+
+# A part that says nothing is the constant, which the encoding leaves out.
+
+
+def _target(resolved: Resolved) -> Target:
+    link_id, partner_code = resolved.link_id, resolved.partner_code
+    # A link says by itself of which program it is.
+    owner = None if link_id else resolved.owner
+    target = Target(
+        link_id=link_id,
+        namespaces=resolved.namespaces,
+        code=resolved.code,
+        program_id=owner.program_uuid if owner else None,
+        program_number=resolved.program_number,
+        partner_code=optional_text(partner_code, NAME_CHARS) if partner_code else None,
+    )
+    return target if link_id or target != NO_TARGET else NO_TARGET
+
+
+def _click(draft: Draft, facts: Facts) -> Click:
+    resolved, root, is_duplicate = facts.resolved, facts.root, facts.is_duplicate
+    names_click = resolved.click_id or resolved.foreign_click or root
+    if not (names_click or facts.token or draft.session or is_duplicate):
+        return NO_CLICK
+    return Click(
+        id=resolved.click_id,
+        foreign_id=resolved.foreign_click,
+        root_id=root.click_id if root else None,
+        root_link_id=root.link_id if root and root.link_id != NO_LINK else None,
+        token=facts.token,
+        session=optional_text(draft.session, NAME_CHARS),
+        is_duplicate=is_duplicate,
+    )
+
+
+def _customer(draft: Draft) -> Customer:
+    if not (
+        draft.external_id
+        or draft.customer_name
+        or draft.customer_email
+        or draft.customer_avatar
+    ):
+        return NO_CUSTOMER
+    return Customer(
+        external_id=optional_text(draft.external_id, NAME_CHARS),
+        name=optional_text(draft.customer_name, NAME_CHARS),
+        email=optional_text(draft.customer_email, _EMAIL_CHARS),
+        avatar=optional_text(draft.customer_avatar, _URL_CHARS),
+    )
+
+
+def _client(
+    draft: Draft, raw: RawRequest, visitor: bytes | None, store_ip: StoreIp
+) -> Client:
+    client = Client(
+        ip=_STORED[store_ip](raw.ip) if raw.ip else None,
+        user_agent=optional_text(_user_agent(raw, draft), _AGENT_CHARS),
+        visitor=visitor,
+        referrer=optional_text(draft.referrer, _URL_CHARS),
+        page_url=optional_text(draft.page_url, _URL_CHARS),
+    )
+    return client if visitor or client != NO_CLIENT else NO_CLIENT
+
+
+def _details(draft: Draft) -> Details:
+    details = Details(
+        name=optional_text(draft.name, NAME_CHARS) if draft.name else None,
+        quantity=draft.quantity,
+        amount=draft.amount,
+        currency=draft.currency,
+        properties=_properties(draft.properties),
+    )
+    return details if details != NO_DETAILS else NO_DETAILS
 
 
 def _user_agent(raw: RawRequest, draft: Draft) -> str | None:

@@ -84,7 +84,7 @@ async def test_a_worker_killed_at_a_boundary_loses_nothing_and_counts_nothing_tw
             100 + number,
             at=NOON_MS + 5,
             click_id=clicks[number].id,
-            link_id=clicks[number].link_id,
+            link_id=clicks[number].target.link_id,
             external_id=f"user-{number}",
         )
         for number in range(20)

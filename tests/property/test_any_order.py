@@ -11,7 +11,6 @@ import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
@@ -30,6 +29,7 @@ from tests.support.directory import (
     miscounted,
     read_books,
 )
+from tests.support.envelopes import changed
 from tests.support.examples import examples
 from workers.enrich import build_enrichers
 from workers.model.batch import Delivery, Entry
@@ -160,8 +160,10 @@ def histories(draw: st.DrawFn) -> list[Envelope]:
         if draw(st.booleans()):
             root = draw(st.sampled_from(_roots(clicks[:number])))
             # A click id that was issued without a directory names no link.
-            link = draw(st.sampled_from((root.link_id, root.link_id, None)))
-            clicks[number] = replace(click, root_id=root.id, root_link_id=link)
+            link = draw(
+                st.sampled_from((root.target.link_id, root.target.link_id, None))
+            )
+            clicks[number] = changed(click, root_id=root.id, root_link_id=link)
     # A visitor who carries a click id keeps it, so no other is ever handed out to be named.
     leads = [
         draw(_leads(100 + number, _roots(clicks)))
@@ -175,12 +177,15 @@ def histories(draw: st.DrawFn) -> list[Envelope]:
 
 def _roots(clicks: Sequence[Envelope]) -> list[Envelope]:
     """The clicks whose ids visitors carry: those that came without one of this workspace."""
-    places = {click.id: click.workspace_id for click in clicks}
+    places = {click.id: click.request.workspace_id for click in clicks}
     return [
         click
         for click in clicks
-        if click.root_id is None
-        or (click.root_link_id and places[click.root_id] != click.workspace_id)
+        if click.click.root_id is None
+        or (
+            click.click.root_link_id
+            and places[click.click.root_id] != click.request.workspace_id
+        )
     ]
 
 
@@ -221,7 +226,7 @@ def _leads(draw: st.DrawFn, number: int, clicks: Sequence[Envelope]) -> Envelope
         "quantity": draw(st.integers(1, 3)),
     }
     if named and draw(st.integers(0, 2)) > 0:
-        changes["link_id"] = named.link_id
+        changes["link_id"] = named.target.link_id
     elif named:
         # As of a click id that was issued without a directory: it may be anybody's.
         changes["workspace_id"] = draw(st.sampled_from((WORKSPACE, ELSEWHERE)))
@@ -285,7 +290,9 @@ def _direct(draw: st.DrawFn, number: int) -> Envelope:
 @st.composite
 def _attempts(draw: st.DrawFn, event: Envelope) -> Envelope:
     """Another attempt at an event under its id, later or not, with another payload."""
-    changes: dict[str, Any] = {"at": event.at + draw(st.sampled_from((0, 5, 900)))}
+    changes: dict[str, Any] = {
+        "at": event.request.at + draw(st.sampled_from((0, 5, 900)))
+    }
     if event.kind is Kind.CLICK:
         changes["is_duplicate"] = draw(st.booleans())
     else:
@@ -293,7 +300,7 @@ def _attempts(draw: st.DrawFn, event: Envelope) -> Envelope:
         changes["quantity"] = draw(st.integers(1, 3))
     if event.kind is Kind.SALE:
         changes |= draw(_prices())
-    return replace(event, **changes)
+    return changed(event, **changes)
 
 
 @examples(60)

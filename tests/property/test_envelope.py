@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-from msgspec.structs import fields, replace
+from msgspec.structs import fields
 
 from ingest.contracts.clickid import ClickToken, KeyRing
 from ingest.contracts.envelope import (
-    KEYS,
     NO_PROPERTIES,
+    PARTS,
+    VERSION,
     Dedupe,
     Envelope,
     Kind,
@@ -22,8 +23,11 @@ from ingest.contracts.envelope import (
     encode,
     is_newer,
 )
+from ingest.contracts.envelope_v1 import FIELDS, flattened
 from ingest.contracts.storable import document, text
 from tests.support.directory import a_click
+from tests.support.envelopes import changed, flat
+from tests.support.former import FORMER
 
 UUIDS = st.uuids()
 TEXTS = st.text(max_size=50).map(lambda value: text(value, 50))
@@ -61,12 +65,20 @@ BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "program_number": st.none() | INTS,
     "amount": st.none() | INTS,
 }
+
+
+def _fields(part: type[msgspec.Struct]) -> dict[str, st.SearchStrategy[Any]]:
+    return {
+        item.name: BY_NAME[item.name] if item.name in BY_NAME else BY_TYPE[item.type]
+        for item in fields(part)
+    }
+
+
 ENVELOPES = st.builds(
     Envelope,
-    **{
-        item.name: BY_NAME[item.name] if item.name in BY_NAME else BY_TYPE[item.type]
-        for item in fields(Envelope)
-    },
+    id=UUIDS,
+    kind=st.sampled_from(Kind),
+    **{name: st.builds(part, **_fields(part)) for name, part in PARTS.items()},
 )
 
 
@@ -83,8 +95,40 @@ def test_an_envelope_is_decoded_as_it_was_encoded(envelope: Envelope) -> None:
     assert envelope == decode(encode(envelope))
 
 
+@given(ENVELOPES)
+def test_version_1_says_the_same(envelope: Envelope) -> None:
+    former = {FIELDS[name].short: value for name, value in flat(envelope).items()}
+    # It left out what was as by default.
+    said = {key: value for key, value in former.items() if value is not None}
+    raw = msgspec.json.Encoder(uuid_format="hex").encode({"v": 1, **said})
+
+    assert envelope == decode(raw)
+
+
+@pytest.mark.parametrize("raw", FORMER)
+def test_what_the_former_release_wrote_is_read(raw: bytes) -> None:
+    envelope = decode(raw)
+
+    assert envelope == decode(encode(envelope))
+    written = {
+        name: value
+        for name, field in FIELDS.items()
+        if (value := orjson.loads(raw).get(field.short)) is not None
+    }
+    assert written == {
+        name: value
+        for name, value in flattened(orjson.loads(encode(envelope))).items()
+        if name != "v"
+    }
+
+
+def test_a_field_that_version_1_lacks_is_refused() -> None:
+    with pytest.raises(Undecodable, match="unknown field `z`"):
+        decode(FORMER[0][:-1] + b',"z":1}')
+
+
 def with_properties(raw: bytes) -> bytes:
-    return encode(a_click(1))[:-1] + b',"p":' + raw + b"}"
+    return encode(a_click(1))[:-1] + b',"d":{"p":' + raw + b"}}"
 
 
 @given(PROPERTIES, st.sampled_from([None, orjson.OPT_INDENT_2]))
@@ -92,12 +136,12 @@ def test_properties_stay_as_they_were_written(told: Any, option: int | None) -> 
     written = orjson.dumps(told, option=option)
     envelope = decode(with_properties(written))
 
-    assert written == bytes(envelope.properties)
-    assert orjson.loads(written) == envelope.told
+    assert written == bytes(envelope.details.properties)
+    assert orjson.loads(written) == envelope.details.parsed_properties
 
 
 def test_no_properties_take_no_room() -> None:
-    assert b'"p"' not in encode(a_click(1))
+    assert b'"d":{' not in encode(a_click(1))
     assert encode(a_click(1)) == encode(decode(encode(a_click(1))))
 
 
@@ -124,14 +168,14 @@ def test_damaged_properties_are_refused_where_they_cannot_be_read(
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     whole = with_properties(bytes(raw))
     try:
-        expected = msgspec.json.decode(whole)["p"]
+        expected = msgspec.json.decode(whole)["d"]["p"]
     except (msgspec.DecodeError, ValueError):
         expected = None
 
     # What is read is read as it was; what is not is no envelope, or has a vast number.
     if decodes(whole) and expected is not None:
         assert isinstance(expected, dict)
-        assert expected == decode(whole).told
+        assert expected == decode(whole).details.parsed_properties
     else:
         assert not isinstance(expected, dict)
 
@@ -153,7 +197,7 @@ def test_a_damaged_envelope_is_an_envelope_or_is_not(
     decodes(bytes(raw[:place]))
 
 
-NAMES = st.sampled_from(sorted(KEYS.values()))
+NAMES = st.sampled_from(sorted({field.encode_name for field in fields(Envelope)}))
 
 
 @given(st.dictionaries(NAMES, JSON), st.integers(-2, 3) | JSON)
@@ -164,7 +208,7 @@ def test_any_document_is_an_envelope_or_is_not(
 
 
 def test_a_later_release_is_told_from_what_is_no_envelope() -> None:
-    raw = orjson.dumps({"v": 2, "of": "another shape"})
+    raw = orjson.dumps({"v": VERSION + 1, "of": "another shape"})
 
     assert is_newer(raw)
     with pytest.raises(NewerVersion):
@@ -174,9 +218,9 @@ def test_a_later_release_is_told_from_what_is_no_envelope() -> None:
 @given(ENVELOPES, st.sampled_from(["\0", "a\0b"]))
 def test_a_text_with_a_nul_is_refused(envelope: Envelope, text: str) -> None:
     with pytest.raises(Undecodable):
-        decode(encode(replace(envelope, code=text)))
+        decode(encode(changed(envelope, code=text)))
     with pytest.raises(Undecodable):
-        decode(encode(replace(envelope, namespaces=("-", text))))
+        decode(encode(changed(envelope, namespaces=("-", text))))
 
 
 def test_a_text_that_only_speaks_of_a_nul_is_taken() -> None:

@@ -8,13 +8,13 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from ingest.contracts.envelope import Dedupe, Envelope
 from tests.property.test_any_order import _deliveries, histories
 from tests.property.test_replays import _empty, _pipeline
 from tests.support.directory import WORKSPACE, furnish, miscounted
+from tests.support.envelopes import changed
 from tests.support.examples import examples
 from workers.erasure.begin import Person, begin, find_people
 from workers.erasure.runner import Eraser
@@ -62,18 +62,23 @@ def _of_one(event: Envelope, number: int) -> Envelope:
     Whoever shares a dedupe key with an erased person is another event from then on, and
     which of two attempts of one moment has the row is their bytes' to say.
     """
-    if event.dedupe is not None:
-        whose = event.external_id or str(event.click_id or event.root_id or event.id)
-        key = Dedupe.of(event.dedupe.scope, event.dedupe.key.hex(), whose)
-        event = replace(event, dedupe=key)
-    if event.link_id is None and event.session is not None:
-        event = replace(event, session=None, dedupe=None)
-    # The texts of a person are marked, to be looked for.
-    if event.customer_name is not None:
-        event = replace(
-            event, customer_name=f"{event.customer_name} of {event.external_id}"
+    if event.request.dedupe is not None:
+        whose = event.customer.external_id or str(
+            event.click.id or event.click.root_id or event.id
         )
-    return replace(event, at=event.at + number)
+        key = Dedupe.of(
+            event.request.dedupe.scope, event.request.dedupe.key.hex(), whose
+        )
+        event = changed(event, dedupe=key)
+    if event.target.link_id is None and event.click.session is not None:
+        event = changed(event, session=None, dedupe=None)
+    # The texts of a person are marked, to be looked for.
+    if event.customer.name is not None:
+        event = changed(
+            event,
+            customer_name=f"{event.customer.name} of {event.customer.external_id}",
+        )
+    return changed(event, at=event.request.at + number)
 
 
 async def _process(pipeline: Pipeline, batch: list[Delivery]) -> None:

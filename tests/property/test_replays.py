@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.contracts.envelope import Envelope
+from ingest.contracts.envelope import Client, Envelope
 from scripts.services.recover.replays import order
 from tests.property.test_any_order import (
     _DAY_MS,
@@ -32,7 +32,7 @@ from tests.support.directory import (
 )
 from tests.support.examples import examples
 from tests.support.workers.replaying import EVERYTHING
-from workers.enrich import ClientInfo, Enrich
+from workers.enrich import Enrich
 from workers.model.batch import Delivery
 from workers.model.enrichment import Agent, Enrichment
 from workers.pipeline.pipeline import Pipeline
@@ -105,7 +105,7 @@ async def _books(pool: Pool, batches: Batches) -> Books:
         return await read_books(connection)
 
 
-def _everybody_is_a_bot(_: ClientInfo) -> Enrichment:
+def _everybody_is_a_bot(_: Client) -> Enrichment:
     return Enrichment(agent=Agent(device="bot"))
 
 

@@ -6,12 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import msgspec
-from msgspec import Raw
 
 from ingest.contracts.envelope import Envelope, Kind
 from scripts.services.observe.verify import COMPARISONS
 from scripts.sql import statements
+from tests.support.envelopes import an_envelope
 
 #: When the events of tests happen, Unix ms: 2025-03-10, a month without a partition.
 NOON_MS = 1_741_608_000_000
@@ -88,7 +87,7 @@ def a_click(number: int, **changes: Any) -> Envelope:
         "workspace_id": WORKSPACE,
         "link_id": LINKS[0],
     }
-    return _sealed(values | changes)
+    return an_envelope(**values | changes)
 
 
 def a_lead(number: int, **changes: Any) -> Envelope:
@@ -103,7 +102,7 @@ def a_lead(number: int, **changes: Any) -> Envelope:
         "name": "Sign Up",
         "external_id": "user",
     }
-    return _sealed(values | changes)
+    return an_envelope(**values | changes)
 
 
 def a_sale(number: int, **changes: Any) -> Envelope:
@@ -115,13 +114,6 @@ def a_sale(number: int, **changes: Any) -> Envelope:
         "currency": "USD",
     }
     return a_lead(number, **values | changes)
-
-
-def _sealed(values: dict[str, Any]) -> Envelope:
-    """The envelope of these values; its properties are given as a dictionary."""
-    if told := values.pop("properties", None):
-        values["properties"] = Raw(msgspec.json.encode(told))
-    return Envelope(**values)
 
 
 @dataclass(frozen=True, slots=True)

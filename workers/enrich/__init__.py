@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
+from ingest.contracts.envelope import Client
 from ingest.contracts.metrics.worker import ENRICHERS_FAILED
 from workers.enrich import bots, geo, referrer, user_agent
 from workers.enrich.failures import Report, reporter
@@ -21,30 +21,8 @@ from workers.model.enrichment import Agent, Enrichment, Location
 T = TypeVar("T")
 
 
-class ClientView(Protocol):
-    """What the edge saw of a visitor. An envelope has it too, and need not be copied."""
-
-    @property
-    def user_agent(self) -> str | None: ...
-    @property
-    def ip(self) -> str | None: ...
-    @property
-    def referrer(self) -> str | None: ...
-
-
-class ClientInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the edge saw of the visitor, as sealed.
-
-    `ip` is truncated already (IPv4 to /24, IPv6 to /48); `referrer` is a URL as sent.
-    """
-
-    user_agent: str | None = None
-    ip: str | None = None
-    referrer: str | None = None
-
-
 #: Makes the enrichment of a caller; never raises.
-Enrich: TypeAlias = Callable[[ClientView], Enrichment]
+Enrich: TypeAlias = Callable[[Client], Enrichment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +88,7 @@ def build_enrichers(geo_file: Path | None) -> Enrich:
         Enrichers(agent=ENRICHERS.agent, location=locate, referrer=ENRICHERS.referrer)
     )
     # Loads the parsers' data now (half a second), not while the first batch is held.
-    enrich(ClientInfo(user_agent="Mozilla/5.0"))
+    enrich(Client(user_agent="Mozilla/5.0"))
     return enrich
 
 
@@ -125,7 +103,7 @@ def chain(enrichers: Enrichers) -> Enrich:
     host_of = _keeping(enrichers.referrer, None, report)
     whole = lru_cache(maxsize=user_agent.CACHE_SIZE)(_whole)
 
-    def enrich(client: ClientView) -> Enrichment:
+    def enrich(client: Client) -> Enrichment:
         found = whole(
             agent_of(client.user_agent),
             location_of(client.ip),

@@ -11,7 +11,13 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ingest.contracts.envelope import NO_PROPERTIES, Dedupe, Envelope
+from ingest.contracts.envelope import (
+    NO_PROPERTIES,
+    Client,
+    Customer,
+    Dedupe,
+    Envelope,
+)
 from workers.enrich.bots import is_bot
 
 PREFIX: Final = "erased:"
@@ -61,27 +67,26 @@ class Pseudonymizer:
 
         `workspace_id` is the event's. Dedupe keys in `kept` are another person's too, and stay.
         """
-        if envelope.is_erased:
+        if envelope.customer.is_erased:
             return envelope
-        said = envelope.external_id
+        customer, client = envelope.customer, envelope.client
+        said = customer.external_id
         external_id = None if said is None else self.external_id(workspace_id, said)
-        session = envelope.session
+        session = envelope.click.session
+        dedupe = self._dedupe(envelope.request.dedupe, kept)
         return replace(
             envelope,
-            is_erased=True,
-            external_id=external_id,
-            customer_name=None,
-            customer_email=None,
-            customer_avatar=None,
-            session=None if session is None else self.session(session),
-            dedupe=self._dedupe(envelope.dedupe, kept),
-            ip=None,
-            visitor=None,
+            request=replace(envelope.request, dedupe=dedupe),
+            click=replace(
+                envelope.click,
+                session=None if session is None else self.session(session),
+            ),
+            customer=Customer(external_id=external_id, is_erased=True),
             # A bot is not a person, and the row's `is_bot` depends on it.
-            user_agent=envelope.user_agent if is_bot(envelope.user_agent) else None,
-            referrer=None,
-            page_url=None,
-            properties=NO_PROPERTIES,
+            client=Client(
+                user_agent=client.user_agent if is_bot(client.user_agent) else None
+            ),
+            details=replace(envelope.details, properties=NO_PROPERTIES),
         )
 
     def _dedupe(self, dedupe: Dedupe | None, kept: Sequence[Dedupe]) -> Dedupe | None:

@@ -129,9 +129,9 @@ class Suppressions:
 
     def owner(self, envelope: Envelope) -> UUID | None:
         """The workspace that erased the event's person; None if none did."""
-        if envelope.is_erased:
+        if envelope.customer.is_erased:
             return None
-        said = envelope.workspace_id
+        said = envelope.request.workspace_id
         if said is not None and said not in self._workspaces:
             return None
         for owner in self._workspaces if said is None else (said,):
@@ -140,20 +140,20 @@ class Suppressions:
         return None
 
     def _is_suppressed(self, envelope: Envelope, owner: UUID) -> bool:
-        external_id = envelope.external_id
+        external_id = envelope.customer.external_id
         if external_id is not None:
             if self._pseudonymizer.customer(owner, external_id) in self._hashes:
                 return True
             if envelope.kind is not CLICK:
                 return False  # another customer that names the same click
         named = (
-            (envelope.id, envelope.root_id)
+            (envelope.id, envelope.click.root_id)
             if envelope.kind is CLICK
-            else (envelope.click_id,)
+            else (envelope.click.id,)
         )
         if any(owner in self._clicks.get(each, ()) for each in named if each):
             return True
-        link_id, session = envelope.link_id, envelope.session
+        link_id, session = envelope.target.link_id, envelope.click.session
         return (
             link_id is not None
             and session is not None
@@ -201,14 +201,20 @@ async def _without_other_workspaces(
     connection: Connection, found: Sequence[_Found]
 ) -> list[_Found]:
     """Leave out events whose key or link belongs to another workspace."""
-    unsaid = [envelope for _, envelope, _ in found if envelope.workspace_id is None]
+    unsaid = [
+        envelope for _, envelope, _ in found if envelope.request.workspace_id is None
+    ]
     if not unsaid:
         return list(found)
     names = await lookups.look_up(connection, unsaid)
     ours: list[_Found] = []
     for delivery, envelope, owner in found:
         owners = {each for each in lookups.workspaces(envelope, names) if each}
-        link = names.links.get(envelope.link_id) if envelope.link_id else None
+        link = (
+            names.links.get(envelope.target.link_id)
+            if envelope.target.link_id
+            else None
+        )
         owners |= {link.workspace_id} if link else set()
         if not owners or owner in owners:
             ours.append((delivery, envelope, owner))
@@ -220,9 +226,9 @@ async def _held_claims(
 ) -> list[Dedupe]:
     """The dedupe keys that another person's event has claimed; erased ones have moved."""
     columns = [
-        (owner, envelope.dedupe.scope, envelope.dedupe.key)
+        (owner, envelope.request.dedupe.scope, envelope.request.dedupe.key)
         for envelope, owner in found
-        if envelope.dedupe
+        if envelope.request.dedupe
     ]
     if not columns:
         return []
@@ -238,10 +244,10 @@ def _by_entry(found: _Found) -> Entry:
 def _keys(envelope: Envelope, owner: UUID) -> list[str]:
     """The keys that edges may have written for an event."""
     keys: list[str] = []
-    if envelope.dedupe:
-        keys.append(claim_key(owner, envelope.dedupe))
-    if envelope.external_id is not None:
-        keys.append(new_customer_key(owner, envelope.external_id))
-    if envelope.link_id and envelope.visitor:
-        keys.append(seen_key(envelope.link_id, envelope.visitor))
+    if envelope.request.dedupe:
+        keys.append(claim_key(owner, envelope.request.dedupe))
+    if envelope.customer.external_id is not None:
+        keys.append(new_customer_key(owner, envelope.customer.external_id))
+    if envelope.target.link_id and envelope.client.visitor:
+        keys.append(seen_key(envelope.target.link_id, envelope.client.visitor))
     return keys

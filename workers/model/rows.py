@@ -174,9 +174,15 @@ ENRICHMENT_COLUMNS: Final = (
     "failed",
 )
 
-#: What of an envelope is stored as it was sent.
-_SENT: Final = ("dialect", "name", "session", "page_url", "visitor")
-_sent: Final = attrgetter(*_SENT)
+#: What of an envelope is stored as it was sent: the column, and where the envelope has it.
+_SENT: Final = {
+    "dialect": "request.dialect",
+    "name": "details.name",
+    "session": "click.session",
+    "page_url": "client.page_url",
+    "visitor": "client.visitor",
+}
+_sent: Final = attrgetter(*_SENT.values())
 
 #: The columns of `events` that a row gives values for, in the order of `values_of`.
 COLUMNS: Final = (
@@ -193,7 +199,7 @@ COLUMNS: Final = (
 def values_of(row: Row) -> tuple[object, ...]:
     """A row as Postgres is to have it: a value for each of COLUMNS."""
     envelope, found = row.envelope, row.enrichment
-    properties = envelope.properties
+    properties = envelope.details.properties
     return (
         *row.entry,
         *row.rank,

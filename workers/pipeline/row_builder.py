@@ -50,22 +50,24 @@ def row_of(item: Decoded, place: Resolution, enrich: Enrich, *, keep_ip: bool) -
     delivery, envelope = item.delivery, item.envelope
     is_click = envelope.kind is CLICK
     # A lead comes from somebody's server, whose agent and address tell nothing.
-    found = enrich(envelope) if is_click else _NO_ENRICHMENT
-    digest = LAST_DIGEST if envelope.is_erased else codec.digest(delivery.payload)
+    found = enrich(envelope.client) if is_click else _NO_ENRICHMENT
+    digest = (
+        LAST_DIGEST if envelope.customer.is_erased else codec.digest(delivery.payload)
+    )
     return Row(
         entry=delivery.entry,
-        rank=Rank(timestamp(envelope.at), envelope.id, digest),
+        rank=Rank(timestamp(envelope.request.at), envelope.id, digest),
         event=EventFacts(
             kind=envelope.kind,
-            quantity=envelope.quantity,
-            is_test=envelope.is_test,
+            quantity=envelope.details.quantity,
+            is_test=envelope.request.is_test,
             is_bot=found.agent.is_bot,
-            is_duplicate=envelope.is_duplicate,
-            amount=envelope.amount,
-            currency=envelope.currency,
+            is_duplicate=envelope.click.is_duplicate,
+            amount=envelope.details.amount,
+            currency=envelope.details.currency,
         ),
         place=place,
         envelope=envelope,
         enrichment=found,
-        ip=envelope.ip if keep_ip else None,
+        ip=envelope.client.ip if keep_ip else None,
     )

@@ -131,7 +131,7 @@ async def _drop(
 
 def _workspace(rejected: RejectedEntry) -> UUID | None:
     """The workspace of an entry, if it is known."""
-    stated = rejected.envelope.workspace_id if rejected.envelope else None
+    stated = rejected.envelope.request.workspace_id if rejected.envelope else None
     return stated or rejected.workspace_id
 
 
@@ -157,13 +157,13 @@ def _columns(rejected: RejectedEntry) -> tuple[object, ...]:
 
 def search_columns(envelope: Envelope, workspace_id: UUID | None) -> tuple[object, ...]:
     """Event, kind, dialect, workspace, namespace, code and link, for operators' filters."""
-    namespace = next(iter(envelope.namespaces), None)
+    namespace = next(iter(envelope.target.namespaces), None)
     return (
         envelope.id,
         envelope.kind,
-        text(envelope.dialect, _DETAIL_CHARS),
+        text(envelope.request.dialect, _DETAIL_CHARS),
         workspace_id,
         optional_text(namespace, _DETAIL_CHARS),
-        optional_text(envelope.code, _DETAIL_CHARS),
-        None if envelope.link_id == NO_LINK else envelope.link_id,
+        optional_text(envelope.target.code, _DETAIL_CHARS),
+        None if envelope.target.link_id == NO_LINK else envelope.target.link_id,
     )

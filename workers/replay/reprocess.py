@@ -142,7 +142,9 @@ async def _reattributed(
 
 def _is_attributable(row: Row) -> bool:
     """Whether its attribution depends on its customer's clicks."""
-    is_somebodys = row.place.click_id or row.customer_id or row.envelope.external_id
+    is_somebodys = (
+        row.place.click_id or row.customer_id or row.envelope.customer.external_id
+    )
     return row.event.kind is not CLICK and not row.event.is_test and bool(is_somebodys)
 
 

@@ -53,7 +53,7 @@ class ReplayRequest:
         return (
             self.from_ms <= ids.millis(envelope.id) < self.to_ms
             and self.kind in {None, envelope.kind}
-            and self.dialect in {None, envelope.dialect}
+            and self.dialect in {None, envelope.request.dialect}
             and self.event_id in {None, envelope.id}
         )
 
@@ -69,9 +69,12 @@ class ReplayRequest:
         self, envelope: Envelope, workspace_id: UUID | None, link_id: UUID | None
     ) -> bool:
         """Whether it includes an event by its recorded or resolved workspace and link."""
-        is_owner = self.workspace_id in {None, envelope.workspace_id or workspace_id}
+        is_owner = self.workspace_id in {
+            None,
+            envelope.request.workspace_id or workspace_id,
+        }
         is_link = (
-            self.link_id in {None, envelope.link_id, link_id}
-            or envelope.code in self.codes
+            self.link_id in {None, envelope.target.link_id, link_id}
+            or envelope.target.code in self.codes
         )
         return is_owner and is_link

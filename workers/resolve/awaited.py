@@ -28,27 +28,27 @@ def waits_for(envelope: Envelope, reason: Reason, known: KnownNames) -> tuple[st
 
 
 def _link(envelope: Envelope, known: KnownNames) -> Iterator[str]:
-    if envelope.link_id is not None and envelope.link_id != NO_LINK:
-        yield f"link {envelope.link_id}"
-    elif envelope.code:
+    if envelope.target.link_id is not None and envelope.target.link_id != NO_LINK:
+        yield f"link {envelope.target.link_id}"
+    elif envelope.target.code:
         for workspace_id in workspaces(envelope, known):
             for namespace in namespaces(envelope, workspace_id):
-                yield f"code {namespace} {envelope.code}"
+                yield f"code {namespace} {envelope.target.code}"
 
 
 def _click(envelope: Envelope, known: KnownNames) -> Iterator[str]:
     owners = [owner for owner in workspaces(envelope, known) if owner]
-    if envelope.foreign_click and owners:
+    if envelope.click.foreign_id and owners:
         for owner in owners:
-            yield f"click {owner} {envelope.foreign_click}"
-    elif envelope.link_id is not None and envelope.link_id != NO_LINK:
-        yield f"link {envelope.link_id}"
-    elif envelope.click_id is not None and not owners:
-        yield f"event {envelope.click_id}"
+            yield f"click {owner} {envelope.click.foreign_id}"
+    elif envelope.target.link_id is not None and envelope.target.link_id != NO_LINK:
+        yield f"link {envelope.target.link_id}"
+    elif envelope.click.id is not None and not owners:
+        yield f"event {envelope.click.id}"
 
 
 def _key(envelope: Envelope, _known: KnownNames) -> Iterator[str]:
-    for key_hash in envelope.api_key_hashes:
+    for key_hash in envelope.request.api_key_hashes:
         yield f"key {key_hash.hex()}"
 
 

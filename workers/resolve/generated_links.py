@@ -64,7 +64,11 @@ async def generate(
     A transaction of its own, if there are such envelopes. Envelopes with an unknown program
     or without a key of its workspace are left for `resolve` to refuse.
     """
-    naming = [item for item in envelopes if item.partner_code and item.link_id is None]
+    naming = [
+        envelope
+        for envelope in envelopes
+        if envelope.target.partner_code and envelope.target.link_id is None
+    ]
     if not naming:
         return
     async with transaction(pool) as connection:
@@ -87,7 +91,9 @@ async def _key_owners(
     connection: Connection, envelopes: Iterable[Envelope]
 ) -> dict[bytes, UUID]:
     """The workspaces of keys that an edge could not check."""
-    hashes = [item for envelope in envelopes for item in envelope.api_key_hashes]
+    hashes = [
+        item for envelope in envelopes for item in envelope.request.api_key_hashes
+    ]
     if not hashes:
         return {}
     found = await connection.fetch(_SQL["keys_that_generate"], hashes)
@@ -107,17 +113,17 @@ def _wanted(
 
 def _wanted_link(envelope: Envelope, owners: dict[bytes, UUID]) -> _WantedLink | None:
     """The link that an event generates; None if the event is not authorised to."""
-    workspace_id = envelope.workspace_id
-    if envelope.api_key_hashes:
-        known = (owners.get(key_hash) for key_hash in envelope.api_key_hashes)
+    workspace_id = envelope.request.workspace_id
+    if envelope.request.api_key_hashes:
+        known = (owners.get(key_hash) for key_hash in envelope.request.api_key_hashes)
         workspace_id = next((owner for owner in known if owner), None)
-    code, partner = _name(envelope.code), _name(envelope.partner_code)
-    if envelope.is_test or not (workspace_id and envelope.program_id):
+    code, partner = _name(envelope.target.code), _name(envelope.target.partner_code)
+    if envelope.request.is_test or not (workspace_id and envelope.target.program_id):
         return None
     if code is None or partner is None:
         return None
-    at = timestamp(envelope.at)
-    return _WantedLink(at, code, partner, envelope.program_id, workspace_id)
+    at = timestamp(envelope.request.at)
+    return _WantedLink(at, code, partner, envelope.target.program_id, workspace_id)
 
 
 def _name(value: str | None) -> str | None:

@@ -60,8 +60,9 @@ async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Know
     """Everything that these envelopes name and that exists."""
     known = KnownNames()
     # By number: UUID.__hash__ is Python code.
-    named = {e.link_id.int: e.link_id for e in envelopes if e.link_id}
-    named |= {e.root_link_id.int: e.root_link_id for e in envelopes if e.root_link_id}
+    own = (envelope.target.link_id for envelope in envelopes)
+    roots = (envelope.click.root_link_id for envelope in envelopes)
+    named = {each.int: each for each in (*own, *roots) if each}
     for row in await _fetch(connection, "links_by_id", list(named.values())):
         known.links[row["link_id"]] = _link(row)
     # Most clicks are resolved by their link alone.
@@ -73,17 +74,20 @@ async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Know
 async def _look_up_more(
     connection: Connection, envelopes: Sequence[Envelope], known: KnownNames
 ) -> None:
-    hashes = [item for envelope in envelopes for item in envelope.api_key_hashes]
+    hashes = [
+        item for envelope in envelopes for item in envelope.request.api_key_hashes
+    ]
     for row in await _fetch(connection, "keys_by_hash", hashes):
         known.keys[row["key_hash"]] = KnownKey(
             row["id"], row["workspace_id"], row["scopes"]
         )
     await _look_up_codes(connection, envelopes, known)
     await _look_up_clicks(connection, envelopes, known)
-    numbers = [e.program_number for e in envelopes if e.program_number is not None]
+    said = (envelope.target.program_number for envelope in envelopes)
+    numbers = [number for number in said if number is not None]
     for row in await _fetch(connection, "programs_by_number", numbers):
         known.programs[row["number"]] = (row["id"], row["workspace_id"])
-    placeless = [e.click_id for e in envelopes if _names_only_click(e)]
+    placeless = [e.click.id for e in envelopes if _names_only_click(e)]
     for row in await _fetch(connection, "clicks_recorded", placeless):
         known.recorded[row["click_id"]] = _link(row)
 
@@ -93,33 +97,33 @@ def namespaces(envelope: Envelope, workspace_id: UUID | None) -> list[str]:
     own = [workspace_namespace(workspace_id)] if workspace_id else []
     return [
         namespace
-        for named in envelope.namespaces
+        for named in envelope.target.namespaces
         for namespace in (own if named == KEYS_NAMESPACE else [named])
     ]
 
 
 def workspaces(envelope: Envelope, known: KnownNames) -> list[UUID | None]:
     """The workspaces that may have authorised an event."""
-    keys = (known.keys.get(key_hash) for key_hash in envelope.api_key_hashes)
-    return [envelope.workspace_id, *(key.workspace_id for key in keys if key)]
+    keys = (known.keys.get(key_hash) for key_hash in envelope.request.api_key_hashes)
+    return [envelope.request.workspace_id, *(key.workspace_id for key in keys if key)]
 
 
 def _names_only_link(envelope: Envelope) -> bool:
     return (
         envelope.kind is CLICK
-        and envelope.code is None
-        and not envelope.api_key_hashes
-        and not envelope.is_test
+        and envelope.target.code is None
+        and not envelope.request.api_key_hashes
+        and not envelope.request.is_test
     )
 
 
 def _names_only_click(envelope: Envelope) -> bool:
     return (
         envelope.kind is not CLICK
-        and envelope.click_id is not None
-        and envelope.link_id in {None, NO_LINK}
-        and envelope.workspace_id is None
-        and not envelope.api_key_hashes
+        and envelope.click.id is not None
+        and envelope.target.link_id in {None, NO_LINK}
+        and envelope.request.workspace_id is None
+        and not envelope.request.api_key_hashes
     )
 
 
@@ -128,11 +132,11 @@ async def _look_up_codes(
 ) -> None:
     named = sorted(
         {
-            (namespace, envelope.code)
+            (namespace, envelope.target.code)
             for envelope in envelopes
             for workspace_id in workspaces(envelope, known)
             for namespace in namespaces(envelope, workspace_id)
-            if envelope.code
+            if envelope.target.code
         }
     )
     if not named:
@@ -150,10 +154,10 @@ async def _look_up_clicks(
 ) -> None:
     named = sorted(
         {
-            (workspace_id, envelope.foreign_click)
+            (workspace_id, envelope.click.foreign_id)
             for envelope in envelopes
             for workspace_id in workspaces(envelope, known)
-            if workspace_id and envelope.foreign_click
+            if workspace_id and envelope.click.foreign_id
         }
     )
     if not named:

@@ -45,7 +45,7 @@ def resolve(envelope: Envelope, known: KnownNames, now_ms: int) -> Resolution:
     """Resolve one event; `now_ms` is Unix milliseconds. Raises Unresolvable."""
     if ids.millis(envelope.id) > now_ms + _CLOCK_SKEW_MS:
         raise Unresolvable("future_id", "minted more than five minutes ahead")
-    if envelope.is_test:
+    if envelope.request.is_test:
         return _resolve_test(envelope, known)
     if envelope.kind is CLICK:
         return _resolve_click(envelope, known)
@@ -55,7 +55,7 @@ def resolve(envelope: Envelope, known: KnownNames, now_ms: int) -> Resolution:
 
 
 def _resolve_test(envelope: Envelope, known: KnownNames) -> Resolution:
-    number = envelope.program_number
+    number = envelope.target.program_number
     if number in known.programs:
         program_id, workspace_id = known.programs[number]
         return Resolution(workspace_id=workspace_id, program_id=program_id)
@@ -63,28 +63,30 @@ def _resolve_test(envelope: Envelope, known: KnownNames) -> Resolution:
     if number is not None or owner_id is None:
         raise Unresolvable("unknown_program", f"program {number}")
     return Resolution(
-        workspace_id=owner_id, program_id=envelope.program_id, api_key_id=api_key_id
+        workspace_id=owner_id,
+        program_id=envelope.target.program_id,
+        api_key_id=api_key_id,
     )
 
 
 def _resolve_click(envelope: Envelope, known: KnownNames) -> Resolution:
     place = _place_of_click(envelope, known)
-    if envelope.root_id is None:
+    if envelope.click.root_id is None:
         return place
-    if envelope.root_link_id is None:
+    if envelope.click.root_link_id is None:
         # A click id that was issued without a directory names no link to compare.
-        return replace(place, click_id=envelope.root_id, is_click_ours=False)
-    root_link = known.links.get(envelope.root_link_id)
+        return replace(place, click_id=envelope.click.root_id, is_click_ours=False)
+    root_link = known.links.get(envelope.click.root_link_id)
     if root_link is None or root_link.workspace_id != place.workspace_id:
         return place
-    return replace(place, click_id=envelope.root_id)
+    return replace(place, click_id=envelope.click.root_id)
 
 
 def _place_of_click(envelope: Envelope, known: KnownNames) -> Resolution:
-    link_id = envelope.link_id
-    if link_id is None or envelope.api_key_hashes:
+    link_id = envelope.target.link_id
+    if link_id is None or envelope.request.api_key_hashes:
         return _on_link(envelope, known)
-    owner_id, key_id = envelope.workspace_id, envelope.api_key_id
+    owner_id, key_id = envelope.request.workspace_id, envelope.request.api_key_id
     # Numbers: UUIDs' hash and comparison are Python code.
     named = (link_id.int, owner_id.int if owner_id else 0, key_id.int if key_id else 0)
     place: Resolution | None = known.places.get(named)
@@ -112,27 +114,27 @@ def _is_direct(envelope: Envelope) -> bool:
     """Whether it names a link, and neither a click nor a customer."""
     return (
         not _names_click(envelope)
-        and envelope.external_id is None
+        and envelope.customer.external_id is None
         and _names_link(envelope)
     )
 
 
 def _names_click(envelope: Envelope) -> bool:
-    return envelope.click_id is not None or envelope.foreign_click is not None
+    return envelope.click.id is not None or envelope.click.foreign_id is not None
 
 
 def _names_link(envelope: Envelope) -> bool:
-    return envelope.link_id is not None or envelope.code is not None
+    return envelope.target.link_id is not None or envelope.target.code is not None
 
 
 def _named_link(
     envelope: Envelope, known: KnownNames, workspace_id: UUID | None
 ) -> KnownLink:
-    if envelope.link_id is not None:
-        if link := known.links.get(envelope.link_id):
+    if envelope.target.link_id is not None:
+        if link := known.links.get(envelope.target.link_id):
             return link
-        raise Unresolvable("unknown_link", f"link {envelope.link_id}")
-    code = envelope.code or ""
+        raise Unresolvable("unknown_link", f"link {envelope.target.link_id}")
+    code = envelope.target.code or ""
     for namespace in namespaces(envelope, workspace_id):
         link = known.codes.get((namespace, code))
         if link is not None and not link.is_active:
@@ -155,8 +157,8 @@ def _resolve_lead(envelope: Envelope, known: KnownNames) -> Resolution:
         workspace_id = link.workspace_id
     if workspace_id is None or (link and link.workspace_id != workspace_id):
         raise Unresolvable("unknown_click", "the click is not this workspace's")
-    if link and click_id and envelope.workspace_id is None:
-        age_ms = envelope.at - ids.millis(click_id)
+    if link and click_id and envelope.request.workspace_id is None:
+        age_ms = envelope.request.at - ids.millis(click_id)
         if age_ms > link.attribution_window_days * _DAY_MS:
             raise Unresolvable("expired", f"the click is {age_ms // _DAY_MS} days old")
     return Resolution(
@@ -172,10 +174,10 @@ def _authorised(
     envelope: Envelope, known: KnownNames
 ) -> tuple[UUID | None, UUID | None]:
     """The workspace and key that authorise an event. Raises Unresolvable."""
-    if not envelope.api_key_hashes:
-        return envelope.workspace_id, envelope.api_key_id
+    if not envelope.request.api_key_hashes:
+        return envelope.request.workspace_id, envelope.request.api_key_id
     needed = MAY_GENERATE if envelope.kind is Kind.LINK else MAY_TRACK
-    for key_hash in envelope.api_key_hashes:
+    for key_hash in envelope.request.api_key_hashes:
         key = known.keys.get(key_hash)
         if key is not None and not needed.isdisjoint(key.scopes):
             return key.workspace_id, key.id
@@ -187,14 +189,14 @@ def _authorised(
 def _named_click(
     envelope: Envelope, known: KnownNames, workspace_id: UUID | None
 ) -> _Named:
-    click_id, link_id = envelope.click_id, envelope.link_id
-    if envelope.foreign_click and workspace_id:
-        place = (workspace_id, envelope.foreign_click)
+    click_id, link_id = envelope.click.id, envelope.target.link_id
+    if envelope.click.foreign_id and workspace_id:
+        place = (workspace_id, envelope.click.foreign_id)
         if place not in known.clicks:
             raise Unresolvable("unknown_click", "nobody imported this click id")
         click_id, link_id = known.clicks[place]
     if link_id is None or link_id == NO_LINK:
-        if envelope.code is not None:
+        if envelope.target.code is not None:
             mentioned = _mentioned_link(envelope, known, workspace_id)
             return _Named(click_id, mentioned, is_proven=False)
         # With a workspace it must not matter whether the click is recorded already.

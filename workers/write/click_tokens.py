@@ -23,10 +23,15 @@ async def keep(connection: Connection, rows: Iterable[Row]) -> None:
     """
     told = sorted(
         {
-            (row.place.workspace_id, row.envelope.token, row.id, row.place.link_id)
+            (
+                row.place.workspace_id,
+                row.envelope.click.token,
+                row.id,
+                row.place.link_id,
+            )
             for row in rows
             if row.event.kind is CLICK
-            and row.envelope.token
+            and row.envelope.click.token
             and row.place.link_id
             and not row.event.is_test
         }

@@ -222,8 +222,8 @@ def _there(ids: Iterable[UUID | None]) -> frozenset[UUID]:
 def _first_seen(rows: Iterable[Row]) -> dict[tuple[UUID, str], datetime]:
     seen: dict[tuple[UUID, str], datetime] = {}
     for row in rows:
-        if row.envelope.external_id is not None and not row.event.is_test:
-            key = (row.place.workspace_id, row.envelope.external_id)
+        if row.envelope.customer.external_id is not None and not row.event.is_test:
+            key = (row.place.workspace_id, row.envelope.customer.external_id)
             seen[key] = min(row.at, seen.get(key, row.at))
     return seen
 
@@ -232,14 +232,15 @@ def _with_customer(row: Row, known: dict[tuple[UUID, str], UUID]) -> Row:
     if row.event.is_test or row.event.kind is CLICK:
         return row
     if (
-        row.envelope.external_id is None
+        row.envelope.customer.external_id is None
         and row.place.click_id
         and not row.place.is_click_ours
     ):
         stand_in = uuid5(row.place.click_id, row.place.workspace_id.hex)
         return structs.replace(row, customer_id=stand_in)
-    if row.envelope.external_id is None:
+    if row.envelope.customer.external_id is None:
         return structs.replace(row, customer_id=row.place.click_id)
     return structs.replace(
-        row, customer_id=known[row.place.workspace_id, row.envelope.external_id]
+        row,
+        customer_id=known[row.place.workspace_id, row.envelope.customer.external_id],
     )

@@ -49,7 +49,7 @@ async def claim_keys(connection: Connection, rows: Sequence[Row]) -> DedupResult
 
     Raises TransientError where a claim was swept away between claiming and locking.
     """
-    result = DedupResult([row for row in rows if row.envelope.dedupe is None])
+    result = DedupResult([row for row in rows if row.envelope.request.dedupe is None])
     groups = _grouped(rows)
     if not groups:
         return result
@@ -84,7 +84,9 @@ def _judge(row: Row, holder: Rank, detached: frozenset[UUID]) -> _Fate:
     """
     if row.rank == holder:
         return "stands"
-    is_for_good = row.envelope.dedupe is None or row.envelope.dedupe.is_for_good
+    is_for_good = (
+        row.envelope.request.dedupe is None or row.envelope.request.dedupe.is_for_good
+    )
     if not is_for_good and abs(row.at - holder.at) >= KEPT and row.id != holder.id:
         return "succeeds" if row.at > holder.at else "stands"
     if row.rank < holder and holder.id not in detached:
@@ -138,11 +140,11 @@ def _grouped(rows: Iterable[Row]) -> dict[_Key, list[Row]]:
     """The rows with dedupe keys by their keys, those of least rank first."""
     groups: dict[_Key, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.rank):
-        if row.envelope.dedupe is not None:
+        if row.envelope.request.dedupe is not None:
             groups[
                 row.place.workspace_id,
-                row.envelope.dedupe.scope,
-                row.envelope.dedupe.key,
+                row.envelope.request.dedupe.scope,
+                row.envelope.request.dedupe.key,
             ].append(row)
     return groups
 
@@ -162,6 +164,6 @@ def _claim_columns(claims: dict[_Key, Row]) -> list[list[object]]:
 def _expiry(row: Row) -> datetime | None:
     return (
         None
-        if row.envelope.dedupe and row.envelope.dedupe.is_for_good
+        if row.envelope.request.dedupe and row.envelope.request.dedupe.is_for_good
         else row.at + KEPT
     )

@@ -30,7 +30,7 @@ def _is_plain(row: Row) -> bool:
         row.event.kind is CLICK
         and row.place.link_id is not None
         and row.place.click_id is None
-        and row.envelope.dedupe is None
-        and row.envelope.token is None
+        and row.envelope.request.dedupe is None
+        and row.envelope.click.token is None
         and not row.event.is_test
     )

@@ -34,7 +34,7 @@ async def create_anonymous(
     lessons: dict[UUID, _ProfileUpdate] = {}
     for row in rows:
         for person in _people(row):
-            if person == row.root_id or row.envelope.external_id is None:
+            if person == row.root_id or row.envelope.customer.external_id is None:
                 lessons.setdefault(person, _ProfileUpdate(row)).hear(row, person)
     people = [(row.id, row.place.workspace_id, row.at) for row in plain]
     fresh: frozenset[UUID] = frozenset()

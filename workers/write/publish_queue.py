@@ -33,5 +33,5 @@ async def note(
             _SQL["customers_changed"], sorted(about.ids), about.since, clicks
         )
     # Nothing but events of sessions makes up what edges are told of a partner.
-    if links and any(row.envelope.session is not None for row in rows):
+    if links and any(row.envelope.click.session is not None for row in rows):
         await connection.execute(_SQL["stats_changed"], sorted(links))

@@ -14,8 +14,9 @@ from uuid import UUID
 
 import asyncpg
 
+from ingest.contracts.envelope import Client
 from scripts.sql import statements
-from workers.enrich import ClientInfo, build_enrichers
+from workers.enrich import build_enrichers
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -77,7 +78,7 @@ class Book:
 
     def _found_out(self, click: Click) -> tuple[Any, ...]:
         seen = self._enrich(
-            ClientInfo(
+            Client(
                 user_agent=click.user_agent, ip=click.ip, referrer=click.referrer_url
             )
         )

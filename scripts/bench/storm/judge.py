@@ -100,10 +100,10 @@ def _mark(payload: bytes) -> str | None:
         envelope: Envelope = decode(payload)
     except Undecodable:
         return None
-    found = _MARK.search(envelope.page_url or "")
+    found = _MARK.search(envelope.client.page_url or "")
     if found:
         return found[1]
-    told = envelope.told
+    told = envelope.details.parsed_properties
     metadata = told.get("metadata")
     mark = told.get("storm") or (
         metadata.get("storm") if isinstance(metadata, dict) else None

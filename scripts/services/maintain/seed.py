@@ -12,7 +12,14 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey, ids
-from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
+from ingest.contracts.envelope import (
+    Dedupe,
+    Envelope,
+    Kind,
+    Request,
+    Target,
+    encode,
+)
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
@@ -233,11 +240,13 @@ def _envelope(
     return Envelope(
         id=click_id,
         kind=Kind.CLICK,
-        dialect="import",
-        at=ids.millis(click_id),
-        workspace_id=workspace.id,
-        link_id=link["id"],
-        dedupe=Dedupe.of("import", token),
+        request=Request(
+            dialect="import",
+            at=ids.millis(click_id),
+            workspace_id=workspace.id,
+            dedupe=Dedupe.of("import", token),
+        ),
+        target=Target(link_id=link["id"]),
     )
 
 

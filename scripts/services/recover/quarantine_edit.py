@@ -1,22 +1,22 @@
 """Changing the envelope of an entry in quarantine. Used by `reftide quarantine edit`.
 
-An envelope is read and written as its JSON, under whole names. What an event is, its id and
+An operator reads and writes an envelope as one JSON object under whole names, in the shape
+of its first version. What an event is, its id and
 its time, cannot be changed: it would be another event, and what it repeats or is attributed
 to would be another's.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 from msgspec import Raw
-from msgspec.structs import fields
+from msgspec.structs import FieldInfo, fields
 
 from ingest.contracts.envelope import (
-    KEYS,
     NO_PROPERTIES,
-    VERSION,
+    PARTS,
     Dedupe,
     Envelope,
     Kind,
@@ -25,6 +25,8 @@ from ingest.contracts.envelope import (
     decode,
     encode,
 )
+from ingest.contracts.envelope import VERSION as CURRENT
+from ingest.contracts.envelope_v1 import FIELDS, VERSION, flattened
 from scripts.errors import UsageProblem
 from scripts.servers import Connection
 from scripts.sql import statements
@@ -33,13 +35,25 @@ from workers.resolve.awaited import waits_for
 from workers.resolve.lookups import KnownNames
 
 _SQL: Final = statements("services/recover/quarantine")
-_NAMES: Final = {key: name for name, key in KEYS.items()}
 _FIXED: Final = ("id", "at")
 _VERSION_KEY: Final = "v"
 
 #: Of these a value is taken as it is written; of others it is JSON.
 _TEXTS: Final = (str, str | None, UUID, UUID | None, Kind, bytes | None)
-_TYPES: Final = {item.name: item.type for item in fields(Envelope)}
+
+
+def _places() -> Iterator[tuple[str, tuple[str, FieldInfo]]]:
+    """Each field under its whole name: the part that it is in, and what it is."""
+    names = {(field.part, field.key): name for name, field in FIELDS.items()}
+    for part in fields(Envelope):
+        if part.name not in PARTS:
+            yield names["", part.encode_name], ("", part)
+            continue
+        for item in fields(PARTS[part.name]):
+            yield names[part.encode_name, item.encode_name], (part.name, item)
+
+
+_PLACES: Final = dict(_places())
 
 
 def readable(payload: bytes) -> str:
@@ -49,7 +63,7 @@ def readable(payload: bytes) -> str:
     except orjson.JSONDecodeError:
         return payload.decode("utf-8", "backslashreplace")
     if isinstance(document, dict):
-        document = {_NAMES.get(key, key): value for key, value in document.items()}
+        document = flattened(document)
     return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n"
 
 
@@ -57,9 +71,9 @@ def with_fields(payload: bytes, given: Mapping[str, str], gone: Iterable[str]) -
     """The same with some fields set or taken out. Raises UsageProblem."""
     document = _document(readable(payload))
     for name in (*given, *gone):
-        if name not in KEYS:
+        if name not in FIELDS:
             raise UsageProblem(
-                f"An envelope has no field {name!r}.", f"it has {', '.join(KEYS)}."
+                f"An envelope has no field {name!r}.", f"it has {', '.join(FIELDS)}."
             )
     for name in gone:
         document.pop(name, None)
@@ -69,9 +83,11 @@ def with_fields(payload: bytes, given: Mapping[str, str], gone: Iterable[str]) -
 
 def sealed(text: str, before: bytes) -> bytes:
     """The envelope that a text says, in the place of `before`. Raises UsageProblem."""
-    document = {KEYS.get(name, name): value for name, value in _document(text).items()}
+    document = {_short(name): value for name, value in _document(text).items()}
+    if document.get(_VERSION_KEY, CURRENT) == CURRENT:
+        document[_VERSION_KEY] = VERSION
     try:
-        envelope = decode(orjson.dumps({_VERSION_KEY: VERSION} | document))
+        envelope = decode(orjson.dumps(document))
     except (Undecodable, NewerVersion) as error:
         what = str(error) or "it is of a later release"
         raise UsageProblem(
@@ -91,11 +107,11 @@ def decoded(payload: bytes) -> dict[str, Any] | None:
         envelope = decode(payload)
     except (Undecodable, NewerVersion):
         return None
-    known = {item.name: getattr(envelope, item.name) for item in fields(envelope)}
     return {
         name: _plain(value)
-        for name, value in known.items()
-        if value not in (None, (), NO_PROPERTIES) and value is not False
+        for name in FIELDS
+        if (value := _value_of(envelope, name)) not in (None, (), NO_PROPERTIES)
+        and value is not False
     }
 
 
@@ -112,7 +128,7 @@ async def store(
         row["payload"],
         who,
         payload,
-        *search_columns(envelope, envelope.workspace_id),
+        *search_columns(envelope, envelope.request.workspace_id),
         list(waits),
     )
     if found is None:
@@ -120,6 +136,15 @@ async def store(
             f"The entry {row['id']} was put back, discarded or edited meanwhile.",
             f"see `reftide quarantine show {row['id']}`.",
         )
+
+
+def _short(name: str) -> str:
+    return FIELDS[name].short if name in FIELDS else name
+
+
+def _value_of(envelope: Envelope, name: str) -> Any:
+    part, field = _PLACES[name]
+    return getattr(getattr(envelope, part) if part else envelope, field.name)
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -135,7 +160,7 @@ def _document(text: str) -> dict[str, Any]:
 
 
 def _value(name: str, text: str) -> Any:
-    if _TYPES[name] in _TEXTS:
+    if _PLACES[name][1].type in _TEXTS:
         return text
     try:
         return orjson.loads(text)
@@ -152,7 +177,7 @@ def _changed(envelope: Envelope, before: bytes) -> Iterable[str]:
     except (Undecodable, NewerVersion):
         return
     for name in _FIXED:
-        if getattr(envelope, name) != getattr(former, name):
+        if _value_of(envelope, name) != _value_of(former, name):
             yield name
 
 

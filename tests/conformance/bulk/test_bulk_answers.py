@@ -32,7 +32,9 @@ async def test_an_event_is_taken_as_if_it_had_been_sent_by_itself(
     else:
         assert "accepted" == result["result"]
         assert result["id"] in {str(envelope.id) for envelope in appended}
-        assert {shown.dialect.name} == {envelope.dialect for envelope in appended}
+        assert {shown.dialect.name} == {
+            envelope.request.dialect for envelope in appended
+        }
 
 
 @every_endpoint
@@ -54,7 +56,7 @@ async def test_events_of_all_dialects_may_be_mixed(edge: Edge) -> None:
     results = await edge.results(*map(event, RECORDING))
 
     assert ["accepted", "duplicate"] == sorted({each["result"] for each in results})
-    dialects = {envelope.dialect for envelope in await edge.appended()}
+    dialects = {envelope.request.dialect for envelope in await edge.appended()}
     assert {each.name for each in DIALECTS} == dialects
 
 
@@ -84,17 +86,21 @@ async def test_what_the_visitor_is_said_to_be_is_recorded(edge: Edge) -> None:
     await edge.results(*visits)
 
     click, lead = await edge.appended()
-    assert ("203.0.113.0", "Firefox") == (click.ip, click.user_agent)
-    assert "https://blog.example/" == click.page_url
-    assert click.visitor is not None
-    assert ("2001:db8:7::", "Firefox") == (lead.ip, lead.user_agent)
+    assert ("203.0.113.0", "Firefox") == (click.client.ip, click.client.user_agent)
+    assert "https://blog.example/" == click.client.page_url
+    assert click.client.visitor is not None
+    assert ("2001:db8:7::", "Firefox") == (lead.client.ip, lead.client.user_agent)
 
 
 async def test_the_sender_of_a_batch_is_no_visitor(edge: Edge) -> None:
     await edge.send([CLICK], User_Agent="a server's", Referer="https://server.example")
 
     [click] = await edge.appended()
-    assert (None, None, None) == (click.ip, click.user_agent, click.visitor)
+    assert (None, None, None) == (
+        click.client.ip,
+        click.client.user_agent,
+        click.client.visitor,
+    )
 
 
 async def test_an_event_happened_when_it_says_but_not_later_than_now(
@@ -104,7 +110,7 @@ async def test_an_event_happened_when_it_says_but_not_later_than_now(
     results = await edge.results(*({**CLICK, "occurred_at": each} for each in times))
 
     assert {"accepted"} == {each["result"] for each in results}
-    first, second, third = [envelope.at for envelope in await edge.appended()]
+    first, second, third = [envelope.request.at for envelope in await edge.appended()]
     assert (1_769_860_800_000, 1_769_853_600_250) == (first, second)
     assert third < 4_000_000_000_000
 

@@ -63,7 +63,7 @@ async def test_only_a_key_that_forwards_says_from_where_and_when(
 
     assert "accepted" == taken["result"]
     assert ("refused", "forbidden") == (refused["result"], refused["code"])
-    assert [None] == [envelope.ip for envelope in await edge.appended()]
+    assert [None] == [envelope.client.ip for envelope in await edge.appended()]
 
 
 @every_endpoint
@@ -75,12 +75,12 @@ async def test_a_key_of_another_workspace_reaches_nothing_of_ours(
     assert "SARAH" not in str(results[0].get("id"))
     for envelope in await edge.appended():
         # What is organic is its own; nothing names our link.
-        assert KEYS["foreign"].workspace_uuid == envelope.workspace_id
-        assert (None, None) == (envelope.link_id, envelope.program_id)
+        assert KEYS["foreign"].workspace_uuid == envelope.request.workspace_id
+        assert (None, None) == (envelope.target.link_id, envelope.target.program_id)
 
 
 async def test_public_events_are_sealed_without_the_key(edge: Edge) -> None:
     await edge.results(CLICK)
 
     [click] = await edge.appended()
-    assert (None, ()) == (click.api_key_id, click.api_key_hashes)
+    assert (None, ()) == (click.request.api_key_id, click.request.api_key_hashes)

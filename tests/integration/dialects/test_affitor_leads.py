@@ -241,7 +241,7 @@ async def test_without_a_directory_a_lead_is_taken_and_is_the_same_lead_afterwar
     await recorded(site)
 
     assert (200, TRACKED) == in_the_dark
-    assert taken.workspace_id is None
+    assert taken.request.workspace_id is None
     assert after[0] in {200, 400}
     assert [(1,)] == await site.rows(
         "select leads from links where code = 'PARTNER123'"

@@ -64,7 +64,7 @@ async def test_a_visitor_is_known_by_its_id_then_by_its_fingerprint(
     assert (200, by | by_fingerprint) == seen
     assert other["visitor_id"] != visitor
     first, *later = await site.appended()
-    assert [first.id, first.id, None] == [event.root_id for event in later]
+    assert [first.id, first.id, None] == [event.click.root_id for event in later]
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ async def test_without_a_directory_a_lead_is_taken_and_placed_by_a_worker(
     [envelope] = await site.appended()
     assert (Kind.LEAD, "jane", None) == (
         envelope.kind,
-        envelope.code,
-        envelope.workspace_id,
+        envelope.target.code,
+        envelope.request.workspace_id,
     )
     site.start_worker()
     await site.rests()

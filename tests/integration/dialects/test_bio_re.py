@@ -31,7 +31,7 @@ async def test_the_vendors_example_works_as_printed(site: Installation) -> None:
     assert "*" == answer.headers["Access-Control-Allow-Origin"]
     [envelope] = await site.appended()
     link = await site.database.fetchval("select id from links where code = 'alice123'")
-    assert ("bio_re", link) == (envelope.dialect, envelope.link_id)
+    assert ("bio_re", link) == (envelope.request.dialect, envelope.target.link_id)
 
 
 LEADING_NOWHERE = [

@@ -84,7 +84,7 @@ async def test_of_two_attempts_at_one_click_either_token_resolves(
     for place in order:
         await record(pool, attempts[place])
 
-    token = str(attempts[named].token)
+    token = str(attempts[named].click.token)
     await record(pool, a_lead(3, at=NOON_MS + 5, foreign_click=token))
 
     assert ["first", "second"] == [row[1] for row in await _tokens(pool)]

@@ -242,7 +242,7 @@ async def _taken_out(site: Installation) -> tuple[str, dict[Any, Any]]:
     for shard in range(4):
         key = events_key(shard)
         for entry_id, fields in await site.redis.xrange(key):
-            if decode(fields[FIELD]).dialect == "dub":
+            if decode(fields[FIELD]).request.dialect == "dub":
                 await site.redis.xdel(key, entry_id)
                 return key, fields
     raise AssertionError("there is no click in the stream")

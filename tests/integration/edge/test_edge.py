@@ -29,8 +29,11 @@ async def test_a_click_is_in_the_stream_when_it_is_answered(
     assert "application/json" == answer.headers["Content-Type"]
     assert (await answer.json())["click"].startswith("clk_")
     [envelope] = await recorded(redis_url)
-    assert LINK.link_uuid == envelope.link_id
-    assert ("198.51.100.0", "Firefox") == (envelope.ip, envelope.user_agent)
+    assert LINK.link_uuid == envelope.target.link_id
+    assert ("198.51.100.0", "Firefox") == (
+        envelope.client.ip,
+        envelope.client.user_agent,
+    )
 
 
 async def test_lines_of_forwarded_addresses_are_one_list(
@@ -42,7 +45,7 @@ async def test_lines_of_forwarded_addresses_are_one_list(
     ]
     await client.post("/web/click/ALICE", headers=headers)
 
-    assert ["198.51.100.0"] == [event.ip for event in await recorded(redis_url)]
+    assert ["198.51.100.0"] == [event.client.ip for event in await recorded(redis_url)]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ async def test_without_redis_the_edge_starts_keeps_events_and_brings_them(
         await eventually(lambda: has_entries(valkey.url, 1))
         # Nobody has published a directory: the click waits for one.
         [envelope] = await recorded(valkey.url)
-        assert ("ALICE", None) == (envelope.code, envelope.link_id)
+        assert ("ALICE", None) == (envelope.target.code, envelope.target.link_id)
         assert "stream" == (await (await client.get("/readyz")).json())["level"]
 
 

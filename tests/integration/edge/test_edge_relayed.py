@@ -53,8 +53,12 @@ async def test_a_checked_key_is_shown_its_link_and_its_servers_traces_are_not_ke
 
     assert (200, LINK.public_id) == (status, answer["link"]["id"])
     [envelope] = await recorded(redis_url)
-    assert (Kind.LEAD, record.key_uuid) == (envelope.kind, envelope.api_key_id)
-    assert (None, None, None) == (envelope.ip, envelope.user_agent, envelope.visitor)
+    assert (Kind.LEAD, record.key_uuid) == (envelope.kind, envelope.request.api_key_id)
+    assert (None, None, None) == (
+        envelope.client.ip,
+        envelope.client.user_agent,
+        envelope.client.visitor,
+    )
 
 
 async def test_a_key_that_nobody_could_check_is_shown_no_link(
@@ -70,5 +74,5 @@ async def test_a_key_that_nobody_could_check_is_shown_no_link(
     assert (200, None) == (status, answer["link"])
     assert LINK.public_id not in str(answer)
     [envelope] = await recorded(redis_url)
-    assert hashes([SECRET.encode()], KEY) == envelope.api_key_hashes
-    assert (None, None) == (envelope.ip, envelope.user_agent)
+    assert hashes([SECRET.encode()], KEY) == envelope.request.api_key_hashes
+    assert (None, None) == (envelope.client.ip, envelope.client.user_agent)

@@ -105,6 +105,6 @@ async def test_odd_bytes_of_a_header_are_recorded_as_text(
     async with Redis.from_url(redis_url) as redis:
         found = [await redis.xrange(events_key(shard)) for shard in range(4)]
     [envelope] = [decode(told[FIELD]) for entries in found for _, told in entries]
-    assert envelope.user_agent
-    assert envelope.user_agent.startswith("Fire")
-    assert envelope.user_agent.encode()
+    assert envelope.client.user_agent
+    assert envelope.client.user_agent.startswith("Fire")
+    assert envelope.client.user_agent.encode()

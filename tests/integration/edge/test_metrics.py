@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from ingest.app import Externals, build
 from ingest.contracts.directory import GENERATION_KEY, LinkRecord, link_key
+from ingest.contracts.envelope import Client
 from ingest.contracts.metrics.edge import REGISTRY as EDGE
 from ingest.contracts.metrics.worker import REGISTRY as WORKER
 from ingest.contracts.stream import (
@@ -33,7 +34,7 @@ from ingest.http import admin as edge_admin
 from ingest.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
-from workers.enrich import ClientInfo, Enricher, Enrichers, chain
+from workers.enrich import Enricher, Enrichers, chain
 from workers.model.batch import Delivery, Entry, TransientError
 from workers.model.enrichment import Agent
 from workers.pipeline.pipeline import Pipeline
@@ -287,7 +288,7 @@ def test_an_enricher_that_fails_is_counted_each_time() -> None:
     before = _shown(WORKER, "reftide_worker_enrichers_failed_total", enricher="odd")
     enrich = chain(Enrichers(agent=[Enricher("odd", answer)]))
     for _ in range(2):
-        enrich(ClientInfo())
+        enrich(Client())
 
     after = _shown(WORKER, "reftide_worker_enrichers_failed_total", enricher="odd")
     assert before + 2 == after

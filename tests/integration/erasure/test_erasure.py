@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.envelope import Dedupe
@@ -20,6 +19,7 @@ from tests.support.directory import (
     a_sale,
     an_id,
 )
+from tests.support.envelopes import changed
 from tests.support.workers.erasures import (
     HISTORY,
     JANE,
@@ -131,7 +131,7 @@ async def test_a_visitor_is_erased_by_the_first_click(site: Site) -> None:
         janes_click(1),
         janes_click(2, root_id=an_id(1), root_link_id=LINKS[0]),
         # In the same session, without a click id.
-        replace(a_lead(3), external_id=None, session="sess-of-jane", link_id=LINKS[0]),
+        changed(a_lead(3), external_id=None, session="sess-of-jane", link_id=LINKS[0]),
         a_click(4, visitor=b"somebody"),
     )
     await site.record()

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from ingest.contracts.envelope import Envelope, encode
 from tests.support.directory import NOON_MS
+from tests.support.envelopes import changed
 from tests.support.workers.erasures import (
     HISTORY,
     archive,
@@ -123,7 +123,7 @@ async def test_an_archive_that_comes_back_is_rewritten(site: Site) -> None:
 
 
 def of_machine(envelope: Envelope) -> Envelope:
-    return replace(envelope, user_agent="Googlebot/2.1 Netscape")
+    return changed(envelope, user_agent="Googlebot/2.1 Netscape")
 
 
 async def test_what_a_machine_clicked_stays_a_machines(site: Site) -> None:

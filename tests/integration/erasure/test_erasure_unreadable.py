@@ -47,7 +47,7 @@ UNREADABLE = (
     b'["%s","about-jane"]' % an_id(1).hex.encode(),
 )
 OTHERS = (b"not JSON: joe", b'{"who":"jane-47"}', encode(a_click(30))[:-9])
-NEWER = encode(janes_lead(22)).replace(b'{"v":1', b'{"v":%d' % (VERSION + 1))
+NEWER = encode(janes_lead(22)).replace(b'{"v":%d' % VERSION, b'{"v":%d' % (VERSION + 1))
 
 
 @pytest.fixture

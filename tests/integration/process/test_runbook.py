@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import ids
-from ingest.contracts.envelope import Envelope, Kind, encode
+from ingest.contracts.envelope import Kind, encode
 from ingest.contracts.stream import (
     ARCHIVE_GROUP,
     GROUPS_KEY,
@@ -26,6 +26,7 @@ from ingest.contracts.stream import (
 from ingest.durable.spool.directory import LockedSpool, SpoolDirectory, spool_of
 from ingest.durable.spool.records import SpoolItem
 from tests.support.directory import LINKS, NOON_MS, a_click, an_id, furnish
+from tests.support.envelopes import an_envelope
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.servers.runbook import follow
 from tests.support.workers.replaying import Site
@@ -123,7 +124,7 @@ def spool(data: Path) -> LockedSpool:
 
 def _item() -> SpoolItem:
     event_id = uuid7()
-    sealed = Envelope(
+    sealed = an_envelope(
         id=event_id, kind=Kind.CLICK, dialect="bio_re", at=ids.millis(event_id)
     )
     return SpoolItem(event_id, encode(sealed))

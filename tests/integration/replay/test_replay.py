@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from msgspec import structs
 
-from ingest.contracts.envelope import Dedupe, Kind, encode
+from ingest.contracts.envelope import Client, Dedupe, Kind, encode
 from tests.support.directory import (
     FIRST_CLICK,
     FOREIGN_LINK,
@@ -21,7 +21,6 @@ from tests.support.directory import (
 )
 from tests.support.workers.replaying import EVERYTHING, Site, a_site
 from tests.support.workers.working import STREAM
-from workers.enrich import ClientInfo
 from workers.model.enrichment import Agent, Enrichment, Location
 from workers.redrive.page import Redriver
 
@@ -180,7 +179,7 @@ async def test_a_link_created_late_takes_its_clicks_out_of_quarantine(
 async def test_a_bot_rule_that_changed_changes_counters(site: Site) -> None:
     await _happened(site)
 
-    def everybody(_: ClientInfo) -> Enrichment:
+    def everybody(_: Client) -> Enrichment:
         return Enrichment(
             agent=Agent(device="bot"),
             location=Location(country="FR"),

@@ -165,7 +165,9 @@ async def test_a_click_is_not_refused_because_its_lead_is_being_recorded(
 
 
 def _lead_of(click_id: UUID) -> Delivery:
-    lead = a_lead(2, click_id=click_id, link_id=a_click(1).link_id, at=NOON_MS + 1)
+    lead = a_lead(
+        2, click_id=click_id, link_id=a_click(1).target.link_id, at=NOON_MS + 1
+    )
     return Delivery(Entry(1, 0, NOON_MS, 2), encode(lead))
 
 

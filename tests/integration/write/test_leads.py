@@ -54,7 +54,7 @@ async def test_an_unverified_lead_on_an_old_click_is_expired(pool: Pool) -> None
     )
     delivery = a_delivery(lead)
 
-    await a_pipeline(pool, now=lead.at).process([delivery])
+    await a_pipeline(pool, now=lead.request.at).process([delivery])
 
     assert ["expired"] == await reasons_of(pool)
 

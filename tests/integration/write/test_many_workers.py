@@ -38,7 +38,7 @@ async def test_many_workers_at_once_count_everything_once(pool: Pool) -> None:
             100 + number,
             at=NOON_MS + 1,
             root_id=clicks[number].id,
-            root_link_id=clicks[number].link_id,
+            root_link_id=clicks[number].target.link_id,
         )
         for number in range(30)
     ]
@@ -47,7 +47,7 @@ async def test_many_workers_at_once_count_everything_once(pool: Pool) -> None:
             200 + number,
             at=NOON_MS + 2,
             click_id=clicks[number % 20].id,
-            link_id=clicks[number % 20].link_id,
+            link_id=clicks[number % 20].target.link_id,
             external_id=f"user-{number % 7}",
             name=f"name-{number % 3}",
             dedupe=Dedupe.of("lead", f"user-{number % 7}", f"name-{number % 3}"),

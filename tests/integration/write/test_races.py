@@ -65,7 +65,7 @@ async def test_a_click_that_another_worker_records_just_now_is_a_repeat(
 
 async def test_a_click_comes_while_its_lead_is_being_recorded(pool: Pool) -> None:
     click = a_click(1)
-    lead = a_lead(2, click_id=click.id, link_id=click.link_id, at=NOON_MS + 1)
+    lead = a_lead(2, click_id=click.id, link_id=click.target.link_id, at=NOON_MS + 1)
 
     await _race(pool, [_delivery(1, lead)], _delivery(2, click))
 

@@ -96,7 +96,7 @@ async def test_what_postgres_refuses_to_look_up_is_found_too(
     async def refusing(
         connection: asyncpg.Connection, envelopes: Sequence[Envelope]
     ) -> lookups.KnownNames:
-        if any(envelope.code == "poison" for envelope in envelopes):
+        if any(envelope.target.code == "poison" for envelope in envelopes):
             raise DataFault("22021", "invalid byte sequence")
         return await look_up(connection, envelopes)
 

@@ -34,7 +34,7 @@ def _visits(visitors: int) -> tuple[list[Envelope], list[Envelope]]:
             LATER + number,
             at=NOON_MS + LATER + number,
             click_id=click.id,
-            link_id=click.link_id,
+            link_id=click.target.link_id,
             external_id="undefined",
             name=f"lead {number}",
         )
@@ -107,7 +107,7 @@ async def test_what_leads_of_a_crowd_read_does_not_grow_with_it(pool: Pool) -> N
     # The last lead and its click.
     people = [who, clicks[-1].id]
 
-    assert await rows_attribution_reads(pool, people, leads[-1].at) < 20
+    assert await rows_attribution_reads(pool, people, leads[-1].request.at) < 20
 
 
 async def test_leads_that_all_name_one_click_do_not_look_at_one_another(
@@ -132,4 +132,4 @@ async def test_leads_that_all_name_one_click_do_not_look_at_one_another(
     who = await value_of(pool, "select id from customers where external_id = 'second'")
     assert isinstance(who, UUID)
     people = [who, click.id]
-    assert await rows_attribution_reads(pool, people, click.at, clicked=[]) < 20
+    assert await rows_attribution_reads(pool, people, click.request.at, clicked=[]) < 20

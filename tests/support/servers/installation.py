@@ -71,7 +71,7 @@ class Installation:
             for _, fields in await self.redis.xrange(events_key(shard))
         ]
         found = sorted(map(decode, entries), key=lambda envelope: envelope.id)
-        return [envelope for envelope in found if envelope.dialect != "import"]
+        return [envelope for envelope in found if envelope.request.dialect != "import"]
 
     async def rests(self) -> None:
         """Wait until every entry is recorded; the books must be right then."""

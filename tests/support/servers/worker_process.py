@@ -15,9 +15,10 @@ import orjson
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Envelope, Kind, encode
+from ingest.contracts.envelope import Kind, encode
 from ingest.contracts.ids import millis
 from ingest.contracts.stream import FIELD, events_key
+from tests.support.envelopes import an_envelope
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey
 from workers.postgres.database import Connection
@@ -81,7 +82,7 @@ class Site:
 
     async def add_click(self) -> None:
         click = uuid7()
-        envelope = Envelope(
+        envelope = an_envelope(
             id=click,
             kind=Kind.CLICK,
             dialect="affitor",

@@ -7,8 +7,9 @@ from redis import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import ids
-from ingest.contracts.envelope import Envelope, Kind, encode
+from ingest.contracts.envelope import Kind, encode
 from ingest.contracts.stream import FIELD, GROUP, epoch_key, events_key, shard_of
+from tests.support.envelopes import an_envelope
 from tests.support.servers.cli import Cli
 
 LINK = UUID(int=0x51)
@@ -46,7 +47,7 @@ class Hands:
     def send(self, event_id: UUID | None = None, raw: bytes | None = None) -> UUID:
         """Append a click."""
         event_id = event_id or uuid7()
-        sealed = Envelope(
+        sealed = an_envelope(
             id=event_id, kind=Kind.CLICK, dialect="biore", at=ids.millis(event_id)
         )
         shard = shard_of(event_id, 4)

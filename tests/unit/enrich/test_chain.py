@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 from structlog.testing import capture_logs
 
+from ingest.contracts.envelope import Client
 from workers.enrich import (
     ENRICHERS,
-    ClientInfo,
     Enricher,
     Enrichers,
     build_enrichers,
@@ -22,13 +22,13 @@ from workers.enrich import (
 )
 from workers.model.enrichment import Agent, Enrichment, Location
 
-PHONE = ClientInfo(
+PHONE = Client(
     user_agent="Mozilla/5.0 (iPhone; CPU iPhone OS 17_2_1 like Mac OS X)"
     " AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.2 Mobile/15E148 Safari/604.1",
     ip="81.2.69.0",
     referrer="https://www.example.com/post/1",
 )
-NOBODY = ClientInfo()
+NOBODY = Client()
 SEEN = Enrichment(
     agent=Agent(
         device="mobile",
@@ -186,8 +186,8 @@ _TEXT = st.none() | st.text(st.characters(), max_size=2000)
 _REFERRERS = _TEXT | st.builds("http://{}/{}".format, st.text(), st.text())
 
 
-@given(st.builds(ClientInfo, user_agent=_TEXT, ip=_TEXT, referrer=_REFERRERS))
-def test_whatever_a_caller_sends_the_answer_can_be_stored(client: ClientInfo) -> None:
+@given(st.builds(Client, user_agent=_TEXT, ip=_TEXT, referrer=_REFERRERS))
+def test_whatever_a_caller_sends_the_answer_can_be_stored(client: Client) -> None:
     seen = chain(ENRICHERS)(client)
 
     found = asdict(seen.agent) | asdict(seen.location)

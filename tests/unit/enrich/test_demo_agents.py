@@ -1,5 +1,6 @@
+from ingest.contracts.envelope import Client
 from scripts.demo import agents as demo_agents
-from workers.enrich import ClientInfo, bots, build_enrichers, geo
+from workers.enrich import bots, build_enrichers, geo
 
 
 def test_the_demo_has_hundreds_of_distinct_user_agents() -> None:
@@ -19,7 +20,7 @@ def test_each_user_agent_of_the_demo_is_judged_as_it_expects() -> None:
 def test_each_person_of_the_demo_has_a_device_and_a_browser() -> None:
     enrich = build_enrichers(None)
     people = [
-        enrich(ClientInfo(user_agent=text))
+        enrich(Client(user_agent=text))
         for text, is_bot in demo_agents.agents()
         if not is_bot and not text.startswith("okhttp/")
     ]

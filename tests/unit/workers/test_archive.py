@@ -94,7 +94,7 @@ def test_the_frames_of_a_segment_are_one_text(
 
     assert 5 < len(segment.frames)
     assert segment.raw_size == len(text)
-    assert 100 == text.count(b'"event":{"v":1,')
+    assert 100 == text.count(b'"event":{"v":2,')
 
 
 def test_a_range_is_of_when_events_were_accepted(

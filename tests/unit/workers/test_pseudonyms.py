@@ -3,10 +3,10 @@
 from uuid import UUID
 
 import pytest
-from msgspec.structs import asdict
 
 from ingest.contracts.envelope import Dedupe, decode, encode
 from tests.support.directory import ELSEWHERE, NOON_MS, WORKSPACE, a_lead, an_id
+from tests.support.envelopes import flat
 from workers.erasure.pseudonyms import PREFIX, Pseudonymizer
 
 VEIL = Pseudonymizer(b"k" * 32)
@@ -29,8 +29,8 @@ LEAD = a_lead(
 
 
 def test_what_says_who_it_was_goes_and_what_counts_stays() -> None:
-    veiled = asdict(VEIL.envelope(LEAD, WORKSPACE))
-    before = asdict(LEAD)
+    veiled = flat(VEIL.envelope(LEAD, WORKSPACE))
+    before = flat(LEAD)
 
     changed = {name for name in before if before[name] != veiled[name]}
     assert {
@@ -48,11 +48,14 @@ def test_it_is_made_once() -> None:
 
 
 def test_equal_things_have_equal_pseudonyms() -> None:
-    other = a_lead(9, external_id="jane", dedupe=LEAD.dedupe, at=NOON_MS + 5)
+    other = a_lead(9, external_id="jane", dedupe=LEAD.request.dedupe, at=NOON_MS + 5)
     one, two = VEIL.envelope(LEAD, WORKSPACE), VEIL.envelope(other, WORKSPACE)
 
-    assert (one.external_id, one.dedupe) == (two.external_id, two.dedupe)
-    assert str(one.external_id).startswith(PREFIX)
+    assert (one.customer.external_id, one.request.dedupe) == (
+        two.customer.external_id,
+        two.request.dedupe,
+    )
+    assert str(one.customer.external_id).startswith(PREFIX)
 
 
 @pytest.mark.parametrize(
@@ -73,12 +76,17 @@ def test_a_session_is_another_on_another_link() -> None:
 
 
 def test_somebody_elses_dedupe_key_stays() -> None:
-    assert LEAD.dedupe is not None
+    assert LEAD.request.dedupe is not None
 
-    assert LEAD.dedupe == VEIL.envelope(LEAD, WORKSPACE, [LEAD.dedupe]).dedupe
+    assert (
+        LEAD.request.dedupe
+        == VEIL.envelope(LEAD, WORKSPACE, [LEAD.request.dedupe]).request.dedupe
+    )
 
 
 def test_the_user_agent_of_a_machine_stays() -> None:
     machine = a_lead(1, user_agent="Googlebot/2.1")
 
-    assert machine.user_agent == VEIL.envelope(machine, WORKSPACE).user_agent
+    assert (
+        machine.client.user_agent == VEIL.envelope(machine, WORKSPACE).client.user_agent
+    )

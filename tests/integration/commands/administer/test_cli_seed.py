@@ -63,14 +63,14 @@ def test_the_imported_click_is_an_event_like_any_other(
     envelope = decode(raw)
     assert (Kind.CLICK, "import", click["click_id"]) == (
         envelope.kind,
-        envelope.dialect,
+        envelope.request.dialect,
         str(envelope.id),
     )
     assert shard_of(envelope.id, 4) == shard
     # Should a crash let it be appended twice, it is still one event.
-    assert Dedupe.of("import", "abc123") == envelope.dedupe
+    assert Dedupe.of("import", "abc123") == envelope.request.dedupe
     (kept,) = cli.fetch("select * from imported_clicks")
-    assert ("abc123", envelope.id, envelope.link_id) == (
+    assert ("abc123", envelope.id, envelope.target.link_id) == (
         kept["token"],
         kept["click_id"],
         kept["link_id"],

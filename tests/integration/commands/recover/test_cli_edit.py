@@ -76,8 +76,8 @@ def test_bytes_that_hold_nothing_are_made_an_envelope(desk: Desk) -> None:
         "id": str(click.id),
         "kind": "click",
         "dialect": "affitor",
-        "at": str(click.at),
-        "link_id": str(click.link_id),
+        "at": str(click.request.at),
+        "link_id": str(click.target.link_id),
     }
     sets = [
         part for name, value in given.items() for part in ("--set", f"{name}={value}")

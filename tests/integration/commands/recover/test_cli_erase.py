@@ -17,6 +17,7 @@ from ingest.contracts.stream import events_key
 from ingest.directory.cache import read_snapshot, snapshot_of, write_snapshot
 from ingest.durable.spool.directory import SpoolDirectory, contents, spool_of, stores
 from ingest.durable.spool.records import SpoolItem
+from tests.support.envelopes import an_envelope
 from tests.support.eventually import eventually
 from tests.support.grepping import traces
 from tests.support.servers.cli import NOW, Cli
@@ -145,7 +146,7 @@ async def strewn(site: Installation, data: Path) -> list[UUID]:
     # An edge was killed while it wrote another.
     snapshot_of(data).with_name("directory-snapshot.0").write_text(key)
     facts: dict[str, Any] = {"dialect": "dub", "at": int(NOW * 1000)}
-    late = Envelope(
+    late = an_envelope(
         id=UUID(int=uuid7().int),
         kind=Kind.LEAD,
         workspace_id=row["workspace_id"],
@@ -153,7 +154,7 @@ async def strewn(site: Installation, data: Path) -> list[UUID]:
         customer_email="jane@doe.example",
         **facts,
     )
-    other = Envelope(id=UUID(int=uuid7().int), kind=Kind.CLICK, code="x", **facts)
+    other = an_envelope(id=UUID(int=uuid7().int), kind=Kind.CLICK, code="x", **facts)
     a_store(data, late, other)
     return [late.id, other.id]
 

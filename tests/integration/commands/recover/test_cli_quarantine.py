@@ -2,7 +2,8 @@
 
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Envelope, Kind, encode
+from ingest.contracts.envelope import Kind, encode
+from tests.support.envelopes import an_envelope
 from tests.support.servers.cli import Cli
 from tests.support.workers.by_hand import quarantined
 
@@ -39,7 +40,7 @@ def test_a_span_counts_back_from_now(shop: Cli) -> None:
 
 
 def test_an_envelope_in_quarantine_is_shown_decoded(shop: Cli) -> None:
-    envelope = Envelope(
+    envelope = an_envelope(
         id=uuid7(),
         kind=Kind.CLICK,
         dialect="biore",

@@ -9,7 +9,7 @@ from redis import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import ids
-from ingest.contracts.envelope import Envelope, Kind, encode
+from ingest.contracts.envelope import Kind, encode
 from ingest.contracts.stream import (
     EDGES_KEY,
     FIELD,
@@ -20,6 +20,7 @@ from ingest.contracts.stream import (
 )
 from ingest.durable.spool.directory import LockedSpool, SpoolDirectory, spool_of
 from ingest.durable.spool.records import SpoolItem
+from tests.support.envelopes import an_envelope
 from tests.support.servers.cli import Cli, servers_of
 
 
@@ -46,7 +47,7 @@ def held(tmp_path: Path) -> LockedSpool:
 
 def item() -> SpoolItem:
     event_id = uuid7()
-    sealed = Envelope(
+    sealed = an_envelope(
         id=event_id, kind=Kind.CLICK, dialect="bio_re", at=ids.millis(event_id)
     )
     return SpoolItem(event_id, encode(sealed))

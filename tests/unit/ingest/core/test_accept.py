@@ -22,7 +22,10 @@ async def test_the_key_that_authorised_an_event_is_sealed_into_it(edge: Edge) ->
 
     await edge.take(a_click())
 
-    assert (KEY, ()) == (edge.sealed.api_key_id, edge.sealed.api_key_hashes)
+    assert (KEY, ()) == (
+        edge.sealed.request.api_key_id,
+        edge.sealed.request.api_key_hashes,
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,8 +76,11 @@ async def test_without_a_directory_the_keys_hash_is_sealed(edge: Edge) -> None:
     reply = await edge.take(a_click())
 
     assert 200 == reply.status
-    assert hashes([SECRET], "sk_imported") == edge.sealed.api_key_hashes
-    assert (None, None) == (edge.sealed.api_key_id, edge.sealed.workspace_id)
+    assert hashes([SECRET], "sk_imported") == edge.sealed.request.api_key_hashes
+    assert (None, None) == (
+        edge.sealed.request.api_key_id,
+        edge.sealed.request.workspace_id,
+    )
 
 
 # Sealing -----------------------------------------------------------------------------
@@ -94,14 +100,14 @@ async def test_texts_are_made_storable_and_cut(edge: Edge) -> None:
     )
 
     sealed = edge.sealed
-    assert ("a\ufffdb", "?") == (sealed.name, sealed.referrer)
+    assert ("a\ufffdb", "?") == (sealed.details.name, sealed.client.referrer)
     assert [255, 320, 2048, 1024] == [
         len(text or "")
         for text in (
-            sealed.external_id,
-            sealed.customer_email,
-            sealed.page_url,
-            sealed.user_agent,
+            sealed.customer.external_id,
+            sealed.customer.email,
+            sealed.client.page_url,
+            sealed.client.user_agent,
         )
     ]
 
@@ -111,7 +117,7 @@ async def test_a_drafts_own_user_agent_goes_before_the_header(edge: Edge) -> Non
 
     await edge.take(a_click(user_agent="Firefox"))
 
-    assert "Firefox" == edge.sealed.user_agent
+    assert "Firefox" == edge.sealed.client.user_agent
 
 
 @pytest.mark.parametrize(
@@ -125,7 +131,7 @@ async def test_an_address_is_stored_as_the_operator_chose(
 
     await edge.take(a_click())
 
-    assert stored == edge.sealed.ip
+    assert stored == edge.sealed.client.ip
 
 
 async def test_without_an_address_there_is_no_visitor(edge: Edge) -> None:
@@ -133,20 +139,20 @@ async def test_without_an_address_there_is_no_visitor(edge: Edge) -> None:
 
     await edge.take(a_click())
 
-    assert (None, None) == (edge.sealed.ip, edge.sealed.visitor)
+    assert (None, None) == (edge.sealed.client.ip, edge.sealed.client.visitor)
 
 
 async def test_properties_are_kept_storable(edge: Edge) -> None:
     await edge.take(a_click(properties={"a": "x" * 12_000, "b": 2**70, "c": ["\0"]}))
 
     expected = {"a": "x" * 10_000, "b": str(2**70), "c": ["\ufffd"]}
-    assert expected == edge.sealed.told
+    assert expected == edge.sealed.details.parsed_properties
 
 
 async def test_properties_beyond_measure_leave_a_marker(edge: Edge) -> None:
     await edge.take(a_click(properties={str(key): "x" * 900 for key in range(18)}))
 
-    assert {"truncated": True} == edge.sealed.told
+    assert {"truncated": True} == edge.sealed.details.parsed_properties
 
 
 # Requests as a whole -----------------------------------------------------------------

@@ -42,7 +42,10 @@ async def test_a_lead_names_the_click_and_link_of_its_token(edge: Edge) -> None:
     reply = await edge.take(a_lead(token))
 
     assert token == told(reply, "click")
-    assert (click, a_link().link_uuid) == (edge.sealed.click_id, edge.sealed.link_id)
+    assert (click, a_link().link_uuid) == (
+        edge.sealed.click.id,
+        edge.sealed.target.link_id,
+    )
 
 
 async def test_a_token_of_an_earlier_secret_is_answered_with_one_of_the_current(
@@ -93,8 +96,8 @@ async def test_without_a_directory_a_workspaces_code_is_named_by_its_key(
 
     await edge.take(a_click(target=ByCode("ALICE", among="workspace")))
 
-    assert (KEYS_NAMESPACE, DEFAULT_NAMESPACE) == edge.sealed.namespaces
-    assert (None, "ALICE") == (edge.sealed.link_id, edge.sealed.code)
+    assert (KEYS_NAMESPACE, DEFAULT_NAMESPACE) == edge.sealed.target.namespaces
+    assert (None, "ALICE") == (edge.sealed.target.link_id, edge.sealed.target.code)
 
 
 async def test_without_a_directory_a_token_is_proof_enough(edge: Edge) -> None:
@@ -105,8 +108,11 @@ async def test_without_a_directory_a_token_is_proof_enough(edge: Edge) -> None:
     reply = await edge.take(a_lead(token))
 
     assert token == told(reply, "click")
-    assert (click, a_link().link_uuid) == (edge.sealed.click_id, edge.sealed.link_id)
-    assert edge.sealed.workspace_id is None
+    assert (click, a_link().link_uuid) == (
+        edge.sealed.click.id,
+        edge.sealed.target.link_id,
+    )
+    assert edge.sealed.request.workspace_id is None
 
 
 async def test_a_token_from_a_time_without_directory_is_accepted(edge: Edge) -> None:
@@ -116,7 +122,7 @@ async def test_a_token_from_a_time_without_directory_is_accepted(edge: Edge) -> 
     reply = await edge.take(a_lead(token))
 
     assert token == told(reply, "click")
-    assert (click, None) == (edge.sealed.click_id, edge.sealed.link_id)
+    assert (click, None) == (edge.sealed.click.id, edge.sealed.target.link_id)
 
 
 async def test_an_imported_click_id_is_answered_with_one_of_ours(edge: Edge) -> None:
@@ -129,7 +135,7 @@ async def test_an_imported_click_id_is_answered_with_one_of_ours(edge: Edge) -> 
     reply = await edge.take(a_lead("vendor_7"))
 
     assert edge.keys.issue(click, a_link().link_uuid) == told(reply, "click")
-    assert (click, None) == (edge.sealed.click_id, edge.sealed.foreign_click)
+    assert (click, None) == (edge.sealed.click.id, edge.sealed.click.foreign_id)
 
 
 @pytest.mark.parametrize("token", ["vendor_8", "", "x" * 256, "a\0b", "a\ud800b"])
@@ -154,7 +160,7 @@ async def test_without_a_directory_a_foreign_click_id_is_kept(edge: Edge) -> Non
     reply = await edge.take(a_lead("vendor_7"))
 
     assert "vendor_7" == told(reply, "click")
-    assert "vendor_7" == edge.sealed.foreign_click
+    assert "vendor_7" == edge.sealed.click.foreign_id
 
 
 # Visitors who carry a click ----------------------------------------------------------
@@ -169,8 +175,8 @@ async def test_a_visitor_keeps_the_click_id_that_they_carry(edge: Edge) -> None:
     assert carried == told(reply, "click")
     assert first != edge.sealed.id
     assert (first, a_link().link_uuid) == (
-        edge.sealed.root_id,
-        edge.sealed.root_link_id,
+        edge.sealed.click.root_id,
+        edge.sealed.click.root_link_id,
     )
 
 
@@ -185,7 +191,7 @@ async def test_a_click_id_of_elsewhere_is_replaced(
     reply = await edge.take(a_click(existing_click=carried))
 
     assert carried != told(reply, "click")
-    assert (None, None) == (edge.sealed.root_id, edge.sealed.root_link_id)
+    assert (None, None) == (edge.sealed.click.root_id, edge.sealed.click.root_link_id)
 
 
 @pytest.mark.parametrize("carried", ["", "vendor_7", "clk_forged", "clk_" + "A" * 60])
@@ -195,7 +201,7 @@ async def test_what_is_no_click_id_of_ours_is_replaced(
     reply = await edge.take(a_click(existing_click=carried))
 
     assert carried != told(reply, "click")
-    assert edge.sealed.root_id is None
+    assert edge.sealed.click.root_id is None
 
 
 async def test_without_a_directory_a_carried_click_is_believed(edge: Edge) -> None:
@@ -206,7 +212,7 @@ async def test_without_a_directory_a_carried_click_is_believed(edge: Edge) -> No
     reply = await edge.take(a_click(existing_click=carried))
 
     assert carried == told(reply, "click")
-    assert first == edge.sealed.root_id
+    assert first == edge.sealed.click.root_id
 
 
 async def test_a_carried_click_without_link_is_believed(edge: Edge) -> None:
@@ -216,4 +222,4 @@ async def test_a_carried_click_without_link_is_believed(edge: Edge) -> None:
     reply = await edge.take(a_click(existing_click=carried))
 
     assert carried == told(reply, "click")
-    assert (first, None) == (edge.sealed.root_id, edge.sealed.root_link_id)
+    assert (first, None) == (edge.sealed.click.root_id, edge.sealed.click.root_link_id)

@@ -40,11 +40,14 @@ async def test_a_click_is_sealed_with_its_link_which_says_the_program(
 
     assert 200 == reply.status
     assert edge.ids.issued == [edge.sealed.id]
-    assert edge.clock.now == edge.sealed.at
-    assert "tiny" == edge.sealed.dialect
-    assert (OURS, None) == (edge.sealed.workspace_id, edge.sealed.program_id)
-    assert a_link().link_uuid == edge.sealed.link_id
-    assert ((), None) == (edge.sealed.namespaces, edge.sealed.code)
+    assert edge.clock.now == edge.sealed.request.at
+    assert "tiny" == edge.sealed.request.dialect
+    assert (OURS, None) == (
+        edge.sealed.request.workspace_id,
+        edge.sealed.target.program_id,
+    )
+    assert a_link().link_uuid == edge.sealed.target.link_id
+    assert ((), None) == (edge.sealed.target.namespaces, edge.sealed.target.code)
 
 
 async def test_a_new_click_gets_a_token_that_proves_it(edge: Edge) -> None:
@@ -104,9 +107,9 @@ async def test_without_a_directory_a_click_is_accepted_by_its_code(edge: Edge) -
     reply = await edge.take(a_click(target=ByCode("ALICE", "shop.example")))
 
     assert 200 == reply.status
-    assert ("d:shop.example", "-") == edge.sealed.namespaces
-    assert ("ALICE", None) == (edge.sealed.code, edge.sealed.link_id)
-    assert edge.sealed.workspace_id is None
+    assert ("d:shop.example", "-") == edge.sealed.target.namespaces
+    assert ("ALICE", None) == (edge.sealed.target.code, edge.sealed.target.link_id)
+    assert edge.sealed.request.workspace_id is None
     proven = edge.keys.verify(str(told(reply, "click")))
     assert ClickToken(edge.sealed.id, NOBODYS) == proven
 
@@ -119,14 +122,14 @@ async def test_a_known_domain_has_codes_of_its_own(edge: Edge) -> None:
     await edge.take(a_click(target=ByCode("ALICE", "shop.example")))
     unknown = await edge.take(a_click(target=ByCode("BOB", "shop.example")))
 
-    assert theirs.link_uuid == edge.sealed.link_id
+    assert theirs.link_uuid == edge.sealed.target.link_id
     assert Reply(400, "link_unknown") == unknown
 
 
 async def test_a_code_under_an_unknown_domain_is_one_of_the_default(edge: Edge) -> None:
     await edge.take(a_click(target=ByCode("ALICE", "elsewhere.example")))
 
-    assert a_link().link_uuid == edge.sealed.link_id
+    assert a_link().link_uuid == edge.sealed.target.link_id
 
 
 async def test_a_key_sees_no_links_of_another_workspace(edge: Edge) -> None:
@@ -150,8 +153,11 @@ async def test_a_test_event_names_its_program_and_gets_no_token(edge: Edge) -> N
     reply = await edge.take(a_test_event())
 
     assert told(reply, "click") is None
-    assert (PROGRAM, OURS) == (edge.sealed.program_id, edge.sealed.workspace_id)
-    assert (True, None) == (edge.sealed.is_test, edge.sealed.visitor)
+    assert (PROGRAM, OURS) == (
+        edge.sealed.target.program_id,
+        edge.sealed.request.workspace_id,
+    )
+    assert (True, None) == (edge.sealed.request.is_test, edge.sealed.client.visitor)
     assert [] == edge.claims.asked
 
 
@@ -164,4 +170,4 @@ async def test_without_a_directory_a_program_is_kept_by_number(edge: Edge) -> No
 
     reply = await edge.take(a_test_event())
 
-    assert (200, 42) == (reply.status, edge.sealed.program_number)
+    assert (200, 42) == (reply.status, edge.sealed.target.program_number)

@@ -28,7 +28,7 @@ async def test_a_repeat_is_answered_like_the_first_and_appended_again_under_its_
     assert first == second
     one, other = edge.sink.envelopes
     assert one.id == other.id
-    assert (5, False) == (other.at - one.at, other.is_duplicate)
+    assert (5, False) == (other.request.at - one.request.at, other.click.is_duplicate)
 
 
 async def test_an_attempt_that_died_before_its_append_loses_nothing(edge: Edge) -> None:
@@ -51,7 +51,7 @@ async def test_an_idempotency_key_makes_two_requests_one_event(edge: Edge) -> No
 
     assert first == second
     assert 1 == len({envelope.id for envelope in edge.sink.envelopes})
-    assert Dedupe.of("tiny:/x", "k") == edge.sink.envelopes[0].dedupe
+    assert Dedupe.of("tiny:/x", "k") == edge.sink.envelopes[0].request.dedupe
 
 
 async def test_each_event_of_a_batch_has_an_idempotency_key_of_its_own(
@@ -70,7 +70,7 @@ async def test_an_idempotency_key_of_no_use_is_ignored(edge: Edge, key: str) -> 
 
     await edge.take(a_click())
 
-    assert edge.sealed.dedupe is None
+    assert edge.sealed.request.dedupe is None
 
 
 async def test_the_dialects_key_goes_before_the_callers(edge: Edge) -> None:
@@ -79,7 +79,7 @@ async def test_the_dialects_key_goes_before_the_callers(edge: Edge) -> None:
 
     await edge.take(a_click(dedupe=theirs))
 
-    assert theirs == edge.sealed.dedupe
+    assert theirs == edge.sealed.request.dedupe
 
 
 async def test_nothing_is_claimed_where_the_workspace_is_not_known(edge: Edge) -> None:
@@ -88,7 +88,7 @@ async def test_nothing_is_claimed_where_the_workspace_is_not_known(edge: Edge) -
     await edge.take(a_click(dedupe=Dedupe.of("lead", "a")))
 
     assert [] == edge.claims.asked
-    assert Dedupe.of("lead", "a") == edge.sealed.dedupe
+    assert Dedupe.of("lead", "a") == edge.sealed.request.dedupe
 
 
 async def test_a_claim_that_cannot_be_read_counts_for_nothing(edge: Edge) -> None:
@@ -121,8 +121,8 @@ async def test_a_second_click_of_one_visitor_is_a_duplicate(edge: Edge) -> None:
     await edge.take(a_click())
 
     one, other = edge.sink.envelopes
-    assert [False, True] == [one.is_duplicate, other.is_duplicate]
-    assert one.visitor == other.visitor
+    assert [False, True] == [one.click.is_duplicate, other.click.is_duplicate]
+    assert one.client.visitor == other.client.visitor
 
 
 async def test_neighbours_behind_one_truncated_address_are_two_visitors(
@@ -133,7 +133,7 @@ async def test_neighbours_behind_one_truncated_address_are_two_visitors(
     await edge.take(a_click())
 
     one, other = edge.sink.envelopes
-    assert (one.ip, False) == (other.ip, other.is_duplicate)
+    assert (one.client.ip, False) == (other.client.ip, other.click.is_duplicate)
 
 
 async def test_the_same_visitor_on_another_link_is_no_duplicate(edge: Edge) -> None:
@@ -142,7 +142,7 @@ async def test_the_same_visitor_on_another_link_is_no_duplicate(edge: Edge) -> N
     await edge.take(a_click())
     await edge.take(a_click(target=ByCode("BOB")))
 
-    assert not any(envelope.is_duplicate for envelope in edge.sink.envelopes)
+    assert not any(envelope.click.is_duplicate for envelope in edge.sink.envelopes)
 
 
 async def test_a_test_does_not_take_the_key_of_the_event_it_tries_out(
@@ -154,9 +154,12 @@ async def test_a_test_does_not_take_the_key_of_the_event_it_tries_out(
     await edge.take(draft)
 
     test, event = edge.sink.envelopes
-    assert test.dedupe
-    assert event.dedupe
-    assert ("test:lead", "lead") == (test.dedupe.scope, event.dedupe.scope)
+    assert test.request.dedupe
+    assert event.request.dedupe
+    assert ("test:lead", "lead") == (
+        test.request.dedupe.scope,
+        event.request.dedupe.scope,
+    )
     assert test.id != event.id
 
 
@@ -165,4 +168,4 @@ async def test_leads_have_no_visitor(edge: Edge) -> None:
 
     await edge.take(a_lead(token))
 
-    assert (None, []) == (edge.sealed.visitor, edge.claims.asked)
+    assert (None, []) == (edge.sealed.client.visitor, edge.claims.asked)

@@ -138,10 +138,10 @@ def test_envelopes_are_what_the_edge_would_have_sealed() -> None:
     assert [decode(encode(envelope)) for envelope in made] == made
     assert {Kind.CLICK} == {envelope.kind for envelope in made}
     assert [0, 1, 2, 0, 1] == [
-        envelope.link_id.int for envelope in made if envelope.link_id
+        envelope.target.link_id.int for envelope in made if envelope.target.link_id
     ]
-    assert 5 == len({envelope.visitor for envelope in made})
-    assert {"198.18.0.0"} == {envelope.ip for envelope in made}
+    assert 5 == len({envelope.client.visitor for envelope in made})
+    assert {"198.18.0.0"} == {envelope.client.ip for envelope in made}
 
 
 def test_what_is_copied_is_what_was_recorded_under_new_ids() -> None:
