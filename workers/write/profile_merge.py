@@ -19,7 +19,7 @@ _SQL: Final = statements("write/customers")
 #: A deferred lead makes a customer known; only the lead itself makes it one.
 _STATUS: Final = {Kind.CLICK: 0, Kind.DEFERRED: 0, Kind.LEAD: 1, Kind.SALE: 2}
 _STATUS_NAMES: Final = ("click", "lead", "customer")
-_FIELDS: Final = ("customer_name", "customer_email", "customer_avatar")
+_FIELDS: Final = ("name", "email", "avatar")
 _ANONYMOUS: Final = ("id", "workspace_id", "seen_at")
 
 
@@ -98,7 +98,7 @@ class _ProfileUpdate:
         if row.event.quantity and (is_its_own or row.place.is_click_ours):
             self._status = max(self._status, _STATUS.get(row.event.kind, 0))
         for name in _FIELDS if is_its_own else ():
-            value: str | None = getattr(row.envelope, name)
+            value: str | None = getattr(row.envelope.customer, name)
             if value is not None:
                 said = (row.at, row.id, value)
                 self._said[name] = max(said, self._said.get(name, said))

@@ -16,7 +16,7 @@ from workers.postgres.database import Pool
 
 
 def a_payload(properties: bytes) -> bytes:
-    return encode(a_click(1))[:-1] + b',"p":' + properties + b"}"
+    return encode(a_click(1))[:-1] + b',"d":{"p":' + properties + b"}}"
 
 
 @pytest.mark.parametrize(
