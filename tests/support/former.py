@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-_FILE = Path(__file__).parents[1] / "samples" / "stream" / "v1.ndjson"
+_FILE = Path(__file__).parents[1] / "schema" / "envelopes.v1.ndjson"
 
-#: Of each kind, with every field somewhere; the last but one and two name nothing known.
+#: Twelve events of all kinds, which have every field between them. Two name nothing that is known.
 FORMER = tuple(_FILE.read_bytes().splitlines())
