@@ -3,9 +3,8 @@ from uuid import UUID
 
 from msgspec.structs import asdict
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.envelope import Client, encode
 from tests.support.directory import NOON_MS, WORKSPACE, a_click
-from workers.enrich import ClientView
 from workers.model.batch import Delivery, Entry
 from workers.model.enrichment import Agent, Enrichment, Location
 from workers.model.rows import COLUMNS, Resolution, Row, timestamp, values_of
@@ -14,7 +13,7 @@ from workers.pipeline.row_builder import Decoded, row_of
 HERE = Resolution(workspace_id=WORKSPACE, link_id=UUID(int=7))
 
 
-def _enrich(client: ClientView) -> Enrichment:
+def _enrich(client: Client) -> Enrichment:
     return Enrichment(agent=Agent(browser=client.user_agent), failed=("geo", "city"))
 
 
