@@ -19,17 +19,14 @@ from ingest.dialects.body import (
     LenientText,
     doc,
     example,
+    fast_reader,
     says_something,
 )
-from ingest.dialects.fast_decoder import fast_reader
-from ingest.dialects.spec import NOTHING, Refusal, RefusalCode, Reply
-
-_RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
+from ingest.dialects.refusals import answers, retry_headers
+from ingest.dialects.spec import NOTHING, Refusal, Reply
 
 _NOBODY: Final = "Customer not found. Provide a valid click_id or customer_key."
 _KEPT: Final = "Customer status cannot be updated to lead. Current status: {problem}"
-_BAD_KEY: Final = (401, "Invalid API token")
-_PAUSED: Final = (503, "Tracking is temporarily unavailable")
 
 _ABOUT: Final = (
     "page_title",
@@ -41,36 +38,32 @@ _ABOUT: Final = (
 
 _about: Final[Callable[[object], tuple[str | None, ...]]] = attrgetter(*_ABOUT)
 
-_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
-    "not_found": (404, "Not found"),
-    "method_not_allowed": (405, "Method not allowed"),
-    "body_too_large": (413, "Request body too large"),
-    "encoding_unsupported": (415, "Unsupported content encoding"),
-    "body_malformed": (400, "Invalid JSON body"),
-    "field_missing": (400, "{field} is required {problem}"),
-    "field_invalid": (400, "Invalid {field}"),
-    "link_unparsable": (400, "Invalid affiliate_url"),
-    "link_code_missing": (400, "No aff parameter found in affiliate_url"),
-    "link_unknown": (400, "Referral link not found"),
-    "link_incomplete": (400, "Invalid referral link configuration"),
-    # No click id, or the tracker would keep it.
-    "link_inactive": (200, "Referral link is inactive"),
-    "program_unknown": (400, "Program not found"),
-    "partner_unknown": (400, "Referral link not found"),
-    "click_unknown": (400, _NOBODY),
-    "click_expired": (400, _NOBODY),
-    "customer_unknown": (400, _NOBODY),
-    "customer_elsewhere": (400, "Customer does not belong to this program"),
-    "customer_advanced": (400, _KEPT),
-    "credential_missing": _BAD_KEY,
-    "credential_malformed": _BAD_KEY,
-    "unauthorised": _BAD_KEY,
-    "forbidden": _BAD_KEY,
-    "rate_limited": (429, "Too many requests"),
-    "switched_off": _PAUSED,
-    "overloaded": _PAUSED,
-    "failed": (500, "Click tracking failed"),
-}
+_REFUSALS: Final = answers(
+    {
+        "not_found": (404, "Not found"),
+        "method_not_allowed": (405, "Method not allowed"),
+        "body_too_large": (413, "Request body too large"),
+        "encoding_unsupported": (415, "Unsupported content encoding"),
+        "body_malformed": (400, "Invalid JSON body"),
+        "field_missing": (400, "{field} is required {problem}"),
+        "field_invalid": (400, "Invalid {field}"),
+        "link_unparsable": (400, "Invalid affiliate_url"),
+        "link_code_missing": (400, "No aff parameter found in affiliate_url"),
+        "link_unknown": (400, "Referral link not found"),
+        "link_incomplete": (400, "Invalid referral link configuration"),
+        # No click id, or the tracker would keep it.
+        "link_inactive": (200, "Referral link is inactive"),
+        "program_unknown": (400, "Program not found"),
+        "partner_unknown": (400, "Referral link not found"),
+        "click_unknown": (400, _NOBODY),
+        "customer_elsewhere": (400, "Customer does not belong to this program"),
+        "customer_advanced": (400, _KEPT),
+        "unauthorised": (401, "Invalid API token"),
+        "rate_limited": (429, "Too many requests"),
+        "switched_off": (503, "Tracking is temporarily unavailable"),
+        "failed": (500, "Click tracking failed"),
+    }
+)
 
 
 class _Event(Body):
@@ -307,6 +300,4 @@ def refuse(refusal: Refusal) -> Reply:
         return Reply(status, {"success": False, "message": text})
     if refusal.code == "failed" and refusal.field.endswith("/lead"):
         text = "Lead tracking failed"
-    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
-    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
-    return Reply(status, {"error": text}, headers)
+    return Reply(status, {"error": text}, retry_headers(refusal, status))

@@ -29,6 +29,7 @@ from ingest.dialects.body import (
     read,
     says_something,
 )
+from ingest.dialects.refusals import answers, retry_headers
 from ingest.dialects.spec import (
     ByClick,
     ByCode,
@@ -42,11 +43,8 @@ from ingest.dialects.spec import (
     Outcome,
     RawRequest,
     Refusal,
-    RefusalCode,
     Reply,
 )
-
-_RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
 
 #: Under which conversions have their ids; never to be changed.
 _CONVERSIONS: Final = UUID("0b8f3a55-7f6e-4d0c-9d5b-5b1f0e9a4c37")
@@ -59,40 +57,27 @@ _MATCHES: Final[Mapping[str | None, tuple[str, float]]] = {
 }
 
 _HINTS: Final = "one of visitor_id, fingerprint, ref, manual_code is needed"
-_NO_LINK: Final = (404, "link_not_found")
 _NOTHING: Final = (404, "unknown_resource")
-_NO_KEY: Final = (401, "unauthorized")
-_PAUSED: Final = (503, "service_unavailable")
 
-_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
-    "not_found": _NOTHING,
-    "method_not_allowed": (405, "method_not_allowed"),
-    "body_too_large": (413, "payload_too_large"),
-    "encoding_unsupported": (415, "unsupported_encoding"),
-    "body_malformed": (400, "invalid_json"),
-    "field_missing": (400, "{field}_required"),
-    "field_invalid": (400, "{field}_invalid"),
-    "link_unparsable": _NO_LINK,
-    "link_code_missing": _NO_LINK,
-    "link_unknown": _NO_LINK,
-    "link_incomplete": _NO_LINK,
-    "link_inactive": _NO_LINK,
-    "program_unknown": _NOTHING,
-    "partner_unknown": _NOTHING,
-    "click_unknown": _NOTHING,
-    "click_expired": _NOTHING,
-    "customer_unknown": _NOTHING,
-    "customer_elsewhere": _NOTHING,
-    "customer_advanced": (409, "conversion_exists"),
-    "credential_missing": _NO_KEY,
-    "credential_malformed": _NO_KEY,
-    "unauthorised": _NO_KEY,
-    "forbidden": (403, "insufficient_scope"),
-    "rate_limited": (429, "rate_limited"),
-    "switched_off": _PAUSED,
-    "overloaded": _PAUSED,
-    "failed": (500, "internal_error"),
-}
+_REFUSALS: Final = answers(
+    {
+        "not_found": _NOTHING,
+        "method_not_allowed": (405, "method_not_allowed"),
+        "body_too_large": (413, "payload_too_large"),
+        "encoding_unsupported": (415, "unsupported_encoding"),
+        "body_malformed": (400, "invalid_json"),
+        "field_missing": (400, "{field}_required"),
+        "field_invalid": (400, "{field}_invalid"),
+        "link_unknown": (404, "link_not_found"),
+        "program_unknown": _NOTHING,
+        "customer_advanced": (409, "conversion_exists"),
+        "unauthorised": (401, "unauthorized"),
+        "forbidden": (403, "insufficient_scope"),
+        "rate_limited": (429, "rate_limited"),
+        "switched_off": (503, "service_unavailable"),
+        "failed": (500, "internal_error"),
+    }
+)
 
 _Code = Annotated[str, Field(max_length=NAME_CHARS)]
 _VisitorId = Annotated[
@@ -296,9 +281,7 @@ def _refuse(refusal: Refusal) -> Reply:
         body["need"] = refusal.field
     if refusal.code in {"field_missing", "field_invalid"} and refusal.problem:
         body["detail"] = refusal.problem
-    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
-    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
-    return Reply(status, body, headers)
+    return Reply(status, body, retry_headers(refusal, status))
 
 
 _KEY: Final = Credential(scope="track")

@@ -24,7 +24,7 @@ none can be stored. A batch that is sent again with the same idempotency keys, i
 in part, records nothing twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -32,6 +32,7 @@ from pydantic import BaseModel, Field
 
 from ingest.contracts.storable import Json
 from ingest.dialects.body import SAYS_SOMETHING, Body, doc, example
+from ingest.dialects.refusals import answers, retry_headers
 from ingest.dialects.spec import (
     Credential,
     Dialect,
@@ -49,37 +50,36 @@ _PATH_CHARS: Final = 2048
 _KEY_CHARS: Final = 255
 _RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
 
-_NO_EVENT: Final = (400, "The event cannot be taken")
 
-_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
-    "not_found": (404, "There is no such path"),
-    "method_not_allowed": (405, "Events are sent by POST"),
-    "body_too_large": (413, f"A batch holds at most {EVENTS:,} events and 2 MiB"),
-    "encoding_unsupported": (415, "A batch comes plain, or compressed by gzip or zstd"),
-    "body_malformed": (400, "The body is no JSON array and no lines of JSON objects"),
-    "field_missing": (400, "{field} is required"),
-    "field_invalid": (400, "{field} {problem}"),
-    "link_unparsable": _NO_EVENT,
-    "link_code_missing": _NO_EVENT,
-    "link_unknown": _NO_EVENT,
-    "link_incomplete": _NO_EVENT,
-    "link_inactive": _NO_EVENT,
-    "program_unknown": _NO_EVENT,
-    "partner_unknown": _NO_EVENT,
-    "click_unknown": _NO_EVENT,
-    "click_expired": _NO_EVENT,
-    "customer_unknown": _NO_EVENT,
-    "customer_elsewhere": _NO_EVENT,
-    "customer_advanced": _NO_EVENT,
-    "credential_missing": (401, "A batch takes an API key: Authorization: Bearer KEY"),
-    "credential_malformed": (401, "The header is not Authorization: Bearer KEY"),
-    "unauthorised": (401, "There is no such API key"),
-    "forbidden": (403, "The API key lacks the scope {field}"),
-    "rate_limited": (429, "Too many events within a minute"),
-    "switched_off": (503, "Batches are switched off"),
-    "overloaded": (503, "There is no durable place for events right now"),
-    "failed": (500, "Something went wrong here"),
-}
+_REFUSALS: Final = answers(
+    {
+        "not_found": (404, "There is no such path"),
+        "method_not_allowed": (405, "Events are sent by POST"),
+        "body_too_large": (413, f"A batch holds at most {EVENTS:,} events and 2 MiB"),
+        "encoding_unsupported": (
+            415,
+            "A batch comes plain, or compressed by gzip or zstd",
+        ),
+        "body_malformed": (
+            400,
+            "The body is no JSON array and no lines of JSON objects",
+        ),
+        "field_missing": (400, "{field} is required"),
+        "field_invalid": (400, "{field} {problem}"),
+        "link_unknown": (400, "The event cannot be taken"),
+        "credential_missing": (
+            401,
+            "A batch takes an API key: Authorization: Bearer KEY",
+        ),
+        "credential_malformed": (401, "The header is not Authorization: Bearer KEY"),
+        "unauthorised": (401, "There is no such API key"),
+        "forbidden": (403, "The API key lacks the scope {field}"),
+        "rate_limited": (429, "Too many events within a minute"),
+        "switched_off": (503, "Batches are switched off"),
+        "overloaded": (503, "There is no durable place for events right now"),
+        "failed": (500, "Something went wrong here"),
+    }
+)
 
 #: What may be otherwise when the same event is sent again.
 _PASSING: Final[frozenset[RefusalCode]] = frozenset(
@@ -234,10 +234,8 @@ def _refuse(refusal: Refusal) -> Reply:
     message = words.format(field=refusal.field, problem=refusal.problem)
     if refusal.problem and refusal.code in {"body_too_large", "body_malformed"}:
         message = f"{message}: {refusal.problem}"
-    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
-    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
     error: Json = {"code": refusal.code, "message": message}
-    return Reply(status, {"error": error}, headers)
+    return Reply(status, {"error": error}, retry_headers(refusal, status))
 
 
 ROUTE: Final = Route(

@@ -6,7 +6,7 @@ kill switch and malformed requests are refused. The vendor does not show the bod
 error; ours has the envelope of its successes and the `code / i18nKey` that it lists.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from ingest.contracts.envelope import Kind
 from ingest.contracts.storable import Json
 from ingest.dialects.body import doc
+from ingest.dialects.refusals import answers, retry_headers
 from ingest.dialects.spec import (
     ByCode,
     Dialect,
@@ -26,8 +27,6 @@ from ingest.dialects.spec import (
     RefusalCode,
     Reply,
 )
-
-_RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
 
 _TRACKED: Final[Json] = {"success": True, "data": {"tracked": True}}
 
@@ -43,32 +42,25 @@ _SILENT: Final[frozenset[RefusalCode]] = frozenset(
     }
 )
 
-_INVALID: Final = (400, "validation_failed", "The request is not valid")
-_NO_KEY: Final = (401, "unauthorized", "Invalid or missing credentials")
 
-_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str, str]]] = {
-    "not_found": (404, "not_found", "Not found"),
-    "method_not_allowed": (405, "method_not_allowed", "Method not allowed"),
-    "body_too_large": (413, "payload_too_large", "The request body is too large"),
-    "encoding_unsupported": (415, "unsupported_encoding", "Unsupported encoding"),
-    "body_malformed": _INVALID,
-    "field_missing": _INVALID,
-    "field_invalid": _INVALID,
-    "program_unknown": _INVALID,
-    "partner_unknown": _INVALID,
-    "click_unknown": _INVALID,
-    "click_expired": _INVALID,
-    "customer_unknown": _INVALID,
-    "customer_elsewhere": _INVALID,
-    "customer_advanced": _INVALID,
-    "credential_missing": _NO_KEY,
-    "credential_malformed": _NO_KEY,
-    "unauthorised": _NO_KEY,
-    "forbidden": (403, "forbidden", "Not allowed"),
-    "rate_limited": (429, "throttle", "Too many requests"),
-    "switched_off": (503, "features.referral_disabled", "Referrals are switched off"),
-    "failed": (500, "internal_error", "Internal server error"),
-}
+_REFUSALS: Final = answers(
+    {
+        "not_found": (404, "not_found", "Not found"),
+        "method_not_allowed": (405, "method_not_allowed", "Method not allowed"),
+        "body_too_large": (413, "payload_too_large", "The request body is too large"),
+        "encoding_unsupported": (415, "unsupported_encoding", "Unsupported encoding"),
+        "body_malformed": (400, "validation_failed", "The request is not valid"),
+        "unauthorised": (401, "unauthorized", "Invalid or missing credentials"),
+        "forbidden": (403, "forbidden", "Not allowed"),
+        "rate_limited": (429, "throttle", "Too many requests"),
+        "switched_off": (
+            503,
+            "features.referral_disabled",
+            "Referrals are switched off",
+        ),
+        "failed": (500, "internal_error", "Internal server error"),
+    }
+)
 
 
 class _Data(BaseModel):
@@ -114,10 +106,10 @@ def _refuse(refusal: Refusal) -> Reply:
     if refusal.code in _SILENT:
         return Reply(200, _TRACKED)
     status, code, message = _REFUSALS[refusal.code]
-    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
-    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
     error: Json = {"code": code, "i18nKey": code, "message": message}
-    return Reply(status, {"success": False, "error": error}, headers)
+    return Reply(
+        status, {"success": False, "error": error}, retry_headers(refusal, status)
+    )
 
 
 BIO_RE: Final = Dialect(

@@ -23,6 +23,7 @@ from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import NAME_CHARS, Json
 from ingest.dialects.body import SAYS_SOMETHING, Body, doc, example, read
+from ingest.dialects.refusals import answers, retry_headers
 from ingest.dialects.spec import (
     ByCode,
     ByPartner,
@@ -36,51 +37,36 @@ from ingest.dialects.spec import (
     Query,
     RawRequest,
     Refusal,
-    RefusalCode,
     Reply,
     StatsOf,
     Usage,
 )
 
-_RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
-
 #: Under which conversions have their ids; never to be changed.
 _CONVERSIONS: Final = UUID("5f0c1f7e-6d0b-4b1e-9a55-3b8f6f0e7a21")
 
-_NO_CODE: Final = (404, "Referral code not found")
-_NO_KEY: Final = (401, "Invalid or missing API key")
-_BAD_REQUEST: Final = (400, "Bad request")
-_PAUSED: Final = (503, "Referrals are unavailable right now")
 
-_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
-    "not_found": (404, "Not Found"),
-    "method_not_allowed": (405, "Method Not Allowed"),
-    "body_too_large": (413, "Request body too large"),
-    "encoding_unsupported": (415, "Unsupported content encoding"),
-    "body_malformed": (400, "The request body is not a JSON object"),
-    "field_missing": (400, "{field} is required"),
-    "field_invalid": (400, "{field} {problem}"),
-    "link_unparsable": _NO_CODE,
-    "link_code_missing": _NO_CODE,
-    "link_unknown": _NO_CODE,
-    "link_incomplete": _NO_CODE,
-    "link_inactive": _NO_CODE,
-    "program_unknown": (404, "Campaign not found"),
-    "partner_unknown": (404, "Participant not found"),
-    "click_unknown": _BAD_REQUEST,
-    "click_expired": _BAD_REQUEST,
-    "customer_unknown": _BAD_REQUEST,
-    "customer_elsewhere": _BAD_REQUEST,
-    "customer_advanced": (409, "Already converted"),
-    "credential_missing": _NO_KEY,
-    "credential_malformed": _NO_KEY,
-    "unauthorised": _NO_KEY,
-    "forbidden": (403, "The API key lacks the required scope"),
-    "rate_limited": (429, "Rate limit exceeded"),
-    "switched_off": _PAUSED,
-    "overloaded": _PAUSED,
-    "failed": (500, "Internal Server Error"),
-}
+_REFUSALS: Final = answers(
+    {
+        "not_found": (404, "Not Found"),
+        "method_not_allowed": (405, "Method Not Allowed"),
+        "body_too_large": (413, "Request body too large"),
+        "encoding_unsupported": (415, "Unsupported content encoding"),
+        "body_malformed": (400, "The request body is not a JSON object"),
+        "field_missing": (400, "{field} is required"),
+        "field_invalid": (400, "{field} {problem}"),
+        "link_unknown": (404, "Referral code not found"),
+        "program_unknown": (404, "Campaign not found"),
+        "partner_unknown": (404, "Participant not found"),
+        "click_unknown": (400, "Bad request"),
+        "customer_advanced": (409, "Already converted"),
+        "unauthorised": (401, "Invalid or missing API key"),
+        "forbidden": (403, "The API key lacks the required scope"),
+        "rate_limited": (429, "Rate limit exceeded"),
+        "switched_off": (503, "Referrals are unavailable right now"),
+        "failed": (500, "Internal Server Error"),
+    }
+)
 
 
 _Name = Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=NAME_CHARS)]
@@ -284,9 +270,7 @@ def _answer_stats(finding: Finding) -> Reply:
 def _refuse(refusal: Refusal) -> Reply:
     status, words = _REFUSALS[refusal.code]
     detail = words.format(field=refusal.field, problem=refusal.problem)
-    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
-    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
-    return Reply(status, {"detail": detail}, headers)
+    return Reply(status, {"detail": detail}, retry_headers(refusal, status))
 
 
 def _usage_headers(usage: Usage) -> Mapping[str, str]:

@@ -26,9 +26,9 @@ from ingest.dialects.body import (
     doc,
     example,
 )
-from ingest.dialects.spec import FirstOf, Refusal, RefusalCode, Reply
+from ingest.dialects.refusals import answers, retry_headers
+from ingest.dialects.spec import FirstOf, Refusal, Reply
 
-_RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
 _MAX_AMOUNT: Final = 10**12  # minor units; millions of such sales fit a bigint
 _EXTERNAL_ID: Final = "customerExternalId"
 _EMAIL: Final = r"[^@\x00-\x20]+@[^@\x00-\x20]+\.[^@\x00-\x20]+"
@@ -43,40 +43,34 @@ _CODES: Final[Mapping[int, str]] = {
     500: "internal_server_error",
     503: "internal_server_error",
 }
-_NO_CLICK: Final = (404, "Click event not found for clickId: {token}")
-_NO_LINK: Final = (404, "Link not found for domain: {domain} and key: {code}.")
-_NOBODY: Final = (400, "No clickId, and no click of the customer: {external_id}")
 _BAD_FORM: Final = "Misconfigured authorization header. Did you forget 'Bearer '?"
-_PAUSED: Final = (503, "Tracking is unavailable right now.")
-_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str]]] = {
-    "not_found": (404, "Not found."),
-    "method_not_allowed": (405, "Method not allowed."),
-    "body_too_large": (413, "The request body is too large."),
-    "encoding_unsupported": (415, "The request body must not be compressed."),
-    "body_malformed": (400, "Invalid JSON format in request body."),
-    "field_missing": (422, "invalid_type: {field}: {field} is required."),
-    "field_invalid": (422, "{issue}: {field}: {field} {problem}."),
-    "link_unparsable": _NO_LINK,
-    "link_code_missing": _NO_LINK,
-    "link_unknown": _NO_LINK,
-    "link_incomplete": _NO_LINK,
-    "link_inactive": (404, "The link is disabled."),
-    "program_unknown": (404, "Program not found."),
-    "partner_unknown": (404, "Partner not found."),
-    "click_unknown": _NO_CLICK,
-    "click_expired": _NO_CLICK,
-    "customer_unknown": _NOBODY,
-    "customer_elsewhere": _NOBODY,
-    "customer_advanced": _NOBODY,
-    "credential_missing": (401, "Missing Authorization header."),
-    "credential_malformed": (400, _BAD_FORM),
-    "unauthorised": (401, "Unauthorized: Invalid API key."),
-    "forbidden": (403, "The API key may not track conversions."),
-    "rate_limited": (429, "Too many requests."),
-    "switched_off": _PAUSED,
-    "overloaded": _PAUSED,
-    "failed": (500, "An internal server error occurred."),
-}
+_REFUSALS: Final = answers(
+    {
+        "not_found": (404, "Not found."),
+        "method_not_allowed": (405, "Method not allowed."),
+        "body_too_large": (413, "The request body is too large."),
+        "encoding_unsupported": (415, "The request body must not be compressed."),
+        "body_malformed": (400, "Invalid JSON format in request body."),
+        "field_missing": (422, "invalid_type: {field}: {field} is required."),
+        "field_invalid": (422, "{issue}: {field}: {field} {problem}."),
+        "link_unknown": (404, "Link not found for domain: {domain} and key: {code}."),
+        "link_inactive": (404, "The link is disabled."),
+        "program_unknown": (404, "Program not found."),
+        "partner_unknown": (404, "Partner not found."),
+        "click_unknown": (404, "Click event not found for clickId: {token}"),
+        "customer_unknown": (
+            400,
+            "No clickId, and no click of the customer: {external_id}",
+        ),
+        "credential_missing": (401, "Missing Authorization header."),
+        "credential_malformed": (400, _BAD_FORM),
+        "unauthorised": (401, "Unauthorized: Invalid API key."),
+        "forbidden": (403, "The API key may not track conversions."),
+        "rate_limited": (429, "Too many requests."),
+        "switched_off": (503, "Tracking is unavailable right now."),
+        "failed": (500, "An internal server error occurred."),
+    }
+)
 #: The vendor's kinds of invalid values, by how ours are worded.
 _ISSUES: Final = {
     re.compile("must be (a string|an integer|an object)"): "invalid_type",
@@ -289,6 +283,4 @@ def refuse(refusal: Refusal) -> Reply:
         "message": message,
         "doc_url": _DOCS + code.replace("_", "-"),
     }
-    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
-    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
-    return Reply(status, {"error": error}, headers)
+    return Reply(status, {"error": error}, retry_headers(refusal, status))

@@ -9,7 +9,7 @@ before it looks at the status, so every refusal is JSON too. Where the vendor sa
 - A click that is older than its attribution window is an INVALID_CLICK_ID.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
@@ -18,6 +18,7 @@ from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import Json
 from ingest.dialects.body import SAYS_SOMETHING, Body, Metadata, doc, example, read
+from ingest.dialects.refusals import answers, retry_headers
 from ingest.dialects.spec import (
     ByClick,
     Credential,
@@ -28,53 +29,42 @@ from ingest.dialects.spec import (
     Outcome,
     RawRequest,
     Refusal,
-    RefusalCode,
     Reply,
 )
 
-_RETRY_AFTER: Final = 5  # seconds, where a refusal does not know better
-
 _INVALID: Final = "VALIDATION_ERROR"
 _BAD_CLICK: Final = "INVALID_CLICK_ID"
-_NO_CLICK: Final = (400, _BAD_CLICK, "The clickId does not match any recorded click")
-_OLD_CLICK: Final = (
-    400,
-    _BAD_CLICK,
-    "The clickId is older than the attribution window",
-)
-_NO_KEY: Final = (401, "UNAUTHORIZED", "Invalid or missing API key")
 _SLOW_DOWN: Final = "Too many requests — retry after backing off"
-_PAUSED: Final = (503, "SERVICE_UNAVAILABLE", "Lead tracking is unavailable right now")
 
-_REFUSALS: Final[Mapping[RefusalCode, tuple[int, str, str]]] = {
-    "not_found": (404, "NOT_FOUND", "Not found"),
-    "method_not_allowed": (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
-    "body_too_large": (413, "PAYLOAD_TOO_LARGE", "The request body is too large"),
-    "encoding_unsupported": (415, "UNSUPPORTED_ENCODING", "Unsupported encoding"),
-    "body_malformed": (400, _INVALID, "The request body is not valid JSON"),
-    "field_missing": (400, _INVALID, "{field} is required"),
-    "field_invalid": (400, _INVALID, "{field} {problem}"),
-    "link_unparsable": _NO_CLICK,
-    "link_code_missing": _NO_CLICK,
-    "link_unknown": _NO_CLICK,
-    "link_incomplete": _NO_CLICK,
-    "link_inactive": _NO_CLICK,
-    "program_unknown": _NO_CLICK,
-    "partner_unknown": _NO_CLICK,
-    "click_unknown": _NO_CLICK,
-    "click_expired": _OLD_CLICK,
-    "customer_unknown": _NO_CLICK,
-    "customer_elsewhere": _NO_CLICK,
-    "customer_advanced": _NO_CLICK,
-    "credential_missing": _NO_KEY,
-    "credential_malformed": _NO_KEY,
-    "unauthorised": _NO_KEY,
-    "forbidden": _NO_KEY,
-    "rate_limited": (429, "RATE_LIMIT_EXCEEDED", _SLOW_DOWN),
-    "switched_off": _PAUSED,
-    "overloaded": _PAUSED,
-    "failed": (500, "INTERNAL_ERROR", "Lead tracking failed"),
-}
+_REFUSALS: Final = answers(
+    {
+        "not_found": (404, "NOT_FOUND", "Not found"),
+        "method_not_allowed": (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
+        "body_too_large": (413, "PAYLOAD_TOO_LARGE", "The request body is too large"),
+        "encoding_unsupported": (415, "UNSUPPORTED_ENCODING", "Unsupported encoding"),
+        "body_malformed": (400, _INVALID, "The request body is not valid JSON"),
+        "field_missing": (400, _INVALID, "{field} is required"),
+        "field_invalid": (400, _INVALID, "{field} {problem}"),
+        "link_unknown": (
+            400,
+            _BAD_CLICK,
+            "The clickId does not match any recorded click",
+        ),
+        "click_expired": (
+            400,
+            _BAD_CLICK,
+            "The clickId is older than the attribution window",
+        ),
+        "unauthorised": (401, "UNAUTHORIZED", "Invalid or missing API key"),
+        "rate_limited": (429, "RATE_LIMIT_EXCEEDED", _SLOW_DOWN),
+        "switched_off": (
+            503,
+            "SERVICE_UNAVAILABLE",
+            "Lead tracking is unavailable right now",
+        ),
+        "failed": (500, "INTERNAL_ERROR", "Lead tracking failed"),
+    }
+)
 
 
 _Name = Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=255)]
@@ -215,9 +205,11 @@ def _link_of(link: LinkRecord) -> Json:
 def _refuse(refusal: Refusal) -> Reply:
     status, code, words = _REFUSALS[refusal.code]
     message = words.format(field=refusal.field, problem=refusal.problem)
-    wait = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
-    headers = {"Retry-After": str(max(1, wait))} if status in {429, 503} else {}
-    return Reply(status, {"error": {"code": code, "message": message}}, headers)
+    return Reply(
+        status,
+        {"error": {"code": code, "message": message}},
+        retry_headers(refusal, status),
+    )
 
 
 REFPORT: Final = Dialect(
