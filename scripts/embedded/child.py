@@ -1,4 +1,4 @@
-"""One process and the thread that keeps it.  Used by the servers and by supervision.
+"""One process and the thread that keeps it.
 
 A child is started and reaped by a thread of its own, which lives exactly as long as
 the child does. That is what makes PR_SET_PDEATHSIG safe (it follows the thread that

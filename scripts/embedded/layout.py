@@ -12,7 +12,6 @@
 
 Two locks, because a killed owner and its servers do not end at the same moment: the
 next owner waits for `servers.lock`, so that two servers never share a folder.
-Used by `instance` and the servers.
 """
 
 import os

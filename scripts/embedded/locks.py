@@ -1,7 +1,7 @@
 """The two locks of a data directory; `layout` says why there are two.
 
 flock, because the kernel lets go of it when the last copy of the descriptor is closed,
-however its holder ended. Used by `instance`.
+however its holder ended.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL.  Used by `instance`."""
+"""The embedded PostgreSQL."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""Who the servers run as, and which files belong to whom.  Used by the layout and servers.
+"""Who the servers run as, and which files belong to whom.
 
 An ordinary user runs them as himself. Root runs them as another user: the owner of the
 data directory when that is not root, so that the data stays usable for its owner; else

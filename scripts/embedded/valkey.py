@@ -1,4 +1,4 @@
-"""The embedded Valkey.  Used by `instance`."""
+"""The embedded Valkey."""
 
 import signal
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The port that the edges share: is it free, who has it, does an edge listen on it yet.
 
-Used by `reftide up`. Who listens is known on Linux only, from /proc.
+Who listens is known on Linux only, from /proc.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""Turn this process into one of the services. Used by `reftide edge` and `worker`."""
+"""Turn this process into one of the services."""
 
 import os
 import sys

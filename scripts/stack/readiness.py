@@ -1,4 +1,4 @@
-"""Whether an event can flow from one end to the other. Used by `scripts.stack.run`."""
+"""Whether an event can flow from one end to the other."""
 
 import asyncio
 from collections.abc import Sequence

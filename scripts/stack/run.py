@@ -1,7 +1,7 @@
 """Everything at once: servers, tables, edges, workers; from start to stop.
 
-Used by `reftide up`. What is started last is stopped first: edges drain into the streams,
-workers into Postgres, and the servers end when nobody needs them any more.
+What starts last stops first: edges drain into the streams, workers into Postgres, and then
+the servers stop.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""Keeps processes running: starts those that die again, gives up on those that cannot.
-
-Used by `scripts.stack.run`.
-"""
+"""Keeps processes running: starts those that die again, gives up on those that cannot."""
 
 import asyncio
 import os

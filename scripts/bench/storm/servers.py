@@ -24,7 +24,7 @@ from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
 from scripts.servers import postgres, redis_server
 from scripts.services.maintain.schema import schema_text
-from scripts.services.observe.ledger import LedgerView, read_books
+from scripts.services.observe.ledger import LedgerView, read_ledger
 from scripts.services.observe.verify import is_at_rest
 from scripts.sql import statements
 
@@ -128,7 +128,7 @@ async def _books(environment: Environment) -> LedgerView:
         postgres(environment) as connection,
         redis_server(environment) as redis,
     ):
-        return await read_books(redis, connection, SHARDS, environment.data)
+        return await read_ledger(redis, connection, SHARDS, environment.data)
 
 
 async def verdict(environment: Environment, folder: Path) -> Verdict:

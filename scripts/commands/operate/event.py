@@ -1,4 +1,4 @@
-"""`reftide event`: where one event is."""
+"""`reftide event`: find one event."""
 
 import asyncio
 from collections.abc import Mapping
@@ -34,14 +34,14 @@ _SENTENCES: Final = {
     epilog="""\b
 ID is an event's UUID, a click id (clk_...) or the eventId of a test event:
   reftide event 01890a5d-ac96-774b-bcce-b302099a8057
-Exit code 1 where nothing is known of it.
+Exit code 1 if the event is unknown.
 """
 )
 @click.argument("event_id", metavar="ID")
 @json_option
 @click.pass_context
 def command(context: click.Context, event_id: str, *, as_json: bool) -> None:
-    """Say where an event is: spooled, in flight, recorded, a repeat, quarantined, or unknown."""
+    """Find an event: spooled, in flight, recorded, repeated, quarantined, erased, or unknown."""
     environment: Environment = context.obj
     traced = asyncio.run(trace(environment, event_id))
     emit(as_json, traced, lambda: _show(traced))

@@ -1,4 +1,4 @@
-"""`reftide partitions`: months of events, and taking old ones out of the way."""
+"""`reftide partitions`: months of events; detach old ones, attach them again."""
 
 import asyncio
 import re
@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
-from typing_extensions import override
 
 from ingest.contracts.checkup import size
 from scripts.environment import Environment
 from scripts.output import counted, emit, json_option, table
+from scripts.parameters import Parsed
 from scripts.servers import ask_postgres, postgres, redis_server, shard_count
 from scripts.services.maintain import partitions
 from scripts.services.maintain.partitions import Month
@@ -22,28 +22,19 @@ _COLUMNS: Final = ("month", "partition", "state", "events", "size")
 _UNDER_WAY: Final = ("closed", "folded")
 
 
-class _AMonth(click.ParamType[datetime]):
+def _month(text: str) -> datetime:
     """`2026-03`: the first moment of a month, UTC."""
-
-    name = "month"
-
-    @override
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        found = _MONTH.fullmatch(str(value))
-        if found is None:
-            self.fail(f"{value!r} is no month: write 2026-03", param, ctx)
-        return datetime(int(found[1]), int(found[2]), 1, tzinfo=UTC)
+    found = _MONTH.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no month: write 2026-03")
+    return datetime(int(found[1]), int(found[2]), 1, tzinfo=UTC)
 
 
 @click.group(
     epilog="""\b
-A detached month is a table of its own, events_YYYYMM, which nothing reads any more: dump
-it, move it, drop it. What its events count stays in every counter. What comes late for
-it is quarantined; replay, reprocess and redrive refuse it.
+A detached month is a table of its own, events_YYYYMM, that Reftide no longer reads: dump
+it, move it or drop it. Every counter keeps what its events counted. Events that come late
+for it are quarantined; replay, reprocess and redrive refuse them.
 
 \b
   reftide partitions detach --before 2026-03
@@ -51,7 +42,7 @@ it is quarantined; replay, reprocess and redrive refuse it.
 """
 )
 def command() -> None:
-    """Months of events. Old ones can be detached without a counter changing."""
+    """Detach old months of events, without changing a counter."""
 
 
 @command.command("list")
@@ -69,14 +60,18 @@ def list_(environment: Environment, *, as_json: bool) -> None:
 
 @command.command()
 @click.option(
-    "--before", type=_AMonth(), required=True, metavar="MONTH", help="As 2026-03."
+    "--before",
+    type=Parsed(_month, "month"),
+    required=True,
+    metavar="MONTH",
+    help="As 2026-03.",
 )
 @json_option
 @click.pass_obj
 def detach(environment: Environment, before: datetime, *, as_json: bool) -> None:
-    """Detach all months before MONTH, at any time, beside workers that write.
+    """Detach all months before MONTH. Workers may go on writing meanwhile.
 
-    What they count is written down first. Stopped half-way, say it again.
+    It stores what the months count, then detaches them. If it is stopped, run it again.
     """
     tell = _silent if as_json else _told
     done = asyncio.run(_detach(environment, before, tell))
@@ -87,7 +82,7 @@ def detach(environment: Environment, before: datetime, *, as_json: bool) -> None
 @click.option(
     "--from",
     "since",
-    type=_AMonth(),
+    type=Parsed(_month, "month"),
     required=True,
     metavar="MONTH",
     help="As 2026-03.",
@@ -95,7 +90,7 @@ def detach(environment: Environment, before: datetime, *, as_json: bool) -> None
 @json_option
 @click.pass_obj
 def attach(environment: Environment, since: datetime, *, as_json: bool) -> None:
-    """Put back all months from MONTH on. Stopped half-way, say it again."""
+    """Attach all months from MONTH on again. If it is stopped, run it again."""
     tell = _silent if as_json else _told
     done = asyncio.run(_attach(environment, since, tell))
     emit(as_json, done, lambda: _end(done))
@@ -150,13 +145,13 @@ def _show(found: list[Month]) -> None:
     for month in found:
         if month.state in _UNDER_WAY:
             click.echo(
-                f"{month.name} is half-way: say `reftide partitions detach --before"
+                f"{month.name} is half detached: run `reftide partitions detach --before"
                 f" {month.until:%Y-%m}` again."
             )
         if month.state == "by hand":
             click.echo(
-                f"{month.name} was detached by hand, and its counts were not kept: say"
-                f" `reftide partitions attach --from {month.since:%Y-%m}`."
+                f"{month.name} was detached by hand, without its counts: run `reftide"
+                f" partitions attach --from {month.since:%Y-%m}`."
             )
 
 

@@ -1,4 +1,4 @@
-"""`reftide status`: the books, the lag, who works, and how long the memory lasts."""
+"""`reftide status`: the ledger, the lag, the workers, and how long the memory lasts."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from scripts.output import cell, counted, emit, facts, json_option, table
 from scripts.servers import postgres, redis_server, rows, shard_count
 from scripts.services.maintain.pauses import lasting
 from scripts.services.observe.edges import standing
-from scripts.services.observe.ledger import LedgerView, ended, read_books
+from scripts.services.observe.ledger import LedgerView, ended, read_ledger
 from scripts.services.observe.streams import backlog, memory
 from scripts.services.recover.replays import unfinished
 from scripts.sql import statements
@@ -43,25 +43,24 @@ _ENDED_COLUMNS: Final = (
 
 #: What can be known of a stream that is gone, and what not.
 _LOST: Final = (
-    "Missing is what reached such a stream, as far as workers counted it and edges that"
-    " are alive say, and is in no book: what the archive has of it comes back with"
-    " `reftide replay`. What an edge that is gone too appended between counted at and"
-    " ended at, nobody knows."
+    "Missing are entries that workers or live edges counted in such a stream and that the"
+    " ledger does not have. `reftide replay` records those that the archive holds. Nothing"
+    " tells what an edge that is gone appended between counted at and ended at."
 )
 
 _NO_ROOM: Final = (
-    "Clients caused more than quarantine has room for: see `reftide quarantine list`. What"
-    " can be placed by now comes back with `reftide replay`."
+    "Clients caused more entries than quarantine has room for: see `reftide quarantine"
+    " list`. `reftide replay` records those that can be resolved by now."
 )
 
 
 @click.command(
     epilog="""\b
 The balance is accepted - recorded - repeats - quarantined - lost - in flight -
-spooled. At rest it is 0; `reftide verify` proves it. While events flow, those that
-are committed but not yet acknowledged show twice, so it may be a little less.
-Spooled is what waits on the disks of edges that share this data directory.
-Lost is what somebody took out of a stream before it was recorded.
+spooled. At rest it is 0; `reftide verify` checks it. While events flow, it may be a
+little below 0: what is committed but not yet acknowledged counts twice.
+Spooled events wait on the disks of edges that share this data directory.
+Lost entries left their stream before a worker recorded them.
 
 \b
   reftide status --json | jq .lag_seconds
@@ -85,7 +84,7 @@ Lost is what somebody took out of a stream before it was recorded.
 def command(
     environment: Environment, window: float, watch: float | None, *, as_json: bool
 ) -> None:
-    """Show the books, the lag of every shard, the workers and the memory."""
+    """Show the ledger, the lag of every shard, the workers and the memory."""
     if watch and as_json:
         raise click.UsageError("--json prints one document: leave out --watch.")
     while True:
@@ -103,54 +102,54 @@ async def _status(environment: Environment, window: float) -> dict[str, Any]:
         shards = await shard_count(environment, redis)
         earlier = None
         if window:
-            earlier = await read_books(redis, connection, shards, environment.data)
+            earlier = await read_ledger(redis, connection, shards, environment.data)
             await asyncio.sleep(window)
-        books = await read_books(redis, connection, shards, environment.data)
-        rates = _rates(earlier, books)
+        ledger = await read_ledger(redis, connection, shards, environment.data)
+        rates = _rates(earlier, ledger)
         return {
-            **_ledger(books),
+            **_ledger(ledger),
             **rates,
-            **await memory(redis, books.shards, rates["accepted_per_second"]),
+            **await memory(redis, ledger.shards, rates["accepted_per_second"]),
             **await _workers(redis),
             "dropped": await rows(connection, _QUARANTINE["dropped"]),
             "paused": await lasting(connection),
             "edges": await standing(redis),
             "replays": await unfinished(connection),
             "archive": await backlog(redis, shards),
-            "ended": await ended(connection, books),
-            "shards": [_shard(books, index) for index in range(shards)],
+            "ended": await ended(connection, ledger),
+            "shards": [_shard(ledger, index) for index in range(shards)],
         }
 
 
-def _ledger(books: LedgerView) -> dict[str, Any]:
+def _ledger(ledger: LedgerView) -> dict[str, Any]:
     return {
-        "accepted": books.accepted,
-        "recorded": books.recorded,
-        "repeats": books.repeats,
-        "quarantined": books.quarantined,
-        "lost": books.lost,
-        "in_flight": books.in_flight,
-        "spooled": books.spooled,
-        "balance": books.balance,
-        "is_still": books.is_still,
-        "is_exact": books.is_exact,
-        "lag_seconds": max(map(books.lag, range(len(books.shards))), default=0.0),
-        "lag_entries": books.in_flight,
+        "accepted": ledger.accepted,
+        "recorded": ledger.recorded,
+        "repeats": ledger.repeats,
+        "quarantined": ledger.quarantined,
+        "lost": ledger.lost,
+        "in_flight": ledger.in_flight,
+        "spooled": ledger.spooled,
+        "balance": ledger.balance,
+        "is_still": ledger.is_still,
+        "is_exact": ledger.is_exact,
+        "lag_seconds": max(map(ledger.lag, range(len(ledger.shards))), default=0.0),
+        "lag_entries": ledger.in_flight,
     }
 
 
-def _rates(earlier: LedgerView | None, books: LedgerView) -> dict[str, float | None]:
-    if earlier is None or books.at <= earlier.at:
+def _rates(earlier: LedgerView | None, ledger: LedgerView) -> dict[str, float | None]:
+    if earlier is None or ledger.at <= earlier.at:
         return {"accepted_per_second": None, "recorded_per_second": None}
-    seconds = books.at - earlier.at
+    seconds = ledger.at - earlier.at
     return {
-        "accepted_per_second": round((books.accepted - earlier.accepted) / seconds, 1),
-        "recorded_per_second": round((books.recorded - earlier.recorded) / seconds, 1),
+        "accepted_per_second": round((ledger.accepted - earlier.accepted) / seconds, 1),
+        "recorded_per_second": round((ledger.recorded - earlier.recorded) / seconds, 1),
     }
 
 
-def _shard(books: LedgerView, index: int) -> dict[str, Any]:
-    shard, waiting = books.shards[index], books.waiting[index]
+def _shard(ledger: LedgerView, index: int) -> dict[str, Any]:
+    shard, waiting = ledger.shards[index], ledger.waiting[index]
     return {
         "shard": shard.shard,
         "epoch": shard.epoch,
@@ -159,8 +158,8 @@ def _shard(books: LedgerView, index: int) -> dict[str, Any]:
         "undelivered": waiting.entries,
         "pending": shard.pending,
         "in_flight": waiting.entries + shard.pending,
-        "lag_seconds": books.lag(index),
-        "oldest_pending_seconds": books.age(shard.oldest_pending),
+        "lag_seconds": ledger.lag(index),
+        "oldest_pending_seconds": ledger.age(shard.oldest_pending),
     }
 
 

@@ -25,9 +25,9 @@ _PAGE: Final = "https://yoursite.com/pricing"
 
 @click.command(
     epilog="""\b
-With REDIS_URL and DATABASE_URL set, it uses those servers and starts none;
-REFTIDE_SECRET must be set then, too. Otherwise it runs a Valkey and a PostgreSQL
-on the data directory. Ctrl-C drains and stops everything; a second one does not wait.
+With REDIS_URL and DATABASE_URL set, it starts no servers and uses those; set
+REFTIDE_SECRET too. Otherwise it runs a Valkey and a PostgreSQL in the data directory.
+Ctrl-C drains and stops everything; a second Ctrl-C does not wait.
 """
 )
 @click.option(
@@ -46,8 +46,8 @@ on the data directory. Ctrl-C drains and stops everything; a second one does not
 @click.option(
     "--admin-port",
     type=click.IntRange(0, 65535),
-    help="The port of the first edge's figures; the others, then the workers, have the"
-    " next ones.  [default: REFTIDE_ADMIN_PORT, or any that are free]",
+    help="The port of the first edge's metrics; the other edges, then the workers, take"
+    " the next ports.  [default: REFTIDE_ADMIN_PORT, or any that are free]",
 )
 @click.option("--edges", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)

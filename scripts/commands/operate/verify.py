@@ -1,4 +1,4 @@
-"""`reftide verify`: prove that every counter and the books are right."""
+"""`reftide verify`: check every counter and the ledger."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,12 +17,11 @@ _SINGULAR: Final = {"entries": "entry", "ledger": "ledger"}
 
 @click.command(
     epilog="""\b
-Compared are: the counters of links, enrolments and days, and what sales are worth in
-each currency, with the sums over their events; the books with the rows that were
-written; the entries that Redis still holds with the rows that tell of them; and at
-rest, the books with the streams.
-Exit code 0 where all of it is equal; 1 where not. Under traffic all but the balance of
-the books can be compared; with --at-rest that is not enough.
+It compares the counters and amounts of links, enrolments and days with the sums over
+their events; the ledger with the rows; the entries that Redis still holds with the rows
+they became; and at rest, the ledger with the streams.
+Exit code 0 if everything is equal, else 1. Under traffic it checks everything but the
+balance of the ledger; --at-rest exits 1 then.
 """
 )
 @click.option(
@@ -35,14 +34,14 @@ the books can be compared; with --at-rest that is not enough.
 @click.option(
     "--at-rest",
     is_flag=True,
-    help="Exit 1 where events are still in flight after --wait.",
+    help="Exit 1 if events are still in flight after --wait.",
 )
 @json_option
 @click.pass_context
 def command(
     context: click.Context, wait: float, *, at_rest: bool, as_json: bool
 ) -> None:
-    """Compare every counter and the books with what was recorded."""
+    """Check every counter and the ledger against what was recorded."""
     environment: Environment = context.obj
     report = asyncio.run(verify(environment, wait))
     emit(as_json, report, lambda: show(report))
@@ -53,7 +52,7 @@ def command(
 def show(report: Mapping[str, Any]) -> None:
     """Print a report for people. `reftide demo` ends with it."""
     if report["mismatches"]:
-        table(report["mismatches"], _COLUMNS, "Not as it must be")
+        table(report["mismatches"], _COLUMNS, "Mismatches")
         more = report["mismatch_count"] - len(report["mismatches"])
         differences = counted(report["mismatch_count"], "difference")
         click.echo(f"{differences} ({more} not shown).")
@@ -63,7 +62,7 @@ def show(report: Mapping[str, Any]) -> None:
     if not report["settled"]:
         flying = counted(report["in_flight"], "event")
         click.echo(
-            f"Not at rest ({flying} in flight): the balance of the books was not judged."
+            f"Not at rest ({flying} in flight): the balance of the ledger was not checked."
             " Run it again when it is calm, or let it --wait longer."
         )
 

@@ -1,4 +1,4 @@
-"""`reftide archive`: what is kept beyond the streams."""
+"""`reftide archive`: the files that keep events longer than the streams do."""
 
 import asyncio
 import sys
@@ -43,7 +43,7 @@ _PROBLEMS: Final = ("segment", "problem")
 """
 )
 def command() -> None:
-    """Every envelope that reached a stream, in files, for as long as you want.
+    """The archive keeps every envelope that reached a stream, in files, as long as you want.
 
     Workers with REFTIDE_ARCHIVE write it; `reftide up` has one in its data directory.
     Events of the last minutes are in segments that are not finished yet.
@@ -51,11 +51,11 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--day", help="The segments of a day, as 2025-11-21, one by one.")
+@click.option("--day", help="List each segment of one day, such as 2025-11-21.")
 @json_option
 @click.pass_obj
 def list_(environment: Environment, *, day: str | None, as_json: bool) -> None:
-    """List what there is, by the day of its arrival in UTC."""
+    """List the days of the archive, by when events arrived (UTC)."""
     directory = _directory(environment)
     with _readable(directory):
         found, broken = object_store_view.found_in(directory)
@@ -87,23 +87,23 @@ def list_(environment: Environment, *, day: str | None, as_json: bool) -> None:
     emit(as_json, document, for_people)
 
 
-@command.command(epilog="Exit code 1 where something is not what was written.")
+@command.command(epilog="Exit code 1 if a segment differs from what was written.")
 @json_option
 @click.pass_obj
 def verify(environment: Environment, *, as_json: bool) -> None:
-    """Read everything that is here, and compare it with its checksums.
+    """Read every local segment and compare it with its checksum.
 
-    Of what an object store should have, ask for its index and its size.
+    Of segments that only the object store has, check the index and the size.
     """
     directory = _directory(environment)
     fetcher = object_store_view.segment_fetcher(environment, directory)
     with _readable(directory):
         found, wrong = object_store_view.found_in(directory)
         wrong += [
-            (each.key, trouble)
+            (each.key, error)
             for each in found
             if not is_absent(directory, each.key)
-            and (trouble := problem(directory, each))
+            and (error := problem(directory, each))
         ]
         wrong += object_store_view.asked(
             object_store_view.problems(directory, found, fetcher)
@@ -126,7 +126,7 @@ def verify(environment: Environment, *, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def status(environment: Environment, *, as_json: bool) -> None:
-    """How much is here, how much is in the object store, and what waits."""
+    """Show how much is local, how much is in the object store, and what waits for upload."""
     directory = _directory(environment)
     fetcher = object_store_view.segment_fetcher(environment, directory)
     name = fetcher.store.name if fetcher else None
@@ -145,7 +145,7 @@ def status(environment: Environment, *, as_json: bool) -> None:
 
 
 @command.command(
-    epilog="Exit code 1 where something is not in the store as it should be."
+    epilog="Exit code 1 if a segment in the object store is missing or damaged."
 )
 @click.option(
     "--from", "since", type=Moment(), required=True, metavar="WHEN",
@@ -153,16 +153,16 @@ def status(environment: Environment, *, as_json: bool) -> None:
 )  # fmt: skip
 @click.option(
     "--to", "until", type=Moment(), default="now", metavar="WHEN",
-    help="Until before then [now].",
+    help="Up to that moment [now].",
 )  # fmt: skip
 @json_option
 @click.pass_obj
 def fetch(
     environment: Environment, *, since: datetime, until: datetime, as_json: bool
 ) -> None:
-    """Bring segments here that only the object store has, by when events were accepted.
+    """Download segments that only the object store has, by when events were accepted.
 
-    Before that the indexes of all, where the directory was lost.
+    If the directory was lost, download the indexes of all segments first.
     """
     configure_logging("warning")
     directory = _directory(environment)
@@ -179,7 +179,7 @@ def fetch(
 
     def for_people() -> None:
         if document["problems"]:
-            table(document["problems"], _PROBLEMS, "Not as it should be")
+            table(document["problems"], _PROBLEMS, "Missing or damaged")
         segments = counted(document["segments"], "segment")
         click.echo(f"{segments} with {document['bytes']:,} bytes fetched.")
 
@@ -195,11 +195,11 @@ def fetch(
 )
 @click.pass_obj
 def leave_(environment: Environment) -> None:
-    """Archive no longer: let the streams be trimmed of what is not archived."""
+    """Stop archiving: the trimmer no longer waits for the archive."""
     try:
         gone = asyncio.run(_leave(environment))
-    except TransientError as trouble:
-        raise Unreachable(f"Redis: {trouble}", "run it again.") from trouble
+    except TransientError as error:
+        raise Unreachable(f"Redis: {error}", "run it again.") from error
     click.echo(f"{counted(gone, 'shard')} no longer kept for the archive.")
 
 
@@ -208,7 +208,7 @@ async def _leave(environment: Environment) -> int:
         shards = range(await shard_count(environment, redis))
         if names := await holders(redis, shards):
             raise UsageProblem(
-                f"{', '.join(sorted(names))} archives, and would begin anew.",
+                f"{', '.join(sorted(names))} still archives, and would start again.",
                 "stop it, or start it without REFTIDE_ARCHIVE; after a crash wait 30 s.",
             )
         return await drop_group(redis, shards)
@@ -235,19 +235,23 @@ def _readable(directory: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise UsageProblem(
-            f"{directory} cannot be read: {error}", "mend that."
+            f"{directory} cannot be read: {error}", "see that this user may read it."
         ) from error
 
 
 def _show(document: Mapping[str, Any]) -> None:
     for path in document["unfinished"]:
-        click.echo(f"{path} has no index: its archiver died, and wrote it again.")
+        click.echo(
+            f"{path} has no index: a worker died writing it, and wrote it again."
+        )
     segments = counted(document["segments"], "segment")
     entries = counted(document["entries"], "entry", "entries")
     if document["ok"]:
-        click.echo(f"{segments} with {entries}: all as they were written.")
+        click.echo(f"{segments} with {entries}: all intact.")
         if count := document["only_asked"]:
-            click.echo(f"Of {counted(count, 'segment')} the store only told the size.")
+            click.echo(
+                f"Of {counted(count, 'segment')} only size and index were checked."
+            )
     else:
-        table(document["problems"], _PROBLEMS, "Not what was written")
-        click.echo(f"{segments} with {entries} looked at.")
+        table(document["problems"], _PROBLEMS, "Damaged")
+        click.echo(f"{segments} with {entries} checked.")

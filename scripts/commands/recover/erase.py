@@ -1,4 +1,4 @@
-"""`reftide erase`: take a person out of everything, and let everything count as before."""
+"""`reftide erase`: erase a person; every counter stays as it is."""
 
 import asyncio
 from collections.abc import Mapping
@@ -27,46 +27,46 @@ _SECONDS: Final = 60.0
 
 @click.command(
     epilog="""\b
-CUSTOMER is an external id, or a customer's id; of a visitor without one, the id of the
+CUSTOMER is an external id or a customer's id; for a visitor without either, the id of the
 first click.
   reftide erase user_123 --workspace acme --dry-run
   reftide erase user_123 --workspace acme --reason "letter of 3 March"
 
 \b
-Rows stay and count. What they say of the person goes, names become pseudonyms: in
-PostgreSQL, in quarantine, in Redis, in this machine's archive and spools. Whatever comes
-of the person later, from a replay, a disk, a client that tries again, is recorded under
-the same pseudonym. Workers do what has to wait, and rewrite archives on their machines.
-Killed or stopped, it goes on when it is run again, or by itself where a worker runs.
+Rows stay and count. It removes what they say of the person and replaces names by
+pseudonyms: in PostgreSQL, quarantine, Redis, and this machine's archive and spools. Later
+events of the person, from a replay, a disk or a client's retry, are recorded under the
+same pseudonym. Workers finish what has to wait, and rewrite the archives on their
+machines. If it is stopped, a worker continues; or run it again.
 
 \b
-It cannot be undone. Copies that Reftide does not know of it cannot reach: backups, the
-log of PostgreSQL, detached partitions. See "Erasing a person" in docs/operating.md.
+It cannot be undone. It cannot reach copies that Reftide does not know: backups, the log
+of PostgreSQL, detached partitions. See "Erasing a person" in docs/operating.md.
 """
 )
 @click.argument("customer")
 @click.option("--workspace", metavar="NAME", help="Whose customer.")
-@click.option("--reason", "note", default="", metavar="TEXT", help="Why; it is kept.")
+@click.option("--reason", "note", default="", metavar="TEXT", help="Why; it is stored.")
 @click.option(
     "--unrecorded",
     is_flag=True,
-    help="Also somebody of whom nothing is recorded, by the external id.",
+    help="Also somebody of whom nothing is recorded yet, by the external id.",
 )
 @click.option(
     "--wait",
     type=click.FloatRange(0, 3600),
     default=10.0,
     show_default=True,
-    help="Seconds for groups to read their entries; then the workers go on.",
+    help="Seconds to wait for groups to read their entries; workers do the rest.",
 )
-@click.option("--dry-run", is_flag=True, help="Only tell what would be.")
+@click.option("--dry-run", is_flag=True, help="Only tell what it would do.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @click.pass_obj
 def command(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
-    """Take a person out of everything that is kept; counters stay as they are."""
+    """Erase a person from everything that is kept; counters stay as they are."""
     if as_json and not (asked["yes"] or asked["dry_run"]):
-        raise click.UsageError("with --json nobody is asked: say --yes, or --dry-run")
+        raise click.UsageError("--json asks nothing: give --yes, or --dry-run")
     person, found = asyncio.run(_look(environment, asked))
     if asked["dry_run"]:
         document = found | {"dry_run": True, "is_erased": person.is_erased}
@@ -78,11 +78,11 @@ def command(environment: Environment, /, *, as_json: bool, **asked: Any) -> None
     configure_logging("warning")
     try:
         done = asyncio.run(_erase(environment, person, asked, as_json=as_json))
-    except TransientError as trouble:
+    except TransientError as error:
         raise Unreachable(
-            f"A server does not answer: {trouble}",
-            "run it again; it goes on where it was, and so do the workers.",
-        ) from trouble
+            f"A server does not answer: {error}",
+            "run it again: it continues where it stopped, and so do the workers.",
+        ) from error
     emit(as_json, done, lambda: _show(done))
 
 

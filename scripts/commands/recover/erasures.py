@@ -1,4 +1,4 @@
-"""`reftide erasures`: who was erased, as far as that may be told, and how far it is."""
+"""`reftide erasures`: the erasures and how far they are."""
 
 from typing import Final
 from uuid import UUID
@@ -23,7 +23,7 @@ _ARCHIVES: Final = ("host", "directory", "is_current", "lines", "swept_at")
 """
 )
 def command() -> None:
-    """Erasures: `reftide erase` begins them, workers finish what has to wait."""
+    """Follow erasures: `reftide erase` starts them, workers finish what has to wait."""
 
 
 @command.command("list")
@@ -41,7 +41,7 @@ def list_(environment: Environment, limit: int, *, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def show(environment: Environment, erasure_id: UUID, *, as_json: bool) -> None:
-    """Show one: what was found, what is left, and which archives know of it."""
+    """Show an erasure: what it found, what is left, and which archives are rewritten."""
     found = ask_postgres(environment, lambda asked: erase.read(asked, erasure_id))
 
     def for_people() -> None:

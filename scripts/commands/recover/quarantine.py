@@ -1,4 +1,4 @@
-"""`reftide quarantine`: what could not be recorded, why, and putting it back."""
+"""`reftide quarantine`: what could not be recorded, and why; edit, redrive, discard."""
 
 import asyncio
 from collections.abc import Mapping
@@ -46,13 +46,13 @@ _SECONDS: Final = 60.0
   reftide quarantine discard --for undecodable --reason "a scanner"
 
 \b
-What waits for a link, a click or an API key is put back by itself when that comes.
-Of what clients cause only so much is kept, and only so long: REFTIDE_QUARANTINE_ROWS and
-REFTIDE_QUARANTINE_DAYS of the workers. The rest is counted, and comes back by a replay.
+An entry that waits for a link, a click or an API key is redriven when that appears.
+The workers' REFTIDE_QUARANTINE_ROWS and REFTIDE_QUARANTINE_DAYS bound what clients can
+cause. What exceeds them is only counted; a replay can record it.
 """
 )
 def command() -> None:
-    """Entries that no worker could record. Nothing in here is lost or counted."""
+    """Entries that no worker could record. They are kept, and count nowhere yet."""
 
 
 @command.command("list")
@@ -71,7 +71,9 @@ def list_(environment: Environment, /, *, limit: int, as_json: bool, **by: Any) 
         table(found["entries"], _COLUMNS)
         click.echo(f"{len(found['entries'])} of {found['count']}.")
         if found["dropped"]:
-            table(found["dropped"], _DROPPED, "Counted and not kept: there was no room")
+            table(
+                found["dropped"], _DROPPED, "Counted but not kept: quarantine was full"
+            )
 
     emit(as_json, found, for_people)
 
@@ -81,7 +83,7 @@ def list_(environment: Environment, /, *, limit: int, as_json: bool, **by: Any) 
 @json_option
 @click.pass_obj
 def show(environment: Environment, number: int, *, as_json: bool) -> None:
-    """Show one entry: decoded where it can be, as it was read, and what was done to it."""
+    """Show one entry: its envelope, the bytes as they were read, and its history."""
     row = asyncio.run(_show(environment, number))
 
     def for_people() -> None:
@@ -101,9 +103,9 @@ def show(environment: Environment, number: int, *, as_json: bool) -> None:
 @command.command()
 @click.argument("number", metavar="ID", type=click.IntRange(1))
 @click.option(
-    "--set", "given", multiple=True, metavar="FIELD=VALUE", help="Say a field anew."
+    "--set", "given", multiple=True, metavar="FIELD=VALUE", help="Change a field."
 )
-@click.option("--unset", "gone", multiple=True, metavar="FIELD", help="Take one out.")
+@click.option("--unset", "gone", multiple=True, metavar="FIELD", help="Remove a field.")
 @json_option
 @click.pass_obj
 def edit(
@@ -116,8 +118,8 @@ def edit(
 ) -> None:
     """Change the envelope of an open entry, in $EDITOR or field by field.
 
-    What it was is kept in its history. Numbers, flags and lists are written as JSON. The
-    id of an event and its time stay as they are.
+    The history keeps the former envelope. Write numbers, flags and lists as JSON. The id
+    of an event and its time cannot be changed.
     """
     row = asyncio.run(_row(environment, number))
     before: bytes = row["payload"]
@@ -146,11 +148,13 @@ def edit(
 @filters("--for")
 @everything
 @dry
-@click.option("--reason", "why", required=True, metavar="TEXT", help="Why; it is kept.")
+@click.option(
+    "--reason", "why", required=True, metavar="TEXT", help="Why; it is stored."
+)
 @json_option
 @click.pass_obj
 def discard(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
-    """Give open entries up. They stay as the trail, and quarantined in the books."""
+    """Discard open entries. They stay as a record, and the ledger counts them quarantined."""
     done = asyncio.run(_discard(environment, asked))
     entries = counted(done["discarded"], "entry", "entries")
     verb = "would be discarded" if asked["dry_run"] else "discarded"
@@ -237,7 +241,7 @@ def _tell_edited(done: Mapping[str, Any]) -> None:
         click.echo("Nothing was changed.")
         return
     click.echo(orjson.dumps(done["envelope"], option=orjson.OPT_INDENT_2).decode())
-    click.echo(f"Changed. Put it back: `reftide quarantine redrive {done['id']}`.")
+    click.echo(f"Changed. Next: `reftide quarantine redrive {done['id']}`.")
 
 
 def _text(payload: bytes | None) -> str | None:

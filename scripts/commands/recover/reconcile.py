@@ -1,4 +1,4 @@
-"""`reftide reconcile`: make every counter the sum of its events again."""
+"""`reftide reconcile`: rebuild counters from their events."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,15 +15,14 @@ _COLUMNS: Final = ("what", "key", "counter", "expected", "found")
 
 @click.command(
     epilog="""\b
-Repaired are the counters of links, enrolments and days, and what sales are worth in each
-currency: they become the sums over their events. It may run at any time: what workers
-count meanwhile is kept. The books are evidence and are never repaired; `reftide verify`
-compares them.
-Exit code 0 where every counter is right now; 1 where one is not: with --dry-run what
-would be repaired, else what belongs to a link or an enrolment that is gone.
+It sets the counters and amounts of links, enrolments and days to the sums over their
+events. Run it at any time: what workers count meanwhile is kept. It never changes the
+ledger, which is evidence; `reftide verify` checks it.
+Exit code 0 if every counter is right now, else 1: with --dry-run, counters to be repaired;
+without, counters of a link or an enrolment that is gone.
 """
 )
-@click.option("--dry-run", is_flag=True, help="Only say what is wrong.")
+@click.option("--dry-run", is_flag=True, help="Only report what is wrong.")
 @json_option
 @click.pass_context
 def command(context: click.Context, *, dry_run: bool, as_json: bool) -> None:
@@ -41,12 +40,12 @@ def _show(report: Mapping[str, Any]) -> None:
         click.echo(f"{counted(report['found_count'], 'counter')} to be repaired.")
         return
     _list(report, "repaired", "Repaired")
-    _list(report, "left", "Still not as it must be")
+    _list(report, "left", "Still wrong")
     click.echo(f"{counted(report['repaired_count'], 'counter')} repaired.")
     if report["left_count"]:
         click.echo(
             f"{counted(report['left_count'], 'counter')} could not be repaired: the link"
-            " or the enrolment is gone, or somebody else wrote to it meanwhile."
+            " or the enrolment is gone, or something else wrote to it meanwhile."
         )
 
 

@@ -1,4 +1,4 @@
-"""`reftide quarantine redrive`: entries put back, by the workers or here."""
+"""`reftide quarantine redrive`: try quarantined entries again, by workers or here."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ from workers.redrive.page import Redriver
 _POLL_SECONDS: Final = 0.3
 #: A statement that marks some thousands.
 _SECONDS: Final = 60.0
-#: Trouble that lasts longer is a server's.
+#: A transient error that lasts longer is a server's.
 _TROUBLE_SECONDS: Final = 3.0
 
 
@@ -38,23 +38,23 @@ _TROUBLE_SECONDS: Final = 3.0
 @filters("--reason", "--for")
 @everything
 @dry
-@click.option("--no-wait", is_flag=True, help="Leave it to the workers.")
-@click.option("--here", is_flag=True, help="Do it in this command, without workers.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the workers.")
+@click.option("--here", is_flag=True, help="Do it in this process, without workers.")
 @click.option(
     "--patience",
     type=click.FloatRange(0),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Stop waiting when nothing happened for so long.",
+    help="Stop waiting after so long without progress.",
 )
 @json_option
 @click.pass_context
 def command(context: click.Context, /, *, as_json: bool, **asked: Any) -> None:
-    """Put open entries back: try them again, each recorded once or refused anew.
+    """Try open entries again; each is recorded once, or quarantined again.
 
-    The workers do it, and go on when this command is stopped (Ctrl-C). Exit code 1 where
-    something was refused again, or still waits for a worker.
+    The workers do it, and go on if this command is stopped (Ctrl-C). Exit code 1 if an
+    entry was refused again, or still waits for a worker.
     """
     environment: Environment = context.obj
     if asked["here"]:
@@ -62,9 +62,7 @@ def command(context: click.Context, /, *, as_json: bool, **asked: Any) -> None:
     try:
         done = asyncio.run(_redrive(environment, asked, is_quiet=as_json))
     except KeyboardInterrupt:
-        click.echo(
-            "The workers go on with it: see `reftide quarantine list`.", err=True
-        )
+        click.echo("The workers go on: see `reftide quarantine list`.", err=True)
         return
     emit(as_json, done, lambda: _tell_redriven(done))
     if not asked["dry_run"] and (
@@ -123,11 +121,11 @@ async def _work_here(environment: Environment) -> None:
             redriver = build(pool)
             while await _work(redriver):
                 pass
-    except TransientError as trouble:
+    except TransientError as error:
         raise Unreachable(
-            f"Postgres does not answer: {trouble}",
-            "what is marked stays so: run it again, or leave it to the workers.",
-        ) from trouble
+            f"Postgres does not answer: {error}",
+            "run it again, or leave it to the workers: the entries stay marked.",
+        ) from error
 
 
 async def _work(redriver: Redriver) -> int:
@@ -146,10 +144,12 @@ async def _work(redriver: Redriver) -> int:
 
 def _tell_redriven(done: Mapping[str, Any]) -> None:
     if "request" not in done:
-        click.echo(f"{counted(done['asked'], 'entry', 'entries')} would be tried.")
+        click.echo(
+            f"{counted(done['asked'], 'entry', 'entries')} would be tried again."
+        )
         return
     click.echo(quarantine_redrive.summary(done))
     if done["paused"]:
-        click.echo("Recording is paused: it goes on after `reftide resume`.")
+        click.echo("Recording is paused: run `reftide resume`; then the workers go on.")
     if done["refused"]:
         table(done["refused"], ("reason", "entries", "for_example"), "Refused again")

@@ -1,4 +1,4 @@
-"""`reftide replay`: record again what streams and archive hold."""
+"""`reftide replay`: record events again from the streams and the archive."""
 
 import asyncio
 from collections.abc import Mapping
@@ -31,11 +31,11 @@ _KINDS: Final = tuple(kind.value for kind in Kind)
 
 @click.command(
     epilog="""\b
-An event is replayed where its stream or the archive still has it, and is found by when
-an edge took it. What is recorded stays as it is, however often this is run; what waits
-for a worker is left to it. With --mode reprocess, what is recorded is resolved and
-enriched again, rows and counters change by the difference, and what is in quarantine is
-recorded if it can be by now; what cannot be resolved any more stays as it is.
+A replay finds events by when an edge accepted them, as long as a stream or the archive
+holds them. It inserts what is missing and changes nothing else, however often it runs; it
+leaves to the workers what still waits for them. With --mode reprocess it also resolves and
+enriches recorded events again, corrects rows and counters by the difference, and records
+what quarantine holds, if it can. An event that no longer resolves stays as it is.
 
 \b
   reftide replay --from 2026-03-01T10:00 --to 2026-03-01T12:30 --dry-run
@@ -43,7 +43,7 @@ recorded if it can be by now; what cannot be resolved any more stays as it is.
   reftide replay --from 30d --link SUMMER --mode reprocess
 
 \b
-The workers do it, and go on when this command is stopped (Ctrl-C): `reftide replays`.
+The workers do it, and go on if this command is stopped (Ctrl-C): see `reftide replays`.
 """
 )
 @click.option(
@@ -55,22 +55,22 @@ The workers do it, and go on when this command is stopped (Ctrl-C): `reftide rep
     type=Moment(),
     default="now",
     metavar="WHEN",
-    help="Until before then [now].",
+    help="Up to that moment [now].",
 )
-@click.option("--kind", type=click.Choice(_KINDS), help="Only these.")
-@click.option("--dialect", type=click.Choice(_NAMES), help="Only these.")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only these events.")
+@click.option("--dialect", type=click.Choice(_NAMES), help="Only these events.")
 @click.option("--workspace", metavar="NAME", help="Whose.")
 @click.option("--link", metavar="CODE", help="Only of this link: a code or public id.")
 @click.option("--domain", metavar="DOMAIN", help="Of the link's code.")
 @click.option(
-    "--event", "event_id", type=click.UUID, metavar="ID", help="Only this one."
+    "--event", "event_id", type=click.UUID, metavar="ID", help="Only this event."
 )
 @click.option(
     "--mode",
     type=click.Choice(["missing", "reprocess"]),
     default="missing",
     show_default=True,
-    help="Insert what is missing, or correct what is recorded too.",
+    help="Only insert what is missing, or correct what is recorded too.",
 )
 @click.option(
     "--rate",
@@ -79,11 +79,11 @@ The workers do it, and go on when this command is stopped (Ctrl-C): `reftide rep
     show_default=True,
     help="Events a second at most, over all workers.",
 )
-@click.option("--dry-run", is_flag=True, help="Only tell what would be.")
+@click.option("--dry-run", is_flag=True, help="Only tell what it would do.")
 @json_option
 @click.pass_context
 def command(context: click.Context, /, *, as_json: bool, **asked: Any) -> None:
-    """Record again what streams and archive hold; nothing is recorded twice."""
+    """Record events again from the streams and the archive; none is recorded twice."""
     environment: Environment = context.obj
     if asked["since"] is None and asked["event_id"] is None:
         raise click.UsageError("say from when: --from 2h, or name one --event")
@@ -94,16 +94,16 @@ def command(context: click.Context, /, *, as_json: bool, **asked: Any) -> None:
         if not ordered:
             raise
         click.echo(
-            f"It goes on: see `reftide replays show {ordered[0]}`, or stop it with "
-            f"`reftide replays cancel {ordered[0]}`.",
+            f"The replay goes on: see `reftide replays show {ordered[0]}`. To stop it:"
+            f" `reftide replays cancel {ordered[0]}`.",
             err=True,
         )
         return
     emit(as_json, done, lambda: _show(done))
     if done["status"] == "paused":
         click.echo(
-            f"It is paused: see the workers' logs for `replay.paused`, and let it go on"
-            f" with `reftide replays resume {done['id']}`.",
+            f"The replay is paused: look for `replay.paused` in the workers' logs, then run"
+            f" `reftide replays resume {done['id']}`.",
             err=True,
         )
     if done["status"] != "done":
@@ -124,7 +124,7 @@ async def _replay(
         replay_id = await replays.order(connection, asked["mode"], request, shards)
         ordered.append(replay_id)
         if not await replays.has_workers(redis):
-            click.echo("No worker is alive: it begins when one is.", err=True)
+            click.echo("No worker is alive. The replay starts when one is.", err=True)
         view = nullcontext(quiet) if as_json else View()
         with view as show:
             while True:
@@ -144,7 +144,9 @@ async def _request(connection: Connection, asked: Mapping[str, Any]) -> ReplayRe
     if event_id is not None:
         from_ms, to_ms = ids.millis(event_id), ids.millis(event_id) + 1
     if from_ms >= to_ms:
-        raise UsageProblem("--from is not before --to.", "say the earlier time first.")
+        raise UsageProblem(
+            "--from is not before --to.", "swap them, or leave out --to."
+        )
     link: UUID | None = None
     codes: tuple[str, ...] = ()
     if asked["link"] is not None:
@@ -171,13 +173,13 @@ async def _tell_horizon(connection: Connection, request: ReplayRequest) -> None:
         return
     if request.to_ms <= unix_ms(horizon):
         raise UsageProblem(
-            f"Partitions of events until {horizon:%Y-%m-%d} are detached: nothing"
-            " from before that is replayed, since what was recorded then is not there"
-            " to compare.",
-            f"attach them again, or say --from {horizon:%Y-%m-%d} or later.",
+            f"Partitions of events until {horizon:%Y-%m-%d} are detached. A replay cannot"
+            " tell which events from before that are recorded already.",
+            "attach them again (`reftide partitions attach`), or give --from"
+            f" {horizon:%Y-%m-%d} or later.",
         )
     click.echo(
-        f"Events from before {horizon:%Y-%m-%d} are refused, and counted as such: their"
+        f"Events from before {horizon:%Y-%m-%d} will be refused and counted: their"
         " partitions are detached.",
         err=True,
     )

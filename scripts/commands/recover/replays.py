@@ -1,4 +1,4 @@
-"""`reftide replays`: the replays that were ordered, and stopping them."""
+"""`reftide replays`: follow, pause, resume and cancel replays."""
 
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -25,7 +25,7 @@ _COLUMNS: Final = (
 """
 )
 def command() -> None:
-    """Replays: what they came to, and how they go. Workers carry them on by themselves."""
+    """Follow replays, and stop them. Workers carry them on by themselves."""
 
 
 @command.command("list")
@@ -43,7 +43,7 @@ def list_(environment: Environment, limit: int, *, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def show(environment: Environment, replay_id: UUID, *, as_json: bool) -> None:
-    """Show one: what was asked for, how far it is, and what it came to."""
+    """Show a replay: what was asked for, how far it is, and its results."""
     found = _asked_for(
         ask_postgres(environment, lambda asked: replays.read(asked, replay_id))
     )
@@ -63,9 +63,9 @@ def _verb(name: str, status: str, said: str) -> None:
         emit(as_json, document, lambda: click.echo(f"Replay {replay_id} is {status}."))
 
 
-_verb("pause", "paused", "Let it rest; what it has done stays done.")
-_verb("resume", "running", "Let a paused one go on where it was.")
-_verb("cancel", "cancelled", "Stop it for good; what it has done stays done.")
+_verb("pause", "paused", "Pause a replay; what it has done stays done.")
+_verb("resume", "running", "Resume a paused replay where it stopped.")
+_verb("cancel", "cancelled", "Cancel a replay for good; what it has done stays done.")
 
 
 def _asked_for(found: dict[str, Any]) -> dict[str, Any]:

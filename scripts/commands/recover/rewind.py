@@ -1,4 +1,4 @@
-"""`reftide rewind`: let a group read its streams again, from a time or an entry on."""
+"""`reftide rewind`: move a consumer group back to a time or an entry."""
 
 import asyncio
 import re
@@ -38,11 +38,11 @@ class _Place(click.ParamType["EntryId | datetime"]):
 
 @click.command(
     epilog="""\b
-What arrived at or after --to is delivered again. For the recorder that changes no row, no
-counter and no book: every entry is recognised by its place. Until all of it is
-acknowledged again, `status` shows it as in flight and a balance below 0.
-A group is never moved forward: what it has not read would be skipped. Where a stream
-does not reach back so far any more, that is said.
+Entries that arrived at or after --to are delivered again. For the recorder that changes
+no row, no counter and not the ledger: it recognises every entry by its place. Until the
+group has acknowledged them again, `status` shows them in flight and a balance below 0.
+A group is never moved forward, since it would skip what it has not read. If a stream was
+trimmed beyond --to, the command says so.
 
 \b
   reftide rewind --to 2h
@@ -50,10 +50,10 @@ does not reach back so far any more, that is said.
   reftide rewind --group warehouse --create --to 2026-03-01
 
 \b
-A group holds back the trimmer: nothing goes that it has not acknowledged.
+A group holds back the trimmer: entries stay until it has acknowledged them.
 """
 )
-@click.option("--group", default=GROUP, show_default=True, help="Whose place is moved.")
+@click.option("--group", default=GROUP, show_default=True, help="The group to move.")
 @click.option(
     "--to",
     "place",
@@ -62,12 +62,12 @@ A group holds back the trimmer: nothing goes that it has not acknowledged.
     metavar="WHEN",
     help="90m, 2h, 3d, a date, or an entry's id.",
 )
-@click.option("--shard", type=click.IntRange(0), help="Only this one.")
-@click.option("--create", is_flag=True, help="Make the group where it is missing.")
+@click.option("--shard", type=click.IntRange(0), help="Only this shard.")
+@click.option("--create", is_flag=True, help="Create the group if it is missing.")
 @json_option
 @click.pass_obj
 def command(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
-    """Set a consumer group back, so that entries are delivered again."""
+    """Move a consumer group back, so that it reads entries again."""
     moved = asyncio.run(_rewind(environment, asked))
     document = {"group": asked["group"], "shards": moved}
     emit(as_json, document, lambda: _show(moved))
@@ -78,8 +78,8 @@ def _show(moved: list[dict[str, Any]]) -> None:
     table(rows, ("shard", "was", "next", "begins"), "Rewound")
     if any(row["begins"] for row in moved):
         click.echo(
-            "Streams begin later than that: what they held before is trimmed, and only"
-            " `reftide replay` has it, from the archive, for the recorder."
+            "These streams begin later: what they held before is trimmed. `reftide replay`"
+            " records it from the archive, if there is one."
         )
 
 

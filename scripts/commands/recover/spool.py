@@ -1,4 +1,4 @@
-"""`reftide spool`: events that wait on the disk of an edge."""
+"""`reftide spool`: events that wait on an edge's disk."""
 
 import asyncio
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _PER_BATCH: Final = 500
 """
 )
 def command() -> None:
-    """Events on the disks of edges, which their streams could not take.
+    """A spool keeps events on an edge's disk that the streams could not take.
 
     A running edge drains its own spool, and adopts those of edges that are gone from its
     data directory.
@@ -49,16 +49,16 @@ def list_(environment: Environment, *, as_json: bool) -> None:
         events = sum(one["events"] for one in found["spools"])
         click.echo(f"{counted(events, 'event')} in {root}.")
         if found["damaged"]:
-            table(found["damaged"], ("file", "bytes"), "Put aside: partly unreadable")
+            table(found["damaged"], ("file", "bytes"), "Moved aside: partly unreadable")
 
     emit(as_json, found, for_people)
 
 
 @command.command(
     epilog="""\b
-Events keep their ids, so that nothing is recorded twice, however often this is run.
-Exit code 0 where nothing is left; 2 where DIRECTORY has no spool, or an edge uses it;
-3 where Redis does not take the events.
+Events keep their ids, so none is recorded twice, however often this runs.
+Exit code 0 if nothing is left; 2 if DIRECTORY has no spool, or an edge uses it; 3 if
+Redis does not take the events.
 """
 )
 @click.argument(
@@ -76,7 +76,7 @@ Exit code 0 where nothing is left; 2 where DIRECTORY has no spool, or an edge us
 def drain(
     environment: Environment, directory: Path, rate: int, *, as_json: bool
 ) -> None:
-    """Send what a spool holds whose edge is gone.
+    """Send the events of a spool whose edge is gone.
 
     DIRECTORY is one spool, or a data directory with any number of them.
     """
@@ -106,7 +106,7 @@ async def _drain(
                 if held is None:
                     raise UsageProblem(
                         f"An edge uses the spool {folder}.",
-                        "leave it alone: it sends the events itself.",
+                        "leave it: the edge sends its events itself.",
                     )
                 events += await _empty(held, stream, rate)
     return {
@@ -132,7 +132,7 @@ async def _empty(held: LockedSpool, stream: Stream, rate: int) -> int:
             if problem := next(filter(None, problems), None):
                 raise Unreachable(
                     f"Redis does not take the events: {problem}",
-                    f"{events} are sent; run it again, and the rest follows.",
+                    f"run it again to send the rest; {events} are sent.",
                 )
             await asyncio.sleep(len(kept) / rate)
     finally:

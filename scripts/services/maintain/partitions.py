@@ -1,17 +1,17 @@
-"""Taking months of events out of the way, and back. Used by `reftide partitions`.
+"""Detaches months of events, and attaches them again.
 
     close → fold → detach          attach → unfold
 
-A month that is *closed* changes no more: a trigger refuses whoever tries, and workers leave
-alone what rests on it. Then one transaction *folds* it: what its rows add to the counters
-and to the ledger is written down, and from that commit on the sums leave the rows out and
-take what was written down. Where the table stands does not matter to any sum, so that
-detaching it, which is no part of a transaction, may fail half-way. Attaching goes the same
-way back: first the table, then one transaction that forgets what was written down.
+A *closed* month changes no more: a trigger refuses writes, and workers leave alone what rests
+on it. Then one transaction *folds* it: it stores what the rows add to the counters and to the
+ledger. From that commit on, the sums leave the rows out and take what is stored. No sum
+depends on where the table stands, so detaching it, which cannot be part of a transaction, may
+fail half-way. Attaching goes the same way back: first the table, then one transaction that
+deletes what was stored.
 
-Whoever dies between two steps leaves a month that counts once; the same command goes on.
-Months are taken from the oldest on, and put back from the latest on, so that one moment
-divides what may change from what may not: the horizon.
+A process that dies between two steps leaves a month that counts once; the same command
+continues. Months are detached from the oldest on and attached from the latest on, so that one
+moment divides what may change from what may not: the horizon.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Whether recording is paused. For `status` and `resume`."""
+"""Whether recording is paused."""
 
 from typing import Any, Final
 

@@ -1,7 +1,4 @@
-"""The schema: its text, and how it is applied to a database that may be in use.
-
-Used by the commands that apply it, and by test fixtures.
-"""
+"""The schema: its text, and how it is applied to a database that may be in use."""
 
 import asyncio
 import random

@@ -1,7 +1,4 @@
-"""The demo workspace, planted once and found again. Used by `reftide seed` and `up`.
-
-Everything in here is what a vendor's page shows, so that its examples work as printed.
-"""
+"""The demo workspace: what the examples of the vendors name, so that they work as printed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

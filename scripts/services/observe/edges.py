@@ -1,4 +1,4 @@
-"""How the edges say that they stand. Used by `reftide status`."""
+"""What edges report of themselves."""
 
 from typing import Any
 

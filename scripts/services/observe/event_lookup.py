@@ -1,4 +1,4 @@
-"""Find one event wherever it may be. Used by `reftide event`."""
+"""Find one event wherever it may be."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,12 +1,13 @@
-"""The books: what the streams took in, and what became of it. For `status` and `verify`.
+"""The ledger: what the streams took in, and what became of it.
 
     accepted + spooled = recorded + repeats + quarantined + lost + in flight + spooled
 
 The left side and what is in flight are read from Redis and from the spools that this
-machine sees, the rest from Postgres, and no transaction spans both. So Redis is read before and after Postgres, again until nothing was
-added, delivered or acknowledged in between: then all figures are of one moment, and
-`is_still` says so. What a worker has committed and not yet acknowledged is in flight and
-recorded at once; the balance is less than zero by so many. At rest there is nothing of it.
+machine sees, the rest from Postgres, and no transaction spans both. So Redis is read before
+and after Postgres, again until nothing was added, delivered or acknowledged in between: then
+all figures are of one moment, and `is_still` says so. What a worker has committed and not yet
+acknowledged counts as in flight and as recorded; the balance is below zero by so many. At
+rest nothing counts twice.
 """
 
 import asyncio
@@ -88,7 +89,7 @@ class LedgerView:
         return 0.0 if entry is None else max(0.0, round(self.at - entry.ms / 1000, 3))
 
 
-async def read_books(
+async def read_ledger(
     redis: Redis, connection: Connection, shards: int, data: Path
 ) -> LedgerView:
     """Read both servers and the spools of a data directory.
@@ -122,9 +123,9 @@ async def read_books(
     )
 
 
-async def ended(connection: Connection, books: LedgerView) -> list[dict[str, Any]]:
-    """The lives of streams that ended and took something along, or may have."""
-    live = [shard.epoch for shard in books.shards if shard.epoch is not None]
+async def ended(connection: Connection, ledger: LedgerView) -> list[dict[str, Any]]:
+    """The epochs of streams that ended and lost entries, or may have."""
+    live = [shard.epoch for shard in ledger.shards if shard.epoch is not None]
     return await rows(connection, _SQL["ended"], live)
 
 

@@ -1,7 +1,7 @@
-"""The spools of a data directory, as they are on the disk. Used by the commands that look.
+"""The spools of a data directory, as they are on the disk.
 
-Edges write and empty them meanwhile; what is counted is of about now. The disk's errors
-are `UsageProblem`: they are the operator's to mend.
+Edges write and empty them meanwhile; counts are about right. The disk's errors are
+`UsageProblem`, since the operator has to act.
 """
 
 from collections.abc import Iterator, Sequence

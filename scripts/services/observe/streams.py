@@ -1,4 +1,4 @@
-"""The shards' streams as Redis has them. Used by `books` and the commands that look.
+"""The streams of the shards, as Redis has them.
 
 What XINFO calls `lag` is not used: it is wrong after a trim, and absent after others. What
 waits is counted from the stream itself.

@@ -22,7 +22,7 @@ from scripts.servers import (
     shard_count,
     single,
 )
-from scripts.services.observe.ledger import LedgerView, read_books
+from scripts.services.observe.ledger import LedgerView, read_ledger
 from scripts.services.observe.streams import ZERO, entries, pending_ids, read_shard
 from scripts.sql import statements
 from workers.model.batch import Entry
@@ -43,14 +43,14 @@ async def verify(environment: Environment, wait: float) -> dict[str, Any]:
     """The report: `ok`, `mismatches` (the first twenty), `settled`, and sizes.
 
     Waits up to so many seconds for what is in flight; under traffic that never ends. Not
-    settled, all but the balance of the books was compared. Raises Unreachable.
+    settled, all but the balance of the ledger was compared. Raises Unreachable.
     """
     async with (
         postgres(environment, seconds=_SECONDS) as connection,
         redis_server(environment) as redis,
     ):
         shards = await shard_count(environment, redis)
-        books = await _at_rest(redis, connection, shards, environment.data, wait)
+        ledger = await _at_rest(redis, connection, shards, environment.data, wait)
         await connection.execute(_SQL["entries_table"])
         await connection.copy_records_to_table(
             "acknowledged", records=_acknowledged(redis, shards), timeout=_SECONDS
@@ -62,57 +62,57 @@ async def verify(environment: Environment, wait: float) -> dict[str, Any]:
                 for row in await rows(connection, _SQL[name])
             ]
             sizes = await single(connection, _SQL["sizes"])
-    return _report(books, found, sizes)
+    return _report(ledger, found, sizes)
 
 
 def _report(
-    books: LedgerView, found: list[dict[str, Any]], sizes: dict[str, Any]
+    ledger: LedgerView, found: list[dict[str, Any]], sizes: dict[str, Any]
 ) -> dict[str, Any]:
     totals = {row["what"]: row["total"] for row in found}
     mismatches = [
         {name: row[name] for name in ("what", "key", "counter", "expected", "found")}
         for row in found
     ]
-    settled = is_at_rest(books)
-    if settled and books.balance:
-        mismatches.insert(0, _imbalance(books))
+    settled = is_at_rest(ledger)
+    if settled and ledger.balance:
+        mismatches.insert(0, _imbalance(ledger))
         totals["books"] = 1
     return {
         "ok": not mismatches,
         "mismatches": mismatches[:_SHOWN],
         "mismatch_count": sum(totals.values()),
         "settled": settled,
-        "in_flight": books.in_flight,
-        "balance": books.balance,
+        "in_flight": ledger.in_flight,
+        "balance": ledger.balance,
         "compared": dict(sizes),
     }
 
 
-def _imbalance(books: LedgerView) -> dict[str, Any]:
+def _imbalance(ledger: LedgerView) -> dict[str, Any]:
     return {
         "what": "books",
         "key": "all shards",
         "counter": "settled",
-        "expected": books.entries,
-        "found": books.settled,
+        "expected": ledger.entries,
+        "found": ledger.settled,
     }
 
 
-def is_at_rest(books: LedgerView) -> bool:
-    return books.is_still and not books.in_flight
+def is_at_rest(ledger: LedgerView) -> bool:
+    return ledger.is_still and not ledger.in_flight
 
 
 async def _at_rest(
     redis: Redis, connection: Connection, shards: int, data: Path, seconds: float
 ) -> LedgerView:
-    """The books at rest; where rest does not come in time, as they are then."""
+    """The ledger at rest; where rest does not come in time, as it is then."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    books = await read_books(redis, connection, shards, data)
-    while not is_at_rest(books) and loop.time() < deadline:
+    ledger = await read_ledger(redis, connection, shards, data)
+    while not is_at_rest(ledger) and loop.time() < deadline:
         await asyncio.sleep(_POLL_SECONDS)
-        books = await read_books(redis, connection, shards, data)
-    return books
+        ledger = await read_ledger(redis, connection, shards, data)
+    return ledger
 
 
 async def _acknowledged(redis: Redis, shards: int) -> AsyncIterator[Entry]:

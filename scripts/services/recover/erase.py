@@ -1,4 +1,4 @@
-"""Erasing a person from everything that can be reached from here. Used by `reftide erase`.
+"""Erasing a person from everything that can be reached from here.
 
 The rows and Redis are what any worker could do too; this machine's archive and spools are
 what only a process on this machine can.
@@ -167,7 +167,7 @@ async def _archive(
     except OSError as error:
         raise UsageProblem(
             f"The archive in {directory} cannot be rewritten: {error}",
-            "mend that, and run it again.",
+            "correct that, then run it again.",
         ) from error
     return {"directory": str(directory), **swept._asdict()}
 

@@ -1,8 +1,8 @@
-"""What edges keep on this machine's disk of who was erased. Used by `erasing`.
+"""What edges keep on this machine's disk of who was erased.
 
 A spool that an edge uses is left to it: it sends what it holds, and workers record that under
-pseudonyms. All of it raises Refused where the disk cannot be read, Trouble where Postgres
-does not answer.
+pseudonyms. Every function raises Refused where the disk cannot be read, TransientError where
+Postgres does not answer.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""What `reftide archive` tells of segments and of the object store that has them.
-
-Used by it, and by `reftide erase`.
-"""
+"""What `reftide archive` tells of segments and of the object store that has them."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -34,10 +31,10 @@ def asked(work: Coroutine[None, None, _Answer]) -> _Answer:
     """What the store answers. Raises Unreachable."""
     try:
         return asyncio.run(work)
-    except TransientError as trouble:
+    except TransientError as error:
         raise Unreachable(
-            f"The object store: {trouble}", "mend that, and run it again."
-        ) from trouble
+            f"The object store: {error}", "correct that, then run it again."
+        ) from error
 
 
 def found_in(directory: Path) -> tuple[list[Segment], list[tuple[str, str]]]:

@@ -1,4 +1,4 @@
-"""Changing the envelope of an entry in quarantine. Used by `reftide quarantine edit`.
+"""Changing the envelope of an entry in quarantine.
 
 An operator reads and writes an envelope as one JSON object under whole names, in the shape
 of its first version. What an event is, its id and

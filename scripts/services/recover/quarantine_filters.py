@@ -1,4 +1,4 @@
-"""Which entries of quarantine a command is about. Used by `reftide quarantine`."""
+"""Which entries of quarantine a command is about."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
-"""Entries of quarantine chosen, marked to be put back, followed, or given up.
+"""Entries of quarantine chosen, marked to be put back, followed, or discarded.
 
-Used by `reftide quarantine`. Marking is a row of Postgres: workers find it within a second or
-two, and go on when the command has ended.
+A mark is a row in Postgres: workers find it within a second or two, and go on when the
+command has ended.
 """
 
 import getpass

@@ -1,4 +1,4 @@
-"""The progress of a replay on a terminal. Used by `reftide replay`."""
+"""The progress of a replay on a terminal."""
 
 import sys
 import time

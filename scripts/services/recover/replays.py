@@ -1,4 +1,4 @@
-"""Ordering replays and seeing how they go. Used by `reftide replay` and `reftide replays`.
+"""Ordering replays and seeing how they go.
 
 The workers do the work; a replay is a row, and commands write and read it.
 """

@@ -75,7 +75,7 @@ def test_what_was_not_kept_is_told_by_list_and_status(desk: Desk) -> None:
         told["count"],
         [(row["reason"], row["entries"]) for row in told["dropped"]],
     )
-    assert "there was no room" in desk.run("list").out
+    assert "quarantine was full" in desk.run("list").out
     status = desk.cli.document("status", "--window", "0")
     assert 10 == status["dropped"][0]["entries"]
     assert "reftide replay" in desk.cli.run("status", "--window", "0").out
