@@ -86,7 +86,7 @@ def build_dependencies(settings: Settings, clock: Callable[[], int]) -> Dependen
     stream, degradation = Stream(redis, settings.shards, writes), Degradation(spooling)
     home = SpoolDirectory(spool_of(settings.data), _report)
     spool = Spool(home, most_bytes=spooling.most_bytes, clock=time.monotonic)
-    sink = Sink(stream, spool, degradation, lambda: reach.problem or writes.problem)
+    sink = Sink(stream, spool, degradation, reach=reach, writes=writes)
     return Dependencies(
         clients=(redis, changes, probes),
         stream=stream,

@@ -151,6 +151,18 @@ class Acceptor:
         told = (taken for taken in all_taken if taken.reply is reply)
         return next(told, None) or replace(all_taken[-1], reply=reply)
 
+    async def keep(
+        self, dialect: Dialect, event_id: UUID, payload: bytes, why: str
+    ) -> Reply | None:
+        """Make an event durable that the stream did not take; the refusal if that fails."""
+        try:
+            await self.sink.keep(event_id, payload, why)
+        except Overloaded:
+            reply = self._overloaded(dialect).reply
+            self._count_lost(dialect, reply)
+            return reply
+        return None
+
     def refuse(self, dialect: Dialect, refusal: Refusal) -> Reply:
         """The refusal in the dialect's words; it is counted."""
         REFUSED.labels(dialect.name, refusal.code).inc()

@@ -14,6 +14,7 @@ from ingest.settings import Network
 
 _IPV6_KEPT: Final = 48
 _PROXIES_KEPT: Final = 4096
+_ADDRESSES_KEPT: Final = 4096
 
 
 class Proxies:
@@ -50,6 +51,7 @@ class Proxies:
         return any(ip_address(address) in network for network in self._trusted)
 
 
+@lru_cache(_ADDRESSES_KEPT)
 def truncate(ip: str) -> str | None:
     """The first address of the /24 or /48 around `ip`; None where it is no address."""
     address = ip if _is_ipv4(ip) else normalized(ip)

@@ -1,7 +1,8 @@
 """What the core asks of its adapters."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from asyncio import Future
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol
 from uuid import UUID
 
 from ingest.contracts.directory import (
@@ -16,6 +17,14 @@ from ingest.core.values import Mark, Missing
 
 class Links(Protocol):
     """What resolving asks the directory."""
+
+    @property
+    def recall(self) -> Callable[[Hashable], Any]:
+        """What is in memory; None where it has to be asked for.
+
+        Of a link, under its namespaces and its code; of the switches, under SWITCHES_KEY.
+        """
+        ...
 
     def link_in_memory(
         self, namespaces: Sequence[str], code: str
@@ -81,4 +90,19 @@ class Sink(Protocol):
 
     async def append(self, event_id: UUID, payload: bytes) -> None:
         """Return when the event is durable; raise Overloaded otherwise."""
+        ...
+
+    def offer(self, event_id: UUID, payload: bytes) -> Future[Any] | None:
+        """Begin to append to the stream; None where `append` has to decide.
+
+        What the future holds is for `settle`.
+        """
+        ...
+
+    def settle(self, event_id: UUID, reply: object) -> str | None:
+        """Why the stream has not taken what was offered; None: it is durable."""
+        ...
+
+    async def keep(self, event_id: UUID, payload: bytes, why: str | None) -> None:
+        """Likewise, of an event that the stream did not take, for this reason."""
         ...

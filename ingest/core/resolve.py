@@ -79,7 +79,7 @@ class Resolver:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`code_key` is of generated codes; `clock` gives seconds, to pace the log."""
-        self._records = records
+        self.links = records
         self._recent = recent
         self._code_key = code_key
         self._unknown = Bounded("edge.link_unknown", clock)
@@ -111,8 +111,8 @@ class Resolver:
         """What memory says of a link's code; None: it takes `resolve`. Raises Refusal."""
         if not isinstance(target, ByCode):
             return None
-        namespaces = _namespaces(target, asked.principal)
-        link = self._records.link_in_memory(namespaces, target.code)
+        namespaces = namespaces_of(target, asked.principal)
+        link = self.links.link_in_memory(namespaces, target.code)
         return self._usable(link, target, asked) if type(link) is LinkRecord else None
 
     def resolve(self, target: Target, asked: Asked) -> Coroutine[Any, Any, Resolved]:
@@ -120,11 +120,11 @@ class Resolver:
         return self._ways[type(target)](target, asked)
 
     async def _by_code(self, target: ByCode, asked: Asked) -> Resolved:
-        namespaces = _namespaces(target, asked.principal)
+        namespaces = namespaces_of(target, asked.principal)
         code = target.code
         link: LinkRecord | Missing
         if is_name(code):
-            link = await self._records.link_by_code(namespaces, code)
+            link = await self.links.link_by_code(namespaces, code)
         else:
             link = Missing.UNKNOWN
         if isinstance(link, Missing):
@@ -150,14 +150,14 @@ class Resolver:
         return _of_link(link)
 
     async def _by_program(self, target: ByProgram, asked: Asked) -> Resolved:
-        program = await self._records.program(target.number)
+        program = await self.links.program(target.number)
         if program is Missing.UNAVAILABLE:
             return Resolved(program_number=target.number, is_certain=False)
         return Resolved(program=_usable_program(program, asked))
 
     async def _by_partner(self, target: ByPartner, asked: Asked) -> Resolved:
-        found = await self._records.program_by_id(target.program_id)
-        link = await self._records.partner_link(target.program_id, target.partner_code)
+        found = await self.links.program_by_id(target.program_id)
+        link = await self.links.partner_link(target.program_id, target.partner_code)
         if Missing.UNAVAILABLE in (found, link) or not asked.principal.is_verified:
             # The partner may have another code, and two answers would be one too many.
             raise Refusal("overloaded", retry_after=_RETRY_AFTER)
@@ -192,7 +192,7 @@ class Resolver:
         workspace_id = asked.principal.workspace_id
         stats: StatsRecord | Missing = Missing.UNAVAILABLE
         if workspace_id is not None:
-            stats = await self._records.stats(workspace_id, target.partner_code)
+            stats = await self.links.stats(workspace_id, target.partner_code)
         if stats is Missing.UNAVAILABLE:
             return Resolved(is_certain=False)
         if isinstance(stats, Missing):
@@ -232,11 +232,11 @@ def _usable_program(program: ProgramRecord | Missing, asked: Asked) -> ProgramRe
     return program
 
 
-def _namespaces(target: ByCode, principal: Principal) -> tuple[str, ...]:
+def namespaces_of(target: ByCode, principal: Principal) -> tuple[str, ...]:
     """Where to look for a code, best first."""
-    own = _of_domain(target.domain)
     if target.among == "anywhere":
-        return (*own, DEFAULT_NAMESPACE)
+        return anywhere(target.domain)
+    own = _of_domain(target.domain)
     if target.among == "domain":
         return own
     if principal.workspace_id:
@@ -247,5 +247,10 @@ def _namespaces(target: ByCode, principal: Principal) -> tuple[str, ...]:
 
 
 @lru_cache(_DOMAINS_KEPT)
+def anywhere(domain: str | None) -> tuple[str, ...]:
+    """Where to look for a code that need not be of its URL's domain, best first."""
+    return (*_of_domain(domain), DEFAULT_NAMESPACE)
+
+
 def _of_domain(domain: str | None) -> tuple[str, ...]:
     return (domain_namespace(domain),) if domain and is_name(domain) else ()

@@ -7,7 +7,7 @@ it is not.
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
@@ -152,8 +152,10 @@ class Click(_Event):
     @property
     def about(self) -> dict[str, Json]:
         """What is told about the page and the browser, under its own names."""
-        texts = zip(_ABOUT, _about(self), strict=True)
-        return {name: text for name, text in texts if text}
+        told = dict(zip(_ABOUT, _about(self), strict=True))
+        if not all(told.values()):
+            told = {name: text for name, text in told.items() if text}
+        return cast("dict[str, Json]", told)
 
 
 #: A click is what trackers tell most, and nearly always in texts alone.

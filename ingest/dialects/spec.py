@@ -319,6 +319,9 @@ class Endpoint(Route):
     asks_customer: bool = False
     #: Whether clients are told 16 letters and digits for a click id.
     has_short_clicks: bool = False
+    #: Whether a click's answer follows from its link and click id alone. Such a route has
+    #: no credential, no limits and no judge.
+    has_plain_clicks: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

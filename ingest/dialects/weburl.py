@@ -51,13 +51,9 @@ class WebUrl(msgspec.Struct, frozen=True, gc=False):
         """The first value under `name`, decoded like `URLSearchParams`; else empty."""
         for pair in self.query.split("&"):
             key, _, value = pair.partition("=")
-            if key == name or (_is_coded(key) and unquote_plus(key) == name):
-                return unquote_plus(value) if _is_coded(value) else value
+            if key == name or (not key.isalnum() and unquote_plus(key) == name):
+                return value if value.isalnum() else unquote_plus(value)
         return ""
-
-
-def _is_coded(text: str) -> bool:
-    return "%" in text or "+" in text
 
 
 def parse(text: str) -> WebUrl:

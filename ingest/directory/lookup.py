@@ -39,6 +39,8 @@ class Directory:
     def __init__(self, redis: Redis, changes: Redis, snapshot: Path) -> None:
         """`changes` waits a second for an answer; `snapshot` is the snapshot file."""
         self._replica = Replica(redis, changes, snapshot)
+        #: What is in memory under SWITCHES_KEY, or of a link under its namespaces and code.
+        self.recall = self._replica.recall
 
     def link_in_memory(
         self, namespaces: Sequence[str], code: str

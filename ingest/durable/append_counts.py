@@ -16,12 +16,9 @@ class AppendCounts:
     def __init__(self) -> None:
         """Begin with no counts."""
         self._ended: Counter[int] = Counter()
-        self._live: Counter[int] = Counter()
+        #: Entries that the stream acknowledged in the present epoch, by shard.
+        self.live: Counter[int] = Counter()
         self._epochs: dict[int, int] = {}
-
-    def add(self, shard: int) -> None:
-        """Count an entry that a shard's stream acknowledged."""
-        self._live[shard] += 1
 
     def set_epochs(self, epochs: Sequence[int | None]) -> None:
         """Set the epoch of every shard's stream; None before a worker numbers it.
@@ -31,7 +28,7 @@ class AppendCounts:
         for shard, now in enumerate(epochs):
             before = self._epochs.get(shard)
             if before is not None and now != before:
-                self._ended[before] += self._live.pop(shard, 0)
+                self._ended[before] += self.live.pop(shard, 0)
                 del self._epochs[shard]
             if now is not None:
                 self._epochs[shard] = now
@@ -40,5 +37,5 @@ class AppendCounts:
         """The number of entries of each epoch."""
         total = Counter(self._ended)
         for shard, epoch in self._epochs.items():
-            total[epoch] += self._live[shard]
+            total[epoch] += self.live[shard]
         return {str(epoch): count for epoch, count in total.items() if count}

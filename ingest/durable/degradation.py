@@ -51,6 +51,8 @@ class Degradation:
         }
         self._intake = spooling.intake
         self._pressed: dict[str, str] = {}
+        #: Whether no threshold is exceeded and the operator chose no level.
+        self.is_calm = spooling.intake == "auto"
 
     def observe(self, pressure: Pressure) -> None:
         """Note values that exceed their thresholds, and drop those that have fallen."""
@@ -63,6 +65,7 @@ class Degradation:
             self._pressed.pop(name, None)
             if value >= least:
                 self._pressed[name] = f"{name}: {value:.0f} of {limit}"
+        self.is_calm = not self._pressed and self._intake == "auto"
 
     def state(
         self, stream_problem: str | None, spool_problem: str | None

@@ -3,7 +3,8 @@
 Whatever keeps an event from being durable is raised as `Overloaded`.
 """
 
-from collections.abc import Callable
+import asyncio
+from typing import Any
 from uuid import UUID
 
 from ingest.contracts.telemetry import Log
@@ -11,6 +12,7 @@ from ingest.core.values import Overloaded
 from ingest.durable.degradation import Degradation, DegradationState, Level
 from ingest.durable.spool.spool import Spool, SpoolFailed
 from ingest.durable.stream import AppendFailed, Stream
+from ingest.redis_io.client import RedisBreaker
 
 
 class Sink:
@@ -21,20 +23,26 @@ class Sink:
         stream: Stream,
         spool: Spool,
         degradation: Degradation,
-        trouble: Callable[[], str | None],
+        *,
+        reach: RedisBreaker,
+        writes: RedisBreaker,
     ) -> None:
-        """`trouble` gives the reason not to ask the stream now, or None."""
+        """`reach` is open while Redis does not answer, `writes` while it takes no writes."""
         self._stream = stream
         self._spool = spool
         self._degradation = degradation
-        self._trouble = trouble
+        self._reach = reach
+        self._writes = writes
+        #: Why the stream did not take what was offered, by Redis' reply; None: it did.
+        self.settle = stream.settle
         self._last = Level.STREAM
         self._log = Log()
 
     @property
     def standing(self) -> DegradationState:
         """Where events go now, and why."""
-        standing = self._degradation.state(self._trouble(), self._spool.problem)
+        problem = self._reach.problem or self._writes.problem
+        standing = self._degradation.state(problem, self._spool.problem)
         if standing.level is not self._last:
             self._last = standing.level
             tell = self._log.info if self._last is Level.STREAM else self._log.warning
@@ -51,16 +59,36 @@ class Sink:
             if level is Level.REFUSE:
                 raise Overloaded(why)
 
+    def offer(self, event_id: UUID, payload: bytes) -> asyncio.Future[Any] | None:
+        """Begin to append to the stream; None if `append` has to decide.
+
+        Pass the future's result to `settle`.
+        """
+        if (
+            self._reach.problem is not None
+            or self._writes.problem is not None
+            or not self._degradation.is_calm
+            or self._last is not Level.STREAM
+        ):
+            return None
+        return self._stream.offer(event_id, payload)
+
     async def append(self, event_id: UUID, payload: bytes) -> None:
         """Return when the event is durable; raise Overloaded if it is not."""
         level, why = self.standing
         if level is Level.STREAM:
             try:
-                return await self._stream.append(event_id, payload)
+                await self._stream.append(event_id, payload)
             except AppendFailed as error:
                 why = str(error)
+            else:
+                return
         if level is Level.REFUSE:
             raise Overloaded(why)
+        await self.keep(event_id, payload, why)
+
+    async def keep(self, event_id: UUID, payload: bytes, why: str | None) -> None:
+        """Spool what the stream did not take, for this reason; else raise Overloaded."""
         try:
             await self._spool.append(event_id, payload)
         except SpoolFailed as error:

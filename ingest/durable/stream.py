@@ -54,12 +54,35 @@ class Stream:
         """Return when the stream has acknowledged the event; else raise AppendFailed."""
         if not self._is_confirmed:
             await self._confirm()
-        shard = shard_of(event_id, self._shards)
-        problem = self._problem_of(shard, await self._ask(shard, payload))
-        if problem is not self._problem:
-            self._report(problem)
+        problem = self.settle(event_id, await self._ask(event_id, payload))
         if problem is not None:
             raise AppendFailed(problem)
+
+    def offer(self, event_id: UUID, payload: bytes) -> asyncio.Future[Any] | None:
+        """Begin to append; None if only `append` can say what prevents it.
+
+        Pass the future's result to `settle`.
+        """
+        if not self._is_confirmed:
+            return None
+        key = self._keys[shard_of(event_id, self._shards)]
+        try:
+            return self._line.ask(packed(("XADD", key, "*", FIELD, payload)))
+        except QueueFull:
+            return None
+
+    def settle(self, event_id: UUID, reply: object) -> str | None:
+        """The error of an append by Redis' reply; None if it succeeded."""
+        problem: str | None = None
+        if not isinstance(reply, Exception):
+            self.appended.live[shard_of(event_id, self._shards)] += 1
+        else:
+            problem = describe_error(reply)
+            if isinstance(reply, ResponseError) and not _is_key_error(reply):
+                self._writes.trip(problem)
+        if problem is not self._problem:
+            self._report(problem)
+        return problem
 
     async def confirm_shards(self) -> None:
         """Agree on the number of shards with every other process.
@@ -67,7 +90,7 @@ class Stream:
         Raises ShardCountMismatch if others use another number, AppendFailed if Redis does not
         answer. Nothing is appended before this has succeeded once.
         """
-        found = await self._refused(("SET", SHARDS_KEY, self._shards, "NX", "GET"))
+        found = await self._send(("SET", SHARDS_KEY, self._shards, "NX", "GET"))
         if isinstance(found, Exception):
             raise AppendFailed(describe_error(found)) from found
         if found is not None and found != b"%d" % self._shards:
@@ -87,19 +110,13 @@ class Stream:
         try:
             if not self._is_confirmed:
                 await self._confirm()
-            shards = [shard_of(entry.event_id, self._shards) for entry in entries]
-            asked = [
-                self._ask(shard, entry.payload)
-                for shard, entry in zip(shards, entries, strict=True)
-            ]
+            asked = [self._ask(entry.event_id, entry.payload) for entry in entries]
         except AppendFailed as error:
             return [str(error)] * len(entries)
-        problems = [
-            self._problem_of(shard, await reply)
-            for shard, reply in zip(shards, asked, strict=True)
+        return [
+            self.settle(entry.event_id, await reply)
+            for entry, reply in zip(entries, asked, strict=True)
         ]
-        self._report(next(filter(None, problems), None))
-        return problems
 
     async def _confirm(self) -> None:
         try:
@@ -108,23 +125,15 @@ class Stream:
             self._report(str(error))
             raise AppendFailed(str(error)) from error
 
-    def _ask(self, shard: int, payload: bytes) -> asyncio.Future[Any]:
-        return self._refused(("XADD", self._keys[shard], "*", FIELD, payload))
+    def _ask(self, event_id: UUID, payload: bytes) -> asyncio.Future[Any]:
+        key = self._keys[shard_of(event_id, self._shards)]
+        return self._send(("XADD", key, "*", FIELD, payload))
 
-    def _refused(self, words: tuple[bytes | str | int, ...]) -> asyncio.Future[Any]:
+    def _send(self, words: tuple[bytes | str | int, ...]) -> asyncio.Future[Any]:
         try:
             return self._line.ask(packed(words))
         except QueueFull:
             raise AppendFailed("too many events wait for the stream") from None
-
-    def _problem_of(self, shard: int, reply: object) -> str | None:
-        """The error of an append by Redis' reply; None if it succeeded."""
-        if not isinstance(reply, Exception):
-            self.appended.add(shard)
-            return None
-        if isinstance(reply, ResponseError) and not _is_key_error(reply):
-            self._writes.trip(describe_error(reply))
-        return describe_error(reply)
 
     def _report(self, problem: str | None) -> None:
         if problem and not self._problem:

@@ -9,9 +9,9 @@ ends (chunks, a long body, malformed bytes), the connection stays with aiohttp.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from enum import Enum, auto
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from typing_extensions import override
@@ -50,6 +50,10 @@ class Manager(Protocol):
     def routes(self) -> PlainRoutes: ...
     @property
     def is_stopping(self) -> bool: ...
+    @property
+    def now(self) -> float:
+        """The time when deadlines were last looked at."""
+        ...
 
     def opened(self, connection: "Connection") -> bool:
         """Whether there is room for one more connection."""
@@ -80,8 +84,13 @@ class Connection(asyncio.Protocol):
     """Speaks HTTP/1.1 with one client."""
 
     transport: asyncio.Transport | None = None
-    #: Whether a request of it is under way.
+    #: Whether a request of it is under way, and whether it is answered here.
     is_busy = False
+    is_answering = False
+    #: When its last request came whole, as the manager tells the time.
+    used_at = 0.0
+    #: Whether the manager waits for a head or a body of it.
+    _is_timed = False
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
@@ -90,7 +99,6 @@ class Connection(asyncio.Protocol):
         self._handler: Handler | None = None
         #: Whether only aiohttp can tell where requests end.
         self._has_left = False
-        self._answering: Coroutine[Any, Any, bytes] | None = None
         #: What came behind the request under way.
         self._waiting = b""
         self._begin()
@@ -112,7 +120,7 @@ class Connection(asyncio.Protocol):
             return
         name = transport.get_extra_info("peername")
         self._peer = normalized(str(name[0])) if isinstance(name, tuple) else None
-        self._manager.awaits_head(self)
+        self._await_head()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -125,7 +133,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._has_left and self._handler is not None:
             if not self.is_busy:
-                self._manager.awaits_head(self)
+                self._await_head()
             self._handler.data_received(data)
         elif self.is_busy:
             self._waiting += data
@@ -187,7 +195,7 @@ class Connection(asyncio.Protocol):
         elif sum(map(len, self._chunks)) > _HEAD_BYTES:
             self._leave()
         else:
-            self._manager.awaits_head(self)
+            self._await_head()
 
     def _answer_whole(self) -> None:
         chunks = self._chunks
@@ -195,13 +203,18 @@ class Connection(asyncio.Protocol):
         route = self._manager.routes.get((self._parser.get_method(), self._url))
         headers = None if route is None else self._plain_headers()
         self.is_busy = True
-        self._manager.began(self)
+        self.used_at = self._manager.now
+        if self._is_timed:
+            self._is_timed = False
+            self._manager.began(self)
         if route is not None and headers is not None:
             end = raw.find(b"\r\n\r\n") + 4
-            # What the parser counted and what stands behind the head must be one length.
-            if end <= _HEAD_BYTES and _length(headers) == len(raw) - end:
-                self._answering = route.answer(headers, raw[end:], self._peer)
-                self._step()
+            length = len(raw) - end
+            # What the client announced and what stands behind the head are one length.
+            is_framed = headers.get("content-length", "0") == str(length)
+            if is_framed and end <= _HEAD_BYTES and length <= BODY_BYTES:
+                self.is_answering = True
+                route.answer(headers, raw[end:], self._peer, self._write)
                 return
         self._lend(raw)
 
@@ -220,6 +233,10 @@ class Connection(asyncio.Protocol):
         are_single = len(headers) == len(self._headers) < _MOST_HEADERS
         return headers if are_single and _SPECIAL.isdisjoint(headers) else None
 
+    def _await_head(self) -> None:
+        self._is_timed = True
+        self._manager.awaits_head(self)
+
     def _await_body(self) -> None:
         """Wait for the body if it will be answered here; aiohttp reads any other."""
         route = self._manager.routes.get((self._parser.get_method(), self._url))
@@ -227,32 +244,19 @@ class Connection(asyncio.Protocol):
         if headers is None or _length(headers) < 0:
             self._leave()
         else:
+            self._is_timed = True
             self._manager.awaits_body(self)
 
-    def _step(self, _: object = None) -> None:
-        """Go on with the answer until it waits for something, or is there.
-
-        It is a task without a task: an answer waits for futures only, and never needs to
-        be cancelled.
-        """
-        assert self._answering is not None  # noqa: S101 -- whoever calls has set it
-        try:
-            awaited = self._answering.send(None)
-        except StopIteration as done:
-            self._answering = None
-            self._write(done.value)
-        else:
-            awaited.add_done_callback(self._step)
-
     def _write(self, answer: bytes) -> None:
-        self.is_busy = False
+        self.is_busy = self.is_answering = False
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(answer)
-            self._next()
+            self._begin()
+            if self._waiting or self._manager.is_stopping:
+                self._next()
 
     def _next(self) -> None:
-        """Read on behind the request that was answered."""
-        self._begin()
+        """Read what came behind the request that was answered."""
         if self.transport is None or self.transport.is_closing():
             return
         if self._waiting:
@@ -272,18 +276,13 @@ class Connection(asyncio.Protocol):
         """Let aiohttp have this request and all that follow."""
         self._has_left = True
         raw, self._chunks = b"".join(self._chunks), []
-        self._manager.awaits_head(self)
+        self._await_head()
         self._lend(raw)
 
     def abandon(self) -> None:
         """Let aiohttp have a request whose body does not come."""
         if not self._has_left and not self.is_busy and self._read is _Read.HEAD:
             self._leave()
-
-    @property
-    def is_answering(self) -> bool:
-        """Whether it answers a request itself."""
-        return self._answering is not None
 
     def close(self) -> None:
         """Close once what was written has left."""
@@ -297,12 +296,15 @@ class Connection(asyncio.Protocol):
     def aiohttp_began(self) -> None:
         """Aiohttp has the head of a request."""
         self.is_busy = True
+        self.used_at = self._manager.now
+        self._is_timed = False
         self._manager.began(self)
 
     def aiohttp_ended(self) -> None:
         """Aiohttp has written its answer."""
         self.is_busy = False
         if not self._has_left:
+            self._begin()
             self._next()
 
 

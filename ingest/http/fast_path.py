@@ -4,59 +4,122 @@ Plain requests and those that pass through aiohttp come to the same acceptor, an
 answers are the same, byte for byte.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from http.client import responses
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
+import orjson
 from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
 
+from ingest.contracts.envelope import CLICK
+from ingest.contracts.metrics.edge import ACCEPTED, REQUEST_SECONDS, REQUESTS
+from ingest.contracts.metrics.tallies import LocalCounter, LocalHistogram
 from ingest.core.accept import Acceptor
 from ingest.core.client_ip import Proxies
-from ingest.dialects.spec import Dialect, Endpoint, Query, RawRequest
-from ingest.http.handlers import written
+from ingest.core.plain_click import PlainClicks, SealedClick, plain_clicks
+from ingest.dialects.spec import Dialect, Endpoint, Query, RawRequest, Reply
+from ingest.http.driver import run
+from ingest.http.handlers import READABLE, SERVER
 from ingest.http.middleware import failed
-from ingest.http.request_metrics import ABORTED, UNDER_WAY, Meters
+from ingest.http.request_metrics import UNDER_WAY, Meters
+
+Respond = Callable[[bytes], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlainRoute:
     """Answers the plain requests of one route."""
 
-    def __init__(
-        self,
-        acceptor: Acceptor,
-        dialect: Dialect,
-        route: Endpoint | Query,
-        proxies: Proxies,
-    ) -> None:
-        self._acceptor = acceptor
-        self._dialect = dialect
-        self._route = route
-        self._proxies = proxies
-        self._meters = Meters(f"{route.method} {route.path}")
+    acceptor: Acceptor
+    dialect: Dialect
+    route: Endpoint | Query
+    #: None: its requests take the ordinary path.
+    clicks: PlainClicks | None
+    proxies: Proxies
+    trusts_proxies: bool
+    meters: Meters
+    #: Of its plain clicks: accepted, answered with a 2xx, and how long that took.
+    clicks_accepted: LocalCounter
+    answered: LocalCounter
+    seconds: LocalHistogram
 
-    async def answer(
-        self, headers: Mapping[str, str], body: bytes, peer: str | None
-    ) -> bytes:
-        """The whole answer; the names of `headers` are in lower case.
+    def answer(
+        self,
+        headers: Mapping[str, str],
+        body: bytes,
+        peer: str | None,
+        respond: Respond,
+    ) -> None:
+        """Call `respond` with the whole answer; names of `headers` are in lower case.
 
         `peer` is the normalized address of the other end of the connection.
         """
-        began, status = perf_counter(), ABORTED
+        began = perf_counter()
         UNDER_WAY.count += 1
-        ip = peer
-        if self._proxies:
-            ip = self._proxies.caller(peer, headers.get("x-forwarded-for", ""))
-        try:
-            raw = RawRequest(headers=headers, body=body, ip=ip)
+        if self.trusts_proxies:
+            peer = self.proxies.caller(peer, headers.get("x-forwarded-for", ""))
+        raw = RawRequest(headers=headers, body=body, ip=peer)
+        click = appending = None
+        if self.clicks is not None:
             try:
-                reply = await self._acceptor.accept(self._dialect, self._route, raw)
+                click = self.clicks.take(raw)
             except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
-                reply = failed(self._dialect, self._route.path, error)
-            status = reply.status // 100
-            return written(reply, is_for_browsers=self._route.from_browsers)
-        finally:
-            UNDER_WAY.count -= 1
-            self._meters.count(status, perf_counter() - began)
+                reply = failed(self.dialect, self.route.path, error)
+                respond(self._written(reply, began))
+                return
+        if click is not None:
+            appending = self.acceptor.sink.offer(click.event_id, click.payload)
+        if click is None or appending is None:
+            run(self._accept(raw, began), respond)
+        else:
+            done = partial(self._appended, click, began, respond)
+            appending.add_done_callback(done)
+
+    def _appended(
+        self,
+        click: SealedClick,
+        began: float,
+        respond: Respond,
+        appending: asyncio.Future[Any],
+    ) -> None:
+        problem = self.acceptor.sink.settle(click.event_id, appending.result())
+        if problem is None:
+            respond(self._taken(click, began))
+        else:
+            run(self._keep(click, problem, began), respond)
+
+    def _taken(self, click: SealedClick, began: float) -> bytes:
+        self.clicks_accepted.count += 1
+        UNDER_WAY.count -= 1
+        self.answered.count += 1
+        self.seconds.observe(perf_counter() - began)
+        return written_json(200, click.body, self.route.from_browsers)
+
+    async def _keep(self, click: SealedClick, problem: str, began: float) -> bytes:
+        """The answer to a plain click that the stream did not take."""
+        refusal = await self.acceptor.keep(
+            self.dialect, click.event_id, click.payload, problem
+        )
+        if refusal is not None:
+            return self._written(refusal, began)
+        return self._taken(click, began)
+
+    async def _accept(self, raw: RawRequest, began: float) -> bytes:
+        try:
+            reply = await self.acceptor.accept(self.dialect, self.route, raw)
+        except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
+            reply = failed(self.dialect, self.route.path, error)
+        return self._written(reply, began)
+
+    def _written(self, reply: Reply, began: float) -> bytes:
+        UNDER_WAY.count -= 1
+        self.meters.count(reply.status // 100, perf_counter() - began)
+        return written(reply, is_for_browsers=self.route.from_browsers)
 
 
 #: By method and path, as they are on the wire.
@@ -72,9 +135,55 @@ def plain_routes(
     """Every route of some dialects whose path has no variables."""
     return {
         (route.method.encode(), route.path.encode()): PlainRoute(
-            acceptor, dialect, route, proxies
+            acceptor=acceptor,
+            dialect=dialect,
+            route=route,
+            clicks=plain_clicks(acceptor, dialect, route),
+            proxies=proxies,
+            trusts_proxies=bool(proxies),
+            meters=Meters(name),
+            clicks_accepted=ACCEPTED.labels(dialect.name, CLICK),
+            answered=REQUESTS.labels(name, "2xx"),
+            seconds=REQUEST_SECONDS.labels(name),
         )
         for dialect in dialects
         for route in dialect.endpoints
         if "{" not in route.path
+        for name in (f"{route.method} {route.path}",)
     }
+
+
+def written(reply: Reply, *, is_for_browsers: bool) -> bytes:
+    """A reply as it goes over the wire in HTTP/1.1, without the framework."""
+    body = orjson.dumps(reply.body)
+    if not reply.headers:
+        return written_json(reply.status, body, is_for_browsers)
+    head = _head(reply.status, is_for_browsers) + _lines(reply.headers).encode(
+        "latin-1"
+    )
+    return _whole(head, body)
+
+
+def written_json(status: int, body: bytes, is_for_browsers: bool) -> bytes:  # noqa: FBT001 -- for speed
+    """An answer without headers of its own, as it goes over the wire; `body` is JSON."""
+    return _whole(_head(status, is_for_browsers), body)
+
+
+def _whole(head: bytes, body: bytes) -> bytes:
+    date = rfc822_formatted_time().encode()
+    return b"%bContent-Length: %d\r\nDate: %b\r\n\r\n%b" % (head, len(body), date, body)
+
+
+@cache
+def _head(status: int, is_for_browsers: bool) -> bytes:  # noqa: FBT001 -- private
+    """What the answers of one status have in common."""
+    always = {"Content-Type": "application/json", "Server": SERVER}
+    lines = _lines({**READABLE, **always} if is_for_browsers else always)
+    return f"HTTP/1.1 {status} {responses.get(status, '')}\r\n{lines}".encode("latin-1")
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    for value in headers.values():
+        if not value.isprintable():
+            raise ValueError("a header's value with a control character")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -4,14 +4,11 @@ Used by `app` and `middleware`. There are no decisions here.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
-from http.client import responses
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import orjson
 from aiohttp import hdrs, web
-from aiohttp.helpers import rfc822_formatted_time
 from multidict import MultiMapping
 
 from ingest.core.accept import Acceptor
@@ -35,7 +32,7 @@ SERVER: Final = "reftide"
 
 _FROM_ANYWHERE: Final = {"Access-Control-Allow-Origin": "*"}
 #: What a page may read of an answer beside its body: how long to wait, what is left.
-_READABLE: Final = {
+READABLE: Final = {
     **_FROM_ANYWHERE,
     "Access-Control-Expose-Headers": (
         "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
@@ -82,33 +79,8 @@ def respond(reply: Reply, *, is_for_browsers: bool) -> web.Response:
         status=reply.status,
         body=orjson.dumps(reply.body),
         content_type="application/json",
-        headers={**reply.headers, **_READABLE} if is_for_browsers else reply.headers,
+        headers={**reply.headers, **READABLE} if is_for_browsers else reply.headers,
     )
-
-
-def written(reply: Reply, *, is_for_browsers: bool) -> bytes:
-    """A reply as it goes over the wire in HTTP/1.1, without the framework."""
-    body = orjson.dumps(reply.body)
-    head = _head(reply.status, is_for_browsers)
-    lines = _lines(reply.headers).encode("latin-1") if reply.headers else b""
-    date = rfc822_formatted_time().encode()
-    end = b"Content-Length: %d\r\nDate: %b\r\n\r\n" % (len(body), date)
-    return b"".join((head, lines, end, body))
-
-
-@cache
-def _head(status: int, is_for_browsers: bool) -> bytes:  # noqa: FBT001 -- private
-    """What the answers of one status have in common."""
-    always = {"Content-Type": "application/json", "Server": SERVER}
-    lines = _lines({**_READABLE, **always} if is_for_browsers else always)
-    return f"HTTP/1.1 {status} {responses.get(status, '')}\r\n{lines}".encode("latin-1")
-
-
-def _lines(headers: Mapping[str, str]) -> str:
-    for value in headers.values():
-        if not value.isprintable():
-            raise ValueError("a header's value with a control character")
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
 async def _raw(request: web.Request, proxies: Proxies) -> RawRequest:

@@ -36,7 +36,7 @@ class Meters:
         """Count a request by the class of its status, 2 for 200, and its length."""
         if status not in self._statuses:
             self._statuses[status] = REQUESTS.labels(self._route, _CLASSES[status])
-        self._statuses[status].inc()
+        self._statuses[status].count += 1
         self._seconds.observe(seconds)
 
 

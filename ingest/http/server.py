@@ -8,10 +8,10 @@ it as often as it likes. It is counted.
 import asyncio
 import resource
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
+from operator import attrgetter
 from typing import Final
 
 from aiohttp import web
@@ -69,10 +69,6 @@ class _Deadlines:
         """Give the connection its time, unless it has begun."""
         self._until.setdefault(connection, now + self._seconds)
 
-    def renew(self, connection: Connection, now: float) -> None:
-        self._until.pop(connection, None)
-        self._until[connection] = now + self._seconds
-
     def end(self, connection: Connection) -> None:
         self._until.pop(connection, None)
 
@@ -82,12 +78,6 @@ class _Deadlines:
         for connection in over:
             del self._until[connection]
         return over
-
-    def __iter__(self) -> Iterator[Connection]:
-        return iter(self._until)
-
-    def __len__(self) -> int:
-        return len(self._until)
 
 
 class EdgeServer:
@@ -100,11 +90,11 @@ class EdgeServer:
         self._runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=bounds.drain
         )
-        self._open = _Deadlines(bounds.idle)
+        self._open: set[Connection] = set()
         self._heads = _Deadlines(bounds.head)
         self._bodies = _Deadlines(bounds.body)
         self._readers = _Deadlines(bounds.take)
-        self._now = 0.0
+        self.now = 0.0
         self._listener: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._drained = asyncio.Event()
@@ -158,17 +148,20 @@ class EdgeServer:
 
     def opened(self, connection: Connection) -> bool:
         if len(self._open) >= self._bounds.most:
-            idle = next((each for each in self._open if not each.is_busy), None)
-            if idle is None:
+            idle = [each for each in self._open if not each.is_busy]
+            if not idle:
                 REFUSED.labels("none", "no_room").inc()
                 return False
-            self.closed(idle)
-            idle.close()
-        self._open.renew(connection, self._time())
+            oldest = min(idle, key=attrgetter("used_at"))
+            self.closed(oldest)
+            oldest.close()
+        self._open.add(connection)
+        connection.used_at = self.now
         return True
 
     def closed(self, connection: Connection) -> None:
-        for deadlines in (self._open, self._heads, self._bodies, self._readers):
+        self._open.discard(connection)
+        for deadlines in (self._heads, self._bodies, self._readers):
             deadlines.end(connection)
         if self.is_stopping:
             self._look_whether_drained()
@@ -176,7 +169,6 @@ class EdgeServer:
     def began(self, connection: Connection) -> None:
         self._heads.end(connection)
         self._bodies.end(connection)
-        self._open.renew(connection, self._now)
 
     def awaits_head(self, connection: Connection) -> None:
         self._heads.begin(connection, self._time())
@@ -206,17 +198,15 @@ class EdgeServer:
     def _look(self) -> None:
         """Cut off the connections whose time is over; look again soon."""
         loop, bounds = asyncio.get_running_loop(), self._bounds
-        now = self._now = loop.time()
+        now = self.now = loop.time()
         for connection in self._heads.expire(now):
             connection.close()
         for connection in self._bodies.expire(now):
             connection.abandon()
         for connection in self._readers.expire(now):
             connection.abort()
-        for connection in self._open.expire(now):
-            if connection.is_busy:
-                self._open.renew(connection, now)
-            else:
+        for connection in self._open:
+            if not connection.is_busy and connection.used_at <= now - bounds.idle:
                 connection.close()
         shortest = min(bounds.head, bounds.body, bounds.idle, bounds.take)
         self._sweep = loop.call_later(shortest / _LOOKS, self._look)

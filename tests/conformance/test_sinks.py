@@ -61,7 +61,11 @@ class RedisStage:
         self.spool = Spool(home, most_bytes=most_bytes, clock=time.monotonic)
         spooling = Spooling.load(Variables({}))
         self.sink = Sink(
-            self.stream, self.spool, Degradation(spooling), lambda: self.writes.problem
+            self.stream,
+            self.spool,
+            Degradation(spooling),
+            reach=RedisBreaker(),
+            writes=self.writes,
         )
 
     async def entries(self) -> list[bytes]:

@@ -74,7 +74,8 @@ class Edge:
             self.stream,
             self.spool,
             degradation,
-            lambda: self.reach.problem or self.writes.problem,
+            reach=self.reach,
+            writes=self.writes,
         )
         self.drainer = Drainer(
             self.spool,

@@ -105,7 +105,7 @@ async def test_a_bug_is_told_and_logged_the_same_either_way(
     def fails() -> int:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(type(route._acceptor), "accept", lambda *_: fails())
+    monkeypatch.setattr(type(route.acceptor), "accept", lambda *_: fails())
     with capture_logs() as logs:
         raw = request(shown, b"{}", {})
         plain = await edge.says(raw)

@@ -133,22 +133,11 @@ class Edge:
             needs_partner=self.needs_partner,
         )
 
-    async def take(self, *drafts: Draft) -> Reply:
-        return await self.call(lambda _: drafts)
-
-    async def call(self, parse: Callable[[RawRequest], Sequence[Draft]]) -> Reply:
-        endpoint = self.endpoint(parse)
-        dialect = Dialect(
-            name="tiny",
-            prefix="/x",
-            endpoints=(endpoint,),
-            refuse=_refuse,
-            problem=BaseModel,
-        )
+    def acceptor(self) -> Acceptor:
         recent = Recent(self.claims)
         clicks = Clicks(self.directory, recent, self.keys)
         resolver = Resolver(self.directory, recent, clicks, generation_key(SECRET))
-        acceptor = Acceptor(
+        return Acceptor(
             authorizer=Authorizer(self.directory, self.limiter, [SECRET]),
             resolver=resolver,
             visitors=Visitors(
@@ -164,8 +153,21 @@ class Edge:
             new_id=self.ids,
             log=Log(),
         )
+
+    async def take(self, *drafts: Draft) -> Reply:
+        return await self.call(lambda _: drafts)
+
+    async def call(self, parse: Callable[[RawRequest], Sequence[Draft]]) -> Reply:
+        endpoint = self.endpoint(parse)
+        dialect = Dialect(
+            name="tiny",
+            prefix="/x",
+            endpoints=(endpoint,),
+            refuse=_refuse,
+            problem=BaseModel,
+        )
         raw = RawRequest(headers=self.headers, ip=self.ip)
-        return await acceptor.accept(dialect, endpoint, raw)
+        return await self.acceptor().accept(dialect, endpoint, raw)
 
     @property
     def sealed(self) -> Envelope:

@@ -75,6 +75,15 @@ class MemorySink:
         if self.is_full and self._was_full:
             raise Overloaded("full")
 
+    def offer(self, _: UUID, __: bytes) -> None:
+        """Nothing is begun: everything is appended."""
+
+    def settle(self, _: UUID, __: object) -> None:
+        """Nothing was begun."""
+
+    async def keep(self, event_id: UUID, payload: bytes, _: str | None) -> None:
+        await self.append(event_id, payload)
+
     async def append(self, event_id: UUID, payload: bytes) -> None:
         self._was_full = self.is_full
         if self.is_full:
@@ -124,6 +133,9 @@ class MemoryDirectory:
         self.records: dict[str, object] = {}
         self.is_whole = True
         self.is_away = False
+
+    def recall(self, _: object) -> None:
+        """Nothing is in memory: everything is asked for."""
 
     def link_in_memory(self, _: Sequence[str], __: str) -> None:
         """Nothing is in memory: everything is asked for."""

@@ -3,7 +3,7 @@ from ingest.durable.append_counts import AppendCounts
 
 def add(appended: AppendCounts, shard: int, count: int) -> None:
     for _ in range(count):
-        appended.add(shard)
+        appended.live[shard] += 1
 
 
 def test_what_was_appended_is_told_by_the_life_of_its_stream() -> None:

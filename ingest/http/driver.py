@@ -1,0 +1,43 @@
+"""Runs a coroutine without a task: for answers that nobody cancels.
+
+A task costs more than all else that happens to most requests. What runs here may wait for
+futures only: a time limit, or anything else that asks for the current task, needs a task of
+its own (`asyncio.create_task` gives a future).
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+Result = TypeVar("Result")
+
+
+class _Run(Generic[Result]):
+    """A coroutine under way."""
+
+    __slots__ = ("_coroutine", "_done")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[asyncio.Future[Any], None, Result],
+        done: Callable[[Result], None],
+    ) -> None:
+        self._coroutine = coroutine
+        self._done = done
+
+    def step(self, _: object = None) -> None:
+        """Go on until it waits for something, or has its result."""
+        try:
+            awaited = self._coroutine.send(None)
+        except StopIteration as ended:
+            self._done(ended.value)
+        else:
+            awaited.add_done_callback(self.step)
+
+
+def run(coroutine: Coroutine[Any, Any, Result], done: Callable[[Result], None]) -> None:
+    """Call `done` with the coroutine's result: now, if it need not wait, or later.
+
+    What the coroutine raises is raised here, or goes to the event loop's handler.
+    """
+    _Run(coroutine, done).step()
