@@ -743,8 +743,8 @@ create table if not exists program_partner_amounts (
     primary key (program_id, partner_id, currency)
 ) with (fillfactor = 50);
 
--- What every row adds to the counters: a pure function of the row, in SQL. The workers
--- have it once more, in `workers/rows.py`; `reftide verify` holds the two together.
+-- What every row adds to the counters: a pure function of the row. It is the counting rule of
+-- `workers/counters/rule.py` in SQL; a test and `reftide verify` hold the two together.
 create or replace view shares as
     select id, link_id, program_id, partner_id, (at at time zone 'UTC')::date as day,
            case when kind = 'click' then quantity else 0 end::bigint                   as clicks,

@@ -9,7 +9,6 @@ import asyncpg
 
 from ingest.contracts.envelope import Envelope, Kind
 from scripts.services.observe.verify import COMPARISONS
-from scripts.sql import statements
 from tests.support.envelopes import an_envelope
 
 #: When the events of tests happen, Unix ms: 2025-03-10, a month without a partition.
@@ -184,7 +183,7 @@ async def miscounted(connection: asyncpg.Connection) -> list[Mapping[str, Any]]:
     """Counters, amounts and books that are not what the rows say, as `verify` finds them."""
     return [
         dict(row)
-        for name in COMPARISONS
+        for name, statement in COMPARISONS.items()
         if name != "entries"  # which needs the streams
-        for row in await connection.fetch(statements("services/observe/verify")[name])
+        for row in await connection.fetch(statement)
     ]

@@ -1,22 +1,50 @@
-"""Counters: what changed rows add, less what they had added. Imported by `write`."""
+"""Counters: what changed rows add, less what they had added."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from operator import add
+from operator import add, itemgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from ingest.contracts.envelope import CLICK
-from workers.model.rows import Contribution, Row, StoredRow
-from workers.postgres.database import Connection, array_literal
-from workers.postgres.sql import statements
+from ingest.contracts.envelope import CLICK, Kind
+from workers.counters.rule import (
+    LINK_AMOUNTS,
+    LINK_DAYS,
+    LINKS,
+    NAMES,
+    PROGRAM_PARTNER_AMOUNTS,
+    PROGRAM_PARTNERS,
+    TABLES,
+    WEIGHTS,
+    CounterTable,
+)
+from workers.counters.statements import ADD_ALL, addition, arguments
+from workers.model.rows import StoredRow
+from workers.postgres.database import Connection
 
-_SQL: Final = statements("counters/counters")
-_NOTHING: Final = (0, 0, 0, 0, 0)
-_LEADS: Final = 3
+_LEADS: Final = NAMES.index("leads")
+_NOTHING: Final = (0,) * len(NAMES)
+_ADD_AMOUNTS: Final = (
+    (LINK_AMOUNTS, addition(LINK_AMOUNTS)),
+    (PROGRAM_PARTNER_AMOUNTS, addition(PROGRAM_PARTNER_AMOUNTS)),
+)
 
-#: What is added to the columns of a table's rows, by the rows' keys.
-_Changes = dict[tuple[Any, ...], tuple[int, ...]]
+#: Where a row is counted.
+_WHERE: Final = ("link_id", "program_id", "partner_id", "day", "currency")
+_KEYS: Final = tuple(
+    # A slice, since of one index there would be no tuple.
+    (
+        table,
+        itemgetter(*map(_WHERE.index, table.key))
+        if len(table.key) > 1
+        else itemgetter(slice(1)),
+    )
+    for table in TABLES
+)
+
+_Where = tuple[UUID, UUID | None, UUID | None, date, str | None]
+#: What is added to the counters of a table's rows, by the rows' keys.
+_Changes = dict[tuple[Any, ...], list[int]]
 
 
 class LeadGain(NamedTuple):
@@ -36,131 +64,108 @@ class CounterDeltas:
 
     def __init__(self) -> None:
         """Start with no difference."""
-        self._links: _Changes = {}
-        self._partners: _Changes = {}
-        self._days: _Changes = {}
-        self._link_amounts: _Changes = {}
-        self._partner_amounts: _Changes = {}
+        #: Quantity and amount, by where they are counted and with which weights.
+        self._sums: dict[tuple[_Where, tuple[int, ...]], list[int]] = {}
         self._clicked: dict[UUID, datetime] = {}
-        self._led: dict[tuple[UUID, UUID], tuple[datetime, UUID]] = {}
+        #: The partners that have more leads than before; known once it is applied.
+        self.led: Sequence[LeadGain] = ()
+        #: The latest lead of each program and partner.
+        self._leads: dict[tuple[UUID | None, UUID | None], tuple[datetime, UUID]] = {}
 
     @property
     def links(self) -> frozenset[UUID]:
         """The links that counted rows were given to or taken from."""
-        return frozenset(link for (link,) in self._links)
-
-    @property
-    def led(self) -> list[LeadGain]:
-        """The partners that have more leads than before."""
-        return [
-            LeadGain(*partner, event_id)
-            for partner, (_, event_id) in sorted(self._led.items())
-            if self._partners[partner][_LEADS] > 0
-        ]
+        return frozenset(where[0] for where, _ in self._sums)
 
     def put(self, rows: Iterable[StoredRow]) -> None:
         for row in rows:
-            if share := row.share():
-                self._count(share, share.counts, share.amount)
-                if share.counts[_LEADS] and share.program_id and share.partner_id:
-                    partner, lead = (
-                        (share.program_id, share.partner_id),
-                        (row.at, row.id),
-                    )
-                    self._led[partner] = max(lead, self._led.get(partner, lead))
-
-    def put_clicks(self, rows: Iterable[Row]) -> None:
-        """Put in plain clicks, all that count in one place at once."""
-        found: dict[tuple[UUID, UUID | None, UUID | None, date], list[Any]] = {}
-        for row in rows:
-            link_id, at, quantity = row.place.link_id, row.at, row.event.quantity
-            if link_id is None:
-                continue
-            place = (link_id, row.place.program_id, row.place.partner_id, at.date())
-            counted = found.get(place)
-            if counted is None:
-                counted = found[place] = [0, 0, 0, at]
-            counted[0] += quantity
-            if row.event.is_bot:
-                counted[1] += quantity
-            if row.event.is_duplicate:
-                counted[2] += quantity
-            if at > counted[3]:  # noqa: PLR1730 -- a call takes as long as all the rest
-                counted[3] = at
-        for place, (clicks, bots, duplicates, latest) in found.items():
-            counts = (clicks, bots, duplicates, 0, 0)
-            share = Contribution(*place, counts, None, 0)
-            self._count(share, counts, 0)
-            link = share.link_id
-            self._clicked[link] = max(latest, self._clicked.get(link, latest))
+            if self._add(row, 1) and row.event.kind is Kind.LEAD and row.event.quantity:
+                partner = (row.place.program_id, row.place.partner_id)
+                lead = (row.at, row.id)
+                self._leads[partner] = max(lead, self._leads.get(partner, lead))
 
     def take(self, rows: Iterable[StoredRow]) -> None:
         for row in rows:
-            if share := row.share():
-                self._count(share, tuple(-n for n in share.counts), -share.amount)
+            self._add(row, -1)
 
     def clicked(self, rows: Iterable[StoredRow]) -> None:
         """Note the time of every click entry, repeats included: the latest is kept."""
         for row in rows:
-            if row.event.kind is CLICK and row.place.link_id and not row.event.is_test:
-                latest = self._clicked.get(row.place.link_id, row.at)
-                self._clicked[row.place.link_id] = max(latest, row.at)
+            link_id, at = row.place.link_id, row.rank.at
+            if link_id is None or row.event.kind is not CLICK or row.event.is_test:
+                continue
+            latest = self._clicked.get(link_id)
+            if latest is None or at > latest:
+                self._clicked[link_id] = at
 
     async def apply(self, connection: Connection) -> None:
-        """Write the difference: links, enrolments, days, then amounts of links and enrolments.
+        """Write the difference.
 
-        Each in the order of its keys, which the statements see to; nothing where nothing
-        differs.
+        Links, enrolments, days, then amounts of links and enrolments, each in the order of
+        its keys, which the statements see to; nothing where nothing differs.
         """
-        counted = {link for (link,) in _differing(self._links)}
-        links = list(counted | self._clicked.keys())
-        partners, days = _differing(self._partners), _differing(self._days)
-        if links or partners or days:
+        changes = self._changes()
+        links = changes[LINKS.name]
+        links |= {
+            (link,): [*_NOTHING] for link in self._clicked if (link,) not in links
+        }
+        if links or changes[PROGRAM_PARTNERS.name] or changes[LINK_DAYS.name]:
             await connection.execute(
-                _SQL["counts_add"],
-                links,
-                *_numbers(self._links.get((link,), _NOTHING) for link in links),
-                [self._clicked.get(link) for link in links],
-                *_columns(partners, 2),
-                *_numbers(self._partners[key] for key in partners),
-                *_columns(days, 2),
-                *_numbers(self._days[key] for key in days),
+                ADD_ALL,
+                *_arguments(LINKS, changes),
+                [self._clicked.get(link) for (link,) in links],
+                *_arguments(PROGRAM_PARTNERS, changes),
+                *_arguments(LINK_DAYS, changes),
             )
-        for statement, changes in (
-            ("link_amounts_count", self._link_amounts),
-            ("program_partner_amounts_count", self._partner_amounts),
-        ):
-            if keys := _differing(changes):
-                rows = [(*key, *changes[key]) for key in keys]
-                await connection.execute(_SQL[statement], *_columns(rows, len(rows[0])))
+        for table, statement in _ADD_AMOUNTS:
+            if changes[table.name]:
+                await connection.execute(statement, *_arguments(table, changes))
+        partners = changes[PROGRAM_PARTNERS.name]
+        self.led = [
+            LeadGain(program_id, partner_id, self._leads[program_id, partner_id][1])
+            for (program_id, partner_id), counts in sorted(partners.items())
+            if counts[_LEADS] > 0
+        ]
 
-    def _count(self, share: Contribution, counts: tuple[int, ...], amount: int) -> None:
-        _add(self._links, (share.link_id,), counts)
-        _add(self._days, (share.link_id, share.day), counts)
-        if share.currency is not None:
-            _add(self._link_amounts, (share.link_id, share.currency), (amount,))
-        if share.program_id is None or share.partner_id is None:
-            return
-        partner = (share.program_id, share.partner_id)
-        _add(self._partners, partner, counts)
-        if share.currency is not None:
-            _add(self._partner_amounts, (*partner, share.currency), (amount,))
+    def _add(self, row: StoredRow, sign: int) -> bool:
+        """Add what a row contributes, or subtract it; whether it is counted at all."""
+        event, place = row.event, row.place
+        weights = WEIGHTS.get((event.kind, event.is_bot, event.is_duplicate))
+        if weights is None or event.is_test or place.link_id is None:
+            return False
+        currency, amount = None, 0
+        if event.kind is Kind.SALE and event.currency is not None:
+            # As Postgres pads it, and gives it back.
+            currency, amount = event.currency.ljust(3), event.amount or 0
+        day = row.rank.at.date()
+        where = (place.link_id, place.program_id, place.partner_id, day, currency)
+        sums = self._sums.setdefault((where, weights), [0, 0])
+        sums[0] += sign * event.quantity
+        sums[1] += sign * amount
+        return True
+
+    def _changes(self) -> dict[str, _Changes]:
+        """What differs, by tables."""
+        changes: dict[str, _Changes] = {table.name: {} for table in TABLES}
+        for (where, weights), (quantity, amount) in self._sums.items():
+            counts = [quantity * weight for weight in weights]
+            for table, key_of in _KEYS:
+                key = key_of(where)
+                if all(key):  # not everything has a partner and a price
+                    numbers = counts if table.counters is NAMES else [amount]
+                    _add(changes[table.name], key, numbers)
+        return {
+            name: {key: numbers for key, numbers in found.items() if any(numbers)}
+            for name, found in changes.items()
+        }
 
 
-def _add(changes: _Changes, key: tuple[Any, ...], numbers: tuple[int, ...]) -> None:
-    known = changes.get(key)
-    changes[key] = numbers if known is None else tuple(map(add, known, numbers))
+def _add(changes: _Changes, key: tuple[Any, ...], numbers: list[int]) -> None:
+    known = changes.setdefault(key, numbers)
+    if known is not numbers:
+        changes[key] = [*map(add, known, numbers)]
 
 
-def _differing(changes: _Changes) -> list[tuple[Any, ...]]:
-    return [key for key, numbers in changes.items() if any(numbers)]
-
-
-def _numbers(counts: Iterable[tuple[int, ...]]) -> list[str]:
-    """Counts as arrays of each of them."""
-    columns = list(zip(*counts, strict=True)) or [()] * len(_NOTHING)
-    return [array_literal(column) for column in columns]
-
-
-def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] or [[]] * width
+def _arguments(table: CounterTable, changes: dict[str, _Changes]) -> list[Any]:
+    found = changes[table.name]
+    return arguments(table, found.keys(), found.values())

@@ -1,6 +1,6 @@
 """An event as a row of `events`, and how attempts at one event are ranked. Values only."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, Self
@@ -35,25 +35,14 @@ LAST_DIGEST: Final = (1 << 63) - 1
 
 
 class Rank(NamedTuple):
-    """Of several attempts at one event, the least rank has the row, in whatever order they come."""
+    """Of several attempts at one event, the least rank has the row, in whatever order they come.
+
+    `at` is in UTC.
+    """
 
     at: datetime
     id: UUID
     digest: int
-
-
-class Contribution(NamedTuple):
-    """Where a row counts, and how much: what `contributions` in schema.sql says in SQL."""
-
-    link_id: UUID
-    program_id: UUID | None
-    partner_id: UUID | None
-    day: date
-    #: Clicks, of them bots', of them duplicates, leads, sales.
-    counts: tuple[int, int, int, int, int]
-    #: What a sale was worth, in minor units; None for everything that has no price.
-    currency: str | None
-    amount: int
 
 
 class EventFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -126,31 +115,6 @@ class StoredRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return self.id
         return self.place.click_id
 
-    def share(self) -> Contribution | None:
-        """What it adds to the counters."""
-        event, place = self.event, self.place
-        column = _COUNTED.get(event.kind)
-        if column is None or event.is_test or place.link_id is None:
-            return None
-        counts = [0, 0, 0, 0, 0]
-        counts[column] = event.quantity
-        if event.kind is CLICK:
-            counts[1] = event.quantity * event.is_bot
-            counts[2] = event.quantity * event.is_duplicate
-        day = self.at.astimezone(UTC).date()
-        clicks, bots, duplicates, leads, sales = counts
-        currency = event.currency if event.kind is Kind.SALE else None
-        return Contribution(
-            place.link_id,
-            place.program_id,
-            place.partner_id,
-            day,
-            (clicks, bots, duplicates, leads, sales),
-            # Postgres pads what is shorter, and gives it back padded.
-            None if currency is None else currency.strip(),
-            0 if currency is None else event.amount or 0,
-        )
-
 
 class Row(StoredRow, frozen=True, kw_only=True, gc=False):
     """A whole row: the envelope that was read, where it belongs, and what was found out."""
@@ -161,8 +125,6 @@ class Row(StoredRow, frozen=True, kw_only=True, gc=False):
     #: The address, only where the operator chose to keep it.
     ip: str | None
 
-
-_COUNTED: Final = {Kind.CLICK: 0, Kind.LEAD: 3, Kind.SALE: 4}
 
 ENTRY_COLUMNS: Final = ("epoch", "shard", "entry_ms", "entry_seq")
 

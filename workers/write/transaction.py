@@ -179,9 +179,10 @@ async def _replace(
 
 def _count(deltas: CounterDeltas, fates: _WritePlan, gone: Sequence[StoredRow]) -> None:
     deltas.take(gone)
-    deltas.put(fates.standing)
-    deltas.clicked(fates.heard)
-    deltas.put_clicks(fates.plain)
+    for rows in (fates.standing, fates.plain):
+        deltas.put(rows)
+    for rows in (fates.heard, fates.plain):
+        deltas.clicked(rows)
 
 
 async def _tally(

@@ -1,6 +1,6 @@
 """The worker's baseline: COPY of the rows that a worker made of the same events.
 
-Used by `worker`. Over one connection and with a transaction for every batch, as a worker
+Over one connection and with a transaction for every batch, as a worker
 commits; nothing is decoded, resolved, enriched, compared or booked.
 """
 
@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from ingest.contracts.envelope import Kind
 from scripts.servers import Connection
 from scripts.sql import statements
+from workers.counters.rule import LINKS, WEIGHTS
+from workers.counters.statements import addition, arguments
 
 _SQL: Final = statements("bench/environment/bench")
-_COUNT_LINKS: Final = statements("services/recover/reconcile")["links_count"]
+_COUNT_LINKS: Final = addition(LINKS)
 
 _Values = Mapping[str, Any]
 
@@ -68,13 +71,14 @@ def batches(
 
 
 def counts(events: Sequence[_Values]) -> Sequence[Sequence[Any]]:
-    """What clicks add to their links, as the columns that `links_count` takes."""
+    """What clicks add to their links, as the arguments of `_COUNT_LINKS`."""
     of_link: dict[UUID, list[_Values]] = defaultdict(list)
     for event in events:
         of_link[event["link_id"]].append(event)
     links = sorted(of_link)
+    latest = [max(click["at"] for click in of_link[link]) for link in links]
     totals = [_total(of_link[link]) for link in links]
-    return [links, *(list(column) for column in zip(*totals, strict=True))]
+    return [*arguments(LINKS, [(link,) for link in links], totals), latest]
 
 
 async def copy(
@@ -94,16 +98,16 @@ async def copy(
             await connection.execute(_COUNT_LINKS, *batch.counts)
 
 
-def _total(clicks: Sequence[_Values]) -> tuple[Any, ...]:
-    """Clicks, of them bots', of them duplicates, no leads, no sales, the latest time."""
-    return (
-        sum(click["quantity"] for click in clicks),
-        sum(click["quantity"] for click in clicks if click["is_bot"]),
-        sum(click["quantity"] for click in clicks if click["is_duplicate"]),
-        0,
-        0,
-        max(click["at"] for click in clicks),
-    )
+def _total(clicks: Sequence[_Values]) -> list[int]:
+    """What clicks of one link add to each of its counters."""
+    counts = [
+        [click["quantity"] * weight for weight in _weights(click)] for click in clicks
+    ]
+    return [sum(column) for column in zip(*counts, strict=True)]
+
+
+def _weights(click: _Values) -> Sequence[int]:
+    return WEIGHTS[Kind.CLICK, click["is_bot"], click["is_duplicate"]]
 
 
 def _under(row: _Values, new_id: UUID) -> tuple[Any, ...]:

@@ -42,9 +42,9 @@ select not is_folded from detached_partitions where name = $1 for update
 
 -- fold_shares: keep what a month's rows add to the counters
 insert into counter_base (partition, link_id, program_id, partner_id, day, currency,
-                          clicks, bot_clicks, duplicate_clicks, leads, sales, amount, conversions)
+                          {counters}, amount, conversions)
 select $1, link_id, program_id, partner_id, day, currency,
-       sum(clicks), sum(bot_clicks), sum(duplicate_clicks), sum(leads), sum(sales), sum(amount), sum(conversions)
+       {sums}, sum(amount), sum(conversions)
   from shares
  where id >= uuid7_floor($2) and id < uuid7_floor($3)
  group by link_id, program_id, partner_id, day, currency

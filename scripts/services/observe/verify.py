@@ -25,14 +25,20 @@ from scripts.servers import (
 from scripts.services.observe.ledger import LedgerView, read_ledger
 from scripts.services.observe.streams import ZERO, entries, pending_ids, read_shard
 from scripts.sql import statements
+from workers.counters.rule import TABLES
+from workers.counters.statements import comparison
 from workers.model.batch import Entry
 
 _SQL: Final = statements("services/observe/verify")
 #: The statements that find what is not as it must be; `entries` needs the streams' ids.
-COMPARISONS: Final = (
-    "links", "program_partners", "link_days", "link_amounts", "program_partner_amounts",
-    "ledger", "entries",
-)  # fmt: skip
+COMPARISONS: Final = {
+    table.name: _SQL["counters"].format(
+        wrong=comparison(table),
+        what=table.what,
+        counters=", ".join(f"'{name}'" for name in table.counters),
+    )
+    for table in TABLES
+} | {name: _SQL[name] for name in ("ledger", "entries")}
 _SHOWN: Final = 20
 _POLL_SECONDS: Final = 0.2
 #: Sums over all events of a large installation take their time.
@@ -58,8 +64,8 @@ async def verify(environment: Environment, wait: float) -> dict[str, Any]:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             found = [
                 row
-                for name in COMPARISONS
-                for row in await rows(connection, _SQL[name])
+                for statement in COMPARISONS.values()
+                for row in await rows(connection, statement)
             ]
             sizes = await single(connection, _SQL["sizes"])
     return _report(ledger, found, sizes)

@@ -6,105 +6,13 @@ create temporary table acknowledged (
     entry_seq  bigint    not null
 )
 
--- links: links whose counters are not the sums of their events
-with truth as (
-    select link_id as id, sum(clicks)::bigint as clicks,
-           sum(bot_clicks)::bigint as bot_clicks,
-           sum(duplicate_clicks)::bigint as duplicate_clicks,
-           sum(leads)::bigint as leads, sum(sales)::bigint as sales
-      from contributions
-     group by link_id
-)
-select 'link' as what, coalesce(kept.public_id, id::text) as key, counter, expected, found,
-       count(*) over () as total
-  from truth full join links as kept using (id)
- cross join lateral (values
-             ('clicks', coalesce(truth.clicks, 0), coalesce(kept.clicks, 0)),
-             ('bot_clicks', coalesce(truth.bot_clicks, 0), coalesce(kept.bot_clicks, 0)),
-             ('duplicate_clicks', coalesce(truth.duplicate_clicks, 0), coalesce(kept.duplicate_clicks, 0)),
-             ('leads', coalesce(truth.leads, 0), coalesce(kept.leads, 0)),
-             ('sales', coalesce(truth.sales, 0), coalesce(kept.sales, 0))
-       ) as pair (counter, expected, found)
- where expected <> found
+-- counters: rows of a table of counters that are not the sums of their events
+with wrong as ({wrong})
+select '{what}' as what, name as key, counter, pair.expected, pair.found, count(*) over () as total
+  from wrong
+ cross join lateral unnest(array[{counters}], wrong.expected, wrong.found) as pair (counter, expected, found)
+ where pair.expected <> pair.found
  order by key, counter
- limit 20
-
--- program_partners: enrolments whose counters are not the sums of their events
-with truth as (
-    select program_id, partner_id, sum(clicks)::bigint as clicks,
-           sum(bot_clicks)::bigint as bot_clicks,
-           sum(duplicate_clicks)::bigint as duplicate_clicks,
-           sum(leads)::bigint as leads, sum(sales)::bigint as sales
-      from contributions
-     where program_id is not null and partner_id is not null
-     group by program_id, partner_id
-)
-select 'program_partner' as what, program_id || ' ' || partner_id as key, counter, expected,
-       found, count(*) over () as total
-  from truth full join program_partners as kept using (program_id, partner_id)
- cross join lateral (values
-             ('clicks', coalesce(truth.clicks, 0), coalesce(kept.clicks, 0)),
-             ('bot_clicks', coalesce(truth.bot_clicks, 0), coalesce(kept.bot_clicks, 0)),
-             ('duplicate_clicks', coalesce(truth.duplicate_clicks, 0), coalesce(kept.duplicate_clicks, 0)),
-             ('leads', coalesce(truth.leads, 0), coalesce(kept.leads, 0)),
-             ('sales', coalesce(truth.sales, 0), coalesce(kept.sales, 0))
-       ) as pair (counter, expected, found)
- where expected <> found
- order by key, counter
- limit 20
-
--- link_days: links' days whose counters are not the sums of their events
-with truth as (
-    select link_id, day, sum(clicks)::bigint as clicks,
-           sum(bot_clicks)::bigint as bot_clicks,
-           sum(duplicate_clicks)::bigint as duplicate_clicks,
-           sum(leads)::bigint as leads, sum(sales)::bigint as sales
-      from contributions
-     group by link_id, day
-)
-select 'link_day' as what, link_id || ' ' || day as key, counter, expected,
-       found, count(*) over () as total
-  from truth full join link_days as kept using (link_id, day)
- cross join lateral (values
-             ('clicks', coalesce(truth.clicks, 0), coalesce(kept.clicks, 0)),
-             ('bot_clicks', coalesce(truth.bot_clicks, 0), coalesce(kept.bot_clicks, 0)),
-             ('duplicate_clicks', coalesce(truth.duplicate_clicks, 0), coalesce(kept.duplicate_clicks, 0)),
-             ('leads', coalesce(truth.leads, 0), coalesce(kept.leads, 0)),
-             ('sales', coalesce(truth.sales, 0), coalesce(kept.sales, 0))
-       ) as pair (counter, expected, found)
- where expected <> found
- order by key, counter
- limit 20
-
--- link_amounts: links whose sales are not worth what their events say, in minor units
-with truth as (
-    select link_id, currency, sum(amount)::bigint as amount
-      from contributions
-     where currency is not null
-     group by link_id, currency
-)
-select 'link_amount' as what, coalesce(links.public_id, link_id::text) || ' ' || currency as key,
-       'amount' as counter, coalesce(truth.amount, 0) as expected, coalesce(kept.amount, 0) as found,
-       count(*) over () as total
-  from truth full join link_amounts as kept using (link_id, currency)
-  left join links on links.id = link_id
- where coalesce(truth.amount, 0) <> coalesce(kept.amount, 0)
- order by key
- limit 20
-
--- program_partner_amounts: enrolments whose sales are not worth what their events say
-with truth as (
-    select program_id, partner_id, currency, sum(amount)::bigint as amount
-      from contributions
-     where program_id is not null and partner_id is not null and currency is not null
-     group by program_id, partner_id, currency
-)
-select 'program_partner_amount' as what, program_id || ' ' || partner_id || ' ' || currency as key,
-       'amount' as counter, coalesce(truth.amount, 0) as expected, coalesce(kept.amount, 0) as found,
-       count(*) over () as total
-  from truth full join program_partner_amounts as kept using (program_id, partner_id, currency)
- where coalesce(truth.amount, 0) <> coalesce(kept.amount, 0)
- order by key
  limit 20
 
 -- ledger: shards whose books differ from the rows that were written

@@ -10,8 +10,7 @@ sums are made.
 Two that repair at once would both add the same; a lock in Postgres keeps them apart.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 from uuid import UUID
@@ -20,12 +19,10 @@ from scripts.environment import Environment
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, postgres, rows
 from scripts.sql import statements
-from workers.postgres.sql import statements as worker_statements
+from workers.counters.rule import LINKS, TABLES, CounterTable
+from workers.counters.statements import addition, arguments, comparison
 
 _SQL: Final = statements("services/recover/reconcile")
-_ADD: Final = worker_statements("counters/counters") | _SQL
-
-_COUNTS: Final = ("clicks", "bot_clicks", "duplicate_clicks", "leads", "sales")
 #: Sums over all events of a large installation take their time.
 _SECONDS: Final = 1800.0
 #: So many rows in one transaction, so that workers do not wait long for one of them.
@@ -34,29 +31,12 @@ _AT_ONCE: Final = 500
 _SHOWN: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class _Counter:
-    """A table of counters: its statements' name, its keys, what it counts."""
-
-    name: str
-    what: str
-    key: tuple[Callable[[str], Any], ...]
-    counts: tuple[str, ...]
-
-
-#: In the order in which workers write them.
-_COUNTERS: Final = (
-    _Counter("links", "link", (UUID,), _COUNTS),
-    _Counter("program_partners", "program_partner", (UUID, UUID), _COUNTS),
-    _Counter("link_days", "link_day", (UUID, date.fromisoformat), _COUNTS),
-    _Counter("link_amounts", "link_amount", (UUID, str), ("amount",)),
-    _Counter(
-        "program_partner_amounts",
-        "program_partner_amount",
-        (UUID, UUID, str),
-        ("amount",),
-    ),
-)
+#: How a key's parts are read, by their types.
+_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "uuid": UUID,
+    "date": date.fromisoformat,
+    "text": str,
+}
 
 #: The rows of each table that are not as they must be.
 _Found = dict[str, list[dict[str, Any]]]
@@ -78,10 +58,10 @@ async def reconcile(environment: Environment, *, dry_run: bool) -> dict[str, Any
         wrong = await _compare(connection)
         if dry_run:
             return {"dry_run": True, **_listed("found", wrong)}
-        for counter in _COUNTERS:
-            known = [row for row in wrong[counter.name] if row["is_known"]]
+        for table in TABLES:
+            known = [row for row in wrong[table.name] if row["is_known"]]
             for at in range(0, len(known), _AT_ONCE):
-                await _add(connection, counter, known[at : at + _AT_ONCE])
+                await _add(connection, table, known[at : at + _AT_ONCE])
         left = await _compare(connection) if any(wrong.values()) else wrong
         return {
             "dry_run": False,
@@ -94,27 +74,25 @@ async def _compare(connection: Connection) -> _Found:
     # One snapshot, or a difference would be of two moments.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         return {
-            counter.name: await rows(connection, _SQL[counter.name])
-            for counter in _COUNTERS
+            table.name: await rows(connection, comparison(table)) for table in TABLES
         }
 
 
 async def _add(
-    connection: Connection, counter: _Counter, wrong: Sequence[dict[str, Any]]
+    connection: Connection, table: CounterTable, wrong: Sequence[dict[str, Any]]
 ) -> None:
     """Add what is missing, in one transaction that writes to one table."""
-    keys = [_key(counter, row["key"]) for row in wrong]
-    missing = [_missing(row) for row in wrong]
-    columns = [list(column) for column in zip(*keys, strict=True)]
-    columns += [list(column) for column in zip(*missing, strict=True)]
-    if counter.name == "links":
+    keys = [_key(table, row["key"]) for row in wrong]
+    values = arguments(table, keys, [_missing(row) for row in wrong])
+    if table is LINKS:
         # When a link was last clicked is no sum: it stays.
-        columns.append([None] * len(wrong))
-    await connection.execute(_ADD[f"{counter.name}_count"], *columns)
+        values.append([None] * len(wrong))
+    await connection.execute(addition(table), *values)
 
 
-def _key(counter: _Counter, texts: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(parse(text) for parse, text in zip(counter.key, texts, strict=True))
+def _key(table: CounterTable, texts: Sequence[str]) -> tuple[Any, ...]:
+    pairs = zip(table.key.values(), texts, strict=True)
+    return tuple(_PARSERS[name](text) for name, text in pairs)
 
 
 def _missing(row: dict[str, Any]) -> list[int]:
@@ -135,20 +113,20 @@ def _listed(title: str, found: _Found) -> dict[str, Any]:
     """A row for every counter that is wrong, the first thousand, and how many there are."""
     every = [
         difference
-        for counter in _COUNTERS
-        for row in found[counter.name]
-        for difference in _differences(counter, row)
+        for table in TABLES
+        for row in found[table.name]
+        for difference in _differences(table, row)
     ]
     return {title: every[:_SHOWN], f"{title}_count": len(every)}
 
 
-def _differences(counter: _Counter, row: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def _differences(table: CounterTable, row: dict[str, Any]) -> Iterable[dict[str, Any]]:
     for name, expected, found in zip(
-        counter.counts, row["expected"], row["found"], strict=True
+        table.counters, row["expected"], row["found"], strict=True
     ):
         if expected != found:
             yield {
-                "what": counter.what,
+                "what": table.what,
                 "key": row["name"],
                 "counter": name,
                 "expected": expected,

@@ -5,7 +5,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from scripts.services.maintain import partitions
 from scripts.services.observe import event_lookup
+from scripts.services.observe.verify import COMPARISONS
+from workers.counters.rule import TABLES
+from workers.counters.statements import ADD_ALL, addition, comparison
 from workers.erasure import postgres_rows
 from workers.postgres.sql import statements
 from workers.replay import reprocess
@@ -21,6 +25,11 @@ _MADE_FIRST = {
 
 #: What becomes of statements with holes.
 _FILLED = {
+    ("counters/counters", "add_to_links"): [ADD_ALL],
+    ("counters/counters", "add"): [addition(table) for table in TABLES],
+    ("counters/counters", "wrong"): [comparison(table) for table in TABLES],
+    ("services/observe/verify", "counters"): [*COMPARISONS.values()],
+    ("services/maintain/partitions", "fold_shares"): [partitions._FOLD_SHARES],
     ("services/observe/event", "recorded"): [event_lookup._RECORDED],
     ("erasure/erasure", "events_pseudonymize"): [postgres_rows._PSEUDONYMIZE_EVENTS],
     ("replay/replays", "correct"): [reprocess._CORRECT],

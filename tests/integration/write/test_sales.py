@@ -16,10 +16,11 @@ from tests.support.directory import (
 )
 from tests.support.workers.recording import link_row, record, value_of
 from workers.counters.counters import CounterDeltas
+from workers.counters.rule import TABLES
+from workers.counters.statements import ADD_ALL, addition
 from workers.model.batch import Entry
 from workers.model.rows import EventFacts, Place, Rank, StoredRow, timestamp
 from workers.postgres.database import Pool
-from workers.postgres.sql import statements
 
 
 async def _worth(pool: Pool, table: str = "link_amounts") -> dict[str, int]:
@@ -91,11 +92,11 @@ async def test_a_sale_for_nothing_has_a_row_and_counts_nothing(pool: Pool) -> No
 async def test_no_counter_without_a_change_is_written(pool: Pool) -> None:
     sale = _row(Kind.SALE, amount=5, currency="USD")
 
-    assert ["counts_add"] == await _counted(pool, put=[_row(Kind.CLICK)])
+    assert ["counts"] == await _counted(pool, put=[_row(Kind.CLICK)])
     assert [
-        "counts_add",
-        "link_amounts_count",
-        "program_partner_amounts_count",
+        "counts",
+        "link_amounts",
+        "program_partner_amounts",
     ] == await _counted(pool, put=[sale])
     assert [] == await _counted(pool, put=[sale], take=[sale])
 
@@ -104,9 +105,7 @@ async def _counted(
     pool: Pool, put: Sequence[StoredRow], take: Sequence[StoredRow] = ()
 ) -> list[str]:
     """The statements by which a difference is counted, in order."""
-    names = {
-        statement: name for name, statement in statements("counters/counters").items()
-    }
+    names = {addition(table): table.name for table in TABLES} | {ADD_ALL: "counts"}
     asked: list[str] = []
     deltas = CounterDeltas()
     deltas.put(put)

@@ -16,6 +16,7 @@ from scripts.bench.load import traffic
 from scripts.bench.load.envelopes import envelopes
 from scripts.bench.load.generator import Order, is_whole, requests
 from tests.support.edge.fakes import CountingIds, FixedClock
+from workers.counters.rule import NAMES
 
 ORDER = Order(
     port=80, path=traffic.PATH, bodies="", connections=1, seconds=1, first=1_000_000
@@ -173,18 +174,20 @@ def test_links_count_what_a_batch_of_clicks_adds_to_them() -> None:
         a_click(1, is_duplicate=True, quantity=3),
     ]
 
-    columns = counts(clicks)
+    links, *numbers, latest = counts(clicks)
 
-    assert [
-        [UUID(int=0), UUID(int=1)],
-        [2, 3],
-        [1, 0],
-        [0, 3],
-        [0, 0],
-        [0, 0],
-        [START + timedelta(seconds=2), START + timedelta(seconds=1)],
-    ] == columns
-    assert is_sorted(columns[0])
+    assert [UUID(int=0), UUID(int=1)] == links
+    assert {
+        "clicks": "{2, 3}",
+        "bot_clicks": "{1, 0}",
+        "duplicate_clicks": "{0, 3}",
+    } == {
+        name: column
+        for name, column in zip(NAMES, numbers, strict=True)
+        if column != "{0, 0}"
+    }
+    assert [START + timedelta(seconds=2), START + timedelta(seconds=1)] == latest
+    assert is_sorted(links)
 
 
 def is_sorted(values: Sequence[Any]) -> bool:

@@ -1,0 +1,127 @@
+"""The counting rule: which counters there are, what a row adds to them, where they are kept.
+
+The view `shares` in schema.sql says in SQL what a row adds, for sums over all rows; a test
+holds the two together. Whatever else reads or writes counters is made from here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Final
+
+from ingest.contracts.envelope import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Sums the quantity of the rows of one kind that have these flags; None: either way.
+
+    Test events and events without a link count nowhere.
+    """
+
+    name: str
+    kind: Kind
+    is_bot: bool | None = None
+    is_duplicate: bool | None = None
+
+    def weight(self, kind: Kind, *, is_bot: bool, is_duplicate: bool) -> int:
+        """How many times a row's quantity is added: 0 or 1."""
+        return int(
+            kind is self.kind
+            and self.is_bot in {None, is_bot}
+            and self.is_duplicate in {None, is_duplicate}
+        )
+
+
+COUNTERS: Final = (
+    Counter("clicks", Kind.CLICK),
+    Counter("bot_clicks", Kind.CLICK, is_bot=True),
+    Counter("duplicate_clicks", Kind.CLICK, is_duplicate=True),
+    Counter("leads", Kind.LEAD),
+    Counter("sales", Kind.SALE),
+)
+NAMES: Final = tuple(counter.name for counter in COUNTERS)
+
+#: What rows of a kind with these flags (bot, duplicate) add of their quantity to each
+#: counter; kinds that count nothing are not in here.
+WEIGHTS: Final[Mapping[tuple[Kind, bool, bool], tuple[int, ...]]] = {
+    (kind, is_bot, is_duplicate): tuple(
+        counter.weight(kind, is_bot=is_bot, is_duplicate=is_duplicate)
+        for counter in COUNTERS
+    )
+    for kind in sorted({counter.kind for counter in COUNTERS})
+    for is_bot, is_duplicate in product((False, True), repeat=2)
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterTable:
+    """A table with a row of counters for each key: sums over `contributions`."""
+
+    name: str
+    #: What reports call one of its rows, and which of them; SQL.
+    what: str
+    label: str
+    #: The columns of its key, as `contributions` names them, with their types.
+    key: Mapping[str, str]
+    counters: tuple[str, ...] = NAMES
+    #: Its rows, with the columns of the key; SQL.
+    rows: str
+    #: Whether there may be a row of this key; SQL.
+    is_known: str = "true"
+
+
+_LINK_LABEL: Final = (
+    "coalesce((select public_id from links where links.id = link_id), link_id::text)"
+)
+
+LINKS: Final = CounterTable(
+    name="links",
+    what="link",
+    label=_LINK_LABEL,
+    key={"link_id": "uuid"},
+    rows="(select *, id as link_id from links)",
+    is_known="kept.link_id is not null",
+)
+PROGRAM_PARTNERS: Final = CounterTable(
+    name="program_partners",
+    what="program_partner",
+    label="program_id || ' ' || partner_id",
+    key={"program_id": "uuid", "partner_id": "uuid"},
+    rows="program_partners",
+    is_known="exists (select from programs where id = program_id)"
+    " and exists (select from partners where id = partner_id)",
+)
+LINK_DAYS: Final = CounterTable(
+    name="link_days",
+    what="link_day",
+    label="link_id || ' ' || day",
+    key={"link_id": "uuid", "day": "date"},
+    rows="link_days",
+)
+#: What sales are worth, in minor units.
+LINK_AMOUNTS: Final = CounterTable(
+    name="link_amounts",
+    what="link_amount",
+    label=f"{_LINK_LABEL} || ' ' || currency",
+    key={"link_id": "uuid", "currency": "text"},
+    counters=("amount",),
+    rows="link_amounts",
+)
+PROGRAM_PARTNER_AMOUNTS: Final = CounterTable(
+    name="program_partner_amounts",
+    what="program_partner_amount",
+    label="program_id || ' ' || partner_id || ' ' || currency",
+    key={"program_id": "uuid", "partner_id": "uuid", "currency": "text"},
+    counters=("amount",),
+    rows="program_partner_amounts",
+)
+
+#: In the order in which writers lock their rows.
+TABLES: Final = (
+    LINKS,
+    PROGRAM_PARTNERS,
+    LINK_DAYS,
+    LINK_AMOUNTS,
+    PROGRAM_PARTNER_AMOUNTS,
+)
