@@ -1,7 +1,18 @@
 """Statements of the commands, in `.sql` files beside the modules that run them."""
 
 from functools import partial
+from typing import Final
 
+from workers.counters.rule import NAMES
+from workers.model.rows import ENRICHMENT_COLUMNS
 from workers.postgres import sql
 
-statements = partial(sql.statements, package="scripts")
+#: Lists of columns, so that no statement names each counter and each enrichment.
+_FILLS: Final = (
+    ("{counters}", ", ".join(NAMES)),
+    ("{counter_sums}", ", ".join(f"sum({name})" for name in NAMES)),
+    ("{counters_at_zero}", ", ".join(f"{name} = 0" for name in NAMES)),
+    ("{enrichment}", ", ".join(ENRICHMENT_COLUMNS)),
+)
+
+statements = partial(sql.statements, package="scripts", fills=_FILLS)

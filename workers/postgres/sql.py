@@ -11,9 +11,16 @@ _HEAD = re.compile(r"^-- (\w+): \S.*$", re.MULTILINE)
 
 
 @cache
-def statements(file: str, package: str = "workers") -> dict[str, str]:
-    """The statements of `<package>/<file>.sql`; ValueError on a repeated name."""
+def statements(
+    file: str, package: str = "workers", fills: tuple[tuple[str, str], ...] = ()
+) -> dict[str, str]:
+    """The statements of `<package>/<file>.sql`; ValueError on a repeated name.
+
+    `fills` are placeholders, and what is put in their place.
+    """
     text = files(package).joinpath(f"{file}.sql").read_text("utf-8")
+    for placeholder, value in fills:
+        text = text.replace(placeholder, value)
     heads = list(_HEAD.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)]
     found = {

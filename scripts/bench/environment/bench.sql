@@ -4,11 +4,11 @@ truncate events, claims, event_aliases, repeats, quarantine, customers,
 
 -- zero_links: what was counted of them, back to nothing
 update links
-   set clicks = 0, bot_clicks = 0, duplicate_clicks = 0, leads = 0, sales = 0, last_clicked_at = null
+   set {counters_at_zero}, last_clicked_at = null
 
 -- zero_partners: the same per partner of a program
 update program_partners
-   set clicks = 0, bot_clicks = 0, duplicate_clicks = 0, leads = 0, sales = 0
+   set {counters_at_zero}
 
 -- tidy: take away what the last run left in the tables that it updated
 vacuum links, program_partners

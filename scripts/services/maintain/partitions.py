@@ -27,13 +27,9 @@ from ingest.contracts.stream import EntryId, events_key
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows, single
 from scripts.sql import statements
-from workers.counters.rule import NAMES
 from workers.write.dedup import KEPT
 
 _SQL: Final = statements("services/maintain/partitions")
-_FOLD_SHARES: Final = _SQL["fold_shares"].format(
-    counters=", ".join(NAMES), sums=", ".join(f"sum({name})" for name in NAMES)
-)
 #: A worker may be in the way for a moment.
 _ATTEMPTS: Final = 5
 #: So long one statement may take: sums over a month of a large installation do.
@@ -155,7 +151,7 @@ async def _fold(connection: Connection, month: Month) -> None:
     async with connection.transaction():
         if not await connection.fetchval(_SQL["fold_begin"], month.name):
             return
-        await connection.execute(_FOLD_SHARES, month.name, *span)
+        await connection.execute(_SQL["fold_shares"], month.name, *span)
         await connection.execute(_SQL["fold_ledger"], month.name, *span)
         await connection.execute(_SQL["stats_changed"], *span)
         await connection.execute(_SQL["fold_end"], month.name)

@@ -44,7 +44,7 @@ select not is_folded from detached_partitions where name = $1 for update
 insert into counter_base (partition, link_id, program_id, partner_id, day, currency,
                           {counters}, amount, conversions)
 select $1, link_id, program_id, partner_id, day, currency,
-       {sums}, sum(amount), sum(conversions)
+       {counter_sums}, sum(amount), sum(conversions)
   from shares
  where id >= uuid7_floor($2) and id < uuid7_floor($3)
  group by link_id, program_id, partner_id, day, currency

@@ -24,10 +24,8 @@ from scripts.services.observe.streams import (
 )
 from scripts.sql import statements
 from workers.model.batch import Entry
-from workers.model.rows import ENRICHMENT_COLUMNS
 
 _SQL: Final = statements("services/observe/event")
-_RECORDED: Final = _SQL["recorded"].format(enrichment=", ".join(ENRICHMENT_COLUMNS))
 
 #: How far from the time in its id an entry is looked for: clocks differ, and an edge may
 #: have held the event back.
@@ -99,7 +97,7 @@ async def _rows(connection: Connection, sought: _Sought) -> dict[str, Any]:
     event_id: UUID | None = sought.lowest
     if not sought.is_exact:
         event_id = await connection.fetchval(_SQL["tests_between"], *sought)
-    event = await connection.fetchrow(_RECORDED, event_id)
+    event = await connection.fetchrow(_SQL["recorded"], event_id)
     found = {
         "id": event_id,
         "event": dict(event) if event else None,

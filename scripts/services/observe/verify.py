@@ -35,7 +35,7 @@ COMPARISONS: Final = {
     table.name: _SQL["counters"].format(
         wrong=comparison(table),
         what=table.what,
-        counters=", ".join(f"'{name}'" for name in table.counters),
+        names=", ".join(f"'{name}'" for name in table.counters),
     )
     for table in TABLES
 } | {name: _SQL[name] for name in ("ledger", "entries")}

@@ -10,7 +10,7 @@ create temporary table acknowledged (
 with wrong as ({wrong})
 select '{what}' as what, name as key, counter, pair.expected, pair.found, count(*) over () as total
   from wrong
- cross join lateral unnest(array[{counters}], wrong.expected, wrong.found) as pair (counter, expected, found)
+ cross join lateral unnest(array[{names}], wrong.expected, wrong.found) as pair (counter, expected, found)
  where pair.expected <> pair.found
  order by key, counter
  limit 20

@@ -12,13 +12,12 @@ from scripts.services.administer import parsers
 from scripts.services.administer.access.workspaces import choose, filter_by
 from scripts.services.administer.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
+from workers.counters.rule import NAMES
 
 _SQL: Final = statements("services/administer/catalogue/partners")
 
 
-_PROGRAMS: Final = Table(
-    "program name clicks bot_clicks duplicate_clicks leads sales amounts", "Programs"
-)
+_PROGRAMS: Final = Table(f"program name {' '.join(NAMES)} amounts", "Programs")
 
 PARTNERS: Final = Noun(
     "partners",

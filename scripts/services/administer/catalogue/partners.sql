@@ -15,7 +15,7 @@ select partners.id, workspace_id, code, public_id, partners.name, email,
  limit 2
 
 -- enrolments: a partner's programs with its counters
-select number as program, programs.name, clicks, bot_clicks, duplicate_clicks, leads, sales,
+select number as program, programs.name, {counters},
        (select coalesce(array_agg(currency || ' ' || amount order by currency), '{}')
           from program_partner_amounts as worth
          where (worth.program_id, worth.partner_id) = (program_partners.program_id, program_partners.partner_id)) as amounts

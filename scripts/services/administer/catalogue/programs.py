@@ -12,6 +12,7 @@ from scripts.services.administer import parsers
 from scripts.services.administer.access.workspaces import choose, filter_by
 from scripts.services.administer.noun import Facts, Field, Form, Noun, Row, Table
 from scripts.sql import statements
+from workers.counters.rule import NAMES
 
 _SQL: Final = statements("services/administer/catalogue/programs")
 
@@ -31,9 +32,7 @@ _TERMS: Final = {
 _OPTIONS: Final = (
     "--url --model --cookie-window --attribution-window --server-leads --stats"
 )
-_PARTNERS: Final = Table(
-    "partner clicks bot_clicks duplicate_clicks leads sales amounts", "Partners"
-)
+_PARTNERS: Final = Table(f"partner {' '.join(NAMES)} amounts", "Partners")
 
 PROGRAMS: Final = Noun(
     "programs",
