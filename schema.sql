@@ -175,6 +175,11 @@ create table if not exists program_partners (
     primary key (program_id, partner_id)
 ) with (fillfactor = 50);
 
+-- Clicks that are neither a bot's nor a duplicate: what people mean by "clicks". Here and in
+-- `links`, `link_days` and `counter_base` null stands for a sum that is not made yet; it is made
+-- below, once.
+alter table program_partners add column if not exists unique_clicks bigint;
+
 create table if not exists links (
     id                 uuid         primary key,
     workspace_id       uuid         not null references workspaces,
@@ -195,6 +200,8 @@ create table if not exists links (
     created_at         timestamptz  not null default now(),
     unique (namespace, code)                              -- a code's look-up, and its owner
 ) with (fillfactor = 50);
+
+alter table links add column if not exists unique_clicks bigint;
 
 -- A program's or a partner's links, to publish them anew when it changes.
 create index if not exists links_program on links (program_id);
@@ -688,6 +695,8 @@ create table if not exists link_days (
     primary key (link_id, day)
 ) with (fillfactor = 50);
 
+alter table link_days add column if not exists unique_clicks bigint;
+
 -- What detached partitions had contributed to the counters.
 create table if not exists counter_base (
     link_id            uuid     not null,
@@ -716,6 +725,8 @@ alter table counter_base
 drop index if exists counter_base_share;
 create unique index if not exists counter_base_shares
     on counter_base (link_id, program_id, partner_id, day, currency, partition) nulls not distinct;
+
+alter table counter_base add column if not exists unique_clicks bigint;
 
 -- How many rows of which life of which shard detached partitions hold.
 create table if not exists ledger_base (
@@ -755,20 +766,74 @@ create or replace view shares as
            case when kind = 'sale' then currency end                                   as currency,
            case when kind = 'sale' and currency is not null
                 then coalesce(amount, 0) else 0 end::bigint                            as amount,
-           case when kind = 'lead' and session is not null then quantity else 0 end::bigint  as conversions
+           case when kind = 'lead' and session is not null then quantity else 0 end::bigint  as conversions,
+           case when kind = 'click' and not is_bot and not is_duplicate
+                then quantity else 0 end::bigint                                       as unique_clicks
       from events
      where link_id is not null and not is_test and kind in ('click', 'lead', 'sale');
 
 -- What the counters are the sums of: rows, and what stands for those that are folded.
 create or replace view contributions as
     select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
-           currency, amount
+           currency, amount, unique_clicks
       from shares
      where id >= (select folded_floor())
     union all
     select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
-           currency, amount
+           currency, amount, unique_clicks
       from counter_base;
+
+-- The sums of `unique_clicks` in a database that had none. Of a month that is folded they are
+-- made from its table, attached or not. Where that is gone, what is left is clicks less bots'
+-- and duplicates: too low by the clicks that were both, since those are subtracted twice.
+do $$
+declare
+    month   text;
+begin
+if (select attnotnull from pg_attribute where attrelid = 'links'::regclass and attname = 'unique_clicks') then
+    return;
+end if;
+for month in select distinct partition from counter_base where to_regclass(partition) is not null loop
+    execute format(
+        'update counter_base set unique_clicks = coalesce(truth.unique_clicks, 0)'
+        '  from counter_base as base'
+        '  left join (select link_id, program_id, partner_id, (at at time zone ''UTC'')::date as day,'
+        '                    sum(quantity) as unique_clicks'
+        '               from %1$I'
+        '              where kind = ''click'' and not is_test and not is_bot and not is_duplicate'
+        '              group by 1, 2, 3, 4) as truth'
+        '    on (truth.link_id, truth.day) = (base.link_id, base.day) and base.currency is null'
+        '   and truth.program_id is not distinct from base.program_id'
+        '   and truth.partner_id is not distinct from base.partner_id'
+        ' where counter_base.ctid = base.ctid and base.partition = %1$L',
+        month);
+end loop;
+update counter_base
+   set unique_clicks = greatest(clicks - bot_clicks - duplicate_clicks, 0)
+ where unique_clicks is null;
+update links
+   set unique_clicks = coalesce(truth.unique_clicks, 0)
+  from links as every
+  left join (select link_id, sum(unique_clicks) as unique_clicks
+               from contributions group by link_id) as truth on truth.link_id = every.id
+ where links.id = every.id;
+update program_partners
+   set unique_clicks = coalesce(truth.unique_clicks, 0)
+  from program_partners as every
+  left join (select program_id, partner_id, sum(unique_clicks) as unique_clicks
+               from contributions group by program_id, partner_id) as truth using (program_id, partner_id)
+ where (program_partners.program_id, program_partners.partner_id) = (every.program_id, every.partner_id);
+update link_days
+   set unique_clicks = coalesce(truth.unique_clicks, 0)
+  from link_days as every
+  left join (select link_id, day, sum(unique_clicks) as unique_clicks
+               from contributions group by link_id, day) as truth using (link_id, day)
+ where (link_days.link_id, link_days.day) = (every.link_id, every.day);
+end $$;
+alter table program_partners alter column unique_clicks set default 0, alter column unique_clicks set not null;
+alter table links alter column unique_clicks set default 0, alter column unique_clicks set not null;
+alter table link_days alter column unique_clicks set default 0, alter column unique_clicks set not null;
+alter table counter_base alter column unique_clicks set default 0, alter column unique_clicks set not null;
 
 
 -- What operators decide --------------------------------------------------------------------

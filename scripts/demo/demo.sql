@@ -7,15 +7,16 @@ on conflict (subject) do nothing
 
 -- top_links: the links of a run, the most clicked first
 select links.code,
-       count(*) filter (where kind = 'click')                  as clicks,
-       count(*) filter (where kind = 'click' and is_bot)       as bots,
-       count(*) filter (where kind = 'click' and is_duplicate) as duplicates,
-       count(*) filter (where kind = 'lead')                   as leads
+       count(*) filter (where kind = 'click' and not is_bot and not is_duplicate) as unique_clicks,
+       count(*) filter (where kind = 'click')                                     as clicks,
+       count(*) filter (where kind = 'click' and is_bot)                          as bots,
+       count(*) filter (where kind = 'click' and is_duplicate)                    as duplicates,
+       count(*) filter (where kind = 'lead')                                      as leads
   from events join links on links.id = events.link_id
  where events.id >= $1
    and coalesce(properties -> 'additional_data' ->> 'demo', properties ->> 'demo') = $2
  group by links.code
- order by clicks desc, links.code
+ order by unique_clicks desc, links.code
  limit $3
 
 -- arrived: a run's events, with what became of their entries

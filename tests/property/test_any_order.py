@@ -28,6 +28,7 @@ from tests.support.directory import (
     furnish,
     miscounted,
     read_books,
+    uncount_links,
 )
 from tests.support.envelopes import changed
 from tests.support.examples import examples
@@ -66,10 +67,7 @@ async def _play(
     """
     async with pool.acquire() as connection:
         await connection.execute(f"truncate {_TABLES}")
-        await connection.execute(
-            "update links set clicks = 0, bot_clicks = 0, duplicate_clicks = 0,"
-            " leads = 0, sales = 0, last_clicked_at = null"
-        )
+        await uncount_links(connection)
     minted = iter(range(10_000))
     pipeline = Pipeline(
         pool=pool,

@@ -25,7 +25,7 @@ from workers.redis_io.connections import for_jobs
 
 _COUNTED = (
     "select * from links order by id",
-    """select program_id, partner_id, clicks, bot_clicks, duplicate_clicks, leads, sales from program_partners
+    """select program_id, partner_id, unique_clicks, clicks, bot_clicks, duplicate_clicks, leads, sales from program_partners
         where clicks + leads + sales <> 0 order by 1, 2""",
     "select * from link_days where clicks + leads + sales <> 0 order by 1, 2",
     "select * from link_amounts where amount <> 0 order by 1, 2",

@@ -29,6 +29,7 @@ from tests.support.directory import (
     furnish,
     miscounted,
     read_books,
+    uncount_links,
 )
 from tests.support.examples import examples
 from tests.support.workers.replaying import EVERYTHING
@@ -56,10 +57,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 async def _empty(pool: Pool) -> None:
     async with pool.acquire() as connection:
         await connection.execute(f"truncate {_TABLES}, replays, replay_parts")
-        await connection.execute(
-            "update links set clicks = 0, bot_clicks = 0, duplicate_clicks = 0,"
-            " leads = 0, sales = 0, last_clicked_at = null"
-        )
+        await uncount_links(connection)
 
 
 def _pipeline(pool: Pool, enrich: Enrich = _ENRICH) -> Pipeline:

@@ -10,6 +10,7 @@ import asyncpg
 from ingest.contracts.envelope import Envelope, Kind
 from scripts.services.observe.verify import COMPARISONS
 from tests.support.envelopes import an_envelope
+from workers.counters.rule import NAMES
 
 #: When the events of tests happen, Unix ms: 2025-03-10, a month without a partition.
 NOON_MS = 1_741_608_000_000
@@ -155,11 +156,11 @@ async def read_books(connection: asyncpg.Connection) -> Books:
              order by 1, 2"""
         ),
         links=await rows(
-            "select id, clicks, bot_clicks, duplicate_clicks, leads, sales, last_clicked_at"
+            "select id, unique_clicks, clicks, bot_clicks, duplicate_clicks, leads, sales, last_clicked_at"
             " from links order by id"
         ),
         partners=await rows(
-            "select * from (select program_id, partner_id, clicks, bot_clicks, duplicate_clicks,"
+            "select * from (select program_id, partner_id, unique_clicks, clicks, bot_clicks, duplicate_clicks,"
             " leads, sales from program_partners) as p where p.clicks + p.leads + p.sales <> 0"
             " order by 1, 2"
         ),
@@ -177,6 +178,12 @@ async def read_books(connection: asyncpg.Connection) -> Books:
         ),
         aliases=await rows("select id, event_id from event_aliases order by id"),
     )
+
+
+async def uncount_links(connection: asyncpg.Connection) -> None:
+    """Take away what links have counted."""
+    zeros = ", ".join(f"{name} = 0" for name in NAMES)
+    await connection.execute(f"update links set {zeros}, last_clicked_at = null")  # noqa: S608 -- names of ours
 
 
 async def miscounted(connection: asyncpg.Connection) -> list[Mapping[str, Any]]:

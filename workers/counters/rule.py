@@ -33,7 +33,9 @@ class Counter:
         )
 
 
+#: In the order in which they are shown.
 COUNTERS: Final = (
+    Counter("unique_clicks", Kind.CLICK, is_bot=False, is_duplicate=False),
     Counter("clicks", Kind.CLICK),
     Counter("bot_clicks", Kind.CLICK, is_bot=True),
     Counter("duplicate_clicks", Kind.CLICK, is_duplicate=True),

@@ -13,7 +13,7 @@ from scripts.output import counted, emit, facts, json_option, table
 from scripts.parameters import Parsed
 from scripts.services.administer import parsers
 
-_LINKS: Final = ("code", "clicks", "bots", "duplicates", "leads")
+_LINKS: Final = ("code", "unique_clicks", "clicks", "bots", "duplicates", "leads")
 _SEEN: Final = {
     "countries": "Countries",
     "browsers": "Browsers",

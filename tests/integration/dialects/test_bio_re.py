@@ -205,8 +205,8 @@ async def test_a_former_code_still_counts_and_so_does_every_repeat(
 
     await site.rests()
 
-    counted = "select clicks, duplicate_clicks, bot_clicks from links"
-    assert [(4, 2, 1)] == await site.rows(
+    counted = "select unique_clicks, clicks, duplicate_clicks, bot_clicks from links"
+    assert [(1, 4, 2, 1)] == await site.rows(
         f"{counted} where code = 'alice' and domain = ''"
     )
 

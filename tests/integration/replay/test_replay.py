@@ -18,6 +18,7 @@ from tests.support.directory import (
     a_click,
     a_lead,
     a_sale,
+    uncount_links,
 )
 from tests.support.workers.replaying import EVERYTHING, Site, a_site
 from tests.support.workers.working import STREAM
@@ -57,10 +58,7 @@ async def _forget(site: Site, *numbers: int) -> None:
             "truncate events, customers, claims, event_aliases, repeats, quarantine,"
             " ledger, link_days, link_amounts, program_partner_amounts, program_partners"
         )
-        await connection.execute(
-            "update links set clicks = 0, bot_clicks = 0, duplicate_clicks = 0,"
-            " leads = 0, sales = 0, last_clicked_at = null"
-        )
+        await uncount_links(connection)
 
 
 async def test_a_replay_of_what_is_recorded_changes_nothing(site: Site) -> None:

@@ -27,13 +27,13 @@ with written as (
     insert into ledger (epoch, shard, consumer, recorded) values ($4, $5, 'by hand', 1)
     on conflict (epoch, shard, consumer) do update set recorded = ledger.recorded + 1
 ), counted as (
-    update links set clicks = clicks + 1 where not $3
+    update links set clicks = clicks + 1, unique_clicks = unique_clicks + 1 where not $3
 ), enrolled as (
-    update program_partners set clicks = clicks + 1 where not $3
+    update program_partners set clicks = clicks + 1, unique_clicks = unique_clicks + 1 where not $3
 )
-insert into link_days (link_id, day, clicks)
-select link_id, (at at time zone 'UTC')::date, 1 from written where not $3
-on conflict (link_id, day) do update set clicks = link_days.clicks + 1
+insert into link_days (link_id, day, clicks, unique_clicks)
+select link_id, (at at time zone 'UTC')::date, 1, 1 from written where not $3
+on conflict (link_id, day) do update set clicks = link_days.clicks + 1, unique_clicks = link_days.unique_clicks + 1
 """
 
 

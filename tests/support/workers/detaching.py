@@ -83,7 +83,7 @@ def a_history() -> list[Envelope]:
 async def counters(pool: Pool) -> list[list[tuple[Any, ...]]]:
     """All counters, in some order."""
     tables = (
-        "(select id, clicks, leads, sales from links)", "program_partners", "link_days",
+        "(select id, unique_clicks, clicks, leads, sales from links)", "program_partners", "link_days",
         "link_amounts", "program_partner_amounts",
     )  # fmt: skip
     async with pool.acquire() as connection:

@@ -151,7 +151,9 @@ async def add(
 
 @LINKS.action(
     "--program --partner --workspace --limit",
-    Table("code domain public_id program partner is_active clicks leads sales url"),
+    Table(
+        "code domain public_id program partner is_active unique_clicks clicks leads sales url"
+    ),
 )
 async def list_(
     connection: Connection,

@@ -1,6 +1,6 @@
 -- list: links, all or by workspace, program or partner, newest first
 select links.code, links.namespace, links.domain, links.public_id, links.url, number as program,
-       partners.code as partner, is_active, clicks, leads, sales,
+       partners.code as partner, is_active, unique_clicks, clicks, leads, sales,
        workspaces.name as workspace, links.id, links.created_at
   from links
   join workspaces on workspaces.id = links.workspace_id
@@ -16,7 +16,7 @@ select links.code, links.namespace, links.domain, links.public_id, links.url, nu
 select links.id, links.workspace_id, links.public_id, links.namespace, links.code,
        links.domain, links.url, program_id, partner_id, is_active,
        number as program, partners.code as partner, workspaces.name as workspace,
-       clicks, bot_clicks, duplicate_clicks, leads, sales, last_clicked_at,
+       {counters}, last_clicked_at,
        links.created_at,
        (select coalesce(array_agg(currency || ' ' || amount order by currency), '{}')
           from link_amounts where link_id = links.id) as amounts,

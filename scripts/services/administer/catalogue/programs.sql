@@ -14,13 +14,13 @@ select programs.id, number, workspace_id, programs.name, workspaces.name as work
  where number = $1
 
 -- enrolments: a program's partners with their counters, the busiest first
-select partners.code as partner, clicks, bot_clicks, duplicate_clicks, leads, sales,
+select partners.code as partner, {counters},
        (select coalesce(array_agg(currency || ' ' || amount order by currency), '{}')
           from program_partner_amounts as worth
          where (worth.program_id, worth.partner_id) = (program_partners.program_id, program_partners.partner_id)) as amounts
   from program_partners join partners on partners.id = partner_id
  where program_id = $1
- order by clicks desc, partners.code
+ order by unique_clicks desc, clicks desc, partners.code
  limit 100
 
 -- add: a new program; no row where its name or number is taken

@@ -178,6 +178,7 @@ def test_links_count_what_a_batch_of_clicks_adds_to_them() -> None:
 
     assert [UUID(int=0), UUID(int=1)] == links
     assert {
+        "unique_clicks": "{1, 0}",
         "clicks": "{2, 3}",
         "bot_clicks": "{1, 0}",
         "duplicate_clicks": "{0, 3}",
