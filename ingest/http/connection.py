@@ -11,6 +11,7 @@ ends (chunks, a long body, malformed bytes), the connection stays with aiohttp.
 import asyncio
 from collections.abc import Mapping
 from enum import Enum, auto
+from time import monotonic
 from typing import Final, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -50,10 +51,6 @@ class Manager(Protocol):
     def routes(self) -> PlainRoutes: ...
     @property
     def is_stopping(self) -> bool: ...
-    @property
-    def now(self) -> float:
-        """The time when deadlines were last looked at."""
-        ...
 
     def opened(self, connection: "Connection") -> bool:
         """Whether there is room for one more connection."""
@@ -87,7 +84,7 @@ class Connection(asyncio.Protocol):
     #: Whether a request of it is under way, and whether it is answered here.
     is_busy = False
     is_answering = False
-    #: When its last request came whole, as the manager tells the time.
+    #: When its last request came whole, in monotonic seconds.
     used_at = 0.0
     #: Whether the manager waits for a head or a body of it.
     _is_timed = False
@@ -203,7 +200,7 @@ class Connection(asyncio.Protocol):
         route = self._manager.routes.get((self._parser.get_method(), self._url))
         headers = None if route is None else self._plain_headers()
         self.is_busy = True
-        self.used_at = self._manager.now
+        self.used_at = monotonic()
         if self._is_timed:
             self._is_timed = False
             self._manager.began(self)
@@ -296,7 +293,7 @@ class Connection(asyncio.Protocol):
     def aiohttp_began(self) -> None:
         """Aiohttp has the head of a request."""
         self.is_busy = True
-        self.used_at = self._manager.now
+        self.used_at = monotonic()
         self._is_timed = False
         self._manager.began(self)
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from operator import attrgetter
+from time import monotonic
 from typing import Final
 
 from aiohttp import web
@@ -94,7 +95,6 @@ class EdgeServer:
         self._heads = _Deadlines(bounds.head)
         self._bodies = _Deadlines(bounds.body)
         self._readers = _Deadlines(bounds.take)
-        self.now = 0.0
         self._listener: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._drained = asyncio.Event()
@@ -156,7 +156,7 @@ class EdgeServer:
             self.closed(oldest)
             oldest.close()
         self._open.add(connection)
-        connection.used_at = self.now
+        connection.used_at = monotonic()
         return True
 
     def closed(self, connection: Connection) -> None:
@@ -171,14 +171,14 @@ class EdgeServer:
         self._bodies.end(connection)
 
     def awaits_head(self, connection: Connection) -> None:
-        self._heads.begin(connection, self._time())
+        self._heads.begin(connection, monotonic())
 
     def awaits_body(self, connection: Connection) -> None:
         self._heads.end(connection)
-        self._bodies.begin(connection, self._time())
+        self._bodies.begin(connection, monotonic())
 
     def awaits_reader(self, connection: Connection) -> None:
-        self._readers.begin(connection, self._time())
+        self._readers.begin(connection, monotonic())
 
     def has_reader(self, connection: Connection) -> None:
         self._readers.end(connection)
@@ -192,13 +192,9 @@ class EdgeServer:
         handler.connection_made(transport)
         return handler
 
-    def _time(self) -> float:
-        return asyncio.get_running_loop().time()
-
     def _look(self) -> None:
         """Cut off the connections whose time is over; look again soon."""
-        loop, bounds = asyncio.get_running_loop(), self._bounds
-        now = self.now = loop.time()
+        bounds, now = self._bounds, monotonic()
         for connection in self._heads.expire(now):
             connection.close()
         for connection in self._bodies.expire(now):
@@ -209,4 +205,5 @@ class EdgeServer:
             if not connection.is_busy and connection.used_at <= now - bounds.idle:
                 connection.close()
         shortest = min(bounds.head, bounds.body, bounds.idle, bounds.take)
+        loop = asyncio.get_running_loop()
         self._sweep = loop.call_later(shortest / _LOOKS, self._look)
