@@ -13,12 +13,19 @@ from uuid import UUID
 import orjson
 
 from ingest.contracts.directory import SWITCHES_KEY, LinkRecord
-from ingest.contracts.envelope import CLICK, encode
+from ingest.contracts.envelope import (
+    CLICK,
+    NO_CLICK,
+    Click,
+    Envelope,
+    Request,
+    Target,
+    encode,
+)
+from ingest.contracts.storable import NAME_CHARS, optional_text
 from ingest.core.accept import Acceptor
-from ingest.core.authorize import ANYBODY
 from ingest.core.resolve import anywhere
-from ingest.core.resolved import Resolved
-from ingest.core.seal import Facts, seal, visitor_hash
+from ingest.core.seal import client_of, details_of, visitor_hash
 from ingest.core.values import Missing
 from ingest.dialects.spec import (
     ByCode,
@@ -51,7 +58,7 @@ class _Shared(NamedTuple):
     """What all plain clicks of one link have in common."""
 
     link: LinkRecord
-    resolved: Resolved
+    target: Target
     #: The answer before and behind the click id.
     before: bytes
     behind: bytes
@@ -106,20 +113,30 @@ class PlainClicks:
 
     def _seal(self, draft: Draft, raw: RawRequest, shared: _Shared) -> SealedClick:
         acceptor, event_id = self._acceptor, self._acceptor.new_id()
-        facts = Facts(
-            event_id,
-            self._name,
-            # When the id was minted, in Unix milliseconds.
-            event_id.int >> _MILLIS_SHIFT,
-            ANYBODY,
-            shared.resolved,
-            None,
-            None,
-            visitor_hash(acceptor.visitors.visitor_key, raw, draft),
+        session = draft.session
+        visitor = visitor_hash(acceptor.visitors.visitor_key, raw, draft)
+        envelope = Envelope(
+            id=event_id,
+            kind=CLICK,
+            request=Request(
+                dialect=self._name,
+                # When the id was minted, in Unix milliseconds.
+                at=event_id.int >> _MILLIS_SHIFT,
+                workspace_id=shared.link.workspace_uuid,
+            ),
+            target=shared.target,
+            click=(
+                Click(session=optional_text(session, NAME_CHARS))
+                if session
+                else NO_CLICK
+            ),
+            client=client_of(draft, raw, visitor, acceptor.store_ip),
+            details=details_of(draft),
         )
-        payload = encode(seal(draft, raw, facts, acceptor.store_ip))
         token = self._keys.issue(event_id, shared.link.link_uuid).encode()
-        return SealedClick(event_id, payload, shared.before + token + shared.behind)
+        return SealedClick(
+            event_id, encode(envelope), shared.before + token + shared.behind
+        )
 
     def _share(self, draft: Draft, link: LinkRecord) -> _Shared | None:
         """What the clicks of a link share; None where its clicks are not plain."""
@@ -136,9 +153,7 @@ class PlainClicks:
             return None
         if len(self._shared) >= _LINKS_KEPT:
             self._shared.clear()
-        shared = _Shared(
-            link, Resolved(link=link, link_id=link.link_uuid), before, behind
-        )
+        shared = _Shared(link, Target(link_id=link.link_uuid), before, behind)
         self._shared[link.link_uuid] = shared
         return shared
 

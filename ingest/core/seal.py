@@ -119,8 +119,8 @@ def seal(draft: Draft, raw: RawRequest, facts: Facts, store_ip: StoreIp) -> Enve
         target=_target(facts.resolved),
         click=_click(draft, facts),
         customer=_customer(draft),
-        client=_client(draft, raw, facts.visitor, store_ip),
-        details=_details(draft),
+        client=client_of(draft, raw, facts.visitor, store_ip),
+        details=details_of(draft),
     )
 
 
@@ -174,9 +174,10 @@ def _customer(draft: Draft) -> Customer:
     )
 
 
-def _client(
+def client_of(
     draft: Draft, raw: RawRequest, visitor: bytes | None, store_ip: StoreIp
 ) -> Client:
+    """The part of an envelope that says what the edge saw of the visitor."""
     client = Client(
         ip=_STORED[store_ip](raw.ip) if raw.ip else None,
         user_agent=optional_text(_user_agent(raw, draft), _AGENT_CHARS),
@@ -187,7 +188,12 @@ def _client(
     return client if visitor or client != NO_CLIENT else NO_CLIENT
 
 
-def _details(draft: Draft) -> Details:
+def details_of(draft: Draft) -> Details:
+    """The part of an envelope that says what happened."""
+    has_price = draft.amount is not None or draft.currency is not None
+    if draft.quantity == 1 and not draft.name and not has_price:
+        given = draft.properties
+        return Details(properties=_properties(given)) if given else NO_DETAILS
     details = Details(
         name=optional_text(draft.name, NAME_CHARS) if draft.name else None,
         quantity=draft.quantity,
