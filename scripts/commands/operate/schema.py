@@ -7,11 +7,9 @@ import click
 
 from scripts.environment import Environment
 from scripts.output import counted, emit, json_option
-from scripts.servers import Connection, postgres, rows
-from scripts.services.maintain.schema import apply_schema
-from scripts.sql import statements
+from scripts.servers import postgres
+from scripts.services.maintain.schema import upgrade
 
-_SQL: Final = statements("services/maintain/schema")
 #: An index on a large table takes its time.
 _SECONDS: Final = 120.0
 
@@ -33,24 +31,7 @@ def command(environment: Environment, *, as_json: bool) -> None:
 
 async def _apply(environment: Environment) -> dict[str, list[str]]:
     async with postgres(environment, seconds=_SECONDS) as connection:
-        before = await _columns(connection)
-        await apply_schema(connection)
-        after = await _columns(connection)
-    return {
-        "tables": sorted(after.keys() - before.keys()),
-        "columns": sorted(
-            f"{table}.{column}"
-            for table in before.keys() & after.keys()
-            for column in after[table] - before[table]
-        ),
-    }
-
-
-async def _columns(connection: Connection) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for row in await rows(connection, _SQL["columns"]):
-        found.setdefault(row["table_name"], set()).add(row["column_name"])
-    return found
+        return await upgrade(connection)
 
 
 def _sentence(done: dict[str, list[str]]) -> str:

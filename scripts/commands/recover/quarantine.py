@@ -2,28 +2,23 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import click
 import orjson
 
 from scripts.commands.recover import redrive
-from scripts.environment import Environment
-from scripts.errors import UsageProblem
-from scripts.output import counted, emit, facts, json_option, printable, table
-from scripts.servers import ask_postgres, postgres, rows
-from scripts.services.recover import quarantine_edit, quarantine_redrive
-from scripts.services.recover.quarantine_filters import (
-    choose,
-    count,
+from scripts.commands.recover.quarantine_options import (
     dry,
     everything,
     filters,
     numbers,
 )
-from scripts.sql import statements
+from scripts.environment import Environment
+from scripts.output import counted, emit, facts, json_option, printable, table
+from scripts.servers import Connection, ask_postgres, postgres
+from scripts.services.recover import quarantine, quarantine_edit, quarantine_redrive
 
-_SQL: Final = statements("services/recover/quarantine")
 _COLUMNS: Final = (
     "id", "reason", "code", "dialect", "kind", "workspace", "attempts", "status",
     "last_seen", "detail",
@@ -65,7 +60,12 @@ def command() -> None:
 @click.pass_obj
 def list_(environment: Environment, /, *, limit: int, as_json: bool, **by: Any) -> None:
     """List what is in quarantine, newest first."""
-    found = asyncio.run(_list(environment, by, limit))
+
+    async def ask(connection: Connection) -> dict[str, Any]:
+        choice = await quarantine.choose(connection, by)
+        return await quarantine.listed(connection, choice, limit)
+
+    found = ask_postgres(environment, ask)
 
     def for_people() -> None:
         table(found["entries"], _COLUMNS)
@@ -84,7 +84,7 @@ def list_(environment: Environment, /, *, limit: int, as_json: bool, **by: Any) 
 @click.pass_obj
 def show(environment: Environment, number: int, *, as_json: bool) -> None:
     """Show one entry: its envelope, the bytes as they were read, and its history."""
-    row = asyncio.run(_show(environment, number))
+    row = ask_postgres(environment, lambda asked: quarantine.show(asked, number))
 
     def for_people() -> None:
         shown = {**row}
@@ -121,7 +121,7 @@ def edit(
     The history keeps the former envelope. Write numbers, flags and lists as JSON. The id
     of an event and its time cannot be changed.
     """
-    row = asyncio.run(_row(environment, number))
+    row = ask_postgres(environment, lambda asked: quarantine.open_entry(asked, number))
     before: bytes = row["payload"]
     if given or gone:
         text: str | None = quarantine_edit.with_fields(before, _assigned(given), gone)
@@ -164,63 +164,13 @@ def discard(environment: Environment, /, *, as_json: bool, **asked: Any) -> None
 command.add_command(redrive.command, "redrive")
 
 
-async def _list(
-    environment: Environment, by: dict[str, Any], limit: int
-) -> dict[str, Any]:
-    async with postgres(environment) as connection:
-        choice = await choose(connection, by)
-        return {
-            "count": await count(connection, choice),
-            "entries": await rows(
-                connection, _SQL["list"], *choice.parameters(), limit
-            ),
-            "dropped": await rows(connection, _SQL["dropped"]),
-        }
-
-
-async def _row(environment: Environment, number: int) -> dict[str, Any]:
-    async with postgres(environment) as connection:
-        row = await connection.fetchrow(_SQL["one"], number)
-    if row is None:
-        _refuse_unknown(number)
-    if row["status"] != "open":
-        raise UsageProblem(
-            f"The entry {number} is {row['status']}.", "only open ones can be edited."
-        )
-    return dict(row)
-
-
-async def _show(environment: Environment, number: int) -> dict[str, Any]:
-    async with postgres(environment) as connection:
-        row = await connection.fetchrow(_SQL["one"], number)
-        history = await rows(connection, _SQL["history"], number)
-    if row is None:
-        _refuse_unknown(number)
-    for act in history:
-        act["before"] = orjson.loads(act["before"])
-        act["payload"] = _text(act["payload"])
-    return {
-        **row,
-        "payload": _text(row["payload"]),
-        "envelope": quarantine_edit.decoded(row["payload"]),
-        "history": history,
-    }
-
-
-def _refuse_unknown(number: int) -> NoReturn:
-    raise UsageProblem(
-        f"Nothing in quarantine has the id {number}.",
-        "see `reftide quarantine list --status all`.",
-    )
-
-
 async def _discard(
     environment: Environment, asked: Mapping[str, Any]
 ) -> dict[str, Any]:
     async with postgres(environment, seconds=_SECONDS) as connection:
-        choice = await choose(connection, asked)
+        choice = await quarantine.choose(connection, asked)
         if asked["dry_run"]:
-            return {"discarded": await count(connection, choice)}
+            return {"discarded": await quarantine.count(connection, choice)}
         return {
             "discarded": await quarantine_redrive.discard(
                 connection, choice, asked["why"]
@@ -242,7 +192,3 @@ def _tell_edited(done: Mapping[str, Any]) -> None:
         return
     click.echo(orjson.dumps(done["envelope"], option=orjson.OPT_INDENT_2).decode())
     click.echo(f"Changed. Next: `reftide quarantine redrive {done['id']}`.")
-
-
-def _text(payload: bytes | None) -> str | None:
-    return None if payload is None else payload.decode("utf-8", "backslashreplace")

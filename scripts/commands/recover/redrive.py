@@ -9,20 +9,19 @@ from uuid import UUID
 import click
 
 from ingest.contracts.telemetry import configure_logging
+from scripts.commands.recover.quarantine_options import (
+    dry,
+    everything,
+    filters,
+    numbers,
+)
 from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.output import counted, emit, json_option, table
 from scripts.servers import Connection, postgres
 from scripts.services.maintain.pauses import lasting
 from scripts.services.recover import quarantine_redrive
-from scripts.services.recover.quarantine_filters import (
-    choose,
-    count,
-    dry,
-    everything,
-    filters,
-    numbers,
-)
+from scripts.services.recover.quarantine import choose, count
 from workers.model.batch import TransientError
 from workers.redrive.page import Redriver
 
@@ -148,8 +147,14 @@ def _tell_redriven(done: Mapping[str, Any]) -> None:
             f"{counted(done['asked'], 'entry', 'entries')} would be tried again."
         )
         return
-    click.echo(quarantine_redrive.summary(done))
+    click.echo(_summary(done))
     if done["paused"]:
         click.echo("Recording is paused: run `reftide resume`; then the workers go on.")
     if done["refused"]:
         table(done["refused"], ("reason", "entries", "for_example"), "Refused again")
+
+
+def _summary(far: Mapping[str, int]) -> str:
+    waiting = f", {far['waiting']:,} wait for a worker" if far["waiting"] else ""
+    asked = counted(far["asked"], "entry", "entries")
+    return f"{far['redriven']:,} of {asked} put back, {far['failed']:,} refused again{waiting}."

@@ -12,6 +12,7 @@ import click
 from ingest.contracts import ids
 from ingest.contracts.envelope import Kind
 from ingest.dialects import DIALECTS
+from scripts.commands.recover.replay_view import View, quiet
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
 from scripts.output import counted, emit, facts, json_option
@@ -20,7 +21,6 @@ from scripts.servers import Connection, postgres, redis_server, shard_count
 from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.administer.catalogue.link_lookup import any_link
 from scripts.services.recover import replays
-from scripts.services.recover.replay_view import View, quiet
 from scripts.times import unix_ms
 from workers.replay.request import DEFAULT_RATE, ReplayRequest
 

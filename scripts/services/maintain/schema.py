@@ -12,7 +12,9 @@ import asyncpg
 
 from scripts.errors import Unreachable
 from scripts.servers import Connection
+from scripts.sql import statements
 
+_SQL: Final = statements("services/maintain/schema")
 #: The tables that applying locks and workers write, in the order in which a batch writes
 #: them (`workers/write/transaction.py`): the schema's own order would meet them in a circle. Leads that
 #: name their customer make a batch begin with `customers`, so that there are two orders.
@@ -43,6 +45,21 @@ def schema_text() -> str:
     raise Unreachable("schema.sql is missing.", "install reftide again.")
 
 
+async def upgrade(connection: Connection) -> dict[str, list[str]]:
+    """Apply the schema; the tables and columns that it made. Raises Unreachable."""
+    before = await _columns(connection)
+    await apply_schema(connection)
+    after = await _columns(connection)
+    return {
+        "tables": sorted(after.keys() - before.keys()),
+        "columns": sorted(
+            f"{table}.{column}"
+            for table in before.keys() & after.keys()
+            for column in after[table] - before[table]
+        ),
+    }
+
+
 async def apply_schema(connection: Connection, seconds: float = _TRY_SECONDS) -> None:
     """Apply the schema in one transaction, again until the tables' locks were free.
 
@@ -66,6 +83,13 @@ async def apply_schema(connection: Connection, seconds: float = _TRY_SECONDS) ->
             return
         # Workers, and others that apply it, have to get through meanwhile.
         await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads, hides nothing
+
+
+async def _columns(connection: Connection) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for row in await connection.fetch(_SQL["columns"]):
+        found.setdefault(row["table_name"], set()).add(row["column_name"])
+    return found
 
 
 async def _lock(connection: Connection, order: Iterable[str]) -> None:

@@ -16,9 +16,8 @@ from uuid_utils.compat import uuid7
 from ingest.contracts.variables import SettingsError
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
-from scripts.output import counted
 from scripts.servers import Connection, rows, single
-from scripts.services.recover.quarantine_filters import QuarantineFilter
+from scripts.services.recover.quarantine import QuarantineFilter
 from scripts.sql import statements
 from workers.enrich import build_enrichers
 from workers.pipeline.pipeline import Pipeline
@@ -64,12 +63,6 @@ async def refused(connection: Connection, request: UUID) -> list[dict[str, Any]]
 
 def is_over(far: Mapping[str, int]) -> bool:
     return not far["waiting"]
-
-
-def summary(far: Mapping[str, int]) -> str:
-    waiting = f", {far['waiting']:,} wait for a worker" if far["waiting"] else ""
-    asked = counted(far["asked"], "entry", "entries")
-    return f"{far['redriven']:,} of {asked} put back, {far['failed']:,} refused again{waiting}."
 
 
 def here(environment: Environment) -> tuple[AbstractAsyncContextManager[Pool], Any]:

@@ -3,7 +3,6 @@
 from typing import Final
 
 from scripts.errors import UsageProblem
-from scripts.output import counted
 from scripts.servers import Connection, rows
 from scripts.services.administer import parsers
 from scripts.services.administer.access.workspaces import Workspace, choose, filter_by
@@ -59,8 +58,10 @@ async def disable(connection: Connection, domain: str) -> Row:
     """Remove DOMAIN, which no link may use any more."""
     row = await show(connection, domain)
     if row["links"]:
+        count = row["links"]
+        uses = "1 link uses" if count == 1 else f"{count:,} links use"
         raise UsageProblem(
-            f"{counted(row['links'], 'link uses', 'links use')} {domain}.",
+            f"{uses} {domain}.",
             f"disable them instead: `reftide links disable CODE --domain {domain}`.",
         )
     await connection.execute(_SQL["remove"], domain)

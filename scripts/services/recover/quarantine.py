@@ -1,56 +1,20 @@
-"""Which entries of quarantine a command is about."""
+"""Entries of quarantine: chosen by a filter, listed, shown."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
-import click
+import orjson
 
 from scripts.errors import UsageProblem
-from scripts.parameters import Moment
 from scripts.servers import Connection, rows
 from scripts.services.administer.access.workspaces import filter_by
+from scripts.services.recover import quarantine_edit
 from scripts.sql import statements
 
 _SQL: Final = statements("services/recover/quarantine")
-
-_REASONS: Final = (
-    "undecodable", "unstorable", "future_id", "crash_loop", "unknown_link",
-    "inactive_link", "unknown_program", "unknown_click", "expired", "unauthorised",
-)  # fmt: skip
-
-_Body = TypeVar("_Body", bound=Callable[..., Any])
-
-
-def filters(*names: str) -> Callable[[_Body], _Body]:
-    """The options that choose entries; `names` are those of the reason's."""
-    options = [
-        click.option(*names, "reason", type=click.Choice(_REASONS), help="Only these."),
-        click.option(
-            "--since", type=Moment(), metavar="WHEN", help="90m, 2h, 3d, or a date."
-        ),
-        click.option(
-            "--until", type=Moment(), metavar="WHEN", help="Last seen before then."
-        ),
-        click.option("--workspace", metavar="NAME", help="Whose."),
-        click.option(
-            "--link", "code", metavar="CODE", help="Only what names it, by code or id."
-        ),
-    ]
-
-    def add(body: _Body) -> _Body:
-        for option in reversed(options):
-            body = option(body)
-        return body
-
-    return add
-
-
-numbers = click.argument("ids", metavar="[ID]...", type=click.IntRange(1), nargs=-1)
-everything = click.option("--all", "everything", is_flag=True, help="All open ones.")
-dry = click.option("--dry-run", is_flag=True, help="Only tell how many.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +59,10 @@ async def choose(connection: Connection, by: Mapping[str, Any]) -> QuarantineFil
         "everything" in by
         and [bool(ids), is_filtered, by["everything"]].count(True) != 1
     ):
-        raise click.UsageError("say which: by their ids, by filters, or --all")
+        raise UsageProblem(
+            "No entries are named, or in two ways.",
+            "say which in one way: by their ids, by filters, or by --all.",
+        )
     await _require_open(connection, choice)
     return choice
 
@@ -117,3 +84,56 @@ async def _require_open(connection: Connection, choice: QuarantineFilter) -> Non
             f"Not open in quarantine: {listed}.",
             f"see `reftide quarantine show {missing[0]}`.",
         )
+
+
+async def listed(
+    connection: Connection, choice: QuarantineFilter, limit: int
+) -> dict[str, Any]:
+    """The newest entries, how many there are, and what was counted but not kept."""
+    return {
+        "count": await count(connection, choice),
+        "entries": await rows(connection, _SQL["list"], *choice.parameters(), limit),
+        "dropped": await rows(connection, _SQL["dropped"]),
+    }
+
+
+async def show(connection: Connection, number: int) -> dict[str, Any]:
+    """An entry with its envelope, if it can be decoded, and its history.
+
+    Raises UsageProblem for an unknown id.
+    """
+    row = await _one(connection, number)
+    history = await rows(connection, _SQL["history"], number)
+    for act in history:
+        act["before"] = orjson.loads(act["before"])
+        act["payload"] = act["payload"] and _text(act["payload"])
+    return {
+        **row,
+        "payload": _text(row["payload"]),
+        "envelope": quarantine_edit.decoded(row["payload"]),
+        "history": history,
+    }
+
+
+async def open_entry(connection: Connection, number: int) -> dict[str, Any]:
+    """Raises UsageProblem for an entry that is unknown, or not open."""
+    row = await _one(connection, number)
+    if row["status"] != "open":
+        raise UsageProblem(
+            f"The entry {number} is {row['status']}.", "only open ones can be edited."
+        )
+    return row
+
+
+async def _one(connection: Connection, number: int) -> dict[str, Any]:
+    row = await connection.fetchrow(_SQL["one"], number)
+    if row is None:
+        raise UsageProblem(
+            f"Nothing in quarantine has the id {number}.",
+            "see `reftide quarantine list --status all`.",
+        )
+    return dict(row)
+
+
+def _text(payload: bytes) -> str:
+    return payload.decode("utf-8", "backslashreplace")
