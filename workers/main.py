@@ -147,7 +147,12 @@ def _asked_for(
         yield keep_sampling(pool, redis, settings.shards, _unix_ms, life.stop)
     if settings.archive is not None:
         archive = Archive(
-            redis, pool, name, settings.archive, life.stop, boundary(settings)
+            redis=redis,
+            pool=pool,
+            owner=name,
+            settings=settings.archive,
+            stop=life.stop,
+            boundary=boundary(settings),
         )
         yield archive.run(range(settings.shards), _unix_ms)
 

@@ -52,12 +52,12 @@ class _PageResult:
     def counts(self, page: ClassifiedPage) -> Counts:
         others = self.inserted + self.changed + self.quarantined + page.refused
         return Counts(
-            page.scanned,
-            self.inserted,
-            self.changed,
-            page.scanned - others,
-            self.quarantined,
-            page.refused,
+            scanned=page.scanned,
+            inserted=self.inserted,
+            changed=self.changed,
+            unchanged=page.scanned - others,
+            quarantined=self.quarantined,
+            refused=page.refused,
         )
 
 

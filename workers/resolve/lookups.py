@@ -177,10 +177,10 @@ async def _fetch(
 
 def _link(row: Any) -> KnownLink:
     return KnownLink(
-        row["link_id"],
-        row["workspace_id"],
-        row["program_id"],
-        row["partner_id"],
-        row["is_active"],
-        row["attribution_window_days"] or DEFAULT_WINDOW_DAYS,
+        id=row["link_id"],
+        workspace_id=row["workspace_id"],
+        program_id=row["program_id"],
+        partner_id=row["partner_id"],
+        is_active=row["is_active"],
+        attribution_window_days=row["attribution_window_days"] or DEFAULT_WINDOW_DAYS,
     )
