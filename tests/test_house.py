@@ -126,7 +126,8 @@ def test_what_is_run_by_name_can_be_run(script: str) -> None:
 def test_ci_runs_the_same_checks_and_tests_as_a_desk() -> None:
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
 
-    assert lines[-2:] == ["scripts/check", "scripts/test"]
+    called = [line.strip() for line in lines if line.strip().startswith("scripts/")]
+    assert called == ["scripts/check", "scripts/test"]
 
 
 def test_the_independence_contract_lists_every_dialect() -> None:

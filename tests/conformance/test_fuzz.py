@@ -30,6 +30,7 @@ from schemathesis.openapi.checks import RejectedPositiveData
 
 from ingest.dialects.spec import Endpoint, RawRequest, Refusal
 from tests.support.edge.showcase import SECRET, SHOWN, publish
+from tests.support.environment import inherited
 from tests.support.servers.valkey import running_valkey
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +67,7 @@ def an_edge(path: Path) -> Iterator[str]:
         port = str(free.getsockname()[1])
         free.close()
         environment = {
-            "PATH": os.defpath,
+            **inherited(),
             "PYTHONPATH": os.pathsep.join(sys.path),
             "REDIS_URL": valkey.url,
             "REFTIDE_SECRET": SECRET,

@@ -1,6 +1,5 @@
 """`reftide up` as an operator runs it: a process, its output, its children, its HTTP."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import orjson
 import pytest
 
 from scripts.embedded import Instance
+from tests.support.environment import inherited
 from tests.support.servers.cli import Cli, servers_of
 
 ROOT = Path(__file__).parents[2]
@@ -213,7 +213,7 @@ def begin() -> Iterator[Begin]:
                 data,
                 subprocess.Popen(
                     [sys.executable, "-m", "scripts.cli", "up", "--data", data, *given],
-                    env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), **variables},
+                    env={**inherited(), "PYTHONPATH": str(ROOT), **variables},
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,

@@ -1,6 +1,5 @@
 """`reftide bench` on servers of its own, as little of it as shows that it measures."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import orjson
 import pytest
 
 from tests.e2e.conftest import ROOT, eventually
+from tests.support.environment import inherited
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -125,7 +125,7 @@ def test_a_measurement_that_is_interrupted_leaves_nothing(
 ) -> None:
     with subprocess.Popen(
         [*BENCH, "growth", "--rows", "100000,200000"],
-        env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        env={**inherited(), "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stderr is not None

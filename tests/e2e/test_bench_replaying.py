@@ -1,6 +1,5 @@
 """`reftide bench replay`, as little of it as shows that it measures."""
 
-import os
 import time
 
 import orjson
@@ -9,13 +8,14 @@ from click.testing import CliRunner
 
 from scripts.bench.commands.history import replay
 from scripts.environment import Environment
+from tests.support.environment import inherited
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(200)]
 
 
 def test_history_is_recorded_and_replayed_beside_live_clicks() -> None:
     few = ("--events", "1500", "--workers", "1", "--live", "50", "--seconds", "2")
-    environment = Environment({"PATH": os.defpath}, time.monotonic)
+    environment = Environment({**inherited()}, time.monotonic)
 
     done = CliRunner().invoke(replay, [*few, "--json"], obj=environment)
 

@@ -1,6 +1,5 @@
 """`reftide demo` as operators run it, at an instance that `reftide up` runs."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import orjson
 import pytest
 
 from tests.e2e.conftest import ROOT, Begin, Up
+from tests.support.environment import inherited
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -31,7 +31,7 @@ def demo(up: Up, *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "scripts.cli", "demo", *arguments],
         env={
-            "PATH": os.defpath,
+            **inherited(),
             "PYTHONPATH": str(ROOT),
             "REFTIDE_DATA": str(up.data),
         },

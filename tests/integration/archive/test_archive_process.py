@@ -1,7 +1,6 @@
 """Workers that archive, as processes: killed at any time, they lose nothing."""
 
 import asyncio
-import os
 import random
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from redis.asyncio import Redis
 from ingest.contracts.envelope import encode
 from ingest.contracts.stream import ARCHIVE_GROUP, FIELD, GROUP, epoch_key, events_key
 from tests.support.directory import a_click
+from tests.support.environment import inherited
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import running_valkey
 from tests.support.workers.archives import everything, payloads
@@ -97,7 +97,7 @@ def url() -> Iterator[str]:
 @pytest.fixture
 async def works(url: str, database_url: str, tmp_path: Path) -> AsyncIterator[Works]:
     environment = {
-        "PATH": os.environ["PATH"],  # noqa: TID251 -- to be handed on
+        **inherited(),
         "REDIS_URL": url,
         "DATABASE_URL": database_url,
         "REFTIDE_DATA": str(tmp_path),

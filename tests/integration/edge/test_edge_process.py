@@ -13,6 +13,7 @@ import orjson
 import pytest
 from aiohttp import ClientError, ClientSession
 
+from tests.support.environment import inherited
 from tests.support.servers.edges import SECRET
 from tests.support.servers.valkey import Valkey, running_valkey
 
@@ -35,7 +36,7 @@ async def a_process(
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     port = a_port()
     environment = {
-        "PATH": os.defpath,
+        **inherited(),
         "PYTHONPATH": os.pathsep.join(sys.path),
         "REDIS_URL": url,
         "REFTIDE_SECRET": SECRET,

@@ -25,6 +25,7 @@ from ingest.durable.stream import PendingAppend, Stream
 from ingest.redis_io.client import RedisBreaker, connect
 from scripts.bench.environment.proxy import HOST, Link
 from tests.support.directory import a_click, furnish, miscounted
+from tests.support.environment import inherited
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
 from tests.support.workers.working import (
@@ -277,7 +278,7 @@ async def test_a_commit_whose_answer_is_lost_is_made_once(
 @contextmanager
 def a_worker(urls: tuple[str, str], data: Path) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
-        "PATH": os.defpath,
+        **inherited(),
         "PYTHONPATH": os.pathsep.join(sys.path),
         "REDIS_URL": urls[0],
         "DATABASE_URL": urls[1],

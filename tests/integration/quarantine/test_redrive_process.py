@@ -1,6 +1,5 @@
 """Redrives in worker processes that are killed at every step."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.directory import WORKSPACE, a_click, a_lead
+from tests.support.environment import inherited
 from tests.support.eventually import eventually
 from tests.support.workers.redriving import Clinic
 from workers.model.batch import Boundary
@@ -29,7 +29,7 @@ def start(
 
     def start(**more: str) -> subprocess.Popen[bytes]:
         environment = {
-            "PATH": os.environ["PATH"],  # noqa: TID251 -- to be handed on
+            **inherited(),
             "REDIS_URL": redis_url,
             "DATABASE_URL": database_url,
             "REFTIDE_DATA": str(tmp_path),

@@ -1,7 +1,6 @@
 """Replays beside live traffic, and workers that die with one."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from ingest.contracts.envelope import encode
 from ingest.contracts.stream import FIELD
 from scripts.services.recover.replays import order, read
 from tests.support.directory import LINKS, NOON_MS, a_click, a_lead, a_sale
+from tests.support.environment import inherited
 from tests.support.eventually import eventually
 from tests.support.workers.replaying import EVERYTHING, Site, a_site
 from tests.support.workers.working import STREAM, is_acknowledged, working
@@ -39,7 +39,7 @@ def start(site: Site, tmp_path: Path) -> object:
 
     def worker() -> subprocess.Popen[bytes]:
         environment = {
-            "PATH": os.environ["PATH"],  # noqa: TID251 -- to be handed on
+            **inherited(),
             "REDIS_URL": site.redis_url,
             "DATABASE_URL": site.database_url,
             "REFTIDE_DATA": str(tmp_path),

@@ -1,6 +1,5 @@
 """An entry that kills workers is put aside; one that is near when workers die is not."""
 
-import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from structlog.testing import capture_logs
 from ingest.contracts.envelope import encode
 from ingest.contracts.stream import FIELD, GROUP, alone_key, events_key
 from tests.support.directory import NOON_MS, a_click, an_id, furnish
+from tests.support.environment import inherited
 from tests.support.eventually import eventually
 from tests.support.servers.worker_process import Worker
 from tests.support.workers.working import is_acknowledged
@@ -50,7 +50,7 @@ async def start(
 
     def start(**more: str) -> Worker:
         environment = {
-            "PATH": os.environ["PATH"],  # noqa: TID251 -- to be handed on
+            **inherited(),
             "REDIS_URL": redis_url,
             "DATABASE_URL": database_url,
             "REFTIDE_DATA": str(tmp_path),

@@ -1,7 +1,6 @@
 """A seeded installation: two edges in this process, and a worker process when asked for."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -24,6 +23,7 @@ from scripts.environment import Environment
 from scripts.services.maintain.seed import plant
 from scripts.services.observe import spools
 from tests.support.directory import miscounted
+from tests.support.environment import inherited
 from tests.support.eventually import eventually
 from tests.support.servers.cli import NOW, SECRET
 from workers.publish.publisher import publish_if_missing
@@ -54,10 +54,9 @@ class Installation:
 
     def start_worker(self) -> None:
         """Let what is in the stream be recorded, from now on."""
-        path = os.environ["PATH"]  # noqa: TID251 -- to be handed on
         worker = subprocess.Popen(
             [sys.executable, "-m", "workers"],
-            env={"PATH": path, **self.variables},
+            env={**inherited(), **self.variables},
             cwd=ROOT,
             stderr=subprocess.DEVNULL,
         )

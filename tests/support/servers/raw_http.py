@@ -17,6 +17,7 @@ from ingest.contracts.stream import events_key
 from ingest.http.server import Bounds, EdgeServer
 from scripts.bench.environment.children import free_port
 from tests.support.edge.showcase import SECRET, a_setting
+from tests.support.environment import inherited
 from tests.support.eventually import eventually
 
 CLICK = orjson.dumps({"affiliate_url": "https://example.com/?aff=SARAH"})
@@ -158,7 +159,7 @@ async def a_process(url: str, path: Path) -> AsyncIterator[tuple[Edge, Any]]:
         "-m",
         "ingest",
         env={
-            "PATH": os.defpath,
+            **inherited(),
             "PYTHONPATH": os.pathsep.join(sys.path),
             "REDIS_URL": url,
             "REFTIDE_SECRET": SECRET,

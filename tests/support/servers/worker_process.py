@@ -1,6 +1,5 @@
 """`python -m workers` as a process beside a test: a server, a database and workers to start."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from ingest.contracts.envelope import Kind, encode
 from ingest.contracts.ids import millis
 from ingest.contracts.stream import FIELD, events_key
 from tests.support.envelopes import an_envelope
+from tests.support.environment import inherited
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey
 from workers.postgres.database import Connection
@@ -130,7 +130,7 @@ async def a_site(
 
     def start(**more: str) -> Worker:
         environment = {
-            "PATH": os.environ["PATH"],  # noqa: TID251 -- to be handed on
+            **inherited(),
             "REDIS_URL": valkey.url,
             "DATABASE_URL": database_url,
             "REFTIDE_DATA": str(tmp_path),

@@ -1,6 +1,5 @@
 """`reftide edge` and `reftide worker` as processes, and commands on an embedded instance."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 
 from scripts.embedded.instance import running
 from scripts.environment import Environment
+from tests.support.environment import inherited
 from tests.support.servers.cli import Cli, servers_of
 
 _ROOT = Path(__file__).parents[4]
@@ -30,7 +30,7 @@ def start() -> Iterator[Start]:
         process = subprocess.Popen(
             [sys.executable, "-m", "scripts.cli", *arguments],
             cwd=_ROOT,
-            env={"PATH": os.defpath, **cli.variables, **more},
+            env={**inherited(), **cli.variables, **more},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -1,6 +1,5 @@
 """`reftide quarantine redrive`, and the trail that it leaves."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from scripts.commands.recover import redrive
 from tests.support.directory import WORKSPACE, an_id
+from tests.support.environment import inherited
 from tests.support.workers.quarantine_desk import Desk
 from tests.support.workers.redriving import NEW_LINK, Clinic, lost_click
 from workers.model.batch import Boundary, TransientError
@@ -51,7 +51,7 @@ def test_it_is_done_in_the_command_where_there_are_no_workers(desk: Desk) -> Non
             "--here",
             "--json",
         ],
-        env={"PATH": os.environ["PATH"], **desk.cli.variables},  # noqa: TID251 -- handed on
+        env={**inherited(), **desk.cli.variables},
         cwd=ROOT,
         capture_output=True,
         check=False,

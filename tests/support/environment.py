@@ -1,0 +1,12 @@
+"""What the processes that tests start inherit of the tests' own environment."""
+
+import os
+
+#: By `COVERAGE_PROCESS_CONFIG` coverage goes on in a subprocess.
+_INHERITED = ("PATH", "COVERAGE_PROCESS_CONFIG")
+
+
+def inherited() -> dict[str, str]:
+    """Nothing but the search path, and whether coverage is measured."""
+    own = os.environ  # noqa: TID251 -- to be handed on
+    return {name: own[name] for name in _INHERITED if name in own}
