@@ -1,1 +1,1 @@
-"""What is counted: counters of links and partners, the ledger of stream entries, lost entries."""
+"""The counters of links, partners and days, milestones, and the ledger of stream entries."""

@@ -1,7 +1,8 @@
-"""The ledger: what became of every stream entry. Imported by `write` and its neighbours.
+"""The ledger: counts what became of every stream entry.
 
-It is counted in the transaction that decides an entry's fate, so it cannot drift from the
-rows; a row per consumer, so that workers never wait for one another.
+The transaction that records, repeats or quarantines an entry also counts it, so the ledger
+cannot drift from the rows. It has a row for each consumer, so workers never wait for one
+another.
 """
 
 from collections import Counter
@@ -17,7 +18,7 @@ _SQL: Final = statements("counters/ledger")
 
 
 class LedgerShard(NamedTuple):
-    """A shard in one of its lives."""
+    """A shard in one epoch of its stream."""
 
     epoch: int
     shard: int
@@ -30,15 +31,15 @@ class LedgerDelta:
     recorded: Counter[LedgerShard] = field(default_factory=Counter)
     repeats: Counter[LedgerShard] = field(default_factory=Counter)
     quarantined: Counter[LedgerShard] = field(default_factory=Counter)
-    #: Why those were quarantined; shown, and not part of the ledger.
+    #: The reasons of those; for metrics, not part of the ledger.
     reasons: Counter[str] = field(default_factory=Counter)
-    #: Likewise of those among them that were not kept.
+    #: Likewise of those whose payload was not kept.
     dropped: Counter[str] = field(default_factory=Counter)
     #: Those that clients caused and that were kept, by workspace; for the budget.
     admitted: Counter[UUID | None] = field(default_factory=Counter)
 
     def __iadd__(self, other: Self) -> Self:
-        """Take in what another transaction adds."""
+        """Add what another transaction adds."""
         self.recorded.update(other.recorded)
         self.repeats.update(other.repeats)
         self.quarantined.update(other.quarantined)
@@ -62,5 +63,5 @@ class LedgerDelta:
 
 
 def shard_of(entry: Entry) -> LedgerShard:
-    """The shard that an entry stands in."""
+    """The shard of an entry."""
     return LedgerShard(entry.epoch, entry.shard)

@@ -1,9 +1,9 @@
-"""Milestones: what partners earn by the number of their leads. Imported by `write`.
+"""Awards milestones: what partners earn by the number of their leads.
 
-Given in the transaction that counts the leads, while it holds the enrolment's row: of two
-workers the second one sees what the first one counted, so no milestone is passed unseen.
-An award stays given when a lead is attributed to somebody else later; that partner may earn
-the same milestone for itself.
+Awards are made in the transaction that counts the leads, while it holds the lock on the
+enrolment's row. A second worker sees what the first one counted, so no milestone is missed.
+An award stays when one of the leads is attributed to another partner later. That partner may
+earn the same milestone.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _SQL: Final = statements("counters/milestones")
 
 
 async def give(connection: Connection, led: Sequence[LeadGain]) -> None:
-    """Award what these partners have reached; needs their counters to be up to date."""
+    """Award the milestones that these partners have reached; needs up-to-date counters."""
     if led:
         columns = [list(column) for column in zip(*led, strict=True)]
         await connection.execute(_SQL["awards_give"], *columns)

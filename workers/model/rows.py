@@ -89,7 +89,7 @@ class StoredRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @classmethod
     def of(cls, record: DatabaseRecord) -> Self:
-        """The row of a record that has at least STORED_COLUMNS."""
+        """The row of a record that has at least the columns of these fields."""
         event = {name: record[name] for name in EventFacts.__struct_fields__}
         return cls(
             entry=Entry(*(record[name] for name in ENTRY_COLUMNS)),

@@ -1,1 +1,1 @@
-"""One batch, one transaction: dedup, rows, customers, counters."""
+"""Records one batch in one transaction: dedup, rows, customers, counters."""

@@ -1,7 +1,7 @@
-"""Short click ids that edges handed out. Imported by `write`.
+"""Stores the short click ids that edges issued.
 
-Such a token proves nothing by itself, so it is kept where imported click ids are, and the
-directory's record of it follows from there.
+A short id carries no proof of its own, so it is stored with imported click ids, which are
+published into the directory.
 """
 
 from collections.abc import Iterable
@@ -16,12 +16,11 @@ _SQL: Final = statements("write/click_tokens")
 
 
 async def keep(connection: Connection, rows: Iterable[Row]) -> None:
-    """Keep the tokens of clicks; repeats' too, since their clients were told theirs.
+    """Store the tokens of clicks, those of repeats too: their clients were answered with them.
 
-    A repeat's token leads to the repeat's own id, which is an alias of the click that has
-    the row.
+    A repeat's token resolves to the repeat's own id, which is an alias of the recorded click.
     """
-    told = sorted(
+    tokens = sorted(
         {
             (
                 row.place.workspace_id,
@@ -36,6 +35,6 @@ async def keep(connection: Connection, rows: Iterable[Row]) -> None:
             and not row.event.is_test
         }
     )
-    if told:
-        columns = [list(column) for column in zip(*told, strict=True)]
+    if tokens:
+        columns = [list(column) for column in zip(*tokens, strict=True)]
         await connection.execute(_SQL["tokens_keep"], *columns)

@@ -1,4 +1,4 @@
--- tokens_keep: let short click ids lead to their clicks; one that is known stays as it is
+-- tokens_keep: store short click ids with their clicks; a known one stays as it is
 insert into imported_clicks (workspace_id, token, click_id, link_id)
 select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[])
     as click (workspace_id, token, click_id, link_id)

@@ -1,8 +1,8 @@
-"""Customers: who they are, what is known of them, and which click earned a lead.
+"""Identifies customers, and attributes leads to clicks.
 
-Imported by `write`. Everything in here follows from recorded rows, never from the order in
-which they came: a batch locks every customer it may concern, then brings what is derived
-(who an anonymous customer is, what a lead is attributed to) in line with the rows.
+The result depends on the recorded rows only, never on the order in which they arrived. A
+batch locks every customer that it may affect. Then it updates what is derived from the rows:
+which customer an anonymous one points at, and which click a lead is attributed to.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ from workers.postgres.sql import statements
 _SQL: Final = statements("write/customers")
 
 
-#: A customer whose events name the clicks of more visitors is no person.
+#: A customer whose events name the clicks of more visitors is a shared id, not one person.
 SHARED_CUSTOMER_CLICKS: Final = 64
 
 
@@ -38,31 +38,32 @@ class LockSetGrew(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LockSet:
-    """Whom a batch may concern beyond rows that it alone can know of."""
+    """The customers that a batch may affect, and which of their leads."""
 
-    #: Customers: anonymous ones by their root clicks, identified ones by their ids.
+    #: Anonymous customers by their root clicks, identified ones by their ids.
     ids: frozenset[UUID]
-    #: Those of them whose clicks changed: of concern to everybody who names one.
+    #: Those whose clicks changed. This affects every customer that names one of the clicks.
     roots: frozenset[UUID]
-    #: Leads of theirs from this time on may be attributed anew; None: all of them.
+    #: Their leads from this time on may get another attribution; None: all of them.
     since: datetime | None
-    #: Clicks that came. Who names one is its lead even if clocks say that it came later.
+    #: New clicks. A lead that names one may be attributed to it even if its time is earlier.
     clicks: frozenset[UUID] = frozenset()
-    #: Leads that came, but for those of a link itself, which nobody else earns.
+    #: New leads, except those of a link itself, which no click can earn.
     leads: frozenset[UUID] = frozenset()
-    #: Leads that name clicks: what such a visitor did may have earned other leads of theirs.
-    namers: Sequence[Row] = ()
-    #: Customers who lose events.
-    losers: frozenset[UUID] = frozenset()
+    #: New leads that name a click: that visitor's clicks may earn the customer's other leads.
+    naming: Sequence[Row] = ()
+    #: Customers that lose events.
+    losing: frozenset[UUID] = frozenset()
 
 
 async def identify(
     connection: Connection, rows: Sequence[Row], new_id: Callable[[], UUID]
 ) -> list[Row]:
-    """The rows with their customers' ids; customers never seen before are created.
+    """The rows with their customers' ids; customers with a new external id are created.
 
-    A lead without an external id is its root click's anonymous customer's. Where nothing
-    shows that the click is its workspace's, it has an anonymous customer of its own.
+    A lead without an external id belongs to the anonymous customer of its click. Where the
+    click is not known to be of the lead's workspace, the lead has an anonymous customer of
+    its own.
     """
     known: dict[tuple[UUID, str], UUID] = {}
     if seen := _first_seen(rows):
@@ -85,37 +86,38 @@ def lock_set_of(
     fresh: frozenset[UUID],
     aliases: frozenset[UUID],
 ) -> LockSet:
-    """Whom rows concern, given the rows they displace and the customers they introduced.
+    """The customers that rows affect, those of the rows that they displace (`gone`) included.
 
-    A click whose anonymous customer is new concerns nobody: no lead can have named it.
+    `fresh` are the anonymous customers that were created for these rows. Their clicks affect
+    no other customer: no lead can have named them. `aliases` are as in `DedupResult`.
     """
-    people = [row for row in rows if not row.event.is_test]
-    known = [row for row in people if row.root_id not in fresh]
-    leads = [row for row in people if row.event.kind is not CLICK]
+    counted = [row for row in rows if not row.event.is_test]
+    known = [row for row in counted if row.root_id not in fresh]
+    leads = [row for row in counted if row.event.kind is not CLICK]
     ids = {row.root_id for row in (*known, *leads, *gone)} | aliases
     ids |= {row.customer_id for row in (*leads, *gone)}
     roots = {row.root_id for row in known if row.event.kind is CLICK}
-    is_long_past = bool(gone or aliases)
-    late = [] if is_long_past else [row.at for row in (*known, *leads)]
+    is_any_time = bool(gone or aliases)
+    times = [] if is_any_time else [row.at for row in (*known, *leads)]
     return LockSet(
-        ids=_there(ids),
-        roots=_there(ids if is_long_past else roots),
-        since=min(late, default=None),
+        ids=_present(ids),
+        roots=_present(ids if is_any_time else roots),
+        since=min(times, default=None),
         clicks=frozenset(row.id for row in known if row.root_id == row.id),
         leads=frozenset(
             row.id for row in leads if row.place.click_id or row.customer_id
         ),
-        namers=[row for row in leads if row.place.click_id and row.customer_id],
-        losers=_there(old.customer_id for old in gone),
+        naming=[row for row in leads if row.place.click_id and row.customer_id],
+        losing=_present(old.customer_id for old in gone),
     )
 
 
 async def lock(
     connection: Connection, about: LockSet, wider: frozenset[UUID]
 ) -> LockSet:
-    """Lock everybody concerned, in the order of ids, and know that it is everybody.
+    """Lock all customers concerned, in the order of their ids; the complete set.
 
-    Raises LockSetGrew where rows committed between reading and locking concern more.
+    Raises LockSetGrew where rows committed between reading and locking concern more of them.
     """
     ids, _ = await _reach(connection, about)
     locked = ids | wider
@@ -130,15 +132,15 @@ async def lock(
 async def attribute(
     connection: Connection, about: LockSet, deltas: CounterDeltas
 ) -> None:
-    """Bring anonymous customers and leads in line with the rows. Needs the locks."""
-    people = sorted(about.ids)
-    await connection.execute(_SQL["customers_point"], people)
-    changed = await _judge_crowds(connection, about)
-    crowds = await connection.fetch(_SQL["customers_crowds"], people)
+    """Update what anonymous customers point at and what earned the leads. Needs the locks."""
+    ids = sorted(about.ids)
+    await connection.execute(_SQL["customers_point"], ids)
+    changed = await _mark_shared(connection, about)
+    shared = await connection.fetch(_SQL["customers_shared"], ids)
     leads = await connection.fetch(
         _SQL["leads_attribution"],
-        # A crowd's leads have nothing to do with one another.
-        sorted(about.ids - {record["id"] for record in crowds}),
+        # The leads of a shared id are not related.
+        sorted(about.ids - {record["id"] for record in shared}),
         about.since,
         DEFAULT_WINDOW_DAYS,
         sorted(about.clicks),
@@ -166,7 +168,7 @@ async def attribute(
 
 
 def _earned_place(row: StoredRow, lead: DatabaseRecord) -> Place:
-    """Where the lead belongs by the click that earned it."""
+    """The place of a lead by the click that earned it."""
     return structs.replace(
         row.place,
         link_id=lead["earned_link_id"],
@@ -175,47 +177,47 @@ def _earned_place(row: StoredRow, lead: DatabaseRecord) -> Place:
     )
 
 
-async def _judge_crowds(connection: Connection, about: LockSet) -> list[UUID]:
-    """Customers who turned out to be a crowd, or to be none. Needs the locks."""
-    namers = _there(lead.customer_id for lead in about.namers)
-    if not namers and not about.losers:
+async def _mark_shared(connection: Connection, about: LockSet) -> list[UUID]:
+    """Mark and unmark shared ids; the customers that changed. Needs the locks."""
+    naming = _present(lead.customer_id for lead in about.naming)
+    if not naming and not about.losing:
         return []
-    asked = sorted(namers | about.losers), sorted(about.losers), SHARED_CUSTOMER_CLICKS
-    found = await connection.fetch(_SQL["customers_crowd"], *asked)
+    asked = sorted(naming | about.losing), sorted(about.losing), SHARED_CUSTOMER_CLICKS
+    found = await connection.fetch(_SQL["customers_mark_shared"], *asked)
     return [record["id"] for record in found]
 
 
 async def _since(connection: Connection, about: LockSet) -> datetime | None:
-    """From when on leads may be attributed anew. Needs the locks.
+    """From when on leads may get another attribution. Needs the locks.
 
-    To a customer a click that none of his events named before is a visitor who turns out to
-    be him: all that this one did may have earned his leads.
+    A click that the customer's events name for the first time adds a visitor to the customer.
+    All clicks of that visitor may have earned the customer's leads.
     """
-    if about.since is None or not about.namers:
+    if about.since is None or not about.naming:
         return about.since
     columns = zip(
-        *((lead.customer_id, lead.place.click_id, lead.id) for lead in about.namers),
+        *((lead.customer_id, lead.place.click_id, lead.id) for lead in about.naming),
         strict=True,
     )
     found = await connection.fetch(
-        _SQL["named_anew"], *(list(each) for each in columns)
+        _SQL["newly_named"], *(list(each) for each in columns)
     )
-    anew = [record["click_id"] for record in found]
-    began = await connection.fetchval(_SQL["visits_began"], anew) if anew else None
-    return min(about.since, began or about.since)
+    named = [record["click_id"] for record in found]
+    first = await connection.fetchval(_SQL["first_visit"], named) if named else None
+    return min(about.since, first or about.since)
 
 
 async def _reach(
     connection: Connection, about: LockSet
 ) -> tuple[frozenset[UUID], frozenset[UUID]]:
-    """Everybody concerned, and those of them whose clicks changed."""
+    """All customers concerned, and those of them whose clicks changed."""
     asked = sorted(about.ids), sorted(about.roots)
     found = await connection.fetch(_SQL["customers_reached"], *asked)
     roots = frozenset(record["id"] for record in found if record["is_root"])
     return frozenset(record["id"] for record in found), roots
 
 
-def _there(ids: Iterable[UUID | None]) -> frozenset[UUID]:
+def _present(ids: Iterable[UUID | None]) -> frozenset[UUID]:
     return frozenset(item for item in ids if item)
 
 

@@ -14,7 +14,7 @@ select id, workspace_id, external_id
 -- customers_known: which of these ids are customers'
 select id from customers where id = any($1::uuid[])
 
--- customers_reached: these customers and who they stand for; of some ($2), whom they point at and whoever leads on their clicks belong to; and which are such
+-- customers_reached: these customers under all their ids; of roots ($2) also the customers that they point at or whose leads name their clicks; and which ids are roots
 with family as (
     select named.id, asked.id = any($2::uuid[]) as is_root
       from unnest($1::uuid[]) as asked (id)
@@ -33,7 +33,7 @@ union
 select customer_id, false from events
  where kind <> 'click' and click_id in (select id from family where is_root) and customer_id is not null
 
--- named_anew: those of these clicks ($2) that no event but these ($3) of the customer ($1) names; to a crowd they are nothing new
+-- newly_named: the clicks ($2) that no event of the customer ($1) names except these ($3); for shared ids none
 select distinct said.click_id
   from unnest($1::uuid[], $2::uuid[]) as said (customer_id, click_id)
   left join customers customer on customer.id = said.customer_id
@@ -47,7 +47,7 @@ select distinct said.click_id
 -- customers_lock: lock these customers in the order of their ids
 select from customers where id = any($1::uuid[]) order by id for no key update
 
--- customers_learn: keep the latest value of every field, the earliest sight, the furthest status; whose a customer is, its own click decides
+-- customers_merge: keep the latest value of every field, the earliest time seen, the furthest status; its own click decides a customer's workspace
 with said as (
     select *
       from unnest($1::uuid[], $2::timestamptz[], $3::customer_status[], $4::uuid[], $5::boolean[],
@@ -93,7 +93,7 @@ update customers
    and (is_name or is_email or is_avatar or is_owner
         or news.seen_at < customers.seen_at or news.status > customers.status)
 
--- customers_point: let anonymous customers point at the customer of the earliest lead that names their click; for those of a detached month that lead may be detached too, and it stays
+-- customers_point: point anonymous customers at the customer of the earliest lead that names their click; one of a detached month keeps its target, since its lead may be detached too
 with person as (
     select customer.id, customer.workspace_id, coalesce(alias.event_id, customer.id) as event_id
       from customers customer
@@ -123,7 +123,7 @@ update customers
  where customers.id = person.id and customers.points_to is distinct from earliest.customer_id
    and (customers.points_to is null or customers.id >= (select events_floor()))
 
--- customers_crowd: note which of these stand for more than so many visitors; of those that lost events ($2), whether they still do; whoever changed
+-- customers_mark_shared: mark customers whose events name more than $3 clicks as shared ids, unmark those that lost events ($2) and name fewer; the ids that changed
 with counted as (
     select customer.id, count(named.click_id) > $3 as is_crowd
       from customers customer
@@ -142,10 +142,10 @@ update customers
  where customers.id = counted.id and customers.is_crowd <> counted.is_crowd
 returning customers.id
 
--- customers_crowds: which of these are crowds
+-- customers_shared: which of these are shared ids
 select id from customers where id = any($1::uuid[]) and is_crowd
 
--- visits_began: when the first click was of all that the visitors of these clicks made
+-- first_visit: the time of the earliest click of the visitors who made these clicks
 select min(click.at)
   from (select unnest($1::uuid[]) as id
         union select event_id from event_aliases where id = any($1::uuid[])
@@ -158,7 +158,7 @@ select min(click.at)
         (select at from events where click_id = root.id and kind = 'click' order by at, id limit 1)
        ) as click
 
--- leads_attribution: leads of these customers, or on some clicks ($6), since a time, and all that name some clicks ($4), are of some customers ($5) or have some ids ($7), whose attribution is not what the rows say; what rests on detached rows stays
+-- leads_attribution: leads whose attribution differs from what the rows say, among those of customers ($1) or on clicks ($6) since a time ($2), and all that name clicks ($4), belong to customers ($5) or have ids ($7); attributions to detached rows stay
 with lead as (
     select event.*, coalesce(alias.event_id, event.click_id) as named_id, coalesce(whose.is_crowd, false) as is_crowds
       from events event

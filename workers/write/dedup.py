@@ -1,7 +1,7 @@
-"""Which of several events with one dedupe key has the row. Imported by `write`.
+"""Decides which of several events with one dedupe key has the row.
 
-The least rank wins: earliest event time, then id, then digest. A holder may be displaced by
-an attempt that arrives later but happened earlier, so any order ends the same.
+The least rank wins: earliest event time, then id, then digest. An attempt that arrives later
+but happened earlier displaces the holder of the claim, so any order ends the same.
 """
 
 from collections import defaultdict
@@ -22,16 +22,18 @@ _SQL: Final = statements("write/dedup")
 KEPT: Final = timedelta(days=30)
 
 _Key = tuple[UUID, str, bytes]
-_Fate = Literal["stands", "displaces", "succeeds", "repeats"]
+#: What becomes of a row: it keeps its claim, takes it from an earlier arrival, takes an expired
+#: one over, or repeats the event that holds it.
+_Verdict = Literal["keeps", "displaces", "succeeds", "repeats"]
 
 
 @dataclass(slots=True)
 class DedupResult:
-    """How the rows of a batch fared against their claims."""
+    """What the claims say of the rows of a batch."""
 
-    #: Rows that may have the row of their event, as far as claims go.
+    #: Rows that hold their claim, or have none: they may be recorded.
     contenders: list[Row]
-    #: Rows that are another event's repeat, with the id of the one that won.
+    #: The ids of repeats, with the id of the event that each repeats; and the rows.
     losers: dict[UUID, UUID] = field(default_factory=dict)
     lost: list[Row] = field(default_factory=list)
     #: Ids that held a claim until now, with the id that holds it instead.
@@ -39,15 +41,15 @@ class DedupResult:
 
     @property
     def aliases(self) -> frozenset[UUID]:
-        """All ids that stand for another event, or have others stand for them."""
-        standing_in = self.losers | self.displaced
-        return frozenset({*standing_in.keys(), *standing_in.values()})
+        """The ids that became an alias of another event, and those events' ids."""
+        alias_of = self.losers | self.displaced
+        return frozenset({*alias_of.keys(), *alias_of.values()})
 
 
 async def claim_keys(connection: Connection, rows: Sequence[Row]) -> DedupResult:
-    """Claim for every row that has a dedupe key; locks the claims in the order of keys.
+    """Claim the dedupe key of every row that has one; locks the claims in the order of keys.
 
-    Raises TransientError where a claim was swept away between claiming and locking.
+    Raises TransientError where a claim expired between claiming and locking.
     """
     result = DedupResult([row for row in rows if row.envelope.request.dedupe is None])
     groups = _grouped(rows)
@@ -58,15 +60,15 @@ async def claim_keys(connection: Connection, rows: Sequence[Row]) -> DedupResult
     for key, group in groups.items():
         holder = holders.get(key, group[0].rank)
         for row in group:
-            fate = _judge(row, holder, detached)
-            if fate == "repeats":
+            verdict = _judge(row, holder, detached)
+            if verdict == "repeats":
                 result.lost.append(row)
                 result.losers[row.id] = holder.id
                 continue
             result.contenders.append(row)
-            if fate == "stands":
+            if verdict == "keeps":
                 continue
-            if fate == "displaces" and row.id != holder.id:
+            if verdict == "displaces" and row.id != holder.id:
                 result.displaced[holder.id] = row.id
             moved[key], holder = row, row.rank
     if moved:
@@ -75,31 +77,31 @@ async def claim_keys(connection: Connection, rows: Sequence[Row]) -> DedupResult
     return result
 
 
-def _judge(row: Row, holder: Rank, detached: frozenset[UUID]) -> _Fate:
-    """How a row fares against the holder of its claim. One that is detached keeps it.
+def _judge(row: Row, holder: Rank, detached: frozenset[UUID]) -> _Verdict:
+    """Compare a row with the holder of its claim. A holder in a detached month keeps it.
 
-    An idempotency key means one event for a time. What happened further apart are two, of
-    which the later one has the key from then on. So the order in which attempts come does
-    not matter as long as they all happened within that time.
+    An idempotency key means one event for a time. Two events further apart than that are two
+    events, and the later one has the key from then on. So the order of arrival does not
+    matter as long as all attempts happened within that time.
     """
     if row.rank == holder:
-        return "stands"
+        return "keeps"
     is_for_good = (
         row.envelope.request.dedupe is None or row.envelope.request.dedupe.is_for_good
     )
     if not is_for_good and abs(row.at - holder.at) >= KEPT and row.id != holder.id:
-        return "succeeds" if row.at > holder.at else "stands"
+        return "succeeds" if row.at > holder.at else "keeps"
     if row.rank < holder and holder.id not in detached:
         return "displaces"
-    return "stands" if row.id == holder.id else "repeats"
+    return "keeps" if row.id == holder.id else "repeats"
 
 
 async def _claim(
     connection: Connection, groups: dict[_Key, list[Row]]
 ) -> tuple[dict[_Key, Rank], frozenset[UUID]]:
-    """Claim the free keys for their best rows.
+    """Claim the free keys for their rows of least rank.
 
-    The ranks of those that hold the others; which of them have a row that is detached.
+    Returns the ranks that hold the other keys, and which holders are in detached months.
     """
     best = {key: groups[key][0] for key in sorted(groups)}
     added = await connection.fetch(_SQL["claims_add"], *_claim_columns(best))
@@ -122,7 +124,7 @@ async def _claim(
 
 
 async def _alias(connection: Connection, result: DedupResult) -> None:
-    """Let losing ids resolve to the winner, and winning ids to themselves."""
+    """Make losing ids aliases of the winners; a winner is no alias."""
     aliases = result.losers | result.displaced
     if aliases:
         losing = sorted(aliases)

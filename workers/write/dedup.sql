@@ -6,7 +6,7 @@ select * from unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::timest
 on conflict do nothing
 returning workspace_id, scope, key
 
--- claims_lock: who holds these keys, and whether their rows are detached; they stay locked
+-- claims_lock: lock these claims; their holders, and whether a holder's row is detached
 select workspace_id, scope, key, event_id, at, digest, event_id < (select events_floor()) as is_detached
   from claims
  where (workspace_id, scope, key) in (select * from unnest($1::uuid[], $2::text[], $3::bytea[]))
@@ -20,7 +20,7 @@ update claims
     as claim (workspace_id, scope, key, event_id, at, digest, expires_at)
  where (claims.workspace_id, claims.scope, claims.key) = (claim.workspace_id, claim.scope, claim.key)
 
--- aliases_put: let losing ids stand for the winner's; a winner stands for itself
+-- aliases_put: make losing ids aliases of the winners; a winner is no alias
 with winner as (
     delete from event_aliases where id = any($2::uuid[])
 )
@@ -29,7 +29,7 @@ select * from unnest($1::uuid[], $2::uuid[]) as alias (id, event_id)
  order by id
 on conflict (id) do update set event_id = excluded.event_id
 
--- aliases_move: what stood for a former winner stands for the present one
+-- aliases_move: move the aliases of former winners to the present ones
 update event_aliases
    set event_id = moved.event_id
   from unnest($1::uuid[], $2::uuid[]) as moved (id, event_id)

@@ -1,9 +1,8 @@
-"""Clicks of visitors whom nobody knows: most of all traffic. Imported by `write`.
+"""Tells plain clicks, which are most of all traffic: first clicks of new visitors.
 
-Such a click says nothing that could concern a row of another event: it has no key by which
-it might be the same event as another, names no earlier click, and was told no short id. It
-takes its place among the rows and its customer's is made with it; nothing of it has to be
-compared, locked or learnt, unless its id turns out to be known.
+A plain click cannot concern the row of another event: it has no dedupe key, names no earlier
+click, and has no short id. Its row and its customer are inserted in bulk. Nothing is compared,
+locked or merged, unless its id turns out to be known.
 """
 
 from collections import Counter
@@ -14,9 +13,9 @@ from workers.model.rows import Row
 
 
 def split_plain(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The plain ones, and all others; what has its id more than once is no plain one."""
+    """The plain clicks, and all other rows; rows that share an id are not plain."""
     plain = [row for row in rows if _is_plain(row)]
-    # Numbers: an UUID's hash is written in Python.
+    # By number, since a UUID's hash is computed in Python.
     if len(plain) == len(rows) == len({row.id.int for row in plain}):
         return plain, []
     times = Counter(row.id for row in rows)

@@ -1,7 +1,7 @@
-"""What a batch changed that edges are to see. Imported by `write`, at its end.
+"""Queues for the publisher what a batch changed in the edges' directory.
 
-Rows of `links`, `programs` and the like have triggers for this. What follows from events is
-noted here instead, in bulk: a second lead of a known customer changes no row of `customers`.
+Tables that operators change have triggers for this. What follows from events is queued here,
+in bulk: a second lead of a known customer changes no row of `customers`.
 """
 
 from collections.abc import Collection, Sequence
@@ -23,15 +23,15 @@ async def note(
     about: LockSet,
     links: Collection[UUID],
 ) -> None:
-    """Let the publisher know whom rows concerned and what the counted links brought.
+    """Queue the customers that rows concern, and the stats of the links that they count for.
 
-    Asks nothing of Postgres for clicks of new visitors that name no session.
+    Clicks of new visitors without a session cost no query.
     """
     if about.ids:
         clicks = [row.id for row in rows if row.event.kind is CLICK]
         await connection.execute(
             _SQL["customers_changed"], sorted(about.ids), about.since, clicks
         )
-    # Nothing but events of sessions makes up what edges are told of a partner.
+    # The published stats of a partner are made of events with sessions only.
     if links and any(row.envelope.click.session is not None for row in rows):
         await connection.execute(_SQL["stats_changed"], sorted(links))

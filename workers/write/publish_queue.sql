@@ -1,4 +1,4 @@
--- customers_changed: these are to be published; of clicks alone, where a later lead or one that names them is there
+-- customers_changed: queue these customers; where only clicks came, those with a later lead or one that names a click
 insert into directory_changes (topic, ref)
 select 'customer', workspace_id || ' ' || external_id
   from customers customer
@@ -8,7 +8,7 @@ select 'customer', workspace_id || ' ' || external_id
                     where customer_id = customer.id and kind <> 'click'
                       and (at >= $2 or click_id = any($3::uuid[]))))
 
--- stats_changed: what the partners of these links brought is to be published, where a program has stats
+-- stats_changed: queue the stats of these links' partners, in programs that have stats
 insert into directory_changes (topic, ref)
 select distinct 'stats', partners.workspace_id || ' ' || partners.code
   from links

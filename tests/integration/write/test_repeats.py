@@ -160,9 +160,9 @@ async def test_texts_are_compared_by_code_point_whatever_the_database_sorts_by()
     None
 ):
     # As `max` of Python compares them; no other collation is sure to exist here.
-    learn = statements("write/customers")["customers_learn"]
+    merge = statements("write/customers")["customers_merge"]
 
-    assert 6 == learn.count('collate "C"')
+    assert 6 == merge.count('collate "C"')
 
 
 async def test_a_life_had_at_least_what_the_ledger_tells_of(pool: Pool) -> None:
