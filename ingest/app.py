@@ -20,12 +20,12 @@ from uuid_utils.compat import uuid7
 from ingest.bulk.handler import batching
 from ingest.bulk.process import BulkProcessor
 from ingest.contracts.clickid import KeyRing
+from ingest.contracts.generated_codes import generation_key
 from ingest.contracts.telemetry import Log
 from ingest.core.accept import Acceptor
 from ingest.core.authorize import Authorizer
 from ingest.core.clicks import Clicks
 from ingest.core.client_ip import Proxies
-from ingest.core.generated_codes import generation_key
 from ingest.core.idempotency import Idempotency
 from ingest.core.outcomes import Outcomes
 from ingest.core.recent import Recent

@@ -22,11 +22,11 @@ from ingest.contracts.directory import (
     domain_namespace,
     workspace_namespace,
 )
+from ingest.contracts.generated_codes import generate, may_be_generated, stand_in
 from ingest.contracts.storable import NAME_CHARS, is_name, text
 from ingest.contracts.telemetry import Bounded
 from ingest.core.authorize import Principal
 from ingest.core.clicks import Clicks
-from ingest.core.generated_codes import generate, may_be_generated, stand_in
 from ingest.core.ports import Links
 from ingest.core.recent import Recent
 from ingest.core.resolved import Asked, Resolved

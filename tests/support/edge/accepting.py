@@ -17,11 +17,11 @@ from ingest.contracts.directory import (
     link_key,
 )
 from ingest.contracts.envelope import Envelope, Kind
+from ingest.contracts.generated_codes import generation_key
 from ingest.contracts.telemetry import Log
 from ingest.core.accept import Acceptor
 from ingest.core.authorize import Authorizer
 from ingest.core.clicks import Clicks
-from ingest.core.generated_codes import generation_key
 from ingest.core.idempotency import Idempotency
 from ingest.core.outcomes import Outcomes
 from ingest.core.recent import Recent

@@ -1,8 +1,7 @@
-"""Codes that edges generate: the same for the same partner and program, everywhere.
+"""Codes that edges generate: a function of program and partner. Pure.
 
-Pure; used by `resolve`. A code is 12 characters of a keyed hash (60 bits) and one of
-checksum, so that an edge tells a code that may have been generated a moment ago from any
-other text without asking anyone.
+A code is 12 characters of a keyed hash (60 bits) and one of checksum, so that an edge can
+tell a code that may have been generated a moment ago from other texts without a lookup.
 """
 
 from hashlib import blake2b
