@@ -53,16 +53,9 @@ class RedisBreaker:
 class ResetSafeConnection(AbstractConnection):
     """Raises redis-py's ConnectionError for a connection that was reset.
 
-    uvloop raises RuntimeError when one writes to it. `reader` and `writer` give access to an
-    open connection without the client.
+    uvloop raises RuntimeError when one writes to it. `writer` gives access to an open
+    connection without the client.
     """
-
-    @property
-    def reader(self) -> asyncio.StreamReader:
-        """The stream of replies; raises RedisConnectionError without a connection."""
-        if self._reader is None:
-            raise RedisConnectionError("not connected")
-        return self._reader
 
     @property
     def writer(self) -> asyncio.StreamWriter:

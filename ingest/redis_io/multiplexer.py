@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from typing_extensions import override
 
 from ingest.contracts.telemetry import Log
 from ingest.redis_io import client
@@ -30,7 +32,6 @@ from ingest.redis_io.client import (
 
 #: If this timer fires this late, our own loop lagged; do not blame Redis.
 _LOOP_LAG_SECONDS: Final = 0.05
-_CHUNK: Final = 1 << 16
 
 #: Packs a command's arguments for the wire.
 packed: Final[Callable[[tuple[bytes | str | int, ...]], bytes]] = pack_command  # type: ignore[assignment]
@@ -45,6 +46,23 @@ class _PendingAnswer(msgspec.Struct, frozen=True):
     until: float
 
 
+class _Replies(asyncio.Protocol):
+    """Hands on what a connection receives, and how it ends, without streams or tasks."""
+
+    def __init__(
+        self,
+        received: Callable[[bytes], None],
+        lost: Callable[[Exception | None], None],
+    ) -> None:
+        # An attribute, so that a reply passes one call less.
+        self.data_received = received  # type: ignore[assignment, method-assign]
+        self._lost = lost
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost(exc)
+
+
 class Multiplexer:
     """One connection, opened by the first command and again after errors."""
 
@@ -55,7 +73,8 @@ class Multiplexer:
         self._pending = pending
         self._unanswered: deque[_PendingAnswer] = deque()
         self._unsent: list[bytes] = []
-        self._writer: asyncio.StreamWriter | None = None
+        self._transport: Any = None
+        self._answers: Reader
         # Cached: before Python 3.12 get_running_loop() costs a system call.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -97,10 +116,10 @@ class Multiplexer:
         """Write the commands of this turn of the loop."""
         if self._talk is None:
             self._talk = asyncio.create_task(self._run())
-        elif self._writer is not None and self._unsent:
+        elif self._transport is not None and self._unsent:
             # uvloop raises for a connection that was reset; the reader gets an error as well.
             with suppress(RuntimeError):
-                self._writer.write(b"".join(self._unsent))
+                self._transport.write(b"".join(self._unsent))
             self._unsent.clear()
             if self._timer is None:
                 self._check_at(self._unanswered[0].until)
@@ -112,7 +131,7 @@ class Multiplexer:
     def _check_timeout(self, due: float) -> None:
         """Close the connection if the oldest command has waited too long."""
         self._timer = None
-        if not self._unanswered or self._writer is None:
+        if not self._unanswered or self._transport is None:
             return
         now, until = asyncio.get_running_loop().time(), self._unanswered[0].until
         if now < until:
@@ -122,7 +141,7 @@ class Multiplexer:
             self._check_at(now + _LOOP_LAG_SECONDS)
         else:
             self._trouble = RedisTimeoutError("no answer in time")
-            self._writer.transport.abort()
+            self._transport.abort()
 
     async def _run(self) -> None:
         """Use one connection as long as it lasts."""
@@ -136,16 +155,27 @@ class Multiplexer:
             self._fail_all(why)
 
     async def _receive(self) -> Exception:
-        """Read replies until the connection fails; the reason."""
+        """Take replies until the connection fails; the reason."""
         self._trouble = RedisConnectionError("the connection was closed")
         try:
             connection: ResetSafeConnection = await self._pool.get_connection()
+            # Not a transport of asyncio's classes under uvloop.
+            transport: Any = connection.writer.transport
+            streams = transport.get_protocol()
             try:
-                self._writer = connection.writer
+                self._answers = Reader(
+                    InvalidResponse, ResponseError, notEnoughData=_INCOMPLETE
+                )
+                lost = asyncio.get_running_loop().create_future()
+                transport.set_protocol(_Replies(self._received, partial(_set, lost)))
+                self._transport = transport
                 self._send()
-                await self._listen(connection.reader)
+                await lost
             finally:
-                self._writer = None
+                self._transport = None
+                transport.set_protocol(streams)
+                if lost.done():
+                    streams.connection_lost(None)
                 await self._release(connection)
         except REDIS_ERRORS as error:
             return error
@@ -157,14 +187,18 @@ class Multiplexer:
             await connection.disconnect(nowait=True)
         await self._pool.release(connection)
 
-    async def _listen(self, source: asyncio.StreamReader) -> None:
-        answers = Reader(InvalidResponse, ResponseError, notEnoughData=_INCOMPLETE)
-        while chunk := await source.read(_CHUNK):
-            answers.feed(chunk)
+    def _received(self, data: bytes) -> None:
+        answers, unanswered = self._answers, self._unanswered
+        answers.feed(data)
+        try:
             while (answer := answers.gets()) is not _INCOMPLETE:
-                future = self._unanswered.popleft().answer
+                future = unanswered.popleft().answer
                 if not future.done():
                     future.set_result(answer)
+        except (InvalidResponse, IndexError) as error:
+            self._trouble = RedisConnectionError(f"not a reply of Redis: {error}")
+            if self._transport is not None:
+                self._transport.abort()
 
     def _fail_all(self, why: Exception) -> None:
         """Answer all waiting commands with `why`."""
@@ -173,3 +207,8 @@ class Multiplexer:
         for question in asked:
             if not question.answer.done():
                 question.answer.set_result(why)
+
+
+def _set(lost: asyncio.Future[None], _: Exception | None) -> None:
+    if not lost.done():
+        lost.set_result(None)

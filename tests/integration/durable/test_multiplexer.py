@@ -55,13 +55,13 @@ async def test_what_is_asked_in_one_turn_leaves_in_one_write(
     async with a_line(redis_url) as (line, _):
         await line.ask(echo(0))
         writes: list[bytes] = []
-        send = line._writer.write  # type: ignore[union-attr]
+        send = line._transport.write
 
         def write(raw: bytes) -> None:
             writes.append(raw)
             send(raw)
 
-        monkeypatch.setattr(line._writer, "write", write)
+        monkeypatch.setattr(line._transport, "write", write)
         asked = [line.ask(echo(number)) for number in range(3)]
         assert [] == writes
 
