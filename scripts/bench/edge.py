@@ -22,7 +22,7 @@ from scripts.bench.environment.children import HOST, free_port, serving
 from scripts.bench.environment.contenders import cores
 from scripts.bench.environment.runs import Pair, Result, Tell
 from scripts.bench.environment.servers import SHARDS, BenchServers
-from scripts.bench.load.load import Load, Requests, ceiling, choose
+from scripts.bench.load.load import Load, Requests, choose
 from scripts.bench.pipeline import clicks
 
 _WARM_SECONDS: Final = 1
@@ -57,8 +57,7 @@ def measure(
     fsync = fsync_ms(servers.data)
     requests = clicks(servers)
     load = choose(requests)
-    reached = ceiling(load, servers.data)
-    tell(f"load by {load.name}: at most {reached:,.0f}/s; an fsync takes {fsync} ms")
+    tell(f"load by {load.name}; an fsync takes {fsync} ms")
     with Redis.from_url(servers.environment.redis_url()) as redis:
         appendfsync = redis.config_get("appendfsync")["appendfsync"]
         rounds = _rounds(servers, redis, requests, (pairs, seconds, connections), tell)
@@ -72,7 +71,6 @@ def measure(
             "appendfsync": appendfsync,
             "fsync_ms": fsync,
             "load": load.name,
-            "load_ceiling": round(reached),
             "connections": worst,
             "seconds": seconds,
             "cores": cores(),

@@ -14,7 +14,7 @@ Leave the machine alone meanwhile. A run of Reftide and one of the baseline make
 pair; the ratio is the median of the pairs' ratios, its spread the least and greatest.
 
 \b
-Load comes from wrk where it is installed, else from processes of our own; the output
+Load comes from wrk where it is installed, else from a process of our own.
 says what they can send at most.
 
 \b

@@ -1,7 +1,6 @@
 """`python -m scripts.bench.load.generator ORDER`: requests as fast as can be, or at a pace.
 
-One of the processes that make load; started by `load`. The order is a line of JSON, see
-`Order`. It speaks just the HTTP/1.1 that the servers of a measurement answer in, several
+The order is a line of JSON, see `Order`. It speaks just the HTTP/1.1 that the servers of a measurement answer in, several
 times quicker than a client that speaks all of it.
 
 Without a rate every connection has one request out at all times, so that the server is
@@ -9,8 +8,7 @@ never idle and decides the pace (a closed loop). With a rate requests are due at
 moments that the server has no say in (an open loop), and a request that finds no free
 connection waits for one: its time counts from when it was due.
 
-It says `ready` when it is connected, begins when it is told anything on standard input, and
-ends with one line of JSON: `requests` answered, when it `began` and `ended` (the first
+It ends with one line of JSON: `requests` answered, when it `began` and `ended` (the first
 request, the last answer; by the machine's monotonic clock, in seconds), the `latencies` of
 the open loop in microseconds, and `failure`, an answer that was not 200, if there was one.
 """
@@ -44,7 +42,7 @@ _SERVER: Final = "reftide-bench"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What one process sends. `bodies` is a file of bodies, one a line.
+    """What to send. `bodies` is a file of bodies, one a line.
 
     `first` is the number of its first visitor; `rate` is in requests a second, 0 for the
     closed loop; `key` is an API key, if any.
@@ -228,9 +226,6 @@ async def _run(order: Order, bodies: list[bytes]) -> dict[str, object]:
             lambda: _Connection(load), "127.0.0.1", order.port
         )
         connections.append(connection)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    await loop.run_in_executor(None, sys.stdin.readline)
     began, ended = await load.run(connections)
     for connection in connections:
         connection.end()

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from scripts.bench.environment.servers import BenchServers, planted
+from scripts.bench.load.drain import drained, fill
+from scripts.bench.load.preload import preload
+from scripts.environment import Environment
+from scripts.servers import postgres
+from workers.enrich import build_enrichers
+
+RECORDED, MORE = 20, 1000
+
+
+async def test_recorded_clicks_are_repeated_over_thirty_days_with_their_customers(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    variables = {"REDIS_URL": redis_url, "DATABASE_URL": database_url}
+    environment = Environment({**variables, "REFTIDE_SECRET": "x" * 16}, lambda: 0.0)
+    links = await planted(environment, 3)
+    async with Redis.from_url(redis_url) as redis:
+        await redis.flushdb()  # the demo workspace comes with a click
+        await fill(redis, links, RECORDED)
+    await drained(environment, build_enrichers(None), RECORDED)
+    told: list[int] = []
+
+    await preload(BenchServers(environment, tmp_path, links), MORE, told.append)
+
+    assert MORE == sum(told)
+    async with postgres(environment) as connection:
+        row = await connection.fetchrow(
+            """
+            select count(*), count(distinct id), max(at) - min(at) as span,
+                   count(*) filter (where substr(id::text, 15, 1) = '7') as sevens,
+                   count(*) filter (where exists
+                       (select from customers where customers.id = events.id)) as known,
+                   max(abs(extract(epoch from at) * 1000
+                       - ('x0000' || left(replace(id::text, '-', ''), 12))::bit(64)::bigint))
+                       as apart
+              from events"""
+        )
+    assert row is not None
+    count, ids, span, sevens, known, apart = row
+    assert RECORDED + MORE == count == ids == sevens == known
+    assert 29 <= span.days <= 30
+    assert apart < 2
