@@ -1,4 +1,4 @@
-"""Measurements: Reftide and a baseline in turn, on servers of their own. Used by `reftide bench`.
+"""Measurements: Reftide and a baseline in turn, on servers of their own.
 
 A measurement starts embedded servers in a temporary directory, with every fsync on, and
 leaves nothing behind.

@@ -62,14 +62,14 @@ def measure(servers: BenchServers, wanted: Wanted, tell: Tell) -> Result:
     or does not come to what it must.
     """
     with ExitStack() as stack:
-        hands = Workers(servers, stack)
+        workers = Workers(servers, stack)
         for _ in range(wanted.workers):
-            hands.start()
-        return asyncio.run(_measure(hands, wanted, tell))
+            workers.start()
+        return asyncio.run(_measure(workers, wanted, tell))
 
 
-async def _measure(hands: Workers, wanted: Wanted, tell: Tell) -> Result:
-    servers = hands.servers
+async def _measure(workers: Workers, wanted: Wanted, tell: Tell) -> Result:
+    servers = workers.servers
     half = len(servers.links) // 2
     async with (
         postgres(servers.environment, seconds=600.0) as connection,
@@ -78,15 +78,15 @@ async def _measure(hands: Workers, wanted: Wanted, tell: Tell) -> Result:
         tell(f"writing {wanted.events:,} clicks into an archive")
         where = servers.data / "archive"
         where.mkdir(exist_ok=True)
-        lives = await archive(connection, where, servers.links[:half], wanted.events)
-        hands.until = unix_ms()
-        recovered = await _recover(hands, connection, wanted.events, tell)
-        before = await connection.fetchval(_SQL["digest"], lives)
-        bench = _Live(hands, connection, redis, wanted.live, lives, tell)
+        epochs = await archive(connection, where, servers.links[:half], wanted.events)
+        workers.until = unix_ms()
+        recovered = await _recover(workers, connection, wanted.events, tell)
+        before = await connection.fetchval(_SQL["digest"], epochs)
+        bench = _Live(workers, connection, redis, wanted.live, epochs, tell)
         alone = [await bench.during(lambda: asyncio.sleep(wanted.seconds))]
-        beside = await bench.during(lambda: _again(hands, connection, wanted, tell))
+        beside = await bench.during(lambda: _again(workers, connection, wanted, tell))
         alone += [await bench.during(lambda: asyncio.sleep(wanted.seconds))]
-        after = await connection.fetchval(_SQL["digest"], lives)
+        after = await connection.fetchval(_SQL["digest"], epochs)
     report = await verify(servers.environment, _VERIFY_SECONDS)
     if before != after or not (report["ok"] and report["settled"]):
         raise Unreachable(
@@ -117,7 +117,7 @@ async def _measure(hands: Workers, wanted: Wanted, tell: Tell) -> Result:
 
 
 async def _recover(
-    hands: Workers, connection: Connection, events: int, tell: Tell
+    workers: Workers, connection: Connection, events: int, tell: Tell
 ) -> dict[str, object]:
     """Record everything from the archive; one worker is killed when half of it is done."""
     at_kill: list[int] = []
@@ -126,12 +126,12 @@ async def _recover(
         if not at_kill and scanned >= events // 2:
             at_kill.append(scanned)
             tell(f"killing a worker at {scanned:,} events")
-            hands.kill_one()
+            workers.kill_one()
 
-    done = await _replay(hands, connection, "missing", _FAST, half_done)
+    done = await _replay(workers, connection, "missing", _FAST, half_done)
     if (done["scanned"], done["inserted"]) != (events, events):
         raise Unreachable(f"Of {events:,} events: {done}", "it is a bug.")
-    memory = hands.resident
+    memory = workers.resident
     early = max(memory[: max(1, len(memory) // 4)])
     tell(
         f"recorded {events:,} events in {done['seconds']:.1f} s,"
@@ -149,18 +149,18 @@ async def _recover(
 
 
 async def _again(
-    hands: Workers, connection: Connection, wanted: Wanted, tell: Tell
+    workers: Workers, connection: Connection, wanted: Wanted, tell: Tell
 ) -> None:
     events = wanted.events
     for mode in _MODES:
-        done = await _replay(hands, connection, mode, wanted.rate, lambda _: None)
+        done = await _replay(workers, connection, mode, wanted.rate, lambda _: None)
         if (done["scanned"], done["unchanged"]) != (events, events):
             raise Unreachable(f"Replayed again ({mode}): {done}", "it is a bug.")
         tell(f"{mode}: {events:,} events in {done['seconds']:.1f} s, nothing changed")
 
 
 async def _replay(
-    hands: Workers,
+    workers: Workers,
     connection: Connection,
     mode: Mode,
     rate: int,
@@ -169,7 +169,7 @@ async def _replay(
     """Order a replay of the history, and wait for its end."""
     request = ReplayRequest(
         from_ms=0,
-        to_ms=hands.until,
+        to_ms=workers.until,
         # Not the click that the demo workspace imports.
         dialect=AFFITOR.name,
         rate=rate,
@@ -178,7 +178,7 @@ async def _replay(
     moved, read = time.monotonic(), 0
     while True:
         found = await single(connection, _SQL["progress"], replay_id)
-        hands.look()
+        workers.look()
         watch(found["scanned"])
         if found["status"] != "running":
             return found
@@ -193,23 +193,23 @@ async def _replay(
 class _Live:
     """Live clicks on links that no replayed event names."""
 
-    hands: Workers
+    workers: Workers
     connection: Connection
     redis: Redis
     rate: int
-    lives: Sequence[int]
+    epochs: Sequence[int]
     tell: Tell
 
     async def during(self, work: Callable[[], Any]) -> dict[str, float]:
         """From accepted to recorded while something is done, in milliseconds."""
-        links = self.hands.servers.links
+        links = self.workers.servers.links
         async with self._firing(links[len(links) // 2 :]):
             began = time.time_ns() / 1e9
             await work()
             ended = time.time_ns() / 1e9
         await asyncio.sleep(2 * _POLL_SECONDS)
         found = await single(
-            self.connection, _SQL["latency"], list(self.lives), began, ended
+            self.connection, _SQL["latency"], list(self.epochs), began, ended
         )
         self.tell(f"live: p50 {found['p50']:.0f} ms, p99 {found['p99']:.0f} ms")
         return {name: round(value, 1) for name, value in found.items()}

@@ -1,4 +1,4 @@
--- life: a life of a shard that ended, with so many entries
+-- epoch: an epoch of a shard that ended, with so many entries
 insert into stream_epochs (shard, entries_added) values ($1, $2) returning epoch
 
 -- progress: how far a replay is
@@ -7,7 +7,7 @@ select status::text, scanned, inserted, changed, unchanged,
        extract(epoch from coalesce(finished_at, clock_timestamp()) - created_at)::float8 as seconds
   from replays where id = $1
 
--- digest: of all rows of lives that ended, and of what is counted of their links
+-- digest: of all rows of epochs that ended, and of what is counted of their links
 select md5(string_agg(line, '' order by line))
   from (select md5(event::text) as line from events event where epoch = any($1::integer[])
         union all

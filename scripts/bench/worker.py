@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from scripts.bench.baselines.copy_rows import Recorded, batches, copy, read_back
 from scripts.bench.environment.runs import Result, Tell, paired
 from scripts.bench.environment.servers import LINKS, SECONDS, SHARDS, BenchServers
-from scripts.bench.load.drain import HABITS, drained, fill
+from scripts.bench.load.drain import CONFIG, drained, fill
 from scripts.bench.load.end_to_end import forget
 from scripts.bench.loops import runner
 from scripts.errors import Unreachable
@@ -41,7 +41,7 @@ def measure(servers: BenchServers, *, pairs: int, events: int, tell: Tell) -> Re
         "events": events,
         "links": LINKS,
         "shards": SHARDS,
-        "batch_size": HABITS.batch_size,
+        "batch_size": CONFIG.batch_size,
         "new_customers": len(recorded.customers),
         "cores": cpu_count(),
     }
@@ -84,7 +84,7 @@ class _Bench:
 
     async def copy(self, recorded: Recorded) -> float:
         """Events a second of COPY; making its rows is not counted."""
-        prepared = list(batches(recorded, HABITS.batch_size, uuid7))
+        prepared = list(batches(recorded, CONFIG.batch_size, uuid7))
         environment = self._ground.environment
         async with postgres(environment, seconds=SECONDS) as connection:
             await forget(connection)

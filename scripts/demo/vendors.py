@@ -1,4 +1,4 @@
-"""The vendors' own example requests, as their pages print them. Used by `play`.
+"""The vendors' own example requests, as their pages print them.
 
 A body is a file of `bodies`, byte for byte what stands on the page; the newline at its end is
 the file's, not the body's.

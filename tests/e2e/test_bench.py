@@ -110,6 +110,39 @@ def test_what_an_event_costs_is_measured_and_counted_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_checkout_is_measured_beside_a_commit() -> None:
+    found = bench("compare", "HEAD", "--quick")
+
+    is_measured(found, "compare", "µs")
+    measures = {row["measure"]: row for row in found["measures"]}
+    assert found["figure"] == measures["core_us"]["figure"]
+    assert 1 < measures["modules"]["figure"] < measures["functions"]["figure"]
+    assert all(0 < row["figure"] for row in found["measures"])
+    assert "reftide-compare" not in worktrees()
+
+
+def test_a_commit_that_there_is_not_is_refused() -> None:
+    done = subprocess.run(
+        [*BENCH, "compare", "no-such-commit"],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert 2 == done.returncode
+    assert "is no commit" in done.stderr.decode()
+
+
+def worktrees() -> str:
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "worktree", "list"],  # noqa: S607 -- whichever git
+        capture_output=True,
+        check=True,
+    )
+    return listed.stdout.decode()
+
+
+@pytest.mark.slow
 def test_growth_is_measured_beside_what_was_preloaded() -> None:
     found = bench("growth", "--quick")
 

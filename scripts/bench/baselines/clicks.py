@@ -1,4 +1,4 @@
-"""What a click is to the rivals: taken out of its request, and written. Used by both.
+"""What a click is to the rivals: taken out of its request, and written.
 
 Devices, countries and bots are found out with Reftide's own functions, so that the rows are
 the same and nobody is slower for a parser. Links are read once, when a process starts: none
@@ -45,7 +45,7 @@ class Click:
         return parse_qs(urlsplit(self.affiliate_url).query)["aff"][0]
 
 
-class Book:
+class ClickWriter:
     """Writes clicks. One for each process."""
 
     def __init__(self, pool: Pool, links: Mapping[str, asyncpg.Record]) -> None:
@@ -54,7 +54,7 @@ class Book:
         self._enrich = build_enrichers(None)
 
     @classmethod
-    async def open(cls, pool: Pool) -> "Book":
+    async def open(cls, pool: Pool) -> "ClickWriter":
         links = await pool.fetch(_SQL["rival_links"])
         return cls(pool, {link["code"]: link for link in links})
 

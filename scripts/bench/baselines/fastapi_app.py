@@ -17,7 +17,7 @@ from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict
 from uuid_utils.compat import uuid7
 
-from scripts.bench.baselines.clicks import Book, Click
+from scripts.bench.baselines.clicks import Click, ClickWriter
 from scripts.bench.load.traffic import PATH
 
 _ME: Final = "scripts.bench.baselines.fastapi_app"
@@ -46,7 +46,7 @@ class Answer(BaseModel):
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     url = os.environ["DATABASE_URL"]  # noqa: TID251 -- an entry point
     async with asyncpg.create_pool(url) as pool:
-        app.state.book = await Book.open(pool)
+        app.state.writer = await ClickWriter.open(pool)
         yield
 
 
@@ -66,9 +66,9 @@ async def track(body: Body, request: Request) -> Answer:
         user_agent=body.user_agent,
         properties=orjson.dumps(body.model_extra).decode(),
     )
-    book: Book = request.app.state.book
+    writer: ClickWriter = request.app.state.writer
     try:
-        await book.write(click)
+        await writer.write(click)
     except KeyError as error:
         raise HTTPException(404, "no such link") from error
     return Answer(success=True, click_id=str(click.id))

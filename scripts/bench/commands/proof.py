@@ -70,12 +70,12 @@ what the machine does.
 def storm(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
     """Break everything under traffic; prove that nothing was lost or counted twice."""
     from scripts.bench.storm.report import show  # noqa: PLC0415 - likewise
-    from scripts.bench.storm.run import Wanted, rage  # noqa: PLC0415 - likewise
+    from scripts.bench.storm.run import Wanted, run  # noqa: PLC0415 - likewise
     from scripts.bench.storm.view import shown  # noqa: PLC0415 - likewise
 
     wanted = Wanted(**asked)
     with shown(wanted) as under_way:
-        outcome, kept = rage(environment, under_way)
+        outcome, kept = run(environment, under_way)
     document = {**outcome.document(), "kept": str(kept) if kept else None}
     emit(as_json, document, lambda: show(document))
     if not outcome.is_fine:

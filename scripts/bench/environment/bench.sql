@@ -46,7 +46,7 @@ update links set clicks = clicks + 1, last_clicked_at = greatest(last_clicked_at
 -- clicks: how many are counted
 select coalesce(sum(clicks), 0)::bigint from links
 
--- recorded: how many events the books count
+-- recorded: how many events the ledger counts
 select coalesce(sum(recorded), 0)::bigint from ledger
 
 -- sizes: what our tables and indexes take on disk; partitions under their table's name

@@ -1,6 +1,6 @@
 """Who is measured, started for the length of a `with`: Reftide, and its rivals.
 
-Used by the measurements from end to end. Each takes Affitor's clicks on one port of the
+Each takes Affitor's clicks on one port of the
 loopback and records them on the servers of a `BenchServers`.
 """
 
@@ -116,13 +116,13 @@ def _reftide(servers: BenchServers, edges: int, workers: int) -> Iterator[Conten
         "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
     }
     with workers_of(servers, workers) as recorders, ExitStack() as stack:
-        doors = [
+        started = [
             stack.enter_context(_member(servers, "ingest", f"edge-{number}", where))
             for number in range(edges)
         ]
-        for door in doors:
-            door.await_ready()
-        pids = {"edge": [door.pid for door in doors], "worker": recorders}
+        for member in started:
+            member.await_ready()
+        pids = {"edge": [member.pid for member in started], "worker": recorders}
         yield Contender("Reftide", port, pids)
 
 
@@ -191,7 +191,7 @@ def _one_job_per_event(servers: BenchServers, edges: int) -> Iterator[Contender]
         workers = [
             stack.enter_context(
                 running(
-                    f"{_RIVALS}.arq_worker",
+                    f"{_RIVALS}.arq_app",
                     [],
                     servers.data / f"arq-worker-{number}.log",
                     variables,
@@ -199,10 +199,10 @@ def _one_job_per_event(servers: BenchServers, edges: int) -> Iterator[Contender]
             ).pid
             for number in range(cores())
         ]
-        doors = [
+        started = [
             stack.enter_context(
                 serving(
-                    f"{_RIVALS}.arq_edge",
+                    f"{_RIVALS}.arq_app",
                     [str(port)],
                     port,
                     servers.data / f"arq-edge-{number}.log",
@@ -212,5 +212,5 @@ def _one_job_per_event(servers: BenchServers, edges: int) -> Iterator[Contender]
             for number in range(edges)
         ]
         yield Contender(
-            "an arq job per event", port, {"edge": doors, "worker": workers}
+            "an arq job per event", port, {"edge": started, "worker": workers}
         )

@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks what passes through it, as told. Used by `storm`.
+"""A TCP proxy that breaks what passes through it, as told.
 
 It breaks connections the way networks do: bytes are late, stay away, or the connection is
 reset; never are they changed, swapped or left out of a connection that goes on.

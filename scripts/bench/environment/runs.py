@@ -1,4 +1,4 @@
-"""Runs in pairs, and what the pairs say. Used by every measurement.
+"""Runs in pairs, and what the pairs say.
 
 A machine is never the same for long, so a figure means something only beside the baseline's
 that was taken right after it. What is reported of the ratios is their median, and the least

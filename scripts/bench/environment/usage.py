@@ -1,4 +1,4 @@
-"""What processes use: processor time and memory, of a whole tree. Used by `cost`.
+"""What processes use: processor time and memory, of a whole tree.
 
 From /proc, so on Linux only (proc(5)). Memory that processes share is dealt out among them
 (the proportional set size), or Postgres would seem to use its buffers once a session.

@@ -1,4 +1,4 @@
-"""Worker processes of a measurement that may be killed, and what they hold. For `replaying`."""
+"""Worker processes of a measurement that may be killed, and what they hold."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress

@@ -1,6 +1,6 @@
 """Events put into the streams, and one worker's way of emptying them, in this process.
 
-Used by `worker`, `hot_link` and `growth`. What is timed is the worker's own consumer and
+What is timed is the worker's own consumer and
 pipeline, from its first read to its last acknowledgement; the jobs beside them (heartbeat,
 publisher, cron) do not run.
 """
@@ -34,7 +34,7 @@ from workers.stream.epochs import PostgresEpochRegistry
 from workers.stream.shard import ReaderConfig, ShardReader
 
 #: What a worker does where nobody says otherwise.
-HABITS: Final = ReaderConfig(name="bench")
+CONFIG: Final = ReaderConfig(name="bench")
 _FILL: Final = 1000
 #: A run that is slower than this is broken, in events a second.
 LEAST_RATE: Final = 500
@@ -63,7 +63,7 @@ async def append(redis: Redis, made: Iterable[tuple[str, bytes]]) -> None:
 
 
 async def drained(
-    environment: Environment, enrich: Enrich, events: int, habits: ReaderConfig = HABITS
+    environment: Environment, enrich: Enrich, events: int, config: ReaderConfig = CONFIG
 ) -> float:
     """Record so many events that wait in the streams: the seconds that it took.
 
@@ -79,9 +79,9 @@ async def drained(
         for number in range(SHARDS):
             redis = for_reader(environment.redis_url())
             stack.push_async_callback(redis.aclose)
-            shards.append(_Watched(redis, number, habits, registry, goal.come))
-        pipeline = _pipeline(pool, enrich, habits)
-        consumer = Consumer(shards, pipeline, habits, stop=goal.reached)
+            shards.append(_Watched(redis, number, config, registry, goal.come))
+        pipeline = _pipeline(pool, enrich, config)
+        consumer = Consumer(shards, pipeline, config, stop=goal.reached)
         tune_gc()
         with suppress(TimeoutError):
             async with asyncio.timeout(SECONDS + events / LEAST_RATE):
@@ -121,11 +121,11 @@ class _Watched(ShardReader):
         self,
         redis: Redis,
         number: int,
-        habits: ReaderConfig,
+        config: ReaderConfig,
         registry: PostgresEpochRegistry,
         tell: Callable[[int], None],
     ) -> None:
-        super().__init__(redis, number, habits, registry)
+        super().__init__(redis, number, config, registry)
         self._tell = tell
 
     @override
@@ -134,7 +134,7 @@ class _Watched(ShardReader):
         self._tell(len(deliveries))
 
 
-def _pipeline(pool: Pool, enrich: Enrich, habits: ReaderConfig) -> Pipeline:
+def _pipeline(pool: Pool, enrich: Enrich, config: ReaderConfig) -> Pipeline:
     return Pipeline(
-        pool=pool, enrich=enrich, consumer=habits.name, clock=unix_ms, new_id=uuid7
+        pool=pool, enrich=enrich, consumer=config.name, clock=unix_ms, new_id=uuid7
     )

@@ -1,4 +1,4 @@
-"""From the first request to the last row. Used by `pipeline`, `cost`, `latency`, `growth`.
+"""From the first request to the last row.
 
 A run begins with empty servers and processes that have just been started, and a second of
 load that is not counted. It ends when every event that was answered with 200 is committed:

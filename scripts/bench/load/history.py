@@ -1,6 +1,6 @@
-"""An archive of events that nobody has recorded, and live events beside it. Used by `replaying`.
+"""An archive of events that nobody has recorded, and live events beside it.
 
-The archive is what a lost Redis leaves: segments of lives that ended. Live events go straight
+The archive is what a lost Redis leaves: segments of epochs that ended. Live events go straight
 into the streams, as an edge would append them.
 """
 
@@ -35,19 +35,19 @@ _ENDLESS: Final = 1 << 62
 async def archive(
     connection: Connection, directory: Path, links: Sequence[LinkRecord], events: int
 ) -> list[int]:
-    """Write so many clicks as segments; the numbers of the lives that they are of."""
-    lives = [
-        await connection.fetchval(_SQL["life"], shard, _of(events, shard))
+    """Write so many clicks as segments; the numbers of the epochs that they are of."""
+    epochs = [
+        await connection.fetchval(_SQL["epoch"], shard, _of(events, shard))
         for shard in range(SHARDS)
     ]
-    for shard, life in enumerate(lives):
-        left = _deliveries(links, _of(events, shard), shard, life)
+    for shard, epoch in enumerate(epochs):
+        left = _deliveries(links, _of(events, shard), shard, epoch)
         while page := list(islice(left, _SEGMENT)):
-            writer = SegmentWriter(directory, "bench", shard, life)
+            writer = SegmentWriter(directory, "bench", shard, epoch)
             for start in range(0, len(page), _AT_ONCE):
                 writer.add(page[start : start + _AT_ONCE])
             writer.finish()
-    return lives
+    return epochs
 
 
 def _of(events: int, shard: int) -> int:
@@ -56,12 +56,12 @@ def _of(events: int, shard: int) -> int:
 
 
 def _deliveries(
-    links: Sequence[LinkRecord], count: int, shard: int, life: int
+    links: Sequence[LinkRecord], count: int, shard: int, epoch: int
 ) -> Iterator[Delivery]:
     at = unix_ms()
     clicks = envelopes(links, count, clock=lambda: at, new_id=uuid7)
     for number, click in enumerate(clicks):
-        yield Delivery(Entry.of(life, shard, at, number), encode(click))
+        yield Delivery(Entry.of(epoch, shard, at, number), encode(click))
 
 
 async def fire(

@@ -7,7 +7,7 @@
     judge     the journal against the database
     run       all of it in order
 
-Used by `reftide bench storm`. A SIGKILL takes nothing from Valkey here, which writes and
+A SIGKILL takes nothing from Valkey here, which writes and
 syncs its file before it answers (`appendfsync always`): what a machine loses that loses its
 power is another question, and not asked here.
 """

@@ -1,4 +1,4 @@
-"""The client: sends a storm's traffic at its own pace, and remembers. Used by `run`.
+"""The client: sends a storm's traffic at its own pace, and remembers.
 
 Open loop: an event is sent when its time has come, however the edges do. What may be sent
 again without becoming another event is, until it is accepted; the rest is sent once.

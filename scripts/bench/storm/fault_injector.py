@@ -1,4 +1,4 @@
-"""Does what faults say, and sees whether the edges come back. Used by `run`."""
+"""Does what faults say, and sees whether the edges come back."""
 
 import asyncio
 import signal
@@ -49,7 +49,7 @@ class FaultInjector:
     """Faults at their time, each in a task of its own."""
 
     def __init__(self, fleet: Fleet, tally: Tally, say: Say) -> None:
-        self.suffered: list[InjectedFault] = []
+        self.injected: list[InjectedFault] = []
         self.is_over = asyncio.Event()
         self._fleet = fleet
         self._tally = tally
@@ -71,28 +71,28 @@ class FaultInjector:
             "full disk": self._fill_disk,
         }
 
-    async def rage(self, faults: Sequence[Fault], seconds: float) -> None:
+    async def run(self, faults: Sequence[Fault], seconds: float) -> None:
         """Return when all of them are over and undone; the traffic takes `seconds`."""
         self._began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for fault in faults:
                 wait = self._began + fault.at * seconds - time.monotonic()
                 await asyncio.sleep(max(0.0, wait))
-                group.create_task(self._suffer(fault))
+                group.create_task(self._inject(fault))
 
-    async def _suffer(self, fault: Fault) -> None:
+    async def _inject(self, fault: Fault) -> None:
         self._say(str(fault))
-        suffered = InjectedFault(fault, self._now())
-        self.suffered.append(suffered)
+        injected = InjectedFault(fault, self._now())
+        self.injected.append(injected)
         await self._acts[fault.kind](fault)
-        suffered.ended = self._now()
+        injected.ended = self._now()
         ended = time.monotonic()
         while time.monotonic() < ended + _BACK_SECONDS:
             if min(self._tally.last_good) > ended:
-                suffered.back = time.monotonic() - ended
+                injected.back = time.monotonic() - ended
                 return
             if self.is_over.is_set():
-                suffered.is_late = True
+                injected.is_late = True
                 return
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Which faults there are, and a plan of them drawn from a seed. Used by `fleet` and `run`.
+"""Which faults there are, and a plan of them drawn from a seed.
 
 Pure. Families take turns, so that a short storm has something of each; within a family
 every fault comes before any comes twice.

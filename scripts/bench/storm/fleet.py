@@ -1,7 +1,4 @@
-"""The processes of a storm, the links between them, and who starts what has ended.
-
-Used by `run`; `harm` does to them what faults say.
-"""
+"""The processes of a storm, the links between them, and who starts what has ended."""
 
 import asyncio
 import os
@@ -63,11 +60,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What a storm rages against. Links are called as in `faults`."""
+    """The processes and what joins them. Links are named as in `faults`."""
 
     environment: Environment
-    #: Where the client finds the edges.
-    doors: Sequence[int]
+    #: The ports at which the client finds the edges.
+    ports: Sequence[int]
     members: Mapping[str, Member]
     links: Mapping[str, Link]
     #: An edge like this one, not started, with other variables beside.
@@ -94,23 +91,18 @@ async def assembled(
     environment: Environment,
     folder: Path,
     say: Say,
-    *,
-    is_linked: bool = True,
 ) -> AsyncIterator[Fleet]:
-    """Everything started and kept running for the length of a block.
-
-    Not linked, everybody speaks to everybody without anything of ours in between.
-    """
+    """Everything started and kept running for the length of a block."""
     (folder / "log").mkdir()
     async with AsyncExitStack() as stack:
         ports = {name: free_port() for name in EDGES}
-        links = _links(embedded, ports) if is_linked else {}
+        links = _links(embedded, ports)
         for link in links.values():
             await link.open()
             stack.push_async_callback(link.close)
         make = partial(_process, environment, links, ports, folder / "log")
-        doors = _doors(links, ports)
-        fleet = Fleet(environment, doors, _members(embedded, make), links, make)
+        client = [links[f"client and edge: {name}"].port for name in EDGES]
+        fleet = Fleet(environment, client, _members(embedded, make), links, make)
         stack.push_async_callback(_stopped, fleet, say)
         for member in fleet.members.values():
             if isinstance(member.kept, Process):
@@ -153,12 +145,6 @@ def _links(embedded: Embedded, ports: Mapping[str, int]) -> dict[str, Link]:
     return {link.name: link for link in made}
 
 
-def _doors(links: Mapping[str, Link], ports: Mapping[str, int]) -> list[int]:
-    if not links:
-        return [*ports.values()]
-    return [links[f"client and edge: {name}"].port for name in EDGES]
-
-
 def _members(
     embedded: Embedded, make: Callable[[str, Mapping[str, str]], Process]
 ) -> dict[str, Member]:
@@ -181,8 +167,8 @@ def _process(
 ) -> Process:
     kind, _, number = name.partition(" ")
     variables = {**environment.for_processes(), **more}
-    if valkey := links.get(f"{kind} and Valkey: {name}"):
-        variables["REDIS_URL"] = f"redis://{HOST}:{valkey.port}/0"
+    valkey = links[f"{kind} and Valkey: {name}"]
+    variables["REDIS_URL"] = f"redis://{HOST}:{valkey.port}/0"
     log = logs / f"{kind}-{number}.log"
     if kind == "edge":
         variables |= {
@@ -193,9 +179,9 @@ def _process(
         }
         return Process(name, "ingest", variables, log)
     variables["REFTIDE_WORKER_NAME"] = f"storm-{number}"
-    if database := links.get(f"worker and Postgres: {name}"):
-        place = f"reftide@{HOST}:{database.port}/reftide?sslmode=disable"
-        variables["DATABASE_URL"] = f"postgresql://{place}"
+    database = links[f"worker and Postgres: {name}"]
+    place = f"reftide@{HOST}:{database.port}/reftide?sslmode=disable"
+    variables["DATABASE_URL"] = f"postgresql://{place}"
     return Process(name, "workers", variables, log)
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as a busy client speaks it, and no more of it than the edge needs. For `client`.
+"""HTTP/1.1 as a busy client speaks it, and no more of it than the edge needs.
 
 A connection carries one request at a time. Whatever happens to it before the whole answer
 is there, nobody knows what became of the request: `Unanswered`.

@@ -49,7 +49,7 @@ class Answered:
 
 
 @dataclass(slots=True)
-class Story:
+class History:
     """All that the client knows of one event."""
 
     mark: str
@@ -102,24 +102,24 @@ class Journal:
         self._file.close()
 
 
-def read(lines: Iterable[bytes]) -> dict[str, Story]:
-    """The stories of a journal by their marks. A line that was not finished is no line."""
-    stories: dict[str, Story] = {}
+def read(lines: Iterable[bytes]) -> dict[str, History]:
+    """The histories of a journal by their marks. A line that was not finished is no line."""
+    histories: dict[str, History] = {}
     for entry in _entries(lines):
         if "asked" in entry:
-            story = stories.setdefault(
-                entry["asked"], Story(entry["asked"], entry["kind"])
+            history = histories.setdefault(
+                entry["asked"], History(entry["asked"], entry["kind"])
             )
-            story.asked += 1
+            history.asked += 1
             continue
-        story = stories[entry["answered"]]
+        history = histories[entry["answered"]]
         if entry["status"] not in _SUCCESS:
-            story.refused += 1
+            history.refused += 1
             continue
-        story.accepted += 1
+        history.accepted += 1
         if "event_id" in entry:
-            story.event_ids.add(UUID(entry["event_id"]))
-    return stories
+            history.event_ids.add(UUID(entry["event_id"]))
+    return histories
 
 
 def _entries(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

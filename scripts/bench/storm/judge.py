@@ -1,4 +1,4 @@
-"""The journal against the database: what was promised, and what became of it. Used by `run`.
+"""The journal against the database: what was promised, and what became of it.
 
 A request without an answer promises nothing: its event may be there or not. bio.re's clicks
 are answered alike whether they found a place or not; the edges log those that found none,
@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from ingest.contracts.envelope import Envelope, Undecodable, decode
-from scripts.bench.storm.journal import Story
+from scripts.bench.storm.journal import History
 from scripts.servers import Connection, rows, single
 from scripts.sql import statements
 
@@ -48,21 +48,21 @@ class Verdict:
 
 
 async def judge(
-    connection: Connection, stories: Mapping[str, Story], unplaced: int
+    connection: Connection, histories: Mapping[str, History], unplaced: int
 ) -> Verdict:
-    """What became of every story; the edges said of so many clicks that they are unplaced."""
+    """What became of every history; the edges said of so many clicks that they are unplaced."""
     await connection.execute(_SQL["recorded_table"])
     await connection.execute(_SQL["quarantined_table"])
     kept = await rows(connection, _SQL["quarantined"])
     await connection.copy_records_to_table(
         "storm_quarantined", records=_quarantined(kept)
     )
-    accepted = [story for story in stories.values() if story.accepted]
-    missing = await _marks(connection, "lost", [story.mark for story in accepted])
-    mute = [mark for mark in missing if stories[mark].kind == "mute click"]
+    accepted = [history for history in histories.values() if history.accepted]
+    missing = await _marks(connection, "lost", [history.mark for history in accepted])
+    mute = [mark for mark in missing if histories[mark].kind == "mute click"]
     # So many are explained; which of them they are is not known.
     unexplained = mute[unplaced:]
-    told = [(story.mark, each) for story in accepted for each in story.event_ids]
+    told = [(history.mark, each) for history in accepted for each in history.event_ids]
     counted = await single(connection, _SQL["recorded"])
     return Verdict(
         lost=sorted({*missing} - {*mute} | {*unexplained}),
@@ -74,7 +74,7 @@ async def judge(
         recorded=counted["marks"],
         unplaced=len(mute) - len(unexplained),
         quarantined=_by_reason(kept),
-        again=sum(story.accepted - 1 for story in accepted),
+        again=sum(history.accepted - 1 for history in accepted),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a storm came to: one document, and the tables that people read. Used by `run`."""
+"""What a storm came to: one document, and the tables that people read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Outcome:
     seed: int
     server: str
     tally: Tally
-    suffered: Sequence[InjectedFault]
+    injected: Sequence[InjectedFault]
     verdict: Verdict
     checked: Mapping[str, Any]
     spooled: int
@@ -39,9 +39,9 @@ class Outcome:
         is_balanced = self.is_settled and self.checked["ok"]
         return self.verdict.is_fine and is_balanced and not self.vanished
 
-    def survived(self, suffered: InjectedFault) -> bool:
+    def survived(self, injected: InjectedFault) -> bool:
         """Whether the edges came back, and all that was under way was settled."""
-        return self.is_settled and (suffered.back is not None or suffered.is_late)
+        return self.is_settled and (injected.back is not None or injected.is_late)
 
     def document(self) -> dict[str, Any]:
         verdict, tally = self.verdict, self.tally
@@ -50,8 +50,8 @@ class Outcome:
             "server": self.server,
             "ok": self.is_fine,
             "events": tally.events,
-            "faults": len(self.suffered),
-            "survived": sum(map(self.survived, self.suffered)),
+            "faults": len(self.injected),
+            "survived": sum(map(self.survived, self.injected)),
             "lost": len(verdict.lost),
             "doubled": len(verdict.doubled),
             "astray": len(verdict.astray),
@@ -83,7 +83,7 @@ class Outcome:
     def by_kind(self) -> list[dict[str, Any]]:
         """Faults by what they are and whom they met."""
         kinds: dict[tuple[str, str], list[InjectedFault]] = {}
-        for each in self.suffered:
+        for each in self.injected:
             whom = each.fault.target.partition(":")[0].rstrip(" 0123456789")
             kinds.setdefault((each.fault.kind, whom), []).append(each)
         return [

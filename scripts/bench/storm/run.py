@@ -1,4 +1,4 @@
-"""A storm from its first process to its verdict. Used by `reftide bench storm`."""
+"""A storm from its first process to its verdict."""
 
 import asyncio
 import shutil
@@ -48,33 +48,33 @@ class Storm:
     wanted: Wanted
     say: Say
     tally: Tally
-    harm: FaultInjector | None = None
+    injector: FaultInjector | None = None
 
     @property
     def faults(self) -> int:
-        return len(self.harm.suffered) if self.harm else 0
+        return len(self.injector.injected) if self.injector else 0
 
 
-def rage(caller: Environment, storm: Storm) -> tuple[Outcome, Path | None]:
+def run(caller: Environment, storm: Storm) -> tuple[Outcome, Path | None]:
     """The outcome; if it is not fine, or a process died, also the folder that is kept.
 
     Raises Unreachable where the servers do not start.
     """
     servers.allow_files()
     folder = Path(tempfile.mkdtemp(prefix="reftide-storm-"))
-    is_worth_a_look = True
+    is_kept = True
     try:
         with runner() as loop:
             outcome = loop.run(_rage(caller, folder, storm))
-        is_worth_a_look = not outcome.is_fine or bool(outcome.deaths)
+        is_kept = not outcome.is_fine or bool(outcome.deaths)
     except EmbeddedError as error:
         raise Unreachable(error.what, error.remedy) from error
     finally:
-        if is_worth_a_look:
+        if is_kept:
             storm.say(f"the journal and all logs are kept in {folder}")
         else:
             shutil.rmtree(folder)
-    return outcome, folder if is_worth_a_look else None
+    return outcome, folder if is_kept else None
 
 
 async def _rage(caller: Environment, folder: Path, storm: Storm) -> Outcome:
@@ -90,11 +90,11 @@ async def _rage(caller: Environment, folder: Path, storm: Storm) -> Outcome:
             server = await servers.stream_server(environment)
             storm.say(f"{wanted.events:,} events in {wanted.seconds:.0f} s, {server}")
             began = time.monotonic()
-            harm = storm.harm = FaultInjector(fleet, tally, storm.say)
-            await _blow(fleet, folder, storm, harm, codes)
-            blown = time.monotonic()
+            injector = storm.injector = FaultInjector(fleet, tally, storm.say)
+            await _send_and_break(fleet, folder, storm, injector, codes)
+            sent = time.monotonic()
             storm.say("the traffic is over; settling")
-            books = await servers.settled(environment, wanted.events)
+            ledger = await servers.settled(environment, wanted.events)
             settled = time.monotonic()
         checked = await verify(environment, 0)
         verdict = await servers.verdict(environment, folder)
@@ -102,27 +102,27 @@ async def _rage(caller: Environment, folder: Path, storm: Storm) -> Outcome:
         seed=wanted.seed,
         server=server,
         tally=tally,
-        suffered=harm.suffered,
+        injected=injector.injected,
         verdict=verdict,
         checked=checked,
-        spooled=books.spooled,
-        vanished=books.lost,
+        spooled=ledger.spooled,
+        vanished=ledger.lost,
         deaths=fleet.deaths,
-        seconds=blown - began,
-        settling=settled - blown,
+        seconds=sent - began,
+        settling=settled - sent,
     )
 
 
-async def _blow(
-    fleet: Fleet, folder: Path, storm: Storm, harm: FaultInjector, codes: list[str]
+async def _send_and_break(
+    fleet: Fleet, folder: Path, storm: Storm, injector: FaultInjector, codes: list[str]
 ) -> None:
     """The traffic and the faults, until both are over."""
     wanted = storm.wanted
     keys = KeyRing(fleet.environment.secrets())
     async with Journal(folder / "journal") as journal:
-        client = Client(fleet.doors, keys, journal, storm.tally)
+        client = Client(fleet.ports, keys, journal, storm.tally)
         async with asyncio.TaskGroup() as group:
             planned = faults.plan(wanted.seed, wanted.kills)
-            group.create_task(harm.rage(planned, wanted.seconds))
+            group.create_task(injector.run(planned, wanted.seconds))
             await client.send(events(wanted.seed, wanted.events, codes), wanted.rate)
-            harm.is_over.set()
+            injector.is_over.set()

@@ -1,7 +1,4 @@
-"""What a storm takes place on: servers of its own, and how one sees that all is quiet.
-
-Used by `run` and `outage`.
-"""
+"""The servers of a storm, and whether everything in them is at rest."""
 
 import asyncio
 import resource
@@ -95,9 +92,9 @@ async def ready(fleet: Fleet) -> None:
 
 
 async def _is_ready(fleet: Fleet) -> bool:
-    for door in fleet.doors:
+    for port in fleet.ports:
         try:
-            answer = await Connections(door, 1).ask(READY, _ASK_SECONDS)
+            answer = await Connections(port, 1).ask(READY, _ASK_SECONDS)
         except Unanswered:
             return False
         if not answer.is_accepted:
@@ -108,22 +105,22 @@ async def _is_ready(fleet: Fleet) -> bool:
 
 
 async def settled(environment: Environment, sent: int) -> LedgerView:
-    """The books when nothing is under way any more, or when that takes too long."""
+    """The ledger when nothing is under way any more, or when that takes too long."""
     deadline = time.monotonic() + _SETTLE_SECONDS + sent * _PER_EVENT
     while True:
         try:
-            books = await _books(environment)
+            ledger = await _ledger(environment)
         except (UsageProblem, Unreachable):
             if time.monotonic() > deadline:
                 raise
         else:
-            is_over = is_at_rest(books) and not books.spooled
+            is_over = is_at_rest(ledger) and not ledger.spooled
             if is_over or time.monotonic() > deadline:
-                return books
+                return ledger
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
-async def _books(environment: Environment) -> LedgerView:
+async def _ledger(environment: Environment) -> LedgerView:
     async with (
         postgres(environment) as connection,
         redis_server(environment) as redis,
@@ -134,10 +131,10 @@ async def _books(environment: Environment) -> LedgerView:
 async def verdict(environment: Environment, folder: Path) -> Verdict:
     """What became of all that the client's journal tells of."""
     with (folder / "journal").open("rb") as lines:
-        stories = read(lines)
+        histories = read(lines)
     unplaced = unplaced_by((folder / "log").glob("edge-*"))
     async with postgres(environment, seconds=SECONDS) as connection:
-        return await judge(connection, stories, unplaced)
+        return await judge(connection, histories, unplaced)
 
 
 def allow_files() -> None:

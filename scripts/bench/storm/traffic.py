@@ -1,4 +1,4 @@
-"""What a storm sends: a pure function of the seed. Used by `client`.
+"""What a storm sends: a pure function of the seed.
 
 Every event bears a mark of ours, which is found again in its row: clicks in the page's URL,
 leads and sales in their metadata. Whatever is sent again bears the mark of the first.

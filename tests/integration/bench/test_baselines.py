@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import LinkRecord
-from scripts.bench.baselines.clicks import Book, Click
+from scripts.bench.baselines.clicks import Click, ClickWriter
 from scripts.bench.environment.servers import planted
 from scripts.bench.load import traffic
 from scripts.bench.load.drain import drained, fill
@@ -85,11 +85,11 @@ async def test_a_rival_keeps_the_rows_that_reftide_keeps(
     await drained(environment, build_enrichers(None), CLICKS)
     ours = await kept(pool)
 
-    book = await Book.open(pool)
+    writer = await ClickWriter.open(pool)
     for number, body in enumerate(
         traffic.bodies([link.code for link in links])[:CLICKS]
     ):
-        await book.write(as_a_rival_takes_it(number, body))
+        await writer.write(as_a_rival_takes_it(number, body))
 
     assert ours == await kept(pool)
     assert CLICKS == len(ours)
@@ -98,11 +98,11 @@ async def test_a_rival_keeps_the_rows_that_reftide_keeps(
 async def test_a_rival_has_a_customer_and_counts_the_link(
     links: list[LinkRecord], pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    book = await Book.open(pool)
+    writer = await ClickWriter.open(pool)
     body = traffic.bodies([link.code for link in links])[1]
     click = as_a_rival_takes_it(1, body)
 
-    await book.write(click)
+    await writer.write(click)
 
     code = parse_qs(urlsplit(click.affiliate_url).query)["aff"][0]
     assert [(code, 1)] == [

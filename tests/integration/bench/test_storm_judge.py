@@ -8,14 +8,14 @@ import asyncpg
 import orjson
 
 from ingest.contracts.envelope import Dedupe, Envelope
-from scripts.bench.storm.journal import Answered, Asked, Story, read
+from scripts.bench.storm.journal import Answered, Asked, History, read
 from scripts.bench.storm.judge import Verdict, judge, unplaced_by
 from tests.support.directory import a_click, a_lead, a_sale, an_id
 from tests.support.workers.recording import record
 from workers.postgres.database import Pool
 
 
-def _stories(*entries: Asked | Answered) -> dict[str, Story]:
+def _stories(*entries: Asked | Answered) -> dict[str, History]:
     return read(orjson.dumps(entry.line()) + b"\n" for entry in entries)
 
 
@@ -29,10 +29,12 @@ def _click(number: int, mark: str, **changes: Any) -> Envelope:
     return a_click(number, page_url=f"https://yoursite.com/?storm={mark}", **changes)
 
 
-async def _verdict(url: str, stories: dict[str, Story], unplaced: int = 0) -> Verdict:
+async def _verdict(
+    url: str, histories: dict[str, History], unplaced: int = 0
+) -> Verdict:
     connection = await asyncpg.connect(url)
     try:
-        return await judge(connection, stories, unplaced)
+        return await judge(connection, histories, unplaced)
     finally:
         await connection.close()
 
@@ -48,7 +50,7 @@ async def test_one_missing_and_one_doubled_are_found(
         a_lead(4, external_id="s-3", properties={"storm": "s-3"}),
         a_sale(5, properties={"metadata": {"storm": "s-4"}}),
     )
-    stories = _stories(
+    histories = _stories(
         *_accepted("s-1", an_id(1)),
         *_accepted("s-2", an_id(2)),
         *_accepted("s-3", kind="lead"),
@@ -56,7 +58,7 @@ async def test_one_missing_and_one_doubled_are_found(
         *_accepted("s-5"),
     )
 
-    verdict = await _verdict(database_url, stories)
+    verdict = await _verdict(database_url, histories)
 
     assert (["s-5"], ["s-2"], []) == (verdict.lost, verdict.doubled, verdict.astray)
     assert (5, 4) == (verdict.accepted, verdict.recorded)
@@ -67,9 +69,9 @@ async def test_what_was_never_answered_may_be_there_or_not_but_once(
     pool: Pool, database_url: str
 ) -> None:
     await record(pool, _click(1, "s-1"), _click(2, "s-3"), _click(3, "s-3"))
-    stories = _stories(*[Asked(f"s-{number}", "click", 1) for number in (1, 2, 3)])
+    histories = _stories(*[Asked(f"s-{number}", "click", 1) for number in (1, 2, 3)])
 
-    verdict = await _verdict(database_url, stories)
+    verdict = await _verdict(database_url, histories)
 
     assert ([], ["s-3"], 0) == (verdict.lost, verdict.doubled, verdict.accepted)
 
@@ -77,21 +79,21 @@ async def test_what_was_never_answered_may_be_there_or_not_but_once(
 async def test_what_was_refused_need_not_be_there(
     pool: Pool, database_url: str
 ) -> None:
-    stories = _stories(Asked("s-1", "click", 1), Answered("s-1", 1, 503))
+    histories = _stories(Asked("s-1", "click", 1), Answered("s-1", 1, 503))
 
-    assert (await _verdict(database_url, stories)).is_fine
+    assert (await _verdict(database_url, histories)).is_fine
 
 
 async def test_a_repeat_is_no_second_event(pool: Pool, database_url: str) -> None:
     key = Dedupe.of("affitor:/api/v1/track/click", "s-1")
     await record(pool, _click(1, "s-1", dedupe=key), _click(2, "s-1", dedupe=key))
     # Both answers name a click id of their own, and both lead to the one click.
-    stories = _stories(
+    histories = _stories(
         *_accepted("s-1", an_id(1)), Asked("s-1", "click", 2),
         Answered("s-1", 2, 200, an_id(2)),
     )  # fmt: skip
 
-    verdict = await _verdict(database_url, stories)
+    verdict = await _verdict(database_url, histories)
 
     assert verdict.is_fine
     assert (1, 1) == (verdict.recorded, verdict.again)
@@ -101,9 +103,9 @@ async def test_a_click_id_that_leads_nowhere_is_found(
     pool: Pool, database_url: str
 ) -> None:
     await record(pool, _click(1, "s-1"), _click(2, "s-2"))
-    stories = _stories(*_accepted("s-1", an_id(9)), *_accepted("s-2", an_id(1)))
+    histories = _stories(*_accepted("s-1", an_id(9)), *_accepted("s-2", an_id(1)))
 
-    verdict = await _verdict(database_url, stories)
+    verdict = await _verdict(database_url, histories)
 
     assert ([], [], ["s-1", "s-2"]) == (
         verdict.lost,
@@ -129,11 +131,11 @@ async def test_clicks_without_a_place_are_excused_as_often_as_edges_say_so(
     log.write_text(
         '{"dialect":"bio_re","event":"edge.lost"}\n{"event":"edge.started"}\n'
     )
-    stories = _stories(
+    histories = _stories(
         *_accepted("s-1", kind="mute click"), *_accepted("s-2", kind="mute click")
     )
 
-    verdict = await _verdict(database_url, stories, unplaced_by([log]))
+    verdict = await _verdict(database_url, histories, unplaced_by([log]))
 
     assert (["s-2"], 1) == (verdict.lost, verdict.unplaced)
 
@@ -141,11 +143,11 @@ async def test_clicks_without_a_place_are_excused_as_often_as_edges_say_so(
 def test_a_journal_that_was_cut_off_is_read_up_to_there() -> None:
     lines = [orjson.dumps(entry.line()) + b"\n" for entry in _accepted("s-1")]
 
-    stories = read([*lines, b'{"asked":"s-2","ki'])
+    histories = read([*lines, b'{"asked":"s-2","ki'])
 
-    assert ["s-1"] == [*stories]
+    assert ["s-1"] == [*histories]
     assert (1, 1, 0) == (
-        stories["s-1"].asked,
-        stories["s-1"].accepted,
-        stories["s-1"].unanswered,
+        histories["s-1"].asked,
+        histories["s-1"].accepted,
+        histories["s-1"].unanswered,
     )

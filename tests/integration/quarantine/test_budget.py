@@ -210,7 +210,7 @@ async def test_what_nobody_put_back_in_time_is_given_up(clinic: Clinic) -> None:
     act = await clinic.pool.fetchrow("select * from quarantine_history")
     assert act is not None
     assert ("tester", "discarded") == (act["who"], act["action"])
-    # Still in the books, and found by its event.
+    # Still in the ledger, and found by its event.
     assert (0, 0, 3) == await clinic.ledger()
     assert [] == await clinic.mistakes()
 
