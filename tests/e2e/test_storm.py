@@ -66,17 +66,3 @@ def test_a_great_storm_loses_nothing_and_counts_nothing_twice(seed: int) -> None
 
     assert (300_000, 60) == (found["events"], found["faults"])
     _is_unharmed(found)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_nobody_notices_that_postgres_is_away() -> None:
-    found = _bench("outage", 110, minutes=0.1, rate=100, beside=2)
-
-    assert (0, 0) == (found["refused"], found["unanswered"])
-    assert (0, 0, 0, 0) == tuple(
-        found[name] for name in ("lost", "doubled", "astray", "ledger")
-    )
-    # What came meanwhile waited, and that is all.
-    assert found["backlog"] > 400
-    assert found["is_live"]

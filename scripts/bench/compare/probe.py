@@ -28,6 +28,7 @@ ENTRANCES: Final = (
     ("ingest.plain", "PlainRoute", "answer"),
 )
 SINKS: Final = (
+    ("ingest.durable.sink", "Sink", "offer"),
     ("ingest.durable.sink", "Sink", "append"),
     ("ingest.sink", "Sink", "append"),
 )
