@@ -1,7 +1,7 @@
 """`python probe.py REPORT`: an edge that notes what a click costs it, in any version.
 
-It runs `python -m ingest` with two methods replaced: the one that a parsed click enters by,
-and the one that takes its bytes for the stream. The first clicks warm it up; the next ones
+It runs `python -m ingest` with a few methods replaced: those that a parsed click enters
+by, and those that take its bytes for the stream. The first clicks warm it up; the next ones
 are traced, so they want to come one at a time; of all others the processor time between the
 two is noted. It writes its report, a line of JSON, when it is told to end.
 """
@@ -21,10 +21,11 @@ from typing import Any, Final
 import orjson
 from typing_extensions import override
 
-#: Module, class and method in each layout, the newest first. A version that has its own
-#: way in or out gets a line here.
+#: Module, class and method in each layout. A version with another way in or out gets a
+#: line here.
 ENTRANCES: Final = (
     ("ingest.http.fast_path", "PlainRoute", "answer"),
+    ("ingest.http.fast_path", "PlainRoute", "_accept"),
     ("ingest.plain", "PlainRoute", "answer"),
 )
 SINKS: Final = (
@@ -58,14 +59,14 @@ class Probe:
     _since: int = 0
 
     def entrance(self, method: _Method) -> _Method:
-        """The method in which a click begins; a plain one, or a coroutine's."""
+        """A method by which a click begins, or goes on; a plain one, or a coroutine's."""
 
         def enter(*arguments: Any, **named: Any) -> Any:
-            self._count()
-            click = _Click()
-            self._go_on(click)
-            answer = method(*arguments, **named)
-            self._pause()
+            click = self._click
+            if click is None:
+                self._count()
+                click = _Click()
+            answer = self.step(click, lambda: method(*arguments, **named))
             if isinstance(answer, Coroutine):
                 return _Timed(self, click, answer)
             return answer
@@ -83,7 +84,9 @@ class Probe:
 
     def step(self, click: _Click, act: Callable[[], Any]) -> Any:
         """A part of a click's way, as far as it goes without waiting."""
-        self._go_on(click)
+        if click.is_over or self._click is click:
+            return act()
+        self._click, self._since = click, thread_time_ns()
         try:
             return act()
         finally:
@@ -118,10 +121,6 @@ class Probe:
     def _note(self, frame: FrameType, event: str, _: object) -> None:
         if event == "call":
             self.calls[frame.f_code] += 1
-
-    def _go_on(self, click: _Click) -> None:
-        self._click = None if click.is_over else click
-        self._since = thread_time_ns()
 
     def _pause(self) -> None:
         if self._click is not None:
@@ -173,14 +172,17 @@ class _Timed(Coroutine[Any, Any, Any]):
 def _replace(
     places: tuple[tuple[str, str, str], ...], made: Callable[[_Method], _Method]
 ) -> None:
+    replaced = 0
     for module, name, method in places:
         try:
             owner = getattr(import_module(module), name)
+            original = getattr(owner, method)
         except (ImportError, AttributeError):
             continue
-        setattr(owner, method, made(getattr(owner, method)))
-        return
-    sys.exit(f"this version has none of {places}: tell probe.py where a click passes")
+        setattr(owner, method, made(original))
+        replaced += 1
+    if not replaced:
+        sys.exit(f"this version has none of {places}: say where a click passes")
 
 
 def main() -> None:

@@ -87,6 +87,26 @@ def test_a_coroutine_may_be_driven_by_hand() -> None:
     assert "answer" == end.value.value
 
 
+async def test_a_plain_call_may_begin_a_coroutine_of_the_same_click() -> None:
+    edge = Edge()
+    probe, take = probed(edge)
+    driven: list[Awaitable[None]] = []
+
+    async def accept() -> None:
+        edge.work()
+        await asyncio.sleep(0)
+        take()
+
+    accepted = probe.entrance(accept)
+    entered = probe.entrance(lambda: driven.append(accepted()))
+    for _ in range(CLICKS):
+        entered()
+        await driven.pop()
+
+    assert CLICKS == edge.taken == probe.entered
+    assert CLICKS - 300 == probe.report()["clicks"]
+
+
 def test_every_way_in_and_out_that_is_named_is_of_some_version() -> None:
     found = [
         f"{module}.{name}.{method}"
