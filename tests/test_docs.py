@@ -80,6 +80,17 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in _anchors(target), link
 
 
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_ROOT)))
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text("utf-8")
+    named = set(re.findall(r"`((?:ingest|workers|scripts|tests)/[\w/.]+)`", text))
+
+    missing = [
+        each for each in named if "NAME" not in each and not (_ROOT / each).exists()
+    ]
+    assert [] == missing
+
+
 def test_the_architecture_names_folders_that_exist() -> None:
     text = (_ROOT / "docs" / "architecture.md").read_text("utf-8")
     named = set(re.findall(r"^\| `([\w/]+)`", text, re.MULTILINE))
