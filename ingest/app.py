@@ -1,7 +1,4 @@
-"""The composition root of the edge: what there is, in which order it starts and stops.
-
-Used by `__main__` and by tests.
-"""
+"""The composition root of the edge: what there is, in which order it starts and stops."""
 
 import asyncio
 import gc

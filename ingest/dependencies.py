@@ -1,4 +1,4 @@
-"""Everything of an edge that speaks to Redis or keeps events. Used by `app`."""
+"""The adapters of an edge: clients of Redis, sink, directory, limiter."""
 
 import asyncio
 import os
@@ -71,7 +71,7 @@ class Dependencies:
         self.drainer.start()
         yield
         for stop in (self.drainer.stop, self.stream.drain, self.spool.stop):
-            with suppress(TimeoutError):  # whoever still waits was never told 200
+            with suppress(TimeoutError):  # clients that still wait get no 200
                 async with asyncio.timeout(DRAIN_SECONDS):
                     await stop()
 

@@ -1,4 +1,4 @@
-"""What an edge process is told by its environment. Used by anyone in `ingest`."""
+"""The settings of an edge process, from its environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

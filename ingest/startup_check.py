@@ -1,7 +1,7 @@
-"""Says at the start what is wrong with what an edge relies on.
+"""Logs at the start what is wrong with the edge's settings and its Redis.
 
-It keeps nothing from starting: an edge that takes events on a poor Redis is better than
-none, and `reftide doctor` says the same to whoever asks.
+It never prevents the start: an edge on a poorly configured Redis is better than none.
+`reftide doctor` runs the same checks.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What happens to a request between its bytes and the append. No aiohttp, no redis.
+"""Accepts requests: from their parsed HTTP to the append. Pure, but for its ports.
 
-Everything outside is reached through `ports`; adapters implement those.
+`ingest.http` and `ingest.bulk` call it; adapters implement its ports and import its values.
 """

@@ -1,4 +1,4 @@
-"""May this caller use this route, how often, and is it switched on? Used by `accept`."""
+"""Checks a request's credential, its limits, and the switches of its route and link."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -34,10 +34,10 @@ _EXACT: Final = 100
 
 
 class Records(Protocol):
-    """What authorizing asks the directory."""
+    """The records of the directory that authorizing needs."""
 
     def switches_in_memory(self) -> SwitchesRecord | Missing | None:
-        """What operators switched off; None where it has to be asked for."""
+        """The switches in memory; None if they must be fetched."""
         ...
 
     async def api_key(self, hashes: Sequence[bytes]) -> KeyRecord | Missing:
@@ -54,7 +54,7 @@ class Records(Protocol):
 
 
 class Limiter(Protocol):
-    """What authorizing asks of whatever counts requests."""
+    """Counts requests."""
 
     async def take(self, demands: Sequence[Demand]) -> Usage | None:
         """Count a request against every demand, or against none."""
@@ -63,7 +63,7 @@ class Limiter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who calls. Public routes have callers without a workspace.
+    """The caller. On public routes it has no workspace.
 
     Not verified: a key came, and the directory could not be asked about it. Its hashes
     are sealed into the event, and a worker decides.
@@ -86,14 +86,14 @@ class Principal:
         return self.workspace_id is None or self.workspace_id == workspace_id
 
 
-#: The principal of a route that anybody may call.
+#: The caller of a route without a credential.
 ANYBODY: Final = Principal()
 
 _NOTHING: Final[AbstractSet[tuple[str, str]]] = frozenset()
 
 
 class Authorizer:
-    """Asks for the credential that a route wants, its limits and its switches."""
+    """Authorizes requests."""
 
     def __init__(
         self, records: Records, limiter: Limiter, secrets: Sequence[bytes]
@@ -105,7 +105,7 @@ class Authorizer:
 
     @property
     def off(self) -> AbstractSet[tuple[str, str]] | None:
-        """What is switched off, as kind and name; None where it has to be asked for."""
+        """What is switched off, as kind and name; None if that must be fetched."""
         switches = self._records.switches_in_memory()
         if switches is None:
             return None
@@ -117,7 +117,7 @@ class Authorizer:
     async def identify(
         self, dialect: Dialect, wanted: Credential | None, headers: Mapping[str, str]
     ) -> Principal:
-        """Who calls a dialect; raises Refusal where it is off or the key may not."""
+        """The caller; raises Refusal if the dialect is off or the key is not accepted."""
         off = self.off
         if off is None:
             off = await self._ask_off()
@@ -203,7 +203,7 @@ def _demand(name: str, who: str, per_minute: int, is_shown: bool) -> Demand:  # 
 
 
 def _subject(limit: Limit, principal: Principal, ip: str | None) -> str | None:
-    """Whose requests a limit counts together."""
+    """The subject that a limit counts."""
     if limit.by == "address":
         return _address(ip) if ip else None
     if limit.by == "workspace":
@@ -214,7 +214,7 @@ def _subject(limit: Limit, principal: Principal, ip: str | None) -> str | None:
 
 
 def _address(ip: str) -> str:
-    """One caller's address; of IPv6 the /64 that a single host is given."""
+    """The address; of IPv6 its /64, which one host is given."""
     address = ip_address(ip)
     if address.version == _IPV4:
         return str(address)

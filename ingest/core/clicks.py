@@ -1,4 +1,4 @@
-"""Finds clicks and customers, by whatever names them. Used by `resolve`."""
+"""Finds clicks and customers by their ids, tokens and fingerprints."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ _DAY_MS: Final = 24 * 3600 * 1000
 
 
 class Clicks:
-    """Clicks that somebody issued, imported, or saw, and the customers behind them."""
+    """Clicks that edges issued or operators imported, and their customers."""
 
     def __init__(self, records: Links, recent: Recent, keys: KeyRing) -> None:
         """`keys` verify and issue click ids."""

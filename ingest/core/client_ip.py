@@ -1,4 +1,4 @@
-"""Who called, seen through proxies that we trust. Pure; used by `handlers` and `seal`.
+"""The client's address, as trusted proxies report it.
 
 Each proxy appends the address that it was called from to `X-Forwarded-For`. Only what a
 trusted proxy appended is true; everything to the left of that is the caller's own text.
@@ -18,16 +18,16 @@ _ADDRESSES_KEPT: Final = 4096
 
 
 class Proxies:
-    """The proxies whose word counts: all that have an address in a trusted network."""
+    """The trusted proxies: those with an address in a trusted network."""
 
     def __init__(self, trusted: Sequence[Network]) -> None:
-        """Trust nobody where there are no networks."""
+        """Without networks no proxy is trusted."""
         self._trusted = trusted
         # Proxies are few, and to look for an address in a network takes microseconds.
         self._is_trusted = lru_cache(_PROXIES_KEPT)(self._is_within)
 
     def __bool__(self) -> bool:
-        """Whether anybody is trusted."""
+        """Whether any proxy is trusted."""
         return bool(self._trusted)
 
     def caller(self, peer: str | None, forwarded: str) -> str | None:

@@ -1,6 +1,6 @@
-"""What came before, and what other edges have to know at once. Used by `accept`.
+"""Recognises repeats, and tells other edges what they have to know at once.
 
-An event that came before is told what the first was told, and takes its id.
+A repeat gets the answer and the id of the first event.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Idempotency:
     keys: KeyRing
 
     def concerns(self, endpoint: Endpoint, outcome: Outcome, facts: Facts) -> bool:
-        """Whether an event may be a repeat, or is news to other edges."""
+        """Whether an event may be a repeat, or must be known to other edges at once."""
         draft = outcome.draft
         return (
             facts.dedupe is not None
@@ -41,9 +41,9 @@ class Idempotency:
     async def compare(
         self, endpoint: Endpoint, outcome: Outcome, facts: Facts, reply: Reply
     ) -> tuple[Reply, Facts]:
-        """Look at what came before: a repeat is told and called what the first was.
+        """Claim the dedupe key; a repeat gets the first event's answer and id.
 
-        What other edges have to know at once is left in the same round trip.
+        Marks for other edges are written in the same round trip.
         """
         has_token = endpoint.has_short_clicks and outcome.draft.kind is CLICK
         if has_token:
@@ -64,7 +64,7 @@ class Idempotency:
 
 
 def _news(facts: Facts, outcome: Outcome) -> Iterator[Mark]:
-    """What every edge has to know before a worker publishes it."""
+    """Marks of what every edge has to know before a worker publishes it."""
     link, workspace_id = outcome.link, facts.workspace_id
     if facts.token and facts.resolved.link_id:
         window = link.attribution_window_days if link else DEFAULT_WINDOW_DAYS

@@ -17,7 +17,7 @@ from ingest.dialects.spec import Draft, Endpoint, Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
-    """Puts together what was found out. `keys` sign click ids."""
+    """Makes outcomes. `keys` sign click ids."""
 
     resolver: Resolver
     keys: KeyRing
@@ -43,7 +43,7 @@ class Outcomes:
     ) -> Outcome:
         """What became of a draft, as far as an answer may depend on it."""
         principal = asked.principal
-        # Nothing of a workspace is shown to a key that nobody could check.
+        # An unverified key sees nothing of the workspace.
         link = resolved.link if principal.is_verified else None
         return Outcome(
             draft,
@@ -74,7 +74,7 @@ class Outcomes:
 def _on_behalf_of(
     owner: LinkRecord | ProgramRecord | None, principal: Principal
 ) -> Principal:
-    """Who asks for a customer: without a key, the workspace of the click that is named."""
+    """On whose behalf a customer is looked up: without a key, the click's workspace."""
     if owner is None or principal.has_key:
         return principal
     return replace(principal, workspace_id=owner.workspace_uuid)

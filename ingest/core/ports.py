@@ -20,7 +20,7 @@ class Links(Protocol):
 
     @property
     def recall(self) -> Callable[[Hashable], Any]:
-        """What is in memory; None where it has to be asked for.
+        """What is in memory; None if it must be fetched.
 
         Of a link, under its namespaces and its code; of the switches, under SWITCHES_KEY.
         """
@@ -29,7 +29,7 @@ class Links(Protocol):
     def link_in_memory(
         self, namespaces: Sequence[str], code: str
     ) -> LinkRecord | Missing | None:
-        """What `link_by_code` would say; None where it has to be asked for."""
+        """The result of `link_by_code` from memory; None if it must be fetched."""
         ...
 
     async def link_by_code(
@@ -74,10 +74,10 @@ class Links(Protocol):
 
 
 class Claims(Protocol):
-    """What came before."""
+    """Marks of earlier requests."""
 
     async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
-        """Leave marks; what was there before, for each of them."""
+        """Write marks whose keys have no value; the former value of each."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""What edges did a while ago and workers may not have published yet.
+"""Marks in Redis of what edges accepted and workers may not have published yet.
 
-Every edge leaves marks of it, and any edge recalls them. A mark is no truth: without it,
-the directory and the worker decide. Used by `accept` and `resolve`.
+Every edge writes them, and every edge reads them. They are hints: without them, the
+directory and the worker decide.
 """
 
 from collections.abc import Callable
@@ -26,15 +26,15 @@ _Value = TypeVar("_Value")
 
 
 class Marks(Protocol):
-    """Where marks are."""
+    """The store of marks."""
 
     async def recall(self, key: str) -> bytes | Missing:
-        """What was left under a key."""
+        """The value of a mark."""
         ...
 
 
 class Recent:
-    """Recalls what marks say."""
+    """Reads marks."""
 
     def __init__(self, marks: Marks) -> None:
         """`marks` may be away: then everything is unavailable."""

@@ -68,7 +68,7 @@ _Way = Callable[[Any, Asked], Coroutine[Any, Any, Resolved]]
 
 
 class Resolver:
-    """Knows a way for every kind of target."""
+    """Resolves every kind of target."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Resolver:
         return await self._clicks.customer(external_id, principal)
 
     def known(self, target: Target, asked: Asked) -> Resolved | None:
-        """What memory says of a link's code; None: it takes `resolve`. Raises Refusal."""
+        """A link's code resolved from memory; None if that takes `resolve`. Raises Refusal."""
         if not isinstance(target, ByCode):
             return None
         namespaces = namespaces_of(target, asked.principal)
@@ -200,7 +200,7 @@ class Resolver:
         return Resolved(stats=stats)
 
     async def _first_of(self, target: FirstOf, asked: Asked) -> Resolved:
-        nobody = Resolved()
+        unresolved = Resolved()
         for choice in target.targets:
             try:
                 found = await self.resolve(choice, asked)
@@ -210,8 +210,8 @@ class Resolver:
             else:
                 if found != _NO_ANSWER:
                     return found
-                nobody = found
-        return nobody
+                unresolved = found
+        return unresolved
 
 
 def _of_link(link: LinkRecord) -> Resolved:

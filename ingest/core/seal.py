@@ -1,7 +1,4 @@
-"""Makes an envelope of a draft: every text storable, every address shortened.
-
-Pure; used by `accept`.
-"""
+"""Makes an envelope of a draft: every text storable, every address truncated."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -74,7 +71,7 @@ class Facts(Value, frozen=True):
 
     @property
     def workspace_id(self) -> UUID | None:
-        """Whose event it is, as far as that is known for sure."""
+        """The workspace, as far as it is certain."""
         owner = self.resolved.owner
         if owner is not None and self.principal.is_verified:
             return owner.workspace_uuid
@@ -82,7 +79,7 @@ class Facts(Value, frozen=True):
 
 
 def visitor_key(secret: bytes) -> bytes:
-    """The key of visitor hashes: without it, nobody finds an address by trying all."""
+    """The key of visitor hashes: without it, no address is found by trying them all."""
     return blake2b(secret, digest_size=32, person=b"rt-visitor").digest()
 
 
@@ -211,7 +208,7 @@ def _user_agent(raw: RawRequest, draft: Draft) -> str | None:
 
 
 def _properties(given: Mapping[str, Json]) -> Raw:
-    """What the dialects let through: whole, unless it is more than anybody means."""
+    """The properties as JSON; a note in their place if they are too large."""
     if not given:
         return NO_PROPERTIES
     try:

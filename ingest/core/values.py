@@ -17,7 +17,7 @@ _DUPLICATE_SECONDS: Final = 3600
 class Missing(Enum):
     """Why there is no record."""
 
-    #: Nobody has published it, and the directory is whole.
+    #: It is not published, and the directory is whole.
     UNKNOWN = "unknown"
     #: It cannot be said now: Redis is away, or the directory is not whole.
     UNAVAILABLE = "unavailable"
@@ -30,7 +30,7 @@ class Overloaded(Exception):
 class Demand(NamedTuple):
     """One subject that a request counts against, and the limit it has."""
 
-    #: Names the limit and whom it counts, `bricqs.key:0198…`; at most once a request.
+    #: Names the limit and its subject, `bricqs.key:0198…`; at most once a request.
     subject: str
     per_minute: int
     #: Ask Redis every time: the limit is small, or the caller is told what remains.
@@ -38,7 +38,7 @@ class Demand(NamedTuple):
 
 
 class Mark(Value, frozen=True):
-    """A value that the first to come leaves under a key, for some seconds."""
+    """A value for a key that has none yet, with its expiry in seconds."""
 
     key: str
     value: bytes
@@ -72,5 +72,5 @@ def claim(workspace_id: UUID, dedupe: Dedupe, hint: Hint) -> Mark:
 
 
 def duplicate_mark(link_id: UUID, visitor: bytes, event_id: UUID) -> Mark:
-    """Marks a visitor as one who clicked this link within the hour."""
+    """Marks a visitor's click on a link for an hour."""
     return Mark(seen_key(link_id, visitor), event_id.bytes, _DUPLICATE_SECONDS)

@@ -32,7 +32,7 @@ class Visit(Value, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitors:
-    """Recognises visitors. A click leaves marks by which the next one is known."""
+    """Recognises visitors. A click writes marks by which the next one is recognised."""
 
     claims: Claims
     resolver: Resolver
@@ -41,7 +41,7 @@ class Visitors:
     def visit(
         self, draft: Draft, resolved: Resolved, raw: RawRequest, event_id: UUID
     ) -> Visit:
-        """The visit of a draft whose visitor nobody knows."""
+        """The visit of an unknown visitor."""
         click = ClickToken(event_id, resolved.link_id or NO_LINK)
         if draft.kind is not CLICK or draft.is_test:
             return Visit(click)

@@ -1,4 +1,4 @@
 """HTTP: connections, routes, and the bytes of requests and answers.
 
-Only `ingest.app` and `ingest.bulk` import this folder.
+Only the composition root and `ingest.bulk` import this folder.
 """

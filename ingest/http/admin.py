@@ -1,4 +1,4 @@
-"""The port that operators and collectors read, apart from the one for events. For `app`.
+"""The admin port: metrics and health, apart from the port for events.
 
 Every process has one of its own, so that one that hangs shows as a port that does not
 answer, and figures need no files that processes share.
@@ -34,7 +34,7 @@ Life = Callable[[web.Application], AsyncIterator[None]]
 
 
 def show_keepers(sink: Sink, spool: Spool, most_bytes: int) -> None:
-    """Have where events go, and the spool, read whenever somebody asks."""
+    """Show the degradation level and the spool as metrics."""
     for level in Level:
         LEVEL.labels(level).set_function(_when(lambda: sink.standing.level, level))
     SPOOL_BYTES.set_function(lambda: spool.bytes)

@@ -1,6 +1,6 @@
 """The API reference: `/openapi.json` for programs, `/docs` for people.
 
-The viewer is part of the package and asks nobody but this edge.
+The viewer is part of the package and sends requests to this edge only.
 """
 
 from collections.abc import Sequence

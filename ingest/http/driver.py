@@ -1,4 +1,4 @@
-"""Runs a coroutine without a task: for answers that nobody cancels.
+"""Runs a coroutine without a task: for answers that are never cancelled.
 
 A task costs more than all else that happens to most requests. What runs here may wait for
 futures only: a time limit, or anything else that asks for the current task, needs a task of

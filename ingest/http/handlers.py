@@ -1,7 +1,4 @@
-"""The seam with the HTTP server: a request becomes a RawRequest, a Reply a response.
-
-Used by `app` and `middleware`. There are no decisions here.
-"""
+"""Converts aiohttp requests to RawRequest values, and replies to aiohttp responses."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -96,7 +93,7 @@ async def _raw(request: web.Request, proxies: Proxies) -> RawRequest:
 def caller(
     headers: MultiMapping[str], peer: str | None, proxies: Proxies
 ) -> str | None:
-    """Who called, from the address `peer` or through it."""
+    """The client's address, from the address `peer` or through it."""
     forwarded = headers.getall("X-Forwarded-For", ()) if proxies else ()
     return proxies.caller(peer, ",".join(forwarded))
 

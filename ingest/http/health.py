@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether to send it traffic. Used by `app`."""
+"""Liveness, readiness and version of the process."""
 
 from importlib import metadata
 
@@ -18,7 +18,7 @@ class Health:
     def __init__(self, redis: Redis, shards: int, sink: Sink) -> None:
         """Ready means: an event would be durable, and this goes on.
 
-        Spooling is being ready: whoever sends traffic elsewhere for it finds the same
+        Spooling is being ready: traffic that is sent elsewhere for it finds the same
         Redis there. `redis` must agree on the shards where it answers; it can come back
         with another number of them, or emptied and with none yet: the first process that
         appends writes it.

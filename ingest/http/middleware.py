@@ -1,4 +1,4 @@
-"""Says no in the words of the dialect whose path was called. Used by `app` and `plain`.
+"""Turns exceptions into refusals of the dialect whose path was called.
 
 The HTTP server's own refusals are plain text, which the vendors' clients cannot read.
 """
@@ -37,7 +37,7 @@ def in_words_of(dialects: Sequence[Dialect]) -> Middleware:
         try:
             return await handler(request)
         except ConnectionError:
-            raise  # the caller went away: there is nobody to answer
+            raise  # the client is gone
         except Refusal as caught:
             refusal = caught
         except web.HTTPException as error:
@@ -51,7 +51,7 @@ def in_words_of(dialects: Sequence[Dialect]) -> Middleware:
 
 
 def failed(dialect: Dialect, path: str, error: Exception) -> Reply:
-    """What a caller is told of a bug of ours; the log is told the rest."""
+    """The answer to a request that met a bug; the log has the details."""
     return _refused(dialect, _failure(path, error))
 
 

@@ -1,4 +1,4 @@
-"""Counts requests and how long they take. Used by `plain`, and by `app` around the rest."""
+"""Counts requests and measures how long they take."""
 
 from time import perf_counter
 from typing import Final
