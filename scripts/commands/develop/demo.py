@@ -11,7 +11,7 @@ from scripts.demo.play import Plan, play
 from scripts.environment import Environment
 from scripts.output import counted, emit, facts, json_option, table
 from scripts.parameters import Parsed
-from scripts.services.administer import parsers
+from scripts.services import parsers
 
 _LINKS: Final = ("code", "unique_clicks", "clicks", "bots", "duplicates", "leads")
 _SEEN: Final = {

@@ -14,7 +14,7 @@ from scripts.errors import Unreachable, UsageProblem
 from scripts.output import counted, emit, facts, json_option
 from scripts.servers import postgres, redis_server
 from scripts.services.administer.access.workspaces import choose, filter_by
-from scripts.services.recover import erase
+from scripts.services.recover import erase, erasures
 from scripts.services.recover.quarantine_redrive import operator
 from workers.erasure.begin import Person
 from workers.model.batch import TransientError
@@ -127,7 +127,7 @@ async def _erase(
             connection, person, new_id, who, asked["note"]
         )
         reached = await erase.carry_out(environment, pool, redis, tell, asked["wait"])
-        return await erase.read(connection, erasure_id) | reached
+        return await erasures.show(connection, erasure_id) | reached
 
 
 def _show_plan(found: Mapping[str, Any]) -> None:

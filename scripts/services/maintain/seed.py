@@ -24,7 +24,7 @@ from scripts.servers import Connection, postgres, redis_server, rows
 from scripts.services.administer.access.workspaces import Workspace, ensure
 from scripts.services.administer.catalogue.link_lookup import the_link
 from scripts.services.administer.catalogue.links import Wanted, add_link
-from scripts.services.administer.parsers import public_id
+from scripts.services.parsers import public_id
 from scripts.sql import statements
 
 WORKSPACE: Final = "demo"

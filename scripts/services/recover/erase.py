@@ -6,21 +6,20 @@ what only a process on this machine can.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
-import orjson
 from redis.asyncio import Redis
 
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
-from scripts.servers import Connection, rows, shard_count
+from scripts.servers import Connection, shard_count
 from scripts.services.recover import erase_spools
+from scripts.services.recover.erasures import detached
 from scripts.services.recover.object_store_view import segment_fetcher
-from scripts.sql import statements
 from workers.archive.lock import ArchiveLocked, try_lock
 from workers.archive.object_store.upload import Uploader
 from workers.erasure.archives import sweep
@@ -31,7 +30,6 @@ from workers.model.batch import TransientError
 from workers.postgres.database import Pool
 from workers.stream.liveness import living
 
-_SQL: Final = statements("services/recover/erase")
 _POLL_SECONDS: Final = 0.3
 #: Trouble that lasts longer is a server's.
 _TROUBLE_SECONDS: Final = 3.0
@@ -58,13 +56,13 @@ async def plan(connection: Connection, person: Person) -> dict[str, Any]:
     async with connection.transaction():
         subject = await find(connection, person)
         others = await related(connection, subject)
-        detached = await _detached(connection, subject.customers, subject.clicks)
+        found = await detached(connection, subject.customers, subject.clicks)
     return {
         "workspace_id": person.workspace_id,
         "customer_id": person.customer_id,
         **subject.counts(),
         "related": [str(customer_id) for customer_id, _ in others],
-        "detached": detached,
+        "detached": found,
     }
 
 
@@ -102,28 +100,6 @@ async def carry_out(
         "snapshot": snapshot,
         "archive": await _archive(environment, pool, redis, tell, seconds),
     }
-
-
-async def read(connection: Connection, erasure_id: UUID) -> dict[str, Any]:
-    """How an erasure stands. Raises UsageProblem for one that there is not."""
-    row = await connection.fetchrow(_SQL["one"], erasure_id)
-    if row is None:
-        raise UsageProblem(
-            f"There is no erasure {erasure_id}.", "see `reftide erasures list`."
-        )
-    known = dict(row)
-    customers, clicks = known.pop("customers"), known.pop("clicks")
-    counts: Mapping[str, int] = orjson.loads(known.pop("counts"))
-    return {
-        **known,
-        **counts,
-        "archives": await rows(connection, _SQL["archives"]),
-        "detached": await _detached(connection, customers, clicks),
-    }
-
-
-async def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
-    return await rows(connection, _SQL["list"], limit)
 
 
 async def _work(eraser: Eraser, seconds: float) -> int:
@@ -185,24 +161,3 @@ async def _turn(directory: Path, seconds: float) -> AsyncIterator[None]:
         if loop.time() > deadline:
             raise ArchiveLocked("a worker is rewriting the archive")
         await asyncio.sleep(_POLL_SECONDS)
-
-
-async def _detached(
-    connection: Connection, customers: Sequence[UUID], clicks: Sequence[UUID]
-) -> dict[str, int]:
-    """How many of the events are in which detached tables, where nobody changes them."""
-    found: dict[str, int] = {}
-    for row in await rows(connection, _SQL["detached"]):
-        table: str = row["relname"]
-        count = await connection.fetchval(_count_in(table), customers, clicks)
-        if count:
-            found[table] = count
-    return found
-
-
-def _count_in(table: str) -> str:
-    """The statement that counts a person's events in a table of events."""
-    return (
-        f'select count(*) from "{table}" where customer_id = any($1::uuid[])'  # noqa: S608 -- the catalogue's own name
-        " or kind = 'click' and (id = any($2::uuid[]) or click_id = any($2::uuid[]))"
-    )

@@ -4,14 +4,18 @@ The workers do the work; a replay is a row, and commands write and read it.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+import orjson
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
+from scripts.services import parsers
+from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
 from workers.redis_io.stream_state import lag_of, read_stream
 from workers.replay.leases import Mode
@@ -28,6 +32,82 @@ _FROM: Final = {
     "running": ("paused",),
     "cancelled": ("running", "paused"),
 }
+
+
+def _in_words(row: Row) -> Row:
+    asked = row["requested"].items()
+    return row | {"requested": [_words(name, value) for name, value in asked]}
+
+
+def _words(name: str, value: Any) -> str:
+    if not name.endswith("_ms"):
+        return f"{name} {value}"
+    moment = datetime.fromtimestamp(value / 1000, UTC)
+    return f"{name.removesuffix('_ms')} {moment.isoformat(' ', 'seconds')}"
+
+
+REPLAYS: Final = Noun(
+    "replays",
+    "Follow replays, and stop them. Workers carry them on by themselves.",
+    """
+    reftide replays list
+    reftide replays pause 01890a5d-ac96-774b-bcce-b302099a8057
+    """,
+    replay_id=Field("", parsers.uuid, "ID"),
+    limit=Field("At most so many.", parsers.whole(1, 10_000), "N", default=20),
+)
+_COLUMNS: Final = (
+    "id mode dry_run status scanned inserted changed unchanged quarantined refused"
+    " seconds created_at"
+)
+_STATUS: Final = "Replay {id} is {status}."
+
+
+@REPLAYS.action("--limit", Table(_COLUMNS, key="replays"))
+async def list_(connection: Connection, limit: int) -> list[Row]:
+    """List replays, newest first."""
+    return await rows(connection, _SQL["list"], limit)
+
+
+@REPLAYS.action("REPLAY_ID", Facts("Replay {id}", shown=_in_words))
+async def show(connection: Connection, replay_id: UUID) -> Row:
+    """Show a replay: what was asked for, how far it is, and its results."""
+    found = await read(connection, replay_id)
+    asked = orjson.loads(found["requested"])
+    return found | {
+        "requested": {k: v for k, v in asked.items() if v not in (None, [])}
+    }
+
+
+@REPLAYS.action("REPLAY_ID", _STATUS)
+async def pause(connection: Connection, replay_id: UUID) -> Row:
+    """Pause a replay; what it has done stays done."""
+    return await put(connection, replay_id, "paused")
+
+
+@REPLAYS.action("REPLAY_ID", _STATUS)
+async def resume(connection: Connection, replay_id: UUID) -> Row:
+    """Resume a paused replay where it stopped."""
+    return await put(connection, replay_id, "running")
+
+
+@REPLAYS.action("REPLAY_ID", _STATUS)
+async def cancel(connection: Connection, replay_id: UUID) -> Row:
+    """Cancel a replay for good; what it has done stays done."""
+    return await put(connection, replay_id, "cancelled")
+
+
+async def put(connection: Connection, replay_id: UUID, status: str) -> Row:
+    """Pause, resume or cancel it. Raises UsageProblem for a replay that is over, or unknown."""
+    row = await connection.fetchrow(_SQL["set"], replay_id, status, _FROM[status])
+    if row is None:
+        raise _unknown(replay_id)
+    if not row["is_changed"] and row["status"] != status:
+        raise UsageProblem(
+            f"The replay {replay_id} is {row['status']}.",
+            "order a new one: `reftide replay`.",
+        )
+    return {"id": replay_id, "status": status}
 
 
 async def order(
@@ -50,26 +130,9 @@ async def read(connection: Connection, replay_id: UUID) -> dict[str, Any]:
     return dict(row)
 
 
-async def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
-    return await rows(connection, _SQL["list"], limit)
-
-
 async def unfinished(connection: Connection) -> list[dict[str, Any]]:
     """Those that run or are paused."""
     return await rows(connection, _SQL["open"])
-
-
-async def put(connection: Connection, replay_id: UUID, status: str) -> str:
-    """Pause, resume or cancel it; the status before. Raises UsageProblem where it is over."""
-    row = await connection.fetchrow(_SQL["set"], replay_id, status, _FROM[status])
-    if row is None:
-        raise _unknown(replay_id)
-    now: str = row["status"]
-    if not row["is_changed"] and now != status:
-        raise UsageProblem(
-            f"The replay {replay_id} is {now}.", "order a new one: `reftide replay`."
-        )
-    return now
 
 
 async def codes_of(connection: Connection, link_id: UUID) -> tuple[str, ...]:

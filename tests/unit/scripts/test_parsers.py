@@ -1,6 +1,6 @@
 import pytest
 
-from scripts.services.administer import parsers
+from scripts.services import parsers
 
 
 def test_a_public_id_is_a_prefix_and_twelve_base62_characters() -> None:

@@ -4,9 +4,9 @@ from typing import Final
 
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
-from scripts.services.administer import parsers
+from scripts.services import parsers
 from scripts.services.administer.access.workspaces import Workspace, choose, filter_by
-from scripts.services.administer.noun import Facts, Field, Noun, Row, Table
+from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/domains")

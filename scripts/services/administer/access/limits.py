@@ -6,8 +6,8 @@ from uuid import UUID
 from ingest.dialects import DIALECTS
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
-from scripts.services.administer import parsers
-from scripts.services.administer.noun import Facts, Field, Noun, Row, Table
+from scripts.services import parsers
+from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/limits")

@@ -7,7 +7,7 @@ from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows, single
-from scripts.services.administer.noun import Field, Noun, Row, Table
+from scripts.services.noun import Field, Noun, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/switches")

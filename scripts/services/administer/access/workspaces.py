@@ -7,8 +7,8 @@ from uuid_utils.compat import uuid7
 
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
-from scripts.services.administer import parsers
-from scripts.services.administer.noun import Field, Noun, Row, Table
+from scripts.services import parsers
+from scripts.services.noun import Field, Noun, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/workspaces")

@@ -5,7 +5,7 @@ from typing import Final
 from ingest.contracts.directory import DEFAULT_NAMESPACE, domain_namespace
 from scripts.errors import UsageProblem
 from scripts.servers import Connection
-from scripts.services.administer.noun import Row
+from scripts.services.noun import Row
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/catalogue/links")

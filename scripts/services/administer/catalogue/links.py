@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from ingest.contracts.directory import DEFAULT_NAMESPACE, workspace_namespace
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows, single
-from scripts.services.administer import parsers
+from scripts.services import parsers
 from scripts.services.administer.access.domains import require_owner
 from scripts.services.administer.access.workspaces import (
     Workspace,
@@ -24,7 +24,7 @@ from scripts.services.administer.access.workspaces import (
 from scripts.services.administer.catalogue.link_lookup import any_link, namespace_of
 from scripts.services.administer.catalogue.partners import the_partner
 from scripts.services.administer.catalogue.programs import the_program
-from scripts.services.administer.noun import Facts, Field, Form, Noun, Row, Table
+from scripts.services.noun import Facts, Field, Form, Noun, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/catalogue/links")

@@ -6,10 +6,10 @@ from uuid_utils.compat import uuid7
 
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows, single
-from scripts.services.administer import parsers
+from scripts.services import parsers
 from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.administer.catalogue.programs import the_program
-from scripts.services.administer.noun import Field, Noun, Row, Table
+from scripts.services.noun import Field, Noun, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/catalogue/milestones")

@@ -8,9 +8,9 @@ from uuid_utils.compat import uuid7
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
-from scripts.services.administer import parsers
+from scripts.services import parsers
 from scripts.services.administer.access.workspaces import choose, filter_by
-from scripts.services.administer.noun import Facts, Field, Form, Noun, Row, Table
+from scripts.services.noun import Facts, Field, Form, Noun, Row, Table
 from scripts.sql import statements
 from workers.counters.rule import NAMES
 

@@ -10,7 +10,7 @@ from scripts.environment import Environment
 from scripts.output import emit, facts, json_option, table
 from scripts.parameters import Parsed
 from scripts.servers import Connection, ask_postgres
-from scripts.services.administer.noun import (
+from scripts.services.noun import (
     Action,
     Facts,
     Field,
@@ -19,7 +19,7 @@ from scripts.services.administer.noun import (
     Shows,
     Table,
 )
-from scripts.services.administer.table import NOUNS
+from scripts.services.table import NOUNS
 
 _OPTIONS: Final[dict[Form, str]] = {
     Form.TEXT: "--{0}",
@@ -89,14 +89,16 @@ def _callback(action: Action) -> Callable[..., None]:
                 return await action.run(connection, **given, **also)
 
         found = ask_postgres(environment, ask)
-        emit(as_json, found, lambda: _show(action.shows, found, given))
+        key = action.shows.key if isinstance(action.shows, Table) else ""
+        document = {key: found} if key else found
+        emit(as_json, document, lambda: _show(action.shows, found, given))
 
     return run
 
 
 def _show(shows: Shows, found: Any, given: dict[str, Any]) -> None:
     match shows:
-        case Table(columns, title, empty):
+        case Table(columns, title, empty, _):
             if empty and not found:
                 click.echo(empty)
             else:
@@ -110,11 +112,12 @@ def _show(shows: Shows, found: Any, given: dict[str, Any]) -> None:
 
 
 def _show_facts(shows: Facts, row: dict[str, Any], given: dict[str, Any]) -> None:
-    inner = shows.inner
+    inner, row = shows.inner, shows.shown(row)
     own = {name: value for name, value in row.items() if name not in inner}
     facts(own, shows.title.format_map(row))
     for name, rows in inner.items():
-        table(row[name], rows.columns.split(), rows.title)
+        if row[name]:
+            table(row[name], rows.columns.split(), rows.title)
     if shows.note and (note := shows.note(given)):
         click.echo(note)
 

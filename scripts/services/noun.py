@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, Final, TypeVar
 
-from scripts.services.administer import parsers
+from scripts.services import parsers
 
 Row = dict[str, Any]
 _Run = TypeVar("_Run", bound=Callable[..., Awaitable[Any]])
@@ -44,23 +44,29 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under the named columns; `empty` is what is said where there are none."""
+    """Rows under the named columns; `empty` is what is said where there are none.
+
+    A document has the rows under `key`, if there is one.
+    """
 
     columns: str
     title: str = ""
     empty: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """One row as names and values, then the rows that it holds under some names.
 
-    `title` is filled in from the row. `note` makes a last line of what was given.
+    `title` is filled in from the row. `note` makes a last line of what was given;
+    `shown` makes what people see of the row.
     """
 
     title: str
     inner: Mapping[str, Table] = field(default_factory=dict)
     note: Callable[[Mapping[str, Any]], str] | None = None
+    shown: Callable[[Row], Row] = dict
 
 
 #: The last is a sentence: filled in from the row, or made of it.

@@ -1,4 +1,4 @@
-"""Every noun that operators administer, by name."""
+"""Every declared noun, by name."""
 
 from typing import Final
 
@@ -11,11 +11,14 @@ from scripts.services.administer.catalogue.links import LINKS
 from scripts.services.administer.catalogue.milestones import MILESTONES
 from scripts.services.administer.catalogue.partners import PARTNERS
 from scripts.services.administer.catalogue.programs import PROGRAMS
+from scripts.services.recover.erasures import ERASURES
+from scripts.services.recover.replays import REPLAYS
 
 NOUNS: Final = {
     noun.name: noun
     for noun in (
         *(WORKSPACES, PROGRAMS, PARTNERS, LINKS, MILESTONES),
         *(DOMAINS, KEYS, SWITCHES, LIMITS),
+        *(REPLAYS, ERASURES),
     )
 }

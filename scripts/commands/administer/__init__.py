@@ -1,1 +1,0 @@
-"""Commands for workspaces, programs, partners, links, keys, switches, limits."""
