@@ -116,8 +116,8 @@ class LazyGroup(click.Group):
             if cmd_name in section:
                 module = import_module(f"scripts.commands.{section[cmd_name][0]}")
                 command: click.Command = (
-                    module.commands[cmd_name]
-                    if hasattr(module, "commands")
+                    module.group(cmd_name)
+                    if hasattr(module, "group")
                     else module.command
                 )
                 return command

@@ -15,11 +15,10 @@ from scripts.services.noun import (
     Facts,
     Field,
     Form,
-    Noun,
     Shows,
     Table,
 )
-from scripts.services.table import NOUNS
+from scripts.services.table import noun
 
 _OPTIONS: Final[dict[Form, str]] = {
     Form.TEXT: "--{0}",
@@ -28,18 +27,16 @@ _OPTIONS: Final[dict[Form, str]] = {
 }
 
 
-def group_of(noun: Noun) -> click.Group:
+def group(name: str) -> click.Group:
     """The commands of a noun."""
-    group = click.Group(
-        noun.name,
-        help=noun.help,
-        epilog="\b\n" + indent(dedent(noun.examples).strip("\n"), "  "),
-    )
-    for action in noun.actions:
-        group.add_command(_command(action, action.verb))
+    found = noun(name)
+    examples = indent(dedent(found.examples).strip("\n"), "  ")
+    made = click.Group(name, help=found.help, epilog=f"\b\n{examples}")
+    for action in found.actions:
+        made.add_command(_command(action, action.verb))
         if action.hidden_alias:
-            group.add_command(_command(action, action.hidden_alias, hidden=True))
-    return group
+            made.add_command(_command(action, action.hidden_alias, hidden=True))
+    return made
 
 
 def _command(action: Action, name: str, *, hidden: bool = False) -> click.Command:
@@ -120,8 +117,3 @@ def _show_facts(shows: Facts, row: dict[str, Any], given: dict[str, Any]) -> Non
             table(row[name], rows.columns.split(), rows.title)
     if shows.note and (note := shows.note(given)):
         click.echo(note)
-
-
-commands: Final[dict[str, click.Group]] = {
-    name: group_of(noun) for name, noun in NOUNS.items()
-}

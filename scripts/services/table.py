@@ -1,24 +1,27 @@
-"""Every declared noun, by name."""
+"""Every declared noun, by name. A noun is imported when it is asked for."""
 
+from importlib import import_module
 from typing import Final
 
-from scripts.services.administer.access.domains import DOMAINS
-from scripts.services.administer.access.keys import KEYS
-from scripts.services.administer.access.limits import LIMITS
-from scripts.services.administer.access.switches import SWITCHES
-from scripts.services.administer.access.workspaces import WORKSPACES
-from scripts.services.administer.catalogue.links import LINKS
-from scripts.services.administer.catalogue.milestones import MILESTONES
-from scripts.services.administer.catalogue.partners import PARTNERS
-from scripts.services.administer.catalogue.programs import PROGRAMS
-from scripts.services.recover.erasures import ERASURES
-from scripts.services.recover.replays import REPLAYS
+from scripts.services.noun import Noun
 
+#: The module of each, which has it under its name in capitals.
 NOUNS: Final = {
-    noun.name: noun
-    for noun in (
-        *(WORKSPACES, PROGRAMS, PARTNERS, LINKS, MILESTONES),
-        *(DOMAINS, KEYS, SWITCHES, LIMITS),
-        *(REPLAYS, ERASURES),
-    )
+    "workspaces": "administer.access.workspaces",
+    "programs": "administer.catalogue.programs",
+    "partners": "administer.catalogue.partners",
+    "links": "administer.catalogue.links",
+    "milestones": "administer.catalogue.milestones",
+    "domains": "administer.access.domains",
+    "keys": "administer.access.keys",
+    "switches": "administer.access.switches",
+    "limits": "administer.access.limits",
+    "replays": "recover.replays",
+    "erasures": "recover.erasures",
 }
+
+
+def noun(name: str) -> Noun:
+    module = import_module(f"scripts.services.{NOUNS[name]}")
+    found: Noun = getattr(module, name.upper())
+    return found

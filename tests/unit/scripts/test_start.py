@@ -1,3 +1,4 @@
+import inspect
 import subprocess
 import sys
 
@@ -5,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from scripts.cli import COMMANDS, reftide
+from scripts.services.table import NOUNS, noun
 from tests.support.servers.cli import Cli
 
 _HEAVY = ("asyncio", "asyncpg", "redis", "rich", "scripts.commands")
@@ -33,6 +35,18 @@ def test_every_command_that_help_lists_exists_and_explains_itself() -> None:
 
             assert 0 == result.code
             assert f"{name} [OPTIONS]" in result.out
+
+
+@pytest.mark.parametrize("name", NOUNS)
+def test_a_noun_is_declared_in_full(name: str) -> None:
+    found = noun(name)
+
+    assert name == found.name
+    for action in found.actions:
+        assert action.help
+        taken = inspect.signature(action.run).parameters
+        takes_any = any(one.kind is one.VAR_KEYWORD for one in taken.values())
+        assert takes_any or set(action.fields) <= set(taken)
 
 
 def test_an_unknown_command_is_a_usage_error() -> None:
