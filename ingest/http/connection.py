@@ -11,6 +11,7 @@ ends (chunks, a long body, malformed bytes), the connection stays with aiohttp.
 import asyncio
 from collections.abc import Mapping
 from enum import Enum, auto
+from functools import lru_cache
 from time import monotonic
 from typing import Final, Protocol, cast
 
@@ -25,6 +26,8 @@ from ingest.http.handlers import BODY_BYTES
 _HEAD_BYTES: Final = 8190
 #: aiohttp refuses a request with more of them.
 _MOST_HEADERS: Final = 128
+#: Names of headers, of which clients send the same few.
+_NAMES_KEPT: Final = 512
 #: What may wait behind a request under way before the connection stops reading.
 _WAITING_BYTES: Final = 64 * 1024
 _LENGTH_DIGITS: Final = len(str(BODY_BYTES))
@@ -222,8 +225,7 @@ class Connection(asyncio.Protocol):
             return None
         try:
             headers = {
-                name.decode("ascii").lower(): value.decode("ascii")
-                for name, value in self._headers
+                _lower(name): value.decode("ascii") for name, value in self._headers
             }
         except UnicodeDecodeError:
             return None
@@ -303,6 +305,11 @@ class Connection(asyncio.Protocol):
         if not self._has_left:
             self._begin()
             self._next()
+
+
+@lru_cache(_NAMES_KEPT)
+def _lower(name: bytes) -> str:
+    return name.decode("ascii").lower()
 
 
 def _length(headers: Mapping[str, str]) -> int:
