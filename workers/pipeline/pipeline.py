@@ -16,6 +16,7 @@ from workers.counters.ledger import LedgerDelta
 from workers.enrich import Enrich
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Boundary, Delivery, Entry, TransientError
+from workers.model.rejected import DATA_REASONS, RejectedEntry
 from workers.model.rows import Resolution, Row, timestamp
 from workers.pipeline.batch_metrics import count
 from workers.pipeline.row_builder import Decoded, DecodedBatch, row_of
@@ -31,7 +32,6 @@ from workers.postgres.sql import statements
 from workers.quarantine import quarantine
 from workers.quarantine.bad_entry_limit import BadEntryLimit
 from workers.quarantine.budget import QuarantineBudget
-from workers.quarantine.quarantine import DATA_REASONS, RejectedEntry
 from workers.resolve import lookups, resolver
 from workers.resolve.awaited import waits_for
 from workers.resolve.generated_links import generate

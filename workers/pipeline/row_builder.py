@@ -11,6 +11,7 @@ from ingest.contracts.envelope import CLICK, Envelope
 from workers.enrich import Enrich
 from workers.model.batch import Delivery, Entry
 from workers.model.enrichment import Enrichment
+from workers.model.rejected import RejectedEntry
 from workers.model.rows import (
     LAST_DIGEST,
     EventFacts,
@@ -19,7 +20,6 @@ from workers.model.rows import (
     Row,
     timestamp,
 )
-from workers.quarantine.quarantine import RejectedEntry
 
 _NO_ENRICHMENT: Final = Enrichment()
 

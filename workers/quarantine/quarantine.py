@@ -5,8 +5,7 @@ entry is accounted for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
 import orjson
@@ -15,7 +14,8 @@ from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.storable import optional_text, text
 from workers.counters.ledger import LedgerDelta, LedgerShard
-from workers.model.batch import Delivery, Entry
+from workers.model.batch import Entry
+from workers.model.rejected import DATA_REASONS, RejectedEntry
 from workers.postgres.database import Connection, array_literal
 from workers.postgres.sql import statements
 from workers.quarantine.budget import QuarantineBudget
@@ -24,39 +24,6 @@ _SQL: Final = statements("quarantine/quarantine")
 _DETAIL_CHARS: Final = 500
 #: The search columns of an entry without an envelope.
 _NO_ENVELOPE: Final = (None,) * 7
-
-Reason = Literal[
-    "undecodable",
-    "unstorable",
-    "future_id",
-    "crash_loop",
-    "unknown_link",
-    "inactive_link",
-    "unknown_program",
-    "unknown_click",
-    "expired",
-    "unauthorised",
-]
-
-
-#: Reasons of bad data; clients cause the others, which is normal.
-DATA_REASONS: Final[frozenset[Reason]] = frozenset(
-    {"undecodable", "unstorable", "future_id", "crash_loop"}
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedEntry:
-    """A delivery that cannot be recorded; `envelope` is None if it cannot be decoded."""
-
-    delivery: Delivery
-    envelope: Envelope | None
-    reason: Reason
-    detail: str = ""
-    #: References that may make it resolvable; see `awaited`.
-    waits_for: tuple[str, ...] = ()
-    #: The workspace of its key, if the envelope names none.
-    workspace_id: UUID | None = None
 
 
 async def find_held(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:

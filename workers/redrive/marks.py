@@ -13,10 +13,10 @@ import orjson
 
 from ingest.contracts.storable import text
 from workers.model.batch import Delivery, Entry
+from workers.model.rejected import Reason, RejectedEntry
 from workers.model.rows import ENTRY_COLUMNS, DatabaseRecord
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
-from workers.quarantine.quarantine import Reason, RejectedEntry
 
 _SQL: Final = statements("redrive/redrive")
 _DETAIL_CHARS: Final = 500

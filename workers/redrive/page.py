@@ -8,6 +8,7 @@ from uuid import UUID
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta, shard_of
 from workers.model.batch import TransientError
+from workers.model.rejected import RejectedEntry
 from workers.model.rows import Row
 from workers.pipeline.batch_metrics import count
 from workers.pipeline.pipeline import Pipeline
@@ -18,7 +19,6 @@ from workers.postgres.database import (
     MissingPartition,
     transaction,
 )
-from workers.quarantine.quarantine import RejectedEntry
 from workers.redrive import marks
 from workers.redrive.marks import Failure, LeasedEntry
 from workers.resolve.generated_links import generate

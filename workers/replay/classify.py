@@ -10,11 +10,11 @@ from typing import Final
 from ingest.contracts import ids
 from ingest.contracts.telemetry import Log
 from workers.model.batch import Delivery, Entry
+from workers.model.rejected import RejectedEntry
 from workers.model.rows import Row
 from workers.pipeline.pipeline import Pipeline
 from workers.pipeline.row_builder import Decoded
 from workers.postgres.database import transaction
-from workers.quarantine.quarantine import RejectedEntry
 from workers.replay.leases import Part
 from workers.replay.recorded import RecordedState, look_up
 from workers.replay.reprocess import Candidate, may_differ

@@ -13,6 +13,7 @@ from uuid import UUID
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta, shard_of
 from workers.model.batch import Delivery, Entry, TransientError
+from workers.model.rejected import DATA_REASONS, RejectedEntry
 from workers.model.rows import Row
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import (
@@ -24,7 +25,6 @@ from workers.postgres.database import (
 )
 from workers.postgres.sql import statements
 from workers.quarantine import quarantine
-from workers.quarantine.quarantine import DATA_REASONS, RejectedEntry
 from workers.replay.classify import ClassifiedPage, classify
 from workers.replay.leases import Counts, Part, RunningReplay, Step, advance
 from workers.replay.recorded import entry_of

@@ -12,7 +12,7 @@ from typing import Final
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.storable import text
-from workers.quarantine.quarantine import Reason
+from workers.model.rejected import Reason
 from workers.resolve.lookups import KnownNames, namespaces, workspaces
 
 #: Longer than any name that PostgreSQL could hold, so a reference that is cut never matches.

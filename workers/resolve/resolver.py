@@ -14,8 +14,8 @@ from ingest.contracts.apikey import MAY_GENERATE, MAY_TRACK
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import domain_of
 from ingest.contracts.envelope import CLICK, Envelope, Kind
+from workers.model.rejected import Reason
 from workers.model.rows import Resolution
-from workers.quarantine.quarantine import Reason
 from workers.resolve.lookups import KnownLink, KnownNames, namespaces
 
 _CLOCK_SKEW_MS: Final = 5 * 60 * 1000
