@@ -1,8 +1,9 @@
 """Counters: what changed rows add, less what they had added."""
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
-from operator import add, itemgetter
+from dataclasses import dataclass
+from datetime import datetime
+from operator import add
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -16,10 +17,9 @@ from workers.counters.rule import (
     PROGRAM_PARTNERS,
     TABLES,
     WEIGHTS,
-    CounterTable,
 )
 from workers.counters.statements import ADD_ALL, addition, arguments
-from workers.model.rows import StoredRow
+from workers.model.rows import EventFacts, Place, StoredRow
 from workers.postgres.database import Connection
 
 _LEADS: Final = NAMES.index("leads")
@@ -29,22 +29,20 @@ _ADD_AMOUNTS: Final = (
     (PROGRAM_PARTNER_AMOUNTS, addition(PROGRAM_PARTNER_AMOUNTS)),
 )
 
-#: Where a row is counted.
-_WHERE: Final = ("link_id", "program_id", "partner_id", "day", "currency")
-_KEYS: Final = tuple(
-    # A slice, since of one index there would be no tuple.
-    (
-        table,
-        itemgetter(*map(_WHERE.index, table.key))
-        if len(table.key) > 1
-        else itemgetter(slice(1)),
-    )
-    for table in TABLES
-)
-
-_Where = tuple[UUID, UUID | None, UUID | None, date, str | None]
 #: What is added to the counters of a table's rows, by the rows' keys.
 _Changes = dict[tuple[Any, ...], list[int]]
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Rows that add to the same counters in the same places, or take from them."""
+
+    place: Place
+    event: EventFacts
+    #: The latest time of one of them; the others are of the same day.
+    latest: datetime
+    quantity: int = 0
+    amount: int = 0
 
 
 class LeadGain(NamedTuple):
@@ -64,8 +62,9 @@ class CounterDeltas:
 
     def __init__(self) -> None:
         """Start with no difference."""
-        #: Quantity and amount, by where they are counted and with which weights.
-        self._sums: dict[tuple[_Where, tuple[int, ...]], list[int]] = {}
+        #: By place, day, kind, flags and currency. Places and kinds by identity, since hashes
+        #: of UUIDs and enumerations are computed in Python, and plain clicks share places.
+        self._groups: dict[tuple[Any, ...], _Group] = {}
         self._clicked: dict[UUID, datetime] = {}
         #: The partners that have more leads than before; known once it is applied.
         self.led: Sequence[LeadGain] = ()
@@ -75,11 +74,13 @@ class CounterDeltas:
     @property
     def links(self) -> frozenset[UUID]:
         """The links that counted rows were given to or taken from."""
-        return frozenset(where[0] for where, _ in self._sums)
+        places = (group.place for group in self._groups.values())
+        return frozenset(place.link_id for place in places if place.link_id)
 
     def put(self, rows: Iterable[StoredRow]) -> None:
         for row in rows:
-            if self._add(row, 1) and row.event.kind is Kind.LEAD and row.event.quantity:
+            self._add(row, 1)
+            if row.event.kind is Kind.LEAD and row.event.quantity:
                 partner = (row.place.program_id, row.place.partner_id)
                 lead = (row.at, row.id)
                 self._leads[partner] = max(lead, self._leads.get(partner, lead))
@@ -89,14 +90,11 @@ class CounterDeltas:
             self._add(row, -1)
 
     def clicked(self, rows: Iterable[StoredRow]) -> None:
-        """Note the time of every click entry, repeats included: the latest is kept."""
+        """Note the time of click entries that are not put in, as repeats: the latest is kept."""
         for row in rows:
-            link_id, at = row.place.link_id, row.rank.at
-            if link_id is None or row.event.kind is not CLICK or row.event.is_test:
-                continue
-            latest = self._clicked.get(link_id)
-            if latest is None or at > latest:
-                self._clicked[link_id] = at
+            link_id = row.place.link_id
+            if link_id and row.event.kind is CLICK and not row.event.is_test:
+                self._note_click(link_id, row.at)
 
     async def apply(self, connection: Connection) -> None:
         """Write the difference.
@@ -105,59 +103,70 @@ class CounterDeltas:
         its keys, which the statements see to; nothing where nothing differs.
         """
         changes = self._changes()
-        links = changes[LINKS.name]
-        links |= {
-            (link,): [*_NOTHING] for link in self._clicked if (link,) not in links
-        }
-        if links or changes[PROGRAM_PARTNERS.name] or changes[LINK_DAYS.name]:
+        links = _differing(changes[LINKS.name])
+        known = {link for (link,), _ in links}
+        links += [((link,), [*_NOTHING]) for link in self._clicked.keys() - known]
+        partners = _differing(changes[PROGRAM_PARTNERS.name])
+        days = _differing(changes[LINK_DAYS.name])
+        if links or partners or days:
             await connection.execute(
                 ADD_ALL,
-                *_arguments(LINKS, changes),
-                [self._clicked.get(link) for (link,) in links],
-                *_arguments(PROGRAM_PARTNERS, changes),
-                *_arguments(LINK_DAYS, changes),
+                *arguments(LINKS, links),
+                [self._clicked.get(link) for (link,), _ in links],
+                *arguments(PROGRAM_PARTNERS, partners),
+                *arguments(LINK_DAYS, days),
             )
         for table, statement in _ADD_AMOUNTS:
-            if changes[table.name]:
-                await connection.execute(statement, *_arguments(table, changes))
-        partners = changes[PROGRAM_PARTNERS.name]
+            if found := _differing(changes[table.name]):
+                await connection.execute(statement, *arguments(table, found))
         self.led = [
             LeadGain(program_id, partner_id, self._leads[program_id, partner_id][1])
-            for (program_id, partner_id), counts in sorted(partners.items())
+            for (program_id, partner_id), counts in sorted(partners)
             if counts[_LEADS] > 0
         ]
 
-    def _add(self, row: StoredRow, sign: int) -> bool:
-        """Add what a row contributes, or subtract it; whether it is counted at all."""
-        event, place = row.event, row.place
-        weights = WEIGHTS.get((event.kind, event.is_bot, event.is_duplicate))
-        if weights is None or event.is_test or place.link_id is None:
-            return False
-        currency, amount = None, 0
-        if event.kind is Kind.SALE and event.currency is not None:
-            # As Postgres pads it, and gives it back.
-            currency, amount = event.currency.ljust(3), event.amount or 0
-        day = row.rank.at.date()
-        where = (place.link_id, place.program_id, place.partner_id, day, currency)
-        sums = self._sums.setdefault((where, weights), [0, 0])
-        sums[0] += sign * event.quantity
-        sums[1] += sign * amount
-        return True
+    def _add(self, row: StoredRow, sign: int) -> None:
+        event, place, at = row.event, row.place, row.rank.at
+        if place.link_id is None or event.is_test:
+            return
+        flags = (event.is_bot, event.is_duplicate)
+        key = (id(place), at.date(), id(event.kind), flags, event.currency)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(place, event, at)
+        group.quantity += sign * event.quantity
+        group.amount += sign * (event.amount or 0)
+        if at > group.latest:  # noqa: PLR1730 -- a call takes as long as all the rest
+            group.latest = at
+
+    def _note_click(self, link_id: UUID, at: datetime) -> None:
+        self._clicked[link_id] = max(at, self._clicked.get(link_id, at))
 
     def _changes(self) -> dict[str, _Changes]:
         """What differs, by tables."""
         changes: dict[str, _Changes] = {table.name: {} for table in TABLES}
-        for (where, weights), (quantity, amount) in self._sums.items():
-            counts = [quantity * weight for weight in weights]
-            for table, key_of in _KEYS:
-                key = key_of(where)
-                if all(key):  # not everything has a partner and a price
-                    numbers = counts if table.counters is NAMES else [amount]
-                    _add(changes[table.name], key, numbers)
-        return {
-            name: {key: numbers for key, numbers in found.items() if any(numbers)}
-            for name, found in changes.items()
-        }
+        for group in self._groups.values():
+            event, place = group.event, group.place
+            weights = WEIGHTS.get((event.kind, event.is_bot, event.is_duplicate))
+            if weights is None or place.link_id is None:
+                continue
+            counts = [group.quantity * weight for weight in weights]
+            link, partner = (place.link_id,), (place.program_id, place.partner_id)
+            is_enrolled = place.program_id is not None and place.partner_id is not None
+            _add(changes[LINKS.name], link, counts)
+            _add(changes[LINK_DAYS.name], (*link, group.latest.date()), counts)
+            if is_enrolled:
+                _add(changes[PROGRAM_PARTNERS.name], partner, counts)
+            if event.kind is CLICK:
+                self._note_click(place.link_id, group.latest)
+            elif event.kind is Kind.SALE and event.currency is not None:
+                # As Postgres pads it, and gives it back.
+                currency, amount = event.currency.ljust(3), [group.amount]
+                _add(changes[LINK_AMOUNTS.name], (*link, currency), amount)
+                if is_enrolled:
+                    key = (*partner, currency)
+                    _add(changes[PROGRAM_PARTNER_AMOUNTS.name], key, amount)
+        return changes
 
 
 def _add(changes: _Changes, key: tuple[Any, ...], numbers: list[int]) -> None:
@@ -166,6 +175,6 @@ def _add(changes: _Changes, key: tuple[Any, ...], numbers: list[int]) -> None:
         changes[key] = [*map(add, known, numbers)]
 
 
-def _arguments(table: CounterTable, changes: dict[str, _Changes]) -> list[Any]:
-    found = changes[table.name]
-    return arguments(table, found.keys(), found.values())
+def _differing(changes: _Changes) -> list[tuple[tuple[Any, ...], list[int]]]:
+    """The keys whose numbers are not all zero, with these."""
+    return [change for change in changes.items() if any(change[1])]

@@ -3,7 +3,7 @@
 Made from the counting rule, so that a counter is named nowhere else.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from workers.counters.rule import (
@@ -60,17 +60,19 @@ def addition(table: CounterTable, first: int = 1, condition: str = "true") -> st
 
 
 def arguments(
-    table: CounterTable,
-    keys: Collection[tuple[Any, ...]],
-    numbers: Iterable[Sequence[int]],
+    table: CounterTable, changes: Sequence[tuple[tuple[Any, ...], Sequence[int]]]
 ) -> list[Any]:
-    """What an addition takes: an array for each column of the key and each counter.
+    """What an addition takes, given keys and what is added to the counters of each.
 
-    To links' comes one more: when each was last clicked, or None.
+    An array for each column of the key and each counter. To links' comes one more: when each
+    was last clicked, or None.
     """
-    columns = list(zip(*keys, strict=True)) or [()] * len(table.key)
-    counts = list(zip(*numbers, strict=True)) or [()] * len(table.counters)
-    return [*map(list, columns), *map(array_literal, counts)]
+    keys = list(zip(*(key for key, _ in changes), strict=True))
+    counts = list(zip(*(numbers for _, numbers in changes), strict=True))
+    return [
+        *map(list, keys or [()] * len(table.key)),
+        *map(array_literal, counts or [()] * len(table.counters)),
+    ]
 
 
 def _additions(table: CounterTable, change: str) -> str:

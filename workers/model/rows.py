@@ -2,11 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, Self
 from uuid import UUID
 
 import msgspec
+from msgspec import Raw
 from msgspec.structs import astuple
 
 from ingest.contracts.envelope import CLICK, NO_PROPERTIES, Envelope, Kind
@@ -136,24 +136,14 @@ ENRICHMENT_COLUMNS: Final = (
     "failed",
 )
 
-#: What of an envelope is stored as it was sent: the column, and where the envelope has it.
-_SENT: Final = {
-    "dialect": "request.dialect",
-    "name": "details.name",
-    "session": "click.session",
-    "page_url": "client.page_url",
-    "visitor": "client.visitor",
-}
-_sent: Final = attrgetter(*_SENT.values())
-
 #: The columns of `events` that a row gives values for, in the order of `values_of`.
 COLUMNS: Final = (
     *ENTRY_COLUMNS,
     *Rank._fields,
     *EventFacts.__struct_fields__,
     *Resolution.__struct_fields__[:-1],
-    *("customer_id", "ip", "properties"),
-    *_SENT,
+    *("customer_id", "ip", "dialect", "session", "page_url", "visitor"),
+    *("name", "properties"),
     *ENRICHMENT_COLUMNS,
 )
 
@@ -161,7 +151,7 @@ COLUMNS: Final = (
 def values_of(row: Row) -> tuple[object, ...]:
     """A row as Postgres is to have it: a value for each of COLUMNS."""
     envelope, found = row.envelope, row.enrichment
-    properties = envelope.details.properties
+    client, details = envelope.client, envelope.details
     return (
         *row.entry,
         *row.rank,
@@ -169,10 +159,18 @@ def values_of(row: Row) -> tuple[object, ...]:
         *astuple(row.place)[:-1],
         row.customer_id,
         row.ip,
-        None if properties == NO_PROPERTIES else str(properties, "utf-8"),
-        *_sent(envelope),
+        envelope.request.dialect,
+        envelope.click.session,
+        client.page_url,
+        client.visitor,
+        details.name,
+        _document(details.properties),
         *astuple(found.agent),
         *astuple(found.location),
         found.referrer_host,
         found.failed,
     )
+
+
+def _document(properties: Raw) -> str | None:
+    return None if properties == NO_PROPERTIES else str(properties, "utf-8")

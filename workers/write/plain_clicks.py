@@ -16,7 +16,7 @@ def split_plain(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """The plain clicks, and all other rows; rows that share an id are not plain."""
     plain = [row for row in rows if _is_plain(row)]
     # By number, since a UUID's hash is computed in Python.
-    if len(plain) == len(rows) == len({row.id.int for row in plain}):
+    if len(plain) == len(rows) == len({row.rank.id.int for row in plain}):
         return plain, []
     times = Counter(row.id for row in rows)
     plain = [row for row in plain if times[row.id] == 1]

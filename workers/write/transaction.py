@@ -181,8 +181,7 @@ def _count(deltas: CounterDeltas, fates: _WritePlan, gone: Sequence[StoredRow]) 
     deltas.take(gone)
     for rows in (fates.standing, fates.plain):
         deltas.put(rows)
-    for rows in (fates.heard, fates.plain):
-        deltas.clicked(rows)
+    deltas.clicked(fates.heard)
 
 
 async def _tally(

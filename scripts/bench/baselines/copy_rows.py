@@ -77,8 +77,8 @@ def counts(events: Sequence[_Values]) -> Sequence[Sequence[Any]]:
         of_link[event["link_id"]].append(event)
     links = sorted(of_link)
     latest = [max(click["at"] for click in of_link[link]) for link in links]
-    totals = [_total(of_link[link]) for link in links]
-    return [*arguments(LINKS, [(link,) for link in links], totals), latest]
+    changes = [((link,), _total(of_link[link])) for link in links]
+    return [*arguments(LINKS, changes), latest]
 
 
 async def copy(

@@ -82,8 +82,8 @@ async def _add(
     connection: Connection, table: CounterTable, wrong: Sequence[dict[str, Any]]
 ) -> None:
     """Add what is missing, in one transaction that writes to one table."""
-    keys = [_key(table, row["key"]) for row in wrong]
-    values = arguments(table, keys, [_missing(row) for row in wrong])
+    changes = [(_key(table, row["key"]), _missing(row)) for row in wrong]
+    values = arguments(table, changes)
     if table is LINKS:
         # When a link was last clicked is no sum: it stays.
         values.append([None] * len(wrong))
