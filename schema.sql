@@ -356,6 +356,9 @@ alter table events
     add column if not exists os_version text,
     add column if not exists browser_version text;
 
+-- Which of the entry's events it was; a former release's entries have one.
+alter table events add column if not exists entry_index smallint not null default 0;
+
 -- The lowest UUIDv7 of a moment: a bound of partitions and of ranges over time.
 create or replace function uuid7_floor(moment timestamptz) returns uuid
     language sql immutable strict parallel safe
@@ -510,6 +513,15 @@ if exists (select from pg_attribute
     alter table repeats alter column entry_seq type bigint;
 end if; end $$;
 
+-- Which of the entry's events it was.
+alter table repeats add column if not exists entry_index smallint not null default 0;
+do $$ begin
+if (select cardinality(conkey) = 4 from pg_constraint
+     where conrelid = 'repeats'::regclass and contype = 'p') then
+    alter table repeats drop constraint repeats_pkey,
+        add primary key (epoch, shard, entry_ms, entry_seq, entry_index);
+end if; end $$;
+
 -- Entries that could not be recorded, and why.
 create table if not exists quarantine (
     id             bigint             generated always as identity primary key,
@@ -545,6 +557,12 @@ if exists (select from pg_attribute
             where attrelid = 'quarantine'::regclass and attname = 'entry_seq' and atttypid = 'int4'::regtype) then
     alter table quarantine alter column entry_seq type bigint;
 end if; end $$;
+
+-- Which of the entry's events it was.
+alter table quarantine
+    add column if not exists entry_index smallint not null default 0,
+    drop constraint if exists quarantine_epoch_shard_entry_ms_entry_seq_key;
+create unique index if not exists quarantine_entry on quarantine (epoch, shard, entry_ms, entry_seq, entry_index);
 
 -- What may let it be placed, named as in `directory_changes` (see workers/waiting.py); when
 -- to look whether that is there, where nobody might tell; when to try it again, which a
@@ -593,31 +611,41 @@ create table if not exists quarantine_dropped (
 );
 create index if not exists quarantine_dropped_place on quarantine_dropped (epoch, shard, last_ms);
 
-create or replace view dropped_entries as
-    select id, epoch, shard, each.entry_ms, each.entry_seq, reason, dropped_at
-      from quarantine_dropped
-     cross join lateral unnest(entry_ms, entry_seq) as each (entry_ms, entry_seq);
+-- With `entry_seq`, which of the entry's events it was; none in a row of a former release.
+alter table quarantine_dropped add column if not exists entry_index smallint[] not null default '{}';
 
--- Which of these entries were dropped, and in which row they stand.
-create or replace function dropped_among(epochs integer[], shards smallint[], ms bigint[], seqs bigint[])
-    returns table (id bigint, epoch integer, shard smallint, entry_ms bigint, entry_seq bigint, reason quarantine_reason)
+create or replace view dropped_entries as
+    select id, epoch, shard, each.entry_ms, each.entry_seq, reason, dropped_at,
+           coalesce(each.entry_index, 0::smallint) as entry_index
+      from quarantine_dropped
+     cross join lateral unnest(entry_ms, entry_seq, entry_index) as each (entry_ms, entry_seq, entry_index);
+
+-- Which of these events were dropped, and in which row they stand.
+drop function if exists dropped_among(integer[], smallint[], bigint[], bigint[]);
+create or replace function dropped_among(
+        epochs integer[], shards smallint[], ms bigint[], seqs bigint[], indexes smallint[])
+    returns table (id bigint, epoch integer, shard smallint, entry_ms bigint, entry_seq bigint, entry_index smallint,
+                   reason quarantine_reason)
     language sql stable
     as $$
     with asked as materialized (
-        select * from unnest(epochs, shards, ms, seqs) as asked (epoch, shard, entry_ms, entry_seq)
+        select * from unnest(epochs, shards, ms, seqs, indexes)
+            as asked (epoch, shard, entry_ms, entry_seq, entry_index)
     ), spans as (
         select asked.epoch, asked.shard, min(asked.entry_ms) as first_ms, max(asked.entry_ms) as last_ms
           from asked group by 1, 2
     ), near as materialized (
-        select kept.id, kept.epoch, kept.shard, each.entry_ms, each.entry_seq, kept.reason
+        select kept.id, kept.epoch, kept.shard, each.entry_ms, each.entry_seq,
+               coalesce(each.entry_index, 0::smallint) as entry_index, kept.reason
           from spans join quarantine_dropped kept
             on (kept.epoch, kept.shard) = (spans.epoch, spans.shard)
            and kept.last_ms >= spans.first_ms and kept.first_ms <= spans.last_ms
-         cross join lateral unnest(kept.entry_ms, kept.entry_seq) as each (entry_ms, entry_seq)
+         cross join lateral unnest(kept.entry_ms, kept.entry_seq, kept.entry_index)
+               as each (entry_ms, entry_seq, entry_index)
     )
     select near.*
       from near
-     where (near.epoch, near.shard, near.entry_ms, near.entry_seq) in (select * from asked)
+     where (near.epoch, near.shard, near.entry_ms, near.entry_seq, near.entry_index) in (select * from asked)
     $$;
 
 -- Who did what to an entry in quarantine. No reference: it outlives what it tells of.
@@ -645,18 +673,18 @@ create table if not exists quarantine_wakes (
 
 -- The books -------------------------------------------------------------------------------
 
--- Every life of every shard's stream. An emptied server starts a new one, so its entry
--- ids and counts are never confused with those of the old.
+-- Every epoch of every shard's stream. An emptied server begins a new one, so its entry ids
+-- and counts are never confused with those of the former one.
 create table if not exists stream_epochs (
     epoch           integer      generated always as identity primary key,
     shard           smallint     not null,
-    entries_added   bigint       not null default 0,    -- as last seen; the live life is asked
+    entries_added   bigint       not null default 0,    -- as last seen; of the live epoch, Redis is asked
     born_at         timestamptz  not null default now(),
     seen_at         timestamptz  not null default now()
 );
 
--- What edges say that they appended to a life, each for itself: where a server is lost, this
--- may be more than anybody had counted there.
+-- How many entries each edge says that it appended in an epoch. If a server is lost, this may
+-- be more than anybody had counted there.
 create table if not exists edge_appends (
     epoch      integer      not null,
     edge       text         not null,
@@ -665,8 +693,11 @@ create table if not exists edge_appends (
     primary key (epoch, edge)
 );
 
--- What became of the entries, counted in the transaction that decided it. A row for each
--- consumer, so that workers never wait for one another here.
+-- How many of the appended events are not the first of their entry.
+alter table edge_appends add column if not exists beyond_first bigint not null default 0;
+
+-- What became of the events, counted in the transaction that settled them. Each consumer has
+-- its own rows, so workers never wait for one another here.
 create table if not exists ledger (
     epoch         integer   not null,
     shard         smallint  not null,
@@ -677,11 +708,39 @@ create table if not exists ledger (
     primary key (epoch, shard, consumer)
 ) with (fillfactor = 50);
 
--- Entries that vanished before they were recorded; under the consumer '', who is nobody.
+-- Events that vanished before they were recorded; under the consumer '', who is nobody.
 alter table ledger add column if not exists lost bigint not null default 0;
 
 -- When it last counted something: what workers that are gone counted becomes one row.
 alter table ledger add column if not exists counted_at timestamptz not null default now();
+
+-- The ledger counts events. How many of the settled and of the lost ones are not the first of
+-- their entry: without them, it counts entries.
+alter table ledger
+    add column if not exists beyond_first       bigint not null default 0,
+    add column if not exists lost_beyond_first  bigint not null default 0;
+
+-- What epochs lost that ended: what their stream had or edges appended, and the ledger lacks.
+create or replace view ended_losses as
+    select ended.epoch, ended.shard, missing.entries + missing.beyond_first as true_lost,
+           missing.beyond_first as true_beyond
+      from stream_epochs as ended
+     cross join lateral (
+            select coalesce(sum(recorded + repeats + quarantined - beyond_first), 0)::bigint as settled,
+                   coalesce(sum(beyond_first), 0)::bigint as settled_beyond
+              from ledger where (ledger.epoch, ledger.shard) = (ended.epoch, ended.shard)
+           ) as kept
+     cross join lateral (
+            select coalesce(sum(beyond_first), 0)::bigint as beyond_first
+              from edge_appends where edge_appends.epoch = ended.epoch
+           ) as appended
+     cross join lateral (
+            select greatest(entries_added - settled, 0) as entries,
+                   case when entries_added > settled
+                        -- An entry has at most 64 events.
+                        then least(greatest(appended.beyond_first - settled_beyond, 0), 63 * (entries_added - settled))
+                        else 0 end as beyond_first
+           ) as missing;
 
 -- A link's days (UTC).
 create table if not exists link_days (
@@ -728,7 +787,7 @@ create unique index if not exists counter_base_shares
 
 alter table counter_base add column if not exists unique_clicks bigint;
 
--- How many rows of which life of which shard detached partitions hold.
+-- How many rows of which epoch of which shard detached partitions hold.
 create table if not exists ledger_base (
     partition   text      not null,
     epoch       integer   not null,
@@ -736,6 +795,9 @@ create table if not exists ledger_base (
     recorded    bigint    not null,
     primary key (partition, epoch, shard)
 );
+
+-- How many of them are not the first of their entry.
+alter table ledger_base add column if not exists beyond_first bigint not null default 0;
 
 -- What a link's sales are worth.
 create table if not exists link_amounts (

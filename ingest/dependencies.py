@@ -127,13 +127,15 @@ def watching(
 
     def told() -> Mapping[str, object]:
         level, why = parts.sink.standing
+        appended = parts.stream.appended
         return {
             "level": level,
             "why": why,
             "spool_bytes": parts.spool.bytes,
             # What an edge of the same name appended before it was started again is its own.
             "since": since,
-            "appended": parts.stream.appended.by_epoch(),
+            "appended": appended.by_epoch(),
+            "events": appended.events_by_epoch(),
         }
 
     async def watched(_: web.Application) -> AsyncIterator[None]:

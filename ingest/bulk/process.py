@@ -14,6 +14,7 @@ from ingest.bulk.admission import BatchSlots
 from ingest.bulk.items import BulkItem, InvalidItem, item, subjects
 from ingest.bulk.reader import Read
 from ingest.bulk.routing import RouteTable
+from ingest.bulk.shared_entries import SharedEntries
 from ingest.core.accept import Acceptor, Call, Taken
 from ingest.core.authorize import Principal
 from ingest.dialects.batch import BATCH, ROUTE, answer, refused, taken
@@ -73,7 +74,8 @@ class BulkProcessor:
 
     async def take(self, sender: Sender, events: Sequence[Read]) -> Reply:
         """The answer to a batch; every event in it is durable, or refused."""
-        batch = _Batch(self._acceptor, self._routes, sender)
+        shared = SharedEntries(self._acceptor.sink)
+        batch = _Batch(replace(self._acceptor, sink=shared), self._routes, sender)
         results: list[_Result] = []
         try:
             for start in range(0, len(events), _AT_ONCE):

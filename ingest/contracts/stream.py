@@ -1,16 +1,29 @@
 """Names and shape of the event stream.
 
-An entry of a shard has one field, `FIELD`, holding one encoded envelope. The hash tag
-around the shard lets a cluster spread the shards over its nodes.
+An entry of a shard has one field, `FIELD`. It holds one encoded envelope, or several of one
+request: `{"v":2,"e":[…]}`. A former release takes that for an envelope of a later one, and
+leaves it pending. The hash tag around the shard lets a cluster spread the shards over its
+nodes.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Self
 from uuid import UUID
 
+import msgspec
+from msgspec import Raw
 from typing_extensions import override
 
 GROUP: Final = "recorder"
 FIELD: Final = b"e"
+
+#: The most events and bytes that an entry of several events may have, so that no command of
+#: Redis' and no transaction of a worker's becomes long.
+ENTRY_EVENTS: Final = 64
+ENTRY_BYTES: Final = 64 * 1024
+
+_SEVERAL: Final = b'{"v":2,"e":['
+_END: Final = b"]}"
 
 #: The group of the archive, and its only consumer.
 ARCHIVE_GROUP: Final = "archive"
@@ -106,6 +119,38 @@ EDGES_KEY: Final = "rt:edges"
 SHARDS_KEY: Final = "rt:shards"
 
 
+class _Entry(msgspec.Struct):
+    """An entry of several events, each as it was encoded."""
+
+    e: list[Raw]
+
+
+_DECODER: Final = msgspec.json.Decoder(_Entry)
+
+
+def joined(payloads: Sequence[bytes]) -> bytes:
+    """What an entry of these encoded envelopes holds; at least one, at most ENTRY_EVENTS."""
+    if len(payloads) == 1:
+        return payloads[0]
+    return b"%b%b%b" % (_SEVERAL, b",".join(payloads), _END)
+
+
+def split(payload: bytes) -> Sequence[bytes]:
+    """The encoded envelopes that an entry holds, in their order.
+
+    What `joined` did not make is one envelope, or none.
+    """
+    if not payload.startswith(_SEVERAL):
+        return (payload,)
+    try:
+        events = _DECODER.decode(payload).e
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return (payload,)
+    if not 0 < len(events) <= ENTRY_EVENTS:
+        return (payload,)
+    return [bytes(event) for event in events]
+
+
 def shard_of(event_id: UUID, shards: int) -> int:
-    """The shard of an event: a function of its id, so a retry meets its first attempt."""
+    """The shard of an entry, by the id of its first event."""
     return event_id.int % shards

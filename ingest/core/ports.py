@@ -12,7 +12,7 @@ from ingest.contracts.directory import (
     ProgramRecord,
     StatsRecord,
 )
-from ingest.core.values import Mark, Missing
+from ingest.core.values import Mark, Missing, Overloaded
 
 
 class Links(Protocol):
@@ -105,4 +105,9 @@ class Sink(Protocol):
 
     async def keep(self, event_id: UUID, payload: bytes, why: str | None) -> None:
         """Likewise, of an event that the stream did not take, for this reason."""
+
+    async def append_together(
+        self, events: Sequence[tuple[UUID, bytes]]
+    ) -> Sequence[Overloaded | None]:
+        """Append events of one request: why each is not durable, None where it is."""
         ...

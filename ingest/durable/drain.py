@@ -74,7 +74,7 @@ class Drainer:
         return sent
 
     async def _send(self, batch: SpoolBatch) -> int:
-        problems = await self._stream.write(
+        problems = await self._stream.append_each(
             [PendingAppend(*one.item) for one in batch.kept]
         )
         sent = [

@@ -4,6 +4,7 @@ Whatever keeps an event from being durable is raised as `Overloaded`.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from ingest.contracts.telemetry import Log
 from ingest.core.values import Overloaded
 from ingest.durable.degradation import Degradation, DegradationState, Level
 from ingest.durable.spool.spool import Spool, SpoolFailed
-from ingest.durable.stream import AppendFailed, Stream
+from ingest.durable.stream import AppendFailed, PendingAppend, Stream
 from ingest.redis_io.client import RedisBreaker
 
 
@@ -93,3 +94,38 @@ class Sink:
             await self._spool.append(event_id, payload)
         except SpoolFailed as error:
             raise Overloaded(f"{why}; {error}") from error
+
+    async def append_together(
+        self, events: Sequence[tuple[UUID, bytes]]
+    ) -> Sequence[Overloaded | None]:
+        """Append events of one request, which share entries of the stream.
+
+        Why each of them is not durable, None for those that are.
+        """
+        level, why = self.standing
+        if level is Level.REFUSE:
+            return [Overloaded(why) for _ in events]
+        problems: Sequence[str | None] = [why or level] * len(events)
+        if level is Level.STREAM:
+            appends = [PendingAppend(*event) for event in events]
+            problems = await self._stream.append_together(appends)
+        if not any(problems):
+            return [None] * len(events)
+        async with asyncio.TaskGroup() as tasks:
+            kept = [
+                tasks.create_task(self._kept(event, problem))
+                for event, problem in zip(events, problems, strict=True)
+            ]
+        return [task.result() for task in kept]
+
+    async def _kept(
+        self, event: tuple[UUID, bytes], problem: str | None
+    ) -> Overloaded | None:
+        """Why an event is not durable, if `problem` kept it from the stream."""
+        if problem is None:
+            return None
+        try:
+            await self.keep(*event, problem)
+        except Overloaded as error:
+            return error
+        return None

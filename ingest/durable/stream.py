@@ -1,14 +1,22 @@
 """Appends entries to the stream's shards. Raises no exceptions of Redis."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
+from ingest.contracts.stream import (
+    ENTRY_BYTES,
+    ENTRY_EVENTS,
+    FIELD,
+    SHARDS_KEY,
+    events_key,
+    joined,
+    shard_of,
+)
 from ingest.contracts.telemetry import Log
 from ingest.durable.append_counts import AppendCounts
 from ingest.redis_io.client import QueueFull, RedisBreaker, describe_error
@@ -71,11 +79,54 @@ class Stream:
         except QueueFull:
             return None
 
-    def settle(self, event_id: UUID, reply: object) -> str | None:
-        """The error of an append by Redis' reply; None if it succeeded."""
+    async def append_together(
+        self, events: Sequence[PendingAppend]
+    ) -> Sequence[str | None]:
+        """Append events of one request, several in an entry.
+
+        The error of each, None for those that were appended.
+        """
+        return await self._append_entries(_entries(events))
+
+    async def append_each(
+        self, events: Sequence[PendingAppend]
+    ) -> Sequence[str | None]:
+        """Append events of many requests, each in an entry of its own.
+
+        The error of each, None for those that were appended.
+        """
+        return await self._append_entries([[event] for event in events])
+
+    async def _append_entries(
+        self, entries: Sequence[Sequence[PendingAppend]]
+    ) -> Sequence[str | None]:
+        asked: list[asyncio.Future[Any]] = []
+        unasked: list[str | None] = []
+        try:
+            if not self._is_confirmed:
+                await self._confirm()
+            for events in entries:
+                payload = joined([event.payload for event in events])
+                asked.append(self._ask(events[0].event_id, payload))
+        except AppendFailed as error:
+            unasked = [str(error)] * sum(map(len, entries[len(asked) :]))
+        problems: list[str | None] = []
+        for events, reply in zip(entries, asked, strict=False):
+            problem = self.settle(events[0].event_id, await reply, len(events))
+            problems += [problem] * len(events)
+        return [*problems, *unasked]
+
+    def settle(self, event_id: UUID, reply: object, events: int = 1) -> str | None:
+        """The error of an append by Redis' reply; None if it succeeded.
+
+        `event_id` is that of the first of so many events in the entry.
+        """
         problem: str | None = None
         if not isinstance(reply, Exception):
-            self.appended.live[shard_of(event_id, self._shards)] += 1
+            shard = shard_of(event_id, self._shards)
+            self.appended.live[shard] += 1
+            if events > 1:
+                self.appended.live_beyond_first[shard] += events - 1
         else:
             problem = describe_error(reply)
             if isinstance(reply, ResponseError) and not _is_key_error(reply):
@@ -105,19 +156,6 @@ class Stream:
         """Return when every append has its answer."""
         await self._line.stop()
 
-    async def write(self, entries: Sequence[PendingAppend]) -> Sequence[str | None]:
-        """Append entries; the error of each, None for those that were appended."""
-        try:
-            if not self._is_confirmed:
-                await self._confirm()
-            asked = [self._ask(entry.event_id, entry.payload) for entry in entries]
-        except AppendFailed as error:
-            return [str(error)] * len(entries)
-        return [
-            self.settle(entry.event_id, await reply)
-            for entry, reply in zip(entries, asked, strict=True)
-        ]
-
     async def _confirm(self) -> None:
         try:
             await self.confirm_shards()
@@ -139,6 +177,19 @@ class Stream:
         if problem and not self._problem:
             self._log.warning("edge.overloaded", problem=problem)
         self._problem = problem
+
+
+def _entries(events: Iterable[PendingAppend]) -> list[list[PendingAppend]]:
+    """The events as they share entries, in their order."""
+    entries: list[list[PendingAppend]] = []
+    size = ENTRY_BYTES
+    for event in events:
+        size += len(event.payload)
+        if size >= ENTRY_BYTES or len(entries[-1]) == ENTRY_EVENTS:
+            entries.append([])
+            size = len(event.payload)
+        entries[-1].append(event)
+    return entries
 
 
 def _is_key_error(error: Exception) -> bool:

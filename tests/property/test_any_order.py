@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
+from ingest.contracts.stream import joined
 from tests.support.directory import (
     ELSEWHERE,
     FOREIGN_LINK,
@@ -33,7 +35,7 @@ from tests.support.directory import (
 from tests.support.envelopes import changed
 from tests.support.examples import examples
 from workers.enrich import build_enrichers
-from workers.model.batch import Delivery, Entry
+from workers.model.batch import Delivery, Entry, deliveries_of
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.postgres.sql import statements
@@ -106,9 +108,9 @@ async def _unaccounted(
     """Entries that are not exactly one of recorded, repeat and quarantined."""
     entries = {delivery.entry for batch in batches for delivery in batch}
     found = await connection.fetch(
-        "select epoch, shard, entry_ms, entry_seq from events"
-        " union all select epoch, shard, entry_ms, entry_seq from repeats"
-        " union all select epoch, shard, entry_ms, entry_seq from quarantine"
+        "select epoch, shard, entry_ms, entry_seq, entry_index from events"
+        " union all select epoch, shard, entry_ms, entry_seq, entry_index from repeats"
+        " union all select epoch, shard, entry_ms, entry_seq, entry_index from quarantine"
     )
     places = sorted(tuple(record) for record in found)
     ledger = await connection.fetchrow(
@@ -128,16 +130,21 @@ async def _unaccounted(
 def _deliveries(
     envelopes: Sequence[Envelope], chance: random.Random
 ) -> list[list[Delivery]]:
-    """Every envelope once or more, each attempt an entry of its own, in any order and cut.
+    """Every envelope once or more, alone or with others in an entry, in any order and cut.
 
-    Some entries are delivered again, as after a death before the acknowledgement.
+    Some batches are delivered again, as after a death before the acknowledgement: also in
+    the middle of an entry.
     """
     attempts = [item for item in envelopes for _ in range(chance.choice((1, 1, 1, 2)))]
     chance.shuffle(attempts)
-    entries = [
-        Delivery(Entry(1, number % 2, NOON_MS, number), encode(envelope))
-        for number, envelope in enumerate(attempts)
-    ]
+    entries: list[Delivery] = []
+    for number in count():
+        some = [encode(each) for each in attempts[: chance.choice((1, 1, 2, 4))]]
+        del attempts[: len(some)]
+        if not some:
+            break
+        place = Entry(1, number % 2, NOON_MS, number)
+        entries += deliveries_of(place, joined(some))
     batches: list[list[Delivery]] = []
     while entries:
         size = chance.randint(1, 6)

@@ -128,7 +128,9 @@ class Archiver:
         before = partial(mark, directory) if pseudonymizer else _no_review
         with self._disk_errors():
             segment = await asyncio.to_thread(writer.finish, before)
-        self._writer, self._unacknowledged = None, (epoch, writer.ids)
+        # An entry of several events is a line for each of them.
+        ids = list(dict.fromkeys(writer.ids))
+        self._writer, self._unacknowledged = None, (epoch, ids)
         ARCHIVED.labels(self._shard).inc(segment.entries)
         self._log.info(
             "archive.written",
@@ -166,7 +168,7 @@ class Archiver:
             self._start = last or FRESH
         # A segment has just ended: read what is pending first.
         has_ended = self._epoch is None
-        return has_ended or not is_fresh or len(deliveries) == _READ_BATCH
+        return has_ended or not is_fresh or len(deliveries) >= _READ_BATCH
 
     async def _write(self, epoch: int, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:

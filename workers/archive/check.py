@@ -6,6 +6,7 @@ Blocking. Reads every byte, one frame at a time.
 from collections.abc import Iterator
 from hashlib import file_digest
 from pathlib import Path
+from typing import NamedTuple
 
 from ingest.contracts.stream import EntryId
 from workers.archive.reader import read_frame, reload_if_changed
@@ -21,6 +22,13 @@ def problem(directory: Path, segment: Segment) -> str | None:
     return found
 
 
+class _Arrival(NamedTuple):
+    """Where an event arrived: ordered as in a segment."""
+
+    id: EntryId
+    ordinal: int
+
+
 def _problem_of(directory: Path, segment: Segment) -> str | None:
     try:
         with segment.data(directory).open("rb") as file:
@@ -32,20 +40,20 @@ def _problem_of(directory: Path, segment: Segment) -> str | None:
         return str(error)
 
 
-def _problem(segment: Segment, arrivals: Iterator[EntryId]) -> str | None:
-    first = last = next(arrivals, None)
+def _problem(segment: Segment, arrivals: Iterator[_Arrival]) -> str | None:
+    first = last = next(arrivals)
     count = 1
     for arrived in arrivals:
-        if last is not None and arrived <= last:
-            return f"{arrived} follows {last}"
+        if arrived <= last:
+            return f"{arrived.id} follows {last.id}"
         count, last = count + 1, arrived
-    if (first, last, count) != (segment.first, segment.last, segment.entries):
-        return f"it has {count} entries, from {first} to {last}"
+    if (first.id, last.id, count) != (segment.first, segment.last, segment.entries):
+        return f"it has {count} events, from {first.id} to {last.id}"
     return None
 
 
-def _arrivals(directory: Path, segment: Segment) -> Iterator[EntryId]:
-    """The ids of all entries. Raises SegmentDamaged, OSError."""
+def _arrivals(directory: Path, segment: Segment) -> Iterator[_Arrival]:
+    """The ids of all events' entries. Raises SegmentDamaged, OSError."""
     for frame in segment.frames:
         for each in read_frame(directory, segment, frame):
             at = accepted_ms(each)
@@ -53,4 +61,4 @@ def _arrivals(directory: Path, segment: Segment) -> Iterator[EntryId]:
                 raise SegmentDamaged(
                     f"{each.entry.stream_id} is outside its frame's time range"
                 )
-            yield arrived_id(each.entry)
+            yield _Arrival(arrived_id(each.entry), each.entry.ordinal)

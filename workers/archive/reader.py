@@ -22,7 +22,7 @@ from workers.archive.segment import (
     delivery_of,
     index_of,
 )
-from workers.model.batch import Delivery
+from workers.model.batch import Delivery, deliveries_of
 
 _LOG: Final = Log()
 
@@ -178,7 +178,13 @@ def _page(directory: Path, segment: Segment, at: int) -> SegmentPage:
     following = f"{segment.key}#{at + 1}"
     frame = segment.frames[at]
     try:
-        return SegmentPage(read_frame(directory, segment, frame), following, 0)
+        # A former release archived an entry of several events as one line.
+        found = [
+            event
+            for line in read_frame(directory, segment, frame)
+            for event in deliveries_of(line.entry, line.payload)
+        ]
+        return SegmentPage(found, following, 0)
     except (SegmentDamaged, OSError) as error:
         # An erasure has rewritten it: the same entries are in the same frames.
         if now := reload_if_changed(directory, segment):

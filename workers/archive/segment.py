@@ -1,7 +1,7 @@
 """The format of a segment: its path, its index, its lines. Values only.
 
 A segment is one file of Zstandard frames, which `zstdcat` reads as one text: a JSON object
-per line, in order of arrival. Its index is a JSON object in a second file; a segment without
+per line and event, in order of arrival. Its index is a JSON object in a second file; a segment without
 an index was never finished. Both are written once. Only an erasure replaces the file by one
 with the same lines in the same frames, where the lines of the erased person are
 pseudonymized. The index and the file's name count these rewrites:
@@ -42,7 +42,8 @@ _MAX_MS: Final = 253_370_764_799_999
 # The beginning of an encoded envelope; a UUIDv7 begins with 48 bits of milliseconds.
 _ACCEPTED: Final = re.compile(rb'\{"v":\d+,"i":"([0-9a-f]{12})7')
 _LINE: Final = re.compile(
-    rb'\{"epoch":(\d+),"shard":(\d+),"id":"(\d+)-(\d+)","(event|raw)":(.*)\}'
+    rb'\{"epoch":(\d+),"shard":(\d+),"id":"(\d+)-(\d+)",(?:"index":(\d+),)?'
+    rb'"(event|raw)":(.*)\}'
 )
 _REWRITTEN: Final = re.compile(r"\.r(\d+)$")
 
@@ -204,6 +205,8 @@ def line_of(delivery: Delivery, *, is_json: bool) -> bytes:
     what = b"event" if is_json else b"raw"
     shown = payload if is_json else b'"%s"' % b64encode(payload)
     where = f'{{"epoch":{entry.epoch},"shard":{entry.shard},"id":"{entry.stream_id}"'
+    if entry.ordinal:
+        where += f',"index":{entry.ordinal}'
     return b'%s,"%s":%s}\n' % (where.encode(), what, shown)
 
 
@@ -212,11 +215,11 @@ def delivery_of(line: bytes) -> Delivery:
     found = _LINE.fullmatch(line)
     if found is None:
         raise SegmentDamaged("not a line of a segment")
-    epoch, shard, ms, seq = (int(found[part]) for part in range(1, 5))
-    payload = found[6]
-    if found[5] == b"raw":
+    epoch, shard, ms, seq, index = (int(found[part] or 0) for part in range(1, 6))
+    payload = found[7]
+    if found[6] == b"raw":
         try:
             payload = b64decode(payload[1:-1], validate=True)
         except Base64Error as error:
             raise SegmentDamaged(f"not Base64: {error}") from error
-    return Delivery(Entry.of(epoch, shard, ms, seq), payload)
+    return Delivery(Entry.of(epoch, shard, ms, seq, index), payload)

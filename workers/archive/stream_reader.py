@@ -23,7 +23,7 @@ from ingest.contracts.stream import (
     events_key,
 )
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Delivery, Entry, TransientError
+from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
 from workers.redis_io.connections import REDIS_ERRORS
 
 #: After so many seconds without renewal, another archiver may take the shard.
@@ -149,7 +149,7 @@ class ArchiveReader:
             if fields:
                 ms, seq = entry_id.split(b"-")
                 entry = Entry.of(epoch, self._shard, int(ms), int(seq))
-                found.append(Delivery(entry, fields.get(FIELD, b"")))
+                found += deliveries_of(entry, fields.get(FIELD, b""))
             else:
                 gone.append(entry_id.decode())
         if gone:

@@ -1,8 +1,8 @@
-"""The ledger: counts what became of every stream entry.
+"""The ledger: what became of every event of the streams.
 
-The transaction that records, repeats or quarantines an entry also counts it, so the ledger
-cannot drift from the rows. It has a row for each consumer, so workers never wait for one
-another.
+It is counted in the transaction that settles an event, so it cannot drift from the rows. Each
+consumer has its own rows, so workers never wait for one another. The events that are not the
+first of their entry are counted beside: without them, the ledger counts entries.
 """
 
 from collections import Counter
@@ -31,7 +31,9 @@ class LedgerDelta:
     recorded: Counter[LedgerShard] = field(default_factory=Counter)
     repeats: Counter[LedgerShard] = field(default_factory=Counter)
     quarantined: Counter[LedgerShard] = field(default_factory=Counter)
-    #: The reasons of those; for metrics, not part of the ledger.
+    #: How many of all these are not the first of their entry's events.
+    beyond_first: Counter[LedgerShard] = field(default_factory=Counter)
+    #: The reasons of the quarantined ones; for metrics, not part of the ledger.
     reasons: Counter[str] = field(default_factory=Counter)
     #: Likewise of those whose payload was not kept.
     dropped: Counter[str] = field(default_factory=Counter)
@@ -43,9 +45,19 @@ class LedgerDelta:
         self.recorded.update(other.recorded)
         self.repeats.update(other.repeats)
         self.quarantined.update(other.quarantined)
+        self.beyond_first.update(other.beyond_first)
         self.reasons.update(other.reasons)
         self.dropped.update(other.dropped)
         return self
+
+    def count(
+        self, account: Counter[LedgerShard], entry: Entry, change: int = 1
+    ) -> None:
+        """Add an event to an account, or take it away."""
+        shard = LedgerShard(entry.epoch, entry.shard)
+        account[shard] += change
+        if entry.ordinal:
+            self.beyond_first[shard] += change
 
     async def enter(self, connection: Connection, consumer: str) -> None:
         """Add the tally to the consumer's rows of the ledger."""
@@ -58,10 +70,6 @@ class LedgerDelta:
                 [self.recorded[shard] for shard in shards],
                 [self.repeats[shard] for shard in shards],
                 [self.quarantined[shard] for shard in shards],
+                [self.beyond_first[shard] for shard in shards],
                 consumer,
             )
-
-
-def shard_of(entry: Entry) -> LedgerShard:
-    """The shard of an entry."""
-    return LedgerShard(entry.epoch, entry.shard)

@@ -15,7 +15,9 @@ select erasure_id from suppressions where seq = $1
 
 -- leftover: list an entry and keys for deletion from Redis
 insert into erasure_leftovers (epoch, shard, entry_ms, entry_seq, keys) values ($1, $2, $3, $4, $5)
-on conflict (epoch, shard, entry_ms, entry_seq) where epoch is not null do nothing
+on conflict (epoch, shard, entry_ms, entry_seq) where epoch is not null do update
+   set keys = array(select distinct unnest(erasure_leftovers.keys || excluded.keys))
+ where not erasure_leftovers.keys @> excluded.keys
 
 -- claims_held: which of these claims exist
 select scope, key from claims
@@ -141,7 +143,7 @@ returning event_id
 select count(*) from erasure_events where erasure_id = $1
 
 -- events_read: the columns that get pseudonyms or name keys in Redis
-select id, session, link_id, visitor, epoch, shard, entry_ms, entry_seq
+select id, session, link_id, visitor, epoch, shard, entry_ms, entry_seq, entry_index
   from events where id = any($1::uuid[]) order by id for update
 
 -- events_pseudonymize: remove personal data from events; keep what counts
@@ -153,7 +155,7 @@ update events
 
 -- leftovers_of_repeats: list the entries of these events' repeats for deletion
 insert into erasure_leftovers (epoch, shard, entry_ms, entry_seq)
-select epoch, shard, entry_ms, entry_seq from repeats
+select distinct epoch, shard, entry_ms, entry_seq from repeats
  where event_id = any($1::uuid[])
     or event_id in (select id from event_aliases where event_id = any($1::uuid[]))
 on conflict (epoch, shard, entry_ms, entry_seq) where epoch is not null do nothing
@@ -162,7 +164,7 @@ on conflict (epoch, shard, entry_ms, entry_seq) where epoch is not null do nothi
 insert into erasure_leftovers (keys) values ($1)
 
 -- quarantine_page: the next page of quarantine
-select id, epoch, shard, entry_ms, entry_seq, payload from quarantine where id > $1 order by id limit $2
+select id, epoch, shard, entry_ms, entry_seq, entry_index, payload from quarantine where id > $1 order by id limit $2
 
 -- quarantine_pseudonymize: replace a payload; no row if it was edited meanwhile
 update quarantine

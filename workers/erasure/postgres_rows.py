@@ -133,7 +133,7 @@ async def _replace_payload(
         _SQL["quarantine_pseudonymize"], row["id"], row["payload"], payload
     )
     if found is not None:
-        await connection.execute(_SQL["leftover"], *_entry(row), [])
+        await connection.execute(_SQL["leftover"], *_entry(row)[:4], [])
     return found is not None
 
 
@@ -141,7 +141,7 @@ def _leftover(row: DatabaseRecord) -> tuple[int, int, int, int, list[str]]:
     """The entry and the keys of an event in Redis."""
     has_mark = row["link_id"] and row["visitor"]
     keys = [seen_key(row["link_id"], row["visitor"])] if has_mark else []
-    return (*_entry(row), keys)
+    return (*_entry(row)[:4], keys)
 
 
 async def _pseudonymized(

@@ -32,8 +32,8 @@ from ingest.contracts.stream import (
 )
 from workers.erasure.payloads import pseudonymize_payloads
 from workers.erasure.suppression import Suppressions
-from workers.model.batch import Delivery, Entry, TransientError
-from workers.model.rows import ENTRY_COLUMNS, DatabaseRecord
+from workers.model.batch import Entry, TransientError, deliveries_of
+from workers.model.rows import DatabaseRecord
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
 from workers.redis_io.connections import REDIS_ERRORS
@@ -138,10 +138,11 @@ async def _search(
             return found
         entries = [EntryId.of(raw) for raw, _ in page]
         deliveries = [
-            Delivery(
+            delivery
+            for entry, (_, fields) in zip(entries, page, strict=True)
+            for delivery in deliveries_of(
                 Entry.of(int(epoch), shard, entry.ms, entry.seq), fields.get(FIELD, b"")
             )
-            for entry, (_, fields) in zip(entries, page, strict=True)
         ]
         found += len(
             (await pseudonymize_payloads(pool, suppressions, deliveries)).found
@@ -218,7 +219,7 @@ async def _is_gone(
         await redis.delete(key)
     if row["epoch"] is None:
         return True
-    entry = Entry(*(row[name] for name in ENTRY_COLUMNS))
+    entry = Entry(row["epoch"], row["shard"], row["entry_ms"], row["entry_seq"])
     shard = entry.shard
     done = await redis.register_script(_TAKE_OUT)(
         keys=[events_key(shard), epoch_key(shard), cut_key(shard)],

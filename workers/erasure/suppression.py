@@ -107,7 +107,9 @@ class Suppressions:
                 # Sorted, so that concurrent writers do not deadlock.
                 for delivery, envelope, owner in sorted(found, key=_by_entry):
                     keys = _keys(envelope, owner)
-                    await connection.execute(_SQL["leftover"], *delivery.entry, keys)
+                    await connection.execute(
+                        _SQL["leftover"], *delivery.entry[:4], keys
+                    )
         return {
             delivery.entry: self._pseudonymized(delivery, envelope, owner, kept)
             for delivery, envelope, owner in found
@@ -125,7 +127,7 @@ class Suppressions:
         """List entries for deletion from Redis. Raises TransientError."""
         async with transaction(pool) as connection:
             for entry in sorted(entries):
-                await connection.execute(_SQL["leftover"], *entry, [])
+                await connection.execute(_SQL["leftover"], *entry[:4], [])
 
     def owner(self, envelope: Envelope) -> UUID | None:
         """The workspace that erased the event's person; None if none did."""

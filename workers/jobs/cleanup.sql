@@ -23,16 +23,17 @@ with quiet as materialized (
 ), gone as (
     delete from ledger using quiet
      where (ledger.epoch, ledger.shard, ledger.consumer) = (quiet.epoch, quiet.shard, quiet.consumer)
-    returning ledger.epoch, ledger.shard, recorded, repeats, quarantined
+    returning ledger.epoch, ledger.shard, recorded, repeats, quarantined, beyond_first
 ), folded as (
-    insert into ledger as total (epoch, shard, consumer, recorded, repeats, quarantined)
-    select epoch, shard, '', sum(recorded), sum(repeats), sum(quarantined)
+    insert into ledger as total (epoch, shard, consumer, recorded, repeats, quarantined, beyond_first)
+    select epoch, shard, '', sum(recorded), sum(repeats), sum(quarantined), sum(beyond_first)
       from gone
      group by epoch, shard
      order by epoch, shard
     on conflict (epoch, shard, consumer) do update
        set recorded = total.recorded + excluded.recorded,
            repeats = total.repeats + excluded.repeats,
-           quarantined = total.quarantined + excluded.quarantined
+           quarantined = total.quarantined + excluded.quarantined,
+           beyond_first = total.beyond_first + excluded.beyond_first
 )
 select count(*) from gone

@@ -5,12 +5,14 @@ from typing import Final, Literal, NamedTuple, Protocol, Self
 
 import msgspec
 
+from ingest.contracts.stream import split
+
 _UNSIGNED: Final = 1 << 64
 _SIGNED_END: Final = 1 << 63
 
 
 class Entry(NamedTuple):
-    """Where an entry stands: in this life of this shard's stream, under this id.
+    """Where an event stands: in this epoch of this shard's stream, in the entry of this id.
 
     The numbers of an id are as Postgres holds them. Redis' have no sign, so that the upper
     half of them, which only a foreign hand can have written, is negative here.
@@ -20,24 +22,37 @@ class Entry(NamedTuple):
     shard: int
     ms: int
     seq: int
+    #: Which of the entry's events it is, from 0.
+    ordinal: int = 0
 
     @classmethod
-    def of(cls, epoch: int, shard: int, ms: int, seq: int) -> Self:
-        """The entry of a stream's id."""
-        return cls(epoch, shard, _signed(ms), _signed(seq))
+    def of(cls, epoch: int, shard: int, ms: int, seq: int, ordinal: int = 0) -> Self:
+        """An event of the entry with a stream's id."""
+        return cls(epoch, shard, _signed(ms), _signed(seq), ordinal)
 
     @property
     def stream_id(self) -> str:
-        """The id by which Redis knows it."""
+        """The id by which Redis knows the entry."""
         return f"{self.ms % _UNSIGNED}-{self.seq % _UNSIGNED}"
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
-    """One entry as it was delivered, for the how manieth time as far as is known."""
+    """One event of an entry, encoded, and how often the entry was delivered so far."""
 
     entry: Entry
     payload: bytes
     times: int = 1
+
+
+def deliveries_of(entry: Entry, payload: bytes) -> list[Delivery]:
+    """The events of an entry, whose own place is `entry`."""
+    events = split(payload)
+    if len(events) == 1:
+        return [Delivery(entry, events[0])]
+    return [
+        Delivery(Entry(*entry[:4], ordinal), event)
+        for ordinal, event in enumerate(events)
+    ]
 
 
 def _signed(number: int) -> int:

@@ -126,7 +126,7 @@ class Row(StoredRow, frozen=True, kw_only=True, gc=False):
     ip: str | None
 
 
-ENTRY_COLUMNS: Final = ("epoch", "shard", "entry_ms", "entry_seq")
+ENTRY_COLUMNS: Final = ("epoch", "shard", "entry_ms", "entry_seq", "entry_index")
 
 #: What enrichers find out.
 ENRICHMENT_COLUMNS: Final = (

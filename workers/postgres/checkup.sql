@@ -23,12 +23,17 @@ select current_setting('server_version')                as version,
 -- session: the values of these settings in this session
 select name, setting from pg_settings where name = any ($1::text[])
 
--- books: the ledger's totals
+-- ledger: what became of the events, all together
 select coalesce(sum(recorded), 0)::bigint     as recorded,
        coalesce(sum(repeats), 0)::bigint      as repeats,
        coalesce(sum(quarantined), 0)::bigint  as quarantined,
        coalesce(sum(lost), 0)::bigint         as lost
   from ledger
 
--- past: the entries of ended epochs
+-- beyond_first: how many of the events of every epoch are not the first of their entry: settled or lost, and appended by edges
+select epoch, coalesce(kept.beyond_first, 0)::bigint as kept, coalesce(appended.beyond_first, 0)::bigint as appended
+  from (select epoch, sum(beyond_first + lost_beyond_first) as beyond_first from ledger group by epoch) as kept
+  full join (select epoch, sum(beyond_first) as beyond_first from edge_appends group by epoch) as appended using (epoch)
+
+-- past: how many entries the epochs had that ended
 select coalesce(sum(entries_added), 0)::bigint from stream_epochs where epoch <> all ($1::integer[])

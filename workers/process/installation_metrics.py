@@ -93,15 +93,25 @@ async def _export_ledger(
 ) -> None:
     live = [stream.epoch for stream in streams if stream.epoch is not None]
     async with transaction(pool) as connection:
-        (books,) = await connection.fetch(_SQL["books"])
+        (ledger,) = await connection.fetch(_SQL["ledger"])
+        beyond = await connection.fetch(_SQL["beyond_first"])
         past = await connection.fetchval(_SQL["past"], live)
+    # Redis counts entries; the ledger and the edges know what they have beyond one event.
+    known = sum(row["kept"] for row in beyond)
+    open_beyond = sum(
+        max(0, row["appended"] - row["kept"]) for row in beyond if row["epoch"] in live
+    )
+    entries_in_flight = sum(lag.undelivered + lag.pending for lag in lags)
     accounts = {
-        "accepted": past + sum(stream.added for stream in streams),
-        **books,
-        "in_flight": sum(lag.undelivered + lag.pending for lag in lags),
+        "accepted": past
+        + sum(stream.added for stream in streams)
+        + known
+        + open_beyond,
+        **ledger,
+        "in_flight": entries_in_flight + open_beyond if entries_in_flight else 0,
     }
-    for account, entries in accounts.items():
-        figures.LEDGER.labels(account).set(entries)
+    for account, events in accounts.items():
+        figures.LEDGER.labels(account).set(events)
     is_counted = all(stream.undelivered < COUNT_LIMIT for stream in streams)
     settled = sum(accounts.values()) - accounts["accepted"]
     figures.BALANCE.set(accounts["accepted"] - settled if is_counted else nan)

@@ -57,6 +57,7 @@ async def add(
         ):
             shard = LedgerShard(record["epoch"], record["shard"])
             ledger.quarantined[shard] += record["is_new"]
+            ledger.beyond_first[shard] += record["is_new"] and record["entry_index"] > 0
             ledger.reasons[record["reason"]] += record["is_new"]
     if dropped:
         await _drop(connection, dropped, ledger)
@@ -92,6 +93,7 @@ async def _drop(
     for record in await connection.fetch(_SQL["quarantine_drop"], *columns):
         shard = LedgerShard(record["epoch"], record["shard"])
         ledger.quarantined[shard] += record["entries"]
+        ledger.beyond_first[shard] += record["beyond_first"]
         ledger.reasons[record["reason"]] += record["entries"]
         ledger.dropped[record["reason"]] += record["entries"]
 

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from ingest.contracts.telemetry import Log
-from workers.counters.ledger import LedgerDelta, shard_of
+from workers.counters.ledger import LedgerDelta
 from workers.model.batch import TransientError
 from workers.model.rejected import RejectedEntry
 from workers.model.rows import Row
@@ -172,7 +172,7 @@ class Redriver:
         await marks.mark_redriven(connection, placed, pipeline.consumer)
         await marks.mark_failed(connection, failures, pipeline.consumer)
         for each in placed:
-            ledger.quarantined[shard_of(each.delivery.entry)] -= 1
+            ledger.count(ledger.quarantined, each.delivery.entry, -1)
         who, new_id = pipeline.consumer, pipeline.new_id
         await write(connection, rows, ledger, consumer=who, new_id=new_id, wider=wider)
         return RedriveOutcome(len(placed), len(failures))

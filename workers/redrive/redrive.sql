@@ -9,7 +9,7 @@ with due as (
 )
 update quarantine set redrive_at = now() + $2::interval, tries = 1
   from due where quarantine.id = due.id
-returning quarantine.id, epoch, shard, entry_ms, entry_seq, payload, reason::text, tries, redrive_at
+returning quarantine.id, epoch, shard, entry_ms, entry_seq, entry_index, payload, reason::text, tries, redrive_at
 
 -- marks_take_suspect: lease one marked entry that may have crashed a worker
 with due as (
@@ -22,7 +22,7 @@ with due as (
 )
 update quarantine set redrive_at = now() + $1::interval, tries = tries + 1
   from due where quarantine.id = due.id
-returning quarantine.id, epoch, shard, entry_ms, entry_seq, payload, reason::text, tries, redrive_at
+returning quarantine.id, epoch, shard, entry_ms, entry_seq, entry_index, payload, reason::text, tries, redrive_at
 
 -- marks_release: give up the leases of entries that were not tried
 update quarantine set redrive_at = now(), tries = greatest(tries - 1, 0)

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from ingest.contracts.telemetry import Log
-from workers.counters.ledger import LedgerDelta, shard_of
+from workers.counters.ledger import LedgerDelta
 from workers.model.batch import Delivery, Entry, TransientError
 from workers.model.rejected import DATA_REASONS, RejectedEntry
 from workers.model.rows import Row
@@ -233,6 +233,6 @@ async def _redrive(
     ]
     out = [entry_of(record) for record in found]
     for entry in out:
-        ledger.quarantined[shard_of(entry)] -= 1
+        ledger.count(ledger.quarantined, entry, -1)
     stays = page.waiting.difference(out)
     return [row for row in page.fresh if row.entry not in stays]

@@ -74,5 +74,5 @@ async def look_up(
 
 
 def entry_of(record: DatabaseRecord) -> Entry:
-    """The entry of a record with its four columns."""
+    """The entry of a record that has its columns."""
     return Entry(*(record[name] for name in ENTRY_COLUMNS))

@@ -60,14 +60,14 @@ select *
  where id = any($1::uuid[])
 
 -- repeated: which of these entries are known to repeat an event
-select epoch, shard, entry_ms, entry_seq
+select epoch, shard, entry_ms, entry_seq, entry_index
   from repeats
- where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
+ where (epoch, shard, entry_ms, entry_seq, entry_index) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[]))
 
 -- quarantined: which of these entries are or were in quarantine
-select epoch, shard, entry_ms, entry_seq, status, payload
+select epoch, shard, entry_ms, entry_seq, entry_index, status, payload
   from quarantine
- where (epoch, shard, entry_ms, entry_seq) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]))
+ where (epoch, shard, entry_ms, entry_seq, entry_index) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[]))
 
 -- horizon: the end of the latest closed or detached partition, in Unix milliseconds; null if there is none
 select greatest(
@@ -82,8 +82,8 @@ select greatest(
 with found as (
     select id
       from quarantine
-      join unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bytea[])
-        as read (epoch, shard, entry_ms, entry_seq, payload) using (epoch, shard, entry_ms, entry_seq, payload)
+      join unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::bytea[])
+        as read (epoch, shard, entry_ms, entry_seq, entry_index, payload) using (epoch, shard, entry_ms, entry_seq, entry_index, payload)
      where status = 'open'
      -- The order in which commands lock them, so that there are no deadlocks.
      order by id
@@ -92,35 +92,37 @@ with found as (
     update quarantine
        set status = 'redriven', attempts = attempts + 1, last_seen = now(), look_at = null, redrive_at = null
       from found where quarantine.id = found.id
-    returning quarantine.id, epoch, shard, entry_ms, entry_seq
+    returning quarantine.id, epoch, shard, entry_ms, entry_seq, entry_index
 ), noted as (
     insert into quarantine_history (quarantine_id, who, action, note)
-    select id, $6, 'redriven', 'by a replay' from taken
+    select id, $7, 'redriven', 'by a replay' from taken
 )
-select epoch, shard, entry_ms, entry_seq from taken
+select epoch, shard, entry_ms, entry_seq, entry_index from taken
 
 -- dropped: which of these entries were counted as quarantined and not kept
-select epoch, shard, entry_ms, entry_seq from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[])
+select epoch, shard, entry_ms, entry_seq, entry_index from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[])
 
 -- undropped: remove entries from those dropped, since they are recorded
 with found as (
-    select * from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[])
+    select * from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[])
 ), rest as (
-    select id, array_agg(entry_ms order by entry_ms, entry_seq) as entry_ms,
-           array_agg(entry_seq order by entry_ms, entry_seq) as entry_seq, count(*) as entries
+    select id, array_agg(entry_ms order by entry_ms, entry_seq, entry_index) as entry_ms,
+           array_agg(entry_seq order by entry_ms, entry_seq, entry_index) as entry_seq,
+           array_agg(entry_index order by entry_ms, entry_seq, entry_index) as entry_index, count(*) as entries
       from dropped_entries
      where id in (select id from found)
-       and (epoch, shard, entry_ms, entry_seq) not in (select epoch, shard, entry_ms, entry_seq from found)
+       and (epoch, shard, entry_ms, entry_seq, entry_index) not in (select epoch, shard, entry_ms, entry_seq, entry_index from found)
      group by id
 ), fewer as (
     update quarantine_dropped kept
-       set entry_ms = rest.entry_ms, entry_seq = rest.entry_seq, entries = rest.entries
+       set entry_ms = rest.entry_ms, entry_seq = rest.entry_seq, entry_index = rest.entry_index,
+           entries = rest.entries
       from rest where kept.id = rest.id
 ), none as (
     delete from quarantine_dropped
      where id in (select id from found) and id not in (select id from rest)
 )
-select epoch, shard, entry_ms, entry_seq from found
+select epoch, shard, entry_ms, entry_seq, entry_index from found
 
 -- lock_rows: lock the rows to correct
 select * from events where id = any($1::uuid[]) order by id for update

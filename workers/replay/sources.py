@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
 from workers.archive.object_store.fetch import SegmentFetcher
-from workers.model.batch import Delivery, Entry, TransientError
+from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
 from workers.redis_io.connections import REDIS_ERRORS
 from workers.replay.archive_pages import MIN_PAGE, ArchivePages, ArchivePosition
 
@@ -136,20 +136,23 @@ class ReplaySources:
         if at < end:
             missing_until = end.next if state.first is None else state.first
             cursor = _with_gap(cursor, at, min(missing_until, end.next))
-        found = [
-            Delivery(
-                Entry.of(state.epoch, shard, entry.ms, entry.seq),
-                fields.get(FIELD, b""),
-            )
-            for entry, fields in page
-        ]
+        found: list[Delivery] = []
+        taken = 0
+        for entry, fields in page:
+            where = Entry.of(state.epoch, shard, entry.ms, entry.seq)
+            found += deliveries_of(where, fields.get(FIELD, b""))
+            taken += 1
+            if len(found) >= count:
+                break
         acknowledged = await self._acknowledged(shard, state, found)
-        if len(page) < count:
+        if len(page) < count and taken == len(page):
             if state.first is not None and state.first <= state.deleted:
                 # Which entries were deleted is unknown: ask the archive for all up to there.
                 cursor = _with_gap(cursor, _ZERO, state.deleted.next)
-            return ReplayPage(acknowledged, len(page), self._archive_cursor(cursor))
-        return ReplayPage(acknowledged, len(page), replace(cursor, at=str(page[-1][0])))
+            return ReplayPage(acknowledged, taken, self._archive_cursor(cursor))
+        return ReplayPage(
+            acknowledged, taken, replace(cursor, at=str(page[taken - 1][0]))
+        )
 
     async def _read(
         self, shard: int, cursor: Cursor, count: int

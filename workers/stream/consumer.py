@@ -1,22 +1,24 @@
-"""Reads every shard and acknowledges what was recorded. Started by `main`.
+"""Reads every shard and acknowledges what was recorded.
 
-A batch is one read of one shard. It stays in hand until the processor gives it back; its one
-acknowledgement follows. If the process dies before the commit, the entries are pending and
-come again; if it dies between commit and acknowledgement, they come again as repeats.
+A read is processed in batches of events. An entry is acknowledged when each of its events is
+settled. If the process dies before the commit, the entries are pending and come again. If it
+dies between commit and acknowledgement, they come again too, and are recognised by their
+place.
 """
 
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 from ingest.contracts.metrics.worker import BATCH_SECONDS, BATCHES, DELAYED, DELAYS
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Delivery, PausedError, Processor, TransientError
+from workers.model.batch import Delivery, Entry, PausedError, Processor, TransientError
 from workers.quarantine.circuit_breaker import CircuitBreaker
-from workers.stream.poison_pill import apart
+from workers.stream.poison_pill import batches
 from workers.stream.shard import (
     START,
     ReaderConfig,
@@ -82,6 +84,29 @@ class Outage:
         return self._pause(self._attempts)
 
 
+class UnsettledEntries:
+    """The entries of one read, with how many of their events are not settled yet."""
+
+    def __init__(self, deliveries: Sequence[Delivery]) -> None:
+        """Nothing is settled yet."""
+        self._has_several = any(each.entry.ordinal for each in deliveries)
+        self._left = Counter[Entry]()
+        if self._has_several:
+            self._left.update(each.entry._replace(ordinal=0) for each in deliveries)
+
+    def without(self, settled: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Of these settled events, the last of each entry that has no others left."""
+        if not self._has_several:
+            return settled
+        whole: list[Delivery] = []
+        for each in settled:
+            entry = each.entry._replace(ordinal=0)
+            self._left[entry] -= 1
+            if not self._left[entry]:
+                whole.append(each)
+        return whole
+
+
 class Consumer:
     """One consumer of the group, with a reader for each shard."""
 
@@ -109,6 +134,7 @@ class Consumer:
         self._reclaim_every = habits.reclaim_every
         self._name = habits.name
         self._gather_seconds = habits.gather_seconds
+        self._batch_size = habits.batch_size
         self._few = habits.batch_size // 2
         self._outages: dict[int, Outage] = {}
 
@@ -180,18 +206,24 @@ class Consumer:
     async def _settle(
         self, shard: ShardReader, outage: Outage, deliveries: Sequence[Delivery]
     ) -> int:
-        """Process and acknowledge; how many were."""
+        """Process and acknowledge; how many events were settled."""
         if not deliveries:
             outage.over()
             return 0
         released = asyncio.Event()
+        unsettled = UnsettledEntries(deliveries)
         settled = 0
         failure: TransientError | StreamReset | None = None
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold(shard, deliveries, released))
             try:
-                for batch in apart(deliveries):
-                    settled += await self._settle_batch(shard, outage, batch)
+                for batch in batches(deliveries, self._batch_size):
+                    done = await self._processed(batch, outage)
+                    if done:
+                        await shard.ack(unsettled.without(done))
+                        outage.over()
+                        BATCHES.labels(shard.number).inc()
+                        settled += len(done)
             except (TransientError, StreamReset) as error:
                 failure = error  # out of the group, which would wrap it
             finally:
@@ -199,16 +231,6 @@ class Consumer:
         if failure is not None:
             raise failure
         return settled
-
-    async def _settle_batch(
-        self, shard: ShardReader, outage: Outage, batch: Sequence[Delivery]
-    ) -> int:
-        done = await self._processed(batch, outage)
-        if done:
-            await shard.ack(done)
-            outage.over()
-            BATCHES.labels(shard.number).inc()
-        return len(done)
 
     async def _processed(
         self, deliveries: Sequence[Delivery], outage: Outage

@@ -1,12 +1,12 @@
-"""The lives of a shard's stream. Used by `shard` and `jobs`.
+"""The epochs of a shard's stream.
 
 A server that lost its data starts its streams anew, and may give out the ids of old entries
-again. So every life has a number drawn from Postgres, kept in Redis beside the stream, where
-it is lost together with it.
+again. So every epoch has a number drawn from Postgres. It is kept in Redis beside the stream,
+and lost together with it.
 """
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import orjson
 from redis.asyncio import Redis
@@ -22,10 +22,10 @@ _SQL: Final = statements("stream/epochs")
 
 
 class EpochRegistry(Protocol):
-    """Where the numbers of lives come from."""
+    """Where the numbers of epochs come from."""
 
     async def draw(self, shard: int) -> int:
-        """A number that no life of any shard has. Raises TransientError."""
+        """A number that no epoch of any shard has. Raises TransientError."""
         ...
 
     async def discard(self, epoch: int) -> None:
@@ -50,7 +50,7 @@ class PostgresEpochRegistry:
 
 
 async def current_epoch(redis: Redis, registry: EpochRegistry, shard: int) -> int:
-    """The number of this life; of workers that find none at once, all get the same.
+    """The number of the stream's epoch; workers that find none at once all get the same.
 
     Raises TransientError, and what Redis raises.
     """
@@ -65,14 +65,14 @@ async def current_epoch(redis: Redis, registry: EpochRegistry, shard: int) -> in
 
 
 async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) -> None:
-    """Write down how many entries every life has had so far; numbers only grow.
+    """Write down how many entries every epoch has had so far; numbers only grow.
 
     Raises TransientError where Redis does not answer.
     """
     seen: dict[int, int] = {}
     for shard in shards:
         try:
-            # One transaction: the count must be of the life that the number is of.
+            # One transaction: the count must be of the epoch that the number is of.
             async with redis.pipeline(transaction=True) as pipe:
                 pipe.get(epoch_key(shard))
                 pipe.xinfo_stream(events_key(shard))
@@ -86,13 +86,23 @@ async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) ->
         if epoch is not None:
             seen[int(epoch)] = stream["entries-added"]
     await connection.execute(_SQL["epochs_seen"], list(seen), list(seen.values()))
-    if said := await _said_by_edges(redis):
-        columns = [list(column) for column in zip(*sorted(said), strict=True)]
-        await connection.execute(_SQL["edges_said"], *columns)
+    if appended := await appended_by_edges(redis):
+        columns = [list(column) for column in zip(*sorted(appended), strict=True)]
+        await connection.execute(_SQL["edges_appended"], *columns)
 
 
-async def _said_by_edges(redis: Redis) -> list[tuple[int, str, int]]:
-    """What the edges that are alive appended to which life. Raises TransientError."""
+class EdgeAppends(NamedTuple):
+    """What one run of an edge appended in one epoch, as the edge says."""
+
+    epoch: int
+    edge: str
+    entries: int
+    #: How many events beyond the first of each entry.
+    beyond_first: int
+
+
+async def appended_by_edges(redis: Redis) -> list[EdgeAppends]:
+    """What the edges that are alive appended. Raises TransientError."""
     try:
         names = [name.decode() for name in await redis.zrange(EDGES_KEY, 0, -1)]
         documents = [await redis.get(edge_key(name)) for name in names]
@@ -104,7 +114,13 @@ async def _said_by_edges(redis: Redis) -> list[tuple[int, str, int]]:
         if document is not None
     ]
     return [
-        (int(epoch), f"{name} {told['since']}", appended)
+        EdgeAppends(
+            int(epoch),
+            f"{name} {told['since']}",
+            entries,
+            # An edge of a former release appends one event an entry.
+            told.get("events", {}).get(epoch, entries) - entries,
+        )
         for name, told in found
-        for epoch, appended in told.get("appended", {}).items()
+        for epoch, entries in told.get("appended", {}).items()
     ]

@@ -1,15 +1,17 @@
-"""Entries that are lost: somebody took them out of a stream before they were recorded.
+"""Lost entries: somebody took them out of a stream before they were recorded.
 
-Imported by the jobs, which count every minute, and by replays. Nothing tells of an entry that vanished
-undelivered, so it is found by counting. Every entry that was ever added was acknowledged,
-and then the ledger has it, or is pending, or waits, or is gone:
+Nothing tells of an entry that vanished undelivered, so losses are found by counting. Every
+entry that was ever added was acknowledged, and then the ledger has it, or is pending, or
+waits, or is gone:
 
     added - pending - undelivered - settled = gone, at least
 
-Redis is read in one step and the ledger after it. What a worker commits meanwhile is
-subtracted twice, so that this never says too many, and is exact once the shard is at rest.
-And entries can only be lost that somebody else took out: what our trimmer cuts is counted
-beside the stream. So a worker's mistake is no loss but an imbalance, which `verify` shows.
+Redis is read in one step, and the ledger after it. What a worker commits meanwhile is
+subtracted twice, so this never says too many, and is exact once the shard is at rest. Only
+entries that somebody else took out can be lost: what our trimmer cuts is counted beside the
+stream. So a worker's mistake is no loss but an imbalance, which `verify` shows.
+
+How many events were in the lost entries is known from what edges say that they appended.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +19,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import GROUP
+from ingest.contracts.stream import ENTRY_EVENTS, GROUP
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerShard
 from workers.postgres.database import Connection
@@ -33,11 +35,10 @@ async def count_losses(
 ) -> None:
     """Bring what the ledger has as lost up to date, in the connection's transaction.
 
-    One at a time: two would both book the same loss. Raises Trouble.
+    One at a time: two would both book the same loss. Raises TransientError.
     """
-    # Read before the streams are: a life that begins later is not among those that are looked
-    # at, and is not over.
-    begun = {row["epoch"] for row in await connection.fetch(_SQL["lives_begun"])}
+    # Before the streams are read: an epoch that begins later has not ended.
+    begun = {row["epoch"] for row in await connection.fetch(_SQL["epochs_begun"])}
     live: list[int] = []
     for shard in shards:
         stream = await read_stream(redis, shard)
@@ -45,16 +46,16 @@ async def count_losses(
             continue
         live.append(stream.epoch)
         await _count(connection, redis, stream, stream.epoch)
-    # Recorded entries may have been added after a life was last seen.
-    await connection.execute(_SQL["lives_grow"], live)
-    # What was in a life that ended went with its server.
+    # Recorded entries may have been added after an epoch was last seen.
+    await connection.execute(_SQL["epochs_grow"], live)
+    # What was in an epoch that ended is gone with its server.
     ended = sorted(begun.difference(live))
-    for row in await connection.fetch(_SQL["losses_of_the_dead"], ended):
+    for row in await connection.fetch(_SQL["losses_of_the_ended"], ended):
         _tell(row["epoch"], row["shard"], row["change"])
 
 
 async def returned(connection: Connection, shards: Iterable[LedgerShard]) -> None:
-    """Call lost no more what was just counted in lives that ended."""
+    """Count as lost no more what was just counted in epochs that ended."""
     if epochs := sorted({shard.epoch for shard in shards}):
         await connection.execute(_SQL["losses_returned"], epochs)
 
@@ -65,16 +66,24 @@ async def _count(
     # Without its group everything seems to wait.
     if GROUP not in stream.groups:
         return
-    row = await connection.fetchrow(_SQL["losses_known"], epoch, stream.shard)
-    settled, lost = row or (0, 0)
-    missing = lost_at_least(stream, settled)
-    if missing < lost and not await _is_at_rest(redis, stream):
+    [known] = await connection.fetch(_SQL["losses_known"], epoch, stream.shard)
+    missing = lost_at_least(stream, known["settled"])
+    if missing == known["lost"] == 0:
         return
-    if missing != lost:
-        change = missing - lost
-        await connection.execute(_SQL["losses_book"], epoch, stream.shard, change)
-        if change > 0:
-            _tell(epoch, stream.shard, change)
+    is_at_rest = await _is_at_rest(redis, stream)
+    if missing < known["lost"] and not is_at_rest:
+        return
+    # While something is in flight, nobody knows which events the lost entries had.
+    beyond = known["lost_beyond"]
+    if is_at_rest:
+        unsettled = known["appended_beyond"] - known["settled_beyond"]
+        beyond = max(0, min(unsettled, missing * (ENTRY_EVENTS - 1)))
+    more = beyond - known["lost_beyond"]
+    change = missing - known["lost"] + more
+    if change or more:
+        await connection.execute(_SQL["losses_book"], epoch, stream.shard, change, more)
+    if change > 0:
+        _tell(epoch, stream.shard, change)
 
 
 def lost_at_least(stream: StreamState, settled: int) -> int:

@@ -1,50 +1,49 @@
--- losses_known: what the books have of a life of a shard, and what of it is lost
-select coalesce(sum(recorded + repeats + quarantined), 0)::bigint as settled,
-       coalesce(sum(lost), 0)::bigint as lost
+-- losses_known: the entries of an epoch that the ledger has as settled and as lost; the events beyond their first, of both, and as edges appended them
+select coalesce(sum(recorded + repeats + quarantined - beyond_first), 0)::bigint as settled,
+       coalesce(sum(lost - lost_beyond_first), 0)::bigint as lost,
+       coalesce(sum(beyond_first), 0)::bigint as settled_beyond,
+       coalesce(sum(lost_beyond_first), 0)::bigint as lost_beyond,
+       coalesce((select sum(beyond_first) from edge_appends where epoch = $1), 0)::bigint as appended_beyond
   from ledger
  where epoch = $1 and shard = $2
 
--- losses_book: change by how many entries of a life are lost; under no worker's name
-insert into ledger as total (epoch, shard, consumer, lost) values ($1, $2, '', $3)
-on conflict (epoch, shard, consumer) do update set lost = total.lost + excluded.lost
+-- losses_book: change by how many events of an epoch are lost, and by how many beyond the first of their entry; under no worker's name
+insert into ledger as total (epoch, shard, consumer, lost, lost_beyond_first) values ($1, $2, '', $3, $4)
+on conflict (epoch, shard, consumer) do update
+   set lost = total.lost + excluded.lost, lost_beyond_first = total.lost_beyond_first + excluded.lost_beyond_first
 
--- lives_begun: lives of which somebody counted entries by now; of each, the stream was under its number then
+-- epochs_begun: epochs whose entries somebody has counted; each was the stream's at that time
 select epoch from stream_epochs where entries_added > 0
 
--- lives_grow: lives that ended had at least the entries that are in a book
-update stream_epochs life
+-- epochs_grow: epochs that ended had at least the entries that the ledger has
+update stream_epochs ended
    set entries_added = kept.settled
-  from (select epoch, sum(recorded + repeats + quarantined) as settled from ledger group by epoch) as kept
- where life.epoch = kept.epoch and life.epoch <> all ($1::integer[]) and life.entries_added < kept.settled
+  from (select epoch, sum(recorded + repeats + quarantined - beyond_first) as settled from ledger group by epoch) as kept
+ where ended.epoch = kept.epoch and ended.epoch <> all ($1::integer[]) and ended.entries_added < kept.settled
 
--- losses_of_the_dead: these lives, which ended, had entries that are in no book, and took them along
-with kept as (
-    select epoch, shard, sum(recorded + repeats + quarantined) as settled, sum(lost) as lost
-      from ledger
-     group by epoch, shard
-), changed as (
-    select epoch, shard,
-           (greatest(life.entries_added - coalesce(kept.settled, 0), 0)
-            - coalesce(kept.lost, 0))::bigint as change
-      from stream_epochs as life left join kept using (epoch, shard)
-     where epoch = any ($1::integer[])
+-- losses_of_the_ended: entries of these epochs, which ended, that the ledger lacks: their server took them along
+with changed as (
+    select ended.epoch, ended.shard, true_lost - coalesce(kept.lost, 0) as change,
+           true_beyond - coalesce(kept.lost_beyond, 0) as change_beyond
+      from ended_losses as ended left join lateral (
+            select sum(lost)::bigint as lost, sum(lost_beyond_first)::bigint as lost_beyond
+              from ledger where (ledger.epoch, ledger.shard) = (ended.epoch, ended.shard)
+           ) as kept on true
+     where ended.epoch = any ($1::integer[])
 ), booked as (
-    insert into ledger as total (epoch, shard, consumer, lost)
-    select epoch, shard, '', change from changed where change <> 0 order by epoch, shard
-    on conflict (epoch, shard, consumer) do update set lost = total.lost + excluded.lost
+    insert into ledger as total (epoch, shard, consumer, lost, lost_beyond_first)
+    select epoch, shard, '', change, change_beyond from changed
+     where (change, change_beyond) <> (0, 0) order by epoch, shard
+    on conflict (epoch, shard, consumer) do update
+       set lost = total.lost + excluded.lost, lost_beyond_first = total.lost_beyond_first + excluded.lost_beyond_first
 )
 select epoch, shard, change from changed where change > 0 order by epoch, shard
 
--- losses_returned: of these lives, as far as they ended, what came back is lost no more
-with kept as (
-    select epoch, shard, sum(recorded + repeats + quarantined)::bigint as settled
-      from ledger
-     where epoch = any ($1::integer[])
-     group by epoch, shard
-)
+-- losses_returned: what came back of these epochs, as far as they ended, is lost no more
 update ledger
-   set lost = least(ledger.lost, greatest(life.entries_added - kept.settled, 0))
-  from kept join stream_epochs as life using (epoch, shard)
- where (ledger.epoch, ledger.shard, ledger.consumer) = (kept.epoch, kept.shard, '')
-   and ledger.lost > greatest(life.entries_added - kept.settled, 0)
-   and exists (select from stream_epochs as next where next.shard = life.shard and next.epoch > life.epoch)
+   set lost = true_lost, lost_beyond_first = true_beyond
+  from ended_losses as ended
+ where ended.epoch = any ($1::integer[])
+   and (ledger.epoch, ledger.shard, ledger.consumer) = (ended.epoch, ended.shard, '')
+   and ledger.lost > true_lost
+   and exists (select from stream_epochs as next where next.shard = ended.shard and next.epoch > ended.epoch)

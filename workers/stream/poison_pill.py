@@ -1,14 +1,14 @@
-"""Takes entries that may have killed workers apart from the rest. Around the pipeline.
+"""Poison-pill isolation: finds the event that kills workers, and lets all others through.
 
-An entry that was delivered three times was with workers that died, or merely in bad company.
-So it is processed alone, under a mark in Redis beside its stream that is taken away again
-when the attempt ends, however it ends; a mark that is still there was left by a process that
-died over it. Three of those, and the entry goes to quarantine. An entry that never was alone
-when a worker died, stays out of it, however often it is delivered.
+The events of an entry that was delivered three times are suspect: workers died while they
+had it. Each is processed alone, under a mark in Redis that is removed when the attempt ends,
+however it ends. A mark that is still there was left by a process that died. After three
+deaths the event goes to quarantine. An event that never was alone when a worker died stays
+out of quarantine, however often it is delivered.
 
-An outage must not pass for a death: a worker that is killed while it waits for a server was
-not killed by the entry. So the mark is set only where Postgres would have let it write just
-before, and goes when the attempt takes long and the loop still turns: then it waits.
+A worker that is killed while it waits for a server was not killed by the event. So the mark
+is set only if Postgres would have let it write just before, and is removed when the attempt
+takes long while the event loop still turns: then it waits.
 """
 
 import asyncio
@@ -37,9 +37,9 @@ from workers.redis_io.connections import REDIS_ERRORS
 
 _SQL: Final = statements("stream/poison_pill")
 
-#: From this delivery on an entry is processed alone.
+#: From this delivery on an entry's events are processed alone.
 _SUSPECT: Final = 3
-#: So many deaths over an entry alone are its own doing.
+#: So many deaths over an event alone are its own doing.
 _DEATHS: Final = 3
 #: What takes longer, with the loop turning, waits for a server.
 _PATIENCE_SECONDS: Final = 0.5
@@ -70,13 +70,14 @@ end
 """
 
 
-def apart(deliveries: Sequence[Delivery]) -> list[Sequence[Delivery]]:
-    """The batches to make of these: the innocent together, suspects each alone."""
+def batches(deliveries: Sequence[Delivery], size: int) -> list[Sequence[Delivery]]:
+    """At most `size` unsuspicious events at a time; then each suspect alone."""
     suspects = [each for each in deliveries if _is_suspect(each)]
-    if not suspects:
-        return [deliveries]
-    innocent = [each for each in deliveries if not _is_suspect(each)]
-    return [*([innocent] if innocent else ()), *([each] for each in suspects)]
+    others = deliveries
+    if suspects:
+        others = [each for each in deliveries if not _is_suspect(each)]
+    parts = [others[start : start + size] for start in range(0, len(others), size)]
+    return [*parts, *([each] for each in suspects)]
 
 
 def _is_suspect(delivery: Delivery) -> bool:
@@ -90,7 +91,7 @@ class PoisonPillIsolation(Processor):
     def __init__(self, inner: Recorder, redis: Redis, pool: Pool) -> None:
         self._inner = inner
         self._pool = pool
-        self._life = uuid4().hex
+        self._process = uuid4().hex
         self._mark_it = redis.register_script(_MARK)
         self._unmark_it = redis.register_script(_UNMARK)
 
@@ -138,7 +139,7 @@ class PoisonPillIsolation(Processor):
     async def _mark(self, entry: Entry) -> int:
         """Say that it is processed alone now; how many died over it before."""
         try:
-            arguments = [_name(entry), self._life]
+            arguments = [_name(entry), self._process]
             deaths = await self._mark_it(keys=[alone_key(entry.shard)], args=arguments)
         except REDIS_ERRORS as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
@@ -146,11 +147,12 @@ class PoisonPillIsolation(Processor):
 
     async def _unmark(self, entry: Entry, fate: str) -> None:
         try:
-            arguments = [_name(entry), self._life, fate]
+            arguments = [_name(entry), self._process, fate]
             await self._unmark_it(keys=[alone_key(entry.shard)], args=arguments)
         except REDIS_ERRORS as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
 def _name(entry: Entry) -> str:
-    return f"{entry.epoch}:{entry.stream_id}"
+    name = f"{entry.epoch}:{entry.stream_id}"
+    return f"{name}:{entry.ordinal}" if entry.ordinal else name

@@ -1,7 +1,7 @@
-"""One shard of the stream as one consumer sees it. Used by `consumer`.
+"""One shard of the stream as one consumer reads it: all Redis commands of reading.
 
-All Redis commands of reading are here, and what Redis raises is named here: `TransientError` where
-it does not answer, `StreamReset` where the stream is not the one that was prepared.
+They raise `TransientError` if Redis does not answer, and `StreamReset` if the stream is not
+the one that was prepared.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ from ingest.contracts.stream import (
     events_key,
 )
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Delivery, Entry, TransientError
+from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
 from workers.redis_io.connections import BLOCK_MS, REDIS_ERRORS
 from workers.stream.epochs import EpochRegistry, current_epoch
 
@@ -103,7 +103,7 @@ class ShardReader:
 
     async def prepare(self) -> None:
         """Make what is missing: the stream, the group, and the number of this life."""
-        with _seam():
+        with _redis_errors():
             try:
                 beside = [of(self.number) for of in (epoch_key, cut_key, alone_key)]
                 keys = [self._key, *beside]
@@ -119,7 +119,7 @@ class ShardReader:
     async def own(self, after: bytes) -> ShardPage:
         """The next of the entries that this consumer was given and never acknowledged."""
         count, name = self._habits.batch_size, self._habits.name
-        with _seam():
+        with _redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xreadgroup(GROUP, name, {self._key: after}, count)
                 pipe.get(epoch_key(self.number))
@@ -134,7 +134,7 @@ class ShardReader:
     async def fresh(self) -> Sequence[Delivery]:
         """What nobody was given yet; waits up to a second for it."""
         count, name = self._habits.batch_size, self._habits.name
-        with _seam():
+        with _redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xreadgroup(
                     GROUP, name, {self._key: ">"}, count, self._habits.block_ms
@@ -149,7 +149,7 @@ class ShardReader:
         """The next of the entries that some consumer was given and seems to have left."""
         count, name = self._habits.batch_size, self._habits.name
         min_idle = int(self._habits.reclaim_after * 1000)
-        with _seam():
+        with _redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xautoclaim(self._key, GROUP, name, min_idle, cursor, count)
                 pipe.get(epoch_key(self.number))
@@ -161,14 +161,16 @@ class ShardReader:
 
     async def hold(self, deliveries: Sequence[Delivery]) -> None:
         """Say that these are being worked on; it does not count as a delivery."""
-        with _seam():
+        with _redis_errors():
             await self._redis.xclaim(
                 self._key, GROUP, self._habits.name, 0, _ids(deliveries), justid=True
             )
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        with _seam():
-            await self._redis.xack(self._key, GROUP, *_ids(deliveries))
+        """Acknowledge the entries of these events."""
+        with _redis_errors():
+            if ids := _ids(deliveries):
+                await self._redis.xack(self._key, GROUP, *ids)
 
     async def _present(self, messages: Iterable[_Message]) -> Sequence[Delivery]:
         """The entries that still exist; the others are lost."""
@@ -176,8 +178,7 @@ class ShardReader:
         lost: list[bytes] = []
         for entry_id, fields in messages:
             if fields:
-                entry = self._entry(entry_id)
-                found.append(Delivery(entry, _payload(fields)))
+                found += deliveries_of(self._entry(entry_id), _payload(fields))
             else:
                 lost.append(entry_id)
         await self._lose(lost)
@@ -187,16 +188,20 @@ class ShardReader:
         """The same, with how often each was delivered."""
         if not deliveries:
             return ()
-        with _seam():
+        ids = _ids(deliveries)
+        with _redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
-                for entry_id in _ids(deliveries):
+                for entry_id in ids:
                     pipe.xpending_range(self._key, GROUP, entry_id, entry_id, 1)
                 found = await pipe.execute()
-        return [
-            replace(delivery, times=pending[0]["times_delivered"])
+        times = {
+            entry_id: pending[0]["times_delivered"]
+            for entry_id, pending in zip(ids, found, strict=True)
             if pending
-            else delivery
-            for delivery, pending in zip(deliveries, found, strict=True)
+        }
+        return [
+            replace(each, times=times.get(each.entry.stream_id, each.times))
+            for each in deliveries
         ]
 
     async def _lose(self, ids: Sequence[bytes]) -> None:
@@ -208,14 +213,16 @@ class ShardReader:
         self._log.warning(
             "entry.lost", count=len(ids), first=ids[0].decode(), total=self.lost
         )
-        with _seam():
+        with _redis_errors():
             await self._redis.xack(self._key, GROUP, *ids)
 
     def _entry(self, entry_id: bytes) -> Entry:
         ms, _, seq = entry_id.partition(b"-")
         if len(entry_id) < _PLAIN_ID:
             # As Entry() does it, in half the time: a named tuple's is written in Python.
-            return tuple.__new__(Entry, (self._epoch, self.number, int(ms), int(seq)))
+            return tuple.__new__(
+                Entry, (self._epoch, self.number, int(ms), int(seq), 0)
+            )
         return Entry.of(self._epoch, self.number, int(ms), int(seq))
 
     def _check(self, epoch: bytes | None) -> None:
@@ -236,11 +243,12 @@ def _payload(fields: Sequence[bytes]) -> bytes:
 
 
 def _ids(deliveries: Iterable[Delivery]) -> list[_Id]:
-    return [each.entry.stream_id for each in deliveries]
+    """The ids of the events' entries, each once."""
+    return list(dict.fromkeys(each.entry.stream_id for each in deliveries))
 
 
 @contextmanager
-def _seam() -> Iterator[None]:
+def _redis_errors() -> Iterator[None]:
     try:
         yield
     except REDIS_ERRORS as error:

@@ -182,7 +182,7 @@ with lead as (
        and event.kind <> 'click' and event.click_id is not null and not event.is_test
 )
 select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead.is_duplicate, lead.quantity,
-       lead.epoch, lead.shard, lead.entry_ms, lead.entry_seq,
+       lead.epoch, lead.shard, lead.entry_ms, lead.entry_seq, lead.entry_index,
        lead.workspace_id, lead.link_id, lead.program_id, lead.partner_id, lead.click_id, lead.customer_id,
        lead.amount, lead.currency,
        earned.id as earned_id, earned.link_id as earned_link_id,

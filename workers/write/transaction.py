@@ -18,7 +18,7 @@ from uuid import UUID
 
 from workers.counters import milestones
 from workers.counters.counters import CounterDeltas
-from workers.counters.ledger import LedgerDelta, LedgerShard, shard_of
+from workers.counters.ledger import LedgerDelta, LedgerShard
 from workers.model.rows import COLUMNS, Row, StoredRow, values_of
 from workers.postgres.database import Connection, copy_rows
 from workers.postgres.sql import statements
@@ -196,12 +196,19 @@ async def _tally(
         entries = [list(part) for part in zip(*(e for e, _ in repeats), strict=True)]
         ids = [event_id for _, event_id in repeats]
         for record in await connection.fetch(_SQL["repeats_add"], *entries, ids):
-            tally.repeats[LedgerShard(record["epoch"], record["shard"])] += 1
-    stands = Counter(row.entry[:2] for row in (*fates.standing, *fates.plain))
-    for shard, rows in stands.items():
-        tally.recorded[LedgerShard(*shard)] += rows
+            shard = LedgerShard(record["epoch"], record["shard"])
+            tally.repeats[shard] += 1
+            tally.beyond_first[shard] += record["entry_index"] > 0
+    stands = Counter(
+        (*row.entry[:2], row.entry.ordinal > 0)
+        for row in (*fates.standing, *fates.plain)
+    )
+    for (epoch, number, is_beyond_first), rows in stands.items():
+        shard = LedgerShard(epoch, number)
+        tally.recorded[shard] += rows
+        tally.beyond_first[shard] += rows * is_beyond_first
     for old in gone:
-        tally.recorded[shard_of(old.entry)] -= 1
+        tally.count(tally.recorded, old.entry, -1)
 
 
 def _by_id(row: Row) -> int:

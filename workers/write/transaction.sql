@@ -5,7 +5,7 @@ select id, false from customers where id = any($1::uuid[])
 
 -- events_standing: what stands under these ids
 select id, at, digest, kind, is_test, is_bot, is_duplicate, quantity,
-       epoch, shard, entry_ms, entry_seq,
+       epoch, shard, entry_ms, entry_seq, entry_index,
        workspace_id, link_id, program_id, partner_id, click_id, customer_id, amount, currency
   from events
  where id = any($1::uuid[])
@@ -17,10 +17,10 @@ select pg_advisory_xact_lock(hashtextextended(id::text, 0))
 -- events_remove: take rows away whose event has an earlier attempt
 delete from events where id = any($1::uuid[])
 
--- repeats_add: note entries that were the same event again; gives back those that are new
-insert into repeats (epoch, shard, entry_ms, entry_seq, event_id)
-select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::uuid[])
-    as repeat (epoch, shard, entry_ms, entry_seq, event_id)
- order by epoch, shard, entry_ms, entry_seq
+-- repeats_add: note where the same event came again; gives back those that are new
+insert into repeats (epoch, shard, entry_ms, entry_seq, entry_index, event_id)
+select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::uuid[])
+    as repeat (epoch, shard, entry_ms, entry_seq, entry_index, event_id)
+ order by epoch, shard, entry_ms, entry_seq, entry_index
 on conflict do nothing
-returning epoch, shard
+returning epoch, shard, entry_index

@@ -17,7 +17,7 @@ vacuum links, program_partners
 checkpoint
 
 -- events: all of them, as they came
-select * from events order by entry_ms, entry_seq, shard
+select * from events order by entry_ms, entry_seq, entry_index, shard
 
 -- customers: all of them
 select * from customers

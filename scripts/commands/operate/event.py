@@ -10,7 +10,14 @@ from scripts.environment import Environment
 from scripts.output import emit, facts, json_option, table
 from scripts.services.observe.event_lookup import trace
 
-_ENTRY: Final = ("epoch", "shard", "entry_ms", "entry_seq", "recorded_at")
+_ENTRY: Final = (
+    "epoch",
+    "shard",
+    "entry_ms",
+    "entry_seq",
+    "entry_index",
+    "recorded_at",
+)
 _QUARANTINE: Final = ("id", "reason", "detail", "status", "attempts", "last_seen")
 _HISTORY: Final = ("at", "quarantine_id", "who", "action", "note")
 

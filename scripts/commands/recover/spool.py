@@ -121,7 +121,9 @@ async def _empty(held: LockedSpool, stream: Stream, rate: int) -> int:
     events = 0
     try:
         while kept := held.store.take(_PER_BATCH):
-            problems = await stream.write([PendingAppend(*one.item) for one in kept])
+            problems = await stream.append_each(
+                [PendingAppend(*one.item) for one in kept]
+            )
             sent = {
                 one.place
                 for one, problem in zip(kept, problems, strict=True)

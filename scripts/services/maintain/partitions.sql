@@ -49,9 +49,9 @@ select $1, link_id, program_id, partner_id, day, currency,
  where id >= uuid7_floor($2) and id < uuid7_floor($3)
  group by link_id, program_id, partner_id, day, currency
 
--- fold_ledger: keep how many rows a month has of every life of every shard
-insert into ledger_base (partition, epoch, shard, recorded)
-select $1, epoch, shard, count(*)
+-- fold_ledger: keep how many rows a month has of every epoch of every shard
+insert into ledger_base (partition, epoch, shard, recorded, beyond_first)
+select $1, epoch, shard, count(*), count(*) filter (where entry_index > 0)
   from events
  where id >= uuid7_floor($2) and id < uuid7_floor($3)
  group by epoch, shard

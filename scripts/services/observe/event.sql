@@ -1,6 +1,6 @@
 -- recorded: an event's row in words
 select events.id, at, kind::text, is_test, is_bot, is_duplicate, quantity, dialect, events.name,
-       epoch, shard, entry_ms, entry_seq, recorded_at,
+       epoch, shard, entry_ms, entry_seq, entry_index, recorded_at,
        workspaces.name as workspace, links.code as link, programs.number as program,
        partners.code as partner, click_id, attributed_id, customer_id, api_key_id,
        page_url, {enrichment}
@@ -15,7 +15,7 @@ select events.id, at, kind::text, is_test, is_bot, is_duplicate, quantity, diale
 select event_id from event_aliases where id = $1
 
 -- repeats: the entries that carried this id and were the same event again
-select epoch, shard, entry_ms, entry_seq, recorded_at from repeats
+select epoch, shard, entry_ms, entry_seq, entry_index, recorded_at from repeats
  where event_id = $1 order by recorded_at limit 20
 
 -- quarantined: the entries that carried this id and could not be recorded
@@ -30,7 +30,7 @@ select quarantine_id, at, who, action::text, note
 
 -- dropped: why an entry was counted as quarantined and not kept, and when
 select dropped.reason::text, dropped_at
-  from dropped_among(array[$1::int], array[$2::smallint], array[$3::bigint], array[$4::bigint]) as dropped
+  from dropped_among(array[$1::int], array[$2::smallint], array[$3::bigint], array[$4::bigint], array[$5::smallint]) as dropped
   join quarantine_dropped using (id)
 
 -- tests_between: the test event whose id is in a range

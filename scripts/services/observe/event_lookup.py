@@ -1,7 +1,7 @@
 """Find one event wherever it may be."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from ingest.contracts import ids
 from ingest.contracts.clickid import PREFIX, KeyRing
 from ingest.contracts.envelope import NewerVersion, Undecodable, decode
-from ingest.contracts.stream import FIELD, EntryId, shard_of
+from ingest.contracts.stream import FIELD, EntryId, shard_of, split
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, postgres, redis_server, rows, shard_count
@@ -88,7 +88,7 @@ async def _dropped(connection: Connection, entry: Mapping[str, Any]) -> str | No
     if entry["epoch"] is None:
         return None
     at = EntryId.of(entry["entry"].encode())
-    place = Entry.of(entry["epoch"], entry["shard"], at.ms, at.seq)
+    place = Entry.of(entry["epoch"], entry["shard"], at.ms, at.seq, entry["index"])
     row = await connection.fetchrow(_SQL["dropped"], *place)
     return row["reason"] if row else None
 
@@ -163,12 +163,11 @@ def _lowest_id(number: int) -> UUID:
 
 async def _entry(redis: Redis, sought: _Sought, shards: int) -> dict[str, Any] | None:
     """The entry that carries the event, looked for near the time in its id."""
-    its_own = shard_of(sought.lowest, shards)
-    for shard in [its_own] if sought.is_exact else range(shards):
+    for shard in _likely(sought, shards):
         state = await read_shard(redis, shard)
         found = await _near(redis, state, sought)
         if found is not None:
-            entry, event_id = found
+            entry, index, event_id = found
             waits = entry > state.delivered
             waits = waits or entry in await pending_ids(redis, shard)
             return {
@@ -176,35 +175,47 @@ async def _entry(redis: Redis, sought: _Sought, shards: int) -> dict[str, Any] |
                 "epoch": state.epoch,
                 "shard": shard,
                 "entry": str(entry),
+                "index": index,
                 "in_flight": waits,
             }
     return None
 
 
+def _likely(sought: _Sought, shards: int) -> Sequence[int]:
+    """The shards by likelihood: an entry of several events follows its first one's id."""
+    if not sought.is_exact:
+        return range(shards)
+    own = shard_of(sought.lowest, shards)
+    return [own, *(shard for shard in range(shards) if shard != own)]
+
+
 async def _near(
     redis: Redis, state: ShardState, sought: _Sought
-) -> tuple[EntryId, UUID] | None:
+) -> tuple[EntryId, int, UUID] | None:
     at_ms = ids.millis(sought.lowest)
     first = EntryId(max(0, at_ms - _BEFORE_MS), 0)
     last = EntryId(at_ms + _AFTER_MS, 0)
     scanned = 0
     async for entry, fields in entries(redis, state.shard, after=first, to=last):
-        event_id = _carried(fields, sought)
-        if event_id is not None:
-            return entry, event_id
+        if found := _carried(fields, sought):
+            return entry, *found
         scanned += 1
         if scanned >= _SCANNED:
             break
     return None
 
 
-def _carried(fields: Fields, sought: _Sought) -> UUID | None:
+def _carried(fields: Fields, sought: _Sought) -> tuple[int, UUID] | None:
+    """Which of an entry's events is sought, and its id."""
     raw = fields.get(FIELD, b"")
     # Decoding a hundred thousand envelopes takes long; almost all lack these digits.
     if sought.digits.encode() not in raw:
         return None
-    try:
-        event_id = decode(raw).id
-    except (Undecodable, NewerVersion):
-        return None
-    return event_id if sought.lowest <= event_id <= sought.highest else None
+    for index, event in enumerate(split(raw)):
+        try:
+            event_id = decode(event).id
+        except (Undecodable, NewerVersion):
+            continue
+        if sought.lowest <= event_id <= sought.highest:
+            return index, event_id
+    return None

@@ -6,14 +6,21 @@ The left side and what is in flight are read from Redis and from the spools that
 machine sees, the rest from Postgres, and no transaction spans both. So Redis is read before
 and after Postgres, again until nothing was added, delivered or acknowledged in between: then
 all figures are of one moment, and `is_still` says so. What a worker has committed and not yet
-acknowledged counts as in flight and as recorded; the balance is below zero by so many. At
-rest nothing counts twice.
+acknowledged is both in flight and recorded: the balance is negative by so many. At rest there
+is nothing of it.
+
+All figures count events. Redis counts entries, each of at least one event. How many events
+they have beyond their first is known from the ledger once an entry is settled, and before
+that from what edges say that they appended.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -27,6 +34,7 @@ from scripts.services.observe.streams import (
     waiting,
 )
 from scripts.sql import statements
+from workers.stream.epochs import appended_by_edges
 
 _SQL: Final = statements("services/observe/status")
 _ATTEMPTS: Final = 5
@@ -34,15 +42,19 @@ _ATTEMPTS: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerView:
-    """All figures count stream entries, or events that will be one.
+    """All figures count events, unless they say otherwise.
 
     `at` is Redis' clock, in Unix seconds.
     """
 
     at: float
     is_still: bool
-    #: Added to the streams.
+    #: Entries that were added to the streams.
     entries: int
+    #: Events beyond the first of their entry: settled or lost; and appended by edges to
+    #: entries that are not settled, or not accounted for.
+    beyond_first: int
+    unsettled_beyond_first: int
     #: On the disks of edges that share the data directory.
     spooled: int
     recorded: int
@@ -55,12 +67,18 @@ class LedgerView:
 
     @property
     def accepted(self) -> int:
-        return self.entries + self.spooled
+        return self.streamed + self.spooled
+
+    @property
+    def streamed(self) -> int:
+        """What was added to the streams."""
+        return self.entries + self.beyond_first + self.unsettled_beyond_first
 
     @property
     def in_flight(self) -> int:
         undelivered = sum(one.entries for one in self.waiting)
-        return undelivered + sum(shard.pending for shard in self.shards)
+        entries = undelivered + sum(shard.pending for shard in self.shards)
+        return entries + self.unsettled_beyond_first if entries else 0
 
     @property
     def settled(self) -> int:
@@ -89,37 +107,77 @@ class LedgerView:
         return 0.0 if entry is None else max(0.0, round(self.at - entry.ms / 1000, 3))
 
 
+class _Came(NamedTuple):
+    """What Redis and the spools say."""
+
+    shards: tuple[ShardState, ...]
+    spooled: int
+    #: By epoch and edge: events beyond the first of their entry.
+    appended: Mapping[tuple[int, str], int]
+
+
+class _Written(NamedTuple):
+    """What Postgres says."""
+
+    epochs: Sequence[Mapping[str, Any]]
+    ledger: Mapping[str, int]
+    appended: Mapping[tuple[int, str], int]
+
+
 async def read_ledger(
     redis: Redis, connection: Connection, shards: int, data: Path
 ) -> LedgerView:
     """Read both servers and the spools of a data directory.
 
-    Anew as long as something moves, but not for ever.
+    Again as long as something moves, a few times.
     """
     before = await _came(redis, shards, data)
-    epochs, ledger = await _written(connection)
+    written = await _written(connection)
     is_still = False
     for _ in range(_ATTEMPTS):
         after = await _came(redis, shards, data)
         if is_still := after == before:
             break
         before = after
-        epochs, ledger = await _written(connection)
+        written = await _written(connection)
     seconds, micros = await redis.time()
-    read, spooled = before
-    live = {shard.epoch for shard in read}
-    past = sum(row["entries_added"] for row in epochs if row["epoch"] not in live)
+    live = {shard.epoch for shard in before.shards}
+    past = [row for row in written.epochs if row["epoch"] not in live]
     return LedgerView(
         at=seconds + micros / 1e6,
         is_still=is_still,
-        entries=past + sum(shard.added for shard in read),
-        spooled=spooled,
-        recorded=ledger["recorded"],
-        repeats=ledger["repeats"],
-        quarantined=ledger["quarantined"],
-        lost=ledger["lost"],
-        shards=read,
-        waiting=tuple([await waiting(redis, shard) for shard in read]),
+        entries=sum(row["entries_added"] for row in past)
+        + sum(shard.added for shard in before.shards),
+        beyond_first=sum(row["beyond_first"] for row in written.epochs),
+        unsettled_beyond_first=_unsettled_beyond_first(before, written, live),
+        spooled=before.spooled,
+        recorded=written.ledger["recorded"],
+        repeats=written.ledger["repeats"],
+        quarantined=written.ledger["quarantined"],
+        lost=written.ledger["lost"],
+        shards=before.shards,
+        waiting=tuple([await waiting(redis, shard) for shard in before.shards]),
+    )
+
+
+def _unsettled_beyond_first(
+    came: _Came, written: _Written, live: AbstractSet[int | None]
+) -> int:
+    """What edges appended to live epochs beyond what the ledger has.
+
+    An edge that died within its last second had not told all of it.
+    """
+    appended: Counter[int] = Counter()
+    for epoch, edge in came.appended.keys() | written.appended.keys():
+        known = (
+            source.get((epoch, edge), 0) for source in (came.appended, written.appended)
+        )
+        appended[epoch] += max(known)
+    kept = {row["epoch"]: row["beyond_first"] for row in written.epochs}
+    return sum(
+        max(0, count - kept.get(epoch, 0))
+        for epoch, count in appended.items()
+        if epoch in live
     )
 
 
@@ -129,16 +187,22 @@ async def ended(connection: Connection, ledger: LedgerView) -> list[dict[str, An
     return await rows(connection, _SQL["ended"], live)
 
 
-async def _written(
-    connection: Connection,
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
+async def _written(connection: Connection) -> _Written:
     epochs = await rows(connection, _SQL["epochs"])
-    return epochs, await single(connection, _SQL["books"])
+    edges = await rows(connection, _SQL["edges"])
+    return _Written(
+        epochs,
+        await single(connection, _SQL["ledger"]),
+        {(row["epoch"], row["edge"]): row["beyond_first"] for row in edges},
+    )
 
 
-async def _came(
-    redis: Redis, shards: int, data: Path
-) -> tuple[tuple[ShardState, ...], int]:
-    """The shards, and what waits on the disk."""
+async def _came(redis: Redis, shards: int, data: Path) -> _Came:
     spooled = await asyncio.to_thread(spools.count, data)
-    return tuple([await read_shard(redis, shard) for shard in range(shards)]), spooled
+    appended = {
+        (each.epoch, each.edge): each.beyond_first
+        for each in await appended_by_edges(redis)
+        if each.beyond_first
+    }
+    read = tuple([await read_shard(redis, shard) for shard in range(shards)])
+    return _Came(read, spooled, appended)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from ingest.contracts.stream import FIELD, split
 from scripts.environment import Environment
 from scripts.servers import (
     Connection,
@@ -99,7 +100,7 @@ def _imbalance(ledger: LedgerView) -> dict[str, Any]:
         "what": "books",
         "key": "all shards",
         "counter": "settled",
-        "expected": ledger.entries,
+        "expected": ledger.streamed,
         "found": ledger.settled,
     }
 
@@ -122,13 +123,18 @@ async def _at_rest(
 
 
 async def _acknowledged(redis: Redis, shards: int) -> AsyncIterator[Entry]:
-    """Where every retained entry that was acknowledged stands."""
+    """Where every event of the retained entries stands that were acknowledged."""
     for number in range(shards):
         shard = await read_shard(redis, number)
         # Without a number of its own no entry of this life was ever written down.
         if shard.epoch is None or not shard.has_group:
             continue
         pending = await pending_ids(redis, number)
-        async for entry, _ in entries(redis, number, after=ZERO, to=shard.delivered):
-            if entry not in pending:
-                yield Entry.of(shard.epoch, number, entry.ms, entry.seq)
+        async for entry, fields in entries(
+            redis, number, after=ZERO, to=shard.delivered
+        ):
+            if entry in pending:
+                continue
+            first = Entry.of(shard.epoch, number, entry.ms, entry.seq)
+            for index in range(len(split(fields.get(FIELD, b"")))):
+                yield first._replace(ordinal=index)

@@ -1,9 +1,10 @@
--- entries_table: a place for the ids of acknowledged entries, gone with the connection
+-- entries_table: a place for the events of acknowledged entries, gone with the connection
 create temporary table acknowledged (
-    epoch      integer   not null,
-    shard      smallint  not null,
-    entry_ms   bigint    not null,
-    entry_seq  bigint    not null
+    epoch        integer   not null,
+    shard        smallint  not null,
+    entry_ms     bigint    not null,
+    entry_seq    bigint    not null,
+    entry_index  smallint  not null
 )
 
 -- counters: rows of a table of counters that are not the sums of their events
@@ -15,26 +16,29 @@ select '{what}' as what, name as key, counter, pair.expected, pair.found, count(
  order by key, counter
  limit 20
 
--- ledger: shards whose books differ from the rows that were written
+-- ledger: shards whose ledger differs from the rows that were written
 with kept as (
     select epoch, shard, sum(recorded)::bigint as recorded, sum(repeats)::bigint as repeats,
-           sum(quarantined)::bigint as quarantined
+           sum(quarantined)::bigint as quarantined, sum(beyond_first)::bigint as beyond_first
       from ledger
      group by epoch, shard
 ), truth as (
     select epoch, shard, sum(recorded)::bigint as recorded, sum(repeats)::bigint as repeats,
-           sum(quarantined)::bigint as quarantined
-      from (select epoch, shard, count(*) as recorded, 0 as repeats, 0 as quarantined
+           sum(quarantined)::bigint as quarantined, sum(beyond_first)::bigint as beyond_first
+      from (select epoch, shard, count(*) as recorded, 0 as repeats, 0 as quarantined,
+                   count(*) filter (where entry_index > 0) as beyond_first
               from events where id >= (select folded_floor()) group by epoch, shard
             union all
-            select epoch, shard, recorded, 0, 0 from ledger_base
+            select epoch, shard, recorded, 0, 0, beyond_first from ledger_base
             union all
-            select epoch, shard, 0, count(*), 0 from repeats group by epoch, shard
+            select epoch, shard, 0, count(*), 0, count(*) filter (where entry_index > 0)
+              from repeats group by epoch, shard
             union all
-            select epoch, shard, 0, 0, count(*) from quarantine
+            select epoch, shard, 0, 0, count(*), count(*) filter (where entry_index > 0) from quarantine
              where status <> 'redriven' group by epoch, shard
             union all
-            select epoch, shard, 0, 0, count(*) from dropped_entries group by epoch, shard) as rows
+            select epoch, shard, 0, 0, count(*), count(*) filter (where entry_index > 0)
+              from dropped_entries group by epoch, shard) as rows
      group by epoch, shard
 )
 select 'ledger' as what, 'epoch ' || epoch || ' shard ' || shard as key, counter, expected,
@@ -43,31 +47,37 @@ select 'ledger' as what, 'epoch ' || epoch || ' shard ' || shard as key, counter
  cross join lateral (values
              ('recorded', coalesce(truth.recorded, 0), coalesce(kept.recorded, 0)),
              ('repeats', coalesce(truth.repeats, 0), coalesce(kept.repeats, 0)),
-             ('quarantined', coalesce(truth.quarantined, 0), coalesce(kept.quarantined, 0))
+             ('quarantined', coalesce(truth.quarantined, 0), coalesce(kept.quarantined, 0)),
+             ('beyond_first', coalesce(truth.beyond_first, 0), coalesce(kept.beyond_first, 0))
        ) as pair (counter, expected, found)
  where expected <> found
  order by key, counter
  limit 20
 
--- entries: acknowledged entries that nothing tells of
+-- entries: events of acknowledged entries that nothing tells of
 select 'entry' as what,
-       'epoch ' || epoch || ' shard ' || shard || ' ' || entry_ms || '-' || entry_seq as key,
+       'epoch ' || epoch || ' shard ' || shard || ' ' || entry_ms || '-' || entry_seq
+       || case when entry_index > 0 then ' ' || entry_index else '' end as key,
        'accounted' as counter, 1::bigint as expected, 0::bigint as found,
        count(*) over () as total
   from acknowledged
  where not exists (select from events as other
-                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq)
-                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq))
+                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq, other.entry_index)
+                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq,
+                           acknowledged.entry_index))
    and not exists (select from repeats as other
-                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq)
-                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq))
+                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq, other.entry_index)
+                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq,
+                           acknowledged.entry_index))
    and not exists (select from quarantine as other
-                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq)
-                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq))
+                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq, other.entry_index)
+                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq,
+                           acknowledged.entry_index))
    and not exists (select from dropped_entries as other
-                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq)
-                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq))
- order by epoch, shard, entry_ms, entry_seq
+                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq, other.entry_index)
+                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq,
+                           acknowledged.entry_index))
+ order by epoch, shard, entry_ms, entry_seq, entry_index
  limit 20
 
 -- sizes: how much was compared

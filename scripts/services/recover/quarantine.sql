@@ -31,7 +31,7 @@ select reason::text, sum(entries)::bigint as entries, min(dropped_at) as first, 
 -- one: everything about one of them
 select quarantine.id, reason::text, detail, status::text, attempts, kind::text, dialect,
        workspaces.name as workspace, namespace, code, event_id, epoch, shard, entry_ms,
-       entry_seq, link_id, consumer, first_seen, last_seen, waits_for, redrive_at, payload
+       entry_seq, entry_index, link_id, consumer, first_seen, last_seen, waits_for, redrive_at, payload
   from quarantine left join workspaces on workspaces.id = workspace_id
  where quarantine.id = $1
 

@@ -3,6 +3,7 @@
 import orjson
 import pytest
 
+from ingest.contracts.stream import ENTRY_EVENTS
 from ingest.dialects import DIALECTS
 from ingest.reference.openapi import document
 from tests.support.edge.batching import (
@@ -75,6 +76,9 @@ async def test_a_thousand_events_are_taken(edge: Edge) -> None:
     appended = [str(envelope.id) for envelope in await edge.appended()]
     assert 1000 == len(set(appended))
     assert appended == sorted(each["id"] for each in results)
+    entries = await edge.entries()
+    assert len(entries) < 100
+    assert max(map(len, entries)) <= ENTRY_EVENTS
 
 
 async def test_what_the_visitor_is_said_to_be_is_recorded(edge: Edge) -> None:

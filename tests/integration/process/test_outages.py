@@ -97,11 +97,11 @@ async def test_a_redis_whose_disk_is_full_is_an_outage_to_edges_and_workers(
     stream = Stream(redis, 1, writes)
     with capture_logs() as logs:
         async with working("w", valkey.url, database_url):
-            await stream.write([entry(a_click(0))])
+            await stream.append_each([entry(a_click(0))])
             await eventually(lambda: is_acknowledged(redis))
             valkey.fill_disk()
             await eventually(lambda: refuses(redis))
-            [told] = await stream.write([entry(a_click(1))])
+            [told] = await stream.append_each([entry(a_click(1))])
             assert "MISCONF" in (told or "")
             assert writes.is_open
             await eventually(lambda: is_said(logs, "MISCONF"))

@@ -19,7 +19,7 @@ from tests.support.workers.working import is_acknowledged
 from workers.model.batch import Delivery, Entry, Recorder, TransientError
 from workers.postgres.database import Connection, Pool, open_pool
 from workers.redis_io.connections import for_jobs
-from workers.stream.poison_pill import PoisonPillIsolation, apart
+from workers.stream.poison_pill import PoisonPillIsolation, batches
 
 STREAM = events_key(0)
 POISON = 3
@@ -238,11 +238,19 @@ def test_suspects_are_taken_out_of_the_batch_one_by_one() -> None:
     first, second = _suspect(), _suspect(times=7)
     fine, again = _suspect(times=1), _suspect(times=2)
 
-    assert [[fine, again], [first], [second]] == apart([first, fine, second, again])
-    assert [[fine, again]] == apart([fine, again])
+    assert [[fine, again], [first], [second]] == batches(
+        [first, fine, second, again], 9
+    )
+    assert [[fine, again]] == batches([fine, again], 9)
+
+
+def test_a_batch_has_no_more_events_than_wanted() -> None:
+    fine = [_suspect(times=1) for _ in range(5)]
+
+    assert [fine[:2], fine[2:4], fine[4:]] == batches(fine, 2)
 
 
 def test_what_waits_for_a_later_release_is_no_suspect() -> None:
     newer = [_suspect(b'{"v": 999}', times=50) for _ in range(3)]
 
-    assert [newer] == apart(newer)
+    assert [newer] == batches(newer, 9)

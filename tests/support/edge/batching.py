@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from redis.asyncio import Redis
 from ingest.contracts.apikey import hashes
 from ingest.contracts.directory import KeyRecord, api_key_key
 from ingest.contracts.envelope import Envelope, decode
-from ingest.contracts.stream import FIELD, events_key
+from ingest.contracts.stream import FIELD, events_key, split
 from ingest.dialects.batch import BatchAnswer
 from ingest.dialects.spec import Endpoint
 from tests.support.edge.showcase import (
@@ -69,11 +70,19 @@ class Edge:
         found: list[dict[str, Any]] = orjson.loads(text)["results"]
         return found
 
-    async def appended(self) -> list[Envelope]:
+    async def entries(self) -> list[list[Envelope]]:
+        """The events of each entry."""
         async with Redis.from_url(self.url) as redis:
             streams = [await redis.xrange(events_key(shard)) for shard in range(4)]
-        found = [decode(fields[FIELD]) for entries in streams for _, fields in entries]
-        return sorted(found, key=lambda envelope: envelope.id)
+        return [
+            [decode(event) for event in split(fields[FIELD])]
+            for entries in streams
+            for _, fields in entries
+        ]
+
+    async def appended(self) -> list[Envelope]:
+        events = chain.from_iterable(await self.entries())
+        return sorted(events, key=lambda envelope: envelope.id)
 
 
 async def published(url: str, **changes: Any) -> None:

@@ -90,6 +90,19 @@ class MemorySink:
             raise Overloaded("full")
         self.entries.append((event_id, payload))
 
+    async def append_together(
+        self, events: Sequence[tuple[UUID, bytes]]
+    ) -> Sequence[Overloaded | None]:
+        problems: list[Overloaded | None] = []
+        for event in events:
+            try:
+                await self.append(*event)
+            except Overloaded as error:
+                problems.append(error)
+            else:
+                problems.append(None)
+        return problems
+
 
 class MemoryClaims:
     """Marks in a dict, which never expire."""

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from ingest.app import Externals, build
 from ingest.contracts.directory import GENERATION_KEY, LinkRecord, link_id_key, link_key
 from ingest.contracts.envelope import Envelope, Kind, decode
-from ingest.contracts.stream import FIELD, events_key
+from ingest.contracts.stream import FIELD, events_key, split
 from ingest.dialects.spec import (
     ByCode,
     Dialect,
@@ -119,4 +119,4 @@ async def recorded(url: str) -> list[Envelope]:
     async with Redis.from_url(url) as redis:
         streams = [await redis.xrange(events_key(shard)) for shard in range(4)]
     found = sorted(entry for entries in streams for entry in entries)
-    return [decode(fields[FIELD]) for _, fields in found]
+    return [decode(event) for _, fields in found for event in split(fields[FIELD])]

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from ingest.app import Externals, build
 from ingest.contracts.envelope import Envelope, decode
-from ingest.contracts.stream import FIELD, events_key
+from ingest.contracts.stream import FIELD, events_key, split
 from ingest.settings import Settings
 from scripts.environment import Environment
 from scripts.services.maintain.seed import plant
@@ -64,12 +64,13 @@ class Installation:
 
     async def appended(self) -> list[Envelope]:
         """What edges put into the stream, in order of ids; without what was seeded."""
-        entries = [
-            fields[FIELD]
+        events = [
+            event
             for shard in range(4)
             for _, fields in await self.redis.xrange(events_key(shard))
+            for event in split(fields[FIELD])
         ]
-        found = sorted(map(decode, entries), key=lambda envelope: envelope.id)
+        found = sorted(map(decode, events), key=lambda envelope: envelope.id)
         return [envelope for envelope in found if envelope.request.dialect != "import"]
 
     async def rests(self) -> None:

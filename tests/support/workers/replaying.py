@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.envelope import Envelope, encode
-from ingest.contracts.stream import FIELD, GROUP, epoch_key
+from ingest.contracts.stream import FIELD, GROUP, epoch_key, joined
 from scripts.environment import Environment
 from scripts.services.observe.verify import verify
 from scripts.services.recover.replays import order, read, summary
@@ -49,6 +49,13 @@ class Site:
         for each in envelopes:
             payload = each if isinstance(each, bytes) else encode(each)
             await self.redis.xadd(STREAM, {FIELD: payload})
+
+    async def add_together(self, *envelopes: Envelope | bytes) -> None:
+        """Append one entry of all of them."""
+        payloads = [
+            each if isinstance(each, bytes) else encode(each) for each in envelopes
+        ]
+        await self.redis.xadd(STREAM, {FIELD: joined(payloads)})
 
     async def record(self) -> None:
         """Run a worker until nothing is left to do."""
@@ -143,7 +150,7 @@ async def a_site(
 TABLES = (
     "events", "customers", "claims", "event_aliases", "repeats", "links",
     "program_partners", "link_days", "link_amounts", "program_partner_amounts",
-    "(select epoch, shard, entry_ms, entry_seq, reason, status, attempts from quarantine)",
+    "(select epoch, shard, entry_ms, entry_seq, entry_index, reason, status, attempts from quarantine)",
     "(select epoch, shard, sum(recorded), sum(repeats), sum(quarantined), sum(lost) from ledger group by 1, 2)",
 )  # fmt: skip
 _DIGEST = "select md5(coalesce(string_agg(t::text, e'\\n' order by t::text), '')) from {} as t"
