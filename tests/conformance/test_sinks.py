@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import FIELD, events_key
+from ingest.contracts.stream import FIELD, events_key, split
 from ingest.contracts.variables import Variables
 from ingest.core.values import Overloaded
 from ingest.durable.degradation import Degradation
@@ -129,6 +129,26 @@ async def test_what_was_appended_is_there_at_once(stage: Stage) -> None:
     await stage.sink.append(uuid4(), b"one")
 
     assert [b"one"] == await stage.entries()
+
+
+async def test_events_of_one_request_are_there_at_once(stage: Stage) -> None:
+    events = [(uuid4(), b'{"n":%d}' % number) for number in range(100)]
+
+    assert [None] * 100 == list(await stage.sink.append_together(events))
+
+    kept = [event for entry in await stage.entries() for event in split(entry)]
+    assert {payload for _, payload in events} == {*kept}
+    assert 100 == len(kept)
+
+
+async def test_without_room_no_event_of_a_request_is_accepted(stage: Stage) -> None:
+    await stage.fill_up()
+
+    problems = await stage.sink.append_together([(uuid4(), b"one"), (uuid4(), b"two")])
+
+    assert [Overloaded, Overloaded] == [type(problem) for problem in problems]
+    await stage.make_room()
+    assert [] == await stage.entries()
 
 
 async def test_one_event_may_be_appended_again(stage: Stage) -> None:

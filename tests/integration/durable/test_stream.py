@@ -7,8 +7,13 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key
-from ingest.durable.stream import AppendFailed, ShardCountMismatch, Stream
+from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, split
+from ingest.durable.stream import (
+    AppendFailed,
+    PendingAppend,
+    ShardCountMismatch,
+    Stream,
+)
 from ingest.redis_io.client import RedisBreaker, connect
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
@@ -37,6 +42,29 @@ async def test_the_shard_follows_from_the_id(redis_url: str) -> None:
             entries = await redis.xrange(events_key(shard))
             expected = [{FIELD: b"%d" % shard}, {FIELD: b"%d" % (shard + 4)}]
             assert expected == [fields for _, fields in entries]
+
+
+async def test_events_that_are_appended_together_share_entries(redis_url: str) -> None:
+    events = [PendingAppend(UUID(int=n), b'{"n":%d}' % n) for n in range(100)]
+    async with a_stream(redis_url) as (stream, redis):
+        stream.appended.set_epochs([1, 2, 3, 4])
+        assert {None} == {*await stream.append_together(events)}
+
+        # The shard follows from the id of an entry's first event: 0 and 64.
+        entries = await redis.xrange(events_key(0))
+        assert [64, 36] == [len(split(fields[FIELD])) for _, fields in entries]
+        assert {"1": (2, 100)} == stream.appended.by_epoch()
+
+
+async def test_an_entry_of_several_events_has_a_bound_of_bytes(redis_url: str) -> None:
+    sizes = [30_000, 30_000, 30_000, 70_000, 10, 10]
+    events = [PendingAppend(UUID(int=0), b"x" * size) for size in sizes]
+    async with a_stream(redis_url, 1) as (stream, redis):
+        await stream.append_together(events)
+
+        entries = await redis.xrange(events_key(0))
+        counts = [max(1, fields[FIELD].count(b",")) for _, fields in entries]
+        assert [2, 1, 1, 2] == counts
 
 
 async def test_a_burst_arrives_whole(redis_url: str) -> None:
