@@ -109,7 +109,12 @@ async def _status(environment: Environment, window: float) -> dict[str, Any]:
         return {
             **_ledger(ledger),
             **rates,
-            **await memory(redis, ledger.shards, rates["accepted_per_second"]),
+            **await memory(
+                redis,
+                ledger.shards,
+                rates["accepted_per_second"],
+                events_per_entry=ledger.streamed / max(1, ledger.entries),
+            ),
             **await _workers(redis),
             "dropped": await rows(connection, _QUARANTINE["dropped"]),
             "paused": await lasting(connection),

@@ -151,13 +151,17 @@ async def backlog(redis: Redis, shards: int) -> dict[str, Any] | None:
 
 
 async def memory(
-    redis: Redis, shards: Sequence[ShardState], accepted_per_second: float | None
+    redis: Redis,
+    shards: Sequence[ShardState],
+    accepted_per_second: float | None,
+    *,
+    events_per_entry: float,
 ) -> dict[str, Any]:
-    """What Redis' memory holds, and for how many hours it lasts at this rate."""
+    """What Redis' memory holds, and for how many hours it lasts at this rate of events."""
     told = await redis.info("memory")
     used, limit = int(told["used_memory"]), int(told["maxmemory"])
     streams = [await redis.memory_usage(events_key(one.shard)) for one in shards]
-    length = sum(shard.length for shard in shards)
+    length = sum(shard.length for shard in shards) * events_per_entry
     each = round(sum(size or 0 for size in streams) / length, 1) if length else None
     hours = None
     if limit and each and accepted_per_second:

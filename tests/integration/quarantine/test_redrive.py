@@ -3,6 +3,7 @@
 from ingest.contracts.envelope import Dedupe
 from tests.support.directory import NOON_MS, WORKSPACE, a_click
 from tests.support.workers.redriving import NEW_LINK, Clinic, lost_click
+from workers.model.rows import ENTRY_COLUMNS
 
 
 async def _history(clinic: Clinic) -> list[str]:
@@ -29,9 +30,7 @@ async def test_a_click_is_recorded_once_its_link_exists(clinic: Clinic) -> None:
         row["link_id"],
         row["at"].timestamp(),
     )
-    assert delivery.entry == tuple(
-        row[name] for name in ("epoch", "shard", "entry_ms", "entry_seq")
-    )
+    assert delivery.entry == tuple(row[name] for name in ENTRY_COLUMNS)
     assert ("redriven", 2) == tuple(
         await clinic.pool.fetchrow("select status::text, attempts from quarantine")
     )
