@@ -5,7 +5,6 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
-from msgspec import structs
 
 from ingest.contracts.envelope import Client, Dedupe, Kind, encode
 from tests.support.directory import (
@@ -20,6 +19,7 @@ from tests.support.directory import (
     a_sale,
     uncount_links,
 )
+from tests.support.envelopes import changed
 from tests.support.workers.replaying import EVERYTHING, Site, a_site
 from tests.support.workers.working import STREAM
 from workers.model.enrichment import Agent, Enrichment, Location
@@ -201,7 +201,7 @@ async def test_what_an_operator_edited_is_not_said_anew_by_what_was_read(
     stray = a_click(1, link_id=None, namespaces=("-",), code="TYPO")
     await site.add(stray)
     await site.record()
-    edited = encode(structs.replace(stray, code="L0"))
+    edited = encode(changed(stray, code="L0"))
     await site.value(
         "update quarantine set payload = $1, redrive_at = now() returning 1", edited
     )

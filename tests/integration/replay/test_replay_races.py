@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
-from msgspec import structs
 
 from ingest.contracts.envelope import Dedupe, Envelope, encode
 from scripts.errors import UsageProblem
 from scripts.services.recover.replays import put
 from tests.support.directory import NOON_MS, WORKSPACE, a_click, a_lead
+from tests.support.envelopes import changed
 from tests.support.workers.racing import beside, somebody_waits
 from tests.support.workers.replaying import Site, a_site
 from workers.model.batch import Delivery, Entry
@@ -56,7 +56,7 @@ async def test_what_an_operator_edits_while_it_is_replayed_stays_as_edited(
     site: Site,
 ) -> None:
     [first, *_] = await _strays(site)
-    edited = encode(structs.replace(_stray(0), code="L0"))
+    edited = encode(changed(_stray(0), code="L0"))
 
     async with asyncio.TaskGroup() as group, transaction(site.pool) as connection:
         await connection.execute(
@@ -86,7 +86,7 @@ async def test_what_is_edited_and_put_back_while_it_is_replayed_is_not_recorded_
     pipeline, player = site.pipeline(), site.replays().replayer
     page = await classify(pipeline, part, [Delivery(entry_of(row), row["payload"])])
     assert 1 == len(page.fresh)
-    edited = encode(structs.replace(_stray(0), code="L0", dedupe=key))
+    edited = encode(changed(_stray(0), code="L0", dedupe=key))
     await site.pool.execute(
         "update quarantine set payload = $1, redrive_at = now()", edited
     )
