@@ -86,7 +86,11 @@ async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) ->
         if epoch is not None:
             seen[int(epoch)] = stream["entries-added"]
     await connection.execute(_SQL["epochs_seen"], list(seen), list(seen.values()))
-    if appended := await appended_by_edges(redis):
+    try:
+        appended = await appended_by_edges(redis)
+    except REDIS_ERRORS as error:
+        raise TransientError(f"{type(error).__name__}: {error}") from error
+    if appended:
         columns = [list(column) for column in zip(*sorted(appended), strict=True)]
         await connection.execute(_SQL["edges_appended"], *columns)
 
@@ -102,12 +106,9 @@ class EdgeAppends(NamedTuple):
 
 
 async def appended_by_edges(redis: Redis) -> list[EdgeAppends]:
-    """What the edges that are alive appended. Raises TransientError."""
-    try:
-        names = [name.decode() for name in await redis.zrange(EDGES_KEY, 0, -1)]
-        documents = [await redis.get(edge_key(name)) for name in names]
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
+    """What the edges that are alive appended; raises what Redis raises."""
+    names = [name.decode() for name in await redis.zrange(EDGES_KEY, 0, -1)]
+    documents = [await redis.get(edge_key(name)) for name in names]
     found = [
         (name, orjson.loads(document))
         for name, document in zip(names, documents, strict=True)
