@@ -50,7 +50,7 @@ from workers.settings import Settings
 from workers.stream.consumer import Consumer, backoff
 from workers.stream.consumer_names import consumer_name
 from workers.stream.epochs import PostgresEpochRegistry
-from workers.stream.heartbeat import keep_beating
+from workers.stream.heartbeat import send_heartbeats
 from workers.stream.poison_pill import PoisonPillIsolation
 from workers.stream.shard import ReaderConfig, ShardReader
 
@@ -96,20 +96,20 @@ async def _live(settings: Settings, name: str) -> int:
         except StoppedBeforeStart:
             return 0
         pipeline = _pipeline(settings, name, pool)
-        gate = life.gate = CircuitBreaker(pool, name, pipeline.limit)
+        breaker = life.breaker = CircuitBreaker(pool, name, pipeline.limit)
         life.consumer = Consumer(
             _shards(settings, name, pool, readers),
             PoisonPillIsolation(_recorder(settings, pipeline), redis, pool),
-            _habits(settings, name),
+            _reader_config(settings, name),
             stop=life.stop,
-            gate=gate,
+            breaker=breaker,
         )
         tune_gc()
         log.info("worker.started", shards=settings.shards)
         siblings = [
-            keep_refreshing(gate, life.stop),
+            keep_refreshing(breaker, life.stop),
             life.consumer.run(),
-            keep_beating(redis, name, settings.shards, life.stop),
+            send_heartbeats(redis, name, settings.shards, life.stop),
             *_hosts(settings, redis, pipeline, life),
             *_asked_for(settings, name, redis, pool, life),
             keep_checking(pool, redis, settings, _unix_ms, life.stop),
@@ -185,7 +185,7 @@ def _recorder(settings: Settings, pipeline: Pipeline) -> Recorder:
     return pipeline if event_id is None else CrashingRecorder(pipeline, event_id)
 
 
-def _habits(settings: Settings, name: str) -> ReaderConfig:
+def _reader_config(settings: Settings, name: str) -> ReaderConfig:
     return ReaderConfig(
         name=name,
         batch_size=settings.batch_size,
@@ -196,9 +196,9 @@ def _habits(settings: Settings, name: str) -> ReaderConfig:
 def _shards(
     settings: Settings, name: str, pool: Pool, readers: Sequence[Redis]
 ) -> list[ShardReader]:
-    habits, registry = _habits(settings, name), PostgresEpochRegistry(pool)
+    config, registry = _reader_config(settings, name), PostgresEpochRegistry(pool)
     return [
-        ShardReader(redis, number, habits, registry)
+        ShardReader(redis, number, config, registry)
         for number, redis in enumerate(readers)
     ]
 

@@ -21,8 +21,8 @@ from workers.model.batch import ArchiveBoundary, TransientError
 from workers.postgres.database import Pool
 from workers.redis_io.connections import REDIS_ERRORS
 from workers.settings import Archiving
-from workers.stream.consumer import backoff, happens
-from workers.stream.liveness import living
+from workers.stream.consumer import backoff, is_set_within
+from workers.stream.liveness import live_workers
 
 #: Between two reads of a shard that had nothing new.
 _IDLE_SECONDS: Final = 1.0
@@ -106,24 +106,24 @@ class Archive:
                     await archiver.flush()
                 pause = backoff(attempts)
             if pause:
-                await happens(self._stop, pause)
+                await is_set_within(self._stop, pause)
         with suppress(TransientError):
             await archiver.release()
 
     async def _keep_pruned(self, unix_ms: Callable[[], int]) -> None:
         # Not an arq job: that may run on a worker without an archive.
-        while not await happens(self._stop, _IDLE_SECONDS):
+        while not await is_set_within(self._stop, _IDLE_SECONDS):
             with suppress(OSError):
                 await asyncio.to_thread(self._delete, unix_ms())
-            if await happens(self._stop, _SWEEP_SECONDS):
+            if await is_set_within(self._stop, _SWEEP_SECONDS):
                 return
 
     async def _keep_erased(self) -> None:
         # Not an arq job either: only a worker on its machine can rewrite an archive.
         log, failures = Log(), 0
-        while not await happens(self._stop, _erased_pause(failures)):
+        while not await is_set_within(self._stop, _erased_pause(failures)):
             try:
-                names = await living(self._redis)
+                names = await live_workers(self._redis)
                 directory = self._config.directory
                 await keep_pseudonymized(self._pool, directory, names, self._fetcher)
                 failures = 0
@@ -141,7 +141,7 @@ class Archive:
         # A task of its own: archiving and trimming must not wait for the store.
         uploader = Uploader(self._settings.directory, fetcher, self._boundary)
         log, failures = Log(), 0
-        while not await happens(self._stop, _upload_pause(failures)):
+        while not await is_set_within(self._stop, _upload_pause(failures)):
             try:
                 await self._unless_stopped(uploader.step())
                 uploads.succeeded()
@@ -157,7 +157,7 @@ class Archive:
         self, uploads: UploadReporter, unix_ms: Callable[[], int]
     ) -> None:
         # A task of its own: an upload may wait for the store for minutes.
-        while not await happens(self._stop, _REPORT_SECONDS):
+        while not await is_set_within(self._stop, _REPORT_SECONDS):
             with suppress(TransientError, OSError):
                 await uploads.publish(unix_ms())
 

@@ -16,7 +16,7 @@ from arq.worker import Worker
 from ingest.contracts.telemetry import Log
 from workers.jobs.schedule import JobSet, arq_worker
 from workers.redis_io.connections import REDIS_ERRORS, for_arq
-from workers.stream.consumer import happens
+from workers.stream.consumer import is_set_within
 
 _CLOSE_SECONDS: Final = 3.0
 
@@ -50,7 +50,7 @@ async def keep_arq(
                 log.warning("arq.restarted", cause=f"{type(error).__name__}: {error}")
         finally:
             await _close(worker, redis)
-        await happens(stop, pause(max(attempt, 1)))
+        await is_set_within(stop, pause(max(attempt, 1)))
 
 
 async def _run(worker: Worker, stop: asyncio.Event) -> None:

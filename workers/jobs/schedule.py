@@ -23,7 +23,7 @@ from workers.publish.publisher import CHUNK, publish_changes, publish_if_missing
 from workers.quarantine.budget import expire
 from workers.redis_io.connections import QUEUE
 from workers.settings import QUARANTINE_DAYS
-from workers.stream.consumer_gc import reap
+from workers.stream.consumer_gc import collect_consumers
 from workers.stream.epochs import sample
 from workers.stream.lost_entries import count_losses
 from workers.stream.trimmer import Trimmer
@@ -158,7 +158,7 @@ class Jobs:
 
     async def reap_consumers(self) -> None:
         """Delete the consumers of workers that are gone."""
-        await reap(self._redis, self._shards)
+        await collect_consumers(self._redis, self._shards)
 
     async def sweep_claims(self) -> None:
         """Delete expired claims of idempotency keys."""

@@ -62,7 +62,7 @@ def _signed(number: int) -> int:
 #: The steps between which a worker may die; tests name one and the worker obeys.
 Boundary = Literal["read", "resolved", "enriched", "written", "committed"]
 #: Likewise of archiving: entries are in a segment under way; it is finished, not acknowledged.
-#: Then it is in an object store, and nobody has noted that.
+#: Then it is in an object store, and that is not recorded yet.
 ArchiveBoundary = Literal["collected", "archived", "uploaded"]
 
 
@@ -70,7 +70,7 @@ class TransientError(Exception):
     """Infrastructure does not answer: keep the batch, back off, try again."""
 
 
-#: Why nothing is recorded until somebody has looked: `pause_cause` of schema.sql.
+#: Why recording is paused until an operator has looked: `pause_cause` of schema.sql.
 Cause = Literal["bug", "culprits"]
 
 

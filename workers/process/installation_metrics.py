@@ -23,8 +23,8 @@ from workers.redis_io.stream_state import (
     lag_of,
     read_stream,
 )
-from workers.stream.consumer import happens
-from workers.stream.liveness import living
+from workers.stream.consumer import is_set_within
+from workers.stream.liveness import live_workers
 
 _SQL: Final = statements("postgres/checkup")
 _EVERY_SECONDS: Final = 5.0
@@ -40,14 +40,14 @@ async def keep_sampling(
             figures.SAMPLED.set(clock() / 1000)
         except TransientError:
             pass  # the age shows it
-        await happens(stop, _EVERY_SECONDS)
+        await is_set_within(stop, _EVERY_SECONDS)
 
 
 async def sample(pool: Pool, redis: Redis, shards: int) -> None:
     """Read both servers once and set the metrics. Raises TransientError."""
     try:
         streams, lags = await _read_streams(redis, shards)
-        figures.WORKERS_ALIVE.set(len(await living(redis)))
+        figures.WORKERS_ALIVE.set(len(await live_workers(redis)))
         memory = await redis.info("memory")
     except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error

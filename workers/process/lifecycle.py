@@ -10,7 +10,7 @@ from ingest.contracts.telemetry import Log
 from workers.model.batch import TransientError
 from workers.postgres.database import Pool
 from workers.quarantine.circuit_breaker import CircuitBreaker
-from workers.stream.consumer import Consumer, Outage, backoff, happens
+from workers.stream.consumer import Consumer, Outage, backoff, is_set_within
 
 #: The phases of stopping, in seconds: finish batches; then close the database connections;
 #: then cancel the rest. Supervisors kill after ten seconds.
@@ -32,7 +32,7 @@ class Lifecycle:
         self.stop = asyncio.Event()
         self.has_failed = False
         self.consumer: Consumer | None = None
-        self.gate: CircuitBreaker | None = None
+        self.breaker: CircuitBreaker | None = None
         self._log = log
 
     def problem(self) -> str | None:
@@ -41,7 +41,7 @@ class Lifecycle:
             return "stopping"
         if self.consumer is None:
             return "starting: a server does not answer yet"
-        if self.gate and self.gate.is_paused:
+        if self.breaker and self.breaker.is_paused:
             return "recording is paused: see `reftide status`"
         if delayed := self.consumer.delayed:
             return f"shards {', '.join(map(str, delayed))} wait for a server"
@@ -98,7 +98,7 @@ async def retry_until_started(
         try:
             result = await action()
         except TransientError as trouble:
-            if await happens(lifecycle.stop, outage.next_pause(trouble)):
+            if await is_set_within(lifecycle.stop, outage.next_pause(trouble)):
                 raise StoppedBeforeStart from None
         else:
             outage.over()

@@ -18,8 +18,8 @@ from workers.postgres.database import Pool, pool_size, transaction
 from workers.postgres.sql import statements
 from workers.redis_io.connections import REDIS_ERRORS
 from workers.settings import Settings
-from workers.stream.consumer import happens
-from workers.stream.liveness import living
+from workers.stream.consumer import is_set_within
+from workers.stream.liveness import live_workers
 
 _SQL: Final = statements("postgres/checkup")
 _AGAIN_SECONDS: Final = 5.0
@@ -38,7 +38,7 @@ async def keep_checking(
             found = await examine(pool, redis, settings, clock)
         except TransientError:
             # Those who need the server say so themselves.
-            await happens(stop, _AGAIN_SECONDS)
+            await is_set_within(stop, _AGAIN_SECONDS)
             continue
         log_findings(found)
         return
@@ -56,7 +56,7 @@ async def examine(
     try:
         seconds, micros = await redis.time()
         ahead["Redis"] = seconds + micros / 1e6 - clock() / 1000
-        workers = len(await living(redis))
+        workers = len(await live_workers(redis))
     except REDIS_ERRORS as error:
         raise TransientError(f"{type(error).__name__}: {error}") from error
     problem = await asyncio.to_thread(geo_problem, settings.geo_file)

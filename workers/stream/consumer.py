@@ -29,25 +29,25 @@ from workers.stream.shard import (
 
 _Pages = Callable[[bytes], Awaitable[ShardPage]]
 
-#: How much more seldom, at most, to look for entries that somebody left, while all that is
-#: found waits for a later release of ours.
-_SELDOM: Final = 12
+#: While all abandoned entries wait for a later release, they are claimed less and less often:
+#: this many times less at most.
+_MAX_RECLAIM_FACTOR: Final = 12
 
-#: How often to see whether a pause is over, in seconds.
-_GATE_EVERY: Final = 0.1
+#: Seconds between checks whether a pause is over.
+_PAUSE_CHECK_SECONDS: Final = 0.1
 
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 2.0
+_MIN_BACKOFF: Final = 0.05
+_MAX_BACKOFF: Final = 2.0
 
 
 def backoff(attempt: int) -> float:
     """Seconds to wait after the given failed attempt: doubling, with jitter."""
-    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt - 1, 10))
+    pause = min(_MAX_BACKOFF, _MIN_BACKOFF * 2.0 ** min(attempt - 1, 10))
     return pause * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads, hides nothing
 
 
-async def happens(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event; False if it did not come in that time."""
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event at most so many seconds; whether it is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -55,12 +55,12 @@ async def happens(event: asyncio.Event, seconds: float) -> bool:
 
 
 class Outage:
-    """Trouble on one shard: paces the attempts and says once what the matter is."""
+    """Paces the attempts while a server does not answer; logs the cause once."""
 
     def __init__(
         self, log: Log, pause: Callable[[int], float], name: str = "start"
     ) -> None:
-        """`name` is the shard's; before there are shards, it is the start."""
+        """`name` labels the metrics: the shard's number, or `start`."""
         self._log = log
         self._delays, self._delayed = DELAYS.labels(name), DELAYED.labels(name)
         self._pause = pause
@@ -114,33 +114,33 @@ class Consumer:
         self,
         shards: Sequence[ShardReader],
         processor: Processor,
-        habits: ReaderConfig,
+        config: ReaderConfig,
         *,
         stop: asyncio.Event,
-        gate: CircuitBreaker | None = None,
+        breaker: CircuitBreaker | None = None,
         pause: Callable[[int], float] = backoff,
     ) -> None:
         """`stop` ends `run`; `pause` is the seconds after a failed attempt.
 
-        Without a gate there are no pauses: a PausedError ends `run`.
+        Without a breaker, a PausedError ends `run`.
         """
         self._shards = shards
         self._processor = processor
         self._stop = stop
-        self._gate = gate
+        self._breaker = breaker
         self._pause = pause
-        # A third: two may fail before the entries look abandoned.
-        self._hold_every = habits.reclaim_after / 3
-        self._reclaim_every = habits.reclaim_every
-        self._name = habits.name
-        self._gather_seconds = habits.gather_seconds
-        self._batch_size = habits.batch_size
-        self._few = habits.batch_size // 2
+        # Two renewals may fail before the entries look abandoned.
+        self._hold_every = config.reclaim_after / 3
+        self._reclaim_every = config.reclaim_every
+        self._name = config.name
+        self._gather_seconds = config.gather_seconds
+        self._batch_size = config.batch_size
+        self._few = config.batch_size // 2
         self._outages: dict[int, Outage] = {}
 
     @property
     def delayed(self) -> Sequence[int]:
-        """The shards that wait for a server to answer."""
+        """The shards whose processing waits for a server."""
         return [shard for shard, outage in self._outages.items() if outage.is_on]
 
     async def run(self) -> None:
@@ -153,8 +153,8 @@ class Consumer:
         try:
             await self._read_on(shard)
         except BaseException:
-            # The others are cancelled now, but redis-py 5 loses a cancellation that meets
-            # the end of a send (Python 3.11's `wait_for`): this they cannot miss.
+            # The other readers are cancelled now, but redis-py 5 loses a cancellation at the
+            # end of a send (Python 3.11's `wait_for`). They cannot miss this.
             self._stop.set()
             raise
 
@@ -168,32 +168,32 @@ class Consumer:
             except StreamReset:
                 continue
             except TransientError as trouble:
-                await happens(self._stop, outage.next_pause(trouble))
+                await is_set_within(self._stop, outage.next_pause(trouble))
 
     async def _read(self, shard: ShardReader, outage: Outage) -> None:
         await shard.prepare()
-        # Its own first: they are the oldest, and lie there since it was killed.
+        # Its own pending entries first: they are the oldest.
         await self._follow(shard, outage, shard.own)
         look_again, every = time.monotonic(), self._reclaim_every
         while await self._may_go_on():
             if time.monotonic() >= look_again:
                 is_futile = await self._follow(shard, outage, shard.idle)
-                slower = min(2 * every, _SELDOM * self._reclaim_every)
+                slower = min(2 * every, _MAX_RECLAIM_FACTOR * self._reclaim_every)
                 every = slower if is_futile else self._reclaim_every
                 look_again = time.monotonic() + every
             await self._settle_fresh(shard, outage)
 
     async def _settle_fresh(self, shard: ShardReader, outage: Outage) -> None:
-        """Settle what is new, and after a few let others come together for the next read."""
+        """Settle what is new; after few entries, wait so that the next read finds more."""
         fresh = await shard.fresh()
         due = time.monotonic() + self._gather_seconds
         await self._settle(shard, outage, fresh)
         rest = due - time.monotonic()
         if 0 < len(fresh) < self._few and rest > 0:
-            await happens(self._stop, rest)
+            await is_set_within(self._stop, rest)
 
     async def _follow(self, shard: ShardReader, outage: Outage, pages: _Pages) -> bool:
-        """Settle page after page; whether there were entries and all were left pending."""
+        """Settle page after page; true if there were entries and all stay pending."""
         cursor: bytes | None = START
         found = settled = 0
         while cursor is not None and await self._may_go_on():
@@ -225,7 +225,7 @@ class Consumer:
                         BATCHES.labels(shard.number).inc()
                         settled += len(done)
             except (TransientError, StreamReset) as error:
-                failure = error  # out of the group, which would wrap it
+                failure = error  # raised below: the group would wrap it
             finally:
                 released.set()
         if failure is not None:
@@ -235,24 +235,24 @@ class Consumer:
     async def _processed(
         self, deliveries: Sequence[Delivery], outage: Outage
     ) -> Sequence[Delivery]:
-        """What may be acknowledged; nothing where a stop came before that was known."""
+        """The events that may be acknowledged; none if a stop comes first."""
         while await self._may_go_on():
             try:
                 with BATCH_SECONDS.time():
                     return await self._processor.process(deliveries)
             except TransientError as trouble:
-                await happens(self._stop, outage.next_pause(trouble))
+                await is_set_within(self._stop, outage.next_pause(trouble))
             except PausedError as halt:
-                # What breaks while everything is taken down says nothing.
-                if self._gate is None or self._stop.is_set():
+                # Errors during shutdown are no reason to pause.
+                if self._breaker is None or self._stop.is_set():
                     raise
-                await self._gate.pause(halt)
+                await self._breaker.pause(halt)
         return ()
 
     async def _may_go_on(self) -> bool:
-        """Wait while the group is paused; False where a stop came first."""
-        while self._gate is not None and self._gate.is_open:
-            if await happens(self._stop, _GATE_EVERY):
+        """Wait while recording is paused; False if a stop comes first."""
+        while self._breaker is not None and self._breaker.is_open:
+            if await is_set_within(self._stop, _PAUSE_CHECK_SECONDS):
                 return False
         return not self._stop.is_set()
 
@@ -262,7 +262,7 @@ class Consumer:
         deliveries: Sequence[Delivery],
         released: asyncio.Event,
     ) -> None:
-        """Keep a batch from looking abandoned while it is in hand."""
-        while not await happens(released, self._hold_every):
+        """Renew the claim on a read until it is released."""
+        while not await is_set_within(released, self._hold_every):
             with suppress(TransientError, StreamReset):
                 await shard.hold(deliveries)

@@ -1,10 +1,9 @@
-"""Forgets workers that are gone for good. A job runs it every ten minutes.
+"""Consumer garbage collection: deletes the consumers of dead workers.
 
-Redis keeps a consumer for every name that ever read, and deleting one throws away what is
-pending under it. So a name goes only where it has nothing pending, which is looked at and
-acted upon in one step that no read can come between. A worker that comes back at that very
-moment loses nothing by it: Redis makes its consumer anew with its next read, also with one
-that is blocked already.
+Redis keeps a consumer for every name that ever read, and deleting one loses its pending
+entries. So one script checks that a consumer has none and deletes it. A worker that comes
+back at that moment loses nothing: Redis creates its consumer again with the next read, even
+with one that is already blocked.
 """
 
 from collections.abc import Awaitable, Sequence
@@ -17,11 +16,11 @@ from ingest.contracts.telemetry import Log
 from workers.model.batch import TransientError
 from workers.redis_io.connections import REDIS_ERRORS
 
-#: For how long a consumer must not have asked for anything, in seconds. By then others have
-#: taken over what was pending under it.
+#: Seconds without a read after which a consumer is dead. By then others have claimed its
+#: pending entries.
 GONE_AFTER: Final = 3600.0
 
-#: So many in one step, so that Redis does not stop for it.
+#: Consumers in one script call, so that it does not block Redis.
 _AT_ONCE: Final = 100
 
 _FORGET: Final = """
@@ -37,7 +36,7 @@ return gone
 """
 
 
-async def reap(
+async def collect_consumers(
     redis: Redis, shards: Sequence[int], gone_after: float = GONE_AFTER
 ) -> None:
     """Delete the consumers of dead workers and their names. Raises TransientError."""
@@ -45,11 +44,11 @@ async def reap(
         count = 0
         known: set[str] = set()
         for shard in shards:
-            # The archive has one consumer, which is nobody's name.
-            gone, kept = await _reap(redis, events_key(shard), GROUP, gone_after)
+            # The archive's group has one consumer, which no worker is named after.
+            gone, kept = await _collect(redis, events_key(shard), GROUP, gone_after)
             count += gone
             known |= kept
-        names = await _strangers(redis, known)
+        names = await _unknown_workers(redis, known)
         if names:
             await cast("Awaitable[int]", redis.srem(WORKERS_KEY, *names))
     except REDIS_ERRORS as error:
@@ -58,10 +57,10 @@ async def reap(
         Log().info("consumer.removed", count=count, names=len(names))
 
 
-async def _reap(
+async def _collect(
     redis: Redis, key: str, group: str, gone_after: float
 ) -> tuple[int, set[str]]:
-    """How many consumers of a group went, and the names of those that stay."""
+    """The number of deleted consumers of a group, and the names of the others."""
     if not await redis.exists(key):
         return 0, set()
     groups = [each["name"] for each in await redis.xinfo_groups(key)]
@@ -74,7 +73,7 @@ async def _reap(
         for each in consumers
         if not each["pending"] and each["idle"] >= gone_after * 1000
     ]
-    # A quiet stream makes the living look idle on some servers.
+    # On some servers, consumers of a quiet stream look idle.
     dead = await _without_heartbeat(redis, idle)
     gone: set[str] = set()
     forget = redis.register_script(_FORGET)
@@ -84,10 +83,10 @@ async def _reap(
     return len(gone), names - gone
 
 
-async def _strangers(redis: Redis, known: set[str]) -> list[str]:
-    """Names of workers that neither live nor have a consumer.
+async def _unknown_workers(redis: Redis, known: set[str]) -> list[str]:
+    """The names of dead workers without a consumer.
 
-    One that starts at this moment writes its name again with its next heartbeat.
+    A worker that starts at this moment adds its name again with its next heartbeat.
     """
     members = cast("Awaitable[set[bytes]]", redis.smembers(WORKERS_KEY))
     names = sorted({name.decode() for name in await members} - known)
@@ -98,5 +97,5 @@ async def _without_heartbeat(redis: Redis, names: Sequence[str]) -> list[str]:
     async with redis.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.exists(heartbeat_key(name))
-        living = await pipe.execute()
-    return [name for name, lives in zip(names, living, strict=True) if not lives]
+        alive = await pipe.execute()
+    return [name for name, beats in zip(names, alive, strict=True) if not beats]

@@ -1,8 +1,8 @@
-"""The name under which a worker reads, the same when it comes back. Used by `main`.
+"""Consumer names, which a restarted worker gets again.
 
-A name is a lock on a file of the data directory. The kernel lets go of it when the process
-ends, even by SIGKILL, so that its successor takes the name at once, and with it the entries
-that were pending under it.
+A name is a lock on a file in the data directory. The kernel releases it when the process
+ends, even by SIGKILL. The next worker takes the name at once, and with it the entries that
+are pending under it.
 """
 
 import fcntl

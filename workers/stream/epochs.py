@@ -22,14 +22,14 @@ _SQL: Final = statements("stream/epochs")
 
 
 class EpochRegistry(Protocol):
-    """Where the numbers of epochs come from."""
+    """Numbers the epochs."""
 
     async def draw(self, shard: int) -> int:
         """A number that no epoch of any shard has. Raises TransientError."""
         ...
 
     async def discard(self, epoch: int) -> None:
-        """Give back a number that no entry will ever carry. Raises TransientError."""
+        """Delete a number that no entry has. Raises TransientError."""
         ...
 
 

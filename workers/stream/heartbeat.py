@@ -1,4 +1,4 @@
-"""Tells everybody that a worker lives. Started by `main`; `living` reads it."""
+"""Sends the heartbeats of a worker; `liveness` reads them."""
 
 import asyncio
 from contextlib import suppress
@@ -8,22 +8,22 @@ from redis.asyncio import Redis
 
 from ingest.contracts.stream import SHARDS_KEY, WORKERS_KEY, heartbeat_key
 from workers.redis_io.connections import REDIS_ERRORS
-from workers.stream.consumer import happens
+from workers.stream.consumer import is_set_within
 
-_BEAT_SECONDS: Final = 5.0
-_BEAT_EXPIRES: Final = 15
+_EVERY_SECONDS: Final = 5.0
+_EXPIRES_SECONDS: Final = 15
 
 
-async def keep_beating(
+async def send_heartbeats(
     redis: Redis, name: str, shards: int, stop: asyncio.Event
 ) -> None:
-    """Tell everybody that this consumer lives; again after Redis was away or emptied."""
+    """Write a heartbeat every few seconds, also while Redis is away, until stopped."""
     while True:
         with suppress(*REDIS_ERRORS):
             async with redis.pipeline(transaction=False) as pipe:
-                pipe.set(heartbeat_key(name), "1", ex=_BEAT_EXPIRES)
+                pipe.set(heartbeat_key(name), "1", ex=_EXPIRES_SECONDS)
                 pipe.sadd(WORKERS_KEY, name)
                 pipe.set(SHARDS_KEY, shards, nx=True)
                 await pipe.execute()
-        if await happens(stop, _BEAT_SECONDS):
+        if await is_set_within(stop, _EVERY_SECONDS):
             return

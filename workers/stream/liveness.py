@@ -1,4 +1,4 @@
-"""Which workers live. Imported by `sampling`, `selfcheck` and the commands."""
+"""Which workers are alive."""
 
 from collections.abc import Awaitable, Sequence
 from typing import cast
@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import WORKERS_KEY, heartbeat_key
 
 
-async def living(redis: Redis) -> Sequence[str]:
-    """The names of those whose heartbeat is there; raises what Redis raises."""
+async def live_workers(redis: Redis) -> Sequence[str]:
+    """The names of the workers that have a heartbeat; raises Redis' exceptions."""
     # redis-py types the reply for its synchronous client too.
     members = cast("Awaitable[set[bytes]]", redis.smembers(WORKERS_KEY))
     names = sorted(name.decode() for name in await members)

@@ -38,15 +38,15 @@ from workers.redis_io.connections import REDIS_ERRORS
 _SQL: Final = statements("stream/poison_pill")
 
 #: From this delivery on an entry's events are processed alone.
-_SUSPECT: Final = 3
-#: So many deaths over an event alone are its own doing.
-_DEATHS: Final = 3
-#: What takes longer, with the loop turning, waits for a server.
-_PATIENCE_SECONDS: Final = 0.5
+_SUSPECT_FROM: Final = 3
+#: An event that was processed alone at so many deaths has caused them.
+_MAX_DEATHS: Final = 3
+#: An attempt that takes longer while the loop turns waits for a server.
+_PROCESSING_SECONDS: Final = 0.5
 
-# The value of a mark: how many died, and the process that is at it now, if any. Marking again
-# changes nothing, so that a reply that was lost does no harm. Freeing memory must not fail
-# for want of memory.
+# A mark's value: the number of deaths, and the process that has the event now, if any. Marking
+# again changes nothing, so a lost reply does no harm. What frees memory must also run when
+# memory is full.
 _MARK: Final = """#!lua flags=allow-oom
 local deaths, holder = 0, ''
 local mark = redis.call('HGET', KEYS[1], ARGV[1])
@@ -81,12 +81,12 @@ def batches(deliveries: Sequence[Delivery], size: int) -> list[Sequence[Delivery
 
 
 def _is_suspect(delivery: Delivery) -> bool:
-    # What waits for a later release is delivered again and again.
-    return delivery.times >= _SUSPECT and not is_newer(delivery.payload)
+    # An envelope of a later release is delivered again and again.
+    return delivery.times >= _SUSPECT_FROM and not is_newer(delivery.payload)
 
 
 class PoisonPillIsolation(Processor):
-    """Hands batches on, suspects under a mark; what nobody foresaw becomes a PausedError."""
+    """Passes batches on, suspects under a mark; turns unexpected errors into PausedError."""
 
     def __init__(self, inner: Recorder, redis: Redis, pool: Pool) -> None:
         self._inner = inner
@@ -114,7 +114,7 @@ class PoisonPillIsolation(Processor):
         fate = "open"
         waiting = asyncio.create_task(self._wait(delivery.entry))
         try:
-            if deaths >= _DEATHS:
+            if deaths >= _MAX_DEATHS:
                 done = await self._give_up(delivery, deaths)
             else:
                 done = await self._inner.process([delivery])
@@ -132,12 +132,12 @@ class PoisonPillIsolation(Processor):
         return [delivery]
 
     async def _wait(self, entry: Entry) -> None:
-        await asyncio.sleep(_PATIENCE_SECONDS)
+        await asyncio.sleep(_PROCESSING_SECONDS)
         with suppress(TransientError):
             await self._unmark(entry, "open")
 
     async def _mark(self, entry: Entry) -> int:
-        """Say that it is processed alone now; how many died over it before."""
+        """Mark the event as processed alone; the number of deaths so far."""
         try:
             arguments = [_name(entry), self._process]
             deaths = await self._mark_it(keys=[alone_key(entry.shard)], args=arguments)

@@ -27,15 +27,15 @@ from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
 from workers.redis_io.connections import BLOCK_MS, REDIS_ERRORS
 from workers.stream.epochs import EpochRegistry, current_epoch
 
-#: An id that is shorter has no number that needs the upper half of 64 bits.
+#: In a shorter id, no number needs the upper half of 64 bits.
 _PLAIN_ID: Final = 19
 
-#: Where both a consumer's own pending entries and a round of claims begin.
+#: Where a consumer's own pending entries begin, and where XAUTOCLAIM begins.
 START: Final = b"0-0"
 
-# At 0, so that what was written before the first worker came is read. A number that outlived
-# its stream is dropped, or the next stream would pass for the same life; so is the trimmer's
-# count. Answers whether the stream had a number, and so once had its group.
+# At 0, so that entries from before the first worker are read. An epoch that outlived its
+# stream is deleted, or the next stream would pass for the same epoch; so is the trimmer's
+# count. Returns whether the stream has an epoch, and so once had its group.
 _CREATE: Final = """
 if redis.call('EXISTS', KEYS[1]) == 0 then
     redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
@@ -46,17 +46,17 @@ return redis.call('EXISTS', KEYS[2])
 
 # As redis-py spells it.
 _Id = int | bytes | str | memoryview
-#: An entry's id, and its fields and their values in turn; None once it is deleted.
+#: An entry's id, and its fields and values alternately; None if it is deleted.
 _Message = tuple[bytes, Sequence[bytes] | None]
 
 
 class StreamReset(Exception):
-    """The group or the stream went away: prepare the shard and read from the start."""
+    """The group or the stream is gone: prepare the shard and read from the start."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardPage:
-    """Some entries, and from where to go on; None after the last of them."""
+    """The events of some entries, and where to go on; None after the last."""
 
     deliveries: Sequence[Delivery]
     next: bytes | None
@@ -64,13 +64,13 @@ class ShardPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderConfig:
-    """How a consumer reads, the same for all its shards.
+    """Settings of a consumer, for all its shards.
 
-    `name` is stable: who comes back under it finds its own pending entries. `reclaim_after`
-    is for how many seconds an entry may lie idle before it is taken for abandoned,
-    `reclaim_every` how often to look for such, `block_ms` how long a read waits, at most
-    BLOCK_MS. Reads of few entries are `gather_seconds` apart: a transaction costs nearly as
-    much for ten as for a hundred, and whoever keeps up would spend all his time on small ones.
+    `name` is stable: a restarted worker finds its own pending entries under it. An entry is
+    abandoned after `reclaim_after` idle seconds; abandoned entries are claimed every
+    `reclaim_every` seconds. A read blocks up to `block_ms`, at most BLOCK_MS. A batch has at
+    most `batch_size` events. Reads of few entries are `gather_seconds` apart: a transaction of
+    ten events costs nearly as much as one of a hundred.
     """
 
     name: str
@@ -82,27 +82,24 @@ class ReaderConfig:
 
 
 class ShardReader:
-    """The reading end of one shard, over a connection that nothing else waits for.
-
-    To read it takes a client of `connections.for_reader`.
-    """
+    """Reads one shard, over a client of `connections.for_reader` that only it uses."""
 
     def __init__(
-        self, redis: Redis, number: int, habits: ReaderConfig, registry: EpochRegistry
+        self, redis: Redis, number: int, config: ReaderConfig, registry: EpochRegistry
     ) -> None:
         self._redis = redis
         self._create = redis.register_script(_CREATE)
         self._registry = registry
-        self._habits = habits
+        self._config = config
         self._key = events_key(number)
         self._epoch = 0
         self._was_prepared = False
         self.number = number
         self.lost = 0
-        self._log = Log(shard=number, consumer=habits.name)
+        self._log = Log(shard=number, consumer=config.name)
 
     async def prepare(self) -> None:
-        """Make what is missing: the stream, the group, and the number of this life."""
+        """Create what is missing: the stream, the group, and the epoch."""
         with _redis_errors():
             try:
                 beside = [of(self.number) for of in (epoch_key, cut_key, alone_key)]
@@ -117,8 +114,8 @@ class ShardReader:
             self._epoch = await current_epoch(self._redis, self._registry, self.number)
 
     async def own(self, after: bytes) -> ShardPage:
-        """The next of the entries that this consumer was given and never acknowledged."""
-        count, name = self._habits.batch_size, self._habits.name
+        """The next of this consumer's pending entries."""
+        count, name = self._config.batch_size, self._config.name
         with _redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xreadgroup(GROUP, name, {self._key: after}, count)
@@ -132,23 +129,23 @@ class ShardReader:
         return ShardPage(deliveries, messages[-1][0])
 
     async def fresh(self) -> Sequence[Delivery]:
-        """What nobody was given yet; waits up to a second for it."""
-        count, name = self._habits.batch_size, self._habits.name
+        """Entries that no consumer was given; waits up to a second for some."""
+        count, name = self._config.batch_size, self._config.name
         with _redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xreadgroup(
-                    GROUP, name, {self._key: ">"}, count, self._habits.block_ms
+                    GROUP, name, {self._key: ">"}, count, self._config.block_ms
                 )
-                # Asked after the read: if the number is still ours, so was the entries'.
+                # Asked after the read: an unchanged epoch was also the entries'.
                 pipe.get(epoch_key(self.number))
                 answer, epoch = await pipe.execute()
         self._check(epoch)
         return await self._present(answer[0][1] if answer else ())
 
     async def idle(self, cursor: bytes) -> ShardPage:
-        """The next of the entries that some consumer was given and seems to have left."""
-        count, name = self._habits.batch_size, self._habits.name
-        min_idle = int(self._habits.reclaim_after * 1000)
+        """Claim the next abandoned entries of any consumer."""
+        count, name = self._config.batch_size, self._config.name
+        min_idle = int(self._config.reclaim_after * 1000)
         with _redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xautoclaim(self._key, GROUP, name, min_idle, cursor, count)
@@ -160,10 +157,10 @@ class ShardReader:
         return ShardPage(deliveries, None if cursor == START else cursor)
 
     async def hold(self, deliveries: Sequence[Delivery]) -> None:
-        """Say that these are being worked on; it does not count as a delivery."""
+        """Renew the claim on these entries; it does not count as a delivery."""
         with _redis_errors():
             await self._redis.xclaim(
-                self._key, GROUP, self._habits.name, 0, _ids(deliveries), justid=True
+                self._key, GROUP, self._config.name, 0, _ids(deliveries), justid=True
             )
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -173,7 +170,7 @@ class ShardReader:
                 await self._redis.xack(self._key, GROUP, *ids)
 
     async def _present(self, messages: Iterable[_Message]) -> Sequence[Delivery]:
-        """The entries that still exist; the others are lost."""
+        """The events of the entries that still exist; the others are lost."""
         found: list[Delivery] = []
         lost: list[bytes] = []
         for entry_id, fields in messages:
@@ -185,7 +182,7 @@ class ShardReader:
         return found
 
     async def _counted(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """The same, with how often each was delivered."""
+        """The same, with the number of deliveries of each."""
         if not deliveries:
             return ()
         ids = _ids(deliveries)
@@ -205,7 +202,7 @@ class ShardReader:
         ]
 
     async def _lose(self, ids: Sequence[bytes]) -> None:
-        """Give up entries that were removed from the stream before anybody recorded them."""
+        """Acknowledge entries that were deleted before they were recorded."""
         if not ids:
             return
         self.lost += len(ids)
@@ -236,7 +233,7 @@ class ShardReader:
 
 
 def _payload(fields: Sequence[bytes]) -> bytes:
-    """The envelope; nothing where a foreign hand wrote the entry."""
+    """What the entry holds; empty if no edge wrote it."""
     if fields[0] == FIELD:
         return fields[1]
     return dict(zip(fields[::2], fields[1::2], strict=True)).get(FIELD, b"")

@@ -1,8 +1,8 @@
-"""Takes out of the streams what nobody needs any more. A job runs it every minute.
+"""Trims the streams.
 
-An entry goes when every group has acknowledged it and it is older than the window that is
-kept for replays; earlier where memory runs short. It never goes unread: there is no limit of
-length here, and where a registered group is missing, nothing goes at all.
+An entry is trimmed when every group has acknowledged it and it is older than the window kept
+for replays, or earlier if memory runs short. No unread entry is trimmed: there is no MAXLEN,
+and nothing is trimmed while a registered group is missing.
 """
 
 import asyncio
@@ -25,16 +25,15 @@ from workers.model.batch import TransientError
 from workers.redis_io.connections import REDIS_ERRORS
 from workers.redis_io.stream_state import StreamState, read_stream
 
-#: Above this part of `maxmemory` the window is given up, the oldest first. The edges write
-#: to their disks at 0.8 and come back below 0.7; this keeps them from having to.
-FULL: Final = 0.65
+#: Above this part of `maxmemory` the window is trimmed too, oldest first. Edges spool above
+#: 0.8 until it is below 0.7; this is to prevent that.
+MEMORY_LIMIT: Final = 0.65
 
-#: Between two cuts, so that a long trim takes turns with everybody else.
+#: Between two cuts, so that a long trim does not block Redis.
 _PAUSE_SECONDS: Final = 0.002
 
-# Approximate: whole nodes of the tree go, and no more than a hundred of them at a time (what
-# Redis does without a LIMIT), which is half a millisecond. The number of this life is asked
-# in the same breath: an id of a former one means nothing here.
+# Approximate: whole nodes are trimmed, at most a hundred at a time (Redis' default LIMIT),
+# which takes half a millisecond. The script checks the epoch: ids of another one mean nothing.
 _CUT: Final = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 local gone = redis.call('XTRIM', KEYS[1], 'MINID', '~', ARGV[2])
@@ -47,7 +46,7 @@ class Trimmer:
     """Trims some shards of one Redis."""
 
     def __init__(self, redis: Redis, shards: Sequence[int], keep_hours: int) -> None:
-        """`keep_hours`: for how long entries stay after everybody has read them."""
+        """Entries stay for `keep_hours` after all groups have acknowledged them."""
         self._redis = redis
         self._shards = shards
         self._keep_ms = keep_hours * 3_600_000
@@ -55,14 +54,14 @@ class Trimmer:
         self._log = Log()
 
     async def trim(self) -> int:
-        """Take out what may go; how many entries went. Raises TransientError."""
+        """Trim; the number of trimmed entries. Raises TransientError."""
         try:
             return await self._trim()
         except REDIS_ERRORS as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
 
     async def _trim(self) -> int:
-        # Asked first: a group that joins later begins where the stream does.
+        # Asked first: a group that joins later begins where the stream begins.
         groups = await self._registered()
         found = [await read_stream(self._redis, shard) for shard in self._shards]
         streams = [each for each in found if each and self._may_cut(each, groups)]
@@ -78,7 +77,7 @@ class Trimmer:
         return gone
 
     async def _relieve(self, streams: Sequence[StreamState]) -> int:
-        """Give up the window as far as memory asks for it."""
+        """Trim the window as far as memory requires."""
         gone = 0
         while await self._is_full():
             counts = [await self._cut(each, lowest_needed(each)) for each in streams]
@@ -110,9 +109,9 @@ class Trimmer:
     async def _is_full(self) -> bool:
         memory = await self._redis.info("memory")
         limit = int(memory["maxmemory"])
-        return bool(limit) and int(memory["used_memory"]) > limit * FULL
+        return bool(limit) and int(memory["used_memory"]) > limit * MEMORY_LIMIT
 
 
 def lowest_needed(stream: StreamState) -> EntryId:
-    """The lowest id that any group may still ask for; what is below was acknowledged."""
+    """The lowest id that a group has not acknowledged."""
     return min(group.floor for group in stream.groups.values())

@@ -23,7 +23,7 @@ from workers.postgres import sql
 from workers.postgres.checkup import SESSION, WORKER, check_postgres
 from workers.postgres.database import SERVER_SETTINGS, pool_size
 from workers.process.startup_check import geo_problem
-from workers.stream.liveness import living
+from workers.stream.liveness import live_workers
 
 _CATALOG: Final = statements("services/maintain/doctor")["catalog"]
 _SQL: Final = sql.statements("postgres/checkup")
@@ -83,7 +83,7 @@ async def _redis(
         shards = await shard_count(environment, redis)
         facts = await ask_redis(redis, environment.shards(), groups=shards)
         ahead = facts.clock - environment.clock()
-        workers = await living(redis)
+        workers = await live_workers(redis)
     return [*check_redis(facts)], shards, len(workers), ahead
 
 

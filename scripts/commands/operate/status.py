@@ -20,7 +20,7 @@ from scripts.services.observe.streams import backlog, memory
 from scripts.services.recover.replays import unfinished
 from scripts.sql import statements
 from workers.archive.object_store.report import upload_reports
-from workers.stream.liveness import living
+from workers.stream.liveness import live_workers
 
 _QUARANTINE: Final = statements("services/recover/quarantine")
 
@@ -169,7 +169,7 @@ def _shard(ledger: LedgerView, index: int) -> dict[str, Any]:
 
 
 async def _workers(redis: Redis) -> dict[str, Any]:
-    alive = await living(redis)
+    alive = await live_workers(redis)
     told = await upload_reports(redis, alive)
     return {"workers": len(alive), "worker_names": alive, "uploads": told}
 

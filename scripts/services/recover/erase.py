@@ -28,7 +28,7 @@ from workers.erasure.runner import Eraser
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import TransientError
 from workers.postgres.database import Pool
-from workers.stream.liveness import living
+from workers.stream.liveness import live_workers
 
 _POLL_SECONDS: Final = 0.3
 #: Trouble that lasts longer is a server's.
@@ -132,7 +132,7 @@ async def _archive(
     fetcher = segment_fetcher(environment, directory)
     try:
         async with _turn(directory, seconds):
-            swept = await sweep(pool, directory, await living(redis), fetcher)
+            swept = await sweep(pool, directory, await live_workers(redis), fetcher)
         if fetcher is not None:
             tell(f"its copies in {fetcher.store.name}")
             # Who rewrites it by now uploads it, too.

@@ -20,7 +20,7 @@ from scripts.sql import statements
 from workers.redis_io.stream_state import lag_of, read_stream
 from workers.replay.leases import Mode
 from workers.replay.request import ReplayRequest
-from workers.stream.liveness import living
+from workers.stream.liveness import live_workers
 
 _SQL: Final = statements("services/recover/replays")
 
@@ -151,7 +151,7 @@ async def live_lag(redis: Redis, shards: int) -> float:
 
 
 async def has_workers(redis: Redis) -> bool:
-    return bool(await living(redis))
+    return bool(await live_workers(redis))
 
 
 def summary(replay: Mapping[str, Any]) -> dict[str, Any]:

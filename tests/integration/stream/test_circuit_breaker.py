@@ -67,9 +67,9 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 async def recording(
     name: str, redis: Redis, pool: Pool, bug: type[Buggy] | None = None
 ) -> AsyncIterator[tuple[CircuitBreaker, Recorder]]:
-    """A worker with a gate, on one shard."""
+    """A worker with a breaker, on one shard."""
     url_of = redis.connection_pool.connection_kwargs
-    habits, stop = ReaderConfig(name=name, block_ms=50), asyncio.Event()
+    config, stop = ReaderConfig(name=name, block_ms=50), asyncio.Event()
     pipeline = Pipeline(
         pool=pool,
         enrich=build_enrichers(None),
@@ -79,18 +79,18 @@ async def recording(
         limit=BadEntryLimit(),
     )
     recorder: Recorder = pipeline if bug is None else bug(pipeline)
-    gate = CircuitBreaker(pool, name, pipeline.limit)
+    breaker = CircuitBreaker(pool, name, pipeline.limit)
     async with AsyncExitStack() as stack:
         reader = for_reader(f"unix://{url_of['path']}?db={url_of.get('db', 0)}")
         stack.push_async_callback(reader.aclose)
-        shard = ShardReader(reader, 0, habits, PostgresEpochRegistry(pool))
+        shard = ShardReader(reader, 0, config, PostgresEpochRegistry(pool))
         processor = PoisonPillIsolation(recorder, redis, pool)
-        consumer = Consumer([shard], processor, habits, stop=stop, gate=gate)
+        consumer = Consumer([shard], processor, config, stop=stop, breaker=breaker)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        group.create_task(keep_refreshing(gate, stop))
+        group.create_task(keep_refreshing(breaker, stop))
         group.create_task(consumer.run())
         try:
-            yield gate, recorder
+            yield breaker, recorder
         finally:
             stop.set()
 
@@ -104,8 +104,8 @@ def clicks(count: int, **changes: object) -> list[bytes]:
     return [encode(a_click(number, **changes)) for number in range(1, count + 1)]
 
 
-async def _is_shut(gate: CircuitBreaker) -> bool:
-    return gate.is_paused
+async def _is_shut(breaker: CircuitBreaker) -> bool:
+    return breaker.is_paused
 
 
 async def _count(pool: Pool, table: str) -> int:
@@ -148,12 +148,12 @@ async def test_a_pause_outlives_workers_and_is_lifted_by_the_operator(
     redis: Redis, pool: Pool, cli: Cli
 ) -> None:
     await add(redis, *[b"junk"] * MANY)
-    async with recording("w1", redis, pool) as (gate, _):
-        await eventually(lambda: _is_shut(gate))
+    async with recording("w1", redis, pool) as (breaker, _):
+        await eventually(lambda: _is_shut(breaker))
     await add(redis, *clicks(3))
 
-    async with recording("w1", redis, pool) as (gate, _):
-        await eventually(lambda: _is_shut(gate))
+    async with recording("w1", redis, pool) as (breaker, _):
+        await eventually(lambda: _is_shut(breaker))
         arguments = ("resume", "--fixed", "a test's garbage", "--allow", f"{MANY}")
         document = await asyncio.to_thread(cli.document, *arguments)
         await eventually(lambda: is_acknowledged(redis))
@@ -174,9 +174,9 @@ async def test_a_flood_of_unknown_codes_pauses_nothing(
     }
     await add(redis, *clicks(200, **unknown))
 
-    async with recording("w1", redis, pool) as (gate, _):
+    async with recording("w1", redis, pool) as (breaker, _):
         await eventually(lambda: is_acknowledged(redis))
-        assert not gate.is_paused
+        assert not breaker.is_paused
 
     assert 200 == await _count(pool, "quarantine")
 
@@ -187,8 +187,8 @@ async def test_a_bug_pauses_and_what_was_in_hand_is_recorded_when_it_is_repaired
     await add(redis, *clicks(5))
 
     with capture_logs() as logs:
-        async with recording("w1", redis, pool, Buggy) as (gate, recorder):
-            await eventually(lambda: _is_shut(gate))
+        async with recording("w1", redis, pool, Buggy) as (breaker, recorder):
+            await eventually(lambda: _is_shut(breaker))
             assert isinstance(recorder, Buggy)
             recorder.is_repaired = True
             await asyncio.sleep(0.7)
@@ -210,7 +210,7 @@ async def test_a_pause_is_not_undone_by_what_was_read_before_it(
         "insert into pauses (cause, detail, consumer, allowed, resumed_at)"
         " values ('culprits', '', 'w1', 1000, now())"
     )
-    gate, limit = await _opened(pool)
+    breaker, limit = await _opened(pool)
     has_read, may_answer = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
@@ -223,14 +223,14 @@ async def test_a_pause_is_not_undone_by_what_was_read_before_it(
 
     monkeypatch.setattr(circuit_breaker, "transaction", slowly)
     async with asyncio.TaskGroup() as group:
-        group.create_task(gate.refresh())
+        group.create_task(breaker.refresh())
         await has_read.wait()
-        halting = group.create_task(gate.pause(PausedError("culprits", "too many")))
+        halting = group.create_task(breaker.pause(PausedError("culprits", "too many")))
         # Where nothing kept it, it would have been done long before.
         await asyncio.wait([halting], timeout=0.3)
         may_answer.set()
 
-    assert gate.is_paused
+    assert breaker.is_paused
     with pytest.raises(PausedError):
         limit.judge(0, MANY)
     assert 1 == await pool.fetchval(
@@ -240,10 +240,10 @@ async def test_a_pause_is_not_undone_by_what_was_read_before_it(
 
 async def _opened(pool: Pool) -> tuple[CircuitBreaker, BadEntryLimit]:
     limit = BadEntryLimit()
-    gate = CircuitBreaker(pool, "w1", limit)
-    await gate.refresh()
-    assert not gate.is_open
-    return gate, limit
+    breaker = CircuitBreaker(pool, "w1", limit)
+    await breaker.refresh()
+    assert not breaker.is_open
+    return breaker, limit
 
 
 def test_resume_asks_what_was_fixed_unless_it_was_said(cli: Cli) -> None:

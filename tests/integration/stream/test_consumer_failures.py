@@ -48,7 +48,7 @@ async def test_acknowledgements_that_get_lost_are_tried_less_and_less_often(
     redis_url: str, redis: Redis
 ) -> None:
     await add(redis, b"a")
-    habits, stop, pauses = (
+    config, stop, pauses = (
         ReaderConfig(name="one", block_ms=50),
         asyncio.Event(),
         list[int](),
@@ -59,8 +59,8 @@ async def test_acknowledgements_that_get_lost_are_tried_less_and_less_often(
         return 0.01
 
     async with for_reader(redis_url) as client, asyncio.TaskGroup() as group:
-        shard = _Unheard(client, 0, habits, Numbers())
-        consumer = Consumer([shard], Recorder(), habits, stop=stop, pause=pause)
+        shard = _Unheard(client, 0, config, Numbers())
+        consumer = Consumer([shard], Recorder(), config, stop=stop, pause=pause)
         group.create_task(consumer.run())
         await eventually(acknowledged(redis))
         stop.set()
@@ -153,9 +153,9 @@ async def test_what_nobody_here_can_process_is_looked_at_less_and_less_often(
         return [each for each in given if each.payload != b"newer"]
 
     recorder = Recorder(leave)
-    habits = {"reclaim_after": 0.001, "reclaim_every": 0.05, "block_ms": 10}
+    config = {"reclaim_after": 0.001, "reclaim_every": 0.05, "block_ms": 10}
 
-    async with consuming(redis_url, recorder, **habits):
+    async with consuming(redis_url, recorder, **config):
         await eventually(lambda: is_so(len(looked) > 4))
         # Nothing else waits for it.
         await add(redis, b"a")

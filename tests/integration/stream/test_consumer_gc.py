@@ -18,7 +18,7 @@ from ingest.contracts.stream import (
 from tests.support.eventually import eventually
 from workers.redis_io.connections import for_jobs, for_reader
 from workers.stream import consumer_gc
-from workers.stream.consumer_gc import reap
+from workers.stream.consumer_gc import collect_consumers
 
 STREAM = events_key(0)
 
@@ -57,7 +57,7 @@ async def test_the_dead_are_forgotten_and_the_living_are_not(redis: Redis) -> No
     await consumer(redis, "alive", lives=True)
 
     with capture_logs() as logs:
-        await reap(redis, [0], gone_after=0)
+        await collect_consumers(redis, [0], gone_after=0)
 
     assert ["alive"] == await consumers(redis) == await names(redis)
     assert [("consumer.removed", 1, 1)] == [
@@ -68,7 +68,7 @@ async def test_the_dead_are_forgotten_and_the_living_are_not(redis: Redis) -> No
 async def test_who_has_anything_pending_stays(redis: Redis) -> None:
     await consumer(redis, "dead", pending=2)
 
-    await reap(redis, [0], gone_after=0)
+    await collect_consumers(redis, [0], gone_after=0)
 
     assert ["dead"] == await consumers(redis) == await names(redis)
     assert 2 == (await redis.xpending(STREAM, GROUP))["pending"]
@@ -77,7 +77,7 @@ async def test_who_has_anything_pending_stays(redis: Redis) -> None:
 async def test_who_was_heard_of_lately_stays(redis: Redis) -> None:
     await consumer(redis, "restarting")
 
-    await reap(redis, [0], gone_after=3600)
+    await collect_consumers(redis, [0], gone_after=3600)
 
     assert ["restarting"] == await consumers(redis) == await names(redis)
 
@@ -95,7 +95,7 @@ async def test_entries_that_come_while_it_is_looked_at_are_not_thrown_away(
         return dead
 
     monkeypatch.setattr(consumer_gc, "_without_heartbeat", and_then_it_reads)
-    await reap(redis, [0], gone_after=0)
+    await collect_consumers(redis, [0], gone_after=0)
 
     assert 1 == (await redis.xpending(STREAM, GROUP))["pending"]
     assert ["back again"] == await consumers(redis) == await names(redis)
@@ -109,7 +109,7 @@ async def test_a_read_that_waits_while_its_consumer_goes_loses_nothing(
             reader.xreadgroup(GROUP, "quiet", {STREAM: ">"}, block=5000)
         )
         await eventually(lambda: _is_blocked(redis))
-        await reap(redis, [0], gone_after=0)
+        await collect_consumers(redis, [0], gone_after=0)
         await redis.xadd(STREAM, {FIELD: b"x"})
         ((_, entries),) = await waiting
 
@@ -125,7 +125,7 @@ async def test_many_names_go_in_several_steps(
     for number in range(10):
         await consumer(redis, f"pod-{number}", lives=number == 4)
 
-    await reap(redis, [0], gone_after=0)
+    await collect_consumers(redis, [0], gone_after=0)
 
     assert ["pod-4"] == await consumers(redis) == await names(redis)
 
@@ -136,8 +136,8 @@ async def test_two_hundred_workers_come_and_go_and_nothing_is_lost(
     for number in range(200):
         await consumer(redis, f"pod-{number}", pending=number % 3)
         if number % 10 == 0:
-            await reap(redis, [0], gone_after=0)
-    await reap(redis, [0], gone_after=0)
+            await collect_consumers(redis, [0], gone_after=0)
+    await collect_consumers(redis, [0], gone_after=0)
 
     # Those who hold something; what they hold is still there to be taken over.
     assert sum(1 for number in range(200) if number % 3) == len(await consumers(redis))
@@ -147,7 +147,7 @@ async def test_two_hundred_workers_come_and_go_and_nothing_is_lost(
     )
     await redis.xautoclaim(STREAM, GROUP, "heir", 0, count=1000)
     await redis.set(heartbeat_key("heir"), "1")
-    await reap(redis, [0], gone_after=0)
+    await collect_consumers(redis, [0], gone_after=0)
     assert ["heir"] == await consumers(redis)
 
 
@@ -155,7 +155,7 @@ async def test_shards_without_stream_or_group_are_passed_over(redis: Redis) -> N
     await redis.xadd(events_key(1), {FIELD: b"x"})
     await consumer(redis, "dead")
 
-    await reap(redis, [0, 1, 2], gone_after=0)
+    await collect_consumers(redis, [0, 1, 2], gone_after=0)
 
     assert [] == await consumers(redis)
 
@@ -164,7 +164,7 @@ async def test_names_that_never_read_are_forgotten(redis: Redis) -> None:
     await redis.sadd(WORKERS_KEY, "never read", "starting")
     await redis.set(heartbeat_key("starting"), "1")
 
-    await reap(redis, [0])
+    await collect_consumers(redis, [0])
 
     assert ["starting"] == await names(redis)
 

@@ -219,7 +219,7 @@ async def test_memory_that_runs_short_costs_the_window_and_no_more() -> None:
 
     # Enough, and the rest of the window is kept.
     assert 0 < gone < 39_000
-    assert used <= limit * trimmer.FULL
+    assert used <= limit * trimmer.MEMORY_LIMIT
     assert ["stream.trimmed"] == [line["event"] for line in logs]
 
 

@@ -53,10 +53,10 @@ class Recorder:
 
 @asynccontextmanager
 async def consuming(
-    url: str, processor: Recorder, *, shards: int = 1, **habits: Any
+    url: str, processor: Recorder, *, shards: int = 1, **config: Any
 ) -> AsyncIterator[Sequence[ShardReader]]:
     """Consume until the block ends; then everything in hand is settled or abandoned."""
-    how = ReaderConfig(**{"name": "one", "block_ms": 50, **habits})
+    how = ReaderConfig(**{"name": "one", "block_ms": 50, **config})
     registry = Numbers()
     clients = [for_reader(url) for _ in range(shards)]
     parts = [ShardReader(each, n, how, registry) for n, each in enumerate(clients)]

@@ -28,13 +28,13 @@ async def working(
     redis_url: str,
     database_url: str,
     watch: Callable[[Pipeline], Processor] = lambda pipeline: pipeline,
-    **habits: Any,
+    **config: Any,
 ) -> AsyncIterator[None]:
     """A worker with connections of its own, until the block ends.
 
     `watch` may stand between the consumer and its pipeline.
     """
-    how = ReaderConfig(**{"name": name, "block_ms": 50, **habits})
+    how = ReaderConfig(**{"name": name, "block_ms": 50, **config})
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         reader = for_reader(redis_url)

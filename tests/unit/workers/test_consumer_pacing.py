@@ -5,7 +5,7 @@ from structlog.testing import capture_logs
 
 from ingest.contracts.telemetry import Log
 from workers.model.batch import TransientError
-from workers.stream.consumer import Outage, backoff, happens
+from workers.stream.consumer import Outage, backoff, is_set_within
 
 
 @pytest.mark.parametrize(("attempt", "longest"), [(1, 0.05), (2, 0.1), (9, 2), (99, 2)])
@@ -41,6 +41,6 @@ def test_the_next_outage_is_logged_again() -> None:
 async def test_waiting_for_an_event_ends_with_it_or_with_the_time() -> None:
     event = asyncio.Event()
 
-    assert not await happens(event, 0.001)
+    assert not await is_set_within(event, 0.001)
     event.set()
-    assert await happens(event, 60)
+    assert await is_set_within(event, 60)
