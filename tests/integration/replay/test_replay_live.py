@@ -208,7 +208,9 @@ async def _add_and_forget(site: Site, count: int = EVENTS) -> None:
         await connection.execute(
             "truncate events, customers, ledger, link_days, program_partners"
         )
-        await connection.execute("update links set clicks = 0, last_clicked_at = null")
+        await connection.execute(
+            "update links set unique_clicks = 0, clicks = 0, last_clicked_at = null"
+        )
 
 
 async def _order(site: Site, rate: int) -> UUID:
