@@ -84,6 +84,14 @@ def test_a_counter_that_is_off_is_named(
     assert expected[0] in hands.cli.run("verify", "--wait", "0").out
 
 
+def test_each_counter_of_a_row_that_is_gone_is_named(hands: Hands) -> None:
+    hands.settle(uuid7())
+    hands.cli.fetch("delete from link_days")
+
+    names = ("clicks", "unique_clicks")
+    assert [("link_day", name, 1, 0) for name in names] == _mismatches(hands.cli)
+
+
 def test_books_that_count_what_has_no_row_are_named(hands: Hands) -> None:
     hands.settle(uuid7())
     hands.cli.fetch("update ledger set repeats = 1")
