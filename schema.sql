@@ -64,8 +64,8 @@ exception when duplicate_object then null; end $$;
 
 do $$ begin
 create type pause_cause as enum (
-    'bug',        -- the workers raised what nobody had foreseen
-    'culprits'    -- too many entries could not be recorded for what they hold
+    'bug',        -- the workers raised an unexpected error
+    'culprits'    -- too many entries hold what cannot be recorded
 );
 exception when duplicate_object then null; end $$;
 
@@ -105,7 +105,7 @@ create type switch_scope as enum (
 exception when duplicate_object then null; end $$;
 
 
--- Whose ----------------------------------------------------------------------------------
+-- Workspaces, programs, partners, links --------------------------------------------------
 
 create table if not exists workspaces (
     id           uuid         primary key,
@@ -230,7 +230,7 @@ create table if not exists imported_clicks (
 );
 
 
--- Who ------------------------------------------------------------------------------------
+-- Customers ------------------------------------------------------------------------------
 
 -- A customer is its external id within a workspace, else its root click, whose id it has.
 -- Rows are never merged: an anonymous customer points at the customer of the earliest lead
@@ -254,11 +254,11 @@ create table if not exists customers (
     check (external_id is null or points_to is null)
 ) with (fillfactor = 90);
 
--- Set: it stands under a pseudonym, since its person was erased.
+-- Set: the person was erased, and the row is under a pseudonym.
 alter table customers add column if not exists erased_at timestamptz;
 
--- Set: its events name the clicks of more visitors than one person is ("undefined", say, in
--- the place of an id). Each of its leads is earned by the click that it names and no other.
+-- A shared id, "undefined" for example: its events name the clicks of more visitors than one
+-- person is. Each of its leads is attributed to the click that it names and no other.
 alter table customers add column if not exists is_crowd boolean not null default false;
 
 -- Identity, and the order in which writers create customers.
@@ -270,7 +270,7 @@ create index if not exists customers_points_to on customers (points_to)
     where points_to is not null;
 
 
--- What happened --------------------------------------------------------------------------
+-- Events, claims, quarantine -------------------------------------------------------------
 
 -- One row per event. Range-partitioned by its UUIDv7, so that its primary key is exact
 -- across time and a replay lands where the event was. There is no default partition:
@@ -284,12 +284,12 @@ create table if not exists events (
     is_bot            boolean      not null,          -- a click of a bot
     is_duplicate      boolean      not null,          -- a click again within the hour
     quantity          integer      not null check (quantity >= 0),
-    -- where it was read: this entry of this life of this shard
+    -- where it was read: the epoch and shard of the stream, and the entry
     epoch             integer      not null,
     shard             smallint     not null,
     entry_seq         integer      not null,
     entry_ms          bigint       not null,
-    -- whom it concerns
+    -- where it belongs
     workspace_id      uuid         not null,
     link_id           uuid,                           -- of a lead: its attribution
     program_id        uuid,
@@ -299,14 +299,14 @@ create table if not exists events (
     asked_program_id  uuid,                           -- of a lead: the program that attribution is confined to
     customer_id       uuid,                           -- of a lead: its customer
     api_key_id        uuid,
-    -- what was said
+    -- what was sent
     dialect           text         not null,
     name              text,
     amount            bigint,                         -- minor units
     currency          char(3),
     page_url          text,
     properties        jsonb,
-    -- what was found out
+    -- what enrichers found out
     visitor           bytea,                          -- keyed hash
     ip                inet,                           -- only where the operator chose to keep it
     country           char(2),
@@ -320,8 +320,8 @@ create table if not exists events (
     recorded_at       timestamptz  not null default now()
 ) partition by range (id);
 
--- The leads that name a click, the first of which says who its visitor is: in their order, since a
--- client may name one click for everybody.
+-- The leads that name a click, in order: the first one identifies the visitor, and a client may name
+-- one click in all its leads.
 create index if not exists events_namers on events (click_id, at, id)
     where kind <> 'click' and click_id is not null;
 drop index if exists events_named;
@@ -648,12 +648,12 @@ create or replace function dropped_among(
      where (near.epoch, near.shard, near.entry_ms, near.entry_seq, near.entry_index) in (select * from asked)
     $$;
 
--- Who did what to an entry in quarantine. No reference: it outlives what it tells of.
+-- The actions on entries in quarantine, and who took them. No reference: it outlives the entry.
 create table if not exists quarantine_history (
     id              bigint             generated always as identity primary key,
     quarantine_id   bigint             not null,
     at              timestamptz        not null default now(),
-    who             text               not null,                -- a worker, or whom the machine knows an operator as
+    who             text               not null,                -- a worker, or the operator's login
     action          quarantine_action  not null,
     note            text               not null default '',     -- why, or what still refuses it
     before          jsonb              not null default '{}',   -- reason, detail and attempts until then
@@ -671,7 +671,7 @@ create table if not exists quarantine_wakes (
 );
 
 
--- The books -------------------------------------------------------------------------------
+-- Ledger and counters ---------------------------------------------------------------------
 
 -- Every epoch of every shard's stream. An emptied server begins a new one, so its entry ids
 -- and counts are never confused with those of the former one.
@@ -708,7 +708,7 @@ create table if not exists ledger (
     primary key (epoch, shard, consumer)
 ) with (fillfactor = 50);
 
--- Events that vanished before they were recorded; under the consumer '', who is nobody.
+-- Events that were lost before they were recorded; under the empty consumer.
 alter table ledger add column if not exists lost bigint not null default 0;
 
 -- When it last counted something: what workers that are gone counted becomes one row.
@@ -918,7 +918,7 @@ create table if not exists awards (
     primary key (milestone_id, partner_id)
 );
 
--- Off until somebody removes the row.
+-- Off until the row is removed.
 create table if not exists switches (
     scope        switch_scope  not null,
     subject      text          not null default '',
@@ -934,7 +934,7 @@ create table if not exists limits (
     created_at   timestamptz  not null default now()
 );
 
--- Times at which nothing was recorded until somebody had looked. One is open at most.
+-- Pauses of recording until an operator resumes it. One is open at most.
 create table if not exists pauses (
     id           bigint       generated always as identity primary key,
     cause        pause_cause  not null,
@@ -998,7 +998,7 @@ create table if not exists erasures (
     customers       uuid[]       not null,           -- with those that stand for its clicks
     clicks          uuid[]       not null,           -- its visitors' first clicks
     external_id     text,                            -- until the rows are done: what else has to forget it
-    who             text         not null,           -- whom the machine knows the operator as
+    who             text         not null,           -- the operator's login
     note            text         not null default '',
     counts          jsonb        not null default '{}',   -- what was found, by where
     asked_at        timestamptz  not null default now(),
@@ -1077,7 +1077,7 @@ create table if not exists erasure_archives (
 );
 
 
--- The way to the edge -----------------------------------------------------------------------
+-- Publishing to the edges -------------------------------------------------------------------
 
 -- What changed and is not yet published into the directory. Written by the triggers below,
 -- whoever makes the change, and for what follows from events by the workers, once a batch;
@@ -1102,7 +1102,7 @@ begin
         insert into directory_changes (topic, ref)
         values ('code', new.namespace || ' ' || new.code), ('link', new.id::text);
     end if;
-    -- Whose link it no longer is; whose it is now, its own record says.
+    -- The former owner's list of links; the new owner is in the link's own record.
     if tg_op <> 'INSERT' and (old.program_id, old.partner_id) is distinct from (new.program_id, new.partner_id) then
         insert into directory_changes (topic, ref)
         select 'partner_link', old.program_id || ' ' || code
