@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from ingest.contracts.envelope import Envelope, encode
-from ingest.contracts.stream import FIELD, GROUP, events_key, shard_of
+from ingest.contracts.stream import FIELD, GROUP, events_key, joined, shard_of
 from tests.support.directory import LINKS, NOON_MS, a_click, a_lead, furnish, miscounted
 from workers.model.batch import Boundary
 
@@ -52,10 +52,12 @@ def _until(condition: Callable[[], bool], seconds: float = 30) -> None:
         sleep(0.05)
 
 
-def _append(redis: Redis, envelopes: list[Envelope]) -> None:
-    for envelope in envelopes:
-        shard = shard_of(envelope.id, _SHARDS)
-        redis.xadd(events_key(shard), {FIELD: encode(envelope)})
+def _append(redis: Redis, *entries: list[Envelope]) -> None:
+    """Append entries of one event or several."""
+    for events in entries:
+        shard = shard_of(events[0].id, _SHARDS)
+        payload = joined([encode(event) for event in events])
+        redis.xadd(events_key(shard), {FIELD: payload})
 
 
 def _is_settled(redis: Redis) -> bool:
@@ -92,7 +94,8 @@ async def test_a_worker_killed_at_a_boundary_loses_nothing_and_counts_nothing_tw
     connection = await asyncpg.connect(database_url)
     await furnish(connection)
     with Redis.from_url(redis_url) as redis:
-        _append(redis, [*leads, *clicks, *clicks[:10]])
+        _append(redis, *([event] for event in (*leads, *clicks[:10])))
+        _append(redis, clicks[10:20], clicks[20:], clicks[:10])
 
         with _worker(environment | {"REFTIDE_CRASH_AT": boundary}) as doomed:
             assert -signal.SIGKILL == doomed.wait(30)
