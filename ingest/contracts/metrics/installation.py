@@ -92,7 +92,7 @@ LEDGER: Final = declared(
     REGISTRY,
     Metric(
         "reftide_ledger_entries",
-        "entries",
+        "events",
         "The ledger, by account: `accepted`, `recorded`, `repeats`, `quarantined`,"
         " `lost`, `in_flight`.",
         "the same as in `reftide status`",
@@ -104,7 +104,7 @@ BALANCE: Final = declared(
     REGISTRY,
     Metric(
         "reftide_ledger_balance",
-        "entries",
+        "events",
         "Accepted less all the others; no number while a long backlog is not counted.",
         "0 at rest, and a little less while events flow; above 0 for minutes: run"
         " `reftide verify`",

@@ -39,8 +39,8 @@ RECORDED: Final = declared(
     REGISTRY,
     Metric(
         "reftide_worker_recorded_total",
-        "entries",
-        "Entries that became events.",
+        "events",
+        "Events that were recorded.",
         "0 while edges accept: see the lag and the log",
     ),
 )
@@ -49,9 +49,9 @@ REPEATS: Final = declared(
     REGISTRY,
     Metric(
         "reftide_worker_repeats_total",
-        "entries",
-        "Entries of events that were recorded already.",
-        "most of all entries for long: a client sends everything twice, or a spool is"
+        "events",
+        "Events that were recorded already.",
+        "most of all events for long: a client sends everything twice, or a spool is"
         " drained again",
     ),
 )
@@ -60,8 +60,8 @@ QUARANTINED: Final = declared(
     REGISTRY,
     Metric(
         "reftide_worker_quarantined_total",
-        "entries",
-        "Entries that could not be recorded, by reason.",
+        "events",
+        "Events that could not be recorded, by reason.",
         "`reftide quarantine list`; `undecodable`, `unstorable` and `crash_loop` are bugs"
         " or tampering",
         ("reason",),

@@ -11,7 +11,7 @@ from scripts.stack.processes import become
 Any number of workers share the work. Settings, all from the environment:
   REDIS_URL, DATABASE_URL                   required with servers of your own
   REFTIDE_WORKER_NAME                       a name that survives restarts
-  REFTIDE_BATCH_SIZE                        entries a transaction takes (500)
+  REFTIDE_BATCH_SIZE                        events a transaction takes (500)
   REFTIDE_GATHER_MS                         between reads that find few entries (50)
   REFTIDE_GEO_FILE                          an mmdb file for country, region, city
   REFTIDE_ADMIN_HOST, REFTIDE_ADMIN_PORT    where to show figures (127.0.0.1, nowhere)
