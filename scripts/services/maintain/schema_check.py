@@ -1,4 +1,4 @@
-"""What `reftide doctor` alone can judge: whether a database has today's schema.
+"""Whether a database has the schema of this release.
 
 Pure: texts and catalogs go in, findings come out.
 """
@@ -8,9 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from ingest.contracts.checkup import Check
-
-#: The check of a server that does not answer; there is no other of it then.
-REACH: Final = "reach"
 
 #: Of what is missing, so much is named.
 _NAMED: Final = 5
@@ -31,10 +28,6 @@ class SchemaObject(NamedTuple):
     kind: str
     name: str
     body: str | None = None
-
-
-def out_of_reach(server: str, what: str, remedy: str) -> Check:
-    return Check(server, REACH, "wrong", "cannot be reached", f"{what} {remedy}")
 
 
 def things_of(schema: str) -> set[SchemaObject]:

@@ -130,11 +130,6 @@ async def read(connection: Connection, replay_id: UUID) -> dict[str, Any]:
     return dict(row)
 
 
-async def unfinished(connection: Connection) -> list[dict[str, Any]]:
-    """Those that run or are paused."""
-    return await rows(connection, _SQL["open"])
-
-
 async def codes_of(connection: Connection, link_id: UUID) -> tuple[str, ...]:
     return tuple(row["code"] for row in await connection.fetch(_SQL["codes"], link_id))
 

@@ -1,0 +1,105 @@
+"""What `reftide doctor` checks: both servers, the schema, clocks and this machine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ingest.contracts.checkup import CLOCKS, DISK, EDGE, Check
+from ingest.contracts.redis_checkup import check_redis
+from ingest.contracts.variables import SettingsError, Variables
+from ingest.settings import Spooling
+from ingest.startup_check import ask_redis, free_bytes
+from scripts.environment import Environment
+from scripts.errors import Unreachable
+from scripts.servers import postgres, redis_server, rows, shard_count, single
+from scripts.services.maintain.schema import schema_text
+from scripts.services.maintain.schema_check import check_schema
+from scripts.sql import statements
+from workers.postgres import sql
+from workers.postgres.checkup import SESSION, WORKER, check_postgres
+from workers.postgres.database import SERVER_SETTINGS, pool_size
+from workers.process.startup_check import geo_problem
+from workers.stream.liveness import live_workers
+
+_CATALOG: Final = statements("services/maintain/doctor")["catalog"]
+_SQL: Final = sql.statements("postgres/checkup")
+
+#: The check of a server that does not answer; there is no other of it then.
+REACH: Final = "reach"
+
+
+async def examine(environment: Environment) -> list[Check]:
+    """Check both servers and this machine. Raises Unreachable where no server is named."""
+    # Where there is no server to ask, or a variable is wrong, these raise.
+    environment.redis_url()
+    environment.database_url()
+    shards, workers = environment.shards(), 0
+    checks: list[Check] = []
+    ahead = {"this machine": 0.0}
+    try:
+        found, shards, workers, ahead["Redis"] = await _redis(environment)
+        checks += found
+    except Unreachable as error:
+        checks.append(_out_of_reach("Redis", error))
+    try:
+        each = pool_size(shards)
+        found, ahead["Postgres"] = await _postgres(environment, max(1, workers), each)
+        checks += found
+    except Unreachable as error:
+        checks.append(_out_of_reach("Postgres", error))
+    return [*checks, *CLOCKS.judge({"skew": ahead}), *_machine(environment)]
+
+
+async def _redis(
+    environment: Environment,
+) -> tuple[Sequence[Check], int, int, float]:
+    """What is found; the shards, the workers alive, and how far its clock is ahead."""
+    async with redis_server(environment) as redis:
+        shards = await shard_count(environment, redis)
+        facts = await ask_redis(redis, environment.shards(), groups=shards)
+        ahead = facts.clock - environment.clock()
+        workers = await live_workers(redis)
+    return [*check_redis(facts)], shards, len(workers), ahead
+
+
+async def _postgres(
+    environment: Environment, workers: int, each: int
+) -> tuple[Sequence[Check], float]:
+    """What is found, and how far its clock is ahead."""
+    # As any program connects, and then as workers do: a pooler may drop what they ask.
+    async with postgres(environment) as connection:
+        facts = await single(connection, _SQL["facts"])
+        ahead = facts["clock"] - environment.clock()
+        catalog = await rows(connection, _CATALOG)
+    async with postgres(environment, settings=SERVER_SETTINGS) as connection:
+        found = await rows(connection, _SQL["session"], list(SESSION))
+    session = {row["name"]: row["setting"] for row in found}
+    checks = check_postgres(facts, workers, each, session)
+    return [*checks, check_schema(schema_text(), catalog)], ahead
+
+
+def _machine(environment: Environment) -> list[Check]:
+    """What this machine, and the variables given here, can be judged by."""
+    given = Variables(environment.variables)
+    try:
+        secret = len(environment.secrets()[0])
+    except Unreachable:
+        secret = len(given.text("REFTIDE_SECRET"))
+    geo = given.text("REFTIDE_GEO_FILE")
+    file = Path(geo) if geo else None
+    try:
+        space = free_bytes(environment.data), Spooling.load(given).most_bytes
+        disk = [*DISK.judge({"space": space})]
+    except (OSError, SettingsError) as error:
+        advice = "set REFTIDE_DATA and the REFTIDE_SPOOL_ variables right"
+        disk = [Check("disk", "space", "wrong", str(error), advice)]
+    return [
+        *EDGE.judge({"secret": secret}),
+        *WORKER.judge({"geo file": (file, geo_problem(file))}),
+        *disk,
+    ]
+
+
+def _out_of_reach(server: str, error: Unreachable) -> Check:
+    advice = f"{error.what} {error.remedy}"
+    return Check(server, REACH, "wrong", "cannot be reached", advice)

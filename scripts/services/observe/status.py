@@ -1,0 +1,97 @@
+"""How the installation stands: the ledger, each shard, workers, edges and memory."""
+
+import asyncio
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from scripts.environment import Environment
+from scripts.servers import postgres, redis_server, rows, shard_count
+from scripts.services.maintain.pauses import lasting
+from scripts.services.observe.edges import standing
+from scripts.services.observe.ledger import LedgerView, ended, read_ledger
+from scripts.services.observe.streams import backlog, memory
+from scripts.sql import statements
+from workers.archive.object_store.report import upload_reports
+from workers.stream.liveness import live_workers
+
+_QUARANTINE: Final = statements("services/recover/quarantine")
+_REPLAYS: Final = statements("services/recover/replays")
+
+
+async def read_status(environment: Environment, window: float) -> dict[str, Any]:
+    """Everything, with throughput over `window` seconds; 0: without. Raises Unreachable."""
+    async with postgres(environment) as connection, redis_server(environment) as redis:
+        shards = await shard_count(environment, redis)
+        earlier = None
+        if window:
+            earlier = await read_ledger(redis, connection, shards, environment.data)
+            await asyncio.sleep(window)
+        ledger = await read_ledger(redis, connection, shards, environment.data)
+        rates = _rates(earlier, ledger)
+        return {
+            **_ledger(ledger),
+            **rates,
+            **await memory(
+                redis,
+                ledger.shards,
+                rates["accepted_per_second"],
+                events_per_entry=ledger.streamed / max(1, ledger.entries),
+            ),
+            **await _workers(redis),
+            "dropped": await rows(connection, _QUARANTINE["dropped"]),
+            "paused": await lasting(connection),
+            "edges": await standing(redis),
+            "replays": await rows(connection, _REPLAYS["open"]),
+            "archive": await backlog(redis, shards),
+            "ended": await ended(connection, ledger),
+            "shards": [_shard(ledger, index) for index in range(shards)],
+        }
+
+
+def _ledger(ledger: LedgerView) -> dict[str, Any]:
+    return {
+        "accepted": ledger.accepted,
+        "recorded": ledger.recorded,
+        "repeats": ledger.repeats,
+        "quarantined": ledger.quarantined,
+        "lost": ledger.lost,
+        "in_flight": ledger.in_flight,
+        "spooled": ledger.spooled,
+        "balance": ledger.balance,
+        "is_still": ledger.is_still,
+        "is_exact": ledger.is_exact,
+        "lag_seconds": max(map(ledger.lag, range(len(ledger.shards))), default=0.0),
+        "lag_entries": ledger.in_flight,
+    }
+
+
+def _rates(earlier: LedgerView | None, ledger: LedgerView) -> dict[str, float | None]:
+    if earlier is None or ledger.at <= earlier.at:
+        return {"accepted_per_second": None, "recorded_per_second": None}
+    seconds = ledger.at - earlier.at
+    return {
+        "accepted_per_second": round((ledger.accepted - earlier.accepted) / seconds, 1),
+        "recorded_per_second": round((ledger.recorded - earlier.recorded) / seconds, 1),
+    }
+
+
+def _shard(ledger: LedgerView, index: int) -> dict[str, Any]:
+    shard, waiting = ledger.shards[index], ledger.waiting[index]
+    return {
+        "shard": shard.shard,
+        "epoch": shard.epoch,
+        "length": shard.length,
+        "entries_added": shard.added,
+        "undelivered": waiting.entries,
+        "pending": shard.pending,
+        "in_flight": waiting.entries + shard.pending,
+        "lag_seconds": ledger.lag(index),
+        "oldest_pending_seconds": ledger.age(shard.oldest_pending),
+    }
+
+
+async def _workers(redis: Redis) -> dict[str, Any]:
+    alive = await live_workers(redis)
+    told = await upload_reports(redis, alive)
+    return {"workers": len(alive), "worker_names": alive, "uploads": told}
