@@ -83,7 +83,7 @@ async def test_killed_after_a_step_the_sums_are_right_and_it_goes_on(
     assert before == await counters(site.pool)
 
     shown = await asyncio.to_thread(cli.run, "partitions", "list")
-    assert (state != "detached") == ("half-way" in shown.out)
+    assert (state != "detached") == ("half detached" in shown.out)
     await asyncio.to_thread(cli.document, "partitions", "detach", "--before", "2025-04")
     assert "detached" == (await states(site.pool))[0]
     assert before == await counters(site.pool)
