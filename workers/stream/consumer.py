@@ -206,13 +206,13 @@ class Consumer:
     async def _settle(
         self, shard: ShardReader, outage: Outage, deliveries: Sequence[Delivery]
     ) -> int:
-        """Process and acknowledge; how many events were settled."""
+        """Process and acknowledge; the number of acknowledged entries."""
         if not deliveries:
             outage.over()
             return 0
         released = asyncio.Event()
         unsettled = UnsettledEntries(deliveries)
-        settled = 0
+        acknowledged = 0
         failure: TransientError | StreamReset | None = None
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold(shard, deliveries, released))
@@ -220,17 +220,18 @@ class Consumer:
                 for batch in batches(deliveries, self._batch_size):
                     done = await self._processed(batch, outage)
                     if done:
-                        await shard.ack(unsettled.without(done))
+                        whole = unsettled.without(done)
+                        await shard.ack(whole)
                         outage.over()
                         BATCHES.labels(shard.number).inc()
-                        settled += len(done)
+                        acknowledged += len(whole)
             except (TransientError, StreamReset) as error:
                 failure = error  # raised below: the group would wrap it
             finally:
                 released.set()
         if failure is not None:
             raise failure
-        return settled
+        return acknowledged
 
     async def _processed(
         self, deliveries: Sequence[Delivery], outage: Outage
