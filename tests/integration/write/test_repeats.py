@@ -165,7 +165,9 @@ async def test_texts_are_compared_by_code_point_whatever_the_database_sorts_by()
     assert 6 == merge.count('collate "C"')
 
 
-async def test_a_life_had_at_least_what_the_ledger_tells_of(pool: Pool) -> None:
+async def test_an_epoch_had_at_least_the_entries_that_the_ledger_tells_of(
+    pool: Pool,
+) -> None:
     async with pool.acquire() as connection:
         epoch = await connection.fetchval(
             "insert into stream_epochs (shard, entries_added) values (0, 3) returning epoch"
@@ -174,14 +176,14 @@ async def test_a_life_had_at_least_what_the_ledger_tells_of(pool: Pool) -> None:
             "insert into stream_epochs (shard, entries_added) values (1, 9) returning epoch"
         )
         await connection.executemany(
-            "insert into ledger (epoch, shard, consumer, recorded, repeats, quarantined)"
-            " values ($1, $2, $3, $4, 1, 1)",
-            [(epoch, 0, "a", 2), (epoch, 0, "b", 1), (other, 1, "a", 4)],
+            "insert into ledger (epoch, shard, consumer, recorded, repeats, quarantined, beyond_first)"
+            " values ($1, $2, $3, $4, 1, 1, $5)",
+            [(epoch, 0, "a", 5, 3), (epoch, 0, "b", 1, 0), (other, 1, "a", 4, 1)],
         )
 
     found = await rows_of(pool, operators("services/observe/status")["epochs"])
 
-    assert [(epoch, 0, 7), (other, 1, 9)] == found
+    assert [(epoch, 0, 7, 3), (other, 1, 9, 1)] == found
 
 
 async def test_what_gone_workers_counted_becomes_one_row(pool: Pool) -> None:
