@@ -13,6 +13,7 @@ from redis import Redis
 
 from ingest.contracts.directory import GENERATION_KEY
 from scripts.bench.compare.checkout import checked_out
+from scripts.bench.compare.probe import TRACED_UNTIL
 from scripts.bench.cost import Cost, measured, request_bytes
 from scripts.bench.environment import usage
 from scripts.bench.environment.children import (
@@ -34,8 +35,8 @@ _CODES: Final = [f"BENCH{number:02}" for number in range(50)]
 _COMPARE: Final = Path(__file__).parent
 _PUBLISHED_SECONDS: Final = 30.0
 _LOOK_AGAIN_SECONDS: Final = 0.1
-#: Of the clicks that are traced, one at a time.
-_TRACE_SECONDS: Final = 2.0
+#: The clicks that are traced come one at a time.
+_TRACE_SECONDS: Final = 1.0
 _CONNECTIONS: Final = 64
 
 
@@ -190,7 +191,9 @@ def _core(
     report.unlink(missing_ok=True)
     probe, log = str(_COMPARE / "probe.py"), servers.data / "probe.log"
     with serving(probe, [str(report)], port, log, variables, servers.checkout):
-        _loaded(requests, 1).send(port, _TRACE_SECONDS)
+        sent = 0
+        while sent <= TRACED_UNTIL:
+            sent += _loaded(requests, 1).send(port, _TRACE_SECONDS).requests
         _loaded(requests, _CONNECTIONS).send(port, seconds)
     found: dict[str, Any] = orjson.loads(report.read_bytes())
     if not found["clicks"]:

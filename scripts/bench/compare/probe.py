@@ -35,6 +35,10 @@ SINKS: Final = (
 )
 _WARM: Final = 200
 _TRACED: Final = 100
+#: Clicks after this one are timed.
+TRACED_UNTIL: Final = _WARM + _TRACED
+#: What this many of the traced clicks call is on every click's way.
+_ENOUGH: Final = 90
 
 _Method = Callable[..., Any]
 
@@ -97,7 +101,7 @@ class Probe:
         passed = [
             code
             for code, times in self.calls.items()
-            if times >= _TRACED and code.co_filename.startswith(self.root)
+            if times >= _ENOUGH and code.co_filename.startswith(self.root)
         ]
         named = [code for code in passed if not code.co_name.endswith("comp>")]
         return {
@@ -115,7 +119,7 @@ class Probe:
         self.entered += 1
         if self.entered == _WARM:
             sys.setprofile(self._note)
-        elif self.entered == _WARM + _TRACED:
+        elif self.entered == TRACED_UNTIL:
             sys.setprofile(None)
 
     def _note(self, frame: FrameType, event: str, _: object) -> None:
@@ -132,7 +136,7 @@ class Probe:
         self._pause()
         if click is not None:
             click.is_over = True
-            if self.entered > _WARM + _TRACED:
+            if self.entered > TRACED_UNTIL:
                 self.times.append(click.spent)
 
 
