@@ -59,7 +59,7 @@ def test_a_worker_is_measured_against_copy() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("rival", ["fastapi", "arq"])
 def test_the_pipeline_is_measured_against_who_does_the_same(rival: str) -> None:
-    found = bench("pipeline", "--quick", "--against", rival)
+    found = bench("pipeline", "--quick", "--connections", "32", "--against", rival)
 
     is_measured(found, "pipeline", "events/s")
     assert 1 == found["conditions"]["events_per_request"]
@@ -67,7 +67,7 @@ def test_the_pipeline_is_measured_against_who_does_the_same(rival: str) -> None:
 
 @pytest.mark.slow
 def test_the_pipeline_is_measured_with_many_events_in_a_request() -> None:
-    found = bench("pipeline", "--quick", "--batch", "50")
+    found = bench("pipeline", "--quick", "--connections", "32", "--batch", "50")
 
     is_measured(found, "pipeline", "events/s")
     assert 50 == found["conditions"]["events_per_request"]

@@ -40,6 +40,11 @@ class Run:
 
     @property
     def rate(self) -> float:
+        """Raises Unreachable where nothing was recorded."""
+        if not self.events:
+            raise Unreachable(
+                "No event was answered in time.", "ask for more --seconds."
+            )
         return self.events / self.seconds
 
 

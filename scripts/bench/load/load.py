@@ -71,6 +71,9 @@ class Sent:
 
     @property
     def rate(self) -> float:
+        """Raises Unreachable where nothing was answered."""
+        if not self.requests:
+            raise _failed("nothing was answered in time; ask for more --seconds")
         return self.requests / (self.ended - self.began)
 
 
@@ -125,8 +128,6 @@ class Wrk:
         if found["failures"]:
             said = [f"{count} by {kind}" for kind, count in found["failures"].items()]
             raise _failed(f"requests failed: {', '.join(said)}")
-        if not found["requests"]:
-            raise _failed(f"nothing was answered in {seconds} s")
         # It reads the bodies first, and ends as soon as it is through.
         return Sent(found["requests"], ended - found["microseconds"] / 1e6, ended)
 
