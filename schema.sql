@@ -463,6 +463,28 @@ begin
 end
 $$;
 
+-- Duplicates of a visitor on a link: one of them may come to open a window.
+create index if not exists events_duplicates on events (link_id, visitor, at, id)
+    where is_duplicate;
+
+-- The windows of an hour that clicks open: later clicks of the visitor on the link are
+-- duplicates as long as one is open (see workers/visits). A row locks the visitor's clicks of a
+-- quarter of a day. Swept after 30 days.
+create table if not exists visits (
+    key       bytea  primary key,   -- the quarter since 1970 (4 bytes), the visitor's hash, the link's id (16)
+    windows   bytea  not null       -- of the clicks that open them, in order: Unix milliseconds (8 bytes), id (16)
+);
+
+-- The quarter of a day from which clicks are compared. One row. A database that has events
+-- already begins with the present one.
+create table if not exists visits_since (
+    is_only   boolean  primary key default true check (is_only),
+    quarter   integer  not null
+);
+insert into visits_since (quarter)
+select case when exists (select from events) then floor(extract(epoch from now()) / 21600)::integer else 1 end
+on conflict do nothing;
+
 -- Two events with one key are one event: the earliest (at, id, digest) has the row.
 -- Leads and sales claim for good, idempotency keys until they expire.
 create table if not exists claims (

@@ -72,6 +72,7 @@ LogEvent = Literal[
     "archive.deleted",  # segments went that are older than is wanted
     "consumer.removed",  # workers that are gone for good were forgotten
     "claims.swept",  # claims of idempotency keys that expired were deleted
+    "visits.swept",  # windows of clicks too old to be compared were deleted
     "ledger.folded",  # what gone workers counted became one row of each shard
     "group.created",  # warning after the first start: the stream or its group was gone
     "enricher.failed",  # warning, once per cause: events go on without this enrichment

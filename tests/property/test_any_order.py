@@ -44,11 +44,23 @@ from workers.write import customers
 _DAY_MS = 24 * 3600 * 1000
 _ENRICH = build_enrichers(None)
 _TABLES = (
-    "events, customers, claims, event_aliases, repeats, quarantine, ledger, link_days,"
+    "events, visits, customers, claims, event_aliases, repeats, quarantine, ledger, link_days,"
     " program_partners, link_amounts, program_partner_amounts, directory_changes"
 )
 _AGENTS = (None, "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/140.0", "curl/8.0")
 _CODES = {FOREIGN_LINK: "foreign"} | {link: f"L{n}" for n, link in enumerate(LINKS)}
+_HOUR_MS = 3_600_000
+_MOMENTS = (
+    0,
+    1,
+    1000,
+    _HOUR_MS // 2,
+    _HOUR_MS,
+    3 * _HOUR_MS // 2,
+    _DAY_MS,
+    70 * _DAY_MS,
+)
+_VISITORS = st.sampled_from((None, b"visitor1", b"visitor1", b"visitor2"))
 _SESSIONS = st.sampled_from((None, "s1", "s2"))
 
 
@@ -198,7 +210,8 @@ def _roots(clicks: Sequence[Envelope]) -> list[Envelope]:
 def _clicks(draw: st.DrawFn, number: int) -> Envelope:
     link = draw(st.sampled_from((*LINKS, FOREIGN_LINK)))
     changes: dict[str, Any] = {
-        "at": NOON_MS + draw(st.sampled_from((0, 1, 1000, _DAY_MS, 70 * _DAY_MS))),
+        "at": NOON_MS + draw(st.sampled_from(_MOMENTS)),
+        "visitor": draw(_VISITORS),
         "link_id": link,
         "workspace_id": ELSEWHERE if link == FOREIGN_LINK else WORKSPACE,
         "is_duplicate": draw(st.booleans()),
@@ -300,6 +313,7 @@ def _attempts(draw: st.DrawFn, event: Envelope) -> Envelope:
     }
     if event.kind is Kind.CLICK:
         changes["is_duplicate"] = draw(st.booleans())
+        changes["visitor"] = draw(_VISITORS)
     else:
         changes["customer_name"] = draw(st.sampled_from((None, "Cas", "Dot")))
         changes["quantity"] = draw(st.integers(1, 3))

@@ -70,6 +70,8 @@ def _of_one(event: Envelope, number: int) -> Envelope:
             event.request.dedupe.scope, event.request.dedupe.key.hex(), whose
         )
         event = changed(event, dedupe=key)
+    # Whoever is erased is compared with nobody from then on.
+    event = changed(event, visitor=None)
     if event.target.link_id is None and event.click.session is not None:
         event = changed(event, session=None, dedupe=None)
     # The texts of a person are marked, to be looked for.

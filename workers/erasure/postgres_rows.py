@@ -22,6 +22,7 @@ from workers.model.rows import (
 )
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
+from workers.visits.forget import forget
 
 _SQL: Final = statements("erasure/erasure")
 _PAGE: Final = 500
@@ -65,11 +66,12 @@ class Erasure:
 async def pseudonymize_events(pool: Pool, erasure: Erasure) -> int:
     """Rewrite the next page of events; how many there were."""
     async with transaction(pool) as connection:
-        await connection.execute(_SQL["customers_lock"], erasure.customers)
         taken = await connection.fetch(_SQL["events_take"], erasure.id, _PAGE)
         if not taken:
             return 0
         events = [row["event_id"] for row in taken]
+        await forget(connection, events)
+        await connection.execute(_SQL["customers_lock"], erasure.customers)
         pseudonymizer = await load_pseudonymizer(connection)
         rows = await connection.fetch(_SQL["events_read"], events)
         await connection.execute(

@@ -31,6 +31,19 @@ async def sweep_claims(pool: Pool, batch: int = _BATCH) -> int:
             return total
 
 
+async def sweep_visits(pool: Pool, batch: int = _BATCH) -> int:
+    """Delete the visits of clicks too old to be compared; how many. Raises TransientError."""
+    async with transaction(pool) as connection:
+        await connection.execute(_SQL["visits_expire"], KEPT)
+    total = 0
+    while True:
+        async with transaction(pool) as connection:
+            count: int = await connection.fetchval(_SQL["visits_sweep"], batch)
+        total += count
+        if count < batch:
+            return total
+
+
 async def fold_ledger(pool: Pool) -> int:
     """Merge the ledger rows of gone workers into one a shard; how many were deleted.
 

@@ -13,6 +13,23 @@ with expired as materialized (
 )
 select count(*) from swept
 
+-- visits_expire: compare clicks of so long ago with no others from now on
+update visits_since
+   set quarter = greatest(quarter, floor(extract(epoch from now() - $1::interval) / 21600)::integer)
+
+-- visits_sweep: delete some rows of clicks that are not compared; how many. The last hour before is kept for those that are
+with expired as materialized (
+    select key from visits
+     where key < (select int4send(quarter - 1) from visits_since)
+     order by key
+     limit $1
+       for update skip locked
+), swept as (
+    delete from visits using expired where visits.key = expired.key
+    returning 1
+)
+select count(*) from swept
+
 -- ledger_fold: what workers counted that counted nothing for so long becomes one row of each shard; how many rows went
 with quiet as materialized (
     select epoch, shard, consumer

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from ingest.contracts.metrics.worker import JOBS
 from ingest.contracts.telemetry import Log
 from workers.erasure.runner import Eraser
-from workers.jobs.cleanup import fold_ledger, sweep_claims
+from workers.jobs.cleanup import fold_ledger, sweep_claims, sweep_visits
 from workers.postgres.database import Connection, Pool, transaction, translate_errors
 from workers.postgres.sql import statements
 from workers.publish.publisher import CHUNK, publish_changes, publish_if_missing
@@ -105,6 +105,7 @@ class Jobs:
                 self.reap_consumers, minute=set(range(0, 60, _REAP_EVERY)), second=53
             ),
             self._cron(self.sweep_claims, minute=27),
+            self._cron(self.sweep_visits, minute=32),
             self._cron(self.fold_ledger, minute=37),
             self._cron(self.expire_quarantine, minute=47),
         ]
@@ -164,6 +165,11 @@ class Jobs:
         """Delete expired claims of idempotency keys."""
         if count := await sweep_claims(self._pool):
             self._log.info("claims.swept", count=count)
+
+    async def sweep_visits(self) -> None:
+        """Delete the windows of clicks that are not compared any more."""
+        if count := await sweep_visits(self._pool):
+            self._log.info("visits.swept", count=count)
 
     async def fold_ledger(self) -> None:
         """Merge the ledger rows of workers that are gone."""

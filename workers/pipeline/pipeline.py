@@ -16,6 +16,7 @@ from workers.counters.ledger import LedgerDelta
 from workers.enrich import Enrich
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Boundary, Delivery, Entry, TransientError
+from workers.model.locks import Locks, LockSetGrew
 from workers.model.rejected import DATA_REASONS, RejectedEntry
 from workers.model.rows import Resolution, Row, timestamp
 from workers.pipeline.batch_metrics import count
@@ -37,7 +38,6 @@ from workers.resolve.awaited import waits_for
 from workers.resolve.generated_links import generate
 from workers.resolve.lookups import KnownNames
 from workers.resolve.resolver import Unresolvable
-from workers.write.customers import LockSetGrew
 from workers.write.transaction import write
 
 _SQL: Final = statements("pipeline/partitions")
@@ -189,12 +189,12 @@ class Pipeline:
         self, rows: Sequence[Row], rejections: Sequence[RejectedEntry], version: int
     ) -> LedgerDelta:
         """One transaction, begun again where others' came between or a partition lacks."""
-        wider: frozenset[UUID] = frozenset()
+        wider = Locks()
         for _ in range(_ATTEMPTS):
             try:
                 return await self._write(rows, rejections, version, wider)
-            except LockSetGrew as widen:
-                wider |= widen.ids
+            except LockSetGrew as grown:
+                wider = wider.union(grown.locks)
             except MissingPartition:
                 await self.make_partitions(rows)
             except ConcurrentInsert:
@@ -206,7 +206,7 @@ class Pipeline:
         rows: Sequence[Row],
         rejections: Sequence[RejectedEntry],
         version: int,
-        wider: frozenset[UUID],
+        wider: Locks,
     ) -> LedgerDelta:
         tally, budget = LedgerDelta(), self.budget
         async with transaction(self.pool) as connection:

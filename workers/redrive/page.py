@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
-from uuid import UUID
 
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta
 from workers.model.batch import TransientError
+from workers.model.locks import Locks, LockSetGrew
 from workers.model.rejected import RejectedEntry
 from workers.model.rows import Row
 from workers.pipeline.batch_metrics import count
@@ -22,7 +22,6 @@ from workers.postgres.database import (
 from workers.redrive import marks
 from workers.redrive.marks import Failure, LeasedEntry
 from workers.resolve.generated_links import generate
-from workers.write.customers import LockSetGrew
 from workers.write.transaction import write
 
 _PAGE: Final = 200
@@ -135,15 +134,15 @@ class Redriver:
 
     async def _commit(self, page: _Page) -> RedriveOutcome:
         """One transaction, retried after conflicts or when a partition is missing."""
-        wider: frozenset[UUID] = frozenset()
+        wider = Locks()
         for _ in range(_ATTEMPTS):
             ledger = LedgerDelta()
             try:
                 async with transaction(self.pipeline.pool) as connection:
                     outcome = await self._apply(connection, page, ledger, wider)
                     self.pipeline.boundary("written")
-            except LockSetGrew as widen:
-                wider |= widen.ids
+            except LockSetGrew as grown:
+                wider = wider.union(grown.locks)
             except MissingPartition:
                 await self.pipeline.make_partitions(page.rows)
             except ConcurrentInsert:
@@ -159,7 +158,7 @@ class Redriver:
         connection: Connection,
         page: _Page,
         ledger: LedgerDelta,
-        wider: frozenset[UUID],
+        wider: Locks,
     ) -> RedriveOutcome:
         pipeline = self.pipeline
         await pipeline.suppressions.confirm(connection, page.version)

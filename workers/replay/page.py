@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta
 from workers.model.batch import Delivery, Entry, TransientError
+from workers.model.locks import Locks, LockSetGrew
 from workers.model.rejected import DATA_REASONS, RejectedEntry
 from workers.model.rows import Row
 from workers.pipeline.pipeline import Pipeline
@@ -28,9 +28,9 @@ from workers.quarantine import quarantine
 from workers.replay.classify import ClassifiedPage, classify
 from workers.replay.leases import Counts, Part, RunningReplay, Step, advance
 from workers.replay.recorded import entry_of
-from workers.replay.reprocess import correct, identify
+from workers.replay.reprocess import correct, identify, visits_of
 from workers.stream import lost_entries
-from workers.write.customers import LockSetGrew
+from workers.visits.visits import Visits
 from workers.write.transaction import write
 
 _SQL: Final = statements("replay/replays")
@@ -90,7 +90,7 @@ class PageReplayer:
     async def _commit(
         self, part: Part, page: ClassifiedPage, step: Step
     ) -> RunningReplay:
-        wider: frozenset[UUID] = frozenset()
+        wider = Locks()
         for _ in range(_ATTEMPTS):
             try:
                 async with transaction(self._pipeline.pool) as connection:
@@ -98,8 +98,8 @@ class PageReplayer:
                     progress = await advance(
                         connection, part, result.counts(page), step
                     )
-            except LockSetGrew as widen:
-                wider |= widen.ids
+            except LockSetGrew as grown:
+                wider = wider.union(grown.locks)
             except MissingPartition:
                 await self._pipeline.make_partitions(page.fresh)
             except ConcurrentInsert:
@@ -114,7 +114,7 @@ class PageReplayer:
         connection: Connection,
         part: Part,
         page: ClassifiedPage,
-        wider: frozenset[UUID],
+        wider: Locks,
     ) -> _PageResult:
         """Apply the page; roll it back if the replay is dry."""
         result = _PageResult()
@@ -132,7 +132,7 @@ class PageReplayer:
         connection: Connection,
         part: Part,
         page: ClassifiedPage,
-        wider: frozenset[UUID],
+        wider: Locks,
         result: _PageResult,
     ) -> None:
         pipeline, ledger = self._pipeline, LedgerDelta()
@@ -140,19 +140,21 @@ class PageReplayer:
         await pipeline.suppressions.confirm(connection, page.version)
         await connection.execute(_SQL["shard_lock"], part.shard)
         await quarantine.add(connection, page.rejections, who, ledger, pipeline.budget)
-        candidates, lock_set = await identify(connection, page.candidates, new_id)
         result.quarantined = ledger.quarantined.total()
         rows = await _redrive(connection, page, ledger, who)
         held = await quarantine.find_held(connection, [row.entry for row in rows])
         fresh = [row for row in rows if row.entry not in held]
-        # All customers are locked at once, in the order of their ids.
-        locked_ids = wider | lock_set.ids
-        await write(
-            connection, fresh, ledger, consumer=who, new_id=new_id, wider=locked_ids
-        )
+        # All are locked at once, in the order of their keys.
+        wider = wider.union(Locks(visits=visits_of(page.candidates, fresh)))
+        visits = await Visits.begun(connection, (), wider.visits)
+        candidates, lock_set = await identify(connection, page.candidates, new_id)
+        wider = wider.union(Locks(lock_set.ids))
+        await write(connection, fresh, ledger, consumer=who, new_id=new_id, wider=wider)
         result.inserted = max(0, ledger.recorded.total())
         if candidates:
-            result.changed = await correct(connection, candidates, lock_set, wider)
+            result.changed = await correct(
+                connection, candidates, lock_set, visits, wider
+            )
         result.good = len(page.fresh)
         result.bad = sum(ledger.reasons[reason] for reason in DATA_REASONS)
         pipeline.limit.judge(result.good, result.bad)
@@ -175,7 +177,7 @@ class PageReplayer:
 
     async def _refusal(self, rows: Sequence[Row]) -> str | None:
         """The error of recording these rows together; None if there is none."""
-        wider: frozenset[UUID] = frozenset()
+        wider = Locks()
         for _ in range(_ATTEMPTS):
             try:
                 async with (
@@ -193,8 +195,8 @@ class PageReplayer:
                     )
             except DataFault as fault:
                 return str(fault)
-            except LockSetGrew as widen:
-                wider |= widen.ids
+            except LockSetGrew as grown:
+                wider = wider.union(grown.locks)
             except MissingPartition:
                 await self._pipeline.make_partitions(rows)
             except ConcurrentInsert:

@@ -8,7 +8,7 @@ An event that would move to another workspace stays: its claims, its customer an
 belong to the old one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from ingest.contracts.envelope import CLICK
 from workers.counters import milestones
 from workers.counters.counters import CounterDeltas
+from workers.model.locks import Locks
 from workers.model.rows import (
     COLUMNS,
     ENRICHMENT_COLUMNS,
@@ -30,6 +31,9 @@ from workers.model.rows import (
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 from workers.replay.recorded import entry_of
+from workers.visits.cascade import clicks_of
+from workers.visits.visits import MovedClicks, Visits
+from workers.visits.windows import Click, keys_concerned
 from workers.write import click_tokens, customers, profile_merge, publish_queue
 
 _SQL: Final = statements("replay/replays")
@@ -59,7 +63,7 @@ def may_differ(candidate: Candidate) -> bool:
     row, stored = candidate.row, candidate.stored
     if row.place.workspace_id != stored["workspace_id"]:
         return False
-    return _is_attributable(row) or _differs(_with_attribution(row, stored), stored)
+    return _is_attributable(row) or _differs(_with_stored(row, stored), stored)
 
 
 async def identify(
@@ -70,7 +74,7 @@ async def identify(
     """The candidates with their customers, and the customers to lock."""
     rows = await customers.identify(connection, [c.row for c in candidates], new_id)
     found = [
-        Candidate(_with_attribution(row, each.stored), each.stored)
+        Candidate(_with_stored(row, each.stored), each.stored)
         for row, each in zip(rows, candidates, strict=True)
     ]
     fresh = await profile_merge.create_anonymous(connection, rows)
@@ -82,21 +86,24 @@ async def correct(
     connection: Connection,
     candidates: Sequence[Candidate],
     lock_set: customers.LockSet,
-    wider: frozenset[UUID],
+    visits: Visits,
+    wider: Locks,
 ) -> int:
     """Correct what differs, and what depends on it; how many rows changed.
 
-    Raises `customers.LockSetGrew` if the transaction has to begin again with more locks.
+    Raises LockSetGrew if the transaction has to begin again with more locks.
     """
     if lock_set.ids:
-        lock_set = await customers.lock(connection, lock_set, wider)
+        lock_set = await customers.lock(connection, lock_set, wider.customers)
     before = await _lock_rows(connection, [each.row.id for each in candidates])
     others = [
-        Candidate(_with_attribution(each.row, stored), stored)
+        Candidate(_with_stored(each.row, stored), stored)
         for each in candidates
         if (stored := before.get(each.row.id)) and entry_of(stored) == each.row.entry
     ]
     changed_candidates = [each for each in others if _differs(each.row, each.stored)]
+    moved = _moved(changed_candidates)
+    visits.require(*moved)
     deltas = CounterDeltas()
     deltas.take(StoredRow.of(each.stored) for each in changed_candidates)
     rows = [each.row for each in changed_candidates]
@@ -104,6 +111,7 @@ async def correct(
     deltas.clicked(rows)
     if rows:
         await connection.execute(_CORRECT, _document(rows))
+        await visits.settle(moved, deltas)
         await profile_merge.merge_profiles(connection, rows, frozenset())
     if lock_set.ids:
         await customers.attribute(connection, lock_set, deltas)
@@ -148,8 +156,37 @@ def _is_attributable(row: Row) -> bool:
     return row.event.kind is not CLICK and not row.event.is_test and bool(is_somebodys)
 
 
-def _with_attribution(row: Row, stored: DatabaseRecord) -> Row:
-    """Add a lead's stored attribution and customer, which the envelope does not hold."""
+def visits_of(
+    candidates: Sequence[Candidate], fresh: Sequence[Row]
+) -> frozenset[bytes]:
+    """The visits to lock first if clicks move to other links, with those of new rows."""
+    moved = _moved(candidates)
+    if not moved.leaving:
+        return frozenset()
+    clicks = (*moved, clicks_of(fresh))
+    return frozenset().union(*map(keys_concerned, clicks))
+
+
+def _moved(candidates: Iterable[Candidate]) -> MovedClicks:
+    """The clicks that move to other links, unless their visitors were erased."""
+    leaving: dict[bytes, list[Click]] = {}
+    arriving: dict[bytes, list[Click]] = {}
+    for row, stored in ((each.row, each.stored) for each in candidates):
+        visitor, before, after = stored["visitor"], stored["link_id"], row.place.link_id
+        if row.event.kind is not CLICK or row.event.is_test or not visitor:
+            continue
+        if before and after and before != after:
+            click = Click.at_time(row.at, row.id)
+            leaving.setdefault(visitor + before.bytes, []).append(click)
+            arriving.setdefault(visitor + after.bytes, []).append(click)
+    return MovedClicks(leaving, arriving)
+
+
+def _with_stored(row: Row, stored: DatabaseRecord) -> Row:
+    """Add what the envelope does not hold: the flag, a lead's attribution and customer."""
+    if row.event.is_duplicate is not stored["is_duplicate"]:
+        event = replace(row.event, is_duplicate=stored["is_duplicate"])
+        row = replace(row, event=event)
     if not _is_attributable(row):
         return row
     # Before it is identified, its customer stays.

@@ -16,6 +16,7 @@ from msgspec import structs
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import CLICK
 from workers.counters.counters import CounterDeltas
+from workers.model.locks import Locks, LockSetGrew
 from workers.model.rows import DatabaseRecord, Place, Row, StoredRow
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
@@ -25,15 +26,6 @@ _SQL: Final = statements("write/customers")
 
 #: A customer whose events name the clicks of more visitors is a shared id, not one person.
 SHARED_CUSTOMER_CLICKS: Final = 64
-
-
-class LockSetGrew(Exception):
-    """Rows committed meanwhile concern more customers: begin again, locking these too."""
-
-    def __init__(self, ids: frozenset[UUID]) -> None:
-        """`ids` are customers to lock from the start."""
-        super().__init__(len(ids))
-        self.ids = ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +116,7 @@ async def lock(
     await connection.execute(_SQL["customers_lock"], sorted(locked))
     reached, roots = await _reach(connection, about)
     if not reached <= locked:
-        raise LockSetGrew(reached | locked)
+        raise LockSetGrew(Locks(customers=reached | locked))
     since = await _since(connection, about)
     return replace(about, ids=reached, roots=roots, since=since)
 

@@ -1,7 +1,7 @@
 """One batch, one transaction. Imported by the pipeline.
 
-    identify → claim → insert → introduce → lock → replace → learn → attribute → note
-    → enter into the ledger → count → award → keep tokens
+    lock visits → identify → claim → flag duplicates → insert → introduce → lock → replace
+    → learn → attribute → note → enter into the ledger → count → award → keep tokens
 
 Locks are taken in this order of steps, and within a step in the order of keys, so writers
 never wait for one another in a circle. Whoever counts takes rows that others wait for, which
@@ -19,9 +19,12 @@ from uuid import UUID
 from workers.counters import milestones
 from workers.counters.counters import CounterDeltas
 from workers.counters.ledger import LedgerDelta, LedgerShard
+from workers.model.locks import NO_LOCKS, Locks, LockSetGrew
 from workers.model.rows import COLUMNS, Row, StoredRow, values_of
 from workers.postgres.database import Connection, copy_rows
 from workers.postgres.sql import statements
+from workers.visits.cascade import clicks_of, recorded_clicks
+from workers.visits.visits import MovedClicks, Visits
 from workers.write import click_tokens, customers, dedup, profile_merge, publish_queue
 from workers.write.plain_clicks import split_plain
 
@@ -43,6 +46,11 @@ class _WritePlan:
     displaced: Sequence[UUID] = ()
 
     @property
+    def going(self) -> list[UUID]:
+        """Ids whose rows may have to go."""
+        return [*self.displaced, *(row.id for row in self.contesting)]
+
+    @property
     def heard(self) -> list[Row]:
         """All rows but those of entries that were recorded before, and plain ones."""
         return [*self.standing, *self.contesting, *self.repeats]
@@ -55,27 +63,27 @@ async def write(
     *,
     consumer: str | None,
     new_id: Callable[[], UUID],
-    wider: frozenset[UUID] = frozenset(),
+    wider: Locks = NO_LOCKS,
 ) -> None:
     """Record rows, if any, inside the connection's transaction, and enter them in the ledger.
 
     They are added to the tally, and all of it is entered as the consumer's; None: nowhere, as
     what is written will be undone. The transaction has to begin again where it raises
-    `customers.LockSetGrew`, with wider locks, or `database.Raced`.
+    `LockSetGrew`, with wider locks, or `database.Raced`.
     """
+    deltas, gone = CounterDeltas(), list[StoredRow]()
+    visits = await Visits.begun(connection, rows, wider.visits)
     plain, others = split_plain(rows)
     others = await customers.identify(connection, others, new_id)
     contest = await dedup.claim_keys(connection, others)
-    fates = await _insert(connection, plain, contest)
+    fates = await _insert(connection, plain, contest, visits, deltas)
     fresh = await profile_merge.create_anonymous(connection, fates.heard, fates.plain)
     heard = fates.heard
-    contested = [row.id for row in fates.contesting]
-    going = await _standing(connection, [*fates.displaced, *contested])
+    going = await _standing(connection, fates.going)
     about = customers.lock_set_of(heard, going, fresh, contest.aliases)
-    deltas, gone = CounterDeltas(), list[StoredRow]()
     if about.ids or going:
-        about = await customers.lock(connection, about, wider)
-        fates, gone = await _replace(connection, fates, about.ids)
+        about = await customers.lock(connection, about, wider.customers)
+        fates, gone = await _replace(connection, fates, about.ids, visits, deltas)
         await profile_merge.merge_profiles(connection, heard, fresh)
     _count(deltas, fates, gone)
     if about.ids:
@@ -91,7 +99,11 @@ async def write(
 
 
 async def _insert(
-    connection: Connection, plain: Sequence[Row], contest: dedup.DedupResult
+    connection: Connection,
+    plain: Sequence[Row],
+    contest: dedup.DedupResult,
+    visits: Visits,
+    deltas: CounterDeltas,
 ) -> _WritePlan:
     """Insert the least rank of every id; see how the rest compare with what stands."""
     groups: dict[UUID, list[Row]] = defaultdict(list)
@@ -100,6 +112,11 @@ async def _insert(
     firsts = [*plain, *(group[0] for group in groups.values())]
     known, people = await _known(connection, firsts)
     new = [row for row in firsts if row.id not in known] if known else firsts
+    if flagged := await visits.judge(new, deltas):
+        new = [flagged.get(row.id, row) for row in new]
+        plain = [flagged.get(row.id, row) for row in plain]
+        for event_id in flagged.keys() & groups.keys():
+            groups[event_id][0] = flagged[event_id]
     await _add(connection, new)
     standing, contesting, repeats = list[Row](), list[Row](), list(contest.lost)
     for event_id in groups.keys() - known:
@@ -146,7 +163,11 @@ async def _standing(connection: Connection, ids: Sequence[UUID]) -> list[StoredR
 
 
 async def _replace(
-    connection: Connection, fates: _WritePlan, locked: frozenset[UUID]
+    connection: Connection,
+    fates: _WritePlan,
+    locked: frozenset[UUID],
+    visits: Visits,
+    deltas: CounterDeltas,
 ) -> tuple[_WritePlan, list[StoredRow]]:
     """Take away what has to go and put in what came earlier; what went, as it last stood.
 
@@ -169,11 +190,16 @@ async def _replace(
     repeats += contesting.values()
     people = {person for old in gone for person in (old.root_id, old.customer_id)}
     if not people - {None} <= locked:
-        raise customers.LockSetGrew(locked | {person for person in people if person})
+        missing = frozenset(person for person in people if person)
+        raise LockSetGrew(Locks(customers=locked | missing))
+    leaving = await recorded_clicks(connection, [old.id for old in gone])
+    visits.require(leaving)
     await connection.execute(_SQL["events_remove"], [old.id for old in gone])
     standing = [*fates.standing, *earlier]
     went = {old.id for old in gone}
-    await _add(connection, [row for row in standing if row.id in went])
+    back = [row for row in standing if row.id in went]
+    await _add(connection, back)
+    await visits.settle(MovedClicks(leaving, clicks_of(back)), deltas)
     return _WritePlan(standing, fates.plain, (), [*fates.repeats, *repeats]), gone
 
 

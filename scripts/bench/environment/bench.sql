@@ -1,5 +1,5 @@
 -- forget: every event, and what was learnt of them
-truncate events, claims, event_aliases, repeats, quarantine, customers,
+truncate events, visits, claims, event_aliases, repeats, quarantine, customers,
          stream_epochs, ledger, link_days, link_amounts, program_partner_amounts, counter_base
 
 -- zero_links: what was counted of them, back to nothing

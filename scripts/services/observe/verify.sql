@@ -16,6 +16,34 @@ select '{what}' as what, name as key, counter, pair.expected, pair.found, count(
  order by key, counter
  limit 20
 
+-- duplicates: clicks whose flag is not what the clicks of their visitor before them say. Not those of times that are not kept or were counted by an earlier version, nor those whose window an erased click opened
+with bounds as materialized (
+    select greatest(case when quarter = 1 then to_timestamp(21600)
+                         else to_timestamp(quarter * 21600.0) + interval '1 day' end,
+                    (select max(until) + interval '1 hour' from detached_partitions)) as since
+      from visits_since
+), clicks as materialized (
+    select id, at, link_id, visitor, is_duplicate, digest
+      from events cross join bounds
+     where kind = 'click' and not is_test and link_id is not null and at >= bounds.since - interval '1 hour'
+), flags as (
+    select id, at, link_id, is_duplicate::int::bigint as found,
+           coalesce(at < max(at) filter (where not is_duplicate) over earlier + interval '1 hour', false)::int::bigint
+               as expected
+      from clicks
+     where visitor is not null
+    window earlier as (partition by link_id, visitor order by at, id rows between unbounded preceding and 1 preceding)
+)
+select 'click' as what, id::text as key, 'is_duplicate' as counter, expected, found, count(*) over () as total
+  from flags cross join bounds
+ where expected <> found and at >= bounds.since
+   and not exists (select from clicks erased
+                    where erased.visitor is null and erased.digest = 0 and not erased.is_duplicate
+                      and erased.link_id = flags.link_id and erased.at <= flags.at
+                      and erased.at > flags.at - interval '1 hour')
+ order by key
+ limit 20
+
 -- ledger: shards whose ledger differs from the rows that were written
 with kept as (
     select epoch, shard, sum(recorded)::bigint as recorded, sum(repeats)::bigint as repeats,

@@ -55,7 +55,7 @@ async def pool(
 async def kept(pool: "asyncpg.Pool[asyncpg.Record]") -> list[Mapping[str, Any]]:
     """What is recorded, in order; and then nothing is."""
     rows = await pool.fetch(f"select {_ALIKE} from events order by id")  # noqa: S608
-    await pool.execute("truncate events, customers")
+    await pool.execute("truncate events, visits, customers")
     return [dict(row) for row in rows]
 
 

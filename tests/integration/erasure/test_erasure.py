@@ -45,6 +45,30 @@ async def site(
         yield made
 
 
+async def test_flags_stay_where_erased_clicks_opened_the_window(site: Site) -> None:
+    # Somebody else has the same address and browser.
+    shared = {"visitor": b"jane-4711"}
+    await site.add(
+        janes_click(1),
+        janes_click(2, at=NOON_MS + 10),
+        a_click(3, at=NOON_MS + 20, **shared),
+        janes_lead(4),
+    )
+    await site.record()
+    flags = "select array_agg(is_duplicate order by at, id) from events where kind = 'click'"
+    assert [False, True, True] == await site.value(flags)
+
+    await erase(site)
+
+    assert [False, True, True] == await site.value(flags)
+    assert 0 == await site.value("select count(*) from visits")
+    await site.add(a_click(5, at=NOON_MS + 30, **shared))
+    await site.record()
+    # Nobody knows of the window that Jane had opened.
+    assert [False, True, True, False] == await site.value(flags)
+    assert (await site.proven())["ok"]
+
+
 async def test_nothing_is_left_of_a_person_and_everything_counts_as_before(
     site: Site,
 ) -> None:

@@ -63,7 +63,7 @@ async def test_rows_that_were_lost_come_back_under_the_pseudonym(site: Site) -> 
     before = await counted(site)
     # With all that says so, as after a restored backup of a day without Jane.
     await site.pool.execute(
-        "truncate events, claims, repeats, event_aliases, quarantine, ledger, link_days,"
+        "truncate events, visits, claims, repeats, event_aliases, quarantine, ledger, link_days,"
         " link_amounts, program_partner_amounts; delete from customers where erased_at is null;"
         " update links set unique_clicks = 0, clicks = 0, leads = 0, sales = 0;"
         " update program_partners set unique_clicks = 0, clicks = 0, leads = 0, sales = 0"

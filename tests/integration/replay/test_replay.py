@@ -55,7 +55,7 @@ async def _forget(site: Site, *numbers: int) -> None:
     """As an old backup would: the rows are not there, and nothing was counted for them."""
     async with site.pool.acquire() as connection:
         await connection.execute(
-            "truncate events, customers, claims, event_aliases, repeats, quarantine,"
+            "truncate events, visits, customers, claims, event_aliases, repeats, quarantine,"
             " ledger, link_days, link_amounts, program_partner_amounts, program_partners"
         )
         await uncount_links(connection)

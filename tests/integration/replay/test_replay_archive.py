@@ -150,8 +150,10 @@ async def test_an_archive_without_a_stream_is_enough(site: Site) -> None:
     await _archive(site)
     await site.redis.flushdb()
     async with site.pool.acquire() as connection:
-        await connection.execute("truncate events, customers, ledger, link_days")
-        await connection.execute("update links set unique_clicks = 0, clicks = 0")
+        await connection.execute(
+            "truncate events, visits, customers, ledger, link_days"
+        )
+        await connection.execute("update links set clicks = 0, unique_clicks = 0")
 
     done = await site.replay()
 
@@ -165,8 +167,10 @@ async def test_a_frame_is_taken_in_pages_and_left_in_the_middle(site: Site) -> N
     await _archive(site)
     await site.redis.flushdb()
     async with site.pool.acquire() as connection:
-        await connection.execute("truncate events, customers, ledger, link_days")
-        await connection.execute("update links set unique_clicks = 0, clicks = 0")
+        await connection.execute(
+            "truncate events, visits, customers, ledger, link_days"
+        )
+        await connection.execute("update links set clicks = 0, unique_clicks = 0")
 
     pages, cursor = list[int](), await _begun(site)
     while cursor is not None:

@@ -206,10 +206,10 @@ async def _add_and_forget(site: Site, count: int = EVENTS) -> None:
     await site.record()
     async with site.pool.acquire() as connection:
         await connection.execute(
-            "truncate events, customers, ledger, link_days, program_partners"
+            "truncate events, visits, customers, ledger, link_days, program_partners"
         )
         await connection.execute(
-            "update links set unique_clicks = 0, clicks = 0, last_clicked_at = null"
+            "update links set clicks = 0, unique_clicks = 0, last_clicked_at = null"
         )
 
 

@@ -69,7 +69,8 @@ def janes_sale(number: int, **changes: object) -> Envelope:
 
 HISTORY = (
     janes_click(1),
-    janes_click(2, at=NOON_MS + 10, root_id=an_id(1), root_link_id=LINKS[0]),
+    # From another device.
+    janes_click(2, at=NOON_MS + 10, visitor=b"jane-4711 phone", root_id=an_id(1), root_link_id=LINKS[0]),
     a_click(3, ip="192.0.2.0", session="sess-of-joe"),
     janes_lead(4),
     janes_sale(5),
