@@ -52,7 +52,8 @@ class Visitors:
     ) -> Visit:
         """The visit of a draft, by what is known of its visitor.
 
-        `is_told_again`: a duplicate is told the first click's id.
+        `is_told_again`: a duplicate is told the first click's id. Else workers alone decide
+        what is a duplicate.
         """
         link, visitor = resolved.link, visit.visitor
         if draft.existing_click:
@@ -61,13 +62,13 @@ class Visitors:
         marks: list[Mark] = []
         if draft.fingerprint and resolved.owner:
             marks.append(_known_by(draft.fingerprint, visit, resolved.owner))
-        if visitor and link:
+        if is_told_again and visitor and link:
             marks.append(duplicate_mark(link.link_uuid, visitor, visit.click.click_id))
         if not marks:
             return visit
         earlier = await self.claims.earlier(marks)
-        if visitor and link:
-            visit = _duplicate(visit, earlier[-1], is_told_again=is_told_again)
+        if is_told_again and visitor and link:
+            visit = _duplicate(visit, earlier[-1])
         return _known(visit, earlier[0]) if draft.fingerprint else visit
 
 
@@ -78,11 +79,11 @@ def _known_by(
     return visitor_mark(owner.workspace_uuid, fingerprint, click, window)
 
 
-def _duplicate(visit: Visit, mark: bytes | None, *, is_told_again: bool) -> Visit:
+def _duplicate(visit: Visit, mark: bytes | None) -> Visit:
     if mark is None or len(mark) != len(visit.click.click_id.bytes):
         return visit
     visit = replace(visit, first_id=UUID(bytes=mark))
-    if not is_told_again or visit.root is not None:
+    if visit.root is not None:
         return visit
     first = ClickToken(UUID(bytes=mark), visit.click.link_id)
     return replace(visit, root=first, matched_by="click")

@@ -97,6 +97,7 @@ class Edge:
     headers: dict[str, str] = field(default_factory=dict)
     credential: Credential | None = None
     needs_partner: bool = False
+    has_short_clicks: bool = False
     ip: str | None = "203.0.113.77"
     store_ip: str = "truncated"
 
@@ -131,6 +132,7 @@ class Edge:
                 else Reply(200, [reply.body for reply in replies])
             ),
             needs_partner=self.needs_partner,
+            has_short_clicks=self.has_short_clicks,
         )
 
     def acceptor(self) -> Acceptor:

@@ -114,15 +114,30 @@ async def test_without_claims_every_event_is_a_first(edge: Edge) -> None:
 # Duplicate clicks --------------------------------------------------------------------
 
 
-async def test_a_second_click_of_one_visitor_is_a_duplicate(edge: Edge) -> None:
+async def test_clicks_of_one_visitor_say_so_and_leave_no_mark(edge: Edge) -> None:
     edge.headers["user-agent"] = "Firefox"
 
     await edge.take(a_click())
     await edge.take(a_click())
 
     one, other = edge.sink.envelopes
-    assert [False, True] == [one.click.is_duplicate, other.click.is_duplicate]
     assert one.client.visitor == other.client.visitor
+    # Workers decide which of them is a duplicate.
+    assert [False, False] == [one.click.is_duplicate, other.click.is_duplicate]
+    assert [] == edge.claims.asked
+
+
+async def test_where_a_duplicate_is_told_the_first_click_it_is_marked(
+    edge: Edge,
+) -> None:
+    edge.has_short_clicks = True
+
+    await edge.take(a_click())
+    await edge.take(a_click())
+
+    one, other = edge.sink.envelopes
+    assert [False, True] == [one.click.is_duplicate, other.click.is_duplicate]
+    assert one.id == other.click.root_id
 
 
 async def test_neighbours_behind_one_truncated_address_are_two_visitors(
@@ -133,10 +148,12 @@ async def test_neighbours_behind_one_truncated_address_are_two_visitors(
     await edge.take(a_click())
 
     one, other = edge.sink.envelopes
-    assert (one.client.ip, False) == (other.client.ip, other.click.is_duplicate)
+    assert one.client.ip == other.client.ip
+    assert one.client.visitor != other.client.visitor
 
 
 async def test_the_same_visitor_on_another_link_is_no_duplicate(edge: Edge) -> None:
+    edge.has_short_clicks = True
     edge.publish(a_link(11, code="BOB"))
 
     await edge.take(a_click())
