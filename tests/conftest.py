@@ -24,6 +24,7 @@ from redis import Redis
 from ingest.redis_io import client
 from scripts.embedded import running
 from scripts.services.maintain.schema import schema_text
+from tests.support.blocking import blocking_calls_fail
 
 _NUMBERS = count()
 #: For how long an edge waits for Redis, by the names in `wire`.
@@ -67,6 +68,12 @@ def logs_as_they_begin() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     sys.stderr.write(logs.getvalue())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blocked_loops_fail() -> Iterator[None]:
+    with blocking_calls_fail():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from blockbuster import blockbuster_ctx
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from typing_extensions import override
@@ -41,12 +40,6 @@ SHARDS = 2
 def valkey() -> Iterator[Valkey]:
     with running_valkey() as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def whoever_blocks_the_loop_fails() -> Iterator[None]:
-    with blockbuster_ctx("ingest"):
-        yield
 
 
 @dataclass
