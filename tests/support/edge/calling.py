@@ -7,6 +7,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from ingest.dialects.spec import Refusal, Reply
+from tests.support.differences import differences
 from tests.support.edge.showcase import SHOWN, Client, Shown
 
 
@@ -35,13 +36,14 @@ def words(shown: Shown, refusal: Refusal) -> Reply:
 
 async def is_word_for_word(answer: ClientResponse, reply: Reply) -> bool:
     """Whether an answer is a reply, with the headers that the reply has."""
-    assert (reply.status, reply.body) == (
-        answer.status,
-        orjson.loads(await answer.read()),
-    )
-    told = {name: answer.headers.get(name) for name in reply.headers}
-    assert {**reply.headers} == told
-    assert "application/json" == answer.headers["Content-Type"]
+    headers = {**reply.headers, "Content-Type": "application/json"}
+    expected = {"status": reply.status, "headers": headers, "body": reply.body}
+    found = {
+        "status": answer.status,
+        "headers": {name: answer.headers.get(name) for name in headers},
+        "body": orjson.loads(await answer.read()),
+    }
+    assert {} == differences(expected, found)
     return True
 
 
