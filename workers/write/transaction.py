@@ -1,13 +1,14 @@
-"""One batch, one transaction. Imported by the pipeline.
+"""Records one batch in one transaction.
 
-    lock visits → identify → claim → flag duplicates → insert → introduce → lock → replace
-    → learn → attribute → note → enter into the ledger → count → award → keep tokens
+    begin visits → identify → claim → judge visits → insert → create customers → lock → replace
+    → merge profiles → attribute → queue for publishing → enter into the ledger → count → award
+    → keep tokens
 
 Locks are taken in this order of steps, and within a step in the order of keys, so writers
-never wait for one another in a circle. Whoever counts takes rows that others wait for, which
-nobody does for a consumer's rows of the ledger: so those come first. If the process dies on any
-line before the commit, nothing happened and the entries are delivered again; if it dies after
-it, they are delivered again and found recorded under the same entry.
+never wait for one another in a circle. Counters come last, since all workers share their rows;
+a consumer's rows of the ledger are its own. If the process dies before the commit, nothing
+happened and the entries are delivered again. If it dies after the commit, they are delivered
+again and found recorded under the same entry.
 """
 
 from collections import Counter, defaultdict
@@ -33,27 +34,26 @@ _SQL: Final = statements("write/transaction")
 
 @dataclass(frozen=True, slots=True)
 class _WritePlan:
-    """What is to become of the rows of a batch."""
+    """What becomes of the rows of a batch."""
 
-    #: Rows that stand now. Those of plain clicks whose visitors nobody has spoken of are by
-    #: themselves.
-    standing: Sequence[Row] = ()
+    #: Rows that are inserted; those of plain clicks of new visitors are kept apart.
+    inserted: Sequence[Row] = ()
     plain: Sequence[Row] = ()
-    #: Rows that came earlier than what stood under their id when they were compared.
-    contesting: Sequence[Row] = ()
+    #: Rows that happened earlier than what was stored under their id, and may replace it.
+    replacing: Sequence[Row] = ()
     repeats: Sequence[Row] = ()
-    #: Ids that lost their claim and whose rows have to go.
+    #: Ids that lost their claim: their rows are deleted.
     displaced: Sequence[UUID] = ()
 
     @property
     def going(self) -> list[UUID]:
-        """Ids whose rows may have to go."""
-        return [*self.displaced, *(row.id for row in self.contesting)]
+        """Ids whose rows may be deleted."""
+        return [*self.displaced, *(row.id for row in self.replacing)]
 
     @property
-    def heard(self) -> list[Row]:
-        """All rows but those of entries that were recorded before, and plain ones."""
-        return [*self.standing, *self.contesting, *self.repeats]
+    def new_rows(self) -> list[Row]:
+        """All rows of new entries, except plain clicks."""
+        return [*self.inserted, *self.replacing, *self.repeats]
 
 
 async def write(
@@ -67,50 +67,50 @@ async def write(
 ) -> None:
     """Record rows, if any, inside the connection's transaction, and enter them in the ledger.
 
-    They are added to the tally, and all of it is entered as the consumer's; None: nowhere, as
-    what is written will be undone. The transaction has to begin again where it raises
-    `LockSetGrew`, with wider locks, or `database.Raced`.
+    They are added to the tally, which is entered as the consumer's. Without a consumer it is not
+    entered, for a transaction that will be undone. The transaction has to begin again where it raises
+    `LockSetGrew`, with wider locks, or `ConcurrentInsert`.
     """
     deltas, gone = CounterDeltas(), list[StoredRow]()
     visits = await Visits.begun(connection, rows, wider.visits)
     plain, others = split_plain(rows)
     others = await customers.identify(connection, others, new_id)
-    contest = await dedup.claim_keys(connection, others)
-    fates = await _insert(connection, plain, contest, visits, deltas)
-    fresh = await profile_merge.create_anonymous(connection, fates.heard, fates.plain)
-    heard = fates.heard
-    going = await _standing(connection, fates.going)
-    about = customers.lock_set_of(heard, going, fresh, contest.aliases)
+    claims = await dedup.claim_keys(connection, others)
+    plan = await _insert(connection, plain, claims, visits, deltas)
+    fresh = await profile_merge.create_anonymous(connection, plan.new_rows, plan.plain)
+    new_rows = plan.new_rows
+    going = await _stored(connection, plan.going)
+    about = customers.lock_set_of(new_rows, going, fresh, claims.aliases)
     if about.ids or going:
         about = await customers.lock(connection, about, wider.customers)
-        fates, gone = await _replace(connection, fates, about.ids, visits, deltas)
-        await profile_merge.merge_profiles(connection, heard, fresh)
-    _count(deltas, fates, gone)
+        plan, gone = await _replace(connection, plan, about.ids, visits, deltas)
+        await profile_merge.merge_profiles(connection, new_rows, fresh)
+    _count(deltas, plan, gone)
     if about.ids:
         await customers.attribute(connection, about, deltas)
-    await publish_queue.note(connection, [*heard, *fates.plain], about, deltas.links)
-    await _tally(connection, fates, gone, tally)
+    await publish_queue.note(connection, [*new_rows, *plan.plain], about, deltas.links)
+    await _tally(connection, plan, gone, tally)
     if consumer is not None:
         await tally.enter(connection, consumer)
-    # As late as can be, since others wait for those who count.
+    # Last, since other workers wait for the rows of counters.
     await deltas.apply(connection)
     await milestones.give(connection, deltas.led)
-    await click_tokens.keep(connection, heard)
+    await click_tokens.keep(connection, new_rows)
 
 
 async def _insert(
     connection: Connection,
     plain: Sequence[Row],
-    contest: dedup.DedupResult,
+    claims: dedup.DedupResult,
     visits: Visits,
     deltas: CounterDeltas,
 ) -> _WritePlan:
-    """Insert the least rank of every id; see how the rest compare with what stands."""
+    """Insert the least rank of every id; compare the rest with what is stored."""
     groups: dict[UUID, list[Row]] = defaultdict(list)
-    for row in sorted(contest.contenders, key=lambda row: (row.rank, row.entry)):
+    for row in sorted(claims.contenders, key=lambda row: (row.rank, row.entry)):
         groups[row.id].append(row)
     firsts = [*plain, *(group[0] for group in groups.values())]
-    known, people = await _known(connection, firsts)
+    known, customer_ids = await _known(connection, firsts)
     new = [row for row in firsts if row.id not in known] if known else firsts
     if flagged := await visits.judge(new, deltas):
         new = [flagged.get(row.id, row) for row in new]
@@ -118,27 +118,27 @@ async def _insert(
         for event_id in flagged.keys() & groups.keys():
             groups[event_id][0] = flagged[event_id]
     await _add(connection, new)
-    standing, contesting, repeats = list[Row](), list[Row](), list(contest.lost)
+    inserted, replacing, repeats = list[Row](), list[Row](), list(claims.lost)
     for event_id in groups.keys() - known:
         first, *others = groups.pop(event_id)
-        standing.append(first)
+        inserted.append(first)
         repeats += [row for row in others if row.entry != first.entry]
-    if known or people:
+    if known or customer_ids:
         groups |= {row.id: [row] for row in plain if row.id in known}
-        standing += [row for row in plain if row.id in people - known]
-        plain = [row for row in plain if row.id not in people | known]
-    for old in await _standing(connection, list(groups)):
+        inserted += [row for row in plain if row.id in customer_ids - known]
+        plain = [row for row in plain if row.id not in customer_ids | known]
+    for old in await _stored(connection, list(groups)):
         others = [row for row in groups[old.id] if row.entry != old.entry]
         if others and others[0].rank < old.rank:
-            contesting.append(others.pop(0))
+            replacing.append(others.pop(0))
         repeats += others
-    return _WritePlan(standing, plain, contesting, repeats, list(contest.displaced))
+    return _WritePlan(inserted, plain, replacing, repeats, list(claims.displaced))
 
 
 async def _known(
     connection: Connection, rows: Sequence[Row]
 ) -> tuple[set[UUID], set[UUID]]:
-    """The ids that have a row already, and those by which a customer is known."""
+    """The ids that events have already, and those that customers have."""
     found: dict[bool, set[UUID]] = {True: set(), False: set()}
     if rows:
         ids = [row.id for row in rows]
@@ -148,76 +148,78 @@ async def _known(
 
 
 async def _add(connection: Connection, rows: list[Row]) -> None:
-    """Insert rows whose ids nobody has, in the order of ids. Raises Raced."""
+    """Insert rows in the order of their ids. Raises ConcurrentInsert."""
     if rows:
         rows.sort(key=_by_id)
         records = map(values_of, rows)
         await copy_rows(connection, "events", COLUMNS, records, len(rows))
 
 
-async def _standing(connection: Connection, ids: Sequence[UUID]) -> list[StoredRow]:
+async def _stored(connection: Connection, ids: Sequence[UUID]) -> list[StoredRow]:
     if not ids:
         return []
-    records = await connection.fetch(_SQL["events_standing"], ids)
+    records = await connection.fetch(_SQL["events_stored"], ids)
     return [StoredRow.of(record) for record in records]
 
 
 async def _replace(
     connection: Connection,
-    fates: _WritePlan,
+    plan: _WritePlan,
     locked: frozenset[UUID],
     visits: Visits,
     deltas: CounterDeltas,
 ) -> tuple[_WritePlan, list[StoredRow]]:
-    """Take away what has to go and put in what came earlier; what went, as it last stood.
+    """Delete displaced rows and insert earlier ones; the rows that were deleted.
 
-    Compared anew under the locks: another writer may have put in something earlier still,
-    and a lead may have been attributed since.
+    Rows are compared again under the locks: another writer may have inserted a still earlier
+    one, and a lead may have been attributed since.
     """
-    if not fates.contesting and not fates.displaced:
-        return fates, []
-    contesting = {row.id: row for row in fates.contesting}
-    await connection.execute(_SQL["events_contest"], sorted(contesting))
-    gone = await _standing(connection, fates.displaced)
+    if not plan.replacing and not plan.displaced:
+        return plan, []
+    replacing = {row.id: row for row in plan.replacing}
+    await connection.execute(_SQL["events_lock"], sorted(replacing))
+    gone = await _stored(connection, plan.displaced)
     earlier, repeats = list[Row](), list[Row]()
-    for old in await _standing(connection, list(contesting)):
-        row = contesting.pop(old.id)
+    for old in await _stored(connection, list(replacing)):
+        row = replacing.pop(old.id)
         if row.rank < old.rank:
             earlier.append(row)
             gone.append(old)
         elif row.entry != old.entry:
             repeats.append(row)
-    repeats += contesting.values()
-    people = {person for old in gone for person in (old.root_id, old.customer_id)}
-    if not people - {None} <= locked:
-        missing = frozenset(person for person in people if person)
+    repeats += replacing.values()
+    customer_ids = {
+        customer_id for old in gone for customer_id in (old.root_id, old.customer_id)
+    }
+    if not customer_ids - {None} <= locked:
+        missing = frozenset(customer_id for customer_id in customer_ids if customer_id)
         raise LockSetGrew(Locks(customers=locked | missing))
     leaving = await recorded_clicks(connection, [old.id for old in gone])
     visits.require(leaving)
     await connection.execute(_SQL["events_remove"], [old.id for old in gone])
-    standing = [*fates.standing, *earlier]
+    inserted = [*plan.inserted, *earlier]
     went = {old.id for old in gone}
-    back = [row for row in standing if row.id in went]
+    back = [row for row in inserted if row.id in went]
     await _add(connection, back)
     await visits.settle(MovedClicks(leaving, clicks_of(back)), deltas)
-    return _WritePlan(standing, fates.plain, (), [*fates.repeats, *repeats]), gone
+    return _WritePlan(inserted, plan.plain, (), [*plan.repeats, *repeats]), gone
 
 
-def _count(deltas: CounterDeltas, fates: _WritePlan, gone: Sequence[StoredRow]) -> None:
+def _count(deltas: CounterDeltas, plan: _WritePlan, gone: Sequence[StoredRow]) -> None:
     deltas.take(gone)
-    for rows in (fates.standing, fates.plain):
+    for rows in (plan.inserted, plan.plain):
         deltas.put(rows)
-    deltas.clicked(fates.heard)
+    deltas.clicked(plan.new_rows)
 
 
 async def _tally(
     connection: Connection,
-    fates: _WritePlan,
+    plan: _WritePlan,
     gone: Sequence[StoredRow],
     tally: LedgerDelta,
 ) -> None:
-    """Note the repeats, and count every entry once, however often it is delivered."""
-    repeats = [(row.entry, row.id) for row in (*fates.repeats, *gone)]
+    """Store the repeats, and count every entry once, however often it is delivered."""
+    repeats = [(row.entry, row.id) for row in (*plan.repeats, *gone)]
     if repeats:
         entries = [list(part) for part in zip(*(e for e, _ in repeats), strict=True)]
         ids = [event_id for _, event_id in repeats]
@@ -225,11 +227,10 @@ async def _tally(
             shard = LedgerShard(record["epoch"], record["shard"])
             tally.repeats[shard] += 1
             tally.beyond_first[shard] += record["entry_index"] > 0
-    stands = Counter(
-        (*row.entry[:2], row.entry.ordinal > 0)
-        for row in (*fates.standing, *fates.plain)
+    counts = Counter(
+        (*row.entry[:2], row.entry.ordinal > 0) for row in (*plan.inserted, *plan.plain)
     )
-    for (epoch, number, is_beyond_first), rows in stands.items():
+    for (epoch, number, is_beyond_first), rows in counts.items():
         shard = LedgerShard(epoch, number)
         tally.recorded[shard] += rows
         tally.beyond_first[shard] += rows * is_beyond_first

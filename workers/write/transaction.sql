@@ -1,20 +1,20 @@
--- events_known: which of these ids have a row, and which are customers'
+-- events_known: which of these ids events have, and which customers have
 select id, true as is_row from events where id = any($1::uuid[])
 union all
 select id, false from customers where id = any($1::uuid[])
 
--- events_standing: what stands under these ids
+-- events_stored: the rows under these ids
 select id, at, digest, kind, is_test, is_bot, is_duplicate, quantity,
        epoch, shard, entry_ms, entry_seq, entry_index,
        workspace_id, link_id, program_id, partner_id, click_id, customer_id, amount, currency
   from events
  where id = any($1::uuid[])
 
--- events_contest: let one writer at a time replace what stands under an id
+-- events_lock: let one writer at a time replace the row under an id
 select pg_advisory_xact_lock(hashtextextended(id::text, 0))
-  from (select unnest($1::uuid[]) as id order by 1) as contested
+  from (select unnest($1::uuid[]) as id order by 1) as replaced
 
--- events_remove: take rows away whose event has an earlier attempt
+-- events_remove: delete rows whose event has an earlier attempt
 delete from events where id = any($1::uuid[])
 
 -- repeats_add: note where the same event came again; gives back those that are new
