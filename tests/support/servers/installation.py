@@ -81,8 +81,10 @@ class Installation:
             if await asyncio.to_thread(self._spooled):
                 return False
             in_stream = [await self.redis.xlen(events_key(n)) for n in range(4)]
-            booked = "select sum(recorded + repeats + quarantined) from ledger"
-            return bool(sum(in_stream) == await self.database.fetchval(booked))
+            settled = await self.database.fetchval(
+                "select sum(recorded + repeats + quarantined - beyond_first) from ledger"
+            )
+            return bool(sum(in_stream) == settled)
 
         await eventually(recorded, within=30)
         assert [] == await miscounted(self.database)
