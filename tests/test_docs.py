@@ -80,6 +80,20 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in _anchors(target), link
 
 
+def test_every_decision_has_a_number_a_status_and_a_line_in_the_list() -> None:
+    folder = _ROOT / "docs" / "adr"
+    pages = sorted(folder.glob("[0-9]*.md"))
+    listed = re.findall(r"\]\((\d+-[^)]+)\)", (folder / "README.md").read_text("utf-8"))
+
+    assert [page.name for page in pages] == sorted(listed)
+    for number, page in enumerate(pages, 1):
+        text = page.read_text("utf-8")
+        assert page.name.startswith(f"{number:04d}-")
+        assert re.match(rf"# {number}\. .+\n\nStatus: (accepted|superseded)", text), (
+            page
+        )
+
+
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_ROOT)))
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text("utf-8")
