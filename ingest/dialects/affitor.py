@@ -217,6 +217,7 @@ AFFITOR: Final = Dialect(
             answer=_answer_click,
             from_browsers=True,
             needs_partner=True,
+            has_plain_clicks=True,
         ),
         Endpoint(
             method="POST",
