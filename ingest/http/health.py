@@ -1,5 +1,6 @@
 """Liveness, readiness and version of the process."""
 
+from functools import cache
 from importlib import metadata
 
 import orjson
@@ -63,6 +64,7 @@ class Health:
         return None
 
 
+@cache  # to look it up reads files
 def version() -> str:
     """The release of Reftide that this process runs."""
     try:

@@ -6,8 +6,8 @@ in order within a segment: pending entries are older than undelivered ones.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -126,7 +126,7 @@ class Archiver:
             return
         directory, pseudonymizer = self._config.directory, self._config.pseudonymizer
         before = partial(mark, directory) if pseudonymizer else _no_review
-        with self._disk_errors():
+        async with self._disk_errors():
             segment = await asyncio.to_thread(writer.finish, before)
         # An entry of several events is a line for each of them.
         ids = list(dict.fromkeys(writer.ids))
@@ -177,7 +177,7 @@ class Archiver:
             deliveries, version = await pseudonymizer.pseudonymize(deliveries)
             if self._writer is None:
                 self._suppressions_version = version
-        with self._disk_errors():
+        async with self._disk_errors():
             if self._writer is None:
                 config = self._config
                 self._writer = await asyncio.to_thread(
@@ -204,13 +204,13 @@ class Archiver:
             )
         )
 
-    @contextmanager
-    def _disk_errors(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _disk_errors(self) -> AsyncIterator[None]:
         try:
             yield
         except OSError as error:
             if self._writer is not None:
-                self._writer.discard()
+                await asyncio.to_thread(self._writer.discard)
             self._writer = self._epoch = None
             raise TransientError(f"the archive: {error}") from error
 
