@@ -131,7 +131,10 @@ def ordinary_user(tmp_path: Path) -> Iterator[Person]:
         if not can_run(person):
             # Root's Python and checkout can lie where only root may go.
             person.python = str(copy_python(Path(folder)))
-            person.environment = {"PYTHONPATH": str(copy_packages(Path(folder)))}
+            person.environment = {
+                "PYTHONPATH": str(copy_packages(Path(folder))),
+                "LD_LIBRARY_PATH": str(Path(folder, "lib")),
+            }
         yield person
 
 
