@@ -1,5 +1,5 @@
-"""Every figure that a process shows at `/metrics`, declared once.
+"""Every metric that a process shows at `/metrics`, declared once.
 
-A process shows its own figures on a port of its own, and adding up is the collector's
-work. Labels have few values, which are ours: no caller's text ever becomes one.
+A process shows its own metrics on a port of its own; the collector adds them up. A label
+has few values, which the code names: no caller's text becomes one.
 """

@@ -1,132 +1,73 @@
-"""The figures of the whole installation, which every worker reads from the servers.
+"""The metrics of the whole installation, which every worker reads from the servers.
 
-They are the same from each worker: take the greatest and do not add up.
+They are the same on each worker: take the maximum, not the sum.
 """
 
 from typing import Final
 
 from prometheus_client import Gauge
 
-from ingest.contracts.metrics.declaring import Metric, declared
 from ingest.contracts.metrics.worker import REGISTRY
 
-LAG_SECONDS: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_lag_seconds",
-        "seconds",
-        "How long the oldest entry of a shard has waited to be recorded.",
-        "above 30 s and growing: PostgreSQL is away or slow, or start more workers",
-        ("shard",),
-    ),
+LAG_SECONDS: Final = Gauge(
+    "reftide_lag_seconds",
+    "How long the oldest entry of a shard has waited to be recorded.",
+    ("shard",),
+    registry=REGISTRY,
 )
-LAG_ENTRIES: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_lag_entries",
-        "entries",
-        "Entries of a shard that wait to be recorded, those in hand included.",
-        "grows: see `reftide_lag_seconds`",
-        ("shard",),
-    ),
+LAG_ENTRIES: Final = Gauge(
+    "reftide_lag_entries",
+    "Entries of a shard that wait to be recorded, those in hand included.",
+    ("shard",),
+    registry=REGISTRY,
 )
-PENDING_ENTRIES: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_pending_entries",
-        "entries",
-        "Entries of a shard that a worker was given and has not acknowledged.",
-        "stays above 0 at rest: a worker is gone and its entries wait to be reclaimed,"
-        " or they are of a later release",
-        ("shard",),
-    ),
+PENDING_ENTRIES: Final = Gauge(
+    "reftide_pending_entries",
+    "Entries of a shard that a worker was given and has not acknowledged.",
+    ("shard",),
+    registry=REGISTRY,
 )
-PENDING_SECONDS: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_pending_seconds",
-        "seconds",
-        "The age of the oldest of those.",
-        "above 120 s while batches are settled: an entry is never finished; see"
-        " `entry.newer` in the log",
-        ("shard",),
-    ),
+PENDING_SECONDS: Final = Gauge(
+    "reftide_pending_seconds",
+    "The age of a shard's oldest pending entry.",
+    ("shard",),
+    registry=REGISTRY,
 )
-STREAM_ENTRIES: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_stream_entries",
-        "entries",
-        "Entries that a shard's stream holds, recorded ones included.",
-        "grows for days: Redis' memory ends; see `hours_left` of `reftide status`",
-        ("shard",),
-    ),
+STREAM_ENTRIES: Final = Gauge(
+    "reftide_stream_entries",
+    "Entries that a shard's stream holds, recorded ones included.",
+    ("shard",),
+    registry=REGISTRY,
 )
-REDIS_BYTES: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_redis_bytes",
-        "bytes",
-        "Memory that Redis uses.",
-        "above 80 % of its limit edges go over to their disks: give it more",
-    ),
+REDIS_BYTES: Final = Gauge(
+    "reftide_redis_bytes",
+    "Memory that Redis uses.",
+    registry=REGISTRY,
 )
-REDIS_LIMIT: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_redis_limit_bytes",
-        "bytes",
-        "Redis' `maxmemory`; 0: none.",
-        "0: set it, see `reftide doctor`",
-    ),
+REDIS_LIMIT: Final = Gauge(
+    "reftide_redis_limit_bytes",
+    "Redis' `maxmemory`; 0: none.",
+    registry=REGISTRY,
 )
-LEDGER: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_ledger_entries",
-        "events",
-        "The ledger, by account: `accepted`, `recorded`, `repeats`, `quarantined`,"
-        " `lost`, `in_flight`.",
-        "the same as in `reftide status`",
-        ("account",),
-    ),
+LEDGER: Final = Gauge(
+    "reftide_ledger_entries",
+    "The ledger, by account: `accepted`, `recorded`, `repeats`, `quarantined`,"
+    " `lost`, `in_flight`.",
+    ("account",),
+    registry=REGISTRY,
 )
-BALANCE: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_ledger_balance",
-        "events",
-        "Accepted less all the others; no number while a long backlog is not counted.",
-        "0 at rest, and a little less while events flow; above 0 for minutes: run"
-        " `reftide verify`",
-    ),
+BALANCE: Final = Gauge(
+    "reftide_ledger_balance",
+    "`accepted` minus all other accounts; NaN while a long backlog is not counted.",
+    registry=REGISTRY,
 )
-WORKERS_ALIVE: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_workers_alive",
-        "workers",
-        "Workers whose heartbeat Redis has.",
-        "fewer than you started: start them again",
-    ),
+WORKERS_ALIVE: Final = Gauge(
+    "reftide_workers_alive",
+    "Workers whose heartbeat Redis has.",
+    registry=REGISTRY,
 )
-SAMPLED: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_sampled_timestamp_seconds",
-        "Unix seconds",
-        "When this worker last read the figures of the installation.",
-        "`time()` less this above 30: a server does not answer, and they are old",
-    ),
+SAMPLED: Final = Gauge(
+    "reftide_sampled_timestamp_seconds",
+    "When this worker last read the figures of the installation.",
+    registry=REGISTRY,
 )

@@ -58,8 +58,8 @@ class _Family(Collector, Generic[_Child]):
         registry: CollectorRegistry,
     ) -> None:
         self._name = name
-        self._means = means
-        self._labels = labels
+        self._documentation = means
+        self._labelnames = labels
         self._children: dict[tuple[str, ...], _Child] = {}
         registry.register(self)
 
@@ -82,7 +82,9 @@ class LocalCounters(_Family[LocalCounter]):
 
     @override
     def collect(self) -> Iterator[Metric]:
-        family = CounterMetricFamily(self._name, self._means, labels=self._labels)
+        family = CounterMetricFamily(
+            self._name, self._documentation, labels=self._labelnames
+        )
         for values, tally in self._children.items():
             family.add_metric(values, tally.count)
         yield family
@@ -102,7 +104,9 @@ class LocalHistograms(_Family[LocalHistogram]):
     @override
     def collect(self) -> Iterator[Metric]:
         bounds = [*map(str, self._buckets), "+Inf"]
-        family = HistogramMetricFamily(self._name, self._means, labels=self._labels)
+        family = HistogramMetricFamily(
+            self._name, self._documentation, labels=self._labelnames
+        )
         for values, spread in self._children.items():
             counts = zip(bounds, accumulate(spread.counts), strict=True)
             family.add_metric(values, [*counts], spread.total)

@@ -1,10 +1,10 @@
-"""The figures of one worker, and what to do about each."""
+"""The metrics of one worker."""
 
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from ingest.contracts.metrics.declaring import Metric, declared, registry
+from ingest.contracts.metrics.declaring import registry
 
 REGISTRY: Final = registry()
 
@@ -12,211 +12,110 @@ _BATCH_SECONDS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
 
-BATCHES: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_batches_total",
-        "batches",
-        "Batches that were settled, each in its own transactions.",
-        "stands still while the lag grows: see `batch.delayed` in the log",
-        ("shard",),
-    ),
+BATCHES: Final = Counter(
+    "reftide_worker_batches_total",
+    "Batches that were settled.",
+    ("shard",),
+    registry=REGISTRY,
 )
-BATCH_SECONDS: Final = declared(
-    Histogram,
-    REGISTRY,
-    Metric(
-        "reftide_worker_batch_seconds",
-        "seconds",
-        "How long a batch took, waiting for PostgreSQL included.",
-        "p99 above 5 s: PostgreSQL is slow: its locks, its disk, its processors",
-    ),
+BATCH_SECONDS: Final = Histogram(
+    "reftide_worker_batch_seconds",
+    "How long a batch took, waiting for PostgreSQL included.",
     buckets=_BATCH_SECONDS,
+    registry=REGISTRY,
 )
-RECORDED: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_recorded_total",
-        "events",
-        "Events that were recorded.",
-        "0 while edges accept: see the lag and the log",
-    ),
+RECORDED: Final = Counter(
+    "reftide_worker_recorded_total",
+    "Events that were recorded.",
+    registry=REGISTRY,
 )
-REPEATS: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_repeats_total",
-        "events",
-        "Events that were recorded already.",
-        "most of all events for long: a client sends everything twice, or a spool is"
-        " drained again",
-    ),
+REPEATS: Final = Counter(
+    "reftide_worker_repeats_total",
+    "Events that were recorded already.",
+    registry=REGISTRY,
 )
-QUARANTINED: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_quarantined_total",
-        "events",
-        "Events that could not be recorded, by reason.",
-        "`reftide quarantine list`; `undecodable`, `unstorable` and `crash_loop` are bugs"
-        " or tampering",
-        ("reason",),
-    ),
+QUARANTINED: Final = Counter(
+    "reftide_worker_quarantined_total",
+    "Events that could not be recorded, by reason.",
+    ("reason",),
+    registry=REGISTRY,
 )
-DROPPED: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_dropped_total",
-        "entries",
-        "Those among them that were not kept: clients caused more than there is room for.",
-        "find out who sends them; discard what is rubbish, or raise"
-        " `REFTIDE_QUARANTINE_ROWS`; a replay brings back what can be placed",
-        ("reason",),
-    ),
+DROPPED: Final = Counter(
+    "reftide_worker_dropped_total",
+    "Quarantined entries that were not kept because quarantine was full.",
+    ("reason",),
+    registry=REGISTRY,
 )
-HELD_BACK: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_held_back_total",
-        "deliveries",
-        "Entries of a later release, left pending; each delivery counts.",
-        "any: upgrade this worker",
-    ),
+HELD_BACK: Final = Counter(
+    "reftide_worker_held_back_total",
+    "Entries of a later release, left pending; each delivery counts.",
+    registry=REGISTRY,
 )
-LOST_UNREAD: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_lost_total",
-        "entries",
-        "Entries that vanished from the stream before they were recorded.",
-        "any: alarm; somebody trimmed or deleted, or Redis lost its data",
-        ("shard",),
-    ),
+LOST_UNREAD: Final = Counter(
+    "reftide_worker_lost_total",
+    "Entries that vanished from the stream before they were recorded.",
+    ("shard",),
+    registry=REGISTRY,
 )
-GROUPS_MADE: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_groups_made_total",
-        "groups",
-        "How often the stream or its group was missing and was made.",
-        "more than at the first start: alarm; Redis lost its data",
-        ("shard",),
-    ),
+GROUPS_MADE: Final = Counter(
+    "reftide_worker_groups_made_total",
+    "Streams or groups that were missing and were created.",
+    ("shard",),
+    registry=REGISTRY,
 )
-DELAYS: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_delays_total",
-        "attempts",
-        "Attempts on a shard that failed because a server did not answer as it should.",
-        "grows: see `batch.delayed` in the log for which server, and why",
-        ("shard",),
-    ),
+DELAYS: Final = Counter(
+    "reftide_worker_delays_total",
+    "Attempts on a shard that failed because a server did not answer as it should.",
+    ("shard",),
+    registry=REGISTRY,
 )
-DELAYED: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_worker_delayed",
-        "1 or 0",
-        "1 while this worker's reading of a shard waits for a server.",
-        "1 for a minute: bring the server back; nothing is lost meanwhile",
-        ("shard",),
-    ),
+DELAYED: Final = Gauge(
+    "reftide_worker_delayed",
+    "1 while this worker's reading of a shard waits for a server.",
+    ("shard",),
+    registry=REGISTRY,
 )
-ARCHIVED: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_archived_total",
-        "entries",
-        "Entries that this worker brought into the archive.",
-        "stands still while edges accept, on all workers: see `archive.delayed` in the log;"
-        " nothing is trimmed meanwhile",
-        ("shard",),
-    ),
+ARCHIVED: Final = Counter(
+    "reftide_worker_archived_total",
+    "Entries that this worker wrote to the archive.",
+    ("shard",),
+    registry=REGISTRY,
 )
-UPLOADED: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_archive_uploaded_total",
-        "segments",
-        "Segments that this worker brought into the object store.",
-        "stands still while segments wait: see `archive.upload_delayed` in the log",
-    ),
+UPLOADED: Final = Counter(
+    "reftide_worker_archive_uploaded_total",
+    "Segments that this worker uploaded to the object store.",
+    registry=REGISTRY,
 )
-UPLOAD_DELAYS: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_archive_upload_delays_total",
-        "attempts",
-        "Attempts to upload segments that failed.",
-        "grows: see `archive.upload_delayed` in the log; archiving and trimming go on",
-    ),
+UPLOAD_DELAYS: Final = Counter(
+    "reftide_worker_archive_upload_delays_total",
+    "Attempts to upload segments that failed.",
+    registry=REGISTRY,
 )
-UPLOADS_WAITING: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_worker_archive_uploads_waiting",
-        "segments",
-        "Segments that the object store does not have yet; 0 on workers that do not"
-        " upload.",
-        "grows for an hour: the archive's disk keeps them all until the store is back",
-    ),
+UPLOADS_WAITING: Final = Gauge(
+    "reftide_worker_archive_uploads_waiting",
+    "Segments that the object store does not have yet; 0 on workers that do not"
+    " upload.",
+    registry=REGISTRY,
 )
-PAUSED: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_worker_paused",
-        "1 or 0",
-        "1 while recording is paused until an operator has looked.",
-        "1: alarm; `reftide status` says why, `reftide resume` lets it go on; nothing is"
-        " lost meanwhile",
-    ),
+PAUSED: Final = Gauge(
+    "reftide_worker_paused",
+    "1 while recording is paused, until an operator resumes it.",
+    registry=REGISTRY,
 )
-LAST_COMMIT: Final = declared(
-    Gauge,
-    REGISTRY,
-    Metric(
-        "reftide_worker_last_commit_timestamp_seconds",
-        "Unix seconds",
-        "When this worker last committed a batch; 0: not yet.",
-        "`time()` less this grows together with the lag: see `reftide_worker_delayed`",
-    ),
+LAST_COMMIT: Final = Gauge(
+    "reftide_worker_last_commit_timestamp_seconds",
+    "When this worker last committed a batch; 0: not yet.",
+    registry=REGISTRY,
 )
-JOBS: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_jobs_total",
-        "runs",
-        "Runs of the jobs, by outcome: `done` or `failed`.",
-        "`failed` grows: see `job.failed` in the log; edges see no new links meanwhile",
-        ("job", "outcome"),
-    ),
+JOBS: Final = Counter(
+    "reftide_worker_jobs_total",
+    "Runs of the jobs, by outcome: `done` or `failed`.",
+    ("job", "outcome"),
+    registry=REGISTRY,
 )
-ENRICHERS_FAILED: Final = declared(
-    Counter,
-    REGISTRY,
-    Metric(
-        "reftide_worker_enrichers_failed_total",
-        "events",
-        "Events that an enricher could say nothing of, for an error.",
-        "`city`: the geo file is missing or broken; others are bugs: see"
-        " `enricher.failed` in the log",
-        ("enricher",),
-    ),
+ENRICHERS_FAILED: Final = Counter(
+    "reftide_worker_enrichers_failed_total",
+    "Events that an enricher could not enrich because of an error.",
+    ("enricher",),
+    registry=REGISTRY,
 )
