@@ -14,6 +14,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from importlib.util import find_spec
 
 from redis.asyncio import Redis
@@ -49,7 +50,7 @@ from workers.replay.sources import ReplaySources
 from workers.settings import Settings
 from workers.stream.consumer import Consumer, backoff
 from workers.stream.consumer_names import consumer_name
-from workers.stream.epochs import PostgresEpochRegistry
+from workers.stream.epochs import current_epoch
 from workers.stream.heartbeat import send_heartbeats
 from workers.stream.poison_pill import PoisonPillIsolation
 from workers.stream.shard import ReaderConfig, ShardReader
@@ -167,8 +168,8 @@ def _hosts(
         keep_arq(work, settings.arq_redis_url, life.stop, backoff)
         for work in (
             _jobs(settings, redis, pipeline.pool),
-            ReplayJob.for_worker(pipeline, ReplaySources(redis, archive, fetcher)),
-            RedriveJob.for_worker(pipeline),
+            ReplayJob(pipeline, ReplaySources(redis, archive, fetcher)),
+            RedriveJob(pipeline),
         )
     ]
 
@@ -196,7 +197,7 @@ def _reader_config(settings: Settings, name: str) -> ReaderConfig:
 def _shards(
     settings: Settings, name: str, pool: Pool, readers: Sequence[Redis]
 ) -> list[ShardReader]:
-    config, registry = _reader_config(settings, name), PostgresEpochRegistry(pool)
+    config, registry = _reader_config(settings, name), partial(current_epoch, pool)
     return [
         ShardReader(redis, number, config, registry)
         for number, redis in enumerate(readers)

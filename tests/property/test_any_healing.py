@@ -140,7 +140,7 @@ async def test_any_order_ends_as_if_all_had_been_there(
     steps: list[_Step] = [*_NEW, "key", *events]
     expected = await _play(clinic, steps, _never)
     chance.shuffle(steps)
-    rivals = [Redriver.for_worker(clinic.pipeline) for _ in range(2)]
+    rivals = [Redriver(clinic.pipeline) for _ in range(2)]
 
     async def heal() -> None:
         if chance.random() < 0.5:

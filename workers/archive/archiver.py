@@ -23,10 +23,10 @@ from workers.archive.stream_reader import (
     FRESH,
     PENDING,
     ArchiveReader,
-    ArchiveStreamReset,
 )
 from workers.archive.writer import SegmentWriter
 from workers.model.batch import ArchiveBoundary, Delivery, TransientError
+from workers.redis_io.connections import StreamReset
 
 _READ_BATCH: Final = 1000
 
@@ -105,7 +105,7 @@ class Archiver:
         await self._acknowledge()
         try:
             has_more = await self._read()
-        except ArchiveStreamReset:
+        except StreamReset:
             await self.flush()
             self._epoch = None
             return False

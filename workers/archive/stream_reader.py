@@ -6,12 +6,10 @@ does not depend on the lease: of two that read at once, each acknowledges only w
 disk.
 """
 
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from ingest.contracts.stream import (
     ARCHIVE_GROUP,
@@ -23,8 +21,8 @@ from ingest.contracts.stream import (
     events_key,
 )
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.model.batch import Delivery, Entry, deliveries_of
+from workers.redis_io.connections import StreamReset, redis_errors
 
 #: After so many seconds without renewal, another archiver may take the shard.
 _LEASE_SECONDS: Final = 30
@@ -68,10 +66,6 @@ PENDING: Final = b"0-0"
 FRESH: Final = b">"
 
 
-class ArchiveStreamReset(Exception):
-    """The group or the stream is gone: join again."""
-
-
 class ArchiveReader:
     """Reads one shard for one worker's archiver. All calls raise TransientError."""
 
@@ -86,14 +80,14 @@ class ArchiveReader:
 
     async def has_lease(self) -> bool:
         """Take or renew the shard's lease; whether this worker holds it."""
-        with _redis_errors():
+        with redis_errors():
             script = self._redis.register_script(_LEASE)
             args = [self._owner, str(_LEASE_SECONDS)]
             return bool(await script(keys=[self._lease_key], args=args))
 
     async def release(self) -> None:
         """Give up the lease, so that another worker can take it at once."""
-        with _redis_errors():
+        with redis_errors():
             script = self._redis.register_script(_RELEASE)
             await script(keys=[self._lease_key], args=[self._owner])
 
@@ -102,7 +96,7 @@ class ArchiveReader:
 
         None if no worker has created the stream yet.
         """
-        with _redis_errors():
+        with redis_errors():
             # Register first: nothing is trimmed while a registered group is missing.
             await cast("Awaitable[int]", self._redis.sadd(GROUPS_KEY, ARCHIVE_GROUP))
             script = self._redis.register_script(_JOIN)
@@ -115,16 +109,16 @@ class ArchiveReader:
         """The next entries, and the id of the last; None if there were none.
 
         `start` is FRESH, or the id of a pending entry to continue after. Raises
-        ArchiveStreamReset if the stream is not of `epoch` any more.
+        StreamReset if the stream is not of `epoch` any more.
         """
-        with _redis_errors():
+        with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xreadgroup(ARCHIVE_GROUP, ARCHIVER, {self._keys[0]: start}, count)
                 # Asked after the read: an unchanged epoch was also the entries'.
                 pipe.get(self._keys[1])
                 answer, now = await pipe.execute()
         if now is None or int(now) != epoch:
-            raise ArchiveStreamReset
+            raise StreamReset
         messages: list[_Message] = answer[0][1] if answer else []
         if not messages:
             return (), None
@@ -132,7 +126,7 @@ class ArchiveReader:
 
     async def ack(self, epoch: int, ids: Sequence[str]) -> None:
         """Acknowledge archived entries, unless the stream has another epoch by now."""
-        with _redis_errors():
+        with redis_errors():
             script = self._redis.register_script(_ACK)
             for at in range(0, len(ids), _ACK_BATCH):
                 some = ids[at : at + _ACK_BATCH]
@@ -164,7 +158,7 @@ async def drop_group(redis: Redis, shards: Sequence[int]) -> int:
     The trimmer no longer waits for the archive. A worker that archives creates its group
     again at once. Raises TransientError.
     """
-    with _redis_errors():
+    with redis_errors():
         await cast("Awaitable[int]", redis.srem(GROUPS_KEY, ARCHIVE_GROUP))
         gone = 0
         for shard in shards:
@@ -175,16 +169,6 @@ async def drop_group(redis: Redis, shards: Sequence[int]) -> int:
 
 async def holders(redis: Redis, shards: Sequence[int]) -> set[str]:
     """The workers that hold archiving leases. Raises TransientError."""
-    with _redis_errors():
+    with redis_errors():
         found = [await redis.get(archiver_key(shard)) for shard in shards]
     return {name.decode() for name in found if name is not None}
-
-
-@contextmanager
-def _redis_errors() -> Iterator[None]:
-    try:
-        yield
-    except REDIS_ERRORS as error:
-        if isinstance(error, ResponseError) and "NOGROUP" in str(error):
-            raise ArchiveStreamReset from error
-        raise TransientError(f"{type(error).__name__}: {error}") from error

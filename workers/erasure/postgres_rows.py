@@ -16,9 +16,9 @@ from workers.model.batch import Delivery, Entry
 from workers.model.enrichment import Agent
 from workers.model.rows import (
     ENRICHMENT_COLUMNS,
-    ENTRY_COLUMNS,
     FIRST_DIGEST,
     DatabaseRecord,
+    entry_of,
 )
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
@@ -101,17 +101,17 @@ async def pseudonymize_quarantine(
     if not page:
         return None
     found = await _pseudonymized(
-        pool, [(_entry(row), row["payload"]) for row in page], suppressions
+        pool, [(entry_of(row), row["payload"]) for row in page], suppressions
     )
     # Former payloads have no stream entry: their row ids tell them apart.
     edited = [(Entry(0, 0, 0, row["id"]), row["payload"]) for row in former]
     history = await _pseudonymized(pool, edited, suppressions, is_arriving=False)
     async with transaction(pool) as connection:
-        asked = [row for row in page if _entry(row) in found]
+        asked = [row for row in page if entry_of(row) in found]
         changed = [
             row["id"]
             for row in asked
-            if await _replace_payload(connection, row, found[_entry(row)])
+            if await _replace_payload(connection, row, found[entry_of(row)])
         ]
         for entry, payload in history.items():
             await connection.execute(_SQL["history_pseudonymize"], entry.seq, payload)
@@ -135,7 +135,7 @@ async def _replace_payload(
         _SQL["quarantine_pseudonymize"], row["id"], row["payload"], payload
     )
     if found is not None:
-        await connection.execute(_SQL["leftover"], *_entry(row)[:4], [])
+        await connection.execute(_SQL["leftover"], *entry_of(row)[:4], [])
     return found is not None
 
 
@@ -143,7 +143,7 @@ def _leftover(row: DatabaseRecord) -> tuple[int, int, int, int, list[str]]:
     """The entry and the keys of an event in Redis."""
     has_mark = row["link_id"] and row["visitor"]
     keys = [seen_key(row["link_id"], row["visitor"])] if has_mark else []
-    return (*_entry(row)[:4], keys)
+    return (*entry_of(row)[:4], keys)
 
 
 async def _pseudonymized(
@@ -158,7 +158,3 @@ async def _pseudonymized(
         pool, suppressions, deliveries, is_arriving=is_arriving
     )
     return {entry: delivery.payload for entry, delivery in some.found.items()}
-
-
-def _entry(row: DatabaseRecord) -> Entry:
-    return Entry(*(row[name] for name in ENTRY_COLUMNS))

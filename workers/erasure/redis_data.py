@@ -32,11 +32,11 @@ from ingest.contracts.stream import (
 )
 from workers.erasure.payloads import pseudonymize_payloads
 from workers.erasure.suppression import Suppressions
-from workers.model.batch import Entry, TransientError, deliveries_of
+from workers.model.batch import Entry, deliveries_of
 from workers.model.rows import DatabaseRecord
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.connections import REDIS_ERRORS, redis_errors
 
 _SQL: Final = statements("erasure/erasure")
 _PAGE: Final = 200
@@ -95,7 +95,7 @@ async def clear(pool: Pool, redis: Redis) -> int:
     Raises TransientError.
     """
     after, waiting = 0, 0
-    try:
+    with redis_errors():
         while page := await _next(pool, after):
             node, groups = await _node_limits(redis), await _groups(redis)
             gone = [await _is_gone(redis, row, node, groups) for row in page]
@@ -105,8 +105,6 @@ async def clear(pool: Pool, redis: Redis) -> int:
             async with transaction(pool) as connection:
                 await connection.execute(_SQL["leftovers_done"], done)
             after, waiting = page[-1]["id"], waiting + len(page) - len(done)
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
     return waiting
 
 
@@ -118,10 +116,8 @@ async def search(pool: Pool, redis: Redis, shards: Sequence[int]) -> int:
     """
     suppressions = Suppressions()
     await suppressions.refresh(pool)
-    try:
+    with redis_errors():
         return sum([await _search(pool, redis, suppressions, each) for each in shards])
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
 async def _search(
@@ -157,7 +153,7 @@ async def forget_customer(
 
     Raises TransientError.
     """
-    try:
+    with redis_errors():
         async with redis.pipeline(transaction=True) as pipe:
             if external_id is not None:
                 pipe.delete(customer_key(workspace_id, external_id))
@@ -168,17 +164,14 @@ async def forget_customer(
             pipe.delete(CHANGES_KEY)
             pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING})
             await pipe.execute()
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
 async def forget_visitors(
     redis: Redis, workspace_id: UUID, clicks: Collection[UUID]
 ) -> None:
     """Delete the fingerprints of these clicks' visitors. Raises TransientError."""
-    pattern = f"{new_visitors(workspace_id)}*"
-    try:
-        cursor = 0
+    pattern, cursor = f"{new_visitors(workspace_id)}*", 0
+    with redis_errors():
         while True:
             cursor, keys = await redis.scan(cursor, match=pattern, count=_SCANNED)
             values = await redis.mget(keys) if keys else []
@@ -187,8 +180,6 @@ async def forget_visitors(
                     await redis.delete(key)
             if not cursor:
                 return
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
 async def rewrite_log(redis: Redis) -> bool | None:
@@ -196,14 +187,13 @@ async def rewrite_log(redis: Redis) -> bool | None:
 
     None if an earlier rewrite is in progress: ask again. Raises TransientError.
     """
-    try:
-        if not (await redis.info("persistence")).get("aof_enabled"):
-            return False
-        await redis.bgrewriteaof()  # type: ignore[no-untyped-call]  # redis-py types none of it
-    except ResponseError as error:
-        return None if "progress" in str(error) else False
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
+    with redis_errors():
+        try:
+            if not (await redis.info("persistence")).get("aof_enabled"):
+                return False
+            await redis.bgrewriteaof()  # type: ignore[no-untyped-call]  # redis-py types none of it
+        except ResponseError as error:
+            return None if "progress" in str(error) else False
     return True
 
 

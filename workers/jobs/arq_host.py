@@ -14,7 +14,7 @@ from arq.connections import ArqRedis
 from arq.worker import Worker
 
 from ingest.contracts.telemetry import Log
-from workers.jobs.schedule import JobSet, arq_worker
+from workers.jobs.job_set import JobSet, arq_worker
 from workers.redis_io.connections import REDIS_ERRORS, for_arq
 from workers.stream.consumer import is_set_within
 

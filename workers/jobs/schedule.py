@@ -4,19 +4,17 @@ Every job is idempotent and may run on any worker at any time; where it matters,
 PostgreSQL lets one run through.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol
+from typing import Final
 
-from arq.connections import ArqRedis
-from arq.cron import CronJob, cron
-from arq.worker import Function, Worker
+from arq.cron import CronJob
 from redis.asyncio import Redis
+from typing_extensions import override
 
-from ingest.contracts.metrics.worker import JOBS
-from ingest.contracts.telemetry import Log
 from workers.erasure.runner import Eraser
 from workers.jobs.cleanup import fold_ledger, sweep_claims, sweep_visits
+from workers.jobs.job_set import JobSet
 from workers.postgres.database import Connection, Pool, transaction, translate_errors
 from workers.postgres.sql import statements
 from workers.publish.publisher import CHUNK, publish_changes, publish_if_missing
@@ -30,12 +28,7 @@ from workers.stream.trimmer import Trimmer
 
 _SQL: Final = statements("jobs/schedule")
 
-_POLL_SECONDS: Final = 0.2
 _ACQUIRE_SECONDS: Final = 5.0
-_HEALTH_SECONDS: Final = 15
-#: Longer than the timeouts of the database: a job that arq cancels hangs in asyncpg until the
-#: database answers.
-_TIMEOUT_SECONDS: Final = 60
 #: Enough to publish the whole directory of a large installation.
 _FULL_PUBLISH_SECONDS: Final = 600
 
@@ -48,7 +41,7 @@ _REAP_EVERY: Final = 10
 _ERASE_EVERY: Final = 5
 
 
-class Jobs:
+class Jobs(JobSet):
     """The periodic jobs of one worker."""
 
     def __init__(
@@ -69,45 +62,38 @@ class Jobs:
         self._pool = pool
         self._redis = redis
         self._shards = range(shards)
-        self._running: set[str] = set()
-        self._failing: set[str] = set()
-        self._log = Log()
-        self.queue = QUEUE
+        super().__init__(QUEUE)
 
-    def functions(self) -> Sequence[Function]:
-        """None: all jobs are periodic."""
-        return ()
-
+    @override
     def crons(self) -> list[CronJob]:
-        """The schedule; new objects for every arq worker, which stores the next run in them."""
         return [
             # Twice a second, so that edges know within one; a cron runs once a second.
-            self._cron(self.publish_changes, second=None),
-            self._cron(self.publish_changes, second=None, microsecond=_HALF_SECOND_US),
-            self._cron(
+            self.cron(self.publish_changes, second=None),
+            self.cron(self.publish_changes, second=None, microsecond=_HALF_SECOND_US),
+            self.cron(
                 self.ensure_directory,
                 second=set(range(0, 60, _DIRECTORY_EVERY)),
                 run_at_startup=True,
                 timeout=_FULL_PUBLISH_SECONDS,
             ),
-            self._cron(self.sample_epochs, second=set(range(0, 60, _SAMPLE_EVERY))),
-            self._cron(
+            self.cron(self.sample_epochs, second=set(range(0, 60, _SAMPLE_EVERY))),
+            self.cron(
                 self.erase,
                 second=set(range(2, 60, _ERASE_EVERY)),
                 timeout=_FULL_PUBLISH_SECONDS,
             ),
-            self._cron(self.grow_erasures, second=43),
-            self._cron(self.make_partitions, minute=17, run_at_startup=True),
+            self.cron(self.grow_erasures, second=43),
+            self.cron(self.make_partitions, minute=17, run_at_startup=True),
             # Not all in the same second.
-            self._cron(self.trim_streams, second=13),
-            self._cron(self.count_losses, second=33),
-            self._cron(
+            self.cron(self.trim_streams, second=13),
+            self.cron(self.count_losses, second=33),
+            self.cron(
                 self.reap_consumers, minute=set(range(0, 60, _REAP_EVERY)), second=53
             ),
-            self._cron(self.sweep_claims, minute=27),
-            self._cron(self.sweep_visits, minute=32),
-            self._cron(self.fold_ledger, minute=37),
-            self._cron(self.expire_quarantine, minute=47),
+            self.cron(self.sweep_claims, minute=27),
+            self.cron(self.sweep_visits, minute=32),
+            self.cron(self.fold_ledger, minute=37),
+            self.cron(self.expire_quarantine, minute=47),
         ]
 
     async def publish_changes(self) -> None:
@@ -119,13 +105,13 @@ class Jobs:
                 if count < CHUNK:
                     break
         if total:
-            self._log.info("directory.published", changes=total)
+            self.log.info("directory.published", changes=total)
 
     async def ensure_directory(self) -> None:
         """Publish the whole directory if Redis has lost it."""
         async with self._connection() as connection:
             if await publish_if_missing(connection, self._redis):
-                self._log.info("directory.published", changes="all")
+                self.log.info("directory.published", changes="all")
 
     async def sample_epochs(self) -> None:
         """Store how many entries the streams have had."""
@@ -145,7 +131,7 @@ class Jobs:
         """Create the partitions of the coming months."""
         async with transaction(self._pool) as connection:
             if made := await connection.fetchval(_SQL["partitions_make"]):
-                self._log.info("partitions.made", count=made)
+                self.log.info("partitions.made", count=made)
 
     async def trim_streams(self) -> None:
         """Delete stream entries that no group needs any more."""
@@ -164,22 +150,22 @@ class Jobs:
     async def sweep_claims(self) -> None:
         """Delete expired claims of idempotency keys."""
         if count := await sweep_claims(self._pool):
-            self._log.info("claims.swept", count=count)
+            self.log.info("claims.swept", count=count)
 
     async def sweep_visits(self) -> None:
         """Delete the windows of clicks that are not compared any more."""
         if count := await sweep_visits(self._pool):
-            self._log.info("visits.swept", count=count)
+            self.log.info("visits.swept", count=count)
 
     async def fold_ledger(self) -> None:
         """Merge the ledger rows of workers that are gone."""
         if count := await fold_ledger(self._pool):
-            self._log.info("ledger.folded", count=count)
+            self.log.info("ledger.folded", count=count)
 
     async def expire_quarantine(self) -> None:
         """Discard old quarantined entries that clients caused."""
         if count := await expire(self._pool, self._quarantine_days, "a worker"):
-            self._log.info("quarantine.expired", count=count)
+            self.log.info("quarantine.expired", count=count)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
@@ -187,56 +173,3 @@ class Jobs:
         with translate_errors():
             async with self._pool.acquire(timeout=_ACQUIRE_SECONDS) as connection:
                 yield connection
-
-    def _cron(self, body: Callable[[], Awaitable[None]], **when: Any) -> CronJob:
-        name = body.__name__
-
-        async def job(ctx: dict[Any, Any], *_: object, **__: object) -> None:  # noqa: ARG001 -- arq's
-            await self._run(name, body)
-
-        return cron(job, name=name, **{"timeout": _TIMEOUT_SECONDS} | when)
-
-    async def _run(self, name: str, body: Callable[[], Awaitable[None]]) -> None:
-        # arq starts a hanging job again every second: one run must not use up the pool.
-        if name in self._running:
-            return
-        self._running.add(name)
-        try:
-            await body()
-        except Exception as error:  # noqa: BLE001 -- its cron tries again, whatever it was
-            if name not in self._failing:
-                cause = f"{type(error).__name__}: {error}"
-                self._log.warning("job.failed", job=name, cause=cause)
-            self._failing.add(name)
-            JOBS.labels(name, "failed").inc()
-        else:
-            JOBS.labels(name, "done").inc()
-            self._failing.discard(name)
-        finally:
-            self._running.discard(name)
-
-
-class JobSet(Protocol):
-    """The jobs of one arq worker, and its queue."""
-
-    queue: str
-
-    def crons(self) -> list[CronJob]: ...
-
-    def functions(self) -> Sequence[Function]: ...
-
-
-def arq_worker(work: JobSet, redis: ArqRedis) -> Worker:
-    """A worker of arq; create it in the running loop, and replace it after an error."""
-    return Worker(
-        functions=work.functions(),
-        cron_jobs=work.crons(),
-        redis_pool=redis,
-        queue_name=work.queue,
-        handle_signals=False,
-        poll_delay=_POLL_SECONDS,
-        keep_result=0,
-        health_check_interval=_HEALTH_SECONDS,
-        job_serializer=redis.job_serializer,
-        job_deserializer=redis.job_deserializer,
-    )

@@ -1,6 +1,6 @@
 """Entries that cannot be recorded, and why. Values only."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Final, Literal
 from uuid import UUID
 
@@ -33,6 +33,7 @@ class RejectedEntry:
 
     delivery: Delivery
     envelope: Envelope | None
+    _: KW_ONLY
     reason: Reason
     detail: str = ""
     #: References that may make it resolvable; see `awaited`.

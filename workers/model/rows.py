@@ -92,7 +92,7 @@ class StoredRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The row of a record that has at least the columns of these fields."""
         event = {name: record[name] for name in EventFacts.__struct_fields__}
         return cls(
-            entry=Entry(*(record[name] for name in ENTRY_COLUMNS)),
+            entry=entry_of(record),
             rank=Rank(*(record[name] for name in Rank._fields)),
             event=EventFacts(**event | {"kind": Kind(event["kind"])}),
             place=Place(**{name: record[name] for name in Place.__struct_fields__}),
@@ -127,6 +127,12 @@ class Row(StoredRow, frozen=True, kw_only=True, gc=False):
 
 
 ENTRY_COLUMNS: Final = ("epoch", "shard", "entry_ms", "entry_seq", "entry_index")
+
+
+def entry_of(record: DatabaseRecord) -> Entry:
+    """The entry of a record that has its columns."""
+    return Entry(*(record[name] for name in ENTRY_COLUMNS))
+
 
 #: What enrichers find out.
 ENRICHMENT_COLUMNS: Final = (

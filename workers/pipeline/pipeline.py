@@ -1,11 +1,11 @@
-"""The pipeline: decode → resolve → enrich → write. Called by the consumer, and by replay.
+"""The pipeline: decode → resolve → enrich → write.
 
 done = await pipeline.process(deliveries)      # and the consumer acknowledges them
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from ingest.contracts import envelope as codec
@@ -16,7 +16,7 @@ from workers.counters.ledger import LedgerDelta
 from workers.enrich import Enrich
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Boundary, Delivery, Entry, TransientError
-from workers.model.locks import Locks, LockSetGrew
+from workers.model.locks import NO_LOCKS, Locks, LockSetGrew
 from workers.model.rejected import DATA_REASONS, RejectedEntry
 from workers.model.rows import Resolution, Row, timestamp
 from workers.pipeline.batch_metrics import count
@@ -42,6 +42,7 @@ from workers.write.transaction import write
 
 _SQL: Final = statements("pipeline/partitions")
 _ATTEMPTS: Final = 8
+_Result = TypeVar("_Result")
 _LOG: Final = Log()
 
 
@@ -67,8 +68,8 @@ class Pipeline:
     async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Record or quarantine; the deliveries that may be acknowledged.
 
-        Raises TransientError where Postgres does not answer, Halt where too many would go to
-        quarantine; what was committed by then is found recorded when it is processed again.
+        Raises TransientError where Postgres does not answer, PausedError where too many would go
+        to quarantine; what was committed by then is found recorded when it is processed again.
         """
         self.boundary("read")
         found = await self.unseal(deliveries)
@@ -84,9 +85,8 @@ class Pipeline:
         found = await self.unseal([delivery])
         delivery = found.sealed[0].delivery if found.sealed else delivery
         envelope = found.sealed[0].envelope if found.sealed else None
-        rejections = found.rejections or [
-            RejectedEntry(delivery, envelope, "crash_loop", detail)
-        ]
+        rejected = RejectedEntry(delivery, envelope, reason="crash_loop", detail=detail)
+        rejections = found.rejections or [rejected]
         tally = await self._commit([], rejections, found.version)
         self._tell([delivery], tally, 0)
 
@@ -101,9 +101,10 @@ class Pipeline:
             try:
                 sealed.append(Decoded(delivery, codec.decode(delivery.payload)))
             except Undecodable as error:
-                rejections.append(
-                    RejectedEntry(delivery, None, "undecodable", str(error))
+                rejected = RejectedEntry(
+                    delivery, None, reason="undecodable", detail=str(error)
                 )
+                rejections.append(rejected)
             except NewerVersion:
                 newer.add(delivery.entry)
         return sealed, rejections, newer
@@ -116,8 +117,8 @@ class Pipeline:
         sealed, rejections, newer = self.decode(deliveries)
         version = await self.suppressions.ready(self.pool)
         pairs = ((item.delivery, item.envelope) for item in sealed)
-        if veiled := await self.suppressions.pseudonymize(self.pool, pairs):
-            places = [(item, veiled.get(item.delivery.entry)) for item in sealed]
+        if pseudonymized := await self.suppressions.pseudonymize(self.pool, pairs):
+            places = [(item, pseudonymized.get(item.delivery.entry)) for item in sealed]
             sealed = [Decoded(*pair) if pair else item for item, pair in places]
         return DecodedBatch(
             sealed=sealed,
@@ -138,7 +139,7 @@ class Pipeline:
         _LOG.warning("batch.bisected", size=len(sealed), cause=cause)
         if len(sealed) == 1:
             [item] = sealed
-            rejected = RejectedEntry(item.delivery, item.envelope, "unstorable", cause)
+            rejected = item.rejected("unstorable", cause)
             alone = replace(found, sealed=(), rejections=[*rejections, rejected])
             return await self._record(alone)
         middle = len(sealed) // 2
@@ -188,11 +189,22 @@ class Pipeline:
     async def _commit(
         self, rows: Sequence[Row], rejections: Sequence[RejectedEntry], version: int
     ) -> LedgerDelta:
-        """One transaction, begun again where others' came between or a partition lacks."""
-        wider = Locks()
+        return await self.retried(
+            rows, lambda wider: self._write(rows, rejections, version, wider)
+        )
+
+    async def retried(
+        self, rows: Sequence[Row], attempt: Callable[[Locks], Awaitable[_Result]]
+    ) -> _Result:
+        """Run a transaction that records these rows, again after each conflict; its result.
+
+        `attempt` gets the locks to take from the start. Missing partitions are made. Raises
+        TransientError.
+        """
+        wider = NO_LOCKS
         for _ in range(_ATTEMPTS):
             try:
-                return await self._write(rows, rejections, version, wider)
+                return await attempt(wider)
             except LockSetGrew as grown:
                 wider = wider.union(grown.locks)
             except MissingPartition:
@@ -261,5 +273,10 @@ def _culprit(item: Decoded, error: Unresolvable, names: KnownNames) -> RejectedE
     waits = waits_for(item.envelope, error.reason, names)
     owner = next(filter(None, lookups.workspaces(item.envelope, names)), None)
     return RejectedEntry(
-        item.delivery, item.envelope, error.reason, error.detail, waits, owner
+        item.delivery,
+        item.envelope,
+        reason=error.reason,
+        detail=error.detail,
+        waits_for=waits,
+        workspace_id=owner,
     )

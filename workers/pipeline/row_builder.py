@@ -11,7 +11,7 @@ from ingest.contracts.envelope import CLICK, Envelope
 from workers.enrich import Enrich
 from workers.model.batch import Delivery, Entry
 from workers.model.enrichment import Enrichment
-from workers.model.rejected import RejectedEntry
+from workers.model.rejected import Reason, RejectedEntry
 from workers.model.rows import (
     LAST_DIGEST,
     EventFacts,
@@ -29,6 +29,10 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
 
     delivery: Delivery
     envelope: Envelope
+
+    def rejected(self, reason: Reason, detail: str) -> RejectedEntry:
+        """The entry of quarantine, if it cannot be recorded for this reason."""
+        return RejectedEntry(self.delivery, self.envelope, reason=reason, detail=detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

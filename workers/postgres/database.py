@@ -7,7 +7,7 @@ again), `MissingPartition`, and `DataFault` (it refuses a value); anything else 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -165,6 +165,11 @@ async def copy_rows(
     # A month that is closed passes over a row that it has.
     if done != f"COPY {count}":
         raise ConcurrentInsert(f"{done} of {count} rows of {table}")
+
+
+def columns(rows: Iterable[Iterable[Any]]) -> list[list[Any]]:
+    """Rows of equal length as columns; of no rows no columns."""
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def array_literal(numbers: Iterable[int]) -> str:

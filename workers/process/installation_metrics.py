@@ -15,7 +15,7 @@ from ingest.contracts.stream import GROUP, events_key
 from workers.model.batch import TransientError
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.connections import redis_errors
 from workers.redis_io.stream_state import (
     COUNT_LIMIT,
     Lag,
@@ -45,12 +45,10 @@ async def keep_sampling(
 
 async def sample(pool: Pool, redis: Redis, shards: int) -> None:
     """Read both servers once and set the metrics. Raises TransientError."""
-    try:
+    with redis_errors():
         streams, lags = await _read_streams(redis, shards)
         figures.WORKERS_ALIVE.set(len(await live_workers(redis)))
         memory = await redis.info("memory")
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
     figures.REDIS_BYTES.set(memory["used_memory"])
     figures.REDIS_LIMIT.set(memory["maxmemory"])
     for stream, lag in zip(streams, lags, strict=True):

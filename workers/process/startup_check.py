@@ -16,7 +16,7 @@ from workers.model.batch import TransientError
 from workers.postgres.checkup import SESSION, WORKER, check_postgres
 from workers.postgres.database import Pool, pool_size, transaction
 from workers.postgres.sql import statements
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.connections import redis_errors
 from workers.settings import Settings
 from workers.stream.consumer import is_set_within
 from workers.stream.liveness import live_workers
@@ -53,12 +53,10 @@ async def examine(
         facts = dict(row)
         ahead = {"this machine": 0.0, "Postgres": facts["clock"] - clock() / 1000}
         session = await connection.fetch(_SQL["session"], list(SESSION))
-    try:
+    with redis_errors():
         seconds, micros = await redis.time()
         ahead["Redis"] = seconds + micros / 1e6 - clock() / 1000
         workers = len(await live_workers(redis))
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
     problem = await asyncio.to_thread(geo_problem, settings.geo_file)
     given = {row["name"]: row["setting"] for row in session}
     each = pool_size(settings.shards)

@@ -4,7 +4,8 @@ A frozen server accepts connections and never answers, so every kind has timeout
 waits for a free connection instead of holding a lock while it opens one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import orjson
@@ -19,12 +20,18 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from typing_extensions import override
 
+from workers.model.batch import TransientError
+
 #: How long a read waits for new entries, in milliseconds. Reads are never cancelled, since a
 #: cancelled one may have been given entries, so stopping takes as long.
 BLOCK_MS: Final = 1000
 
 #: The exceptions of a Redis client.
 REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
+
+#: What a server answers if the group or the stream is gone; older ones answer a blocked read
+#: UNBLOCKED.
+_RESETS: Final = ("NOGROUP", "UNBLOCKED")
 
 QUEUE: Final = "rt:arq"
 
@@ -34,6 +41,21 @@ _READER_SECONDS: Final = BLOCK_MS / 1000 + 2.5
 
 #: arq ends its worker on the first error; retries hide short outages from it.
 _ARQ_RETRIES: Final = 3
+
+
+class StreamReset(TransientError):
+    """The group or the stream is gone: prepare it and read from the start."""
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Translate a Redis client's exceptions: raises StreamReset, or else TransientError."""
+    try:
+        yield
+    except REDIS_ERRORS as error:
+        is_reset = any(word in str(error) for word in _RESETS)
+        kind = StreamReset if is_reset else TransientError
+        raise kind(f"{type(error).__name__}: {error}") from error
 
 
 def for_reader(url: str) -> Redis:

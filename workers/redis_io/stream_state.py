@@ -11,8 +11,7 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import GROUP, EntryId, cut_key, epoch_key, events_key
-from workers.model.batch import TransientError
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.connections import redis_errors
 
 #: Up to so many undelivered entries are counted one by one: a thousand take Redis a
 #: millisecond, during which it serves nothing else.
@@ -101,13 +100,11 @@ class Lag(NamedTuple):
 
 async def read_stream(redis: Redis, shard: int) -> StreamState | None:
     """The stream's state; None if there is no stream. Raises TransientError."""
-    try:
+    with redis_errors():
         reply = await redis.register_script(_LOOK)(
             keys=[events_key(shard), epoch_key(shard), cut_key(shard)],
             args=[GROUP, COUNT_LIMIT],
         )
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
     return None if reply is None else _stream(shard, reply)
 
 

@@ -12,10 +12,10 @@ from typing import Final
 import orjson
 
 from ingest.contracts.storable import text
-from workers.model.batch import Delivery, Entry
+from workers.model.batch import Delivery
 from workers.model.rejected import Reason, RejectedEntry
-from workers.model.rows import ENTRY_COLUMNS, DatabaseRecord
-from workers.postgres.database import Connection, Pool, transaction
+from workers.model.rows import DatabaseRecord, entry_of
+from workers.postgres.database import Connection, Pool, columns, transaction
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("redrive/redrive")
@@ -37,6 +37,10 @@ class LeasedEntry:
     #: Attempts begun since the last one ended; more than one means that a worker died.
     tries: int
     lease: datetime
+
+    def rejected(self, reason: Reason, detail: str) -> RejectedEntry:
+        """The entry, refused without a look at its envelope."""
+        return RejectedEntry(self.delivery, None, reason=reason, detail=detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +102,8 @@ async def mark_failed(
     connection: Connection, page: Iterable[Failure], who: str
 ) -> None:
     """Store why entries are refused again."""
-    columns = [list(column) for column in zip(*map(_columns, page), strict=True)]
-    if columns:
-        await connection.execute(_SQL["marks_failed"], *columns, who)
+    if failed := columns(map(_columns, page)):
+        await connection.execute(_SQL["marks_failed"], *failed, who)
 
 
 def _columns(failure: Failure) -> tuple[object, ...]:
@@ -118,9 +121,7 @@ def _columns(failure: Failure) -> tuple[object, ...]:
 def _leased(row: DatabaseRecord) -> LeasedEntry:
     return LeasedEntry(
         id=row["id"],
-        delivery=Delivery(
-            Entry(*(row[name] for name in ENTRY_COLUMNS)), row["payload"]
-        ),
+        delivery=Delivery(entry_of(row), row["payload"]),
         reason=row["reason"],
         tries=row["tries"],
         lease=row["redrive_at"],

@@ -1,22 +1,20 @@
 """Redrives one page of marked entries: resolves, enriches, and records or refuses them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta
 from workers.model.batch import TransientError
-from workers.model.locks import Locks, LockSetGrew
+from workers.model.locks import Locks
 from workers.model.rejected import RejectedEntry
 from workers.model.rows import Row
 from workers.pipeline.batch_metrics import count
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import (
-    ConcurrentInsert,
     Connection,
     DataFault,
-    MissingPartition,
     transaction,
 )
 from workers.redrive import marks
@@ -25,7 +23,6 @@ from workers.resolve.generated_links import generate
 from workers.write.transaction import write
 
 _PAGE: Final = 200
-_ATTEMPTS: Final = 8
 #: After so many crashed attempts an entry is given up.
 _MAX_TRIES: Final = 3
 _LOG: Final = Log()
@@ -49,24 +46,17 @@ class _Page:
     failures: Sequence[Failure] = ()
 
 
-@dataclass(slots=True)
 class Redriver:
-    """Sends entries through a pipeline again.
+    """Sends entries through a worker's pipeline again."""
 
-    The ledger and the history show the pipeline's consumer.
-    """
-
-    pipeline: Pipeline
-    #: Leased and not finished, without a crash.
-    _unfinished: set[int] = field(default_factory=set)
-    #: Exceptions that were logged already.
-    _logged_bugs: set[str] = field(default_factory=set)
-
-    @classmethod
-    def for_worker(cls, pipeline: Pipeline) -> "Redriver":
-        """A redriver for a worker process with this pipeline."""
+    def __init__(self, pipeline: Pipeline) -> None:
         # A consumer name of its own, so that it never waits for the consumer's ledger rows.
-        return cls(replace(pipeline, consumer=f"{pipeline.consumer}/redrive"))
+        consumer = f"{pipeline.consumer}/redrive"
+        self.pipeline = replace(pipeline, consumer=consumer)
+        #: Leased and not finished, without a crash.
+        self._unfinished: set[int] = set()
+        #: Exceptions that were logged already.
+        self._logged_bugs: set[str] = set()
 
     async def work(self) -> int:
         """Redrive the next marked entries; how many there were. Raises TransientError."""
@@ -109,8 +99,7 @@ class Redriver:
     async def _fail_one(self, leased: LeasedEntry, error: Exception) -> RedriveOutcome:
         """Refuse an entry for its data, or postpone it after a bug, which may be fixed."""
         if isinstance(error, DataFault):
-            rejected = RejectedEntry(leased.delivery, None, "unstorable", str(error))
-            return await self._fail(leased, rejected)
+            return await self._fail(leased, leased.rejected("unstorable", str(error)))
         name = type(error).__name__
         await marks.postpone(self.pipeline.pool, leased, f"{name}: {error}")
         if name not in self._logged_bugs:
@@ -133,25 +122,19 @@ class Redriver:
         return _Page(leased, found.version, rows, failures)
 
     async def _commit(self, page: _Page) -> RedriveOutcome:
-        """One transaction, retried after conflicts or when a partition is missing."""
-        wider = Locks()
-        for _ in range(_ATTEMPTS):
+        pipeline = self.pipeline
+
+        async def attempt(wider: Locks) -> tuple[RedriveOutcome, LedgerDelta]:
             ledger = LedgerDelta()
-            try:
-                async with transaction(self.pipeline.pool) as connection:
-                    outcome = await self._apply(connection, page, ledger, wider)
-                    self.pipeline.boundary("written")
-            except LockSetGrew as grown:
-                wider = wider.union(grown.locks)
-            except MissingPartition:
-                await self.pipeline.make_partitions(page.rows)
-            except ConcurrentInsert:
-                continue
-            else:
-                self.pipeline.boundary("committed")
-                count(ledger, 0, self.pipeline.clock())
-                return outcome
-        raise TransientError("rows kept changing while they were being locked")
+            async with transaction(pipeline.pool) as connection:
+                outcome = await self._apply(connection, page, ledger, wider)
+                pipeline.boundary("written")
+            return outcome, ledger
+
+        outcome, ledger = await pipeline.retried(page.rows, attempt)
+        pipeline.boundary("committed")
+        count(ledger, 0, pipeline.clock())
+        return outcome
 
     async def _apply(
         self,
@@ -178,10 +161,8 @@ class Redriver:
 
     async def _give_up(self, leased: LeasedEntry) -> RedriveOutcome:
         _LOG.error("entry.given_up", quarantine=leased.id, tries=leased.tries - 1)
-        rejected = RejectedEntry(
-            leased.delivery, None, "crash_loop", "workers died while putting it back"
-        )
-        return await self._fail(leased, rejected)
+        detail = "workers died while putting it back"
+        return await self._fail(leased, leased.rejected("crash_loop", detail))
 
     async def _fail(
         self, leased: LeasedEntry, rejected: RejectedEntry
@@ -198,4 +179,4 @@ def _is_crash_loop(leased: LeasedEntry) -> bool:
 
 def _newer_failure(leased: LeasedEntry) -> Failure:
     detail = "an envelope of a later release: upgrade the workers"
-    return Failure(leased, RejectedEntry(leased.delivery, None, leased.reason, detail))
+    return Failure(leased, leased.rejected(leased.reason, detail))

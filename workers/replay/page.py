@@ -1,40 +1,37 @@
 """Replays one page: records or corrects its entries, and counts them.
 
-A page, its counts and its cursor are one transaction, which is retried after conflicts with
-other transactions or when a partition is missing.
+A page, its counts and its cursor are one transaction.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta
-from workers.model.batch import Delivery, Entry, TransientError
-from workers.model.locks import Locks, LockSetGrew
+from workers.model.batch import Delivery, Entry
+from workers.model.locks import Locks
 from workers.model.rejected import DATA_REASONS, RejectedEntry
-from workers.model.rows import Row
+from workers.model.rows import Row, entry_of
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import (
-    ConcurrentInsert,
     Connection,
     DataFault,
-    MissingPartition,
+    columns,
     transaction,
 )
 from workers.postgres.sql import statements
 from workers.quarantine import quarantine
+from workers.quarantine.bad_entry_limit import BadEntryLimit
 from workers.replay.classify import ClassifiedPage, classify
 from workers.replay.leases import Counts, Part, RunningReplay, Step, advance
-from workers.replay.recorded import entry_of
 from workers.replay.reprocess import correct, identify, visits_of
 from workers.stream import lost_entries
 from workers.visits.visits import Visits
 from workers.write.transaction import write
 
 _SQL: Final = statements("replay/replays")
-_ATTEMPTS: Final = 8
 _LOG: Final = Log()
 
 
@@ -65,8 +62,15 @@ class PageReplayer:
     """Replays pages through the stages of a pipeline."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        """`pipeline` resolves and enriches; the ledger shows its consumer's name."""
-        self._pipeline = pipeline
+        """`pipeline` is the worker's; it resolves, enriches and writes."""
+        # A consumer name of its own, so that it never waits for the consumer's ledger rows,
+        # and no boundary: tests that name one mean the consumer's.
+        self._pipeline = replace(
+            pipeline,
+            consumer=f"{pipeline.consumer}/replay",
+            boundary=lambda _: None,
+            limit=BadEntryLimit(),
+        )
 
     async def replay_page(
         self, part: Part, deliveries: Sequence[Delivery], step: Step
@@ -90,24 +94,15 @@ class PageReplayer:
     async def _commit(
         self, part: Part, page: ClassifiedPage, step: Step
     ) -> RunningReplay:
-        wider = Locks()
-        for _ in range(_ATTEMPTS):
-            try:
-                async with transaction(self._pipeline.pool) as connection:
-                    result = await self._apply(connection, part, page, wider)
-                    progress = await advance(
-                        connection, part, result.counts(page), step
-                    )
-            except LockSetGrew as grown:
-                wider = wider.union(grown.locks)
-            except MissingPartition:
-                await self._pipeline.make_partitions(page.fresh)
-            except ConcurrentInsert:
-                continue
-            else:
-                self._pipeline.limit.note(result.good, result.bad)
-                return progress
-        raise TransientError("rows kept changing while they were being locked")
+        async def attempt(wider: Locks) -> tuple[_PageResult, RunningReplay]:
+            async with transaction(self._pipeline.pool) as connection:
+                result = await self._apply(connection, part, page, wider)
+                counts = result.counts(page)
+                return result, await advance(connection, part, counts, step)
+
+        result, progress = await self._pipeline.retried(page.fresh, attempt)
+        self._pipeline.limit.note(result.good, result.bad)
+        return progress
 
     async def _apply(
         self,
@@ -117,28 +112,23 @@ class PageReplayer:
         wider: Locks,
     ) -> _PageResult:
         """Apply the page; roll it back if the replay is dry."""
-        result = _PageResult()
         if page.has_no_changes:
-            return result
-        if not part.request.is_dry:
-            await self._record(connection, part, page, wider, result)
-            return result
-        async with _rolled_back(connection):
-            await self._record(connection, part, page, wider, result)
-        return result
+            return _PageResult()
+        undone = _rolled_back(connection) if part.request.is_dry else nullcontext()
+        async with undone:
+            return await self._record(connection, part.shard, page, wider)
 
     async def _record(
         self,
         connection: Connection,
-        part: Part,
+        shard: int,
         page: ClassifiedPage,
         wider: Locks,
-        result: _PageResult,
-    ) -> None:
-        pipeline, ledger = self._pipeline, LedgerDelta()
+    ) -> _PageResult:
+        pipeline, ledger, result = self._pipeline, LedgerDelta(), _PageResult()
         who, new_id = pipeline.consumer, pipeline.new_id
         await pipeline.suppressions.confirm(connection, page.version)
-        await connection.execute(_SQL["shard_lock"], part.shard)
+        await connection.execute(_SQL["shard_lock"], shard)
         await quarantine.add(connection, page.rejections, who, ledger, pipeline.budget)
         result.quarantined = ledger.quarantined.total()
         rows = await _redrive(connection, page, ledger, who)
@@ -159,6 +149,7 @@ class PageReplayer:
         result.bad = sum(ledger.reasons[reason] for reason in DATA_REASONS)
         pipeline.limit.judge(result.good, result.bad)
         await lost_entries.returned(connection, ledger.recorded)
+        return result
 
     async def _find_unstorable(
         self, rows: Sequence[Row], page: ClassifiedPage
@@ -169,41 +160,27 @@ class PageReplayer:
             return {}
         if len(rows) == 1:
             item = page.sealed[rows[0].entry]
-            rejected = RejectedEntry(item.delivery, item.envelope, "unstorable", cause)
-            return {rows[0].entry: rejected}
+            return {rows[0].entry: item.rejected("unstorable", cause)}
         middle = len(rows) // 2
         found = await self._find_unstorable(rows[:middle], page)
         return found | await self._find_unstorable(rows[middle:], page)
 
     async def _refusal(self, rows: Sequence[Row]) -> str | None:
         """The error of recording these rows together; None if there is none."""
-        wider = Locks()
-        for _ in range(_ATTEMPTS):
-            try:
-                async with (
-                    transaction(self._pipeline.pool) as connection,
-                    _rolled_back(connection),
-                ):
-                    new_id = self._pipeline.new_id
-                    await write(
-                        connection,
-                        rows,
-                        LedgerDelta(),
-                        consumer=None,
-                        new_id=new_id,
-                        wider=wider,
-                    )
-            except DataFault as fault:
-                return str(fault)
-            except LockSetGrew as grown:
-                wider = wider.union(grown.locks)
-            except MissingPartition:
-                await self._pipeline.make_partitions(rows)
-            except ConcurrentInsert:
-                continue
-            else:
-                return None
-        raise TransientError("rows kept changing while they were being locked")
+        pool, new_id = self._pipeline.pool, self._pipeline.new_id
+
+        async def attempt(wider: Locks) -> None:
+            async with transaction(pool) as connection, _rolled_back(connection):
+                ledger = LedgerDelta()
+                await write(
+                    connection, rows, ledger, consumer=None, new_id=new_id, wider=wider
+                )
+
+        try:
+            await self._pipeline.retried(rows, attempt)
+        except DataFault as fault:
+            return str(fault)
+        return None
 
 
 @asynccontextmanager
@@ -227,11 +204,11 @@ async def _redrive(
     placed = [row.entry for row in page.fresh if row.entry in page.waiting]
     if not placed:
         return page.fresh
-    columns = [list(part) for part in zip(*placed, strict=True)]
+    places = columns(placed)
     payloads = [page.sealed[entry].delivery.payload for entry in placed]
     found = [
-        *await connection.fetch(_SQL["redriven"], *columns, payloads, who),
-        *await connection.fetch(_SQL["undropped"], *columns),
+        *await connection.fetch(_SQL["redriven"], *places, payloads, who),
+        *await connection.fetch(_SQL["undropped"], *places),
     ]
     out = [entry_of(record) for record in found]
     for entry in out:

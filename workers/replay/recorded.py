@@ -6,8 +6,8 @@ from typing import Final
 from uuid import UUID
 
 from workers.model.batch import Entry
-from workers.model.rows import ENTRY_COLUMNS, DatabaseRecord
-from workers.postgres.database import Connection
+from workers.model.rows import DatabaseRecord, entry_of
+from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("replay/replays")
@@ -56,7 +56,7 @@ async def look_up(
     found = RecordedState(horizon_ms=await connection.fetchval(_SQL["horizon"]) or 0)
     if not entries:
         return found
-    places = [list(part) for part in zip(*entries, strict=True)]
+    places = columns(entries)
     for row in await connection.fetch(_SQL["recorded"], ids):
         found.rows[row["id"]] = row
     for row in await connection.fetch(_SQL["repeated"], *places):
@@ -71,8 +71,3 @@ async def look_up(
     for row in await connection.fetch(_SQL["dropped"], *places):
         found.dropped.add(entry_of(row))
     return found
-
-
-def entry_of(record: DatabaseRecord) -> Entry:
-    """The entry of a record that has its columns."""
-    return Entry(*(record[name] for name in ENTRY_COLUMNS))

@@ -26,11 +26,11 @@ from workers.model.rows import (
     DatabaseRecord,
     Row,
     StoredRow,
+    entry_of,
     values_of,
 )
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
-from workers.replay.recorded import entry_of
 from workers.visits.cascade import clicks_of
 from workers.visits.visits import MovedClicks, Visits
 from workers.visits.windows import Click, keys_concerned

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.connections import redis_errors
 from workers.replay.archive_pages import MIN_PAGE, ArchivePages, ArchivePosition
 
 #: How far an edge's clock may be ahead of Redis'; ids further ahead are refused.
@@ -89,10 +89,8 @@ class ReplaySources:
 
     async def begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
         """The first cursor, and about how many entries follow. Raises TransientError."""
-        try:
+        with redis_errors():
             return await self._begin(shard, span)
-        except (*REDIS_ERRORS, OSError) as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
 
     async def page(
         self, shard: int, cursor: Cursor, span: tuple[int, int], count: int = MIN_PAGE
@@ -101,12 +99,10 @@ class ReplaySources:
 
         `span` is the requested time range in Unix milliseconds. Raises TransientError.
         """
-        try:
+        with redis_errors():
             if cursor.is_archive:
                 return await self._archive_page(shard, cursor, span, count)
             return await self._stream_page(shard, cursor, count)
-        except (*REDIS_ERRORS, OSError) as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
 
     async def _begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
         key = events_key(shard)

@@ -18,13 +18,13 @@ from ingest.contracts.metrics.worker import BATCH_SECONDS, BATCHES, DELAYED, DEL
 from ingest.contracts.telemetry import Log
 from workers.model.batch import Delivery, Entry, PausedError, Processor, TransientError
 from workers.quarantine.circuit_breaker import CircuitBreaker
+from workers.redis_io.connections import StreamReset
 from workers.stream.poison_pill import batches
 from workers.stream.shard import (
     START,
     ReaderConfig,
     ShardPage,
     ShardReader,
-    StreamReset,
 )
 
 _Pages = Callable[[bytes], Awaitable[ShardPage]]
@@ -213,7 +213,7 @@ class Consumer:
         released = asyncio.Event()
         unsettled = UnsettledEntries(deliveries)
         acknowledged = 0
-        failure: TransientError | StreamReset | None = None
+        failure: TransientError | None = None
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold(shard, deliveries, released))
             try:
@@ -225,7 +225,7 @@ class Consumer:
                         outage.over()
                         BATCHES.labels(shard.number).inc()
                         acknowledged += len(whole)
-            except (TransientError, StreamReset) as error:
+            except TransientError as error:
                 failure = error  # raised below: the group would wrap it
             finally:
                 released.set()
@@ -265,5 +265,5 @@ class Consumer:
     ) -> None:
         """Renew the claim on a read until it is released."""
         while not await is_set_within(released, self._hold_every):
-            with suppress(TransientError, StreamReset):
+            with suppress(TransientError):
                 await shard.hold(deliveries)

@@ -11,10 +11,10 @@ from typing import Final, cast
 
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import GROUP, WORKERS_KEY, events_key, heartbeat_key
+from ingest.contracts.stream import GROUP, WORKERS_KEY, events_key
 from ingest.contracts.telemetry import Log
-from workers.model.batch import TransientError
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.connections import redis_errors
+from workers.stream.liveness import with_heartbeat, worker_names
 
 #: Seconds without a read after which a consumer is dead. By then others have claimed its
 #: pending entries.
@@ -40,19 +40,18 @@ async def collect_consumers(
     redis: Redis, shards: Sequence[int], gone_after: float = GONE_AFTER
 ) -> None:
     """Delete the consumers of dead workers and their names. Raises TransientError."""
-    try:
-        count = 0
-        known: set[str] = set()
+    count = 0
+    known: set[str] = set()
+    with redis_errors():
         for shard in shards:
             # The archive's group has one consumer, which no worker is named after.
             gone, kept = await _collect(redis, events_key(shard), GROUP, gone_after)
             count += gone
             known |= kept
-        names = await _unknown_workers(redis, known)
+        # A worker that starts at this moment adds its name again with its next heartbeat.
+        names = await _without_heartbeat(redis, await worker_names(redis) - known)
         if names:
             await cast("Awaitable[int]", redis.srem(WORKERS_KEY, *names))
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
     if count or names:
         Log().info("consumer.removed", count=count, names=len(names))
 
@@ -68,11 +67,11 @@ async def _collect(
         return 0, set()
     consumers = await redis.xinfo_consumers(key, group)
     names = {each["name"].decode() for each in consumers}
-    idle = [
+    idle = {
         each["name"].decode()
         for each in consumers
         if not each["pending"] and each["idle"] >= gone_after * 1000
-    ]
+    }
     # On some servers, consumers of a quiet stream look idle.
     dead = await _without_heartbeat(redis, idle)
     gone: set[str] = set()
@@ -83,19 +82,5 @@ async def _collect(
     return len(gone), names - gone
 
 
-async def _unknown_workers(redis: Redis, known: set[str]) -> list[str]:
-    """The names of dead workers without a consumer.
-
-    A worker that starts at this moment adds its name again with its next heartbeat.
-    """
-    members = cast("Awaitable[set[bytes]]", redis.smembers(WORKERS_KEY))
-    names = sorted({name.decode() for name in await members} - known)
-    return await _without_heartbeat(redis, names)
-
-
-async def _without_heartbeat(redis: Redis, names: Sequence[str]) -> list[str]:
-    async with redis.pipeline(transaction=False) as pipe:
-        for name in names:
-            pipe.exists(heartbeat_key(name))
-        alive = await pipe.execute()
-    return [name for name, beats in zip(names, alive, strict=True) if not beats]
+async def _without_heartbeat(redis: Redis, names: set[str]) -> list[str]:
+    return sorted(names - {*await with_heartbeat(redis, names)})

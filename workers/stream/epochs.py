@@ -6,50 +6,21 @@ and lost together with it.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key, events_key
-from workers.model.batch import TransientError
-from workers.postgres.database import Connection, Pool, transaction
+from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key
+from workers.postgres.database import Connection, Pool, columns, transaction
 from workers.postgres.sql import statements
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.connections import redis_errors
+from workers.redis_io.stream_state import read_stream
 
 _SQL: Final = statements("stream/epochs")
 
 
-class EpochRegistry(Protocol):
-    """Numbers the epochs."""
-
-    async def draw(self, shard: int) -> int:
-        """A number that no epoch of any shard has. Raises TransientError."""
-        ...
-
-    async def discard(self, epoch: int) -> None:
-        """Delete a number that no entry has. Raises TransientError."""
-        ...
-
-
-class PostgresEpochRegistry:
-    """The numbers are rows of stream_epochs."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def draw(self, shard: int) -> int:
-        async with transaction(self._pool) as connection:
-            epoch: int = await connection.fetchval(_SQL["epoch_draw"], shard)
-            return epoch
-
-    async def discard(self, epoch: int) -> None:
-        async with transaction(self._pool) as connection:
-            await connection.execute(_SQL["epoch_discard"], epoch)
-
-
-async def current_epoch(redis: Redis, registry: EpochRegistry, shard: int) -> int:
+async def current_epoch(pool: Pool, redis: Redis, shard: int) -> int:
     """The number of the stream's epoch; workers that find none at once all get the same.
 
     Raises TransientError, and what Redis raises.
@@ -57,11 +28,13 @@ async def current_epoch(redis: Redis, registry: EpochRegistry, shard: int) -> in
     known = await redis.get(epoch_key(shard))
     if known is not None:
         return int(known)
-    drawn = await registry.draw(shard)
+    async with transaction(pool) as connection:
+        drawn: int = await connection.fetchval(_SQL["epoch_draw"], shard)
     if await redis.set(epoch_key(shard), drawn, nx=True):
         return drawn
-    await registry.discard(drawn)
-    return await current_epoch(redis, registry, shard)
+    async with transaction(pool) as connection:
+        await connection.execute(_SQL["epoch_discard"], drawn)
+    return await current_epoch(pool, redis, shard)
 
 
 async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) -> None:
@@ -71,28 +44,14 @@ async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) ->
     """
     seen: dict[int, int] = {}
     for shard in shards:
-        try:
-            # One transaction: the count must be of the epoch that the number is of.
-            async with redis.pipeline(transaction=True) as pipe:
-                pipe.get(epoch_key(shard))
-                pipe.xinfo_stream(events_key(shard))
-                epoch, stream = await pipe.execute()
-        except ResponseError as error:
-            if "no such key" in str(error):
-                continue
-            raise TransientError(f"{error}") from error
-        except REDIS_ERRORS as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
-        if epoch is not None:
-            seen[int(epoch)] = stream["entries-added"]
+        stream = await read_stream(redis, shard)
+        if stream is not None and stream.epoch is not None:
+            seen[stream.epoch] = stream.added
     await connection.execute(_SQL["epochs_seen"], list(seen), list(seen.values()))
-    try:
+    with redis_errors():
         appended = await appended_by_edges(redis)
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
     if appended:
-        columns = [list(column) for column in zip(*sorted(appended), strict=True)]
-        await connection.execute(_SQL["edges_appended"], *columns)
+        await connection.execute(_SQL["edges_appended"], *columns(sorted(appended)))
 
 
 class EdgeAppends(NamedTuple):

@@ -33,7 +33,7 @@ from workers.model.batch import (
 )
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.connections import redis_errors
 
 _SQL: Final = statements("stream/poison_pill")
 
@@ -138,19 +138,15 @@ class PoisonPillIsolation(Processor):
 
     async def _mark(self, entry: Entry) -> int:
         """Mark the event as processed alone; the number of deaths so far."""
-        try:
+        with redis_errors():
             arguments = [_name(entry), self._process]
             deaths = await self._mark_it(keys=[alone_key(entry.shard)], args=arguments)
-        except REDIS_ERRORS as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
         return int(deaths)
 
     async def _unmark(self, entry: Entry, fate: str) -> None:
-        try:
+        with redis_errors():
             arguments = [_name(entry), self._process, fate]
             await self._unmark_it(keys=[alone_key(entry.shard)], args=arguments)
-        except REDIS_ERRORS as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
 
 
 def _name(entry: Entry) -> str:

@@ -4,8 +4,7 @@ They raise `TransientError` if Redis does not answer, and `StreamReset` if the s
 the one that was prepared.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,9 +22,8 @@ from ingest.contracts.stream import (
     events_key,
 )
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
-from workers.redis_io.connections import BLOCK_MS, REDIS_ERRORS
-from workers.stream.epochs import EpochRegistry, current_epoch
+from workers.model.batch import Delivery, Entry, deliveries_of
+from workers.redis_io.connections import BLOCK_MS, StreamReset, redis_errors
 
 #: In a shorter id, no number needs the upper half of 64 bits.
 _PLAIN_ID: Final = 19
@@ -44,14 +42,13 @@ redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
 return redis.call('EXISTS', KEYS[2])
 """
 
+#: The number of the epoch of a shard's stream.
+EpochOf = Callable[[Redis, int], Awaitable[int]]
+
 # As redis-py spells it.
 _Id = int | bytes | str | memoryview
 #: An entry's id, and its fields and values alternately; None if it is deleted.
 _Message = tuple[bytes, Sequence[bytes] | None]
-
-
-class StreamReset(Exception):
-    """The group or the stream is gone: prepare the shard and read from the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +82,12 @@ class ShardReader:
     """Reads one shard, over a client of `connections.for_reader` that only it uses."""
 
     def __init__(
-        self, redis: Redis, number: int, config: ReaderConfig, registry: EpochRegistry
+        self, redis: Redis, number: int, config: ReaderConfig, epoch_of: EpochOf
     ) -> None:
+        """`epoch_of` is `current_epoch` of the database; see there."""
         self._redis = redis
         self._create = redis.register_script(_CREATE)
-        self._registry = registry
+        self._epoch_of = epoch_of
         self._config = config
         self._key = events_key(number)
         self._epoch = 0
@@ -100,7 +98,7 @@ class ShardReader:
 
     async def prepare(self) -> None:
         """Create what is missing: the stream, the group, and the epoch."""
-        with _redis_errors():
+        with redis_errors():
             try:
                 beside = [of(self.number) for of in (epoch_key, cut_key, alone_key)]
                 keys = [self._key, *beside]
@@ -111,12 +109,12 @@ class ShardReader:
             else:
                 self._say_created(is_anew=had_group or self._was_prepared)
             self._was_prepared = True
-            self._epoch = await current_epoch(self._redis, self._registry, self.number)
+            self._epoch = await self._epoch_of(self._redis, self.number)
 
     async def own(self, after: bytes) -> ShardPage:
         """The next of this consumer's pending entries."""
         count, name = self._config.batch_size, self._config.name
-        with _redis_errors():
+        with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xreadgroup(GROUP, name, {self._key: after}, count)
                 pipe.get(epoch_key(self.number))
@@ -131,7 +129,7 @@ class ShardReader:
     async def fresh(self) -> Sequence[Delivery]:
         """Entries that no consumer was given; waits up to a second for some."""
         count, name = self._config.batch_size, self._config.name
-        with _redis_errors():
+        with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xreadgroup(
                     GROUP, name, {self._key: ">"}, count, self._config.block_ms
@@ -146,7 +144,7 @@ class ShardReader:
         """Claim the next abandoned entries of any consumer."""
         count, name = self._config.batch_size, self._config.name
         min_idle = int(self._config.reclaim_after * 1000)
-        with _redis_errors():
+        with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.xautoclaim(self._key, GROUP, name, min_idle, cursor, count)
                 pipe.get(epoch_key(self.number))
@@ -158,14 +156,14 @@ class ShardReader:
 
     async def hold(self, deliveries: Sequence[Delivery]) -> None:
         """Renew the claim on these entries; it does not count as a delivery."""
-        with _redis_errors():
+        with redis_errors():
             await self._redis.xclaim(
                 self._key, GROUP, self._config.name, 0, _ids(deliveries), justid=True
             )
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge the entries of these events."""
-        with _redis_errors():
+        with redis_errors():
             if ids := _ids(deliveries):
                 await self._redis.xack(self._key, GROUP, *ids)
 
@@ -186,7 +184,7 @@ class ShardReader:
         if not deliveries:
             return ()
         ids = _ids(deliveries)
-        with _redis_errors():
+        with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for entry_id in ids:
                     pipe.xpending_range(self._key, GROUP, entry_id, entry_id, 1)
@@ -210,7 +208,7 @@ class ShardReader:
         self._log.warning(
             "entry.lost", count=len(ids), first=ids[0].decode(), total=self.lost
         )
-        with _redis_errors():
+        with redis_errors():
             await self._redis.xack(self._key, GROUP, *ids)
 
     def _entry(self, entry_id: bytes) -> Entry:
@@ -242,14 +240,3 @@ def _payload(fields: Sequence[bytes]) -> bytes:
 def _ids(deliveries: Iterable[Delivery]) -> list[_Id]:
     """The ids of the events' entries, each once."""
     return list(dict.fromkeys(each.entry.stream_id for each in deliveries))
-
-
-@contextmanager
-def _redis_errors() -> Iterator[None]:
-    try:
-        yield
-    except REDIS_ERRORS as error:
-        # A stream that vanishes under a blocked read is UNBLOCKED on older servers.
-        if any(word in str(error) for word in ("NOGROUP", "UNBLOCKED")):
-            raise StreamReset from error
-        raise TransientError(f"{type(error).__name__}: {error}") from error

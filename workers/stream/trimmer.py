@@ -21,8 +21,7 @@ from ingest.contracts.stream import (
     events_key,
 )
 from ingest.contracts.telemetry import Log
-from workers.model.batch import TransientError
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.connections import redis_errors
 from workers.redis_io.stream_state import StreamState, read_stream
 
 #: Above this part of `maxmemory` the window is trimmed too, oldest first. Edges spool above
@@ -55,23 +54,18 @@ class Trimmer:
 
     async def trim(self) -> int:
         """Trim; the number of trimmed entries. Raises TransientError."""
-        try:
-            return await self._trim()
-        except REDIS_ERRORS as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
-
-    async def _trim(self) -> int:
-        # Asked first: a group that joins later begins where the stream begins.
-        groups = await self._registered()
-        found = [await read_stream(self._redis, shard) for shard in self._shards]
-        streams = [each for each in found if each and self._may_cut(each, groups)]
         gone = 0
-        for stream in streams:
-            kept_from = EntryId(stream.at_ms - self._keep_ms, 0)
-            bound = min(lowest_needed(stream), kept_from)
-            while count := await self._cut(stream, bound):
-                gone += count
-        gone += await self._relieve(streams)
+        with redis_errors():
+            # Asked first: a group that joins later begins where the stream begins.
+            groups = await self._registered()
+            found = [await read_stream(self._redis, shard) for shard in self._shards]
+            streams = [each for each in found if each and self._may_cut(each, groups)]
+            for stream in streams:
+                kept_from = EntryId(stream.at_ms - self._keep_ms, 0)
+                bound = min(lowest_needed(stream), kept_from)
+                while count := await self._cut(stream, bound):
+                    gone += count
+            gone += await self._relieve(streams)
         if gone:
             self._log.info("stream.trimmed", count=gone)
         return gone

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from math import inf, isfinite
 from typing import Final
 
@@ -30,8 +31,8 @@ from workers.postgres.database import Pool, open_pool
 from workers.process.gc_tuning import tune_gc
 from workers.redis_io.connections import for_reader
 from workers.stream.consumer import Consumer
-from workers.stream.epochs import PostgresEpochRegistry
-from workers.stream.shard import ReaderConfig, ShardReader
+from workers.stream.epochs import current_epoch
+from workers.stream.shard import EpochOf, ReaderConfig, ShardReader
 
 #: What a worker does where nobody says otherwise.
 CONFIG: Final = ReaderConfig(name="bench")
@@ -74,12 +75,12 @@ async def drained(
             open_pool(environment.database_url(), size=_POOL)
         )
         goal = _Goal(events)
-        registry = PostgresEpochRegistry(pool)
+        epoch_of = partial(current_epoch, pool)
         shards = []
         for number in range(SHARDS):
             redis = for_reader(environment.redis_url())
             stack.push_async_callback(redis.aclose)
-            shards.append(_Watched(redis, number, config, registry, goal.come))
+            shards.append(_Watched(redis, number, config, epoch_of, goal.come))
         pipeline = _pipeline(pool, enrich, config)
         consumer = Consumer(shards, pipeline, config, stop=goal.reached)
         tune_gc()
@@ -122,10 +123,10 @@ class _Watched(ShardReader):
         redis: Redis,
         number: int,
         config: ReaderConfig,
-        registry: PostgresEpochRegistry,
+        epoch_of: EpochOf,
         tell: Callable[[int], None],
     ) -> None:
-        super().__init__(redis, number, config, registry)
+        super().__init__(redis, number, config, epoch_of)
         self._tell = tell
 
     @override

@@ -81,7 +81,7 @@ def here(environment: Environment) -> tuple[AbstractAsyncContextManager[Pool], A
             new_id=uuid7,
             keep_ip=settings.store_ip == "full",
         )
-        return Redriver.for_worker(pipeline)
+        return Redriver(pipeline)
 
     return open_pool(settings.database_url, size=_CONNECTIONS), build
 

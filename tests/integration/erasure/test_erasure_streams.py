@@ -47,7 +47,7 @@ async def test_what_waits_in_quarantine_is_recorded_under_the_pseudonym(
         UUID(int=1),
     )
     await site.pool.execute("update quarantine set redrive_at = now()")
-    await Redriver.for_worker(site.replays().replayer._pipeline).work()
+    await Redriver(site.replays().replayer._pipeline).work()
     await finish(site)
 
     assert 1 == await site.value("select clicks::int from links where code = 'nowhere'")

@@ -94,7 +94,7 @@ async def test_what_comes_late_is_quarantined_until_its_month_is_attached(
     await site.value(
         "update quarantine set redrive_at = now(), look_at = null where reason = 'unstorable'"
     )
-    await Redriver.for_worker(pipeline(site.pool)).work()
+    await Redriver(pipeline(site.pool)).work()
 
     assert [("unstorable", 2)] == await _rows(
         site.pool, "select reason::text, attempts from quarantine"
@@ -106,7 +106,7 @@ async def test_what_comes_late_is_quarantined_until_its_month_is_attached(
 
     await asyncio.to_thread(cli.document, "partitions", "attach", "--from", "2025-03")
     await site.value("update quarantine set redrive_at = now()")
-    await Redriver.for_worker(pipeline(site.pool)).work()
+    await Redriver(pipeline(site.pool)).work()
 
     assert 4 == await site.value("select clicks from links where id = $1", LINKS[0])
     await is_right(site)

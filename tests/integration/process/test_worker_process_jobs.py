@@ -81,7 +81,7 @@ async def test_a_job_that_is_running_is_not_started_beside_itself(
 
     async with asyncio.TaskGroup() as group:
         for _ in range(3):
-            group.create_task(jobs._run("body", body))
+            group.create_task(jobs.run("body", body))
         await eventually(lambda: _true(started > 0))
         goes_on.set()
 

@@ -20,7 +20,7 @@ async def test_several_that_try_the_same_put_each_back_once(clinic: Clinic) -> N
     await clinic.ask()
     # As when a lease lapses while its holder still works.
     taken = await marks.take(clinic.pool, 100)
-    rivals = [Redriver.for_worker(clinic.pipeline) for _ in range(4)]
+    rivals = [Redriver(clinic.pipeline) for _ in range(4)]
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(rival._redrive(taken)) for rival in rivals]
@@ -39,7 +39,7 @@ async def test_rivals_share_what_is_marked(clinic: Clinic) -> None:
 
     async with asyncio.TaskGroup() as group:
         for _ in range(4):
-            other = Redriver.for_worker(clinic.pipeline)
+            other = Redriver(clinic.pipeline)
             group.create_task(_until_done(clinic, other))
 
     assert (500, 0, 0) == await clinic.ledger()

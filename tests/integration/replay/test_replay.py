@@ -205,7 +205,7 @@ async def test_what_an_operator_edited_is_not_said_anew_by_what_was_read(
     await site.value(
         "update quarantine set payload = $1, redrive_at = now() returning 1", edited
     )
-    await Redriver.for_worker(site.pipeline()).work()
+    await Redriver(site.pipeline()).work()
     assert LINKS[0] == await site.value("select link_id from events")
     await site.value(
         "insert into links (id, workspace_id, public_id, namespace, code)"

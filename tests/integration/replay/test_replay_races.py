@@ -14,11 +14,11 @@ from tests.support.envelopes import changed
 from tests.support.workers.racing import beside, somebody_waits
 from tests.support.workers.replaying import Site, a_site
 from workers.model.batch import Delivery, Entry
+from workers.model.rows import entry_of
 from workers.postgres.database import transaction
 from workers.redrive.page import Redriver
 from workers.replay.classify import classify
 from workers.replay.leases import Step, take
-from workers.replay.recorded import entry_of
 
 _STRAYS = 20
 _PLACED = ("inserted", "unchanged")
@@ -90,7 +90,7 @@ async def test_what_is_edited_and_put_back_while_it_is_replayed_is_not_recorded_
     await site.pool.execute(
         "update quarantine set payload = $1, redrive_at = now()", edited
     )
-    assert 1 == await Redriver.for_worker(pipeline).work()
+    assert 1 == await Redriver(pipeline).work()
 
     await player._commit(part, page, Step(None))
 

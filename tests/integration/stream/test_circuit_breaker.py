@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import pytest
 from redis.asyncio import Redis
@@ -24,7 +25,7 @@ from workers.quarantine.bad_entry_limit import BadEntryLimit
 from workers.quarantine.circuit_breaker import CircuitBreaker, keep_refreshing
 from workers.redis_io.connections import for_jobs, for_reader
 from workers.stream.consumer import Consumer
-from workers.stream.epochs import PostgresEpochRegistry
+from workers.stream.epochs import current_epoch
 from workers.stream.poison_pill import PoisonPillIsolation
 from workers.stream.shard import ReaderConfig, ShardReader
 
@@ -83,7 +84,7 @@ async def recording(
     async with AsyncExitStack() as stack:
         reader = for_reader(f"unix://{url_of['path']}?db={url_of.get('db', 0)}")
         stack.push_async_callback(reader.aclose)
-        shard = ShardReader(reader, 0, config, PostgresEpochRegistry(pool))
+        shard = ShardReader(reader, 0, config, partial(current_epoch, pool))
         processor = PoisonPillIsolation(recorder, redis, pool)
         consumer = Consumer([shard], processor, config, stop=stop, breaker=breaker)
         group = await stack.enter_async_context(asyncio.TaskGroup())

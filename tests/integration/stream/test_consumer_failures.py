@@ -10,11 +10,11 @@ from structlog.testing import capture_logs
 
 from tests.support.eventually import eventually
 from tests.support.workers.consuming import (
-    Numbers,
     Recorder,
     acknowledged,
     add,
     consuming,
+    counted,
     has,
     is_so,
     left_pending_by,
@@ -59,7 +59,7 @@ async def test_acknowledgements_that_get_lost_are_tried_less_and_less_often(
         return 0.01
 
     async with for_reader(redis_url) as client, asyncio.TaskGroup() as group:
-        shard = _Unheard(client, 0, config, Numbers())
+        shard = _Unheard(client, 0, config, counted())
         consumer = Consumer([shard], Recorder(), config, stop=stop, pause=pause)
         group.create_task(consumer.run())
         await eventually(acknowledged(redis))

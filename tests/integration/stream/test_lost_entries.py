@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from redis.asyncio import Redis
@@ -15,7 +16,7 @@ from workers.redis_io import stream_state
 from workers.redis_io.connections import for_jobs
 from workers.redis_io.stream_state import read_stream
 from workers.stream import lost_entries
-from workers.stream.epochs import PostgresEpochRegistry, current_epoch, sample
+from workers.stream.epochs import current_epoch, sample
 from workers.stream.lost_entries import count_losses
 from workers.stream.shard import ReaderConfig, ShardReader
 from workers.stream.trimmer import Trimmer
@@ -33,7 +34,7 @@ class Stage:
     async def begin(self) -> int:
         """Begin a life of the stream."""
         await self.redis.xgroup_create(STREAM, GROUP, "0", mkstream=True)
-        return await current_epoch(self.redis, PostgresEpochRegistry(self.pool), 0)
+        return await current_epoch(self.pool, self.redis, 0)
 
     async def add(self, count: int) -> None:
         for _ in range(count):
@@ -304,7 +305,7 @@ async def test_the_trimmers_count_ends_with_its_life(stage: Stage) -> None:
     assert b"200" == await stage.redis.get(cut_key(0))
     await stage.redis.delete(STREAM)
     await ShardReader(
-        stage.redis, 0, ReaderConfig(name="one"), PostgresEpochRegistry(stage.pool)
+        stage.redis, 0, ReaderConfig(name="one"), partial(current_epoch, stage.pool)
     ).prepare()
     stream = await read_stream(stage.redis, 0)
     assert stream is not None

@@ -3,31 +3,30 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from typing import Any
 
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import FIELD, GROUP, events_key
+from ingest.contracts.stream import FIELD, GROUP, epoch_key, events_key
 from workers.model.batch import Delivery
 from workers.redis_io.connections import for_reader
 from workers.stream.consumer import Consumer
-from workers.stream.shard import ReaderConfig, ShardReader
+from workers.stream.shard import EpochOf, ReaderConfig, ShardReader
 
 STREAM = events_key(0)
 
 
-class Numbers:
+def counted() -> EpochOf:
     """Epochs counted from one."""
+    numbers = count(1)
 
-    def __init__(self) -> None:
-        self.drawn = 0
+    async def epoch_of(redis: Redis, shard: int) -> int:
+        if not await redis.exists(epoch_key(shard)):
+            await redis.set(epoch_key(shard), next(numbers))
+        return int(await redis.get(epoch_key(shard)))
 
-    async def draw(self, shard: int) -> int:
-        self.drawn += 1
-        return self.drawn
-
-    async def discard(self, epoch: int) -> None:
-        return
+    return epoch_of
 
 
 class Recorder:
@@ -57,9 +56,9 @@ async def consuming(
 ) -> AsyncIterator[Sequence[ShardReader]]:
     """Consume until the block ends; then everything in hand is settled or abandoned."""
     how = ReaderConfig(**{"name": "one", "block_ms": 50, **config})
-    registry = Numbers()
+    epoch_of = counted()
     clients = [for_reader(url) for _ in range(shards)]
-    parts = [ShardReader(each, n, how, registry) for n, each in enumerate(clients)]
+    parts = [ShardReader(each, n, how, epoch_of) for n, each in enumerate(clients)]
     stop = asyncio.Event()
     consumer = Consumer(parts, processor, how, stop=stop, pause=lambda _: 0.01)
     async with AsyncExitStack() as stack:

@@ -130,7 +130,7 @@ async def a_clinic(
             clock=lambda: NOON_MS,
             new_id=uuid4,
         )
-        yield Clinic(pool, redis, pipeline, Redriver.for_worker(pipeline))
+        yield Clinic(pool, redis, pipeline, Redriver(pipeline))
 
 
 def lost_click(number: int, code: str = "NEW", **changes: object) -> Envelope:

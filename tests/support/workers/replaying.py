@@ -90,7 +90,7 @@ class Site:
 
     def replays(self, enrich: Enrich = ENRICH) -> ReplayJob:
         sources = ReplaySources(self.redis, self.archive)
-        return ReplayJob.for_worker(self.pipeline(enrich), sources)
+        return ReplayJob(self.pipeline(enrich), sources)
 
     async def order(
         self, mode: Mode = "missing", request: ReplayRequest = EVERYTHING

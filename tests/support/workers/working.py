@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -16,7 +17,7 @@ from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import open_pool
 from workers.redis_io.connections import for_reader
 from workers.stream.consumer import Consumer
-from workers.stream.epochs import PostgresEpochRegistry
+from workers.stream.epochs import current_epoch
 from workers.stream.shard import ReaderConfig, ShardReader
 
 STREAM = events_key(0)
@@ -47,7 +48,7 @@ async def working(
             clock=lambda: NOON_MS,
             new_id=uuid7,
         )
-        shard = ShardReader(reader, 0, how, PostgresEpochRegistry(pool))
+        shard = ShardReader(reader, 0, how, partial(current_epoch, pool))
         consumer = Consumer([shard], watch(pipeline), how, stop=stop)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(consumer.run())

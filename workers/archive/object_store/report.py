@@ -17,8 +17,7 @@ from ingest.contracts.stream import uploads_key
 from workers.archive.object_store.inventory import PendingUploads
 from workers.archive.reader import load_segment
 from workers.archive.segment import SegmentDamaged
-from workers.model.batch import TransientError
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.connections import redis_errors
 
 #: A report expires if its worker stops reporting.
 _EXPIRES_SECONDS: Final = 60
@@ -59,10 +58,8 @@ class UploadReporter:
             "why": self._why,
         }
         raw = orjson.dumps({"at_ms": now_ms, **document})
-        try:
+        with redis_errors():
             await self._redis.set(self._key, raw, ex=_EXPIRES_SECONDS)
-        except REDIS_ERRORS as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
 
     def _look(self) -> tuple[int, int | None]:
         """The number of segments to upload, and the last arrival (ms) of the first."""
