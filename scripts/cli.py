@@ -145,7 +145,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     epilog=_EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(package_name="reftide", message="%(version)s")
 def reftide() -> None:

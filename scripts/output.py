@@ -3,11 +3,14 @@
 Standard output carries the result and nothing else; errors go to standard error.
 """
 
+import asyncio
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import wraps
+from inspect import isawaitable
+from typing import Any, Final, NamedTuple
 
 import click
 import orjson
@@ -23,6 +26,47 @@ json_option = click.option(
 )
 
 
+class Report(NamedTuple):
+    """What a command found: a document, what people read of it, and the exit code."""
+
+    document: Mapping[str, object] | Sequence[object]
+    shown: Callable[[], None] | str
+    exit_code: int = 0
+
+
+def reporting(work: Callable[..., Awaitable[Report] | Report]) -> Callable[..., None]:
+    """The callback of a command that makes a report, with the option `--json`.
+
+    `work` takes the environment, and the command's other options by name.
+    """
+
+    @click.pass_context
+    @wraps(work)
+    def run(context: click.Context, /, *, as_json: bool, **asked: Any) -> None:
+        made = work(context.obj, **asked)
+        report = asyncio.run(_awaited(made)) if isawaitable(made) else made
+        emit(as_json, report.document, report.shown)
+        if report.exit_code:
+            context.exit(report.exit_code)
+
+    return json_option(run)
+
+
+async def _awaited(report: Awaitable[Report]) -> Report:
+    return await report
+
+
+def is_quiet() -> bool:
+    """Whether the present command prints one JSON document, and nothing else."""
+    return bool(click.get_current_context().params.get("as_json"))
+
+
+def tell(line: str, *, err: bool = False) -> None:
+    """Say how far a command is, unless it is quiet."""
+    if not is_quiet():
+        click.echo(line, err=err)
+
+
 def as_document(value: Mapping[str, object] | Sequence[object]) -> bytes:
     return orjson.dumps(
         value,
@@ -36,13 +80,15 @@ def as_document(value: Mapping[str, object] | Sequence[object]) -> bytes:
 def emit(
     as_json: bool,  # noqa: FBT001 - the option's own value, handed on
     document: Mapping[str, object] | Sequence[object],
-    for_people: Callable[[], None],
+    shown: Callable[[], None] | str,
 ) -> None:
-    """The document where it is asked for, else what people read."""
+    """Print the document where it is asked for, else what people read."""
     if as_json:
         sys.stdout.write(as_document(document).decode())
+    elif isinstance(shown, str):
+        click.echo(shown)
     else:
-        for_people()
+        shown()
 
 
 def table(

@@ -1,14 +1,17 @@
-"""Types of options: what a parser makes of a text, and a moment."""
+"""Types of options, and options that several commands have."""
 
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import click
 from typing_extensions import override
 
 from scripts.environment import Environment
 from scripts.times import moment
+
+_Body = TypeVar("_Body", bound=Callable[..., Any])
 
 
 class Parsed(click.ParamType[object]):
@@ -50,3 +53,18 @@ class Moment(click.ParamType[datetime]):
             return moment(str(value), now)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def when(
+    *names: str, note: str = "90m, 2h, 3d, or a date.", **more: Any
+) -> Callable[[_Body], _Body]:
+    """An option that takes a moment."""
+    return click.option(*names, type=Moment(), metavar="WHEN", help=note, **more)
+
+
+def until(name: str = "--to") -> Callable[[_Body], _Body]:
+    """The end of a span; now, if it is not given."""
+    return when(name, "until", note="Up to that moment.", default="now")
+
+
+dry_run = click.option("--dry-run", is_flag=True, help="Only tell what it would do.")

@@ -1,7 +1,7 @@
 """`reftide demo`: fire real traffic at a running instance and see all of it arrive."""
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -9,7 +9,7 @@ import click
 from scripts.commands.operate.verify import show as show_verified
 from scripts.demo.play import Plan, play
 from scripts.environment import Environment
-from scripts.output import counted, emit, facts, json_option, table
+from scripts.output import Report, counted, facts, is_quiet, reporting, table, tell
 from scripts.parameters import Parsed
 from scripts.services import parsers
 
@@ -54,14 +54,12 @@ counters by `reftide verify`. Exit code 0 where they are equal, 1 where not.
     "--events",
     type=click.IntRange(1, 5_000_000),
     default=20_000,
-    show_default=True,
     help="How many clicks; one lead for every twenty comes on top.",
 )
 @click.option(
     "--seed",
     type=int,
     default=1,
-    show_default=True,
     help="The same seed makes the same visitors, clicks and leads.",
 )
 @click.option(
@@ -69,22 +67,14 @@ counters by `reftide verify`. Exit code 0 where they are equal, 1 where not.
     type=Parsed(parsers.url, "url"),
     help="Where an edge is.  [default: the instance's, or REFTIDE_HOST and REFTIDE_PORT]",
 )
-@json_option
-@click.pass_context
-def command(
-    context: click.Context, events: int, seed: int, url: str | None, *, as_json: bool
-) -> None:
+@reporting
+async def command(
+    environment: Environment, events: int, seed: int, url: str | None
+) -> Report:
     """Fire clicks and leads at a running instance, and check that all are recorded."""
-    environment: Environment = context.obj
-    plan = Plan(clicks=events, seed=seed, url=url, is_silent=as_json)
-    report = asyncio.run(play(environment, plan, _silent if as_json else click.echo))
-    emit(as_json, report, lambda: _show(report))
-    if not report["ok"]:
-        context.exit(1)
-
-
-def _silent(_: str) -> None:
-    pass
+    plan = Plan(clicks=events, seed=seed, url=url, is_silent=is_quiet())
+    report = await play(environment, plan, tell)
+    return Report(report, partial(_show, report), int(not report["ok"]))
 
 
 def _show(report: Mapping[str, Any]) -> None:

@@ -1,25 +1,25 @@
 """`reftide event`: find one event."""
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import click
 
 from scripts.environment import Environment
-from scripts.output import emit, facts, json_option, table
+from scripts.output import Report, facts, reporting, table
 from scripts.services.observe.event_lookup import trace
 
 _ENTRY: Final = (
-    "epoch",
-    "shard",
-    "entry_ms",
-    "entry_seq",
-    "entry_index",
-    "recorded_at",
-)
+    "epoch", "shard", "entry_ms", "entry_seq", "entry_index", "recorded_at",
+)  # fmt: skip
 _QUARANTINE: Final = ("id", "reason", "detail", "status", "attempts", "last_seen")
 _HISTORY: Final = ("at", "quarantine_id", "who", "action", "note")
+_TABLES: Final = (
+    ("repeats", _ENTRY, "It came again"),
+    ("quarantine", _QUARANTINE, "Quarantine"),
+    ("history", _HISTORY, "What was done about it"),
+)
 
 _SENTENCES: Final = {
     "recorded": "It is recorded.",
@@ -45,27 +45,20 @@ Exit code 1 if the event is unknown.
 """
 )
 @click.argument("event_id", metavar="ID")
-@json_option
-@click.pass_context
-def command(context: click.Context, event_id: str, *, as_json: bool) -> None:
+@reporting
+async def command(environment: Environment, event_id: str) -> Report:
     """Find an event: spooled, in flight, recorded, repeated, quarantined, erased, or unknown."""
-    environment: Environment = context.obj
-    traced = asyncio.run(trace(environment, event_id))
-    emit(as_json, traced, lambda: _show(traced))
-    if traced["state"] in {"unknown", "missing", "detached"}:
-        context.exit(1)
+    traced = await trace(environment, event_id)
+    is_lost = traced["state"] in {"unknown", "missing", "detached"}
+    return Report(traced, partial(_show, traced), int(is_lost))
 
 
 def _show(traced: Mapping[str, Any]) -> None:
     click.echo(f"Event {traced['id'] or ''}".rstrip())
     click.echo(_SENTENCES[traced["state"]].format(**traced))
-    if traced["event"]:
-        facts(traced["event"], "Recorded")
-    if traced["entry"]:
-        facts(traced["entry"], "On its stream")
-    if traced["repeats"]:
-        table(traced["repeats"], _ENTRY, "It came again")
-    if traced["quarantine"]:
-        table(traced["quarantine"], _QUARANTINE, "Quarantine")
-    if traced["history"]:
-        table(traced["history"], _HISTORY, "What was done about it")
+    for part, title in (("event", "Recorded"), ("entry", "On its stream")):
+        if traced[part]:
+            facts(traced[part], title)
+    for part, columns, title in _TABLES:
+        if traced[part]:
+            table(traced[part], columns, title)

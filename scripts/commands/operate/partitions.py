@@ -1,18 +1,18 @@
 """`reftide partitions`: months of events; detach old ones, attach them again."""
 
-import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import click
 
 from ingest.contracts.checkup import size
 from scripts.environment import Environment
-from scripts.output import counted, emit, json_option, table
+from scripts.output import Report, counted, reporting, table, tell
 from scripts.parameters import Parsed
-from scripts.servers import ask_postgres, postgres, redis_server, shard_count
+from scripts.servers import Connection, postgres, redis_server, shard_count
 from scripts.services.maintain import partitions
 from scripts.services.maintain.partitions import Month
 
@@ -20,6 +20,8 @@ _MONTH: Final = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _COLUMNS: Final = ("month", "partition", "state", "events", "size")
 #: Half-way; the same command ends it.
 _UNDER_WAY: Final = ("closed", "folded")
+
+_Body = TypeVar("_Body", bound=Callable[..., Any])
 
 
 def _month(text: str) -> datetime:
@@ -45,60 +47,34 @@ def command() -> None:
     """Detach old months of events, without changing a counter."""
 
 
+def _month_option(*names: str) -> Callable[[_Body], _Body]:
+    kind = Parsed(_month, "month")
+    return click.option(
+        *names, "bound", type=kind, required=True, metavar="MONTH", help="As 2026-03."
+    )
+
+
 @command.command("list")
-@json_option
-@click.pass_obj
-def list_(environment: Environment, *, as_json: bool) -> None:
+@reporting
+async def list_(environment: Environment) -> Report:
     """List the months, and which of them are detached."""
-    found = ask_postgres(environment, partitions.months)
+    async with postgres(environment) as connection:
+        found = await partitions.months(connection)
     document = {
         "horizon": partitions.horizon(found),
         "partitions": [partitions.as_row(month) for month in found],
     }
-    emit(as_json, document, lambda: _show(found))
+    return Report(document, partial(_show, found))
 
 
 @command.command()
-@click.option(
-    "--before",
-    type=Parsed(_month, "month"),
-    required=True,
-    metavar="MONTH",
-    help="As 2026-03.",
-)
-@json_option
-@click.pass_obj
-def detach(environment: Environment, before: datetime, *, as_json: bool) -> None:
+@_month_option("--before")
+@reporting
+async def detach(environment: Environment, bound: datetime) -> Report:
     """Detach all months before MONTH. Workers may go on writing meanwhile.
 
     It stores what the months count, then detaches them. If it is stopped, run it again.
     """
-    tell = _silent if as_json else _told
-    done = asyncio.run(_detach(environment, before, tell))
-    emit(as_json, done, lambda: _end(done))
-
-
-@command.command()
-@click.option(
-    "--from",
-    "since",
-    type=Parsed(_month, "month"),
-    required=True,
-    metavar="MONTH",
-    help="As 2026-03.",
-)
-@json_option
-@click.pass_obj
-def attach(environment: Environment, since: datetime, *, as_json: bool) -> None:
-    """Attach all months from MONTH on again. If it is stopped, run it again."""
-    tell = _silent if as_json else _told
-    done = asyncio.run(_attach(environment, since, tell))
-    emit(as_json, done, lambda: _end(done))
-
-
-async def _detach(
-    environment: Environment, before: datetime, tell: Callable[[str], None]
-) -> dict[str, Any]:
     done: list[dict[str, Any]] = []
     async with (
         postgres(environment, seconds=partitions.SECONDS) as connection,
@@ -106,31 +82,44 @@ async def _detach(
     ):
         await partitions.claim(connection)
         now = datetime.fromtimestamp(environment.clock(), UTC)
-        await partitions.may_go(connection, before, now)
+        await partitions.may_go(connection, bound, now)
         shards = await shard_count(environment, redis)
         for month in await partitions.months(connection):
-            if month.until <= before and month.state not in {"detached", "gone"}:
+            if month.until <= bound and month.state not in {"detached", "gone"}:
                 events = await partitions.detach(connection, redis, shards, month)
                 done.append({"partition": month.name, "events": events})
                 tell(f"{month.name} is detached: {counted(events, 'event')}.")
-        after = await partitions.months(connection)
-        return {"detached": done, "horizon": partitions.horizon(after)}
+        return await _report("detached", done, connection)
 
 
-async def _attach(
-    environment: Environment, since: datetime, tell: Callable[[str], None]
-) -> dict[str, Any]:
+@command.command()
+@_month_option("--from")
+@reporting
+async def attach(environment: Environment, bound: datetime) -> Report:
+    """Attach all months from MONTH on again. If it is stopped, run it again."""
     done: list[dict[str, Any]] = []
     async with postgres(environment, seconds=partitions.SECONDS) as connection:
         await partitions.claim(connection)
         # The latest first, so that what stays detached is what came before a moment.
         for month in reversed(await partitions.months(connection)):
-            if month.since >= since and month.state != "attached":
+            if month.since >= bound and month.state != "attached":
                 await partitions.attach(connection, month)
                 done.append({"partition": month.name, "events": month.events})
                 tell(f"{month.name} is attached.")
-        after = await partitions.months(connection)
-        return {"attached": done, "horizon": partitions.horizon(after)}
+        return await _report("attached", done, connection)
+
+
+async def _report(
+    what: str, done: list[dict[str, Any]], connection: Connection
+) -> Report:
+    horizon = partitions.horizon(await partitions.months(connection))
+    lines = [] if done else ["There was nothing to do."]
+    if horizon is not None:
+        lines.append(
+            f"Events from before {horizon:%Y-%m-%d} are refused: their months are"
+            " detached."
+        )
+    return Report({what: done, "horizon": horizon}, lambda: _say(lines))
 
 
 def _show(found: list[Month]) -> None:
@@ -155,19 +144,6 @@ def _show(found: list[Month]) -> None:
             )
 
 
-def _end(done: Mapping[str, Any]) -> None:
-    if not (done.get("detached") or done.get("attached")):
-        click.echo("There was nothing to do.")
-    if done["horizon"] is not None:
-        click.echo(
-            f"Events from before {done['horizon']:%Y-%m-%d} are refused: their months are"
-            " detached."
-        )
-
-
-def _told(line: str) -> None:
-    click.echo(line)
-
-
-def _silent(_: str) -> None:
-    pass
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line)

@@ -1,12 +1,11 @@
 """`reftide schema`: apply schema.sql and say what changed."""
 
-import asyncio
 from typing import Final
 
 import click
 
 from scripts.environment import Environment
-from scripts.output import counted, emit, json_option
+from scripts.output import Report, counted, reporting
 from scripts.servers import postgres
 from scripts.services.maintain.schema import upgrade
 
@@ -21,17 +20,12 @@ is missing. Give the URL of a database that exists:
   DATABASE_URL=postgresql://reftide@db/reftide reftide schema
 """
 )
-@json_option
-@click.pass_obj
-def command(environment: Environment, *, as_json: bool) -> None:
+@reporting
+async def command(environment: Environment) -> Report:
     """Create the tables, or bring those of an earlier version up to date."""
-    done = asyncio.run(_apply(environment))
-    emit(as_json, done, lambda: click.echo(_sentence(done)))
-
-
-async def _apply(environment: Environment) -> dict[str, list[str]]:
     async with postgres(environment, seconds=_SECONDS) as connection:
-        return await upgrade(connection)
+        done = await upgrade(connection)
+    return Report(done, _sentence(done))
 
 
 def _sentence(done: dict[str, list[str]]) -> str:

@@ -1,13 +1,13 @@
 """`reftide seed`: the codes, keys and ids that the vendors' own examples use."""
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import click
 
 from scripts.environment import Environment
-from scripts.output import emit, json_option, table
+from scripts.output import Report, reporting, table
 from scripts.services.maintain.seed import plant
 
 _LINKS: Final = (
@@ -22,12 +22,11 @@ Afterwards the vendors' examples work as they are printed, for instance:
 Run it as often as you like: what exists stays as it is.
 """
 )
-@json_option
-@click.pass_obj
-def command(environment: Environment, *, as_json: bool) -> None:
+@reporting
+async def command(environment: Environment) -> Report:
     """Make the demo workspace. These keys are public: never seed a real installation."""
-    planted = asyncio.run(plant(environment))
-    emit(as_json, planted, lambda: _show(planted))
+    planted = await plant(environment)
+    return Report(planted, partial(_show, planted))
 
 
 def _show(planted: Mapping[str, Any]) -> None:

@@ -59,7 +59,6 @@ Lost entries left their stream before a worker recorded them.
     "--window",
     type=click.FloatRange(0, 60),
     default=1.0,
-    show_default=True,
     help="Seconds over which throughput is measured; 0: do not.",
 )
 @click.option(

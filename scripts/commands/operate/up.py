@@ -35,12 +35,11 @@ Ctrl-C drains and stops everything; a second Ctrl-C does not wait.
     type=click.Path(file_okay=False, path_type=Path),
     help="The data directory.  [default: REFTIDE_DATA or .reftide]",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--host", default="127.0.0.1", help="Where to listen.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8080,
-    show_default=True,
     help="The port that the edges share; 0 is any free one.",
 )
 @click.option(
@@ -49,13 +48,12 @@ Ctrl-C drains and stops everything; a second Ctrl-C does not wait.
     help="The port of the first edge's metrics; the other edges, then the workers, take"
     " the next ports.  [default: REFTIDE_ADMIN_PORT, or any that are free]",
 )
-@click.option("--edges", type=click.IntRange(1, 64), default=1, show_default=True)
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--edges", type=click.IntRange(1, 64), default=1)
+@click.option("--workers", type=click.IntRange(1, 64), default=1)
 @click.option(
     "--appendfsync",
     type=click.Choice(["everysec", "always"]),
     default="everysec",
-    show_default=True,
     help="How soon Valkey syncs: `always` survives power loss, and a kill of Valkey"
     " while its disk is busy.",
 )

@@ -1,13 +1,13 @@
 """`reftide verify`: check every counter and the ledger."""
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import click
 
 from scripts.environment import Environment
-from scripts.output import counted, emit, json_option, table
+from scripts.output import Report, counted, reporting, table
 from scripts.services.observe.verify import verify
 
 _COLUMNS: Final = ("what", "key", "counter", "expected", "found")
@@ -28,7 +28,6 @@ balance of the ledger; --at-rest exits 1 then.
     "--wait",
     type=click.FloatRange(0, 3600),
     default=10.0,
-    show_default=True,
     help="Seconds to wait for events in flight.",
 )
 @click.option(
@@ -36,17 +35,12 @@ balance of the ledger; --at-rest exits 1 then.
     is_flag=True,
     help="Exit 1 if events are still in flight after --wait.",
 )
-@json_option
-@click.pass_context
-def command(
-    context: click.Context, wait: float, *, at_rest: bool, as_json: bool
-) -> None:
+@reporting
+async def command(environment: Environment, wait: float, *, at_rest: bool) -> Report:
     """Check every counter and the ledger against what was recorded."""
-    environment: Environment = context.obj
-    report = asyncio.run(verify(environment, wait))
-    emit(as_json, report, lambda: show(report))
-    if not report["ok"] or (at_rest and not report["settled"]):
-        context.exit(1)
+    report = await verify(environment, wait)
+    is_ok = report["ok"] and (report["settled"] or not at_rest)
+    return Report(report, partial(show, report), int(not is_ok))
 
 
 def show(report: Mapping[str, Any]) -> None:

@@ -1,10 +1,10 @@
 """`reftide archive`: the files that keep events longer than the streams do."""
 
 import asyncio
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +14,8 @@ import click
 from ingest.contracts.telemetry import configure_logging
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
-from scripts.output import counted, emit, facts, json_option, table
-from scripts.parameters import Moment
+from scripts.output import Report, counted, facts, reporting, table
+from scripts.parameters import until, when
 from scripts.servers import redis_server, shard_count
 from scripts.services.recover import object_store_view
 from workers.archive.check import problem
@@ -52,9 +52,8 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--day", help="List each segment of one day, such as 2025-11-21.")
-@json_option
-@click.pass_obj
-def list_(environment: Environment, *, day: str | None, as_json: bool) -> None:
+@reporting
+def list_(environment: Environment, *, day: str | None) -> Report:
     """List the days of the archive, by when events arrived (UTC)."""
     directory = _directory(environment)
     with _readable(directory):
@@ -84,13 +83,12 @@ def list_(environment: Environment, *, day: str | None, as_json: bool) -> None:
         if broken:
             click.echo("Some cannot be read: see `reftide archive verify`.")
 
-    emit(as_json, document, for_people)
+    return Report(document, for_people)
 
 
 @command.command(epilog="Exit code 1 if a segment differs from what was written.")
-@json_option
-@click.pass_obj
-def verify(environment: Environment, *, as_json: bool) -> None:
+@reporting
+def verify(environment: Environment) -> Report:
     """Read every local segment and compare it with its checksum.
 
     Of segments that only the object store has, check the index and the size.
@@ -117,15 +115,12 @@ def verify(environment: Environment, *, as_json: bool) -> None:
         "problems": [dict(zip(_PROBLEMS, one, strict=True)) for one in wrong],
         "unfinished": left,
     }
-    emit(as_json, document, lambda: _show(document))
-    if wrong:
-        sys.exit(1)
+    return Report(document, partial(_show, document), int(bool(wrong)))
 
 
 @command.command()
-@json_option
-@click.pass_obj
-def status(environment: Environment, *, as_json: bool) -> None:
+@reporting
+def status(environment: Environment) -> Report:
     """Show how much is local, how much is in the object store, and what waits for upload."""
     directory = _directory(environment)
     fetcher = object_store_view.segment_fetcher(environment, directory)
@@ -137,29 +132,18 @@ def status(environment: Environment, *, as_json: bool) -> None:
             "store": name,
             **object_store_view.standing(directory, found, name),
         }
-    since = document["waiting_since"]
-    document["waiting_since"] = (
-        None if since is None else object_store_view.time_of(since)
-    )
-    emit(as_json, document, lambda: facts(document))
+    if since := document["waiting_since"]:
+        document["waiting_since"] = object_store_view.time_of(since)
+    return Report(document, lambda: facts(document))
 
 
 @command.command(
     epilog="Exit code 1 if a segment in the object store is missing or damaged."
 )
-@click.option(
-    "--from", "since", type=Moment(), required=True, metavar="WHEN",
-    help="90m, 2h, 3d, or a date.",
-)  # fmt: skip
-@click.option(
-    "--to", "until", type=Moment(), default="now", metavar="WHEN",
-    help="Up to that moment [now].",
-)  # fmt: skip
-@json_option
-@click.pass_obj
-def fetch(
-    environment: Environment, *, since: datetime, until: datetime, as_json: bool
-) -> None:
+@when("--from", "since", required=True)
+@until()
+@reporting
+def fetch(environment: Environment, *, since: datetime, until: datetime) -> Report:
     """Download segments that only the object store has, by when events were accepted.
 
     If the directory was lost, download the indexes of all segments first.
@@ -183,9 +167,7 @@ def fetch(
         segments = counted(document["segments"], "segment")
         click.echo(f"{segments} with {document['bytes']:,} bytes fetched.")
 
-    emit(as_json, document, for_people)
-    if not document["ok"]:
-        sys.exit(1)
+    return Report(document, for_people, int(not document["ok"]))
 
 
 @command.command(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,7 +12,8 @@ from uuid_utils.compat import uuid7
 from ingest.contracts.telemetry import configure_logging
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
-from scripts.output import counted, emit, facts, json_option
+from scripts.output import Report, counted, facts, is_quiet, reporting, tell
+from scripts.parameters import dry_run
 from scripts.servers import postgres, redis_server
 from scripts.services.administer.access.workspaces import choose, filter_by
 from scripts.services.recover import erase, erasures
@@ -56,34 +58,31 @@ of PostgreSQL, detached partitions. See "Erasing a person" in docs/operating.md.
     "--wait",
     type=click.FloatRange(0, 3600),
     default=10.0,
-    show_default=True,
     help="Seconds to wait for groups to read their entries; workers do the rest.",
 )
-@click.option("--dry-run", is_flag=True, help="Only tell what it would do.")
+@dry_run
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@json_option
-@click.pass_obj
-def command(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
+@reporting
+def command(environment: Environment, /, **asked: Any) -> Report:
     """Erase a person from everything that is kept; counters stay as they are."""
-    if as_json and not (asked["yes"] or asked["dry_run"]):
+    if is_quiet() and not (asked["yes"] or asked["dry_run"]):
         raise click.UsageError("--json asks nothing: give --yes, or --dry-run")
     person, found = asyncio.run(_look(environment, asked))
     if asked["dry_run"]:
         document = found | {"dry_run": True, "is_erased": person.is_erased}
-        emit(as_json, document, lambda: _show_plan(document))
-        return
+        return Report(document, partial(_show_plan, document))
     if not asked["yes"]:
         _show_plan(found)
         click.confirm("Erase this person? It cannot be undone", abort=True)
     configure_logging("warning")
     try:
-        done = asyncio.run(_erase(environment, person, asked, as_json=as_json))
+        done = asyncio.run(_erase(environment, person, asked))
     except TransientError as error:
         raise Unreachable(
             f"A server does not answer: {error}",
             "run it again: it continues where it stopped, and so do the workers.",
         ) from error
-    emit(as_json, done, lambda: _show(done))
+    return Report(done, partial(_show, done))
 
 
 async def _look(
@@ -106,15 +105,10 @@ async def _look(
 
 
 async def _erase(
-    environment: Environment,
-    person: Person,
-    asked: Mapping[str, Any],
-    *,
-    as_json: bool,
+    environment: Environment, person: Person, asked: Mapping[str, Any]
 ) -> dict[str, Any]:
-    def tell(what: str) -> None:
-        if not as_json:
-            click.echo(f"Erasing: {what} …", err=True)
+    def say(what: str) -> None:
+        tell(f"Erasing: {what} …", err=True)
 
     url = environment.database_url()
     async with (
@@ -126,7 +120,7 @@ async def _erase(
         erasure_id = await erase.suppress(
             connection, person, new_id, who, asked["note"]
         )
-        reached = await erase.carry_out(environment, pool, redis, tell, asked["wait"])
+        reached = await erase.carry_out(environment, pool, redis, say, asked["wait"])
         return await erasures.show(connection, erasure_id) | reached
 
 

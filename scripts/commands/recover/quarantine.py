@@ -1,7 +1,7 @@
 """`reftide quarantine`: what could not be recorded, and why; edit, redrive, discard."""
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -15,8 +15,8 @@ from scripts.commands.recover.quarantine_options import (
     numbers,
 )
 from scripts.environment import Environment
-from scripts.output import counted, emit, facts, json_option, printable, table
-from scripts.servers import Connection, ask_postgres, postgres
+from scripts.output import Report, counted, facts, printable, reporting, table
+from scripts.servers import ask_postgres, postgres
 from scripts.services.recover import quarantine, quarantine_edit, quarantine_redrive
 
 _COLUMNS: Final = (
@@ -52,52 +52,44 @@ def command() -> None:
 
 @command.command("list")
 @filters("--reason", "--for")
-@click.option(
-    "--status", type=click.Choice(_STATUSES), default="open", show_default=True
-)
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@json_option
-@click.pass_obj
-def list_(environment: Environment, /, *, limit: int, as_json: bool, **by: Any) -> None:
+@click.option("--status", type=click.Choice(_STATUSES), default="open")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50)
+@reporting
+async def list_(environment: Environment, /, *, limit: int, **by: Any) -> Report:
     """List what is in quarantine, newest first."""
-
-    async def ask(connection: Connection) -> dict[str, Any]:
+    async with postgres(environment) as connection:
         choice = await quarantine.choose(connection, by)
-        return await quarantine.listed(connection, choice, limit)
+        found = await quarantine.listed(connection, choice, limit)
+    return Report(found, partial(_show_list, found))
 
-    found = ask_postgres(environment, ask)
 
-    def for_people() -> None:
-        table(found["entries"], _COLUMNS)
-        click.echo(f"{len(found['entries'])} of {found['count']}.")
-        if found["dropped"]:
-            table(
-                found["dropped"], _DROPPED, "Counted but not kept: quarantine was full"
-            )
-
-    emit(as_json, found, for_people)
+def _show_list(found: Mapping[str, Any]) -> None:
+    table(found["entries"], _COLUMNS)
+    click.echo(f"{len(found['entries'])} of {found['count']}.")
+    if found["dropped"]:
+        table(found["dropped"], _DROPPED, "Counted but not kept: quarantine was full")
 
 
 @command.command()
 @click.argument("number", metavar="ID", type=click.IntRange(1))
-@json_option
-@click.pass_obj
-def show(environment: Environment, number: int, *, as_json: bool) -> None:
+@reporting
+async def show(environment: Environment, number: int) -> Report:
     """Show one entry: its envelope, the bytes as they were read, and its history."""
-    row = ask_postgres(environment, lambda asked: quarantine.show(asked, number))
+    async with postgres(environment) as connection:
+        row = await quarantine.show(connection, number)
+    return Report(row, partial(_show_entry, row))
 
-    def for_people() -> None:
-        shown = {**row}
-        payload, envelope = shown.pop("payload"), shown.pop("envelope")
-        history = shown.pop("history")
-        facts(shown, f"Quarantine {number}")
-        if envelope is not None:
-            click.echo(orjson.dumps(envelope, option=orjson.OPT_INDENT_2).decode())
-        click.echo(f"payload: {printable(payload)}")
-        if history:
-            table(history, _HISTORY, "History")
 
-    emit(as_json, row, for_people)
+def _show_entry(row: Mapping[str, Any]) -> None:
+    shown = {**row}
+    payload, envelope = shown.pop("payload"), shown.pop("envelope")
+    history = shown.pop("history")
+    facts(shown, f"Quarantine {row['id']}")
+    if envelope is not None:
+        click.echo(orjson.dumps(envelope, option=orjson.OPT_INDENT_2).decode())
+    click.echo(f"payload: {printable(payload)}")
+    if history:
+        table(history, _HISTORY, "History")
 
 
 @command.command()
@@ -106,16 +98,10 @@ def show(environment: Environment, number: int, *, as_json: bool) -> None:
     "--set", "given", multiple=True, metavar="FIELD=VALUE", help="Change a field."
 )
 @click.option("--unset", "gone", multiple=True, metavar="FIELD", help="Remove a field.")
-@json_option
-@click.pass_obj
+@reporting
 def edit(
-    environment: Environment,
-    number: int,
-    given: tuple[str, ...],
-    gone: tuple[str, ...],
-    *,
-    as_json: bool,
-) -> None:
+    environment: Environment, number: int, given: tuple[str, ...], gone: tuple[str, ...]
+) -> Report:
     """Change the envelope of an open entry, in $EDITOR or field by field.
 
     The history keeps the former envelope. Write numbers, flags and lists as JSON. The id
@@ -129,18 +115,16 @@ def edit(
         text = click.edit(quarantine_edit.readable(before), extension=".json")
     payload = before if text is None else quarantine_edit.sealed(text, before)
     if payload != before:
+        who = quarantine_redrive.operator()
         ask_postgres(
-            environment,
-            lambda asked: quarantine_edit.store(
-                asked, row, payload, quarantine_redrive.operator()
-            ),
+            environment, lambda asked: quarantine_edit.store(asked, row, payload, who)
         )
     done = {
         "id": number,
         "is_changed": payload != before,
         "envelope": quarantine_edit.decoded(payload),
     }
-    emit(as_json, done, lambda: _tell_edited(done))
+    return Report(done, _edited(done))
 
 
 @command.command()
@@ -151,31 +135,20 @@ def edit(
 @click.option(
     "--reason", "why", required=True, metavar="TEXT", help="Why; it is stored."
 )
-@json_option
-@click.pass_obj
-def discard(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
+@reporting
+async def discard(environment: Environment, /, **asked: Any) -> Report:
     """Discard open entries. They stay as a record, and the ledger counts them quarantined."""
-    done = asyncio.run(_discard(environment, asked))
-    entries = counted(done["discarded"], "entry", "entries")
-    verb = "would be discarded" if asked["dry_run"] else "discarded"
-    emit(as_json, done, lambda: click.echo(f"{entries} {verb}."))
-
-
-command.add_command(redrive.command, "redrive")
-
-
-async def _discard(
-    environment: Environment, asked: Mapping[str, Any]
-) -> dict[str, Any]:
     async with postgres(environment, seconds=_SECONDS) as connection:
         choice = await quarantine.choose(connection, asked)
         if asked["dry_run"]:
-            return {"discarded": await quarantine.count(connection, choice)}
-        return {
-            "discarded": await quarantine_redrive.discard(
-                connection, choice, asked["why"]
-            )
-        }
+            done = await quarantine.count(connection, choice)
+        else:
+            done = await quarantine_redrive.discard(connection, choice, asked["why"])
+    verb = "would be discarded" if asked["dry_run"] else "discarded"
+    return Report({"discarded": done}, f"{counted(done, 'entry', 'entries')} {verb}.")
+
+
+command.add_command(redrive.command, "redrive")
 
 
 def _assigned(given: tuple[str, ...]) -> dict[str, str]:
@@ -186,9 +159,8 @@ def _assigned(given: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _tell_edited(done: Mapping[str, Any]) -> None:
+def _edited(done: Mapping[str, Any]) -> str:
     if not done["is_changed"]:
-        click.echo("Nothing was changed.")
-        return
-    click.echo(orjson.dumps(done["envelope"], option=orjson.OPT_INDENT_2).decode())
-    click.echo(f"Changed. Next: `reftide quarantine redrive {done['id']}`.")
+        return "Nothing was changed."
+    envelope = orjson.dumps(done["envelope"], option=orjson.OPT_INDENT_2).decode()
+    return f"{envelope}\nChanged. Next: `reftide quarantine redrive {done['id']}`."

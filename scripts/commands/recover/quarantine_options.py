@@ -5,7 +5,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from scripts.parameters import Moment
+from scripts.parameters import when
 
 _REASONS: Final = (
     "undecodable", "unstorable", "future_id", "crash_loop", "unknown_link",
@@ -19,12 +19,8 @@ def filters(*names: str) -> Callable[[_Body], _Body]:
     """The options that choose entries; `names` are those of the reason's."""
     options = [
         click.option(*names, "reason", type=click.Choice(_REASONS), help="Only these."),
-        click.option(
-            "--since", type=Moment(), metavar="WHEN", help="90m, 2h, 3d, or a date."
-        ),
-        click.option(
-            "--until", type=Moment(), metavar="WHEN", help="Last seen before then."
-        ),
+        when("--since"),
+        when("--until", note="Last seen before then."),
         click.option("--workspace", metavar="NAME", help="Whose."),
         click.option(
             "--link", "code", metavar="CODE", help="Only what names it, by code or id."

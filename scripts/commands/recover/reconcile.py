@@ -1,13 +1,13 @@
 """`reftide reconcile`: rebuild counters from their events."""
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import click
 
 from scripts.environment import Environment
-from scripts.output import counted, emit, json_option, table
+from scripts.output import Report, counted, reporting, table
 from scripts.services.recover.reconcile import reconcile
 
 _COLUMNS: Final = ("what", "key", "counter", "expected", "found")
@@ -23,15 +23,12 @@ without, counters of a link or an enrolment that is gone.
 """
 )
 @click.option("--dry-run", is_flag=True, help="Only report what is wrong.")
-@json_option
-@click.pass_context
-def command(context: click.Context, *, dry_run: bool, as_json: bool) -> None:
+@reporting
+async def command(environment: Environment, *, dry_run: bool) -> Report:
     """Repair counters from the events, and report what was wrong."""
-    environment: Environment = context.obj
-    report = asyncio.run(reconcile(environment, dry_run=dry_run))
-    emit(as_json, report, lambda: _show(report))
-    if report["found_count" if dry_run else "left_count"]:
-        context.exit(1)
+    report = await reconcile(environment, dry_run=dry_run)
+    is_wrong = report["found_count" if dry_run else "left_count"]
+    return Report(report, partial(_show, report), int(bool(is_wrong)))
 
 
 def _show(report: Mapping[str, Any]) -> None:

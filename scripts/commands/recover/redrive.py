@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from scripts.commands.recover.quarantine_options import (
 )
 from scripts.environment import Environment
 from scripts.errors import Unreachable
-from scripts.output import counted, emit, json_option, table
+from scripts.output import Report, counted, is_quiet, reporting, table
 from scripts.servers import Connection, postgres
 from scripts.services.maintain.pauses import lasting
 from scripts.services.recover import quarantine_redrive
@@ -43,69 +44,54 @@ _TROUBLE_SECONDS: Final = 3.0
     "--patience",
     type=click.FloatRange(0),
     default=30.0,
-    show_default=True,
     metavar="SECONDS",
     help="Stop waiting after so long without progress.",
 )
-@json_option
-@click.pass_context
-def command(context: click.Context, /, *, as_json: bool, **asked: Any) -> None:
+@reporting
+async def command(environment: Environment, /, **asked: Any) -> Report:
     """Try open entries again; each is recorded once, or quarantined again.
 
     The workers do it, and go on if this command is stopped (Ctrl-C). Exit code 1 if an
     entry was refused again, or still waits for a worker.
     """
-    environment: Environment = context.obj
     if asked["here"]:
         configure_logging("warning")
-    try:
-        done = asyncio.run(_redrive(environment, asked, is_quiet=as_json))
-    except KeyboardInterrupt:
-        click.echo("The workers go on: see `reftide quarantine list`.", err=True)
-        return
-    emit(as_json, done, lambda: _tell_redriven(done))
-    if not asked["dry_run"] and (
-        done["failed"] or (done["waiting"] and not asked["no_wait"])
-    ):
-        context.exit(1)
-
-
-async def _redrive(
-    environment: Environment, asked: Mapping[str, Any], *, is_quiet: bool
-) -> dict[str, Any]:
     async with postgres(environment, seconds=_SECONDS) as connection:
         choice = await choose(connection, asked)
         if asked["dry_run"]:
-            matching = await count(connection, choice)
-            return {"asked": matching, "redriven": 0, "failed": 0, "waiting": 0}
+            found = await count(connection, choice)
+            document = {"asked": found, "redriven": 0, "failed": 0, "waiting": 0}
+            entries = counted(found, "entry", "entries")
+            return Report(document, f"{entries} would be tried again.")
         began = time.monotonic()
         request = await quarantine_redrive.ask(connection, choice)
         is_paused = await lasting(connection) is not None
-        if asked["here"]:
-            await _work_here(environment)
-        elif not asked["no_wait"] and not is_paused:
-            await _follow(connection, request, asked["patience"], is_quiet=is_quiet)
-        return {
+        try:
+            if asked["here"]:
+                await _work_here(environment)
+            elif not asked["no_wait"] and not is_paused:
+                await _follow(connection, request, asked["patience"])
+        except asyncio.CancelledError:
+            click.echo("The workers go on: see `reftide quarantine list`.", err=True)
+            raise click.exceptions.Exit from None
+        done: dict[str, Any] = {
             "request": request,
             **await quarantine_redrive.progress(connection, request),
             "paused": is_paused,
             "seconds": round(time.monotonic() - began, 3),
             "refused": await quarantine_redrive.refused(connection, request),
         }
+    is_left = done["failed"] or (done["waiting"] and not asked["no_wait"])
+    return Report(done, partial(_show, done), int(bool(is_left)))
 
 
-async def _follow(
-    connection: Connection, request: UUID, patience: float, *, is_quiet: bool
-) -> None:
+async def _follow(connection: Connection, request: UUID, patience: float) -> None:
     """Show how far it is until it is over, or nothing happens for too long."""
     far = await quarantine_redrive.progress(connection, request)
     moved = time.monotonic()
-    with click.progressbar(
-        length=far["asked"], label="redrive", hidden=is_quiet
-    ) as bar:
-        while (
-            not quarantine_redrive.is_over(far) and time.monotonic() - moved < patience
-        ):
+    length, hidden = far["asked"], is_quiet()
+    with click.progressbar(length=length, label="redrive", hidden=hidden) as bar:
+        while far["waiting"] and time.monotonic() - moved < patience:
             await asyncio.sleep(_POLL_SECONDS)
             now = await quarantine_redrive.progress(connection, request)
             if now != far:
@@ -141,20 +127,14 @@ async def _work(redriver: Redriver) -> int:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def _tell_redriven(done: Mapping[str, Any]) -> None:
-    if "request" not in done:
-        click.echo(
-            f"{counted(done['asked'], 'entry', 'entries')} would be tried again."
-        )
-        return
-    click.echo(_summary(done))
+def _show(done: Mapping[str, Any]) -> None:
+    waiting = f", {done['waiting']:,} wait for a worker" if done["waiting"] else ""
+    asked = counted(done["asked"], "entry", "entries")
+    click.echo(
+        f"{done['redriven']:,} of {asked} put back, {done['failed']:,} refused again"
+        f"{waiting}."
+    )
     if done["paused"]:
         click.echo("Recording is paused: run `reftide resume`; then the workers go on.")
     if done["refused"]:
         table(done["refused"], ("reason", "entries", "for_example"), "Refused again")
-
-
-def _summary(far: Mapping[str, int]) -> str:
-    waiting = f", {far['waiting']:,} wait for a worker" if far["waiting"] else ""
-    asked = counted(far["asked"], "entry", "entries")
-    return f"{far['redriven']:,} of {asked} put back, {far['failed']:,} refused again{waiting}."

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 import click
+from redis.asyncio import Redis
 
 from ingest.contracts import ids
 from ingest.contracts.envelope import Kind
@@ -15,8 +17,8 @@ from ingest.dialects import DIALECTS
 from scripts.commands.recover.replay_view import View, quiet
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
-from scripts.output import counted, emit, facts, json_option
-from scripts.parameters import Moment
+from scripts.output import Report, counted, facts, is_quiet, reporting
+from scripts.parameters import dry_run, until, when
 from scripts.servers import Connection, postgres, redis_server, shard_count
 from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.administer.catalogue.link_lookup import any_link
@@ -46,17 +48,8 @@ what quarantine holds, if it can. An event that no longer resolves stays as it i
 The workers do it, and go on if this command is stopped (Ctrl-C): see `reftide replays`.
 """
 )
-@click.option(
-    "--from", "since", type=Moment(), metavar="WHEN", help="90m, 2h, 3d, or a date."
-)
-@click.option(
-    "--to",
-    "until",
-    type=Moment(),
-    default="now",
-    metavar="WHEN",
-    help="Up to that moment [now].",
-)
+@when("--from", "since")
+@until()
 @click.option("--kind", type=click.Choice(_KINDS), help="Only these events.")
 @click.option("--dialect", type=click.Choice(_NAMES), help="Only these events.")
 @click.option("--workspace", metavar="NAME", help="Whose.")
@@ -69,70 +62,56 @@ The workers do it, and go on if this command is stopped (Ctrl-C): see `reftide r
     "--mode",
     type=click.Choice(["missing", "reprocess"]),
     default="missing",
-    show_default=True,
     help="Only insert what is missing, or correct what is recorded too.",
 )
 @click.option(
     "--rate",
     type=click.IntRange(1, 1_000_000),
     default=DEFAULT_RATE,
-    show_default=True,
     help="Events a second at most, over all workers.",
 )
-@click.option("--dry-run", is_flag=True, help="Only tell what it would do.")
-@json_option
-@click.pass_context
-def command(context: click.Context, /, *, as_json: bool, **asked: Any) -> None:
+@dry_run
+@reporting
+async def command(environment: Environment, /, **asked: Any) -> Report:
     """Record events again from the streams and the archive; none is recorded twice."""
-    environment: Environment = context.obj
     if asked["since"] is None and asked["event_id"] is None:
         raise click.UsageError("say from when: --from 2h, or name one --event")
-    ordered: list[UUID] = []
-    try:
-        done = asyncio.run(_replay(environment, asked, ordered, as_json=as_json))
-    except KeyboardInterrupt:
-        if not ordered:
-            raise
-        click.echo(
-            f"The replay goes on: see `reftide replays show {ordered[0]}`. To stop it:"
-            f" `reftide replays cancel {ordered[0]}`.",
-            err=True,
-        )
-        return
-    emit(as_json, done, lambda: _show(done))
+    async with postgres(environment) as connection, redis_server(environment) as redis:
+        request = await _request(connection, asked)
+        await _tell_horizon(connection, request)
+        shards = await shard_count(environment, redis)
+        replay_id = await replays.order(connection, asked["mode"], request, shards)
+        if not await replays.has_workers(redis):
+            click.echo("No worker is alive. The replay starts when one is.", err=True)
+        try:
+            done = await _followed(connection, redis, replay_id, shards)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            click.echo(
+                f"The replay goes on: see `reftide replays show {replay_id}`. To stop it:"
+                f" `reftide replays cancel {replay_id}`.",
+                err=True,
+            )
+            raise click.exceptions.Exit from None
     if done["status"] == "paused":
         click.echo(
             f"The replay is paused: look for `replay.paused` in the workers' logs, then run"
             f" `reftide replays resume {done['id']}`.",
             err=True,
         )
-    if done["status"] != "done":
-        context.exit(1)
+    return Report(done, partial(_show, done), int(done["status"] != "done"))
 
 
-async def _replay(
-    environment: Environment,
-    asked: Mapping[str, Any],
-    ordered: list[UUID],
-    *,
-    as_json: bool,
+async def _followed(
+    connection: Connection, redis: Redis, replay_id: UUID, shards: int
 ) -> dict[str, Any]:
-    async with postgres(environment) as connection, redis_server(environment) as redis:
-        request = await _request(connection, asked)
-        await _tell_horizon(connection, request)
-        shards = await shard_count(environment, redis)
-        replay_id = await replays.order(connection, asked["mode"], request, shards)
-        ordered.append(replay_id)
-        if not await replays.has_workers(redis):
-            click.echo("No worker is alive. The replay starts when one is.", err=True)
-        view = nullcontext(quiet) if as_json else View()
-        with view as show:
-            while True:
-                replay = await replays.read(connection, replay_id)
-                show(replay, await replays.live_lag(redis, shards))
-                if replay["status"] != "running":
-                    return replays.summary(replay)
-                await asyncio.sleep(_POLL_SECONDS)
+    """What came of a replay; until it ends, how far it is."""
+    with nullcontext(quiet) if is_quiet() else View() as show:
+        while True:
+            replay = await replays.read(connection, replay_id)
+            show(replay, await replays.live_lag(redis, shards))
+            if replay["status"] != "running":
+                return replays.summary(replay)
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _request(connection: Connection, asked: Mapping[str, Any]) -> ReplayRequest:

@@ -1,13 +1,9 @@
 """`reftide resume`: resume recording after a pause."""
 
-import asyncio
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
 from scripts.environment import Environment
-from scripts.output import cell, emit, json_option
+from scripts.output import Report, cell, is_quiet, reporting
 from scripts.servers import postgres
 from scripts.services.maintain import pauses
 
@@ -28,39 +24,21 @@ streams. `reftide status` says why they paused.
     "--allow",
     type=click.IntRange(0, 1_000_000),
     default=0,
-    show_default=True,
     help="So many more bad entries each worker may quarantine before it counts again.",
 )
-@json_option
-@click.pass_obj
-def command(
-    environment: Environment, fixed: str | None, allow: int, *, as_json: bool
-) -> None:
+@reporting
+async def command(environment: Environment, fixed: str | None, allow: int) -> Report:
     """End a pause; every worker resumes within a second."""
-    found = asyncio.run(_lasting(environment))
+    async with postgres(environment) as connection:
+        found = await pauses.lasting(connection)
     if found is not None and fixed is None:
-        if as_json:
+        if is_quiet():
             raise click.UsageError("--json asks nothing: give --fixed.")
         click.echo(f"Paused since {cell(found['paused_at'])}: {cell(found['detail'])}")
         fixed = click.prompt("What was fixed")
-    ended = asyncio.run(_resume(environment, fixed or "", allow))
-    document = {"was_paused": ended is not None, "pause": ended}
-    emit(as_json, document, lambda: click.echo(_sentence(ended)))
-
-
-def _sentence(ended: Mapping[str, Any] | None) -> str:
-    if ended is None:
-        return "Nothing is paused."
-    return f"Resumed; it was paused since {cell(ended['paused_at'])}."
-
-
-async def _lasting(environment: Environment) -> dict[str, Any] | None:
     async with postgres(environment) as connection:
-        return await pauses.lasting(connection)
-
-
-async def _resume(
-    environment: Environment, fixed: str, allow: int
-) -> dict[str, Any] | None:
-    async with postgres(environment) as connection:
-        return await pauses.resume(connection, fixed, allow)
+        ended = await pauses.resume(connection, fixed or "", allow)
+    was = "Nothing is paused."
+    if ended is not None:
+        was = f"Resumed; it was paused since {cell(ended['paused_at'])}."
+    return Report({"was_paused": ended is not None, "pause": ended}, was)

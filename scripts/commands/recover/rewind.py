@@ -1,8 +1,8 @@
 """`reftide rewind`: move a consumer group back to a time or an entry."""
 
-import asyncio
 import re
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -12,7 +12,7 @@ from typing_extensions import override
 from ingest.contracts.stream import GROUP, EntryId, events_key
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
-from scripts.output import emit, json_option, table
+from scripts.output import Report, reporting, table
 from scripts.parameters import Moment
 from scripts.servers import redis_server, shard_count
 from scripts.services.observe.streams import ZERO
@@ -20,6 +20,8 @@ from scripts.times import unix_ms
 
 _ENTRY: Final = re.compile(r"(\d{1,20})-(\d{1,20})")
 _LAST_SEQ: Final = (1 << 64) - 1
+#: A shard that has no stream yet.
+_ABSENT: Final = "absent"
 
 
 class _Place(click.ParamType["EntryId | datetime"]):
@@ -53,7 +55,7 @@ trimmed beyond --to, the command says so.
 A group holds back the trimmer: entries stay until it has acknowledged them.
 """
 )
-@click.option("--group", default=GROUP, show_default=True, help="The group to move.")
+@click.option("--group", default=GROUP, help="The group to move.")
 @click.option(
     "--to",
     "place",
@@ -64,13 +66,25 @@ A group holds back the trimmer: entries stay until it has acknowledged them.
 )
 @click.option("--shard", type=click.IntRange(0), help="Only this shard.")
 @click.option("--create", is_flag=True, help="Create the group if it is missing.")
-@json_option
-@click.pass_obj
-def command(environment: Environment, /, *, as_json: bool, **asked: Any) -> None:
+@reporting
+async def command(environment: Environment, /, **asked: Any) -> Report:
     """Move a consumer group back, so that it reads entries again."""
-    moved = asyncio.run(_rewind(environment, asked))
+    place: EntryId | datetime = asked["place"]
+    first = place if isinstance(place, EntryId) else EntryId(unix_ms(place), 0)
+    async with redis_server(environment) as redis:
+        shards = range(await shard_count(environment, redis))
+        if asked["shard"] is not None:
+            shards = range(asked["shard"], asked["shard"] + 1)
+        found = [(shard, await _read(redis, shard, asked)) for shard in shards]
+        # All are looked at before one is moved.
+        moved = [
+            await _move(redis, shard, asked["group"], was, _before(first))
+            | {"begins": await _begins_behind(redis, shard, first)}
+            for shard, was in found
+            if was != _ABSENT
+        ]
     document = {"group": asked["group"], "shards": moved}
-    emit(as_json, document, lambda: _show(moved))
+    return Report(document, partial(_show, moved))
 
 
 def _show(moved: list[dict[str, Any]]) -> None:
@@ -81,29 +95,6 @@ def _show(moved: list[dict[str, Any]]) -> None:
             "These streams begin later: what they held before is trimmed. `reftide replay`"
             " records it from the archive, if there is one."
         )
-
-
-async def _rewind(
-    environment: Environment, asked: dict[str, Any]
-) -> list[dict[str, Any]]:
-    place: EntryId | datetime = asked["place"]
-    first = place if isinstance(place, EntryId) else EntryId(unix_ms(place), 0)
-    async with redis_server(environment) as redis:
-        shards = range(await shard_count(environment, redis))
-        if asked["shard"] is not None:
-            shards = range(asked["shard"], asked["shard"] + 1)
-        found = [(shard, await _read(redis, shard, asked)) for shard in shards]
-        # All are looked at before one is moved.
-        return [
-            await _move(redis, shard, asked["group"], was, _before(first))
-            | {"begins": await _begins_behind(redis, shard, first)}
-            for shard, was in found
-            if was != _ABSENT
-        ]
-
-
-#: A shard that has no stream yet.
-_ABSENT: Final = "absent"
 
 
 async def _read(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from ingest.durable.stream import PendingAppend, Stream
 from ingest.redis_io.client import RedisBreaker, connect
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
-from scripts.output import counted, emit, json_option, table
+from scripts.output import Report, counted, reporting, table
 from scripts.servers import redis_server, shard_count
 from scripts.services.observe.spools import listed, named, put_aside, readable
 
@@ -37,9 +38,8 @@ def command() -> None:
 
 
 @command.command("list")
-@json_option
-@click.pass_obj
-def list_(environment: Environment, *, as_json: bool) -> None:
+@reporting
+def list_(environment: Environment) -> Report:
     """List the spools of the data directory, oldest first."""
     root = spool_of(environment.data)
     found: dict[str, Any] = {"spools": listed(root), "damaged": put_aside(root)}
@@ -51,7 +51,7 @@ def list_(environment: Environment, *, as_json: bool) -> None:
         if found["damaged"]:
             table(found["damaged"], ("file", "bytes"), "Moved aside: partly unreadable")
 
-    emit(as_json, found, for_people)
+    return Report(found, for_people)
 
 
 @command.command(
@@ -68,25 +68,14 @@ Redis does not take the events.
     "--rate",
     type=click.IntRange(1, 1_000_000),
     default=2000,
-    show_default=True,
     help="Events a second.",
 )
-@json_option
-@click.pass_obj
-def drain(
-    environment: Environment, directory: Path, rate: int, *, as_json: bool
-) -> None:
+@reporting
+async def drain(environment: Environment, directory: Path, rate: int) -> Report:
     """Send the events of a spool whose edge is gone.
 
     DIRECTORY is one spool, or a data directory with any number of them.
     """
-    drained = asyncio.run(_drain(environment, directory, rate))
-    emit(as_json, drained, lambda: _show(drained))
-
-
-async def _drain(
-    environment: Environment, directory: Path, rate: int
-) -> dict[str, Any]:
     folders = named(directory)
     if not folders:
         raise UsageProblem(
@@ -96,25 +85,29 @@ async def _drain(
     async with redis_server(environment) as redis:
         shards = await shard_count(environment, redis)
     damages: list[SpoolDamaged] = []
-    home = SpoolDirectory(folders[0].parent, damages.append)
+    home, events = SpoolDirectory(folders[0].parent, damages.append), 0
     async with aclosing(connect(environment.redis_url(), connections=1)) as client:
         stream = Stream(client, shards, RedisBreaker())
-        events = 0
         for folder in folders:
             with readable(folder):
-                held = home.hold(folder)
-                if held is None:
-                    raise UsageProblem(
-                        f"An edge uses the spool {folder}.",
-                        "leave it: the edge sends its events itself.",
-                    )
-                events += await _empty(held, stream, rate)
-    return {
+                events += await _empty(_held(home, folder), stream, rate)
+    drained = {
         "events": events,
         "spools": [str(folder) for folder in folders],
         "damaged_bytes": sum(damage.end - damage.start for damage in damages),
         "put_aside": sorted({str(damage.aside) for damage in damages}),
     }
+    return Report(drained, partial(_show, drained))
+
+
+def _held(home: SpoolDirectory, folder: Path) -> LockedSpool:
+    held = home.hold(folder)
+    if held is None:
+        raise UsageProblem(
+            f"An edge uses the spool {folder}.",
+            "leave it: the edge sends its events itself.",
+        )
+    return held
 
 
 async def _empty(held: LockedSpool, stream: Stream, rate: int) -> int:

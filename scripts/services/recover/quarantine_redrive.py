@@ -6,7 +6,6 @@ command has ended.
 
 import getpass
 import os
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 from uuid import UUID
@@ -59,10 +58,6 @@ async def progress(connection: Connection, request: UUID) -> dict[str, int]:
 async def refused(connection: Connection, request: UUID) -> list[dict[str, Any]]:
     """Why entries of a request are still in quarantine."""
     return await rows(connection, _SQL["refused"], request)
-
-
-def is_over(far: Mapping[str, int]) -> bool:
-    return not far["waiting"]
 
 
 def here(environment: Environment) -> tuple[AbstractAsyncContextManager[Pool], Any]:

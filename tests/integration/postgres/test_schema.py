@@ -15,11 +15,11 @@ import orjson
 import pytest
 
 from ingest.contracts.envelope import Dedupe, encode
-from scripts.commands.operate.schema import _apply
 from scripts.embedded import binaries
 from scripts.environment import Environment
 from scripts.errors import Unreachable
-from scripts.services.maintain.schema import apply_schema, schema_text
+from scripts.servers import postgres
+from scripts.services.maintain.schema import apply_schema, schema_text, upgrade
 from tests.conftest import Servers
 from tests.support.directory import (
     LINKS,
@@ -210,13 +210,18 @@ def _environment(url: str) -> Environment:
     return Environment({"REDIS_URL": "redis://unused", "DATABASE_URL": url}, lambda: 0)
 
 
+async def _upgraded(url: str) -> dict[str, list[str]]:
+    async with postgres(_environment(url), seconds=120) as connection:
+        return await upgrade(connection)
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 async def test_several_that_apply_it_at_once_all_succeed(
     empty_database: str, database_url: str, *, is_first: bool
 ) -> None:
     url = empty_database if is_first else database_url
     async with asyncio.TaskGroup() as group:
-        applied = [group.create_task(_apply(_environment(url))) for _ in range(4)]
+        applied = [group.create_task(_upgraded(url)) for _ in range(4)]
 
     made = [len(task.result()["tables"]) > 0 for task in applied]
     assert is_first == any(made)
