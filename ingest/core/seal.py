@@ -26,7 +26,13 @@ from ingest.contracts.envelope import (
     Request,
     Target,
 )
-from ingest.contracts.storable import NAME_CHARS, Json, document, optional_text
+from ingest.contracts.storable import (
+    NAME_CHARS,
+    Json,
+    document,
+    emptied,
+    optional_text,
+)
 from ingest.contracts.variables import StoreIp
 from ingest.core.authorize import Principal
 from ingest.core.client_ip import truncate
@@ -217,6 +223,9 @@ def _properties(given: Mapping[str, Json]) -> Raw:
         raw = b""  # a text or a number that cannot be stored as it is
     if raw and len(raw) <= _PROPERTY_CHARS and _NUL not in raw:
         return Raw(raw)
+    # Texts may be cut; everything else stays as long as it is.
+    if len(emptied(raw)) > _PROPERTIES_CHARS:
+        return _TRUNCATED
     kept = document(dict(given), depth=_PROPERTY_DEPTH, limit=_PROPERTY_CHARS)
     raw = orjson.dumps(kept)
     if not isinstance(kept, dict) or len(raw.decode()) > _PROPERTIES_CHARS:

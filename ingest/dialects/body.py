@@ -7,6 +7,7 @@ and a request without a body says nothing.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Annotated, Any, Final, TypeGuard, TypeVar, cast
 
 import msgspec
@@ -25,20 +26,23 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import with_default_schema
 
-from ingest.contracts.storable import Json
+from ingest.contracts.storable import Json, emptied
 from ingest.dialects.spec import Refusal
 
 #: How many objects and arrays may lie inside one another, the outermost included.
 MAX_DEPTH: Final = 32
 
-# A whole surrogate pair, a lone half of one (captured), or any other escape. Reading escape
-# by escape keeps `\\ud800`, a backslash and five letters, what it is.
-_ESCAPE: Final = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-    rb"|\\.",
-    re.DOTALL,
+#: Half a surrogate pair without its other half, where every backslash begins an escape.
+_LONE_HALF: Final = re.compile(
+    rb"\\u[dD](?:"
+    rb"[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
+#: Stands for an escaped backslash: no JSON has NUL bytes.
+_BACKSLASH: Final = b"\0\0"
+#: A bracket as a step down or up, a signed byte.
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 _INT32_MAX: Final = 2**31 - 1
 _METADATA_CHARS: Final = 10_000
@@ -54,7 +58,7 @@ def json_object(raw: bytes) -> dict[str, Json]:
     if not raw or raw.isspace():
         return {}
     value = json_value(raw)
-    if not isinstance(value, dict) or _is_too_deep(raw, value):
+    if not isinstance(value, dict) or _is_too_deep(raw):
         raise Refusal("body_malformed")
     return value
 
@@ -248,31 +252,24 @@ def _loads_mended(raw: bytes) -> Json:
     JavaScript cuts texts between the halves of an emoji and escapes the half that is left
     (ECMA-262, JSON.stringify); a page title cut like that is no reason to lose an event.
     """
-    mended = _ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], raw)
-    if mended == raw:
+    if b"\0" in raw:
+        raise Refusal("body_malformed")
+    single = raw.replace(rb"\\", _BACKSLASH)
+    mended = _LONE_HALF.sub(rb"\\ufffd", single)
+    if mended == single:
         raise Refusal("body_malformed")
     try:
-        value: Json = orjson.loads(mended)
+        value: Json = orjson.loads(mended.replace(_BACKSLASH, rb"\\"))
     except orjson.JSONDecodeError as error:
         raise Refusal("body_malformed") from error
     return value
 
 
-def _is_too_deep(raw: bytes, value: Json) -> bool:
-    # Most bodies hold few brackets, and counting bytes is much cheaper than walking.
+def _is_too_deep(raw: bytes) -> bool:
+    """Whether a valid document is nested deeper than MAX_DEPTH."""
+    # Most bodies hold few brackets.
     if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
         return False
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [inner for outer in level for inner in _containers(outer)]
-        if not level:
-            return False
-    return True
-
-
-def _containers(value: Json) -> list[Json]:
-    if isinstance(value, dict):
-        items = list(value.values())
-    else:
-        items = value if isinstance(value, list) else []
-    return [item for item in items if isinstance(item, (dict, list))]
+    # Walking the values would take twice as long as decoding them.
+    steps = emptied(raw).translate(_STEPS, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b"))) > MAX_DEPTH

@@ -6,21 +6,25 @@ Vendors check links with `new URL()`, which refuses less than
 """
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
+from unicodedata import normalize
 from urllib.parse import unquote, unquote_plus
 
 import msgspec
+
+from ingest.contracts.storable import NAME_CHARS
 
 #: Schemes whose URLs have a host, however many slashes of either kind precede it.
 _WITH_HOST: Final = frozenset({"http", "https", "ws", "wss", "ftp"})
 
 _C0_AND_SPACE: Final = "".join(map(chr, range(0x21)))
-_TABS_AND_LINES: Final = str.maketrans("", "", "\t\n\r")
+_TABS_AND_LINES: Final = re.compile("[\t\n\r]+")
 # What nearly all are, and what nothing below would change: a plain host in lower case whose
-# last label is no number.
+# last label is no number. Its length bounds how often the expression looks for that label.
 _COMMON: Final = re.compile(
-    r"https?://([a-z0-9.-]*\.[a-z]{2,})"
+    r"https?://([a-z0-9.-]{0,253}\.[a-z]{2,63})"
     r"(?:/[^?#\\\0-\x20]*)?(?:\?([^#\0-\x20]*))?(?:#[^\0-\x20]*)?"
 )
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
@@ -31,8 +35,13 @@ _FORBIDDEN_IN_DOMAIN: Final = re.compile("[\0-\x20#%/:<>?@\\[\\\\\\]^|\x7f\ufffd
 
 _MAX_PORT: Final = 0xFFFF
 _MAX_PORT_DIGITS: Final = 5
-#: Characters; encoding more than any domain has would only cost time.
+#: Characters of a domain, and of a label of it (RFC 1035). Python's IDNA takes time that
+#: grows with the square of a label, and normalising makes 18 characters of some single ones.
 _MAX_DOMAIN: Final = 253
+_MAX_LABEL: Final = 63
+_DOTS: Final = re.compile("[.\u3002\uff0e\uff61]")
+#: How many characters a query or a host may write one character in: four bytes, three each.
+_MAX_ESCAPED: Final = 12
 _MAX_IPV4_PARTS: Final = 4
 _MAX_BYTE: Final = 0xFF
 _DECIMAL: Final = re.compile(r"[0-9]+")
@@ -48,12 +57,28 @@ class WebUrl(msgspec.Struct, frozen=True, gc=False):
     query: str
 
     def parameter(self, name: str) -> str:
-        """The first value under `name`, decoded like `URLSearchParams`; else empty."""
-        for pair in self.query.split("&"):
-            key, _, value = pair.partition("=")
-            if key == name or (not key.isalnum() and unquote_plus(key) == name):
-                return value if value.isalnum() else unquote_plus(value)
-        return ""
+        """The first value under `name`, decoded like `URLSearchParams`; else empty.
+
+        Of a value longer than any name it decodes so much that it stays longer.
+        """
+        key, _, value = self.query.partition("=")
+        if key == name and value.isalnum():  # as nearly always
+            return value
+        found = _parameter(name).search(f"&{self.query}")
+        value = (found and found[1]) or ""
+        return unquote_plus(value[: _MAX_ESCAPED * (NAME_CHARS + 1)])
+
+
+@lru_cache
+def _parameter(name: str) -> re.Pattern[str]:
+    """Matches a parameter, whichever characters of its name are escaped; [1] is its value."""
+    written = (f"(?:{re.escape(each)}|{_escaped(each)})" for each in name)
+    return re.compile(f"&{''.join(written)}(?![^&=])(?:=([^&]*))?")
+
+
+def _escaped(character: str) -> str:
+    escaped = "".join(f"%{byte:02x}" for byte in character.encode())
+    return f"(?i:{escaped})"
 
 
 def parse(text: str) -> WebUrl:
@@ -61,11 +86,12 @@ def parse(text: str) -> WebUrl:
 
     More lenient in two corners: the host of a `file:` URL is not looked at, and of an
     international domain neither Punycode nor what Python's IDNA cannot encode is checked.
+    Stricter in one: a host longer than any domain has no escapes.
     """
     common = _COMMON.fullmatch(text)
     if common is not None:
         return WebUrl(common[1], common[2] or "")
-    text = text.strip(_C0_AND_SPACE).translate(_TABS_AND_LINES)
+    text = _TABS_AND_LINES.sub("", text.strip(_C0_AND_SPACE))
     scheme, colon, rest = text.partition(":")
     if not colon or not _SCHEME.fullmatch(scheme):
         raise ValueError("no scheme")
@@ -101,7 +127,9 @@ def _opaque(host: str) -> str | None:
 def _domain(host: str) -> str:
     if host.startswith("["):
         return _ipv6(host)
-    host = _to_ascii(unquote(host, errors="replace")).lower()
+    if len(host) <= _MAX_ESCAPED * _MAX_DOMAIN:
+        host = _to_ascii(unquote(host, errors="replace"))
+    host = host.lower()
     if not host or _FORBIDDEN_IN_DOMAIN.search(host):
         raise ValueError("a character that no domain has")
     labels = host.removesuffix(".").split(".")
@@ -111,12 +139,21 @@ def _domain(host: str) -> str:
 
 
 def _to_ascii(host: str) -> str:
-    if host.isascii() or len(host) > _MAX_DOMAIN:
+    if host.isascii() or not _may_be_domain(host):
         return host
     try:
         return host.encode("idna").decode("ascii")
     except UnicodeError:
         return host
+
+
+def _may_be_domain(host: str) -> bool:
+    """Whether a host is no longer than a domain, before it is normalised and after."""
+    if len(host) > _MAX_DOMAIN:
+        return False
+    normal = normalize("NFKC", host.casefold())
+    labels = _DOTS.split(normal)
+    return len(normal) <= _MAX_DOMAIN and max(map(len, labels)) <= _MAX_LABEL
 
 
 def _ipv6(host: str) -> str:
@@ -128,8 +165,9 @@ def _ipv6(host: str) -> str:
 
 def _ipv4(parts: list[str]) -> str:
     """An address of one to four numbers, of which the last fills what is left."""
-    numbers = [number for number in map(_ipv4_number, parts) if number is not None]
-    if not len(numbers) == len(parts) <= _MAX_IPV4_PARTS:
+    few = parts[:_MAX_IPV4_PARTS]
+    numbers = [number for number in map(_ipv4_number, few) if number is not None]
+    if len(numbers) != len(parts):
         raise ValueError("a host that ends in a number and is no address")
     *heads, last = numbers
     if max(heads, default=0) > _MAX_BYTE or last >= 256 ** (5 - len(parts)):

@@ -169,3 +169,14 @@ def test_hosts_that_idna_cannot_encode_are_kept() -> None:
 
 def test_a_host_longer_than_any_domain_is_not_encoded() -> None:
     assert "é" * 254 == weburl.parse("https://" + "é" * 254).host
+
+
+@pytest.mark.parametrize("host", ["\ufdfa" * 253, "ß" * 64, ".".join(["é" * 63] * 4)])
+def test_a_host_that_is_too_long_once_normalised_is_not_encoded(host: str) -> None:
+    assert host.lower() == weburl.parse("https://" + host).host
+
+
+def test_a_parameter_longer_than_any_name_stays_longer() -> None:
+    url = weburl.parse("https://example.com/?aff=" + "%F0%9F%9A%80" * 5_000)
+
+    assert 255 < len(url.parameter("aff")) < 5_000
