@@ -13,8 +13,8 @@ from typing import Final
 from aiohttp import web
 from redis.asyncio import Redis
 
-from ingest.contracts.checkup import CLOCKS, DISK, EDGE, Check, log_findings
-from ingest.contracts.redis_checkup import (
+from ingest.contracts.checkups.checkup import CLOCKS, DISK, EDGE, Check, log_findings
+from ingest.contracts.checkups.redis_checkup import (
     RedisFacts,
     check_redis,
     redis_facts,

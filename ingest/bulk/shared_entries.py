@@ -5,7 +5,7 @@ event loop goes to the sink together.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -36,13 +36,11 @@ class SharedEntries(Sink):
         self._sink.admit()
 
     @override
-    def offer(self, event_id: UUID, payload: bytes) -> None:
+    def offer(
+        self, event_id: bytes, payload: bytes, settled: Callable[[str | None], None]
+    ) -> bool:
         # It waits for others.
-        return None
-
-    @override
-    def settle(self, event_id: UUID, reply: object) -> str | None:
-        return self._sink.settle(event_id, reply)
+        return False
 
     @override
     async def keep(self, event_id: UUID, payload: bytes, why: str | None) -> None:

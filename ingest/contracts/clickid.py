@@ -26,6 +26,7 @@ from uuid import UUID
 import msgspec
 
 PREFIX: Final = "clk_"
+_PREFIX: Final = PREFIX.encode()
 _MAC_BYTES: Final = 12
 _BODY_BYTES: Final = 1 + 16 + 16
 _TOKEN_CHARS: Final = len(PREFIX) + (_BODY_BYTES + _MAC_BYTES) * 4 // 3
@@ -69,11 +70,15 @@ class KeyRing:
         self._signing = _keyed(self._keys[self._signer])
 
     def issue(self, click_id: UUID, link_id: UUID) -> str:
-        body = self._signer + click_id.bytes + link_id.bytes
+        return self.issue_bytes(click_id.bytes, link_id.bytes).decode()
+
+    def issue_bytes(self, click_id: bytes, link_id: bytes) -> bytes:
+        """The same of the ids' bytes: ASCII."""
+        body = self._signer + click_id + link_id
         signing = self._signing.copy()
         signing.update(body)
         coded = b2a_base64(body + signing.digest(), newline=False)
-        return PREFIX + coded.translate(_URL_SAFE).decode()
+        return _PREFIX + coded.translate(_URL_SAFE)
 
     def short(self, click_id: UUID) -> str:
         """16 letters and digits for a click: no proof of it, but beyond guessing (71 bits)."""

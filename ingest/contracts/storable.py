@@ -11,6 +11,8 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 #: The longest code, name or id that anybody may have.
 NAME_CHARS: Final = 255
+#: The longest user agent.
+AGENT_CHARS: Final = 1024
 
 _REPLACEMENT = "\ufffd"
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1

@@ -74,7 +74,7 @@ class Taken(Value, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptor:
-    """Accepts requests. `clock` gives Unix milliseconds, `new_id` UUIDv7 values."""
+    """Accepts requests. `clock` gives Unix milliseconds, `new_id` a UUIDv7's 16 bytes."""
 
     authorizer: Authorizer
     resolver: Resolver
@@ -84,7 +84,7 @@ class Acceptor:
     sink: Sink
     store_ip: StoreIp
     clock: Callable[[], int]
-    new_id: Callable[[], UUID]
+    new_id: Callable[[], bytes]
     log: Log
 
     async def accept(
@@ -190,7 +190,9 @@ class Acceptor:
         if resolved is None:
             resolved = await self.resolver.resolve(draft.target, asked)
         await self.authorizer.pass_switches(resolved.link, resolved.program)
-        visit = self.visitors.visit(draft, resolved, call.raw, self.new_id())
+        visit = self.visitors.visit(
+            draft, resolved, call.raw, UUID(bytes=self.new_id())
+        )
         if draft.kind is CLICK and not draft.is_test:
             # The next click would be taken for a repeat of one that is nowhere.
             self.sink.admit()

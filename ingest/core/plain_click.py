@@ -1,31 +1,24 @@
-"""Plain clicks: from the body to the sealed event in one call, without waiting.
+"""Plain clicks: from the body to the bytes for the stream in one call, without waiting.
 
 A click is plain if its route wants no key and has no limits, its link is in memory, nothing
-is switched off, and it carries no click id, fingerprint or idempotency key: nearly all
-clicks of trackers. Between the draft and the envelope of such a click no value is needed
-that `accept` makes for others. Every other request takes that path; both say the same of a
-plain click, byte for byte, and a property test holds them together.
+is switched off, and its body is as trackers send it: nearly all clicks. What the clicks of
+a link have in common is made once: the answer and the envelope, with holes. Every other
+request takes the path of `accept`; both say the same of a plain click, byte for byte, and a
+property test holds them together.
 """
 
-from typing import Final, NamedTuple
-from uuid import UUID
+from collections.abc import Callable, Hashable
+from typing import Final
 
 import orjson
 
+from ingest.contracts.click_template import ClickTemplate
 from ingest.contracts.directory import SWITCHES_KEY, LinkRecord
-from ingest.contracts.envelope import (
-    CLICK,
-    NO_CLICK,
-    Click,
-    Envelope,
-    Request,
-    Target,
-    encode,
-)
-from ingest.contracts.storable import NAME_CHARS, optional_text
+from ingest.contracts.envelope import CLICK, Client
+from ingest.contracts.storable import AGENT_CHARS
 from ingest.core.accept import Acceptor
 from ingest.core.resolve import anywhere
-from ingest.core.seal import client_of, details_of, visitor_hash
+from ingest.core.seal import STORED_ADDRESS, visitor_of
 from ingest.core.values import Missing
 from ingest.dialects.spec import (
     ByCode,
@@ -33,32 +26,36 @@ from ingest.dialects.spec import (
     Draft,
     Endpoint,
     Outcome,
+    PlainClick,
     Query,
-    RawRequest,
-    Refusal,
+    Value,
 )
 
 _LINKS_KEPT: Final = 50_000
-#: The first 48 of the 128 bits of a UUIDv7 are its time.
-_MILLIS_SHIFT: Final = 128 - 48
+#: For what is asked of every click: Python 3.11 finds a member by its name slowly.
+_UNKNOWN: Final = Missing.UNKNOWN
 #: Stands for the click id in the answer that all plain clicks of a link share.
 _HOLE: Final = "{click id}"
 
 
-class SealedClick(NamedTuple):
+class SealedClick(Value, frozen=True):
     """An event to be appended, and what its client is told once it is durable."""
 
-    event_id: UUID
+    #: A UUIDv7.
+    event_id: bytes
     payload: bytes
     #: The JSON of the answer.
     body: bytes
 
 
-class _Shared(NamedTuple):
+class _Shared(Value, frozen=True, kw_only=True):
     """What all plain clicks of one link have in common."""
 
+    #: Under what the directory has the link in memory.
+    question: Hashable
     link: LinkRecord
-    target: Target
+    link_id: bytes
+    template: ClickTemplate
     #: The answer before and behind the click id.
     before: bytes
     behind: bytes
@@ -68,84 +65,71 @@ class PlainClicks:
     """Takes the plain clicks of one route."""
 
     def __init__(
-        self, acceptor: Acceptor, dialect: Dialect, endpoint: Endpoint
+        self,
+        acceptor: Acceptor,
+        dialect: Dialect,
+        endpoint: Endpoint,
+        read: Callable[[bytes], PlainClick | None],
     ) -> None:
-        self._acceptor = acceptor
+        """`read` reads the body of a plain click."""
         self._endpoint = endpoint
         self._name = dialect.name
+        self._read = read
         self._recall = acceptor.resolver.links.recall
-        self._keys = acceptor.outcomes.keys
-        self._shared: dict[UUID, _Shared] = {}
+        self._new_id = acceptor.new_id
+        self._issue = acceptor.outcomes.keys.issue_bytes
+        self._visitor_key = acceptor.visitors.visitor_key
+        self._stored_address = STORED_ADDRESS[acceptor.store_ip]
+        self._shared: dict[ByCode, _Shared] = {}
 
-    def take(self, raw: RawRequest) -> SealedClick | None:
-        """The event of a request; None: it is for `Acceptor.accept` to take or refuse."""
-        switches = self._recall(SWITCHES_KEY)
-        is_off = switches is None or (switches is not Missing.UNKNOWN and switches.off)
-        if is_off or "idempotency-key" in raw.headers:
-            return None
-        try:
-            (draft,) = self._endpoint.parse(raw)
-        except Refusal:
-            return None
-        shared = self._shared_by(draft)
-        return None if shared is None else self._seal(draft, raw, shared)
+    def take(
+        self, body: bytes, agent: str | None, ip: str | None
+    ) -> SealedClick | None:
+        """The event of a request; None: it is for `Acceptor.accept` to take or refuse.
 
-    def _shared_by(self, draft: Draft) -> _Shared | None:
-        """What the click's link gives to all its clicks; None: the click is not plain."""
-        target = draft.target
-        if (
-            type(target) is not ByCode
-            or target.among != "anywhere"
-            or draft.kind is not CLICK
-            or draft.is_test
-            or draft.existing_click is not None
-            or draft.fingerprint is not None
-            or draft.dedupe is not None
-        ):
+        `agent` is the request's User-Agent, in ASCII; `ip` the caller's address.
+        """
+        click = self._read(body)
+        shared = None if click is None else self._shared_by(click.target)
+        if click is None or shared is None:
             return None
-        link = self._recall((*anywhere(target.domain), target.code))
-        if type(link) is not LinkRecord:
-            return None
-        shared = self._shared.get(link.link_uuid)
-        if shared is None or shared.link is not link:
-            shared = self._share(draft, link)
-        return shared
-
-    def _seal(self, draft: Draft, raw: RawRequest, shared: _Shared) -> SealedClick:
-        acceptor, event_id = self._acceptor, self._acceptor.new_id()
-        session = draft.session
-        visitor = visitor_hash(acceptor.visitors.visitor_key, raw, draft)
-        envelope = Envelope(
-            id=event_id,
-            kind=CLICK,
-            request=Request(
-                dialect=self._name,
-                # When the id was minted, in Unix milliseconds.
-                at=event_id.int >> _MILLIS_SHIFT,
-                workspace_id=shared.link.workspace_uuid,
-            ),
-            target=shared.target,
-            click=(
-                Click(session=optional_text(session, NAME_CHARS))
-                if session
-                else NO_CLICK
-            ),
-            client=client_of(draft, raw, visitor, acceptor.store_ip),
-            details=details_of(draft),
+        event_id = self._new_id()
+        agent = click.user_agent or agent
+        client = Client(
+            ip=self._stored_address(ip) if ip else None,
+            user_agent=agent[:AGENT_CHARS] if agent else None,
+            visitor=visitor_of(self._visitor_key, ip, agent) if ip else None,
+            referrer=click.referrer,
+            page_url=click.page_url,
         )
-        token = self._keys.issue(event_id, shared.link.link_uuid).encode()
+        payload = shared.template.encode(
+            event_id, click.session, client, click.properties
+        )
+        click_id = self._issue(event_id, shared.link_id)
         return SealedClick(
-            event_id, encode(envelope), shared.before + token + shared.behind
+            event_id, payload, b"".join((shared.before, click_id, shared.behind))
         )
 
-    def _share(self, draft: Draft, link: LinkRecord) -> _Shared | None:
-        """What the clicks of a link share; None where its clicks are not plain."""
-        if not link.is_active or link.is_provisional:
+    def _shared_by(self, target: ByCode) -> _Shared | None:
+        """What a link gives to all its clicks; None: they are not plain."""
+        switches = self._recall(SWITCHES_KEY)
+        if switches is None or (switches is not _UNKNOWN and switches.off):
+            return None
+        shared = self._shared.get(target)
+        if shared is not None and self._recall(shared.question) is shared.link:
+            return shared
+        return self._share(target)
+
+    def _share(self, target: ByCode) -> _Shared | None:
+        question = (*anywhere(target.domain), target.code)
+        link = self._recall(question)
+        if type(link) is not LinkRecord or not link.is_active or link.is_provisional:
             return None
         if self._endpoint.needs_partner and not (
             link.program_uuid and link.partner_uuid
         ):
             return None
+        draft = Draft(kind=CLICK, target=target)
         outcome = Outcome(draft, link.link_uuid, click_token=_HOLE, link=link)
         reply = self._endpoint.answer(outcome)
         before, hole, behind = orjson.dumps(reply.body).partition(_HOLE.encode())
@@ -153,8 +137,15 @@ class PlainClicks:
             return None
         if len(self._shared) >= _LINKS_KEPT:
             self._shared.clear()
-        shared = _Shared(link, Target(link_id=link.link_uuid), before, behind)
-        self._shared[link.link_uuid] = shared
+        template = ClickTemplate(self._name, link.workspace_uuid, link.link_uuid)
+        self._shared[target] = shared = _Shared(
+            question=question,
+            link=link,
+            link_id=link.link_uuid.bytes,
+            template=template,
+            before=before,
+            behind=behind,
+        )
         return shared
 
 
@@ -162,6 +153,6 @@ def plain_clicks(
     acceptor: Acceptor, dialect: Dialect, route: Endpoint | Query
 ) -> PlainClicks | None:
     """Takes the plain clicks of a route; None: it has none."""
-    if isinstance(route, Query) or not route.has_plain_clicks:
+    if isinstance(route, Query) or route.plain_click is None:
         return None
-    return PlainClicks(acceptor, dialect, route)
+    return PlainClicks(acceptor, dialect, route, route.plain_click)

@@ -1,6 +1,5 @@
 """What the core asks of its adapters."""
 
-from asyncio import Future
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 from uuid import UUID
@@ -92,19 +91,19 @@ class Sink(Protocol):
         """Return when the event is durable; raise Overloaded otherwise."""
         ...
 
-    def offer(self, event_id: UUID, payload: bytes) -> Future[Any] | None:
-        """Begin to append to the stream; None where `append` has to decide.
+    def offer(
+        self, event_id: bytes, payload: bytes, settled: Callable[[str | None], None]
+    ) -> bool:
+        """Begin to append to the stream; False where `append` has to decide.
 
-        What the future holds is for `settle`.
+        `settled` is called with the reason why the stream has not taken it; None: it is
+        durable.
         """
         ...
 
-    def settle(self, event_id: UUID, reply: object) -> str | None:
-        """Why the stream has not taken what was offered; None: it is durable."""
-        ...
-
     async def keep(self, event_id: UUID, payload: bytes, why: str | None) -> None:
-        """Likewise, of an event that the stream did not take, for this reason."""
+        """Like `append`, of an event that the stream did not take, for this reason."""
+        ...
 
     async def append_together(
         self, events: Sequence[tuple[UUID, bytes]]

@@ -27,6 +27,7 @@ from ingest.contracts.envelope import (
     Target,
 )
 from ingest.contracts.storable import (
+    AGENT_CHARS,
     NAME_CHARS,
     Json,
     document,
@@ -40,7 +41,6 @@ from ingest.core.resolved import Resolved
 from ingest.dialects.spec import Draft, RawRequest, Value
 
 _EMAIL_CHARS: Final = 320
-_AGENT_CHARS: Final = 1024
 _URL_CHARS: Final = 2048
 #: What the dialects let through is kept whole.
 _PROPERTY_CHARS: Final = 10_000
@@ -91,11 +91,13 @@ def visitor_key(secret: bytes) -> bytes:
 
 def visitor_hash(key: bytes, raw: RawRequest, draft: Draft) -> bytes | None:
     """8 bytes that stay the same for one address and user agent; None for no address."""
-    if raw.ip is None:
-        return None
-    agent = _user_agent(raw, draft) or ""
+    return None if raw.ip is None else visitor_of(key, raw.ip, _user_agent(raw, draft))
+
+
+def visitor_of(key: bytes, ip: str, agent: str | None) -> bytes:
+    """The same of an address and a user agent."""
     made = _keyed(key).copy()
-    made.update(f"{raw.ip} {agent}".encode("utf-8", "surrogatepass"))
+    made.update(f"{ip} {agent or ''}".encode("utf-8", "surrogatepass"))
     return made.digest()
 
 
@@ -182,8 +184,8 @@ def client_of(
 ) -> Client:
     """The part of an envelope that says what the edge saw of the visitor."""
     client = Client(
-        ip=_STORED[store_ip](raw.ip) if raw.ip else None,
-        user_agent=optional_text(_user_agent(raw, draft), _AGENT_CHARS),
+        ip=STORED_ADDRESS[store_ip](raw.ip) if raw.ip else None,
+        user_agent=optional_text(_user_agent(raw, draft), AGENT_CHARS),
         visitor=visitor,
         referrer=optional_text(draft.referrer, _URL_CHARS),
         page_url=optional_text(draft.page_url, _URL_CHARS),
@@ -233,7 +235,8 @@ def _properties(given: Mapping[str, Json]) -> Raw:
     return Raw(raw)
 
 
-_STORED: Final[Mapping[StoreIp, Callable[[str], str | None]]] = {
+#: The address that is stored of a client's.
+STORED_ADDRESS: Final[Mapping[StoreIp, Callable[[str], str | None]]] = {
     "truncated": truncate,
     "full": str,
     "none": lambda _: None,

@@ -35,6 +35,7 @@ from ingest.dialects.spec import (
     Endpoint,
     FirstOf,
     Outcome,
+    PlainClick,
     RawRequest,
     Refusal,
     Reply,
@@ -50,7 +51,7 @@ _KEPT: Final = "Lead recorded provisionally until a server confirms it"
 
 
 def _parse_click(request: RawRequest) -> Sequence[Draft]:
-    click = wire.read_click(request.body)
+    click = read(wire.Click, request.body)
     is_test = click.is_test
     return [
         Draft(
@@ -66,6 +67,27 @@ def _parse_click(request: RawRequest) -> Sequence[Draft]:
             properties=_properties(click),
         )
     ]
+
+
+def _plain_click(body: bytes) -> PlainClick | None:
+    click = wire.read_plain_click(body)
+    if click is None or click.affiliate_url is None:
+        return None
+    try:
+        url = weburl.parse(click.affiliate_url)
+    except ValueError:
+        return None
+    code = url.parameter("aff")
+    if not code:
+        return None
+    return PlainClick(
+        target=ByCode(code, url.host),
+        session=click.session_id,
+        user_agent=click.user_agent,
+        referrer=click.referrer_url,
+        page_url=click.page_url,
+        properties=click.about,
+    )
 
 
 def _link(given: object) -> ByCode:
@@ -217,7 +239,7 @@ AFFITOR: Final = Dialect(
             answer=_answer_click,
             from_browsers=True,
             needs_partner=True,
-            has_plain_clicks=True,
+            plain_click=_plain_click,
         ),
         Endpoint(
             method="POST",

@@ -5,25 +5,25 @@ the link, the click id and the customer's key is taken where it is usable and dr
 it is not.
 """
 
-from collections.abc import Callable, Mapping
-from operator import attrgetter
-from typing import Annotated, Any, Final, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
+from msgspec import DecodeError, Meta, Struct
+from msgspec.json import Decoder
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from ingest.contracts.clickid import PREFIX
-from ingest.contracts.storable import NAME_CHARS, Json
+from ingest.contracts.storable import AGENT_CHARS, NAME_CHARS, Json
 from ingest.dialects.body import (
     Body,
     LenientObject,
     LenientText,
     doc,
     example,
-    fast_reader,
     says_something,
 )
 from ingest.dialects.refusals import answers, retry_headers
-from ingest.dialects.spec import NOTHING, Refusal, Reply
+from ingest.dialects.spec import Refusal, Reply
 
 _NOBODY: Final = "Customer not found. Provide a valid click_id or customer_key."
 _KEPT: Final = "Customer status cannot be updated to lead. Current status: {problem}"
@@ -35,8 +35,6 @@ _ABOUT: Final = (
     "language",
     "timezone",
 )
-
-_about: Final[Callable[[object], tuple[str | None, ...]]] = attrgetter(*_ABOUT)
 
 _REFUSALS: Final = answers(
     {
@@ -152,16 +150,66 @@ class Click(_Event):
     @property
     def about(self) -> dict[str, Json]:
         """What is told about the page and the browser, under its own names."""
-        told = dict(zip(_ABOUT, _about(self), strict=True))
-        if not all(told.values()):
-            told = {name: text for name, text in told.items() if text}
-        return cast("dict[str, Json]", told)
+        return {name: text for name in _ABOUT if (text := getattr(self, name))}
 
 
-#: A click is what trackers tell most, and nearly always in texts alone.
-read_click: Final = fast_reader(
-    Click, additional_data=None, extra=NOTHING, is_test=False, about=Click.about
-)
+#: Of a body this long each text can be stored whole, but for those that say so.
+_PLAIN_BYTES: Final = 2048
+_Text = Annotated[str, Meta(min_length=1)] | None
+
+
+class _About(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a click tells about the page and the browser."""
+
+    page_title: str | None = None
+    screen_resolution: str | None = None
+    viewport_size: str | None = None
+    language: str | None = None
+    timezone: str | None = None
+
+
+_NO_ABOUT: Final = _About()
+
+
+class PlainClick(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """A click that has texts only, and no click id yet."""
+
+    affiliate_url: _Text = None
+    page_url: _Text = None
+    referrer_url: _Text = None
+    session_id: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS)] | None = None
+    user_agent: Annotated[str, Meta(min_length=1, max_length=AGENT_CHARS)] | None = None
+    page_title: _Text = None
+    screen_resolution: _Text = None
+    viewport_size: _Text = None
+    language: _Text = None
+    timezone: _Text = None
+
+    @property
+    def about(self) -> _About | None:
+        """What is told about the page and the browser; None for nothing."""
+        about = _About(
+            self.page_title,
+            self.screen_resolution,
+            self.viewport_size,
+            self.language,
+            self.timezone,
+        )
+        return None if about == _NO_ABOUT else about
+
+
+_PLAIN_CLICK: Final = Decoder(PlainClick)
+
+
+def read_plain_click(body: bytes) -> PlainClick | None:
+    """A click whose texts can be stored as they are; None for every other body."""
+    # Without escapes JSON has no NUL, no control characters and no lone surrogates.
+    if len(body) > _PLAIN_BYTES or b"\\" in body:
+        return None
+    try:
+        return _PLAIN_CLICK.decode(body)
+    except (DecodeError, ValueError):
+        return None
 
 
 class Lead(_Event):

@@ -5,12 +5,11 @@ and a request without a body says nothing.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Annotated, Any, Final, TypeGuard, TypeVar, cast
+from typing import Annotated, Any, Final, TypeGuard, TypeVar
 
-import msgspec
 import orjson
 from pydantic import (
     AfterValidator,
@@ -112,9 +111,6 @@ def doc(description: str, example: Any = ...) -> Any:
 
 _Model = TypeVar("_Model", bound=Body)
 
-#: A text as fast readers take it.
-_Text = Annotated[str, msgspec.Meta(min_length=1)] | None
-
 
 @dataclass(frozen=True, slots=True)
 class OrNothing:
@@ -180,32 +176,6 @@ def validated(model: type[_Model], document: Json) -> _Model:
         return model.__pydantic_validator__.validate_python(document)  # type: ignore[no-any-return]
     except ValidationError as error:
         raise _refusal(model, error) from error
-
-
-def fast_reader(model: type[_Model], **rest: object) -> Callable[[bytes], _Model]:
-    """A reader equal to `read`, but faster for bodies that hold known texts only.
-
-    `rest` are the defaults of the model's other attributes. All other bodies, invalid ones
-    included, are left to `read`.
-    """
-    texts = [(name, _Text, None) for name in model.model_fields if name not in rest]
-    shape = msgspec.defstruct(
-        model.__name__,
-        texts,
-        namespace=rest,
-        forbid_unknown_fields=True,
-        frozen=True,
-        gc=False,
-    )
-    decoder = msgspec.json.Decoder(cast("type[_Model]", shape))
-
-    def read_fast(raw: bytes) -> _Model:
-        try:
-            return decoder.decode(raw)
-        except (msgspec.DecodeError, ValueError):
-            return read(model, raw)
-
-    return read_fast
 
 
 def _refusal(model: type[Body], error: ValidationError) -> Refusal:

@@ -215,6 +215,22 @@ class Draft(Value, frozen=True, kw_only=True):
     properties: Mapping[str, Json] = NOTHING
 
 
+class PlainClick(Value, frozen=True, kw_only=True):
+    """A click as trackers nearly always send it: its texts can be stored as they are.
+
+    None of them is empty.
+    """
+
+    target: ByCode
+    session: str | None
+    #: None: what the request's own header says.
+    user_agent: str | None
+    referrer: str | None
+    page_url: str | None
+    #: A struct that is encoded as the draft's properties; None where there are none.
+    properties: msgspec.Struct | None
+
+
 class Outcome(Value, frozen=True):
     """What became of a draft, as far as an answer may depend on it.
 
@@ -319,9 +335,10 @@ class Endpoint(Route):
     asks_customer: bool = False
     #: Whether clients are told 16 letters and digits for a click id.
     has_short_clicks: bool = False
-    #: Whether a click's answer follows from its link and click id alone. Such a route has
-    #: no credential, no limits and no judge.
-    has_plain_clicks: bool = False
+    #: Reads the body of a click whose answer follows from its link and click id alone; None
+    #: for every other, which `parse` reads. Such a route has no credential, no limits and
+    #: no judge.
+    plain_click: Callable[[bytes], PlainClick | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

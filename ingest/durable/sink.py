@@ -4,8 +4,8 @@ Whatever keeps an event from being durable is raised as `Overloaded`.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Final
 from uuid import UUID
 
 from ingest.contracts.telemetry import Log
@@ -14,6 +14,9 @@ from ingest.durable.degradation import Degradation, DegradationState, Level
 from ingest.durable.spool.spool import Spool, SpoolFailed
 from ingest.durable.stream import AppendFailed, PendingAppend, Stream
 from ingest.redis_io.client import RedisBreaker
+
+#: For what is asked of every event: Python 3.11 finds a member by its name slowly.
+_STREAM: Final = Level.STREAM
 
 
 class Sink:
@@ -34,8 +37,6 @@ class Sink:
         self._degradation = degradation
         self._reach = reach
         self._writes = writes
-        #: Why the stream did not take what was offered, by Redis' reply; None: it did.
-        self.settle = stream.settle
         self._last = Level.STREAM
         self._log = Log()
 
@@ -60,19 +61,21 @@ class Sink:
             if level is Level.REFUSE:
                 raise Overloaded(why)
 
-    def offer(self, event_id: UUID, payload: bytes) -> asyncio.Future[Any] | None:
-        """Begin to append to the stream; None if `append` has to decide.
+    def offer(
+        self, event_id: bytes, payload: bytes, settled: Callable[[str | None], None]
+    ) -> bool:
+        """Begin to append to the stream; False if `append` has to decide.
 
-        Pass the future's result to `settle`.
+        `settled` is called with the reason why the stream did not take it, None if it did.
         """
         if (
             self._reach.problem is not None
             or self._writes.problem is not None
             or not self._degradation.is_calm
-            or self._last is not Level.STREAM
+            or self._last is not _STREAM
         ):
-            return None
-        return self._stream.offer(event_id, payload)
+            return False
+        return self._stream.offer(event_id, payload, settled)
 
     async def append(self, event_id: UUID, payload: bytes) -> None:
         """Return when the event is durable; raise Overloaded if it is not."""

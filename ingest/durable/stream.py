@@ -1,7 +1,8 @@
 """Appends entries to the stream's shards. Raises no exceptions of Redis."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -21,6 +22,9 @@ from ingest.contracts.telemetry import Log
 from ingest.durable.append_counts import AppendCounts
 from ingest.redis_io.client import QueueFull, RedisBreaker, describe_error
 from ingest.redis_io.multiplexer import Multiplexer, packed
+
+#: Is called with the error of an append, None if it succeeded.
+Settled = Callable[[str | None], None]
 
 #: Beyond so many waiting entries, events are spooled instead.
 _PENDING: Final = 4_000
@@ -51,7 +55,7 @@ class Stream:
         """
         self._line = Multiplexer(redis, pending=_PENDING)
         self._shards = shards
-        self._keys = [events_key(shard).encode() for shard in range(shards)]
+        self._xadds = [_xadd(shard) for shard in range(shards)]
         self._writes = writes
         self._is_confirmed = False
         self._problem: str | None = None
@@ -62,22 +66,25 @@ class Stream:
         """Return when the stream has acknowledged the event; else raise AppendFailed."""
         if not self._is_confirmed:
             await self._confirm()
-        problem = self.settle(event_id, await self._ask(event_id, payload))
+        shard = shard_of(event_id, self._shards)
+        problem = self._settle(shard, await self._ask(shard, payload))
         if problem is not None:
             raise AppendFailed(problem)
 
-    def offer(self, event_id: UUID, payload: bytes) -> asyncio.Future[Any] | None:
-        """Begin to append; None if only `append` can say what prevents it.
+    def offer(self, event_id: bytes, payload: bytes, settled: Settled) -> bool:
+        """Begin to append; False if only `append` can say what prevents it.
 
-        Pass the future's result to `settle`.
+        `settled` is called with what `AppendFailed` would say, None once it is appended.
         """
         if not self._is_confirmed:
-            return None
-        key = self._keys[shard_of(event_id, self._shards)]
-        try:
-            return self._line.ask(packed(("XADD", key, "*", FIELD, payload)))
-        except QueueFull:
-            return None
+            return False
+        shard = int.from_bytes(event_id) % self._shards
+        size = b"%d\r\n" % len(payload)
+        command = b"".join((self._xadds[shard], size, payload, b"\r\n"))
+        return self._line.send(command, partial(self._answered, shard, settled))
+
+    def _answered(self, shard: int, settled: Settled, reply: object) -> None:
+        settled(self._settle(shard, reply))
 
     async def append_together(
         self, events: Sequence[PendingAppend]
@@ -107,23 +114,24 @@ class Stream:
                 await self._confirm()
             for events in entries:
                 payload = joined([event.payload for event in events])
-                asked.append(self._ask(events[0].event_id, payload))
+                shard = shard_of(events[0].event_id, self._shards)
+                asked.append(self._ask(shard, payload))
         except AppendFailed as error:
             unasked = [str(error)] * sum(map(len, entries[len(asked) :]))
         problems: list[str | None] = []
         for events, reply in zip(entries, asked, strict=False):
-            problem = self.settle(events[0].event_id, await reply, len(events))
+            shard = shard_of(events[0].event_id, self._shards)
+            problem = self._settle(shard, await reply, len(events))
             problems += [problem] * len(events)
         return [*problems, *unasked]
 
-    def settle(self, event_id: UUID, reply: object, events: int = 1) -> str | None:
+    def _settle(self, shard: int, reply: object, events: int = 1) -> str | None:
         """The error of an append by Redis' reply; None if it succeeded.
 
-        `event_id` is that of the first of so many events in the entry.
+        The entry has so many events.
         """
         problem: str | None = None
         if not isinstance(reply, Exception):
-            shard = shard_of(event_id, self._shards)
             self.appended.live[shard] += 1
             if events > 1:
                 self.appended.live_beyond_first[shard] += events - 1
@@ -163,9 +171,8 @@ class Stream:
             self._report(str(error))
             raise AppendFailed(str(error)) from error
 
-    def _ask(self, event_id: UUID, payload: bytes) -> asyncio.Future[Any]:
-        key = self._keys[shard_of(event_id, self._shards)]
-        return self._send(("XADD", key, "*", FIELD, payload))
+    def _ask(self, shard: int, payload: bytes) -> asyncio.Future[Any]:
+        return self._send(("XADD", events_key(shard), "*", FIELD, payload))
 
     def _send(self, words: tuple[bytes | str | int, ...]) -> asyncio.Future[Any]:
         try:
@@ -177,6 +184,13 @@ class Stream:
         if problem and not self._problem:
             self._log.warning("edge.overloaded", problem=problem)
         self._problem = problem
+
+
+def _xadd(shard: int) -> bytes:
+    """The command that appends to a shard, up to the length of the payload."""
+    return packed(("XADD", events_key(shard), "*", FIELD, b"")).removesuffix(
+        b"0\r\n\r\n"
+    )
 
 
 def _entries(events: Iterable[PendingAppend]) -> list[list[PendingAppend]]:

@@ -9,9 +9,6 @@ ends (chunks, a long body, malformed bytes), the connection stays with aiohttp.
 """
 
 import asyncio
-from collections.abc import Mapping
-from enum import Enum, auto
-from functools import lru_cache
 from time import monotonic
 from typing import Final, Protocol, cast
 
@@ -19,22 +16,14 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from typing_extensions import override
 
 from ingest.core.client_ip import normalized
-from ingest.http.fast_path import PlainRoutes
+from ingest.http.fast_path import PlainRoute, PlainRoutes
 from ingest.http.handlers import BODY_BYTES
+from ingest.http.head import END, body_length, plain_head
 
 #: aiohttp's own bound for one line; a longer head is for it to refuse.
 _HEAD_BYTES: Final = 8190
-#: aiohttp refuses a request with more of them.
-_MOST_HEADERS: Final = 128
-#: Names of headers, of which clients send the same few.
-_NAMES_KEPT: Final = 512
 #: What may wait behind a request under way before the connection stops reading.
 _WAITING_BYTES: Final = 64 * 1024
-_LENGTH_DIGITS: Final = len(str(BODY_BYTES))
-#: With one of these, or with a name that comes twice, a request is not plain.
-_SPECIAL: Final = frozenset(
-    {"transfer-encoding", "content-encoding", "expect", "upgrade", "te", "trailer"}
-)
 
 
 class Handler(Protocol):
@@ -72,14 +61,6 @@ class Manager(Protocol):
     def lend(self, connection: "Connection") -> Handler: ...
 
 
-class _Read(Enum):
-    """How much of a request has been read."""
-
-    PART_OF_HEAD = auto()
-    HEAD = auto()
-    WHOLE = auto()
-
-
 class Connection(asyncio.Protocol):
     """Speaks HTTP/1.1 with one client."""
 
@@ -94,6 +75,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
+        self._headers: dict[bytes, bytes] = {}
+        #: Called by the parser, as `on_message_complete`.
+        self.on_header = self._headers.__setitem__
         self._parser = HttpRequestParser(self)
         self._peer: str | None = None
         self._handler: Handler | None = None
@@ -105,11 +89,9 @@ class Connection(asyncio.Protocol):
 
     def _begin(self) -> None:
         """Expect the first byte of a request."""
-        self._chunks: list[bytes] = []
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._read = _Read.PART_OF_HEAD
-        self._messages = 0
-        self._url = b""
+        self._raw = b""
+        self._headers.clear()
+        self._wholes = 0
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -163,74 +145,58 @@ class Connection(asyncio.Protocol):
         if not self._has_left and self.transport is not None:
             self.transport.resume_reading()
 
-    def on_message_begin(self) -> None:
-        """Called by the parser, as all that begin with `on_`."""
-        self._messages += 1
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self._read = _Read.HEAD
-
     def on_message_complete(self) -> None:
-        self._read = _Read.WHOLE
+        self._wholes += 1
 
     def _feed(self, data: bytes) -> None:
-        self._chunks.append(data)
+        self._raw = self._raw + data if self._raw else data
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self._leave()
             return
-        if self._messages > 1:
-            self._leave()
-        elif self._read is _Read.WHOLE:
+        if self._wholes:
             self._answer_whole()
-        elif self._read is _Read.HEAD:
+        elif END in self._raw:
             self._await_body()
-        elif sum(map(len, self._chunks)) > _HEAD_BYTES:
+        elif len(self._raw) > _HEAD_BYTES:
             self._leave()
         else:
             self._await_head()
 
     def _answer_whole(self) -> None:
-        chunks = self._chunks
-        raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        route = self._manager.routes.get((self._parser.get_method(), self._url))
-        headers = None if route is None else self._plain_headers()
+        raw = self._raw
         self.is_busy = True
         self.used_at = monotonic()
         if self._is_timed:
             self._is_timed = False
             self._manager.began(self)
-        if route is not None and headers is not None:
-            end = raw.find(b"\r\n\r\n") + 4
-            length = len(raw) - end
-            # What the client announced and what stands behind the head are one length.
-            is_framed = headers.get("content-length", "0") == str(length)
-            if is_framed and end <= _HEAD_BYTES and length <= BODY_BYTES:
+        route = self._route()
+        if route is not None:
+            head = plain_head(raw, self._headers)
+            if (
+                head is not None
+                and head.size <= _HEAD_BYTES
+                and len(raw) - head.size <= BODY_BYTES
+            ):
                 self.is_answering = True
-                route.answer(headers, raw[end:], self._peer, self._write)
+                route.answer(head, raw[head.size :], self._peer, self._write)
                 return
-        self._lend(raw)
+        self._lend_whole()
 
-    def _plain_headers(self) -> Mapping[str, str] | None:
-        """The headers by their names in lower case; None if the request is not plain."""
-        parser = self._parser
-        if parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+    def _route(self) -> PlainRoute | None:
+        """The route of a request whose head is read; None if it is not plain."""
+        if not self._parser.should_keep_alive():
             return None
-        try:
-            headers = {
-                _lower(name): value.decode("ascii") for name, value in self._headers
-            }
-        except UnicodeDecodeError:
-            return None
-        are_single = len(headers) == len(self._headers) < _MOST_HEADERS
-        return headers if are_single and _SPECIAL.isdisjoint(headers) else None
+        return self._manager.routes.get(self._raw[: self._raw.find(b"\r\n")])
+
+    def _lend_whole(self) -> None:
+        """Let aiohttp answer what came, and what follows unless it is one request."""
+        size = self._raw.find(END) + len(END)
+        if self._wholes == 1 and len(self._raw) - size == body_length(self._raw):
+            self._lend(self._raw)
+        else:
+            self._leave()
 
     def _await_head(self) -> None:
         self._is_timed = True
@@ -238,9 +204,8 @@ class Connection(asyncio.Protocol):
 
     def _await_body(self) -> None:
         """Wait for the body if it will be answered here; aiohttp reads any other."""
-        route = self._manager.routes.get((self._parser.get_method(), self._url))
-        headers = None if route is None else self._plain_headers()
-        if headers is None or _length(headers) < 0:
+        length = body_length(self._raw)
+        if self._route() is None or length is None or length > BODY_BYTES:
             self._leave()
         else:
             self._is_timed = True
@@ -274,13 +239,13 @@ class Connection(asyncio.Protocol):
     def _leave(self) -> None:
         """Let aiohttp have this request and all that follow."""
         self._has_left = True
-        raw, self._chunks = b"".join(self._chunks), []
+        raw, self._raw = self._raw, b""
         self._await_head()
         self._lend(raw)
 
     def abandon(self) -> None:
         """Let aiohttp have a request whose body does not come."""
-        if not self._has_left and not self.is_busy and self._read is _Read.HEAD:
+        if not self._has_left and not self.is_busy and END in self._raw:
             self._leave()
 
     def close(self) -> None:
@@ -305,17 +270,3 @@ class Connection(asyncio.Protocol):
         if not self._has_left:
             self._begin()
             self._next()
-
-
-@lru_cache(_NAMES_KEPT)
-def _lower(name: bytes) -> str:
-    return name.decode("ascii").lower()
-
-
-def _length(headers: Mapping[str, str]) -> int:
-    """The length of a body that is read here; -1 for every other."""
-    text = headers.get("content-length", "0")
-    if not (text.isdecimal() and len(text) <= _LENGTH_DIGITS):
-        return -1
-    length = int(text)
-    return length if length <= BODY_BYTES else -1

@@ -4,13 +4,13 @@ Plain requests and those that pass through aiohttp come to the same acceptor, an
 answers are the same, byte for byte.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from http.client import responses
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
+from uuid import UUID
 
 import orjson
 from aiohttp import web
@@ -25,6 +25,7 @@ from ingest.core.plain_click import PlainClicks, SealedClick, plain_clicks
 from ingest.dialects.spec import Dialect, Endpoint, Query, RawRequest, Reply
 from ingest.http.driver import run
 from ingest.http.handlers import READABLE, SERVER
+from ingest.http.head import Head
 from ingest.http.middleware import failed
 from ingest.http.request_metrics import UNDER_WAY, Meters
 
@@ -43,51 +44,46 @@ class PlainRoute:
     proxies: Proxies
     trusts_proxies: bool
     meters: Meters
+    #: Of a plain click's answer, without its length and date.
+    head: bytes
     #: Of its plain clicks: accepted, answered with a 2xx, and how long that took.
     clicks_accepted: LocalCounter
     answered: LocalCounter
     seconds: LocalHistogram
 
     def answer(
-        self,
-        headers: Mapping[str, str],
-        body: bytes,
-        peer: str | None,
-        respond: Respond,
+        self, head: Head, body: bytes, peer: str | None, respond: Respond
     ) -> None:
-        """Call `respond` with the whole answer; names of `headers` are in lower case.
+        """Call `respond` with the whole answer.
 
         `peer` is the normalized address of the other end of the connection.
         """
         began = perf_counter()
         UNDER_WAY.count += 1
         if self.trusts_proxies:
-            peer = self.proxies.caller(peer, headers.get("x-forwarded-for", ""))
-        raw = RawRequest(headers=headers, body=body, ip=peer)
-        click = appending = None
-        if self.clicks is not None:
-            try:
-                click = self.clicks.take(raw)
-            except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
-                reply = failed(self.dialect, self.route.path, error)
-                respond(self._written(reply, began))
-                return
-        if click is not None:
-            appending = self.acceptor.sink.offer(click.event_id, click.payload)
-        if click is None or appending is None:
+            peer = self.proxies.caller(peer, head.get("x-forwarded-for") or "")
+        try:
+            click = self._plain_click(head, body, peer)
+        except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
+            reply = failed(self.dialect, self.route.path, error)
+            respond(self._written(reply, began))
+            return
+        if click is None or not self.acceptor.sink.offer(
+            click.event_id, click.payload, partial(self._settled, click, began, respond)
+        ):
+            raw = RawRequest(headers=head.decoded(), body=body, ip=peer)
             run(self._accept(raw, began), respond)
-        else:
-            done = partial(self._appended, click, began, respond)
-            appending.add_done_callback(done)
 
-    def _appended(
-        self,
-        click: SealedClick,
-        began: float,
-        respond: Respond,
-        appending: asyncio.Future[Any],
+    def _plain_click(
+        self, head: Head, body: bytes, ip: str | None
+    ) -> SealedClick | None:
+        if self.clicks is None or "idempotency-key" in head.names:
+            return None
+        return self.clicks.take(body, head.get("user-agent"), ip)
+
+    def _settled(
+        self, click: SealedClick, began: float, respond: Respond, problem: str | None
     ) -> None:
-        problem = self.acceptor.sink.settle(click.event_id, appending.result())
         if problem is None:
             respond(self._taken(click, began))
         else:
@@ -98,12 +94,12 @@ class PlainRoute:
         UNDER_WAY.count -= 1
         self.answered.count += 1
         self.seconds.observe(perf_counter() - began)
-        return written_json(200, click.body, self.route.from_browsers)
+        return written_json(self.head, click.body)
 
     async def _keep(self, click: SealedClick, problem: str, began: float) -> bytes:
         """The answer to a plain click that the stream did not take."""
         refusal = await self.acceptor.keep(
-            self.dialect, click.event_id, click.payload, problem
+            self.dialect, UUID(bytes=click.event_id), click.payload, problem
         )
         if refusal is not None:
             return self._written(refusal, began)
@@ -122,8 +118,8 @@ class PlainRoute:
         return written(reply, is_for_browsers=self.route.from_browsers)
 
 
-#: By method and path, as they are on the wire.
-PlainRoutes = Mapping[tuple[bytes, bytes], PlainRoute]
+#: By the request's first line, as it is on the wire.
+PlainRoutes = Mapping[bytes, PlainRoute]
 
 #: Where an application keeps them for its server.
 PLAIN: Final[web.AppKey[PlainRoutes]] = web.AppKey("plain", dict)
@@ -134,7 +130,7 @@ def plain_routes(
 ) -> PlainRoutes:
     """Every route of some dialects whose path has no variables."""
     return {
-        (route.method.encode(), route.path.encode()): PlainRoute(
+        f"{route.method} {route.path} HTTP/1.1".encode(): PlainRoute(
             acceptor=acceptor,
             dialect=dialect,
             route=route,
@@ -142,6 +138,7 @@ def plain_routes(
             proxies=proxies,
             trusts_proxies=bool(proxies),
             meters=Meters(name),
+            head=_head(200, route.from_browsers),
             clicks_accepted=ACCEPTED.labels(dialect.name, CLICK),
             answered=REQUESTS.labels(name, "2xx"),
             seconds=REQUEST_SECONDS.labels(name),
@@ -156,22 +153,16 @@ def plain_routes(
 def written(reply: Reply, *, is_for_browsers: bool) -> bytes:
     """A reply as it goes over the wire in HTTP/1.1, without the framework."""
     body = orjson.dumps(reply.body)
-    if not reply.headers:
-        return written_json(reply.status, body, is_for_browsers)
-    head = _head(reply.status, is_for_browsers) + _lines(reply.headers).encode(
-        "latin-1"
-    )
-    return _whole(head, body)
+    own = _lines(reply.headers).encode("latin-1")
+    head = _head(reply.status, is_for_browsers)
+    return written_json(head + own, body)
 
 
-def written_json(status: int, body: bytes, is_for_browsers: bool) -> bytes:  # noqa: FBT001 -- for speed
-    """An answer without headers of its own, as it goes over the wire; `body` is JSON."""
-    return _whole(_head(status, is_for_browsers), body)
-
-
-def _whole(head: bytes, body: bytes) -> bytes:
+def written_json(head: bytes, body: bytes) -> bytes:
+    """An answer whose body is JSON; `head` lacks the length and the date."""
+    length = b"Content-Length: %d\r\nDate: " % len(body)
     date = rfc822_formatted_time().encode()
-    return b"%bContent-Length: %d\r\nDate: %b\r\n\r\n%b" % (head, len(body), date, body)
+    return b"".join((head, length, date, b"\r\n\r\n", body))
 
 
 @cache

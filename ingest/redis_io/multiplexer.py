@@ -12,7 +12,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 from hiredis import Reader, pack_command
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -39,11 +38,8 @@ packed: Final[Callable[[tuple[bytes | str | int, ...]], bytes]] = pack_command  
 _INCOMPLETE: Final = object()
 
 
-class _PendingAnswer(msgspec.Struct, frozen=True):
-    """The future of a reply, and its deadline."""
-
-    answer: asyncio.Future[Any]
-    until: float
+#: Is called once with a command's reply, or with the reason why none came.
+Answered = Callable[[Any], None]
 
 
 class _Replies(asyncio.Protocol):
@@ -71,7 +67,8 @@ class Multiplexer:
         self._pool = redis.connection_pool
         self._breaker: RedisBreaker | None = breaker_of(redis)
         self._pending = pending
-        self._unanswered: deque[_PendingAnswer] = deque()
+        #: What to call with the replies to come, and when each is due.
+        self._unanswered: deque[tuple[Answered, float]] = deque()
         self._unsent: list[bytes] = []
         self._transport: Any = None
         self._answers: Reader
@@ -80,6 +77,8 @@ class Multiplexer:
         self._timer: asyncio.TimerHandle | None = None
         self._trouble: Exception
         self._talk: asyncio.Task[None] | None = None
+        #: Of who waits until nothing is unanswered.
+        self._idle: asyncio.Future[None] | None = None
         self._log = Log()
 
     def ask(self, command: bytes) -> asyncio.Future[Any]:
@@ -90,24 +89,35 @@ class Multiplexer:
         """
         if len(self._unanswered) >= self._pending:
             raise QueueFull
-        loop = self._loop = self._loop or asyncio.get_running_loop()
+        loop = self._loop or asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        if self._breaker is not None and self._breaker.problem is not None:
-            answer.set_result(self._breaker.refusal())
-            return answer
+        if not self.send(command, partial(_set, answer)):
+            answer.set_result(self._breaker.refusal() if self._breaker else None)
+        return answer
+
+    def send(self, command: bytes, answered: Answered) -> bool:
+        """Send a packed command; `answered` is called with what `ask` gives.
+
+        False: nothing is sent, and only `ask` can say why.
+        """
+        unanswered, breaker = self._unanswered, self._breaker
+        if len(unanswered) >= self._pending or (
+            breaker is not None and breaker.problem is not None
+        ):
+            return False
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         if not self._unsent:
             loop.call_soon(self._send)
         # Connecting may take as long again.
-        self._unanswered.append(
-            _PendingAnswer(answer, loop.time() + client.ANSWER_SECONDS)
-        )
+        unanswered.append((answered, loop.time() + client.ANSWER_SECONDS))
         self._unsent.append(command)
-        return answer
+        return True
 
     async def stop(self) -> None:
         """Return when everything that was asked has been answered."""
-        while self._unanswered:
-            await asyncio.wait([question.answer for question in self._unanswered])
+        if self._unanswered:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
         if self._talk is not None:
             self._talk.cancel()
             await asyncio.wait([self._talk])
@@ -122,7 +132,7 @@ class Multiplexer:
                 self._transport.write(b"".join(self._unsent))
             self._unsent.clear()
             if self._timer is None:
-                self._check_at(self._unanswered[0].until)
+                self._check_at(self._unanswered[0][1])
 
     def _check_at(self, due: float) -> None:
         loop = asyncio.get_running_loop()
@@ -133,7 +143,7 @@ class Multiplexer:
         self._timer = None
         if not self._unanswered or self._transport is None:
             return
-        now, until = asyncio.get_running_loop().time(), self._unanswered[0].until
+        now, until = asyncio.get_running_loop().time(), self._unanswered[0][1]
         if now < until:
             self._check_at(until)
         elif now - due > _LOOP_LAG_SECONDS and now < until + client.ANSWER_SECONDS:
@@ -192,23 +202,33 @@ class Multiplexer:
         answers.feed(data)
         try:
             while (answer := answers.gets()) is not _INCOMPLETE:
-                future = unanswered.popleft().answer
-                if not future.done():
-                    future.set_result(answer)
+                answered, _ = unanswered.popleft()
+                try:
+                    answered(answer)
+                except Exception as error:  # noqa: BLE001 -- the next replies are others'
+                    self._log.error("edge.failed", exc_info=error)
         except (InvalidResponse, IndexError) as error:
             self._trouble = RedisConnectionError(f"not a reply of Redis: {error}")
             if self._transport is not None:
                 self._transport.abort()
+        self._tell_if_idle()
 
     def _fail_all(self, why: Exception) -> None:
         """Answer all waiting commands with `why`."""
         asked, self._unanswered = self._unanswered, deque()
         self._unsent.clear()
-        for question in asked:
-            if not question.answer.done():
-                question.answer.set_result(why)
+        for answered, _ in asked:
+            try:
+                answered(why)
+            except Exception as error:  # noqa: BLE001 -- likewise
+                self._log.error("edge.failed", exc_info=error)
+        self._tell_if_idle()
+
+    def _tell_if_idle(self) -> None:
+        if self._idle is not None and not self._unanswered:
+            _set(self._idle, None)
 
 
-def _set(lost: asyncio.Future[None], _: Exception | None) -> None:
-    if not lost.done():
-        lost.set_result(None)
+def _set(future: asyncio.Future[Any], result: object) -> None:
+    if not future.done():
+        future.set_result(result)

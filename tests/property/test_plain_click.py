@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Hashable
 from typing import Any
+from uuid import UUID
 
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.contracts.directory import SWITCHES_KEY, SwitchesRecord, link_key
-from ingest.core.plain_click import PlainClicks
+from ingest.core.plain_click import PlainClicks, SealedClick, plain_clicks
 from ingest.core.values import Missing
 from ingest.dialects.affitor import AFFITOR
-from ingest.dialects.spec import Endpoint, RawRequest
+from ingest.dialects.spec import RawRequest
 from tests.support.edge.accepting import Edge, a_link
 from tests.support.edge.fakes import MemoryDirectory
 
@@ -27,7 +28,10 @@ _URLS = (
     "https://example.com/",
     "nowhere",
 )
-_TEXTS = st.text(max_size=40) | st.sampled_from(["", "x" * 3000, "\0", "\ud800", "é"])
+_TEXTS = st.text(max_size=40) | st.sampled_from(
+    ["", "\0", "\ud800", "\x7f", "é", "\\", '"', "a/b"]
+    + ["x" * size for size in (255, 256, 1024, 1025, 3000)]
+)
 _FIELDS = (
     "page_url",
     "page_title",
@@ -62,7 +66,6 @@ _HEADERS = st.sampled_from(
         {},
         {"user-agent": "Mozilla/5.0"},
         {"user-agent": "x" * 2000},
-        {"idempotency-key": "once"},
     ]
 )
 _ADDRESSES = st.sampled_from([None, "203.0.113.77", "2001:db8::1"])
@@ -86,8 +89,13 @@ def an_edge() -> Edge:
 
 
 def plain(edge: Edge) -> PlainClicks:
-    assert isinstance(_CLICK, Endpoint)
-    return PlainClicks(edge.acceptor(), AFFITOR, _CLICK)
+    made = plain_clicks(edge.acceptor(), AFFITOR, _CLICK)
+    assert made is not None
+    return made
+
+
+def take(clicks: PlainClicks, raw: RawRequest) -> SealedClick | None:
+    return clicks.take(raw.body, raw.headers.get("user-agent"), raw.ip)
 
 
 @given(_BODIES, _HEADERS, _ADDRESSES)
@@ -98,13 +106,13 @@ def test_a_plain_click_is_what_the_ordinary_path_makes_of_it(
     raw = RawRequest(headers=headers, body=text, ip=ip)
     fast, slow = an_edge(), an_edge()
 
-    taken = plain(fast).take(raw)
+    taken = take(plain(fast), raw)
     reply = asyncio.run(slow.acceptor().accept(AFFITOR, _CLICK, raw))
 
     if taken is not None:
         [(event_id, payload)] = slow.sink.entries
         assert (200, {}) == (reply.status, dict(reply.headers))
-        assert event_id == taken.event_id
+        assert event_id == UUID(bytes=taken.event_id)
         assert payload == taken.payload
         assert orjson.dumps(reply.body) == taken.body
 
@@ -112,7 +120,7 @@ def test_a_plain_click_is_what_the_ordinary_path_makes_of_it(
 def test_nearly_every_click_is_plain() -> None:
     body = orjson.dumps({"affiliate_url": _URLS[0], "page_url": "https://example.com/"})
 
-    assert plain(an_edge()).take(RawRequest(body=body)) is not None
+    assert take(plain(an_edge()), RawRequest(body=body)) is not None
 
 
 def test_a_click_is_not_plain_while_anything_is_switched_off() -> None:
@@ -121,7 +129,7 @@ def test_a_click_is_not_plain_while_anything_is_switched_off() -> None:
     edge.directory.records[SWITCHES_KEY] = off
     body = orjson.dumps({"affiliate_url": _URLS[0]})
 
-    assert plain(edge).take(RawRequest(body=body)) is None
+    assert take(plain(edge), RawRequest(body=body)) is None
 
 
 def test_a_click_on_an_inactive_link_is_not_plain() -> None:
@@ -129,7 +137,7 @@ def test_a_click_on_an_inactive_link_is_not_plain() -> None:
     edge.publish(a_link(is_active=False))
     body = orjson.dumps({"affiliate_url": _URLS[0]})
 
-    assert plain(edge).take(RawRequest(body=body)) is None
+    assert take(plain(edge), RawRequest(body=body)) is None
 
 
 def _is_json(body: dict[str, object]) -> bool:

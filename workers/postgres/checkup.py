@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from operator import not_
 from typing import Any, Final, NamedTuple
 
-from ingest.contracts.checkup import Check, Rule, Rules, among
+from ingest.contracts.checkups.checkup import Check, Rule, Rules, among
 from workers.postgres.database import SERVER_SETTINGS
 
 _LEAST_POSTGRES: Final = 150_000

@@ -10,7 +10,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from ingest.contracts.checkup import CLOCKS, Check, log_findings
+from ingest.contracts.checkups.checkup import CLOCKS, Check, log_findings
 from workers.enrich import geo
 from workers.model.batch import TransientError
 from workers.postgres.checkup import SESSION, WORKER, check_postgres

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from ingest.contracts.checkup import size
+from ingest.contracts.checkups.checkup import size
 from scripts.environment import Environment
 from scripts.output import Report, counted, reporting, table, tell
 from scripts.parameters import Parsed

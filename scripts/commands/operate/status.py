@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from ingest.contracts.checkup import size
+from ingest.contracts.checkups.checkup import size
 from scripts.environment import Environment
 from scripts.output import cell, counted, emit, facts, json_option, table
 from scripts.services.observe.status import read_status

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ingest.contracts.checkup import CLOCKS, DISK, EDGE, Check
-from ingest.contracts.redis_checkup import check_redis
+from ingest.contracts.checkups.checkup import CLOCKS, DISK, EDGE, Check
+from ingest.contracts.checkups.redis_checkup import check_redis
 from ingest.contracts.variables import SettingsError, Variables
 from ingest.settings import Spooling
 from ingest.startup_check import ask_redis, free_bytes

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from ingest.contracts.checkup import Check
+from ingest.contracts.checkups.checkup import Check
 
 #: Of what is missing, so much is named.
 _NAMED: Final = 5

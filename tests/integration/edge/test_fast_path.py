@@ -100,7 +100,8 @@ async def test_a_bug_is_told_and_logged_the_same_either_way(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = SHOWN[0]
-    route = edge.app[PLAIN][shown.route.method.encode(), shown.route.path.encode()]
+    line = f"{shown.route.method} {shown.route.path} HTTP/1.1"
+    route = edge.app[PLAIN][line.encode()]
 
     def fails() -> int:
         raise KeyError("a bug")

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from ingest.app import Externals, build
-from ingest.contracts.checkup import Check
-from ingest.contracts.redis_checkup import check_redis
+from ingest.contracts.checkups.checkup import Check
+from ingest.contracts.checkups.redis_checkup import check_redis
 from ingest.contracts.stream import GROUP, SHARDS_KEY, events_key
 from ingest.settings import Settings as EdgeSettings
 from ingest.startup_check import ask_redis, free_bytes

@@ -75,11 +75,9 @@ class MemorySink:
         if self.is_full and self._was_full:
             raise Overloaded("full")
 
-    def offer(self, _: UUID, __: bytes) -> None:
+    def offer(self, _: bytes, __: bytes, ___: object) -> bool:
         """Nothing is begun: everything is appended."""
-
-    def settle(self, _: UUID, __: object) -> None:
-        """Nothing was begun."""
+        return False
 
     async def keep(self, event_id: UUID, payload: bytes, _: str | None) -> None:
         await self.append(event_id, payload)

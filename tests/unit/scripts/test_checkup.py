@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from ingest.contracts.checkup import CLOCKS, DISK, EDGE, Check, Rules
-from ingest.contracts.redis_checkup import RedisFacts, check_redis, redis_facts
+from ingest.contracts.checkups.checkup import CLOCKS, DISK, EDGE, Check, Rules
+from ingest.contracts.checkups.redis_checkup import RedisFacts, check_redis, redis_facts
 from scripts.services.maintain.schema import schema_text
 from scripts.services.maintain.schema_check import check_schema, things_of
 from workers.postgres.checkup import WORKER, check_postgres

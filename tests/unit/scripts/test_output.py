@@ -5,7 +5,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from ingest.contracts.checkup import size
+from ingest.contracts.checkups.checkup import size
 from scripts.output import as_document, cell, counted, facts, table
 
 

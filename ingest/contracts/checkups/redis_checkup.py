@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import not_
 from typing import Any, Final
 
-from ingest.contracts.checkup import Check, Rule, Rules, among, size
+from ingest.contracts.checkups.checkup import Check, Rule, Rules, among, size
 from ingest.contracts.stream import GROUP, SHARDS_KEY, events_key
 
 _LEAST: Final = {"Redis": (7, 0), "Valkey": (8, 0)}
