@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-import orjson
+import msgspec
+from msgspec import Raw
 
-from ingest.bulk.reader import Read
 from ingest.bulk.routing import NamedRoute, RouteTable
-from ingest.contracts.storable import Json
 from ingest.core.client_ip import Proxies
 from ingest.dialects.batch import BATCH, BatchEvent
-from ingest.dialects.body import validated
+from ingest.dialects.body import json_value, mended, validated
 from ingest.dialects.spec import (
     ByCode,
     ByCustomer,
@@ -27,8 +26,28 @@ from ingest.dialects.spec import (
 from ingest.http.handlers import BODY_BYTES
 
 _NO_OBJECT: Final = "is no JSON object"
+#: An event's JSON: its body, and as much for what would be headers.
+_EVENT_BYTES: Final = 2 * BODY_BYTES
+_TOO_LARGE: Final = f"an event holds at most {_EVENT_BYTES // 1024} KiB"
 #: No trusted proxies: an address is read as it is.
 _NOBODY: Final = Proxies(())
+
+
+class _Unread(msgspec.Struct, frozen=True, gc=False):
+    """The fields of an event, as JSON; empty where there is none."""
+
+    path: Raw = Raw()
+    body: Raw = Raw()
+    idempotency_key: Raw = Raw()
+    ip: Raw = Raw()
+    user_agent: Raw = Raw()
+    referrer: Raw = Raw()
+    occurred_at: Raw = Raw()
+
+
+_UNREAD: Final = msgspec.json.Decoder(_Unread)
+#: All but the body.
+_HEADERS: Final = tuple(each for each in _Unread.__struct_fields__ if each != "body")
 
 
 class BulkItem(NamedTuple):
@@ -56,28 +75,54 @@ class InvalidItem(Exception):
         self.refusal = refusal
 
 
-def item(read: Read, routes: RouteTable) -> BulkItem:
-    """The request that an event stands for; raises InvalidItem."""
-    if isinstance(read, Refusal) or not isinstance(read, dict):
-        raise InvalidItem(
-            BATCH, Refusal("field_invalid", field="event", problem=_NO_OBJECT)
-        )
+def item(raw: bytes, routes: RouteTable) -> BulkItem:
+    """The request that an event's JSON stands for; raises InvalidItem."""
     dialect = BATCH  # it words refusals of fields beside the body
     try:
-        event = validated(BatchEvent, read)
+        body, event = _read(raw)
         ip = None if event.ip is None else _address(event.ip)
         at = None if event.occurred_at is None else _moment(event.occurred_at)
         named = routes.find(event.path)
         dialect, endpoint = named.dialect, named.endpoint
         if endpoint is None:
             raise Refusal(named.why_not)  # noqa: TRY301 -- mapped like all others
-        raw = _raw(event, named, ip)
-        return BulkItem(dialect, endpoint, raw, at, event.idempotency_key)
+        if len(body) > BODY_BYTES:
+            raise Refusal("body_too_large")  # noqa: TRY301 -- likewise
+        request = _request(event, body, named, ip)
+        return BulkItem(dialect, endpoint, request, at, event.idempotency_key)
     except Refusal as refusal:
         raise InvalidItem(dialect, refusal) from None
 
 
-def _raw(event: BatchEvent, named: NamedRoute, ip: str | None) -> RawRequest:
+def _read(raw: bytes) -> tuple[bytes, BatchEvent]:
+    """The body's JSON, empty if there is none, and the other fields; raises Refusal."""
+    if len(raw) > _EVENT_BYTES:
+        raise Refusal("body_too_large", problem=_TOO_LARGE)
+    try:
+        unread = _unread(raw)
+    except (msgspec.DecodeError, RecursionError, Refusal):
+        raise Refusal("field_invalid", field="event", problem=_NO_OBJECT) from None
+    fields = {
+        name: json_value(bytes(getattr(unread, name)))
+        for name in _HEADERS
+        if getattr(unread, name)
+    }
+    body = bytes(unread.body)
+    return b"" if body == b"null" else body, validated(BatchEvent, fields)
+
+
+def _unread(raw: bytes) -> _Unread:
+    try:
+        return _UNREAD.decode(raw)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return _UNREAD.decode(mended(raw))
+
+
+def _request(
+    event: BatchEvent, body: bytes, named: NamedRoute, ip: str | None
+) -> RawRequest:
     headers: dict[str, str] = {}
     if event.user_agent is not None:
         headers["user-agent"] = event.user_agent
@@ -85,22 +130,7 @@ def _raw(event: BatchEvent, named: NamedRoute, ip: str | None) -> RawRequest:
         headers["referer"] = event.referrer
     if event.idempotency_key is not None:
         headers["idempotency-key"] = event.idempotency_key
-    return RawRequest(
-        path=named.parameters,
-        headers=headers,
-        body=b"" if event.body is None else _body(event.body),
-        ip=ip,
-    )
-
-
-def _body(value: Json) -> bytes:
-    try:
-        raw = orjson.dumps(value)
-    except TypeError:  # deeper than it writes, and so than any dialect reads
-        raise Refusal("body_malformed") from None
-    if len(raw) > BODY_BYTES:
-        raise Refusal("body_too_large")
-    return raw
+    return RawRequest(path=named.parameters, headers=headers, body=body, ip=ip)
 
 
 def _address(text: str) -> str:

@@ -1,18 +1,18 @@
 """Processes the events of a batch, each like a request of its own.
 
 Several run concurrently, so that they share round trips to Redis and pipelines; not all at
-once, so that other requests do not wait long for the event loop. Events of one subject are
-processed in order.
+once, and with a yield every few milliseconds, so that other requests do not wait long for
+the event loop. Events of one subject are processed in order.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any, Final, Literal, NamedTuple
 
 from ingest.bulk.admission import BatchSlots
 from ingest.bulk.items import BulkItem, InvalidItem, item, subjects
-from ingest.bulk.reader import Read
 from ingest.bulk.routing import RouteTable
 from ingest.bulk.shared_entries import SharedEntries
 from ingest.core.accept import Acceptor, Call, Taken
@@ -32,6 +32,8 @@ from ingest.dialects.spec import (
 #: be faster, and requests that wait for Redis could time out.
 _AT_ONCE: Final = 128
 _UNDER_WAY: Final = 512
+#: How long a batch prepares events before it yields to other requests.
+_SLICE_SECONDS: Final = 0.002
 _RETRY_AFTER: Final = 1  # seconds
 
 _Result = dict[str, Any]
@@ -72,7 +74,7 @@ class BulkProcessor:
         principal = await authorizer.identify(BATCH, ROUTE.credential, raw.headers)
         return Sender(raw, principal)
 
-    async def take(self, sender: Sender, events: Sequence[Read]) -> Reply:
+    async def take(self, sender: Sender, events: Sequence[bytes]) -> Reply:
         """The answer to a batch; every event in it is durable, or refused."""
         shared = SharedEntries(self._acceptor.sink)
         batch = _Batch(replace(self._acceptor, sink=shared), self._routes, sender)
@@ -104,13 +106,18 @@ class _Batch:
         #: The last event of each subject in the current part.
         self._last: dict[Any, asyncio.Task[_Result]] = {}
 
-    async def take(self, events: Sequence[Read]) -> list[_Result]:
+    async def take(self, events: Sequence[bytes]) -> list[_Result]:
         """The results of one part; it ends before the next one begins."""
         self._last.clear()
         results: list[_Result | asyncio.Task[_Result]] = []
+        until = monotonic() + _SLICE_SECONDS
         async with asyncio.TaskGroup() as group:
-            for read in events:
-                ready = await self._prepared(read)
+            for raw in events:
+                if monotonic() > until:
+                    # The tasks that were created begin, and other requests go on.
+                    await asyncio.sleep(0)
+                    until = monotonic() + _SLICE_SECONDS
+                ready = await self._prepared(raw)
                 if isinstance(ready, _Event):
                     task = group.create_task(self._process(ready, self._before(ready)))
                     self._last.update(dict.fromkeys(ready.subjects, task))
@@ -127,10 +134,10 @@ class _Batch:
         last = self._last
         return {last[subject] for subject in event.subjects if subject in last}
 
-    async def _prepared(self, read: Read) -> _Event | _Result:
+    async def _prepared(self, raw: bytes) -> _Event | _Result:
         dialect = BATCH
         try:
-            found = item(read, self._routes)
+            found = item(raw, self._routes)
             dialect = found.dialect
             return await self._event(found)
         except InvalidItem as unfit:

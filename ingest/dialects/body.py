@@ -67,7 +67,11 @@ def json_value(raw: bytes) -> Json:
     try:
         return orjson.loads(raw)  # type: ignore[no-any-return]  # it is what JSON holds
     except orjson.JSONDecodeError:
-        return _loads_mended(raw)
+        raw = mended(raw)
+    try:
+        return orjson.loads(raw)  # type: ignore[no-any-return]  # likewise
+    except orjson.JSONDecodeError as error:
+        raise Refusal("body_malformed") from error
 
 
 class Body(BaseModel):
@@ -216,23 +220,20 @@ _PROBLEMS: Final = {
 }
 
 
-def _loads_mended(raw: bytes) -> Json:
-    """A document that only lone surrogates spoil, with U+FFFD in their places.
+def mended(raw: bytes) -> bytes:
+    """JSON that only lone surrogates spoil, with U+FFFD in their places.
 
     JavaScript cuts texts between the halves of an emoji and escapes the half that is left
     (ECMA-262, JSON.stringify); a page title cut like that is no reason to lose an event.
+    Raises Refusal `body_malformed` where there are none.
     """
     if b"\0" in raw:
         raise Refusal("body_malformed")
     single = raw.replace(rb"\\", _BACKSLASH)
-    mended = _LONE_HALF.sub(rb"\\ufffd", single)
-    if mended == single:
+    found = _LONE_HALF.sub(rb"\\ufffd", single)
+    if found == single:
         raise Refusal("body_malformed")
-    try:
-        value: Json = orjson.loads(mended.replace(_BACKSLASH, rb"\\"))
-    except orjson.JSONDecodeError as error:
-        raise Refusal("body_malformed") from error
-    return value
+    return found.replace(_BACKSLASH, rb"\\")
 
 
 def _is_too_deep(raw: bytes) -> bool:

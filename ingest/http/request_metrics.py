@@ -1,11 +1,19 @@
 """Counts requests and measures how long they take."""
 
+from collections.abc import Awaitable, Generator
+from functools import partial
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
+from typing_extensions import override
 
-from ingest.contracts.metrics.edge import IN_FLIGHT, REQUEST_SECONDS, REQUESTS
+from ingest.contracts.metrics.edge import (
+    IN_FLIGHT,
+    LOOP_HELD,
+    REQUEST_SECONDS,
+    REQUESTS,
+)
 from ingest.contracts.metrics.tallies import LocalCounter
 from ingest.http.aiohttp_handler import AiohttpHandler
 from ingest.http.handlers import Handler
@@ -15,6 +23,10 @@ _NO_ROUTE: Final = "none"
 #: Stands for the class of the status where there was no answer.
 ABORTED: Final = 0
 _CLASSES: Final = {ABORTED: "aborted", **{one: f"{one}xx" for one in range(1, 6)}}
+
+
+#: While one request holds the loop as long, all others wait.
+_HELD_SECONDS: Final = 0.05
 
 
 class _UnderWay:
@@ -40,6 +52,34 @@ class Meters:
         self._seconds.observe(seconds)
 
 
+class _Steps(Awaitable[web.StreamResponse]):
+    """What an awaitable does, with the time that each of its steps holds the event loop."""
+
+    def __init__(self, steps: Awaitable[web.StreamResponse], route: str) -> None:
+        self._steps = steps
+        self._route = route
+
+    @override
+    def __await__(self) -> Generator[Any, Any, web.StreamResponse]:
+        steps = self._steps.__await__()
+        step = partial(steps.send, None)
+        while True:
+            began = perf_counter()
+            try:
+                waits_for = step()
+            except StopIteration as ended:
+                return ended.value  # type: ignore[no-any-return]  # what the steps return
+            finally:
+                if perf_counter() - began > _HELD_SECONDS:
+                    LOOP_HELD.labels(self._route).inc()
+            try:
+                yield waits_for
+            except BaseException as error:  # noqa: BLE001 -- it is for the steps
+                step = partial(steps.throw, error)
+            else:
+                step = partial(steps.send, None)
+
+
 _METERS: Final[dict[str, Meters]] = {}
 UNDER_WAY: Final = _UnderWay()
 IN_FLIGHT.set_function(lambda: UNDER_WAY.count)
@@ -54,19 +94,22 @@ async def measured(request: web.Request, handler: Handler) -> web.StreamResponse
     if isinstance(protocol, AiohttpHandler):
         protocol.lender.aiohttp_began()
     try:
-        response = await handler(request)
+        response = await _Steps(handler(request), _name(request.match_info.route))
         status = response.status // 100
         return response
     finally:
         UNDER_WAY.count -= 1
-        meters = _meters(request.match_info.route)
+        meters = _meters(_name(request.match_info.route))
         meters.count(status, perf_counter() - began)
 
 
-def _meters(route: web.AbstractRoute) -> Meters:
-    # A path that no route takes, or not with this method, is a caller's own text.
+def _name(route: web.AbstractRoute) -> str:
+    # A path that no route takes, or not with this method, is a client's own text.
     resource = route.resource
-    name = f"{route.method} {resource.canonical}" if resource else _NO_ROUTE
+    return f"{route.method} {resource.canonical}" if resource else _NO_ROUTE
+
+
+def _meters(name: str) -> Meters:
     if name not in _METERS:
         _METERS[name] = Meters(name)
     return _METERS[name]

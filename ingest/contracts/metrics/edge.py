@@ -32,6 +32,12 @@ IN_FLIGHT: Final = Gauge(
     "Requests under way.",
     registry=REGISTRY,
 )
+LOOP_HELD: Final = Counter(
+    "reftide_edge_loop_held_total",
+    "How often a request held the event loop for more than 50 ms, by route.",
+    ("route",),
+    registry=REGISTRY,
+)
 REFUSED: Final = Counter(
     "reftide_edge_refused_total",
     "What was refused, by dialect and code.",

@@ -5,12 +5,13 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from time import perf_counter
 from typing import Final
 from uuid import UUID, uuid4
 
 import pytest
-from aiohttp import ClientSession
-from aiohttp.test_utils import TestServer
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
@@ -31,6 +32,7 @@ from ingest.contracts.stream import (
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import Listening
 from ingest.http import admin as edge_admin
+from ingest.http.request_metrics import measured
 from ingest.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
@@ -189,6 +191,25 @@ async def test_what_is_accepted_and_refused_is_counted_by_dialect(site: Site) ->
     assert overloaded == _shown(
         EDGE, "reftide_edge_overloaded_total", dialect="affitor"
     )
+
+
+async def test_who_holds_the_loop_is_counted_by_route() -> None:
+    route = {"route": "POST /held/{code}"}
+    before = _shown(EDGE, "reftide_edge_loop_held_total", **route)
+
+    async def hold(_: web.Request) -> web.Response:
+        await asyncio.sleep(0)
+        until = perf_counter() + 0.06
+        while perf_counter() < until:
+            pass
+        return web.Response()
+
+    app = web.Application(middlewares=[measured])
+    app.router.add_post("/held/{code}", hold)
+    async with TestClient(TestServer(app)) as client:
+        assert 200 == (await client.post("/held/SARAH")).status
+
+    assert before + 1 == _shown(EDGE, "reftide_edge_loop_held_total", **route)
 
 
 async def test_it_shows_where_events_go_while_redis_is_away(

@@ -10,6 +10,7 @@ import pytest
 import zstandard
 
 from ingest.bulk.admission import BatchSlots
+from ingest.bulk.items import InvalidItem, item
 from ingest.bulk.reader import decoded, events_in
 from ingest.bulk.routing import RouteTable
 from ingest.dialects import DIALECTS
@@ -64,10 +65,35 @@ def test_an_array_without_end_is_refused(raw: bytes) -> None:
 
 
 def test_an_object_without_end_spoils_its_line_only() -> None:
-    spoilt, whole = events_in(b'{"a":' * 100_000 + b"\n{}")
+    click = b'{"path": "/api/v1/track/click"}'
+    spoilt, whole = events_in(b'{"a":' * 10_000 + b"\n" + click)
 
-    assert isinstance(spoilt, Refusal)
-    assert {} == whole
+    with pytest.raises(InvalidItem, match="field_invalid"):
+        item(spoilt, RouteTable(DIALECTS))
+    assert "/api/v1/track/click" == item(whole, RouteTable(DIALECTS)).endpoint.path
+
+
+@pytest.mark.parametrize("separator", [b",", b" , ", b"\n,\n"])
+def test_an_array_is_taken_apart_byte_for_byte(separator: bytes) -> None:
+    elements = [b'"\\ud83d"', b"7", b'{"a": "\\\\ud83d,"}', b"[ 1, 2 ]", b'"\\ud83d"']
+
+    assert elements == [*events_in(b" [" + separator.join(elements) + b" ] ")]
+
+
+def test_half_an_emoji_spoils_no_event() -> None:
+    body = b'{"page_title": "\\ud83d"}'
+    [event] = events_in(b'[{"path": "/api/v1/track/click", "body": %b}]' % body)
+
+    mended = item(event, RouteTable(DIALECTS)).raw.body
+
+    assert rb'{"page_title": "\ufffd"}' == mended
+
+
+def test_an_event_is_no_larger_than_a_body_and_its_headers() -> None:
+    event = b'{"path": "/api/v1/track/click", "of_nobody": "%b"}' % (b"x" * 131_072)
+
+    with pytest.raises(InvalidItem, match="body_too_large"):
+        item(event, RouteTable(DIALECTS))
 
 
 # Paths -----------------------------------------------------------------------------------
