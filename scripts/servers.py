@@ -17,7 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ingest.contracts.stream import SHARDS_KEY
 from scripts.environment import Environment
-from scripts.errors import Unreachable
+from scripts.errors import Failure, Unreachable
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -132,6 +132,16 @@ async def single(
     """The row of a statement that always has one."""
     (row,) = await rows(connection, statement, *arguments)
     return row
+
+
+async def required(
+    connection: Connection, missing: Failure, statement: str, *arguments: object
+) -> dict[str, Any]:
+    """The row of a statement; raises `missing` where it has none."""
+    row = await connection.fetchrow(statement, *arguments)
+    if row is None:
+        raise missing
+    return dict(row)
 
 
 async def shard_count(environment: Environment, redis: Redis) -> int:

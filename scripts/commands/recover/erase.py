@@ -48,7 +48,14 @@ of PostgreSQL, detached partitions. See "Erasing a person" in docs/operating.md.
 )
 @click.argument("customer")
 @click.option("--workspace", metavar="NAME", help="Whose customer.")
-@click.option("--reason", "note", default="", metavar="TEXT", help="Why; it is stored.")
+@click.option(
+    "--reason",
+    "note",
+    default="",
+    show_default=False,
+    metavar="TEXT",
+    help="Why; it is stored.",
+)
 @click.option(
     "--unrecorded",
     is_flag=True,

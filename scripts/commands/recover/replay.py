@@ -1,8 +1,9 @@
 """`reftide replay`: record events again from the streams and the archive."""
 
 import asyncio
+import sys
+import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -14,7 +15,6 @@ from redis.asyncio import Redis
 from ingest.contracts import ids
 from ingest.contracts.envelope import Kind
 from ingest.dialects import DIALECTS
-from scripts.commands.recover.replay_view import View, quiet
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
 from scripts.output import Report, counted, facts, is_quiet, reporting
@@ -105,10 +105,23 @@ async def _followed(
     connection: Connection, redis: Redis, replay_id: UUID, shards: int
 ) -> dict[str, Any]:
     """What came of a replay; until it ends, how far it is."""
-    with nullcontext(quiet) if is_quiet() else View() as show:
+    began = time.monotonic()
+    with click.progressbar(
+        length=1,
+        label="replay",
+        file=sys.stderr,
+        hidden=is_quiet() or not sys.stderr.isatty(),
+        show_pos=True,
+        item_show_func=str,
+    ) as bar:
         while True:
             replay = await replays.read(connection, replay_id)
-            show(replay, await replays.live_lag(redis, shards))
+            lag = await replays.live_lag(redis, shards)
+            rate = replay["read"] / max(1e-3, time.monotonic() - began)
+            bar.length = max(1, replay["expected"])
+            bar.update(
+                replay["read"] - bar.pos, f"{rate:,.0f}/s, live lag {lag:,.1f} s"
+            )
             if replay["status"] != "running":
                 return replays.summary(replay)
             await asyncio.sleep(_POLL_SECONDS)

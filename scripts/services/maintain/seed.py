@@ -1,7 +1,7 @@
 """The demo workspace: what the examples of the vendors name, so that they work as printed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,50 +9,33 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey, ids
-from ingest.contracts.envelope import (
-    Dedupe,
-    Envelope,
-    Kind,
-    Request,
-    Target,
-    encode,
-)
+from ingest.contracts.envelope import Dedupe, Envelope, Kind, Request, Target, encode
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, postgres, redis_server, rows
+from scripts.servers import Connection, postgres, redis_server
+from scripts.services.administer.access import domains, keys
 from scripts.services.administer.access.workspaces import Workspace, ensure
+from scripts.services.administer.catalogue import partners, programs
 from scripts.services.administer.catalogue.link_lookup import the_link
 from scripts.services.administer.catalogue.links import Wanted, add_link
-from scripts.services.parsers import public_id
 from scripts.sql import statements
 
 WORKSPACE: Final = "demo"
-_ELSEWHERE: Final = "seed an installation of its own: `reftide up --data DIR`."
-
-
-@dataclass(frozen=True, slots=True)
-class _Program:
-    name: str
-    number: int
-    url: str
-    id: UUID | None = None
-    has_stats: bool = False
 
 
 _SITE: Final = "https://yoursite.com"
 
 #: Affitor's example asks for program 1, Bricqs' for this campaign id.
-_PROGRAMS: Final = (
-    _Program("Demo program", 1, _SITE),
-    _Program(
-        "Demo campaign",
-        2,
-        "https://your-campaign.example.com",
-        UUID("550e8400-e29b-41d4-a716-446655440000"),
-        has_stats=True,
-    ),
-)
+_PROGRAMS: Final[Mapping[int, Mapping[str, Any]]] = {
+    1: {"name": "Demo program", "url": _SITE},
+    2: {
+        "name": "Demo campaign",
+        "url": "https://your-campaign.example.com",
+        "program_id": UUID("550e8400-e29b-41d4-a716-446655440000"),
+        "stats": True,
+    },
+}
 
 _PARTNERS: Final = {
     "PARTNER123": "Affitor's partner",
@@ -92,19 +75,8 @@ _KEYS: Final = {
 #: Refport's example reports a lead for a click with this id, on the link of its domain.
 _CLICK: Final = ("abc123", "alice", _DOMAIN)
 
-_SQL: Final = {
-    **{
-        name: statements(f"services/administer/{folder}/{name}")
-        for folder, name in (
-            ("access", "domains"),
-            ("access", "keys"),
-            ("catalogue", "links"),
-            ("catalogue", "partners"),
-            ("catalogue", "programs"),
-        )
-    },
-    "seed": statements("services/maintain/seed"),
-}
+_SQL: Final = statements("services/maintain/seed")
+_LINKS_SQL: Final = statements("services/administer/catalogue/links")
 
 
 async def plant(environment: Environment) -> Mapping[str, Any]:
@@ -116,68 +88,42 @@ async def plant(environment: Environment) -> Mapping[str, Any]:
         connection.transaction(),
     ):
         # Two that seed at once would import the click twice.
-        await connection.execute(_SQL["links"]["one_writer"])
+        await connection.execute(_LINKS_SQL["one_writer"])
         workspace = await ensure(connection, WORKSPACE)
-        await _programs(connection, workspace)
-        await _partners(connection, workspace)
-        await connection.execute(_SQL["domains"]["add"], _DOMAIN, workspace.id)
+        for number in _PROGRAMS:
+            await _program(connection, number)
+        for code, name in _PARTNERS.items():
+            with suppress(UsageProblem):  # it is there
+                await partners.add(connection, code, name, None, None, WORKSPACE)
+        with suppress(UsageProblem):  # likewise
+            await domains.add(connection, _DOMAIN, WORKSPACE)
         links = [await _link(connection, wanted) for wanted in _LINKS]
-        keys = [
-            await _key(connection, workspace, apikey.hashes(secrets, secret), secret)
-            for secret in _KEYS
-        ]
-        click = await _click(connection, redis, workspace, environment.shards())
         return {
             "workspace": workspace.name,
-            "programs": await rows(connection, _SQL["programs"]["list"], workspace.id),
-            "partners": await rows(
-                connection, _SQL["partners"]["list"], workspace.id, 100
+            "programs": await programs.list_(connection, workspace=WORKSPACE),
+            "partners": await partners.list_(
+                connection, workspace=WORKSPACE, limit=100
             ),
             "links": links,
-            "keys": keys,
-            "clicks": [click],
+            "keys": [await _key(connection, secrets, secret) for secret in _KEYS],
+            "clicks": [
+                await _click(connection, redis, workspace, environment.shards())
+            ],
         }
 
 
-async def _programs(connection: Connection, workspace: Workspace) -> None:
-    for program in _PROGRAMS:
-        taken = await connection.fetchrow(_SQL["seed"]["program_owner"], program.number)
-        if taken is None:
-            program_id = program.id or uuid7()
-            await connection.fetchval(
-                _SQL["programs"]["add"],
-                program_id,
-                program.number,
-                workspace.id,
-                program.name,
-                program.url,
-                "last_click",
-                60,
-                60,
-            )
-            await connection.execute(
-                _SQL["programs"]["set"], program_id, *[None] * 6, program.has_stats
-            )
-        elif taken["id"] != workspace.id:
-            raise UsageProblem(
-                f"Program {program.number} belongs to workspace {taken['name']}; the"
-                " examples need this number.",
-                _ELSEWHERE,
-            )
-    await connection.execute(_SQL["programs"]["pass"])
-
-
-async def _partners(connection: Connection, workspace: Workspace) -> None:
-    for code, name in _PARTNERS.items():
-        await connection.fetchval(
-            _SQL["partners"]["add"],
-            uuid7(),
-            workspace.id,
-            public_id("prt_"),
-            code,
-            name,
-            None,
-        )
+async def _program(connection: Connection, number: int) -> None:
+    try:
+        found = await programs.the_program(connection, number)
+    except UsageProblem:
+        wanted: dict[str, Any] = {
+            "number": number,
+            "workspace": WORKSPACE,
+            **_PROGRAMS[number],
+        }
+        await programs.add(connection, **wanted)
+    else:
+        _require_ours("program", number, found)
 
 
 async def _link(connection: Connection, wanted: Wanted) -> dict[str, Any]:
@@ -185,33 +131,31 @@ async def _link(connection: Connection, wanted: Wanted) -> dict[str, Any]:
         link = await the_link(connection, wanted.code, wanted.domain)
     except UsageProblem:
         # The domain's owner and the program's are this workspace by now.
-        await add_link(connection, wanted)
-        link = await the_link(connection, wanted.code, wanted.domain)
-    if link["workspace"] != WORKSPACE:
-        raise UsageProblem(
-            f"The code {wanted.code!r} belongs to workspace {link['workspace']}; the"
-            " examples need it.",
-            _ELSEWHERE,
-        )
+        link = await add_link(connection, wanted)
+    _require_ours("code", wanted.code, link)
     return link
 
 
-async def _key(
-    connection: Connection, workspace: Workspace, hashes: Sequence[bytes], secret: str
-) -> dict[str, Any]:
-    scopes = _KEYS[secret]
-    known = await connection.fetchval(_SQL["keys"]["known"], hashes)
-    if known is None:
-        known = await connection.fetchval(
-            _SQL["keys"]["add"],
-            uuid7(),
-            workspace.id,
-            "demo",
-            hashes[0],
-            secret[-4:],
-            scopes,
+def _require_ours(what: str, name: object, row: Mapping[str, Any]) -> None:
+    if row["workspace"] != WORKSPACE:
+        raise UsageProblem(
+            f"The {what} {name!r} belongs to workspace {row['workspace']}; the examples"
+            " need it.",
+            "seed an installation of its own: `reftide up --data DIR`.",
         )
-    return {"id": known, "secret": secret, "scopes": scopes}
+
+
+async def _key(
+    connection: Connection, secrets: Sequence[bytes], secret: str
+) -> dict[str, Any]:
+    made: dict[str, Any] = {"secret": secret, "scopes": _KEYS[secret]}
+    known = await keys.known_as(connection, apikey.hashes(secrets, secret))
+    if known is None:
+        new = await keys.add(
+            connection, secrets=secrets, name="demo", workspace=WORKSPACE, **made
+        )
+        known = new["id"]
+    return {"id": known, **made}
 
 
 async def _click(
@@ -219,37 +163,25 @@ async def _click(
 ) -> dict[str, Any]:
     token, code, domain = _CLICK
     link = await the_link(connection, code, domain)
-    click_id = await connection.fetchval(_SQL["seed"]["imported"], workspace.id, token)
+    click_id = await connection.fetchval(_SQL["imported"], workspace.id, token)
     if click_id is None:
         click_id = uuid7()
-        await connection.execute(
-            _SQL["seed"]["import"], workspace.id, token, click_id, link["id"]
+        new = (workspace.id, token, click_id, link["id"])
+        await connection.execute(_SQL["import"], *new)
+        click = Envelope(
+            id=click_id,
+            kind=Kind.CLICK,
+            request=Request(
+                dialect="import",
+                at=ids.millis(click_id),
+                workspace_id=workspace.id,
+                dedupe=Dedupe.of("import", token),
+            ),
+            target=Target(link_id=link["id"]),
         )
         # Appended before the commit: if that fails, the next run appends it again, and
         # the dedupe key makes the two one event.
-        await _append(redis, _envelope(click_id, workspace, link, token), shards)
+        await redis.set(SHARDS_KEY, shards, nx=True)
+        shard = shard_of(click_id, int(await redis.get(SHARDS_KEY)))
+        await redis.xadd(events_key(shard), {FIELD: encode(click)})
     return {"token": token, "link": link["public_id"], "click_id": click_id}
-
-
-def _envelope(
-    click_id: UUID, workspace: Workspace, link: dict[str, Any], token: str
-) -> Envelope:
-    return Envelope(
-        id=click_id,
-        kind=Kind.CLICK,
-        request=Request(
-            dialect="import",
-            at=ids.millis(click_id),
-            workspace_id=workspace.id,
-            dedupe=Dedupe.of("import", token),
-        ),
-        target=Target(link_id=link["id"]),
-    )
-
-
-async def _append(redis: Redis, envelope: Envelope, shards: int) -> None:
-    await redis.set(SHARDS_KEY, shards, nx=True)
-    count = int(await redis.get(SHARDS_KEY))
-    await redis.xadd(
-        events_key(shard_of(envelope.id, count)), {FIELD: encode(envelope)}
-    )

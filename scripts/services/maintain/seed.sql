@@ -3,8 +3,3 @@ select click_id from imported_clicks where workspace_id = $1 and token = $2
 
 -- import: a click id that another vendor issued
 insert into imported_clicks (workspace_id, token, click_id, link_id) values ($1, $2, $3, $4)
-
--- program_owner: whose a program number is
-select workspaces.id, workspaces.name, programs.id as program_id
-  from programs join workspaces on workspaces.id = workspace_id
- where number = $1

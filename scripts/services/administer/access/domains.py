@@ -3,14 +3,13 @@
 from typing import Final
 
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, rows
+from scripts.servers import Connection, required
 from scripts.services import parsers
-from scripts.services.administer.access.workspaces import Workspace, choose, filter_by
+from scripts.services.administer.access.workspaces import Workspace, choose, listing
 from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/domains")
-
 
 DOMAINS: Final = Noun(
     "domains",
@@ -29,28 +28,24 @@ DOMAINS: Final = Noun(
 async def add(connection: Connection, domain: str, workspace: str | None) -> Row:
     """Give DOMAIN codes of its own."""
     owner = await choose(connection, workspace)
-    if await connection.fetchval(_SQL["add"], domain, owner.id) is None:
-        raise UsageProblem(f"{domain} is known already.", "see `reftide domains list`.")
+    known = UsageProblem(f"{domain} is known already.", "see `reftide domains list`.")
+    await required(connection, known, _SQL["add"], domain, owner.id)
     return await show(connection, domain)
 
 
-@DOMAINS.action("--workspace", Table("domain workspace links created_at"))
-async def list_(connection: Connection, workspace: str | None) -> list[Row]:
-    """List the domains."""
-    owner = await filter_by(connection, workspace)
-    return await rows(connection, _SQL["list"], owner)
+listing(
+    DOMAINS, "--workspace", Table("domain workspace links created_at"), _SQL["list"]
+)
 
 
 @DOMAINS.action("DOMAIN", Facts("Domain {domain}"))
 async def show(connection: Connection, domain: str) -> Row:
     """Show whose DOMAIN is and how many links it has."""
-    row = await connection.fetchrow(_SQL["named"], domain)
-    if row is None:
-        raise UsageProblem(
-            f"{domain} is not known.",
-            f"see `reftide domains list`, or add it: `reftide domains add {domain}`.",
-        )
-    return dict(row)
+    unknown = UsageProblem(
+        f"{domain} is not known.",
+        f"see `reftide domains list`, or add it: `reftide domains add {domain}`.",
+    )
+    return await required(connection, unknown, _SQL["named"], domain)
 
 
 @DOMAINS.action("DOMAIN", "Domain {domain} removed.")

@@ -9,9 +9,9 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, rows
+from scripts.servers import Connection, required
 from scripts.services import parsers
-from scripts.services.administer.access.workspaces import choose, filter_by
+from scripts.services.administer.access.workspaces import choose, listing
 from scripts.services.noun import Facts, Field, Form, Noun, Row, Table
 from scripts.sql import statements
 
@@ -61,6 +61,12 @@ KEYS: Final = Noun(
 )
 
 
+async def known_as(connection: Connection, hashes: Sequence[bytes]) -> UUID | None:
+    """The id of the key that has one of the hashes."""
+    found: UUID | None = await connection.fetchval(_SQL["known"], hashes)
+    return found
+
+
 @KEYS.action(
     "--scopes! --name --secret --workspace",
     Facts("API key", note=_note),
@@ -80,12 +86,12 @@ async def add(
         secret = apikey.mint(_PREFIX, randomness.token_bytes(_ENTROPY_BYTES))
     hashes = apikey.hashes(secrets, secret)
     owner = await choose(connection, workspace)
-    known = await connection.fetchval(_SQL["known"], hashes)
     made = uuid7()
     new = (made, owner.id, name or "", hashes[0], secret[-4:], scopes)
+    known = await known_as(connection, hashes)
     if known or await connection.fetchval(_SQL["add"], *new) is None:
         # Another may have imported it since we looked.
-        known = known or await connection.fetchval(_SQL["known"], hashes)
+        known = known or await known_as(connection, hashes)
         raise UsageProblem(
             f"This key is known already, as {known}.",
             f"see `reftide keys show {known}`.",
@@ -99,27 +105,22 @@ async def add(
     }
 
 
-@KEYS.action(
+listing(
+    KEYS,
     "--workspace --with-revoked",
     Table("id name last_four scopes workspace created_at revoked_at"),
+    _SQL["list"],
+    "List the keys that work, newest first.",
 )
-async def list_(
-    connection: Connection, workspace: str | None, *, with_revoked: bool
-) -> list[Row]:
-    """List the keys that work, newest first."""
-    owner = await filter_by(connection, workspace)
-    return await rows(connection, _SQL["list"], owner, with_revoked)
 
 
 @KEYS.action("KEY_ID", Facts("API key"))
 async def show(connection: Connection, key_id: UUID) -> Row:
     """Show what is known of a key, by its id."""
-    row = await connection.fetchrow(_SQL["one"], key_id)
-    if row is None:
-        raise UsageProblem(
-            f"There is no key {key_id}.", "see `reftide keys list --all`."
-        )
-    return dict(row)
+    unknown = UsageProblem(
+        f"There is no key {key_id}.", "see `reftide keys list --all`."
+    )
+    return await required(connection, unknown, _SQL["one"], key_id)
 
 
 @KEYS.action("KEY_ID | --name --scopes", Facts("API key"))

@@ -1,12 +1,13 @@
 """Workspaces, and which of them an action is about."""
 
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, rows
+from scripts.servers import Connection, required, rows
 from scripts.services import parsers
 from scripts.services.noun import Field, Noun, Row, Table
 from scripts.sql import statements
@@ -42,12 +43,10 @@ async def list_(connection: Connection) -> list[Row]:
 @WORKSPACES.action("NAME", "Workspace {name} made.")
 async def add(connection: Connection, name: str) -> Row:
     """Make a workspace called NAME."""
-    made = await connection.fetchrow(_SQL["add"], uuid7(), name)
-    if made is None:
-        raise UsageProblem(
-            f"There is a workspace {name!r} already.", "see `reftide workspaces list`."
-        )
-    return dict(made)
+    known = UsageProblem(
+        f"There is a workspace {name!r} already.", "see `reftide workspaces list`."
+    )
+    return await required(connection, known, _SQL["add"], uuid7(), name)
 
 
 async def choose(connection: Connection, name: str | None) -> Workspace:
@@ -70,14 +69,11 @@ async def choose(connection: Connection, name: str | None) -> Workspace:
 
 async def named(connection: Connection, name: str) -> Workspace:
     """Raises UsageProblem for an unknown name."""
-    found = await connection.fetchrow(_SQL["named"], name)
-    if found is None:
-        raise UsageProblem(
-            f"There is no workspace {name!r}.",
-            "see `reftide workspaces list`, or make it: "
-            f"`reftide workspaces add {name}`.",
-        )
-    return Workspace(found["id"], found["name"])
+    unknown = UsageProblem(
+        f"There is no workspace {name!r}.",
+        f"see `reftide workspaces list`, or make it: `reftide workspaces add {name}`.",
+    )
+    return Workspace(**await required(connection, unknown, _SQL["named"], name))
 
 
 async def filter_by(connection: Connection, name: str | None) -> UUID | None:
@@ -89,3 +85,22 @@ async def ensure(connection: Connection, name: str) -> Workspace:
     """The workspace of that name, made where it is missing."""
     await connection.fetchrow(_SQL["add"], uuid7(), name)
     return await named(connection, name)
+
+
+def listing(
+    noun: Noun, usage: str, shows: Table, statement: str, about: str = ""
+) -> Callable[..., Awaitable[list[Row]]]:
+    """Declare the action `list` of a noun: the rows of a statement.
+
+    Its parameters are the workspace's id, None for all, and the other fields of `usage`.
+    """
+
+    async def list_(connection: Connection, **given: Any) -> list[Row]:
+        owner = await filter_by(connection, given["workspace"])
+        others = [given[name] for name in declared.fields if name != "workspace"]
+        return await rows(connection, statement, owner, *others)
+
+    list_.__doc__ = about or f"List the {noun.name}."
+    noun.action(usage, shows)(list_)
+    declared = noun.actions[-1]
+    return list_

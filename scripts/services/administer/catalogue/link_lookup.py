@@ -4,7 +4,7 @@ from typing import Final
 
 from ingest.contracts.directory import DEFAULT_NAMESPACE, domain_namespace
 from scripts.errors import UsageProblem
-from scripts.servers import Connection
+from scripts.servers import Connection, required
 from scripts.services.noun import Row
 from scripts.sql import statements
 
@@ -13,15 +13,15 @@ _SQL: Final = statements("services/administer/catalogue/links")
 
 async def the_link(connection: Connection, code: str, domain: str | None) -> Row:
     """By code, former code or public id. Raises UsageProblem for an unknown one."""
-    row = await connection.fetchrow(_SQL["named"], namespace_of(domain), code)
-    if row is None:
-        where = f" on {domain}" if domain else ""
-        hint = "" if domain else " or, where it belongs to a domain, name it: --domain;"
-        raise UsageProblem(
-            f"There is no link {code!r}{where}.",
-            f"see `reftide links list`;{hint} or make it: `reftide links add {code}`.",
-        )
-    return dict(row)
+    where = f" on {domain}" if domain else ""
+    hint = "" if domain else " or, where it belongs to a domain, name it: --domain;"
+    unknown = UsageProblem(
+        f"There is no link {code!r}{where}.",
+        f"see `reftide links list`;{hint} or make it: `reftide links add {code}`.",
+    )
+    return await required(
+        connection, unknown, _SQL["named"], namespace_of(domain), code
+    )
 
 
 async def any_link(connection: Connection, code: str, domain: str | None) -> Row:

@@ -12,13 +12,13 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import DEFAULT_NAMESPACE, workspace_namespace
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, rows, single
+from scripts.servers import Connection, required, single
 from scripts.services import parsers
 from scripts.services.administer.access.domains import require_owner
 from scripts.services.administer.access.workspaces import (
     Workspace,
     choose,
-    filter_by,
+    listing,
     named,
 )
 from scripts.services.administer.catalogue.link_lookup import any_link, namespace_of
@@ -52,9 +52,9 @@ class Wanted:
 class _Sides(NamedTuple):
     """The ids of a link's program and partner, and the program's URL, where it has them."""
 
-    program: UUID | None
-    partner: UUID | None
-    url: str
+    program: UUID | None = None
+    partner: UUID | None = None
+    url: str = ""
 
 
 async def add_link(connection: Connection, wanted: Wanted) -> Row:
@@ -68,7 +68,12 @@ async def add_link(connection: Connection, wanted: Wanted) -> Row:
         workspace_namespace(owner.id) if wanted.is_own else namespace_of(wanted.domain)
     )
     await _code_is_free(connection, namespace, wanted.code)
-    made = await connection.fetchval(
+    taken = UsageProblem(
+        f"Another link has the public id {wanted.public_id!r}.", "choose another one."
+    )
+    await required(
+        connection,
+        taken,
         _SQL["add"],
         uuid7(),
         owner.id,
@@ -81,11 +86,6 @@ async def add_link(connection: Connection, wanted: Wanted) -> Row:
         sides.partner,
         not wanted.inactive,
     )
-    if made is None:
-        raise UsageProblem(
-            f"Another link has the public id {wanted.public_id!r}.",
-            "choose another one.",
-        )
     await _enrol(connection, sides.program, sides.partner)
     return await single(connection, _SQL["named"], namespace, wanted.code)
 
@@ -149,22 +149,15 @@ async def add(
     return await add_link(connection, Wanted(code=new_code, is_own=is_own, **given))
 
 
-@LINKS.action(
+listing(
+    LINKS,
     "--program --partner --workspace --limit",
     Table(
         "code domain public_id program partner is_active unique_clicks clicks leads sales url"
     ),
+    _SQL["list"],
+    "List the links, newest first.",
 )
-async def list_(
-    connection: Connection,
-    program: int | None,
-    partner: str | None,
-    workspace: str | None,
-    limit: int,
-) -> list[Row]:
-    """List the links, newest first."""
-    owner = await filter_by(connection, workspace)
-    return await rows(connection, _SQL["list"], owner, program, partner, limit)
 
 
 @LINKS.action("CODE --domain", Facts("Link {code}"))
@@ -238,19 +231,20 @@ async def _owner(connection: Connection, wanted: Wanted) -> Workspace:
 async def _sides(
     connection: Connection, number: int | None, code: str | None, owner: Workspace
 ) -> _Sides:
-    program = None if number is None else await the_program(connection, number)
-    if program is not None and program["workspace_id"] != owner.id:
-        raise UsageProblem(
-            f"Program {number} belongs to workspace {program['workspace']},"
-            f" the link to {owner.name}.",
-            f"see `reftide programs list --workspace {owner.name}`.",
-        )
-    partner = None if code is None else await the_partner(connection, code, owner.id)
-    return _Sides(
-        program["id"] if program else None,
-        partner["id"] if partner else None,
-        program["url"] if program else "",
-    )
+    sides = _Sides()
+    if number is not None:
+        program = await the_program(connection, number)
+        if program["workspace_id"] != owner.id:
+            raise UsageProblem(
+                f"Program {number} belongs to workspace {program['workspace']},"
+                f" the link to {owner.name}.",
+                f"see `reftide programs list --workspace {owner.name}`.",
+            )
+        sides = _Sides(program["id"], None, program["url"])
+    if code is not None:
+        partner = await the_partner(connection, code, owner.id)
+        sides = sides._replace(partner=partner["id"])
+    return sides
 
 
 async def _code_is_free(connection: Connection, namespace: str, code: str) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 from uuid_utils.compat import uuid7
 
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, rows, single
+from scripts.servers import Connection, required, rows, single
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.administer.catalogue.programs import the_program
@@ -13,7 +13,6 @@ from scripts.services.noun import Field, Noun, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/catalogue/milestones")
-
 
 MILESTONES: Final = Noun(
     "milestones",
@@ -41,13 +40,13 @@ async def add(connection: Connection, name: str, program: int, converts: int) ->
     Partners who have brought that many leads already earn it with their next one.
     """
     row = await the_program(connection, program)
-    made = await connection.fetchval(_SQL["add"], uuid7(), row["id"], name, converts)
-    if made is None:
-        raise UsageProblem(
-            f"Program {program} has a milestone {name!r} already.",
-            f"see `reftide milestones list --program {program}`.",
-        )
-    return await single(connection, _SQL["made"], made)
+    known = UsageProblem(
+        f"Program {program} has a milestone {name!r} already.",
+        f"see `reftide milestones list --program {program}`.",
+    )
+    new = (uuid7(), row["id"], name, converts)
+    made = await required(connection, known, _SQL["add"], *new)
+    return await single(connection, _SQL["made"], made["id"])
 
 
 @MILESTONES.action(

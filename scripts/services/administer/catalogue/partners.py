@@ -7,15 +7,14 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, rows
+from scripts.servers import Connection, required, rows
 from scripts.services import parsers
-from scripts.services.administer.access.workspaces import choose, filter_by
+from scripts.services.administer.access.workspaces import choose, filter_by, listing
 from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
 from workers.counters.rule import NAMES
 
 _SQL: Final = statements("services/administer/catalogue/partners")
-
 
 _PROGRAMS: Final = Table(f"program name {' '.join(NAMES)} amounts", "Programs")
 
@@ -63,22 +62,22 @@ async def add(
     owner = await choose(connection, workspace)
     shown = public_id or parsers.public_id("prt_")
     new = (uuid7(), owner.id, shown, new_code, name or "", email)
-    if await connection.fetchval(_SQL["add"], *new) is None:
-        raise UsageProblem(
-            f"Workspace {owner.name} has a partner {new_code!r}, or the public id is"
-            " taken, already.",
-            f"see `reftide partners show {new_code}`.",
-        )
+    taken = UsageProblem(
+        f"Workspace {owner.name} has a partner {new_code!r}, or the public id is"
+        " taken, already.",
+        f"see `reftide partners show {new_code}`.",
+    )
+    await required(connection, taken, _SQL["add"], *new)
     return await the_partner(connection, new_code, owner.id)
 
 
-@PARTNERS.action(
-    "--workspace --limit", Table("code public_id name email workspace links")
+list_ = listing(
+    PARTNERS,
+    "--workspace --limit",
+    Table("code public_id name email workspace links"),
+    _SQL["list"],
+    "List the partners, newest first.",
 )
-async def list_(connection: Connection, workspace: str | None, limit: int) -> list[Row]:
-    """List the partners, newest first."""
-    owner = await filter_by(connection, workspace)
-    return await rows(connection, _SQL["list"], owner, limit)
 
 
 @PARTNERS.action("CODE --workspace", Facts("Partner {code}", {"programs": _PROGRAMS}))

@@ -1,21 +1,21 @@
 """Programs: what partners promote, and the terms that hold for it."""
 
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, rows
+from scripts.servers import Connection, required, rows
 from scripts.services import parsers
-from scripts.services.administer.access.workspaces import choose, filter_by
+from scripts.services.administer.access.workspaces import choose, listing
 from scripts.services.noun import Facts, Field, Form, Noun, Row, Table
 from scripts.sql import statements
 from workers.counters.rule import NAMES
 
 _SQL: Final = statements("services/administer/catalogue/programs")
-
 
 _DAYS: Final = parsers.whole(1, 365)
 #: In the order of the statement `set`.
@@ -50,13 +50,11 @@ PROGRAMS: Final = Noun(
 
 async def the_program(connection: Connection, number: int) -> Row:
     """Raises UsageProblem for an unknown number."""
-    row = await connection.fetchrow(_SQL["numbered"], number)
-    if row is None:
-        raise UsageProblem(
-            f"There is no program {number}.",
-            "see `reftide programs list`, or make it: `reftide programs add NAME`.",
-        )
-    return dict(row)
+    unknown = UsageProblem(
+        f"There is no program {number}.",
+        "see `reftide programs list`, or make it: `reftide programs add NAME`.",
+    )
+    return await required(connection, unknown, _SQL["numbered"], number)
 
 
 @PROGRAMS.action(
@@ -69,43 +67,33 @@ async def add(
     *,
     number: int | None,
     workspace: str | None,
+    program_id: UUID | None = None,
     **terms: Any,
 ) -> Row:
     """Make a program called NAME."""
     owner = await choose(connection, workspace)
-    made = await connection.fetchval(
-        _SQL["add"],
-        uuid7(),
-        number,
-        owner.id,
-        name,
-        terms["url"] or "",
-        terms["model"] or "last_click",
-        terms["cookie_window"] or DEFAULT_WINDOW_DAYS,
-        terms["attribution_window"] or DEFAULT_WINDOW_DAYS,
+    what = f"the name {name!r}" + (f" or the number {number}" if number else "")
+    taken = UsageProblem(
+        f"A program in workspace {owner.name} has {what} already.",
+        "see `reftide programs list`, or change it: `reftide programs set`.",
     )
-    if made is None:
-        taken = f"the name {name!r}" + (f" or the number {number}" if number else "")
-        raise UsageProblem(
-            f"A program in workspace {owner.name} has {taken} already.",
-            "see `reftide programs list`, or change it: `reftide programs set`.",
-        )
+    # What is not given is set to its default here, and stays in `set_`.
+    new = (program_id or uuid7(), number, owner.id, name)
+    made = await required(connection, taken, _SQL["add"], *new, DEFAULT_WINDOW_DAYS)
     if number is not None:
         await connection.execute(_SQL["pass"])
-    return await set_(connection, made, None, **terms)
+    return await set_(connection, made["number"], None, **terms)
 
 
-@PROGRAMS.action(
+list_ = listing(
+    PROGRAMS,
     "--workspace",
     Table(
         "number name workspace url model cookie_window_days attribution_window_days"
         " needs_server_lead has_stats"
     ),
+    _SQL["list"],
 )
-async def list_(connection: Connection, workspace: str | None) -> list[Row]:
-    """List the programs."""
-    owner = await filter_by(connection, workspace)
-    return await rows(connection, _SQL["list"], owner)
 
 
 @PROGRAMS.action("NUMBER", Facts("Program {number}", {"partners": _PARTNERS}))
@@ -121,7 +109,7 @@ async def set_(
 ) -> Row:
     """Change program NUMBER; what is not given stays."""
     row = await the_program(connection, number)
-    changes = (terms[name] for name in _TERMS)
+    changes = (terms.get(term) for term in _TERMS)
     try:
         await connection.execute(_SQL["set"], row["id"], name, *changes)
     except asyncpg.UniqueViolationError as error:

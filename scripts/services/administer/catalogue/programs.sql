@@ -27,7 +27,7 @@ select partners.code as partner, {counters},
 insert into programs (id, number, workspace_id, name, url, model,
                       cookie_window_days, attribution_window_days)
 values ($1, coalesce($2::bigint, nextval(pg_get_serial_sequence('programs', 'number'))),
-        $3, $4, $5, $6::text::attribution_model, $7, $8)
+        $3, $4, '', 'last_click', $5, $5)
 on conflict do nothing
 returning number
 
