@@ -20,6 +20,7 @@ from ingest.dialects.body import (
     LenientText,
     doc,
     example,
+    maybe,
     says_something,
 )
 from ingest.dialects.refusals import answers, retry_headers
@@ -65,22 +66,18 @@ _REFUSALS: Final = answers(
 
 
 class _Event(Body):
-    page_url: Annotated[
-        LenientText,
-        doc("The page that the visitor is on.", "https://yoursite.com/pricing"),
-    ] = None
-    session_id: Annotated[
-        LenientText, doc("The tracker's id of the visitor's session.", "sess_abc123")
-    ] = None
-    additional_data: Annotated[
-        LenientObject,
-        doc(
-            "Anything else about the event; it is stored with it. `test_mode: true` "
-            "makes a test event, which is recorded and counts nothing; it needs a "
-            "`program_id` here.",
-            {"test_mode": True, "program_id": 7},
-        ),
-    ] = None
+    page_url: LenientText = maybe(
+        "The page that the visitor is on.", "https://yoursite.com/pricing"
+    )
+    session_id: LenientText = maybe(
+        "The tracker's id of the visitor's session.", "sess_abc123"
+    )
+    additional_data: LenientObject = maybe(
+        "Anything else about the event; it is stored with it. `test_mode: true` "
+        "makes a test event, which is recorded and counts nothing; it needs a "
+        "`program_id` here.",
+        {"test_mode": True, "program_id": 7},
+    )
 
     @property
     def extra(self) -> Mapping[str, Json]:
@@ -107,45 +104,27 @@ class Click(_Event):
         timezone="America/New_York",
     )
 
-    affiliate_url: Annotated[
-        Any,
-        WithJsonSchema({"type": "string"}),
-        doc(
-            "The URL that the visitor arrived at. Its parameter `aff` is the link's "
-            "code. A test event needs none."
-        ),
-    ] = None
-    referrer_url: Annotated[
-        LenientText, doc("The page that the visitor came from.")
-    ] = None
-    user_agent: Annotated[
-        LenientText,
-        doc(
-            "The visitor's browser, if the request's own `User-Agent` is another.",
-            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-        ),
-    ] = None
-    existing_click_id: Annotated[
-        LenientText,
-        doc(
-            "The click id that the visitor already has, say in a cookie. If it is "
-            "valid, the answer repeats it.",
-            "clk_AQGZ0mX7cAB-example",
-        ),
-    ] = None
-    page_title: Annotated[LenientText, doc("The title of the page.")] = None
-    screen_resolution: Annotated[
-        LenientText, doc("Width and height of the screen, in pixels.")
-    ] = None
-    viewport_size: Annotated[
-        LenientText, doc("Width and height of the browser's window, in pixels.")
-    ] = None
-    language: Annotated[
-        LenientText, doc("The browser's language, as a BCP 47 tag.")
-    ] = None
-    timezone: Annotated[
-        LenientText, doc("The browser's time zone, by its IANA name.")
-    ] = None
+    affiliate_url: Annotated[Any, WithJsonSchema({"type": "string"})] = maybe(
+        "The URL that the visitor arrived at. Its parameter `aff` is the link's "
+        "code. A test event needs none."
+    )
+    referrer_url: LenientText = maybe("The page that the visitor came from.")
+    user_agent: LenientText = maybe(
+        "The visitor's browser, if the request's own `User-Agent` is another.",
+        "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    )
+    existing_click_id: LenientText = maybe(
+        "The click id that the visitor already has, say in a cookie. If it is "
+        "valid, the answer repeats it.",
+        "clk_AQGZ0mX7cAB-example",
+    )
+    page_title: LenientText = maybe("The title of the page.")
+    screen_resolution: LenientText = maybe("Width and height of the screen, in pixels.")
+    viewport_size: LenientText = maybe(
+        "Width and height of the browser's window, in pixels."
+    )
+    language: LenientText = maybe("The browser's language, as a BCP 47 tag.")
+    timezone: LenientText = maybe("The browser's time zone, by its IANA name.")
 
     @property
     def about(self) -> dict[str, Json]:
@@ -223,27 +202,19 @@ class Lead(_Event):
         email="jane@example.com",
     )
 
-    click_id: Annotated[
-        str | None, doc("The click id that the answer to the click gave.")
-    ] = None
-    customer_key: Annotated[
-        Annotated[str, Field(max_length=NAME_CHARS)] | None,
-        doc("Your id of the customer. A customer has one lead in a workspace."),
-    ] = None
-    email: Annotated[
-        LenientText,
-        doc("The customer's e-mail address. Only its SHA-256 is stored."),
-    ] = None
-    event_name: Annotated[LenientText, doc("What the customer did.", "signup")] = None
-    program_id: Annotated[
-        Any,
-        WithJsonSchema({}),
-        doc(
-            "The number of the program that the click has to be of. It is checked if "
-            "an API key comes along; what is no positive integer is ignored.",
-            7,
-        ),
-    ] = None
+    click_id: str | None = maybe("The click id that the answer to the click gave.")
+    customer_key: Annotated[str, Field(max_length=NAME_CHARS)] | None = maybe(
+        "Your id of the customer. A customer has one lead in a workspace."
+    )
+    email: LenientText = maybe(
+        "The customer's e-mail address. Only its SHA-256 is stored."
+    )
+    event_name: LenientText = maybe("What the customer did.", "signup")
+    program_id: Annotated[Any, WithJsonSchema({})] = maybe(
+        "The number of the program that the click has to be of. It is checked if "
+        "an API key comes along; what is no positive integer is ignored.",
+        7,
+    )
 
     @property
     def asked(self) -> Mapping[str, Json]:
@@ -279,67 +250,50 @@ def _said(given: str | None) -> str | None:
 
 
 class _TestEvent(BaseModel):
-    event_id: Annotated[int, doc("The number of the test event.", 359842711437312)] = (
-        Field(alias="eventId")
+    event_id: int = doc(
+        "The number of the test event.", 359842711437312, alias="eventId"
     )
-    program_id: Annotated[int, doc("The number of the program under test.", 7)] = Field(
-        alias="programId"
-    )
-    test_mode: Annotated[bool, doc("Always true.", example=True)]
+    program_id: int = doc("The number of the program under test.", 7, alias="programId")
+    test_mode: bool = doc("Always true.", example=True)
 
 
 class _Tracked(BaseModel):
-    success: Annotated[
-        bool,
-        doc(
-            "Whether the event counts; false if the link is switched off.", example=True
-        ),
-    ]
-    message: Annotated[
-        str | None,
-        doc("What happened, in words.", "Lead tracked successfully"),
-    ] = None
-    data: Annotated[
-        _TestEvent | None, doc("The test event; only an answer to one has it.")
-    ] = None
+    success: bool = doc(
+        "Whether the event counts; false if the link is switched off.", example=True
+    )
+    message: str | None = maybe("What happened, in words.", "Lead tracked successfully")
+    data: _TestEvent | None = maybe("The test event; only an answer to one has it.")
 
 
 class Clicked(_Tracked):
     """The answer to a click."""
 
-    click_id: Annotated[
-        str | None,
-        doc(
-            "The id that the visitor keeps, say in a cookie, and a lead names later.",
-            "clk_AQGZ0mX7cAB-example",
-        ),
-    ] = None
-    partner_code: Annotated[
-        str | None, doc("The code of the partner whose link it is.", "PARTNER123")
-    ] = None
-    cookie_window_days: Annotated[
-        int | None,
-        doc("For how many days after the click a lead is attributed to it.", 60),
-    ] = None
+    click_id: str | None = maybe(
+        "The id that the visitor keeps, say in a cookie, and a lead names later.",
+        "clk_AQGZ0mX7cAB-example",
+    )
+    partner_code: str | None = maybe(
+        "The code of the partner whose link it is.", "PARTNER123"
+    )
+    cookie_window_days: int | None = maybe(
+        "For how many days after the click a lead is attributed to it.", 60
+    )
 
 
 class Led(_Tracked):
     """The answer to a lead."""
 
-    provisional: Annotated[
-        bool | None,
-        doc(
-            "True if the program takes leads from servers only: the lead counts when "
-            "a server repeats it with an API key.",
-            example=True,
-        ),
-    ] = None
+    provisional: bool | None = maybe(
+        "True if the program takes leads from servers only: the lead counts when "
+        "a server repeats it with an API key.",
+        example=True,
+    )
 
 
 class Problem(BaseModel):
     """The body of a refusal."""
 
-    error: Annotated[str, doc("What is wrong.", "affiliate_url is required")]
+    error: str = doc("What is wrong.", "affiliate_url is required")
 
 
 def refuse(refusal: Refusal) -> Reply:

@@ -26,6 +26,7 @@ from ingest.dialects.body import (
     Body,
     doc,
     example,
+    maybe,
     read,
     says_something,
 )
@@ -104,11 +105,9 @@ _Referrer = Annotated[
 class _Click(Body):
     model_config = example(ref="SARAH", url="https://example.com/pricing?ref=SARAH")
 
-    ref: Annotated[
-        _Code,
-        Field(pattern=SAYS_SOMETHING),
-        doc("The referral code that the visitor followed."),
-    ]
+    ref: Annotated[_Code, Field(pattern=SAYS_SOMETHING)] = doc(
+        "The referral code that the visitor followed."
+    )
     visitor_id: _VisitorId = None
     fingerprint: _Fingerprint = None
     url: _Url = None
@@ -127,78 +126,60 @@ class _Lead(Body):
 
     visitor_id: _VisitorId = None
     fingerprint: _Fingerprint = None
-    ref: Annotated[
-        _Code | None, doc("The referral code that the customer came by.")
-    ] = None
-    manual_code: Annotated[
-        _Code | None, doc("A referral code that the customer typed in.", "SARAH")
-    ] = None
-    external_id: Annotated[
-        _Code | None,
-        doc("Your id of the conversion. One id is one conversion of the workspace."),
-    ] = None
-    is_test: Annotated[
-        bool | None,
-        doc(
-            "Whether this is a test: it is recorded and counts nothing.", example=False
-        ),
-    ] = False
+    ref: _Code | None = maybe("The referral code that the customer came by.")
+    manual_code: _Code | None = maybe(
+        "A referral code that the customer typed in.", "SARAH"
+    )
+    external_id: _Code | None = maybe(
+        "Your id of the conversion. One id is one conversion of the workspace."
+    )
+    is_test: bool | None = doc(
+        "Whether this is a test: it is recorded and counts nothing.",
+        example=False,
+        default=False,
+    )
     url: _Url = None
     referrer: _Referrer = None
 
 
 class _Clicked(BaseModel):
-    ok: Annotated[bool, doc("Always true: the click is durable.", example=True)]
-    visitor_id: Annotated[
-        str,
-        doc(
-            "The visitor's id. Keep it and send it with later events.",
-            "clk_AQGZ0mX7cAB-example",
-        ),
-    ]
-    match_method: Annotated[
-        str,
-        doc(
-            "How the visitor is known: `cookie` by its id, `fingerprint`, or `none` "
-            "for the first time.",
-            "cookie",
-        ),
-    ]
-    match_confidence: Annotated[
-        float, doc("How sure the match is: 1 by id, 0.8 by fingerprint, 0 if new.", 1)
-    ]
+    ok: bool = doc("Always true: the click is durable.", example=True)
+    visitor_id: str = doc(
+        "The visitor's id. Keep it and send it with later events.",
+        "clk_AQGZ0mX7cAB-example",
+    )
+    match_method: str = doc(
+        "How the visitor is known: `cookie` by its id, `fingerprint`, or `none` "
+        "for the first time.",
+        "cookie",
+    )
+    match_confidence: float = doc(
+        "How sure the match is: 1 by id, 0.8 by fingerprint, 0 if new.", 1
+    )
 
 
 class _Led(BaseModel):
-    ok: Annotated[bool, doc("Always true: the lead is durable.", example=True)]
-    attributed: Annotated[
-        bool,
-        doc(
-            "Whether a partner is known to have brought the lead. False also while "
-            "the edge cannot look links up.",
-            example=True,
-        ),
-    ]
-    conversion_id: Annotated[
-        str | None,
-        doc(
-            "The id of the conversion, the same for every attempt.",
-            "conv_0198c7a05f0070008000000000000001",
-        ),
-    ] = None
-    visitor_id: Annotated[
-        str | None,
-        doc("The id of the visitor whose lead it is.", "clk_AQGZ0mX7cAB-example"),
-    ] = None
+    ok: bool = doc("Always true: the lead is durable.", example=True)
+    attributed: bool = doc(
+        "Whether a partner is known to have brought the lead. False also while "
+        "the edge cannot look links up.",
+        example=True,
+    )
+    conversion_id: str | None = maybe(
+        "The id of the conversion, the same for every attempt.",
+        "conv_0198c7a05f0070008000000000000001",
+    )
+    visitor_id: str | None = maybe(
+        "The id of the visitor whose lead it is.", "clk_AQGZ0mX7cAB-example"
+    )
 
 
 class _Problem(BaseModel):
-    error: Annotated[str, doc("A code for what is wrong.", "ref_required")]
-    need: Annotated[str | None, doc("The scope that the key lacks.", "track")] = None
-    detail: Annotated[
-        str | None,
-        doc("What is wrong with the field.", "must be at most 255 characters"),
-    ] = None
+    error: str = doc("A code for what is wrong.", "ref_required")
+    need: str | None = maybe("The scope that the key lacks.", "track")
+    detail: str | None = maybe(
+        "What is wrong with the field.", "must be at most 255 characters"
+    )
 
 
 def _parse_click(request: RawRequest) -> Sequence[Draft]:

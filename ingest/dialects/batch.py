@@ -31,7 +31,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from ingest.contracts.storable import Json
-from ingest.dialects.body import SAYS_SOMETHING, Body, doc, example
+from ingest.dialects.body import SAYS_SOMETHING, Body, doc, example, maybe
 from ingest.dialects.refusals import answers, retry_headers
 from ingest.dialects.spec import (
     Credential,
@@ -98,95 +98,70 @@ class BatchEvent(Body):
         user_agent="Mozilla/5.0",
     )
 
-    path: Annotated[
-        str,
-        Field(pattern=SAYS_SOMETHING, max_length=_PATH_CHARS),
-        doc("The path that the event would be sent to as a request of its own."),
-    ]
-    body: Annotated[Any, doc("The body that this request would have.")] = None
+    path: Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=_PATH_CHARS)] = doc(
+        "The path that the event would be sent to as a request of its own."
+    )
+    body: Any = maybe("The body that this request would have.")
     idempotency_key: Annotated[
-        str | None,
-        Field(min_length=1, max_length=_KEY_CHARS),
-        doc("Events with the same key are one event for 30 days."),
-    ] = None
-    ip: Annotated[
-        str | None,
-        doc("The visitor's address. It takes a key with the scope `forward`."),
-    ] = None
-    user_agent: Annotated[str | None, doc("The visitor's browser.")] = None
-    referrer: Annotated[
-        str | None,
-        doc("The page that the visitor was on.", "https://example.com/pricing"),
-    ] = None
-    occurred_at: Annotated[
-        str | None,
-        doc(
-            "When it happened, in RFC 3339 with an offset; now if it says nothing. It "
-            "takes a key with the scope `forward`.",
-            "2026-09-21T13:46:40Z",
-        ),
-    ] = None
+        str | None, Field(min_length=1, max_length=_KEY_CHARS)
+    ] = maybe("Events with the same key are one event for 30 days.")
+    ip: str | None = maybe(
+        "The visitor's address. It takes a key with the scope `forward`."
+    )
+    user_agent: str | None = maybe("The visitor's browser.")
+    referrer: str | None = maybe(
+        "The page that the visitor was on.", "https://example.com/pricing"
+    )
+    occurred_at: str | None = maybe(
+        "When it happened, in RFC 3339 with an offset; now if it says nothing. It "
+        "takes a key with the scope `forward`.",
+        "2026-09-21T13:46:40Z",
+    )
 
 
 class BatchResult(BaseModel):
     """What became of an event. `status` and `body` are its dialect's answer."""
 
-    result: Annotated[
-        Literal["accepted", "duplicate", "refused"],
-        doc(
-            "`accepted`: durable. `duplicate`: an event that came before, or nothing "
-            "to record. `refused`: not recorded.",
-            "accepted",
-        ),
-    ]
-    id: Annotated[
-        str | None,
-        doc(
-            "The event's id; null if there was nothing to record, since what was asked "
-            "for exists already.",
-            "01a0e5f8-3400-7000-8000-000000000000",
-        ),
-    ] = None
-    code: Annotated[
-        RefusalCode | None, doc("Why the event is refused.", "rate_limited")
-    ] = None
-    retryable: Annotated[
-        bool | None, doc("Whether the same event may be taken later.", example=True)
-    ] = None
-    retry_after: Annotated[
-        int | None, doc("After how many seconds to send it again.", 5)
-    ] = None
-    status: Annotated[int, doc("The status that the event's own path answers.", 200)]
-    body: Annotated[
-        Any,
-        doc(
-            "The body that the event's own path answers.",
-            {"success": True, "data": {"tracked": True}},
-        ),
-    ]
+    result: Literal["accepted", "duplicate", "refused"] = doc(
+        "`accepted`: durable. `duplicate`: an event that came before, or nothing "
+        "to record. `refused`: not recorded.",
+        "accepted",
+    )
+    id: str | None = maybe(
+        "The event's id; null if there was nothing to record, since what was asked "
+        "for exists already.",
+        "01a0e5f8-3400-7000-8000-000000000000",
+    )
+    code: RefusalCode | None = maybe("Why the event is refused.", "rate_limited")
+    retryable: bool | None = maybe(
+        "Whether the same event may be taken later.", example=True
+    )
+    retry_after: int | None = maybe("After how many seconds to send it again.", 5)
+    status: int = doc("The status that the event's own path answers.", 200)
+    body: Any = doc(
+        "The body that the event's own path answers.",
+        {"success": True, "data": {"tracked": True}},
+    )
 
 
 class BatchAnswer(BaseModel):
     """What became of a batch, event by event in their order."""
 
-    accepted: Annotated[int, doc("How many events are durable.", 2)]
-    duplicates: Annotated[int, doc("How many came before.", 0)]
-    refused: Annotated[int, doc("How many are not recorded.", 0)]
-    results: Annotated[
-        list[BatchResult], doc("What became of each event, in their order.")
-    ]
+    accepted: int = doc("How many events are durable.", 2)
+    duplicates: int = doc("How many came before.", 0)
+    refused: int = doc("How many are not recorded.", 0)
+    results: list[BatchResult] = doc("What became of each event, in their order.")
 
 
 class _Error(BaseModel):
-    code: Annotated[RefusalCode, doc("A code for what is wrong.", "body_too_large")]
-    message: Annotated[
-        str,
-        doc("What is wrong, in words.", "A batch holds at most 1,000 events and 2 MiB"),
-    ]
+    code: RefusalCode = doc("A code for what is wrong.", "body_too_large")
+    message: str = doc(
+        "What is wrong, in words.", "A batch holds at most 1,000 events and 2 MiB"
+    )
 
 
 class _Problem(BaseModel):
-    error: Annotated[_Error, doc("Why no event of the batch was read.")]
+    error: _Error = doc("Why no event of the batch was read.")
 
 
 def taken(event_id: UUID | None, reply: Reply, *, is_repeat: bool) -> dict[str, Any]:

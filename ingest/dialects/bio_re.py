@@ -7,9 +7,9 @@ error; ours has the envelope of its successes and the `code / i18nKey` that it l
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from ingest.contracts.envelope import Kind
 from ingest.contracts.storable import Json
@@ -64,27 +64,27 @@ _REFUSALS: Final = answers(
 
 
 class _Data(BaseModel):
-    tracked: Annotated[
-        bool, doc("Always true, also for a code that is unknown or off.", example=True)
-    ]
+    tracked: bool = doc(
+        "Always true, also for a code that is unknown or off.", example=True
+    )
 
 
 class _Tracked(BaseModel):
-    success: Annotated[bool, doc("Always true.", example=True)]
-    data: Annotated[_Data, doc("What became of the click.")]
+    success: bool = doc("Always true.", example=True)
+    data: _Data = doc("What became of the click.")
 
 
 class _Error(BaseModel):
-    code: Annotated[str, doc("A code for what is wrong.", "throttle")]
-    i18n_key: Annotated[
-        str, doc("The key of its translation; the same as `code`.", "throttle")
-    ] = Field(alias="i18nKey")
-    message: Annotated[str, doc("What is wrong, in English.", "Too many requests")]
+    code: str = doc("A code for what is wrong.", "throttle")
+    i18n_key: str = doc(
+        "The key of its translation; the same as `code`.", "throttle", alias="i18nKey"
+    )
+    message: str = doc("What is wrong, in English.", "Too many requests")
 
 
 class _Problem(BaseModel):
-    success: Annotated[bool, doc("Always false.", example=False)]
-    error: Annotated[_Error, doc("Why the request is refused.")]
+    success: bool = doc("Always false.", example=False)
+    error: _Error = doc("Why the request is refused.")
 
 
 def _parse(request: RawRequest) -> Sequence[Draft]:

@@ -7,6 +7,7 @@ and a request without a body says nothing.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Annotated, Any, Final, TypeGuard, TypeVar
 
@@ -103,14 +104,18 @@ def example(*one_of: str, **fields: Json) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [fields], **extra})
 
 
-def doc(description: str, example: Any = ...) -> Any:
-    """What a field means, and a value of it, for the API reference.
+def doc(description: str, example: Any = ..., **more: Any) -> Any:
+    """A field: what it means, and a value of it, for the API reference.
 
-    A field needs no example if its model's `example` shows one, or if it is an object.
+    It needs no example if its model's `example` shows one, or if it is an object. `more`
+    is what pydantic's `Field` takes.
     """
-    return Field(
-        description=description, examples=None if example is ... else [example]
-    )
+    examples = None if example is ... else [example]
+    return Field(description=description, examples=examples, **more)
+
+
+#: A field that may be absent, and is None then.
+maybe: Final = partial(doc, default=None)
 
 
 _Model = TypeVar("_Model", bound=Body)

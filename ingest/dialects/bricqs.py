@@ -77,91 +77,68 @@ class _Generate(Body):
         participant_id="user_123", campaign_id="550e8400-e29b-41d4-a716-446655440000"
     )
 
-    participant_id: Annotated[_Name, doc("Your id of the participant.")]
-    campaign_id: Annotated[
-        UUID,
-        Field(strict=False),  # JSON has no UUIDs, only texts of them
-        doc("The campaign that the participant refers to."),
-    ]
+    participant_id: _Name = doc("Your id of the participant.")
+    campaign_id: Annotated[UUID, Field(strict=False)] = doc(
+        "The campaign that the participant refers to."
+    )
 
 
 class _Convert(Body):
     model_config = example(code="ALEX2026", referred_session_id="sess_newuser_456")
 
-    code: Annotated[_Name, doc("The referral code that the session came with.")]
-    referred_session_id: Annotated[
-        _Name, doc("Your id of the session. A session converts a code once.")
-    ]
+    code: _Name = doc("The referral code that the session came with.")
+    referred_session_id: _Name = doc(
+        "Your id of the session. A session converts a code once."
+    )
 
 
 class _Generated(BaseModel):
-    code: Annotated[
-        str,
-        doc(
-            "The participant's code; the same however often it is asked for.",
-            "ALEX2026",
-        ),
-    ]
-    referral_url: Annotated[
-        str,
-        doc(
-            "The URL to share: the campaign's, with the code as `ref`.",
-            "https://example.com/?ref=ALEX2026",
-        ),
-    ]
-    participant_id: Annotated[str, doc("Whose code it is.", "user_123")]
-    created_at: Annotated[
-        datetime, doc("When the code was made, in UTC.", "2026-09-21T13:46:40Z")
-    ]
+    code: str = doc(
+        "The participant's code; the same however often it is asked for.", "ALEX2026"
+    )
+    referral_url: str = doc(
+        "The URL to share: the campaign's, with the code as `ref`.",
+        "https://example.com/?ref=ALEX2026",
+    )
+    participant_id: str = doc("Whose code it is.", "user_123")
+    created_at: datetime = doc(
+        "When the code was made, in UTC.", "2026-09-21T13:46:40Z"
+    )
 
 
 class _Valid(BaseModel):
-    valid: Annotated[
-        bool, doc("Always true; an unknown code answers 404.", example=True)
-    ]
-    code: Annotated[
-        str, doc("The code in use now; a former one leads to it.", "ALEX2026")
-    ]
-    referrer_id: Annotated[str, doc("The participant whose code it is.", "user_123")]
-    campaign_id: Annotated[
-        UUID,
-        doc("The campaign it belongs to.", "550e8400-e29b-41d4-a716-446655440000"),
-    ]
+    valid: bool = doc("Always true; an unknown code answers 404.", example=True)
+    code: str = doc("The code in use now; a former one leads to it.", "ALEX2026")
+    referrer_id: str = doc("The participant whose code it is.", "user_123")
+    campaign_id: UUID = doc(
+        "The campaign it belongs to.", "550e8400-e29b-41d4-a716-446655440000"
+    )
 
 
 class _Converted(BaseModel):
-    converted: Annotated[
-        bool, doc("Always true: the conversion is durable.", example=True)
-    ]
-    referrer_id: Annotated[
-        str | None,
-        doc(
-            "The participant who earns it; null while the edge cannot look codes up.",
-            "user_123",
-        ),
-    ]
-    conversion_id: Annotated[
-        str,
-        doc(
-            "The id of the conversion, the same in every repeat.",
-            "conv_8d2f6f0c4b0e5d3a9c1b7e6a5f4d3c2b",
-        ),
-    ]
+    converted: bool = doc("Always true: the conversion is durable.", example=True)
+    referrer_id: str | None = doc(
+        "The participant who earns it; null while the edge cannot look codes up.",
+        "user_123",
+    )
+    conversion_id: str = doc(
+        "The id of the conversion, the same in every repeat.",
+        "conv_8d2f6f0c4b0e5d3a9c1b7e6a5f4d3c2b",
+    )
 
 
 class _Stats(BaseModel):
-    participant_id: Annotated[str, doc("Whose figures these are.", "user_123")]
-    total_referrals: Annotated[int, doc("Conversions and pending together.", 12)]
-    conversions: Annotated[int, doc("Sessions that converted.", 8)]
-    pending: Annotated[int, doc("Sessions that clicked and have not converted yet.", 4)]
-    referral_code: Annotated[
-        str | None,
-        doc("The participant's code; null if there is none.", "ALEX2026"),
-    ]
+    participant_id: str = doc("Whose figures these are.", "user_123")
+    total_referrals: int = doc("Conversions and pending together.", 12)
+    conversions: int = doc("Sessions that converted.", 8)
+    pending: int = doc("Sessions that clicked and have not converted yet.", 4)
+    referral_code: str | None = doc(
+        "The participant's code; null if there is none.", "ALEX2026"
+    )
 
 
 class _Problem(BaseModel):
-    detail: Annotated[str, doc("What is wrong.", "participant_id is required")]
+    detail: str = doc("What is wrong.", "participant_id is required")
 
 
 def _parse_generate(request: RawRequest) -> Sequence[Draft]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from ingest.dialects.body import doc
+from ingest.dialects.body import doc, maybe
 
 
 class Said(BaseModel):
@@ -17,50 +17,43 @@ class Said(BaseModel):
 class Partner(Said):
     """Whose link was clicked."""
 
-    id: Annotated[str, doc("The partner's id.", "pn_2M7K9C")]
-    name: Annotated[str, doc("The partner's name.", "Sarah")]
-    image: Annotated[None, doc("Always null.", None)]
+    id: str = doc("The partner's id.", "pn_2M7K9C")
+    name: str = doc("The partner's name.", "Sarah")
+    image: None = doc("Always null.", None)
 
 
 class Clicked(Said):
     """The answer to a click: partner and discount for partners' links only."""
 
-    click_id: Annotated[
-        str,
-        doc(
-            "The id that the visitor keeps, and a lead names later. Another click "
-            "within the hour has the same.",
-            "rLnWe1uz9t282v7g",
-        ),
-    ]
-    partner: Annotated[
-        Partner | None, doc("The partner whose link it is; absent if it has none.")
-    ] = None
-    discount: Annotated[None, doc("Always null.", None)] = None
+    click_id: str = doc(
+        "The id that the visitor keeps, and a lead names later. Another click "
+        "within the hour has the same.",
+        "rLnWe1uz9t282v7g",
+    )
+    partner: Partner | None = maybe(
+        "The partner whose link it is; absent if it has none."
+    )
+    discount: None = maybe("Always null.", None)
 
 
 class ClickId(Said):
     """A click, by the id that clients know."""
 
-    id: Annotated[str, doc("The id of the click.", "rLnWe1uz9t282v7g")]
+    id: str = doc("The id of the click.", "rLnWe1uz9t282v7g")
 
 
 class Link(Said):
     """The link of a lead."""
 
-    id: Annotated[str, doc("The link's id.", "link_8ZQ4T1")]
-    domain: Annotated[str, doc("The link's domain.", "go.yoursite.com")]
-    key: Annotated[str, doc("The link's code on that domain.", "alice")]
-    short_link: Annotated[
-        str, doc("The link as it is shared.", "https://go.yoursite.com/alice")
-    ]
-    url: Annotated[str, doc("Where the link leads.", "https://yoursite.com/")]
-    partner_id: Annotated[str | None, doc("The partner whose link it is.", "pn_2M7K9C")]
-    program_id: Annotated[
-        str | None, doc("The program that the link belongs to.", "prog_007")
-    ]
-    tenant_id: Annotated[None, doc("Always null.", None)] = None
-    external_id: Annotated[None, doc("Always null.", None)] = None
+    id: str = doc("The link's id.", "link_8ZQ4T1")
+    domain: str = doc("The link's domain.", "go.yoursite.com")
+    key: str = doc("The link's code on that domain.", "alice")
+    short_link: str = doc("The link as it is shared.", "https://go.yoursite.com/alice")
+    url: str = doc("Where the link leads.", "https://yoursite.com/")
+    partner_id: str | None = doc("The partner whose link it is.", "pn_2M7K9C")
+    program_id: str | None = doc("The program that the link belongs to.", "prog_007")
+    tenant_id: None = maybe("Always null.", None)
+    external_id: None = maybe("Always null.", None)
 
 
 _CustomerName = Annotated[
@@ -93,21 +86,18 @@ class Customer(Said):
 class Led(Said):
     """The answer to a lead."""
 
-    click: Annotated[ClickId, doc("The click that brought the customer.")]
-    link: Annotated[Link | None, doc("The link that was clicked; null in a repeat.")]
-    customer: Annotated[Customer, doc("The customer whose lead it is.")]
+    click: ClickId = doc("The click that brought the customer.")
+    link: Link | None = doc("The link that was clicked; null in a repeat.")
+    customer: Customer = doc("The customer whose lead it is.")
 
 
 class Buyer(Said):
     """Whose sale it is."""
 
-    id: Annotated[
-        str,
-        doc(
-            "An id derived from yours, the same in every answer.",
-            "cus_3f0c2a9b5d7e5f1a8c6b4d2e0f9a7b5c",
-        ),
-    ]
+    id: str = doc(
+        "An id derived from yours, the same in every answer.",
+        "cus_3f0c2a9b5d7e5f1a8c6b4d2e0f9a7b5c",
+    )
     name: _CustomerName
     email: _CustomerEmail
     avatar: _CustomerAvatar
@@ -117,23 +107,20 @@ class Buyer(Said):
 class Sum(Said):
     """What was paid."""
 
-    amount: Annotated[
-        int, doc("What was paid, in the smallest unit of the currency.", 4999)
-    ]
-    currency: Annotated[str, doc("The currency, in lower case.", "usd")]
-    payment_processor: Annotated[str, doc("Who processed the payment.", "stripe")]
-    invoice_id: Annotated[str | None, doc("The invoice.", "INV_1234567890")]
-    metadata: Annotated[
-        dict[str, Any] | None, doc("The metadata of the request.", {"plan": "free"})
-    ]
+    amount: int = doc("What was paid, in the smallest unit of the currency.", 4999)
+    currency: str = doc("The currency, in lower case.", "usd")
+    payment_processor: str = doc("Who processed the payment.", "stripe")
+    invoice_id: str | None = doc("The invoice.", "INV_1234567890")
+    metadata: dict[str, Any] | None = doc(
+        "The metadata of the request.", {"plan": "free"}
+    )
 
 
 class Sold(Said):
     """The answer to a sale."""
 
-    event_name: Annotated[str, doc("What was paid for.", "Invoice paid")]
-    customer: Annotated[
-        Buyer | None,
-        doc("Who paid; null if no click brought the customer or nothing was paid."),
-    ] = None
-    sale: Annotated[Sum | None, doc("What was paid; null likewise.")] = None
+    event_name: str = doc("What was paid for.", "Invoice paid")
+    customer: Buyer | None = maybe(
+        "Who paid; null if no click brought the customer or nothing was paid."
+    )
+    sale: Sum | None = maybe("What was paid; null likewise.")

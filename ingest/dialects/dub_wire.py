@@ -25,6 +25,7 @@ from ingest.dialects.body import (
     Metadata,
     doc,
     example,
+    maybe,
 )
 from ingest.dialects.refusals import answers, retry_headers
 from ingest.dialects.spec import FirstOf, Refusal, Reply
@@ -128,13 +129,12 @@ class Click(Body):
         domain="go.yoursite.com", key="alice", url="https://yoursite.com/?via=alice"
     )
 
-    domain: Annotated[_Name, doc("The domain of the short link.")]
-    key: Annotated[_Name, doc("The link's code on that domain.")]
-    url: Annotated[LenientText, doc("The page that the visitor is on.")] = None
-    referrer: Annotated[
-        LenientText,
-        doc("The page that the visitor came from.", "https://blog.example.com/post"),
-    ] = None
+    domain: _Name = doc("The domain of the short link.")
+    key: _Name = doc("The link's code on that domain.")
+    url: LenientText = maybe("The page that the visitor is on.")
+    referrer: LenientText = maybe(
+        "The page that the visitor came from.", "https://blog.example.com/post"
+    )
 
 
 class Event(Body):
@@ -142,32 +142,23 @@ class Event(Body):
 
     model_config = ConfigDict(alias_generator=to_camel)
 
-    click_id: Annotated[
-        str | None,
-        doc(
-            "The id of the click that brought the customer; empty or absent if the "
-            "customer is known by an earlier event.",
-            "rLnWe1uz9t282v7g",
-        ),
-    ] = None
-    customer_name: Annotated[_Text | None, doc("The customer's name.", "John Doe")] = (
-        None
+    click_id: str | None = maybe(
+        "The id of the click that brought the customer; empty or absent if the "
+        "customer is known by an earlier event.",
+        "rLnWe1uz9t282v7g",
     )
-    customer_email: Annotated[
-        _Email | None, doc("The customer's e-mail address.", "john.doe@example.com")
-    ] = None
-    customer_avatar: Annotated[
-        str | None,
-        doc("The URL of the customer's picture.", "https://example.com/avatar.png"),
-    ] = None
-    metadata: Annotated[
-        Metadata,
-        doc(
-            "Anything else, stored with the event; at most 10,000 characters of JSON.",
-            {"plan": "free"},
-        ),
-    ] = None
-    customer_external_id: Annotated[_Id, doc("Your id of the customer.")]
+    customer_name: _Text | None = maybe("The customer's name.", "John Doe")
+    customer_email: _Email | None = maybe(
+        "The customer's e-mail address.", "john.doe@example.com"
+    )
+    customer_avatar: str | None = maybe(
+        "The URL of the customer's picture.", "https://example.com/avatar.png"
+    )
+    metadata: Metadata = maybe(
+        "Anything else, stored with the event; at most 10,000 characters of JSON.",
+        {"plan": "free"},
+    )
+    customer_external_id: _Id = doc("Your id of the customer.")
 
     @model_validator(mode="before")
     @classmethod
@@ -194,20 +185,16 @@ class Lead(Event):
         customerEmail="john.doe@example.com",
     )
 
-    event_name: Annotated[
-        _Name, doc("What the customer did. A customer has one lead of a name.")
-    ]
-    mode: Annotated[
-        Literal["async", "wait", "deferred"] | None,
-        doc(
-            "`deferred` makes the customer known and counts nothing until the lead "
-            "comes; `async` and `wait` do the same.",
-            "async",
-        ),
-    ] = "async"
-    event_quantity: Annotated[
-        _Quantity | None, doc("How many leads this counts as.", 1)
-    ] = 1
+    event_name: _Name = doc("What the customer did. A customer has one lead of a name.")
+    mode: Literal["async", "wait", "deferred"] | None = doc(
+        "`deferred` makes the customer known and counts nothing until the lead "
+        "comes; `async` and `wait` do the same.",
+        "async",
+        default="async",
+    )
+    event_quantity: _Quantity | None = doc(
+        "How many leads this counts as.", 1, default=1
+    )
 
 
 class Sale(Event):
@@ -222,47 +209,35 @@ class Sale(Event):
         invoiceId="INV_1234567890",
     )
 
-    amount: Annotated[
-        _Amount, doc("What was paid, in the smallest unit of the currency.")
-    ]
-    currency: Annotated[
-        _Currency | None, doc("The currency, by its code in ISO 4217.")
-    ] = "usd"
-    event_name: Annotated[_Name | None, doc("What was paid for.")] = "Purchase"
-    payment_processor: Annotated[
-        _Processor | None, doc("Who processed the payment.")
-    ] = "custom"
-    invoice_id: Annotated[
-        str | None, doc("The invoice. Sales with one invoice are one sale.")
-    ] = None
-    lead_event_name: Annotated[
-        _Name | None,
-        doc(
-            "The name of the lead that a sale with a `clickId` records first.",
-            "Sign up",
-        ),
-    ] = None
+    amount: _Amount = doc("What was paid, in the smallest unit of the currency.")
+    currency: _Currency | None = doc(
+        "The currency, by its code in ISO 4217.", default="usd"
+    )
+    event_name: _Name | None = doc("What was paid for.", default="Purchase")
+    payment_processor: _Processor | None = doc(
+        "Who processed the payment.", default="custom"
+    )
+    invoice_id: str | None = maybe("The invoice. Sales with one invoice are one sale.")
+    lead_event_name: _Name | None = maybe(
+        "The name of the lead that a sale with a `clickId` records first.", "Sign up"
+    )
 
 
 class _Error(BaseModel):
-    code: Annotated[str, doc("The vendor's code of the status.", "not_found")]
-    message: Annotated[
-        str,
-        doc("What is wrong, in words.", "Click event not found for clickId: abc"),
-    ]
-    doc_url: Annotated[
-        str,
-        doc(
-            "The vendor's page about the code.",
-            "https://dub.co/docs/api-reference/errors#not-found",
-        ),
-    ]
+    code: str = doc("The vendor's code of the status.", "not_found")
+    message: str = doc(
+        "What is wrong, in words.", "Click event not found for clickId: abc"
+    )
+    doc_url: str = doc(
+        "The vendor's page about the code.",
+        "https://dub.co/docs/api-reference/errors#not-found",
+    )
 
 
 class Problem(BaseModel):
     """The body of a refusal."""
 
-    error: Annotated[_Error, doc("Why the request is refused.")]
+    error: _Error = doc("Why the request is refused.")
 
 
 def refuse(refusal: Refusal) -> Reply:

@@ -17,7 +17,15 @@ from pydantic import BaseModel, Field
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import Json
-from ingest.dialects.body import SAYS_SOMETHING, Body, Metadata, doc, example, read
+from ingest.dialects.body import (
+    SAYS_SOMETHING,
+    Body,
+    Metadata,
+    doc,
+    example,
+    maybe,
+    read,
+)
 from ingest.dialects.refusals import answers, retry_headers
 from ingest.dialects.spec import (
     ByClick,
@@ -81,81 +89,63 @@ class _Lead(Body):
         metadata={"plan": "free"},
     )
 
-    click_id: Annotated[
-        _Name, doc("The id of the click that brought the customer.")
-    ] = Field(alias="clickId")
-    event_name: Annotated[
-        _Name, doc("What the customer did. A customer has one lead of a name.")
-    ] = Field(alias="eventName")
-    external_id: Annotated[_Name, doc("Your id of the customer.")] = Field(
-        alias="customerExternalId"
+    click_id: _Name = doc(
+        "The id of the click that brought the customer.", alias="clickId"
     )
-    email: Annotated[str | None, doc("The customer's e-mail address.")] = Field(
-        None, alias="customerEmail", max_length=320
+    event_name: _Name = doc(
+        "What the customer did. A customer has one lead of a name.", alias="eventName"
     )
-    name: Annotated[str | None, doc("The customer's name.")] = Field(
-        None, alias="customerName"
+    external_id: _Name = doc("Your id of the customer.", alias="customerExternalId")
+    email: str | None = maybe(
+        "The customer's e-mail address.", alias="customerEmail", max_length=320
     )
-    avatar: Annotated[str | None, doc("The URL of the customer's picture.")] = Field(
-        None, alias="customerAvatar"
+    name: str | None = maybe("The customer's name.", alias="customerName")
+    avatar: str | None = maybe(
+        "The URL of the customer's picture.", alias="customerAvatar"
     )
-    metadata: Annotated[
-        Metadata,
-        doc("Anything else, stored with the lead; at most 10,000 characters of JSON."),
-    ] = None
+    metadata: Metadata = maybe(
+        "Anything else, stored with the lead; at most 10,000 characters of JSON."
+    )
 
 
 class _Click(BaseModel):
-    id: Annotated[
-        str | None,
-        doc("The signed id of the click.", "clk_AQGZ0mX7cAB-example"),
-    ]
+    id: str | None = doc("The signed id of the click.", "clk_AQGZ0mX7cAB-example")
 
 
 class _Link(BaseModel):
-    id: Annotated[str, doc("The link's id.", "link_8ZQ4T1")]
-    domain: Annotated[str, doc("The link's domain.", "example.com")]
-    key: Annotated[str, doc("The link's code.", "SARAH")]
-    url: Annotated[str, doc("Where the link leads.", "https://example.com/")]
-    program_id: Annotated[
-        str | None, doc("The program that the link belongs to.", "prog_007")
-    ] = Field(alias="programId")
+    id: str = doc("The link's id.", "link_8ZQ4T1")
+    domain: str = doc("The link's domain.", "example.com")
+    key: str = doc("The link's code.", "SARAH")
+    url: str = doc("Where the link leads.", "https://example.com/")
+    program_id: str | None = doc(
+        "The program that the link belongs to.", "prog_007", alias="programId"
+    )
 
 
 class _Customer(BaseModel):
-    external_id: Annotated[str, doc("Your id of the customer.", "user_001")] = Field(
-        alias="externalId"
-    )
-    email: Annotated[
-        str | None, doc("The customer's e-mail address.", "alice@example.com")
-    ]
-    name: Annotated[str | None, doc("The customer's name.", "Alice")]
+    external_id: str = doc("Your id of the customer.", "user_001", alias="externalId")
+    email: str | None = doc("The customer's e-mail address.", "alice@example.com")
+    name: str | None = doc("The customer's name.", "Alice")
 
 
 class _Tracked(BaseModel):
-    event_name: Annotated[str, doc("The name of the lead.", "Sign Up")] = Field(
-        alias="eventName"
+    event_name: str = doc("The name of the lead.", "Sign Up", alias="eventName")
+    click: _Click = doc("The click that brought the customer.")
+    link: _Link | None = doc(
+        "The link that was clicked; null while the edge cannot look links up."
     )
-    click: Annotated[_Click, doc("The click that brought the customer.")]
-    link: Annotated[
-        _Link | None,
-        doc("The link that was clicked; null while the edge cannot look links up."),
-    ]
-    customer: Annotated[_Customer, doc("The customer, as the request says.")]
+    customer: _Customer = doc("The customer, as the request says.")
 
 
 class _Error(BaseModel):
-    code: Annotated[str, doc("A code for what is wrong.", "INVALID_CLICK_ID")]
-    message: Annotated[
-        str,
-        doc(
-            "What is wrong, in words.", "The clickId does not match any recorded click"
-        ),
-    ]
+    code: str = doc("A code for what is wrong.", "INVALID_CLICK_ID")
+    message: str = doc(
+        "What is wrong, in words.", "The clickId does not match any recorded click"
+    )
 
 
 class _Problem(BaseModel):
-    error: Annotated[_Error, doc("Why the request is refused.")]
+    error: _Error = doc("Why the request is refused.")
 
 
 def _parse(request: RawRequest) -> Sequence[Draft]:
