@@ -1,6 +1,7 @@
 """Where the servers are and which secret is ours."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,6 @@ _DEFAULT_DATA: Final = ".reftide"
 _LEAST_SECRET: Final = 16
 _DEFAULT_HOST: Final = "127.0.0.1"
 _DEFAULT_PORT: Final = "8080"
-_DEFAULT_SHARDS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,8 @@ class Environment:
 
     def shards(self) -> int:
         """How many shards a first start would make; Redis knows better once it ran."""
-        given = self._variable("REFTIDE_SHARDS")
-        if given and not (given.isascii() and given.isdigit() and int(given)):
-            raise Unreachable(
-                f"REFTIDE_SHARDS is {given!r}.",
-                "set it to a whole number, or unset it.",
-            )
-        return int(given or _DEFAULT_SHARDS)
+        with _settings_named():
+            return Variables(self.variables).shards()
 
     def for_processes(self) -> dict[str, str]:
         """The variables for an edge or a worker: ours, with the servers filled in."""
@@ -105,10 +100,8 @@ class Environment:
 
         None where there is none. Raises Unreachable.
         """
-        try:
+        with _settings_named():
             url = Variables(self.variables).archive_store()
-        except SettingsError as error:
-            raise Unreachable(f"{error}.", "correct that variable.") from error
         if url and find_spec("obstore") is None:
             raise Unreachable(
                 "REFTIDE_ARCHIVE_STORE needs a library that is not installed.",
@@ -161,3 +154,11 @@ class Environment:
             return Instance.require(self.data)
         except EmbeddedError as error:
             raise Unreachable(error.what, error.remedy) from error
+
+
+@contextmanager
+def _settings_named() -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        raise Unreachable(f"{error}.", "correct that variable.") from error

@@ -1,6 +1,6 @@
 """Statements of the commands, in `.sql` files beside the modules that run them."""
 
-from functools import partial
+from collections.abc import Mapping
 from typing import Final
 
 from workers.counters.rule import NAMES
@@ -15,4 +15,17 @@ _FILLS: Final = (
     ("{enrichment}", ", ".join(ENRICHMENT_COLUMNS)),
 )
 
-statements = partial(sql.statements, package="scripts", fills=_FILLS)
+
+def statements(file: str) -> Mapping[str, str]:
+    """The statements of `<file>.sql` by name.
+
+    One whose name begins with `_` is a part of others, which name it in braces.
+    """
+    found = sql.statements(file, package="scripts", fills=_FILLS)
+    parts = {name: text for name, text in found.items() if name.startswith("_")}
+    whole = {name: text for name, text in found.items() if name not in parts}
+    for part, text in parts.items():
+        whole = {
+            name: each.replace(f"{{{part}}}", text) for name, each in whole.items()
+        }
+    return whole

@@ -12,7 +12,7 @@ have the vendor's flat error body. For leads:
 - An optional text or object of another type is ignored.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -122,23 +122,21 @@ def _answer_click(outcome: Outcome) -> Reply:
     if isinstance(target, ByProgram):
         return _tested(outcome, target, "click")
     code = target.code if isinstance(target, ByCode) else None
-    body: Json = {
-        "success": True,
-        "click_id": outcome.click_token,
-        "partner_code": link.partner_code if link else code,
-        "cookie_window_days": link.cookie_window_days if link else _COOKIE_WINDOW,
-    }
-    return Reply(200, body)
+    return Reply.ok(
+        success=True,
+        click_id=outcome.click_token,
+        partner_code=link.partner_code if link else code,
+        cookie_window_days=link.cookie_window_days if link else _COOKIE_WINDOW,
+    )
 
 
 def _tested(outcome: Outcome, target: ByProgram, what: str) -> Reply:
     event = test_event_number(outcome.event_id)
-    body: Json = {
-        "success": True,
-        "message": f"Test {what} event tracked successfully",
-        "data": {"eventId": event, "programId": target.number, "test_mode": True},
-    }
-    return Reply(200, body)
+    return Reply.ok(
+        success=True,
+        message=f"Test {what} event tracked successfully",
+        data={"eventId": event, "programId": target.number, "test_mode": True},
+    )
 
 
 def _parse_lead(request: RawRequest) -> Sequence[Draft]:
@@ -157,7 +155,7 @@ def _parse_lead(request: RawRequest) -> Sequence[Draft]:
         raise Refusal("field_missing", field="click_id or customer_key")
     return [
         Draft(
-            target=FirstOf(tuple(_people(lead))),
+            target=FirstOf(_people(lead)),
             dedupe=Dedupe.of("lead", "affitor", *lead.identity),
             external_id=lead.customer,
             **facts,
@@ -165,11 +163,9 @@ def _parse_lead(request: RawRequest) -> Sequence[Draft]:
     ]
 
 
-def _people(lead: wire.Lead) -> Iterator[ByClick | ByCustomer]:
-    if lead.click:
-        yield ByClick(lead.click)
-    if lead.customer:
-        yield ByCustomer(lead.customer)
+def _people(lead: wire.Lead) -> tuple[ByClick | ByCustomer, ...]:
+    by_click = (ByClick(lead.click),) if lead.click else ()
+    return (*by_click, ByCustomer(lead.customer)) if lead.customer else by_click
 
 
 def _told(lead: wire.Lead, program: int | None) -> Mapping[str, Json]:
@@ -207,8 +203,8 @@ def _answer_lead(outcome: Outcome) -> Reply:
     if isinstance(draft.target, ByProgram):
         return _tested(outcome, draft.target, "lead")
     if draft.kind is Kind.DEFERRED:
-        return Reply(200, {"success": True, "provisional": True, "message": _KEPT})
-    return Reply(200, {"success": True, "message": "Lead tracked successfully"})
+        return Reply.ok(success=True, provisional=True, message=_KEPT)
+    return Reply.ok(success=True, message="Lead tracked successfully")
 
 
 def _repeat_lead(outcome: Outcome, first: Reply) -> Reply:

@@ -198,13 +198,12 @@ def _parse_click(request: RawRequest) -> Sequence[Draft]:
 
 def _answer_click(outcome: Outcome) -> Reply:
     method, confidence = _MATCHES[outcome.matched_by]
-    body: Json = {
-        "ok": True,
-        "visitor_id": outcome.click_token,
-        "match_method": method,
-        "match_confidence": confidence,
-    }
-    return Reply(200, body)
+    return Reply.ok(
+        ok=True,
+        visitor_id=outcome.click_token,
+        match_method=method,
+        match_confidence=confidence,
+    )
 
 
 def _parse_lead(request: RawRequest) -> Sequence[Draft]:
@@ -241,18 +240,14 @@ def _hints(lead: _Lead) -> Iterator[ByClick | ByFingerprint | ByCode]:
 def _answer_lead(outcome: Outcome) -> Reply:
     link = outcome.link
     if link is None or link.partner_uuid is None:
-        return Reply(200, {"ok": True, "attributed": False})
-    body: dict[str, Json] = {"ok": True, "attributed": True}
-    body["conversion_id"] = f"conv_{_conversion(outcome).hex}"
-    if outcome.click_token:
-        body["visitor_id"] = outcome.click_token
-    return Reply(200, body)
-
-
-def _conversion(outcome: Outcome) -> UUID:
-    """The same for every attempt at one conversion."""
+        return Reply.ok(ok=True, attributed=False)
+    # The same for every attempt at one conversion.
     key = outcome.draft.dedupe
-    return uuid5(_CONVERSIONS, key.key.hex()) if key else outcome.event_id
+    conversion = uuid5(_CONVERSIONS, key.key.hex()) if key else outcome.event_id
+    visitor = {"visitor_id": outcome.click_token} if outcome.click_token else {}
+    return Reply.ok(
+        ok=True, attributed=True, conversion_id=f"conv_{conversion.hex}", **visitor
+    )
 
 
 def _refuse(refusal: Refusal) -> Reply:

@@ -11,7 +11,7 @@ Where they say nothing:
 - `pending` counts sessions that clicked and did not convert.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from urllib.parse import quote, urlsplit
@@ -21,9 +21,9 @@ from pydantic import BaseModel, Field
 
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
-from ingest.contracts.storable import NAME_CHARS, Json
+from ingest.contracts.storable import NAME_CHARS
 from ingest.dialects.body import SAYS_SOMETHING, Body, doc, example, read
-from ingest.dialects.refusals import answers, retry_headers
+from ingest.dialects.refusals import answers, retry_headers, usage_headers
 from ingest.dialects.spec import (
     ByCode,
     ByPartner,
@@ -39,7 +39,6 @@ from ingest.dialects.spec import (
     Refusal,
     Reply,
     StatsOf,
-    Usage,
 )
 
 #: Under which conversions have their ids; never to be changed.
@@ -161,13 +160,12 @@ def _answer_generate(outcome: Outcome) -> Reply:
     link, program = _link(outcome), outcome.program
     created_at = datetime.fromtimestamp(link.created_at / 1000, UTC)
     url = program.url if program and program.url else link.url
-    body: Json = {
-        "code": link.code,
-        "referral_url": _referral_url(url, link.code),
-        "participant_id": link.partner_code,
-        "created_at": f"{created_at:%Y-%m-%dT%H:%M:%SZ}",
-    }
-    return Reply(200, body)
+    return Reply.ok(
+        code=link.code,
+        referral_url=_referral_url(url, link.code),
+        participant_id=link.partner_code,
+        created_at=f"{created_at:%Y-%m-%dT%H:%M:%SZ}",
+    )
 
 
 def _link(outcome: Outcome) -> LinkRecord:
@@ -191,13 +189,12 @@ def _answer_validate(finding: Finding) -> Reply:
     link = finding.link
     if link is None or link.partner_code is None or link.program_uuid is None:
         raise Refusal("link_incomplete")
-    body: Json = {
-        "valid": True,
-        "code": link.code,
-        "referrer_id": link.partner_code,
-        "campaign_id": str(link.program_uuid),
-    }
-    return Reply(200, body)
+    return Reply.ok(
+        valid=True,
+        code=link.code,
+        referrer_id=link.partner_code,
+        campaign_id=str(link.program_uuid),
+    )
 
 
 def _parse_convert(request: RawRequest) -> Sequence[Draft]:
@@ -218,12 +215,11 @@ def _answer_convert(outcome: Outcome) -> Reply:
     code = draft.target.code if isinstance(draft.target, ByCode) else ""
     # The length keeps (ab, c) and (a, bc) apart.
     conversion = uuid5(_CONVERSIONS, f"{len(code)}:{code}:{draft.session}")
-    body: Json = {
-        "converted": True,
-        "referrer_id": link.partner_code if link else None,
-        "conversion_id": f"conv_{conversion.hex}",
-    }
-    return Reply(200, body)
+    return Reply.ok(
+        converted=True,
+        referrer_id=link.partner_code if link else None,
+        conversion_id=f"conv_{conversion.hex}",
+    )
 
 
 def _ask_stats(request: RawRequest) -> StatsOf:
@@ -234,28 +230,19 @@ def _answer_stats(finding: Finding) -> Reply:
     stats = finding.stats
     if stats is None:
         raise Refusal("partner_unknown")
-    body: Json = {
-        "participant_id": stats.partner_code,
-        "total_referrals": stats.conversions + stats.pending,
-        "conversions": stats.conversions,
-        "pending": stats.pending,
-        "referral_code": stats.code,
-    }
-    return Reply(200, body)
+    return Reply.ok(
+        participant_id=stats.partner_code,
+        total_referrals=stats.conversions + stats.pending,
+        conversions=stats.conversions,
+        pending=stats.pending,
+        referral_code=stats.code,
+    )
 
 
 def _refuse(refusal: Refusal) -> Reply:
     status, words = _REFUSALS[refusal.code]
     detail = words.format(field=refusal.field, problem=refusal.problem)
     return Reply(status, {"detail": detail}, retry_headers(refusal, status))
-
-
-def _usage_headers(usage: Usage) -> Mapping[str, str]:
-    return {
-        "X-RateLimit-Limit": str(usage.limit),
-        "X-RateLimit-Remaining": str(usage.remaining),
-        "X-RateLimit-Reset": str(usage.reset),
-    }
 
 
 _PREFIX: Final = "/api/v1/referrals"
@@ -323,5 +310,5 @@ BRICQS: Final = Dialect(
     ),
     refuse=_refuse,
     problem=_Problem,
-    usage_headers=_usage_headers,
+    usage_headers=usage_headers,
 )

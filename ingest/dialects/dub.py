@@ -12,7 +12,7 @@ count twice:
 - `wait` and `async` are the same: an edge knows what any edge accepted a moment ago.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -21,6 +21,7 @@ from ingest.contracts.envelope import Dedupe, Kind
 from ingest.dialects import dub_answers as answers
 from ingest.dialects import dub_wire as wire
 from ingest.dialects.body import read
+from ingest.dialects.refusals import usage_headers
 from ingest.dialects.spec import (
     ByClick,
     ByCode,
@@ -35,7 +36,6 @@ from ingest.dialects.spec import (
     RawRequest,
     Refusal,
     Reply,
-    Usage,
 )
 
 _FAILED: Final = 500  # and above: recorded or not, nobody can promise
@@ -231,14 +231,6 @@ def _collect_sale(replies: Sequence[Reply]) -> Reply:
     return next((reply for reply in replies if reply.status >= _FAILED), replies[-1])
 
 
-def _usage(usage: Usage) -> Mapping[str, str]:
-    return {
-        "X-RateLimit-Limit": str(usage.limit),
-        "X-RateLimit-Remaining": str(usage.remaining),
-        "X-RateLimit-Reset": str(usage.reset),
-    }
-
-
 _CREDENTIAL: Final = Credential(scope="track")
 _LIMITS: Final = (Limit(name="dub.key", by="key", per_minute=600),)
 
@@ -293,5 +285,5 @@ DUB: Final = Dialect(
     ),
     refuse=wire.refuse,
     problem=wire.Problem,
-    usage_headers=_usage,
+    usage_headers=usage_headers,
 )

@@ -1,6 +1,6 @@
 """Dub's answers, as its SDKs validate them."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -56,31 +56,17 @@ class Link(Said):
     external_id: None = maybe("Always null.", None)
 
 
-_CustomerName = Annotated[
-    str,
-    doc(
-        "The customer's name, else the e-mail address, else a made-up name.", "John Doe"
-    ),
-]
-_CustomerEmail = Annotated[
-    str | None, doc("The customer's e-mail address.", "john.doe@example.com")
-]
-_CustomerAvatar = Annotated[
-    str | None,
-    doc("The URL of the customer's picture.", "https://example.com/avatar.png"),
-]
-_CustomerId = Annotated[
-    str, doc("Your id of the customer.", "cus_oFUYbZYqHFR0knk0MjsMC6b0")
-]
-
-
 class Customer(Said):
     """Whose lead it is."""
 
-    name: _CustomerName
-    email: _CustomerEmail
-    avatar: _CustomerAvatar
-    external_id: _CustomerId
+    name: str = doc(
+        "The customer's name, else the e-mail address, else a made-up name.", "John Doe"
+    )
+    email: str | None = doc("The customer's e-mail address.", "john.doe@example.com")
+    avatar: str | None = doc(
+        "The URL of the customer's picture.", "https://example.com/avatar.png"
+    )
+    external_id: str = doc("Your id of the customer.", "cus_oFUYbZYqHFR0knk0MjsMC6b0")
 
 
 class Led(Said):
@@ -91,17 +77,15 @@ class Led(Said):
     customer: Customer = doc("The customer whose lead it is.")
 
 
-class Buyer(Said):
-    """Whose sale it is."""
-
+class _Derived(Said):
     id: str = doc(
         "An id derived from yours, the same in every answer.",
         "cus_3f0c2a9b5d7e5f1a8c6b4d2e0f9a7b5c",
     )
-    name: _CustomerName
-    email: _CustomerEmail
-    avatar: _CustomerAvatar
-    external_id: _CustomerId
+
+
+class Buyer(Customer, _Derived):
+    """Whose sale it is."""
 
 
 class Sum(Said):

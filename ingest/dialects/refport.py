@@ -168,17 +168,16 @@ def _parse(request: RawRequest) -> Sequence[Draft]:
 
 def _answer(outcome: Outcome) -> Reply:
     draft, link = outcome.draft, outcome.link
-    body: dict[str, Json] = {
-        "eventName": draft.name,
-        "click": {"id": outcome.click_token},
-        "link": _link_of(link) if link else None,
-        "customer": {
+    return Reply.ok(
+        eventName=draft.name,
+        click={"id": outcome.click_token},
+        link=_link_of(link) if link else None,
+        customer={
             "externalId": draft.external_id,
             "email": draft.customer_email,
             "name": draft.customer_name,
         },
-    }
-    return Reply(200, body)
+    )
 
 
 def _link_of(link: LinkRecord) -> Json:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, TypeVar, get_args
 
-from ingest.dialects.spec import NOTHING, Refusal, RefusalCode
+from ingest.dialects.spec import NOTHING, Refusal, RefusalCode, Usage
 
 _Answer = TypeVar("_Answer")
 
@@ -41,6 +41,15 @@ def _answer(known: Mapping[RefusalCode, _Answer], code: RefusalCode) -> _Answer:
     while code not in known:
         code = _MORE_GENERAL[code]
     return known[code]
+
+
+def usage_headers(usage: Usage) -> Mapping[str, str]:
+    """The headers in which several vendors tell how far a limit is used up."""
+    return {
+        "X-RateLimit-Limit": str(usage.limit),
+        "X-RateLimit-Remaining": str(usage.remaining),
+        "X-RateLimit-Reset": str(usage.reset),
+    }
 
 
 def retry_headers(refusal: Refusal, status: int) -> Mapping[str, str]:

@@ -105,6 +105,11 @@ class Reply(Value, frozen=True):
     body: Json
     headers: Mapping[str, str] = NOTHING
 
+    @classmethod
+    def ok(cls, **body: Json) -> "Reply":
+        """A 200 with these keys, in their order."""
+        return cls(200, body)
+
 
 class Usage(NamedTuple):
     """How far a caller's limit is used up, after its request was counted or refused."""

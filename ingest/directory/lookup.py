@@ -1,10 +1,7 @@
 """Read-only lookups in the read model that workers publish."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from uuid import UUID
-
-from redis.asyncio import Redis
 
 from ingest.contracts.directory import (
     LIMITS_KEY,
@@ -33,25 +30,22 @@ from ingest.core.values import Missing
 from ingest.directory.replica import Record, RecordRequest, Replica
 
 
-class Directory:
-    """The records that answers depend on, or why there is none."""
+class Directory(Replica):
+    """The records that answers depend on, or why there is none.
 
-    def __init__(self, redis: Redis, changes: Redis, snapshot: Path) -> None:
-        """`changes` waits a second for an answer; `snapshot` is the snapshot file."""
-        self._replica = Replica(redis, changes, snapshot)
-        #: What is in memory under SWITCHES_KEY, or of a link under its namespaces and code.
-        self.recall = self._replica.recall
+    In memory the switches are under SWITCHES_KEY, a link under its namespaces and code.
+    """
 
     def link_in_memory(
         self, namespaces: Sequence[str], code: str
     ) -> LinkRecord | Missing | None:
         """What `link_by_code` would say; None where it has to be asked for."""
-        known: LinkRecord | Missing | None = self._replica.recall((*namespaces, code))
+        known: LinkRecord | Missing | None = self.recall((*namespaces, code))
         return known
 
     def switches_in_memory(self) -> SwitchesRecord | Missing | None:
         """What `switches` would say; None where it has to be asked for."""
-        known: SwitchesRecord | Missing | None = self._replica.recall(SWITCHES_KEY)
+        known: SwitchesRecord | Missing | None = self.recall(SWITCHES_KEY)
         return known
 
     async def link_by_code(
@@ -70,7 +64,7 @@ class Directory:
             wanted.append(RecordRequest(link_key(namespace, code), LinkRecord.decode))
             if domain := domain_of(namespace):
                 wanted.append(RecordRequest(domain_key(domain), _nothing_further))
-        return await self._replica.first(question, *wanted)
+        return await self.first(question, *wanted)
 
     async def link_by_id(self, link_id: UUID) -> LinkRecord | Missing:
         return await self._one(link_id_key(link_id), LinkRecord.decode)
@@ -78,7 +72,7 @@ class Directory:
     async def api_key(self, hashes: Sequence[bytes]) -> KeyRecord | Missing:
         """The key that has one of the hashes."""
         wanted = (RecordRequest(api_key_key(item), KeyRecord.decode) for item in hashes)
-        return await self._replica.first(tuple(hashes), *wanted)
+        return await self.first(tuple(hashes), *wanted)
 
     async def program(self, number: int) -> ProgramRecord | Missing:
         return await self._one(program_key(number), ProgramRecord.decode)
@@ -116,24 +110,13 @@ class Directory:
         """The click behind an id that was imported into a workspace."""
         return await self._one(click_key(workspace_id, token), ClickRecord.decode)
 
-    @property
-    def is_reached(self) -> bool:
-        """Whether Redis answered when it was last asked."""
-        return self._replica.is_reached
-
-    def start(self) -> None:
-        self._replica.start()
-
-    async def stop(self) -> None:
-        await self._replica.stop()
-
     async def _one(
         self, key: str, decode: Callable[[bytes], Record]
     ) -> Record | Missing:
-        known: Record | Missing | None = self._replica.recall(key)
+        known: Record | Missing | None = self.recall(key)
         if known is not None:
             return known
-        return await self._replica.first(key, RecordRequest(key, decode))
+        return await self.first(key, RecordRequest(key, decode))
 
 
 def _nothing_further(_: bytes) -> Missing:

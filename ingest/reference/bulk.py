@@ -1,7 +1,6 @@
 """The operation `POST /v1/events` of the OpenAPI document."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -20,9 +19,8 @@ from ingest.dialects.batch import (
 from ingest.dialects.spec import Refusal, RefusalCode, Reply
 from ingest.reference.code_samples import code_samples
 from ingest.reference.refusals import WHEN
-from ingest.reference.schemas import Node, Schemas
+from ingest.reference.schemas import JSON, Node, Schemas, Shown, responses
 
-_JSON: Final = "application/json"
 _EVENT: Final = first_id_at(1_790_000_000_000)
 _TRACKED: Final[Json] = {"success": True, "data": {"tracked": True}}
 
@@ -56,6 +54,12 @@ _WHEN: Final[Mapping[RefusalCode, str]] = {
 }
 
 
+_SOME: Final = "Some events were refused; the others are durable."
+_NONE: Final = (
+    "Neither the stream nor the disk can take any of the events. Send them later."
+)
+
+
 def operation(schemas: Schemas) -> Node:
     """The operation of `POST /v1/events`."""
     content = _content(schemas)
@@ -66,7 +70,7 @@ def operation(schemas: Schemas) -> Node:
         "description": _DESCRIPTION,
         "security": [{"authorization": []}],
         "parameters": [],
-        "requestBody": {"required": True, "content": {_JSON: content}},
+        "requestBody": {"required": True, "content": {JSON: content}},
         "responses": _responses(schemas),
         "x-code-samples": code_samples(ROUTE, ROUTE.path, content["example"]),
     }
@@ -87,40 +91,23 @@ def _content(schemas: Schemas) -> Node:
 
 
 def _responses(schemas: Schemas) -> Node:
-    answers: dict[str, tuple[str, Reply]] = {
-        "accepted": ("", _answer(_accepted(), _accepted(is_repeat=True))),
-        "some_refused": (
-            "Some events were refused; the others are durable.",
-            _answer(_accepted(), _refused("link_unknown", 404)),
-        ),
-        "none_kept": (
-            "Neither the stream nor the disk can take any of the events. Send them later.",
-            _answer(_refused("overloaded", 503)),
-        ),
-    }
-    refusals: dict[str, tuple[str, Reply]] = {
-        code: (_WHEN[code], BATCH.refuse(Refusal(code, field="track")))
-        for code in _CODES
-    }
-    responses: Node = {}
-    for name, (when, reply) in {**answers, **refusals}.items():
-        node = responses.setdefault(str(reply.status), _response(reply.status, schemas))
-        summary = {"summary": when} if when else {}
-        node["content"][_JSON]["examples"][name] = {**summary, "value": reply.body}
-        for header in {*reply.headers, *({"Allow"} if reply.status == 405 else ())}:  # noqa: PLR2004 -- HTTP
-            node["headers"][header] = {"$ref": f"#/components/headers/{header}"}
-    return dict(sorted(responses.items()))
-
-
-def _response(status: int, schemas: Schemas) -> Node:
+    both = _answer(_accepted(), _accepted(is_repeat=True))
+    some = _answer(_accepted(), _refused("link_unknown", 404))
+    none = _answer(_refused("overloaded", 503))
     told, refuses = schemas.ref(ROUTE.reply), schemas.ref(BATCH.problem)
     kinds = {200: told, 207: told, 503: {"anyOf": [told, refuses]}}
-    content = {"schema": kinds.get(status, refuses), "examples": {}}
-    return {
-        "description": HTTPStatus(status).phrase,
-        "headers": {},
-        "content": {_JSON: content},
-    }
+    return responses(
+        [
+            Shown("accepted", "", "", both),
+            Shown("some_refused", "", _SOME, some),
+            Shown("none_kept", "", _NONE, none),
+            *(
+                Shown(code, "", _WHEN[code], BATCH.refuse(Refusal(code, field="track")))
+                for code in _CODES
+            ),
+        ],
+        lambda status: kinds.get(status, refuses),
+    )
 
 
 def _answer(*results: dict[str, Any]) -> Reply:

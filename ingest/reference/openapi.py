@@ -15,10 +15,8 @@ from ingest.dialects.spec import Dialect, Endpoint, Limit, Query, Route, Usage
 from ingest.reference import bulk
 from ingest.reference.code_samples import code_samples
 from ingest.reference.examples import Example, example_of, path_of
-from ingest.reference.refusals import WHEN, RefusalExample, refusals
-from ingest.reference.schemas import Node, Schemas
-
-_JSON: Final = "application/json"
+from ingest.reference.refusals import WHEN, refusals
+from ingest.reference.schemas import JSON, Node, Schemas, Shown, responses
 
 _SCHEMES: Final[Mapping[str, Node]] = {
     "authorization": {
@@ -134,7 +132,7 @@ def _operation(dialect: Dialect, route: Endpoint | Query, schemas: Schemas) -> N
     }
     if route.body:
         content = {"schema": schemas.ref(route.body), "example": sample.body}
-        operation["requestBody"] = {"required": True, "content": {_JSON: content}}
+        operation["requestBody"] = {"required": True, "content": {JSON: content}}
     operation["x-code-samples"] = code_samples(
         route, path_in_document(route).format(**path_of(route)), sample.body
     )
@@ -197,36 +195,20 @@ def _in_path(name: str, meaning: str, example: str) -> Node:
 def _responses(
     dialect: Dialect, route: Endpoint | Query, schemas: Schemas, sample: Example
 ) -> Node:
-    examples: dict[int, Node] = {200: {}}
-    headers: dict[int, set[str]] = {405: {"Allow"}}
-    if sample.reply:
-        examples = {sample.reply.status: {"accepted": {"value": sample.reply.body}}}
-    for example in refusals(dialect, route, sample):
-        status, body = example.reply.status, example.reply.body
-        shown = examples.setdefault(status, {})
-        shown[_key(example, shown)] = {"summary": WHEN[example.code], "value": body}
-        headers.setdefault(status, set()).update(example.reply.headers)
-    responses: Node = {}
-    for status in sorted(examples):
-        model = route.reply if status < HTTPStatus.BAD_REQUEST else dialect.problem
-        content = {"schema": schemas.ref(model), "examples": examples[status]}
-        responses[str(status)] = {
-            "description": HTTPStatus(status).phrase,
-            "headers": {
-                **{
-                    name: {"$ref": f"#/components/headers/{name}"}
-                    for name in sorted(headers.get(status, ()))
-                },
-                **_usage_headers(dialect, route, status),
-            },
-            "content": {_JSON: content},
-        }
-    return responses
-
-
-def _key(example: RefusalExample, taken: Mapping[str, object]) -> str:
-    code = example.code
-    return f"{code}.{example.field}" if code in taken else code
+    accepted = [Shown("accepted", "", "", sample.reply)] if sample.reply else []
+    refused = (
+        Shown(each.code, each.field, WHEN[each.code], each.reply)
+        for each in refusals(dialect, route, sample)
+    )
+    found = responses(
+        [*accepted, *refused],
+        lambda status: schemas.ref(
+            route.reply if status < HTTPStatus.BAD_REQUEST else dialect.problem
+        ),
+    )
+    for status, node in found.items():
+        node["headers"] |= _usage_headers(dialect, route, int(status))
+    return found
 
 
 def _usage_headers(dialect: Dialect, route: Route, status: int) -> Node:

@@ -1,14 +1,17 @@
-"""A dialect's models as JSON schemas."""
+"""A dialect's models as JSON schemas, and the responses that are made of them."""
 
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from ingest.dialects.spec import Dialect, Route
+from ingest.dialects.spec import Dialect, Reply, Route
 
 Node = dict[str, Any]
 
+JSON: Final = "application/json"
 _REF: Final = "#/components/schemas/"
 
 _Models = list[tuple[type[BaseModel], Literal["validation", "serialization"]]]
@@ -102,3 +105,31 @@ def _plain(node: Node) -> Node:
     if "enum" in kind:
         plain["enum"] = [*kind["enum"], None]
     return plain
+
+
+class Shown(NamedTuple):
+    """An answer that the document shows: its name and, if that is taken, what else."""
+
+    name: str
+    detail: str
+    when: str
+    reply: Reply
+
+
+def responses(answers: Iterable[Shown], schema_of: Callable[[int], Node]) -> Node:
+    """The responses of an operation, by status; `schema_of` gives a status' schema."""
+    found: Node = {}
+    for name, detail, when, reply in sorted(
+        answers, key=lambda each: each.reply.status
+    ):
+        status = HTTPStatus(reply.status)
+        content = {"schema": schema_of(status), "examples": {}}
+        node = {"description": status.phrase, "headers": {}, "content": {JSON: content}}
+        node = found.setdefault(str(reply.status), node)
+        examples = node["content"][JSON]["examples"]
+        key = f"{name}.{detail}" if name in examples else name
+        examples[key] = {**({"summary": when} if when else {}), "value": reply.body}
+        allow = {"Allow"} if status == HTTPStatus.METHOD_NOT_ALLOWED else set()
+        for header in sorted({*reply.headers, *allow}):
+            node["headers"][header] = {"$ref": f"#/components/headers/{header}"}
+    return found

@@ -90,7 +90,7 @@ class RedisStage:
         await self._redis.delete(GENERATION_KEY)
 
     async def go_away(self) -> None:
-        self.directory._replica._redis = self._nowhere
+        self.directory._redis = self._nowhere
 
 
 @pytest.fixture(params=["memory", "redis"])

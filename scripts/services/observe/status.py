@@ -17,6 +17,10 @@ from workers.stream.liveness import live_workers
 
 _QUARANTINE: Final = statements("services/recover/quarantine")
 _REPLAYS: Final = statements("services/recover/replays")
+_FIGURES: Final = (
+    "accepted", "recorded", "repeats", "quarantined", "lost", "in_flight", "spooled",
+    "balance", "is_still", "is_exact",
+)  # fmt: skip
 
 
 async def read_status(environment: Environment, window: float) -> dict[str, Any]:
@@ -51,28 +55,19 @@ async def read_status(environment: Environment, window: float) -> dict[str, Any]
 
 def _ledger(ledger: LedgerView) -> dict[str, Any]:
     return {
-        "accepted": ledger.accepted,
-        "recorded": ledger.recorded,
-        "repeats": ledger.repeats,
-        "quarantined": ledger.quarantined,
-        "lost": ledger.lost,
-        "in_flight": ledger.in_flight,
-        "spooled": ledger.spooled,
-        "balance": ledger.balance,
-        "is_still": ledger.is_still,
-        "is_exact": ledger.is_exact,
+        **{name: getattr(ledger, name) for name in _FIGURES},
         "lag_seconds": max(map(ledger.lag, range(len(ledger.shards))), default=0.0),
         "lag_entries": ledger.in_flight,
     }
 
 
 def _rates(earlier: LedgerView | None, ledger: LedgerView) -> dict[str, float | None]:
-    if earlier is None or ledger.at <= earlier.at:
-        return {"accepted_per_second": None, "recorded_per_second": None}
-    seconds = ledger.at - earlier.at
+    seconds = 0 if earlier is None else ledger.at - earlier.at
     return {
-        "accepted_per_second": round((ledger.accepted - earlier.accepted) / seconds, 1),
-        "recorded_per_second": round((ledger.recorded - earlier.recorded) / seconds, 1),
+        f"{name}_per_second": None
+        if seconds <= 0
+        else round((getattr(ledger, name) - getattr(earlier, name)) / seconds, 1)
+        for name in ("accepted", "recorded")
     }
 
 

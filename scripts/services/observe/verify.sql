@@ -82,6 +82,10 @@ select 'ledger' as what, 'epoch ' || epoch || ' shard ' || shard as key, counter
  order by key, counter
  limit 20
 
+-- _place: of a row that tells of an acknowledged event
+(other.epoch, other.shard, other.entry_ms, other.entry_seq, other.entry_index)
+= (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq, acknowledged.entry_index)
+
 -- entries: events of acknowledged entries that nothing tells of
 select 'entry' as what,
        'epoch ' || epoch || ' shard ' || shard || ' ' || entry_ms || '-' || entry_seq
@@ -90,21 +94,13 @@ select 'entry' as what,
        count(*) over () as total
   from acknowledged
  where not exists (select from events as other
-                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq, other.entry_index)
-                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq,
-                           acknowledged.entry_index))
+                    where {_place})
    and not exists (select from repeats as other
-                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq, other.entry_index)
-                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq,
-                           acknowledged.entry_index))
+                    where {_place})
    and not exists (select from quarantine as other
-                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq, other.entry_index)
-                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq,
-                           acknowledged.entry_index))
+                    where {_place})
    and not exists (select from dropped_entries as other
-                    where (other.epoch, other.shard, other.entry_ms, other.entry_seq, other.entry_index)
-                        = (acknowledged.epoch, acknowledged.shard, acknowledged.entry_ms, acknowledged.entry_seq,
-                           acknowledged.entry_index))
+                    where {_place})
  order by epoch, shard, entry_ms, entry_seq, entry_index
  limit 20
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import orjson
 
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, rows
+from scripts.servers import Connection, required, rows
 from scripts.services import parsers
 from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
@@ -48,12 +48,10 @@ async def list_(connection: Connection, limit: int) -> list[Row]:
 @ERASURES.action("ERASURE_ID", Facts("Erasure {id}", _INNER, shown=_with_tables))
 async def show(connection: Connection, erasure_id: UUID) -> Row:
     """Show an erasure: what it found, what is left, and which archives are rewritten."""
-    row = await connection.fetchrow(_SQL["one"], erasure_id)
-    if row is None:
-        raise UsageProblem(
-            f"There is no erasure {erasure_id}.", "see `reftide erasures list`."
-        )
-    known = dict(row)
+    unknown = UsageProblem(
+        f"There is no erasure {erasure_id}.", "see `reftide erasures list`."
+    )
+    known = await required(connection, unknown, _SQL["one"], erasure_id)
     customers, clicks = known.pop("customers"), known.pop("clicks")
     counts: Mapping[str, int] = orjson.loads(known.pop("counts"))
     return {

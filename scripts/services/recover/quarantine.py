@@ -1,15 +1,14 @@
 """Entries of quarantine: chosen by a filter, listed, shown."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
 
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, rows
+from scripts.servers import Connection, required, rows
 from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.recover import quarantine_edit
 from scripts.sql import statements
@@ -17,9 +16,8 @@ from scripts.sql import statements
 _SQL: Final = statements("services/recover/quarantine")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantineFilter:
-    """Which entries: those that meet all that is said."""
+class QuarantineFilter(NamedTuple):
+    """Which entries: those that meet all that is said; the statements' first parameters."""
 
     reason: str | None = None
     status: str | None = None
@@ -27,24 +25,12 @@ class QuarantineFilter:
     until: datetime | None = None
     workspace_id: UUID | None = None
     code: str | None = None
-    ids: tuple[int, ...] = ()
-
-    def parameters(self) -> tuple[object, ...]:
-        """As the statements of `quarantine` begin."""
-        return (
-            self.reason,
-            self.status,
-            self.since,
-            self.until,
-            self.workspace_id,
-            self.code,
-            list(self.ids) or None,
-        )
+    ids: tuple[int, ...] | None = None
 
 
 async def choose(connection: Connection, by: Mapping[str, Any]) -> QuarantineFilter:
     """The entries that the options name. Raises UsageProblem for what is not there."""
-    ids = tuple(by.get("ids", ()))
+    ids = tuple(by.get("ids", ())) or None
     choice = QuarantineFilter(
         reason=by["reason"],
         status=None if by.get("status") == "all" else by.get("status", "open"),
@@ -54,7 +40,7 @@ async def choose(connection: Connection, by: Mapping[str, Any]) -> QuarantineFil
         code=by["code"],
         ids=ids,
     )
-    is_filtered = replace(choice, ids=(), status=None) != QuarantineFilter()
+    is_filtered = any(choice._replace(ids=None, status=None))
     if (
         "everything" in by
         and [bool(ids), is_filtered, by["everything"]].count(True) != 1
@@ -68,7 +54,7 @@ async def choose(connection: Connection, by: Mapping[str, Any]) -> QuarantineFil
 
 
 async def count(connection: Connection, choice: QuarantineFilter) -> int:
-    number: int = await connection.fetchval(_SQL["count"], *choice.parameters())
+    number: int = await connection.fetchval(_SQL["count"], *choice)
     return number
 
 
@@ -76,8 +62,8 @@ async def _require_open(connection: Connection, choice: QuarantineFilter) -> Non
     """Raises UsageProblem where an entry that was named is not there, or is not open."""
     if not choice.ids:
         return
-    named = replace(choice, status="open")
-    found = await rows(connection, _SQL["list"], *named.parameters(), len(choice.ids))
+    named = choice._replace(status="open")
+    found = await rows(connection, _SQL["list"], *named, len(choice.ids))
     if missing := sorted(set(choice.ids) - {row["id"] for row in found}):
         listed = ", ".join(map(str, missing))
         raise UsageProblem(
@@ -92,7 +78,7 @@ async def listed(
     """The newest entries, how many there are, and what was counted but not kept."""
     return {
         "count": await count(connection, choice),
-        "entries": await rows(connection, _SQL["list"], *choice.parameters(), limit),
+        "entries": await rows(connection, _SQL["list"], *choice, limit),
         "dropped": await rows(connection, _SQL["dropped"]),
     }
 
@@ -126,13 +112,11 @@ async def open_entry(connection: Connection, number: int) -> dict[str, Any]:
 
 
 async def _one(connection: Connection, number: int) -> dict[str, Any]:
-    row = await connection.fetchrow(_SQL["one"], number)
-    if row is None:
-        raise UsageProblem(
-            f"Nothing in quarantine has the id {number}.",
-            "see `reftide quarantine list --status all`.",
-        )
-    return dict(row)
+    unknown = UsageProblem(
+        f"Nothing in quarantine has the id {number}.",
+        "see `reftide quarantine list --status all`.",
+    )
+    return await required(connection, unknown, _SQL["one"], number)
 
 
 def _text(payload: bytes) -> str:

@@ -1,26 +1,23 @@
--- list: what could not be recorded, newest first
-select quarantine.id, reason::text, status::text, kind::text, dialect, namespace, code,
-       workspaces.name as workspace, detail, attempts, event_id, first_seen, last_seen
-  from quarantine left join workspaces on workspaces.id = workspace_id
- where ($1::text is null or reason = $1::text::quarantine_reason)
+-- _filter: the entries that meet all that is said; link codes in use and former ones
+($1::text is null or reason = $1::text::quarantine_reason)
    and ($2::text is null or status = $2::text::quarantine_status)
    and ($3::timestamptz is null or last_seen >= $3)
    and ($4::timestamptz is null or last_seen < $4)
    and ($5::uuid is null or workspace_id = $5)
    and ($6::text is null or code = $6 or link_id in (select id from links where code = $6 union all select link_id from link_aliases where code = $6))
    and ($7::bigint[] is null or quarantine.id = any($7))
+
+-- list: what could not be recorded, newest first
+select quarantine.id, reason::text, status::text, kind::text, dialect, namespace, code,
+       workspaces.name as workspace, detail, attempts, event_id, first_seen, last_seen
+  from quarantine left join workspaces on workspaces.id = workspace_id
+ where {_filter}
  order by quarantine.id desc
  limit $8
 
 -- count: how many there are by the same filters
 select count(*) from quarantine
- where ($1::text is null or reason = $1::text::quarantine_reason)
-   and ($2::text is null or status = $2::text::quarantine_status)
-   and ($3::timestamptz is null or last_seen >= $3)
-   and ($4::timestamptz is null or last_seen < $4)
-   and ($5::uuid is null or workspace_id = $5)
-   and ($6::text is null or code = $6 or link_id in (select id from links where code = $6 union all select link_id from link_aliases where code = $6))
-   and ($7::bigint[] is null or id = any($7))
+ where {_filter}
 
 -- dropped: what was counted and not kept, since clients caused more than there is room for
 select reason::text, sum(entries)::bigint as entries, min(dropped_at) as first, max(dropped_at) as latest
@@ -42,13 +39,7 @@ select at, who, action::text, note, before, payload
 -- ask: mark the next open entries by the same filters, to be put back; how many those were
 with chosen as (
     select id, reason, detail, attempts from quarantine
-     where ($1::text is null or reason = $1::text::quarantine_reason)
-       and ($2::text is null or status = $2::text::quarantine_status)
-       and ($3::timestamptz is null or last_seen >= $3)
-       and ($4::timestamptz is null or last_seen < $4)
-       and ($5::uuid is null or workspace_id = $5)
-       and ($6::text is null or code = $6 or link_id in (select id from links where code = $6 union all select link_id from link_aliases where code = $6))
-       and ($7::bigint[] is null or id = any($7))
+     where {_filter}
        and status = 'open' and request is distinct from $8::uuid
      order by id
      limit $10
@@ -79,13 +70,7 @@ select reason::text, count(*) as entries, min(id) as for_example
 -- discard: give the next open entries by the same filters up; how many those were
 with chosen as (
     select id, reason, detail, attempts from quarantine
-     where ($1::text is null or reason = $1::text::quarantine_reason)
-       and ($2::text is null or status = $2::text::quarantine_status)
-       and ($3::timestamptz is null or last_seen >= $3)
-       and ($4::timestamptz is null or last_seen < $4)
-       and ($5::uuid is null or workspace_id = $5)
-       and ($6::text is null or code = $6 or link_id in (select id from links where code = $6 union all select link_id from link_aliases where code = $6))
-       and ($7::bigint[] is null or id = any($7))
+     where {_filter}
        and status = 'open'
      order by id
      limit $10

@@ -87,7 +87,7 @@ async def _in_parts(
     total, who = 0, operator()
     while True:
         done: int = await connection.fetchval(
-            _SQL[statement], *choice.parameters(), about, who, _AT_ONCE
+            _SQL[statement], *choice, about, who, _AT_ONCE
         )
         total += done
         if done < _AT_ONCE:

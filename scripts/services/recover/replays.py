@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, rows
+from scripts.servers import Connection, required, rows
 from scripts.services import parsers
 from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
@@ -24,8 +24,9 @@ from workers.stream.liveness import live_workers
 
 _SQL: Final = statements("services/recover/replays")
 
-_COUNTS: Final = (
-    "scanned", "inserted", "changed", "unchanged", "quarantined", "refused",
+_SUMMARY: Final = (
+    "id", "mode", "status", "dry_run", "scanned", "inserted", "changed", "unchanged",
+    "quarantined", "refused", "seconds",
 )  # fmt: skip
 _FROM: Final = {
     "paused": ("running",),
@@ -99,9 +100,9 @@ async def cancel(connection: Connection, replay_id: UUID) -> Row:
 
 async def put(connection: Connection, replay_id: UUID, status: str) -> Row:
     """Pause, resume or cancel it. Raises UsageProblem for a replay that is over, or unknown."""
-    row = await connection.fetchrow(_SQL["set"], replay_id, status, _FROM[status])
-    if row is None:
-        raise _unknown(replay_id)
+    row = await required(
+        connection, _unknown(replay_id), _SQL["set"], replay_id, status, _FROM[status]
+    )
     if not row["is_changed"] and row["status"] != status:
         raise UsageProblem(
             f"The replay {replay_id} is {row['status']}.",
@@ -124,10 +125,7 @@ async def order(
 
 async def read(connection: Connection, replay_id: UUID) -> dict[str, Any]:
     """How a replay stands. Raises UsageProblem for one that nobody ordered."""
-    row = await connection.fetchrow(_SQL["one"], replay_id)
-    if row is None:
-        raise _unknown(replay_id)
-    return dict(row)
+    return await required(connection, _unknown(replay_id), _SQL["one"], replay_id)
 
 
 async def codes_of(connection: Connection, link_id: UUID) -> tuple[str, ...]:
@@ -151,15 +149,7 @@ async def has_workers(redis: Redis) -> bool:
 
 def summary(replay: Mapping[str, Any]) -> dict[str, Any]:
     """What `reftide replay` says in the end."""
-    counts = {name: replay[name] for name in _COUNTS}
-    return {
-        "id": replay["id"],
-        "mode": replay["mode"],
-        "status": replay["status"],
-        "dry_run": replay["dry_run"],
-        **counts,
-        "seconds": replay["seconds"],
-    }
+    return {name: replay[name] for name in _SUMMARY}
 
 
 def _unknown(replay_id: UUID) -> UsageProblem:

@@ -92,7 +92,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
 
 async def stands(directory: Directory) -> None:
     async def holds() -> bool:
-        return directory._replica._listener.is_current
+        return directory._listener.is_current
 
     await eventually(holds)
 
@@ -172,21 +172,21 @@ async def test_what_changes_while_it_is_fetched_is_not_cached(
     await publisher.write(a_program(1))
     async with a_directory(valkey.url, tmp_path) as directory:
         await stands(directory)
-        read, forgotten = directory._replica._read, directory._replica._invalidations
+        read, forgotten = directory._read, directory._invalidations
 
         async def overtaken(keys: list[str]) -> list[object]:
             found = await read(keys)
             await publisher.publish(a_program(1, window=7))
 
             async def holds() -> bool:
-                return directory._replica._invalidations > forgotten
+                return directory._invalidations > forgotten
 
             await eventually(holds)
             return found
 
-        directory._replica._read = overtaken  # type: ignore[method-assign]
+        directory._read = overtaken  # type: ignore[method-assign]
         assert a_program(1) == await directory.program(1)
-        directory._replica._read = read  # type: ignore[method-assign]
+        directory._read = read  # type: ignore[method-assign]
 
         assert a_program(1, window=7) == await directory.program(1)
 
@@ -196,7 +196,7 @@ async def test_a_record_that_comes_between_two_readers_is_there_once_announced(
 ) -> None:
     async with a_directory(valkey.url, tmp_path) as directory:
         await stands(directory)
-        read, is_written = directory._replica._read, asyncio.Event()
+        read, is_written = directory._read, asyncio.Event()
 
         async def before_and_after(keys: list[str]) -> list[object]:
             # The first reads before, and hears of it after the second.
@@ -208,14 +208,14 @@ async def test_a_record_that_comes_between_two_readers_is_there_once_announced(
             assert a_program(1) == await directory.program(1)
             return found
 
-        directory._replica._read = before_and_after  # type: ignore[method-assign]
+        directory._read = before_and_after  # type: ignore[method-assign]
         assert Missing.UNKNOWN is await directory.program(1)
-        directory._replica._read = read  # type: ignore[method-assign]
-        forgotten = directory._replica._invalidations
+        directory._read = read  # type: ignore[method-assign]
+        forgotten = directory._invalidations
         await publisher.announce(program_key(1))
 
         async def is_heard() -> bool:
-            return directory._replica._invalidations > forgotten
+            return directory._invalidations > forgotten
 
         await eventually(is_heard)
         assert a_program(1) == await directory.program(1)
