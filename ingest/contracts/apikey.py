@@ -14,6 +14,9 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY_CHARS = 32
 _CHECK_CHARS = 6
 
+#: Characters; a longer one is no key of anybody's.
+LONGEST_KEY: Final = 512
+
 #: The scope of a key that may do everything.
 ANY_SCOPE: Final = "*"
 #: The scopes, any of which lets a key record events, or generate links.

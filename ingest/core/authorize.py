@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 from uuid import UUID
 
-from ingest.contracts.apikey import ANY_SCOPE, hashes, is_well_formed
+from ingest.contracts.apikey import ANY_SCOPE, LONGEST_KEY, hashes, is_well_formed
 from ingest.contracts.directory import (
     KeyRecord,
     LimitsRecord,
@@ -26,7 +26,6 @@ from ingest.dialects.spec import (
 )
 
 _MINTED: Final = "rt_"
-_LONGEST: Final = 512
 _IPV4: Final = 4
 
 #: Limits up to this are exact over all edges; larger ones may be leased in parts.
@@ -227,7 +226,7 @@ def _key(wanted: Credential, headers: Mapping[str, str]) -> str:
     if sent is None:
         raise Refusal("credential_missing")
     key = sent.strip() if wanted.header != "authorization" else _bearer(sent)
-    if not key or len(key) > _LONGEST:
+    if not key or len(key) > LONGEST_KEY:
         raise Refusal("credential_malformed")
     if key.startswith(_MINTED) and not is_well_formed(key):
         raise Refusal("unauthorised")

@@ -85,7 +85,9 @@ class _Event(Body):
 
     @property
     def is_test(self) -> bool:
-        return self.extra.get("test_mode") is True
+        mode = self.extra.get("test_mode")
+        # Forms and templates write it as a text.
+        return mode is True or (isinstance(mode, str) and mode.lower() == "true")
 
 
 class Click(_Event):
