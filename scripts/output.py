@@ -68,13 +68,29 @@ def tell(line: str, *, err: bool = False) -> None:
 
 
 def as_document(value: Mapping[str, object] | Sequence[object]) -> bytes:
-    return orjson.dumps(
+    """A JSON document in which nothing steers a terminal: clients choose some texts."""
+    document = orjson.dumps(
         value,
         default=_plain,
         option=orjson.OPT_INDENT_2
         | orjson.OPT_APPEND_NEWLINE
         | orjson.OPT_NON_STR_KEYS,
     )
+    lines = document.decode().split("\n")
+    return "\n".join(map(_escaped, lines)).encode()
+
+
+def _escaped(line: str) -> str:
+    """A line of JSON with escapes for what cannot be printed."""
+    if line.isprintable():
+        return line
+    return "".join(
+        one if one.isprintable() else _escape(one.encode("utf-16-be")) for one in line
+    )
+
+
+def _escape(units: bytes) -> str:
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def emit(
@@ -86,7 +102,7 @@ def emit(
     if as_json:
         sys.stdout.write(as_document(document).decode())
     elif isinstance(shown, str):
-        click.echo(shown)
+        click.echo(printable(shown))
     else:
         shown()
 
@@ -105,7 +121,7 @@ def table(
     from rich.table import Table  # noqa: PLC0415
 
     listed = list(rows)
-    drawn = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD)
+    drawn = Table(title=printable(title) or None, title_justify="left", box=SIMPLE_HEAD)
     around = _AROUND_A_TABLE + _AROUND_A_COLUMN * len(columns)
     room = _room() - around
     widths = _widths([_needs(listed, column) for column in columns], room)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from scripts.environment import Environment
-from scripts.output import Report, facts, reporting, table
+from scripts.output import Report, facts, printable, reporting, table
 from scripts.services.observe.event_lookup import trace
 
 _ENTRY: Final = (
@@ -55,7 +55,7 @@ async def command(environment: Environment, event_id: str) -> Report:
 
 def _show(traced: Mapping[str, Any]) -> None:
     click.echo(f"Event {traced['id'] or ''}".rstrip())
-    click.echo(_SENTENCES[traced["state"]].format(**traced))
+    click.echo(printable(_SENTENCES[traced["state"]].format(**traced)))
     for part, title in (("event", "Recorded"), ("entry", "On its stream")):
         if traced[part]:
             facts(traced[part], title)

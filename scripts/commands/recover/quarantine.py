@@ -15,7 +15,15 @@ from scripts.commands.recover.quarantine_options import (
     numbers,
 )
 from scripts.environment import Environment
-from scripts.output import Report, counted, facts, printable, reporting, table
+from scripts.output import (
+    Report,
+    as_document,
+    counted,
+    facts,
+    printable,
+    reporting,
+    table,
+)
 from scripts.servers import ask_postgres, postgres
 from scripts.services.recover import quarantine, quarantine_edit, quarantine_redrive
 
@@ -86,7 +94,7 @@ def _show_entry(row: Mapping[str, Any]) -> None:
     history = shown.pop("history")
     facts(shown, f"Quarantine {row['id']}")
     if envelope is not None:
-        click.echo(orjson.dumps(envelope, option=orjson.OPT_INDENT_2).decode())
+        click.echo(as_document(envelope).decode(), nl=False)
     click.echo(f"payload: {printable(payload)}")
     if history:
         table(history, _HISTORY, "History")

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from ingest.contracts.checkups.checkup import size
-from scripts.output import as_document, cell, counted, facts, table
+from scripts.output import as_document, cell, counted, emit, facts, table
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,25 @@ def test_a_document_holds_ids_times_and_bytes_as_text() -> None:
         "at": "2026-01-01T00:00:00+00:00",
         "raw": "a\\xff",
     } == orjson.loads(document)
+
+
+def test_nothing_in_a_document_steers_a_terminal(capsys) -> None:
+    said = {"code": "a\x7f\x9b2J\u061c\u200f\u202e\u2028\u2029\ufeff\U000e0001é夏\n"}
+
+    emit(document=said, shown="", as_json=True)
+
+    shown = capsys.readouterr().out
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert "é夏" in shown
+    assert said == orjson.loads(shown)
+
+
+def test_nothing_in_a_sentence_or_a_title_steers_a_terminal(capsys) -> None:
+    emit(as_json=False, document={}, shown="Link \x9b2J is off.")
+    table([{"code": "x"}], ("code",), "Link \u202e\x1b[2J")
+
+    shown = capsys.readouterr().out
+    assert {"\x9b", "\u202e", "\x1b"}.isdisjoint(shown)
 
 
 def test_markup_in_a_cell_is_text(capsys) -> None:
