@@ -7,9 +7,13 @@ parser takes a text and raises ValueError, which says what is wrong with it.
 import re
 import secrets
 from collections.abc import Callable
+from math import log2
+from string import ascii_lowercase, ascii_uppercase, digits, punctuation
 from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
+
+from ingest.contracts.apikey import LONGEST_KEY
 
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PUBLIC_CHARS: Final = 12
@@ -18,6 +22,14 @@ _LONGEST_URL: Final = 2000
 #: What JavaScript can count to; vendors' clients read the number as JSON.
 _LARGEST_NUMBER: Final = 2**53 - 1
 _SHORTEST_SECRET: Final = 8
+#: Weeks of guessing at the rate that edges let anybody try.
+_LEAST_BITS: Final = 45
+_GUESSED_FIRST: Final = re.compile(
+    r"pass(word|wort|wd)?|secret|qwert[yz]\w*|asdf\w*|letmein|welcome|admin|changeme"
+    r"|iloveyou|0?123\d*|(.)\2{2,}",
+    re.IGNORECASE,
+)
+_KINDS: Final = (ascii_lowercase, ascii_uppercase, digits, punctuation)
 _LABEL: Final = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*{_LABEL}(:\d{{1,5}})?")
 
@@ -38,6 +50,13 @@ def code(value: str) -> str:
     return value
 
 
+def link_code(value: str) -> str:
+    """A code as people type it from a poster: letters of any script, and no white space."""
+    if any(map(str.isspace, value)):
+        raise ValueError(f"{value!r} holds white space")
+    return code(value)
+
+
 def program_number(value: str) -> int:
     """A program's public number."""
     is_number = value.isascii() and value.isdigit() and len(value) <= _LONGEST_CODE
@@ -52,10 +71,22 @@ def secret(value: str) -> str:
     """A key of another system. The error does not repeat it."""
     if len(value) < _SHORTEST_SECRET:
         raise ValueError(f"it has fewer than {_SHORTEST_SECRET} characters")
+    if len(value) > LONGEST_KEY:
+        raise ValueError(f"it has more than {LONGEST_KEY} characters")
     if not value.isascii() or not value.isprintable() or " " in value:
         # Clients send it in a header, whose ends and spaces are not theirs to keep.
         raise ValueError("it holds a space, or what is not printable ASCII")
+    if _bits(value) < _LEAST_BITS:
+        raise ValueError("it can be guessed: take a longer one, of letters and digits")
     return value
+
+
+def _bits(secret: str) -> float:
+    """How hard a secret is to guess, at most: the choices for each of its characters."""
+    rest = _GUESSED_FIRST.sub("", secret)
+    kinds = sum(len(kind) for kind in _KINDS if not set(rest).isdisjoint(kind))
+    # Characters that come again and again add little.
+    return min(len(rest), 2 * len(set(rest))) * log2(max(kinds, 1))
 
 
 def url(value: str) -> str:

@@ -125,7 +125,7 @@ LINKS: Final = Noun(
         choices=("installation", "workspace"),
     ),
     new_code=Field(
-        "A new code; the old one stays.", parsers.code, "CODE", option="code"
+        "A new code; the old one stays.", parsers.link_code, "CODE", option="code"
     ),
     url=Field("Where it leads; at first where the program's links do.", parsers.url),
 )

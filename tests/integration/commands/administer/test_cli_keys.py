@@ -46,12 +46,34 @@ def test_a_key_is_imported_from_standard_input(cli: Cli) -> None:
     assert "Keep the secret now" in cli.run("keys", "add", "--scopes", "track").out
 
 
-@pytest.mark.parametrize("secret", ["", "x", "a b c"])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        "x",
+        "a b c",
+        "password",
+        "Password123",
+        "qwertyuiop",
+        "12345678901234567890",
+        "aaaaaaaaaaaaaaaaaaaa",
+        "abababababababab",
+        "4f2a6d91e05c" * 50,
+    ],
+)
 def test_what_is_no_key_is_not_imported(cli: Cli, secret: str) -> None:
     refusal = cli.refusal("keys", "add", "--scopes", "track", "--secret", secret)
 
     assert "--secret" in refusal
     assert [] == cli.document("keys", "list")
+
+
+def test_a_key_may_be_as_long_as_edges_take_it(cli: Cli) -> None:
+    longest = "4f2a6d91" * 64
+
+    made = cli.document("keys", "add", "--scopes", "track", "--secret", longest)
+
+    assert (512, longest) == (len(longest), made["secret"])
 
 
 def test_a_key_under_a_former_secret_is_known(cli: Cli) -> None:

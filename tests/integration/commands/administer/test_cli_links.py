@@ -28,16 +28,33 @@ def test_a_link_without_partner_or_program_may_exist(cli: Cli) -> None:
 def test_a_link_that_lacks_a_side_is_made_with_what_to_do(shop: Cli) -> None:
     shop.document("domains", "add", "go.example.com")
 
-    bare = shop.run("links", "add", "A B").out
+    bare = shop.run("links", "add", "A$B").out
     half = shop.run("links", "add", "HALF", "--program", "1").out
     whole = shop.run("links", "add", "W", "--program", "1", "--partner", "jane").out
     there = shop.run("links", "add", "SUMMER", "--domain", "go.example.com").out
 
-    assert "refused until `reftide links set 'A B' --program N --partner CODE`" in bare
+    assert "refused until `reftide links set 'A$B' --program N --partner CODE`" in bare
     assert "refused until `reftide links set HALF --partner CODE`" in half
     assert "refused" not in whole
     # Its code alone would mean another link.
     assert "`reftide links set lnk_" in there
+
+
+@pytest.mark.parametrize(
+    "code", ["A B", "A\u00a0B", "A\u2028B", "A\tB", "A\x9bB", "A\u202eB", "A\ufeffB"]
+)
+def test_a_code_has_no_white_space_and_nothing_that_cannot_be_seen(
+    shop: Cli, code: str
+) -> None:
+    assert "holds" in shop.refusal("links", "add", code)
+    assert "holds" in shop.refusal("links", "set", "SUMMER", "--code", code)
+
+
+@pytest.mark.parametrize(
+    "code", ["夏", "été", "قهوة", "лето", "Ünïcode-1_%", "\U0001f3d6"]
+)
+def test_a_code_has_letters_of_any_script(shop: Cli, code: str) -> None:
+    assert code == shop.document("links", "add", code)["code"]
 
 
 def test_a_renamed_link_keeps_its_old_code(shop: Cli) -> None:
