@@ -1,23 +1,23 @@
-"""`reftide bench capacity`: what so many events a second need, from what one event was measured to cost.
+"""`reftide bench capacity`: what so many events a second need, from what one event cost.
 
-Pure: takes the document of `bench cost`. Beyond the machine that was measured it is a
-simulation, and it is as good as these assumptions, which the output repeats:
-
-- Costs per event stay what they were: nothing but the number of processes changes. (`bench
-  growth` and `bench hot-link` are there to check the two that are likeliest to be wrong.)
-- Of n processes each does `efficiency` of what one alone does.
-- A core is planned to be busy for `busy` of the time, so that there is room for bursts.
-- A node of Valkey uses one core; streams are spread over nodes by their shard.
-- A PostgreSQL has `database_cores` cores at most and takes `wal_mb` MB/s of what is written
-  ahead; what needs more is spread over several, by workspace.
-- Networks and disks keep up, and hosts are near one another.
+Arithmetic over the document of `bench cost`. Beyond the machine that was measured it is a
+simulation, and as good as its assumptions: docs/performance.md lists them.
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from random import Random
 from typing import Any, Final
+
+import click
+import orjson
+
+from scripts.bench import options
+from scripts.errors import UsageProblem
+from scripts.output import emit, facts, json_option
+from scripts.output import table as show_table
 
 _MILLION: Final = 1e6
 _GB: Final = 1e9
@@ -96,6 +96,67 @@ class Need:
     wal_mb_per_second: float
     lag_p99_seconds: float
     catch_up_minutes: float
+
+
+_USUAL: Final = Assumptions()
+
+
+def _assumed(name: str, kind: click.ParamType[Any], said: str) -> Callable[[Any], Any]:
+    """An option for one of `Assumptions`, with what is usual as its default."""
+    return options.option(name.replace("_", "-"), kind, getattr(_USUAL, name), said)
+
+
+@click.command(
+    epilog="""\b
+  reftide bench cost --json > cost.json
+  reftide bench capacity --json-from cost.json --rates 1000,1000000
+
+\b
+Counts what was measured for one event up to so many a second, and simulates bursts and
+an outage of Postgres of ten minutes. Nothing is measured. The output says what is
+assumed; the options change it.
+"""
+)
+@click.option(
+    "--json-from",
+    "file",
+    type=click.File("rb"),
+    required=True,
+    metavar="FILE",
+    help="What `reftide bench cost --json` said; - for standard input.",
+)
+@options.option(
+    "rates", options.NUMBERS, ",".join(map(str, RATES)), "Events a second, by commas."
+)
+@_assumed("busy", click.FloatRange(0.05, 1), "How busy a core may be.")
+@_assumed(
+    "efficiency",
+    click.FloatRange(0.05, 1),
+    "What each of many processes does of what one alone does.",
+)
+@_assumed("database_cores", click.IntRange(1, 1024), "Of one PostgreSQL at most.")
+@_assumed("wal_mb", click.FloatRange(1), "MB/s that one PostgreSQL can write ahead.")
+@json_option
+def capacity(
+    file: Any, rates: tuple[int, ...], *, as_json: bool, **assumed: Any
+) -> None:
+    """What so many events a second need, from what one was measured to cost."""
+    try:
+        costs = Costs.of(orjson.loads(file.read()))
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise UsageProblem(
+            f"{file.name} is not what `reftide bench cost --json` says: {error}",
+            "run `reftide bench cost --json > cost.json` and name that file.",
+        ) from error
+    needs = table(costs, Assumptions(**assumed), rates)
+    document = {"costs": costs, "assumptions": assumed, "needs": needs}
+
+    def for_people() -> None:
+        show_table(needs, list(needs[0]), "What so many events a second need")
+        facts(assumed, "Assumed")
+        sys.stdout.write("What else is assumed: docs/performance.md, Capacity.\n")
+
+    emit(as_json, document, for_people)
 
 
 def table(

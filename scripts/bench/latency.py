@@ -16,82 +16,80 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import partial
 from threading import Event, Thread
-from typing import Any, Final
+from typing import Final
 
-from scripts.bench.environment.contenders import Start, cores, fastapi, reftide
-from scripts.bench.environment.runs import Result, Tell, paired, quantile
-from scripts.bench.environment.servers import SECONDS, BenchServers
+from scripts.bench import options
+from scripts.bench.environment.processes import (
+    Start,
+    fastapi,
+    reftide,
+    require_fastapi,
+)
+from scripts.bench.environment.runs import Result, paired, quantile, tell
+from scripts.bench.environment.servers import Asked, BenchServers, prepared
 from scripts.bench.load.end_to_end import empty, once, through, warm
-from scripts.bench.load.load import Own, choose
-from scripts.bench.pipeline import clicks
-from scripts.servers import postgres, single
+from scripts.bench.load.events import unix_ms
+from scripts.bench.load.load import Own, choose, clicks
+from scripts.environment import Environment
+from scripts.servers import single
 from scripts.sql import statements
 
 _SQL: Final = statements("bench/environment/bench")
 _PROBE_SECONDS: Final = 0.05
 _MS: Final = 1000
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """Of one run: what was asked for, and times in milliseconds.
-
-    `recorded` is from the id to the commit on the disk, `answered` what the client saw.
-    """
-
-    share: float
-    rate: float
-    recorded_p50: float
-    recorded_p99: float
-    commit_p99: float
-    answered_p50: float
-    answered_p99: float
+#: Of one run, by name: its `rate` in events a second, the rest in milliseconds. `recorded`
+#: is from the id to the commit on the disk, `answered` what the client saw.
+Latency = dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """Reftide or its rival, and the events a second at which it is saturated."""
+@options.measurement(
+    options.pairs(3),
+    options.seconds(10.0),
+    options.amount("share", 0.5, "Of saturation.", least=0.01, most=1),
+    options.EDGES,
+    options.WORKERS,
+    epilog="""\b
+  reftide bench latency --share 0.5
 
-    start: Start
-    most: float
-
-
-def measure(  # noqa: PLR0913 -- what a caller may choose
-    servers: BenchServers,
+\b
+First both are saturated for --seconds. Then requests come at random moments, at a
+share of that, and count their waiting. An event's time is from the millisecond of its
+id to its commit (Postgres keeps it), and what a commit then took to reach the disk.
+The unit is ms: a ratio above 1 is worse.
+""",
+)
+def latency(
+    environment: Environment,
     *,
     pairs: int,
     seconds: float,
+    share: float,
     edges: int,
     workers: int,
-    share: float,
-    tell: Tell,
 ) -> Result:
-    """The p99 of recording at a share of saturation, in pairs."""
-    full = choose(clicks(servers))
-    sides = []
-    for start in (reftide(edges, workers), fastapi()):
-        sides.append(_Side(start, through(servers, start, full.send, seconds).rate))
-        tell(f"saturated at {sides[-1].most:,.0f} events/s")
-    ours, theirs = sides
+    """From accepted to recorded: the p99 at half of what saturates."""
+    require_fastapi()
     found: list[Latency] = []
+    most: list[float] = []
+    starts = (reftide(edges, workers), fastapi)
+    with prepared(environment, Asked(tells_commits=True)) as servers:
+        full = choose(clicks(servers.codes, servers.data))
+        for start in starts:
+            most.append(through(servers, start, full, seconds).rate)
+            tell(f"saturated at {most[-1]:,.0f} events/s")
 
-    def p99(side: _Side) -> float:
-        found.append(at_share(servers, side, share, seconds))
-        return found[-1].recorded_p99
+        def p99(side: int) -> float:
+            load = Own(full.what, rate=most[side] * share)
+            found.append(_at_pace(servers, starts[side], load, seconds))
+            return found[-1]["recorded_p99"]
 
-    pairs_found = paired(partial(p99, ours), partial(p99, theirs), pairs, tell, " ms")
+        pairs_found = paired(lambda: p99(0), lambda: p99(1), pairs, " ms")
     conditions = {
         "baseline": "FastAPI and asyncpg, at the same share of its own saturation",
-        "share": share,
-        "saturation": round(ours.most),
-        "baseline_saturation": round(theirs.most),
-        "edges": edges,
-        "workers": workers,
-        "seconds": seconds,
-        "cores": cores(),
+        "saturation": round(most[0]),
+        "baseline_saturation": round(most[1]),
     }
     return Result(
         name="latency",
@@ -99,61 +97,51 @@ def measure(  # noqa: PLR0913 -- what a caller may choose
         pairs=pairs_found,
         conditions=conditions,
         digits=1,
-        more={
-            "runs_of_reftide": [asdict(each) for each in found[::2]],
-            "runs_of_baseline": [asdict(each) for each in found[1::2]],
-        },
+        more={"runs_of_reftide": found[::2], "runs_of_baseline": found[1::2]},
     )
 
 
-def at_share(
-    servers: BenchServers, side: _Side, share: float, seconds: float
-) -> Latency:
-    """One run from nothing, at a share of what saturates."""
-    empty(servers)
-    load, rate = Own(clicks(servers)), side.most * share
+def _at_pace(servers: BenchServers, start: Start, load: Own, seconds: float) -> Latency:
+    """One run from nothing, at the pace of an open loop."""
+    asyncio.run(empty(servers))
     commits: list[float] = []
-
-    with side.start(servers) as contender:
-        warm(servers, contender, partial(load.send, rate=rate))
-        began_ms = time.time_ns() // 1_000_000
+    with start(servers) as contender:
+        warm(servers, contender, load)
+        began_ms = unix_ms()
         with _probing(servers, commits):
-            run = once(servers, contender, partial(load.send, rate=rate), seconds)
+            sent = once(servers, contender, load, seconds).sent
     recorded = asyncio.run(_recorded(servers, began_ms))
-    slow_commit = quantile(commits, 0.99) * _MS
-    return Latency(
-        share=share,
-        rate=round(run.sent.rate, 1),
-        recorded_p50=round(recorded["p50"] + quantile(commits, 0.5) * _MS, 1),
-        recorded_p99=round(recorded["p99"] + slow_commit, 1),
-        commit_p99=round(slow_commit, 1),
-        answered_p50=round(quantile(run.sent.latencies, 0.5) * _MS, 1),
-        answered_p99=round(quantile(run.sent.latencies, 0.99) * _MS, 1),
-    )
+    found = {"rate": sent.rate}
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        commit = quantile(commits, share) * _MS
+        found[f"recorded_{name}"] = recorded[name] + commit
+        found[f"commit_{name}"] = commit
+        found[f"answered_{name}"] = quantile(sent.latencies, share) * _MS
+    return {name: round(value, 1) for name, value in found.items()}
 
 
 @contextmanager
 def _probing(servers: BenchServers, commits: list[float]) -> Iterator[None]:
     """Beside the block, how long commits take, in seconds."""
     over = Event()
-    probe = Thread(target=lambda: asyncio.run(_probe(servers, commits, over)))
-    probe.start()
+
+    async def probe() -> None:
+        async with servers.postgres() as connection:
+            while not over.is_set():
+                began = time.perf_counter()
+                await connection.execute(_SQL["commit"])
+                commits.append(time.perf_counter() - began)
+                await asyncio.sleep(_PROBE_SECONDS)
+
+    thread = Thread(target=lambda: asyncio.run(probe()))
+    thread.start()
     try:
         yield
     finally:
         over.set()
-        probe.join()
+        thread.join()
 
 
-async def _probe(servers: BenchServers, commits: list[float], over: Event) -> None:
-    async with postgres(servers.environment, seconds=SECONDS) as connection:
-        while not over.is_set():
-            began = time.perf_counter()
-            await connection.execute(_SQL["commit"])
-            commits.append(time.perf_counter() - began)
-            await asyncio.sleep(_PROBE_SECONDS)
-
-
-async def _recorded(servers: BenchServers, since_ms: int) -> dict[str, Any]:
-    async with postgres(servers.environment, seconds=SECONDS) as connection:
+async def _recorded(servers: BenchServers, since_ms: int) -> dict[str, float]:
+    async with servers.postgres() as connection:
         return await single(connection, _SQL["latency"], since_ms)

@@ -1,106 +1,101 @@
 """`reftide bench pipeline`: from request to row, against a rival that does the same.
 
-Every request is answered when its event is durable, by either; see `rivals`. The processes,
-the servers and the load share this machine, as they would share it in production but for
-the load, which costs both the same.
+Every request is answered when its event is durable, by either. The processes, the servers
+and the load share this machine, as they would share it in production but for the load,
+which costs both the same.
 """
 
-from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Final
 
-from scripts.bench.environment.contenders import (
+import click
+
+from scripts.bench import options
+from scripts.bench.environment.processes import (
     Start,
-    cores,
     fastapi,
     one_job_per_event,
     reftide,
+    require_fastapi,
 )
-from scripts.bench.environment.runs import Result, Tell, paired
-from scripts.bench.environment.servers import BenchServers
-from scripts.bench.load import traffic
+from scripts.bench.environment.runs import Result, paired, tell
+from scripts.bench.environment.servers import prepared
 from scripts.bench.load.batches import batches
-from scripts.bench.load.end_to_end import Send, through
-from scripts.bench.load.load import CONNECTIONS, Requests, choose
+from scripts.bench.load.end_to_end import through
+from scripts.bench.load.load import CONNECTIONS, choose, clicks
+from scripts.environment import Environment
 
-Rival = Literal["fastapi", "arq"]
-
-_SAID: Final[dict[Rival, str]] = {
-    "fastapi": "FastAPI, uvicorn with a process per core, asyncpg in the request",
-    "arq": "aiohttp, an arq job per event, a worker per core on arq's defaults",
+_RIVALS: Final[Mapping[str, tuple[Start, str]]] = {
+    "fastapi": (
+        fastapi,
+        "FastAPI, uvicorn with a process per core, asyncpg in the request",
+    ),
+    "arq": (
+        one_job_per_event,
+        "aiohttp, an arq job per event, a worker per core on arq's defaults",
+    ),
 }
 
 
-def measure(  # noqa: PLR0913 -- what a caller may choose
-    servers: BenchServers,
-    rival: Rival,
+@options.measurement(
+    options.option(
+        "against", click.Choice([*_RIVALS]), "fastapi", "The baseline.", "rival"
+    ),
+    options.count("batch", 1, "Events in a request to Reftide.", most=1000),
+    options.pairs(5),
+    options.seconds(5.0),
+    options.count(
+        "connections",
+        CONNECTIONS,
+        "Connections of the load, a request on each; of batches so many fewer, 8 at least.",
+        least=2,
+        most=10_000,
+    ),
+    options.EDGES,
+    options.WORKERS,
+    epilog="""\b
+  reftide bench pipeline --against fastapi
+  reftide bench pipeline --against arq
+  reftide bench pipeline --batch 100
+
+\b
+Load lasts --seconds; a run lasts until every event that was answered with 200 is
+committed. Either side has the machine to itself. `fastapi`: FastAPI on uvicorn, a
+process per core, that writes the same rows with asyncpg and then answers. `arq`:
+aiohttp that queues a job per event, and an arq worker per core on its defaults.
+With --batch, Reftide gets so many events in a request; the baseline one, always.
+""",
+)
+def pipeline(  # noqa: PLR0913 -- what a caller may choose
+    environment: Environment,
     *,
+    rival: str,
+    batch: int,
     pairs: int,
     seconds: float,
+    connections: int,
     edges: int,
     workers: int,
-    batch: int,
-    connections: int,
-    tell: Tell,
 ) -> Result:
-    """Events a second that are recorded, `pairs` times so many seconds of load each."""
-    one = clicks(servers, connections)
-    many = one if batch == 1 else batches(servers, batch, connections)
-    single, ours = choose(one), choose(many)
-    tell(f"load by {ours.name}")
-    start = start_of(rival, edges)
-    found = paired(
-        partial(
-            _rate,
-            servers,
-            reftide(edges, workers),
-            ours.send,
-            seconds,
-            per_request=batch,
-        ),
-        partial(_rate, servers, start, single.send, seconds),
-        pairs,
-        tell,
-    )
+    """Events/s from request to row, against a program that does the same."""
+    start, said = _RIVALS[rival]
+    if start is fastapi:
+        require_fastapi()
+    with prepared(environment) as servers:
+        single = ours = choose(clicks(servers.codes, servers.data, connections))
+        if batch > 1:
+            ours = choose(batches(servers, batch, connections))
+        tell(f"load by {ours.name}")
+        found = paired(
+            lambda: through(servers, reftide(edges, workers), ours, seconds).rate,
+            lambda: through(servers, start, single, seconds).rate,
+            pairs,
+        )
     conditions = {
-        "baseline": _SAID[rival],
-        "rival": rival,
-        "edges": edges,
-        "workers": workers,
+        "baseline": said,
         "events_per_request": batch,
         "load": ours.name,
-        "connections": many.connections,
+        "connections": ours.what.connections,
         "links": len(servers.links),
-        "seconds": seconds,
-        "cores": cores(),
     }
     return Result(name="pipeline", unit="events/s", pairs=found, conditions=conditions)
-
-
-def clicks(servers: BenchServers, connections: int = CONNECTIONS) -> Requests:
-    """Single clicks on the links of the servers."""
-    return clicks_on(servers.codes, servers.data, connections)
-
-
-def clicks_on(
-    codes: Sequence[str], folder: Path, connections: int = CONNECTIONS
-) -> Requests:
-    """Single clicks on codes; the folder keeps their bodies."""
-    file = folder / "bodies"
-    file.write_bytes(b"".join(body + b"\n" for body in traffic.bodies(codes)))
-    return Requests(traffic.PATH, file, at_once=connections)
-
-
-def start_of(rival: Rival, edges: int) -> Start:
-    return fastapi() if rival == "fastapi" else one_job_per_event(edges)
-
-
-def _rate(
-    servers: BenchServers,
-    start: Start,
-    send: Send,
-    seconds: float,
-    per_request: int = 1,
-) -> float:
-    return through(servers, start, send, seconds, per_request).rate

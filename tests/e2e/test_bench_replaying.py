@@ -6,7 +6,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from scripts.bench.commands.history import replay
+from scripts.bench.replay import replay
 from scripts.environment import Environment
 from tests.support.environment import inherited
 
@@ -22,7 +22,5 @@ def test_history_is_recorded_and_replayed_beside_live_clicks() -> None:
     assert 0 == done.exit_code, done.output
     found = orjson.loads(done.stdout)
     assert ("replay", "ms", 1) == (found["name"], found["unit"], found["runs"])
-    recovered = found["recovered"]
-    assert 750 <= recovered["killed_at"] <= 1500
-    assert recovered["worker_mib_first_quarter"] <= recovered["worker_mib_most"]
+    assert 0 < found["recovered"]["per_second"]
     assert found["live_beside"]["events"] > 0

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import ClientError, ClientSession
 
 from ingest.contracts.clickid import KeyRing
-from scripts.bench.environment.children import free_port
+from scripts.bench.environment.processes import free_port
 from tests.support.directory import furnish, miscounted
 from tests.support.eventually import eventually
 from tests.support.servers.cli import SECRET, servers_of

@@ -4,8 +4,6 @@ It parses the same JSON and answers as many bytes, on the same loop and the same
 the edge; nothing is checked, looked up, signed or kept.
 """
 
-import asyncio
-import signal
 import sys
 from typing import Final
 
@@ -13,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from scripts.bench.load.traffic import PATH
-from scripts.bench.loops import runner
+from scripts.bench.loops import new_loop
 
 #: Callers that may wait to be let in: every connection of a load comes at once.
 BACKLOG: Final = 4096
@@ -27,27 +25,27 @@ _DOCUMENT: Final = {
 ANSWER: Final = orjson.dumps(_DOCUMENT)
 
 
-async def _echo(request: web.Request) -> web.StreamResponse:
+async def _track(request: web.Request) -> web.Response:
     orjson.loads(await request.read())
     return web.Response(body=orjson.dumps(_DOCUMENT), content_type="application/json")
 
 
-async def _serve(port: int) -> None:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    app = web.Application()
-    app.router.add_post(PATH, _echo)
-    server = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await server.setup()
-    await web.TCPSite(server, "127.0.0.1", port, backlog=BACKLOG).start()
-    await stop.wait()
-    await server.cleanup()
-
-
-def main() -> None:
-    with runner() as loop:
-        loop.run(_serve(int(sys.argv[1])))
+def serve(app: web.Application, port: int) -> None:
+    """Until SIGTERM, on a port that other processes may share."""
+    web.run_app(
+        app,
+        host="127.0.0.1",
+        port=port,
+        backlog=BACKLOG,
+        reuse_port=True,
+        access_log=None,
+        print=None,
+        shutdown_timeout=0,
+        loop=new_loop(),
+    )
 
 
 if __name__ == "__main__":
-    main()
+    app = web.Application()
+    app.router.add_post(PATH, _track)
+    serve(app, int(sys.argv[1]))

@@ -7,7 +7,6 @@ is one write. REDIS_URL says where Valkey is.
 
 import asyncio
 import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from scripts.bench.loops import runner
 #: As an edge spreads entries over its shards, so that none grows long.
 KEYS: Final = tuple(f"{events_key(shard)}:constant" for shard in range(4))
 _HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+_ANSWER: Final = b"%sContent-Length: %d\r\n\r\n%s" % (_HEAD, len(ANSWER), ANSWER)
 
 
 class _Appender(asyncio.Protocol):
@@ -65,9 +65,8 @@ class _Appender(asyncio.Protocol):
 class _Caller(asyncio.Protocol):
     """One connection of a caller, which waits for an answer before it asks again."""
 
-    def __init__(self, appender: _Appender, answer: bytes) -> None:
+    def __init__(self, appender: _Appender) -> None:
         self._appender = appender
-        self._answer = answer
         self._parser = HttpRequestParser(self)
 
     @override
@@ -85,39 +84,22 @@ class _Caller(asyncio.Protocol):
     def _reply(self) -> None:
         # A load that ends does not wait for the answers that are out.
         if not self._transport.is_closing():
-            self._transport.write(self._answer)
-
-
-async def _connected(url: str, payload: bytes) -> _Appender:
-    where: Any = parse_url(url)  # type: ignore[no-untyped-call]
-    loop = asyncio.get_running_loop()
-    if "path" in where:
-        made = loop.create_unix_connection(lambda: _Appender(payload), where["path"])
-        _, appender = await made
-        return appender
-    _, appender = await loop.create_connection(
-        lambda: _Appender(payload), where["host"], where["port"]
-    )
-    return appender
+            self._transport.write(_ANSWER)
 
 
 async def _serve(port: int, size: int) -> None:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    url = os.environ["REDIS_URL"]  # noqa: TID251 -- an entry point
-    appender = await _connected(url, bytes(size))
-    answer = b"%sContent-Length: %d\r\n\r\n%s" % (_HEAD, len(ANSWER), ANSWER)
-    await loop.create_server(
-        lambda: _Caller(appender, answer), "127.0.0.1", port, backlog=BACKLOG
+    loop = asyncio.get_running_loop()
+    where: Any = parse_url(os.environ["REDIS_URL"])  # type: ignore[no-untyped-call]  # noqa: TID251 -- an entry point
+    # The servers of a measurement listen on a socket in their folder.
+    _, appender = await loop.create_unix_connection(
+        lambda: _Appender(bytes(size)), where["path"]
     )
-    await stop.wait()
-
-
-def main() -> None:
-    port, size = map(int, sys.argv[1:])
-    with runner() as loop:
-        loop.run(_serve(port, size))
+    server = await loop.create_server(
+        lambda: _Caller(appender), "127.0.0.1", port, backlog=BACKLOG
+    )
+    await server.serve_forever()
 
 
 if __name__ == "__main__":
-    main()
+    with runner() as loop:
+        loop.run(_serve(*map(int, sys.argv[1:])))

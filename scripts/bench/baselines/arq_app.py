@@ -5,10 +5,9 @@ job is queued, and several share the port. Without one it is a worker, which doe
 REDIS_URL and DATABASE_URL are in its environment.
 """
 
-import asyncio
 import os
-import signal
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import astuple
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -18,25 +17,21 @@ import orjson
 from aiohttp import web
 from arq import ArqRedis, create_pool, run_worker
 from arq.connections import RedisSettings
-from uuid_utils.compat import uuid7
 
-from scripts.bench.baselines.aiohttp_app import BACKLOG
+from scripts.bench.baselines.aiohttp_app import serve
 from scripts.bench.baselines.clicks import Click, ClickWriter
 from scripts.bench.load.traffic import PATH
-from scripts.bench.loops import runner
 
 _QUEUE: Final = web.AppKey("queue", ArqRedis)
 
 
 async def record(context: dict[str, Any], click_id: UUID, *said: str) -> None:
     """The job: write one click; `said` is the rest of it, in order."""
-    writer: ClickWriter = context["writer"]
-    await writer.write(Click(click_id, *said))
+    await context["writer"].write(Click(click_id, *said))
 
 
 async def _start(context: dict[str, Any]) -> None:
-    url = os.environ["DATABASE_URL"]  # noqa: TID251 -- an entry point
-    context["pool"] = await asyncpg.create_pool(url)
+    context["pool"] = await asyncpg.create_pool(os.environ["DATABASE_URL"])  # noqa: TID251 -- an entry point
     context["writer"] = await ClickWriter.open(context["pool"])
 
 
@@ -52,45 +47,29 @@ class _Worker:
     on_shutdown = _end
 
 
-async def _track(request: web.Request) -> web.StreamResponse:
+async def _track(request: web.Request) -> web.Response:
     body = orjson.loads(await request.read())
-    click = Click(
-        id=uuid7(),
-        affiliate_url=body.pop("affiliate_url"),
-        page_url=body.pop("page_url", ""),
-        referrer_url=body.pop("referrer_url", ""),
-        session=body.pop("session_id", ""),
-        ip=request.headers["X-Forwarded-For"],
-        user_agent=body.pop("user_agent", ""),
-        properties=orjson.dumps(body).decode(),
-    )
+    click = Click.of(body, request.headers["X-Forwarded-For"])
     await request.app[_QUEUE].enqueue_job(record.__name__, *astuple(click))
     answer = {"success": True, "click_id": str(click.id)}
     return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
 
-async def _serve(port: int, redis: RedisSettings) -> None:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    app = web.Application()
-    app[_QUEUE] = await create_pool(redis)
-    app.router.add_post(PATH, _track)
-    server = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await server.setup()
-    site = web.TCPSite(server, "127.0.0.1", port, reuse_port=True, backlog=BACKLOG)
-    await site.start()
-    await stop.wait()
-    await server.cleanup()
-
-
 def main() -> None:
-    url = os.environ["REDIS_URL"]  # noqa: TID251 -- an entry point
-    redis = RedisSettings.from_dsn(url)
-    if sys.argv[1:]:
-        with runner() as loop:
-            loop.run(_serve(int(sys.argv[1]), redis))
-    else:
+    redis = RedisSettings.from_dsn(os.environ["REDIS_URL"])  # noqa: TID251 -- an entry point
+    if not sys.argv[1:]:
         run_worker(_Worker, redis_settings=redis)  # type: ignore[arg-type]
+        return
+
+    async def queue(app: web.Application) -> AsyncIterator[None]:
+        app[_QUEUE] = await create_pool(redis)
+        yield
+        await app[_QUEUE].aclose()
+
+    app = web.Application()
+    app.cleanup_ctx.append(queue)
+    app.router.add_post(PATH, _track)
+    serve(app, int(sys.argv[1]))
 
 
 if __name__ == "__main__":

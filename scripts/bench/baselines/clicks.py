@@ -8,11 +8,13 @@ of them looks a link up for a request. Nobody checks whether a click was there b
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import asyncpg
+import orjson
+from uuid_utils.compat import uuid7
 
 from ingest.contracts.envelope import Client
 from scripts.sql import statements
@@ -39,6 +41,21 @@ class Click:
     ip: str
     user_agent: str
     properties: str
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], ip: str) -> Self:
+        """A click from what a tracker sends."""
+        rest = dict(body)
+        return cls(
+            id=uuid7(),
+            affiliate_url=rest.pop("affiliate_url"),
+            page_url=rest.pop("page_url", ""),
+            referrer_url=rest.pop("referrer_url", ""),
+            session=rest.pop("session_id", ""),
+            ip=ip,
+            user_agent=rest.pop("user_agent", ""),
+            properties=orjson.dumps(rest).decode(),
+        )
 
     @property
     def code(self) -> str:
@@ -68,25 +85,21 @@ class ClickWriter:
             *(click.page_url, click.properties, click.session),
             *self._found_out(click),
         )
+        customer = (click.id, link["workspace_id"], at)
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(_SQL["rival_event"], *event)
-            await connection.execute(
-                _SQL["rival_customer"], click.id, link["workspace_id"], at
-            )
+            await connection.execute(_SQL["rival_customer"], *customer)
             # Last, so that whoever waits for this link waits as short as can be.
             await connection.execute(_SQL["rival_count"], link["id"], at)
 
     def _found_out(self, click: Click) -> tuple[Any, ...]:
         seen = self._enrich(
             Client(
-                user_agent=click.user_agent, ip=click.ip, referrer=click.referrer_url
+                ip=click.ip, user_agent=click.user_agent, referrer=click.referrer_url
             )
         )
+        agent = seen.agent
         return (
-            seen.agent.is_bot,
-            seen.location.country,
-            seen.agent.device,
-            seen.agent.os,
-            seen.agent.browser,
-            seen.referrer_host,
+            *(agent.is_bot, seen.location.country),
+            *(agent.device, agent.os, agent.browser, seen.referrer_host),
         )

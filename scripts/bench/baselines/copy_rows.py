@@ -1,7 +1,6 @@
 """The worker's baseline: COPY of the rows that a worker made of the same events.
 
-Over one connection and with a transaction for every batch, as a worker
-commits; nothing is decoded, resolved, enriched, compared or booked.
+Over one connection and with a transaction for every batch, as a worker commits; nothing is decoded, resolved, enriched, compared or booked.
 """
 
 from collections import defaultdict
@@ -11,7 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from ingest.contracts.envelope import Kind
-from scripts.servers import Connection
+from scripts.servers import Connection, rows
 from scripts.sql import statements
 from workers.counters.rule import LINKS, WEIGHTS
 from workers.counters.statements import addition, arguments
@@ -39,10 +38,12 @@ class Batch:
     counts: Sequence[Sequence[Any]]
 
 
-async def read_back(connection: Connection) -> Recorded:
-    events = [dict(row) for row in await connection.fetch(_SQL["events"])]
-    customers = [dict(row) for row in await connection.fetch(_SQL["customers"])]
-    return Recorded(events, {row["id"]: row for row in customers})
+async def read_back(connection: Connection, count: int) -> Recorded:
+    """So many events, the latest, and their customers."""
+    events = (await rows(connection, _SQL["events"]))[-count:]
+    customers = {row["id"]: row for row in await rows(connection, _SQL["customers"])}
+    ids = [event["id"] for event in events if event["id"] in customers]
+    return Recorded(events, {each: customers[each] for each in ids})
 
 
 def batches(
@@ -54,20 +55,12 @@ def batches(
     """
     for start in range(0, len(recorded.events), size):
         chunk = recorded.events[start : start + size]
-        ids = [new_id() for _ in chunk]
-        people = [
-            (recorded.customers[event["id"]], event_id)
-            for event, event_id in zip(chunk, ids, strict=True)
-            if event["id"] in recorded.customers
-        ]
-        yield Batch(
-            [
-                _under(event, event_id)
-                for event, event_id in zip(chunk, ids, strict=True)
-            ],
-            [_under(customer, event_id) for customer, event_id in people],
-            counts(chunk),
-        )
+        events, customers = [], []
+        for event, new in ((event, new_id()) for event in chunk):
+            events.append(_under(event, new))
+            if event["id"] in recorded.customers:
+                customers.append(_under(recorded.customers[event["id"]], new))
+        yield Batch(events, customers, counts(chunk))
 
 
 def counts(events: Sequence[_Values]) -> Sequence[Sequence[Any]]:
@@ -100,14 +93,11 @@ async def copy(
 
 def _total(clicks: Sequence[_Values]) -> list[int]:
     """What clicks of one link add to each of its counters."""
-    counts = [
-        [click["quantity"] * weight for weight in _weights(click)] for click in clicks
-    ]
+    counts = []
+    for click in clicks:
+        weights = WEIGHTS[Kind.CLICK, click["is_bot"], click["is_duplicate"]]
+        counts.append([click["quantity"] * weight for weight in weights])
     return [sum(column) for column in zip(*counts, strict=True)]
-
-
-def _weights(click: _Values) -> Sequence[int]:
-    return WEIGHTS[Kind.CLICK, click["is_bot"], click["is_duplicate"]]
 
 
 def _under(row: _Values, new_id: UUID) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """`python -m scripts.bench.baselines.fastapi_app PORT PROCESSES`: FastAPI on uvicorn, with asyncpg.
 
-A click is written in its request: 200 means that it is committed. Started by `contenders`,
-with DATABASE_URL in its environment.
+A click is written in its request: 200 means that it is committed. DATABASE_URL is in its
+environment.
 """
 
 import os
@@ -11,11 +11,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
-import orjson
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict
-from uuid_utils.compat import uuid7
 
 from scripts.bench.baselines.clicks import Click, ClickWriter
 from scripts.bench.load.traffic import PATH
@@ -56,25 +54,15 @@ app = FastAPI(lifespan=_lifespan)
 @app.post(PATH)
 async def track(body: Body, request: Request) -> Answer:
     """Write one click."""
-    click = Click(
-        id=uuid7(),
-        affiliate_url=body.affiliate_url,
-        page_url=body.page_url,
-        referrer_url=body.referrer_url,
-        session=body.session_id,
-        ip=request.headers["x-forwarded-for"],
-        user_agent=body.user_agent,
-        properties=orjson.dumps(body.model_extra).decode(),
-    )
-    writer: ClickWriter = request.app.state.writer
+    click = Click.of(body.model_dump(), request.headers["x-forwarded-for"])
     try:
-        await writer.write(click)
+        await request.app.state.writer.write(click)
     except KeyError as error:
         raise HTTPException(404, "no such link") from error
     return Answer(success=True, click_id=str(click.id))
 
 
-def main() -> None:
+if __name__ == "__main__":
     port, processes = map(int, sys.argv[1:])
     uvicorn.run(
         f"{_ME}:app",
@@ -83,7 +71,3 @@ def main() -> None:
         access_log=False,
         log_level="warning",
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -7,55 +7,43 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scripts.bench.environment.children import HERE, Checkout
-from scripts.bench.environment.runs import Tell
+from scripts.bench.environment.runs import tell
+from scripts.bench.environment.servers import HERE, Checkout, interruptible
 from scripts.errors import Unreachable, UsageProblem
 
 
 @contextmanager
-def checked_out(commit: str, tell: Tell) -> Iterator[Checkout]:
+def checked_out(commit: str) -> Iterator[Checkout]:
     """The commit for the length of a `with`. Raises UsageProblem where there is none."""
-    number = _git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
-    if number is None:
+    parsed = _git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
+    if parsed.returncode:
         raise UsageProblem(
             f"{commit} is no commit of {HERE.root}.",
             "name a commit, a tag or a branch; `git fetch` brings those that are elsewhere.",
         )
-    with TemporaryDirectory(prefix="reftide-compare-") as folder:
+    with interruptible(), TemporaryDirectory(prefix="reftide-compare-") as folder:
         root = Path(folder) / "checkout"
-        if _git("worktree", "add", "--detach", str(root), number) is None:
-            raise Unreachable(
-                f"git made no worktree of {commit}.", "see `git worktree list`."
-            )
+        _done(_git("worktree", "add", "--detach", str(root), parsed.stdout.strip()))
         try:
             tell(f"installing what {commit} needs")
-            yield Checkout(root, _environment(root))
+            _done(_run(sys.executable, str(root / "scripts" / "_venv.py"), "run"))
+            yield Checkout(root, str(root / ".venv" / "bin" / "python"))
         finally:
             _git("worktree", "remove", "--force", str(root))
 
 
-def _git(*words: str) -> str | None:
-    """What git says; None where it fails."""
-    done = subprocess.run(  # noqa: S603 -- words of ours, and a commit as one of them
-        ["git", "-C", str(HERE.root), *words],  # noqa: S607 -- whichever git there is
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    return done.stdout.strip() if done.returncode == 0 else None
+def _git(*words: str) -> "subprocess.CompletedProcess[str]":
+    return _run("git", "-C", str(HERE.root), *words)
 
 
-def _environment(root: Path) -> str:
-    """Its Python, with what its lock of requirements names."""
-    done = subprocess.run(  # noqa: S603 -- a script of the same repository
-        [sys.executable, str(root / "scripts" / "_venv.py"), "run"],
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    if done.returncode:
+def _run(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(words, capture_output=True, check=False, text=True)  # noqa: S603 -- git, and a script of the same repository
+
+
+def _done(process: "subprocess.CompletedProcess[str]") -> None:
+    """Raises Unreachable where it failed."""
+    if process.returncode:
         raise Unreachable(
-            f"The commit's environment cannot be made:\n{done.stderr[-1000:]}",
-            "see whether the package index is reachable.",
+            f"`{' '.join(process.args)}` failed:\n{process.stderr[-1000:]}",
+            "see `git worktree list`, and whether the package index is reachable.",
         )
-    return str(root / ".venv" / "bin" / "python")

@@ -11,10 +11,9 @@ from math import ceil
 from statistics import median
 from typing import Any, Final
 
-_RATIO_DIGITS: Final = 3
+import click
 
-#: Takes a sentence for the person who waits.
-Tell = Callable[[str], None]
+_RATIO_DIGITS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +47,21 @@ class Result:
         """The median of the pairs' ratios."""
         return median(pair.ratio for pair in self.pairs)
 
-    def document(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """The medians; `spread` is the least and the greatest ratio of a pair."""
         ratios = [pair.ratio for pair in self.pairs]
         return {
-            "name": self.name,
-            "unit": self.unit,
             "figure": self._rounded(median(pair.figure for pair in self.pairs)),
             "baseline": self._rounded(median(pair.baseline for pair in self.pairs)),
             "ratio": round(self.ratio, _RATIO_DIGITS),
             "spread": [round(end(ratios), _RATIO_DIGITS) for end in (min, max)],
+        }
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            **self.figures(),
             "runs": len(self.pairs),
             "pairs": [
                 {
@@ -76,11 +80,15 @@ class Result:
         return round(figure, self.digits) if self.digits else round(figure)
 
 
+def tell(sentence: str) -> None:
+    """Say how far it is to the person who waits."""
+    click.echo(sentence, err=True)
+
+
 def paired(
     figure: Callable[[], float],
     baseline: Callable[[], float],
     runs: int,
-    tell: Tell,
     unit: str = "/s",
 ) -> list[Pair]:
     """Measure in turn: A B A B …; tells of every pair."""

@@ -2,10 +2,11 @@
 
 import asyncio
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -14,7 +15,6 @@ from typing import Final, Literal
 from redis.asyncio import Redis
 
 from ingest.contracts.directory import DEFAULT_NAMESPACE, LinkRecord, link_key
-from scripts.bench.environment.children import HERE, Checkout
 from scripts.embedded import Embedded, EmbeddedError, Options
 from scripts.environment import Environment
 from scripts.errors import Unreachable
@@ -27,11 +27,21 @@ from workers.publish.publisher import publish_if_missing
 #: As many links share the clicks, evenly, unless a measurement wants others.
 LINKS: Final = 100
 SHARDS: Final = 4
-_PROGRAM: Final = 1
-_PARTNER: Final = "jane"
-_SITE: Final = "https://yoursite.com"
+_LINK: Final = Wanted(code="", program=1, partner="jane", url="https://yoursite.com")
 #: For statements that empty or copy whole tables.
 SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """Where processes come from: a folder with the packages, and the Python to run them."""
+
+    root: Path
+    python: str
+
+
+#: This one.
+HERE: Final = Checkout(Path(__file__).parents[3], sys.executable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +49,13 @@ class Asked:
     """What a measurement asks of its servers.
 
     `tells_commits`: Postgres keeps the time of every commit, which costs it a little.
+    `stream_server`: the program of another Redis or Valkey.
     """
 
     links: int = LINKS
     appendfsync: Literal["everysec", "always"] = "everysec"
     tells_commits: bool = False
+    stream_server: Path | None = None
 
 
 _AS_USUAL: Final = Asked()
@@ -54,18 +66,38 @@ class BenchServers:
     """Running servers with the schema, the demo workspace and its directory published.
 
     `data` is a directory for whatever a measurement needs; `links` are what to click on;
-    `pids` are the processes of the servers by name; edges and workers come from `checkout`.
+    edges and workers come from `checkout`.
     """
 
     environment: Environment
     data: Path
-    links: Sequence[LinkRecord]
-    pids: Mapping[str, int] = field(default_factory=dict)
+    links: Sequence[LinkRecord] = ()
+    embedded: Embedded | None = None
     checkout: Checkout = HERE
 
     @property
     def codes(self) -> list[str]:
         return [link.code for link in self.links]
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes of the servers by name."""
+        servers = self.embedded.servers if self.embedded else ()
+        return {server.name: server.pid or 0 for server in servers}
+
+    def postgres(self) -> AbstractAsyncContextManager[Connection]:
+        return postgres(self.environment, seconds=SECONDS)
+
+    def redis(self) -> AbstractAsyncContextManager[Redis]:
+        return redis_server(self.environment)
+
+    def variables(self) -> Mapping[str, str]:
+        """What processes are started with."""
+        return {
+            **self.environment.for_processes(),
+            "PYTHONPATH": str(self.checkout.root),
+            "REFTIDE_LOG_LEVEL": "warning",
+        }
 
 
 @contextmanager
@@ -84,14 +116,14 @@ def started(
 
     The caller's own variables for Reftide do not count: they may name real servers.
     """
-    options = Options(appendfsync=asked.appendfsync)
+    options = Options(appendfsync=asked.appendfsync, stream_server=asked.stream_server)
     with interruptible(), TemporaryDirectory(prefix="reftide-bench-") as name:
         data = Path(name)
         try:
             with Embedded(data / "servers", options) as embedded:
                 environment = Environment(
                     {
-                        **foreign(caller),
+                        **_foreign(caller),
                         "REDIS_URL": embedded.redis_url,
                         "DATABASE_URL": embedded.database_url,
                         "REFTIDE_SECRET": embedded.secret,
@@ -100,10 +132,13 @@ def started(
                     },
                     caller.clock,
                 )
+                servers = BenchServers(environment, data, (), embedded, checkout)
                 if asked.tells_commits:
-                    _have_commits_told(embedded, environment)
-                pids = {one.name: one.pid or 0 for one in embedded.servers}
-                yield BenchServers(environment, data, (), pids, checkout)
+                    asyncio.run(_keep_commit_times(servers))
+                    server = embedded.servers[1]
+                    server.stop()
+                    server.start(threading.Event())
+                yield servers
         except EmbeddedError as error:
             raise Unreachable(error.what, error.remedy) from error
 
@@ -122,19 +157,12 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _have_commits_told(embedded: Embedded, environment: Environment) -> None:
-    asyncio.run(_set_up(environment))
-    _, server = embedded.servers
-    server.stop()
-    server.start(threading.Event())
-
-
-async def _set_up(environment: Environment) -> None:
-    async with postgres(environment) as connection:
+async def _keep_commit_times(servers: BenchServers) -> None:
+    async with servers.postgres() as connection:
         await connection.execute("alter system set track_commit_timestamp = on")
 
 
-def foreign(environment: Environment) -> dict[str, str]:
+def _foreign(environment: Environment) -> dict[str, str]:
     """The variables that are not Reftide's, nor name its servers."""
     return {
         name: value
@@ -153,18 +181,9 @@ async def planted(environment: Environment, links: int = LINKS) -> list[LinkReco
     ):
         await connection.execute(schema_text())
         await plant(environment)
-        await _add_links(connection, codes)
+        async with connection.transaction():
+            for code in codes:
+                await add_link(connection, replace(_LINK, code=code))
         await publish_if_missing(connection, redis)
-        return [await _published(redis, code) for code in codes]
-
-
-async def _add_links(connection: Connection, codes: Sequence[str]) -> None:
-    async with connection.transaction():
-        for code in codes:
-            wanted = Wanted(code=code, program=_PROGRAM, partner=_PARTNER, url=_SITE)
-            await add_link(connection, wanted)
-
-
-async def _published(redis: Redis, code: str) -> LinkRecord:
-    raw: bytes = await redis.get(link_key(DEFAULT_NAMESPACE, code))
-    return LinkRecord.decode(raw)
+        keys = [link_key(DEFAULT_NAMESPACE, code) for code in codes]
+        return [LinkRecord.decode(raw) for raw in await redis.mget(keys)]

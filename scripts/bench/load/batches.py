@@ -6,9 +6,8 @@ is made in the database, and published with the rest of the directory when a run
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Final
-from uuid import UUID
 
 import orjson
 from uuid_utils.compat import uuid7
@@ -17,8 +16,7 @@ from ingest.contracts import apikey
 from ingest.dialects.batch import ROUTE
 from scripts.bench.environment.servers import BenchServers
 from scripts.bench.load import traffic
-from scripts.bench.load.load import CONNECTIONS, Requests
-from scripts.servers import postgres
+from scripts.bench.load.load import Requests
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/keys")
@@ -27,11 +25,9 @@ _CLICKS: Final = 50_000
 _SECRET: Final = "key_of_a_measurement"  # noqa: S105 -- of servers that nobody else sees
 
 
-def batches(
-    servers: BenchServers, size: int, connections: int = CONNECTIONS
-) -> Requests:
+def batches(servers: BenchServers, size: int, connections: int) -> Requests:
     """Batches of so many clicks on the links of the servers, and a key that may send them."""
-    asyncio.run(_add_key(servers, servers.links[0].workspace_uuid))
+    asyncio.run(_add_key(servers))
     file = servers.data / "batches"
     clicks = _clicks(servers.codes)
     with file.open("wb") as lines:
@@ -42,21 +38,15 @@ def batches(
 
 def _clicks(codes: Sequence[str]) -> Iterator[bytes]:
     bodies = [orjson.loads(body) for body in traffic.bodies(codes)]
-    number = 0
-    while True:
-        yield orjson.dumps(
-            {
-                "path": traffic.PATH,
-                "body": bodies[number % len(bodies)],
-                "ip": traffic.address(number),
-            }
-        )
-        number += 1
+    for number in count():
+        body, ip = bodies[number % len(bodies)], traffic.address(number)
+        yield orjson.dumps({"path": traffic.PATH, "body": body, "ip": ip})
 
 
-async def _add_key(servers: BenchServers, workspace: UUID) -> None:
+async def _add_key(servers: BenchServers) -> None:
+    workspace = servers.links[0].workspace_uuid
     hashes = apikey.hashes(servers.environment.secrets(), _SECRET)
-    async with postgres(servers.environment) as connection:
+    async with servers.postgres() as connection:
         await connection.execute(
             _SQL["add"], uuid7(), workspace, "bench", hashes[0], _SECRET[-4:], ["*"]
         )

@@ -7,16 +7,14 @@ a backlog that is left behind counts.
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
-from scripts.bench.environment.contenders import Contender, Start
-from scripts.bench.environment.servers import SECONDS, BenchServers
-from scripts.bench.load.load import Sent
+from scripts.bench.environment.processes import Contender, Start
+from scripts.bench.environment.servers import BenchServers
+from scripts.bench.load.load import Load, Sent
 from scripts.errors import Unreachable
-from scripts.servers import Connection, postgres, redis_server
+from scripts.servers import Connection
 from scripts.sql import statements
 from workers.publish.publisher import publish_if_missing
 
@@ -25,9 +23,6 @@ _LOOK_AGAIN_SECONDS: Final = 0.02
 #: Without one more row for so long, the rest will not come.
 _PATIENCE_SECONDS: Final = 20.0
 _WARM_SECONDS: Final = 1.0
-
-#: Sends requests to a port for so many seconds.
-Send = Callable[[int, float], Sent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,49 +43,35 @@ class Run:
         return self.events / self.seconds
 
 
-def through(
-    servers: BenchServers,
-    start: Start,
-    send: Send,
-    seconds: float,
-    per_request: int = 1,
-) -> Run:
+def through(servers: BenchServers, start: Start, load: Load, seconds: float) -> Run:
     """One run from nothing. Raises Unreachable where not every event is recorded."""
-    empty(servers)
+    asyncio.run(empty(servers))
     with start(servers) as contender:
-        warm(servers, contender, send, per_request)
-        return once(servers, contender, send, seconds, per_request)
+        warm(servers, contender, load)
+        return once(servers, contender, load, seconds)
 
 
-def warm(
-    servers: BenchServers, contender: Contender, send: Send, per_request: int = 1
-) -> None:
-    once(servers, contender, send, _WARM_SECONDS, per_request)
+def warm(servers: BenchServers, contender: Contender, load: Load) -> None:
+    once(servers, contender, load, _WARM_SECONDS)
 
 
 def once(
-    servers: BenchServers,
-    contender: Contender,
-    send: Send,
-    seconds: float,
-    per_request: int = 1,
+    servers: BenchServers, contender: Contender, load: Load, seconds: float
 ) -> Run:
     """One run against what is already there and running."""
-    load = partial(send, contender.port, seconds)
-    return asyncio.run(_once(servers, contender, load, per_request))
+    return asyncio.run(_once(servers, contender, load, seconds))
 
 
-def empty(servers: BenchServers) -> None:
+async def empty(servers: BenchServers) -> None:
     """Nothing recorded, nothing in Redis but the directory."""
-    asyncio.run(_empty(servers))
-
-
-async def _empty(servers: BenchServers) -> None:
-    async with (
-        postgres(servers.environment, seconds=SECONDS) as connection,
-        redis_server(servers.environment) as redis,
-    ):
+    async with servers.postgres() as connection:
         await forget(connection)
+    await publish(servers)
+
+
+async def publish(servers: BenchServers) -> None:
+    """Nothing in Redis but the directory."""
+    async with servers.postgres() as connection, servers.redis() as redis:
         await redis.flushdb()
         await publish_if_missing(connection, redis)
 
@@ -102,16 +83,13 @@ async def forget(connection: Connection) -> None:
 
 
 async def _once(
-    servers: BenchServers,
-    contender: Contender,
-    load: Callable[[], Sent],
-    per_request: int,
+    servers: BenchServers, contender: Contender, load: Load, seconds: float
 ) -> Run:
-    async with postgres(servers.environment, seconds=SECONDS) as connection:
+    async with servers.postgres() as connection:
         await connection.execute(_SQL["settle"])
         before = await _clicks(connection)
-        sent = await asyncio.to_thread(load)
-        wanted = sent.requests * per_request
+        sent = await asyncio.to_thread(load.send, contender.port, seconds)
+        wanted = sent.requests * load.what.events
         ended = sent.ended
         if await _clicks(connection) - before < wanted:
             await _recorded(connection, contender, before, wanted)

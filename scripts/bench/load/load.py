@@ -1,23 +1,24 @@
 """Load on an HTTP server of this machine: by wrk where it is installed, else by our own.
 
-Either keeps a fixed number of connections busy, one request out
-on each; what asks at a pace of its own is always ours, since wrk cannot.
+Either keeps a fixed number of connections busy, one request out on each; what asks at a
+pace of its own is always ours, since wrk cannot.
 """
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from shutil import which
 from time import monotonic
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import orjson
 
-from scripts.bench.environment.children import HERE
-from scripts.bench.load import generator
-from scripts.bench.load.generator import Order
+from scripts.bench.environment.servers import HERE
+from scripts.bench.load import generator, traffic
+from scripts.bench.load.generator import Order, encoded
 from scripts.errors import Unreachable
 
 #: Browsers hold one each. With few of them a server waits for the load, and not the load for it.
@@ -31,8 +32,9 @@ _MORE_SECONDS: Final = 20.0
 #: A slow answer slows the load down; only one that never comes is a failure.
 _ANSWER_SECONDS: Final = 15
 _SCRIPT: Final = Path(__file__).with_name("load.lua")
-#: Threads begin this many visitors apart, so that no two click as one visitor.
-PART: Final = 1_000_000
+#: Visitors that no two loads, and no two threads of one, have in common.
+_PART: Final = 1_000_000
+_PARTS: Final = count(step=_PART * _THREADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Load(Protocol):
     """Something that sends requests; `name` says what."""
 
     name: str
+    what: Requests
 
     def send(self, port: int, seconds: float) -> Sent:
         """Keep a server busy. Raises Unreachable for any answer but 200."""
@@ -89,84 +92,85 @@ class Load(Protocol):
 
 def choose(what: Requests) -> Load:
     """The generator to use."""
-    program = which("wrk")
-    return Wrk(program, what) if program else Own(what)
+    return Wrk(what) if which("wrk") else Own(what)
+
+
+def clicks(
+    codes: Sequence[str], folder: Path, connections: int = CONNECTIONS
+) -> Requests:
+    """Single clicks on codes; the folder keeps their bodies."""
+    file = folder / "bodies"
+    file.write_bytes(b"".join(body + b"\n" for body in traffic.bodies(codes)))
+    return Requests(traffic.PATH, file, at_once=connections)
 
 
 class Wrk:
     """Load by wrk, with a script that sends what our own generator sends."""
 
-    def __init__(self, program: str, what: Requests) -> None:
+    def __init__(self, what: Requests) -> None:
         self.name = f"wrk, {_THREADS} threads"
-        self._program = program
-        self._what = what
-        self._firsts = count(step=PART * _THREADS)
+        self.what = what
 
     def send(self, port: int, seconds: float) -> Sent:
-        options = [
-            *(
-                f"-t{min(_THREADS, self._what.connections)}",
-                f"-c{self._what.connections}",
-                f"-d{max(1, round(seconds))}s",
-                f"--timeout={_ANSWER_SECONDS}s",
-            ),
-            *("-s", str(_SCRIPT), f"http://127.0.0.1:{port}{self._what.path}"),
-            *("--", str(self._what.bodies), str(next(self._firsts)), str(PART)),
-            self._what.key,
+        what = self.what
+        words = [
+            *("wrk", f"-t{min(_THREADS, what.connections)}", f"-c{what.connections}"),
+            *(f"-d{max(1, round(seconds))}s", f"--timeout={_ANSWER_SECONDS}s"),
+            *("-s", str(_SCRIPT), f"http://127.0.0.1:{port}{what.path}", "--"),
+            *(str(what.bodies), str(next(_PARTS)), str(_PART), what.key),
         ]
-        done = subprocess.run(  # noqa: S603 -- the program that `which` found
-            [self._program, *options],
-            capture_output=True,
-            check=False,
-            timeout=seconds + _MORE_SECONDS,
-        )
+        said = _run(words, seconds)
         ended = monotonic()
-        last = done.stdout.strip().rpartition(b"\n")[2]
-        if done.returncode or not last.startswith(b"{"):
-            raise _failed(done.stderr.decode("utf-8", "replace"))
-        found = orjson.loads(last)
+        found = orjson.loads(said.rpartition(b"\n")[2])
         if found["failures"]:
-            said = [f"{count} by {kind}" for kind, count in found["failures"].items()]
-            raise _failed(f"requests failed: {', '.join(said)}")
+            kinds = [
+                f"{number} by {kind}" for kind, number in found["failures"].items()
+            ]
+            raise _failed(f"requests failed: {', '.join(kinds)}")
         # It reads the bodies first, and ends as soon as it is through.
         return Sent(found["requests"], ended - found["microseconds"] / 1e6, ended)
 
 
 class Own:
-    """Load by a process of our own."""
+    """Load by a process of our own. With a rate, in requests a second: an open loop."""
 
     name = "our own generator"
 
-    def __init__(self, what: Requests) -> None:
-        self._what = what
-        self._firsts = count(step=PART)
+    def __init__(self, what: Requests, rate: float = 0.0) -> None:
+        self.what = what
+        self._rate = rate
 
-    def send(self, port: int, seconds: float, rate: float = 0.0) -> Sent:
-        """With a rate, in requests a second: an open loop."""
+    def send(self, port: int, seconds: float) -> Sent:
         order = Order(
             port=port,
-            path=self._what.path,
-            bodies=str(self._what.bodies),
-            connections=_PACED_CONNECTIONS if rate else self._what.connections,
+            path=self.what.path,
+            bodies=str(self.what.bodies),
+            connections=_PACED_CONNECTIONS if self._rate else self.what.connections,
             seconds=seconds,
-            first=next(self._firsts),
-            rate=rate,
-            key=self._what.key,
+            first=next(_PARTS),
+            rate=self._rate,
+            key=self.what.key,
         )
-        done = subprocess.run(  # noqa: S603 -- our own module
-            [sys.executable, "-m", generator.__name__, order.encode()],
-            cwd=HERE.root,
-            capture_output=True,
-            check=False,
-            timeout=seconds + _MORE_SECONDS,
-        )
-        if done.returncode:
-            raise _failed(done.stderr.decode("utf-8", "replace")[-_SHOWN:])
-        found = orjson.loads(done.stdout)
+        words = [sys.executable, "-m", generator.__name__, encoded(order)]
+        found: dict[str, Any] = orjson.loads(_run(words, seconds))
         if found["failure"]:
             raise _failed(found["failure"])
         latencies = tuple(micros / 1e6 for micros in found["latencies"])
         return Sent(found["requests"], found["began"], found["ended"], latencies)
+
+
+def _run(words: Sequence[str], seconds: float) -> bytes:
+    """What a generator says. Raises Unreachable where it fails."""
+    done = subprocess.run(  # noqa: S603 -- wrk, or our own module
+        words,
+        cwd=HERE.root,
+        capture_output=True,
+        check=False,
+        timeout=seconds + _MORE_SECONDS,
+    )
+    if done.returncode:
+        raise _failed(done.stderr.decode("utf-8", "replace")[-_SHOWN:])
+    return done.stdout.strip()
 
 
 def _failed(why: str) -> Unreachable:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from scripts.bench.environment.servers import BenchServers
-from scripts.bench.load.drain import unix_ms
+from scripts.bench.load.events import unix_ms
 from scripts.servers import Connection, postgres
 from scripts.sql import statements
 

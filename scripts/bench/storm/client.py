@@ -7,15 +7,18 @@ again without becoming another event is, until it is accepted; the rest is sent 
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
 from uuid import UUID
 
+import orjson
+
 from ingest.contracts.clickid import KeyRing
-from scripts.bench.storm.http import Answer, Connections, Unanswered, encoded
-from scripts.bench.storm.journal import Answered, Asked, Journal
-from scripts.bench.storm.traffic import REPEATABLE, Event, Known, request
+from scripts.bench.environment.proxy import HOST
+from scripts.bench.load.http import Connection, body_of, status_of
+from scripts.bench.storm.traffic import REPEATABLE, Event, request
 
 #: A client of ours gives up after this.
 _ANSWER_SECONDS: Final = 4.0
@@ -24,16 +27,30 @@ _CONNECTIONS: Final = 500
 _ATTEMPTS: Final = 6
 _FIRST_PAUSE: Final = 0.25
 _RETRIED: Final = frozenset({429, 500, 502, 503, 504})
+_OK: Final = range(200, 300)
 _FULL_PAUSE: Final = 0.02
 _REMEMBERED: Final = 500
-_FOLLOWING: Final = frozenset({"lead", "dub lead", "sale"})
+_SHOWN: Final = 120
+
+
+@dataclass(slots=True)
+class History:
+    """All that the client knows of one event. Repeats share its mark."""
+
+    mark: str
+    kind: str
+    asked: int = 0
+    #: How often it was told yes.
+    accepted: int = 0
+    #: The ids of a click, where answers say them.
+    event_ids: set[UUID] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class Tally:
     """What came of the requests. Times are of `time.monotonic`, in seconds."""
 
-    events: int = 0
+    histories: dict[str, History] = field(default_factory=dict)
     answers: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
     #: Noes that no fault explains, in words.
@@ -44,36 +61,77 @@ class Tally:
     last_yes: float = 0.0
     longest_gap: float = 0.0
 
-    def begin(self, now: float) -> None:
-        self.last_yes = now
-
-    def take(self, edge: int, event: Event, answer: Answer, sent: float) -> None:
-        now = time.monotonic()
-        self.answers[str(answer.status)] += 1
+    def take(self, edge: int, kind: str, answer: bytes, sent: float) -> bool:
+        """Count an answer; whether it is a yes."""
+        now, status = time.monotonic(), status_of(answer)
+        self.answers[str(status)] += 1
         self.slowest = max(self.slowest, now - sent)
-        if answer.is_accepted:
+        if status in _OK:
             self.accepted += 1
             self.last_good[edge] = max(self.last_good[edge], sent)
-            self.longest_gap = max(self.longest_gap, now - self.last_yes)
+            self.longest_gap = max(self.longest_gap, now - (self.last_yes or now))
             self.last_yes = now
-        elif answer.status not in _RETRIED and event.kind != "unknown code":
-            said = answer.body[:120].decode("utf-8", "replace")
-            self.surprises[f"{event.kind}: {answer.status} {said}"] += 1
+        elif status not in _RETRIED and kind != "unknown code":
+            said = body_of(answer)[:_SHOWN].decode("utf-8", "replace")
+            self.surprises[f"{kind}: {status} {said}"] += 1
+        return status in _OK
 
-    def miss(self) -> None:
-        self.answers["none"] += 1
+
+class _Edge:
+    """Connections to one edge, as many as there are requests under way."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[Connection] = []
+        self.under_way = 0
+
+    async def ask(self, request: bytes) -> bytes:
+        """Raises OSError and TimeoutError where nobody knows what became of it."""
+        self.under_way += 1
+        connection: Connection | None = None
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = loop.create_future()
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                connection = await self._connected()
+                connection.lost = partial(_lose, answer)
+                connection.ask(request, answer.set_result)
+                whole = await answer
+        except (OSError, TimeoutError):
+            if connection is not None:
+                connection.end()
+            raise
+        finally:
+            self.under_way -= 1
+        connection.lost = lambda: None
+        self._idle.append(connection)
+        return whole
+
+    async def _connected(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        loop = asyncio.get_running_loop()
+        return (await loop.create_connection(Connection, HOST, self._port))[1]
+
+    def close(self) -> None:
+        for connection in self._idle:
+            connection.end()
+
+
+def _lose(answer: "asyncio.Future[bytes]") -> None:
+    if not answer.done():
+        answer.set_exception(ConnectionError("closed before the answer"))
 
 
 class Client:
     """Sends events to the edges in turn; `ports` are the edges'."""
 
-    def __init__(
-        self, ports: Sequence[int], keys: KeyRing, journal: Journal, tally: Tally
-    ) -> None:
+    def __init__(self, ports: Sequence[int], keys: KeyRing, tally: Tally) -> None:
         """`keys` tell which click an answered click id is."""
-        self._edges = [Connections(port, _CONNECTIONS) for port in ports]
+        self._edges = [_Edge(port) for port in ports]
         self._keys = keys
-        self._journal = journal
         self._tally = tally
         self._clicks: deque[str] = deque(maxlen=_REMEMBERED)
         self._customers: deque[str] = deque(maxlen=_REMEMBERED)
@@ -81,80 +139,83 @@ class Client:
     async def send(self, events: Iterable[Event], rate: float) -> None:
         """Return when every event has its last answer, or none."""
         began = time.monotonic()
-        self._tally.begin(began)
         async with asyncio.TaskGroup() as group:
             for event in events:
-                wait = began + event.number / rate - time.monotonic()
-                if wait > 0:
-                    await asyncio.sleep(wait)
+                await asyncio.sleep(began + event.number / rate - time.monotonic())
                 group.create_task(self._see_through(event))
         for edge in self._edges:
             edge.close()
 
     async def _see_through(self, event: Event) -> None:
-        self._tally.events += 1
         known = self._known(event)
         if known is None:
             # Nobody has clicked yet, so nobody can have signed up.
-            event, known = replace(event, kind="click", again=None), Known()
-        is_accepted, attempts = await self._try(event, known)
+            event, known = replace(event, kind="click", again=None), ""
+        history = History(event.mark, event.kind)
+        self._tally.histories[event.mark] = history
+        is_accepted = await self._try(event, known, history)
         if is_accepted and event.again is not None:
             await asyncio.sleep(event.again)
-            await self._ask(event, known, attempts + 1)
+            await self._ask(event, known, history)
 
-    async def _try(self, event: Event, known: Known) -> tuple[bool, int]:
+    async def _try(self, event: Event, known: str, history: History) -> bool:
         attempts = _ATTEMPTS if event.kind in REPEATABLE else 1
-        for attempt in range(1, attempts + 1):
-            answer = await self._ask(event, known, attempt)
-            if answer is not None and answer.is_accepted:
-                self._remember(event, answer)
-                return True, attempt
-            if answer is not None and answer.status not in _RETRIED:
-                return False, attempt
-            if attempt < attempts:
+        for attempt in range(attempts):
+            if attempt:
                 await asyncio.sleep(_FIRST_PAUSE * 2.0 ** (attempt - 1))
-        return False, attempts
+            answer = await self._ask(event, known, history)
+            if history.accepted:
+                self._remember(event, _document(answer))
+                return True
+            if answer and status_of(answer) not in _RETRIED:
+                return False
+        return False
 
-    async def _ask(self, event: Event, known: Known, attempt: int) -> Answer | None:
-        """One request, from the journal to the journal; None where no answer came."""
-        edge = await self._free(event.number + attempt)
-        await self._journal.write(Asked(event.mark, event.kind, attempt))
-        raw, sent = encoded(request(event, known, attempt)), time.monotonic()
+    async def _ask(self, event: Event, known: str, history: History) -> bytes:
+        """One request, remembered with its answer; nothing where none came."""
+        history.asked += 1
+        edge = await self._free(event.number + history.asked)
+        raw, sent = request(event, known, history.asked), time.monotonic()
         try:
-            answer = await self._edges[edge].ask(raw, _ANSWER_SECONDS)
-        except Unanswered:
-            self._tally.miss()
-            return None
-        self._tally.take(edge, event, answer, sent)
-        told = Answered(event.mark, attempt, answer.status, self._click_id(answer))
-        await self._journal.write(told)
+            answer = await self._edges[edge].ask(raw)
+        except (OSError, TimeoutError):
+            self._tally.answers["none"] += 1
+            return b""
+        if self._tally.take(edge, event.kind, answer, sent):
+            history.accepted += 1
+            told = _document(answer).get("click_id")
+            token = self._keys.verify(told) if isinstance(told, str) else None
+            if token is not None:
+                history.event_ids.add(token.click_id)
         return answer
 
     async def _free(self, turn: int) -> int:
         while True:
             for offset in range(len(self._edges)):
                 edge = (turn + offset) % len(self._edges)
-                if not self._edges[edge].is_full:
+                if self._edges[edge].under_way < _CONNECTIONS:
                     return edge
             await asyncio.sleep(_FULL_PAUSE)
 
-    def _click_id(self, answer: Answer) -> UUID | None:
-        told = answer.document.get("click_id")
-        token = self._keys.verify(told) if isinstance(told, str) else None
-        return token.click_id if token else None
+    def _known(self, event: Event) -> str | None:
+        """What an event needs of earlier answers; None where there is none yet."""
+        of = {"lead": self._clicks, "dub lead": self._clicks, "sale": self._customers}
+        if event.kind not in of:
+            return ""
+        found = of[event.kind]
+        return found[int(event.choice * len(found))] if found else None
 
-    def _known(self, event: Event) -> Known | None:
-        if event.kind not in _FOLLOWING:
-            return Known()
-        of = self._customers if event.kind == "sale" else self._clicks
-        if not of:
-            return None
-        found = of[int(event.choice * len(of))]
-        return Known(customer=found) if event.kind == "sale" else Known(click=found)
-
-    def _remember(self, event: Event, answer: Answer) -> None:
-        found = answer.document
-        if event.kind in {"click", "keyed click"} and "click_id" in found:
-            self._clicks.append(found["click_id"])
+    def _remember(self, event: Event, document: Mapping[str, Any]) -> None:
+        if event.kind in {"click", "keyed click"} and "click_id" in document:
+            self._clicks.append(document["click_id"])
         elif event.kind in {"lead", "dub lead"}:
             self._customers.append(event.mark)
+
+
+def _document(answer: bytes) -> Mapping[str, Any]:
+    """The body, or nothing where it is no JSON object."""
+    try:
+        document = orjson.loads(body_of(answer))
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -3,25 +3,35 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from scripts.bench.environment.children import free_port
+from scripts.bench.environment import usage
+from scripts.bench.environment.processes import free_port
 from scripts.bench.environment.proxy import HOST, Link
-from scripts.bench.storm.faults import EDGES, SERVERS, WORKERS
+from scripts.bench.environment.runs import tell
 from scripts.embedded import Embedded, Server
 from scripts.embedded.server import ending
 from scripts.environment import Environment
-from scripts.stack.supervision import Process, Say, drain
+from scripts.stack.supervision import Process, drain
+
+EDGES: Final = ("edge 1", "edge 2")
+WORKERS: Final = ("worker 1", "worker 2", "worker 3")
+SERVERS: Final = ("Valkey", "Postgres")
+#: What links join, and whose they are.
+LINKS: Final = (
+    *(f"client and edge: {name}" for name in EDGES),
+    *(f"edge and Valkey: {name}" for name in EDGES),
+    *(f"worker and Valkey: {name}" for name in WORKERS),
+    *(f"worker and Postgres: {name}" for name in WORKERS),
+)
 
 _STOP_SECONDS: Final = 12.0
 _PAUSE_SECONDS: Final = 0.2
-_PROC: Final = Path("/proc")
 #: What PostgreSQL calls its socket.
 _PG_SOCKET: Final = ".s.PGSQL.5432"
 
@@ -32,15 +42,20 @@ class Member:
 
     name: str
     kept: Process | Server
-    restart: Callable[[], Awaitable[None]]
+    fleet: "Fleet"
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def restart(self) -> None:
+        if isinstance(self.kept, Process):
+            await self.kept.restart()
+        else:
+            await self.fleet.embedded.restart(self.kept)
 
     def signal(self, number: signal.Signals) -> None:
         """To it and its children: PostgreSQL has one for each session."""
-        pid = self.kept.pid
-        for each in [] if pid is None else [pid, *_children(pid)]:
+        for pid in usage.tree([] if self.kept.pid is None else [self.kept.pid]):
             with suppress(ProcessLookupError):
-                os.kill(each, number)
+                os.kill(pid, number)
 
     async def kill(self) -> None:
         exited = asyncio.wrap_future(self.kept.exited)
@@ -57,139 +72,111 @@ class Member:
         if slow:
             await self.kill()
 
+    async def keep(self) -> None:
+        """Start it again whenever it ends by itself, and make a note of that."""
+        while True:
+            how = ending(await asyncio.wrap_future(self.kept.exited))
+            async with self.lock:
+                if not self.kept.exited.done():
+                    continue  # it was a fault's doing, and is undone
+                self.fleet.deaths.append(f"{self.name}: {how}")
+                tell(f"{self.name} ended by itself ({how}); starting it again")
+                await asyncio.sleep(_PAUSE_SECONDS)
+                await self.restart()
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Fleet:
-    """The processes and what joins them. Links are named as in `faults`."""
+    """The processes and what joins them, by name. `logs` is the folder of their logs."""
 
+    embedded: Embedded
     environment: Environment
-    #: The ports at which the client finds the edges.
-    ports: Sequence[int]
-    members: Mapping[str, Member]
-    links: Mapping[str, Link]
-    #: An edge like this one, not started, with other variables beside.
-    another: Callable[[str, Mapping[str, str]], Process]
+    logs: Path
+    links: Mapping[str, Link] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
+    #: Where each edge listens; the client goes through links.
+    listens: Mapping[str, int] = field(
+        default_factory=lambda: {name: free_port() for name in EDGES}
+    )
     #: Ends that nobody brought about.
     deaths: list[str] = field(default_factory=list)
 
-    async def keep(self, member: Member, say: Say) -> None:
-        """Start it again whenever it ends by itself, and make a note of that."""
-        while True:
-            how = ending(await asyncio.wrap_future(member.kept.exited))
-            async with member.lock:
-                if not member.kept.exited.done():
-                    continue  # it was a fault's doing, and is undone
-                self.deaths.append(f"{member.name}: {how}")
-                say(f"{member.name} ended by itself ({how}); starting it again")
-                await asyncio.sleep(_PAUSE_SECONDS)
-                await member.restart()
+    @property
+    def ports(self) -> list[int]:
+        """The ports at which the client finds the edges."""
+        return [self.links[f"client and edge: {name}"].port for name in EDGES]
+
+    def process(self, name: str, more: Mapping[str, str]) -> Process:
+        """An edge or a worker, not started, with other variables beside."""
+        kind, _, number = name.partition(" ")
+        valkey = self.links[f"{kind} and Valkey: {name}"].port
+        variables = {
+            **self.environment.for_processes(),
+            "REDIS_URL": f"redis://{HOST}:{valkey}/0",
+            "REFTIDE_WORKER_NAME": f"storm-{number}",
+            **more,
+        }
+        log = self.logs / f"{kind}-{number}.log"
+        if kind == "edge":
+            variables |= {
+                "REFTIDE_HOST": HOST,
+                "REFTIDE_PORT": str(self.listens[name]),
+                # As behind a balancer: the visitor's address is in a header.
+                "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
+            }
+            return Process(name, "ingest", variables, log)
+        place = f"{HOST}:{self.links[f'worker and Postgres: {name}'].port}"
+        variables["DATABASE_URL"] = (
+            f"postgresql://reftide@{place}/reftide?sslmode=disable"
+        )
+        return Process(name, "workers", variables, log)
 
 
 @asynccontextmanager
 async def assembled(
-    embedded: Embedded,
-    environment: Environment,
-    folder: Path,
-    say: Say,
+    embedded: Embedded, environment: Environment, folder: Path
 ) -> AsyncIterator[Fleet]:
     """Everything started and kept running for the length of a block."""
-    (folder / "log").mkdir()
+    fleet = Fleet(embedded, environment, folder / "log")
+    fleet.logs.mkdir()
     async with AsyncExitStack() as stack:
-        ports = {name: free_port() for name in EDGES}
-        links = _links(embedded, ports)
-        for link in links.values():
+        fleet.links = _links(fleet)
+        for link in fleet.links.values():
             await link.open()
             stack.push_async_callback(link.close)
-        make = partial(_process, environment, links, ports, folder / "log")
-        client = [links[f"client and edge: {name}"].port for name in EDGES]
-        fleet = Fleet(environment, client, _members(embedded, make), links, make)
-        stack.push_async_callback(_stopped, fleet, say)
-        for member in fleet.members.values():
-            if isinstance(member.kept, Process):
-                member.kept.start()
+        for name, server in zip(SERVERS, embedded.servers, strict=True):
+            fleet.members[name] = Member(name, server, fleet)
+        for name in (*EDGES, *WORKERS):
+            process = fleet.process(name, {})
+            fleet.members[name] = Member(name, process, fleet)
+            process.start()
+        stack.push_async_callback(_stopped, fleet)
         keepers = [
-            asyncio.create_task(fleet.keep(member, say))
-            for member in fleet.members.values()
+            asyncio.create_task(member.keep()) for member in fleet.members.values()
         ]
-        # Before the processes: nothing is started while everything ends.
-        stack.push_async_callback(_cancelled, keepers)
-        yield fleet
+        try:
+            yield fleet
+        finally:
+            # Before the processes: nothing is started while everything ends.
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.wait(keepers)
 
 
-async def _stopped(fleet: Fleet, say: Say) -> None:
+async def _stopped(fleet: Fleet) -> None:
     ours = [member.kept for member in fleet.members.values()]
-    await drain([one for one in ours if isinstance(one, Process)], _STOP_SECONDS, say)
+    await drain([one for one in ours if isinstance(one, Process)], _STOP_SECONDS, tell)
 
 
-async def _cancelled(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-    for task in tasks:
-        if not task.cancelled():
-            task.result()
-
-
-def _links(embedded: Embedded, ports: Mapping[str, int]) -> dict[str, Link]:
-    valkey = Path(urlsplit(embedded.redis_url).path)
-    (sockets,) = parse_qs(urlsplit(embedded.database_url).query)["host"]
-    made = [
-        *(Link(f"client and edge: {name}", ports[name]) for name in EDGES),
-        *(Link(f"edge and Valkey: {name}", valkey) for name in EDGES),
-        *(Link(f"worker and Valkey: {name}", valkey) for name in WORKERS),
-        *(
-            Link(f"worker and Postgres: {name}", Path(sockets, _PG_SOCKET))
-            for name in WORKERS
-        ),
-    ]
-    return {link.name: link for link in made}
-
-
-def _members(
-    embedded: Embedded, make: Callable[[str, Mapping[str, str]], Process]
-) -> dict[str, Member]:
-    members: dict[str, Member] = {}
-    for name, server in zip(SERVERS, embedded.servers, strict=True):
-        members[name] = Member(name, server, partial(embedded.restart, server))
-    for name in (*EDGES, *WORKERS):
-        process = make(name, {})
-        members[name] = Member(name, process, process.restart)
-    return members
-
-
-def _process(
-    environment: Environment,
-    links: Mapping[str, Link],
-    ports: Mapping[str, int],
-    logs: Path,
-    name: str,
-    more: Mapping[str, str],
-) -> Process:
-    kind, _, number = name.partition(" ")
-    variables = {**environment.for_processes(), **more}
-    valkey = links[f"{kind} and Valkey: {name}"]
-    variables["REDIS_URL"] = f"redis://{HOST}:{valkey.port}/0"
-    log = logs / f"{kind}-{number}.log"
-    if kind == "edge":
-        variables |= {
-            "REFTIDE_HOST": HOST,
-            "REFTIDE_PORT": str(ports[name]),
-            # As behind a balancer: the visitor's address is in a header.
-            "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
-        }
-        return Process(name, "ingest", variables, log)
-    variables["REFTIDE_WORKER_NAME"] = f"storm-{number}"
-    database = links[f"worker and Postgres: {name}"]
-    place = f"reftide@{HOST}:{database.port}/reftide?sslmode=disable"
-    variables["DATABASE_URL"] = f"postgresql://{place}"
-    return Process(name, "workers", variables, log)
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for folder in _PROC.glob("[0-9]*"):
-        with suppress(OSError):
-            stat = (folder / "stat").read_text("ascii", "replace").rpartition(")")[2]
-            if int(stat.split()[1]) == pid:
-                found.append(int(folder.name))
-    return found
+def _links(fleet: Fleet) -> dict[str, Link]:
+    (sockets,) = parse_qs(urlsplit(fleet.embedded.database_url).query)["host"]
+    servers = {
+        "Valkey": Path(urlsplit(fleet.embedded.redis_url).path),
+        "Postgres": Path(sockets, _PG_SOCKET),
+    }
+    links = {}
+    for called in LINKS:
+        joined, _, whose = called.partition(": ")
+        server = servers.get(joined.rpartition(" ")[2])
+        links[called] = Link(called, server or fleet.listens[whose])
+    return links

@@ -1,4 +1,4 @@
-"""The journal against the database: what was promised, and what became of it.
+"""What the client remembers against the database: what was promised, and what became of it.
 
 A request without an answer promises nothing: its event may be there or not. bio.re's clicks
 are answered alike whether they found a place or not; the edges log those that found none,
@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from ingest.contracts.envelope import Envelope, Undecodable, decode
-from scripts.bench.storm.journal import History
+from scripts.bench.storm.client import History
 from scripts.servers import Connection, rows, single
 from scripts.sql import statements
 

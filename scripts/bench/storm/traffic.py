@@ -7,19 +7,17 @@ leads and sales in their metadata. Whatever is sent again bears the mark of the 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from scripts.bench.load.traffic import address
+import orjson
+
+from scripts.bench.load.http import framed
+from scripts.bench.load.traffic import PATH, address
 from scripts.demo.agents import agents
 from scripts.demo.traffic import API_KEY
 
-Kind = Literal[
-    "click", "keyed click", "short click", "mute click", "lead", "dub lead", "sale",
-    "unknown code",
-]  # fmt: skip
-
 #: Of a hundred events. A `mute click` is bio.re's, which is never told no.
-_SHARES: Final[Mapping[Kind, int]] = {
+_SHARES: Final[Mapping[str, int]] = {
     "click": 55,
     "keyed click": 10,
     "short click": 4,
@@ -31,15 +29,15 @@ _SHARES: Final[Mapping[Kind, int]] = {
 }
 
 #: What may be sent again without becoming another event.
-REPEATABLE: Final[frozenset[Kind]] = frozenset(
-    {"keyed click", "lead", "dub lead", "sale"}
-)
+REPEATABLE: Final = frozenset({"keyed click", "lead", "dub lead", "sale"})
 _AGAIN: Final = 0.25
 _LONGEST_PAUSE: Final = 2.0
 _ADDRESSES: Final = 131_072
-
+_AGENTS: Final = [name for name, is_bot in agents() if not is_bot]
 _PAGE: Final = "https://yoursite.com/?storm="
-_DOMAIN: Final = ("go.yoursite.com", "alice")
+
+#: A path, headers and a document, if any.
+Parts = tuple[str, Mapping[str, str], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +46,11 @@ class Event:
 
     number: int
     mark: str
-    kind: Kind
+    kind: str
     code: str
     again: float | None
     #: Which of the clicks or customers that are known by then it is about.
     choice: float
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What leads and sales need of earlier answers: a click id, or a customer's."""
-
-    click: str = ""
-    customer: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One attempt, to be sent as it stands."""
-
-    path: str
-    headers: Mapping[str, str]
-    body: Mapping[str, Any] | None
 
 
 def events(seed: int, count: int, codes: Sequence[str]) -> Iterator[Event]:
@@ -89,92 +70,79 @@ def events(seed: int, count: int, codes: Sequence[str]) -> Iterator[Event]:
         )
 
 
-def request(event: Event, known: Known, attempt: int) -> Request:
-    """The request of an attempt. Repeats differ in what does not make them another event."""
-    return _REQUESTS[event.kind](event, known, attempt)
+def request(event: Event, known: str, attempt: int) -> bytes:
+    """The whole request of an attempt; leads name a `known` click, sales a customer.
+
+    Repeats differ in what does not make them another event.
+    """
+    path, headers, document = _PARTS[event.kind](event, known, attempt)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    if document is None:
+        return framed(path, lines, b"")
+    lines += "Content-Type: application/json\r\n"
+    return framed(path, lines, orjson.dumps(document))
 
 
-def _click(event: Event, _known: Known, _attempt: int) -> Request:
-    page = f"{_PAGE}{event.mark}"
-    body = {
-        "affiliate_url": f"https://yoursite.com/?aff={event.code}",
-        "page_url": page,
+def _browser(event: Event, **more: str) -> dict[str, str]:
+    """Of a visitor who was never here before."""
+    agent = _AGENTS[event.number // _ADDRESSES % len(_AGENTS)]
+    return {"User-Agent": agent, "X-Forwarded-For": address(event.number), **more}
+
+
+def _click(event: Event, code: str = "") -> dict[str, str]:
+    return {
+        "affiliate_url": f"https://yoursite.com/?aff={code or event.code}",
+        "page_url": f"{_PAGE}{event.mark}",
         "session_id": event.mark,
         "language": "en-US",
     }
-    return Request("/api/v1/track/click", _browser(event), body)
 
 
-def _keyed_click(event: Event, known: Known, attempt: int) -> Request:
-    plain = _click(event, known, attempt)
-    return Request(
-        plain.path, {**plain.headers, "Idempotency-Key": event.mark}, plain.body
-    )
+def _short(event: Event) -> dict[str, str]:
+    domain, key = "go.yoursite.com", "alice"
+    return {"domain": domain, "key": key, "url": f"{_PAGE}{event.mark}"}
 
 
-def _unknown_code(event: Event, _known: Known, _attempt: int) -> Request:
-    plain = _click(event, _known, _attempt)
-    body = {**(plain.body or {}), "affiliate_url": "https://yoursite.com/?aff=NOBODYS"}
-    return Request(plain.path, plain.headers, body)
-
-
-def _short_click(event: Event, _known: Known, _attempt: int) -> Request:
-    domain, key = _DOMAIN
-    body = {"domain": domain, "key": key, "url": f"{_PAGE}{event.mark}"}
-    return Request("/track/click", _browser(event), body)
-
-
-def _mute_click(event: Event, _known: Known, _attempt: int) -> Request:
-    headers = {**_browser(event), "Referer": f"{_PAGE}{event.mark}"}
-    return Request(f"/api/v1/referral/click/{event.code}", headers, None)
-
-
-def _lead(event: Event, known: Known, attempt: int) -> Request:
-    body = {
-        "clickId": known.click,
+def _lead(event: Event, click: str, attempt: int) -> dict[str, Any]:
+    return {
+        "clickId": click,
         "eventName": "Sign Up",
         "customerExternalId": event.mark,
         "customerEmail": f"{event.mark}@example.com",
         "metadata": {"storm": event.mark, "attempt": attempt},
     }
-    return Request("/api/track/lead", _server(), body)
 
 
-def _dub_lead(event: Event, known: Known, attempt: int) -> Request:
-    plain = _lead(event, known, attempt)
-    return Request("/track/lead", plain.headers, plain.body)
-
-
-def _sale(event: Event, known: Known, attempt: int) -> Request:
-    body = {
-        "customerExternalId": known.customer,
+def _sale(event: Event, customer: str, attempt: int) -> dict[str, Any]:
+    return {
+        "customerExternalId": customer,
         "amount": 100 + event.number % 9_900,
         "currency": "usd",
         "invoiceId": event.mark,
         "metadata": {"storm": event.mark, "attempt": attempt},
     }
-    return Request("/track/sale", _server(), body)
 
 
-_REQUESTS: Final[Mapping[Kind, Callable[[Event, Known, int], Request]]] = {
-    "click": _click,
-    "keyed click": _keyed_click,
-    "short click": _short_click,
-    "mute click": _mute_click,
-    "lead": _lead,
-    "dub lead": _dub_lead,
-    "sale": _sale,
-    "unknown code": _unknown_code,
+_SERVER: Final = {"User-Agent": "storm", "Authorization": f"Bearer {API_KEY}"}
+_PARTS: Final[Mapping[str, Callable[[Event, str, int], Parts]]] = {
+    "click": lambda event, *_: (PATH, _browser(event), _click(event)),
+    "keyed click": lambda event, *_: (
+        PATH,
+        _browser(event, **{"Idempotency-Key": event.mark}),
+        _click(event),
+    ),
+    "short click": lambda event, *_: ("/track/click", _browser(event), _short(event)),
+    "mute click": lambda event, *_: (
+        f"/api/v1/referral/click/{event.code}",
+        _browser(event, Referer=f"{_PAGE}{event.mark}"),
+        None,
+    ),
+    "lead": lambda *which: ("/api/track/lead", _SERVER, _lead(*which)),
+    "dub lead": lambda *which: ("/track/lead", _SERVER, _lead(*which)),
+    "sale": lambda *which: ("/track/sale", _SERVER, _sale(*which)),
+    "unknown code": lambda event, *_: (
+        PATH,
+        _browser(event),
+        _click(event, "NOBODYS"),
+    ),
 }
-
-_AGENTS: Final = [name for name, is_bot in agents() if not is_bot]
-
-
-def _browser(event: Event) -> dict[str, str]:
-    """Of a visitor who was never here before."""
-    agent = _AGENTS[event.number // _ADDRESSES % len(_AGENTS)]
-    return {"User-Agent": agent, "X-Forwarded-For": address(event.number)}
-
-
-def _server() -> dict[str, str]:
-    return {"User-Agent": "storm", "Authorization": f"Bearer {API_KEY}"}

@@ -1,22 +1,22 @@
 """The programs that Reftide is measured beside keep what it keeps."""
 
 from collections.abc import AsyncIterator, Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import orjson
 import pytest
-from redis.asyncio import Redis
-from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import LinkRecord
 from scripts.bench.baselines.clicks import Click, ClickWriter
 from scripts.bench.environment.servers import planted
 from scripts.bench.load import traffic
-from scripts.bench.load.drain import drained, fill
+from scripts.bench.load.events import envelopes, unix_ms
 from scripts.environment import Environment
-from workers.enrich import build_enrichers
+from tests.support.workers.recording import record
+from workers.postgres.database import open_pool
 
 CLICKS = 60
 
@@ -60,29 +60,17 @@ async def kept(pool: "asyncpg.Pool[asyncpg.Record]") -> list[Mapping[str, Any]]:
 
 
 def as_a_rival_takes_it(number: int, body: bytes) -> Click:
-    said = orjson.loads(body)
-    return Click(
-        id=uuid7(),
-        affiliate_url=said.pop("affiliate_url"),
-        page_url=said.pop("page_url"),
-        referrer_url=said.pop("referrer_url"),
-        session=said.pop("session_id"),
-        ip=traffic.address(number),
-        user_agent=said.pop("user_agent"),
-        properties=orjson.dumps(said).decode(),
-    )
+    return Click.of(orjson.loads(body), traffic.address(number))
 
 
 async def test_a_rival_keeps_the_rows_that_reftide_keeps(
     environment: Environment,
     links: list[LinkRecord],
     pool: "asyncpg.Pool[asyncpg.Record]",
-    redis_url: str,
+    database_url: str,
 ) -> None:
-    async with Redis.from_url(redis_url) as redis:
-        await redis.flushdb()  # the demo workspace comes with a click
-        await fill(redis, links, CLICKS)
-    await drained(environment, build_enrichers(None), CLICKS)
+    async with open_pool(database_url, size=2) as recording:
+        await record(recording, *islice(envelopes(links), CLICKS), now=unix_ms())
     ours = await kept(pool)
 
     writer = await ClickWriter.open(pool)

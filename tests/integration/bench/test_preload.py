@@ -1,13 +1,13 @@
+from itertools import islice
 from pathlib import Path
 
-from redis.asyncio import Redis
-
 from scripts.bench.environment.servers import BenchServers, planted
-from scripts.bench.load.drain import drained, fill
+from scripts.bench.load.events import envelopes, unix_ms
 from scripts.bench.load.preload import preload
 from scripts.environment import Environment
 from scripts.servers import postgres
-from workers.enrich import build_enrichers
+from tests.support.workers.recording import record
+from workers.postgres.database import open_pool
 
 RECORDED, MORE = 20, 1000
 
@@ -18,10 +18,8 @@ async def test_recorded_clicks_are_repeated_over_thirty_days_with_their_customer
     variables = {"REDIS_URL": redis_url, "DATABASE_URL": database_url}
     environment = Environment({**variables, "REFTIDE_SECRET": "x" * 16}, lambda: 0.0)
     links = await planted(environment, 3)
-    async with Redis.from_url(redis_url) as redis:
-        await redis.flushdb()  # the demo workspace comes with a click
-        await fill(redis, links, RECORDED)
-    await drained(environment, build_enrichers(None), RECORDED)
+    async with open_pool(database_url, size=2) as pool:
+        await record(pool, *islice(envelopes(links), RECORDED), now=unix_ms())
     told: list[int] = []
 
     await preload(BenchServers(environment, tmp_path, links), MORE, told.append)

@@ -1,28 +1,30 @@
 """The judge of a storm: what is missing, doubled or led astray is found, the rest is not."""
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-import orjson
 
 from ingest.contracts.envelope import Dedupe, Envelope
-from scripts.bench.storm.journal import Answered, Asked, History, read
+from scripts.bench.storm.client import History
 from scripts.bench.storm.judge import Verdict, judge, unplaced_by
 from tests.support.directory import a_click, a_lead, a_sale, an_id
 from tests.support.workers.recording import record
 from workers.postgres.database import Pool
 
 
-def _stories(*entries: Asked | Answered) -> dict[str, History]:
-    return read(orjson.dumps(entry.line()) + b"\n" for entry in entries)
+def _stories(*histories: History) -> dict[str, History]:
+    return {history.mark: history for history in histories}
 
 
-def _accepted(
-    mark: str, event_id: UUID | None = None, kind: str = "click"
-) -> Sequence[Asked | Answered]:
-    return Asked(mark, kind, 1), Answered(mark, 1, 200, event_id)
+def _asked(mark: str) -> History:
+    """No answer came, or a no."""
+    return History(mark, "click", asked=1)
+
+
+def _accepted(mark: str, *event_ids: UUID, kind: str = "click") -> History:
+    times = max(1, len(event_ids))
+    return History(mark, kind, asked=times, accepted=times, event_ids={*event_ids})
 
 
 def _click(number: int, mark: str, **changes: Any) -> Envelope:
@@ -51,11 +53,11 @@ async def test_one_missing_and_one_doubled_are_found(
         a_sale(5, properties={"metadata": {"storm": "s-4"}}),
     )
     histories = _stories(
-        *_accepted("s-1", an_id(1)),
-        *_accepted("s-2", an_id(2)),
-        *_accepted("s-3", kind="lead"),
-        *_accepted("s-4", kind="sale"),
-        *_accepted("s-5"),
+        _accepted("s-1", an_id(1)),
+        _accepted("s-2", an_id(2)),
+        _accepted("s-3", kind="lead"),
+        _accepted("s-4", kind="sale"),
+        _accepted("s-5"),
     )
 
     verdict = await _verdict(database_url, histories)
@@ -69,7 +71,7 @@ async def test_what_was_never_answered_may_be_there_or_not_but_once(
     pool: Pool, database_url: str
 ) -> None:
     await record(pool, _click(1, "s-1"), _click(2, "s-3"), _click(3, "s-3"))
-    histories = _stories(*[Asked(f"s-{number}", "click", 1) for number in (1, 2, 3)])
+    histories = _stories(*[_asked(f"s-{number}") for number in (1, 2, 3)])
 
     verdict = await _verdict(database_url, histories)
 
@@ -79,7 +81,7 @@ async def test_what_was_never_answered_may_be_there_or_not_but_once(
 async def test_what_was_refused_need_not_be_there(
     pool: Pool, database_url: str
 ) -> None:
-    histories = _stories(Asked("s-1", "click", 1), Answered("s-1", 1, 503))
+    histories = _stories(_asked("s-1"))
 
     assert (await _verdict(database_url, histories)).is_fine
 
@@ -88,10 +90,7 @@ async def test_a_repeat_is_no_second_event(pool: Pool, database_url: str) -> Non
     key = Dedupe.of("affitor:/api/v1/track/click", "s-1")
     await record(pool, _click(1, "s-1", dedupe=key), _click(2, "s-1", dedupe=key))
     # Both answers name a click id of their own, and both lead to the one click.
-    histories = _stories(
-        *_accepted("s-1", an_id(1)), Asked("s-1", "click", 2),
-        Answered("s-1", 2, 200, an_id(2)),
-    )  # fmt: skip
+    histories = _stories(_accepted("s-1", an_id(1), an_id(2)))
 
     verdict = await _verdict(database_url, histories)
 
@@ -103,7 +102,7 @@ async def test_a_click_id_that_leads_nowhere_is_found(
     pool: Pool, database_url: str
 ) -> None:
     await record(pool, _click(1, "s-1"), _click(2, "s-2"))
-    histories = _stories(*_accepted("s-1", an_id(9)), *_accepted("s-2", an_id(1)))
+    histories = _stories(_accepted("s-1", an_id(9)), _accepted("s-2", an_id(1)))
 
     verdict = await _verdict(database_url, histories)
 
@@ -118,7 +117,7 @@ async def test_what_is_in_quarantine_is_not_lost(pool: Pool, database_url: str) 
     unknown = {"link_id": None, "namespaces": ("-",), "code": "NOBODYS"}
     await record(pool, _click(1, "s-1", **unknown))
 
-    verdict = await _verdict(database_url, _stories(*_accepted("s-1", an_id(1))))
+    verdict = await _verdict(database_url, _stories(_accepted("s-1", an_id(1))))
 
     assert verdict.is_fine
     assert {"unknown_link": 1} == verdict.quarantined
@@ -132,22 +131,9 @@ async def test_clicks_without_a_place_are_excused_as_often_as_edges_say_so(
         '{"dialect":"bio_re","event":"edge.lost"}\n{"event":"edge.started"}\n'
     )
     histories = _stories(
-        *_accepted("s-1", kind="mute click"), *_accepted("s-2", kind="mute click")
+        _accepted("s-1", kind="mute click"), _accepted("s-2", kind="mute click")
     )
 
     verdict = await _verdict(database_url, histories, unplaced_by([log]))
 
     assert (["s-2"], 1) == (verdict.lost, verdict.unplaced)
-
-
-def test_a_journal_that_was_cut_off_is_read_up_to_there() -> None:
-    lines = [orjson.dumps(entry.line()) + b"\n" for entry in _accepted("s-1")]
-
-    histories = read([*lines, b'{"asked":"s-2","ki'])
-
-    assert ["s-1"] == [*histories]
-    assert (1, 1, 0) == (
-        histories["s-1"].asked,
-        histories["s-1"].accepted,
-        histories["s-1"].unanswered,
-    )

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from ingest.app import Externals, build
 from ingest.contracts.stream import events_key
 from ingest.http.server import Bounds, EdgeServer
-from scripts.bench.environment.children import free_port
+from scripts.bench.environment.processes import free_port
 from tests.support.edge.showcase import SECRET, a_setting
 from tests.support.environment import inherited
 from tests.support.eventually import eventually

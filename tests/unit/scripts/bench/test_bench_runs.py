@@ -94,21 +94,21 @@ def test_what_is_measured_and_its_baseline_take_turns() -> None:
         turns.append(name)
         return float(next(numbers))
 
-    pairs = paired(lambda: measure("A"), lambda: measure("B"), 3, lambda _: None)
+    pairs = paired(lambda: measure("A"), lambda: measure("B"), 3)
 
     assert list("ABABAB") == turns
     assert [Pair(1, 2), Pair(3, 4), Pair(5, 6)] == pairs
 
 
-def test_every_pair_is_told_of_when_it_is_done() -> None:
-    said: list[str] = []
-
-    paired(lambda: 11_200.4, lambda: 22_400.8, 2, said.append)
+def test_every_pair_is_told_of_when_it_is_done(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paired(lambda: 11_200.4, lambda: 22_400.8, 2)
 
     assert [
         "run 1 of 2: 11,200/s, baseline 22,401/s, ratio 0.500",
         "run 2 of 2: 11,200/s, baseline 22,401/s, ratio 0.500",
-    ] == said
+    ] == capsys.readouterr().err.splitlines()
 
 
 def test_a_measurement_that_fails_is_no_figure() -> None:
@@ -116,4 +116,4 @@ def test_a_measurement_that_fails_is_no_figure() -> None:
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        paired(lambda: 1.0, broken, 3, lambda _: None)
+        paired(lambda: 1.0, broken, 3)

@@ -13,8 +13,9 @@ from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Kind, decode, encode
 from scripts.bench.baselines.copy_rows import Recorded, batches, counts
 from scripts.bench.load import traffic
-from scripts.bench.load.envelopes import envelopes
-from scripts.bench.load.generator import Order, is_whole, requests
+from scripts.bench.load.events import envelopes
+from scripts.bench.load.generator import Order, encoded, requests
+from scripts.bench.load.http import is_whole
 from tests.support.edge.fakes import CountingIds, FixedClock
 from workers.counters.rule import NAMES
 
@@ -104,7 +105,7 @@ def test_a_request_goes_where_it_is_told_to_with_the_key_that_it_is_given() -> N
 def test_an_order_survives_the_command_line() -> None:
     order = replace(ORDER, rate=12.5)
 
-    assert order == Order.decode(order.encode())
+    assert order == Order(**orjson.loads(encoded(order)))
 
 
 def test_many_links_have_a_body_each_and_no_click_comes_twice() -> None:
@@ -134,7 +135,7 @@ def test_an_answer_is_whole_when_its_body_is(answer: bytes, *, expected: bool) -
 
 def test_envelopes_are_what_the_edge_would_have_sealed() -> None:
     clock = FixedClock()
-    made = list(envelopes(LINKS, 5, clock=clock, new_id=CountingIds(clock)))
+    made = [*islice(envelopes(LINKS, clock=clock, new_id=CountingIds(clock)), 5)]
 
     assert [decode(encode(envelope)) for envelope in made] == made
     assert {Kind.CLICK} == {envelope.kind for envelope in made}

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from scripts.bench.commands.options import hurried
-from scripts.bench.environment import contenders, usage
+from scripts.bench.environment import processes, usage
+from scripts.bench.options import hurried
 from scripts.errors import Unreachable
 
 ALLOCATE = "import sys; kept = bytearray(50_000_000); sys.stdin.readline()"
@@ -46,10 +46,10 @@ def test_memory_is_what_a_process_has_taken() -> None:
 def test_a_baseline_that_is_not_installed_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(contenders, "find_spec", lambda name: name != "uvicorn" or None)
+    monkeypatch.setattr(processes, "find_spec", lambda name: name != "uvicorn" or None)
 
     with pytest.raises(Unreachable) as caught:
-        contenders.require_fastapi()
+        processes.require_fastapi()
 
     assert 3 == caught.value.exit_code
     assert "needs uvicorn," in caught.value.what
@@ -57,10 +57,12 @@ def test_a_baseline_that_is_not_installed_says_how_to_get_it(
 
 
 def test_in_a_hurry_there_is_one_short_pair() -> None:
-    asked = {"quick": True, "pairs": 5, "seconds": 30.0, "events": 60_000, "edges": 2}
+    asked = {"pairs": 5, "seconds": 30.0, "events": 60_000, "edges": 2}
 
     assert {"pairs": 1, "seconds": 1.0, "events": 2000, "edges": 2} == hurried(asked)
 
 
-def test_without_hurry_it_is_as_was_asked() -> None:
-    assert {"pairs": 5} == hurried({"quick": False, "pairs": 5})
+def test_in_a_hurry_nothing_becomes_more_than_was_asked() -> None:
+    asked = {"seconds": 0.5, "events": 10, "rows": (7, 100, 99_999)}
+
+    assert {"seconds": 0.5, "events": 10, "rows": (7, 100, 15_000)} == hurried(asked)

@@ -1,9 +1,19 @@
-"""The commands of `reftide bench`: a module for each kind of measurement."""
+"""The commands of `reftide bench`."""
 
 import click
 
 from ingest.contracts.telemetry import configure_logging
-from scripts.bench.commands import history, proof, sizes, speed, whole
+from scripts.bench.capacity import capacity
+from scripts.bench.compare.measure import compare
+from scripts.bench.cost import cost
+from scripts.bench.edge import edge
+from scripts.bench.growth import growth
+from scripts.bench.hot_link import hot_link
+from scripts.bench.latency import latency
+from scripts.bench.pipeline import pipeline
+from scripts.bench.replay import replay
+from scripts.bench.storm.run import storm
+from scripts.bench.worker import worker
 
 
 @click.group(
@@ -15,7 +25,6 @@ pair; the ratio is the median of the pairs' ratios, its spread the least and gre
 
 \b
 Load comes from wrk where it is installed, else from a process of our own.
-says what they can send at most.
 
 \b
 Exit codes: 0 measured, 1 a storm lost something, 2 asked in a wrong way,
@@ -24,10 +33,12 @@ Exit codes: 0 measured, 1 a storm lost something, 2 asked in a wrong way,
 )
 def command() -> None:
     """Measure against a baseline, in turn; or break everything, and see it hold."""
-    # The pipeline's line for every batch would drown the progress.
+    # What servers and workers log would drown the progress.
     configure_logging("warning")
 
 
-for module in (speed, whole, sizes, history, proof):
-    for measurement in module.COMMANDS:
-        command.add_command(measurement)
+for measurement in (
+    *(edge, worker, pipeline, hot_link, latency, cost, growth, capacity),
+    *(replay, compare, storm),
+):
+    command.add_command(measurement)
