@@ -6,7 +6,7 @@ simulation, and as good as its assumptions: docs/performance.md lists them.
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import ceil
 from random import Random
 from typing import Any, Final
@@ -16,8 +16,7 @@ import orjson
 
 from scripts.bench import options
 from scripts.errors import UsageProblem
-from scripts.output import emit, facts, json_option
-from scripts.output import table as show_table
+from scripts.output import emit, facts, json_option, table
 
 _MILLION: Final = 1e6
 _GB: Final = 1e9
@@ -81,23 +80,6 @@ class Assumptions:
     wal_mb: float = 400.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What a rate needs. The last two are of bursts, and of ten minutes without PostgreSQL."""
-
-    events_per_second: int
-    edges: int
-    workers: int
-    valkeys: int
-    databases: int
-    database_cores: int
-    redis_gb_per_hour_of_outage: float
-    postgres_gb_per_day: float
-    wal_mb_per_second: float
-    lag_p99_seconds: float
-    catch_up_minutes: float
-
-
 _USUAL: Final = Assumptions()
 
 
@@ -148,48 +130,48 @@ def capacity(
             f"{file.name} is not what `reftide bench cost --json` says: {error}",
             "run `reftide bench cost --json > cost.json` and name that file.",
         ) from error
-    needs = table(costs, Assumptions(**assumed), rates)
+    chosen = Assumptions(**assumed)
+    needs = [need(costs, chosen, rate) for rate in rates]
     document = {"costs": costs, "assumptions": assumed, "needs": needs}
 
     def for_people() -> None:
-        show_table(needs, list(needs[0]), "What so many events a second need")
+        table(needs, list(needs[0]), "What so many events a second need")
         facts(assumed, "Assumed")
         sys.stdout.write("What else is assumed: docs/performance.md, Capacity.\n")
 
     emit(as_json, document, for_people)
 
 
-def table(
-    costs: Costs, assumed: Assumptions, rates: Sequence[int] = RATES
-) -> list[dict[str, Any]]:
-    return [asdict(need(costs, assumed, rate)) for rate in rates]
+def need(costs: Costs, assumed: Assumptions, rate: int) -> dict[str, Any]:
+    """What so many events a second need, and how it behaves then.
 
-
-def need(costs: Costs, assumed: Assumptions, rate: int) -> Need:
-    """What so many events a second need, and how it behaves then."""
-    edges = _processes(rate * costs.edge, assumed)
+    The last two are of bursts, and of ten minutes without PostgreSQL.
+    """
     workers = _processes(rate * costs.worker, assumed)
     cores = max(1, ceil(rate * costs.postgres / assumed.busy))
     wal = rate * costs.wal_bytes / _MILLION
     databases = max(1, ceil(cores / assumed.database_cores), ceil(wal / assumed.wal_mb))
+    kept = 1.0 if workers == 1 else assumed.efficiency
     recorded = min(
-        workers * _kept(workers, assumed) / costs.worker,
+        workers * kept / costs.worker,
         databases * min(cores, assumed.database_cores) / costs.postgres,
     )
     lag, catch_up = simulate(rate, recorded)
-    return Need(
-        events_per_second=rate,
-        edges=edges,
-        workers=workers,
-        valkeys=max(1, ceil(rate * costs.valkey / assumed.busy)),
-        databases=databases,
-        database_cores=cores,
-        redis_gb_per_hour_of_outage=round(rate * _HOUR * costs.stream_bytes / _GB, 2),
-        postgres_gb_per_day=round(rate * _DAY * costs.postgres_bytes / _GB, 1),
-        wal_mb_per_second=round(wal, 1),
-        lag_p99_seconds=lag,
-        catch_up_minutes=catch_up,
-    )
+    return {
+        "events_per_second": rate,
+        "edges": _processes(rate * costs.edge, assumed),
+        "workers": workers,
+        "valkeys": max(1, ceil(rate * costs.valkey / assumed.busy)),
+        "databases": databases,
+        "database_cores": cores,
+        "redis_gb_per_hour_of_outage": round(
+            rate * _HOUR * costs.stream_bytes / _GB, 2
+        ),
+        "postgres_gb_per_day": round(rate * _DAY * costs.postgres_bytes / _GB, 1),
+        "wal_mb_per_second": round(wal, 1),
+        "lag_p99_seconds": lag,
+        "catch_up_minutes": catch_up,
+    }
 
 
 def simulate(rate: float, most: float) -> tuple[float, float]:
@@ -227,11 +209,5 @@ def _weighted(waits: Sequence[tuple[float, float]], share: float) -> float:
 
 def _processes(cores: float, assumed: Assumptions) -> int:
     """How many processes do the work of so many cores."""
-    alone = max(1, ceil(cores / assumed.busy))
-    if alone == 1:
-        return 1
-    return ceil(cores / assumed.busy / assumed.efficiency)
-
-
-def _kept(processes: int, assumed: Assumptions) -> float:
-    return 1.0 if processes == 1 else assumed.efficiency
+    alone = cores / assumed.busy
+    return 1 if alone <= 1 else ceil(alone / assumed.efficiency)

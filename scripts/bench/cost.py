@@ -1,9 +1,4 @@
-"""`reftide bench cost`: what an event takes, in bytes, processor time and memory.
-
-Reftide runs as for `pipeline`. The figure is the memory of every key in Redis that events
-add or enlarge, for an event; its baseline the request's JSON body and User-Agent. Beside
-them stands all that the servers keep and every process spends.
-"""
+"""`reftide bench cost`: what an event takes, in bytes, processor time and memory."""
 
 import asyncio
 import time

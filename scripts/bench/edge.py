@@ -1,9 +1,4 @@
-"""`reftide bench edge`: one edge process against a bare handler and a bare append.
-
-The edge does everything: validation, the directory, a signed click id, and no answer before
-Valkey's. No worker runs. One baseline parses the same JSON and answers, and keeps nothing;
-the other appends as many bytes as the edge and answers a constant, and decides nothing.
-"""
+"""`reftide bench edge`: one edge process against a bare handler and a bare append."""
 
 import os
 import time

@@ -1,8 +1,4 @@
-"""`reftide bench growth`: as fast with many recorded events as with few.
-
-There are servers of their own for every size, preloaded by COPY (see `preload`), and the runs
-take turns over the sizes. What a run records stays, and is next to nothing beside the rest.
-"""
+"""`reftide bench growth`: as fast with many recorded events as with few."""
 
 import asyncio
 import shutil

@@ -1,15 +1,10 @@
 """`reftide bench latency`: how long from accepting an event to having it recorded.
 
-An open loop sends at a share of what was found to be the most: requests come at moments that
-the system has no say in, so that one that waits counts its waiting. Both ends of an event
-are in its row: its id tells the millisecond in which the edge minted it, which is before the
-stream has it, and Postgres keeps when the row's transaction committed (track_commit_timestamp).
-Postgres takes that time before the commit is on its disk; so while the load lasts small
-transactions are committed beside it, and the slowest hundredth of them is added to the p99.
-Metrics are not used: their buckets are coarser than what is to be told apart.
-
-The rival writes the same rows in its request and is measured in the same way, at the same
-share of its own most.
+Both ends of an event are in its row: its id tells the millisecond in which the edge minted
+it, and Postgres keeps when the row's transaction committed (track_commit_timestamp). It
+takes that time before the commit is on its disk; so while the load lasts small transactions
+are committed beside it, and the slowest hundredth of them is added to the p99. Metrics are
+not used: their buckets are coarser than what is to be told apart.
 """
 
 import asyncio

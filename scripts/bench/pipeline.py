@@ -1,9 +1,4 @@
-"""`reftide bench pipeline`: from request to row, against a rival that does the same.
-
-Every request is answered when its event is durable, by either. The processes, the servers
-and the load share this machine, as they would share it in production but for the load,
-which costs both the same.
-"""
+"""`reftide bench pipeline`: from request to row, against a rival that does the same."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,7 +1,4 @@
-"""`reftide bench worker`: one worker process against COPY of the same rows.
-
-See `load.backlog` for what is timed, `baselines.copy_rows` for what the baseline does.
-"""
+"""`reftide bench worker`: one worker process against COPY of the same rows."""
 
 import asyncio
 import time

@@ -18,7 +18,7 @@ from scripts.bench.compare.checkout import checked_out
 from scripts.bench.compare.probe import TRACED_UNTIL
 from scripts.bench.cost import Cost, measured, request_bytes
 from scripts.bench.environment import usage
-from scripts.bench.environment.processes import edges, worker_names, workers
+from scripts.bench.environment.processes import edges, workers
 from scripts.bench.environment.runs import Pair, Result, tell
 from scripts.bench.environment.servers import HERE, BenchServers, Checkout, started
 from scripts.bench.load.load import Requests, choose, clicks
@@ -132,7 +132,7 @@ async def _empty(servers: BenchServers) -> None:
     """Nothing in Redis but the directory, which the version's own worker publishes."""
     async with servers.redis() as redis:
         await redis.flushdb()
-        with workers(servers, *worker_names(1)):
+        with workers(servers):
             deadline = time.monotonic() + _PUBLISHED_SECONDS
             while not await redis.exists(GENERATION_KEY):
                 if time.monotonic() > deadline:

@@ -22,9 +22,6 @@ select * from events order by entry_ms, entry_seq, entry_index, shard
 -- customers: all of them
 select * from customers
 
--- count: how many events are recorded
-select count(*) from events
-
 -- rival_links: what a rival reads when it starts
 select code, id, workspace_id, program_id, partner_id from links
 
@@ -45,9 +42,6 @@ update links set clicks = clicks + 1, last_clicked_at = greatest(last_clicked_at
 
 -- clicks: how many are counted
 select coalesce(sum(clicks), 0)::bigint from links
-
--- recorded: how many events the ledger counts
-select coalesce(sum(recorded), 0)::bigint from ledger
 
 -- sizes: what our tables and indexes take on disk; partitions under their table's name
 select regexp_replace(relname, '_\d{6}', '') as name,

@@ -122,22 +122,17 @@ def edges(
         # As behind the proxy that ends TLS: the visitor's address is in a header.
         "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
     }
-    names = [f"edge-{number}" for number in range(count)]
-    with _members(servers, names, words, where) as started:
-        yield port, [process.pid for process in started]
+    with _members(servers, "edge", count, words, where) as pids:
+        yield port, pids
 
 
 @contextmanager
 def workers(
-    servers: BenchServers, *names: str, variables: Mapping[str, str] = _NONE
-) -> Iterator[list[Process]]:
-    """Workers with these names, from when all of them read."""
-    with _members(servers, names, ("-m", "workers"), variables) as started:
-        yield started
-
-
-def worker_names(count: int) -> list[str]:
-    return [f"worker-{number}" for number in range(count)]
+    servers: BenchServers, count: int = 1, variables: Mapping[str, str] = _NONE
+) -> Iterator[list[int]]:
+    """Workers from when all of them read: their process ids."""
+    with _members(servers, "worker", count, ("-m", "workers"), variables) as pids:
+        yield pids
 
 
 @contextmanager
@@ -161,25 +156,25 @@ def repeatedly(act: Callable[[], None], seconds: float) -> Iterator[None]:
 @contextmanager
 def _reftide(servers: BenchServers, counts: tuple[int, int]) -> Iterator[Contender]:
     with (
-        workers(servers, *worker_names(counts[1])) as recorders,
+        workers(servers, counts[1]) as recorders,
         edges(servers, counts[0]) as (port, pids),
     ):
-        kinds = {"edge": pids, "worker": [process.pid for process in recorders]}
-        yield Contender("Reftide", port, kinds)
+        yield Contender("Reftide", port, {"edge": pids, "worker": recorders})
 
 
 @contextmanager
 def _members(
     servers: BenchServers,
-    names: Sequence[str],
+    kind: str,
+    count: int,
     words: Sequence[str],
     variables: Mapping[str, str],
-) -> Iterator[list[Process]]:
+) -> Iterator[list[int]]:
     """Processes of Reftide; the admin port of each knows whether it is ready."""
     with ExitStack() as stack:
         started = []
-        for name in names:
-            admin = free_port()
+        for number in range(count):
+            name, admin = f"{kind}-{number}", free_port()
             own = {"REFTIDE_WORKER_NAME": name, "REFTIDE_ADMIN_PORT": str(admin)}
             process = stack.enter_context(
                 _running(servers, name, words, {**variables, **own})
@@ -188,7 +183,7 @@ def _members(
         for process, name, admin in started:
             log = servers.data / f"{name}.log"
             _await_answer(process, log, admin, "/readyz", {HTTPStatus.OK})
-        yield [process for process, _, _ in started]
+        yield [process.pid for process, _, _ in started]
 
 
 @contextmanager

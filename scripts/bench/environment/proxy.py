@@ -8,7 +8,6 @@ import asyncio
 import socket
 import struct
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ HOST: Final = "127.0.0.1"
 #: With this a closed socket says RST, not FIN.
 _RESET: Final = struct.pack("ii", 1, 0)
 _CHUNK: Final = 65_536
+_DELAY_SECONDS: Final = 0.15
 
 Upstream = int | Path
 Party = Literal["client", "server"]
@@ -57,7 +57,7 @@ class Link:
         self.lock = asyncio.Lock()
         #: Seconds that every byte is late at least, in both directions.
         self.delay = 0.0
-        #: What servers say is dropped; whoever sets it has to cut the link afterwards.
+        #: What servers say is dropped; see `mute`.
         self.is_mute = False
         self._upstream = upstream
         self._passes = asyncio.Event()
@@ -84,19 +84,40 @@ class Link:
             task.cancel()
         self.cut()
 
-    def cut(self, pairs: Sequence[Pair] | None = None) -> None:
-        """Reset connections on both sides: these, or all there are."""
-        for pair in [*self._pairs] if pairs is None else pairs:
+    def cut(self) -> None:
+        """Reset connections on both sides; where some are torn, these only."""
+        pairs = [pair for pair in self._pairs if pair.is_torn] or [*self._pairs]
+        for pair in pairs:
             pair.reset("client")
             pair.reset("server")
 
-    def tear(self, party: Party) -> Sequence[Pair]:
-        """Reset one side of all connections; the other hears nothing, until they are cut."""
-        torn = [*self._pairs]
-        for pair in torn:
+    def tear_clients(self) -> None:
+        """Reset the clients' side; servers hear nothing until the link is cut."""
+        self._tear("client")
+
+    def tear_servers(self) -> None:
+        """Reset the servers' side; clients hear nothing until the link is cut."""
+        self._tear("server")
+
+    def _tear(self, party: Party) -> None:
+        for pair in self._pairs:
             pair.is_torn = True
             pair.reset(party)
-        return torn
+
+    def mute(self) -> None:
+        """Drop what servers say, until the link is cut."""
+        self.is_mute = True
+
+    def unmute(self) -> None:
+        # What was dropped must not be followed by anything.
+        self.cut()
+        self.is_mute = False
+
+    def lag(self) -> None:
+        self.delay = _DELAY_SECONDS
+
+    def catch_up(self) -> None:
+        self.delay = 0.0
 
     def fall_silent(self) -> None:
         """Pass nothing on; what is said meanwhile is passed on later."""
@@ -118,7 +139,7 @@ class Link:
         try:
             replies, pair.server = await self._connected()
             if writer.is_closing():
-                self.cut([pair])
+                pair.reset("server")
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass_on(pair, reader, pair.server))
                 group.create_task(self._pass_on(pair, replies, writer))
@@ -140,7 +161,8 @@ class Link:
             while data := await reader.read(_CHUNK):
                 if writer is pair.client and self.is_mute:
                     continue
-                await asyncio.sleep(self.delay)
+                if self.delay:
+                    await asyncio.sleep(self.delay)
                 await self._passes.wait()
                 if not writer.is_closing():
                     writer.write(data)

@@ -5,8 +5,9 @@ From /proc, so on Linux only (proc(5)). Memory that processes share is dealt out
 """
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ _PROC: Final = Path("/proc")
 _PARENT: Final = 1
 _TIMES: Final = slice(11, 15)
 _KIB: Final = 1024
+_PSS: Final = re.compile(r"^Pss: +(\d+)", re.MULTILINE)
 
 
 def require() -> None:
@@ -33,10 +35,13 @@ def tree(roots: Iterable[int]) -> list[int]:
     """These processes and all that descend from them."""
     parents: dict[int, list[int]] = {}
     for folder in _PROC.glob("[0-9]*"):
-        pid = int(folder.name)
         with suppress(OSError):
-            parents.setdefault(int(_stat(pid)[_PARENT]), []).append(pid)
-    return list(_descend(roots, parents))
+            parent = int(_stat(int(folder.name))[_PARENT])
+            parents.setdefault(parent, []).append(int(folder.name))
+    found = list(roots)
+    for pid in found:  # it grows meanwhile
+        found += parents.get(pid, ())
+    return found
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
@@ -53,24 +58,11 @@ def memory(pids: Iterable[int]) -> int:
     total = 0
     for pid in pids:
         with suppress(OSError):
-            total += _proportional(pid)
+            text = (_PROC / str(pid) / "smaps_rollup").read_text("ascii")
+            total += sum(int(size) * _KIB for size in _PSS.findall(text))
     return total
-
-
-def _descend(roots: Iterable[int], parents: dict[int, list[int]]) -> Iterator[int]:
-    for pid in roots:
-        yield pid
-        yield from _descend(parents.get(pid, ()), parents)
 
 
 def _stat(pid: int) -> list[str]:
     text = (_PROC / str(pid) / "stat").read_text("ascii", "replace")
     return text.rpartition(")")[2].split()
-
-
-def _proportional(pid: int) -> int:
-    for line in (_PROC / str(pid) / "smaps_rollup").read_text("ascii").splitlines():
-        name, _, rest = line.partition(":")
-        if name == "Pss":
-            return int(rest.split()[0]) * _KIB
-    return 0

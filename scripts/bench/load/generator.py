@@ -14,7 +14,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from itertools import count
@@ -167,10 +167,6 @@ def main() -> None:
         "failure": load.failure,
     }
     sys.stdout.write(f"{orjson.dumps(result).decode()}\n")
-
-
-def encoded(order: Order) -> str:
-    return orjson.dumps(asdict(order)).decode()
 
 
 if __name__ == "__main__":

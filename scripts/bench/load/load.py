@@ -18,7 +18,7 @@ import orjson
 
 from scripts.bench.environment.servers import HERE
 from scripts.bench.load import generator, traffic
-from scripts.bench.load.generator import Order, encoded
+from scripts.bench.load.generator import Order
 from scripts.errors import Unreachable
 
 #: Browsers hold one each. With few of them a server waits for the load, and not the load for it.
@@ -151,7 +151,7 @@ class Own:
             rate=self._rate,
             key=self.what.key,
         )
-        words = [sys.executable, "-m", generator.__name__, encoded(order)]
+        words = [sys.executable, "-m", generator.__name__, orjson.dumps(order).decode()]
         found: dict[str, Any] = orjson.loads(_run(words, seconds))
         if found["failure"]:
             raise _failed(found["failure"])

@@ -6,14 +6,12 @@ every fault comes before any comes twice.
 
 import asyncio
 import random
-import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from inspect import isawaitable
 from itertools import cycle, islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from typing_extensions import override
 
@@ -21,7 +19,6 @@ from scripts.bench.environment.proxy import Link
 from scripts.bench.environment.runs import tell
 from scripts.bench.storm.client import Tally
 from scripts.bench.storm.fleet import EDGES, LINKS, SERVERS, WORKERS, Fleet, Member
-from scripts.errors import Unreachable
 from scripts.servers import postgres, redis_server
 from scripts.sql import statements
 
@@ -30,14 +27,11 @@ _SQL: Final = statements("bench/storm/storm")
 #: In parts of the traffic: time to begin, and to come back before it ends.
 _FIRST: Final = 0.06
 _LAST: Final = 0.92
-_LEAST_DELAY: Final = 0.02
-_MOST_DELAY: Final = 0.3
 #: A spool that is full after a few events.
 _SMALL_SPOOL: Final = {"REFTIDE_SPOOL_BYTES": "8000"}
 _START_SECONDS: Final = 2.0
 _BACK_SECONDS: Final = 15.0
 _LOOK_AGAIN_SECONDS: Final = 0.05
-_TRY_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +39,12 @@ class Fault:
     """What happens to whom. `at` is a part of the traffic's length.
 
     `target` names a process, or, of a network fault, what a link joins and whose it is.
-    `part` is between 0 and 1, for what else there is to choose.
     """
 
     at: float
     kind: str
     target: str
     seconds: float
-    part: float = 0.0
 
     @override
     def __str__(self) -> str:
@@ -60,127 +52,79 @@ class Fault:
         return f"{self.kind}: {self.target}{lasting}"
 
 
-async def _tell_valkey(member: Member, *words: str) -> None:
-    async with redis_server(member.fleet.environment) as redis:
+async def _flush_scripts(valkey: Member) -> None:
+    await _tell(valkey, "SCRIPT", "FLUSH")
+
+
+async def _kill_clients(valkey: Member) -> None:
+    await _tell(valkey, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
+async def _tell(valkey: Member, *words: str) -> None:
+    async with redis_server(valkey.fleet.environment) as redis:
         await redis.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
-async def _terminate_backends(member: Member) -> None:
-    async with postgres(member.fleet.environment) as connection:
+async def _end_sessions(database: Member) -> None:
+    async with postgres(database.fleet.environment) as connection:
         await connection.execute(_SQL["terminate"])
 
 
-async def _fill_disk(edge: Member) -> Any:
+async def _fill_disk(edge: Member) -> None:
     """An edge that has next to no room, while the stream takes nothing."""
-    usual, valkey = edge.kept, edge.fleet.members[SERVERS[0]]
-    await edge.stop()
-    edge.kept = edge.fleet.process(edge.name, _SMALL_SPOOL)
-    await edge.restart()
+    await edge.replace(_SMALL_SPOOL)
     await asyncio.sleep(_START_SECONDS)
-    await valkey.lock.acquire()
-    valkey.signal(signal.SIGSTOP)
-    return usual
-
-
-async def _free_disk(edge: Member, usual: Any) -> None:
     valkey = edge.fleet.members[SERVERS[0]]
-    valkey.signal(signal.SIGCONT)
+    await valkey.lock.acquire()
+    valkey.freeze()
+
+
+async def _free_disk(edge: Member) -> None:
+    valkey = edge.fleet.members[SERVERS[0]]
+    valkey.thaw()
     valkey.lock.release()
-    await edge.stop()
-    edge.kept = usual
-    await edge.restart()
+    await edge.replace({})
 
 
-def _mute(link: Link) -> None:
-    link.is_mute = True
+def _nothing(_: object) -> None:
+    pass
 
 
-def _unmute(link: Link) -> None:
-    # What was dropped must not be followed by anything.
-    link.cut()
-    link.is_mute = False
+class Row(NamedTuple):
+    """What a fault does and how that is undone, whom it meets, and for how many seconds.
+
+    Both take the process or the link, and may be coroutines'.
+    """
+
+    act: Callable[[Any], object]
+    heal: Callable[[Any], object]
+    targets: Sequence[str]
+    least: float = 0.0
+    most: float = 0.0
 
 
-def _delay(link: Link, fault: Fault) -> None:
-    link.delay = _LEAST_DELAY + fault.part * (_MOST_DELAY - _LEAST_DELAY)
-
-
-def _undelay(link: Link) -> None:
-    link.delay = 0.0
-
-
-#: Takes the target and the fault, and may be a coroutine's.
-_Act = Callable[[Any, Fault], Any]
-#: Takes the target and what acting gave.
-_Heal = Callable[[Any, Any], Any]
-_EVERYBODY: Final = (*EDGES, *WORKERS, *SERVERS)
-_VALKEY, _POSTGRES = ((name,) for name in SERVERS)
-_KILL_CLIENTS: Final = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-
-#: Each fault: what it does, how that is undone, whom it meets, and how long it lasts, in
-#: seconds; of a kill, until it is started again.
-FAULTS: Final[Mapping[str, tuple[_Act, _Heal, Sequence[str], float, float]]] = {
-    "kill": (lambda it, _: it.kill(), lambda it, _: it.restart(), _EVERYBODY, 0.0, 1.5),
-    "stop": (
-        lambda it, _: it.stop(),
-        lambda it, _: it.restart(),
-        (*EDGES, *WORKERS),
-        *(0.0, 0.5),
-    ),
-    "freeze": (
-        lambda it, _: it.signal(signal.SIGSTOP),
-        lambda it, _: it.signal(signal.SIGCONT),
-        _EVERYBODY,
-        *(0.2, 3.0),
-    ),
-    "cut": (lambda it, _: it.cut(), lambda *_: None, LINKS, 0.0, 0.0),
-    "cut replies": (
-        lambda it, _: _mute(it),
-        lambda it, _: _unmute(it),
-        LINKS,
-        0.1,
-        1.5,
-    ),
-    "delay": (_delay, lambda it, _: _undelay(it), LINKS, 0.5, 3.0),
-    "silence": (
-        lambda it, _: it.fall_silent(),
-        lambda it, _: it.speak_again(),
-        LINKS,
-        *(0.2, 3.0),
-    ),
-    "half open": (lambda it, _: it.tear("server"), Link.cut, LINKS, 0.5, 3.0),
-    "abandoned": (lambda it, _: it.tear("client"), Link.cut, LINKS, 0.5, 3.0),
-    "script flush": (
-        lambda it, _: _tell_valkey(it, "SCRIPT", "FLUSH"),
-        lambda *_: None,
-        _VALKEY,
-        *(0.0, 0.0),
-    ),
-    "client kill": (
-        lambda it, _: _tell_valkey(it, *_KILL_CLIENTS),
-        lambda *_: None,
-        _VALKEY,
-        *(0.0, 0.0),
-    ),
-    "terminate backends": (
-        lambda it, _: _terminate_backends(it),
-        lambda *_: None,
-        _POSTGRES,
-        *(0.0, 0.0),
-    ),
-    "full disk": (lambda it, _: _fill_disk(it), _free_disk, EDGES[:1], 1.0, 2.5),
+_OURS: Final = (*EDGES, *WORKERS)
+_ALL: Final = (*_OURS, *SERVERS)
+FAULTS: Final[Mapping[str, Row]] = {
+    "kill": Row(Member.kill, Member.restart, _ALL, 0.0, 1.5),
+    "stop": Row(Member.stop, Member.restart, _OURS, 0.0, 0.5),
+    "freeze": Row(Member.freeze, Member.thaw, _ALL, 0.2, 3.0),
+    "cut": Row(Link.cut, _nothing, LINKS),
+    "cut replies": Row(Link.mute, Link.unmute, LINKS, 0.1, 1.5),
+    "delay": Row(Link.lag, Link.catch_up, LINKS, 0.5, 3.0),
+    "silence": Row(Link.fall_silent, Link.speak_again, LINKS, 0.2, 3.0),
+    "half open": Row(Link.tear_servers, Link.cut, LINKS, 0.5, 3.0),
+    "abandoned": Row(Link.tear_clients, Link.cut, LINKS, 0.5, 3.0),
+    "script flush": Row(_flush_scripts, _nothing, SERVERS[:1]),
+    "client kill": Row(_kill_clients, _nothing, SERVERS[:1]),
+    "terminate backends": Row(_end_sessions, _nothing, SERVERS[1:]),
+    "full disk": Row(_fill_disk, _free_disk, EDGES[:1], 1.0, 2.5),
 }
-NETWORK: Final = tuple(kind for kind, row in FAULTS.items() if row[2] is LINKS)
-#: What is asked of a server, which may be down by another fault.
-_ASKED: Final = frozenset({"script flush", "client kill", "terminate backends"})
-_OTHERS: Final = (
-    "script flush",
-    "client kill",
-    "terminate backends",
-    "full disk",
-    "stop",
+NETWORK: Final = tuple(kind for kind, row in FAULTS.items() if row.targets is LINKS)
+_REST: Final = tuple(
+    kind for kind in FAULTS if kind not in {"kill", "freeze", *NETWORK}
 )
-_FAMILIES: Final = (("kill",), NETWORK, ("freeze",), ("kill",), NETWORK, _OTHERS)
+_FAMILIES: Final = (("kill",), NETWORK, ("freeze",), ("kill",), NETWORK, _REST)
 
 
 def plan(seed: int, count: int) -> list[Fault]:
@@ -189,35 +133,22 @@ def plan(seed: int, count: int) -> list[Fault]:
     span = (_LAST - _FIRST) / max(count, 1)
     faults = []
     for number, (kind, target) in enumerate(islice(_dealt(draw), count)):
-        *_, least, most = FAULTS[kind]
-        faults.append(
-            Fault(
-                at=_FIRST + span * (number + draw.random()),
-                kind=kind,
-                target=target,
-                seconds=round(draw.uniform(least, most), 2),
-                part=draw.random(),
-            )
-        )
+        at = _FIRST + span * (number + draw.random())
+        seconds = draw.uniform(FAULTS[kind].least, FAULTS[kind].most)
+        faults.append(Fault(at, kind, target, round(seconds, 2)))
     return faults
 
 
 def _dealt(draw: random.Random) -> Iterator[tuple[str, str]]:
-    decks = {
-        kinds: _shuffled(
-            draw, [(kind, one) for kind in kinds for one in FAULTS[kind][2]]
-        )
-        for kinds in _FAMILIES
-    }
+    decks = {kinds: _shuffled(draw, kinds) for kinds in _FAMILIES}
     for kinds in cycle(_FAMILIES):
         yield next(decks[kinds])
 
 
-def _shuffled(
-    draw: random.Random, family: Sequence[tuple[str, str]]
-) -> Iterator[tuple[str, str]]:
+def _shuffled(draw: random.Random, kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
+    deck = [(kind, target) for kind in kinds for target in FAULTS[kind].targets]
     while True:
-        yield from draw.sample(family, len(family))
+        yield from draw.sample(deck, len(deck))
 
 
 @dataclass(slots=True)
@@ -255,18 +186,15 @@ class FaultInjector:
         tell(str(fault))
         injected = InjectedFault(fault)
         self.injected.append(injected)
-        act, heal, *_ = FAULTS[fault.kind]
-        members, links = self._fleet.members, self._fleet.links
-        target: Member | Link = members.get(fault.target) or links[fault.target]
-        if fault.kind in _ASKED:
-            await _persistently(partial(act, target, fault))
-        else:
-            async with target.lock:
-                made = await _done(act(target, fault))
-                try:
-                    await asyncio.sleep(fault.seconds)
-                finally:
-                    await _done(heal(target, made))
+        row, fleet = FAULTS[fault.kind], self._fleet
+        target: Any = fleet.members.get(fault.target) or fleet.links[fault.target]
+        # Whoever has the lock meets what is not broken by another fault.
+        async with target.lock:
+            await _done(row.act(target))
+            try:
+                await asyncio.sleep(fault.seconds)
+            finally:
+                await _done(row.heal(target))
         ended = time.monotonic()
         while time.monotonic() < ended + _BACK_SECONDS:
             if min(self._tally.last_good) > ended:
@@ -278,19 +206,6 @@ class FaultInjector:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
-async def _done(what: Any) -> Any:
-    return await what if isawaitable(what) else what
-
-
-async def _persistently(action: Callable[[], Awaitable[Any]]) -> None:
-    """The server may be down by another fault. Raises Unreachable after some time."""
-    deadline = time.monotonic() + _TRY_SECONDS
-    while True:
-        try:
-            await action()
-        except Unreachable:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-        else:
-            return
+async def _done(what: object) -> None:
+    if isawaitable(what):
+        await what

@@ -51,7 +51,19 @@ class Member:
         else:
             await self.fleet.embedded.restart(self.kept)
 
-    def signal(self, number: signal.Signals) -> None:
+    async def replace(self, more: Mapping[str, str]) -> None:
+        """Stop it, and start one like it with other variables beside."""
+        await self.stop()
+        self.kept = self.fleet.process(self.name, more)
+        await self.restart()
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         """To it and its children: PostgreSQL has one for each session."""
         for pid in usage.tree([] if self.kept.pid is None else [self.kept.pid]):
             with suppress(ProcessLookupError):
@@ -59,7 +71,7 @@ class Member:
 
     async def kill(self) -> None:
         exited = asyncio.wrap_future(self.kept.exited)
-        self.signal(signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         await exited
 
     async def stop(self) -> None:

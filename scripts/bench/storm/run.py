@@ -67,11 +67,12 @@ class _Storm:
     def say(self) -> None:
         """Tell the figures in a line."""
         tally, faults = self.tally, self.injector.injected if self.injector else []
-        answers = [f"{count:,} of {status}" for status, count in tally.answers.items()]
+        answers = [f"{count:,} of {each}" for each, count in tally.answers.items()]
         tell(
-            f"{len(tally.histories):,} of {self.events:,} events, {', '.join(answers)};"
-            f" {len(faults)} of {self.kills} faults;"
-            f" longest unavailable {tally.longest_gap:.1f} s"
+            f"{len(tally.histories):,} of {self.events:,} events,"
+            f" {len(faults)} of {self.kills} faults,"
+            f" longest unavailable {tally.longest_gap:.1f} s;"
+            f" answers: {', '.join(answers)}"
         )
 
 
@@ -195,19 +196,16 @@ async def _rage(storm: _Storm) -> dict[str, Any]:
 
 
 def _judged(verdict: Verdict) -> dict[str, Any]:
+    marks = {name: getattr(verdict, name) for name in ("lost", "doubled", "astray")}
     return {
-        "lost": len(verdict.lost),
-        "doubled": len(verdict.doubled),
-        "astray": len(verdict.astray),
+        **{name: len(found) for name, found in marks.items()},
         "quarantined": sum(verdict.quarantined.values()),
         "quarantine": dict(verdict.quarantined),
         "accepted": verdict.accepted,
         "recorded": verdict.recorded,
         "accepted_again": verdict.again,
         "unplaced": verdict.unplaced,
-        "lost_marks": verdict.lost[:_SHOWN],
-        "doubled_marks": verdict.doubled[:_SHOWN],
-        "astray_marks": verdict.astray[:_SHOWN],
+        **{f"{name}_marks": found[:_SHOWN] for name, found in marks.items()},
     }
 
 
@@ -215,23 +213,21 @@ def _by_kind(
     injected: list[InjectedFault], survived: list[bool]
 ) -> list[dict[str, Any]]:
     """Faults by what they are and whom they met."""
-    kinds: dict[tuple[str, str], dict[str, Any]] = {}
+    kinds: dict[tuple[str, str], list[tuple[bool, float]]] = {}
     for one, is_survived in zip(injected, survived, strict=True):
         whom = one.fault.target.partition(":")[0].rstrip(" 0123456789")
-        row = kinds.setdefault(
-            (one.fault.kind, whom),
-            {
-                "fault": one.fault.kind,
-                "of": whom,
-                "times": 0,
-                "survived": 0,
-                "longest_back": 0.0,
-            },
-        )
-        row["times"] += 1
-        row["survived"] += is_survived
-        row["longest_back"] = max(row["longest_back"], round(one.back or 0.0, 2))
-    return [row for _, row in sorted(kinds.items())]
+        back = round(one.back or 0.0, 2)
+        kinds.setdefault((one.fault.kind, whom), []).append((is_survived, back))
+    return [
+        {
+            "fault": kind,
+            "of": whom,
+            "times": len(found),
+            "survived": sum(is_survived for is_survived, _ in found),
+            "longest_back": max(back for _, back in found),
+        }
+        for (kind, whom), found in sorted(kinds.items())
+    ]
 
 
 async def _send_and_break(storm: _Storm, fleet: Fleet, injector: FaultInjector) -> None:

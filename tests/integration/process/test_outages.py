@@ -260,12 +260,11 @@ async def test_a_commit_whose_answer_is_lost_is_made_once(
     async with working("w", redis_url, urlunsplit(through)):
         await add(redis, *map(a_click, range(20)))
         await eventually(lambda: waits_for_a_lock(books))
-        link.is_mute = True
+        link.mute()
         await books.execute("select pg_advisory_unlock(1)")
         await eventually(is_committed)
         assert 20 == (await redis.xpending(STREAM, GROUP))["pending"]
-        link.is_mute = False
-        link.cut()
+        link.unmute()
         await eventually(lambda: is_acknowledged(redis), within=20)
     await link.close()
 

@@ -14,7 +14,7 @@ from ingest.contracts.envelope import Kind, decode, encode
 from scripts.bench.baselines.copy_rows import Recorded, batches, counts
 from scripts.bench.load import traffic
 from scripts.bench.load.events import envelopes
-from scripts.bench.load.generator import Order, encoded, requests
+from scripts.bench.load.generator import Order, requests
 from scripts.bench.load.http import is_whole
 from tests.support.edge.fakes import CountingIds, FixedClock
 from workers.counters.rule import NAMES
@@ -100,12 +100,6 @@ def test_a_request_goes_where_it_is_told_to_with_the_key_that_it_is_given() -> N
     lines = made.split(b"\r\n")
     assert b"POST /v1/events HTTP/1.1" == lines[0]
     assert b"Authorization: Bearer secret" in lines
-
-
-def test_an_order_survives_the_command_line() -> None:
-    order = replace(ORDER, rate=12.5)
-
-    assert order == Order(**orjson.loads(encoded(order)))
 
 
 def test_many_links_have_a_body_each_and_no_click_comes_twice() -> None:
