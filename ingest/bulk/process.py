@@ -71,7 +71,7 @@ class BulkProcessor:
     async def admit(self, raw: RawRequest) -> Sender:
         """The sender by these headers; raises Refusal."""
         authorizer = self._acceptor.authorizer
-        principal = await authorizer.identify(BATCH, ROUTE.credential, raw.headers)
+        principal = await authorizer.identify(BATCH, ROUTE.credential, raw)
         return Sender(raw, principal)
 
     async def take(self, sender: Sender, events: Sequence[bytes]) -> Reply:
@@ -178,10 +178,9 @@ class _Batch:
 
     async def _identified(self, dialect: Dialect, scope: _Scope) -> Principal | Refusal:
         authorizer = self._acceptor.authorizer
-        headers = self._sender.raw.headers
         wanted = Credential(scope="track" if scope == _ANYBODY else scope)
         try:
-            found = await authorizer.identify(dialect, wanted, headers)
+            found = await authorizer.identify(dialect, wanted, self._sender.raw)
         except Refusal as refusal:
             return refusal
         # Events of public routes are sealed without a key, as in single requests.

@@ -93,9 +93,7 @@ class Acceptor:
         """The answer to a request: every event in it is durable, or it says no."""
         usage: Usage | None = None
         try:
-            principal = await self.authorizer.identify(
-                dialect, route.credential, raw.headers
-            )
+            principal = await self.authorizer.identify(dialect, route.credential, raw)
             if route.limits or principal.api_key_id is not None:
                 usage = await self.authorizer.count(dialect, route, principal, raw.ip)
             call = Call(dialect, route.path, raw, principal, self.clock())

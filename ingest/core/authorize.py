@@ -20,6 +20,7 @@ from ingest.dialects.spec import (
     Credential,
     Dialect,
     Limit,
+    RawRequest,
     Refusal,
     Route,
     Usage,
@@ -27,6 +28,9 @@ from ingest.dialects.spec import (
 
 _MINTED: Final = "rt_"
 _IPV4: Final = 4
+
+#: Wrong keys that an address may try.
+WRONG_KEYS: Final = Limit(name="keys.address", by="address", per_minute=60)
 
 #: Limits up to this are exact over all edges; larger ones may be leased in parts.
 _EXACT: Final = 100
@@ -114,9 +118,10 @@ class Authorizer:
         return _off(await self._records.switches())
 
     async def identify(
-        self, dialect: Dialect, wanted: Credential | None, headers: Mapping[str, str]
+        self, dialect: Dialect, wanted: Credential | None, raw: RawRequest
     ) -> Principal:
         """The caller; raises Refusal if the dialect is off or the key is not accepted."""
+        headers = raw.headers
         off = self.off
         if off is None:
             off = await self._ask_off()
@@ -124,7 +129,7 @@ class Authorizer:
             _pass(off, ("installation", ""), ("dialect", dialect.name))
         if wanted is None or (wanted.is_optional and wanted.header not in headers):
             return ANYBODY
-        return await self._principal(wanted, headers)
+        return await self._principal(wanted, raw)
 
     async def count(
         self, dialect: Dialect, route: Route, principal: Principal, ip: str | None
@@ -151,20 +156,30 @@ class Authorizer:
             subjects.append(("link", link.public_id))
         _pass(off, *subjects)
 
-    async def _principal(
-        self, wanted: Credential, headers: Mapping[str, str]
-    ) -> Principal:
+    async def _principal(self, wanted: Credential, raw: RawRequest) -> Principal:
         # Compared by hash, as keys of a mapping: no comparison leaks a prefix.
-        key_hashes = hashes(self._secrets, _key(wanted, headers))
+        key_hashes = hashes(self._secrets, _key(wanted, raw.headers))
         record = await self._records.api_key(key_hashes)
         if record is Missing.UNAVAILABLE:
             return Principal(api_key_hashes=key_hashes)
         if isinstance(record, Missing):
-            raise Refusal("unauthorised")
+            raise await self._wrong_key(raw.ip)
         # A key without scopes may read, as one vendor has it.
         if {wanted.scope, ANY_SCOPE}.isdisjoint(record.scopes or ["read"]):
             raise Refusal("forbidden", field=wanted.scope)
         return Principal(workspace_id=record.workspace_uuid, api_key_id=record.key_uuid)
+
+    async def _wrong_key(self, ip: str | None) -> Refusal:
+        """Count a wrong key; why it is refused."""
+        if ip is not None:
+            found = await self._records.limits()
+            own = found.per_minute if isinstance(found, LimitsRecord) else {}
+            most = own.get(WRONG_KEYS.name, WRONG_KEYS.per_minute)
+            demand = _demand(WRONG_KEYS.name, _address(ip), most, is_shown=False)
+            usage = await self._limiter.take([demand])
+            if usage is not None and not usage.is_admitted:
+                return Refusal("rate_limited", retry_after=usage.retry_after)
+        return Refusal("unauthorised")
 
     async def _demands(
         self, dialect: Dialect, route: Route, principal: Principal, ip: str | None

@@ -73,6 +73,7 @@ class PlainRoute:
         ):
             raw = RawRequest(headers=head.decoded(), body=body, ip=peer)
             run(self._accept(raw, began), respond)
+        self.meters.count_held(began)
 
     def _plain_click(
         self, head: Head, body: bytes, ip: str | None

@@ -51,13 +51,18 @@ class Meters:
         self._statuses[status].count += 1
         self._seconds.observe(seconds)
 
+    def count_held(self, since: float) -> None:
+        """Count the event loop as held, if nothing else ran for long; by perf_counter."""
+        if perf_counter() - since > _HELD_SECONDS:
+            LOOP_HELD.labels(self._route).inc()
+
 
 class _Steps(Awaitable[web.StreamResponse]):
     """What an awaitable does, with the time that each of its steps holds the event loop."""
 
-    def __init__(self, steps: Awaitable[web.StreamResponse], route: str) -> None:
+    def __init__(self, steps: Awaitable[web.StreamResponse], meters: Meters) -> None:
         self._steps = steps
-        self._route = route
+        self._meters = meters
 
     @override
     def __await__(self) -> Generator[Any, Any, web.StreamResponse]:
@@ -70,8 +75,7 @@ class _Steps(Awaitable[web.StreamResponse]):
             except StopIteration as ended:
                 return ended.value  # type: ignore[no-any-return]  # what the steps return
             finally:
-                if perf_counter() - began > _HELD_SECONDS:
-                    LOOP_HELD.labels(self._route).inc()
+                self._meters.count_held(began)
             try:
                 yield waits_for
             except BaseException as error:  # noqa: BLE001 -- it is for the steps
@@ -89,27 +93,24 @@ IN_FLIGHT.set_function(lambda: UNDER_WAY.count)
 async def measured(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Hand the request on, and count it."""
     began, status = perf_counter(), ABORTED
+    meters = _meters(request.match_info.route)
     UNDER_WAY.count += 1
     protocol = request.protocol
     if isinstance(protocol, AiohttpHandler):
         protocol.lender.aiohttp_began()
     try:
-        response = await _Steps(handler(request), _name(request.match_info.route))
+        response = await _Steps(handler(request), meters)
         status = response.status // 100
         return response
     finally:
         UNDER_WAY.count -= 1
-        meters = _meters(_name(request.match_info.route))
         meters.count(status, perf_counter() - began)
 
 
-def _name(route: web.AbstractRoute) -> str:
+def _meters(route: web.AbstractRoute) -> Meters:
     # A path that no route takes, or not with this method, is a client's own text.
     resource = route.resource
-    return f"{route.method} {resource.canonical}" if resource else _NO_ROUTE
-
-
-def _meters(name: str) -> Meters:
+    name = f"{route.method} {resource.canonical}" if resource else _NO_ROUTE
     if name not in _METERS:
         _METERS[name] = Meters(name)
     return _METERS[name]

@@ -10,11 +10,20 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from ingest.contracts.directory import SWITCHES_KEY, SwitchesRecord
+from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
 from ingest.dialects.spec import Endpoint, Query, RawRequest, Refusal, Usage
-from tests.support.edge.calling import call, every, every_route, is_word_for_word, words
+from tests.support.edge.calling import (
+    call,
+    every,
+    every_route,
+    is_taken,
+    is_word_for_word,
+    words,
+)
 from tests.support.edge.showcase import SHOWN, Client, Shown, an_edge, publish
 
+every_key = every([each for each in SHOWN if each.route.credential])
 every_limit = every([each for each in SHOWN if each.route.limits])
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -66,6 +75,24 @@ async def test_one_request_too_many_is_refused(
         usage = Usage(1, 0, 0, is_admitted=False, retry_after=wait)
         shows = shown.dialect.usage_headers
         assert {*(shows(usage) if shows else ())} <= {*answer.headers}
+
+
+@every_key
+async def test_one_wrong_key_too_many_is_refused_and_the_right_one_is_not(
+    redis_url: str, tmp_path: Path, shown: Shown
+) -> None:
+    await publish(redis_url, limits={WRONG_KEYS.name: 2})
+    wrong = {"headers": shown.credential("nobody's")}
+    async with an_edge(redis_url, tmp_path) as client:
+        first, second, third = [await call(client, shown, **wrong) for _ in range(3)]
+        right = await call(client, shown)
+
+        assert await is_word_for_word(first, words(shown, Refusal("unauthorised")))
+        assert await is_word_for_word(second, words(shown, Refusal("unauthorised")))
+        wait = int(third.headers["Retry-After"])
+        refused = words(shown, Refusal("rate_limited", retry_after=wait))
+        assert await is_word_for_word(third, refused)
+        assert await is_taken(shown, right)
 
 
 @pytest.mark.parametrize("scope", ["installation", "dialect"])

@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -31,10 +32,13 @@ from ingest.contracts.stream import (
 )
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import Listening
+from ingest.dialects.affitor import AFFITOR
+from ingest.dialects.spec import Draft, RawRequest, Refusal
 from ingest.http import admin as edge_admin
 from ingest.http.request_metrics import measured
 from ingest.settings import Settings
 from tests.support.eventually import eventually
+from tests.support.servers.raw_http import WHOLE, an_edge
 from tests.support.servers.valkey import Valkey, running_valkey
 from workers.enrich import Enricher, Enrichers, chain
 from workers.model.batch import Delivery, Entry, TransientError
@@ -193,21 +197,41 @@ async def test_what_is_accepted_and_refused_is_counted_by_dialect(site: Site) ->
     )
 
 
-async def test_who_holds_the_loop_is_counted_by_route() -> None:
+def _hold() -> None:
+    until = perf_counter() + 0.06
+    while perf_counter() < until:
+        pass
+
+
+async def test_a_request_that_holds_the_loop_is_counted_by_route() -> None:
     route = {"route": "POST /held/{code}"}
     before = _shown(EDGE, "reftide_edge_loop_held_total", **route)
 
     async def hold(_: web.Request) -> web.Response:
         await asyncio.sleep(0)
-        until = perf_counter() + 0.06
-        while perf_counter() < until:
-            pass
+        _hold()
         return web.Response()
 
     app = web.Application(middlewares=[measured])
     app.router.add_post("/held/{code}", hold)
     async with TestClient(TestServer(app)) as client:
         assert 200 == (await client.post("/held/SARAH")).status
+
+    assert before + 1 == _shown(EDGE, "reftide_edge_loop_held_total", **route)
+
+
+async def test_so_is_a_plain_request(redis_url: str, tmp_path: Path) -> None:
+    route = {"route": f"POST {CLICK}"}
+    before = _shown(EDGE, "reftide_edge_loop_held_total", **route)
+
+    def hold(_: RawRequest) -> Sequence[Draft]:
+        _hold()
+        raise Refusal("link_unparsable")
+
+    slow = replace(AFFITOR.endpoints[0], parse=hold, plain_click=None)
+    world = Externals(dialects=[replace(AFFITOR, endpoints=[slow])])
+    async with an_edge(redis_url, tmp_path, world=world) as edge:
+        assert 400 == (await edge.says(WHOLE)).status
 
     assert before + 1 == _shown(EDGE, "reftide_edge_loop_held_total", **route)
 

@@ -38,6 +38,7 @@ from ingest.contracts.directory import (
     stats_key,
     workspace_namespace,
 )
+from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
 from ingest.dialects.spec import (
     ByClick,
@@ -160,7 +161,7 @@ _UNLIMITED = {
     for each in DIALECTS
     for route in each.endpoints
     for limit in route.limits
-}
+} | {WRONG_KEYS.name: 1_000_000}
 
 
 async def publish(

@@ -102,8 +102,10 @@ class Edge:
 
 
 @asynccontextmanager
-async def an_edge(url: str, path: Path, bounds: Bounds = SOON) -> AsyncIterator[Edge]:
-    server = EdgeServer(build(a_setting(url, path), Externals()), bounds)
+async def an_edge(
+    url: str, path: Path, bounds: Bounds = SOON, world: Externals | None = None
+) -> AsyncIterator[Edge]:
+    server = EdgeServer(build(a_setting(url, path), world or Externals()), bounds)
     try:
         await server.start("127.0.0.1", 0)
         yield Edge(server.address[1])

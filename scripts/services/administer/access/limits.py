@@ -1,8 +1,10 @@
 """Limits: requests a minute, where they are not what the dialect says."""
 
+from itertools import chain
 from typing import Any, Final
 from uuid import UUID
 
+from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
@@ -16,12 +18,12 @@ _MOST: Final = 10_000_000
 
 
 def known_limits() -> dict[str, dict[str, Any]]:
-    """The limits that dialects have, by name: whom each counts, and how many it lets in."""
+    """The limits that there are, by name: whom each counts, and how many it lets in."""
+    routes = chain.from_iterable(dialect.endpoints for dialect in DIALECTS)
+    of_dialects = chain.from_iterable(route.limits for route in routes)
     return {
         limit.name: {"of": limit.by, "default": limit.per_minute}
-        for dialect in DIALECTS
-        for endpoint in dialect.endpoints
-        for limit in endpoint.limits
+        for limit in (*of_dialects, WRONG_KEYS)
     }
 
 

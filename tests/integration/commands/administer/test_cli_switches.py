@@ -2,6 +2,7 @@
 
 import pytest
 
+from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
 from scripts.services.administer.access.limits import known_limits
 from tests.support.servers.cli import Cli
@@ -119,7 +120,7 @@ def test_what_cannot_be_switched_is_named_with_a_way_out(
 # Limits ------------------------------------------------------------------------------
 
 
-def test_every_limit_of_a_dialect_is_listed_with_its_default(cli: Cli) -> None:
+def test_every_limit_is_listed_with_its_default(cli: Cli) -> None:
     listed = {one["subject"]: one for one in cli.document("limits", "list")}
 
     named = {
@@ -127,7 +128,7 @@ def test_every_limit_of_a_dialect_is_listed_with_its_default(cli: Cli) -> None:
         for dialect in DIALECTS
         for endpoint in dialect.endpoints
         for limit in endpoint.limits
-    }
+    } | {WRONG_KEYS.name: WRONG_KEYS}
     assert named.keys() == listed.keys()
     assert {(one.by, one.per_minute, None) for one in named.values()} == {
         (one["of"], one["default"], one["per_minute"]) for one in listed.values()
