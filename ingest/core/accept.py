@@ -208,15 +208,15 @@ class Acceptor:
         # A judge that gives a draft another key knows better.
         own = dedupe if judged.dedupe is draft.dedupe else judged.dedupe
         facts = Facts(
-            outcome.event_id,
-            call.dialect.name,
-            call.at,
-            call.principal,
-            resolved,
-            visit.root,
-            _of_test(own) if own and judged.is_test else own,
-            visit.visitor,
-            visit.first_id,
+            event_id=outcome.event_id,
+            dialect=call.dialect.name,
+            at=call.at,
+            principal=call.principal,
+            resolved=resolved,
+            root=visit.root,
+            dedupe=_of_test(own) if own and judged.is_test else own,
+            visitor=visit.visitor,
+            first_id=visit.first_id,
         )
         reply = endpoint.answer(outcome)
         if self.idempotency.concerns(endpoint, outcome, facts):

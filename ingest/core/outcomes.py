@@ -46,16 +46,16 @@ class Outcomes:
         # An unverified key sees nothing of the workspace.
         link = resolved.link if principal.is_verified else None
         return Outcome(
-            draft,
-            visit.click.click_id,
-            asked.at,
-            self._click_token(endpoint, draft, resolved, visit),
-            visit.matched_by,
-            link,
-            resolved.program,
-            resolved.customer,
-            principal.has_key,
-            resolved.is_certain,
+            draft=draft,
+            event_id=visit.click.click_id,
+            at=asked.at,
+            click_token=self._click_token(endpoint, draft, resolved, visit),
+            matched_by=visit.matched_by,
+            link=link,
+            program=resolved.program,
+            customer=resolved.customer,
+            has_key=principal.has_key,
+            is_certain=resolved.is_certain,
         )
 
     def _click_token(

@@ -54,7 +54,7 @@ _VISITOR_BYTES: Final = 8
 _NUL: Final = b"\\u0000"
 
 
-class Facts(Value, frozen=True):
+class Facts(Value, frozen=True, kw_only=True):
     """All that an envelope says beside its draft. `at` is Unix milliseconds."""
 
     event_id: UUID

@@ -45,7 +45,7 @@ class Visitors:
         click = ClickToken(event_id, resolved.link_id or NO_LINK)
         if draft.kind is not CLICK or draft.is_test:
             return Visit(click)
-        return Visit(click, None, None, visitor_hash(self.visitor_key, raw, draft))
+        return Visit(click, visitor=visitor_hash(self.visitor_key, raw, draft))
 
     async def known(
         self, visit: Visit, draft: Draft, resolved: Resolved, *, is_told_again: bool
