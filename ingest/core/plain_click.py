@@ -69,7 +69,7 @@ class PlainClicks:
         acceptor: Acceptor,
         dialect: Dialect,
         endpoint: Endpoint,
-        read: Callable[[bytes], PlainClick | None],
+        read: Callable[[bytes], tuple[ByCode, PlainClick] | None],
     ) -> None:
         """`read` reads the body of a plain click."""
         self._endpoint = endpoint
@@ -89,9 +89,12 @@ class PlainClicks:
 
         `agent` is the request's User-Agent, in ASCII; `ip` the caller's address.
         """
-        click = self._read(body)
-        shared = None if click is None else self._shared_by(click.target)
-        if click is None or shared is None:
+        said = self._read(body)
+        if said is None:
+            return None
+        target, click = said
+        shared = self._shared_by(target)
+        if shared is None:
             return None
         event_id = self._new_id()
         agent = click.user_agent or agent

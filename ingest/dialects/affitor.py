@@ -69,7 +69,7 @@ def _parse_click(request: RawRequest) -> Sequence[Draft]:
     ]
 
 
-def _plain_click(body: bytes) -> PlainClick | None:
+def _plain_click(body: bytes) -> tuple[ByCode, PlainClick] | None:
     click = wire.read_plain_click(body)
     if click is None or click.affiliate_url is None:
         return None
@@ -78,16 +78,7 @@ def _plain_click(body: bytes) -> PlainClick | None:
     except ValueError:
         return None
     code = url.parameter("aff")
-    if not code:
-        return None
-    return PlainClick(
-        target=ByCode(code, url.host),
-        session=click.session_id,
-        user_agent=click.user_agent,
-        referrer=click.referrer_url,
-        page_url=click.page_url,
-        properties=click.about,
-    )
+    return (ByCode(code, url.host), click) if code else None
 
 
 def _link(given: object) -> ByCode:

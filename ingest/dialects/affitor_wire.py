@@ -134,9 +134,10 @@ class Click(_Event):
         return {name: text for name in _ABOUT if (text := getattr(self, name))}
 
 
+_Text = Annotated[str, Meta(min_length=1)]
+
 #: Of a body this long each text can be stored whole, but for those that say so.
 _PLAIN_BYTES: Final = 2048
-_Text = Annotated[str, Meta(min_length=1)] | None
 
 
 class _About(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -152,22 +153,28 @@ class _About(Struct, frozen=True, gc=False, omit_defaults=True):
 _NO_ABOUT: Final = _About()
 
 
-class PlainClick(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+class PlainClick(
+    Struct,
+    frozen=True,
+    gc=False,
+    forbid_unknown_fields=True,
+    rename={"session": "session_id", "referrer": "referrer_url"},
+):
     """A click that has texts only, and no click id yet."""
 
-    affiliate_url: _Text = None
-    page_url: _Text = None
-    referrer_url: _Text = None
-    session_id: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS)] | None = None
-    user_agent: Annotated[str, Meta(min_length=1, max_length=AGENT_CHARS)] | None = None
-    page_title: _Text = None
-    screen_resolution: _Text = None
-    viewport_size: _Text = None
-    language: _Text = None
-    timezone: _Text = None
+    affiliate_url: str | None = None
+    session: Annotated[_Text, Meta(max_length=NAME_CHARS)] | None = None
+    user_agent: Annotated[_Text, Meta(max_length=AGENT_CHARS)] | None = None
+    referrer: _Text | None = None
+    page_url: _Text | None = None
+    page_title: _Text | None = None
+    screen_resolution: _Text | None = None
+    viewport_size: _Text | None = None
+    language: _Text | None = None
+    timezone: _Text | None = None
 
     @property
-    def about(self) -> _About | None:
+    def properties(self) -> _About | None:
         """What is told about the page and the browser; None for nothing."""
         about = _About(
             self.page_title,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -220,20 +220,30 @@ class Draft(Value, frozen=True, kw_only=True):
     properties: Mapping[str, Json] = NOTHING
 
 
-class PlainClick(Value, frozen=True, kw_only=True):
-    """A click as trackers nearly always send it: its texts can be stored as they are.
+class PlainClick(Protocol):
+    """What a click says that trackers nearly always send: texts that can be stored as they are.
 
     None of them is empty.
     """
 
-    target: ByCode
-    session: str | None
-    #: None: what the request's own header says.
-    user_agent: str | None
-    referrer: str | None
-    page_url: str | None
-    #: A struct that is encoded as the draft's properties; None where there are none.
-    properties: msgspec.Struct | None
+    @property
+    def session(self) -> str | None: ...
+
+    @property
+    def user_agent(self) -> str | None:
+        """None: what the request's own header says."""
+        ...
+
+    @property
+    def referrer(self) -> str | None: ...
+
+    @property
+    def page_url(self) -> str | None: ...
+
+    @property
+    def properties(self) -> msgspec.Struct | None:
+        """A struct that is encoded as the draft's properties; None where there are none."""
+        ...
 
 
 class Outcome(Value, frozen=True):
@@ -343,7 +353,7 @@ class Endpoint(Route):
     #: Reads the body of a click whose answer follows from its link and click id alone; None
     #: for every other, which `parse` reads. Such a route has no credential, no limits and
     #: no judge.
-    plain_click: Callable[[bytes], PlainClick | None] | None = None
+    plain_click: Callable[[bytes], tuple[ByCode, PlainClick] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
