@@ -1,10 +1,10 @@
 """Counters: what changed rows add, less what they had added."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from operator import add
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 from ingest.contracts.envelope import CLICK, Kind
@@ -20,8 +20,10 @@ from workers.counters.rule import (
 )
 from workers.counters.statements import ADD_ALL, addition, arguments
 from workers.model.rows import EventFacts, Place, StoredRow
-from workers.postgres.database import Connection
+from workers.postgres.database import Connection, columns
+from workers.postgres.sql import statements
 
+_SQL: Final = statements("counters/milestones")
 _LEADS: Final = NAMES.index("leads")
 _NOTHING: Final = (0,) * len(NAMES)
 _ADD_AMOUNTS: Final = (
@@ -45,14 +47,6 @@ class _Group:
     amount: int = 0
 
 
-class LeadGain(NamedTuple):
-    """A partner that has more leads in a program now, and the latest of those leads."""
-
-    program_id: UUID
-    partner_id: UUID
-    event_id: UUID
-
-
 class CounterDeltas:
     """What one transaction does to the counters.
 
@@ -66,8 +60,6 @@ class CounterDeltas:
         #: of UUIDs and enumerations are computed in Python, and plain clicks share places.
         self._groups: dict[tuple[Any, ...], _Group] = {}
         self._clicked: dict[UUID, datetime] = {}
-        #: The partners that have more leads than before; known once it is applied.
-        self.led: Sequence[LeadGain] = ()
         #: The latest lead of each program and partner.
         self._leads: dict[tuple[UUID | None, UUID | None], tuple[datetime, UUID]] = {}
 
@@ -97,10 +89,11 @@ class CounterDeltas:
                 self._note_click(link_id, row.at)
 
     async def apply(self, connection: Connection) -> None:
-        """Write the difference.
+        """Write the difference, and award the milestones that partners have reached by it.
 
         Links, enrolments, days, then amounts of links and enrolments, each in the order of
-        its keys, which the statements see to; nothing where nothing differs.
+        its keys, which the statements see to; nothing where nothing differs. An award stays when
+        one of the leads is attributed to another partner later; that one may earn it too.
         """
         changes = self._changes()
         links = _differing(changes[LINKS.name])
@@ -119,11 +112,14 @@ class CounterDeltas:
         for table, statement in _ADD_AMOUNTS:
             if found := _differing(changes[table.name]):
                 await connection.execute(statement, *arguments(table, found))
-        self.led = [
-            LeadGain(program_id, partner_id, self._leads[program_id, partner_id][1])
-            for (program_id, partner_id), counts in sorted(partners)
+        # This transaction holds the enrolments' rows, so it sees all leads counted so far.
+        led = [
+            (*partner, self._leads[partner][1])
+            for partner, counts in sorted(partners)
             if counts[_LEADS] > 0
         ]
+        if led:
+            await connection.execute(_SQL["awards_give"], *columns(led))
 
     def _add(self, row: StoredRow, sign: int) -> None:
         event, place, at = row.event, row.place, row.rank.at

@@ -12,9 +12,8 @@ import orjson
 
 from ingest.contracts.envelope import Dedupe
 from ingest.contracts.marks import claim_key
-from workers.erasure.pseudonyms import Pseudonymizer
+from workers.erasure.pseudonyms import Pseudonymizer, hashes_of
 from workers.erasure.suppression import load_pseudonymizer
-from workers.erasure.unreadable import hashes_of
 from workers.model.rows import DatabaseRecord
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements

@@ -12,8 +12,8 @@ from functools import partial
 
 from ingest.contracts import envelope as codec
 from ingest.contracts.envelope import NewerVersion, Undecodable
+from workers.erasure.pseudonyms import blank
 from workers.erasure.suppression import Pair, Suppressions
-from workers.erasure.unreadable import blank
 from workers.model.batch import Delivery, Entry
 from workers.postgres.database import Pool
 

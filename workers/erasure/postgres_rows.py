@@ -22,7 +22,7 @@ from workers.model.rows import (
 )
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements
-from workers.visits.forget import forget
+from workers.visits.visits import forget
 
 _SQL: Final = statements("erasure/erasure")
 _PAGE: Final = 500

@@ -10,8 +10,7 @@ from uuid import UUID
 
 from ingest.contracts.envelope import CLICK, Dedupe, Envelope, encode
 from ingest.contracts.marks import claim_key, new_customer_key, seen_key
-from workers.erasure.pseudonyms import Pseudonymizer
-from workers.erasure.unreadable import is_named
+from workers.erasure.pseudonyms import Pseudonymizer, is_named
 from workers.model.batch import Delivery, Entry, TransientError
 from workers.postgres.database import Connection, Pool, transaction
 from workers.postgres.sql import statements

@@ -31,13 +31,12 @@ from workers.postgres.database import (
 )
 from workers.postgres.sql import statements
 from workers.quarantine import quarantine
-from workers.quarantine.bad_entry_limit import BadEntryLimit
 from workers.quarantine.budget import QuarantineBudget
+from workers.quarantine.circuit_breaker import BadEntryLimit
 from workers.resolve import lookups, resolver
-from workers.resolve.awaited import waits_for
 from workers.resolve.generated_links import generate
 from workers.resolve.lookups import KnownNames
-from workers.resolve.resolver import Unresolvable
+from workers.resolve.resolver import Unresolvable, waits_for
 from workers.write.transaction import write
 
 _SQL: Final = statements("pipeline/partitions")

@@ -39,7 +39,7 @@ from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 from workers.publish import event_records, link_records
 from workers.publish.link_records import Records
-from workers.quarantine.arrivals import TOPICS, wake
+from workers.quarantine.quarantine import TOPICS, wake
 
 _SQL: Final = statements("publish/publisher")
 

@@ -4,7 +4,7 @@ They are written to PostgreSQL in the transaction of their batch, so that every 
 entry is accounted for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -136,3 +136,16 @@ def search_columns(envelope: Envelope, workspace_id: UUID | None) -> tuple[objec
         optional_text(envelope.target.code, _DETAIL_CHARS),
         None if envelope.target.link_id == NO_LINK else envelope.target.link_id,
     )
+
+
+#: Topics of `directory_changes` that entries may wait for.
+TOPICS: Final = frozenset({"code", "link", "click", "key"})
+
+
+async def wake(connection: Connection, refs: Iterable[str]) -> None:
+    """Note the references that entries in quarantine wait for, in the publisher's transaction.
+
+    Marking the entries, of which there may be very many, is left to the redrive job.
+    """
+    if named := sorted(set(refs)):
+        await connection.execute(_SQL["quarantine_wake"], named)

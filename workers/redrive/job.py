@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from workers.jobs.job_set import JobSet
 from workers.pipeline.pipeline import Pipeline
-from workers.redrive.matching import check_due, mark_woken
+from workers.redrive.marks import check_due, mark_woken
 from workers.redrive.page import Redriver
 
 QUEUE: Final = "rt:arq:redrive"

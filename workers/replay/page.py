@@ -23,7 +23,7 @@ from workers.postgres.database import (
 )
 from workers.postgres.sql import statements
 from workers.quarantine import quarantine
-from workers.quarantine.bad_entry_limit import BadEntryLimit
+from workers.quarantine.circuit_breaker import BadEntryLimit
 from workers.replay.classify import ClassifiedPage, classify
 from workers.replay.leases import Counts, Part, RunningReplay, Step, advance
 from workers.replay.reprocess import correct, identify, visits_of

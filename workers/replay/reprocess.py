@@ -17,7 +17,6 @@ from msgspec import json
 from msgspec.structs import replace
 
 from ingest.contracts.envelope import CLICK
-from workers.counters import milestones
 from workers.counters.counters import CounterDeltas
 from workers.model.locks import Locks
 from workers.model.rows import (
@@ -34,7 +33,7 @@ from workers.postgres.sql import statements
 from workers.visits.cascade import clicks_of
 from workers.visits.visits import MovedClicks, Visits
 from workers.visits.windows import Click, keys_concerned
-from workers.write import click_tokens, customers, profile_merge, publish_queue
+from workers.write import customers, profile_merge, publish_queue
 
 _SQL: Final = statements("replay/replays")
 
@@ -116,8 +115,7 @@ async def correct(
     if lock_set.ids:
         await customers.attribute(connection, lock_set, deltas)
     await deltas.apply(connection)
-    await milestones.give(connection, deltas.led)
-    await click_tokens.keep(connection, rows)
+    await publish_queue.keep_tokens(connection, rows)
     changed = {row.id for row in rows} | await _reattributed(connection, others)
     if changed or deltas.links:
         await publish_queue.note(

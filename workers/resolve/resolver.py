@@ -4,6 +4,7 @@ If the edge had a directory, most is resolved already and only checked. If not, 
 authorises the event here.
 """
 
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -14,9 +15,10 @@ from ingest.contracts.apikey import MAY_GENERATE, MAY_TRACK
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import domain_of
 from ingest.contracts.envelope import CLICK, Envelope, Kind
+from ingest.contracts.storable import text
 from workers.model.rejected import Reason
 from workers.model.rows import Resolution
-from workers.resolve.lookups import KnownLink, KnownNames, namespaces
+from workers.resolve.lookups import KnownLink, KnownNames, namespaces, workspaces
 
 _CLOCK_SKEW_MS: Final = 5 * 60 * 1000
 _DAY_MS: Final = 24 * 3600 * 1000
@@ -224,3 +226,53 @@ def _mentioned_link(
             raise
         return None
     return link if workspace_id in {None, link.workspace_id} else None
+
+
+#: Longer than any name that PostgreSQL could hold, so a reference that is cut never matches.
+_CHARS: Final = 600
+
+
+def waits_for(envelope: Envelope, reason: Reason, known: KnownNames) -> tuple[str, ...]:
+    """References, any of which may make the event resolvable; `known` refused it.
+
+    An entry that is refused because a link, key or click is missing is redriven when that is
+    created. A reference is a topic and a name as in `directory_changes` (`code - SPRING`), or
+    `event` and the id of a click, which is not published when it is recorded. An entry whose
+    fate an operator has to decide (an inactive link, an expired click) waits for nothing.
+    """
+    find = _FINDERS.get(reason)
+    if find is None:
+        return ()
+    return tuple(dict.fromkeys(text(one, _CHARS) for one in find(envelope, known)))
+
+
+def _link(envelope: Envelope, known: KnownNames) -> Iterator[str]:
+    if envelope.target.link_id is not None and envelope.target.link_id != NO_LINK:
+        yield f"link {envelope.target.link_id}"
+    elif envelope.target.code:
+        for workspace_id in workspaces(envelope, known):
+            for namespace in namespaces(envelope, workspace_id):
+                yield f"code {namespace} {envelope.target.code}"
+
+
+def _click(envelope: Envelope, known: KnownNames) -> Iterator[str]:
+    owners = [owner for owner in workspaces(envelope, known) if owner]
+    if envelope.click.foreign_id and owners:
+        for owner in owners:
+            yield f"click {owner} {envelope.click.foreign_id}"
+    elif envelope.target.link_id is not None and envelope.target.link_id != NO_LINK:
+        yield f"link {envelope.target.link_id}"
+    elif envelope.click.id is not None and not owners:
+        yield f"event {envelope.click.id}"
+
+
+def _key(envelope: Envelope, _known: KnownNames) -> Iterator[str]:
+    for key_hash in envelope.request.api_key_hashes:
+        yield f"key {key_hash.hex()}"
+
+
+_FINDERS: Final[dict[Reason, Callable[[Envelope, KnownNames], Iterator[str]]]] = {
+    "unknown_link": _link,
+    "unknown_click": _click,
+    "unauthorised": _key,
+}

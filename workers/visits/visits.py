@@ -19,9 +19,10 @@ from msgspec.structs import replace
 from workers.counters.counters import CounterDeltas
 from workers.model.locks import Locks, LockSetGrew
 from workers.model.rows import Row
-from workers.postgres.database import Connection
+from workers.postgres.database import ConcurrentInsert, Connection
 from workers.postgres.sql import statements
 from workers.visits import cascade
+from workers.visits.cascade import recorded_clicks
 from workers.visits.windows import (
     FIRST_QUARTER,
     Click,
@@ -229,3 +230,30 @@ def _ids(clicks: Iterable[Click]) -> set[UUID]:
 
 def _flagged(row: Row, *, is_duplicate: bool) -> Row:
     return replace(row, event=replace(row.event, is_duplicate=is_duplicate))
+
+
+async def forget(connection: Connection, events: Sequence[UUID]) -> None:
+    """Forget the clicks among events, before a transaction's other locks.
+
+    A row that holds no window of anybody else's goes. Raises ConcurrentInsert where a click
+    moved meanwhile.
+    """
+    clicks = await recorded_clicks(connection, events)
+    if not clicks:
+        return
+    found = await connection.fetch(
+        _SQL["visits_lock_known"], list(keys_concerned(clicks))
+    )
+    if clicks != await recorded_clicks(connection, events):
+        raise ConcurrentInsert("clicks moved while they were being forgotten")
+    left: dict[bytes, bytes] = {}
+    for record in found:
+        visitor = visitor_of(record["key"])
+        gone = clicks[visitor]
+        kept = [each for each in unpack(record["windows"]) if each not in gone]
+        left[record["key"]] = b"".join(pack(visitor, kept).values())
+    kept_keys = [key for key, windows in left.items() if windows]
+    await connection.execute(
+        _SQL["visits_put"], kept_keys, [left[key] for key in kept_keys]
+    )
+    await connection.execute(_SQL["visits_drop"], list(left.keys() - set(kept_keys)))

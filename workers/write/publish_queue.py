@@ -4,13 +4,13 @@ Tables that operators change have triggers for this. What follows from events is
 in bulk: a second lead of a known customer changes no row of `customers`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
 from ingest.contracts.envelope import CLICK
 from workers.model.rows import Row
-from workers.postgres.database import Connection
+from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements
 from workers.write.customers import LockSet
 
@@ -35,3 +35,28 @@ async def note(
     # The published stats of a partner are made of events with sessions only.
     if links and any(row.envelope.click.session is not None for row in rows):
         await connection.execute(_SQL["stats_changed"], sorted(links))
+
+
+async def keep_tokens(connection: Connection, rows: Iterable[Row]) -> None:
+    """Store the short ids of clicks, those of repeats too: their clients were answered with them.
+
+    A short id carries no proof of its own, so it is stored with imported click ids, which are
+    published into the directory. A repeat's token resolves to the repeat's own id, which is an alias of the recorded click.
+    """
+    tokens = sorted(
+        {
+            (
+                row.place.workspace_id,
+                row.envelope.click.token,
+                row.id,
+                row.place.link_id,
+            )
+            for row in rows
+            if row.event.kind is CLICK
+            and row.envelope.click.token
+            and row.place.link_id
+            and not row.event.is_test
+        }
+    )
+    if tokens:
+        await connection.execute(_SQL["tokens_keep"], *columns(tokens))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from workers.counters import milestones
+from ingest.contracts.envelope import CLICK
 from workers.counters.counters import CounterDeltas
 from workers.counters.ledger import LedgerDelta, LedgerShard
 from workers.model.locks import NO_LOCKS, Locks, LockSetGrew
@@ -26,8 +26,7 @@ from workers.postgres.database import Connection, copy_rows
 from workers.postgres.sql import statements
 from workers.visits.cascade import clicks_of, recorded_clicks
 from workers.visits.visits import MovedClicks, Visits
-from workers.write import click_tokens, customers, dedup, profile_merge, publish_queue
-from workers.write.plain_clicks import split_plain
+from workers.write import customers, dedup, profile_merge, publish_queue
 
 _SQL: Final = statements("write/transaction")
 
@@ -94,8 +93,7 @@ async def write(
         await tally.enter(connection, consumer)
     # Last, since other workers wait for the rows of counters.
     await deltas.apply(connection)
-    await milestones.give(connection, deltas.led)
-    await click_tokens.keep(connection, new_rows)
+    await publish_queue.keep_tokens(connection, new_rows)
 
 
 async def _insert(
@@ -240,3 +238,31 @@ async def _tally(
 
 def _by_id(row: Row) -> int:
     return row.id.int
+
+
+def split_plain(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The plain clicks, and all other rows; rows that share an id are not plain.
+
+    A plain click cannot concern the row of another event: it has no dedupe key, names no
+    earlier click, and has no short id. Most traffic is plain: first clicks of new visitors.
+    They are inserted in bulk, unless an id turns out to be known.
+    """
+    plain = [row for row in rows if _is_plain(row)]
+    # By number, since a UUID's hash is computed in Python.
+    if len(plain) == len(rows) == len({row.rank.id.int for row in plain}):
+        return plain, []
+    times = Counter(row.id for row in rows)
+    plain = [row for row in plain if times[row.id] == 1]
+    others = [row for row in rows if times[row.id] > 1 or not _is_plain(row)]
+    return plain, others
+
+
+def _is_plain(row: Row) -> bool:
+    return (
+        row.event.kind is CLICK
+        and row.place.link_id is not None
+        and row.place.click_id is None
+        and row.envelope.request.dedupe is None
+        and row.envelope.click.token is None
+        and not row.event.is_test
+    )

@@ -31,8 +31,8 @@ from scripts.errors import UsageProblem
 from scripts.servers import Connection
 from scripts.sql import statements
 from workers.quarantine.quarantine import search_columns
-from workers.resolve.awaited import waits_for
 from workers.resolve.lookups import KnownNames
+from workers.resolve.resolver import waits_for
 
 _SQL: Final = statements("services/recover/quarantine")
 _FIXED: Final = ("id", "at")

@@ -15,7 +15,7 @@ from tests.support.directory import (
     an_id,
 )
 from tests.support.workers.redriving import NEW_LINK, Clinic, lost_click
-from workers.redrive import marks, matching
+from workers.redrive import marks
 
 
 async def test_a_click_is_put_back_when_its_link_is_created(clinic: Clinic) -> None:
@@ -48,7 +48,7 @@ async def test_what_comes_while_an_entry_is_tried_marks_it_anew(clinic: Clinic) 
     page = await clinic.redriver._resolve(taken)
     await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)
     await clinic.publish()
-    await matching.mark_woken(clinic.pool)
+    await marks.mark_woken(clinic.pool)
 
     await clinic.redriver._commit(page)
     assert ["unknown_link"] == await clinic.reasons()
@@ -100,7 +100,7 @@ async def test_it_looks_less_often_the_longer_a_lead_has_waited(clinic: Clinic) 
             "update quarantine set look_at = now(), first_seen = now() - make_interval(secs => $1)",
             age,
         )
-        await matching.check_due(clinic.pool)
+        await marks.check_due(clinic.pool)
         waits.append(
             await clinic.value(
                 "select round(extract(epoch from look_at - now()))::int from quarantine"
@@ -155,10 +155,10 @@ async def test_another_link_of_that_name_costs_one_attempt(clinic: Clinic) -> No
 async def test_very_many_that_wait_for_one_link_are_marked_in_parts(
     clinic: Clinic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matching, "_MARK_BATCH", 7)
-    monkeypatch.setattr(matching, "_CHECK_BATCH", 7)
+    monkeypatch.setattr(marks, "_MARK_BATCH", 7)
+    monkeypatch.setattr(marks, "_CHECK_BATCH", 7)
     await clinic.take_in(*(lost_click(number) for number in range(50)))
-    await matching.check_due(clinic.pool)
+    await marks.check_due(clinic.pool)
     await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)
 
     assert 50 == await clinic.heal()

@@ -21,8 +21,11 @@ from workers.model.batch import Delivery, PausedError, Recorder
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Connection, Pool, open_pool, transaction
 from workers.quarantine import circuit_breaker
-from workers.quarantine.bad_entry_limit import BadEntryLimit
-from workers.quarantine.circuit_breaker import CircuitBreaker, keep_refreshing
+from workers.quarantine.circuit_breaker import (
+    BadEntryLimit,
+    CircuitBreaker,
+    keep_refreshing,
+)
 from workers.redis_io.connections import for_jobs, for_reader
 from workers.stream.consumer import Consumer
 from workers.stream.epochs import current_epoch

@@ -17,7 +17,7 @@ from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.publish.publisher import publish_changes
 from workers.redis_io.connections import for_jobs
-from workers.redrive.matching import check_due, mark_woken
+from workers.redrive.marks import check_due, mark_woken
 from workers.redrive.page import Redriver
 
 #: The link that `lost_click` lacks, once it is added as NEW.

@@ -3,7 +3,7 @@
 import pytest
 
 from workers.model.batch import PausedError
-from workers.quarantine.bad_entry_limit import BadEntryLimit
+from workers.quarantine.circuit_breaker import BadEntryLimit
 
 
 def commit(limit: BadEntryLimit, good: int, bad: int) -> None:

@@ -9,7 +9,7 @@ from workers.model.batch import Delivery, Entry
 from workers.model.enrichment import Agent, Enrichment
 from workers.model.rows import Resolution, Row
 from workers.pipeline.row_builder import Decoded, row_of
-from workers.write.plain_clicks import split_plain
+from workers.write.transaction import split_plain
 
 UNKNOWN = Enrichment()
 BOT = Enrichment(agent=Agent(device="bot"))

@@ -9,8 +9,7 @@ import pytest
 from ingest.contracts.envelope import Undecodable, decode, encode
 from tests.support.directory import a_click
 from workers.archive.segment import accepted_ms
-from workers.erasure.pseudonyms import Pseudonymizer
-from workers.erasure.unreadable import blank, hashes_of, is_named
+from workers.erasure.pseudonyms import Pseudonymizer, blank, hashes_of, is_named
 from workers.model.batch import Delivery, Entry
 
 VEIL = Pseudonymizer(b"k" * 32)

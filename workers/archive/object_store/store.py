@@ -8,16 +8,52 @@ The library's own awaitables are not used: if the process ends while a thread of
 hands a result to Python, they abort the process.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from workers.archive.object_store.background import in_daemon_thread
 from workers.model.batch import TransientError
+
+_Result = TypeVar("_Result")
+
+
+async def in_daemon_thread(work: Callable[[], _Result]) -> _Result:
+    """Run `work` in a daemon thread; returns and raises what it does.
+
+    The event loop waits at its end for the threads of `asyncio.to_thread`, even if a remote
+    server never answers.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_Result] = loop.create_future()
+
+    def set_result(result: _Result | None, error: BaseException | None) -> None:
+        if future.done():
+            return  # the caller was cancelled
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result: _Result | None = None
+        error: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as raised:  # noqa: BLE001 -- it is raised where it is awaited
+            error = raised
+        # The loop is closed: the process is ending.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(set_result, result, error)
+
+    Thread(target=run, daemon=True).start()
+    return await future
+
 
 if TYPE_CHECKING:
     from obstore.store import LocalStore, S3Store
