@@ -13,7 +13,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from functools import partial
 from importlib.util import find_spec
 
@@ -27,7 +27,6 @@ from workers.enrich import build_enrichers
 from workers.jobs.archive_service import Archive, segment_fetcher
 from workers.jobs.arq_host import keep_arq
 from workers.jobs.schedule import Jobs
-from workers.model.batch import Recorder, TransientError
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool, pool_size
 from workers.process.admin import serve_admin
@@ -43,7 +42,11 @@ from workers.process.lifecycle import (
 from workers.process.startup_check import keep_checking
 from workers.quarantine.budget import QuarantineBudget
 from workers.quarantine.circuit_breaker import CircuitBreaker, keep_refreshing
-from workers.redis_io.connections import REDIS_ERRORS, for_jobs, for_reader
+from workers.redis_io.connections import (
+    for_jobs,
+    for_reader,
+    redis_errors,
+)
 from workers.redrive.job import RedriveJob
 from workers.replay.job import ReplayJob
 from workers.replay.sources import ReplaySources
@@ -83,48 +86,33 @@ async def _live(settings: Settings, name: str) -> int:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_admin(settings.admin, life.problem))
         redis = for_jobs(settings.redis_url)
-        stack.push_async_callback(redis.aclose)
         readers = [for_reader(settings.redis_url) for _ in range(settings.shards)]
-        for reader in readers:
-            stack.push_async_callback(reader.aclose)
+        for client in (redis, *readers):
+            stack.push_async_callback(client.aclose)
+        opening = partial(
+            open_pool, settings.database_url, size=pool_size(settings.shards)
+        )
         try:
             await retry_until_started(
-                lambda: _agree_on_shards(redis, settings), life, log
+                lambda: _agree_on_shards(redis, settings.shards), life, log
             )
             pool = await retry_until_started(
-                lambda: stack.enter_async_context(_pool(settings)), life, log
+                lambda: stack.enter_async_context(opening()), life, log
             )
         except StoppedBeforeStart:
             return 0
         pipeline = _pipeline(settings, name, pool)
-        breaker = life.breaker = CircuitBreaker(pool, name, pipeline.limit)
-        life.consumer = Consumer(
-            _shards(settings, name, pool, readers),
-            PoisonPillIsolation(_recorder(settings, pipeline), redis, pool),
-            _reader_config(settings, name),
-            stop=life.stop,
-            breaker=breaker,
-        )
+        life.breaker = CircuitBreaker(pool, name, pipeline.limit)
+        life.consumer = _consumer(settings, pipeline, redis, readers, life)
         tune_gc()
         log.info("worker.started", shards=settings.shards)
-        siblings = [
-            keep_refreshing(breaker, life.stop),
-            life.consumer.run(),
-            send_heartbeats(redis, name, settings.shards, life.stop),
-            *_hosts(settings, redis, pipeline, life),
-            *_asked_for(settings, name, redis, pool, life),
-            keep_checking(pool, redis, settings, _unix_ms, life.stop),
-        ]
+        siblings = _siblings(settings, pipeline, redis, life)
         is_clean = await supervise(siblings, pool, life)
         log.info("worker.stopped", abandoned=not is_clean)
         if not is_clean:
             # What was committed is committed, and the rest is pending.
             os._exit(int(life.has_failed))
     return int(life.has_failed)
-
-
-def _pool(settings: Settings) -> AbstractAsyncContextManager[Pool]:
-    return open_pool(settings.database_url, size=pool_size(settings.shards))
 
 
 def _pipeline(settings: Settings, name: str, pool: Pool) -> Pipeline:
@@ -140,83 +128,76 @@ def _pipeline(settings: Settings, name: str, pool: Pool) -> Pipeline:
     )
 
 
-def _asked_for(
-    settings: Settings, name: str, redis: Redis, pool: Pool, life: Lifecycle
-) -> Iterator[Coroutine[None, None, None]]:
-    """What runs only where settings ask for it."""
-    if settings.admin.port:
-        yield keep_sampling(pool, redis, settings.shards, _unix_ms, life.stop)
-    if settings.archive is not None:
-        archive = Archive(
-            redis=redis,
-            pool=pool,
-            owner=name,
-            settings=settings.archive,
-            stop=life.stop,
-            boundary=boundary(settings),
-        )
-        yield archive.run(range(settings.shards), _unix_ms)
-
-
-def _hosts(
-    settings: Settings, redis: Redis, pipeline: Pipeline, life: Lifecycle
-) -> list[Coroutine[None, None, None]]:
-    """What arq runs: jobs by the clock; replays and redrives, which take their time."""
-    archive = settings.archive.directory if settings.archive else None
-    fetcher = segment_fetcher(settings.archive)
-    return [
-        keep_arq(work, settings.arq_redis_url, life.stop, backoff)
-        for work in (
-            _jobs(settings, redis, pipeline.pool),
-            ReplayJob(pipeline, ReplaySources(redis, archive, fetcher)),
-            RedriveJob(pipeline),
-        )
-    ]
-
-
-def _jobs(settings: Settings, redis: Redis, pool: Pool) -> Jobs:
-    return Jobs(
-        pool, redis, settings.shards, settings.keep_hours, settings.quarantine_days
-    )
-
-
-def _recorder(settings: Settings, pipeline: Pipeline) -> Recorder:
-    """The pipeline; where tests want the worker to die over an event, a mortal one."""
-    event_id = settings.crash_over
-    return pipeline if event_id is None else CrashingRecorder(pipeline, event_id)
-
-
-def _reader_config(settings: Settings, name: str) -> ReaderConfig:
-    return ReaderConfig(
-        name=name,
+def _consumer(
+    settings: Settings,
+    pipeline: Pipeline,
+    redis: Redis,
+    readers: Sequence[Redis],
+    life: Lifecycle,
+) -> Consumer:
+    config = ReaderConfig(
+        name=pipeline.consumer,
         batch_size=settings.batch_size,
         gather_seconds=settings.gather_ms / 1000,
     )
+    epoch_of = partial(current_epoch, pipeline.pool)
+    # Where tests want the worker to die over an event, a mortal one.
+    event_id = settings.crash_over
+    recorder = pipeline if event_id is None else CrashingRecorder(pipeline, event_id)
+    return Consumer(
+        [ShardReader(each, n, config, epoch_of) for n, each in enumerate(readers)],
+        PoisonPillIsolation(recorder, redis, pipeline.pool),
+        config,
+        stop=life.stop,
+        breaker=life.breaker,
+    )
 
 
-def _shards(
-    settings: Settings, name: str, pool: Pool, readers: Sequence[Redis]
-) -> list[ShardReader]:
-    config, registry = _reader_config(settings, name), partial(current_epoch, pool)
-    return [
-        ShardReader(redis, number, config, registry)
-        for number, redis in enumerate(readers)
-    ]
+def _siblings(
+    settings: Settings, pipeline: Pipeline, redis: Redis, life: Lifecycle
+) -> Iterator[Coroutine[None, None, None]]:
+    """What runs side by side, all of it until the worker stops."""
+    name, pool, stop = pipeline.consumer, pipeline.pool, life.stop
+    shards, archive = settings.shards, settings.archive
+    if life.breaker and life.consumer:
+        yield keep_refreshing(life.breaker, stop)
+        yield life.consumer.run()
+    yield send_heartbeats(redis, name, shards, stop)
+    yield keep_checking(pool, redis, settings, _unix_ms, stop)
+    if settings.admin.port:
+        yield keep_sampling(pool, redis, shards, _unix_ms, stop)
+    if archive is not None:
+        tasks = Archive(
+            redis=redis,
+            pool=pool,
+            owner=name,
+            settings=archive,
+            stop=stop,
+            boundary=boundary(settings),
+        )
+        yield tasks.run(range(shards), _unix_ms)
+    directory = archive.directory if archive else None
+    sources = ReplaySources(redis, directory, segment_fetcher(archive))
+    # What arq runs: jobs by the clock; replays and redrives, which take their time.
+    for work in (
+        Jobs(pool, redis, shards, settings.keep_hours, settings.quarantine_days),
+        ReplayJob(pipeline, sources),
+        RedriveJob(pipeline),
+    ):
+        yield keep_arq(work, settings.arq_redis_url, stop, backoff)
 
 
-async def _agree_on_shards(redis: Redis, settings: Settings) -> None:
+async def _agree_on_shards(redis: Redis, shards: int) -> None:
     """Make sure that every process of the installation means the same shards."""
-    try:
+    with redis_errors():
         async with redis.pipeline(transaction=False) as pipe:
-            pipe.set(SHARDS_KEY, settings.shards, nx=True)
+            pipe.set(SHARDS_KEY, shards, nx=True)
             pipe.get(SHARDS_KEY)
             _, agreed = await pipe.execute()
-    except REDIS_ERRORS as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
-    if int(agreed) != settings.shards:
+    if int(agreed) != shards:
         raise SettingsError(
             f"{SHARDS_KEY} in Redis is {int(agreed)}, but REFTIDE_SHARDS is "
-            f"{settings.shards}: set REFTIDE_SHARDS to the number in Redis, here and "
+            f"{shards}: set REFTIDE_SHARDS to the number in Redis, here and "
             "for every other process"
         )
 

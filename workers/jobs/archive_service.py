@@ -19,7 +19,7 @@ from workers.archive.retention import delete_abandoned, delete_old
 from workers.erasure.archives import ArchivePseudonymizer, keep_pseudonymized
 from workers.model.batch import ArchiveBoundary, TransientError
 from workers.postgres.database import Pool
-from workers.redis_io.connections import REDIS_ERRORS
+from workers.redis_io.connections import redis_errors
 from workers.settings import Archiving
 from workers.stream.consumer import backoff, is_set_within
 from workers.stream.liveness import live_workers
@@ -27,12 +27,9 @@ from workers.stream.liveness import live_workers
 #: Between two reads of a shard that had nothing new.
 _IDLE_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 3600.0
-#: Between two checks for new erasures.
-_ERASURE_SECONDS: Final = 5.0
-_ERASURE_MAX_SECONDS: Final = 300.0
-#: Between two checks for segments to upload.
-_UPLOAD_SECONDS: Final = 5.0
-_UPLOAD_MAX_SECONDS: Final = 60.0
+#: Between two checks for new erasures, and for segments to upload: least and most.
+_ERASURE_SECONDS: Final = (5.0, 300.0)
+_UPLOAD_SECONDS: Final = (5.0, 60.0)
 #: Between two reports on uploads.
 _REPORT_SECONDS: Final = 5.0
 
@@ -120,16 +117,17 @@ class Archive:
 
     async def _keep_erased(self) -> None:
         # Not an arq job either: only a worker on its machine can rewrite an archive.
-        log, failures = Log(), 0
-        while not await is_set_within(self._stop, _erased_pause(failures)):
+        failures = 0
+        while not await is_set_within(self._stop, _pause(failures, _ERASURE_SECONDS)):
             try:
-                names = await live_workers(self._redis)
+                with redis_errors():
+                    names = await live_workers(self._redis)
                 directory = self._config.directory
                 await keep_pseudonymized(self._pool, directory, names, self._fetcher)
                 failures = 0
-            except (TransientError, OSError, *REDIS_ERRORS) as error:
+            except (TransientError, OSError) as error:
                 if not failures:
-                    log.warning("archive.delayed", cause=f"erasing: {error}")
+                    Log().warning("archive.delayed", cause=f"erasing: {error}")
                 failures += 1
 
     async def _keep_uploaded(
@@ -140,8 +138,8 @@ class Archive:
     ) -> None:
         # A task of its own: archiving and trimming must not wait for the store.
         uploader = Uploader(self._settings.directory, fetcher, self._boundary)
-        log, failures = Log(), 0
-        while not await is_set_within(self._stop, _upload_pause(failures)):
+        failures = 0
+        while not await is_set_within(self._stop, _pause(failures, _UPLOAD_SECONDS)):
             try:
                 await self._unless_stopped(uploader.step())
                 uploads.succeeded()
@@ -150,7 +148,7 @@ class Archive:
                 UPLOAD_DELAYS.inc()
                 uploads.failed(unix_ms(), str(error))
                 if not failures:
-                    log.warning("archive.upload_delayed", cause=str(error))
+                    Log().warning("archive.upload_delayed", cause=str(error))
                 failures += 1
 
     async def _keep_reporting(
@@ -196,9 +194,7 @@ def segment_fetcher(settings: Archiving | None) -> SegmentFetcher | None:
     return SegmentFetcher(settings.directory, ObjectStore(settings.store))
 
 
-def _erased_pause(failures: int) -> float:
-    return min(_ERASURE_SECONDS * 2.0 ** min(failures, 10), _ERASURE_MAX_SECONDS)
-
-
-def _upload_pause(failures: int) -> float:
-    return min(_UPLOAD_SECONDS * 2.0 ** min(failures, 10), _UPLOAD_MAX_SECONDS)
+def _pause(failures: int, limits: tuple[float, float]) -> float:
+    """Seconds until the next attempt: at least and at most so many, doubling."""
+    least, most = limits
+    return min(least * 2.0 ** min(failures, 10), most)

@@ -37,8 +37,8 @@ from ingest.contracts.directory import (
 from workers.model.batch import TransientError
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
-from workers.publish import event_records, link_records
-from workers.publish.link_records import Records
+from workers.publish import records
+from workers.publish.records import Reader, Records
 from workers.quarantine.quarantine import TOPICS, wake
 
 _SQL: Final = statements("publish/publisher")
@@ -51,7 +51,6 @@ _MAX_ANNOUNCED: Final = 1000
 
 _SUPERSEDED: Final = "another publishes, or Redis lost what was published"
 
-_Reader = Callable[[Connection, Any], Coroutine[Any, Any, Records]]
 _WholeReader = Callable[[Connection], Coroutine[Any, Any, Records]]
 
 
@@ -152,9 +151,7 @@ async def publish_all(connection: Connection, redis: Redis) -> None:
         await writer.write(await read_document(connection))
     for statement, read in _ALL_RECORDS.items():
         async for rows in _chunks(connection, _SQL[statement]):
-            # Rows of one column are lists of that column's values.
-            flat = [row[0] if len(row) == 1 else row for row in rows]
-            await writer.write(await read(connection, flat))
+            await writer.write(await read(connection, rows))
     now_ms = await connection.fetchval(_SQL["now_ms"])
     async with writer.transaction() as pipe:
         pipe.set(GENERATION_KEY, now_ms)
@@ -173,8 +170,7 @@ async def _publish(
     for program in refs.get("program", ()):
         links = _chunks(connection, _SQL["links_of_program"], UUID(program))
         async for rows in links:
-            ids = [row["id"] for row in rows]
-            await writer.write(await link_records.of_links(connection, ids))
+            await writer.write(await records.of_links(connection, rows))
 
 
 async def _chunks(
@@ -200,43 +196,55 @@ def _wake_refs(changes: Iterable[asyncpg.Record]) -> Iterator[str]:
             yield f"{change['topic']} {change['ref']}"
 
 
-def _code(ref: str) -> link_records.Code:
+def _id(ref: str) -> tuple[UUID]:
+    return (UUID(ref),)
+
+
+def _text(ref: str) -> tuple[str]:
+    return (ref,)
+
+
+def _hash(ref: str) -> tuple[bytes]:
+    return (bytes.fromhex(ref),)
+
+
+def _code(ref: str) -> tuple[str, str]:
     namespace, _, code = ref.partition(" ")
     return namespace, code
 
 
-def _scoped_name(ref: str) -> link_records.ScopedName:
+def _scoped_name(ref: str) -> tuple[UUID, str]:
     whose, _, name = ref.partition(" ")
     return UUID(whose), name
 
 
 #: Topics that are one record each; their references are ignored.
 _DOCUMENTS: Final[dict[str, _WholeReader]] = {
-    "switch": event_records.of_switches,
-    "limit": event_records.of_limits,
+    "switch": records.of_switches,
+    "limit": records.of_limits,
 }
 
 #: The other topics: the parser of a reference, and the reader of the records.
-_TOPICS: Final[dict[str, tuple[Callable[[str], Any], _Reader]]] = {
-    "program": (UUID, link_records.of_programs),
-    "domain": (str, link_records.of_domains),
-    "key": (bytes.fromhex, link_records.of_keys),
-    "click": (_scoped_name, link_records.of_clicks),
-    "link": (UUID, link_records.of_links),
-    "code": (_code, link_records.of_codes),
-    "partner_link": (_scoped_name, link_records.of_partner_links),
-    "customer": (_scoped_name, event_records.of_customers),
-    "stats": (_scoped_name, event_records.of_stats),
+_TOPICS: Final[dict[str, tuple[Callable[[str], tuple[Any, ...]], Reader]]] = {
+    "program": (_id, records.of_programs),
+    "domain": (_text, records.of_domains),
+    "key": (_hash, records.of_keys),
+    "click": (_scoped_name, records.of_clicks),
+    "link": (_id, records.of_links),
+    "code": (_code, records.of_codes),
+    "partner_link": (_scoped_name, records.of_partner_links),
+    "customer": (_scoped_name, records.of_customers),
+    "stats": (_scoped_name, records.of_stats),
 }
 
-_ALL_RECORDS: Final[dict[str, _Reader]] = {
-    "programs_all": link_records.of_programs,
-    "domains_all": link_records.of_domains,
-    "keys_all": link_records.of_keys,
-    "clicks_all": link_records.of_clicks,
-    "links_all": link_records.of_own_codes,
-    "aliases_all": link_records.of_aliases,
-    "partner_links_all": link_records.of_oldest,
-    "customers_all": event_records.of_customers,
-    "stats_all": event_records.of_stats,
+_ALL_RECORDS: Final[dict[str, Reader]] = {
+    "programs_all": records.of_programs,
+    "domains_all": records.of_domains,
+    "keys_all": records.of_keys,
+    "clicks_all": records.of_clicks,
+    "links_all": records.of_own_codes,
+    "aliases_all": records.of_codes,
+    "partner_links_all": records.of_partner_links,
+    "customers_all": records.of_customers,
+    "stats_all": records.of_stats,
 }

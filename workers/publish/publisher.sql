@@ -17,23 +17,20 @@ delete from directory_changes where seq = any($1::bigint[])
 -- now_ms: Unix milliseconds
 select (extract(epoch from clock_timestamp()) * 1000)::bigint
 
--- links_by_id: the columns of links' records
-select links.id, links.workspace_id, links.public_id, links.namespace, links.code, links.domain, links.url, links.is_active,
-       links.program_id, programs.number as program_number,
-       links.partner_id, partners.code as partner_code, partners.public_id as partner_public_id,
+-- links_find: the fields of links' records
+select links.id as link_uuid, links.workspace_id as workspace_uuid, links.public_id, links.namespace, links.code, links.domain, links.url, links.is_active,
+       links.program_id as program_uuid, programs.number as program_number,
+       links.partner_id as partner_uuid, partners.code as partner_code, partners.public_id as partner_public_id,
        partners.name as partner_name,
        programs.cookie_window_days, programs.attribution_window_days, programs.needs_server_lead,
-       (extract(epoch from links.created_at) * 1000)::bigint as created_ms
+       (extract(epoch from links.created_at) * 1000)::bigint as created_at
   from links
   left join programs on programs.id = links.program_id
   left join partners on partners.id = links.partner_id
  where links.id = any($1::uuid[])
 
--- aliases_of_links: former codes of links; not those that a link has now
-select namespace, code, link_id from link_aliases
- where link_id = any($1::uuid[])
-   and not exists (select from links
-                    where links.namespace = link_aliases.namespace and links.code = link_aliases.code)
+-- aliases_of_links: former codes of links
+select namespace, code from link_aliases where link_id = any($1::uuid[])
 
 -- codes_find: the links of codes; a present code takes precedence over a former one
 select distinct on (namespace, code) namespace, code, link_id
@@ -44,13 +41,10 @@ select distinct on (namespace, code) namespace, code, link_id
          where (namespace, code) in (select * from unnest($1::text[], $2::text[]))) as named
  order by namespace, code, place
 
--- partner_links_of_links: the oldest links of the partners and programs of some links
-select distinct on (oldest.program_id, partners.code)
-       oldest.program_id, partners.code, oldest.id as link_id
-  from (select distinct program_id, partner_id from links where id = any($1::uuid[])) as side
-  join partners on partners.id = side.partner_id
-  join links oldest on oldest.program_id = side.program_id and oldest.partner_id = side.partner_id
- order by oldest.program_id, partners.code, oldest.created_at, oldest.id
+-- partners_of_links: the programs and partners' codes of links
+select distinct links.program_id, partners.code
+  from links join partners on partners.id = links.partner_id
+ where links.id = any($1::uuid[]) and links.program_id is not null
 
 -- partner_links_find: the oldest links of some programs' partners, by the partners' codes
 select distinct on (links.program_id, partners.code) links.program_id, partners.code, links.id as link_id
@@ -61,10 +55,10 @@ select distinct on (links.program_id, partners.code) links.program_id, partners.
  order by links.program_id, partners.code, links.created_at, links.id
 
 -- customers_find: customers, with the click that their latest lead names, else the one that earned it
-select customer.workspace_id, customer.external_id, customer.id, customer.status::text,
+select customer.workspace_id, customer.external_id, customer.id as customer_uuid, customer.status::text,
        customer.name, customer.email, customer.avatar,
-       coalesce(named.click_id, earned.click_id) as click_id,
-       case when named.click_id is null then earned.link_id else named.link_id end as link_id
+       coalesce(named.click_id, earned.click_id) as click_uuid,
+       case when named.click_id is null then earned.link_id else named.link_id end as link_uuid
   from customers customer
   left join lateral (
         select lead.click_id, click.link_id
@@ -125,15 +119,15 @@ select subject, per_minute from limits order by subject
 -- domains_find: domains that have a namespace of their own
 select domain, workspace_id from domains where domain = any($1::text[])
 
--- programs_find: the columns of programs' records
-select id, workspace_id, number, url, cookie_window_days, attribution_window_days, needs_server_lead
+-- programs_find: the fields of programs' records
+select id as program_uuid, workspace_id as workspace_uuid, number, url, cookie_window_days, attribution_window_days, needs_server_lead
   from programs where id = any($1::uuid[])
 
 -- keys_find: those of these keys that are not revoked
-select id, workspace_id, key_hash, scopes from api_keys where key_hash = any($1::bytea[]) and revoked_at is null
+select id as key_uuid, workspace_id as workspace_uuid, key_hash, scopes from api_keys where key_hash = any($1::bytea[]) and revoked_at is null
 
 -- clicks_find: imported click ids
-select workspace_id, token, click_id, link_id from imported_clicks
+select workspace_id, token, click_id as click_uuid, link_id as link_uuid from imported_clicks
  where (workspace_id, token) in (select * from unnest($1::uuid[], $2::text[]))
 
 -- links_of_program: the links whose records contain a program's columns
@@ -142,10 +136,8 @@ select id from links where program_id = $1
 -- links_all: every link
 select id from links
 
--- aliases_all: every former code; not those that a link has now
-select namespace, code, link_id from link_aliases
- where not exists (select from links
-                    where links.namespace = link_aliases.namespace and links.code = link_aliases.code)
+-- aliases_all: every former code
+select namespace, code from link_aliases
 
 -- domains_all: every domain
 select domain from domains
@@ -159,11 +151,10 @@ select key_hash from api_keys where revoked_at is null
 -- clicks_all: every imported click id
 select workspace_id, token from imported_clicks
 
--- partner_links_all: the oldest link of every partner in every program
-select distinct on (links.program_id, partners.code) links.program_id, partners.code, links.id as link_id
+-- partner_links_all: the partners' codes of every program
+select distinct links.program_id, partners.code
   from links join partners on partners.id = links.partner_id
  where links.program_id is not null
- order by links.program_id, partners.code, links.created_at, links.id
 
 -- customers_all: every customer with an external id
 select workspace_id, external_id from customers where external_id is not null

@@ -1,0 +1,180 @@
+"""Records of the directory, read from PostgreSQL.
+
+A reader gets references, rows of one or two columns, and returns keys and values. The value
+None means that the key has to be deleted.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from ingest.contracts.directory import (
+    LIMITS_KEY,
+    SWITCHES_KEY,
+    ClickRecord,
+    CustomerRecord,
+    KeyRecord,
+    LimitsRecord,
+    LinkRecord,
+    ProgramRecord,
+    StatsRecord,
+    SwitchesRecord,
+    api_key_key,
+    click_key,
+    customer_key,
+    domain_key,
+    link_id_key,
+    link_key,
+    partner_link_key,
+    program_id_key,
+    program_key,
+    stats_key,
+)
+from workers.postgres.database import Connection, columns
+from workers.postgres.sql import statements
+
+_SQL: Final = statements("publish/publisher")
+
+Records = Mapping[str, bytes | None]
+#: References to records, such as ids, or names within a workspace.
+Refs = Sequence[Iterable[Any]]
+Reader = Callable[[Connection, Refs], Coroutine[Any, Any, Records]]
+
+_Keys = Callable[[asyncpg.Record], Iterable[str]]
+_Encoder = Callable[[asyncpg.Record], bytes]
+
+
+async def of_links(connection: Connection, ids: Refs) -> Records:
+    """Links by id, by present and former codes, and by their partners' codes."""
+    codes = await connection.fetch(_SQL["aliases_of_links"], *columns(ids))
+    partners = await connection.fetch(_SQL["partners_of_links"], *columns(ids))
+    return {
+        **await of_codes(connection, codes),
+        **await of_partner_links(connection, partners),
+        **await of_own_codes(connection, ids),
+    }
+
+
+async def of_codes(connection: Connection, codes: Refs) -> Records:
+    """Links by these codes, present or former."""
+    return await _links_named(connection, "codes_find", link_key, codes)
+
+
+async def of_partner_links(connection: Connection, partners: Refs) -> Records:
+    """The oldest links of partners in programs, by program and the partner's code."""
+    statement = "partner_links_find"
+    return await _links_named(connection, statement, partner_link_key, partners)
+
+
+async def of_switches(connection: Connection) -> Records:
+    """All switches that are off, in one record."""
+    off = {(row[0], row[1]) for row in await connection.fetch(_SQL["switches_find"])}
+    return {SWITCHES_KEY: SwitchesRecord(off=off).encode() if off else None}
+
+
+async def of_limits(connection: Connection) -> Records:
+    """All limits that operators set, in one record."""
+    limits = {row[0]: row[1] for row in await connection.fetch(_SQL["limits_find"])}
+    return {LIMITS_KEY: LimitsRecord(per_minute=limits).encode() if limits else None}
+
+
+async def _links_named(
+    connection: Connection, statement: str, key_of: Callable[..., str], names: Refs
+) -> Records:
+    """Links by other names; the statement gives a name's two columns and the link's id."""
+    if not names:
+        return {}
+    rows = await connection.fetch(_SQL[statement], *columns(names))
+    ids = {key_of(*row[:2]): row[2] for row in rows}
+    links = await connection.fetch(_SQL["links_find"], list(set(ids.values())))
+    found = {row["link_uuid"]: _link(row) for row in links}
+    named = {key: found[link_id] for key, link_id in ids.items() if link_id in found}
+    return dict.fromkeys(key_of(*name) for name in names) | named
+
+
+def _encoder(kind: type[Any]) -> _Encoder:
+    """Makes records of rows: their columns have the names of the record's fields."""
+    fields = kind.__dataclass_fields__
+
+    def encode(row: asyncpg.Record) -> bytes:
+        known = {
+            # asyncpg's UUIDs are a subclass, which orjson refuses.
+            name: UUID(int=value.int) if isinstance(value, UUID) else value
+            for name, value in row.items()
+            if name in fields and value is not None
+        }
+        encoded: bytes = kind(**known).encode()
+        return encoded
+
+    return encode
+
+
+def _reader(
+    statement: str, key_of: Callable[..., str] | None, keys: _Keys, encode: _Encoder
+) -> Reader:
+    """A reader of one statement, whose rows have these keys.
+
+    `key_of` makes the key that is deleted where a reference has no row.
+    """
+
+    async def read(connection: Connection, refs: Refs) -> Records:
+        found: dict[str, bytes | None] = {}
+        if key_of is not None:
+            found = dict.fromkeys(key_of(*ref) for ref in refs)
+        for row in await connection.fetch(_SQL[statement], *columns(refs)):
+            found |= dict.fromkeys(keys(row), encode(row))
+        return found
+
+    return read
+
+
+_link: Final = _encoder(LinkRecord)
+
+of_own_codes: Final = _reader(
+    "links_find",
+    link_id_key,
+    lambda row: (
+        link_id_key(row["link_uuid"]),
+        link_key(row["namespace"], row["code"]),
+    ),
+    _link,
+)
+of_domains: Final = _reader(
+    "domains_find",
+    domain_key,
+    lambda row: [domain_key(row["domain"])],
+    lambda row: row["workspace_id"].hex.encode(),
+)
+#: Programs stay: their records are never deleted.
+of_programs: Final = _reader(
+    "programs_find",
+    None,
+    lambda row: (program_key(row["number"]), program_id_key(row["program_uuid"])),
+    _encoder(ProgramRecord),
+)
+of_keys: Final = _reader(
+    "keys_find",
+    api_key_key,
+    lambda row: [api_key_key(row["key_hash"])],
+    _encoder(KeyRecord),
+)
+of_clicks: Final = _reader(
+    "clicks_find",
+    click_key,
+    lambda row: [click_key(row["workspace_id"], row["token"])],
+    _encoder(ClickRecord),
+)
+of_customers: Final = _reader(
+    "customers_find",
+    customer_key,
+    lambda row: [customer_key(row["workspace_id"], row["external_id"])],
+    _encoder(CustomerRecord),
+)
+of_stats: Final = _reader(
+    "stats_find",
+    stats_key,
+    lambda row: [stats_key(row["workspace_id"], row["partner_code"])],
+    _encoder(StatsRecord),
+)
