@@ -31,17 +31,17 @@ from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool, pool_size
 from workers.process.admin import serve_admin
 from workers.process.failpoint import CrashingRecorder, boundary
-from workers.process.gc_tuning import tune_gc
 from workers.process.installation_metrics import keep_sampling
 from workers.process.lifecycle import (
     Lifecycle,
     StoppedBeforeStart,
     retry_until_started,
     supervise,
+    tune_gc,
 )
 from workers.process.startup_check import keep_checking
-from workers.quarantine.budget import QuarantineBudget
 from workers.quarantine.circuit_breaker import CircuitBreaker, keep_refreshing
+from workers.quarantine.quarantine import QuarantineBudget
 from workers.redis_io.connections import (
     for_jobs,
     for_reader,

@@ -1,36 +1,38 @@
-"""Enriches events: what can be known of a caller from what the edge saw.
+"""Enrichment of clicks: device, location and referring host, from what the edge received.
 
-An enricher is a pure function, given its data: the same caller gets the same answer, so an
-event can be enriched again.
+An enricher is a pure function of its input and its data files, so an event can be enriched
+again.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
 from ingest.contracts.envelope import Client
 from ingest.contracts.metrics.worker import ENRICHERS_FAILED
+from ingest.contracts.telemetry import Log
 from workers.enrich import bots, geo, referrer, user_agent
-from workers.enrich.failures import Report, reporter
 from workers.model.enrichment import Agent, Enrichment, Location
 
 T = TypeVar("T")
 
-
-#: Makes the enrichment of a caller; never raises.
+#: Enriches one client; never raises.
 Enrich: TypeAlias = Callable[[Client], Enrichment]
+#: Takes the name of an enricher that failed, and the error.
+_Report: TypeAlias = Callable[[str, Exception], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Enricher(Generic[T]):
-    """Answers one question about one part of what the edge saw.
+    """One step of a chain for one header or address.
 
-    `answer` gets that part and what the enrichers before it know, and returns what is known
-    then. Answers are kept and given to the next caller that sends the same.
+    `answer` takes the text and the result of the step before, and returns the new result.
+    Results are cached by the text.
     """
 
     name: str
@@ -39,18 +41,11 @@ class Enricher(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrichers:
-    """The enrichers of each part, in the order in which they are asked."""
+    """The chains by their input: user agent, IP address, referrer (its host)."""
 
-    #: Of the user agent.
     agent: Sequence[Enricher[Agent]] = ()
-    #: Of the address.
     location: Sequence[Enricher[Location]] = ()
-    #: Of the referrer; the answer is its host.
     referrer: Sequence[Enricher[str | None]] = ()
-
-
-def _describe(text: str | None, _: Agent) -> Agent:
-    return user_agent.describe(text)
 
 
 def _unmask(text: str | None, agent: Agent) -> Agent:
@@ -58,28 +53,23 @@ def _unmask(text: str | None, agent: Agent) -> Agent:
     return replace(agent, device="bot") if bots.is_bot(text) else agent
 
 
-def _country(ip: str | None, _: Location) -> Location:
-    return geo.country_of(ip)
-
-
-def _host(url: str | None, _: str | None) -> str | None:
-    return referrer.host_of(url)
-
-
 #: The enrichers that need no configuration.
 ENRICHERS: Final = Enrichers(
-    agent=(Enricher("agent", _describe), Enricher("bots", _unmask)),
-    location=(Enricher("geo", _country),),
-    referrer=(Enricher("referrer", _host),),
+    agent=(
+        Enricher("agent", lambda text, _: user_agent.describe(text)),
+        Enricher("bots", _unmask),
+    ),
+    location=(Enricher("geo", lambda ip, _: geo.country_of(ip)),),
+    referrer=(Enricher("referrer", lambda url, _: referrer.host_of(url)),),
 )
 
 
 def build_enrichers(geo_file: Path | None) -> Enrich:
-    """Build the chain; a geo file adds region and city, and its own countries.
+    """Build the chain; a geo file adds region and city, and overrides the country.
 
-    An unreadable file does not stop the worker: it marks each event with "city", and the
-    registries' country stays. Raises GeoLibraryMissingError if a file is configured and
-    the library that reads it is not installed.
+    An unreadable file does not stop the worker: each event is marked with "city", and keeps
+    the registries' country. Raises GeoLibraryMissingError if a file is configured and the
+    library that reads it is not installed.
     """
     locate = ENRICHERS.location
     if geo_file is not None:
@@ -87,24 +77,24 @@ def build_enrichers(geo_file: Path | None) -> Enrich:
     enrich = chain(
         Enrichers(agent=ENRICHERS.agent, location=locate, referrer=ENRICHERS.referrer)
     )
-    # Loads the parsers' data now (half a second), not while the first batch is held.
+    # Load the parsers' data now (half a second), not while the first batch is held.
     enrich(Client(user_agent="Mozilla/5.0"))
     return enrich
 
 
 def chain(enrichers: Enrichers) -> Enrich:
-    """Ask each enricher in turn; one that raises marks the event, and the others go on.
+    """Call the enrichers in order. One that raises marks the event; the others go on.
 
     A failure is counted for each event and logged once per cause.
     """
-    report = reporter()
-    agent_of = _keeping(enrichers.agent, Agent(), report)
-    location_of = _keeping(enrichers.location, Location(), report)
-    host_of = _keeping(enrichers.referrer, None, report)
-    whole = lru_cache(maxsize=user_agent.CACHE_SIZE)(_whole)
+    report = _reporter()
+    agent_of = _cached(enrichers.agent, Agent(), report)
+    location_of = _cached(enrichers.location, Location(), report)
+    host_of = _cached(enrichers.referrer, None, report)
+    combined = lru_cache(maxsize=user_agent.CACHE_SIZE)(_combined)
 
     def enrich(client: Client) -> Enrichment:
-        found = whole(
+        found = combined(
             agent_of(client.user_agent),
             location_of(client.ip),
             host_of(client.referrer),
@@ -118,22 +108,20 @@ def chain(enrichers: Enrichers) -> Enrich:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Answer(Generic[T]):
-    """What is known of one part, and the names of enrichers that failed.
+    """A chain's result, and the names of its enrichers that failed.
 
-    Hashed by identity: callers have few different answers and many events.
+    Hashed by identity: there are few different answers and many events.
     """
 
     known: T
     failed: tuple[str, ...]
 
 
-@lru_cache(maxsize=user_agent.CACHE_SIZE)
-def _answer(known: Any, failed: tuple[str, ...]) -> _Answer[Any]:
-    """The one answer that says this."""
-    return _Answer(known, failed)
+#: The one answer for each result.
+_answer: Final = lru_cache(maxsize=user_agent.CACHE_SIZE)(_Answer[Any])
 
 
-def _whole(
+def _combined(
     agent: _Answer[Agent], location: _Answer[Location], host: _Answer[str | None]
 ) -> Enrichment:
     return Enrichment(
@@ -144,10 +132,10 @@ def _whole(
     )
 
 
-def _keeping(
-    enrichers: Sequence[Enricher[T]], nothing: T, report: Report
+def _cached(
+    enrichers: Sequence[Enricher[T]], nothing: T, report: _Report
 ) -> Callable[[str | None], _Answer[T]]:
-    """Asks the enrichers about a text; keeps what they say of the last so many texts."""
+    """The chain as one function of the text, with an LRU cache."""
 
     @lru_cache(maxsize=user_agent.CACHE_SIZE)
     def ask(text: str | None) -> _Answer[T]:
@@ -155,7 +143,7 @@ def _keeping(
         for enricher in enrichers:
             try:
                 known = enricher.answer(text, known)
-            except Exception as error:  # noqa: BLE001 -- an event is worth more than its colours
+            except Exception as error:  # noqa: BLE001 -- the event is recorded all the same
                 failed.append(enricher.name)
                 report(enricher.name, error)
         return _answer(known, tuple(failed))
@@ -167,7 +155,10 @@ def _city(geo_file: Path) -> Enricher[Location]:
     try:
         place_of = geo.open_places(geo_file)
     except geo.GeoFileError as error:
-        return Enricher("city", _failing(str(error)))
+        unreadable = str(error)
+
+        def place_of(_ip: str | None) -> Location:
+            raise geo.GeoFileError(unreadable)
 
     def answer(ip: str | None, known: Location) -> Location:
         found = place_of(ip)
@@ -176,8 +167,20 @@ def _city(geo_file: Path) -> Enricher[Location]:
     return Enricher("city", answer)
 
 
-def _failing(message: str) -> Callable[[str | None, Location], Location]:
-    def answer(_ip: str | None, _known: Location) -> Location:
-        raise geo.GeoFileError(message)
+def _reporter() -> _Report:
+    """Logs the failure of an enricher once per cause."""
+    reported: set[tuple[str, str]] = set()
 
-    return answer
+    def report(name: str, error: Exception) -> None:
+        if isinstance(error, geo.GeoFileError):
+            cause = str(error)
+        else:
+            # The place, not the message, which may quote what the caller sent.
+            frame = extract_tb(error.__traceback__)[-1]
+            where = f"{Path(frame.filename).name}:{frame.name}"
+            cause = f"{type(error).__name__} in {where}"
+        if (name, cause) not in reported:
+            reported.add((name, cause))
+            Log().warning("enricher.failed", enricher=name, error=cause)
+
+    return report

@@ -29,8 +29,11 @@ from workers.archive.rewrite import (
     segment_lock,
 )
 from workers.archive.segment import Segment, SegmentDamaged
-from workers.erasure.payloads import pseudonymize_payloads
-from workers.erasure.segments import RewrittenSegment, sweep_segment
+from workers.erasure.payloads import (
+    RewrittenSegment,
+    pseudonymize_payloads,
+    sweep_segment,
+)
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Delivery, TransientError
 from workers.postgres.database import Pool, transaction

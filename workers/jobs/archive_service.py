@@ -12,9 +12,8 @@ from ingest.contracts.telemetry import Log
 from workers.archive.archiver import Archiver, ArchiverConfig
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import delete_stored
-from workers.archive.object_store.report import UploadReporter
 from workers.archive.object_store.store import ObjectStore
-from workers.archive.object_store.upload import Uploader
+from workers.archive.object_store.upload import Uploader, UploadReporter
 from workers.archive.retention import delete_abandoned, delete_old
 from workers.erasure.archives import ArchivePseudonymizer, keep_pseudonymized
 from workers.model.batch import ArchiveBoundary, TransientError

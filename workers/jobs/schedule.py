@@ -18,7 +18,7 @@ from workers.jobs.job_set import JobSet
 from workers.postgres.database import Connection, Pool, transaction, translate_errors
 from workers.postgres.sql import statements
 from workers.publish.publisher import CHUNK, publish_changes, publish_if_missing
-from workers.quarantine.budget import expire
+from workers.quarantine.quarantine import expire
 from workers.redis_io.connections import QUEUE
 from workers.settings import QUARANTINE_DAYS
 from workers.stream.consumer_gc import collect_consumers

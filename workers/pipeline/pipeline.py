@@ -11,19 +11,28 @@ from uuid import UUID
 from ingest.contracts import envelope as codec
 from ingest.contracts import ids
 from ingest.contracts.envelope import NewerVersion, Undecodable
+from ingest.contracts.metrics.worker import (
+    DROPPED,
+    HELD_BACK,
+    LAST_COMMIT,
+    QUARANTINED,
+    RECORDED,
+    REPEATS,
+)
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta
 from workers.enrich import Enrich
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Boundary, Delivery, Entry, TransientError
-from workers.model.locks import NO_LOCKS, Locks, LockSetGrew
 from workers.model.rejected import DATA_REASONS, RejectedEntry
 from workers.model.rows import Resolution, Row, timestamp
-from workers.pipeline.batch_metrics import count
 from workers.pipeline.row_builder import Decoded, DecodedBatch, row_of
 from workers.postgres.database import (
+    NO_LOCKS,
     ConcurrentInsert,
     DataFault,
+    Locks,
+    LockSetGrew,
     MissingPartition,
     Pool,
     autocommit,
@@ -31,8 +40,8 @@ from workers.postgres.database import (
 )
 from workers.postgres.sql import statements
 from workers.quarantine import quarantine
-from workers.quarantine.budget import QuarantineBudget
 from workers.quarantine.circuit_breaker import BadEntryLimit
+from workers.quarantine.quarantine import QuarantineBudget
 from workers.resolve import lookups, resolver
 from workers.resolve.generated_links import generate
 from workers.resolve.lookups import KnownNames
@@ -279,3 +288,15 @@ def _culprit(item: Decoded, error: Unresolvable, names: KnownNames) -> RejectedE
         waits_for=waits,
         workspace_id=owner,
     )
+
+
+def count(tally: LedgerDelta, held_back: int, now_ms: int) -> None:
+    """Add what one batch brought; `now_ms` is the wall clock in Unix milliseconds."""
+    RECORDED.inc(tally.recorded.total())
+    REPEATS.inc(tally.repeats.total())
+    for reason, entries in tally.reasons.items():
+        QUARANTINED.labels(reason).inc(entries)
+    for reason, entries in tally.dropped.items():
+        DROPPED.labels(reason).inc(entries)
+    HELD_BACK.inc(held_back)
+    LAST_COMMIT.set(now_ms / 1000)

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from uuid import UUID
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -243,3 +244,25 @@ def _counted(moment: datetime) -> tuple[int]:
 
 def _moment(counted: tuple[int]) -> datetime:
     return _EPOCH + timedelta(microseconds=counted[0])
+
+
+class Locks(NamedTuple):
+    """Customers by their ids, and visits by their keys."""
+
+    customers: frozenset[UUID] = frozenset()
+    visits: frozenset[bytes] = frozenset()
+
+    def union(self, other: Self) -> "Locks":
+        return Locks(self.customers | other.customers, self.visits | other.visits)
+
+
+NO_LOCKS: Final = Locks()
+
+
+class LockSetGrew(Exception):
+    """Rows committed meanwhile concern more than is locked: begin again, locking this too."""
+
+    def __init__(self, locks: Locks) -> None:
+        """`locks` are to be taken from the start."""
+        super().__init__(len(locks.customers), len(locks.visits))
+        self.locks = locks

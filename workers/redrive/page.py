@@ -7,14 +7,13 @@ from typing import Final, NamedTuple
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta
 from workers.model.batch import TransientError
-from workers.model.locks import Locks
 from workers.model.rejected import RejectedEntry
 from workers.model.rows import Row
-from workers.pipeline.batch_metrics import count
-from workers.pipeline.pipeline import Pipeline
+from workers.pipeline.pipeline import Pipeline, count
 from workers.postgres.database import (
     Connection,
     DataFault,
+    Locks,
     transaction,
 )
 from workers.redrive import marks

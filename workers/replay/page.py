@@ -11,13 +11,13 @@ from typing import Final
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta
 from workers.model.batch import Delivery, Entry
-from workers.model.locks import Locks
 from workers.model.rejected import DATA_REASONS, RejectedEntry
 from workers.model.rows import Row, entry_of
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import (
     Connection,
     DataFault,
+    Locks,
     columns,
     transaction,
 )

@@ -18,7 +18,6 @@ from msgspec.structs import replace
 
 from ingest.contracts.envelope import CLICK
 from workers.counters.counters import CounterDeltas
-from workers.model.locks import Locks
 from workers.model.rows import (
     COLUMNS,
     ENRICHMENT_COLUMNS,
@@ -28,7 +27,7 @@ from workers.model.rows import (
     entry_of,
     values_of,
 )
-from workers.postgres.database import Connection
+from workers.postgres.database import Connection, Locks
 from workers.postgres.sql import statements
 from workers.visits.cascade import clicks_of
 from workers.visits.visits import MovedClicks, Visits

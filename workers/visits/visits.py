@@ -17,9 +17,8 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from workers.counters.counters import CounterDeltas
-from workers.model.locks import Locks, LockSetGrew
 from workers.model.rows import Row
-from workers.postgres.database import ConcurrentInsert, Connection
+from workers.postgres.database import ConcurrentInsert, Connection, Locks, LockSetGrew
 from workers.postgres.sql import statements
 from workers.visits import cascade
 from workers.visits.cascade import recorded_clicks

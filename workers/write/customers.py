@@ -16,9 +16,8 @@ from msgspec import structs
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import CLICK
 from workers.counters.counters import CounterDeltas
-from workers.model.locks import Locks, LockSetGrew
 from workers.model.rows import DatabaseRecord, Place, Row, StoredRow
-from workers.postgres.database import Connection
+from workers.postgres.database import Connection, Locks, LockSetGrew
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("write/customers")

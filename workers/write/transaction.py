@@ -20,9 +20,14 @@ from uuid import UUID
 from ingest.contracts.envelope import CLICK
 from workers.counters.counters import CounterDeltas
 from workers.counters.ledger import LedgerDelta, LedgerShard
-from workers.model.locks import NO_LOCKS, Locks, LockSetGrew
 from workers.model.rows import COLUMNS, Row, StoredRow, values_of
-from workers.postgres.database import Connection, copy_rows
+from workers.postgres.database import (
+    NO_LOCKS,
+    Connection,
+    Locks,
+    LockSetGrew,
+    copy_rows,
+)
 from workers.postgres.sql import statements
 from workers.visits.cascade import clicks_of, recorded_clicks
 from workers.visits.visits import MovedClicks, Visits

@@ -18,9 +18,8 @@ from scripts.output import Report, counted, facts, reporting, table
 from scripts.parameters import until, when
 from scripts.servers import redis_server, shard_count
 from scripts.services.recover import object_store_view
-from workers.archive.check import problem
 from workers.archive.object_store.inventory import is_absent
-from workers.archive.reader import unfinished
+from workers.archive.reader import problem, unfinished
 from workers.archive.stream_reader import drop_group, holders
 from workers.model.batch import TransientError
 

@@ -12,7 +12,7 @@ from scripts.services.observe.edges import standing
 from scripts.services.observe.ledger import LedgerView, ended, read_ledger
 from scripts.services.observe.streams import backlog, memory
 from scripts.sql import statements
-from workers.archive.object_store.report import upload_reports
+from workers.archive.object_store.upload import upload_reports
 from workers.stream.liveness import live_workers
 
 _QUARANTINE: Final = statements("services/recover/quarantine")

@@ -20,10 +20,9 @@ from tests.support.environment import inherited
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import running_valkey
 from tests.support.workers.archives import everything, payloads
-from workers.archive.check import problem
 from workers.archive.object_store.inventory import is_stored
-from workers.archive.object_store.report import upload_reports
-from workers.archive.reader import segments
+from workers.archive.object_store.upload import upload_reports
+from workers.archive.reader import problem, segments
 from workers.redis_io.connections import for_jobs
 from workers.stream.trimmer import Trimmer
 

@@ -22,9 +22,15 @@ from tests.support.workers.archives import Yard, everything, exhaust
 from tests.support.workers.erasures import HISTORY, JANE, TRACES, is_swept, janes_lead
 from workers.archive import rewrite
 from workers.archive.archiver import Archiver, ArchiverConfig
-from workers.archive.check import problem
 from workers.archive.object_store.fetch import SegmentFetcher
-from workers.archive.reader import SegmentPage, load_segment, read, segments, unfinished
+from workers.archive.reader import (
+    SegmentPage,
+    load_segment,
+    problem,
+    read,
+    segments,
+    unfinished,
+)
 from workers.archive.review import mark, marked
 from workers.archive.segment import Segment
 from workers.archive.writer import SegmentWriter

@@ -22,8 +22,7 @@ from tests.support.workers.erasures import (
 )
 from tests.support.workers.replaying import Site
 from tests.support.workers.working import STREAM
-from workers.archive.check import problem
-from workers.archive.reader import segments
+from workers.archive.reader import problem, segments
 from workers.archive.writer import SegmentWriter
 from workers.erasure import archives
 from workers.erasure.archives import (

@@ -32,9 +32,8 @@ from tests.support.servers.runbook import follow
 from tests.support.workers.replaying import Site
 from tests.support.workers.working import STREAM
 from workers.archive.object_store.fetch import SegmentFetcher
-from workers.archive.object_store.report import UploadReporter
 from workers.archive.object_store.store import ObjectStore
-from workers.archive.object_store.upload import Uploader
+from workers.archive.object_store.upload import Uploader, UploadReporter
 from workers.archive.writer import SegmentWriter
 from workers.model.batch import Delivery, Entry, TransientError
 from workers.postgres.database import open_pool

@@ -17,7 +17,7 @@ from tests.support.workers.replaying import Site, a_site
 from tests.support.workers.working import is_acknowledged, working
 from workers.model.rejected import DATA_REASONS, Reason
 from workers.pipeline.pipeline import Pipeline
-from workers.quarantine.budget import QuarantineBudget, expire
+from workers.quarantine.quarantine import QuarantineBudget, expire
 
 NEW_LINK = UUID(int=0x60)
 _CLIENTS = set(get_args(Reason)) - DATA_REASONS

@@ -14,8 +14,7 @@ from ingest.contracts.envelope import encode
 from tests.support.directory import NOON_MS, a_click
 from tests.support.workers.archives import everything, payloads
 from workers.archive import writer
-from workers.archive.check import problem
-from workers.archive.reader import read, segments, unfinished
+from workers.archive.reader import problem, read, segments, unfinished
 from workers.archive.retention import delete_abandoned, delete_old
 from workers.archive.segment import (
     Segment,

@@ -16,13 +16,12 @@ from typing_extensions import override
 from tests.support.directory import NOON_MS
 from tests.support.servers.stores import Depot
 from tests.support.workers.archives import EVER, everything
-from workers.archive.check import problem
 from workers.archive.lock import try_lock
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import delete_stored, is_absent, is_stored
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.object_store.upload import Uploader
-from workers.archive.reader import SegmentMissing, load_segment, read, segments
+from workers.archive.reader import SegmentMissing, load_segment, problem, read, segments
 from workers.archive.rewrite import STATE_FILE, rewrite
 from workers.archive.segment import SegmentDamaged
 from workers.model.batch import ArchiveBoundary, TransientError

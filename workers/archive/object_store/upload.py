@@ -7,13 +7,19 @@ replaced, then the old file is deleted.
 """
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import orjson
+from redis.asyncio import Redis
 
 from ingest.contracts.metrics.worker import UPLOADED, UPLOADS_WAITING
+from ingest.contracts.stream import uploads_key
 from ingest.contracts.telemetry import Log
 from workers.archive.lock import try_lock
 from workers.archive.object_store.fetch import SegmentFetcher
@@ -22,9 +28,10 @@ from workers.archive.object_store.inventory import (
     index_mtime_ns,
     note_stored,
 )
-from workers.archive.reader import reload_if_changed
+from workers.archive.reader import load_segment, reload_if_changed
 from workers.archive.segment import INDEX_SUFFIX, Segment, SegmentDamaged
 from workers.model.batch import ArchiveBoundary
+from workers.redis_io.connections import redis_errors
 
 _LOG: Final = Log()
 
@@ -128,3 +135,63 @@ class Uploader:
         if sha256(data).hexdigest() != segment.sha256:
             raise SegmentDamaged("the file's SHA-256 is not that of its index")
         return data
+
+
+#: A report expires if its worker stops reporting.
+_EXPIRES_SECONDS: Final = 60
+
+
+class UploadReporter:
+    """Publishes the state of one worker's uploads."""
+
+    def __init__(self, redis: Redis, owner: str, directory: Path, store: str) -> None:
+        """`owner` is the worker's name, `store` the store's URL without its query."""
+        self._redis = redis
+        self._key = uploads_key(owner)
+        self._directory = directory
+        self._store = store
+        self._waiting = PendingUploads(directory, store)
+        self._failing_ms: int | None = None
+        self._why: str | None = None
+
+    def failed(self, at_ms: int, why: str) -> None:
+        """Note a failed attempt; `at_ms` is Unix milliseconds."""
+        self._failing_ms = self._failing_ms or at_ms
+        self._why = why
+
+    def succeeded(self) -> None:
+        """Note a successful attempt."""
+        self._failing_ms = self._why = None
+
+    async def publish(self, now_ms: int) -> None:
+        """Write the report; `now_ms` is Unix milliseconds. Raises TransientError, OSError."""
+        waiting, since_ms = await asyncio.to_thread(self._look)
+        document = {
+            "archive": f"{socket.gethostname()}:{self._directory}",
+            "store": self._store,
+            "waiting": waiting,
+            "oldest_seconds": since_ms and max(0, now_ms - since_ms) // 1000,
+            "failing_seconds": self._failing_ms
+            and max(0, now_ms - self._failing_ms) // 1000,
+            "why": self._why,
+        }
+        raw = orjson.dumps({"at_ms": now_ms, **document})
+        with redis_errors():
+            await self._redis.set(self._key, raw, ex=_EXPIRES_SECONDS)
+
+    def _look(self) -> tuple[int, int | None]:
+        """The number of segments to upload, and the last arrival (ms) of the first."""
+        keys = self._waiting.keys()
+        for key in keys:
+            with suppress(SegmentDamaged, FileNotFoundError):
+                return len(keys), load_segment(self._directory, key).last.ms
+        return len(keys), None
+
+
+async def upload_reports(redis: Redis, workers: Iterable[str]) -> list[dict[str, Any]]:
+    """The latest report of each archive by these workers; raises what Redis raises."""
+    told = [await redis.get(uploads_key(name)) for name in workers]
+    found = [orjson.loads(raw) for raw in told if raw is not None]
+    found.sort(key=lambda each: each.pop("at_ms"))
+    latest = {each["archive"]: each for each in found}
+    return [latest[name] for name in sorted(latest)]

@@ -21,7 +21,7 @@ from ingest.contracts.stream import (
 from tests.support.directory import NOON_MS, a_click
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.servers.stores import Depot
-from workers.archive.object_store.report import UploadReporter
+from workers.archive.object_store.upload import UploadReporter
 from workers.archive.segment import Segment
 from workers.archive.writer import SegmentWriter
 from workers.model.batch import Delivery, Entry

@@ -5,7 +5,7 @@ from uuid import UUID
 from tests.support.directory import LINKS, NOON_MS, WORKSPACE, a_lead, an_id
 from tests.support.workers.quarantine_desk import Desk
 from tests.support.workers.redriving import Clinic, lost_click
-from workers.quarantine.budget import QuarantineBudget
+from workers.quarantine.quarantine import QuarantineBudget
 
 
 def test_filters_are_the_same_everywhere(desk: Desk) -> None:
