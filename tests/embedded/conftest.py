@@ -26,7 +26,7 @@ LEFT_OUT = ("test", "__pycache__", "site-packages", "idlelib", "include", "*.a")
 
 
 def is_running(pid: int) -> bool:
-    """False for a zombie too: whoever adopted it has yet to look."""
+    """False for a zombie too: the process that adopted it has not reaped it yet."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2]
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Months that come and go, by whoever dies on the way, among events of all of them.
+"""Months that come and go, by processes that may die on the way, among events of all of them.
 
 After every step the counters are what rows and folded months say; once all months are back,
 they are what the rows alone say, and every event is in the books once.
@@ -145,7 +145,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_whoever_detaches_and_dies_every_event_counts_once(
+async def test_if_the_detaching_process_dies_every_event_counts_once(
     seed: int, pool: Pool, database_url: str, redis_url: str
 ) -> None:
     async with Redis.from_url(redis_url) as redis:

@@ -59,7 +59,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 def _of_one(event: Envelope, number: int) -> Envelope:
     """Without what is two persons' at once, and with a time of its own.
 
-    Whoever shares a dedupe key with an erased person is another event from then on, and
+    An event that shares a dedupe key with an erased person is another event from then on, and
     which of two attempts of one moment has the row is their bytes' to say.
     """
     if event.request.dedupe is not None:
@@ -70,7 +70,7 @@ def _of_one(event: Envelope, number: int) -> Envelope:
             event.request.dedupe.scope, event.request.dedupe.key.hex(), whose
         )
         event = changed(event, dedupe=key)
-    # Whoever is erased is compared with nobody from then on.
+    # An erased visitor is compared with nobody from then on.
     event = changed(event, visitor=None)
     if event.target.link_id is None and event.click.session is not None:
         event = changed(event, session=None, dedupe=None)

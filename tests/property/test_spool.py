@@ -30,7 +30,7 @@ from tests.support.servers.disk import Disk, PowerCut
 
 FOLDER = Path("/spool/edge-1")
 CURSOR = FOLDER / "removed"
-#: Marks within payloads must not confuse whoever looks for the next record.
+#: Marks within payloads must not confuse a reader that looks for the next record.
 PAYLOADS = st.builds(
     bytes.__add__, st.sampled_from([b"", MARK]), st.binary(max_size=60)
 )

@@ -118,7 +118,7 @@ class _Answer(Generic[T]):
 
 
 #: The one answer for each result.
-_answer: Final = lru_cache(maxsize=user_agent.CACHE_SIZE)(_Answer[Any])
+_answer: Final = lru_cache(maxsize=user_agent.CACHE_SIZE)(_Answer)
 
 
 def _combined(

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.servers.stores import Depot
+from tests.support.servers.stores import StoredArchive
 from tests.support.workers.archives import EVER, everything
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.store import ObjectStore
@@ -68,8 +68,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.fixture
-def depot(tmp_path: Path) -> Depot:
-    return Depot(tmp_path)
+def archive(tmp_path: Path) -> StoredArchive:
+    return StoredArchive(tmp_path)
 
 
 def bucket_of(server: Server) -> ObjectStore:
@@ -80,34 +80,36 @@ async def names(store: ObjectStore) -> list[str]:
     return sorted([name async for name in store.names()])
 
 
-async def test_segments_go_there_and_come_back(server: Server, depot: Depot) -> None:
-    first, second = depot.write(0), depot.write(1)
+async def test_segments_go_there_and_come_back(
+    server: Server, archive: StoredArchive
+) -> None:
+    first, second = archive.write(0), archive.write(1)
     store = bucket_of(server)
     uploader = Uploader(
-        depot.directory, SegmentFetcher(depot.directory, store), lambda _: None
+        archive.directory, SegmentFetcher(archive.directory, store), lambda _: None
     )
     with pytest.raises(TransientError):
         await uploader.step()
 
     await server.start()
     assert 2 == await uploader.step()
-    assert depot.names(first, second) == await names(store)
+    assert archive.names(first, second) == await names(store)
 
-    kept = everything(depot.directory)
-    rewrite(depot.directory, first, {0: kept[:3]})
+    kept = everything(archive.directory)
+    rewrite(archive.directory, first, {0: kept[:3]})
     assert 1 == await uploader.step()
-    now = load_segment(depot.directory, first.key)
-    assert depot.names(now, second) == await names(store)
+    now = load_segment(archive.directory, first.key)
+    assert archive.names(now, second) == await names(store)
 
-    shutil.rmtree(depot.directory)
-    fetcher = SegmentFetcher(depot.directory, bucket_of(server))
+    shutil.rmtree(archive.directory)
+    fetcher = SegmentFetcher(archive.directory, bucket_of(server))
     place: ArchivePosition | None = ArchivePosition(None, 0)
-    shelf, found = ArchivePages(depot.directory, fetcher), []
+    shelf, found = ArchivePages(archive.directory, fetcher), []
     while place is not None:
         some, place = await shelf.take(0, (0, EVER), place, 100)
         found += some
     assert kept == found
-    assert [now, second] == list(segments(depot.directory))
+    assert [now, second] == list(segments(archive.directory))
 
 
 async def test_all_names_are_listed(server: Server) -> None:

@@ -104,7 +104,9 @@ async def test_what_is_not_there_is_not_found(site: Installation) -> None:
     assert (404, {"error": "unknown_resource"}) == (path.status, await path.json())
 
 
-async def test_a_conversion_is_one_whoever_asks_again(site: Installation) -> None:
+async def test_a_conversion_is_recorded_once_if_any_caller_asks_again(
+    site: Installation,
+) -> None:
     _, click = await ask(site, CLICK, ref="jane")
     lead = {"visitor_id": click["visitor_id"], "external_id": "signup-1"}
 

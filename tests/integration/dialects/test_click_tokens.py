@@ -1,4 +1,4 @@
-"""Short click ids: whoever was told one can come back with it."""
+"""Short click ids: a client that was told one can name it later."""
 
 from typing import Any
 from uuid import UUID

@@ -123,7 +123,7 @@ async def test_a_frozen_server_answers_nobody_within_a_second(valkey: Valkey) ->
         assert b"4" == await line.ask(echo(4))
 
 
-async def test_whoever_is_busy_himself_blames_nobody(redis_url: str) -> None:
+async def test_a_busy_event_loop_does_not_blame_redis(redis_url: str) -> None:
     async with a_line(redis_url) as (line, _):
         await line.ask(echo(0))
         asked = line.ask(echo(1))
@@ -161,7 +161,7 @@ async def test_a_connection_that_ends_while_nobody_asks_is_no_trouble(
         assert b"1" == await line.ask(echo(1))
 
 
-async def test_after_a_bug_nobody_waits_and_whoever_asks_next_is_answered(
+async def test_after_a_bug_nobody_waits_and_the_next_caller_is_answered(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken() -> NoReturn:

@@ -50,7 +50,7 @@ def noise(logs: list[Any]) -> list[Any]:
 
 
 def smuggled() -> Iterator[tuple[str, bytes]]:
-    """A second request in the body of a first, for whoever counts otherwise than we."""
+    """A second request in the body of a first, for a proxy that counts lengths differently."""
     length = b"Content-Length: 4\r\n"
     body = b"\r\n0\r\n\r\n" + WHOLE
     coded = b"Transfer-Encoding: chunked\r\n"

@@ -16,7 +16,7 @@ from ingest.contracts.envelope import encode
 from tests.support.directory import NOON_MS, WORKSPACE, a_click, furnish
 from tests.support.eventually import eventually
 from tests.support.grepping import files, traces
-from tests.support.servers.stores import Depot
+from tests.support.servers.stores import StoredArchive
 from tests.support.servers.valkey import running_valkey
 from tests.support.workers.archives import Yard, everything, exhaust
 from tests.support.workers.erasures import HISTORY, JANE, TRACES, is_swept, janes_lead
@@ -249,7 +249,7 @@ async def test_who_has_the_old_index_in_hand_is_not_misled(
 
 
 @pytest.mark.parametrize("step", ["index", "old"])
-async def test_whoever_dies_over_a_segment_leaves_it_whole(
+async def test_a_worker_that_dies_over_a_segment_leaves_it_whole(
     step: str, tmp_path: Path, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segment = a_segment(tmp_path)
@@ -339,66 +339,69 @@ async def test_the_append_only_file_forgets_too(pool: Pool, tmp_path: Path) -> N
 async def test_what_only_the_store_has_is_rewritten_and_takes_its_place(
     tmp_path: Path, pool: Pool
 ) -> None:
-    depot = Depot(tmp_path)
-    gone, here = a_segment(depot.directory), a_segment(depot.directory, 2)
-    await depot.uploader().step()
-    gone.data(depot.directory).unlink()
-    fetcher = SegmentFetcher(depot.directory, depot.store())
+    archive = StoredArchive(tmp_path)
+    gone, here = a_segment(archive.directory), a_segment(archive.directory, 2)
+    await archive.uploader().step()
+    gone.data(archive.directory).unlink()
+    fetcher = SegmentFetcher(archive.directory, archive.store())
     await begun(pool)
-    assert set() != said(depot.bucket)
+    assert set() != said(archive.bucket)
 
-    swept = await sweep(pool, depot.directory, ["w"], fetcher)
-    await depot.uploader().step()
+    swept = await sweep(pool, archive.directory, ["w"], fetcher)
+    await archive.uploader().step()
 
     assert RewrittenSegment(2, 5) == swept
-    assert await is_swept(pool, depot.directory)
-    assert set() == said(depot.bucket) | said(depot.directory)
-    now = [load_segment(depot.bucket, each.key) for each in (gone, here)]
-    assert depot.names(*now) == list(depot.stored())
-    assert [None, None] == [problem(depot.bucket, each) for each in now]
+    assert await is_swept(pool, archive.directory)
+    assert set() == said(archive.bucket) | said(archive.directory)
+    now = [load_segment(archive.bucket, each.key) for each in (gone, here)]
+    assert archive.names(*now) == list(archive.stored())
+    assert [None, None] == [problem(archive.bucket, each) for each in now]
 
 
 async def test_an_archive_is_not_clean_before_its_store_is(
     tmp_path: Path, pool: Pool
 ) -> None:
-    depot = Depot(tmp_path)
-    gone, here = a_segment(depot.directory), a_segment(depot.directory, 2)
-    await depot.uploader().step()
-    gone.data(depot.directory).unlink()
-    dead = SegmentFetcher(depot.directory, depot.store(0))
+    archive = StoredArchive(tmp_path)
+    gone, here = a_segment(archive.directory), a_segment(archive.directory, 2)
+    await archive.uploader().step()
+    gone.data(archive.directory).unlink()
+    dead = SegmentFetcher(archive.directory, archive.store(0))
     await begun(pool)
 
     with pytest.raises(TransientError):
-        await keep_pseudonymized(pool, depot.directory, ["w"], dead)
-    await keep_pseudonymized(pool, depot.directory, ["w"])
+        await keep_pseudonymized(pool, archive.directory, ["w"], dead)
+    await keep_pseudonymized(pool, archive.directory, ["w"])
 
     assert (1, set()) == (
-        load_segment(depot.directory, here.key).rewritten,
-        said(depot.directory),
+        load_segment(archive.directory, here.key).rewritten,
+        said(archive.directory),
     )
-    assert not await is_swept(pool, depot.directory)
+    assert not await is_swept(pool, archive.directory)
 
     await keep_pseudonymized(
-        pool, depot.directory, ["w"], SegmentFetcher(depot.directory, depot.store())
+        pool,
+        archive.directory,
+        ["w"],
+        SegmentFetcher(archive.directory, archive.store()),
     )
-    assert await is_swept(pool, depot.directory)
+    assert await is_swept(pool, archive.directory)
 
 
 async def test_a_lost_archive_that_comes_back_is_rewritten_too(
     tmp_path: Path, pool: Pool
 ) -> None:
-    depot = Depot(tmp_path)
-    a_segment(depot.directory)
-    await depot.uploader().step()
-    shutil.rmtree(depot.directory)
-    depot.directory.mkdir()
-    fetcher = SegmentFetcher(depot.directory, depot.store())
+    archive = StoredArchive(tmp_path)
+    a_segment(archive.directory)
+    await archive.uploader().step()
+    shutil.rmtree(archive.directory)
+    archive.directory.mkdir()
+    fetcher = SegmentFetcher(archive.directory, archive.store())
     await begun(pool)
     # Of an empty directory everything is known.
-    await keep_pseudonymized(pool, depot.directory, ["w"], fetcher)
+    await keep_pseudonymized(pool, archive.directory, ["w"], fetcher)
 
     await fetcher.refresh()
-    await keep_pseudonymized(pool, depot.directory, ["w"], fetcher)
-    await depot.uploader().step()
+    await keep_pseudonymized(pool, archive.directory, ["w"], fetcher)
+    await archive.uploader().step()
 
-    assert set() == said(depot.bucket) | said(depot.directory)
+    assert set() == said(archive.bucket) | said(archive.directory)

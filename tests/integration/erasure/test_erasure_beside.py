@@ -41,7 +41,7 @@ async def site(
         yield made
 
 
-async def test_whoever_dies_anywhere_somebody_else_goes_on(site: Site) -> None:
+async def test_wherever_a_worker_dies_another_one_goes_on(site: Site) -> None:
     await site.add(*HISTORY)
     await site.record()
     before = await counted(site)

@@ -1,4 +1,4 @@
-"""Months that are detached count as before, whoever dies and whoever writes meanwhile."""
+"""Months that are detached count as before, even if a process dies or writes meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -59,7 +59,7 @@ async def detach_one(site: Site, boundary: Callable[[Step], None]) -> None:
         connection.terminate()
 
 
-# Whoever dies ------------------------------------------------------------------------
+# A process dies ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ async def test_killed_in_the_middle_of_detaching_it_is_ended_later(
     await is_right(site)
 
 
-# Whoever writes ----------------------------------------------------------------------
+# A process writes --------------------------------------------------------------------
 
 
 async def test_workers_write_on_while_a_month_goes_and_comes_back(

@@ -161,7 +161,7 @@ async def test_a_clock_of_redis_that_goes_back_keeps_nothing_from_being_recorded
 
 @asynccontextmanager
 async def read_only(books: asyncpg.Connection) -> AsyncIterator[None]:
-    """The database as a standby is: whoever is connected has to find it so."""
+    """The database as a standby is: clients that are connected find out by an error."""
     name = await books.fetchval("select quote_ident(current_database())")
     told = "alter database {} set default_transaction_read_only = {}"
     await books.execute(told.format(name, "on"))

@@ -1,4 +1,4 @@
-"""Links that an edge made up: whoever names one first, it is made once."""
+"""Links that an edge generated: each is created once, by the first event that names it."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Entries put back from quarantine: exactly once, whoever else tries and whatever fails."""
+"""Entries put back from quarantine: exactly once, beside other workers and after any failure."""
 
 import asyncio
 from datetime import timedelta

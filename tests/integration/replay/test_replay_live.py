@@ -169,7 +169,7 @@ async def test_workers_that_share_a_replay_count_every_event_once(site: Site) ->
     await _add_and_forget(site, 600)
     replay_id = await _order(site, rate=1_000_000)
 
-    # As often as they like, no page would ever be finished by whoever began it.
+    # As often as they like, no worker would ever finish a page that it began.
     thefts = iter(range(60))
 
     async def work() -> None:

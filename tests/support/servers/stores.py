@@ -41,8 +41,8 @@ class Failing(ObjectStore):
 
 
 @dataclass
-class Depot:
-    """An archive's directory, and a bucket beside it."""
+class StoredArchive:
+    """An archive's directory, and its object store: a bucket beside it."""
 
     path: Path
     boundaries: list[ArchiveBoundary] = field(default_factory=list)

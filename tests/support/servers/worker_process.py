@@ -125,7 +125,7 @@ class Site:
 async def a_site(
     valkey: Valkey, database_url: str, tmp_path: Path
 ) -> AsyncIterator[Site]:
-    """The server, the database and whoever works for them, until the block ends."""
+    """The server, the database and their workers, until the block ends."""
     workers: list[Worker] = []
 
     def start(**more: str) -> Worker:

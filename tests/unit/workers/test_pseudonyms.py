@@ -9,7 +9,7 @@ from tests.support.directory import ELSEWHERE, NOON_MS, WORKSPACE, a_lead, an_id
 from tests.support.envelopes import flat
 from workers.erasure.pseudonyms import PREFIX, Pseudonymizer
 
-VEIL = Pseudonymizer(b"k" * 32)
+PSEUDONYMS = Pseudonymizer(b"k" * 32)
 LEAD = a_lead(
     1,
     external_id="jane",
@@ -29,27 +29,30 @@ LEAD = a_lead(
 
 
 def test_what_says_who_it_was_goes_and_what_counts_stays() -> None:
-    veiled = flat(VEIL.envelope(LEAD, WORKSPACE))
+    pseudonymized = flat(PSEUDONYMS.envelope(LEAD, WORKSPACE))
     before = flat(LEAD)
 
-    changed = {name for name in before if before[name] != veiled[name]}
+    changed = {name for name in before if before[name] != pseudonymized[name]}
     assert {
         "external_id", "customer_name", "customer_email", "session", "ip", "visitor",
         "user_agent", "referrer", "page_url", "properties", "dedupe", "is_erased",
     } == changed  # fmt: skip
-    assert b"jane" not in encode(VEIL.envelope(LEAD, WORKSPACE)).lower()
+    assert b"jane" not in encode(PSEUDONYMS.envelope(LEAD, WORKSPACE)).lower()
 
 
 def test_it_is_made_once() -> None:
-    once = VEIL.envelope(LEAD, WORKSPACE)
+    once = PSEUDONYMS.envelope(LEAD, WORKSPACE)
 
-    assert once == VEIL.envelope(once, WORKSPACE)
+    assert once == PSEUDONYMS.envelope(once, WORKSPACE)
     assert once == decode(encode(once))
 
 
 def test_equal_things_have_equal_pseudonyms() -> None:
     other = a_lead(9, external_id="jane", dedupe=LEAD.request.dedupe, at=NOON_MS + 5)
-    one, two = VEIL.envelope(LEAD, WORKSPACE), VEIL.envelope(other, WORKSPACE)
+    one, two = (
+        PSEUDONYMS.envelope(LEAD, WORKSPACE),
+        PSEUDONYMS.envelope(other, WORKSPACE),
+    )
 
     assert (one.customer.external_id, one.request.dedupe) == (
         two.customer.external_id,
@@ -62,17 +65,17 @@ def test_equal_things_have_equal_pseudonyms() -> None:
     "other",
     [
         Pseudonymizer(b"l" * 32).external_id(WORKSPACE, "jane"),
-        VEIL.external_id(ELSEWHERE, "jane"),
-        VEIL.external_id(WORKSPACE, "joe"),
-        VEIL.session("jane"),
+        PSEUDONYMS.external_id(ELSEWHERE, "jane"),
+        PSEUDONYMS.external_id(WORKSPACE, "joe"),
+        PSEUDONYMS.session("jane"),
     ],
 )
 def test_other_things_have_others(other: str) -> None:
-    assert other != VEIL.external_id(WORKSPACE, "jane")
+    assert other != PSEUDONYMS.external_id(WORKSPACE, "jane")
 
 
 def test_a_session_is_another_on_another_link() -> None:
-    assert VEIL.visit(UUID(int=1), "s") != VEIL.visit(UUID(int=2), "s")
+    assert PSEUDONYMS.visit(UUID(int=1), "s") != PSEUDONYMS.visit(UUID(int=2), "s")
 
 
 def test_somebody_elses_dedupe_key_stays() -> None:
@@ -80,7 +83,7 @@ def test_somebody_elses_dedupe_key_stays() -> None:
 
     assert (
         LEAD.request.dedupe
-        == VEIL.envelope(LEAD, WORKSPACE, [LEAD.request.dedupe]).request.dedupe
+        == PSEUDONYMS.envelope(LEAD, WORKSPACE, [LEAD.request.dedupe]).request.dedupe
     )
 
 
@@ -88,5 +91,6 @@ def test_the_user_agent_of_a_machine_stays() -> None:
     machine = a_lead(1, user_agent="Googlebot/2.1")
 
     assert (
-        machine.client.user_agent == VEIL.envelope(machine, WORKSPACE).client.user_agent
+        machine.client.user_agent
+        == PSEUDONYMS.envelope(machine, WORKSPACE).client.user_agent
     )

@@ -12,14 +12,14 @@ from workers.archive.segment import accepted_ms
 from workers.erasure.pseudonyms import Pseudonymizer, blank, hashes_of, is_named
 from workers.model.batch import Delivery, Entry
 
-VEIL = Pseudonymizer(b"k" * 32)
+PSEUDONYMS = Pseudonymizer(b"k" * 32)
 NAME, MAIL = "jürgen/4711", "jane.doe@doe.example"
 CLICK = "0195811fbd0074a1b0b1c2d3e4f50617"
-HASHES = hashes_of([NAME, MAIL, None, "short"], VEIL)
+HASHES = hashes_of([NAME, MAIL, None, "short"], PSEUDONYMS)
 
 
 def found(payload: bytes) -> bool:
-    return is_named(payload, VEIL, HASHES, {CLICK.encode()})
+    return is_named(payload, PSEUDONYMS, HASHES, {CLICK.encode()})
 
 
 _ESCAPED = NAME.replace("ü", "\\u00FC").replace("/", "\\/")

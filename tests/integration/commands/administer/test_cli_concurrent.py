@@ -112,7 +112,7 @@ async def test_of_two_who_import_a_key_the_second_is_told_of_the_first(
     assert [key] == [row["id"] for row in await other.fetch("select id from api_keys")]
 
 
-async def test_whoever_waits_in_vain_is_told_to_try_again(
+async def test_a_command_that_waits_in_vain_says_to_try_again(
     shop: Cli, other: "Connection"
 ) -> None:
     environment = Environment(shop.variables, lambda: shop.now)
@@ -124,7 +124,7 @@ async def test_whoever_waits_in_vain_is_told_to_try_again(
                 await connection.execute("update links set url = ''")
 
 
-async def test_whoever_gives_way_in_a_deadlock_is_told_to_try_again(
+async def test_the_victim_of_a_deadlock_says_to_try_again(
     shop: Cli, other: "Connection"
 ) -> None:
     environment = Environment(shop.variables, lambda: shop.now)

@@ -20,7 +20,7 @@ from ingest.contracts.stream import (
 )
 from tests.support.directory import NOON_MS, a_click
 from tests.support.servers.cli import Cli, servers_of
-from tests.support.servers.stores import Depot
+from tests.support.servers.stores import StoredArchive
 from workers.archive.object_store.upload import UploadReporter
 from workers.archive.segment import Segment
 from workers.archive.writer import SegmentWriter
@@ -140,11 +140,11 @@ def test_streams_need_not_be_kept_for_it_any_longer(cli: Cli, redis_url: str) ->
 
 
 async def test_what_is_in_the_store_is_told_of(cli: Cli, tmp_path: Path) -> None:
-    depot = Depot(tmp_path)
-    gone, here = depot.write(0), depot.write(1)
-    await depot.uploader().step()
-    waiting = depot.write(2)
-    gone.data(depot.directory).unlink()
+    archive = StoredArchive(tmp_path)
+    gone, here = archive.write(0), archive.write(1)
+    await archive.uploader().step()
+    waiting = archive.write(2)
+    gone.data(archive.directory).unlink()
 
     told = cli.document("archive", "status")
     (day,) = cli.document("archive", "list")["days"]
@@ -163,12 +163,14 @@ async def test_what_is_in_the_store_is_told_of(cli: Cli, tmp_path: Path) -> None
     assert "waiting" in cli.run("archive", "status").out
 
 
-async def tell(redis_url: str, depot: Depot, name: str, now_ms: int, why: str) -> None:
+async def tell(
+    redis_url: str, archive: StoredArchive, name: str, now_ms: int, why: str
+) -> None:
     """A worker says how its uploads stand."""
     async with for_jobs(redis_url) as redis:
         await redis.sadd(WORKERS_KEY, name)
         await redis.set(heartbeat_key(name), b"", ex=60)
-        told = UploadReporter(redis, name, depot.directory, depot.store().name)
+        told = UploadReporter(redis, name, archive.directory, archive.store().name)
         if why:
             told.failed(now_ms - 5000, why)
         await told.publish(now_ms)
@@ -180,16 +182,16 @@ def test_status_says_how_uploads_stand(
     with Redis.from_url(redis_url) as redis:
         redis.set(SHARDS_KEY, 1)
     assert [] == cli.document("status", "--window", "0")["uploads"]
-    depot = Depot(tmp_path)
-    depot.write(0)
-    asyncio.run(tell(redis_url, depot, "w1", NOON_MS + 90_000, "no route"))
+    archive = StoredArchive(tmp_path)
+    archive.write(0)
+    asyncio.run(tell(redis_url, archive, "w1", NOON_MS + 90_000, "no route"))
 
     (shown,) = cli.document("status", "--window", "0")["uploads"]
     told = cli.run("status", "--window", "0").out
 
-    assert shown.pop("archive").endswith(f":{depot.directory}")
+    assert shown.pop("archive").endswith(f":{archive.directory}")
     assert {
-        "store": f"file://{depot.bucket}",
+        "store": f"file://{archive.bucket}",
         "waiting": 1,
         "oldest_seconds": 90,
         "failing_seconds": 5,
@@ -199,8 +201,8 @@ def test_status_says_how_uploads_stand(
     assert "are not uploaded: no route." in told
 
     # Another worker with the same directory, later.
-    asyncio.run(depot.uploader().step())
-    asyncio.run(tell(redis_url, depot, "w2", NOON_MS + 95_000, ""))
+    asyncio.run(archive.uploader().step())
+    asyncio.run(tell(redis_url, archive, "w2", NOON_MS + 95_000, ""))
     (shown,) = cli.document("status", "--window", "0")["uploads"]
     assert (0, None, None) == (
         shown["waiting"],
@@ -209,23 +211,23 @@ def test_status_says_how_uploads_stand(
     )
 
 
-def with_store(cli: Cli, depot: Depot) -> Cli:
-    url = f"file://{depot.bucket}"
+def with_store(cli: Cli, archive: StoredArchive) -> Cli:
+    url = f"file://{archive.bucket}"
     return Cli({**cli.variables, "REFTIDE_ARCHIVE_STORE": url})
 
 
-async def prepared(tmp_path: Path) -> tuple[Depot, Segment]:
+async def prepared(tmp_path: Path) -> tuple[StoredArchive, Segment]:
     """One segment that only the store has, and one that both have."""
-    depot = Depot(tmp_path)
-    gone, _ = depot.write(0), depot.write(1)
-    await depot.uploader().step()
-    gone.data(depot.directory).unlink()
-    return depot, gone
+    archive = StoredArchive(tmp_path)
+    gone, _ = archive.write(0), archive.write(1)
+    await archive.uploader().step()
+    gone.data(archive.directory).unlink()
+    return archive, gone
 
 
 def test_verify_asks_the_store(cli: Cli, tmp_path: Path) -> None:
-    depot, gone = asyncio.run(prepared(tmp_path))
-    stored = with_store(cli, depot)
+    archive, gone = asyncio.run(prepared(tmp_path))
+    stored = with_store(cli, archive)
 
     assert stored.document("archive", "verify")["ok"]
     assert (
@@ -238,7 +240,7 @@ def test_verify_asks_the_store(cli: Cli, tmp_path: Path) -> None:
         [one["segment"] for one in alone.document["problems"]],
     )
 
-    gone.data(depot.bucket).unlink()
+    gone.data(archive.bucket).unlink()
     lacking = stored.run("archive", "verify", "--json")
     assert (1, [gone.key]) == (
         lacking.code,
@@ -247,8 +249,8 @@ def test_verify_asks_the_store(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_segments_are_fetched_by_time(cli: Cli, tmp_path: Path) -> None:
-    depot, gone = asyncio.run(prepared(tmp_path))
-    stored = with_store(cli, depot)
+    archive, gone = asyncio.run(prepared(tmp_path))
+    stored = with_store(cli, archive)
     span = ("--from", "2025-03-10", "--to", "2025-03-11")
 
     assert (
@@ -260,15 +262,15 @@ def test_segments_are_fetched_by_time(cli: Cli, tmp_path: Path) -> None:
     fetched = stored.document("archive", "fetch", *span)
 
     assert (1, gone.size) == (fetched["segments"], fetched["bytes"])
-    assert gone.data(depot.directory).exists()
+    assert gone.data(archive.directory).exists()
     assert "0 segments" in stored.run("archive", "fetch", *span).out
 
 
 def test_a_lost_directory_is_fetched_whole(cli: Cli, tmp_path: Path) -> None:
-    depot, _ = asyncio.run(prepared(tmp_path))
-    shutil.rmtree(depot.directory)
+    archive, _ = asyncio.run(prepared(tmp_path))
+    shutil.rmtree(archive.directory)
 
-    fetched = with_store(cli, depot).document(
+    fetched = with_store(cli, archive).document(
         "archive", "fetch", "--from", "2025-03-10"
     )
 
@@ -277,14 +279,14 @@ def test_a_lost_directory_is_fetched_whole(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_fetch_says_what_is_missing(cli: Cli, tmp_path: Path) -> None:
-    depot, gone = asyncio.run(prepared(tmp_path))
-    gone.data(depot.bucket).unlink()
+    archive, gone = asyncio.run(prepared(tmp_path))
+    gone.data(archive.bucket).unlink()
     wrong = {**cli.variables, "REFTIDE_ARCHIVE_STORE": "http://bucket"}
     span = ("--from", "2025-03-10")
 
-    lacking = with_store(cli, depot).run("archive", "fetch", *span)
-    shutil.rmtree(depot.bucket)
-    dead = with_store(cli, depot).run("archive", "fetch", *span)
+    lacking = with_store(cli, archive).run("archive", "fetch", *span)
+    shutil.rmtree(archive.bucket)
+    dead = with_store(cli, archive).run("archive", "fetch", *span)
     unset = cli.run("archive", "fetch", *span)
     mistaken = Cli(wrong).run("archive", "fetch", *span)
 
