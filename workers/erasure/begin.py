@@ -15,7 +15,7 @@ from ingest.contracts.marks import claim_key
 from workers.erasure.pseudonyms import Pseudonymizer, hashes_of
 from workers.erasure.suppression import load_pseudonymizer
 from workers.model.rows import DatabaseRecord
-from workers.postgres.database import Connection
+from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("erasure/erasure")
@@ -231,9 +231,8 @@ async def _pseudonymize_claims(
     claims = subject.claims
     if not claims:
         return
-    columns = [list(part) for part in zip(*claims, strict=True)]
     after = [pseudonymizer.dedupe_key(key) for _, _, key in claims]
-    await connection.execute(_SQL["claims_pseudonymize"], *columns, after)
+    await connection.execute(_SQL["claims_pseudonymize"], *columns(claims), after)
     keys = [claim_key(owner, Dedupe(scope, key)) for owner, scope, key in claims]
     await connection.execute(_SQL["leftover_keys"], keys)
 

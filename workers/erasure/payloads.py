@@ -14,6 +14,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from ingest.contracts import envelope as codec
 from ingest.contracts.envelope import NewerVersion, Undecodable
 from ingest.contracts.telemetry import Log
@@ -24,6 +26,11 @@ from workers.erasure.pseudonyms import blank
 from workers.erasure.suppression import Pair, Suppressions
 from workers.model.batch import Delivery, Entry
 from workers.postgres.database import Pool
+
+_LOG: Final = Log()
+
+#: A sweep pauses as long as it works, at least so many seconds: its process records events.
+_REST_AT_LEAST: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +49,6 @@ class PseudonymizedPayload:
         return self.found.get(delivery.entry, delivery)
 
 
-@dataclass(slots=True)
-class _Classified:
-    """Deliveries by what has to be done with them."""
-
-    pairs: list[Pair] = field(default_factory=list)
-    blanks: dict[Entry, Delivery] = field(default_factory=dict)
-    newer: int = 0
-
-
 async def pseudonymize_payloads(
     pool: Pool,
     suppressions: Suppressions,
@@ -66,38 +64,35 @@ async def pseudonymize_payloads(
     await suppressions.ready(pool)
     if suppressions.is_empty:
         return PseudonymizedPayload()
-    some = await asyncio.to_thread(partial(_classify, suppressions, deliveries))
-    pairs = await suppressions.pseudonymize(pool, some.pairs, is_arriving=is_arriving)
-    if some.blanks and is_arriving:
-        await suppressions.note_leftovers(pool, some.blanks)
+    classify = partial(_classify, suppressions, deliveries)
+    named, blanked, newer = await asyncio.to_thread(classify)
+    pairs = await suppressions.pseudonymize(pool, named, is_arriving=is_arriving)
+    if blanked and is_arriving:
+        await suppressions.note_leftovers(pool, blanked)
     found = {entry: delivery for entry, (delivery, _) in pairs.items()}
-    return PseudonymizedPayload(found | some.blanks, len(some.blanks), some.newer)
+    return PseudonymizedPayload(found | blanked, len(blanked), newer)
 
 
 def _classify(
     suppressions: Suppressions, deliveries: Iterable[Delivery]
-) -> _Classified:
-    some = _Classified()
+) -> tuple[list[Pair], dict[Entry, Delivery], int]:
+    """Events of erased persons, blanked payloads, and the number of newer envelopes."""
+    pairs: list[Pair] = []
+    blanked: dict[Entry, Delivery] = {}
+    newer = 0
     for delivery in deliveries:
         try:
             envelope = codec.decode(delivery.payload)
         except NewerVersion:
-            some.newer += 1
+            newer += 1
         except Undecodable:
             left = blank(delivery.payload)
             if left != delivery.payload and suppressions.may_name(delivery.payload):
-                blanked = Delivery(delivery.entry, left, delivery.times)
-                some.blanks[delivery.entry] = blanked
+                blanked[delivery.entry] = replace(delivery, payload=left)
         else:
             if suppressions.owner(envelope) is not None:
-                some.pairs.append((delivery, envelope))
-    return some
-
-
-_LOG: Final = Log()
-
-#: A sweep pauses as long as it works, at least so many seconds: its process records events.
-_REST_AT_LEAST: Final = 0.001
+                pairs.append((delivery, envelope))
+    return pairs, blanked, newer
 
 
 class RewrittenSegment(NamedTuple):
@@ -133,7 +128,8 @@ async def sweep_segment(
             now = await asyncio.to_thread(load_segment, directory, segment.key)
         except (SegmentDamaged, FileNotFoundError):
             return RewrittenSegment()
-        if now == segment and await asyncio.to_thread(_has_no_file, directory, now):
+        data = now.data(directory)
+        if now == segment and not await asyncio.to_thread(data.exists):
             return RewrittenSegment()
         segment = now
 
@@ -162,7 +158,3 @@ async def _found(
         )
         await asyncio.sleep(max(_REST_AT_LEAST, perf_counter() - began))
     return frames, swept._replace(segments=int(bool(frames)))
-
-
-def _has_no_file(directory: Path, segment: Segment) -> bool:
-    return not segment.data(directory).exists()

@@ -96,7 +96,11 @@ async def clear(pool: Pool, redis: Redis) -> int:
     """
     after, waiting = 0, 0
     with redis_errors():
-        while page := await _next(pool, after):
+        while True:
+            async with transaction(pool) as connection:
+                page = await connection.fetch(_SQL["leftovers_next"], after, _PAGE)
+            if not page:
+                return waiting
             node, groups = await _node_limits(redis), await _groups(redis)
             gone = [await _is_gone(redis, row, node, groups) for row in page]
             done = [
@@ -105,7 +109,6 @@ async def clear(pool: Pool, redis: Redis) -> int:
             async with transaction(pool) as connection:
                 await connection.execute(_SQL["leftovers_done"], done)
             after, waiting = page[-1]["id"], waiting + len(page) - len(done)
-    return waiting
 
 
 async def search(pool: Pool, redis: Redis, shards: Sequence[int]) -> int:
@@ -132,18 +135,16 @@ async def _search(
         page = await redis.xrange(events_key(shard), after, last.decode(), _SCANNED)
         if not page:
             return found
-        entries = [EntryId.of(raw) for raw, _ in page]
         deliveries = [
             delivery
-            for entry, (_, fields) in zip(entries, page, strict=True)
+            for raw, fields in page
             for delivery in deliveries_of(
-                Entry.of(int(epoch), shard, entry.ms, entry.seq), fields.get(FIELD, b"")
+                Entry.of(int(epoch), shard, *EntryId.of(raw)), fields.get(FIELD, b"")
             )
         ]
-        found += len(
-            (await pseudonymize_payloads(pool, suppressions, deliveries)).found
-        )
-        after = f"({entries[-1]}"
+        named = await pseudonymize_payloads(pool, suppressions, deliveries)
+        found += len(named.found)
+        after = f"({page[-1][0].decode()}"
 
 
 async def forget_customer(
@@ -195,11 +196,6 @@ async def rewrite_log(redis: Redis) -> bool | None:
         except ResponseError as error:
             return None if "progress" in str(error) else False
     return True
-
-
-async def _next(pool: Pool, after: int) -> Sequence[DatabaseRecord]:
-    async with transaction(pool) as connection:
-        return await connection.fetch(_SQL["leftovers_next"], after, _PAGE)
 
 
 async def _is_gone(

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from ingest.contracts.envelope import CLICK, Dedupe, Envelope, encode
 from ingest.contracts.marks import claim_key, new_customer_key, seen_key
 from workers.erasure.pseudonyms import Pseudonymizer, is_named
 from workers.model.batch import Delivery, Entry, TransientError
-from workers.postgres.database import Connection, Pool, transaction
+from workers.postgres.database import Connection, Pool, columns, transaction
 from workers.postgres.sql import statements
 from workers.resolve import lookups
 
@@ -60,8 +62,8 @@ class Suppressions:
             last, erasure = self._read_to
             if erasure != await connection.fetchval(_SQL["suppressed_at"], last):
                 # A backup was restored: the rows up to here may be others.
-                self._forget()
-                last = 0
+                last, self._read_to, self._workspaces = 0, (0, None), frozenset()
+                self._hashes, self._clicks, self._digits = set(), {}, set()
             added = await connection.fetch(_SQL["suppressed_since"], last)
         for row in added:
             self._take(row["workspace_id"], row["hash"], row["click_id"])
@@ -105,14 +107,14 @@ class Suppressions:
             if is_arriving:
                 # Sorted, so that concurrent writers do not deadlock.
                 for delivery, envelope, owner in sorted(found, key=_by_entry):
-                    keys = _keys(envelope, owner)
-                    await connection.execute(
-                        _SQL["leftover"], *delivery.entry[:4], keys
-                    )
-        return {
-            delivery.entry: self._pseudonymized(delivery, envelope, owner, kept)
-            for delivery, envelope, owner in found
-        }
+                    leftover = *delivery.entry[:4], _keys(envelope, owner)
+                    await connection.execute(_SQL["leftover"], *leftover)
+        replaced: dict[Entry, Pair] = {}
+        for delivery, envelope, owner in found:
+            after = self._pseudonymizer.envelope(envelope, owner, kept)
+            pair = replace(delivery, payload=encode(after)), after
+            replaced[delivery.entry] = pair
+        return replaced
 
     def has_customer(self, workspace_id: UUID, external_id: str) -> bool:
         """Whether the customer with this external id was erased."""
@@ -161,23 +163,6 @@ class Suppressions:
             and self._pseudonymizer.visit(link_id, session) in self._hashes
         )
 
-    def _pseudonymized(
-        self,
-        delivery: Delivery,
-        envelope: Envelope,
-        owner: UUID,
-        kept: Sequence[Dedupe],
-    ) -> Pair:
-        pseudonymized = self._pseudonymizer.envelope(envelope, owner, kept)
-        return Delivery(
-            delivery.entry, encode(pseudonymized), delivery.times
-        ), pseudonymized
-
-    def _forget(self) -> None:
-        self._read_to = (0, None)
-        self._workspaces = frozenset()
-        self._hashes, self._clicks, self._digits = set(), {}, set()
-
     def _take(self, owner: UUID, hashed: bytes | None, click_id: UUID | None) -> None:
         # asyncpg's UUIDs are a subclass with a slower hash.
         owner = UUID(int=owner.int)
@@ -202,21 +187,16 @@ async def _without_other_workspaces(
     connection: Connection, found: Sequence[_Found]
 ) -> list[_Found]:
     """Leave out events whose key or link belongs to another workspace."""
-    unsaid = [
-        envelope for _, envelope, _ in found if envelope.request.workspace_id is None
-    ]
+    unsaid = [event for _, event, _ in found if event.request.workspace_id is None]
     if not unsaid:
         return list(found)
     names = await lookups.look_up(connection, unsaid)
     ours: list[_Found] = []
     for delivery, envelope, owner in found:
         owners = {each for each in lookups.workspaces(envelope, names) if each}
-        link = (
-            names.links.get(envelope.target.link_id)
-            if envelope.target.link_id
-            else None
-        )
-        owners |= {link.workspace_id} if link else set()
+        link_id = envelope.target.link_id
+        if link := names.links.get(link_id) if link_id else None:
+            owners.add(link.workspace_id)
         if not owners or owner in owners:
             ours.append((delivery, envelope, owner))
     return ours
@@ -226,15 +206,14 @@ async def _held_claims(
     connection: Connection, found: Sequence[tuple[Envelope, UUID]]
 ) -> list[Dedupe]:
     """The dedupe keys that another person's event has claimed; erased ones have moved."""
-    columns = [
+    claims = [
         (owner, envelope.request.dedupe.scope, envelope.request.dedupe.key)
         for envelope, owner in found
         if envelope.request.dedupe
     ]
-    if not columns:
+    if not claims:
         return []
-    parts = (list(part) for part in zip(*columns, strict=True))
-    rows = await connection.fetch(_SQL["claims_held"], *parts)
+    rows = await connection.fetch(_SQL["claims_held"], *columns(claims))
     return [Dedupe(row["scope"], row["key"]) for row in rows]
 
 

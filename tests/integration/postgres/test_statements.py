@@ -9,7 +9,7 @@ from scripts import sql
 from scripts.services.observe.verify import COMPARISONS
 from workers.counters.rule import TABLES
 from workers.counters.statements import ADD_ALL, addition, comparison
-from workers.erasure import postgres_rows
+from workers.erasure import runner
 from workers.postgres.sql import statements as worker_statements
 from workers.replay import reprocess
 
@@ -28,7 +28,7 @@ _FILLED = {
     ("counters/counters", "add"): [addition(table) for table in TABLES],
     ("counters/counters", "wrong"): [comparison(table) for table in TABLES],
     ("services/observe/verify", "counters"): [*COMPARISONS.values()],
-    ("erasure/erasure", "events_pseudonymize"): [postgres_rows._PSEUDONYMIZE_EVENTS],
+    ("erasure/erasure", "events_pseudonymize"): [runner._PSEUDONYMIZE_EVENTS],
     ("replay/replays", "correct"): [reprocess._CORRECT],
 }
 
