@@ -23,7 +23,8 @@ from workers.archive.segment import (
     arrived_id,
     day_of,
     delivery_of,
-    index_of,
+    index_path,
+    key_of_file,
 )
 from workers.model.batch import Delivery, deliveries_of
 
@@ -134,16 +135,18 @@ def keys(directory: Path, begin: str = "") -> Iterator[str]:
         # Skip `open` and foreign directories.
         if not day[0].isdigit() or day < from_day:
             continue
-        names = [each.name for each in (directory / day).glob(f"*{INDEX_SUFFIX}")]
-        for name in sorted(names):
-            key = f"{day}/{name.removesuffix(INDEX_SUFFIX)}"
-            if key >= begin:
-                yield key
+        yield from (key for key in keys_of_day(directory / day) if key >= begin)
+
+
+def keys_of_day(day: Path) -> list[str]:
+    """The keys in the directory of a day, sorted. Raises OSError."""
+    names = sorted(each.name for each in day.glob(f"*{INDEX_SUFFIX}"))
+    return [f"{day.name}/{name.removesuffix(INDEX_SUFFIX)}" for name in names]
 
 
 def load_segment(directory: Path, key: str) -> Segment:
     """The segment of a key. Raises SegmentDamaged, OSError."""
-    return Segment.decode(key, (directory / f"{key}{INDEX_SUFFIX}").read_bytes())
+    return Segment.decode(key, index_path(directory, key).read_bytes())
 
 
 def stored_record(directory: Path, key: str) -> Path:
@@ -206,7 +209,7 @@ def _page(directory: Path, segment: Segment, at: int) -> SegmentPage:
 def unfinished(directory: Path) -> Iterator[Path]:
     """Files of segments without an index, left by a crash. Raises OSError."""
     for path in sorted(directory.glob(f"[0-9]*/*{DATA_SUFFIX}")):
-        if not index_of(path).exists():
+        if not index_path(directory, key_of_file(path)).exists():
             yield path
 
 
@@ -221,19 +224,12 @@ def _parse_cursor(cursor: str | None) -> tuple[str, int]:
 
 
 def problem(directory: Path, segment: Segment) -> str | None:
-    """What is wrong with a segment; None: it is intact."""
+    """What is wrong with a segment; None: it is intact. Reads every byte of it."""
     found = _problem_of(directory, segment)
     # An erasure may have rewritten it since it was listed.
     if found and (now := reload_if_changed(directory, segment)):
         return problem(directory, now)
     return found
-
-
-class _Arrival(NamedTuple):
-    """Where an event arrived: ordered as in a segment."""
-
-    id: EntryId
-    ordinal: int
 
 
 def _problem_of(directory: Path, segment: Segment) -> str | None:
@@ -242,25 +238,22 @@ def _problem_of(directory: Path, segment: Segment) -> str | None:
             digest = file_digest(file, "sha256").hexdigest()
         if digest != segment.sha256:
             return "the file's SHA-256 is not that of its index"
-        return _problem(segment, _arrivals(directory, segment))
+        arrivals = _arrivals(directory, segment)
+        first = last = next(arrivals)
+        count = 1
+        for arrived in arrivals:
+            if arrived <= last:
+                return f"{arrived[0]} follows {last[0]}"
+            count, last = count + 1, arrived
     except (SegmentDamaged, OSError) as error:
         return str(error)
-
-
-def _problem(segment: Segment, arrivals: Iterator[_Arrival]) -> str | None:
-    first = last = next(arrivals)
-    count = 1
-    for arrived in arrivals:
-        if arrived <= last:
-            return f"{arrived.id} follows {last.id}"
-        count, last = count + 1, arrived
-    if (first.id, last.id, count) != (segment.first, segment.last, segment.entries):
-        return f"it has {count} events, from {first.id} to {last.id}"
+    if (first[0], last[0], count) != (segment.first, segment.last, segment.entries):
+        return f"it has {count} events, from {first[0]} to {last[0]}"
     return None
 
 
-def _arrivals(directory: Path, segment: Segment) -> Iterator[_Arrival]:
-    """The ids of all events' entries. Raises SegmentDamaged, OSError."""
+def _arrivals(directory: Path, segment: Segment) -> Iterator[tuple[EntryId, int]]:
+    """All events' entries and places in them. Raises SegmentDamaged, OSError."""
     for frame in segment.frames:
         for each in read_frame(directory, segment, frame):
             at = accepted_ms(each)
@@ -268,4 +261,4 @@ def _arrivals(directory: Path, segment: Segment) -> Iterator[_Arrival]:
                 raise SegmentDamaged(
                     f"{each.entry.stream_id} is outside its frame's time range"
                 )
-            yield _Arrival(arrived_id(each.entry), each.entry.ordinal)
+            yield arrived_id(each.entry), each.entry.ordinal

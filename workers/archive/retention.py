@@ -9,7 +9,7 @@ from typing import Final
 
 from workers.archive import review
 from workers.archive.reader import segments, stored_record
-from workers.archive.segment import INDEX_SUFFIX, OPEN
+from workers.archive.segment import OPEN, index_path
 
 _DAY_MS: Final = 86_400_000
 
@@ -33,7 +33,8 @@ def delete_old(directory: Path, keep_days: int, now_ms: int) -> int:
             segment.data(directory).unlink(missing_ok=True)
             stored_record(directory, segment.key).unlink(missing_ok=True)
             gone += 1
-            _remove_empty_day(segment.data(directory).parent)
+            with suppress(OSError):  # the day still has segments
+                segment.data(directory).parent.rmdir()
     return gone
 
 
@@ -42,11 +43,8 @@ def delete_abandoned(directory: Path, now_ms: int) -> int:
 
     Their entries are in later segments. `now_ms` is Unix milliseconds.
     """
-    owed = {
-        key
-        for key in review.marked(directory)
-        if (directory / f"{key}{INDEX_SUFFIX}").exists()
-    }
+    marked = review.marked(directory)
+    owed = {key for key in marked if index_path(directory, key).exists()}
     gone = 0
     for path in (directory / OPEN).glob("*"):
         with suppress(FileNotFoundError):
@@ -55,9 +53,3 @@ def delete_abandoned(directory: Path, now_ms: int) -> int:
                 path.unlink()
                 gone += 1
     return gone
-
-
-def _remove_empty_day(day: Path) -> None:
-    # Fails while the day still has segments.
-    with suppress(OSError):
-        day.rmdir()

@@ -8,8 +8,8 @@ crash nor an outage skips a review. Blocking; all functions raise OSError.
 from pathlib import Path
 from typing import Final
 
+from workers.archive.files import fsync_directory, open_private
 from workers.archive.segment import OPEN
-from workers.archive.writer import fsync_directory, open_private
 
 _SUFFIX: Final = ".unreviewed"
 #: Replaces the slash of a key; keys contain none.

@@ -5,10 +5,9 @@ that. So a reader finds either of them, and a crash leaves a file that `delete_r
 deletes. Blocking.
 """
 
-import fcntl
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +16,13 @@ from zlib import crc32
 
 from zstandard import ZstdCompressor, frame_content_size
 
+from workers.archive.files import (
+    fsync_directory,
+    open_private,
+    segment_lock,
+    try_lock,
+    write_synced,
+)
 from workers.archive.reader import load_segment, reload_if_changed
 from workers.archive.segment import (
     DATA_SUFFIX,
@@ -24,12 +30,12 @@ from workers.archive.segment import (
     Frame,
     Segment,
     SegmentDamaged,
-    index_of,
+    key_of_file,
     kind_of,
     line_of,
     rewrite_count,
 )
-from workers.archive.writer import LEVEL, fsync_directory, open_private
+from workers.archive.writer import LEVEL
 from workers.model.batch import Delivery
 
 #: Name of the file with the state of the suppressions the archive was rewritten by.
@@ -51,10 +57,7 @@ def rewrite(
             return False
         now = _write_rewritten(directory, segment, frames)
         index = directory / OPEN / f"{os.getpid()}.rewriting.index"
-        with open_private(index) as file:
-            file.write(now.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(index, now.encode())
         index.replace(now.index(directory))
         fsync_directory(now.index(directory).parent)
         segment.data(directory).unlink(missing_ok=True)
@@ -65,9 +68,8 @@ def rewrite(
 def delete_replaced(directory: Path, key: str = "[0-9]*/") -> None:
     """Delete replaced files that a crash left, of one key or all. Raises OSError."""
     for path in directory.glob(f"{key}*{DATA_SUFFIX}"):
-        index = index_of(path)
         with suppress(SegmentDamaged, FileNotFoundError):
-            now = load_segment(directory, f"{index.parent.name}/{index.stem}")
+            now = load_segment(directory, key_of_file(path))
             if rewrite_count(path) < now.rewritten:
                 path.unlink()
 
@@ -93,11 +95,8 @@ def delete_unfinished(directory: Path, live_workers: Sequence[str]) -> bool:
 
 def _is_locked(part: Path) -> bool:
     """Whether a process of this machine, or of this file system, still writes to it."""
-    with suppress(FileNotFoundError), part.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    with suppress(FileNotFoundError), try_lock(part) as is_alone:
+        return not is_alone
     return False
 
 
@@ -114,7 +113,10 @@ def _write_rewritten(
             old.seek(frame.offset)
             data = old.read(frame.length)
             if crc32(data) == frame.crc32 and at in frames:
-                lines = b"".join(map(_line, frames[at]))
+                lines = b"".join(
+                    line_of(each, is_json=kind_of(each.payload) is not None)
+                    for each in frames[at]
+                )
                 raw_size += len(lines) - frame_content_size(data)
                 data = compress(lines)
             checksum = frame.crc32 if at not in frames else crc32(data)
@@ -137,20 +139,3 @@ def _write_rewritten(
     part.replace(now.data(directory))
     fsync_directory(now.data(directory).parent)
     return now
-
-
-def _line(delivery: Delivery) -> bytes:
-    return line_of(delivery, is_json=kind_of(delivery.payload) is not None)
-
-
-@contextmanager
-def segment_lock(directory: Path) -> Iterator[None]:
-    """Lock the archive against other rewrites: two with different suppressions would mix."""
-    parts = directory / OPEN
-    parts.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(parts, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

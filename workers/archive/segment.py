@@ -102,10 +102,11 @@ class Segment:
     rewritten: int = 0
 
     def data(self, directory: Path) -> Path:
-        return directory / f"{self.key}{_rewrite_suffix(self.rewritten)}{DATA_SUFFIX}"
+        rewrites = f".r{self.rewritten}" if self.rewritten else ""
+        return directory / f"{self.key}{rewrites}{DATA_SUFFIX}"
 
     def index(self, directory: Path) -> Path:
-        return directory / f"{self.key}{INDEX_SUFFIX}"
+        return index_path(directory, self.key)
 
     def encode(self) -> bytes:
         """The index file's bytes, with a checksum."""
@@ -149,20 +150,21 @@ def key_of(first: EntryId, shard: int, epoch: int, sha256: str) -> str:
     return f"{day_of(first.ms)}/{name}"
 
 
-def index_of(data: Path) -> Path:
-    """The path of the index that belongs to a segment's file, current or replaced."""
+def key_of_file(data: Path) -> str:
+    """The key of the segment whose file this is or was."""
     name = _REWRITTEN.sub("", data.name.removesuffix(DATA_SUFFIX))
-    return data.with_name(f"{name}{INDEX_SUFFIX}")
+    return f"{data.parent.name}/{name}"
+
+
+def index_path(directory: Path, key: str) -> Path:
+    """The path of a segment's index."""
+    return directory / f"{key}{INDEX_SUFFIX}"
 
 
 def rewrite_count(data: Path) -> int:
     """The number of rewrites that a file's name states."""
     found = _REWRITTEN.search(data.name.removesuffix(DATA_SUFFIX))
     return int(found[1]) if found else 0
-
-
-def _rewrite_suffix(times: int) -> str:
-    return f".r{times}" if times else ""
 
 
 def day_of(ms: int) -> str:

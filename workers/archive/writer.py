@@ -11,12 +11,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 from zlib import crc32
 
 from zstandard import ZstdCompressor
 
 from ingest.contracts.stream import EntryId
+from workers.archive.files import (
+    fsync_directory,
+    make_directory,
+    open_private,
+    write_synced,
+)
 from workers.archive.segment import (
     OPEN,
     Frame,
@@ -49,12 +55,9 @@ class SegmentWriter:
         self._directory = directory
         self._shard = shard
         self._epoch = epoch
-        parts = directory / OPEN
-        if not parts.exists():
-            parts.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fsync_directory(directory)
-            fsync_directory(directory.parent)
-        self._path = parts / f"{owner}.s{shard}.part"
+        make_directory(directory)
+        make_directory(directory / OPEN)
+        self._path = directory / OPEN / f"{owner}.s{shard}.part"
         self._file = open_private(self._path)
         # The lock shows that the writer is alive, even if Redis has lost its data.
         with suppress(OSError):  # not every file system has locks
@@ -96,18 +99,13 @@ class SegmentWriter:
         """
         if self._lines:
             self._end_frame()
-        _sync(self._file.fileno())
+        os.fsync(self._file.fileno())
         self._file.close()
         segment = self._segment()
         day = segment.data(self._directory).parent
-        if not day.exists():
-            day.mkdir(mode=0o700, exist_ok=True)
-            fsync_directory(self._directory)
+        make_directory(day)
         index = self._path.with_suffix(".index")
-        with open_private(index) as file:
-            file.write(segment.encode())
-            file.flush()
-            _sync(file.fileno())
+        write_synced(index, segment.encode())
         before_publish(segment.key)
         # The index last: its existence says that the segment is complete.
         self._path.replace(segment.data(self._directory))
@@ -155,22 +153,3 @@ class SegmentWriter:
             sha256=digest,
             frames=tuple(self._frames),
         )
-
-
-def fsync_directory(directory: Path) -> None:
-    """Sync a directory's entries to disk. Raises OSError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def open_private(path: Path) -> BinaryIO:
-    """Create or empty a file that only its owner can read."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o600), "wb")
-
-
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)

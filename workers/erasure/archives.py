@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from ingest.contracts.envelope import VERSION
 from ingest.contracts.telemetry import Log
-from workers.archive.lock import try_lock
+from workers.archive.files import segment_lock, try_lock
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import is_absent
 from workers.archive.reader import keys, load_segment
@@ -26,7 +26,6 @@ from workers.archive.rewrite import (
     STATE_FILE,
     delete_replaced,
     delete_unfinished,
-    segment_lock,
 )
 from workers.archive.segment import Segment, SegmentDamaged
 from workers.erasure.payloads import (
@@ -36,7 +35,7 @@ from workers.erasure.payloads import (
 )
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Delivery, TransientError
-from workers.postgres.database import Pool, transaction
+from workers.postgres.database import Pool, fetch
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("erasure/erasure")
@@ -140,8 +139,7 @@ async def sweep(
     place = (socket.gethostname(), str(await asyncio.to_thread(directory.resolve)))
     # Do not try again what only a later release can read.
     known = version if is_clean and not total.newer else 0
-    async with transaction(pool) as connection:
-        await connection.execute(_SQL["archive_swept"], *place, known, total.lines)
+    await fetch(pool, _SQL["archive_swept"], *place, known, total.lines)
     if error:
         raise error
     return total
@@ -206,8 +204,7 @@ async def _review_marked(pool: Pool, directory: Path) -> None:
 
 async def _list_state(pool: Pool) -> tuple[int, str]:
     """The version of the suppressions, and their state, which no backup repeats."""
-    async with transaction(pool) as connection:
-        state: str = await connection.fetchval(_SQL["list_state"])
+    ((state,),) = await fetch(pool, _SQL["list_state"])
     return int(state.partition(" ")[0]), state
 
 

@@ -34,7 +34,7 @@ from workers.erasure.payloads import pseudonymize_payloads
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import Entry, deliveries_of
 from workers.model.rows import DatabaseRecord
-from workers.postgres.database import Pool, transaction
+from workers.postgres.database import Pool, fetch
 from workers.postgres.sql import statements
 from workers.redis_io.connections import REDIS_ERRORS, redis_errors
 
@@ -96,19 +96,15 @@ async def clear(pool: Pool, redis: Redis) -> int:
     """
     after, waiting = 0, 0
     with redis_errors():
-        while True:
-            async with transaction(pool) as connection:
-                page = await connection.fetch(_SQL["leftovers_next"], after, _PAGE)
-            if not page:
-                return waiting
+        while page := await fetch(pool, _SQL["leftovers_next"], after, _PAGE):
             node, groups = await _node_limits(redis), await _groups(redis)
             gone = [await _is_gone(redis, row, node, groups) for row in page]
             done = [
                 row["id"] for row, is_gone in zip(page, gone, strict=True) if is_gone
             ]
-            async with transaction(pool) as connection:
-                await connection.execute(_SQL["leftovers_done"], done)
+            await fetch(pool, _SQL["leftovers_done"], done)
             after, waiting = page[-1]["id"], waiting + len(page) - len(done)
+    return waiting
 
 
 async def search(pool: Pool, redis: Redis, shards: Sequence[int]) -> int:

@@ -24,7 +24,7 @@ from workers.model.rows import (
     DatabaseRecord,
     entry_of,
 )
-from workers.postgres.database import Connection, Pool, transaction
+from workers.postgres.database import Connection, Pool, fetch, transaction
 from workers.postgres.sql import statements
 from workers.visits.visits import forget
 
@@ -59,9 +59,7 @@ class Eraser:
 
     async def work(self) -> int:
         """Do what can be done now; how many items in Redis have to wait."""
-        async with transaction(self._pool) as connection:
-            erasures = await connection.fetch(_SQL["open"])
-        for erasure in erasures:
+        for erasure in await fetch(self._pool, _SQL["open"]):
             await self._suppressions.refresh(self._pool)
             while await self._pseudonymize_events(erasure):
                 pass
@@ -89,8 +87,7 @@ class Eraser:
     async def clear(self) -> int:
         """Delete from Redis what can be deleted now; how many items have to wait."""
         waiting = await redis_data.clear(self._pool, self._redis)
-        async with transaction(self._pool) as connection:
-            done = await connection.fetch(_SQL["unfinished"])
+        done = await fetch(self._pool, _SQL["unfinished"])
         if waiting or not done:
             return waiting
         if await redis_data.search(self._pool, self._redis, self._shards):
@@ -105,8 +102,7 @@ class Eraser:
         if is_rewritten is None:
             return 1
         known = [[row["id"] for row in done], [row["size"] for row in done]]
-        async with transaction(self._pool) as connection:
-            ended = await connection.fetch(_SQL["streams_done"], *known)
+        ended = await fetch(self._pool, _SQL["streams_done"], *known)
         if ended:
             self._log.info("erasure.done", count=len(ended), log_rewritten=is_rewritten)
         return len(done) - len(ended)

@@ -2,9 +2,9 @@
 with expired as materialized (
     select workspace_id, scope, key
       from claims
-     where expires_at < now() - $1::interval
+     where expires_at < now() - $2::interval
      order by expires_at
-     limit $2
+     limit $1
        for update skip locked
 ), swept as (
     delete from claims using expired

@@ -15,7 +15,13 @@ from typing_extensions import override
 from workers.erasure.runner import Eraser
 from workers.jobs.cleanup import fold_ledger, sweep_claims, sweep_visits
 from workers.jobs.job_set import JobSet
-from workers.postgres.database import Connection, Pool, transaction, translate_errors
+from workers.postgres.database import (
+    Connection,
+    Pool,
+    fetch,
+    transaction,
+    translate_errors,
+)
 from workers.postgres.sql import statements
 from workers.publish.publisher import CHUNK, publish_changes, publish_if_missing
 from workers.quarantine.quarantine import expire
@@ -129,9 +135,9 @@ class Jobs(JobSet):
 
     async def make_partitions(self) -> None:
         """Create the partitions of the coming months."""
-        async with transaction(self._pool) as connection:
-            if made := await connection.fetchval(_SQL["partitions_make"]):
-                self.log.info("partitions.made", count=made)
+        ((made,),) = await fetch(self._pool, _SQL["partitions_make"])
+        if made:
+            self.log.info("partitions.made", count=made)
 
     async def trim_streams(self) -> None:
         """Delete stream entries that no group needs any more."""

@@ -144,6 +144,28 @@ async def autocommit(pool: Pool) -> AsyncIterator[Connection]:
             await pool.release(connection, timeout=_ACQUIRE_SECONDS)
 
 
+async def fetch(pool: Pool, statement: str, *arguments: object) -> list[Any]:
+    """The rows of one statement, which commits by itself. Raises TransientError."""
+    async with autocommit(pool) as connection:
+        return await connection.fetch(statement, *arguments)
+
+
+async def execute_in_batches(
+    pool: Pool, statement: str, batch: int, *arguments: object
+) -> int:
+    """Execute a statement until it changes fewer rows than a batch; how many it changed.
+
+    Its first parameter is the size of a batch, and it gives back a count. Each batch is a
+    transaction, to keep locks short. Raises TransientError.
+    """
+    total = count = 0
+    while True:
+        ((count,),) = await fetch(pool, statement, batch, *arguments)
+        total += int(count)
+        if count < batch:
+            return total
+
+
 async def copy_rows(
     connection: Connection,
     table: str,

@@ -21,12 +21,20 @@ from ingest.contracts.telemetry import Bounded
 from workers.counters.ledger import LedgerDelta, LedgerShard
 from workers.model.batch import Entry
 from workers.model.rejected import DATA_REASONS, RejectedEntry
-from workers.postgres.database import Connection, Pool, array_literal, transaction
+from workers.postgres.database import (
+    Connection,
+    Pool,
+    array_literal,
+    execute_in_batches,
+)
 from workers.postgres.sql import statements
 from workers.settings import QUARANTINE_ROWS
 
 _SQL: Final = statements("quarantine/quarantine")
 
+_DETAIL_CHARS: Final = 500
+#: The search columns of an entry without an envelope.
+_NO_ENVELOPE: Final = (None,) * 7
 _RECOUNT_SECONDS: Final = 1.0
 _LOG_SECONDS: Final = 60.0
 #: Rows in one transaction, to keep its locks short.
@@ -88,21 +96,10 @@ async def expire(pool: Pool, days: int, who: str, batch: int = _BATCH) -> int:
 
     Their rows stay, without payload. 0 days: never. Raises TransientError.
     """
-    total = 0
-    while days:
-        async with transaction(pool) as connection:
-            count: int = await connection.fetchval(
-                _SQL["budget_expire"], timedelta(days=days), who, batch
-            )
-        total += count
-        if count < batch:
-            break
-    return total
-
-
-_DETAIL_CHARS: Final = 500
-#: The search columns of an entry without an envelope.
-_NO_ENVELOPE: Final = (None,) * 7
+    if not days:
+        return 0
+    statement, age = _SQL["budget_expire"], timedelta(days=days)
+    return await execute_in_batches(pool, statement, batch, age, who)
 
 
 async def find_held(connection: Connection, entries: Sequence[Entry]) -> set[Entry]:

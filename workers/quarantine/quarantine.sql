@@ -76,14 +76,14 @@ select workspace_id, count(*) as kept
 with old as (
     select id, reason, detail, attempts
       from quarantine
-     where status = 'open' and redrive_at is null and last_seen < now() - $1::interval
+     where status = 'open' and redrive_at is null and last_seen < now() - $2::interval
        and reason in ('unknown_link', 'inactive_link', 'unknown_program', 'unknown_click', 'expired', 'unauthorised')
      order by id
-     limit $3
+     limit $1
        for update skip locked
 ), told as (
     insert into quarantine_history (quarantine_id, who, action, note, before)
-    select id, $2, 'discarded', 'nobody put it back in time',
+    select id, $3, 'discarded', 'nobody put it back in time',
            jsonb_build_object('reason', reason, 'detail', detail, 'attempts', attempts)
       from old order by id
 ), given_up as (

@@ -34,10 +34,12 @@ for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
 end
 local waiting = redis.call('XRANGE', KEYS[1], '(' .. delivered, '+', 'COUNT', ARGV[2])
 local stream = redis.call('XINFO', 'STREAM', KEYS[1])
+local first = value(stream, 'first-entry')
 return {
     redis.call('GET', KEYS[2]), redis.call('GET', KEYS[3]), redis.call('TIME'),
     value(stream, 'length'), value(stream, 'entries-added'),
-    groups, #waiting, #waiting > 0 and waiting[1][1]
+    groups, #waiting, #waiting > 0 and waiting[1][1],
+    first and first[1], value(stream, 'last-generated-id'), value(stream, 'max-deleted-entry-id')
 }
 """
 
@@ -74,6 +76,10 @@ class StreamState:
     groups: Mapping[str, GroupState]
     undelivered: int
     oldest_undelivered: EntryId | None
+    #: The first entry that is retained, the last that was added, the highest deleted one.
+    first: EntryId | None
+    last: EntryId
+    deleted: EntryId
 
     @property
     def removed_by_others(self) -> int:
@@ -98,12 +104,17 @@ class Lag(NamedTuple):
     pending_seconds: float
 
 
-async def read_stream(redis: Redis, shard: int) -> StreamState | None:
-    """The stream's state; None if there is no stream. Raises TransientError."""
+async def read_stream(
+    redis: Redis, shard: int, *, is_counted: bool = True
+) -> StreamState | None:
+    """The stream's state; None if there is no stream. Raises TransientError.
+
+    Without `is_counted`, `undelivered` is 1 if there are any: that costs Redis less.
+    """
     with redis_errors():
         reply = await redis.register_script(_LOOK)(
             keys=[events_key(shard), epoch_key(shard), cut_key(shard)],
-            args=[GROUP, COUNT_LIMIT],
+            args=[GROUP, COUNT_LIMIT if is_counted else 1],
         )
     return None if reply is None else _stream(shard, reply)
 
@@ -127,7 +138,8 @@ def _age(stream: StreamState, entry: EntryId | None) -> float:
 
 
 def _stream(shard: int, reply: Sequence[Any]) -> StreamState:
-    epoch, cut, (seconds, micros), length, added, groups, undelivered, oldest = reply
+    epoch, cut, (seconds, micros), length, added, groups, undelivered, *ids = reply
+    oldest, first, last, deleted = (EntryId.of(each) if each else None for each in ids)
     return StreamState(
         shard=shard,
         epoch=None if epoch is None else int(epoch),
@@ -137,7 +149,10 @@ def _stream(shard: int, reply: Sequence[Any]) -> StreamState:
         cut=int(cut or 0),
         groups={name.decode(): _group(*facts) for name, *facts in groups},
         undelivered=undelivered,
-        oldest_undelivered=EntryId.of(oldest) if oldest else None,
+        oldest_undelivered=oldest,
+        first=first,
+        last=last or EntryId(0, 0),
+        deleted=deleted or EntryId(0, 0),
     )
 
 

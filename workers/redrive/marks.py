@@ -18,7 +18,7 @@ from ingest.contracts.storable import text
 from workers.model.batch import Delivery
 from workers.model.rejected import Reason, RejectedEntry
 from workers.model.rows import DatabaseRecord, entry_of
-from workers.postgres.database import Connection, Pool, columns, transaction
+from workers.postgres.database import Connection, Pool, columns, fetch, transaction
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("redrive/redrive")
@@ -59,29 +59,21 @@ async def take(pool: Pool, limit: int) -> list[LeasedEntry]:
 
     Raises TransientError.
     """
-    async with transaction(pool) as connection:
-        found = await connection.fetch(_SQL["marks_take"], limit, LEASE)
-        if not found:
-            found = await connection.fetch(_SQL["marks_take_suspect"], LEASE)
+    found = await fetch(pool, _SQL["marks_take"], limit, LEASE)
+    found = found or await fetch(pool, _SQL["marks_take_suspect"], LEASE)
     return sorted(map(_leased, found), key=lambda leased: leased.id)
 
 
 async def release(pool: Pool, ids: Collection[int]) -> None:
     """Give up the leases of entries that could not be tried. Raises TransientError."""
-    async with transaction(pool) as connection:
-        await connection.execute(_SQL["marks_release"], sorted(ids))
+    await fetch(pool, _SQL["marks_release"], sorted(ids))
 
 
 async def postpone(pool: Pool, leased: LeasedEntry, cause: str) -> None:
     """Try an entry again in a minute. Raises TransientError."""
-    async with transaction(pool) as connection:
-        await connection.execute(
-            _SQL["marks_put_off"],
-            leased.id,
-            leased.lease,
-            text(f"could not be tried: {cause}", _DETAIL_CHARS),
-            _BUG_RETRY,
-        )
+    detail = text(f"could not be tried: {cause}", _DETAIL_CHARS)
+    put_off = leased.id, leased.lease, detail, _BUG_RETRY
+    await fetch(pool, _SQL["marks_put_off"], *put_off)
 
 
 async def lock(

@@ -22,6 +22,9 @@ from workers.replay.reprocess import Candidate, may_differ
 from workers.resolve.generated_links import generate
 
 _SQL: Final = statements("replay/replays")
+_LOG: Final = Log()
+#: Enriching blocks the event loop, so it is done in slices.
+_SLICE: Final = 100
 
 
 @dataclass(slots=True)
@@ -82,10 +85,6 @@ async def look_up(
     for row in await connection.fetch(_SQL["dropped"], *places):
         found.dropped.add(entry_of(row))
     return found
-
-
-_LOG: Final = Log()
-_SLICE: Final = 100
 
 
 @dataclass(slots=True)
@@ -164,10 +163,18 @@ async def _resolve_and_compare(
     if not part.request.is_dry:
         envelopes = [item.envelope for item in others]
         await generate(pipeline.pool, envelopes, pipeline.new_id)
-    rows, rejections = await _resolve_in_slices(pipeline, [*to_compare, *others])
+    items = [*to_compare, *others]
+    rows: list[Row] = []
+    rejections: list[RejectedEntry] = []
+    for start in range(0, len(items), _SLICE):
+        found, refused = await pipeline.place(items[start : start + _SLICE])
+        rows += found
+        rejections += refused
     for row in rows:
         if item := page.sealed.get(row.entry):
-            is_asked = _is_requested(part, item, row)
+            is_asked = part.request.matches_place(
+                item.envelope, row.place.workspace_id, row.place.link_id
+            )
             page.fresh += [row] * is_asked
             page.scanned -= not is_asked
         else:
@@ -181,26 +188,6 @@ async def _resolve_and_compare(
         is_asked = part.request.matches_place(item.envelope, None, None)
         page.rejections += [rejected] * is_asked
         page.scanned -= not is_asked
-
-
-async def _resolve_in_slices(
-    pipeline: Pipeline, items: Sequence[Decoded]
-) -> tuple[list[Row], list[RejectedEntry]]:
-    """Resolve and enrich in slices: enriching blocks the event loop."""
-    rows: list[Row] = []
-    rejections: list[RejectedEntry] = []
-    for start in range(0, len(items), _SLICE):
-        found, refused = await pipeline.place(items[start : start + _SLICE])
-        rows += found
-        rejections += refused
-    return rows, rejections
-
-
-def _is_requested(part: Part, item: Decoded, row: Row) -> bool:
-    """Whether the request includes the event by its resolved workspace and link."""
-    return part.request.matches_place(
-        item.envelope, row.place.workspace_id, row.place.link_id
-    )
 
 
 def _split(

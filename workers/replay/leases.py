@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from workers.model.batch import TransientError
-from workers.postgres.database import Connection, Pool, transaction
+from workers.postgres.database import Connection, Pool, fetch
 from workers.postgres.sql import statements
 from workers.replay.request import ReplayRequest
 from workers.replay.sources import Cursor
@@ -71,40 +71,33 @@ class LeaseLost(TransientError):
 
 async def count_free(pool: Pool) -> int:
     """The number of parts without a lease. Raises TransientError."""
-    async with transaction(pool) as connection:
-        count: int = await connection.fetchval(_SQL["parts_free"])
-        return count
+    ((count,),) = await fetch(pool, _SQL["parts_free"])
+    return int(count)
 
 
 async def take(pool: Pool, holder: UUID) -> Part | None:
     """Lease a free part; None if there is none. Raises TransientError."""
-    async with transaction(pool) as connection:
-        row = await connection.fetchrow(_SQL["part_take"], holder, LEASE)
-    if row is None:
-        return None
-    return Part(
-        replay_id=row["replay_id"],
-        shard=row["shard"],
-        holder=holder,
-        mode=row["mode"],
-        request=ReplayRequest.decode(row["requested"]),
-        cursor=row["cursor"] and Cursor.decode(row["cursor"]),
-        wait=max(0.0, row["wait"] or 0.0),
-    )
+    for row in await fetch(pool, _SQL["part_take"], holder, LEASE):
+        return Part(
+            replay_id=row["replay_id"],
+            shard=row["shard"],
+            holder=holder,
+            mode=row["mode"],
+            request=ReplayRequest.decode(row["requested"]),
+            cursor=row["cursor"] and Cursor.decode(row["cursor"]),
+            wait=max(0.0, row["wait"] or 0.0),
+        )
+    return None
 
 
 async def release(pool: Pool, part: Part) -> None:
     """Give up a part's lease. Raises TransientError."""
-    async with transaction(pool) as connection:
-        await connection.execute(
-            _SQL["part_release"], part.replay_id, part.shard, part.holder
-        )
+    await fetch(pool, _SQL["part_release"], part.replay_id, part.shard, part.holder)
 
 
 async def pause(pool: Pool, part: Part) -> None:
     """Pause the replay until an operator resumes it. Raises TransientError."""
-    async with transaction(pool) as connection:
-        await connection.execute(_SQL["replay_pause"], part.replay_id)
+    await fetch(pool, _SQL["replay_pause"], part.replay_id)
 
 
 async def advance(

@@ -13,16 +13,16 @@ from typing import Any, Final, NamedTuple, Self
 import orjson
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
+from ingest.contracts.stream import FIELD, GROUP, EntryId, events_key
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
 from workers.redis_io.connections import redis_errors
+from workers.redis_io.stream_state import StreamState, read_stream
 from workers.replay.archive_pages import MIN_PAGE, ArchivePages, ArchivePosition
 
 #: How far an edge's clock may be ahead of Redis'; ids further ahead are refused.
 _CLOCK_SKEW_MS: Final = 5 * 60 * 1000
 _ZERO: Final = EntryId(0, 0)
-_START: Final = "0-0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +62,6 @@ class ReplayPage(NamedTuple):
     next: Cursor | None
 
 
-class _ShardState(NamedTuple):
-    """A shard at one moment."""
-
-    epoch: int | None
-    delivered: EntryId
-    first: EntryId | None
-    #: The highest deleted entry.
-    deleted: EntryId
-
-
 class ReplaySources:
     """The stream and the archive of all shards."""
 
@@ -105,105 +95,81 @@ class ReplaySources:
             return await self._stream_page(shard, cursor, count)
 
     async def _begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
-        key = events_key(shard)
-        epoch = await self._redis.get(epoch_key(shard))
         # An entry's id is not older than its event's, apart from clock skew.
         at = EntryId(max(0, span[0] - _CLOCK_SKEW_MS), 0)
-        end, count, first = _START, 0, None
-        if await self._redis.exists(key):
-            stream = await self._redis.xinfo_stream(key)
-            end = stream["last-generated-id"].decode()
-            count, first = stream["length"], stream["first-entry"]
-        if self._archive_pages is not None and (
-            first is None or EntryId.of(first[0]) > at
-        ):
+        epoch, end, count, first = None, _ZERO, 0, None
+        if stream := await read_stream(self._redis, shard, is_counted=False):
+            epoch, end, count = stream.epoch, stream.last, stream.length
+            first = stream.first
+        if self._archive_pages is not None and (first is None or first > at):
             count += await self._archive_pages.count(shard, span)
-        number = None if epoch is None else int(epoch)
-        return Cursor(epoch=number, at=str(at), end=end), count
+        return Cursor(epoch=epoch, at=str(at), end=str(end)), count
 
     async def _stream_page(self, shard: int, cursor: Cursor, count: int) -> ReplayPage:
-        state, page = await self._read(shard, cursor, count)
         at, end = EntryId.of(cursor.at), EntryId.of(cursor.end)
-        if state.epoch is None or state.epoch != cursor.epoch:
-            # The epoch has ended; what it still held is in the archive, if anywhere.
-            return ReplayPage(
-                (), 0, self._archive_cursor(_with_gap(cursor, at, end.next))
-            )
+        page: list[tuple[bytes, dict[bytes, bytes]]] = []
+        before = after = await self._state(shard)
         if at < end:
-            missing_until = end.next if state.first is None else state.first
-            cursor = _with_gap(cursor, at, min(missing_until, end.next))
+            key, low = events_key(shard), f"({cursor.at}"
+            page = await self._redis.xrange(key, low, cursor.end, count)
+            # Trims and resets count as of after the read, deliveries as of before it.
+            after = await self._state(shard)
+        if after is None or after.epoch is None or after.epoch != cursor.epoch:
+            # The epoch has ended; what it still held is in the archive, if anywhere.
+            ended = _with_gap(cursor, at, end.next)
+            return ReplayPage((), 0, self._archive_cursor(ended))
+        if at < end:
+            cursor = _with_gap(cursor, at, min(after.first or end.next, end.next))
         found: list[Delivery] = []
         taken = 0
-        for entry, fields in page:
-            where = Entry.of(state.epoch, shard, entry.ms, entry.seq)
-            found += deliveries_of(where, fields.get(FIELD, b""))
+        for raw, fields in page:
+            entry = Entry.of(after.epoch, shard, *EntryId.of(raw))
+            found += deliveries_of(entry, fields.get(FIELD, b""))
             taken += 1
             if len(found) >= count:
                 break
-        acknowledged = await self._acknowledged(shard, state, found)
-        if len(page) < count and taken == len(page):
-            if state.first is not None and state.first <= state.deleted:
-                # Which entries were deleted is unknown: ask the archive for all up to there.
-                cursor = _with_gap(cursor, _ZERO, state.deleted.next)
-            return ReplayPage(acknowledged, taken, self._archive_cursor(cursor))
-        return ReplayPage(
-            acknowledged, taken, replace(cursor, at=str(page[taken - 1][0]))
-        )
+        acknowledged = await self._acknowledged(shard, before, found)
+        if len(page) >= count or taken < len(page):
+            last = page[taken - 1][0].decode()
+            return ReplayPage(acknowledged, taken, replace(cursor, at=last))
+        if after.first is not None and after.first <= after.deleted:
+            # Which entries were deleted is unknown: ask the archive for all up to there.
+            cursor = _with_gap(cursor, _ZERO, after.deleted.next)
+        return ReplayPage(acknowledged, taken, self._archive_cursor(cursor))
 
-    async def _read(
-        self, shard: int, cursor: Cursor, count: int
-    ) -> tuple[_ShardState, list[tuple[EntryId, dict[bytes, bytes]]]]:
-        key = events_key(shard)
-        state = await self._state(shard)
-        if EntryId.of(cursor.at) >= EntryId.of(cursor.end):
-            return state, []
-        page = await self._redis.xrange(key, f"({cursor.at}", cursor.end, count)
-        again = await self._state(shard)
-        # Trims and resets count as of after the read, deliveries as of before it.
-        state = again._replace(delivered=state.delivered)
-        return state, [(EntryId.of(raw), fields) for raw, fields in page]
-
-    async def _state(self, shard: int) -> _ShardState:
-        key = events_key(shard)
-        epoch = await self._redis.get(epoch_key(shard))
-        if epoch is None or not await self._redis.exists(key):
-            return _ShardState(None, _ZERO, None, _ZERO)
-        stream = await self._redis.xinfo_stream(key)
-        first = stream["first-entry"]
-        for group in await self._redis.xinfo_groups(key):
-            if group["name"] == GROUP.encode():
-                delivered = EntryId.of(group["last-delivered-id"])
-                return _ShardState(
-                    int(epoch),
-                    delivered,
-                    EntryId.of(first[0]) if first else None,
-                    EntryId.of(stream["max-deleted-entry-id"]),
-                )
-        # Workers create it again and read everything; until then it is unknown what they
-        # have acknowledged.
-        raise TransientError(f"shard {shard} has no group {GROUP}")
+    async def _state(self, shard: int) -> StreamState | None:
+        """The stream, if it has an epoch."""
+        stream = await read_stream(self._redis, shard, is_counted=False)
+        if stream is None or stream.epoch is None:
+            return None
+        if GROUP not in stream.groups:
+            # Workers create it again and read everything; until then it is unknown what they
+            # have acknowledged.
+            raise TransientError(f"shard {shard} has no group {GROUP}")
+        return stream
 
     async def _acknowledged(
-        self, shard: int, state: _ShardState, found: Sequence[Delivery]
-    ) -> list[Delivery]:
+        self, shard: int, state: StreamState | None, found: Sequence[Delivery]
+    ) -> Sequence[Delivery]:
         """The entries that the group has acknowledged, and so committed.
 
         Pending entries are read after `last-delivered-id`: a delivered entry that is not
         pending was acknowledged.
         """
+        if state is None:
+            return found
+        epoch, last = state.epoch, state.groups[GROUP].delivered
         delivered = [
-            one
-            for one in found
-            if one.entry.epoch != state.epoch or _id(one) <= state.delivered
+            one for one in found if one.entry.epoch != epoch or _id(one) <= last
         ]
-        live = [_id(one) for one in delivered if one.entry.epoch == state.epoch]
+        live = [_id(one) for one in delivered if one.entry.epoch == epoch]
         if not live:
             return delivered
         pending = await self._pending(shard, min(live), max(live))
         return [
             one
             for one in delivered
-            if one.entry.epoch != state.epoch or _id(one) not in pending
+            if one.entry.epoch != epoch or _id(one) not in pending
         ]
 
     async def _pending(self, shard: int, low: EntryId, high: EntryId) -> set[EntryId]:

@@ -123,7 +123,13 @@ def _wanted_link(envelope: Envelope, owners: dict[bytes, UUID]) -> _WantedLink |
     if code is None or partner is None:
         return None
     at = timestamp(envelope.request.at)
-    return _WantedLink(at, code, partner, envelope.target.program_id, workspace_id)
+    return _WantedLink(
+        at=at,
+        code=code,
+        partner_code=partner,
+        program_id=envelope.target.program_id,
+        workspace_id=workspace_id,
+    )
 
 
 def _name(value: str | None) -> str | None:

@@ -12,7 +12,7 @@ import orjson
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key
-from workers.postgres.database import Connection, Pool, columns, transaction
+from workers.postgres.database import Connection, Pool, columns, fetch
 from workers.postgres.sql import statements
 from workers.redis_io.connections import redis_errors
 from workers.redis_io.stream_state import read_stream
@@ -28,12 +28,10 @@ async def current_epoch(pool: Pool, redis: Redis, shard: int) -> int:
     known = await redis.get(epoch_key(shard))
     if known is not None:
         return int(known)
-    async with transaction(pool) as connection:
-        drawn: int = await connection.fetchval(_SQL["epoch_draw"], shard)
+    ((drawn,),) = await fetch(pool, _SQL["epoch_draw"], shard)
     if await redis.set(epoch_key(shard), drawn, nx=True):
-        return drawn
-    async with transaction(pool) as connection:
-        await connection.execute(_SQL["epoch_discard"], drawn)
+        return int(drawn)
+    await fetch(pool, _SQL["epoch_discard"], drawn)
     return await current_epoch(pool, redis, shard)
 
 

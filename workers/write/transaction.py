@@ -36,7 +36,7 @@ from workers.write import customers, dedup, profile_merge, publish_queue
 _SQL: Final = statements("write/transaction")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _WritePlan:
     """What becomes of the rows of a batch."""
 
@@ -135,7 +135,13 @@ async def _insert(
         if others and others[0].rank < old.rank:
             replacing.append(others.pop(0))
         repeats += others
-    return _WritePlan(inserted, plain, replacing, repeats, list(claims.displaced))
+    return _WritePlan(
+        inserted=inserted,
+        plain=plain,
+        replacing=replacing,
+        repeats=repeats,
+        displaced=list(claims.displaced),
+    )
 
 
 async def _known(
@@ -205,7 +211,9 @@ async def _replace(
     back = [row for row in inserted if row.id in went]
     await _add(connection, back)
     await visits.settle(MovedClicks(leaving, clicks_of(back)), deltas)
-    return _WritePlan(inserted, plan.plain, (), [*plan.repeats, *repeats]), gone
+    return _WritePlan(
+        inserted=inserted, plain=plan.plain, repeats=[*plan.repeats, *repeats]
+    ), gone
 
 
 def _count(deltas: CounterDeltas, plan: _WritePlan, gone: Sequence[StoredRow]) -> None:

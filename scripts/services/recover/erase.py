@@ -20,7 +20,7 @@ from scripts.servers import Connection, shard_count
 from scripts.services.recover import erase_spools
 from scripts.services.recover.erasures import detached
 from scripts.services.recover.object_store_view import segment_fetcher
-from workers.archive.lock import ArchiveLocked, try_lock
+from workers.archive.files import ArchiveLocked, try_lock
 from workers.archive.object_store.upload import Uploader
 from workers.erasure.archives import sweep
 from workers.erasure.begin import Person, begin, find, find_people, related

@@ -217,14 +217,14 @@ async def test_what_nobody_put_back_in_time_is_given_up(clinic: Clinic) -> None:
 
 @pytest.mark.parametrize("reason", sorted(_CLIENTS))
 def test_every_reason_of_clients_is_counted_against_the_budget(reason: str) -> None:
-    for path, times in (("schema.sql", 2), ("workers/quarantine/budget.sql", 2)):
+    for path, times in (("schema.sql", 2), ("workers/quarantine/quarantine.sql", 2)):
         text = (_ROOT / path).read_text("utf-8")
         assert times == text.count(f"'{reason}'"), path
 
 
 @pytest.mark.parametrize("reason", sorted(DATA_REASONS))
 def test_no_other_reason_is(reason: str) -> None:
-    assert reason not in (_ROOT / "workers/quarantine/budget.sql").read_text("utf-8")
+    assert reason not in (_ROOT / "workers/quarantine/quarantine.sql").read_text("utf-8")
 
 
 # With a replay ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing_extensions import override
 from tests.support.directory import NOON_MS
 from tests.support.servers.stores import StoredArchive
 from tests.support.workers.archives import EVER, everything
-from workers.archive.lock import try_lock
+from workers.archive.files import try_lock
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import delete_stored, is_absent, is_stored
 from workers.archive.object_store.store import ObjectStore

@@ -5,16 +5,22 @@ has. A segment's file is fetched when it is read; a bounded number of bytes stay
 """
 
 import asyncio
-import os
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from tempfile import mkstemp
 from typing import Final
+from uuid import uuid4
 
 from ingest.contracts.telemetry import Log
-from workers.archive.lock import ArchiveLocked, try_lock
+from workers.archive.files import (
+    ArchiveLocked,
+    fsync_directory,
+    make_directory,
+    segment_lock,
+    try_lock,
+    write_synced,
+)
 from workers.archive.object_store.inventory import (
     evict_fetched,
     index_mtime_ns,
@@ -24,9 +30,14 @@ from workers.archive.object_store.inventory import (
 )
 from workers.archive.object_store.store import ObjectStore
 from workers.archive.reader import keys, load_segment
-from workers.archive.rewrite import STATE_FILE, segment_lock
-from workers.archive.segment import INDEX_SUFFIX, OPEN, Segment, SegmentDamaged
-from workers.archive.writer import fsync_directory
+from workers.archive.rewrite import STATE_FILE
+from workers.archive.segment import (
+    INDEX_SUFFIX,
+    OPEN,
+    Segment,
+    SegmentDamaged,
+    index_path,
+)
 
 #: Bytes of fetched segments that stay on disk.
 _CACHE_BYTES: Final = 1024 * 1024 * 1024
@@ -54,7 +65,7 @@ class SegmentFetcher:
         async with self._lock:
             if self._is_refreshed:
                 return 0
-            await asyncio.to_thread(self._make_directories)
+            await asyncio.to_thread(make_directory, self._directory)
             # An erasure's sweep must see either all of these indexes or none.
             with try_lock(self._directory) as is_alone:
                 if not is_alone:
@@ -93,28 +104,22 @@ class SegmentFetcher:
             if key == name or not name[0].isdigit() or key in known:
                 continue
             with suppress(SegmentDamaged):
-                await self._download_index(key)
+                if index := await self.store.get(name):
+                    Segment.decode(key, index)
+                    await asyncio.to_thread(self._store_index, key, index)
                 count += 1
         return count
-
-    async def _download_index(self, key: str) -> None:
-        index = await self.store.get(f"{key}{INDEX_SUFFIX}")
-        if index is None:
-            return
-        Segment.decode(key, index)
-        await asyncio.to_thread(self._store_index, key, index)
 
     def _store_index(self, key: str, index: bytes) -> None:
         with segment_lock(self._directory):
             # It may have been written and uploaded from here since they were listed.
-            if not (self._directory / f"{key}{INDEX_SUFFIX}").exists():
+            if not index_path(self._directory, key).exists():
                 self._write_index(key, index)
                 self._note_stored(key)
 
     def _store_segment(
         self, segment: Segment, index: bytes, data: bytes, *, is_permanent: bool
     ) -> None:
-        self._make_directories()
         with segment_lock(self._directory):
             self._replace(segment, index, data)
         if is_permanent:
@@ -143,7 +148,7 @@ class SegmentFetcher:
     def _write_index(self, key: str, index: bytes) -> None:
         # Earlier erasures here have not seen it: the archive has to be swept again.
         (self._directory / STATE_FILE).unlink(missing_ok=True)
-        self._write_durably(self._directory / f"{key}{INDEX_SUFFIX}", index)
+        self._write_durably(index_path(self._directory, key), index)
 
     def _note_stored(self, key: str) -> None:
         note_stored(
@@ -151,17 +156,8 @@ class SegmentFetcher:
         )
 
     def _write_durably(self, path: Path, data: bytes) -> None:
-        day = path.parent
-        if not day.exists():
-            day.mkdir(mode=0o700, exist_ok=True)
-            fsync_directory(self._directory)
-        descriptor, draft = mkstemp(dir=self._directory / OPEN, suffix=".fetching")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).replace(path)
-        fsync_directory(day)
-
-    def _make_directories(self) -> None:
-        (self._directory / OPEN).mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(path.parent)
+        draft = self._directory / OPEN / f"{uuid4().hex}.fetching"
+        write_synced(draft, data)
+        draft.replace(path)
+        fsync_directory(path.parent)

@@ -6,18 +6,17 @@ the segment is uploaded again. A lost record is harmless; the store is asked aga
 """
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from workers.archive.reader import load_segment, stored_record
+from workers.archive.reader import keys_of_day, load_segment, stored_record
 from workers.archive.segment import (
     DATA_SUFFIX,
-    INDEX_SUFFIX,
     Segment,
     SegmentDamaged,
-    index_of,
+    index_path,
+    key_of_file,
 )
 
 #: Directory of notes about fetched segments; each file holds a segment's key.
@@ -27,7 +26,7 @@ _DAY_MS: Final = 86_400_000
 
 def index_mtime_ns(directory: Path, key: str) -> int:
     """The mtime of the segment's index, in nanoseconds. Raises OSError."""
-    return (directory / f"{key}{INDEX_SUFFIX}").stat().st_mtime_ns
+    return index_path(directory, key).stat().st_mtime_ns
 
 
 def is_stored(directory: Path, key: str, store: str | None = None) -> bool:
@@ -79,15 +78,14 @@ class PendingUploads:
             if self._uploaded_days.get(day.name) == changed:
                 continue
             some = [
-                key for key in _keys_of(day) if not self._is_stored(key)
-            ]  # fmt: skip
+                key
+                for key in keys_of_day(day)
+                if not is_stored(self._directory, key, self._store)
+            ]
             if not some:
                 self._uploaded_days[day.name] = changed
             found += some
         return found
-
-    def _is_stored(self, key: str) -> bool:
-        return is_stored(self._directory, key, self._store)
 
 
 def delete_stored(directory: Path, store: str, keep_days: int, now_ms: int) -> int:
@@ -102,7 +100,7 @@ def delete_stored(directory: Path, store: str, keep_days: int, now_ms: int) -> i
         with suppress(SegmentDamaged, FileNotFoundError):
             if data.stat().st_mtime >= least:
                 continue
-            key = f"{data.parent.name}/{index_of(data).name.removesuffix(INDEX_SUFFIX)}"
+            key = key_of_file(data)
             is_current = load_segment(directory, key).data(directory) == data
             if is_current and is_stored(directory, key, store):
                 data.unlink()
@@ -127,31 +125,24 @@ def evict_fetched(directory: Path, room: int) -> None:
     A file that the store does not have as it is now stays. Raises OSError.
     """
     size = 0
-    for note_, key in reversed(list(_fetched_oldest_first(directory))):
+    for _, key, note in _fetched_newest_first(directory):
         with suppress(SegmentDamaged, FileNotFoundError):
             segment = load_segment(directory, key)
             size += segment.data(directory).stat().st_size
             if size <= room or not is_stored(directory, key):
                 continue
             segment.data(directory).unlink()
-        note_.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
 
 
 def _fetched_path(directory: Path, key: str) -> Path:
     return directory / _FETCHED / key.replace("/", "_")
 
 
-def _fetched_oldest_first(directory: Path) -> Iterator[tuple[Path, str]]:
-    """The notes and keys of fetched segments, oldest first."""
-    times: dict[Path, int] = {}
-    for path in (directory / _FETCHED).glob("*"):
+def _fetched_newest_first(directory: Path) -> list[tuple[int, str, Path]]:
+    """The times, keys and notes of fetched segments."""
+    found: list[tuple[int, str, Path]] = []
+    for note in (directory / _FETCHED).glob("*"):
         with suppress(FileNotFoundError):
-            times[path] = path.stat().st_mtime_ns
-    for path in sorted(times, key=times.__getitem__):
-        with suppress(FileNotFoundError):
-            yield path, path.read_text()
-
-
-def _keys_of(day: Path) -> list[str]:
-    names = sorted(each.name for each in day.glob(f"*{INDEX_SUFFIX}"))
-    return [f"{day.name}/{name.removesuffix(INDEX_SUFFIX)}" for name in names]
+            found.append((note.stat().st_mtime_ns, note.read_text(), note))
+    return sorted(found, reverse=True)

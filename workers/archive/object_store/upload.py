@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from ingest.contracts.metrics.worker import UPLOADED, UPLOADS_WAITING
 from ingest.contracts.stream import uploads_key
 from ingest.contracts.telemetry import Log
-from workers.archive.lock import try_lock
+from workers.archive.files import try_lock
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import (
     PendingUploads,
@@ -29,7 +29,7 @@ from workers.archive.object_store.inventory import (
     note_stored,
 )
 from workers.archive.reader import load_segment, reload_if_changed
-from workers.archive.segment import INDEX_SUFFIX, Segment, SegmentDamaged
+from workers.archive.segment import INDEX_SUFFIX, Segment, SegmentDamaged, index_path
 from workers.model.batch import ArchiveBoundary
 from workers.redis_io.connections import redis_errors
 
@@ -92,8 +92,7 @@ class Uploader:
         return is_new
 
     async def _upload(self, key: str, mtime_ns: int) -> bool:
-        path = self._directory / f"{key}{INDEX_SUFFIX}"
-        index = await asyncio.to_thread(path.read_bytes)
+        index = await asyncio.to_thread(index_path(self._directory, key).read_bytes)
         segment = Segment.decode(key, index)
         stored = await self._stored(key)
         if stored and stored.rewritten > segment.rewritten:

@@ -22,7 +22,7 @@ from tests.support.eventually import eventually
 from tests.support.grepping import traces
 from tests.support.servers.cli import NOW, Cli
 from tests.support.servers.installation import Installation, an_installation
-from workers.archive.lock import try_lock
+from workers.archive.files import try_lock
 from workers.archive.reader import segments
 from workers.erasure.begin import begin, find_people
 from workers.postgres.database import open_pool
