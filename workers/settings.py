@@ -1,5 +1,6 @@
-"""What a worker process is told by its environment. Used by `main` and what it composes."""
+"""The settings of a worker process, from its environment."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -21,13 +22,10 @@ from workers.model.batch import ArchiveBoundary, Boundary
 QUARANTINE_ROWS: Final = 100_000
 QUARANTINE_DAYS: Final = 30
 
-_LONGEST_GATHER_MS: Final = 1000
-_LARGEST_BATCH: Final = 5000
 _LONGEST_NAME: Final = 100
-_LONGEST_KEEP_HOURS: Final = 24 * 366
-_LONGEST_KEEP_DAYS: Final = 36_600
-_MOST_ROWS: Final = 100_000_000
-_LONGEST_SEGMENT_SECONDS: Final = 86_400
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._-])*")
+#: Days that something may be kept: up to a century; 0 days: for good.
+_KEEP_DAYS: Final = (0, 36_600)
 
 _BOUNDARIES: Final = (*get_args(Boundary), *get_args(ArchiveBoundary))
 
@@ -85,29 +83,28 @@ class Settings:
         """Settings from variables; raises SettingsError for the first that is wrong."""
         given = Variables(environment)
         redis_url = given.redis_url("REDIS_URL")
+        geo_file = given.text("REFTIDE_GEO_FILE")
         return cls(
             redis_url=redis_url,
             arq_redis_url=given.redis_url("ARQ_REDIS_URL", redis_url),
             database_url=_database_url(given),
             data=given.data(),
             shards=given.shards(),
-            batch_size=given.number("REFTIDE_BATCH_SIZE", 500, (1, _LARGEST_BATCH)),
-            gather_ms=given.number("REFTIDE_GATHER_MS", 50, (0, _LONGEST_GATHER_MS)),
-            keep_hours=given.number(
-                "REFTIDE_STREAM_KEEP_HOURS", 24, (0, _LONGEST_KEEP_HOURS)
-            ),
+            batch_size=given.number("REFTIDE_BATCH_SIZE", 500, (1, 5000)),
+            gather_ms=given.number("REFTIDE_GATHER_MS", 50, (0, 1000)),
+            keep_hours=given.number("REFTIDE_STREAM_KEEP_HOURS", 24, (0, 24 * 366)),
             worker_name=_worker_name(given),
-            geo_file=_geo_file(given),
+            geo_file=Path(geo_file) if geo_file else None,
             store_ip=given.store_ip(),
             crash_at=_crash_at(given),
             crash_over=_crash_over(given),
             log_level=given.log_level(),
             admin=given.admin(),
             quarantine_rows=given.number(
-                "REFTIDE_QUARANTINE_ROWS", QUARANTINE_ROWS, (0, _MOST_ROWS)
+                "REFTIDE_QUARANTINE_ROWS", QUARANTINE_ROWS, (0, 100_000_000)
             ),
             quarantine_days=given.number(
-                "REFTIDE_QUARANTINE_DAYS", QUARANTINE_DAYS, (0, _LONGEST_KEEP_DAYS)
+                "REFTIDE_QUARANTINE_DAYS", QUARANTINE_DAYS, _KEEP_DAYS
             ),
             archive=_archive(given),
         )
@@ -126,10 +123,8 @@ def _database_url(given: Variables) -> str:
 
 
 def _archive(given: Variables) -> Archiving | None:
-    seconds = given.number(
-        "REFTIDE_ARCHIVE_SECONDS", 300, (1, _LONGEST_SEGMENT_SECONDS)
-    )
-    keep_days = given.number("REFTIDE_ARCHIVE_KEEP_DAYS", 0, (0, _LONGEST_KEEP_DAYS))
+    seconds = given.number("REFTIDE_ARCHIVE_SECONDS", 300, (1, 86_400))
+    keep_days = given.number("REFTIDE_ARCHIVE_KEEP_DAYS", 0, _KEEP_DAYS)
     directory, store = given.archive(), given.archive_store()
     if directory is None:
         return None
@@ -145,22 +140,12 @@ def _worker_name(given: Variables) -> str | None:
     if not name:
         return None
     # It names a lock file and a Redis key, and stands in logs.
-    if len(name) > _LONGEST_NAME or not _is_plain(name):
+    if len(name) > _LONGEST_NAME or not _PLAIN_NAME.fullmatch(name):
         raise SettingsError(
             f"REFTIDE_WORKER_NAME is {name!r}: give letters, digits, dots, dashes and "
             f"underscores, at most {_LONGEST_NAME}, not beginning with a dot"
         )
     return name
-
-
-def _is_plain(name: str) -> bool:
-    letters = name.translate(str.maketrans("", "", ".-_"))
-    return name[0] != "." and letters.isascii() and letters.isalnum()
-
-
-def _geo_file(given: Variables) -> Path | None:
-    path = given.text("REFTIDE_GEO_FILE")
-    return Path(path) if path else None
 
 
 def _crash_over(given: Variables) -> UUID | None:

@@ -11,10 +11,12 @@ from typing import Final, NamedTuple, Self
 from uuid import UUID
 
 from workers.model.batch import Entry
-from workers.postgres.database import Connection
+from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("counters/ledger")
+#: The columns that a transaction adds to.
+_ACCOUNTS: Final = ("recorded", "repeats", "quarantined", "beyond_first")
 
 
 class LedgerShard(NamedTuple):
@@ -42,12 +44,8 @@ class LedgerDelta:
 
     def __iadd__(self, other: Self) -> Self:
         """Add what another transaction adds."""
-        self.recorded.update(other.recorded)
-        self.repeats.update(other.repeats)
-        self.quarantined.update(other.quarantined)
-        self.beyond_first.update(other.beyond_first)
-        self.reasons.update(other.reasons)
-        self.dropped.update(other.dropped)
+        for name in ("reasons", "dropped", *_ACCOUNTS):
+            getattr(self, name).update(getattr(other, name))
         return self
 
     def count(
@@ -63,13 +61,6 @@ class LedgerDelta:
         """Add the tally to the consumer's rows of the ledger."""
         shards = sorted({*self.recorded, *self.repeats, *self.quarantined})
         if shards:
-            await connection.execute(
-                _SQL["ledger_count"],
-                [shard.epoch for shard in shards],
-                [shard.shard for shard in shards],
-                [self.recorded[shard] for shard in shards],
-                [self.repeats[shard] for shard in shards],
-                [self.quarantined[shard] for shard in shards],
-                [self.beyond_first[shard] for shard in shards],
-                consumer,
-            )
+            accounts = [getattr(self, name) for name in _ACCOUNTS]
+            rows = [(*shard, *(each[shard] for each in accounts)) for shard in shards]
+            await connection.execute(_SQL["ledger_count"], *columns(rows), consumer)

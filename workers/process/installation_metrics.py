@@ -46,7 +46,9 @@ async def keep_sampling(
 async def sample(pool: Pool, redis: Redis, shards: int) -> None:
     """Read both servers once and set the metrics. Raises TransientError."""
     with redis_errors():
-        streams, lags = await _read_streams(redis, shards)
+        found = [await read_stream(redis, shard) for shard in range(shards)]
+        streams = [stream for stream in found if stream is not None]
+        lags = [await _lag(redis, stream) for stream in streams]
         figures.WORKERS_ALIVE.set(len(await live_workers(redis)))
         memory = await redis.info("memory")
     figures.REDIS_BYTES.set(memory["used_memory"])
@@ -54,15 +56,6 @@ async def sample(pool: Pool, redis: Redis, shards: int) -> None:
     for stream, lag in zip(streams, lags, strict=True):
         _export(stream, lag)
     await _export_ledger(pool, streams, lags)
-
-
-async def _read_streams(
-    redis: Redis, shards: int
-) -> tuple[Sequence[StreamState], Sequence[Lag]]:
-    """The streams that exist, and the group's lag in each."""
-    found = [await read_stream(redis, shard) for shard in range(shards)]
-    streams = [stream for stream in found if stream is not None]
-    return streams, [await _lag(redis, stream) for stream in streams]
 
 
 async def _lag(redis: Redis, stream: StreamState) -> Lag:

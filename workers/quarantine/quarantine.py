@@ -25,6 +25,7 @@ from workers.postgres.database import (
     Connection,
     Pool,
     array_literal,
+    columns,
     execute_in_batches,
 )
 from workers.postgres.sql import statements
@@ -106,8 +107,8 @@ async def find_held(connection: Connection, entries: Sequence[Entry]) -> set[Ent
     """The entries that an earlier delivery put into quarantine."""
     if not entries:
         return set()
-    columns = [array_literal(part) for part in zip(*entries, strict=True)]
-    found = await connection.fetch(_SQL["quarantine_held"], *columns)
+    places = map(array_literal, columns(entries))
+    found = await connection.fetch(_SQL["quarantine_held"], *places)
     return {Entry(*record) for record in found}
 
 
@@ -127,10 +128,8 @@ async def add(
         _workspace(rejected) for rejected in kept if rejected.reason not in DATA_REASONS
     )
     if kept:
-        columns = [list(column) for column in zip(*map(_columns, kept), strict=True)]
-        for record in await connection.fetch(
-            _SQL["quarantine_add"], *columns, consumer
-        ):
+        values = columns(map(_columns, kept))
+        for record in await connection.fetch(_SQL["quarantine_add"], *values, consumer):
             shard = LedgerShard(record["epoch"], record["shard"])
             ledger.quarantined[shard] += record["is_new"]
             ledger.beyond_first[shard] += record["is_new"] and record["entry_index"] > 0
@@ -145,10 +144,8 @@ async def _split(
     budget: QuarantineBudget,
 ) -> tuple[list[RejectedEntry], list[RejectedEntry]]:
     """The entries to keep, and the entries to drop."""
-    kept = [rejected for rejected in rejections if rejected.reason in DATA_REASONS]
-    caused = [
-        rejected for rejected in rejections if rejected.reason not in DATA_REASONS
-    ]
+    kept = [each for each in rejections if each.reason in DATA_REASONS]
+    caused = [each for each in rejections if each.reason not in DATA_REASONS]
     dropped: list[RejectedEntry] = []
     if caused:
         admitted = await budget.admit(connection, map(_workspace, caused))
@@ -160,13 +157,16 @@ async def _split(
 async def _drop(
     connection: Connection, rejections: Sequence[RejectedEntry], ledger: LedgerDelta
 ) -> None:
-    rows = [
-        (*rejected.delivery.entry, _event_id(rejected), rejected.reason)
+    values = columns(
+        (
+            *rejected.delivery.entry,
+            rejected.envelope.id if rejected.envelope else None,
+            rejected.reason,
+        )
         for rejected in rejections
-    ]
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    await connection.execute(_SQL["quarantine_alone"], columns[1])
-    for record in await connection.fetch(_SQL["quarantine_drop"], *columns):
+    )
+    await connection.execute(_SQL["quarantine_alone"], values[1])
+    for record in await connection.fetch(_SQL["quarantine_drop"], *values):
         shard = LedgerShard(record["epoch"], record["shard"])
         ledger.quarantined[shard] += record["entries"]
         ledger.beyond_first[shard] += record["beyond_first"]
@@ -178,10 +178,6 @@ def _workspace(rejected: RejectedEntry) -> UUID | None:
     """The workspace of an entry, if it is known."""
     stated = rejected.envelope.request.workspace_id if rejected.envelope else None
     return stated or rejected.workspace_id
-
-
-def _event_id(rejected: RejectedEntry) -> UUID | None:
-    return rejected.envelope.id if rejected.envelope else None
 
 
 def _columns(rejected: RejectedEntry) -> tuple[object, ...]:

@@ -16,7 +16,7 @@ from uuid import UUID
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.telemetry import Log
 from workers.model.rows import timestamp
-from workers.postgres.database import Connection, Pool, transaction
+from workers.postgres.database import Connection, Pool, columns, transaction
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("resolve/generated_links")
@@ -91,9 +91,7 @@ async def _key_owners(
     connection: Connection, envelopes: Iterable[Envelope]
 ) -> dict[bytes, UUID]:
     """The workspaces of keys that an edge could not check."""
-    hashes = [
-        item for envelope in envelopes for item in envelope.request.api_key_hashes
-    ]
+    hashes = [each for one in envelopes for each in one.request.api_key_hashes]
     if not hashes:
         return {}
     found = await connection.fetch(_SQL["keys_that_generate"], hashes)
@@ -143,7 +141,7 @@ async def _find(
     """What exists of each; links of unknown programs are left out."""
     if not wanted:
         return []
-    found = await connection.fetch(_SQL["generated_find"], *_columns(wanted))
+    found = await connection.fetch(_SQL["generated_find"], *columns(wanted))
     return [
         _ExistingLink(wanted[record["place"] - 1], *(record[name] for name in _FOUND))
         for record in found
@@ -160,18 +158,14 @@ async def _create(
     await connection.execute(_SQL["codes_lock"])
     places = await _find(connection, wanted)
     if earlier := [place for place in places if place.is_earlier]:
-        await connection.execute(
-            _SQL["generated_since"],
-            [place.holder_id for place in earlier],
-            [place.wanted.at for place in earlier],
-        )
+        since = columns((place.holder_id, place.wanted.at) for place in earlier)
+        await connection.execute(_SQL["generated_since"], *since)
     made, aliases = _plan(places, new_id)
     if made:
         await _add(connection, made, new_id)
     if aliases:
-        await connection.execute(
-            _SQL["generated_alias"], list(aliases), list(aliases.values())
-        )
+        pairs = columns(aliases.items())
+        await connection.execute(_SQL["generated_alias"], *pairs)
     programs = {place.wanted.program_id for place in places if not place.has_stats}
     if programs:
         await connection.execute(_SQL["programs_with_stats"], sorted(programs))
@@ -214,18 +208,14 @@ async def _add(
         _SQL["partners_enlist"],
         [new_id() for _ in partners],
         [_public_id("prt_") for _ in partners],
-        *_columns(partners),
+        *columns(partners),
     )
     await connection.execute(
         _SQL["generated_add"],
         list(links),
         [_public_id("lnk_") for _ in links],
-        *_columns(list(links.values())),
+        *columns(list(links.values())),
     )
-
-
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _public_id(prefix: str) -> str:

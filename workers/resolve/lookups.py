@@ -13,7 +13,7 @@ from ingest.contracts.directory import (
     workspace_namespace,
 )
 from ingest.contracts.envelope import CLICK, Envelope
-from workers.postgres.database import Connection
+from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("resolve/lookups")
@@ -74,9 +74,7 @@ async def look_up(connection: Connection, envelopes: Sequence[Envelope]) -> Know
 async def _look_up_more(
     connection: Connection, envelopes: Sequence[Envelope], known: KnownNames
 ) -> None:
-    hashes = [
-        item for envelope in envelopes for item in envelope.request.api_key_hashes
-    ]
+    hashes = [each for one in envelopes for each in one.request.api_key_hashes]
     for row in await _fetch(connection, "keys_by_hash", hashes):
         known.keys[row["key_hash"]] = KnownKey(
             row["id"], row["workspace_id"], row["scopes"]
@@ -139,10 +137,7 @@ async def _look_up_codes(
             if envelope.target.code
         }
     )
-    if not named:
-        return
-    columns = [list(part) for part in zip(*named, strict=True)]
-    for row in await connection.fetch(_SQL["links_by_code"], *columns):
+    for row in await _fetch(connection, "links_by_code", *columns(named)):
         known.codes[row["namespace"], row["code"]] = _link(row)
     domains = [domain for namespace, _ in named if (domain := domain_of(namespace))]
     for row in await _fetch(connection, "domains_known", domains):
@@ -160,19 +155,17 @@ async def _look_up_clicks(
             if workspace_id and envelope.click.foreign_id
         }
     )
-    if not named:
-        return
-    columns = [list(part) for part in zip(*named, strict=True)]
-    for row in await connection.fetch(_SQL["clicks_by_token"], *columns):
+    for row in await _fetch(connection, "clicks_by_token", *columns(named)):
         place = (row["workspace_id"], row["token"])
         known.clicks[place] = (row["click_id"], row["link_id"])
         known.links[row["link_id"]] = _link(row)
 
 
 async def _fetch(
-    connection: Connection, statement: str, values: Sequence[object]
+    connection: Connection, statement: str, *asked: Sequence[object]
 ) -> Sequence[Any]:
-    return await connection.fetch(_SQL[statement], values) if values else ()
+    """The rows for these columns, if there is anything in them."""
+    return await connection.fetch(_SQL[statement], *asked) if any(asked) else ()
 
 
 def _link(row: Any) -> KnownLink:

@@ -16,13 +16,17 @@ from msgspec import structs
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import CLICK
 from workers.counters.counters import CounterDeltas
-from workers.model.rows import DatabaseRecord, Place, Row, StoredRow
-from workers.postgres.database import Connection, Locks, LockSetGrew
+from workers.model.rows import Row, StoredRow
+from workers.postgres.database import Connection, Locks, LockSetGrew, columns
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("write/customers")
-
-
+#: The columns of a lead's place by the click that earned it.
+_EARNED: Final = {
+    "earned_link_id": "link_id",
+    "earned_program_id": "program_id",
+    "earned_partner_id": "partner_id",
+}
 #: A customer whose events name the clicks of more visitors is a shared id, not one person.
 SHARED_CUSTOMER_CLICKS: Final = 64
 
@@ -58,15 +62,10 @@ async def identify(
     """
     known: dict[tuple[UUID, str], UUID] = {}
     if seen := _first_seen(rows):
-        keys = list(seen)
-        columns = [[key[0] for key in keys], [key[1] for key in keys]]
-        await connection.execute(
-            _SQL["identified_add"],
-            [new_id() for _ in keys],
-            *columns,
-            [seen[key] for key in keys],
-        )
-        found = await connection.fetch(_SQL["identified_ids"], *columns)
+        names = columns(seen)
+        ids, times = [new_id() for _ in seen], list(seen.values())
+        await connection.execute(_SQL["identified_add"], ids, *names, times)
+        found = await connection.fetch(_SQL["identified_ids"], *names)
         known = {(row["workspace_id"], row["external_id"]): row["id"] for row in found}
     return [_with_customer(row, known) for row in rows]
 
@@ -143,29 +142,18 @@ async def attribute(
         return
     before = [StoredRow.of(lead) for lead in leads]
     after = [
-        structs.replace(row, place=_earned_place(row, lead))
+        structs.replace(
+            row,
+            place=structs.replace(
+                row.place, **{name: lead[earned] for earned, name in _EARNED.items()}
+            ),
+        )
         for row, lead in zip(before, leads, strict=True)
     ]
     deltas.take(before)
     deltas.put(after)
-    await connection.execute(
-        _SQL["leads_attribute"],
-        [lead.id for lead in after],
-        [lead["earned_id"] for lead in leads],
-        [lead.place.link_id for lead in after],
-        [lead.place.program_id for lead in after],
-        [lead.place.partner_id for lead in after],
-    )
-
-
-def _earned_place(row: StoredRow, lead: DatabaseRecord) -> Place:
-    """The place of a lead by the click that earned it."""
-    return structs.replace(
-        row.place,
-        link_id=lead["earned_link_id"],
-        program_id=lead["earned_program_id"],
-        partner_id=lead["earned_partner_id"],
-    )
+    earned = [[lead[name] for name in ("id", "earned_id", *_EARNED)] for lead in leads]
+    await connection.execute(_SQL["leads_attribute"], *columns(earned))
 
 
 async def _mark_shared(connection: Connection, about: LockSet) -> list[UUID]:
@@ -186,13 +174,8 @@ async def _since(connection: Connection, about: LockSet) -> datetime | None:
     """
     if about.since is None or not about.naming:
         return about.since
-    columns = zip(
-        *((lead.customer_id, lead.place.click_id, lead.id) for lead in about.naming),
-        strict=True,
-    )
-    found = await connection.fetch(
-        _SQL["newly_named"], *(list(each) for each in columns)
-    )
+    said = [(lead.customer_id, lead.place.click_id, lead.id) for lead in about.naming]
+    found = await connection.fetch(_SQL["newly_named"], *columns(said))
     named = [record["click_id"] for record in found]
     first = await connection.fetchval(_SQL["first_visit"], named) if named else None
     return min(about.since, first or about.since)
@@ -224,16 +207,11 @@ def _first_seen(rows: Iterable[Row]) -> dict[tuple[UUID, str], datetime]:
 def _with_customer(row: Row, known: dict[tuple[UUID, str], UUID]) -> Row:
     if row.event.is_test or row.event.kind is CLICK:
         return row
-    if (
-        row.envelope.customer.external_id is None
-        and row.place.click_id
-        and not row.place.is_click_ours
-    ):
-        stand_in = uuid5(row.place.click_id, row.place.workspace_id.hex)
-        return structs.replace(row, customer_id=stand_in)
-    if row.envelope.customer.external_id is None:
-        return structs.replace(row, customer_id=row.place.click_id)
-    return structs.replace(
-        row,
-        customer_id=known[row.place.workspace_id, row.envelope.customer.external_id],
-    )
+    place, external_id = row.place, row.envelope.customer.external_id
+    if external_id is not None:
+        customer_id: UUID | None = known[place.workspace_id, external_id]
+    elif place.click_id and not place.is_click_ours:
+        customer_id = uuid5(place.click_id, place.workspace_id.hex)
+    else:
+        customer_id = place.click_id
+    return structs.replace(row, customer_id=customer_id)

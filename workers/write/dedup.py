@@ -13,7 +13,7 @@ from uuid import UUID
 
 from workers.model.batch import TransientError
 from workers.model.rows import Rank, Row
-from workers.postgres.database import Connection
+from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("write/dedup")
@@ -86,9 +86,8 @@ def _judge(row: Row, holder: Rank, detached: frozenset[UUID]) -> _Verdict:
     """
     if row.rank == holder:
         return "keeps"
-    is_for_good = (
-        row.envelope.request.dedupe is None or row.envelope.request.dedupe.is_for_good
-    )
+    dedupe = row.envelope.request.dedupe
+    is_for_good = dedupe is None or dedupe.is_for_good
     if not is_for_good and abs(row.at - holder.at) >= KEPT and row.id != holder.id:
         return "succeeds" if row.at > holder.at else "keeps"
     if row.rank < holder and holder.id not in detached:
@@ -108,9 +107,7 @@ async def _claim(
     taken = sorted(best.keys() - {tuple(record) for record in added})
     if not taken:
         return {}, frozenset()
-    held = await connection.fetch(
-        _SQL["claims_lock"], *(list(part) for part in zip(*taken, strict=True))
-    )
+    held = await connection.fetch(_SQL["claims_lock"], *columns(taken))
     if len(held) < len(taken):
         raise TransientError("claims expired while they were asked for")
     holders = {
@@ -127,45 +124,29 @@ async def _alias(connection: Connection, result: DedupResult) -> None:
     """Make losing ids aliases of the winners; a winner is no alias."""
     aliases = result.losers | result.displaced
     if aliases:
-        losing = sorted(aliases)
-        await connection.execute(
-            _SQL["aliases_put"], losing, [aliases[event_id] for event_id in losing]
-        )
+        pairs = columns(sorted(aliases.items()))
+        await connection.execute(_SQL["aliases_put"], *pairs)
     if result.displaced:
-        former = sorted(result.displaced)
-        await connection.execute(
-            _SQL["aliases_move"], former, [result.displaced[item] for item in former]
-        )
+        pairs = columns(sorted(result.displaced.items()))
+        await connection.execute(_SQL["aliases_move"], *pairs)
 
 
 def _grouped(rows: Iterable[Row]) -> dict[_Key, list[Row]]:
     """The rows with dedupe keys by their keys, those of least rank first."""
     groups: dict[_Key, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.rank):
-        if row.envelope.request.dedupe is not None:
-            groups[
-                row.place.workspace_id,
-                row.envelope.request.dedupe.scope,
-                row.envelope.request.dedupe.key,
-            ].append(row)
+        if (dedupe := row.envelope.request.dedupe) is not None:
+            groups[row.place.workspace_id, dedupe.scope, dedupe.key].append(row)
     return groups
 
 
 def _claim_columns(claims: dict[_Key, Row]) -> list[list[object]]:
-    return [
-        [key[0] for key in claims],
-        [key[1] for key in claims],
-        [key[2] for key in claims],
-        [row.id for row in claims.values()],
-        [row.at for row in claims.values()],
-        [row.rank.digest for row in claims.values()],
-        [_expiry(row) for row in claims.values()],
-    ]
+    return columns(
+        (*key, row.id, row.at, row.rank.digest, _expiry(row))
+        for key, row in claims.items()
+    )
 
 
 def _expiry(row: Row) -> datetime | None:
-    return (
-        None
-        if row.envelope.request.dedupe and row.envelope.request.dedupe.is_for_good
-        else row.at + KEPT
-    )
+    dedupe = row.envelope.request.dedupe
+    return None if dedupe and dedupe.is_for_good else row.at + KEPT

@@ -4,14 +4,14 @@ Each field of a customer keeps the time and id of the event that wrote it. The l
 wins, in whatever order events arrive.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from ingest.contracts.envelope import CLICK, Kind
 from workers.model.rows import Row
-from workers.postgres.database import Connection, copy_rows
+from workers.postgres.database import Connection, columns, copy_rows
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("write/customers")
@@ -39,7 +39,8 @@ async def create_anonymous(
     new = [(row.id, row.place.workspace_id, row.at) for row in plain]
     fresh: frozenset[UUID] = frozenset()
     if updates:
-        fresh = await _unknown(connection, updates)
+        known = await connection.fetch(_SQL["customers_known"], list(updates))
+        fresh = frozenset(updates) - {record["id"] for record in known}
         for row in plain:
             if row.id in fresh:
                 updates[row.id].add(row, row.id)
@@ -68,11 +69,8 @@ async def merge_profiles(
         for customer in _customers_of(row):
             updates.setdefault(customer, _ProfileUpdate(row)).add(row, customer)
     if updates:
-        ids = sorted(updates)
-        columns = zip(*(updates[customer].columns() for customer in ids), strict=True)
-        await connection.execute(
-            _SQL["customers_merge"], ids, *(list(column) for column in columns)
-        )
+        said = [(each, *updates[each].columns()) for each in sorted(updates)]
+        await connection.execute(_SQL["customers_merge"], *columns(said))
 
 
 class _ProfileUpdate:
@@ -111,12 +109,6 @@ class _ProfileUpdate:
             at, by, value = self._latest.get(name, (None, None, None))
             out += [value, at, by]
         return out
-
-
-async def _unknown(connection: Connection, ids: Collection[UUID]) -> frozenset[UUID]:
-    """The ids that no customer has."""
-    found = await connection.fetch(_SQL["customers_known"], list(ids))
-    return frozenset(ids) - {record["id"] for record in found}
 
 
 def _by_id(customer: tuple[UUID, UUID, datetime]) -> int:

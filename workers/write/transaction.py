@@ -26,6 +26,7 @@ from workers.postgres.database import (
     Connection,
     Locks,
     LockSetGrew,
+    columns,
     copy_rows,
 )
 from workers.postgres.sql import statements
@@ -197,12 +198,11 @@ async def _replace(
         elif row.entry != old.entry:
             repeats.append(row)
     repeats += replacing.values()
-    customer_ids = {
-        customer_id for old in gone for customer_id in (old.root_id, old.customer_id)
-    }
-    if not customer_ids - {None} <= locked:
-        missing = frozenset(customer_id for customer_id in customer_ids if customer_id)
-        raise LockSetGrew(Locks(customers=locked | missing))
+    customer_ids = frozenset(
+        each for old in gone for each in (old.root_id, old.customer_id) if each
+    )
+    if not customer_ids <= locked:
+        raise LockSetGrew(Locks(customers=locked | customer_ids))
     leaving = await recorded_clicks(connection, [old.id for old in gone])
     visits.require(leaving)
     await connection.execute(_SQL["events_remove"], [old.id for old in gone])
@@ -230,11 +230,9 @@ async def _tally(
     tally: LedgerDelta,
 ) -> None:
     """Store the repeats, and count every entry once, however often it is delivered."""
-    repeats = [(row.entry, row.id) for row in (*plan.repeats, *gone)]
+    repeats = [(*row.entry, row.id) for row in (*plan.repeats, *gone)]
     if repeats:
-        entries = [list(part) for part in zip(*(e for e, _ in repeats), strict=True)]
-        ids = [event_id for _, event_id in repeats]
-        for record in await connection.fetch(_SQL["repeats_add"], *entries, ids):
+        for record in await connection.fetch(_SQL["repeats_add"], *columns(repeats)):
             shard = LedgerShard(record["epoch"], record["shard"])
             tally.repeats[shard] += 1
             tally.beyond_first[shard] += record["entry_index"] > 0
