@@ -115,12 +115,6 @@ async def related(connection: Connection, subject: Subject) -> list[tuple[UUID, 
     return [(row["id"], row["external_id"]) for row in rows]
 
 
-async def find_begun(connection: Connection, person: Person) -> UUID | None:
-    """The id of the person's erasure, if one was begun."""
-    found: UUID | None = await connection.fetchval(_SQL["begun"], person.customer_id)
-    return found
-
-
 async def begin(
     connection: Connection, person: Person, erasure_id: UUID, operator: str, note: str
 ) -> UUID:
@@ -132,9 +126,9 @@ async def begin(
     async with connection.transaction():
         await connection.execute(_SQL["lock"])
         person = await _current(connection, person)
-        if earlier := await find_begun(connection, person):
-            await _grow(connection, earlier)
-            return earlier
+        if begun := await _ids(connection, "begun", person.customer_id):
+            await _grow(connection, begun[0])
+            return begun[0]
         pseudonymizer = await load_pseudonymizer(connection)
         person = await _with_row(connection, person, pseudonymizer, erasure_id)
         subject = await find(connection, person)
@@ -203,8 +197,10 @@ async def _suppress(
     hashes = [pseudonymizer.visit(*visit) for visit in subject.visits]
     if external_id is not None:
         hashes.append(pseudonymizer.customer(owner, external_id))
-    # Before the rows are pseudonymized.
-    hashes += hashes_of(await _texts(connection, subject), pseudonymizer)
+    # Before the rows are pseudonymized: the texts that name the person.
+    rows = await connection.fetch(_SQL["customers_texts"], subject.customers)
+    texts = {text for row in rows for text in row} | {external_id}
+    hashes += hashes_of(texts, pseudonymizer)
     await connection.execute(_SQL["begin_hashes"], erasure_id, owner, hashes)
     await connection.execute(_SQL["begin_clicks"], erasure_id, owner, subject.clicks)
     pseudonym = external_id and pseudonymizer.external_id(owner, external_id)
@@ -215,26 +211,12 @@ async def _suppress(
         subject.person.customer_id,
         pseudonym,
     )
-    await _pseudonymize_claims(connection, subject, pseudonymizer)
+    if claims := subject.claims:
+        after = [pseudonymizer.dedupe_key(key) for _, _, key in claims]
+        await connection.execute(_SQL["claims_pseudonymize"], *columns(claims), after)
+        keys = [claim_key(owner, Dedupe(scope, key)) for owner, scope, key in claims]
+        await connection.execute(_SQL["leftover_keys"], keys)
     await connection.execute(_SQL["version_next"])
-
-
-async def _texts(connection: Connection, subject: Subject) -> set[str | None]:
-    """The texts that name the person: external id and email addresses."""
-    rows = await connection.fetch(_SQL["customers_texts"], subject.customers)
-    return {text for row in rows for text in row} | {subject.person.external_id}
-
-
-async def _pseudonymize_claims(
-    connection: Connection, subject: Subject, pseudonymizer: Pseudonymizer
-) -> None:
-    claims = subject.claims
-    if not claims:
-        return
-    after = [pseudonymizer.dedupe_key(key) for _, _, key in claims]
-    await connection.execute(_SQL["claims_pseudonymize"], *columns(claims), after)
-    keys = [claim_key(owner, Dedupe(scope, key)) for owner, scope, key in claims]
-    await connection.execute(_SQL["leftover_keys"], keys)
 
 
 async def _current(connection: Connection, person: Person) -> Person:

@@ -39,17 +39,17 @@ class JobSet:
         return ()
 
     def cron(
-        self, body: Callable[[], Awaitable[None]], name: str = "", **when: Any
+        self, body: Callable[[], Awaitable[object]], name: str = "", **when: Any
     ) -> CronJob:
         """A periodic job, named as its body unless it has a name of its own."""
-        name = name or body.__name__
+        name = name or getattr(body, "__name__", "")
 
         async def job(ctx: dict[Any, Any], *_: object, **__: object) -> None:  # noqa: ARG001 -- arq's
             await self.run(name, body)
 
         return cron(job, name=name, **{"timeout": _TIMEOUT_SECONDS} | when)
 
-    async def run(self, name: str, body: Callable[[], Awaitable[None]]) -> bool:
+    async def run(self, name: str, body: Callable[[], Awaitable[object]]) -> bool:
         """Run a job; False if it is running already."""
         # arq starts a hanging job again every second: one run must not use up the pool.
         if name in self._running:

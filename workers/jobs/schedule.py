@@ -4,14 +4,16 @@ Every job is idempotent and may run on any worker at any time; where it matters,
 PostgreSQL lets one run through.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from arq.cron import CronJob
 from redis.asyncio import Redis
 from typing_extensions import override
 
+from ingest.contracts.telemetry import LogEvent
 from workers.erasure.runner import Eraser
 from workers.jobs.cleanup import fold_ledger, sweep_claims, sweep_visits
 from workers.jobs.job_set import JobSet
@@ -84,22 +86,27 @@ class Jobs(JobSet):
             ),
             self.cron(self.sample_epochs, second=set(range(0, 60, _SAMPLE_EVERY))),
             self.cron(
-                self.erase,
+                self._eraser.work,
+                "erase",
                 second=set(range(2, 60, _ERASE_EVERY)),
                 timeout=_FULL_PUBLISH_SECONDS,
             ),
-            self.cron(self.grow_erasures, second=43),
+            # Visits may turn out to be an erased person's.
+            self.cron(self._eraser.grow, "grow_erasures", second=43),
             self.cron(self.make_partitions, minute=17, run_at_startup=True),
             # Not all in the same second.
-            self.cron(self.trim_streams, second=13),
+            self.cron(self._trimmer.trim, "trim_streams", second=13),
             self.cron(self.count_losses, second=33),
             self.cron(
-                self.reap_consumers, minute=set(range(0, 60, _REAP_EVERY)), second=53
+                partial(collect_consumers, self._redis, self._shards),
+                "reap_consumers",
+                minute=set(range(0, 60, _REAP_EVERY)),
+                second=53,
             ),
-            self.cron(self.sweep_claims, minute=27),
-            self.cron(self.sweep_visits, minute=32),
-            self.cron(self.fold_ledger, minute=37),
-            self.cron(self.expire_quarantine, minute=47),
+            self._cleanup("sweep_claims", 27, "claims.swept", sweep_claims),
+            self._cleanup("sweep_visits", 32, "visits.swept", sweep_visits),
+            self._cleanup("fold_ledger", 37, "ledger.folded", fold_ledger),
+            self._cleanup("expire_quarantine", 47, "quarantine.expired", self._expire),
         ]
 
     async def publish_changes(self) -> None:
@@ -125,23 +132,11 @@ class Jobs(JobSet):
             if await connection.fetchval(_SQL["try_lock"], "sample_epochs"):
                 await sample(connection, self._redis, self._shards)
 
-    async def erase(self) -> None:
-        """Continue erasures that `reftide erase` began."""
-        await self._eraser.work()
-
-    async def grow_erasures(self) -> None:
-        """Extend erasures by visits that turned out to be the person's."""
-        await self._eraser.grow()
-
     async def make_partitions(self) -> None:
         """Create the partitions of the coming months."""
         ((made,),) = await fetch(self._pool, _SQL["partitions_make"])
         if made:
             self.log.info("partitions.made", count=made)
-
-    async def trim_streams(self) -> None:
-        """Delete stream entries that no group needs any more."""
-        await self._trimmer.trim()
 
     async def count_losses(self) -> None:
         """Count the entries that were deleted from the streams unread."""
@@ -149,29 +144,23 @@ class Jobs(JobSet):
             if await connection.fetchval(_SQL["try_lock"], "count_losses"):
                 await count_losses(connection, self._redis, self._shards)
 
-    async def reap_consumers(self) -> None:
-        """Delete the consumers of workers that are gone."""
-        await collect_consumers(self._redis, self._shards)
+    async def _expire(self, pool: Pool) -> int:
+        return await expire(pool, self._quarantine_days, "a worker")
 
-    async def sweep_claims(self) -> None:
-        """Delete expired claims of idempotency keys."""
-        if count := await sweep_claims(self._pool):
-            self.log.info("claims.swept", count=count)
+    def _cleanup(
+        self,
+        name: str,
+        minute: int,
+        event: LogEvent,
+        delete: Callable[[Pool], Awaitable[int]],
+    ) -> CronJob:
+        """An hourly job that deletes rows, and logs an event if there were any."""
 
-    async def sweep_visits(self) -> None:
-        """Delete the windows of clicks that are not compared any more."""
-        if count := await sweep_visits(self._pool):
-            self.log.info("visits.swept", count=count)
+        async def body() -> None:
+            if count := await delete(self._pool):
+                self.log.info(event, count=count)
 
-    async def fold_ledger(self) -> None:
-        """Merge the ledger rows of workers that are gone."""
-        if count := await fold_ledger(self._pool):
-            self.log.info("ledger.folded", count=count)
-
-    async def expire_quarantine(self) -> None:
-        """Discard old quarantined entries that clients caused."""
-        if count := await expire(self._pool, self._quarantine_days, "a worker"):
-            self.log.info("quarantine.expired", count=count)
+        return self.cron(body, name, minute=minute)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:

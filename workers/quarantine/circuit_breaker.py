@@ -17,6 +17,10 @@ from workers.model.batch import PausedError, TransientError
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
 
+_SQL: Final = statements("quarantine/circuit_breaker")
+_REFRESH_SECONDS: Final = 0.5
+_DETAIL_CHARS: Final = 500
+
 #: The limits: entries in a row, or of the last thousand.
 _MAX_IN_ROW: Final = 50
 _MAX_OF_RECENT: Final = 100
@@ -72,11 +76,6 @@ class BadEntryLimit:
 
     def _pause(self, what: str) -> None:
         raise PausedError("culprits", f"{what}: see `reftide quarantine list`")
-
-
-_SQL: Final = statements("quarantine/circuit_breaker")
-_REFRESH_SECONDS: Final = 0.5
-_DETAIL_CHARS: Final = 500
 
 
 class CircuitBreaker:

@@ -22,7 +22,19 @@ from workers.postgres.database import Connection, Pool, columns, fetch, transact
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("redrive/redrive")
+_RESOLVE: Final = statements("resolve/lookups")
 _DETAIL_CHARS: Final = 500
+
+#: Entries marked, or checked, in one transaction.
+_MARK_BATCH: Final = 5000
+_CHECK_BATCH: Final = 500
+#: Such transactions in a run.
+_ROUNDS: Final = 20
+#: The longest pause between two checks for a recorded click.
+_MAX_PAUSE: Final = timedelta(minutes=1)
+
+#: The topic that is not published, and so has to be polled.
+_POLLED: Final = "event"
 
 #: Longer than a page takes; a dead worker's entries are tried again after so long.
 LEASE: Final = timedelta(seconds=15)
@@ -121,20 +133,6 @@ def _leased(row: DatabaseRecord) -> LeasedEntry:
         tries=row["tries"],
         lease=row["redrive_at"],
     )
-
-
-_RESOLVE: Final = statements("resolve/lookups")
-
-#: Entries marked, or checked, in one transaction.
-_MARK_BATCH: Final = 5000
-_CHECK_BATCH: Final = 500
-#: Such transactions in a run.
-_ROUNDS: Final = 20
-#: The longest pause between two checks for a recorded click.
-_MAX_PAUSE: Final = timedelta(minutes=1)
-
-#: The topic that is not published, and so has to be polled.
-_POLLED: Final = "event"
 
 
 async def mark_woken(pool: Pool) -> int:

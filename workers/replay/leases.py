@@ -77,17 +77,19 @@ async def count_free(pool: Pool) -> int:
 
 async def take(pool: Pool, holder: UUID) -> Part | None:
     """Lease a free part; None if there is none. Raises TransientError."""
-    for row in await fetch(pool, _SQL["part_take"], holder, LEASE):
-        return Part(
-            replay_id=row["replay_id"],
-            shard=row["shard"],
-            holder=holder,
-            mode=row["mode"],
-            request=ReplayRequest.decode(row["requested"]),
-            cursor=row["cursor"] and Cursor.decode(row["cursor"]),
-            wait=max(0.0, row["wait"] or 0.0),
-        )
-    return None
+    found = await fetch(pool, _SQL["part_take"], holder, LEASE)
+    if not found:
+        return None
+    [row] = found
+    return Part(
+        replay_id=row["replay_id"],
+        shard=row["shard"],
+        holder=holder,
+        mode=row["mode"],
+        request=ReplayRequest.decode(row["requested"]),
+        cursor=row["cursor"] and Cursor.decode(row["cursor"]),
+        wait=max(0.0, row["wait"] or 0.0),
+    )
 
 
 async def release(pool: Pool, part: Part) -> None:

@@ -93,7 +93,8 @@ async def correct(
     """
     if lock_set.ids:
         lock_set = await customers.lock(connection, lock_set, wider.customers)
-    before = await _lock_rows(connection, [each.row.id for each in candidates])
+    ids = [each.row.id for each in candidates]
+    before = {row["id"]: row for row in await connection.fetch(_SQL["lock_rows"], ids)}
     others = [
         Candidate(_with_stored(each.row, stored), stored)
         for each in candidates
@@ -121,13 +122,6 @@ async def correct(
             connection, [c.row for c in others], lock_set, deltas.links
         )
     return len(changed)
-
-
-async def _lock_rows(
-    connection: Connection, ids: Sequence[UUID]
-) -> dict[UUID, DatabaseRecord]:
-    rows = await connection.fetch(_SQL["lock_rows"], ids)
-    return {row["id"]: row for row in rows}
 
 
 async def _reattributed(

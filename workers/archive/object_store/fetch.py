@@ -129,7 +129,9 @@ class SegmentFetcher:
             evict_fetched(self._directory, self._room)
 
     def _replace(self, segment: Segment, index: bytes, data: bytes) -> None:
-        former = self._load_local(segment.key)
+        former: Segment | None = None
+        with suppress(SegmentDamaged, FileNotFoundError):
+            former = load_segment(self._directory, segment.key)
         is_newer = former is not None and former.rewritten >= segment.rewritten
         if former is not None and is_newer and former.data(self._directory).exists():
             return  # another process, perhaps an erasure, was faster
@@ -139,11 +141,6 @@ class SegmentFetcher:
         if former is not None and former.rewritten != segment.rewritten:
             former.data(self._directory).unlink(missing_ok=True)
         self._note_stored(segment.key)
-
-    def _load_local(self, key: str) -> Segment | None:
-        with suppress(SegmentDamaged, FileNotFoundError):
-            return load_segment(self._directory, key)
-        return None
 
     def _write_index(self, key: str, index: bytes) -> None:
         # Earlier erasures here have not seen it: the archive has to be swept again.

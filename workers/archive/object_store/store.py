@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -81,7 +81,8 @@ class ObjectStore:
         A checksum is sent too, but some stores ignore it.
         """
         with self._store_errors():
-            await in_daemon_thread(partial(self._put, name, data))
+            await in_daemon_thread(self._require_root)
+            await in_daemon_thread(lambda: self._client.put(name, data))
         if await self.get(name) != data:
             raise TransientError(
                 f"{self.name}: {name} does not hold what was put there"
@@ -90,7 +91,9 @@ class ObjectStore:
     async def get(self, name: str) -> bytes | None:
         with self._store_errors():
             try:
-                return await in_daemon_thread(partial(self._read, name))
+                return await in_daemon_thread(
+                    lambda: bytes(self._client.get(name).bytes())
+                )
             except FileNotFoundError:
                 return None
 
@@ -116,13 +119,6 @@ class ObjectStore:
             while page := await in_daemon_thread(lambda: next(pages, None)):
                 for one in page:
                     yield one["path"]
-
-    def _put(self, name: str, data: bytes) -> None:
-        self._require_root()
-        self._client.put(name, data)
-
-    def _read(self, name: str) -> bytes:
-        return bytes(self._client.get(name).bytes())
 
     @cached_property
     def _client(self) -> "S3Store | LocalStore":

@@ -35,6 +35,9 @@ from workers.redis_io.connections import redis_errors
 
 _LOG: Final = Log()
 
+#: A report expires if its worker stops reporting.
+_EXPIRES_SECONDS: Final = 60
+
 
 class Uploader:
     """Uploads the segments of one archive's directory."""
@@ -134,10 +137,6 @@ class Uploader:
         if sha256(data).hexdigest() != segment.sha256:
             raise SegmentDamaged("the file's SHA-256 is not that of its index")
         return data
-
-
-#: A report expires if its worker stops reporting.
-_EXPIRES_SECONDS: Final = 60
 
 
 class UploadReporter:
