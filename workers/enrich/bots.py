@@ -1,8 +1,8 @@
-"""Whether a user agent is a machine's.
+"""Detects bots by their user agent, with the patterns of crawler-user-agents.
 
-The patterns are those of crawler-user-agents. It is judged by what the string is, never by
-a brand inside it: the Instagram webview of a Pixel says "Google/google" and is a person.
-A missing user agent is not a bot: it says nothing, and relays and privacy tools send none.
+A brand inside the string proves nothing: the Instagram webview of a Pixel says
+"Google/google", and its user is a person. A missing user agent is not a bot, since relays and
+privacy tools send none.
 """
 
 import re
@@ -15,9 +15,9 @@ import orjson
 
 from workers.enrich.user_agent import CACHE_SIZE, bounded
 
-#: HTTP libraries and automation that the list lacks. They name themselves first, so that
-#: the anchor keeps out apps that merely mention one. Not here: CFNetwork, Dalvik and Dart,
-#: which are what apps in people's hands send.
+#: HTTP libraries and automation that the list lacks. Libraries name themselves first; the
+#: anchor excludes apps that only mention one. CFNetwork, Dalvik and Dart are left out: the
+#: apps of real users send them.
 _LIBRARIES: Final = (
     r"^(?:node$|undici|Bun/|Deno/|node-superagent/"  # JavaScript outside a browser
     r"|Java/|Java-http-client/|ReactorNetty/|RestSharp/"
@@ -27,11 +27,11 @@ _LIBRARIES: Final = (
     r"|PostmanRuntime/|insomnia/)"  # consoles in which an API is tried out
     r"|WinHttp\.WinHttpRequest|PowerShell/|Cypress/|[Ss]elenium|[Ww]eb[Dd]river"
 )
-#: Crawlers that no list has yet: a name ending so before a version, or the contact address
-#: that crawlers give by convention and browsers never. CUBOT is a make of telephones.
+#: Crawlers that no list has yet: a name that ends like this before a version, or a contact
+#: address, which crawlers give and browsers do not. CUBOT is a make of telephones.
 _CONVENTIONS: Final = r"(?i:(?<!cu)(?:bot|crawler|spider)/v?\d)|\+https?://"
-#: Patterns of the list that hit people: React Native's `fetch` on Android sends a bare
-#: "okhttp/4.9.2", and that is how an app's clicks arrive.
+#: Patterns of the list that match real users: React Native's `fetch` on Android sends a bare
+#: "okhttp/4.9.2" with the clicks of an app.
 _PEOPLE: Final = frozenset({"okhttp"})
 
 _PLAIN_START = re.compile(r"[A-Za-z0-9](?![?*+{|])")
@@ -56,18 +56,12 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     """
     by_letter: defaultdict[str, list[str]] = defaultdict(list)
     others = [_LIBRARIES, _CONVENTIONS]
-    for pattern in _listed():
+    listed = files("crawleruseragents").joinpath("crawler-user-agents.json")
+    patterns = {entry["pattern"] for entry in orjson.loads(listed.read_bytes())}
+    for pattern in sorted(patterns - _PEOPLE):
         if _PLAIN_START.match(pattern) and "|" not in pattern:
             by_letter[pattern[0]].append(pattern[1:])
         else:
             others.append(pattern)
     branches = (f"{first}(?:{'|'.join(rest)})" for first, rest in by_letter.items())
     return re.compile("|".join(branches)), re.compile("|".join(others))
-
-
-def _listed() -> list[str]:
-    listed = files("crawleruseragents").joinpath("crawler-user-agents.json")
-    patterns: list[str] = [
-        entry["pattern"] for entry in orjson.loads(listed.read_bytes())
-    ]
-    return [pattern for pattern in patterns if pattern not in _PEOPLE]

@@ -37,6 +37,17 @@ _HANDHELD = re.compile(
 )
 _DESKTOP = re.compile("windows|macintosh|mac os x|x11|linux|cros", re.IGNORECASE)
 
+#: The first pattern that matches names the device. An Android without "Mobile" is a tablet:
+#: Google asks browsers to tell them apart so.
+_DEVICES: Final[tuple[tuple[re.Pattern[str], Device], ...]] = (
+    (_TV, "tv"),
+    (_CONSOLE, "console"),
+    (_TABLET, "tablet"),
+    (_HANDHELD, "mobile"),
+    (_ANDROID, "tablet"),
+    (_DESKTOP, "desktop"),
+)
+
 
 def bounded(user_agent: str | None) -> str:
     """Cut a user agent to the part that is looked at; empty when there is none."""
@@ -63,25 +74,9 @@ def _describe(text: str) -> Agent:
 
 
 def device_class(text: str) -> Device:
-    """Tell the class of device by the marks that vendors are known to leave.
-
-    An Android without "Mobile" is a tablet: Google asks browsers to tell them apart so.
-    """
-    if _TV.search(text):
-        return "tv"
-    if _CONSOLE.search(text):
-        return "console"
-    if _TABLET.search(text):
-        return "tablet"
-    return _handheld_or_desk(text)
-
-
-def _handheld_or_desk(text: str) -> Device:
-    if _HANDHELD.search(text):
-        return "mobile"
-    if _ANDROID.search(text):
-        return "tablet"
-    return "desktop" if _DESKTOP.search(text) else "other"
+    """Tell the class of device by the marks that vendors are known to leave."""
+    classes = (device for pattern, device in _DEVICES if pattern.search(text))
+    return next(classes, "other")
 
 
 @cache

@@ -6,7 +6,6 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 from uuid import UUID
 
 import msgspec
-from msgspec import Raw
 from msgspec.structs import astuple
 
 from ingest.contracts.envelope import CLICK, NO_PROPERTIES, Envelope, Kind
@@ -158,6 +157,7 @@ def values_of(row: Row) -> tuple[object, ...]:
     """A row as Postgres is to have it: a value for each of COLUMNS."""
     envelope, found = row.envelope, row.enrichment
     client, details = envelope.client, envelope.details
+    properties = details.properties
     return (
         *row.entry,
         *row.rank,
@@ -170,13 +170,9 @@ def values_of(row: Row) -> tuple[object, ...]:
         client.page_url,
         client.visitor,
         details.name,
-        _document(details.properties),
+        None if properties == NO_PROPERTIES else str(properties, "utf-8"),
         *astuple(found.agent),
         *astuple(found.location),
         found.referrer_host,
         found.failed,
     )
-
-
-def _document(properties: Raw) -> str | None:
-    return None if properties == NO_PROPERTIES else str(properties, "utf-8")

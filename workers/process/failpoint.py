@@ -22,7 +22,7 @@ def boundary(settings: Settings) -> Callable[[Boundary | ArchiveBoundary], None]
     """
     wanted = settings.crash_at
     if wanted is None:
-        return _do_nothing
+        return lambda _: None
     passes = count(1)
 
     def reached(at: Boundary | ArchiveBoundary) -> None:
@@ -48,7 +48,3 @@ class CrashingRecorder(Recorder):
     @override
     async def give_up(self, delivery: Delivery, detail: str) -> None:
         await self._inner.give_up(delivery, detail)
-
-
-def _do_nothing(_: Boundary | ArchiveBoundary) -> None:
-    """No failpoint is set."""

@@ -14,7 +14,6 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
-    Iterator,
     Sequence,
 )
 from contextlib import asynccontextmanager
@@ -118,7 +117,8 @@ async def publish_changes(connection: Connection, redis: Redis) -> int:
         await writer.begin()
         await _publish(connection, writer, _by_topic(changes))
         await writer.announce()
-        await wake(connection, _wake_refs(changes))
+        waited = [each for each in changes if each["topic"] in TOPICS]
+        await wake(connection, [f"{each['topic']} {each['ref']}" for each in waited])
         await connection.execute(
             _SQL["changes_done"], [change["seq"] for change in changes]
         )
@@ -189,30 +189,6 @@ def _by_topic(changes: Iterable[asyncpg.Record]) -> dict[str, list[str]]:
     return {topic: list(found) for topic, found in refs.items()}
 
 
-def _wake_refs(changes: Iterable[asyncpg.Record]) -> Iterator[str]:
-    """The references of changes that entries in quarantine may wait for."""
-    for change in changes:
-        if change["topic"] in TOPICS:
-            yield f"{change['topic']} {change['ref']}"
-
-
-def _id(ref: str) -> tuple[UUID]:
-    return (UUID(ref),)
-
-
-def _text(ref: str) -> tuple[str]:
-    return (ref,)
-
-
-def _hash(ref: str) -> tuple[bytes]:
-    return (bytes.fromhex(ref),)
-
-
-def _code(ref: str) -> tuple[str, str]:
-    namespace, _, code = ref.partition(" ")
-    return namespace, code
-
-
 def _scoped_name(ref: str) -> tuple[UUID, str]:
     whose, _, name = ref.partition(" ")
     return UUID(whose), name
@@ -226,12 +202,12 @@ _DOCUMENTS: Final[dict[str, _WholeReader]] = {
 
 #: The other topics: the parser of a reference, and the reader of the records.
 _TOPICS: Final[dict[str, tuple[Callable[[str], tuple[Any, ...]], Reader]]] = {
-    "program": (_id, records.of_programs),
-    "domain": (_text, records.of_domains),
-    "key": (_hash, records.of_keys),
+    "program": (lambda ref: (UUID(ref),), records.of_programs),
+    "domain": (lambda ref: (ref,), records.of_domains),
+    "key": (lambda ref: (bytes.fromhex(ref),), records.of_keys),
     "click": (_scoped_name, records.of_clicks),
-    "link": (_id, records.of_links),
-    "code": (_code, records.of_codes),
+    "link": (lambda ref: (UUID(ref),), records.of_links),
+    "code": (lambda ref: tuple(ref.split(" ", 1)), records.of_codes),
     "partner_link": (_scoped_name, records.of_partner_links),
     "customer": (_scoped_name, records.of_customers),
     "stats": (_scoped_name, records.of_stats),

@@ -132,18 +132,16 @@ class CircuitBreaker:
             self._unsaved = None
         self._is_known = True
         if last is not None and last["is_on"]:
-            self._open(last["id"], last["cause"], last["detail"], last["consumer"])
+            if last["id"] != self._pause and last["consumer"] != self._consumer:
+                cause, detail, by = last["cause"], last["detail"], last["consumer"]
+                self._log.warning("group.paused", cause=cause, detail=detail, by=by)
+            self._pause = last["id"]
+            PAUSED.set(1)
         elif self._pause is not None:
             self._pause = None
             PAUSED.set(0)
             self._limit.reset(last["allowed"] if last else 0)
             self._log.warning("group.resumed")
-
-    def _open(self, pause: int, cause: str, detail: str, consumer: str) -> None:
-        if pause != self._pause and consumer != self._consumer:
-            self._log.warning("group.paused", cause=cause, detail=detail, by=consumer)
-        self._pause = pause
-        PAUSED.set(1)
 
 
 async def keep_refreshing(breaker: CircuitBreaker, stop: asyncio.Event) -> None:

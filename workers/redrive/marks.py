@@ -181,15 +181,15 @@ async def _check(connection: Connection, due: Sequence[DatabaseRecord]) -> int:
     )
     found = [entry for entry, refs in waits.items() if refs & existing]
     others = waits.keys() - set(found)
-    polled = [entry for entry in others if any(map(_is_polled, waits[entry]))]
+    polled = [
+        entry
+        for entry in others
+        if any(ref.startswith(f"{_POLLED} ") for ref in waits[entry])
+    ]
     await connection.execute(_SQL["looks_found"], found)
     await connection.execute(_SQL["looks_again"], polled, _MAX_PAUSE)
     await connection.execute(_SQL["looks_over"], sorted(others - set(polled)))
     return len(found)
-
-
-def _is_polled(ref: str) -> bool:
-    return ref.partition(" ")[0] == _POLLED
 
 
 async def _existing(connection: Connection, refs: Iterable[str]) -> set[str]:
@@ -206,14 +206,6 @@ async def _existing(connection: Connection, refs: Iterable[str]) -> set[str]:
     return existing
 
 
-def _ids(names: Sequence[str]) -> tuple[object, ...]:
-    return ([UUID(name) for name in names],)
-
-
-def _hashes(names: Sequence[str]) -> tuple[object, ...]:
-    return ([bytes.fromhex(name) for name in names],)
-
-
 def _pairs(names: Sequence[str]) -> tuple[object, ...]:
     pairs = [name.partition(" ") for name in names]
     return [first for first, _, _ in pairs], [second for _, _, second in pairs]
@@ -226,12 +218,24 @@ _TOPICS: Final[
     ]
 ] = {
     "code": ("links_by_code", _pairs, lambda row: f"{row['namespace']} {row['code']}"),
-    "link": ("links_by_id", _ids, lambda row: str(row["link_id"])),
+    "link": (
+        "links_by_id",
+        lambda ids: ([*map(UUID, ids)],),
+        lambda row: str(row["link_id"]),
+    ),
     "click": (
         "clicks_by_token",
         _pairs,
         lambda row: f"{row['workspace_id']} {row['token']}",
     ),
-    "key": ("keys_by_hash", _hashes, lambda row: row["key_hash"].hex()),
-    _POLLED: ("clicks_recorded", _ids, lambda row: str(row["click_id"])),
+    "key": (
+        "keys_by_hash",
+        lambda keys: ([*map(bytes.fromhex, keys)],),
+        lambda row: row["key_hash"].hex(),
+    ),
+    _POLLED: (
+        "clicks_recorded",
+        lambda ids: ([*map(UUID, ids)],),
+        lambda row: str(row["click_id"]),
+    ),
 }

@@ -1,6 +1,7 @@
 """What clicks that come or go change about recorded ones: looked up and written in batches."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 from ingest.contracts.envelope import CLICK
 from workers.counters.counters import CounterDeltas
 from workers.model.rows import Row, StoredRow, timestamp
-from workers.postgres.database import Connection
+from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements
 from workers.visits.windows import (
     QUARTER_MS,
@@ -37,7 +38,9 @@ async def play(
     """
     waiting: dict[bytes, tuple[Lookups, Lookup]] = {}
     for visitor, timeline in timelines.items():
-        steps = _steps(timeline, leaving.get(visitor, ()), arriving.get(visitor, ()))
+        leave = map(timeline.leave, sorted(leaving.get(visitor, ())))
+        arrive = map(timeline.arrive, sorted(arriving.get(visitor, ())))
+        steps = _joined(chain(leave, arrive))
         if lookup := next(steps, None):
             waiting[visitor] = steps, lookup
     while waiting:
@@ -108,25 +111,25 @@ async def recorded_clicks(
     return found
 
 
-def _steps(
-    timeline: Timeline, leaving: Sequence[Click], arriving: Sequence[Click]
-) -> Lookups:
-    for click in sorted(leaving):
-        yield from timeline.leave(click)
-    for click in sorted(arriving):
-        yield from timeline.arrive(click)
+def _joined(parts: Iterable[Lookups]) -> Lookups:
+    for part in parts:
+        yield from part
 
 
 async def _answers(
     connection: Connection, lookups: Mapping[bytes, Lookup]
 ) -> dict[bytes, Answer]:
     visitors = list(lookups)
+    spans = [
+        (timestamp(each.low_ms), timestamp(each.high_ms), each.displaced)
+        for each in lookups.values()
+    ]
     found = await connection.fetch(
         _SQL["duplicates_first"],
         list(range(len(visitors))),
         [visitor[:-_LINK_BYTES] for visitor in visitors],
         [UUID(bytes=visitor[-_LINK_BYTES:]) for visitor in visitors],
-        *_spans(lookups.values()),
+        *columns(spans),
     )
     return {
         visitors[record["place"]]: Answer(
@@ -135,12 +138,3 @@ async def _answers(
         )
         for record in found
     }
-
-
-def _spans(lookups: Iterable[Lookup]) -> Iterator[list[object]]:
-    """The columns of some lookups, as the statement takes them."""
-    spans = [
-        (timestamp(each.low_ms), timestamp(each.high_ms), each.displaced)
-        for each in lookups
-    ]
-    return map(list, zip(*spans, strict=True))
