@@ -1,5 +1,6 @@
 """The archive of a shard: everything that arrived, in order, whatever fails meanwhile."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,6 @@ from tests.support.directory import a_click
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
 from tests.support.workers.archives import STREAM, Yard, exhaust, payloads
-from workers.archive import writer
 from workers.archive.reader import segments
 from workers.archive.stream_reader import drop_group
 from workers.model.batch import TransientError
@@ -291,7 +291,7 @@ async def test_a_disk_that_fails_leaves_everything_pending(
     archiver = yard.archiver()
     await exhaust(archiver)
     with monkeypatch.context() as broken:
-        broken.setattr(writer, "_sync", fails)
+        broken.setattr(os, "fsync", fails)
         with pytest.raises(TransientError, match="No space left"):
             await archiver.finish()
     assert (5, []) == (await yard.pending(), yard.files())
