@@ -11,7 +11,6 @@ from typing import Final
 from redis.asyncio import Redis
 
 from ingest.contracts.metrics import installation as figures
-from ingest.contracts.stream import GROUP, events_key
 from workers.model.batch import TransientError
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
@@ -48,7 +47,7 @@ async def sample(pool: Pool, redis: Redis, shards: int) -> None:
     with redis_errors():
         found = [await read_stream(redis, shard) for shard in range(shards)]
         streams = [stream for stream in found if stream is not None]
-        lags = [await _lag(redis, stream) for stream in streams]
+        lags = [_lag(stream) for stream in streams]
         figures.WORKERS_ALIVE.set(len(await live_workers(redis)))
         memory = await redis.info("memory")
     figures.REDIS_BYTES.set(memory["used_memory"])
@@ -58,16 +57,13 @@ async def sample(pool: Pool, redis: Redis, shards: int) -> None:
     await _export_ledger(pool, streams, lags)
 
 
-async def _lag(redis: Redis, stream: StreamState) -> Lag:
+def _lag(stream: StreamState) -> Lag:
     """The lag; a backlog that is too long to count is taken from Redis' counters."""
-    lag = lag_of(stream)
-    if stream.undelivered < COUNT_LIMIT:
+    lag, read = lag_of(stream), stream.recorder.read
+    if stream.undelivered < COUNT_LIMIT or read is None:
         return lag
-    for group in await redis.xinfo_groups(events_key(stream.shard)):
-        if group["name"] == GROUP.encode() and group["entries-read"] is not None:
-            unread = max(COUNT_LIMIT, stream.added - group["entries-read"])
-            return lag._replace(undelivered=min(unread, stream.length))
-    return lag
+    unread = max(COUNT_LIMIT, stream.added - read)
+    return lag._replace(undelivered=min(unread, stream.length))
 
 
 def _export(stream: StreamState, lag: Lag) -> None:

@@ -5,7 +5,7 @@ counts undelivered entries in the server, so that all figures are of one moment.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
@@ -16,6 +16,8 @@ from workers.redis_io.connections import redis_errors
 #: Up to so many undelivered entries are counted one by one: a thousand take Redis a
 #: millisecond, during which it serves nothing else.
 COUNT_LIMIT: Final = 1000
+
+ZERO: Final = EntryId(0, 0)
 
 _LOOK: Final = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
@@ -30,7 +32,8 @@ for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
     local last = value(group, 'last-delivered-id')
     local pending = redis.call('XPENDING', KEYS[1], name)
     if name == ARGV[1] then delivered = last end
-    groups[#groups + 1] = {name, last, pending[1], pending[2]}
+    local read = value(group, 'entries-read') or false
+    groups[#groups + 1] = {name, last, pending[1], pending[2], read}
 end
 local waiting = redis.call('XRANGE', KEYS[1], '(' .. delivered, '+', 'COUNT', ARGV[2])
 local stream = redis.call('XINFO', 'STREAM', KEYS[1])
@@ -46,11 +49,15 @@ return {
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """A group: the last delivered id, and its pending entries."""
+    """A group: the last delivered id, and its pending entries.
 
-    delivered: EntryId
-    pending: int
-    oldest_pending: EntryId | None
+    `read` counts all delivered entries; None where Redis has lost count.
+    """
+
+    delivered: EntryId = ZERO
+    pending: int = 0
+    oldest_pending: EntryId | None = None
+    read: int | None = 0
 
     @property
     def floor(self) -> EntryId:
@@ -68,18 +75,23 @@ class StreamState:
     """
 
     shard: int
-    epoch: int | None
-    at_ms: int
-    length: int
-    added: int
-    cut: int
-    groups: Mapping[str, GroupState]
-    undelivered: int
-    oldest_undelivered: EntryId | None
+    epoch: int | None = None
+    at_ms: int = field(default=0, compare=False)
+    length: int = 0
+    added: int = 0
+    cut: int = 0
+    groups: Mapping[str, GroupState] = field(default_factory=dict)
+    undelivered: int = 0
+    oldest_undelivered: EntryId | None = None
     #: The first entry that is retained, the last that was added, the highest deleted one.
-    first: EntryId | None
-    last: EntryId
-    deleted: EntryId
+    first: EntryId | None = None
+    last: EntryId = ZERO
+    deleted: EntryId = ZERO
+
+    @property
+    def recorder(self) -> GroupState:
+        """The workers' group; one that has read nothing, if it is missing."""
+        return self.groups.get(GROUP, GroupState())
 
     @property
     def removed_by_others(self) -> int:
@@ -121,13 +133,13 @@ async def read_stream(
 
 def lag_of(stream: StreamState) -> Lag:
     """The group's lag in a shard; all zero if it has read everything."""
-    group = stream.groups.get(GROUP)
-    oldest_pending = group.oldest_pending if group else None
+    group = stream.recorder
+    oldest_pending = group.oldest_pending
     known = (oldest_pending, stream.oldest_undelivered)
     oldest = min((entry for entry in known if entry is not None), default=None)
     return Lag(
         undelivered=stream.most_undelivered,
-        pending=group.pending if group else 0,
+        pending=group.pending,
         seconds=_age(stream, oldest),
         pending_seconds=_age(stream, oldest_pending),
     )
@@ -151,12 +163,13 @@ def _stream(shard: int, reply: Sequence[Any]) -> StreamState:
         undelivered=undelivered,
         oldest_undelivered=oldest,
         first=first,
-        last=last or EntryId(0, 0),
-        deleted=deleted or EntryId(0, 0),
+        last=last or ZERO,
+        deleted=deleted or ZERO,
     )
 
 
-def _group(delivered: bytes, pending: int, oldest: bytes | None) -> GroupState:
-    return GroupState(
-        EntryId.of(delivered), pending, EntryId.of(oldest) if oldest else None
-    )
+def _group(
+    delivered: bytes, pending: int, oldest: bytes | None, read: int | None
+) -> GroupState:
+    first = EntryId.of(oldest) if oldest else None
+    return GroupState(EntryId.of(delivered), pending, first, read)

@@ -15,8 +15,8 @@ from scripts.errors import UsageProblem
 from scripts.output import Report, reporting, table
 from scripts.parameters import Moment
 from scripts.servers import redis_server, shard_count
-from scripts.services.observe.streams import ZERO
 from scripts.times import unix_ms
+from workers.redis_io.stream_state import ZERO
 
 _ENTRY: Final = re.compile(r"(\d{1,20})-(\d{1,20})")
 _LAST_SEQ: Final = (1 << 64) - 1

@@ -17,13 +17,13 @@ from scripts.servers import Connection, postgres, redis_server, rows, shard_coun
 from scripts.services.observe import spools
 from scripts.services.observe.streams import (
     Fields,
-    ShardState,
     entries,
     pending_ids,
     read_shard,
 )
 from scripts.sql import statements
 from workers.model.batch import Entry
+from workers.redis_io.stream_state import StreamState
 
 _SQL: Final = statements("services/observe/event")
 
@@ -168,7 +168,7 @@ async def _entry(redis: Redis, sought: _Sought, shards: int) -> dict[str, Any] |
         found = await _near(redis, state, sought)
         if found is not None:
             entry, index, event_id = found
-            waits = entry > state.delivered
+            waits = entry > state.recorder.delivered
             waits = waits or entry in await pending_ids(redis, shard)
             return {
                 "event_id": event_id,
@@ -190,7 +190,7 @@ def _likely(sought: _Sought, shards: int) -> Sequence[int]:
 
 
 async def _near(
-    redis: Redis, state: ShardState, sought: _Sought
+    redis: Redis, state: StreamState, sought: _Sought
 ) -> tuple[EntryId, int, UUID] | None:
     at_ms = ids.millis(sought.lowest)
     first = EntryId(max(0, at_ms - _BEFORE_MS), 0)

@@ -29,11 +29,11 @@ from scripts.servers import Connection, rows, single
 from scripts.services.observe import spools
 from scripts.services.observe.streams import (
     PendingEntries,
-    ShardState,
     read_shard,
     waiting,
 )
 from scripts.sql import statements
+from workers.redis_io.stream_state import StreamState
 from workers.stream.epochs import appended_by_edges
 
 _SQL: Final = statements("services/observe/status")
@@ -62,7 +62,7 @@ class LedgerView:
     quarantined: int
     #: Vanished before they were recorded; workers find that out within two minutes.
     lost: int
-    shards: tuple[ShardState, ...]
+    shards: tuple[StreamState, ...]
     waiting: tuple[PendingEntries, ...]
 
     @property
@@ -77,7 +77,7 @@ class LedgerView:
     @property
     def in_flight(self) -> int:
         undelivered = sum(one.entries for one in self.waiting)
-        entries = undelivered + sum(shard.pending for shard in self.shards)
+        entries = undelivered + sum(shard.recorder.pending for shard in self.shards)
         return entries + self.unsettled_beyond_first if entries else 0
 
     @property
@@ -95,7 +95,7 @@ class LedgerView:
 
     def oldest(self, index: int) -> EntryId | None:
         """The oldest entry of a shard that is not acknowledged."""
-        known = (self.shards[index].oldest_pending, self.waiting[index].oldest)
+        known = (self.shards[index].recorder.oldest_pending, self.waiting[index].oldest)
         return min((entry for entry in known if entry is not None), default=None)
 
     def lag(self, index: int) -> float:
@@ -110,7 +110,7 @@ class LedgerView:
 class _Came(NamedTuple):
     """What Redis and the spools say."""
 
-    shards: tuple[ShardState, ...]
+    shards: tuple[StreamState, ...]
     spooled: int
     #: By epoch and edge: events beyond the first of their entry.
     appended: Mapping[tuple[int, str], int]

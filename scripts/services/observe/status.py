@@ -79,10 +79,10 @@ def _shard(ledger: LedgerView, index: int) -> dict[str, Any]:
         "length": shard.length,
         "entries_added": shard.added,
         "undelivered": waiting.entries,
-        "pending": shard.pending,
-        "in_flight": waiting.entries + shard.pending,
+        "pending": shard.recorder.pending,
+        "in_flight": waiting.entries + shard.recorder.pending,
         "lag_seconds": ledger.lag(index),
-        "oldest_pending_seconds": ledger.age(shard.oldest_pending),
+        "oldest_pending_seconds": ledger.age(shard.recorder.oldest_pending),
     }
 
 

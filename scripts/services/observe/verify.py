@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import FIELD, split
+from ingest.contracts.stream import FIELD, GROUP, split
 from scripts.environment import Environment
 from scripts.servers import (
     Connection,
@@ -24,11 +24,12 @@ from scripts.servers import (
     single,
 )
 from scripts.services.observe.ledger import LedgerView, read_ledger
-from scripts.services.observe.streams import ZERO, entries, pending_ids, read_shard
+from scripts.services.observe.streams import entries, pending_ids, read_shard
 from scripts.sql import statements
 from workers.counters.rule import TABLES
 from workers.counters.statements import comparison
 from workers.model.batch import Entry
+from workers.redis_io.stream_state import ZERO
 
 _SQL: Final = statements("services/observe/verify")
 #: The statements that find what is not as it must be; `entries` needs the streams' ids.
@@ -127,11 +128,11 @@ async def _acknowledged(redis: Redis, shards: int) -> AsyncIterator[Entry]:
     for number in range(shards):
         shard = await read_shard(redis, number)
         # Without a number of its own no entry of this life was ever written down.
-        if shard.epoch is None or not shard.has_group:
+        if shard.epoch is None or GROUP not in shard.groups:
             continue
         pending = await pending_ids(redis, number)
         async for entry, fields in entries(
-            redis, number, after=ZERO, to=shard.delivered
+            redis, number, after=ZERO, to=shard.recorder.delivered
         ):
             if entry in pending:
                 continue
