@@ -209,7 +209,6 @@ AFFITOR: Final = Dialect(
     prefix="/api/v1/track",
     endpoints=(
         Endpoint(
-            method="POST",
             path="/api/v1/track/click",
             summary="Record that a visitor followed a referral link",
             body=wire.Click,
@@ -229,7 +228,6 @@ AFFITOR: Final = Dialect(
             plain_click=_plain_click,
         ),
         Endpoint(
-            method="POST",
             path="/api/v1/track/lead",
             summary="Record that a visitor or customer who is known signed up",
             credential=Credential(scope="track", is_optional=True),

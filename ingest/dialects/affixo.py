@@ -22,8 +22,8 @@ from pydantic import BaseModel, Field
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import NAME_CHARS, Json
 from ingest.dialects.body import (
-    SAYS_SOMETHING,
     Body,
+    Name,
     doc,
     example,
     maybe,
@@ -105,9 +105,7 @@ _Referrer = Annotated[
 class _Click(Body):
     model_config = example(ref="SARAH", url="https://example.com/pricing?ref=SARAH")
 
-    ref: Annotated[_Code, Field(pattern=SAYS_SOMETHING)] = doc(
-        "The referral code that the visitor followed."
-    )
+    ref: Name = doc("The referral code that the visitor followed.")
     visitor_id: _VisitorId = None
     fingerprint: _Fingerprint = None
     url: _Url = None
@@ -268,7 +266,6 @@ AFFIXO: Final = Dialect(
     prefix="/v1",
     endpoints=(
         Endpoint(
-            method="POST",
             path="/v1/track/click",
             summary="Record that a visitor came by a referral code",
             credential=_KEY,
@@ -280,7 +277,6 @@ AFFIXO: Final = Dialect(
             answer=_answer_click,
         ),
         Endpoint(
-            method="POST",
             path="/v1/track/lead",
             summary="Record a lead, whoever brought it",
             credential=_KEY,

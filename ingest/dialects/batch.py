@@ -214,7 +214,6 @@ def _refuse(refusal: Refusal) -> Reply:
 
 
 ROUTE: Final = Route(
-    method="POST",
     path="/v1/events",
     summary="Record up to 1,000 events of any dialect",
     body=BatchEvent,

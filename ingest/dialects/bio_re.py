@@ -117,7 +117,6 @@ BIO_RE: Final = Dialect(
     prefix="/api/v1/referral",
     endpoints=(
         Endpoint(
-            method="POST",
             path="/api/v1/referral/click/{code}",
             summary="Count a click on a referral link, whether its code is known or not",
             variables={"code": "The link's code."},

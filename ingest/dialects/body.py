@@ -26,7 +26,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import with_default_schema
 
-from ingest.contracts.storable import Json, emptied
+from ingest.contracts.storable import NAME_CHARS, Json, emptied
 from ingest.dialects.spec import Refusal
 
 #: How many objects and arrays may lie inside one another, the outermost included.
@@ -138,6 +138,9 @@ class OrNothing:
 
 #: A text that is there and not empty; anything else is nothing.
 LenientText = Annotated[str | None, Field(min_length=1), OrNothing()]
+
+#: A code, a name or an id, which says something.
+Name = Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=NAME_CHARS)]
 
 #: An object; anything else is nothing.
 LenientObject = Annotated[dict[str, Any] | None, OrNothing()]

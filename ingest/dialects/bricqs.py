@@ -21,8 +21,7 @@ from pydantic import BaseModel, Field
 
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
-from ingest.contracts.storable import NAME_CHARS
-from ingest.dialects.body import SAYS_SOMETHING, Body, doc, example, read
+from ingest.dialects.body import Body, Name, doc, example, read
 from ingest.dialects.refusals import answers, retry_headers, usage_headers
 from ingest.dialects.spec import (
     ByCode,
@@ -68,15 +67,12 @@ _REFUSALS: Final = answers(
 )
 
 
-_Name = Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=NAME_CHARS)]
-
-
 class _Generate(Body):
     model_config = example(
         participant_id="user_123", campaign_id="550e8400-e29b-41d4-a716-446655440000"
     )
 
-    participant_id: _Name = doc("Your id of the participant.")
+    participant_id: Name = doc("Your id of the participant.")
     campaign_id: Annotated[UUID, Field(strict=False)] = doc(
         "The campaign that the participant refers to."
     )
@@ -85,8 +81,8 @@ class _Generate(Body):
 class _Convert(Body):
     model_config = example(code="ALEX2026", referred_session_id="sess_newuser_456")
 
-    code: _Name = doc("The referral code that the session came with.")
-    referred_session_id: _Name = doc(
+    code: Name = doc("The referral code that the session came with.")
+    referred_session_id: Name = doc(
         "Your id of the session. A session converts a code once."
     )
 
@@ -181,10 +177,6 @@ def _referral_url(url: str, code: str) -> str:
     return parts._replace(query=f"{query}ref={quote(code, safe='')}").geturl()
 
 
-def _ask_validate(request: RawRequest) -> ByCode:
-    return ByCode(request.path["code"])
-
-
 def _answer_validate(finding: Finding) -> Reply:
     link = finding.link
     if link is None or link.partner_code is None or link.program_uuid is None:
@@ -222,10 +214,6 @@ def _answer_convert(outcome: Outcome) -> Reply:
     )
 
 
-def _ask_stats(request: RawRequest) -> StatsOf:
-    return StatsOf(request.path["participant_id"])
-
-
 def _answer_stats(finding: Finding) -> Reply:
     stats = finding.stats
     if stats is None:
@@ -258,7 +246,6 @@ BRICQS: Final = Dialect(
     prefix=_PREFIX,
     endpoints=(
         Endpoint(
-            method="POST",
             path=f"{_PREFIX}/generate",
             summary="The referral code of a participant in a campaign, made once",
             credential=Credential(header="x-api-key", scope="write"),
@@ -271,19 +258,17 @@ BRICQS: Final = Dialect(
             answer=_answer_generate,
         ),
         Query(
-            method="GET",
             path=f"{_PREFIX}/validate/{{code}}",
             summary="Whose referral code this is",
             variables={"code": "The referral code to look up."},
             limits=_PUBLIC,
             reply=_Valid,
             refusals=("link_unknown", "link_inactive", "link_incomplete"),
-            ask=_ask_validate,
+            ask=lambda request: ByCode(request.path["code"]),
             answer=_answer_validate,
             from_browsers=True,
         ),
         Endpoint(
-            method="POST",
             path=f"{_PREFIX}/convert",
             summary="Record that a session with a referral code converted",
             limits=_PUBLIC,
@@ -296,7 +281,6 @@ BRICQS: Final = Dialect(
             needs_partner=True,
         ),
         Query(
-            method="GET",
             path=f"{_PREFIX}/stats/{{participant_id}}",
             summary="What a participant's referrals came to",
             credential=Credential(header="x-api-key", scope="read"),
@@ -304,7 +288,7 @@ BRICQS: Final = Dialect(
             limits=_KEYED,
             reply=_Stats,
             refusals=("partner_unknown",),
-            ask=_ask_stats,
+            ask=lambda request: StatsOf(request.path["participant_id"]),
             answer=_answer_stats,
         ),
     ),

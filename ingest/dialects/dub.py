@@ -239,7 +239,6 @@ DUB: Final = Dialect(
     prefix="/track",
     endpoints=(
         Endpoint(
-            method="POST",
             path="/track/click",
             summary="Record that a visitor came by a link",
             body=wire.Click,
@@ -251,7 +250,6 @@ DUB: Final = Dialect(
             has_short_clicks=True,
         ),
         Endpoint(
-            method="POST",
             path="/track/lead",
             summary="Record that a visitor whose click is known signed up",
             credential=_CREDENTIAL,
@@ -267,7 +265,6 @@ DUB: Final = Dialect(
             has_short_clicks=True,
         ),
         Endpoint(
-            method="POST",
             path="/track/sale",
             summary="Record that a customer paid",
             credential=_CREDENTIAL,

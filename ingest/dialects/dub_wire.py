@@ -23,6 +23,7 @@ from ingest.dialects.body import (
     Body,
     LenientText,
     Metadata,
+    Name,
     doc,
     example,
     maybe,
@@ -289,7 +290,6 @@ _Id = Annotated[
     str,
     StringConstraints(strip_whitespace=True, pattern=SAYS_SOMETHING, max_length=100),
 ]
-_Name = Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=255)]
 _Text = Annotated[str, Field(max_length=100)]
 _Email = Annotated[
     _Text,
@@ -324,8 +324,8 @@ class Click(Body):
         domain="go.yoursite.com", key="alice", url="https://yoursite.com/?via=alice"
     )
 
-    domain: _Name = doc("The domain of the short link.")
-    key: _Name = doc("The link's code on that domain.")
+    domain: Name = doc("The domain of the short link.")
+    key: Name = doc("The link's code on that domain.")
     url: LenientText = maybe("The page that the visitor is on.")
     referrer: LenientText = maybe(
         "The page that the visitor came from.", "https://blog.example.com/post"
@@ -380,7 +380,7 @@ class Lead(Event):
         customerEmail="john.doe@example.com",
     )
 
-    event_name: _Name = doc("What the customer did. A customer has one lead of a name.")
+    event_name: Name = doc("What the customer did. A customer has one lead of a name.")
     mode: Literal["async", "wait", "deferred"] | None = doc(
         "`deferred` makes the customer known and counts nothing until the lead "
         "comes; `async` and `wait` do the same.",
@@ -408,12 +408,12 @@ class Sale(Event):
     currency: _Currency | None = doc(
         "The currency, by its code in ISO 4217.", default="usd"
     )
-    event_name: _Name | None = doc("What was paid for.", default="Purchase")
+    event_name: Name | None = doc("What was paid for.", default="Purchase")
     payment_processor: _Processor | None = doc(
         "Who processed the payment.", default="custom"
     )
     invoice_id: str | None = maybe("The invoice. Sales with one invoice are one sale.")
-    lead_event_name: _Name | None = maybe(
+    lead_event_name: Name | None = maybe(
         "The name of the lead that a sale with a `clickId` records first.", "Sign up"
     )
 

@@ -10,17 +10,17 @@ before it looks at the status, so every refusal is JSON too. Where the vendor sa
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import Json
 from ingest.dialects.body import (
-    SAYS_SOMETHING,
     Body,
     Metadata,
+    Name,
     doc,
     example,
     maybe,
@@ -75,9 +75,6 @@ _REFUSALS: Final = answers(
 )
 
 
-_Name = Annotated[str, Field(pattern=SAYS_SOMETHING, max_length=255)]
-
-
 class _Lead(Body):
     model_config = example(
         clickId="abc123",
@@ -89,13 +86,13 @@ class _Lead(Body):
         metadata={"plan": "free"},
     )
 
-    click_id: _Name = doc(
+    click_id: Name = doc(
         "The id of the click that brought the customer.", alias="clickId"
     )
-    event_name: _Name = doc(
+    event_name: Name = doc(
         "What the customer did. A customer has one lead of a name.", alias="eventName"
     )
-    external_id: _Name = doc("Your id of the customer.", alias="customerExternalId")
+    external_id: Name = doc("Your id of the customer.", alias="customerExternalId")
     email: str | None = maybe(
         "The customer's e-mail address.", alias="customerEmail", max_length=320
     )
@@ -206,7 +203,6 @@ REFPORT: Final = Dialect(
     prefix="/api/track",
     endpoints=(
         Endpoint(
-            method="POST",
             path="/api/track/lead",
             summary="Record that a visitor whose click is known signed up",
             credential=Credential(scope="track"),

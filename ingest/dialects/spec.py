@@ -313,7 +313,6 @@ class Route:
     OpenAPI document is made of.
     """
 
-    method: Literal["GET", "POST"]
     path: str
     summary: str
     reply: type[BaseModel]
@@ -326,6 +325,7 @@ class Route:
     limits: Sequence[Limit] = ()
     #: Browsers call it from other origins: CORS and preflight are answered.
     from_browsers: bool = False
+    method: Literal["GET", "POST"] = "POST"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,6 +362,7 @@ class Query(Route):
 
     ask: Callable[[RawRequest], Target]
     answer: Callable[[Finding], Reply]
+    method: Literal["GET", "POST"] = "GET"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
