@@ -89,7 +89,7 @@ class Schemas:
         return {name: field["examples"][0] for name, field in fields}
 
     def _name(self, model: str) -> str:
-        return f"{self._dialect.name}.{model.lstrip('_')}"
+        return f"{self._dialect.name}.{model.lstrip('_').removesuffix('Body')}"
 
 
 def _plain(node: Node) -> Node:

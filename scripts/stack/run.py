@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -43,11 +43,12 @@ _LOOPBACK: Final = "127.0.0.0/8,::1"
 _SQL: Final = statements("services/administer/access/workspaces")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to run. `environment` knows the data directory; the rest are the options."""
 
     environment: Environment
+    _: KW_ONLY
     is_embedded: bool
     host: str
     port: int
@@ -189,8 +190,10 @@ async def _prepare(plan: Plan, say: Say) -> int:
 
 def _fleet(plan: Plan, address: Address, shards: int) -> _Fleet:
     """What to start, not started. Raises click.UsageError for a variable that is wrong."""
+    # Beside servers of their own, operators say whether and where to archive.
+    archive = plan.environment.archive()
     variables = plan.environment.for_processes() | {
-        **_archive(plan),
+        **({} if archive is None else {"REFTIDE_ARCHIVE": str(archive)}),
         "REFTIDE_HOST": address.host,
         "REFTIDE_PORT": str(address.port),
         "REFTIDE_SHARDS": str(shards),
@@ -219,12 +222,6 @@ def _fleet(plan: Plan, address: Address, shards: int) -> _Fleet:
         for slot, name in enumerate(names, 1)
     }
     return _Fleet(edges, workers, admin)
-
-
-def _archive(plan: Plan) -> Mapping[str, str]:
-    """Beside servers of their own, operators say whether and where to archive."""
-    directory = plan.environment.archive()
-    return {} if directory is None else {"REFTIDE_ARCHIVE": str(directory)}
 
 
 def _admin(plan: Plan, variables: Mapping[str, str]) -> Mapping[str, Address]:

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final
 
 import click
 
@@ -63,21 +63,20 @@ Ctrl-C drains and stops everything; a second Ctrl-C does not wait.
     help="Of edges and workers.  [default: REFTIDE_LOG_LEVEL or info]",
 )
 @click.option(
-    "--verbose", is_flag=True, help="Log edges and workers here, not under DATA/log."
+    "--verbose",
+    "is_verbose",
+    is_flag=True,
+    help="Log edges and workers here, not under DATA/log.",
 )
 @click.pass_obj
-def command(  # noqa: PLR0913 - an option each
+def command(
     environment: Environment,
+    /,
     *,
     data: Path | None,
-    host: str,
-    port: int,
     admin_port: int | None,
-    edges: int,
-    workers: int,
-    appendfsync: Literal["everysec", "always"],
     log_level: str | None,
-    verbose: bool,
+    **options: Any,
 ) -> None:
     """Run everything: servers, tables, edges and workers."""
     chosen = {"REFTIDE_DATA": str((data or environment.data).absolute())}
@@ -85,17 +84,9 @@ def command(  # noqa: PLR0913 - an option each
         chosen["REFTIDE_LOG_LEVEL"] = log_level
     if admin_port is not None:
         chosen["REFTIDE_ADMIN_PORT"] = str(admin_port)
-    plan = Plan(
-        environment=Environment({**environment.variables, **chosen}, environment.clock),
-        is_embedded=_is_embedded(environment),
-        host=host,
-        port=port,
-        edges=edges,
-        workers=workers,
-        appendfsync=appendfsync,
-        is_verbose=verbose,
-    )
-    asyncio.run(_until_told(plan))
+    ours = Environment({**environment.variables, **chosen}, environment.clock)
+    is_embedded = _is_embedded(environment)
+    asyncio.run(_until_told(Plan(ours, is_embedded=is_embedded, **options)))
 
 
 def _is_embedded(environment: Environment) -> bool:
