@@ -8,7 +8,7 @@ from ingest.app import run
 from ingest.contracts.telemetry import configure_logging
 from ingest.contracts.variables import SettingsError
 from ingest.durable.stream import ShardCountMismatch
-from ingest.settings import Settings
+from ingest.settings import EdgeSettings
 
 #: Of every command: a setting is wrong, and starting again does not help.
 _ASKED_WRONGLY: Final = 2
@@ -17,7 +17,7 @@ _ASKED_WRONGLY: Final = 2
 def main() -> None:
     environment = os.environ  # noqa: TID251 -- an entry point
     try:
-        settings = Settings.load(environment)
+        settings = EdgeSettings.load(environment)
         configure_logging(settings.log_level)
         run(settings)
     except (SettingsError, ShardCountMismatch) as error:

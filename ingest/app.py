@@ -45,7 +45,7 @@ from ingest.http.health import Health, version
 from ingest.http.middleware import in_words_of
 from ingest.http.request_metrics import measured
 from ingest.http.server import Bounds, EdgeServer, room
-from ingest.settings import Settings
+from ingest.settings import EdgeSettings
 from ingest.startup_check import selfchecked
 
 #: Objects more than before it is looked for: requests leave next to none in cycles.
@@ -73,7 +73,7 @@ class Externals:
     new_id: Callable[[], bytes] = new_id
 
 
-def build(settings: Settings, world: Externals) -> web.Application:
+def build(settings: EdgeSettings, world: Externals) -> web.Application:
     """The edge's application; nothing is connected before it starts.
 
     Stopping is starting backwards: the sink first, because answers wait for it, and the
@@ -95,7 +95,7 @@ def build(settings: Settings, world: Externals) -> web.Application:
 
 
 def _add_sights(
-    app: web.Application, settings: Settings, world: Externals, ports: Dependencies
+    app: web.Application, settings: EdgeSettings, world: Externals, ports: Dependencies
 ) -> None:
     """What operators look at: first to start and last to stop, but for the check."""
     show_keepers(ports.sink, ports.spool, settings.spooling.most_bytes)
@@ -105,7 +105,9 @@ def _add_sights(
     app.cleanup_ctx.append(check)
 
 
-def _acceptor(settings: Settings, world: Externals, ports: Dependencies) -> Acceptor:
+def _acceptor(
+    settings: EdgeSettings, world: Externals, ports: Dependencies
+) -> Acceptor:
     secret, keys = settings.secrets[0], KeyRing(settings.secrets)
     recent = Recent(ports.claims)
     clicks = Clicks(ports.directory, recent, keys)
@@ -128,7 +130,7 @@ def _acceptor(settings: Settings, world: Externals, ports: Dependencies) -> Acce
 def _add_endpoints(
     app: web.Application,
     acceptor: Acceptor,
-    settings: Settings,
+    settings: EdgeSettings,
     dialects: Sequence[Dialect],
 ) -> None:
     proxies = Proxies(settings.trusted_proxies)
@@ -145,7 +147,7 @@ def _add_endpoints(
                 app.router.add_route("OPTIONS", path, preflight(endpoint))
 
 
-async def serve(settings: Settings, world: Externals, stop: asyncio.Event) -> None:
+async def serve(settings: EdgeSettings, world: Externals, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then finish what is under way.
 
     Raises ShardsDiffer where the installation has another number of shards, OSError
@@ -172,7 +174,7 @@ def _keep_what_is_there() -> None:
     gc.set_threshold(*_GARBAGE)
 
 
-def run(settings: Settings) -> None:
+def run(settings: EdgeSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if find_spec("uvloop"):
@@ -181,7 +183,7 @@ def run(settings: Settings) -> None:
         runner.run(_serve_until_told(settings))
 
 
-async def _serve_until_told(settings: Settings) -> None:
+async def _serve_until_told(settings: EdgeSettings) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

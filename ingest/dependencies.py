@@ -23,10 +23,10 @@ from ingest.durable.spool.directory import SpoolDirectory, spool_of
 from ingest.durable.spool.spool import Spool
 from ingest.durable.spool.store import SpoolDamaged
 from ingest.durable.stream import AppendFailed, Stream
-from ingest.rate_limit.limiter import Limiter
+from ingest.rate_limit.limiter import SharedLimiter
 from ingest.redis_io.claims import Claims
 from ingest.redis_io.client import RedisBreaker, connect
-from ingest.settings import Settings
+from ingest.settings import EdgeSettings
 
 _CONNECTIONS: Final = 16
 #: Longer than a reader of changes blocks.
@@ -47,7 +47,7 @@ class Dependencies:
     drainer: Drainer
     watch: RedisProbe
     claims: Claims
-    limiter: Limiter
+    limiter: SharedLimiter
     directory: Directory
 
     async def connections(self, _: web.Application) -> AsyncIterator[None]:
@@ -76,7 +76,9 @@ class Dependencies:
                     await stop()
 
 
-def build_dependencies(settings: Settings, clock: Callable[[], int]) -> Dependencies:
+def build_dependencies(
+    settings: EdgeSettings, clock: Callable[[], int]
+) -> Dependencies:
     """The parts of one edge, unconnected; `clock` gives Unix milliseconds."""
     url, spooling = settings.redis_url, settings.spooling
     reach, writes = RedisBreaker(), RedisBreaker()
@@ -103,7 +105,7 @@ def build_dependencies(settings: Settings, clock: Callable[[], int]) -> Dependen
             appended=stream.appended,
         ),
         claims=Claims(redis),
-        limiter=Limiter(redis, clock),
+        limiter=SharedLimiter(redis, clock),
         directory=Directory(redis, changes, snapshot_of(settings.data)),
     )
 
@@ -119,7 +121,7 @@ def _report(damage: SpoolDamaged) -> None:
 
 
 def watching(
-    parts: Dependencies, settings: Settings, clock: Callable[[], int]
+    parts: Dependencies, settings: EdgeSettings, clock: Callable[[], int]
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Has the watch tell how this edge stands, as long as an application runs."""
     name = f"{socket.gethostname()}-{os.getpid()}"

@@ -58,7 +58,7 @@ class Spooling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class EdgeSettings:
     """The edge's settings. `secrets` are the current one, then those it only verifies."""
 
     redis_url: str = field(repr=False)

@@ -21,14 +21,14 @@ from ingest.contracts.checkups.redis_checkup import (
     redis_questions,
 )
 from ingest.redis_io.client import REDIS_ERRORS
-from ingest.settings import Settings
+from ingest.settings import EdgeSettings
 
 _AGAIN_SECONDS: Final = 5.0
 
 Life = Callable[[web.Application], AsyncIterator[None]]
 
 
-def selfchecked(redis: Redis, settings: Settings, clock: Callable[[], int]) -> Life:
+def selfchecked(redis: Redis, settings: EdgeSettings, clock: Callable[[], int]) -> Life:
     """Checks once Redis answers, beside everything else; `clock` gives Unix ms."""
 
     async def life(_: web.Application) -> AsyncIterator[None]:
@@ -54,7 +54,9 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-async def _check(redis: Redis, settings: Settings, clock: Callable[[], int]) -> None:
+async def _check(
+    redis: Redis, settings: EdgeSettings, clock: Callable[[], int]
+) -> None:
     log_findings(EDGE.judge({"secret": len(settings.secrets[0])}))
     try:
         free = await asyncio.to_thread(free_bytes, settings.data)

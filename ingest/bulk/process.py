@@ -42,7 +42,7 @@ _ANYBODY: Final = "anybody"
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class BatchSender:
     """The sender of a batch: its headers, its address, and its key."""
 
     raw: RawRequest
@@ -68,13 +68,13 @@ class BulkProcessor:
         self._routes = RouteTable(dialects)
         self._turns = BatchSlots(_UNDER_WAY)
 
-    async def admit(self, raw: RawRequest) -> Sender:
+    async def admit(self, raw: RawRequest) -> BatchSender:
         """The sender by these headers; raises Refusal."""
         authorizer = self._acceptor.authorizer
         principal = await authorizer.identify(BATCH, ROUTE.credential, raw)
-        return Sender(raw, principal)
+        return BatchSender(raw, principal)
 
-    async def take(self, sender: Sender, events: Sequence[bytes]) -> Reply:
+    async def take(self, sender: BatchSender, events: Sequence[bytes]) -> Reply:
         """The answer to a batch; every event in it is durable, or refused."""
         shared = SharedEntries(self._acceptor.sink)
         batch = _Batch(replace(self._acceptor, sink=shared), self._routes, sender)
@@ -94,7 +94,9 @@ class BulkProcessor:
 class _Batch:
     """One batch in progress."""
 
-    def __init__(self, acceptor: Acceptor, routes: RouteTable, sender: Sender) -> None:
+    def __init__(
+        self, acceptor: Acceptor, routes: RouteTable, sender: BatchSender
+    ) -> None:
         self._acceptor = acceptor
         self._routes = routes
         self._sender = sender

@@ -51,7 +51,7 @@ _KEPT: Final = "Lead recorded provisionally until a server confirms it"
 
 
 def _parse_click(request: RawRequest) -> Sequence[Draft]:
-    click = read(wire.Click, request.body)
+    click = read(wire.ClickBody, request.body)
     is_test = click.is_test
     return [
         Draft(
@@ -103,7 +103,7 @@ def _program(given: Mapping[str, Json]) -> ByProgram:
     return ByProgram(number)
 
 
-def _properties(click: wire.Click) -> Mapping[str, Json]:
+def _properties(click: wire.ClickBody) -> Mapping[str, Json]:
     kept = click.about
     return {**kept, "additional_data": dict(click.extra)} if click.extra else kept
 
@@ -131,7 +131,7 @@ def _tested(outcome: Outcome, target: ByProgram, what: str) -> Reply:
 
 
 def _parse_lead(request: RawRequest) -> Sequence[Draft]:
-    lead = read(wire.Lead, request.body)
+    lead = read(wire.LeadBody, request.body)
     name = lead.asked.get("event_name")
     facts: dict[str, Any] = {
         "kind": Kind.LEAD,
@@ -154,12 +154,12 @@ def _parse_lead(request: RawRequest) -> Sequence[Draft]:
     ]
 
 
-def _people(lead: wire.Lead) -> tuple[ByClick | ByCustomer, ...]:
+def _people(lead: wire.LeadBody) -> tuple[ByClick | ByCustomer, ...]:
     by_click = (ByClick(lead.click),) if lead.click else ()
     return (*by_click, ByCustomer(lead.customer)) if lead.customer else by_click
 
 
-def _told(lead: wire.Lead, program: int | None) -> Mapping[str, Json]:
+def _told(lead: wire.LeadBody, program: int | None) -> Mapping[str, Json]:
     kept: dict[str, Json] = {}
     if program is not None:
         kept["program_id"] = program
@@ -211,7 +211,7 @@ AFFITOR: Final = Dialect(
         Endpoint(
             path="/api/v1/track/click",
             summary="Record that a visitor followed a referral link",
-            body=wire.Click,
+            body=wire.ClickBody,
             reply=wire.Clicked,
             refusals=(
                 "link_unparsable",
@@ -231,7 +231,7 @@ AFFITOR: Final = Dialect(
             path="/api/v1/track/lead",
             summary="Record that a visitor or customer who is known signed up",
             credential=Credential(scope="track", is_optional=True),
-            body=wire.Lead,
+            body=wire.LeadBody,
             reply=wire.Led,
             refusals=(
                 "customer_unknown",

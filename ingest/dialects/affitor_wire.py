@@ -90,7 +90,7 @@ class _Event(Body):
         return mode is True or (isinstance(mode, str) and mode.lower() == "true")
 
 
-class Click(_Event):
+class ClickBody(_Event):
     """A click, as the tracker reports it."""
 
     model_config = example(
@@ -200,7 +200,7 @@ def read_plain_click(body: bytes) -> PlainClick | None:
         return None
 
 
-class Lead(_Event):
+class LeadBody(_Event):
     """A lead, as a tracker or a server reports it."""
 
     model_config = example(

@@ -45,7 +45,7 @@ _CUSTOMERS: Final = UUID("6d3c2fb5-0c1b-4a55-9a3e-8b5f6f1d7a21")
 
 
 def _parse_click(request: RawRequest) -> Sequence[Draft]:
-    click = read(wire.Click, request.body)
+    click = read(wire.ClickBody, request.body)
     domain = click.domain.strip().lower().removeprefix("www.")
     return [
         Draft(
@@ -70,7 +70,7 @@ def _answer_click(outcome: Outcome) -> Reply:
     )
 
 
-def _draft(event: wire.Event, **facts: Any) -> Draft:
+def _draft(event: wire.EventBody, **facts: Any) -> Draft:
     return Draft(
         external_id=event.customer_external_id,
         customer_name=event.customer_name or None,
@@ -85,7 +85,7 @@ def _lead_key(external_id: str, name: str) -> Dedupe:
 
 
 def _parse_lead(request: RawRequest) -> Sequence[Draft]:
-    lead = read(wire.Lead, request.body)
+    lead = read(wire.LeadBody, request.body)
     name, token, external_id = lead.event_name, lead.token, lead.customer_external_id
     is_deferred = lead.mode == "deferred"
     # A deferred lead's key is its own: the lead itself is still to come.
@@ -169,7 +169,7 @@ def _derived(external_id: str) -> str:
 
 
 def _parse_sale(request: RawRequest) -> Sequence[Draft]:
-    sale = read(wire.Sale, request.body)
+    sale = read(wire.SaleBody, request.body)
     by_click, by_customer = ByClick(sale.token), ByCustomer(sale.customer_external_id)
     invoice = sale.invoice_id
     sold = _draft(
@@ -241,7 +241,7 @@ DUB: Final = Dialect(
         Endpoint(
             path="/track/click",
             summary="Record that a visitor came by a link",
-            body=wire.Click,
+            body=wire.ClickBody,
             reply=answers.Clicked,
             refusals=("link_unknown", "link_inactive"),
             parse=_parse_click,
@@ -254,7 +254,7 @@ DUB: Final = Dialect(
             summary="Record that a visitor whose click is known signed up",
             credential=_CREDENTIAL,
             limits=_LIMITS,
-            body=wire.Lead,
+            body=wire.LeadBody,
             reply=answers.Led,
             refusals=("click_unknown", "link_inactive", "customer_unknown"),
             parse=_parse_lead,
@@ -269,7 +269,7 @@ DUB: Final = Dialect(
             summary="Record that a customer paid",
             credential=_CREDENTIAL,
             limits=_LIMITS,
-            body=wire.Sale,
+            body=wire.SaleBody,
             reply=answers.Sold,
             refusals=("click_unknown",),
             parse=_parse_sale,

@@ -317,7 +317,7 @@ _Processor = Literal[
 ]
 
 
-class Click(Body):
+class ClickBody(Body):
     """A click, as the browser script reports it."""
 
     model_config = example(
@@ -332,7 +332,7 @@ class Click(Body):
     )
 
 
-class Event(Body):
+class EventBody(Body):
     """What leads and sales have in common."""
 
     model_config = ConfigDict(alias_generator=to_camel)
@@ -369,7 +369,7 @@ class Event(Body):
         return (self.click_id or "").strip()
 
 
-class Lead(Event):
+class LeadBody(EventBody):
     """A lead, as a server reports it."""
 
     model_config = example(
@@ -392,7 +392,7 @@ class Lead(Event):
     )
 
 
-class Sale(Event):
+class SaleBody(EventBody):
     """A sale, as a server reports it."""
 
     model_config = example(

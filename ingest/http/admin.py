@@ -25,7 +25,7 @@ from ingest.durable.degradation import Level
 from ingest.durable.sink import Sink
 from ingest.durable.spool.spool import Spool
 from ingest.http.health import Health
-from ingest.rate_limit.limiter import Limiter
+from ingest.rate_limit.limiter import SharedLimiter
 from ingest.redis_io.claims import Claims
 
 _AGAIN_SECONDS: Final = 5.0
@@ -41,7 +41,7 @@ def show_keepers(sink: Sink, spool: Spool, most_bytes: int) -> None:
     SPOOL_LIMIT.set(most_bytes)
 
 
-def show_look_ups(directory: Directory, claims: Claims, limiter: Limiter) -> None:
+def show_look_ups(directory: Directory, claims: Claims, limiter: SharedLimiter) -> None:
     """Likewise whether Redis answers them."""
     parts: Mapping[str, Callable[[], bool]] = {
         "directory": lambda: directory.is_reached,

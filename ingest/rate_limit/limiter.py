@@ -45,7 +45,7 @@ class _Refusal(NamedTuple):
 _Verdict = tuple[Demand, Count]
 
 
-class Limiter:
+class SharedLimiter:
     """Counts requests and refuses those beyond a limit.
 
     While Redis answers, no span of 61 seconds has more requests of a subject than its limit.

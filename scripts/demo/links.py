@@ -21,7 +21,7 @@ from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
 from scripts.servers import Connection, postgres, redis_server
 from scripts.services.administer.access.workspaces import Workspace, named
-from scripts.services.administer.catalogue.links import Wanted, add_link
+from scripts.services.administer.catalogue.links import NewLink, add_link
 from scripts.services.maintain.seed import WORKSPACE, plant
 from scripts.sql import statements
 
@@ -75,7 +75,7 @@ async def _add_links(connection: Connection, workspace: Workspace) -> None:
         )
         if there is None:
             partner = _PARTNERS[number % len(_PARTNERS)]
-            wanted = Wanted(code=code, program=_PROGRAM, partner=partner)
+            wanted = NewLink(code=code, program=_PROGRAM, partner=partner)
             await add_link(connection, wanted)
         elif there["workspace_id"] != workspace.id:
             raise UsageProblem(

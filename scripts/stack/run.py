@@ -17,7 +17,7 @@ from typing import Final, Literal
 import click
 
 from ingest.contracts.variables import SettingsError, Variables
-from ingest.settings import Settings as EdgeSettings
+from ingest.settings import EdgeSettings
 from scripts.embedded import Embedded, EmbeddedError, Instance, Options
 from scripts.embedded.errors import explained
 from scripts.embedded.locks import is_owned
@@ -44,7 +44,7 @@ _SQL: Final = statements("services/administer/access/workspaces")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StackPlan:
     """What to run. `environment` knows the data directory; the rest are the options."""
 
     environment: Environment
@@ -74,7 +74,7 @@ class _Fleet:
         return [*self.workers.values(), *self.edges]
 
 
-async def run(plan: Plan, say: Say, greet: Say) -> None:
+async def run(plan: StackPlan, say: Say, greet: Say) -> None:
     """Run until cancelled; `greet` is told the URL once an event can flow.
 
     Raises Unreachable for what is in the way of a start, GaveUp for what dies again and
@@ -88,7 +88,7 @@ async def run(plan: Plan, say: Say, greet: Say) -> None:
         raise Unreachable(what, error.remedy) from error
 
 
-async def _run(plan: Plan, say: Say, greet: Say) -> None:
+async def _run(plan: StackPlan, say: Say, greet: Say) -> None:
     if plan.is_embedded:
         _refuse_a_second(plan.data)
     async with AsyncExitStack() as stack:
@@ -150,7 +150,7 @@ def _refuse_a_second(data: Path) -> None:
 
 
 @asynccontextmanager
-async def _servers(plan: Plan, say: Say) -> AsyncIterator[Embedded | None]:
+async def _servers(plan: StackPlan, say: Say) -> AsyncIterator[Embedded | None]:
     if not plan.is_embedded:
         plan.environment.secrets()
         with explained(f"make the data directory {plan.data}"):
@@ -164,7 +164,7 @@ async def _servers(plan: Plan, say: Say) -> AsyncIterator[Embedded | None]:
         yield embedded
 
 
-async def _prepare(plan: Plan, say: Say) -> int:
+async def _prepare(plan: StackPlan, say: Say) -> int:
     """Tables, and the demo workspace where it may be; how many shards there are."""
     environment = plan.environment
     with _timed("tables", say):
@@ -188,7 +188,7 @@ async def _prepare(plan: Plan, say: Say) -> int:
     return shards
 
 
-def _fleet(plan: Plan, address: Address, shards: int) -> _Fleet:
+def _fleet(plan: StackPlan, address: Address, shards: int) -> _Fleet:
     """What to start, not started. Raises click.UsageError for a variable that is wrong."""
     # Beside servers of their own, operators say whether and where to archive.
     archive = plan.environment.archive()
@@ -224,7 +224,7 @@ def _fleet(plan: Plan, address: Address, shards: int) -> _Fleet:
     return _Fleet(edges, workers, admin)
 
 
-def _admin(plan: Plan, variables: Mapping[str, str]) -> Mapping[str, Address]:
+def _admin(plan: StackPlan, variables: Mapping[str, str]) -> Mapping[str, Address]:
     """A port of its own for every process. Raises Unreachable, SettingsError."""
     wanted = Variables(variables).admin()
     names = [f"edge {slot + 1}" for slot in range(plan.edges)]

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from ingest.core.values import Demand
-from ingest.rate_limit.limiter import Limiter
+from ingest.rate_limit.limiter import SharedLimiter
 from ingest.redis_io.client import connect
 from tests.support.edge.limiting import MovingClock, admitted, most_within, pass_seconds
 
@@ -19,7 +19,7 @@ class Stage:
 
     def __init__(self, redis: Redis, shared: Redis | None) -> None:
         self.clock = MovingClock()
-        self.limiter = Limiter(redis, self.clock)
+        self.limiter = SharedLimiter(redis, self.clock)
         self._shared = shared
 
     async def pass_seconds(self, seconds: int) -> None:

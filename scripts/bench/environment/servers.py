@@ -19,7 +19,7 @@ from scripts.embedded import Embedded, EmbeddedError, Options
 from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.servers import Connection, postgres, redis_server
-from scripts.services.administer.catalogue.links import Wanted, add_link
+from scripts.services.administer.catalogue.links import NewLink, add_link
 from scripts.services.maintain.schema import schema_text
 from scripts.services.maintain.seed import plant
 from workers.publish.publisher import publish_if_missing
@@ -27,7 +27,7 @@ from workers.publish.publisher import publish_if_missing
 #: As many links share the clicks, evenly, unless a measurement wants others.
 LINKS: Final = 100
 SHARDS: Final = 4
-_LINK: Final = Wanted(code="", program=1, partner="jane", url="https://yoursite.com")
+_LINK: Final = NewLink(code="", program=1, partner="jane", url="https://yoursite.com")
 #: For statements that empty or copy whole tables.
 SECONDS: Final = 60.0
 

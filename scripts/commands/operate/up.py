@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from scripts.environment import Environment
-from scripts.stack.run import Plan, run
+from scripts.stack.run import StackPlan, run
 
 #: What a shell calls a process that Ctrl-C ended.
 _INTERRUPTED: Final = 130
@@ -86,7 +86,7 @@ def command(
         chosen["REFTIDE_ADMIN_PORT"] = str(admin_port)
     ours = Environment({**environment.variables, **chosen}, environment.clock)
     is_embedded = _is_embedded(environment)
-    asyncio.run(_until_told(Plan(ours, is_embedded=is_embedded, **options)))
+    asyncio.run(_until_told(StackPlan(ours, is_embedded=is_embedded, **options)))
 
 
 def _is_embedded(environment: Environment) -> bool:
@@ -100,7 +100,7 @@ def _is_embedded(environment: Environment) -> bool:
     return not given
 
 
-async def _until_told(plan: Plan) -> None:
+async def _until_told(plan: StackPlan) -> None:
     running = asyncio.ensure_future(run(plan, _say, partial(_greet, plan)))
 
     def stop() -> None:
@@ -132,7 +132,7 @@ def _say(line: str) -> None:
         sys.stdout.flush()
 
 
-def _greet(plan: Plan, url: str) -> None:
+def _greet(plan: StackPlan, url: str) -> None:
     _say(f"ready {url}")
     if not plan.is_embedded:
         return  # what the examples need is planted into embedded servers only
@@ -143,7 +143,7 @@ def _greet(plan: Plan, url: str) -> None:
     )
 
 
-def _prefix(plan: Plan) -> str:
+def _prefix(plan: StackPlan) -> str:
     """What another terminal has to set to find this instance."""
     if plan.data == Path(".reftide").absolute():
         return ""

@@ -18,7 +18,7 @@ from scripts.services.administer.access import domains, keys
 from scripts.services.administer.access.workspaces import Workspace, ensure
 from scripts.services.administer.catalogue import partners, programs
 from scripts.services.administer.catalogue.link_lookup import the_link
-from scripts.services.administer.catalogue.links import Wanted, add_link
+from scripts.services.administer.catalogue.links import NewLink, add_link
 from scripts.sql import statements
 
 WORKSPACE: Final = "demo"
@@ -48,8 +48,8 @@ _PARTNERS: Final = {
 _DOMAIN: Final = "go.yoursite.com"
 
 _LINKS: Final = (
-    Wanted(code="PARTNER123", program=1, partner="PARTNER123", url=_SITE),
-    Wanted(
+    NewLink(code="PARTNER123", program=1, partner="PARTNER123", url=_SITE),
+    NewLink(
         code="alice",
         domain=_DOMAIN,
         program=1,
@@ -57,12 +57,12 @@ _LINKS: Final = (
         url=_SITE,
         public_id="lnk_abc",
     ),
-    Wanted(code="alice123", program=1, partner="alice", url=_SITE),
-    Wanted(code="ALEX2026", program=2, partner="user_123"),
-    Wanted(code="jane", program=1, partner="jane", url=_SITE),
+    NewLink(code="alice123", program=1, partner="alice", url=_SITE),
+    NewLink(code="ALEX2026", program=2, partner="user_123"),
+    NewLink(code="jane", program=1, partner="jane", url=_SITE),
     # Not from a page: a link that is off, and one that nobody stands behind.
-    Wanted(code="PAUSED10", program=1, partner="jane", url=_SITE, inactive=True),
-    Wanted(code="ORPHAN", program=1, url=_SITE),
+    NewLink(code="PAUSED10", program=1, partner="jane", url=_SITE, inactive=True),
+    NewLink(code="ORPHAN", program=1, url=_SITE),
 )
 
 #: Refport's, Bricqs' and Affixo's; Affixo's page shows no whole key.
@@ -126,7 +126,7 @@ async def _program(connection: Connection, number: int) -> None:
         _require_ours("program", number, found)
 
 
-async def _link(connection: Connection, wanted: Wanted) -> dict[str, Any]:
+async def _link(connection: Connection, wanted: NewLink) -> dict[str, Any]:
     try:
         link = await the_link(connection, wanted.code, wanted.domain)
     except UsageProblem:

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from ingest.core.values import Demand
-from ingest.rate_limit.limiter import Limiter
+from ingest.rate_limit.limiter import SharedLimiter
 from ingest.rate_limit.permits import Permit, Permits, window_key
 from ingest.rate_limit.windows import BUCKET_MS, KEPT
 from ingest.redis_io.client import REDIS_ERRORS, connect
@@ -32,10 +32,10 @@ AGAIN_MS = 1000
 @asynccontextmanager
 async def edges(
     url: str, count: int, *, clock: MovingClock | None = None
-) -> AsyncIterator[list[Limiter]]:
+) -> AsyncIterator[list[SharedLimiter]]:
     """Limiters with a client of their own each, as processes have."""
     clients = [connect(url, connections=4) for _ in range(count)]
-    limiters = [Limiter(client, clock or MovingClock()) for client in clients]
+    limiters = [SharedLimiter(client, clock or MovingClock()) for client in clients]
     for limiter in limiters:
         limiter.start()
     try:
@@ -59,7 +59,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
-async def burst(limiters: list[Limiter], demand: Demand, each: int) -> list[int]:
+async def burst(limiters: list[SharedLimiter], demand: Demand, each: int) -> list[int]:
     """How many of a burst each limiter admits."""
     async with asyncio.TaskGroup() as tasks:
         asked = [
@@ -70,13 +70,15 @@ async def burst(limiters: list[Limiter], demand: Demand, each: int) -> list[int]
 
 
 async def found_again(
-    limiters: list[Limiter], clock: MovingClock, redis: Redis
+    limiters: list[SharedLimiter], clock: MovingClock, redis: Redis
 ) -> None:
     """Return when every limiter counts in Redis."""
     for number, limiter in enumerate(limiters):
         demand = Demand(f"found {number}", 10_000, asks=True)
 
-        async def counts(limiter: Limiter = limiter, demand: Demand = demand) -> bool:
+        async def counts(
+            limiter: SharedLimiter = limiter, demand: Demand = demand
+        ) -> bool:
             clock.ahead += AGAIN_MS
             await limiter.take([demand])
             try:

@@ -36,7 +36,7 @@ from ingest.dialects.affitor import AFFITOR
 from ingest.dialects.spec import Draft, RawRequest, Refusal
 from ingest.http import admin as edge_admin
 from ingest.http.request_metrics import measured
-from ingest.settings import Settings
+from ingest.settings import EdgeSettings
 from tests.support.eventually import eventually
 from tests.support.servers.raw_http import WHOLE, an_edge
 from tests.support.servers.valkey import Valkey, running_valkey
@@ -128,7 +128,7 @@ async def a_site(valkey: Valkey, data: Path, port: int) -> AsyncIterator[Site]:
     async with Redis.from_url(valkey.url) as redis:
         await redis.set(GENERATION_KEY, "1")
         await redis.set(link_key("-", LINK.code), LINK.encode())
-    settings = Settings.load(
+    settings = EdgeSettings.load(
         {
             "REDIS_URL": valkey.url,
             "REFTIDE_SECRET": "a secret of the tests",

@@ -16,7 +16,7 @@ from ingest.app import Externals, build
 from ingest.contracts.checkups.checkup import Check
 from ingest.contracts.checkups.redis_checkup import check_redis
 from ingest.contracts.stream import GROUP, SHARDS_KEY, events_key
-from ingest.settings import Settings as EdgeSettings
+from ingest.settings import EdgeSettings
 from ingest.startup_check import ask_redis, free_bytes
 from tests.conftest import Servers
 from tests.support.eventually import eventually

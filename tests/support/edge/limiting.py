@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from typing_extensions import override
 
 from ingest.core.values import Demand
-from ingest.rate_limit.limiter import Limiter
+from ingest.rate_limit.limiter import SharedLimiter
 from ingest.rate_limit.permits import window_key
 from ingest.rate_limit.windows import BUCKET_MS
 
@@ -48,7 +48,7 @@ async def pass_seconds(seconds: int, clock: MovingClock, redis: Redis | None) ->
             await pipe.execute()
 
 
-async def admitted(limiter: Limiter, demand: Demand) -> bool:
+async def admitted(limiter: SharedLimiter, demand: Demand) -> bool:
     usage = await limiter.take([demand])
     assert usage
     return usage.is_admitted

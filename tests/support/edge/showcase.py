@@ -55,7 +55,7 @@ from ingest.dialects.spec import (
 )
 from ingest.reference.examples import example_of, path_of
 from ingest.reference.schemas import Schemas
-from ingest.settings import Settings
+from ingest.settings import EdgeSettings
 
 Client = TestClient[web.Request, web.Application]
 
@@ -231,9 +231,9 @@ def _program(program: UUID) -> bytes:
 
 def a_setting(
     url: str, path: Path, changes: Mapping[str, str] = MappingProxyType({})
-) -> Settings:
+) -> EdgeSettings:
     given = {"REDIS_URL": url, "REFTIDE_SECRET": SECRET, "REFTIDE_DATA": str(path)}
-    return Settings.load({**given, **changes})
+    return EdgeSettings.load({**given, **changes})
 
 
 @asynccontextmanager

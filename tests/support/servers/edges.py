@@ -24,7 +24,7 @@ from ingest.dialects.spec import (
     Refusal,
     Reply,
 )
-from ingest.settings import Settings
+from ingest.settings import EdgeSettings
 
 Client = TestClient[web.Request, web.Application]
 SECRET = "a secret of the tests"
@@ -88,8 +88,8 @@ WORLD = Externals(
 )
 
 
-def a_setting(url: str, path: Path, **changes: str) -> Settings:
-    return Settings.load(
+def a_setting(url: str, path: Path, **changes: str) -> EdgeSettings:
+    return EdgeSettings.load(
         {
             "REDIS_URL": url,
             "REFTIDE_SECRET": SECRET,

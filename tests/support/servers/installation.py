@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from ingest.app import Externals, build
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.stream import FIELD, events_key, split
-from ingest.settings import Settings
+from ingest.settings import EdgeSettings
 from scripts.environment import Environment
 from scripts.services.maintain.seed import plant
 from scripts.services.observe import spools
@@ -133,7 +133,7 @@ def _home(data: Path, number: int) -> Path:
 
 @asynccontextmanager
 async def _edge(variables: dict[str, str], path: Path) -> AsyncIterator[Client]:
-    settings = Settings.load({**variables, "REFTIDE_DATA": str(path)})
+    settings = EdgeSettings.load({**variables, "REFTIDE_DATA": str(path)})
     server = TestServer(build(settings, Externals()))
     await server.start_server(auto_decompress=False)
     async with TestClient(server) as client:

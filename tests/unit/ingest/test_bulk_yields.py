@@ -11,7 +11,7 @@ from time import thread_time
 import orjson
 import pytest
 
-from ingest.bulk.process import BulkProcessor, Sender
+from ingest.bulk.process import BatchSender, BulkProcessor
 from ingest.bulk.reader import events_in
 from ingest.core.authorize import Principal
 from ingest.dialects import DIALECTS
@@ -100,7 +100,7 @@ async def _longest_of(batch: bytes) -> float:
     edge = Edge()
     edge.publish(LINK)
     processor = BulkProcessor(edge.acceptor(), DIALECTS)
-    sender = Sender(RawRequest(), Principal(workspace_id=LINK.workspace_uuid))
+    sender = BatchSender(RawRequest(), Principal(workspace_id=LINK.workspace_uuid))
     return max(apart, await _longest_turn(lambda: processor.take(sender, events)))
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from ingest.contracts.variables import SettingsError
-from ingest.settings import Settings, Spooling
+from ingest.settings import EdgeSettings, Spooling
 
 NEEDED = {"REDIS_URL": "redis://localhost", "REFTIDE_SECRET": "sixteen letters!"}
 
 
 def test_little_must_be_set() -> None:
-    settings = Settings.load(NEEDED)
+    settings = EdgeSettings.load(NEEDED)
 
     assert "redis://localhost" == settings.redis_url
     assert (b"sixteen letters!",) == settings.secrets
@@ -30,7 +30,7 @@ def test_little_must_be_set() -> None:
 
 
 def test_everything_can_be_set() -> None:
-    settings = Settings.load(
+    settings = EdgeSettings.load(
         {
             **NEEDED,
             "REFTIDE_SECRET_PREVIOUS": "the one of before, and the one before it",
@@ -88,8 +88,8 @@ def test_everything_can_be_set() -> None:
 )
 def test_a_wrong_setting_is_named(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=name):
-        Settings.load({**NEEDED, name: text})
+        EdgeSettings.load({**NEEDED, name: text})
 
 
 def test_secrets_are_not_shown() -> None:
-    assert "sixteen" not in repr(Settings.load(NEEDED))
+    assert "sixteen" not in repr(EdgeSettings.load(NEEDED))

@@ -31,7 +31,7 @@ _SQL: Final = statements("services/administer/catalogue/links")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class NewLink:
     """A link as it was asked for. Without a workspace it is its program's.
 
     Its code is unique on its domain; without one, in the installation, or, if
@@ -57,7 +57,7 @@ class _Sides(NamedTuple):
     url: str = ""
 
 
-async def add_link(connection: Connection, wanted: Wanted) -> Row:
+async def add_link(connection: Connection, wanted: NewLink) -> Row:
     """Make it and enrol its partner. Raises UsageProblem where something is not as it must be."""
     owner = await _owner(connection, wanted)
     if wanted.domain is not None:
@@ -146,7 +146,7 @@ async def add(
             "leave out --namespace, or --domain.",
         )
     is_own = namespace == "workspace"
-    return await add_link(connection, Wanted(code=new_code, is_own=is_own, **given))
+    return await add_link(connection, NewLink(code=new_code, is_own=is_own, **given))
 
 
 listing(
@@ -221,7 +221,7 @@ async def _rename(connection: Connection, link: Row, code: str) -> None:
     await connection.execute(_SQL["alias"], namespace, link["code"], link["id"])
 
 
-async def _owner(connection: Connection, wanted: Wanted) -> Workspace:
+async def _owner(connection: Connection, wanted: NewLink) -> Workspace:
     if wanted.workspace is None and wanted.program is not None:
         program = await the_program(connection, wanted.program)
         return await named(connection, program["workspace"])
