@@ -72,8 +72,7 @@ class PlainRoute:
             click.event_id, click.payload, partial(self._settled, click, began, respond)
         ):
             raw = RawRequest(headers=head.decoded(), body=body, ip=peer)
-            run(self._accept(raw, began), respond)
-        self.meters.count_held(began)
+            run(self._accept(raw, began), respond, self.meters.took)
 
     def _plain_click(
         self, head: Head, body: bytes, ip: str | None
@@ -88,7 +87,7 @@ class PlainRoute:
         if problem is None:
             respond(self._taken(click, began))
         else:
-            run(self._keep(click, problem, began), respond)
+            run(self._keep(click, problem, began), respond, self.meters.took)
 
     def _taken(self, click: SealedClick, began: float) -> bytes:
         self.clicks_accepted.count += 1

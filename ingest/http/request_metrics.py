@@ -51,9 +51,9 @@ class Meters:
         self._statuses[status].count += 1
         self._seconds.observe(seconds)
 
-    def count_held(self, since: float) -> None:
-        """Count the event loop as held, if nothing else ran for long; by perf_counter."""
-        if perf_counter() - since > _HELD_SECONDS:
+    def took(self, seconds: float) -> None:
+        """Note how long a request ran without letting others run."""
+        if seconds > _HELD_SECONDS:
             LOOP_HELD.labels(self._route).inc()
 
 
@@ -75,7 +75,7 @@ class _Steps(Awaitable[web.StreamResponse]):
             except StopIteration as ended:
                 return ended.value  # type: ignore[no-any-return]  # what the steps return
             finally:
-                self._meters.count_held(began)
+                self._meters.took(perf_counter() - began)
             try:
                 yield waits_for
             except BaseException as error:  # noqa: BLE001 -- it is for the steps
