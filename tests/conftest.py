@@ -22,9 +22,9 @@ import structlog
 from redis import Redis
 
 from ingest.redis_io import client
-from scripts.embedded import running
 from scripts.services.maintain.schema import schema_text
 from tests.support.blocking import blocking_calls_fail
+from tests.support.servers.embedded import running
 
 _NUMBERS = count()
 #: For how long an edge waits for Redis, by the names in `wire`.

@@ -6,13 +6,9 @@ order when that process ends, however it ends. Their data survives any of that.
     async with Embedded(data, Options(notice=print)) as embedded:
         embedded.redis_url, embedded.database_url, embedded.secret
         embedded.publish(host="127.0.0.1", port=8080)   # Instance.load(data).facts
-        while True:
-            server = await embedded.wait_any()          # one has ended by itself
-            print(server.death())                       # why, its log, what to do
-            await embedded.restart(server)              # or leave, which stops both
-
-    with running(data, durable=False) as embedded:      # a pytest session fixture
-        ...
+        server, _ = embedded.servers
+        await asyncio.wrap_future(server.exited)        # it has ended by itself
+        await embedded.restart(server)                  # or leave, which stops both
 
 Other commands find a running instance with `Instance.load(data)` (None when nothing
 serves there) or `Instance.require(data)` (an error that says what to do).
@@ -24,6 +20,5 @@ workers first, then leave the `async with`: they drain into these servers.
 from scripts.embedded.errors import EmbeddedError as EmbeddedError
 from scripts.embedded.instance import Embedded as Embedded
 from scripts.embedded.instance import Instance as Instance
-from scripts.embedded.instance import running as running
 from scripts.embedded.server import Options as Options
 from scripts.embedded.server import Server as Server

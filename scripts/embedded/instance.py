@@ -7,9 +7,9 @@ for every other command that wants to find them.
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -180,12 +180,6 @@ class Embedded:
         with explained("remove what describes the last run"):
             (self.data / "instance.json").unlink(missing_ok=True)
 
-    async def wait_any(self) -> Server:
-        """Return the server that ended by itself, as soon as one has."""
-        waiting = {asyncio.wrap_future(one.exited): one for one in self.servers}
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        return waiting[done.pop()]
-
     async def restart(self, server: Server) -> None:
         """Start a server that ended once more; it reads its data back first."""
         await _to_the_end(partial(server.start, self._abandon), self._abandon.set)
@@ -224,13 +218,3 @@ async def _to_the_end(
         await asyncio.wait([running])
         running.exception()  # seen: the cancellation is what the caller hears of
         raise
-
-
-@contextmanager
-def running(data: Path, *, durable: bool = True) -> Iterator[Embedded]:
-    """Both servers for the length of a `with`, for fixtures and scripts.
-
-    `durable=False` skips every fsync: a quicker start, fit for tests only.
-    """
-    with Embedded(data, Options(durable=durable)) as embedded:
-        yield embedded

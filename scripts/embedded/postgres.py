@@ -1,10 +1,13 @@
 """The embedded PostgreSQL."""
 
+import asyncio
 import shutil
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+import asyncpg
 
 from scripts.embedded import binaries
 from scripts.embedded.child import Command
@@ -12,12 +15,9 @@ from scripts.embedded.errors import EmbeddedError, explained
 from scripts.embedded.layout import Layout, fresh_sockets
 from scripts.embedded.privileges import make_folder, sync_folder
 from scripts.embedded.server import Options, State
-from scripts.embedded.wire import PostgresReply, ask_postgres
 
 _ROLE = _DATABASE = "reftide"
-# SQLSTATEs, from appendix A of PostgreSQL's manual.
-_CANNOT_CONNECT_NOW = "57P03"
-_INVALID_CATALOG_NAME = "3D000"
+_CONNECT_SECONDS = 2.0
 # Where an operator's own choice in postgresql.conf may win.
 _DEFAULTS = {
     "shared_buffers": "128MB",
@@ -97,29 +97,41 @@ class Postgres:
         )
 
     def probe(self) -> State:
-        socket = self._sockets / ".s.PGSQL.5432"
         try:
-            self._reach_database(socket)
-        except OSError:
+            asyncio.run(self._reach_database())
+        except asyncpg.CannotConnectNowError:
+            return State.RECOVERING
+        except (OSError, TimeoutError, asyncpg.PostgresConnectionError):
             return State.SILENT
-        except PostgresReply as reply:
-            if reply.sqlstate == _CANNOT_CONNECT_NOW:
-                return State.RECOVERING
+        except asyncpg.PostgresError as error:
             raise EmbeddedError(
-                f"PostgreSQL refuses connections: {reply}.",
+                f"PostgreSQL refuses connections: {error} ({error.sqlstate}).",
                 f"see {self._layout.data / 'log' / 'postgres.log'}; pg_hba.conf and"
                 " postgresql.conf in the data directory may have been changed.",
-            ) from reply
+            ) from error
         return State.READY
 
-    def _reach_database(self, socket: Path) -> None:
+    async def _reach_database(self) -> None:
         try:
-            ask_postgres(socket, _DATABASE)
-        except PostgresReply as reply:
-            if reply.sqlstate != _INVALID_CATALOG_NAME:
-                raise
+            await self._ask(_DATABASE, "select")
+        except asyncpg.InvalidCatalogNameError:
             # Made here and not after initdb, so that a kill in between is mended.
-            ask_postgres(socket, "postgres", f"CREATE DATABASE {_DATABASE}")
+            await self._ask("postgres", f"create database {_DATABASE}")
+
+    async def _ask(self, database: str, statement: str) -> None:
+        connection = await asyncpg.connect(
+            host=str(self._sockets),
+            port=5432,
+            user=_ROLE,
+            # Nobody asks for one; without it a file of the caller's would be looked into.
+            password="",
+            database=database,
+            timeout=_CONNECT_SECONDS,
+        )
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
 
 
 def _check_version(folder: Path) -> None:

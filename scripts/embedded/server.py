@@ -99,7 +99,6 @@ class Server:
         self._held = held
         self._child: Child | None = None
         self._offset = 0
-        self._stopping = False
 
     def start(self, abandon: threading.Event) -> None:
         """Return once it serves; give up, with an error, when `abandon` is set.
@@ -116,7 +115,6 @@ class Server:
                     raise
 
     def _start_once(self, abandon: threading.Event) -> None:
-        self._stopping = False
         self._kind.prepare(partial(self._run, abandon))
         self._child = self._launch(self._kind.command())
         try:
@@ -190,16 +188,8 @@ class Server:
             raise RuntimeError(f"{self.name} was never started")
         return self._child.exited
 
-    def death(self) -> EmbeddedError | None:
-        """Why it is gone, when it ended without being asked to; else None."""
-        child = self._child
-        if child is None or child.alive() or self._stopping:
-            return None
-        return self._explanation(f"ended by itself ({ending(child.exited.result())})")
-
     def ask_to_stop(self) -> None:
         """Begin an orderly shutdown; returns at once."""
-        self._stopping = True
         if self._child is not None and self._child.alive():
             self._child.signal(self._kind.stop_signal)
 

@@ -3,12 +3,15 @@
 import signal
 from collections.abc import Callable
 
+from redis import BusyLoadingError, Redis, RedisError
+
 from scripts.embedded import binaries
 from scripts.embedded.child import Command
 from scripts.embedded.layout import Layout, fresh_sockets
 from scripts.embedded.privileges import make_folder
 from scripts.embedded.server import Options, State
-from scripts.embedded.wire import ping_valkey
+
+_ANSWER_SECONDS = 2.0
 
 
 class Valkey:
@@ -62,10 +65,13 @@ class Valkey:
         )
 
     def probe(self) -> State:
-        try:
-            answer = ping_valkey(self._socket)
-        except OSError:
-            return State.SILENT
-        if answer == b"+PONG":
-            return State.READY
-        return State.RECOVERING if answer.startswith(b"-LOADING") else State.SILENT
+        with Redis(
+            unix_socket_path=str(self._socket), socket_timeout=_ANSWER_SECONDS
+        ) as redis:
+            try:
+                redis.ping()
+            except BusyLoadingError:
+                return State.RECOVERING
+            except RedisError:
+                return State.SILENT
+        return State.READY

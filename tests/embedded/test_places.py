@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.embedded.instance import Instance, running
+from scripts.embedded.instance import Instance
+from tests.support.servers.embedded import running
 
 
 async def both_answer(connection, redis):

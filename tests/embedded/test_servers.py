@@ -4,8 +4,9 @@ import stat
 
 from arq.connections import RedisSettings, create_pool
 
-from scripts.embedded.instance import Instance, running
+from scripts.embedded.instance import Instance
 from scripts.embedded.server import Options
+from tests.support.servers.embedded import running
 
 
 async def write(connection, redis):

@@ -12,7 +12,8 @@ import pytest
 
 from scripts.embedded import binaries, exec_child
 from scripts.embedded.errors import EmbeddedError, explain, explained
-from scripts.embedded.instance import Instance, running
+from scripts.embedded.instance import Instance
+from tests.support.servers.embedded import running
 
 POSTMASTER_PID = "{pid}\n{folder}\n1700000000\n5432\n/nowhere\n\n  0 0\nready   \n"
 

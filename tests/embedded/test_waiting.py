@@ -86,7 +86,6 @@ def test_a_server_that_will_not_end_is_killed_after_its_grace(serve):
     server.stop()
 
     assert -signal.SIGKILL == server.exited.result()
-    assert server.death() is None
 
 
 def test_a_server_that_ends_at_once_is_quoted(serve):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.embedded.instance import running
 from scripts.environment import Environment
 from tests.support.environment import inherited
 from tests.support.servers.cli import Cli, servers_of
+from tests.support.servers.embedded import running
 
 _ROOT = Path(__file__).parents[4]
 _SECONDS = 20.0
