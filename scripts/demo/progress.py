@@ -2,13 +2,10 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from scripts.demo.sender import Tally
 from scripts.environment import Environment
@@ -20,7 +17,6 @@ _LOOK_SECONDS: Final = 0.5
 #: Looking at a long backlog takes time; the run has the most of it.
 _SHARE: Final = 4
 _LINE_SECONDS: Final = 5.0
-_BAR_WIDTH: Final = 20
 
 
 @dataclass(slots=True)
@@ -92,52 +88,28 @@ async def ledger(environment: Environment) -> LedgerView:
 @asynccontextmanager
 async def shown(run: Following, *, is_silent: bool) -> AsyncIterator[None]:
     """Show a run for the length of a block, the last figures included."""
-    is_terminal = sys.stdout.isatty() and not is_silent
-    console = Console(markup=False, highlight=False, quiet=is_silent, soft_wrap=True)
-    columns = (
-        BarColumn(_BAR_WIDTH),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[said]}"),
-    )
-    with Progress(*columns, console=console, disable=not is_terminal) as bar:
-        task = bar.add_task("", total=run.planned, said="")
+    begin, end = ("\r\x1b[K", "") if sys.stdout.isatty() else ("", "\n")
 
-        def tell() -> None:
-            if is_terminal:
-                bar.update(task, completed=run.tally.sent.total(), said=run.said())
-            else:
-                console.print(f"{run.seconds:5.1f} s  {run.said()}")
+    def tell(end: str) -> None:
+        if not is_silent:
+            print(f"{begin}{run.seconds:5.1f} s  {run.said()}", end=end, flush=True)
 
-        seconds = _LOOK_SECONDS if is_terminal else _LINE_SECONDS
-        over = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_repeat(run.look, over))
-            group.create_task(_repeat(_awaitable(tell), over, seconds))
-            try:
-                yield
-            finally:
-                over.set()
-        tell()
+    async def follow() -> None:
+        clock, told = asyncio.get_running_loop().time, 0.0
+        while True:
+            began = clock()
+            await run.look()
+            if not end or clock() - told > _LINE_SECONDS:
+                tell(end)
+                told = clock()
+            # What takes long is done less often.
+            await asyncio.sleep(max(_LOOK_SECONDS, _SHARE * (clock() - began)))
 
-
-def _awaitable(act: Callable[[], None]) -> Callable[[], Awaitable[None]]:
-    async def acted() -> None:
-        act()
-
-    return acted
-
-
-async def _repeat(
-    act: Callable[[], Awaitable[None]],
-    over: asyncio.Event,
-    seconds: float = _LOOK_SECONDS,
-) -> None:
-    """Act again and again until it is over; what takes long is done less often."""
-    clock = asyncio.get_running_loop().time
-    while not over.is_set():
-        began = clock()
-        await act()
-        pause = max(seconds, _SHARE * (clock() - began))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await over.wait()
+    following = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+    tell("\n")

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Final
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One request, sent to our own edge instead of the vendor's host."""
 
@@ -30,62 +30,35 @@ class Example:
         return found.read_bytes().removesuffix(b"\n")
 
 
+def _bricqs(
+    what: str, method: str, path: str, headers: Mapping[str, str], file: str = ""
+) -> Example:
+    at = f"/api/v1/referrals/{path}"
+    return Example("Bricqs", what, method, at, headers, file or None)
+
+
+_JSON: Final = {"Content-Type": "application/json"}
+_BEARER: Final = {"Authorization": "Bearer YOUR_API_KEY"}
+_KEY: Final = {"X-API-Key": "bq_live_your_key"}
+_CLICK: Final = "/api/v1/track/click"
+_LEAD: Final = "/api/track/lead"
+_ALICE: Final = "/api/v1/referral/click/alice123"
+
 #: A later dialect adds its example here.
 EXAMPLES: Final = (
+    Example("Affitor", "Track Click", "POST", _CLICK, _JSON, "affitor-click.json"),
     Example(
-        vendor="Affitor",
-        what="Track Click",
-        method="POST",
-        path="/api/v1/track/click",
-        headers={"Content-Type": "application/json"},
-        file="affitor-click.json",
+        "Refport", "Track Lead", "POST", _LEAD, _BEARER | _JSON, "refport-lead.json"
     ),
-    Example(
-        vendor="Refport",
-        what="Track Lead",
-        method="POST",
-        path="/api/track/lead",
-        headers={
-            "Authorization": "Bearer YOUR_API_KEY",
-            "Content-Type": "application/json",
-        },
-        file="refport-lead.json",
+    Example("bio.re", "Track Referral Click", "POST", _ALICE, {}),
+    _bricqs(
+        "Generate Referral Code",
+        "POST",
+        "generate",
+        _KEY | _JSON,
+        "bricqs-generate.json",
     ),
-    Example(
-        vendor="bio.re",
-        what="Track Referral Click",
-        method="POST",
-        path="/api/v1/referral/click/alice123",
-        headers={},
-    ),
-    Example(
-        vendor="Bricqs",
-        what="Generate Referral Code",
-        method="POST",
-        path="/api/v1/referrals/generate",
-        headers={"X-API-Key": "bq_live_your_key", "Content-Type": "application/json"},
-        file="bricqs-generate.json",
-    ),
-    Example(
-        vendor="Bricqs",
-        what="Validate Referral Code",
-        method="GET",
-        path="/api/v1/referrals/validate/ALEX2026",
-        headers={},
-    ),
-    Example(
-        vendor="Bricqs",
-        what="Convert Referral",
-        method="POST",
-        path="/api/v1/referrals/convert",
-        headers={"Content-Type": "application/json"},
-        file="bricqs-convert.json",
-    ),
-    Example(
-        vendor="Bricqs",
-        what="Get Referral Stats",
-        method="GET",
-        path="/api/v1/referrals/stats/user_123",
-        headers={"X-API-Key": "bq_live_your_key"},
-    ),
+    _bricqs("Validate Referral Code", "GET", "validate/ALEX2026", {}),
+    _bricqs("Convert Referral", "POST", "convert", _JSON, "bricqs-convert.json"),
+    _bricqs("Get Referral Stats", "GET", "stats/user_123", _KEY),
 )
