@@ -1,6 +1,6 @@
 """Every log event by name, and how logs are written.
 
-One canonical line per unit of work, at *info*; *warning* wants an operator's eye; *error*
+One line per unit of work, at *info*; a *warning* is for an operator to look at; an *error*
 is a bug of ours. Lines are JSON objects on standard error. No payloads, no addresses.
 """
 
@@ -20,69 +20,69 @@ _UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 LogEvent = Literal[
     # The edge.
     "edge.started",  # listening; says where, and with how many shards
-    "edge.stopped",  # drained and gone
+    "edge.stopped",  # drained; the process ends
     "edge.refused",  # debug: a request was refused, with its code
     "edge.failed",  # error: a bug answered 500; carries the traceback
-    "edge.overloaded",  # warning: the stream did not take events; look at Redis
-    "edge.level",  # where events go now: stream, spool or refuse; a warning but the first
-    "edge.lost",  # warning: an event answered 200 in a dialect that never refuses
-    "spool.adopted",  # events of an edge that is gone are sent by this one
-    "spool.drained",  # all that waited on the disk is in the stream
+    "edge.overloaded",  # warning: the stream does not take events; look at Redis
+    "edge.level",  # the degradation level changed; a warning but for the first line
+    "edge.lost",  # warning: an event that was answered 200 could not be stored
+    "spool.adopted",  # this edge sends the events of an edge that is gone
+    "spool.drained",  # all spooled events are in the stream
     "spool.failed",  # warning: the disk does not take events
-    "spool.damaged",  # warning: bytes of a spool are unreadable; they were put aside
-    "edge.link_unknown",  # warning, once a second: a click named a code that nobody has
-    "edge.link_inactive",  # warning, once a second: a click named a link that is off
-    "directory.unavailable",  # warning: Redis did not answer; cached records serve on
-    "directory.unsaved",  # warning: the snapshot could not be written; look at the disk
+    "spool.damaged",  # warning: unreadable bytes of a spool were moved aside
+    "edge.link_unknown",  # warning, at most once a second: a click names an unknown code
+    "edge.link_inactive",  # warning, at most once a second: a click names a link that is off
+    "directory.unavailable",  # warning: Redis does not answer; cached records are served
+    "directory.unsaved",  # warning: the snapshot cannot be written; look at the disk
     "directory.recovered",  # the directory answers again
-    "claims.unavailable",  # warning: repeats and duplicates are answered as firsts
+    "claims.unavailable",  # warning: repeats and duplicates are answered as first events
     "limits.unavailable",  # warning: each edge enforces the rate limits on its own
     # Both.
     "admin.unavailable",  # warning: the admin port is taken; tried again every 5 s
-    "checkup.finding",  # at the start: what is wrong with a server, a setting or a disk
+    "checkup.finding",  # at startup: what is wrong with a server, a setting or a disk
     # The worker.
-    "worker.started",  # reading; says as which consumer
-    "worker.stopped",  # drained and gone
-    "worker.failed",  # error: a sibling task died, so the process ends
-    "arq.restarted",  # warning: arq lost Redis and was started anew
+    "worker.started",  # reading, under this consumer name
+    "worker.stopped",  # drained; the process ends
+    "worker.failed",  # error: a task died, so the process ends
+    "arq.restarted",  # warning: arq lost Redis and was restarted
     "batch.written",  # one batch: sizes, repeats, quarantined, lag
-    "batch.delayed",  # warning: Postgres or Redis in trouble; the batch waits and retries
-    "batch.bisected",  # warning: a batch held data that Postgres refuses
-    "link.contested",  # warning: an edge generated a code that is another link's
-    "group.paused",  # error where it paused, else a warning: nobody records any more
-    "group.resumed",  # warning: an operator let recording go on
-    "entry.given_up",  # error: workers died over an entry, which is in quarantine now
-    "quarantine.full",  # warning: what clients caused is counted, and not kept any more
-    "quarantine.expired",  # what clients caused and nobody put back was given up
-    "quarantine.put_off",  # error: a bug; an entry is tried again in a minute
-    "quarantine.redriven",  # entries that were in quarantine were tried again
+    "batch.delayed",  # warning: PostgreSQL or Redis is in trouble; the batch is retried
+    "batch.bisected",  # warning: a batch holds data that PostgreSQL refuses
+    "link.contested",  # warning: an edge generated a code that another link has
+    "group.paused",  # error on the worker that paused recording, a warning on others
+    "group.resumed",  # warning: an operator resumed recording
+    "entry.given_up",  # error: workers died on an entry; it is quarantined
+    "quarantine.full",  # warning: what clients cause is counted and no longer kept
+    "quarantine.expired",  # entries that clients caused and nobody redrove were discarded
+    "quarantine.put_off",  # error: a bug; the entry is tried again in a minute
+    "quarantine.redriven",  # quarantined entries were tried again
     "entry.newer",  # warning: an envelope of a later release; upgrade this worker
-    "entry.lost",  # warning: bodies of entries that were delivered and pending are gone
-    "ledger.lost",  # warning: entries vanished and were never recorded; booked as lost
-    "stream.trimmed",  # entries that everybody has read were taken out
+    "entry.lost",  # warning: the bodies of pending entries are gone
+    "ledger.lost",  # warning: entries vanished unrecorded; the ledger counts them as lost
+    "stream.trimmed",  # entries that every group has read were deleted
     "stream.crowded",  # warning: memory runs short, and what is left is unread
     "trim.refused",  # warning: a registered group is missing, so nothing is trimmed
     "archive.written",  # a segment of the archive was finished
     "archive.delayed",  # warning: Redis or the archive's disk is in trouble; it waits
-    "archive.missed",  # warning: entries were taken out of a stream before they were archived
-    "archive.damaged",  # warning: something of the archive cannot be read
-    "archive.uploaded",  # an object store has a segment
-    "archive.fetched",  # a segment came back from an object store
+    "archive.missed",  # warning: entries were deleted before they were archived
+    "archive.damaged",  # warning: a part of the archive cannot be read
+    "archive.uploaded",  # a segment was uploaded to the object store
+    "archive.fetched",  # a segment was downloaded from the object store
     "archive.upload_delayed",  # warning: the object store is in trouble; segments wait here
-    "archive.deleted",  # segments went that are older than is wanted
-    "consumer.removed",  # workers that are gone for good were forgotten
+    "archive.deleted",  # segments beyond the retention time were deleted
+    "consumer.removed",  # consumers of workers that are gone were deleted
     "claims.swept",  # claims of idempotency keys that expired were deleted
     "visits.swept",  # windows of clicks too old to be compared were deleted
-    "ledger.folded",  # what gone workers counted became one row of each shard
-    "group.created",  # warning after the first start: the stream or its group was gone
+    "ledger.folded",  # rows of workers that are gone became one row a shard
+    "group.created",  # a stream or its group was missing; a warning after the first start
     "enricher.failed",  # warning, once per cause: events go on without this enrichment
-    "directory.published",  # the read model was written, whole or in part
-    "partitions.made",  # partitions ahead of time were created
-    "job.failed",  # warning: a job failed and will be tried again by its cron
-    "erasure.done",  # all that was known of erased persons has gone from Postgres and Redis
-    "archive.erased",  # an archive was rewritten where it spoke of erased persons
-    "archive.newer",  # warning: lines of a later release were not looked into for them
-    "replay.paused",  # warning: so much of a replay cannot be recorded that it rests
+    "directory.published",  # the read model was written, in whole or in part
+    "partitions.made",  # partitions of coming months were created
+    "job.failed",  # warning: a job failed; its cron runs it again
+    "erasure.done",  # erased persons are gone from PostgreSQL and Redis
+    "archive.erased",  # an archive was rewritten without the data of erased persons
+    "archive.newer",  # warning: lines of a later release were not searched for erased persons
+    "replay.paused",  # warning: a replay is paused: too much of it cannot be recorded
 ]
 
 

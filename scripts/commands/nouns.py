@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from textwrap import dedent, indent
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -10,21 +10,8 @@ from scripts.environment import Environment
 from scripts.output import emit, facts, json_option, table
 from scripts.parameters import Parsed
 from scripts.servers import Connection, ask_postgres
-from scripts.services.noun import (
-    Action,
-    Facts,
-    Field,
-    Form,
-    Shows,
-    Table,
-)
+from scripts.services.noun import Action, Facts, Field, Shows, Table
 from scripts.services.table import noun
-
-_OPTIONS: Final[dict[Form, str]] = {
-    Form.TEXT: "--{0}",
-    Form.FLAG: "--{0}",
-    Form.PAIR: "--{0}/--no-{0}",
-}
 
 
 def group(name: str) -> click.Group:
@@ -59,15 +46,14 @@ def _parameter(name: str, field: Field) -> click.Parameter:
     given = {"default": field.default, "metavar": field.metavar}
     if field.is_argument:
         return click.Argument([name], type=kind, required=field.is_required, **given)
-    is_text = field.form is Form.TEXT
-    if not is_text:
-        kind, given["default"] = click.BOOL, False if field.form is Form.FLAG else None
-    option = field.option or name.replace("_", "-")
+    option = "--" + (field.option or name.replace("_", "-"))
+    if field.is_switch and field.default is None:
+        option += f"/--no-{option.removeprefix('--')}"
     return click.Option(
-        [_OPTIONS[field.form].format(option), name],
+        [option, name],
         help=field.help,
-        type=kind,
-        is_flag=not is_text,
+        type=click.BOOL if field.is_switch else kind,
+        is_flag=field.is_switch,
         show_default=bool(field.default),
         required=field.is_required,
         **given,

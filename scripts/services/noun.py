@@ -6,7 +6,6 @@ control API can be: a field is an option there and a key of a request here.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
 from typing import Any, Final, TypeVar
 
 from scripts.services import parsers
@@ -15,19 +14,12 @@ Row = dict[str, Any]
 _Run = TypeVar("_Run", bound=Callable[..., Awaitable[Any]])
 
 
-class Form(Enum):
-    """How a field is written: a text, a word that turns it on, or one of two words."""
-
-    TEXT = auto()
-    FLAG = auto()  # --inactive
-    PAIR = auto()  # --stats/--no-stats
-
-
 @dataclass(frozen=True, slots=True)
 class Field:
     """A value that actions take. One that is not given is None, or its default.
 
-    `parse` makes the value of a text; its ValueError says what is wrong.
+    A switch is written as a word that turns it on; one without a default has another word
+    that turns it off. `parse` makes the value of a text; its ValueError says what is wrong.
     """
 
     help: str = ""
@@ -35,7 +27,7 @@ class Field:
     metavar: str | None = None
     default: Any = None
     choices: tuple[str, ...] = ()
-    form: Form = Form.TEXT
+    is_switch: bool = False
     option: str = ""  # where it is not the name, with dashes
     is_argument: bool = False
     is_required: bool = False

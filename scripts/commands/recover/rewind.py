@@ -15,13 +15,12 @@ from scripts.errors import UsageProblem
 from scripts.output import Report, reporting, table
 from scripts.parameters import Moment
 from scripts.servers import redis_server, shard_count
+from scripts.services.observe.streams import find_shard
 from scripts.times import unix_ms
-from workers.redis_io.stream_state import ZERO
+from workers.redis_io.stream_state import ZERO, StreamState
 
 _ENTRY: Final = re.compile(r"(\d{1,20})-(\d{1,20})")
 _LAST_SEQ: Final = (1 << 64) - 1
-#: A shard that has no stream yet.
-_ABSENT: Final = "absent"
 
 
 class _Place(click.ParamType["EntryId | datetime"]):
@@ -71,19 +70,22 @@ async def command(environment: Environment, /, **asked: Any) -> Report:
     """Move a consumer group back, so that it reads entries again."""
     place: EntryId | datetime = asked["place"]
     first = place if isinstance(place, EntryId) else EntryId(unix_ms(place), 0)
+    group = asked["group"]
     async with redis_server(environment) as redis:
         shards = range(await shard_count(environment, redis))
         if asked["shard"] is not None:
             shards = range(asked["shard"], asked["shard"] + 1)
-        found = [(shard, await _read(redis, shard, asked)) for shard in shards]
+        looked = [await find_shard(redis, shard) for shard in shards]
         # All are looked at before one is moved.
-        moved = [
-            await _move(redis, shard, asked["group"], was, _before(first))
-            | {"begins": await _begins_behind(redis, shard, first)}
-            for shard, was in found
-            if was != _ABSENT
-        ]
-    document = {"group": asked["group"], "shards": moved}
+        found = [state for state in looked if state is not None]
+        lacking = [state.shard for state in found if group not in state.groups]
+        if lacking and not asked["create"]:
+            raise UsageProblem(
+                f"Shard {lacking[0]} has no group {group!r}.",
+                "check the name, or make it with --create.",
+            )
+        moved = [await _move(redis, state, group, first) for state in found]
+    document = {"group": group, "shards": moved}
     return Report(document, partial(_show, moved))
 
 
@@ -97,46 +99,33 @@ def _show(moved: list[dict[str, Any]]) -> None:
         )
 
 
-async def _read(
-    redis: Redis, shard: int, asked: dict[str, Any]
-) -> EntryId | str | None:
-    """Where the group is; None where it is missing and may be made. Raises UsageProblem."""
-    if not await redis.exists(events_key(shard)):
-        return _ABSENT
-    for group in await redis.xinfo_groups(events_key(shard)):
-        if group["name"] == asked["group"].encode():
-            return EntryId.of(group["last-delivered-id"])
-    if asked["create"]:
-        return None
-    raise UsageProblem(
-        f"Shard {shard} has no group {asked['group']!r}.",
-        "check the name, or make it with --create.",
-    )
-
-
 async def _move(
-    redis: Redis, shard: int, group: str, was: EntryId | str | None, to: EntryId
+    redis: Redis, state: StreamState, group: str, first: EntryId
 ) -> dict[str, Any]:
-    key = events_key(shard)
-    if was is None:
+    key, to, was = events_key(state.shard), _before(first), None
+    if group not in state.groups:
         await redis.xgroup_create(key, group, str(to))
-    elif isinstance(was, EntryId) and to < was:
-        await redis.xgroup_setid(key, group, str(to))
     else:
-        # It has not read so far yet: it gets there by itself.
-        return {"shard": shard, "was": str(was), "is": str(was)}
-    return {"shard": shard, "was": None if was is None else str(was), "is": str(to)}
+        was = state.groups[group].delivered
+        if to < was:
+            await redis.xgroup_setid(key, group, str(to))
+        # It reads what is behind its place by itself.
+        to = min(to, was)
+    return {
+        "shard": state.shard,
+        "was": None if was is None else str(was),
+        "is": str(to),
+        "begins": _begins_behind(state, first),
+    }
 
 
-async def _begins_behind(redis: Redis, shard: int, place: EntryId) -> str | None:
+def _begins_behind(state: StreamState, place: EntryId) -> str | None:
     """Where a stream begins that was trimmed, if that is behind a place."""
-    stream = await redis.xinfo_stream(events_key(shard))
-    if stream["entries-added"] == stream["length"]:
+    if state.added == state.length:
         return None
-    if stream["first-entry"] is None:
-        return str(EntryId.of(stream["last-generated-id"]).next)
-    first = EntryId.of(stream["first-entry"][0])
-    return str(first) if first > place else None
+    if state.first is None:
+        return str(state.last.next)
+    return str(state.first) if state.first > place else None
 
 
 def _before(entry: EntryId) -> EntryId:

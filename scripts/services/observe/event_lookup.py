@@ -1,7 +1,7 @@
 """Find one event wherever it may be."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -23,7 +23,6 @@ from scripts.services.observe.streams import (
 )
 from scripts.sql import statements
 from workers.model.batch import Entry
-from workers.redis_io.stream_state import StreamState
 
 _SQL: Final = statements("services/observe/event")
 
@@ -108,43 +107,33 @@ async def _rows(connection: Connection, sought: _Sought) -> dict[str, Any]:
         "entry": None,
         "spool": None,
     }
-    state = _state(found)
-    if state == "recorded" and await connection.fetchval(_SQL["erased"], event_id):
-        state = "erased"
-    if state == "unknown" and await connection.fetchval(_SQL["detached"], event_id):
-        state = "detached"
-    return found | {"state": state}
-
-
-def _state(found: dict[str, Any]) -> str:
     if found["event"]:
-        return "recorded"
-    if found["repeat_of"] or found["repeats"]:
-        return "repeat"
-    return "quarantined" if found["quarantine"] else "unknown"
+        is_erased = await connection.fetchval(_SQL["erased"], event_id)
+        state = "erased" if is_erased else "recorded"
+    elif found["repeat_of"] or found["repeats"]:
+        state = "repeat"
+    elif found["quarantine"]:
+        state = "quarantined"
+    else:
+        is_detached = await connection.fetchval(_SQL["detached"], event_id)
+        state = "detached" if is_detached else "unknown"
+    return found | {"state": state}
 
 
 def _sought(environment: Environment, text: str) -> _Sought:
     if text.isascii() and text.isdigit() and int(text) < _MOST_NUMBER:
         lowest = _lowest_id(int(text))
         return _Sought(lowest, UUID(int=lowest.int | ((1 << _RANDOM_BITS) - 1)))
-    event_id = _clicked(environment, text) if text.startswith(PREFIX) else _uuid(text)
-    return _Sought(event_id, event_id)
-
-
-def _clicked(environment: Environment, text: str) -> UUID:
-    token = KeyRing(environment.secrets()).verify(text)
-    if token is None:
-        raise UsageProblem(
-            "This click id is not one of this installation's.",
-            "check REFTIDE_SECRET, and after a rotation REFTIDE_SECRET_PREVIOUS.",
-        )
-    return token.click_id
-
-
-def _uuid(text: str) -> UUID:
+    if text.startswith(PREFIX):
+        token = KeyRing(environment.secrets()).verify(text)
+        if token is None:
+            raise UsageProblem(
+                "This click id is not one of this installation's.",
+                "check REFTIDE_SECRET, and after a rotation REFTIDE_SECRET_PREVIOUS.",
+            )
+        return _Sought(token.click_id, token.click_id)
     try:
-        return UUID(text)
+        return _Sought(UUID(text), UUID(text))
     except ValueError as error:
         raise UsageProblem(
             f"{text!r} is no id of an event.",
@@ -163,40 +152,31 @@ def _lowest_id(number: int) -> UUID:
 
 async def _entry(redis: Redis, sought: _Sought, shards: int) -> dict[str, Any] | None:
     """The entry that carries the event, looked for near the time in its id."""
-    for shard in _likely(sought, shards):
+    # An entry of several events follows the id of its first: other shards come second.
+    own = shard_of(sought.lowest, shards)
+    for shard in sorted(range(shards), key=lambda shard: shard != own):
         state = await read_shard(redis, shard)
-        found = await _near(redis, state, sought)
-        if found is not None:
+        if found := await _near(redis, shard, sought):
             entry, index, event_id = found
-            waits = entry > state.recorder.delivered
-            waits = waits or entry in await pending_ids(redis, shard)
             return {
                 "event_id": event_id,
                 "epoch": state.epoch,
                 "shard": shard,
                 "entry": str(entry),
                 "index": index,
-                "in_flight": waits,
+                "in_flight": entry > state.recorder.delivered
+                or entry in await pending_ids(redis, shard),
             }
     return None
 
 
-def _likely(sought: _Sought, shards: int) -> Sequence[int]:
-    """The shards by likelihood: an entry of several events follows its first one's id."""
-    if not sought.is_exact:
-        return range(shards)
-    own = shard_of(sought.lowest, shards)
-    return [own, *(shard for shard in range(shards) if shard != own)]
-
-
 async def _near(
-    redis: Redis, state: StreamState, sought: _Sought
+    redis: Redis, shard: int, sought: _Sought
 ) -> tuple[EntryId, int, UUID] | None:
-    at_ms = ids.millis(sought.lowest)
+    at_ms, scanned = ids.millis(sought.lowest), 0
     first = EntryId(max(0, at_ms - _BEFORE_MS), 0)
     last = EntryId(at_ms + _AFTER_MS, 0)
-    scanned = 0
-    async for entry, fields in entries(redis, state.shard, after=first, to=last):
+    async for entry, fields in entries(redis, shard, after=first, to=last):
         if found := _carried(fields, sought):
             return entry, *found
         scanned += 1

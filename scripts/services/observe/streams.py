@@ -31,8 +31,13 @@ class PendingEntries(NamedTuple):
 
 async def read_shard(redis: Redis, shard: int) -> StreamState:
     """A missing stream or group is an empty one. Raises Unreachable."""
+    return await find_shard(redis, shard) or StreamState(shard=shard)
+
+
+async def find_shard(redis: Redis, shard: int) -> StreamState | None:
+    """None where there is no stream. Raises Unreachable."""
     try:
-        return await read_stream(redis, shard) or StreamState(shard=shard)
+        return await read_stream(redis, shard)
     except TransientError as error:
         raise Unreachable(f"Redis does not answer: {error}", "try again.") from error
 

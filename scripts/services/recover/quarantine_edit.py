@@ -93,11 +93,7 @@ def sealed(text: str, before: bytes) -> bytes:
         raise UsageProblem(
             f"This is no envelope: {what}.", "nothing was changed; try again."
         ) from error
-    for name in _changed(envelope, before):
-        raise UsageProblem(
-            f"The {name} of an event cannot be changed: it would be another event.",
-            "nothing was changed; leave it as it is.",
-        )
+    _require_same(envelope, before)
     return encode(envelope)
 
 
@@ -170,15 +166,18 @@ def _value(name: str, text: str) -> Any:
         ) from error
 
 
-def _changed(envelope: Envelope, before: bytes) -> Iterable[str]:
-    """What of an event is another than it was, and may not be."""
+def _require_same(envelope: Envelope, before: bytes) -> None:
+    """Raises UsageProblem where it is another event than `before`."""
     try:
         former = decode(before)
     except (Undecodable, NewerVersion):
         return
     for name in _FIXED:
         if _value_of(envelope, name) != _value_of(former, name):
-            yield name
+            raise UsageProblem(
+                f"The {name} of an event cannot be changed: it would be another event.",
+                "nothing was changed; leave it as it is.",
+            )
 
 
 def _plain(value: object) -> object:
@@ -189,13 +188,9 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if isinstance(value, Raw):
-        return _told(value)
+        text = str(value, "utf-8")
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return text  # it has a number beyond all of Python's, which no edge seals
     return value
-
-
-def _told(properties: Raw) -> object:
-    text = str(properties, "utf-8")
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text  # it has a number beyond all of Python's, which no edge seals

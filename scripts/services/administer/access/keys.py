@@ -12,7 +12,7 @@ from scripts.errors import UsageProblem
 from scripts.servers import Connection, required
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import choose, listing
-from scripts.services.noun import Facts, Field, Form, Noun, Row, Table
+from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/keys")
@@ -57,7 +57,9 @@ KEYS: Final = Noun(
         "KEY",
         may_be_piped=True,
     ),
-    with_revoked=Field("Revoked ones too.", form=Form.FLAG, option="all"),
+    with_revoked=Field(
+        "Revoked ones too.", default=False, option="all", is_switch=True
+    ),
 )
 
 

@@ -51,7 +51,7 @@ LIMITS: Final = Noun(
 @LIMITS.action("", Table("subject of per_minute default key"))
 async def list_(connection: Connection) -> list[Row]:
     """List all limits; one without a figure of its own has its dialect's."""
-    return list((await _limits(connection)).values())
+    return await _limits(connection)
 
 
 @LIMITS.action("SUBJECT", Facts("Limit {subject}"))
@@ -105,30 +105,14 @@ def _id_of(subject: str) -> str | None:
 
 
 async def _the_limit(connection: Connection, subject: str) -> Row:
-    found = await _limits(connection)
-    return found.get(subject) or _unset(subject, "key", None)
+    found = await _limits(connection, subject)
+    return next(row for row in found if row["subject"] == subject)
 
 
-async def _limits(connection: Connection) -> dict[str, Row]:
-    """Every limit by its subject: the dialects', then what else is set."""
-    found = {
-        name: _unset(name, limit["of"], limit["default"])
-        for name, limit in known_limits().items()
-    }
-    for row in await rows(connection, _SQL["list"]):
-        name, last_four = row.pop("key_name"), row.pop("last_four")
-        key = None if last_four is None else f"{name} …{last_four}".strip()
-        limit = found.get(row["subject"]) or _unset(row["subject"], "key", None)
-        found[row["subject"]] = limit | row | {"key": key}
-    return found
-
-
-def _unset(subject: str, of: str, default: int | None) -> Row:
-    return {
-        "subject": subject,
-        "of": of,
-        "per_minute": None,
-        "default": default,
-        "key": None,
-        "created_at": None,
-    }
+async def _limits(connection: Connection, *subjects: str) -> list[Row]:
+    """Every limit: the dialects', those of these subjects, then what else is set."""
+    known = known_limits()
+    keys = [(subject, "key", None) for subject in subjects if subject not in known]
+    named = [(name, limit["of"], limit["default"]) for name, limit in known.items()]
+    columns = zip(*named, *keys, strict=True)
+    return await rows(connection, _SQL["list"], *map(list, columns))

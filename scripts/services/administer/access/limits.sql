@@ -1,7 +1,10 @@
--- list: all limits that are set, with the keys that some of them are for
-select subject, per_minute, limits.created_at, api_keys.name as key_name, last_four
-  from limits left join api_keys on api_keys.id::text = subject
- order by subject
+-- list: the limits that are known, by name, whom they count and their default, then all others that are set; with the keys that some of them are for
+select subject, coalesce(known.of, 'key') as of, per_minute, known."default",
+       trim(api_keys.name || ' …' || last_four) as key, limits.created_at
+  from unnest($1::text[], $2::text[], $3::integer[]) with ordinality as known (subject, of, "default", place)
+  full join limits using (subject)
+  left join api_keys on api_keys.id::text = subject
+ order by place, subject
 
 -- set: so many requests a minute
 insert into limits (subject, per_minute) values ($1, $2)

@@ -24,7 +24,7 @@ from scripts.services.administer.access.workspaces import (
 from scripts.services.administer.catalogue.link_lookup import any_link, namespace_of
 from scripts.services.administer.catalogue.partners import the_partner
 from scripts.services.administer.catalogue.programs import the_program
-from scripts.services.noun import Facts, Field, Form, Noun, Row, Table
+from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/catalogue/links")
@@ -119,7 +119,7 @@ LINKS: Final = Noun(
     reftide links set SUMMER --code SUMMER26      the old code keeps working
     reftide links disable SUMMER26
     """,
-    inactive=Field("Switched off to begin with.", form=Form.FLAG),
+    inactive=Field("Switched off to begin with.", default=False, is_switch=True),
     namespace=Field(
         "Where the code is unique if it has no domain; the installation by default.",
         choices=("installation", "workspace"),

@@ -11,7 +11,7 @@ from scripts.errors import UsageProblem
 from scripts.servers import Connection, required, rows
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import choose, listing
-from scripts.services.noun import Facts, Field, Form, Noun, Row, Table
+from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
 from workers.counters.rule import NAMES
 
@@ -25,9 +25,9 @@ _TERMS: Final = {
     "cookie_window": Field("Days that a click id is kept.", _DAYS, "DAYS"),
     "attribution_window": Field("Days that a click earns.", _DAYS, "DAYS"),
     "server_leads": Field(
-        "Take leads only from servers that show a key.", form=Form.PAIR
+        "Take leads only from servers that show a key.", is_switch=True
     ),
-    "stats": Field("Let clients ask what partners' links brought.", form=Form.PAIR),
+    "stats": Field("Let clients ask what partners' links brought.", is_switch=True),
 }
 _OPTIONS: Final = (
     "--url --model --cookie-window --attribution-window --server-leads --stats"
