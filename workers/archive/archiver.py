@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.metrics.worker import ARCHIVED
 from ingest.contracts.telemetry import Log
-from workers.archive.review import mark
+from workers.archive.rewrite import mark
 from workers.archive.segment import Segment, arrival_day
 from workers.archive.stream_reader import (
     FRESH,

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from workers.archive import review
 from workers.archive.reader import segments, stored_record
+from workers.archive.rewrite import marked, marked_key
 from workers.archive.segment import OPEN, index_path
 
 _DAY_MS: Final = 86_400_000
@@ -43,13 +43,12 @@ def delete_abandoned(directory: Path, now_ms: int) -> int:
 
     Their entries are in later segments. `now_ms` is Unix milliseconds.
     """
-    marked = review.marked(directory)
-    owed = {key for key in marked if index_path(directory, key).exists()}
+    owed = {key for key in marked(directory) if index_path(directory, key).exists()}
     gone = 0
     for path in (directory / OPEN).glob("*"):
         with suppress(FileNotFoundError):
             is_left = path.stat().st_mtime * 1000 < now_ms - _ABANDONED_MS
-            if is_left and review.marked_key(path) not in owed:
+            if is_left and marked_key(path) not in owed:
                 path.unlink()
                 gone += 1
     return gone

@@ -3,6 +3,10 @@
 The new file is complete on disk before the index names it, and the old file is deleted after
 that. So a reader finds either of them, and a crash leaves a file that `delete_replaced`
 deletes. Blocking.
+
+A segment may name persons that were erased while it was written: it stays open for minutes,
+under the suppressions known when it was begun. So its mark is on disk before the segment is,
+and stays until the segment was reviewed: neither a crash nor an outage skips a review.
 """
 
 import os
@@ -40,6 +44,9 @@ from workers.model.batch import Delivery
 
 #: Name of the file with the state of the suppressions the archive was rewritten by.
 STATE_FILE: Final = "erased"
+_SUFFIX: Final = ".unreviewed"
+#: Replaces the slash of a key; keys contain none.
+_SLASH: Final = "_"
 
 
 def rewrite(
@@ -139,3 +146,31 @@ def _write_rewritten(
     part.replace(now.data(directory))
     fsync_directory(now.data(directory).parent)
     return now
+
+
+def mark(directory: Path, key: str) -> None:
+    """Mark a segment that is about to be published."""
+    with open_private(_path(directory, key)):
+        pass
+    fsync_directory(directory / OPEN)
+
+
+def marked(directory: Path) -> list[str]:
+    """The keys of marked segments; some may not exist yet, or never will."""
+    found = map(marked_key, (directory / OPEN).glob(f"*{_SUFFIX}"))
+    return sorted(key for key in found if key)
+
+
+def marked_key(path: Path) -> str | None:
+    """The key that a file marks; None if the file is not a mark."""
+    name = path.name.removesuffix(_SUFFIX)
+    return name.replace(_SLASH, "/") if name != path.name else None
+
+
+def unmark(directory: Path, key: str) -> None:
+    """Remove the mark of a segment that was reviewed or deleted."""
+    _path(directory, key).unlink(missing_ok=True)
+
+
+def _path(directory: Path, key: str) -> Path:
+    return directory / OPEN / f"{key.replace('/', _SLASH)}{_SUFFIX}"

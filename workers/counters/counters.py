@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ingest.contracts.envelope import CLICK, Kind
 from workers.counters.rule import (
+    ADD_ALL,
     LINK_AMOUNTS,
     LINK_DAYS,
     LINKS,
@@ -17,8 +18,9 @@ from workers.counters.rule import (
     PROGRAM_PARTNERS,
     TABLES,
     WEIGHTS,
+    addition,
+    arguments,
 )
-from workers.counters.statements import ADD_ALL, addition, arguments
 from workers.model.rows import EventFacts, Place, StoredRow
 from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements

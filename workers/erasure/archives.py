@@ -21,11 +21,12 @@ from workers.archive.files import segment_lock, try_lock
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import is_absent
 from workers.archive.reader import keys, load_segment
-from workers.archive.review import marked, unmark
 from workers.archive.rewrite import (
     STATE_FILE,
     delete_replaced,
     delete_unfinished,
+    marked,
+    unmark,
 )
 from workers.archive.segment import Segment, SegmentDamaged
 from workers.erasure.payloads import (

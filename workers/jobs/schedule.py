@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from ingest.contracts.telemetry import LogEvent
 from workers.erasure.runner import Eraser
+from workers.jobs.arq_host import JobSet
 from workers.jobs.cleanup import fold_ledger, sweep_claims, sweep_visits
-from workers.jobs.job_set import JobSet
 from workers.postgres.database import (
     Connection,
     Pool,
@@ -30,8 +30,7 @@ from workers.quarantine.quarantine import expire
 from workers.redis_io.connections import QUEUE
 from workers.settings import QUARANTINE_DAYS
 from workers.stream.consumer_gc import collect_consumers
-from workers.stream.epochs import sample
-from workers.stream.lost_entries import count_losses
+from workers.stream.epochs import count_losses, sample
 from workers.stream.trimmer import Trimmer
 
 _SQL: Final = statements("jobs/schedule")

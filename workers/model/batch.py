@@ -1,10 +1,13 @@
 """What the consumer reads and the pipeline takes. Values only; every stage may import it."""
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Final, Literal, NamedTuple, Protocol, Self
+from uuid import UUID
 
 import msgspec
 
+from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import split
 
 _UNSIGNED: Final = 1 << 64
@@ -103,3 +106,38 @@ class Recorder(Processor, Protocol):
     async def give_up(self, delivery: Delivery, detail: str) -> None:
         """Put an entry into quarantine that workers died of. Raises TransientError, PausedError."""
         ...
+
+
+Reason = Literal[
+    "undecodable",
+    "unstorable",
+    "future_id",
+    "crash_loop",
+    "unknown_link",
+    "inactive_link",
+    "unknown_program",
+    "unknown_click",
+    "expired",
+    "unauthorised",
+]
+
+
+#: Reasons of bad data; clients cause the others, which is normal.
+DATA_REASONS: Final[frozenset[Reason]] = frozenset(
+    {"undecodable", "unstorable", "future_id", "crash_loop"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedEntry:
+    """A delivery that cannot be recorded; `envelope` is None if it cannot be decoded."""
+
+    delivery: Delivery
+    envelope: Envelope | None
+    _: KW_ONLY
+    reason: Reason
+    detail: str = ""
+    #: References that may make it resolvable; see `awaited`.
+    waits_for: tuple[str, ...] = ()
+    #: The workspace of its key, if the envelope names none.
+    workspace_id: UUID | None = None

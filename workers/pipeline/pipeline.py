@@ -23,8 +23,14 @@ from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta
 from workers.enrich import Enrich
 from workers.erasure.suppression import Suppressions
-from workers.model.batch import Boundary, Delivery, Entry, TransientError
-from workers.model.rejected import DATA_REASONS, RejectedEntry
+from workers.model.batch import (
+    DATA_REASONS,
+    Boundary,
+    Delivery,
+    Entry,
+    RejectedEntry,
+    TransientError,
+)
 from workers.model.rows import Resolution, Row, timestamp
 from workers.pipeline.row_builder import Decoded, DecodedBatch, row_of
 from workers.postgres.database import (

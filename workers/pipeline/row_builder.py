@@ -9,9 +9,8 @@ import msgspec
 from ingest.contracts import envelope as codec
 from ingest.contracts.envelope import CLICK, Envelope
 from workers.enrich import Enrich
-from workers.model.batch import Delivery, Entry
+from workers.model.batch import Delivery, Entry, Reason, RejectedEntry
 from workers.model.enrichment import Enrichment
-from workers.model.rejected import Reason, RejectedEntry
 from workers.model.rows import (
     LAST_DIGEST,
     EventFacts,

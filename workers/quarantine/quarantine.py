@@ -19,8 +19,7 @@ from ingest.contracts.envelope import Envelope
 from ingest.contracts.storable import optional_text, text
 from ingest.contracts.telemetry import Bounded
 from workers.counters.ledger import LedgerDelta, LedgerShard
-from workers.model.batch import Entry
-from workers.model.rejected import DATA_REASONS, RejectedEntry
+from workers.model.batch import DATA_REASONS, Entry, RejectedEntry
 from workers.postgres.database import (
     Connection,
     Pool,

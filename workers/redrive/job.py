@@ -10,7 +10,7 @@ from typing import Final
 from arq.cron import CronJob
 from typing_extensions import override
 
-from workers.jobs.job_set import JobSet
+from workers.jobs.arq_host import JobSet
 from workers.pipeline.pipeline import Pipeline
 from workers.redrive.marks import check_due, mark_woken
 from workers.redrive.page import Redriver

@@ -15,8 +15,7 @@ from uuid import UUID
 import orjson
 
 from ingest.contracts.storable import text
-from workers.model.batch import Delivery
-from workers.model.rejected import Reason, RejectedEntry
+from workers.model.batch import Delivery, Reason, RejectedEntry
 from workers.model.rows import DatabaseRecord, entry_of
 from workers.postgres.database import Connection, Pool, columns, fetch, transaction
 from workers.postgres.sql import statements

@@ -1,13 +1,13 @@
 """Redrives one page of marked entries: resolves, enriches, and records or refuses them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta
-from workers.model.batch import TransientError
-from workers.model.rejected import RejectedEntry
+from workers.model.batch import RejectedEntry, TransientError
 from workers.model.rows import Row
 from workers.pipeline.pipeline import Pipeline, count
 from workers.postgres.database import (
@@ -27,11 +27,8 @@ _MAX_TRIES: Final = 3
 _LOG: Final = Log()
 
 
-class RedriveOutcome(NamedTuple):
-    """The number of entries recorded, and of entries refused again."""
-
-    redriven: int = 0
-    failed: int = 0
+#: The numbers of entries that were `redriven`, and that `failed` again.
+RedriveOutcome = Counter[str]
 
 
 @dataclass(slots=True)
@@ -73,7 +70,7 @@ class Redriver:
             # Not a crash: an outage, a bug, or the end of the process.
             self._unfinished.update(each.id for each in leased)
             raise
-        _LOG.info("quarantine.redriven", size=len(leased), **outcome._asdict())
+        _LOG.info("quarantine.redriven", size=len(leased), **outcome)
         return len(leased)
 
     async def _redrive(self, leased: Sequence[LeasedEntry]) -> RedriveOutcome:
@@ -89,11 +86,9 @@ class Redriver:
         if len(leased) == 1:
             return await self._fail_one(leased[0], failure)
         middle = len(leased) // 2
-        first = await self._redrive(leased[:middle])
-        second = await self._redrive(leased[middle:])
-        return RedriveOutcome(
-            first.redriven + second.redriven, first.failed + second.failed
-        )
+        outcome = await self._redrive(leased[:middle])
+        outcome.update(await self._redrive(leased[middle:]))
+        return outcome
 
     async def _fail_one(self, leased: LeasedEntry, error: Exception) -> RedriveOutcome:
         """Refuse an entry for its data, or postpone it after a bug, which may be fixed."""
@@ -104,7 +99,7 @@ class Redriver:
         if name not in self._logged_bugs:
             _LOG.error("quarantine.put_off", quarantine=leased.id, exc_info=error)
         self._logged_bugs.add(name)
-        return RedriveOutcome()
+        return Counter()
 
     async def _resolve(self, leased: Sequence[LeasedEntry]) -> _Page:
         by_entry = {each.delivery.entry: each for each in leased}
@@ -156,7 +151,7 @@ class Redriver:
             ledger.count(ledger.quarantined, each.delivery.entry, -1)
         who, new_id = pipeline.consumer, pipeline.new_id
         await write(connection, rows, ledger, consumer=who, new_id=new_id, wider=wider)
-        return RedriveOutcome(len(placed), len(failures))
+        return Counter(redriven=len(placed), failed=len(failures))
 
     async def _give_up(self, leased: LeasedEntry) -> RedriveOutcome:
         _LOG.error("entry.given_up", quarantine=leased.id, tries=leased.tries - 1)

@@ -3,6 +3,7 @@
 It writes nothing but generated links, in a transaction of their own before resolving.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,8 +11,7 @@ from uuid import UUID
 
 from ingest.contracts import ids
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Delivery, Entry
-from workers.model.rejected import RejectedEntry
+from workers.model.batch import Delivery, Entry, RejectedEntry
 from workers.model.rows import DatabaseRecord, Row, entry_of
 from workers.pipeline.pipeline import Pipeline
 from workers.pipeline.row_builder import Decoded
@@ -27,20 +27,18 @@ _LOG: Final = Log()
 _SLICE: Final = 100
 
 
+def _by_status() -> dict[str, dict[Entry, bytes]]:
+    return defaultdict(dict)
+
+
 @dataclass(slots=True)
 class RecordedState:
     """The recorded state of some entries."""
 
     #: The rows under the entries' events, each whole.
     rows: dict[UUID, DatabaseRecord] = field(default_factory=dict)
-    repeats: set[Entry] = field(default_factory=set)
-    #: Open entries of quarantine with their payloads, and discarded ones.
-    waiting: dict[Entry, bytes] = field(default_factory=dict)
-    discarded: set[Entry] = field(default_factory=set)
-    #: Redriven entries with the payloads that were recorded.
-    redriven: dict[Entry, bytes] = field(default_factory=dict)
-    #: Entries counted as quarantined whose payload was not kept.
-    dropped: set[Entry] = field(default_factory=set)
+    #: Payloads by what became of the entry: `repeat`, `dropped`, or its status in quarantine.
+    others: dict[str, dict[Entry, bytes]] = field(default_factory=_by_status)
     #: The partitions of events before it are detached; Unix milliseconds.
     horizon_ms: int = 0
 
@@ -51,7 +49,7 @@ class RecordedState:
 
     def is_edited(self, entry: Entry, payload: bytes) -> bool:
         """Whether an operator edited the entry before it was redriven."""
-        return self.redriven.get(entry, payload) != payload
+        return self.others["redriven"].get(entry, payload) != payload
 
     def is_accounted(self, event_id: UUID | None, entry: Entry) -> bool:
         """Whether the ledger accounts for the entry."""
@@ -59,7 +57,8 @@ class RecordedState:
             return True
         return any(
             entry in found
-            for found in (self.repeats, self.waiting, self.discarded, self.dropped)
+            for status, found in self.others.items()
+            if status != "redriven"
         )
 
 
@@ -68,22 +67,11 @@ async def look_up(
 ) -> RecordedState:
     """Look up these events and entries."""
     found = RecordedState(horizon_ms=await connection.fetchval(_SQL["horizon"]) or 0)
-    if not entries:
-        return found
-    places = columns(entries)
-    for row in await connection.fetch(_SQL["recorded"], ids):
-        found.rows[row["id"]] = row
-    for row in await connection.fetch(_SQL["repeated"], *places):
-        found.repeats.add(entry_of(row))
-    for row in await connection.fetch(_SQL["quarantined"], *places):
-        if row["status"] == "open":
-            found.waiting[entry_of(row)] = row["payload"]
-        elif row["status"] == "discarded":
-            found.discarded.add(entry_of(row))
-        else:
-            found.redriven[entry_of(row)] = row["payload"]
-    for row in await connection.fetch(_SQL["dropped"], *places):
-        found.dropped.add(entry_of(row))
+    if entries:
+        for row in await connection.fetch(_SQL["recorded"], ids):
+            found.rows[row["id"]] = row
+        for row in await connection.fetch(_SQL["accounted"], *columns(entries)):
+            found.others[row["status"]][entry_of(row)] = row["payload"]
     return found
 
 
@@ -212,11 +200,11 @@ def _split(
         elif recorded.row(event_id, entry) is not None:
             is_as_read = not recorded.is_edited(entry, item.delivery.payload)
             to_compare += [item] * (is_again and is_as_read)
-        elif is_again and recorded.waiting.get(entry) == item.delivery.payload:
+        elif is_again and recorded.others["open"].get(entry) == item.delivery.payload:
             # An entry that an operator edited is redriven, not replayed.
             page.waiting.add(entry)
             page.sealed[entry] = item
-        elif entry in recorded.dropped:
+        elif entry in recorded.others["dropped"]:
             page.waiting.add(entry)
             page.sealed[entry] = item
         elif not has_no_changes:

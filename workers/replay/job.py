@@ -14,7 +14,7 @@ from arq.cron import CronJob, cron
 from arq.worker import Function, func
 from typing_extensions import override
 
-from workers.jobs.job_set import JobSet
+from workers.jobs.arq_host import JobSet
 from workers.model.batch import PausedError
 from workers.pipeline.pipeline import Pipeline
 from workers.replay.archive_pages import page_size

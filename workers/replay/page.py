@@ -10,8 +10,7 @@ from typing import Final
 
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerDelta
-from workers.model.batch import Delivery, Entry
-from workers.model.rejected import DATA_REASONS, RejectedEntry
+from workers.model.batch import DATA_REASONS, Delivery, Entry, RejectedEntry
 from workers.model.rows import Row, entry_of
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import (
@@ -27,7 +26,7 @@ from workers.quarantine.circuit_breaker import BadEntryLimit
 from workers.replay.classify import ClassifiedPage, classify
 from workers.replay.leases import Counts, Part, RunningReplay, Step, advance
 from workers.replay.reprocess import correct, identify, visits_of
-from workers.stream import lost_entries
+from workers.stream.epochs import returned
 from workers.visits.visits import Visits
 from workers.write.transaction import write
 
@@ -148,7 +147,7 @@ class PageReplayer:
         result.good = len(page.fresh)
         result.bad = sum(ledger.reasons[reason] for reason in DATA_REASONS)
         pipeline.limit.judge(result.good, result.bad)
-        await lost_entries.returned(connection, ledger.recorded)
+        await returned(connection, ledger.recorded)
         return result
 
     async def _find_unstorable(

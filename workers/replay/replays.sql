@@ -59,15 +59,21 @@ select *
   from events
  where id = any($1::uuid[])
 
--- repeated: which of these entries are known to repeat an event
-select epoch, shard, entry_ms, entry_seq, entry_index
+-- accounted: which of these entries repeat an event, are or were in quarantine, or were counted there and not kept
+with asked as (
+    select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[])
+        as asked (epoch, shard, entry_ms, entry_seq, entry_index)
+)
+select epoch, shard, entry_ms, entry_seq, entry_index, 'repeat' as status, null::bytea as payload
   from repeats
- where (epoch, shard, entry_ms, entry_seq, entry_index) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[]))
-
--- quarantined: which of these entries are or were in quarantine
-select epoch, shard, entry_ms, entry_seq, entry_index, status, payload
+ where (epoch, shard, entry_ms, entry_seq, entry_index) in (select * from asked)
+union all
+select epoch, shard, entry_ms, entry_seq, entry_index, status::text, payload
   from quarantine
- where (epoch, shard, entry_ms, entry_seq, entry_index) in (select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[]))
+ where (epoch, shard, entry_ms, entry_seq, entry_index) in (select * from asked)
+union all
+select epoch, shard, entry_ms, entry_seq, entry_index, 'dropped', null
+  from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[])
 
 -- horizon: the end of the latest closed or detached partition, in Unix milliseconds; null if there is none
 select greatest(
@@ -98,9 +104,6 @@ with found as (
     select id, $7, 'redriven', 'by a replay' from taken
 )
 select epoch, shard, entry_ms, entry_seq, entry_index from taken
-
--- dropped: which of these entries were counted as quarantined and not kept
-select epoch, shard, entry_ms, entry_seq, entry_index from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[])
 
 -- undropped: remove entries from those dropped, since they are recorded
 with found as (

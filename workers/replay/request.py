@@ -1,10 +1,10 @@
 """A replay's request: which events, and how fast. Values only."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
+from dataclasses import dataclass
+from typing import Final, Self
 from uuid import UUID
 
-import orjson
+from msgspec import json
 
 from ingest.contracts import ids
 from ingest.contracts.envelope import Envelope, Kind
@@ -38,15 +38,11 @@ class ReplayRequest:
     @classmethod
     def decode(cls, document: str) -> Self:
         """From what `encode` made."""
-        values: dict[str, Any] = orjson.loads(document)
-        for name in ("workspace_id", "link_id", "event_id"):
-            values[name] = values[name] and UUID(values[name])
-        kind = values["kind"] and Kind(values["kind"])
-        return cls(**values | {"kind": kind, "codes": tuple(values["codes"])})
+        return json.decode(document, type=cls)
 
     def encode(self) -> str:
         """As the column `requested` holds it."""
-        return orjson.dumps(asdict(self)).decode()
+        return json.encode(self).decode()
 
     def matches(self, envelope: Envelope) -> bool:
         """Whether the request includes an envelope, by its own fields."""

@@ -6,11 +6,11 @@ read, and entries of former epochs.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
-import orjson
+from msgspec import json
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, GROUP, EntryId, events_key
@@ -45,13 +45,11 @@ class Cursor:
     @classmethod
     def decode(cls, document: str) -> Self:
         """From what `encode` made."""
-        values: dict[str, Any] = orjson.loads(document)
-        holes = tuple((low, high) for low, high in values["holes"])
-        return cls(**values | {"holes": holes})
+        return json.decode(document, type=cls)
 
     def encode(self) -> str:
         """As the column `cursor` holds it."""
-        return orjson.dumps(asdict(self)).decode()
+        return json.encode(self).decode()
 
 
 class ReplayPage(NamedTuple):

@@ -16,7 +16,7 @@ from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import domain_of
 from ingest.contracts.envelope import CLICK, Envelope, Kind
 from ingest.contracts.storable import text
-from workers.model.rejected import Reason
+from workers.model.batch import Reason
 from workers.model.rows import Resolution
 from workers.resolve.lookups import KnownLink, KnownNames, namespaces, workspaces
 

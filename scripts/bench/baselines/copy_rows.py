@@ -12,8 +12,7 @@ from uuid import UUID
 from ingest.contracts.envelope import Kind
 from scripts.servers import Connection, rows
 from scripts.sql import statements
-from workers.counters.rule import LINKS, WEIGHTS
-from workers.counters.statements import addition, arguments
+from workers.counters.rule import LINKS, WEIGHTS, addition, arguments
 
 _SQL: Final = statements("bench/environment/bench")
 _COUNT_LINKS: Final = addition(LINKS)

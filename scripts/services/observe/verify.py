@@ -26,8 +26,7 @@ from scripts.servers import (
 from scripts.services.observe.ledger import LedgerView, read_ledger
 from scripts.services.observe.streams import entries, pending_ids, read_shard
 from scripts.sql import statements
-from workers.counters.rule import TABLES
-from workers.counters.statements import comparison
+from workers.counters.rule import TABLES, comparison
 from workers.model.batch import Entry
 from workers.redis_io.stream_state import ZERO
 

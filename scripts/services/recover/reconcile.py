@@ -19,8 +19,14 @@ from scripts.environment import Environment
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, postgres, rows
 from scripts.sql import statements
-from workers.counters.rule import LINKS, TABLES, CounterTable
-from workers.counters.statements import addition, arguments, comparison
+from workers.counters.rule import (
+    LINKS,
+    TABLES,
+    CounterTable,
+    addition,
+    arguments,
+    comparison,
+)
 
 _SQL: Final = statements("services/recover/reconcile")
 #: Sums over all events of a large installation take their time.

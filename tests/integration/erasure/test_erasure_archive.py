@@ -31,7 +31,7 @@ from workers.archive.reader import (
     segments,
     unfinished,
 )
-from workers.archive.review import mark, marked
+from workers.archive.rewrite import mark, marked
 from workers.archive.segment import Segment
 from workers.archive.writer import SegmentWriter
 from workers.erasure.archives import (

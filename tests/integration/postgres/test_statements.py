@@ -7,8 +7,7 @@ import pytest
 
 from scripts import sql
 from scripts.services.observe.verify import COMPARISONS
-from workers.counters.rule import TABLES
-from workers.counters.statements import ADD_ALL, addition, comparison
+from workers.counters.rule import ADD_ALL, TABLES, addition, comparison
 from workers.erasure import runner
 from workers.postgres.sql import statements as worker_statements
 from workers.replay import reprocess

@@ -15,7 +15,7 @@ from tests.support.eventually import eventually
 from tests.support.workers.redriving import Clinic, a_clinic
 from tests.support.workers.replaying import Site, a_site
 from tests.support.workers.working import is_acknowledged, working
-from workers.model.rejected import DATA_REASONS, Reason
+from workers.model.batch import DATA_REASONS, Reason
 from workers.pipeline.pipeline import Pipeline
 from workers.quarantine.quarantine import QuarantineBudget, expire
 

@@ -15,9 +15,8 @@ from workers.postgres.database import Pool, open_pool, transaction
 from workers.redis_io import stream_state
 from workers.redis_io.connections import for_jobs
 from workers.redis_io.stream_state import read_stream
-from workers.stream import lost_entries
-from workers.stream.epochs import current_epoch, sample
-from workers.stream.lost_entries import count_losses
+from workers.stream import epochs
+from workers.stream.epochs import count_losses, current_epoch, sample
 from workers.stream.shard import ReaderConfig, ShardReader
 from workers.stream.trimmer import Trimmer
 
@@ -292,7 +291,7 @@ async def test_nothing_is_lost_of_a_life_that_begins_while_losses_are_counted(
             await stage.sample()
         return found
 
-    monkeypatch.setattr(lost_entries, "read_stream", look_slowly)
+    monkeypatch.setattr(epochs, "read_stream", look_slowly)
 
     assert 0 == await stage.count()
 

@@ -16,8 +16,7 @@ from tests.support.directory import (
 )
 from tests.support.workers.recording import link_row, record, value_of
 from workers.counters.counters import CounterDeltas
-from workers.counters.rule import TABLES
-from workers.counters.statements import ADD_ALL, addition
+from workers.counters.rule import ADD_ALL, TABLES, addition
 from workers.model.batch import Entry
 from workers.model.rows import EventFacts, Place, Rank, StoredRow, timestamp
 from workers.postgres.database import Pool

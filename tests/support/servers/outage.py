@@ -11,8 +11,7 @@ from tests.support.servers.cli import Cli
 from tests.support.servers.installation import Installation, elsewhere
 from tests.support.servers.runbook import Following, follow
 from workers.postgres.database import open_pool, transaction
-from workers.stream.epochs import sample
-from workers.stream.lost_entries import count_losses
+from workers.stream.epochs import count_losses, sample
 
 SHARDS = 2
 #: What a worker needs to archive, and to do it at once.

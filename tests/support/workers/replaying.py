@@ -28,7 +28,7 @@ from workers.replay.job import ReplayJob
 from workers.replay.leases import Mode
 from workers.replay.request import ReplayRequest
 from workers.replay.sources import ReplaySources
-from workers.stream.lost_entries import count_losses
+from workers.stream.epochs import count_losses
 
 DAY_MS = 24 * 3600 * 1000
 EVERYTHING = ReplayRequest(from_ms=0, to_ms=4_000_000_000_000, rate=1_000_000)
