@@ -44,7 +44,8 @@ from workers.model.batch import Delivery
 
 #: Name of the file with the state of the suppressions the archive was rewritten by.
 STATE_FILE: Final = "erased"
-_SUFFIX: Final = ".unreviewed"
+#: Of the mark of a segment that was not reviewed yet.
+_MARK_SUFFIX: Final = ".unreviewed"
 #: Replaces the slash of a key; keys contain none.
 _SLASH: Final = "_"
 
@@ -157,13 +158,13 @@ def mark(directory: Path, key: str) -> None:
 
 def marked(directory: Path) -> list[str]:
     """The keys of marked segments; some may not exist yet, or never will."""
-    found = map(marked_key, (directory / OPEN).glob(f"*{_SUFFIX}"))
+    found = map(marked_key, (directory / OPEN).glob(f"*{_MARK_SUFFIX}"))
     return sorted(key for key in found if key)
 
 
 def marked_key(path: Path) -> str | None:
     """The key that a file marks; None if the file is not a mark."""
-    name = path.name.removesuffix(_SUFFIX)
+    name = path.name.removesuffix(_MARK_SUFFIX)
     return name.replace(_SLASH, "/") if name != path.name else None
 
 
@@ -173,4 +174,4 @@ def unmark(directory: Path, key: str) -> None:
 
 
 def _path(directory: Path, key: str) -> Path:
-    return directory / OPEN / f"{key.replace('/', _SLASH)}{_SUFFIX}"
+    return directory / OPEN / f"{key.replace('/', _SLASH)}{_MARK_SUFFIX}"

@@ -126,8 +126,8 @@ async def sweep(
     token = await asyncio.to_thread(_begin, directory)
     await asyncio.to_thread(delete_replaced, directory)
     is_clean = await asyncio.to_thread(delete_unfinished, directory, live_workers)
-    sweeping = _Sweep(pool, directory, fetcher)
-    error = await sweeping.run()
+    sweeping = _Sweep(pool, directory)
+    error = await sweeping.run(fetcher)
     total = sweeping.total
     if total.lines:
         _LOG.info("archive.erased", segments=total.segments, lines=total.lines)
@@ -152,31 +152,26 @@ class _Sweep:
 
     pool: Pool
     directory: Path
-    fetcher: SegmentFetcher | None
     suppressions: Suppressions = field(default_factory=Suppressions)
     total: RewrittenSegment = field(default_factory=RewrittenSegment)
     left: list[str] = field(default_factory=list)
 
-    async def run(self) -> TransientError | None:
+    async def run(self, fetcher: SegmentFetcher | None) -> TransientError | None:
         """Sweep local segments, then the others; the error that stopped the latter."""
         for key in await asyncio.to_thread(lambda: list(keys(self.directory))):
             if not await self._sweep(key):
                 self.left.append(key)
         try:
-            while self.fetcher and self.left:
-                if await self._is_handled(self.fetcher, self.left[-1]):
-                    self.left.pop()
+            while fetcher and self.left:
+                # Every reader of the archive reports a damaged one.
+                with suppress(SegmentDamaged):
+                    await fetcher.fetch(self.left[-1])
+                    if not await self._sweep(self.left[-1]):
+                        continue
+                self.left.pop()
         except TransientError as error:
             return error
         return None
-
-    async def _is_handled(self, fetcher: SegmentFetcher, key: str) -> bool:
-        try:
-            await fetcher.fetch(key)
-        except SegmentDamaged:
-            # Every reader of the archive reports it.
-            return True
-        return await self._sweep(key)
 
     async def _sweep(self, key: str) -> bool:
         """False if the segment's file is, or has become, absent."""
@@ -192,9 +187,8 @@ class _Sweep:
 async def _review_marked(pool: Pool, directory: Path) -> None:
     suppressions: Suppressions | None = None
     for key in await asyncio.to_thread(marked, directory):
-        with suppress(
-            SegmentDamaged, FileNotFoundError
-        ):  # not there yet, or perhaps never
+        # Its segment may not be there yet, or never will.
+        with suppress(SegmentDamaged, FileNotFoundError):
             segment = await asyncio.to_thread(load_segment, directory, key)
             suppressions = suppressions or Suppressions()
             await suppressions.refresh(pool)

@@ -6,8 +6,8 @@ stream's node has another entry. So all entries that may share its node are dele
 they are acknowledged too, hence recorded and, if there is an archive, archived.
 """
 
-from collections.abc import Awaitable, Collection, Sequence
-from typing import Final, NamedTuple, cast
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -23,8 +23,6 @@ from ingest.contracts.directory import (
 from ingest.contracts.marks import new_customer_key, new_visitors, visitors_click
 from ingest.contracts.stream import (
     FIELD,
-    GROUP,
-    GROUPS_KEY,
     EntryId,
     cut_key,
     epoch_key,
@@ -37,6 +35,7 @@ from workers.model.rows import DatabaseRecord
 from workers.postgres.database import Pool, fetch
 from workers.postgres.sql import statements
 from workers.redis_io.connections import REDIS_ERRORS, redis_errors
+from workers.redis_io.stream_state import registered_groups
 
 _SQL: Final = statements("erasure/erasure")
 _PAGE: Final = 200
@@ -97,7 +96,7 @@ async def clear(pool: Pool, redis: Redis) -> int:
     after, waiting = 0, 0
     with redis_errors():
         while page := await fetch(pool, _SQL["leftovers_next"], after, _PAGE):
-            node, groups = await _node_limits(redis), await _groups(redis)
+            node, groups = await _node_limits(redis), await registered_groups(redis)
             gone = [await _is_gone(redis, row, node, groups) for row in page]
             done = [
                 row["id"] for row, is_gone in zip(page, gone, strict=True) if is_gone
@@ -195,7 +194,7 @@ async def rewrite_log(redis: Redis) -> bool | None:
 
 
 async def _is_gone(
-    redis: Redis, row: DatabaseRecord, node: NodeLimits, groups: Collection[bytes]
+    redis: Redis, row: DatabaseRecord, node: NodeLimits, groups: Collection[str]
 ) -> bool:
     for key in row["keys"]:
         await redis.delete(key)
@@ -208,12 +207,6 @@ async def _is_gone(
         args=[entry.epoch, entry.stream_id, node.entries, node.bytes, *groups],
     )
     return bool(done)
-
-
-async def _groups(redis: Redis) -> Collection[bytes]:
-    """The groups that must have acknowledged an entry before it is deleted."""
-    members = await cast("Awaitable[set[bytes]]", redis.smembers(GROUPS_KEY))
-    return {GROUP.encode(), *members}
 
 
 async def _node_limits(redis: Redis) -> NodeLimits:

@@ -4,13 +4,21 @@ XINFO's `lag` is not used: it is wrong after some trims and absent after others.
 counts undelivered entries in the server, so that all figures are of one moment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import GROUP, EntryId, cut_key, epoch_key, events_key
+from ingest.contracts.stream import (
+    GROUP,
+    GROUPS_KEY,
+    EntryId,
+    cut_key,
+    epoch_key,
+    events_key,
+)
 from workers.redis_io.connections import redis_errors
 
 #: Up to so many undelivered entries are counted one by one: a thousand take Redis a
@@ -129,6 +137,15 @@ async def read_stream(
             args=[GROUP, COUNT_LIMIT if is_counted else 1],
         )
     return None if reply is None else _stream(shard, reply)
+
+
+async def registered_groups(redis: Redis) -> AbstractSet[str]:
+    """The groups that must have acknowledged an entry before it is deleted.
+
+    Raises what Redis raises.
+    """
+    members = await cast("Awaitable[set[bytes]]", redis.smembers(GROUPS_KEY))
+    return {GROUP, *(name.decode() for name in members)}
 
 
 def lag_of(stream: StreamState) -> Lag:

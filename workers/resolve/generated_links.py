@@ -7,7 +7,6 @@ link, and later ones find it.
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from string import ascii_letters, digits
 from typing import Final, NamedTuple
@@ -15,7 +14,7 @@ from uuid import UUID
 
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.telemetry import Log
-from workers.model.rows import timestamp
+from workers.model.rows import DatabaseRecord, timestamp
 from workers.postgres.database import Connection, Pool, columns, transaction
 from workers.postgres.sql import statements
 
@@ -24,7 +23,6 @@ _LOG: Final = Log()
 
 _NAME_CHARS: Final = 255
 _PUBLIC_CHARS: Final = 12
-_FOUND: Final = ("holder_id", "is_own", "is_earlier", "oldest_id", "has_stats")
 
 
 class _WantedLink(NamedTuple):
@@ -37,23 +35,8 @@ class _WantedLink(NamedTuple):
     workspace_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class _ExistingLink:
-    """What exists of a wanted link, in a program of the authorised workspace."""
-
-    wanted: _WantedLink
-    #: The link that has or had the code, and whether it is this partner's in this program.
-    holder_id: UUID | None
-    is_own: bool
-    #: Whether the event is earlier than the link that has the code.
-    is_earlier: bool
-    #: The oldest link that the partner has in the program.
-    oldest_id: UUID | None
-    has_stats: bool
-
-    @property
-    def is_made(self) -> bool:
-        return self.holder_id is not None and self.has_stats and not self.is_earlier
+#: What exists of a wanted link: a row of the statement `generated_find`.
+_Found = tuple[_WantedLink, DatabaseRecord]
 
 
 async def generate(
@@ -74,16 +57,16 @@ async def generate(
     async with transaction(pool) as connection:
         wanted = _wanted(naming, await _key_owners(connection, naming))
         places = await _find(connection, wanted)
-        if not all(place.is_made for place in places):
+        if not all(found["is_made"] for _, found in places):
             await _create(connection, wanted, new_id)
             places = await _find(connection, wanted)
-    for place in places:
-        if not place.is_own:
+    for link, found in places:
+        if not found["is_own"]:
             _LOG.warning(
                 "link.contested",
-                code=place.wanted.code,
-                partner=place.wanted.partner_code,
-                holder=place.holder_id,
+                code=link.code,
+                partner=link.partner_code,
+                holder=found["holder_id"],
             )
 
 
@@ -135,17 +118,12 @@ def _name(value: str | None) -> str | None:
     return value if value and len(value) <= _NAME_CHARS else None
 
 
-async def _find(
-    connection: Connection, wanted: Sequence[_WantedLink]
-) -> list[_ExistingLink]:
+async def _find(connection: Connection, wanted: Sequence[_WantedLink]) -> list[_Found]:
     """What exists of each; links of unknown programs are left out."""
     if not wanted:
         return []
     found = await connection.fetch(_SQL["generated_find"], *columns(wanted))
-    return [
-        _ExistingLink(wanted[record["place"] - 1], *(record[name] for name in _FOUND))
-        for record in found
-    ]
+    return [(wanted[record["place"] - 1], record) for record in found]
 
 
 async def _create(
@@ -157,22 +135,22 @@ async def _create(
     """
     await connection.execute(_SQL["codes_lock"])
     places = await _find(connection, wanted)
-    if earlier := [place for place in places if place.is_earlier]:
-        since = columns((place.holder_id, place.wanted.at) for place in earlier)
-        await connection.execute(_SQL["generated_since"], *since)
+    earlier = [(row["holder_id"], link.at) for link, row in places if row["is_earlier"]]
+    if earlier:
+        await connection.execute(_SQL["generated_since"], *columns(earlier))
     made, aliases = _plan(places, new_id)
     if made:
         await _add(connection, made, new_id)
     if aliases:
         pairs = columns(aliases.items())
         await connection.execute(_SQL["generated_alias"], *pairs)
-    programs = {place.wanted.program_id for place in places if not place.has_stats}
+    programs = {link.program_id for link, found in places if not found["has_stats"]}
     if programs:
         await connection.execute(_SQL["programs_with_stats"], sorted(programs))
 
 
 def _plan(
-    places: Sequence[_ExistingLink], new_id: Callable[[], UUID]
+    places: Sequence[_Found], new_id: Callable[[], UUID]
 ) -> tuple[dict[UUID, _WantedLink], dict[str, UUID]]:
     """Links to make, by their new ids, and codes that become aliases of a link.
 
@@ -183,13 +161,12 @@ def _plan(
     aliases: dict[str, UUID] = {}
     owned: dict[tuple[UUID, str], UUID] = {}
     taken: set[str] = set()
-    for place in places:
-        wanted = place.wanted
-        if place.holder_id is not None or wanted.code in taken:
+    for wanted, found in places:
+        if found["holder_id"] is not None or wanted.code in taken:
             continue
         taken.add(wanted.code)
         owner = (wanted.program_id, wanted.partner_code)
-        link_id = place.oldest_id or owned.get(owner)
+        link_id = found["oldest_id"] or owned.get(owner)
         if link_id is not None:
             aliases[wanted.code] = link_id
         else:

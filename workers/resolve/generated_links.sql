@@ -3,12 +3,15 @@ select key_hash, workspace_id
   from api_keys
  where key_hash = any($1::bytea[]) and revoked_at is null and scopes && array['track', '*']
 
--- generated_find: what exists of links that edges generated
+-- generated_find: what exists of links that edges generated: who has or had the code, whether it is this partner's in this program, whether the event is earlier than the link, the oldest link that the partner has in the program
 select wanted.place, holder.id as holder_id,
        coalesce((holder.program_id, holder.partner_id) = (program.id, partner.id), false) as is_own,
        coalesce((live.program_id, live.partner_id) = (program.id, partner.id)
                 and wanted.at < live.created_at, false) as is_earlier,
-       oldest.id as oldest_id, program.has_stats
+       oldest.id as oldest_id, program.has_stats,
+       holder.id is not null and program.has_stats
+           and not coalesce((live.program_id, live.partner_id) = (program.id, partner.id)
+                            and wanted.at < live.created_at, false) as is_made
   from unnest($1::timestamptz[], $2::text[], $3::text[], $4::uuid[], $5::uuid[]) with ordinality
     as wanted (at, code, partner_code, program_id, workspace_id, place)
   join programs program on program.id = wanted.program_id and program.workspace_id = wanted.workspace_id

@@ -51,7 +51,8 @@ def resolve(envelope: Envelope, known: KnownNames, now_ms: int) -> Resolution:
         return _resolve_test(envelope, known)
     if envelope.kind is CLICK:
         return _resolve_click(envelope, known)
-    if _is_direct(envelope):
+    is_somebodys = _names_click(envelope) or envelope.customer.external_id is not None
+    if not is_somebodys and _names_link(envelope):
         return _on_link(envelope, known)
     return _resolve_lead(envelope, known)
 
@@ -109,15 +110,6 @@ def _on_link(envelope: Envelope, known: KnownNames) -> Resolution:
         program_id=link.program_id,
         partner_id=link.partner_id,
         api_key_id=api_key_id,
-    )
-
-
-def _is_direct(envelope: Envelope) -> bool:
-    """Whether it names a link, and neither a click nor a customer."""
-    return (
-        not _names_click(envelope)
-        and envelope.customer.external_id is None
-        and _names_link(envelope)
     )
 
 
@@ -266,13 +258,10 @@ def _click(envelope: Envelope, known: KnownNames) -> Iterator[str]:
         yield f"event {envelope.click.id}"
 
 
-def _key(envelope: Envelope, _known: KnownNames) -> Iterator[str]:
-    for key_hash in envelope.request.api_key_hashes:
-        yield f"key {key_hash.hex()}"
-
-
 _FINDERS: Final[dict[Reason, Callable[[Envelope, KnownNames], Iterator[str]]]] = {
     "unknown_link": _link,
     "unknown_click": _click,
-    "unauthorised": _key,
+    "unauthorised": lambda envelope, _: (
+        f"key {key_hash.hex()}" for key_hash in envelope.request.api_key_hashes
+    ),
 }

@@ -131,11 +131,7 @@ class Consumer:
         self._pause = pause
         # Two renewals may fail before the entries look abandoned.
         self._hold_every = config.reclaim_after / 3
-        self._reclaim_every = config.reclaim_every
-        self._name = config.name
-        self._gather_seconds = config.gather_seconds
-        self._batch_size = config.batch_size
-        self._few = config.batch_size // 2
+        self._config = config
         self._outages: dict[int, Outage] = {}
 
     @property
@@ -159,7 +155,7 @@ class Consumer:
             raise
 
     async def _read_on(self, shard: ShardReader) -> None:
-        log = Log(shard=shard.number, consumer=self._name)
+        log = Log(shard=shard.number, consumer=self._config.name)
         outage = Outage(log, self._pause, str(shard.number))
         self._outages[shard.number] = outage
         while not self._stop.is_set():
@@ -174,22 +170,23 @@ class Consumer:
         await shard.prepare()
         # Its own pending entries first: they are the oldest.
         await self._follow(shard, outage, shard.own)
-        look_again, every = time.monotonic(), self._reclaim_every
+        usual = every = self._config.reclaim_every
+        look_again = time.monotonic()
         while await self._may_go_on():
             if time.monotonic() >= look_again:
                 is_futile = await self._follow(shard, outage, shard.idle)
-                slower = min(2 * every, _MAX_RECLAIM_FACTOR * self._reclaim_every)
-                every = slower if is_futile else self._reclaim_every
+                slower = min(2 * every, _MAX_RECLAIM_FACTOR * usual)
+                every = slower if is_futile else usual
                 look_again = time.monotonic() + every
             await self._settle_fresh(shard, outage)
 
     async def _settle_fresh(self, shard: ShardReader, outage: Outage) -> None:
         """Settle what is new; after few entries, wait so that the next read finds more."""
         fresh = await shard.fresh()
-        due = time.monotonic() + self._gather_seconds
+        due = time.monotonic() + self._config.gather_seconds
         await self._settle(shard, outage, fresh)
         rest = due - time.monotonic()
-        if 0 < len(fresh) < self._few and rest > 0:
+        if 0 < len(fresh) < self._config.batch_size // 2 and rest > 0:
             await is_set_within(self._stop, rest)
 
     async def _follow(self, shard: ShardReader, outage: Outage, pages: _Pages) -> bool:
@@ -217,7 +214,7 @@ class Consumer:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold(shard, deliveries, released))
             try:
-                for batch in batches(deliveries, self._batch_size):
+                for batch in batches(deliveries, self._config.batch_size):
                     done = await self._processed(batch, outage)
                     if done:
                         whole = unsettled.without(done)

@@ -112,7 +112,7 @@ class PoisonPillIsolation(Processor):
             await connection.execute(_SQL["tables_are_free"])
         deaths = await self._mark(delivery.entry)
         fate = "open"
-        waiting = asyncio.create_task(self._wait(delivery.entry))
+        waiting = asyncio.create_task(self._unmark_late(delivery.entry))
         try:
             if deaths >= _MAX_DEATHS:
                 done = await self._give_up(delivery, deaths)
@@ -131,7 +131,7 @@ class PoisonPillIsolation(Processor):
         Log().error("entry.given_up", shard=shard, entry=entry, deaths=deaths)
         return [delivery]
 
-    async def _wait(self, entry: Entry) -> None:
+    async def _unmark_late(self, entry: Entry) -> None:
         await asyncio.sleep(_PROCESSING_SECONDS)
         with suppress(TransientError):
             await self._unmark(entry, "open")

@@ -6,15 +6,13 @@ and nothing is trimmed while a registered group is missing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final, cast
+from typing import Final
 
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import (
-    GROUP,
-    GROUPS_KEY,
     EntryId,
     cut_key,
     epoch_key,
@@ -22,7 +20,7 @@ from ingest.contracts.stream import (
 )
 from ingest.contracts.telemetry import Log
 from workers.redis_io.connections import redis_errors
-from workers.redis_io.stream_state import StreamState, read_stream
+from workers.redis_io.stream_state import StreamState, read_stream, registered_groups
 
 #: Above this part of `maxmemory` the window is trimmed too, oldest first. Edges spool above
 #: 0.8 until it is below 0.7; this is to prevent that.
@@ -57,7 +55,7 @@ class Trimmer:
         gone = 0
         with redis_errors():
             # Asked first: a group that joins later begins where the stream begins.
-            groups = await self._registered()
+            groups = await registered_groups(self._redis)
             found = [await read_stream(self._redis, shard) for shard in self._shards]
             streams = [each for each in found if each and self._may_cut(each, groups)]
             for stream in streams:
@@ -81,11 +79,6 @@ class Trimmer:
                 break
             gone += sum(counts)
         return gone
-
-    async def _registered(self) -> AbstractSet[str]:
-        members = self._redis.smembers(GROUPS_KEY)
-        names = await cast("Awaitable[set[bytes]]", members)
-        return {GROUP, *(name.decode() for name in names)}
 
     def _may_cut(self, stream: StreamState, groups: AbstractSet[str]) -> bool:
         missing = sorted(groups - stream.groups.keys())

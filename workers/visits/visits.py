@@ -132,7 +132,9 @@ class Visits:
         self._provisional.clear()
         compared = _ids(chain.from_iterable(coming.values()))
         return {
-            row.id: _flagged(row, is_duplicate=row.id in duplicates)
+            row.id: replace(
+                row, event=replace(row.event, is_duplicate=row.id in duplicates)
+            )
             for row in rows
             if row.id in compared
             and row.event.is_duplicate is not (row.id in duplicates)
@@ -225,10 +227,6 @@ class Visits:
 
 def _ids(clicks: Iterable[Click]) -> set[UUID]:
     return {click.id for click in clicks}
-
-
-def _flagged(row: Row, *, is_duplicate: bool) -> Row:
-    return replace(row, event=replace(row.event, is_duplicate=is_duplicate))
 
 
 async def forget(connection: Connection, events: Sequence[UUID]) -> None:
