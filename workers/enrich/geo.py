@@ -1,8 +1,7 @@
-"""Which country an address belongs to, and which city if the operator has the data.
+"""Looks up the country of an IP address, and the city if the operator provides a database.
 
-The country comes from the registries' delegation files (RIR) inside the iptocc wheel: where
-an address was assigned, which is not always where it is used. The edge has truncated the
-address.
+The country is that of the registries' delegation files (RIR), which iptocc bundles: where the
+address was assigned, not always where it is used. Edges truncate addresses beforehand.
 """
 
 import re
@@ -20,16 +19,16 @@ from workers.model.enrichment import Location
 
 CITY_LIMIT: Final = 128
 REGION_LIMIT: Final = 64
-#: Longer than any address is written.
+#: Longer than the text of any address.
 _ADDRESS_LIMIT: Final = 64
 
 Address: TypeAlias = IPv4Address | IPv6Address
-#: The record of an address in a geo database, or None. Raises GeoFileError.
+#: Returns the record of an address in a geo database, or None. Raises GeoFileError.
 Lookup: TypeAlias = Callable[[Address], object]
 
 
 class GeoFileError(Exception):
-    """A geo file cannot be read. The message names the file and no caller's address."""
+    """A geo file cannot be read. The message names the file, and no visitor's address."""
 
 
 class GeoLibraryMissingError(Exception):
@@ -38,14 +37,14 @@ class GeoLibraryMissingError(Exception):
 
 NOWHERE: Final = Location()
 
-#: What registries write for addresses of a whole region; no countries of ISO 3166-1.
+#: Codes that registries use for a whole region; not countries of ISO 3166-1.
 _REGIONS: Final = frozenset({"EU", "AP"})
 _COUNTRY = re.compile("[A-Za-z]{2}")  # ISO 3166-1 alpha-2
 
 
 @lru_cache(maxsize=8192)
 def public_address(ip: str) -> Address | None:
-    """Read an address of the public internet; None for any other and for junk.
+    """Parse an address of the public internet; None for any other text.
 
     An IPv4 address written as IPv6 (`::ffff:81.2.69.0`) is the IPv4 address.
     """
@@ -58,7 +57,7 @@ def public_address(ip: str) -> Address | None:
 
 
 def country_of(ip: str | None) -> Location:
-    """Tell the country that a registry assigned the address to."""
+    """The country that a registry assigned the address to."""
     address = _public(ip)
     country = iptocc.country_code(str(address)) if address else None
     if country is None or country in _REGIONS:
@@ -67,11 +66,10 @@ def country_of(ip: str | None) -> Location:
 
 
 def open_places(path: Path) -> Callable[[str | None], Location]:
-    """Make a function from an address to its place, by the mmdb file at `path`.
+    """Open an MMDB file; returns a lookup of addresses in it.
 
-    The file is opened here and now; a newer file needs a new call.
-    Raises GeoLibraryMissingError without the library, GeoFileError for the file; the
-    function raises GeoFileError for a broken record.
+    A newer file needs a new call. Raises GeoLibraryMissingError without the library,
+    GeoFileError for the file; the lookup raises GeoFileError for a broken record.
     """
     try:
         library = import_module("maxminddb")
@@ -95,7 +93,7 @@ def open_places(path: Path) -> Callable[[str | None], Location]:
 
 
 def places(lookup: Lookup) -> Callable[[str | None], Location]:
-    """Make a function from an address to its place, by a database's lookup."""
+    """A lookup of public addresses, as texts, in a geo database."""
 
     def place_of(ip: str | None) -> Location:
         address = _public(ip)
@@ -105,11 +103,11 @@ def places(lookup: Lookup) -> Callable[[str | None], Location]:
 
 
 def place_in(record: object) -> Location:
-    """Find the place in a database's record.
+    """The location in a database's record.
 
-    Understands the nested records of GeoIP2 and DB-IP (`country.iso_code`,
+    Supports the nested records of GeoIP2 and DB-IP (`country.iso_code`,
     `subdivisions[0].names.en`, `city.names.en`) and the flat ones of ip-location-db
-    (`country_code`, `state1`, `city`). Anything of another shape is unknown.
+    (`country_code`, `state1`, `city`). Other values are ignored.
     """
     named = _text(record, "country", "iso_code") or _text(record, "country_code")
     country = named.upper() if named and _COUNTRY.fullmatch(named) else None

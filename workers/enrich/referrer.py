@@ -1,7 +1,6 @@
-"""Where a visitor came from: the host of the referrer.
+"""Extracts the host of the referrer.
 
-Only the host is kept, since paths and queries of other people's sites may hold names,
-searches and tokens.
+Only the host is stored, since paths and queries may contain names, searches and tokens.
 """
 
 import re
@@ -9,19 +8,19 @@ from typing import Final
 from urllib.parse import urlsplit
 
 HOST_LIMIT: Final = 255
-#: Longer than any host with its scheme and user part can sensibly be.
+#: Characters that are parsed: more than scheme, user part and host need.
 _URL_LIMIT: Final = 2048
 #: `android-app://com.reddit.frontpage/` is what Chrome sends for a link opened in an app.
 _SCHEMES: Final = frozenset({"http", "https", "android-app"})
-# Letters of any script, since a host is kept as sent; the colon is for IPv6.
+# Letters of any script, since a host is stored as sent; the colon is for IPv6.
 _HOST = re.compile(r"[\w.:-]*\w")
 
 
 def host_of(referrer: str | None) -> str | None:
-    """Find the host, lower-case, without port, user part and `www.`; None for junk.
+    """The host in lower case, without port, user part and `www.`; None if there is none.
 
-    `www.` goes because operators read `www.example.com` and `example.com` as one source.
-    An app is its package name. Punycode stays punycode, and Unicode stays Unicode.
+    `www.` is removed because `www.example.com` and `example.com` are one source to operators.
+    The host of an app is its package name. Punycode stays punycode, and Unicode stays Unicode.
     """
     if not referrer:
         return None

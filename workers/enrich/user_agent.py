@@ -1,7 +1,7 @@
-"""Which device, system and browser a user-agent string speaks of.
+"""Parses user agents: class of device, operating system, browser.
 
-Names are those of uap-core, unchanged ("Chrome Mobile", "Mac OS X"); versions are the
-major one only. The device class is ours, because uap-core has none.
+Names are those of uap-core ("Chrome Mobile", "Mac OS X"); versions are the major one only.
+The class of device has rules of its own, because uap-core has none.
 """
 
 import re
@@ -14,10 +14,10 @@ from ua_parser.regex import Resolver
 from ingest.contracts import storable
 from workers.model.enrichment import Agent, Device
 
-#: Characters of a user agent that are looked at; the longest real ones have about 700.
+#: Characters of a user agent that are parsed; the longest real ones have about 700.
 USER_AGENT_LIMIT: Final = 1024
 NAME_LIMIT: Final = 64
-#: Distinct strings kept: at most 20 MB of keys, and far more than an hour of traffic has.
+#: Strings in a cache: at most 20 MB of keys, and far more than an hour of traffic has.
 CACHE_SIZE: Final = 20_000
 
 _TV = re.compile(
@@ -50,12 +50,12 @@ _DEVICES: Final[tuple[tuple[re.Pattern[str], Device], ...]] = (
 
 
 def bounded(user_agent: str | None) -> str:
-    """Cut a user agent to the part that is looked at; empty when there is none."""
+    """The part of a user agent that is parsed; empty if there is none."""
     return storable.text(user_agent.strip(), USER_AGENT_LIMIT) if user_agent else ""
 
 
 def describe(user_agent: str | None) -> Agent:
-    """Name device, system and browser; all None for a missing user agent."""
+    """Device, operating system and browser; all None for a missing user agent."""
     text = bounded(user_agent)
     return _describe(text) if text else Agent()
 
@@ -74,14 +74,14 @@ def _describe(text: str) -> Agent:
 
 
 def device_class(text: str) -> Device:
-    """Tell the class of device by the marks that vendors are known to leave."""
+    """The class of device, by words that vendors put into their user agents."""
     classes = (device for pattern, device in _DEVICES if pattern.search(text))
     return next(classes, "other")
 
 
 @cache
 def _parser() -> Parser:
-    # The Rust matcher by name: the default falls back to one forty times slower.
+    # Name the Rust matcher: the default falls back to one that is forty times slower.
     return Parser(Resolver(load_builtins()))
 
 

@@ -1,4 +1,4 @@
-"""What enrichers find out about a caller. Values only; None is unknown.
+"""The results of enrichment. Values only; None means unknown.
 
 The fields of `Agent` and `Location` are columns of `events`, under the same names.
 """
@@ -7,14 +7,14 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-#: What a visitor holds. `other` is a user agent that names no device we know.
+#: The class of device; `other` is a user agent that names no known device.
 Device: TypeAlias = Literal[
     "desktop", "mobile", "tablet", "tv", "console", "bot", "other"
 ]
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a user agent says of itself: texts of at most 64 characters.
+    """What a user agent states: texts of at most 64 characters.
 
     Versions are the major one only.
     """
@@ -42,7 +42,7 @@ class Location(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Enrichment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """All that is known of a caller. Every text can be stored in Postgres.
+    """The enrichment of one client. Every text can be stored in PostgreSQL.
 
     The referrer's host has at most 255 characters. `failed` names the enrichers that raised
     an error; None: none did.

@@ -36,6 +36,7 @@ from workers.pipeline.row_builder import Decoded, DecodedBatch, row_of
 from workers.postgres.database import (
     NO_LOCKS,
     ConcurrentInsert,
+    Connection,
     DataFault,
     Locks,
     LockSetGrew,
@@ -242,16 +243,24 @@ class Pipeline:
             held = await quarantine.find_held(connection, [row.entry for row in rows])
             await quarantine.add(connection, rejections, self.consumer, tally, budget)
             fresh = [row for row in rows if row.entry not in held] if held else rows
-            who, new_id = self.consumer, self.new_id
-            await write(
-                connection, fresh, tally, consumer=who, new_id=new_id, wider=wider
-            )
+            await self.write(connection, fresh, tally, wider)
             bad = sum(tally.reasons[reason] for reason in DATA_REASONS)
             self.limit.judge(len(fresh), bad)
             self.boundary("written")
         self.limit.note(len(fresh), bad)
         budget.note(tally.admitted)
         return tally
+
+    async def write(
+        self,
+        connection: Connection,
+        rows: Sequence[Row],
+        tally: LedgerDelta,
+        wider: Locks,
+    ) -> None:
+        """Write rows as this consumer's; see `workers.write.transaction.write`."""
+        who, new_id = self.consumer, self.new_id
+        await write(connection, rows, tally, consumer=who, new_id=new_id, wider=wider)
 
     async def make_partitions(self, rows: Sequence[Row]) -> None:
         """Make what partitions these rows lack. Raises TransientError."""

@@ -19,7 +19,6 @@ from workers.postgres.database import (
 from workers.redrive import marks
 from workers.redrive.marks import Failure, LeasedEntry
 from workers.resolve.generated_links import generate
-from workers.write.transaction import write
 
 _PAGE: Final = 200
 #: After so many crashed attempts an entry is given up.
@@ -149,8 +148,7 @@ class Redriver:
         await marks.mark_failed(connection, failures, pipeline.consumer)
         for each in placed:
             ledger.count(ledger.quarantined, each.delivery.entry, -1)
-        who, new_id = pipeline.consumer, pipeline.new_id
-        await write(connection, rows, ledger, consumer=who, new_id=new_id, wider=wider)
+        await pipeline.write(connection, rows, ledger, wider)
         return Counter(redriven=len(placed), failed=len(failures))
 
     async def _give_up(self, leased: LeasedEntry) -> RedriveOutcome:

@@ -125,7 +125,7 @@ class PageReplayer:
         wider: Locks,
     ) -> _PageResult:
         pipeline, ledger, result = self._pipeline, LedgerDelta(), _PageResult()
-        who, new_id = pipeline.consumer, pipeline.new_id
+        who = pipeline.consumer
         await pipeline.suppressions.confirm(connection, page.version)
         await connection.execute(_SQL["shard_lock"], shard)
         await quarantine.add(connection, page.rejections, who, ledger, pipeline.budget)
@@ -136,9 +136,11 @@ class PageReplayer:
         # All are locked at once, in the order of their keys.
         wider = wider.union(Locks(visits=visits_of(page.candidates, fresh)))
         visits = await Visits.begun(connection, (), wider.visits)
-        candidates, lock_set = await identify(connection, page.candidates, new_id)
+        candidates, lock_set = await identify(
+            connection, page.candidates, pipeline.new_id
+        )
         wider = wider.union(Locks(lock_set.ids))
-        await write(connection, fresh, ledger, consumer=who, new_id=new_id, wider=wider)
+        await pipeline.write(connection, fresh, ledger, wider)
         result.inserted = max(0, ledger.recorded.total())
         if candidates:
             result.changed = await correct(
