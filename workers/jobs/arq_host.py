@@ -1,4 +1,4 @@
-"""Runs arq's worker, and restarts it after Redis errors.
+"""Sets of jobs, and the arq worker that runs one, restarted after Redis errors.
 
 arq ends its worker on the first Redis error, and its own shutdown waits for Redis and for its
 jobs without a limit. So this starts a new worker when one ends, and limits closing.
@@ -24,6 +24,10 @@ _HEALTH_SECONDS: Final = 15
 #: Longer than the timeouts of the database: a job that arq cancels hangs in asyncpg until the
 #: database answers.
 _TIMEOUT_SECONDS: Final = 60
+_CLOSE_SECONDS: Final = 3.0
+
+#: The end of a worker that ran so long counts as a new outage.
+_STABLE_SECONDS: Final = 30.0
 
 
 class JobSet:
@@ -94,12 +98,6 @@ def arq_worker(work: JobSet, redis: ArqRedis) -> Worker:
         job_serializer=redis.job_serializer,
         job_deserializer=redis.job_deserializer,
     )
-
-
-_CLOSE_SECONDS: Final = 3.0
-
-#: The end of a worker that ran so long counts as a new outage.
-_STABLE_SECONDS: Final = 30.0
 
 
 async def keep_arq(

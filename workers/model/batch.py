@@ -137,7 +137,7 @@ class RejectedEntry:
     _: KW_ONLY
     reason: Reason
     detail: str = ""
-    #: References that may make it resolvable; see `awaited`.
+    #: References that may make it resolvable; see `waits_for` of `resolver`.
     waits_for: tuple[str, ...] = ()
     #: The workspace of its key, if the envelope names none.
     workspace_id: UUID | None = None

@@ -1,8 +1,8 @@
 """Redrive: records entries of quarantine again, automatically or at an operator's request.
 
 All state is in PostgreSQL, so a lost queue or a killed worker costs seconds. An entry is
-*marked* (`redrive_at`) by an operator, or when what it waits for was created (`matching`).
-Marked entries are *leased* a page at a time (`marks`) and go through the pipeline (`page`).
+*marked* (`redrive_at`) by an operator, or when what it waits for was created. Marked entries
+are *leased* a page at a time (`marks`) and go through the pipeline (`page`).
 Rows, counters, status and ledger change in one transaction, in which the entry is locked and
 must still be open. So concurrent attempts record an entry once, and a crash changes nothing.
 
