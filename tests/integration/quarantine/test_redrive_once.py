@@ -25,7 +25,7 @@ async def test_several_that_try_the_same_put_each_back_once(clinic: Clinic) -> N
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(rival._redrive(taken)) for rival in rivals]
 
-    assert 100 == sum(task.result().redriven for task in tasks)
+    assert 100 == sum(task.result()["redriven"] for task in tasks)
     assert (100, 0, 0) == await clinic.ledger()
     assert [] == await clinic.mistakes()
     assert 100 == await clinic.value("select clicks from links where id = $1", NEW_LINK)

@@ -19,6 +19,8 @@ from tests.support.workers.working import STREAM, is_acknowledged, working
 from workers.jobs.schedule import Jobs
 from workers.postgres.database import open_pool
 from workers.redis_io.connections import for_jobs
+from workers.stream.consumer_gc import collect_consumers
+from workers.stream.trimmer import Trimmer
 
 #: Enough for some whole nodes of the stream, which alone are trimmed.
 EVENTS = 300
@@ -43,11 +45,11 @@ class Site:
 
     async def run_jobs(self) -> None:
         async with open_pool(self.database_url, size=2) as pool:
-            jobs = Jobs(pool, self.redis, 1, keep_hours=0)
-            await jobs.trim_streams()
+            jobs = Jobs(pool, self.redis, 1)
+            await Trimmer(self.redis, [0], keep_hours=0).trim()
             await jobs.sample_epochs()
             await jobs.count_losses()
-            await jobs.reap_consumers()
+            await collect_consumers(self.redis, [0])
 
     async def proven(self) -> Mapping[str, Any]:
         variables = servers_of(self.redis_url, self.database_url).variables
