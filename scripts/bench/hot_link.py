@@ -18,7 +18,7 @@ _LINKS: Final = 1000
 @options.measurement(
     options.pairs(5),
     options.events(60_000),
-    options.count("workers", 4, "Worker processes.", most=64),
+    options.number("workers", 4, "Worker processes.", most=64),
     epilog="""\b
   reftide bench hot-link --workers 4
 

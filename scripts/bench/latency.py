@@ -42,7 +42,7 @@ Latency = dict[str, float]
 @options.measurement(
     options.pairs(3),
     options.seconds(10.0),
-    options.amount("share", 0.5, "Of saturation.", least=0.01, most=1),
+    options.number("share", 0.5, "Of saturation.", least=0.01, most=1),
     options.EDGES,
     options.WORKERS,
     epilog="""\b

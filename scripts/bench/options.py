@@ -59,18 +59,14 @@ def option(
     )
 
 
-def count(
-    name: str, default: int, said: str, *, least: int = 1, most: int = 10_000_000
+def number(
+    name: str, default: float, said: str, least: float = 1, most: float = 10_000_000
 ) -> Option:
-    """An option that is a whole number."""
-    return option(name, click.IntRange(least, most), default, said)
-
-
-def amount(
-    name: str, default: float, said: str, *, least: float = 0.1, most: float = 100_000
-) -> Option:
-    """An option that may be a fraction."""
-    return option(name, click.FloatRange(least, most), default, said)
+    """An option that is a whole number where its default is, else may be a fraction."""
+    kind: click.ParamType[Any] = click.FloatRange(least, most)
+    if isinstance(default, int):
+        kind = click.IntRange(int(least), int(most))
+    return option(name, kind, default, said)
 
 
 def pairs(default: int) -> Option:
@@ -79,16 +75,16 @@ def pairs(default: int) -> Option:
 
 
 def seconds(default: float, said: str = "How long the load of a run lasts.") -> Option:
-    return amount("seconds", default, said, most=600)
+    return number("seconds", default, said, 0.1, 600)
 
 
 def events(default: int) -> Option:
-    return count("events", default, "Clicks that a run records.", most=2_000_000)
+    return number("events", default, "Clicks that a run records.", most=2_000_000)
 
 
 #: Reftide's processes on a machine whose cores the servers and the load use too.
-EDGES: Final = count("edges", max(1, cores() // 2), "Edge processes.", most=64)
-WORKERS: Final = count("workers", max(1, cores() // 4), "Worker processes.", most=64)
+EDGES: Final = number("edges", max(1, cores() // 2), "Edge processes.", most=64)
+WORKERS: Final = number("workers", max(1, cores() // 4), "Worker processes.", most=64)
 
 
 def measurement(*options: Option, epilog: str) -> Callable[..., click.Command]:

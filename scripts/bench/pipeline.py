@@ -36,10 +36,10 @@ _RIVALS: Final[Mapping[str, tuple[Start, str]]] = {
     options.option(
         "against", click.Choice([*_RIVALS]), "fastapi", "The baseline.", "rival"
     ),
-    options.count("batch", 1, "Events in a request to Reftide.", most=1000),
+    options.number("batch", 1, "Events in a request to Reftide.", most=1000),
     options.pairs(5),
     options.seconds(5.0),
-    options.count(
+    options.number(
         "connections",
         CONNECTIONS,
         "Connections of the load, a request on each; of batches so many fewer, 8 at least.",

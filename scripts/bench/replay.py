@@ -46,18 +46,19 @@ class _History:
 
 
 @options.measurement(
-    options.count("events", 60_000, "Clicks in the archive.", least=100),
-    options.count("workers", 2, "Processes that replay and record.", most=64),
-    options.count("live", 200, "Live clicks a second.", most=100_000),
-    options.count("rate", DEFAULT_RATE, "Replayed events a second, at most."),
+    options.number("events", 60_000, "Clicks in the archive.", least=100),
+    options.number("workers", 2, "Processes that replay and record.", most=64),
+    options.number("live", 200, "Live clicks a second.", most=100_000),
+    options.number("rate", DEFAULT_RATE, "Replayed events a second, at most."),
     options.seconds(15.0, "How long live clicks are measured alone, twice."),
     epilog="""\b
   reftide bench replay --events 1000000 --rate 8000
 
 \b
-All events are first recorded from an archive, as fast as it goes. Then they are replayed three times beside live clicks: a digest of their rows
-and counters must stay, and verify must find all in order. The figure is the p99 of live
-clicks from their id to their commit, the baseline that without replays.
+All events are first recorded from an archive, as fast as it goes. Then they are
+replayed three times beside live clicks: a digest of their rows and counters must stay,
+and verify must find all in order. The figure is the p99 of live clicks from their id to
+their commit, the baseline that without replays.
 """,
 )
 def replay(

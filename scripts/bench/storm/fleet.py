@@ -173,6 +173,9 @@ async def assembled(
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.wait(keepers)
+            for keeper in keepers:
+                if not keeper.cancelled():
+                    keeper.result()  # one that could not start it again
 
 
 async def _stopped(fleet: Fleet) -> None:

@@ -16,8 +16,6 @@ import orjson
 from redis.asyncio import Redis
 
 from ingest.contracts.clickid import KeyRing
-from ingest.contracts.directory import GENERATION_KEY
-from ingest.contracts.stream import heartbeat_key
 from scripts.bench import options
 from scripts.bench.environment.processes import repeatedly, status
 from scripts.bench.environment.runs import tell
@@ -31,7 +29,6 @@ from scripts.bench.storm.traffic import events as made_events
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
 from scripts.output import emit, facts, json_option, table
-from scripts.servers import redis_server
 from scripts.services.administer.access.limits import known_limits
 from scripts.services.observe.ledger import LedgerView, read_ledger
 from scripts.services.observe.verify import is_at_rest, verify
@@ -48,7 +45,16 @@ _PER_EVENT: Final = 0.002
 _FILES: Final = 20_000
 _TELL_SECONDS: Final = 5.0
 _SHOWN: Final = 20
-_LONG: Final = {"by_kind", "answers", "surprises", "quarantine", "mismatches"}
+#: What people read of the document, beside its figures.
+_TABLES: Final = {
+    "by_kind": "Faults, and seconds until both edges took events",
+    "mismatches": "Counters that are not their rows",
+}
+_COUNTS: Final = {
+    "answers": "Answers",
+    "quarantine": "In quarantine",
+    "surprises": "Answers that no fault explains",
+}
 
 
 @dataclass(slots=True)
@@ -88,8 +94,8 @@ client's journal and all logs are kept then. The same seed is the same storm, bu
 what the machine does.
 """
 )
-@options.count("events", 20_000, "Clicks, leads and sales to send.")
-@options.count(
+@options.number("events", 20_000, "Clicks, leads and sales to send.")
+@options.number(
     "kills",
     12,
     "Faults: processes killed, stopped and frozen, connections broken.",
@@ -97,7 +103,7 @@ what the machine does.
     most=10_000,
 )
 @options.option("seed", click.INT, 1, "Which storm.")
-@options.amount("rate", 800.0, "Events a second.", least=1)
+@options.number("rate", 800.0, "Events a second.", least=1)
 @click.option(
     "--server",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -250,23 +256,13 @@ async def _named(redis: Redis) -> str:
 
 
 async def _ready(fleet: Fleet) -> None:
-    """Return once both edges take events and a worker records them."""
+    """Return once both edges take events."""
     deadline = time.monotonic() + _READY_SECONDS
-    while not await _is_ready(fleet):
-        if time.monotonic() > deadline:
-            raise Unreachable(
-                "The edges and workers are not ready.", "see the logs of the storm."
-            )
-        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-
-
-async def _is_ready(fleet: Fleet) -> bool:
     for port in fleet.ports:
-        if await asyncio.to_thread(status, port, "/readyz") != HTTPStatus.OK:
-            return False
-    async with redis_server(fleet.environment) as redis:
-        beats = [heartbeat_key(f"storm-{number}") for number in (1, 2, 3)]
-        return bool(await redis.exists(*beats) and await redis.exists(GENERATION_KEY))
+        while await asyncio.to_thread(status, port, "/readyz") != HTTPStatus.OK:
+            if time.monotonic() > deadline:
+                raise Unreachable("The edges are not ready.", "see the storm's logs.")
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
 async def _settled(servers: BenchServers, sent: int) -> LedgerView:
@@ -296,18 +292,15 @@ def _allow_files() -> None:
 
 
 def _show(document: Mapping[str, Any]) -> None:
-    if document["by_kind"]:
-        columns = list(document["by_kind"][0])
-        table(
-            document["by_kind"],
-            columns,
-            "Faults, and seconds until both edges answered",
-        )
-    facts(document["answers"], "Answers")
-    facts(document["quarantine"], "In quarantine")
-    facts(document["surprises"], "Answers that no fault explains")
-    if document["mismatches"]:
-        of = ("what", "key", "counter", "expected", "found")
-        table(document["mismatches"], of, "Counters that are not their rows")
-    shown = {name: value for name, value in document.items() if name not in _LONG}
+    for name, title in _TABLES.items():
+        if rows := document[name]:
+            table(rows, list(rows[0]), title)
+    for name, title in _COUNTS.items():
+        if document[name]:
+            facts(document[name], title)
+    shown = {
+        name: value
+        for name, value in document.items()
+        if name not in {*_TABLES, *_COUNTS}
+    }
     facts(shown, f"Seed {document['seed']}")

@@ -44,13 +44,3 @@ select told.mark, told.id
    and not exists (select from storm_quarantined
                     where storm_quarantined.mark = told.mark)
  order by told.mark
-
--- waited: from acceptance to the transaction that recorded, in milliseconds, of what was accepted between two Unix milliseconds
-select count(*) as events,
-       percentile_disc(0.5) within group (order by waited) as p50_ms,
-       percentile_disc(0.99) within group (order by waited) as p99_ms,
-       max(waited) as max_ms
-  from (select (extract(epoch from recorded_at) * 1000)::bigint - accepted_ms as waited
-          from events
-         cross join lateral (select ('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint) as made (accepted_ms)
-         where accepted_ms >= $1 and accepted_ms < $2::bigint) as recorded
