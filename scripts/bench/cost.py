@@ -16,9 +16,9 @@ from scripts.bench.environment.processes import Contender, reftide, repeatedly
 from scripts.bench.environment.runs import Pair, Result, tell
 from scripts.bench.environment.servers import SECONDS, SHARDS, BenchServers, prepared
 from scripts.bench.load import traffic
-from scripts.bench.load.end_to_end import empty, once, warm
 from scripts.bench.load.generator import agent
 from scripts.bench.load.load import Load, choose, clicks
+from scripts.bench.load.recording import empty, once, warm
 from scripts.environment import Environment
 from scripts.servers import rows
 from scripts.sql import statements

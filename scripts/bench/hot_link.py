@@ -8,8 +8,7 @@ from ingest.contracts.directory import LinkRecord
 from scripts.bench import options
 from scripts.bench.environment.runs import Result, paired
 from scripts.bench.environment.servers import SHARDS, Asked, prepared
-from scripts.bench.load.backlog import recording_rate
-from scripts.bench.load.end_to_end import empty
+from scripts.bench.load.recording import empty, recording_rate
 from scripts.environment import Environment
 
 _LINKS: Final = 1000

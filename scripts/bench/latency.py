@@ -23,9 +23,9 @@ from scripts.bench.environment.processes import (
 )
 from scripts.bench.environment.runs import Result, paired, quantile, tell
 from scripts.bench.environment.servers import Asked, BenchServers, prepared
-from scripts.bench.load.end_to_end import empty, once, through, warm
 from scripts.bench.load.events import unix_ms
 from scripts.bench.load.load import Own, choose, clicks
+from scripts.bench.load.recording import empty, once, through, warm
 from scripts.environment import Environment
 from scripts.servers import single
 from scripts.sql import statements

@@ -10,8 +10,7 @@ from scripts.bench import options
 from scripts.bench.baselines.copy_rows import Recorded, batches, copy, read_back
 from scripts.bench.environment.runs import Result, paired, tell
 from scripts.bench.environment.servers import SHARDS, BenchServers, prepared
-from scripts.bench.load.backlog import recording_rate
-from scripts.bench.load.end_to_end import empty, forget
+from scripts.bench.load.recording import empty, forget, recording_rate
 from scripts.environment import Environment
 from scripts.sql import statements
 from workers.stream.shard import ReaderConfig

@@ -2,8 +2,8 @@ from itertools import islice
 from pathlib import Path
 
 from scripts.bench.environment.servers import BenchServers, planted
+from scripts.bench.growth import preload
 from scripts.bench.load.events import envelopes, unix_ms
-from scripts.bench.load.preload import preload
 from scripts.environment import Environment
 from scripts.servers import postgres
 from tests.support.workers.recording import record

@@ -1,17 +1,27 @@
-"""From the first request to the last row.
+"""How fast events are recorded: from the first request to the last row, or off a backlog.
 
-A run begins with empty servers and processes that have just been started, and a second of
-load that is not counted. It ends when every event that was answered with 200 is committed:
-a backlog that is left behind counts.
+A run from end to end begins with empty servers, processes that have just been started, and
+a second of load that is not counted. It ends when every event that was answered with 200 is
+committed: a backlog that is left behind counts.
+
+A backlog waits in the streams for workers that run, have recorded a few clicks and are
+stopped. What is timed is from when they go on to the last commit.
 """
 
 import asyncio
+import os
+import signal
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
-from scripts.bench.environment.processes import Contender, Start
+from ingest.contracts.directory import LinkRecord
+from scripts.bench.environment.processes import Contender, Start, workers
 from scripts.bench.environment.servers import BenchServers
+from scripts.bench.load.events import append, entries, envelopes
 from scripts.bench.load.load import Load, Sent
 from scripts.errors import Unreachable
 from scripts.servers import Connection
@@ -22,6 +32,8 @@ _SQL: Final = statements("bench/environment/bench")
 _LOOK_AGAIN_SECONDS: Final = 0.01
 #: Without one more row for so long, the rest will not come.
 _PATIENCE_SECONDS: Final = 20.0
+#: Clicks by every user agent: what workers learn of these outlives a batch.
+_WARM: Final = 2000
 _WARM_SECONDS: Final = 1.0
 
 
@@ -116,3 +128,46 @@ async def clicks(connection: Connection) -> int:
     """How many are counted."""
     found: int = await connection.fetchval(_SQL["clicks"])
     return found
+
+
+def recording_rate(
+    servers: BenchServers, links: Sequence[LinkRecord], events: int, count: int = 1
+) -> float:
+    """Events a second that so many workers record. Raises Unreachable where not all are."""
+    made_up = envelopes(links)
+    warm = list(entries(islice(made_up, _WARM)))
+    # Made before, so that the workers are not stopped for long: what they wait for must
+    # not look late to them.
+    made = list(entries(islice(made_up, events)))
+    with workers(servers, count) as pids:
+        asyncio.run(_recorded(servers, asyncio.run(_filled(servers, warm))))
+        with _stopped(pids):
+            wanted = asyncio.run(_filled(servers, made))
+        began = time.perf_counter()
+        asyncio.run(_recorded(servers, wanted))
+        return events / (time.perf_counter() - began)
+
+
+@contextmanager
+def _stopped(pids: Sequence[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def _filled(servers: BenchServers, made: Sequence[tuple[str, bytes]]) -> int:
+    """Append entries of clicks; how many are counted when these are recorded."""
+    async with servers.redis() as redis, servers.postgres() as connection:
+        before = await clicks(connection)
+        await append(redis, made)
+        await connection.execute(_SQL["settle"])
+        return before + len(made)
+
+
+async def _recorded(servers: BenchServers, wanted: int) -> None:
+    async with servers.postgres() as connection:
+        await await_clicks(connection, wanted, "Reftide")
