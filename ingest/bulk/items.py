@@ -1,8 +1,7 @@
 """Turns an event of a batch into the request that it stands for. Pure."""
 
-from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -12,16 +11,10 @@ from ingest.core.client_ip import Proxies
 from ingest.dialects.batch import BATCH, BatchEvent
 from ingest.dialects.body import json_value, mended, validated
 from ingest.dialects.spec import (
-    ByCode,
-    ByCustomer,
-    ByFingerprint,
     Dialect,
-    Draft,
     Endpoint,
-    FirstOf,
     RawRequest,
     Refusal,
-    Target,
 )
 from ingest.http.handlers import BODY_BYTES
 
@@ -149,26 +142,3 @@ def _moment(text: str) -> int:
         pass
     problem = "must be a time like 2026-01-31T12:00:00Z"
     raise Refusal("field_invalid", field="occurred_at", problem=problem)
-
-
-def subjects(drafts: Sequence[Draft], key: str | None) -> set[Any]:
-    """The subjects of an item's events: events of one subject are processed in order."""
-    found: set[Any] = set() if key is None else {("key", key)}
-    for draft in drafts:
-        if draft.dedupe is not None:
-            found.add(draft.dedupe)
-        if draft.external_id is not None:
-            found.add(("customer", draft.external_id))
-        if draft.fingerprint is not None:
-            found.add(("fingerprint", draft.fingerprint))
-        if not isinstance(draft.target, ByCode):
-            found.update(_named(draft.target))
-    return found
-
-
-def _named(target: Target) -> Iterator[tuple[str, str]]:
-    for each in target.targets if isinstance(target, FirstOf) else (target,):
-        if isinstance(each, ByCustomer):
-            yield "customer", each.external_id
-        elif isinstance(each, ByFingerprint):
-            yield "fingerprint", each.fingerprint

@@ -6,13 +6,14 @@ the event loop. Events of one subject are processed in order.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from ingest.bulk.admission import BatchSlots
-from ingest.bulk.items import BulkItem, InvalidItem, item, subjects
+from ingest.bulk.items import BulkItem, InvalidItem, item
+from ingest.bulk.order import Order, Result, Subjects, subjects
 from ingest.bulk.routing import RouteTable
 from ingest.bulk.shared_entries import SharedEntries
 from ingest.core.accept import Acceptor, Call, Taken
@@ -36,7 +37,6 @@ _UNDER_WAY: Final = 512
 _SLICE_SECONDS: Final = 0.002
 _RETRY_AFTER: Final = 1  # seconds
 
-_Result = dict[str, Any]
 _Scope = Literal["read", "write", "track", "forward", "anybody"]
 _ANYBODY: Final = "anybody"
 
@@ -48,6 +48,11 @@ class BatchSender:
     raw: RawRequest
     principal: Principal
 
+    @property
+    def workspace(self) -> Hashable:
+        """The workspace, or the key that nobody could check."""
+        return self.principal.workspace_id or self.principal.api_key_hashes
+
 
 class _Event(NamedTuple):
     """A valid event, and its subjects."""
@@ -57,7 +62,7 @@ class _Event(NamedTuple):
     drafts: Sequence[Draft]
     #: The address that rate limits count.
     counted_ip: str | None
-    subjects: set[Any]
+    subjects: Subjects
 
 
 class BulkProcessor:
@@ -66,7 +71,7 @@ class BulkProcessor:
     def __init__(self, acceptor: Acceptor, dialects: Sequence[Dialect]) -> None:
         self._acceptor = acceptor
         self._routes = RouteTable(dialects)
-        self._turns = BatchSlots(_UNDER_WAY)
+        self._turns = BatchSlots(_UNDER_WAY, share=_AT_ONCE)
 
     async def admit(self, raw: RawRequest) -> BatchSender:
         """The sender by these headers; raises Refusal."""
@@ -78,11 +83,11 @@ class BulkProcessor:
         """The answer to a batch; every event in it is durable, or refused."""
         shared = SharedEntries(self._acceptor.sink)
         batch = _Batch(replace(self._acceptor, sink=shared), self._routes, sender)
-        results: list[_Result] = []
+        results: list[Result] = []
         try:
             for start in range(0, len(events), _AT_ONCE):
                 part = events[start : start + _AT_ONCE]
-                async with self._turns.of(len(part)):
+                async with self._turns.of(sender.workspace, len(part)):
                     results += await batch.take(part)
         except Refusal as refusal:
             # After a part that was not admitted none is tried: the client sends them again.
@@ -105,13 +110,11 @@ class _Batch:
         self._principals: dict[tuple[str, str], Principal | Refusal] = {}
         #: Paths without rate limits.
         self._unlimited: set[str] = set()
-        #: The last event of each subject in the current part.
-        self._last: dict[Any, asyncio.Task[_Result]] = {}
 
-    async def take(self, events: Sequence[bytes]) -> list[_Result]:
+    async def take(self, events: Sequence[bytes]) -> list[Result]:
         """The results of one part; it ends before the next one begins."""
-        self._last.clear()
-        results: list[_Result | asyncio.Task[_Result]] = []
+        order = Order()
+        results: list[Result | asyncio.Task[Result]] = []
         until = monotonic() + _SLICE_SECONDS
         async with asyncio.TaskGroup() as group:
             for raw in events:
@@ -121,8 +124,11 @@ class _Batch:
                     until = monotonic() + _SLICE_SECONDS
                 ready = await self._prepared(raw)
                 if isinstance(ready, _Event):
-                    task = group.create_task(self._process(ready, self._before(ready)))
-                    self._last.update(dict.fromkeys(ready.subjects, task))
+                    about = ready.subjects
+                    earlier = order.before(about)
+                    process = self._process(ready, order, earlier)
+                    task = group.create_task(process)
+                    order.add(about, task)
                     results.append(task)
                 else:
                     results.append(ready)
@@ -131,12 +137,7 @@ class _Batch:
             for each in results
         ]
 
-    def _before(self, event: _Event) -> set["asyncio.Task[_Result]"]:
-        """The last events about any of its subjects."""
-        last = self._last
-        return {last[subject] for subject in event.subjects if subject in last}
-
-    async def _prepared(self, raw: bytes) -> _Event | _Result:
+    async def _prepared(self, raw: bytes) -> _Event | Result:
         dialect = BATCH
         try:
             found = item(raw, self._routes)
@@ -165,7 +166,7 @@ class _Batch:
             endpoint=endpoint,
             drafts=drafts,
             counted_ip=found.raw.ip or self._sender.raw.ip,
-            subjects=subjects(drafts, found.idempotency_key),
+            subjects=subjects(drafts, endpoint.path, found.idempotency_key),
         )
 
     async def _principal(self, dialect: Dialect, scope: _Scope) -> Principal:
@@ -189,10 +190,9 @@ class _Batch:
         return replace(found, api_key_id=None) if scope == _ANYBODY else found
 
     async def _process(
-        self, event: _Event, earlier: set["asyncio.Task[_Result]"]
-    ) -> _Result:
-        if earlier:
-            await asyncio.wait(earlier)
+        self, event: _Event, order: Order, earlier: set[asyncio.Task[Result]]
+    ) -> Result:
+        await order.wait(event.subjects, earlier)
         dialect = event.call.dialect
         try:
             return _result_of(await self._accepted(event))
@@ -213,15 +213,15 @@ class _Batch:
                 self._unlimited.add(call.path)
         return await self._acceptor.take(call, endpoint, event.drafts)
 
-    def refused(self, dialect: Dialect, refusal: Refusal) -> _Result:
+    def refused(self, dialect: Dialect, refusal: Refusal) -> Result:
         return refused(refusal, self._acceptor.refuse(dialect, refusal))
 
-    def _failed(self, dialect: Dialect, error: Exception) -> _Result:
+    def _failed(self, dialect: Dialect, error: Exception) -> Result:
         self._acceptor.log.error("edge.failed", exc_info=error, path=ROUTE.path)
         return self.refused(dialect, Refusal("failed", field=ROUTE.path))
 
 
-def _result_of(done: Taken) -> _Result:
+def _result_of(done: Taken) -> Result:
     if done.refusal is not None:
         return refused(done.refusal, done.reply)
     return taken(done.event_id, done.reply, is_repeat=done.is_repeat)

@@ -31,6 +31,21 @@ async def test_the_first_and_the_last_of_a_thousand_are_one(edge: Edge) -> None:
     assert 999 == len({envelope.id for envelope in await edge.appended()})
 
 
+async def test_of_events_with_one_key_the_first_that_is_taken_counts(
+    edge: Edge,
+) -> None:
+    unknown = {"affiliate_url": "https://example.com/?aff=NOBODY"}
+    wrong = {**CLICK, "body": unknown, "idempotency_key": "k"}
+    right = {**CLICK, "idempotency_key": "k"}
+    results = await edge.results(wrong, wrong, right, wrong, *[right] * 120)
+
+    assert ["refused", "refused", "accepted", "refused"] == [
+        each["result"] for each in results[:4]
+    ]
+    assert {"duplicate"} == {each["result"] for each in results[4:]}
+    assert 1 == len({envelope.id for envelope in await edge.appended()})
+
+
 async def test_a_batch_sent_again_doubles_nothing(edge: Edge) -> None:
     events = [event(each, idempotency_key=each.url) for each in RECORDING]
     first = await edge.results(*events)

@@ -18,6 +18,7 @@ from ingest.dialects.batch import BATCH, answer, refused, taken
 from ingest.dialects.spec import Endpoint, Refusal, Reply
 from tests.support.eventually import eventually
 
+OURS = "our workspace"
 OK = taken(UUID(int=1), Reply(200, {}), is_repeat=False)
 
 
@@ -155,14 +156,14 @@ def test_the_status_says_whether_all_is_durable() -> None:
 
 
 async def test_batches_take_turns() -> None:
-    turns, order = BatchSlots(10), list[int]()
+    turns, order = BatchSlots(10, share=4), list[int]()
 
     async def batch(number: int, events: int) -> None:
-        async with turns.of(events):
+        async with turns.of(OURS, events):
             order.append(number)
             await asyncio.sleep(0)
 
-    async with asyncio.TaskGroup() as group, turns.of(6):
+    async with asyncio.TaskGroup() as group, turns.of(OURS, 6):
         for number, events in enumerate((4, 6, 1, 30)):
             group.create_task(batch(number, events))
         await asyncio.sleep(0)
@@ -173,8 +174,8 @@ async def test_batches_take_turns() -> None:
 
 
 async def test_who_gives_up_waiting_makes_way() -> None:
-    turns = BatchSlots(10)
-    async with turns.of(6):
+    turns = BatchSlots(10, share=4)
+    async with turns.of(OURS, 6):
         first = asyncio.create_task(_through(turns, 8))
         await asyncio.sleep(0)
         second = asyncio.create_task(_through(turns, 4))
@@ -189,21 +190,21 @@ async def test_who_gives_up_waiting_makes_way() -> None:
 
 
 async def test_who_is_let_in_and_gives_up_at_once_leaves_no_trace() -> None:
-    turns = BatchSlots(10)
-    async with turns.of(10):
+    turns = BatchSlots(10, share=4)
+    async with turns.of(OURS, 10):
         waiting = asyncio.create_task(_through(turns, 10))
         await asyncio.sleep(0)
     waiting.cancel()  # it was let in by now, and does not know
     await asyncio.wait([waiting])
 
-    async with asyncio.timeout(1), turns.of(10):
+    async with asyncio.timeout(1), turns.of(OURS, 10):
         pass
 
 
 async def test_nobody_waits_long_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingest.bulk.admission._TURN_SECONDS", 0.01)
-    turns = BatchSlots(10)
-    async with turns.of(10):
+    turns = BatchSlots(10, share=4)
+    async with turns.of(OURS, 10):
         with pytest.raises(Refusal) as caught:
             await _through(turns, 1)
 
@@ -211,7 +212,39 @@ async def test_nobody_waits_long_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def _through(turns: BatchSlots, events: int) -> None:
-    async with turns.of(events):
+    async with turns.of(OURS, events):
+        pass
+
+
+async def test_a_workspace_that_is_not_alone_has_a_share() -> None:
+    turns, order = BatchSlots(12, share=4, clock=lambda: 0.0), list[str]()
+
+    async def batches(workspace: str, parts: int) -> None:
+        for _ in range(parts):
+            async with turns.of(workspace, 4):
+                order.append(workspace)
+                await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(batches("greedy", 20))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        before = len(order)
+        group.create_task(batches("modest", 10))
+
+    shared = order[before:][:20]
+    assert 9 <= shared.count("modest") <= 11
+
+
+async def test_a_workspace_that_is_alone_has_all_the_room() -> None:
+    now = 0.0
+    turns = BatchSlots(12, share=4, clock=lambda: now)
+    async with turns.of("another", 4):
+        pass
+    now = 2.0
+
+    async with asyncio.timeout(1), turns.of("greedy", 4), turns.of("greedy", 8):
         pass
 
 
