@@ -180,7 +180,13 @@ def _siblings(
     sources = ReplaySources(redis, directory, segment_fetcher(archive))
     # What arq runs: jobs by the clock; replays and redrives, which take their time.
     for work in (
-        Jobs(pool, redis, shards, settings.keep_hours, settings.quarantine_days),
+        Jobs(
+            pool,
+            redis,
+            shards,
+            keep_hours=settings.keep_hours,
+            quarantine_days=settings.quarantine_days,
+        ),
         ReplayJob(pipeline, sources),
         RedriveJob(pipeline),
     ):
