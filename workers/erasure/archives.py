@@ -123,7 +123,8 @@ async def sweep(
     again. Without a fetcher those segments are left to a process that has one.
     """
     version, state = await _list_state(pool)
-    token = await asyncio.to_thread(_begin, directory)
+    token = f"sweeping {uuid4().hex}"
+    await asyncio.to_thread(_record_state, directory, token)
     await asyncio.to_thread(delete_replaced, directory)
     is_clean = await asyncio.to_thread(delete_unfinished, directory, live_workers)
     sweeping = _Sweep(pool, directory)
@@ -135,8 +136,9 @@ async def sweep(
         _LOG.warning("archive.newer", lines=total.newer)
     is_clean = is_clean and not error and not sweeping.left
     if is_clean:
-        told = f"{state} {VERSION}"
-        is_clean = await asyncio.to_thread(_is_ended, directory, token, told)
+        # Not if segments were added that this sweep has not seen.
+        swept = f"{state} {VERSION}"
+        is_clean = await asyncio.to_thread(_record_state, directory, swept, token)
     place = (socket.gethostname(), str(await asyncio.to_thread(directory.resolve)))
     # Do not try again what only a later release can read.
     known = version if is_clean and not total.newer else 0
@@ -217,25 +219,13 @@ def known_state(directory: Path) -> str:
         return ""
 
 
-def _begin(directory: Path) -> str:
-    """Record that a sweep has begun; new segments delete that record."""
-    token = f"sweeping {uuid4().hex}"
+def _record_state(directory: Path, state: str, after: str | None = None) -> bool:
+    """Record a state; False if the present one is not `after`. New segments delete it."""
     with segment_lock(directory):
-        _write_state(directory, token)
-    return token
-
-
-def _is_ended(directory: Path, token: str, state: str) -> bool:
-    """Record the sweep's state, unless segments were added that it has not seen."""
-    with segment_lock(directory):
-        is_all = known_state(directory) == token
-        if is_all:
-            _write_state(directory, state)
-    return is_all
-
-
-def _write_state(directory: Path, state: str) -> None:
-    # A unique name: sweeps of one process, or of two machines, may run at once.
-    draft = directory / f"{STATE_FILE}.{uuid4().hex}"
-    draft.write_text(f"{state}\n", "ascii")
-    draft.replace(directory / STATE_FILE)
+        if after not in {None, known_state(directory)}:
+            return False
+        # A unique name: sweeps of one process, or of two machines, may run at once.
+        draft = directory / f"{STATE_FILE}.{uuid4().hex}"
+        draft.write_text(f"{state}\n", "ascii")
+        draft.replace(directory / STATE_FILE)
+    return True
