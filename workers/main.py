@@ -102,11 +102,15 @@ async def _live(settings: Settings, name: str) -> int:
         except StoppedBeforeStart:
             return 0
         pipeline = _pipeline(settings, name, pool)
-        life.breaker = CircuitBreaker(pool, name, pipeline.limit)
+        breaker = life.breaker = CircuitBreaker(pool, name, pipeline.limit)
         life.consumer = _consumer(settings, pipeline, redis, readers, life)
         tune_gc()
         log.info("worker.started", shards=settings.shards)
-        siblings = _siblings(settings, pipeline, redis, life)
+        siblings = [
+            keep_refreshing(breaker, life.stop),
+            life.consumer.run(),
+            *_siblings(settings, pipeline, redis, life.stop),
+        ]
         is_clean = await supervise(siblings, pool, life)
         log.info("worker.stopped", abandoned=not is_clean)
         if not is_clean:
@@ -154,14 +158,11 @@ def _consumer(
 
 
 def _siblings(
-    settings: Settings, pipeline: Pipeline, redis: Redis, life: Lifecycle
+    settings: Settings, pipeline: Pipeline, redis: Redis, stop: asyncio.Event
 ) -> Iterator[Coroutine[None, None, None]]:
-    """What runs side by side, all of it until the worker stops."""
-    name, pool, stop = pipeline.consumer, pipeline.pool, life.stop
+    """What runs beside the consumer, all of it until the worker stops."""
+    name, pool = pipeline.consumer, pipeline.pool
     shards, archive = settings.shards, settings.archive
-    if life.breaker and life.consumer:
-        yield keep_refreshing(life.breaker, stop)
-        yield life.consumer.run()
     yield send_heartbeats(redis, name, shards, stop)
     yield keep_checking(pool, redis, settings, _unix_ms, stop)
     if settings.admin.port:
