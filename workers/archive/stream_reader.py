@@ -7,7 +7,7 @@ disk.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 
@@ -80,16 +80,12 @@ class ArchiveReader:
 
     async def has_lease(self) -> bool:
         """Take or renew the shard's lease; whether this worker holds it."""
-        with redis_errors():
-            script = self._redis.register_script(_LEASE)
-            args = [self._owner, str(_LEASE_SECONDS)]
-            return bool(await script(keys=[self._lease_key], args=args))
+        arguments = self._owner, _LEASE_SECONDS
+        return bool(await self._run(_LEASE, [self._lease_key], *arguments))
 
     async def release(self) -> None:
         """Give up the lease, so that another worker can take it at once."""
-        with redis_errors():
-            script = self._redis.register_script(_RELEASE)
-            await script(keys=[self._lease_key], args=[self._owner])
+        await self._run(_RELEASE, [self._lease_key], self._owner)
 
     async def join(self) -> int | None:
         """Create the group if it is missing; the stream's epoch.
@@ -99,8 +95,7 @@ class ArchiveReader:
         with redis_errors():
             # Register first: nothing is trimmed while a registered group is missing.
             await cast("Awaitable[int]", self._redis.sadd(GROUPS_KEY, ARCHIVE_GROUP))
-            script = self._redis.register_script(_JOIN)
-            epoch = await script(keys=self._keys, args=[ARCHIVE_GROUP])
+        epoch = await self._run(_JOIN, self._keys, ARCHIVE_GROUP)
         return None if epoch is None else int(epoch)
 
     async def read(
@@ -126,12 +121,15 @@ class ArchiveReader:
 
     async def ack(self, epoch: int, ids: Sequence[str]) -> None:
         """Acknowledge archived entries, unless the stream has another epoch by now."""
+        for at in range(0, len(ids), _ACK_BATCH):
+            some = ids[at : at + _ACK_BATCH]
+            await self._run(_ACK, self._keys, epoch, ARCHIVE_GROUP, *some)
+
+    async def _run(
+        self, script: str, keys: Sequence[str], *arguments: str | int
+    ) -> Any:
         with redis_errors():
-            script = self._redis.register_script(_ACK)
-            for at in range(0, len(ids), _ACK_BATCH):
-                some = ids[at : at + _ACK_BATCH]
-                args = [str(epoch), ARCHIVE_GROUP, *some]
-                await script(keys=self._keys, args=args)
+            return await self._redis.register_script(script)(keys, arguments)
 
     async def _existing(
         self, epoch: int, messages: Sequence[_Message]
