@@ -22,7 +22,7 @@ from ingest.contracts.metrics.edge import ACCEPTED, LOST, OVERLOADED, REFUSED
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import StoreIp
 from ingest.core.authorize import Authorizer, Principal
-from ingest.core.idempotency import Idempotency
+from ingest.core.idempotency import Idempotency, key_owner
 from ingest.core.outcomes import Outcomes
 from ingest.core.ports import Sink
 from ingest.core.resolve import Resolver
@@ -43,7 +43,6 @@ from ingest.dialects.spec import (
     Value,
 )
 
-_IDEMPOTENCY_CHARS: Final = 255
 _RETRY_AFTER: Final = 1  # seconds
 #: To look a figure up by its labels takes longer than to count.
 _ACCEPTED: Final = cache(ACCEPTED.labels)
@@ -132,7 +131,7 @@ class Acceptor:
         all_taken: list[Taken] = []
         try:
             for place, draft in enumerate(drafts):
-                dedupe = draft.dedupe or _idempotency_key(call, place)
+                dedupe = draft.dedupe or self._idempotency_key(call, draft, place)
                 try:
                     taken = await self._record(call, endpoint, draft, dedupe)
                 except Refusal as refusal:
@@ -166,6 +165,13 @@ class Acceptor:
         REFUSED.labels(dialect.name, refusal.code).inc()
         self.log.debug("edge.refused", dialect=dialect.name, code=refusal.code)
         return dialect.refuse(refusal)
+
+    def _idempotency_key(self, call: Call, draft: Draft, place: int) -> Dedupe | None:
+        owner = key_owner(
+            call.raw, draft, call.principal.key_hash, self.visitors.visitor_key
+        )
+        scope = f"{call.dialect.name}:{call.path}"
+        return None if owner is None else Dedupe.of(scope, *owner, *_placed(place))
 
     def _overloaded(self, dialect: Dialect) -> Taken:
         OVERLOADED.labels(dialect.name).inc()
@@ -248,13 +254,9 @@ def _from_a_server(raw: RawRequest) -> RawRequest:
     return replace(raw, ip=None, headers=headers)
 
 
-def _idempotency_key(call: Call, place: int) -> Dedupe | None:
-    """The caller's key; of a batch, each draft has its own."""
-    key = call.raw.headers.get("idempotency-key")
-    if not key or len(key) > _IDEMPOTENCY_CHARS:
-        return None
-    parts = (key, str(place)) if place else (key,)
-    return Dedupe.of(f"{call.dialect.name}:{call.path}", *parts)
+def _placed(place: int) -> Sequence[str]:
+    """Tells the drafts of one request apart."""
+    return (str(place),) if place else ()
 
 
 def _of_test(dedupe: Dedupe) -> Dedupe:

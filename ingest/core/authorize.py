@@ -75,6 +75,8 @@ class Principal:
     workspace_id: UUID | None = None
     api_key_id: UUID | None = None
     api_key_hashes: tuple[bytes, ...] = ()
+    #: The hash of the key that came, verified or not; empty if none did.
+    key_hash: bytes = b""
 
     @property
     def is_verified(self) -> bool:
@@ -161,13 +163,17 @@ class Authorizer:
         key_hashes = hashes(self._secrets, _key(wanted, raw.headers))
         record = await self._records.api_key(key_hashes)
         if record is Missing.UNAVAILABLE:
-            return Principal(api_key_hashes=key_hashes)
+            return Principal(api_key_hashes=key_hashes, key_hash=key_hashes[0])
         if isinstance(record, Missing):
             raise await self._wrong_key(raw.ip)
         # A key without scopes may read, as one vendor has it.
         if {wanted.scope, ANY_SCOPE}.isdisjoint(record.scopes or ["read"]):
             raise Refusal("forbidden", field=wanted.scope)
-        return Principal(workspace_id=record.workspace_uuid, api_key_id=record.key_uuid)
+        return Principal(
+            workspace_id=record.workspace_uuid,
+            api_key_id=record.key_uuid,
+            key_hash=key_hashes[0],
+        )
 
     async def _wrong_key(self, ip: str | None) -> Refusal:
         """Count a wrong key; why it is refused."""

@@ -3,7 +3,7 @@
 A repeat gets the answer and the id of the first event.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,11 +14,38 @@ from ingest.contracts.directory import DEFAULT_WINDOW_DAYS, CustomerRecord
 from ingest.contracts.envelope import CLICK, Kind
 from ingest.core.ports import Claims
 from ingest.core.recent import click_mark, customer_mark, link_mark
-from ingest.core.seal import Facts
+from ingest.core.seal import Facts, user_agent, visitor_hash
 from ingest.core.values import Hint, Mark, claim
-from ingest.dialects.spec import Endpoint, Outcome, Reply
+from ingest.dialects.spec import Draft, Endpoint, Outcome, RawRequest, Reply
 
 _STATUSES: Final = {Kind.LEAD: "lead", Kind.SALE: "customer"}
+
+
+#: A longer one is ignored.
+_LONGEST_KEY: Final = 255
+#: A shorter one can be guessed: 22 characters of base64 are a UUID.
+_UNGUESSABLE_CHARS: Final = 22
+
+
+def key_owner(
+    raw: RawRequest, draft: Draft, key_hash: bytes, visitor_key: bytes
+) -> Sequence[str] | None:
+    """The idempotency key of a request, and whose it is; None if there is none.
+
+    With an API key it is that API key's. Without one it is the link's and user agent's,
+    from any network; one that can be guessed is also the visitor's, so that nobody cancels
+    the event of somebody else.
+    """
+    key = raw.headers.get("idempotency-key")
+    if not key or len(key) > _LONGEST_KEY:
+        return None
+    if key_hash:
+        return "key", key_hash.hex(), key
+    visitor = None
+    if len(key) < _UNGUESSABLE_CHARS:
+        visitor = visitor_hash(visitor_key, raw, draft)
+    agent = user_agent(raw, draft) or ""
+    return "visitor", repr(draft.target), agent, (visitor or b"").hex(), key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,7 +91,7 @@ def visitor_key(secret: bytes) -> bytes:
 
 def visitor_hash(key: bytes, raw: RawRequest, draft: Draft) -> bytes | None:
     """8 bytes that stay the same for one address and user agent; None for no address."""
-    return None if raw.ip is None else visitor_of(key, raw.ip, _user_agent(raw, draft))
+    return None if raw.ip is None else visitor_of(key, raw.ip, user_agent(raw, draft))
 
 
 def visitor_of(key: bytes, ip: str, agent: str | None) -> bytes:
@@ -185,7 +185,7 @@ def client_of(
     """The part of an envelope that says what the edge saw of the visitor."""
     client = Client(
         ip=STORED_ADDRESS[store_ip](raw.ip) if raw.ip else None,
-        user_agent=optional_text(_user_agent(raw, draft), AGENT_CHARS),
+        user_agent=optional_text(user_agent(raw, draft), AGENT_CHARS),
         visitor=visitor,
         referrer=optional_text(draft.referrer, _URL_CHARS),
         page_url=optional_text(draft.page_url, _URL_CHARS),
@@ -209,7 +209,8 @@ def details_of(draft: Draft) -> Details:
     return details if details != NO_DETAILS else NO_DETAILS
 
 
-def _user_agent(raw: RawRequest, draft: Draft) -> str | None:
+def user_agent(raw: RawRequest, draft: Draft) -> str | None:
+    """The visitor's browser: what the body says, else the request's header."""
     if draft.user_agent is not None:
         return draft.user_agent
     return raw.headers.get("user-agent")

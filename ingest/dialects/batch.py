@@ -16,8 +16,8 @@ The same limits, switches and rules apply as to that request, with these differe
   limits by address, and is not recorded.
 - `ip` and `occurred_at` need the scope `forward`.
 
-Events of one customer, fingerprint or idempotency key are taken in their order; others at
-once. Each event has a result at its place in `results`: `accepted` or `duplicate` with the
+Events of one customer or fingerprint are taken in their order; others at once. Of events
+with one idempotency key the first that is not refused counts. Each event has a result at its place in `results`: `accepted` or `duplicate` with the
 event's id, or `refused` with a code, and always the status and the body that its dialect
 answers. The status is 200 if all events are durable, 207 if some are refused, and 503 if
 none can be stored. A batch that is sent again with the same idempotency keys, in whole or

@@ -5,6 +5,7 @@ import pytest
 
 from ingest.contracts.stream import ENTRY_EVENTS
 from ingest.dialects import DIALECTS
+from ingest.dialects.spec import Endpoint, RawRequest
 from ingest.reference.openapi import document
 from tests.support.edge.batching import (
     CLICK,
@@ -38,7 +39,35 @@ async def test_an_event_is_taken_as_if_it_had_been_sent_by_itself(
         }
 
 
-@every_endpoint
+def _is_anybodys(shown: Shown) -> bool:
+    """Whether only the sender's idempotency key can make two events one."""
+    raw = RawRequest(path=shown.path, body=orjson.dumps(shown.body))
+    is_keyless = shown.route.credential is None
+    return (
+        is_keyless
+        and isinstance(shown.route, Endpoint)
+        and (shown.route.parse(raw)[0].dedupe is None)
+    )
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [pytest.param(each, id=each.name) for each in RECORDING if _is_anybodys(each)],
+)
+async def test_an_idempotency_key_of_anybody_is_not_that_of_an_api_key(
+    edge: Edge, shown: Shown
+) -> None:
+    headers, data = {"Idempotency-Key": "k"}, orjson.dumps(shown.body)
+    await edge.client.post(shown.url, data=data, headers=headers)
+    [result] = await edge.results(event(shown, idempotency_key="k"))
+
+    assert "accepted" == result["result"]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [pytest.param(each, id=each.name) for each in RECORDING if not _is_anybodys(each)],
+)
 async def test_an_event_and_the_same_sent_by_itself_are_one(
     edge: Edge, shown: Shown
 ) -> None:

@@ -1,11 +1,24 @@
 """Accepting the same event again, and the same click."""
 
+from uuid import UUID
+
 import pytest
 from msgspec.structs import replace
 
+from ingest.contracts.apikey import hashes
+from ingest.contracts.directory import KeyRecord, api_key_key
 from ingest.contracts.envelope import Dedupe
 from ingest.dialects.spec import ByCode, Reply
-from tests.support.edge.accepting import Edge, a_click, a_lead, a_link, an_edge, told
+from tests.support.edge.accepting import (
+    OURS,
+    SECRET,
+    Edge,
+    a_click,
+    a_lead,
+    a_link,
+    an_edge,
+    told,
+)
 
 
 @pytest.fixture
@@ -51,7 +64,67 @@ async def test_an_idempotency_key_makes_two_requests_one_event(edge: Edge) -> No
 
     assert first == second
     assert 1 == len({envelope.id for envelope in edge.sink.envelopes})
-    assert Dedupe.of("tiny:/x", "k") == edge.sink.envelopes[0].request.dedupe
+    dedupe = edge.sink.envelopes[0].request.dedupe
+    assert dedupe is not None
+    assert "tiny:/x" == dedupe.scope
+
+
+UUID_KEY = "0198c7a0-5f00-7000-8000-000000000001"
+
+
+async def _twice(edge: Edge, key: str, ip: str, agent: str) -> int:
+    """How many events come of a click, and of the same again as somebody else sends it."""
+    edge.headers |= {"idempotency-key": key, "user-agent": "Mozilla/5.0"}
+    await edge.take(a_click())
+    edge.ip, edge.headers["user-agent"] = ip, agent
+    await edge.take(a_click())
+    return len({envelope.id for envelope in edge.sink.envelopes})
+
+
+async def test_a_retry_from_another_network_is_one_event(edge: Edge) -> None:
+    assert 1 == await _twice(edge, UUID_KEY, "198.51.100.9", "Mozilla/5.0")
+
+
+async def test_two_visitors_with_a_key_that_can_be_guessed_are_two(edge: Edge) -> None:
+    assert 2 == await _twice(edge, "1", "198.51.100.9", "Mozilla/5.0")
+
+
+async def test_nobody_cancels_the_event_of_another_browser_or_link(edge: Edge) -> None:
+    assert 2 == await _twice(edge, UUID_KEY, "203.0.113.77", "curl/8.5.0")
+    edge.publish(a_link(11, code="BOB"))
+    edge.headers["user-agent"] = "Mozilla/5.0"
+    await edge.take(a_click(target=ByCode("BOB")))
+
+    assert 3 == len({envelope.id for envelope in edge.sink.envelopes})
+
+
+async def test_an_idempotency_key_belongs_to_its_api_key_from_anywhere(
+    edge: Edge,
+) -> None:
+    edge.bearer()
+
+    assert 1 == await _twice(edge, "1", "198.51.100.9", "curl/8.5.0")
+
+    another = KeyRecord(key_uuid=UUID(int=77), workspace_uuid=OURS, scopes=["track"])
+    [key_hash] = hashes([SECRET], "sk_another")
+    edge.directory.records[api_key_key(key_hash)] = another
+    edge.headers["authorization"] = "Bearer sk_another"
+    await edge.take(a_click())
+
+    assert 2 == len({envelope.id for envelope in edge.sink.envelopes})
+
+
+async def test_a_retry_is_one_event_though_its_key_could_not_be_checked_at_first(
+    edge: Edge,
+) -> None:
+    edge.bearer()
+    edge.headers["idempotency-key"] = "1"
+    edge.directory.is_away = True
+    await edge.take(a_click())
+    edge.directory.is_away = False
+    await edge.take(a_click())
+
+    assert 1 == len({each.request.dedupe for each in edge.sink.envelopes})
 
 
 async def test_each_event_of_a_batch_has_an_idempotency_key_of_its_own(
