@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from shutil import which
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
@@ -79,18 +79,7 @@ class Sent:
         return self.requests / (self.ended - self.began)
 
 
-class Load(Protocol):
-    """Something that sends requests; `name` says what."""
-
-    name: str
-    what: Requests
-
-    def send(self, port: int, seconds: float) -> Sent:
-        """Keep a server busy. Raises Unreachable for any answer but 200."""
-        ...
-
-
-def choose(what: Requests) -> Load:
+def choose(what: Requests) -> "Load":
     """The generator to use."""
     return Wrk(what) if which("wrk") else Own(what)
 
@@ -112,6 +101,7 @@ class Wrk:
         self.what = what
 
     def send(self, port: int, seconds: float) -> Sent:
+        """Keep a server busy. Raises Unreachable for any answer but 200."""
         what = self.what
         words = [
             *("wrk", f"-t{min(_THREADS, what.connections)}", f"-c{what.connections}"),
@@ -141,6 +131,7 @@ class Own:
         self._rate = rate
 
     def send(self, port: int, seconds: float) -> Sent:
+        """Likewise."""
         order = Order(
             port=port,
             path=self.what.path,
@@ -157,6 +148,10 @@ class Own:
             raise _failed(found["failure"])
         latencies = tuple(micros / 1e6 for micros in found["latencies"])
         return Sent(found["requests"], found["began"], found["ended"], latencies)
+
+
+#: Something that sends requests; `name` says what, `what` which requests.
+Load = Wrk | Own
 
 
 def _run(words: Sequence[str], seconds: float) -> bytes:

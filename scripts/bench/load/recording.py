@@ -118,7 +118,7 @@ async def await_clicks(connection: Connection, wanted: int, who: str) -> None:
             found, moved = now, time.monotonic()
         elif time.monotonic() - moved > _PATIENCE_SECONDS:
             raise Unreachable(
-                f"Of {wanted:,} events that are durable, {who} recorded {found:,}.",
+                f"Of {wanted:,} clicks, {who} recorded {found:,}, and no more came.",
                 "it is a bug if it comes back on a calmer machine.",
             )
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
@@ -140,12 +140,25 @@ def recording_rate(
     # not look late to them.
     made = list(entries(islice(made_up, events)))
     with workers(servers, count) as pids:
-        asyncio.run(_recorded(servers, asyncio.run(_filled(servers, warm))))
+        return asyncio.run(_timed(servers, pids, warm, made))
+
+
+async def _timed(
+    servers: BenchServers,
+    pids: Sequence[int],
+    warm: Sequence[tuple[str, bytes]],
+    made: Sequence[tuple[str, bytes]],
+) -> float:
+    async with servers.postgres() as connection, servers.redis() as redis:
+        wanted = await clicks(connection) + len(warm)
+        await append(redis, warm)
+        await await_clicks(connection, wanted, "Reftide")
         with _stopped(pids):
-            wanted = asyncio.run(_filled(servers, made))
+            await append(redis, made)
+            await connection.execute(_SQL["settle"])
         began = time.perf_counter()
-        asyncio.run(_recorded(servers, wanted))
-        return events / (time.perf_counter() - began)
+        await await_clicks(connection, wanted + len(made), "Reftide")
+        return len(made) / (time.perf_counter() - began)
 
 
 @contextmanager
@@ -157,17 +170,3 @@ def _stopped(pids: Sequence[int]) -> Iterator[None]:
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-
-
-async def _filled(servers: BenchServers, made: Sequence[tuple[str, bytes]]) -> int:
-    """Append entries of clicks; how many are counted when these are recorded."""
-    async with servers.redis() as redis, servers.postgres() as connection:
-        before = await clicks(connection)
-        await append(redis, made)
-        await connection.execute(_SQL["settle"])
-        return before + len(made)
-
-
-async def _recorded(servers: BenchServers, wanted: int) -> None:
-    async with servers.postgres() as connection:
-        await await_clicks(connection, wanted, "Reftide")
