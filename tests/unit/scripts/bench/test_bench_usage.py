@@ -59,7 +59,7 @@ def test_a_baseline_that_is_not_installed_says_how_to_get_it(
 def test_in_a_hurry_there_is_one_short_pair() -> None:
     asked = {"pairs": 5, "seconds": 30.0, "events": 60_000, "edges": 2}
 
-    assert {"pairs": 1, "seconds": 1.0, "events": 2000, "edges": 2} == hurried(asked)
+    assert {"pairs": 1, "seconds": 2.0, "events": 2000, "edges": 2} == hurried(asked)
 
 
 def test_in_a_hurry_nothing_becomes_more_than_was_asked() -> None:
