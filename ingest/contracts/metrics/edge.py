@@ -1,5 +1,6 @@
 """The metrics of one edge."""
 
+from functools import partial
 from typing import Final
 
 from prometheus_client import Counter, Gauge
@@ -8,6 +9,8 @@ from ingest.contracts.metrics.declaring import registry
 from ingest.contracts.metrics.tallies import LocalCounters, LocalHistograms
 
 REGISTRY: Final = registry()
+_counter: Final = partial(Counter, registry=REGISTRY)
+_gauge: Final = partial(Gauge, registry=REGISTRY)
 
 # What a request waits for: from a hit in the cache to the longest bounded wait.
 _REQUEST_SECONDS: Final = (
@@ -27,22 +30,16 @@ REQUEST_SECONDS: Final = LocalHistograms(
     buckets=_REQUEST_SECONDS,
     registry=REGISTRY,
 )
-IN_FLIGHT: Final = Gauge(
-    "reftide_edge_in_flight",
-    "Requests under way.",
-    registry=REGISTRY,
-)
-LOOP_HELD: Final = Counter(
+IN_FLIGHT: Final = _gauge("reftide_edge_in_flight", "Requests under way.")
+LOOP_HELD: Final = _counter(
     "reftide_edge_loop_held_total",
     "How often a request held the event loop for more than 50 ms, by route.",
     ("route",),
-    registry=REGISTRY,
 )
-REFUSED: Final = Counter(
+REFUSED: Final = _counter(
     "reftide_edge_refused_total",
     "What was refused, by dialect and code.",
     ("dialect", "code"),
-    registry=REGISTRY,
 )
 ACCEPTED: Final = LocalCounters(
     "reftide_edge_accepted_total",
@@ -50,37 +47,31 @@ ACCEPTED: Final = LocalCounters(
     ("dialect", "kind"),
     registry=REGISTRY,
 )
-OVERLOADED: Final = Counter(
+OVERLOADED: Final = _counter(
     "reftide_edge_overloaded_total",
     "Events that neither the stream nor the disk took; the client was told to retry.",
     ("dialect",),
-    registry=REGISTRY,
 )
-LOST: Final = Counter(
+LOST: Final = _counter(
     "reftide_edge_lost_total",
     "Events that could not be stored, in a dialect that never refuses: they are lost.",
     ("dialect",),
-    registry=REGISTRY,
 )
-LEVEL: Final = Gauge(
+LEVEL: Final = _gauge(
     "reftide_edge_level",
     "1 for the current degradation level: `stream`, `spool` or `refuse`.",
     ("level",),
-    registry=REGISTRY,
 )
-REACHED: Final = Gauge(
+REACHED: Final = _gauge(
     "reftide_edge_reached",
     "1 while Redis answers for the `directory`, the `claims`, the `limits`.",
     ("part",),
-    registry=REGISTRY,
 )
-SPOOL_BYTES: Final = Gauge(
+SPOOL_BYTES: Final = _gauge(
     "reftide_edge_spool_bytes",
     "Bytes that wait on this edge's disk, adopted spools included.",
-    registry=REGISTRY,
 )
-SPOOL_LIMIT: Final = Gauge(
+SPOOL_LIMIT: Final = _gauge(
     "reftide_edge_spool_limit_bytes",
     "The most bytes that the spool may hold: `REFTIDE_SPOOL_BYTES`.",
-    registry=REGISTRY,
 )

@@ -1,5 +1,6 @@
 """The metrics of one worker."""
 
+from functools import partial
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -7,16 +8,15 @@ from prometheus_client import Counter, Gauge, Histogram
 from ingest.contracts.metrics.declaring import registry
 
 REGISTRY: Final = registry()
+_counter: Final = partial(Counter, registry=REGISTRY)
+_gauge: Final = partial(Gauge, registry=REGISTRY)
 
 _BATCH_SECONDS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
 
-BATCHES: Final = Counter(
-    "reftide_worker_batches_total",
-    "Batches that were settled.",
-    ("shard",),
-    registry=REGISTRY,
+BATCHES: Final = _counter(
+    "reftide_worker_batches_total", "Batches that were settled.", ("shard",)
 )
 BATCH_SECONDS: Final = Histogram(
     "reftide_worker_batch_seconds",
@@ -24,98 +24,79 @@ BATCH_SECONDS: Final = Histogram(
     buckets=_BATCH_SECONDS,
     registry=REGISTRY,
 )
-RECORDED: Final = Counter(
-    "reftide_worker_recorded_total",
-    "Events that were recorded.",
-    registry=REGISTRY,
+RECORDED: Final = _counter(
+    "reftide_worker_recorded_total", "Events that were recorded."
 )
-REPEATS: Final = Counter(
-    "reftide_worker_repeats_total",
-    "Events that were recorded already.",
-    registry=REGISTRY,
+REPEATS: Final = _counter(
+    "reftide_worker_repeats_total", "Events that were recorded already."
 )
-QUARANTINED: Final = Counter(
+QUARANTINED: Final = _counter(
     "reftide_worker_quarantined_total",
     "Events that could not be recorded, by reason.",
     ("reason",),
-    registry=REGISTRY,
 )
-DROPPED: Final = Counter(
+DROPPED: Final = _counter(
     "reftide_worker_dropped_total",
     "Quarantined entries that were not kept because quarantine was full.",
     ("reason",),
-    registry=REGISTRY,
 )
-HELD_BACK: Final = Counter(
+HELD_BACK: Final = _counter(
     "reftide_worker_held_back_total",
     "Entries of a later release, left pending; each delivery counts.",
-    registry=REGISTRY,
 )
-LOST_UNREAD: Final = Counter(
+LOST_UNREAD: Final = _counter(
     "reftide_worker_lost_total",
     "Entries that vanished from the stream before they were recorded.",
     ("shard",),
-    registry=REGISTRY,
 )
-GROUPS_MADE: Final = Counter(
+GROUPS_MADE: Final = _counter(
     "reftide_worker_groups_made_total",
     "Streams or groups that were missing and were created.",
     ("shard",),
-    registry=REGISTRY,
 )
-DELAYS: Final = Counter(
+DELAYS: Final = _counter(
     "reftide_worker_delays_total",
     "Attempts on a shard that failed because a server did not answer as it should.",
     ("shard",),
-    registry=REGISTRY,
 )
-DELAYED: Final = Gauge(
+DELAYED: Final = _gauge(
     "reftide_worker_delayed",
     "1 while this worker's reading of a shard waits for a server.",
     ("shard",),
-    registry=REGISTRY,
 )
-ARCHIVED: Final = Counter(
+ARCHIVED: Final = _counter(
     "reftide_worker_archived_total",
     "Entries that this worker wrote to the archive.",
     ("shard",),
-    registry=REGISTRY,
 )
-UPLOADED: Final = Counter(
+UPLOADED: Final = _counter(
     "reftide_worker_archive_uploaded_total",
     "Segments that this worker uploaded to the object store.",
-    registry=REGISTRY,
 )
-UPLOAD_DELAYS: Final = Counter(
+UPLOAD_DELAYS: Final = _counter(
     "reftide_worker_archive_upload_delays_total",
     "Attempts to upload segments that failed.",
-    registry=REGISTRY,
 )
-UPLOADS_WAITING: Final = Gauge(
+UPLOADS_WAITING: Final = _gauge(
     "reftide_worker_archive_uploads_waiting",
     "Segments that the object store does not have yet; 0 on workers that do not"
     " upload.",
-    registry=REGISTRY,
 )
-PAUSED: Final = Gauge(
+PAUSED: Final = _gauge(
     "reftide_worker_paused",
     "1 while recording is paused, until an operator resumes it.",
-    registry=REGISTRY,
 )
-LAST_COMMIT: Final = Gauge(
+LAST_COMMIT: Final = _gauge(
     "reftide_worker_last_commit_timestamp_seconds",
     "When this worker last committed a batch; 0: not yet.",
-    registry=REGISTRY,
 )
-JOBS: Final = Counter(
+JOBS: Final = _counter(
     "reftide_worker_jobs_total",
     "Runs of the jobs, by outcome: `done` or `failed`.",
     ("job", "outcome"),
-    registry=REGISTRY,
 )
-ENRICHERS_FAILED: Final = Counter(
+ENRICHERS_FAILED: Final = _counter(
     "reftide_worker_enrichers_failed_total",
     "Events that an enricher could not enrich because of an error.",
     ("enricher",),
-    registry=REGISTRY,
 )
