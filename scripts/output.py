@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import click
 import orjson
 
-#: Columns where nobody's terminal says how wide it is: enough that no id is broken.
+#: Columns where there is no terminal: enough that no id is broken.
 _WIDTH_OF_A_PIPE: Final = 200
 #: What rich draws around the text of a column, and once at the table's left.
 _AROUND_A_COLUMN: Final = 3

@@ -16,7 +16,7 @@ from ingest.core.values import Overloaded
 
 
 class _Waiting(NamedTuple):
-    """An event, and who waits until it is durable."""
+    """An event, and the future of the task that waits until it is durable."""
 
     event_id: UUID
     payload: bytes
@@ -73,7 +73,7 @@ class SharedEntries(Sink):
         try:
             events = [(each.event_id, each.payload) for each in some]
             problems = await self._sink.append_together(events)
-        except Exception as error:  # noqa: BLE001 -- it is raised in each who waits
+        except Exception as error:  # noqa: BLE001 -- it is raised in each waiting task
             for each in some:
                 if not each.answer.done():
                     each.answer.set_exception(error)

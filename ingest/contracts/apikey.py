@@ -14,7 +14,7 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY_CHARS = 32
 _CHECK_CHARS = 6
 
-#: Characters; a longer one is no key of anybody's.
+#: Characters; a longer text is no key.
 LONGEST_KEY: Final = 512
 
 #: The scope of a key that may do everything.

@@ -2,7 +2,7 @@
 
 Every record is a JSON value under a key of its own. The generation marker says that the
 directory is whole: only while it exists does a missing key mean *unknown*. Every change is
-also an entry of a capped stream, so that edges drop what they cached within a second.
+also an entry of a capped stream, so that edges drop cached records within a second.
 """
 
 from collections.abc import Set as AbstractSet
@@ -16,7 +16,7 @@ from typing_extensions import override
 #: Exists while the directory is whole; its value is when it was published, Unix ms.
 GENERATION_KEY: Final = "rt:dir:generation"
 
-#: Who publishes: anything that nobody else has written there. Edges have no use for it.
+#: The publisher: a value that no other worker writes. Edges do not read it.
 PUBLISHER_KEY: Final = "rt:dir:publisher"
 
 #: A stream of the changed keys, field `k`; edges read it from where they stand.
@@ -194,7 +194,7 @@ class CustomerRecord(_Record):
     """A customer with an external id, and the click and link it came by, if any."""
 
     external_id: str
-    #: None in what an edge remembers of a customer that nobody has recorded yet.
+    #: None in what an edge remembers of a customer that is not recorded yet.
     customer_uuid: UUID | None = None
     status: str = "lead"
     name: str | None = None

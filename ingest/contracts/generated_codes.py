@@ -9,13 +9,13 @@ from typing import Final
 from uuid import UUID
 from zlib import crc32
 
-#: Digits and capitals that nobody confuses: no 0 and O, no 1 and I.
+#: Digits and capitals that cannot be confused: no 0 and O, no 1 and I.
 _ALPHABET: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 _BODY_CHARS: Final = 12
 
 
 def generation_key(secret: bytes) -> bytes:
-    """The key of generated codes: without it nobody tells whose code one is."""
+    """The key of generated codes: without it, a code does not reveal its partner."""
     return blake2b(secret, digest_size=32, person=b"rt-codes").digest()
 
 
@@ -37,7 +37,7 @@ def may_be_generated(code: str) -> bool:
 
 
 def stand_in(namespace: str, code: str) -> UUID:
-    """The id of a generated link until somebody records it."""
+    """The id of a generated link until a worker records it."""
     whole = f"{namespace} {code}".encode("utf-8", "surrogatepass")
     return UUID(bytes=blake2b(whole, digest_size=16, person=b"rt-stand-in").digest())
 

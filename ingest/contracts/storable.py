@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-#: The longest code, name or id that anybody may have.
+#: The longest code, name or id.
 NAME_CHARS: Final = 255
 #: The longest user agent.
 AGENT_CHARS: Final = 1024
@@ -37,7 +37,7 @@ def optional_text(value: str | None, limit: int) -> str | None:
 
 
 def is_name(value: str) -> bool:
-    """Whether a column of names could hold it as it is: nobody has a name that could not."""
+    """Whether a column of names can hold it as it is; any other text is no name."""
     return optional_text(value, NAME_CHARS) == value != ""
 
 

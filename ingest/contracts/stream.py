@@ -29,9 +29,9 @@ _END: Final = b"]}"
 ARCHIVE_GROUP: Final = "archive"
 ARCHIVER: Final = "archiver"
 
-#: A set of the groups that read the shards beside `GROUP`. Where a group is missing that is
-#: in it, nothing is trimmed. Who adds a group registers it first; it is lost together with
-#: the streams, and then registered again.
+#: A set of the groups that read the shards beside `GROUP`. While one of them is missing,
+#: nothing is trimmed. Register a group before you create it. The set is lost together with
+#: the streams; register again then.
 GROUPS_KEY: Final = "rt:groups"
 
 _LAST_SEQ: Final = (1 << 64) - 1
@@ -78,7 +78,7 @@ def epoch_key(shard: int) -> str:
 def cut_key(shard: int) -> str:
     """The number of entries that the trimmer deleted in this epoch of the shard's stream.
 
-    Other missing entries were deleted by somebody else, read or unread.
+    Other missing entries were deleted by another client, read or unread.
     """
     return f"{{rt:{shard}}}:cut"
 

@@ -125,7 +125,7 @@ class Log:
 
 
 class Bounded:
-    """Warnings of one event that anybody outside can cause, as often as they like.
+    """Warnings of one event that clients can cause without bound.
 
     One line an interval; the next line says, as `suppressed`, how many there were since.
     """

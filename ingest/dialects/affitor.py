@@ -57,7 +57,7 @@ def _parse_click(request: RawRequest) -> Sequence[Draft]:
         Draft(
             kind=CLICK,
             target=_program(click.extra) if is_test else _link(click.affiliate_url),
-            # A test event is nobody's click.
+            # A test event has no visitor.
             existing_click=None if is_test else click.existing_click_id,
             session=click.session_id,
             user_agent=click.user_agent,

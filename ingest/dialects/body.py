@@ -1,7 +1,7 @@
 """The JSON object in a request's body, and the models that validate it.
 
-Nobody asks for the content type: `sendBeacon` says `text/plain`,
-and a request without a body says nothing.
+The content type is not checked: `sendBeacon` sends `text/plain`, and a request without a
+body sends none.
 """
 
 import re
@@ -88,7 +88,7 @@ _SAYS_SOMETHING: Final = re.compile(SAYS_SOMETHING)
 
 
 def says_something(text: str | None) -> TypeGuard[str]:
-    """Whether it is there, and more than what anybody has for white space."""
+    """Whether it is there, and holds more than white space."""
     return text is not None and _SAYS_SOMETHING.search(text) is not None
 
 

@@ -38,7 +38,7 @@ from ingest.dialects.spec import (
     Reply,
 )
 
-_FAILED: Final = 500  # and above: recorded or not, nobody can promise
+_FAILED: Final = 500  # and above: whether the event is recorded is unknown
 _DIRECT: Final = "Direct sale tracking lead event"
 #: The namespace of what is derived from external ids (RFC 9562, version 5).
 _CUSTOMERS: Final = UUID("6d3c2fb5-0c1b-4a55-9a3e-8b5f6f1d7a21")

@@ -136,7 +136,7 @@ class ByCode(Value, frozen=True):
 
 
 class ByClick(Value, frozen=True):
-    """A link named by a click id that somebody issued for it."""
+    """A link named by a click id that was issued for it."""
 
     token: str
 
@@ -173,7 +173,7 @@ class StatsOf(Value, frozen=True):
 
 
 class FirstOf(Value, frozen=True):
-    """The first of some targets that exists, or nobody: an organic event."""
+    """The first of some targets that exists; if none does, the event is organic."""
 
     targets: tuple[ByCode | ByClick | ByFingerprint | ByCustomer, ...]
 
@@ -320,7 +320,7 @@ class Route:
     #: What each variable of the path means.
     variables: Mapping[str, str] = field(default_factory=dict)
     refusals: Sequence[RefusalCode] = ()
-    #: None: anybody may call.
+    #: None: no key is needed.
     credential: Credential | None = None
     limits: Sequence[Limit] = ()
     #: Browsers call it from other origins: CORS and preflight are answered.

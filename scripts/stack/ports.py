@@ -1,6 +1,6 @@
-"""The port that the edges share: is it free, who has it, does an edge listen on it yet.
+"""The port that the edges share: whether it is free, who has it, whether an edge listens.
 
-Who listens is known on Linux only, from /proc.
+The listening process is known on Linux only, from /proc.
 """
 
 import errno
@@ -48,8 +48,8 @@ class Address:
 def reserved(host: str, port: int) -> Iterator[Address]:
     """Hold a port for edges, which set SO_REUSEPORT; port 0 is any free one.
 
-    Nobody else gets it in the block, not even another `up` whose edges set the same
-    option: the kernel would share the requests out among both. Raises Unreachable.
+    No other process gets it in the block, not even another `up` whose edges set the same
+    option: the kernel would divide the requests among both. Raises Unreachable.
     """
     family, place = _resolve(host, port)
     with _named(host, port):
@@ -64,7 +64,7 @@ def reserved(host: str, port: int) -> Iterator[Address]:
 
 
 def several(host: str, first: int, count: int) -> Sequence[int]:
-    """So many ports from the first on; where that is 0, any that nobody has now.
+    """So many consecutive ports from the first; if that is 0, any that are free.
 
     Raises Unreachable.
     """
@@ -170,7 +170,7 @@ def _listening(port: int) -> frozenset[str] | None:
 
 def _sockets(pid: int) -> frozenset[str]:
     found = set()
-    # It may end while we look, or be somebody else's.
+    # It may end while we look, or belong to another user.
     with suppress(OSError):
         for descriptor in (_PROC / str(pid) / "fd").iterdir():
             with suppress(OSError):

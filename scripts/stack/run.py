@@ -37,7 +37,7 @@ _DRAIN_SECONDS: Final = 10.0
 #: An index on a large table takes its time.
 _SCHEMA_SECONDS: Final = 120.0
 
-#: A demo says whose click it sends, and nobody else reaches an embedded instance this way.
+#: The demo sends clients' addresses; only this machine reaches an embedded instance so.
 _LOOPBACK: Final = "127.0.0.0/8,::1"
 
 _SQL: Final = statements("services/administer/access/workspaces")
@@ -173,7 +173,7 @@ async def _prepare(plan: StackPlan, say: Say) -> int:
             is_first = not await connection.fetch(_SQL["few"])
     async with redis_server(environment) as redis:
         shards = await shard_count(environment, redis)
-        # Here nobody else archives; a group that nobody reads would hold everything back.
+        # No other worker archives here; an unread group would stop trimming.
         if plan.is_embedded and environment.archive() is None:
             await drop_group(redis, range(shards))
     if environment.variables.get("REFTIDE_SHARDS") and environment.shards() != shards:
@@ -181,7 +181,7 @@ async def _prepare(plan: StackPlan, say: Say) -> int:
             f"REFTIDE_SHARDS is {environment.shards()}, but this installation has"
             f" {shards} shards: unset it, or set it to {shards}"
         )
-    # Its keys are public: nobody wants them on servers that others use.
+    # Its keys are public, so it is never made on servers that others use.
     if is_first and plan.is_embedded:
         with _timed("demo workspace, whose keys are public", say):
             await plant(environment)

@@ -1,7 +1,7 @@
 """What to ask Redis about itself, and what its replies mean.
 
-Pure: whoever has a connection sends the questions in one pipeline, and hands on the
-replies, errors among them.
+Pure: the caller sends the questions in one pipeline, and passes the replies on, errors
+among them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ class RedisFacts:
 
     `info` is its INFO, `settings` what CONFIG GET tells, None where it is forbidden;
     `clock` is in Unix seconds; `without_group` names the shards that have none, None
-    where nobody asked.
+    if they were not asked for.
     """
 
     info: Mapping[str, Any]

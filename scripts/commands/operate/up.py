@@ -126,7 +126,7 @@ async def _until_told(plan: StackPlan) -> None:
 
 
 def _say(line: str) -> None:
-    # Whoever read this may have gone; the instance goes on.
+    # The reader of our output may be gone; the instance goes on.
     with suppress(OSError):
         click.echo(line)
         sys.stdout.flush()

@@ -23,7 +23,7 @@ from workers.model.batch import TransientError
 from workers.postgres.database import open_pool
 
 _CONNECTIONS: Final = 4
-#: Statements that go through the clicks of a visitor who had very many.
+#: For statements that visit all clicks of a visitor, which may be very many.
 _SECONDS: Final = 60.0
 
 
@@ -59,7 +59,7 @@ of PostgreSQL, detached partitions. See "Erasing a person" in docs/operating.md.
 @click.option(
     "--unrecorded",
     is_flag=True,
-    help="Also somebody of whom nothing is recorded yet, by the external id.",
+    help="Also a person without recorded events, by the external id.",
 )
 @click.option(
     "--wait",

@@ -30,9 +30,9 @@ from scripts.sql import statements
 from workers.write.dedup import KEPT
 
 _SQL: Final = statements("services/maintain/partitions")
-#: A worker may be in the way for a moment.
+#: A worker may hold the locks for a moment.
 _ATTEMPTS: Final = 5
-#: So long one statement may take: sums over a month of a large installation do.
+#: The time-out of a statement: sums over a month of a large installation take long.
 SECONDS: Final = 3600.0
 
 Step = Literal["closed", "folded", "detached", "attached"]
@@ -43,8 +43,8 @@ State = Literal["attached", "closed", "folded", "detached", "gone", "by hand"]
 class Month:
     """A month of events, by the time in the ids: from `since` until before `until`.
 
-    `folded`: counted by what was written down, and still attached. `gone`: somebody dropped
-    the table. `by hand`: somebody detached it without keeping what it counts.
+    `folded`: its stored counts hold, and it is still attached. `gone`: the table was dropped.
+    `by hand`: it was detached without storing its counts.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Month:
     until: datetime
     state: State
     is_attached: bool
-    #: Somebody began to detach it, and died.
+    #: A process began to detach it, and died.
     is_half: bool
     events: int
     bytes: int | None
@@ -64,15 +64,15 @@ async def months(connection: Connection) -> list[Month]:
 
 
 async def claim(connection: Connection) -> None:
-    """Be the only one who moves partitions; raises UsageProblem where somebody else does."""
+    """Lock partitions for this connection. Raises UsageProblem if they are locked."""
     if not await connection.fetchval(_SQL["alone"]):
         raise UsageProblem(
-            "Somebody else moves partitions.", "wait until that has ended."
+            "Another process moves partitions.", "wait until it has ended."
         )
 
 
 async def may_go(connection: Connection, before: datetime, now: datetime) -> None:
-    """Raises UsageProblem where clicks from before that time may still earn leads."""
+    """Raises UsageProblem if clicks from before that time may still earn leads."""
     window = timedelta(days=await connection.fetchval(_SQL["window"]))
     least = now - max(window, timedelta(days=DEFAULT_WINDOW_DAYS), KEPT)
     if before > least:
@@ -91,7 +91,7 @@ async def detach(
     month: Month,
     boundary: Callable[[Step], None] = lambda _: None,
 ) -> int:
-    """Take a month out of the way, from wherever it stands; how many events it has.
+    """Detach a month, from any step; how many events it has.
 
     `boundary` is told of every step. Raises UsageProblem where streams still hold entries of it.
     """
@@ -124,7 +124,7 @@ async def attach(
     month: Month,
     boundary: Callable[[Step], None] = lambda _: None,
 ) -> None:
-    """Put a month back, from wherever it stands. Raises UsageProblem where its table is gone."""
+    """Attach a month, from any step. Raises UsageProblem if its table is gone."""
     if month.state == "gone":
         raise UsageProblem(
             f"The table {month.name} is gone.", "restore it, then attach it."
@@ -162,7 +162,7 @@ async def _require_unread_by_nobody(
 ) -> None:
     """Raises UsageProblem where a stream holds an entry of the month; then it is open again.
 
-    Delivered again, nobody could tell it from a new one.
+    Delivered again, it could not be told from a new one.
     """
     last = await connection.fetchval(_SQL["last_entry"], month.since, month.until)
     for shard in range(shards):
@@ -191,7 +191,7 @@ async def _align(connection: Connection, name: str) -> None:
 
 
 async def _patiently(connection: Connection, statement: str, *values: object) -> None:
-    """Try again where a worker was in the way, or we in its."""
+    """Try again after a deadlock or a lock timeout."""
     for left in reversed(range(_ATTEMPTS)):
         try:
             await connection.execute(statement, *values)

@@ -1,4 +1,4 @@
-"""Whether recording is paused."""
+"""Pauses of recording."""
 
 from typing import Any, Final
 
@@ -9,12 +9,12 @@ _SQL: Final = statements("services/maintain/pauses")
 
 
 async def lasting(connection: Connection) -> dict[str, Any] | None:
-    """The pause that lasts: its cause, what it is about, who paused, since when."""
+    """The open pause: its cause, its detail, the consumer that paused, and since when."""
     return next(iter(await rows(connection, _SQL["open"])), None)
 
 
 async def resume(
     connection: Connection, fixed: str, allowed: int
 ) -> dict[str, Any] | None:
-    """End the pause that lasts; the pause, None where there was none."""
+    """End the open pause; the pause, None if there was none."""
     return next(iter(await rows(connection, _SQL["resume"], fixed, allowed)), None)

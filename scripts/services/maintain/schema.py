@@ -16,14 +16,14 @@ from scripts.sql import statements
 
 _SQL: Final = statements("services/maintain/schema")
 #: The tables that applying locks and workers write, in the order in which a batch writes
-#: them (`workers/write/transaction.py`): the schema's own order would meet them in a circle. Leads that
-#: name their customer make a batch begin with `customers`, so that there are two orders.
+#: them (`workers/write/transaction.py`): the schema's own order would deadlock with them.
+#: Leads that name their customer make a batch begin with `customers`: so there are two.
 _ORDERS: Final = (
     ("quarantine", "customers", "claims", "event_aliases", "events", "links", "repeats", "ledger"),
     ("quarantine", "claims", "event_aliases", "events", "customers", "links", "repeats", "ledger"),
 )  # fmt: skip
-#: For whoever waits in a circle nonetheless. It is less than PostgreSQL's
-#: `deadlock_timeout`, 1 s, after which a worker's batch might have to give way to us.
+#: Ends a deadlock nonetheless. It is less than PostgreSQL's `deadlock_timeout`, 1 s, after
+#: which PostgreSQL might abort a worker's batch instead of us.
 _LOCK_MS: Final = 500
 _PAUSE_SECONDS: Final = 0.3
 #: How long to try while others hold the locks.
@@ -33,7 +33,7 @@ _IN_THE_WAY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedErr
 
 
 def schema_text() -> str:
-    """The whole schema; Unreachable where neither place has it."""
+    """The whole schema. Raises Unreachable if neither place has it."""
     # A wheel has it inside `workers`; a checkout at the top, beside the packages.
     places = (
         files("workers").joinpath("schema.sql"),
@@ -63,7 +63,7 @@ async def upgrade(connection: Connection) -> dict[str, list[str]]:
 async def apply_schema(connection: Connection, seconds: float = _TRY_SECONDS) -> None:
     """Apply the schema in one transaction, again until the tables' locks were free.
 
-    Raises Unreachable where they were not for so many seconds.
+    Raises Unreachable if they are not free for so many seconds.
     """
     loop, text = asyncio.get_running_loop(), schema_text()
     deadline = loop.time() + seconds
@@ -81,7 +81,7 @@ async def apply_schema(connection: Connection, seconds: float = _TRY_SECONDS) ->
                 ) from error
         else:
             return
-        # Workers, and others that apply it, have to get through meanwhile.
+        # Workers, and other processes that apply it, proceed meanwhile.
         await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads, hides nothing
 
 

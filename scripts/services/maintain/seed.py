@@ -60,7 +60,7 @@ _LINKS: Final = (
     NewLink(code="alice123", program=1, partner="alice", url=_SITE),
     NewLink(code="ALEX2026", program=2, partner="user_123"),
     NewLink(code="jane", program=1, partner="jane", url=_SITE),
-    # Not from a page: a link that is off, and one that nobody stands behind.
+    # Not from a page: a link that is off, and one without a partner.
     NewLink(code="PAUSED10", program=1, partner="jane", url=_SITE, inactive=True),
     NewLink(code="ORPHAN", program=1, url=_SITE),
 )
@@ -87,7 +87,7 @@ async def plant(environment: Environment) -> Mapping[str, Any]:
         redis_server(environment) as redis,
         connection.transaction(),
     ):
-        # Two that seed at once would import the click twice.
+        # Concurrent runs would import the click twice.
         await connection.execute(_LINKS_SQL["one_writer"])
         workspace = await ensure(connection, WORKSPACE)
         for number in _PROGRAMS:

@@ -1,6 +1,6 @@
 """The spools of a data directory, as they are on the disk.
 
-Edges write and empty them meanwhile; counts are about right. The disk's errors are
+Edges write and drain them meanwhile, so counts are approximate. The disk's errors are
 `UsageProblem`, since the operator has to act.
 """
 
@@ -48,7 +48,7 @@ def listed(root: Path) -> list[dict[str, Any]]:
 
 
 def put_aside(root: Path) -> list[dict[str, Any]]:
-    """Segments with bytes that nobody could read."""
+    """Segments with unreadable bytes, which were moved aside."""
     with readable(root):
         return [
             {"file": str(path), "bytes": path.stat().st_size} for path in damaged(root)
@@ -66,7 +66,7 @@ def named(folder: Path) -> Sequence[Path]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Names the disk's errors."""
+    """Turn the disk's errors into UsageProblem."""
     try:
         yield
     except OSError as error:

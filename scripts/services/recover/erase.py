@@ -31,7 +31,7 @@ from workers.postgres.database import Pool
 from workers.stream.liveness import live_workers
 
 _POLL_SECONDS: Final = 0.3
-#: Trouble that lasts longer is a server's.
+#: A transient error that lasts longer is a server's.
 _TROUBLE_SECONDS: Final = 3.0
 
 Tell = Callable[[str], None]
@@ -40,7 +40,7 @@ Tell = Callable[[str], None]
 async def the_person(
     connection: Connection, name: str, workspace_id: UUID | None
 ) -> Person | None:
-    """Who is called so; None: nobody. Raises UsageProblem where several are."""
+    """The person of that name, or None. Raises UsageProblem if there are several."""
     found = await find_people(connection, name, workspace_id)
     if len(found) > 1:
         raise UsageProblem(
@@ -51,7 +51,7 @@ async def the_person(
 
 
 async def plan(connection: Connection, person: Person) -> dict[str, Any]:
-    """What would be erased of the rows, and who else came by the same clicks."""
+    """What would be erased of the rows, and the other customers of the same clicks."""
     # Looked up under locks that go with the transaction.
     async with connection.transaction():
         subject = await find(connection, person)
@@ -82,7 +82,7 @@ async def suppress(
 async def carry_out(
     environment: Environment, pool: Pool, redis: Redis, tell: Tell, seconds: float
 ) -> dict[str, Any]:
-    """Do all that can be done from here. Waits so long for others to read their entries.
+    """Erase all that this process can reach. Waits so long for groups to read their entries.
 
     Raises TransientError, UsageProblem.
     """
@@ -115,7 +115,7 @@ async def _work(eraser: Eraser, seconds: float) -> int:
             if not waiting or loop.time() > began + seconds:
                 return waiting
         except TransientError:
-            # A worker that is at the same rows may have been in the way.
+            # A worker may hold locks of the same rows.
             if loop.time() > began + max(seconds, _TROUBLE_SECONDS):
                 raise
         await asyncio.sleep(_POLL_SECONDS)
@@ -124,7 +124,7 @@ async def _work(eraser: Eraser, seconds: float) -> int:
 async def _archive(
     environment: Environment, pool: Pool, redis: Redis, tell: Tell, seconds: float
 ) -> dict[str, Any] | None:
-    """What was rewritten of this machine's; None: nothing is here, or a worker is at it."""
+    """What was rewritten here; None if there is no archive, or a worker rewrites it."""
     directory = environment.archive()
     if directory is None or not await asyncio.to_thread(directory.is_dir):
         return None
@@ -135,7 +135,7 @@ async def _archive(
             swept = await sweep(pool, directory, await live_workers(redis), fetcher)
         if fetcher is not None:
             tell(f"its copies in {fetcher.store.name}")
-            # Who rewrites it by now uploads it, too.
+            # The process that rewrites it by now uploads it, too.
             with contextlib.suppress(ArchiveLocked):
                 await Uploader(directory, fetcher, lambda _: None).step()
     except ArchiveLocked:
@@ -150,7 +150,7 @@ async def _archive(
 
 @contextlib.asynccontextmanager
 async def _turn(directory: Path, seconds: float) -> AsyncIterator[None]:
-    """Alone over an archive. Raises ArchiveLocked where a worker is at it for longer than that."""
+    """Hold the lock of an archive. Raises ArchiveLocked if a worker keeps it for longer."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:

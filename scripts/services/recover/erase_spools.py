@@ -1,7 +1,7 @@
-"""What edges keep on this machine's disk of who was erased.
+"""Pseudonymises what edges keep of erased persons on this machine's disk.
 
 A spool that an edge uses is left to it: it sends what it holds, and workers record that under
-pseudonyms. Every function raises Refused where the disk cannot be read, TransientError where
+pseudonyms. Every function raises UsageProblem if the disk cannot be read, TransientError if
 Postgres does not answer.
 """
 
@@ -44,7 +44,7 @@ _CUSTOMERS: Final = customer_key(UUID(int=0), "").partition("0" * _WORKSPACE_DIG
 async def pseudonymize_spools(
     pool: Pool, suppressions: Suppressions, data: Path
 ) -> dict[str, Any]:
-    """Rewrite what the spools hold; how many events, and what could not be looked at."""
+    """Rewrite the spools; how many events, and which spools and files were left out."""
     root = spool_of(data)
     events, in_use = 0, list[str]()
     with readable(root):
@@ -62,7 +62,7 @@ async def pseudonymize_spools(
 
 
 def pseudonymize_snapshot(suppressions: Suppressions, data: Path) -> int:
-    """Take out of what edges last knew who was erased; how many that were.
+    """Delete erased customers from the edges' snapshot; how many there were.
 
     A running edge forgets by itself, and writes the file anew within half a minute.
     """

@@ -65,7 +65,7 @@ async def show(connection: Connection, erasure_id: UUID) -> Row:
 async def detached(
     connection: Connection, customers: Sequence[UUID], clicks: Sequence[UUID]
 ) -> dict[str, int]:
-    """How many of the events are in which detached tables, where nobody changes them."""
+    """How many of the events each detached table has; those are not changed."""
     found: dict[str, int] = {}
     for row in await rows(connection, _SQL["detached"]):
         table: str = row["relname"]

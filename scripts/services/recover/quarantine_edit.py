@@ -116,7 +116,7 @@ async def store(
 ) -> None:
     """Put the envelope in the place of the one in `row`. Raises UsageProblem."""
     envelope = decode(payload)
-    # Nobody was asked what its keys are good for; the next attempt does.
+    # Its names are resolved by the next attempt, not here.
     waits = waits_for(envelope, row["reason"], KnownNames())
     found = await connection.fetchval(
         _SQL["edit"],

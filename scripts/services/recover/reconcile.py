@@ -7,7 +7,7 @@ with the row locked, in the order of keys, and in a transaction that locks rows 
 only. No increment is lost, no worker is waited for in a circle, and none waits while the
 sums are made.
 
-Two that repair at once would both add the same; a lock in Postgres keeps them apart.
+Two concurrent repairs would both add the same; an advisory lock prevents that.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -53,7 +53,7 @@ async def reconcile(environment: Environment, *, dry_run: bool) -> dict[str, Any
 
     `repaired` (with `dry_run` `found`) has a row for every counter that was wrong: what it
     is of, its key, what was expected and found. `left` has those that are wrong still: they
-    belong to a link or an enrolment that is gone, or somebody else wrote to them meanwhile.
+    belong to a link or an enrolment that is gone, or another process wrote to them.
     Raises UsageProblem where another repairs, and Unreachable.
     """
     async with postgres(environment, seconds=_SECONDS) as connection:

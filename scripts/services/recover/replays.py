@@ -1,4 +1,4 @@
-"""Ordering replays and seeing how they go.
+"""Orders replays and reads their progress.
 
 The workers do the work; a replay is a row, and commands write and read it.
 """
@@ -124,7 +124,7 @@ async def order(
 
 
 async def read(connection: Connection, replay_id: UUID) -> dict[str, Any]:
-    """How a replay stands. Raises UsageProblem for one that nobody ordered."""
+    """The state of a replay. Raises UsageProblem for an unknown one."""
     return await required(connection, _unknown(replay_id), _SQL["one"], replay_id)
 
 

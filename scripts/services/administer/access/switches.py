@@ -47,7 +47,7 @@ SWITCHES: Final = Noun(
     """,
     scope=Field(choices=_SCOPES),
     subject=Field(default=""),
-    reason=Field("Why, for whoever reads the list.", default=""),
+    reason=Field("Why; the list shows it.", default=""),
 )
 
 
