@@ -38,7 +38,7 @@ class Environment:
     @property
     def is_embedded(self) -> bool:
         """Whether the servers are those of `reftide up`: no variable names others."""
-        return not self._has_own_servers()
+        return not any(map(self._variable, ("REDIS_URL", "DATABASE_URL")))
 
     def redis_url(self) -> str:
         """Raises Unreachable where nothing says which server."""
@@ -51,7 +51,7 @@ class Environment:
     def secrets(self) -> tuple[bytes, ...]:
         """The installation's secrets, the current one first. Raises Unreachable."""
         current = self._variable("REFTIDE_SECRET")
-        if not current and not self._has_own_servers():
+        if not current and self.is_embedded:
             current = self._instance().secret()
         if len(current) < _LEAST_SECRET:
             what = (
@@ -75,7 +75,7 @@ class Environment:
 
     def for_processes(self) -> dict[str, str]:
         """The variables for an edge or a worker: ours, with the servers filled in."""
-        if self._has_own_servers():
+        if not self.is_embedded:
             return dict(self.variables)
         instance = self._instance()
         found = {
@@ -111,7 +111,7 @@ class Environment:
 
     def edge_url(self) -> str:
         """Where an edge takes events, as HTTP. Raises Unreachable."""
-        if self._has_own_servers():
+        if not self.is_embedded:
             host = self._variable("REFTIDE_HOST") or _DEFAULT_HOST
             port = self._variable("REFTIDE_PORT") or _DEFAULT_PORT
             return f"http://{host}:{port}"
@@ -133,12 +133,9 @@ class Environment:
     def _variable(self, name: str) -> str:
         return self.variables.get(name, "").strip()
 
-    def _has_own_servers(self) -> bool:
-        return any(self._variable(name) for name in ("REDIS_URL", "DATABASE_URL"))
-
     def _server(self, name: str, server: str) -> str:
         url = self._variable(name)
-        if not url and self._has_own_servers():
+        if not url and not self.is_embedded:
             raise Unreachable(
                 f"{name} is not set, so there is no {server} to ask.",
                 f"set {name} too, or unset both to use what `reftide up` runs.",
