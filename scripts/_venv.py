@@ -26,10 +26,7 @@ PYTHON: Final = VENV / "bin" / "python"
 STAMP: Final = VENV / "reftide.stamp"
 BUILD_LOCK: Final = ROOT / "requirements-build.txt"
 #: `dev` holds all of `run`, at the same versions.
-LOCKS: Final = {
-    "run": ROOT / "requirements.txt",
-    "dev": ROOT / "requirements-dev.txt",
-}
+LOCKS: Final = {"run": ROOT / "requirements.txt", "dev": ROOT / "requirements-dev.txt"}
 #: What would make a machine's pip install elsewhere. The rest of its settings, above
 #: all where packages come from, holds.
 PIP_ELSEWHERE: Final = ("PIP_PREFIX", "PIP_ROOT", "PIP_TARGET")

@@ -60,7 +60,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "erasures": ("nouns", "Follow erasures."),
     },
     "Measure": {
-        "bench": ("develop.bench", "Speed and cost beside others; storms and outages."),
+        "bench": ("develop.bench", "Speed and cost beside others; storms and outages.")
     },
 }
 

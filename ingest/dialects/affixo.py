@@ -21,15 +21,7 @@ from pydantic import BaseModel, Field
 
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import NAME_CHARS, Json
-from ingest.dialects.body import (
-    Body,
-    Name,
-    doc,
-    example,
-    maybe,
-    read,
-    says_something,
-)
+from ingest.dialects.body import Body, Name, doc, example, maybe, read, says_something
 from ingest.dialects.refusals import answers, retry_headers
 from ingest.dialects.spec import (
     ByClick,

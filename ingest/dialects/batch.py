@@ -33,14 +33,7 @@ from pydantic import BaseModel, Field
 from ingest.contracts.storable import Json
 from ingest.dialects.body import SAYS_SOMETHING, Body, doc, example, maybe
 from ingest.dialects.refusals import answers, retry_headers
-from ingest.dialects.spec import (
-    Credential,
-    Dialect,
-    Refusal,
-    RefusalCode,
-    Reply,
-    Route,
-)
+from ingest.dialects.spec import Credential, Dialect, Refusal, RefusalCode, Reply, Route
 
 EVENTS: Final = 1_000
 #: Of a body, before it is decompressed and after.
@@ -223,9 +216,5 @@ ROUTE: Final = Route(
 
 #: Its events are other dialects': it has no endpoints, only a name, a path and words.
 BATCH: Final = Dialect(
-    name="batch",
-    prefix=ROUTE.path,
-    endpoints=(),
-    refuse=_refuse,
-    problem=_Problem,
+    name="batch", prefix=ROUTE.path, endpoints=(), refuse=_refuse, problem=_Problem
 )

@@ -17,15 +17,7 @@ from pydantic import BaseModel
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import Json
-from ingest.dialects.body import (
-    Body,
-    Metadata,
-    Name,
-    doc,
-    example,
-    maybe,
-    read,
-)
+from ingest.dialects.body import Body, Metadata, Name, doc, example, maybe, read
 from ingest.dialects.refusals import answers, retry_headers
 from ingest.dialects.spec import (
     ByClick,

@@ -31,9 +31,7 @@ balance of the ledger; --at-rest exits 1 then.
     help="Seconds to wait for events in flight.",
 )
 @click.option(
-    "--at-rest",
-    is_flag=True,
-    help="Exit 1 if events are still in flight after --wait.",
+    "--at-rest", is_flag=True, help="Exit 1 if events are still in flight after --wait."
 )
 @reporting
 async def command(environment: Environment, wait: float, *, at_rest: bool) -> Report:

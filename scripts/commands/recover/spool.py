@@ -65,10 +65,7 @@ Redis does not take the events.
     "directory", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option(
-    "--rate",
-    type=click.IntRange(1, 1_000_000),
-    default=2000,
-    help="Events a second.",
+    "--rate", type=click.IntRange(1, 1_000_000), default=2000, help="Events a second."
 )
 @reporting
 async def drain(environment: Environment, directory: Path, rate: int) -> Report:

@@ -50,9 +50,7 @@ async def examine(environment: Environment) -> list[Check]:
     return [*checks, *CLOCKS.judge({"skew": ahead}), *_machine(environment)]
 
 
-async def _redis(
-    environment: Environment,
-) -> tuple[Sequence[Check], int, int, float]:
+async def _redis(environment: Environment) -> tuple[Sequence[Check], int, int, float]:
     """What is found; the shards, the workers alive, and how far its clock is ahead."""
     async with redis_server(environment) as redis:
         shards = await shard_count(environment, redis)

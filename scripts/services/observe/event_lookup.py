@@ -15,12 +15,7 @@ from scripts.environment import Environment
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, postgres, redis_server, rows, shard_count
 from scripts.services.observe import spools
-from scripts.services.observe.streams import (
-    Fields,
-    entries,
-    pending_ids,
-    read_shard,
-)
+from scripts.services.observe.streams import Fields, entries, pending_ids, read_shard
 from scripts.sql import statements
 from workers.model.batch import Entry
 

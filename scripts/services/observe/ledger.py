@@ -27,11 +27,7 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import EntryId
 from scripts.servers import Connection, rows, single
 from scripts.services.observe import spools
-from scripts.services.observe.streams import (
-    PendingEntries,
-    read_shard,
-    waiting,
-)
+from scripts.services.observe.streams import PendingEntries, read_shard, waiting
 from scripts.sql import statements
 from workers.redis_io.stream_state import StreamState
 from workers.stream.epochs import appended_by_edges
