@@ -35,6 +35,7 @@ _PATIENCE_SECONDS: Final = 20.0
 #: Clicks by every user agent: what workers learn of these outlives a batch.
 _WARM: Final = 2000
 _WARM_SECONDS: Final = 1.0
+_CALM_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,18 @@ def through(servers: BenchServers, start: Start, load: Load, seconds: float) -> 
 
 
 def warm(servers: BenchServers, contender: Contender, load: Load) -> None:
+    """A run that does not count, and what it left behind."""
     once(servers, contender, load, _WARM_SECONDS)
+    asyncio.run(_calm(servers))
+
+
+async def _calm(servers: BenchServers) -> None:
+    """Wait until no more clicks come: of a load that ended, requests are still out."""
+    found = -1
+    async with servers.postgres() as connection:
+        while (now := await clicks(connection)) > found:
+            found = now
+            await asyncio.sleep(_CALM_SECONDS)
 
 
 def once(
