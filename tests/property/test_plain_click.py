@@ -13,7 +13,7 @@ from ingest.contracts.directory import SWITCHES_KEY, SwitchesRecord, link_key
 from ingest.core.plain_click import PlainClicks, SealedClick, plain_clicks
 from ingest.core.values import Missing
 from ingest.dialects.affitor import AFFITOR
-from ingest.dialects.affitor_wire import Click
+from ingest.dialects.affitor_wire import ClickBody
 from ingest.dialects.spec import RawRequest
 from tests.support.edge.accepting import Edge, a_link
 from tests.support.edge.fakes import MemoryDirectory
@@ -119,7 +119,7 @@ def test_a_plain_click_is_what_the_ordinary_path_makes_of_it(
 
 
 def test_the_click_that_the_vendor_documents_is_plain() -> None:
-    [shown] = Click.model_config["json_schema_extra"]["examples"]  # type: ignore[index,call-overload]
+    [shown] = ClickBody.model_config["json_schema_extra"]["examples"]  # type: ignore[index,call-overload]
     body = orjson.dumps({**shown, "affiliate_url": _URLS[0]})
 
     assert take(plain(an_edge()), RawRequest(body=body)) is not None
