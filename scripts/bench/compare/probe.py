@@ -101,7 +101,9 @@ class Probe:
         passed = [
             code
             for code, times in self.calls.items()
-            if times >= _ENOUGH and code.co_filename.startswith(self.root)
+            if times >= _ENOUGH
+            and code.co_filename.startswith(self.root)
+            and code.co_filename != __file__
         ]
         named = [code for code in passed if not code.co_name.endswith("comp>")]
         return {
