@@ -27,6 +27,7 @@ from ingest.core.outcomes import Outcomes
 from ingest.core.recent import Recent
 from ingest.core.resolve import Resolver
 from ingest.core.seal import visitor_key
+from ingest.core.values import MintedId
 from ingest.core.visitors import Visitors
 from ingest.dependencies import (
     DRAIN_SECONDS,
@@ -59,18 +60,13 @@ def unix_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def new_id() -> bytes:
-    """A new UUIDv7. The 16 bytes: to make a UUID of them takes longer than all else."""
-    return uuid7().bytes
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Externals:
     """What an edge takes from outside, so that tests can bring their own."""
 
     dialects: Sequence[Dialect] = DIALECTS
     clock: Callable[[], int] = unix_ms
-    new_id: Callable[[], bytes] = new_id
+    new_id: Callable[[], MintedId] = uuid7
 
 
 def build(settings: EdgeSettings, world: Externals) -> web.Application:

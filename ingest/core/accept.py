@@ -28,7 +28,7 @@ from ingest.core.ports import Sink
 from ingest.core.resolve import Resolver
 from ingest.core.resolved import Asked
 from ingest.core.seal import Facts, seal
-from ingest.core.values import Overloaded
+from ingest.core.values import MintedId, Overloaded
 from ingest.core.visitors import Visitors
 from ingest.dialects.spec import (
     Dialect,
@@ -73,7 +73,7 @@ class Taken(Value, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptor:
-    """Accepts requests. `clock` gives Unix milliseconds, `new_id` a UUIDv7's 16 bytes."""
+    """Accepts requests. `clock` gives Unix milliseconds, `new_id` UUIDv7 values."""
 
     authorizer: Authorizer
     resolver: Resolver
@@ -83,7 +83,7 @@ class Acceptor:
     sink: Sink
     store_ip: StoreIp
     clock: Callable[[], int]
-    new_id: Callable[[], bytes]
+    new_id: Callable[[], MintedId]
     log: Log
 
     async def accept(
@@ -195,7 +195,7 @@ class Acceptor:
             resolved = await self.resolver.resolve(draft.target, asked)
         await self.authorizer.pass_switches(resolved.link, resolved.program)
         visit = self.visitors.visit(
-            draft, resolved, call.raw, UUID(bytes=self.new_id())
+            draft, resolved, call.raw, UUID(bytes=self.new_id().bytes)
         )
         if draft.kind is CLICK and not draft.is_test:
             # The next click would be taken for a repeat of one that is nowhere.

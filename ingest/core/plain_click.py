@@ -96,7 +96,7 @@ class PlainClicks:
         shared = self._shared_by(target)
         if shared is None:
             return None
-        event_id = self._new_id()
+        event_id = self._new_id().bytes
         agent = click.user_agent or agent
         client = Client(
             ip=self._stored_address(ip) if ip else None,

@@ -152,7 +152,7 @@ class Edge:
             sink=self.sink,
             store_ip=self.store_ip,  # type: ignore[arg-type]  # one of the three
             clock=self.clock,
-            new_id=lambda: self.ids().bytes,
+            new_id=self.ids,
             log=Log(),
         )
 
