@@ -15,15 +15,19 @@ from typing import Final, Protocol, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from typing_extensions import override
 
+from ingest.contracts.metrics.edge import REFUSED
 from ingest.core.client_ip import normalized
-from ingest.http.fast_path import PlainRoute, PlainRoutes
+from ingest.dialects.spec import Reply
+from ingest.http.fast_path import PlainRoute, PlainRoutes, written
 from ingest.http.handlers import BODY_BYTES
-from ingest.http.head import END, body_length, plain_head
+from ingest.http.head import END, body_length, is_http_1, plain_head
 
 #: aiohttp's own bound for one line; a longer head is for it to refuse.
 _HEAD_BYTES: Final = 8190
 #: What may wait behind a request under way before the connection stops reading.
 _WAITING_BYTES: Final = 64 * 1024
+#: What aiohttp's handler says as well.
+_MALFORMED: Final = Reply(400, {"error": "request_malformed"}, {"Connection": "close"})
 
 
 class Handler(Protocol):
@@ -231,7 +235,11 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def _lend(self, raw: bytes) -> None:
-        """Let aiohttp answer one whole request."""
+        """Let aiohttp answer one whole request, or what only it can tell the end of."""
+        if not is_http_1(raw):
+            # aiohttp would answer in the version that was asked for.
+            self._refuse()
+            return
         if self._handler is None:
             self._handler = self._manager.lend(self)
         self._handler.data_received(raw)
@@ -247,6 +255,12 @@ class Connection(asyncio.Protocol):
         """Let aiohttp have a request whose body does not come."""
         if not self._has_left and not self.is_busy and END in self._raw:
             self._leave()
+
+    def _refuse(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            REFUSED.labels("none", "request_malformed").inc()
+            self.transport.write(written(_MALFORMED, is_for_browsers=False))
+            self.transport.close()
 
     def close(self) -> None:
         """Close once what was written has left."""

@@ -19,6 +19,7 @@ _CODES: Final[dict[int, RefusalCode]] = {
     404: "not_found",
     405: "method_not_allowed",
     413: "body_too_large",
+    415: "encoding_unsupported",
 }
 _STATUS: Final[dict[RefusalCode, int]] = {
     **{code: status for status, code in _CODES.items()},
@@ -35,6 +36,7 @@ def in_words_of(dialects: Sequence[Dialect]) -> Middleware:
     async def say_no(request: web.Request, handler: Handler) -> web.StreamResponse:
         headers: dict[str, str] = {}
         try:
+            _check_coding(request)
             return await handler(request)
         except ConnectionError:
             raise  # the client is gone
@@ -48,6 +50,12 @@ def in_words_of(dialects: Sequence[Dialect]) -> Middleware:
         return _answer(by_length, request, refusal, headers)
 
     return say_no
+
+
+def _check_coding(request: web.Request) -> None:
+    # aiohttp takes the chunks away, and leaves what else the body is coded in.
+    if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+        raise Refusal("encoding_unsupported")
 
 
 def failed(dialect: Dialect, path: str, error: Exception) -> Reply:

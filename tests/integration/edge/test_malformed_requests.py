@@ -77,6 +77,19 @@ async def test_a_smuggled_request_is_not_taken(edge: Edge, redis_url: str) -> No
     assert 0 == await count(redis_url)
 
 
+async def test_a_body_that_is_coded_besides_its_chunks_is_refused(
+    edge: Edge, redis_url: str
+) -> None:
+    body = zlib.compress(b"{}", wbits=31)
+    raw = CHUNKED.replace(b"chunked", b"gzip, chunked") + b"\r\n"
+    raw += b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+    answer = await edge.says(raw)
+
+    assert (415, "Unsupported content encoding") == (answer.status, said(answer))
+    assert 0 == await count(redis_url)
+
+
 async def test_bad_chunks_are_refused(edge: Edge, redis_url: str) -> None:
     with capture_logs() as logs:
         for chunks in (

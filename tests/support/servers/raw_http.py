@@ -140,6 +140,8 @@ def what_is_no_request() -> Iterator[tuple[str, bytes]]:
     yield "a method in lower case", WHOLE.replace(b"POST", b"post")
     yield "another protocol", WHOLE.replace(b"HTTP/1.1", b"HTTQ/1.1")
     yield "a later version", WHOLE.replace(b"HTTP/1.1", b"HTTP/3.0")
+    yield "HTTP/2.0 without its preface", WHOLE.replace(b"HTTP/1.1", b"HTTP/2.0")
+    yield "HTTP/0.9", b"GET /version\r\n\r\n"
     yield "TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 500
     yield "no HTTP at all", b"\r\n\r\nEHLO shop.example\r\n"
     yield "a negative length", WHOLE.replace(b"Length: ", b"Length: -")
