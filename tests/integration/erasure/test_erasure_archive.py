@@ -1,31 +1,32 @@
 """Erasure beside archiving: what is being written, what is being read, who dies meanwhile."""
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
-from uuid_utils.compat import uuid7
 
 from ingest.contracts.envelope import encode
-from tests.support.directory import NOON_MS, WORKSPACE, a_click, furnish
 from tests.support.eventually import eventually
 from tests.support.grepping import files, traces
-from tests.support.servers.stores import StoredArchive
 from tests.support.servers.valkey import running_valkey
 from tests.support.workers.archives import Yard, everything, exhaust
-from tests.support.workers.erasures import HISTORY, JANE, TRACES, is_swept, janes_lead
+from tests.support.workers.erasures import (
+    HISTORY,
+    JANE,
+    TRACES,
+    a_segment,
+    begun,
+    is_swept,
+    said,
+)
 from workers.archive import rewrite
 from workers.archive.archiver import Archiver, ArchiverConfig
-from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.reader import (
     SegmentPage,
-    load_segment,
     problem,
     read,
     segments,
@@ -33,26 +34,15 @@ from workers.archive.reader import (
 )
 from workers.archive.rewrite import mark, marked
 from workers.archive.segment import Segment
-from workers.archive.writer import SegmentWriter
 from workers.erasure.archives import (
     ArchivePseudonymizer,
-    RewrittenSegment,
     keep_pseudonymized,
     sweep,
 )
-from workers.erasure.begin import Person, begin
 from workers.erasure.runner import Eraser
-from workers.model.batch import Delivery, Entry, TransientError
+from workers.model.batch import Delivery
 from workers.postgres.database import Pool, open_pool
 from workers.redis_io.connections import for_jobs
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with open_pool(database_url, size=4) as found:
-        async with found.acquire() as connection:
-            await furnish(connection)
-        yield found
 
 
 @pytest.fixture
@@ -64,13 +54,6 @@ async def yard(redis_url: str, tmp_path: Path) -> AsyncIterator[Yard]:
         found.close()
 
 
-async def begun(pool: Pool) -> None:
-    """Begin to erase Jane, of whom nothing is recorded."""
-    async with pool.acquire() as connection:
-        person = Person(WORKSPACE, None, JANE)
-        await begin(connection, person, UUID(int=uuid7().int), "tester", "")
-
-
 def an_archiver(yard: Yard, pool: Pool) -> Archiver:
     config = ArchiverConfig(
         directory=yard.directory, owner="one", pseudonymizer=ArchivePseudonymizer(pool)
@@ -78,31 +61,6 @@ def an_archiver(yard: Yard, pool: Pool) -> Archiver:
     made = Archiver(yard.redis, 0, config, yard.clock, lambda _: None)
     yard.archivers.append(made)
     return made
-
-
-def said(directory: Path) -> set[str]:
-    """What is said of Jane in any file."""
-    raw = b"".join(content for _, content in files(directory)).lower()
-    return {text for text in TRACES if text.lower().encode() in raw}
-
-
-def a_segment(
-    directory: Path, count: int = 3, before: Callable[[str], None] = lambda _: None
-) -> Segment:
-    """One of several frames, with a lead of Jane's in each."""
-    writer = SegmentWriter(directory, "w", 0, 7)
-    for number in range(count):
-        payloads = [
-            encode(janes_lead(number)),
-            *(encode(a_click(n)) for n in range(900)),
-        ]
-        writer.add(
-            [
-                Delivery(Entry.of(7, 0, NOON_MS + number, at), payload)
-                for at, payload in enumerate(payloads)
-            ]
-        )
-    return writer.finish(before)
 
 
 async def test_what_is_archived_after_it_is_archived_under_the_pseudonym(
@@ -334,74 +292,3 @@ async def test_the_append_only_file_forgets_too(pool: Pool, tmp_path: Path) -> N
 
             await eventually(is_forgotten)
             assert [] == await traces(TRACES, pool, redis)
-
-
-async def test_what_only_the_store_has_is_rewritten_and_takes_its_place(
-    tmp_path: Path, pool: Pool
-) -> None:
-    archive = StoredArchive(tmp_path)
-    gone, here = a_segment(archive.directory), a_segment(archive.directory, 2)
-    await archive.uploader().step()
-    gone.data(archive.directory).unlink()
-    fetcher = SegmentFetcher(archive.directory, archive.store())
-    await begun(pool)
-    assert set() != said(archive.bucket)
-
-    swept = await sweep(pool, archive.directory, ["w"], fetcher)
-    await archive.uploader().step()
-
-    assert RewrittenSegment(2, 5) == swept
-    assert await is_swept(pool, archive.directory)
-    assert set() == said(archive.bucket) | said(archive.directory)
-    now = [load_segment(archive.bucket, each.key) for each in (gone, here)]
-    assert archive.names(*now) == list(archive.stored())
-    assert [None, None] == [problem(archive.bucket, each) for each in now]
-
-
-async def test_an_archive_is_not_clean_before_its_store_is(
-    tmp_path: Path, pool: Pool
-) -> None:
-    archive = StoredArchive(tmp_path)
-    gone, here = a_segment(archive.directory), a_segment(archive.directory, 2)
-    await archive.uploader().step()
-    gone.data(archive.directory).unlink()
-    dead = SegmentFetcher(archive.directory, archive.store(0))
-    await begun(pool)
-
-    with pytest.raises(TransientError):
-        await keep_pseudonymized(pool, archive.directory, ["w"], dead)
-    await keep_pseudonymized(pool, archive.directory, ["w"])
-
-    assert (1, set()) == (
-        load_segment(archive.directory, here.key).rewritten,
-        said(archive.directory),
-    )
-    assert not await is_swept(pool, archive.directory)
-
-    await keep_pseudonymized(
-        pool,
-        archive.directory,
-        ["w"],
-        SegmentFetcher(archive.directory, archive.store()),
-    )
-    assert await is_swept(pool, archive.directory)
-
-
-async def test_a_lost_archive_that_comes_back_is_rewritten_too(
-    tmp_path: Path, pool: Pool
-) -> None:
-    archive = StoredArchive(tmp_path)
-    a_segment(archive.directory)
-    await archive.uploader().step()
-    shutil.rmtree(archive.directory)
-    archive.directory.mkdir()
-    fetcher = SegmentFetcher(archive.directory, archive.store())
-    await begun(pool)
-    # Of an empty directory everything is known.
-    await keep_pseudonymized(pool, archive.directory, ["w"], fetcher)
-
-    await fetcher.refresh()
-    await keep_pseudonymized(pool, archive.directory, ["w"], fetcher)
-    await archive.uploader().step()
-
-    assert set() == said(archive.bucket) | said(archive.directory)

@@ -1,20 +1,30 @@
 """Jane, whom tests erase: what is known of her, what happens, and what is left."""
 
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Dedupe, Envelope
+from ingest.contracts.envelope import Dedupe, Envelope, encode
 from ingest.contracts.stream import EntryId, epoch_key
-from tests.support.directory import LINKS, NOON_MS, a_click, a_lead, a_sale, an_id
+from tests.support.directory import (
+    LINKS,
+    NOON_MS,
+    WORKSPACE,
+    a_click,
+    a_lead,
+    a_sale,
+    an_id,
+)
 from tests.support.eventually import eventually
-from tests.support.grepping import traces
+from tests.support.grepping import files, traces
 from tests.support.workers.replaying import Site
 from tests.support.workers.working import STREAM
+from workers.archive.segment import Segment
 from workers.archive.writer import SegmentWriter
 from workers.erasure.archives import known_state
-from workers.erasure.begin import begin, find_people
+from workers.erasure.begin import Person, begin, find_people
 from workers.erasure.runner import Eraser
 from workers.model.batch import Delivery, Entry
 from workers.postgres.database import Pool
@@ -150,3 +160,35 @@ async def is_swept(pool: Pool, directory: Path) -> bool:
     """Whether an archive says that it was rewritten by the list as it is."""
     version = await pool.fetchval("select version from erasure_key")
     return known_state(directory).startswith(f"{version} ")
+
+
+async def begun(pool: Pool) -> None:
+    """Begin to erase Jane, of whom nothing is recorded."""
+    async with pool.acquire() as connection:
+        person = Person(WORKSPACE, None, JANE)
+        await begin(connection, person, UUID(int=uuid7().int), "tester", "")
+
+
+def said(directory: Path) -> set[str]:
+    """What is said of Jane in any file."""
+    raw = b"".join(content for _, content in files(directory)).lower()
+    return {text for text in TRACES if text.lower().encode() in raw}
+
+
+def a_segment(
+    directory: Path, count: int = 3, before: Callable[[str], None] = lambda _: None
+) -> Segment:
+    """One of several frames, with a lead of Jane's in each."""
+    writer = SegmentWriter(directory, "w", 0, 7)
+    for number in range(count):
+        payloads = [
+            encode(janes_lead(number)),
+            *(encode(a_click(n)) for n in range(900)),
+        ]
+        writer.add(
+            [
+                Delivery(Entry.of(7, 0, NOON_MS + number, at), payload)
+                for at, payload in enumerate(payloads)
+            ]
+        )
+    return writer.finish(before)

@@ -1,0 +1,189 @@
+"""What workers show on their admin ports."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from uuid import uuid4
+
+import pytest
+from aiohttp import ClientSession
+
+from ingest.contracts.envelope import Client
+from ingest.contracts.metrics.worker import REGISTRY as WORKER
+from ingest.contracts.stream import (
+    FIELD,
+    GROUP,
+    WORKERS_KEY,
+    events_key,
+    heartbeat_key,
+)
+from ingest.contracts.telemetry import Log
+from ingest.contracts.variables import Listening
+from scripts.bench.environment.processes import free_port
+from tests.support.eventually import eventually
+from tests.support.metrics import shown
+from tests.support.servers.valkey import Valkey, running_valkey
+from workers.enrich import Enricher, Enrichers, chain
+from workers.model.batch import Delivery, Entry, TransientError
+from workers.model.enrichment import Agent
+from workers.pipeline.pipeline import Pipeline
+from workers.postgres.database import open_pool
+from workers.process.admin import serve_admin
+from workers.process.installation_metrics import keep_sampling, sample
+from workers.redis_io.connections import for_jobs
+from workers.redis_io.stream_state import COUNT_LIMIT
+from workers.stream.consumer import Outage
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    with running_valkey() as server:
+        yield server
+
+
+async def test_a_worker_says_whether_it_records(valkey: Valkey) -> None:
+    problems: list[str] = ["starting"]
+    where = Listening(port=free_port())
+    url = f"http://127.0.0.1:{where.port}"
+    async with (
+        serve_admin(where, lambda: next(iter(problems), None)),
+        ClientSession(url) as session,
+    ):
+
+        async def status(path: str) -> int:
+            async with session.get(path) as answer:
+                return answer.status
+
+        async def is_there() -> bool:
+            with suppress(OSError):
+                return await status("/livez") == 200
+            return False
+
+        await eventually(is_there)
+        assert 503 == await status("/readyz")
+        problems.clear()
+        assert 200 == await status("/readyz")
+        async with session.get("/metrics") as answer:
+            assert "reftide_worker_recorded_total" in await answer.text()
+            assert "text/plain" == answer.content_type
+
+
+async def test_what_becomes_of_entries_is_counted(database_url: str) -> None:
+    reason = {"reason": "undecodable"}
+    before = shown(WORKER, "reftide_worker_quarantined_total", **reason)
+    async with open_pool(database_url, size=2) as pool:
+        pipeline = Pipeline(
+            pool=pool,
+            enrich=chain(Enrichers()),
+            consumer="c",
+            clock=lambda: 1_790_000_000_000,
+            new_id=uuid4,
+        )
+        for _ in range(2):  # the same delivery again is counted once
+            await pipeline.process([Delivery(Entry(1, 0, 1, 0), b"junk")])
+
+    after = shown(WORKER, "reftide_worker_quarantined_total", **reason)
+    assert before + 1 == after
+    name = "reftide_worker_last_commit_timestamp_seconds"
+    assert 1_790_000_000 == shown(WORKER, name)
+
+
+def test_an_enricher_that_fails_is_counted_each_time() -> None:
+    def answer(_: str | None, _agent: Agent) -> Agent:
+        raise ZeroDivisionError
+
+    before = shown(WORKER, "reftide_worker_enrichers_failed_total", enricher="odd")
+    enrich = chain(Enrichers(agent=[Enricher("odd", answer)]))
+    for _ in range(2):
+        enrich(Client())
+
+    after = shown(WORKER, "reftide_worker_enrichers_failed_total", enricher="odd")
+    assert before + 2 == after
+
+
+def test_a_shard_that_waits_is_shown_until_it_goes_on() -> None:
+    outage = Outage(Log(), lambda _: 0.0, "7")
+    assert 0 == shown(WORKER, "reftide_worker_delayed", shard=7)
+
+    outage.next_pause(TransientError("away"))
+    outage.next_pause(TransientError("away"))
+    assert outage.is_on
+    assert 1 == shown(WORKER, "reftide_worker_delayed", shard=7)
+    assert 2 == shown(WORKER, "reftide_worker_delays_total", shard=7)
+
+    outage.over()
+    assert not outage.is_on
+    assert 0 == shown(WORKER, "reftide_worker_delayed", shard=7)
+
+
+async def test_the_installation_is_sampled(redis_url: str, database_url: str) -> None:
+    redis = for_jobs(redis_url)
+    async with open_pool(database_url, size=2) as pool:
+        key = events_key(1)
+        await redis.xgroup_create(key, GROUP, "0", mkstream=True)
+        for _ in range(3):
+            await redis.xadd(key, {FIELD: b"{}"})
+        await redis.xreadgroup(GROUP, "c", {key: ">"}, count=1)
+        await redis.sadd(WORKERS_KEY, "alive", "dead")
+        await redis.set(heartbeat_key("alive"), b"1")
+        await sample(pool, redis, 2)
+
+        assert 3 == shown(WORKER, "reftide_lag_entries", shard=1)
+        assert 1 == shown(WORKER, "reftide_pending_entries", shard=1)
+        assert 3 == shown(WORKER, "reftide_stream_entries", shard=1)
+        assert 1 == shown(WORKER, "reftide_workers_alive")
+        assert 3 == shown(WORKER, "reftide_ledger_entries", account="accepted")
+        assert 3 == shown(WORKER, "reftide_ledger_entries", account="in_flight")
+        assert 0 == shown(WORKER, "reftide_ledger_balance")
+        assert 0 < shown(WORKER, "reftide_redis_bytes")
+
+        await redis.xack(key, GROUP, *(await redis.xrange(key))[0][:1])
+        await sample(pool, redis, 2)
+        assert 1 == shown(WORKER, "reftide_ledger_balance")  # acknowledged, not booked
+        assert 0 == shown(WORKER, "reftide_pending_entries", shard=1)
+    await redis.aclose()
+
+
+async def test_a_long_backlog_is_told_and_not_counted(
+    redis_url: str, database_url: str
+) -> None:
+    redis = for_jobs(redis_url)
+    key = events_key(0)
+    await redis.xgroup_create(key, GROUP, "0", mkstream=True)
+    async with redis.pipeline(transaction=False) as pipe:
+        for _ in range(COUNT_LIMIT + 500):
+            pipe.xadd(key, {FIELD: b"{}"})
+        await pipe.execute()
+    await redis.xreadgroup(GROUP, "c", {key: ">"}, count=100)
+
+    async with open_pool(database_url, size=2) as pool:
+        await sample(pool, redis, 1)
+    await redis.aclose()
+
+    assert COUNT_LIMIT + 500 == shown(WORKER, "reftide_lag_entries", shard=0)
+    balance = WORKER.get_sample_value("reftide_ledger_balance")
+    assert balance != balance  # noqa: PLR0124 -- that is what no number is
+
+
+async def test_sampling_goes_on_when_a_server_comes_back(
+    valkey: Valkey, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.process.installation_metrics._EVERY_SECONDS", 0.05)
+    redis, stop = for_jobs(valkey.url), asyncio.Event()
+    name = "reftide_sampled_timestamp_seconds"
+    now = 1000
+    async with open_pool(database_url, size=2) as pool:
+        sampling = asyncio.create_task(keep_sampling(pool, redis, 1, lambda: now, stop))
+
+        async def is_sampled() -> bool:
+            return shown(WORKER, name) == now / 1000
+
+        await eventually(is_sampled)
+        valkey.kill()
+        await asyncio.sleep(0)
+        now = 2000
+        valkey.start()
+        await eventually(is_sampled)
+        stop.set()
+        await sampling
+    await redis.aclose()
