@@ -994,7 +994,7 @@ alter table replays
     add column if not exists next_at timestamptz;
 
 -- A replay's way through one shard. Every part has a lease of its own, so that all workers
--- share a replay; whoever has it moves the cursor in the transaction that the page makes.
+-- share a replay; its holder moves the cursor in the transaction that the page makes.
 -- In place of the one lease and the cursors that `replays` had in an earlier version.
 create table if not exists replay_parts (
     replay_id      uuid         not null references replays on delete cascade,
@@ -1102,7 +1102,7 @@ create table if not exists erasure_archives (
 -- Publishing to the edges -------------------------------------------------------------------
 
 -- What changed and is not yet published into the directory. Written by the triggers below,
--- whoever makes the change, and for what follows from events by the workers, once a batch;
+-- no matter which client makes the change, and for what follows from events by the workers, once a batch;
 -- emptied by the publisher.
 create table if not exists directory_changes (
     seq     bigint  generated always as identity primary key,

@@ -270,7 +270,7 @@ AFFIXO: Final = Dialect(
         ),
         Endpoint(
             path="/v1/track/lead",
-            summary="Record a lead, whoever brought it",
+            summary="Record a lead, whichever partner brought it",
             credential=_KEY,
             limits=_LIMITS,
             body=_Lead,

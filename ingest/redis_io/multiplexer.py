@@ -158,7 +158,7 @@ class Multiplexer:
         why: Exception = RedisConnectionError("the conversation broke off")
         try:
             why = await self._receive()
-        except Exception as error:  # noqa: BLE001 -- whoever asks next starts anew
+        except Exception as error:  # noqa: BLE001 -- the next command starts anew
             self._log.error("edge.failed", exc_info=error)
         finally:
             self._talk = None

@@ -31,7 +31,7 @@ _BURST_EVERY: Final = 10.0
 _BURST: Final = 2.0
 #: What a batch takes besides its events: reads, commits and acknowledgements on the way.
 _ROUND_TRIPS: Final = 0.02
-#: What whoever keeps up lets pass between two reads, so that events come together.
+#: What a worker that keeps up lets pass between two reads, so that events come together.
 _GATHERING: Final = 0.05
 #: What grows with the events, indexes included. Counters are updated in place: the room
 #: that they take in a short run is not taken again.

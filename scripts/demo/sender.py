@@ -158,7 +158,7 @@ class Sender:
                 answer = Answer(answered.status, await answered.read())
         except TROUBLE as error:
             self._tally.lose(error)
-            # Whoever restarts the edge has a moment.
+            # The edge may be starting again.
             await asyncio.sleep(_PAUSE_SECONDS)
             return {}
         self._tally.take(kind, answer, is_repeat=is_repeat)

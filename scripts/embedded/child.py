@@ -63,7 +63,7 @@ class Child:
 
     def __init__(self, command: Command, log: int, held: tuple[int, ...] = ()) -> None:
         self.exited: Future[int] = Future()
-        # A future that is "running" cannot be cancelled by whoever waits for it.
+        # A future that is "running" cannot be cancelled by its waiters.
         self.exited.set_running_or_notify_cancel()
         started: Future[subprocess.Popen[bytes]] = Future()
         threading.Thread(

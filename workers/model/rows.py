@@ -72,7 +72,7 @@ class Resolution(Place, frozen=True, kw_only=True, gc=False):
 
     asked_program_id: UUID | None = None
     api_key_id: UUID | None = None
-    #: Whether `click_id` is known to be of this workspace, whoever is recorded first.
+    #: Whether `click_id` is known to be of this workspace, in any order of recording.
     is_click_ours: bool = True
 
 

@@ -1,6 +1,6 @@
 """Says at the start what is wrong with what a worker relies on.
 
-It keeps nothing from being recorded; `reftide doctor` says the same to whoever asks.
+It keeps nothing from being recorded; `reftide doctor` says the same when it is asked.
 """
 
 import asyncio

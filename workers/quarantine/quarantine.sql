@@ -17,15 +17,15 @@ select epoch, shard, entry_ms, entry_seq, entry_index, event_id, kind, dialect, 
   from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::uuid[], $7::event_kind[], $8::text[],
               $9::uuid[], $10::text[], $11::text[], $12::uuid[], $13::quarantine_reason[], $14::text[], $15::bytea[],
               $16::text[])
-    as culprit (epoch, shard, entry_ms, entry_seq, entry_index, event_id, kind, dialect, workspace_id,
+    as rejected (epoch, shard, entry_ms, entry_seq, entry_index, event_id, kind, dialect, workspace_id,
                 namespace, code, link_id, reason, detail, payload, waits_for)
  where not exists (select from events event
-                    where event.id = culprit.event_id
+                    where event.id = rejected.event_id
                       and (event.epoch, event.shard, event.entry_ms, event.entry_seq, event.entry_index)
-                        = (culprit.epoch, culprit.shard, culprit.entry_ms, culprit.entry_seq, culprit.entry_index))
+                        = (rejected.epoch, rejected.shard, rejected.entry_ms, rejected.entry_seq, rejected.entry_index))
    and not exists (select from repeats
                     where (repeats.epoch, repeats.shard, repeats.entry_ms, repeats.entry_seq, repeats.entry_index)
-                        = (culprit.epoch, culprit.shard, culprit.entry_ms, culprit.entry_seq, culprit.entry_index))
+                        = (rejected.epoch, rejected.shard, rejected.entry_ms, rejected.entry_seq, rejected.entry_index))
    and (epoch, shard, entry_ms, entry_seq, entry_index) not in
        (select epoch, shard, entry_ms, entry_seq, entry_index from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[]))
  order by epoch, shard, entry_ms, entry_seq, entry_index
@@ -43,17 +43,17 @@ select epoch, shard, reason, min(entry_ms), max(entry_ms), count(*),
        array_agg(entry_ms order by entry_ms, entry_seq, entry_index), array_agg(entry_seq order by entry_ms, entry_seq, entry_index),
        array_agg(entry_index order by entry_ms, entry_seq, entry_index)
   from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::uuid[], $7::quarantine_reason[])
-    as culprit (epoch, shard, entry_ms, entry_seq, entry_index, event_id, reason)
+    as rejected (epoch, shard, entry_ms, entry_seq, entry_index, event_id, reason)
  where not exists (select from events event
-                    where event.id = culprit.event_id
+                    where event.id = rejected.event_id
                       and (event.epoch, event.shard, event.entry_ms, event.entry_seq, event.entry_index)
-                        = (culprit.epoch, culprit.shard, culprit.entry_ms, culprit.entry_seq, culprit.entry_index))
+                        = (rejected.epoch, rejected.shard, rejected.entry_ms, rejected.entry_seq, rejected.entry_index))
    and not exists (select from repeats
                     where (repeats.epoch, repeats.shard, repeats.entry_ms, repeats.entry_seq, repeats.entry_index)
-                        = (culprit.epoch, culprit.shard, culprit.entry_ms, culprit.entry_seq, culprit.entry_index))
+                        = (rejected.epoch, rejected.shard, rejected.entry_ms, rejected.entry_seq, rejected.entry_index))
    and not exists (select from quarantine kept
                     where (kept.epoch, kept.shard, kept.entry_ms, kept.entry_seq, kept.entry_index)
-                        = (culprit.epoch, culprit.shard, culprit.entry_ms, culprit.entry_seq, culprit.entry_index))
+                        = (rejected.epoch, rejected.shard, rejected.entry_ms, rejected.entry_seq, rejected.entry_index))
    and (epoch, shard, entry_ms, entry_seq, entry_index) not in
        (select epoch, shard, entry_ms, entry_seq, entry_index from dropped_among($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[]))
  group by epoch, shard, reason

@@ -89,7 +89,7 @@ class ClickWriter:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(_SQL["rival_event"], *event)
             await connection.execute(_SQL["rival_customer"], *customer)
-            # Last, so that whoever waits for this link waits as short as can be.
+            # Last, so that others wait for this link as short as can be.
             await connection.execute(_SQL["rival_count"], link["id"], at)
 
     def _found_out(self, click: Click) -> tuple[Any, ...]:

@@ -46,7 +46,7 @@ class Pair:
 
 
 class Link:
-    """A port of ours; whoever connects to it speaks to `upstream`, a port or a socket.
+    """A port of ours; its clients speak to `upstream`, a port or a socket.
 
     All faults concern the connections of this link only.
     """

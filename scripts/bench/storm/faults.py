@@ -188,7 +188,7 @@ class FaultInjector:
         self.injected.append(injected)
         row, fleet = FAULTS[fault.kind], self._fleet
         target: Any = fleet.members.get(fault.target) or fleet.links[fault.target]
-        # Whoever has the lock meets what is not broken by another fault.
+        # The holder of the lock meets what no other fault has broken.
         async with target.lock:
             await _done(row.act(target))
             try:

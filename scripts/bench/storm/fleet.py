@@ -38,7 +38,7 @@ _PG_SOCKET: Final = ".s.PGSQL.5432"
 
 @dataclass(slots=True)
 class Member:
-    """A process that is kept running. Whoever has its lock may end it."""
+    """A process that is kept running. The holder of its lock may end it."""
 
     name: str
     kept: Process | Server
