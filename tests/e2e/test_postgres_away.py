@@ -1,29 +1,15 @@
 """Postgres stands still under traffic: clients notice nothing, and everything is recorded."""
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from scripts.bench.environment.processes import stopped
 from tests.e2e.conftest import CLICK, Begin, Up, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 CLICKS = 100
-
-
-@contextmanager
-def standing_still(pids: list[int]) -> Iterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def sessions_of(postgres: int) -> list[int]:
@@ -42,7 +28,7 @@ def test_nobody_notices_that_postgres_is_away(begin: Begin, tmp_path: Path) -> N
     before = recorded(up)
     (postgres,) = up.children()["postgres"]
 
-    with standing_still(sessions_of(postgres)):
+    with stopped(sessions_of(postgres)):
         answers = [
             up.click({**CLICK, "session_id": f"sess_{number}"})
             for number in range(CLICKS)

@@ -5,6 +5,7 @@ servers of a `BenchServers`.
 """
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -243,3 +244,15 @@ def status(port: int, path: str) -> int:
         return 0
     finally:
         connection.close()
+
+
+@contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """Processes that stand still meanwhile."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

@@ -9,17 +9,19 @@ stopped. What is timed is from when they go on to the last commit.
 """
 
 import asyncio
-import os
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from ingest.contracts.directory import LinkRecord
-from scripts.bench.environment.processes import Contender, Start, workers
+from scripts.bench.environment.processes import (
+    Contender,
+    Start,
+    stopped,
+    workers,
+)
 from scripts.bench.environment.servers import BenchServers
 from scripts.bench.load.events import append, entries, envelopes
 from scripts.bench.load.load import Load, Sent
@@ -165,20 +167,9 @@ async def _timed(
         wanted = await clicks(connection) + len(warm)
         await append(redis, warm)
         await await_clicks(connection, wanted, "Reftide")
-        with _stopped(pids):
+        with stopped(pids):
             await append(redis, made)
             await connection.execute(_SQL["settle"])
         began = time.perf_counter()
         await await_clicks(connection, wanted + len(made), "Reftide")
         return len(made) / (time.perf_counter() - began)
-
-
-@contextmanager
-def _stopped(pids: Sequence[int]) -> Iterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
