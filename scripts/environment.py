@@ -73,8 +73,14 @@ class Environment:
         with _settings_named():
             return Variables(self.variables).shards()
 
+    def for_edge(self) -> dict[str, str]:
+        """The variables for an edge. It never speaks SQL, so it gets no password for it."""
+        found = self.for_processes()
+        found.pop("DATABASE_URL", None)
+        return found
+
     def for_processes(self) -> dict[str, str]:
-        """The variables for an edge or a worker: ours, with the servers filled in."""
+        """The variables for a worker: ours, with the servers filled in."""
         if not self.is_embedded:
             return dict(self.variables)
         instance = self._instance()

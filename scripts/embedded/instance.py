@@ -24,6 +24,7 @@ from scripts.embedded.layout import (
     lay_out,
     make_runtime,
     read_secret,
+    with_account,
 )
 from scripts.embedded.locks import await_servers, is_owned, own
 from scripts.embedded.postgres import Postgres
@@ -128,6 +129,7 @@ class Embedded:
             # After a SIGKILL of the last owner its servers need a moment to end.
             left = await_servers(layout, self._options.grace)
             stack.callback(left.release)
+            layout = with_account(layout)
             stack.callback(clear_runtime, layout)
             make_runtime(layout)
             self._start_servers(layout, left.descriptor, stack)
@@ -138,7 +140,7 @@ class Embedded:
         options = self._options
         valkey, postgres = Valkey(layout, options), Postgres(layout, options)
         self.redis_url, self.database_url = valkey.url, postgres.url
-        self.secret = read_secret(layout)
+        self.secret = read_secret(layout.data / "secret")
         self.servers = (
             Server(valkey, layout, options, held),
             Server(postgres, layout, options, held),

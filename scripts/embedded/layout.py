@@ -1,13 +1,15 @@
 """The data directory: what lies where, who may own it, and its locks.
 
     <data>/            0700 when made by an ordinary user, else 0710 for the servers
+      account          the user id that root gives to the servers, if it gives them one
       lock             held by the owner; holds its process id
       servers.lock     held by the servers themselves, until the last of them has ended
       valkey/          owned by the servers' user, 0700
       postgres/        likewise
       log/             valkey.log, postgres.log; each kept once as .old at 10 MB
       run/             sockets, unless the path is too long or too odd for them
-      secret           32 random bytes as base64url text, 0600, made once
+      secret           the installation's: 32 random bytes as base64url text, 0600, made once
+      *.password       likewise, one for Valkey and one for PostgreSQL
       instance.json    what runs here, 0600, while it runs
 
 Two locks, because a killed owner and its servers do not end at the same moment: the
@@ -20,7 +22,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -42,6 +44,8 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 # PostgreSQL cuts paths at 1,024 bytes (MAXPGPATH) and appends names of its own.
 _SERVER_PATH_BYTES = 800
 _LOG_BYTES = 10_000_000
+# A folder of root's: the servers' group, and nobody else, passes through it.
+_ROOTS = 0o710
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +63,34 @@ class Layout:
             return self.data
         return self.runtime / "data"
 
-    @property
-    def secret(self) -> Path:
-        return self.data / "secret"
-
     def sockets(self, server: str) -> Path:
         return self.runtime / server
 
 
 def lay_out(data: Path) -> Layout:
-    """Make what is missing of the data directory and say where everything is."""
+    """Make what is missing of the data directory and say where everything is.
+
+    The layout has no account yet; see `with_account`.
+    """
     with explained(f"prepare the data directory {data}"):
         data = data.absolute()
-        fresh = not data.exists()
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not data.exists():
+            data.mkdir(mode=0o700, parents=True)
+            # The group is root's until there is an account.
+            data.chmod(_ROOTS if os.geteuid() == 0 else 0o700)
         data = data.resolve()
-        account = service_account(data)
-        if fresh:
-            _let_through(data, account)
         (data / "log").mkdir(mode=0o700, exist_ok=True)
         bequeath(data / "log", data)
-        return Layout(data, _runtime(data), account)
+        return Layout(data, _runtime(data), None)
 
 
-def _let_through(folder: Path, account: Account | None) -> None:
-    """Let the servers' group, and nobody else, pass through a folder of root."""
-    if account is not None:
-        os.chown(folder, -1, account.gid)
-        folder.chmod(0o710)
+def with_account(layout: Layout) -> Layout:
+    """Choose who the servers run as; no server may run on the data directory yet."""
+    with explained(f"prepare the data directory {layout.data}"):
+        account = service_account(layout.data)
+        if account and stat.S_IMODE(layout.data.stat().st_mode) == _ROOTS:
+            os.chown(layout.data, -1, account.gid)
+    return replace(layout, account=account)
 
 
 def _runtime(data: Path) -> Path:
@@ -115,7 +119,9 @@ def make_runtime(layout: Layout) -> None:
             _check_ours(layout)
             runtime.chmod(0o700)
         bequeath(runtime, layout.data)
-        _let_through(runtime, layout.account)
+        if layout.account:
+            os.chown(runtime, -1, layout.account.gid)
+            runtime.chmod(_ROOTS)
         if layout.near != layout.data and not layout.near.is_symlink():
             layout.near.symlink_to(layout.data)
 
@@ -154,10 +160,9 @@ def open_log(layout: Layout, path: Path) -> int:
     return descriptor
 
 
-def read_secret(layout: Layout) -> str:
-    """Read the installation's secret; make it on first use."""
-    with explained(f"read {layout.secret}"):
-        if not layout.secret.exists():
-            text = secrets.token_urlsafe(32).encode()
-            write_privately(layout.secret, text + b"\n")
-        return layout.secret.read_text("ascii").strip()
+def read_secret(file: Path) -> str:
+    """Read a secret or password; make it on first use."""
+    with explained(f"read {file}"):
+        if not file.exists():
+            write_privately(file, secrets.token_urlsafe(32).encode() + b"\n")
+        return file.read_text("ascii").strip()

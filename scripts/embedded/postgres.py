@@ -1,10 +1,15 @@
 """The embedded PostgreSQL."""
 
 import asyncio
+import hmac
+import re
+import secrets
 import shutil
 import signal
 import sys
+from base64 import b64encode
 from collections.abc import Callable
+from hashlib import pbkdf2_hmac, sha256
 from pathlib import Path
 
 import asyncpg
@@ -12,12 +17,23 @@ import asyncpg
 from scripts.embedded import binaries
 from scripts.embedded.child import Command
 from scripts.embedded.errors import EmbeddedError, explained
-from scripts.embedded.layout import Layout, fresh_sockets
-from scripts.embedded.privileges import make_folder, sync_folder
+from scripts.embedded.layout import Layout, fresh_sockets, read_secret
+from scripts.embedded.privileges import (
+    make_folder,
+    sync_folder,
+    with_name,
+    write_privately,
+)
 from scripts.embedded.server import Options, State
 
 _ROLE = _DATABASE = "reftide"
 _CONNECT_SECONDS = 2.0
+_ROUNDS = 4096
+_TRUST, _PASSWORD = b"trust", b"scram-sha-256"
+# A rule of pg_hba.conf for sockets, and how it has clients say who they are.
+_SOCKET_RULE = re.compile(
+    rb"^(local\s+\S+\s+\S+\s+)(trust|scram-sha-256)\b", re.MULTILINE
+)
 # Where an operator's own choice in postgresql.conf may win.
 _DEFAULTS = {
     "shared_buffers": "128MB",
@@ -29,7 +45,7 @@ _DEFAULTS = {
 
 
 class Postgres:
-    """A PostgreSQL on a unix socket, with checksums and a database `reftide`."""
+    """A PostgreSQL on a unix socket, with a password, checksums and a database `reftide`."""
 
     name = "PostgreSQL"
     key = "postgres"
@@ -40,7 +56,12 @@ class Postgres:
         self._options = options
         self._folder = layout.near / self.key
         self._sockets = layout.sockets(self.key)
-        self.url = f"postgresql://{_ROLE}@/{_DATABASE}?host={self._sockets}"
+        file = layout.data / "postgres.password"
+        self._is_first_password = not file.exists()
+        self._password = read_secret(file)
+        self.url = (
+            f"postgresql://{_ROLE}:{self._password}@/{_DATABASE}?host={self._sockets}"
+        )
 
     def prepare(self, run: Callable[[Command], None]) -> None:
         with explained(f"look into {self._folder}"):
@@ -48,6 +69,9 @@ class Postgres:
                 self._make_data(run)
             _check_version(self._folder)
             make_folder(self._folder, self._layout.account)
+            if self._is_first_password:
+                # The role has none yet, or one that is lost.
+                self._ask_for(_TRUST)
             _drop_stale_pid(self._folder)
         fresh_sockets(self._layout, self.key)
 
@@ -55,7 +79,8 @@ class Postgres:
         """Under another name first, so that a killed initdb leaves nothing half done."""
         fresh = self._folder.with_name("postgres.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        make_folder(fresh, self._layout.account)
+        account = with_name(self._layout.account)
+        make_folder(fresh, account)
         settings = [f"--set={key}={value}" for key, value in _DEFAULTS.items()]
         argv = (
             str(binaries.postgres("initdb")),
@@ -64,14 +89,15 @@ class Postgres:
             "--encoding=UTF8",
             "--locale=C",
             "--data-checksums",
-            # Only sockets that our own user may open exist; see `command`.
+            # Until the first start has given the role its password. There are only
+            # sockets, which only the servers' user may open; see `command`.
             "--auth-local=trust",
             "--auth-host=reject",
             "--no-instructions",
             *([] if self._options.durable else ["--no-sync"]),
             *settings,
         )
-        run(Command(argv, fresh, self._layout.account, signal.SIGTERM))
+        run(Command(argv, fresh, account, signal.SIGTERM))
         fresh.replace(self._folder)
         if self._options.durable:
             sync_folder(self._folder.parent)
@@ -117,14 +143,28 @@ class Postgres:
         except asyncpg.InvalidCatalogNameError:
             # Made here and not after initdb, so that a kill in between is mended.
             await self._ask("postgres", f"create database {_DATABASE}")
+        if self._asks_for(_TRUST):
+            verifier = _scram_verifier(self._password)
+            await self._ask("postgres", f"alter role {_ROLE} password '{verifier}'")
+            self._ask_for(_PASSWORD)
+            await self._ask("postgres", "select pg_reload_conf()")
+            self._is_first_password = False
+
+    def _asks_for(self, method: bytes) -> bool:
+        """Whether clients of any socket say who they are in this way."""
+        rules = _SOCKET_RULE.findall((self._folder / "pg_hba.conf").read_bytes())
+        return any(found == method for _, found in rules)
+
+    def _ask_for(self, method: bytes) -> None:
+        file = self._folder / "pg_hba.conf"
+        write_privately(file, _SOCKET_RULE.sub(rb"\g<1>" + method, file.read_bytes()))
 
     async def _ask(self, database: str, statement: str) -> None:
         connection = await asyncpg.connect(
             host=str(self._sockets),
             port=5432,
             user=_ROLE,
-            # Nobody asks for one; without it a file of the caller's would be looked into.
-            password="",
+            password=self._password,
             database=database,
             timeout=_CONNECT_SECONDS,
         )
@@ -132,6 +172,16 @@ class Postgres:
             await connection.execute(statement)
         finally:
             await connection.close()
+
+
+def _scram_verifier(password: str) -> str:
+    """What PostgreSQL keeps of a password (RFC 5803). Logs may have it."""
+    salt = secrets.token_bytes(16)
+    salted = pbkdf2_hmac("sha256", password.encode(), salt, _ROUNDS)
+    stored = sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    texts = [b64encode(raw).decode() for raw in (salt, stored, server)]
+    return "SCRAM-SHA-256${}:{}${}:{}".format(_ROUNDS, *texts)
 
 
 def _check_version(folder: Path) -> None:

@@ -192,33 +192,41 @@ def _fleet(plan: StackPlan, address: Address, shards: int) -> _Fleet:
     """What to start, not started. Raises click.UsageError for a variable that is wrong."""
     # Beside servers of their own, operators say whether and where to archive.
     archive = plan.environment.archive()
-    variables = plan.environment.for_processes() | {
+    common = {
         **({} if archive is None else {"REFTIDE_ARCHIVE": str(archive)}),
         "REFTIDE_HOST": address.host,
         "REFTIDE_PORT": str(address.port),
         "REFTIDE_SHARDS": str(shards),
     }
+    for_edges = plan.environment.for_edge() | common
     if plan.is_embedded:
-        variables.setdefault("REFTIDE_TRUSTED_PROXIES", _LOOPBACK)
+        for_edges.setdefault("REFTIDE_TRUSTED_PROXIES", _LOOPBACK)
+    for_workers = plan.environment.for_processes() | common
     # Beside servers of their own, machines must not share names.
     prefix = "worker" if plan.is_embedded else socket.gethostname()
     try:
-        EdgeSettings.load(variables)
-        WorkerSettings.load(variables | {"REFTIDE_WORKER_NAME": f"{prefix}-1"})
+        EdgeSettings.load(for_edges)
+        WorkerSettings.load(for_workers | {"REFTIDE_WORKER_NAME": f"{prefix}-1"})
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
 
-    admin = _admin(plan, variables)
+    admin = _admin(plan, for_edges)
 
-    def process(kind: str, module: str, slot: int, **more: str) -> Process:
+    def process(
+        kind: str, module: str, slot: int, variables: Mapping[str, str]
+    ) -> Process:
         name, log = f"{kind} {slot}", plan.data / "log" / f"{kind}-{slot}.log"
-        more["REFTIDE_ADMIN_PORT"] = str(admin[name].port)
-        return Process(name, module, variables | more, None if plan.is_verbose else log)
+        own = {**variables, "REFTIDE_ADMIN_PORT": str(admin[name].port)}
+        return Process(name, module, own, None if plan.is_verbose else log)
 
-    edges = [process("edge", "ingest", slot + 1) for slot in range(plan.edges)]
+    edges = [
+        process("edge", "ingest", slot + 1, for_edges) for slot in range(plan.edges)
+    ]
     names = [f"{prefix}-{slot + 1}" for slot in range(plan.workers)]
     workers = {
-        name: process("worker", "workers", slot, REFTIDE_WORKER_NAME=name)
+        name: process(
+            "worker", "workers", slot, for_workers | {"REFTIDE_WORKER_NAME": name}
+        )
         for slot, name in enumerate(names, 1)
     }
     return _Fleet(edges, workers, admin)

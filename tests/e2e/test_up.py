@@ -8,9 +8,11 @@ from contextlib import closing
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from scripts.embedded import Instance
 from scripts.errors import Unreachable
 from scripts.stack.ports import listens, reserved
 from scripts.stack.supervision import put_aside
@@ -123,6 +125,19 @@ def test_every_process_shows_its_figures_on_a_port_that_is_told(shared: Up) -> N
         assert f"reftide_{kind}_".encode() in _get(address, "/metrics")[1]
         # What another test killed may have just come back.
         eventually(partial(_is_ready, address))
+
+
+def test_an_edge_has_no_password_of_the_database(shared: Up) -> None:
+    database = Instance.require(shared.data).database_url
+    children = shared.children()
+
+    for pid in children["edge"]:
+        given = Path(f"/proc/{pid}/environ").read_text("utf-8")
+        assert "REDIS_URL=unix://" in given
+        assert "DATABASE_URL" not in given
+        assert urlsplit(database).password not in given
+    (worker,) = children["worker"]
+    assert database in Path(f"/proc/{worker}/environ").read_text("utf-8")
 
 
 def _get(address: tuple[str, int], path: str) -> tuple[int, bytes]:

@@ -123,8 +123,8 @@ class Fleet:
         kind, _, number = name.partition(" ")
         valkey = self.links[f"{kind} and Valkey: {name}"].port
         variables = {
-            **self.environment.for_processes(),
-            "REDIS_URL": f"redis://{HOST}:{valkey}/0",
+            **self.environment.for_edge(),
+            "REDIS_URL": _through(valkey, self.embedded.redis_url, "redis", "0"),
             "REFTIDE_WORKER_NAME": f"storm-{number}",
             **more,
         }
@@ -137,9 +137,12 @@ class Fleet:
                 "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
             }
             return Process(name, "ingest", variables, log)
-        place = f"{HOST}:{self.links[f'worker and Postgres: {name}'].port}"
-        variables["DATABASE_URL"] = (
-            f"postgresql://reftide@{place}/reftide?sslmode=disable"
+        database = self.links[f"worker and Postgres: {name}"].port
+        variables["DATABASE_URL"] = _through(
+            database,
+            self.embedded.database_url,
+            "postgresql",
+            "reftide?sslmode=disable",
         )
         return Process(name, "workers", variables, log)
 
@@ -181,6 +184,12 @@ async def assembled(
 async def _stopped(fleet: Fleet) -> None:
     ours = [member.kept for member in fleet.members.values()]
     await drain([one for one in ours if isinstance(one, Process)], _STOP_SECONDS, tell)
+
+
+def _through(port: int, url: str, scheme: str, rest: str) -> str:
+    """The URL of a server's link, with the password of the server's own URL."""
+    credentials = urlsplit(url).netloc
+    return f"{scheme}://{credentials}{HOST}:{port}/{rest}"
 
 
 def _links(fleet: Fleet) -> dict[str, Link]:

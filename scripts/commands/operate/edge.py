@@ -22,4 +22,4 @@ SIGTERM drains: exit 0.
 def command(environment: Environment) -> None:
     """Run one edge: take events over HTTP and append them to the streams."""
     environment.redis_url()
-    become("ingest", environment.for_processes())
+    become("ingest", environment.for_edge())

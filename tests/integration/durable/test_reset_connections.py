@@ -28,7 +28,8 @@ def test_who_writes_to_a_reset_connection_is_told_as_redis_py_tells_it(
 
     async def write() -> None:
         await link.open()
-        redis = opened(f"redis://{HOST}:{link.port}/0")
+        credentials = parts.netloc.rpartition("@")[0]
+        redis = opened(f"redis://{credentials}@{HOST}:{link.port}/0")
         try:
             connection = await redis.connection_pool.get_connection()
 

@@ -250,7 +250,8 @@ async def test_a_commit_whose_answer_is_lost_is_made_once(
     port = parts.port or 5432
     link = Link("Postgres", Path(folder) / f".s.PGSQL.{port}" if folder else port)
     await link.open()
-    through = parts._replace(netloc=f"{parts.username}@{HOST}:{link.port}", query="")
+    credentials = parts.netloc.rpartition("@")[0]
+    through = parts._replace(netloc=f"{credentials}@{HOST}:{link.port}", query="")
 
     async def is_committed() -> bool:
         return 20 == await books.fetchval("select count(*) from events")

@@ -53,7 +53,8 @@ async def through_a_link(site: Installation) -> AsyncIterator[Link]:
     port = parts.port or 5432
     link = Link("Postgres", Path(folder) / f".s.PGSQL.{port}" if folder else port)
     await link.open()
-    through = parts._replace(netloc=f"{parts.username}@{HOST}:{link.port}", query="")
+    credentials = parts.netloc.rpartition("@")[0]
+    through = parts._replace(netloc=f"{credentials}@{HOST}:{link.port}", query="")
     site.variables["DATABASE_URL"] = urlunsplit(through)
     try:
         yield link

@@ -62,6 +62,12 @@ def test_processes_on_own_servers_get_the_variables_as_they_are() -> None:
     assert variables == _environment(**variables).for_processes()
 
 
+def test_an_edge_gets_no_address_of_a_database() -> None:
+    variables = {"REDIS_URL": "redis://a", "DATABASE_URL": "postgresql://b", "X": "1"}
+
+    assert {"REDIS_URL": "redis://a", "X": "1"} == _environment(**variables).for_edge()
+
+
 def test_an_error_names_the_variable_and_never_the_url() -> None:
     environment = _environment(REDIS_URL="redis://:password@a")
 
