@@ -366,6 +366,47 @@ create or replace function uuid7_floor(moment timestamptz) returns uuid
     select rpad(lpad(to_hex((extract(epoch from moment) * 1000)::bigint), 12, '0'), 32, '0')::uuid
     $$;
 
+-- The moment of a UUIDv7.
+create or replace function uuid7_time(id uuid) returns timestamptz
+    language sql immutable strict parallel safe
+    as $$
+    select to_timestamp(('x' || lpad(left(replace(id::text, '-', ''), 12), 16, '0'))::bit(64)::bigint / 1000.0)
+    $$;
+
+-- Until when a short click id of ours may earn, and edges know it; null: an imported one, for good.
+do $$ begin
+if not exists (select from pg_attribute where attrelid = 'imported_clicks'::regclass and attname = 'expires_at') then
+    alter table imported_clicks add column expires_at timestamptz;
+    update imported_clicks click
+       set expires_at = uuid7_time(click.click_id)
+                        + make_interval(days => coalesce(program.attribution_window_days, 60))
+      from links link left join programs program on program.id = link.program_id
+     where link.id = click.link_id and click.token ~ '^[0-9A-Za-z]{16}$'
+       and substr(click.click_id::text, 15, 1) = '7';
+end if; end $$;
+
+-- What is to be deleted, oldest first.
+create index if not exists imported_clicks_expiry on imported_clicks (expires_at)
+    where expires_at is not null;
+
+-- The latest day (UTC) of an event that an API key vouched for; null: none did. In a database
+-- that had no such column, a customer whose events are all detached is taken to have had one.
+do $$ begin
+if not exists (select from pg_attribute where attrelid = 'customers'::regclass and attname = 'used_on') then
+    alter table customers add column used_on date;
+    update customers
+       set used_on = (used.at at time zone 'UTC')::date
+      from (select customer.id,
+                   coalesce(max(event.at) filter (where event.api_key_id is not null),
+                            case when count(event.id) = 0 then customer.seen_at end) as at
+              from customers customer
+              left join events event
+                on event.customer_id = customer.id and event.kind <> 'click' and not event.is_test
+             where customer.external_id is not null
+             group by customer.id) as used
+     where customers.id = used.id and used.at is not null;
+end if; end $$;
+
 -- Months of events that are detached, or on the way to it: closed first, so that nothing
 -- changes any more, then folded into `counter_base` and `ledger_base`, then detached. There
 -- is no attached month before one of these. The row outlives the table.

@@ -40,6 +40,7 @@ from workers.process.lifecycle import (
     tune_gc,
 )
 from workers.process.startup_check import keep_checking
+from workers.publish.publisher import Retention
 from workers.quarantine.circuit_breaker import CircuitBreaker, keep_refreshing
 from workers.quarantine.quarantine import QuarantineBudget
 from workers.redis_io.connections import (
@@ -187,6 +188,7 @@ def _siblings(
             shards,
             keep_hours=settings.keep_hours,
             quarantine_days=settings.quarantine_days,
+            kept=Retention(settings.customer_keep_days),
         ),
         ReplayJob(pipeline, sources),
         RedriveJob(pipeline),

@@ -21,6 +21,7 @@ from workers.model.batch import ArchiveBoundary, Boundary
 #: Of what clients cause: how many entries quarantine keeps, and for how many days.
 QUARANTINE_ROWS: Final = 100_000
 QUARANTINE_DAYS: Final = 30
+CUSTOMER_KEEP_DAYS: Final = 400
 
 _LONGEST_NAME: Final = 100
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._-])*")
@@ -75,6 +76,7 @@ class Settings:
     #: 0 days: for good.
     quarantine_rows: int = QUARANTINE_ROWS
     quarantine_days: int = QUARANTINE_DAYS
+    customer_keep_days: int = CUSTOMER_KEEP_DAYS
     #: None where this worker does not archive.
     archive: Archiving | None = None
 
@@ -105,6 +107,9 @@ class Settings:
             ),
             quarantine_days=given.number(
                 "REFTIDE_QUARANTINE_DAYS", QUARANTINE_DAYS, _KEEP_DAYS
+            ),
+            customer_keep_days=given.number(
+                "REFTIDE_CUSTOMER_KEEP_DAYS", CUSTOMER_KEEP_DAYS, (1, 36_600)
             ),
             archive=_archive(given),
         )

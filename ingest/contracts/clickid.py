@@ -9,7 +9,8 @@ for which link, and when (the UUIDv7 carries its milliseconds). All characters a
     a name 12 | MAC 4
 
 is a short one, of letters and digits: what it names has to be looked up, but that we
-issued it can be told without (a made-up one passes once in fifteen million).
+issued it lately can be told without, since its MAC is of the week too (a made-up one passes
+once in three million).
 """
 
 import hmac
@@ -25,6 +26,8 @@ from uuid import UUID
 
 import msgspec
 
+from ingest.contracts.ids import millis
+
 PREFIX: Final = "clk_"
 _PREFIX: Final = PREFIX.encode()
 _MAC_BYTES: Final = 12
@@ -36,6 +39,9 @@ _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _SHORT_ALPHABET: Final = ascii_uppercase + ascii_lowercase + digits
 SHORT_CHARS: Final = 16
 _SHORT_NAME_CHARS: Final = 12
+_WEEK_MS: Final = 7 * 24 * 3600 * 1000
+#: Besides the present one: four whole ones, whatever the day.
+_WEEKS: Final = 5
 
 #: The link in a click id that was issued while there was no directory to ask.
 NO_LINK: Final = UUID(int=0)
@@ -84,14 +90,17 @@ class KeyRing:
         """16 letters and digits for a click: no proof of it, but beyond guessing (71 bits)."""
         key = self._keys[self._signer]
         name = _letters(key, b"rt-short", click_id.bytes, _SHORT_NAME_CHARS)
-        return name + _short_mac(key, name)
+        return name + _short_mac(key, name, millis(click_id) // _WEEK_MS)
 
-    def is_short(self, text: str) -> bool:
-        """Whether a text is a short click id that we issued, whatever it stands for."""
+    def is_short(self, text: str, now_ms: int) -> bool:
+        """Whether a text is a short click id that we issued in the last four weeks."""
         name, mac = text[:_SHORT_NAME_CHARS], text[_SHORT_NAME_CHARS:]
+        # An edge's clock may be a little ahead of another's.
+        last = (now_ms + _WEEK_MS // 2) // _WEEK_MS
         return len(text) == SHORT_CHARS and any(
-            hmac.compare_digest(_bytes(mac), _bytes(_short_mac(key, name)))
+            hmac.compare_digest(_bytes(mac), _bytes(_short_mac(key, name, week)))
             for key in self._keys.values()
+            for week in range(last - _WEEKS, last + 1)
         )
 
     def verify(self, token: str) -> ClickToken | None:
@@ -111,9 +120,9 @@ class KeyRing:
         return ClickToken(UUID(bytes=body[1:17]), UUID(bytes=body[17:33]))
 
 
-def _short_mac(key: bytes, name: str) -> str:
+def _short_mac(key: bytes, name: str, week: int) -> str:
     length = SHORT_CHARS - _SHORT_NAME_CHARS
-    return _letters(key, b"rt-short-mac", _bytes(name), length)
+    return _letters(key, b"rt-short-mac", week.to_bytes(8) + _bytes(name), length)
 
 
 def _bytes(text: str) -> bytes:

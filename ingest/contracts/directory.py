@@ -1,20 +1,30 @@
 """The read model: what workers publish into Redis and edges read.
 
-Every record is a JSON value under a key of its own. The generation marker says that the
-directory is whole: only while it exists does a missing key mean *unknown*. Every change is
-also an entry of a capped stream, so that edges drop cached records within a second.
+Every record is a value under a key of its own: JSON, but for customers, of whom there are
+most. The generation marker says that the directory is whole: only while it exists does a
+missing key mean *unknown*. Every change is also an entry of a capped stream, so that edges
+drop cached records within a second.
+
+Records of customers and of short click ids expire: without them, an edge answers as if it had
+never known them, and workers decide.
 """
 
+from base64 import urlsafe_b64encode
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final, Self
 from uuid import UUID
 
 import orjson
+from msgspec import DecodeError, msgpack
 from typing_extensions import override
 
-#: Exists while the directory is whole; its value is when it was published, Unix ms.
-GENERATION_KEY: Final = "rt:dir:generation"
+#: Exists while the directory is whole; its value is when it was published, Unix ms. The name
+#: changes with the form of records, so that workers of a new release publish them all anew.
+GENERATION_KEY: Final = "rt:dir:generation:2"
+#: The marker of releases whose customers were JSON under keys of any length.
+FORMER_GENERATION_KEY: Final = "rt:dir:generation"
 
 #: The publisher: a value that no other worker writes. Edges do not read it.
 PUBLISHER_KEY: Final = "rt:dir:publisher"
@@ -89,9 +99,19 @@ def partner_link_key(program_id: UUID, partner_code: str) -> str:
     return f"rt:dir:partner-link:{program_id.hex}:{partner_code}"
 
 
+CUSTOMER_PREFIX: Final = "rt:dir:customer:"
+
+
 def customer_key(workspace_id: UUID, external_id: str) -> str:
-    """A customer by its external id."""
-    return f"rt:dir:customer:{workspace_id.hex}:{external_id}"
+    """A customer by its external id, whose length the key does not depend on."""
+    named = workspace_id.bytes + external_id.encode("utf-8", "surrogatepass")
+    digest = blake2b(named, digest_size=16, person=b"rt-customer").digest()
+    return CUSTOMER_PREFIX + urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def former_customer_key(workspace_id: UUID, external_id: str) -> str:
+    """The key of former releases."""
+    return f"{CUSTOMER_PREFIX}{workspace_id.hex}:{external_id}"
 
 
 def stats_key(workspace_id: UUID, partner_code: str) -> str:
@@ -189,21 +209,76 @@ class ClickRecord(_Record):
     link_uuid: UUID
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CustomerRecord(_Record):
-    """A customer with an external id, and the click and link it came by, if any."""
+#: Bytes of a customer's record. With its key, Redis counts at most 200.
+CUSTOMER_BYTES: Final = 108
+#: Those of two ids, the statuses, and what frames them and the texts.
+_CUSTOMER_FRAME: Final = 44
+_STATUSES: Final = (None, "click", "lead", "customer")
+_KEYED_SHIFT: Final = 2
+_RECORDED: Final = 1 << 4
 
-    external_id: str
-    #: None in what an edge remembers of a customer that is not recorded yet.
-    customer_uuid: UUID | None = None
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerRecord:
+    """A customer with an external id, and the click and link it came by, if any.
+
+    In Redis a MessagePack array: the statuses in one number, ids as bytes. Of e-mail address,
+    name and avatar, in this order, those are published that fit into `CUSTOMER_BYTES`.
+    """
+
+    #: `click`, `lead` or `customer`, by all events.
     status: str = "lead"
+    #: The same by the events that an API key vouched for; None: there are none.
+    keyed_status: str | None = None
     name: str | None = None
     email: str | None = None
     avatar: str | None = None
     click_uuid: UUID | None = None
     link_uuid: UUID | None = None
+    #: False in what an edge remembers of a customer that may never be recorded.
+    is_recorded: bool = False
     #: In what an edge remembers: the name of the event that made it known.
     by_event: str | None = None
+
+    def encode(self) -> bytes:
+        flags = _STATUSES.index(self.status)
+        flags |= _STATUSES.index(self.keyed_status) << _KEYED_SHIFT
+        flags |= _RECORDED * self.is_recorded
+        click, link = self.click_uuid, self.link_uuid
+        ids = [click and click.bytes, link and link.bytes]
+        return msgpack.encode((flags, *ids, *self._fitting(), self.by_event))
+
+    def _fitting(self) -> list[str | None]:
+        """E-mail address, name and avatar, as far as there is room."""
+        room = CUSTOMER_BYTES - _CUSTOMER_FRAME
+        said: list[str | None] = []
+        for text in (self.email, self.name, self.avatar):
+            size = len(text.encode()) if text else 0
+            said.append(text if size <= room else None)
+            room -= size if size <= room else 0
+        return said
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Self:
+        """The record of some bytes; more fields than these are a later release's.
+
+        Raises ValueError and TypeError.
+        """
+        try:
+            flags, click, link, email, name, avatar, by_event, *_ = msgpack.decode(raw)
+        except DecodeError as error:
+            raise ValueError(str(error)) from error
+        return cls(
+            status=_STATUSES[flags & 3] or "lead",
+            keyed_status=_STATUSES[flags >> _KEYED_SHIFT & 3],
+            name=name,
+            email=email,
+            avatar=avatar,
+            click_uuid=UUID(bytes=click) if click else None,
+            link_uuid=UUID(bytes=link) if link else None,
+            is_recorded=bool(flags & _RECORDED),
+            by_event=by_event,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

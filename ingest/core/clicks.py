@@ -56,21 +56,19 @@ class Clicks:
 
     async def by_click(self, target: ByClick, asked: Asked) -> Resolved:
         """The click of a click id: one of ours by its proof, any other by look-up."""
-        token, principal = target.token, asked.principal
+        token = target.token
         ours = self._keys.verify(token)
         if ours is not None:
             return await self._click(ours, asked)
-        found = await self._look_up_click(token, principal)
+        found = await self._look_up_click(token, asked)
         if found is Missing.UNAVAILABLE:
             return Resolved(foreign_click=token, click_token=token, is_certain=False)
         if isinstance(found, Missing):
             raise Refusal("click_unknown")
         return await self._click(found, asked)
 
-    async def _look_up_click(
-        self, token: str, principal: Principal
-    ) -> ClickToken | Missing:
-        workspace_id = principal.workspace_id
+    async def _look_up_click(self, token: str, asked: Asked) -> ClickToken | Missing:
+        principal, workspace_id = asked.principal, asked.principal.workspace_id
         if not is_name(token):
             return Missing.UNKNOWN
         if workspace_id is None:
@@ -81,8 +79,10 @@ class Clicks:
         recent = await self._recent.click(token)
         if recent is not Missing.UNKNOWN:
             return recent
-        # One that we issued is on its way, perhaps on some edge's disk.
-        return Missing.UNAVAILABLE if self._keys.is_short(token) else record
+        # One that we issued lately is on its way, perhaps on some edge's disk; an older one
+        # has expired.
+        is_late = self._keys.is_short(token, asked.at)
+        return Missing.UNAVAILABLE if is_late else record
 
     async def by_fingerprint(self, target: ByFingerprint, asked: Asked) -> Resolved:
         """The click by which the visitor with a fingerprint is known."""

@@ -6,11 +6,16 @@ A repeat gets the answer and the id of the first event.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from msgspec.structs import replace
 
 from ingest.contracts.clickid import ClickToken, KeyRing
-from ingest.contracts.directory import DEFAULT_WINDOW_DAYS, CustomerRecord
+from ingest.contracts.directory import (
+    DEFAULT_WINDOW_DAYS,
+    CustomerRecord,
+    LinkRecord,
+)
 from ingest.contracts.envelope import CLICK, Kind
 from ingest.core.ports import Claims
 from ingest.core.recent import click_mark, customer_mark, link_mark
@@ -72,10 +77,14 @@ class Idempotency:
 
         Marks for other edges are written in the same round trip.
         """
-        has_token = endpoint.has_short_clicks and outcome.draft.kind is CLICK
+        is_click = endpoint.has_short_clicks and outcome.draft.kind is CLICK
+        # A duplicate is told the first one's token and has none of its own.
+        has_token = is_click and facts.root is None
         if has_token:
             facts = replace(facts, token=self.keys.short(facts.event_id))
         marks, workspace_id = [*_news(facts, outcome)], facts.workspace_id
+        if is_click and facts.resolved.link_id:
+            marks.append(self._click_mark(facts, facts.resolved.link_id, outcome.link))
         if facts.dedupe and workspace_id:
             marks.append(claim(workspace_id, facts.dedupe, Hint(facts.event_id, reply)))
         if not marks:
@@ -89,27 +98,30 @@ class Idempotency:
         facts = replace(facts, event_id=first.event_id, token=token)
         return endpoint.repeat(outcome, first.reply), facts
 
+    def _click_mark(self, facts: Facts, link_id: UUID, link: LinkRecord | None) -> Mark:
+        """The click that a caller is told the short id of; a duplicate's is marked already."""
+        click = facts.root or ClickToken(facts.event_id, link_id)
+        window = link.attribution_window_days if link else DEFAULT_WINDOW_DAYS
+        return click_mark(self.keys.short(click.click_id), click, window)
+
 
 def _news(facts: Facts, outcome: Outcome) -> Iterator[Mark]:
     """Marks of what every edge has to know before a worker publishes it."""
     link, workspace_id = outcome.link, facts.workspace_id
-    if facts.token and facts.resolved.link_id:
-        window = link.attribution_window_days if link else DEFAULT_WINDOW_DAYS
-        click = ClickToken(facts.event_id, facts.resolved.link_id)
-        yield click_mark(facts.token, click, window)
     if link and link.is_provisional and outcome.draft.kind is Kind.LINK:
         yield link_mark(link)
     external_id = outcome.draft.external_id
     is_new = outcome.customer is None and not outcome.draft.is_test
     if external_id and workspace_id and is_new and facts.principal.is_verified:
-        yield customer_mark(workspace_id, _customer(external_id, outcome, facts))
+        yield customer_mark(workspace_id, external_id, _customer(outcome, facts))
 
 
-def _customer(external_id: str, outcome: Outcome, facts: Facts) -> CustomerRecord:
+def _customer(outcome: Outcome, facts: Facts) -> CustomerRecord:
     draft, resolved = outcome.draft, facts.resolved
+    status = _STATUSES.get(draft.kind, "click")
     return CustomerRecord(
-        external_id=external_id,
-        status=_STATUSES.get(draft.kind, "click"),
+        status=status,
+        keyed_status=status if facts.principal.has_key else None,
         name=draft.customer_name,
         email=draft.customer_email,
         avatar=draft.customer_avatar,

@@ -92,9 +92,11 @@ def visitor_mark(
     return Mark(key, _bytes(click), window_days * _DAY_SECONDS)
 
 
-def customer_mark(workspace_id: UUID, customer: CustomerRecord) -> Mark:
+def customer_mark(
+    workspace_id: UUID, external_id: str, customer: CustomerRecord
+) -> Mark:
     """Lets every edge know a customer at once."""
-    key = new_customer_key(workspace_id, customer.external_id)
+    key = new_customer_key(workspace_id, external_id)
     return Mark(key, customer.encode(), _UNPUBLISHED_SECONDS)
 
 

@@ -181,7 +181,7 @@ def _judge_lead(outcome: Outcome) -> Draft:
     if outcome.has_key and link and asked not in {None, link.program_number}:
         raise Refusal("customer_elsewhere")
     # Whom edges only remember may have been marked by this very lead, and never recorded.
-    if customer and customer.customer_uuid and customer.status in _STATUSES:
+    if customer and customer.is_recorded and customer.status in _STATUSES:
         raise Refusal("customer_advanced", problem=_STATUSES[customer.status])
     if link and link.needs_server_lead and not outcome.has_key:
         key = draft.dedupe and draft.dedupe._replace(scope="deferred")

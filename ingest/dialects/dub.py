@@ -153,7 +153,7 @@ def _came_by_click(outcome: Outcome) -> bool:
 def _customer(outcome: Outcome) -> dict[str, Any]:
     """What the request says of the customer, else what is known."""
     draft, external_id = outcome.draft, outcome.draft.external_id or ""
-    known = outcome.customer or CustomerRecord(external_id=external_id)
+    known = outcome.customer or CustomerRecord()
     email = draft.customer_email or known.email
     nameless = f"Customer {_derived(external_id)[:6].upper()}"
     return {

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from redis.asyncio import Redis
 
-from ingest.contracts.directory import EVERYTHING, GENERATION_KEY
+from ingest.contracts.directory import CUSTOMER_PREFIX, EVERYTHING, GENERATION_KEY
 from ingest.contracts.telemetry import Log
 from ingest.core.values import Missing
 from ingest.directory.cache import Lru, Published, read_snapshot, write_snapshot
@@ -188,7 +188,12 @@ class Replica:
             return
         self._unsaved = False
         known = self._absent.items() + self._present.items()
-        entries = [(key, item.raw) for key, item in known]
+        # Customers are persons: their records stay in Redis, which forgets them.
+        entries = [
+            (key, item.raw)
+            for key, item in known
+            if not key.startswith(CUSTOMER_PREFIX)
+        ]
         try:
             await asyncio.to_thread(write_snapshot, self._snapshot, entries)
         except OSError as error:

@@ -88,7 +88,6 @@ def _finding(target: Target) -> Finding:
 def _outcome(route: Endpoint, draft: Draft) -> Outcome:
     link = _link(draft.target)
     customer = CustomerRecord(
-        external_id=draft.external_id or _TEXT,
         name=draft.customer_name,
         email=draft.customer_email,
         click_uuid=_EVENT,

@@ -19,6 +19,7 @@ from ingest.contracts.directory import (
     EVERYTHING,
     PUBLISHER_KEY,
     customer_key,
+    former_customer_key,
 )
 from ingest.contracts.marks import new_customer_key, new_visitors, visitors_click
 from ingest.contracts.stream import (
@@ -153,6 +154,7 @@ async def forget_customer(
         async with redis.pipeline(transaction=True) as pipe:
             if external_id is not None:
                 pipe.delete(customer_key(workspace_id, external_id))
+                pipe.delete(former_customer_key(workspace_id, external_id))
                 pipe.delete(new_customer_key(workspace_id, external_id))
             # A stalled publisher that has lost its lock may still hold the customer's record.
             pipe.delete(PUBLISHER_KEY)

@@ -25,7 +25,12 @@ from workers.postgres.database import (
     translate_errors,
 )
 from workers.postgres.sql import statements
-from workers.publish.publisher import CHUNK, publish_changes, publish_if_missing
+from workers.publish.publisher import (
+    CHUNK,
+    Retention,
+    publish_changes,
+    publish_if_missing,
+)
 from workers.quarantine.quarantine import expire
 from workers.redis_io.connections import QUEUE
 from workers.settings import QUARANTINE_DAYS
@@ -58,14 +63,17 @@ class Jobs(JobSet):
         shards: int,
         keep_hours: int = 24,
         quarantine_days: int = QUARANTINE_DAYS,
+        kept: Retention = Retention(),  # noqa: B008 -- it is frozen
     ) -> None:
         """`keep_hours`: for how long streams keep entries that every group has read.
 
         `quarantine_days`: for how long quarantine keeps what clients caused; 0: for ever.
+        `kept`: for how long the directory keeps customers.
         """
         self._eraser = Eraser(pool, redis, range(shards))
         self._trimmer = Trimmer(redis, range(shards), keep_hours)
         self._quarantine_days = quarantine_days
+        self._kept = kept
         self._pool = pool
         self._redis = redis
         self._shards = range(shards)
@@ -112,7 +120,7 @@ class Jobs(JobSet):
         """Publish changes to the edges."""
         total = 0
         async with self._connection() as connection:
-            while count := await publish_changes(connection, self._redis):
+            while count := await publish_changes(connection, self._redis, self._kept):
                 total += count
                 if count < CHUNK:
                     break
@@ -122,7 +130,7 @@ class Jobs(JobSet):
     async def ensure_directory(self) -> None:
         """Publish the whole directory if Redis has lost it."""
         async with self._connection() as connection:
-            if await publish_if_missing(connection, self._redis):
+            if await publish_if_missing(connection, self._redis, self._kept):
                 self.log.info("directory.published", changes="all")
 
     async def sample_epochs(self) -> None:

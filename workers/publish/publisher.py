@@ -8,15 +8,18 @@ publisher is ended. So a publisher first writes a token into Redis, before it re
 will write, and Redis accepts its writes only as long as no other token took its place.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import (
     AsyncIterator,
     Callable,
     Coroutine,
     Iterable,
+    Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -29,7 +32,9 @@ from ingest.contracts.directory import (
     CHANGES_FIELD,
     CHANGES_KEPT,
     CHANGES_KEY,
+    CUSTOMER_PREFIX,
     EVERYTHING,
+    FORMER_GENERATION_KEY,
     GENERATION_KEY,
     PUBLISHER_KEY,
 )
@@ -39,6 +44,7 @@ from workers.postgres.sql import statements
 from workers.publish import records
 from workers.publish.records import Reader, Records
 from workers.quarantine.quarantine import TOPICS, wake
+from workers.settings import CUSTOMER_KEEP_DAYS
 
 _SQL: Final = statements("publish/publisher")
 
@@ -50,14 +56,49 @@ _MAX_ANNOUNCED: Final = 1000
 
 _SUPERSEDED: Final = "another publishes, or Redis lost what was published"
 
+#: For so long, edges of a former release find what they know. Seconds.
+_FORMER_SECONDS: Final = 24 * 3600
+_SCANNED: Final = 1000
+
 _WholeReader = Callable[[Connection], Coroutine[Any, Any, Records]]
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long records are kept. `clock` gives Unix milliseconds."""
+
+    #: Customers that an API key named, since it did so last.
+    customer_days: int = CUSTOMER_KEEP_DAYS
+    clock: Callable[[], int] = _unix_ms
+
+    @property
+    def topics(self) -> Mapping[str, "_Topic"]:
+        """Topics that are many records: the parser of a reference, and the reader."""
+        return _TOPICS | {"customer": (_scoped_name, self._customers)}
+
+    @property
+    def statements(self) -> Mapping[str, Reader]:
+        """All records, by the statements that refer to them."""
+        return _ALL_RECORDS | {"customers_all": self._customers}
+
+    @property
+    def _customers(self) -> Reader:
+        return records.of_customers(self.customer_days)
+
+
+_RETENTION: Final = Retention()
 
 
 class _Writer:
     """Writes records, and announces their keys once all are written."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, clock: Callable[[], int]) -> None:
         self._redis = redis
+        self._clock = clock
         self._token = uuid4().hex.encode()
         self._keys: set[str] = set()
 
@@ -85,12 +126,17 @@ class _Writer:
     async def write(self, found: Records) -> None:
         if not found:
             return
+        now = self._clock()
         async with self.transaction() as pipe:
-            for key, value in found.items():
-                if value is None:
+            for key, record in found.items():
+                if record is None:
                     pipe.delete(key)
+                elif record.expires_at is None:
+                    pipe.set(key, record.value)
+                elif record.expires_at > now:
+                    pipe.set(key, record.value, px=record.expires_at - now)
                 else:
-                    pipe.set(key, value)
+                    pipe.delete(key)
         if len(self._keys) <= _MAX_ANNOUNCED:
             self._keys.update(found)
 
@@ -102,7 +148,9 @@ class _Writer:
             await pipe.execute()
 
 
-async def publish_changes(connection: Connection, redis: Redis) -> int:
+async def publish_changes(
+    connection: Connection, redis: Redis, kept: Retention = _RETENTION
+) -> int:
     """Publish up to CHUNK changes; how many. 0 if another publisher has the lock.
 
     Raises TransientError and the errors of Redis and asyncpg; then the changes stay queued.
@@ -113,9 +161,9 @@ async def publish_changes(connection: Connection, redis: Redis) -> int:
         changes = await connection.fetch(_SQL["changes_next"], CHUNK)
         if not changes:
             return 0
-        writer = _Writer(redis)
+        writer = _Writer(redis, kept.clock)
         await writer.begin()
-        await _publish(connection, writer, _by_topic(changes))
+        await _publish(connection, writer, _by_topic(changes), kept.topics)
         await writer.announce()
         waited = [each for each in changes if each["topic"] in TOPICS]
         await wake(connection, [f"{each['topic']} {each['ref']}" for each in waited])
@@ -125,7 +173,9 @@ async def publish_changes(connection: Connection, redis: Redis) -> int:
         return len(changes)
 
 
-async def publish_if_missing(connection: Connection, redis: Redis) -> bool:
+async def publish_if_missing(
+    connection: Connection, redis: Redis, kept: Retention = _RETENTION
+) -> bool:
     """Publish the whole directory if Redis has none; whether that was done."""
     if await redis.exists(GENERATION_KEY):
         return False
@@ -135,21 +185,24 @@ async def publish_if_missing(connection: Connection, redis: Redis) -> bool:
         # Another publisher may have done it before we got the lock.
         if await redis.exists(GENERATION_KEY):
             return False
-        await publish_all(connection, redis)
-        return True
+        await publish_all(connection, redis, kept)
+    await _retire_former(redis)
+    return True
 
 
-async def publish_all(connection: Connection, redis: Redis) -> None:
+async def publish_all(
+    connection: Connection, redis: Redis, kept: Retention = _RETENTION
+) -> None:
     """Publish every record, then set the generation marker; deletes nothing.
 
     Needs a transaction that holds the publisher's lock. Raises TransientError if Redis loses
     its data meanwhile.
     """
-    writer = _Writer(redis)
+    writer = _Writer(redis, kept.clock)
     await writer.begin()
     for read_document in _DOCUMENTS.values():
         await writer.write(await read_document(connection))
-    for statement, read in _ALL_RECORDS.items():
+    for statement, read in kept.statements.items():
         async for rows in _chunks(connection, _SQL[statement]):
             await writer.write(await read(connection, rows))
     now_ms = await connection.fetchval(_SQL["now_ms"])
@@ -158,13 +211,32 @@ async def publish_all(connection: Connection, redis: Redis) -> None:
         pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING}, maxlen=CHANGES_KEPT)
 
 
+async def _retire_former(redis: Redis) -> None:
+    """Let the records of a former release expire: its edges may still run."""
+    if not await redis.exists(FORMER_GENERATION_KEY):
+        return
+    cursor = 0
+    while True:
+        cursor, keys = await redis.scan(cursor, f"{CUSTOMER_PREFIX}*:*", _SCANNED)
+        async with redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.expire(key, _FORMER_SECONDS, nx=True)
+            await pipe.execute()
+        if not cursor:
+            break
+    await redis.expire(FORMER_GENERATION_KEY, _FORMER_SECONDS, nx=True)
+
+
 async def _publish(
-    connection: Connection, writer: _Writer, refs: dict[str, list[str]]
+    connection: Connection,
+    writer: _Writer,
+    refs: dict[str, list[str]],
+    topics: Mapping[str, "_Topic"],
 ) -> None:
     for topic, read_document in _DOCUMENTS.items():
         if topic in refs:
             await writer.write(await read_document(connection))
-    for topic, (parse, read) in _TOPICS.items():
+    for topic, (parse, read) in topics.items():
         if topic in refs:
             await writer.write(await read(connection, [*map(parse, refs[topic])]))
     for program in refs.get("program", ()):
@@ -200,8 +272,11 @@ _DOCUMENTS: Final[dict[str, _WholeReader]] = {
     "limit": records.of_limits,
 }
 
-#: The other topics: the parser of a reference, and the reader of the records.
-_TOPICS: Final[dict[str, tuple[Callable[[str], tuple[Any, ...]], Reader]]] = {
+#: The parser of a topic's references, and the reader of the records.
+_Topic = tuple[Callable[[str], tuple[Any, ...]], Reader]
+
+#: The other topics, but customers.
+_TOPICS: Final[dict[str, _Topic]] = {
     "program": (lambda ref: (UUID(ref),), records.of_programs),
     "domain": (lambda ref: (ref,), records.of_domains),
     "key": (lambda ref: (bytes.fromhex(ref),), records.of_keys),
@@ -209,7 +284,6 @@ _TOPICS: Final[dict[str, tuple[Callable[[str], tuple[Any, ...]], Reader]]] = {
     "link": (lambda ref: (UUID(ref),), records.of_links),
     "code": (lambda ref: tuple(ref.split(" ", 1)), records.of_codes),
     "partner_link": (_scoped_name, records.of_partner_links),
-    "customer": (_scoped_name, records.of_customers),
     "stats": (_scoped_name, records.of_stats),
 }
 
@@ -221,6 +295,5 @@ _ALL_RECORDS: Final[dict[str, Reader]] = {
     "links_all": records.of_own_codes,
     "aliases_all": records.of_codes,
     "partner_links_all": records.of_partner_links,
-    "customers_all": records.of_customers,
     "stats_all": records.of_stats,
 }

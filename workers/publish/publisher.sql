@@ -55,11 +55,22 @@ select distinct on (links.program_id, partners.code) links.program_id, partners.
  order by links.program_id, partners.code, links.created_at, links.id
 
 -- customers_find: customers, with the click that their latest lead names, else the one that earned it
-select customer.workspace_id, customer.external_id, customer.id as customer_uuid, customer.status::text,
+select customer.workspace_id, customer.external_id, true as is_recorded, customer.status::text,
+       case when customer.used_on is not null then customer.status::text end as keyed_status,
        customer.name, customer.email, customer.avatar,
        coalesce(named.click_id, earned.click_id) as click_uuid,
-       case when named.click_id is null then earned.link_id else named.link_id end as link_uuid
+       case when named.click_id is null then earned.link_id else named.link_id end as link_uuid,
+       (extract(epoch from greatest((customer.used_on + $3::integer + 1)::timestamp at time zone 'UTC',
+                                    coalesce(claimed.until, customer.seen_at))) * 1000)::bigint as expires_at
   from customers customer
+  left join lateral (
+        -- What nobody vouched for is kept while a click may earn it.
+        select max(lead.at + make_interval(days => coalesce(program.attribution_window_days, $4::integer))) as until
+          from (select at, coalesce(asked_program_id, program_id) as program_id from events
+                 where customer_id = customer.id and kind <> 'click' and api_key_id is null and not is_test
+                 order by at desc limit 64) as lead
+          left join programs program on program.id = lead.program_id
+       ) as claimed on true
   left join lateral (
         select lead.click_id, click.link_id
           from (select * from events
@@ -127,7 +138,9 @@ select id as program_uuid, workspace_id as workspace_uuid, number, url, cookie_w
 select id as key_uuid, workspace_id as workspace_uuid, key_hash, scopes from api_keys where key_hash = any($1::bytea[]) and revoked_at is null
 
 -- clicks_find: imported click ids
-select workspace_id, token, click_id as click_uuid, link_id as link_uuid from imported_clicks
+select workspace_id, token, click_id as click_uuid, link_id as link_uuid,
+       (extract(epoch from expires_at) * 1000)::bigint as expires_at
+  from imported_clicks
  where (workspace_id, token) in (select * from unnest($1::uuid[], $2::text[]))
 
 -- links_of_program: the links whose records contain a program's columns

@@ -2,15 +2,18 @@
 
 A reader gets references, rows of one or two columns, and returns keys and values. The value
 None means that the key has to be deleted.
+
+Expiries follow from rows alone, so that a directory that is published again has the same.
 """
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from ingest.contracts.directory import (
+    DEFAULT_WINDOW_DAYS,
     LIMITS_KEY,
     SWITCHES_KEY,
     ClickRecord,
@@ -37,13 +40,21 @@ from workers.postgres.sql import statements
 
 _SQL: Final = statements("publish/publisher")
 
-Records = Mapping[str, bytes | None]
+
+class Record(NamedTuple):
+    """A value, and when it expires, in Unix milliseconds; None: never."""
+
+    value: bytes
+    expires_at: int | None = None
+
+
+Records = Mapping[str, Record | None]
 #: References to records, such as ids, or names within a workspace.
 Refs = Sequence[Iterable[Any]]
 Reader = Callable[[Connection, Refs], Coroutine[Any, Any, Records]]
 
 _Keys = Callable[[asyncpg.Record], Iterable[str]]
-_Encoder = Callable[[asyncpg.Record], bytes]
+_Encoder = Callable[[asyncpg.Record], Record]
 
 
 async def of_links(connection: Connection, ids: Refs) -> Records:
@@ -71,13 +82,14 @@ async def of_partner_links(connection: Connection, partners: Refs) -> Records:
 async def of_switches(connection: Connection) -> Records:
     """All switches that are off, in one record."""
     off = {(row[0], row[1]) for row in await connection.fetch(_SQL["switches_find"])}
-    return {SWITCHES_KEY: SwitchesRecord(off=off).encode() if off else None}
+    return {SWITCHES_KEY: Record(SwitchesRecord(off=off).encode()) if off else None}
 
 
 async def of_limits(connection: Connection) -> Records:
     """All limits that operators set, in one record."""
     limits = {row[0]: row[1] for row in await connection.fetch(_SQL["limits_find"])}
-    return {LIMITS_KEY: LimitsRecord(per_minute=limits).encode() if limits else None}
+    record = Record(LimitsRecord(per_minute=limits).encode()) if limits else None
+    return {LIMITS_KEY: record}
 
 
 async def _links_named(
@@ -95,35 +107,42 @@ async def _links_named(
 
 
 def _encoder(kind: type[Any]) -> _Encoder:
-    """Makes records of rows: their columns have the names of the record's fields."""
+    """Makes records of rows: their columns have the names of the record's fields.
+
+    `expires_at` says when a record expires, where there is such a column.
+    """
     fields = kind.__dataclass_fields__
 
-    def encode(row: asyncpg.Record) -> bytes:
+    def encode(row: asyncpg.Record) -> Record:
         known = {
             # asyncpg's UUIDs are a subclass, which orjson refuses.
             name: UUID(int=value.int) if isinstance(value, UUID) else value
             for name, value in row.items()
             if name in fields and value is not None
         }
-        encoded: bytes = kind(**known).encode()
-        return encoded
+        return Record(kind(**known).encode(), row.get("expires_at"))
 
     return encode
 
 
 def _reader(
-    statement: str, key_of: Callable[..., str] | None, keys: _Keys, encode: _Encoder
+    statement: str,
+    key_of: Callable[..., str] | None,
+    keys: _Keys,
+    encode: _Encoder,
+    *arguments: object,
 ) -> Reader:
     """A reader of one statement, whose rows have these keys.
 
-    `key_of` makes the key that is deleted where a reference has no row.
+    `key_of` makes the key that is deleted where a reference has no row. The statement gets
+    the columns of the references, then `arguments`.
     """
 
     async def read(connection: Connection, refs: Refs) -> Records:
-        found: dict[str, bytes | None] = {}
+        found: dict[str, Record | None] = {}
         if key_of is not None:
             found = dict.fromkeys(key_of(*ref) for ref in refs)
-        for row in await connection.fetch(_SQL[statement], *columns(refs)):
+        for row in await connection.fetch(_SQL[statement], *columns(refs), *arguments):
             found |= dict.fromkeys(keys(row), encode(row))
         return found
 
@@ -145,7 +164,7 @@ of_domains: Final = _reader(
     "domains_find",
     domain_key,
     lambda row: [domain_key(row["domain"])],
-    lambda row: row["workspace_id"].hex.encode(),
+    lambda row: Record(row["workspace_id"].hex.encode()),
 )
 #: Programs stay: their records are never deleted.
 of_programs: Final = _reader(
@@ -166,12 +185,24 @@ of_clicks: Final = _reader(
     lambda row: [click_key(row["workspace_id"], row["token"])],
     _encoder(ClickRecord),
 )
-of_customers: Final = _reader(
-    "customers_find",
-    customer_key,
-    lambda row: [customer_key(row["workspace_id"], row["external_id"])],
-    _encoder(CustomerRecord),
-)
+
+
+def of_customers(keep_days: int) -> Reader:
+    """A reader of customers.
+
+    A record expires `keep_days` after the last day on which an API key named the customer;
+    where none did, with the windows of the clicks that may have brought it.
+    """
+    return _reader(
+        "customers_find",
+        customer_key,
+        lambda row: [customer_key(row["workspace_id"], row["external_id"])],
+        _encoder(CustomerRecord),
+        keep_days,
+        DEFAULT_WINDOW_DAYS,
+    )
+
+
 of_stats: Final = _reader(
     "stats_find",
     stats_key,

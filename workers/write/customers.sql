@@ -47,14 +47,15 @@ select distinct said.click_id
 -- customers_lock: lock these customers in the order of their ids
 select from customers where id = any($1::uuid[]) order by id for no key update
 
--- customers_merge: keep the latest value of every field, the earliest time seen, the furthest status; its own click decides a customer's workspace
+-- customers_merge: keep the latest value of every field, the earliest time seen, the latest day used, the furthest status; its own click decides a customer's workspace
 with said as (
     select *
       from unnest($1::uuid[], $2::timestamptz[], $3::customer_status[], $4::uuid[], $5::boolean[],
                   $6::text[], $7::timestamptz[], $8::uuid[],
                   $9::text[], $10::timestamptz[], $11::uuid[],
-                  $12::text[], $13::timestamptz[], $14::uuid[])
-        as said (id, seen_at, status, workspace_id, is_certain, name, name_at, name_by, email, email_at, email_by, avatar, avatar_at, avatar_by)
+                  $12::text[], $13::timestamptz[], $14::uuid[], $15::date[])
+        as said (id, seen_at, status, workspace_id, is_certain, name, name_at, name_by, email, email_at, email_by, avatar, avatar_at, avatar_by,
+                 used_on)
 ), news as (
     select said.*,
            said.workspace_id <> customer.workspace_id
@@ -77,6 +78,7 @@ with said as (
 )
 update customers
    set seen_at = least(customers.seen_at, news.seen_at),
+       used_on = greatest(customers.used_on, news.used_on),
        status = greatest(customers.status, news.status),
        workspace_id = case when is_owner then news.workspace_id else customers.workspace_id end,
        name = case when is_name then news.name else customers.name end,
@@ -91,7 +93,8 @@ update customers
   from news
  where customers.id = news.id
    and (is_name or is_email or is_avatar or is_owner
-        or news.seen_at < customers.seen_at or news.status > customers.status)
+        or news.seen_at < customers.seen_at or news.status > customers.status
+        or news.used_on > coalesce(customers.used_on, '-infinity'))
 
 -- customers_point: point anonymous customers at the customer of the earliest lead that names their click; one of a detached month keeps its target, since its lead may be detached too
 with person as (

@@ -5,7 +5,7 @@ wins, in whatever order events arrive.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
@@ -81,6 +81,8 @@ class _ProfileUpdate:
         self.workspace_id = row.place.workspace_id
         #: Whether the workspace is that of the customer's own click, not of a row that names it.
         self.is_certain = False
+        #: The latest day of an event that an API key vouched for.
+        self._used_on: date | None = None
         self._status = 0
         #: The latest value of each field, behind the time and id of its event.
         self._latest: dict[str, tuple[datetime, UUID, str]] = {}
@@ -96,6 +98,8 @@ class _ProfileUpdate:
         # An event of quantity 0 counts nothing and moves no status.
         if row.event.quantity and (is_its_own or row.place.is_click_ours):
             self._status = max(self._status, _STATUS.get(row.event.kind, 0))
+        if is_its_own and row.place.api_key_id:
+            self._used_on = max(self._used_on or row.at.date(), row.at.date())
         for name in _FIELDS if is_its_own else ():
             value: str | None = getattr(row.envelope.customer, name)
             if value is not None:
@@ -108,7 +112,7 @@ class _ProfileUpdate:
         for name in _FIELDS:
             at, by, value = self._latest.get(name, (None, None, None))
             out += [value, at, by]
-        return out
+        return [*out, self._used_on]
 
 
 def _by_id(customer: tuple[UUID, UUID, datetime]) -> int:

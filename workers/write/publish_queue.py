@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
+from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.envelope import CLICK
 from workers.model.rows import Row
 from workers.postgres.database import Connection, columns
@@ -59,4 +60,5 @@ async def keep_tokens(connection: Connection, rows: Iterable[Row]) -> None:
         }
     )
     if tokens:
-        await connection.execute(_SQL["tokens_keep"], *columns(tokens))
+        named = columns(tokens)
+        await connection.execute(_SQL["tokens_keep"], *named, DEFAULT_WINDOW_DAYS)

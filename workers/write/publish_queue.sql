@@ -16,9 +16,13 @@ select distinct 'stats', partners.workspace_id || ' ' || partners.code
   join partners on partners.id = links.partner_id
  where links.id = any($1::uuid[])
 
--- tokens_keep: store short click ids with their clicks; a known one stays as it is
-insert into imported_clicks (workspace_id, token, click_id, link_id)
-select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[])
+-- tokens_keep: store short click ids with their clicks, as long as those may earn; a known one stays as it is
+insert into imported_clicks (workspace_id, token, click_id, link_id, expires_at)
+select click.workspace_id, token, click_id, link_id,
+       uuid7_time(click_id) + make_interval(days => coalesce(program.attribution_window_days, $5::integer))
+  from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[])
     as click (workspace_id, token, click_id, link_id)
+  join links link on link.id = click.link_id
+  left join programs program on program.id = link.program_id
  order by workspace_id, token, click_id
 on conflict do nothing

@@ -93,7 +93,7 @@ async def carry_out(
     await suppressions.refresh(pool)
     tell("spools and the edges' snapshot in the data directory")
     spool = await erase_spools.pseudonymize_spools(pool, suppressions, environment.data)
-    snapshot = erase_spools.pseudonymize_snapshot(suppressions, environment.data)
+    snapshot = erase_spools.clean_snapshot(environment.data)
     return {
         "waiting": waiting,
         "spool": spool | {"directory": str(environment.data)},

@@ -9,9 +9,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID
 
-from ingest.contracts.directory import customer_key
+from ingest.contracts.directory import CUSTOMER_PREFIX
 from ingest.directory.cache import (
     Published,
     drop_drafts,
@@ -37,8 +36,6 @@ from workers.postgres.database import Pool
 
 _AT_ONCE: Final = 500
 _ENDLESS: Final = 1 << 62
-_WORKSPACE_DIGITS: Final = 32
-_CUSTOMERS: Final = customer_key(UUID(int=0), "").partition("0" * _WORKSPACE_DIGITS)[0]
 
 
 async def pseudonymize_spools(
@@ -61,28 +58,21 @@ async def pseudonymize_spools(
     return {"events": events, "in_use": in_use, "unreadable": aside}
 
 
-def pseudonymize_snapshot(suppressions: Suppressions, data: Path) -> int:
-    """Delete erased customers from the edges' snapshot; how many there were.
+def clean_snapshot(data: Path) -> int:
+    """Delete customers from the edges' snapshot; how many there were.
 
-    A running edge forgets by itself, and writes the file anew within half a minute.
+    Edges of this release write none into it.
     """
     path = snapshot_of(data)
     known = read_snapshot(path)
     kept: list[tuple[str, Published]] = [
-        (key, raw) for key, raw in known.items() if not _names(suppressions, key)
+        (key, raw) for key, raw in known.items() if not key.startswith(CUSTOMER_PREFIX)
     ]
     if len(kept) < len(known):
         with readable(path):
             write_snapshot(path, kept)
     drop_drafts(path)
     return len(known) - len(kept)
-
-
-def _names(suppressions: Suppressions, key: str) -> bool:
-    if not key.startswith(_CUSTOMERS):
-        return False
-    owner, _, external_id = key.removeprefix(_CUSTOMERS).partition(":")
-    return suppressions.has_customer(UUID(owner), external_id)
 
 
 async def _concerns(pool: Pool, suppressions: Suppressions, folder: Path) -> bool:

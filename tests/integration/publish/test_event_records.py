@@ -33,9 +33,15 @@ from workers.enrich import build_enrichers
 from workers.model.batch import Delivery, Entry
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
-from workers.publish.publisher import publish_changes, publish_if_missing
+from workers.publish.publisher import (
+    Retention,
+    publish_changes,
+    publish_if_missing,
+)
 from workers.redis_io.connections import for_jobs
 
+#: The publisher's clock stands where the events' does.
+AT_NOON = Retention(clock=lambda: NOON_MS)
 _ENRICH = build_enrichers(None)
 _ENTRIES = count()
 _BOT = "Googlebot/2.1 (+http://www.google.com/bot.html)"
@@ -65,12 +71,12 @@ class World:
 
     async def publish(self) -> int:
         async with self.pool.acquire() as connection:
-            return await publish_changes(connection, self.redis)
+            return await publish_changes(connection, self.redis, AT_NOON)
 
     async def publish_anew(self) -> None:
         await self.redis.flushdb()
         async with self.pool.acquire() as connection:
-            assert await publish_if_missing(connection, self.redis)
+            assert await publish_if_missing(connection, self.redis, AT_NOON)
 
     async def execute(self, statement: str, *arguments: Any) -> None:
         await self.pool.execute(statement, *arguments)
@@ -128,7 +134,7 @@ async def test_a_new_customer_is_published_as_it_is(world: World) -> None:
 
     found = await world.customer()
     assert found is not None
-    assert found.customer_uuid is not None
+    assert found.is_recorded
     assert ("lead", "Ada", None) == (found.status, found.name, found.email)
     assert (an_id(1), LINKS[0]) == (found.click_uuid, found.link_uuid)
     organic = await world.customer("organic")

@@ -191,7 +191,7 @@ def _records(target: Target) -> dict[str, bytes]:
             click = ClickRecord(click_uuid=CLICK, link_uuid=LINK.link_uuid)
             return {click_key(WORKSPACE, token): click.encode()}
         case ByCustomer(external_id):
-            return {customer_key(WORKSPACE, external_id): _customer(external_id)}
+            return {customer_key(WORKSPACE, external_id): _customer()}
         case ByPartner(program, partner):
             return {
                 program_id_key(program): _program(program),
@@ -210,10 +210,9 @@ def _codes(code: str, domain: str | None) -> dict[str, bytes]:
     return known | {link_key(each, code): LINK.encode() for each in namespaces}
 
 
-def _customer(external_id: str) -> bytes:
+def _customer() -> bytes:
     return CustomerRecord(
-        external_id=external_id,
-        customer_uuid=UUID(int=9),
+        is_recorded=True,
         status="click",
         click_uuid=CLICK,
         link_uuid=LINK.link_uuid,

@@ -20,7 +20,7 @@ from ingest.dialects.spec import (
 
 SALE = next(item for item in DUB.endpoints if item.path == "/track/sale")
 assert isinstance(SALE, Endpoint)
-CLICKED = CustomerRecord(external_id="u", click_uuid=UUID(int=1), by_event="Sign up")
+CLICKED = CustomerRecord(click_uuid=UUID(int=1), by_event="Sign up")
 
 
 def of_a_direct_sale() -> Draft:

@@ -145,7 +145,7 @@ def outcome_of(sample: Sample, draft: Draft) -> Outcome:
         matched_by=script.get("matched_by"),
         link=None if changes is None else replace(LINK, **changes),
         program=PROGRAM,
-        customer=customer and CustomerRecord(**customer),
+        customer=None if customer is None else CustomerRecord(**customer),
         has_key=script.get("has_key", False),
         is_certain=script.get("is_certain", True),
     )
