@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from ingest.contracts.directory import GENERATION_KEY
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import running_valkey
 from workers.jobs import arq_host
@@ -98,7 +99,7 @@ async def test_arq_is_started_again_after_redis_was_away(pool: Pool) -> None:
             valkey.kill()
             await eventually(lambda: _true(bool(logs)))
             valkey.start()
-            await eventually(lambda: _exists(redis, "rt:dir:generation"))
+            await eventually(lambda: _exists(redis, GENERATION_KEY))
             stop.set()
 
     assert ["arq.restarted"] == [
