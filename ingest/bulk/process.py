@@ -77,6 +77,10 @@ class BulkProcessor:
         """The sender by these headers; raises Refusal."""
         authorizer = self._acceptor.authorizer
         principal = await authorizer.identify(BATCH, ROUTE.credential, raw)
+        # The key's own limit counts events.
+        await authorizer.count(
+            BATCH, ROUTE, replace(principal, api_key_id=None), raw.ip
+        )
         return BatchSender(raw, principal)
 
     async def take(self, sender: BatchSender, events: Sequence[bytes]) -> Reply:
@@ -108,8 +112,6 @@ class _Batch:
         self._now = acceptor.clock()
         #: By dialect and scope: the key's principal, or its refusal.
         self._principals: dict[tuple[str, str], Principal | Refusal] = {}
-        #: Paths without rate limits.
-        self._unlimited: set[str] = set()
 
     async def take(self, events: Sequence[bytes]) -> list[Result]:
         """The results of one part; it ends before the next one begins."""
@@ -203,14 +205,9 @@ class _Batch:
 
     async def _accepted(self, event: _Event) -> Taken:
         call, endpoint = event.call, event.endpoint
-        if call.path not in self._unlimited:
-            usage = await self._acceptor.authorizer.count(
-                call.dialect, endpoint, call.principal, event.counted_ip
-            )
-            if usage and not usage.is_admitted:
-                raise Refusal("rate_limited", retry_after=usage.retry_after)
-            if usage is None and not endpoint.limits:
-                self._unlimited.add(call.path)
+        await self._acceptor.authorizer.count(
+            call.dialect, endpoint, call.principal, event.counted_ip
+        )
         return await self._acceptor.take(call, endpoint, event.drafts)
 
     def refused(self, dialect: Dialect, refusal: Refusal) -> Result:

@@ -26,7 +26,7 @@ from ingest.core.idempotency import Idempotency, key_owner
 from ingest.core.outcomes import Outcomes
 from ingest.core.ports import Sink
 from ingest.core.resolve import Resolver
-from ingest.core.resolved import Asked
+from ingest.core.resolved import Asked, Resolved
 from ingest.core.seal import Facts, seal
 from ingest.core.values import MintedId, Overloaded
 from ingest.core.visitors import Visitors
@@ -87,25 +87,29 @@ class Acceptor:
     log: Log
 
     async def accept(
-        self, dialect: Dialect, route: Endpoint | Query, raw: RawRequest
+        self,
+        dialect: Dialect,
+        route: Endpoint | Query,
+        raw: RawRequest,
+        *,
+        is_counted: bool = False,
     ) -> Reply:
-        """The answer to a request: every event in it is durable, or it says no."""
+        """The answer to a request: every event in it is durable, or it says no.
+
+        `is_counted`: its limits have admitted it.
+        """
         usage: Usage | None = None
         try:
             principal = await self.authorizer.identify(dialect, route.credential, raw)
-            if route.limits or principal.api_key_id is not None:
+            if not is_counted:
                 usage = await self.authorizer.count(dialect, route, principal, raw.ip)
             call = Call(dialect, route.path, raw, principal, self.clock())
-            reply = await self._serve(call, route, usage)
+            reply = await self._serve(call, route)
         except Refusal as refusal:
             reply = self.refuse(dialect, refusal)
         return reply if usage is None else _with_usage(dialect, reply, usage)
 
-    async def _serve(
-        self, call: Call, route: Endpoint | Query, usage: Usage | None
-    ) -> Reply:
-        if usage is not None and not usage.is_admitted:
-            raise Refusal("rate_limited", retry_after=usage.retry_after)
+    async def _serve(self, call: Call, route: Endpoint | Query) -> Reply:
         if isinstance(route, Query):
             return await self._find(call, route)
         drafts = route.parse(call.raw)
@@ -121,8 +125,16 @@ class Acceptor:
         resolved = await self.resolver.resolve(query.ask(call.raw), asked)
         if not resolved.is_certain:
             raise Refusal("overloaded", retry_after=_RETRY_AFTER)
-        await self.authorizer.pass_switches(resolved.link, resolved.program)
+        await self._pass_owner(query, resolved, asked.principal)
         return query.answer(Finding(link=resolved.link, stats=resolved.stats))
+
+    async def _pass_owner(
+        self, route: Endpoint | Query, resolved: Resolved, principal: Principal
+    ) -> None:
+        """Raise Refusal by the switches and limits of whose event or link it is."""
+        await self.authorizer.pass_switches(resolved.link, resolved.program)
+        if resolved.owner is not None and not principal.is_known:
+            await self.authorizer.count_workspace(route, resolved.owner.workspace_uuid)
 
     async def take(
         self, call: Call, endpoint: Endpoint, drafts: Sequence[Draft]
@@ -164,7 +176,8 @@ class Acceptor:
         """The refusal in the dialect's words; it is counted."""
         REFUSED.labels(dialect.name, refusal.code).inc()
         self.log.debug("edge.refused", dialect=dialect.name, code=refusal.code)
-        return dialect.refuse(refusal)
+        reply, usage = dialect.refuse(refusal), refusal.usage
+        return reply if usage is None else _with_usage(dialect, reply, usage)
 
     def _idempotency_key(self, call: Call, draft: Draft, place: int) -> Dedupe | None:
         owner = key_owner(
@@ -193,7 +206,7 @@ class Acceptor:
         resolved = self.resolver.known(draft.target, asked)
         if resolved is None:
             resolved = await self.resolver.resolve(draft.target, asked)
-        await self.authorizer.pass_switches(resolved.link, resolved.program)
+        await self._pass_owner(endpoint, resolved, call.principal)
         visit = self.visitors.visit(
             draft, resolved, call.raw, UUID(bytes=self.new_id().bytes)
         )
@@ -244,7 +257,7 @@ def _collected(endpoint: Endpoint, taken: Taken) -> Taken:
 def _with_usage(dialect: Dialect, reply: Reply, usage: Usage) -> Reply:
     if dialect.usage_headers is None:
         return reply
-    return replace(reply, headers={**reply.headers, **dialect.usage_headers(usage)})
+    return replace(reply, headers={**dialect.usage_headers(usage), **reply.headers})
 
 
 def _from_a_server(raw: RawRequest) -> RawRequest:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -15,8 +14,10 @@ from ingest.contracts.directory import (
     ProgramRecord,
     SwitchesRecord,
 )
+from ingest.core.client_ip import network_of
 from ingest.core.values import Demand, Missing
 from ingest.dialects.spec import (
+    NOTHING,
     Credential,
     Dialect,
     Limit,
@@ -27,12 +28,14 @@ from ingest.dialects.spec import (
 )
 
 _MINTED: Final = "rt_"
-_IPV4: Final = 4
 
 #: Wrong keys that an address may try.
-WRONG_KEYS: Final = Limit(name="keys.address", by="address", per_minute=60)
+WRONG_KEYS: Final = Limit(
+    name="keys.address", by="address", per_minute=60, is_documented=False
+)
 
-#: Limits up to this are exact over all edges; larger ones may be leased in parts.
+#: Limits up to this are exact over all edges. Larger ones are leased in parts, or where the
+#: vendor documents none, counted by each edge.
 _EXACT: Final = 100
 
 
@@ -63,6 +66,10 @@ class Limiter(Protocol):
         """Count a request against every demand, or against none."""
         ...
 
+    def admits(self, subject: str, per_minute: int) -> bool:
+        """Count a request against a demand that is this edge's own."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
@@ -86,6 +93,11 @@ class Principal:
     def has_key(self) -> bool:
         return self.api_key_id is not None or not self.is_verified
 
+    @property
+    def is_known(self) -> bool:
+        """Whether a key that the directory knows vouches for the request."""
+        return self.workspace_id is not None
+
     def may_use(self, workspace_id: UUID) -> bool:
         """Whether something of this workspace may be shown to the caller."""
         return self.workspace_id is None or self.workspace_id == workspace_id
@@ -105,7 +117,7 @@ class Authorizer:
     ) -> None:
         """`secrets`: the current one first; keys hashed under any of them count."""
         self._records = records
-        self._limiter = limiter
+        self.limiter = limiter
         self._secrets = secrets
 
     @property
@@ -136,11 +148,38 @@ class Authorizer:
     async def count(
         self, dialect: Dialect, route: Route, principal: Principal, ip: str | None
     ) -> Usage | None:
-        """Count one event, or query, against every limit of its route and its caller."""
-        if not route.limits and principal.api_key_id is None:
-            return None
-        demands = await self._demands(dialect, route, principal, ip)
-        return await self._limiter.take(demands) if demands else None
+        """Count one event, or query, against the limits of its route and its caller.
+
+        What the answer tells of a limit that the vendor documents; raises Refusal.
+        """
+        own = await self._own_limits()
+        key = str(principal.api_key_id) if principal.api_key_id else ""
+        has_own = key in own
+        is_told = dialect.usage_headers is not None
+        demands = [
+            _demand(limit, who, most, is_told=is_told)
+            for limit in route.limits
+            # What a key has for itself stands in the place of what every key has.
+            if not (has_own and limit.by == "key")
+            and (most := own.get(limit.name, limit.per_minute)) is not None
+            and (limit.is_documented or _concerns(limit, route, principal, own))
+            and (who := _subject(limit, principal, ip))
+        ]
+        if has_own:
+            asks = is_told or own[key] <= _EXACT
+            demands.append(Demand(f"key:{key}", own[key], asks))
+        return await self._pass_limits(demands)
+
+    async def count_workspace(self, route: Route, workspace_id: UUID) -> None:
+        """Count what no key vouches for against its link's workspace; raises Refusal."""
+        own = await self._own_limits()
+        demands = [
+            _demand(limit, workspace_id.hex, own[limit.name], is_told=False)
+            for limit in route.limits
+            if limit.by == "workspace" and limit.name in own
+        ]
+        if demands:
+            await self._pass_limits(demands)
 
     async def pass_switches(
         self, link: LinkRecord | None, program: ProgramRecord | None
@@ -178,33 +217,48 @@ class Authorizer:
     async def _wrong_key(self, ip: str | None) -> Refusal:
         """Count a wrong key; why it is refused."""
         if ip is not None:
-            found = await self._records.limits()
-            own = found.per_minute if isinstance(found, LimitsRecord) else {}
-            most = own.get(WRONG_KEYS.name, WRONG_KEYS.per_minute)
-            demand = _demand(WRONG_KEYS.name, _address(ip), most, is_shown=False)
-            usage = await self._limiter.take([demand])
-            if usage is not None and not usage.is_admitted:
-                return Refusal("rate_limited", retry_after=usage.retry_after)
+            own = await self._own_limits()
+            most = own.get(WRONG_KEYS.name, WRONG_KEYS.per_minute) or 0
+            try:
+                await self._pass_limits(
+                    [_demand(WRONG_KEYS, network_of(ip), most, is_told=False)]
+                )
+            except Refusal as refusal:
+                return Refusal("rate_limited", retry_after=refusal.retry_after)
         return Refusal("unauthorised")
 
-    async def _demands(
-        self, dialect: Dialect, route: Route, principal: Principal, ip: str | None
-    ) -> list[Demand]:
+    async def _own_limits(self) -> Mapping[str, int]:
+        """The figures that operators set."""
         found = await self._records.limits()
-        own = found.per_minute if isinstance(found, LimitsRecord) else {}
-        is_shown = dialect.usage_headers is not None
-        key = str(principal.api_key_id) if principal.api_key_id else ""
-        has_own = key in own
-        demands = [
-            _demand(limit.name, who, own.get(limit.name, limit.per_minute), is_shown)
-            for limit in route.limits
-            # What a key has for itself stands in the place of what every key has.
-            if not (has_own and limit.by == "key")
-            and (who := _subject(limit, principal, ip))
-        ]
-        if has_own:
-            demands.append(_demand("key", key, own[key], is_shown))
-        return demands
+        return found.per_minute if isinstance(found, LimitsRecord) else NOTHING
+
+    async def _pass_limits(self, demands: Sequence[Demand]) -> Usage | None:
+        usage = await self.limiter.take(demands) if demands else None
+        if usage is None or usage.is_admitted:
+            return usage
+        refusal = Refusal("rate_limited", retry_after=usage.retry_after)
+        refusal.usage = usage
+        raise refusal
+
+
+def only_by_address(
+    route: Route, limits: LimitsRecord | Missing | None
+) -> tuple[str, int] | None:
+    """The name and figure of a public route's limit, if it has one by address alone.
+
+    None: it has others, or one that Redis has to be asked about, or none is in memory.
+    """
+    if limits is None or limits is Missing.UNAVAILABLE:
+        return None
+    own = limits.per_minute if isinstance(limits, LimitsRecord) else NOTHING
+    figures = [
+        (limit, most)
+        for limit in route.limits
+        if (most := own.get(limit.name, limit.per_minute)) is not None
+    ]
+    [(limit, most), *others] = figures
+    is_alone = limit.by == "address" and not limit.is_documented and not others
+    return (limit.name, most) if is_alone and most > _EXACT else None
 
 
 def _off(switches: SwitchesRecord | Missing) -> AbstractSet[tuple[str, str]]:
@@ -218,27 +272,33 @@ def _pass(off: AbstractSet[tuple[str, str]], *subjects: tuple[str, str]) -> None
         raise Refusal("switched_off")
 
 
-def _demand(name: str, who: str, per_minute: int, is_shown: bool) -> Demand:  # noqa: FBT001 -- private
-    return Demand(f"{name}:{who}", per_minute, is_shown or per_minute <= _EXACT)
+def _demand(limit: Limit, who: str, most: int, *, is_told: bool) -> Demand:
+    asks = most <= _EXACT or (is_told and limit.is_documented)
+    is_local = not asks and not limit.is_documented
+    return Demand(f"{limit.name}:{who}", most, asks, is_local)
+
+
+def _concerns(
+    limit: Limit, route: Route, principal: Principal, own: Mapping[str, int]
+) -> bool:
+    """Whether a limit of ours counts a request: by address only what no key vouches for.
+
+    On a route that needs a key, the figure of an operator counts all.
+    """
+    if limit.by != "address" or not principal.is_known:
+        return True
+    return route.needs_key and limit.name in own
 
 
 def _subject(limit: Limit, principal: Principal, ip: str | None) -> str | None:
     """The subject that a limit counts."""
     if limit.by == "address":
-        return _address(ip) if ip else None
+        return network_of(ip) if ip else None
     if limit.by == "workspace":
         return principal.workspace_id.hex if principal.workspace_id else None
     if principal.api_key_hashes:
         return principal.api_key_hashes[0].hex()
     return principal.api_key_id.hex if principal.api_key_id else None
-
-
-def _address(ip: str) -> str:
-    """The address; of IPv6 its /64, which one host is given."""
-    address = ip_address(ip)
-    if address.version == _IPV4:
-        return str(address)
-    return str(ip_network((address, 64), strict=False).network_address)
 
 
 def _key(wanted: Credential, headers: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from ingest.settings import Network
 
 _IPV6_KEPT: Final = 48
+_IPV6_OF_A_HOST: Final = 64
 _PROXIES_KEPT: Final = 4096
 _ADDRESSES_KEPT: Final = 4096
 
@@ -60,6 +61,16 @@ def truncate(ip: str) -> str | None:
     if ":" in address:
         return str(ip_network((address, _IPV6_KEPT), strict=False)[0])
     return f"{address[: address.rindex('.')]}.0"
+
+
+def network_of(ip: str) -> str:
+    """What limits count an address as: itself; of IPv6 its /64, which one host is given."""
+    return ip if ":" not in ip else _network_of(ip)
+
+
+@lru_cache(_ADDRESSES_KEPT)
+def _network_of(ip: str) -> str:
+    return str(ip_network((ip, _IPV6_OF_A_HOST), strict=False)[0])
 
 
 def normalized(text: str) -> str | None:

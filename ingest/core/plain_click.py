@@ -1,10 +1,11 @@
 """Plain clicks: from the body to the bytes for the stream in one call, without waiting.
 
-A click is plain if its route wants no key and has no limits, its link is in memory, nothing
-is switched off, and its body is as trackers send it: nearly all clicks. What the clicks of
-a link have in common is made once: the answer and the envelope, with holes. Every other
-request takes the path of `accept`; both say the same of a plain click, byte for byte, and a
-property test holds them together.
+A click is plain if its route wants no key and has no limit but one by address that this edge
+counts alone, its link is in memory, nothing is switched off, and its body is as trackers send
+it: nearly all clicks. What the clicks of a link have in common is made once: the answer and
+the envelope, with holes. Every other request takes the path of `accept`, and so does one
+beyond the limit; both say the same of a plain click, byte for byte, and a property test holds
+them together.
 """
 
 from collections.abc import Callable, Hashable
@@ -13,10 +14,17 @@ from typing import Final
 import orjson
 
 from ingest.contracts.click_template import ClickTemplate
-from ingest.contracts.directory import SWITCHES_KEY, LinkRecord
+from ingest.contracts.directory import (
+    LIMITS_KEY,
+    SWITCHES_KEY,
+    LimitsRecord,
+    LinkRecord,
+)
 from ingest.contracts.envelope import CLICK, Client
 from ingest.contracts.storable import AGENT_CHARS
 from ingest.core.accept import Acceptor
+from ingest.core.authorize import only_by_address
+from ingest.core.client_ip import network_of
 from ingest.core.resolve import anywhere
 from ingest.core.seal import STORED_ADDRESS, visitor_of
 from ingest.core.values import Missing
@@ -76,6 +84,9 @@ class PlainClicks:
         self._name = dialect.name
         self._read = read
         self._recall = acceptor.resolver.links.recall
+        self._admits = acceptor.authorizer.limiter.admits
+        self._limits: LimitsRecord | Missing | None = None
+        self._limit: tuple[str, int] | None = None
         self._new_id = acceptor.new_id
         self._issue = acceptor.outcomes.keys.issue_bytes
         self._visitor_key = acceptor.visitors.visitor_key
@@ -87,6 +98,7 @@ class PlainClicks:
     ) -> SealedClick | None:
         """The event of a request; None: it is for `Acceptor.accept` to take or refuse.
 
+        An event that is taken is counted against the limit of its address.
         `agent` is the request's User-Agent, in ASCII; `ip` the caller's address.
         """
         said = self._read(body)
@@ -94,7 +106,7 @@ class PlainClicks:
             return None
         target, click = said
         shared = self._shared_by(target)
-        if shared is None:
+        if shared is None or not self._is_within_limits(ip):
             return None
         event_id = self._new_id().bytes
         agent = click.user_agent or agent
@@ -112,6 +124,19 @@ class PlainClicks:
         return SealedClick(
             event_id, payload, b"".join((shared.before, click_id, shared.behind))
         )
+
+    def _is_within_limits(self, ip: str | None) -> bool:
+        limits = self._recall(LIMITS_KEY)
+        if limits is not self._limits:
+            self._limits = limits
+            self._limit = only_by_address(self._endpoint, limits)
+        if self._limit is None:
+            return False
+        if ip is None:
+            return True
+        name, most = self._limit
+        address = network_of(ip) if ":" in ip else ip
+        return self._admits(f"{name}:{address}", most)
 
     def _shared_by(self, target: ByCode) -> _Shared | None:
         """What a link gives to all its clicks; None: they are not plain."""

@@ -42,6 +42,8 @@ class Demand(NamedTuple):
     per_minute: int
     #: Ask Redis every time: the limit is small, or the caller is told what remains.
     asks: bool
+    #: Never ask Redis: each edge counts by itself, and only a refusal is told.
+    is_local: bool = False
 
 
 class Mark(Value, frozen=True):

@@ -33,7 +33,15 @@ from pydantic import BaseModel, Field
 from ingest.contracts.storable import Json
 from ingest.dialects.body import SAYS_SOMETHING, Body, doc, example, maybe
 from ingest.dialects.refusals import answers, retry_headers
-from ingest.dialects.spec import Credential, Dialect, Refusal, RefusalCode, Reply, Route
+from ingest.dialects.spec import (
+    Credential,
+    Dialect,
+    Refusal,
+    RefusalCode,
+    Reply,
+    Route,
+    limited,
+)
 
 EVENTS: Final = 1_000
 #: Of a body, before it is decompressed and after.
@@ -67,7 +75,7 @@ _REFUSALS: Final = answers(
         "credential_malformed": (401, "The header is not Authorization: Bearer KEY"),
         "unauthorised": (401, "There is no such API key"),
         "forbidden": (403, "The API key lacks the scope {field}"),
-        "rate_limited": (429, "Too many events within a minute"),
+        "rate_limited": (429, "Too many batches within a minute"),
         "switched_off": (503, "Batches are switched off"),
         "overloaded": (503, "There is no durable place for events right now"),
         "failed": (500, "Something went wrong here"),
@@ -206,15 +214,21 @@ def _refuse(refusal: Refusal) -> Reply:
     return Reply(status, {"error": error}, retry_headers(refusal, status))
 
 
-ROUTE: Final = Route(
-    path="/v1/events",
-    summary="Record up to 1,000 events of any dialect",
-    body=BatchEvent,
-    reply=BatchAnswer,
-    credential=Credential(scope="track"),
+_NAME: Final = "batch"
+
+#: Its limits count batches; each event in one counts against the limits of its own route.
+ROUTE: Final = limited(
+    _NAME,
+    Route(
+        path="/v1/events",
+        summary="Record up to 1,000 events of any dialect",
+        body=BatchEvent,
+        reply=BatchAnswer,
+        credential=Credential(scope="track"),
+    ),
 )
 
 #: Its events are other dialects': it has no endpoints, only a name, a path and words.
 BATCH: Final = Dialect(
-    name="batch", prefix=ROUTE.path, endpoints=(), refuse=_refuse, problem=_Problem
+    name=_NAME, prefix=ROUTE.path, endpoints=(), refuse=_refuse, problem=_Problem
 )

@@ -5,10 +5,10 @@ every request makes anew is a Value: a frozen dataclass takes ten times as long 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter, itemgetter
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,12 @@ from ingest.contracts.directory import (
 )
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import Json
+
+_By = Literal["address", "key", "workspace"]
+_SomeRoute = TypeVar("_SomeRoute", bound="Route")
+
+#: What an address may send a minute without a known key, where the vendor does not say.
+_OF_AN_ADDRESS: Final = 6000
 
 #: An empty mapping that stays so.
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -94,6 +100,8 @@ class Refusal(Exception):
         self.field = field
         self.problem = problem
         self.retry_after = retry_after
+        #: Of a request beyond a limit.
+        self.usage: Usage | None = None
         #: What was looked for, where it came to that; `accept` says so.
         self.target: Target | None = None
 
@@ -297,11 +305,14 @@ class Limit:
     """So many requests in any 60 seconds of one address, key, or workspace.
 
     Operators know it by its name; endpoints that share a name share what is left of it.
+    `per_minute` of None: none unless an operator sets it. A limit by address that the vendor
+    does not document is ours: a generous bound for callers that no known key vouches for.
     """
 
     name: str
-    by: Literal["address", "key", "workspace"]
-    per_minute: int
+    by: _By
+    per_minute: int | None
+    is_documented: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +338,25 @@ class Route:
     from_browsers: bool = False
     method: Literal["GET", "POST"] = "POST"
 
+    @property
+    def needs_key(self) -> bool:
+        return self.credential is not None and not self.credential.is_optional
+
+
+def limited(dialect: str, route: _SomeRoute) -> _SomeRoute:
+    """The route with a limit by address and one by workspace, where its vendor has none."""
+    last = [part for part in route.path.split("/") if not part.startswith("{")][-1]
+    wanted: dict[_By, int | None] = {"address": _OF_AN_ADDRESS, "workspace": None}
+    known = {limit.by for limit in route.limits}
+    ours = [
+        Limit(
+            name=f"{dialect}.{last}.{by}", by=by, per_minute=most, is_documented=False
+        )
+        for by, most in wanted.items()
+        if by not in known
+    ]
+    return replace(route, limits=(*route.limits, *ours))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Route):
@@ -351,8 +381,8 @@ class Endpoint(Route):
     #: Whether clients are told 16 letters and digits for a click id.
     has_short_clicks: bool = False
     #: Reads the body of a click whose answer follows from its link and click id alone; None
-    #: for every other, which `parse` reads. Such a route has no credential, no limits and
-    #: no judge.
+    #: for every other, which `parse` reads. Such a route has no credential, no judge, and
+    #: its vendor documents no limits.
     plain_click: Callable[[bytes], tuple[ByCode, PlainClick] | None] | None = None
 
 
@@ -380,3 +410,7 @@ class Dialect:
     problem: type[BaseModel]
     #: Headers of every answer that a limit was asked for; None: the vendor has none.
     usage_headers: Callable[[Usage], Mapping[str, str]] | None = None
+
+    def __post_init__(self) -> None:
+        endpoints = tuple(limited(self.name, route) for route in self.endpoints)
+        object.__setattr__(self, "endpoints", endpoints)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from typing_extensions import override
+
 from ingest.contracts.directory import (
     LIMITS_KEY,
     SWITCHES_KEY,
@@ -33,8 +35,12 @@ from ingest.directory.replica import Record, RecordRequest, Replica
 class Directory(Replica):
     """The records that answers depend on, or why there is none.
 
-    In memory the switches are under SWITCHES_KEY, a link under its namespaces and code.
+    In memory the switches and limits are under their keys, a link under its namespaces and
+    code.
     """
+
+    #: The latest that was known.
+    _limits: LimitsRecord | Missing = Missing.UNAVAILABLE
 
     def link_in_memory(
         self, namespaces: Sequence[str], code: str
@@ -104,7 +110,15 @@ class Directory(Replica):
         return await self._one(SWITCHES_KEY, SwitchesRecord.decode)
 
     async def limits(self) -> LimitsRecord | Missing:
-        return await self._one(LIMITS_KEY, LimitsRecord.decode)
+        """The limits that operators set, as they were last known."""
+        found = await self._one(LIMITS_KEY, LimitsRecord.decode)
+        if found is not Missing.UNAVAILABLE:
+            self._limits = found
+        return self._limits
+
+    @override
+    async def _refresh(self) -> None:
+        await self.limits()
 
     async def click(self, workspace_id: UUID, token: str) -> ClickRecord | Missing:
         """The click behind an id that was imported into a workspace."""

@@ -181,7 +181,11 @@ class Replica:
     async def _save_periodically(self) -> None:
         while True:
             await asyncio.sleep(_SNAPSHOT_SECONDS)
+            await self._refresh()
             await self._save()
+
+    async def _refresh(self) -> None:
+        """Ask for what must be known before a request needs it."""
 
     async def _save(self) -> None:
         if not self._unsaved or not self._listener.is_current:

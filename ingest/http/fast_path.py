@@ -72,7 +72,8 @@ class PlainRoute:
             click.event_id, click.payload, partial(self._settled, click, began, respond)
         ):
             raw = RawRequest(headers=head.decoded(), body=body, ip=peer)
-            run(self._accept(raw, began), respond, self.meters.took)
+            accept = self._accept(raw, began, is_counted=click is not None)
+            run(accept, respond, self.meters.took)
 
     def _plain_click(
         self, head: Head, body: bytes, ip: str | None
@@ -105,9 +106,13 @@ class PlainRoute:
             return self._written(refusal, began)
         return self._taken(click, began)
 
-    async def _accept(self, raw: RawRequest, began: float) -> bytes:
+    async def _accept(
+        self, raw: RawRequest, began: float, *, is_counted: bool
+    ) -> bytes:
         try:
-            reply = await self.acceptor.accept(self.dialect, self.route, raw)
+            reply = await self.acceptor.accept(
+                self.dialect, self.route, raw, is_counted=is_counted
+            )
         except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
             reply = failed(self.dialect, self.route.path, error)
         return self._written(reply, began)

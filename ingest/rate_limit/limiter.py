@@ -2,7 +2,8 @@
 
 Each edge counts in memory what it admits, and never admits more than the limit by its own
 count; within that, Redis decides. So a request that exceeds the edge's own count costs no
-round trip, and while Redis is away each edge enforces the limits on its own.
+round trip, and while Redis is away each edge enforces the limits on its own. Redis is never
+asked about local demands.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from redis.asyncio import Redis
 from ingest.core.values import Demand
 from ingest.dialects.spec import Usage
 from ingest.directory.cache import Lru
+from ingest.rate_limit.local import LocalLimiter
 from ingest.rate_limit.permits import Interval, Permit, PermitRequest, Permits
 from ingest.rate_limit.windows import Count, Windows
 
@@ -53,27 +55,36 @@ class SharedLimiter:
     subject that constantly exceeds its limit gets the whole limit every 62 seconds.
     """
 
-    def __init__(self, redis: Redis, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        clock: Callable[[], int],
+        local: LocalLimiter | None = None,
+    ) -> None:
         """`redis` bounds how long an answer may take; `clock` gives Unix ms."""
+        self._local = local or LocalLimiter()
+        self.admits = self._local.admits
         self._clock = clock
         self._permits = Permits(redis, clock)
         self._own = Windows()
         self._refusals: Lru[_Refusal] = Lru(_REFUSALS_KEPT)
 
     async def take(self, demands: Sequence[Demand]) -> Usage | None:
-        """Take a permit of each demand; the usage of the tightest. None without demands.
+        """Take a permit of each demand; the usage of the tightest.
 
-        The tightest is the one that refuses, else the one with the fewest permits left.
+        The tightest is the one that refuses, else the one with the fewest permits left. It
+        is local only if it refuses. None without such a demand.
         `reset` is when the first used permit becomes free. A refused request takes no
         permits; for the time of a round trip it may seem to, so that others are refused too
         early, but never too many admitted.
         """
-        if not demands:
-            return None
-        verdicts = self._refused_lately(demands) or self._take_own(demands)
-        if _admit(verdicts) and not self._permits.is_away():
-            verdicts = await self._take_shared(verdicts)
-        return _usage(verdicts, self._clock())
+        own = self._refused_lately(demands) or self._take_own(demands)
+        if not _admit(own):
+            return _usage(own, self._clock())
+        verdicts = _shared(own)
+        if verdicts and not self._permits.is_away():
+            verdicts = await self._take_shared(own)
+        return _usage(verdicts, self._clock()) if verdicts else None
 
     @property
     def is_reached(self) -> bool:
@@ -97,32 +108,37 @@ class SharedLimiter:
 
     def _take_own(self, demands: Sequence[Demand]) -> list[_Verdict]:
         now = self._clock()
-        verdicts = [
-            (demand, self._own.of(demand.subject).take(demand.per_minute, now))
-            for demand in demands
-        ]
+        verdicts = [(demand, self._count(demand, now)) for demand in demands]
         if not _admit(verdicts):
             self._give_back_own(verdicts)
         return verdicts
 
+    def _count(self, demand: Demand, now: int) -> Count:
+        if demand.is_local:
+            return self._local.take(demand.subject, demand.per_minute)
+        return self._own.of(demand.subject).take(demand.per_minute, now)
+
     def _give_back_own(self, verdicts: Sequence[_Verdict]) -> None:
         for demand, count in verdicts:
-            if count.granted:
+            if count.granted and demand.is_local:
+                self._local.give_back(demand.subject, count.bucket)
+            elif count.granted:
                 self._own.of(demand.subject).give_back(count.bucket)
 
     async def _take_shared(self, own: Sequence[_Verdict]) -> list[_Verdict]:
         """Redis' verdicts; this edge's own where Redis does not answer."""
-        found = await self._permits.take([self._ask(*verdict) for verdict in own])
+        asked = _shared(own)
+        found = await self._permits.take([self._ask(*verdict) for verdict in asked])
         verdicts = [
             (demand, shared or mine)
-            for (demand, mine), shared in zip(own, found, strict=True)
+            for (demand, mine), shared in zip(asked, found, strict=True)
         ]
         if not _admit(verdicts):
             self._give_back_own(own)
             self._remember(verdicts)
             taken = [
                 Permit(demand.subject, shared.bucket)
-                for (demand, _), shared in zip(own, found, strict=True)
+                for (demand, _), shared in zip(asked, found, strict=True)
                 if shared and shared.granted
             ]
             if taken:
@@ -147,6 +163,10 @@ class SharedLimiter:
 
 def _admit(verdicts: Sequence[_Verdict]) -> bool:
     return all(count.granted for _, count in verdicts)
+
+
+def _shared(verdicts: Sequence[_Verdict]) -> list[_Verdict]:
+    return [verdict for verdict in verdicts if not verdict[0].is_local]
 
 
 def _usage(verdicts: Sequence[_Verdict], now: int) -> Usage:

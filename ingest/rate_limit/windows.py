@@ -5,6 +5,7 @@ buckets: 61 seconds. The extra second allows for the time between counting and a
 request, so that a client's own measurement does not exceed the limit either.
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from ingest.directory.cache import Lru
@@ -84,6 +85,9 @@ class Windows:
     def __init__(self, kept: int = _SUBJECTS_KEPT) -> None:
         """Hold at most `kept` windows."""
         self._windows: Lru[Window] = Lru(kept)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._windows)
 
     def of(self, subject: str) -> Window:
         window = self._windows.get(subject)

@@ -28,8 +28,8 @@ _DESCRIPTION: Final = (
     "The body is an array of events, or NDJSON: one event a line. It has at most 1,000 "
     "events and 2 MiB, before and after a `Content-Encoding` of `gzip` or `zstd`. Needs an "
     "API key with the scope `track`, and for each event the scope of its path; `ip` and "
-    "`occurred_at` need the scope `forward`. Limits count events. An invalid event is "
-    "refused at its place, and the others are taken."
+    "`occurred_at` need the scope `forward`. Each event counts against the limits of its "
+    "path. An invalid event is refused at its place, and the others are taken."
 )
 
 _CODES: Final[tuple[RefusalCode, ...]] = (
@@ -41,6 +41,7 @@ _CODES: Final[tuple[RefusalCode, ...]] = (
     "credential_malformed",
     "unauthorised",
     "forbidden",
+    "rate_limited",
     "switched_off",
     "overloaded",
     "failed",

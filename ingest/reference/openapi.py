@@ -160,18 +160,18 @@ def _facts(route: Route) -> Iterator[str]:
     else:
         yield f"Needs an API key with the scope `{route.credential.scope}`."
     for limit in route.limits:
-        yield _limited(limit)
+        if limit.per_minute is not None:
+            yield _limited(limit, limit.per_minute)
     if route.from_browsers:
         yield "Browsers may call it from any origin."
     if route.body:
         yield "Ignores unknown fields and the content type."
 
 
-def _limited(limit: Limit) -> str:
+def _limited(limit: Limit, most: int) -> str:
     whose = "API key" if limit.by == "key" else limit.by
-    return (
-        f"Takes {limit.per_minute:,} requests a minute of one {whose} (`{limit.name}`)."
-    )
+    without = "" if limit.is_documented else " without a valid API key"
+    return f"Takes {most:,} requests a minute of one {whose}{without} (`{limit.name}`)."
 
 
 def _security(route: Route) -> list[Node]:
@@ -213,12 +213,16 @@ def _responses(
 
 def _usage_headers(dialect: Dialect, route: Route, status: int) -> Node:
     """The rate limit headers of an answer, if the vendor has them."""
-    is_counted = (
-        status < HTTPStatus.BAD_REQUEST or status == HTTPStatus.TOO_MANY_REQUESTS
-    )
-    if dialect.usage_headers is None or not is_counted or not route.limits:
+    is_refusal = status == HTTPStatus.TOO_MANY_REQUESTS
+    told = [
+        limit.per_minute
+        for limit in route.limits
+        if limit.per_minute and (limit.is_documented or is_refusal)
+    ]
+    is_counted = status < HTTPStatus.BAD_REQUEST or is_refusal
+    if dialect.usage_headers is None or not is_counted or not told:
         return {}
-    limit = min(each.per_minute for each in route.limits)
+    limit = min(told)
     usage = Usage(limit, limit - 1, 1_790_000_060, is_admitted=True, retry_after=0)
     return {
         name: {

@@ -53,17 +53,17 @@ _OF_ALL: Final[frozenset[RefusalCode]] = frozenset(
         "switched_off",
         "overloaded",
         "failed",
+        "rate_limited",
     }
 )
 
-#: Of every route with a key: operators may limit any key.
+#: Of every route with a key.
 _OF_KEYS: Final[frozenset[RefusalCode]] = frozenset(
     {
         "credential_missing",
         "credential_malformed",
         "unauthorised",
         "forbidden",
-        "rate_limited",
     }
 )
 
@@ -92,8 +92,6 @@ def refusals(
         found |= _OF_KEYS
     if route.credential and route.credential.is_optional:
         found.remove("credential_missing")
-    if route.limits:
-        found.add("rate_limited")
     tried = [*_of_fields(route, sample.body)]
     for code in _CODES:
         for refusal in [item for item in tried if item.code == code] or (

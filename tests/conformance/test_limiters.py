@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from ingest.core.values import Demand
 from ingest.rate_limit.limiter import SharedLimiter
+from ingest.rate_limit.permits import window_key
 from ingest.redis_io.client import connect
 from tests.support.edge.limiting import MovingClock, admitted, most_within, pass_seconds
 
@@ -21,6 +22,10 @@ class Stage:
         self.clock = MovingClock()
         self.limiter = SharedLimiter(redis, self.clock)
         self._shared = shared
+
+    async def keys(self) -> list[bytes]:
+        """The windows in Redis, if it is reached."""
+        return await self._shared.keys(window_key("*")) if self._shared else []
 
     async def pass_seconds(self, seconds: int) -> None:
         await pass_seconds(seconds, self.clock, self._shared)
@@ -156,3 +161,31 @@ async def test_a_limit_that_was_raised_counts_at_once(stage: Stage) -> None:
     assert not await admitted(stage.limiter, Demand("a", 1, asks=True))
 
     assert await admitted(stage.limiter, Demand("a", 2, asks=True))
+
+
+async def test_redis_is_not_asked_about_a_local_limit(stage: Stage) -> None:
+    generous = Demand("local", 150, asks=False, is_local=True)
+    usages = [await stage.limiter.take([generous]) for _ in range(152)]
+
+    assert [None] * 150 == usages[:150]
+    assert [False, False] == [usage and usage.is_admitted for usage in usages[150:]]
+    assert not await stage.keys()
+
+
+async def test_what_is_told_is_of_the_limits_that_are_shared(stage: Stage) -> None:
+    generous = Demand("local", 150, asks=False, is_local=True)
+    usage = await stage.limiter.take([generous, Demand("wide", 1000, asks=True)])
+
+    assert usage
+    assert (1000, 999) == (usage.limit, usage.remaining)
+
+
+async def test_what_a_shared_limit_refuses_a_local_one_does_not_count(
+    stage: Stage,
+) -> None:
+    generous = Demand("local", 150, asks=False, is_local=True)
+    narrow = Demand("narrow", 1, asks=True)
+    for _ in range(300):
+        await stage.limiter.take([generous, narrow])
+
+    assert 149 == sum([stage.limiter.admits("local", 150) for _ in range(160)])

@@ -9,7 +9,12 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.contracts.directory import SWITCHES_KEY, SwitchesRecord, link_key
+from ingest.contracts.directory import (
+    LIMITS_KEY,
+    SWITCHES_KEY,
+    SwitchesRecord,
+    link_key,
+)
 from ingest.core.plain_click import PlainClicks, SealedClick, plain_clicks
 from ingest.core.values import Missing
 from ingest.dialects.affitor import AFFITOR
@@ -76,8 +81,8 @@ class InMemory(MemoryDirectory):
     """A directory of which everything is in memory."""
 
     def recall(self, question: Hashable) -> Any:
-        if question == SWITCHES_KEY:
-            return self.records.get(SWITCHES_KEY, Missing.UNKNOWN)
+        if question in {SWITCHES_KEY, LIMITS_KEY}:
+            return self.records.get(question, Missing.UNKNOWN)
         *namespaces, code = question  # type: ignore[misc]  # of a link
         keys = (link_key(namespace, code) for namespace in namespaces)
         return next((self.records[key] for key in keys if key in self.records), None)

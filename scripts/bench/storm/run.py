@@ -154,7 +154,9 @@ async def _rage(storm: _Storm) -> dict[str, Any]:
     if servers.embedded is None:
         raise RuntimeError("a storm breaks servers of its own")
     async with servers.postgres() as connection, servers.redis() as redis:
-        for name in known_limits():
+        for name in [
+            name for name, limit in known_limits().items() if limit["default"]
+        ]:
             await connection.execute(_LIMITS["set"], name, _NO_LIMIT)
         server = await _named(redis)
     async with assembled(servers.embedded, servers.environment, storm.folder) as fleet:

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.directory import SWITCHES_KEY, SwitchesRecord
 from ingest.dialects.spec import Refusal
-from tests.support.edge.batching import CLICK, RECORDING, Edge, event, published
+from tests.support.edge.batching import CLICK, RECORDING, Edge, event, published, said
 from tests.support.edge.showcase import KEYS, an_edge
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -26,11 +26,11 @@ async def test_limits_count_events(redis_url: str, tmp_path: Path) -> None:
         edge = Edge(client, redis_url)
         results = await edge.results(*leads, *[click] * 3, *[far] * 3, CLICK)
 
-    said = [each["result"] for each in results]
-    assert 3 == said[:5].count("accepted")
-    assert 2 == said[5:8].count("accepted")
-    assert 2 == said[8:11].count("accepted")
-    assert "accepted" == said[11]
+    outcomes = [each["result"] for each in results]
+    assert 3 == outcomes[:5].count("accepted")
+    assert 2 == outcomes[5:8].count("accepted")
+    assert 2 == outcomes[8:11].count("accepted")
+    assert "accepted" == outcomes[11]
     refused = [each for each in results if each["result"] == "refused"]
     assert {("rate_limited", 429, True)} == {
         (each["code"], each["status"], each["retryable"]) for each in refused
@@ -53,6 +53,32 @@ async def test_a_keys_own_limit_stands_in_the_place_of_every_keys(
         results = await Edge(client, redis_url).results(*leads)
 
     assert own == [each["result"] for each in results].count("accepted")
+
+
+async def test_events_of_a_key_are_not_counted_by_address_but_by_workspace(
+    redis_url: str, tmp_path: Path
+) -> None:
+    limits = {"affitor.click.address": 1, "affitor.click.workspace": 3}
+    await published(redis_url, limits=limits)
+    async with an_edge(redis_url, tmp_path) as client:
+        results = await Edge(client, redis_url).results(*[CLICK] * 5)
+
+    assert 3 == [each["result"] for each in results].count("accepted")
+
+
+@pytest.mark.parametrize("by", ["address", "workspace"])
+async def test_an_operator_may_limit_batches(
+    redis_url: str, tmp_path: Path, by: str
+) -> None:
+    await published(redis_url, limits={f"batch.events.{by}": 1})
+    async with an_edge(redis_url, tmp_path) as client:
+        edge = Edge(client, redis_url)
+        first = await edge.send([CLICK, CLICK])
+        second = await edge.send([CLICK])
+
+        assert 200 == first.status
+        assert (429, "rate_limited") == await said(second)
+        assert 1 <= int(second.headers["Retry-After"]) <= 62
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,13 @@ from ingest.contracts.directory import (
     CHANGES_KEY,
     EVERYTHING,
     GENERATION_KEY,
+    LIMITS_KEY,
+    LimitsRecord,
     ProgramRecord,
     program_key,
 )
 from ingest.core.values import Missing
+from ingest.directory import replica
 from ingest.directory.cache import read_snapshot
 from ingest.directory.lookup import Directory
 from ingest.redis_io.client import connect
@@ -350,3 +353,50 @@ async def test_a_run_without_server_leaves_the_snapshot_alone(
         pass
 
     assert {program_key(1)} == {*read_snapshot(tmp_path / "snapshot")}
+
+
+async def test_limits_that_operators_set_outlast_the_directory(
+    publisher: Publisher, valkey: Valkey, tmp_path: Path
+) -> None:
+    raised = LimitsRecord(per_minute={"bio_re.address": 600})
+    await publisher.redis.set(LIMITS_KEY, raised.encode())
+    async with a_directory(valkey.url, tmp_path) as directory:
+        await stands(directory)
+        assert raised == await directory.limits()
+        await publisher.redis.flushdb()
+        await becomes(directory, 1, Missing.UNAVAILABLE)
+
+        assert raised == await directory.limits()
+        await asyncio.to_thread(valkey.kill)
+        assert raised == await directory.limits()
+
+        await asyncio.to_thread(valkey.start)
+        await publisher.redis.delete(LIMITS_KEY)
+        await publisher.begin()
+
+        async def are_forgotten() -> bool:
+            return await directory.limits() is Missing.UNKNOWN
+
+        await eventually(are_forgotten)
+
+
+async def test_an_edge_without_requests_knows_the_limits_after_its_restart(
+    publisher: Publisher,
+    valkey: Valkey,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replica, "_SNAPSHOT_SECONDS", 0.01)
+    raised = LimitsRecord(per_minute={"bio_re.address": 600})
+    await publisher.redis.set(LIMITS_KEY, raised.encode())
+    async with a_directory(valkey.url, tmp_path):
+
+        async def is_saved() -> bool:
+            saved = read_snapshot(tmp_path / "snapshot")
+            return saved.get(LIMITS_KEY) == raised.encode()
+
+        await eventually(is_saved)
+    await asyncio.to_thread(valkey.kill)
+
+    async with a_directory(valkey.url, tmp_path) as directory:
+        assert raised == await directory.limits()

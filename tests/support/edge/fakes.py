@@ -132,6 +132,10 @@ class MemoryLimiter:
         self.asked: list[Sequence[Demand]] = []
         self.usage: Usage | None = None
 
+    def admits(self, subject: str, per_minute: int) -> bool:
+        self.asked.append([Demand(subject, per_minute, asks=False, is_local=True)])
+        return self.usage is None
+
     async def take(self, demands: Sequence[Demand]) -> Usage | None:
         self.asked.append(demands)
         return self.usage if demands else None

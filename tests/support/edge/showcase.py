@@ -161,6 +161,7 @@ _UNLIMITED = {
     for each in DIALECTS
     for route in each.endpoints
     for limit in route.limits
+    if limit.per_minute
 } | {WRONG_KEYS.name: 1_000_000}
 
 

@@ -1,4 +1,4 @@
-"""Limits: requests a minute, where they are not what the dialect says."""
+"""Limits: requests a minute, as vendors document them, by default, or as operators set them."""
 
 from itertools import chain
 from typing import Any, Final
@@ -6,6 +6,8 @@ from uuid import UUID
 
 from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
+from ingest.dialects.batch import ROUTE
+from ingest.dialects.spec import Limit
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
 from scripts.services import parsers
@@ -18,13 +20,23 @@ _MOST: Final = 10_000_000
 
 
 def known_limits() -> dict[str, dict[str, Any]]:
-    """The limits that there are, by name: whom each counts, and how many it lets in."""
+    """The limits that there are, by name: whom each counts, how many it lets in, who says so."""
     routes = chain.from_iterable(dialect.endpoints for dialect in DIALECTS)
-    of_dialects = chain.from_iterable(route.limits for route in routes)
+    of_routes = chain.from_iterable(route.limits for route in (*routes, ROUTE))
     return {
-        limit.name: {"of": limit.by, "default": limit.per_minute}
-        for limit in (*of_dialects, WRONG_KEYS)
+        limit.name: {
+            "of": limit.by,
+            "default": limit.per_minute,
+            "source": _source(limit),
+        }
+        for limit in (*of_routes, WRONG_KEYS)
     }
+
+
+def _source(limit: Limit) -> str | None:
+    if limit.per_minute is None:
+        return None
+    return "vendor" if limit.is_documented else "default"
 
 
 def _cleared(row: Row) -> str:
@@ -34,13 +46,19 @@ def _cleared(row: Row) -> str:
 
 LIMITS: Final = Noun(
     "limits",
-    """Requests a minute: a dialect's limit by its name, or one API key by its id.
+    """Requests a minute: a limit by its name, or one API key by its id.
 
-    A limit holds over all edges together. They know a change within a second.
+    Vendors document some limits. Every other route has one by address (of IPv6 its /64) for
+    requests without a valid API key; on a route that needs a key, one that you set counts
+    every request. By workspace there is none until you set it.
+
+    Limits of vendors and API keys, and all up to 100, hold over all edges together. Each edge
+    counts the others by itself. Edges know a change within a second.
     """,
     """
     reftide limits list
     reftide limits set refport.key 1200
+    reftide limits set affitor.click.workspace 60000
     reftide limits set 01890a5d-ac96-774b-bcce-b302099a8057 60
     reftide limits clear refport.key
     """,
@@ -48,9 +66,9 @@ LIMITS: Final = Noun(
 )
 
 
-@LIMITS.action("", Table("subject of per_minute default key"))
+@LIMITS.action("", Table("subject of per_minute default source key"))
 async def list_(connection: Connection) -> list[Row]:
-    """List all limits; one without a figure of its own has its dialect's."""
+    """List all limits, and whether the figure is the vendor's, our default or an operator's."""
     return await _limits(connection)
 
 
@@ -76,7 +94,7 @@ async def set_(connection: Connection, subject: str, per_minute: int) -> Row:
 
 @LIMITS.action("SUBJECT", _cleared)
 async def clear(connection: Connection, subject: str) -> Row:
-    """Go back to what the dialect says."""
+    """Go back to what the vendor documents, or to the default."""
     subject = _id_of(subject) or subject
     if await connection.fetchval(_SQL["clear"], subject) is None:
         # What is gone may still have had a limit; what is mistyped should be told.
@@ -112,7 +130,9 @@ async def _the_limit(connection: Connection, subject: str) -> Row:
 async def _limits(connection: Connection, *subjects: str) -> list[Row]:
     """Every limit: the dialects', those of these subjects, then what else is set."""
     known = known_limits()
-    keys = [(subject, "key", None) for subject in subjects if subject not in known]
-    named = [(name, limit["of"], limit["default"]) for name, limit in known.items()]
+    keys = [
+        (subject, "key", None, None) for subject in subjects if subject not in known
+    ]
+    named = [(name, *limit.values()) for name, limit in known.items()]
     columns = zip(*named, *keys, strict=True)
     return await rows(connection, _SQL["list"], *map(list, columns))

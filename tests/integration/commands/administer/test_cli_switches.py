@@ -4,7 +4,9 @@ import pytest
 
 from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
+from ingest.dialects.batch import ROUTE
 from scripts.services.administer.access.limits import known_limits
+from tests.support.edge.showcase import SHOWN, Shown
 from tests.support.servers.cli import Cli
 
 UNKNOWN_KEY = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -126,7 +128,7 @@ def test_every_limit_is_listed_with_its_default(cli: Cli) -> None:
     named = {
         limit.name: limit
         for dialect in DIALECTS
-        for endpoint in dialect.endpoints
+        for endpoint in (*dialect.endpoints, ROUTE)
         for limit in endpoint.limits
     } | {WRONG_KEYS.name: WRONG_KEYS}
     assert named.keys() == listed.keys()
@@ -135,6 +137,31 @@ def test_every_limit_is_listed_with_its_default(cli: Cli) -> None:
     }
     shown = cli.run("limits", "list").out
     assert all(name in shown for name in named)
+
+
+def test_of_every_figure_it_is_told_whose_it_is(cli: Cli) -> None:
+    cli.document("limits", "set", "affitor.click.workspace", "60000")
+
+    listed = {one["subject"]: one for one in cli.document("limits", "list")}
+
+    assert {
+        "bio_re.address": ("vendor", 60),
+        "affitor.click.address": ("default", 6000),
+        "dub.click.workspace": (None, None),
+        "affitor.click.workspace": ("operator", None),
+        "batch.events.address": ("default", 6000),
+    }.items() <= {
+        name: (one["source"], one["default"]) for name, one in listed.items()
+    }.items()
+    assert 60_000 == listed["affitor.click.workspace"]["per_minute"]
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown.name)
+@pytest.mark.parametrize("by", ["address", "workspace"])
+def test_every_route_can_be_limited_by_address_and_by_workspace(
+    shown: Shown, by: str
+) -> None:
+    assert {by} <= {limit.by for limit in shown.route.limits}
 
 
 def test_a_limit_is_what_was_set_until_it_is_cleared(cli: Cli, limit: str) -> None:
