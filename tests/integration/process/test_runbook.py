@@ -343,7 +343,7 @@ def test_a_counter_is_wrong(scene: Scene) -> None:
 
 def test_a_flood(scene: Scene) -> None:
     with follow("A flood", scene.cli) as page:
-        for _ in range(6):
+        for _ in range(8):
             page.next(LINK="L0")
 
 
