@@ -83,8 +83,9 @@ def build(settings: EdgeSettings, world: Externals) -> web.Application:
     app[HEALTH] = Health(ports.clients[0], settings.shards, ports.sink)
     app.add_routes(app[HEALTH].routes())
     app.add_routes(Docs(world.dialects, version()).routes())
-    _add_endpoints(app, _acceptor(settings, world, ports), settings, world.dialects)
-    watch = watching(ports, settings, world.clock)
+    proxies = Proxies(settings.trusted_proxies)
+    _add_endpoints(app, _acceptor(settings, world, ports), proxies, world.dialects)
+    watch = watching(ports, world.clock, settings.shards, proxies)
     app.cleanup_ctx.extend((ports.connections, ports.look_ups, watch, ports.appends))
     _add_sights(app, settings, world, ports)
     return app
@@ -126,10 +127,9 @@ def _acceptor(
 def _add_endpoints(
     app: web.Application,
     acceptor: Acceptor,
-    settings: EdgeSettings,
+    proxies: Proxies,
     dialects: Sequence[Dialect],
 ) -> None:
-    proxies = Proxies(settings.trusted_proxies)
     app[PLAIN] = plain_routes(acceptor, dialects, proxies)
     judge = BulkProcessor(acceptor, dialects)
     app.router.add_post(ROUTE.path, batching(judge, proxies), expect_handler=go_on)

@@ -12,7 +12,9 @@ from typing import Final
 from aiohttp import web
 from redis.asyncio import Redis
 
+from ingest.contracts.metrics.edge import REQUESTS
 from ingest.contracts.telemetry import Log
+from ingest.core.client_ip import Proxies
 from ingest.directory.cache import snapshot_of
 from ingest.directory.lookup import Directory
 from ingest.durable.degradation import Degradation
@@ -121,7 +123,7 @@ def _report(damage: SpoolDamaged) -> None:
 
 
 def watching(
-    parts: Dependencies, settings: EdgeSettings, clock: Callable[[], int]
+    parts: Dependencies, clock: Callable[[], int], shards: int, proxies: Proxies
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Has the watch tell how this edge stands, as long as an application runs."""
     name = f"{socket.gethostname()}-{os.getpid()}"
@@ -138,10 +140,11 @@ def watching(
             "since": since,
             "appended": appended.by_epoch(),
             "events": appended.events_by_epoch(),
+            "forwarder": proxies.forwarders.main(clock(), REQUESTS.total),
         }
 
     async def watched(_: web.Application) -> AsyncIterator[None]:
-        parts.watch.start(name, settings.shards, clock, told)
+        parts.watch.start(name, shards, clock, told)
         yield
         await parts.watch.stop()
 

@@ -4,7 +4,8 @@ Each proxy appends the address that it was called from to `X-Forwarded-For`. Onl
 trusted proxy appended is true; everything to the left of that is the caller's own text.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from socket import AF_INET, inet_pton
@@ -16,6 +17,52 @@ _IPV6_KEPT: Final = 48
 _IPV6_OF_A_HOST: Final = 64
 _PROXIES_KEPT: Final = 4096
 _ADDRESSES_KEPT: Final = 4096
+_FORWARDERS_KEPT: Final = 256
+#: Fewer requests within a minute prove nothing.
+_FEW: Final = 20
+_MINUTE_MS: Final = 60_000
+
+
+class Forwarders:
+    """Counts who sends X-Forwarded-For without being trusted, for the last minute or two.
+
+    If most requests come from one of them, it is likely a proxy that should be trusted: all
+    its visitors share one address, and the limits of one.
+    """
+
+    def __init__(self) -> None:
+        self._former, self._latest = _Minute(0), _Minute(0)
+        self._since = 0
+
+    def count(self, peer: str) -> None:
+        counts = self._latest.counts
+        if peer in counts or len(counts) < _FORWARDERS_KEPT:
+            counts[peer] += 1
+
+    def main(self, now: int, requests: int) -> Mapping[str, object] | None:
+        """The address that most requests come from, with how many; None: there is none.
+
+        `now` is in Unix milliseconds. There have been so many `requests` of any kind.
+        """
+        age = abs(now - self._since)
+        if age >= _MINUTE_MS:
+            self._since = now
+            self._former = self._latest if age < 2 * _MINUTE_MS else _Minute(requests)
+            self._latest = _Minute(requests)
+        counts = self._former.counts + self._latest.counts
+        total = requests - self._former.began_at
+        [(address, count)] = counts.most_common(1) or [("", 0)]
+        if count < _FEW or 2 * count <= total:
+            return None
+        return {"address": address, "requests": count, "of": total}
+
+
+class _Minute:
+    """A minute's requests by address; how many of any kind there had been before it."""
+
+    def __init__(self, began_at: int) -> None:
+        self.began_at = began_at
+        self.counts: Counter[str] = Counter()
 
 
 class Proxies:
@@ -26,10 +73,14 @@ class Proxies:
         self._trusted = trusted
         # Proxies are few, and to look for an address in a network takes microseconds.
         self._is_trusted = lru_cache(_PROXIES_KEPT)(self._is_within)
+        self.forwarders = Forwarders()
 
-    def __bool__(self) -> bool:
-        """Whether any proxy is trusted."""
-        return bool(self._trusted)
+    def told(self, peer: str | None, forwarded: str) -> str | None:
+        """What `caller` says; who is not trusted and says addresses is counted."""
+        caller = self.caller(peer, forwarded)
+        if forwarded and caller == peer and caller and not self._is_trusted(caller):
+            self.forwarders.count(caller)
+        return caller
 
     def caller(self, peer: str | None, forwarded: str) -> str | None:
         """The caller's address; `forwarded` is every line of the header, joined by commas.

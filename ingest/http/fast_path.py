@@ -42,7 +42,6 @@ class PlainRoute:
     #: None: its requests take the ordinary path.
     clicks: PlainClicks | None
     proxies: Proxies
-    trusts_proxies: bool
     meters: Meters
     #: Of a plain click's answer, without its length and date.
     head: bytes
@@ -60,8 +59,8 @@ class PlainRoute:
         """
         began = perf_counter()
         UNDER_WAY.count += 1
-        if self.trusts_proxies:
-            peer = self.proxies.caller(peer, head.get("x-forwarded-for") or "")
+        if "x-forwarded-for" in head.names:
+            peer = self.proxies.told(peer, head.get("x-forwarded-for") or "")
         try:
             click = self._plain_click(head, body, peer)
         except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
@@ -141,7 +140,6 @@ def plain_routes(
             route=route,
             clicks=plain_clicks(acceptor, dialect, route),
             proxies=proxies,
-            trusts_proxies=bool(proxies),
             meters=Meters(name),
             head=_head(200, route.from_browsers),
             clicks_accepted=ACCEPTED.labels(dialect.name, CLICK),

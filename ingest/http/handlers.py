@@ -94,8 +94,7 @@ def caller(
     headers: MultiMapping[str], peer: str | None, proxies: Proxies
 ) -> str | None:
     """The client's address, from the address `peer` or through it."""
-    forwarded = headers.getall("X-Forwarded-For", ()) if proxies else ()
-    return proxies.caller(peer, ",".join(forwarded))
+    return proxies.told(peer, ",".join(headers.getall("X-Forwarded-For", ())))
 
 
 async def _body(request: web.Request) -> bytes:

@@ -1,9 +1,9 @@
 """What settings and machines are worth: tables of rules, by which facts are judged."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, not_
 from typing import Any, Final, Literal, NamedTuple
 
 from ingest.contracts.telemetry import Log
@@ -108,7 +108,16 @@ CLOCKS: Final = Rules(
     skew=_shown_skew,
 )  # fmt: skip
 
-#: `secret`: how many characters, 0 where this process was not given it.
+
+def _shown_proxies(addresses: Sequence[str]) -> str:
+    if not addresses:
+        return "none that is not trusted"
+    names = ", ".join(addresses)
+    return f"most requests come from {names}, not trusted, with X-Forwarded-For"
+
+
+#: `secret`: how many characters, 0 where this process was not given it. `proxies`: the
+#: addresses that most requests come from, with X-Forwarded-For and without being trusted.
 EDGE: Final = Rules(
     "edge",
     Rule("secret", bool,
@@ -116,7 +125,11 @@ EDGE: Final = Rules(
     Rule("secret", lambda length: length >= _SECRET_CHARS,
          f"use {_SECRET_CHARS} random characters or more, such as `openssl rand -hex 32`:"
          " who guesses it can forge click ids", "warn"),
+    Rule("proxies", not_,
+         "if that is your proxy, give the edges REFTIDE_TRUSTED_PROXIES={0[0]}: until then"
+         " all its visitors share one address, and the limits of one", "warn"),
     secret=lambda length: f"{length} characters" if length else "not given here",
+    proxies=_shown_proxies,
 )  # fmt: skip
 
 #: `space`: the bytes free on the data directory's disk, and those that a spool may take.

@@ -89,6 +89,11 @@ class LocalCounters(_Family[LocalCounter]):
             family.add_metric(values, tally.count)
         yield family
 
+    @property
+    def total(self) -> int:
+        """The sum over all labels."""
+        return sum(tally.count for tally in self._children.values())
+
 
 class LocalHistograms(_Family[LocalHistogram]):
     """Histograms."""

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import click
 
-from ingest.contracts.checkups.checkup import size
+from ingest.contracts.checkups.checkup import EDGE, size
 from scripts.environment import Environment
 from scripts.output import cell, counted, emit, facts, json_option, table
+from scripts.services.maintain.edges import untrusted_forwarders
 from scripts.services.observe.status import read_status
 
 _SHARD_COLUMNS: Final = (
@@ -92,6 +93,10 @@ def _show(status: Mapping[str, Any]) -> None:
         if status[name]:
             table(status[name], columns, title)
     _show_what_went(status)
+    _show_what_to_do(status)
+
+
+def _show_what_to_do(status: Mapping[str, Any]) -> None:
     if not status["is_still"]:
         click.echo("Events moved while this was read: the figures are moments apart.")
     if not status["is_exact"]:
@@ -101,6 +106,9 @@ def _show(status: Mapping[str, Any]) -> None:
             f"Recording is paused since {cell(paused['paused_at'])}:"
             f" {cell(paused['detail'])}. Fix it, then `reftide resume`."
         )
+    for check in EDGE.judge({"proxies": untrusted_forwarders(status["edges"])}):
+        if check.advice:
+            click.echo(f"Edges: {cell(check.found)}. Advice: {cell(check.advice)}.")
     if not status["workers"]:
         click.echo("No worker is alive: run `reftide worker` (or `reftide up`).")
 

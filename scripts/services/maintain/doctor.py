@@ -12,6 +12,7 @@ from ingest.startup_check import ask_redis, free_bytes
 from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.servers import postgres, redis_server, rows, shard_count, single
+from scripts.services.maintain.edges import standing, untrusted_forwarders
 from scripts.services.maintain.schema import schema_text
 from scripts.services.maintain.schema_check import check_schema
 from scripts.sql import statements
@@ -57,7 +58,9 @@ async def _redis(environment: Environment) -> tuple[Sequence[Check], int, int, f
         facts = await ask_redis(redis, environment.shards(), groups=shards)
         ahead = facts.clock - environment.clock()
         workers = await live_workers(redis)
-    return [*check_redis(facts)], shards, len(workers), ahead
+        proxies = untrusted_forwarders(await standing(redis))
+    checks = [*check_redis(facts), *EDGE.judge({"proxies": proxies})]
+    return checks, shards, len(workers), ahead
 
 
 async def _postgres(

@@ -1,5 +1,6 @@
 """What edges report of themselves."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -17,3 +18,9 @@ async def standing(redis: Redis) -> list[dict[str, Any]]:
         for name, raw in zip(names, told, strict=True)
         if raw is not None
     ]
+
+
+def untrusted_forwarders(edges: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Who sends most requests of an edge, with X-Forwarded-For and without being trusted."""
+    found = {edge["forwarder"]["address"] for edge in edges if edge.get("forwarder")}
+    return sorted(found)

@@ -7,8 +7,8 @@ from redis.asyncio import Redis
 
 from scripts.environment import Environment
 from scripts.servers import postgres, redis_server, rows, shard_count
+from scripts.services.maintain.edges import standing
 from scripts.services.maintain.pauses import lasting
-from scripts.services.observe.edges import standing
 from scripts.services.observe.ledger import LedgerView, ended, read_ledger
 from scripts.services.observe.streams import backlog, memory
 from scripts.sql import statements

@@ -1,7 +1,9 @@
 """`reftide doctor`."""
 
+import orjson
 import pytest
 
+from ingest.contracts.stream import EDGES_KEY, edge_key
 from tests.support.servers.cli import Cli
 from tests.support.workers.by_hand import Hands
 
@@ -32,6 +34,33 @@ def test_missing_groups_are_a_warning_that_only_strict_minds(shop: Cli) -> None:
     (groups,) = (one for one in checks if one["check"] == "groups")
     assert "warn" == groups["level"]
     assert "start a worker" in groups["advice"]
+
+
+def test_a_proxy_that_is_not_trusted_is_named_with_its_setting(hands: Hands) -> None:
+    stands = {"level": "stream", "why": "", "spool_bytes": 0}
+    proxy = {"address": "10.0.0.5", "requests": 90, "of": 99}
+    edges = {"one": {"forwarder": proxy}, "other": {"forwarder": None}, "former": {}}
+    for name, told in edges.items():
+        hands.redis.zadd(EDGES_KEY, {name: 1})
+        hands.redis.set(edge_key(name), orjson.dumps({**stands, **told}))
+
+    checks = hands.cli.run("doctor", "--json").document["checks"]
+    (found,) = (one for one in checks if one["check"] == "proxies")
+
+    assert "warn" == found["level"]
+    assert "10.0.0.5" in found["found"]
+    assert "REFTIDE_TRUSTED_PROXIES=10.0.0.5" in found["advice"]
+    said = hands.cli.run("status", "--window", "0").out
+    assert found["found"] in said
+    assert found["advice"] in said
+
+
+def test_without_such_a_proxy_nothing_is_said_of_it(hands: Hands) -> None:
+    checks = hands.cli.run("doctor", "--json").document["checks"]
+
+    (found,) = (one for one in checks if one["check"] == "proxies")
+    assert "ok" == found["level"]
+    assert "TRUSTED" not in hands.cli.run("status", "--window", "0").out
 
 
 @pytest.mark.parametrize(
