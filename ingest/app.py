@@ -41,7 +41,7 @@ from ingest.dialects.spec import Dialect
 from ingest.http.admin import administered, show_keepers, show_look_ups
 from ingest.http.docs import Docs
 from ingest.http.fast_path import PLAIN, plain_routes
-from ingest.http.handlers import BODY_BYTES, accepting, go_on, preflight
+from ingest.http.handlers import BODY_BYTES, Callers, accepting, go_on, preflight
 from ingest.http.health import Health, version
 from ingest.http.middleware import in_words_of
 from ingest.http.request_metrics import measured
@@ -131,11 +131,12 @@ def _add_endpoints(
     dialects: Sequence[Dialect],
 ) -> None:
     app[PLAIN] = plain_routes(acceptor, dialects, proxies)
+    callers = Callers(proxies, acceptor.authorizer)
     judge = BulkProcessor(acceptor, dialects)
-    app.router.add_post(ROUTE.path, batching(judge, proxies), expect_handler=go_on)
+    app.router.add_post(ROUTE.path, batching(judge, callers), expect_handler=go_on)
     for dialect in dialects:
         for endpoint in dialect.endpoints:
-            handle = accepting(acceptor, dialect, endpoint, proxies)
+            handle = accepting(acceptor, dialect, endpoint, callers)
             # By itself the router takes no braces in a value, and codes may have them.
             path = endpoint.path.replace("}", ":[^/]+}")
             app.router.add_route(endpoint.method, path, handle, expect_handler=go_on)

@@ -7,19 +7,18 @@ from aiohttp import web
 
 from ingest.bulk.process import BulkProcessor
 from ingest.bulk.reader import decoded, events_in
-from ingest.core.client_ip import Proxies
 from ingest.dialects.batch import BYTES
 from ingest.dialects.spec import RawRequest, Refusal
-from ingest.http.handlers import Handler, caller, respond
+from ingest.http.handlers import Callers, Handler, respond
 
 _BODY_SECONDS: Final = 10.0
 
 
-def batching(judge: BulkProcessor, proxies: Proxies) -> Handler:
+def batching(judge: BulkProcessor, callers: Callers) -> Handler:
     """The handler of `POST /v1/events`."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        ip = caller(request.headers, request.remote, proxies)
+        ip = await callers.address(request)
         sender = await judge.admit(RawRequest(headers=request.headers, ip=ip))
         encoding = request.headers.get("Content-Encoding", "")
         body = await _body(request)

@@ -143,7 +143,19 @@ class Authorizer:
             _pass(off, ("installation", ""), ("dialect", dialect.name))
         if wanted is None or (wanted.is_optional and wanted.header not in headers):
             return ANYBODY
-        return await self._principal(wanted, raw)
+        return await self._principal(_sent(wanted, raw.headers), wanted.scope, raw.ip)
+
+    async def may_forward(self, key: str, ip: str | None) -> bool:
+        """Whether a key may say from which address a request comes.
+
+        A wrong key is counted against `ip`, and refuses nothing: it is not what the request
+        asks to be let in with.
+        """
+        try:
+            principal = await self._principal(key, "forward", ip)
+        except Refusal:
+            return False
+        return principal.is_verified
 
     async def count(
         self, dialect: Dialect, route: Route, principal: Principal, ip: str | None
@@ -197,17 +209,21 @@ class Authorizer:
             subjects.append(("link", link.public_id))
         _pass(off, *subjects)
 
-    async def _principal(self, wanted: Credential, raw: RawRequest) -> Principal:
+    async def _principal(self, key: str, scope: str, ip: str | None) -> Principal:
+        if not key or len(key) > LONGEST_KEY:
+            raise Refusal("credential_malformed")
+        if key.startswith(_MINTED) and not is_well_formed(key):
+            raise Refusal("unauthorised")
         # Compared by hash, as keys of a mapping: no comparison leaks a prefix.
-        key_hashes = hashes(self._secrets, _key(wanted, raw.headers))
+        key_hashes = hashes(self._secrets, key)
         record = await self._records.api_key(key_hashes)
         if record is Missing.UNAVAILABLE:
             return Principal(api_key_hashes=key_hashes, key_hash=key_hashes[0])
         if isinstance(record, Missing):
-            raise await self._wrong_key(raw.ip)
+            raise await self._wrong_key(ip)
         # A key without scopes may read, as one vendor has it.
-        if {wanted.scope, ANY_SCOPE}.isdisjoint(record.scopes or ["read"]):
-            raise Refusal("forbidden", field=wanted.scope)
+        if {scope, ANY_SCOPE}.isdisjoint(record.scopes or ["read"]):
+            raise Refusal("forbidden", field=scope)
         return Principal(
             workspace_id=record.workspace_uuid,
             api_key_id=record.key_uuid,
@@ -301,17 +317,12 @@ def _subject(limit: Limit, principal: Principal, ip: str | None) -> str | None:
     return principal.api_key_id.hex if principal.api_key_id else None
 
 
-def _key(wanted: Credential, headers: Mapping[str, str]) -> str:
-    """The key in a request's header; raises Refusal."""
+def _sent(wanted: Credential, headers: Mapping[str, str]) -> str:
+    """The key in a request's header; raises Refusal if there is no such header."""
     sent = headers.get(wanted.header)
     if sent is None:
         raise Refusal("credential_missing")
-    key = sent.strip() if wanted.header != "authorization" else _bearer(sent)
-    if not key or len(key) > LONGEST_KEY:
-        raise Refusal("credential_malformed")
-    if key.startswith(_MINTED) and not is_well_formed(key):
-        raise Refusal("unauthorised")
-    return key
+    return sent.strip() if wanted.header != "authorization" else _bearer(sent)
 
 
 def _bearer(sent: str) -> str:

@@ -82,17 +82,22 @@ class Proxies:
             self.forwarders.count(caller)
         return caller
 
-    def caller(self, peer: str | None, forwarded: str) -> str | None:
+    def caller(
+        self, peer: str | None, forwarded: str, *, is_vouched: bool = False
+    ) -> str | None:
         """The caller's address; `forwarded` is every line of the header, joined by commas.
 
-        None where not even the peer has an address (a Unix socket).
+        None where not even the peer has an address (a Unix socket). If the caller is
+        vouched for, it is trusted like a proxy, and who called it is the caller.
         """
         called = nearest = normalized(peer or "")
         if nearest is None or not forwarded:
             return nearest
         for text in reversed(forwarded.split(",")):
             if not self._is_trusted(nearest):
-                break
+                if not is_vouched:
+                    break
+                is_vouched = False
             address = normalized(text)
             if address is None:
                 return called

@@ -6,9 +6,9 @@ from typing import Final
 
 import orjson
 from aiohttp import hdrs, web
-from multidict import MultiMapping
 
 from ingest.core.accept import Acceptor
+from ingest.core.authorize import Authorizer
 from ingest.core.client_ip import Proxies
 from ingest.dialects.spec import (
     Dialect,
@@ -36,19 +36,46 @@ READABLE: Final = {
     ),
 }
 
+#: Has the key by which a client may say addresses in X-Forwarded-For, as trusted proxies do.
+_FORWARD: Final = "X-Reftide-Forward"
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Callers:
+    """Tells the address that a request comes from."""
+
+    def __init__(self, proxies: Proxies, authorizer: Authorizer) -> None:
+        self._proxies = proxies
+        self._authorizer = authorizer
+
+    async def address(self, request: web.Request) -> str | None:
+        """The client's address: the other end of the connection, or through it."""
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        key = request.headers.get(_FORWARD)
+        if key is not None:
+            ip = self._proxies.caller(request.remote, forwarded)
+            if await self._authorizer.may_forward(key, ip):
+                return self._proxies.caller(request.remote, forwarded, is_vouched=True)
+        return self._proxies.told(request.remote, forwarded)
 
 
 def accepting(
     acceptor: Acceptor,
     dialect: Dialect,
     route: Endpoint | Query,
-    proxies: Proxies,
+    callers: Callers,
 ) -> Handler:
     """The handler of one route."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        raw = await _raw(request, proxies)
+        raw = RawRequest(
+            path=request.match_info,
+            query=request.query,
+            headers=request.headers,
+            body=await _body(request),
+            ip=await callers.address(request),
+        )
         reply = await acceptor.accept(dialect, route, raw)
         return respond(reply, is_for_browsers=route.from_browsers)
 
@@ -78,23 +105,6 @@ def respond(reply: Reply, *, is_for_browsers: bool) -> web.Response:
         content_type="application/json",
         headers={**reply.headers, **READABLE} if is_for_browsers else reply.headers,
     )
-
-
-async def _raw(request: web.Request, proxies: Proxies) -> RawRequest:
-    return RawRequest(
-        path=request.match_info,
-        query=request.query,
-        headers=request.headers,
-        body=await _body(request),
-        ip=caller(request.headers, request.remote, proxies),
-    )
-
-
-def caller(
-    headers: MultiMapping[str], peer: str | None, proxies: Proxies
-) -> str | None:
-    """The client's address, from the address `peer` or through it."""
-    return proxies.told(peer, ",".join(headers.getall("X-Forwarded-For", ())))
 
 
 async def _body(request: web.Request) -> bytes:

@@ -19,7 +19,15 @@ _LENGTH_DIGITS: Final = 6
 _COMBINATIONS_KEPT: Final = 512
 #: With one of these, or with a name that comes twice, a request is not plain.
 _SPECIAL: Final = frozenset(
-    {"transfer-encoding", "content-encoding", "expect", "upgrade", "te", "trailer"}
+    {
+        "transfer-encoding",
+        "content-encoding",
+        "expect",
+        "upgrade",
+        "te",
+        "trailer",
+        "x-reftide-forward",
+    }
 )
 
 #: With one of these, only aiohttp can tell where a request ends, or when its body comes.

@@ -88,7 +88,12 @@ class Edge:
 async def published(url: str, **changes: Any) -> None:
     """Publish what the examples are about, and keys of one scope or none."""
     await publish(url, **changes)
-    scopes = {"tracking": ["track"], "writing": ["write"], "reading": []}
+    scopes: dict[str, list[str]] = {
+        "tracking": ["track"],
+        "writing": ["write"],
+        "reading": [],
+        "forwarding": ["forward"],
+    }
     async with Redis.from_url(url) as redis:
         for name, scope in scopes.items():
             [key_hash] = hashes([SECRET.encode()], name)

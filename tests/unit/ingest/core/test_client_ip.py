@@ -42,6 +42,26 @@ def test_without_trusted_proxies_the_peer_is_the_caller() -> None:
 
 
 @pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        ("203.0.113.7", "198.51.100.1", "198.51.100.1"),
+        # Behind a proxy of ours, which appended who called it.
+        ("10.0.0.1", "198.51.100.1, 203.0.113.7", "198.51.100.1"),
+        # Whom it vouches for, nobody vouches for.
+        ("203.0.113.7", "1.1.1.1, 198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "1.1.1.1, 198.51.100.1, 203.0.113.7", "198.51.100.1"),
+        ("203.0.113.7", "", "203.0.113.7"),
+        ("203.0.113.7", "junk", "203.0.113.7"),
+        (None, "198.51.100.1", None),
+    ],
+)
+def test_a_caller_that_is_vouched_for_says_who_called_it(
+    peer: str | None, forwarded: str, expected: str | None
+) -> None:
+    assert expected == Proxies(TRUSTED).caller(peer, forwarded, is_vouched=True)
+
+
+@pytest.mark.parametrize(
     ("ip", "expected"),
     [
         ("203.0.113.77", "203.0.113.0"),
