@@ -1,7 +1,8 @@
 """The links that the demo clicks on: made once, found again by every later run."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,9 +21,10 @@ from scripts.demo.traffic import API_KEY
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
 from scripts.servers import Connection, postgres, redis_server
+from scripts.services.administer.access import keys
 from scripts.services.administer.access.workspaces import Workspace, named
 from scripts.services.administer.catalogue.links import NewLink, add_link
-from scripts.services.maintain.seed import WORKSPACE, plant
+from scripts.services.maintain.seed import WORKSPACE, live_keys, plant
 from scripts.sql import statements
 
 CODES: Final = tuple(f"demo-{number:03}" for number in range(1, 41))
@@ -34,36 +36,45 @@ _LOOK_AGAIN_SECONDS: Final = 0.1
 
 _SQL: Final = {
     "links": statements("services/administer/catalogue/links"),
-    "workspaces": statements("services/administer/access/workspaces"),
     "demo": statements("demo/demo"),
 }
 
 
-async def furnish(environment: Environment) -> None:
-    """Make what is missing, and return when the edges know it. Raises as `plant` does."""
-    await _require_workspace(environment)
+@asynccontextmanager
+async def furnished(environment: Environment) -> AsyncIterator[str]:
+    """Make what is missing; the block begins when the edges know it.
+
+    It has a key of its own that may say addresses. Raises as `plant` does.
+    """
+    if API_KEY not in await live_keys(environment):
+        raise UsageProblem(
+            "The demo needs the demo workspace, whose API keys are public, and these"
+            " servers do not have it.",
+            "run the demo on `reftide up --data DIR` with an empty DIR; or, where nobody"
+            " sends real events, `reftide seed` first.",
+        )
     planted = await plant(environment)
+    secrets = environment.secrets()
     async with postgres(environment) as connection, connection.transaction():
         workspace = await named(connection, WORKSPACE)
         await _add_links(connection, workspace)
         await connection.execute(_SQL["demo"]["unlimited"], _key_id(planted))
-    keys = _directory_keys(environment, workspace, planted)
-    async with redis_server(environment) as redis:
-        await _published(redis, keys)
-
-
-async def _require_workspace(environment: Environment) -> None:
-    """Raise UsageProblem for servers of the operator's own that nobody has seeded."""
-    if environment.is_embedded:
-        return
-    async with postgres(environment) as connection:
-        if not await connection.fetchrow(_SQL["workspaces"]["named"], WORKSPACE):
-            raise UsageProblem(
-                "The demo needs the demo workspace, whose API keys are public, and these"
-                " servers do not have it.",
-                "run the demo on `reftide up`'s own servers; or, where nobody sends real"
-                " events, `reftide seed` first.",
-            )
+        forward = await keys.add(
+            connection,
+            secrets=secrets,
+            secret=None,
+            scopes=["forward"],
+            name="a run of the demo",
+            workspace=WORKSPACE,
+        )
+    try:
+        wanted = _directory_keys(secrets, workspace, planted, forward["secret"])
+        async with redis_server(environment) as redis:
+            await _published(redis, wanted)
+        yield forward["secret"]
+    finally:
+        async with postgres(environment) as connection:
+            await keys.revoke(connection, forward["id"])
 
 
 async def _add_links(connection: Connection, workspace: Workspace) -> None:
@@ -90,14 +101,19 @@ def _key_id(planted: Mapping[str, Any]) -> UUID:
 
 
 def _directory_keys(
-    environment: Environment, workspace: Workspace, planted: Mapping[str, Any]
+    secrets: Sequence[bytes],
+    workspace: Workspace,
+    planted: Mapping[str, Any],
+    forward: str,
 ) -> list[list[str]]:
     """What must be published; of several keys in one list, one."""
-    hashes = apikey.hashes(environment.secrets(), API_KEY)
     links = [[link_key(DEFAULT_NAMESPACE, code)] for code in CODES]
     clicks = [[click_key(workspace.id, click["token"])] for click in planted["clicks"]]
-    keys = [[api_key_key(item) for item in hashes], [LIMITS_KEY]]
-    return [[GENERATION_KEY], *keys, *links, *clicks]
+    known = [
+        [api_key_key(item) for item in apikey.hashes(secrets, key)]
+        for key in (API_KEY, forward)
+    ]
+    return [[GENERATION_KEY], [LIMITS_KEY], *known, *links, *clicks]
 
 
 async def _published(redis: Redis, keys: Sequence[Sequence[str]]) -> None:

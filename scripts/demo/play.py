@@ -11,7 +11,7 @@ import orjson
 from uuid_utils.compat import uuid7
 
 from scripts.demo import records
-from scripts.demo.links import CODES, furnish
+from scripts.demo.links import CODES, furnished
 from scripts.demo.progress import Following, shown
 from scripts.demo.records import Run
 from scripts.demo.sender import (
@@ -58,18 +58,18 @@ async def play(environment: Environment, plan: Plan, say: Say) -> dict[str, Any]
     async with session(url) as http, _alone(environment):
         await _require_ready(http, url)
         say(f"Sending to {url}")
-        await furnish(environment)
-        examples = await _examples(http, url, say)
-        leads = plan.clicks // LEAD_EVERY
-        say(f"\n{plan.clicks:,} clicks and {leads:,} leads")
-        tally = Tally()
-        progress = await Following.of(environment, tally, plan.clicks + leads)
-        async with shown(progress, is_silent=plan.is_silent):
-            made = clicks(run.mark, CODES, plan.clicks, plan.seed)
-            await Sender(http, run.mark, tally).send(made)
-            sent_in = progress.seconds
-            await _recorded(environment, run, progress)
-            recorded_in = progress.seconds
+        async with furnished(environment) as forward:
+            examples = await _examples(http, url, say)
+            leads = plan.clicks // LEAD_EVERY
+            say(f"\n{plan.clicks:,} clicks and {leads:,} leads")
+            tally = Tally()
+            progress = await Following.of(environment, tally, plan.clicks + leads)
+            async with shown(progress, is_silent=plan.is_silent):
+                made = clicks(run.mark, CODES, plan.clicks, plan.seed)
+                await Sender(http, run.mark, forward, tally).send(made)
+                sent_in = progress.seconds
+                await _recorded(environment, run, progress)
+                recorded_in = progress.seconds
     return {
         "url": url,
         "seed": plan.seed,

@@ -107,9 +107,13 @@ async def send_example(http: aiohttp.ClientSession, example: Example) -> Answer:
 class Sender:
     """Sends the clicks of a run, and the leads that follow them."""
 
-    def __init__(self, http: aiohttp.ClientSession, run: str, tally: Tally) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, run: str, forward: str, tally: Tally
+    ) -> None:
+        """`forward`: a key that may say from which addresses the clicks come."""
         self._http = http
         self._run = run
+        self._forward = {"X-Reftide-Forward": forward}
         self._tally = tally
 
     async def send(self, clicks: Iterator[Click]) -> None:
@@ -121,9 +125,10 @@ class Sender:
     async def _send(self, clicks: Iterator[Click]) -> None:
         for click in clicks:
             token: str | None = None
+            headers = {**click.headers, **self._forward}
             for _ in range(click.times):
                 answer = await self._post(
-                    "clicks", CLICK, click.body, click.headers, is_repeat=bool(token)
+                    "clicks", CLICK, click.body, headers, is_repeat=bool(token)
                 )
                 token = answer.get("click_id", token)
             if click.has_lead:

@@ -7,7 +7,7 @@ the servers stop.
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.servers import postgres, redis_server, shard_count
 from scripts.services.maintain.schema import apply_schema
-from scripts.services.maintain.seed import plant
+from scripts.services.maintain.seed import live_keys, plant, revoke_keys
 from scripts.sql import statements
 from scripts.stack.ports import Address, reserved, several
 from scripts.stack.readiness import forget, heed_cancellation, ready
@@ -37,8 +37,8 @@ _DRAIN_SECONDS: Final = 10.0
 #: An index on a large table takes its time.
 _SCHEMA_SECONDS: Final = 120.0
 
-#: The demo sends clients' addresses; only this machine reaches an embedded instance so.
-_LOOPBACK: Final = "127.0.0.0/8,::1"
+#: Is told the URL, and the published keys that work there.
+Greet = Callable[[str, Sequence[str]], None]
 
 _SQL: Final = statements("services/administer/access/workspaces")
 
@@ -54,6 +54,7 @@ class StackPlan:
     port: int
     edges: int
     workers: int
+    has_demo: bool
     appendfsync: Literal["everysec", "always"]
     is_verbose: bool
 
@@ -74,8 +75,8 @@ class _Fleet:
         return [*self.workers.values(), *self.edges]
 
 
-async def run(plan: StackPlan, say: Say, greet: Say) -> None:
-    """Run until cancelled; `greet` is told the URL once an event can flow.
+async def run(plan: StackPlan, say: Say, greet: Greet) -> None:
+    """Run until cancelled; `greet` is called once an event can flow.
 
     Raises Unreachable for what is in the way of a start, GaveUp for what dies again and
     again, click.UsageError for a variable that is wrong.
@@ -88,7 +89,7 @@ async def run(plan: StackPlan, say: Say, greet: Say) -> None:
         raise Unreachable(what, error.remedy) from error
 
 
-async def _run(plan: StackPlan, say: Say, greet: Say) -> None:
+async def _run(plan: StackPlan, say: Say, greet: Greet) -> None:
     if plan.is_embedded:
         _refuse_a_second(plan.data)
     async with AsyncExitStack() as stack:
@@ -100,7 +101,10 @@ async def _run(plan: StackPlan, say: Say, greet: Say) -> None:
         )
         say(f"Starting Reftide on {where}")
         embedded = await stack.enter_async_context(_servers(plan, say))
-        shards = await _prepare(plan, say)
+        shards, is_first = await _prepare(plan, say)
+        if plan.is_embedded:
+            await _demo(plan, address, is_first=is_first, say=say)
+        published = await live_keys(plan.environment)
         fleet = _fleet(plan, address, shards)
         await forget(plan.environment, [*fleet.workers])
         heed_cancellation()
@@ -112,7 +116,7 @@ async def _run(plan: StackPlan, say: Say, greet: Say) -> None:
                 )
             if embedded is not None:
                 embedded.publish(host=address.reachable.host, port=address.port)
-            greet(address.url)
+            greet(address.url, published)
             say(_where_to_look(fleet))
 
 
@@ -164,8 +168,8 @@ async def _servers(plan: StackPlan, say: Say) -> AsyncIterator[Embedded | None]:
         yield embedded
 
 
-async def _prepare(plan: StackPlan, say: Say) -> int:
-    """Tables, and the demo workspace where it may be; how many shards there are."""
+async def _prepare(plan: StackPlan, say: Say) -> tuple[int, bool]:
+    """Tables; how many shards there are, and whether nobody has made a workspace yet."""
     environment = plan.environment
     with _timed("tables", say):
         async with postgres(environment, seconds=_SCHEMA_SECONDS) as connection:
@@ -181,11 +185,21 @@ async def _prepare(plan: StackPlan, say: Say) -> int:
             f"REFTIDE_SHARDS is {environment.shards()}, but this installation has"
             f" {shards} shards: unset it, or set it to {shards}"
         )
-    # Its keys are public, so it is never made on servers that others use.
-    if is_first and plan.is_embedded:
-        with _timed("demo workspace, whose keys are public", say):
-            await plant(environment)
-    return shards
+    return shards, is_first
+
+
+async def _demo(plan: StackPlan, address: Address, *, is_first: bool, say: Say) -> None:
+    """Make the demo workspace if only this machine can use its keys, which are public."""
+    if plan.has_demo and address.is_loopback:
+        if is_first:
+            with _timed("demo workspace, whose keys are public", say):
+                await plant(plan.environment)
+    elif revoked := await revoke_keys(plan.environment):
+        why = f"others reach {address.url}" if plan.has_demo else "of --no-demo"
+        say(
+            f"Revoked the published keys {', '.join(revoked)} for good, because {why}."
+            " For the demo, start with an empty --data"
+        )
 
 
 def _fleet(plan: StackPlan, address: Address, shards: int) -> _Fleet:
@@ -199,8 +213,6 @@ def _fleet(plan: StackPlan, address: Address, shards: int) -> _Fleet:
         "REFTIDE_SHARDS": str(shards),
     }
     for_edges = plan.environment.for_edge() | common
-    if plan.is_embedded:
-        for_edges.setdefault("REFTIDE_TRUSTED_PROXIES", _LOOPBACK)
     for_workers = plan.environment.for_processes() | common
     # Beside servers of their own, machines must not share names.
     prefix = "worker" if plan.is_embedded else socket.gethostname()

@@ -26,6 +26,7 @@ CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
     " Chrome/139.0.0.0 Safari/537.36"
 )
+BRITISH = "81.2.69.142"
 #: The body of the vendor's example.
 CLICK: Mapping[str, Any] = {
     "affiliate_url": "https://yoursite.com/pricing?aff=PARTNER123",
@@ -150,7 +151,7 @@ class Up:
                 {
                     "Content-Type": "application/json",
                     "User-Agent": CHROME,
-                    "X-Forwarded-For": "81.2.69.142",
+                    "X-Forwarded-For": BRITISH,
                 },
             )
             answer = connection.getresponse()

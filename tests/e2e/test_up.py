@@ -17,6 +17,7 @@ from scripts.errors import Unreachable
 from scripts.stack.ports import listens, reserved
 from scripts.stack.supervision import put_aside
 from tests.e2e.conftest import (
+    CLICK,
     ROOT,
     Begin,
     Trickle,
@@ -25,10 +26,11 @@ from tests.e2e.conftest import (
     eventually,
     is_running,
 )
-from tests.support.servers.cli import SECRET, servers_of
+from tests.support.servers.cli import SECRET, Cli, servers_of
 
 pytestmark = pytest.mark.e2e
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104 -- for the length of a test
 _RECORDED = """
 select country, device, browser, links.clicks
   from events join links on links.id = events.link_id
@@ -54,7 +56,7 @@ _CALLED = {
 def test_the_vendors_example_is_recorded_and_survives_a_restart(
     begin: Begin, tmp_path: Path
 ) -> None:
-    up = begin(tmp_path / "data")
+    up = begin(tmp_path / "data", REFTIDE_TRUSTED_PROXIES="127.0.0.0/8")
     up.wait_for("ready http://127.0.0.1:")
     status, answer = up.click()
     assert (200, True, "PARTNER123") == (
@@ -125,6 +127,66 @@ def test_every_process_shows_its_figures_on_a_port_that_is_told(shared: Up) -> N
         assert f"reftide_{kind}_".encode() in _get(address, "/metrics")[1]
         # What another test killed may have just come back.
         eventually(partial(_is_ready, address))
+
+
+def test_no_proxy_is_trusted_unless_it_is_named(shared: Up) -> None:
+    session = {"session_id": "nobody vouches"}
+    assert 200 == shared.click({**CLICK, **session})[0]
+
+    stated = "select country from events where session = 'nobody vouches'"
+    eventually(lambda: shared.cli.fetch(stated))
+    assert [(None,)] == [tuple(row) for row in shared.cli.fetch(stated)]
+
+
+def test_published_keys_work_while_only_this_machine_can_use_them(
+    begin: Begin, tmp_path: Path
+) -> None:
+    data, live = tmp_path / "data", "Published API keys that work here: "
+    up = begin(data)
+    up.wait_for("Try the demo")
+    assert up.says(live + "YOUR_API_KEY, bq_live_your_key, sa_live_demo")
+    assert 200 == shown_to_a_published_key(up)
+    assert up.stop() == 0
+
+    up = begin(data, "--host", EVERYWHERE)
+    up.wait_for("figures: ")
+    assert up.says("Revoked the published keys YOUR_API_KEY, bq_live_your_key, sa_live")
+    assert not up.says(live)
+    assert not up.says("Try the demo")
+    assert 401 == shown_to_a_published_key(up)
+    assert 200 == up.click()[0], "it still serves what needs no key"
+    demo = Cli({"REFTIDE_DATA": str(data)}).run("demo")
+    assert (2, True) == (demo.code, "needs the demo workspace" in demo.err)
+    assert up.stop() == 0
+
+    up = begin(data)
+    up.wait_for("figures: ")
+    assert not up.says("Revoked")
+    assert not up.says(live)
+    assert 401 == shown_to_a_published_key(up)
+
+
+def shown_to_a_published_key(up: Up) -> int:
+    """Ask for statistics as Bricqs' page does: the status."""
+    with closing(HTTPConnection("127.0.0.1", up.port, timeout=5)) as connection:
+        headers = {"X-API-Key": "bq_live_your_key"}
+        connection.request("GET", "/api/v1/referrals/stats/user_123", headers=headers)
+        return connection.getresponse().status
+
+
+@pytest.mark.parametrize("arguments", [("--no-demo",), ("--host", EVERYWHERE)])
+def test_the_demo_workspace_is_left_out(
+    begin: Begin, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    up = begin(tmp_path / "data", *arguments)
+    up.wait_for("figures: ")
+
+    assert not up.says("demo workspace")
+    assert not up.says("Published")
+    assert not up.says("Revoked")
+    assert [] == up.cli.document("workspaces", "list")
+    assert 400 == up.click()[0]
+    assert 401 == shown_to_a_published_key(up)
 
 
 def test_an_edge_has_no_password_of_the_database(shared: Up) -> None:
@@ -291,6 +353,7 @@ def test_servers_of_your_own_are_used_and_none_is_started(
     cli = servers_of(redis_url, database_url)
     assert [] == cli.document("workspaces", "list")
     assert not up.says("demo")
+    assert not up.says("Published")
     assert up.click()[0] == 400
 
     cli.document("programs", "add", "Shop")

@@ -30,11 +30,11 @@ _DIFFERENCES: Final = ("what", "key", "expected", "found", "off_by")
     epilog="""
 First come the vendors' own example requests, byte for byte as their pages print
 them. Then clicks on 40 links of the demo workspace, over HTTP, with several hundred user
-agents and with client addresses in X-Forwarded-For, which the edge of `reftide up`
-believes from this machine. Some clicks are sent twice under one Idempotency-Key, and
-after every twentieth a lead is reported. The key of the demo workspace is given a limit
-of its own, so that no lead is refused as one too many; `reftide limits clear ID` undoes
-it.
+agents and with client addresses in X-Forwarded-For. The edge believes these beside
+X-Reftide-Forward, which has a key with the scope `forward`; the demo makes it and revokes
+it. Some clicks are sent twice under one Idempotency-Key, and after every twentieth a lead
+is reported. The key of the demo workspace is given a limit of its own, so that no lead is
+refused as one too many; `reftide limits clear ID` undoes it.
 
 \b
   accepted   requests that were answered with a yes
@@ -87,12 +87,6 @@ def _show(report: Mapping[str, Any]) -> None:
             for row in report[what]
         ]
         table(seen, (what, "clicks_of_people"), title)
-    countries = [row["name"] for row in report["countries"]]
-    if countries == [None]:
-        click.echo(
-            "No countries: the edge does not believe this machine's X-Forwarded-For. Set"
-            " REFTIDE_TRUSTED_PROXIES for it.\n"
-        )
     _compare(report)
     click.echo("reftide verify: ", nl=False)
     show_verified(report["verify"])

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,12 @@ _PAGE: Final = "https://yoursite.com/pricing"
 With REDIS_URL and DATABASE_URL set, it starts no servers and uses those; set
 REFTIDE_SECRET too. Otherwise it runs a Valkey and a PostgreSQL in the data directory.
 Ctrl-C drains and stops everything; a second Ctrl-C does not wait.
+
+The first start makes the demo workspace, whose API keys are in the vendors' pages. A
+start on another --host than a loopback address does not, and revokes these keys.
+
+Behind a proxy, name its network, so that edges believe its X-Forwarded-For:
+  REFTIDE_TRUSTED_PROXIES=10.1.2.3/32 scripts/up
 """
 )
 @click.option(
@@ -50,6 +57,14 @@ Ctrl-C drains and stops everything; a second Ctrl-C does not wait.
 )
 @click.option("--edges", type=click.IntRange(1, 64), default=1)
 @click.option("--workers", type=click.IntRange(1, 64), default=1)
+@click.option(
+    "--no-demo",
+    "has_demo",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Leave out the demo workspace, and revoke its published API keys.",
+)
 @click.option(
     "--appendfsync",
     type=click.Choice(["everysec", "always"]),
@@ -132,10 +147,14 @@ def _say(line: str) -> None:
         sys.stdout.flush()
 
 
-def _greet(plan: StackPlan, url: str) -> None:
+def _greet(plan: StackPlan, url: str, published: Sequence[str]) -> None:
     _say(f"ready {url}")
+    if not published:
+        return  # the examples need them
+    _say(f"Published API keys that work here: {', '.join(published)}")
     if not plan.is_embedded:
-        return  # what the examples need is planted into embedded servers only
+        _say("  Anybody may use them: revoke them with `reftide keys revoke`")
+        return
     _say(f"Try the demo: {_prefix(plan)}{_program()} demo")
     _say(
         f"or a click:   curl {url}/api/v1/track/click -H 'Content-Type:"

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey, ids
+from ingest.contracts.directory import api_key_key
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, Request, Target, encode
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
 from scripts.environment import Environment
@@ -65,7 +66,7 @@ _LINKS: Final = (
     NewLink(code="ORPHAN", program=1, url=_SITE),
 )
 
-#: Refport's, Bricqs' and Affixo's; Affixo's page shows no whole key.
+#: Refport's, Bricqs' and Affixo's; Affixo's page shows no whole key. Anybody knows them.
 _KEYS: Final = {
     "YOUR_API_KEY": ["track"],
     "bq_live_your_key": ["read", "track", "write"],
@@ -110,6 +111,33 @@ async def plant(environment: Environment) -> Mapping[str, Any]:
                 await _click(connection, redis, workspace, environment.shards())
             ],
         }
+
+
+async def live_keys(environment: Environment) -> list[str]:
+    """The published keys that work here. Raises Unreachable."""
+    known = _published(environment)
+    async with postgres(environment) as connection:
+        rows = await connection.fetch(_SQL["live"], list(known))
+    return [known[row["key_hash"]] for row in rows]
+
+
+async def revoke_keys(environment: Environment) -> list[str]:
+    """Revoke the published keys for good; those that worked. Raises Unreachable."""
+    known = _published(environment)
+    async with (
+        postgres(environment) as connection,
+        redis_server(environment) as redis,
+    ):
+        rows = await connection.fetch(_SQL["revoke"], list(known))
+        # At once, and not when a worker has heard of it.
+        await redis.delete(*map(api_key_key, known))
+    return [known[row["key_hash"]] for row in rows]
+
+
+def _published(environment: Environment) -> Mapping[bytes, str]:
+    """The keys by their hashes."""
+    secrets = environment.secrets()
+    return {each: key for key in _KEYS for each in apikey.hashes(secrets, key)}
 
 
 async def _program(connection: Connection, number: int) -> None:

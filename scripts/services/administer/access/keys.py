@@ -37,8 +37,9 @@ KEYS: Final = Noun(
     "keys",
     """API keys let clients report leads (track), read statistics (read) and make links (write).
 
-    A key with `forward` says in a batch from which address and when an event came. Give
-    it to servers only, never to pages.
+    A key with `forward` says from which address a request comes: in X-Reftide-Forward,
+    beside X-Forwarded-For. In a batch it also says from where and when an event came. It is
+    believed on every route, whatever link it is about. Give it to your own servers only.
     """,
     """
     reftide keys add --scopes track --name "web shop"
