@@ -68,7 +68,8 @@ def test_eight_worker_processes_on_one_link_never_deadlock(
 ) -> None:
     up = begin(tmp_path / "data", "--workers", "8")
     up.wait_for("ready http://", 90)
-    assert 0 == up.cli.run("limits", "set", "refport.key", "10000000").code
+    for limit in ("refport.key", "affitor.click.address"):
+        assert 0 == up.cli.run("limits", "set", limit, "10000000").code
 
     sent = asyncio.run(_fire(up.url, seconds))
     proof = up.cli.run("verify", "--at-rest", "--wait", "120", "--json")
