@@ -106,7 +106,7 @@ def build_dependencies(
             degradation=degradation,
             appended=stream.appended,
         ),
-        claims=Claims(redis),
+        claims=Claims(redis, settings.day_seconds),
         limiter=SharedLimiter(redis, clock),
         directory=Directory(redis, changes, snapshot_of(settings.data)),
     )

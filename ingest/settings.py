@@ -8,6 +8,7 @@ from typing import Final, Self
 
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.variables import (
+    DAY_SECONDS,
     INTAKES,
     NOWHERE,
     Intake,
@@ -72,6 +73,8 @@ class EdgeSettings:
     log_level: LogLevel
     spooling: Spooling
     admin: Listening = NOWHERE
+    #: Fewer let tests see keys of Redis expire.
+    day_seconds: int = DAY_SECONDS
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:
@@ -89,6 +92,7 @@ class EdgeSettings:
             log_level=given.log_level(),
             spooling=Spooling.load(given),
             admin=given.admin(),
+            day_seconds=given.day_seconds(),
         )
 
 

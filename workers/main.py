@@ -188,7 +188,7 @@ def _siblings(
             shards,
             keep_hours=settings.keep_hours,
             quarantine_days=settings.quarantine_days,
-            kept=Retention(settings.customer_keep_days),
+            kept=Retention(settings.customer_keep_days, settings.day_seconds),
         ),
         ReplayJob(pipeline, sources),
         RedriveJob(pipeline),

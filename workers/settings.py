@@ -9,6 +9,7 @@ from typing import Final, Self, cast, get_args
 from uuid import UUID
 
 from ingest.contracts.variables import (
+    DAY_SECONDS,
     NOWHERE,
     Listening,
     LogLevel,
@@ -77,6 +78,8 @@ class Settings:
     quarantine_rows: int = QUARANTINE_ROWS
     quarantine_days: int = QUARANTINE_DAYS
     customer_keep_days: int = CUSTOMER_KEEP_DAYS
+    #: Fewer let tests see keys of Redis expire.
+    day_seconds: int = DAY_SECONDS
     #: None where this worker does not archive.
     archive: Archiving | None = None
 
@@ -111,6 +114,7 @@ class Settings:
             customer_keep_days=given.number(
                 "REFTIDE_CUSTOMER_KEEP_DAYS", CUSTOMER_KEEP_DAYS, (1, 36_600)
             ),
+            day_seconds=given.day_seconds(),
             archive=_archive(given),
         )
 

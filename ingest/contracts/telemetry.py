@@ -72,6 +72,7 @@ LogEvent = Literal[
     "archive.deleted",  # segments beyond the retention time were deleted
     "consumer.removed",  # consumers of workers that are gone were deleted
     "claims.swept",  # claims of idempotency keys that expired were deleted
+    "clicks.swept",  # short click ids whose clicks are too old to earn were deleted
     "visits.swept",  # windows of clicks too old to be compared were deleted
     "ledger.folded",  # rows of workers that are gone became one row a shard
     "group.created",  # a stream or its group was missing; a warning after the first start

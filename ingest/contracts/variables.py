@@ -33,6 +33,8 @@ class Listening(NamedTuple):
 
 NOWHERE: Final = Listening()
 
+DAY_SECONDS: Final = 24 * 3600
+
 
 class SettingsError(Exception):
     """A variable that is missing or wrong, and what to do about it."""
@@ -112,6 +114,10 @@ class Variables:
 
     def shards(self) -> int:
         return self.number("REFTIDE_SHARDS", DEFAULT_SHARDS, (1, _MOST_SHARDS))
+
+    def day_seconds(self) -> int:
+        """How long a day of an expiry in Redis lasts."""
+        return self.number("REFTIDE_DAY_SECONDS", DAY_SECONDS, (1, DAY_SECONDS))
 
     def store_ip(self) -> StoreIp:
         return self.choice("REFTIDE_STORE_IP", STORE_IP)

@@ -21,6 +21,8 @@ from ingest.core.values import Mark, Missing
 #: Long after a worker that lives would have published it.
 _UNPUBLISHED_SECONDS: Final = 24 * 3600
 _DAY_SECONDS: Final = 24 * 3600
+#: Workers publish clicks for as long as they may earn. Recording may stand still for days.
+_UNPUBLISHED_CLICK_DAYS: Final = 7
 
 _Value = TypeVar("_Value")
 
@@ -80,8 +82,9 @@ def link_mark(link: LinkRecord) -> Mark:
 
 
 def click_mark(token: str, click: ClickToken, window_days: int) -> Mark:
-    """Lets every edge know what a short click id stands for, while it may earn a lead."""
-    return Mark(new_click_key(token), _bytes(click), window_days * _DAY_SECONDS)
+    """Lets every edge know what a short click id stands for, at most while it may earn."""
+    days = min(window_days, _UNPUBLISHED_CLICK_DAYS)
+    return Mark(new_click_key(token), _bytes(click), days * _DAY_SECONDS)
 
 
 def visitor_mark(

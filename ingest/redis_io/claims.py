@@ -10,6 +10,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from ingest.contracts.telemetry import Log
+from ingest.contracts.variables import DAY_SECONDS
 from ingest.core.values import Mark, Missing
 from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull, describe_error
 from ingest.redis_io.multiplexer import Multiplexer, packed
@@ -20,9 +21,13 @@ _PENDING: Final = 10_000
 class Claims:
     """Sets and reads marks, many in one round trip."""
 
-    def __init__(self, redis: Redis) -> None:
-        """`redis` bounds how long an answer may take."""
+    def __init__(self, redis: Redis, day_seconds: int = DAY_SECONDS) -> None:
+        """`redis` bounds how long an answer may take.
+
+        `day_seconds`: how long a day of an expiry lasts.
+        """
         self._redis = redis
+        self._day_seconds = day_seconds
         self._marks = Multiplexer(redis, pending=_PENDING)
         self._recalls: Coalescer[str, bytes | Missing]
         self._recalls = Coalescer(self._read, in_flight=2)
@@ -32,7 +37,7 @@ class Claims:
     async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
         """Set the marks that do not exist; the former value of each, None if there was none."""
         try:
-            asked = [self._marks.ask(_command(mark)) for mark in marks]
+            asked = [self._marks.ask(self._command(mark)) for mark in marks]
         except QueueFull:
             return [None] * len(marks)
         problem: Exception | None = None
@@ -82,7 +87,7 @@ class Claims:
             self._log.warning("claims.unavailable", problem=problem)
         self._is_reached = problem is None
 
-
-def _command(mark: Mark) -> bytes:
-    """The command that sets a mark and returns its former value."""
-    return packed(("SET", mark.key, mark.value, "NX", "GET", "EX", mark.seconds))
+    def _command(self, mark: Mark) -> bytes:
+        """The command that sets a mark and returns its former value."""
+        seconds = max(1, mark.seconds * self._day_seconds // DAY_SECONDS)
+        return packed(("SET", mark.key, mark.value, "NX", "GET", "EX", seconds))

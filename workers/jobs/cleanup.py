@@ -13,7 +13,7 @@ from workers.write.dedup import KEPT
 
 _SQL: Final = statements("jobs/cleanup")
 
-#: An expired claim stays as long again: its repeats may be spooled on an edge's disk.
+#: What has expired stays as long again: events that name it may be spooled on an edge's disk.
 _GRACE: Final = KEPT
 _BATCH: Final = 5000
 #: A worker that has counted nothing for so long is taken to be gone.
@@ -23,6 +23,11 @@ _INACTIVE: Final = timedelta(days=1)
 async def sweep_claims(pool: Pool, batch: int = _BATCH) -> int:
     """Delete expired claims of idempotency keys."""
     return await execute_in_batches(pool, _SQL["claims_sweep"], batch, _GRACE)
+
+
+async def sweep_clicks(pool: Pool, batch: int = _BATCH) -> int:
+    """Delete expired short click ids."""
+    return await execute_in_batches(pool, _SQL["clicks_sweep"], batch, _GRACE)
 
 
 async def sweep_visits(pool: Pool, batch: int = _BATCH) -> int:

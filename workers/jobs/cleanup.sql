@@ -30,6 +30,21 @@ with expired as materialized (
 )
 select count(*) from swept
 
+-- clicks_sweep: delete some of the short click ids that expired so long ago; how many
+with expired as materialized (
+    select workspace_id, token
+      from imported_clicks
+     where expires_at < now() - $2::interval
+     order by expires_at
+     limit $1
+       for update skip locked
+), swept as (
+    delete from imported_clicks click using expired
+     where (click.workspace_id, click.token) = (expired.workspace_id, expired.token)
+    returning 1
+)
+select count(*) from swept
+
 -- ledger_fold: what workers counted that counted nothing for so long becomes one row of each shard; how many rows went
 with quiet as materialized (
     select epoch, shard, consumer

@@ -16,7 +16,12 @@ from typing_extensions import override
 from ingest.contracts.telemetry import LogEvent
 from workers.erasure.runner import Eraser
 from workers.jobs.arq_host import JobSet
-from workers.jobs.cleanup import fold_ledger, sweep_claims, sweep_visits
+from workers.jobs.cleanup import (
+    fold_ledger,
+    sweep_claims,
+    sweep_clicks,
+    sweep_visits,
+)
 from workers.postgres.database import (
     Connection,
     Pool,
@@ -111,6 +116,7 @@ class Jobs(JobSet):
                 second=53,
             ),
             self._cleanup("sweep_claims", 27, "claims.swept", sweep_claims),
+            self._cleanup("sweep_clicks", 22, "clicks.swept", sweep_clicks),
             self._cleanup("sweep_visits", 32, "visits.swept", sweep_visits),
             self._cleanup("fold_ledger", 37, "ledger.folded", fold_ledger),
             self._cleanup("expire_quarantine", 47, "quarantine.expired", self._expire),

@@ -38,11 +38,12 @@ from ingest.contracts.directory import (
     GENERATION_KEY,
     PUBLISHER_KEY,
 )
+from ingest.contracts.variables import DAY_SECONDS
 from workers.model.batch import TransientError
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 from workers.publish import records
-from workers.publish.records import Reader, Records
+from workers.publish.records import Reader, Record, Records
 from workers.quarantine.quarantine import TOPICS, wake
 from workers.settings import CUSTOMER_KEEP_DAYS
 
@@ -73,7 +74,15 @@ class Retention:
 
     #: Customers that an API key named, since it did so last.
     customer_days: int = CUSTOMER_KEEP_DAYS
+    #: How long a day of an expiry lasts.
+    day_seconds: int = DAY_SECONDS
     clock: Callable[[], int] = _unix_ms
+
+    def left_ms(self, record: Record) -> int | None:
+        """For how long a record is still to be kept; None: for good."""
+        if record.expires_at is None:
+            return None
+        return (record.expires_at - self.clock()) * self.day_seconds // DAY_SECONDS
 
     @property
     def topics(self) -> Mapping[str, "_Topic"]:
@@ -96,9 +105,9 @@ _RETENTION: Final = Retention()
 class _Writer:
     """Writes records, and announces their keys once all are written."""
 
-    def __init__(self, redis: Redis, clock: Callable[[], int]) -> None:
+    def __init__(self, redis: Redis, kept: Retention) -> None:
         self._redis = redis
-        self._clock = clock
+        self._left_ms = kept.left_ms
         self._token = uuid4().hex.encode()
         self._keys: set[str] = set()
 
@@ -126,17 +135,13 @@ class _Writer:
     async def write(self, found: Records) -> None:
         if not found:
             return
-        now = self._clock()
         async with self.transaction() as pipe:
             for key, record in found.items():
-                if record is None:
+                left_ms = self._left_ms(record) if record else None
+                if record is None or (left_ms is not None and left_ms <= 0):
                     pipe.delete(key)
-                elif record.expires_at is None:
-                    pipe.set(key, record.value)
-                elif record.expires_at > now:
-                    pipe.set(key, record.value, px=record.expires_at - now)
                 else:
-                    pipe.delete(key)
+                    pipe.set(key, record.value, px=left_ms)
         if len(self._keys) <= _MAX_ANNOUNCED:
             self._keys.update(found)
 
@@ -161,7 +166,7 @@ async def publish_changes(
         changes = await connection.fetch(_SQL["changes_next"], CHUNK)
         if not changes:
             return 0
-        writer = _Writer(redis, kept.clock)
+        writer = _Writer(redis, kept)
         await writer.begin()
         await _publish(connection, writer, _by_topic(changes), kept.topics)
         await writer.announce()
@@ -198,7 +203,7 @@ async def publish_all(
     Needs a transaction that holds the publisher's lock. Raises TransientError if Redis loses
     its data meanwhile.
     """
-    writer = _Writer(redis, kept.clock)
+    writer = _Writer(redis, kept)
     await writer.begin()
     for read_document in _DOCUMENTS.values():
         await writer.write(await read_document(connection))

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
+from ingest.contracts.clickid import KeyRing
 from ingest.contracts.envelope import decode
+from ingest.contracts.ids import first_id_at
 from ingest.contracts.stream import FIELD, events_key
 from tests.support.eventually import eventually
+from tests.support.servers.cli import SECRET
 from tests.support.servers.installation import Installation, an_installation, elsewhere
 
 KEY = {"Authorization": "Bearer YOUR_API_KEY"}
@@ -75,7 +79,21 @@ async def test_a_visitor_is_told_the_same_click_id_for_an_hour(
 
     assert re.fullmatch("[A-Za-z0-9]{16}", first)
     assert first == await click(site, where, edge=1)
+    # A duplicate leaves nothing more than the first one did.
+    assert 1 == len(await site.redis.keys("rt:new:click:*"))
     assert first != await click(site)
+
+
+async def test_a_click_id_that_expired_is_unknown_and_a_late_one_is_not(
+    site: Installation,
+) -> None:
+    keys, now = KeyRing([SECRET.encode()]), time.time_ns() // 1_000_000
+    late, expired = (
+        keys.short(first_id_at(now - days * 24 * 3600 * 1000)) for days in (27, 61)
+    )
+
+    assert 200 == (await lead(site, clickId=late)).status
+    assert 404 == (await lead(site, clickId=expired)).status
 
 
 async def test_a_link_that_nobody_has_is_named(site: Installation) -> None:
