@@ -19,6 +19,7 @@ from ingest.contracts.metrics.edge import REFUSED
 from ingest.core.client_ip import normalized
 from ingest.dialects.spec import Reply
 from ingest.http.fast_path import PlainRoute, PlainRoutes, written
+from ingest.http.framing import Framing
 from ingest.http.handlers import BODY_BYTES
 from ingest.http.head import END, body_length, is_http_1, plain_head
 
@@ -85,8 +86,10 @@ class Connection(asyncio.Protocol):
         self._parser = HttpRequestParser(self)
         self._peer: str | None = None
         self._handler: Handler | None = None
-        #: Whether only aiohttp can tell where requests end.
-        self._has_left = False
+        #: Of a connection that stays with aiohttp: only it can tell where requests end.
+        self._framing: Framing | None = None
+        #: Requests that aiohttp answers; it may begin with the next early.
+        self._lent = 0
         #: What came behind the request under way.
         self._waiting = b""
         self._begin()
@@ -117,10 +120,10 @@ class Connection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self._has_left and self._handler is not None:
+        if self._framing and self._handler is not None:
             if not self.is_busy:
                 self._await_head()
-            self._handler.data_received(data)
+            self._handler.data_received(self._framing.follow(data))
         elif self.is_busy:
             self._waiting += data
             if len(self._waiting) > _WAITING_BYTES and self.transport is not None:
@@ -130,7 +133,7 @@ class Connection(asyncio.Protocol):
 
     @override
     def eof_received(self) -> None:
-        if self._has_left and self._handler is not None:
+        if self._framing and self._handler is not None:
             self._handler.eof_received()
 
     @override
@@ -138,7 +141,7 @@ class Connection(asyncio.Protocol):
         self._manager.awaits_reader(self)
         if self._handler is not None:
             self._handler.pause_writing()
-        if not self._has_left and self.transport is not None:
+        if not self._framing and self.transport is not None:
             self.transport.pause_reading()
 
     @override
@@ -146,7 +149,7 @@ class Connection(asyncio.Protocol):
         self._manager.has_reader(self)
         if self._handler is not None:
             self._handler.resume_writing()
-        if not self._has_left and self.transport is not None:
+        if not self._framing and self.transport is not None:
             self.transport.resume_reading()
 
     def on_message_complete(self) -> None:
@@ -246,14 +249,14 @@ class Connection(asyncio.Protocol):
 
     def _leave(self) -> None:
         """Let aiohttp have this request and all that follow."""
-        self._has_left = True
+        self._framing = Framing()
         raw, self._raw = self._raw, b""
         self._await_head()
-        self._lend(raw)
+        self._lend(self._framing.follow(raw))
 
     def abandon(self) -> None:
         """Let aiohttp have a request whose body does not come."""
-        if not self._has_left and not self.is_busy and END in self._raw:
+        if not self._framing and not self.is_busy and END in self._raw:
             self._leave()
 
     def _refuse(self) -> None:
@@ -273,6 +276,7 @@ class Connection(asyncio.Protocol):
 
     def aiohttp_began(self) -> None:
         """Aiohttp has the head of a request."""
+        self._lent += 1
         self.is_busy = True
         self.used_at = monotonic()
         self._is_timed = False
@@ -280,7 +284,11 @@ class Connection(asyncio.Protocol):
 
     def aiohttp_ended(self) -> None:
         """Aiohttp has written its answer."""
-        self.is_busy = False
-        if not self._has_left:
+        self._lent -= 1
+        self.is_busy = self._lent > 0
+        if not self._framing:
             self._begin()
             self._next()
+        elif self._framing.has_begun and not self.is_busy:
+            # Its head came behind the request that was answered.
+            self._await_head()

@@ -63,6 +63,31 @@ async def test_a_second_head_that_drips_is_cut_off_too(edge: Edge) -> None:
         dripping.cancel()
 
 
+@pytest.mark.parametrize("behind", [LIVE, b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"])
+@pytest.mark.parametrize("half", [WHOLE[:20], WHOLE[:60], CHUNKED])
+async def test_half_a_head_behind_a_finished_request_is_cut_off(
+    edge: Edge, behind: bytes, half: bytes
+) -> None:
+    began = time.monotonic()
+    async with edge.caller() as caller:
+        # With chunks the connection stays with the HTTP framework.
+        await caller.send(CHUNKED + b"\r\n0\r\n\r\n" + behind + half)
+        assert 400 == (await caller.answer()).status
+        assert (await caller.answer()).document
+
+        assert await caller.is_closed()
+
+    assert time.monotonic() - began < SOON.idle
+
+
+async def test_a_connection_with_chunks_stays_between_requests(edge: Edge) -> None:
+    async with edge.caller() as caller:
+        for _ in range(2):
+            await caller.send(CHUNKED + b"\r\n0\r\n\r\n")
+            assert 400 == (await caller.answer()).status
+            await asyncio.sleep(2 * SOON.head)
+
+
 async def test_who_asks_for_nothing_is_sent_away(edge: Edge) -> None:
     began = time.monotonic()
     async with edge.caller() as caller:

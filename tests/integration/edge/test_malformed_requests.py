@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from tests.support.edge.showcase import publish
 from tests.support.servers.raw_http import (
     CHUNKED,
+    CLICK,
     LIVE,
     MALFORMED,
     TAKEN,
@@ -110,6 +111,37 @@ async def test_bad_chunks_are_refused(edge: Edge, redis_url: str) -> None:
 
     assert [] == noise(logs)
     assert 0 == await count(redis_url)
+
+
+@pytest.mark.parametrize("size", [20_000, 100_000])
+@pytest.mark.parametrize("is_apart", [True, False])
+async def test_a_chunk_with_endless_extensions_is_refused(
+    edge: Edge, redis_url: str, *, size: int, is_apart: bool
+) -> None:
+    first = CHUNKED + b"\r\n%x;x=y\r\n%b\r\n2;" % (len(CLICK), CLICK)
+    half = size // 2
+    rest = b"x=" + b"y" * half + b';z="' + b"z" * half + b'"\r\n  \r\n'
+    async with edge.caller() as caller:
+        await caller.send(WHOLE)
+        assert 200 == (await caller.answer()).status
+        for part in (first, rest) if is_apart else (first + rest,):
+            await caller.send(part)
+        await caller.send(b"0\r\n\r\n" + WHOLE)
+        answer = await caller.answer()
+
+        assert (400, True) == (answer.status, bool(said(answer)))
+        assert await caller.is_closed()
+    assert 1 == await count(redis_url)
+
+
+async def test_a_chunk_may_have_short_extensions(edge: Edge, redis_url: str) -> None:
+    size = b"%x;x=%b" % (len(CLICK), b"y" * 4000)
+    raw = CHUNKED + b"\r\n" + size + b"\r\n" + CLICK + b"\r\n0;last\r\n\r\n"
+
+    answers = [await edge.says(raw) for _ in range(2)]
+
+    assert [200, 200] == [answer.status for answer in answers]
+    assert 2 == await count(redis_url)
 
 
 async def test_a_body_too_large_is_refused_unread(edge: Edge) -> None:
