@@ -653,7 +653,10 @@ create index if not exists quarantine_request on quarantine (request) where requ
 -- The link that the envelope names by its id; `code` has the others.
 alter table quarantine add column if not exists link_id uuid;
 
--- How much room what clients cause takes up (see workers/budget.py).
+-- The network that it came from without a key, empty if unknown; null: a key vouches for it.
+alter table quarantine add column if not exists sender text;
+
+-- How much room what clients cause takes up (see workers/quarantine/budget.py).
 create index if not exists quarantine_budget on quarantine (workspace_id)
     where status = 'open'
       and reason in ('unknown_link', 'inactive_link', 'unknown_program', 'unknown_click', 'expired', 'unauthorised');

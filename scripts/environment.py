@@ -73,6 +73,11 @@ class Environment:
         with _settings_named():
             return Variables(self.variables).shards()
 
+    def quarantine_rows(self) -> int:
+        """How many entries that clients caused quarantine keeps. Raises UsageProblem."""
+        with _settings_named():
+            return Variables(self.variables).quarantine_rows()
+
     def for_edge(self) -> dict[str, str]:
         """The variables for an edge. It never speaks SQL, so it gets no password for it."""
         found = self.for_processes()

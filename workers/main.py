@@ -41,8 +41,8 @@ from workers.process.lifecycle import (
 )
 from workers.process.startup_check import keep_checking
 from workers.publish.publisher import Retention
+from workers.quarantine.budget import QuarantineBudget
 from workers.quarantine.circuit_breaker import CircuitBreaker, keep_refreshing
-from workers.quarantine.quarantine import QuarantineBudget
 from workers.redis_io.connections import (
     for_jobs,
     for_reader,
@@ -167,7 +167,8 @@ def _siblings(
     yield send_heartbeats(redis, name, shards, stop)
     yield keep_checking(pool, redis, settings, _unix_ms, stop)
     if settings.admin.port:
-        yield keep_sampling(pool, redis, shards, _unix_ms, stop)
+        rows = settings.quarantine_rows
+        yield keep_sampling(pool, redis, shards, _unix_ms, stop, rows)
     if archive is not None:
         tasks = Archive(
             redis=redis,

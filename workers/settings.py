@@ -11,6 +11,7 @@ from uuid import UUID
 from ingest.contracts.variables import (
     DAY_SECONDS,
     NOWHERE,
+    QUARANTINE_ROWS,
     Listening,
     LogLevel,
     SettingsError,
@@ -20,7 +21,6 @@ from ingest.contracts.variables import (
 from workers.model.batch import ArchiveBoundary, Boundary
 
 #: Of what clients cause: how many entries quarantine keeps, and for how many days.
-QUARANTINE_ROWS: Final = 100_000
 QUARANTINE_DAYS: Final = 30
 CUSTOMER_KEEP_DAYS: Final = 400
 
@@ -105,9 +105,7 @@ class Settings:
             crash_over=_crash_over(given),
             log_level=given.log_level(),
             admin=given.admin(),
-            quarantine_rows=given.number(
-                "REFTIDE_QUARANTINE_ROWS", QUARANTINE_ROWS, (0, 100_000_000)
-            ),
+            quarantine_rows=given.quarantine_rows(),
             quarantine_days=given.number(
                 "REFTIDE_QUARANTINE_DAYS", QUARANTINE_DAYS, _KEEP_DAYS
             ),

@@ -33,6 +33,7 @@ class Listening(NamedTuple):
 
 NOWHERE: Final = Listening()
 
+QUARANTINE_ROWS: Final = 100_000
 DAY_SECONDS: Final = 24 * 3600
 
 
@@ -118,6 +119,10 @@ class Variables:
     def day_seconds(self) -> int:
         """How long a day of an expiry in Redis lasts."""
         return self.number("REFTIDE_DAY_SECONDS", DAY_SECONDS, (1, DAY_SECONDS))
+
+    def quarantine_rows(self) -> int:
+        """How many entries that clients caused quarantine keeps."""
+        return self.number("REFTIDE_QUARANTINE_ROWS", QUARANTINE_ROWS, (0, 100_000_000))
 
     def store_ip(self) -> StoreIp:
         return self.choice("REFTIDE_STORE_IP", STORE_IP)

@@ -16,7 +16,7 @@ from tests.support.workers.replaying import Site
 from tests.support.workers.working import STREAM, is_acknowledged, working
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import open_pool
-from workers.quarantine.quarantine import QuarantineBudget
+from workers.quarantine.budget import QuarantineBudget
 from workers.redis_io.connections import for_jobs
 
 _CODES = ("A", "B", "C")

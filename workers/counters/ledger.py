@@ -8,9 +8,8 @@ first of their entry are counted beside: without them, the ledger counts entries
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
-from uuid import UUID
 
-from workers.model.batch import Entry
+from workers.model.batch import Entry, Holder
 from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements
 
@@ -39,8 +38,8 @@ class LedgerDelta:
     reasons: Counter[str] = field(default_factory=Counter)
     #: Likewise of those whose payload was not kept.
     dropped: Counter[str] = field(default_factory=Counter)
-    #: Those that clients caused and that were kept, by workspace; for the budget.
-    admitted: Counter[UUID | None] = field(default_factory=Counter)
+    #: Those that clients caused and that were kept; for the budget.
+    admitted: Counter[Holder] = field(default_factory=Counter)
 
     def __iadd__(self, other: Self) -> Self:
         """Add what another transaction adds."""

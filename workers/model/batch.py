@@ -1,14 +1,21 @@
 """What the consumer reads and the pipeline takes. Values only; every stage may import it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
+from ipaddress import ip_network
 from typing import Final, Literal, NamedTuple, Protocol, Self
 from uuid import UUID
 
 import msgspec
 
+from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.envelope import Envelope
+from ingest.contracts.storable import text
 from ingest.contracts.stream import split
+
+#: Characters that quarantine keeps of a namespace, and of a code.
+NAMED_CHARS: Final = 500
 
 _UNSIGNED: Final = 1 << 64
 _SIGNED_END: Final = 1 << 63
@@ -128,6 +135,16 @@ DATA_REASONS: Final[frozenset[Reason]] = frozenset(
 )
 
 
+class Holder(NamedTuple):
+    """Who has an entry in quarantine, as far as shares count."""
+
+    workspace_id: UUID | None = None
+    #: The id of its link, or namespace and code; None where a key vouches for the entry.
+    named: str | None = None
+    #: The network of the address that it came from, empty if that is unknown; None likewise.
+    sender: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RejectedEntry:
     """A delivery that cannot be recorded; `envelope` is None if it cannot be decoded."""
@@ -141,3 +158,28 @@ class RejectedEntry:
     waits_for: tuple[str, ...] = ()
     #: The workspace of its key, if the envelope names none.
     workspace_id: UUID | None = None
+
+    @property
+    def holder(self) -> Holder:
+        """Whose shares it counts against."""
+        envelope = self.envelope
+        if envelope is None:
+            return Holder(self.workspace_id)
+        owner = envelope.request.workspace_id or self.workspace_id
+        if envelope.request.api_key_id is not None:
+            return Holder(owner)
+        target, named = envelope.target, None
+        if target.link_id is not None and target.link_id != NO_LINK:
+            named = str(target.link_id)
+        elif target.code is not None and target.namespaces:
+            namespace, code = target.namespaces[0], target.code
+            named = f"{text(namespace, NAMED_CHARS)} {text(code, NAMED_CHARS)}"
+        return Holder(owner, named, _network(envelope.client.ip))
+
+
+def _network(address: str | None) -> str:
+    """The /24 or /48 of an address; empty if there is none, or it is no address."""
+    prefix = "/48" if address and ":" in address else "/24"
+    with suppress(ValueError):
+        return str(ip_network(f"{address}{prefix}", strict=False))
+    return ""

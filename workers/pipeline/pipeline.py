@@ -47,8 +47,8 @@ from workers.postgres.database import (
 )
 from workers.postgres.sql import statements
 from workers.quarantine import quarantine
+from workers.quarantine.budget import QuarantineBudget
 from workers.quarantine.circuit_breaker import BadEntryLimit
-from workers.quarantine.quarantine import QuarantineBudget
 from workers.resolve import lookups, resolver
 from workers.resolve.generated_links import generate
 from workers.resolve.lookups import KnownNames

@@ -11,9 +11,11 @@ from typing import Final
 from redis.asyncio import Redis
 
 from ingest.contracts.metrics import installation as figures
+from ingest.contracts.variables import QUARANTINE_ROWS
 from workers.model.batch import TransientError
 from workers.postgres.database import Pool, transaction
 from workers.postgres.sql import statements
+from workers.quarantine.budget import LEVELS, largest_shares
 from workers.redis_io.connections import redis_errors
 from workers.redis_io.stream_state import (
     COUNT_LIMIT,
@@ -30,19 +32,26 @@ _EVERY_SECONDS: Final = 5.0
 
 
 async def keep_sampling(
-    pool: Pool, redis: Redis, shards: int, clock: Callable[[], int], stop: asyncio.Event
+    pool: Pool,
+    redis: Redis,
+    shards: int,
+    clock: Callable[[], int],
+    stop: asyncio.Event,
+    quarantine_rows: int = QUARANTINE_ROWS,
 ) -> None:
     """Sample until stopped; a failed sample leaves the last figures and their age."""
     while not stop.is_set():
         try:
-            await sample(pool, redis, shards)
+            await sample(pool, redis, shards, quarantine_rows)
             figures.SAMPLED.set(clock() / 1000)
         except TransientError:
             pass  # the age shows it
         await is_set_within(stop, _EVERY_SECONDS)
 
 
-async def sample(pool: Pool, redis: Redis, shards: int) -> None:
+async def sample(
+    pool: Pool, redis: Redis, shards: int, quarantine_rows: int = QUARANTINE_ROWS
+) -> None:
     """Read both servers once and set the metrics. Raises TransientError."""
     with redis_errors():
         found = [await read_stream(redis, shard) for shard in range(shards)]
@@ -55,6 +64,13 @@ async def sample(pool: Pool, redis: Redis, shards: int) -> None:
     for stream, lag in zip(streams, lags, strict=True):
         _export(stream, lag)
     await _export_ledger(pool, streams, lags)
+    async with transaction(pool) as connection:
+        shares = await largest_shares(connection, quarantine_rows)
+    for level in LEVELS:
+        ratio = (
+            each.kept / max(1, each.most) for each in shares if each.level == level
+        )
+        figures.QUARANTINE_SHARE.labels(level).set(next(ratio, 0.0))
 
 
 def _lag(stream: StreamState) -> Lag:

@@ -4,10 +4,7 @@ They are written to PostgreSQL in the transaction of their batch, so that every 
 entry is accounted for.
 """
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -17,9 +14,8 @@ import orjson
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.storable import optional_text, text
-from ingest.contracts.telemetry import Bounded
 from workers.counters.ledger import LedgerDelta, LedgerShard
-from workers.model.batch import DATA_REASONS, Entry, RejectedEntry
+from workers.model.batch import DATA_REASONS, NAMED_CHARS, Entry, RejectedEntry
 from workers.postgres.database import (
     Connection,
     Pool,
@@ -28,67 +24,15 @@ from workers.postgres.database import (
     execute_in_batches,
 )
 from workers.postgres.sql import statements
-from workers.settings import QUARANTINE_ROWS
+from workers.quarantine.budget import QuarantineBudget
 
 _SQL: Final = statements("quarantine/quarantine")
 
 _DETAIL_CHARS: Final = 500
 #: The search columns of an entry without an envelope.
 _NO_ENVELOPE: Final = (None,) * 7
-_RECOUNT_SECONDS: Final = 1.0
-_LOG_SECONDS: Final = 60.0
 #: Rows in one transaction, to keep its locks short.
 _BATCH: Final = 5000
-
-
-@dataclass(slots=True)
-class QuarantineBudget:
-    """Limits how much of what clients cause stays in quarantine.
-
-    Any client can send unknown codes. Such an entry is kept with its payload while there is
-    room: a number of rows in all, and half of that for one workspace, or for all entries of
-    unknown workspaces together. Beyond that it is *dropped*: counted, and listed by its place in
-    the stream, so that the ledger stays exact and a replay can record it; only the stream and
-    the archive have its payload. Entries with bad data are always kept.
-
-    Every worker counts the rows once a second. `clock` gives monotonic seconds.
-    """
-
-    rows: int = QUARANTINE_ROWS
-    clock: Callable[[], float] = time.monotonic
-    _counts: Counter[UUID | None] = field(default_factory=Counter)
-    _counted_at: float = float("-inf")
-    _full_log: Bounded = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._full_log = Bounded("quarantine.full", self.clock, _LOG_SECONDS)
-
-    async def admit(
-        self, connection: Connection, owners: Iterable[UUID | None]
-    ) -> list[bool]:
-        """Whether there is room for an entry of each of these workspaces, in this order.
-
-        Call `note` with those that were committed.
-        """
-        if self.clock() >= self._counted_at + _RECOUNT_SECONDS:
-            rows = await connection.fetch(_SQL["budget_count"])
-            self._counts = Counter({row["workspace_id"]: row["kept"] for row in rows})
-            self._counted_at = self.clock()
-        kept = self._counts.copy()
-        return [self._admit(kept, owner) for owner in owners]
-
-    def note(self, admitted: Counter[UUID | None]) -> None:
-        """Count what was committed, by workspace."""
-        self._counts.update(admitted)
-
-    def _admit(self, kept: Counter[UUID | None], owner: UUID | None) -> bool:
-        if kept.total() >= self.rows or kept[owner] >= (self.rows + 1) // 2:
-            self._full_log.warning(
-                rows=self.rows, workspace=str(owner) if owner else None
-            )
-            return False
-        kept[owner] += 1
-        return True
 
 
 async def expire(pool: Pool, days: int, who: str, batch: int = _BATCH) -> int:
@@ -124,7 +68,7 @@ async def add(
     """
     kept, dropped = await _split(connection, rejections, budget)
     ledger.admitted.update(
-        _workspace(rejected) for rejected in kept if rejected.reason not in DATA_REASONS
+        rejected.holder for rejected in kept if rejected.reason not in DATA_REASONS
     )
     if kept:
         values = columns(map(_columns, kept))
@@ -147,7 +91,7 @@ async def _split(
     caused = [each for each in rejections if each.reason not in DATA_REASONS]
     dropped: list[RejectedEntry] = []
     if caused:
-        admitted = await budget.admit(connection, map(_workspace, caused))
+        admitted = await budget.admit(connection, [each.holder for each in caused])
         for rejected, is_admitted in zip(caused, admitted, strict=True):
             (kept if is_admitted else dropped).append(rejected)
     return kept, dropped
@@ -173,12 +117,6 @@ async def _drop(
         ledger.dropped[record["reason"]] += record["entries"]
 
 
-def _workspace(rejected: RejectedEntry) -> UUID | None:
-    """The workspace of an entry, if it is known."""
-    stated = rejected.envelope.request.workspace_id if rejected.envelope else None
-    return stated or rejected.workspace_id
-
-
 def _columns(rejected: RejectedEntry) -> tuple[object, ...]:
     envelope = rejected.envelope
     return (
@@ -186,12 +124,13 @@ def _columns(rejected: RejectedEntry) -> tuple[object, ...]:
         *(
             _NO_ENVELOPE
             if envelope is None
-            else search_columns(envelope, _workspace(rejected))
+            else search_columns(envelope, rejected.holder.workspace_id)
         ),
         rejected.reason,
         text(rejected.detail, _DETAIL_CHARS),
         rejected.delivery.payload,
         orjson.dumps(rejected.waits_for).decode(),
+        rejected.holder.sender,
     )
 
 
@@ -203,8 +142,8 @@ def search_columns(envelope: Envelope, workspace_id: UUID | None) -> tuple[objec
         envelope.kind,
         text(envelope.request.dialect, _DETAIL_CHARS),
         workspace_id,
-        optional_text(namespace, _DETAIL_CHARS),
-        optional_text(envelope.target.code, _DETAIL_CHARS),
+        optional_text(namespace, NAMED_CHARS),
+        optional_text(envelope.target.code, NAMED_CHARS),
         None if envelope.target.link_id == NO_LINK else envelope.target.link_id,
     )
 

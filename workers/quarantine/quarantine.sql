@@ -9,16 +9,16 @@ select epoch, shard, entry_ms, entry_seq, entry_index
 
 -- quarantine_add: keep entries with the reason why; not those that an earlier delivery recorded or dropped
 insert into quarantine (epoch, shard, entry_ms, entry_seq, entry_index, event_id, kind, dialect, workspace_id,
-                        namespace, code, link_id, reason, detail, payload, waits_for, look_at, consumer)
+                        namespace, code, link_id, reason, detail, payload, waits_for, look_at, sender, consumer)
 select epoch, shard, entry_ms, entry_seq, entry_index, event_id, kind, dialect, workspace_id, namespace, code, link_id, reason,
        detail, payload, array(select jsonb_array_elements_text(waits_for::jsonb)),
        -- What came while this was being written, nobody told us of.
-       case when waits_for <> '[]' then now() end, $17::text
+       case when waits_for <> '[]' then now() end, sender, $18::text
   from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::uuid[], $7::event_kind[], $8::text[],
               $9::uuid[], $10::text[], $11::text[], $12::uuid[], $13::quarantine_reason[], $14::text[], $15::bytea[],
-              $16::text[])
+              $16::text[], $17::text[])
     as rejected (epoch, shard, entry_ms, entry_seq, entry_index, event_id, kind, dialect, workspace_id,
-                namespace, code, link_id, reason, detail, payload, waits_for)
+                namespace, code, link_id, reason, detail, payload, waits_for, sender)
  where not exists (select from events event
                     where event.id = rejected.event_id
                       and (event.epoch, event.shard, event.entry_ms, event.entry_seq, event.entry_index)
@@ -65,12 +65,16 @@ select ref from unnest($1::text[]) as ref
  where exists (select from quarantine
                 where status = 'open' and waits_for <> '{}' and waits_for @> array[ref])
 
--- budget_count: the open entries that clients caused, by workspace
-select workspace_id, count(*) as kept
-  from quarantine
- where status = 'open'
-   and reason in ('unknown_link', 'inactive_link', 'unknown_program', 'unknown_click', 'expired', 'unauthorised')
- group by workspace_id
+-- budget_count: the open entries that clients caused, by workspace; those without a key also by link or code, and by the network of their sender, where one has many
+select grouping(named, sender) as level, workspace_id, coalesce(named, sender) as subject, count(*) as kept
+  from (select workspace_id, sender,
+               case when sender is not null then coalesce(link_id::text, namespace || ' ' || code) end as named
+          from quarantine
+         where status = 'open'
+           and reason in ('unknown_link', 'inactive_link', 'unknown_program', 'unknown_click', 'expired', 'unauthorised')
+       ) as held
+ group by grouping sets ((workspace_id), (workspace_id, named), (workspace_id, sender))
+having grouping(named, sender) = 3 or (count(*) >= $1::integer and coalesce(named, sender, '') <> '')
 
 -- budget_expire: discard the next entries that were last tried so long ago; how many
 with old as (

@@ -47,6 +47,12 @@ BALANCE: Final = _gauge(
     "reftide_ledger_balance",
     "`accepted` minus all other accounts; NaN while a long backlog is not counted.",
 )
+QUARANTINE_SHARE: Final = _gauge(
+    "reftide_quarantine_share_ratio",
+    "How much of its share of quarantine the largest holder has: `all`, a `workspace`,"
+    " a `link` or a `sender` without a key.",
+    ("level",),
+)
 WORKERS_ALIVE: Final = _gauge(
     "reftide_workers_alive", "Workers whose heartbeat Redis has."
 )

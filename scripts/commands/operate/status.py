@@ -26,6 +26,8 @@ _TABLES: Final = (
     ("replays",
      ("id", "mode", "status", "read", "expected", "scanned", "inserted", "changed"),
      "Replays"),
+    ("shares", ("level", "kept", "most", "workspace", "named"),
+     "Largest shares of quarantine"),
 )  # fmt: skip
 _ENDED_COLUMNS: Final = (
     "shard", "epoch", "entries", "settled", "missing", "counted_at", "ended_at",

@@ -13,6 +13,8 @@ from scripts.services.observe.ledger import LedgerView, ended, read_ledger
 from scripts.services.observe.streams import backlog, memory
 from scripts.sql import statements
 from workers.archive.object_store.upload import upload_reports
+from workers.postgres.database import Connection
+from workers.quarantine.budget import largest_shares
 from workers.stream.liveness import live_workers
 
 _QUARANTINE: Final = statements("services/recover/quarantine")
@@ -44,6 +46,7 @@ async def read_status(environment: Environment, window: float) -> dict[str, Any]
             ),
             **await _workers(redis),
             "dropped": await rows(connection, _QUARANTINE["dropped"]),
+            "shares": await _shares(environment, connection),
             "paused": await lasting(connection),
             "edges": await standing(redis),
             "replays": await rows(connection, _REPLAYS["open"]),
@@ -51,6 +54,14 @@ async def read_status(environment: Environment, window: float) -> dict[str, Any]
             "ended": await ended(connection, ledger),
             "shards": [_shard(ledger, index) for index in range(shards)],
         }
+
+
+async def _shares(
+    environment: Environment, connection: Connection
+) -> list[dict[str, Any]]:
+    """What the largest holders have of quarantine, and how much of it they may have."""
+    kept = environment.quarantine_rows()
+    return [each._asdict() for each in await largest_shares(connection, kept, 1)]
 
 
 def _ledger(ledger: LedgerView) -> dict[str, Any]:

@@ -9,15 +9,18 @@ from uuid import UUID
 import pytest
 
 from ingest.contracts.envelope import Envelope
+from ingest.contracts.metrics.installation import QUARANTINE_SHARE
 from ingest.contracts.metrics.worker import DROPPED
 from tests.support.directory import LINKS, NOON_MS, WORKSPACE, a_click, a_lead, an_id
 from tests.support.eventually import eventually
 from tests.support.workers.redriving import Clinic, a_clinic
 from tests.support.workers.replaying import Site, a_site
 from tests.support.workers.working import is_acknowledged, working
-from workers.model.batch import DATA_REASONS, Reason
+from workers.model.batch import DATA_REASONS, Holder, Reason
 from workers.pipeline.pipeline import Pipeline
-from workers.quarantine.quarantine import QuarantineBudget, expire
+from workers.process.installation_metrics import sample
+from workers.quarantine.budget import LEVELS, QuarantineBudget, largest_shares
+from workers.quarantine.quarantine import expire
 
 NEW_LINK = UUID(int=0x60)
 _CLIENTS = set(get_args(Reason)) - DATA_REASONS
@@ -101,6 +104,50 @@ async def test_nobody_takes_more_than_half_of_the_room(clinic: Clinic) -> None:
     )
 
 
+async def test_a_code_and_a_network_take_less_of_it(clinic: Clinic) -> None:
+    clinic.pipeline.budget = QuarantineBudget(160)
+    # One link has a quarter, one network a sixteenth.
+    await clinic.take_in(*(_stray(number, "NEW") for number in range(50)))
+    one_network = (f"198.51.100.{number}" for number in range(50))
+    await clinic.take_in(
+        *(_stray(100 + number, ip=ip) for number, ip in enumerate(one_network))
+    )
+    others = (f"2001:db8:{number:x}::1" for number in range(25))
+    await clinic.take_in(
+        *(_stray(200 + number, ip=ip) for number, ip in enumerate(others))
+    )
+
+    assert 75 == await _kept(clinic)
+    senders = "select count(*)::int from quarantine where sender = $1"
+    assert 10 == await clinic.value(senders, "198.51.100.0/24")
+    assert 1 == await clinic.value(senders, "2001:db8:7::/48")
+    assert 40 == await clinic.value(
+        "select count(*)::int from quarantine where code = 'NEW'"
+    )
+    async with clinic.pool.acquire() as connection:
+        shares = await largest_shares(connection, 160)
+    assert [
+        ("all", 75, 160, None),
+        ("workspace", 75, 80, None),
+        ("link", 40, 40, "- NEW"),
+        ("sender", 10, 10, "198.51.100.0/24"),
+    ] == [(each.level, each.kept, each.most, each.named) for each in shares]
+    await sample(clinic.pool, clinic.redis, 0, 160)
+    ratios = [QUARANTINE_SHARE.labels(level)._value.get() for level in LEVELS]
+    assert [75 / 160, 75 / 80, 1, 1] == ratios
+
+
+async def test_what_a_key_vouches_for_has_the_room_of_its_workspace(
+    clinic: Clinic,
+) -> None:
+    clinic.pipeline.budget = QuarantineBudget(160)
+    vouched = {"foreign_click": "x", "ip": "198.51.100.7", "api_key_id": UUID(int=80)}
+
+    await clinic.take_in(*(a_lead(number, **vouched) for number in range(100)))
+
+    assert 80 == await _kept(clinic)
+
+
 async def test_a_lead_that_waits_for_its_click_has_room_in_a_flood(
     clinic: Clinic,
 ) -> None:
@@ -168,12 +215,13 @@ async def test_an_entry_that_was_dropped_stays_so_when_it_could_be_placed(
 async def test_there_is_room_again_when_entries_are_put_back(
     clinic: Clinic, clock: _Clock
 ) -> None:
-    await clinic.take_in(*(_stray(number, "NEW") for number in range(5)))
+    codes = ["NEW", "RANDOM1", "RANDOM2"]
+    await clinic.take_in(*(_stray(number, codes[number % 3]) for number in range(5)))
     await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)
-    assert 5 == await clinic.heal()
+    assert 2 == await clinic.heal()
 
     clock.now += 1
-    await clinic.take_in(*(_stray(number) for number in range(100, 105)))
+    await clinic.take_in(*(_stray(number) for number in range(100, 102)))
 
     assert (5, 0) == (await _kept(clinic), await _dropped(clinic))
 
@@ -181,10 +229,11 @@ async def test_there_is_room_again_when_entries_are_put_back(
 async def test_an_attempt_that_was_rolled_back_takes_no_room(clinic: Clinic) -> None:
     budget = clinic.pipeline.budget
     async with clinic.pool.acquire() as connection:
-        assert [True] * 5 + [False] == await budget.admit(connection, [None] * 6)
-        assert [True] == await budget.admit(connection, [None])
-        budget.note(Counter({None: 5}))
-        assert [False] == await budget.admit(connection, [None])
+        nobody = Holder()
+        assert [True] * 5 + [False] == await budget.admit(connection, [nobody] * 6)
+        assert [True] == await budget.admit(connection, [nobody])
+        budget.note(Counter({nobody: 5}))
+        assert [False] == await budget.admit(connection, [nobody])
 
 
 async def test_what_nobody_put_back_in_time_is_given_up(clinic: Clinic) -> None:

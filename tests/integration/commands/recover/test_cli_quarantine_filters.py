@@ -5,7 +5,7 @@ from uuid import UUID
 from tests.support.directory import LINKS, NOON_MS, WORKSPACE, a_lead, an_id
 from tests.support.workers.quarantine_desk import Desk
 from tests.support.workers.redriving import Clinic, lost_click
-from workers.quarantine.quarantine import QuarantineBudget
+from workers.quarantine.budget import QuarantineBudget
 
 
 def test_filters_are_the_same_everywhere(desk: Desk) -> None:
@@ -65,7 +65,7 @@ async def _add_key(clinic: Clinic, key_hash: bytes) -> None:
 
 def test_what_was_not_kept_is_told_by_list_and_status(desk: Desk) -> None:
     async def flood(clinic: Clinic) -> None:
-        clinic.pipeline.budget = QuarantineBudget(4)
+        clinic.pipeline.budget = QuarantineBudget(8)
         await clinic.take_in(*(lost_click(number) for number in range(12)))
 
     desk.work(flood)
@@ -78,4 +78,7 @@ def test_what_was_not_kept_is_told_by_list_and_status(desk: Desk) -> None:
     assert "quarantine was full" in desk.run("list").out
     status = desk.cli.document("status", "--window", "0")
     assert 10 == status["dropped"][0]["entries"]
+    shares = {each["level"]: (each["kept"], each["named"]) for each in status["shares"]}
+    assert (2, None) == shares["all"]
+    assert 2 == shares["link"][0]
     assert "reftide replay" in desk.cli.run("status", "--window", "0").out
