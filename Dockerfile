@@ -1,7 +1,10 @@
 # One image for every process: `reftide edge` by default, `reftide worker` and the other
 # commands by argument.
 
-FROM python:3.13-slim AS build
+# A tag may be moved. Name the image by its digest to build the same again: docs/operating.md.
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
@@ -20,7 +23,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /opt/reftide/bin/pip install --no-deps --no-index /wheels/*.whl
 
 
-FROM python:3.13-slim
+FROM ${PYTHON_IMAGE}
 
 # A volume takes over whose the directory is that it is mounted on.
 RUN useradd --system --uid 10001 --home-dir /var/lib/reftide --create-home reftide \

@@ -123,6 +123,17 @@ def test_what_is_run_by_name_can_be_run(script: str) -> None:
     assert (ROOT / script).read_text().startswith("#!")
 
 
+def test_every_base_image_can_be_named_by_its_digest() -> None:
+    docker = (ROOT / "Dockerfile").read_text()
+    compose = (ROOT / "compose.yaml").read_text()
+
+    assert {"${PYTHON_IMAGE}"} == {*re.findall(r"^FROM (\S+)", docker, re.MULTILINE)}
+    images = re.findall(r"^ +image: (\S+)", compose, re.MULTILINE)
+    ours = "reftide"
+    assert images.count(ours) == 1
+    assert all(re.match(r"\$\{\w+_IMAGE:-", each) for each in images if each != ours)
+
+
 def test_ci_runs_the_same_checks_and_tests_as_a_desk() -> None:
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
 

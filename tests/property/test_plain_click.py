@@ -62,6 +62,7 @@ _BODIES = st.builds(
             {},
             {"additional_data": {"a": 1}},
             {"additional_data": {"test_mode": True, "program_id": 42}},
+            {"additional_data": {"test_mode": "True", "program_id": 42}},
             {"session_id": 7},
             {"page_url": None},
         ]

@@ -209,8 +209,11 @@ async def test_where_servers_must_confirm_a_browsers_lead_is_provisional(
     )
 
 
-async def test_a_test_lead_is_kept_and_counts_nowhere(site: Installation) -> None:
-    wanted = {"test_mode": True, "program_id": 1, "event_name": "signup"}
+@pytest.mark.parametrize("mode", [True, "true", "TRUE"])
+async def test_a_test_lead_is_kept_and_counts_nowhere(
+    site: Installation, *, mode: bool | str
+) -> None:
+    wanted = {"test_mode": mode, "program_id": 1, "event_name": "signup"}
 
     status, answer = await lead(
         site, customer_key="customer_123", additional_data=wanted
