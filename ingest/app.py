@@ -24,7 +24,7 @@ from ingest.core.clicks import Clicks
 from ingest.core.client_ip import Proxies
 from ingest.core.idempotency import Idempotency
 from ingest.core.outcomes import Outcomes
-from ingest.core.recent import Recent
+from ingest.core.recent import MarkShares, Recent
 from ingest.core.resolve import Resolver
 from ingest.core.seal import visitor_key
 from ingest.core.values import MintedId
@@ -121,6 +121,7 @@ def _acceptor(
         clock=world.clock,
         new_id=world.new_id,
         log=Log(),
+        shares=MarkShares(lambda: ports.degradation.is_filling),
     )
 
 

@@ -46,6 +46,7 @@ class Dependencies:
     stream: Stream
     spool: Spool
     sink: Sink
+    degradation: Degradation
     drainer: Drainer
     watch: RedisProbe
     claims: Claims
@@ -96,6 +97,7 @@ def build_dependencies(
         stream=stream,
         spool=spool,
         sink=sink,
+        degradation=degradation,
         drainer=Drainer(
             spool, stream, lambda: sink.standing.level, spooling.drain_rate
         ),

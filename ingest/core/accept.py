@@ -10,7 +10,7 @@ event is recorded although no client was told.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 from uuid import UUID
@@ -25,6 +25,7 @@ from ingest.core.authorize import Authorizer, Principal
 from ingest.core.idempotency import Idempotency, key_owner
 from ingest.core.outcomes import Outcomes
 from ingest.core.ports import Sink
+from ingest.core.recent import MarkShares
 from ingest.core.resolve import Resolver
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.seal import Facts, seal
@@ -85,6 +86,7 @@ class Acceptor:
     clock: Callable[[], int]
     new_id: Callable[[], MintedId]
     log: Log
+    shares: MarkShares = field(default_factory=MarkShares)
 
     async def accept(
         self,
@@ -197,6 +199,10 @@ class Acceptor:
             LOST.labels(dialect.name).inc()
             self.log.warning("edge.lost", dialect=dialect.name)
 
+    def _may_mark(self, call: Call, resolved: Resolved) -> bool:
+        ip, has_key = call.raw.ip, call.principal.has_key
+        return self.shares.admit(resolved.link, ip, call.at, has_key=has_key)
+
     async def _record(
         self, call: Call, endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
     ) -> Taken:
@@ -207,6 +213,7 @@ class Acceptor:
         if resolved is None:
             resolved = await self.resolver.resolve(draft.target, asked)
         await self._pass_owner(endpoint, resolved, call.principal)
+        is_marked = self._may_mark(call, resolved)
         visit = self.visitors.visit(
             draft, resolved, call.raw, UUID(bytes=self.new_id().bytes)
         )
@@ -214,7 +221,10 @@ class Acceptor:
             # The next click would be taken for a repeat of one that is nowhere.
             self.sink.admit()
             visit = await self.visitors.known(
-                visit, draft, resolved, is_told_again=endpoint.has_short_clicks
+                visit,
+                draft,
+                resolved,
+                is_told_again=endpoint.has_short_clicks and is_marked,
             )
         if endpoint.asks_customer and draft.external_id and not resolved.customer:
             resolved = await self.outcomes.with_customer(draft, resolved, asked)
@@ -240,13 +250,14 @@ class Acceptor:
         reply = endpoint.answer(outcome)
         if self.idempotency.concerns(endpoint, outcome, facts):
             reply, facts = await self.idempotency.compare(
-                endpoint, outcome, facts, reply
+                endpoint, outcome, facts, reply, is_marked=is_marked
             )
         envelope = seal(judged, call.raw, facts, self.store_ip)
         await self.sink.append(facts.event_id, encode(envelope))
         _ACCEPTED(facts.dialect, judged.kind).inc()
-        is_repeat = facts.event_id != outcome.event_id
-        return Taken(reply, facts.event_id, is_repeat=is_repeat)
+        return Taken(
+            reply, facts.event_id, is_repeat=facts.event_id != outcome.event_id
+        )
 
 
 def _collected(endpoint: Endpoint, taken: Taken) -> Taken:

@@ -71,11 +71,17 @@ class Idempotency:
         )
 
     async def compare(
-        self, endpoint: Endpoint, outcome: Outcome, facts: Facts, reply: Reply
+        self,
+        endpoint: Endpoint,
+        outcome: Outcome,
+        facts: Facts,
+        reply: Reply,
+        *,
+        is_marked: bool = True,
     ) -> tuple[Reply, Facts]:
         """Claim the dedupe key; a repeat gets the first event's answer and id.
 
-        Marks for other edges are written in the same round trip.
+        Marks for other edges are written in the same round trip; none if not `is_marked`.
         """
         is_click = endpoint.has_short_clicks and outcome.draft.kind is CLICK
         # A duplicate is told the first one's token and has none of its own.
@@ -87,7 +93,7 @@ class Idempotency:
             marks.append(self._click_mark(facts, facts.resolved.link_id, outcome.link))
         if facts.dedupe and workspace_id:
             marks.append(claim(workspace_id, facts.dedupe, Hint(facts.event_id, reply)))
-        if not marks:
+        if not marks or not is_marked:
             return reply, facts
         earlier = await self.claims.earlier(marks)
         held = earlier[-1] if facts.dedupe and workspace_id else None

@@ -50,12 +50,16 @@ class Degradation:
             "age": spooling.age,
         }
         self._intake = spooling.intake
+        #: Whether memory has reached half of its threshold.
+        self.is_filling = False
         self._pressed: dict[str, str] = {}
         #: Whether no threshold is exceeded and the operator chose no level.
         self.is_calm = spooling.intake == "auto"
 
     def observe(self, pressure: Pressure) -> None:
         """Note values that exceed their thresholds, and drop those that have fallen."""
+        half = (self._limits["memory"] or 0) / 2
+        self.is_filling = bool(half) and (pressure.memory or 0.0) >= half
         for name, limit in self._limits.items():
             value = getattr(pressure, name)
             if not limit or value is None:

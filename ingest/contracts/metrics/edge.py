@@ -57,6 +57,12 @@ LOST: Final = _counter(
     "Events that could not be stored, in a dialect that never refuses: they are lost.",
     ("dialect",),
 )
+UNMARKED: Final = _counter(
+    "reftide_edge_unmarked_total",
+    "Events without a key that left no mark in Redis, because it fills and a `workspace`,"
+    " a `link` or a `sender` had its share of marks.",
+    ("level",),
+)
 LEVEL: Final = _gauge(
     "reftide_edge_level",
     "1 for the current degradation level: `stream`, `spool` or `refuse`.",

@@ -24,7 +24,7 @@ from ingest.core.authorize import Authorizer
 from ingest.core.clicks import Clicks
 from ingest.core.idempotency import Idempotency
 from ingest.core.outcomes import Outcomes
-from ingest.core.recent import Recent
+from ingest.core.recent import MarkShares, Recent
 from ingest.core.resolve import Resolver
 from ingest.core.seal import visitor_key
 from ingest.core.visitors import Visitors
@@ -100,6 +100,7 @@ class Edge:
     has_short_clicks: bool = False
     ip: str | None = "203.0.113.77"
     store_ip: str = "truncated"
+    shares: MarkShares = field(default_factory=MarkShares)
 
     def __post_init__(self) -> None:
         self.ids = CountingIds(self.clock)
@@ -154,6 +155,7 @@ class Edge:
             clock=self.clock,
             new_id=self.ids,
             log=Log(),
+            shares=self.shares,
         )
 
     async def take(self, *drafts: Draft) -> Reply:
