@@ -198,6 +198,11 @@ def test_an_edge_has_no_password_of_the_database(shared: Up) -> None:
         assert "REDIS_URL=unix://" in given
         assert "DATABASE_URL" not in given
         assert urlsplit(database).password not in given
+    for pid in (pid for pids in children.values() for pid in pids):
+        shown = Path(f"/proc/{pid}/cmdline").read_text("utf-8")
+        assert urlsplit(database).password not in shown
+    for log in (shared.data / "log").iterdir():
+        assert urlsplit(database).password not in log.read_text("utf-8")
     (worker,) = children["worker"]
     assert database in Path(f"/proc/{worker}/environ").read_text("utf-8")
 

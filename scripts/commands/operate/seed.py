@@ -36,5 +36,5 @@ def _show(planted: Mapping[str, Any]) -> None:
     )
     table(planted["partners"], ("code", "public_id", "name"), "Partners")
     table(planted["links"], _LINKS, "Links")
-    table(planted["keys"], ("secret", "scopes", "id"), "API keys")
+    table(planted["keys"], ("secret", "scopes", "id", "revoked_at"), "API keys")
     table(planted["clicks"], ("token", "link", "click_id"), "Imported clicks")

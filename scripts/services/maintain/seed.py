@@ -183,7 +183,8 @@ async def _key(
             connection, secrets=secrets, name="demo", workspace=WORKSPACE, **made
         )
         known = new["id"]
-    return {"id": known, **made}
+    found = await keys.show(connection, known)
+    return {"id": known, **made, "revoked_at": found["revoked_at"]}
 
 
 async def _click(

@@ -1,12 +1,17 @@
 """`reftide seed`: what the vendors' own examples name."""
 
+import asyncio
+
 import orjson
 from redis import Redis
 
 from ingest.contracts import apikey
+from ingest.contracts.directory import api_key_key
 from ingest.contracts.envelope import Dedupe, Kind, decode
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
-from tests.support.servers.cli import SECRET, Cli
+from scripts.environment import Environment
+from scripts.services.maintain.seed import live_keys, revoke_keys
+from tests.support.servers.cli import NOW, SECRET, Cli
 
 
 def _entries(redis_url: str) -> list[tuple[int, bytes]]:
@@ -52,6 +57,24 @@ def test_the_keys_of_the_examples_work(cli: Cli) -> None:
     }
     for key in ("YOUR_API_KEY", "bq_live_your_key", "sa_live_demo"):
         assert "track" in kept[apikey.hashes([SECRET.encode()], key)[0]]
+
+
+def test_published_keys_are_revoked_for_good(cli: Cli, redis_url: str) -> None:
+    environment = Environment(cli.variables, lambda: NOW)
+    published = ["YOUR_API_KEY", "bq_live_your_key", "sa_live_demo"]
+    (first, *_) = cli.document("seed")["keys"]
+    record = api_key_key(*apikey.hashes([SECRET.encode()], first["secret"]))
+    with Redis.from_url(redis_url) as redis:
+        redis.set(record, b"as a worker published it")
+        assert published == sorted(asyncio.run(live_keys(environment)))
+
+        assert published == sorted(asyncio.run(revoke_keys(environment)))
+
+        assert not redis.exists(record)
+    assert [] == asyncio.run(revoke_keys(environment))
+    again = cli.document("seed")["keys"]
+    assert all(each["revoked_at"] for each in again)
+    assert [] == asyncio.run(live_keys(environment))
 
 
 def test_the_imported_click_is_an_event_like_any_other(
