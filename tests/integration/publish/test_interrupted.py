@@ -128,8 +128,8 @@ async def test_a_publisher_that_stood_still_knows_nobody_who_was_erased_meanwhil
 
     jane = customer_key(world.workspace, "jane")
     await world.execute(
-        "insert into customers (id, workspace_id, external_id, seen_at)"
-        " values ($1, $2, 'jane', now())",
+        "insert into customers (id, workspace_id, external_id, seen_at, used_on)"
+        " values ($1, $2, 'jane', now(), current_date)",
         uuid7(),
         world.workspace,
     )

@@ -137,6 +137,22 @@ async def test_a_code_and_a_network_take_less_of_it(clinic: Clinic) -> None:
     assert [75 / 160, 75 / 80, 1, 1] == ratios
 
 
+async def test_a_click_on_a_live_link_is_recorded_whatever_its_network_holds(
+    clinic: Clinic,
+) -> None:
+    address = "198.51.100.7"
+    await clinic.take_in(*(_stray(number, ip=address) for number in range(50)))
+    await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)
+
+    # As an edge seals it in an outage: with its code, unresolved.
+    click = _stray(900, "NEW", ip=address)
+    await clinic.take_in(click, a_click(901, ip=address))
+
+    assert {click.id, an_id(901)} == {
+        row[0] for row in await clinic.pool.fetch("select id from events")
+    }
+
+
 async def test_what_a_key_vouches_for_has_the_room_of_its_workspace(
     clinic: Clinic,
 ) -> None:
