@@ -259,13 +259,13 @@ class Authorizer:
 
 def only_by_address(
     route: Route, limits: LimitsRecord | Missing | None
-) -> tuple[str, int] | None:
-    """The name and figure of a public route's limit, if it has one by address alone.
+) -> tuple[str, int]:
+    """A public route's limit, if it has one by address alone: its subjects' prefix, a figure.
 
-    None: it has others, or one that Redis has to be asked about, or none is in memory.
+    The figure is 0 if it has others, if Redis has to be asked, or if none is in memory.
     """
     if limits is None or limits is Missing.UNAVAILABLE:
-        return None
+        return "", 0
     own = limits.per_minute if isinstance(limits, LimitsRecord) else NOTHING
     figures = [
         (limit, most)
@@ -274,7 +274,7 @@ def only_by_address(
     ]
     [(limit, most), *others] = figures
     is_alone = limit.by == "address" and not limit.is_documented and not others
-    return (limit.name, most) if is_alone and most > _EXACT else None
+    return f"{limit.name}:", most if is_alone and most > _EXACT else 0
 
 
 def _off(switches: SwitchesRecord | Missing) -> AbstractSet[tuple[str, str]]:

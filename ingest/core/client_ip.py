@@ -78,9 +78,14 @@ class Proxies:
     def told(self, peer: str | None, forwarded: str) -> str | None:
         """What `caller` says; who is not trusted and says addresses is counted."""
         caller = self.caller(peer, forwarded)
-        if forwarded and caller == peer and caller and not self._is_trusted(caller):
-            self.forwarders.count(caller)
+        if forwarded and caller == peer:
+            self.notice(caller)
         return caller
+
+    def notice(self, peer: str | None) -> None:
+        """Count a request that says addresses, if its peer is not trusted."""
+        if peer is not None and not self._is_trusted(peer):
+            self.forwarders.count(peer)
 
     def caller(
         self, peer: str | None, forwarded: str, *, is_vouched: bool = False

@@ -86,7 +86,7 @@ class PlainClicks:
         self._recall = acceptor.resolver.links.recall
         self._admits = acceptor.authorizer.limiter.admits
         self._limits: LimitsRecord | Missing | None = None
-        self._limit: tuple[str, int] | None = None
+        self._limit_name, self._per_minute = "", 0
         self._new_id = acceptor.new_id
         self._issue = acceptor.outcomes.keys.issue_bytes
         self._visitor_key = acceptor.visitors.visitor_key
@@ -106,8 +106,12 @@ class PlainClicks:
             return None
         target, click = said
         shared = self._shared_by(target)
-        if shared is None or not self._is_within_limits(ip):
+        if shared is None:
             return None
+        if ip is not None:
+            address = network_of(ip) if ":" in ip else ip
+            if not self._admits(self._limit_name + address, self._per_minute):
+                return None
         event_id = self._new_id().bytes
         agent = click.user_agent or agent
         client = Client(
@@ -125,23 +129,16 @@ class PlainClicks:
             event_id, payload, b"".join((shared.before, click_id, shared.behind))
         )
 
-    def _is_within_limits(self, ip: str | None) -> bool:
-        limits = self._recall(LIMITS_KEY)
-        if limits is not self._limits:
-            self._limits = limits
-            self._limit = only_by_address(self._endpoint, limits)
-        if self._limit is None:
-            return False
-        if ip is None:
-            return True
-        name, most = self._limit
-        address = network_of(ip) if ":" in ip else ip
-        return self._admits(f"{name}:{address}", most)
-
     def _shared_by(self, target: ByCode) -> _Shared | None:
         """What a link gives to all its clicks; None: they are not plain."""
         switches = self._recall(SWITCHES_KEY)
         if switches is None or (switches is not _UNKNOWN and switches.off):
+            return None
+        limits = self._recall(LIMITS_KEY)
+        if limits is not self._limits:
+            self._limits = limits
+            self._limit_name, self._per_minute = only_by_address(self._endpoint, limits)
+        if not self._per_minute:
             return None
         shared = self._shared.get(target)
         if shared is not None and self._recall(shared.question) is shared.link:

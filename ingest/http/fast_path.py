@@ -60,7 +60,10 @@ class PlainRoute:
         began = perf_counter()
         UNDER_WAY.count += 1
         if "x-forwarded-for" in head.names:
-            peer = self.proxies.told(peer, head.get("x-forwarded-for") or "")
+            caller = self.proxies.caller(peer, head.get("x-forwarded-for") or "")
+            if caller == peer:
+                self.proxies.notice(peer)
+            peer = caller
         try:
             click = self._plain_click(head, body, peer)
         except Exception as error:  # noqa: BLE001 -- the last resort, and it is logged
