@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -46,8 +46,8 @@ class Lru(Generic[Value]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
 
     def items(self) -> list[tuple[str, Value]]:
         return list(self._entries.items())

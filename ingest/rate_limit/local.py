@@ -1,9 +1,10 @@
 """Generous limits that one edge enforces alone, without Redis: of callers without a key.
 
-Anybody may have a million addresses, and nearly all callers send little. So an address has
-only a number, and a window once it has sent a fiftieth of its limit within the minute.
-Numbers are forgotten after the minute, or sooner in a crowd of addresses. Without such a
-crowd no minute admits more than 1.04 times the limit.
+Anybody may have a million addresses, and nearly all callers send little. So a subject counts
+in a slot that it shares with others, by its hash, until the slot has a fiftieth of the limit.
+From then on it has a window of its own, which begins with as much. Slots begin anew every
+minute. So no minute admits more than 1.04 times the limit, unless thousands of others that
+exceed a fiftieth pushed out the window.
 """
 
 from collections.abc import Callable
@@ -15,40 +16,39 @@ from ingest.rate_limit.windows import Count, Windows
 _SECONDS: Final = 60.0
 #: A window begins with the limit divided by this.
 _FEW: Final = 50
-#: Few enough for the processor's cache.
-_NUMBERS: Final = 20_000
-_WINDOWS: Final = 5_000
-#: Instead of the number of a subject that has a window.
-_HAS_WINDOW: Final = 1 << 40
+#: Strings have another hash in each process: nobody can choose whom to share a slot with.
+_SLOTS: Final = 1 << 15
+_WINDOWS: Final = 10_000
+#: Instead of the bucket of what counts in a slot.
 _NO_BUCKET: Final = -1
 _ADMITTED: Final = Count(granted=1, used=0, wait=0, bucket=_NO_BUCKET)
 
 
 class LocalLimiter:
-    """Counts the requests of many subjects in bounded memory."""
+    """Counts the requests of any number of subjects in bounded memory."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         """`clock` gives seconds."""
         self._clock = clock
-        self._numbers: dict[str, int] = {}
         self._until = 0.0
+        self._slots = [0] * _SLOTS
         self._windows = Windows(_WINDOWS)
 
     def admits(self, subject: str, limit: int) -> bool:
-        """Count one request, or refuse it. Nearly all end in the first half."""
-        now, numbers = self._clock(), self._numbers
-        if now >= self._until or len(numbers) >= _NUMBERS:
-            numbers = self._numbers = dict.fromkeys(self._windows, _HAS_WINDOW)
+        """Count one request, or refuse it."""
+        slots, now = self._slots, self._clock()
+        if now >= self._until:
+            slots = self._slots = [0] * _SLOTS
             self._until = now + _SECONDS
-        number = numbers.get(subject, 0)
-        if number < limit // _FEW:
-            numbers[subject] = number + 1
+        slot = hash(subject) % _SLOTS
+        if slots[slot] < limit // _FEW:
+            slots[slot] += 1
             return True
         return self._counted(subject, limit).granted > 0
 
     def take(self, subject: str, limit: int) -> Count:
         """Like `admits`, with how long a refused request has to wait."""
-        if self._numbers.get(subject, 0) < limit // _FEW:
+        if self._slots[hash(subject) % _SLOTS] < limit // _FEW:
             self.admits(subject, limit)
             return _ADMITTED
         return self._counted(subject, limit)
@@ -57,13 +57,13 @@ class LocalLimiter:
         """Return the permit that `take` gave in this bucket."""
         if bucket != _NO_BUCKET:
             self._windows.of(subject).give_back(bucket)
-        elif 0 < self._numbers.get(subject, 0) < _HAS_WINDOW:
-            self._numbers[subject] -= 1
+        elif self._slots[hash(subject) % _SLOTS]:
+            self._slots[hash(subject) % _SLOTS] -= 1
 
     def _counted(self, subject: str, limit: int) -> Count:
-        now, window = int(self._clock() * 1000), self._windows.of(subject)
-        number = self._numbers.get(subject, 0)
-        if number < _HAS_WINDOW:
-            self._numbers[subject] = _HAS_WINDOW
-            window.take(limit, now, wanted=number)
+        now = int(self._clock() * 1000)
+        is_new = subject not in self._windows
+        window = self._windows.of(subject)
+        if is_new:
+            window.take(limit, now, wanted=limit // _FEW)
         return window.take(limit, now)

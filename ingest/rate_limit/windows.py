@@ -5,7 +5,6 @@ buckets: 61 seconds. The extra second allows for the time between counting and a
 request, so that a client's own measurement does not exceed the limit either.
 """
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from ingest.directory.cache import Lru
@@ -86,8 +85,8 @@ class Windows:
         """Hold at most `kept` windows."""
         self._windows: Lru[Window] = Lru(kept)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._windows)
+    def __contains__(self, subject: str) -> bool:
+        return subject in self._windows
 
     def of(self, subject: str) -> Window:
         window = self._windows.get(subject)
