@@ -160,18 +160,22 @@ def _facts(route: Route) -> Iterator[str]:
     else:
         yield f"Needs an API key with the scope `{route.credential.scope}`."
     for limit in route.limits:
-        if limit.per_minute is not None:
-            yield _limited(limit, limit.per_minute)
+        # Ours concerns a route with a key only while no edge can check the key.
+        if limit.per_minute and (limit.is_documented or not route.needs_key):
+            without = route.credential is not None and not limit.is_documented
+            yield _limited(limit, " without an API key" if without else "")
     if route.from_browsers:
         yield "Browsers may call it from any origin."
     if route.body:
         yield "Ignores unknown fields and the content type."
 
 
-def _limited(limit: Limit, most: int) -> str:
+def _limited(limit: Limit, without: str) -> str:
     whose = "API key" if limit.by == "key" else limit.by
-    without = "" if limit.is_documented else " without a valid API key"
-    return f"Takes {most:,} requests a minute of one {whose}{without} (`{limit.name}`)."
+    return (
+        f"Takes {limit.per_minute:,} requests a minute of one {whose}{without}"
+        f" (`{limit.name}`)."
+    )
 
 
 def _security(route: Route) -> list[Node]:
