@@ -40,7 +40,7 @@ from workers.process.lifecycle import (
     tune_gc,
 )
 from workers.process.startup_check import keep_checking
-from workers.publish.publisher import Retention
+from workers.publish.retention import Retention
 from workers.quarantine.budget import QuarantineBudget
 from workers.quarantine.circuit_breaker import CircuitBreaker, keep_refreshing
 from workers.redis_io.connections import (

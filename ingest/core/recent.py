@@ -4,7 +4,6 @@ Every edge writes them, and every edge reads them. They are hints: without them,
 directory and the worker decide.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
@@ -18,6 +17,7 @@ from ingest.contracts.marks import (
     new_visitor_key,
 )
 from ingest.contracts.metrics.edge import UNMARKED
+from ingest.contracts.shares import HourlyShares, Subject
 from ingest.core.client_ip import truncate
 from ingest.core.values import Mark, Missing
 
@@ -26,11 +26,6 @@ _UNPUBLISHED_SECONDS: Final = 24 * 3600
 _DAY_SECONDS: Final = 24 * 3600
 #: Workers publish clicks for as long as they may earn. Recording may stand still for days.
 _UNPUBLISHED_CLICK_DAYS: Final = 7
-
-#: Events of an hour that leave marks on one edge, some 30 MB of them, while Redis fills.
-_HOURLY: Final = 100_000
-_HOUR_MS: Final = 3_600_000
-_PARTS: Final = {"workspace": 2, "link": 4, "sender": 16}
 
 _Value = TypeVar("_Value")
 
@@ -86,20 +81,19 @@ class Recent:
 class MarkShares:
     """Says who may leave marks while Redis fills.
 
-    While Redis has room, every event leaves its own. While it fills, what comes without a key
-    leaves a limited number an hour: half of it for one workspace, a quarter for one link, a
-    sixteenth for one network. An event beyond that is accepted all the same: workers find out
-    what it repeats, and publish what it made known.
+    While Redis has room, every event leaves its own. While it fills, those without a key leave
+    theirs within `HourlyShares`. An event beyond that is accepted all the same: workers find
+    out what it repeats, and publish what it made known.
     """
 
     def __init__(
-        self, is_filling: Callable[[], bool] = lambda: False, hourly: int = _HOURLY
+        self,
+        is_filling: Callable[[], bool] = lambda: False,
+        shares: HourlyShares | None = None,
     ) -> None:
         """`is_filling` says whether Redis fills."""
         self._is_filling = is_filling
-        self._hourly = hourly
-        self._hour = 0
-        self._counts: Counter[tuple[str, object]] = Counter()
+        self._shares = shares or HourlyShares()
 
     def admit(
         self, link: LinkRecord | None, ip: str | None, at_ms: int, *, has_key: bool
@@ -107,21 +101,16 @@ class MarkShares:
         """Whether an event may leave marks; it is counted if so."""
         if has_key or not self._is_filling():
             return True
-        if self._hour != at_ms // _HOUR_MS:
-            self._hour = at_ms // _HOUR_MS
-            self._counts.clear()
-        subjects: list[tuple[str, object]] = [
+        subjects: list[Subject] = [
             ("workspace", link.workspace_uuid if link else None),
             ("link", link.link_uuid if link else None),
         ]
         if network := truncate(ip) if ip else None:
             subjects.append(("sender", network))
-        for level, subject in subjects:
-            if self._counts[level, subject] >= -(-self._hourly // _PARTS[level]):
-                UNMARKED.labels(level).inc()
-                return False
-        self._counts.update(subjects)
-        return True
+        level = self._shares.exceeded(subjects, at_ms)
+        if level is not None:
+            UNMARKED.labels(level).inc()
+        return level is None
 
 
 def link_mark(link: LinkRecord) -> Mark:

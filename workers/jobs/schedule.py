@@ -32,10 +32,10 @@ from workers.postgres.database import (
 from workers.postgres.sql import statements
 from workers.publish.publisher import (
     CHUNK,
-    Retention,
     publish_changes,
     publish_if_missing,
 )
+from workers.publish.retention import Retention
 from workers.quarantine.quarantine import expire
 from workers.redis_io.connections import QUEUE
 from workers.settings import QUARANTINE_DAYS

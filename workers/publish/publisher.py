@@ -8,7 +8,6 @@ publisher is ended. So a publisher first writes a token into Redis, before it re
 will write, and Redis accepts its writes only as long as no other token took its place.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import (
     AsyncIterator,
@@ -19,7 +18,6 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -38,14 +36,13 @@ from ingest.contracts.directory import (
     GENERATION_KEY,
     PUBLISHER_KEY,
 )
-from ingest.contracts.variables import DAY_SECONDS
 from workers.model.batch import TransientError
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 from workers.publish import records
-from workers.publish.records import Reader, Record, Records
+from workers.publish.records import Reader, Records
+from workers.publish.retention import Retention, is_filling
 from workers.quarantine.quarantine import TOPICS, wake
-from workers.settings import CUSTOMER_KEEP_DAYS
 
 _SQL: Final = statements("publish/publisher")
 
@@ -64,41 +61,6 @@ _SCANNED: Final = 1000
 _WholeReader = Callable[[Connection], Coroutine[Any, Any, Records]]
 
 
-def _unix_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long records are kept. `clock` gives Unix milliseconds."""
-
-    #: Customers that an API key named, since it did so last.
-    customer_days: int = CUSTOMER_KEEP_DAYS
-    #: How long a day of an expiry lasts.
-    day_seconds: int = DAY_SECONDS
-    clock: Callable[[], int] = _unix_ms
-
-    def left_ms(self, record: Record) -> int | None:
-        """For how long a record is still to be kept; None: for good."""
-        if record.expires_at is None:
-            return None
-        return (record.expires_at - self.clock()) * self.day_seconds // DAY_SECONDS
-
-    @property
-    def topics(self) -> Mapping[str, "_Topic"]:
-        """Topics that are many records: the parser of a reference, and the reader."""
-        return _TOPICS | {"customer": (_scoped_name, self._customers)}
-
-    @property
-    def statements(self) -> Mapping[str, Reader]:
-        """All records, by the statements that refer to them."""
-        return _ALL_RECORDS | {"customers_all": self._customers}
-
-    @property
-    def _customers(self) -> Reader:
-        return records.of_customers(self.customer_days)
-
-
 _RETENTION: Final = Retention()
 
 
@@ -107,7 +69,7 @@ class _Writer:
 
     def __init__(self, redis: Redis, kept: Retention) -> None:
         self._redis = redis
-        self._left_ms = kept.left_ms
+        self._kept = kept
         self._token = uuid4().hex.encode()
         self._keys: set[str] = set()
 
@@ -135,12 +97,16 @@ class _Writer:
     async def write(self, found: Records) -> None:
         if not found:
             return
+        is_scarce = any(each and each.strangers for each in found.values()) and (
+            await is_filling(self._redis)
+        )
         async with self.transaction() as pipe:
             for key, record in found.items():
-                left_ms = self._left_ms(record) if record else None
+                left_ms = self._kept.left_ms(record) if record else None
                 if record is None or (left_ms is not None and left_ms <= 0):
                     pipe.delete(key)
-                else:
+                # What is not published, edges take for something still on its way.
+                elif not is_scarce or self._kept.has_room(record):
                     pipe.set(key, record.value, px=left_ms)
         if len(self._keys) <= _MAX_ANNOUNCED:
             self._keys.update(found)
@@ -168,7 +134,7 @@ async def publish_changes(
             return 0
         writer = _Writer(redis, kept)
         await writer.begin()
-        await _publish(connection, writer, _by_topic(changes), kept.topics)
+        await _publish(connection, writer, _by_topic(changes), _topics(kept))
         await writer.announce()
         waited = [each for each in changes if each["topic"] in TOPICS]
         await wake(connection, [f"{each['topic']} {each['ref']}" for each in waited])
@@ -207,7 +173,7 @@ async def publish_all(
     await writer.begin()
     for read_document in _DOCUMENTS.values():
         await writer.write(await read_document(connection))
-    for statement, read in kept.statements.items():
+    for statement, read in _statements(kept).items():
         async for rows in _chunks(connection, _SQL[statement]):
             await writer.write(await read(connection, rows))
     now_ms = await connection.fetchval(_SQL["now_ms"])
@@ -302,3 +268,12 @@ _ALL_RECORDS: Final[dict[str, Reader]] = {
     "partner_links_all": records.of_partner_links,
     "stats_all": records.of_stats,
 }
+
+
+def _topics(kept: Retention) -> Mapping[str, _Topic]:
+    customers = records.of_customers(kept.customer_days)
+    return _TOPICS | {"customer": (_scoped_name, customers)}
+
+
+def _statements(kept: Retention) -> Mapping[str, Reader]:
+    return _ALL_RECORDS | {"customers_all": records.of_customers(kept.customer_days)}

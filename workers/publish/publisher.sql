@@ -60,6 +60,7 @@ select customer.workspace_id, customer.external_id, true as is_recorded, custome
        customer.name, customer.email, customer.avatar,
        coalesce(named.click_id, earned.click_id) as click_uuid,
        case when named.click_id is null then earned.link_id else named.link_id end as link_uuid,
+       customer.used_on is null as is_strangers,
        (extract(epoch from greatest((customer.used_on + $3::integer + 1)::timestamp at time zone 'UTC',
                                     coalesce(claimed.until, customer.seen_at))) * 1000)::bigint as expires_at
   from customers customer
@@ -139,7 +140,7 @@ select id as key_uuid, workspace_id as workspace_uuid, key_hash, scopes from api
 
 -- clicks_find: imported click ids
 select workspace_id, token, click_id as click_uuid, link_id as link_uuid,
-       (extract(epoch from expires_at) * 1000)::bigint as expires_at
+       (extract(epoch from expires_at) * 1000)::bigint as expires_at, expires_at is not null as is_strangers
   from imported_clicks
  where (workspace_id, token) in (select * from unnest($1::uuid[], $2::text[]))
 

@@ -35,6 +35,7 @@ from ingest.contracts.directory import (
     program_key,
     stats_key,
 )
+from ingest.contracts.shares import Subject
 from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements
 
@@ -46,6 +47,8 @@ class Record(NamedTuple):
 
     value: bytes
     expires_at: int | None = None
+    #: Against whose shares it counts, where no API key vouched for it.
+    strangers: tuple[Subject, ...] = ()
 
 
 Records = Mapping[str, Record | None]
@@ -109,7 +112,8 @@ async def _links_named(
 def _encoder(kind: type[Any]) -> _Encoder:
     """Makes records of rows: their columns have the names of the record's fields.
 
-    `expires_at` says when a record expires, where there is such a column.
+    Where there are such columns, `expires_at` says when a record expires, and `is_strangers`
+    that no API key vouched for it.
     """
     fields = kind.__dataclass_fields__
 
@@ -120,7 +124,10 @@ def _encoder(kind: type[Any]) -> _Encoder:
             for name, value in row.items()
             if name in fields and value is not None
         }
-        return Record(kind(**known).encode(), row.get("expires_at"))
+        strangers: tuple[Subject, ...] = ()
+        if row.get("is_strangers"):
+            strangers = ("workspace", row["workspace_id"]), ("link", row["link_uuid"])
+        return Record(kind(**known).encode(), row.get("expires_at"), strangers)
 
     return encode
 

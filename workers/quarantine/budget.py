@@ -4,8 +4,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple, get_args
 
+from ingest.contracts.shares import Level, most
 from ingest.contracts.telemetry import Bounded
 from ingest.contracts.variables import QUARANTINE_ROWS
 from workers.model.batch import Holder
@@ -19,12 +20,7 @@ _RECOUNT_SECONDS: Final = 1.0
 _COUNTING: Final = 1 / 20
 _LOG_SECONDS: Final = 60.0
 
-#: Who holds entries: everybody, a workspace, a link or code in it, a network of senders.
-Level = Literal["all", "workspace", "link", "sender"]
-
-#: The part of all rows that one of each may hold.
-_PARTS: Final[dict[Level, int]] = {"all": 1, "workspace": 2, "link": 4, "sender": 16}
-LEVELS: Final = tuple(_PARTS)
+LEVELS: Final = ("all", *get_args(Level))
 #: What `grouping` of the statement stands for.
 _LEVELS: Final[dict[int, Level]] = {3: "workspace", 1: "link", 2: "sender"}
 
@@ -35,17 +31,13 @@ _Subject = tuple[Level, object, str | None]
 class Share(NamedTuple):
     """What the largest holder of a level has, and how much it may have."""
 
-    level: Level
+    #: A `Level`, or `all`.
+    level: str
     kept: int
     most: int
     workspace: str | None = None
     #: The link's id, its namespace and code, or the network.
     named: str | None = None
-
-
-def most(level: Level, rows: int) -> int:
-    """How many of so many rows one holder of a level may have."""
-    return -(-rows // _PARTS[level])
 
 
 async def largest_shares(

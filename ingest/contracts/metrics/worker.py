@@ -40,6 +40,12 @@ DROPPED: Final = _counter(
     "Quarantined entries that were not kept because quarantine was full.",
     ("reason",),
 )
+UNPUBLISHED: Final = _counter(
+    "reftide_worker_unpublished_total",
+    "Customers and short click ids that no API key vouched for and that were not published,"
+    " because Redis fills and a `workspace` or a `link` had its share.",
+    ("level",),
+)
 HELD_BACK: Final = _counter(
     "reftide_worker_held_back_total",
     "Entries of a later release, left pending; each delivery counts.",

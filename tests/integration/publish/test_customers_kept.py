@@ -18,6 +18,7 @@ from ingest.contracts.directory import (
 )
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.marks import new_customer_key
+from ingest.contracts.shares import HourlyShares
 from tests.support.directory import (
     LAST_CLICK,
     LINKS,
@@ -31,7 +32,8 @@ from tests.support.servers.installation import Installation, an_installation, el
 from tests.support.workers.recording import record
 from workers.jobs.cleanup import sweep_clicks
 from workers.postgres.database import Pool
-from workers.publish.publisher import Retention, publish_changes, publish_if_missing
+from workers.publish.publisher import publish_changes, publish_if_missing
+from workers.publish.retention import Retention
 from workers.redis_io.connections import for_jobs
 
 KEY = UUID(int=0x50)
@@ -194,6 +196,35 @@ async def test_a_directory_that_is_published_again_has_the_same_expiries(
     assert [None, None] == [await directory.days_left(key) for key in keys[1:]]
 
 
+async def test_while_redis_fills_strangers_get_shares_of_the_directory(
+    directory: Directory,
+) -> None:
+    strangers = [
+        a_lead(
+            10 + number,
+            click_id=an_id(number),
+            link_id=LINKS[number % 2],
+            external_id=f"s{number}",
+        )
+        for number in range(8)
+    ]
+    clicks = [a_click(number, link_id=LINKS[number % 2]) for number in range(8)]
+    await record(directory.pool, *clicks, *strangers, keyed_lead(30))
+    kept = Retention(clock=lambda: NOON_MS, shares=HourlyShares(8))
+    used = int((await directory.redis.info("memory"))["used_memory"])
+    await directory.redis.config_set("maxmemory", 2 * used)
+    try:
+        async with directory.pool.acquire() as connection:
+            await publish_changes(connection, directory.redis, kept)
+    finally:
+        await directory.redis.config_set("maxmemory", 0)
+
+    # A quarter for each of two links. A key's customer is published all the same.
+    named = [await directory.customer_left(f"s{number}") for number in range(8)]
+    assert 4 == len([left for left in named if left])
+    assert await directory.customer_left() is not None
+
+
 async def test_records_of_a_former_release_go_after_a_day(
     directory: Directory,
 ) -> None:
@@ -263,6 +294,7 @@ async def test_a_sale_a_year_after_the_lead_has_its_customer_and_a_forgotten_one
     await track("lead", clickId=click["clickId"], eventName="Sign up", **customer)
     site.start_worker()
     await site.rests()
+    site.stop_workers()
     workspace = await site.database.fetchval("select workspace_id from customers")
 
     # The publisher's clock says how long ago that was; marks last for a day.
@@ -273,9 +305,11 @@ async def test_a_sale_a_year_after_the_lead_has_its_customer_and_a_forgotten_one
         "insert into directory_changes (topic, ref) values ('customer', $1)",
         f"{workspace} buyer",
     )
-    await publish_changes(site.database, site.redis, later)
+    while await publish_changes(site.database, site.redis, later):
+        pass
     await site.redis.delete(new_customer_key(workspace, "buyer"))
     sold = await track("sale", customerExternalId="buyer", amount=4999)
+    site.start_worker()
     await site.rests()
 
     assert is_known == (sold["customer"] is not None)

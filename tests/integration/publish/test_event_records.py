@@ -34,10 +34,10 @@ from workers.model.batch import Delivery, Entry
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.publish.publisher import (
-    Retention,
     publish_changes,
     publish_if_missing,
 )
+from workers.publish.retention import Retention
 from workers.redis_io.connections import for_jobs
 
 #: The publisher's clock stands where the events' does.

@@ -62,6 +62,11 @@ class Installation:
         )
         self.workers.append(worker)
 
+    def stop_workers(self) -> None:
+        """Kill the workers that run."""
+        _end(self.workers)
+        self.workers.clear()
+
     async def appended(self) -> list[Envelope]:
         """What edges put into the stream, in order of ids; without what was seeded."""
         events = [

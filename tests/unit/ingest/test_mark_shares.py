@@ -2,6 +2,7 @@
 
 from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Kind
+from ingest.contracts.shares import HourlyShares
 from ingest.contracts.variables import Variables
 from ingest.core.recent import MarkShares
 from ingest.dialects.spec import ByCode, Draft
@@ -25,11 +26,11 @@ def _admitted(
 
 
 def test_while_redis_has_room_everybody_leaves_marks() -> None:
-    assert 1000 == _admitted(MarkShares(lambda: False, 16), 1000)
+    assert 1000 == _admitted(MarkShares(lambda: False, HourlyShares(16)), 1000)
 
 
 def test_while_redis_fills_a_workspace_a_link_and_a_network_have_their_shares() -> None:
-    shares = MarkShares(lambda: True, 160)
+    shares = MarkShares(lambda: True, HourlyShares(160))
 
     assert 10 == _admitted(shares, 50, a_link(1), "203.0.113.7")
     assert 0 == _admitted(shares, 1, a_link(1), "203.0.113.200")
@@ -49,7 +50,9 @@ def test_redis_fills_from_half_of_the_threshold_on() -> None:
 
 
 async def test_a_click_beyond_its_share_is_taken_with_its_short_id() -> None:
-    edge = Edge(has_short_clicks=True, shares=MarkShares(lambda: True, 16))
+    edge = Edge(
+        has_short_clicks=True, shares=MarkShares(lambda: True, HourlyShares(16))
+    )
     edge.publish(a_link())
 
     first = await edge.take(CLICK)
