@@ -351,6 +351,8 @@ def test_servers_of_your_own_are_used_and_none_is_started(
     up.wait_for("ready http://")
     children = up.children()
     assert ([], []) == (children["valkey"], children["postgres"])
+    (edge,) = children["edge"]
+    assert "DATABASE_URL" not in Path(f"/proc/{edge}/environ").read_text("utf-8")
 
     assert up.says("Starting Reftide on the servers of REDIS_URL and DATABASE_URL")
     assert not up.says("data directory")

@@ -1,5 +1,6 @@
 """An edge tells of a proxy whose X-Forwarded-For it does not believe."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from redis.asyncio import Redis
 from ingest.contracts.stream import EDGES_KEY, edge_key
 from tests.support.edge.showcase import publish
 from tests.support.eventually import eventually
+from tests.support.servers.edges import recorded
 from tests.support.servers.raw_http import WHOLE, an_edge
 
 FORWARDED = WHOLE.replace(b": x", b": x\r\nX-Forwarded-For: 198.51.100.7")
@@ -36,6 +38,24 @@ async def test_who_forwards_most_requests_is_published(
             assert 200 == (await caller.answer()).status
 
         await eventually(lambda: publishes(redis_url, "127.0.0.1"))
+
+
+async def test_who_forwards_by_a_key_is_believed_and_not_counted(
+    redis_url: str, tmp_path: Path
+) -> None:
+    await publish(redis_url)
+    keyed = FORWARDED.replace(b": x", b": x\r\nX-Reftide-Forward: own", 1)
+    async with an_edge(redis_url, tmp_path) as edge, edge.caller() as caller:
+        for raw in (*[FORWARDED, keyed] * 30, *[FORWARDED] * 10):
+            await caller.send(raw)
+            assert 200 == (await caller.answer()).status
+        await eventually(lambda: publishes(redis_url, "127.0.0.1"))
+
+        [told] = await forwarders(redis_url)
+
+    assert (40, 70) == (told["requests"], told["of"])
+    sealed = Counter(event.client.ip for event in await recorded(redis_url))
+    assert {"127.0.0.0": 40, "198.51.100.0": 30} == sealed
 
 
 async def publishes(url: str, address: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from operator import itemgetter
 from pathlib import Path
 from uuid import UUID
 
@@ -118,5 +119,6 @@ async def publish(url: str) -> None:
 async def recorded(url: str) -> list[Envelope]:
     async with Redis.from_url(url) as redis:
         streams = [await redis.xrange(events_key(shard)) for shard in range(4)]
-    found = sorted(entry for entries in streams for entry in entries)
+    # Entries of two shards may have one id.
+    found = sorted((entry for each in streams for entry in each), key=itemgetter(0))
     return [decode(event) for _, fields in found for event in split(fields[FIELD])]
