@@ -166,9 +166,9 @@ insert into erasure_leftovers (keys) values ($1)
 -- quarantine_page: the next page of quarantine
 select id, epoch, shard, entry_ms, entry_seq, entry_index, payload from quarantine where id > $1 order by id limit $2
 
--- quarantine_pseudonymize: replace a payload; no row if it was edited meanwhile
+-- quarantine_pseudonymize: replace a payload, forget the sender's network; no row if it was edited meanwhile
 update quarantine
-   set payload = $3, detail = case when reason in ('undecodable', 'unstorable') then '' else detail end
+   set payload = $3, sender = left(sender, 0), detail = case when reason in ('undecodable', 'unstorable') then '' else detail end
  where id = $1 and payload = $2
 returning id
 

@@ -69,10 +69,9 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 @asynccontextmanager
 async def recording(
-    name: str, redis: Redis, pool: Pool, bug: type[Buggy] | None = None
+    name: str, redis_url: str, pool: Pool, bug: type[Buggy] | None = None
 ) -> AsyncIterator[tuple[CircuitBreaker, Recorder]]:
     """A worker with a breaker, on one shard."""
-    url_of = redis.connection_pool.connection_kwargs
     config, stop = ReaderConfig(name=name, block_ms=50), asyncio.Event()
     pipeline = Pipeline(
         pool=pool,
@@ -85,8 +84,8 @@ async def recording(
     recorder: Recorder = pipeline if bug is None else bug(pipeline)
     breaker = CircuitBreaker(pool, name, pipeline.limit)
     async with AsyncExitStack() as stack:
-        reader = for_reader(f"unix://{url_of['path']}?db={url_of.get('db', 0)}")
-        stack.push_async_callback(reader.aclose)
+        reader = await stack.enter_async_context(for_reader(redis_url))
+        redis = await stack.enter_async_context(for_jobs(redis_url))
         shard = ShardReader(reader, 0, config, partial(current_epoch, pool))
         processor = PoisonPillIsolation(recorder, redis, pool)
         consumer = Consumer([shard], processor, config, stop=stop, breaker=breaker)
@@ -124,13 +123,13 @@ async def _unacknowledged(redis: Redis) -> int:
 
 
 async def test_too_many_bad_entries_pause_every_worker_and_stay_in_the_stream(
-    redis: Redis, pool: Pool, cli: Cli
+    redis: Redis, redis_url: str, pool: Pool, cli: Cli
 ) -> None:
     await add(redis, *[b"junk"] * MANY)
 
     async with (
-        recording("w1", redis, pool) as (first, _),
-        recording("w2", redis, pool) as (second, _),
+        recording("w1", redis_url, pool) as (first, _),
+        recording("w2", redis_url, pool) as (second, _),
     ):
         await eventually(lambda: _is_shut(first))
         waited = await eventually(lambda: _is_shut(second))
@@ -149,14 +148,14 @@ async def test_too_many_bad_entries_pause_every_worker_and_stay_in_the_stream(
 
 
 async def test_a_pause_outlives_workers_and_is_lifted_by_the_operator(
-    redis: Redis, pool: Pool, cli: Cli
+    redis: Redis, redis_url: str, pool: Pool, cli: Cli
 ) -> None:
     await add(redis, *[b"junk"] * MANY)
-    async with recording("w1", redis, pool) as (breaker, _):
+    async with recording("w1", redis_url, pool) as (breaker, _):
         await eventually(lambda: _is_shut(breaker))
     await add(redis, *clicks(3))
 
-    async with recording("w1", redis, pool) as (breaker, _):
+    async with recording("w1", redis_url, pool) as (breaker, _):
         await eventually(lambda: _is_shut(breaker))
         arguments = ("resume", "--fixed", "a test's garbage", "--allow", f"{MANY}")
         document = await asyncio.to_thread(cli.document, *arguments)
@@ -168,7 +167,7 @@ async def test_a_pause_outlives_workers_and_is_lifted_by_the_operator(
 
 
 async def test_a_flood_of_unknown_codes_pauses_nothing(
-    redis: Redis, pool: Pool
+    redis: Redis, redis_url: str, pool: Pool
 ) -> None:
     unknown: dict[str, object] = {
         "link_id": None,
@@ -178,7 +177,7 @@ async def test_a_flood_of_unknown_codes_pauses_nothing(
     }
     await add(redis, *clicks(200, **unknown))
 
-    async with recording("w1", redis, pool) as (breaker, _):
+    async with recording("w1", redis_url, pool) as (breaker, _):
         await eventually(lambda: is_acknowledged(redis))
         assert not breaker.is_paused
 
@@ -186,12 +185,12 @@ async def test_a_flood_of_unknown_codes_pauses_nothing(
 
 
 async def test_a_bug_pauses_and_what_was_in_hand_is_recorded_when_it_is_repaired(
-    redis: Redis, pool: Pool, cli: Cli
+    redis: Redis, redis_url: str, pool: Pool, cli: Cli
 ) -> None:
     await add(redis, *clicks(5))
 
     with capture_logs() as logs:
-        async with recording("w1", redis, pool, Buggy) as (breaker, recorder):
+        async with recording("w1", redis_url, pool, Buggy) as (breaker, recorder):
             await eventually(lambda: _is_shut(breaker))
             assert isinstance(recorder, Buggy)
             recorder.is_repaired = True
