@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pytest
@@ -12,8 +12,10 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from ingest.app import Externals, build
+from ingest.dialects.spec import Refusal, RefusalCode
 from ingest.http.fast_path import PLAIN
 from ingest.http.server import Bounds, EdgeServer
+from scripts.bench.abuse.corpus import bodies
 from tests.support.edge.showcase import SHOWN, Shown, a_setting, publish
 
 #: By this header a request is not plain; it changes nothing else.
@@ -67,7 +69,7 @@ def requests(shown: Shown) -> Iterator[tuple[bytes, Mapping[str, str]]]:
     yield good, {}
     yield good, shown.credential("foreign")
     yield good, shown.credential("scopeless")
-    for body in (b"", b"{", b"[]", b"{}", b'{"affiliate_url": 7}', b"\xff" * 70_000):
+    for body in (b"[]", b"{}", b"\xff" * 70_000, *bodies(shown.body)):
         yield body, own
 
 
@@ -80,6 +82,20 @@ async def test_every_answer_is_the_same_either_way(edge: Edge) -> None:
             other = await edge.says(request(shown, body, {**headers, **SPECIAL}))
 
             assert alike(other) == alike(plain), (shown.name, body, headers)
+            assert plain[0] < 500, (shown.name, body, headers)
+            if plain[0] >= 400:
+                assert (plain[0], *plain[2]) in refusals(shown), (shown.name, body)
+
+
+def refusals(shown: Shown) -> set[tuple[object, ...]]:
+    """What the dialect refuses with: statuses, and the names in their bodies."""
+    codes = get_args(RefusalCode)
+    refused = [
+        shown.dialect.refuse(Refusal(code, problem=problem))
+        for code in codes
+        for problem in ("", "why")
+    ]
+    return {(each.status, *each.body) for each in refused if each.body}
 
 
 def alike(answer: tuple[int, dict[str, str], Any]) -> object:

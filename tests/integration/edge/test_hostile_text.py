@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.envelope import decode
 from ingest.contracts.stream import FIELD, events_key
+from scripts.bench.abuse.corpus import no_requests
 from tests.support.edge.showcase import publish
 from tests.support.servers.raw_http import (
     TAKEN,
@@ -17,7 +18,6 @@ from tests.support.servers.raw_http import (
     Edge,
     a_process,
     an_edge,
-    what_is_no_request,
 )
 
 
@@ -74,7 +74,7 @@ async def test_a_callers_text_stays_within_a_line_of_the_log_and_out_of_headers(
 ) -> None:
     await publish(redis_url)
     async with a_process(redis_url, tmp_path) as (edge, process):
-        requests = [*odd_requests(), *(raw for _, raw in what_is_no_request())]
+        requests = [*odd_requests(), *(shape.raw for shape in no_requests(WHOLE))]
         for raw in requests:
             answer = await edge.says(raw)
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from tests.support.edge.showcase import SECRET, a_setting
 from tests.support.environment import inherited
 from tests.support.eventually import eventually
 
+PATH = "/api/v1/track/click"
 CLICK = orjson.dumps({"affiliate_url": "https://example.com/?aff=SARAH"})
 TAKEN = b"POST /api/v1/track/click HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
 WHOLE = TAKEN % (len(CLICK), CLICK)
@@ -120,39 +121,6 @@ async def count(url: str) -> int:
 
 def said(answer: Answer) -> str:
     return str(answer.document["error"])
-
-
-MALFORMED = {"error": "request_malformed"}
-
-
-def what_is_no_request() -> Iterator[tuple[str, bytes]]:
-    yield "a long request line", WHOLE.replace(b"/click", b"/click?" + b"x" * 9000)
-    yield "a header too long", WHOLE.replace(b": x", b": x\r\nX: " + b"x" * 9000)
-    many = b"".join(b"X-%d: x\r\n" % number for number in range(200))
-    yield "too many headers", WHOLE.replace(b"Host: x\r\n", b"Host: x\r\n" + many)
-    yield "bytes above ASCII in the path", WHOLE.replace(b"/click", b"/cl\xefck")
-    yield "a NUL in the path", WHOLE.replace(b"/click", b"/cl\0ick")
-    yield "a NUL in a header", WHOLE.replace(b": x", b": x\0y")
-    yield "a lone CR in a header", WHOLE.replace(b": x", b": x\ry: z")
-    yield "a folded header", WHOLE.replace(b": x", b": x\r\n folded")
-    yield "a space before the colon", WHOLE.replace(b"Host:", b"Host :")
-    yield "an unknown method", WHOLE.replace(b"POST", b"STEAL")
-    yield "a method in lower case", WHOLE.replace(b"POST", b"post")
-    yield "another protocol", WHOLE.replace(b"HTTP/1.1", b"HTTQ/1.1")
-    yield "a later version", WHOLE.replace(b"HTTP/1.1", b"HTTP/3.0")
-    yield "HTTP/2.0 without its preface", WHOLE.replace(b"HTTP/1.1", b"HTTP/2.0")
-    yield "HTTP/0.9", b"GET /version\r\n\r\n"
-    yield "TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 500
-    yield "no HTTP at all", b"\r\n\r\nEHLO shop.example\r\n"
-    yield "a negative length", WHOLE.replace(b"Length: ", b"Length: -")
-    yield "a length with a sign", WHOLE.replace(b"Length: ", b"Length: +")
-    yield "a length in hexadecimal", WHOLE.replace(b"Length: ", b"Length: 0x")
-    yield "no length", WHOLE.replace(b"Length: ", b"Length: x")
-    yield (
-        "a length beyond counting",
-        WHOLE.replace(b"Length: ", b"Length: " + b"9" * 30),
-    )
-    yield "HTTP/2 at once", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 @asynccontextmanager

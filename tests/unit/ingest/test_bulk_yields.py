@@ -17,8 +17,8 @@ from ingest.core.authorize import Principal
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BYTES
 from ingest.dialects.spec import RawRequest, Refusal
+from scripts.bench.abuse.bodies import hostile_bodies
 from tests.support.edge.accepting import Edge
-from tests.support.edge.hostile import hostile_bodies
 from tests.support.edge.plain_clicks import (
     TURNS,
     collecting_as_rarely_as_edges,

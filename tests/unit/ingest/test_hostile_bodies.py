@@ -8,7 +8,7 @@ import pytest
 
 from ingest.dialects.spec import Endpoint, RawRequest
 from ingest.http.handlers import BODY_BYTES
-from tests.support.edge.hostile import hostile_bodies
+from scripts.bench.abuse.bodies import hostile_bodies
 from tests.support.edge.plain_clicks import (
     TURNS,
     collecting_as_rarely_as_edges,

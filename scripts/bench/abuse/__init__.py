@@ -1,0 +1,1 @@
+"""`reftide bench abuse`: what callers without a key may do to everybody else."""
