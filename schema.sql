@@ -180,6 +180,10 @@ create table if not exists program_partners (
 -- below, once.
 alter table program_partners add column if not exists unique_clicks bigint;
 
+-- Leads that no API key vouches for and that do not count, since another lead does in their place.
+-- Null while what is recorded already is not summed up.
+alter table program_partners add column if not exists unverified_leads bigint;
+
 create table if not exists links (
     id                 uuid         primary key,
     workspace_id       uuid         not null references workspaces,
@@ -201,7 +205,9 @@ create table if not exists links (
     unique (namespace, code)                              -- a code's look-up, and its owner
 ) with (fillfactor = 50);
 
-alter table links add column if not exists unique_clicks bigint;
+alter table links
+    add column if not exists unique_clicks bigint,
+    add column if not exists unverified_leads bigint not null default 0;
 
 -- A program's or a partner's links, to publish them anew when it changes.
 create index if not exists links_program on links (program_id);
@@ -258,8 +264,19 @@ create table if not exists customers (
 alter table customers add column if not exists erased_at timestamptz;
 
 -- A shared id, "undefined" for example: its events name the clicks of more visitors than one
--- person is. Each of its leads is attributed to the click that it names and no other.
+-- person is. Each of its leads is attributed to the click that it names and no other. Of an
+-- anonymous customer: leads without an API key name its click for more customers than one
+-- visitor is, and connect none of them with the click.
 alter table customers add column if not exists is_crowd boolean not null default false;
+
+-- What an API key vouches for outranks what anybody says.
+alter table customers
+    add column if not exists is_bound_by_key boolean not null default false,    -- an event with a key names a click of it
+    add column if not exists points_by_key   boolean not null default false,    -- `points_to` is from an event with a key
+    add column if not exists keyed_status    customer_status not null default 'click',   -- by events with a key alone
+    add column if not exists name_by_key     boolean not null default true,     -- whether the field is from such an event
+    add column if not exists email_by_key    boolean not null default true,
+    add column if not exists avatar_by_key   boolean not null default true;
 
 -- Identity, and the order in which writers create customers.
 create unique index if not exists customers_external on customers (workspace_id, external_id)
@@ -282,7 +299,7 @@ create table if not exists events (
     kind              event_kind   not null,
     is_test           boolean      not null,          -- counts nothing
     is_bot            boolean      not null,          -- a click of a bot
-    is_duplicate      boolean      not null,          -- a click again within the hour
+    is_duplicate      boolean      not null,          -- a click again within the hour; a lead in whose place another counts
     quantity          integer      not null check (quantity >= 0),
     -- where it was read: the epoch and shard of the stream, and the entry
     epoch             integer      not null,
@@ -320,11 +337,16 @@ create table if not exists events (
     recorded_at       timestamptz  not null default now()
 ) partition by range (id);
 
--- The leads that name a click, in order: the first one identifies the visitor, and a client may name
--- one click in all its leads.
-create index if not exists events_namers on events (click_id, at, id)
+-- The leads that name a click, those with an API key first: the first one identifies the visitor,
+-- and a client may name one click in all its leads.
+create index if not exists events_naming on events (click_id, ((api_key_id is null)::int), at, id)
     where kind <> 'click' and click_id is not null;
+drop index if exists events_namers;
 drop index if exists events_named;
+
+-- The leads of a customer without an API key: few, since one person signs up once.
+create index if not exists events_keyless on events (customer_id)
+    where kind = 'lead' and api_key_id is null;
 
 -- The leads of a customer since a time: what a late click may change.
 create index if not exists events_customers on events (customer_id, at)
@@ -358,6 +380,10 @@ alter table events
 
 -- Which of the entry's events it was; a former release's entries have one.
 alter table events add column if not exists entry_index smallint not null default 0;
+
+-- A lead with an API key that names no click: what connects its customer with the click that
+-- earned it has no key.
+alter table events add column if not exists is_unverified boolean not null default false;
 
 -- The lowest UUIDv7 of a moment: a bound of partitions and of ranges over time.
 create or replace function uuid7_floor(moment timestamptz) returns uuid
@@ -526,7 +552,7 @@ insert into visits_since (quarter)
 select case when exists (select from events) then floor(extract(epoch from now()) / 21600)::integer else 1 end
 on conflict do nothing;
 
--- Two events with one key are one event: the earliest (at, id, digest) has the row.
+-- Two events with one key are one event: the least (is_keyless, at, id, digest) has the row.
 -- Leads and sales claim for good, idempotency keys until they expire.
 create table if not exists claims (
     workspace_id   uuid         not null,
@@ -538,6 +564,9 @@ create table if not exists claims (
     expires_at     timestamptz,
     primary key (workspace_id, scope, key)
 );
+
+-- An event with an API key ranks before one without. Holders from before that column keep their place.
+alter table claims add column if not exists is_keyless boolean not null default false;
 
 -- What is to be deleted, oldest first; leads and sales never are.
 create index if not exists claims_expiry on claims (expires_at)
@@ -820,7 +849,9 @@ create table if not exists link_days (
     primary key (link_id, day)
 ) with (fillfactor = 50);
 
-alter table link_days add column if not exists unique_clicks bigint;
+alter table link_days
+    add column if not exists unique_clicks bigint,
+    add column if not exists unverified_leads bigint not null default 0;
 
 -- What detached partitions had contributed to the counters.
 create table if not exists counter_base (
@@ -851,7 +882,9 @@ drop index if exists counter_base_share;
 create unique index if not exists counter_base_shares
     on counter_base (link_id, program_id, partner_id, day, currency, partition) nulls not distinct;
 
-alter table counter_base add column if not exists unique_clicks bigint;
+alter table counter_base
+    add column if not exists unique_clicks bigint,
+    add column if not exists unverified_leads bigint not null default 0;
 
 -- How many rows of which epoch of which shard detached partitions hold.
 create table if not exists ledger_base (
@@ -889,26 +922,50 @@ create or replace view shares as
            case when kind = 'click' then quantity else 0 end::bigint                   as clicks,
            case when kind = 'click' and is_bot then quantity else 0 end::bigint        as bot_clicks,
            case when kind = 'click' and is_duplicate then quantity else 0 end::bigint  as duplicate_clicks,
-           case when kind = 'lead' then quantity else 0 end::bigint                    as leads,
+           case when kind = 'lead' and not is_duplicate then quantity else 0 end::bigint  as leads,
            case when kind = 'sale' then quantity else 0 end::bigint                    as sales,
            case when kind = 'sale' then currency end                                   as currency,
            case when kind = 'sale' and currency is not null
                 then coalesce(amount, 0) else 0 end::bigint                            as amount,
-           case when kind = 'lead' and session is not null then quantity else 0 end::bigint  as conversions,
+           case when kind = 'lead' and session is not null and not is_duplicate
+                then quantity else 0 end::bigint                                       as conversions,
            case when kind = 'click' and not is_bot and not is_duplicate
-                then quantity else 0 end::bigint                                       as unique_clicks
+                then quantity else 0 end::bigint                                       as unique_clicks,
+           case when kind = 'lead' and is_duplicate then quantity else 0 end::bigint   as unverified_leads
       from events
      where link_id is not null and not is_test and kind in ('click', 'lead', 'sale');
+
+-- Leads without an API key, and whether another lead counts in their place: one that names the
+-- same click and has a key or happened before, or one of the same customer with a key. It is
+-- the rule of `workers/write/keyless.sql` for all rows at once.
+create or replace view keyless_leads as
+    with leads as (
+        select event.id, event.at, event.workspace_id, event.customer_id, event.is_duplicate,
+               coalesce(alias.event_id, event.click_id) as click_id, event.api_key_id is null as is_keyless
+          from events event
+          left join event_aliases alias on alias.id = event.click_id
+         where event.kind = 'lead' and not event.is_test and event.id >= (select events_floor())
+    ), ranked as (
+        select leads.*,
+               leads.click_id is not null
+                   and row_number() over (partition by leads.workspace_id, leads.click_id
+                                          order by leads.is_keyless, leads.at, leads.id) > 1 as is_later,
+               bool_or(not leads.is_keyless) over (partition by leads.customer_id) and not coalesce(customer.is_crowd, false) as is_keyed_too
+          from leads left join customers customer on customer.id = leads.customer_id
+    )
+    select id, is_duplicate, is_later or (customer_id is not null and is_keyed_too) as is_replaced
+      from ranked
+     where is_keyless;
 
 -- What the counters are the sums of: rows, and what stands for those that are folded.
 create or replace view contributions as
     select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
-           currency, amount, unique_clicks
+           currency, amount, unique_clicks, unverified_leads
       from shares
      where id >= (select folded_floor())
     union all
     select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
-           currency, amount, unique_clicks
+           currency, amount, unique_clicks, unverified_leads
       from counter_base;
 
 -- The sums of `unique_clicks` in a database that had none. Of a month that is folded they are
@@ -962,6 +1019,60 @@ alter table program_partners alter column unique_clicks set default 0, alter col
 alter table links alter column unique_clicks set default 0, alter column unique_clicks set not null;
 alter table link_days alter column unique_clicks set default 0, alter column unique_clicks set not null;
 alter table counter_base alter column unique_clicks set default 0, alter column unique_clicks set not null;
+
+-- What a database of a former release lacks: customers' standing with API keys, and which
+-- leads count in one another's place. Attribution stays until something about it changes.
+do $$
+begin
+if (select attnotnull from pg_attribute where attrelid = 'program_partners'::regclass and attname = 'unverified_leads') then
+    return;
+end if;
+update claims set scope = 'keyless_lead', is_keyless = true
+  from events
+ where claims.scope = 'lead' and events.id = claims.event_id and events.api_key_id is null;
+update customers
+   set is_bound_by_key = keyed.is_bound, keyed_status = keyed.status
+  from (select customer_id, bool_or(click_id is not null) as is_bound,
+               max(case when quantity = 0 or kind = 'deferred' then 'click'
+                        when kind = 'lead' then 'lead' else 'customer' end::customer_status) as status
+          from events
+         where kind in ('lead', 'sale', 'deferred') and api_key_id is not null and not is_test and customer_id is not null
+         group by customer_id) as keyed
+ where customers.id = keyed.customer_id and customers.external_id is not null;
+update customers
+   set points_by_key = true
+ where points_to is not null
+   and exists (select from events
+                where click_id = customers.id and kind <> 'click' and api_key_id is not null and not is_test
+                  and customer_id = customers.points_to);
+with replaced as (
+    update events
+       set is_duplicate = true
+      from keyless_leads
+     where events.id = keyless_leads.id and keyless_leads.is_replaced
+    returning events.*
+), counted as (
+    select link_id, program_id, partner_id, (at at time zone 'UTC')::date as day, sum(quantity) as leads
+      from replaced where link_id is not null
+     group by 1, 2, 3, 4
+), of_links as (
+    update links
+       set leads = links.leads - change.leads, unverified_leads = change.leads
+      from (select link_id, sum(leads) as leads from counted group by 1) as change
+     where links.id = change.link_id
+), of_partners as (
+    update program_partners
+       set leads = program_partners.leads - change.leads, unverified_leads = change.leads
+      from (select program_id, partner_id, sum(leads) as leads from counted group by 1, 2) as change
+     where (program_partners.program_id, program_partners.partner_id) = (change.program_id, change.partner_id)
+)
+update link_days
+   set leads = link_days.leads - change.leads, unverified_leads = change.leads
+  from (select link_id, day, sum(leads) as leads from counted group by 1, 2) as change
+ where (link_days.link_id, link_days.day) = (change.link_id, change.day);
+update program_partners set unverified_leads = 0 where unverified_leads is null;
+end $$;
+alter table program_partners alter column unverified_leads set default 0, alter column unverified_leads set not null;
 
 
 -- What operators decide --------------------------------------------------------------------

@@ -20,7 +20,13 @@ from ingest.contracts import envelope_v1
 
 VERSION: Final = 2
 
-_FOR_GOOD: Final = frozenset({"lead", "sale", "convert", "link"})
+#: Scopes of leads' dedupe keys: those that an API key vouches for, and those that none does.
+LEAD_SCOPE: Final = "lead"
+KEYLESS_LEAD_SCOPE: Final = "keyless_lead"
+
+_FOR_GOOD: Final = frozenset(
+    {LEAD_SCOPE, KEYLESS_LEAD_SCOPE, "sale", "convert", "link"}
+)
 
 
 class Kind(StrEnum):

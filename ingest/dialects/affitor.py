@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ingest.contracts.envelope import CLICK, Dedupe, Kind
+from ingest.contracts.envelope import CLICK, KEYLESS_LEAD_SCOPE, Dedupe, Kind
 from ingest.contracts.ids import test_event_number
 from ingest.contracts.storable import Json
 from ingest.dialects import affitor_wire as wire
@@ -183,10 +183,13 @@ def _judge_lead(outcome: Outcome) -> Draft:
     # Whom edges only remember may have been marked by this very lead, and never recorded.
     if customer and customer.is_recorded and customer.status in _STATUSES:
         raise Refusal("customer_advanced", problem=_STATUSES[customer.status])
-    if link and link.needs_server_lead and not outcome.has_key:
+    if outcome.has_key:
+        return draft
+    if link and link.needs_server_lead:
         key = draft.dedupe and draft.dedupe._replace(scope="deferred")
         return replace(draft, kind=Kind.DEFERRED, dedupe=key)
-    return draft
+    key = draft.dedupe and draft.dedupe._replace(scope=KEYLESS_LEAD_SCOPE)
+    return replace(draft, dedupe=key)
 
 
 def _answer_lead(outcome: Outcome) -> Reply:

@@ -20,6 +20,7 @@ from ingest.contracts.stream import joined
 from tests.support.directory import (
     ELSEWHERE,
     FOREIGN_LINK,
+    KEY,
     LINKS,
     NOON_MS,
     WORKSPACE,
@@ -39,7 +40,7 @@ from workers.model.batch import Delivery, Entry, deliveries_of
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.postgres.sql import statements
-from workers.write import customers
+from workers.write import customers, keyless
 
 _DAY_MS = 24 * 3600 * 1000
 _ENRICH = build_enrichers(None)
@@ -245,6 +246,8 @@ def _leads(draw: st.DrawFn, number: int, clicks: Sequence[Envelope]) -> Envelope
     }
     if named and draw(st.integers(0, 2)) > 0:
         changes["link_id"] = named.target.link_id
+        # Who has a click id may send it without a key.
+        changes["api_key_id"] = draw(st.sampled_from((KEY, None)))
     elif named:
         # As of a click id that was issued without a directory: it may be anybody's.
         changes["workspace_id"] = draw(st.sampled_from((WORKSPACE, ELSEWHERE)))
@@ -316,6 +319,8 @@ def _attempts(draw: st.DrawFn, event: Envelope) -> Envelope:
         changes["visitor"] = draw(_VISITORS)
     else:
         changes["customer_name"] = draw(st.sampled_from((None, "Cas", "Dot")))
+        if event.request.api_key_id is None:
+            changes["api_key_id"] = draw(st.sampled_from((KEY, None)))
         changes["quantity"] = draw(st.integers(1, 3))
     if event.kind is Kind.SALE:
         changes |= draw(_prices())
@@ -344,6 +349,7 @@ async def test_it_does_not_matter_when_a_customer_turns_out_to_be_a_crowd(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(customers, "SHARED_CUSTOMER_CLICKS", 1)
+        patch.setattr(keyless, "SHARED_CLICK_CUSTOMERS", 1)
         first = await _play(pool, _deliveries(events, chance))
         second = await _play(pool, _deliveries(events, chance), workers=2)
 

@@ -21,7 +21,7 @@ PARTNERS = (UUID(int=0x21), UUID(int=0x22))
 #: Two links of two partners in a last-click program, two in a first-click one, one bare.
 LINKS = tuple(UUID(int=0x30 + number) for number in range(5))
 FOREIGN_LINK = UUID(int=0x40)
-KEY_HASH = b"k" * 32
+KEY_HASH, KEY = b"k" * 32, UUID(int=0x50)
 
 
 async def furnish(connection: asyncpg.Connection) -> None:
@@ -65,7 +65,7 @@ async def furnish(connection: asyncpg.Connection) -> None:
     await connection.execute(
         "insert into api_keys (id, workspace_id, key_hash, last_four, scopes)"
         " values ($1, $2, $3, 'kkkk', '{track}')",
-        UUID(int=0x50),
+        KEY,
         WORKSPACE,
         KEY_HASH,
     )
@@ -91,7 +91,7 @@ def a_click(number: int, **changes: Any) -> Envelope:
 
 
 def a_lead(number: int, **changes: Any) -> Envelope:
-    """A lead of nobody in particular, at noon unless told otherwise."""
+    """A lead of nobody in particular, of an API key, at noon unless told otherwise."""
     at = changes.pop("at", NOON_MS)
     values: dict[str, Any] = {
         "id": an_id(number, at),
@@ -99,6 +99,7 @@ def a_lead(number: int, **changes: Any) -> Envelope:
         "dialect": "refport",
         "at": at,
         "workspace_id": WORKSPACE,
+        "api_key_id": KEY,
         "name": "Sign Up",
         "external_id": "user",
     }
@@ -140,7 +141,7 @@ async def read_books(connection: asyncpg.Connection) -> Books:
     return Books(
         events=await rows(
             """
-            select e.id, e.at, e.digest, e.kind::text, e.is_test, e.is_bot, e.is_duplicate, e.quantity,
+            select e.id, e.at, e.digest, e.kind::text, e.is_test, e.is_bot, e.is_duplicate, e.is_unverified, e.quantity,
                    e.workspace_id, e.link_id, e.program_id, e.partner_id, e.click_id, e.attributed_id,
                    e.asked_program_id, e.name, e.amount, e.currency, e.session,
                    coalesce(c.external_id, c.id::text) as customer
@@ -150,22 +151,25 @@ async def read_books(connection: asyncpg.Connection) -> Books:
         customers=await rows(
             """
             select coalesce(c.external_id, c.id::text) as customer, c.workspace_id, c.status::text,
-                   c.seen_at, p.external_id as points_to,
+                   c.keyed_status::text, c.seen_at, p.external_id as points_to, c.points_by_key,
+                   c.is_bound_by_key, c.is_crowd,
                    c.name, c.name_at, c.name_by, c.email, c.email_at, c.email_by
               from customers c left join customers p on p.id = c.points_to
              order by 1, 2"""
         ),
         links=await rows(
-            "select id, unique_clicks, clicks, bot_clicks, duplicate_clicks, leads, sales, last_clicked_at"
+            "select id, unique_clicks, clicks, bot_clicks, duplicate_clicks, leads, unverified_leads,"
+            " sales, last_clicked_at"
             " from links order by id"
         ),
         partners=await rows(
             "select * from (select program_id, partner_id, unique_clicks, clicks, bot_clicks, duplicate_clicks,"
-            " leads, sales from program_partners) as p where p.clicks + p.leads + p.sales <> 0"
+            " leads, unverified_leads, sales from program_partners) as p"
+            " where p.clicks + p.leads + p.unverified_leads + p.sales <> 0"
             " order by 1, 2"
         ),
         days=await rows(
-            "select * from link_days where clicks + leads + sales <> 0 order by link_id, day"
+            "select * from link_days where clicks + leads + unverified_leads + sales <> 0 order by link_id, day"
         ),
         link_amounts=await rows(
             "select * from link_amounts where amount <> 0 order by link_id, currency"
@@ -174,7 +178,7 @@ async def read_books(connection: asyncpg.Connection) -> Books:
             "select * from program_partner_amounts where amount <> 0 order by 1, 2, 3"
         ),
         claims=await rows(
-            "select workspace_id, scope, key, event_id, at, digest from claims order by 1, 2, 3"
+            "select workspace_id, scope, key, event_id, is_keyless, at, digest from claims order by 1, 2, 3"
         ),
         aliases=await rows("select id, event_id from event_aliases order by id"),
     )

@@ -74,7 +74,8 @@ class CounterDeltas:
     def put(self, rows: Iterable[StoredRow]) -> None:
         for row in rows:
             self._add(row, 1)
-            if row.event.kind is Kind.LEAD and row.event.quantity:
+            event = row.event
+            if event.kind is Kind.LEAD and event.quantity and not event.is_duplicate:
                 partner = (row.place.program_id, row.place.partner_id)
                 lead = (row.at, row.id)
                 self._leads[partner] = max(lead, self._leads.get(partner, lead))

@@ -44,7 +44,8 @@ COUNTERS: Final = (
     Counter("clicks", Kind.CLICK),
     Counter("bot_clicks", Kind.CLICK, is_bot=True),
     Counter("duplicate_clicks", Kind.CLICK, is_duplicate=True),
-    Counter("leads", Kind.LEAD),
+    Counter("leads", Kind.LEAD, is_duplicate=False),
+    Counter("unverified_leads", Kind.LEAD, is_duplicate=True),
     Counter("sales", Kind.SALE),
 )
 NAMES: Final = tuple(counter.name for counter in COUNTERS)

@@ -36,9 +36,11 @@ LAST_DIGEST: Final = (1 << 63) - 1
 class Rank(NamedTuple):
     """Of several attempts at one event, the least rank has the row, in whatever order they come.
 
-    `at` is in UTC.
+    What a key vouches for outranks what anybody says. `at` is in UTC.
     """
 
+    #: Whether no API key vouches for it.
+    is_keyless: bool
     at: datetime
     id: UUID
     digest: int
@@ -144,7 +146,7 @@ ENRICHMENT_COLUMNS: Final = (
 #: The columns of `events` that a row gives values for, in the order of `values_of`.
 COLUMNS: Final = (
     *ENTRY_COLUMNS,
-    *Rank._fields,
+    *Rank._fields[1:],
     *EventFacts.__struct_fields__,
     *Resolution.__struct_fields__[:-1],
     *("customer_id", "ip", "dialect", "session", "page_url", "visitor"),
@@ -160,7 +162,7 @@ def values_of(row: Row) -> tuple[object, ...]:
     properties = details.properties
     return (
         *row.entry,
-        *row.rank,
+        *row.rank[1:],
         *astuple(row.event),
         *astuple(row.place)[:-1],
         row.customer_id,

@@ -59,7 +59,12 @@ def row_of(item: Decoded, place: Resolution, enrich: Enrich, *, keep_ip: bool) -
     )
     return Row(
         entry=delivery.entry,
-        rank=Rank(timestamp(envelope.request.at), envelope.id, digest),
+        rank=Rank(
+            is_keyless=place.api_key_id is None,
+            at=timestamp(envelope.request.at),
+            id=envelope.id,
+            digest=digest,
+        ),
         event=EventFacts(
             kind=envelope.kind,
             quantity=envelope.details.quantity,

@@ -54,9 +54,9 @@ select distinct on (links.program_id, partners.code) links.program_id, partners.
   join links on links.partner_id = partners.id and links.program_id = programs.id
  order by links.program_id, partners.code, links.created_at, links.id
 
--- customers_find: customers, with the click that their latest lead names, else the one that earned it
+-- customers_find: customers, with the click that their latest lead names, of those with a key if there is one, else the one that earned it
 select customer.workspace_id, customer.external_id, true as is_recorded, customer.status::text,
-       case when customer.used_on is not null then customer.status::text end as keyed_status,
+       case when customer.used_on is not null then customer.keyed_status::text end as keyed_status,
        customer.name, customer.email, customer.avatar,
        coalesce(named.click_id, earned.click_id) as click_uuid,
        case when named.click_id is null then earned.link_id else named.link_id end as link_uuid,
@@ -76,7 +76,7 @@ select customer.workspace_id, customer.external_id, true as is_recorded, custome
         select lead.click_id, click.link_id
           from (select * from events
                  where customer_id = customer.id and kind <> 'click' and click_id is not null and not is_test
-                 order by at desc, id desc limit 1) as lead
+                 order by api_key_id is null, at desc, id desc limit 1) as lead
           left join event_aliases alias on alias.id = lead.click_id
           left join events click on click.id = coalesce(alias.event_id, lead.click_id) and click.kind = 'click'
        ) as named on true
@@ -112,7 +112,7 @@ select link.workspace_id, link.partner_code,
        count(distinct visit.session) filter (where visit.is_clicked and not visit.is_converted) as pending
   from link
   left join lateral (
-        select session, sum(quantity) filter (where kind = 'lead') as leads,
+        select session, sum(quantity) filter (where kind = 'lead' and not is_duplicate) as leads,
                bool_or(kind = 'click' and not is_bot) as is_clicked,
                bool_or(kind = 'lead') as is_converted
           from events

@@ -54,7 +54,7 @@ select id, at, link_id, visitor, is_duplicate
    and kind = 'click' and not is_test and link_id is not null and visitor is not null
 
 -- flags_lock: rows whose flag changes, as they are
-select id, at, digest, kind, is_test, is_bot, is_duplicate, quantity,
+select id, at, digest, api_key_id is null as is_keyless, kind, is_test, is_bot, is_duplicate, quantity,
        epoch, shard, entry_ms, entry_seq, entry_index,
        workspace_id, link_id, program_id, partner_id, click_id, customer_id, amount, currency
   from events

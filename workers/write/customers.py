@@ -19,6 +19,8 @@ from workers.counters.counters import CounterDeltas
 from workers.model.rows import Row, StoredRow
 from workers.postgres.database import Connection, Locks, LockSetGrew, columns
 from workers.postgres.sql import statements
+from workers.write import keyless
+from workers.write.keyless import NO_KEYLESS, KeylessScope
 
 _SQL: Final = statements("write/customers")
 #: The columns of a lead's place by the click that earned it.
@@ -49,6 +51,8 @@ class LockSet:
     naming: Sequence[Row] = ()
     #: Customers that lose events.
     losing: frozenset[UUID] = frozenset()
+    #: What new and former leads, and ids that became aliases, say of leads without a key.
+    keyless: KeylessScope = NO_KEYLESS
 
 
 async def identify(
@@ -99,6 +103,7 @@ def lock_set_of(
         ),
         naming=[row for row in leads if row.place.click_id and row.customer_id],
         losing=_present(old.customer_id for old in gone),
+        keyless=KeylessScope.of(leads, gone, aliases),
     )
 
 
@@ -124,8 +129,10 @@ async def attribute(
 ) -> None:
     """Update what anonymous customers point at and what earned the leads. Needs the locks."""
     ids = sorted(about.ids)
+    changed = await _mark(connection, about)
+    changed += await keyless.mark_shared(connection, about.keyless, ids)
+    await keyless.judge(connection, about.keyless, changed, deltas)
     await connection.execute(_SQL["customers_point"], ids)
-    changed = await _mark_shared(connection, about)
     shared = await connection.fetch(_SQL["customers_shared"], ids)
     leads = await connection.fetch(
         _SQL["leads_attribution"],
@@ -152,17 +159,21 @@ async def attribute(
     ]
     deltas.take(before)
     deltas.put(after)
-    earned = [[lead[name] for name in ("id", "earned_id", *_EARNED)] for lead in leads]
+    names = ("id", "earned_id", "is_unverified", *_EARNED)
+    earned = [[lead[name] for name in names] for lead in leads]
     await connection.execute(_SQL["leads_attribute"], *columns(earned))
 
 
-async def _mark_shared(connection: Connection, about: LockSet) -> list[UUID]:
-    """Mark and unmark shared ids; the customers that changed. Needs the locks."""
+async def _mark(connection: Connection, about: LockSet) -> list[UUID]:
+    """Mark shared ids, and customers whose clicks a key vouches for; those that changed.
+
+    Needs the locks.
+    """
     naming = _present(lead.customer_id for lead in about.naming)
     if not naming and not about.losing:
         return []
     asked = sorted(naming | about.losing), sorted(about.losing), SHARED_CUSTOMER_CLICKS
-    found = await connection.fetch(_SQL["customers_mark_shared"], *asked)
+    found = await connection.fetch(_SQL["customers_mark"], *asked)
     return [record["id"] for record in found]
 
 
@@ -174,7 +185,10 @@ async def _since(connection: Connection, about: LockSet) -> datetime | None:
     """
     if about.since is None or not about.naming:
         return about.since
-    said = [(lead.customer_id, lead.place.click_id, lead.id) for lead in about.naming]
+    said = [
+        (lead.customer_id, lead.place.click_id, lead.id, lead.rank.is_keyless)
+        for lead in about.naming
+    ]
     found = await connection.fetch(_SQL["newly_named"], *columns(said))
     named = [record["click_id"] for record in found]
     first = await connection.fetchval(_SQL["first_visit"], named) if named else None
@@ -185,8 +199,9 @@ async def _reach(
     connection: Connection, about: LockSet
 ) -> tuple[frozenset[UUID], frozenset[UUID]]:
     """All customers concerned, and those of them whose clicks changed."""
-    asked = sorted(about.ids), sorted(about.roots)
-    found = await connection.fetch(_SQL["customers_reached"], *asked)
+    asked = sorted(about.ids), sorted(about.roots), sorted(about.keyless.clicks)
+    first = keyless.SHARED_CLICK_CUSTOMERS + 2 + about.keyless.former
+    found = await connection.fetch(_SQL["customers_reached"], *asked, first)
     roots = frozenset(record["id"] for record in found if record["is_root"])
     return frozenset(record["id"] for record in found), roots
 

@@ -14,9 +14,9 @@ select id, workspace_id, external_id
 -- customers_known: which of these ids are customers'
 select id from customers where id = any($1::uuid[])
 
--- customers_reached: these customers under all their ids; of roots ($2) also the customers that they point at or whose leads name their clicks; and which ids are roots
+-- customers_reached: these customers under all their ids; of roots ($2) also the customers that they point at or whose leads with a key name their clicks; of roots and clicks that leads name ($3) those of the first leads ($4) without one; and which ids are roots
 with family as (
-    select named.id, asked.id = any($2::uuid[]) as is_root
+    select named.id, asked.id = any($2::uuid[]) as is_root, asked.id = any($3::uuid[]) as is_named
       from unnest($1::uuid[]) as asked (id)
       left join event_aliases alias on alias.id = asked.id
      cross join lateral (
@@ -31,31 +31,44 @@ union
 select points_to, false from customers where id in (select id from family where is_root) and points_to is not null
 union
 select customer_id, false from events
- where kind <> 'click' and click_id in (select id from family where is_root) and customer_id is not null
+ where kind <> 'click' and click_id in (select id from family where is_root)
+   and (api_key_id is null)::int = 0 and customer_id is not null
+union
+select first.customer_id, false
+  from family
+ cross join lateral (
+        select customer_id from events
+         where click_id = family.id and kind <> 'click' and (api_key_id is null)::int = 1
+         order by at, id
+         limit $4
+       ) as first
+ where (family.is_root or family.is_named) and first.customer_id is not null
 
--- newly_named: the clicks ($2) that no event of the customer ($1) names except these ($3); for shared ids none
+-- newly_named: the clicks ($2) that no event of the customer ($1) names except these ($3), or none with a key while one of these has one ($4); for shared ids none
 select distinct said.click_id
-  from unnest($1::uuid[], $2::uuid[]) as said (customer_id, click_id)
+  from unnest($1::uuid[], $2::uuid[], $4::boolean[]) as said (customer_id, click_id, is_keyless)
   left join customers customer on customer.id = said.customer_id
  where customer.is_crowd is not true
    and not exists (
            select from (select id, click_id from events
                          where customer_id = said.customer_id and kind <> 'click' and not is_test
+                           and (said.is_keyless or api_key_id is not null)
                         offset 0) as other
             where other.click_id = said.click_id and other.id <> all($3::uuid[]))
 
 -- customers_lock: lock these customers in the order of their ids
 select from customers where id = any($1::uuid[]) order by id for no key update
 
--- customers_merge: keep the latest value of every field, the earliest time seen, the latest day used, the furthest status; its own click decides a customer's workspace
+-- customers_merge: keep the latest value of every field, of events with a key if there is one, the earliest time seen, the latest day used, the furthest status; its own click decides a customer's workspace
 with said as (
     select *
-      from unnest($1::uuid[], $2::timestamptz[], $3::customer_status[], $4::uuid[], $5::boolean[],
-                  $6::text[], $7::timestamptz[], $8::uuid[],
-                  $9::text[], $10::timestamptz[], $11::uuid[],
-                  $12::text[], $13::timestamptz[], $14::uuid[], $15::date[])
-        as said (id, seen_at, status, workspace_id, is_certain, name, name_at, name_by, email, email_at, email_by, avatar, avatar_at, avatar_by,
-                 used_on)
+      from unnest($1::uuid[], $2::timestamptz[], $3::customer_status[], $4::customer_status[], $5::uuid[], $6::boolean[],
+                  $7::text[], $8::boolean[], $9::timestamptz[], $10::uuid[],
+                  $11::text[], $12::boolean[], $13::timestamptz[], $14::uuid[],
+                  $15::text[], $16::boolean[], $17::timestamptz[], $18::uuid[], $19::date[])
+        as said (id, seen_at, status, keyed_status, workspace_id, is_certain,
+                 name, name_by_key, name_at, name_by, email, email_by_key, email_at, email_by,
+                 avatar, avatar_by_key, avatar_at, avatar_by, used_on)
 ), news as (
     select said.*,
            said.workspace_id <> customer.workspace_id
@@ -68,85 +81,105 @@ with said as (
                                                or click.id = (select event_id from event_aliases
                                                                where event_aliases.id = customer.id)))
                    ) as is_owner,
-           said.name is not null and (customer.name_at is null or (said.name_at, said.name_by, said.name collate "C")
-               > (customer.name_at, customer.name_by, customer.name collate "C")) as is_name,
-           said.email is not null and (customer.email_at is null or (said.email_at, said.email_by, said.email collate "C")
-               > (customer.email_at, customer.email_by, customer.email collate "C")) as is_email,
-           said.avatar is not null and (customer.avatar_at is null or (said.avatar_at, said.avatar_by, said.avatar collate "C")
-               > (customer.avatar_at, customer.avatar_by, customer.avatar collate "C")) as is_avatar
+           said.name is not null and (customer.name_at is null or (said.name_by_key, said.name_at, said.name_by, said.name collate "C")
+               > (customer.name_by_key, customer.name_at, customer.name_by, customer.name collate "C")) as is_name,
+           said.email is not null and (customer.email_at is null or (said.email_by_key, said.email_at, said.email_by, said.email collate "C")
+               > (customer.email_by_key, customer.email_at, customer.email_by, customer.email collate "C")) as is_email,
+           said.avatar is not null and (customer.avatar_at is null or (said.avatar_by_key, said.avatar_at, said.avatar_by, said.avatar collate "C")
+               > (customer.avatar_by_key, customer.avatar_at, customer.avatar_by, customer.avatar collate "C")) as is_avatar
       from said join customers customer using (id)
 )
 update customers
    set seen_at = least(customers.seen_at, news.seen_at),
        used_on = greatest(customers.used_on, news.used_on),
        status = greatest(customers.status, news.status),
+       keyed_status = greatest(customers.keyed_status, news.keyed_status),
        workspace_id = case when is_owner then news.workspace_id else customers.workspace_id end,
        name = case when is_name then news.name else customers.name end,
+       name_by_key = case when is_name then news.name_by_key else customers.name_by_key end,
        name_at = case when is_name then news.name_at else customers.name_at end,
        name_by = case when is_name then news.name_by else customers.name_by end,
        email = case when is_email then news.email else customers.email end,
+       email_by_key = case when is_email then news.email_by_key else customers.email_by_key end,
        email_at = case when is_email then news.email_at else customers.email_at end,
        email_by = case when is_email then news.email_by else customers.email_by end,
        avatar = case when is_avatar then news.avatar else customers.avatar end,
+       avatar_by_key = case when is_avatar then news.avatar_by_key else customers.avatar_by_key end,
        avatar_at = case when is_avatar then news.avatar_at else customers.avatar_at end,
        avatar_by = case when is_avatar then news.avatar_by else customers.avatar_by end
   from news
  where customers.id = news.id
    and (is_name or is_email or is_avatar or is_owner
         or news.seen_at < customers.seen_at or news.status > customers.status
+        or news.keyed_status > customers.keyed_status
         or news.used_on > coalesce(customers.used_on, '-infinity'))
 
--- customers_point: point anonymous customers at the customer of the earliest lead that names their click; one of a detached month keeps its target, since its lead may be detached too
+-- customers_point: point anonymous customers at the customer of the first lead that names their click, those with a key before all others; one of a detached month keeps its target, since its lead may be detached too
 with person as (
-    select customer.id, customer.workspace_id, coalesce(alias.event_id, customer.id) as event_id
+    select customer.id, customer.workspace_id, customer.is_crowd, coalesce(alias.event_id, customer.id) as event_id
       from customers customer
       left join event_aliases alias on alias.id = customer.id
      where customer.id = any($1::uuid[]) and customer.external_id is null
 ), earliest as (
-    select distinct on (person.id) person.id, lead.customer_id
+    select distinct on (person.id) person.id, lead.customer_id, not lead.is_keyless as is_by_key
       from person
      cross join lateral (
             select person.event_id as id
             union all select id from event_aliases where event_id = person.event_id
           ) as named
      cross join lateral (
-            select event.id, event.at, event.customer_id
+            select event.id, event.at, event.customer_id, event.api_key_id is null as is_keyless
               from events event
               join customers identified on identified.id = event.customer_id and identified.external_id is not null
              where event.click_id = named.id and event.kind <> 'click' and not event.is_test
                and event.workspace_id = person.workspace_id
-             order by event.at, event.id
+               and (event.api_key_id is not null or event.kind = 'lead' and not person.is_crowd)
+             order by (event.api_key_id is null)::int, event.at, event.id
              limit 1
           ) as lead
-     order by person.id, lead.at, lead.id
+     order by person.id, lead.is_keyless, lead.at, lead.id
 )
 update customers
-   set points_to = earliest.customer_id
+   set points_to = earliest.customer_id, points_by_key = coalesce(earliest.is_by_key, false)
   from person left join earliest using (id)
- where customers.id = person.id and customers.points_to is distinct from earliest.customer_id
+ where customers.id = person.id
+   and (customers.points_to, customers.points_by_key)
+       is distinct from (earliest.customer_id, coalesce(earliest.is_by_key, false))
    and (customers.points_to is null or customers.id >= (select events_floor()))
 
--- customers_mark_shared: mark customers whose events name more than $3 clicks as shared ids, unmark those that lost events ($2) and name fewer; the ids that changed
-with counted as (
-    select customer.id, count(named.click_id) > $3 as is_crowd
+-- customers_mark: mark customers of whom an event with a key names a click, and those whose events name more than $3 clicks as shared ids; unmark those that lost events ($2) and have no such events left; the ids that changed
+with bound as (
+    select customer.id, exists (select from events
+                    where customer_id = customer.id and kind <> 'click' and click_id is not null
+                      and api_key_id is not null and not is_test)
+           -- Its event may be detached.
+           or customer.is_bound_by_key
+              and (customer.id <> all($2::uuid[]) or customer.id < (select events_floor())) as is_bound
       from customers customer
-      left join lateral (
-            select distinct click_id from events
-             where customer_id = customer.id and kind <> 'click' and click_id is not null and not is_test
-             limit $3::bigint + 1
-          ) as named on true
      where customer.id = any($1::uuid[]) and customer.external_id is not null
-       and (not customer.is_crowd or customer.id = any($2::uuid[]))
-     group by customer.id
+), counted as (
+    select bound.id, bound.is_bound,
+           (select count(*) > $3
+              from (select distinct click_id from events
+                     where customer_id = bound.id and kind in ('lead', 'sale', 'deferred') and kind <> 'click'
+                       and click_id is not null and not is_test
+                       and (api_key_id is not null) = bound.is_bound and (bound.is_bound or kind = 'lead')
+                     limit $3::bigint + 1) as named) as is_crowd
+      from bound
 )
 update customers
-   set is_crowd = counted.is_crowd
+   set is_bound_by_key = counted.is_bound,
+       is_crowd = counted.is_crowd
+                  or customers.is_crowd and counted.is_bound = customers.is_bound_by_key and customers.id <> all($2::uuid[])
   from counted
- where customers.id = counted.id and customers.is_crowd <> counted.is_crowd
+ where customers.id = counted.id
+   and (customers.is_bound_by_key <> counted.is_bound
+        or customers.is_crowd and not counted.is_crowd and customers.id = any($2::uuid[])
+        or not customers.is_crowd and counted.is_crowd)
 returning customers.id
 
 -- customers_shared: which of these are shared ids
-select id from customers where id = any($1::uuid[]) and is_crowd
+select id from customers where id = any($1::uuid[]) and is_crowd and external_id is not null
 
 -- first_visit: the time of the earliest click of the visitors who made these clicks
 select min(click.at)
@@ -161,9 +194,11 @@ select min(click.at)
         (select at from events where click_id = root.id and kind = 'click' order by at, id limit 1)
        ) as click
 
--- leads_attribution: leads whose attribution differs from what the rows say, among those of customers ($1) or on clicks ($6) since a time ($2), and all that name clicks ($4), belong to customers ($5) or have ids ($7); attributions to detached rows stay
+-- leads_attribution: leads whose attribution differs from what the rows say, among those of customers ($1) or on clicks ($6) since a time ($2), and all that name clicks ($4), belong to customers ($5) or have ids ($7); attributions to detached rows stay. A lead without a key is earned by the visitor whose click it names and nobody else
 with lead as (
-    select event.*, coalesce(alias.event_id, event.click_id) as named_id, coalesce(whose.is_crowd, false) as is_crowds
+    select event.*, coalesce(alias.event_id, event.click_id) as named_id, event.api_key_id is null as is_keyless,
+           event.api_key_id is not null and not coalesce(whose.is_crowd, false) as is_persons,
+           coalesce(whose.is_bound_by_key, false) as is_bound
       from events event
       left join event_aliases alias on alias.id = event.click_id
       left join customers whose on whose.id = event.customer_id
@@ -171,23 +206,30 @@ with lead as (
      where event.kind in ('lead', 'sale', 'deferred') and event.kind <> 'click' and not event.is_test
        and event.id >= (select events_floor())
        and (event.attributed_id is null or event.attributed_id >= (select events_floor()))
-       and ((event.click_id = any($6::uuid[]) or event.customer_id = any($1::uuid[]))
+       and (event.click_id = any($6::uuid[]) and (event.api_key_id is null)::int in (0, 1)
             and event.at >= coalesce($2::timestamptz, '-infinity')
-            or event.click_id = any($4::uuid[]) or event.customer_id = any($5::uuid[])
+            or event.customer_id = any($1::uuid[]) and event.api_key_id is not null
+            and event.at >= coalesce($2::timestamptz, '-infinity')
+            or event.click_id = any($4::uuid[])
+            or event.customer_id = any($5::uuid[]) and event.api_key_id is not null
             or event.id = any($7::uuid[]))
 ), said as (
     -- The clicks that customers' own events name: several customers may name one click,
-    -- and its visitor can point at one of them only.
+    -- and its visitor can point at one of them only. What has a key outranks what has none.
     select distinct event.customer_id, coalesce(alias.event_id, event.click_id) as click_id
-      from events event
+      from (select distinct customer_id, is_bound from lead where is_persons) as customer
+      join events event on event.customer_id = customer.customer_id
       left join event_aliases alias on alias.id = event.click_id
-     where event.customer_id in (select customer_id from lead where not is_crowds)
-       and event.kind <> 'click' and event.click_id is not null and not event.is_test
+     where event.kind <> 'click' and event.click_id is not null and not event.is_test
+       and (event.api_key_id is not null
+            or not customer.is_bound and event.kind = 'lead'
+               and not exists (select from customers visitor
+                                where visitor.id in (event.click_id, alias.event_id) and visitor.is_crowd))
 )
 select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead.is_duplicate, lead.quantity,
        lead.epoch, lead.shard, lead.entry_ms, lead.entry_seq, lead.entry_index,
        lead.workspace_id, lead.link_id, lead.program_id, lead.partner_id, lead.click_id, lead.customer_id,
-       lead.amount, lead.currency,
+       lead.amount, lead.currency, lead.is_keyless, unverified.is_so as is_unverified,
        earned.id as earned_id, earned.link_id as earned_link_id,
        earned.program_id as earned_program_id, earned.partner_id as earned_partner_id
   from lead
@@ -199,10 +241,12 @@ select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead
           from (select lead.click_id as id
                 union select lead.named_id
                 union select id from event_aliases where event_id = lead.named_id
-                union select click_id from said where customer_id = lead.customer_id
+                union select click_id from said where customer_id = lead.customer_id and lead.is_persons
                 union select other.id from said join event_aliases other on other.event_id = said.click_id
-                       where said.customer_id = lead.customer_id
-                union select id from customers where points_to = lead.customer_id and not lead.is_crowds) as root
+                       where said.customer_id = lead.customer_id and lead.is_persons
+                union select id from customers
+                       where points_to = lead.customer_id and lead.is_persons
+                         and (points_by_key or not lead.is_bound)) as root
          cross join lateral (
                 select own.id, own.at, own.link_id, own.program_id, own.partner_id
                   from events own left join programs program on program.id = own.program_id
@@ -238,15 +282,18 @@ select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead
                   click.at desc, click.id desc
          limit 1
        ) as earned on true
- where (lead.attributed_id, lead.link_id, lead.program_id, lead.partner_id)
-       is distinct from (earned.id, earned.link_id, earned.program_id, earned.partner_id)
+ cross join lateral (
+        select earned.id is not null and not lead.is_keyless and lead.click_id is null and not lead.is_bound as is_so
+       ) as unverified
+ where (lead.attributed_id, lead.link_id, lead.program_id, lead.partner_id, lead.is_unverified)
+       is distinct from (earned.id, earned.link_id, earned.program_id, earned.partner_id, unverified.is_so)
    and (earned.id is not null or lead.attributed_id is null
         or lead.customer_id is null or lead.customer_id >= (select events_floor()))
 
 -- leads_attribute: set what leads are attributed to
 update events
-   set attributed_id = earned.id, link_id = earned.link_id,
+   set attributed_id = earned.id, is_unverified = earned.is_unverified, link_id = earned.link_id,
        program_id = earned.program_id, partner_id = earned.partner_id
-  from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[])
-    as earned (lead_id, id, link_id, program_id, partner_id)
+  from unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::uuid[], $5::uuid[], $6::uuid[])
+    as earned (lead_id, id, is_unverified, link_id, program_id, partner_id)
  where events.id = earned.lead_id

@@ -1,7 +1,11 @@
 """Decides which of several events with one dedupe key has the row.
 
-The least rank wins: earliest event time, then id, then digest. An attempt that arrives later
-but happened earlier displaces the holder of the claim, so any order ends the same.
+The least rank wins: with an API key before without, then the earliest event time, id and
+digest. An attempt that arrives later but ranks before the holder of the claim displaces it,
+so any order ends the same.
+
+A lead without an API key claims apart from those with one: it stays as a row, since it may
+connect its customer with a click. Which of the two counts, `keyless` decides.
 """
 
 from collections import defaultdict
@@ -11,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
+from ingest.contracts.envelope import KEYLESS_LEAD_SCOPE, LEAD_SCOPE, Dedupe
 from workers.model.batch import TransientError
 from workers.model.rows import Rank, Row
 from workers.postgres.database import Connection, columns
@@ -112,7 +117,7 @@ async def _claim(
         raise TransientError("claims expired while they were asked for")
     holders = {
         (record["workspace_id"], record["scope"], record["key"]): Rank(
-            record["at"], record["event_id"], record["digest"]
+            record["is_keyless"], record["at"], record["event_id"], record["digest"]
         )
         for record in held
     }
@@ -136,13 +141,19 @@ def _grouped(rows: Iterable[Row]) -> dict[_Key, list[Row]]:
     groups: dict[_Key, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.rank):
         if (dedupe := row.envelope.request.dedupe) is not None:
-            groups[row.place.workspace_id, dedupe.scope, dedupe.key].append(row)
+            groups[row.place.workspace_id, _scope(row, dedupe), dedupe.key].append(row)
     return groups
+
+
+def _scope(row: Row, dedupe: Dedupe) -> str:
+    """The scope of a row's claim; a former edge's lead without a key says only `lead`."""
+    is_keyless_lead = dedupe.scope == LEAD_SCOPE and row.rank.is_keyless
+    return KEYLESS_LEAD_SCOPE if is_keyless_lead else dedupe.scope
 
 
 def _claim_columns(claims: dict[_Key, Row]) -> list[list[object]]:
     return columns(
-        (*key, row.id, row.at, row.rank.digest, _expiry(row))
+        (*key, row.id, row.rank.is_keyless, row.at, row.rank.digest, _expiry(row))
         for key, row in claims.items()
     )
 

@@ -1,13 +1,13 @@
 -- claims_add: claim free keys; gives back the keys that were free
-insert into claims (workspace_id, scope, key, event_id, at, digest, expires_at)
-select * from unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::timestamptz[], $6::bigint[], $7::timestamptz[])
-    as claim (workspace_id, scope, key, event_id, at, digest, expires_at)
+insert into claims (workspace_id, scope, key, event_id, is_keyless, at, digest, expires_at)
+select * from unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::boolean[], $6::timestamptz[], $7::bigint[], $8::timestamptz[])
+    as claim (workspace_id, scope, key, event_id, is_keyless, at, digest, expires_at)
  order by workspace_id, scope, key
 on conflict do nothing
 returning workspace_id, scope, key
 
 -- claims_lock: lock these claims; their holders, and whether a holder's row is detached
-select workspace_id, scope, key, event_id, at, digest, event_id < (select events_floor()) as is_detached
+select workspace_id, scope, key, event_id, is_keyless, at, digest, event_id < (select events_floor()) as is_detached
   from claims
  where (workspace_id, scope, key) in (select * from unnest($1::uuid[], $2::text[], $3::bytea[]))
  order by workspace_id, scope, key
@@ -15,9 +15,10 @@ select workspace_id, scope, key, event_id, at, digest, event_id < (select events
 
 -- claims_move: give locked keys to other events
 update claims
-   set event_id = claim.event_id, at = claim.at, digest = claim.digest, expires_at = claim.expires_at
-  from unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::timestamptz[], $6::bigint[], $7::timestamptz[])
-    as claim (workspace_id, scope, key, event_id, at, digest, expires_at)
+   set event_id = claim.event_id, is_keyless = claim.is_keyless, at = claim.at, digest = claim.digest,
+       expires_at = claim.expires_at
+  from unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::boolean[], $6::timestamptz[], $7::bigint[], $8::timestamptz[])
+    as claim (workspace_id, scope, key, event_id, is_keyless, at, digest, expires_at)
  where (claims.workspace_id, claims.scope, claims.key) = (claim.workspace_id, claim.scope, claim.key)
 
 -- aliases_put: make losing ids aliases of the winners; a winner is no alias

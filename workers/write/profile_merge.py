@@ -1,7 +1,8 @@
 """Creates customers and merges what rows say into their profiles.
 
-Each field of a customer keeps the time and id of the event that wrote it. The latest event
-wins, in whatever order events arrive.
+Each field of a customer keeps the time and id of the event that wrote it, and whether an API
+key vouched for that. The latest event with a key wins, else the latest, in whatever order
+events arrive.
 """
 
 from collections.abc import Sequence
@@ -83,9 +84,9 @@ class _ProfileUpdate:
         self.is_certain = False
         #: The latest day of an event that an API key vouched for.
         self._used_on: date | None = None
-        self._status = 0
-        #: The latest value of each field, behind the time and id of its event.
-        self._latest: dict[str, tuple[datetime, UUID, str]] = {}
+        self._status = self._keyed_status = 0
+        #: The latest value of each field, behind whether its event has a key, its time and id.
+        self._latest: dict[str, tuple[bool, datetime, UUID, str]] = {}
 
     def add(self, row: Row, customer: UUID) -> None:
         """Add what a row says of one of its customers."""
@@ -97,21 +98,29 @@ class _ProfileUpdate:
         is_its_own = customer == row.customer_id
         # An event of quantity 0 counts nothing and moves no status.
         if row.event.quantity and (is_its_own or row.place.is_click_ours):
-            self._status = max(self._status, _STATUS.get(row.event.kind, 0))
-        if is_its_own and row.place.api_key_id:
+            status = _STATUS.get(row.event.kind, 0)
+            self._status = max(self._status, status)
+            if not row.rank.is_keyless:
+                self._keyed_status = max(self._keyed_status, status)
+        if is_its_own and not row.rank.is_keyless:
             self._used_on = max(self._used_on or row.at.date(), row.at.date())
         for name in _FIELDS if is_its_own else ():
             value: str | None = getattr(row.envelope.customer, name)
             if value is not None:
-                written = (row.at, row.id, value)
+                written = (not row.rank.is_keyless, row.at, row.id, value)
                 self._latest[name] = max(written, self._latest.get(name, written))
 
     def columns(self) -> list[object]:
-        status = _STATUS_NAMES[self._status]
-        out: list[object] = [self.seen_at, status, self.workspace_id, self.is_certain]
+        out: list[object] = [
+            self.seen_at,
+            _STATUS_NAMES[self._status],
+            _STATUS_NAMES[self._keyed_status],
+            self.workspace_id,
+            self.is_certain,
+        ]
         for name in _FIELDS:
-            at, by, value = self._latest.get(name, (None, None, None))
-            out += [value, at, by]
+            is_keyed, at, by, value = self._latest.get(name, (True, None, None, None))
+            out += [value, is_keyed, at, by]
         return [*out, self._used_on]
 
 

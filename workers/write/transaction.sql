@@ -4,7 +4,7 @@ union all
 select id, false from customers where id = any($1::uuid[])
 
 -- events_stored: the rows under these ids
-select id, at, digest, kind, is_test, is_bot, is_duplicate, quantity,
+select id, at, digest, api_key_id is null as is_keyless, kind, is_test, is_bot, is_duplicate, quantity,
        epoch, shard, entry_ms, entry_seq, entry_index,
        workspace_id, link_id, program_id, partner_id, click_id, customer_id, amount, currency
   from events

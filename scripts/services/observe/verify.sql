@@ -44,6 +44,14 @@ select 'click' as what, id::text as key, 'is_duplicate' as counter, expected, fo
  order by key
  limit 20
 
+-- keyless: leads without an API key whose flag is not what the leads of their click and customer say
+select 'lead' as what, id::text as key, 'is_duplicate' as counter, is_replaced::int::bigint as expected,
+       is_duplicate::int::bigint as found, count(*) over () as total
+  from keyless_leads
+ where is_duplicate <> is_replaced
+ order by key
+ limit 20
+
 -- ledger: shards whose ledger differs from the rows that were written
 with kept as (
     select epoch, shard, sum(recorded)::bigint as recorded, sum(repeats)::bigint as repeats,

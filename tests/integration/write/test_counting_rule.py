@@ -8,6 +8,7 @@ import pytest
 
 from ingest.contracts.envelope import Kind
 from tests.support.directory import (
+    KEY,
     LAST_CLICK,
     LINKS,
     NOON_MS,
@@ -46,13 +47,16 @@ def _row(number: int, event: EventFacts, link: UUID | None, owner: int) -> Row:
     ]
     return Row(
         entry=Entry(1, 0, NOON_MS, number),
-        rank=Rank(timestamp(at_ms), an_id(number), number),
+        rank=Rank(
+            is_keyless=False, at=timestamp(at_ms), id=an_id(number), digest=number
+        ),
         event=event,
         place=Resolution(
             workspace_id=WORKSPACE,
             link_id=link,
             program_id=program,
             partner_id=partner,
+            api_key_id=KEY,
         ),
         envelope=a_click(number),
         enrichment=Enrichment(),
@@ -102,7 +106,8 @@ async def _insert(connection: Connection, rows: Sequence[Row]) -> None:
 
 
 async def _read(connection: Connection) -> list[StoredRow]:
-    return [StoredRow.of(row) for row in await connection.fetch("select * from events")]
+    query = "select *, api_key_id is null as is_keyless from events"
+    return [StoredRow.of(row) for row in await connection.fetch(query)]
 
 
 async def test_python_and_sql_count_the_same(pool: Pool) -> None:

@@ -118,7 +118,7 @@ async def _counted(
 def _row(kind: Kind, **values: Any) -> StoredRow:
     return StoredRow(
         entry=Entry(1, 0, NOON_MS, 0),
-        rank=Rank(timestamp(NOON_MS), an_id(1), 0),
+        rank=Rank(is_keyless=True, at=timestamp(NOON_MS), id=an_id(1), digest=0),
         event=EventFacts(
             kind=kind,
             quantity=1,
