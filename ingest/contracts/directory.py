@@ -216,6 +216,7 @@ _CUSTOMER_FRAME: Final = 44
 _STATUSES: Final = (None, "click", "lead", "customer")
 _KEYED_SHIFT: Final = 2
 _RECORDED: Final = 1 << 4
+_BOUND_BY_KEY: Final = 1 << 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +236,8 @@ class CustomerRecord:
     avatar: str | None = None
     click_uuid: UUID | None = None
     link_uuid: UUID | None = None
+    #: Whether an API key vouched for the click, not only whoever has its id.
+    is_bound_by_key: bool = False
     #: False in what an edge remembers of a customer that may never be recorded.
     is_recorded: bool = False
     #: In what an edge remembers: the name of the event that made it known.
@@ -243,7 +246,7 @@ class CustomerRecord:
     def encode(self) -> bytes:
         flags = _STATUSES.index(self.status)
         flags |= _STATUSES.index(self.keyed_status) << _KEYED_SHIFT
-        flags |= _RECORDED * self.is_recorded
+        flags |= _RECORDED * self.is_recorded | _BOUND_BY_KEY * self.is_bound_by_key
         click, link = self.click_uuid, self.link_uuid
         ids = [click and click.bytes, link and link.bytes]
         return msgpack.encode((flags, *ids, *self._fitting(), self.by_event))
@@ -277,6 +280,7 @@ class CustomerRecord:
             click_uuid=UUID(bytes=click) if click else None,
             link_uuid=UUID(bytes=link) if link else None,
             is_recorded=bool(flags & _RECORDED),
+            is_bound_by_key=bool(flags & _BOUND_BY_KEY),
             by_event=by_event,
         )
 

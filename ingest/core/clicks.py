@@ -123,7 +123,9 @@ class Clicks:
             return Resolved(is_certain=False)
         if isinstance(customer, Missing):
             raise Refusal("customer_unknown")
-        if customer.click_uuid is None:
+        is_hearsay = asked.principal.has_key and not customer.is_bound_by_key
+        # Hearsay earns, as the worker decides; it neither shows nor refuses anything.
+        if customer.click_uuid is None or is_hearsay:
             return Resolved(customer=customer)
         link: LinkRecord | Missing = Missing.UNKNOWN
         if customer.link_uuid is not None:

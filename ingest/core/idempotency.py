@@ -117,13 +117,17 @@ def _news(facts: Facts, outcome: Outcome) -> Iterator[Mark]:
     if link and link.is_provisional and outcome.draft.kind is Kind.LINK:
         yield link_mark(link)
     external_id = outcome.draft.external_id
-    is_new = outcome.customer is None and not outcome.draft.is_test
-    if external_id and workspace_id and is_new and facts.principal.is_verified:
-        yield customer_mark(workspace_id, external_id, _customer(outcome, facts))
+    known, has_key = outcome.customer, facts.principal.has_key
+    is_new = known is None or (has_key and known.keyed_status is None)
+    if outcome.draft.is_test or not facts.principal.is_verified:
+        return
+    if external_id and workspace_id and is_new:
+        customer = _customer(outcome, facts)
+        yield customer_mark(workspace_id, external_id, customer, overrides=has_key)
 
 
 def _customer(outcome: Outcome, facts: Facts) -> CustomerRecord:
-    draft, resolved = outcome.draft, facts.resolved
+    draft, resolved, known = outcome.draft, facts.resolved, outcome.customer
     status = _STATUSES.get(draft.kind, "click")
     return CustomerRecord(
         status=status,
@@ -131,7 +135,8 @@ def _customer(outcome: Outcome, facts: Facts) -> CustomerRecord:
         name=draft.customer_name,
         email=draft.customer_email,
         avatar=draft.customer_avatar,
-        click_uuid=resolved.click_id,
-        link_uuid=resolved.link_id,
+        click_uuid=resolved.click_id or (known.click_uuid if known else None),
+        link_uuid=resolved.link_id or (known.link_uuid if known else None),
+        is_bound_by_key=facts.principal.has_key and resolved.click_id is not None,
         by_event=draft.name,
     )

@@ -134,11 +134,11 @@ def visitor_mark(
 
 
 def customer_mark(
-    workspace_id: UUID, external_id: str, customer: CustomerRecord
+    workspace_id: UUID, external_id: str, customer: CustomerRecord, *, overrides: bool
 ) -> Mark:
     """Lets every edge know a customer at once."""
     key = new_customer_key(workspace_id, external_id)
-    return Mark(key, customer.encode(), _UNPUBLISHED_SECONDS)
+    return Mark(key, customer.encode(), _UNPUBLISHED_SECONDS, overrides)
 
 
 def known_click(mark: bytes) -> ClickToken | None:

@@ -47,11 +47,13 @@ class Demand(NamedTuple):
 
 
 class Mark(Value, frozen=True):
-    """A value for a key that has none yet, with its expiry in seconds."""
+    """A value for a key, with its expiry in seconds."""
 
     key: str
     value: bytes
     seconds: int
+    #: Whether it takes the place of another value; else it is for a key that has none.
+    overrides: bool = False
 
 
 class Hint(NamedTuple):

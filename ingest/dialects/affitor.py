@@ -181,8 +181,11 @@ def _judge_lead(outcome: Outcome) -> Draft:
     if outcome.has_key and link and asked not in {None, link.program_number}:
         raise Refusal("customer_elsewhere")
     # Whom edges only remember may have been marked by this very lead, and never recorded.
-    if customer and customer.is_recorded and customer.status in _STATUSES:
-        raise Refusal("customer_advanced", problem=_STATUSES[customer.status])
+    if customer and customer.is_recorded:
+        # What came without a key does not stand in the way of a key.
+        status = customer.keyed_status if outcome.has_key else customer.status
+        if status in _STATUSES:
+            raise Refusal("customer_advanced", problem=_STATUSES[status])
     if outcome.has_key:
         return draft
     if link and link.needs_server_lead:

@@ -200,7 +200,8 @@ def _judge_sale(outcome: Outcome) -> Draft | None:
     if draft.kind is Kind.LEAD:
         # What made the customer known may be this very lead, marked but never recorded.
         is_own = customer is not None and customer.by_event == draft.name
-        return draft if is_own or not _came_by_click(outcome) else None
+        is_led = customer is not None and customer.is_bound_by_key
+        return draft if is_own or not is_led else None
     names_click = isinstance(draft.target, FirstOf) and len(draft.target.targets) > 1
     if names_click and outcome.is_certain and not outcome.click_token:
         raise Refusal("click_unknown")

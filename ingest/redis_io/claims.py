@@ -35,7 +35,7 @@ class Claims:
         self._log = Log()
 
     async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
-        """Set the marks that do not exist; the former value of each, None if there was none."""
+        """Set the marks, those that exist only if they override; the former values."""
         try:
             asked = [self._marks.ask(self._command(mark)) for mark in marks]
         except QueueFull:
@@ -90,4 +90,5 @@ class Claims:
     def _command(self, mark: Mark) -> bytes:
         """The command that sets a mark and returns its former value."""
         seconds = max(1, mark.seconds * self._day_seconds // DAY_SECONDS)
-        return packed(("SET", mark.key, mark.value, "NX", "GET", "EX", seconds))
+        unless = () if mark.overrides else ("NX",)
+        return packed(("SET", mark.key, mark.value, *unless, "GET", "EX", seconds))

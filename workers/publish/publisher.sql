@@ -57,6 +57,7 @@ select distinct on (links.program_id, partners.code) links.program_id, partners.
 -- customers_find: customers, with the click that their latest lead names, of those with a key if there is one, else the one that earned it
 select customer.workspace_id, customer.external_id, true as is_recorded, customer.status::text,
        case when customer.used_on is not null then customer.keyed_status::text end as keyed_status,
+       customer.is_bound_by_key,
        customer.name, customer.email, customer.avatar,
        coalesce(named.click_id, earned.click_id) as click_uuid,
        case when named.click_id is null then earned.link_id else named.link_id end as link_uuid,

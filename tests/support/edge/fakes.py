@@ -116,7 +116,8 @@ class MemoryClaims:
             return [None] * len(marks)
         found = [self.marks.get(mark.key) for mark in marks]
         for mark in marks:
-            self.marks.setdefault(mark.key, mark.value)
+            if mark.overrides or mark.key not in self.marks:
+                self.marks[mark.key] = mark.value
         return found
 
     async def recall(self, key: str) -> bytes | Missing:
