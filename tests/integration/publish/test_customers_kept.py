@@ -4,7 +4,6 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
@@ -36,7 +35,6 @@ from workers.publish.publisher import publish_changes, publish_if_missing
 from workers.publish.retention import Retention
 from workers.redis_io.connections import for_jobs
 
-KEY = UUID(int=0x50)
 DAY_MS = 24 * 3600 * 1000
 WINDOW_DAYS = 60
 #: Redis' clock goes on between an answer and the next question.
@@ -80,7 +78,11 @@ async def directory(pool: Pool, redis_url: str) -> AsyncIterator[Directory]:
 
 def keyed_lead(number: int, days: float = 0, **changes: object) -> Envelope:
     at = NOON_MS + int(days * DAY_MS)
-    return a_lead(number, at=at, api_key_id=KEY, **changes)
+    return a_lead(number, at=at, **changes)
+
+
+def keyless_lead(number: int, **changes: object) -> Envelope:
+    return a_lead(number, api_key_id=None, **changes)
 
 
 # Customers -------------------------------------------------------------------------------
@@ -154,11 +156,11 @@ async def test_a_customer_that_only_strangers_named_is_kept_for_the_window(
         "update programs set attribution_window_days = 7 where id = $1", LAST_CLICK
     )
     by_click = {"click_id": an_id(1), "link_id": LINKS[0]}
-    await record(directory.pool, a_click(1), a_lead(2, **by_click))
+    await record(directory.pool, a_click(1), keyless_lead(2, **by_click))
     await directory.publish()
     assert 7 == await directory.customer_left()
 
-    await record(directory.pool, a_lead(3, external_id="organic"))
+    await record(directory.pool, keyless_lead(3, external_id="organic"))
     await directory.publish()
     assert WINDOW_DAYS == await directory.customer_left("organic")
 
@@ -166,7 +168,7 @@ async def test_a_customer_that_only_strangers_named_is_kept_for_the_window(
 async def test_strangers_do_not_change_for_how_long_a_customer_is_kept(
     directory: Directory,
 ) -> None:
-    await record(directory.pool, keyed_lead(1), a_lead(2, at=NOON_MS + DAY_MS))
+    await record(directory.pool, keyed_lead(1), keyless_lead(2, at=NOON_MS + DAY_MS))
     await directory.publish()
     assert 400.5 == await directory.customer_left()
 
@@ -178,7 +180,7 @@ async def test_a_directory_that_is_published_again_has_the_same_expiries(
         directory.pool,
         a_click(1, token="abcdefgh12345678"),
         keyed_lead(2),
-        a_lead(3, external_id="organic"),
+        keyless_lead(3, external_id="organic"),
     )
     await directory.publish(days=10)
     click = click_key(WORKSPACE, "abcdefgh12345678")
@@ -200,7 +202,7 @@ async def test_while_redis_fills_strangers_get_shares_of_the_directory(
     directory: Directory,
 ) -> None:
     strangers = [
-        a_lead(
+        keyless_lead(
             10 + number,
             click_id=an_id(number),
             link_id=LINKS[number % 2],

@@ -20,7 +20,9 @@ from ingest.dialects.spec import (
 
 SALE = next(item for item in DUB.endpoints if item.path == "/track/sale")
 assert isinstance(SALE, Endpoint)
-CLICKED = CustomerRecord(click_uuid=UUID(int=1), by_event="Sign up")
+CLICKED = CustomerRecord(
+    click_uuid=UUID(int=1), is_bound_by_key=True, by_event="Sign up"
+)
 
 
 def of_a_direct_sale() -> Draft:
@@ -40,7 +42,9 @@ def of_a_direct_sale() -> Draft:
         (replace(CLICKED, by_event=None), False),
         # The first attempt may have died between its mark and its append.
         (replace(CLICKED, by_event="Direct sale tracking lead event"), True),
-        (replace(CLICKED, click_uuid=None), True),
+        (replace(CLICKED, click_uuid=None, is_bound_by_key=False), True),
+        # Only callers without a key said that the customer came by a click.
+        (replace(CLICKED, is_bound_by_key=False), True),
     ],
 )
 def test_a_direct_sale_of_a_known_customer_brings_no_lead(
