@@ -11,7 +11,7 @@ select links.code,
        count(*) filter (where kind = 'click')                                     as clicks,
        count(*) filter (where kind = 'click' and is_bot)                          as bots,
        count(*) filter (where kind = 'click' and is_duplicate)                    as duplicates,
-       count(*) filter (where kind = 'lead')                                      as leads
+       count(*) filter (where kind = 'lead' and not is_duplicate)                 as leads
   from events join links on links.id = events.link_id
  where events.id >= $1
    and coalesce(properties -> 'additional_data' ->> 'demo', properties ->> 'demo') = $2

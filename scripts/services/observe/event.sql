@@ -1,5 +1,6 @@
 -- recorded: an event's row in words
-select events.id, at, kind::text, is_test, is_bot, is_duplicate, is_unverified, quantity, dialect, events.name,
+select events.id, at, kind::text, is_test, is_bot, is_duplicate,
+       is_unverified or kind <> 'click' and api_key_id is null as is_unverified, quantity, dialect, events.name,
        epoch, shard, entry_ms, entry_seq, entry_index, recorded_at,
        workspaces.name as workspace, links.code as link, programs.number as program,
        partners.code as partner, click_id, attributed_id, customer_id, api_key_id,

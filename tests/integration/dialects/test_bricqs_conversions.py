@@ -1,5 +1,7 @@
 """Bricqs over HTTP, on two edges and a worker: conversions, each counted once."""
 
+import asyncio
+
 from ingest.contracts.directory import GENERATION_KEY, link_key
 from tests.support.edge.referring import (
     BASE,
@@ -9,6 +11,7 @@ from tests.support.edge.referring import (
     convert,
     validate,
 )
+from tests.support.servers.cli import Cli
 from tests.support.servers.installation import Installation, elsewhere
 
 
@@ -43,6 +46,16 @@ async def test_a_session_converts_every_code_once(site: Installation) -> None:
     assert [(2,), (2,)] == await site.rows(
         "select leads from links where code in ('ALEX2026', $1)", other
     )
+
+
+async def test_no_key_vouches_for_a_conversion(site: Installation, cli: Cli) -> None:
+    await convert(site)
+    site.start_worker()
+    await site.rests()
+
+    [(event_id,)] = await site.rows("select id::text from events where kind = 'lead'")
+    shown = await asyncio.to_thread(cli.document, "event", event_id)
+    assert shown["event"]["is_unverified"]
 
 
 async def test_an_idempotency_key_neither_adds_nor_swallows_a_conversion(

@@ -183,3 +183,16 @@ async def test_the_earliest_of_several_counts_in_any_order(pool: Pool) -> None:
     assert (1, 2, 0) == (await in_any_order(pool, visit, *leads))["ours"]
     query = "select id from events where kind = 'lead' and not is_duplicate"
     assert [(leads[-1].id,)] == await rows_of(pool, query)
+
+
+async def test_a_wrong_flag_is_found(pool: Pool) -> None:
+    visit = clicked(1, OURS, 0)
+    await played(pool, [visit, led(2, visit, "ann", 5), led(3, visit, "bob", 6)])
+    await pool.execute("update events set is_duplicate = false where kind = 'lead'")
+
+    async with pool.acquire() as connection:
+        wrong = await miscounted(connection)
+    [found] = [row for row in wrong if row["what"] == "lead"]
+    assert (str(led(3, visit, "bob", 6).id), 1, 0) == tuple(
+        found[name] for name in ("key", "expected", "found")
+    )
