@@ -55,7 +55,7 @@ update replays
 select pg_advisory_xact_lock(hashtext('reftide replay'), $1)
 
 -- recorded: the rows of these events
-select *
+select *, api_key_id is null as is_keyless
   from events
  where id = any($1::uuid[])
 
@@ -128,7 +128,7 @@ with found as (
 select epoch, shard, entry_ms, entry_seq, entry_index from found
 
 -- lock_rows: lock the rows to correct
-select * from events where id = any($1::uuid[]) order by id for update
+select *, api_key_id is null as is_keyless from events where id = any($1::uuid[]) order by id for update
 
 -- correct: update the derived columns of events
 update events

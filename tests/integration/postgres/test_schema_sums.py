@@ -54,6 +54,7 @@ def _events() -> list[_Event]:
             100 - number,
         )
         for number, (at_ms, kind, is_test, is_bot, is_duplicate) in enumerate(sorts)
+        if kind == "click" or not is_duplicate
     ]
 
 
