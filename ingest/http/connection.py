@@ -15,20 +15,16 @@ from typing import Final, Protocol, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from typing_extensions import override
 
-from ingest.contracts.metrics.edge import REFUSED
 from ingest.core.client_ip import normalized
-from ingest.dialects.spec import Reply
-from ingest.http.fast_path import PlainRoute, PlainRoutes, written
+from ingest.http.fast_path import PlainRoute, PlainRoutes
 from ingest.http.framing import Framing
 from ingest.http.handlers import BODY_BYTES
-from ingest.http.head import END, body_length, is_http_1, plain_head
+from ingest.http.head import END, body_length, plain_head
 
 #: aiohttp's own bound for one line; a longer head is for it to refuse.
 _HEAD_BYTES: Final = 8190
 #: What may wait behind a request under way before the connection stops reading.
 _WAITING_BYTES: Final = 64 * 1024
-#: What aiohttp's handler says as well.
-_MALFORMED: Final = Reply(400, {"error": "request_malformed"}, {"Connection": "close"})
 
 
 class Handler(Protocol):
@@ -200,7 +196,8 @@ class Connection(asyncio.Protocol):
     def _lend_whole(self) -> None:
         """Let aiohttp answer what came, and what follows unless it is one request."""
         size = self._raw.find(END) + len(END)
-        if self._wholes == 1 and len(self._raw) - size == body_length(self._raw):
+        is_one = self._wholes == 1 and len(self._raw) - size == body_length(self._raw)
+        if is_one and Framing().follow(self._raw) == self._raw:
             self._lend(self._raw)
         else:
             self._leave()
@@ -239,10 +236,6 @@ class Connection(asyncio.Protocol):
 
     def _lend(self, raw: bytes) -> None:
         """Let aiohttp answer one whole request, or what only it can tell the end of."""
-        if not is_http_1(raw):
-            # aiohttp would answer in the version that was asked for.
-            self._refuse()
-            return
         if self._handler is None:
             self._handler = self._manager.lend(self)
         self._handler.data_received(raw)
@@ -258,12 +251,6 @@ class Connection(asyncio.Protocol):
         """Let aiohttp have a request whose body does not come."""
         if not self._framing and not self.is_busy and END in self._raw:
             self._leave()
-
-    def _refuse(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            REFUSED.labels("none", "request_malformed").inc()
-            self.transport.write(written(_MALFORMED, is_for_browsers=False))
-            self.transport.close()
 
     def close(self) -> None:
         """Close once what was written has left."""

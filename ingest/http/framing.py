@@ -1,7 +1,8 @@
-"""Follows the requests of a connection that aiohttp has.
+"""Follows the requests that aiohttp answers.
 
-It knows what aiohttp does not tell: whether a request has begun behind the last one. It bounds
-the lines before chunks, which aiohttp reads without end, and refuses other versions of HTTP.
+It knows what aiohttp does not tell: whether a request has begun behind the last one. And it
+bounds what aiohttp reads without end: heads, lines before chunks, and the number of chunks,
+trailers and slashes. It refuses heads that aiohttp would take for something else.
 """
 
 from typing import Final
@@ -10,12 +11,19 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 #: Of a chunk's size and extensions, at least; aiohttp's own bound for other lines.
 _LINE_BYTES: Final = 8190
+_HEAD_BYTES: Final = 32 * 1024
+#: Chunks, of which aiohttp takes a microsecond for each: 2 MiB by 1 KiB, and some.
+_PARTS: Final = 2100
+#: A header or trailer takes as long as so many.
+_PARTS_OF_A_HEADER: Final = 8
+#: aiohttp looks for a route at each, in time that grows with their square.
+_SLASHES: Final = 64
 _PIECE_BYTES: Final = 4096
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _LENGTHS: Final = frozenset({b"content-length", b"transfer-encoding"})
 #: A request of the same length, that asks for no other protocol.
 _AGAIN: Final = b"POST / HTTP/1.1\r\n%b\r\n"
-#: aiohttp refuses it in such a line, in the words of the route.
+#: aiohttp refuses it: behind a head, in the words of the route.
 _REFUSED: Final = b"\0"
 
 
@@ -28,28 +36,43 @@ class Framing:
     def __init__(self) -> None:
         self._is_followed = True
         self._is_refused = False
-        self._is_in_body = False
-        #: The headers of the request under way that say where it ends.
+        #: The headers of a request that say where it ends.
         self._lengths = b""
-        #: Bytes since the parser has said something.
-        self._still = 0
+        self._begin()
         # Called by the parser, which looks for them when it is made.
-        self.on_url = self.on_body = self._move
-        self.on_chunk_header = self.on_chunk_complete = self._move
+        self.on_body = self.on_chunk_header = self._move
         self._parser = HttpRequestParser(self)
 
+    def _begin(self) -> None:
+        """Expect a request."""
+        self._is_in_body = False
+        self._head = self._parts = self._slashes = 0
+        #: Bytes since the parser has said something.
+        self._still = 0
+
     def follow(self, data: bytes) -> bytes:
-        """What aiohttp may have of what came: all of it, unless a line is too long."""
+        """What aiohttp may have of what came: all of it, unless it is refused."""
         if self._is_refused:
             return b""
         for start in range(0, len(data) if self._is_followed else 0, _PIECE_BYTES):
             piece = data[start : start + _PIECE_BYTES]
             self._still += len(piece)
+            if not self._is_in_body:
+                self._head += len(piece)
             self._read(piece)
-            self._is_refused |= self._still > _LINE_BYTES
+            self._is_refused = self._must_refuse()
             if self._is_refused:
                 return data[:start] + _REFUSED
         return data
+
+    def _must_refuse(self) -> bool:
+        return (
+            self._is_refused
+            or self._still > _LINE_BYTES
+            or self._head > _HEAD_BYTES
+            or self._parts > _PARTS
+            or self._slashes > _SLASHES
+        )
 
     def _read(self, piece: bytes) -> None:
         try:
@@ -60,7 +83,7 @@ class Framing:
             self._parser = HttpRequestParser(self)
             self._read(rest)
         except HttpParserError:
-            # aiohttp refuses such a body in the words of the route, but not every such head.
+            # aiohttp refuses such a body, but not every such head.
             self._is_refused |= not self._is_in_body
             self._is_followed = False
             self.has_begun = True
@@ -69,23 +92,29 @@ class Framing:
     def _move(self, *_: object) -> None:
         self._still = 0
 
+    def on_chunk_complete(self) -> None:
+        self._still = 0
+        self._parts += 1
+
     def on_message_begin(self) -> None:
         self.has_begun = True
-        self._is_in_body = False
         self._lengths = b""
-        self._still = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._move()
+        self._slashes += url.count(b"/")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._still = 0
+        self._parts += _PARTS_OF_A_HEADER
         if name.lower() in _LENGTHS:
             self._lengths += b"%b: %b\r\n" % (name, value)
 
     def on_headers_complete(self) -> None:
-        self._still = 0
+        self._move()
         self._is_in_body = True
-        # aiohttp would answer in the version that was asked for.
         self._is_refused |= self._parser.get_http_version() not in _VERSIONS
 
     def on_message_complete(self) -> None:
-        self.has_begun = self._is_in_body = False
-        self._still = 0
+        self.has_begun = False
+        self._begin()

@@ -4,7 +4,6 @@ Clients send the same few combinations of names, so what follows from the names 
 kept: where a header is, and whether the request can be plain at all.
 """
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
@@ -32,9 +31,6 @@ _SPECIAL: Final = frozenset(
 
 #: With one of these, only aiohttp can tell where a request ends, or when its body comes.
 _FRAMING: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
-
-
-_REQUEST_LINE: Final = re.compile(rb"[^ ]+ [^ ]+ HTTP/1\.[01]")
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -80,12 +76,6 @@ def plain_head(raw: bytes, values: dict[bytes, bytes]) -> Head | None:
     ):
         return None
     return Head(size, names, values)
-
-
-def is_http_1(raw: bytes) -> bool:
-    """Whether a request may be one of HTTP/1.0 or 1.1, as far as its first line has come."""
-    line, end, _ = raw.lstrip(b"\r\n").partition(b"\r\n")
-    return not end or _REQUEST_LINE.fullmatch(line) is not None
 
 
 def body_length(raw: bytes) -> int | None:

@@ -35,6 +35,10 @@ def shapes(path: str, body: bytes) -> Iterator[Shape]:
     size = b"%x;x=y\r\n%b\r\n2;" % (len(body), body)
     endless = _CODED + b"\r\n" + size + b"y" * 20_000
     yield Shape("endless extensions", head + endless)
+    many = b"\r\n" + b"1\r\n \r\n" * 8_000 + b"0\r\n"
+    yield Shape("a chunk for each byte", head + _CODED + many + b"\r\n")
+    trailers = b"\r\n0\r\n" + b"X: y\r\n" * 10_000
+    yield Shape("endless trailers", head + _CODED + trailers + b"\r\n")
     upgrade = b"Connection: Upgrade\r\nUpgrade: miracles\r\n"
     yield Shape("an upgrade with endless extensions", head + upgrade + endless)
     yield Shape(
@@ -57,6 +61,8 @@ _CHANGES: Final = (
     ("a long request line", b" HTTP/", b"?" + b"x" * 9000 + b" HTTP/"),
     ("a header too long", _HOST, _HOST + b"X: " + b"x" * 9000 + b"\r\n"),
     ("too many headers", _HOST, _HOST + b"".join(b"X-%d: x\r\n" % n for n in range(200))),
+    ("a long head", _HOST, _HOST + (b"X: " + b"x" * 7000 + b"\r\n") * 9),
+    ("endless slashes", b" HTTP/", b"/" * 7000 + b" HTTP/"),
     ("bytes above ASCII in the path", b"/", b"/\xef"),
     ("a NUL in the path", b"/", b"/\0"),
     ("a NUL in a header", b": x", b": x\0y"),

@@ -119,6 +119,14 @@ async def test_a_chunk_may_have_short_extensions(edge: Edge, redis_url: str) -> 
     assert 2 == await count(redis_url)
 
 
+async def test_many_chunks_and_long_headers_are_taken(edge: Edge) -> None:
+    headers = b"".join(b"X-%d: %b\r\n" % (n, b"x" * 5_000) for n in range(5))
+    spaces = b"10\r\n" + b" " * 16 + b"\r\n"
+    body = spaces * 2_000 + b"%x\r\n%b\r\n0\r\nX-Sum: 1\r\n\r\n" % (len(CLICK), CLICK)
+
+    assert 200 == (await edge.says(CHUNKED + headers + b"\r\n" + body)).status
+
+
 async def test_a_body_too_large_is_refused_unread(edge: Edge) -> None:
     async with edge.caller() as caller:
         await caller.send(TAKEN % (10**15, b""))
