@@ -791,6 +791,24 @@ create table if not exists edge_appends (
 -- How many of the appended events are not the first of their entry.
 alter table edge_appends add column if not exists beyond_first bigint not null default 0;
 
+-- A server that is restarted or replaced within an epoch may lack entries that it acknowledged
+-- or that were recorded: they vanished. `run` is the last run that was sampled, `run_since` when
+-- the one before it was last seen. `is_open`: an edge that nobody heard of again appended in the
+-- ten seconds before a restart.
+alter table stream_epochs
+    add column if not exists vanished     bigint   not null default 0,
+    add column if not exists run          text,
+    add column if not exists run_since    timestamptz,
+    add column if not exists lost_since   timestamptz,
+    add column if not exists is_open      boolean  not null default false;
+
+-- What an edge says that vanished; how many more may have, since it got no answer; and the last
+-- run of the server with which it compared what it had appended.
+alter table edge_appends
+    add column if not exists vanished  bigint  not null default 0,
+    add column if not exists unsure    bigint  not null default 0,
+    add column if not exists run       text;
+
 -- What became of the events, counted in the transaction that settled them. Each consumer has
 -- its own rows, so workers never wait for one another here.
 create table if not exists ledger (
@@ -814,6 +832,23 @@ alter table ledger add column if not exists counted_at timestamptz not null defa
 alter table ledger
     add column if not exists beyond_first       bigint not null default 0,
     add column if not exists lost_beyond_first  bigint not null default 0;
+
+-- Whether an edge appended to an epoch in the ten seconds before its server was restarted,
+-- replaced or emptied, and did not ask the next one: nobody knows how much it appended.
+create or replace view open_epochs as
+    select known.epoch, shard,
+           is_open or exists (
+                select from edge_appends as edge
+                 where edge.epoch = known.epoch
+                   and edge.said_at >= case when next.epoch is null then run_since else seen_at end - interval '10 seconds'
+                   and case when next.epoch is null then edge.run <> known.run
+                            else edge.run = known.run and next.run <> known.run end
+           ) as is_open
+      from stream_epochs as known
+      left join lateral (
+            select epoch, run from stream_epochs as later
+             where later.shard = known.shard and later.epoch > known.epoch order by epoch limit 1
+           ) as next on true;
 
 -- What epochs lost that ended: what their stream had or edges appended, and the ledger lacks.
 create or replace view ended_losses as

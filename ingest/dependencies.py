@@ -133,15 +133,14 @@ def watching(
 
     def told() -> Mapping[str, object]:
         level, why = parts.sink.standing
-        appended = parts.stream.appended
         return {
             "level": level,
             "why": why,
             "spool_bytes": parts.spool.bytes,
             # What an edge of the same name appended before it was started again is its own.
             "since": since,
-            "appended": appended.by_epoch(),
-            "events": appended.events_by_epoch(),
+            **parts.stream.appended.report(),
+            "run": parts.watch.run,
             "forwarder": proxies.forwarders.main(clock(), REQUESTS.total),
         }
 

@@ -5,18 +5,19 @@ is the edge's state, which operators' commands show.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 import orjson
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key
-from ingest.durable.append_counts import AppendCounts
+from ingest.durable.append_counts import Absent, AppendCounts
 from ingest.durable.degradation import Degradation
 from ingest.durable.pressure import pressure
+from ingest.durable.vanished import absent_entries
 from ingest.redis_io.client import REDIS_ERRORS, RedisBreaker, describe_error
 
 _EVERY_SECONDS: Final = 1.0
@@ -49,6 +50,8 @@ class RedisProbe:
         self._appended = appended
         self._is_stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        #: The run of the server whose streams were compared with what was appended.
+        self.run: str | None = None
 
     def start(
         self,
@@ -104,12 +107,33 @@ class RedisProbe:
 
     async def _read_epochs(self, shards: int) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.info("server")
             for shard in range(shards):
                 pipe.get(epoch_key(shard))
-            epochs = await pipe.execute(raise_on_error=False)
+            server, *found = await pipe.execute(raise_on_error=False)
         # An edge without permission for GET still appends.
-        if not any(isinstance(epoch, Exception) for epoch in epochs):
-            self._appended.set_epochs([epoch and int(epoch) for epoch in epochs])
+        if any(isinstance(each, Exception) for each in (server, *found)):
+            return
+        epochs = [each and int(each) for each in found]
+        is_new_run = self.run not in (None, server["run_id"])
+        asked = [
+            shard
+            for shard, latest in enumerate(self._appended.latest)
+            if latest and (is_new_run or self._appended.is_new(shard, epochs[shard]))
+        ]
+        self._appended.set_epochs(epochs, await self._absent(asked))
+        self.run = server["run_id"]
+
+    async def _absent(self, shards: Sequence[int]) -> Mapping[int, Absent]:
+        latest = self._appended.latest
+        with suppress(ResponseError):  # an edge without permission for EVAL
+            return {
+                shard: await absent_entries(
+                    self._redis, shard, [*filter(None, latest[shard])]
+                )
+                for shard in shards
+            }
+        return {}
 
     async def _deregister(self, name: str) -> None:
         if not self._reach.is_open:

@@ -20,7 +20,7 @@ from ingest.contracts.stream import (
 )
 from ingest.contracts.telemetry import Log
 from ingest.durable.append_counts import AppendCounts
-from ingest.redis_io.client import QueueFull, RedisBreaker, describe_error
+from ingest.redis_io.client import NotSent, QueueFull, RedisBreaker, describe_error
 from ingest.redis_io.multiplexer import Multiplexer, packed
 
 #: Is called with the error of an append, None if it succeeded.
@@ -59,7 +59,7 @@ class Stream:
         self._writes = writes
         self._is_confirmed = False
         self._problem: str | None = None
-        self.appended = AppendCounts()
+        self.appended = AppendCounts(shards)
         self._log = Log()
 
     async def append(self, event_id: UUID, payload: bytes) -> None:
@@ -133,11 +133,15 @@ class Stream:
         problem: str | None = None
         if not isinstance(reply, Exception):
             self.appended.live[shard] += 1
+            self.appended.latest[shard].append(reply)
             if events > 1:
                 self.appended.live_beyond_first[shard] += events - 1
         else:
             problem = describe_error(reply)
-            if isinstance(reply, ResponseError) and not _is_key_error(reply):
+            if not isinstance(reply, ResponseError | NotSent):
+                self.appended.latest[shard].append(None)
+                self.appended.unanswered[shard] += 1
+            elif not isinstance(reply, NotSent) and not _is_key_error(reply):
                 self._writes.trip(problem)
         if problem is not self._problem:
             self._report(problem)

@@ -25,6 +25,10 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
+class NotSent(RedisConnectionError):
+    """The command was not sent: Redis has not run it."""
+
+
 class RedisBreaker:
     """A circuit breaker: while it is open, Redis is not asked, and nothing waits for it.
 
@@ -45,9 +49,9 @@ class RedisBreaker:
     def close(self) -> None:
         self.problem = None
 
-    def refusal(self) -> RedisConnectionError:
+    def refusal(self) -> NotSent:
         """The exception raised while it is open."""
-        return RedisConnectionError(f"not asked: {self.problem}")
+        return NotSent(f"not asked: {self.problem}")
 
 
 class ResetSafeConnection(AbstractConnection):

@@ -23,6 +23,7 @@ from ingest.contracts.telemetry import Log
 from ingest.redis_io import client
 from ingest.redis_io.client import (
     REDIS_ERRORS,
+    NotSent,
     QueueFull,
     RedisBreaker,
     ResetSafeConnection,
@@ -85,7 +86,7 @@ class Multiplexer:
         """Send a packed command; a future of its reply. Raises QueueFull.
 
         The result may be an exception, which is not raised: a ResponseError is the server's
-        reply, any other means that no reply came, though the command may have run.
+        reply, NotSent means that it has not run, any other that it may have run.
         """
         if len(self._unanswered) >= self._pending:
             raise QueueFull
@@ -216,10 +217,11 @@ class Multiplexer:
     def _fail_all(self, why: Exception) -> None:
         """Answer all waiting commands with `why`."""
         asked, self._unanswered = self._unanswered, deque()
+        sent = len(asked) - len(self._unsent)
         self._unsent.clear()
-        for answered, _ in asked:
+        for place, (answered, _) in enumerate(asked):
             try:
-                answered(why)
+                answered(why if place < sent else NotSent(str(why)))
             except Exception as error:  # noqa: BLE001 -- likewise
                 self._log.error("edge.failed", exc_info=error)
         self._tell_if_idle()

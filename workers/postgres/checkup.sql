@@ -35,5 +35,5 @@ select epoch, coalesce(kept.beyond_first, 0)::bigint as kept, coalesce(appended.
   from (select epoch, sum(beyond_first + lost_beyond_first) as beyond_first from ledger group by epoch) as kept
   full join (select epoch, sum(beyond_first) as beyond_first from edge_appends group by epoch) as appended using (epoch)
 
--- past: how many entries the epochs had that ended
-select coalesce(sum(entries_added), 0)::bigint from stream_epochs where epoch <> all ($1::integer[])
+-- past: how many entries the epochs had that ended, and how many vanished from the others
+select coalesce(sum(case when epoch = any ($1::integer[]) then vanished else entries_added end), 0)::bigint from stream_epochs

@@ -15,10 +15,15 @@ subtracted twice, so this never says too many, and is exact once the shard is at
 that the trimmer deletes are counted beside the stream, and are not lost. So a worker's mistake
 is no loss but an imbalance, which `verify` shows. How many events were in the lost entries is
 known from what edges say that they appended.
+
+A server that was restarted with a cut file, or replaced by a replica that was behind, has
+forgotten entries that it acknowledged: `added` falls. How many vanished is known from edges,
+which keep the ids of what they appended, and from what workers saw before. Those that were
+recorded before they vanished are not lost.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
@@ -55,16 +60,19 @@ async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) ->
 
     Raises TransientError where Redis does not answer.
     """
+    with redis_errors():
+        # Before the streams are read: they had at least these.
+        appended = await appended_by_edges(redis)
+        run = (await redis.info("server"))["run_id"]
     seen: dict[int, int] = {}
     for shard in shards:
         stream = await read_stream(redis, shard)
         if stream is not None and stream.epoch is not None:
             seen[stream.epoch] = stream.added
-    await connection.execute(_SQL["epochs_seen"], list(seen), list(seen.values()))
-    with redis_errors():
-        appended = await appended_by_edges(redis)
     if appended:
         await connection.execute(_SQL["edges_appended"], *columns(sorted(appended)))
+    added = list(seen.values())
+    await connection.execute(_SQL["epochs_seen"], list(seen), added, run)
 
 
 class EdgeAppends(NamedTuple):
@@ -75,6 +83,12 @@ class EdgeAppends(NamedTuple):
     entries: int
     #: How many events beyond the first of each entry.
     beyond_first: int
+    #: How many of the entries vanished from the stream; how many more may have; since when, in
+    #: Unix milliseconds; and the run of the server that the edge asked for that.
+    vanished: int
+    unsure: int
+    since_ms: int
+    run: str
 
 
 async def appended_by_edges(redis: Redis) -> list[EdgeAppends]:
@@ -87,16 +101,26 @@ async def appended_by_edges(redis: Redis) -> list[EdgeAppends]:
         if document is not None
     ]
     return [
-        EdgeAppends(
-            int(epoch),
-            f"{name} {told['since']}",
-            entries,
-            # An edge of a former release appends one event an entry.
-            told.get("events", {}).get(epoch, entries) - entries,
-        )
+        _appends(name, told, epoch)
         for name, told in found
-        for epoch, entries in told.get("appended", {}).items()
+        for epoch in told.get("appended", {})
     ]
+
+
+def _appends(edge: str, told: Mapping[str, Any], epoch: str) -> EdgeAppends:
+    entries = told["appended"][epoch]
+    vanished, unsure, since_ms = told.get("vanished", {}).get(epoch, (0, 0, 0))
+    return EdgeAppends(
+        int(epoch),
+        f"{edge} {told['since']}",
+        entries,
+        # An edge of a former release appends one event an entry, and tells no run.
+        told.get("events", {}).get(epoch, entries) - entries,
+        vanished,
+        unsure,
+        since_ms,
+        told.get("run") or "",
+    )
 
 
 async def count_losses(
@@ -136,7 +160,11 @@ async def _count(
     if GROUP not in stream.groups:
         return
     [known] = await connection.fetch(_SQL["losses_known"], epoch, stream.shard)
-    missing = lost_at_least(stream, known["settled"])
+    missing = lost_at_least(stream, known["settled"], known["vanished"])
+    added = stream.added + known["vanished"]
+    if known["settled"] > added and await _is_at_rest(redis, stream):
+        change = known["settled"] - added
+        await connection.execute(_SQL["epochs_vanished"], epoch, change)
     if missing == known["lost"] == 0:
         return
     is_at_rest = await _is_at_rest(redis, stream)
@@ -155,11 +183,14 @@ async def _count(
         _tell(epoch, stream.shard, change)
 
 
-def lost_at_least(stream: StreamState, settled: int) -> int:
-    """How many entries are lost, of a stream read before its ledger was."""
+def lost_at_least(stream: StreamState, settled: int, vanished: int) -> int:
+    """How many entries are lost, of a stream read before its ledger was.
+
+    So many vanished from it.
+    """
     in_flight = stream.groups[GROUP].pending + stream.most_undelivered
-    missing = stream.added - in_flight - settled
-    return max(0, min(missing, stream.removed_by_others))
+    missing = stream.added + vanished - in_flight - settled
+    return max(0, min(missing, stream.removed_by_others + vanished))
 
 
 async def _is_at_rest(redis: Redis, before: StreamState) -> bool:

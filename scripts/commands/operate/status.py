@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC
 from functools import partial
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ _TABLES: Final = (
     ("shares", ("level", "kept", "most", "workspace", "named"),
      "Largest shares of quarantine"),
 )  # fmt: skip
+_LOSS_COLUMNS: Final = ("shard", "epoch", "lost", "at_most", "since", "until")
 _ENDED_COLUMNS: Final = (
     "shard", "epoch", "entries", "settled", "missing", "counted_at", "ended_at",
 )  # fmt: skip
@@ -52,7 +54,7 @@ The balance is accepted - recorded - repeats - quarantined - lost - in flight -
 spooled. At rest it is 0; `reftide verify` checks it. While events flow, it may be a
 little below 0: what is committed but not yet acknowledged counts twice.
 Spooled events wait on the disks of edges that share this data directory.
-Lost entries left their stream before a worker recorded them.
+Lost events left their stream before a worker recorded them.
 
 \b
   reftide status --json | jq .lag_seconds
@@ -119,12 +121,31 @@ def _show_what_went(status: Mapping[str, Any]) -> None:
     for one in status["uploads"]:
         if why := one["why"]:
             click.echo(f"Segments of {one['archive']} are not uploaded: {why}.")
+    if status["losses"]:
+        table(status["losses"], _LOSS_COLUMNS, "Lost events")
+        click.echo(_what_is_lost(status["losses"]))
     if status["ended"]:
         table(status["ended"], _ENDED_COLUMNS, "Streams that were lost")
         click.echo(_LOST)
     if status["dropped"]:
         table(status["dropped"], _DROPPED_COLUMNS, "Quarantined and not kept")
         click.echo(_NO_ROOM)
+
+
+def _what_is_lost(losses: Sequence[Mapping[str, Any]]) -> str:
+    """How sure that is, and the command that brings back what the archive has."""
+    said = ["They were answered and are not recorded."]
+    if any(each["at_most"] is None for each in losses):
+        said.append(
+            "Without a figure under at most, an edge died in the seconds before: nobody"
+            " knows how much it appended."
+        )
+    elif any(each["at_most"] > each["lost"] for each in losses):
+        said.append("Appends that were never answered make this a range.")
+    dates = [each["since"] for each in losses if each["since"]]
+    since = f"{min(dates).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if dates else "T"
+    said.append(f"What the archive has comes back: `reftide replay --from {since}`.")
+    return " ".join(said)
 
 
 def _for_people(status: Mapping[str, Any]) -> dict[str, object]:
@@ -136,6 +157,7 @@ def _for_people(status: Mapping[str, Any]) -> dict[str, object]:
     names = ", ".join(status["worker_names"])
     return {
         **{name: f"{status[name]:,}" for name in counts},
+        "lost": _lost_for_people(status["lost"], status["lost_at_most"]),
         "balance": status["balance"],
         "lag": f"{status['lag_seconds']:,.1f} s",
         **{name: status[name] for name in rates},
@@ -145,6 +167,12 @@ def _for_people(status: Mapping[str, Any]) -> dict[str, object]:
         "workers": f"{status['workers']} ({names})" if names else status["workers"],
         "archive": _archive_for_people(status["archive"]),
     }
+
+
+def _lost_for_people(lost: int, at_most: int | None) -> str:
+    if at_most is None:
+        return f"{lost:,} or more"
+    return f"{lost:,}" if at_most == lost else f"{lost:,} to {at_most:,}"
 
 
 def _archive_for_people(archive: Mapping[str, Any] | None) -> str | None:

@@ -19,7 +19,8 @@ _SINGULAR: Final = {"entries": "entry", "ledger": "ledger"}
     epilog="""\b
 It compares the counters and amounts of links, enrolments and days with the sums over
 their events; the ledger with the rows; the entries that Redis still holds with the rows
-they became; and at rest, the ledger with the streams.
+they became; and at rest, the ledger with the streams. Events that were found lost in
+the last seven days are differences too.
 Exit code 0 if everything is equal, else 1. Under traffic it checks everything but the
 balance of the ledger; --at-rest exits 1 then.
 """

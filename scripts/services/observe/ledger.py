@@ -45,7 +45,7 @@ class LedgerView:
 
     at: float
     is_still: bool
-    #: Entries that were added to the streams.
+    #: Entries that were added to the streams, those that vanished included.
     entries: int
     #: Events beyond the first of their entry: settled or lost; and appended by edges to
     #: entries that are not settled, or not accounted for.
@@ -56,7 +56,7 @@ class LedgerView:
     recorded: int
     repeats: int
     quarantined: int
-    #: Vanished before they were recorded; workers find that out within two minutes.
+    #: Gone before they were recorded; workers find that out within two minutes.
     lost: int
     shards: tuple[StreamState, ...]
     waiting: tuple[PendingEntries, ...]
@@ -139,11 +139,13 @@ async def read_ledger(
     seconds, micros = await redis.time()
     live = {shard.epoch for shard in before.shards}
     past = [row for row in written.epochs if row["epoch"] not in live]
+    vanished = sum(row["vanished"] for row in written.epochs if row["epoch"] in live)
     return LedgerView(
         at=seconds + micros / 1e6,
         is_still=is_still,
         entries=sum(row["entries_added"] for row in past)
-        + sum(shard.added for shard in before.shards),
+        + sum(shard.added for shard in before.shards)
+        + vanished,
         beyond_first=sum(row["beyond_first"] for row in written.epochs),
         unsettled_beyond_first=_unsettled_beyond_first(before, written, live),
         spooled=before.spooled,
@@ -181,6 +183,11 @@ async def ended(connection: Connection, ledger: LedgerView) -> list[dict[str, An
     """The epochs of streams that ended and lost entries, or may have."""
     live = [shard.epoch for shard in ledger.shards if shard.epoch is not None]
     return await rows(connection, _SQL["ended"], live)
+
+
+async def losses(connection: Connection) -> list[dict[str, Any]]:
+    """The epochs of streams that lost events, or may have."""
+    return await rows(connection, _SQL["losses"])
 
 
 async def _written(connection: Connection) -> _Written:

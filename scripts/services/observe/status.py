@@ -9,7 +9,7 @@ from scripts.environment import Environment
 from scripts.servers import postgres, redis_server, rows, shard_count
 from scripts.services.maintain.edges import standing
 from scripts.services.maintain.pauses import lasting
-from scripts.services.observe.ledger import LedgerView, ended, read_ledger
+from scripts.services.observe.ledger import LedgerView, ended, losses, read_ledger
 from scripts.services.observe.streams import backlog, memory
 from scripts.sql import statements
 from workers.archive.object_store.upload import upload_reports
@@ -35,8 +35,11 @@ async def read_status(environment: Environment, window: float) -> dict[str, Any]
             await asyncio.sleep(window)
         ledger = await read_ledger(redis, connection, shards, environment.data)
         rates = _rates(earlier, ledger)
+        lost = await losses(connection)
         return {
             **_ledger(ledger),
+            "lost_at_most": _at_most(ledger.lost, lost),
+            "losses": lost,
             **rates,
             **await memory(
                 redis,
@@ -70,6 +73,13 @@ def _ledger(ledger: LedgerView) -> dict[str, Any]:
         "lag_seconds": max(map(ledger.lag, range(len(ledger.shards))), default=0.0),
         "lag_entries": ledger.in_flight,
     }
+
+
+def _at_most(lost: int, losses: list[dict[str, Any]]) -> int | None:
+    """How many events are lost at most; None if nobody knows."""
+    if any(each["at_most"] is None for each in losses):
+        return None
+    return lost + sum(int(each["at_most"] - each["lost"]) for each in losses)
 
 
 def _rates(earlier: LedgerView | None, ledger: LedgerView) -> dict[str, float | None]:

@@ -23,7 +23,7 @@ from scripts.servers import (
     shard_count,
     single,
 )
-from scripts.services.observe.ledger import LedgerView, read_ledger
+from scripts.services.observe.ledger import LedgerView, losses, read_ledger
 from scripts.services.observe.streams import entries, pending_ids, read_shard
 from scripts.sql import statements
 from workers.counters.rule import TABLES, comparison
@@ -69,7 +69,23 @@ async def verify(environment: Environment, wait: float) -> dict[str, Any]:
                 for row in await rows(connection, statement)
             ]
             sizes = await single(connection, _SQL["sizes"])
-    return _report(ledger, found, sizes)
+            lost = await losses(connection)
+    return _report(ledger, [*found, *_losses(lost)], sizes)
+
+
+def _losses(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    recent = [each for each in found if each["lost"] and each["is_recent"]]
+    return [
+        {
+            "what": "lost",
+            "key": f"epoch {each['epoch']} shard {each['shard']}",
+            "counter": "events",
+            "expected": 0,
+            "found": each["lost"],
+            "total": len(recent),
+        }
+        for each in recent
+    ]
 
 
 def _report(

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -99,8 +100,12 @@ async def test_an_empty_redis_takes_the_place_of_one_that_is_lost(
         *journal["recorded"], *journal["archived"], *journal["spooled"],
     }  # fmt: skip
     assert await misses(site, len(journal["gone"]))
-    report = await asyncio.to_thread(cli_of(site).document, "verify")
-    assert (True, True, 0) == (report["ok"], report["settled"], report["balance"])
+    done = await asyncio.to_thread(cli_of(site).run, "verify", "--json")
+    report = orjson.loads(done.out)
+    assert (True, 0) == (report["settled"], report["balance"])
+    lost = [(one["what"], one["found"]) for one in report["mismatches"]]
+    assert {"lost"} == {what for what, _ in lost}
+    assert len(journal["gone"]) == sum(count for _, count in lost)
     assert [] == await miscounted(site.database)
 
 

@@ -191,7 +191,8 @@ async def test_the_events_of_lost_entries_are_known_from_what_edges_appended(
 
     assert (8, 0) == (unread["in_flight"], unread["balance"])
     assert [3, 0, 0, 8, 2] == await ledger(site)
-    assert (await site.proven())["ok"]
+    found = (await site.proven())["mismatches"]
+    assert [("lost", 8)] == [(one["what"], one["found"]) for one in found]
 
 
 async def test_an_edge_that_told_too_little_unbalances_nothing(site: Site) -> None:

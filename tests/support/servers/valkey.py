@@ -1,5 +1,6 @@
 """A Valkey of a test's own, which may be frozen, killed and started again."""
 
+import os
 import resource
 import signal
 import subprocess
@@ -13,17 +14,24 @@ from tempfile import TemporaryDirectory
 
 from redis import Redis, RedisError
 
+from scripts.bench.environment.processes import free_port
+
 _START_SECONDS = 10.0
 
 
 class Valkey:
     """One server in a directory of its own, with an append-only file."""
 
-    def __init__(self, directory: Path, appendfsync: str) -> None:
+    def __init__(self, directory: Path, appendfsync: str, port: int = 0) -> None:
+        self._port = port
         self._socket = directory / "valkey.sock"
         self._directory = directory
         self._appendfsync = appendfsync
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self._socket
 
     @property
     def url(self) -> str:
@@ -31,7 +39,7 @@ class Valkey:
 
     def start(self) -> None:
         settings = {
-            "--port": "0",
+            "--port": str(self._port),
             "--unixsocket": str(self._socket),
             "--dir": str(self._directory),
             "--appendonly": "yes",
@@ -87,17 +95,40 @@ class Valkey:
         self._process.wait()
         self._socket.unlink(missing_ok=True)
 
+    def cut_its_file(self, count: int) -> None:
+        """Take the last bytes off what it wrote. Kill it first."""
+        [path] = self._directory.glob("appendonlydir/*.incr.aof")
+        os.truncate(path, path.stat().st_size - count)
+
+    def follow(self, primary: "Valkey | None") -> None:
+        """Replicate another server and return once it has what that has; None: no more."""
+        with Redis(unix_socket_path=str(self._socket)) as redis:
+            if primary is None:
+                redis.replicaof("NO", "ONE")
+                return
+            redis.replicaof("127.0.0.1", primary._port)
+            deadline = time.monotonic() + _START_SECONDS
+            while redis.info("replication")["master_link_status"] != "up":
+                if time.monotonic() > deadline:
+                    raise TimeoutError("Valkey did not replicate")
+                time.sleep(0.01)
+
     def lose_its_data(self) -> None:
         """Nothing of what it had is there when it starts again. Kill it first."""
         rmtree(self._directory / "appendonlydir")
 
 
 @contextmanager
-def running_valkey(appendfsync: str = "always") -> Iterator[Valkey]:
-    """A server that may be killed: with `everysec` it answers before it writes, at times."""
+def running_valkey(
+    appendfsync: str = "always", *, port: bool = False
+) -> Iterator[Valkey]:
+    """A server that may be killed: with `everysec` it answers before it writes, at times.
+
+    With `port` others can follow it.
+    """
     # A short path: a socket's may have no more than 107 bytes.
     with TemporaryDirectory(prefix="vk") as name:
-        valkey = Valkey(Path(name), appendfsync)
+        valkey = Valkey(Path(name), appendfsync, free_port() if port else 0)
         valkey.start()
         try:
             yield valkey

@@ -7,7 +7,7 @@ def add(appended: AppendCounts, shard: int, count: int) -> None:
 
 
 def test_what_was_appended_is_told_by_the_epoch_of_its_stream() -> None:
-    appended = AppendCounts()
+    appended = AppendCounts(2)
     add(appended, 0, 2)
 
     assert {} == appended.by_epoch()
@@ -20,7 +20,7 @@ def test_what_was_appended_is_told_by_the_epoch_of_its_stream() -> None:
 
 
 def test_an_ended_epoch_keeps_its_count_and_the_next_begins_at_nothing() -> None:
-    appended = AppendCounts()
+    appended = AppendCounts(2)
     appended.set_epochs([7])
     add(appended, 0, 5)
 
@@ -31,7 +31,7 @@ def test_an_ended_epoch_keeps_its_count_and_the_next_begins_at_nothing() -> None
 
 
 def test_what_comes_before_an_epoch_is_numbered_is_that_epochs() -> None:
-    appended = AppendCounts()
+    appended = AppendCounts(2)
     appended.set_epochs([7])
     add(appended, 0, 5)
 
@@ -44,7 +44,7 @@ def test_what_comes_before_an_epoch_is_numbered_is_that_epochs() -> None:
 
 
 def test_the_events_of_entries_are_counted_beside_them() -> None:
-    appended = AppendCounts()
+    appended = AppendCounts(2)
     appended.set_epochs([7])
     add(appended, 0, 2)
     appended.live_beyond_first[0] += 63
