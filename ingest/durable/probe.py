@@ -22,8 +22,50 @@ from ingest.redis_io.client import REDIS_ERRORS, RedisBreaker, describe_error
 
 _EVERY_SECONDS: Final = 1.0
 _EXPIRES_SECONDS: Final = 15
+#: After so many good probes a breaker that opens does not open again, but anew.
+_CALM_PROBES: Final = 30
+_MOST_NEEDED: Final = 16
 #: Edges that have not written for so long are dropped from the list.
 _KEPT_SECONDS: Final = 86_400
+
+
+class Recovery:
+    """How many probes in a row must succeed before a breaker is closed.
+
+    One at first; twice as many whenever it opened again soon. So a server that answers probes
+    and fails appends is asked less and less, and the edge stays at its level.
+    """
+
+    def __init__(self) -> None:
+        """Begin with a server that is well."""
+        self._is_open = False
+        self._needed = 1
+        self._good = 0
+        self._calm = _CALM_PROBES
+
+    def failed(self) -> None:
+        """Count a probe that failed."""
+        self._good = 0
+        self._begin()
+
+    def is_over(self, *, is_open: bool) -> bool:
+        """Count a probe that succeeded; whether the breaker may be closed."""
+        if not is_open:
+            self._calm += 1
+            return True
+        self._begin()
+        self._good += 1
+        if self._good < self._needed:
+            return False
+        self._is_open = False
+        self._good = self._calm = 0
+        return True
+
+    def _begin(self) -> None:
+        if not self._is_open:
+            self._is_open = True
+            is_soon = self._calm < _CALM_PROBES
+            self._needed = min(2 * self._needed, _MOST_NEEDED) if is_soon else 1
 
 
 class RedisProbe:
@@ -48,6 +90,7 @@ class RedisProbe:
         self._writes = writes
         self._degradation = degradation
         self._appended = appended
+        self._recovery = Recovery()
         self._is_stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         #: The run of the server whose streams were compared with what was appended.
@@ -86,8 +129,10 @@ class RedisProbe:
             observed = await pressure(self._redis, shards)
         except REDIS_ERRORS as error:
             self._reach.trip(describe_error(error))
+            self._recovery.failed()
             return
-        self._reach.close()
+        if self._recovery.is_over(is_open=self._reach.is_open):
+            self._reach.close()
         if refusal is None:
             self._writes.close()
         else:

@@ -24,6 +24,8 @@ _PREFIX: Final = "edge-"
 _MODE: Final = 0o700
 _ATTEMPTS: Final = 5
 _PER_READ: Final = 500
+#: As much as a group of a few hundred events.
+_PROBE_BYTES: Final = 128 * 1024
 
 OS_FILES: Final[Files] = OsFiles()
 
@@ -112,6 +114,15 @@ class SpoolDirectory:
             if held := self.hold(folder):
                 return held
         raise OSError(f"no store could be made in {self.root}")
+
+    def probe(self) -> None:
+        """Write and sync a file, and delete it."""
+        self.root.mkdir(mode=_MODE, parents=True, exist_ok=True)
+        path = self.root / f"probe-{os.getpid()}"
+        try:
+            OS_FILES.write(path, 0, bytes(_PROBE_BYTES))
+        finally:
+            OS_FILES.remove(path)
 
     def adopt(self) -> Iterator[LockedSpool]:
         """Lock the stores whose process is gone, oldest first.

@@ -2,6 +2,10 @@
 
 One thread accesses the files. Events that arrive during a write form the next group, which is
 synced once. Stores of edges that are gone are adopted and sent before the edge's own.
+
+A slow disk makes clients wait; only a write that fails, or takes longer than a second by the
+thread's own clock, makes the edge refuse. Then a probe has to succeed before anything is
+written again.
 """
 
 import asyncio
@@ -18,10 +22,13 @@ from ingest.durable.spool.store import KeptRecord
 from ingest.durable.spool.store import SpoolFull as StoreFull
 from ingest.redis_io.client import Coalescer, QueueFull
 
-#: A write that takes longer has failed.
+#: A write that takes longer has failed; how often the loop looks.
 _WRITE_SECONDS: Final = 1.0
-#: The pause after a disk error.
-_REST_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.25
+#: The pause between two probes of a disk that failed.
+_PROBE_SECONDS: Final = 1.0
+#: Events of one write, so that a queue that has grown is written at once.
+_PER_WRITE: Final = 4000
 #: A full spool takes events again when it has shrunk to this part of its limit.
 _RESUME_RATIO: Final = 0.9
 
@@ -52,11 +59,13 @@ class Spool:
         self._own: LockedSpool | None = None
         self._adopted: list[LockedSpool] = []
         self._appends: Coalescer[SpoolItem, None]
-        self._appends = Coalescer(self._flush, in_flight=1)
+        self._appends = Coalescer(self._flush, in_flight=1, per_flush=_PER_WRITE)
         self._thread = ThreadPoolExecutor(1, "spool")
         self._is_full = most_bytes == 0
         self._problem: str | None = None
-        self._rests_until = 0.0
+        #: When the thread began to write; None while it does not.
+        self._writing_since: float | None = None
+        self._probing: asyncio.Task[None] | None = None
         self.bytes = 0
         self._log = Log()
 
@@ -65,7 +74,7 @@ class Spool:
         """Why no event can be spooled now; None if it can."""
         if self._is_full and self.bytes >= self._most_bytes * _RESUME_RATIO:
             return f"spool: {self.bytes} of {self._most_bytes} bytes are taken"
-        return self._problem if self._clock() < self._rests_until else None
+        return self._problem
 
     @property
     def is_empty(self) -> bool:
@@ -75,16 +84,8 @@ class Spool:
         """Return when the event is synced to disk; raises SpoolFailed."""
         if problem := self.problem:
             raise SpoolFailed(problem)
-        # A timeout needs a task, and a plain request has none.
-        await asyncio.create_task(self._append_in_time(SpoolItem(event_id, payload)))
-
-    async def _append_in_time(self, item: SpoolItem) -> None:
         try:
-            async with asyncio.timeout(_WRITE_SECONDS):
-                await self._appends.ask(item)
-        except TimeoutError:
-            self._pause_writes("the disk is too slow")
-            raise SpoolFailed("spool: the disk is too slow") from None
+            await self._appends.ask(SpoolItem(event_id, payload))
         except QueueFull:
             raise SpoolFailed("spool: too many events wait for the disk") from None
 
@@ -110,6 +111,9 @@ class Spool:
     async def stop(self) -> None:
         """Return when every append has its answer."""
         await self._appends.stop()
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait([self._probing])
         await self._in_thread(self._release_empty)
         self._thread.shutdown(wait=False)
 
@@ -118,25 +122,50 @@ class Spool:
         return await loop.run_in_executor(self._thread, self._counted, work)
 
     async def _flush(self, items: Sequence[SpoolItem]) -> Sequence[None]:
+        if self._problem:
+            raise SpoolFailed(self._problem)
         try:
-            await self._in_thread(lambda: self._append(items))
+            await self._in_time(lambda: self._append(items))
         except StoreFull:
             self._is_full = True
             raise SpoolFailed("spool: full") from None
-        except OSError as error:
-            self._pause_writes(str(error))
-            raise SpoolFailed(str(error)) from error
+        except (OSError, TimeoutError) as error:
+            problem = str(error) or "the disk is too slow"
+            self._log.warning("spool.failed", problem=problem)
+            self._problem = f"spool: {problem}"
+            self._probing = asyncio.create_task(self._probe())
+            raise SpoolFailed(self._problem) from error
         self._is_full = False
-        self._problem = None
         return [None] * len(items)
 
-    def _pause_writes(self, problem: str) -> None:
-        if self._problem is None:
-            self._log.warning("spool.failed", problem=problem)
-        self._problem = f"spool: {problem}"
-        self._rests_until = self._clock() + _REST_SECONDS
+    async def _in_time(self, work: Callable[[], None]) -> None:
+        """Write in the thread; TimeoutError if the write itself takes too long."""
+        write = asyncio.ensure_future(self._in_thread(lambda: self._timed(work)))
+        while not write.done():
+            await asyncio.wait([write], timeout=_LOOK_SECONDS)
+            since = self._writing_since
+            if not write.done() and since and self._clock() - since > _WRITE_SECONDS:
+                # Its end is still unknown. Whatever it wrote is sent.
+                write.add_done_callback(asyncio.Future.exception)
+                raise TimeoutError
+        await write
+
+    async def _probe(self) -> None:
+        """Take events again once a write succeeds in time."""
+        while self._problem:
+            await asyncio.sleep(_PROBE_SECONDS)
+            with suppress(OSError, TimeoutError):
+                await self._in_time(self._home.probe)
+                self._problem = None
 
     # In the thread ---------------------------------------------------------------
+
+    def _timed(self, work: Callable[[], None]) -> None:
+        self._writing_since = self._clock()
+        try:
+            work()
+        finally:
+            self._writing_since = None
 
     def _counted(self, work: Callable[[], Value]) -> Value:
         try:

@@ -285,12 +285,64 @@ async def test_a_full_disk_is_an_answer_and_said_once(
                 with pytest.raises(Overloaded, match="No space left"):
                     await edge.sink.append(UUID(int=number), b"x")
             assert Level.REFUSE is edge.sink.standing.level
-            edge.spool._rests_until = 0
             monkeypatch.setattr(home_module, "OS_FILES", OsFiles())
             edge.spool._own = None
+            await eventually(lambda: takes_events(edge))
             await edge.append(7)
             assert [7] == await edge.spooled()
     assert 1 == sum(line["event"] == "spool.failed" for line in logs)
+
+
+async def takes_events(edge: Edge) -> bool:
+    return edge.sink.standing.level is Level.SPOOL
+
+
+class SlowDisk(OsFiles):
+    """Each write takes 0.6 s."""
+
+    @override
+    def write(self, path: Path, start: int, raw: bytes) -> None:
+        threading.Event().wait(0.6)
+        super().write(path, start, raw)
+
+
+async def test_a_slow_disk_makes_clients_wait_and_refuses_nobody(
+    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(valkey.kill)
+    monkeypatch.setattr(home_module, "OS_FILES", SlowDisk())
+    with capture_logs() as logs:
+        async with an_edge(valkey.url, tmp_path) as edge, asyncio.TaskGroup() as tasks:
+            # Each comes while the write before the one before it is under way.
+            for number in range(12):
+                tasks.create_task(edge.append(number))
+                await asyncio.sleep(0.2)
+
+    assert list(range(12)) == await edge.spooled()
+    levels = [line["to"] for line in logs if line["event"] == "edge.level"]
+    assert ["spool"] == levels
+
+
+async def test_a_loop_that_lags_is_not_taken_for_a_slow_disk(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(valkey.kill)
+    async with an_edge(valkey.url, tmp_path) as edge:
+        appending = asyncio.create_task(edge.append(1))
+        while edge.spool._appends._queue.empty():
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        # Something else holds the loop; meanwhile the thread writes.
+        hold_the_loop(1.5)
+        await appending
+
+        assert [1] == await edge.spooled()
+
+
+def hold_the_loop(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
 
 
 class HungDisk(OsFiles):
@@ -320,6 +372,7 @@ async def test_a_disk_that_hangs_is_given_up_and_blocks_nobody(
 
         assert waits[0] < 2
         assert max(waits[1:]) < 0.5
+        await eventually(lambda: takes_events(edge))
 
 
 async def test_the_spool_of_an_edge_that_is_gone_is_adopted(
