@@ -1183,6 +1183,12 @@ alter table replays
     add column if not exists refused bigint not null default 0,
     add column if not exists next_at timestamptz;
 
+-- Archived entries that could not be read, and the segments that have them or whose index, and
+-- so their number, is unreadable.
+alter table replays
+    add column if not exists damaged           bigint  not null default 0,
+    add column if not exists damaged_segments  text[]  not null default '{}';
+
 -- A replay's way through one shard. Every part has a lease of its own, so that all workers
 -- share a replay; its holder moves the cursor in the transaction that the page makes.
 -- In place of the one lease and the cursors that `replays` had in an earlier version.

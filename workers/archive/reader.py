@@ -3,7 +3,7 @@
 Blocking: async callers use `asyncio.to_thread`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import file_digest
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -46,13 +46,23 @@ class SegmentMissing(Exception):
 class SegmentPage(NamedTuple):
     """Some entries, and the cursor of the next page; `next` is None after the last.
 
-    `damaged` counts the entries of this page that cannot be read any more. A page may be
-    empty and still have a next.
+    `damaged` counts the entries of this page that cannot be read any more, of `segment`;
+    `skipped` those that were read and are of other times. A page may be empty and still have a
+    next.
     """
 
     deliveries: Sequence[Delivery]
     next: str | None
-    damaged: int
+    damaged: int = 0
+    segment: str = ""
+    skipped: int = 0
+
+
+class Extent(NamedTuple):
+    """About how many entries a time range has, and which segments' indexes are unreadable."""
+
+    entries: int
+    unreadable: Sequence[str]
 
 
 def read(
@@ -94,30 +104,37 @@ def read(
                     for each in page.deliveries
                     if from_ms <= accepted_ms(each) < to_ms
                 ]
-                return page._replace(deliveries=kept)
-    return SegmentPage((), None, 0)
+                skipped = len(page.deliveries) - len(kept)
+                return page._replace(deliveries=kept, skipped=skipped)
+    return SegmentPage((), None)
 
 
-def count_entries(directory: Path, from_ms: int, to_ms: int, shard: int) -> int:
-    """The number of entries in the frames of a shard that `read` would open.
+def extent(directory: Path, from_ms: int, to_ms: int, shard: int) -> Extent:
+    """What the frames of a shard have that `read` would open.
 
-    0 if there is no archive yet. Raises OSError.
+    Nothing if there is no archive yet. Raises OSError.
     """
     if not directory.is_dir():
-        return 0
-    return sum(
+        return Extent(0, ())
+    unreadable: list[str] = []
+    begin = day_of(from_ms - _CLOCK_SKEW_MS)
+    entries = sum(
         frame.entries
-        for segment in segments(directory, day_of(from_ms - _CLOCK_SKEW_MS))
+        for segment in segments(directory, begin, unreadable.append)
         if segment.shard == shard and segment.accepted.overlaps(from_ms, to_ms)
         for frame in segment.frames
         if frame.accepted.overlaps(from_ms, to_ms)
     )
+    # Spooled events arrive at any time after their own.
+    return Extent(entries, [key for key in unreadable if f".s{shard}." in key])
 
 
-def segments(directory: Path, begin: str = "") -> Iterator[Segment]:
+def segments(
+    directory: Path, begin: str = "", report: Callable[[str], object] = str
+) -> Iterator[Segment]:
     """The finished segments, sorted by key, from a key or a day on.
 
-    An unreadable index is left out with a warning. Raises OSError.
+    An unreadable index is left out with a warning; `report` gets its key. Raises OSError.
     """
     for key in keys(directory, begin):
         try:
@@ -126,6 +143,7 @@ def segments(directory: Path, begin: str = "") -> Iterator[Segment]:
             continue  # retention has deleted it since it was listed
         except (SegmentDamaged, OSError) as error:
             _LOG.warning("archive.damaged", segment=key, cause=str(error))
+            report(key)
 
 
 def keys(directory: Path, begin: str = "") -> Iterator[str]:
@@ -190,7 +208,7 @@ def _page(directory: Path, segment: Segment, at: int) -> SegmentPage:
             for line in read_frame(directory, segment, frame)
             for event in deliveries_of(line.entry, line.payload)
         ]
-        return SegmentPage(found, following, 0)
+        return SegmentPage(found, following)
     except (SegmentDamaged, OSError) as error:
         # An erasure has rewritten it: the same entries are in the same frames.
         if now := reload_if_changed(directory, segment):
@@ -198,12 +216,12 @@ def _page(directory: Path, segment: Segment, at: int) -> SegmentPage:
         # Retention deletes the index first: if both are gone, the segment was too old.
         if isinstance(error, FileNotFoundError):
             if not segment.index(directory).exists():
-                return SegmentPage((), following, 0)
+                return SegmentPage((), following)
             if stored_record(directory, segment.key).exists():
                 raise SegmentMissing(segment.key) from error
         cause = str(error)
     _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
-    return SegmentPage((), following, frame.entries)
+    return SegmentPage((), following, frame.entries, segment.key)
 
 
 def unfinished(directory: Path) -> Iterator[Path]:

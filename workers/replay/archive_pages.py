@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import delete_record
-from workers.archive.reader import SegmentMissing, SegmentPage, count_entries, read
+from workers.archive.reader import Extent, SegmentMissing, SegmentPage, extent, read
 from workers.archive.segment import SegmentDamaged
 from workers.model.batch import Delivery, TransientError
 
@@ -28,6 +28,28 @@ class ArchivePosition(NamedTuple):
     done: int
 
 
+class Damage(NamedTuple):
+    """Entries that cannot be read, as far as they can be counted, and their segments."""
+
+    entries: int = 0
+    segments: Sequence[str] = ()
+
+
+NO_DAMAGE: Final = Damage()
+
+
+class ArchiveTake(NamedTuple):
+    """Some entries, and the position after them, None at the end.
+
+    `read` counts entries of other times too.
+    """
+
+    deliveries: Sequence[Delivery]
+    after: ArchivePosition | None
+    read: int
+    damage: Damage = NO_DAMAGE
+
+
 def page_size(rate: int) -> int:
     """Entries in a page at a rate of so many a second."""
     return min(_MAX_PAGE, max(MIN_PAGE, rate // _PAGES_A_SECOND))
@@ -42,14 +64,14 @@ class ArchivePages:
         self._fetcher = fetcher
         self._last: tuple[object, SegmentPage] | None = None
 
-    async def count(self, shard: int, span: tuple[int, int]) -> int:
-        """About how many entries `take` will return, by the local indexes. Raises OSError."""
-        return await asyncio.to_thread(count_entries, self._directory, *span, shard)
+    async def extent(self, shard: int, span: tuple[int, int]) -> Extent:
+        """What `take` will read, by the local indexes. Raises OSError."""
+        return await asyncio.to_thread(extent, self._directory, *span, shard)
 
     async def take(
         self, shard: int, span: tuple[int, int], position: ArchivePosition, count: int
-    ) -> tuple[Sequence[Delivery], ArchivePosition | None]:
-        """The next entries, and the position after them; None at the end.
+    ) -> ArchiveTake:
+        """The next entries, and the position after them.
 
         `span` is the requested time range in Unix milliseconds. Raises OSError, TransientError.
         """
@@ -57,9 +79,12 @@ class ArchivePages:
         until = position.done + count
         some = page.deliveries[position.done : until]
         if until < len(page.deliveries):
-            return some, position._replace(done=until)
+            return ArchiveTake(some, position._replace(done=until), len(some))
         self._last = None
-        return some, None if page.next is None else ArchivePosition(page.next, 0)
+        after = None if page.next is None else ArchivePosition(page.next, 0)
+        damage = Damage(page.damaged, (page.segment,)) if page.damaged else NO_DAMAGE
+        read = len(some) + page.skipped + page.damaged
+        return ArchiveTake(some, after, read, damage)
 
     async def _read(
         self, shard: int, span: tuple[int, int], cursor: str | None

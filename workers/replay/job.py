@@ -112,12 +112,12 @@ class ReplayJob(JobSet):
         request = part.request
         span = (request.from_ms, request.to_ms)
         if cursor is None:
-            cursor, expected = await self._sources.begin(part.shard, span)
-            step = Step(cursor, expected=expected)
+            cursor, expected, damage = await self._sources.begin(part.shard, span)
+            step = Step(cursor, expected=expected, damage=damage)
             return await self.replayer.replay_page(part, [], step), cursor
         count = page_size(request.rate)
         page = await self._sources.page(part.shard, cursor, span, count)
-        step = Step(page.next, page.read)
+        step = Step(page.next, page.read, damage=page.damage)
         return await self.replayer.replay_page(part, page.deliveries, step), page.next
 
     async def _poke(self, redis: ArqRedis) -> None:

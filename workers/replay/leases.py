@@ -12,6 +12,7 @@ from uuid import UUID
 from workers.model.batch import TransientError
 from workers.postgres.database import Connection, Pool, fetch
 from workers.postgres.sql import statements
+from workers.replay.archive_pages import NO_DAMAGE, Damage
 from workers.replay.request import ReplayRequest
 from workers.replay.sources import Cursor
 
@@ -56,6 +57,7 @@ class Step(NamedTuple):
     cursor: Cursor | None
     read: int = 0
     expected: int = 0
+    damage: Damage = NO_DAMAGE
 
 
 class RunningReplay(NamedTuple):
@@ -111,7 +113,7 @@ async def advance(
     """
     pause = timedelta(seconds=counts.scanned / part.request.rate)
     replay = await connection.fetchrow(
-        _SQL["replay_count"], part.replay_id, *counts, pause
+        _SQL["replay_count"], part.replay_id, *counts, pause, *step.damage
     )
     is_ours = await connection.fetchval(
         _SQL["part_advance"],

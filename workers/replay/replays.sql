@@ -34,7 +34,8 @@ update replays set status = 'paused' where id = $1 and status = 'running'
 update replays
    set scanned = scanned + $2, inserted = inserted + $3, changed = changed + $4,
        unchanged = unchanged + $5, quarantined = quarantined + $6, refused = refused + $7,
-       next_at = greatest(next_at, clock_timestamp()) + $8::interval
+       next_at = greatest(next_at, clock_timestamp()) + $8::interval, damaged = damaged + $9,
+       damaged_segments = array(select unnest(damaged_segments) union select unnest($10::text[]) order by 1)
  where id = $1
 returning status, extract(epoch from next_at - clock_timestamp())::float8 as wait
 

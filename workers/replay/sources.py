@@ -18,7 +18,13 @@ from workers.archive.object_store.fetch import SegmentFetcher
 from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
 from workers.redis_io.connections import redis_errors
 from workers.redis_io.stream_state import StreamState, read_stream
-from workers.replay.archive_pages import MIN_PAGE, ArchivePages, ArchivePosition
+from workers.replay.archive_pages import (
+    MIN_PAGE,
+    NO_DAMAGE,
+    ArchivePages,
+    ArchivePosition,
+    Damage,
+)
 
 #: How far an edge's clock may be ahead of Redis'; ids further ahead are refused.
 _CLOCK_SKEW_MS: Final = 5 * 60 * 1000
@@ -53,11 +59,23 @@ class Cursor:
 
 
 class ReplayPage(NamedTuple):
-    """Some entries, how many were read to find them, and the next cursor; None at the end."""
+    """Some entries, how many were read to find them, and the next cursor; None at the end.
+
+    `damage` is what the archive could not read of them.
+    """
 
     deliveries: Sequence[Delivery]
     read: int
     next: Cursor | None
+    damage: Damage = NO_DAMAGE
+
+
+class ReplayStart(NamedTuple):
+    """The first cursor, about how many entries follow, and what is known to be damaged."""
+
+    cursor: Cursor
+    expected: int
+    damage: Damage = NO_DAMAGE
 
 
 class ReplaySources:
@@ -75,8 +93,8 @@ class ReplaySources:
             None if archive is None else ArchivePages(archive, fetcher)
         )
 
-    async def begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
-        """The first cursor, and about how many entries follow. Raises TransientError."""
+    async def begin(self, shard: int, span: tuple[int, int]) -> ReplayStart:
+        """Where to begin. Raises TransientError."""
         with redis_errors():
             return await self._begin(shard, span)
 
@@ -92,16 +110,19 @@ class ReplaySources:
                 return await self._archive_page(shard, cursor, span, count)
             return await self._stream_page(shard, cursor, count)
 
-    async def _begin(self, shard: int, span: tuple[int, int]) -> tuple[Cursor, int]:
+    async def _begin(self, shard: int, span: tuple[int, int]) -> ReplayStart:
         # An entry's id is not older than its event's, apart from clock skew.
         at = EntryId(max(0, span[0] - _CLOCK_SKEW_MS), 0)
         epoch, end, count, first = None, _ZERO, 0, None
         if stream := await read_stream(self._redis, shard, is_counted=False):
             epoch, end, count = stream.epoch, stream.last, stream.length
             first = stream.first
+        damage = NO_DAMAGE
         if self._archive_pages is not None and (first is None or first > at):
-            count += await self._archive_pages.count(shard, span)
-        return Cursor(epoch=epoch, at=str(at), end=str(end)), count
+            found = await self._archive_pages.extent(shard, span)
+            count += found.entries
+            damage = Damage(0, found.unreadable)
+        return ReplayStart(Cursor(epoch=epoch, at=str(at), end=str(end)), count, damage)
 
     async def _stream_page(self, shard: int, cursor: Cursor, count: int) -> ReplayPage:
         at, end = EntryId.of(cursor.at), EntryId.of(cursor.end)
@@ -191,14 +212,15 @@ class ReplaySources:
         if self._archive_pages is None:
             return ReplayPage((), 0, None)
         place = ArchivePosition(cursor.archive, cursor.done)
-        entries, after = await self._archive_pages.take(shard, span, place, count)
-        found = [one for one in entries if _is_missing(one, cursor)]
+        taken = await self._archive_pages.take(shard, span, place, count)
+        found = [one for one in taken.deliveries if _is_missing(one, cursor)]
         state = await self._state(shard)
         acknowledged = await self._acknowledged(shard, state, found)
-        if after is None:
-            return ReplayPage(acknowledged, len(entries), None)
-        next_cursor = replace(cursor, archive=after.cursor, done=after.done)
-        return ReplayPage(acknowledged, len(entries), next_cursor)
+        following = None
+        if taken.after is not None:
+            at, done = taken.after
+            following = replace(cursor, archive=at, done=done)
+        return ReplayPage(acknowledged, taken.read, following, taken.damage)
 
 
 def _id(delivery: Delivery) -> EntryId:

@@ -38,6 +38,7 @@ holds them. It inserts what is missing and changes nothing else, however often i
 leaves to the workers what still waits for them. With --mode reprocess it also resolves and
 enriches recorded events again, corrects rows and counters by the difference, and records
 what quarantine holds, if it can. An event that no longer resolves stays as it is.
+Exit code 1 if segments of the archive were damaged: they are listed, the rest is replayed.
 
 \b
   reftide replay --from 2026-03-01T10:00 --to 2026-03-01T12:30 --dry-run
@@ -98,7 +99,8 @@ async def command(environment: Environment, /, **asked: Any) -> Report:
             f" `reftide replays resume {done['id']}`.",
             err=True,
         )
-    return Report(done, partial(_show, done), int(done["status"] != "done"))
+    is_whole = done["status"] == "done" and not done["damaged_segments"]
+    return Report(done, partial(_show, done), int(not is_whole))
 
 
 async def _followed(
@@ -178,12 +180,21 @@ async def _tell_horizon(connection: Connection, request: ReplayRequest) -> None:
 
 
 def _show(done: Mapping[str, Any]) -> None:
-    shown = {name: value for name, value in done.items() if name != "dry_run"}
+    segments = done["damaged_segments"]
+    hidden = ("dry_run",) if segments else ("dry_run", "damaged", "damaged_segments")
+    shown = {name: value for name, value in done.items() if name not in hidden}
     title = "Dry run: nothing was changed" if done["dry_run"] else "Replay"
     facts(shown, title)
-    if done["seconds"] and done["scanned"]:
-        rate = done["scanned"] / done["seconds"]
-        click.echo(f"{counted(done['scanned'], 'event')}, {rate:,.0f} a second.")
+    if done["seconds"] and done["read"]:
+        read, rate = done["read"], done["read"] / done["seconds"]
+        click.echo(f"{counted(read, 'entry', 'entries')} read, {rate:,.0f} a second.")
+    if segments:
+        click.echo(
+            f"{counted(len(segments), 'segment')} of the archive cannot be read, with"
+            f" {counted(done['damaged'], 'entry', 'entries')} or more. Put a copy of"
+            f" {'it' if len(segments) == 1 else 'them'} into the archive, see `reftide archive"
+            " verify`, and replay again."
+        )
 
 
 def _plain(value: UUID | None) -> UUID | None:

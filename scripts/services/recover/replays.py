@@ -26,7 +26,7 @@ _SQL: Final = statements("services/recover/replays")
 
 _SUMMARY: Final = (
     "id", "mode", "status", "dry_run", "scanned", "inserted", "changed", "unchanged",
-    "quarantined", "refused", "seconds",
+    "quarantined", "refused", "read", "damaged", "damaged_segments", "seconds",
 )  # fmt: skip
 _FROM: Final = {
     "paused": ("running",),
@@ -59,7 +59,7 @@ REPLAYS: Final = Noun(
 )
 _COLUMNS: Final = (
     "id mode dry_run status scanned inserted changed unchanged quarantined refused"
-    " seconds created_at"
+    " damaged seconds created_at"
 )
 _STATUS: Final = "Replay {id} is {status}."
 

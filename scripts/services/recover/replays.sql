@@ -5,7 +5,7 @@ insert into replays (id, mode, requested) values ($1, $2, $3::jsonb)
 insert into replay_parts (replay_id, shard) values ($1, $2)
 
 -- list: replays, newest first
-select id, mode, status, scanned, inserted, changed, unchanged, quarantined, refused,
+select id, mode, status, scanned, inserted, changed, unchanged, quarantined, refused, damaged, damaged_segments,
        coalesce((requested->>'is_dry')::boolean, false) as dry_run, created_at, finished_at,
        round(extract(epoch from coalesce(finished_at, clock_timestamp()) - created_at)::numeric, 3)::float8 as seconds
   from replays
@@ -24,7 +24,7 @@ select replay.id, mode, status, scanned, inserted, changed, part.*
  order by replay.id
 
 -- one: a replay, with how far it is
-select replay.id, mode, status, scanned, inserted, changed, unchanged, quarantined, refused,
+select replay.id, mode, status, scanned, inserted, changed, unchanged, quarantined, refused, damaged, damaged_segments,
        coalesce((requested->>'is_dry')::boolean, false) as dry_run, created_at, finished_at,
        round(extract(epoch from coalesce(finished_at, clock_timestamp()) - created_at)::numeric, 3)::float8 as seconds,
        requested, part.*

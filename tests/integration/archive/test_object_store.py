@@ -106,7 +106,7 @@ async def test_segments_go_there_and_come_back(
     place: ArchivePosition | None = ArchivePosition(None, 0)
     shelf, found = ArchivePages(archive.directory, fetcher), []
     while place is not None:
-        some, place = await shelf.take(0, (0, EVER), place, 100)
+        some, place, *_ = await shelf.take(0, (0, EVER), place, 100)
         found += some
     assert kept == found
     assert [now, second] == list(segments(archive.directory))

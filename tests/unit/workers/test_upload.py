@@ -276,7 +276,7 @@ async def taken(shelf: ArchivePages) -> int:
     place: ArchivePosition | None = ArchivePosition(None, 0)
     count = 0
     while place is not None:
-        some, place = await shelf.take(0, (0, EVER), place, 2)
+        some, place, *_ = await shelf.take(0, (0, EVER), place, 2)
         count += len(some)
     return count
 

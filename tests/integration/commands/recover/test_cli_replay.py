@@ -3,18 +3,22 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import heartbeat_key
+from ingest.contracts.stream import FIELD, EntryId, epoch_key, heartbeat_key
 from tests.support.directory import NOON_MS, a_click, an_id, furnish
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.workers.replaying import Site
 from tests.support.workers.working import STREAM
+from workers.archive.writer import SegmentWriter
+from workers.model.batch import Delivery, Entry
 from workers.postgres.database import open_pool
 from workers.redis_io.connections import for_jobs
 
@@ -38,13 +42,17 @@ def cli(redis_url: str, database_url: str) -> Cli:
 
 
 class _site:  # noqa: N801 -- a context manager
-    def __init__(self, redis_url: str, database_url: str) -> None:
+    def __init__(
+        self, redis_url: str, database_url: str, archive: Path | None = None
+    ) -> None:
         self._urls = redis_url, database_url
+        self._archive = archive
 
     async def __aenter__(self) -> Site:
         self._redis = for_jobs(self._urls[0])
         self._pool = open_pool(self._urls[1], size=3)
-        return Site(self._redis, await self._pool.__aenter__(), *self._urls)
+        pool = await self._pool.__aenter__()
+        return Site(self._redis, pool, *self._urls, self._archive)
 
     async def __aexit__(self, *error: object) -> None:
         await self._pool.__aexit__(*error)
@@ -52,13 +60,13 @@ class _site:  # noqa: N801 -- a context manager
 
 
 @contextmanager
-def _at_work(cli: Cli) -> Iterator[None]:
+def _at_work(cli: Cli, archive: Path | None = None) -> Iterator[None]:
     """Somebody who takes up replays, in a thread of its own."""
     stop = Event()
 
     async def work() -> None:
         urls = (cli.variables["REDIS_URL"], cli.variables["DATABASE_URL"])
-        async with _site(*urls) as site:
+        async with _site(*urls, archive) as site:
             await _beat(site.redis)
             while not stop.is_set():
                 await site.replays().work()
@@ -92,11 +100,57 @@ def test_a_replay_says_what_it_came_to(cli: Cli) -> None:
     assert (2, 0, 0, 2) == _counts(dry) == _counts(done)
     assert (True, False) == (dry["dry_run"], done["dry_run"])
     assert {"id", "seconds"} <= done.keys()
-    assert (0, True) == (shown.code, "2 events" in shown.out)
+    assert (0, True) == (shown.code, "3 entries read" in shown.out)
     listed = cli.document("replays", "list")["replays"]
     assert ["reprocess", "missing", "missing"] == [one["mode"] for one in listed]
     one = cli.document("replays", "show", done["id"])
     assert ("done", 2, 1) == (one["status"], one["scanned"], one["parts_done"])
+
+
+def test_a_replay_says_which_segments_it_could_not_read(
+    cli: Cli, tmp_path: Path
+) -> None:
+    torn, unlisted = asyncio.run(_damage(cli, tmp_path))
+
+    with _at_work(cli, tmp_path):
+        done = cli.run("replay", *HOURS, "--json")
+        shown = cli.run("replay", *HOURS)
+
+    found = orjson.loads(done.out)
+    assert (1, 1) == (done.code, shown.code)
+    # How many entries the segment has whose index is damaged, nothing tells.
+    assert (2, sorted((torn, unlisted))) == (
+        found["damaged"],
+        found["damaged_segments"],
+    )
+    assert (2, 5) == (found["scanned"], found["read"])
+    assert "2 segments of the archive cannot be read" in shown.out
+    assert torn in shown.out
+
+
+async def _damage(cli: Cli, archive: Path) -> tuple[str, str]:
+    """Archive what was recorded, empty the stream, and damage a segment and an index.
+
+    A third segment, of what was accepted at other times, is whole.
+    """
+    urls = (cli.variables["REDIS_URL"], cli.variables["DATABASE_URL"])
+    async with _site(*urls) as site:
+        epoch = int(await site.redis.get(epoch_key(0)))
+        entries = await site.redis.xrange(STREAM)
+        await site.redis.xtrim(STREAM, maxlen=0, approximate=False)
+    page = [
+        Delivery(Entry.of(epoch, 0, *EntryId.of(raw)), fields[FIELD])
+        for raw, fields in entries
+    ]
+    written = []
+    for part in (page[:2], page[1:2], page):
+        writer = SegmentWriter(archive, "w1", 0, epoch)
+        writer.add(part)
+        written.append(writer.finish())
+    torn, unlisted, _ = written
+    torn.data(archive).write_bytes(b"damaged")
+    unlisted.index(archive).write_bytes(b"damaged")
+    return torn.key, unlisted.key
 
 
 @pytest.mark.parametrize(
