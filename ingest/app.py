@@ -118,6 +118,7 @@ def _acceptor(
         idempotency=Idempotency(claims=ports.claims, keys=keys),
         sink=ports.sink,
         store_ip=settings.store_ip,
+        store_email=settings.store_email,
         clock=world.clock,
         new_id=world.new_id,
         log=Log(),

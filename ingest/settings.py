@@ -15,6 +15,7 @@ from ingest.contracts.variables import (
     Listening,
     LogLevel,
     SettingsError,
+    StoreEmail,
     StoreIp,
     Variables,
 )
@@ -70,6 +71,7 @@ class EdgeSettings:
     port: int
     trusted_proxies: tuple[Network, ...]
     store_ip: StoreIp
+    store_email: StoreEmail
     log_level: LogLevel
     spooling: Spooling
     admin: Listening = NOWHERE
@@ -89,6 +91,7 @@ class EdgeSettings:
             port=given.number("REFTIDE_PORT", 8080, (0, _MOST_PORTS)),
             trusted_proxies=_networks(given, "REFTIDE_TRUSTED_PROXIES"),
             store_ip=given.store_ip(),
+            store_email=given.store_email(),
             log_level=given.log_level(),
             spooling=Spooling.load(given),
             admin=given.admin(),

@@ -15,6 +15,7 @@ from ingest.contracts.variables import (
     Listening,
     LogLevel,
     SettingsError,
+    StoreEmail,
     StoreIp,
     Variables,
 )
@@ -69,6 +70,7 @@ class Settings:
     worker_name: str | None
     geo_file: Path | None
     store_ip: StoreIp
+    store_email: StoreEmail
     crash_at: CrashAt | None
     #: The event that tests want the worker to die over.
     crash_over: UUID | None
@@ -101,6 +103,7 @@ class Settings:
             worker_name=_worker_name(given),
             geo_file=Path(geo_file) if geo_file else None,
             store_ip=given.store_ip(),
+            store_email=given.store_email(),
             crash_at=_crash_at(given),
             crash_over=_crash_over(given),
             log_level=given.log_level(),

@@ -119,6 +119,9 @@ def stats_key(workspace_id: UUID, partner_code: str) -> str:
     return f"rt:dir:stats:{workspace_id.hex}:{partner_code}"
 
 
+#: The key of e-mail addresses, an `EmailKey`.
+EMAIL_KEY: Final = "rt:dir:email-key"
+
 #: What operators switched off; absent where nothing is.
 SWITCHES_KEY: Final = "rt:dir:switches"
 
@@ -224,7 +227,8 @@ class CustomerRecord:
     """A customer with an external id, and the click and link it came by, if any.
 
     In Redis a MessagePack array: the statuses in one number, ids as bytes. Of e-mail address,
-    name and avatar, in this order, those are published that fit into `CUSTOMER_BYTES`.
+    name and avatar, in this order, those are published that fit into `CUSTOMER_BYTES`. The
+    address is masked, `EmailKey.mask`, unless the operator chose otherwise.
     """
 
     #: `click`, `lead` or `customer`, by all events.
@@ -233,6 +237,7 @@ class CustomerRecord:
     keyed_status: str | None = None
     name: str | None = None
     email: str | None = None
+    masked_email: bytes | None = None
     avatar: str | None = None
     click_uuid: UUID | None = None
     link_uuid: UUID | None = None
@@ -251,12 +256,12 @@ class CustomerRecord:
         ids = [click and click.bytes, link and link.bytes]
         return msgpack.encode((flags, *ids, *self._fitting(), self.by_event))
 
-    def _fitting(self) -> list[str | None]:
+    def _fitting(self) -> list[str | bytes | None]:
         """E-mail address, name and avatar, as far as there is room."""
         room = CUSTOMER_BYTES - _CUSTOMER_FRAME
-        said: list[str | None] = []
-        for text in (self.email, self.name, self.avatar):
-            size = len(text.encode()) if text else 0
+        said: list[str | bytes | None] = []
+        for text in (self.masked_email or self.email, self.name, self.avatar):
+            size = len(text.encode() if isinstance(text, str) else text or b"")
             said.append(text if size <= room else None)
             room -= size if size <= room else 0
         return said
@@ -275,7 +280,8 @@ class CustomerRecord:
             status=_STATUSES[flags & 3] or "lead",
             keyed_status=_STATUSES[flags >> _KEYED_SHIFT & 3],
             name=name,
-            email=email,
+            email=email if isinstance(email, str) else None,
+            masked_email=email if isinstance(email, bytes) else None,
             avatar=avatar,
             click_uuid=UUID(bytes=click) if click else None,
             link_uuid=UUID(bytes=link) if link else None,

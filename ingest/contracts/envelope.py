@@ -172,6 +172,8 @@ class Customer(
         "external_id": "i",
         "name": "n",
         "email": "e",
+        "sealed_email": "s",
+        "email_hash": "h",
         "avatar": "a",
         "is_erased": "x",
     },
@@ -180,7 +182,12 @@ class Customer(
 
     external_id: str | None = None
     name: str | None = None
+    #: From an edge that had no key to seal it with.
     email: str | None = None
+    #: The address as `EmailKey` seals it.
+    sealed_email: bytes | None = None
+    #: `EmailKey.hash` of an address that is kept in no other form.
+    email_hash: bytes | None = None
     avatar: str | None = None
     #: The envelope says nothing of a person any more; see `workers.erasure`.
     is_erased: bool = False

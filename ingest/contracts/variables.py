@@ -9,10 +9,12 @@ from typing import Final, Literal, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 StoreIp = Literal["truncated", "full", "none"]
+StoreEmail = Literal["encrypted", "plain", "none"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Intake = Literal["auto", "spool", "refuse"]
 
 STORE_IP: Final[tuple[StoreIp, ...]] = ("truncated", "full", "none")
+STORE_EMAIL: Final[tuple[StoreEmail, ...]] = ("encrypted", "plain", "none")
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("info", "debug", "warning", "error")
 INTAKES: Final[tuple[Intake, ...]] = ("auto", "spool", "refuse")
 
@@ -126,6 +128,9 @@ class Variables:
 
     def store_ip(self) -> StoreIp:
         return self.choice("REFTIDE_STORE_IP", STORE_IP)
+
+    def store_email(self) -> StoreEmail:
+        return self.choice("REFTIDE_STORE_EMAIL", STORE_EMAIL)
 
     def log_level(self) -> LogLevel:
         return self.choice("REFTIDE_LOG_LEVEL", LOG_LEVELS)

@@ -17,10 +17,11 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from ingest.contracts.email_key import EmailKey
 from ingest.contracts.envelope import CLICK, Dedupe, encode
 from ingest.contracts.metrics.edge import ACCEPTED, LOST, OVERLOADED, REFUSED
 from ingest.contracts.telemetry import Log
-from ingest.contracts.variables import StoreIp
+from ingest.contracts.variables import StoreEmail, StoreIp
 from ingest.core.authorize import Authorizer, Principal
 from ingest.core.idempotency import Idempotency, key_owner
 from ingest.core.outcomes import Outcomes
@@ -83,6 +84,8 @@ class Acceptor:
     idempotency: Idempotency
     sink: Sink
     store_ip: StoreIp
+    #: With `none`, no event has an address, and no answer returns one.
+    store_email: StoreEmail
     clock: Callable[[], int]
     new_id: Callable[[], MintedId]
     log: Log
@@ -144,7 +147,7 @@ class Acceptor:
         """What becomes of the drafts that the endpoint made of a call; there is one."""
         all_taken: list[Taken] = []
         try:
-            for place, draft in enumerate(drafts):
+            for place, draft in enumerate(map(self._without_unwanted, drafts)):
                 dedupe = draft.dedupe or self._idempotency_key(call, draft, place)
                 try:
                     taken = await self._record(call, endpoint, draft, dedupe)
@@ -199,6 +202,18 @@ class Acceptor:
             LOST.labels(dialect.name).inc()
             self.log.warning("edge.lost", dialect=dialect.name)
 
+    def _without_unwanted(self, draft: Draft) -> Draft:
+        has_email = draft.customer_email or draft.unreturned_email
+        if not has_email or self.store_email != "none":
+            return draft
+        return replace(draft, customer_email=None, unreturned_email=None)
+
+    async def _email_key(self, draft: Draft) -> EmailKey | None:
+        has_email = draft.customer_email or draft.unreturned_email
+        if not (has_email or draft.external_id):
+            return None
+        return await self.resolver.email_key()
+
     def _may_mark(self, call: Call, resolved: Resolved) -> bool:
         ip, has_key = call.raw.ip, call.principal.has_key
         return self.shares.admit(resolved.link, ip, call.at, has_key=has_key)
@@ -246,6 +261,7 @@ class Acceptor:
             dedupe=_of_test(own) if own and judged.is_test else own,
             visitor=visit.visitor,
             first_id=visit.first_id,
+            email_key=await self._email_key(judged),
         )
         reply = endpoint.answer(outcome)
         if self.idempotency.concerns(endpoint, outcome, facts):

@@ -1,9 +1,16 @@
 """Finds clicks and customers by their ids, tokens and fingerprints."""
 
+from dataclasses import replace
 from typing import Final
 
 from ingest.contracts.clickid import NO_LINK, ClickToken, KeyRing
-from ingest.contracts.directory import ClickRecord, CustomerRecord, LinkRecord
+from ingest.contracts.directory import (
+    ClickRecord,
+    CustomerRecord,
+    LinkRecord,
+    customer_key,
+)
+from ingest.contracts.email_key import EmailKey
 from ingest.contracts.envelope import CLICK
 from ingest.contracts.ids import millis
 from ingest.contracts.storable import is_name
@@ -50,9 +57,15 @@ class Clicks:
             certain = principal.is_verified
             return Missing.UNKNOWN if certain else Missing.UNAVAILABLE
         found = await self._records.customer(workspace_id, external_id)
-        if found is not Missing.UNKNOWN:
+        if found is Missing.UNKNOWN:
+            found = await self._recent.customer(workspace_id, external_id)
+        if isinstance(found, Missing) or found.masked_email is None:
             return found
-        return await self._recent.customer(workspace_id, external_id)
+        email_key = await self._records.email_key()
+        if not isinstance(email_key, EmailKey):
+            return found
+        name = customer_key(workspace_id, external_id)
+        return replace(found, email=email_key.unmask(found.masked_email, name))
 
     async def by_click(self, target: ByClick, asked: Asked) -> Resolved:
         """The click of a click id: one of ours by its proof, any other by look-up."""

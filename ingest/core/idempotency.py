@@ -15,6 +15,7 @@ from ingest.contracts.directory import (
     DEFAULT_WINDOW_DAYS,
     CustomerRecord,
     LinkRecord,
+    customer_key,
 )
 from ingest.contracts.envelope import CLICK, Kind
 from ingest.core.ports import Claims
@@ -92,12 +93,15 @@ class Idempotency:
         if is_click and facts.resolved.link_id:
             marks.append(self._click_mark(facts, facts.resolved.link_id, outcome.link))
         if facts.dedupe and workspace_id:
-            marks.append(claim(workspace_id, facts.dedupe, Hint(facts.event_id, reply)))
-        if not marks or not is_marked:
+            hint = Hint(facts.event_id, reply)
+            marks.append(claim(workspace_id, facts.dedupe, hint, facts.email_key))
+        # No mark holds an address that cannot be sealed.
+        is_open = outcome.draft.customer_email and facts.email_key is None
+        if not marks or not is_marked or is_open:
             return reply, facts
         earlier = await self.claims.earlier(marks)
         held = earlier[-1] if facts.dedupe and workspace_id else None
-        first = Hint.decode(held) if held else None
+        first = Hint.decode(held, facts.email_key) if held else None
         if first is None:
             return reply, facts
         token = self.keys.short(first.event_id) if has_token else None
@@ -122,18 +126,25 @@ def _news(facts: Facts, outcome: Outcome) -> Iterator[Mark]:
     if outcome.draft.is_test or not facts.principal.is_verified:
         return
     if external_id and workspace_id and is_new:
-        customer = _customer(outcome, facts)
+        name = customer_key(workspace_id, external_id)
+        customer = _customer(outcome, facts, name)
         yield customer_mark(workspace_id, external_id, customer, overrides=has_key)
 
 
-def _customer(outcome: Outcome, facts: Facts) -> CustomerRecord:
+def _customer(outcome: Outcome, facts: Facts, name: str) -> CustomerRecord:
+    """What an edge remembers of a customer; `name` is its key in the directory."""
     draft, resolved, known = outcome.draft, facts.resolved, outcome.customer
+    email_key = facts.email_key
     status = _STATUSES.get(draft.kind, "click")
     return CustomerRecord(
         status=status,
         keyed_status=status if facts.principal.has_key else None,
         name=draft.customer_name,
-        email=draft.customer_email,
+        masked_email=(
+            email_key.mask(draft.customer_email, name)
+            if email_key and draft.customer_email
+            else None
+        ),
         avatar=draft.customer_avatar,
         click_uuid=resolved.click_id or (known.click_uuid if known else None),
         link_uuid=resolved.link_id or (known.link_uuid if known else None),

@@ -11,6 +11,7 @@ from ingest.contracts.directory import (
     ProgramRecord,
     StatsRecord,
 )
+from ingest.contracts.email_key import EmailKey
 from ingest.core.values import Mark, Missing, Overloaded
 
 
@@ -63,6 +64,10 @@ class Links(Protocol):
         self, workspace_id: UUID, external_id: str
     ) -> CustomerRecord | Missing:
         """A customer by its external id."""
+        ...
+
+    async def email_key(self) -> EmailKey | Missing:
+        """The key of e-mail addresses."""
         ...
 
     async def stats(

@@ -22,6 +22,7 @@ from ingest.contracts.directory import (
     domain_namespace,
     workspace_namespace,
 )
+from ingest.contracts.email_key import EmailKey
 from ingest.contracts.generated_codes import generate, may_be_generated, stand_in
 from ingest.contracts.storable import NAME_CHARS, is_name, text
 from ingest.contracts.telemetry import Bounded
@@ -106,6 +107,11 @@ class Resolver:
     ) -> CustomerRecord | Missing:
         """The customer that an external id names in the caller's workspace."""
         return await self._clicks.customer(external_id, principal)
+
+    async def email_key(self) -> EmailKey | None:
+        """The key of e-mail addresses; None if it is not known now."""
+        found = await self.links.email_key()
+        return found if isinstance(found, EmailKey) else None
 
     def known(self, target: Target, asked: Asked) -> Resolved | None:
         """A link's code resolved from memory; None if that takes `resolve`. Raises Refusal."""

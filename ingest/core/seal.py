@@ -10,6 +10,7 @@ import orjson
 from msgspec import Raw
 
 from ingest.contracts.clickid import NO_LINK, ClickToken
+from ingest.contracts.email_key import EmailKey
 from ingest.contracts.envelope import (
     NO_CLICK,
     NO_CLIENT,
@@ -69,6 +70,8 @@ class Facts(Value, frozen=True, kw_only=True):
     first_id: UUID | None = None
     #: The short click id that the client is told.
     token: str | None = None
+    #: None: the edge does not know it, or nothing names a customer.
+    email_key: EmailKey | None = None
 
     @property
     def is_duplicate(self) -> bool:
@@ -123,7 +126,7 @@ def seal(draft: Draft, raw: RawRequest, facts: Facts, store_ip: StoreIp) -> Enve
         ),
         target=_target(facts.resolved),
         click=_click(draft, facts),
-        customer=_customer(draft),
+        customer=_customer(draft, facts.email_key),
         client=client_of(draft, raw, facts.visitor, store_ip),
         details=details_of(draft),
     )
@@ -163,20 +166,18 @@ def _click(draft: Draft, facts: Facts) -> Click:
     )
 
 
-def _customer(draft: Draft) -> Customer:
-    if not (
-        draft.external_id
-        or draft.customer_name
-        or draft.customer_email
-        or draft.customer_avatar
-    ):
-        return NO_CUSTOMER
-    return Customer(
+def _customer(draft: Draft, email_key: EmailKey | None) -> Customer:
+    email = optional_text(draft.customer_email, _EMAIL_CHARS)
+    unreturned = draft.unreturned_email
+    customer = Customer(
         external_id=optional_text(draft.external_id, NAME_CHARS),
         name=optional_text(draft.customer_name, NAME_CHARS),
-        email=optional_text(draft.customer_email, _EMAIL_CHARS),
+        email=None if email_key else email,
+        sealed_email=email_key.seal(email.encode()) if email_key and email else None,
+        email_hash=email_key.hash(unreturned) if email_key and unreturned else None,
         avatar=optional_text(draft.customer_avatar, _URL_CHARS),
     )
+    return customer if customer != NO_CUSTOMER else NO_CUSTOMER
 
 
 def client_of(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import orjson
 
+from ingest.contracts.email_key import EmailKey
 from ingest.contracts.envelope import Dedupe
 from ingest.contracts.marks import claim_key, seen_key
 from ingest.dialects.spec import Reply, Value
@@ -62,24 +63,30 @@ class Hint(NamedTuple):
     event_id: UUID
     reply: Reply
 
-    def encode(self) -> bytes:
+    def encode(self, email_key: EmailKey | None) -> bytes:
+        """The hint, sealed if there is a key: answers return e-mail addresses."""
         reply = self.reply
         facts = (self.event_id.hex, reply.status, reply.body, dict(reply.headers))
-        return orjson.dumps(facts)
+        plain = orjson.dumps(facts)
+        return plain if email_key is None else email_key.seal(plain)
 
     @classmethod
-    def decode(cls, raw: bytes) -> "Hint | None":
+    def decode(cls, raw: bytes, email_key: EmailKey | None) -> "Hint | None":
         """The hint of some bytes; None where they are none of this release."""
+        plain = email_key.open(raw) if email_key else None
         try:
-            event_id, status, body, headers = orjson.loads(raw)
+            event_id, status, body, headers = orjson.loads(plain or raw)
             return cls(UUID(event_id), Reply(status, body, headers))
         except (ValueError, TypeError, AttributeError):
             return None
 
 
-def claim(workspace_id: UUID, dedupe: Dedupe, hint: Hint) -> Mark:
+def claim(
+    workspace_id: UUID, dedupe: Dedupe, hint: Hint, email_key: EmailKey | None = None
+) -> Mark:
     """Marks a dedupe key as taken by the hint's event."""
-    return Mark(claim_key(workspace_id, dedupe), hint.encode(), _CLAIM_SECONDS)
+    key, value = claim_key(workspace_id, dedupe), hint.encode(email_key)
+    return Mark(key, value, _CLAIM_SECONDS)
 
 
 def duplicate_mark(link_id: UUID, visitor: bytes, event_id: UUID) -> Mark:

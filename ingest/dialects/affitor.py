@@ -8,12 +8,11 @@ have the vendor's flat error body. For leads:
 - A customer is its `customer_key`, else its click id. It has one lead in a workspace, for
   good. A `customer_key` that begins like a click id of ours is one.
 - A provisional lead makes its customer known and counts nothing, however often it comes.
-- Of an e-mail address only the SHA-256 is stored, with the lead.
+- No answer returns an e-mail address.
 - An optional text or object of another type is ignored.
 """
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -137,6 +136,7 @@ def _parse_lead(request: RawRequest) -> Sequence[Draft]:
         "kind": Kind.LEAD,
         "name": name if isinstance(name, str) else None,
         "session": lead.session_id,
+        "unreturned_email": (lead.email or "").strip() or None,
         "page_url": lead.page_url,
         "properties": _told(lead, lenient_integer(lead.asked, "program_id")),
     }
@@ -163,9 +163,6 @@ def _told(lead: wire.LeadBody, program: int | None) -> Mapping[str, Json]:
     kept: dict[str, Json] = {}
     if program is not None:
         kept["program_id"] = program
-    if lead.email and lead.email.strip():
-        plain = lead.email.strip().lower().encode("utf-8", "surrogatepass")
-        kept["email_sha256"] = sha256(plain).hexdigest()
     if lead.extra:
         kept["additional_data"] = dict(lead.extra)
     return kept

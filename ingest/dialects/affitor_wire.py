@@ -216,7 +216,7 @@ class LeadBody(_Event):
         "Your id of the customer. A customer has one lead in a workspace."
     )
     email: LenientText = maybe(
-        "The customer's e-mail address. Only its SHA-256 is stored."
+        "The customer's e-mail address. Only a keyed hash of it is stored."
     )
     event_name: LenientText = maybe("What the customer did.", "signup")
     program_id: Annotated[Any, WithJsonSchema({})] = maybe(

@@ -220,6 +220,8 @@ class Draft(Value, frozen=True, kw_only=True):
     customer_name: str | None = None
     customer_email: str | None = None
     customer_avatar: str | None = None
+    #: An e-mail address that no answer returns: only its keyed hash is kept.
+    unreturned_email: str | None = None
     #: None: what the request's own header says.
     user_agent: str | None = None
     referrer: str | None = None

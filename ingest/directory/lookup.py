@@ -6,6 +6,7 @@ from uuid import UUID
 from typing_extensions import override
 
 from ingest.contracts.directory import (
+    EMAIL_KEY,
     LIMITS_KEY,
     SWITCHES_KEY,
     ClickRecord,
@@ -28,6 +29,7 @@ from ingest.contracts.directory import (
     program_key,
     stats_key,
 )
+from ingest.contracts.email_key import EmailKey
 from ingest.core.values import Missing
 from ingest.directory.replica import Record, RecordRequest, Replica
 
@@ -105,6 +107,9 @@ class Directory(Replica):
         """The stats of a partner's links."""
         key = stats_key(workspace_id, partner_code)
         return await self._one(key, StatsRecord.decode)
+
+    async def email_key(self) -> EmailKey | Missing:
+        return await self._one(EMAIL_KEY, EmailKey.decode)
 
     async def switches(self) -> SwitchesRecord | Missing:
         return await self._one(SWITCHES_KEY, SwitchesRecord.decode)

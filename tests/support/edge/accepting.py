@@ -19,6 +19,7 @@ from ingest.contracts.directory import (
 from ingest.contracts.envelope import Envelope, Kind
 from ingest.contracts.generated_codes import generation_key
 from ingest.contracts.telemetry import Log
+from ingest.contracts.variables import StoreEmail
 from ingest.core.accept import Acceptor
 from ingest.core.authorize import Authorizer
 from ingest.core.clicks import Clicks
@@ -100,6 +101,7 @@ class Edge:
     has_short_clicks: bool = False
     ip: str | None = "203.0.113.77"
     store_ip: str = "truncated"
+    store_email: StoreEmail = "encrypted"
     shares: MarkShares = field(default_factory=MarkShares)
 
     def __post_init__(self) -> None:
@@ -152,6 +154,7 @@ class Edge:
             idempotency=Idempotency(claims=self.claims, keys=self.keys),
             sink=self.sink,
             store_ip=self.store_ip,  # type: ignore[arg-type]  # one of the three
+            store_email=self.store_email,
             clock=self.clock,
             new_id=self.ids,
             log=Log(),

@@ -5,6 +5,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from ingest.contracts.directory import (
+    EMAIL_KEY,
     LIMITS_KEY,
     SWITCHES_KEY,
     ClickRecord,
@@ -27,6 +28,7 @@ from ingest.contracts.directory import (
     program_key,
     stats_key,
 )
+from ingest.contracts.email_key import EmailKey
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.ids import first_id_at
 from ingest.core.values import Demand, Mark, Missing, Overloaded
@@ -201,6 +203,9 @@ class MemoryDirectory:
         self, workspace_id: UUID, partner_code: str
     ) -> StatsRecord | Missing:
         return self._get(stats_key(workspace_id, partner_code), StatsRecord)
+
+    async def email_key(self) -> EmailKey | Missing:
+        return self._get(EMAIL_KEY, EmailKey)
 
     async def switches(self) -> SwitchesRecord | Missing:
         return self._get(SWITCHES_KEY, SwitchesRecord)

@@ -17,6 +17,7 @@ from ingest.app import Externals, build
 from ingest.contracts.apikey import hashes
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.directory import (
+    EMAIL_KEY,
     GENERATION_KEY,
     LIMITS_KEY,
     ClickRecord,
@@ -38,6 +39,7 @@ from ingest.contracts.directory import (
     stats_key,
     workspace_namespace,
 )
+from ingest.contracts.email_key import EmailKey
 from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
 from ingest.dialects.spec import (
@@ -170,7 +172,11 @@ async def publish(
 ) -> None:
     """Publish keys, and unless it is to be empty, what the examples are about."""
     told = LimitsRecord(per_minute={**limits}).encode()
-    records = {GENERATION_KEY: b"1", LIMITS_KEY: told}
+    records = {
+        GENERATION_KEY: b"1",
+        LIMITS_KEY: told,
+        EMAIL_KEY: EmailKey(bytes(32)).encode(),
+    }
     for name, key in KEYS.items():
         [key_hash] = hashes([SECRET.encode()], name)
         records[api_key_key(key_hash)] = key.encode()
