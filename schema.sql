@@ -433,6 +433,31 @@ if not exists (select from pg_attribute where attrelid = 'customers'::regclass a
      where customers.id = used.id and used.at is not null;
 end if; end $$;
 
+-- The key of e-mail addresses; see `ingest/contracts/email_key.py`. One row, in a table of its
+-- own, which dumps can leave out and roles need not read. It never changes.
+create table if not exists email_key (
+    is_only   boolean  primary key default true check (is_only),
+    key       bytea    not null check (length(key) = 32),
+    -- where `reftide schema` looks for addresses that 0.1.0 recorded: done, and up to the latest event
+    events_reached  uuid  not null default '00000000-0000-0000-0000-000000000000',
+    events_end      uuid
+);
+insert into email_key (key) values (decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'))
+on conflict do nothing;
+
+-- An address is in `email_sealed`, encrypted. It is in `email` where the operator chose so, and
+-- where an earlier release wrote it, until `reftide schema` has sealed it.
+alter table customers
+    add column if not exists email_sealed bytea,
+    add column if not exists email_hash bytea check (length(email_hash) = 16);
+
+-- The keyed hash of the address that the event came with, whether answers return it or not.
+alter table events add column if not exists email_hash bytea;
+
+-- Who has an address.
+create index if not exists customers_email on customers (email_hash) where email_hash is not null;
+create index if not exists events_email on events (email_hash) where email_hash is not null;
+
 -- Months of events that are detached, or on the way to it: closed first, so that nothing
 -- changes any more, then folded into `counter_base` and `ledger_base`, then detached. There
 -- is no attached month before one of these. The row outlives the table.

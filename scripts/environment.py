@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ingest.contracts.variables import SettingsError, Variables
+from ingest.contracts.variables import SettingsError, StoreEmail, Variables
 from scripts.errors import Unreachable
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ class Environment:
         """How many entries that clients caused quarantine keeps. Raises UsageProblem."""
         with _settings_named():
             return Variables(self.variables).quarantine_rows()
+
+    def store_email(self) -> StoreEmail:
+        """How addresses are stored. Raises UsageProblem."""
+        with _settings_named():
+            return Variables(self.variables).store_email()
 
     def for_edge(self) -> dict[str, str]:
         """The variables for an edge. It never speaks SQL, so it gets no password for it."""

@@ -128,6 +128,7 @@ def _pipeline(settings: Settings, name: str, pool: Pool) -> Pipeline:
         clock=_unix_ms,
         new_id=uuid7,
         keep_ip=settings.store_ip == "full",
+        store_email=settings.store_email,
         boundary=boundary(settings),
         budget=QuarantineBudget(settings.quarantine_rows),
     )

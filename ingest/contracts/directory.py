@@ -22,7 +22,7 @@ from typing_extensions import override
 
 #: Exists while the directory is whole; its value is when it was published, Unix ms. The name
 #: changes with the form of records, so that workers of a new release publish them all anew.
-GENERATION_KEY: Final = "rt:dir:generation:2"
+GENERATION_KEY: Final = "rt:dir:generation:3"
 #: The marker of releases whose customers were JSON under keys of any length.
 FORMER_GENERATION_KEY: Final = "rt:dir:generation"
 

@@ -60,13 +60,13 @@ class EmailKey:
         except InvalidTag:
             return None
 
-    def mask(self, address: str, key: str) -> bytes:
+    def mask(self, address: bytes, key: str) -> bytes:
         """The address encrypted for a record of the directory, whose room is limited.
 
         By AES-XTS, which adds no bytes, with the record's key in Redis as the tweak. Nothing
         detects a change; who may write into the directory is believed anyway.
         """
-        plain = address.encode("utf-8", "replace").ljust(_BLOCK, b"\0")
+        plain = address.ljust(_BLOCK, b"\0")
         masking = Cipher(self._xts, _tweak(key)).encryptor()
         return masking.update(plain) + masking.finalize()
 

@@ -53,6 +53,8 @@ FIELDS: Final = {
     "external_id": Field("x", "x", "i"),
     "customer_name": Field("xn", "x", "n"),
     "customer_email": Field("xe", "x", "e"),
+    "sealed_email": Field("xs", "x", "s"),
+    "email_hash": Field("xh", "x", "h"),
     "customer_avatar": Field("xa", "x", "a"),
     "ip": Field("ip", "u", "ip"),
     "user_agent": Field("ua", "u", "user_agent"),

@@ -13,6 +13,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 NAME_CHARS: Final = 255
 #: The longest user agent.
 AGENT_CHARS: Final = 1024
+EMAIL_CHARS: Final = 320
 
 _REPLACEMENT = "\ufffd"
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1

@@ -18,6 +18,7 @@ from ingest.contracts.directory import (
     customer_key,
 )
 from ingest.contracts.envelope import CLICK, Kind
+from ingest.contracts.storable import EMAIL_CHARS, optional_text
 from ingest.core.ports import Claims
 from ingest.core.recent import click_mark, customer_mark, link_mark
 from ingest.core.seal import Facts, user_agent, visitor_hash
@@ -134,16 +135,14 @@ def _news(facts: Facts, outcome: Outcome) -> Iterator[Mark]:
 def _customer(outcome: Outcome, facts: Facts, name: str) -> CustomerRecord:
     """What an edge remembers of a customer; `name` is its key in the directory."""
     draft, resolved, known = outcome.draft, facts.resolved, outcome.customer
-    email_key = facts.email_key
+    email_key, email = facts.email_key, optional_text(draft.customer_email, EMAIL_CHARS)
     status = _STATUSES.get(draft.kind, "click")
     return CustomerRecord(
         status=status,
         keyed_status=status if facts.principal.has_key else None,
         name=draft.customer_name,
         masked_email=(
-            email_key.mask(draft.customer_email, name)
-            if email_key and draft.customer_email
-            else None
+            email_key.mask(email.encode(), name) if email_key and email else None
         ),
         avatar=draft.customer_avatar,
         click_uuid=resolved.click_id or (known.click_uuid if known else None),

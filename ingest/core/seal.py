@@ -29,6 +29,7 @@ from ingest.contracts.envelope import (
 )
 from ingest.contracts.storable import (
     AGENT_CHARS,
+    EMAIL_CHARS,
     NAME_CHARS,
     Json,
     document,
@@ -41,7 +42,6 @@ from ingest.core.client_ip import truncate
 from ingest.core.resolved import Resolved
 from ingest.dialects.spec import Draft, RawRequest, Value
 
-_EMAIL_CHARS: Final = 320
 _URL_CHARS: Final = 2048
 #: What the dialects let through is kept whole.
 _PROPERTY_CHARS: Final = 10_000
@@ -167,7 +167,7 @@ def _click(draft: Draft, facts: Facts) -> Click:
 
 
 def _customer(draft: Draft, email_key: EmailKey | None) -> Customer:
-    email = optional_text(draft.customer_email, _EMAIL_CHARS)
+    email = optional_text(draft.customer_email, EMAIL_CHARS)
     unreturned = draft.unreturned_email
     customer = Customer(
         external_id=optional_text(draft.external_id, NAME_CHARS),

@@ -24,6 +24,7 @@ from scripts.embedded.locks import is_owned
 from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.servers import postgres, redis_server, shard_count
+from scripts.services.maintain.emails import store_emails
 from scripts.services.maintain.schema import apply_schema
 from scripts.services.maintain.seed import live_keys, plant, revoke_keys
 from scripts.sql import statements
@@ -174,6 +175,7 @@ async def _prepare(plan: StackPlan, say: Say) -> tuple[int, bool]:
     with _timed("tables", say):
         async with postgres(environment, seconds=_SCHEMA_SECONDS) as connection:
             await apply_schema(connection)
+            await store_emails(connection, environment.store_email())
             is_first = not await connection.fetch(_SQL["few"])
     async with redis_server(environment) as redis:
         shards = await shard_count(environment, redis)

@@ -16,6 +16,7 @@ from workers.erasure.pseudonyms import Pseudonymizer, hashes_of
 from workers.erasure.suppression import load_pseudonymizer
 from workers.model.rows import DatabaseRecord
 from workers.postgres.database import Connection, columns
+from workers.postgres.email_key import load_email_key
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("erasure/erasure")
@@ -54,7 +55,7 @@ class Subject:
 async def find_people(
     connection: Connection, name: str, workspace_id: UUID | None
 ) -> list[Person]:
-    """The persons with this external id (also an erased one) or customer id.
+    """The persons with this external id (also an erased one), customer id or e-mail address.
 
     A visitor who became a customer counts as that customer.
     """
@@ -64,7 +65,9 @@ async def find_people(
     if known := await _erased(connection, name, workspace_id):
         return known
     row = await _identified(connection, name)
-    if row is None or workspace_id not in {None, row["workspace_id"]}:
+    if row is None:
+        return await _with_email(connection, name, workspace_id)
+    if workspace_id not in {None, row["workspace_id"]}:
         return []
     is_erased = row["erased_at"] is not None
     return [
@@ -199,7 +202,10 @@ async def _suppress(
         hashes.append(pseudonymizer.customer(owner, external_id))
     # Before the rows are pseudonymized: the texts that name the person.
     rows = await connection.fetch(_SQL["customers_texts"], subject.customers)
-    texts = {text for row in rows for text in row} | {external_id}
+    open_email = (await load_email_key(connection)).open
+    texts = {row["external_id"] for row in rows} | {row["email"] for row in rows}
+    sealed = [row["email_sealed"] for row in rows if row["email_sealed"]]
+    texts |= {(open_email(each) or b"").decode() for each in sealed} | {external_id}
     hashes += hashes_of(texts, pseudonymizer)
     await connection.execute(_SQL["begin_hashes"], erasure_id, owner, hashes)
     await connection.execute(_SQL["begin_clicks"], erasure_id, owner, subject.clicks)
@@ -255,6 +261,14 @@ async def _erased(
         rows = await connection.fetch(_SQL["customers_called"], pseudonym, owner)
         found += [Person(owner, row["id"], name, is_erased=True) for row in rows]
     return found
+
+
+async def _with_email(
+    connection: Connection, address: str, workspace_id: UUID | None
+) -> list[Person]:
+    hashed = (await load_email_key(connection)).hash(address)
+    rows = await connection.fetch(_SQL["customers_of_email"], hashed, workspace_id)
+    return [Person(row["workspace_id"], row["id"], row["external_id"]) for row in rows]
 
 
 async def _identified(connection: Connection, name: str) -> DatabaseRecord | None:

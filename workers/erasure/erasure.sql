@@ -33,6 +33,14 @@ select id, workspace_id, external_id, points_to, erased_at from customers where 
 select id, workspace_id, external_id from customers
  where external_id = $1 and ($2::uuid is null or workspace_id = $2)
 
+-- customers_of_email: customers who have an address, or of whom an event came with it, in one workspace or in all
+select distinct person.id, person.workspace_id, person.external_id
+  from (select id from customers where email_hash = $1
+        union select customer_id from events where email_hash = $1) as named
+  join customers customer using (id)
+  join customers person on person.id = coalesce(customer.points_to, customer.id)
+ where $2::uuid is null or person.workspace_id = $2
+
 -- workspace_ids: all workspaces
 select id from workspaces where $1::uuid is null or id = $1
 
@@ -149,7 +157,7 @@ select id, session, link_id, visitor, epoch, shard, entry_ms, entry_seq, entry_i
 -- events_pseudonymize: remove personal data from events; keep what counts
 update events
    set digest = $3, session = changed.session,
-       page_url = null, properties = null, visitor = null, ip = null, {enrichment}
+       page_url = null, properties = null, email_hash = null, visitor = null, ip = null, {enrichment}
   from unnest($1::uuid[], $2::text[]) as changed (id, session)
  where events.id = changed.id
 
@@ -195,7 +203,7 @@ select pg_advisory_xact_lock(hashtext('reftide publish'))
 -- customers_pseudonymize: remove customers' personal data; one of them gets the pseudonym
 update customers
    set external_id = case when id = $2 then $3 end, erased_at = now(),
-       name = null, name_at = null, name_by = null, email = null, email_at = null, email_by = null,
+       name = null, name_at = null, name_by = null, email = null, email_sealed = null, email_hash = null, email_at = null, email_by = null,
        avatar = null, avatar_at = null, avatar_by = null
  where id = any($1::uuid[])
 
@@ -232,4 +240,4 @@ on conflict (host, directory) do update
        swept_at = now()
 
 -- customers_texts: external ids and email addresses of customers
-select external_id, email from customers where id = any($1::uuid[])
+select external_id, email, email_sealed from customers where id = any($1::uuid[])

@@ -150,7 +150,7 @@ COLUMNS: Final = (
     *EventFacts.__struct_fields__,
     *Resolution.__struct_fields__[:-1],
     *("customer_id", "ip", "dialect", "session", "page_url", "visitor"),
-    *("name", "properties"),
+    *("name", "properties", "email_hash"),
     *ENRICHMENT_COLUMNS,
 )
 
@@ -173,6 +173,7 @@ def values_of(row: Row) -> tuple[object, ...]:
         client.visitor,
         details.name,
         None if properties == NO_PROPERTIES else str(properties, "utf-8"),
+        envelope.customer.email_hash,
         *astuple(found.agent),
         *astuple(found.location),
         found.referrer_host,

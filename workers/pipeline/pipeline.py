@@ -20,6 +20,7 @@ from ingest.contracts.metrics.worker import (
     REPEATS,
 )
 from ingest.contracts.telemetry import Log
+from ingest.contracts.variables import StoreEmail
 from workers.counters.ledger import LedgerDelta
 from workers.enrich import Enrich
 from workers.erasure.suppression import Suppressions
@@ -31,6 +32,7 @@ from workers.model.batch import (
     RejectedEntry,
     TransientError,
 )
+from workers.model.emails import EmailStore
 from workers.model.rows import Resolution, Row, timestamp
 from workers.pipeline.row_builder import Decoded, DecodedBatch, row_of
 from workers.postgres.database import (
@@ -45,6 +47,7 @@ from workers.postgres.database import (
     autocommit,
     transaction,
 )
+from workers.postgres.email_key import load_email_key
 from workers.postgres.sql import statements
 from workers.quarantine import quarantine
 from workers.quarantine.budget import QuarantineBudget
@@ -66,7 +69,7 @@ class Pipeline:
     """Takes deliveries all the way into Postgres; `Processor` of the consumer.
 
     `clock` gives Unix milliseconds, `new_id` UUIDv7 values; `boundary` is told of every
-    step; `keep_ip` stores addresses as the edge sealed them.
+    step; `keep_ip` stores IP addresses as the edge sealed them.
     """
 
     pool: Pool
@@ -79,6 +82,8 @@ class Pipeline:
     limit: BadEntryLimit = field(default_factory=BadEntryLimit)
     budget: QuarantineBudget = field(default_factory=QuarantineBudget)
     suppressions: Suppressions = field(default_factory=Suppressions)
+    store_email: StoreEmail = "encrypted"
+    _emails: EmailStore | None = field(default=None, init=False)
 
     async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Record or quarantine; the deliveries that may be acknowledged.
@@ -177,12 +182,20 @@ class Pipeline:
         """Resolve and enrich: the rows, and what nobody can place. Raises TransientError."""
         resolved, unresolvable = await self._resolve(sealed)
         self.boundary("resolved")
+        emails = await self._email_store()
         rows = [
-            row_of(item, place, self.enrich, keep_ip=self.keep_ip)
+            row_of(item, place, self.enrich, emails=emails, keep_ip=self.keep_ip)
             for item, place in resolved
         ]
         self.boundary("enriched")
         return rows, unresolvable
+
+    async def _email_store(self) -> EmailStore:
+        if self._emails is None:
+            async with autocommit(self.pool) as connection:
+                key = await load_email_key(connection)
+            self._emails = EmailStore(key, self.store_email)
+        return self._emails
 
     async def _resolve(
         self, sealed: Sequence[Decoded]

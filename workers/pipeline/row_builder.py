@@ -10,6 +10,7 @@ from ingest.contracts import envelope as codec
 from ingest.contracts.envelope import CLICK, Envelope
 from workers.enrich import Enrich
 from workers.model.batch import Delivery, Entry, Reason, RejectedEntry
+from workers.model.emails import EmailStore
 from workers.model.enrichment import Enrichment
 from workers.model.rows import (
     LAST_DIGEST,
@@ -48,10 +49,19 @@ class DecodedBatch:
     version: int
 
 
-def row_of(item: Decoded, place: Resolution, enrich: Enrich, *, keep_ip: bool) -> Row:
-    """The row of one event; its address only where it is to be kept."""
+def row_of(
+    item: Decoded,
+    place: Resolution,
+    enrich: Enrich,
+    *,
+    emails: EmailStore,
+    keep_ip: bool,
+) -> Row:
+    """The row of one event; its addresses as they are to be kept."""
     delivery, envelope = item.delivery, item.envelope
     is_click = envelope.kind is CLICK
+    if not is_click:
+        envelope = emails.kept(envelope)
     # A lead comes from somebody's server, whose agent and address tell nothing.
     found = enrich(envelope.client) if is_click else _NO_ENRICHMENT
     digest = (

@@ -241,6 +241,8 @@ def _scoped_name(ref: str) -> tuple[UUID, str]:
 _DOCUMENTS: Final[dict[str, _WholeReader]] = {
     "switch": records.of_switches,
     "limit": records.of_limits,
+    # It never changes, so it is published with everything else only.
+    "email_key": records.of_email_key,
 }
 
 #: The parser of a topic's references, and the reader of the records.

@@ -58,7 +58,7 @@ select distinct on (links.program_id, partners.code) links.program_id, partners.
 select customer.workspace_id, customer.external_id, true as is_recorded, customer.status::text,
        case when customer.used_on is not null then customer.keyed_status::text end as keyed_status,
        customer.is_bound_by_key,
-       customer.name, customer.email, customer.avatar,
+       customer.name, customer.email, customer.email_sealed, customer.avatar,
        coalesce(named.click_id, earned.click_id) as click_uuid,
        case when named.click_id is null then earned.link_id else named.link_id end as link_uuid,
        customer.used_on is null as is_strangers,

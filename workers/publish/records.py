@@ -14,6 +14,7 @@ import asyncpg
 
 from ingest.contracts.directory import (
     DEFAULT_WINDOW_DAYS,
+    EMAIL_KEY,
     LIMITS_KEY,
     SWITCHES_KEY,
     ClickRecord,
@@ -37,6 +38,7 @@ from ingest.contracts.directory import (
 )
 from ingest.contracts.shares import Subject
 from workers.postgres.database import Connection, columns
+from workers.postgres.email_key import load_email_key
 from workers.postgres.sql import statements
 
 _SQL: Final = statements("publish/publisher")
@@ -88,6 +90,11 @@ async def of_switches(connection: Connection) -> Records:
     return {SWITCHES_KEY: Record(SwitchesRecord(off=off).encode()) if off else None}
 
 
+async def of_email_key(connection: Connection) -> Records:
+    """The key of e-mail addresses."""
+    return {EMAIL_KEY: Record((await load_email_key(connection)).encode())}
+
+
 async def of_limits(connection: Connection) -> Records:
     """All limits that operators set, in one record."""
     limits = {row[0]: row[1] for row in await connection.fetch(_SQL["limits_find"])}
@@ -109,11 +116,13 @@ async def _links_named(
     return dict.fromkeys(key_of(*name) for name in names) | named
 
 
-def _encoder(kind: type[Any]) -> _Encoder:
+def _encoder(
+    kind: type[Any], more: Callable[[asyncpg.Record], Mapping[str, Any]] = lambda _: {}
+) -> _Encoder:
     """Makes records of rows: their columns have the names of the record's fields.
 
     Where there are such columns, `expires_at` says when a record expires, and `is_strangers`
-    that no API key vouched for it.
+    that no API key vouched for it. `more` gives fields that are no columns.
     """
     fields = kind.__dataclass_fields__
 
@@ -127,7 +136,8 @@ def _encoder(kind: type[Any]) -> _Encoder:
         strangers: tuple[Subject, ...] = ()
         if row.get("is_strangers"):
             strangers = ("workspace", row["workspace_id"]), ("link", row["link_uuid"])
-        return Record(kind(**known).encode(), row.get("expires_at"), strangers)
+        value = kind(**{**known, **more(row)}).encode()
+        return Record(value, row.get("expires_at"), strangers)
 
     return encode
 
@@ -200,14 +210,30 @@ def of_customers(keep_days: int) -> Reader:
     A record expires `keep_days` after the last day on which an API key named the customer;
     where none did, with the windows of the clicks that may have brought it.
     """
-    return _reader(
-        "customers_find",
-        customer_key,
-        lambda row: [customer_key(row["workspace_id"], row["external_id"])],
-        _encoder(CustomerRecord),
-        keep_days,
-        DEFAULT_WINDOW_DAYS,
-    )
+
+    def key_of(row: asyncpg.Record) -> str:
+        return customer_key(row["workspace_id"], row["external_id"])
+
+    async def read(connection: Connection, refs: Refs) -> Records:
+        email_key = await load_email_key(connection)
+
+        def masked(row: asyncpg.Record) -> Mapping[str, Any]:
+            plain = email_key.open(row["email_sealed"] or b"")
+            if plain is None:
+                return {}
+            return {"masked_email": email_key.mask(plain, key_of(row))}
+
+        found = _reader(
+            "customers_find",
+            customer_key,
+            lambda row: [key_of(row)],
+            _encoder(CustomerRecord, masked),
+            keep_days,
+            DEFAULT_WINDOW_DAYS,
+        )
+        return await found(connection, refs)
+
+    return read
 
 
 of_stats: Final = _reader(

@@ -65,10 +65,11 @@ with said as (
       from unnest($1::uuid[], $2::timestamptz[], $3::customer_status[], $4::customer_status[], $5::uuid[], $6::boolean[],
                   $7::text[], $8::boolean[], $9::timestamptz[], $10::uuid[],
                   $11::text[], $12::boolean[], $13::timestamptz[], $14::uuid[],
-                  $15::text[], $16::boolean[], $17::timestamptz[], $18::uuid[], $19::date[])
+                  $15::text[], $16::boolean[], $17::timestamptz[], $18::uuid[], $19::date[],
+                  $20::bytea[], $21::bytea[])
         as said (id, seen_at, status, keyed_status, workspace_id, is_certain,
                  name, name_by_key, name_at, name_by, email, email_by_key, email_at, email_by,
-                 avatar, avatar_by_key, avatar_at, avatar_by, used_on)
+                 avatar, avatar_by_key, avatar_at, avatar_by, used_on, email_sealed, email_hash)
 ), news as (
     select said.*,
            said.workspace_id <> customer.workspace_id
@@ -83,8 +84,10 @@ with said as (
                    ) as is_owner,
            said.name is not null and (customer.name_at is null or (said.name_by_key, said.name_at, said.name_by, said.name collate "C")
                > (customer.name_by_key, customer.name_at, customer.name_by, customer.name collate "C")) as is_name,
-           said.email is not null and (customer.email_at is null or (said.email_by_key, said.email_at, said.email_by, said.email collate "C")
-               > (customer.email_by_key, customer.email_at, customer.email_by, customer.email collate "C")) as is_email,
+           said.email_hash is not null and (customer.email_at is null
+               or (said.email_by_key, said.email_at, said.email_by, coalesce(said.email_sealed, convert_to(said.email, 'UTF8')))
+                  > (customer.email_by_key, customer.email_at, customer.email_by,
+                     coalesce(customer.email_sealed, convert_to(customer.email, 'UTF8')))) as is_email,
            said.avatar is not null and (customer.avatar_at is null or (said.avatar_by_key, said.avatar_at, said.avatar_by, said.avatar collate "C")
                > (customer.avatar_by_key, customer.avatar_at, customer.avatar_by, customer.avatar collate "C")) as is_avatar
       from said join customers customer using (id)
@@ -100,6 +103,8 @@ update customers
        name_at = case when is_name then news.name_at else customers.name_at end,
        name_by = case when is_name then news.name_by else customers.name_by end,
        email = case when is_email then news.email else customers.email end,
+       email_sealed = case when is_email then news.email_sealed else customers.email_sealed end,
+       email_hash = case when is_email then news.email_hash else customers.email_hash end,
        email_by_key = case when is_email then news.email_by_key else customers.email_by_key end,
        email_at = case when is_email then news.email_at else customers.email_at end,
        email_by = case when is_email then news.email_by else customers.email_by end,

@@ -5,12 +5,14 @@ key vouched for that. The latest event with a key wins, else the latest, in what
 events arrive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
-from ingest.contracts.envelope import CLICK, Kind
+from ingest.contracts.envelope import CLICK, Customer, Kind
+from workers.model.emails import StoredEmail, stored_email
 from workers.model.rows import Row
 from workers.postgres.database import Connection, columns, copy_rows
 from workers.postgres.sql import statements
@@ -20,7 +22,11 @@ _SQL: Final = statements("write/customers")
 #: A deferred lead makes a customer known; only the lead itself makes it one.
 _STATUS: Final = {Kind.CLICK: 0, Kind.DEFERRED: 0, Kind.LEAD: 1, Kind.SALE: 2}
 _STATUS_NAMES: Final = ("click", "lead", "customer")
-_FIELDS: Final = ("name", "email", "avatar")
+_VALUES: Final[Mapping[str, Callable[[Customer], str | StoredEmail | None]]] = {
+    "name": attrgetter("name"),
+    "email": stored_email,
+    "avatar": attrgetter("avatar"),
+}
 _ANONYMOUS: Final = ("id", "workspace_id", "seen_at")
 
 
@@ -86,7 +92,7 @@ class _ProfileUpdate:
         self._used_on: date | None = None
         self._status = self._keyed_status = 0
         #: The latest value of each field, behind whether its event has a key, its time and id.
-        self._latest: dict[str, tuple[bool, datetime, UUID, str]] = {}
+        self._latest: dict[str, tuple[bool, datetime, UUID, str | StoredEmail]] = {}
 
     def add(self, row: Row, customer: UUID) -> None:
         """Add what a row says of one of its customers."""
@@ -104,8 +110,8 @@ class _ProfileUpdate:
                 self._keyed_status = max(self._keyed_status, status)
         if is_its_own and not row.rank.is_keyless:
             self._used_on = max(self._used_on or row.at.date(), row.at.date())
-        for name in _FIELDS if is_its_own else ():
-            value: str | None = getattr(row.envelope.customer, name)
+        for name in _VALUES if is_its_own else ():
+            value = _VALUES[name](row.envelope.customer)
             if value is not None:
                 written = (not row.rank.is_keyless, row.at, row.id, value)
                 self._latest[name] = max(written, self._latest.get(name, written))
@@ -118,10 +124,13 @@ class _ProfileUpdate:
             self.workspace_id,
             self.is_certain,
         ]
-        for name in _FIELDS:
+        email = StoredEmail()
+        for name in _VALUES:
             is_keyed, at, by, value = self._latest.get(name, (True, None, None, None))
+            if isinstance(value, StoredEmail):
+                email, value = value, value.plain
             out += [value, is_keyed, at, by]
-        return [*out, self._used_on]
+        return [*out, self._used_on, email.sealed, email.hash]
 
 
 def _by_id(customer: tuple[UUID, UUID, datetime]) -> int:

@@ -29,8 +29,8 @@ _SECONDS: Final = 60.0
 
 @click.command(
     epilog="""\b
-CUSTOMER is an external id or a customer's id; for a visitor without either, the id of the
-first click.
+CUSTOMER is an external id, a customer's id, or the e-mail address that a customer has or
+an event came with; for a visitor without any, the id of the first click.
   reftide erase user_123 --workspace acme --dry-run
   reftide erase user_123 --workspace acme --reason "letter of 3 March"
 

@@ -44,7 +44,8 @@ async def the_person(
     found = await find_people(connection, name, workspace_id)
     if len(found) > 1:
         raise UsageProblem(
-            "Several workspaces have a customer of that external id.",
+            "Several customers have that external id or e-mail address: "
+            + ", ".join(str(each.customer_id) for each in found),
             "say which with --workspace, or give the customer's id.",
         )
     return found[0] if found else None

@@ -75,6 +75,7 @@ def here(environment: Environment) -> tuple[AbstractAsyncContextManager[Pool], A
             clock=lambda: int(environment.clock() * 1000),
             new_id=uuid7,
             keep_ip=settings.store_ip == "full",
+            store_email=settings.store_email,
         )
         return Redriver(pipeline)
 

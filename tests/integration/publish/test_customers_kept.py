@@ -10,7 +10,6 @@ from redis.asyncio import Redis
 
 from ingest.contracts.directory import (
     FORMER_GENERATION_KEY,
-    CustomerRecord,
     click_key,
     customer_key,
     former_customer_key,
@@ -28,6 +27,7 @@ from tests.support.directory import (
     an_id,
 )
 from tests.support.servers.installation import Installation, an_installation, elsewhere
+from tests.support.workers.emails import published
 from tests.support.workers.recording import record
 from workers.jobs.cleanup import sweep_clicks
 from workers.postgres.database import Pool
@@ -126,7 +126,8 @@ async def test_a_customer_takes_at_most_200_bytes(
 
     key = customer_key(WORKSPACE, external_id)
     assert 200 >= (await directory.redis.memory_usage(key) or 0) > 0
-    found = CustomerRecord.decode(await directory.redis.get(key))
+    found = await published(directory.pool, directory.redis, key)
+    assert found is not None
     assert (an_id(1), LINKS[0], True) == (
         found.click_uuid,
         found.link_uuid,

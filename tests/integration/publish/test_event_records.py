@@ -29,6 +29,7 @@ from tests.support.directory import (
     an_id,
     furnish,
 )
+from tests.support.workers.emails import published
 from workers.enrich import build_enrichers
 from workers.model.batch import Delivery, Entry
 from workers.pipeline.pipeline import Pipeline
@@ -84,8 +85,8 @@ class World:
     async def customer(
         self, external_id: str = "user", workspace: UUID = WORKSPACE
     ) -> CustomerRecord | None:
-        raw = await self.redis.get(customer_key(workspace, external_id))
-        return CustomerRecord.decode(raw) if raw else None
+        key = customer_key(workspace, external_id)
+        return await published(self.pool, self.redis, key)
 
     async def came_by(self, external_id: str = "user") -> tuple[UUID | None, ...]:
         """The click and the link of a published customer."""

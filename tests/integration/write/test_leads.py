@@ -17,6 +17,7 @@ from tests.support.directory import (
     a_sale,
     an_id,
 )
+from tests.support.workers.emails import opened
 from tests.support.workers.recording import (
     a_delivery,
     a_pipeline,
@@ -237,6 +238,6 @@ async def test_the_latest_word_on_a_customer_is_kept(pool: Pool) -> None:
         customer = await connection.fetchrow("select * from customers")
     assert ("Late", "a@x.example", "lead") == (
         customer["name"],
-        customer["email"],
+        await opened(pool, customer["email_sealed"]),
         customer["status"],
     )

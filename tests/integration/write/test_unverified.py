@@ -19,6 +19,7 @@ from tests.support.directory import (
 )
 from tests.support.workers.recording import record_later, rows_of
 from workers.postgres.database import Pool
+from workers.postgres.email_key import load_email_key
 
 # Click ids that were issued without a directory --------------------------------------
 
@@ -42,12 +43,14 @@ async def test_a_click_of_another_workspace_stays_its_own(
     for event in events:
         await record_later(pool, event)
 
+    async with pool.acquire() as connection:
+        hashed = (await load_email_key(connection)).hash("a@x.example")
     query = (
-        "select id = $1, workspace_id, status::text, email, points_to from customers"
+        "select id = $1, workspace_id, status::text, email_hash, points_to from customers"
         " order by workspace_id"
     )
     assert [
-        (False, WORKSPACE, "lead", "a@x.example", None),
+        (False, WORKSPACE, "lead", hashed, None),
         (True, ELSEWHERE, "click", None, None),
     ] == await rows_of(pool, query, click.id)
 

@@ -5,6 +5,7 @@ import pytest
 
 from ingest.contracts.envelope import Dedupe, Kind, encode
 from tests.support.directory import LINKS, NOON_MS, WORKSPACE, a_click
+from tests.support.workers.emails import EMAILS
 from workers.model.batch import Delivery, Entry
 from workers.model.enrichment import Agent, Enrichment
 from workers.model.rows import Resolution, Row
@@ -25,7 +26,7 @@ def _row(
     place = Resolution(workspace_id=WORKSPACE, link_id=LINKS[0], click_id=click_id)
     delivery = Delivery(Entry(1, 0, NOON_MS, number), encode(envelope))
     item = Decoded(delivery, envelope)
-    return row_of(item, place, lambda _: enrichment, keep_ip=False)
+    return row_of(item, place, lambda _: enrichment, emails=EMAILS, keep_ip=False)
 
 
 def test_first_clicks_of_visitors_are_plain() -> None:

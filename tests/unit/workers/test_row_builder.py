@@ -5,6 +5,7 @@ from msgspec.structs import asdict
 
 from ingest.contracts.envelope import Client, encode
 from tests.support.directory import NOON_MS, WORKSPACE, a_click
+from tests.support.workers.emails import EMAILS
 from workers.model.batch import Delivery, Entry
 from workers.model.enrichment import Agent, Enrichment, Location
 from workers.model.rows import COLUMNS, Resolution, Row, timestamp, values_of
@@ -20,7 +21,9 @@ def _enrich(client: Client) -> Enrichment:
 def _row(*, keep_ip: bool = False, **said: object) -> Row:
     envelope = a_click(1, **said)
     delivery = Delivery(Entry(1, 2, NOON_MS, 3), encode(envelope))
-    return row_of(Decoded(delivery, envelope), HERE, _enrich, keep_ip=keep_ip)
+    return row_of(
+        Decoded(delivery, envelope), HERE, _enrich, emails=EMAILS, keep_ip=keep_ip
+    )
 
 
 def _columns(row: Row) -> dict[str, Any]:
@@ -54,7 +57,7 @@ def test_a_column_has_where_the_event_belongs_under_its_name() -> None:
     envelope = a_click(1)
     item = Decoded(Delivery(Entry(1, 2, NOON_MS, 3), encode(envelope)), envelope)
 
-    columns = _columns(row_of(item, place, _enrich, keep_ip=False))
+    columns = _columns(row_of(item, place, _enrich, emails=EMAILS, keep_ip=False))
 
     expected = asdict(place)
     del expected["is_click_ours"]
@@ -73,7 +76,9 @@ def test_a_column_has_what_was_found_out_under_its_name() -> None:
     envelope = a_click(1)
     item = Decoded(Delivery(Entry(1, 2, NOON_MS, 3), encode(envelope)), envelope)
 
-    columns = _columns(row_of(item, HERE, lambda _: found, keep_ip=False))
+    columns = _columns(
+        row_of(item, HERE, lambda _: found, emails=EMAILS, keep_ip=False)
+    )
 
     expected = agent | location | {"referrer_host": "h", "failed": ("geo",)}
     assert expected == {name: columns[name] for name in expected}
@@ -94,7 +99,7 @@ def test_a_click_of_a_bot_is_one() -> None:
     item = Decoded(Delivery(Entry(1, 2, NOON_MS, 3), encode(envelope)), envelope)
     bot = Enrichment(agent=Agent(device="bot"))
 
-    assert row_of(item, HERE, lambda _: bot, keep_ip=False).event.is_bot
+    assert row_of(item, HERE, lambda _: bot, emails=EMAILS, keep_ip=False).event.is_bot
 
 
 def test_an_address_is_kept_only_where_the_operator_chose_so() -> None:

@@ -25,7 +25,7 @@ def test_schema_makes_the_tables_and_then_nothing(
     first = cli.document("schema")
 
     assert {"events", "links", "ledger"} <= set(first["tables"])
-    assert {"tables": [], "columns": []} == cli.document("schema")
+    assert {"tables": [], "columns": [], "addresses": 0} == cli.document("schema")
     assert "nothing was missing" in cli.run("schema").out
 
 
@@ -34,7 +34,9 @@ def test_schema_names_what_it_had_to_make(cli: Cli) -> None:
 
     assert "1 table made" in cli.run("schema").out
     cli.fetch("drop table limits")
-    assert {"tables": ["limits"], "columns": []} == cli.document("schema")
+    assert {"tables": ["limits"], "columns": [], "addresses": 0} == cli.document(
+        "schema"
+    )
 
 
 @pytest.mark.parametrize("command", [("programs", "list"), ("status",), ("verify",)])
