@@ -143,7 +143,7 @@ async def read_books(connection: asyncpg.Connection) -> Books:
             """
             select e.id, e.at, e.digest, e.kind::text, e.is_test, e.is_bot, e.is_duplicate, e.is_unverified, e.quantity,
                    e.workspace_id, e.link_id, e.program_id, e.partner_id, e.click_id, e.attributed_id,
-                   e.asked_program_id, e.name, e.amount, e.currency, e.session,
+                   e.asked_program_id, e.name, e.amount, e.currency, e.session, e.email_hash,
                    coalesce(c.external_id, c.id::text) as customer
               from events e left join customers c on c.id = e.customer_id
              order by e.id"""
@@ -153,7 +153,7 @@ async def read_books(connection: asyncpg.Connection) -> Books:
             select coalesce(c.external_id, c.id::text) as customer, c.workspace_id, c.status::text,
                    c.keyed_status::text, c.seen_at, p.external_id as points_to, c.points_by_key,
                    c.is_bound_by_key, c.is_crowd,
-                   c.name, c.name_at, c.name_by, c.email, c.email_at, c.email_by
+                   c.name, c.name_at, c.name_by, c.email_sealed, c.email_hash, c.email_at, c.email_by
               from customers c left join customers p on p.id = c.points_to
              order by 1, 2"""
         ),

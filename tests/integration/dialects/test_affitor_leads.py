@@ -1,7 +1,6 @@
 """Affitor's leads over HTTP: of its tracker, of servers, provisional ones, and tests."""
 
 from collections.abc import AsyncIterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from tests.support.directory import miscounted
 from tests.support.eventually import eventually
 from tests.support.servers.installation import Installation, an_installation, elsewhere
+from workers.postgres.email_key import load_email_key
 from workers.publish.publisher import publish_changes
 
 CLICK, LEAD = "/api/v1/track/click", "/api/v1/track/lead"
@@ -88,8 +88,8 @@ async def test_a_lead_of_the_tracker_is_recorded_once_and_its_address_never(
     assert [("customer_123", "lead", None)] == await site.rows(
         f"{known} where external_id is not null"
     )
-    hashed = sha256(b"user@example.com").hexdigest()
-    said = "select properties::jsonb->>'email_sha256' from events where kind = 'lead'"
+    hashed = (await load_email_key(site.database)).hash("user@example.com")
+    said = "select email_hash from events where kind = 'lead'"
     assert [(hashed,)] == await site.rows(f"{said} and api_key_id is null")
     for envelope in await site.appended():
         assert "example.com" not in repr(envelope).lower().replace("yoursite.com", "")

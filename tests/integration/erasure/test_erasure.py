@@ -35,6 +35,7 @@ from tests.support.workers.erasures import (
 )
 from tests.support.workers.replaying import Site, a_site
 from workers.erasure.begin import begin, find_people
+from workers.postgres.email_key import load_email_key
 
 
 @pytest.fixture
@@ -214,3 +215,37 @@ async def test_a_namesake_of_another_workspace_stays(site: Site) -> None:
         (row["external_id"].startswith("erased:"), row["name"], row["events"])
         for row in names
     ]
+
+
+async def test_a_person_is_found_by_an_address_that_any_event_came_with(
+    site: Site,
+) -> None:
+    await site.add(janes_click(1), janes_lead(4), a_lead(6, external_id="joe"))
+    hashed = a_lead(7, external_id=None, click_id=an_id(50), link_id=LINKS[0])
+    async with site.pool.acquire() as connection:
+        email_key = await load_email_key(connection)
+        unreturned = email_key.hash("visitor@x.example")
+        await site.add(changed(hashed, email_hash=unreturned))
+        await site.record()
+
+        by_address = await find_people(connection, " Jane@Doe.example", None)
+        by_name = await find_people(connection, JANE, None)
+        [visitor] = await find_people(connection, "visitor@x.example", None)
+        nobody = await find_people(connection, "joe@doe.example", None)
+
+    assert by_address == by_name != []
+    assert (an_id(50), None) == (visitor.customer_id, visitor.external_id)
+    assert [] == nobody
+
+
+async def test_who_is_erased_is_found_by_no_address(site: Site) -> None:
+    await site.add(janes_click(1), janes_lead(4))
+    await site.record()
+    await erase(site, "jane@doe.example")
+
+    async with site.pool.acquire() as connection:
+        assert [] == await find_people(connection, "jane@doe.example", None)
+    assert [] == await left(site)
+    assert 0 == await site.value(
+        "select (select count(email_hash) from customers) + (select count(email_hash) from events)"
+    )

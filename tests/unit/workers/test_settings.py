@@ -21,6 +21,7 @@ def test_little_must_be_set() -> None:
     assert settings.crash_at is None
     assert settings.archive is None
     assert ("truncated", "info") == (settings.store_ip, settings.log_level)
+    assert "encrypted" == settings.store_email
 
 
 def test_everything_can_be_set() -> None:
@@ -87,6 +88,7 @@ def test_an_archive_that_is_off_is_none() -> None:
         ("REFTIDE_WORKER_NAME", ".hidden"),
         ("REFTIDE_WORKER_NAME", "w" * 101),
         ("REFTIDE_STORE_IP", "some"),
+        ("REFTIDE_STORE_EMAIL", "hash"),
         ("REFTIDE_CRASH_AT", "never"),
         ("REFTIDE_CRASH_AT", "read:often"),
         ("REFTIDE_LOG_LEVEL", "loud"),
