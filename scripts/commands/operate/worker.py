@@ -13,6 +13,7 @@ Any number of workers share the work. Settings, all from the environment:
   REFTIDE_WORKER_NAME                       a name that survives restarts
   REFTIDE_BATCH_SIZE                        events a transaction takes (500)
   REFTIDE_GATHER_MS                         between reads that find few entries (50)
+  REFTIDE_STORE_EMAIL                       encrypted, plain or none (encrypted)
   REFTIDE_GEO_FILE                          an mmdb file for country, region, city
   REFTIDE_ADMIN_HOST, REFTIDE_ADMIN_PORT    where to show figures (127.0.0.1, nowhere)
 SIGTERM finishes the batch in hand and drains: exit 0.
