@@ -433,7 +433,7 @@ if not exists (select from pg_attribute where attrelid = 'customers'::regclass a
      where customers.id = used.id and used.at is not null;
 end if; end $$;
 
--- The key of e-mail addresses; see `ingest/contracts/email_key.py`. One row, in a table of its
+-- The key of e-mail addresses; see `ingest/contracts/emails/key.py`. One row, in a table of its
 -- own, which dumps can leave out and roles need not read. It never changes.
 create table if not exists email_key (
     is_only   boolean  primary key default true check (is_only),

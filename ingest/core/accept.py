@@ -17,7 +17,6 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ingest.contracts.email_key import EmailKey
 from ingest.contracts.envelope import CLICK, Dedupe, encode
 from ingest.contracts.metrics.edge import ACCEPTED, LOST, OVERLOADED, REFUSED
 from ingest.contracts.telemetry import Log
@@ -31,12 +30,13 @@ from ingest.core.resolve import Resolver
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.seal import Facts, seal
 from ingest.core.values import MintedId, Overloaded
-from ingest.core.visitors import Visitors
+from ingest.core.visitors import Visit, Visitors
 from ingest.dialects.spec import (
     Dialect,
     Draft,
     Endpoint,
     Finding,
+    Outcome,
     Query,
     RawRequest,
     Refusal,
@@ -208,11 +208,29 @@ class Acceptor:
             return draft
         return replace(draft, customer_email=None, unreturned_email=None)
 
-    async def _email_key(self, draft: Draft) -> EmailKey | None:
-        has_email = draft.customer_email or draft.unreturned_email
-        if not (has_email or draft.external_id):
-            return None
-        return await self.resolver.email_key()
+    async def _facts(
+        self,
+        call: Call,
+        outcome: Outcome,
+        resolved: Resolved,
+        visit: Visit,
+        dedupe: Dedupe | None,
+    ) -> Facts:
+        draft, email_key = outcome.draft, None
+        if draft.external_id or draft.customer_email or draft.unreturned_email:
+            email_key = await self.resolver.email_key()
+        return Facts(
+            event_id=outcome.event_id,
+            dialect=call.dialect.name,
+            at=call.at,
+            principal=call.principal,
+            resolved=resolved,
+            root=visit.root,
+            dedupe=_of_test(dedupe) if dedupe and draft.is_test else dedupe,
+            visitor=visit.visitor,
+            first_id=visit.first_id,
+            email_key=email_key,
+        )
 
     def _may_mark(self, call: Call, resolved: Resolved) -> bool:
         ip, has_key = call.raw.ip, call.principal.has_key
@@ -251,18 +269,7 @@ class Acceptor:
             outcome = replace(outcome, draft=judged)
         # A judge that gives a draft another key knows better.
         own = dedupe if judged.dedupe is draft.dedupe else judged.dedupe
-        facts = Facts(
-            event_id=outcome.event_id,
-            dialect=call.dialect.name,
-            at=call.at,
-            principal=call.principal,
-            resolved=resolved,
-            root=visit.root,
-            dedupe=_of_test(own) if own and judged.is_test else own,
-            visitor=visit.visitor,
-            first_id=visit.first_id,
-            email_key=await self._email_key(judged),
-        )
+        facts = await self._facts(call, outcome, resolved, visit, own)
         reply = endpoint.answer(outcome)
         if self.idempotency.concerns(endpoint, outcome, facts):
             reply, facts = await self.idempotency.compare(

@@ -10,7 +10,7 @@ from ingest.contracts.directory import (
     LinkRecord,
     customer_key,
 )
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from ingest.contracts.envelope import CLICK
 from ingest.contracts.ids import millis
 from ingest.contracts.storable import is_name

@@ -11,7 +11,7 @@ from ingest.contracts.directory import (
     ProgramRecord,
     StatsRecord,
 )
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from ingest.core.values import Mark, Missing, Overloaded
 
 

@@ -22,7 +22,7 @@ from ingest.contracts.directory import (
     domain_namespace,
     workspace_namespace,
 )
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from ingest.contracts.generated_codes import generate, may_be_generated, stand_in
 from ingest.contracts.storable import NAME_CHARS, is_name, text
 from ingest.contracts.telemetry import Bounded

@@ -10,7 +10,7 @@ import orjson
 from msgspec import Raw
 
 from ingest.contracts.clickid import NO_LINK, ClickToken
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from ingest.contracts.envelope import (
     NO_CLICK,
     NO_CLIENT,

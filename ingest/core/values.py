@@ -6,7 +6,7 @@ from uuid import UUID
 
 import orjson
 
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from ingest.contracts.envelope import Dedupe
 from ingest.contracts.marks import claim_key, seen_key
 from ingest.dialects.spec import Reply, Value

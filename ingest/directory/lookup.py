@@ -29,7 +29,7 @@ from ingest.contracts.directory import (
     program_key,
     stats_key,
 )
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from ingest.core.values import Missing
 from ingest.directory.replica import Record, RecordRequest, Replica
 

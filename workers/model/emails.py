@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from ingest.contracts.envelope import NO_PROPERTIES, Customer, Details, Envelope
 from ingest.contracts.variables import StoreEmail
 

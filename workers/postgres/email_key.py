@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from workers.postgres.database import Connection
 from workers.postgres.sql import statements
 

@@ -28,7 +28,7 @@ from ingest.contracts.directory import (
     program_key,
     stats_key,
 )
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.ids import first_id_at
 from ingest.core.values import Demand, Mark, Missing, Overloaded

@@ -39,7 +39,7 @@ from ingest.contracts.directory import (
     stats_key,
     workspace_namespace,
 )
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
 from ingest.dialects.spec import (

@@ -5,7 +5,7 @@ from dataclasses import replace
 from redis.asyncio import Redis
 
 from ingest.contracts.directory import CustomerRecord
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from workers.model.emails import EmailStore
 from workers.postgres.database import Pool
 from workers.postgres.email_key import load_email_key

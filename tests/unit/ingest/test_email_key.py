@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.contracts.directory import CustomerRecord
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from tests.support.workers.emails import KEY
 
 OTHER = EmailKey(bytes(32))

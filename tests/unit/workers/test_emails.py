@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from ingest.contracts.email_key import EmailKey
+from ingest.contracts.emails.key import EmailKey
 from ingest.contracts.envelope import NO_PROPERTIES
 from ingest.contracts.variables import StoreEmail
 from tests.support.directory import a_lead

@@ -51,14 +51,16 @@ class EmailKey:
 
         So rows do not depend on the order in which the same events arrive.
         """
-        return self._siv.encrypt(plain, None)
+        sealed: bytes = self._siv.encrypt(plain, None)
+        return sealed
 
     def open(self, sealed: bytes) -> bytes | None:
         """The text; None if this key has not sealed it."""
         try:
-            return self._siv.decrypt(sealed, None)
+            plain: bytes = self._siv.decrypt(sealed, None)
         except InvalidTag:
             return None
+        return plain
 
     def mask(self, address: bytes, key: str) -> bytes:
         """The address encrypted for a record of the directory, whose room is limited.
@@ -68,13 +70,14 @@ class EmailKey:
         """
         plain = address.ljust(_BLOCK, b"\0")
         masking = Cipher(self._xts, _tweak(key)).encryptor()
-        return masking.update(plain) + masking.finalize()
+        masked: bytes = masking.update(plain) + masking.finalize()
+        return masked
 
     def unmask(self, masked: bytes, key: str) -> str | None:
         """The address; None if it was masked by another key."""
         unmasking = Cipher(self._xts, _tweak(key)).decryptor()
         try:
-            plain = unmasking.update(masked) + unmasking.finalize()
+            plain: bytes = unmasking.update(masked) + unmasking.finalize()
             return plain.rstrip(b"\0").decode()
         except ValueError:
             return None

@@ -1,0 +1,1 @@
+"""E-mail addresses at rest: edges and workers share the key and how it is used."""
