@@ -454,6 +454,10 @@ alter table customers
 -- The keyed hash of the address that the event came with, whether answers return it or not.
 alter table events add column if not exists email_hash bytea;
 
+-- For what a browser loaded the page that it did not show: `prerender` or `prefetch`. Such a
+-- click counts as a bot's.
+alter table events add column if not exists purpose text;
+
 -- Who has an address.
 create index if not exists customers_email on customers (email_hash) where email_hash is not null;
 create index if not exists events_email on events (email_hash) where email_hash is not null;

@@ -119,6 +119,7 @@ def _acceptor(
         sink=ports.sink,
         store_ip=settings.store_ip,
         store_email=settings.store_email,
+        gpc=settings.gpc,
         clock=world.clock,
         new_id=world.new_id,
         log=Log(),

@@ -11,6 +11,7 @@ from ingest.contracts.variables import (
     DAY_SECONDS,
     INTAKES,
     NOWHERE,
+    Gpc,
     Intake,
     Listening,
     LogLevel,
@@ -72,6 +73,7 @@ class EdgeSettings:
     trusted_proxies: tuple[Network, ...]
     store_ip: StoreIp
     store_email: StoreEmail
+    gpc: Gpc
     log_level: LogLevel
     spooling: Spooling
     admin: Listening = NOWHERE
@@ -92,6 +94,7 @@ class EdgeSettings:
             trusted_proxies=_networks(given, "REFTIDE_TRUSTED_PROXIES"),
             store_ip=given.store_ip(),
             store_email=given.store_email(),
+            gpc=given.gpc(),
             log_level=given.log_level(),
             spooling=Spooling.load(given),
             admin=given.admin(),

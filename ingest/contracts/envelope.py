@@ -10,7 +10,7 @@ Version 1, one flat object, is decoded as well; `envelope_v1` restates it.
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 from uuid import UUID
 
 import msgspec
@@ -137,6 +137,11 @@ class Target(
     partner_code: str | None = None
 
 
+#: For what a browser loads a page that it does not show.
+Purpose = Literal["prerender", "prefetch"]
+PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
+
+
 class Click(
     _Part,
     frozen=True,
@@ -148,6 +153,7 @@ class Click(
         "token": "k",
         "session": "s",
         "is_duplicate": "d",
+        "purpose": "p",
     },
 ):
     """The click that a lead names, or what a click says of its visitor's other clicks."""
@@ -163,6 +169,7 @@ class Click(
     #: The client's own name of a visit; a lead of the same session and link converts it.
     session: str | None = None
     is_duplicate: bool = False
+    purpose: Purpose | None = None
 
 
 class Customer(

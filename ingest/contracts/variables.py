@@ -10,11 +10,13 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 StoreIp = Literal["truncated", "full", "none"]
 StoreEmail = Literal["encrypted", "plain", "none"]
+Gpc = Literal["anonymous", "count", "refuse"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Intake = Literal["auto", "spool", "refuse"]
 
 STORE_IP: Final[tuple[StoreIp, ...]] = ("truncated", "full", "none")
 STORE_EMAIL: Final[tuple[StoreEmail, ...]] = ("encrypted", "plain", "none")
+GPC: Final[tuple[Gpc, ...]] = ("anonymous", "count", "refuse")
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("info", "debug", "warning", "error")
 INTAKES: Final[tuple[Intake, ...]] = ("auto", "spool", "refuse")
 
@@ -131,6 +133,10 @@ class Variables:
 
     def store_email(self) -> StoreEmail:
         return self.choice("REFTIDE_STORE_EMAIL", STORE_EMAIL)
+
+    def gpc(self) -> Gpc:
+        """What becomes of events of browsers that send Global Privacy Control."""
+        return self.choice("REFTIDE_GPC", GPC)
 
     def log_level(self) -> LogLevel:
         return self.choice("REFTIDE_LOG_LEVEL", LOG_LEVELS)

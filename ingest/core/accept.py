@@ -9,7 +9,7 @@ under the same dedupe key appends under the claimed id. If it dies after the app
 event is recorded although no client was told.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from ingest.contracts.envelope import CLICK, Dedupe, encode
 from ingest.contracts.metrics.edge import ACCEPTED, LOST, OVERLOADED, REFUSED
 from ingest.contracts.telemetry import Log
-from ingest.contracts.variables import StoreEmail, StoreIp
+from ingest.contracts.variables import Gpc, StoreEmail, StoreIp
 from ingest.core.authorize import Authorizer, Principal
 from ingest.core.idempotency import Idempotency, key_owner
 from ingest.core.outcomes import Outcomes
@@ -30,7 +30,7 @@ from ingest.core.resolve import Resolver
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.seal import Facts, seal
 from ingest.core.values import MintedId, Overloaded
-from ingest.core.visitors import Visit, Visitors
+from ingest.core.visitors import Visit, Visitors, as_browser_asks
 from ingest.dialects.spec import (
     Dialect,
     Draft,
@@ -86,6 +86,7 @@ class Acceptor:
     store_ip: StoreIp
     #: With `none`, no event has an address, and no answer returns one.
     store_email: StoreEmail
+    gpc: Gpc
     clock: Callable[[], int]
     new_id: Callable[[], MintedId]
     log: Log
@@ -147,7 +148,8 @@ class Acceptor:
         """What becomes of the drafts that the endpoint made of a call; there is one."""
         all_taken: list[Taken] = []
         try:
-            for place, draft in enumerate(map(self._without_unwanted, drafts)):
+            for place, said in enumerate(drafts):
+                draft = self._without_unwanted(said, call.raw.headers)
                 dedupe = draft.dedupe or self._idempotency_key(call, draft, place)
                 try:
                     taken = await self._record(call, endpoint, draft, dedupe)
@@ -202,7 +204,8 @@ class Acceptor:
             LOST.labels(dialect.name).inc()
             self.log.warning("edge.lost", dialect=dialect.name)
 
-    def _without_unwanted(self, draft: Draft) -> Draft:
+    def _without_unwanted(self, draft: Draft, headers: Mapping[str, str]) -> Draft:
+        draft = as_browser_asks(draft, headers, self.gpc)
         has_email = draft.customer_email or draft.unreturned_email
         if not has_email or self.store_email != "none":
             return draft
@@ -263,8 +266,8 @@ class Acceptor:
             resolved = await self.outcomes.with_customer(draft, resolved, asked)
         outcome = self.outcomes.of(endpoint, draft, resolved, visit, asked)
         judged = endpoint.judge(outcome)
-        if judged is None:
-            return Taken(endpoint.answer(outcome))
+        if judged is None or (draft.is_anonymous and self.gpc == "refuse"):
+            return Taken(endpoint.answer(replace(outcome, draft=judged or draft)))
         if judged is not draft:
             outcome = replace(outcome, draft=judged)
         # A judge that gives a draft another key knows better.
@@ -295,9 +298,10 @@ def _with_usage(dialect: Dialect, reply: Reply, usage: Usage) -> Reply:
 
 
 def _from_a_server(raw: RawRequest) -> RawRequest:
-    """The request without the address and agent of the server that relays the visitor."""
+    """The request without what says something of the server that relays the visitor."""
     headers = {name.lower(): text for name, text in raw.headers.items()}
-    headers.pop("user-agent", None)
+    for name in ("user-agent", "sec-gpc", "sec-purpose"):
+        headers.pop(name, None)
     return replace(raw, ip=None, headers=headers)
 
 

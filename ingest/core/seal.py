@@ -153,7 +153,8 @@ def _target(resolved: Resolved) -> Target:
 def _click(draft: Draft, facts: Facts) -> Click:
     resolved, root, is_duplicate = facts.resolved, facts.root, facts.is_duplicate
     names_click = resolved.click_id or resolved.foreign_click or root
-    if not (names_click or facts.token or draft.session or is_duplicate):
+    is_special = is_duplicate or draft.purpose
+    if not (names_click or facts.token or draft.session or is_special):
         return NO_CLICK
     return Click(
         id=resolved.click_id,
@@ -163,6 +164,7 @@ def _click(draft: Draft, facts: Facts) -> Click:
         token=facts.token,
         session=optional_text(draft.session, NAME_CHARS),
         is_duplicate=is_duplicate,
+        purpose=draft.purpose,
     )
 
 
@@ -184,8 +186,9 @@ def client_of(
     draft: Draft, raw: RawRequest, visitor: bytes | None, store_ip: StoreIp
 ) -> Client:
     """The part of an envelope that says what the edge saw of the visitor."""
+    ip = None if draft.is_anonymous else raw.ip
     client = Client(
-        ip=STORED_ADDRESS[store_ip](raw.ip) if raw.ip else None,
+        ip=STORED_ADDRESS[store_ip](ip) if ip else None,
         user_agent=optional_text(user_agent(raw, draft), AGENT_CHARS),
         visitor=visitor,
         referrer=optional_text(draft.referrer, _URL_CHARS),

@@ -1,5 +1,6 @@
 """Whose click a click is: a visitor known by a click id, by a fingerprint, or by nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -8,7 +9,8 @@ from msgspec.structs import replace
 
 from ingest.contracts.clickid import NO_LINK, ClickToken
 from ingest.contracts.directory import LinkRecord, ProgramRecord
-from ingest.contracts.envelope import CLICK
+from ingest.contracts.envelope import CLICK, PURPOSES, Purpose
+from ingest.contracts.variables import Gpc
 from ingest.core.ports import Claims
 from ingest.core.recent import known_click, visitor_mark
 from ingest.core.resolve import Resolver
@@ -43,7 +45,8 @@ class Visitors:
     ) -> Visit:
         """The visit of an unknown visitor."""
         click = ClickToken(event_id, resolved.link_id or NO_LINK)
-        if draft.kind is not CLICK or draft.is_test:
+        is_nobody = draft.is_test or draft.is_anonymous or draft.purpose
+        if draft.kind is not CLICK or is_nobody:
             return Visit(click)
         return Visit(click, visitor=visitor_hash(self.visitor_key, raw, draft))
 
@@ -70,6 +73,21 @@ class Visitors:
         if is_told_again and visitor and link:
             visit = _duplicate(visit, earlier[-1])
         return _known(visit, earlier[0]) if draft.fingerprint else visit
+
+
+def as_browser_asks(draft: Draft, headers: Mapping[str, str], gpc: Gpc) -> Draft:
+    """The draft of a browser, which may ask not to be recognised or show the page to nobody.
+
+    The visitor of such a click is not recognised, so that a click on the page once it is
+    shown is no duplicate.
+    """
+    purpose: Purpose | None = None
+    if draft.kind is CLICK and (loaded_for := headers.get("sec-purpose")):
+        purpose = next((each for each in PURPOSES if each in loaded_for), None)
+    is_anonymous = headers.get("sec-gpc") == "1" and gpc != "count"
+    if purpose is None and not is_anonymous:
+        return draft
+    return replace(draft, purpose=purpose, is_anonymous=is_anonymous, fingerprint=None)
 
 
 def _known_by(

@@ -20,7 +20,7 @@ from ingest.contracts.directory import (
     ProgramRecord,
     StatsRecord,
 )
-from ingest.contracts.envelope import Dedupe, Kind
+from ingest.contracts.envelope import Dedupe, Kind, Purpose
 from ingest.contracts.storable import Json
 
 _By = Literal["address", "key", "workspace"]
@@ -227,6 +227,10 @@ class Draft(Value, frozen=True, kw_only=True):
     referrer: str | None = None
     page_url: str | None = None
     is_test: bool = False
+    #: Of a click on a page that nobody sees yet.
+    purpose: Purpose | None = None
+    #: The browser asks not to be recognised.
+    is_anonymous: bool = False
     properties: Mapping[str, Json] = NOTHING
 
 

@@ -80,7 +80,10 @@ class PlainRoute:
     def _plain_click(
         self, head: Head, body: bytes, ip: str | None
     ) -> SealedClick | None:
-        if self.clicks is None or "idempotency-key" in head.names:
+        names = head.names
+        if self.clicks is None or "idempotency-key" in names:
+            return None
+        if "sec-gpc" in names or "sec-purpose" in names:
             return None
         return self.clicks.take(body, head.get("user-agent"), ip)
 

@@ -13,6 +13,7 @@ from ingest.contracts.clickid import ClickToken, KeyRing
 from ingest.contracts.envelope import (
     NO_PROPERTIES,
     PARTS,
+    PURPOSES,
     VERSION,
     Dedupe,
     Envelope,
@@ -64,6 +65,7 @@ BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "quantity": st.integers(0, 2**31 - 1),
     "program_number": st.none() | INTS,
     "amount": st.none() | INTS,
+    "purpose": st.none() | st.sampled_from(PURPOSES),
 }
 
 

@@ -35,7 +35,7 @@ _PAGE: Final = 500
 _ABOUT_AGENT: Final = Agent.__struct_fields__
 _PSEUDONYMIZE_EVENTS: Final = _SQL["events_pseudonymize"].format(
     enrichment=", ".join(
-        f"{name} = case when is_bot then {name} end"
+        f"{name} = case when is_bot and purpose is null then {name} end"
         if name in _ABOUT_AGENT
         else f"{name} = null"
         for name in ENRICHMENT_COLUMNS

@@ -150,7 +150,7 @@ COLUMNS: Final = (
     *EventFacts.__struct_fields__,
     *Resolution.__struct_fields__[:-1],
     *("customer_id", "ip", "dialect", "session", "page_url", "visitor"),
-    *("name", "properties", "email_hash"),
+    *("name", "properties", "email_hash", "purpose"),
     *ENRICHMENT_COLUMNS,
 )
 
@@ -174,6 +174,7 @@ def values_of(row: Row) -> tuple[object, ...]:
         details.name,
         None if properties == NO_PROPERTIES else str(properties, "utf-8"),
         envelope.customer.email_hash,
+        envelope.click.purpose,
         *astuple(found.agent),
         *astuple(found.location),
         found.referrer_host,

@@ -79,7 +79,7 @@ def row_of(
             kind=envelope.kind,
             quantity=envelope.details.quantity,
             is_test=envelope.request.is_test,
-            is_bot=found.agent.is_bot,
+            is_bot=found.agent.is_bot or envelope.click.purpose is not None,
             is_duplicate=envelope.click.is_duplicate,
             amount=envelope.details.amount,
             currency=envelope.details.currency,

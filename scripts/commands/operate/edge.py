@@ -14,6 +14,7 @@ Several edges may share one port. Settings, all from the environment:
   REFTIDE_SHARDS                            shards of a new installation (4)
   REFTIDE_TRUSTED_PROXIES                   CIDRs whose X-Forwarded-For counts (none)
   REFTIDE_STORE_IP                          truncated, full or none (truncated)
+  REFTIDE_GPC                               anonymous, count or refuse (anonymous)
   REFTIDE_STORE_EMAIL                       encrypted, plain or none (encrypted)
   REFTIDE_ADMIN_HOST, REFTIDE_ADMIN_PORT    where to show figures (127.0.0.1, nowhere)
 SIGTERM drains: exit 0.

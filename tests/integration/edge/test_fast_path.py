@@ -17,6 +17,7 @@ from ingest.http.fast_path import PLAIN
 from ingest.http.server import Bounds, EdgeServer
 from scripts.bench.abuse.corpus import bodies
 from tests.support.edge.showcase import SHOWN, Shown, a_setting, publish
+from tests.support.servers.edges import recorded
 
 #: By this header a request is not plain; it changes nothing else.
 SPECIAL = {"Content-Encoding": "identity"}
@@ -110,6 +111,24 @@ def shape(document: Any) -> object:
     if isinstance(document, list):
         return [shape(value) for value in document]
     return type(document)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"Sec-GPC": "1"}, {"Sec-Purpose": "prefetch;prerender"}, {"Sec-GPC": "0"}],
+)
+async def test_what_a_browser_asks_is_done_either_way(
+    edge: Edge, redis_url: str, asked: Mapping[str, str]
+) -> None:
+    shown = SHOWN[0]
+    body = orjson.dumps(shown.body)
+    for headers in (asked, {**asked, **SPECIAL}):
+        assert 200 == (await edge.says(request(shown, body, headers)))[0]
+
+    plain, other = await recorded(redis_url)
+    assert (plain.click, plain.client) == (other.click, other.client)
+    assert ("Sec-Purpose" in asked) == (plain.click.purpose == "prerender")
+    assert (asked in ({}, {"Sec-GPC": "0"})) == (plain.client.visitor is not None)
 
 
 async def test_a_bug_is_told_and_logged_the_same_either_way(

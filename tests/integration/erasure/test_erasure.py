@@ -249,3 +249,14 @@ async def test_who_is_erased_is_found_by_no_address(site: Site) -> None:
     assert 0 == await site.value(
         "select (select count(email_hash) from customers) + (select count(email_hash) from events)"
     )
+
+
+async def test_an_erased_persons_prerendered_click_keeps_no_device(site: Site) -> None:
+    agent = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+    await site.add(janes_click(1, purpose="prerender", user_agent=agent), janes_lead(4))
+    await site.record()
+    await erase(site)
+
+    query = "select count(*) from events where is_bot and browser is null and purpose is not null"
+    assert 1 == await site.value(query)
+    assert [] == await left(site)

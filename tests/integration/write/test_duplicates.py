@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ingest.contracts.envelope import Dedupe, Envelope
+from ingest.contracts.envelope import PURPOSES, Dedupe, Envelope, Purpose
 from scripts.services.maintain.schema import schema_text
 from tests.support.directory import LINKS, NOON_MS, a_click, an_id, miscounted
 from tests.support.workers.recording import (
@@ -22,6 +22,7 @@ from workers.jobs.cleanup import sweep_visits
 from workers.postgres.database import Pool
 
 _MINUTE_MS = 60_000
+_BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 _DAY_MS = 24 * 60 * _MINUTE_MS
 
 
@@ -202,3 +203,23 @@ async def test_a_wrong_flag_is_found(pool: Pool) -> None:
 
     found = wrong["key"], wrong["counter"], wrong["expected"], wrong["found"]
     assert (str(an_id(0)), "is_duplicate", 0, 1) == found
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+async def test_clicks_on_pages_not_shown_count_as_a_bots_and_open_no_window(
+    pool: Pool, purpose: Purpose
+) -> None:
+    await record(
+        pool,
+        a_click(1, purpose=purpose, user_agent=_BROWSER),
+        a_click(2, at=NOON_MS + 1000, visitor=b"visitor!", user_agent=_BROWSER),
+    )
+
+    link = await link_row(pool)
+    assert (2, 1, 1) == (link["clicks"], link["bot_clicks"], link["unique_clicks"])
+    query = "select is_bot, purpose, browser, is_duplicate from events order by at"
+    assert [
+        (True, purpose, "Firefox", False),
+        (False, None, "Firefox", False),
+    ] == await rows_of(pool, query)
+    assert [] == await _wrong(pool)

@@ -19,7 +19,7 @@ from ingest.contracts.directory import (
 from ingest.contracts.envelope import Envelope, Kind
 from ingest.contracts.generated_codes import generation_key
 from ingest.contracts.telemetry import Log
-from ingest.contracts.variables import StoreEmail
+from ingest.contracts.variables import Gpc, StoreEmail
 from ingest.core.accept import Acceptor
 from ingest.core.authorize import Authorizer
 from ingest.core.clicks import Clicks
@@ -102,6 +102,7 @@ class Edge:
     ip: str | None = "203.0.113.77"
     store_ip: str = "truncated"
     store_email: StoreEmail = "encrypted"
+    gpc: Gpc = "anonymous"
     shares: MarkShares = field(default_factory=MarkShares)
 
     def __post_init__(self) -> None:
@@ -155,6 +156,7 @@ class Edge:
             sink=self.sink,
             store_ip=self.store_ip,  # type: ignore[arg-type]  # one of the three
             store_email=self.store_email,
+            gpc=self.gpc,
             clock=self.clock,
             new_id=self.ids,
             log=Log(),

@@ -18,7 +18,7 @@ def test_little_must_be_set() -> None:
     assert (4, "127.0.0.1", 8080) == (settings.shards, settings.host, settings.port)
     assert () == settings.trusted_proxies
     assert ("truncated", "info") == (settings.store_ip, settings.log_level)
-    assert "encrypted" == settings.store_email
+    assert ("encrypted", "anonymous") == (settings.store_email, settings.gpc)
     kept = Spooling(
         most_bytes=1 << 30,
         drain_rate=2000,
@@ -85,6 +85,7 @@ def test_everything_can_be_set() -> None:
         ("REFTIDE_TRUSTED_PROXIES", "10.0.0.1/8"),
         ("REFTIDE_STORE_IP", "some"),
         ("REFTIDE_STORE_EMAIL", "hash"),
+        ("REFTIDE_GPC", "sell"),
         ("REFTIDE_LOG_LEVEL", "loud"),
     ],
 )
