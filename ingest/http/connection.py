@@ -119,7 +119,8 @@ class Connection(asyncio.Protocol):
         if self._framing and self._handler is not None:
             if not self.is_busy:
                 self._await_head()
-            self._handler.data_received(self._framing.follow(data))
+            for part in self._framing.follow(data):
+                self._handler.data_received(part)
         elif self.is_busy:
             self._waiting += data
             if len(self._waiting) > _WAITING_BYTES and self.transport is not None:
@@ -197,8 +198,8 @@ class Connection(asyncio.Protocol):
         """Let aiohttp answer what came, and what follows unless it is one request."""
         size = self._raw.find(END) + len(END)
         is_one = self._wholes == 1 and len(self._raw) - size == body_length(self._raw)
-        if is_one and Framing().follow(self._raw) == self._raw:
-            self._lend(self._raw)
+        if is_one and Framing().follow(self._raw) == [self._raw]:
+            self._lend([self._raw])
         else:
             self._leave()
 
@@ -234,11 +235,12 @@ class Connection(asyncio.Protocol):
         elif self._manager.is_stopping:
             self.transport.close()
 
-    def _lend(self, raw: bytes) -> None:
+    def _lend(self, parts: list[bytes]) -> None:
         """Let aiohttp answer one whole request, or what only it can tell the end of."""
         if self._handler is None:
             self._handler = self._manager.lend(self)
-        self._handler.data_received(raw)
+        for part in parts:
+            self._handler.data_received(part)
 
     def _leave(self) -> None:
         """Let aiohttp have this request and all that follow."""

@@ -5,6 +5,7 @@ bounds what aiohttp reads without end: heads, lines before chunks, and the numbe
 trailers and slashes. It refuses heads that aiohttp would take for something else.
 """
 
+import re
 from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -12,8 +13,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 #: Of a chunk's size and extensions, at least; aiohttp's own bound for other lines.
 _LINE_BYTES: Final = 8190
 _HEAD_BYTES: Final = 32 * 1024
-#: Chunks, of which aiohttp takes a microsecond for each: 2 MiB by 1 KiB, and some.
-_PARTS: Final = 2100
+#: Pieces and chunks, of which aiohttp takes a microsecond for each: 2 MiB by 1 KiB.
+_PARTS: Final = 2700
 #: A header or trailer takes as long as so many.
 _PARTS_OF_A_HEADER: Final = 8
 #: aiohttp looks for a route at each, in time that grows with their square.
@@ -21,6 +22,8 @@ _SLASHES: Final = 64
 _PIECE_BYTES: Final = 4096
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _LENGTHS: Final = frozenset({b"content-length", b"transfer-encoding"})
+_LENGTH: Final = re.compile(rb"(?i)^content-length: (\d{1,18})\r", re.MULTILINE)
+_END: Final = b"\r\n\r\n"
 #: A request of the same length, that asks for no other protocol.
 _AGAIN: Final = b"POST / HTTP/1.1\r\n%b\r\n"
 #: aiohttp refuses it: behind a head, in the words of the route.
@@ -38,32 +41,55 @@ class Framing:
         self._is_refused = False
         #: The headers of a request that say where it ends.
         self._lengths = b""
+        #: The last bytes of what came before, with which a request may end.
+        self._before = b""
         self._begin()
         # Called by the parser, which looks for them when it is made.
-        self.on_body = self.on_chunk_header = self._move
+        self.on_chunk_header = self._move
         self._parser = HttpRequestParser(self)
 
     def _begin(self) -> None:
         """Expect a request."""
         self._is_in_body = False
         self._head = self._parts = self._slashes = 0
+        #: Bytes of a body whose length was announced.
+        self._left = 0
         #: Bytes since the parser has said something.
         self._still = 0
 
-    def follow(self, data: bytes) -> bytes:
+    def follow(self, data: bytes) -> list[bytes]:
         """What aiohttp may have of what came: all of it, unless it is refused."""
         if self._is_refused:
-            return b""
-        for start in range(0, len(data) if self._is_followed else 0, _PIECE_BYTES):
-            piece = data[start : start + _PIECE_BYTES]
-            self._still += len(piece)
-            if not self._is_in_body:
-                self._head += len(piece)
-            self._read(piece)
+            return []
+        start = 0
+        while start < len(data) and self._is_followed:
+            stop, was_in_body = self._stop(data, start), self._is_in_body
+            self._take(data[start:stop])
             self._is_refused = self._must_refuse()
             if self._is_refused:
-                return data[:start] + _REFUSED
-        return data
+                # aiohttp forgets the requests that come together with a malformed head.
+                is_apart = start and not was_in_body
+                parts = [data[:start], _REFUSED]
+                return parts if is_apart else [b"".join(parts)]
+            start = stop
+        self._before = data[-3:]
+        return [data]
+
+    def _stop(self, data: bytes, start: int) -> int:
+        """Where the piece ends that starts there: where a request may end, at the latest."""
+        if self._left:
+            return start + min(self._left, _PIECE_BYTES)
+        before = data[max(0, start - 3) : start] if start else self._before
+        piece = before + data[start : start + _PIECE_BYTES]
+        end = piece.find(_END)
+        return start + (_PIECE_BYTES if end < 0 else end + len(_END) - len(before))
+
+    def _take(self, piece: bytes) -> None:
+        self._still += len(piece)
+        self._parts += 1
+        if not self._is_in_body:
+            self._head += len(piece)
+        self._read(piece)
 
     def _must_refuse(self) -> bool:
         return (
@@ -77,11 +103,11 @@ class Framing:
     def _read(self, piece: bytes) -> None:
         try:
             self._parser.feed_data(piece)
-        except HttpParserUpgrade as upgrade:
+        except HttpParserUpgrade:
             # The parser passes over the body. aiohttp reads it, and more requests behind it.
-            rest = _AGAIN % self._lengths + piece[upgrade.args[0] :]
+            head = _AGAIN % self._lengths
             self._parser = HttpRequestParser(self)
-            self._read(rest)
+            self._read(head)
         except HttpParserError:
             # aiohttp refuses such a body, but not every such head.
             self._is_refused |= not self._is_in_body
@@ -91,6 +117,10 @@ class Framing:
 
     def _move(self, *_: object) -> None:
         self._still = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._still = 0
+        self._left = max(0, self._left - len(body))
 
     def on_chunk_complete(self) -> None:
         self._still = 0
@@ -113,6 +143,8 @@ class Framing:
     def on_headers_complete(self) -> None:
         self._move()
         self._is_in_body = True
+        length = _LENGTH.search(self._lengths)
+        self._left = int(length[1]) if length else 0
         self._is_refused |= self._parser.get_http_version() not in _VERSIONS
 
     def on_message_complete(self) -> None:

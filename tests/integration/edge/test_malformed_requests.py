@@ -71,6 +71,22 @@ async def refusal(edge: Edge, shape: Shape, first: bytes) -> Answer:
     return answer
 
 
+async def test_a_request_is_answered_whatever_comes_behind_it(edge: Edge) -> None:
+    long = CLICK[:-1] + b" " * 10_000 + b"}"
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(long), long)
+    first = [TAKEN % (len(long), long), CHUNKED + b"\r\n" + chunks, *FIRST]
+    for raw in first:
+        for cut in (1, 3, 9_000, len(raw) - 2, len(raw)):
+            async with edge.caller() as caller:
+                await caller.send(raw[:cut])
+                await asyncio.sleep(0)
+                await caller.send(raw[cut:] + b"GET /version\r\n\r\n")
+                answers = [await caller.answer() for _ in range(2)]
+
+                assert [200, 400] == [answer.status for answer in answers]
+                assert await caller.is_closed()
+
+
 def noise(logs: list[Any]) -> list[Any]:
     return [line for line in logs if line["event"] != "checkup.finding"]
 
