@@ -43,6 +43,7 @@ class Directory(Replica):
 
     #: The latest that was known.
     _limits: LimitsRecord | Missing = Missing.UNAVAILABLE
+    _email_key: EmailKey | Missing = Missing.UNAVAILABLE
 
     def link_in_memory(
         self, namespaces: Sequence[str], code: str
@@ -109,7 +110,11 @@ class Directory(Replica):
         return await self._one(key, StatsRecord.decode)
 
     async def email_key(self) -> EmailKey | Missing:
-        return await self._one(EMAIL_KEY, EmailKey.decode)
+        """The key of e-mail addresses, as it was last known."""
+        found = await self._one(EMAIL_KEY, EmailKey.decode)
+        if isinstance(found, EmailKey):
+            self._email_key = found
+        return self._email_key
 
     async def switches(self) -> SwitchesRecord | Missing:
         return await self._one(SWITCHES_KEY, SwitchesRecord.decode)
@@ -124,6 +129,7 @@ class Directory(Replica):
     @override
     async def _refresh(self) -> None:
         await self.limits()
+        await self.email_key()
 
     async def click(self, workspace_id: UUID, token: str) -> ClickRecord | Missing:
         """The click behind an id that was imported into a workspace."""

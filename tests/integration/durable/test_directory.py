@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from ingest.contracts.directory import (
     CHANGES_FIELD,
     CHANGES_KEY,
+    EMAIL_KEY,
     EVERYTHING,
     GENERATION_KEY,
     LIMITS_KEY,
@@ -18,12 +19,14 @@ from ingest.contracts.directory import (
     ProgramRecord,
     program_key,
 )
+from ingest.contracts.emails.key import EmailKey
 from ingest.core.values import Missing
 from ingest.directory import replica
 from ingest.directory.cache import read_snapshot
 from ingest.directory.lookup import Directory
 from ingest.redis_io.client import connect
 from tests.support.servers.valkey import Valkey, running_valkey
+from tests.support.workers.emails import KEY
 
 
 def a_program(number: int, window: int = 60) -> ProgramRecord:
@@ -400,3 +403,43 @@ async def test_an_edge_without_requests_knows_the_limits_after_its_restart(
 
     async with a_directory(valkey.url, tmp_path) as directory:
         assert raised == await directory.limits()
+
+
+async def test_the_email_key_is_known_without_requests_and_after_a_restart(
+    publisher: Publisher,
+    valkey: Valkey,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replica, "_SNAPSHOT_SECONDS", 0.01)
+    await publisher.redis.set(EMAIL_KEY, KEY.encode())
+    async with a_directory(valkey.url, tmp_path):
+
+        async def is_saved() -> bool:
+            saved = read_snapshot(tmp_path / "snapshot")
+            return saved.get(EMAIL_KEY) == KEY.encode()
+
+        await eventually(is_saved)
+    await asyncio.to_thread(valkey.kill)
+
+    async with a_directory(valkey.url, tmp_path) as directory:
+        known = await directory.email_key()
+        assert isinstance(known, EmailKey)
+        assert KEY.hash("a@x.example") == known.hash("a@x.example")
+
+
+async def test_an_edge_keeps_the_email_key_while_the_directory_is_published_anew(
+    publisher: Publisher, valkey: Valkey, tmp_path: Path
+) -> None:
+    await publisher.redis.set(EMAIL_KEY, KEY.encode())
+    async with a_directory(valkey.url, tmp_path) as directory:
+        assert isinstance(await directory.email_key(), EmailKey)
+
+        await publisher.redis.delete(EMAIL_KEY, GENERATION_KEY)
+        await publisher.announce(EVERYTHING)
+
+        async def is_dropped() -> bool:
+            return directory.recall(EMAIL_KEY) is None
+
+        await eventually(is_dropped)
+        assert isinstance(await directory.email_key(), EmailKey)

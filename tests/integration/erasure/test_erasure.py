@@ -8,6 +8,8 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.envelope import Dedupe
+from scripts.errors import UsageProblem
+from scripts.services.recover.erase import the_person
 from tests.support.directory import (
     ELSEWHERE,
     FOREIGN_LINK,
@@ -260,3 +262,20 @@ async def test_an_erased_persons_prerendered_click_keeps_no_device(site: Site) -
     query = "select count(*) from events where is_bot and browser is null and purpose is not null"
     assert 1 == await site.value(query)
     assert [] == await left(site)
+
+
+async def test_several_customers_of_one_address_are_named_by_their_ids(
+    site: Site,
+) -> None:
+    address = {"customer_email": "both@x.example"}
+    await site.add(a_lead(1, external_id="one", **address))
+    await site.add(a_lead(2, external_id="other", name="trial", **address))
+    await site.record()
+
+    async with site.pool.acquire() as connection:
+        ids = [row["id"] for row in await connection.fetch("select id from customers")]
+        with pytest.raises(UsageProblem) as refused:
+            await the_person(connection, "Both@x.example", None)
+
+    assert 2 == len(ids)
+    assert all(str(customer_id) in str(refused.value) for customer_id in ids)
