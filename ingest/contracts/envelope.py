@@ -96,6 +96,7 @@ class Request(
         "api_key_hashes": "h",
         "dedupe": "r",
         "is_test": "x",
+        "is_anonymous": "g",
     },
 ):
     """How the event came in: through which API, when, and whose key vouches for it."""
@@ -109,6 +110,8 @@ class Request(
     api_key_hashes: tuple[bytes, ...] = ()
     dedupe: Dedupe | None = None
     is_test: bool = False
+    #: The browser sent `Sec-GPC: 1`, so the event says nothing of where it came from.
+    is_anonymous: bool = False
 
 
 class Target(

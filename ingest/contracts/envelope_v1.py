@@ -63,6 +63,7 @@ FIELDS: Final = {
     "page_url": Field("u", "u", "page_url"),
     "is_test": Field("te", "r", "x"),
     "is_duplicate": Field("du", "c", "d"),
+    "is_anonymous": Field("an", "r", "g"),
     "purpose": Field("pu", "c", "p"),
     "is_erased": Field("er", "x", "x"),
     "properties": Field("p", "d", "p"),

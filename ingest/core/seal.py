@@ -123,6 +123,7 @@ def seal(draft: Draft, raw: RawRequest, facts: Facts, store_ip: StoreIp) -> Enve
             api_key_hashes=principal.api_key_hashes,
             dedupe=facts.dedupe,
             is_test=draft.is_test,
+            is_anonymous=draft.is_anonymous,
         ),
         target=_target(facts.resolved),
         click=_click(draft, facts),

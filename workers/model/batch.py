@@ -135,6 +135,10 @@ DATA_REASONS: Final[frozenset[Reason]] = frozenset(
 )
 
 
+#: The sender of events whose address nobody may know: together they are one network.
+ANONYMOUS: Final = "Sec-GPC"
+
+
 class Holder(NamedTuple):
     """Who has an entry in quarantine, as far as shares count."""
 
@@ -174,7 +178,9 @@ class RejectedEntry:
         elif target.code is not None and target.namespaces:
             namespace, code = target.namespaces[0], target.code
             named = f"{text(namespace, NAMED_CHARS)} {text(code, NAMED_CHARS)}"
-        return Holder(owner, named, _network(envelope.client.ip))
+        is_anonymous = envelope.request.is_anonymous
+        sender = ANONYMOUS if is_anonymous else _network(envelope.client.ip)
+        return Holder(owner, named, sender)
 
 
 def _network(address: str | None) -> str:

@@ -16,7 +16,7 @@ from tests.support.eventually import eventually
 from tests.support.workers.redriving import Clinic, a_clinic
 from tests.support.workers.replaying import Site, a_site
 from tests.support.workers.working import is_acknowledged, working
-from workers.model.batch import DATA_REASONS, Holder, Reason
+from workers.model.batch import ANONYMOUS, DATA_REASONS, Holder, Reason
 from workers.pipeline.pipeline import Pipeline
 from workers.process.installation_metrics import sample
 from workers.quarantine.budget import LEVELS, QuarantineBudget, largest_shares
@@ -102,6 +102,16 @@ async def test_nobody_takes_more_than_half_of_the_room(clinic: Clinic) -> None:
     assert 5 == await clinic.value(
         "select count(*) from quarantine where workspace_id = $1", WORKSPACE
     )
+
+
+async def test_all_who_send_gpc_are_one_network(clinic: Clinic) -> None:
+    clinic.pipeline.budget = QuarantineBudget(160)
+
+    await clinic.take_in(*(_stray(number, is_anonymous=True) for number in range(50)))
+
+    assert 10 == await _kept(clinic)
+    senders = "select count(*)::int from quarantine where sender = $1"
+    assert 10 == await clinic.value(senders, ANONYMOUS)
 
 
 async def test_a_code_and_a_network_take_less_of_it(clinic: Clinic) -> None:

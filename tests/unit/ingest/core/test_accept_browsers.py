@@ -21,6 +21,7 @@ async def test_who_sends_gpc_is_counted_and_not_recognised(edge: Edge) -> None:
     client = edge.sealed.client
     assert (None, None) == (client.ip, client.visitor)
     assert ("Firefox", "https://x.example/") == (client.user_agent, client.page_url)
+    assert edge.sealed.request.is_anonymous
     assert edge.sealed.id.hex == told(reply, "id")
     assert {} == edge.claims.marks
 
