@@ -705,6 +705,10 @@ drop index if exists quarantine_code;
 create index if not exists quarantine_look on quarantine (look_at) where look_at is not null;
 create index if not exists quarantine_redrive on quarantine (redrive_at) where redrive_at is not null;
 
+-- Earlier releases left these to an operator.
+update quarantine set redrive_at = uuid7_time(event_id) - interval '5 minutes'
+ where reason = 'future_id' and status = 'open' and redrive_at is null;
+
 -- How far a request is.
 create index if not exists quarantine_request on quarantine (request) where request is not null;
 

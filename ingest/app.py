@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import signal
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -38,6 +37,7 @@ from ingest.dependencies import (
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH, ROUTE
 from ingest.dialects.spec import Dialect
+from ingest.durable.edge_clock import EdgeClock, unix_ms
 from ingest.http.admin import administered, show_keepers, show_look_ups
 from ingest.http.docs import Docs
 from ingest.http.fast_path import PLAIN, plain_routes
@@ -55,11 +55,6 @@ _GARBAGE: Final = (50_000, 20, 20)
 HEALTH: Final = web.AppKey("health", Health)
 
 
-def unix_ms() -> int:
-    """The wall clock, Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Externals:
     """What an edge takes from outside, so that tests can bring their own."""
@@ -75,7 +70,8 @@ def build(settings: EdgeSettings, world: Externals) -> web.Application:
     Stopping is starting backwards: the sink first, because answers wait for it, and the
     connections last, because everything else speaks through them.
     """
-    ports = build_dependencies(settings, world.clock)
+    clock = EdgeClock(world.clock, world.new_id)
+    ports = build_dependencies(settings, clock)
     app = web.Application(
         client_max_size=BODY_BYTES,
         middlewares=[measured, in_words_of([*world.dialects, BATCH])],
@@ -84,8 +80,8 @@ def build(settings: EdgeSettings, world: Externals) -> web.Application:
     app.add_routes(app[HEALTH].routes())
     app.add_routes(Docs(world.dialects, version()).routes())
     proxies = Proxies(settings.trusted_proxies)
-    _add_endpoints(app, _acceptor(settings, world, ports), proxies, world.dialects)
-    watch = watching(ports, world.clock, settings.shards, proxies)
+    _add_endpoints(app, _acceptor(settings, clock, ports), proxies, world.dialects)
+    watch = watching(ports, clock.now, settings.shards, proxies)
     app.cleanup_ctx.extend((ports.connections, ports.look_ups, watch, ports.appends))
     _add_sights(app, settings, world, ports)
     return app
@@ -103,7 +99,7 @@ def _add_sights(
 
 
 def _acceptor(
-    settings: EdgeSettings, world: Externals, ports: Dependencies
+    settings: EdgeSettings, clock: EdgeClock, ports: Dependencies
 ) -> Acceptor:
     secret, keys = settings.secrets[0], KeyRing(settings.secrets)
     recent = Recent(ports.claims)
@@ -120,8 +116,7 @@ def _acceptor(
         store_ip=settings.store_ip,
         store_email=settings.store_email,
         gpc=settings.gpc,
-        clock=world.clock,
-        new_id=world.new_id,
+        clock=clock,
         log=Log(),
         shares=MarkShares(lambda: ports.degradation.is_filling),
     )

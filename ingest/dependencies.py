@@ -19,6 +19,7 @@ from ingest.directory.cache import snapshot_of
 from ingest.directory.lookup import Directory
 from ingest.durable.degradation import Degradation
 from ingest.durable.drain import Drainer
+from ingest.durable.edge_clock import EdgeClock
 from ingest.durable.probe import RedisProbe
 from ingest.durable.sink import Sink
 from ingest.durable.spool.directory import SpoolDirectory, spool_of
@@ -27,7 +28,7 @@ from ingest.durable.spool.store import SpoolDamaged
 from ingest.durable.stream import AppendFailed, Stream
 from ingest.rate_limit.limiter import SharedLimiter
 from ingest.redis_io.claims import Claims
-from ingest.redis_io.client import RedisBreaker, connect
+from ingest.redis_io.client import REDIS_ERRORS, RedisBreaker, connect
 from ingest.settings import EdgeSettings
 
 _CONNECTIONS: Final = 16
@@ -79,10 +80,8 @@ class Dependencies:
                     await stop()
 
 
-def build_dependencies(
-    settings: EdgeSettings, clock: Callable[[], int]
-) -> Dependencies:
-    """The parts of one edge, unconnected; `clock` gives Unix milliseconds."""
+def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies:
+    """The parts of one edge, unconnected."""
     url, spooling = settings.redis_url, settings.spooling
     reach, writes = RedisBreaker(), RedisBreaker()
     redis = connect(url, connections=_CONNECTIONS, breaker=reach)
@@ -107,9 +106,10 @@ def build_dependencies(
             writes=writes,
             degradation=degradation,
             appended=stream.appended,
+            clock=clock,
         ),
         claims=Claims(redis, settings.day_seconds),
-        limiter=SharedLimiter(redis, clock),
+        limiter=SharedLimiter(redis, clock.now),
         directory=Directory(redis, changes, snapshot_of(settings.data)),
     )
 
@@ -145,7 +145,9 @@ def watching(
         }
 
     async def watched(_: web.Application) -> AsyncIterator[None]:
-        parts.watch.start(name, shards, clock, told)
+        with suppress(*REDIS_ERRORS):  # asked again every second
+            await parts.watch.read_clock()
+        parts.watch.start(name, shards, told)
         yield
         await parts.watch.stop()
 

@@ -109,7 +109,7 @@ class _Batch:
         self._acceptor = acceptor
         self._routes = routes
         self._sender = sender
-        self._now = acceptor.clock()
+        self._now = acceptor.clock.now()
         #: By dialect and scope: the key's principal, or its refusal.
         self._principals: dict[tuple[str, str], Principal | Refusal] = {}
 

@@ -35,6 +35,7 @@ LogEvent = Literal[
     "directory.unavailable",  # warning: Redis does not answer; cached records are served
     "directory.unsaved",  # warning: the snapshot cannot be written; look at the disk
     "directory.recovered",  # the directory answers again
+    "clock.corrected",  # warning: this machine's clock is far from Redis', which counts
     "claims.unavailable",  # warning: repeats and duplicates are answered as first events
     "limits.unavailable",  # warning: each edge enforces the rate limits on its own
     # Both.

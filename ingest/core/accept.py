@@ -9,7 +9,7 @@ under the same dedupe key appends under the claimed id. If it dies after the app
 event is recorded although no client was told.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
@@ -24,12 +24,12 @@ from ingest.contracts.variables import Gpc, StoreEmail, StoreIp
 from ingest.core.authorize import Authorizer, Principal
 from ingest.core.idempotency import Idempotency, key_owner
 from ingest.core.outcomes import Outcomes
-from ingest.core.ports import Sink
+from ingest.core.ports import Clock, Sink
 from ingest.core.recent import MarkShares
 from ingest.core.resolve import Resolver
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.seal import Facts, seal
-from ingest.core.values import MintedId, Overloaded
+from ingest.core.values import Overloaded
 from ingest.core.visitors import Visit, Visitors, as_browser_asks
 from ingest.dialects.spec import (
     Dialect,
@@ -75,7 +75,7 @@ class Taken(Value, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptor:
-    """Accepts requests. `clock` gives Unix milliseconds, `new_id` UUIDv7 values."""
+    """Accepts requests."""
 
     authorizer: Authorizer
     resolver: Resolver
@@ -87,8 +87,7 @@ class Acceptor:
     #: With `none`, no event has an address, and no answer returns one.
     store_email: StoreEmail
     gpc: Gpc
-    clock: Callable[[], int]
-    new_id: Callable[[], MintedId]
+    clock: Clock
     log: Log
     shares: MarkShares = field(default_factory=MarkShares)
 
@@ -109,7 +108,7 @@ class Acceptor:
             principal = await self.authorizer.identify(dialect, route.credential, raw)
             if not is_counted:
                 usage = await self.authorizer.count(dialect, route, principal, raw.ip)
-            call = Call(dialect, route.path, raw, principal, self.clock())
+            call = Call(dialect, route.path, raw, principal, self.clock.now())
             reply = await self._serve(call, route)
         except Refusal as refusal:
             reply = self.refuse(dialect, refusal)
@@ -251,7 +250,7 @@ class Acceptor:
         await self._pass_owner(endpoint, resolved, call.principal)
         is_marked = self._may_mark(call, resolved)
         visit = self.visitors.visit(
-            draft, resolved, call.raw, UUID(bytes=self.new_id().bytes)
+            draft, resolved, call.raw, UUID(bytes=self.clock.new_id().bytes)
         )
         if draft.kind is CLICK and not draft.is_test:
             # The next click would be taken for a repeat of one that is nowhere.

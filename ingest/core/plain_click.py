@@ -87,7 +87,7 @@ class PlainClicks:
         self._admits = acceptor.authorizer.limiter.admits
         self._limits: LimitsRecord | Missing | None = None
         self._limit_name, self._per_minute = "", 0
-        self._new_id = acceptor.new_id
+        self._clock = acceptor.clock
         self._issue = acceptor.outcomes.keys.issue_bytes
         self._visitor_key = acceptor.visitors.visitor_key
         self._stored_address = STORED_ADDRESS[acceptor.store_ip]
@@ -112,7 +112,7 @@ class PlainClicks:
             address = network_of(ip) if ":" in ip else ip
             if not self._admits(self._limit_name + address, self._per_minute):
                 return None
-        event_id = self._new_id().bytes
+        event_id = self._clock.new_id().bytes
         agent = click.user_agent or agent
         client = Client(
             ip=self._stored_address(ip) if ip else None,

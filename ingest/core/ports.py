@@ -12,7 +12,7 @@ from ingest.contracts.directory import (
     StatsRecord,
 )
 from ingest.contracts.emails.key import EmailKey
-from ingest.core.values import Mark, Missing, Overloaded
+from ingest.core.values import Mark, MintedId, Missing, Overloaded
 
 
 class Links(Protocol):
@@ -82,6 +82,17 @@ class Claims(Protocol):
 
     async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
         """Write marks whose keys have no value; the former value of each."""
+        ...
+
+
+class Clock(Protocol):
+    """The time, and new ids of it."""
+
+    #: Mints a UUIDv7.
+    new_id: Callable[[], MintedId]
+
+    def now(self) -> int:
+        """Unix milliseconds."""
         ...
 
 

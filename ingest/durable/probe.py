@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key
 from ingest.durable.append_counts import Absent, AppendCounts
 from ingest.durable.degradation import Degradation
+from ingest.durable.edge_clock import EdgeClock
 from ingest.durable.pressure import pressure
 from ingest.durable.vanished import absent_entries
 from ingest.redis_io.client import REDIS_ERRORS, RedisBreaker, describe_error
@@ -79,17 +80,19 @@ class RedisProbe:
         writes: RedisBreaker,
         degradation: Degradation,
         appended: AppendCounts,
+        clock: EdgeClock,
     ) -> None:
         """`redis` has no breaker.
 
         `reach` is open while Redis does not answer, `writes` while it takes no writes.
-        `appended` gets the streams' epochs before a breaker is closed.
+        `appended` gets the streams' epochs before a breaker is closed, `clock` Redis' time.
         """
         self._redis = redis
         self._reach = reach
         self._writes = writes
         self._degradation = degradation
         self._appended = appended
+        self._clock = clock
         self._recovery = Recovery()
         self._is_stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -100,14 +103,13 @@ class RedisProbe:
         self,
         name: str,
         shards: int,
-        clock: Callable[[], int],
         describe: Callable[[], Mapping[str, object]],
     ) -> None:
-        """`describe` gives the state of the edge `name`; `clock` gives Unix milliseconds."""
+        """`describe` gives the state of the edge `name`."""
 
         async def run() -> None:
             while not self._is_stopping.is_set():
-                await self.probe(name, shards, clock() // 1000, describe())
+                await self.probe(name, shards, self._clock.now() // 1000, describe())
                 await self._pause()
             await self._deregister(name)
 
@@ -124,6 +126,7 @@ class RedisProbe:
     ) -> None:
         """Ask Redis once, and open or close the breakers accordingly."""
         try:
+            await self.read_clock()
             refusal = await self._probe(name, now, description)
             await self._read_epochs(shards)
             observed = await pressure(self._redis, shards)
@@ -138,6 +141,13 @@ class RedisProbe:
         else:
             self._writes.trip(describe_error(refusal))
         self._degradation.observe(observed)
+
+    async def read_clock(self) -> None:
+        """Correct the edge's clock by Redis'; raises REDIS_ERRORS."""
+        before = self._clock.machine()
+        seconds, micros = await self._redis.time()
+        at = seconds * 1000 + micros // 1000
+        self._clock.observe(at, before, self._clock.machine())
 
     async def _probe(
         self, name: str, now: int, description: Mapping[str, object]

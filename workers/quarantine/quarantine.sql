@@ -9,11 +9,13 @@ select epoch, shard, entry_ms, entry_seq, entry_index
 
 -- quarantine_add: keep entries with the reason why; not those that an earlier delivery recorded or dropped
 insert into quarantine (epoch, shard, entry_ms, entry_seq, entry_index, event_id, kind, dialect, workspace_id,
-                        namespace, code, link_id, reason, detail, payload, waits_for, look_at, sender, consumer)
+                        namespace, code, link_id, reason, detail, payload, waits_for, look_at, redrive_at, sender, consumer)
 select epoch, shard, entry_ms, entry_seq, entry_index, event_id, kind, dialect, workspace_id, namespace, code, link_id, reason,
        detail, payload, array(select jsonb_array_elements_text(waits_for::jsonb)),
        -- What came while this was being written, nobody told us of.
-       case when waits_for <> '[]' then now() end, sender, $18::text
+       case when waits_for <> '[]' then now() end,
+       -- It is recorded once its time has come.
+       case when reason = 'future_id' then greatest(now(), uuid7_time(event_id) - interval '5 minutes') end, sender, $18::text
   from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::uuid[], $7::event_kind[], $8::text[],
               $9::uuid[], $10::text[], $11::text[], $12::uuid[], $13::quarantine_reason[], $14::text[], $15::bytea[],
               $16::text[], $17::text[])

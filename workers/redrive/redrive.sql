@@ -69,7 +69,9 @@ update quarantine
    set reason = said.reason, detail = said.detail, waits_for = said.waits_for,
        attempts = attempts + 1, last_seen = now(), tries = 0,
        workspace_id = coalesce(quarantine.workspace_id, said.workspace_id),
-       redrive_at = case when redrive_at = said.lease then null else redrive_at end,
+       redrive_at = case when redrive_at <> said.lease then redrive_at
+                         when said.reason = 'future_id'
+                         then greatest(now() + interval '1 minute', uuid7_time(event_id) - interval '5 minutes') end,
        look_at = case when said.waits_for <> quarantine.waits_for then now() else look_at end
   from said
  where quarantine.id = said.id

@@ -14,12 +14,14 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from typing_extensions import override
+from uuid_utils.compat import uuid7
 
 from ingest.contracts.stream import EDGES_KEY, FIELD, GROUP, edge_key, events_key
 from ingest.contracts.variables import Variables
 from ingest.core.values import Overloaded
 from ingest.durable.degradation import Degradation, Level, Pressure
 from ingest.durable.drain import Drainer
+from ingest.durable.edge_clock import EdgeClock, unix_ms
 from ingest.durable.pressure import pressure
 from ingest.durable.probe import RedisProbe
 from ingest.durable.sink import Sink
@@ -82,6 +84,7 @@ class Edge:
             writes=self.writes,
             degradation=degradation,
             appended=self.stream.appended,
+            clock=EdgeClock(unix_ms, uuid7),
         )
 
     def start(self) -> None:
@@ -90,7 +93,6 @@ class Edge:
         self.watch.start(
             self.name,
             SHARDS,
-            lambda: time.time_ns() // 1_000_000,
             lambda: {"level": self.sink.standing.level},
         )
 

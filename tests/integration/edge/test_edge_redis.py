@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import TestClient, TestServer
 from redis.asyncio import Redis
+from uuid_utils import uuid7
 
 from ingest.app import HEALTH, build
+from ingest.contracts import ids
 from ingest.contracts.stream import SHARDS_KEY
+from ingest.durable.edge_clock import unix_ms
 from ingest.durable.stream import ShardCountMismatch
 from tests.support.eventually import eventually
 from tests.support.servers.edges import (
@@ -120,3 +124,25 @@ async def test_another_number_of_shards_is_no_start(
         await server.start_server()
 
     await server.close()
+
+
+async def test_an_edge_whose_clock_is_an_hour_ahead_goes_by_that_of_redis(
+    redis_url: str, tmp_path: Path
+) -> None:
+    hour = 3_600_000
+    world = replace(
+        WORLD,
+        clock=lambda: unix_ms() + hour,
+        new_id=lambda: uuid7(nanoseconds=(unix_ms() + hour) * 1_000_000),
+    )
+    await publish(redis_url)
+    server = TestServer(build(a_setting(redis_url, tmp_path), world))
+    await server.start_server(auto_decompress=False)
+    async with TestClient(server) as client:
+        # The first request comes after the first look at Redis' clock.
+        assert 200 == (await client.post("/web/click/ALICE")).status
+
+    [envelope] = await recorded(redis_url)
+    now = unix_ms()
+    assert now - 60_000 < ids.millis(envelope.id) <= now + 2
+    assert now - 60_000 < envelope.request.at <= now + 2

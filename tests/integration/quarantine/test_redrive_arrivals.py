@@ -1,5 +1,6 @@
 """Entries put back from quarantine by themselves, when what they lacked has come."""
 
+import time
 from uuid import UUID
 
 import pytest
@@ -174,3 +175,26 @@ async def test_changes_that_nobody_waits_for_leave_no_trace(clinic: Clinic) -> N
     await clinic.publish()
 
     assert 0 == await clinic.value("select count(*) from quarantine_wakes")
+
+
+async def test_a_click_of_the_future_is_recorded_when_its_time_has_come(
+    clinic: Clinic,
+) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    clinic.pipeline.clock = clinic.redriver.pipeline.clock = lambda: now_ms
+    await clinic.take_in(a_click(1, at=now_ms + 3_600_000))
+
+    # An hour less the five minutes that clocks may differ.
+    due = "select extract(epoch from redrive_at - now())::int / 60 from quarantine"
+    assert await clinic.value(due) in {54, 55}
+    assert 0 == await clinic.redrive()
+
+    # The database's clock is ahead of the worker's: it has to wait.
+    await clinic.ask()
+    assert 1 == await clinic.redrive()
+    assert await clinic.value(due) in {54, 55}
+
+    clinic.redriver.pipeline.clock = lambda: now_ms + 3_600_000
+    await clinic.ask()
+    assert 1 == await clinic.redrive()
+    assert 1 == await clinic.value("select count(*) from events")

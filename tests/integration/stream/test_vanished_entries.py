@@ -14,10 +14,12 @@ from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
+from uuid_utils.compat import uuid7
 
 from ingest.contracts.stream import GROUP, epoch_key, events_key
 from ingest.contracts.variables import Variables
 from ingest.durable.degradation import Degradation
+from ingest.durable.edge_clock import EdgeClock, unix_ms
 from ingest.durable.probe import RedisProbe
 from ingest.durable.stream import AppendFailed, Stream
 from ingest.redis_io.client import RedisBreaker, connect
@@ -46,6 +48,7 @@ class Edge:
             writes=RedisBreaker(),
             degradation=Degradation(Spooling.load(Variables({}))),
             appended=self.stream.appended,
+            clock=EdgeClock(unix_ms, uuid7),
         )
 
     async def report(self) -> None:

@@ -41,6 +41,7 @@ from ingest.dialects.spec import (
     Refusal,
     Reply,
 )
+from ingest.durable.edge_clock import EdgeClock
 from tests.support.edge.fakes import (
     CountingIds,
     FixedClock,
@@ -157,8 +158,7 @@ class Edge:
             store_ip=self.store_ip,  # type: ignore[arg-type]  # one of the three
             store_email=self.store_email,
             gpc=self.gpc,
-            clock=self.clock,
-            new_id=self.ids,
+            clock=EdgeClock(self.clock, self.ids),
             log=Log(),
             shares=self.shares,
         )
