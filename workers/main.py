@@ -62,7 +62,7 @@ from workers.stream.shard import ReaderConfig, ShardReader
 
 def run(settings: Settings) -> int:
     """Run one worker until it is told to stop; its exit code. Raises SettingsError."""
-    # Their own words are no JSON; what concerns us reaches us as exceptions.
+    # What concerns us reaches us as exceptions.
     for library in ("arq", "asyncpg"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     with (

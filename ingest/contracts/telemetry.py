@@ -13,6 +13,7 @@ from typing import Final, Literal, TextIO
 
 import orjson
 import structlog
+from typing_extensions import override
 
 #: What JSON allows and a terminal obeys, or a reader takes for the end of a line.
 _UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
@@ -40,6 +41,7 @@ LogEvent = Literal[
     "limits.unavailable",  # warning: each edge enforces the rate limits on its own
     # Both.
     "admin.unavailable",  # warning: the admin port is taken; tried again every 5 s
+    "library.said",  # a warning or an error of a library, in its own words
     "checkup.finding",  # at startup: what is wrong with a server, a setting or a disk
     # The worker.
     "worker.started",  # reading, under this consumer name
@@ -104,6 +106,8 @@ def configure_logging(level: str = "info", stream: TextIO | None = None) -> None
         logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # What libraries say, asyncio of tasks that failed unseen among them.
+    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
 
 
 class Log:
@@ -152,6 +156,26 @@ class Bounded:
             facts["suppressed"] = self._suppressed
         self._log.warning(self._event, **facts)
         self._next, self._suppressed = now + self._every, 0
+
+
+class _Libraries(logging.Handler):
+    """Writes the warnings and errors of libraries as lines of ours."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._log = Log()
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        is_error = record.levelno >= logging.ERROR
+        tell = self._log.error if is_error else self._log.warning
+        facts: dict[str, object] = {
+            "library": record.name,
+            "text": record.getMessage(),
+        }
+        if record.exc_info:
+            facts["exc_info"] = record.exc_info
+        tell("library.said", **facts)
 
 
 def _dumps(value: object, **_: object) -> str:

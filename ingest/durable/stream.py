@@ -1,6 +1,7 @@
 """Appends entries to the stream's shards. Raises no exceptions of Redis."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -18,7 +19,7 @@ from ingest.contracts.stream import (
     joined,
     shard_of,
 )
-from ingest.contracts.telemetry import Log
+from ingest.contracts.telemetry import Bounded
 from ingest.durable.append_counts import AppendCounts
 from ingest.redis_io.client import NotSent, QueueFull, RedisBreaker, describe_error
 from ingest.redis_io.multiplexer import Multiplexer, packed
@@ -28,6 +29,8 @@ Settled = Callable[[str | None], None]
 
 #: Beyond so many waiting entries, events are spooled instead.
 _PENDING: Final = 4_000
+#: A stream that takes some events and not others would be a line each time.
+_SAY_SECONDS: Final = 10.0
 
 
 class AppendFailed(Exception):
@@ -60,7 +63,7 @@ class Stream:
         self._is_confirmed = False
         self._problem: str | None = None
         self.appended = AppendCounts(shards)
-        self._log = Log()
+        self._overloaded = Bounded("edge.overloaded", time.monotonic, _SAY_SECONDS)
 
     async def append(self, event_id: UUID, payload: bytes) -> None:
         """Return when the stream has acknowledged the event; else raise AppendFailed."""
@@ -186,7 +189,7 @@ class Stream:
 
     def _report(self, problem: str | None) -> None:
         if problem and not self._problem:
-            self._log.warning("edge.overloaded", problem=problem)
+            self._overloaded.warning(problem=problem)
         self._problem = problem
 
 

@@ -4,6 +4,7 @@ A subject's window is that of `windows`, by the server's clock. Simultaneous req
 subject are served by one run of a script.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 
-from ingest.contracts.telemetry import Log
+from ingest.contracts.telemetry import Bounded
 from ingest.directory.cache import Lru
 from ingest.rate_limit.script import GIVE_BACK, TAKE, Script, ScriptCall
 from ingest.rate_limit.windows import BUCKET_MS, KEPT, Count
@@ -20,6 +21,8 @@ from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull
 #: The pause between two attempts while Redis is away.
 _RETRY_MS: Final = 1000
 _LEASES_KEPT: Final = 10_000
+#: A Redis that answers now and then would be a line each time.
+_SAY_SECONDS: Final = 10.0
 
 
 def window_key(subject: str) -> str:
@@ -99,7 +102,7 @@ class Permits:
         self._failures = 0
         self._is_reached = True
         self._away = Interval(0, 0)
-        self._log = Log()
+        self._unavailable = Bounded("limits.unavailable", time.monotonic, _SAY_SECONDS)
 
     @property
     def is_reached(self) -> bool:
@@ -192,7 +195,7 @@ class Permits:
             self._away = Interval(now, now + _RETRY_MS)
             if self._is_reached:
                 problem = f"{type(error).__name__}: {error}"
-                self._log.warning("limits.unavailable", problem=problem)
+                self._unavailable.warning(problem=problem)
         self._is_reached = error is None
 
 

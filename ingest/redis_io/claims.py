@@ -4,18 +4,21 @@ A mark lets the edge answer a repeat as a repeat; PostgreSQL decides. Without Re
 event is answered as a first one.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
 from redis.asyncio import Redis
 
-from ingest.contracts.telemetry import Log
+from ingest.contracts.telemetry import Bounded
 from ingest.contracts.variables import DAY_SECONDS
 from ingest.core.values import Mark, Missing
 from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull, describe_error
 from ingest.redis_io.multiplexer import Multiplexer, packed
 
 _PENDING: Final = 10_000
+#: A Redis that answers now and then would be a line each time.
+_SAY_SECONDS: Final = 10.0
 
 
 class Claims:
@@ -32,7 +35,7 @@ class Claims:
         self._recalls: Coalescer[str, bytes | Missing]
         self._recalls = Coalescer(self._read, in_flight=2)
         self._is_reached = True
-        self._log = Log()
+        self._unavailable = Bounded("claims.unavailable", time.monotonic, _SAY_SECONDS)
 
     async def earlier(self, marks: Sequence[Mark]) -> Sequence[bytes | None]:
         """Set the marks, those that exist only if they override; the former values."""
@@ -84,7 +87,7 @@ class Claims:
 
     def _reached(self, problem: str | None) -> None:
         if problem and self._is_reached:
-            self._log.warning("claims.unavailable", problem=problem)
+            self._unavailable.warning(problem=problem)
         self._is_reached = problem is None
 
     def _command(self, mark: Mark) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from arq.connections import ArqRedis
 from arq.cron import CronJob, cron
 from arq.worker import Function, Worker
+from typing_extensions import override
 
 from ingest.contracts.metrics.worker import JOBS
 from ingest.contracts.telemetry import Log
@@ -84,9 +85,27 @@ class JobSet:
         return True
 
 
+class _Worker(Worker):
+    """arq's worker, whose jobs leave no tasks behind that fail unseen.
+
+    arq finishes a job in a shielded task. If the worker is closed meanwhile, nobody waits for
+    that task. Without Redis it fails, as whatever the worker asks next does.
+    """
+
+    @override
+    async def finish_job(self, *args: Any, **kwargs: Any) -> None:
+        with suppress(*REDIS_ERRORS):
+            await super().finish_job(*args, **kwargs)
+
+    @override
+    async def finish_failed_job(self, *args: Any, **kwargs: Any) -> None:
+        with suppress(*REDIS_ERRORS):
+            await super().finish_failed_job(*args, **kwargs)
+
+
 def arq_worker(work: JobSet, redis: ArqRedis) -> Worker:
     """A worker of arq; create it in the running loop, and replace it after an error."""
-    return Worker(
+    return _Worker(
         functions=work.functions(),
         cron_jobs=work.crons(),
         redis_pool=redis,

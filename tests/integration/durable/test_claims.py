@@ -105,8 +105,10 @@ async def test_a_frozen_server_makes_everyone_a_first_and_is_said_once(
 
     with capture_logs() as logs:
         async with asyncio.timeout(5):
-            assert [None] == await claims.earlier([visit])
-            assert [None] == await claims.earlier([visit])
+            for _ in range(4):
+                assert [None] == await claims.earlier([visit])
+                # It answers now and then.
+                claims._reached(None)
 
     assert ["claims.unavailable"] == [line["event"] for line in logs]
     valkey.thaw()

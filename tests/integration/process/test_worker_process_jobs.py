@@ -1,17 +1,20 @@
 """The jobs and what keeps them going, inside one process."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
+from arq.cron import CronJob
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
+from typing_extensions import override
 
 from ingest.contracts.directory import GENERATION_KEY
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import running_valkey
 from workers.jobs import arq_host
-from workers.jobs.arq_host import keep_arq
+from workers.jobs.arq_host import JobSet, keep_arq
 from workers.jobs.schedule import Jobs
 from workers.postgres.database import Pool, open_pool
 from workers.redis_io.connections import for_jobs
@@ -105,6 +108,40 @@ async def test_arq_is_started_again_after_redis_was_away(pool: Pool) -> None:
     assert ["arq.restarted"] == [
         line["event"] for line in logs if line["event"] != "directory.published"
     ]
+
+
+class Restless(JobSet):
+    """Jobs that are at work whenever Redis goes."""
+
+    @override
+    def crons(self) -> list[CronJob]:
+        async def rest() -> None:
+            await asyncio.sleep(0.3)
+
+        return [self.cron(rest, f"rest{n}", second=None) for n in range(8)]
+
+
+async def test_arq_leaves_no_tasks_behind_that_fail_unseen() -> None:
+    found: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: found.append(context["message"]))
+    with running_valkey() as valkey:
+        for wait in (0.0, 0.1, 0.2, 0.3, 0.4):
+            stop = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                for queue in ("a", "b"):
+                    jobs = Restless(queue)
+                    group.create_task(keep_arq(jobs, valkey.url, stop, lambda _: 0.05))
+                await asyncio.sleep(1.4)
+                await asyncio.to_thread(valkey.kill)
+                await asyncio.sleep(wait)
+                stop.set()
+            gc.collect()
+            await asyncio.to_thread(valkey.start)
+    await asyncio.sleep(0.5)
+    gc.collect()
+
+    assert [] == found
 
 
 async def test_what_else_ends_arq_is_raised(

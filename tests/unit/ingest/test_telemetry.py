@@ -1,3 +1,8 @@
+import asyncio
+import gc
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 
 import orjson
@@ -55,14 +60,48 @@ def test_warnings_that_come_seldom_are_all_written() -> None:
 
 def test_what_a_terminal_obeys_is_escaped() -> None:
     text = "\0\r\n\x1b[2J\x7f\x85\x9b2J\u2028\u2029é"
-    configured = structlog.get_config()
     written = StringIO()
-    try:
-        configure_logging("debug", written)
+    with configured(written):
         structlog.get_logger().warning("edge.link_unknown", code=text)
-    finally:
-        structlog.configure(**configured)
 
     [line] = written.getvalue().splitlines()
     assert text == orjson.loads(line)["code"]
     assert line.isprintable()
+
+
+async def test_what_libraries_say_is_a_line_of_ours() -> None:
+    async def broken() -> None:
+        raise LookupError("nobody waits for this")
+
+    written = StringIO()
+    with configured(written):
+        logging.getLogger("somebody").info("not of interest")
+        logging.getLogger("somebody").warning("%d times", 3)
+        task = asyncio.create_task(broken())
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+
+    said, lost = map(orjson.loads, written.getvalue().splitlines())
+    assert ("warning", "somebody", "3 times") == (
+        said["level"],
+        said["library"],
+        said["text"],
+    )
+    assert ("error", "asyncio") == (lost["level"], lost["library"])
+    assert "never retrieved" in lost["text"]
+    assert "nobody waits for this" in lost["exception"]
+
+
+@contextmanager
+def configured(written: StringIO) -> Iterator[None]:
+    """Logs go there meanwhile."""
+    root = logging.getLogger()
+    before, level, former = structlog.get_config(), root.level, root.handlers[:]
+    try:
+        configure_logging("info", written)
+        yield
+    finally:
+        structlog.configure(**before)
+        root.setLevel(level)
+        root.handlers[:] = former
