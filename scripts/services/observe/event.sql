@@ -4,7 +4,7 @@ select events.id, at, kind::text, is_test, is_bot, is_duplicate,
        epoch, shard, entry_ms, entry_seq, entry_index, recorded_at,
        workspaces.name as workspace, links.code as link, programs.number as program,
        partners.code as partner, click_id, attributed_id, customer_id, api_key_id,
-       page_url, {enrichment}
+       page_url, purpose, {enrichment}
   from events
   left join workspaces on workspaces.id = events.workspace_id
   left join links on links.id = events.link_id

@@ -47,3 +47,17 @@ def test_a_database_without_tables_is_told_by_name(
 
     assert (3, "") == (result.code, result.out)
     assert "reftide schema" in result.err
+
+
+def test_schema_stores_the_addresses_of_a_former_release_anew(cli: Cli) -> None:
+    cli.fetch(
+        "insert into customers (id, workspace_id, seen_at, email)"
+        " values (gen_random_uuid(), gen_random_uuid(), now(), 'ann@x.example')"
+    )
+
+    assert "1 e-mail address stored anew" in cli.run("schema").out
+    assert 0 == cli.document("schema")["addresses"]
+    kept = (
+        "select count(*) from customers where email is null and email_hash is not null"
+    )
+    assert [1] == [row[0] for row in cli.fetch(kept)]
