@@ -3,6 +3,7 @@
 import click
 
 from ingest.contracts.telemetry import configure_logging
+from scripts.bench.abuse.command import abuse
 from scripts.bench.capacity import capacity
 from scripts.bench.compare.measure import compare
 from scripts.bench.cost import cost
@@ -39,6 +40,6 @@ def command() -> None:
 
 for measurement in (
     *(edge, worker, pipeline, hot_link, latency, cost, growth, capacity),
-    *(replay, compare, storm),
+    *(replay, compare, storm, abuse),
 ):
     command.add_command(measurement)

@@ -15,7 +15,12 @@ from scripts.output import emit, facts, json_option, table
 
 _MOST_NUMBER: Final = 1_000_000_000
 #: What `--quick` makes of them: enough to see that it measures.
-_QUICK: Final[Mapping[str, float]] = {"pairs": 1, "seconds": 2.0, "events": 2000}
+_QUICK: Final[Mapping[str, float]] = {
+    "pairs": 1,
+    "seconds": 2.0,
+    "events": 2000,
+    "requests": 2000,
+}
 _QUICK_SIZE: Final = 5000
 
 _COLUMNS: Final = ("name", "unit", "figure", "baseline", "ratio", "spread", "runs")

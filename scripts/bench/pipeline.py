@@ -1,16 +1,11 @@
 """`reftide bench pipeline`: from request to row, against a rival that does the same."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, islice
+from collections.abc import Mapping
 from typing import Final
 
 import click
-import orjson
-from uuid_utils.compat import uuid7
 
-from ingest.contracts import apikey
-from ingest.dialects.batch import ROUTE
 from scripts.bench import options
 from scripts.bench.environment.processes import (
     Start,
@@ -20,17 +15,13 @@ from scripts.bench.environment.processes import (
     require_fastapi,
 )
 from scripts.bench.environment.runs import Result, paired, tell
-from scripts.bench.environment.servers import BenchServers, prepared
-from scripts.bench.load import traffic
-from scripts.bench.load.load import CONNECTIONS, Requests, choose, clicks
+from scripts.bench.environment.servers import prepared
+from scripts.bench.load.batches import add_key, batches
+from scripts.bench.load.load import CONNECTIONS, choose, clicks
 from scripts.bench.load.recording import through
 from scripts.environment import Environment
-from scripts.sql import statements
+from scripts.services.maintain.seed import WORKSPACE
 
-_SQL: Final = statements("services/administer/access/keys")
-#: So many clicks are made, each of another visitor, before they come again.
-_CLICKS: Final = 50_000
-_SECRET: Final = "key_of_a_measurement"  # noqa: S105 -- of servers that nobody else sees
 _RIVALS: Final[Mapping[str, tuple[Start, str]]] = {
     "fastapi": (
         fastapi,
@@ -90,7 +81,8 @@ def pipeline(  # noqa: PLR0913 -- what a caller may choose
     with prepared(environment) as servers:
         single = ours = choose(clicks(servers.codes, servers.data, connections))
         if batch > 1:
-            ours = choose(batches(servers, batch, connections))
+            key = asyncio.run(add_key(servers, WORKSPACE))
+            ours = choose(batches(servers, servers.codes, batch, connections, key))
         tell(f"load by {ours.name}")
         found = paired(
             lambda: through(servers, reftide(edges, workers), ours, seconds).rate,
@@ -105,30 +97,3 @@ def pipeline(  # noqa: PLR0913 -- what a caller may choose
         "links": len(servers.links),
     }
     return Result(name="pipeline", unit="events/s", pairs=found, conditions=conditions)
-
-
-def batches(servers: BenchServers, size: int, connections: int) -> Requests:
-    """Batches of so many clicks on the links of the servers, and a key that may send them."""
-    asyncio.run(_add_key(servers))
-    file = servers.data / "batches"
-    clicks = _clicks(servers.codes)
-    with file.open("wb") as lines:
-        for _ in range(max(1, _CLICKS // size)):
-            lines.write(b"[" + b",".join(islice(clicks, size)) + b"]\n")
-    return Requests(ROUTE.path, file, size, _SECRET, connections)
-
-
-def _clicks(codes: Sequence[str]) -> Iterator[bytes]:
-    bodies = [orjson.loads(body) for body in traffic.bodies(codes)]
-    for number in count():
-        body, ip = bodies[number % len(bodies)], traffic.address(number)
-        yield orjson.dumps({"path": traffic.PATH, "body": body, "ip": ip})
-
-
-async def _add_key(servers: BenchServers) -> None:
-    workspace = servers.links[0].workspace_uuid
-    hashes = apikey.hashes(servers.environment.secrets(), _SECRET)
-    async with servers.postgres() as connection:
-        await connection.execute(
-            _SQL["add"], uuid7(), workspace, "bench", hashes[0], _SECRET[-4:], ["*"]
-        )

@@ -110,6 +110,50 @@ def test_what_an_event_costs_is_measured_and_counted_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_honest_clicks_are_measured_beside_attacks() -> None:
+    found = bench("abuse", "--quick")
+
+    is_measured(found, "abuse", "ms")
+    assert {"lost": 0, "refused": 0}.items() <= found["honest"].items()
+    assert 0 == found["attackers"]["5xx"] < found["attackers"]["requests"]
+    assert {"200", "400", "401", "415"} <= found["answers_to_attackers"].keys()
+
+
+@pytest.mark.slow
+def test_batches_are_measured_beside_those_of_another_workspace() -> None:
+    found = bench("abuse", "--quick", "--scenario", "fairness")
+
+    is_measured(found, "abuse", "ms")
+
+
+@pytest.mark.slow
+def test_what_strangers_leave_in_redis_is_measured_until_it_has_expired() -> None:
+    found = bench("abuse", "--quick", "--scenario", "fill")
+
+    is_measured(found, "abuse", "bytes")
+    assert found["figure"] <= 1.05 * found["baseline"] < found["keys"]["bytes_at_most"]
+    assert 0 == found["keys"]["outlasting_the_window"]
+    assert ["200"] == list(found["answers_to_another_workspace"])
+
+
+@pytest.mark.slow
+def test_requests_changed_at_random_find_no_5xx_and_no_hang() -> None:
+    found = bench("abuse", "--quick", "--scenario", "fuzz")
+
+    is_measured(found, "abuse", "ms")
+    assert {"sent": 2000, "5xx": 0, "without_answer": 0} == found["requests"]
+
+
+@pytest.mark.slow
+def test_what_one_request_takes_of_an_edge_is_measured_by_route() -> None:
+    found = bench("abuse", "--quick", "--scenario", "single", "--requests", "300")
+
+    is_measured(found, "abuse", "ms")
+    assert "shapes" in {route["route"] for route in found["routes"]}
+    assert 0 < found["batch_between_yields"]["ms"]
+
+
+@pytest.mark.slow
 def test_the_checkout_is_measured_beside_a_commit() -> None:
     found = bench("compare", "HEAD", "--quick")
 

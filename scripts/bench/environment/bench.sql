@@ -82,3 +82,6 @@ vacuum (freeze, analyze) events
 
 -- calm_customers: likewise
 vacuum (freeze, analyze) customers
+
+-- clicks_on: how many are counted on some links
+select coalesce(sum(clicks), 0)::bigint from links where code = any($1::text[])

@@ -124,6 +124,10 @@ def edges(
         "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
     }
     with _members(servers, "edge", count, words, where) as pids:
+        # One is ready a moment before it listens.
+        deadline = time.monotonic() + _START_SECONDS
+        while not status(port, "/livez") and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_SECONDS)
         yield port, pids
 
 

@@ -7,7 +7,8 @@ and one that finds no free connection waits for it: its time counts from when it
 
 It ends with one line of JSON: `requests` answered, when it `began` and `ended` (the first
 request, the last answer; by the machine's monotonic clock, in seconds), the `latencies` of
-the open loop in microseconds, and `failure`, an answer that was not 200, if there was one.
+the open loop in microseconds, `refused`, how many answers were not 200, and `failure`, the
+first of them. The load ends with it, unless it is patient.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ class Order:
     """What to send. `bodies` is a file of bodies, one a line.
 
     `first` is the number of its first visitor; `rate` is in requests a second, 0 for the
-    closed loop; `key` is an API key, if any.
+    closed loop; `key` is an API key, if any. A patient load counts other answers than 200.
     """
 
     port: int
@@ -54,6 +55,7 @@ class Order:
     first: int
     rate: float = 0.0
     key: str = ""
+    is_patient: bool = False
 
 
 class _Load:
@@ -66,7 +68,7 @@ class _Load:
         self._due: deque[float] = deque()
         self._out = 0
         self._is_on = True
-        self.answered = 0
+        self.answered = self.refused = 0
         self.failure: str | None = None
         self.latencies: list[int] = []
 
@@ -109,6 +111,8 @@ class _Load:
         self._out -= 1
         if status_of(answer) == HTTPStatus.OK:
             self.answered += 1
+        elif self._order.is_patient:
+            self.refused += 1
         else:
             self.failure = self.failure or answer[:_SHOWN].decode("latin-1")
         if due:
@@ -164,6 +168,7 @@ def main() -> None:
         "began": began,
         "ended": ended,
         "latencies": load.latencies,
+        "refused": load.refused,
         "failure": load.failure,
     }
     sys.stdout.write(f"{orjson.dumps(result).decode()}\n")

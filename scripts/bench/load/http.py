@@ -6,11 +6,15 @@ speaks all of HTTP.
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final, cast
 
 from typing_extensions import override
 
+from scripts.bench.environment.proxy import HOST
+
 _HEAD_END: Final = b"\r\n\r\n"
+_CLOSES: Final = b"\r\nconnection: close"
 _LENGTH: Final = b"content-length:"
 
 
@@ -53,6 +57,69 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
 
+class Connections:
+    """Connections to one server, as many as there are requests under way.
+
+    An answer may take so many `seconds`; `source` is the address to ask from. Unless they are
+    kept, each request has a connection of its own.
+    """
+
+    def __init__(
+        self, port: int, seconds: float, source: str = HOST, *, are_kept: bool = True
+    ) -> None:
+        self._port = port
+        self._seconds = seconds
+        self._source = source
+        self._are_kept = are_kept
+        self._idle: list[Connection] = []
+        self.under_way = 0
+
+    async def ask(self, request: bytes) -> bytes:
+        """Raises OSError and TimeoutError where nobody knows what became of it."""
+        self.under_way += 1
+        connection: Connection | None = None
+        answer = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self._seconds):
+                connection = await self._connected()
+                connection.lost = partial(_lose, answer)
+                connection.ask(request, answer.set_result)
+                whole: bytes = await answer
+        except (OSError, TimeoutError):
+            if connection is not None:
+                connection.end()
+            raise
+        finally:
+            self.under_way -= 1
+        if not self._are_kept or _CLOSES in whole.partition(_HEAD_END)[0].lower():
+            connection.end()
+        connection.lost = lambda: None
+        self._idle.append(connection)
+        return whole
+
+    async def _connected(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        return await self.open()
+
+    async def open(self) -> Connection:
+        """One more, which is the caller's."""
+        loop, source = asyncio.get_running_loop(), (self._source, 0)
+        made = loop.create_connection(Connection, HOST, self._port, local_addr=source)
+        return (await made)[1]
+
+    def close(self) -> None:
+        for connection in self._idle:
+            connection.end()
+
+
+def _lose(answer: "asyncio.Future[bytes]") -> None:
+    if not answer.done():
+        answer.set_exception(ConnectionError("closed before the answer"))
+
+
 def framed(path: str, lines: str, body: bytes) -> bytes:
     """A whole POST; `lines` are headers, each with its line break."""
     return (
@@ -70,10 +137,10 @@ def body_of(answer: bytes) -> bytes:
 
 
 def is_whole(answer: bytes) -> bool:
-    """Whether all of an answer is there. Its head must say how long its body is."""
+    """Whether all of an answer is there. It has no body unless its head says how long."""
     end = answer.find(_HEAD_END)
     if end < 0:
         return False
     _, _, rest = answer[:end].lower().partition(_LENGTH)
-    length = int(rest.partition(b"\r\n")[0])
+    length = int(rest.partition(b"\r\n")[0] or 0)
     return len(answer) >= end + len(_HEAD_END) + length

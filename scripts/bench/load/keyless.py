@@ -59,10 +59,10 @@ async def fill(
     async def sender() -> None:
         click_id = None
         for number in left:
-            call = _call(dice, number, names, click_id)
-            status, body = await send(call)
+            made = call(dice, number, click_id, names)
+            status, body = await send(made)
             statuses[status] += 1
-            if call.path == f"{_AFFITOR}/click":
+            if made.path == f"{_AFFITOR}/click":
                 click_id = orjson.loads(body).get("click_id")
 
     async with asyncio.TaskGroup() as tasks:
@@ -71,7 +71,10 @@ async def fill(
     return statuses
 
 
-def _call(dice: Random, number: int, names: Names, click_id: str | None) -> Call:
+def call(
+    dice: Random, number: int, click_id: str | None, names: Names = _NAMES
+) -> Call:
+    """One of a mixture; a visitor of this number sends it."""
     domain, key = names.dub
     page = f"https://yoursite.com/?aff={names.affitor}"
     path, body = dice.choice(

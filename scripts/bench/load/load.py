@@ -63,13 +63,14 @@ class Sent:
     """What came of it: requests answered with 200, from when to when.
 
     Times are of the monotonic clock, in seconds; `latencies` are how long the answers
-    took, of an open loop only.
+    took, of an open loop only; `refused` are other answers to a patient one.
     """
 
     requests: int
     began: float
     ended: float
     latencies: tuple[float, ...] = ()
+    refused: int = 0
 
     @property
     def rate(self) -> float:
@@ -126,9 +127,19 @@ class Own:
 
     name = "our own generator"
 
-    def __init__(self, what: Requests, rate: float = 0.0) -> None:
+    def __init__(
+        self,
+        what: Requests,
+        rate: float = 0.0,
+        connections: int = _PACED_CONNECTIONS,
+        *,
+        is_patient: bool = False,
+    ) -> None:
+        """`connections` are those of an open loop; a patient one may be refused."""
         self.what = what
         self._rate = rate
+        self._connections = connections if rate else what.connections
+        self._is_patient = is_patient
 
     def send(self, port: int, seconds: float) -> Sent:
         """Likewise."""
@@ -136,18 +147,26 @@ class Own:
             port=port,
             path=self.what.path,
             bodies=str(self.what.bodies),
-            connections=_PACED_CONNECTIONS if self._rate else self.what.connections,
+            connections=self._connections,
             seconds=seconds,
             first=next(_PARTS),
             rate=self._rate,
             key=self.what.key,
+            is_patient=self._is_patient,
         )
-        words = [sys.executable, "-m", generator.__name__, orjson.dumps(order).decode()]
-        found: dict[str, Any] = orjson.loads(_run(words, seconds))
+        found = obey(generator.__name__, order, seconds)
         if found["failure"]:
             raise _failed(found["failure"])
         latencies = tuple(micros / 1e6 for micros in found["latencies"])
-        return Sent(found["requests"], found["began"], found["ended"], latencies)
+        ended, refused = found["ended"], found["refused"]
+        return Sent(found["requests"], found["began"], ended, latencies, refused)
+
+
+def obey(module: str, order: object, seconds: float) -> dict[str, Any]:
+    """What a module of ours prints that takes its order as JSON. Raises Unreachable."""
+    words = [sys.executable, "-m", module, orjson.dumps(order).decode()]
+    found: dict[str, Any] = orjson.loads(_run(words, seconds))
+    return found
 
 
 #: Something that sends requests; `name` says what, `what` which requests.

@@ -9,15 +9,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 
 from ingest.contracts.clickid import KeyRing
-from scripts.bench.environment.proxy import HOST
-from scripts.bench.load.http import Connection, body_of, status_of
+from scripts.bench.load.http import Connections, body_of, status_of
 from scripts.bench.storm.traffic import REPEATABLE, Event, request
 
 #: A client of ours gives up after this.
@@ -77,60 +75,12 @@ class Tally:
         return status in _OK
 
 
-class _Edge:
-    """Connections to one edge, as many as there are requests under way."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._idle: list[Connection] = []
-        self.under_way = 0
-
-    async def ask(self, request: bytes) -> bytes:
-        """Raises OSError and TimeoutError where nobody knows what became of it."""
-        self.under_way += 1
-        connection: Connection | None = None
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bytes] = loop.create_future()
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                connection = await self._connected()
-                connection.lost = partial(_lose, answer)
-                connection.ask(request, answer.set_result)
-                whole = await answer
-        except (OSError, TimeoutError):
-            if connection is not None:
-                connection.end()
-            raise
-        finally:
-            self.under_way -= 1
-        connection.lost = lambda: None
-        self._idle.append(connection)
-        return whole
-
-    async def _connected(self) -> Connection:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_open:
-                return connection
-        loop = asyncio.get_running_loop()
-        return (await loop.create_connection(Connection, HOST, self._port))[1]
-
-    def close(self) -> None:
-        for connection in self._idle:
-            connection.end()
-
-
-def _lose(answer: "asyncio.Future[bytes]") -> None:
-    if not answer.done():
-        answer.set_exception(ConnectionError("closed before the answer"))
-
-
 class Client:
     """Sends events to the edges in turn; `ports` are the edges'."""
 
     def __init__(self, ports: Sequence[int], keys: KeyRing, tally: Tally) -> None:
         """`keys` tell which click an answered click id is."""
-        self._edges = [_Edge(port) for port in ports]
+        self._edges = [Connections(port, _ANSWER_SECONDS) for port in ports]
         self._keys = keys
         self._tally = tally
         self._clicks: deque[str] = deque(maxlen=_REMEMBERED)
