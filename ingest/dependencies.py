@@ -20,7 +20,7 @@ from ingest.directory.lookup import Directory
 from ingest.durable.degradation import Degradation
 from ingest.durable.drain import Drainer
 from ingest.durable.edge_clock import EdgeClock
-from ingest.durable.probe import RedisProbe
+from ingest.durable.probe import Breakers, RedisProbe
 from ingest.durable.sink import Sink
 from ingest.durable.spool.directory import SpoolDirectory, spool_of
 from ingest.durable.spool.spool import Spool
@@ -102,11 +102,11 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
         ),
         watch=RedisProbe(
             probes,
-            reach=reach,
-            writes=writes,
+            breakers=Breakers(reach, writes),
             degradation=degradation,
             appended=stream.appended,
             clock=clock,
+            can_spool=lambda: spool.problem is None,
         ),
         claims=Claims(redis, settings.day_seconds),
         limiter=SharedLimiter(redis, clock.now),

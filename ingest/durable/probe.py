@@ -7,7 +7,7 @@ is the edge's state, which operators' commands show.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
@@ -28,6 +28,13 @@ _CALM_PROBES: Final = 30
 _MOST_NEEDED: Final = 16
 #: Edges that have not written for so long are dropped from the list.
 _KEPT_SECONDS: Final = 86_400
+
+
+class Breakers(NamedTuple):
+    """Open while Redis does not answer, and while it takes no writes."""
+
+    reach: RedisBreaker
+    writes: RedisBreaker
 
 
 class Recovery:
@@ -52,6 +59,8 @@ class Recovery:
     def is_over(self, *, is_open: bool) -> bool:
         """Count a probe that succeeded; whether the breaker may be closed."""
         if not is_open:
+            self._is_open = False
+            self._good = 0
             self._calm += 1
             return True
         self._begin()
@@ -76,23 +85,23 @@ class RedisProbe:
         self,
         redis: Redis,
         *,
-        reach: RedisBreaker,
-        writes: RedisBreaker,
+        breakers: Breakers,
         degradation: Degradation,
         appended: AppendCounts,
         clock: EdgeClock,
+        can_spool: Callable[[], bool],
     ) -> None:
         """`redis` has no breaker.
 
-        `reach` is open while Redis does not answer, `writes` while it takes no writes.
         `appended` gets the streams' epochs before a breaker is closed, `clock` Redis' time.
+        While not `can_spool`, a breaker is closed as soon as Redis answers.
         """
         self._redis = redis
-        self._reach = reach
-        self._writes = writes
+        self._reach, self._writes = breakers
         self._degradation = degradation
         self._appended = appended
         self._clock = clock
+        self._can_spool = can_spool
         self._recovery = Recovery()
         self._is_stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -134,7 +143,9 @@ class RedisProbe:
             self._reach.trip(describe_error(error))
             self._recovery.failed()
             return
-        if self._recovery.is_over(is_open=self._reach.is_open):
+        # Without a spool, an edge that did not ask Redis would refuse.
+        is_over = self._recovery.is_over(is_open=self._reach.is_open)
+        if is_over or not self._can_spool():
             self._reach.close()
         if refusal is None:
             self._writes.close()

@@ -23,12 +23,12 @@ from ingest.durable.degradation import Degradation, Level, Pressure
 from ingest.durable.drain import Drainer
 from ingest.durable.edge_clock import EdgeClock, unix_ms
 from ingest.durable.pressure import pressure
-from ingest.durable.probe import RedisProbe
+from ingest.durable.probe import Breakers, RedisProbe
 from ingest.durable.sink import Sink
 from ingest.durable.spool import directory as home_module
 from ingest.durable.spool.directory import SpoolDirectory, contents, stores
 from ingest.durable.spool.files import OsFiles
-from ingest.durable.spool.spool import Spool
+from ingest.durable.spool.spool import Spool, SpoolFailed
 from ingest.durable.stream import Stream
 from ingest.redis_io.client import RedisBreaker, connect
 from ingest.settings import Spooling
@@ -80,11 +80,11 @@ class Edge:
         )
         self.watch = RedisProbe(
             self.probes,
-            reach=self.reach,
-            writes=self.writes,
+            breakers=Breakers(self.reach, self.writes),
             degradation=degradation,
             appended=self.stream.appended,
             clock=EdgeClock(unix_ms, uuid7),
+            can_spool=lambda: self.spool.problem is None,
         )
 
     def start(self) -> None:
@@ -293,6 +293,32 @@ async def test_a_full_disk_is_an_answer_and_said_once(
             await edge.append(7)
             assert [7] == await edge.spooled()
     assert 1 == sum(line["event"] == "spool.failed" for line in logs)
+
+
+async def test_who_cannot_spool_goes_back_to_the_stream_at_once(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def probes_needed(edge: Edge) -> int:
+        edge.reach.trip("slow")
+        count = 0
+        while edge.reach.is_open:
+            await edge.watch.probe("edge", SHARDS, 0, {})
+            count += 1
+        return count
+
+    monkeypatch.setattr(home_module, "OS_FILES", FullDisk())
+    edge = Edge(redis_url, tmp_path, {})
+    edge.spool.start()
+    assert [1, 2, 4] == [await probes_needed(edge) for _ in range(3)]
+    with pytest.raises(SpoolFailed):
+        await edge.spool.append(UUID(int=1), b"x")
+
+    assert 1 == await probes_needed(edge)
+
+    await edge.spool.stop()
+    await edge.stream.drain()
+    await edge.redis.aclose()
+    await edge.probes.aclose()
 
 
 async def takes_events(edge: Edge) -> bool:

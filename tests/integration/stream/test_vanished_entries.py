@@ -20,7 +20,7 @@ from ingest.contracts.stream import GROUP, epoch_key, events_key
 from ingest.contracts.variables import Variables
 from ingest.durable.degradation import Degradation
 from ingest.durable.edge_clock import EdgeClock, unix_ms
-from ingest.durable.probe import RedisProbe
+from ingest.durable.probe import Breakers, RedisProbe
 from ingest.durable.stream import AppendFailed, Stream
 from ingest.redis_io.client import RedisBreaker, connect
 from ingest.settings import Spooling
@@ -44,11 +44,11 @@ class Edge:
         self.stream = Stream(self.redis, 1, RedisBreaker())
         self.probe = RedisProbe(
             self.probes,
-            reach=self.reach,
-            writes=RedisBreaker(),
+            breakers=Breakers(self.reach, RedisBreaker()),
             degradation=Degradation(Spooling.load(Variables({}))),
             appended=self.stream.appended,
             clock=EdgeClock(unix_ms, uuid7),
+            can_spool=lambda: True,
         )
 
     async def report(self) -> None:
