@@ -280,3 +280,48 @@ async def test_what_a_lost_primary_had_not_replicated_is_lost(
 
     assert 25 == len(truth) == ledger.lost == lost["at_most"]
     assert 0 == ledger.balance
+
+
+async def begin_anew(scene: Scene) -> None:
+    """What a worker does that finds no stream."""
+    await scene.redis.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+    await current_epoch(scene.pool, scene.redis, 0)
+
+
+async def test_an_emptied_server_lost_what_edges_had_appended_since_it_was_counted(
+    scene: Scene, valkey: Valkey
+) -> None:
+    await scene.append(20)
+    await scene.settle()
+    await scene.edge.report()
+    await scene.look()
+    await scene.append(10)
+    await asyncio.to_thread(valkey.kill)
+    await asyncio.to_thread(valkey.lose_its_data)
+    await asyncio.to_thread(valkey.start)
+    await begin_anew(scene)
+    await scene.edge.report()
+    await scene.append(5)
+
+    ledger, [lost] = await scene.judge()
+
+    assert (10, 10, 0) == (ledger.lost, lost["at_most"], ledger.balance)
+
+
+async def test_what_came_after_a_server_was_emptied_is_not_lost_with_it(
+    scene: Scene,
+) -> None:
+    await scene.append(20)
+    await scene.settle()
+    await scene.edge.report()
+    await scene.look()
+    await scene.redis.flushdb()
+    # Before the edge and the workers notice.
+    await scene.append(5)
+    await scene.redis.xgroup_create(STREAM, GROUP, "0")
+    await current_epoch(scene.pool, scene.redis, 0)
+
+    ledger, lost = await scene.judge()
+
+    assert (0, 0, []) == (ledger.lost, ledger.balance, lost)
+    assert 25 == ledger.recorded

@@ -45,6 +45,49 @@ def test_an_event_goes_through_the_books_and_the_balance_stays_zero(
     assert {"accepted": 1, "recorded": 1} == _ledger(hands.cli)
 
 
+def test_lost_events_are_listed_with_the_replay_that_brings_them_back(
+    hands: Hands,
+) -> None:
+    hands.cli.fetch(
+        "insert into ledger (epoch, shard, consumer, lost) values (1, 0, '', 3)"
+    )
+    hands.cli.fetch(
+        "update stream_epochs set vanished = 3, lost_since = '2026-03-01 10:00Z'"
+        " where epoch = 1"
+    )
+    hands.cli.fetch(
+        "insert into edge_appends (epoch, edge, appended, vanished, unsure, run)"
+        " values (1, 'one', 9, 3, 2, 'a')"
+    )
+
+    shown = hands.cli.run("status", "--window", "0").out
+    status = hands.cli.document("status", "--window", "0")
+    verified = hands.cli.run("verify", "--wait", "0")
+
+    assert (3, 5) == (status["lost"], status["lost_at_most"])
+    assert "3 to 5" in shown
+    assert "reftide replay --from 2026-03-01T10:00:00Z" in " ".join(shown.split())
+    assert (1, True) == (verified.code, "lost" in verified.out)
+
+
+def test_what_an_edge_appended_that_died_beside_its_redis_is_unknown(
+    hands: Hands,
+) -> None:
+    hands.cli.fetch(
+        "update stream_epochs set run = 'b', run_since = now() where epoch = 1"
+    )
+    hands.cli.fetch(
+        "insert into edge_appends (epoch, edge, appended, run) values (1, 'one', 9, 'a')"
+    )
+
+    shown = hands.cli.run("status", "--window", "0").out
+    status = hands.cli.document("status", "--window", "0")
+
+    assert (0, None) == (status["lost"], status["lost_at_most"])
+    assert "0 or more" in shown
+    assert "an edge died in the seconds before" in " ".join(shown.split())
+
+
 def test_an_entry_trimmed_unread_shows_as_an_imbalance(hands: Hands) -> None:
     event_id = hands.send()
     hands.redis.xtrim(events_key(shard_of(event_id, 4)), maxlen=0, approximate=False)
