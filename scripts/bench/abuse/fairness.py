@@ -25,9 +25,9 @@ def fairness(environment: Environment, load: others.Load) -> Result:
     with prepared(environment) as servers:
         mine = asyncio.run(add_key(servers, WORKSPACE))
         other = asyncio.run(others.add_other(servers))
-        watched = Own(
-            batches(servers, servers.codes, _EVENTS, 1, mine), _RATE, is_patient=True
-        )
+        mine_only = batches(servers, servers.codes, _EVENTS, 1, mine)
+        # Each asks before the edge gives it up.
+        watched = Own(mine_only, _RATE, _CONNECTIONS, is_patient=True)
         at_once = _EVENTS * _CONNECTIONS
         greedy = Own(
             batches(servers, [others.CODE], _EVENTS, at_once, other), is_patient=True
