@@ -164,14 +164,18 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
 async def _close(worker: Worker, redis: ArqRedis) -> None:
     """Close worker and connections, within a time limit."""
     # asyncio.timeout would wait for jobs that do not heed cancellation.
-    closing = asyncio.create_task(_close_both(worker, redis))
-    await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
-    closing.cancel()
+    for closing in (_close_worker(worker), _close_connections(redis)):
+        task = asyncio.create_task(closing)
+        await asyncio.wait({task}, timeout=_CLOSE_SECONDS)
+        task.cancel()
 
 
-async def _close_both(worker: Worker, redis: ArqRedis) -> None:
+async def _close_worker(worker: Worker) -> None:
     # Closing raises the cancellation of the jobs it cancels.
     with suppress(*REDIS_ERRORS, asyncio.CancelledError):
         await worker.close()
+
+
+async def _close_connections(redis: ArqRedis) -> None:
     with suppress(*REDIS_ERRORS):
         await redis.aclose(close_connection_pool=True)
