@@ -47,7 +47,7 @@ async def test_the_first_to_come_is_told_to_the_next(claims: Claims) -> None:
     [found] = await claims.earlier([other])
 
     assert found is not None
-    assert Hint(FIRST, REPLY) == Hint.decode(found)
+    assert Hint(FIRST, REPLY) == Hint.decode(found, None)
 
 
 async def test_marks_of_one_request_are_answered_each(claims: Claims) -> None:
