@@ -348,6 +348,10 @@ drop index if exists events_named;
 create index if not exists events_keyless on events (customer_id)
     where kind = 'lead' and api_key_id is null;
 
+-- The clicks that a customer's events name, those with an API key first: few of many, as a rule.
+create index if not exists events_said on events (customer_id, ((api_key_id is null)::int), click_id)
+    where kind <> 'click' and click_id is not null and not is_test;
+
 -- The leads of a customer since a time: what a late click may change.
 create index if not exists events_customers on events (customer_id, at)
     where kind <> 'click';

@@ -6,10 +6,12 @@ select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[])
 on conflict (workspace_id, external_id) where external_id is not null do nothing
 
 -- identified_ids: the ids of customers by external id
-select id, workspace_id, external_id
-  from customers
- where (workspace_id, external_id) in (select * from unnest($1::uuid[], $2::text[]))
-   and external_id is not null
+select customer.id, asked.workspace_id, asked.external_id
+  from unnest($1::uuid[], $2::text[]) as asked (workspace_id, external_id)
+ cross join lateral (
+        select id from customers
+         where workspace_id = asked.workspace_id and external_id = asked.external_id
+        offset 0) as customer
 
 -- customers_known: which of these ids are customers'
 select id from customers where id = any($1::uuid[])
@@ -18,7 +20,7 @@ select id from customers where id = any($1::uuid[])
 with family as (
     select named.id, asked.id = any($2::uuid[]) as is_root, asked.id = any($3::uuid[]) as is_named
       from unnest($1::uuid[]) as asked (id)
-      left join event_aliases alias on alias.id = asked.id
+      left join lateral (select event_id from event_aliases where id = asked.id offset 0) as alias on true
      cross join lateral (
             select asked.id
             union all select alias.event_id where alias.event_id is not null
@@ -28,11 +30,18 @@ with family as (
 )
 select id, is_root from family
 union
-select points_to, false from customers where id in (select id from family where is_root) and points_to is not null
+select visitor.points_to, false
+  from family
+ cross join lateral (select points_to from customers where id = family.id offset 0) as visitor
+ where family.is_root and visitor.points_to is not null
 union
-select customer_id, false from events
- where kind <> 'click' and click_id in (select id from family where is_root)
-   and (api_key_id is null)::int = 0 and customer_id is not null
+select lead.customer_id, false
+  from family
+ cross join lateral (
+        select customer_id from events
+         where click_id = family.id and kind <> 'click' and (api_key_id is null)::int = 0
+        offset 0) as lead
+ where family.is_root and lead.customer_id is not null
 union
 select first.customer_id, false
   from family
@@ -50,11 +59,10 @@ select distinct said.click_id
   left join customers customer on customer.id = said.customer_id
  where customer.is_crowd is not true
    and not exists (
-           select from (select id, click_id from events
-                         where customer_id = said.customer_id and kind <> 'click' and not is_test
-                           and (said.is_keyless or api_key_id is not null)
-                        offset 0) as other
-            where other.click_id = said.click_id and other.id <> all($3::uuid[]))
+           select from events
+            where customer_id = said.customer_id and (api_key_id is null)::int in (0, said.is_keyless::int)
+              and click_id = said.click_id and kind <> 'click' and not is_test and id <> all($3::uuid[])
+           offset 0)
 
 -- customers_lock: lock these customers in the order of their ids
 select from customers where id = any($1::uuid[]) order by id for no key update
@@ -121,70 +129,96 @@ update customers
 
 -- customers_point: point anonymous customers at the customer of the first lead that names their click, those with a key before all others; one of a detached month keeps its target, since its lead may be detached too
 with person as (
-    select customer.id, customer.workspace_id, customer.is_crowd, coalesce(alias.event_id, customer.id) as event_id
-      from customers customer
-      left join event_aliases alias on alias.id = customer.id
-     where customer.id = any($1::uuid[]) and customer.external_id is null
-), earliest as (
-    select distinct on (person.id) person.id, lead.customer_id, not lead.is_keyless as is_by_key
+    select customer.*, coalesce(alias.event_id, customer.id) as event_id
+      from unnest($1::uuid[]) as asked (id)
+     cross join lateral (
+            select id, workspace_id, external_id, is_crowd, points_to, points_by_key
+              from customers where id = asked.id
+            offset 0) as customer
+      left join lateral (select event_id from event_aliases where id = asked.id offset 0) as alias on true
+     where customer.external_id is null
+), pointing as (
+    select person.id, person.points_to as pointed_to, person.points_by_key as pointed_by_key,
+           earliest.customer_id, coalesce(not earliest.is_keyless, false) as is_by_key
       from person
-     cross join lateral (
-            select person.event_id as id
-            union all select id from event_aliases where event_id = person.event_id
-          ) as named
-     cross join lateral (
-            select event.id, event.at, event.customer_id, event.api_key_id is null as is_keyless
-              from events event
-              join customers identified on identified.id = event.customer_id and identified.external_id is not null
-             where event.click_id = named.id and event.kind <> 'click' and not event.is_test
-               and event.workspace_id = person.workspace_id
-               and (event.api_key_id is not null or event.kind = 'lead' and not person.is_crowd)
-             order by (event.api_key_id is null)::int, event.at, event.id
-             limit 1
-          ) as lead
-     order by person.id, lead.is_keyless, lead.at, lead.id
+      left join lateral (
+            select lead.customer_id, lead.is_keyless
+              from (select person.event_id as id
+                    union all select id from event_aliases where event_id = person.event_id) as named
+             cross join lateral (
+                    select event.id, event.at, event.customer_id, event.api_key_id is null as is_keyless
+                      from events event
+                     where event.click_id = named.id and event.kind <> 'click' and not event.is_test
+                       and event.workspace_id = person.workspace_id
+                       and (event.api_key_id is not null or event.kind = 'lead' and not person.is_crowd)
+                       and (select external_id from customers where id = event.customer_id) is not null
+                     order by (event.api_key_id is null)::int, event.at, event.id
+                     limit 1) as lead
+             order by lead.is_keyless, lead.at, lead.id
+             limit 1) as earliest on true
 )
 update customers
-   set points_to = earliest.customer_id, points_by_key = coalesce(earliest.is_by_key, false)
-  from person left join earliest using (id)
- where customers.id = person.id
-   and (customers.points_to, customers.points_by_key)
-       is distinct from (earliest.customer_id, coalesce(earliest.is_by_key, false))
-   and (customers.points_to is null or customers.id >= (select events_floor()))
+   set points_to = pointing.customer_id, points_by_key = pointing.is_by_key
+  from pointing
+ where customers.id = pointing.id
+   and (pointing.pointed_to, pointing.pointed_by_key) is distinct from (pointing.customer_id, pointing.is_by_key)
+   and (pointing.pointed_to is null or customers.id >= (select events_floor()))
 
 -- customers_mark: mark customers of whom an event with a key names a click, and those whose events name more than $3 clicks as shared ids; unmark those that lost events ($2) and have no such events left; the ids that changed
-with bound as (
-    select customer.id, exists (select from events
-                    where customer_id = customer.id and kind <> 'click' and click_id is not null
-                      and api_key_id is not null and not is_test)
+with customer as (
+    select found.*, found.id = any($2::uuid[]) as is_losing
+      from unnest($1::uuid[]) as asked (id)
+     cross join lateral (
+            select id, external_id, is_bound_by_key, is_crowd from customers where id = asked.id
+            offset 0) as found
+     where found.external_id is not null
+), bound as materialized (
+    select customer.*,
+           exists (select from events
+                    where customer_id = customer.id and (api_key_id is null)::int = 0
+                      and click_id is not null and kind <> 'click' and not is_test
+                   offset 0)
            -- Its event may be detached.
-           or customer.is_bound_by_key
-              and (customer.id <> all($2::uuid[]) or customer.id < (select events_floor())) as is_bound
-      from customers customer
-     where customer.id = any($1::uuid[]) and customer.external_id is not null
-), counted as (
-    select bound.id, bound.is_bound,
+           or is_bound_by_key and (not is_losing or id < (select events_floor())) as is_bound
+      from customer
+), counted as materialized (
+    select bound.*,
            (select count(*) > $3
-              from (select distinct click_id from events
-                     where customer_id = bound.id and kind in ('lead', 'sale', 'deferred') and kind <> 'click'
-                       and click_id is not null and not is_test
-                       and (api_key_id is not null) = bound.is_bound and (bound.is_bound or kind = 'lead')
-                     limit $3::bigint + 1) as named) as is_crowd
+              from (select from events
+                     where customer_id = bound.id and (api_key_id is null)::int = (not bound.is_bound)::int
+                       and click_id is not null and kind <> 'click' and not is_test
+                     limit $3::bigint + 1) as naming)
+           and (with recursive named (click_id, place) as (
+                    values (uuid '00000000-0000-0000-0000-000000000000', 0)
+                    union all
+                    select (select click_id from events
+                             where customer_id = bound.id and (api_key_id is null)::int = (not bound.is_bound)::int
+                               and click_id > named.click_id and kind <> 'click' and not is_test
+                               and (bound.is_bound or kind = 'lead')
+                             order by click_id
+                             limit 1), place + 1
+                      from named
+                     where click_id is not null and place <= $3::bigint
+                )
+                select max(place) > $3::bigint from named where click_id is not null) as is_shared
       from bound
 )
 update customers
    set is_bound_by_key = counted.is_bound,
-       is_crowd = counted.is_crowd
-                  or customers.is_crowd and counted.is_bound = customers.is_bound_by_key and customers.id <> all($2::uuid[])
+       is_crowd = counted.is_shared
+                  or counted.is_crowd and counted.is_bound = counted.is_bound_by_key and not counted.is_losing
   from counted
  where customers.id = counted.id
-   and (customers.is_bound_by_key <> counted.is_bound
-        or customers.is_crowd and not counted.is_crowd and customers.id = any($2::uuid[])
-        or not customers.is_crowd and counted.is_crowd)
+   and (counted.is_bound_by_key <> counted.is_bound
+        or counted.is_crowd and not counted.is_shared and counted.is_losing
+        or not counted.is_crowd and counted.is_shared)
 returning customers.id
 
 -- customers_shared: which of these are shared ids
-select id from customers where id = any($1::uuid[]) and is_crowd and external_id is not null
+select asked.id
+  from unnest($1::uuid[]) as asked (id)
+ cross join lateral (select external_id, is_crowd from customers where id = asked.id offset 0) as customer
+ where customer.is_crowd and customer.external_id is not null
 
 -- first_visit: the time of the earliest click of the visitors who made these clicks
 select min(click.at)
@@ -200,36 +234,44 @@ select min(click.at)
        ) as click
 
 -- leads_attribution: leads whose attribution differs from what the rows say, among those of customers ($1) or on clicks ($6) since a time ($2), and all that name clicks ($4), belong to customers ($5) or have ids ($7); attributions to detached rows stay. A lead without a key is earned by the visitor whose click it names and nobody else
-with lead as (
+with asked as (
+    select lead.id
+      from unnest($6::uuid[]) as click (id)
+     cross join lateral (
+            select id from events
+             where click_id = click.id and kind <> 'click' and (api_key_id is null)::int in (0, 1)
+               and at >= coalesce($2::timestamptz, '-infinity')
+            offset 0) as lead
+    union
+    select lead.id
+      from unnest($4::uuid[]) as click (id)
+     cross join lateral (
+            select id from events
+             where click_id = click.id and kind <> 'click' and (api_key_id is null)::int in (0, 1)
+            offset 0) as lead
+    union
+    select lead.id
+      from (select unnest($1::uuid[]), coalesce($2::timestamptz, '-infinity')
+            union all select unnest($5::uuid[]), '-infinity') as customer (id, since)
+     cross join lateral (
+            select id, api_key_id from events
+             where customer_id = customer.id and kind <> 'click' and at >= customer.since
+            offset 0) as lead
+     where lead.api_key_id is not null
+    union
+    select unnest($7::uuid[])
+), lead as (
     select event.*, coalesce(alias.event_id, event.click_id) as named_id, event.api_key_id is null as is_keyless,
            event.api_key_id is not null and not coalesce(whose.is_crowd, false) as is_persons,
            coalesce(whose.is_bound_by_key, false) as is_bound
-      from events event
-      left join event_aliases alias on alias.id = event.click_id
-      left join customers whose on whose.id = event.customer_id
-     -- That it is no click is said once more, as the indexes say it.
-     where event.kind in ('lead', 'sale', 'deferred') and event.kind <> 'click' and not event.is_test
+      from asked
+     cross join lateral (select * from events where id = asked.id offset 0) as event
+      left join lateral (select event_id from event_aliases where id = event.click_id offset 0) as alias on true
+      left join lateral (
+            select is_crowd, is_bound_by_key from customers where id = event.customer_id offset 0) as whose on true
+     where event.kind in ('lead', 'sale', 'deferred') and not event.is_test
        and event.id >= (select events_floor())
        and (event.attributed_id is null or event.attributed_id >= (select events_floor()))
-       and (event.click_id = any($6::uuid[]) and (event.api_key_id is null)::int in (0, 1)
-            and event.at >= coalesce($2::timestamptz, '-infinity')
-            or event.customer_id = any($1::uuid[]) and event.api_key_id is not null
-            and event.at >= coalesce($2::timestamptz, '-infinity')
-            or event.click_id = any($4::uuid[])
-            or event.customer_id = any($5::uuid[]) and event.api_key_id is not null
-            or event.id = any($7::uuid[]))
-), said as (
-    -- The clicks that customers' own events name: several customers may name one click,
-    -- and its visitor can point at one of them only. What has a key outranks what has none.
-    select distinct event.customer_id, coalesce(alias.event_id, event.click_id) as click_id
-      from (select distinct customer_id, is_bound from lead where is_persons) as customer
-      join events event on event.customer_id = customer.customer_id
-      left join event_aliases alias on alias.id = event.click_id
-     where event.kind <> 'click' and event.click_id is not null and not event.is_test
-       and (event.api_key_id is not null
-            or not customer.is_bound and event.kind = 'lead'
-               and not exists (select from customers visitor
-                                where visitor.id in (event.click_id, alias.event_id) and visitor.is_crowd))
 )
 select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead.is_duplicate, lead.quantity,
        lead.epoch, lead.shard, lead.entry_ms, lead.entry_seq, lead.entry_index,
@@ -246,9 +288,29 @@ select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead
           from (select lead.click_id as id
                 union select lead.named_id
                 union select id from event_aliases where event_id = lead.named_id
-                union select click_id from said where customer_id = lead.customer_id and lead.is_persons
-                union select other.id from said join event_aliases other on other.event_id = said.click_id
-                       where said.customer_id = lead.customer_id and lead.is_persons
+                -- The clicks that its customer's own events name: several customers may name
+                -- one click, and its visitor can point at one of them only. What has a key
+                -- outranks what has none.
+                union select each.id
+                       from (select click_id, kind from events
+                              where customer_id = lead.customer_id
+                                and (api_key_id is null)::int = (not lead.is_bound)::int
+                                and click_id is not null and kind <> 'click' and not is_test
+                             offset 0) as said
+                       left join lateral (
+                             select event_id from event_aliases where id = said.click_id offset 0) as alias on true
+                      cross join lateral (
+                             select coalesce(alias.event_id, said.click_id) as id
+                             union all
+                             select id from event_aliases
+                              where event_id = coalesce(alias.event_id, said.click_id)) as each
+                      where lead.is_persons
+                        and (lead.is_bound
+                             or said.kind = 'lead'
+                                and not exists (select from customers visitor
+                                                 where visitor.id in (said.click_id, alias.event_id)
+                                                   and visitor.is_crowd
+                                                offset 0))
                 union select id from customers
                        where points_to = lead.customer_id and lead.is_persons
                          and (points_by_key or not lead.is_bound)) as root

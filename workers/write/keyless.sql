@@ -8,8 +8,10 @@ with family as (
             union all select id from event_aliases where event_id = coalesce(alias.event_id, asked.id)
           ) as named
 ), concerned as (
-    select id from events
-     where id = any($1::uuid[]) and kind = 'lead' and api_key_id is null and not is_test
+    select lead.id
+      from unnest($1::uuid[]) as asked (id)
+     cross join lateral (select id, kind, api_key_id, is_test from events where id = asked.id offset 0) as lead
+     where lead.kind = 'lead' and lead.api_key_id is null and not lead.is_test
     union
     select first.id
       from family
@@ -21,15 +23,21 @@ with family as (
              limit 1
           ) as first
     union
-    select id from events
-     where customer_id = any($3::uuid[]) and kind = 'lead' and api_key_id is null and not is_test
-       and id >= (select events_floor())
+    select lead.id
+      from unnest($3::uuid[]) as customer (id)
+     cross join lateral (
+            select id, is_test from events
+             where customer_id = customer.id and kind = 'lead' and api_key_id is null
+            offset 0) as lead
+     where not lead.is_test and lead.id >= (select events_floor())
 )
 select lead.id, judged.is_replaced
   from concerned
-  join events lead using (id)
-  left join event_aliases alias on alias.id = lead.click_id
-  left join customers customer on customer.id = lead.customer_id
+ cross join lateral (
+        select id, at, workspace_id, click_id, customer_id, is_duplicate from events where id = concerned.id offset 0
+       ) as lead
+  left join lateral (select event_id from event_aliases where id = lead.click_id offset 0) as alias on true
+  left join lateral (select is_crowd from customers where id = lead.customer_id offset 0) as customer on true
  cross join lateral (
         -- The rule of the view `keyless_leads`, for one lead.
         select exists (
@@ -39,12 +47,14 @@ select lead.id, judged.is_replaced
                      join events other on other.click_id = named.id and other.kind <> 'click'
                     where other.kind = 'lead' and not other.is_test and other.workspace_id = lead.workspace_id
                       and other.id >= (select events_floor())
-                      and ((other.api_key_id is null)::int, other.at, other.id) < (1, lead.at, lead.id))
+                      and ((other.api_key_id is null)::int, other.at, other.id) < (1, lead.at, lead.id)
+                   offset 0)
             or customer.is_crowd is false and exists (
                    select from events other
                     where other.customer_id = lead.customer_id and other.kind = 'lead' and other.kind <> 'click'
                       and other.api_key_id is not null and not other.is_test
-                      and other.id >= (select events_floor())) as is_replaced
+                      and other.id >= (select events_floor())
+                   offset 0) as is_replaced
        ) as judged
  where lead.is_duplicate <> judged.is_replaced
 

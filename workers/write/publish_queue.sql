@@ -1,12 +1,17 @@
 -- customers_changed: queue these customers; where only clicks came, those with a later lead or one that names a click
 insert into directory_changes (topic, ref)
-select 'customer', workspace_id || ' ' || external_id
-  from customers customer
- where id = any($1::uuid[]) and external_id is not null
+select 'customer', customer.workspace_id || ' ' || customer.external_id
+  from unnest($1::uuid[]) as asked (id)
+ cross join lateral (select workspace_id, external_id from customers where id = asked.id offset 0) as customer
+ where customer.external_id is not null
    and ($2::timestamptz is null
         or exists (select from events
-                    where customer_id = customer.id and kind <> 'click'
-                      and (at >= $2 or click_id = any($3::uuid[]))))
+                    where customer_id = asked.id and kind <> 'click' and at >= $2
+                   offset 0)
+        or exists (select from events
+                    where customer_id = asked.id and (api_key_id is null)::int in (0, 1)
+                      and click_id = any($3::uuid[]) and kind <> 'click' and not is_test
+                   offset 0))
 
 -- stats_changed: queue the stats of these links' partners, in programs that have stats
 insert into directory_changes (topic, ref)
