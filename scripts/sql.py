@@ -17,15 +17,5 @@ _FILLS: Final = (
 
 
 def statements(file: str) -> Mapping[str, str]:
-    """The statements of `<file>.sql` by name.
-
-    One whose name begins with `_` is a part of others, which name it in braces.
-    """
-    found = sql.statements(file, package="scripts", fills=_FILLS)
-    parts = {name: text for name, text in found.items() if name.startswith("_")}
-    whole = {name: text for name, text in found.items() if name not in parts}
-    for part, text in parts.items():
-        whole = {
-            name: each.replace(f"{{{part}}}", text) for name, each in whole.items()
-        }
-    return whole
+    """The statements of `<file>.sql` by name."""
+    return sql.statements(file, package="scripts", fills=_FILLS)

@@ -111,7 +111,7 @@ async def _misattributed(connection: asyncpg.Connection) -> list[asyncpg.Record]
     people = await connection.fetchval("select array_agg(id) from customers")
     asked = (people or [], None, DEFAULT_WINDOW_DAYS, [], [], people or [], [])
     return await connection.fetch(
-        statements("write/customers")["leads_attribution"], *asked
+        statements("write/attribution")["leads_attribution"], *asked
     )
 
 

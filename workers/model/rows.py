@@ -125,6 +125,9 @@ class Row(StoredRow, frozen=True, kw_only=True, gc=False):
     enrichment: Enrichment
     #: The address, only where the operator chose to keep it.
     ip: str | None
+    #: The click that earns it, where that is known before it is inserted.
+    attributed_id: UUID | None = None
+    is_unverified: bool = False
 
 
 ENTRY_COLUMNS: Final = ("epoch", "shard", "entry_ms", "entry_seq", "entry_index")
@@ -149,7 +152,8 @@ COLUMNS: Final = (
     *Rank._fields[1:],
     *EventFacts.__struct_fields__,
     *Resolution.__struct_fields__[:-1],
-    *("customer_id", "ip", "dialect", "session", "page_url", "visitor"),
+    *("customer_id", "attributed_id", "is_unverified"),
+    *("ip", "dialect", "session", "page_url", "visitor"),
     *("name", "properties", "email_hash", "purpose"),
     *ENRICHMENT_COLUMNS,
 )
@@ -166,6 +170,8 @@ def values_of(row: Row) -> tuple[object, ...]:
         *astuple(row.event),
         *astuple(row.place)[:-1],
         row.customer_id,
+        row.attributed_id,
+        row.is_unverified,
         row.ip,
         envelope.request.dialect,
         envelope.click.session,

@@ -273,9 +273,15 @@ class Locks(NamedTuple):
 
     customers: frozenset[UUID] = frozenset()
     visits: frozenset[bytes] = frozenset()
+    #: Leads that turned out not to be plain: they need the locks of all customers concerned.
+    leads: frozenset[UUID] = frozenset()
 
     def union(self, other: Self) -> "Locks":
-        return Locks(self.customers | other.customers, self.visits | other.visits)
+        return Locks(
+            self.customers | other.customers,
+            self.visits | other.visits,
+            self.leads | other.leads,
+        )
 
 
 NO_LOCKS: Final = Locks()

@@ -1,11 +1,13 @@
 """Statements by name, read from `.sql` files.
 
-Each statement follows a line `-- name: description` and ends at the next such line.
+Each statement follows a line `-- name: description` and ends at the next such line. One whose
+name begins with `_` is a part of others of its file, which name it in braces.
 """
 
 import re
 from functools import cache
 from importlib.resources import files
+from itertools import product
 
 _HEAD = re.compile(r"^-- (\w+): \S.*$", re.MULTILINE)
 
@@ -29,4 +31,7 @@ def statements(
     }
     if len(found) != len(heads):
         raise ValueError(f"{package}/{file}.sql names a statement twice")
+    parts = {name: found.pop(name) for name in list(found) if name.startswith("_")}
+    for part, whole in product(parts, found):
+        found[whole] = found[whole].replace(f"{{{part}}}", parts[part])
     return found

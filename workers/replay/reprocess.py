@@ -70,7 +70,7 @@ async def identify(
     new_id: Callable[[], UUID],
 ) -> tuple[list[Candidate], customers.LockSet]:
     """The candidates with their customers, and the customers to lock."""
-    rows = await customers.identify(connection, [c.row for c in candidates], new_id)
+    rows, _ = await customers.identify(connection, [c.row for c in candidates], new_id)
     found = [
         Candidate(_with_stored(row, each.stored), each.stored)
         for row, each in zip(rows, candidates, strict=True)
@@ -113,13 +113,13 @@ async def correct(
         await visits.settle(moved, deltas)
         await profile_merge.merge_profiles(connection, rows, frozenset())
     if lock_set.ids:
-        await customers.attribute(connection, lock_set, deltas)
+        await customers.reattribute(connection, lock_set, deltas)
     await deltas.apply(connection)
     await publish_queue.keep_tokens(connection, rows)
     changed = {row.id for row in rows} | await _reattributed(connection, others)
     if changed or deltas.links:
         await publish_queue.note(
-            connection, [c.row for c in others], lock_set, deltas.links
+            connection, [c.row for c in others], (), lock_set, deltas.links
         )
     return len(changed)
 

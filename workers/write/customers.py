@@ -22,7 +22,7 @@ from workers.postgres.sql import statements
 from workers.write import keyless
 from workers.write.keyless import NO_KEYLESS, KeylessScope
 
-_SQL: Final = statements("write/customers")
+_SQL: Final = statements("write/customers") | statements("write/attribution")
 #: The columns of a lead's place by the click that earned it.
 _EARNED: Final = {
     "earned_link_id": "link_id",
@@ -57,21 +57,23 @@ class LockSet:
 
 async def identify(
     connection: Connection, rows: Sequence[Row], new_id: Callable[[], UUID]
-) -> list[Row]:
-    """The rows with their customers' ids; customers with a new external id are created.
+) -> tuple[list[Row], frozenset[UUID]]:
+    """The rows with their customers' ids; customers with a new external id, which are created.
 
     A lead without an external id belongs to the anonymous customer of its click. Where the
     click is not known to be of the lead's workspace, the lead has an anonymous customer of
     its own.
     """
     known: dict[tuple[UUID, str], UUID] = {}
+    created: frozenset[UUID] = frozenset()
     if seen := _first_seen(rows):
         names = columns(seen)
         ids, times = [new_id() for _ in seen], list(seen.values())
-        await connection.execute(_SQL["identified_add"], ids, *names, times)
+        added = await connection.fetch(_SQL["identified_add"], ids, *names, times)
+        created = frozenset(row["id"] for row in added)
         found = await connection.fetch(_SQL["identified_ids"], *names)
         known = {(row["workspace_id"], row["external_id"]): row["id"] for row in found}
-    return [_with_customer(row, known) for row in rows]
+    return [_with_customer(row, known) for row in rows], created
 
 
 def lock_set_of(
@@ -126,12 +128,15 @@ async def lock(
 
 async def attribute(
     connection: Connection, about: LockSet, deltas: CounterDeltas
-) -> None:
-    """Update what anonymous customers point at and what earned the leads. Needs the locks."""
+) -> Sequence[UUID]:
+    """Update what anonymous customers point at and what earned the leads. Needs the locks.
+
+    Returns the customers whose connection with clicks changed: `keyless.judge` has to look at
+    their leads.
+    """
     ids = sorted(about.ids)
     changed = await _mark(connection, about)
     changed += await keyless.mark_shared(connection, about.keyless, ids)
-    await keyless.judge(connection, about.keyless, changed, deltas)
     await connection.execute(_SQL["customers_point"], ids)
     shared = await connection.fetch(_SQL["customers_shared"], ids)
     leads = await connection.fetch(
@@ -146,7 +151,7 @@ async def attribute(
         sorted(about.leads),
     )
     if not leads:
-        return
+        return changed
     before = [StoredRow.of(lead) for lead in leads]
     after = [
         structs.replace(
@@ -162,6 +167,15 @@ async def attribute(
     names = ("id", "earned_id", "is_unverified", *_EARNED)
     earned = [[lead[name] for name in names] for lead in leads]
     await connection.execute(_SQL["leads_attribute"], *columns(earned))
+    return changed
+
+
+async def reattribute(
+    connection: Connection, about: LockSet, deltas: CounterDeltas
+) -> None:
+    """The same, and set which leads without a key count."""
+    connected = await attribute(connection, about, deltas)
+    await keyless.judge(connection, about.keyless, connected, deltas)
 
 
 async def _mark(connection: Connection, about: LockSet) -> list[UUID]:
@@ -199,6 +213,8 @@ async def _reach(
     connection: Connection, about: LockSet
 ) -> tuple[frozenset[UUID], frozenset[UUID]]:
     """All customers concerned, and those of them whose clicks changed."""
+    if not about.ids:
+        return frozenset(), frozenset()
     asked = sorted(about.ids), sorted(about.roots), sorted(about.keyless.clicks)
     first = keyless.SHARED_CLICK_CUSTOMERS + 2 + about.keyless.former
     found = await connection.fetch(_SQL["customers_reached"], *asked, first)

@@ -63,18 +63,26 @@ async def create_anonymous(
 
 
 async def merge_profiles(
-    connection: Connection, rows: Sequence[Row], fresh: frozenset[UUID]
+    connection: Connection,
+    rows: Sequence[Row],
+    fresh: frozenset[UUID],
+    leads: Sequence[Row] = (),
 ) -> None:
     """Merge what rows say, repeats included, into the profiles of their customers.
 
-    `fresh` are customers that were created from the same rows. Needs the locks.
+    `fresh` are customers that were created from the same rows. Those of plain `leads` are
+    connected with the visitors whose clicks these name. Needs the locks.
     """
     updates: dict[UUID, _ProfileUpdate] = {}
-    for row in rows:
+    for row in (*rows, *leads):
         if row.event.kind is CLICK and row.root_id in fresh:
             continue
         for customer in _customers_of(row):
             updates.setdefault(customer, _ProfileUpdate(row)).add(row, customer)
+    for row in leads:
+        if row.place.click_id and row.customer_id:
+            updates[row.place.click_id].points_to = row.customer_id
+            updates[row.customer_id].is_bound = True
     if updates:
         said = [(each, *updates[each].columns()) for each in sorted(updates)]
         await connection.execute(_SQL["customers_merge"], *columns(said))
@@ -88,6 +96,10 @@ class _ProfileUpdate:
         self.workspace_id = row.place.workspace_id
         #: Whether the workspace is that of the customer's own click, not of a row that names it.
         self.is_certain = False
+        #: Of a visitor: the customer who it turns out to be.
+        self.points_to: UUID | None = None
+        #: Whether an event with a key names a click of the customer.
+        self.is_bound = False
         #: The latest day of an event that an API key vouched for.
         self._used_on: date | None = None
         self._status = self._keyed_status = 0
@@ -130,7 +142,8 @@ class _ProfileUpdate:
             if isinstance(value, StoredEmail):
                 email, value = value, value.plain
             out += [value, is_keyed, at, by]
-        return [*out, self._used_on, email.sealed, email.hash]
+        out += [self._used_on, email.sealed, email.hash]
+        return [*out, self.points_to, self.is_bound]
 
 
 def _by_id(customer: tuple[UUID, UUID, datetime]) -> int:

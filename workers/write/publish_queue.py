@@ -21,20 +21,28 @@ _SQL: Final = statements("write/publish_queue")
 async def note(
     connection: Connection,
     rows: Sequence[Row],
+    leads: Sequence[Row],
     about: LockSet,
     links: Collection[UUID],
 ) -> None:
     """Queue the customers that rows concern, and the stats of the links that they count for.
 
-    Clicks of new visitors without a session cost no query.
+    Plain `leads` concern their customers only. Clicks of new visitors without a session cost no
+    query.
     """
     if about.ids:
         clicks = [row.id for row in rows if row.event.kind is CLICK]
         await connection.execute(
             _SQL["customers_changed"], sorted(about.ids), about.since, clicks
         )
+    if leads:
+        names = {
+            f"{row.place.workspace_id} {row.envelope.customer.external_id}"
+            for row in leads
+        }
+        await connection.execute(_SQL["customers_named"], sorted(names))
     # The published stats of a partner are made of events with sessions only.
-    if links and any(row.envelope.click.session is not None for row in rows):
+    if links and any(row.envelope.click.session is not None for row in (*rows, *leads)):
         await connection.execute(_SQL["stats_changed"], sorted(links))
 
 

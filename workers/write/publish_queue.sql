@@ -8,10 +8,14 @@ select 'customer', customer.workspace_id || ' ' || customer.external_id
         or exists (select from events
                     where customer_id = asked.id and kind <> 'click' and at >= $2
                    offset 0)
-        or exists (select from events
-                    where customer_id = asked.id and (api_key_id is null)::int in (0, 1)
-                      and click_id = any($3::uuid[]) and kind <> 'click' and not is_test
-                   offset 0))
+        or exists (select from (select click_id from events
+                                 where customer_id = asked.id and click_id is not null
+                                   and kind <> 'click' and not is_test
+                                offset 0) as said
+                    where click_id = any($3::uuid[])))
+
+-- customers_named: queue customers by their workspaces and external ids
+insert into directory_changes (topic, ref) select 'customer', unnest($1::text[])
 
 -- stats_changed: queue the stats of these links' partners, in programs that have stats
 insert into directory_changes (topic, ref)

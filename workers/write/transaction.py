@@ -1,8 +1,8 @@
 """Records one batch in one transaction.
 
     begin visits → identify → claim → judge visits → insert → create customers → lock → replace
-    → merge profiles → attribute → queue for publishing → enter into the ledger → count → award
-    → keep tokens
+    → merge profiles → attribute → insert plain leads → judge leads without keys
+    → queue for publishing → enter into the ledger → count → award → keep tokens
 
 Locks are taken in this order of steps, and within a step in the order of keys, so writers
 never wait for one another in a circle. Counters come last, since all workers share their rows;
@@ -12,8 +12,8 @@ again and found recorded under the same entry.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -32,7 +32,14 @@ from workers.postgres.database import (
 from workers.postgres.sql import statements
 from workers.visits.cascade import clicks_of, recorded_clicks
 from workers.visits.visits import MovedClicks, Visits
-from workers.write import customers, dedup, profile_merge, publish_queue
+from workers.write import (
+    customers,
+    dedup,
+    keyless,
+    plain_leads,
+    profile_merge,
+    publish_queue,
+)
 
 _SQL: Final = statements("write/transaction")
 
@@ -44,6 +51,8 @@ class _WritePlan:
     #: Rows that are inserted; those of plain clicks of new visitors are kept apart.
     inserted: Sequence[Row] = ()
     plain: Sequence[Row] = ()
+    #: Plain leads, to be inserted under the locks.
+    leads: Sequence[Row] = ()
     #: Rows that happened earlier than what was stored under their id, and may replace it.
     replacing: Sequence[Row] = ()
     repeats: Sequence[Row] = ()
@@ -76,24 +85,25 @@ async def write(
     entered, for a transaction that will be undone. The transaction has to begin again where it raises
     `LockSetGrew`, with wider locks, or `ConcurrentInsert`.
     """
-    deltas, gone = CounterDeltas(), list[StoredRow]()
+    deltas = CounterDeltas()
     visits = await Visits.begun(connection, rows, wider.visits)
     plain, others = split_plain(rows)
-    others = await customers.identify(connection, others, new_id)
-    claims = await dedup.claim_keys(connection, others)
-    plan = await _insert(connection, plain, claims, visits, deltas)
+    claims, leads = await _claimed(connection, others, new_id, wider)
+    plan = await _insert(connection, plain, leads, claims, visits, deltas)
     fresh = await profile_merge.create_anonymous(connection, plan.new_rows, plan.plain)
     new_rows = plan.new_rows
     going = await _stored(connection, plan.going)
-    about = customers.lock_set_of(new_rows, going, fresh, claims.aliases)
-    if about.ids or going:
-        about = await customers.lock(connection, about, wider.customers)
+    about, gone = customers.lock_set_of(new_rows, going, fresh, claims.aliases), going
+    if about.ids or going or plan.leads:
+        locked = wider.customers | plain_leads.locked_by(plan.leads)
+        about = await customers.lock(connection, about, locked)
+        await plain_leads.require(connection, plan.leads)
         plan, gone = await _replace(connection, plan, about.ids, visits, deltas)
-        await profile_merge.merge_profiles(connection, new_rows, fresh)
+        await profile_merge.merge_profiles(connection, new_rows, fresh, plan.leads)
     _count(deltas, plan, gone)
-    if about.ids:
-        await customers.attribute(connection, about, deltas)
-    await publish_queue.note(connection, [*new_rows, *plan.plain], about, deltas.links)
+    plan = await _attribute(connection, plan, about, deltas)
+    concerned = [*new_rows, *plan.plain]
+    await publish_queue.note(connection, concerned, plan.leads, about, deltas.links)
     await _tally(connection, plan, gone, tally)
     if consumer is not None:
         await tally.enter(connection, consumer)
@@ -102,19 +112,54 @@ async def write(
     await publish_queue.keep_tokens(connection, new_rows)
 
 
+async def _claimed(
+    connection: Connection,
+    rows: Sequence[Row],
+    new_id: Callable[[], UUID],
+    wider: Locks,
+) -> tuple[dedup.DedupResult, list[Row]]:
+    """What the claims say of rows with their customers, and those that are plain leads."""
+    rows, created = await customers.identify(connection, rows, new_id)
+    claims = await dedup.claim_keys(connection, rows)
+    leads = await plain_leads.find(connection, rows, claims, created, wider.leads)
+    return claims, leads
+
+
+async def _attribute(
+    connection: Connection,
+    plan: _WritePlan,
+    about: customers.LockSet,
+    deltas: CounterDeltas,
+) -> _WritePlan:
+    """Attribute what is recorded, insert plain leads, and set which leads without a key count.
+
+    Returns the plan with the clicks that earn the plain leads.
+    """
+    connected: Sequence[UUID] = ()
+    if about.ids:
+        connected = await customers.attribute(connection, about, deltas)
+    if plan.leads:
+        leads = await plain_leads.attributed(connection, plan.leads)
+        await _add(connection, leads)
+        deltas.put(leads)
+        plan = replace(plan, leads=leads)
+    named = plain_leads.customers_of(plan.leads)
+    await keyless.judge(connection, about.keyless, {*connected, *named}, deltas)
+    return plan
+
+
 async def _insert(
     connection: Connection,
     plain: Sequence[Row],
+    leads: Sequence[Row],
     claims: dedup.DedupResult,
     visits: Visits,
     deltas: CounterDeltas,
 ) -> _WritePlan:
     """Insert the least rank of every id; compare the rest with what is stored."""
-    groups: dict[UUID, list[Row]] = defaultdict(list)
-    for row in sorted(claims.contenders, key=lambda row: (row.rank, row.entry)):
-        groups[row.id].append(row)
+    groups = _attempts(claims.contenders, frozenset(row.id for row in leads))
     firsts = [*plain, *(group[0] for group in groups.values())]
-    known, customer_ids = await _known(connection, firsts)
+    known, customer_ids = await _known(connection, [*firsts, *leads])
     new = [row for row in firsts if row.id not in known] if known else firsts
     if flagged := await visits.judge(new, deltas):
         new = [flagged.get(row.id, row) for row in new]
@@ -128,7 +173,8 @@ async def _insert(
         inserted.append(first)
         repeats += [row for row in others if row.entry != first.entry]
     if known or customer_ids:
-        groups |= {row.id: [row] for row in plain if row.id in known}
+        groups |= {row.id: [row] for row in (*plain, *leads) if row.id in known}
+        leads = [row for row in leads if row.id not in known]
         inserted += [row for row in plain if row.id in customer_ids - known]
         plain = [row for row in plain if row.id not in customer_ids | known]
     for old in await _stored(connection, list(groups)):
@@ -139,10 +185,20 @@ async def _insert(
     return _WritePlan(
         inserted=inserted,
         plain=plain,
+        leads=leads,
         replacing=replacing,
         repeats=repeats,
         displaced=list(claims.displaced),
     )
+
+
+def _attempts(rows: Iterable[Row], excluded: frozenset[UUID]) -> dict[UUID, list[Row]]:
+    """The attempts at each event, those of least rank first."""
+    groups: dict[UUID, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row.rank, row.entry)):
+        if row.id not in excluded:
+            groups[row.id].append(row)
+    return groups
 
 
 async def _known(
@@ -211,8 +267,9 @@ async def _replace(
     back = [row for row in inserted if row.id in went]
     await _add(connection, back)
     await visits.settle(MovedClicks(leaving, clicks_of(back)), deltas)
-    return _WritePlan(
-        inserted=inserted, plain=plan.plain, repeats=[*plan.repeats, *repeats]
+    repeats = [*plan.repeats, *repeats]
+    return replace(
+        plan, inserted=inserted, replacing=(), repeats=repeats, displaced=()
     ), gone
 
 
@@ -237,7 +294,8 @@ async def _tally(
             tally.repeats[shard] += 1
             tally.beyond_first[shard] += record["entry_index"] > 0
     counts = Counter(
-        (*row.entry[:2], row.entry.ordinal > 0) for row in (*plan.inserted, *plan.plain)
+        (*row.entry[:2], row.entry.ordinal > 0)
+        for row in (*plan.inserted, *plan.plain, *plan.leads)
     )
     for (epoch, number, is_beyond_first), rows in counts.items():
         shard = LedgerShard(epoch, number)

@@ -95,7 +95,7 @@ async def rows_attribution_reads(
     roots = people if clicked is None else clicked
     since = None if since_ms is None else timestamp(since_ms)
     asked = (people, since, DEFAULT_WINDOW_DAYS, [], [], roots, [])
-    query = statements("write/customers")["leads_attribution"]
+    query = statements("write/attribution")["leads_attribution"]
     async with pool.acquire() as connection:
         # A plan for these values, not one for all.
         await connection.execute("set plan_cache_mode = force_custom_plan")
