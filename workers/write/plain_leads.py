@@ -56,10 +56,15 @@ async def find(
     ]
 
 
-async def require(connection: Connection, leads: Sequence[Row]) -> None:
-    """Check sign-ups once more, under the locks. Raises LockSetGrew."""
+async def require(
+    connection: Connection, leads: Sequence[Row], others: frozenset[UUID]
+) -> None:
+    """Check sign-ups once more, under the locks; none may concern the customers of `others`.
+
+    Raises LockSetGrew.
+    """
     signups = [row for row in leads if row.place.click_id]
-    unnamed = await _unnamed(connection, signups)
+    unnamed = await _unnamed(connection, signups) - others
     if other := {row.id for row in signups if row.place.click_id not in unnamed}:
         raise LockSetGrew(Locks(leads=frozenset(other)))
 

@@ -88,7 +88,7 @@ async def write(
     deltas = CounterDeltas()
     visits = await Visits.begun(connection, rows, wider.visits)
     plain, others = split_plain(rows)
-    claims, leads = await _claimed(connection, others, new_id, wider)
+    claims, leads = await _claimed(connection, plain, others, new_id, wider)
     plan = await _insert(connection, plain, leads, claims, visits, deltas)
     fresh = await profile_merge.create_anonymous(connection, plan.new_rows, plan.plain)
     new_rows = plan.new_rows
@@ -97,7 +97,7 @@ async def write(
     if about.ids or going or plan.leads:
         locked = wider.customers | plain_leads.locked_by(plan.leads)
         about = await customers.lock(connection, about, locked)
-        await plain_leads.require(connection, plan.leads)
+        await plain_leads.require(connection, plan.leads, about.ids)
         plan, gone = await _replace(connection, plan, about.ids, visits, deltas)
         await profile_merge.merge_profiles(connection, new_rows, fresh, plan.leads)
     _count(deltas, plan, gone)
@@ -114,15 +114,18 @@ async def write(
 
 async def _claimed(
     connection: Connection,
-    rows: Sequence[Row],
+    plain: Sequence[Row],
+    others: Sequence[Row],
     new_id: Callable[[], UUID],
     wider: Locks,
 ) -> tuple[dedup.DedupResult, list[Row]]:
-    """What the claims say of rows with their customers, and those that are plain leads."""
-    rows, created = await customers.identify(connection, rows, new_id)
-    claims = await dedup.claim_keys(connection, rows)
-    leads = await plain_leads.find(connection, rows, claims, created, wider.leads)
-    return claims, leads
+    """What the claims say of rows that are no plain clicks, and which are plain leads."""
+    others, created = await customers.identify(connection, others, new_id)
+    claims = await dedup.claim_keys(connection, others)
+    rows = [*plain, *others]
+    return claims, await plain_leads.find(
+        connection, rows, claims, created, wider.leads
+    )
 
 
 async def _attribute(
