@@ -1,3 +1,7 @@
+-- Look-ups ask for one index: they name its columns in their order, and `offset 0` keeps each of
+-- them a look-up by itself. Statistics that have seen no lead yet make all indexes of leads look
+-- empty, and the planner would as soon read a whole one.
+
 -- newly_named: the clicks ($2) that no event of the customer ($1) names except these ($3), or none with a key while one of these has one ($4); for shared ids none
 select distinct said.click_id
   from unnest($1::uuid[], $2::uuid[], $4::boolean[]) as said (customer_id, click_id, is_keyless)
@@ -36,12 +40,14 @@ with asked as (
             select id from events
              where click_id = click.id and kind <> 'click' and (api_key_id is null)::int = keyless.number
                and at >= coalesce($2::timestamptz, '-infinity')
+             order by at, id
             offset 0) as lead
     union
     select lead.id
       from unnest($4::uuid[]) as click (id)
      cross join lateral (
             select id from events where click_id = click.id and kind <> 'click'
+             order by (api_key_id is null)::int, at, id
             offset 0) as lead
     union
     select lead.id
@@ -50,6 +56,7 @@ with asked as (
      cross join lateral (
             select id, api_key_id from events
              where customer_id = customer.id and kind <> 'click' and at >= customer.since
+             order by at
             offset 0) as lead
      where lead.api_key_id is not null
     union
@@ -125,6 +132,7 @@ select click.id, click.at, click.link_id, click.program_id, click.partner_id
                       where customer_id = lead.customer_id
                         and (api_key_id is null)::int = (not lead.is_bound)::int
                         and click_id is not null and kind <> 'click' and not is_test
+                      order by click_id, id
                      offset 0) as said
                left join lateral (
                      select event_id from event_aliases where id = said.click_id offset 0) as alias on true

@@ -41,6 +41,7 @@ select lead.customer_id, false
  cross join lateral (
         select customer_id from events
          where click_id = family.id and kind <> 'click' and (api_key_id is null)::int = 0
+         order by at, id
         offset 0) as lead
  where family.is_root and lead.customer_id is not null
 union
@@ -170,6 +171,7 @@ with customer as (
            exists (select from events
                     where customer_id = customer.id and (api_key_id is null)::int = 0
                       and click_id is not null and kind <> 'click' and not is_test
+                    order by click_id, id
                    offset 0)
            -- Its event may be detached.
            or is_bound_by_key and (not is_losing or id < (select events_floor())) as is_bound
@@ -180,6 +182,7 @@ with customer as (
               from (select from events
                      where customer_id = bound.id and (api_key_id is null)::int = (not bound.is_bound)::int
                        and click_id is not null and kind <> 'click' and not is_test
+                     order by click_id, id
                      limit $3::bigint + 1) as naming)
            and (with recursive named (click_id, place) as (
                     values (uuid '00000000-0000-0000-0000-000000000000', 0)
@@ -188,7 +191,7 @@ with customer as (
                              where customer_id = bound.id and (api_key_id is null)::int = (not bound.is_bound)::int
                                and click_id > named.click_id and kind <> 'click' and not is_test
                                and (bound.is_bound or kind = 'lead')
-                             order by click_id
+                             order by click_id, id
                              limit 1), place + 1
                       from named
                      where click_id is not null and place <= $3::bigint

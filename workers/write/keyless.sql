@@ -44,16 +44,20 @@ select lead.id, judged.is_replaced
                    select from (select coalesce(alias.event_id, lead.click_id) as id
                                 union all select other.id from event_aliases other
                                            where other.event_id = coalesce(alias.event_id, lead.click_id)) as named
-                     join events other on other.click_id = named.id and other.kind <> 'click'
-                    where other.kind = 'lead' and not other.is_test and other.workspace_id = lead.workspace_id
-                      and other.id >= (select events_floor())
-                      and ((other.api_key_id is null)::int, other.at, other.id) < (1, lead.at, lead.id)
-                   offset 0)
+                    cross join lateral (
+                          select (api_key_id is null)::int as is_keyless, at, id from events
+                           where click_id = named.id and kind <> 'click'
+                             and kind = 'lead' and not is_test and workspace_id = lead.workspace_id
+                             and id >= (select events_floor())
+                           order by (api_key_id is null)::int, at, id
+                           limit 1) as other
+                    where (other.is_keyless, other.at, other.id) < (1, lead.at, lead.id))
             or customer.is_crowd is false and exists (
                    select from events other
                     where other.customer_id = lead.customer_id and other.kind = 'lead' and other.kind <> 'click'
                       and other.api_key_id is not null and not other.is_test
                       and other.id >= (select events_floor())
+                    order by other.at
                    offset 0) as is_replaced
        ) as judged
  where lead.is_duplicate <> judged.is_replaced

@@ -7,10 +7,12 @@ select 'customer', customer.workspace_id || ' ' || customer.external_id
    and ($2::timestamptz is null
         or exists (select from events
                     where customer_id = asked.id and kind <> 'click' and at >= $2
+                    order by at
                    offset 0)
         or exists (select from (select click_id from events
                                  where customer_id = asked.id and click_id is not null
                                    and kind <> 'click' and not is_test
+                                 order by (api_key_id is null)::int, click_id, id
                                 offset 0) as said
                     where click_id = any($3::uuid[])))
 
