@@ -184,7 +184,7 @@ async def test_an_epoch_had_at_least_the_entries_that_the_ledger_tells_of(
 
     found = await rows_of(pool, operators("services/observe/status")["epochs"])
 
-    assert [(epoch, 0, 7, 3), (other, 1, 9, 1)] == found
+    assert [(epoch, 0, 7, 0, 3), (other, 1, 9, 0, 1)] == found
 
 
 async def test_what_gone_workers_counted_becomes_one_row(pool: Pool) -> None:
