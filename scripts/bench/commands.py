@@ -11,6 +11,7 @@ from scripts.bench.edge import edge
 from scripts.bench.growth import growth
 from scripts.bench.hot_link import hot_link
 from scripts.bench.latency import latency
+from scripts.bench.leads import leads
 from scripts.bench.pipeline import pipeline
 from scripts.bench.replay import replay
 from scripts.bench.storm.run import storm
@@ -39,7 +40,17 @@ def command() -> None:
 
 
 for measurement in (
-    *(edge, worker, pipeline, hot_link, latency, cost, growth, capacity),
+    *(
+        edge,
+        worker,
+        leads,
+        pipeline,
+        hot_link,
+        latency,
+        cost,
+        growth,
+        capacity,
+    ),
     *(replay, compare, storm, abuse),
 ):
     command.add_command(measurement)

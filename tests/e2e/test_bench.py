@@ -57,6 +57,21 @@ def test_a_worker_is_measured_against_copy() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("what", ["sign-ups", "sales"])
+@pytest.mark.parametrize("statistics", ["none", "stale", "fresh"])
+def test_leads_are_measured_against_clicks(what: str, statistics: str) -> None:
+    asked = ("--what", what, "--statistics", statistics)
+
+    found = bench("leads", "--runs", "1", "--events", "700", *asked)
+
+    is_measured(found, "leads", "events/s")
+    assert (what, statistics) == (
+        found["conditions"]["what"],
+        found["conditions"]["statistics"],
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("rival", ["fastapi", "arq"])
 def test_the_pipeline_is_measured_against_who_does_the_same(rival: str) -> None:
     found = bench("pipeline", "--quick", "--connections", "32", "--against", rival)

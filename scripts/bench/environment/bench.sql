@@ -43,6 +43,15 @@ update links set clicks = clicks + 1, last_clicked_at = greatest(last_clicked_at
 -- clicks: how many are counted
 select coalesce(sum(clicks), 0)::bigint from links
 
+-- leads: how many are counted, and sales
+select coalesce(sum(leads + sales), 0)::bigint from links
+
+-- a_key: any API key, with its workspace
+select id, workspace_id from api_keys order by id limit 1
+
+-- analyse: what is known of the tables now is what the planner knows
+analyze
+
 -- sizes: what our tables and indexes take on disk; partitions under their table's name
 select regexp_replace(relname, '_\d{6}', '') as name,
        sum(pg_relation_size(oid, 'main') + pg_relation_size(oid, 'fsm') + pg_relation_size(oid, 'vm'))::bigint as bytes

@@ -15,7 +15,18 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import LinkRecord
-from ingest.contracts.envelope import Envelope, encode
+from ingest.contracts.envelope import (
+    Click,
+    Client,
+    Customer,
+    Dedupe,
+    Details,
+    Envelope,
+    Kind,
+    Request,
+    Target,
+    encode,
+)
 from ingest.contracts.stream import FIELD, events_key, shard_of
 from ingest.core.authorize import Principal
 from ingest.core.resolved import Resolved
@@ -57,6 +68,40 @@ def envelopes(
             ip=address(number),
         )
         yield _sealed(raw, links[place % len(links)], clock(), new_id())
+
+
+def leads_of(
+    clicked: Iterable[Envelope], key: tuple[UUID, UUID], kind: Kind = Kind.LEAD
+) -> Iterator[Envelope]:
+    """A lead or sale of one customer a click, as servers report them with `key`.
+
+    The key is its id and its workspace's. A sign-up (`Kind.LEAD`) names its click; a sale names
+    its customer alone, the one who signed up by that click.
+    """
+    key_id, workspace_id = key
+    for click in clicked:
+        event_id, external_id = uuid7(), f"user-{click.id}"
+        is_sale = kind is Kind.SALE
+        yield Envelope(
+            id=event_id,
+            kind=kind,
+            request=Request(
+                dialect="dub" if is_sale else "refport",
+                at=unix_ms(),
+                workspace_id=workspace_id,
+                api_key_id=key_id,
+                dedupe=None if is_sale else Dedupe.of("lead", external_id),
+            ),
+            target=Target() if is_sale else Target(link_id=click.target.link_id),
+            click=Click() if is_sale else Click(id=click.id),
+            customer=Customer(external_id=external_id),
+            client=Client(),
+            details=Details(
+                name="Purchase" if is_sale else "Sign Up",
+                amount=4999 if is_sale else None,
+                currency="USD" if is_sale else None,
+            ),
+        )
 
 
 def _sealed(raw: RawRequest, link: LinkRecord, at: int, event_id: UUID) -> Envelope:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from redis.asyncio import Redis
+
 from ingest.contracts.directory import LinkRecord
 from scripts.bench.environment.processes import (
     Contender,
@@ -123,24 +125,26 @@ async def _once(
         return Run(wanted, ended - sent.began, sent)
 
 
-async def await_clicks(connection: Connection, wanted: int, who: str) -> None:
+async def await_clicks(
+    connection: Connection, wanted: int, who: str, counted: str = "clicks"
+) -> None:
     """Wait until so many are counted. Raises Unreachable where no more come."""
     found, moved = 0, time.monotonic()
     while found < wanted:
-        now = await clicks(connection)
+        now = await clicks(connection, counted)
         if now > found:
             found, moved = now, time.monotonic()
         elif time.monotonic() - moved > _PATIENCE_SECONDS:
             raise Unreachable(
-                f"Of {wanted:,} clicks, {who} recorded {found:,}, and no more came.",
+                f"Of {wanted:,} {counted}, {who} recorded {found:,}, and no more came.",
                 "it is a bug if it comes back on a calmer machine.",
             )
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
-async def clicks(connection: Connection) -> int:
-    """How many are counted."""
-    found: int = await connection.fetchval(_SQL["clicks"])
+async def clicks(connection: Connection, counted: str = "clicks") -> int:
+    """How many are counted; `counted` may be `leads`, sales included."""
+    found: int = await connection.fetchval(_SQL[counted])
     return found
 
 
@@ -167,9 +171,24 @@ async def _timed(
         wanted = await clicks(connection) + len(warm)
         await append(redis, warm)
         await await_clicks(connection, wanted, "Reftide")
-        with stopped(pids):
-            await append(redis, made)
-            await connection.execute(_SQL["settle"])
-        began = time.perf_counter()
-        await await_clicks(connection, wanted + len(made), "Reftide")
-        return len(made) / (time.perf_counter() - began)
+        return await backlog_rate(connection, redis, pids, made)
+
+
+async def backlog_rate(
+    connection: Connection,
+    redis: Redis,
+    pids: Sequence[int],
+    made: Sequence[tuple[str, bytes]],
+    counted: str = "clicks",
+) -> float:
+    """Events a second of a backlog; the workers stand still while it comes to be.
+
+    Raises Unreachable where not all are recorded.
+    """
+    with stopped(pids):
+        wanted = await clicks(connection, counted) + len(made)
+        await append(redis, made)
+        await connection.execute(_SQL["settle"])
+    began = time.perf_counter()
+    await await_clicks(connection, wanted, "Reftide", counted)
+    return len(made) / (time.perf_counter() - began)
