@@ -1,6 +1,7 @@
 """The jobs and what keeps them going, inside one process."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -120,6 +121,11 @@ class Restless(JobSet):
         return [self.cron(rest, f"rest{n}", second=None) for n in range(8)]
 
 
+# A pipeline of the Redis client that is cancelled while it gives its connection back keeps it,
+# and says so when it is collected. It is no task, and its server is gone.
+@pytest.mark.filterwarnings(
+    "ignore:unclosed (client session|connection):ResourceWarning"
+)
 async def test_arq_leaves_no_tasks_behind_that_fail_unseen() -> None:
     found: list[str] = []
     loop = asyncio.get_running_loop()
@@ -137,6 +143,7 @@ async def test_arq_leaves_no_tasks_behind_that_fail_unseen() -> None:
                 stop.set()
             await asyncio.to_thread(valkey.start)
     await asyncio.sleep(0.5)
+    gc.collect()
 
     assert [] == found
 
