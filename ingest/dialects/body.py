@@ -31,6 +31,8 @@ from ingest.dialects.spec import Refusal
 
 #: How many objects and arrays may lie inside one another, the outermost included.
 MAX_DEPTH: Final = 32
+#: How many there may be: more take milliseconds to decode.
+MAX_CONTAINERS: Final = 8192
 
 #: Half a surrogate pair without its other half, where every backslash begins an escape.
 _LONE_HALF: Final = re.compile(
@@ -52,11 +54,13 @@ _DIGITS: Final = re.compile(r"[0-9]{1,10}")
 def json_object(raw: bytes) -> dict[str, Json]:
     """The object that a body holds; an empty body is an empty object.
 
-    Raises Refusal `body_malformed` for what is not JSON, not UTF-8, not an object, or nested
-    deeper than MAX_DEPTH. Integers beyond 64 bits arrive as floats.
+    Raises Refusal `body_malformed` for what is not JSON, not UTF-8, not an object, nested deeper
+    than MAX_DEPTH, or holds more than MAX_CONTAINERS. Integers beyond 64 bits arrive as floats.
     """
     if not raw or raw.isspace():
         return {}
+    if _containers(raw) > MAX_CONTAINERS and _containers(emptied(raw)) > MAX_CONTAINERS:
+        raise Refusal("body_malformed")
     value = json_value(raw)
     if not isinstance(value, dict) or _is_too_deep(raw):
         raise Refusal("body_malformed")
@@ -244,10 +248,15 @@ def mended(raw: bytes) -> bytes:
     return found.replace(_BACKSLASH, rb"\\")
 
 
+def _containers(raw: bytes) -> int:
+    """How many objects and arrays there are at most: texts may hold brackets, too."""
+    return raw.count(b"{") + raw.count(b"[")
+
+
 def _is_too_deep(raw: bytes) -> bool:
     """Whether a valid document is nested deeper than MAX_DEPTH."""
     # Most bodies hold few brackets.
-    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+    if _containers(raw) <= MAX_DEPTH:
         return False
     # Walking the values would take twice as long as decoding them.
     steps = emptied(raw).translate(_STEPS, _NO_BRACKETS)

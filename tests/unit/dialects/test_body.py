@@ -6,6 +6,7 @@ from pydantic import Field
 
 from ingest.contracts.storable import Json
 from ingest.dialects.body import (
+    MAX_CONTAINERS,
     MAX_DEPTH,
     SAYS_SOMETHING,
     Body,
@@ -76,6 +77,16 @@ def test_the_deepest_document_is_taken_and_one_deeper_is_not() -> None:
     assert orjson.loads(nested(MAX_DEPTH)) == json_object(nested(MAX_DEPTH))
     with pytest.raises(Refusal):
         json_object(nested(MAX_DEPTH + 1))
+
+
+def test_a_body_has_a_bounded_number_of_objects_and_arrays() -> None:
+    def wide(number: int) -> bytes:
+        return orjson.dumps({"a": [[]] * (number - 2), "b": "{[" * MAX_CONTAINERS})
+
+    assert orjson.loads(wide(MAX_CONTAINERS)) == json_object(wide(MAX_CONTAINERS))
+    with pytest.raises(Refusal) as caught:
+        json_object(wide(MAX_CONTAINERS + 1))
+    assert "body_malformed" == caught.value.code
 
 
 def test_many_shallow_containers_are_not_deep() -> None:
