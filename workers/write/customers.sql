@@ -178,25 +178,20 @@ with customer as (
       from customer
 ), counted as materialized (
     select bound.*,
-           (select count(*) > $3
-              from (select from events
-                     where customer_id = bound.id and (api_key_id is null)::int = (not bound.is_bound)::int
-                       and click_id is not null and kind <> 'click' and not is_test
-                     order by click_id, id
-                     limit $3::bigint + 1) as naming)
-           and (with recursive named (click_id, place) as (
-                    values (uuid '00000000-0000-0000-0000-000000000000', 0)
-                    union all
-                    select (select click_id from events
-                             where customer_id = bound.id and (api_key_id is null)::int = (not bound.is_bound)::int
-                               and click_id > named.click_id and kind <> 'click' and not is_test
-                               and (bound.is_bound or kind = 'lead')
-                             order by click_id, id
-                             limit 1), place + 1
-                      from named
-                     where click_id is not null and place <= $3::bigint
-                )
-                select max(place) > $3::bigint from named where click_id is not null) as is_shared
+           -- From one click to the next by the index: many events may name the same.
+           (with recursive named (click_id, place) as (
+                values (uuid '00000000-0000-0000-0000-000000000000', 0)
+                union all
+                select (select click_id from events
+                         where customer_id = bound.id and (api_key_id is null)::int = (not bound.is_bound)::int
+                           and click_id > named.click_id and kind <> 'click' and not is_test
+                           and (bound.is_bound or kind = 'lead')
+                         order by click_id, id
+                         limit 1), place + 1
+                  from named
+                 where click_id is not null and place <= $3::bigint
+            )
+            select max(place) > $3::bigint from named where click_id is not null) as is_shared
       from bound
 )
 update customers
