@@ -9,7 +9,7 @@ the ledger shows the loss.
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 #: Of a shard, so many ids of entries are kept: 64 bytes each.
 KEPT_IDS: Final = 10_000
@@ -37,7 +37,8 @@ class AppendCounts:
         #: Their events that are not the first of their entry.
         self.live_beyond_first: Counter[int] = Counter()
         #: The ids of the latest, by shard; None for an append that was not answered.
-        self.latest: list[deque[Any]] = [deque(maxlen=KEPT_IDS) for _ in range(shards)]
+        self.latest: list[deque[bytes | None]]
+        self.latest = [deque(maxlen=KEPT_IDS) for _ in range(shards)]
         #: How many were not answered in the present epoch, by shard.
         self.unanswered: Counter[int] = Counter()
         self._epochs: dict[int, int] = {}

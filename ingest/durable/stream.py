@@ -128,7 +128,9 @@ class Stream:
             problems += [problem] * len(events)
         return [*problems, *unasked]
 
-    def _settle(self, shard: int, reply: object, events: int = 1) -> str | None:
+    def _settle(
+        self, shard: int, reply: bytes | Exception, events: int = 1
+    ) -> str | None:
         """The error of an append by Redis' reply; None if it succeeded.
 
         The entry has so many events.
