@@ -86,7 +86,7 @@ class Stream:
         command = b"".join((self._xadds[shard], size, payload, b"\r\n"))
         return self._line.send(command, partial(self._answered, shard, settled))
 
-    def _answered(self, shard: int, settled: Settled, reply: object) -> None:
+    def _answered(self, shard: int, settled: Settled, reply: bytes | Exception) -> None:
         settled(self._settle(shard, reply))
 
     async def append_together(
