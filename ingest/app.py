@@ -36,7 +36,7 @@ from ingest.dependencies import (
 )
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH, ROUTE
-from ingest.dialects.spec import Dialect
+from ingest.dialects.spec.routes import Dialect
 from ingest.durable.edge_clock import EdgeClock, unix_ms
 from ingest.http.admin import administered, show_keepers, show_look_ups
 from ingest.http.docs import Docs

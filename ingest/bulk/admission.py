@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Final, NamedTuple
 
-from ingest.dialects.spec import Refusal
+from ingest.dialects.spec.refusal import Refusal
 
 _TURN_SECONDS: Final = 5.0
 #: A workspace that has sent batches within this time is going to send more.

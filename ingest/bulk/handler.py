@@ -8,7 +8,8 @@ from aiohttp import web
 from ingest.bulk.process import BulkProcessor
 from ingest.bulk.reader import decoded, events_in
 from ingest.dialects.batch import BYTES
-from ingest.dialects.spec import RawRequest, Refusal
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest
 from ingest.http.handlers import Callers, Handler, respond
 
 _BODY_SECONDS: Final = 10.0

@@ -10,12 +10,9 @@ from ingest.bulk.routing import NamedRoute, RouteTable
 from ingest.core.client_ip import Proxies
 from ingest.dialects.batch import BATCH, BatchEvent
 from ingest.dialects.body import json_value, mended, validated
-from ingest.dialects.spec import (
-    Dialect,
-    Endpoint,
-    RawRequest,
-    Refusal,
-)
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest
+from ingest.dialects.spec.routes import Dialect, Endpoint
 from ingest.http.handlers import BODY_BYTES
 
 _NO_OBJECT: Final = "is no JSON object"

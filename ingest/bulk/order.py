@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ingest.dialects.spec import (
+from ingest.dialects.spec.events import (
     ByCode,
     ByCustomer,
     ByFingerprint,

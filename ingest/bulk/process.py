@@ -19,15 +19,10 @@ from ingest.bulk.shared_entries import SharedEntries
 from ingest.core.accept import Acceptor, Call, Taken
 from ingest.core.authorize import Principal
 from ingest.dialects.batch import BATCH, ROUTE, answer, refused, taken
-from ingest.dialects.spec import (
-    Credential,
-    Dialect,
-    Draft,
-    Endpoint,
-    RawRequest,
-    Refusal,
-    Reply,
-)
+from ingest.dialects.spec.events import Draft
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Credential, Dialect, Endpoint
 
 #: Concurrent events of one batch, and of all: some ten milliseconds of work. More would not
 #: be faster, and requests that wait for Redis could time out.

@@ -12,7 +12,7 @@ import msgspec
 import zstandard
 
 from ingest.dialects.batch import BYTES, EVENTS
-from ingest.dialects.spec import Refusal
+from ingest.dialects.spec.refusal import Refusal
 
 #: The largest that RFC 8878 requires of decoders; beyond it, senders would choose our memory.
 _ZSTD_WINDOW: Final = 8 * 1024 * 1024

@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from ingest.dialects.batch import BATCH
-from ingest.dialects.spec import Dialect, Endpoint, RefusalCode
+from ingest.dialects.spec.refusal import RefusalCode
+from ingest.dialects.spec.routes import Dialect, Endpoint
 
 _PARAMETER: Final = re.compile(r"\\\{(\w+)\\\}")
 

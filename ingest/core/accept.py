@@ -31,19 +31,10 @@ from ingest.core.resolved import Asked, Resolved
 from ingest.core.seal import Facts, seal
 from ingest.core.values import Overloaded
 from ingest.core.visitors import Visit, Visitors, as_browser_asks
-from ingest.dialects.spec import (
-    Dialect,
-    Draft,
-    Endpoint,
-    Finding,
-    Outcome,
-    Query,
-    RawRequest,
-    Refusal,
-    Reply,
-    Usage,
-    Value,
-)
+from ingest.dialects.spec.events import Draft, Finding, Outcome
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply, Usage, Value
+from ingest.dialects.spec.routes import Dialect, Endpoint, Query
 
 _RETRY_AFTER: Final = 1  # seconds
 #: To look a figure up by its labels takes longer than to count.

@@ -16,16 +16,9 @@ from ingest.contracts.directory import (
 )
 from ingest.core.client_ip import network_of
 from ingest.core.values import Demand, Missing
-from ingest.dialects.spec import (
-    NOTHING,
-    Credential,
-    Dialect,
-    Limit,
-    RawRequest,
-    Refusal,
-    Route,
-    Usage,
-)
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import NOTHING, RawRequest, Usage
+from ingest.dialects.spec.routes import Credential, Dialect, Limit, Route
 
 _MINTED: Final = "rt_"
 

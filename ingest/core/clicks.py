@@ -19,7 +19,8 @@ from ingest.core.ports import Links
 from ingest.core.recent import Recent
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.values import Missing
-from ingest.dialects.spec import ByClick, ByCustomer, ByFingerprint, Draft, Refusal
+from ingest.dialects.spec.events import ByClick, ByCustomer, ByFingerprint, Draft
+from ingest.dialects.spec.refusal import Refusal
 
 _DAY_MS: Final = 24 * 3600 * 1000
 

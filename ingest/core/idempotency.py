@@ -23,7 +23,9 @@ from ingest.core.ports import Claims
 from ingest.core.recent import click_mark, customer_mark, link_mark
 from ingest.core.seal import Facts, user_agent, visitor_hash
 from ingest.core.values import Hint, Mark, claim
-from ingest.dialects.spec import Draft, Endpoint, Outcome, RawRequest, Reply
+from ingest.dialects.spec.events import Draft, Outcome
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Endpoint
 
 _STATUSES: Final = {Kind.LEAD: "lead", Kind.SALE: "customer"}
 

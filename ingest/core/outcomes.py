@@ -12,7 +12,8 @@ from ingest.core.resolve import Resolver
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.values import Missing
 from ingest.core.visitors import Visit
-from ingest.dialects.spec import Draft, Endpoint, Outcome
+from ingest.dialects.spec.events import Draft, Outcome
+from ingest.dialects.spec.routes import Endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

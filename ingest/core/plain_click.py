@@ -28,16 +28,9 @@ from ingest.core.client_ip import network_of
 from ingest.core.resolve import anywhere
 from ingest.core.seal import STORED_ADDRESS, visitor_of
 from ingest.core.values import Missing
-from ingest.dialects.spec import (
-    ByCode,
-    Dialect,
-    Draft,
-    Endpoint,
-    Outcome,
-    PlainClick,
-    Query,
-    Value,
-)
+from ingest.dialects.spec.events import ByCode, Draft, Outcome, PlainClick
+from ingest.dialects.spec.requests import Value
+from ingest.dialects.spec.routes import Dialect, Endpoint, Query
 
 _LINKS_KEPT: Final = 50_000
 #: For what is asked of every click: Python 3.11 finds a member by its name slowly.

@@ -32,7 +32,7 @@ from ingest.core.ports import Links
 from ingest.core.recent import Recent
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.values import Missing
-from ingest.dialects.spec import (
+from ingest.dialects.spec.events import (
     ByClick,
     ByCode,
     ByCustomer,
@@ -41,11 +41,10 @@ from ingest.dialects.spec import (
     ByProgram,
     Draft,
     FirstOf,
-    Refusal,
-    RefusalCode,
     StatsOf,
     Target,
 )
+from ingest.dialects.spec.refusal import Refusal, RefusalCode
 
 _RETRY_AFTER: Final = 1  # seconds
 _DOMAINS_KEPT: Final = 4096

@@ -9,7 +9,7 @@ from ingest.contracts.directory import (
     StatsRecord,
 )
 from ingest.core.authorize import Principal
-from ingest.dialects.spec import Value
+from ingest.dialects.spec.requests import Value
 
 
 class Asked(Value, frozen=True):

@@ -40,7 +40,8 @@ from ingest.contracts.variables import StoreIp
 from ingest.core.authorize import Principal
 from ingest.core.client_ip import truncate
 from ingest.core.resolved import Resolved
-from ingest.dialects.spec import Draft, RawRequest, Value
+from ingest.dialects.spec.events import Draft
+from ingest.dialects.spec.requests import RawRequest, Value
 
 _URL_CHARS: Final = 2048
 #: What the dialects let through is kept whole.

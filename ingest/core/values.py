@@ -9,7 +9,7 @@ import orjson
 from ingest.contracts.emails.key import EmailKey
 from ingest.contracts.envelope import Dedupe
 from ingest.contracts.marks import claim_key, seen_key
-from ingest.dialects.spec import Reply, Value
+from ingest.dialects.spec.requests import Reply, Value
 
 _CLAIM_SECONDS: Final = 24 * 3600
 _DUPLICATE_SECONDS: Final = 3600

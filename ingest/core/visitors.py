@@ -17,7 +17,8 @@ from ingest.core.resolve import Resolver
 from ingest.core.resolved import Resolved
 from ingest.core.seal import visitor_hash
 from ingest.core.values import Mark, duplicate_mark
-from ingest.dialects.spec import Draft, RawRequest, Value
+from ingest.dialects.spec.events import Draft
+from ingest.dialects.spec.requests import RawRequest, Value
 
 
 class Visit(Value, frozen=True):

@@ -12,6 +12,6 @@ from ingest.dialects.bio_re import BIO_RE
 from ingest.dialects.bricqs import BRICQS
 from ingest.dialects.dub import DUB
 from ingest.dialects.refport import REFPORT
-from ingest.dialects.spec import Dialect
+from ingest.dialects.spec.routes import Dialect
 
 DIALECTS: Final[tuple[Dialect, ...]] = (AFFITOR, AFFIXO, REFPORT, BIO_RE, BRICQS, DUB)

@@ -23,22 +23,19 @@ from ingest.contracts.storable import Json
 from ingest.dialects import affitor_wire as wire
 from ingest.dialects import weburl
 from ingest.dialects.body import lenient_integer, read
-from ingest.dialects.spec import (
+from ingest.dialects.spec.events import (
     ByClick,
     ByCode,
     ByCustomer,
     ByProgram,
-    Credential,
-    Dialect,
     Draft,
-    Endpoint,
     FirstOf,
     Outcome,
     PlainClick,
-    RawRequest,
-    Refusal,
-    Reply,
 )
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Credential, Dialect, Endpoint
 
 _COOKIE_WINDOW: Final = 60  # days, where the program cannot be asked
 

@@ -24,7 +24,8 @@ from ingest.dialects.body import (
     says_something,
 )
 from ingest.dialects.refusals import answers, retry_headers
-from ingest.dialects.spec import Refusal, Reply
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import Reply
 
 _NOBODY: Final = "Customer not found. Provide a valid click_id or customer_key."
 _KEPT: Final = "Customer status cannot be updated to lead. Current status: {problem}"

@@ -23,21 +23,17 @@ from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import NAME_CHARS, Json
 from ingest.dialects.body import Body, Name, doc, example, maybe, read, says_something
 from ingest.dialects.refusals import answers, retry_headers
-from ingest.dialects.spec import (
+from ingest.dialects.spec.events import (
     ByClick,
     ByCode,
     ByFingerprint,
-    Credential,
-    Dialect,
     Draft,
-    Endpoint,
     FirstOf,
-    Limit,
     Outcome,
-    RawRequest,
-    Refusal,
-    Reply,
 )
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Credential, Dialect, Endpoint, Limit
 
 #: Under which conversions have their ids; never to be changed.
 _CONVERSIONS: Final = UUID("0b8f3a55-7f6e-4d0c-9d5b-5b1f0e9a4c37")

@@ -33,15 +33,9 @@ from pydantic import BaseModel, Field
 from ingest.contracts.storable import Json
 from ingest.dialects.body import SAYS_SOMETHING, Body, doc, example, maybe
 from ingest.dialects.refusals import answers, retry_headers
-from ingest.dialects.spec import (
-    Credential,
-    Dialect,
-    Refusal,
-    RefusalCode,
-    Reply,
-    Route,
-    limited,
-)
+from ingest.dialects.spec.refusal import Refusal, RefusalCode
+from ingest.dialects.spec.requests import Reply
+from ingest.dialects.spec.routes import Credential, Dialect, Route, limited
 
 EVENTS: Final = 1_000
 #: Of a body, before it is decompressed and after.

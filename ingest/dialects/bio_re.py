@@ -15,18 +15,10 @@ from ingest.contracts.envelope import Kind
 from ingest.contracts.storable import Json
 from ingest.dialects.body import doc
 from ingest.dialects.refusals import answers, retry_headers
-from ingest.dialects.spec import (
-    ByCode,
-    Dialect,
-    Draft,
-    Endpoint,
-    Limit,
-    Outcome,
-    RawRequest,
-    Refusal,
-    RefusalCode,
-    Reply,
-)
+from ingest.dialects.spec.events import ByCode, Draft, Outcome
+from ingest.dialects.spec.refusal import Refusal, RefusalCode
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Dialect, Endpoint, Limit
 
 _TRACKED: Final[Json] = {"success": True, "data": {"tracked": True}}
 

@@ -27,7 +27,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import with_default_schema
 
 from ingest.contracts.storable import NAME_CHARS, Json, emptied
-from ingest.dialects.spec import Refusal
+from ingest.dialects.spec.refusal import Refusal
 
 #: How many objects and arrays may lie inside one another, the outermost included.
 MAX_DEPTH: Final = 32

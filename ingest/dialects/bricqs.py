@@ -23,22 +23,17 @@ from ingest.contracts.directory import LinkRecord
 from ingest.contracts.envelope import Dedupe, Kind
 from ingest.dialects.body import Body, Name, doc, example, read
 from ingest.dialects.refusals import answers, retry_headers, usage_headers
-from ingest.dialects.spec import (
+from ingest.dialects.spec.events import (
     ByCode,
     ByPartner,
-    Credential,
-    Dialect,
     Draft,
-    Endpoint,
     Finding,
-    Limit,
     Outcome,
-    Query,
-    RawRequest,
-    Refusal,
-    Reply,
     StatsOf,
 )
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Credential, Dialect, Endpoint, Limit, Query
 
 #: Under which conversions have their ids; never to be changed.
 _CONVERSIONS: Final = UUID("5f0c1f7e-6d0b-4b1e-9a55-3b8f6f0e7a21")

@@ -22,21 +22,17 @@ from ingest.dialects import dub_answers as answers
 from ingest.dialects import dub_wire as wire
 from ingest.dialects.body import read
 from ingest.dialects.refusals import usage_headers
-from ingest.dialects.spec import (
+from ingest.dialects.spec.events import (
     ByClick,
     ByCode,
     ByCustomer,
-    Credential,
-    Dialect,
     Draft,
-    Endpoint,
     FirstOf,
-    Limit,
     Outcome,
-    RawRequest,
-    Refusal,
-    Reply,
 )
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Credential, Dialect, Endpoint, Limit
 
 _FAILED: Final = 500  # and above: whether the event is recorded is unknown
 _DIRECT: Final = "Direct sale tracking lead event"

@@ -29,7 +29,9 @@ from ingest.dialects.body import (
     maybe,
 )
 from ingest.dialects.refusals import answers, retry_headers
-from ingest.dialects.spec import FirstOf, Refusal, Reply
+from ingest.dialects.spec.events import FirstOf
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import Reply
 
 _MAX_AMOUNT: Final = 10**12  # minor units; millions of such sales fit a bigint
 _EXTERNAL_ID: Final = "customerExternalId"

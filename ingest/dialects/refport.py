@@ -19,18 +19,10 @@ from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.storable import Json
 from ingest.dialects.body import Body, Metadata, Name, doc, example, maybe, read
 from ingest.dialects.refusals import answers, retry_headers
-from ingest.dialects.spec import (
-    ByClick,
-    Credential,
-    Dialect,
-    Draft,
-    Endpoint,
-    Limit,
-    Outcome,
-    RawRequest,
-    Refusal,
-    Reply,
-)
+from ingest.dialects.spec.events import ByClick, Draft, Outcome
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Credential, Dialect, Endpoint, Limit
 
 _INVALID: Final = "VALIDATION_ERROR"
 _BAD_CLICK: Final = "INVALID_CLICK_ID"

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Final, TypeVar, get_args
 
-from ingest.dialects.spec import NOTHING, Refusal, RefusalCode, Usage
+from ingest.dialects.spec.refusal import Refusal, RefusalCode
+from ingest.dialects.spec.requests import NOTHING, Usage
 
 _Answer = TypeVar("_Answer")
 

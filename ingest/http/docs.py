@@ -12,7 +12,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from ingest.dialects.spec import Dialect
+from ingest.dialects.spec.routes import Dialect
 from ingest.reference.openapi import document
 
 _SCRIPT: Final = "openapi-explorer.min.js"

@@ -22,7 +22,8 @@ from ingest.contracts.metrics.tallies import LocalCounter, LocalHistogram
 from ingest.core.accept import Acceptor
 from ingest.core.client_ip import Proxies
 from ingest.core.plain_click import PlainClicks, SealedClick, plain_clicks
-from ingest.dialects.spec import Dialect, Endpoint, Query, RawRequest, Reply
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Dialect, Endpoint, Query
 from ingest.http.driver import run
 from ingest.http.handlers import READABLE, SERVER
 from ingest.http.head import Head

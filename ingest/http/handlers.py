@@ -10,15 +10,9 @@ from aiohttp import hdrs, web
 from ingest.core.accept import Acceptor
 from ingest.core.authorize import Authorizer
 from ingest.core.client_ip import Proxies
-from ingest.dialects.spec import (
-    Dialect,
-    Endpoint,
-    Query,
-    RawRequest,
-    Refusal,
-    Reply,
-    Route,
-)
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Dialect, Endpoint, Query, Route
 
 #: Counted on the wire; nothing is decompressed.
 BODY_BYTES: Final = 64 * 1024

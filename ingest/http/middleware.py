@@ -12,7 +12,9 @@ from msgspec.structs import replace
 
 from ingest.contracts.metrics.edge import REFUSED
 from ingest.contracts.telemetry import Log
-from ingest.dialects.spec import Dialect, Refusal, RefusalCode, Reply
+from ingest.dialects.spec.refusal import Refusal, RefusalCode
+from ingest.dialects.spec.requests import Reply
+from ingest.dialects.spec.routes import Dialect
 from ingest.http.handlers import Handler, respond
 
 _CODES: Final[dict[int, RefusalCode]] = {

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from redis.asyncio import Redis
 
 from ingest.core.values import Demand
-from ingest.dialects.spec import Usage
+from ingest.dialects.spec.requests import Usage
 from ingest.directory.cache import Lru
 from ingest.rate_limit.local import LocalLimiter
 from ingest.rate_limit.permits import Interval, Permit, PermitRequest, Permits

@@ -16,7 +16,8 @@ from ingest.dialects.batch import (
     refused,
     taken,
 )
-from ingest.dialects.spec import Refusal, RefusalCode, Reply
+from ingest.dialects.spec.refusal import Refusal, RefusalCode
+from ingest.dialects.spec.requests import Reply
 from ingest.reference.code_samples import code_samples
 from ingest.reference.refusals import WHEN
 from ingest.reference.schemas import JSON, Node, Schemas, Shown, responses

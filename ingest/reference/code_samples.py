@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 
 from ingest.contracts.storable import Json
-from ingest.dialects.spec import Route
+from ingest.dialects.spec.routes import Route
 
 #: Where an edge listens unless it is told otherwise.
 _EDGE: Final = "http://127.0.0.1:8080"

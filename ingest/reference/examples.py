@@ -19,20 +19,18 @@ from ingest.contracts.directory import (
 from ingest.contracts.envelope import Kind
 from ingest.contracts.ids import first_id_at
 from ingest.contracts.storable import Json
-from ingest.dialects.spec import (
+from ingest.dialects.spec.events import (
     ByClick,
     ByPartner,
     Draft,
-    Endpoint,
     Finding,
     FirstOf,
     Outcome,
-    Query,
-    RawRequest,
-    Refusal,
-    Reply,
     Target,
 )
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Endpoint, Query
 
 _AT: Final = 1_790_000_000_000  # Unix milliseconds
 _TEXT: Final = "SARAH"

@@ -11,7 +11,8 @@ from inspect import cleandoc
 from typing import Final
 
 from ingest.dialects import batch
-from ingest.dialects.spec import Dialect, Endpoint, Limit, Query, Route, Usage
+from ingest.dialects.spec.requests import Usage
+from ingest.dialects.spec.routes import Dialect, Endpoint, Limit, Query, Route
 from ingest.reference import bulk
 from ingest.reference.code_samples import code_samples
 from ingest.reference.examples import Example, example_of, path_of

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, get_args
 
 from ingest.contracts.storable import Json
-from ingest.dialects.spec import Dialect, Endpoint, Query, Refusal, RefusalCode, Reply
+from ingest.dialects.spec.refusal import Refusal, RefusalCode
+from ingest.dialects.spec.requests import Reply
+from ingest.dialects.spec.routes import Dialect, Endpoint, Query
 from ingest.reference.examples import Example, parse
 
 #: When a request is refused. The dialect words the refusal.

@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from ingest.dialects.spec import Dialect, Reply, Route
+from ingest.dialects.spec.requests import Reply
+from ingest.dialects.spec.routes import Dialect, Route
 
 Node = dict[str, Any]
 

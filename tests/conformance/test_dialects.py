@@ -10,15 +10,10 @@ from hypothesis import strategies as st
 
 from ingest.contracts.storable import Json
 from ingest.dialects import DIALECTS
-from ingest.dialects.spec import (
-    Dialect,
-    Draft,
-    Endpoint,
-    RawRequest,
-    Refusal,
-    RefusalCode,
-    Reply,
-)
+from ingest.dialects.spec.events import Draft
+from ingest.dialects.spec.refusal import Refusal, RefusalCode
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Dialect, Endpoint
 
 CODES: tuple[RefusalCode, ...] = get_args(RefusalCode)
 OURS_TO_FIX = {"overloaded": 503, "switched_off": 503, "failed": 500}

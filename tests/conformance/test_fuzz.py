@@ -28,7 +28,9 @@ from schemathesis.engine import Status, events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from ingest.dialects.spec import Endpoint, RawRequest, Refusal
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest
+from ingest.dialects.spec.routes import Endpoint
 from tests.support.edge.showcase import SECRET, SHOWN, publish
 from tests.support.environment import inherited
 from tests.support.servers.valkey import running_valkey

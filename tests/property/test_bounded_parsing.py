@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ingest.contracts.storable import Json
 from ingest.dialects import weburl
 from ingest.dialects.body import MAX_DEPTH, json_object
-from ingest.dialects.spec import Refusal
+from ingest.dialects.spec.refusal import Refusal
 
 #: Of the texts that brackets, quotes and escapes are confused in.
 _TEXTS = st.text(alphabet='[]{}"\\ud8é\n', max_size=8)

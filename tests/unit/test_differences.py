@@ -2,7 +2,8 @@
 
 import pytest
 
-from ingest.dialects.spec import ByClick, ByCode, Reply
+from ingest.dialects.spec.events import ByClick, ByCode
+from ingest.dialects.spec.requests import Reply
 from tests.support.differences import differences
 
 

@@ -32,7 +32,8 @@ from ingest.core.authorize import Principal
 from ingest.core.resolved import Resolved
 from ingest.core.seal import Facts, seal, visitor_hash, visitor_key
 from ingest.dialects.affitor import AFFITOR
-from ingest.dialects.spec import Endpoint, RawRequest
+from ingest.dialects.spec.requests import RawRequest
+from ingest.dialects.spec.routes import Endpoint
 from scripts.bench.environment.servers import SHARDS
 from scripts.bench.load.traffic import address, bodies
 from workers.archive.writer import SegmentWriter

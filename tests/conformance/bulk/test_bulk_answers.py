@@ -5,7 +5,8 @@ import pytest
 
 from ingest.contracts.stream import ENTRY_EVENTS
 from ingest.dialects import DIALECTS
-from ingest.dialects.spec import Endpoint, RawRequest
+from ingest.dialects.spec.requests import RawRequest
+from ingest.dialects.spec.routes import Endpoint
 from ingest.reference.openapi import document
 from tests.support.edge.batching import (
     CLICK,

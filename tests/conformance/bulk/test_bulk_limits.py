@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from ingest.contracts.directory import SWITCHES_KEY, SwitchesRecord
-from ingest.dialects.spec import Refusal
+from ingest.dialects.spec.refusal import Refusal
 from tests.support.edge.batching import CLICK, RECORDING, Edge, event, published, said
 from tests.support.edge.showcase import KEYS, an_edge
 

@@ -10,7 +10,8 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from ingest.dialects import DIALECTS
-from ingest.dialects.spec import Draft, Outcome, RawRequest, Reply
+from ingest.dialects.spec.events import Draft, Outcome
+from ingest.dialects.spec.requests import RawRequest, Reply
 from tests.support.edge.batching import CLICK, RECORDING, Edge, event, said
 from tests.support.edge.showcase import an_edge
 

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from ingest.dialects.spec import Query, RawRequest, Refusal, Reply
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Query
 from tests.support.edge.calling import (
     call,
     every_body,

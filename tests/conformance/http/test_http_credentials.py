@@ -6,7 +6,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from ingest.dialects.spec import Refusal
+from ingest.dialects.spec.refusal import Refusal
 from tests.support.edge.calling import call, every, is_taken, is_word_for_word, words
 from tests.support.edge.showcase import SHOWN, Client, Shown, an_edge, publish
 from tests.support.servers.valkey import running_valkey

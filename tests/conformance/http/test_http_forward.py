@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ingest.core.authorize import WRONG_KEYS
-from ingest.dialects.spec import Endpoint, Refusal
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.routes import Endpoint
 from tests.support.edge.batching import CLICK, Edge, published
 from tests.support.edge.calling import call, every, is_taken, is_word_for_word, words
 from tests.support.edge.showcase import SHOWN, Client, Shown, an_edge

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientResponse
 
-from ingest.dialects.spec import Limit, Refusal, Usage
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import Usage
+from ingest.dialects.spec.routes import Limit
 from tests.support.edge.calling import (
     every,
     every_route,

@@ -3,7 +3,8 @@
 import pytest
 
 from ingest.dialects import DIALECTS
-from ingest.dialects.spec import Dialect, Refusal
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.routes import Dialect
 from tests.support.edge.calling import call, every_route, is_word_for_word, words
 from tests.support.edge.showcase import SHOWN, Client, Shown
 

@@ -12,7 +12,9 @@ from redis.asyncio import Redis
 from ingest.contracts.directory import SWITCHES_KEY, SwitchesRecord
 from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
-from ingest.dialects.spec import Endpoint, Query, RawRequest, Refusal, Usage
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Usage
+from ingest.dialects.spec.routes import Endpoint, Query
 from tests.support.edge.calling import (
     call,
     every,

@@ -14,7 +14,7 @@ from dub.models import errors
 from ingest.contracts.apikey import hashes
 from ingest.contracts.directory import KeyRecord, api_key_key
 from ingest.dialects.dub import DUB
-from ingest.dialects.spec import Refusal, RefusalCode
+from ingest.dialects.spec.refusal import Refusal, RefusalCode
 from ingest.http.handlers import respond
 from tests.support.servers.cli import SECRET
 from tests.support.servers.installation import Installation, an_installation, elsewhere

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from ingest.contracts.envelope import Dedupe
 from ingest.core.values import Hint, claim, duplicate_mark
-from ingest.dialects.spec import Reply
+from ingest.dialects.spec.requests import Reply
 from ingest.redis_io.claims import Claims
 from ingest.redis_io.client import connect
 from tests.support.servers.valkey import Valkey, running_valkey

@@ -12,7 +12,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from ingest.app import Externals, build
-from ingest.dialects.spec import Refusal, RefusalCode
+from ingest.dialects.spec.refusal import Refusal, RefusalCode
 from ingest.http.fast_path import PLAIN
 from ingest.http.server import Bounds, EdgeServer
 from scripts.bench.abuse.corpus import bodies

@@ -21,7 +21,9 @@ from ingest.app import Externals, build
 from ingest.contracts.directory import GENERATION_KEY, LinkRecord, link_key
 from ingest.contracts.metrics.edge import REGISTRY as EDGE
 from ingest.dialects.affitor import AFFITOR
-from ingest.dialects.spec import Draft, RawRequest, Refusal
+from ingest.dialects.spec.events import Draft
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest
 from ingest.http import admin as edge_admin
 from ingest.http.request_metrics import measured
 from ingest.settings import EdgeSettings

@@ -29,18 +29,10 @@ from ingest.core.recent import MarkShares, Recent
 from ingest.core.resolve import Resolver
 from ingest.core.seal import visitor_key
 from ingest.core.visitors import Visitors
-from ingest.dialects.spec import (
-    ByClick,
-    ByCode,
-    Credential,
-    Dialect,
-    Draft,
-    Endpoint,
-    Outcome,
-    RawRequest,
-    Refusal,
-    Reply,
-)
+from ingest.dialects.spec.events import ByClick, ByCode, Draft, Outcome
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Credential, Dialect, Endpoint
 from ingest.durable.edge_clock import EdgeClock
 from tests.support.edge.fakes import (
     CountingIds,

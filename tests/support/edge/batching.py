@@ -15,7 +15,7 @@ from ingest.contracts.directory import KeyRecord, api_key_key
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.stream import FIELD, events_key, split
 from ingest.dialects.batch import BatchAnswer
-from ingest.dialects.spec import Endpoint
+from ingest.dialects.spec.routes import Endpoint
 from tests.support.edge.showcase import (
     KEYS,
     LINK,

@@ -6,7 +6,8 @@ import orjson
 import pytest
 from aiohttp import ClientResponse
 
-from ingest.dialects.spec import Refusal, Reply
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import Reply
 from tests.support.differences import differences
 from tests.support.edge.showcase import SHOWN, Client, Shown
 

@@ -32,7 +32,7 @@ from ingest.contracts.emails.key import EmailKey
 from ingest.contracts.envelope import Envelope, decode
 from ingest.contracts.ids import first_id_at
 from ingest.core.values import Demand, Mark, Missing, Overloaded
-from ingest.dialects.spec import Usage
+from ingest.dialects.spec.requests import Usage
 
 Record = TypeVar("Record")
 

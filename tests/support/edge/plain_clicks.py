@@ -15,7 +15,8 @@ import orjson
 from ingest.contracts.variables import StoreIp
 from ingest.core.seal import client_of, details_of
 from ingest.dialects.affitor import AFFITOR
-from ingest.dialects.spec import RawRequest, Refusal
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest
 
 #: A plain click is read and sealed in 4 to 6 µs: these take some 6 ms.
 PLAIN_CLICKS = 1200

@@ -42,19 +42,17 @@ from ingest.contracts.directory import (
 from ingest.contracts.emails.key import EmailKey
 from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
-from ingest.dialects.spec import (
+from ingest.dialects.spec.events import (
     ByClick,
     ByCode,
     ByCustomer,
     ByPartner,
-    Dialect,
-    Endpoint,
     FirstOf,
-    Query,
-    RawRequest,
     StatsOf,
     Target,
 )
+from ingest.dialects.spec.requests import RawRequest
+from ingest.dialects.spec.routes import Dialect, Endpoint, Query
 from ingest.reference.examples import example_of, path_of
 from ingest.reference.schemas import Schemas
 from ingest.settings import EdgeSettings

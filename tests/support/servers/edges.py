@@ -15,16 +15,10 @@ from ingest.app import Externals, build
 from ingest.contracts.directory import GENERATION_KEY, LinkRecord, link_id_key, link_key
 from ingest.contracts.envelope import Envelope, Kind, decode
 from ingest.contracts.stream import FIELD, events_key, split
-from ingest.dialects.spec import (
-    ByCode,
-    Dialect,
-    Draft,
-    Endpoint,
-    Outcome,
-    RawRequest,
-    Refusal,
-    Reply,
-)
+from ingest.dialects.spec.events import ByCode, Draft, Outcome
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Dialect, Endpoint
 from ingest.settings import EdgeSettings
 
 Client = TestClient[web.Request, web.Application]

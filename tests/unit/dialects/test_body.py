@@ -17,7 +17,7 @@ from ingest.dialects.body import (
     lenient_integer,
     read,
 )
-from ingest.dialects.spec import Refusal
+from ingest.dialects.spec.refusal import Refusal
 
 
 class Form(Body):

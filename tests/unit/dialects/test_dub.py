@@ -9,14 +9,9 @@ import pytest
 from ingest.contracts.directory import CustomerRecord
 from ingest.contracts.envelope import Kind
 from ingest.dialects.dub import DUB
-from ingest.dialects.spec import (
-    Draft,
-    Endpoint,
-    Outcome,
-    RawRequest,
-    Reply,
-    Usage,
-)
+from ingest.dialects.spec.events import Draft, Outcome
+from ingest.dialects.spec.requests import RawRequest, Reply, Usage
+from ingest.dialects.spec.routes import Endpoint
 
 SALE = next(item for item in DUB.endpoints if item.path == "/track/sale")
 assert isinstance(SALE, Endpoint)

@@ -28,27 +28,23 @@ from ingest.contracts.directory import (
 )
 from ingest.contracts.envelope import Dedupe
 from ingest.dialects import DIALECTS
-from ingest.dialects.spec import (
+from ingest.dialects.spec.events import (
     ByClick,
     ByCode,
     ByCustomer,
     ByFingerprint,
     ByPartner,
     ByProgram,
-    Dialect,
     Draft,
-    Endpoint,
     Finding,
     FirstOf,
     Outcome,
-    Query,
-    RawRequest,
-    Refusal,
-    Reply,
-    Route,
     StatsOf,
     Target,
 )
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
+from ingest.dialects.spec.routes import Dialect, Endpoint, Query, Route
 from tests.support.differences import differences
 
 SAMPLES = Path(__file__).parents[2] / "samples"

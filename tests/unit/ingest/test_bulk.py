@@ -15,7 +15,9 @@ from ingest.bulk.reader import decoded, events_in
 from ingest.bulk.routing import RouteTable
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH, answer, refused, taken
-from ingest.dialects.spec import Endpoint, Refusal, Reply
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import Reply
+from ingest.dialects.spec.routes import Endpoint
 from tests.support.eventually import eventually
 
 OURS = "our workspace"

@@ -11,7 +11,7 @@ from ingest.bulk.process import BatchSender, BulkProcessor
 from ingest.core.authorize import Principal
 from ingest.core.values import Mark
 from ingest.dialects import DIALECTS
-from ingest.dialects.spec import RawRequest
+from ingest.dialects.spec.requests import RawRequest
 from tests.support.edge.accepting import KEY, Edge
 from tests.support.edge.fakes import MemoryClaims
 from tests.support.edge.showcase import LINK

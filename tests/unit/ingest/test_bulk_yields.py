@@ -16,7 +16,8 @@ from ingest.bulk.reader import events_in
 from ingest.core.authorize import Principal
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BYTES
-from ingest.dialects.spec import RawRequest, Refusal
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest
 from scripts.bench.abuse.bodies import hostile_bodies
 from tests.support.edge.accepting import Edge
 from tests.support.edge.plain_clicks import (

@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH
-from ingest.dialects.spec import RefusalCode
+from ingest.dialects.spec.refusal import RefusalCode
 from ingest.http import docs
 from ingest.reference.openapi import document, path_in_document
 from ingest.reference.refusals import WHEN

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ingest.dialects.spec import Endpoint, RawRequest
+from ingest.dialects.spec.requests import RawRequest
+from ingest.dialects.spec.routes import Endpoint
 from ingest.http.handlers import BODY_BYTES
 from scripts.bench.abuse.bodies import hostile_bodies
 from tests.support.edge.plain_clicks import (

@@ -5,7 +5,7 @@ from ingest.contracts.envelope import Kind
 from ingest.contracts.shares import HourlyShares
 from ingest.contracts.variables import Variables
 from ingest.core.recent import MarkShares
-from ingest.dialects.spec import ByCode, Draft
+from ingest.dialects.spec.events import ByCode, Draft
 from ingest.durable.degradation import Degradation, Pressure
 from ingest.settings import Spooling
 from tests.support.edge.accepting import Edge, a_link

@@ -7,7 +7,7 @@ from uuid import UUID
 from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import ROUTE
-from ingest.dialects.spec import Limit
+from ingest.dialects.spec.routes import Limit
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
 from scripts.services import parsers

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from ingest.contracts.apikey import hashes
-from ingest.dialects.spec import ByCode, Draft, RawRequest, Refusal, Reply
+from ingest.dialects.spec.events import ByCode, Draft
+from ingest.dialects.spec.refusal import Refusal
+from ingest.dialects.spec.requests import RawRequest, Reply
 from tests.support.edge.accepting import KEY, SECRET, Edge, a_click, an_edge
 
 

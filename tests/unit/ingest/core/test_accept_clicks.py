@@ -11,7 +11,8 @@ from ingest.contracts.directory import (
     ClickRecord,
     click_key,
 )
-from ingest.dialects.spec import ByCode, Reply
+from ingest.dialects.spec.events import ByCode
+from ingest.dialects.spec.requests import Reply
 from tests.support.edge.accepting import (
     DAY,
     NOBODYS,

@@ -11,7 +11,8 @@ from ingest.contracts.directory import (
     program_key,
 )
 from ingest.contracts.envelope import Kind
-from ingest.dialects.spec import ByCode, ByProgram, Draft, Reply
+from ingest.dialects.spec.events import ByCode, ByProgram, Draft
+from ingest.dialects.spec.requests import Reply
 from tests.support.edge.accepting import (
     NOBODYS,
     OURS,

@@ -5,7 +5,7 @@ import pytest
 from ingest.contracts.directory import EMAIL_KEY, CustomerRecord, customer_key
 from ingest.contracts.envelope import Dedupe, encode
 from ingest.core.authorize import Principal
-from ingest.dialects.spec import Draft
+from ingest.dialects.spec.events import Draft
 from tests.support.edge.accepting import OURS, Edge, a_click, an_edge
 from tests.support.workers.emails import KEY
 

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from ingest.contracts.apikey import hashes
 from ingest.contracts.directory import KeyRecord, api_key_key
 from ingest.contracts.envelope import Dedupe
-from ingest.dialects.spec import ByCode, Reply
+from ingest.dialects.spec.events import ByCode
+from ingest.dialects.spec.requests import Reply
 from tests.support.edge.accepting import (
     OURS,
     SECRET,

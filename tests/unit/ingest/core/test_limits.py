@@ -10,7 +10,7 @@ from ingest.core.values import Demand
 from ingest.dialects.affitor import AFFITOR
 from ingest.dialects.bricqs import BRICQS
 from ingest.dialects.refport import REFPORT
-from ingest.dialects.spec import Dialect, Route
+from ingest.dialects.spec.routes import Dialect, Route
 from tests.support.edge.accepting import KEY, OURS, Edge
 
 IP, IPV6 = "203.0.113.7", "2001:db8:1:2:3:4:5:6"
