@@ -231,3 +231,11 @@ def _stop(up: Up) -> None:
     up.process.terminate()
     up.end()
     eventually(lambda: are_gone(children))
+
+
+@pytest.fixture(scope="module")
+def shared(begin: Begin, tmp_path_factory: pytest.TempPathFactory) -> Up:
+    data = tmp_path_factory.mktemp("shared") / "data"
+    up = begin(data, "--edges", "2", "--appendfsync", "always")
+    up.wait_for("ready http://")
+    return up

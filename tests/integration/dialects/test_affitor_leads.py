@@ -1,14 +1,12 @@
 """Affitor's leads over HTTP: of its tracker, of servers, provisional ones, and tests."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.directory import miscounted
 from tests.support.eventually import eventually
-from tests.support.servers.installation import Installation, an_installation, elsewhere
+from tests.support.servers.installation import Installation, elsewhere
 from workers.postgres.email_key import load_email_key
 from workers.publish.publisher import publish_changes
 
@@ -18,14 +16,6 @@ TRACKED = {"success": True, "message": "Lead tracked successfully"}
 NOBODY = {"error": "Customer not found. Provide a valid click_id or customer_key."}
 STATUS = "Customer status cannot be updated to lead. Current status: "
 Answer = tuple[int, Any]
-
-
-@pytest.fixture
-async def site(
-    redis_url: str, database_url: str, tmp_path: Path
-) -> AsyncIterator[Installation]:
-    async with an_installation(redis_url, database_url, tmp_path) as found:
-        yield found
 
 
 async def click(site: Installation, code: str = "PARTNER123") -> str:

@@ -1,7 +1,5 @@
 """Affixo over HTTP: who a visitor is, and what becomes of conversions."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -11,19 +9,11 @@ from ingest.contracts import apikey
 from ingest.contracts.directory import GENERATION_KEY
 from ingest.contracts.envelope import Kind
 from tests.support.servers.cli import SECRET
-from tests.support.servers.installation import Installation, an_installation
+from tests.support.servers.installation import Installation
 from workers.publish.publisher import publish_changes
 
 CLICK, LEAD = "/v1/track/click", "/v1/track/lead"
 Answer = tuple[int, Any]
-
-
-@pytest.fixture
-async def site(
-    redis_url: str, database_url: str, tmp_path: Path
-) -> AsyncIterator[Installation]:
-    async with an_installation(redis_url, database_url, tmp_path) as found:
-        yield found
 
 
 async def ask(

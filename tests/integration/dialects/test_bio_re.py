@@ -1,6 +1,5 @@
 """bio.re over HTTP: a landing page is never told that its click did not count."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,6 @@ from workers.publish.publisher import publish_changes
 
 CLICK = "/api/v1/referral/click/"
 TRACKED = b'{"success":true,"data":{"tracked":true}}'
-
-
-@pytest.fixture
-async def site(
-    redis_url: str, database_url: str, tmp_path: Path
-) -> AsyncIterator[Installation]:
-    async with an_installation(redis_url, database_url, tmp_path) as found:
-        yield found
 
 
 async def test_the_vendors_example_works_as_printed(site: Installation) -> None:

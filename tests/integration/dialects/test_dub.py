@@ -3,11 +3,9 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
-import pytest
 from aiohttp import ClientResponse
 
 from ingest.contracts.clickid import KeyRing
@@ -16,18 +14,10 @@ from ingest.contracts.ids import first_id_at
 from ingest.contracts.stream import FIELD, events_key
 from tests.support.eventually import eventually
 from tests.support.servers.cli import SECRET
-from tests.support.servers.installation import Installation, an_installation, elsewhere
+from tests.support.servers.installation import Installation, elsewhere
 
 KEY = {"Authorization": "Bearer YOUR_API_KEY"}
 COUNTED = "select leads, sales from links where code = 'alice'"
-
-
-@pytest.fixture
-async def site(
-    redis_url: str, database_url: str, tmp_path: Path
-) -> AsyncIterator[Installation]:
-    async with an_installation(redis_url, database_url, tmp_path) as found:
-        yield found
 
 
 async def click(

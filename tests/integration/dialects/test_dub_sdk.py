@@ -1,7 +1,6 @@
 """The vendor's own Python client, unmodified, at two edges and a worker."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, get_args
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from ingest.dialects.dub import DUB
 from ingest.dialects.spec.refusal import Refusal, RefusalCode
 from ingest.http.handlers import respond
 from tests.support.servers.cli import SECRET
-from tests.support.servers.installation import Installation, an_installation, elsewhere
+from tests.support.servers.installation import Installation, elsewhere
 
 KEY = "YOUR_API_KEY"
 CUSTOMER = "user_1"
@@ -31,14 +30,6 @@ CLASSES: dict[int, type[errors.DubError]] = {
     429: errors.RateLimitExceeded,
     500: errors.InternalServerError,
 }
-
-
-@pytest.fixture
-async def site(
-    redis_url: str, database_url: str, tmp_path: Path
-) -> AsyncIterator[Installation]:
-    async with an_installation(redis_url, database_url, tmp_path) as found:
-        yield found
 
 
 def client_of(site: Installation, edge: int = 0, key: str = KEY) -> Dub:

@@ -1,14 +1,12 @@
 """Affitor's leads without a key name customers of servers; what servers send goes first."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.directory import miscounted
 from tests.support.eventually import eventually
-from tests.support.servers.installation import Installation, an_installation, elsewhere
+from tests.support.servers.installation import Installation, elsewhere
 from workers.publish.publisher import publish_changes
 
 KEY = {"Authorization": "Bearer YOUR_API_KEY"}
@@ -17,12 +15,10 @@ THEIRS, OURS = "jane", "PARTNER123"
 
 
 @pytest.fixture
-async def site(
-    redis_url: str, database_url: str, tmp_path: Path
-) -> AsyncIterator[Installation]:
-    async with an_installation(redis_url, database_url, tmp_path) as found:
-        found.start_worker()
-        yield found
+def site(site: Installation) -> Installation:
+    """One whose worker runs."""
+    site.start_worker()
+    return site
 
 
 async def post(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,14 +67,6 @@ VENDORS = {
         has_customer=False,
     ),
 }
-
-
-@pytest.fixture
-async def site(
-    redis_url: str, database_url: str, tmp_path: Path
-) -> AsyncIterator[Installation]:
-    async with an_installation(redis_url, database_url, tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -1,138 +1,22 @@
 """Stream first, disk second, as the edge's parts are put together."""
 
 import asyncio
-import errno
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
-from typing_extensions import override
-from uuid_utils.compat import uuid7
 
-from ingest.contracts.stream import EDGES_KEY, FIELD, GROUP, edge_key, events_key
-from ingest.contracts.variables import Variables
+from ingest.contracts.stream import EDGES_KEY, GROUP, edge_key, events_key
 from ingest.core.values import Overloaded
-from ingest.durable.degradation import Degradation, Level, Pressure
-from ingest.durable.drain import Drainer
-from ingest.durable.edge_clock import EdgeClock, unix_ms
+from ingest.durable.degradation import Level, Pressure
 from ingest.durable.pressure import pressure
-from ingest.durable.probe import Breakers, RedisProbe
-from ingest.durable.sink import Sink
-from ingest.durable.spool import directory as home_module
-from ingest.durable.spool.directory import SpoolDirectory, contents, stores
-from ingest.durable.spool.files import OsFiles
-from ingest.durable.spool.spool import Spool, SpoolFailed
-from ingest.durable.stream import Stream
-from ingest.redis_io.client import RedisBreaker, connect
-from ingest.settings import Spooling
+from ingest.durable.spool.directory import stores
+from tests.support.edge.sinks import SHARDS, an_edge, streamed
 from tests.support.eventually import eventually
-from tests.support.servers.valkey import Valkey, running_valkey
-
-SHARDS = 2
-
-
-@pytest.fixture
-def valkey() -> Iterator[Valkey]:
-    with running_valkey() as server:
-        yield server
-
-
-@dataclass
-class Edge:
-    """All that `app` puts around a sink."""
-
-    url: str
-    root: Path
-    variables: dict[str, str]
-    name: str = "edge"
-
-    def __post_init__(self) -> None:
-        spooling = Spooling.load(Variables(self.variables))
-        self.reach, self.writes = RedisBreaker(), RedisBreaker()
-        self.redis = connect(self.url, connections=4, breaker=self.reach)
-        self.probes = connect(self.url, connections=1)
-        self.stream = Stream(self.redis, SHARDS, self.writes)
-        self.spool = Spool(
-            SpoolDirectory(self.root, lambda _: None),
-            most_bytes=spooling.most_bytes,
-            clock=time.monotonic,
-        )
-        degradation = Degradation(spooling)
-        self.sink = Sink(
-            self.stream,
-            self.spool,
-            degradation,
-            reach=self.reach,
-            writes=self.writes,
-        )
-        self.drainer = Drainer(
-            self.spool,
-            self.stream,
-            lambda: self.sink.standing.level,
-            spooling.drain_rate,
-        )
-        self.watch = RedisProbe(
-            self.probes,
-            breakers=Breakers(self.reach, self.writes),
-            degradation=degradation,
-            appended=self.stream.appended,
-            clock=EdgeClock(unix_ms, uuid7),
-            can_spool=lambda: self.spool.problem is None,
-        )
-
-    def start(self) -> None:
-        self.spool.start()
-        self.drainer.start()
-        self.watch.start(
-            self.name,
-            SHARDS,
-            lambda: {"level": self.sink.standing.level},
-        )
-
-    async def stop(self) -> None:
-        await self.drainer.stop()
-        await self.watch.stop()
-        await self.stream.drain()
-        await self.spool.stop()
-        await self.redis.aclose()
-        await self.probes.aclose()
-
-    async def append(self, *numbers: int) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for number in numbers:
-                tasks.create_task(self.sink.append(UUID(int=number), b"%d" % number))
-
-    async def spooled(self) -> list[int]:
-        return await asyncio.to_thread(kept_in, self.root)
-
-    async def is_drained(self) -> bool:
-        return not await self.spooled() and self.sink.standing.level is Level.STREAM
-
-
-def kept_in(root: Path) -> list[int]:
-    return [int(item.payload) for folder in stores(root) for item in contents(folder)]
-
-
-@asynccontextmanager
-async def an_edge(url: str, root: Path, **variables: str) -> AsyncIterator[Edge]:
-    edge = Edge(url, root, variables)
-    edge.start()
-    yield edge
-    await edge.stop()
-
-
-async def streamed(url: str) -> list[int]:
-    """The events in the streams, each shard's in its order."""
-    async with Redis.from_url(url) as redis:
-        shards = [await redis.xrange(events_key(shard)) for shard in range(SHARDS)]
-    return [int(fields[FIELD]) for shard in shards for _, fields in shard]
+from tests.support.servers.valkey import Valkey
 
 
 async def test_what_redis_cannot_take_waits_on_the_disk_and_follows_in_order(
@@ -268,139 +152,6 @@ async def test_a_full_spool_refuses_until_there_is_room(
         await eventually(edge.is_drained)
 
         assert kept == sorted(await streamed(valkey.url))
-
-
-class FullDisk(OsFiles):
-    @override
-    def write(self, path: Path, start: int, raw: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-async def test_a_full_disk_is_an_answer_and_said_once(
-    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await asyncio.to_thread(valkey.kill)
-    monkeypatch.setattr(home_module, "OS_FILES", FullDisk())
-    with capture_logs() as logs:
-        async with an_edge(valkey.url, tmp_path) as edge:
-            for number in range(3):
-                with pytest.raises(Overloaded, match="No space left"):
-                    await edge.sink.append(UUID(int=number), b"x")
-            assert Level.REFUSE is edge.sink.standing.level
-            monkeypatch.setattr(home_module, "OS_FILES", OsFiles())
-            edge.spool._own = None
-            await eventually(lambda: takes_events(edge))
-            await edge.append(7)
-            assert [7] == await edge.spooled()
-    assert 1 == sum(line["event"] == "spool.failed" for line in logs)
-
-
-async def test_who_cannot_spool_goes_back_to_the_stream_at_once(
-    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def probes_needed(edge: Edge) -> int:
-        edge.reach.trip("slow")
-        count = 0
-        while edge.reach.is_open:
-            await edge.watch.probe("edge", SHARDS, 0, {})
-            count += 1
-        return count
-
-    monkeypatch.setattr(home_module, "OS_FILES", FullDisk())
-    edge = Edge(redis_url, tmp_path, {})
-    edge.spool.start()
-    assert [1, 2, 4] == [await probes_needed(edge) for _ in range(3)]
-    with pytest.raises(SpoolFailed):
-        await edge.spool.append(UUID(int=1), b"x")
-
-    assert 1 == await probes_needed(edge)
-
-    await edge.spool.stop()
-    await edge.stream.drain()
-    await edge.redis.aclose()
-    await edge.probes.aclose()
-
-
-async def takes_events(edge: Edge) -> bool:
-    return edge.sink.standing.level is Level.SPOOL
-
-
-class SlowDisk(OsFiles):
-    """Each write takes 0.6 s."""
-
-    @override
-    def write(self, path: Path, start: int, raw: bytes) -> None:
-        threading.Event().wait(0.6)
-        super().write(path, start, raw)
-
-
-async def test_a_slow_disk_makes_clients_wait_and_refuses_nobody(
-    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await asyncio.to_thread(valkey.kill)
-    monkeypatch.setattr(home_module, "OS_FILES", SlowDisk())
-    with capture_logs() as logs:
-        async with an_edge(valkey.url, tmp_path) as edge, asyncio.TaskGroup() as tasks:
-            # Each comes while the write before the one before it is under way.
-            for number in range(12):
-                tasks.create_task(edge.append(number))
-                await asyncio.sleep(0.2)
-
-    assert list(range(12)) == await edge.spooled()
-    levels = [line["to"] for line in logs if line["event"] == "edge.level"]
-    assert ["spool"] == levels
-
-
-async def test_a_loop_that_lags_is_not_taken_for_a_slow_disk(
-    valkey: Valkey, tmp_path: Path
-) -> None:
-    await asyncio.to_thread(valkey.kill)
-    async with an_edge(valkey.url, tmp_path) as edge:
-        appending = asyncio.create_task(edge.append(1))
-        while edge.spool._appends._queue.empty():
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        # Something else holds the loop; meanwhile the thread writes.
-        hold_the_loop(1.5)
-        await appending
-
-        assert [1] == await edge.spooled()
-
-
-def hold_the_loop(seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        pass
-
-
-class HungDisk(OsFiles):
-    def __init__(self) -> None:
-        self.is_free = threading.Event()
-
-    @override
-    def write(self, path: Path, start: int, raw: bytes) -> None:
-        self.is_free.wait(20)
-        super().write(path, start, raw)
-
-
-async def test_a_disk_that_hangs_is_given_up_and_blocks_nobody(
-    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await asyncio.to_thread(valkey.kill)
-    disk = HungDisk()
-    monkeypatch.setattr(home_module, "OS_FILES", disk)
-    async with an_edge(valkey.url, tmp_path) as edge:
-        waits = []
-        for number in range(3):
-            began = time.monotonic()
-            with pytest.raises(Overloaded, match="too slow"):
-                await edge.sink.append(UUID(int=number), b"%d" % number)
-            waits.append(time.monotonic() - began)
-        disk.is_free.set()
-
-        assert waits[0] < 2
-        assert max(waits[1:]) < 0.5
-        await eventually(lambda: takes_events(edge))
 
 
 async def test_the_spool_of_an_edge_that_is_gone_is_adopted(

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -13,7 +12,6 @@ from ingest.contracts.variables import StoreEmail
 from scripts.services.maintain import emails
 from scripts.services.maintain.emails import store_emails
 from scripts.services.maintain.schema import schema_text
-from tests.conftest import Servers
 from tests.integration.postgres.test_schema import FOLDER, connected
 from tests.support.directory import NOON_MS, WORKSPACE, a_lead, an_id
 from tests.support.workers.emails import opened
@@ -32,15 +30,6 @@ _STUMBLE = """
 create function stumble() returns trigger language plpgsql as $$ begin raise exception 'stumbled'; end $$;
 create trigger stumble before update on customers for each row when (new.external_id = 'p4') execute function stumble();
 """
-
-
-@pytest.fixture
-def former_database(servers: Servers) -> Iterator[str]:
-    """A database as 0.1.0 made it."""
-    name = f"reftide_former_{uuid4().hex}"
-    servers.execute(f'create database "{name}"')
-    yield servers.database(name)
-    servers.execute(f'drop database "{name}" with (force)')
 
 
 def address(number: int) -> str:

@@ -1,16 +1,14 @@
 """What an upgrade makes of the sums that an earlier version did not keep."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
-import pytest
 
 from scripts.services.maintain.schema import schema_text
 from scripts.services.observe.verify import COMPARISONS
-from tests.conftest import Servers
 from tests.integration.postgres.test_schema import FOLDER, connected
 from tests.support.directory import an_id
 from workers.counters.rule import TABLES
@@ -29,15 +27,6 @@ class _Event(NamedTuple):
     is_bot: bool
     is_duplicate: bool
     quantity: int
-
-
-@pytest.fixture
-def former_database(servers: Servers) -> Iterator[str]:
-    """A database as 0.1.0 made it."""
-    name = f"reftide_former_{uuid4().hex}"
-    servers.execute(f'create database "{name}"')
-    yield servers.database(name)
-    servers.execute(f'drop database "{name}" with (force)')
 
 
 def _events() -> list[_Event]:

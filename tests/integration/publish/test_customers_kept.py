@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ from tests.support.directory import (
     a_lead,
     an_id,
 )
-from tests.support.servers.installation import Installation, an_installation, elsewhere
+from tests.support.servers.installation import Installation, elsewhere
 from tests.support.workers.emails import published
 from tests.support.workers.recording import record
 from workers.jobs.cleanup import sweep_clicks
@@ -269,14 +268,6 @@ async def test_short_click_ids_are_deleted_a_month_after_they_expired(
 
 
 # Answers ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def site(
-    redis_url: str, database_url: str, tmp_path: Path
-) -> AsyncIterator[Installation]:
-    async with an_installation(redis_url, database_url, tmp_path) as found:
-        yield found
 
 
 @pytest.mark.parametrize(("months", "is_known"), [(13, True), (14, False)])

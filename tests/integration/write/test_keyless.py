@@ -3,11 +3,9 @@
 Each attack is played in many orders of arrival, one event a batch.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 from typing import Any
-
-import pytest
 
 from ingest.contracts.envelope import Dedupe, Envelope, Kind
 from tests.support.directory import (
@@ -16,12 +14,11 @@ from tests.support.directory import (
     a_click,
     a_lead,
     a_sale,
-    furnish,
     miscounted,
     uncount_links,
 )
 from tests.support.workers.recording import record_later, rows_of, value_of
-from workers.postgres.database import Pool, open_pool
+from workers.postgres.database import Pool
 
 #: The attacker's link and the honest partner's, in one program.
 THEIRS, OURS = LINKS[:2]
@@ -30,14 +27,6 @@ _TABLES = (
     " program_partners, link_amounts, program_partner_amounts, directory_changes"
 )
 _MINUTE_MS = 60_000
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with open_pool(database_url, size=2) as pool:
-        async with pool.acquire() as connection:
-            await furnish(connection)
-        yield pool
 
 
 def clicked(number: int, link: Any, minute: int) -> Envelope:

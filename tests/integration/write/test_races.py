@@ -1,25 +1,15 @@
 """Two workers put in the same rows at once: the second finds that out, and looks again."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from uuid import uuid4
 
-import pytest
-
 from ingest.contracts.envelope import Envelope, encode
-from tests.support.directory import NOON_MS, a_click, a_lead, furnish, miscounted
+from tests.support.directory import NOON_MS, a_click, a_lead, miscounted
 from tests.support.workers.racing import beside
 from workers.enrich import build_enrichers
 from workers.model.batch import Delivery, Entry
 from workers.pipeline.pipeline import Pipeline
-from workers.postgres.database import Pool, array_literal, open_pool
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with open_pool(database_url, size=4) as pool:
-        async with pool.acquire() as connection:
-            await furnish(connection)
-        yield pool
+from workers.postgres.database import Pool, array_literal
 
 
 def _pipeline(pool: Pool) -> Pipeline:
