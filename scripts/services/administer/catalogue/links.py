@@ -101,13 +101,28 @@ def _what_it_lacks(row: Row) -> str:
     missing = [option for side, option in options.items() if row[side] is None]
     if not missing:
         return ""
-    # Elsewhere a code alone may mean another link.
-    is_plain = row["namespace"] == DEFAULT_NAMESPACE
-    name = shlex.quote(row["code" if is_plain else "public_id"])
     return (
         "\nAffitor's clicks on it are refused until"
-        f" `reftide links set {name} {' '.join(missing)}`."
+        f" `reftide links set {_name(row)} {' '.join(missing)}`."
     )
+
+
+def _changed(row: Row) -> str:
+    changed = f"Link {row['code']} changed."
+    if not row["events_that_stay"]:
+        return changed
+    former = row["former_partner"] or "no partner"
+    return (
+        f"{changed}\n{row['events_that_stay']:,} of its events stay with {former}, or with"
+        f" whoever had the link when they came. To move them to {row['partner']}:\n"
+        f"  {row['move_them']}"
+    )
+
+
+def _name(link: Row) -> str:
+    # Elsewhere a code alone may mean another link.
+    is_plain = link["namespace"] == DEFAULT_NAMESPACE
+    return shlex.quote(link["code" if is_plain else "public_id"])
 
 
 LINKS: Final = Noun(
@@ -166,9 +181,7 @@ async def show(connection: Connection, code: str, domain: str | None) -> Row:
     return await any_link(connection, code, domain)
 
 
-@LINKS.action(
-    "CODE --domain | --new-code --url --program --partner", "Link {code} changed."
-)
+@LINKS.action("CODE --domain | --new-code --url --program --partner", _changed)
 async def set_(
     connection: Connection,
     code: str,
@@ -178,7 +191,7 @@ async def set_(
     url: str | None,
     **sides: Any,
 ) -> Row:
-    """Change a link; what is not given stays. What it has counted stays too."""
+    """Change a link; what is not given stays. What it has counted stays with its partner."""
     if new_code is not None:
         # Workers lock a link after this; and a rename beside us ends before we look.
         await connection.execute(_SQL["one_writer"])
@@ -191,9 +204,23 @@ async def set_(
     await _enrol(connection, now["program_id"], now["partner_id"])
     if new_code is not None and new_code != link["code"]:
         await _rename(connection, link, new_code)
-    return await single(
+    changed = await single(
         connection, _SQL["named"], link["namespace"], new_code or link["code"]
     )
+    return changed | await _staying(connection, link, changed)
+
+
+async def _staying(connection: Connection, before: Row, link: Row) -> Row:
+    """How many events a change of the partner left behind, and the command that moves them."""
+    counted = await single(connection, _SQL["counted"], link["id"])
+    if before["partner_id"] == link["partner_id"] or not counted["events"]:
+        return {"events_that_stay": 0}
+    command = f"reftide replay --from {counted['first']} --link {_name(link)}"
+    return {
+        "events_that_stay": counted["events"],
+        "former_partner": before["partner"],
+        "move_them": f"{command} --mode reprocess",
+    }
 
 
 @LINKS.action("CODE --domain", "Link {code} is off.")

@@ -67,6 +67,10 @@ returning id
 insert into program_partners (program_id, partner_id) values ($1, $2)
 on conflict do nothing
 
+-- counted: how many events count for a link, and a day before all of them: a client's clock may be ahead of an edge's
+select coalesce(sum(clicks + leads + sales), 0)::bigint as events, min(day) - 1 as first
+  from link_days where link_id = $1 and clicks + leads + sales > 0
+
 -- set: change what is given, keep what is null
 update links
    set url = coalesce($2, url),

@@ -1,9 +1,14 @@
 """`reftide links`."""
 
-import pytest
+from datetime import UTC, datetime, timedelta
 
+import pytest
+from uuid_utils.compat import uuid7
+
+from ingest.contracts import ids
 from ingest.contracts.directory import workspace_namespace
 from tests.support.servers.cli import Cli
+from tests.support.workers.by_hand import Hands
 
 
 def test_a_link_takes_its_programs_workspace_and_url(shop: Cli) -> None:
@@ -186,3 +191,21 @@ def test_a_change_reaches_the_edges_directory(shop: Cli) -> None:
         "select distinct ref from directory_changes where topic = 'code'"
     )
     assert {"- SUMMER", "- SUMMER26"} == {row["ref"] for row in changed}
+
+
+def test_events_that_a_change_of_the_partner_leaves_behind_are_told(
+    hands: Hands,
+) -> None:
+    hands.cli.document("partners", "add", "john")
+    hands.settle(event_id := uuid7())
+    hands.settle(uuid7())
+
+    same = hands.cli.run("links", "set", "SUMMER", "--partner", "jane").out
+    moved = hands.cli.run("links", "set", "SUMMER", "--partner", "john").out
+
+    assert "Link SUMMER changed.\n" == same
+    assert "2 of its events stay with jane" in moved
+    day = datetime.fromtimestamp(ids.millis(event_id) / 1000, UTC) - timedelta(days=1)
+    assert (
+        f"reftide replay --from {day:%Y-%m-%d} --link SUMMER --mode reprocess" in moved
+    )
