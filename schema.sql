@@ -390,6 +390,13 @@ alter table events add column if not exists entry_index smallint not null defaul
 -- earned it has no key.
 alter table events add column if not exists is_unverified boolean not null default false;
 
+-- What happened or was recorded within a time, on a link, by a partner, in a session: summaries
+-- of a megabyte of rows each, which cost writers next to nothing.
+create index if not exists events_at on events using brin (at, recorded_at) with (autosummarize = on);
+create index if not exists events_link on events using brin (link_id uuid_bloom_ops) with (autosummarize = on);
+create index if not exists events_partner on events using brin (partner_id uuid_bloom_ops) with (autosummarize = on);
+create index if not exists events_sessions on events using brin (session text_bloom_ops) with (autosummarize = on);
+
 -- The lowest UUIDv7 of a moment: a bound of partitions and of ranges over time.
 create or replace function uuid7_floor(moment timestamptz) returns uuid
     language sql immutable strict parallel safe

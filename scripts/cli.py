@@ -40,7 +40,9 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Inspect": {
         "status": ("operate.status", "Show the ledger, the lag, workers and memory."),
-        "event": ("operate.event", "Find one event: spooled, in flight, recorded …"),
+        "event": ("operate.event", "Find an event by any id, and who earned it."),
+        "events": ("operate.events", "List recorded events, or follow new ones."),
+        "customers": ("nouns", "Who a customer is, and which click it is bound to."),
         "verify": ("operate.verify", "Check every counter against its events."),
         "doctor": ("operate.doctor", "Check versions, settings, tables and clocks."),
     },

@@ -1,9 +1,10 @@
-"""What commands say: tables for people, or one JSON document.
+"""What commands say: tables for people, CSV, or JSON.
 
 Standard output carries the result and nothing else; errors go to standard error.
 """
 
 import asyncio
+import csv
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -21,8 +22,14 @@ _WIDTH_OF_A_PIPE: Final = 200
 _AROUND_A_COLUMN: Final = 3
 _AROUND_A_TABLE: Final = 1
 
+#: How spreadsheets begin a formula.
+_FORMULA: Final = ("=", "+", "-", "@")
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document."
+)
+csv_option = click.option(
+    "--csv", "as_csv", is_flag=True, help="Print the table as CSV."
 )
 
 
@@ -65,6 +72,38 @@ def tell(line: str, *, err: bool = False) -> None:
     """Say how far a command is, unless it is quiet."""
     if not is_quiet():
         click.echo(line, err=err)
+
+
+def in_one_format(*, as_json: bool, as_csv: bool) -> None:
+    """Raises click.UsageError if two formats are asked for."""
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other.")
+
+
+def csv_rows(
+    rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, head: bool = True
+) -> None:
+    """Print the named columns as CSV, under their names. Times are ISO 8601, in UTC."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if head:
+        writer.writerow(columns)
+    writer.writerows([_csv_cell(row[column]) for column in columns] for row in rows)
+    sys.stdout.flush()
+
+
+def _csv_cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    text = cell(value)
+    # Clients choose some texts, and spreadsheets calculate them.
+    is_formula = isinstance(value, str) and text.startswith(_FORMULA)
+    return f"'{text}" if is_formula else text
+
+
+def json_line(value: Mapping[str, object]) -> None:
+    """Print a JSON document on a line of its own."""
+    document = orjson.dumps(value, default=_plain)
+    click.echo(_escaped(document.decode()))
 
 
 def as_document(value: Mapping[str, object] | Sequence[object]) -> bytes:

@@ -169,6 +169,8 @@ def _settings(seconds: float) -> Mapping[str, str]:
         "application_name": "reftide",
         "statement_timeout": str(int(seconds * 1000)),
         "lock_timeout": "10000",
+        # Parameters are filters, most of which are left out.
+        "plan_cache_mode": "force_custom_plan",
         "timezone": "UTC",
     }
 

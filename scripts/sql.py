@@ -7,11 +7,17 @@ from workers.counters.rule import NAMES
 from workers.model.rows import ENRICHMENT_COLUMNS
 from workers.postgres import sql
 
-#: Lists of columns, so that no statement names each counter and each enrichment.
+_ROOTS: Final = sql.part("write/attribution", "_roots")
+_EARNED: Final = sql.part("write/attribution", "_earned").replace("{_roots}", _ROOTS)
+
+#: Lists of columns, so that no statement names each counter and each enrichment; and the
+#: workers' rule of attribution.
 _FILLS: Final = (
     ("{counters}", ", ".join(NAMES)),
     ("{counter_sums}", ", ".join(f"sum({name})" for name in NAMES)),
     ("{counters_at_zero}", ", ".join(f"{name} = 0" for name in NAMES)),
+    ("{earned}", _EARNED),
+    ("{roots}", _ROOTS),
     ("{enrichment}", ", ".join(ENRICHMENT_COLUMNS)),
 )
 

@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 from scripts.environment import Environment
-from scripts.output import emit, facts, json_option, table
+from scripts.output import (
+    csv_option,
+    csv_rows,
+    emit,
+    facts,
+    in_one_format,
+    json_option,
+    table,
+)
 from scripts.parameters import Parsed
 from scripts.servers import Connection, ask_postgres
 from scripts.services.noun import Action, Facts, Field, Shows, Table
@@ -34,7 +42,8 @@ def _command(action: Action, name: str, *, hidden: bool = False) -> click.Comman
         help=action.help,
         hidden=hidden,
     )
-    return json_option(command)
+    is_table = isinstance(action.shows, Table)
+    return json_option(csv_option(command) if is_table else command)
 
 
 def _parameter(name: str, field: Field) -> click.Parameter:
@@ -61,7 +70,15 @@ def _parameter(name: str, field: Field) -> click.Parameter:
 
 
 def _callback(action: Action) -> Callable[..., None]:
-    def run(environment: Environment, /, *, as_json: bool, **given: Any) -> None:
+    def run(
+        environment: Environment,
+        /,
+        *,
+        as_json: bool,
+        as_csv: bool = False,
+        **given: Any,
+    ) -> None:
+        in_one_format(as_json=as_json, as_csv=as_csv)
         changes = [given[name] for name in action.changes]
         if changes and all(change is None for change in changes):
             raise click.UsageError("nothing to change: name what, see --help")
@@ -74,7 +91,10 @@ def _callback(action: Action) -> Callable[..., None]:
         found = ask_postgres(environment, ask)
         key = action.shows.key if isinstance(action.shows, Table) else ""
         document = {key: found} if key else found
-        emit(as_json, document, lambda: _show(action.shows, found, given))
+        if as_csv and isinstance(action.shows, Table):
+            csv_rows(found, action.shows.columns.split())
+        else:
+            emit(as_json, document, lambda: _show(action.shows, found, given))
 
     return run
 

@@ -16,6 +16,7 @@ NOUNS: Final = {
     "keys": "administer.access.keys",
     "switches": "administer.access.switches",
     "limits": "administer.access.limits",
+    "customers": "find.customers",
     "replays": "recover.replays",
     "erasures": "recover.erasures",
 }

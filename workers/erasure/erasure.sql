@@ -30,8 +30,13 @@ select pg_advisory_xact_lock(hashtext('reftide erasure'))
 select id, workspace_id, external_id, points_to, erased_at from customers where id = $1
 
 -- customers_called: customers by an external id, in one workspace or in all
-select id, workspace_id, external_id from customers
- where external_id = $1 and ($2::uuid is null or workspace_id = $2)
+select customer.id, workspace_id, external_id
+  from workspaces
+ cross join lateral (
+        select id, workspace_id, external_id from customers
+         where workspace_id = workspaces.id and external_id = $1
+        offset 0) as customer
+ where $2::uuid is null or workspaces.id = $2
 
 -- customers_of_email: customers who have an address, or of whom an event came with it, in one workspace or in all
 select distinct person.id, person.workspace_id, person.external_id

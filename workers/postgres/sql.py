@@ -20,6 +20,22 @@ def statements(
 
     `fills` are placeholders, and what is put in their place.
     """
+    found = _texts(file, package, fills)
+    parts = {name: found.pop(name) for name in list(found) if name.startswith("_")}
+    for part, whole in product(parts, found):
+        found[whole] = found[whole].replace(f"{{{part}}}", parts[part])
+    return found
+
+
+def part(file: str, name: str) -> str:
+    """A part of the workers' statements, for statements elsewhere."""
+    return _texts(file, "workers", ())[name]
+
+
+def _texts(
+    file: str, package: str, fills: tuple[tuple[str, str], ...]
+) -> dict[str, str]:
+    """Statements and parts by name, as they are written."""
     text = files(package).joinpath(f"{file}.sql").read_text("utf-8")
     for placeholder, value in fills:
         text = text.replace(placeholder, value)
@@ -31,7 +47,4 @@ def statements(
     }
     if len(found) != len(heads):
         raise ValueError(f"{package}/{file}.sql names a statement twice")
-    parts = {name: found.pop(name) for name in list(found) if name.startswith("_")}
-    for part, whole in product(parts, found):
-        found[whole] = found[whole].replace(f"{{{part}}}", parts[part])
     return found

@@ -121,36 +121,7 @@ select lead.id, earned.id as attributed_id, earned.link_id, earned.program_id, e
 -- Of every root its own click, and of its later clicks the first or the last, found
 -- by the index: a visitor may have very many.
 select click.id, click.at, click.link_id, click.program_id, click.partner_id
-  from (select lead.click_id as id
-        union select lead.named_id
-        union select id from event_aliases where event_id = lead.named_id
-        -- The clicks that its customer's own events name: several customers may name
-        -- one click, and its visitor can point at one of them only. What has a key
-        -- outranks what has none.
-        union select each.id
-               from (select click_id, kind from events
-                      where customer_id = lead.customer_id
-                        and (api_key_id is null)::int = (not lead.is_bound)::int
-                        and click_id is not null and kind <> 'click' and not is_test
-                      order by click_id, id
-                     offset 0) as said
-               left join lateral (
-                     select event_id from event_aliases where id = said.click_id offset 0) as alias on true
-              cross join lateral (
-                     select coalesce(alias.event_id, said.click_id) as id
-                     union all
-                     select id from event_aliases
-                      where event_id = coalesce(alias.event_id, said.click_id)) as each
-              where lead.is_persons
-                and (lead.is_bound
-                     or said.kind = 'lead'
-                        and not exists (select from customers visitor
-                                         where visitor.id in (said.click_id, alias.event_id)
-                                           and visitor.is_crowd
-                                        offset 0))
-        union select id from customers
-               where points_to = lead.customer_id and lead.is_persons
-                 and (points_by_key or not lead.is_bound)) as root
+  from ({_roots}) as root
  cross join lateral (
         select own.id, own.at, own.link_id, own.program_id, own.partner_id
           from events own left join programs program on program.id = own.program_id
@@ -185,3 +156,35 @@ select click.id, click.at, click.link_id, click.program_id, click.partner_id
           case when asked.model = 'first_click' then click.id end,
           click.at desc, click.id desc
  limit 1
+
+-- _roots: the visitors' first clicks that `lead` may be earned by, under all their ids
+select lead.click_id as id
+union select lead.named_id
+union select id from event_aliases where event_id = lead.named_id
+-- The clicks that its customer's own events name: several customers may name
+-- one click, and its visitor can point at one of them only. What has a key
+-- outranks what has none.
+union select each.id
+       from (select click_id, kind from events
+              where customer_id = lead.customer_id
+                and (api_key_id is null)::int = (not lead.is_bound)::int
+                and click_id is not null and kind <> 'click' and not is_test
+              order by click_id, id
+             offset 0) as said
+       left join lateral (
+             select event_id from event_aliases where id = said.click_id offset 0) as alias on true
+      cross join lateral (
+             select coalesce(alias.event_id, said.click_id) as id
+             union all
+             select id from event_aliases
+              where event_id = coalesce(alias.event_id, said.click_id)) as each
+      where lead.is_persons
+        and (lead.is_bound
+             or said.kind = 'lead'
+                and not exists (select from customers visitor
+                                 where visitor.id in (said.click_id, alias.event_id)
+                                   and visitor.is_crowd
+                                offset 0))
+union select id from customers
+       where points_to = lead.customer_id and lead.is_persons
+         and (points_by_key or not lead.is_bound)

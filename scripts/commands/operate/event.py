@@ -8,7 +8,7 @@ import click
 
 from scripts.environment import Environment
 from scripts.output import Report, facts, printable, reporting, table
-from scripts.services.observe.event_lookup import trace
+from scripts.services.find.event_lookup import trace
 
 _ENTRY: Final = (
     "epoch", "shard", "entry_ms", "entry_seq", "entry_index", "recorded_at",

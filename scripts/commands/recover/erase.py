@@ -16,6 +16,7 @@ from scripts.output import Report, counted, facts, is_quiet, reporting, tell
 from scripts.parameters import dry_run
 from scripts.servers import postgres, redis_server
 from scripts.services.administer.access.workspaces import choose, filter_by
+from scripts.services.find.people import person_or_none
 from scripts.services.recover import erase, erasures
 from scripts.services.recover.quarantine_redrive import operator
 from workers.erasure.begin import Person
@@ -98,7 +99,7 @@ async def _look(
     async with postgres(environment, seconds=_SECONDS) as connection:
         workspace_id = await filter_by(connection, asked["workspace"])
         name: str = asked["customer"]
-        person = await erase.the_person(connection, name, workspace_id)
+        person = await person_or_none(connection, name, workspace_id)
         if person is None and asked["unrecorded"]:
             owner = (await choose(connection, asked["workspace"])).id
             person = Person(owner, None, name)

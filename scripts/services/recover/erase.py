@@ -23,7 +23,7 @@ from scripts.services.recover.object_store_view import segment_fetcher
 from workers.archive.files import ArchiveLocked, try_lock
 from workers.archive.object_store.upload import Uploader
 from workers.erasure.archives import sweep
-from workers.erasure.begin import Person, begin, find, find_people, related
+from workers.erasure.begin import Person, begin, find, related
 from workers.erasure.runner import Eraser
 from workers.erasure.suppression import Suppressions
 from workers.model.batch import TransientError
@@ -35,20 +35,6 @@ _POLL_SECONDS: Final = 0.3
 _TROUBLE_SECONDS: Final = 3.0
 
 Tell = Callable[[str], None]
-
-
-async def the_person(
-    connection: Connection, name: str, workspace_id: UUID | None
-) -> Person | None:
-    """The person of that name, or None. Raises UsageProblem if there are several."""
-    found = await find_people(connection, name, workspace_id)
-    if len(found) > 1:
-        raise UsageProblem(
-            "Several customers have that external id or e-mail address: "
-            + ", ".join(str(each.customer_id) for each in found),
-            "say which with --workspace, or give the customer's id.",
-        )
-    return found[0] if found else None
 
 
 async def plan(connection: Connection, person: Person) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.envelope import Dedupe
 from scripts.errors import UsageProblem
-from scripts.services.recover.erase import the_person
+from scripts.services.find.people import person_or_none
 from tests.support.directory import (
     ELSEWHERE,
     FOREIGN_LINK,
@@ -275,7 +275,7 @@ async def test_several_customers_of_one_address_are_named_by_their_ids(
     async with site.pool.acquire() as connection:
         ids = [row["id"] for row in await connection.fetch("select id from customers")]
         with pytest.raises(UsageProblem) as refused:
-            await the_person(connection, "Both@x.example", None)
+            await person_or_none(connection, "Both@x.example", None)
 
     assert 2 == len(ids)
     assert all(str(customer_id) in str(refused.value) for customer_id in ids)

@@ -6,7 +6,16 @@ import orjson
 import pytest
 
 from ingest.contracts.checkups.checkup import size
-from scripts.output import as_document, cell, counted, emit, facts, table
+from scripts.output import (
+    as_document,
+    cell,
+    counted,
+    csv_rows,
+    emit,
+    facts,
+    json_line,
+    table,
+)
 
 
 @pytest.mark.parametrize(
@@ -126,3 +135,31 @@ def test_ids_are_whole_where_no_terminal_says_how_wide_it_is(capsys) -> None:
 
     shown = capsys.readouterr().out
     assert all(one in shown for one in ids.values())
+
+
+def test_csv_has_a_head_times_in_utc_and_no_formula(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    row = {
+        "at": datetime(2026, 1, 1, 5, tzinfo=timezone(timedelta(hours=5))),
+        "name": '=HYPERLINK("x")',
+        "amount": -5,
+        "left_out": 1,
+    }
+
+    csv_rows([row], ["at", "name", "amount"])
+
+    assert capsys.readouterr().out == (
+        'at,name,amount\n2026-01-01T00:00:00+00:00,"\'=HYPERLINK(""x"")",-5\n'
+    )
+
+
+def test_a_json_line_is_one_line_that_steers_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    json_line({"name": "a\nb\x9b2J", "id": UUID(int=1)})
+
+    line = capsys.readouterr().out
+    assert 1 == line.count("\n")
+    assert "\x9b" not in line
+    assert {"name": "a\nb\x9b2J", "id": str(UUID(int=1))} == orjson.loads(line)

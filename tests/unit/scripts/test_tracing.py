@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.contracts import ids
-from scripts.services.observe.event_lookup import _lowest_id
+from scripts.services.find.event_lookup import _lowest_id
 
 
 @given(

@@ -209,3 +209,10 @@ def test_events_that_a_change_of_the_partner_leaves_behind_are_told(
     assert (
         f"reftide replay --from {day:%Y-%m-%d} --link SUMMER --mode reprocess" in moved
     )
+
+
+def test_links_are_listed_as_csv(shop: Cli) -> None:
+    head, first = shop.run("links", "list", "--csv").out.splitlines()
+
+    assert ("code", "SUMMER") == (head.split(",")[0], first.split(",")[0])
+    assert "exclude each other" in shop.refusal("links", "list", "--csv", "--json")

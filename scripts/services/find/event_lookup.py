@@ -19,7 +19,7 @@ from scripts.services.observe.streams import Fields, entries, pending_ids, read_
 from scripts.sql import statements
 from workers.model.batch import Entry
 
-_SQL: Final = statements("services/observe/event")
+_SQL: Final = statements("services/find/event")
 
 #: How far from the time in its id an entry is looked for: clocks differ, and an edge may
 #: have held the event back.
