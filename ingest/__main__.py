@@ -8,10 +8,13 @@ from ingest.app import run
 from ingest.contracts.telemetry import configure_logging
 from ingest.contracts.variables import SettingsError
 from ingest.durable.stream import ShardCountMismatch
+from ingest.http.server import CannotListen
 from ingest.settings import EdgeSettings
 
 #: Of every command: a setting is wrong, and starting again does not help.
 _ASKED_WRONGLY: Final = 2
+#: Likewise: the port is in use.
+_UNREACHABLE: Final = 3
 
 
 def main() -> None:
@@ -23,6 +26,9 @@ def main() -> None:
     except (SettingsError, ShardCountMismatch) as error:
         sys.stderr.write(f"edge: {error}\n")
         sys.exit(_ASKED_WRONGLY)
+    except CannotListen as error:
+        sys.stderr.write(f"edge: {error}\n")
+        sys.exit(_UNREACHABLE)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from ingest.http.middleware import in_words_of
 from ingest.http.request_metrics import measured
 from ingest.http.server import Bounds, EdgeServer, room
 from ingest.settings import EdgeSettings
-from ingest.startup_check import selfchecked
+from ingest.startup_check import StartupCheck
 
 #: Objects more than before it is looked for: requests leave next to none in cycles.
 _GARBAGE: Final = (50_000, 20, 20)
@@ -76,26 +76,31 @@ def build(settings: EdgeSettings, world: Externals) -> web.Application:
         client_max_size=BODY_BYTES,
         middlewares=[measured, in_words_of([*world.dialects, BATCH])],
     )
-    app[HEALTH] = Health(ports.clients[0], settings.shards, ports.sink)
+    check = StartupCheck(ports.clients[-1], settings, world.clock)
+    app[HEALTH] = Health(
+        ports.clients[0], settings.shards, ports.sink, lambda: check.refusal
+    )
     app.add_routes(app[HEALTH].routes())
     app.add_routes(Docs(world.dialects, version()).routes())
     proxies = Proxies(settings.trusted_proxies)
     _add_endpoints(app, _acceptor(settings, clock, ports), proxies, world.dialects)
     watch = watching(ports, clock.now, settings.shards, proxies)
     app.cleanup_ctx.extend((ports.connections, ports.look_ups, watch, ports.appends))
-    _add_sights(app, settings, world, ports)
+    _add_sights(app, settings, check, ports)
     return app
 
 
 def _add_sights(
-    app: web.Application, settings: EdgeSettings, world: Externals, ports: Dependencies
+    app: web.Application,
+    settings: EdgeSettings,
+    check: StartupCheck,
+    ports: Dependencies,
 ) -> None:
     """What operators look at: first to start and last to stop, but for the check."""
     show_keepers(ports.sink, ports.spool, settings.spooling.most_bytes)
     show_look_ups(ports.directory, ports.claims, ports.limiter)
     app.cleanup_ctx.insert(0, administered(settings.admin, app[HEALTH]))
-    check = selfchecked(ports.clients[0], settings, world.clock)
-    app.cleanup_ctx.append(check)
+    app.cleanup_ctx.append(check.beside)
 
 
 def _acceptor(
@@ -145,8 +150,8 @@ def _add_endpoints(
 async def serve(settings: EdgeSettings, world: Externals, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then finish what is under way.
 
-    Raises ShardsDiffer where the installation has another number of shards, OSError
-    where the port is taken.
+    Raises ShardCountMismatch where the installation has another number of shards,
+    CannotListen.
     """
     log, app = Log(), build(settings, world)
     server = EdgeServer(app, Bounds(drain=DRAIN_SECONDS, most=room()))

@@ -20,23 +20,66 @@ from ingest.contracts.checkups.redis_checkup import (
     redis_facts,
     redis_questions,
 )
-from ingest.redis_io.client import REDIS_ERRORS
+from ingest.contracts.stream import SHARDS_KEY
+from ingest.redis_io.client import REDIS_ERRORS, is_refused
 from ingest.settings import EdgeSettings
 
 _AGAIN_SECONDS: Final = 5.0
 
-Life = Callable[[web.Application], AsyncIterator[None]]
 
-
-def selfchecked(redis: Redis, settings: EdgeSettings, clock: Callable[[], int]) -> Life:
+class StartupCheck:
     """Checks once Redis answers, beside everything else; `clock` gives Unix ms."""
 
-    async def life(_: web.Application) -> AsyncIterator[None]:
-        checking = asyncio.create_task(_check(redis, settings, clock))
+    def __init__(
+        self, redis: Redis, settings: EdgeSettings, clock: Callable[[], int]
+    ) -> None:
+        """`redis` has no breaker: it says itself what Redis answers."""
+        #: Why Redis has never let this edge in; None if it has, or does not answer.
+        self.refusal: str | None = None
+        self._redis = redis
+        self._settings = settings
+        self._clock = clock
+
+    async def beside(self, _: web.Application) -> AsyncIterator[None]:
+        checking = asyncio.create_task(self._check())
         yield
         checking.cancel()
 
-    return life
+    async def _check(self) -> None:
+        settings = self._settings
+        log_findings(EDGE.judge({"secret": len(settings.secrets[0])}))
+        try:
+            free = await asyncio.to_thread(free_bytes, settings.data)
+            log_findings(DISK.judge({"space": (free, settings.spooling.most_bytes)}))
+        except OSError as error:
+            advice = "see that REFTIDE_DATA names a directory of ours"
+            log_findings([Check("disk", "space", "wrong", str(error), advice)])
+        facts = await self._facts()
+        # That nothing was ever written is no news to the first to start.
+        log_findings(one for one in check_redis(facts) if one.check != "shards")
+        clocks = {"this machine": self._clock() / 1000, "Redis": facts.clock}
+        log_findings(CLOCKS.judge({"skew": clocks}))
+
+    async def _facts(self) -> RedisFacts:
+        while True:
+            try:
+                # In a pipeline a refusal would be a fact like others.
+                await self._redis.get(SHARDS_KEY)
+                found = await ask_redis(self._redis, self._settings.shards)
+            except REDIS_ERRORS as error:
+                # Those who need a Redis that does not answer say so themselves.
+                if is_refused(error) and self.refusal is None:
+                    log_findings([_refused(error)])
+                self.refusal = str(error) if is_refused(error) else self.refusal
+                await asyncio.sleep(_AGAIN_SECONDS)
+            else:
+                self.refusal = None
+                return found
+
+
+def _refused(error: BaseException) -> Check:
+    advice = "correct REDIS_URL, or the rights of its user: docs/threat-model.md"
+    return Check("Redis", "access", "wrong", str(error), advice)
 
 
 async def ask_redis(redis: Redis, shards: int, groups: int = 0) -> RedisFacts:
@@ -52,29 +95,3 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.absolute().parent
     return shutil.disk_usage(folder).free
-
-
-async def _check(
-    redis: Redis, settings: EdgeSettings, clock: Callable[[], int]
-) -> None:
-    log_findings(EDGE.judge({"secret": len(settings.secrets[0])}))
-    try:
-        free = await asyncio.to_thread(free_bytes, settings.data)
-        log_findings(DISK.judge({"space": (free, settings.spooling.most_bytes)}))
-    except OSError as error:
-        advice = "see that REFTIDE_DATA names a directory of ours"
-        log_findings([Check("disk", "space", "wrong", str(error), advice)])
-    facts = await _told(redis, settings.shards)
-    # That nothing was ever written is no news to the first to start.
-    log_findings(one for one in check_redis(facts) if one.check != "shards")
-    clocks = {"this machine": clock() / 1000, "Redis": facts.clock}
-    log_findings(CLOCKS.judge({"skew": clocks}))
-
-
-async def _told(redis: Redis, shards: int) -> RedisFacts:
-    while True:
-        try:
-            return await ask_redis(redis, shards)
-        except REDIS_ERRORS:
-            # Those who need it say so themselves.
-            await asyncio.sleep(_AGAIN_SECONDS)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ingest.contracts.stream import SHARDS_KEY
+from ingest.redis_io.client import is_refused
 from scripts.environment import Environment
 from scripts.errors import Failure, Unreachable
 
@@ -32,6 +33,13 @@ _CLOSE_SECONDS: Final = 2.0
 QUICK_SECONDS: Final = 20.0
 
 _REDIS_FORM: Final = "write it as redis://host:6379/0, rediss://… or unix:///path?db=0."
+_REDIS_AWAY: Final = (
+    "check that it runs and that REDIS_URL is right; `reftide up` brings its own."
+)
+_REDIS_REFUSES: Final = (
+    "correct the password or the database in REDIS_URL, or the rights of its user:"
+    " docs/threat-model.md lists those that are needed."
+)
 _POSTGRES_FORM: Final = "write it as postgresql://user:password@host:5432/database."
 
 _ABSENT: Final = (
@@ -42,6 +50,7 @@ _ABSENT: Final = (
 )
 # Only redis-py's own: builtin errors inside the block can be Postgres'.
 _REDIS_TROUBLE: Final = (
+    NoPermissionError,
     RedisConnectionError,
     RedisTimeoutError,
     OutOfMemoryError,
@@ -49,7 +58,22 @@ _REDIS_TROUBLE: Final = (
 )
 #: Others were in the way; what the transaction did is undone.
 _IN_THE_WAY: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
+#: Where more is known than that the server cannot be used.
+_REMEDIES: Final[Mapping[type[BaseException], str]] = {
+    asyncpg.InvalidCatalogNameError: (
+        "create that database, for example with `createdb`, or name another in"
+        " DATABASE_URL."
+    ),
+    asyncpg.InvalidAuthorizationSpecificationError: (
+        "correct the user and the password in DATABASE_URL."
+    ),
+    asyncpg.InsufficientPrivilegeError: (
+        "name the role in DATABASE_URL that owns the tables; before there are any, one"
+        " that may create them: grant create on schema public to ROLE."
+    ),
+}
 _UNREACHABLE: Final = (
+    asyncpg.InsufficientPrivilegeError,
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -115,7 +139,7 @@ async def redis_server(environment: Environment) -> AsyncIterator[Redis]:
     except _REDIS_TROUBLE as error:
         raise Unreachable(
             f"Redis ({source}) cannot be used: {_said(error)}",
-            "check that it runs and that REDIS_URL is right; `reftide up` brings its own.",
+            _REDIS_REFUSES if is_refused(error) else _REDIS_AWAY,
         ) from error
 
 
@@ -207,8 +231,11 @@ def _postgres_named(environment: Environment) -> Iterator[None]:
             "try again: what was being done is undone.",
         ) from error
     except _UNREACHABLE as error:
+        remedy = next(
+            (told for kind, told in _REMEDIES.items() if isinstance(error, kind)),
+            "check that it runs and that DATABASE_URL is right; `reftide up` brings its"
+            " own.",
+        )
         raise Unreachable(
-            f"Postgres ({source}) cannot be used: {_said(error)}",
-            "check that it runs and that DATABASE_URL is right; `reftide up` brings"
-            " its own.",
+            f"Postgres ({source}) cannot be used: {_said(error)}", remedy
         ) from error

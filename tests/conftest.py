@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import count
 from pathlib import Path
+from pkgutil import resolve_name
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -21,14 +22,18 @@ import pytest
 import structlog
 from redis import Redis
 
-from ingest.redis_io import client
 from scripts.services.maintain.schema import schema_text
 from tests.support.blocking import blocking_calls_fail
 from tests.support.servers.embedded import running
 
 _NUMBERS = count()
-#: For how long an edge waits for Redis, by the names in `wire`.
-_WAITS = ("ANSWER_SECONDS", "_CONNECT_SECONDS", "_READY_SECONDS")
+#: For how long an edge waits for Redis.
+_WAITS = (
+    "ingest.redis_io.client.ANSWER_SECONDS",
+    "ingest.redis_io.client._CONNECT_SECONDS",
+    "ingest.redis_io.client._READY_SECONDS",
+    "ingest.dependencies._CHANGES_SECONDS",
+)
 _PATIENT_SECONDS = 15.0
 
 
@@ -79,10 +84,10 @@ def blocked_loops_fail() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def patient_edges() -> Iterator[Mapping[str, float]]:
     """Edges in this process wait long for Redis: a machine that is busy is no outage."""
-    usual = {name: getattr(client, name) for name in _WAITS}
+    usual = {name: resolve_name(name) for name in _WAITS}
     with pytest.MonkeyPatch.context() as patch:
         for name in _WAITS:
-            patch.setattr(client, name, _PATIENT_SECONDS)
+            patch.setattr(name, _PATIENT_SECONDS)
         yield usual
 
 
@@ -95,7 +100,7 @@ def hasty_edges(
     """In tests of outages, they wait as long as they do outside."""
     if request.node.get_closest_marker("hasty"):
         for name, seconds in patient_edges.items():
-            monkeypatch.setattr(client, name, seconds)
+            monkeypatch.setattr(name, seconds)
 
 
 @pytest.fixture(scope="session")

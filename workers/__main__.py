@@ -6,7 +6,6 @@ from typing import Final
 
 from ingest.contracts.telemetry import configure_logging
 from ingest.contracts.variables import SettingsError
-from workers.enrich.geo import GeoLibraryMissingError
 from workers.main import run
 from workers.settings import Settings
 
@@ -20,7 +19,7 @@ def main() -> None:
         settings = Settings.load(environment)
         configure_logging(settings.log_level)
         sys.exit(run(settings))
-    except (SettingsError, GeoLibraryMissingError) as error:
+    except SettingsError as error:
         sys.stderr.write(f"worker: {error}\n")
         sys.exit(_ASKED_WRONGLY)
 

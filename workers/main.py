@@ -29,6 +29,7 @@ from workers.jobs.arq_host import keep_arq
 from workers.jobs.schedule import Jobs
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool, pool_size
+from workers.postgres.schema import require_schema
 from workers.process.admin import serve_admin
 from workers.process.failpoint import CrashingRecorder, boundary
 from workers.process.installation_metrics import keep_sampling
@@ -100,6 +101,7 @@ async def _live(settings: Settings, name: str) -> int:
             pool = await retry_until_started(
                 lambda: stack.enter_async_context(opening()), life, log
             )
+            await retry_until_started(lambda: require_schema(pool), life, log)
         except StoppedBeforeStart:
             return 0
         pipeline = _pipeline(settings, name, pool)

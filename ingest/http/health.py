@@ -1,5 +1,6 @@
 """Liveness, readiness and version of the process."""
 
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 
@@ -16,17 +17,25 @@ from ingest.redis_io.client import REDIS_ERRORS
 class Health:
     """Answers `/livez`, `/readyz` and `/version`."""
 
-    def __init__(self, redis: Redis, shards: int, sink: Sink) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        shards: int,
+        sink: Sink,
+        refusal: Callable[[], str | None],
+    ) -> None:
         """Ready means: an event would be durable, and this goes on.
 
         Spooling is being ready: traffic that is sent elsewhere for it finds the same
         Redis there. `redis` must agree on the shards where it answers; it can come back
         with another number of them, or emptied and with none yet: the first process that
-        appends writes it.
+        appends writes it. `refusal` says why Redis has never let this edge in: such an edge
+        is not ready, since its settings are wrong and not the Redis of all.
         """
         self._redis = redis
         self._shards = shards
         self._sink = sink
+        self._refusal = refusal
         self.is_draining = False
 
     def routes(self) -> list[web.RouteDef]:
@@ -54,6 +63,8 @@ class Health:
         level, why = self._sink.standing
         if level is Level.REFUSE:
             return why
+        if refusal := self._refusal():
+            return f"Redis refuses this edge: {refusal} See REDIS_URL."
         try:
             agreed = await self._redis.get(SHARDS_KEY)
         except REDIS_ERRORS:

@@ -39,6 +39,10 @@ def room() -> int:
     return max(_LEAST, soft - _SPARED)
 
 
+class CannotListen(Exception):
+    """The address is taken, or is none of this machine's. The message says what to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """How long a client may take, in seconds, and how many connections there may be."""
@@ -100,17 +104,23 @@ class EdgeServer:
         self._drained = asyncio.Event()
 
     async def start(self, host: str, port: int) -> None:
-        """Start the application and listen; raises OSError where the port is taken."""
+        """Start the application and listen. Raises CannotListen."""
         await self._runner.setup()
         self._look()
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(
-            lambda: Connection(self),
-            host,
-            port,
-            reuse_port=True,
-            backlog=_BACKLOG,
-        )
+        try:
+            self._listener = await loop.create_server(
+                lambda: Connection(self),
+                host,
+                port,
+                reuse_port=True,
+                backlog=_BACKLOG,
+            )
+        except OSError as error:
+            raise CannotListen(
+                f"cannot listen on {host} port {port}: {error.strerror or error}. Stop what"
+                " uses it, or choose another with REFTIDE_HOST and REFTIDE_PORT"
+            ) from error
 
     @property
     def address(self) -> tuple[str, int]:

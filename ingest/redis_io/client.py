@@ -15,6 +15,13 @@ from typing_extensions import override
 #: The client's exceptions: no answer, or an error reply.
 REDIS_ERRORS: Final = (RedisError, OSError)
 
+#: Parts of what Redis answers to a wrong password, without one, without a right, and to a
+#: database that it does not have. redis-py raises a ConnectionError for most of them.
+_REFUSALS: Final = (
+    "username-password", "invalid password", "Authentication required", "no permissions",
+    "DB index",
+)  # fmt: skip
+
 _CONNECT_SECONDS: Final = 0.5
 #: The default timeout of an answer.
 ANSWER_SECONDS: Final = 0.5
@@ -143,6 +150,11 @@ def breaker_of(redis: Redis) -> RedisBreaker | None:
 def describe_error(error: BaseException) -> str:
     """An error in one line; a timeout has no message of its own."""
     return f"{type(error).__name__}: {error}"
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether Redis is there, and does not let this caller in."""
+    return any(words in str(error) for words in _REFUSALS)
 
 
 class QueueFull(Exception):

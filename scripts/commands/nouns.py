@@ -52,7 +52,10 @@ def _parameter(name: str, field: Field) -> click.Parameter:
         if field.choices
         else Parsed(field.parse, name, may_be_piped=field.may_be_piped)
     )
-    given = {"default": field.default, "metavar": field.metavar}
+    given: dict[str, Any] = {"metavar": field.metavar}
+    # A default of None would stand in for an argument that is required.
+    if field.default is not None:
+        given["default"] = field.default
     if field.is_argument:
         return click.Argument([name], type=kind, required=field.is_required, **given)
     option = "--" + (field.option or name.replace("_", "-"))

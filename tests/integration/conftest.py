@@ -33,14 +33,6 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Edges wait for Redis as long as a busy machine takes, and log nothing of it."""
-    for name in ("_CONNECT_SECONDS", "ANSWER_SECONDS", "_READY_SECONDS"):
-        monkeypatch.setattr(f"ingest.redis_io.client.{name}", 30.0)
-    monkeypatch.setattr("ingest.dependencies._CHANGES_SECONDS", 30.0)
-
-
-@pytest.fixture
 def cli(redis_url: str, database_url: str) -> Cli:
     """A command line on servers that hold nothing yet."""
     return servers_of(redis_url, database_url)

@@ -67,9 +67,8 @@ ENRICHERS: Final = Enrichers(
 def build_enrichers(geo_file: Path | None) -> Enrich:
     """Build the chain; a geo file adds region and city, and overrides the country.
 
-    An unreadable file does not stop the worker: each event is marked with "city", and keeps
-    the registries' country. Raises GeoLibraryMissingError if a file is configured and the
-    library that reads it is not installed.
+    A file that cannot be read, or without the library that reads it, does not stop the
+    worker: each event is marked with "city", and keeps the registries' country.
     """
     locate = ENRICHERS.location
     if geo_file is not None:

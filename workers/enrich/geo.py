@@ -31,8 +31,8 @@ class GeoFileError(Exception):
     """A geo file cannot be read. The message names the file, and no visitor's address."""
 
 
-class GeoLibraryMissingError(Exception):
-    """A geo file is configured, but the library that reads it is not installed."""
+class GeoLibraryMissingError(GeoFileError):
+    """The library that reads geo files is not installed."""
 
 
 NOWHERE: Final = Location()

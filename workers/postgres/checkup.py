@@ -3,7 +3,7 @@
 Pure: facts go in, findings come out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from operator import not_
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +11,8 @@ from ingest.contracts.checkups.checkup import Check, Rule, Rules, among
 from workers.postgres.database import SERVER_SETTINGS
 
 _LEAST_POSTGRES: Final = 150_000
+#: Of tables that others own, so many are named.
+_NAMED: Final = 3
 
 #: What a worker asks for when it connects, and cannot do without.
 SESSION: Final = (
@@ -31,6 +33,26 @@ class _Connections(NamedTuple):
         return self.workers * self.each - self.free
 
 
+class _Rights(NamedTuple):
+    """What the role of DATABASE_URL may not do."""
+
+    role: str
+    tables_of_others: Sequence[str]
+    may_create: bool
+
+    @property
+    def lacking(self) -> str:
+        others = ", ".join(self.tables_of_others[:_NAMED])
+        more = len(self.tables_of_others) - _NAMED
+        parts = [
+            f"{self.role} does not own {others}{f' and {more} more' if more > 0 else ''}"
+            if others
+            else "",
+            "" if self.may_create else f"{self.role} may create no tables",
+        ]
+        return "; ".join(filter(None, parts))
+
+
 def check_postgres(
     facts: Mapping[str, Any], workers: int, each: int, session: Mapping[str, str]
 ) -> Iterator[Check]:
@@ -47,6 +69,9 @@ def check_postgres(
             "default_transaction_read_only": facts["read_only"],
             "schema": facts["has_events"] and facts["has_directory_changes"],
             "partitions": facts["missing_partitions"] or [],
+            "rights": _Rights(
+                facts["role_name"], facts["tables_of_others"], facts["may_create"]
+            ),
             "max_connections": _Connections(
                 facts["connections"] - facts["taken"], workers, each
             ),
@@ -86,6 +111,9 @@ _RULES: Final = Rules(
     Rule("default_transaction_read_only", among("off"),
          "set default_transaction_read_only = off: nothing can be recorded"),
     Rule("schema", bool, "run `reftide schema`"),
+    Rule("rights", lambda rights: not rights.lacking,
+         "name the owner of the tables in DATABASE_URL, or `grant OWNER to {0.role}` and"
+         " `grant create on schema public to {0.role}`: workers make partitions"),
     Rule("partitions", not_,
          "run `reftide schema`, and a worker, which makes them ahead of time"),
     Rule("max_connections", lambda counts: counts.missing <= 0,
@@ -94,6 +122,7 @@ _RULES: Final = Rules(
     Rule("session", not_, _POOLER, "warn"),
     version=lambda version: version[1],
     schema=lambda has_schema: "present" if has_schema else "missing",
+    rights=lambda rights: rights.lacking or f"{rights.role} owns every table",
     partitions=lambda missing: (
         f"no {', '.join(missing)}" if missing else "this month and the next"
     ),

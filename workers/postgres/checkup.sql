@@ -13,6 +13,12 @@ select current_setting('server_version')                as version,
        to_regclass('events') is not null                as has_events,
        to_regclass('directory_changes') is not null     as has_directory_changes,
        pg_is_in_recovery()                              as is_standby,
+       current_user::text                               as role_name,
+       (select coalesce(array_agg(relname::text order by relname), '{}')
+          from pg_class
+         where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p')
+           and not pg_has_role(relowner, 'usage'))      as tables_of_others,
+       has_schema_privilege(current_schema(), 'create') as may_create,
        extract(epoch from clock_timestamp())::float8    as clock,
        (select array_agg(partition order by partition)
           from (select 'events_' || to_char(now() at time zone 'UTC' + months * interval '1 month',
@@ -37,3 +43,16 @@ select epoch, coalesce(kept.beyond_first, 0)::bigint as kept, coalesce(appended.
 
 -- past: how many entries the epochs had that ended, and how many vanished from the others
 select coalesce(sum(case when epoch = any ($1::integer[]) then vanished else entries_added end), 0)::bigint from stream_epochs
+
+-- catalog: what is in the schema, by kind and name; of functions also the text
+select case when relkind in ('i', 'I') then 'index' else 'table' end as kind, relname::text as name, null as body
+  from pg_class
+ where relnamespace = current_schema()::regnamespace
+union all
+select 'column', relname || '.' || attname, null
+  from pg_attribute join pg_class on pg_class.oid = attrelid
+ where relnamespace = current_schema()::regnamespace and attnum > 0 and not attisdropped
+union all
+select 'function', proname::text, prosrc
+  from pg_proc
+ where pronamespace = current_schema()::regnamespace

@@ -70,9 +70,10 @@ _CLOSED: Final = (
 )
 
 #: SQLSTATE classes and codes that mean: try again. 25P03 and 25P04: a timeout, since this
-#: process was stalled. 28, 3D000 and 55000 (no connections): an administrator is at work.
+#: process was stalled. 28, 3D000, 42501 and 55000 (no connections): an administrator is at
+#: work, or has to be.
 _TRANSIENT: Final = (
-    "08", "25006", "25P03", "25P04", "28", "3D000", "40", "53", "55000", "55006", "55P03", "57", "58",
+    "08", "25006", "25P03", "25P04", "28", "3D000", "40", "42501", "53", "55000", "55006", "55P03", "57", "58",
 )  # fmt: skip
 #: SQLSTATE classes that mean: a value is refused. All others are bugs.
 _DATA: Final = ("22", "23")

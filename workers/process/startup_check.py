@@ -73,6 +73,6 @@ def geo_problem(file: Path | None) -> str | None:
         return None
     try:
         geo.open_places(file)
-    except (geo.GeoFileError, geo.GeoLibraryMissingError) as error:
+    except geo.GeoFileError as error:
         return str(error)
     return None

@@ -14,15 +14,13 @@ from scripts.errors import Unreachable
 from scripts.servers import postgres, redis_server, rows, shard_count, single
 from scripts.services.maintain.edges import standing, untrusted_forwarders
 from scripts.services.maintain.schema import schema_text
-from scripts.services.maintain.schema_check import check_schema
-from scripts.sql import statements
 from workers.postgres import sql
 from workers.postgres.checkup import SESSION, WORKER, check_postgres
 from workers.postgres.database import SERVER_SETTINGS, pool_size
+from workers.postgres.schema import check_schema
 from workers.process.startup_check import geo_problem
 from workers.stream.liveness import live_workers
 
-_CATALOG: Final = statements("services/maintain/doctor")["catalog"]
 _SQL: Final = sql.statements("postgres/checkup")
 
 #: The check of a server that does not answer; there is no other of it then.
@@ -71,7 +69,7 @@ async def _postgres(
     async with postgres(environment) as connection:
         facts = await single(connection, _SQL["facts"])
         ahead = facts["clock"] - environment.clock()
-        catalog = await rows(connection, _CATALOG)
+        catalog = await rows(connection, _SQL["catalog"])
     async with postgres(environment, settings=SERVER_SETTINGS) as connection:
         found = await rows(connection, _SQL["session"], list(SESSION))
     session = {row["name"]: row["setting"] for row in found}

@@ -3,9 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterable
-from importlib.resources import files
 from itertools import cycle
-from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -13,6 +11,7 @@ import asyncpg
 from scripts.errors import Unreachable
 from scripts.servers import Connection
 from scripts.sql import statements
+from workers.postgres import schema
 
 _SQL: Final = statements("services/maintain/schema")
 #: The tables that applying locks and workers write, in the order in which a batch writes
@@ -33,16 +32,11 @@ _IN_THE_WAY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedErr
 
 
 def schema_text() -> str:
-    """The whole schema. Raises Unreachable if neither place has it."""
-    # A wheel has it inside `workers`; a checkout at the top, beside the packages.
-    places = (
-        files("workers").joinpath("schema.sql"),
-        Path(__file__).parents[3] / "schema.sql",
-    )
-    for place in places:
-        if place.is_file():
-            return place.read_text("utf-8")
-    raise Unreachable("schema.sql is missing.", "install reftide again.")
+    """The whole schema. Raises Unreachable if the installation lacks it."""
+    try:
+        return schema.schema_text()
+    except FileNotFoundError as error:
+        raise Unreachable("schema.sql is missing.", "install reftide again.") from error
 
 
 async def upgrade(connection: Connection) -> dict[str, list[str]]:

@@ -186,7 +186,6 @@ async def test_a_compressed_body_is_refused_unread(
     )
 
 
-@pytest.mark.usefixtures("patient")
 async def test_a_body_that_is_cut_off_makes_no_noise(client: Client) -> None:
     with capture_logs() as logs:
         _, writer = await asyncio.open_connection(client.host, client.port)

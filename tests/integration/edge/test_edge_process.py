@@ -12,8 +12,10 @@ from pathlib import Path
 import orjson
 import pytest
 from aiohttp import ClientError, ClientSession
+from redis.asyncio import Redis
 
 from tests.support.environment import inherited
+from tests.support.eventually import eventually
 from tests.support.servers.edges import SECRET
 from tests.support.servers.valkey import Valkey, running_valkey
 
@@ -130,4 +132,40 @@ async def test_a_wrong_setting_is_said_and_nothing_started(tmp_path: Path) -> No
 
     assert 2 == process.returncode
     assert b"REDIS_URL is not set" in said
+    assert b"Traceback" not in said
+
+
+async def test_an_edge_that_redis_refuses_says_why_and_is_not_ready_but_keeps_events(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    async with Redis.from_url(valkey.url) as redis:
+        await redis.config_set("requirepass", "another")
+    async with a_process(valkey.url, tmp_path) as (process, url):
+        await started(process)
+        async with ClientSession(url) as session:
+
+            async def says(status: int, words: str) -> bool:
+                answer = await session.get("/readyz")
+                return answer.status == status and words in await answer.text()
+
+            await eventually(lambda: says(503, "Redis refuses this edge"))
+            body = orjson.dumps({"affiliate_url": "https://x.example/?aff=ALICE"})
+            click = await session.post("/api/v1/track/click", data=body)
+            assert 200 == click.status
+
+            async with Redis.from_url(valkey.url, password="another") as redis:
+                await redis.config_set("requirepass", "")
+            await eventually(lambda: says(200, "true"), within=20)
+
+
+async def test_an_address_that_is_not_ours_is_said_without_a_traceback(
+    redis_url: str, tmp_path: Path
+) -> None:
+    nowhere = {"REFTIDE_HOST": "192.0.2.1"}  # for documentation: RFC 5737
+    async with a_process(redis_url, tmp_path, **nowhere) as (process, _):
+        _, said = await process.communicate()
+
+    assert 3 == process.returncode
+    assert b"edge: cannot listen on 192.0.2.1 port" in said
+    assert b"REFTIDE_HOST" in said
     assert b"Traceback" not in said

@@ -41,7 +41,6 @@ FIRST = (
 )
 
 
-@pytest.mark.usefixtures("patient")
 async def test_a_hostile_request_is_refused_alike_on_both_paths(
     edge: Edge, redis_url: str
 ) -> None:

@@ -23,7 +23,6 @@ def valkey() -> Iterator[Valkey]:
         yield server
 
 
-@pytest.mark.usefixtures("patient")
 async def test_an_edge_does_with_the_rights_that_the_threat_model_gives_it(
     valkey: Valkey, tmp_path: Path
 ) -> None:

@@ -18,7 +18,6 @@ from workers.enrich import (
     Enrichers,
     build_enrichers,
     chain,
-    geo,
 )
 from workers.model.enrichment import Agent, Enrichment, Location
 
@@ -173,13 +172,20 @@ def test_a_missing_geo_file_marks_events_and_keeps_the_country(
     ]
 
 
-def test_a_geo_file_without_its_library_stops_the_start(
+def test_a_geo_file_without_its_library_marks_events_and_keeps_the_country(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "maxminddb", None)
 
-    with pytest.raises(geo.GeoLibraryMissingError):
-        build_enrichers(tmp_path / "city.mmdb")
+    with capture_logs() as logs:
+        found = build_enrichers(tmp_path / "city.mmdb")(Client(ip="81.2.69.0"))
+
+    assert ("GB", None, ("city",)) == (
+        found.location.country,
+        found.location.city,
+        found.failed,
+    )
+    assert "install reftide[geo]" in logs[0]["error"]
 
 
 _TEXT = st.none() | st.text(st.characters(), max_size=2000)

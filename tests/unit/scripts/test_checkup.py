@@ -6,9 +6,9 @@ import pytest
 from ingest.contracts.checkups.checkup import CLOCKS, DISK, EDGE, Check, Rules
 from ingest.contracts.checkups.redis_checkup import RedisFacts, check_redis, redis_facts
 from scripts.services.maintain.schema import schema_text
-from scripts.services.maintain.schema_check import check_schema, things_of
 from workers.postgres.checkup import WORKER, check_postgres
 from workers.postgres.database import SERVER_SETTINGS
+from workers.postgres.schema import check_schema, things_of
 
 GOOD_INFO = {
     "redis_version": "7.0.15",
@@ -45,6 +45,9 @@ GOOD_POSTGRES = {
     "has_directory_changes": True,
     "is_standby": False,
     "missing_partitions": None,
+    "role_name": "reftide",
+    "tables_of_others": [],
+    "may_create": True,
     "connections": 97,
     "taken": 7,
 }
@@ -60,8 +63,8 @@ create or replace function floor_of(moment timestamptz) returns uuid
     as $$ select 1 $$;
 """
 CATALOG = [
-    {"kind": "relation", "name": "links", "body": None},
-    {"kind": "relation", "name": "links_note", "body": None},
+    {"kind": "table", "name": "links", "body": None},
+    {"kind": "index", "name": "links_note", "body": None},
     {"kind": "column", "name": "links.note", "body": None},
     {"kind": "column", "name": "links.colour", "body": None},
     {"kind": "function", "name": "floor_of", "body": " select 1 "},
@@ -143,6 +146,8 @@ def test_an_error_of_the_server_is_no_finding() -> None:
         ("is_standby", True, "role"),
         ("has_events", False, "schema"),
         ("missing_partitions", ["events_202612"], "partitions"),
+        ("tables_of_others", ["events"], "rights"),
+        ("may_create", False, "rights"),
     ],
 )
 def test_a_database_that_can_lose_or_refuse_events_is_wrong(
@@ -228,7 +233,7 @@ def test_an_older_text_of_a_function_is_found() -> None:
 def test_our_own_schema_is_read() -> None:
     kinds = {thing.kind for thing in things_of(schema_text())}
 
-    assert {"relation", "column", "function"} == kinds
+    assert {"table", "index", "column", "function"} == kinds
 
 
 def test_what_is_missing_is_named_up_to_a_point() -> None:
