@@ -109,7 +109,8 @@ def _acceptor(
     secret, keys = settings.secrets[0], KeyRing(settings.secrets)
     recent = Recent(ports.claims)
     clicks = Clicks(ports.directory, recent, keys)
-    resolver = Resolver(ports.directory, recent, clicks, generation_key(secret))
+    code_key = generation_key(secret)
+    resolver = Resolver(ports.directory, recent, clicks, code_key, ports.unknown_codes)
     visiting = visitor_key(secret)
     return Acceptor(
         authorizer=Authorizer(ports.directory, ports.limiter, settings.secrets),

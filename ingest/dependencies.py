@@ -17,6 +17,7 @@ from ingest.contracts.telemetry import Log
 from ingest.core.client_ip import Proxies
 from ingest.directory.cache import snapshot_of
 from ingest.directory.lookup import Directory
+from ingest.directory.unknown_codes import UnknownCodes
 from ingest.durable.degradation import Degradation
 from ingest.durable.drain import Drainer
 from ingest.durable.edge_clock import EdgeClock
@@ -53,6 +54,7 @@ class Dependencies:
     claims: Claims
     limiter: SharedLimiter
     directory: Directory
+    unknown_codes: UnknownCodes
 
     async def connections(self, _: web.Application) -> AsyncIterator[None]:
         yield
@@ -63,7 +65,9 @@ class Dependencies:
         self.directory.start()
         self.claims.start()
         self.limiter.start()
+        self.unknown_codes.start()
         yield
+        await self.unknown_codes.stop()
         await self.directory.stop()
         await self.claims.stop()
         await self.limiter.stop()
@@ -111,6 +115,7 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
         claims=Claims(redis, settings.day_seconds),
         limiter=SharedLimiter(redis, clock.now),
         directory=Directory(redis, changes, snapshot_of(settings.data)),
+        unknown_codes=UnknownCodes(redis, clock.now),
     )
 
 

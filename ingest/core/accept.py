@@ -117,7 +117,7 @@ class Acceptor:
         return taken.reply
 
     async def _find(self, call: Call, query: Query) -> Reply:
-        asked = Asked(call.principal, call.at)
+        asked = Asked(principal=call.principal, at=call.at, ip=call.raw.ip)
         resolved = await self.resolver.resolve(query.ask(call.raw), asked)
         if not resolved.is_certain:
             raise Refusal("overloaded", retry_after=_RETRY_AFTER)
@@ -233,7 +233,12 @@ class Acceptor:
         self, call: Call, endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
     ) -> Taken:
         asked = Asked(
-            call.principal, call.at, endpoint.needs_partner, endpoint.has_short_clicks
+            principal=call.principal,
+            at=call.at,
+            needs_partner=endpoint.needs_partner,
+            has_short_clicks=endpoint.has_short_clicks,
+            keeps_unknown=endpoint.keeps_unknown,
+            ip=call.raw.ip,
         )
         resolved = self.resolver.known(draft.target, asked)
         if resolved is None:

@@ -77,6 +77,16 @@ class Links(Protocol):
         ...
 
 
+class UnknownCodes(Protocol):
+    """Counts codes that no link has."""
+
+    def count(
+        self, host: str | None, code: str, workspace_id: UUID | None, ip: str | None
+    ) -> None:
+        """Count a request with a workspace's key, or one without a key from an address."""
+        ...
+
+
 class Claims(Protocol):
     """Marks of earlier requests."""
 

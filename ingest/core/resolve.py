@@ -28,7 +28,7 @@ from ingest.contracts.storable import NAME_CHARS, is_name, text
 from ingest.contracts.telemetry import Bounded
 from ingest.core.authorize import Principal
 from ingest.core.clicks import Clicks
-from ingest.core.ports import Links
+from ingest.core.ports import Links, UnknownCodes
 from ingest.core.recent import Recent
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.values import Missing
@@ -76,12 +76,14 @@ class Resolver:
         recent: Recent,
         clicks: Clicks,
         code_key: bytes,
+        unknown: UnknownCodes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`code_key` is of generated codes; `clock` gives seconds, to pace the log."""
         self.links = records
         self._recent = recent
         self._code_key = code_key
+        self._counted = unknown
         self._unknown = Bounded("edge.link_unknown", clock)
         self._inactive = Bounded("edge.link_inactive", clock)
         self._ways: Mapping[type, _Way] = {
@@ -143,9 +145,14 @@ class Resolver:
     def _usable(
         self, link: LinkRecord | Missing, target: ByCode, asked: Asked
     ) -> Resolved:
-        may_use = asked.principal.may_use
-        if isinstance(link, Missing) or not may_use(link.workspace_uuid):
+        principal = asked.principal
+        if isinstance(link, Missing) or not principal.may_use(link.workspace_uuid):
             self._unknown.warning(code=text(target.code, NAME_CHARS))
+            owner = principal.workspace_id
+            self._counted.count(target.domain, target.code, owner, asked.ip)
+            if asked.keeps_unknown and is_name(target.code):
+                namespaces = namespaces_of(target, principal)
+                return Resolved(namespaces=namespaces, code=target.code)
             raise Refusal("link_unknown")
         if not link.is_active:
             self._inactive.warning(code=text(target.code, NAME_CHARS))

@@ -12,13 +12,16 @@ from ingest.core.authorize import Principal
 from ingest.dialects.spec.requests import Value
 
 
-class Asked(Value, frozen=True):
-    """Who asks, when (Unix milliseconds), and what the answer needs."""
+class Asked(Value, frozen=True, kw_only=True):
+    """Who asks, when (Unix milliseconds), from where, and what the answer needs."""
 
     principal: Principal
     at: int
     needs_partner: bool = False
     has_short_clicks: bool = False
+    keeps_unknown: bool = False
+    #: The caller's address.
+    ip: str | None = None
 
 
 class Resolved(Value, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """`reftide workspaces`, `programs`, `links` …: commands made of the declared nouns."""
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from textwrap import dedent, indent
 from typing import Any
 
@@ -17,20 +18,25 @@ from scripts.output import (
     table,
 )
 from scripts.parameters import Parsed
-from scripts.servers import Connection, ask_postgres
-from scripts.services.noun import Action, Facts, Field, Shows, Table
+from scripts.servers import Connection, ask_postgres, redis_server
+from scripts.services.noun import Action, Facts, Field, Noun, Shows, Table
 from scripts.services.table import noun
 
 
 def group(name: str) -> click.Group:
     """The commands of a noun."""
-    found = noun(name)
+    return _group(noun(name))
+
+
+def _group(found: Noun) -> click.Group:
     examples = indent(dedent(found.examples).strip("\n"), "  ")
-    made = click.Group(name, help=found.help, epilog=f"\b\n{examples}")
+    made = click.Group(found.name, help=found.help, epilog=f"\b\n{examples}")
     for action in found.actions:
         made.add_command(_command(action, action.verb))
         if action.hidden_alias:
             made.add_command(_command(action, action.hidden_alias, hidden=True))
+    for inner in found.inner:
+        made.add_command(_group(inner))
     return made
 
 
@@ -87,9 +93,15 @@ def _callback(action: Action) -> Callable[..., None]:
             raise click.UsageError("nothing to change: name what, see --help")
 
         async def ask(connection: Connection) -> Any:
-            also = {"secrets": environment.secrets()} if action.is_sealing else {}
-            async with connection.transaction():
-                return await action.run(connection, **given, **also)
+            also: dict[str, Any] = {}
+            if action.is_sealing:
+                also["secrets"] = environment.secrets()
+            async with AsyncExitStack() as stack:
+                if action.asks_redis:
+                    client = redis_server(environment)
+                    also["redis"] = await stack.enter_async_context(client)
+                async with connection.transaction():
+                    return await action.run(connection, **given, **also)
 
         found = ask_postgres(environment, ask)
         key = action.shows.key if isinstance(action.shows, Table) else ""

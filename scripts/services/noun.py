@@ -69,9 +69,10 @@ Shows = Table | Facts | str | Callable[[Row], str]
 class Action:
     """A verb: what `run` does inside one transaction, and how people see the outcome.
 
-    `run` takes a connection and every field by name, and `secrets`, the installation's, if
-    it `is_sealing`. It gives back a row, or a list of rows, and raises UsageProblem. At
-    least one of `changes` must be given, where there are any.
+    `run` takes a connection and every field by name; `secrets`, the installation's, if it
+    `is_sealing`; and `redis`, a client, if it `asks_redis`. It gives back a row, or a list
+    of rows, and raises UsageProblem. At least one of `changes` must be given, where there
+    are any.
     """
 
     verb: str
@@ -80,6 +81,7 @@ class Action:
     changes: tuple[str, ...]
     shows: Shows
     is_sealing: bool = False
+    asks_redis: bool = False
     hidden_alias: str = ""
 
     @property
@@ -97,6 +99,8 @@ class Noun:
         self.help = about
         self.examples = examples
         self.actions: list[Action] = []
+        #: Groups of actions inside this one: `reftide links alias add`.
+        self.inner: list[Noun] = []
         self._fields = {**_SHARED, **fields}
 
     def action(self, usage: str, shows: Shows, **more: Any) -> Callable[[_Run], _Run]:

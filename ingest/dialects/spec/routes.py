@@ -118,6 +118,9 @@ class Endpoint(Route):
     asks_customer: bool = False
     #: Whether clients are told 16 letters and digits for a click id.
     has_short_clicks: bool = False
+    #: Whether a click on a code that no link has is answered like any other. It is appended
+    #: under its code, and recorded once a link has it.
+    keeps_unknown: bool = False
     #: Reads the body of a click whose answer follows from its link and click id alone; None
     #: for every other, which `parse` reads. Such a route has no credential, no judge, and
     #: its vendor documents no limits.

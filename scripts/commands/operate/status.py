@@ -29,6 +29,8 @@ _TABLES: Final = (
      "Replays"),
     ("shares", ("level", "kept", "most", "workspace", "named"),
      "Largest shares of quarantine"),
+    ("unknown_codes", ("host", "code", "count", "first_seen", "last_seen", "suggestion"),
+     "Unknown codes"),
 )  # fmt: skip
 _LOSS_COLUMNS: Final = ("shard", "epoch", "lost", "at_most", "since", "until")
 _ENDED_COLUMNS: Final = (

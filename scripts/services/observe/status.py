@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from scripts.environment import Environment
 from scripts.servers import postgres, redis_server, rows, shard_count
+from scripts.services.administer.catalogue.unknown_codes import unknown_codes
 from scripts.services.maintain.edges import standing
 from scripts.services.maintain.pauses import lasting
 from scripts.services.observe.ledger import LedgerView, ended, losses, read_ledger
@@ -19,6 +20,7 @@ from workers.stream.liveness import live_workers
 
 _QUARANTINE: Final = statements("services/recover/quarantine")
 _REPLAYS: Final = statements("services/recover/replays")
+_CODES: Final = 5
 _FIGURES: Final = (
     "accepted", "recorded", "repeats", "quarantined", "lost", "in_flight", "spooled",
     "balance", "is_still", "is_exact",
@@ -54,6 +56,7 @@ async def read_status(environment: Environment, window: float) -> dict[str, Any]
             "edges": await standing(redis),
             "replays": await rows(connection, _REPLAYS["open"]),
             "archive": await backlog(redis, shards),
+            "unknown_codes": await unknown_codes(connection, redis, _CODES),
             "ended": await ended(connection, ledger),
             "shards": [_shard(ledger, index) for index in range(shards)],
         }

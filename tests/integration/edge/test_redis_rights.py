@@ -41,13 +41,17 @@ async def test_an_edge_does_with_the_rights_that_the_threat_model_gives_it(
                         headers=shown.credential("own"),
                     )
                     assert 200 == answer.status, shown.name
+                unknown = {"affiliate_url": "https://example.com/?aff=NOBODY"}
+                await edge.post("/api/v1/track/click", json=unknown)
                 ready = await (await edge.get("/readyz")).json()
 
         assert "stream" == ready["level"]
-        assert [] == [line for line in logs if line["event"] != "checkup.finding"]
+        expected = {"checkup.finding", "edge.link_unknown", "edge.refused"}
+        assert [] == [line for line in logs if line["event"] not in expected]
         assert "NOPERM" not in str(logs)
         assert [] == redis.acl_log()
         assert redis.exists(SHARDS_KEY, *map(events_key, range(4))) > 1
+        assert [*redis.scan_iter("rt:edge-unknown:*")]
     with Redis.from_url(url) as edges:
         for command in (
             ("SET", "rt:dir:key:00", "forged"),

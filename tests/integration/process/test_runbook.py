@@ -23,6 +23,8 @@ from ingest.contracts.stream import (
     epoch_key,
     heartbeat_key,
 )
+from ingest.directory.unknown_codes import UnknownCodes
+from ingest.durable.edge_clock import unix_ms
 from ingest.durable.spool.directory import LockedSpool, SpoolDirectory, spool_of
 from ingest.durable.spool.records import SpoolItem
 from tests.support.directory import LINKS, NOON_MS, a_click, an_id, furnish
@@ -243,6 +245,23 @@ def test_events_are_in_quarantine(scene: Scene) -> None:
         assert "unknown_link" not in page.next().out
 
     assert 1 == scene.cli.document("status", "--window", "0")["recorded"]
+
+
+def test_a_code_is_mistyped(scene: Scene) -> None:
+    scene.cli.fetch("update links set code = 'SUMMER' where id = $1", LINKS[0])
+
+    async def happen(site: Site) -> None:
+        edge = UnknownCodes(site.redis, unix_ms)
+        edge.count(None, "SUMER", None, None)
+        await edge.write()
+
+    scene.play(happen)
+
+    with follow("A code is mistyped", scene.cli) as page:
+        page.next()
+        page.next()
+
+    assert "No unknown codes." in scene.cli.run("links", "unknown").out
 
 
 def test_somebody_trimmed_a_stream(scene: Scene) -> None:

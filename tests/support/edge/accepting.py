@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from pydantic import BaseModel
+from redis.asyncio import Redis
 
 from ingest.contracts.apikey import hashes
 from ingest.contracts.clickid import KeyRing
@@ -33,6 +34,7 @@ from ingest.dialects.spec.events import ByClick, ByCode, Draft, Outcome
 from ingest.dialects.spec.refusal import Refusal
 from ingest.dialects.spec.requests import RawRequest, Reply
 from ingest.dialects.spec.routes import Credential, Dialect, Endpoint
+from ingest.directory.unknown_codes import UnknownCodes
 from ingest.durable.edge_clock import EdgeClock
 from tests.support.edge.fakes import (
     CountingIds,
@@ -97,6 +99,9 @@ class Edge:
     store_email: StoreEmail = "encrypted"
     gpc: Gpc = "anonymous"
     shares: MarkShares = field(default_factory=MarkShares)
+    unknown_codes: UnknownCodes = field(
+        default_factory=lambda: UnknownCodes(Redis(), FixedClock())
+    )
 
     def __post_init__(self) -> None:
         self.ids = CountingIds(self.clock)
@@ -135,7 +140,9 @@ class Edge:
     def acceptor(self) -> Acceptor:
         recent = Recent(self.claims)
         clicks = Clicks(self.directory, recent, self.keys)
-        resolver = Resolver(self.directory, recent, clicks, generation_key(SECRET))
+        resolver = Resolver(
+            self.directory, recent, clicks, generation_key(SECRET), self.unknown_codes
+        )
         return Acceptor(
             authorizer=Authorizer(self.directory, self.limiter, [SECRET]),
             resolver=resolver,

@@ -43,5 +43,15 @@ async def any_link(connection: Connection, code: str, domain: str | None) -> Row
     return await the_link(connection, code, domain)
 
 
+async def code_is_free(connection: Connection, namespace: str, code: str) -> None:
+    """Raises UsageProblem for a code that leads to a link, or did."""
+    holder = await connection.fetchval(_SQL["holder"], namespace, code)
+    if holder is not None:
+        raise UsageProblem(
+            f"The code {code!r} leads to link {holder} already.",
+            f"see `reftide links show {holder}`, or choose another code.",
+        )
+
+
 def namespace_of(domain: str | None) -> str:
     return domain_namespace(domain) if domain else DEFAULT_NAMESPACE

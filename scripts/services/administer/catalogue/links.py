@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import DEFAULT_NAMESPACE, workspace_namespace
@@ -21,9 +22,15 @@ from scripts.services.administer.access.workspaces import (
     listing,
     named,
 )
-from scripts.services.administer.catalogue.link_lookup import any_link, namespace_of
+from scripts.services.administer.catalogue.aliases import ALIASES
+from scripts.services.administer.catalogue.link_lookup import (
+    any_link,
+    code_is_free,
+    namespace_of,
+)
 from scripts.services.administer.catalogue.partners import the_partner
 from scripts.services.administer.catalogue.programs import the_program
+from scripts.services.administer.catalogue.unknown_codes import unknown_codes
 from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
 
@@ -67,7 +74,7 @@ async def add_link(connection: Connection, wanted: NewLink) -> Row:
     namespace = (
         workspace_namespace(owner.id) if wanted.is_own else namespace_of(wanted.domain)
     )
-    await _code_is_free(connection, namespace, wanted.code)
+    await code_is_free(connection, namespace, wanted.code)
     taken = UsageProblem(
         f"Another link has the public id {wanted.public_id!r}.", "choose another one."
     )
@@ -132,6 +139,8 @@ LINKS: Final = Noun(
     reftide links add SUMMER --program 1 --partner jane --url https://shop.example
     reftide links add jane --program 1 --partner jane --namespace workspace
     reftide links set SUMMER --code SUMMER26      the old code keeps working
+    reftide links alias add SUMER --link SUMMER   a misprint counts too
+    reftide links unknown                         codes in use that no link has
     reftide links disable SUMMER26
     """,
     inactive=Field("Switched off to begin with.", default=False, is_switch=True),
@@ -144,6 +153,7 @@ LINKS: Final = Noun(
     ),
     url=Field("Where it leads; at first where the program's links do.", parsers.url),
 )
+LINKS.inner.append(ALIASES)
 
 
 @LINKS.action(
@@ -235,6 +245,24 @@ async def enable(connection: Connection, code: str, domain: str | None) -> Row:
     return await _switch(connection, await any_link(connection, code, domain), on=True)
 
 
+@LINKS.action(
+    "--limit",
+    Table(
+        "host code count first_seen last_seen suggestion",
+        empty="No unknown codes.",
+        key="unknown_codes",
+    ),
+    asks_redis=True,
+)
+async def unknown(connection: Connection, redis: Redis, limit: int) -> list[Row]:
+    """List codes of the last weeks that no link has, most frequent first.
+
+    The suggestion is the code that is most like it. `reftide links alias add CODE --link
+    SUGGESTION` lets it count.
+    """
+    return await unknown_codes(connection, redis, limit)
+
+
 async def _switch(connection: Connection, link: Row, *, on: bool) -> Row:
     await connection.execute(_SQL["switch"], link["id"], on)
     return link | {"is_active": on}
@@ -243,7 +271,7 @@ async def _switch(connection: Connection, link: Row, *, on: bool) -> Row:
 async def _rename(connection: Connection, link: Row, code: str) -> None:
     namespace = link["namespace"]
     await connection.execute(_SQL["unalias"], namespace, code, link["id"])
-    await _code_is_free(connection, namespace, code)
+    await code_is_free(connection, namespace, code)
     await connection.execute(_SQL["rename"], link["id"], code)
     await connection.execute(_SQL["alias"], namespace, link["code"], link["id"])
 
@@ -272,15 +300,6 @@ async def _sides(
         partner = await the_partner(connection, code, owner.id)
         sides = sides._replace(partner=partner["id"])
     return sides
-
-
-async def _code_is_free(connection: Connection, namespace: str, code: str) -> None:
-    holder = await connection.fetchval(_SQL["holder"], namespace, code)
-    if holder is not None:
-        raise UsageProblem(
-            f"The code {code!r} leads to link {holder} already.",
-            f"see `reftide links show {holder}`, or choose another code.",
-        )
 
 
 async def _enrol(

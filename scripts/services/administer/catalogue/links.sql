@@ -85,8 +85,30 @@ update links set is_active = $2 where id = $1
 -- rename: a new code
 update links set code = $2 where id = $1
 
--- alias: keep a former code
+-- alias: one more code of a link
 insert into link_aliases (namespace, code, link_id) values ($1, $2, $3)
 
--- unalias: a former code that is the present one again
+-- unalias: take such a code away
 delete from link_aliases where namespace = $1 and code = $2 and link_id = $3
+returning namespace, code as alias, link_id
+
+-- aliased: the aliases with a code, by namespace and by their link's code or public id
+select link_aliases.namespace, link_id
+  from link_aliases
+  join links on links.id = link_id
+ where link_aliases.code = $1
+   and ($2::text is null or link_aliases.namespace = $2)
+   and ($3::text is null or $3 in (links.code, public_id))
+ limit 2
+
+-- aliases: aliases, all or by workspace and link, newest first
+select link_aliases.code as alias, link_aliases.namespace,
+       case when link_aliases.namespace like 'd:%' then substr(link_aliases.namespace, 3) end as domain,
+       links.code, public_id, workspaces.name as workspace, link_aliases.created_at
+  from link_aliases
+  join links on links.id = link_id
+  join workspaces on workspaces.id = workspace_id
+ where ($1::uuid is null or workspace_id = $1)
+   and ($2::text is null or $2 in (links.code, public_id))
+ order by link_aliases.created_at desc, link_aliases.code
+ limit $3

@@ -25,6 +25,7 @@ def test_a_key_may_forward(cli: Cli) -> None:
 
     assert ["forward", "track"] == made["scopes"]
     assert "forward" in cli.refusal("keys", "add", "--scopes", "send")
+    assert "--scopes" in cli.refusal("keys", "add")
 
 
 def test_a_key_of_another_system_is_imported_as_it_is(cli: Cli) -> None:
