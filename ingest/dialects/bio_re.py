@@ -1,7 +1,8 @@
 """bio.re: clicks that landing pages report, `POST /api/v1/referral/click/{code}`.
 
 The vendor promises that the request never fails. So a code that is unknown or off is
-answered like any other, and so is a click that cannot be stored. Only the rate limit, the
+answered like any other, and so is a click that cannot be stored. A click on an unknown code is
+appended under that code: it is recorded once a link has it. Only the rate limit, the
 kill switch and malformed requests are refused. The vendor does not show the body of an
 error; ours has the envelope of its successes and the `code / i18nKey` that it lists.
 """
@@ -118,6 +119,7 @@ BIO_RE: Final = Dialect(
             parse=_parse,
             answer=_answer,
             from_browsers=True,
+            keeps_unknown=True,
         ),
     ),
     refuse=_refuse,

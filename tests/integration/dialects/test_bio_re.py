@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 from yarl import URL
 
 from ingest.contracts.directory import SWITCHES_KEY, SwitchesRecord
+from ingest.contracts.storable import is_name
 from tests.support.servers.installation import Installation, an_installation, elsewhere
 from workers.publish.publisher import publish_changes
 
@@ -58,7 +59,7 @@ LEADING_NOWHERE = [
 ]
 
 
-async def test_a_code_that_leads_nowhere_is_answered_alike_and_not_kept(
+async def test_a_code_that_leads_nowhere_is_answered_alike_and_kept_as_it_is(
     site: Installation,
 ) -> None:
     client = site.edges[0]
@@ -68,7 +69,15 @@ async def test_a_code_that_leads_nowhere_is_answered_alike_and_not_kept(
         async with client.session.post(url, headers=elsewhere()) as answer:
             assert (200, TRACKED) == (answer.status, await answer.read()), code
 
-    assert [] == await site.appended()
+    appended = [envelope.target for envelope in await site.appended()]
+    paths = [URL(f"http://edge/{code}", encoded=True).path for code in LEADING_NOWHERE]
+    received = [path.removeprefix("/") for path in paths]
+    # A link that is off counts nothing, and no link can have the others.
+    kept = [code for code in received if is_name(code) and code != "PAUSED10"]
+    assert kept == [target.code for target in appended]
+    assert {(None, ("-",))} == {
+        (target.link_id, target.namespaces) for target in appended
+    }
 
 
 async def test_a_code_may_be_written_in_every_way(site: Installation) -> None:
@@ -217,7 +226,6 @@ async def test_a_click_without_a_durable_place_is_lost_in_silence_and_logged(
             (answer.status, await answer.read()) for answer in told
         ]
         assert [] == await site.appended()
-    # A code that nobody has is none of them.
-    assert ["bio_re"] == [
+    assert ["bio_re", "bio_re"] == [
         line["dialect"] for line in logs if line["event"] == "edge.lost"
     ]
