@@ -59,8 +59,8 @@ def _parameter(name: str, field: Field) -> click.Parameter:
         else Parsed(field.parse, name, may_be_piped=field.may_be_piped)
     )
     given: dict[str, Any] = {"metavar": field.metavar}
-    # A default of None would stand in for an argument that is required.
-    if field.default is not None:
+    # A default of None would stand in for what is required; a switch needs it.
+    if not field.is_required:
         given["default"] = field.default
     if field.is_argument:
         return click.Argument([name], type=kind, required=field.is_required, **given)
