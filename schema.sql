@@ -1011,7 +1011,8 @@ create or replace view shares as
                 then quantity else 0 end::bigint                                       as conversions,
            case when kind = 'click' and not is_bot and not is_duplicate
                 then quantity else 0 end::bigint                                       as unique_clicks,
-           case when kind = 'lead' and is_duplicate then quantity else 0 end::bigint   as unverified_leads
+           case when kind = 'lead' and is_duplicate then quantity else 0 end::bigint   as unverified_leads,
+           at, country::text, device
       from events
      where link_id is not null and not is_test and kind in ('click', 'lead', 'sale');
 

@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "event": ("operate.event", "Find an event by any id, and who earned it."),
         "events": ("operate.events", "List recorded events, or follow new ones."),
         "customers": ("nouns", "Who a customer is, and which click it is bound to."),
+        "stats": ("operate.stats", "Sum up clicks, leads and sales by link, day …"),
         "verify": ("operate.verify", "Check every counter against its events."),
         "doctor": ("operate.doctor", "Check versions, settings, tables and clocks."),
     },

@@ -109,12 +109,15 @@ async def postgres(
 
 
 def ask_postgres(
-    environment: Environment, ask: Callable[[Connection], Awaitable[_Answer]]
+    environment: Environment,
+    ask: Callable[[Connection], Awaitable[_Answer]],
+    *,
+    seconds: float = QUICK_SECONDS,
 ) -> _Answer:
     """What Postgres says, for a command that needs nothing else. Raises Unreachable."""
 
     async def asked() -> _Answer:
-        async with postgres(environment) as connection:
+        async with postgres(environment, seconds=seconds) as connection:
             return await ask(connection)
 
     return asyncio.run(asked())

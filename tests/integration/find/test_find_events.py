@@ -21,7 +21,7 @@ from tests.support.directory import (
     an_id,
 )
 from tests.support.servers.cli import NOW, Cli
-from tests.support.workers.recording import record
+from tests.support.workers.recording import MANY_CLICKS, record
 from workers.postgres.database import Pool
 
 HOUR_MS = 3600 * 1000
@@ -220,7 +220,7 @@ async def test_what_is_followed_is_chosen_like_what_is_listed(
 
 async def test_each_list_is_read_by_an_index(pool: Pool) -> None:
     await record(pool, *[a_click(number) for number in range(8)])
-    await pool.execute(_MANY)
+    await pool.execute(MANY_CLICKS)
     await pool.execute("vacuum analyze events")
     noon = await pool.fetchval("select at from events where id = $1", an_id(1))
     hour = (noon.replace(hour=13), noon.replace(hour=14))
@@ -241,15 +241,3 @@ async def test_each_list_is_read_by_an_index(pool: Pool) -> None:
             row[0] for row in await pool.fetch(f"explain {events._SQL[name]}", *values)
         )
         assert not re.search(r"Seq Scan on events", plan), (name, plan)
-
-
-#: Many clicks of one link, spread over a day.
-_MANY = """
-insert into events (id, at, digest, kind, is_test, is_bot, is_duplicate, quantity, epoch, shard, entry_seq,
-                    entry_ms, workspace_id, link_id, dialect, recorded_at)
-select (substr(first.id::text, 1, 14) || '7' || substr(first.id::text, 16, 9)
-        || lpad(to_hex(number + 1000), 12, '0'))::uuid,
-       first.at + number * interval '1 second', 0, 'click', false, false, false, 1, 1, 0, number, 0,
-       first.workspace_id, first.link_id, 'bio_re', first.recorded_at - interval '1 day' + number * interval '1 second'
-  from (select * from events order by id limit 1) as first, generate_series(1, 60000) as number
-"""

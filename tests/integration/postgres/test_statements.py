@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from scripts import sql
+from scripts.services.find import stats
 from scripts.services.observe.verify import COMPARISONS
 from workers.counters.rule import ADD_ALL, TABLES, addition, comparison
 from workers.erasure import runner
@@ -27,6 +28,11 @@ _FILLED = {
     ("counters/counters", "add"): [addition(table) for table in TABLES],
     ("counters/counters", "wrong"): [comparison(table) for table in TABLES],
     ("services/observe/verify", "counters"): [*COMPARISONS.values()],
+    ("services/find/stats", "report"): [*stats.REPORTS.values()],
+    **{
+        ("services/find/stats", name): []
+        for name in ("rows", "programs", "partners", "links_of_days", "days")
+    },
     ("erasure/erasure", "events_pseudonymize"): [runner._PSEUDONYMIZE_EVENTS],
     ("replay/replays", "correct"): [reprocess._CORRECT],
 }

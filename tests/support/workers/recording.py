@@ -20,6 +20,17 @@ from workers.postgres.sql import statements
 #: When every window of what happens at noon has closed, Unix ms.
 LATER_MS = NOON_MS + 400 * 24 * 3600 * 1000
 
+#: Many clicks like the first event, spread over the time after it: more than planners read whole.
+MANY_CLICKS = """
+insert into events (id, at, digest, kind, is_test, is_bot, is_duplicate, quantity, epoch, shard, entry_seq,
+                    entry_ms, workspace_id, link_id, dialect, recorded_at)
+select (substr(first.id::text, 1, 14) || '7' || substr(first.id::text, 16, 9)
+        || lpad(to_hex(number + 1000), 12, '0'))::uuid,
+       first.at + number * interval '1 minute', 0, 'click', false, false, false, 1, 1, 0, number, 0,
+       first.workspace_id, first.link_id, 'bio_re', first.recorded_at - interval '1 day' + number * interval '1 second'
+  from (select * from events order by id limit 1) as first, generate_series(1, 60000) as number
+"""
+
 _ENRICH = build_enrichers(None)
 _ENTRIES = count()
 

@@ -1,0 +1,103 @@
+"""Sums of what links brought, from counters where they have the answer, else from rows.
+
+Without dates, links and partners have counters; of links and days there are counters a day.
+Everything else is summed up from the rows that `verify` compares the counters with, and from
+what stands for months that are detached.
+"""
+
+from datetime import date
+from typing import Any, Final
+
+from scripts.servers import Connection, rows
+from scripts.sql import statements
+from workers.counters.rule import NAMES
+
+_SQL: Final = statements("services/find/stats")
+
+#: What may be summed up by. Each has rows of its own; what a row is about is its `key`.
+KEYS: Final = ("link", "partner", "program", "day", "country", "device")
+
+_LARGEST: Final = "clicks desc, leads desc, key"
+_ENROLLED: Final = (
+    "contributed.program_id is not null and contributed.partner_id is not null"
+)
+_OF_A_WORKSPACE: Final = "join workspaces on workspaces.id = workspace_id"
+#: Of sums over rows: the column, which rows, and what people call its values.
+_ROWS: Final = {
+    "partner": {
+        "column": "partner_id",
+        "which": _ENROLLED,
+        "named": "partners.code as key, partners.public_id as id,"
+        " workspaces.name as workspace",
+        "joined": f"join partners on partners.id = whose {_OF_A_WORKSPACE}",
+    },
+    "program": {
+        "column": "program_id",
+        "which": _ENROLLED,
+        "named": "programs.number as key, programs.name as id,"
+        " workspaces.name as workspace",
+        "joined": f"join programs on programs.id = whose {_OF_A_WORKSPACE}",
+    },
+} | {
+    column: {
+        "column": column,
+        "which": "true",
+        "named": "whose as key, null::text as id, null::text as workspace",
+        "joined": "",
+    }
+    for column in ("country", "device")
+}
+
+
+def _sums(table: str = "") -> str:
+    return ", ".join(
+        f"coalesce(sum({table}{name}), 0)::bigint as {name}" for name in NAMES
+    )
+
+
+def _report(found: str, order: str = _LARGEST) -> str:
+    kept = ", ".join(NAMES)
+    return _SQL["report"].format(
+        found=found.format(sums=_sums(), day_sums=_sums("link_days.")),
+        order=order,
+        sums=_sums(),
+        sums_kept=kept,
+    )
+
+
+def _of_rows(by: str) -> str:
+    own, whole = _sums("contributed."), _sums()
+    return _report(_SQL["rows"].format(**_ROWS[by], own_sums=own, sums=whole))
+
+
+#: The statements by what is summed up by, and whether of a time.
+REPORTS: Final = {
+    ("link", False): _report(_SQL["links"]),
+    ("partner", False): _report(_SQL["partners"]),
+    ("program", False): _report(_SQL["programs"]),
+    ("link", True): _report(_SQL["links_of_days"]),
+    **{("day", dated): _report(_SQL["days"], "key desc") for dated in (False, True)},
+    **{(by, True): _of_rows(by) for by in ("partner", "program")},
+    **{(by, dated): _of_rows(by) for by in ("country", "device") for dated in (False, True)},
+}  # fmt: skip
+#: Those that sum up rows.
+SUMMED: Final = frozenset(REPORTS[by, True] for by in _ROWS)
+
+
+async def stats(
+    connection: Connection,
+    by: str,
+    workspace_id: Any,
+    days: tuple[date | None, date | None],
+    limit: int,
+) -> list[dict[str, Any]]:
+    """The largest sums, or the latest days; the last row `is_total`, over all of them.
+
+    `days` (UTC) are the first one and the one after the last.
+    """
+    statement, asked = REPORTS[by, any(days)], (workspace_id, *days, limit)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        if statement in SUMMED:
+            floor = await connection.fetchval(_SQL["folded"])
+            return await rows(connection, statement, *asked, floor)
+        return await rows(connection, statement, *asked)

@@ -1,0 +1,93 @@
+-- report: the largest of what was found, at most so many ($4), and the sum of everything
+with found as materialized ({found}
+), listed as (
+    select * from found order by {order} limit $4
+)
+select * from (
+    select key, id, workspace, {sums_kept}, amounts, false as is_total from listed
+    union all
+    select null, null, null, {sums}, null, true from found
+) as report
+ where $2::date is null or $3::date is null or $2 < $3
+ order by is_total, {order}
+
+-- links: by link, from its counters
+select links.code as key, links.public_id as id, workspaces.name as workspace, {counters},
+       (select array_agg(currency || ' ' || amount order by currency)
+          from link_amounts where link_id = links.id and amount <> 0) as amounts
+  from links join workspaces on workspaces.id = links.workspace_id
+ where ($1::uuid is null or links.workspace_id = $1)
+
+-- programs: by program, from its partners' counters
+select programs.number as key, programs.name as id, workspaces.name as workspace, {sums}, min(worth.amounts) as amounts
+  from program_partners
+  join programs on programs.id = program_id
+  join workspaces on workspaces.id = workspace_id
+  left join (
+        select program_id, array_agg(currency || ' ' || amount order by currency) as amounts
+          from (select program_id, currency, sum(amount) as amount
+                  from program_partner_amounts group by 1, 2) as summed
+         where amount <> 0
+         group by 1
+       ) as worth using (program_id)
+ where ($1::uuid is null or workspace_id = $1)
+ group by programs.id, workspaces.id
+
+-- partners: by partner, from the counters in its programs
+select partners.code as key, partners.public_id as id, workspaces.name as workspace, {sums}, min(worth.amounts) as amounts
+  from program_partners
+  join partners on partners.id = partner_id
+  join workspaces on workspaces.id = workspace_id
+  left join (
+        select partner_id, array_agg(currency || ' ' || amount order by currency) as amounts
+          from (select partner_id, currency, sum(amount) as amount
+                  from program_partner_amounts group by 1, 2) as summed
+         where amount <> 0
+         group by 1
+       ) as worth using (partner_id)
+ where ($1::uuid is null or workspace_id = $1)
+ group by partners.id, workspaces.id
+
+-- links_of_days: by link, from the counters of days
+select links.code as key, links.public_id as id, workspaces.name as workspace, {day_sums}, null::text[] as amounts
+  from link_days
+  join links on links.id = link_id
+  join workspaces on workspaces.id = workspace_id
+ where ($1::uuid is null or workspace_id = $1)
+   and day >= coalesce($2::date, '-infinity') and day < coalesce($3::date, 'infinity')
+ group by links.id, workspaces.id
+
+-- days: by day
+select day as key, null::text as id, null::text as workspace, {day_sums}, null::text[] as amounts
+  from link_days
+  join links on links.id = link_id
+ where ($1::uuid is null or workspace_id = $1)
+   and day >= coalesce($2::date, '-infinity') and day < coalesce($3::date, 'infinity')
+ group by day
+
+-- folded: the lowest id that is not of a folded month
+select folded_floor()
+
+-- rows: from what the counters are the sums of: rows from an id ($5) on, and what stands for those that are folded, of whose visitors nothing is known
+with contributed as (
+    select link_id, program_id, partner_id, country, device, currency, amount, {counters}
+      from shares
+     where id >= $5
+       and at >= coalesce($2::date::timestamp at time zone 'UTC', '-infinity')
+       and at < coalesce($3::date::timestamp at time zone 'UTC', 'infinity')
+    union all
+    select link_id, program_id, partner_id, null, null, currency, amount, {counters}
+      from counter_base
+     where day >= coalesce($2::date, '-infinity') and day < coalesce($3::date, 'infinity')
+), summed as (
+    select contributed.{column} as whose, currency, {own_sums}, sum(amount)::bigint as amount
+      from contributed
+      join links on links.id = link_id
+     where ($1::uuid is null or workspace_id = $1) and {which}
+     group by 1, 2
+), counted as (
+    select whose, {sums},
+           array_agg(currency || ' ' || amount order by currency) filter (where amount <> 0) as amounts
+      from summed group by 1
+)
+select {named}, {counters}, amounts from counted {joined}
