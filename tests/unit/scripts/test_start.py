@@ -79,7 +79,7 @@ def test_a_shell_is_given_its_completion_script(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        ("reftide sta", {"status"}),
+        ("reftide sta", {"stats", "status"}),
         ("reftide links disa", {"disable"}),
         ("reftide links add X --name", {"--namespace"}),
         ("reftide switches off pro", {"program"}),
