@@ -16,6 +16,7 @@ from ingest.bulk.handler import batching
 from ingest.bulk.process import BulkProcessor
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.generated_codes import generation_key
+from ingest.contracts.metrics.build import version
 from ingest.contracts.telemetry import Log
 from ingest.core.accept import Acceptor
 from ingest.core.authorize import Authorizer
@@ -42,7 +43,7 @@ from ingest.http.admin import administered, show_keepers, show_look_ups
 from ingest.http.docs import Docs
 from ingest.http.fast_path import PLAIN, plain_routes
 from ingest.http.handlers import BODY_BYTES, Callers, accepting, go_on, preflight
-from ingest.http.health import Health, version
+from ingest.http.health import Health
 from ingest.http.middleware import in_words_of
 from ingest.http.request_metrics import measured
 from ingest.http.server import Bounds, EdgeServer, room

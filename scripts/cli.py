@@ -46,6 +46,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "stats": ("operate.stats", "Sum up clicks, leads and sales by link, day …"),
         "verify": ("operate.verify", "Check every counter against its events."),
         "doctor": ("operate.doctor", "Check versions, settings, tables and clocks."),
+        "monitoring": ("operate.monitoring", "Alert rules, their tests, and a board."),
     },
     "Recover": {
         "quarantine": ("recover.quarantine", "Events that were not recorded, and why."),

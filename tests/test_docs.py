@@ -36,9 +36,10 @@ def _declared_in(module: ModuleType) -> list[_Metric]:
     ]
 
 
-_METRICS = [
-    each for module in (edge, worker, installation) for each in _declared_in(module)
-]
+#: Edges and workers have some in common.
+_METRICS = sorted(
+    {each for module in (edge, worker, installation) for each in _declared_in(module)}
+)
 
 
 def _rows() -> dict[str, dict[str, object]]:

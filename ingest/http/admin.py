@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ingest.contracts.metrics.declaring import CONTENT_TYPE, render
+from ingest.contracts.metrics.declaring import render
 from ingest.contracts.metrics.edge import (
     LEVEL,
     REACHED,
@@ -82,9 +82,9 @@ async def _listen(runner: web.AppRunner, where: Listening) -> None:
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _metrics(_: web.Request) -> web.StreamResponse:
-    body = render(REGISTRY)
-    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+async def _metrics(request: web.Request) -> web.StreamResponse:
+    body, kind = render(REGISTRY, request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={"Content-Type": kind})
 
 
 def _when(level: Callable[[], Level], wanted: Level) -> Callable[[], bool]:

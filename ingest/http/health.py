@@ -1,13 +1,12 @@
 """Liveness, readiness and version of the process."""
 
 from collections.abc import Callable
-from functools import cache
-from importlib import metadata
 
 import orjson
 from aiohttp import web
 from redis.asyncio import Redis
 
+from ingest.contracts.metrics.build import version
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.durable.degradation import Level
 from ingest.durable.sink import Sink
@@ -73,15 +72,6 @@ class Health:
             found = agreed.decode("utf-8", "replace")
             return f"shards: {found} in Redis, {self._shards} here"
         return None
-
-
-@cache  # to look it up reads files
-def version() -> str:
-    """The release of Reftide that this process runs."""
-    try:
-        return metadata.version("reftide")
-    except metadata.PackageNotFoundError:
-        return "not installed"  # run from its source
 
 
 def _json(status: int, body: dict[str, object]) -> web.Response:

@@ -41,6 +41,20 @@ select epoch, coalesce(kept.beyond_first, 0)::bigint as kept, coalesce(appended.
   from (select epoch, sum(beyond_first + lost_beyond_first) as beyond_first from ledger group by epoch) as kept
   full join (select epoch, sum(beyond_first) as beyond_first from edge_appends group by epoch) as appended using (epoch)
 
+-- quarantine: open entries by reason, also those that there are none of
+select reason::text, (select count(*) from quarantine where status = 'open' and quarantine.reason = reasons.reason) as entries
+  from unnest(enum_range(null::quarantine_reason)) as reasons (reason)
+
+-- replays: entries that replays which are not over have still to read; parts that have not begun are taken for as long as the others
+select coalesce(sum(part.left_over), 0)::bigint
+  from replays replay
+ cross join lateral (
+       select coalesce(sum(case when is_done then 0 else greatest(expected - read, 0) end) * count(*)
+                / nullif(count(*) filter (where cursor is not null or is_done), 0), 0) as left_over
+         from replay_parts where replay_id = replay.id
+       ) as part
+ where status in ('running', 'paused')
+
 -- past: how many entries the epochs had that ended, and how many vanished from the others
 select coalesce(sum(case when epoch = any ($1::integer[]) then vanished else entries_added end), 0)::bigint from stream_epochs
 

@@ -12,7 +12,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from ingest.contracts.metrics.declaring import CONTENT_TYPE, render
+from ingest.contracts.metrics.declaring import render
 from ingest.contracts.metrics.worker import REGISTRY
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import Listening
@@ -49,9 +49,9 @@ def _application(problem: Problem) -> web.Application:
             return _json(200, {"ready": True})
         return _json(503, {"ready": False, "problem": found})
 
-    async def metrics(_: web.Request) -> web.StreamResponse:
-        body = render(REGISTRY)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        body, kind = render(REGISTRY, request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": kind})
 
     app = web.Application()
     app.add_routes(

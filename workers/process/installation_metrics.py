@@ -11,6 +11,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from ingest.contracts.metrics import installation as figures
+from ingest.contracts.stream import ARCHIVE_GROUP, EntryId, events_key
 from ingest.contracts.variables import QUARANTINE_ROWS
 from workers.model.batch import TransientError
 from workers.postgres.database import Pool, transaction
@@ -63,14 +64,35 @@ async def sample(
     figures.REDIS_LIMIT.set(memory["maxmemory"])
     for stream, lag in zip(streams, lags, strict=True):
         _export(stream, lag)
+    with redis_errors():
+        behind = [await _archive_behind(redis, stream) for stream in streams]
+    figures.ARCHIVE_BEHIND.set(max(behind, default=0.0))
     await _export_ledger(pool, streams, lags)
     async with transaction(pool) as connection:
         shares = await largest_shares(connection, quarantine_rows)
+        kept = await connection.fetch(_SQL["quarantine"])
+        figures.REPLAY_REMAINING.set(await connection.fetchval(_SQL["replays"]))
+    for reason, entries in kept:
+        figures.QUARANTINE_OPEN.labels(reason).set(entries)
     for level in LEVELS:
         ratio = (
             each.kept / max(1, each.most) for each in shares if each.level == level
         )
         figures.QUARANTINE_SHARE.labels(level).set(next(ratio, 0.0))
+
+
+async def _archive_behind(redis: Redis, stream: StreamState) -> float:
+    """How many seconds the oldest entry has waited that no segment has; 0 without archive."""
+    group = stream.groups.get(ARCHIVE_GROUP)
+    if group is None:
+        return 0.0
+    oldest = group.oldest_pending
+    if oldest is None:
+        # Of what was not read yet.
+        key, after = events_key(stream.shard), f"({group.delivered}"
+        first = await redis.xrange(key, min=after, count=1)
+        oldest = EntryId.of(first[0][0]) if first else None
+    return max(0.0, (stream.at_ms - oldest.ms) / 1000) if oldest else 0.0
 
 
 def _lag(stream: StreamState) -> Lag:

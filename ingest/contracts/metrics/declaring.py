@@ -4,18 +4,12 @@ prometheus-client's multiprocess mode is not used: its files are mapped into mem
 a process that writes to one while the disk is full is killed by SIGBUS.
 """
 
-from typing import Final
-
 from prometheus_client import (
     CollectorRegistry,
     ProcessCollector,
     disable_created_metrics,
-    generate_latest,
 )
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-
-#: What is served under `/metrics`: Prometheus' text format.
-CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.exposition import choose_encoder
 
 # A counter begins with its process, whose start is shown.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # theirs
@@ -28,6 +22,10 @@ def registry() -> CollectorRegistry:
     return fresh
 
 
-def render(registry: CollectorRegistry) -> bytes:
-    """The metrics in Prometheus' text format."""
-    return generate_latest(registry)
+def render(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
+    """The metrics and their content type: OpenMetrics where `accept` asks for it.
+
+    Otherwise it is Prometheus' text format.
+    """
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type

@@ -5,6 +5,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
+from ingest.contracts.metrics.build import version
 from ingest.contracts.metrics.declaring import registry
 from ingest.contracts.metrics.tallies import LocalCounters, LocalHistograms
 
@@ -17,6 +18,10 @@ _REQUEST_SECONDS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0,
 )  # fmt: skip
 
+BUILD: Final = _gauge(
+    "reftide_build_info", "1, for the release that this process runs.", ("version",)
+)
+BUILD.labels(version()).set(1)
 REQUESTS: Final = LocalCounters(
     "reftide_edge_requests_total",
     "Requests by route and status class; `aborted`: the client disconnected.",

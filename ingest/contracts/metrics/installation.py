@@ -53,6 +53,17 @@ QUARANTINE_SHARE: Final = _gauge(
     " a `link` or a `sender` without a key.",
     ("level",),
 )
+QUARANTINE_OPEN: Final = _gauge(
+    "reftide_quarantine_open", "Open entries of quarantine, by reason.", ("reason",)
+)
+REPLAY_REMAINING: Final = _gauge(
+    "reftide_replay_remaining_entries",
+    "Entries that replays have still to read, as far as can be foreseen.",
+)
+ARCHIVE_BEHIND: Final = _gauge(
+    "reftide_archive_behind_seconds",
+    "How long the oldest entry has waited for its segment of the archive.",
+)
 WORKERS_ALIVE: Final = _gauge(
     "reftide_workers_alive", "Workers whose heartbeat Redis has."
 )

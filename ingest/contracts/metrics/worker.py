@@ -5,6 +5,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from ingest.contracts.metrics.build import version
 from ingest.contracts.metrics.declaring import registry
 
 REGISTRY: Final = registry()
@@ -15,6 +16,10 @@ _BATCH_SECONDS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
 
+BUILD: Final = _gauge(
+    "reftide_build_info", "1, for the release that this process runs.", ("version",)
+)
+BUILD.labels(version()).set(1)
 BATCHES: Final = _counter(
     "reftide_worker_batches_total", "Batches that were settled.", ("shard",)
 )

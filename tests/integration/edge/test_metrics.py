@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
@@ -67,8 +68,9 @@ class Site:
         async with self._session.get(self._edge.make_url(path)) as answer:
             return answer.status
 
-    async def text(self, path: str = "/metrics") -> str:
-        async with self._session.get(self._figures + path) as answer:
+    async def text(self, path: str = "/metrics", accept: str = "*/*") -> str:
+        headers = {"Accept": accept}
+        async with self._session.get(self._figures + path, headers=headers) as answer:
             return await answer.text()
 
     async def shows_figures(self) -> bool:
@@ -122,6 +124,18 @@ async def site(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Site]:
     async with a_site(valkey, tmp_path, free_port()) as running:
         await eventually(running.shows_figures)
         yield running
+
+
+async def test_a_scraper_gets_openmetrics_if_it_asks_for_it(site: Site) -> None:
+    plain = await site.text()
+    text = await site.text(accept="application/openmetrics-text; version=1.0.0")
+
+    families = {
+        family.name for family in openmetrics.text_string_to_metric_families(text)
+    }
+    assert {"reftide_edge_accepted", "reftide_edge_spool_bytes"} <= families
+    assert text.endswith("# EOF\n")
+    assert "# EOF" not in plain
 
 
 async def test_requests_are_counted_by_route_and_class(site: Site) -> None:

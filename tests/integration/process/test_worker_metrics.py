@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import ClientSession
@@ -11,6 +11,7 @@ from aiohttp import ClientSession
 from ingest.contracts.envelope import Client
 from ingest.contracts.metrics.worker import REGISTRY as WORKER
 from ingest.contracts.stream import (
+    ARCHIVE_GROUP,
     FIELD,
     GROUP,
     WORKERS_KEY,
@@ -33,6 +34,8 @@ from workers.process.installation_metrics import keep_sampling, sample
 from workers.redis_io.connections import for_jobs
 from workers.redis_io.stream_state import COUNT_LIMIT
 from workers.stream.consumer import Outage
+
+REPLAY = UUID(int=1)
 
 
 @pytest.fixture
@@ -186,4 +189,52 @@ async def test_sampling_goes_on_when_a_server_comes_back(
         await eventually(is_sampled)
         stop.set()
         await sampling
+    await redis.aclose()
+
+
+async def test_what_waits_in_quarantine_in_replays_and_for_the_archive_is_shown(
+    redis_url: str, database_url: str
+) -> None:
+    redis = for_jobs(redis_url)
+    key = events_key(0)
+    await redis.xgroup_create(key, GROUP, "0", mkstream=True)
+    await redis.xgroup_create(key, ARCHIVE_GROUP, "0")
+    seconds, _ = await redis.time()
+    for entry in (1, 2):
+        await redis.xadd(key, {FIELD: b"{}"}, id=f"{seconds - 90}{entry:03}-0")
+    async with open_pool(database_url, size=2) as pool:
+        pipeline = Pipeline(
+            pool=pool,
+            enrich=chain(Enrichers()),
+            consumer="c",
+            clock=lambda: 1_790_000_000_000,
+            new_id=uuid4,
+        )
+        await pipeline.process([Delivery(Entry(1, 0, 1, 0), b"junk")])
+        await pool.execute(
+            "insert into replays (id, mode, requested) values ($1, 'missing', '{}')",
+            REPLAY,
+        )
+        await pool.execute(
+            "insert into replay_parts (replay_id, shard, cursor, read, expected)"
+            " values ($1, 0, '{}', 40, 100), ($1, 1, null, 0, 0)",
+            REPLAY,
+        )
+        await sample(pool, redis, 1)
+        assert 1 == shown(WORKER, "reftide_quarantine_open", reason="undecodable")
+        assert 0 == shown(WORKER, "reftide_quarantine_open", reason="unknown_link")
+        # The part that has not begun is taken for as long as what the other has left.
+        assert 120 == shown(WORKER, "reftide_replay_remaining_entries")
+        assert 89 < shown(WORKER, "reftide_archive_behind_seconds") < 150
+
+        await redis.xreadgroup(ARCHIVE_GROUP, "a", {key: ">"})
+        await sample(pool, redis, 1)
+        assert 89 < shown(WORKER, "reftide_archive_behind_seconds") < 150
+        await redis.xack(
+            key, ARCHIVE_GROUP, *[entry for entry, _ in await redis.xrange(key)]
+        )
+        await pool.execute("update replays set status = 'done'")
+        await sample(pool, redis, 1)
+        assert 0 == shown(WORKER, "reftide_archive_behind_seconds")
+        assert 0 == shown(WORKER, "reftide_replay_remaining_entries")
     await redis.aclose()

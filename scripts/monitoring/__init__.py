@@ -1,0 +1,1 @@
+"""What monitors an installation: alert rules with their tests for Prometheus, a board for Grafana."""
