@@ -1,32 +1,23 @@
-"""Alert rules and the board with Prometheus itself: `-m prometheus`."""
+"""Alert rules and the board with Prometheus and Alertmanager themselves: `-m prometheus`."""
 
+import os
 import re
+import signal
 import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from shutil import which
-from typing import Self
-from urllib.parse import urlencode
-from urllib.request import urlopen
 
-import orjson
 import pytest
+from redis import Redis
 
-from scripts.bench.environment.processes import free_port
+from ingest.contracts.stream import FIELD, events_key
 from scripts.monitoring.alerts import ALERTS
-from tests.e2e.conftest import Begin, eventually
+from tests.e2e.conftest import Begin, Trickle, Up, eventually
+from tests.support.prometheus import Monitoring, monitoring, program, write
 from tests.support.servers.cli import Cli
 
 pytestmark = [pytest.mark.e2e, pytest.mark.prometheus]
-
-
-def program(name: str) -> str:
-    found = which(name)
-    assert found, f"install {name}"
-    return found
-
-
-def write(path: Path, *arguments: str) -> None:
-    path.write_text(Cli().run("monitoring", *arguments).out, "utf-8")
 
 
 def test_promtool_finds_the_rules_right_and_each_alert_fires_and_does_not(
@@ -50,13 +41,8 @@ def test_every_panel_has_figures_of_a_running_installation_and_no_alert_fires(
     begin: Begin, tmp_path: Path
 ) -> None:
     up = begin(tmp_path / "data")
-    up.wait_for("figures: ")
-    (line,) = (line for line in up.lines if line.startswith("figures: "))
-    targets = re.findall(r"http://([\d.:]+)/metrics", line)
-    with Prometheus(tmp_path, targets) as prometheus:
+    with watched(up, tmp_path) as prometheus:
         assert 0 == Cli({"REFTIDE_DATA": str(up.data)}).run("demo").code
-        eventually(lambda: prometheus.has_scraped(6))
-
         panels = [
             target["expr"]
             for panel in Cli().run("monitoring", "board").document["panels"]
@@ -74,6 +60,76 @@ def test_every_panel_has_figures_of_a_running_installation_and_no_alert_fires(
         assert {"ok"} == {rule["health"] for rule in rules}
 
 
+@contextmanager
+def watched(up: Up, folder: Path) -> Iterator[Monitoring]:
+    """Prometheus and Alertmanager, which have seen the installation at rest."""
+    up.wait_for("figures: ")
+    (line,) = (line for line in up.lines if line.startswith("figures: "))
+    with monitoring(folder, re.findall(r"http://([\d.:]+)/metrics", line)) as found:
+        eventually(found.answers)
+        eventually(lambda: found.has_scraped(6))
+        yield found
+
+
+@contextmanager
+def frozen(up: Up, kind: str) -> Iterator[None]:
+    """Processes of that kind stand still, and those that they have started."""
+    pids = [pid for parent in up.children()[kind] for pid in family(parent)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def family(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+    return [pid, *map(int, listed)]
+
+
+@contextmanager
+def poisoned(up: Up) -> Iterator[None]:
+    """Three entries that no release can read."""
+    with Redis.from_url(up.cli.variables["REDIS_URL"]) as redis:
+        for _ in range(3):
+            redis.xadd(events_key(0), {FIELD: b"junk"})
+    yield
+
+
+@contextmanager
+def trimmed(up: Up) -> Iterator[None]:
+    """Accepted clicks are deleted from the streams before a worker has read them."""
+    with frozen(up, "worker"), Redis.from_url(up.cli.variables["REDIS_URL"]) as redis:
+        for _ in range(8):
+            assert 200 == up.click()[0]
+        for shard in range(4):
+            redis.xtrim(events_key(shard), maxlen=0)
+    yield
+
+
+FAULTS: Mapping[str, Callable[[Up], AbstractContextManager[None]]] = {
+    "ReftideRedisAway": lambda up: frozen(up, "valkey"),
+    "ReftidePostgresAway": lambda up: frozen(up, "postgres"),
+    "ReftideWorkersGone": lambda up: frozen(up, "worker"),
+    "ReftideQuarantineNeedsYou": poisoned,
+    "ReftideEventsLost": trimmed,
+}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("alert", FAULTS)
+def test_a_fault_sends_its_alert_and_no_other_within_90_seconds(
+    begin: Begin, tmp_path: Path, alert: str
+) -> None:
+    up = begin(tmp_path / "data")
+    with watched(up, tmp_path) as found, FAULTS[alert](up), Trickle(up, "drill"):
+        eventually(found.sent, within=90)
+
+        assert {alert} == found.sent()
+
+
 def may_be_empty(expr: str) -> bool:
     """Counters with labels that are only there once something of theirs happened."""
     return any(f"reftide_{name}" in expr for name in _RARE)
@@ -85,59 +141,3 @@ _RARE = (
     "worker_delayed", "worker_quarantined", "worker_enrichers_failed", "worker_archived",
     "worker_groups_made",
 )  # fmt: skip
-
-
-class Prometheus:
-    """A server that scrapes these addresses every second, with our rules."""
-
-    def __init__(self, folder: Path, targets: list[str]) -> None:
-        self._folder = folder
-        self._url = f"127.0.0.1:{free_port()}"
-        write(folder / "rules.yml", "alerts")
-        config = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": ["rules.yml"],
-            "scrape_configs": [
-                {"job_name": "reftide", "static_configs": [{"targets": targets}]}
-            ],
-        }
-        (folder / "prometheus.yml").write_bytes(orjson.dumps(config))
-
-    def __enter__(self) -> Self:
-        with (self._folder / "prometheus.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    program("prometheus"),
-                    "--config.file=prometheus.yml",
-                    "--storage.tsdb.path=metrics",
-                    f"--web.listen-address={self._url}",
-                ],
-                cwd=self._folder,
-                stderr=log,
-            )
-        eventually(self._answers)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self.ask("targets"))
-        except OSError:
-            return False
-
-    def ask(self, what: str, **parameters: str) -> dict[str, list[dict[str, object]]]:
-        """What its API says."""
-        url = f"http://{self._url}/api/v1/{what}?{urlencode(parameters)}"
-        with urlopen(url, timeout=10) as answer:
-            found: dict[str, list[dict[str, object]]] = orjson.loads(answer.read())[
-                "data"
-            ]
-        return found
-
-    def has_scraped(self, times: int) -> bool:
-        """Whether workers were scraped so often after they had read the figures."""
-        query = f"min(count_over_time((reftide_sampled_timestamp_seconds > 0)[1m:1s])) >= {times}"
-        return bool(self.ask("query", query=query)["result"])
