@@ -1,6 +1,6 @@
 """`reftide event`: find one event."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -20,6 +20,10 @@ _TABLES: Final = (
     ("quarantine", _QUARANTINE, "Quarantine"),
     ("history", _HISTORY, "What was done about it"),
 )
+_CANDIDATES: Final = ("at", "link", "partner", "program", "verdict", "click")
+_SEVERAL: Final = (
+    "at", "kind", "state", "found_by", "link", "partner", "customer", "name", "id",
+)  # fmt: skip
 
 _SENTENCES: Final = {
     "recorded": "It is recorded.",
@@ -33,22 +37,34 @@ _SENTENCES: Final = {
     "missing": "Its entry is acknowledged, yet nothing is recorded: run `reftide verify`.",
     "detached": "Its month is detached: see `reftide partitions list`. It is in that table,"
     " or came too late for it.",
-    "unknown": "Nothing is known of it.",
+    "unknown": "Nothing is known of it. An id is a UUID, a click id, a test's eventId, or what"
+    " a client calls it: see --help.",
 }
 
 
 @click.command(
     epilog="""\b
-ID is an event's UUID, a click id (clk_...) or the eventId of a test event:
+ID is an event's UUID, a click id (clk_... or another vendor's), the eventId of a test
+event; or what a client calls it: the external id or e-mail address of its customer, its
+session, invoice, or the Idempotency-Key that it came with beside an API key:
   reftide event 01890a5d-ac96-774b-bcce-b302099a8057
-Exit code 1 if the event is unknown.
+  reftide event user_123
+
+\b
+Events that have the same name are listed. Of a lead or sale it says which clicks it may
+be earned by, and why one of them earned it. Exit code 1 if the event is unknown.
 """
 )
 @click.argument("event_id", metavar="ID")
+@click.option("--workspace", metavar="NAME", help="Whose, where ID is a client's name.")
 @reporting
-async def command(environment: Environment, event_id: str) -> Report:
+async def command(
+    environment: Environment, event_id: str, workspace: str | None
+) -> Report:
     """Find an event: spooled, in flight, recorded, repeated, quarantined, erased, or unknown."""
-    traced = await trace(environment, event_id)
+    traced = await trace(environment, event_id, workspace)
+    if traced["state"] == "several":
+        return Report(traced, partial(_show_several, traced["events"]))
     is_lost = traced["state"] in {"unknown", "missing", "detached"}
     return Report(traced, partial(_show, traced), int(is_lost))
 
@@ -62,3 +78,12 @@ def _show(traced: Mapping[str, Any]) -> None:
     for part, columns, title in _TABLES:
         if traced[part]:
             table(traced[part], columns, title)
+    if why := traced["attribution"]:
+        click.echo(printable(why["why"]))
+        if why["candidates"]:
+            table(why["candidates"], _CANDIDATES, "The clicks that it may be earned by")
+
+
+def _show_several(events: Sequence[Mapping[str, Any]]) -> None:
+    table(events, _SEVERAL)
+    click.echo(f"{len(events)} events. For more of one: `reftide event ID`.")

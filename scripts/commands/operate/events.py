@@ -32,12 +32,6 @@ _COLUMNS: Final = (
     "at", "kind", "link", "partner", "customer", "name", "notes", "country", "device",
     "workspace", "id",
 )  # fmt: skip
-_CSV: Final = (
-    "id", "at", "kind", "is_test", "is_bot", "is_duplicate", "is_unverified", "quantity",
-    "dialect", "name", "amount", "currency", "workspace", "link", "program", "partner",
-    "customer", "customer_id", "click_id", "attributed_id", "session", "country",
-    "device", "recorded_at",
-)  # fmt: skip
 #: Flags of an event in words.
 _NOTES: Final = ("test", "bot", "duplicate", "unverified")
 #: What is asked for at once while events are followed.
@@ -141,7 +135,7 @@ def _printer(asked: Mapping[str, Any]) -> Callable[[Sequence[_Row]], None]:
     as_json, as_csv = asked["as_json"], asked["as_csv"]
     in_one_format(as_json=as_json, as_csv=as_csv)
     if as_csv:
-        return partial(csv_rows, columns=_CSV)
+        return partial(csv_rows, columns=events.FIELDS)
     if as_json:
         return _json_lines
     return lambda found: table(map(_for_people, found), _COLUMNS)
@@ -156,8 +150,8 @@ def _line_printer(asked: Mapping[str, Any]) -> Callable[[_Row], None]:
     if asked["as_json"]:
         return json_line
     if asked["as_csv"]:
-        csv_rows([], _CSV)
-        return lambda event: csv_rows([event], _CSV, head=False)
+        csv_rows([], events.FIELDS)
+        return lambda event: csv_rows([event], events.FIELDS, head=False)
     return lambda event: click.echo(_line(_for_people(event)))
 
 

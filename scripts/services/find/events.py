@@ -15,6 +15,14 @@ from scripts.sql import statements
 
 _SQL: Final = statements("services/find/events")
 
+#: What is told of an event.
+FIELDS: Final = (
+    "id", "at", "kind", "is_test", "is_bot", "is_duplicate", "is_unverified", "quantity",
+    "dialect", "name", "amount", "currency", "workspace", "link", "program", "partner",
+    "customer", "customer_id", "click_id", "attributed_id", "session", "country",
+    "device", "recorded_at",
+)  # fmt: skip
+
 #: Indexes leave out what cannot match, and do not sort: what happened lately is asked for first.
 _SPANS: Final = (timedelta(hours=1), timedelta(days=1), timedelta(days=30), None)
 #: A transaction's rows have the time when it began. None takes longer until it commits.

@@ -4,7 +4,7 @@ Edges write and drain them meanwhile, so counts are approximate. The disk's erro
 `UsageProblem`, since the operator has to act.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from ingest.durable.spool.directory import (
     spool_of,
     stores,
 )
+from ingest.durable.spool.records import SpoolItem
 from ingest.durable.spool.store import SUFFIX
 from scripts.errors import UsageProblem
 
@@ -30,13 +31,13 @@ def count(data: Path) -> int:
         return sum(1 for folder in stores(root) for _ in contents(folder))
 
 
-def find(data: Path, lowest: UUID, highest: UUID) -> dict[str, Any] | None:
-    """Where an event waits whose id is in a range, ends included."""
+def find(data: Path, is_sought: Callable[[SpoolItem], bool]) -> dict[str, Any] | None:
+    """Where the first event waits that is sought."""
     root = spool_of(data)
     with readable(root):
         for folder in stores(root):
             for item in contents(folder):
-                if lowest <= item.event_id <= highest:
+                if is_sought(item):
                     return {"event_id": item.event_id, "spool": str(folder)}
     return None
 

@@ -27,7 +27,14 @@ from ingest.directory.unknown_codes import UnknownCodes
 from ingest.durable.edge_clock import unix_ms
 from ingest.durable.spool.directory import LockedSpool, SpoolDirectory, spool_of
 from ingest.durable.spool.records import SpoolItem
-from tests.support.directory import LINKS, NOON_MS, a_click, an_id, furnish
+from tests.support.directory import (
+    LINKS,
+    NOON_MS,
+    a_click,
+    a_lead,
+    an_id,
+    furnish,
+)
 from tests.support.envelopes import an_envelope
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.servers.runbook import follow
@@ -386,3 +393,18 @@ def test_where_is_this_event(scene: Scene) -> None:
 
     with follow("Where is this event", scene.cli) as page:
         page.next(ID=an_id(1))
+
+
+def test_who_earned_this_lead(scene: Scene) -> None:
+    lead = a_lead(2, at=NOON_MS + 1, click_id=an_id(1), external_id="user_123")
+
+    async def happen(site: Site) -> None:
+        await site.add(a_click(1), lead)
+        await site.record()
+
+    scene.play(happen)
+
+    with follow("Who earned this lead", scene.cli) as page:
+        page.next(CUSTOMER="user_123")
+        page.next(ID=lead.id)
+        page.next(CUSTOMER="user_123")
