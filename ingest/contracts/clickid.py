@@ -3,7 +3,9 @@
     clk_  base64url( key id 1 | click's UUIDv7 16 | link's UUID 16 | MAC 12 )
 
 The MAC is BLAKE2b, keyed and truncated. A token proves that this installation issued it,
-for which link, and when (the UUIDv7 carries its milliseconds). All characters are of
+for which link, and when (the UUIDv7 carries its milliseconds). Of a click that happened at
+another time, since its sender dated it back, six bytes of Unix milliseconds stand before the
+MAC. All characters are of
 `[A-Za-z0-9_-]`: clients put it into cookies unescaped.
 
     a name 12 | MAC 4
@@ -32,7 +34,14 @@ PREFIX: Final = "clk_"
 _PREFIX: Final = PREFIX.encode()
 _MAC_BYTES: Final = 12
 _BODY_BYTES: Final = 1 + 16 + 16
-_TOKEN_CHARS: Final = len(PREFIX) + (_BODY_BYTES + _MAC_BYTES) * 4 // 3
+_AT_BYTES: Final = 6
+_TOKEN_CHARS: Final = frozenset(
+    len(PREFIX) + (_BODY_BYTES + dated + _MAC_BYTES) * 4 // 3
+    for dated in (0, _AT_BYTES)
+)
+
+#: An id is minted so soon after its click, unless the click is dated back.
+_MINTED_WITHIN_MS: Final = 60_000
 
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
@@ -52,6 +61,19 @@ class ClickToken(msgspec.Struct, frozen=True, gc=False):
 
     click_id: UUID
     link_id: UUID
+    #: When it happened, Unix milliseconds; None: when its id was minted.
+    dated: int | None = None
+
+    @property
+    def at(self) -> int:
+        """When it happened, Unix milliseconds."""
+        return millis(self.click_id) if self.dated is None else self.dated
+
+
+def clicked(click_id: UUID, link_id: UUID, at: int) -> ClickToken:
+    """A click that happened at a time, Unix milliseconds."""
+    is_usual = abs(millis(click_id) - at) <= _MINTED_WITHIN_MS
+    return ClickToken(click_id, link_id, None if is_usual else at)
 
 
 class KeyRing:
@@ -75,11 +97,13 @@ class KeyRing:
         # To begin with a key takes as long as to hash a click id.
         self._signing = _keyed(self._keys[self._signer])
 
-    def issue(self, click_id: UUID, link_id: UUID) -> str:
-        return self.issue_bytes(click_id.bytes, link_id.bytes).decode()
+    def issue(self, click_id: UUID, link_id: UUID, dated: int | None = None) -> str:
+        """The click id of a click; `dated` as in `ClickToken`."""
+        behind = b"" if dated is None else dated.to_bytes(_AT_BYTES)
+        return self.issue_bytes(click_id.bytes, link_id.bytes + behind).decode()
 
     def issue_bytes(self, click_id: bytes, link_id: bytes) -> bytes:
-        """The same of the ids' bytes: ASCII."""
+        """The same of the ids' bytes, those of a date behind the link's: ASCII."""
         body = self._signer + click_id + link_id
         signing = self._signing.copy()
         signing.update(body)
@@ -105,7 +129,7 @@ class KeyRing:
 
     def verify(self, token: str) -> ClickToken | None:
         """The click and link of a token that we issued; None for any other text."""
-        if len(token) != _TOKEN_CHARS or not token.startswith(PREFIX):
+        if len(token) not in _TOKEN_CHARS or not token.startswith(PREFIX):
             return None
         if "+" in token or "/" in token:
             return None  # which the decoder takes for `-` and `_`
@@ -113,11 +137,12 @@ class KeyRing:
             raw = urlsafe_b64decode(token[len(PREFIX) :].encode("ascii"))
         except (UnicodeEncodeError, Base64Error):
             return None
-        body, mac = raw[:_BODY_BYTES], raw[_BODY_BYTES:]
+        body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
         key = self._keys.get(body[:1])
         if key is None or not hmac.compare_digest(mac, _mac(key, body)):
             return None
-        return ClickToken(UUID(bytes=body[1:17]), UUID(bytes=body[17:33]))
+        dated = int.from_bytes(body[33:]) if len(body) > _BODY_BYTES else None
+        return ClickToken(UUID(bytes=body[1:17]), UUID(bytes=body[17:33]), dated)
 
 
 def _short_mac(key: bytes, name: str, week: int) -> str:

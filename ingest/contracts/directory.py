@@ -210,6 +210,8 @@ class ClickRecord(_Record):
 
     click_uuid: UUID
     link_uuid: UUID
+    #: When it happened, Unix milliseconds; None: when its id was minted.
+    dated: int | None = None
 
 
 #: Bytes of a customer's record. With its key, Redis counts at most 200.

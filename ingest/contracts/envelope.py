@@ -150,6 +150,7 @@ class Click(
     frozen=True,
     rename={
         "id": "i",
+        "dated": "t",
         "foreign_id": "f",
         "root_id": "r",
         "root_link_id": "l",
@@ -162,6 +163,8 @@ class Click(
     """The click that a lead names, or what a click says of its visitor's other clicks."""
 
     id: UUID | None = None
+    #: When it happened, as its click id says; None: when its id was minted.
+    dated: _Time | None = None
     #: A click id that is not of our making and that the edge could not resolve.
     foreign_id: str | None = None
     #: The click id that a click's visitor already carried, and that click's link.

@@ -37,6 +37,7 @@ FIELDS: Final = {
     "code": Field("c", "l", "c"),
     "program_number": Field("pn", "l", "m"),
     "click_id": Field("ci", "c", "i"),
+    "click_dated": Field("cd", "c", "t"),
     "foreign_click": Field("cf", "c", "f"),
     "root_id": Field("r", "c", "r"),
     "root_link_id": Field("rl", "c", "l"),

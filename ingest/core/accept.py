@@ -246,7 +246,7 @@ class Acceptor:
         await self._pass_owner(endpoint, resolved, call.principal)
         is_marked = self._may_mark(call, resolved)
         visit = self.visitors.visit(
-            draft, resolved, call.raw, UUID(bytes=self.clock.new_id().bytes)
+            draft, resolved, call.raw, UUID(bytes=self.clock.new_id().bytes), call.at
         )
         if draft.kind is CLICK and not draft.is_test:
             # The next click would be taken for a repeat of one that is nowhere.

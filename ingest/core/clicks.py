@@ -12,7 +12,6 @@ from ingest.contracts.directory import (
 )
 from ingest.contracts.emails.key import EmailKey
 from ingest.contracts.envelope import CLICK
-from ingest.contracts.ids import millis
 from ingest.contracts.storable import is_name
 from ingest.core.authorize import Principal
 from ingest.core.ports import Links
@@ -89,7 +88,7 @@ class Clicks:
             return Missing.UNKNOWN if principal.is_verified else Missing.UNAVAILABLE
         record = await self._records.click(workspace_id, token)
         if isinstance(record, ClickRecord):
-            return ClickToken(record.click_uuid, record.link_uuid)
+            return ClickToken(record.click_uuid, record.link_uuid, record.dated)
         recent = await self._recent.click(token)
         if recent is not Missing.UNKNOWN:
             return recent
@@ -111,12 +110,15 @@ class Clicks:
     async def _click(self, click: ClickToken, asked: Asked) -> Resolved:
         token = self._token(click, asked)
         if click.link_id == NO_LINK:
-            return Resolved(click_id=click.click_id, click_token=token)
+            return Resolved(
+                click_id=click.click_id, click_dated=click.dated, click_token=token
+            )
         link = await self._records.link_by_id(click.link_id)
         facts = Resolved(
             link=None if isinstance(link, Missing) else link,
             link_id=click.link_id,
             click_id=click.click_id,
+            click_dated=click.dated,
             click_token=token,
             is_certain=link is not Missing.UNAVAILABLE,
         )
@@ -125,7 +127,7 @@ class Clicks:
         may_use = asked.principal.may_use
         if isinstance(link, Missing) or not may_use(link.workspace_uuid):
             raise Refusal("click_unknown")
-        age_ms = asked.at - millis(click.click_id)
+        age_ms = asked.at - click.at
         if age_ms > link.attribution_window_days * _DAY_MS:
             raise Refusal("click_expired")
         return facts
@@ -155,4 +157,4 @@ class Clicks:
         """The click id as this caller is told it."""
         if asked.has_short_clicks:
             return self._keys.short(click.click_id)
-        return self._keys.issue(click.click_id, click.link_id)
+        return self._keys.issue(click.click_id, click.link_id, click.dated)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ingest.contracts.clickid import ClickToken, KeyRing
+from ingest.contracts.clickid import KeyRing, clicked
 from ingest.contracts.directory import (
     DEFAULT_WINDOW_DAYS,
     CustomerRecord,
@@ -113,7 +113,7 @@ class Idempotency:
 
     def _click_mark(self, facts: Facts, link_id: UUID, link: LinkRecord | None) -> Mark:
         """The click that a caller is told the short id of; a duplicate's is marked already."""
-        click = facts.root or ClickToken(facts.event_id, link_id)
+        click = facts.root or clicked(facts.event_id, link_id, facts.at)
         window = link.attribution_window_days if link else DEFAULT_WINDOW_DAYS
         return click_mark(self.keys.short(click.click_id), click, window)
 

@@ -69,7 +69,7 @@ class Outcomes:
             return self.keys.short(click.click_id)
         if visit.matched_by == "click":
             return draft.existing_click
-        return self.keys.issue(click.click_id, click.link_id)
+        return self.keys.issue(click.click_id, click.link_id, click.dated)
 
 
 def _on_behalf_of(

@@ -26,6 +26,8 @@ _UNPUBLISHED_SECONDS: Final = 24 * 3600
 _DAY_SECONDS: Final = 24 * 3600
 #: Workers publish clicks for as long as they may earn. Recording may stand still for days.
 _UNPUBLISHED_CLICK_DAYS: Final = 7
+#: Of Unix milliseconds, in the mark of a click that is dated back.
+_DATE_BYTES: Final = 6
 
 _Value = TypeVar("_Value")
 
@@ -150,8 +152,10 @@ def known_click(mark: bytes) -> ClickToken | None:
 
 
 def _bytes(click: ClickToken) -> bytes:
-    return click.click_id.bytes + click.link_id.bytes
+    dated = b"" if click.dated is None else click.dated.to_bytes(_DATE_BYTES)
+    return click.click_id.bytes + click.link_id.bytes + dated
 
 
 def _click(raw: bytes) -> ClickToken:
-    return ClickToken(UUID(bytes=raw[:16]), UUID(bytes=raw[16:]))
+    dated = int.from_bytes(raw[32:]) if raw[32:] else None
+    return ClickToken(UUID(bytes=raw[:16]), UUID(bytes=raw[16:32]), dated)

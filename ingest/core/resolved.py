@@ -41,6 +41,7 @@ class Resolved(Value, frozen=True, kw_only=True):
     partner_code: str | None = None
     program_number: int | None = None
     click_id: UUID | None = None
+    click_dated: int | None = None
     foreign_click: str | None = None
     click_token: str | None = None
     is_certain: bool = True

@@ -160,6 +160,7 @@ def _click(draft: Draft, facts: Facts) -> Click:
         return NO_CLICK
     return Click(
         id=resolved.click_id,
+        dated=resolved.click_dated,
         foreign_id=resolved.foreign_click,
         root_id=root.click_id if root else None,
         root_link_id=root.link_id if root and root.link_id != NO_LINK else None,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ingest.contracts.clickid import NO_LINK, ClickToken
+from ingest.contracts.clickid import NO_LINK, ClickToken, clicked
 from ingest.contracts.directory import LinkRecord, ProgramRecord
 from ingest.contracts.envelope import CLICK, PURPOSES, Purpose
 from ingest.contracts.variables import Gpc
@@ -42,10 +42,15 @@ class Visitors:
     visitor_key: bytes
 
     def visit(
-        self, draft: Draft, resolved: Resolved, raw: RawRequest, event_id: UUID
+        self,
+        draft: Draft,
+        resolved: Resolved,
+        raw: RawRequest,
+        event_id: UUID,
+        at: int,
     ) -> Visit:
-        """The visit of an unknown visitor."""
-        click = ClickToken(event_id, resolved.link_id or NO_LINK)
+        """The visit of an unknown visitor, `at` Unix milliseconds."""
+        click = clicked(event_id, resolved.link_id or NO_LINK, at)
         is_nobody = draft.is_test or draft.is_anonymous or draft.purpose
         if draft.kind is not CLICK or is_nobody:
             return Visit(click)

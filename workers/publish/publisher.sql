@@ -139,10 +139,16 @@ select id as program_uuid, workspace_id as workspace_uuid, number, url, cookie_w
 -- keys_find: those of these keys that are not revoked
 select id as key_uuid, workspace_id as workspace_uuid, key_hash, scopes from api_keys where key_hash = any($1::bytea[]) and revoked_at is null
 
--- clicks_find: imported click ids
-select workspace_id, token, click_id as click_uuid, link_id as link_uuid,
+-- clicks_find: imported click ids, with the time of a click whose id is of another minute
+select workspace_id, token, imported.click_id as click_uuid, link_id as link_uuid,
+       (extract(epoch from clicked.at) * 1000)::bigint as dated,
        (extract(epoch from expires_at) * 1000)::bigint as expires_at, expires_at is not null as is_strangers
-  from imported_clicks
+  from imported_clicks imported
+  left join lateral (
+        select at from events
+         where id = coalesce((select event_id from event_aliases where id = imported.click_id), imported.click_id)
+           and kind = 'click' and abs(extract(epoch from at - uuid7_time(imported.click_id))) > 60
+        offset 0) as clicked on true
  where (workspace_id, token) in (select * from unnest($1::uuid[], $2::text[]))
 
 -- links_of_program: the links whose records contain a program's columns

@@ -152,7 +152,9 @@ def _resolve_lead(envelope: Envelope, known: KnownNames) -> Resolution:
     if workspace_id is None or (link and link.workspace_id != workspace_id):
         raise Unresolvable("unknown_click", "the click is not this workspace's")
     if link and click_id and envelope.request.workspace_id is None:
-        age_ms = envelope.request.at - ids.millis(click_id)
+        dated = envelope.click.dated
+        clicked = ids.millis(click_id) if dated is None else dated
+        age_ms = envelope.request.at - clicked
         if age_ms > link.attribution_window_days * _DAY_MS:
             raise Unresolvable("expired", f"the click is {age_ms // _DAY_MS} days old")
     return Resolution(

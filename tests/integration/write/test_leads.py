@@ -202,6 +202,23 @@ async def test_a_click_id_without_a_link_expires_too(pool: Pool) -> None:
     assert ["expired"] == await reasons_of(pool)
 
 
+@pytest.mark.parametrize(("days", "reasons"), [(59, []), (61, ["expired"])])
+async def test_a_click_is_as_old_as_its_click_id_says(
+    pool: Pool, days: int, reasons: list[str]
+) -> None:
+    dated = NOON_MS - days * 24 * 3600 * 1000
+    await record(pool, a_click(1, id=an_id(1), at=dated))
+
+    named = {"click_id": an_id(1), "click_dated": dated, "link_id": LINKS[0]}
+    lead = a_lead(2, workspace_id=None, api_key_id=None, **named)
+    await a_pipeline(pool, now=NOON_MS).process([a_delivery(lead)])
+
+    assert reasons == await reasons_of(pool)
+    attributed = "select count(attributed_id) from events where kind = 'lead'"
+    async with pool.acquire() as connection:
+        assert (not reasons) == await connection.fetchval(attributed)
+
+
 async def test_a_click_with_an_unverified_key_is_verified_by_the_worker(
     pool: Pool,
 ) -> None:

@@ -101,6 +101,34 @@ async def test_without_a_directory_a_workspaces_code_is_named_by_its_key(
     assert (None, "ALICE") == (edge.sealed.target.link_id, edge.sealed.target.code)
 
 
+async def test_a_click_is_as_old_as_its_click_id_says(edge: Edge) -> None:
+    edge.publish(a_link(attribution_window_days=30))
+    dated = edge.clock.now - 30 * DAY
+    token = edge.keys.issue(edge.ids(), a_link().link_uuid, dated)
+
+    in_time = await edge.take(a_lead(token))
+    edge.clock.now += 1
+    too_late = await edge.take(a_lead(token))
+
+    assert token == told(in_time, "click")
+    assert dated == edge.sealed.click.dated
+    assert Reply(400, "click_expired") == too_late
+
+
+async def test_an_imported_click_may_be_older_than_its_id(edge: Edge) -> None:
+    edge.bearer()
+    edge.publish(a_link(attribution_window_days=30))
+    for token, age in (("in time", 30), ("too late", 31)):
+        edge.directory.records[click_key(OURS, token)] = ClickRecord(
+            click_uuid=edge.ids(),
+            link_uuid=a_link().link_uuid,
+            dated=edge.clock.now - age * DAY,
+        )
+
+    assert 200 == (await edge.take(a_lead("in time"))).status
+    assert Reply(400, "click_expired") == await edge.take(a_lead("too late"))
+
+
 async def test_without_a_directory_a_token_is_proof_enough(edge: Edge) -> None:
     click = edge.ids()
     token = edge.keys.issue(click, a_link().link_uuid)
