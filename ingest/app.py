@@ -32,8 +32,8 @@ from ingest.core.visitors import Visitors
 from ingest.dependencies import (
     DRAIN_SECONDS,
     Dependencies,
+    EdgeState,
     build_dependencies,
-    watching,
 )
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH, ROUTE
@@ -85,9 +85,10 @@ def build(settings: EdgeSettings, world: Externals) -> web.Application:
     app.add_routes(Docs(world.dialects, version()).routes())
     proxies = Proxies(settings.trusted_proxies)
     _add_endpoints(app, _acceptor(settings, clock, ports), proxies, world.dialects)
-    watch = watching(ports, clock.now, settings.shards, proxies)
-    app.cleanup_ctx.extend((ports.connections, ports.look_ups, watch, ports.appends))
-    _add_sights(app, settings, check, ports)
+    state = EdgeState(ports, clock.now, settings.shards, proxies)
+    parts = (ports.connections, ports.look_ups, state.watched, ports.appends)
+    app.cleanup_ctx.extend(parts)
+    _add_sights(app, settings, check, ports, state)
     return app
 
 
@@ -96,11 +97,12 @@ def _add_sights(
     settings: EdgeSettings,
     check: StartupCheck,
     ports: Dependencies,
+    state: EdgeState,
 ) -> None:
     """What operators look at: first to start and last to stop, but for the check."""
     show_keepers(ports.sink, ports.spool, settings.spooling.most_bytes)
     show_look_ups(ports.directory, ports.claims, ports.limiter)
-    app.cleanup_ctx.insert(0, administered(settings.admin, app[HEALTH]))
+    app.cleanup_ctx.insert(0, administered(settings.admin, app[HEALTH], state.status))
     app.cleanup_ctx.append(check.beside)
 
 

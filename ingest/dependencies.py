@@ -129,31 +129,58 @@ def _report(damage: SpoolDamaged) -> None:
     )
 
 
-def watching(
-    parts: Dependencies, clock: Callable[[], int], shards: int, proxies: Proxies
-) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Has the watch tell how this edge stands, as long as an application runs."""
-    name = f"{socket.gethostname()}-{os.getpid()}"
-    since = clock()
+class EdgeState:
+    """What an edge says of itself: to Redis once a second, and on its admin port."""
 
-    def told() -> Mapping[str, object]:
+    def __init__(
+        self,
+        parts: Dependencies,
+        clock: Callable[[], int],
+        shards: int,
+        proxies: Proxies,
+    ) -> None:
+        """`clock` is in Unix milliseconds."""
+        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self._parts = parts
+        self._clock = clock
+        self._shards = shards
+        self._proxies = proxies
+        self._started = self._level_since = clock()
+        self._level = parts.sink.standing.level
+
+    def report(self) -> Mapping[str, object]:
+        """The edge's state; moments are Unix milliseconds."""
+        parts = self._parts
         level, why = parts.sink.standing
+        if level is not self._level:
+            self._level, self._level_since = level, self._clock()
         return {
             "level": level,
             "why": why,
+            "level_since": self._level_since,
             "spool_bytes": parts.spool.bytes,
             # What an edge of the same name appended before it was started again is its own.
-            "since": since,
+            "since": self._started,
             **parts.stream.appended.report(),
             "run": parts.watch.run,
-            "forwarder": proxies.forwarders.main(clock(), REQUESTS.total),
+            "forwarder": self._proxies.forwarders.main(self._clock(), REQUESTS.total),
         }
 
-    async def watched(_: web.Application) -> AsyncIterator[None]:
-        with suppress(*REDIS_ERRORS):  # asked again every second
-            await parts.watch.read_clock()
-        parts.watch.start(name, shards, told)
-        yield
-        await parts.watch.stop()
+    def status(self) -> Mapping[str, object]:
+        """What the admin port shows: also while Redis is away."""
+        return {
+            "kind": "edge",
+            "name": self.name,
+            **self.report(),
+            "spool_limit_bytes": self._parts.spool.most_bytes,
+            "redis_answered_at": self._parts.watch.answered_at,
+        }
 
-    return watched
+    async def watched(self, _: web.Application) -> AsyncIterator[None]:
+        """Probe Redis and tell it the state, as long as an application runs."""
+        watch = self._parts.watch
+        with suppress(*REDIS_ERRORS):  # asked again every second
+            await watch.read_clock()
+        watch.start(self.name, self._shards, self.report)
+        yield
+        await watch.stop()

@@ -32,7 +32,7 @@ from workers.postgres.database import Pool, open_pool, pool_size
 from workers.postgres.schema import require_schema
 from workers.process.admin import serve_admin
 from workers.process.failpoint import CrashingRecorder, boundary
-from workers.process.installation_metrics import keep_sampling
+from workers.process.installation_metrics import Sampler
 from workers.process.lifecycle import (
     Lifecycle,
     StoppedBeforeStart,
@@ -86,7 +86,10 @@ async def _live(settings: Settings, name: str) -> int:
     life = Lifecycle(log)
     life.listen()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serve_admin(settings.admin, life.problem))
+        admin = serve_admin(
+            settings.admin, life.problem, lambda: {"name": name, **life.sampled}
+        )
+        await stack.enter_async_context(admin)
         redis = for_jobs(settings.redis_url)
         readers = [for_reader(settings.redis_url) for _ in range(settings.shards)]
         for client in (redis, *readers):
@@ -112,7 +115,7 @@ async def _live(settings: Settings, name: str) -> int:
         siblings = [
             keep_refreshing(breaker, life.stop),
             life.consumer.run(),
-            *_siblings(settings, pipeline, redis, life.stop),
+            *_siblings(settings, pipeline, redis, life),
         ]
         is_clean = await supervise(siblings, pool, life)
         log.info("worker.stopped", abandoned=not is_clean)
@@ -162,16 +165,23 @@ def _consumer(
 
 
 def _siblings(
-    settings: Settings, pipeline: Pipeline, redis: Redis, stop: asyncio.Event
+    settings: Settings, pipeline: Pipeline, redis: Redis, life: Lifecycle
 ) -> Iterator[Coroutine[None, None, None]]:
     """What runs beside the consumer, all of it until the worker stops."""
-    name, pool = pipeline.consumer, pipeline.pool
+    name, pool, stop = pipeline.consumer, pipeline.pool, life.stop
     shards, archive = settings.shards, settings.archive
     yield send_heartbeats(redis, name, shards, stop)
     yield keep_checking(pool, redis, settings, _unix_ms, stop)
     if settings.admin.port:
-        rows = settings.quarantine_rows
-        yield keep_sampling(pool, redis, shards, _unix_ms, stop, rows)
+        sampler = Sampler(
+            pool=pool,
+            redis=redis,
+            shards=shards,
+            clock=_unix_ms,
+            quarantine_rows=settings.quarantine_rows,
+        )
+        life.sampled = sampler.status
+        yield sampler.keep_sampling(stop)
     if archive is not None:
         tasks = Archive(
             redis=redis,

@@ -3,7 +3,7 @@
 Every error names the variable and says what to give instead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -116,6 +116,17 @@ class Variables:
         """Where figures and health are shown."""
         host = self.text("REFTIDE_ADMIN_HOST", NOWHERE.host)
         return Listening(host, self.number("REFTIDE_ADMIN_PORT", 0, (0, _MOST_PORTS)))
+
+    def admin_urls(self) -> Sequence[str]:
+        """Where commands find the figures of processes that are elsewhere."""
+        urls = [url.rstrip("/") for url in self.items("REFTIDE_ADMIN_URLS")]
+        for url in urls:
+            if not url.startswith(("http://", "https://")) or not urlsplit(url).netloc:
+                raise SettingsError(
+                    f"REFTIDE_ADMIN_URLS holds {url!r}: give the URLs of admin ports,"
+                    " such as http://10.0.0.5:9100, separated by commas"
+                )
+        return urls
 
     def shards(self) -> int:
         return self.number("REFTIDE_SHARDS", DEFAULT_SHARDS, (1, _MOST_SHARDS))

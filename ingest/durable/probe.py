@@ -107,6 +107,8 @@ class RedisProbe:
         self._task: asyncio.Task[None] | None = None
         #: The run of the server whose streams were compared with what was appended.
         self.run: str | None = None
+        #: When Redis last answered a probe, Unix milliseconds by the edge's clock.
+        self.answered_at: int | None = None
 
     def start(
         self,
@@ -143,6 +145,7 @@ class RedisProbe:
             self._reach.trip(describe_error(error))
             self._recovery.failed()
             return
+        self.answered_at = self._clock.now()
         # Without a spool, an edge that did not ask Redis would refuse.
         is_over = self._recovery.is_over(is_open=self._reach.is_open)
         if is_over or not self._can_spool():

@@ -24,7 +24,7 @@ from ingest.directory.lookup import Directory
 from ingest.durable.degradation import Level
 from ingest.durable.sink import Sink
 from ingest.durable.spool.spool import Spool
-from ingest.http.health import Health
+from ingest.http.health import Health, json_response
 from ingest.rate_limit.limiter import SharedLimiter
 from ingest.redis_io.claims import Claims
 
@@ -52,10 +52,17 @@ def show_look_ups(directory: Directory, claims: Claims, limiter: SharedLimiter) 
         REACHED.labels(part).set_function(is_reached)
 
 
-def administered(where: Listening, health: Health) -> Life:
-    """Answers `/metrics` and the questions about health for as long as the edge lives."""
+def administered(
+    where: Listening, health: Health, status: Callable[[], Mapping[str, object]]
+) -> Life:
+    """Answers `/metrics`, `/status` and the questions about health while the edge lives."""
+
+    async def tell_status(_: web.Request) -> web.StreamResponse:
+        return json_response(200, status())
+
     admin = web.Application()
-    admin.add_routes([web.get("/metrics", _metrics), *health.routes()])
+    admin.add_routes([web.get("/metrics", _metrics), web.get("/status", tell_status)])
+    admin.add_routes(health.routes())
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         runner = web.AppRunner(admin, access_log=None)

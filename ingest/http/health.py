@@ -1,6 +1,6 @@
 """Liveness, readiness and version of the process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import orjson
 from aiohttp import web
@@ -45,16 +45,16 @@ class Health:
         ]
 
     async def _live(self, _: web.Request) -> web.StreamResponse:
-        return _json(200, {"live": True})
+        return json_response(200, {"live": True})
 
     async def _ready(self, _: web.Request) -> web.StreamResponse:
         problem = await self._problem()
         if problem is None:
-            return _json(200, {"ready": True, **self._sink.standing._asdict()})
-        return _json(503, {"ready": False, "problem": problem})
+            return json_response(200, {"ready": True, **self._sink.standing._asdict()})
+        return json_response(503, {"ready": False, "problem": problem})
 
     async def _tell_version(self, _: web.Request) -> web.StreamResponse:
-        return _json(200, {"version": version()})
+        return json_response(200, {"version": version()})
 
     async def _problem(self) -> str | None:
         if self.is_draining:
@@ -74,7 +74,8 @@ class Health:
         return None
 
 
-def _json(status: int, body: dict[str, object]) -> web.Response:
+def json_response(status: int, body: Mapping[str, object]) -> web.Response:
+    """A small document."""
     return web.Response(
         status=status, body=orjson.dumps(body), content_type="application/json"
     )

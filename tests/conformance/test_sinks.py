@@ -98,10 +98,10 @@ class SpooledStage(RedisStage):
         self.writes.trip("away")
 
     async def fill_up(self) -> None:
-        self.spool._most_bytes = self.spool.bytes
+        self.spool.most_bytes = self.spool.bytes
 
     async def make_room(self) -> None:
-        self.spool._most_bytes = 1 << 20
+        self.spool.most_bytes = 1 << 20
 
 
 @pytest.fixture(params=["memory", "redis", "spool"])

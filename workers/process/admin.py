@@ -5,7 +5,7 @@ files shared by processes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -21,15 +21,19 @@ _AGAIN_SECONDS: Final = 5.0
 
 #: Why a worker does not record now; None if it does.
 Problem = Callable[[], str | None]
+#: What it knows of the servers.
+Status = Callable[[], Mapping[str, object]]
 
 
 @asynccontextmanager
-async def serve_admin(where: Listening, problem: Problem) -> AsyncIterator[None]:
-    """Serve `/metrics`, `/livez` and `/readyz` inside the block, if a port is set."""
+async def serve_admin(
+    where: Listening, problem: Problem, status: Status
+) -> AsyncIterator[None]:
+    """Serve `/metrics`, `/status`, `/livez` and `/readyz` in the block, if a port is set."""
     if not where.port:
         yield
         return
-    runner = web.AppRunner(_application(problem), access_log=None)
+    runner = web.AppRunner(_application(problem, status), access_log=None)
     await runner.setup()
     listening = asyncio.create_task(_listen(runner, where))
     try:
@@ -39,7 +43,7 @@ async def serve_admin(where: Listening, problem: Problem) -> AsyncIterator[None]
         await runner.cleanup()
 
 
-def _application(problem: Problem) -> web.Application:
+def _application(problem: Problem, status: Status) -> web.Application:
     async def live(_: web.Request) -> web.StreamResponse:
         return _json(200, {"live": True})
 
@@ -48,6 +52,10 @@ def _application(problem: Problem) -> web.Application:
         if found is None:
             return _json(200, {"ready": True})
         return _json(503, {"ready": False, "problem": found})
+
+    async def tell_status(_: web.Request) -> web.StreamResponse:
+        told = status()
+        return _json(200, {"kind": "worker", "problem": problem(), **told})
 
     async def metrics(request: web.Request) -> web.StreamResponse:
         body, kind = render(REGISTRY, request.headers.get("Accept", ""))
@@ -59,6 +67,7 @@ def _application(problem: Problem) -> web.Application:
             web.get("/livez", live),
             web.get("/readyz", ready),
             web.get("/metrics", metrics),
+            web.get("/status", tell_status),
         ]
     )
     return app

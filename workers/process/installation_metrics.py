@@ -5,6 +5,8 @@ Only workers with an admin port sample them.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from math import nan
 from typing import Final
 
@@ -32,53 +34,79 @@ _SQL: Final = statements("postgres/checkup")
 _EVERY_SECONDS: Final = 5.0
 
 
-async def keep_sampling(
-    pool: Pool,
-    redis: Redis,
-    shards: int,
-    clock: Callable[[], int],
-    stop: asyncio.Event,
-    quarantine_rows: int = QUARANTINE_ROWS,
-) -> None:
-    """Sample until stopped; a failed sample leaves the last figures and their age."""
-    while not stop.is_set():
-        try:
-            await sample(pool, redis, shards, quarantine_rows)
-            figures.SAMPLED.set(clock() / 1000)
-        except TransientError:
-            pass  # the age shows it
-        await is_set_within(stop, _EVERY_SECONDS)
+@dataclass(kw_only=True)
+class Sampler:
+    """Reads both servers; a failed sample leaves the last figures and their age.
 
+    `clock` is in Unix milliseconds.
+    """
 
-async def sample(
-    pool: Pool, redis: Redis, shards: int, quarantine_rows: int = QUARANTINE_ROWS
-) -> None:
-    """Read both servers once and set the metrics. Raises TransientError."""
-    with redis_errors():
-        found = [await read_stream(redis, shard) for shard in range(shards)]
-        streams = [stream for stream in found if stream is not None]
+    pool: Pool
+    redis: Redis
+    shards: int
+    clock: Callable[[], int]
+    quarantine_rows: int = QUARANTINE_ROWS
+    #: When each server last answered, and the last figures that are of both.
+    status: dict[str, object] = field(
+        default_factory=lambda: {
+            "redis_answered_at": None,
+            "postgres_answered_at": None,
+            "last": None,
+        }
+    )
+
+    async def keep_sampling(self, stop: asyncio.Event) -> None:
+        """Sample until stopped."""
+        while not stop.is_set():
+            await self.sample()
+            await is_set_within(stop, _EVERY_SECONDS)
+
+    async def sample(self) -> None:
+        """Read both servers once, if they answer, and set the metrics."""
+        streams = None
+        with suppress(TransientError):
+            streams = await self._read_redis()
+        with suppress(TransientError):
+            await self._read_postgres()
+            if streams is not None:
+                await self._read_ledger(streams)
+                figures.SAMPLED.set(self.clock() / 1000)
+
+    async def _read_redis(self) -> Sequence[StreamState]:
+        with redis_errors():
+            found = [await read_stream(self.redis, n) for n in range(self.shards)]
+            streams = [stream for stream in found if stream is not None]
+            figures.WORKERS_ALIVE.set(len(await live_workers(self.redis)))
+            memory = await self.redis.info("memory")
+            behind = [await _archive_behind(self.redis, stream) for stream in streams]
+        self.status["redis_answered_at"] = self.clock()
+        figures.REDIS_BYTES.set(memory["used_memory"])
+        figures.REDIS_LIMIT.set(memory["maxmemory"])
+        figures.ARCHIVE_BEHIND.set(max(behind, default=0.0))
+        for stream in streams:
+            _export(stream, _lag(stream))
+        return streams
+
+    async def _read_postgres(self) -> None:
+        async with transaction(self.pool) as connection:
+            shares = await largest_shares(connection, self.quarantine_rows)
+            kept = await connection.fetch(_SQL["quarantine"])
+            figures.REPLAY_REMAINING.set(await connection.fetchval(_SQL["replays"]))
+        self.status["postgres_answered_at"] = self.clock()
+        for reason, entries in kept:
+            figures.QUARANTINE_OPEN.labels(reason).set(entries)
+        for level in LEVELS:
+            ratio = (
+                each.kept / max(1, each.most) for each in shares if each.level == level
+            )
+            figures.QUARANTINE_SHARE.labels(level).set(next(ratio, 0.0))
+
+    async def _read_ledger(self, streams: Sequence[StreamState]) -> None:
         lags = [_lag(stream) for stream in streams]
-        figures.WORKERS_ALIVE.set(len(await live_workers(redis)))
-        memory = await redis.info("memory")
-    figures.REDIS_BYTES.set(memory["used_memory"])
-    figures.REDIS_LIMIT.set(memory["maxmemory"])
-    for stream, lag in zip(streams, lags, strict=True):
-        _export(stream, lag)
-    with redis_errors():
-        behind = [await _archive_behind(redis, stream) for stream in streams]
-    figures.ARCHIVE_BEHIND.set(max(behind, default=0.0))
-    await _export_ledger(pool, streams, lags)
-    async with transaction(pool) as connection:
-        shares = await largest_shares(connection, quarantine_rows)
-        kept = await connection.fetch(_SQL["quarantine"])
-        figures.REPLAY_REMAINING.set(await connection.fetchval(_SQL["replays"]))
-    for reason, entries in kept:
-        figures.QUARANTINE_OPEN.labels(reason).set(entries)
-    for level in LEVELS:
-        ratio = (
-            each.kept / max(1, each.most) for each in shares if each.level == level
-        )
-        figures.QUARANTINE_SHARE.labels(level).set(next(ratio, 0.0))
+        accounts = await _export_ledger(self.pool, streams, lags)
+        lag_seconds = max((lag.seconds for lag in lags), default=0.0)
+        at = {"at": self.clock(), "lag_seconds": lag_seconds}
+        self.status["last"] = at | accounts
 
 
 async def _archive_behind(redis: Redis, stream: StreamState) -> float:
@@ -115,7 +143,8 @@ def _export(stream: StreamState, lag: Lag) -> None:
 
 async def _export_ledger(
     pool: Pool, streams: Sequence[StreamState], lags: Iterable[Lag]
-) -> None:
+) -> dict[str, float]:
+    """Set the metrics of the ledger; its accounts."""
     live = [stream.epoch for stream in streams if stream.epoch is not None]
     async with transaction(pool) as connection:
         (ledger,) = await connection.fetch(_SQL["ledger"])
@@ -140,3 +169,4 @@ async def _export_ledger(
     is_counted = all(stream.undelivered < COUNT_LIMIT for stream in streams)
     settled = sum(accounts.values()) - accounts["accepted"]
     figures.BALANCE.set(accounts["accepted"] - settled if is_counted else nan)
+    return accounts

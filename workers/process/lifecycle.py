@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Final, TypeVar
 
 from ingest.contracts.telemetry import Log
@@ -34,6 +34,8 @@ class Lifecycle:
         self.has_failed = False
         self.consumer: Consumer | None = None
         self.breaker: CircuitBreaker | None = None
+        #: What is known of the servers, if it is sampled.
+        self.sampled: Mapping[str, object] = {}
         self._log = log
 
     def problem(self) -> str | None:

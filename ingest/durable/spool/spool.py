@@ -54,7 +54,8 @@ class Spool:
     ) -> None:
         """`most_bytes` limits all stores together; `clock` gives monotonic seconds."""
         self._home = home
-        self._most_bytes = most_bytes
+        #: The limit of all stores together.
+        self.most_bytes = most_bytes
         self._clock = clock
         self._own: LockedSpool | None = None
         self._adopted: list[LockedSpool] = []
@@ -72,8 +73,8 @@ class Spool:
     @property
     def problem(self) -> str | None:
         """Why no event can be spooled now; None if it can."""
-        if self._is_full and self.bytes >= self._most_bytes * _RESUME_RATIO:
-            return f"spool: {self.bytes} of {self._most_bytes} bytes are taken"
+        if self._is_full and self.bytes >= self.most_bytes * _RESUME_RATIO:
+            return f"spool: {self.bytes} of {self.most_bytes} bytes are taken"
         return self._problem
 
     @property
@@ -182,7 +183,7 @@ class Spool:
     def _append(self, items: Sequence[SpoolItem]) -> None:
         if self._own is None:
             self._own = self._home.open_own()
-        self._own.store.append(items, self._most_bytes - self._taken())
+        self._own.store.append(items, self.most_bytes - self._taken())
 
     def _adopt(self) -> None:
         for held in self._home.adopt():

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import ClientSession
+from redis.asyncio import Redis
 
 from ingest.contracts.envelope import Client
 from ingest.contracts.metrics.worker import REGISTRY as WORKER
@@ -28,9 +29,9 @@ from workers.enrich import Enricher, Enrichers, chain
 from workers.model.batch import Delivery, Entry, TransientError
 from workers.model.enrichment import Agent
 from workers.pipeline.pipeline import Pipeline
-from workers.postgres.database import open_pool
+from workers.postgres.database import Pool, open_pool
 from workers.process.admin import serve_admin
-from workers.process.installation_metrics import keep_sampling, sample
+from workers.process.installation_metrics import Sampler
 from workers.redis_io.connections import for_jobs
 from workers.redis_io.stream_state import COUNT_LIMIT
 from workers.stream.consumer import Outage
@@ -44,12 +45,16 @@ def valkey() -> Iterator[Valkey]:
         yield server
 
 
+def sampler_of(pool: Pool, redis: Redis, shards: int) -> Sampler:
+    return Sampler(pool=pool, redis=redis, shards=shards, clock=lambda: 0)
+
+
 async def test_a_worker_says_whether_it_records(valkey: Valkey) -> None:
     problems: list[str] = ["starting"]
     where = Listening(port=free_port())
     url = f"http://127.0.0.1:{where.port}"
     async with (
-        serve_admin(where, lambda: next(iter(problems), None)),
+        serve_admin(where, lambda: next(iter(problems), None), dict),
         ClientSession(url) as session,
     ):
 
@@ -129,7 +134,7 @@ async def test_the_installation_is_sampled(redis_url: str, database_url: str) ->
         await redis.xreadgroup(GROUP, "c", {key: ">"}, count=1)
         await redis.sadd(WORKERS_KEY, "alive", "dead")
         await redis.set(heartbeat_key("alive"), b"1")
-        await sample(pool, redis, 2)
+        await sampler_of(pool, redis, 2).sample()
 
         assert 3 == shown(WORKER, "reftide_lag_entries", shard=1)
         assert 1 == shown(WORKER, "reftide_pending_entries", shard=1)
@@ -141,7 +146,7 @@ async def test_the_installation_is_sampled(redis_url: str, database_url: str) ->
         assert 0 < shown(WORKER, "reftide_redis_bytes")
 
         await redis.xack(key, GROUP, *(await redis.xrange(key))[0][:1])
-        await sample(pool, redis, 2)
+        await sampler_of(pool, redis, 2).sample()
         assert 1 == shown(WORKER, "reftide_ledger_balance")  # acknowledged, not booked
         assert 0 == shown(WORKER, "reftide_pending_entries", shard=1)
     await redis.aclose()
@@ -160,7 +165,7 @@ async def test_a_long_backlog_is_told_and_not_counted(
     await redis.xreadgroup(GROUP, "c", {key: ">"}, count=100)
 
     async with open_pool(database_url, size=2) as pool:
-        await sample(pool, redis, 1)
+        await sampler_of(pool, redis, 1).sample()
     await redis.aclose()
 
     assert COUNT_LIMIT + 500 == shown(WORKER, "reftide_lag_entries", shard=0)
@@ -176,7 +181,8 @@ async def test_sampling_goes_on_when_a_server_comes_back(
     name = "reftide_sampled_timestamp_seconds"
     now = 1000
     async with open_pool(database_url, size=2) as pool:
-        sampling = asyncio.create_task(keep_sampling(pool, redis, 1, lambda: now, stop))
+        sampler = Sampler(pool=pool, redis=redis, shards=1, clock=lambda: now)
+        sampling = asyncio.create_task(sampler.keep_sampling(stop))
 
         async def is_sampled() -> bool:
             return shown(WORKER, name) == now / 1000

@@ -18,7 +18,7 @@ from tests.support.workers.replaying import Site, a_site
 from tests.support.workers.working import is_acknowledged, working
 from workers.model.batch import ANONYMOUS, DATA_REASONS, Holder, Reason
 from workers.pipeline.pipeline import Pipeline
-from workers.process.installation_metrics import sample
+from workers.process.installation_metrics import Sampler
 from workers.quarantine.budget import LEVELS, QuarantineBudget, largest_shares
 from workers.quarantine.quarantine import expire
 
@@ -142,7 +142,14 @@ async def test_a_code_and_a_network_take_less_of_it(clinic: Clinic) -> None:
         ("link", 40, 40, "- NEW"),
         ("sender", 10, 10, "198.51.100.0/24"),
     ] == [(each.level, each.kept, each.most, each.named) for each in shares]
-    await sample(clinic.pool, clinic.redis, 0, 160)
+    sampler = Sampler(
+        pool=clinic.pool,
+        redis=clinic.redis,
+        shards=0,
+        clock=lambda: 0,
+        quarantine_rows=160,
+    )
+    await sampler.sample()
     ratios = [QUARANTINE_SHARE.labels(level)._value.get() for level in LEVELS]
     assert [75 / 160, 75 / 80, 1, 1] == ratios
 
