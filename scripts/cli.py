@@ -39,7 +39,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "limits": ("nouns", "Requests a minute, for a limit or a key."),
     },
     "Inspect": {
-        "status": ("operate.status", "Show the ledger, the lag, workers and memory."),
+        "status": ("operate.status", "Say what is wrong, since when, and what to do."),
         "event": ("operate.event", "Find an event by any id, and who earned it."),
         "events": ("operate.events", "List recorded events, or follow new ones."),
         "customers": ("nouns", "Who a customer is, and which click it is bound to."),

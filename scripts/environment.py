@@ -1,7 +1,7 @@
 """Where the servers are and which secret is ours."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,6 +102,30 @@ class Environment:
         }
         return {**self.variables, **found}
 
+    def admin_urls(self) -> Mapping[str, str]:
+        """Where edges and workers show figures, by name; what is named wins. Raises Unreachable.
+
+        `reftide up`, `reftide edge` and `reftide worker` note theirs in the data directory.
+        """
+        folder = self.data / "admin"
+        found = {url: name for name, url in sorted(_noted(folder))}
+        with _settings_named():
+            found |= {url: url for url in Variables(self.variables).admin_urls()}
+        return {name: url for url, name in found.items()}
+
+    def note_admin_url(self, name: str, url: str) -> None:
+        """Have `status` find a process that starts; a disk that takes nothing is no reason not to."""
+        folder = self.data / "admin"
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / name).write_text(url, "utf-8")
+
+    def forget_admin_urls(self) -> None:
+        """Of processes that have ended."""
+        with suppress(OSError):
+            for file in (self.data / "admin").iterdir():
+                file.unlink()
+
     def archive(self) -> Path | None:
         """The directory of the archive; None where there is none.
 
@@ -167,6 +191,12 @@ class Environment:
             return Instance.require(self.data)
         except EmbeddedError as error:
             raise Unreachable(error.what, error.remedy) from error
+
+
+def _noted(folder: Path) -> Iterator[tuple[str, str]]:
+    with suppress(OSError):
+        for file in folder.iterdir():
+            yield file.name, file.read_text("utf-8", "replace").strip()
 
 
 @contextmanager

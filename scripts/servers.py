@@ -6,7 +6,7 @@ is a bug and may be loud.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
@@ -26,6 +26,15 @@ else:
     Connection = asyncpg.Connection
 
 _Answer = TypeVar("_Answer")
+
+
+class RedisAway(Unreachable):
+    """Redis cannot be reached, or not as it is."""
+
+
+class PostgresAway(Unreachable):
+    """Likewise PostgreSQL."""
+
 
 _CONNECT_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 2.0
@@ -133,14 +142,15 @@ async def redis_server(environment: Environment) -> AsyncIterator[Redis]:
             url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=QUICK_SECONDS
         )
     except ValueError as error:
-        raise Unreachable(
+        raise RedisAway(
             f"REDIS_URL is no URL of Redis: {error}", _REDIS_FORM
         ) from error
     try:
         async with client:
+            await _answers(client)
             yield client
     except _REDIS_TROUBLE as error:
-        raise Unreachable(
+        raise RedisAway(
             f"Redis ({source}) cannot be used: {_said(error)}",
             _REDIS_REFUSES if is_refused(error) else _REDIS_AWAY,
         ) from error
@@ -177,6 +187,16 @@ async def shard_count(environment: Environment, redis: Redis) -> int:
     return environment.shards() if known is None else int(known)
 
 
+async def _answers(client: Redis) -> None:
+    """Wait for one that hangs no longer than for one that takes no connection."""
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            with suppress(NoPermissionError):  # is an answer too
+                await client.ping()
+    except TimeoutError as error:
+        raise RedisTimeoutError(f"no answer within {_CONNECT_SECONDS:.0f} s") from error
+
+
 async def _connect(url: str, seconds: float, settings: Mapping[str, str]) -> Connection:
     try:
         return await asyncpg.connect(
@@ -186,7 +206,7 @@ async def _connect(url: str, seconds: float, settings: Mapping[str, str]) -> Con
             server_settings=dict(settings),
         )
     except ValueError as error:
-        raise Unreachable(
+        raise PostgresAway(
             "DATABASE_URL is no URL of PostgreSQL.", _POSTGRES_FORM
         ) from error
 
@@ -211,7 +231,7 @@ async def _close(connection: Connection) -> None:
 
 def _said(error: BaseException) -> str:
     # A timeout has no words of its own.
-    return str(error) or type(error).__name__
+    return str(error) or "no answer in time"
 
 
 @contextmanager
@@ -220,16 +240,16 @@ def _postgres_named(environment: Environment) -> Iterator[None]:
     try:
         yield
     except _ABSENT as error:
-        raise Unreachable(
+        raise PostgresAway(
             f"The database ({source}) lacks our tables, or has older ones: {error}",
             "run `reftide schema`.",
         ) from error
     except asyncpg.QueryCanceledError as error:
-        raise Unreachable(
+        raise PostgresAway(
             f"Postgres ({source}) took too long: {error}", "try again when it is calm."
         ) from error
     except _IN_THE_WAY as error:
-        raise Unreachable(
+        raise PostgresAway(
             f"Others held in Postgres ({source}) what this needs: {error}",
             "try again: what was being done is undone.",
         ) from error
@@ -239,6 +259,6 @@ def _postgres_named(environment: Environment) -> Iterator[None]:
             "check that it runs and that DATABASE_URL is right; `reftide up` brings its"
             " own.",
         )
-        raise Unreachable(
+        raise PostgresAway(
             f"Postgres ({source}) cannot be used: {_said(error)}", remedy
         ) from error

@@ -109,6 +109,7 @@ async def _run(plan: StackPlan, say: Say, greet: Greet) -> None:
         fleet = _fleet(plan, address, shards)
         await forget(plan.environment, [*fleet.workers])
         heed_cancellation()
+        stack.enter_context(_findable(plan.environment, fleet))
         await stack.enter_async_context(_draining(fleet, say))
         async with _supervised(fleet, embedded, say):
             with _timed(f"edges ({plan.edges}) and workers ({plan.workers})", say):
@@ -254,6 +255,18 @@ def _admin(plan: StackPlan, variables: Mapping[str, str]) -> Mapping[str, Addres
     ports = several(wanted.host, wanted.port, len(names))
     places = [Address(wanted.host, port) for port in ports]
     return dict(zip(names, places, strict=True))
+
+
+@contextmanager
+def _findable(environment: Environment, fleet: _Fleet) -> Iterator[None]:
+    """Note where the processes show figures, for `status`."""
+    environment.forget_admin_urls()
+    for name, at in fleet.admin.items():
+        environment.note_admin_url(name.replace(" ", "-"), at.reachable.url)
+    try:
+        yield
+    finally:
+        environment.forget_admin_urls()
 
 
 def _where_to_look(fleet: _Fleet) -> str:

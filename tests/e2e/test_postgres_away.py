@@ -18,7 +18,7 @@ def sessions_of(postgres: int) -> list[int]:
 
 
 def recorded(up: Up) -> int:
-    count: int = up.cli.document("status")["recorded"]
+    count: int = up.cli.status()["recorded"]
     return count
 
 

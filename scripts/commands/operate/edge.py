@@ -3,7 +3,7 @@
 import click
 
 from scripts.environment import Environment
-from scripts.stack.processes import become
+from scripts.stack.processes import become, note_admin_port
 
 
 @click.command(
@@ -24,4 +24,5 @@ SIGTERM drains: exit 0.
 def command(environment: Environment) -> None:
     """Run one edge: take events over HTTP and append them to the streams."""
     environment.redis_url()
+    note_admin_port(environment, "edge")
     become("ingest", environment.for_edge())

@@ -3,7 +3,7 @@
 import click
 
 from scripts.environment import Environment
-from scripts.stack.processes import become
+from scripts.stack.processes import become, note_admin_port
 
 
 @click.command(
@@ -24,4 +24,5 @@ def command(environment: Environment) -> None:
     """Run one worker: record the streams' events in Postgres."""
     environment.redis_url()
     environment.database_url()
+    note_admin_port(environment, "worker")
     become("workers", environment.for_processes())

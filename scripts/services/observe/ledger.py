@@ -37,57 +37,26 @@ _ATTEMPTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerView:
-    """All figures count events, unless they say otherwise.
-
-    `at` is Redis' clock, in Unix seconds.
-    """
+class StreamsView:
+    """The shards' streams at one moment: `at`, by Redis' clock, in Unix seconds."""
 
     at: float
-    is_still: bool
-    #: Entries that were added to the streams, those that vanished included.
-    entries: int
-    #: Events beyond the first of their entry: settled or lost; and appended by edges to
-    #: entries that are not settled, or not accounted for.
-    beyond_first: int
-    unsettled_beyond_first: int
-    #: On the disks of edges that share the data directory.
-    spooled: int
-    recorded: int
-    repeats: int
-    quarantined: int
-    #: Gone before they were recorded; workers find that out within two minutes.
-    lost: int
     shards: tuple[StreamState, ...]
     waiting: tuple[PendingEntries, ...]
 
     @property
-    def accepted(self) -> int:
-        return self.streamed + self.spooled
-
-    @property
-    def streamed(self) -> int:
-        """What was added to the streams."""
-        return self.entries + self.beyond_first + self.unsettled_beyond_first
-
-    @property
-    def in_flight(self) -> int:
+    def entries_in_flight(self) -> int:
         undelivered = sum(one.entries for one in self.waiting)
-        entries = undelivered + sum(shard.recorder.pending for shard in self.shards)
-        return entries + self.unsettled_beyond_first if entries else 0
-
-    @property
-    def settled(self) -> int:
-        return self.recorded + self.repeats + self.quarantined + self.lost
-
-    @property
-    def balance(self) -> int:
-        """Zero at rest. More: not accounted for. Less: committed, not yet acknowledged."""
-        return self.accepted - self.settled - self.in_flight - self.spooled
+        return undelivered + sum(shard.recorder.pending for shard in self.shards)
 
     @property
     def is_exact(self) -> bool:
         return all(one.exact for one in self.waiting)
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest entry of all shards has waited."""
+        return max(map(self.lag, range(len(self.shards))), default=0.0)
 
     def oldest(self, index: int) -> EntryId | None:
         """The oldest entry of a shard that is not acknowledged."""
@@ -103,11 +72,53 @@ class LedgerView:
         return 0.0 if entry is None else max(0.0, round(self.at - entry.ms / 1000, 3))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerView(StreamsView):
+    """All figures count events, unless they say otherwise."""
+
+    is_still: bool
+    #: Entries that were added to the streams, those that vanished included.
+    entries: int
+    #: Events beyond the first of their entry: settled or lost; and appended by edges to
+    #: entries that are not settled, or not accounted for.
+    beyond_first: int
+    unsettled_beyond_first: int
+    #: On the disks of edges that share the data directory.
+    spooled: int
+    recorded: int
+    repeats: int
+    quarantined: int
+    #: Gone before they were recorded; workers find that out within two minutes.
+    lost: int
+
+    @property
+    def accepted(self) -> int:
+        return self.streamed + self.spooled
+
+    @property
+    def streamed(self) -> int:
+        """What was added to the streams."""
+        return self.entries + self.beyond_first + self.unsettled_beyond_first
+
+    @property
+    def in_flight(self) -> int:
+        entries = self.entries_in_flight
+        return entries + self.unsettled_beyond_first if entries else 0
+
+    @property
+    def settled(self) -> int:
+        return self.recorded + self.repeats + self.quarantined + self.lost
+
+    @property
+    def balance(self) -> int:
+        """Zero at rest. More: not accounted for. Less: committed, not yet acknowledged."""
+        return self.accepted - self.settled - self.in_flight - self.spooled
+
+
 class _Came(NamedTuple):
-    """What Redis and the spools say."""
+    """What Redis says."""
 
     shards: tuple[StreamState, ...]
-    spooled: int
     #: By epoch and edge: events beyond the first of their entry.
     appended: Mapping[tuple[int, str], int]
 
@@ -127,35 +138,58 @@ async def read_ledger(
 
     Again as long as something moves, a few times.
     """
-    before = await _came(redis, shards, data)
+    before = await _came(redis, shards)
     written = await _written(connection)
     is_still = False
     for _ in range(_ATTEMPTS):
-        after = await _came(redis, shards, data)
+        after = await _came(redis, shards)
         if is_still := after == before:
             break
         before = after
         written = await _written(connection)
-    seconds, micros = await redis.time()
+    streams = await _view(redis, before.shards)
     live = {shard.epoch for shard in before.shards}
     past = [row for row in written.epochs if row["epoch"] not in live]
     vanished = sum(row["vanished"] for row in written.epochs if row["epoch"] in live)
     return LedgerView(
-        at=seconds + micros / 1e6,
+        at=streams.at,
         is_still=is_still,
         entries=sum(row["entries_added"] for row in past)
         + sum(shard.added for shard in before.shards)
         + vanished,
         beyond_first=sum(row["beyond_first"] for row in written.epochs),
         unsettled_beyond_first=_unsettled_beyond_first(before, written, live),
-        spooled=before.spooled,
+        spooled=await asyncio.to_thread(spools.count, data),
         recorded=written.ledger["recorded"],
         repeats=written.ledger["repeats"],
         quarantined=written.ledger["quarantined"],
         lost=written.ledger["lost"],
         shards=before.shards,
-        waiting=tuple([await waiting(redis, shard) for shard in before.shards]),
+        waiting=streams.waiting,
     )
+
+
+async def read_streams(redis: Redis, shards: int) -> StreamsView:
+    """What Redis alone knows. Raises Unreachable."""
+    return await _view(redis, await _states(redis, shards))
+
+
+async def read_totals(connection: Connection) -> dict[str, Any]:
+    """What PostgreSQL alone knows: recorded, repeats, quarantined, lost."""
+    return await single(connection, _SQL["ledger"])
+
+
+async def _view(redis: Redis, states: tuple[StreamState, ...]) -> StreamsView:
+    seconds, micros = await redis.time()
+    return StreamsView(
+        at=seconds + micros / 1e6,
+        shards=states,
+        waiting=tuple([await waiting(redis, shard) for shard in states]),
+    )
+
+
+async def _states(redis: Redis, shards: int) -> tuple[StreamState, ...]:
+    return tuple([await read_shard(redis, shard) for shard in range(shards)])
 
 
 def _unsettled_beyond_first(
@@ -179,9 +213,11 @@ def _unsettled_beyond_first(
     )
 
 
-async def ended(connection: Connection, ledger: LedgerView) -> list[dict[str, Any]]:
+async def ended(
+    connection: Connection, shards: Sequence[StreamState]
+) -> list[dict[str, Any]]:
     """The epochs of streams that ended and lost entries, or may have."""
-    live = [shard.epoch for shard in ledger.shards if shard.epoch is not None]
+    live = [shard.epoch for shard in shards if shard.epoch is not None]
     return await rows(connection, _SQL["ended"], live)
 
 
@@ -195,17 +231,15 @@ async def _written(connection: Connection) -> _Written:
     edges = await rows(connection, _SQL["edges"])
     return _Written(
         epochs,
-        await single(connection, _SQL["ledger"]),
+        await read_totals(connection),
         {(row["epoch"], row["edge"]): row["beyond_first"] for row in edges},
     )
 
 
-async def _came(redis: Redis, shards: int, data: Path) -> _Came:
-    spooled = await asyncio.to_thread(spools.count, data)
+async def _came(redis: Redis, shards: int) -> _Came:
     appended = {
         (each.epoch, each.edge): each.beyond_first
         for each in await appended_by_edges(redis)
         if each.beyond_first
     }
-    read = tuple([await read_shard(redis, shard) for shard in range(shards)])
-    return _Came(read, spooled, appended)
+    return _Came(await _states(redis, shards), appended)

@@ -4,7 +4,8 @@ Edges write and drain them meanwhile, so counts are approximate. The disk's erro
 `UsageProblem`, since the operator has to act.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,37 @@ def listed(root: Path) -> list[dict[str, Any]]:
     """What is in each store, those of edges that are gone included."""
     with readable(root):
         return [_described(folder) for folder in stores(root)]
+
+
+def room_on_disk(status: Mapping[str, Any], data: Path) -> dict[str, Any]:
+    """The spools' bytes, what they may be, and for how many hours that lasts at this rate.
+
+    Free room is that of the disk of the data directory, which may not be an edge's.
+    """
+    told = [each for each in status["edges"] if each.get("spool_bytes")]
+    here = sum(each["bytes"] for each in status["spools"])
+    kept = max(here, sum(each["spool_bytes"] for each in told))
+    limits = [each.get("spool_limit_bytes") for each in status["edges"]]
+    limit = sum(filter(None, limits)) or None
+    since = [each["oldest"] for each in status["spools"] if each["oldest"]]
+    since += [each["level_since"] for each in told if each.get("level_since")]
+    free = _free_bytes(data)
+    room = free if limit is None else min(free, max(0, limit - kept))
+    seconds = (status["at"] - min(since)).total_seconds() if since else 0.0
+    return {
+        "spool_bytes": kept,
+        "spool_limit_bytes": limit,
+        "disk_free_bytes": free,
+        "spool_hours_left": round(room / kept * seconds / 3600, 2)
+        if kept and seconds > 0
+        else None,
+    }
+
+
+def _free_bytes(data: Path) -> int:
+    there = next(path for path in (data, *data.absolute().parents) if path.exists())
+    with readable(there):
+        return shutil.disk_usage(there).free
 
 
 def put_aside(root: Path) -> list[dict[str, Any]]:

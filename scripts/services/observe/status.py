@@ -1,23 +1,50 @@
-"""How the installation stands: the ledger, each shard, workers, edges and memory."""
+"""How the installation stands: the ledger, each shard, workers, edges, spools and memory.
+
+A server that is away leaves None and empty lists; what edges and workers say of themselves is
+there all the same.
+"""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from ingest.durable.spool.directory import spool_of
 from scripts.environment import Environment
-from scripts.servers import postgres, redis_server, rows, shard_count
+from scripts.errors import Unreachable
+from scripts.servers import (
+    Connection,
+    PostgresAway,
+    RedisAway,
+    postgres,
+    redis_server,
+    rows,
+    shard_count,
+)
 from scripts.services.administer.catalogue.unknown_codes import unknown_codes
 from scripts.services.maintain.edges import standing
 from scripts.services.maintain.pauses import lasting
-from scripts.services.observe.ledger import LedgerView, ended, losses, read_ledger
+from scripts.services.observe.findings import find
+from scripts.services.observe.ledger import (
+    LedgerView,
+    StreamsView,
+    ended,
+    losses,
+    read_ledger,
+    read_streams,
+    read_totals,
+)
+from scripts.services.observe.processes import merged, moment, read_processes
+from scripts.services.observe.spools import listed, room_on_disk
 from scripts.services.observe.streams import backlog, memory
 from scripts.sql import statements
 from workers.archive.object_store.upload import upload_reports
-from workers.postgres.database import Connection
 from workers.quarantine.budget import largest_shares
+from workers.redis_io.stream_state import StreamState
 from workers.stream.liveness import live_workers
 
+_SQL: Final = statements("services/observe/status")
 _QUARANTINE: Final = statements("services/recover/quarantine")
 _REPLAYS: Final = statements("services/recover/replays")
 _CODES: Final = 5
@@ -25,56 +52,194 @@ _FIGURES: Final = (
     "accepted", "recorded", "repeats", "quarantined", "lost", "in_flight", "spooled",
     "balance", "is_still", "is_exact",
 )  # fmt: skip
+_RATES: Final = ("accepted_per_second", "recorded_per_second")
+_FROM_REDIS: Final = (
+    "lag_seconds", "lag_entries", "redis_memory_bytes", "redis_memory_limit_bytes",
+    "bytes_per_event", "hours_left", "workers", "archive",
+)  # fmt: skip
+_LISTS: Final = (
+    "losses", "worker_names", "uploads", "dropped", "shares", "edges", "replays", "ended",
+    "shards", "edges_lately", "unknown_codes",
+)  # fmt: skip
+_UNKNOWN: Final[Mapping[str, Any]] = {
+    **dict.fromkeys((*_FIGURES, *_RATES, *_FROM_REDIS, "lost_at_most", "paused")),
+    "stream_seen_at": None,
+    **{name: [] for name in _LISTS},
+}
+
+Status = dict[str, Any]
 
 
-async def read_status(environment: Environment, window: float) -> dict[str, Any]:
-    """Everything, with throughput over `window` seconds; 0: without. Raises Unreachable."""
+async def read_status(environment: Environment, window: float) -> Status:
+    """Everything, with throughput over `window` seconds; 0: without.
+
+    Raises Unreachable if nothing says where the servers are.
+    """
+    processes = await read_processes(environment)
+    kept = await asyncio.to_thread(listed, spool_of(environment.data))
+    found, away = await _read_servers(environment, window)
+    told = found | {"spooled": _spooled(kept, processes)} if away else found
+    now = environment.clock()
+    status = merged({**_UNKNOWN, **told}, processes) | {
+        "at": moment(now * 1000),
+        "spools": kept,
+        "reachable": {name: name not in away for name in ("redis", "postgres")},
+        "away": [_described(away[name], name) for name in away],
+    }
+    status |= _answered(status, processes) | room_on_disk(status, environment.data)
+    return status | {"findings": find(status)}
+
+
+async def _read_servers(
+    environment: Environment, window: float
+) -> tuple[Status, dict[str, Unreachable]]:
+    """What the servers say that can be reached, and why others cannot."""
+    away: dict[str, Unreachable] = {}
+    found: Status = {}
+    try:
+        return await _both(environment, window), away
+    except RedisAway as error:
+        away["redis"] = error
+    except PostgresAway as error:
+        away["postgres"] = error
+    try:
+        if "redis" in away:
+            found = await _postgres_alone(environment)
+        else:
+            found = await _redis_alone(environment, window)
+    except RedisAway as error:
+        away["redis"] = error
+    except PostgresAway as error:
+        away["postgres"] = error
+    return found, away
+
+
+async def _both(environment: Environment, window: float) -> Status:
     async with postgres(environment) as connection, redis_server(environment) as redis:
         shards = await shard_count(environment, redis)
         earlier = None
         if window:
             earlier = await read_ledger(redis, connection, shards, environment.data)
-            await asyncio.sleep(window)
+        until = asyncio.create_task(asyncio.sleep(window))
+        of_postgres = await _from_postgres(environment, connection)
+        await until
         ledger = await read_ledger(redis, connection, shards, environment.data)
         rates = _rates(earlier, ledger)
         lost = await losses(connection)
         return {
-            **_ledger(ledger),
-            "lost_at_most": _at_most(ledger.lost, lost),
+            **of_postgres,
+            **{name: getattr(ledger, name) for name in _FIGURES},
             "losses": lost,
+            "lost_at_most": _at_most(ledger.lost, lost),
             **rates,
+            **await _from_redis(redis, ledger),
             **await memory(
                 redis,
                 ledger.shards,
                 rates["accepted_per_second"],
                 events_per_entry=ledger.streamed / max(1, ledger.entries),
             ),
-            **await _workers(redis),
-            "dropped": await rows(connection, _QUARANTINE["dropped"]),
-            "shares": await _shares(environment, connection),
-            "paused": await lasting(connection),
-            "edges": await standing(redis),
-            "replays": await rows(connection, _REPLAYS["open"]),
-            "archive": await backlog(redis, shards),
+            "lag_entries": ledger.in_flight,
             "unknown_codes": await unknown_codes(connection, redis, _CODES),
-            "ended": await ended(connection, ledger),
-            "shards": [_shard(ledger, index) for index in range(shards)],
+            "ended": await ended(connection, ledger.shards),
         }
 
 
-async def _shares(
-    environment: Environment, connection: Connection
-) -> list[dict[str, Any]]:
-    """What the largest holders have of quarantine, and how much of it they may have."""
+async def _postgres_alone(environment: Environment) -> Status:
+    async with postgres(environment) as connection:
+        totals, lost = await read_totals(connection), await losses(connection)
+        return {
+            **await _from_postgres(environment, connection),
+            **totals,
+            "losses": lost,
+            "lost_at_most": _at_most(totals["lost"], lost),
+            "ended": await ended(connection, ()),
+            "edges_lately": await rows(connection, _SQL["edges_lately"]),
+            "stream_seen_at": await connection.fetchval(_SQL["stream_seen_at"]),
+        }
+
+
+async def _redis_alone(environment: Environment, window: float) -> Status:
+    """In entries: how many events they have is in PostgreSQL."""
+    async with redis_server(environment) as redis:
+        shards = await shard_count(environment, redis)
+        earlier = await read_streams(redis, shards)
+        await asyncio.sleep(window)
+        view = await read_streams(redis, shards)
+        seconds, added = (
+            view.at - earlier.at,
+            _added(view.shards) - _added(earlier.shards),
+        )
+        rate = round(added / seconds, 1) if window and seconds > 0 else None
+        return {
+            **await _from_redis(redis, view),
+            **await memory(redis, view.shards, rate, events_per_entry=1.0),
+            "in_flight": view.entries_in_flight,
+            "is_exact": view.is_exact,
+            "accepted_per_second": rate,
+        }
+
+
+async def _from_postgres(environment: Environment, connection: Connection) -> Status:
     kept = environment.quarantine_rows()
-    return [each._asdict() for each in await largest_shares(connection, kept, 1)]
-
-
-def _ledger(ledger: LedgerView) -> dict[str, Any]:
+    shares = await largest_shares(connection, kept, 1)
     return {
-        **{name: getattr(ledger, name) for name in _FIGURES},
-        "lag_seconds": max(map(ledger.lag, range(len(ledger.shards))), default=0.0),
-        "lag_entries": ledger.in_flight,
+        "dropped": await rows(connection, _QUARANTINE["dropped"]),
+        "shares": [each._asdict() for each in shares],
+        "paused": await lasting(connection),
+        "replays": await rows(connection, _REPLAYS["open"]),
+    }
+
+
+async def _from_redis(redis: Redis, view: StreamsView) -> Status:
+    alive = await live_workers(redis)
+    shards = range(len(view.shards))
+    return {
+        "lag_seconds": view.lag_seconds,
+        "lag_entries": view.entries_in_flight,
+        "workers": len(alive),
+        "worker_names": alive,
+        "uploads": await upload_reports(redis, alive),
+        "edges": await standing(redis),
+        "archive": await backlog(redis, len(view.shards)),
+        "shards": [_shard(view, index) for index in shards],
+    }
+
+
+def _spooled(
+    kept: Sequence[Mapping[str, Any]], processes: Sequence[Mapping[str, Any]]
+) -> int | None:
+    """Events on the disks that can be seen; None if an edge elsewhere has some."""
+    seen = sum(each["events"] for each in kept)
+    is_elsewhere = any(each.get("spool_bytes") for each in processes)
+    return None if is_elsewhere and not seen else seen
+
+
+def _added(shards: Sequence[StreamState]) -> int:
+    return sum(shard.added for shard in shards)
+
+
+def _described(error: Unreachable, server: str) -> Status:
+    return {"server": server, "problem": error.what, "remedy": error.remedy}
+
+
+def _answered(status: Status, processes: Sequence[Mapping[str, Any]]) -> Status:
+    """When a server last answered an edge or a worker, and the last figures of both."""
+    times = {
+        server: [each[key] for each in processes if each.get(key)]
+        for server in status["reachable"]
+        for key in [f"{server}_answered_at"]
+    }
+    last = [each["last"] for each in processes if each.get("last")]
+    latest = max(last, key=lambda each: each["at"], default=None)
+    if seen := status.pop("stream_seen_at"):
+        times["redis"].append(seen.timestamp() * 1000)
+    return {
+        "answered_at": {
+            server: moment(max(found)) if found else None
+            for server, found in times.items()
+        },
+        "last_known": latest and {**latest, "at": moment(latest["at"])},
     }
 
 
@@ -95,8 +260,8 @@ def _rates(earlier: LedgerView | None, ledger: LedgerView) -> dict[str, float | 
     }
 
 
-def _shard(ledger: LedgerView, index: int) -> dict[str, Any]:
-    shard, waiting = ledger.shards[index], ledger.waiting[index]
+def _shard(view: StreamsView, index: int) -> dict[str, Any]:
+    shard, waiting = view.shards[index], view.waiting[index]
     return {
         "shard": shard.shard,
         "epoch": shard.epoch,
@@ -105,12 +270,6 @@ def _shard(ledger: LedgerView, index: int) -> dict[str, Any]:
         "undelivered": waiting.entries,
         "pending": shard.recorder.pending,
         "in_flight": waiting.entries + shard.recorder.pending,
-        "lag_seconds": ledger.lag(index),
-        "oldest_pending_seconds": ledger.age(shard.recorder.oldest_pending),
+        "lag_seconds": view.lag(index),
+        "oldest_pending_seconds": view.age(shard.recorder.oldest_pending),
     }
-
-
-async def _workers(redis: Redis) -> dict[str, Any]:
-    alive = await live_workers(redis)
-    told = await upload_reports(redis, alive)
-    return {"workers": len(alive), "worker_names": alive, "uploads": told}

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import ARCHIVE_GROUP, GROUP, EntryId, events_key
-from scripts.errors import Unreachable
+from scripts.servers import RedisAway
 from workers.model.batch import TransientError
 from workers.redis_io.stream_state import StreamState, read_stream
 
@@ -39,7 +39,7 @@ async def find_shard(redis: Redis, shard: int) -> StreamState | None:
     try:
         return await read_stream(redis, shard)
     except TransientError as error:
-        raise Unreachable(f"Redis does not answer: {error}", "try again.") from error
+        raise RedisAway(f"Redis does not answer: {error}", "try again.") from error
 
 
 async def waiting(redis: Redis, state: StreamState) -> PendingEntries:

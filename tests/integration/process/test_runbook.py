@@ -105,6 +105,7 @@ def scene(redis_url: str, database_url: str, tmp_path: Path) -> Scene:
     async def begin(site: Site) -> None:
         async with site.pool.acquire() as connection:
             await furnish(connection)
+        await beat(site)
 
     made.play(begin)
     return made
@@ -112,7 +113,7 @@ def scene(redis_url: str, database_url: str, tmp_path: Path) -> Scene:
 
 async def beat(site: Site) -> None:
     await site.redis.sadd("rt:workers", "w1")
-    await site.redis.set(heartbeat_key("w1"), 1, ex=60)
+    await site.redis.set(heartbeat_key("w1"), 1, ex=600)
 
 
 def clicks(*numbers: int) -> Callable[[Site], Awaitable[object]]:
@@ -194,7 +195,11 @@ def test_postgres_is_away(scene: Scene) -> None:
 
 
 def test_workers_are_gone_or_too_slow(scene: Scene) -> None:
-    scene.play(lambda site: site.add(a_click(1), a_click(2)))
+    async def happen(site: Site) -> None:
+        await site.redis.delete(heartbeat_key("w1"))
+        await site.add(a_click(1), a_click(2))
+
+    scene.play(happen)
 
     with follow("Workers are gone or too slow", scene.cli) as page:
         assert "2" in page.next().out
@@ -231,7 +236,7 @@ def test_an_edge_is_gone(scene: Scene, tmp_path: Path) -> None:
         page.next(DIR=tmp_path)
         page.next()
 
-    assert 3 == scene.cli.document("status", "--window", "0")["in_flight"]
+    assert 3 == scene.cli.status()["in_flight"]
 
 
 def test_events_are_in_quarantine(scene: Scene) -> None:
@@ -251,7 +256,7 @@ def test_events_are_in_quarantine(scene: Scene) -> None:
         page.next(CODE="SUMMER")
         assert "unknown_link" not in page.next().out
 
-    assert 1 == scene.cli.document("status", "--window", "0")["recorded"]
+    assert 1 == scene.cli.status()["recorded"]
 
 
 def test_a_code_is_mistyped(scene: Scene) -> None:
@@ -288,7 +293,7 @@ def test_somebody_trimmed_a_stream(scene: Scene) -> None:
         scene.play(Site.count_losses)
         page.next()
 
-    assert 0 == scene.cli.document("status", "--window", "0")["lost"]
+    assert 0 == scene.cli.status()["lost"]
 
 
 def test_the_archive_stands_still(scene: Scene) -> None:
@@ -298,14 +303,14 @@ def test_the_archive_stands_still(scene: Scene) -> None:
         await archives(site)
 
     scene.play(happen)
-    behind = scene.cli.document("status", "--window", "0")["archive"]
+    behind = scene.cli.status()["archive"]
     assert (3, True) == (behind["entries"], behind["lag_seconds"] > 0)
 
     with follow("The archive stands still", scene.cli) as page:
         for _ in range(4):
             page.next()
 
-    assert scene.cli.document("status", "--window", "0")["archive"] is None
+    assert scene.cli.status()["archive"] is None
 
 
 def test_the_object_store_is_away(scene: Scene, tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ async def test_what_waits_in_quarantine_in_replays_and_for_the_archive_is_shown(
             " values ($1, 0, '{}', 40, 100), ($1, 1, null, 0, 0)",
             REPLAY,
         )
-        await sample(pool, redis, 1)
+        await sampler_of(pool, redis, 1).sample()
         assert 1 == shown(WORKER, "reftide_quarantine_open", reason="undecodable")
         assert 0 == shown(WORKER, "reftide_quarantine_open", reason="unknown_link")
         # The part that has not begun is taken for as long as what the other has left.
@@ -234,13 +234,13 @@ async def test_what_waits_in_quarantine_in_replays_and_for_the_archive_is_shown(
         assert 89 < shown(WORKER, "reftide_archive_behind_seconds") < 150
 
         await redis.xreadgroup(ARCHIVE_GROUP, "a", {key: ">"})
-        await sample(pool, redis, 1)
+        await sampler_of(pool, redis, 1).sample()
         assert 89 < shown(WORKER, "reftide_archive_behind_seconds") < 150
         await redis.xack(
             key, ARCHIVE_GROUP, *[entry for entry, _ in await redis.xrange(key)]
         )
         await pool.execute("update replays set status = 'done'")
-        await sample(pool, redis, 1)
+        await sampler_of(pool, redis, 1).sample()
         assert 0 == shown(WORKER, "reftide_archive_behind_seconds")
         assert 0 == shown(WORKER, "reftide_replay_remaining_entries")
     await redis.aclose()

@@ -119,7 +119,7 @@ async def test_after_an_outage_and_a_restored_backup_every_accepted_event_has_a_
     assert 130 == len(accepted)
     assert [] == await miscounted(books)
     await books.close()
-    status = await asyncio.to_thread(cli_of(site).document, "status", "--window", "0")
+    status = await asyncio.to_thread(cli_of(site).status)
     assert (0, 0) == (status["balance"], status["lost"])
     drop = f'drop database "{backup}" with (force)'
     await asyncio.to_thread(servers.execute, drop)

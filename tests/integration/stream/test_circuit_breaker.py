@@ -134,7 +134,7 @@ async def test_too_many_bad_entries_pause_every_worker_and_stay_in_the_stream(
         await eventually(lambda: _is_shut(first))
         waited = await eventually(lambda: _is_shut(second))
         await add(redis, *clicks(3))
-        document = await asyncio.to_thread(cli.document, "status", "--window", "0")
+        document = await asyncio.to_thread(cli.status)
         await asyncio.sleep(0.3)
 
         assert 0 == await _count(pool, "events")
@@ -268,15 +268,15 @@ def test_resume_asks_what_was_fixed_unless_it_was_said(cli: Cli) -> None:
 
 
 def test_status_says_that_recording_is_paused_and_why(cli: Cli) -> None:
-    assert cli.document("status", "--window", "0")["paused"] is None
+    assert cli.status()["paused"] is None
     cli.fetch(
         "insert into pauses (cause, detail, consumer) values ('bug', 'Oops', 'w1')"
     )
 
-    said = cli.run("status", "--window", "0").out
+    said = " ".join(cli.run("status", "--window", "0").out.split())
 
-    assert "Recording is paused since" in said
-    assert "Oops. Fix it, then `reftide resume`." in said
+    assert "Recording is paused" in said
+    assert "Oops Fix it, then `reftide resume`." in said
 
 
 def test_only_one_pause_lasts_at_a_time(cli: Cli) -> None:

@@ -120,7 +120,7 @@ async def has_recorded(site: Installation, count: int) -> bool:
 
 async def misses(site: Installation, count: int) -> bool:
     """Whether that many are known to be gone, and between which two moments."""
-    status = await asyncio.to_thread(cli_of(site).document, "status", "--window", "0")
+    status = await asyncio.to_thread(cli_of(site).status)
     ended = status["ended"]
     assert all(life["counted_at"] < life["ended_at"] for life in ended)
     return sum(life["missing"] for life in ended) == count

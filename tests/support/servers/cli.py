@@ -49,6 +49,12 @@ class Cli:
         assert result.code == 0, result.err
         return result.document
 
+    def status(self, window: str = "0") -> Any:
+        """What `reftide status` says, whether all is well or not; both servers must answer."""
+        result = self.run("status", "--window", window, "--json")
+        assert result.code in {0, 1}, (result.out, result.err)
+        return result.document
+
     def refusal(self, *arguments: str) -> str:
         """What a command that must be refused says, which is all it prints."""
         result = self.run(*arguments)

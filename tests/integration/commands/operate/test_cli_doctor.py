@@ -50,7 +50,7 @@ def test_a_proxy_that_is_not_trusted_is_named_with_its_setting(hands: Hands) -> 
     assert "warn" == found["level"]
     assert "10.0.0.5" in found["found"]
     assert "REFTIDE_TRUSTED_PROXIES=10.0.0.5" in found["advice"]
-    said = hands.cli.run("status", "--window", "0").out
+    said = " ".join(hands.cli.run("status", "--window", "0").out.split())
     assert found["found"] in said
     assert found["advice"] in said
 

@@ -2,59 +2,26 @@
 
 import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from scripts.environment import Environment
-from tests.support.environment import inherited
 from tests.support.servers.cli import Cli, servers_of
+from tests.support.servers.commands import SECONDS, Command, Start, starting, until
 from tests.support.servers.embedded import running
-
-_ROOT = Path(__file__).parents[4]
-_SECONDS = 20.0
-
-Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts `reftide …` with these variables only; what still runs is killed."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(cli: Cli, *arguments: str, **more: str) -> "subprocess.Popen[bytes]":
-        process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.cli", *arguments],
-            cwd=_ROOT,
-            env={**inherited(), **cli.variables, **more},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    with starting() as begin:
+        yield begin
 
 
-def _await(holds: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not holds():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> int:
+def _stop(process: Command) -> int:
     process.send_signal(signal.SIGTERM)
-    return process.wait(_SECONDS)
+    return process.wait(SECONDS)
 
 
 def test_a_worker_records_what_seed_appended_and_verify_agrees(
@@ -65,13 +32,13 @@ def test_a_worker_records_what_seed_appended_and_verify_agrees(
     worker = start(cli, "worker")
 
     def is_recorded() -> bool:
-        return bool(cli.document("status", "--window", "0")["recorded"])
+        return bool(cli.status()["recorded"])
 
-    _await(is_recorded, worker)
+    until(is_recorded, worker)
 
     assert "recorded" == cli.document("event", click["click_id"])["state"]
     assert 1 == cli.document("links", "show", "lnk_abc")["clicks"]
-    assert 1 == cli.document("status", "--window", "0")["workers"]
+    assert 1 == cli.status()["workers"]
     report = cli.document("verify")
     assert (True, True) == (report["ok"], report["settled"])
     assert 0 == _stop(worker)
@@ -88,7 +55,7 @@ def test_an_edge_listens_until_it_is_told_to_stop(
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    _await(listens, edge)
+    until(listens, edge)
 
     assert 0 == _stop(edge)
 
@@ -99,7 +66,7 @@ def test_a_service_without_servers_says_what_to_set(
 ) -> None:
     process = start(Cli({"REFTIDE_DATA": str(tmp_path)}), service)
 
-    _, said = process.communicate(timeout=_SECONDS)
+    _, said = process.communicate(timeout=SECONDS)
 
     assert 3 == process.returncode
     assert b"REDIS_URL" in said
@@ -112,7 +79,7 @@ def test_a_service_with_a_wrong_setting_was_asked_in_a_wrong_way(
     cli = servers_of(redis_url, database_url)
     process = start(cli, service, REFTIDE_STORE_IP="some")
 
-    out, said = process.communicate(timeout=_SECONDS)
+    out, said = process.communicate(timeout=SECONDS)
 
     assert (2, b"") == (process.returncode, out)
     assert said.startswith(f"{service}: REFTIDE_STORE_IP is 'some'".encode())
@@ -123,7 +90,7 @@ def test_commands_find_the_embedded_instance_by_its_directory(tmp_path: Path) ->
     with running(tmp_path / "data", durable=False) as embedded:
         assert "events" in cli.document("schema")["tables"]
         cli.document("seed")
-        assert 1 == cli.document("status", "--window", "0")["accepted"]
+        assert 1 == cli.status()["accepted"]
         assert {
             "REFTIDE_DATA": str(tmp_path / "data"),
             "REDIS_URL": embedded.redis_url,

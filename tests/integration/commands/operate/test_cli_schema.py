@@ -39,7 +39,7 @@ def test_schema_names_what_it_had_to_make(cli: Cli) -> None:
     )
 
 
-@pytest.mark.parametrize("command", [("programs", "list"), ("status",), ("verify",)])
+@pytest.mark.parametrize("command", [("programs", "list"), ("verify",)])
 def test_a_database_without_tables_is_told_by_name(
     redis_url: str, empty_database: str, command: tuple[str, ...]
 ) -> None:
@@ -47,6 +47,16 @@ def test_a_database_without_tables_is_told_by_name(
 
     assert (3, "") == (result.code, result.out)
     assert "reftide schema" in result.err
+
+
+def test_status_takes_a_database_without_tables_for_one_that_is_away(
+    redis_url: str, empty_database: str
+) -> None:
+    result = servers_of(redis_url, empty_database).run("status", "--json")
+
+    assert 3 == result.code
+    assert {"redis": True, "postgres": False} == result.document["reachable"]
+    assert "run `reftide schema`." == result.document["findings"][0]["remedy"]
 
 
 def test_schema_stores_the_addresses_of_a_former_release_anew(cli: Cli) -> None:

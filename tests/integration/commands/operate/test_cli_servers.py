@@ -17,7 +17,7 @@ from tests.support.servers.cli import Cli
 def test_a_server_that_does_not_answer_is_exit_code_three(
     cli: Cli, name: str, url: str
 ) -> None:
-    result = Cli({**cli.variables, name: url}).run("status", "--json")
+    result = Cli({**cli.variables, name: url}).run("verify", "--json")
 
     assert (3, "") == (result.code, result.out)
     assert name in result.err

@@ -16,7 +16,7 @@ from tests.support.workers.by_hand import Hands
 
 
 def _ledger(cli: Cli) -> dict[str, int]:
-    status = cli.document("status", "--window", "0")
+    status = cli.status()
     names = (
         "accepted",
         "recorded",
@@ -61,7 +61,7 @@ def test_lost_events_are_listed_with_the_replay_that_brings_them_back(
     )
 
     shown = hands.cli.run("status", "--window", "0").out
-    status = hands.cli.document("status", "--window", "0")
+    status = hands.cli.status()
     verified = hands.cli.run("verify", "--wait", "0")
 
     assert (3, 5) == (status["lost"], status["lost_at_most"])
@@ -81,7 +81,7 @@ def test_what_an_edge_appended_that_died_beside_its_redis_is_unknown(
     )
 
     shown = hands.cli.run("status", "--window", "0").out
-    status = hands.cli.document("status", "--window", "0")
+    status = hands.cli.status()
 
     assert (0, None) == (status["lost"], status["lost_at_most"])
     assert "0 or more" in shown
@@ -125,14 +125,14 @@ def test_the_lag_is_the_age_of_the_oldest_entry_that_is_not_acknowledged(
     hands.redis.xadd(events_key(2), {FIELD: b"{}"}, id=f"{(seconds - 30) * 1000}-0")
 
     for delivered in (False, True):
-        status = hands.cli.document("status", "--window", "0")
+        status = hands.cli.status()
         assert 90 <= status["lag_seconds"] < 150
         assert delivered == (status["shards"][2]["oldest_pending_seconds"] >= 90)
         assert 2 == status["lag_entries"] == status["shards"][2]["in_flight"]
         hands.deliver()
 
     hands.acknowledge((2, old.encode()))
-    status = hands.cli.document("status", "--window", "0")
+    status = hands.cli.status()
     assert 30 <= status["lag_seconds"] < 90
 
 
@@ -140,7 +140,7 @@ def test_only_workers_with_a_heartbeat_are_alive(hands: Hands) -> None:
     hands.redis.sadd(WORKERS_KEY, "alive", "dead")
     hands.redis.set(heartbeat_key("alive"), b"1")
 
-    status = hands.cli.document("status", "--window", "0")
+    status = hands.cli.status()
 
     assert (1, ["alive"]) == (status["workers"], status["worker_names"])
 
@@ -148,8 +148,8 @@ def test_only_workers_with_a_heartbeat_are_alive(hands: Hands) -> None:
 def test_throughput_and_memory_are_told_where_they_can_be(hands: Hands) -> None:
     hands.send()
 
-    measured = hands.cli.document("status", "--window", "0.05")
-    not_measured = hands.cli.document("status", "--window", "0")
+    measured = hands.cli.status("0.05")
+    not_measured = hands.cli.status()
 
     assert 0.0 == measured["accepted_per_second"] == measured["recorded_per_second"]
     assert not_measured["recorded_per_second"] is None
@@ -182,7 +182,7 @@ def test_a_large_backlog_is_taken_from_counters(
         hands.redis.xadd(events_key(1), {FIELD: b"{}"})
     monkeypatch.setattr(streams, "COUNTED", 4)
 
-    status = hands.cli.document("status", "--window", "0")
+    status = hands.cli.status()
 
     assert (8, False) == (status["in_flight"], status["is_exact"])
     assert "backlog is large" in hands.cli.run("status", "--window", "0").out

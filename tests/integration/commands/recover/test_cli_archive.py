@@ -181,13 +181,13 @@ def test_status_says_how_uploads_stand(
 ) -> None:
     with Redis.from_url(redis_url) as redis:
         redis.set(SHARDS_KEY, 1)
-    assert [] == cli.document("status", "--window", "0")["uploads"]
+    assert [] == cli.status()["uploads"]
     archive = StoredArchive(tmp_path)
     archive.write(0)
     asyncio.run(tell(redis_url, archive, "w1", NOON_MS + 90_000, "no route"))
 
-    (shown,) = cli.document("status", "--window", "0")["uploads"]
-    told = cli.run("status", "--window", "0").out
+    (shown,) = cli.status()["uploads"]
+    told = " ".join(cli.run("status", "--window", "0").out.split())
 
     assert shown.pop("archive").endswith(f":{archive.directory}")
     assert {
@@ -198,12 +198,12 @@ def test_status_says_how_uploads_stand(
         "why": "no route",
     } == shown
     assert "Uploads" in told
-    assert "are not uploaded: no route." in told
+    assert "are not uploaded: no route" in told
 
     # Another worker with the same directory, later.
     asyncio.run(archive.uploader().step())
     asyncio.run(tell(redis_url, archive, "w2", NOON_MS + 95_000, ""))
-    (shown,) = cli.document("status", "--window", "0")["uploads"]
+    (shown,) = cli.status()["uploads"]
     assert (0, None, None) == (
         shown["waiting"],
         shown["oldest_seconds"],

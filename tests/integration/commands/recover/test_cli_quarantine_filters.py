@@ -76,7 +76,7 @@ def test_what_was_not_kept_is_told_by_list_and_status(desk: Desk) -> None:
         [(row["reason"], row["entries"]) for row in told["dropped"]],
     )
     assert "quarantine was full" in desk.run("list").out
-    status = desk.cli.document("status", "--window", "0")
+    status = desk.cli.status()
     assert 10 == status["dropped"][0]["entries"]
     shares = {each["level"]: (each["kept"], each["named"]) for each in status["shares"]}
     assert (2, None) == shares["all"]

@@ -179,7 +179,7 @@ def test_only_what_is_asked_for_is_replayed(
 def test_a_replay_can_be_paused_resumed_and_cancelled(cli: Cli) -> None:
     replay_id = asyncio.run(_order(cli))
 
-    [open_] = cli.document("status", "--window", "0")["replays"]
+    [open_] = cli.status()["replays"]
     states = [
         cli.document("replays", what, str(replay_id))["status"]
         for what in ("pause", "resume", "pause", "cancel")
@@ -187,7 +187,7 @@ def test_a_replay_can_be_paused_resumed_and_cancelled(cli: Cli) -> None:
 
     assert (str(replay_id), "running") == (open_["id"], open_["status"])
     assert ["paused", "running", "paused", "cancelled"] == states
-    assert [] == cli.document("status", "--window", "0")["replays"]
+    assert [] == cli.status()["replays"]
     refused = cli.run("replays", "resume", str(replay_id))
     assert (2, True) == (refused.code, "is cancelled" in refused.err)
     unknown = cli.run("replays", "show", str(UUID(int=1)))
@@ -236,14 +236,14 @@ def test_a_rewound_group_is_given_its_entries_again_and_nothing_doubles(
     before = cli.document("verify")
 
     moved = cli.document("rewind", "--to", "1d")
-    again = cli.document("status", "--window", "0")
+    again = cli.status()
     asyncio.run(_record(cli))
 
     assert [0] == [one["shard"] for one in moved["shards"]]
     assert (3, -3) == (again["in_flight"], again["balance"])
     after = cli.document("verify")
     assert (True, True) == (before["ok"], after["ok"])
-    status = cli.document("status", "--window", "0")
+    status = cli.status()
     # One of the three cannot be placed, and is in quarantine.
     books = ("accepted", "recorded", "quarantined", "balance")
     assert (3, 2, 1, 0) == tuple(status[name] for name in books)

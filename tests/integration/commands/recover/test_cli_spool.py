@@ -77,7 +77,7 @@ def test_what_an_edge_keeps_is_listed_while_it_is_in_use(
 
 
 def test_spooled_events_are_in_the_books(cli: Cli, held: LockedSpool) -> None:
-    status = cli.document("status", "--window", "0")
+    status = cli.status()
 
     assert (3, 3, 0) == (status["accepted"], status["spooled"], status["balance"])
     assert cli.document("verify", "--wait", "0")["ok"]
@@ -183,7 +183,7 @@ def test_status_shows_how_the_edges_stand(cli: Cli, redis: Redis) -> None:
     redis.zadd(EDGES_KEY, {"here-1": 1, "gone-2": 1})
     redis.set(edge_key("here-1"), b'{"level":"spool","why":"away","spool_bytes":7}')
 
-    [edge] = cli.document("status", "--window", "0")["edges"]
+    [edge] = cli.status()["edges"]
 
     expected = {"edge": "here-1", "level": "spool", "why": "away", "spool_bytes": 7}
     assert expected == edge
