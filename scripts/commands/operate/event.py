@@ -66,11 +66,11 @@ async def command(
     if traced["state"] == "several":
         return Report(traced, partial(_show_several, traced["events"]))
     is_lost = traced["state"] in {"unknown", "missing", "detached"}
-    return Report(traced, partial(_show, traced), int(is_lost))
+    return Report(traced, partial(_show, event_id, traced), int(is_lost))
 
 
-def _show(traced: Mapping[str, Any]) -> None:
-    click.echo(f"Event {traced['id'] or ''}".rstrip())
+def _show(asked: str, traced: Mapping[str, Any]) -> None:
+    click.echo(printable(f"Event {traced['id'] or asked}"))
     click.echo(printable(_SENTENCES[traced["state"]].format(**traced)))
     for part, title in (("event", "Recorded"), ("entry", "On its stream")):
         if traced[part]:

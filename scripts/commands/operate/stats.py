@@ -67,7 +67,9 @@ def command(environment: Environment, /, **asked: Any) -> None:
         return await stats(connection, by, owner, days, asked["limit"])
 
     *found, total = ask_postgres(environment, ask, seconds=_SECONDS)
-    columns = (by, *_MORE.get(by, ()), *NAMES, "amounts")
+    # Counters of days have none.
+    amounts = [] if by == "day" or (by == "link" and any(days)) else ["amounts"]
+    columns = (by, *_MORE.get(by, ()), *NAMES, *amounts)
     listed = [_named(row, by) for row in found]
     sums = {name: total[name] for name in NAMES}
     if asked["as_csv"]:

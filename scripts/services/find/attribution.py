@@ -89,12 +89,11 @@ def _who_earned(
     won = [each for each in candidates if each["click"] == lead["attributed_id"]]
     if won:
         (click,) = won
-        whose = f"link {click['link']}" + (
-            f", partner {click['partner']}" if click["partner"] else ""
-        )
+        partner = f", partner {click['partner']}" if click["partner"] else ""
         return (
-            f"Earned by {whose}: its click is the {_PLACES[lead['model']]} of"
-            f" {len(candidates)} that counts, within {click['window_days']} days."
+            f"Earned by link {click['link']}{partner}: its click is the"
+            f" {_PLACES[lead['model']]} that counts ({lead['model']}, window"
+            f" {click['window_days']} days, {len(candidates)} considered)."
         )
     if lead["attributed_id"] is not None:
         return "Earned by a click of a month that is detached."

@@ -14,7 +14,7 @@ from scripts.sql import statements
 _SQL: Final = statements("services/find/customers")
 
 _CLICKS: Final = Table(
-    "clicked_at link program partner earns_until kind named_at is_keyed is_outranked"
+    "clicked_at link program partner earns_until kind is_keyed is_outranked"
     " named_by click",
     "Its clicks, and the events that bound it to them",
 )

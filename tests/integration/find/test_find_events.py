@@ -2,6 +2,9 @@
 
 import asyncio
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,7 +23,9 @@ from tests.support.directory import (
     a_sale,
     an_id,
 )
+from tests.support.environment import inherited
 from tests.support.servers.cli import NOW, Cli
+from tests.support.servers.installation import ROOT
 from tests.support.workers.recording import MANY_CLICKS, record
 from workers.postgres.database import Pool
 
@@ -241,3 +246,22 @@ async def test_each_list_is_read_by_an_index(pool: Pool) -> None:
             row[0] for row in await pool.fetch(f"explain {events._SQL[name]}", *values)
         )
         assert not re.search(r"Seq Scan on events", plan), (name, plan)
+
+
+def test_ctrl_c_ends_it_without_a_word(shop: Cli) -> None:
+    command = [sys.executable, "-m", "scripts.cli", "events", "tail", "--csv"]
+    tail = subprocess.Popen(
+        command,
+        env={**inherited(), **shop.variables},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert tail.stdout
+    assert tail.stdout.readline().startswith("id,at,kind")
+
+    tail.send_signal(signal.SIGINT)
+
+    assert ("", "") == tail.communicate(timeout=60)
+    assert 0 == tail.returncode
