@@ -141,8 +141,9 @@ async def _listed(
 async def _waiting(environment: Environment, name: Name) -> dict[UUID, str]:
     """Events that have a name and are not recorded yet: on a disk, or on a stream."""
     signs, found = name.signs(), dict[UUID, str]()
-    kept = await asyncio.to_thread(_spooled, environment, signs)
-    if kept is not None:
+    if kept := await asyncio.to_thread(
+        spools.find, environment.data, lambda item: any(signs.carried(item.payload))
+    ):
         found[kept["event_id"]] = "spool"
     async with redis_server(environment) as redis:
         for shard in range(await shard_count(environment, redis)):
@@ -161,7 +162,11 @@ async def _traced(
     if found["state"] != "unknown":
         return found
     # Before Redis, which is away while there are any.
-    if kept := await asyncio.to_thread(_spooled, environment, sought.signs()):
+    if kept := await asyncio.to_thread(
+        spools.find,
+        environment.data,
+        lambda item: sought.lowest <= item.event_id <= sought.highest,
+    ):
         return found | {
             "id": kept["event_id"], "state": "spooled", "spool": kept["spool"]
         }  # fmt: skip
@@ -178,11 +183,6 @@ async def _traced(
         state = "dropped" if entry["dropped"] else "missing"
     known = found["state"] if found["state"] != "unknown" else state
     return found | {"id": entry["event_id"], "state": known, "entry": entry}
-
-
-def _spooled(environment: Environment, signs: Signs) -> dict[str, Any] | None:
-    """Where the first event with the signs waits on a disk."""
-    return spools.find(environment.data, lambda item: any(signs.carried(item.payload)))
 
 
 async def _dropped(connection: Connection, entry: Mapping[str, Any]) -> str | None:

@@ -1,11 +1,16 @@
 """`reftide event` by what clients call an event, and who earned it."""
 
 import asyncio
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
-from ingest.contracts.envelope import Dedupe, Envelope
+from ingest.contracts.envelope import Dedupe, Envelope, encode
+from ingest.durable.spool.directory import SpoolDirectory, spool_of
+from ingest.durable.spool.records import SpoolItem
+from scripts.services.find.attribution import explain
 from tests.support.directory import (
     ELSEWHERE,
     KEY_HASH,
@@ -16,6 +21,7 @@ from tests.support.directory import (
     a_sale,
     an_id,
 )
+from tests.support.envelopes import changed
 from tests.support.servers.cli import Cli
 from tests.support.servers.installation import Installation, elsewhere
 from tests.support.workers.recording import a_delivery, a_pipeline, record
@@ -226,3 +232,77 @@ async def test_a_click_has_nothing_to_explain(pool: Pool, cli: Cli) -> None:
     await record(pool, a_click(1))
 
     assert None is (await _event(cli, str(an_id(1))))["attribution"]
+
+
+async def test_a_lead_that_waits_on_an_edges_disk_is_found_by_its_customer(
+    pool: Pool, cli: Cli, tmp_path: Path
+) -> None:
+    lead = a_lead(1, external_id="user_123")
+    opened = SpoolDirectory(spool_of(tmp_path), lambda _: None).open_own()
+    opened.store.append([SpoolItem(lead.id, encode(lead))], 1 << 20)
+    here = Cli({**cli.variables, "REFTIDE_DATA": str(tmp_path)})
+
+    by_name, by_id = await _event(here, "user_123"), await _event(here, str(lead.id))
+
+    assert ("spooled", "spool", "id") == (
+        by_name["state"], by_name["found_by"], by_id["found_by"],
+    )  # fmt: skip
+    assert by_name["spool"] == by_id["spool"]
+
+
+async def test_no_verdict_contradicts_what_was_recorded(pool: Pool) -> None:
+    chance = Random(14)  # noqa: S311 -- a history like any other
+    clicks = [_any_click(number, chance) for number in range(24)]
+    leads = [_any_lead(100 + number, clicks, chance) for number in range(60)]
+    await record(pool, *clicks, *leads, now=NOON_MS + 200 * DAY_MS)
+
+    verdicts = set()
+    async with pool.acquire() as connection:
+        for lead in leads:
+            found = await explain(connection, lead.id)
+            assert found is not None
+            places = {
+                each["click"]: (each["at"], each["click"])
+                for each in found["candidates"]
+            }
+            won = places.get(found["click"])
+            for each in found["candidates"]:
+                verdicts.add(each["verdict"])
+                place = places[each["click"]]
+                match each["verdict"]:
+                    case "another is later":
+                        assert won
+                        assert place < won
+                    case "another is earlier":
+                        assert won
+                        assert place > won
+                    case other:
+                        assert "today" not in other
+
+    assert len(verdicts) >= 6
+
+
+def _any_click(number: int, chance: Random) -> Envelope:
+    """A click, or a later one of the visitor of a former click on that link."""
+    link = LINKS[chance.randrange(4)]
+    root = number - 4 if number >= 8 and chance.random() < 0.6 else None
+    at = NOON_MS + chance.randrange(120) * DAY_MS
+    carried = {} if root is None else {"root_id": an_id(root), "root_link_id": link}
+    values = {"at": at, "link_id": link, **carried}
+    return changed(a_click(number, **values), id=an_id(number))
+
+
+def _any_lead(number: int, clicks: list[Envelope], chance: Random) -> Envelope:
+    """A lead or sale of one of six customers; some name a click, some have no key."""
+    named = chance.choice(clicks) if chance.random() < 0.7 else None
+    make = chance.choice([a_lead, a_sale])
+    lead = make(
+        number,
+        at=NOON_MS + chance.randrange(180) * DAY_MS,
+        name=str(number),
+        external_id=f"user {chance.randrange(6)}",
+        click_id=named.id if named else None,
+        link_id=named.target.link_id if named else None,
+        **({"api_key_id": None} if named and chance.random() < 0.3 else {}),
+    )
+    return changed(lead, id=an_id(number))
