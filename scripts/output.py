@@ -147,9 +147,13 @@ def emit(
 
 
 def table(
-    rows: Iterable[Mapping[str, object]], columns: Sequence[str], title: str = ""
+    rows: Iterable[Mapping[str, object]],
+    columns: Sequence[str],
+    title: str = "",
+    *,
+    most: int | None = None,
 ) -> None:
-    """Print rows by the named columns; numbers to the right.
+    """Print rows by the named columns, `most` characters wide; numbers to the right.
 
     No word is broken, so that ids and URLs can be copied: where they need more room than
     the terminal has, its lines wrap.
@@ -162,7 +166,7 @@ def table(
     listed = list(rows)
     drawn = Table(title=printable(title) or None, title_justify="left", box=SIMPLE_HEAD)
     around = _AROUND_A_TABLE + _AROUND_A_COLUMN * len(columns)
-    room = _room() - around
+    room = min(_room(), most or _room()) - around
     widths = _widths([_needs(listed, column) for column in columns], room)
     for column, width in zip(columns, widths, strict=True):
         is_number = any(type(row[column]) in {int, float} for row in listed)

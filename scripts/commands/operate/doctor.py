@@ -1,15 +1,19 @@
 """`reftide doctor`: how the servers are set up, and what to change."""
 
+from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Final
 
 import click
 
 from scripts.environment import Environment
 from scripts.errors import Unreachable
-from scripts.output import Report, reporting, table
+from scripts.output import Report, printable, reporting, table
 from scripts.services.maintain.doctor import REACH, examine
 
-_COLUMNS: Final = ("level", "server", "check", "found", "advice")
+_COLUMNS: Final = ("level", "server", "check", "found")
+#: Where sentences read well, in a pipe too.
+_WIDTH: Final = 100
 
 
 @click.command(
@@ -30,6 +34,16 @@ async def command(environment: Environment, *, strict: bool) -> Report:
     is_reached = all(check.check != REACH for check in found)
     return Report(
         {"ok": ok, "checks": checks},
-        lambda: table(checks, _COLUMNS),
+        lambda: _show(checks),
         int(not ok) if is_reached else Unreachable.exit_code,
     )
+
+
+def _show(checks: Sequence[Mapping[str, str]]) -> None:
+    table(checks, _COLUMNS, most=_WIDTH)
+    for each in checks:
+        if each["advice"]:
+            said = (
+                f"{each['level']}: {each['server']}, {each['check']}: {each['advice']}."
+            )
+            click.echo(fill(printable(said), _WIDTH, subsequent_indent="  "))

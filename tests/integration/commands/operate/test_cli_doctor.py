@@ -36,6 +36,15 @@ def test_missing_groups_are_a_warning_that_only_strict_minds(shop: Cli) -> None:
     assert "start a worker" in groups["advice"]
 
 
+def test_its_table_and_its_advice_fit_100_columns_of_a_pipe(shop: Cli) -> None:
+    done = shop.run("doctor")
+    checks = shop.run("doctor", "--json").document["checks"]
+
+    assert max(map(len, done.out.splitlines())) <= 100
+    said = " ".join(done.out.split())
+    assert all(" ".join(one["advice"].split()) in said for one in checks)
+
+
 def test_a_proxy_that_is_not_trusted_is_named_with_its_setting(hands: Hands) -> None:
     stands = {"level": "stream", "why": "", "spool_bytes": 0}
     proxy = {"address": "10.0.0.5", "requests": 90, "of": 99}
