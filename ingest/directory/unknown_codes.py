@@ -214,14 +214,17 @@ async def read_unknown_codes(redis: Redis) -> list[UnknownCode]:
     seconds, _ = await redis.time()
     this_week = week_of(seconds * 1000)
     found: dict[str, UnknownCode] = {}
-    for origin in ORIGINS:
-        for week in range(this_week - WEEKS, this_week + 1):
-            ranks, seen = keys_of(origin, week)
-            async with redis.pipeline(transaction=True) as pipe:
+    # A transaction: an edge may write in between, and a rank has its times.
+    async with redis.pipeline(transaction=True) as pipe:
+        for origin in ORIGINS:
+            for week in range(this_week - WEEKS, this_week + 1):
+                ranks, seen = keys_of(origin, week)
                 pipe.zrange(ranks, 0, -1, withscores=True)
                 pipe.hgetall(seen)
-                for name, code in _decoded(*await pipe.execute()):
-                    found[name] = _sum(found.get(name, code), code)
+        replies = await pipe.execute()
+    for ranked, times in zip(replies[::2], replies[1::2], strict=True):
+        for name, code in _decoded(ranked, times):
+            found[name] = _sum(found.get(name, code), code)
     return sorted(found.values(), key=lambda code: (-code.count, code.code))
 
 
