@@ -10,6 +10,7 @@ from ingest.contracts.stream import (
     heartbeat_key,
     shard_of,
 )
+from scripts.bench.environment.processes import free_port
 from scripts.services.observe import streams
 from tests.support.servers.cli import Cli
 from tests.support.workers.by_hand import Hands
@@ -192,3 +193,37 @@ def test_a_server_that_never_ran_has_empty_books(shop: Cli) -> None:
     assert {} == _ledger(shop)
     shown = shop.run("status", "--window", "0").out
     assert "No worker is alive" in shown
+
+
+def test_an_edge_without_a_known_admin_port_is_unknown_while_redis_is_away(
+    hands: Hands,
+) -> None:
+    hands.cli.fetch(
+        "insert into edge_appends (epoch, edge, appended) values (1, 'e', 9)"
+    )
+    gone = Cli({**hands.cli.variables, "REDIS_URL": "redis://127.0.0.1:1/0"})
+
+    done = gone.run("status", "--json")
+
+    assert 3 == done.code
+    [edge] = done.document["edges"]
+    assert ("e", "unknown") == (edge["edge"], edge["level"])
+    assert "REFTIDE_ADMIN_URLS" in edge["why"]
+
+
+def test_a_process_that_was_named_and_is_silent_is_a_finding(shop: Cli) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    named = Cli({**shop.variables, "REFTIDE_ADMIN_URLS": f"{url}/, {url}"})
+
+    done = named.run("status", "--window", "0", "--json")
+
+    [silent] = done.document["silent"]
+    assert (1, url) == (done.code, silent["url"])
+    assert any(url in one["remedy"] for one in done.document["findings"])
+
+
+def test_an_address_that_is_no_url_is_told_by_its_setting(shop: Cli) -> None:
+    done = Cli({**shop.variables, "REFTIDE_ADMIN_URLS": "10.0.0.5:9100"}).run("status")
+
+    assert (3, "") == (done.code, done.out)
+    assert "REFTIDE_ADMIN_URLS holds '10.0.0.5:9100'" in done.err
