@@ -56,7 +56,7 @@ be earned by, and why one of them earned it. Exit code 1 if the event is unknown
 """
 )
 @click.argument("event_id", metavar="ID")
-@click.option("--workspace", metavar="NAME", help="Whose, where ID is a client's name.")
+@click.option("--workspace", metavar="NAME", help="Whose; by default anybody's.")
 @reporting
 async def command(
     environment: Environment, event_id: str, workspace: str | None

@@ -91,8 +91,9 @@ async def trace(
         owner = await filter_by(connection, workspace)
         found = {**_UNKNOWN, "found_by": None}
         if sought is not None:
-            found = await _traced(environment, connection, sought)
-            found["found_by"] = "id"
+            traced = await _traced(environment, connection, sought)
+            if workspace in {None, (traced["event"] or {}).get("workspace", workspace)}:
+                found = traced | {"found_by": "id"}
         if found["state"] in _NOWHERE:
             name = await name_of(connection, text, owner)
             found = await _named(environment, connection, name) or found

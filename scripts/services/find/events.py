@@ -24,7 +24,13 @@ FIELDS: Final = (
 )  # fmt: skip
 
 #: Indexes leave out what cannot match, and do not sort: what happened lately is asked for first.
-_SPANS: Final = (timedelta(hours=1), timedelta(days=1), timedelta(days=30), None)
+_SPANS: Final = (
+    timedelta(minutes=1),
+    timedelta(hours=1),
+    timedelta(days=1),
+    timedelta(days=30),
+    None,
+)
 #: A transaction's rows have the time when it began. None takes longer until it commits.
 _COMMIT_SECONDS: Final = 30.0
 

@@ -102,9 +102,10 @@ async def test_a_name_is_looked_up_in_one_workspace_if_one_is_named(
     )
 
     assert 2 == len((await _event(cli, "user"))["events"])
-    assert (
-        str(an_id(2)) == (await _event(cli, "user", "--workspace", "elsewhere"))["id"]
-    )
+    theirs = ("--workspace", "elsewhere")
+    assert str(an_id(2)) == (await _event(cli, "user", *theirs))["id"]
+    assert "unknown" == (await _event(cli, str(an_id(1)), *theirs))["state"]
+    assert "recorded" == (await _event(cli, str(an_id(2)), *theirs))["state"]
 
 
 async def test_a_lead_that_waits_in_quarantine_is_found_by_its_customer(
