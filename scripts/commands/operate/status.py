@@ -147,6 +147,8 @@ def _show(status: Mapping[str, Any]) -> None:
         if status[name]:
             table(status[name], columns, title)
     _show_what_went(status)
+    if (last := status["last_known"]) and not all(status["reachable"].values()):
+        click.echo(f"\nIn brackets: at {cell(last['at'])}, when both servers answered.")
     if status["is_still"] is False:
         click.echo("Events moved while this was read: the figures are moments apart.")
     if status["is_exact"] is False:
@@ -219,7 +221,13 @@ def _ledger(status: Mapping[str, Any]) -> dict[str, str]:
         "accepted", "recorded", "repeats", "quarantined", "lost", "in_flight", "spooled",
         "balance",
     )  # fmt: skip
-    shown = {name.replace("_", " "): _number(status[name]) for name in counts}
+    last = status["last_known"] or {}
+    shown = {
+        name.replace("_", " "): f"({last[name]:,.0f})"
+        if status[name] is None and name in last
+        else _number(status[name])
+        for name in counts
+    }
     if status["lost"] is not None:
         shown["lost"] = lost_for_people(status["lost"], status["lost_at_most"])
     return shown

@@ -136,6 +136,9 @@ def test_with_postgres_killed_one_screen_answers_the_five_questions(site: Site) 
     assert {"redis": True, "postgres": False} == status["reachable"]
     assert (None, 0, 1) == (status["recorded"], status["in_flight"], status["workers"])
     assert 1 == status["last_known"]["recorded"]
+    said = " ".join(site.cli.run("status", "--window", "0").out.split())
+    assert "recorded (1)" in said
+    assert "In brackets: at 20" in said
 
 
 def test_with_both_killed_edges_and_workers_are_what_is_known(site: Site) -> None:
