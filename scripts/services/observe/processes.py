@@ -59,9 +59,11 @@ def merged(
     edges = {each["edge"]: dict(each) for each in status["edges"]}
     for each in processes:
         if each["kind"] == "edge":
-            since = moment(each["level_since"])
-            edge = {**each, "edge": each["name"], "level_since": since}
-            edges[each["name"]] = edges.get(each["name"], {}) | edge
+            named = {**each, "edge": each["name"]}
+            edges[each["name"]] = edges.get(each["name"], {}) | named
+    for edge in edges.values():
+        if since := edge.get("level_since"):
+            edge["level_since"] = moment(since)
     for late in status["edges_lately"]:
         edges.setdefault(late["edge"], _unknown(late["edge"]))
     workers = [each["name"] for each in processes if each["kind"] == "worker"]

@@ -1,11 +1,14 @@
 """`reftide status`, on hand-made books."""
 
+import orjson
 import pytest
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.stream import (
+    EDGES_KEY,
     FIELD,
     WORKERS_KEY,
+    edge_key,
     events_key,
     heartbeat_key,
     shard_of,
@@ -209,6 +212,20 @@ def test_an_edge_without_a_known_admin_port_is_unknown_while_redis_is_away(
     [edge] = done.document["edges"]
     assert ("e", "unknown") == (edge["edge"], edge["level"])
     assert "REFTIDE_ADMIN_URLS" in edge["why"]
+
+
+def test_since_when_an_edge_spools_is_known_without_its_admin_port(
+    hands: Hands,
+) -> None:
+    told = {"level": "spool", "why": "unread", "level_since": 1_790_000_000_000}
+    hands.redis.zadd(EDGES_KEY, {"e": 1})
+    hands.redis.set(edge_key("e"), orjson.dumps({**told, "spool_bytes": 9}))
+
+    done = hands.cli.run("status", "--window", "0")
+
+    assert 1 == done.code
+    assert "1. 2026-09-21 14:13:20 UTC" in done.out
+    assert "Edge e writes to its disk: unread" in done.out
 
 
 def test_a_process_that_was_named_and_is_silent_is_a_finding(shop: Cli) -> None:
