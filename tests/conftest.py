@@ -20,11 +20,16 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 import structlog
+from hypothesis import settings
 from redis import Redis
 
 from scripts.services.maintain.schema import schema_text
 from tests.support.blocking import blocking_calls_fail
 from tests.support.servers.embedded import running
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 _NUMBERS = count()
 #: For how long an edge waits for Redis.

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.contracts.storable import Json
@@ -41,8 +41,6 @@ every_dialect = pytest.mark.parametrize(
     "dialect", [pytest.param(dialect, id=dialect.name) for dialect in DIALECTS]
 )
 every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS)
-#: A slow machine is no failure.
-unhurried = settings(deadline=None)
 every_code = pytest.mark.parametrize("code", CODES)
 
 #: Field names of all vendors, so that generated bodies get past the first check.
@@ -241,7 +239,6 @@ def test_an_empty_body_is_an_empty_object(endpoint: Endpoint) -> None:
 
 
 @every_endpoint
-@unhurried
 @given(body=st.binary() | st.text().map(str.encode))
 def test_arbitrary_bytes_raise_nothing_but_refusals(
     endpoint: Endpoint, body: bytes
@@ -250,7 +247,6 @@ def test_arbitrary_bytes_raise_nothing_but_refusals(
 
 
 @every_endpoint
-@unhurried
 @given(body=st.dictionaries(names, values))
 def test_arbitrary_objects_raise_nothing_but_refusals(
     endpoint: Endpoint, body: dict[str, Json]
@@ -259,7 +255,6 @@ def test_arbitrary_objects_raise_nothing_but_refusals(
 
 
 @every_endpoint
-@unhurried
 @given(body=st.dictionaries(st.sampled_from(NAMES), values), extra=values)
 def test_unknown_fields_are_ignored(
     endpoint: Endpoint, body: dict[str, Json], extra: Json

@@ -264,6 +264,4 @@ class Spooling(RuleBasedStateMachine):
 
 
 TestSpooling = Spooling.TestCase
-TestSpooling.settings = settings(
-    max_examples=200, stateful_step_count=25, deadline=None
-)
+TestSpooling.settings = settings(max_examples=200, stateful_step_count=25)

@@ -12,7 +12,6 @@ def examples(count: int) -> settings:
     """Settings for so many; a fixture serves all of them, and none has to be quick."""
     return settings(
         max_examples=count * _TIMES,
-        deadline=None,
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,
             HealthCheck.too_slow,

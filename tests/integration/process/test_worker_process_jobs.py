@@ -123,9 +123,7 @@ class Restless(JobSet):
 
 # A pipeline of the Redis client that is cancelled while it gives its connection back keeps it,
 # and says so when it is collected. It is no task, and its server is gone.
-@pytest.mark.filterwarnings(
-    "ignore:unclosed (client session|connection):ResourceWarning"
-)
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 async def test_arq_leaves_no_tasks_behind_that_fail_unseen() -> None:
     found: list[str] = []
     loop = asyncio.get_running_loop()

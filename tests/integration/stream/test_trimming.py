@@ -27,6 +27,7 @@ STREAM = events_key(0)
 HOUR_MS = 3_600_000
 #: Whole nodes go, and the server makes them of a hundred entries.
 NODE = 100
+_PAGE = 2_000
 
 
 @pytest.fixture
@@ -43,10 +44,12 @@ async def add(
     """Append so many entries, a millisecond apart, the first of them so long ago."""
     seconds, _ = await redis.time()
     first = seconds * 1000 - int(hours_ago * HOUR_MS)
-    async with redis.pipeline(transaction=False) as pipe:
-        for number in range(count):
-            pipe.xadd(STREAM, {FIELD: payload}, id=f"{first + number}-0")
-        await pipe.execute()
+    # A page at a time: a client waits for an answer no longer than a worker's would.
+    for page in range(0, count, _PAGE):
+        async with redis.pipeline(transaction=False) as pipe:
+            for number in range(page, min(page + _PAGE, count)):
+                pipe.xadd(STREAM, {FIELD: payload}, id=f"{first + number}-0")
+            await pipe.execute()
 
 
 async def read(redis: Redis, count: int, *, group: str = GROUP) -> list[bytes]:
