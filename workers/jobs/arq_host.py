@@ -159,6 +159,14 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
     finally:
         stops.cancel()
         ends.cancel()
+        # Its connections are closed under it, whatever it was doing.
+        ends.add_done_callback(_retrieve)
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Take what a task raised, so that asyncio does not report it as never seen."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _close(worker: Worker, redis: ArqRedis) -> None:
