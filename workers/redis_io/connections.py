@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 from arq.connections import ArqRedis
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -85,12 +86,35 @@ def for_arq(url: str) -> ArqRedis:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), _ARQ_RETRIES),
         retry_on_error=retried,
     )
-    return ArqRedis(
+    return _ArqRedis(
         pool,
         job_serializer=orjson.dumps,
         job_deserializer=orjson.loads,
         default_queue_name=QUEUE,
     )
+
+
+class _Pipeline(Pipeline):
+    """A pipeline that drops its connection without a report.
+
+    arq cancels its jobs. A pipeline that is cancelled while it gives its connection back keeps
+    it, and redis-py reports that to the event loop.
+    """
+
+    @override
+    def __del__(self, *_: object) -> None:
+        # The connection closes itself when it is collected.
+        self.connection = None
+
+
+class _ArqRedis(ArqRedis):
+    @override
+    def pipeline(
+        self, transaction: bool = True, shard_hint: str | None = None
+    ) -> Pipeline:
+        return _Pipeline(
+            self.connection_pool, self.response_callbacks, transaction, shard_hint
+        )
 
 
 class _ResetSafeConnection(AbstractConnection):
