@@ -136,6 +136,8 @@ class RedisProbe:
         self, name: str, shards: int, now: int, description: Mapping[str, object]
     ) -> None:
         """Ask Redis once, and open or close the breakers accordingly."""
+        # What is tripped meanwhile may be younger than the answer.
+        were_refused = self._writes.is_open
         try:
             await self.read_clock()
             refusal = await self._probe(name, now, description)
@@ -150,10 +152,10 @@ class RedisProbe:
         is_over = self._recovery.is_over(is_open=self._reach.is_open)
         if is_over or not self._can_spool():
             self._reach.close()
-        if refusal is None:
-            self._writes.close()
-        else:
+        if refusal is not None:
             self._writes.trip(describe_error(refusal))
+        elif were_refused:
+            self._writes.close()
         self._degradation.observe(observed)
 
     async def read_clock(self) -> None:

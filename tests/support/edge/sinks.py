@@ -107,8 +107,10 @@ def kept_in(root: Path) -> list[int]:
 async def an_edge(url: str, root: Path, **variables: str) -> AsyncIterator[Edge]:
     edge = Edge(url, root, variables)
     edge.start()
-    yield edge
-    await edge.stop()
+    try:
+        yield edge
+    finally:
+        await edge.stop()
 
 
 async def streamed(url: str) -> list[int]:
