@@ -84,10 +84,12 @@ class BatchSlots:
         if not waiting.turn.cancelled():  # admitted at the same moment
             self._leave(workspace, waiting.events)
             return
-        own = self._waiting[workspace]
-        own.remove(waiting)
-        if not own:
-            del self._waiting[workspace]
+        own = self._waiting.get(workspace, ())
+        # Who made room at the same moment may have passed over it already.
+        if own and waiting in own:
+            own.remove(waiting)
+            if not own:
+                del self._waiting[workspace]
         self._admit_waiting()
 
     def _has_room(self, workspace: Hashable, events: int) -> bool:

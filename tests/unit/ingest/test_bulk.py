@@ -175,6 +175,25 @@ async def test_batches_take_turns() -> None:
     assert [0, 1, 2, 3] == order
 
 
+async def test_parts_that_are_given_up_while_room_is_made_leave_it_to_others() -> None:
+    turns = BatchSlots(10, share=4)
+
+    async def hold(workspace: str) -> None:
+        async with turns.of(workspace, 5):
+            pass
+
+    async with turns.of("a", 10):
+        waiting = [asyncio.create_task(hold(each)) for each in ("b", "b", "c")]
+        await asyncio.sleep(0)
+        for each in waiting:
+            each.cancel()
+
+    ended, _ = await asyncio.wait(waiting)
+    assert [True] * 3 == [each.cancelled() for each in ended]
+    async with asyncio.timeout(1), turns.of("b", 10):
+        pass
+
+
 async def test_who_gives_up_waiting_makes_way() -> None:
     turns = BatchSlots(10, share=4)
     async with turns.of(OURS, 6):
