@@ -1,10 +1,9 @@
 """A click that its sender dates back is as old for the edge as for the worker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,7 +11,7 @@ import pytest
 
 from tests.support.eventually import eventually
 from tests.support.servers.cli import Cli
-from tests.support.servers.installation import Installation, an_installation, elsewhere
+from tests.support.servers.installation import Installation, elsewhere
 from workers.publish.publisher import publish_changes
 
 _DAY_SECONDS = 24 * 3600
@@ -21,14 +20,6 @@ AFFITOR = {
     "body": {"affiliate_url": "https://yoursite.com/?aff=PARTNER123"},
 }
 DUB = {"path": "/track/click", "body": {"domain": "go.yoursite.com", "key": "alice"}}
-
-
-@pytest.fixture
-async def site(
-    redis_url: str, database_url: str, tmp_path: Path
-) -> AsyncIterator[Installation]:
-    async with an_installation(redis_url, database_url, tmp_path) as found:
-        yield found
 
 
 async def _windows(site: Installation, days: int) -> None:

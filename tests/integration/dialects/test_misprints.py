@@ -1,11 +1,8 @@
 """A code that is mistyped in an advert: seen, kept where its clicks were taken, and recorded."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.support.eventually import eventually
 from tests.support.servers.cli import Cli
@@ -13,14 +10,6 @@ from tests.support.servers.installation import Installation, an_installation, el
 
 BIO_RE = "/api/v1/referral/click/"
 AFFITOR = "/api/v1/track/click"
-
-
-@pytest.fixture
-async def site(
-    redis_url: str, database_url: str, tmp_path: Path
-) -> AsyncIterator[Installation]:
-    async with an_installation(redis_url, database_url, tmp_path) as found:
-        yield found
 
 
 async def _told(site: Installation, *arguments: str) -> Any:
