@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from redis import Redis
 
 from ingest.contracts.stream import GROUP, SHARDS_KEY, epoch_key, events_key
+from tests.conftest import Servers
 from tests.support.directory import furnish
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.servers.installation import Installation, an_installation
@@ -22,6 +24,15 @@ async def site(
 ) -> AsyncIterator[Installation]:
     async with an_installation(redis_url, database_url, tmp_path) as found:
         yield found
+
+
+@pytest.fixture
+def empty_database(servers: Servers) -> Iterator[str]:
+    """A database with nothing in it."""
+    name = f"reftide_empty_{uuid4().hex}"
+    servers.execute(f'create database "{name}"')
+    yield servers.database(name)
+    servers.execute(f'drop database "{name}" with (force)')
 
 
 @pytest.fixture

@@ -77,9 +77,9 @@ async def events(connection: asyncpg.Connection) -> list[tuple[Any, ...]]:
 
 
 async def test_former_addresses_are_sealed_and_hashed_and_edges_are_told(
-    former_database: str,
+    empty_database: str,
 ) -> None:
-    async with connected(former_database) as connection:
+    async with connected(empty_database) as connection:
         await fill(connection)
 
         changed = await upgraded(connection, "encrypted")
@@ -97,8 +97,8 @@ async def test_former_addresses_are_sealed_and_hashed_and_edges_are_told(
         assert 0 == await upgraded(connection, "encrypted")
 
 
-async def test_where_none_is_wanted_all_are_removed(former_database: str) -> None:
-    async with connected(former_database) as connection:
+async def test_where_none_is_wanted_all_are_removed(empty_database: str) -> None:
+    async with connected(empty_database) as connection:
         await fill(connection)
         await upgraded(connection, "encrypted")
 
@@ -109,9 +109,9 @@ async def test_where_none_is_wanted_all_are_removed(former_database: str) -> Non
 
 
 async def test_where_plain_ones_are_wanted_they_are_opened(
-    former_database: str,
+    empty_database: str,
 ) -> None:
-    async with connected(former_database) as connection:
+    async with connected(empty_database) as connection:
         await fill(connection)
         await upgraded(connection, "encrypted")
 
@@ -123,11 +123,11 @@ async def test_where_plain_ones_are_wanted_they_are_opened(
 
 
 async def test_an_upgrade_that_was_interrupted_goes_on(
-    former_database: str, monkeypatch: pytest.MonkeyPatch
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(emails, "_PAGE", 2)
     monkeypatch.setattr(emails, "_WINDOW", 2)
-    async with connected(former_database) as connection:
+    async with connected(empty_database) as connection:
         await fill(connection)
         await connection.execute(schema_text())
         await connection.execute(_STUMBLE)
@@ -148,11 +148,11 @@ async def test_an_upgrade_that_was_interrupted_goes_on(
 
 
 async def test_an_upgrade_waits_for_workers_that_hold_a_customer(
-    former_database: str,
+    empty_database: str,
 ) -> None:
     async with (
-        connected(former_database) as connection,
-        connected(former_database) as other,
+        connected(empty_database) as connection,
+        connected(empty_database) as other,
     ):
         await fill(connection)
         await connection.execute(schema_text())
@@ -173,9 +173,9 @@ async def test_an_upgrade_waits_for_workers_that_hold_a_customer(
 
 
 async def test_the_latest_address_wins_over_a_former_one_that_is_sealed_by_now(
-    former_database: str,
+    empty_database: str,
 ) -> None:
-    async with connected(former_database) as connection:
+    async with connected(empty_database) as connection:
         await fill(connection)
         await upgraded(connection, "encrypted")
         await connection.execute(
@@ -191,7 +191,7 @@ async def test_the_latest_address_wins_over_a_former_one_that_is_sealed_by_now(
     early = a_lead(
         501, at=NOON_MS - 1, external_id="p1", customer_email="early@example.com"
     )
-    async with open_pool(former_database, size=2) as pool:
+    async with open_pool(empty_database, size=2) as pool:
         await record(pool, late, early)
 
         query = "select email_sealed from customers where external_id = any('{p0,p1}') order by external_id"

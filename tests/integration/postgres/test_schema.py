@@ -3,7 +3,7 @@
 import asyncio
 import re
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,6 @@ from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.servers import postgres
 from scripts.services.maintain.schema import apply_schema, schema_text, upgrade
-from tests.conftest import Servers
 from tests.support.directory import (
     LINKS,
     NOON_MS,
@@ -38,15 +37,6 @@ from workers.postgres.database import Pool, open_pool
 
 FOLDER = Path(__file__).parents[2] / "schema"
 VERSIONS = sorted(path.stem for path in FOLDER.glob("v*.sql") if "." not in path.stem)
-
-
-@pytest.fixture
-def empty_database(servers: Servers) -> Iterator[str]:
-    """A database with nothing in it."""
-    name = f"reftide_empty_{uuid4().hex}"
-    servers.execute(f'create database "{name}"')
-    yield servers.database(name)
-    servers.execute(f'drop database "{name}" with (force)')
 
 
 @asynccontextmanager

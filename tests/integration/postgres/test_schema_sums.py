@@ -118,10 +118,10 @@ def _both(events: Sequence[_Event], at_ms: int) -> int:
 
 
 async def test_unique_clicks_are_summed_up_from_rows_and_from_what_is_left_of_them(
-    former_database: str,
+    empty_database: str,
 ) -> None:
     events = _events()
-    async with connected(former_database) as connection:
+    async with connected(empty_database) as connection:
         await connection.execute((FOLDER / "v2.sql").read_text("utf-8"))
         await _fill(connection, events)
         await _detach(connection, _GONE, "2025-01")

@@ -15,14 +15,6 @@ from tests.support.servers.worker_process import Worker
 
 
 @pytest.fixture
-def empty_database(servers: Servers) -> Iterator[str]:
-    name = f"reftide_empty_{uuid4().hex}"
-    servers.execute(f'create database "{name}"')
-    yield servers.database(name)
-    servers.execute(f'drop database "{name}" with (force)')
-
-
-@pytest.fixture
 def poor_url(servers: Servers, database_url: str) -> Iterator[str]:
     """A role that owns nothing and was granted nothing."""
     role = f"poor_{uuid4().hex}"
