@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from dataclasses import fields
 from itertools import count
 from typing import Any
@@ -37,14 +36,12 @@ from tests.support.directory import (
 from tests.support.envelopes import changed
 from tests.support.examples import examples
 from workers.enrich import build_enrichers
-from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
+from workers.model.batch import Delivery, Entry, deliveries_of
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.postgres.sql import statements
 from workers.write import customers, keyless
 
-#: How often a batch may be the victim of a deadlock.
-_MOST_DEADLOCKS = 3
 _DAY_MS = 24 * 3600 * 1000
 _ENRICH = build_enrichers(None)
 _TABLES = (
@@ -95,16 +92,9 @@ async def _play(
         new_id=lambda: UUID(int=next(minted) + (1 << 100)),
     )
 
-    async def process(batch: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Again after a deadlock, as a consumer does."""
-        for _ in range(_MOST_DEADLOCKS):
-            with suppress(TransientError):
-                return await pipeline.process(batch)
-        return await pipeline.process(batch)
-
     async def work(mine: Sequence[Sequence[Delivery]]) -> None:
         for batch in mine:
-            assert list(await process(batch)) == list(batch)
+            assert list(await pipeline.process(batch)) == list(batch)
 
     async with asyncio.TaskGroup() as group:
         for worker in range(workers):

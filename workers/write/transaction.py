@@ -1,11 +1,14 @@
 """Records one batch in one transaction.
 
-    begin visits → identify → claim → judge visits → insert → create customers → lock → replace
-    → merge profiles → attribute → insert plain leads → judge leads without keys
-    → queue for publishing → enter into the ledger → count → award → keep tokens
+    begin visits → identify → claim → judge visits → insert clicks → create customers → lock
+    → replace → merge profiles → insert leads → attribute → insert plain leads
+    → judge leads without keys → queue for publishing → enter into the ledger → count → award
+    → keep tokens
 
 Locks are taken in this order of steps, and within a step in the order of keys, so writers
-never wait for one another in a circle. Counters come last, since all workers share their rows;
+never wait for one another in a circle. Leads and sales are inserted under the locks of their
+customers: an event may be a plain lead to one writer and none to another that has it as well,
+and both must lock before they insert. Counters come last, since all workers share their rows;
 a consumer's rows of the ledger are its own. If the process dies before the commit, nothing
 happened and the entries are delivered again. If it dies after the commit, they are delivered
 again and found recorded under the same entry.
@@ -48,11 +51,12 @@ _SQL: Final = statements("write/transaction")
 class _WritePlan:
     """What becomes of the rows of a batch."""
 
-    #: Rows that are inserted; those of plain clicks of new visitors are kept apart.
+    #: Clicks that are inserted; plain ones of new visitors are kept apart.
     inserted: Sequence[Row] = ()
     plain: Sequence[Row] = ()
-    #: Plain leads, to be inserted under the locks.
+    #: Leads and sales, to be inserted under the locks: plain ones, and all others.
     leads: Sequence[Row] = ()
+    other_leads: Sequence[Row] = ()
     #: Rows that happened earlier than what was stored under their id, and may replace it.
     replacing: Sequence[Row] = ()
     repeats: Sequence[Row] = ()
@@ -67,7 +71,7 @@ class _WritePlan:
     @property
     def new_rows(self) -> list[Row]:
         """All rows of new entries, except plain clicks."""
-        return [*self.inserted, *self.replacing, *self.repeats]
+        return [*self.inserted, *self.other_leads, *self.replacing, *self.repeats]
 
 
 async def write(
@@ -134,10 +138,11 @@ async def _attribute(
     about: customers.LockSet,
     deltas: CounterDeltas,
 ) -> _WritePlan:
-    """Attribute what is recorded, insert plain leads, and set which leads without a key count.
+    """Insert and attribute leads, and set which of those without a key count.
 
     Returns the plan with the clicks that earn the plain leads.
     """
+    await _add(connection, plan.other_leads)
     connected: Sequence[UUID] = ()
     if about.ids:
         connected = await customers.attribute(connection, about, deltas)
@@ -159,7 +164,7 @@ async def _insert(
     visits: Visits,
     deltas: CounterDeltas,
 ) -> _WritePlan:
-    """Insert the least rank of every id; compare the rest with what is stored."""
+    """Insert the clicks of least rank of every id; compare the rest with what is stored."""
     groups = _attempts(claims.contenders, frozenset(row.id for row in leads))
     firsts = [*plain, *(group[0] for group in groups.values())]
     known, customer_ids = await _known(connection, [*firsts, *leads])
@@ -169,11 +174,12 @@ async def _insert(
         plain = [flagged.get(row.id, row) for row in plain]
         for event_id in flagged.keys() & groups.keys():
             groups[event_id][0] = flagged[event_id]
-    await _add(connection, new)
+    await _add(connection, [row for row in new if row.event.kind is CLICK])
     inserted, replacing, repeats = list[Row](), list[Row](), list(claims.lost)
+    other_leads = list[Row]()
     for event_id in groups.keys() - known:
         first, *others = groups.pop(event_id)
-        inserted.append(first)
+        (inserted if first.event.kind is CLICK else other_leads).append(first)
         repeats += [row for row in others if row.entry != first.entry]
     if known or customer_ids:
         groups |= {row.id: [row] for row in (*plain, *leads) if row.id in known}
@@ -189,6 +195,7 @@ async def _insert(
         inserted=inserted,
         plain=plain,
         leads=leads,
+        other_leads=other_leads,
         replacing=replacing,
         repeats=repeats,
         displaced=list(claims.displaced),
@@ -216,11 +223,10 @@ async def _known(
     return found[True], found[False]
 
 
-async def _add(connection: Connection, rows: list[Row]) -> None:
+async def _add(connection: Connection, rows: Sequence[Row]) -> None:
     """Insert rows in the order of their ids. Raises ConcurrentInsert."""
     if rows:
-        rows.sort(key=_by_id)
-        records = map(values_of, rows)
+        records = map(values_of, sorted(rows, key=_by_id))
         await copy_rows(connection, "events", COLUMNS, records, len(rows))
 
 
@@ -278,7 +284,7 @@ async def _replace(
 
 def _count(deltas: CounterDeltas, plan: _WritePlan, gone: Sequence[StoredRow]) -> None:
     deltas.take(gone)
-    for rows in (plan.inserted, plan.plain):
+    for rows in (plan.inserted, plan.plain, plan.other_leads):
         deltas.put(rows)
     deltas.clicked(plan.new_rows)
 
@@ -298,7 +304,7 @@ async def _tally(
             tally.beyond_first[shard] += record["entry_index"] > 0
     counts = Counter(
         (*row.entry[:2], row.entry.ordinal > 0)
-        for row in (*plan.inserted, *plan.plain, *plan.leads)
+        for row in (*plan.inserted, *plan.plain, *plan.leads, *plan.other_leads)
     )
     for (epoch, number, is_beyond_first), rows in counts.items():
         shard = LedgerShard(epoch, number)

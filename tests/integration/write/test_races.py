@@ -1,11 +1,13 @@
 """Two workers put in the same rows at once: the second finds that out, and looks again."""
 
+import asyncio
 from collections.abc import Sequence
-from uuid import uuid4
+from itertools import count
+from uuid import UUID
 
 from ingest.contracts.envelope import Envelope, encode
-from tests.support.directory import NOON_MS, a_click, a_lead, miscounted
-from tests.support.workers.racing import beside
+from tests.support.directory import NOON_MS, a_click, a_lead, a_sale, miscounted
+from tests.support.workers.racing import beside, somebody_waits
 from workers.enrich import build_enrichers
 from workers.model.batch import Delivery, Entry
 from workers.pipeline.pipeline import Pipeline
@@ -13,12 +15,14 @@ from workers.postgres.database import Pool, array_literal
 
 
 def _pipeline(pool: Pool) -> Pipeline:
+    """Customers have ids in the order in which they come."""
+    ids = count(1)
     return Pipeline(
         pool=pool,
         enrich=build_enrichers(None),
         consumer="tester",
         clock=lambda: NOON_MS,
-        new_id=uuid4,
+        new_id=lambda: UUID(int=next(ids)),
     )
 
 
@@ -64,6 +68,34 @@ async def test_a_click_comes_while_its_lead_is_being_recorded(pool: Pool) -> Non
     async with pool.acquire() as connection:
         attributed = "select attributed_id from events where kind = 'lead'"
         assert click.id == await connection.fetchval(attributed)
+
+
+async def test_writers_of_one_sale_that_see_it_differently_do_not_block_each_other(
+    pool: Pool,
+) -> None:
+    pipeline = _pipeline(pool)
+    entries = count(1)
+
+    def sales(*told: tuple[int, str]) -> list[Delivery]:
+        return [
+            _delivery(next(entries), a_sale(number, external_id=customer))
+            for number, customer in told
+        ]
+
+    await pipeline.process(sales((1, "ann"), (2, "bob")))
+    alone, twice = sales((3, "ann"), (4, "bob")), sales((3, "ann"), (3, "ann"))
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            # Has Ann's lock and waits for Bob's.
+            group.create_task(pipeline.process(alone))
+            await somebody_waits(pool)
+            # An event that a batch has twice is no plain lead.
+            group.create_task(pipeline.process(twice))
+
+    await beside(pipeline, sales((5, "bob")), both, waiting=2)
+
+    assert (5, 2, 2) == await _counted(pool)
 
 
 async def test_whole_numbers_are_written_as_postgres_reads_an_array(pool: Pool) -> None:

@@ -21,8 +21,13 @@ async def beside(
     pipeline: Pipeline,
     deliveries: Sequence[Delivery],
     act: Callable[[], Coroutine[Any, Any, _Result]],
+    *,
+    waiting: int = 1,
 ) -> _Result:
-    """Do something while another worker has written these and not committed."""
+    """Do something while another worker has written these and not committed.
+
+    That commits as soon as so many are waiting.
+    """
     sealed, _, _ = pipeline.decode(deliveries)
     rows, _ = await pipeline.place(sealed)
     await pipeline.make_partitions(rows)
@@ -32,15 +37,15 @@ async def beside(
     ):
         await write(connection, rows, LedgerDelta(), consumer="other", new_id=uuid4)
         acting = group.create_task(act())
-        await somebody_waits(pipeline.pool)
+        await somebody_waits(pipeline.pool, waiting)
     return acting.result()
 
 
-async def somebody_waits(pool: Pool) -> None:
-    """Return when somebody waits for a lock that somebody else has."""
+async def somebody_waits(pool: Pool, count: int = 1) -> None:
+    """Return when so many wait for a lock that somebody else has."""
 
     async def is_waiting() -> bool:
         async with pool.acquire() as connection:
-            return bool(await connection.fetchval(_WAITING))
+            return bool(count <= await connection.fetchval(_WAITING))
 
     await eventually(is_waiting)
