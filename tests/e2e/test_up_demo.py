@@ -69,9 +69,11 @@ def test_the_demo_workspace_is_left_out(
     assert 401 == shown_to_a_published_key(up)
 
 
-def test_servers_of_your_own_are_used_and_none_is_started(
+@pytest.fixture
+def elsewhere(
     begin: Begin, tmp_path: Path, redis_url: str, database_url: str
-) -> None:
+) -> tuple[Up, Cli]:
+    """`up` on servers of somebody's own, and their command line."""
     up = begin(
         tmp_path / "data",
         REDIS_URL=redis_url,
@@ -79,6 +81,13 @@ def test_servers_of_your_own_are_used_and_none_is_started(
         REFTIDE_SECRET=SECRET,
     )
     up.wait_for("ready http://")
+    return up, servers_of(redis_url, database_url)
+
+
+def test_servers_of_your_own_are_used_and_none_is_started(
+    elsewhere: tuple[Up, Cli],
+) -> None:
+    up, cli = elsewhere
     children = up.children()
     assert ([], []) == (children["valkey"], children["postgres"])
     (edge,) = children["edge"]
@@ -87,7 +96,6 @@ def test_servers_of_your_own_are_used_and_none_is_started(
     assert up.says("Starting Reftide on the servers of REDIS_URL and DATABASE_URL")
     assert not up.says("data directory")
 
-    cli = servers_of(redis_url, database_url)
     assert [] == cli.document("workspaces", "list")
     assert not up.says("demo")
     assert not up.says("Published")
@@ -101,16 +109,9 @@ def test_servers_of_your_own_are_used_and_none_is_started(
 
 
 def test_the_demo_plants_no_public_keys_into_servers_of_your_own(
-    begin: Begin, tmp_path: Path, redis_url: str, database_url: str
+    elsewhere: tuple[Up, Cli],
 ) -> None:
-    up = begin(
-        tmp_path / "data",
-        REDIS_URL=redis_url,
-        DATABASE_URL=database_url,
-        REFTIDE_SECRET=SECRET,
-    )
-    up.wait_for("ready http://")
-    cli = servers_of(redis_url, database_url)
+    up, cli = elsewhere
 
     refused = cli.run("demo", "--url", up.url)
 

@@ -65,6 +65,10 @@ def _report(found: str, order: str = _LARGEST) -> str:
     )
 
 
+def _enrolled(by: str) -> str:
+    return _SQL["enrolled"].format(by=by, sums="{sums}", **_ROWS[by])
+
+
 def _of_rows(by: str) -> str:
     own, whole = _sums("contributed."), _sums()
     return _report(_SQL["rows"].format(**_ROWS[by], own_sums=own, sums=whole))
@@ -73,8 +77,7 @@ def _of_rows(by: str) -> str:
 #: The statements by what is summed up by, and whether of a time.
 REPORTS: Final = {
     ("link", False): _report(_SQL["links"]),
-    ("partner", False): _report(_SQL["partners"]),
-    ("program", False): _report(_SQL["programs"]),
+    **{(by, False): _report(_enrolled(by)) for by in ("partner", "program")},
     ("link", True): _report(_SQL["links_of_days"]),
     **{("day", dated): _report(_SQL["days"], "key desc") for dated in (False, True)},
     **{(by, True): _of_rows(by) for by in ("partner", "program")},

@@ -18,35 +18,19 @@ select links.code as key, links.public_id as id, workspaces.name as workspace, {
   from links join workspaces on workspaces.id = links.workspace_id
  where ($1::uuid is null or links.workspace_id = $1)
 
--- programs: by program, from its partners' counters
-select programs.number as key, programs.name as id, workspaces.name as workspace, {sums}, min(worth.amounts) as amounts
-  from program_partners
-  join programs on programs.id = program_id
-  join workspaces on workspaces.id = workspace_id
+-- enrolled: by program or by partner, from the counters of partners in programs
+select {named}, {sums}, min(worth.amounts) as amounts
+  from (select *, {column} as whose from program_partners) as enrolled
+  {joined}
   left join (
-        select program_id, array_agg(currency || ' ' || amount order by currency) as amounts
-          from (select program_id, currency, sum(amount) as amount
+        select {column}, array_agg(currency || ' ' || amount order by currency) as amounts
+          from (select {column}, currency, sum(amount) as amount
                   from program_partner_amounts group by 1, 2) as summed
          where amount <> 0
          group by 1
-       ) as worth using (program_id)
+       ) as worth using ({column})
  where ($1::uuid is null or workspace_id = $1)
- group by programs.id, workspaces.id
-
--- partners: by partner, from the counters in its programs
-select partners.code as key, partners.public_id as id, workspaces.name as workspace, {sums}, min(worth.amounts) as amounts
-  from program_partners
-  join partners on partners.id = partner_id
-  join workspaces on workspaces.id = workspace_id
-  left join (
-        select partner_id, array_agg(currency || ' ' || amount order by currency) as amounts
-          from (select partner_id, currency, sum(amount) as amount
-                  from program_partner_amounts group by 1, 2) as summed
-         where amount <> 0
-         group by 1
-       ) as worth using (partner_id)
- where ($1::uuid is null or workspace_id = $1)
- group by partners.id, workspaces.id
+ group by {by}s.id, workspaces.id
 
 -- links_of_days: by link, from the counters of days
 select links.code as key, links.public_id as id, workspaces.name as workspace, {day_sums}, null::text[] as amounts

@@ -30,6 +30,18 @@ from tests.support.servers.valkey import Valkey
 from tests.support.workers.emails import KEY
 
 
+async def _left_alone(
+    publisher: Publisher, valkey: Valkey, folder: Path, *asked: int
+) -> None:
+    """There is program 1. A run asks for these programs and ends; then the server goes."""
+    await publisher.write(a_program(1))
+    async with a_directory(valkey.url, folder) as directory:
+        await stands(directory)
+        for number in asked:
+            await directory.program(number)
+    await asyncio.to_thread(valkey.kill)
+
+
 @pytest.mark.hasty
 async def test_while_the_server_is_frozen_what_is_cached_serves_on(
     publisher: Publisher, valkey: Valkey, tmp_path: Path
@@ -74,12 +86,7 @@ async def test_changes_during_an_absence_are_seen_after_it(
 async def test_after_a_restart_without_server_the_last_run_is_remembered(
     publisher: Publisher, valkey: Valkey, tmp_path: Path
 ) -> None:
-    await publisher.write(a_program(1))
-    async with a_directory(valkey.url, tmp_path) as directory:
-        await stands(directory)
-        await directory.program(1)
-        await directory.program(2)
-    await asyncio.to_thread(valkey.kill)
+    await _left_alone(publisher, valkey, tmp_path, 1, 2)
 
     async with a_directory(valkey.url, tmp_path) as directory:
         assert a_program(1) == await directory.program(1)
@@ -94,11 +101,7 @@ async def test_after_a_restart_without_server_the_last_run_is_remembered(
 async def test_a_run_without_server_leaves_the_snapshot_alone(
     publisher: Publisher, valkey: Valkey, tmp_path: Path
 ) -> None:
-    await publisher.write(a_program(1))
-    async with a_directory(valkey.url, tmp_path) as directory:
-        await stands(directory)
-        await directory.program(1)
-    await asyncio.to_thread(valkey.kill)
+    await _left_alone(publisher, valkey, tmp_path, 1)
 
     async with a_directory(valkey.url, tmp_path):
         pass
