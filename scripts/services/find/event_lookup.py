@@ -1,6 +1,7 @@
 """Find events wherever they may be, by id or by what a client calls them."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -40,6 +41,7 @@ _SCANNED: Final = 100_000
 _RANDOM_BITS: Final = 64
 _TEST_BITS: Final = 12
 _MOST_NUMBER: Final = 1 << 53
+_NUMBER: Final = re.compile("[0-9]{1,16}")
 #: All but the 64 bits of chance.
 _COMMON_DIGITS: Final = 16
 
@@ -225,7 +227,7 @@ async def _rows(connection: Connection, sought: _Sought) -> dict[str, Any]:
 
 def _sought(environment: Environment, text: str) -> _Sought | None:
     """The ids that a text has the form of, if any."""
-    if text.isascii() and text.isdigit() and int(text) < _MOST_NUMBER:
+    if _NUMBER.fullmatch(text) and int(text) < _MOST_NUMBER:
         lowest = _lowest_id(int(text))
         return _Sought(lowest, UUID(int=lowest.int | ((1 << _RANDOM_BITS) - 1)))
     if text.startswith(PREFIX):
