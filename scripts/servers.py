@@ -101,16 +101,19 @@ async def postgres(
     environment: Environment,
     *,
     seconds: float = QUICK_SECONDS,
+    patience: float = _CONNECT_SECONDS,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Connection]:
     """A connection on which no statement takes longer than so many seconds.
 
-    `settings` take the place of those that commands ask for. Raises Unreachable, also
+    `patience` is how many seconds it may take to connect. `settings` take the place of those that commands ask for. Raises Unreachable, also
     for what happens inside the block.
     """
     url = environment.database_url()
     with _postgres_named(environment):
-        connection = await _connect(url, seconds, settings or _settings(seconds))
+        connection = await _connect(
+            url, patience, seconds, settings or _settings(seconds)
+        )
         try:
             yield connection
         finally:
@@ -133,13 +136,18 @@ def ask_postgres(
 
 
 @asynccontextmanager
-async def redis_server(environment: Environment) -> AsyncIterator[Redis]:
-    """A client that answers in bytes. Raises Unreachable, also from inside the block."""
+async def redis_server(
+    environment: Environment, *, patience: float = _CONNECT_SECONDS
+) -> AsyncIterator[Redis]:
+    """A client that answers in bytes, the first time within `patience` seconds.
+
+    Raises Unreachable, also from inside the block.
+    """
     url = environment.redis_url()
     source = environment.source("REDIS_URL")
     try:
         client = Redis.from_url(
-            url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=QUICK_SECONDS
+            url, socket_connect_timeout=patience, socket_timeout=QUICK_SECONDS
         )
     except ValueError as error:
         raise RedisAway(
@@ -147,7 +155,7 @@ async def redis_server(environment: Environment) -> AsyncIterator[Redis]:
         ) from error
     try:
         async with client:
-            await _answers(client)
+            await _answers(client, patience)
             yield client
     except _REDIS_TROUBLE as error:
         raise RedisAway(
@@ -187,21 +195,23 @@ async def shard_count(environment: Environment, redis: Redis) -> int:
     return environment.shards() if known is None else int(known)
 
 
-async def _answers(client: Redis) -> None:
+async def _answers(client: Redis, seconds: float) -> None:
     """Wait for one that hangs no longer than for one that takes no connection."""
     try:
-        async with asyncio.timeout(_CONNECT_SECONDS):
+        async with asyncio.timeout(seconds):
             with suppress(NoPermissionError):  # is an answer too
                 await client.ping()
     except TimeoutError as error:
-        raise RedisTimeoutError(f"no answer within {_CONNECT_SECONDS:.0f} s") from error
+        raise RedisTimeoutError(f"no answer within {seconds:g} s") from error
 
 
-async def _connect(url: str, seconds: float, settings: Mapping[str, str]) -> Connection:
+async def _connect(
+    url: str, patience: float, seconds: float, settings: Mapping[str, str]
+) -> Connection:
     try:
         return await asyncpg.connect(
             url,
-            timeout=_CONNECT_SECONDS,
+            timeout=patience,
             command_timeout=seconds,
             server_settings=dict(settings),
         )

@@ -31,7 +31,7 @@ def find(status: Status) -> list[Finding]:
     """All that is wrong; each has `what`, `since` or None, `remedy` and `runbook`."""
     judges = (
         _servers, _losses, _pause, _edges, _silent, _workers, _lag, _ledger, _spools,
-        _archive, _dropped, _forwarders,
+        _archive, _stuck, _clocks, _dropped, _forwarders,
     )  # fmt: skip
     return [finding for judge in judges for finding in judge(status)]
 
@@ -176,6 +176,29 @@ def _archive(status: Status) -> Iterator[Finding]:
             "The archive stands still",
             status["at"] - timedelta(seconds=archive["lag_seconds"]),
         )
+
+
+def _stuck(status: Status) -> Iterator[Finding]:
+    if stuck := status["stuck"]:
+        entries = sum(one["entries"] for one in stuck)
+        reasons = ", ".join(one["reason"] for one in stuck)
+        yield _finding(
+            f"{entries:,} entries in quarantine wait for you: {reasons}",
+            "`reftide quarantine list`, then edit, redrive or discard them",
+            "Events are in quarantine",
+            min(one["since"] for one in stuck),
+        )
+
+
+def _clocks(status: Status) -> Iterator[Finding]:
+    for edge in status["edges"]:
+        if ahead := edge.get("clock_ahead_seconds"):
+            where = "ahead of" if ahead > 0 else "behind"
+            yield _finding(
+                f"The clock of edge {edge['edge']} is {abs(ahead):,.0f} s {where} Redis'",
+                "Run NTP on both machines. Meanwhile the edge goes by Redis' clock",
+                "A clock is wrong",
+            )
 
 
 def _dropped(status: Status) -> Iterator[Finding]:

@@ -5,7 +5,9 @@ there all the same.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -48,6 +50,10 @@ _SQL: Final = statements("services/observe/status")
 _QUARANTINE: Final = statements("services/recover/quarantine")
 _REPLAYS: Final = statements("services/recover/replays")
 _CODES: Final = 5
+#: Somebody is waiting: a server that takes longer to let us in is away.
+_PATIENCE_SECONDS: Final = 1.5
+_redis: Final = partial(redis_server, patience=_PATIENCE_SECONDS)
+_postgres: Final = partial(postgres, patience=_PATIENCE_SECONDS)
 _FIGURES: Final = (
     "accepted", "recorded", "repeats", "quarantined", "lost", "in_flight", "spooled",
     "balance", "is_still", "is_exact",
@@ -58,7 +64,7 @@ _FROM_REDIS: Final = (
     "bytes_per_event", "hours_left", "workers", "archive",
 )  # fmt: skip
 _LISTS: Final = (
-    "losses", "worker_names", "uploads", "dropped", "shares", "edges", "replays", "ended",
+    "losses", "worker_names", "uploads", "dropped", "stuck", "shares", "edges", "replays", "ended",
     "shards", "edges_lately", "unknown_codes",
 )  # fmt: skip
 _UNKNOWN: Final[Mapping[str, Any]] = {
@@ -93,29 +99,54 @@ async def read_status(environment: Environment, window: float) -> Status:
 async def _read_servers(
     environment: Environment, window: float
 ) -> tuple[Status, dict[str, Unreachable]]:
-    """What the servers say that can be reached, and why others cannot."""
+    """What the servers say that can be reached, and why others cannot.
+
+    Raises Unreachable if nothing says where they are.
+    """
+    environment.redis_url()
+    environment.database_url()
     away: dict[str, Unreachable] = {}
-    found: Status = {}
-    try:
-        return await _both(environment, window), away
-    except RedisAway as error:
-        away["redis"] = error
-    except PostgresAway as error:
-        away["postgres"] = error
-    try:
-        if "redis" in away:
-            found = await _postgres_alone(environment)
-        else:
-            found = await _redis_alone(environment, window)
-    except RedisAway as error:
-        away["redis"] = error
-    except PostgresAway as error:
-        away["postgres"] = error
+    # At once: each takes its time to be given up.
+    async with asyncio.TaskGroup() as group:
+        for server in (_redis(environment), _postgres(environment)):
+            group.create_task(_knock(server, away))
+    found: Status | None = None
+    while found is None:
+        with _noting(away):
+            found = await _read_those_there(environment, window, away)
     return found, away
 
 
+async def _knock(
+    server: AbstractAsyncContextManager[object], away: dict[str, Unreachable]
+) -> None:
+    with _noting(away):
+        async with server:
+            pass
+
+
+@contextmanager
+def _noting(away: dict[str, Unreachable]) -> Iterator[None]:
+    try:
+        yield
+    except RedisAway as error:
+        away["redis"] = error
+    except PostgresAway as error:
+        away["postgres"] = error
+
+
+async def _read_those_there(
+    environment: Environment, window: float, away: Container[str]
+) -> Status:
+    if "redis" in away:
+        return {} if "postgres" in away else await _postgres_alone(environment)
+    if "postgres" in away:
+        return await _redis_alone(environment, window)
+    return await _both(environment, window)
+
+
 async def _both(environment: Environment, window: float) -> Status:
-    async with postgres(environment) as connection, redis_server(environment) as redis:
+    async with _postgres(environment) as connection, _redis(environment) as redis:
         shards = await shard_count(environment, redis)
         earlier = None
         if window:
@@ -146,7 +177,7 @@ async def _both(environment: Environment, window: float) -> Status:
 
 
 async def _postgres_alone(environment: Environment) -> Status:
-    async with postgres(environment) as connection:
+    async with _postgres(environment) as connection:
         totals, lost = await read_totals(connection), await losses(connection)
         return {
             **await _from_postgres(environment, connection),
@@ -161,7 +192,7 @@ async def _postgres_alone(environment: Environment) -> Status:
 
 async def _redis_alone(environment: Environment, window: float) -> Status:
     """In entries: how many events they have is in PostgreSQL."""
-    async with redis_server(environment) as redis:
+    async with _redis(environment) as redis:
         shards = await shard_count(environment, redis)
         earlier = await read_streams(redis, shards)
         await asyncio.sleep(window)
@@ -185,6 +216,7 @@ async def _from_postgres(environment: Environment, connection: Connection) -> St
     shares = await largest_shares(connection, kept, 1)
     return {
         "dropped": await rows(connection, _QUARANTINE["dropped"]),
+        "stuck": await rows(connection, _QUARANTINE["stuck"]),
         "shares": [each._asdict() for each in shares],
         "paused": await lasting(connection),
         "replays": await rows(connection, _REPLAYS["open"]),

@@ -73,12 +73,12 @@ select shard, epoch, entries, settled, entries - settled as missing, counted_at,
  order by ended_at desc, shard
  limit 16
 
--- edges_lately: the edges that worked when workers last saw the streams
-select edge, max(said_at) as said_at
+-- edges_lately: the edges that worked when workers last saw the streams, without when each began
+select split_part(edge, ' ', 1) as edge, max(said_at) as said_at
   from edge_appends
  where said_at > (select max(seen_at) from stream_epochs) - interval '1 minute'
- group by edge
- order by edge
+ group by 1
+ order by 1
 
 -- stream_seen_at: when workers last saw the streams
 select max(seen_at) from stream_epochs

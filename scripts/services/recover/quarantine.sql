@@ -25,6 +25,13 @@ select reason::text, sum(entries)::bigint as entries, min(dropped_at) as first, 
  group by reason
  order by 2 desc, 1
 
+-- stuck: open entries that only an edit or another release can record, by reason
+select reason::text, count(*) as entries, min(first_seen) as since
+  from quarantine
+ where status = 'open' and reason in ('undecodable', 'unstorable', 'crash_loop')
+ group by reason
+ order by 2 desc, 1
+
 -- one: everything about one of them
 select quarantine.id, reason::text, detail, status::text, attempts, kind::text, dialect,
        workspaces.name as workspace, namespace, code, event_id, epoch, shard, entry_ms,

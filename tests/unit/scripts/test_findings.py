@@ -30,12 +30,14 @@ WELL: dict[str, Any] = {
     "paused": None,
     "archive": None,
     **dict.fromkeys(
-        ("losses", "ended", "edges", "silent", "spools", "uploads", "dropped"), ()
+        ("losses", "ended", "edges", "silent", "spools", "uploads", "dropped", "stuck"),
+        (),
     ),
 }
 HOUR_AGO = NOW - timedelta(hours=1)
 LOSS = {"lost": 3, "at_most": 5, "is_recent": True, "since": HOUR_AGO, "until": NOW}
 DROPPED = {"entries": 7, "first": HOUR_AGO, "latest": NOW}
+STUCK = {"reason": "crash_loop", "entries": 3, "since": HOUR_AGO}
 SPOOL = {"spool": "/s", "events": 2, "in_use": False, "oldest": HOUR_AGO}
 UPLOADS = {"archive": "a", "why": "no bucket", "failing_seconds": 60}
 PAUSED = {"paused_at": HOUR_AGO, "detail": "Oops"}
@@ -60,6 +62,7 @@ def _wrong() -> list[tuple[dict[str, Any], str]]:
         ({"paused": PAUSED}, "`reftide resume`"),
         ({"edges": [edge | {"level": "refuse"}]}, "Free its disk"),
         ({"edges": [edge | {"level": "spool"}]}, "`reftide doctor`"),
+        ({"edges": [edge | {"level": "", "clock_ahead_seconds": -90.0}]}, "Run NTP"),
         ({"edges": [{"level": "", "forwarder": PROXY}]}, "TRUSTED_PROXIES=10.0.0.5"),
         ({"silent": [SILENT]}, "http://e:1"),
         ({"silent": [SILENT | {"name": "worker-1"}]}, "Start it again"),
@@ -69,6 +72,7 @@ def _wrong() -> list[tuple[dict[str, Any], str]]:
         ({"spools": [SPOOL]}, "`reftide spool drain /s`"),
         ({"uploads": [UPLOADS]}, "Fix it"),
         ({"archive": {"lag_seconds": 3600.0, "entries": 1}}, "REFTIDE_ARCHIVE"),
+        ({"stuck": [STUCK]}, "edit, redrive or discard"),
         ({"dropped": [DROPPED]}, "`reftide quarantine list`"),
         ({"away": [away | {"server": "redis"}]}, "bring it back."),
         ({"away": [away | {"server": "postgres"}]}, "bring it back."),

@@ -202,7 +202,7 @@ def test_an_edge_without_a_known_admin_port_is_unknown_while_redis_is_away(
     hands: Hands,
 ) -> None:
     hands.cli.fetch(
-        "insert into edge_appends (epoch, edge, appended) values (1, 'e', 9)"
+        "insert into edge_appends (epoch, edge, appended) values (1, 'e 17', 9)"
     )
     gone = Cli({**hands.cli.variables, "REDIS_URL": "redis://127.0.0.1:1/0"})
 
