@@ -85,7 +85,7 @@ def build(settings: EdgeSettings, world: Externals) -> web.Application:
     app.add_routes(Docs(world.dialects, version()).routes())
     proxies = Proxies(settings.trusted_proxies)
     _add_endpoints(app, _acceptor(settings, clock, ports), proxies, world.dialects)
-    state = EdgeState(ports, clock.now, settings.shards, proxies)
+    state = EdgeState(ports, clock, settings.shards, proxies)
     parts = (ports.connections, ports.look_ups, state.watched, ports.appends)
     app.cleanup_ctx.extend(parts)
     _add_sights(app, settings, check, ports, state)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -135,17 +135,16 @@ class EdgeState:
     def __init__(
         self,
         parts: Dependencies,
-        clock: Callable[[], int],
+        clock: EdgeClock,
         shards: int,
         proxies: Proxies,
     ) -> None:
-        """`clock` is in Unix milliseconds."""
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._parts = parts
         self._clock = clock
         self._shards = shards
         self._proxies = proxies
-        self._started = self._level_since = clock()
+        self._started = self._level_since = clock.now()
         self._level = parts.sink.standing.level
 
     def report(self) -> Mapping[str, object]:
@@ -153,7 +152,7 @@ class EdgeState:
         parts = self._parts
         level, why = parts.sink.standing
         if level is not self._level:
-            self._level, self._level_since = level, self._clock()
+            self._level, self._level_since = level, self._clock.now()
         return {
             "level": level,
             "why": why,
@@ -163,7 +162,10 @@ class EdgeState:
             "since": self._started,
             **parts.stream.appended.report(),
             "run": parts.watch.run,
-            "forwarder": self._proxies.forwarders.main(self._clock(), REQUESTS.total),
+            "forwarder": self._proxies.forwarders.main(
+                self._clock.now(), REQUESTS.total
+            ),
+            "clock_ahead_seconds": self._clock.ahead_ms / 1000,
         }
 
     def status(self) -> Mapping[str, object]:

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
+from ingest.contracts.metrics.edge import UNKNOWN_CODES
 from ingest.contracts.shares import Level, most
 from ingest.contracts.storable import text
 from ingest.core.client_ip import truncate
@@ -109,6 +110,9 @@ class Sketch:
             rank = self._drop_least() if len(self._held) >= self._capacity else 0
             held = self._held[name] = _Held(sender, rank, at_ms, at_ms)
             self._by_sender[sender] += 1
+        else:
+            # Random codes, of which a scanner sends any number, do not come again.
+            UNKNOWN_CODES.inc()
         held.rank += 1
         held.unsent += 1
         held.last = at_ms

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from ingest.contracts.metrics.edge import CLOCK_AHEAD
 from ingest.contracts.telemetry import Log
 from ingest.core.values import MintedId
 
@@ -44,25 +45,26 @@ class EdgeClock:
         #: An attribute, so that a plain click passes no call more.
         self.new_id = new_id
         #: By how much this machine's clock is ahead of Redis', if that is corrected.
-        self._ahead_ms = 0
+        self.ahead_ms = 0
         self._log = Log()
 
     def now(self) -> int:
-        return self.machine() - self._ahead_ms
+        return self.machine() - self.ahead_ms
 
     def _shifted(self) -> MintedId:
         raw = self._mint().bytes
-        at = int.from_bytes(raw[:_TIME_BYTES]) - self._ahead_ms
+        at = int.from_bytes(raw[:_TIME_BYTES]) - self.ahead_ms
         return _Shifted(at.to_bytes(_TIME_BYTES) + raw[_TIME_BYTES:])
 
     def observe(self, redis_ms: int, before: int, after: int) -> None:
         """Compare with Redis' clock, which was read between two moments of `machine`."""
         least, most = before - redis_ms, after - redis_ms
-        if least - _TOLERANCE_MS <= self._ahead_ms <= most + _TOLERANCE_MS:
+        if least - _TOLERANCE_MS <= self.ahead_ms <= most + _TOLERANCE_MS:
             return
         ahead = (least + most) // 2
         corrected = ahead if abs(ahead) > _WRONG_MS else 0
-        if corrected != self._ahead_ms:
-            self._ahead_ms = corrected
+        if corrected != self.ahead_ms:
+            self.ahead_ms = corrected
             self.new_id = self._shifted if corrected else self._mint
+            CLOCK_AHEAD.set(corrected / 1000)
             self._log.warning("clock.corrected", ahead_seconds=corrected / 1000)

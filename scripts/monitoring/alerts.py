@@ -32,6 +32,9 @@ _REDIS_IS_THERE: Final = (
     'unless on() (min(reftide_edge_reached{part="directory"}) == 0)'
 )
 
+#: Requests in a quarter of an hour whose codes no link has, from the second of a code on.
+_MISPRINTED: Final = 20
+
 ALERTS: Final = (
     Alert(
         "ReftideEventsLost",
@@ -64,6 +67,22 @@ ALERTS: Final = (
         "Redis is away",
         fires={'reftide_edge_reached{part="directory", instance="e1"}': "1x5 0x15"},
         holds={'reftide_edge_reached{part="directory", instance="e1"}': "1x10 0 1x9"},
+    ),
+    Alert(
+        "ReftideEdgeSpools",
+        "warning",
+        f'max by (instance) (reftide_edge_level{{level="spool"}}) == 1 {_REDIS_IS_THERE}',
+        1,
+        "Redis answers, but an edge keeps events on its disk: Redis takes none.",
+        "Redis is away",
+        fires={
+            'reftide_edge_level{level="spool", instance="e1"}': "0x5 1x15",
+            'reftide_edge_reached{part="directory"}': "1x20",
+        },
+        holds={
+            'reftide_edge_level{level="spool", instance="e1"}': "0x5 1x15",
+            'reftide_edge_reached{part="directory"}': "0x20",
+        },
     ),
     Alert(
         "ReftideSpoolFills",
@@ -173,15 +192,48 @@ ALERTS: Final = (
         fires={"reftide_archive_behind_seconds": "0+300x20"},
         holds={"reftide_archive_behind_seconds": "0 300 600 0x17"},
     ),
+    Alert(
+        "ReftideArchiveDamaged",
+        "warning",
+        "sum(increase(reftide_worker_archive_damaged_total[1h])) > 0",
+        0,
+        "Parts of the archive cannot be read; a replay leaves them out.",
+        "The archive is damaged",
+        fires={"reftide_worker_archive_damaged_total": "0x10 2x10"},
+        holds={"reftide_worker_archive_damaged_total": "2x20"},
+    ),
+    Alert(
+        "ReftideUnknownCodes",
+        "warning",
+        f"sum(increase(reftide_edge_unknown_codes_total[15m])) > {_MISPRINTED}",
+        0,
+        "The same codes come again and again, and no link has them.",
+        "A code is mistyped",
+        fires={"reftide_edge_unknown_codes_total": "0+5x20"},
+        holds={"reftide_edge_unknown_codes_total": "40+1x20"},
+    ),
+    Alert(
+        "ReftideClockWrong",
+        "warning",
+        "max by (instance) (abs(reftide_edge_clock_ahead_seconds)) > 0",
+        1,
+        "The clock of an edge's machine, or of Redis', is wrong by more than a minute.",
+        "A clock is wrong",
+        fires={'reftide_edge_clock_ahead_seconds{instance="e1"}': "0x5 -3600x15"},
+        holds={'reftide_edge_clock_ahead_seconds{instance="e1"}': "0x20"},
+    ),
 )
 
 #: While the first of these fires, the others follow from it and are not sent.
 INHIBITS: Final[Mapping[str, Sequence[str]]] = {
+    # Its section says what to do about Redis, too.
+    "ReftideEdgeRefuses": ("ReftideRedisAway", "ReftideEdgeSpools", "ReftideSpoolFills"),
     "ReftideRedisAway": (
         "ReftidePostgresAway", "ReftideWorkersGone", "ReftideLagGrows",
-        "ReftideLedgerUnbalanced",
+        "ReftideLedgerUnbalanced", "ReftideEdgeSpools",
     ),
     "ReftidePostgresAway": ("ReftideLagGrows", "ReftideArchiveBehind"),
     "ReftideWorkersGone": ("ReftideLagGrows", "ReftideArchiveBehind"),
-    "ReftideRecordingPaused": ("ReftideLagGrows",),
+    # Too many entries that are invalid are a reason to pause.
+    "ReftideRecordingPaused": ("ReftideLagGrows", "ReftideQuarantineNeedsYou"),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from zlib import crc32
 
 from zstandard import ZstdDecompressor, ZstdError
 
+from ingest.contracts.metrics.worker import ARCHIVE_DAMAGED
 from ingest.contracts.stream import EntryId
 from ingest.contracts.telemetry import Log
 from workers.archive.segment import (
@@ -142,8 +143,14 @@ def segments(
         except FileNotFoundError:
             continue  # retention has deleted it since it was listed
         except (SegmentDamaged, OSError) as error:
-            _LOG.warning("archive.damaged", segment=key, cause=str(error))
+            note_damage(segment=key, cause=str(error))
             report(key)
+
+
+def note_damage(**found: object) -> None:
+    """Say and count that a part of the archive cannot be read."""
+    ARCHIVE_DAMAGED.inc()
+    _LOG.warning("archive.damaged", **found)
 
 
 def keys(directory: Path, begin: str = "") -> Iterator[str]:
@@ -220,7 +227,7 @@ def _page(directory: Path, segment: Segment, at: int) -> SegmentPage:
             if stored_record(directory, segment.key).exists():
                 raise SegmentMissing(segment.key) from error
         cause = str(error)
-    _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
+    note_damage(segment=segment.key, frame=at, cause=cause)
     return SegmentPage((), following, frame.entries, segment.key)
 
 

@@ -18,16 +18,13 @@ from msgspec.structs import replace
 
 from ingest.contracts import envelope as codec
 from ingest.contracts.envelope import NewerVersion, Undecodable
-from ingest.contracts.telemetry import Log
-from workers.archive.reader import load_segment, read_frame
+from workers.archive.reader import load_segment, note_damage, read_frame
 from workers.archive.rewrite import rewrite
 from workers.archive.segment import Segment, SegmentDamaged
 from workers.erasure.pseudonyms import blank
 from workers.erasure.suppression import Pair, Suppressions
 from workers.model.batch import Delivery, Entry
 from workers.postgres.database import Pool
-
-_LOG: Final = Log()
 
 #: A sweep pauses as long as it works, at least so many seconds: its process records events.
 _REST_AT_LEAST: Final = 0.001
@@ -146,7 +143,7 @@ async def _found(
             deliveries = await asyncio.to_thread(read_frame, directory, segment, frame)
         except SegmentDamaged as error:
             cause = str(error)
-            _LOG.warning("archive.damaged", segment=segment.key, frame=at, cause=cause)
+            note_damage(segment=segment.key, frame=at, cause=cause)
             continue
         some = await pseudonymize_payloads(
             pool, suppressions, deliveries, is_arriving=False

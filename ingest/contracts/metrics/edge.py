@@ -86,3 +86,11 @@ SPOOL_LIMIT: Final = _gauge(
     "reftide_edge_spool_limit_bytes",
     "The most bytes that the spool may hold: `REFTIDE_SPOOL_BYTES`.",
 )
+CLOCK_AHEAD: Final = _gauge(
+    "reftide_edge_clock_ahead_seconds",
+    "By how much this machine's clock is ahead of Redis', where the edge corrects it; else 0.",
+)
+UNKNOWN_CODES: Final = _counter(
+    "reftide_edge_unknown_codes_total",
+    "Requests with a code that no link has and that came to this edge before.",
+)

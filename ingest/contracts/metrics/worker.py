@@ -80,6 +80,10 @@ ARCHIVED: Final = _counter(
     "Entries that this worker wrote to the archive.",
     ("shard",),
 )
+ARCHIVE_DAMAGED: Final = _counter(
+    "reftide_worker_archive_damaged_total",
+    "Parts of the archive that could not be read and were left out; each attempt counts.",
+)
 UPLOADED: Final = _counter(
     "reftide_worker_archive_uploaded_total",
     "Segments that this worker uploaded to the object store.",

@@ -3,11 +3,12 @@
 Elsewhere: `test_runbook_events.py`, `test_lost_redis.py`, `test_outage_replayed.py`.
 """
 
+from functools import partial
 from pathlib import Path
 
-from ingest.contracts.stream import (
-    heartbeat_key,
-)
+import orjson
+
+from ingest.contracts.stream import EDGES_KEY, edge_key, heartbeat_key
 from tests.support.directory import (
     NOON_MS,
     a_click,
@@ -139,6 +140,45 @@ def test_the_archive_stands_still(scene: Scene) -> None:
             page.next()
 
     assert scene.cli.status()["archive"] is None
+
+
+def test_a_clock_is_wrong(scene: Scene) -> None:
+    async def happen(site: Site, ahead: float) -> None:
+        await beat(site)
+        told = {"level": "stream", "clock_ahead_seconds": ahead}
+        await site.redis.zadd(EDGES_KEY, {"e": 1})
+        await site.redis.set(edge_key("e"), orjson.dumps(told))
+
+    scene.play(clicks(1, 2))
+    scene.play(partial(happen, ahead=3600.0))
+
+    with follow("A clock is wrong", scene.cli) as page:
+        page.next()
+        scene.play(partial(happen, ahead=0.0))
+        page.next()
+
+
+def test_the_archive_is_damaged(scene: Scene, tmp_path: Path) -> None:
+    bucket = tmp_path / "bucket"
+    bucket.mkdir()
+    fetcher = SegmentFetcher(scene.archive, ObjectStore(f"file://{bucket}"))
+
+    async def upload(_: Site) -> None:
+        await Uploader(scene.archive, fetcher, lambda _: None).step()
+
+    scene.play(clicks(1, 2))
+    scene.play(archive)
+    scene.play(upload)
+    [segment] = scene.archive.glob("*/*.zst")
+    segment.write_bytes(bytes(segment.stat().st_size))
+    cli = Cli({**scene.cli.variables, "REFTIDE_ARCHIVE_STORE": f"file://{bucket}"})
+
+    with follow("The archive is damaged", cli) as page, scene.at_work():
+        page.next()
+        segment.unlink()
+        page.next(**BEFORE)
+        page.next()
+        page.next(**BEFORE)
 
 
 def test_the_object_store_is_away(scene: Scene, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from workers.archive.object_store.inventory import (
     index_mtime_ns,
     note_stored,
 )
-from workers.archive.reader import load_segment, reload_if_changed
+from workers.archive.reader import load_segment, note_damage, reload_if_changed
 from workers.archive.segment import INDEX_SUFFIX, Segment, SegmentDamaged, index_path
 from workers.model.batch import ArchiveBoundary
 from workers.redis_io.connections import redis_errors
@@ -89,7 +89,7 @@ class Uploader:
             return False
         except SegmentDamaged as error:
             self._damaged[key] = mtime_ns
-            _LOG.warning("archive.damaged", segment=key, cause=str(error))
+            note_damage(segment=key, cause=str(error))
             return False
         self._damaged.pop(key, None)
         return is_new
