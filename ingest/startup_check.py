@@ -5,6 +5,8 @@ It never prevents the start: an edge on a poorly configured Redis is better than
 """
 
 import asyncio
+import errno
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -91,7 +93,11 @@ async def ask_redis(redis: Redis, shards: int, groups: int = 0) -> RedisFacts:
 
 
 def free_bytes(folder: Path) -> int:
-    """What is free where a folder is, or will be; raises OSError."""
+    """What is free where a folder is, or will be; raises OSError, also where none can be."""
     while not folder.exists():
         folder = folder.absolute().parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(folder))
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
     return shutil.disk_usage(folder).free

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ingest.contracts.variables import SettingsError, StoreEmail, Variables
-from scripts.errors import Unreachable
+from scripts.errors import Unreachable, UsageProblem
 
 if TYPE_CHECKING:
     from scripts.embedded.instance import Instance
@@ -69,7 +69,10 @@ class Environment:
         return tuple(text.encode() for text in dict.fromkeys(texts) if text)
 
     def shards(self) -> int:
-        """How many shards a first start would make; Redis knows better once it ran."""
+        """How many shards a first start would make; Redis knows better once it ran.
+
+        Raises UsageProblem.
+        """
         with _settings_named():
             return Variables(self.variables).shards()
 
@@ -103,7 +106,7 @@ class Environment:
         return {**self.variables, **found}
 
     def admin_urls(self) -> Mapping[str, str]:
-        """Where edges and workers show figures, by name; what is named wins. Raises Unreachable.
+        """Where edges and workers show figures, by name; what is named wins. Raises UsageProblem.
 
         `reftide up`, `reftide edge` and `reftide worker` note theirs in the data directory.
         """
@@ -138,7 +141,7 @@ class Environment:
     def archive_store(self) -> str | None:
         """The URL of the object store that the archive's segments go to.
 
-        None where there is none. Raises Unreachable.
+        None where there is none. Raises Unreachable, UsageProblem.
         """
         with _settings_named():
             url = Variables(self.variables).archive_store()
@@ -204,4 +207,4 @@ def _settings_named() -> Iterator[None]:
     try:
         yield
     except SettingsError as error:
-        raise Unreachable(f"{error}.", "correct that variable.") from error
+        raise UsageProblem(f"{error}.", "correct that variable.") from error

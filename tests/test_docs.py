@@ -12,6 +12,7 @@ from ingest.contracts.telemetry import LogEvent
 from ingest.dialects import DIALECTS
 from scripts.cli import COMMANDS
 from tests.support.servers.runbook import PAGE, sections
+from tests.support.settings import variables
 
 _ROOT = Path(__file__).parents[1]
 _README = (_ROOT / "README.md").read_text("utf-8")
@@ -61,13 +62,7 @@ def _rows() -> dict[str, dict[str, object]]:
 _DOCUMENTED = _rows()
 
 
-def _variables() -> set[str]:
-    sources = [*_ROOT.glob("ingest/**/*.py"), *_ROOT.glob("workers/**/*.py")]
-    text = "\n".join(path.read_text("utf-8") for path in sources)
-    return set(re.findall(r'"((?:REFTIDE|ARQ|REDIS|DATABASE)_[A-Z_]+)"', text))
-
-
-@pytest.mark.parametrize("variable", sorted(_variables()))
+@pytest.mark.parametrize("variable", sorted(variables()))
 def test_a_setting_is_documented(variable: str) -> None:
     assert f"`{variable}`" in _OPERATING
 

@@ -1,7 +1,7 @@
 import pytest
 
 from scripts.environment import Environment
-from scripts.errors import Unreachable
+from scripts.errors import Unreachable, UsageProblem
 
 
 def _environment(**variables: str) -> Environment:
@@ -52,7 +52,7 @@ def test_shards_are_four_unless_a_number_says_otherwise() -> None:
     assert 4 == _environment().shards()
     assert 9 == _environment(REFTIDE_SHARDS="9").shards()
     for wrong in ("0", "many", "-1"):
-        with pytest.raises(Unreachable, match="REFTIDE_SHARDS"):
+        with pytest.raises(UsageProblem, match="REFTIDE_SHARDS"):
             _environment(REFTIDE_SHARDS=wrong).shards()
 
 
