@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from typing import Final, Literal, TextIO
 
@@ -103,11 +104,22 @@ def configure_logging(level: str = "info", stream: TextIO | None = None) -> None
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
+        logger_factory=lambda *_: _Lines(stream or sys.stderr),
         cache_logger_on_first_use=True,
     )
     # What libraries say, asyncio of tasks that failed unseen among them.
     logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
+
+
+class _Lines(structlog.WriteLogger):
+    """Log lines. One that a full disk does not take is given up, and nothing else."""
+
+    @override
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    debug = info = warning = error = msg
 
 
 class Log:

@@ -2,14 +2,17 @@ import asyncio
 import gc
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import StringIO
+from pathlib import Path
+from typing import TextIO
 
 import orjson
+import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from ingest.contracts.telemetry import Bounded, configure_logging
+from ingest.contracts.telemetry import Bounded, Log, configure_logging
 from tests.support.edge.fakes import FixedClock
 
 Line = tuple[str, str, object, object]
@@ -93,8 +96,19 @@ async def test_what_libraries_say_is_a_line_of_ours() -> None:
     assert "nobody waits for this" in lost["exception"]
 
 
+def test_a_log_on_a_full_disk_ends_nobody() -> None:
+    # Closing it fails, too: what it was told is still to be written.
+    with suppress(OSError), Path("/dev/full").open("w", encoding="utf-8") as full:
+        with configured(full):
+            for _ in range(1000):
+                Log().warning("spool.failed", why="x" * 100)
+            logging.getLogger("somebody").error("said")
+        with pytest.raises(OSError, match="No space left"):
+            full.flush()
+
+
 @contextmanager
-def configured(written: StringIO) -> Iterator[None]:
+def configured(written: TextIO) -> Iterator[None]:
     """Logs go there meanwhile."""
     root = logging.getLogger()
     before, level, former = structlog.get_config(), root.level, root.handlers[:]
