@@ -1,5 +1,6 @@
 """`reftide up` as an operator runs it: a process, its output, its children, its HTTP."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -119,6 +120,13 @@ class Up:
         port = urlsplit(self.url).port
         assert port is not None
         return port
+
+    @property
+    def figures(self) -> list[str]:
+        """Where its edges and workers show figures: host and port."""
+        self.wait_for("figures: ")
+        (line,) = (line for line in self.lines if line.startswith("figures: "))
+        return re.findall(r"http://([\d.:]+)/metrics", line)
 
     @property
     def cli(self) -> Cli:

@@ -14,6 +14,7 @@ import orjson
 
 from scripts.bench.environment.processes import free_port
 from tests.support.servers.cli import Cli
+from tests.support.servers.commands import until
 
 
 def program(name: str) -> str:
@@ -62,7 +63,7 @@ class Monitoring:
 
 @contextmanager
 def monitoring(folder: Path, targets: Sequence[str]) -> Iterator[Monitoring]:
-    """Both, scraping these addresses every second."""
+    """Both, scraping these addresses every second; they have seen the installation at rest."""
     prometheus, alertmanager = (f"127.0.0.1:{free_port()}" for _ in range(2))
     write(folder / "rules.yml", "alerts")
     config = {
@@ -94,7 +95,10 @@ def monitoring(folder: Path, targets: Sequence[str]) -> Iterator[Monitoring]:
     }
     running = [_start(folder, name, options) for name, options in commands.items()]
     try:
-        yield Monitoring(f"http://{prometheus}", f"http://{alertmanager}")
+        found = Monitoring(f"http://{prometheus}", f"http://{alertmanager}")
+        until(found.answers, seconds=60)
+        until(lambda: found.has_scraped(6), seconds=60)
+        yield found
     finally:
         for process in running:
             process.terminate()
