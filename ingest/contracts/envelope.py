@@ -4,10 +4,11 @@ Sealed once and never changed: enrichment is a new value beside it. The same mod
 and decodes. The encoding is a JSON object with short keys, absent where a field has its
 default, so that an operator can read an entry and Redis holds few bytes of it.
 
-Version 1, one flat object, is decoded as well; `envelope_v1` restates it.
+Version 1, one flat object, is decoded as well; `envelope_v1` restates it. Version 3 is version
+2 with a trace context: a former release leaves it to a worker that knows it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
@@ -18,7 +19,10 @@ from msgspec.structs import asdict
 
 from ingest.contracts import envelope_v1
 
-VERSION: Final = 2
+#: The latest version that this release reads.
+VERSION: Final = 3
+#: Without a trace context.
+PLAIN_VERSION: Final = 2
 
 #: Scopes of leads' dedupe keys: those that an API key vouches for, and those that none does.
 LEAD_SCOPE: Final = "lead"
@@ -257,7 +261,7 @@ class Envelope(
     _Part,
     frozen=True,
     tag_field="v",
-    tag=VERSION,
+    tag=PLAIN_VERSION,
     rename={
         "id": "i",
         "kind": "k",
@@ -267,6 +271,7 @@ class Envelope(
         "customer": "x",
         "client": "u",
         "details": "d",
+        "traceparent": "tp",
     },
 ):
     """One event. Times are Unix milliseconds; texts are storable and bounded.
@@ -287,6 +292,8 @@ class Envelope(
     customer: Customer = NO_CUSTOMER
     client: Client = NO_CLIENT
     details: Details = NO_DETAILS
+    #: The span that appended it, where its request was traced: see `traces`.
+    traceparent: str | None = None
 
 
 #: The parts by the name of their field.
@@ -330,8 +337,15 @@ _NUL: Final = b"\\u0000"
 _ESCAPE: Final = ord("\\")
 
 
-#: The envelope's bytes; raises nothing for storable values.
-encode: Final[Callable[[Envelope], bytes]] = _ENCODER.encode
+#: The beginnings of an envelope without and with a trace context.
+PLAIN: Final = b'{"v":%d' % PLAIN_VERSION
+TRACED: Final = b'{"v":%d' % VERSION
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The envelope's bytes; raises nothing for storable values."""
+    raw = _ENCODER.encode(envelope)
+    return raw if envelope.traceparent is None else TRACED + raw[len(PLAIN) :]
 
 
 def decode(raw: bytes) -> Envelope:
@@ -364,6 +378,8 @@ def _decoded(raw: bytes) -> Envelope:
     try:
         return _DECODER.decode(raw)
     except msgspec.ValidationError:
+        if raw.startswith(TRACED):
+            return _DECODER.decode(PLAIN + raw[len(TRACED) :])
         if _version(raw) == envelope_v1.VERSION:
             return _DECODER.decode(envelope_v1.upgraded(raw))
         raise

@@ -68,6 +68,7 @@ FIELDS: Final = {
     "purpose": Field("pu", "c", "p"),
     "is_erased": Field("er", "x", "x"),
     "properties": Field("p", "d", "p"),
+    "traceparent": Field("tp", "", "tp"),  # of version 3
 }
 
 _BY_SHORT: Final = {field.short: field for field in FIELDS.values()}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
 from ingest.contracts.clickid import ClickToken, KeyRing, clicked
 from ingest.contracts.envelope import (
@@ -27,6 +27,7 @@ from ingest.contracts.envelope import (
 from ingest.contracts.envelope_v1 import FIELDS, flattened
 from ingest.contracts.ids import first_id_at, millis
 from ingest.contracts.storable import document, text
+from ingest.contracts.traces.context import context_of, with_context
 from tests.support.directory import a_click
 from tests.support.envelopes import changed, flat
 from tests.support.former import FORMER
@@ -97,6 +98,36 @@ def decodes(raw: bytes) -> bool:
 @given(ENVELOPES)
 def test_an_envelope_is_decoded_as_it_was_encoded(envelope: Envelope) -> None:
     assert envelope == decode(encode(envelope))
+
+
+CONTEXTS = st.builds(
+    "00-{:032x}-{:016x}-01".format,
+    st.integers(1, 2**128 - 1),
+    st.integers(1, 2**64 - 1),
+)
+
+
+@given(ENVELOPES, CONTEXTS)
+def test_a_trace_context_is_added_and_changes_nothing_else(
+    envelope: Envelope, context: str
+) -> None:
+    raw = with_context(encode(envelope), context)
+
+    assert context == context_of(raw) == decode(raw).traceparent
+    assert envelope == replace(decode(raw), traceparent=None)
+    # A former release leaves it to a later one.
+    assert raw == encode(decode(raw))
+    assert raw.startswith(b'{"v":3,')
+
+
+@given(ENVELOPES)
+def test_an_envelope_without_a_trace_context_is_of_version_2(
+    envelope: Envelope,
+) -> None:
+    raw = encode(envelope)
+
+    assert raw.startswith(b'{"v":2,')
+    assert context_of(raw) is None
 
 
 @given(ENVELOPES)

@@ -17,6 +17,7 @@ from msgspec.structs import FieldInfo, fields
 from ingest.contracts.envelope import (
     NO_PROPERTIES,
     PARTS,
+    PLAIN_VERSION,
     Dedupe,
     Envelope,
     Kind,
@@ -84,7 +85,7 @@ def with_fields(payload: bytes, given: Mapping[str, str], gone: Iterable[str]) -
 def sealed(text: str, before: bytes) -> bytes:
     """The envelope that a text says, in the place of `before`. Raises UsageProblem."""
     document = {_short(name): value for name, value in _document(text).items()}
-    if document.get(_VERSION_KEY, CURRENT) == CURRENT:
+    if document.get(_VERSION_KEY, CURRENT) in (PLAIN_VERSION, CURRENT):
         document[_VERSION_KEY] = VERSION
     try:
         envelope = decode(orjson.dumps(document))

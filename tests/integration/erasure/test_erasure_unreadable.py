@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from ingest.contracts.envelope import VERSION, encode
+from ingest.contracts.envelope import PLAIN_VERSION, VERSION, encode
 from ingest.contracts.stream import EntryId, epoch_key
 from ingest.contracts.telemetry import Log
 from tests.support.directory import a_click, an_id, furnish
@@ -46,7 +46,9 @@ UNREADABLE = (
     b'["%s","about-jane"]' % an_id(1).hex.encode(),
 )
 OTHERS = (b"not JSON: joe", b'{"who":"jane-47"}', encode(a_click(30))[:-9])
-NEWER = encode(janes_lead(22)).replace(b'{"v":%d' % VERSION, b'{"v":%d' % (VERSION + 1))
+NEWER = encode(janes_lead(22)).replace(
+    b'{"v":%d' % PLAIN_VERSION, b'{"v":%d' % (VERSION + 1)
+)
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Trace contexts and spans. Without the extra `otel`, `spans` cannot be imported."""
