@@ -5,9 +5,10 @@ import gc
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 from uuid_utils import uuid7
@@ -18,6 +19,7 @@ from ingest.contracts.clickid import KeyRing
 from ingest.contracts.generated_codes import generation_key
 from ingest.contracts.metrics.build import version
 from ingest.contracts.telemetry import Log
+from ingest.contracts.variables import Tracing
 from ingest.core.accept import Acceptor
 from ingest.core.authorize import Authorizer
 from ingest.core.clicks import Clicks
@@ -37,18 +39,28 @@ from ingest.dependencies import (
 )
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH, ROUTE
-from ingest.dialects.spec.routes import Dialect
+from ingest.dialects.spec.routes import Dialect, Route
 from ingest.durable.edge_clock import EdgeClock, unix_ms
 from ingest.http.admin import administered, show_keepers, show_look_ups
 from ingest.http.docs import Docs
 from ingest.http.fast_path import PLAIN, plain_routes
-from ingest.http.handlers import BODY_BYTES, Callers, accepting, go_on, preflight
+from ingest.http.handlers import (
+    BODY_BYTES,
+    Callers,
+    Handler,
+    accepting,
+    go_on,
+    preflight,
+)
 from ingest.http.health import Health
 from ingest.http.middleware import in_words_of
 from ingest.http.request_metrics import measured
 from ingest.http.server import Bounds, EdgeServer, room
 from ingest.settings import EdgeSettings
 from ingest.startup_check import StartupCheck
+
+if TYPE_CHECKING:
+    from ingest.http.traces import EdgeTraces
 
 #: Objects more than before it is looked for: requests leave next to none in cycles.
 _GARBAGE: Final = (50_000, 20, 20)
@@ -84,7 +96,9 @@ def build(settings: EdgeSettings, world: Externals) -> web.Application:
     app.add_routes(app[HEALTH].routes())
     app.add_routes(Docs(world.dialects, version()).routes())
     proxies = Proxies(settings.trusted_proxies)
-    _add_endpoints(app, _acceptor(settings, clock, ports), proxies, world.dialects)
+    traces = _traces(app, settings.tracing)
+    acceptor = _acceptor(settings, clock, ports)
+    _add_endpoints(app, acceptor, proxies, world.dialects, traces)
     state = EdgeState(ports, clock, settings.shards, proxies)
     parts = (ports.connections, ports.look_ups, state.watched, ports.appends)
     app.cleanup_ctx.extend(parts)
@@ -136,19 +150,40 @@ def _add_endpoints(
     acceptor: Acceptor,
     proxies: Proxies,
     dialects: Sequence[Dialect],
+    traces: "EdgeTraces | None",
 ) -> None:
-    app[PLAIN] = plain_routes(acceptor, dialects, proxies)
+    plain = plain_routes(acceptor, dialects, proxies)
+    app[PLAIN] = plain if traces is None else traces.plain(plain)
     callers = Callers(proxies, acceptor.authorizer)
     judge = BulkProcessor(acceptor, dialects)
-    app.router.add_post(ROUTE.path, batching(judge, callers), expect_handler=go_on)
+
+    def handler(route: Route, make: Callable[[Acceptor], Handler]) -> Handler:
+        if traces is None:
+            return make(acceptor)
+        return traces.handler(route, acceptor, make)
+
+    handle = handler(ROUTE, lambda given: batching(judge.using(given), callers))
+    app.router.add_post(ROUTE.path, handle, expect_handler=go_on)
     for dialect in dialects:
         for endpoint in dialect.endpoints:
-            handle = accepting(acceptor, dialect, endpoint, callers)
+            make = partial(accepting, dialect=dialect, route=endpoint, callers=callers)
+            handle = handler(endpoint, make)
             # By itself the router takes no braces in a value, and codes may have them.
             path = endpoint.path.replace("}", ":[^/]+}")
             app.router.add_route(endpoint.method, path, handle, expect_handler=go_on)
             if endpoint.from_browsers:
                 app.router.add_route("OPTIONS", path, preflight(endpoint))
+
+
+def _traces(app: web.Application, tracing: Tracing | None) -> "EdgeTraces | None":
+    """What traces requests; without it, the libraries of the extra are not needed."""
+    if tracing is None:
+        return None
+    from ingest.http.traces import EdgeTraces  # noqa: PLC0415 -- where it is asked for
+
+    traces = EdgeTraces(tracing)
+    app.cleanup_ctx.append(traces.exporting)
+    return traces
 
 
 async def serve(settings: EdgeSettings, world: Externals, stop: asyncio.Event) -> None:

@@ -18,6 +18,7 @@ from ingest.contracts.variables import (
     SettingsError,
     StoreEmail,
     StoreIp,
+    Tracing,
     Variables,
 )
 
@@ -79,6 +80,7 @@ class EdgeSettings:
     admin: Listening = NOWHERE
     #: Fewer let tests see keys of Redis expire.
     day_seconds: int = DAY_SECONDS
+    tracing: Tracing | None = None
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:
@@ -99,6 +101,7 @@ class EdgeSettings:
             spooling=Spooling.load(given),
             admin=given.admin(),
             day_seconds=given.day_seconds(),
+            tracing=given.tracing(),
         )
 
 

@@ -7,9 +7,10 @@ the event loop. Events of one subject are processed in order.
 
 import asyncio
 from collections.abc import Hashable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Self
 
 from ingest.bulk.admission import BatchSlots
 from ingest.bulk.items import BulkItem, InvalidItem, item
@@ -64,13 +65,19 @@ class BulkProcessor:
     """Takes batches. One for all requests of an edge."""
 
     def __init__(self, acceptor: Acceptor, dialects: Sequence[Dialect]) -> None:
-        self._acceptor = acceptor
+        self.acceptor = acceptor
         self._routes = RouteTable(dialects)
         self._turns = BatchSlots(_UNDER_WAY, share=_AT_ONCE)
 
+    def using(self, acceptor: Acceptor) -> Self:
+        """The same, with another acceptor for one request."""
+        other = copy(self)
+        other.acceptor = acceptor
+        return other
+
     async def admit(self, raw: RawRequest) -> BatchSender:
         """The sender by these headers; raises Refusal."""
-        authorizer = self._acceptor.authorizer
+        authorizer = self.acceptor.authorizer
         principal = await authorizer.identify(BATCH, ROUTE.credential, raw)
         # The key's own limit counts events.
         await authorizer.count(
@@ -80,8 +87,8 @@ class BulkProcessor:
 
     async def take(self, sender: BatchSender, events: Sequence[bytes]) -> Reply:
         """The answer to a batch; every event in it is durable, or refused."""
-        shared = SharedEntries(self._acceptor.sink)
-        batch = _Batch(replace(self._acceptor, sink=shared), self._routes, sender)
+        shared = SharedEntries(self.acceptor.sink)
+        batch = _Batch(replace(self.acceptor, sink=shared), self._routes, sender)
         results: list[Result] = []
         try:
             for start in range(0, len(events), _AT_ONCE):

@@ -40,6 +40,7 @@ LogEvent = Literal[
     "clock.corrected",  # warning: this machine's clock is far from Redis', which counts
     "claims.unavailable",  # warning: repeats and duplicates are answered as first events
     "limits.unavailable",  # warning: each edge enforces the rate limits on its own
+    "trace.limited",  # warning, at most once a minute: more requests ask for traces than may
     # Both.
     "admin.unavailable",  # warning: the admin port is taken; tried again every 5 s
     "library.said",  # a warning or an error of a library, in its own words

@@ -4,6 +4,7 @@ Every error names the variable and says what to give instead.
 """
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -36,6 +37,18 @@ class Listening(NamedTuple):
 
 
 NOWHERE: Final = Listening()
+
+
+class Tracing(NamedTuple):
+    """Which requests are traced.
+
+    Of those whose callers ask for it, and of one in `one_in` others, at most `per_second` of
+    one edge each; 0: none.
+    """
+
+    per_second: int
+    one_in: int = 0
+
 
 QUARANTINE_ROWS: Final = 100_000
 DAY_SECONDS: Final = 24 * 3600
@@ -139,6 +152,22 @@ class Variables:
         """How many entries that clients caused quarantine keeps."""
         return self.number("REFTIDE_QUARANTINE_ROWS", QUARANTINE_ROWS, (0, 100_000_000))
 
+    def tracing(self) -> Tracing | None:
+        """Which requests are traced; None where none is."""
+        per_second = self.number("REFTIDE_TRACES_PER_SECOND", 0, (0, 1000))
+        one_in = self.number("REFTIDE_TRACE_ONE_IN", 0, (0, 1_000_000_000))
+        if one_in and not per_second:
+            raise SettingsError(
+                "REFTIDE_TRACE_ONE_IN needs REFTIDE_TRACES_PER_SECOND: set that to how"
+                " many requests a second each edge may trace, or unset both"
+            )
+        if per_second and not _has_exporter():
+            raise SettingsError(
+                "REFTIDE_TRACES_PER_SECOND needs a library: install reftide[otel], or"
+                " unset it"
+            )
+        return Tracing(per_second, one_in) if per_second else None
+
     def store_ip(self) -> StoreIp:
         return self.choice("REFTIDE_STORE_IP", STORE_IP)
 
@@ -151,6 +180,13 @@ class Variables:
 
     def log_level(self) -> LogLevel:
         return self.choice("REFTIDE_LOG_LEVEL", LOG_LEVELS)
+
+
+def _has_exporter() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _is_store(url: SplitResult) -> bool:

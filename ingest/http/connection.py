@@ -16,7 +16,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from typing_extensions import override
 
 from ingest.core.client_ip import normalized
-from ingest.http.fast_path import PlainRoute, PlainRoutes
+from ingest.http.fast_path import Answering, PlainRoutes
 from ingest.http.framing import Framing
 from ingest.http.handlers import BODY_BYTES
 from ingest.http.head import END, body_length, plain_head
@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
                 return
         self._lend_whole()
 
-    def _route(self) -> PlainRoute | None:
+    def _route(self) -> Answering | None:
         """The route of a request whose head is read; None if it is not plain."""
         if not self._parser.should_keep_alive():
             return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from http.client import responses
 from time import perf_counter
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import orjson
@@ -129,8 +129,16 @@ class PlainRoute:
         return written(reply, is_for_browsers=self.route.from_browsers)
 
 
+class Answering(Protocol):
+    """Answers the plain requests of one route; see `PlainRoute`."""
+
+    def answer(
+        self, head: Head, body: bytes, peer: str | None, respond: Respond
+    ) -> None: ...
+
+
 #: By the request's first line, as it is on the wire.
-PlainRoutes = Mapping[bytes, PlainRoute]
+PlainRoutes = Mapping[bytes, Answering]
 
 #: Where an application keeps them for its server.
 PLAIN: Final[web.AppKey[PlainRoutes]] = web.AppKey("plain", dict)
@@ -138,7 +146,7 @@ PLAIN: Final[web.AppKey[PlainRoutes]] = web.AppKey("plain", dict)
 
 def plain_routes(
     acceptor: Acceptor, dialects: Sequence[Dialect], proxies: Proxies
-) -> PlainRoutes:
+) -> Mapping[bytes, PlainRoute]:
     """Every route of some dialects whose path has no variables."""
     return {
         f"{route.method} {route.path} HTTP/1.1".encode(): PlainRoute(

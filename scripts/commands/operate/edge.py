@@ -16,6 +16,7 @@ Several edges may share one port. Settings, all from the environment:
   REFTIDE_STORE_IP                          truncated, full or none (truncated)
   REFTIDE_GPC                               anonymous, count or refuse (anonymous)
   REFTIDE_STORE_EMAIL                       encrypted, plain or none (encrypted)
+  REFTIDE_TRACES_PER_SECOND                 requests to trace; docs: Traces (0: none)
   REFTIDE_ADMIN_HOST, REFTIDE_ADMIN_PORT    where to show figures (127.0.0.1, nowhere)
 SIGTERM drains: exit 0.
 """

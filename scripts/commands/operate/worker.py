@@ -15,6 +15,7 @@ Any number of workers share the work. Settings, all from the environment:
   REFTIDE_GATHER_MS                         between reads that find few entries (50)
   REFTIDE_STORE_EMAIL                       encrypted, plain or none (encrypted)
   REFTIDE_GEO_FILE                          an mmdb file for country, region, city
+  REFTIDE_TRACES_PER_SECOND                 as for edges; docs: Traces (0: none)
   REFTIDE_ADMIN_HOST, REFTIDE_ADMIN_PORT    where to show figures (127.0.0.1, nowhere)
 SIGTERM finishes the batch in hand and drains: exit 0.
 """

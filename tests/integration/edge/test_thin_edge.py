@@ -1,16 +1,14 @@
 """The edge is thin: one Affitor click passes few functions, in few modules."""
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import pytest
-
 import ingest
 from tests.support.edge.showcase import publish
-from tests.support.servers.raw_http import WHOLE, Edge, an_edge
+from tests.support.servers.raw_http import WHOLE, an_edge
 
 _ROOT = str(Path(ingest.__file__).parent)
 #: What an edge does by the clock, whether clicks come or not.
@@ -22,13 +20,6 @@ _BY_THE_CLOCK = {
     "durable/probe.py",
     "http/server.py",
 }
-
-
-@pytest.fixture
-async def edge(redis_url: str, tmp_path: Path) -> AsyncIterator[Edge]:
-    await publish(redis_url)
-    async with an_edge(redis_url, tmp_path) as made:
-        yield made
 
 
 @contextmanager
@@ -49,10 +40,10 @@ def called() -> Iterator[set[tuple[str, str]]]:
         sys.setprofile(None)
 
 
-async def test_a_click_passes_at_most_45_functions_in_at_most_15_modules(
-    edge: Edge,
-) -> None:
-    async with edge.caller() as caller:
+async def passed(url: str, path: Path, **changes: str) -> set[tuple[str, str]]:
+    """The functions that a click passes on an edge with these settings."""
+    await publish(url)
+    async with an_edge(url, path, changes=changes) as edge, edge.caller() as caller:
         for _ in range(3):  # until the link is in memory, and its answer is made
             await caller.send(WHOLE)
             assert 200 == (await caller.answer()).status
@@ -60,8 +51,27 @@ async def test_a_click_passes_at_most_45_functions_in_at_most_15_modules(
         with called() as found:
             await caller.send(WHOLE)
             assert 200 == (await caller.answer()).status
+    return {each for each in found if each[0] not in _BY_THE_CLOCK}
 
-    functions = {each for each in found if each[0] not in _BY_THE_CLOCK}
+
+async def test_a_click_passes_at_most_45_functions_in_at_most_15_modules(
+    redis_url: str, tmp_path: Path
+) -> None:
+    functions = await passed(redis_url, tmp_path)
+
     modules = {module for module, _ in functions}
     assert 10 < len(functions) <= 45, sorted(functions)
     assert 5 < len(modules) <= 15, sorted(modules)
+
+
+async def test_where_requests_are_traced_one_that_is_not_passes_two_more(
+    redis_url: str, tmp_path: Path
+) -> None:
+    usual = await passed(redis_url, tmp_path / "usual")
+    tracing = await passed(
+        redis_url, tmp_path / "tracing", REFTIDE_TRACES_PER_SECOND="10"
+    )
+
+    assert set() == usual - tracing
+    added = {"_TracedRoute.answer", "EdgeTraces.begin"}
+    assert {("http/traces.py", name) for name in added} == tracing - usual

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -104,9 +105,15 @@ class Edge:
 
 @asynccontextmanager
 async def an_edge(
-    url: str, path: Path, bounds: Bounds = SOON, world: Externals | None = None
+    url: str,
+    path: Path,
+    bounds: Bounds = SOON,
+    world: Externals | None = None,
+    changes: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Edge]:
-    server = EdgeServer(build(a_setting(url, path), world or Externals()), bounds)
+    """An edge; `changes` are of its settings."""
+    settings = a_setting(url, path, changes)
+    server = EdgeServer(build(settings, world or Externals()), bounds)
     try:
         await server.start("127.0.0.1", 0)
         yield Edge(server.address[1])

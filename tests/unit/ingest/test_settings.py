@@ -1,9 +1,12 @@
+import subprocess
+import sys
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from ingest.contracts.variables import SettingsError
+from ingest.contracts.traces.spans import SpanExport
+from ingest.contracts.variables import SettingsError, Tracing
 from ingest.settings import EdgeSettings, Spooling
 
 NEEDED = {"REDIS_URL": "redis://localhost", "REFTIDE_SECRET": "sixteen letters!"}
@@ -87,11 +90,54 @@ def test_everything_can_be_set() -> None:
         ("REFTIDE_STORE_EMAIL", "hash"),
         ("REFTIDE_GPC", "sell"),
         ("REFTIDE_LOG_LEVEL", "loud"),
+        ("REFTIDE_TRACES_PER_SECOND", "1001"),
+        ("REFTIDE_TRACE_ONE_IN", "-1"),
+        ("REFTIDE_TRACE_ONE_IN", "100"),  # of none
     ],
 )
 def test_a_wrong_setting_is_named(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=name):
         EdgeSettings.load({**NEEDED, name: text})
+
+
+TRACES = {"REFTIDE_TRACES_PER_SECOND": "10"}
+
+
+def test_without_traces_nothing_of_them_is_loaded() -> None:
+    assert EdgeSettings.load(NEEDED).tracing is None
+    code = "import ingest.app, workers.main, sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "ingest.app" in loaded.stdout
+    assert "opentelemetry" not in loaded.stdout
+
+
+def test_traces_are_those_that_callers_ask_for_and_some_others() -> None:
+    assert Tracing(10) == EdgeSettings.load({**NEEDED, **TRACES}).tracing
+    drawn = EdgeSettings.load({**NEEDED, **TRACES, "REFTIDE_TRACE_ONE_IN": "100"})
+    assert Tracing(10, 100) == drawn.tracing
+
+
+def test_traces_without_their_library_are_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("opentelemetry.exp")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter", None)
+
+    with pytest.raises(SettingsError, match=r"install reftide\[otel\], or unset it"):
+        EdgeSettings.load({**NEEDED, **TRACES})
+    assert EdgeSettings.load(NEEDED).tracing is None
+
+
+def test_a_variable_that_the_sdk_does_not_take_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "0")
+
+    with pytest.raises(SettingsError, match=r"OTEL_ is wrong: .*must be positive"):
+        SpanExport("reftide-edge")
 
 
 def test_secrets_are_not_shown() -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest.contracts.envelope import decode
+from ingest.contracts.envelope import decode, encode
+from ingest.contracts.traces.context import with_context
 from tests.support.directory import a_click, an_id
+from tests.support.otlp import SAMPLED
 from tests.support.workers.quarantine_desk import Desk
 from tests.support.workers.redriving import lost_click
 
@@ -43,6 +45,17 @@ def test_what_was_edited_stays_until_it_is_asked_for(desk: Desk) -> None:
     desk.add_link()
     assert 1 == desk.work(lambda clinic: clinic.heal())
     assert (1, 0, 0) == desk.ledger()
+
+
+def test_what_is_edited_keeps_the_trace_of_its_request(desk: Desk) -> None:
+    desk.refuse(with_context(encode(lost_click(1, "TYPO")), SAMPLED))
+
+    told = desk.done("edit", "1", "--set", "code=L0")
+
+    assert ("L0", SAMPLED) == (
+        told["envelope"]["code"],
+        told["envelope"]["traceparent"],
+    )
 
 
 def test_a_field_is_taken_out(desk: Desk) -> None:

@@ -1,0 +1,241 @@
+"""Traces of some requests: a span of the request, and one of its append to the stream.
+
+A request is traced if its caller records a trace, or if it is the next that this edge draws.
+Strangers send `traceparent` too, so each of both has a bound a second. A traced plain click
+takes the ordinary path, which answers the same. Every other request passes as if there were no
+traces.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from time import monotonic
+from typing import Final
+from uuid import UUID
+
+from aiohttp import web
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    set_span_in_context,
+)
+from typing_extensions import override
+
+from ingest.contracts.telemetry import Bounded
+from ingest.contracts.traces.context import is_sampled, with_context
+from ingest.contracts.traces.spans import (
+    SpanExport,
+    fail,
+    span_context,
+    traceparent_of,
+)
+from ingest.contracts.variables import Tracing
+from ingest.core.accept import Acceptor
+from ingest.core.ports import Sink
+from ingest.core.values import Overloaded
+from ingest.dialects.spec.routes import Route
+from ingest.http.fast_path import PlainRoute, PlainRoutes, Respond
+from ingest.http.handlers import Handler
+from ingest.http.head import Head
+
+_SAY_SECONDS: Final = 60.0
+_SERVER_ERRORS: Final = 500
+#: Where the status stands in an answer: behind `HTTP/1.1 `.
+_STATUS: Final = slice(9, 12)
+
+
+class _Budget:
+    """So many a second."""
+
+    def __init__(self, per_second: int, clock: Callable[[], float]) -> None:
+        self._per_second = per_second
+        self._clock = clock
+        self._second = -1
+        self._left = 0
+
+    def take(self) -> bool:
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._left = second, self._per_second
+        self._left -= 1
+        return self._left >= 0
+
+
+class EdgeTraces:
+    """Decides which requests of an edge are traced."""
+
+    def __init__(
+        self, tracing: Tracing, clock: Callable[[], float] = monotonic
+    ) -> None:
+        """`clock` is in seconds."""
+        self._export = SpanExport("reftide-edge")
+        self._one_in = self._until_next = tracing.one_in
+        self._called = _Budget(tracing.per_second, clock)
+        self._drawn = _Budget(tracing.per_second, clock)
+        self._beyond = Bounded("trace.limited", clock, _SAY_SECONDS)
+
+    def begin(self, route: str, traceparent: str | None) -> "RequestTrace | None":
+        """The trace of a request to `route`; None: it has none."""
+        if traceparent is None:
+            self._until_next -= 1
+            if self._until_next:
+                return None
+            self._until_next, budget = self._one_in, self._drawn
+        elif is_sampled(traceparent):
+            budget = self._called
+        else:
+            return None
+        if not budget.take():
+            self._beyond.warning(route=route)
+            return None
+        return _trace(self._export.tracer, route, traceparent)
+
+    def plain(self, routes: Mapping[bytes, PlainRoute]) -> PlainRoutes:
+        """The same routes, some of whose requests are traced."""
+        return {line: _TracedRoute(route, self) for line, route in routes.items()}
+
+    def handler(
+        self, route: Route, acceptor: Acceptor, make: Callable[[Acceptor], Handler]
+    ) -> Handler:
+        """A handler of what aiohttp answers; `make` makes it for an acceptor."""
+        untraced, name = make(acceptor), _name(route)
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            trace = self.begin(name, request.headers.get("traceparent"))
+            if trace is None:
+                return await untraced(request)
+            try:
+                answer = await make(trace.acceptor(acceptor))(request)
+            except BaseException as error:
+                trace.fail(error)
+                raise
+            trace.end(answer.status)
+            return answer
+
+        return handle
+
+    async def exporting(self, _: web.Application) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(self._export.close)
+
+
+class _TracedRoute:
+    """A plain route some of whose requests are traced."""
+
+    def __init__(self, route: PlainRoute, traces: EdgeTraces) -> None:
+        self._route = route
+        self._name = _name(route.route)
+        self._traces = traces
+
+    def answer(
+        self, head: Head, body: bytes, peer: str | None, respond: Respond
+    ) -> None:
+        trace = self._traces.begin(self._name, head.get("traceparent"))
+        if trace is None:
+            self._route.answer(head, body, peer, respond)
+            return
+        acceptor = trace.acceptor(self._route.acceptor)
+
+        def ended(answer: bytes) -> None:
+            trace.end(int(answer[_STATUS]))
+            respond(answer)
+
+        replace(self._route, acceptor=acceptor, clicks=None).answer(
+            head, body, peer, ended
+        )
+
+
+class RequestTrace:
+    """The spans of one request."""
+
+    def __init__(self, tracer: Tracer, span: Span) -> None:
+        self._tracer = tracer
+        self._span = span
+
+    def acceptor(self, acceptor: Acceptor) -> Acceptor:
+        """The same, for this request: what it appends carries the trace."""
+        return replace(acceptor, sink=_TracedSink(acceptor.sink, self))
+
+    def end(self, status: int) -> None:
+        self._span.set_attribute("http.response.status_code", status)
+        if status >= _SERVER_ERRORS:
+            self._span.set_status(Status(StatusCode.ERROR))
+        self._span.end()
+
+    def fail(self, error: BaseException) -> None:
+        fail(self._span, error)
+        self._span.end()
+
+    @contextmanager
+    def appending(self, events: Sequence[UUID]) -> Iterator[str]:
+        """The span of an append, from its begin to Redis' answer; its context."""
+        within = set_span_in_context(self._span, Context())
+        appended = {"reftide.event_ids": [str(each) for each in events]}
+        # It is not the current span: a request may go on in another context than it began.
+        span = self._tracer.start_span("append", within, SpanKind.PRODUCER, appended)
+        try:
+            yield traceparent_of(span.get_span_context())
+        except BaseException as error:
+            fail(span, error)
+            raise
+        finally:
+            span.end()
+
+
+class _TracedSink(Sink):
+    """The sink of one traced request."""
+
+    def __init__(self, sink: Sink, trace: RequestTrace) -> None:
+        self._sink = sink
+        self._trace = trace
+
+    @override
+    def admit(self) -> None:
+        self._sink.admit()
+
+    @override
+    def offer(
+        self, event_id: bytes, payload: bytes, settled: Callable[[str | None], None]
+    ) -> bool:
+        # It appends without a span.
+        return False
+
+    @override
+    async def keep(self, event_id: UUID, payload: bytes, why: str | None) -> None:
+        await self._sink.keep(event_id, payload, why)
+
+    @override
+    async def append(self, event_id: UUID, payload: bytes) -> None:
+        with self._trace.appending([event_id]) as context:
+            await self._sink.append(event_id, with_context(payload, context))
+
+    @override
+    async def append_together(
+        self, events: Sequence[tuple[UUID, bytes]]
+    ) -> Sequence[Overloaded | None]:
+        with self._trace.appending([event_id for event_id, _ in events]) as context:
+            return await self._sink.append_together(
+                [(each, with_context(payload, context)) for each, payload in events]
+            )
+
+
+def _name(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def _trace(tracer: Tracer, route: str, traceparent: str | None) -> RequestTrace | None:
+    """The trace of a request; None where the SDK's own settings want no span of it."""
+    method, _, path = route.partition(" ")
+    above = Context()
+    if traceparent is not None:
+        caller = NonRecordingSpan(span_context(traceparent))
+        above = set_span_in_context(caller, above)
+    named = {"http.request.method": method, "http.route": path}
+    span = tracer.start_span(route, above, SpanKind.SERVER, named)
+    return RequestTrace(tracer, span) if span.is_recording() else None
