@@ -28,6 +28,7 @@ from workers.jobs.archive_service import Archive, segment_fetcher
 from workers.jobs.arq_host import keep_arq
 from workers.jobs.schedule import Jobs
 from workers.pipeline.pipeline import Pipeline
+from workers.pipeline.traces import NO_TRACES, Traces
 from workers.postgres.database import Pool, open_pool, pool_size
 from workers.postgres.schema import require_schema
 from workers.process.admin import serve_admin
@@ -107,7 +108,7 @@ async def _live(settings: Settings, name: str) -> int:
             await retry_until_started(lambda: require_schema(pool), life, log)
         except StoppedBeforeStart:
             return 0
-        pipeline = _pipeline(settings, name, pool)
+        pipeline = _pipeline(settings, name, pool, _traces(settings, stack))
         breaker = life.breaker = CircuitBreaker(pool, name, pipeline.limit)
         life.consumer = _consumer(settings, pipeline, redis, readers, life)
         tune_gc()
@@ -125,7 +126,20 @@ async def _live(settings: Settings, name: str) -> int:
     return int(life.has_failed)
 
 
-def _pipeline(settings: Settings, name: str, pool: Pool) -> Pipeline:
+def _traces(settings: Settings, stack: AsyncExitStack) -> Traces:
+    """What traces batches, until the stack is closed."""
+    if settings.tracing is None:
+        return NO_TRACES
+    # Only here are the libraries of the extra needed.
+    from ingest.contracts.traces.spans import SpanExport  # noqa: PLC0415
+    from workers.pipeline.spans import SpanTraces  # noqa: PLC0415
+
+    export = SpanExport("reftide-worker")
+    stack.push_async_callback(asyncio.to_thread, export.close)
+    return SpanTraces(export.tracer)
+
+
+def _pipeline(settings: Settings, name: str, pool: Pool, traces: Traces) -> Pipeline:
     return Pipeline(
         pool=pool,
         enrich=build_enrichers(settings.geo_file),
@@ -134,6 +148,7 @@ def _pipeline(settings: Settings, name: str, pool: Pool) -> Pipeline:
         new_id=uuid7,
         keep_ip=settings.store_ip == "full",
         store_email=settings.store_email,
+        traces=traces,
         boundary=boundary(settings),
         budget=QuarantineBudget(settings.quarantine_rows),
     )

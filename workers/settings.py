@@ -17,6 +17,7 @@ from ingest.contracts.variables import (
     SettingsError,
     StoreEmail,
     StoreIp,
+    Tracing,
     Variables,
 )
 from workers.model.batch import ArchiveBoundary, Boundary
@@ -84,6 +85,7 @@ class Settings:
     day_seconds: int = DAY_SECONDS
     #: None where this worker does not archive.
     archive: Archiving | None = None
+    tracing: Tracing | None = None
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:
@@ -117,6 +119,7 @@ class Settings:
             ),
             day_seconds=given.day_seconds(),
             archive=_archive(given),
+            tracing=given.tracing(),
         )
 
 

@@ -35,6 +35,7 @@ from workers.model.batch import (
 from workers.model.emails import EmailStore
 from workers.model.rows import Resolution, Row, timestamp
 from workers.pipeline.row_builder import Decoded, DecodedBatch, row_of
+from workers.pipeline.traces import NO_TRACES, Traces
 from workers.postgres.database import (
     NO_LOCKS,
     ConcurrentInsert,
@@ -83,6 +84,7 @@ class Pipeline:
     budget: QuarantineBudget = field(default_factory=QuarantineBudget)
     suppressions: Suppressions = field(default_factory=Suppressions)
     store_email: StoreEmail = "encrypted"
+    traces: Traces = NO_TRACES
     _emails: EmailStore | None = field(default=None, init=False)
 
     async def process(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
@@ -92,8 +94,9 @@ class Pipeline:
         to quarantine; what was committed by then is found recorded when it is processed again.
         """
         self.boundary("read")
-        found = await self.unseal(deliveries)
-        tally = await self._record(found)
+        with self.traces.of("batch", deliveries):
+            found = await self.unseal(deliveries)
+            tally = await self._record(found)
         self.boundary("committed")
         self._tell(deliveries, tally, len(found.newer))
         if not found.newer:
@@ -217,9 +220,10 @@ class Pipeline:
     async def _commit(
         self, rows: Sequence[Row], rejections: Sequence[RejectedEntry], version: int
     ) -> LedgerDelta:
-        return await self.retried(
-            rows, lambda wider: self._write(rows, rejections, version, wider)
-        )
+        with self.traces.writing():
+            return await self.retried(
+                rows, lambda wider: self._write(rows, rejections, version, wider)
+            )
 
     async def retried(
         self, rows: Sequence[Row], attempt: Callable[[Locks], Awaitable[_Result]]

@@ -64,7 +64,9 @@ class Redriver:
             return 0
         try:
             self.pipeline.boundary("read")
-            outcome = await self._redrive(leased)
+            deliveries = [each.delivery for each in leased]
+            with self.pipeline.traces.of("redrive", deliveries):
+                outcome = await self._redrive(leased)
         except BaseException:
             # Not a crash: an outage, a bug, or the end of the process.
             self._unfinished.update(each.id for each in leased)
@@ -124,7 +126,8 @@ class Redriver:
                 pipeline.boundary("written")
             return outcome, ledger
 
-        outcome, ledger = await pipeline.retried(page.rows, attempt)
+        with pipeline.traces.writing():
+            outcome, ledger = await pipeline.retried(page.rows, attempt)
         pipeline.boundary("committed")
         count(ledger, 0, pipeline.clock())
         return outcome

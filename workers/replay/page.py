@@ -80,7 +80,13 @@ class PageReplayer:
         many entries would be quarantined that the worker must be at fault. Then nothing is
         committed.
         """
-        page = await classify(self._pipeline, part, deliveries)
+        with self._pipeline.traces.of("replay", deliveries):
+            page = await classify(self._pipeline, part, deliveries)
+            return await self._apply_storable(part, page, step)
+
+    async def _apply_storable(
+        self, part: Part, page: ClassifiedPage, step: Step
+    ) -> RunningReplay:
         try:
             return await self._commit(part, page, step)
         except DataFault as fault:
@@ -99,7 +105,8 @@ class PageReplayer:
                 counts = result.counts(page)
                 return result, await advance(connection, part, counts, step)
 
-        result, progress = await self._pipeline.retried(page.fresh, attempt)
+        with self._pipeline.traces.writing():
+            result, progress = await self._pipeline.retried(page.fresh, attempt)
         self._pipeline.limit.note(result.good, result.bad)
         return progress
 
