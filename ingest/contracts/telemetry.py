@@ -42,6 +42,7 @@ LogEvent = Literal[
     "limits.unavailable",  # warning: each edge enforces the rate limits on its own
     "trace.limited",  # warning, at most once a minute: more requests ask for traces than may
     # Both.
+    "trace.unexported",  # warning, at most once a minute: the collector does not take spans
     "admin.unavailable",  # warning: the admin port is taken; tried again every 5 s
     "library.said",  # a warning or an error of a library, in its own words
     "checkup.finding",  # at startup: what is wrong with a server, a setting or a disk

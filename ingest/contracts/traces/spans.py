@@ -4,7 +4,9 @@ The SDK reads its own variables: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NA
 others of its specification.
 """
 
+import logging
 from threading import Thread
+from time import monotonic
 from typing import Final
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -12,12 +14,28 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanContext, Status, StatusCode, TraceFlags
+from typing_extensions import override
 
 from ingest.contracts.metrics.build import version
+from ingest.contracts.telemetry import Bounded
 from ingest.contracts.variables import SettingsError
 
 #: How long a process that ends waits for its last spans.
 _CLOSE_SECONDS: Final = 1.0
+#: A collector that is away would be an error each time.
+_SAY_SECONDS: Final = 60.0
+
+
+class _Complaints(logging.Handler):
+    """Writes some of what the SDK complains about."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said = Bounded("trace.unexported", monotonic, _SAY_SECONDS)
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.warning(cause=record.getMessage())
 
 
 class SpanExport:
@@ -28,6 +46,8 @@ class SpanExport:
 
         Raises SettingsError for a variable that the SDK does not take.
         """
+        sdk = logging.getLogger("opentelemetry")
+        sdk.handlers, sdk.propagate = [_Complaints()], False
         own = {"service.name": service, "service.version": version()}
         resource = Resource.create(own).merge(OTELResourceDetector().detect())
         try:

@@ -13,6 +13,7 @@ from ingest.contracts.traces.context import context_of
 from ingest.contracts.variables import Tracing
 from ingest.http.traces import EdgeTraces
 from tests.support.edge.showcase import publish
+from tests.support.eventually import eventually
 from tests.support.otlp import (
     SAMPLED,
     TRACE,
@@ -159,6 +160,28 @@ async def test_the_sdk_can_be_switched_off(
 
     assert entry.startswith(b'{"v":2')
     assert [] == collector.spans
+
+
+async def test_a_collector_that_is_away_is_one_line_a_minute(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+    asking = [a_click(traceparent=SAMPLED)] * 3
+    settings = {"REFTIDE_TRACES_PER_SECOND": "10"}
+
+    with capture_logs() as logs:
+        answers, entries = await came_to(redis_url, tmp_path, settings, asking)
+
+        async def is_said() -> bool:
+            return any(line["event"] == "trace.unexported" for line in logs)
+
+        await eventually(is_said)
+
+    assert [200] * 3 == [answer.status for answer in answers]
+    assert 3 == len(entries)
+    [line] = [each for each in logs if each["event"] == "trace.unexported"]
+    assert "Connection refused" in line["cause"]
 
 
 @pytest.mark.usefixtures("collector")
