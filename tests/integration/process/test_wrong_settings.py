@@ -56,6 +56,8 @@ REFUSED = {
     "REFTIDE_STORE_EMAIL": Wrong("worker", "hash"),
     "REFTIDE_STORE_IP": Wrong("worker", "some"),
     "REFTIDE_STREAM_KEEP_HOURS": Wrong("worker", "a day"),
+    "REFTIDE_TRACES_PER_SECOND": Wrong("worker", "1001"),
+    "REFTIDE_TRACE_ONE_IN": Wrong("edge", "100"),  # of none
     "REFTIDE_TRUSTED_PROXIES": Wrong("edge", "10.0.0.1/8"),
     "REFTIDE_WORKER_NAME": Wrong("worker", "../elsewhere"),
 }
