@@ -1348,13 +1348,21 @@ create table if not exists erasure_archives (
 -- emptied by the publisher.
 create table if not exists directory_changes (
     seq     bigint  generated always as identity primary key,
-    topic   text    not null,     -- see `_TOPICS` in workers/publish.py
+    topic   text    not null,     -- see `_PARTS` in workers/publish/publisher.py
     ref     text    not null      -- an id; or a namespace, workspace or program, a space, and a name in it
 );
 
--- What must not wait behind a mass of other changes.
-create index if not exists directory_changes_urgent on directory_changes (seq)
+-- By the parts of the directory (`_PARTS` in workers/publish/publisher.py): none waits behind a
+-- mass of another's changes.
+drop index if exists directory_changes_urgent;
+create index if not exists directory_changes_access on directory_changes (seq)
     where topic in ('switch', 'limit', 'key');
+create index if not exists directory_changes_links on directory_changes (seq)
+    where topic in ('link', 'code', 'partner_link', 'domain', 'program');
+create index if not exists directory_changes_customers on directory_changes (seq)
+    where topic in ('customer', 'click');
+create index if not exists directory_changes_stats on directory_changes (seq)
+    where topic in ('stats');
 
 create or replace function link_changed() returns trigger language plpgsql as $$
 begin

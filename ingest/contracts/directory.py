@@ -26,8 +26,9 @@ GENERATION_KEY: Final = "rt:dir:generation:3"
 #: The marker of releases whose customers were JSON under keys of any length.
 FORMER_GENERATION_KEY: Final = "rt:dir:generation"
 
-#: The publisher: a value that no other worker writes. Edges do not read it.
-PUBLISHER_KEY: Final = "rt:dir:publisher"
+#: The publishers of the parts of the directory, `rt:dir:publisher:links`: values that no other
+#: worker writes. Edges do not read them.
+PUBLISHER_PREFIX: Final = "rt:dir:publisher:"
 
 #: A stream of the changed keys, field `k`; edges read it from where they stand.
 CHANGES_KEY: Final = "rt:dir:changes"

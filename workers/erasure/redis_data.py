@@ -17,7 +17,7 @@ from ingest.contracts.directory import (
     CHANGES_FIELD,
     CHANGES_KEY,
     EVERYTHING,
-    PUBLISHER_KEY,
+    PUBLISHER_PREFIX,
     customer_key,
     former_customer_key,
 )
@@ -157,7 +157,7 @@ async def forget_customer(
                 pipe.delete(former_customer_key(workspace_id, external_id))
                 pipe.delete(new_customer_key(workspace_id, external_id))
             # A stalled publisher that has lost its lock may still hold the customer's record.
-            pipe.delete(PUBLISHER_KEY)
+            pipe.delete(f"{PUBLISHER_PREFIX}customers")
             # The stream of changes names customers. Edges that miss entries drop their caches.
             pipe.delete(CHANGES_KEY)
             pipe.xadd(CHANGES_KEY, {CHANGES_FIELD: EVERYTHING})

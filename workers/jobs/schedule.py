@@ -4,7 +4,7 @@ Every job is idempotent and may run on any worker at any time; where it matters,
 PostgreSQL lets one run through.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -13,6 +13,7 @@ from arq.cron import CronJob
 from redis.asyncio import Redis
 from typing_extensions import override
 
+from ingest.contracts.directory import GENERATION_KEY
 from ingest.contracts.telemetry import LogEvent
 from workers.erasure.runner import Eraser
 from workers.jobs.arq_host import JobSet
@@ -32,6 +33,8 @@ from workers.postgres.database import (
 from workers.postgres.sql import statements
 from workers.publish.publisher import (
     CHUNK,
+    PARTS,
+    SLOW_PARTS,
     publish_changes,
     publish_if_missing,
 )
@@ -87,9 +90,9 @@ class Jobs(JobSet):
     @override
     def crons(self) -> list[CronJob]:
         return [
-            # Twice a second, so that edges know within one; a cron runs once a second.
-            self.cron(self.publish_changes, second=None),
-            self.cron(self.publish_changes, second=None, microsecond=_HALF_SECOND_US),
+            # So that edges know within a second.
+            *self._twice_a_second(self.publish_changes),
+            *self._twice_a_second(self.publish_slow_changes),
             self.cron(
                 self.ensure_directory,
                 second=set(range(0, 60, _DIRECTORY_EVERY)),
@@ -122,14 +125,29 @@ class Jobs(JobSet):
             self._cleanup("expire_quarantine", 47, "quarantine.expired", self._expire),
         ]
 
+    def _twice_a_second(self, body: Callable[[], Awaitable[object]]) -> list[CronJob]:
+        """A cron runs once a second."""
+        half = self.cron(body, second=None, microsecond=_HALF_SECOND_US)
+        return [self.cron(body, second=None), half]
+
     async def publish_changes(self) -> None:
-        """Publish changes to the edges."""
-        total = 0
+        """Publish changes to the edges, but for those that take long."""
+        await self._publish([part for part in PARTS if part not in SLOW_PARTS])
+
+    async def publish_slow_changes(self) -> None:
+        """Publish the other changes."""
+        await self._publish(SLOW_PARTS)
+
+    async def _publish(self, parts: Sequence[str]) -> None:
+        if not await self._redis.exists(GENERATION_KEY):
+            return  # else the publisher of the whole directory might never get its lock
+        total, count = 0, CHUNK
         async with self._connection() as connection:
-            while count := await publish_changes(connection, self._redis, self._kept):
+            while count == CHUNK:
+                count = await publish_changes(
+                    connection, self._redis, self._kept, parts
+                )
                 total += count
-                if count < CHUNK:
-                    break
         if total:
             self.log.info("directory.published", changes=total)
 

@@ -1,7 +1,8 @@
 """Publishes the directory, the edges' read model, into Redis.
 
-One publisher works at a time, so that no older value overwrites a newer one. The changes of a
-publisher that dies stay in their table and are published again.
+The directory has parts that share no record. One publisher works at a part at a time, so that
+no older value overwrites a newer one; a part that takes long holds no other up. The changes of
+a publisher that dies stay in their table and are published again.
 
 The advisory lock in PostgreSQL alone is not enough: it is lost when the session of a stalled
 publisher is ended. So a publisher first writes a token into Redis, before it reads what it
@@ -34,7 +35,7 @@ from ingest.contracts.directory import (
     EVERYTHING,
     FORMER_GENERATION_KEY,
     GENERATION_KEY,
-    PUBLISHER_KEY,
+    PUBLISHER_PREFIX,
 )
 from workers.model.batch import TransientError
 from workers.postgres.database import Connection
@@ -45,6 +46,21 @@ from workers.publish.retention import Retention, is_filling
 from workers.quarantine.quarantine import TOPICS, wake
 
 _SQL: Final = statements("publish/publisher")
+
+#: The topics of the parts of the directory: first what operators switch off and limit.
+_PARTS: Final[Mapping[str, Sequence[str]]] = {
+    "access": ("switch", "limit", "key"),
+    "links": ("link", "code", "partner_link", "domain", "program"),
+    "customers": ("customer", "click"),
+    "stats": ("stats",),
+}
+PARTS: Final = tuple(_PARTS)
+#: It sums up what a partner's links brought, which takes time.
+SLOW_PARTS: Final = ("stats",)
+_CHANGES_NEXT: Final = {
+    part: _SQL["changes_next"].format(topics=str(topics).strip("(,)"))
+    for part, topics in _PARTS.items()
+}
 
 #: Changes, or rows of a full publication, handled at a time.
 CHUNK: Final = 500
@@ -65,17 +81,18 @@ _RETENTION: Final = Retention()
 
 
 class _Writer:
-    """Writes records, and announces their keys once all are written."""
+    """Writes records of some parts, and announces their keys once all are written."""
 
-    def __init__(self, redis: Redis, kept: Retention) -> None:
+    def __init__(self, redis: Redis, kept: Retention, parts: Sequence[str]) -> None:
         self._redis = redis
         self._kept = kept
+        self._publishers = [f"{PUBLISHER_PREFIX}{part}" for part in parts]
         self._token = uuid4().hex.encode()
         self._keys: set[str] = set()
 
     async def begin(self) -> None:
         """Take over from other publishers; call it under the lock, before reading rows."""
-        await self._redis.set(PUBLISHER_KEY, self._token)
+        await self._redis.mset(dict.fromkeys(self._publishers, self._token))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Pipeline]:
@@ -84,8 +101,8 @@ class _Writer:
         Raises TransientError if another publisher has begun, or Redis has lost its data.
         """
         async with self._redis.pipeline(transaction=True) as pipe:
-            await pipe.watch(PUBLISHER_KEY)
-            if await pipe.get(PUBLISHER_KEY) != self._token:
+            await pipe.watch(*self._publishers)
+            if {*await pipe.mget(self._publishers)} != {self._token}:
                 raise TransientError(_SUPERSEDED)
             pipe.multi()  # type: ignore[no-untyped-call]  # redis-py types none of it
             yield pipe
@@ -120,19 +137,33 @@ class _Writer:
 
 
 async def publish_changes(
-    connection: Connection, redis: Redis, kept: Retention = _RETENTION
+    connection: Connection,
+    redis: Redis,
+    kept: Retention = _RETENTION,
+    parts: Sequence[str] = PARTS,
 ) -> int:
-    """Publish up to CHUNK changes; how many. 0 if another publisher has the lock.
+    """Publish up to CHUNK changes, those of a part before those of the next; how many.
 
-    Raises TransientError and the errors of Redis and asyncpg; then the changes stay queued.
+    Parts that another publisher is at are left to it. Raises TransientError and the errors of
+    Redis and asyncpg; then the changes stay queued.
     """
+    count = 0
+    for part in parts:
+        if count < CHUNK:
+            count += await _publish_part(connection, redis, kept, part, CHUNK - count)
+    return count
+
+
+async def _publish_part(
+    connection: Connection, redis: Redis, kept: Retention, part: str, most: int
+) -> int:
     async with connection.transaction():
-        if not await connection.fetchval(_SQL["publish_lock"]):
+        if not await connection.fetchval(_SQL["part_lock"], part):
             return 0
-        changes = await connection.fetch(_SQL["changes_next"], CHUNK)
+        changes = await connection.fetch(_CHANGES_NEXT[part], most)
         if not changes:
             return 0
-        writer = _Writer(redis, kept)
+        writer = _Writer(redis, kept, [part])
         await writer.begin()
         await _publish(connection, writer, _by_topic(changes), _topics(kept))
         await writer.announce()
@@ -169,7 +200,7 @@ async def publish_all(
     Needs a transaction that holds the publisher's lock. Raises TransientError if Redis loses
     its data meanwhile.
     """
-    writer = _Writer(redis, kept)
+    writer = _Writer(redis, kept, PARTS)
     await writer.begin()
     for read_document in _DOCUMENTS.values():
         await writer.write(await read_document(connection))

@@ -1,14 +1,14 @@
--- publish_lock: try to become the one publisher until the end of the transaction
+-- publish_lock: try to become the one publisher of everything until the end of the transaction
 select pg_try_advisory_xact_lock(hashtext('reftide publish'))
 
--- changes_next: unpublished changes, urgent topics first, then the oldest
-select seq, topic, ref
-  from ((select 0 as place, seq, topic, ref from directory_changes
-          where topic in ('switch', 'limit', 'key') order by seq limit $1)
-        union all
-        (select 1, seq, topic, ref from directory_changes
-          where topic not in ('switch', 'limit', 'key') order by seq limit $1)) as changes
- order by place, seq
+-- part_lock: the same of a part, while nobody publishes everything
+select pg_try_advisory_xact_lock_shared(hashtext('reftide publish'))
+   and pg_try_advisory_xact_lock(hashtext('reftide publish ' || $1::text))
+
+-- changes_next: the oldest unpublished changes of a part
+select seq, topic, ref from directory_changes
+ where topic in ({topics})
+ order by seq
  limit $1
 
 -- changes_done: these are published

@@ -57,6 +57,7 @@ async def test_missing_partitions_are_made(pool: Pool, redis: Redis) -> None:
 async def test_a_failing_job_is_logged_once_until_it_succeeds(
     pool: Pool, redis: Redis
 ) -> None:
+    await redis.set(GENERATION_KEY, 1)
     job = next(cron for cron in Jobs(pool, redis, 1).crons() if "publish" in cron.name)
     with capture_logs() as logs:
         for ending in ("gone", "back", "gone"):

@@ -12,16 +12,22 @@ from uuid_utils.compat import uuid7
 from ingest.contracts.directory import (
     CHANGES_KEY,
     GENERATION_KEY,
-    PUBLISHER_KEY,
+    PUBLISHER_PREFIX,
+    LinkRecord,
     api_key_key,
     customer_key,
     link_key,
+    stats_key,
 )
 from tests.support.publishing import HASH, World, a_world
 from workers.erasure.redis_data import forget_customer
 from workers.model.batch import TransientError
 from workers.postgres.database import translate_errors
-from workers.publish.publisher import publish_all, publish_changes
+from workers.publish.publisher import (
+    publish_all,
+    publish_changes,
+    publish_if_missing,
+)
 
 
 @pytest.fixture
@@ -97,7 +103,7 @@ async def test_a_directory_lost_while_it_was_published_is_not_called_whole(
     assert not await world.redis.exists(GENERATION_KEY)
 
 
-@pytest.mark.parametrize("moment", [PUBLISHER_KEY, api_key_key(HASH)])
+@pytest.mark.parametrize("moment", [PUBLISHER_PREFIX, api_key_key(HASH)])
 async def test_a_publisher_that_stood_still_overwrites_nothing_newer(
     world: World, moment: str
 ) -> None:
@@ -144,3 +150,55 @@ async def test_a_publisher_that_stood_still_knows_nobody_who_was_erased_meanwhil
             await publish_changes(connection, frozen)
 
     assert not await world.redis.exists(jane)
+
+
+async def test_a_link_is_published_while_stats_take_long(world: World) -> None:
+    async def add_a_link() -> None:
+        await world.add_links(1)
+        assert 0 < await world.publish()
+        found.append(await world.link_at(link_key("-", "n0")))
+
+    found: list[LinkRecord | None] = []
+    stats = stats_key(world.workspace, "jane")
+    await world.publish()
+    await world.execute("update programs set has_stats = true")
+    async with world.pool.acquire() as connection:
+        slow = Interrupted.before(stats, world.redis, add_a_link)
+        await publish_changes(connection, slow)
+
+    assert [False] == [link is None for link in found]
+    assert await world.redis.exists(stats)
+    assert 0 == await world.publish()
+
+
+async def test_who_stood_still_publishing_everything_overwrites_no_part(
+    world: World,
+) -> None:
+    async def rename() -> None:
+        await end_session(world, publisher)
+        await world.execute("update partners set code = 'janet'")
+        assert 0 < await world.publish()
+
+    async with world.pool.acquire() as connection:
+        publisher = connection.get_server_pid()
+        frozen = Interrupted.before(link_key("-", "SPRING"), world.redis, rename)
+        with pytest.raises(TransientError), translate_errors():
+            await publish_if_missing(connection, frozen)
+
+    link = await world.link_at(link_key("-", "SPRING"))
+    assert "janet" == (link and link.partner_code)
+
+
+async def test_everything_is_published_when_no_part_is_being_published(
+    world: World,
+) -> None:
+    async def publish_all_too() -> None:
+        results.append(await world.publish_if_missing())
+
+    results: list[bool] = []
+    async with world.pool.acquire() as connection:
+        busy = Interrupted.before(api_key_key(HASH), world.redis, publish_all_too)
+        await publish_changes(connection, busy)
+    results.append(await world.publish_if_missing())
+
+    assert [False, True] == results
