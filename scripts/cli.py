@@ -92,6 +92,17 @@ class LazyGroup(click.Group):
         return [name for section in COMMANDS.values() for name in section]
 
     @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # The system hands over bytes; what is no UTF-8 no server takes.
+        for text in args:
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                shown = ascii(text)
+                raise click.UsageError(f"{shown}: give it in UTF-8.", ctx) from error
+        return super().parse_args(ctx, args)
+
+    @override
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -9,6 +9,7 @@ import orjson
 
 from scripts.commands.recover import redrive
 from scripts.commands.recover.quarantine_options import (
+    ENTRY,
     dry,
     everything,
     filters,
@@ -79,7 +80,7 @@ def _show_list(found: Mapping[str, Any]) -> None:
 
 
 @command.command()
-@click.argument("number", metavar="ID", type=click.IntRange(1))
+@click.argument("number", metavar="ID", type=ENTRY)
 @reporting
 async def show(environment: Environment, number: int) -> Report:
     """Show one entry: its envelope, the bytes as they were read, and its history."""
@@ -101,7 +102,7 @@ def _show_entry(row: Mapping[str, Any]) -> None:
 
 
 @command.command()
-@click.argument("number", metavar="ID", type=click.IntRange(1))
+@click.argument("number", metavar="ID", type=ENTRY)
 @click.option(
     "--set", "given", multiple=True, metavar="FIELD=VALUE", help="Change a field."
 )

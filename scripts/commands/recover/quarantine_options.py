@@ -5,12 +5,16 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from scripts.parameters import when
+from scripts.parameters import Parsed, when
+from scripts.services.parsers import whole
 
 _REASONS: Final = (
     "undecodable", "unstorable", "future_id", "crash_loop", "unknown_link",
     "inactive_link", "unknown_program", "unknown_click", "expired", "unauthorised",
 )  # fmt: skip
+
+#: PostgreSQL's bigint.
+_number: Final = whole(1, 2**63 - 1)
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
@@ -35,6 +39,17 @@ def filters(*names: str) -> Callable[[_Body], _Body]:
     return add
 
 
-numbers = click.argument("ids", metavar="[ID]...", type=click.IntRange(1), nargs=-1)
+def _entry(value: str) -> int:
+    try:
+        return _number(value)
+    except ValueError:
+        what = f"{value!r} is no entry's number: see `reftide quarantine list`"
+        raise ValueError(what) from None
+
+
+#: The number of an entry.
+ENTRY: Final = Parsed(_entry, "ID")
+
+numbers = click.argument("ids", metavar="[ID]...", type=ENTRY, nargs=-1)
 everything = click.option("--all", "everything", is_flag=True, help="All open ones.")
 dry = click.option("--dry-run", is_flag=True, help="Only tell how many.")
