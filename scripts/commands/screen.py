@@ -59,11 +59,9 @@ _TABLES: Final = (
     ),
     _Table("edges", ("edge", "level", "level_since", "spool_bytes", "why")),
     _Table(
-        "shards",
-        (
-            "shard", "epoch", "length", "undelivered", "pending", "in_flight",
-            "lag_seconds", "oldest_pending_seconds",
-        ),
+        "unknown_codes",
+        ("code", "count", "suggestion", "host", "last_seen"),
+        "Unknown codes: reftide links unknown",
     ),
     _Table(
         "dropped",
@@ -78,14 +76,16 @@ _TABLES: Final = (
         "Replays",
     ),
     _Table(
+        "shards",
+        (
+            "shard", "epoch", "length", "undelivered", "pending", "in_flight",
+            "lag_seconds", "oldest_pending_seconds",
+        ),
+    ),
+    _Table(
         "shares",
         ("level", "kept", "most", "workspace", "named"),
         "Largest shares of quarantine",
-    ),
-    _Table(
-        "unknown_codes",
-        ("code", "count", "suggestion", "host", "last_seen"),
-        "Unknown codes: reftide links unknown",
     ),
 )  # fmt: skip
 

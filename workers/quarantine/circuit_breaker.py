@@ -75,7 +75,7 @@ class BadEntryLimit:
         self._allowance = more
 
     def _pause(self, what: str) -> None:
-        raise PausedError("culprits", f"{what}: see `reftide quarantine list`")
+        raise PausedError("culprits", what)
 
 
 class CircuitBreaker:

@@ -1,6 +1,7 @@
 """What edges report of themselves."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -18,6 +19,15 @@ async def standing(redis: Redis) -> list[dict[str, Any]]:
         for name, raw in zip(names, told, strict=True)
         if raw is not None
     ]
+
+
+async def gone_at(redis: Redis) -> datetime | None:
+    """When the last edge that did not end well was last there; None if there is none."""
+    latest = await redis.zrange(EDGES_KEY, 0, -1, desc=True, withscores=True)
+    for name, seconds in latest:
+        if not await redis.exists(edge_key(name.decode())):
+            return datetime.fromtimestamp(seconds, UTC)
+    return None
 
 
 def untrusted_forwarders(edges: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -92,13 +92,17 @@ def _behind(status: Status) -> str:
 def _what_to_do(status: Status) -> list[str]:
     findings = status["findings"]
     said = [
-        f"{number}. {one['what']}\n{one['remedy'].rstrip('.')}."
+        f"{number}. {one['what']}\n{_sentence(one['remedy'])}"
         f" See docs/runbook.md, {one['runbook']}."
         for number, one in enumerate(findings[:_SHOWN], 1)
     ]
     if len(findings) > _SHOWN:
         said.append(f"{len(findings) - _SHOWN} more: reftide status --json")
     return said or ["nothing"]
+
+
+def _sentence(remedy: str) -> str:
+    return f"{remedy[0].upper()}{remedy[1:].rstrip('.')}."
 
 
 def _over(status: Status) -> str:

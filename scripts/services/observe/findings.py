@@ -30,7 +30,7 @@ Status = Mapping[str, Any]
 def find(status: Status) -> list[Finding]:
     """All that is wrong; each has `what`, `since` or None, `remedy` and `runbook`."""
     judges = (
-        _servers, _losses, _pause, _edges, _silent, _workers, _lag, _ledger, _spools,
+        _servers, _losses, _pause, _edges, _workers, _silent, _lag, _ledger, _spools,
         _archive, _stuck, _clocks, _dropped, _forwarders,
     )  # fmt: skip
     return [finding for judge in judges for finding in judge(status)]
@@ -82,9 +82,12 @@ def _replay(since: datetime) -> str:
 
 def _pause(status: Status) -> Iterator[Finding]:
     if paused := status["paused"]:
+        # Invalid entries come again, and pause it again, until they are let into quarantine.
+        allow = " --allow N`, with as many as may go to quarantine"
+        is_bad_data = paused["cause"] == "culprits"
         yield _finding(
             f"Recording is paused: {paused['detail']}",
-            "Fix it, then `reftide resume`",
+            f"Fix it, then `reftide resume{allow if is_bad_data else '`'}",
             "Recording is paused",
             paused["paused_at"],
         )
@@ -111,19 +114,26 @@ def _edges(status: Status) -> Iterator[Finding]:
 
 def _silent(status: Status) -> Iterator[Finding]:
     for each in status["silent"]:
-        runbook = _WORKERS if each["name"].startswith("worker") else "An edge is gone"
+        is_worker = each["name"].startswith("worker")
+        if is_worker and status["workers"] == 0:
+            continue
+        runbook = _WORKERS if is_worker else "An edge is gone"
         yield _finding(
             f"{each['name']} {each['problem']}",
             f"Start it again. If {each['url']} is gone for good, take it out of"
             " REFTIDE_ADMIN_URLS, or out of admin in the data directory",
             runbook,
+            None if is_worker else status["edge_gone_at"],
         )
 
 
 def _workers(status: Status) -> Iterator[Finding]:
     if status["workers"] == 0:
         yield _finding(
-            "No worker is alive", "Run `reftide worker` (or `reftide up`)", _WORKERS
+            "No worker is alive",
+            "Run `reftide worker` (or `reftide up`)",
+            _WORKERS,
+            status["streams_seen_at"],
         )
 
 

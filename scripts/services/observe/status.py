@@ -25,7 +25,7 @@ from scripts.servers import (
     shard_count,
 )
 from scripts.services.administer.catalogue.unknown_codes import unknown_codes
-from scripts.services.maintain.edges import standing
+from scripts.services.maintain.edges import gone_at, standing
 from scripts.services.maintain.pauses import lasting
 from scripts.services.observe.findings import find
 from scripts.services.observe.ledger import (
@@ -69,7 +69,8 @@ _LISTS: Final = (
 )  # fmt: skip
 _UNKNOWN: Final[Mapping[str, Any]] = {
     **dict.fromkeys((*_FIGURES, *_RATES, *_FROM_REDIS, "lost_at_most", "paused")),
-    "stream_seen_at": None,
+    "streams_seen_at": None,
+    "edge_gone_at": None,
     **{name: [] for name in _LISTS},
 }
 
@@ -186,7 +187,6 @@ async def _postgres_alone(environment: Environment) -> Status:
             "lost_at_most": _at_most(totals["lost"], lost),
             "ended": await ended(connection, ()),
             "edges_lately": await rows(connection, _SQL["edges_lately"]),
-            "stream_seen_at": await connection.fetchval(_SQL["stream_seen_at"]),
         }
 
 
@@ -219,6 +219,7 @@ async def _from_postgres(environment: Environment, connection: Connection) -> St
         "stuck": await rows(connection, _QUARANTINE["stuck"]),
         "shares": [each._asdict() for each in shares],
         "paused": await lasting(connection),
+        "streams_seen_at": await connection.fetchval(_SQL["streams_seen_at"]),
         "replays": await rows(connection, _REPLAYS["open"]),
     }
 
@@ -233,6 +234,7 @@ async def _from_redis(redis: Redis, view: StreamsView) -> Status:
         "worker_names": alive,
         "uploads": await upload_reports(redis, alive),
         "edges": await standing(redis),
+        "edge_gone_at": await gone_at(redis),
         "archive": await backlog(redis, len(view.shards)),
         "shards": [_shard(view, index) for index in shards],
     }
@@ -264,7 +266,7 @@ def _answered(status: Status, processes: Sequence[Mapping[str, Any]]) -> Status:
     }
     last = [each["last"] for each in processes if each.get("last")]
     latest = max(last, key=lambda each: each["at"], default=None)
-    if seen := status.pop("stream_seen_at"):
+    if seen := status["streams_seen_at"]:
         times["redis"].append(seen.timestamp() * 1000)
     return {
         "answered_at": {

@@ -80,5 +80,5 @@ select split_part(edge, ' ', 1) as edge, max(said_at) as said_at
  group by 1
  order by 1
 
--- stream_seen_at: when workers last saw the streams
+-- streams_seen_at: when workers last saw the streams
 select max(seen_at) from stream_epochs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from ingest.contracts.stream import EDGES_KEY, edge_key, heartbeat_key
+from ingest.contracts.stream import EDGES_KEY, FIELD, edge_key, heartbeat_key
 from tests.support.directory import (
     NOON_MS,
     a_click,
@@ -75,14 +75,27 @@ def test_workers_are_gone_or_too_slow(scene: Scene) -> None:
 
 
 def test_recording_is_paused(scene: Scene) -> None:
-    scene.cli.fetch(
-        "insert into pauses (cause, detail, consumer) values ('bug', 'a test', 'w1')"
-    )
+    def pause(cause: str) -> None:
+        scene.cli.fetch(
+            "insert into pauses (cause, detail, consumer) values ($1, 'a test', 'w1')",
+            cause,
+        )
+
+    async def let_in(site: Site) -> None:
+        await site.redis.xadd(STREAM, {FIELD: b"junk"})
+        await site.record()
+
+    pause("bug")
 
     with follow("Recording is paused", scene.cli) as page:
         page.next()
         page.next(REASON="a test")
         assert "paused" not in page.next().out
+        pause("culprits")
+        assert "--allow N" in scene.cli.run("status").out
+        page.next(REASON="a test")
+        scene.play(let_in)
+        page.next()
 
 
 def test_an_edge_refuses(scene: Scene, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from scripts.services.observe.findings import find
 from tests.support.servers.runbook import PAGE
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+HOUR_AGO = NOW - timedelta(hours=1)
 WELL: dict[str, Any] = {
     "at": NOW,
     "reachable": {"redis": True, "postgres": True},
@@ -29,18 +30,19 @@ WELL: dict[str, Any] = {
     "workers": 1,
     "paused": None,
     "archive": None,
+    "streams_seen_at": HOUR_AGO,
+    "edge_gone_at": HOUR_AGO,
     **dict.fromkeys(
         ("losses", "ended", "edges", "silent", "spools", "uploads", "dropped", "stuck"),
         (),
     ),
 }
-HOUR_AGO = NOW - timedelta(hours=1)
 LOSS = {"lost": 3, "at_most": 5, "is_recent": True, "since": HOUR_AGO, "until": NOW}
 DROPPED = {"entries": 7, "first": HOUR_AGO, "latest": NOW}
 STUCK = {"reason": "crash_loop", "entries": 3, "since": HOUR_AGO}
 SPOOL = {"spool": "/s", "events": 2, "in_use": False, "oldest": HOUR_AGO}
 UPLOADS = {"archive": "a", "why": "no bucket", "failing_seconds": 60}
-PAUSED = {"paused_at": HOUR_AGO, "detail": "Oops"}
+PAUSED = {"paused_at": HOUR_AGO, "detail": "Oops", "cause": "bug"}
 SILENT = {"name": "edge-1", "url": "http://e:1", "problem": "does not answer: no"}
 PROXY = {"address": "10.0.0.5", "requests": 90, "of": 99}
 
@@ -60,13 +62,14 @@ def _wrong() -> list[tuple[dict[str, Any], str]]:
         ({"losses": [LOSS | {"since": None}]}, "--from 2026-02-28T12:00:00Z`"),
         ({"ended": [{"missing": 4, "ended_at": NOW}]}, "2026-03-01T11:00:00Z"),
         ({"paused": PAUSED}, "`reftide resume`"),
+        ({"paused": PAUSED | {"cause": "culprits"}}, "`reftide resume --allow N`"),
         ({"edges": [edge | {"level": "refuse"}]}, "Free its disk"),
         ({"edges": [edge | {"level": "spool"}]}, "`reftide doctor`"),
         ({"edges": [edge | {"level": "", "clock_ahead_seconds": -90.0}]}, "Run NTP"),
         ({"edges": [{"level": "", "forwarder": PROXY}]}, "TRUSTED_PROXIES=10.0.0.5"),
         ({"silent": [SILENT]}, "http://e:1"),
         ({"silent": [SILENT | {"name": "worker-1"}]}, "Start it again"),
-        ({"workers": 0}, "`reftide worker`"),
+        ({"workers": 0, "silent": [SILENT | {"name": "worker-1"}]}, "`reftide worker`"),
         ({"lag_seconds": 61.0}, "Start more workers"),
         ({"balance": 2}, "`reftide verify`"),
         ({"spools": [SPOOL]}, "`reftide spool drain /s`"),
@@ -74,8 +77,8 @@ def _wrong() -> list[tuple[dict[str, Any], str]]:
         ({"archive": {"lag_seconds": 3600.0, "entries": 1}}, "REFTIDE_ARCHIVE"),
         ({"stuck": [STUCK]}, "edit, redrive or discard"),
         ({"dropped": [DROPPED]}, "`reftide quarantine list`"),
-        ({"away": [away | {"server": "redis"}]}, "bring it back."),
-        ({"away": [away | {"server": "postgres"}]}, "bring it back."),
+        ({"away": [away | {"server": "redis"}]}, "Bring it back."),
+        ({"away": [away | {"server": "postgres"}]}, "Bring it back."),
     ]
 
 

@@ -237,10 +237,3 @@ def test_a_process_that_was_named_and_is_silent_is_a_finding(shop: Cli) -> None:
     [silent] = done.document["silent"]
     assert (1, url) == (done.code, silent["url"])
     assert any(url in one["remedy"] for one in done.document["findings"])
-
-
-def test_an_address_that_is_no_url_is_told_by_its_setting(shop: Cli) -> None:
-    done = Cli({**shop.variables, "REFTIDE_ADMIN_URLS": "10.0.0.5:9100"}).run("status")
-
-    assert (3, "") == (done.code, done.out)
-    assert "REFTIDE_ADMIN_URLS holds '10.0.0.5:9100'" in done.err

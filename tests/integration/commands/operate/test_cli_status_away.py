@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,17 @@ class Site:
     def kill(self, *servers: str) -> None:
         for server in servers:
             os.kill(self.pids[server], signal.SIGKILL)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Both servers stand still; of PostgreSQL the process that takes connections."""
+        for pid in self.pids.values():
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in self.pids.values():
+                os.kill(pid, signal.SIGCONT)
 
     def document(self) -> Any:
         return self.cli.run("status", "--window", "0", "--json").document
@@ -165,11 +176,22 @@ def test_with_both_killed_edges_and_workers_are_what_is_known(site: Site) -> Non
 def test_an_edge_that_does_not_answer_is_named(site: Site) -> None:
     site.edge.kill()
     site.edge.wait()
+    # What Redis was told last is forgotten after a quarter of a minute.
+    until(lambda: site.document()["edge_gone_at"] is not None, seconds=60)
 
     answers = site.screen(1)
 
     assert "does not answer" in answers["What do I do?"]
     assert "An edge is gone." in answers["What do I do?"]
+    assert "ago" in answers["Since when?"]
+
+
+def test_servers_that_hang_are_given_up_soon(site: Site) -> None:
+    with site.frozen():
+        _, _, _, remedy, _ = site.screen(3).values()
+
+    assert "no answer within 1.5 s" in remedy
+    assert "no answer in time" in remedy
 
 
 def test_watching_goes_on_when_a_server_goes_away(site: Site, start: Start) -> None:
