@@ -5,12 +5,13 @@ servers of a `BenchServers`.
 """
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -29,6 +30,8 @@ else:
     Process = subprocess.Popen
 
 HOST: Final = "127.0.0.1"
+#: Below those that Linux gives to clients, one of whom might have the port before it is used.
+_PORTS: Final = range(20_000, 32_768)
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 12.0
 _LOOK_AGAIN_SECONDS: Final = 0.02
@@ -56,9 +59,10 @@ def cores() -> int:
 
 def free_port() -> int:
     """A port of the loopback that nobody listens on now."""
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    while True:
+        port = secrets.choice(_PORTS)
+        with suppress(OSError), socket.create_server((HOST, port)):
+            return port
 
 
 def reftide(edges: int, workers: int) -> Start:
@@ -126,7 +130,12 @@ def edges(
     with _members(servers, "edge", count, words, where) as pids:
         # One is ready a moment before it listens.
         deadline = time.monotonic() + _START_SECONDS
-        while not status(port, "/livez") and time.monotonic() < deadline:
+        while not status(port, "/livez"):
+            if time.monotonic() > deadline:
+                raise Unreachable(
+                    f"Edges are ready and do not listen on port {port}.",
+                    "run it again; if it comes back, it is a bug.",
+                )
             time.sleep(_LOOK_AGAIN_SECONDS)
         yield port, pids
 
