@@ -136,7 +136,7 @@ def _traces(settings: Settings, stack: AsyncExitStack) -> Traces:
 
     export = SpanExport("reftide-worker")
     stack.push_async_callback(asyncio.to_thread, export.close)
-    return SpanTraces(export.tracer)
+    return SpanTraces(export)
 
 
 def _pipeline(settings: Settings, name: str, pool: Pool, traces: Traces) -> Pipeline:

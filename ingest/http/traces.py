@@ -1,9 +1,9 @@
 """Traces of some requests: a span of the request, and one of its append to the stream.
 
 A request is traced if its caller records a trace, or if it is the next that this edge draws.
-Strangers send `traceparent` too, so each of both has a bound a second. A traced plain click
-takes the ordinary path, which answers the same. Every other request passes as if there were no
-traces.
+Strangers send `traceparent` too, so each of both has a bound a second. A traced request takes
+the same path as any other, with a sink of its own. Every other request passes as if there were
+no traces.
 """
 
 import asyncio
@@ -15,26 +15,12 @@ from typing import Final
 from uuid import UUID
 
 from aiohttp import web
-from opentelemetry.context import Context
-from opentelemetry.trace import (
-    NonRecordingSpan,
-    Span,
-    SpanKind,
-    Status,
-    StatusCode,
-    Tracer,
-    set_span_in_context,
-)
+from opentelemetry.trace import SpanKind
 from typing_extensions import override
 
 from ingest.contracts.telemetry import Bounded
 from ingest.contracts.traces.context import is_sampled, with_context
-from ingest.contracts.traces.spans import (
-    SpanExport,
-    fail,
-    span_context,
-    traceparent_of,
-)
+from ingest.contracts.traces.spans import Attribute, Span, SpanExport, span_context
 from ingest.contracts.variables import Tracing
 from ingest.core.accept import Acceptor
 from ingest.core.ports import Sink
@@ -75,6 +61,7 @@ class EdgeTraces:
     ) -> None:
         """`clock` is in seconds."""
         self._export = SpanExport("reftide-edge")
+        self.is_drawing = tracing.one_in > 0
         self._one_in = self._until_next = tracing.one_in
         self._called = _Budget(tracing.per_second, clock)
         self._drawn = _Budget(tracing.per_second, clock)
@@ -94,7 +81,9 @@ class EdgeTraces:
         if not budget.take():
             self._beyond.warning(route=route)
             return None
-        return _trace(self._export.tracer, route, traceparent)
+        parent = None if traceparent is None else span_context(traceparent)
+        span = Span(self._export, route, SpanKind.SERVER, parent)
+        return RequestTrace(span, route)
 
     def plain(self, routes: Mapping[bytes, PlainRoute]) -> PlainRoutes:
         """The same routes, some of whose requests are traced."""
@@ -136,64 +125,52 @@ class _TracedRoute:
     def answer(
         self, head: Head, body: bytes, peer: str | None, respond: Respond
     ) -> None:
-        trace = self._traces.begin(self._name, head.get("traceparent"))
+        trace, traces = None, self._traces
+        if "traceparent" in head.names or traces.is_drawing:
+            trace = traces.begin(self._name, head.get("traceparent"))
         if trace is None:
             self._route.answer(head, body, peer, respond)
             return
-        acceptor = trace.acceptor(self._route.acceptor)
 
         def ended(answer: bytes) -> None:
             trace.end(int(answer[_STATUS]))
             respond(answer)
 
-        replace(self._route, acceptor=acceptor, clicks=None).answer(
-            head, body, peer, ended
-        )
+        acceptor = trace.acceptor(self._route.acceptor)
+        replace(self._route, acceptor=acceptor).answer(head, body, peer, ended)
 
 
 class RequestTrace:
     """The spans of one request."""
 
-    def __init__(self, tracer: Tracer, span: Span) -> None:
-        self._tracer = tracer
-        self._span = span
+    def __init__(self, span: Span, route: str) -> None:
+        self.span = span
+        method, _, path = route.partition(" ")
+        self._attributes: Mapping[str, Attribute] = {
+            "http.request.method": method,
+            "http.route": path,
+        }
 
     def acceptor(self, acceptor: Acceptor) -> Acceptor:
         """The same, for this request: what it appends carries the trace."""
-        return replace(acceptor, sink=_TracedSink(acceptor.sink, self))
+        return replace(acceptor, sink=_TracedSink(acceptor.sink, self.span))
 
     def end(self, status: int) -> None:
-        self._span.set_attribute("http.response.status_code", status)
-        if status >= _SERVER_ERRORS:
-            self._span.set_status(Status(StatusCode.ERROR))
-        self._span.end()
+        told = {**self._attributes, "http.response.status_code": status}
+        self.span.end(told, failed=status >= _SERVER_ERRORS)
 
     def fail(self, error: BaseException) -> None:
-        fail(self._span, error)
-        self._span.end()
-
-    @contextmanager
-    def appending(self, events: Sequence[UUID]) -> Iterator[str]:
-        """The span of an append, from its begin to Redis' answer; its context."""
-        within = set_span_in_context(self._span, Context())
-        appended = {"reftide.event_ids": [str(each) for each in events]}
-        # It is not the current span: a request may go on in another context than it began.
-        span = self._tracer.start_span("append", within, SpanKind.PRODUCER, appended)
-        try:
-            yield traceparent_of(span.get_span_context())
-        except BaseException as error:
-            fail(span, error)
-            raise
-        finally:
-            span.end()
+        self.span.end(self._attributes, error=error)
 
 
 class _TracedSink(Sink):
     """The sink of one traced request."""
 
-    def __init__(self, sink: Sink, trace: RequestTrace) -> None:
+    def __init__(self, sink: Sink, request: Span) -> None:
         self._sink = sink
-        self._trace = trace
+        self._request = request
+        #: Of what the stream was offered.
+        self._offered: Span | None = None
 
     @override
     def admit(self) -> None:
@@ -203,39 +180,54 @@ class _TracedSink(Sink):
     def offer(
         self, event_id: bytes, payload: bytes, settled: Callable[[str | None], None]
     ) -> bool:
-        # It appends without a span.
-        return False
+        span = self._offered = self._append()
+
+        def ended(problem: str | None) -> None:
+            if problem is None:
+                span.end(_about(UUID(bytes=event_id)))
+            settled(problem)
+
+        return self._sink.offer(
+            event_id, with_context(payload, span.traceparent), ended
+        )
 
     @override
     async def keep(self, event_id: UUID, payload: bytes, why: str | None) -> None:
-        await self._sink.keep(event_id, payload, why)
+        with self._appending(event_id, span=self._offered) as context:
+            await self._sink.keep(event_id, with_context(payload, context), why)
 
     @override
     async def append(self, event_id: UUID, payload: bytes) -> None:
-        with self._trace.appending([event_id]) as context:
+        with self._appending(event_id) as context:
             await self._sink.append(event_id, with_context(payload, context))
 
     @override
     async def append_together(
         self, events: Sequence[tuple[UUID, bytes]]
     ) -> Sequence[Overloaded | None]:
-        with self._trace.appending([event_id for event_id, _ in events]) as context:
+        with self._appending(*(event_id for event_id, _ in events)) as context:
             return await self._sink.append_together(
                 [(each, with_context(payload, context)) for each, payload in events]
             )
 
+    def _append(self) -> Span:
+        return self._request.within("append", SpanKind.PRODUCER)
+
+    @contextmanager
+    def _appending(self, *events: UUID, span: Span | None = None) -> Iterator[str]:
+        """The span of an append, until it is durable or not; its context."""
+        span = span or self._append()
+        try:
+            yield span.traceparent
+        except BaseException as error:
+            span.end(_about(*events), error=error)
+            raise
+        span.end(_about(*events))
+
+
+def _about(*events: UUID) -> Mapping[str, Attribute]:
+    return {"reftide.event_ids": [str(each) for each in events]}
+
 
 def _name(route: Route) -> str:
     return f"{route.method} {route.path}"
-
-
-def _trace(tracer: Tracer, route: str, traceparent: str | None) -> RequestTrace | None:
-    """The trace of a request; None where the SDK's own settings want no span of it."""
-    method, _, path = route.partition(" ")
-    above = Context()
-    if traceparent is not None:
-        caller = NonRecordingSpan(span_context(traceparent))
-        above = set_span_in_context(caller, above)
-    named = {"http.request.method": method, "http.route": path}
-    span = tracer.start_span(route, above, SpanKind.SERVER, named)
-    return RequestTrace(tracer, span) if span.is_recording() else None

@@ -1,7 +1,7 @@
 """Traced requests are answered as others are, and cost others nothing."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from tests.support.otlp import (
     Collector,
     a_collector,
 )
-from tests.support.servers.raw_http import CLICK, PATH, WHOLE, Answer, an_edge
+from tests.support.servers.raw_http import CLICK, PATH, WHOLE, Answer, an_edge, count
 
 ROUTE = f"POST {PATH}"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (
@@ -147,19 +147,33 @@ async def test_an_edge_draws_some_requests_itself(
     assert ["", ""] == [span.parent for span in collector.named(ROUTE)]
 
 
-async def test_the_sdk_can_be_switched_off(
-    collector: Collector,
-    redis_url: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("make", [a_click, a_chunked_click])
+async def test_what_goes_to_the_disk_keeps_its_context(
+    collector: Collector, redis_url: str, tmp_path: Path, make: Callable[..., bytes]
 ) -> None:
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
-    asking = [a_click(traceparent=SAMPLED)]
+    await publish(redis_url)
+    async with (
+        Redis.from_url(redis_url) as redis,
+        an_edge(redis_url, tmp_path, changes=collector.variables) as edge,
+    ):
+        await edge.says(make())  # so that the link is in memory
+        await appended(redis_url)
+        usual = (await redis.config_get("maxmemory"))["maxmemory"]
+        await redis.config_set("maxmemory", 1)
+        try:
+            answer = await edge.says(make(traceparent=SAMPLED))
+            assert (200, 0) == (answer.status, await count(redis_url))
+        finally:
+            await redis.config_set("maxmemory", usual)
 
-    _, [entry] = await came_to(redis_url, tmp_path, collector.variables, asking)
+        async def is_drained() -> bool:
+            return await count(redis_url) == 1
 
-    assert entry.startswith(b'{"v":2')
-    assert [] == collector.spans
+        await eventually(is_drained)
+        [entry] = await appended(redis_url)
+
+    append = await collector.one("append")
+    assert f"00-{append.trace}-{append.id}-01" == context_of(entry)
 
 
 async def test_a_collector_that_is_away_is_one_line_a_minute(

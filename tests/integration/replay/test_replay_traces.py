@@ -43,7 +43,7 @@ async def site(
 @pytest.fixture
 async def traces(collector: Collector) -> AsyncIterator[SpanTraces]:
     export = SpanExport("reftide-worker")
-    yield SpanTraces(export.tracer)
+    yield SpanTraces(export)
     await asyncio.to_thread(export.close)
 
 
