@@ -854,6 +854,27 @@ alter table edge_appends
     add column if not exists unsure    bigint  not null default 0,
     add column if not exists run       text;
 
+-- The events of vanished entries, as edges name them. They are lost, unless they are recorded from
+-- the entry all the same, or come in another one: under their id, or under their dedupe key, if
+-- they have one. Then they are settled. All are kept for a week.
+create table if not exists vanished_events (
+    epoch        integer      not null,
+    shard        smallint     not null,
+    entry_ms     bigint       not null,
+    entry_seq    bigint       not null,
+    entry_index  smallint     not null,
+    event_id     uuid         not null,
+    workspace_id uuid,
+    scope        text,
+    key          bytea,
+    is_settled   boolean      not null default false,
+    told_at      timestamptz  not null default now(),
+    primary key (epoch, shard, entry_ms, entry_seq, entry_index)
+);
+
+-- How many entries edges have named that vanished, also edges that died before they were counted.
+alter table stream_epochs add column if not exists named bigint not null default 0;
+
 -- What became of the events, counted in the transaction that settled them. Each consumer has
 -- its own rows, so workers never wait for one another here.
 create table if not exists ledger (
@@ -878,14 +899,21 @@ alter table ledger
     add column if not exists beyond_first       bigint not null default 0,
     add column if not exists lost_beyond_first  bigint not null default 0;
 
--- Whether an edge appended to an epoch in the ten seconds before its server was restarted,
--- replaced or emptied, and did not ask the next one: nobody knows how much it appended.
+-- Whether an edge appended to an epoch in the ten seconds before its server lost entries, was
+-- restarted, replaced or emptied, and did not ask the next one: nobody knows how much it appended.
+-- Likewise if an edge named entries that vanished and died before it was counted.
 create or replace view open_epochs as
     select known.epoch, shard,
-           is_open or exists (
+           is_open
+           or next.epoch is null and named > (select coalesce(sum(edge.vanished), 0) from edge_appends as edge
+                                               where edge.epoch = known.epoch)
+           or exists (
                 select from edge_appends as edge
                  where edge.epoch = known.epoch
-                   and edge.said_at >= case when next.epoch is null then run_since else seen_at end - interval '10 seconds'
+                   -- An earlier loss of the epoch is no reason to doubt edges that ended long since.
+                   and edge.said_at >= case when next.epoch is null
+                                            then greatest(least(run_since, lost_since), run_since - interval '10 minutes')
+                                            else seen_at end - interval '10 seconds'
                    and case when next.epoch is null then edge.run <> known.run
                             else edge.run = known.run and next.run <> known.run end
            ) as is_open

@@ -321,6 +321,14 @@ class _Version(msgspec.Struct):
     v: int
 
 
+class _Claim(msgspec.Struct, rename={"request": "r", "target": "l"}):
+    """Of an envelope, what makes it one event with others."""
+
+    request: Request
+    target: Target = NO_TARGET
+
+
+_CLAIMS: Final = msgspec.json.Decoder(_Claim)
 _ENCODER: Final = msgspec.json.Encoder(uuid_format="hex")
 _DECODER: Final = msgspec.json.Decoder(Envelope)
 _VERSIONS: Final = msgspec.json.Decoder(_Version)
@@ -330,6 +338,9 @@ _DIGEST: Final = blake2b(digest_size=8)
 
 #: What decoding raises: no JSON, not of this shape, no UTF-8, too deep.
 _MALFORMED: Final = (msgspec.DecodeError, ValueError, RecursionError)
+
+#: How a dedupe key begins.
+_DEDUPE: Final = b'"r":["'
 
 #: How JSON writes a NUL, which no column of text takes. It may be half of something else.
 _NUL: Final = b"\\u0000"
@@ -346,6 +357,15 @@ def encode(envelope: Envelope) -> bytes:
     """The envelope's bytes; raises nothing for storable values."""
     raw = _ENCODER.encode(envelope)
     return raw if envelope.traceparent is None else TRACED + raw[len(PLAIN) :]
+
+
+def claim_of(payload: bytes) -> tuple[Request, Target] | None:
+    """What makes an encoded event one with others; None for most, which have no dedupe key."""
+    try:
+        found = _CLAIMS.decode(payload) if _DEDUPE in payload else None
+    except _MALFORMED:
+        return None  # of an earlier version
+    return (found.request, found.target) if found else None
 
 
 def decode(raw: bytes) -> Envelope:

@@ -115,6 +115,46 @@ def edge_key(edge: str) -> str:
 #: A sorted set of the edges' names by when they last wrote, Unix seconds of their clock.
 EDGES_KEY: Final = "rt:edges"
 
+#: A set of entries that vanished, with an expiry: edges name them, workers take them out.
+VANISHED_KEY: Final = "rt:edge-vanished"
+
+
+class VanishedClaim(NamedTuple):
+    """The dedupe key of an entry's event, and what tells its workspace.
+
+    That is the workspace itself, its link, or what an edge knew that had no directory: the
+    hash of its API key, or the code of its link and where to look for it.
+    """
+
+    ordinal: int
+    scope: str
+    key: bytes
+    workspace_id: UUID | None
+    link_id: UUID | None
+    key_hash: bytes | None
+    namespaces: tuple[str, ...]
+    code: str | None
+
+
+class VanishedEntry(NamedTuple):
+    """An entry that vanished, and the ids of its events, one after the other."""
+
+    epoch: int
+    shard: int
+    entry: bytes
+    event_ids: bytes
+    claims: tuple[VanishedClaim, ...] = ()
+
+    @property
+    def packed(self) -> bytes:
+        """A member of the set."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def unpack(cls, member: bytes) -> Self:
+        return msgspec.json.decode(member, type=cls)
+
+
 #: How many shards this installation has; the first process to start writes it.
 SHARDS_KEY: Final = "rt:shards"
 

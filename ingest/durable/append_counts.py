@@ -1,9 +1,10 @@
 """Counts the entries and events that an edge appended, by the streams' epochs.
 
 A server that loses data has acknowledged entries that it no longer has. So the edge keeps the
-ids of its latest entries. When the server was restarted or replaced, the probe asks which of
-them are there, and reports how many vanished. It publishes all counts once a second, so that
-the ledger shows the loss.
+ids of its latest entries, and of their events. When the server was restarted or replaced, the
+probe asks which of them are there, and reports those that vanished: workers find out which of
+their events are recorded all the same, having come in another entry. It publishes all counts
+once a second, so that the ledger shows the loss.
 """
 
 from collections import Counter, deque
@@ -11,8 +12,14 @@ from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
-#: Of a shard, so many ids of entries are kept: 64 bytes each.
+from ingest.contracts.envelope import claim_of
+from ingest.contracts.stream import VanishedClaim, VanishedEntry
+
+#: Of a shard, so many entries are remembered: 200 bytes each.
 KEPT_IDS: Final = 10_000
+#: Of entries that vanished, so many are told one by one.
+KEPT_VANISHED: Final = 40_000
+_ID_BYTES: Final = 16
 
 
 class Absent(NamedTuple):
@@ -21,6 +28,10 @@ class Absent(NamedTuple):
     ids: AbstractSet[bytes]
     vanished: AbstractSet[bytes]
 
+
+#: The id of an entry, which is empty for an append that was not answered; the ids of its
+#: events, one after the other; and the dedupe keys of those that have one.
+_Entry = tuple[bytes, bytes, tuple[VanishedClaim, ...]]
 
 NO_ABSENT: Final[Mapping[int, Absent]] = {}
 
@@ -36,15 +47,40 @@ class AppendCounts:
         self.live: Counter[int] = Counter()
         #: Their events that are not the first of their entry.
         self.live_beyond_first: Counter[int] = Counter()
-        #: The ids of the latest, by shard; None for an append that was not answered.
-        self.latest: list[deque[bytes | None]]
-        self.latest = [deque(maxlen=KEPT_IDS) for _ in range(shards)]
-        #: How many were not answered in the present epoch, by shard.
+        #: The latest entries, by shard.
+        self._latest: list[deque[_Entry]]
+        self._latest = [deque(maxlen=KEPT_IDS) for _ in range(shards)]
+        #: How many events were not answered for in the present epoch, by shard.
         self.unanswered: Counter[int] = Counter()
         self._epochs: dict[int, int] = {}
         self._vanished: Counter[int] = Counter()
         self._unsure: Counter[int] = Counter()
         self._first_vanished: dict[int, int] = {}
+        #: The latest entries that vanished, and how many there ever were.
+        self.vanished_entries: deque[VanishedEntry] = deque(maxlen=KEPT_VANISHED)
+        self.vanished_count = 0
+
+    def note(
+        self,
+        shard: int,
+        entry: bytes,
+        event_ids: bytes,
+        claims: tuple[VanishedClaim, ...] = (),
+    ) -> None:
+        """Count an entry that the stream acknowledged, and its events."""
+        self.live[shard] += 1
+        self._latest[shard].append((entry, event_ids, claims))
+        if len(event_ids) > _ID_BYTES:
+            self.live_beyond_first[shard] += len(event_ids) // _ID_BYTES - 1
+
+    def note_unanswered(self, shard: int, event_ids: bytes) -> None:
+        """Count an append that the stream may have taken."""
+        self._latest[shard].append((b"", event_ids, ()))
+        self.unanswered[shard] += len(event_ids) // _ID_BYTES
+
+    def latest(self, shard: int) -> list[bytes]:
+        """The ids of the latest entries that were acknowledged."""
+        return [entry for entry, _, _ in self._latest[shard] if entry]
 
     def is_new(self, shard: int, epoch: int | None) -> bool:
         """Whether this epoch follows another that the edge appended to."""
@@ -67,11 +103,12 @@ class AppendCounts:
                 self._epochs[shard] = now
 
     def _end(self, shard: int, absent: Absent | None) -> None:
-        """Begin an epoch with those of `latest` that its stream has."""
+        """Begin an epoch with those of the latest that its stream has."""
         before = self._epochs.pop(shard)
         gone = () if absent is None else absent.ids
-        latest = [] if absent is None else list(filter(None, self.latest[shard]))
-        there = [one for one in latest if one not in gone]
+        latest = [] if absent is None else [*self._latest[shard]]
+        there, missing, _ = _parted(latest, gone)
+        self._tell(before, shard, missing)
         self._ended[before] += self.live.pop(shard, 0) - len(there)
         self.live[shard] = len(there)
         self._ended_beyond_first[before] += self.live_beyond_first.pop(shard, 0)
@@ -85,13 +122,15 @@ class AppendCounts:
         A file that was cut and a replica that was behind lack the end of a stream: appends
         that were not answered may have vanished too if they came later.
         """
-        epoch, latest = self._epochs.get(shard), list(self.latest[shard])
+        epoch, latest = self._epochs.get(shard), [*self._latest[shard]]
         if epoch is None or not gone:
             return
-        first = next(at for at, one in enumerate(latest) if one in gone)
-        while first and latest[first - 1] is None:
-            first -= 1
-        unsure = latest[first:].count(None)
+        there, missing, first = _parted(latest, gone)
+        unsure = sum(
+            len(event_ids) // _ID_BYTES
+            for entry, event_ids, _ in latest[first:]
+            if not entry
+        )
         if first == 0 and len(latest) == KEPT_IDS:
             # Older ones may be gone too.
             unsure += max(0, self.live[shard] - KEPT_IDS)
@@ -99,11 +138,18 @@ class AppendCounts:
         self._vanished[epoch] += len(gone)
         self._unsure[epoch] += unsure
         self._first_vanished[epoch] = min(since, self._first_vanished.get(epoch, since))
-        self._keep(shard, [one for one in latest if one and one not in gone])
+        self._tell(epoch, shard, missing)
+        self._keep(shard, there)
 
-    def _keep(self, shard: int, ids: list[bytes]) -> None:
-        self.latest[shard].clear()
-        self.latest[shard].extend(ids)
+    def _tell(self, epoch: int, shard: int, missing: Sequence[_Entry]) -> None:
+        self.vanished_entries.extend(
+            VanishedEntry(epoch, shard, *one) for one in missing
+        )
+        self.vanished_count += len(missing)
+
+    def _keep(self, shard: int, latest: list[_Entry]) -> None:
+        self._latest[shard].clear()
+        self._latest[shard].extend(latest)
 
     def report(self) -> Mapping[str, Mapping[str, object]]:
         """All counts, by epoch, as the edge publishes them."""
@@ -142,3 +188,36 @@ class AppendCounts:
         for shard, epoch in self._epochs.items():
             total[epoch] += live[shard]
         return {str(epoch): count for epoch, count in total.items() if count}
+
+
+def claims_in(payloads: Sequence[bytes]) -> tuple[VanishedClaim, ...]:
+    """The dedupe keys of an entry's events."""
+    return tuple(
+        VanishedClaim(
+            ordinal,
+            *request.dedupe,
+            request.workspace_id,
+            target.link_id,
+            next(iter(request.api_key_hashes), None),
+            target.namespaces,
+            target.code,
+        )
+        for ordinal, payload in enumerate(payloads)
+        for request, target in filter(None, [claim_of(payload)])
+        if request.dedupe
+    )
+
+
+def _parted(
+    latest: Sequence[_Entry], gone: Collection[bytes]
+) -> tuple[list[_Entry], list[_Entry], int]:
+    """Those that are there, those that are gone, and from where on an end is missing.
+
+    The end begins with appends that were not answered, if they came right before.
+    """
+    there = [one for one in latest if one[0] and one[0] not in gone]
+    missing = [one for one in latest if one[0] in gone]
+    first = latest.index(missing[0]) if missing else len(latest)
+    while missing and first and not latest[first - 1][0]:
+        first -= 1
+    return there, missing, first

@@ -7,13 +7,19 @@ is the edge's state, which operators' commands show.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Final, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from ingest.contracts.stream import EDGES_KEY, edge_key, epoch_key
+from ingest.contracts.stream import (
+    EDGES_KEY,
+    VANISHED_KEY,
+    edge_key,
+    epoch_key,
+)
 from ingest.durable.append_counts import Absent, AppendCounts
 from ingest.durable.degradation import Degradation
 from ingest.durable.edge_clock import EdgeClock
@@ -26,6 +32,9 @@ _EXPIRES_SECONDS: Final = 15
 #: After so many good probes a breaker that opens does not open again, but anew.
 _CALM_PROBES: Final = 30
 _MOST_NEEDED: Final = 16
+#: What vanished is named so many a command, and is there for workers for a week.
+_CHUNK: Final = 1000
+_VANISHED_SECONDS: Final = 7 * 86_400
 #: Edges that have not written for so long are dropped from the list.
 _KEPT_SECONDS: Final = 86_400
 
@@ -107,6 +116,7 @@ class RedisProbe:
         self._task: asyncio.Task[None] | None = None
         #: The run of the server whose streams were compared with what was appended.
         self.run: str | None = None
+        self._told = 0
         #: When Redis last answered a probe, Unix milliseconds by the edge's clock.
         self.answered_at: int | None = None
 
@@ -189,19 +199,34 @@ class RedisProbe:
         is_new_run = self.run not in (None, server["run_id"])
         asked = [
             shard
-            for shard, latest in enumerate(self._appended.latest)
-            if latest and (is_new_run or self._appended.is_new(shard, epochs[shard]))
+            for shard, epoch in enumerate(epochs)
+            if is_new_run or self._appended.is_new(shard, epoch)
         ]
         self._appended.set_epochs(epochs, await self._absent(asked))
+        await self._tell_vanished(server["run_id"])
         self.run = server["run_id"]
+
+    async def _tell_vanished(self, run: str) -> None:
+        """Name what vanished for workers; again to another run, which may have forgotten it."""
+        if run != self.run:
+            self._told = 0
+        entries, count = self._appended.vanished_entries, self._appended.vanished_count
+        new = [*islice(entries, max(0, len(entries) - count + self._told), None)]
+        if not new:
+            return
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for at in range(0, len(new), _CHUNK):
+                pipe.sadd(VANISHED_KEY, *(one.packed for one in new[at : at + _CHUNK]))
+            pipe.expire(VANISHED_KEY, _VANISHED_SECONDS)
+            replies = await pipe.execute(raise_on_error=False)
+        if not any(isinstance(each, Exception) for each in replies):
+            self._told = count
 
     async def _absent(self, shards: Sequence[int]) -> Mapping[int, Absent]:
         latest = self._appended.latest
         with suppress(ResponseError):  # an edge without permission for EVAL
             return {
-                shard: await absent_entries(
-                    self._redis, shard, [*filter(None, latest[shard])]
-                )
+                shard: await absent_entries(self._redis, shard, latest(shard))
                 for shard in shards
             }
         return {}

@@ -15,12 +15,13 @@ from ingest.contracts.stream import (
     ENTRY_EVENTS,
     FIELD,
     SHARDS_KEY,
+    VanishedClaim,
     events_key,
     joined,
     shard_of,
 )
 from ingest.contracts.telemetry import Bounded
-from ingest.durable.append_counts import AppendCounts
+from ingest.durable.append_counts import AppendCounts, claims_in
 from ingest.redis_io.client import NotSent, QueueFull, RedisBreaker, describe_error
 from ingest.redis_io.multiplexer import Multiplexer, packed
 
@@ -70,7 +71,8 @@ class Stream:
         if not self._is_confirmed:
             await self._confirm()
         shard = shard_of(event_id, self._shards)
-        problem = self._settle(shard, await self._ask(shard, payload))
+        reply = await self._ask(shard, payload)
+        problem = self._settle(shard, event_id.bytes, reply, claims_in([payload]))
         if problem is not None:
             raise AppendFailed(problem)
 
@@ -84,10 +86,13 @@ class Stream:
         shard = int.from_bytes(event_id) % self._shards
         size = b"%d\r\n" % len(payload)
         command = b"".join((self._xadds[shard], size, payload, b"\r\n"))
-        return self._line.send(command, partial(self._answered, shard, settled))
+        answered = partial(self._answered, shard, event_id, settled)
+        return self._line.send(command, answered)
 
-    def _answered(self, shard: int, settled: Settled, reply: bytes | Exception) -> None:
-        settled(self._settle(shard, reply))
+    def _answered(
+        self, shard: int, event_id: bytes, settled: Settled, reply: bytes | Exception
+    ) -> None:
+        settled(self._settle(shard, event_id, reply))
 
     async def append_together(
         self, events: Sequence[PendingAppend]
@@ -124,28 +129,27 @@ class Stream:
         problems: list[str | None] = []
         for events, reply in zip(entries, asked, strict=False):
             shard = shard_of(events[0].event_id, self._shards)
-            problem = self._settle(shard, await reply, len(events))
+            event_ids = b"".join([event.event_id.bytes for event in events])
+            claims = claims_in([event.payload for event in events])
+            problem = self._settle(shard, event_ids, await reply, claims)
             problems += [problem] * len(events)
         return [*problems, *unasked]
 
     def _settle(
-        self, shard: int, reply: bytes | Exception, events: int = 1
+        self,
+        shard: int,
+        event_ids: bytes,
+        reply: bytes | Exception,
+        claims: tuple[VanishedClaim, ...] = (),
     ) -> str | None:
-        """The error of an append by Redis' reply; None if it succeeded.
-
-        The entry has so many events.
-        """
+        """The error of an append by Redis' reply; None if it succeeded."""
         problem: str | None = None
         if not isinstance(reply, Exception):
-            self.appended.live[shard] += 1
-            self.appended.latest[shard].append(reply)
-            if events > 1:
-                self.appended.live_beyond_first[shard] += events - 1
+            self.appended.note(shard, reply, event_ids, claims)
         else:
             problem = describe_error(reply)
             if not isinstance(reply, ResponseError | NotSent):
-                self.appended.latest[shard].append(None)
-                self.appended.unanswered[shard] += 1
+                self.appended.note_unanswered(shard, event_ids)
             elif not isinstance(reply, NotSent) and not _is_key_error(reply):
                 self._writes.trip(problem)
         if problem is not self._problem:

@@ -43,7 +43,7 @@ from workers.quarantine.quarantine import expire
 from workers.redis_io.connections import QUEUE
 from workers.settings import QUARANTINE_DAYS
 from workers.stream.consumer_gc import collect_consumers
-from workers.stream.epochs import count_losses, sample
+from workers.stream.epochs import count_losses, sample, take_vanished
 from workers.stream.trimmer import Trimmer
 
 _SQL: Final = statements("jobs/schedule")
@@ -158,7 +158,9 @@ class Jobs(JobSet):
                 self.log.info("directory.published", changes="all")
 
     async def sample_epochs(self) -> None:
-        """Store how many entries the streams have had."""
+        """Store how many entries the streams have had, and what vanished from them."""
+        async with self._connection() as connection:
+            await take_vanished(connection, self._redis)
         async with transaction(self._pool) as connection:
             if await connection.fetchval(_SQL["try_lock"], "sample_epochs"):
                 await sample(connection, self._redis, self._shards)

@@ -19,16 +19,29 @@ known from what edges say that they appended.
 A server that was restarted with a cut file, or replaced by a replica that was behind, has
 forgotten entries that it acknowledged: `added` falls. How many vanished is known from edges,
 which keep the ids of what they appended, and from what workers saw before. Those that were
-recorded before they vanished are not lost.
+recorded before they vanished are not lost, nor are those whose events came in another entry: a
+client that sent one again, a spool whose append was not answered. They count as repeats.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from math import ceil
+from typing import Any, Final, NamedTuple, cast
+from uuid import UUID
 
+import msgspec
 import orjson
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import EDGES_KEY, ENTRY_EVENTS, GROUP, edge_key, epoch_key
+from ingest.contracts.stream import (
+    EDGES_KEY,
+    ENTRY_EVENTS,
+    GROUP,
+    VANISHED_KEY,
+    EntryId,
+    VanishedEntry,
+    edge_key,
+    epoch_key,
+)
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerShard
 from workers.postgres.database import Connection, Pool, columns, fetch
@@ -38,6 +51,9 @@ from workers.redis_io.stream_state import StreamState, read_stream
 
 _SQL: Final = statements("stream/epochs")
 _LOG: Final = Log()
+_VANISHED_AT_ONCE: Final = 1000
+_ID_BYTES: Final = 16
+_NO_CLAIM: Final = (None,) * 7
 
 
 async def current_epoch(pool: Pool, redis: Redis, shard: int) -> int:
@@ -71,8 +87,44 @@ async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) ->
             seen[stream.epoch] = stream.added
     if appended:
         await connection.execute(_SQL["edges_appended"], *columns(sorted(appended)))
-    added = list(seen.values())
-    await connection.execute(_SQL["epochs_seen"], list(seen), added, run)
+    added, live = list(seen.values()), [each.edge for each in appended]
+    await connection.execute(_SQL["epochs_seen"], list(seen), added, run, live)
+
+
+async def take_vanished(connection: Connection, redis: Redis) -> None:
+    """Keep the events of vanished entries that edges name; in no transaction.
+
+    Raises TransientError where Redis does not answer.
+    """
+    with redis_errors():
+        while members := await _some_vanished(redis):
+            rows = [row for member in members for row in _vanished_events(member)]
+            if rows:
+                await connection.execute(_SQL["vanished_told"], *columns(rows))
+            # Only now: what is named twice is kept once.
+            await cast("Awaitable[int]", redis.srem(VANISHED_KEY, *members))
+
+
+async def _some_vanished(redis: Redis) -> list[bytes]:
+    asked = redis.srandmember(VANISHED_KEY, _VANISHED_AT_ONCE)
+    return await cast("Awaitable[list[bytes]]", asked)
+
+
+def _vanished_events(member: bytes) -> Iterable[tuple[object, ...]]:
+    try:
+        one = VanishedEntry.unpack(member)
+    except msgspec.DecodeError:
+        return  # whoever wrote it is no edge of ours
+    entry, ids = EntryId.of(one.entry), one.event_ids
+    # PostgreSQL has no arrays of arrays of different lengths.
+    claims = {
+        each.ordinal: (*each[1:-2], "\n".join(each.namespaces), each.code)
+        for each in one.claims
+    }
+    for index in range(len(ids) // _ID_BYTES):
+        event_id = UUID(bytes=ids[index * _ID_BYTES : (index + 1) * _ID_BYTES])
+        place = (one.epoch, one.shard, *entry, index, event_id)
+        yield *place, *claims.get(index, _NO_CLAIM)
 
 
 class EdgeAppends(NamedTuple):
@@ -130,6 +182,7 @@ async def count_losses(
 
     One at a time: two would both book the same loss. Raises TransientError.
     """
+    await connection.execute(_SQL["vanished_settled"])
     # Before the streams are read: an epoch that begins later has not ended.
     begun = {row["epoch"] for row in await connection.fetch(_SQL["epochs_begun"])}
     live: list[int] = []
@@ -161,20 +214,21 @@ async def _count(
         return
     [known] = await connection.fetch(_SQL["losses_known"], epoch, stream.shard)
     missing = lost_at_least(stream, known["settled"], known["vanished"])
-    added = stream.added + known["vanished"]
-    if known["settled"] > added and await _is_at_rest(redis, stream):
-        change = known["settled"] - added
-        await connection.execute(_SQL["epochs_vanished"], epoch, change)
-    if missing == known["lost"] == 0:
-        return
+    unsettled = max(0, known["appended_beyond"] - known["settled_beyond"])
     is_at_rest = await _is_at_rest(redis, stream)
-    if missing < known["lost"] and not is_at_rest:
+    if is_at_rest and known["is_restarted"]:
+        # Whoever appended these events may not have lived to miss their entries.
+        missing = max(missing, ceil(unsettled / (ENTRY_EVENTS - 1)))
+        change = known["settled"] + missing - stream.added - known["vanished"]
+        if change > 0:
+            await connection.execute(_SQL["epochs_vanished"], epoch, change)
+    if missing == known["lost"] == 0 or (missing < known["lost"] and not is_at_rest):
         return
     # While something is in flight, nobody knows which events the lost entries had.
     beyond = known["lost_beyond"]
     if is_at_rest:
-        unsettled = known["appended_beyond"] - known["settled_beyond"]
-        beyond = max(0, min(unsettled, missing * (ENTRY_EVENTS - 1)))
+        beyond = max(unsettled, known["vanished_beyond"])
+        beyond = min(beyond, missing * (ENTRY_EVENTS - 1))
     more = beyond - known["lost_beyond"]
     change = missing - known["lost"] + more
     if change or more:

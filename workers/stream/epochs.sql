@@ -26,25 +26,102 @@ on conflict (epoch, edge) do update
  where (total.appended, total.vanished) <= (excluded.appended, excluded.vanished)
    and (total.appended, total.vanished, total.run) is distinct from (excluded.appended, excluded.vanished, excluded.run)
 
--- epochs_seen: how many entries each epoch has had, those that vanished included; a number never goes down
+-- epochs_seen: how many entries each epoch has had, those that vanished included; a number never goes down. What fell is counted once every live edge ($4) has asked the run; an append that was not answered may be among it
+with asked as (
+    select epoch, coalesce(sum(said.appended), 0)::bigint as appended, coalesce(sum(said.vanished), 0)::bigint as vanished,
+           coalesce(sum(said.unsure), 0)::bigint as unsure,
+           coalesce(bool_and(said.run = $3) filter (where edge = any ($4)), true) as is_compared,
+           coalesce(bool_or(edge = any ($4) and said.run <> known.run), false) as is_behind,
+           coalesce(bool_or(edge <> all ($4) and said.run <> known.run
+                            and said_at >= greatest(least(run_since, lost_since), run_since - interval '10 minutes')
+                                           - interval '10 seconds'), false) as is_open
+      from stream_epochs as known left join edge_appends as said using (epoch)
+     where epoch = any ($1::integer[])
+     group by epoch
+), moved as (
+    select epoch, seen.entries_added, asked.is_open, greatest(
+               known.vanished, known.named, asked.vanished, asked.appended - seen.entries_added,
+               case when is_compared then known.entries_added - seen.entries_added - asked.unsure end) as vanished,
+           -- A live edge that has not asked the former run either asks the next one for both.
+           case when known.run <> $3 and not (is_behind and run_since is not null) then seen_at else run_since end as run_since
+      from unnest($1::integer[], $2::bigint[]) as seen (epoch, entries_added)
+      join asked using (epoch) join stream_epochs as known using (epoch)
+)
+update stream_epochs as known
+   set entries_added = greatest(known.entries_added, moved.entries_added + moved.vanished), vanished = moved.vanished,
+       seen_at = now(), run = $3, run_since = moved.run_since,
+       is_open = known.is_open or (known.run <> $3 and moved.is_open),
+       lost_since = case when moved.vanished > known.vanished then least(lost_since, moved.run_since) else lost_since end
+  from moved
+ where known.epoch = moved.epoch
+
+-- vanished_told: the events of entries that vanished, with the dedupe keys of some. While nobody looked, edges may have come and gone
+with new as (
+insert into vanished_events (epoch, shard, entry_ms, entry_seq, entry_index, event_id, scope, key, workspace_id)
+select epoch, shard, entry_ms, entry_seq, entry_index, event_id, scope, key,
+       coalesce(told.workspace_id,
+                (select links.workspace_id from links where id = told.link_id),
+                (select api_keys.workspace_id from api_keys where api_keys.key_hash = told.key_hash),
+                (select links.workspace_id from links
+                  where links.code = told.code and links.namespace = any (string_to_array(namespaces, chr(10)))
+                  limit 1))
+  from unnest($1::integer[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::uuid[], $7::text[], $8::bytea[], $9::uuid[],
+              $10::uuid[], $11::bytea[], $12::text[], $13::text[])
+    as told (epoch, shard, entry_ms, entry_seq, entry_index, event_id, scope, key, workspace_id, link_id, key_hash, namespaces, code)
+ -- Edges name them again to every server; what is older was counted and forgotten.
+ where to_timestamp(entry_ms / 1000) > now() - interval '6 days'
+on conflict do nothing
+returning epoch, entry_index
+)
 update stream_epochs
-   set entries_added = seen.entries_added + true_vanished, vanished = true_vanished, seen_at = now(),
-       run = $3, run_since = case when run <> $3 then seen_at else run_since end,
-       is_open = stream_epochs.is_open or coalesce(run <> $3 and open_epochs.is_open, false),
-       lost_since = case when true_vanished > stream_epochs.vanished then least(lost_since, case when run <> $3 then seen_at else run_since end)
-                         else lost_since end
-  from unnest($1::integer[], $2::bigint[]) as seen (epoch, entries_added)
-  join open_epochs using (epoch)
- cross join lateral (
-        select coalesce(sum(appended), 0)::bigint as appended, coalesce(sum(vanished), 0)::bigint as vanished
-          from edge_appends where edge_appends.epoch = seen.epoch
-       ) as edges
- cross join lateral (
-        select greatest(known.vanished, edges.vanished, edges.appended - seen.entries_added,
-                        known.entries_added - seen.entries_added) as true_vanished
-          from stream_epochs as known where known.epoch = seen.epoch
-       ) as gone
- where stream_epochs.epoch = seen.epoch
+   set named = named + entries, is_open = is_open or seen_at < now() - interval '30 seconds'
+  from (select epoch, count(*) filter (where entry_index = 0) as entries from new group by epoch) as counted
+ where stream_epochs.epoch = counted.epoch
+   and not exists (select from stream_epochs as later where later.shard = stream_epochs.shard and later.epoch > counted.epoch)
+
+-- vanished_settled: settle the events of vanished entries that were recorded from them, and count as repeats those that another entry has; how many of each shard
+with place as materialized (
+    select vanished.*, coalesce(alias.event_id, claims.event_id, vanished.event_id) as recorded_id,
+           row_number() over (partition by vanished.workspace_id, scope, key,
+                                           case when vanished.workspace_id is null or key is null then vanished.event_id end
+                                  order by entry_ms, entry_seq) > 1 as is_again
+      from vanished_events as vanished
+      left join event_aliases as alias on alias.id = vanished.event_id
+      left join claims using (workspace_id, scope, key)
+     where not is_settled
+), found as materialized (
+    select place.*,
+           exists (select from events as own
+                    where own.id = recorded_id
+                      and (own.epoch, own.shard, own.entry_ms, own.entry_seq, own.entry_index)
+                        = (place.epoch, place.shard, place.entry_ms, place.entry_seq, place.entry_index))
+           or exists (select from repeats as own
+                       where (own.epoch, own.shard, own.entry_ms, own.entry_seq, own.entry_index)
+                           = (place.epoch, place.shard, place.entry_ms, place.entry_seq, place.entry_index))
+           or exists (select from quarantine as own
+                       where (own.epoch, own.shard, own.entry_ms, own.entry_seq, own.entry_index)
+                           = (place.epoch, place.shard, place.entry_ms, place.entry_seq, place.entry_index)) as is_own,
+           is_again or exists (select from events as other where other.id = recorded_id)
+           or exists (select from quarantine as other where other.event_id = place.event_id) as is_elsewhere
+      from place
+), old as (
+    delete from vanished_events where told_at < now() - interval '7 days'
+), settled as (
+    update vanished_events set is_settled = true
+      from found
+     where (vanished_events.epoch, vanished_events.shard, vanished_events.entry_ms, vanished_events.entry_seq, vanished_events.entry_index)
+         = (found.epoch, found.shard, found.entry_ms, found.entry_seq, found.entry_index)
+       and (is_own or is_elsewhere) and found.told_at >= now() - interval '7 days'
+), again as (
+    insert into repeats (epoch, shard, entry_ms, entry_seq, entry_index, event_id)
+    select epoch, shard, entry_ms, entry_seq, entry_index, event_id from found where is_elsewhere and not is_own
+    on conflict do nothing
+    returning epoch, shard, entry_index
+)
+insert into ledger as total (epoch, shard, consumer, repeats, beyond_first)
+select epoch, shard, '', count(*), count(*) filter (where entry_index > 0) from again group by epoch, shard order by epoch, shard
+on conflict (epoch, shard, consumer) do update
+   set repeats = total.repeats + excluded.repeats, beyond_first = total.beyond_first + excluded.beyond_first
 
 -- losses_known: the entries of an epoch that the ledger has as settled and as lost; the events beyond their first, of both, and as edges appended them
 select coalesce(sum(recorded + repeats + quarantined - beyond_first), 0)::bigint as settled,
@@ -52,13 +129,14 @@ select coalesce(sum(recorded + repeats + quarantined - beyond_first), 0)::bigint
        coalesce(sum(beyond_first), 0)::bigint as settled_beyond,
        coalesce(sum(lost_beyond_first), 0)::bigint as lost_beyond,
        coalesce((select sum(beyond_first) from edge_appends where epoch = $1), 0)::bigint as appended_beyond,
-       coalesce((select vanished from stream_epochs where epoch = $1), 0)::bigint as vanished
+       (select count(*) from vanished_events where (epoch, shard) = ($1, $2) and entry_index > 0 and not is_settled) as vanished_beyond,
+       coalesce((select vanished from stream_epochs where epoch = $1), 0)::bigint as vanished,
+       exists (select from stream_epochs where epoch = $1 and (run_since is not null or named > 0)) as is_restarted
   from ledger
  where epoch = $1 and shard = $2
 
--- epochs_vanished: more was recorded in an epoch whose server was restarted than its stream ever had
-update stream_epochs set vanished = vanished + $2, entries_added = entries_added + $2
- where epoch = $1 and run_since is not null
+-- epochs_vanished: more was recorded or appended in an epoch whose server was restarted than its stream ever had
+update stream_epochs set vanished = vanished + $2, entries_added = entries_added + $2 where epoch = $1
 
 -- losses_book: change by how many events of an epoch are lost, and by how many beyond the first of their entry; under no worker's name
 insert into ledger as total (epoch, shard, consumer, lost, lost_beyond_first) values ($1, $2, '', $3, $4)

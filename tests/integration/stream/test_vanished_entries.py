@@ -4,124 +4,15 @@ Its streams go on in their epoch and lack entries that edges were told were ther
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
-from redis.asyncio import Redis
-from uuid_utils.compat import uuid7
 
-from ingest.contracts.stream import GROUP, epoch_key, events_key
-from ingest.contracts.variables import Variables
-from ingest.durable.degradation import Degradation
-from ingest.durable.edge_clock import EdgeClock, unix_ms
-from ingest.durable.probe import Breakers, RedisProbe
-from ingest.durable.stream import AppendFailed, Stream
-from ingest.redis_io.client import RedisBreaker, connect
-from ingest.settings import Spooling
-from scripts.services.observe.ledger import LedgerView, losses, read_ledger
+from ingest.contracts.stream import GROUP
 from tests.support.servers.valkey import Valkey, running_valkey
-from workers.postgres.database import Pool, open_pool, transaction
-from workers.redis_io.connections import for_jobs
-from workers.stream.epochs import count_losses, current_epoch, sample
-
-STREAM = events_key(0)
-
-
-class Edge:
-    """What appends, and what asks Redis how it is."""
-
-    def __init__(self, url: str, name: str) -> None:
-        self.name = name
-        self.reach = RedisBreaker()
-        self.redis = connect(url, connections=2, breaker=self.reach)
-        self.probes = connect(url, connections=1)
-        self.stream = Stream(self.redis, 1, RedisBreaker())
-        self.probe = RedisProbe(
-            self.probes,
-            breakers=Breakers(self.reach, RedisBreaker()),
-            degradation=Degradation(Spooling.load(Variables({}))),
-            appended=self.stream.appended,
-            clock=EdgeClock(unix_ms, uuid7),
-            can_spool=lambda: True,
-        )
-
-    async def report(self) -> None:
-        """What the edge does every second, twice: it tells what it found the last time."""
-        for _ in range(2):
-            told = {
-                **self.stream.appended.report(),
-                "run": self.probe.run,
-                "since": 0,
-            }
-            await self.probe.probe(self.name, 1, time.time_ns() // 10**9, told)
-
-    async def close(self) -> None:
-        await self.stream.drain()
-        await self.redis.aclose()
-        await self.probes.aclose()
-
-
-@dataclass
-class Scene:
-    """An edge, one shard, and the ledger of what became of its entries."""
-
-    edge: Edge
-    redis: Redis
-    pool: Pool
-    recorded: set[bytes] = field(default_factory=set)
-    unanswered: int = 0
-    _count: int = 0
-
-    async def append(self, count: int) -> None:
-        for _ in range(count):
-            self._count += 1
-            try:
-                await self.edge.stream.append(UUID(int=self._count), b"x" * 100)
-            except AppendFailed:
-                self.unanswered += 1
-
-    async def settle(self, count: int = 10_000) -> None:
-        """Record entries as a worker does: a redelivered one counts nothing."""
-        answer: Any = await self.redis.xreadgroup(GROUP, "one", {STREAM: ">"}, count)
-        ids = [entry for entry, _ in answer[0][1]] if answer else []
-        await self.pool.execute(
-            "insert into ledger as total (epoch, shard, consumer, recorded)"
-            " values ($1, 0, 'one', $2) on conflict (epoch, shard, consumer)"
-            " do update set recorded = total.recorded + excluded.recorded",
-            int(await self.redis.get(epoch_key(0))),
-            len({*ids} - self.recorded),
-        )
-        self.recorded.update(ids)
-        if ids:
-            await self.redis.xack(STREAM, GROUP, *ids)
-
-    async def look(self) -> None:
-        async with transaction(self.pool) as connection:
-            await sample(connection, self.redis, [0])
-
-    async def judge(self) -> tuple[LedgerView, list[dict[str, Any]]]:
-        """The ledger and what was lost, once everything is settled and counted."""
-        await self.edge.report()
-        await self.look()
-        await self.settle()
-        for _ in range(2):
-            async with transaction(self.pool) as connection:
-                await count_losses(connection, self.redis, [0])
-        async with self.pool.acquire() as connection:
-            found = await read_ledger(self.redis, connection, 1, Path("/nowhere"))
-            return found, await losses(connection)
-
-    def acknowledged(self) -> set[bytes]:
-        return {one for one in self.edge.stream.appended.latest[0] if one is not None}
-
-    async def there(self) -> set[bytes]:
-        return {entry for entry, _ in await self.redis.xrange(STREAM)}
+from tests.support.workers.losing import STREAM, Edge, Scene, a_scene, restart
+from workers.stream.epochs import current_epoch
 
 
 @pytest.fixture
@@ -134,29 +25,6 @@ def valkey() -> Iterator[Valkey]:
 async def scene(valkey: Valkey, database_url: str) -> AsyncIterator[Scene]:
     async with a_scene(valkey.url, database_url) as found:
         yield found
-
-
-@asynccontextmanager
-async def a_scene(url: str, database_url: str) -> AsyncIterator[Scene]:
-    async with for_jobs(url) as redis, open_pool(database_url, size=3) as pool:
-        await redis.xgroup_create(STREAM, GROUP, "0", mkstream=True)
-        await current_epoch(pool, redis, 0)
-        edge = Edge(url, "one")
-        await edge.report()
-        scene = Scene(edge, redis, pool)
-        try:
-            yield scene
-        finally:
-            await scene.edge.close()
-
-
-async def restart(scene: Scene, valkey: Valkey, cut: int) -> set[bytes]:
-    """Kill the server and take bytes off its file; the acknowledged entries that are gone."""
-    known = scene.acknowledged()
-    await asyncio.to_thread(valkey.kill)
-    await asyncio.to_thread(valkey.cut_its_file, cut)
-    await asyncio.to_thread(valkey.start)
-    return known - await scene.there()
 
 
 async def test_what_a_cut_file_took_along_is_lost_unless_it_was_recorded(
