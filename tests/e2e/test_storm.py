@@ -59,6 +59,54 @@ def test_a_storm_loses_nothing_and_counts_nothing_twice(server: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_ledger_tells_what_a_server_loses(server: str) -> None:
+    chosen = {"kills": 0, "losses": 4, "seed": 1, "rate": 300, **SERVERS[server]}
+    found = _bench("storm", 290, events=3_000, **chosen)
+
+    least, most = found["ledger_lost"]
+    assert 0 < found["lost"] <= found["gone"] == least <= most
+    assert (0, 0, 0) == (found["unexplained"], found["doubled"], found["ledger"])
+    assert (0, True, []) == (found["astray"], found["settled"], found["mismatches"])
+    assert (4, 4, {}) == (found["faults"], found["survived"], found["surprises"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_ledger_is_right_whatever_dies_beside_a_loss() -> None:
+    found = _bench("storm", 390, events=6_000, kills=12, losses=4, seed=2, rate=300)
+
+    least, most = found["ledger_lost"]
+    assert least <= found["gone"]
+    assert most is None or found["lost"] <= most
+    assert (0, 0, 0) == (found["unexplained"], found["doubled"], found["ledger"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("starved", [{"busy": 4}, {"delay": 3}], ids=["cores", "Redis"])
+def test_who_is_starved_answers_late_and_refuses_nothing(
+    starved: Mapping[str, object],
+) -> None:
+    found = _bench("storm", 290, events=6_000, kills=0, seed=1, rate=200, **starved)
+
+    _is_unharmed(found)
+    assert "503" not in found["answers"]
+    assert found["p99_answer"] < 4
+    assert found["accepted_part"] > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_starved_storm_accepts_most_and_survives_everything() -> None:
+    found = _bench("storm", 290, events=20_000, kills=12, seed=1, rate=700, busy=3)
+
+    _is_unharmed(found)
+    assert found["accepted_part"] >= 0.75
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_great_storm_loses_nothing_and_counts_nothing_twice(seed: int) -> None:

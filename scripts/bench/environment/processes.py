@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -37,6 +38,12 @@ _STOP_SECONDS: Final = 12.0
 _LOOK_AGAIN_SECONDS: Final = 0.02
 _TAIL: Final = 2000
 _BASELINES: Final = "scripts.bench.baselines"
+#: Until its parent is another.
+_BUSY: Final = """
+import os, sys
+while os.getppid() == int(sys.argv[1]):
+    sum(range(1_000_000))
+"""
 _NONE: Final[Mapping[str, str]] = {}
 
 
@@ -257,6 +264,21 @@ def status(port: int, path: str) -> int:
         return 0
     finally:
         connection.close()
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """So many processes that only burn time; they end with the block, or with us."""
+    loops = [
+        subprocess.Popen([sys.executable, "-c", _BUSY, str(os.getpid())])  # noqa: S603 -- our own text
+        for _ in range(count)
+    ]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Link:
         #: Faults that last take turns.
         self.lock = asyncio.Lock()
         #: Seconds that every byte is late at least, in both directions.
-        self.delay = 0.0
+        self.delay = self.usual_delay = 0.0
         #: What servers say is dropped; see `mute`.
         self.is_mute = False
         self._upstream = upstream
@@ -117,7 +117,7 @@ class Link:
         self.delay = _DELAY_SECONDS
 
     def catch_up(self) -> None:
-        self.delay = 0.0
+        self.delay = self.usual_delay
 
     def fall_silent(self) -> None:
         """Pass nothing on; what is said meanwhile is passed on later."""

@@ -24,7 +24,15 @@ _ANSWER_SECONDS: Final = 4.0
 _CONNECTIONS: Final = 500
 _ATTEMPTS: Final = 6
 _FIRST_PAUSE: Final = 0.25
-_RETRIED: Final = frozenset({429, 500, 502, 503, 504})
+#: Of a batch some events may be taken, and others not.
+_RETRIED: Final = frozenset({207, 429, 500, 502, 503, 504})
+#: Which events name a click of before, and which a customer.
+_ABOUT: Final = {
+    "lead": "click",
+    "keyless lead": "click",
+    "dub lead": "click",
+    "sale": "customer",
+}
 _OK: Final = range(200, 300)
 _FULL_PAUSE: Final = 0.02
 _REMEMBERED: Final = 500
@@ -51,9 +59,10 @@ class Tally:
     histories: dict[str, History] = field(default_factory=dict)
     answers: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
+    #: How long each answer took.
+    took: list[float] = field(default_factory=list)
     #: Noes that no fault explains, in words.
     surprises: Counter[str] = field(default_factory=Counter)
-    slowest: float = 0.0
     #: When the last request was sent that each edge accepted.
     last_good: list[float] = field(default_factory=lambda: [0.0, 0.0])
     last_yes: float = 0.0
@@ -63,16 +72,19 @@ class Tally:
         """Count an answer; whether it is a yes."""
         now, status = time.monotonic(), status_of(answer)
         self.answers[str(status)] += 1
-        self.slowest = max(self.slowest, now - sent)
+        self.took.append(now - sent)
         if status in _OK:
             self.accepted += 1
             self.last_good[edge] = max(self.last_good[edge], sent)
             self.longest_gap = max(self.longest_gap, now - (self.last_yes or now))
             self.last_yes = now
         elif status not in _RETRIED and kind != "unknown code":
-            said = body_of(answer)[:_SHOWN].decode("utf-8", "replace")
-            self.surprises[f"{kind}: {status} {said}"] += 1
+            self.surprise(kind, status, body_of(answer))
         return status in _OK
+
+    def surprise(self, kind: str, status: int, body: bytes) -> None:
+        said = body[:_SHOWN].decode("utf-8", "replace")
+        self.surprises[f"{kind}: {status} {said}"] += 1
 
 
 class Client:
@@ -101,43 +113,61 @@ class Client:
         if known is None:
             # Nobody has clicked yet, so nobody can have signed up.
             event, known = replace(event, kind="click", again=None), ""
-        history = History(event.mark, event.kind)
-        self._tally.histories[event.mark] = history
-        is_accepted = await self._try(event, known, history)
+        histories = [History(each.mark, event.kind) for each in event.each]
+        self._tally.histories.update({each.mark: each for each in histories})
+        is_accepted = await self._try(event, known, histories)
         if is_accepted and event.again is not None:
             await asyncio.sleep(event.again)
-            await self._ask(event, known, history)
+            await self._ask(event, known, histories)
 
-    async def _try(self, event: Event, known: str, history: History) -> bool:
+    async def _try(
+        self, event: Event, known: str, histories: Sequence[History]
+    ) -> bool:
         attempts = _ATTEMPTS if event.kind in REPEATABLE else 1
         for attempt in range(attempts):
             if attempt:
                 await asyncio.sleep(_FIRST_PAUSE * 2.0 ** (attempt - 1))
-            answer = await self._ask(event, known, history)
-            if history.accepted:
+            answer = await self._ask(event, known, histories)
+            if all(each.accepted for each in histories):
                 self._remember(event, _document(answer))
                 return True
             if answer and status_of(answer) not in _RETRIED:
                 return False
         return False
 
-    async def _ask(self, event: Event, known: str, history: History) -> bytes:
+    async def _ask(
+        self, event: Event, known: str, histories: Sequence[History]
+    ) -> bytes:
         """One request, remembered with its answer; nothing where none came."""
-        history.asked += 1
-        edge = await self._free(event.number + history.asked)
-        raw, sent = request(event, known, history.asked), time.monotonic()
+        for history in histories:
+            history.asked += 1
+        asked = histories[0].asked
+        edge = await self._free(event.number + asked)
+        raw, sent = request(event, known, asked), time.monotonic()
         try:
             answer = await self._edges[edge].ask(raw)
         except (OSError, TimeoutError):
             self._tally.answers["none"] += 1
             return b""
         if self._tally.take(edge, event.kind, answer, sent):
-            history.accepted += 1
-            told = _document(answer).get("click_id")
-            token = self._keys.verify(told) if isinstance(told, str) else None
-            if token is not None:
-                history.event_ids.add(token.click_id)
+            told = _document(answer)
+            for history, one in zip(
+                histories, told.get("results", [told]), strict=True
+            ):
+                self._note(history, one)
         return answer
+
+    def _note(self, history: History, told: Mapping[str, Any]) -> None:
+        """Remember what one event was told: by itself, or among others' results."""
+        if told.get("result") == "refused":
+            if not told["retryable"]:
+                self._tally.surprise(history.kind, told["status"], orjson.dumps(told))
+            return
+        history.accepted += 1
+        click = told.get("body", told).get("click_id")
+        token = self._keys.verify(click) if isinstance(click, str) else None
+        if token is not None:
+            history.event_ids.add(token.click_id)
 
     async def _free(self, turn: int) -> int:
         while True:
@@ -149,10 +179,11 @@ class Client:
 
     def _known(self, event: Event) -> str | None:
         """What an event needs of earlier answers; None where there is none yet."""
-        of = {"lead": self._clicks, "dub lead": self._clicks, "sale": self._customers}
-        if event.kind not in of:
+        if event.kind == "batch":
+            return self._clicks[-1] if self._clicks else ""
+        if event.kind not in _ABOUT:
             return ""
-        found = of[event.kind]
+        found = self._clicks if _ABOUT[event.kind] == "click" else self._customers
         return found[int(event.choice * len(found))] if found else None
 
     def _remember(self, event: Event, document: Mapping[str, Any]) -> None:

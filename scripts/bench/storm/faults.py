@@ -1,5 +1,6 @@
 """Which faults there are, a plan of them drawn from a seed, and who does them.
 
+A fault breaks what must lose nothing by it; a loss takes from Valkey what it had acknowledged.
 Families of faults take turns, so that a short storm has something of each; within a family
 every fault comes before any comes twice.
 """
@@ -29,6 +30,7 @@ _FIRST: Final = 0.06
 _LAST: Final = 0.92
 #: A spool that is full after a few events.
 _SMALL_SPOOL: Final = {"REFTIDE_SPOOL_BYTES": "8000"}
+_CUT_BYTES: Final = 40_000
 _START_SECONDS: Final = 2.0
 _BACK_SECONDS: Final = 15.0
 _LOOK_AGAIN_SECONDS: Final = 0.05
@@ -86,6 +88,28 @@ async def _free_disk(edge: Member) -> None:
     await edge.replace({})
 
 
+async def _cut_file(valkey: Member) -> None:
+    await valkey.kill()
+    valkey.fleet.file.cut(_CUT_BYTES)
+
+
+def _cut_replica_off(valkey: Member) -> None:
+    valkey.fleet.file.remember()
+
+
+async def _promote_replica(valkey: Member) -> None:
+    """The primary is lost; what takes its place has what the replica had."""
+    await valkey.kill()
+    valkey.fleet.file.forget()
+    await _restart_with_less(valkey)
+
+
+async def _restart_with_less(valkey: Member) -> None:
+    await valkey.restart()
+    async with redis_server(valkey.fleet.environment) as redis:
+        valkey.fleet.lost += await valkey.fleet.file.lost_entries(redis)
+
+
 def _nothing(_: object) -> None:
     pass
 
@@ -120,33 +144,45 @@ FAULTS: Final[Mapping[str, Row]] = {
     "terminate backends": Row(_end_sessions, _nothing, SERVERS[1:]),
     "full disk": Row(_fill_disk, _free_disk, EDGES[:1], 1.0, 2.5),
 }
+#: Of these the ledger has to tell.
+LOSSES: Final[Mapping[str, Row]] = {
+    "cut file": Row(_cut_file, _restart_with_less, SERVERS[:1], 0.0, 1.5),
+    "lost primary": Row(_cut_replica_off, _promote_replica, SERVERS[:1], 0.1, 2.0),
+}
 NETWORK: Final = tuple(kind for kind, row in FAULTS.items() if row.targets is LINKS)
 _REST: Final = tuple(
     kind for kind in FAULTS if kind not in {"kill", "freeze", *NETWORK}
 )
+_ROWS: Final = {**FAULTS, **LOSSES}
 _FAMILIES: Final = (("kill",), NETWORK, ("freeze",), ("kill",), NETWORK, _REST)
 
 
-def plan(seed: int, count: int) -> list[Fault]:
-    """So many faults in the order of their time."""
-    draw = random.Random(f"faults {seed}")  # noqa: S311 -- the same seed, the same storm
+def plan(seed: int, count: int, losses: int = 0) -> list[Fault]:
+    """So many faults and losses in the order of their time."""
+    faults = _drawn(f"faults {seed}", count, _FAMILIES)
+    lost = _drawn(f"losses {seed}", losses, (tuple(LOSSES),))
+    return sorted([*faults, *lost], key=lambda fault: fault.at)
+
+
+def _drawn(seed: str, count: int, families: Sequence[Sequence[str]]) -> Iterator[Fault]:
+    draw = random.Random(seed)  # noqa: S311 -- the same seed, the same storm
     span = (_LAST - _FIRST) / max(count, 1)
-    faults = []
-    for number, (kind, target) in enumerate(islice(_dealt(draw), count)):
+    for number, (kind, target) in enumerate(islice(_dealt(draw, families), count)):
         at = _FIRST + span * (number + draw.random())
-        seconds = draw.uniform(FAULTS[kind].least, FAULTS[kind].most)
-        faults.append(Fault(at, kind, target, round(seconds, 2)))
-    return faults
+        row = _ROWS[kind]
+        yield Fault(at, kind, target, round(draw.uniform(row.least, row.most), 2))
 
 
-def _dealt(draw: random.Random) -> Iterator[tuple[str, str]]:
-    decks = {kinds: _shuffled(draw, kinds) for kinds in _FAMILIES}
-    for kinds in cycle(_FAMILIES):
+def _dealt(
+    draw: random.Random, families: Sequence[Sequence[str]]
+) -> Iterator[tuple[str, str]]:
+    decks = {kinds: _shuffled(draw, kinds) for kinds in families}
+    for kinds in cycle(families):
         yield next(decks[kinds])
 
 
 def _shuffled(draw: random.Random, kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
-    deck = [(kind, target) for kind in kinds for target in FAULTS[kind].targets]
+    deck = [(kind, target) for kind in kinds for target in _ROWS[kind].targets]
     while True:
         yield from draw.sample(deck, len(deck))
 
@@ -186,7 +222,7 @@ class FaultInjector:
         tell(str(fault))
         injected = InjectedFault(fault)
         self.injected.append(injected)
-        row, fleet = FAULTS[fault.kind], self._fleet
+        row, fleet = _ROWS[fault.kind], self._fleet
         target: Any = fleet.members.get(fault.target) or fleet.links[fault.target]
         # The holder of the lock meets what no other fault has broken.
         async with target.lock:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
@@ -14,6 +15,7 @@ from scripts.bench.environment import usage
 from scripts.bench.environment.processes import free_port
 from scripts.bench.environment.proxy import HOST, Link
 from scripts.bench.environment.runs import tell
+from scripts.bench.storm.append_only import Append, AppendOnlyFile
 from scripts.embedded import Embedded, Server
 from scripts.embedded.server import ending
 from scripts.environment import Environment
@@ -97,7 +99,7 @@ class Member:
                 await self.restart()
 
 
-@dataclass(slots=True)
+@dataclass
 class Fleet:
     """The processes and what joins them, by name. `logs` is the folder of their logs."""
 
@@ -112,6 +114,13 @@ class Fleet:
     )
     #: Ends that nobody brought about.
     deaths: list[str] = field(default_factory=list)
+    #: What Valkey lost that it had acknowledged.
+    lost: list[Append] = field(default_factory=list)
+
+    @cached_property
+    def file(self) -> AppendOnlyFile:
+        """Valkey's."""
+        return AppendOnlyFile(self.embedded.data / "valkey" / "appendonlydir")
 
     @property
     def ports(self) -> list[int]:

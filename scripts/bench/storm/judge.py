@@ -3,6 +3,10 @@
 A request without an answer promises nothing: its event may be there or not. bio.re's clicks
 are answered alike whether they found a place or not; the edges log those that found none,
 and no more than so many may be missing.
+
+Entries that Valkey lost are known from its file. Their events are gone, unless they stand in
+another entry, or were recorded before: as many as were promised and are gone, and at most as
+many as are gone at all, is what the ledger may say of them.
 """
 
 import re
@@ -13,6 +17,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from ingest.contracts.envelope import Envelope, Undecodable, decode
+from ingest.contracts.stream import split
+from scripts.bench.storm.append_only import Append
 from scripts.bench.storm.client import History
 from scripts.servers import Connection, rows, single
 from scripts.sql import statements
@@ -30,6 +36,10 @@ class Verdict:
     """
 
     lost: list[str]
+    #: Of what is lost, what Valkey did not lose.
+    unexplained: list[str]
+    #: How many events Valkey lost, whether promised or not.
+    gone: int
     doubled: list[str]
     astray: list[str]
     accepted: int
@@ -44,13 +54,23 @@ class Verdict:
 
     @property
     def is_fine(self) -> bool:
-        return not (self.lost or self.doubled or self.astray)
+        return not (self.unexplained or self.doubled or self.astray)
+
+    def agrees(self, least: int, most: int | None) -> bool:
+        """Whether so much may be lost as the ledger says; at most None: nobody knows."""
+        return least <= self.gone and (most is None or len(self.lost) <= most)
 
 
 async def judge(
-    connection: Connection, histories: Mapping[str, History], unplaced: int
+    connection: Connection,
+    histories: Mapping[str, History],
+    unplaced: int,
+    lost: Iterable[Append] = (),
 ) -> Verdict:
-    """What became of every history; the edges said of so many clicks that they are unplaced."""
+    """What became of every history.
+
+    The edges said of so many clicks that they are unplaced; Valkey `lost` these entries.
+    """
     await connection.execute(_SQL["recorded_table"])
     await connection.execute(_SQL["quarantined_table"])
     kept = await rows(connection, _SQL["quarantined"])
@@ -59,20 +79,41 @@ async def judge(
     )
     accepted = [history for history in histories.values() if history.accepted]
     missing = await _marks(connection, "lost", [history.mark for history in accepted])
-    mute = [mark for mark in missing if histories[mark].kind == "mute click"]
+    events = [decode(payload) for entry in lost for payload in split(entry.payload)]
+    # A click id of these may lead nowhere, though the click came again under another.
+    vanished = {event.id for event in events}
+    marks = {
+        *await _marks(
+            connection,
+            "gone",
+            [event.id for event in events],
+            [_mark_of(event) for event in events],
+        )
+    }
+    mute = [
+        mark
+        for mark in missing
+        if histories[mark].kind == "mute click" and mark not in marks
+    ]
     # So many are explained; which of them they are is not known.
-    unexplained = mute[unplaced:]
-    told = [(history.mark, each) for history in accepted for each in history.event_ids]
+    places = {*mute[:unplaced]}
+    told = [
+        (history.mark, each)
+        for history in accepted
+        for each in history.event_ids - vanished
+    ]
     counted = await single(connection, _SQL["recorded"])
     return Verdict(
-        lost=sorted({*missing} - {*mute} | {*unexplained}),
+        lost=sorted({*missing} - places),
+        unexplained=sorted({*missing} - places - marks),
+        gone=len(marks),
         doubled=await _marks(connection, "doubled"),
         astray=await _marks(
             connection, "astray", [mark for mark, _ in told], [each for _, each in told]
         ),
         accepted=len(accepted),
         recorded=counted["marks"],
-        unplaced=len(mute) - len(unexplained),
+        unplaced=len(places),
         quarantined=_by_reason(kept),
         again=sum(history.accepted - 1 for history in accepted),
     )
@@ -100,6 +141,10 @@ def _mark(payload: bytes) -> str | None:
         envelope: Envelope = decode(payload)
     except Undecodable:
         return None
+    return _mark_of(envelope)
+
+
+def _mark_of(envelope: Envelope) -> str | None:
     found = _MARK.search(envelope.client.page_url or "")
     if found:
         return found[1]

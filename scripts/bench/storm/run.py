@@ -1,11 +1,11 @@
 """`reftide bench storm`: from the first process to the verdict."""
 
 import asyncio
+import os
 import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -17,24 +17,40 @@ from redis.asyncio import Redis
 
 from ingest.contracts.clickid import KeyRing
 from scripts.bench import options
-from scripts.bench.environment.processes import repeatedly, status
+from scripts.bench.environment.processes import busy, repeatedly, status
 from scripts.bench.environment.runs import tell
 from scripts.bench.environment.servers import SHARDS, Asked, BenchServers, prepared
 from scripts.bench.loops import runner
 from scripts.bench.storm.client import Client, Tally
-from scripts.bench.storm.faults import FaultInjector, InjectedFault, plan
+from scripts.bench.storm.faults import FaultInjector, plan
 from scripts.bench.storm.fleet import Fleet, assembled
-from scripts.bench.storm.judge import Verdict, judge, unplaced_by
+from scripts.bench.storm.judge import judge, unplaced_by
+from scripts.bench.storm.report import Findings, show
 from scripts.bench.storm.traffic import events as made_events
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
-from scripts.output import emit, facts, json_option, table
+from scripts.output import emit, json_option
+from scripts.servers import rows
 from scripts.services.administer.access.limits import known_limits
-from scripts.services.observe.ledger import LedgerView, read_ledger
+from scripts.services.observe.ledger import LedgerView, at_most, losses, read_ledger
 from scripts.services.observe.verify import is_at_rest, verify
 from scripts.sql import statements
+from workers.stream.epochs import (
+    appended_by_edges,
+    count_losses,
+    sample,
+    take_vanished,
+)
 
 _LIMITS: Final = statements("services/administer/access/limits")
+#: What the ledger is made of.
+_LEDGER: Final = (
+    "stream_epochs",
+    "open_epochs",
+    "edge_appends",
+    "vanished_events",
+    "ledger",
+)
 _NO_LIMIT: Final = 10_000_000
 _READY_SECONDS: Final = 60.0
 _LOOK_AGAIN_SECONDS: Final = 0.1
@@ -44,17 +60,7 @@ _PER_EVENT: Final = 0.002
 #: A request under way takes three of them here.
 _FILES: Final = 20_000
 _TELL_SECONDS: Final = 5.0
-_SHOWN: Final = 20
-#: What people read of the document, beside its figures.
-_TABLES: Final = {
-    "by_kind": "Faults, and seconds until both edges took events",
-    "mismatches": "Counters that are not their rows",
-}
-_COUNTS: Final = {
-    "answers": "Answers",
-    "quarantine": "In quarantine",
-    "surprises": "Answers that no fault explains",
-}
+_SQL: Final = statements("bench/storm/storm")
 
 
 @dataclass(slots=True)
@@ -65,8 +71,11 @@ class _Storm:
     folder: Path
     events: int
     kills: int
+    losses: int
     seed: int
     rate: float
+    busy: int
+    delay: float
     tally: Tally
     injector: FaultInjector | None = None
 
@@ -76,7 +85,7 @@ class _Storm:
         answers = [f"{count:,} of {each}" for each, count in tally.answers.items()]
         tell(
             f"{len(tally.histories):,} of {self.events:,} events,"
-            f" {len(faults)} of {self.kills} faults,"
+            f" {len(faults)} of {self.kills + self.losses} faults,"
             f" longest unavailable {tally.longest_gap:.1f} s;"
             f" answers: {', '.join(answers)}"
         )
@@ -86,21 +95,44 @@ class _Storm:
     epilog="""\b
   reftide bench storm --events 20000 --kills 12 --seed 1
   reftide bench storm --server /usr/bin/redis-server
+  reftide bench storm --losses 8 --kills 20
+  reftide bench storm --kills 0 --busy 4
 
 \b
 Everything runs as it would, through proxies that break connections. Exit code 1: an
 accepted event is lost, or one counts twice, or the ledger does not balance; the
 client's journal and all logs are kept then. The same seed is the same storm, but for
 what the machine does.
+
+\b
+With --losses, Valkey loses what it had acknowledged. Then the ledger has to be right
+about it: `lost` are accepted events that are gone, `gone` are those and others that
+went with them and were never answered; `ledger_lost` has to lie between, at least and
+at most (null: an edge was killed, and nobody knows). Anything else lost is exit code 1.
 """
 )
-@options.number("events", 20_000, "Clicks, leads and sales to send.")
+@options.number("events", 20_000, "Clicks, leads and sales to send, some in batches.")
 @options.number(
     "kills",
     12,
     "Faults: processes killed, stopped and frozen, connections broken.",
     least=0,
     most=10_000,
+)
+@options.number(
+    "losses",
+    0,
+    "Times that Valkey loses the end of its file, or a primary what a replica lacks.",
+    least=0,
+    most=1000,
+)
+@options.number("busy", 0, "Processes beside it that only burn time.", least=0, most=64)
+@options.number(
+    "delay",
+    0.0,
+    "Seconds that everything to and from Valkey is late.",
+    least=0,
+    most=60,
 )
 @options.option("seed", click.INT, 1, "Which storm.")
 @options.number("rate", 800.0, "Events a second.", least=1)
@@ -135,7 +167,7 @@ def storm(
         else:
             tell(f"the journal and all logs are kept in {folder}")
     document["kept"] = str(kept) if kept else None
-    emit(as_json, document, lambda: _show(document))
+    emit(as_json, document, lambda: show(document))
     if not document["ok"]:
         raise SystemExit(1)
 
@@ -153,106 +185,71 @@ async def _rage(storm: _Storm) -> dict[str, Any]:
     servers, tally = storm.servers, storm.tally
     if servers.embedded is None:
         raise RuntimeError("a storm breaks servers of its own")
-    async with servers.postgres() as connection, servers.redis() as redis:
-        for name in [
-            name for name, limit in known_limits().items() if limit["default"]
-        ]:
-            await connection.execute(_LIMITS["set"], name, _NO_LIMIT)
-        server = await _named(redis)
+    server = await _prepared(servers)
+    before = os.getloadavg()[0]
     async with assembled(servers.embedded, servers.environment, storm.folder) as fleet:
         await _ready(fleet)
         tell(f"{storm.events:,} events in {storm.events / storm.rate:.0f} s, {server}")
         storm.injector = FaultInjector(fleet, tally)
         began = time.monotonic()
-        await _send_and_break(storm, fleet, storm.injector)
-        sent = time.monotonic()
-        tell("the traffic is over; settling")
-        ledger = await _settled(servers, storm.events)
+        with busy(storm.busy):
+            await _send_and_break(storm, fleet, storm.injector)
+            sent = time.monotonic()
+            tell("the traffic is over; settling")
+            if storm.losses:
+                await _settled(servers, storm.events)
+                await _count_losses(servers)
+            ledger = await _settled(servers, storm.events)
         settled = time.monotonic()
-    checked = await verify(servers.environment, 0)
-    async with servers.postgres() as connection:
-        unplaced = unplaced_by(fleet.logs.glob("edge-*"))
-        verdict = await judge(connection, tally.histories, unplaced)
-    is_settled = bool(checked["settled"]) and not ledger.spooled
-    survived = [
-        is_settled and (one.back is not None or one.is_late)
-        for one in storm.injector.injected
-    ]
+    found = await _judged(storm, fleet, ledger)
     return {
         "seed": storm.seed,
         "server": server,
-        "ok": verdict.is_fine and is_settled and checked["ok"] and not ledger.lost,
-        "events": len(tally.histories),
-        "faults": len(survived),
-        "survived": sum(survived),
-        **_judged(verdict),
-        "ledger": checked["balance"],
-        "settled": is_settled,
-        "mismatches": checked["mismatches"],
-        "in_flight": checked["in_flight"],
-        "spooled": ledger.spooled,
-        "vanished": ledger.lost,
-        "answers": dict(sorted(tally.answers.items())),
-        "surprises": dict(tally.surprises.most_common(_SHOWN)),
-        "longest_unavailable": round(tally.longest_gap, 2),
-        "slowest_answer": round(tally.slowest, 2),
+        **found.document(tally),
+        "load": [round(before, 1), round(os.getloadavg()[0], 1)],
         "seconds": round(sent - began, 1),
         "settling_seconds": round(settled - sent, 1),
         "deaths": fleet.deaths,
-        "by_kind": _by_kind(storm.injector.injected, survived),
     }
 
 
-def _judged(verdict: Verdict) -> dict[str, Any]:
-    marks = {name: getattr(verdict, name) for name in ("lost", "doubled", "astray")}
-    return {
-        **{name: len(found) for name, found in marks.items()},
-        "quarantined": sum(verdict.quarantined.values()),
-        "quarantine": dict(verdict.quarantined),
-        "accepted": verdict.accepted,
-        "recorded": verdict.recorded,
-        "accepted_again": verdict.again,
-        "unplaced": verdict.unplaced,
-        **{f"{name}_marks": found[:_SHOWN] for name, found in marks.items()},
-    }
-
-
-def _by_kind(
-    injected: list[InjectedFault], survived: list[bool]
-) -> list[dict[str, Any]]:
-    """Faults by what they are and whom they met."""
-    kinds: dict[tuple[str, str], list[tuple[bool, float]]] = {}
-    for one, is_survived in zip(injected, survived, strict=True):
-        whom = one.fault.target.partition(":")[0].rstrip(" 0123456789")
-        back = round(one.back or 0.0, 2)
-        kinds.setdefault((one.fault.kind, whom), []).append((is_survived, back))
-    return [
-        {
-            "fault": kind,
-            "of": whom,
-            "times": len(found),
-            "survived": sum(is_survived for is_survived, _ in found),
-            "longest_back": max(back for _, back in found),
-        }
-        for (kind, whom), found in sorted(kinds.items())
-    ]
+async def _judged(storm: _Storm, fleet: Fleet, ledger: LedgerView) -> Findings:
+    servers = storm.servers
+    checked = await verify(servers.environment, 0)
+    async with servers.postgres() as connection:
+        unplaced = unplaced_by(fleet.logs.glob("edge-*"))
+        verdict = await judge(connection, storm.tally.histories, unplaced, fleet.lost)
+        most = at_most(ledger.lost, await losses(connection))
+        kept = {each: await rows(connection, f"table {each}") for each in _LEDGER}
+    (storm.folder / "ledger").write_bytes(orjson.dumps(kept, default=str))
+    injected = storm.injector.injected if storm.injector else []
+    return Findings(verdict, checked, ledger, most, injected)
 
 
 async def _send_and_break(storm: _Storm, fleet: Fleet, injector: FaultInjector) -> None:
     """The traffic and the faults, until both are over."""
     keys = KeyRing(fleet.environment.secrets())
     client = Client(fleet.ports, keys, storm.tally)
+    to_valkey = [link for name, link in fleet.links.items() if "Valkey" in name]
+    for link in to_valkey:
+        link.delay = link.usual_delay = storm.delay
     async with asyncio.TaskGroup() as group:
-        planned = plan(storm.seed, storm.kills)
+        planned = plan(storm.seed, storm.kills, storm.losses)
         group.create_task(injector.run(planned, storm.events / storm.rate))
         sent = made_events(storm.seed, storm.events, storm.servers.codes)
         await client.send(sent, storm.rate)
         injector.is_over.set()
+    for link in to_valkey:
+        link.delay = 0.0
 
 
-async def _named(redis: Redis) -> str:
-    """What holds the streams, and its version: `Valkey 9.1.2`."""
-    told = await redis.info("server")
+async def _prepared(servers: BenchServers) -> str:
+    """Lift all limits; what holds the streams, and its version: `Valkey 9.1.2`."""
+    async with servers.postgres() as connection, servers.redis() as redis:
+        for name, limit in known_limits().items():
+            if limit["default"]:
+                await connection.execute(_LIMITS["set"], name, _NO_LIMIT)
+        told = await redis.info("server")
     version = told.get("valkey_version")
     return f"Valkey {version}" if version else f"Redis {told['redis_version']}"
 
@@ -285,24 +282,29 @@ async def _settled(servers: BenchServers, sent: int) -> LedgerView:
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
+async def _count_losses(servers: BenchServers) -> None:
+    """Let edges tell what they miss, and count it as workers do once a minute."""
+    async with servers.postgres() as connection, servers.redis() as redis:
+        async with asyncio.timeout(_READY_SECONDS):
+            while not await _is_compared(redis):  # noqa: ASYNC110 -- Redis tells
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        await take_vanished(connection, redis)
+        async with connection.transaction():
+            await connection.execute(_SQL["lock_losses"])
+            await sample(connection, redis, range(SHARDS))
+            await count_losses(connection, redis, range(SHARDS))
+
+
+async def _is_compared(redis: Redis) -> bool:
+    """Whether every edge has asked the server, as it runs now, for what it appended."""
+    run = (await redis.info("server"))["run_id"]
+    edges = await appended_by_edges(redis)
+    return bool(edges) and all(each.run == run for each in edges)
+
+
 def _allow_files() -> None:
     """Let this process have as many connections as the client may need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _FILES:
         wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _show(document: Mapping[str, Any]) -> None:
-    for name, title in _TABLES.items():
-        if rows := document[name]:
-            table(rows, list(rows[0]), title)
-    for name, title in _COUNTS.items():
-        if document[name]:
-            facts(document[name], title)
-    shown = {
-        name: value
-        for name, value in document.items()
-        if name not in {*_TABLES, *_COUNTS}
-    }
-    facts(shown, f"Seed {document['seed']}")

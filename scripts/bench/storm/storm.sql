@@ -44,3 +44,15 @@ select told.mark, told.id
    and not exists (select from storm_quarantined
                     where storm_quarantined.mark = told.mark)
  order by told.mark
+
+-- gone: events of entries that a server lost, which are neither recorded nor in quarantine; by their marks, or ids without one
+select distinct coalesce(mark, told.id::text) as mark
+  from unnest($1::uuid[], $2::text[]) as told (id, mark)
+  left join event_aliases on event_aliases.id = told.id
+ where not exists (select from storm_recorded
+                    where storm_recorded.id = coalesce(event_aliases.event_id, told.id) or storm_recorded.mark = told.mark)
+   and not exists (select from quarantine where quarantine.event_id = told.id)
+   and not exists (select from storm_quarantined where storm_quarantined.mark = told.mark)
+
+-- lock_losses: count losses as a worker does, and no worker meanwhile
+select pg_advisory_xact_lock(hashtext('reftide job sample_epochs')), pg_advisory_xact_lock(hashtext('reftide job count_losses'))

@@ -226,6 +226,13 @@ async def losses(connection: Connection) -> list[dict[str, Any]]:
     return await rows(connection, _SQL["losses"])
 
 
+def at_most(lost: int, found: Sequence[Mapping[str, Any]]) -> int | None:
+    """How many events are lost at most, by `losses`; None if nobody knows."""
+    if any(each["at_most"] is None for each in found):
+        return None
+    return lost + sum(int(each["at_most"] - each["lost"]) for each in found)
+
+
 async def _written(connection: Connection) -> _Written:
     epochs = await rows(connection, _SQL["epochs"])
     edges = await rows(connection, _SQL["edges"])

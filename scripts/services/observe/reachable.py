@@ -25,6 +25,7 @@ from scripts.services.maintain.pauses import lasting
 from scripts.services.observe.ledger import (
     LedgerView,
     StreamsView,
+    at_most,
     ended,
     losses,
     read_ledger,
@@ -119,7 +120,7 @@ async def _both(environment: Environment, window: float) -> Status:
             **of_postgres,
             **{name: getattr(ledger, name) for name in FIGURES},
             "losses": lost,
-            "lost_at_most": _at_most(ledger.lost, lost),
+            "lost_at_most": at_most(ledger.lost, lost),
             **rates,
             **await _from_redis(redis, ledger),
             **await memory(
@@ -141,7 +142,7 @@ async def _postgres_alone(environment: Environment) -> Status:
             **await _from_postgres(environment, connection),
             **totals,
             "losses": lost,
-            "lost_at_most": _at_most(totals["lost"], lost),
+            "lost_at_most": at_most(totals["lost"], lost),
             "ended": await ended(connection, ()),
             "edges_lately": await rows(connection, _SQL["edges_lately"]),
         }
@@ -199,13 +200,6 @@ async def _from_redis(redis: Redis, view: StreamsView) -> Status:
 
 def _added(shards: Sequence[StreamState]) -> int:
     return sum(shard.added for shard in shards)
-
-
-def _at_most(lost: int, losses: list[dict[str, Any]]) -> int | None:
-    """How many events are lost at most; None if nobody knows."""
-    if any(each["at_most"] is None for each in losses):
-        return None
-    return lost + sum(int(each["at_most"] - each["lost"]) for each in losses)
 
 
 def _rates(earlier: LedgerView | None, ledger: LedgerView) -> dict[str, float | None]:

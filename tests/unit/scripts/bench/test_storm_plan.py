@@ -3,7 +3,7 @@
 from collections import Counter
 from itertools import islice
 
-from scripts.bench.storm.faults import FAULTS, NETWORK, plan
+from scripts.bench.storm.faults import FAULTS, LOSSES, NETWORK, plan
 from scripts.bench.storm.fleet import EDGES, LINKS, SERVERS, WORKERS
 from scripts.bench.storm.traffic import REPEATABLE, events, request
 
@@ -58,10 +58,19 @@ def test_a_long_storm_has_every_fault() -> None:
     assert {*FAULTS} == {fault.kind for fault in plan(1, 120)}
 
 
-def test_every_event_has_a_mark_of_its_own() -> None:
-    marks = [event.mark for event in events(1, 3000, CODES)]
+def test_losses_come_beside_the_same_faults() -> None:
+    planned = plan(7, 60, losses=8)
 
-    assert 3000 == len(set(marks))
+    lost = [fault for fault in planned if fault.kind in LOSSES]
+    assert plan(7, 60) == [fault for fault in planned if fault not in lost]
+    assert dict.fromkeys(LOSSES, 4) == Counter(fault.kind for fault in lost)
+    assert sorted(fault.at for fault in planned) == [fault.at for fault in planned]
+
+
+def test_every_event_has_a_mark_of_its_own() -> None:
+    marks = [each.mark for event in events(1, 3000, CODES) for each in event.each]
+
+    assert 3000 == len(marks) == len(set(marks))
 
 
 def test_only_what_stays_one_event_is_sent_again() -> None:
@@ -76,4 +85,5 @@ def test_every_request_bears_its_events_mark() -> None:
     for event in islice(events(1, 3000, CODES), 300):
         for attempt in (1, 2):
             made = request(event, "somebody", attempt)
-            assert "unknown code" == event.kind or event.mark.encode() in made
+            marks = [each.mark.encode() for each in event.each]
+            assert "unknown code" == event.kind or all(mark in made for mark in marks)
