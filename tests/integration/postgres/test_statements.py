@@ -11,6 +11,7 @@ from scripts.services.observe.verify import COMPARISONS
 from workers.counters.rule import ADD_ALL, TABLES, addition, comparison
 from workers.erasure import runner
 from workers.postgres.sql import statements as worker_statements
+from workers.publish import publisher
 from workers.replay import reprocess
 
 #: Temporary tables that other statements of the same file speak of.
@@ -31,9 +32,10 @@ _FILLED = {
     ("services/find/stats", "report"): [*stats.REPORTS.values()],
     **{
         ("services/find/stats", name): []
-        for name in ("rows", "programs", "partners", "links_of_days", "days")
+        for name in ("rows", "enrolled", "links_of_days", "days")
     },
     ("erasure/erasure", "events_pseudonymize"): [runner._PSEUDONYMIZE_EVENTS],
+    ("publish/publisher", "changes_next"): [*publisher._CHANGES_NEXT.values()],
     ("replay/replays", "correct"): [reprocess._CORRECT],
 }
 
