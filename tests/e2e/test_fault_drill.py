@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.prometheus]
 Fault = Callable[[Up], AbstractContextManager[None]]
 
 SHARDS = range(4)
+#: The admin port of an edge on another machine, where there is one.
+_ELSEWHERE: Final = free_port()
 #: Debian's package `faketime`.
 _FAKETIME: Final = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
@@ -158,16 +160,16 @@ def is_archived(up: Up) -> bool:
 
 
 @contextmanager
-def an_hour_ahead(up: Up, admin_port: int, data: Path) -> Iterator[None]:
+def an_hour_ahead(up: Up) -> Iterator[None]:
     """An edge runs on a machine whose clock is wrong."""
     assert _FAKETIME.exists(), "install faketime"
     with starting() as start:
         start(
             up.cli,
             "edge",
-            REFTIDE_DATA=str(data),
+            REFTIDE_DATA=str(up.data / "elsewhere"),
             REFTIDE_PORT="0",
-            REFTIDE_ADMIN_PORT=str(admin_port),
+            REFTIDE_ADMIN_PORT=str(_ELSEWHERE),
             LD_PRELOAD=str(_FAKETIME),
             FAKETIME="+1h",
             FAKETIME_DONT_FAKE_MONOTONIC="1",
@@ -202,13 +204,8 @@ FAULTS: Mapping[str, tuple[str, Fault]] = {
     "a stream is trimmed": ("ReftideEventsLost", trimmed),
     "a code is mistyped": ("ReftideUnknownCodes", mistyped),
     "the archive is damaged": ("ReftideArchiveDamaged", damaged),
-    "a clock is an hour ahead": (
-        "ReftideClockWrong",
-        lambda up: an_hour_ahead(up, _ELSEWHERE, up.data / "elsewhere"),
-    ),
+    "a clock is an hour ahead": ("ReftideClockWrong", an_hour_ahead),
 }
-#: The admin port of an edge on another machine, where there is one.
-_ELSEWHERE: Final = free_port()
 
 
 @pytest.fixture
