@@ -73,7 +73,7 @@ ALERTS: Final = (
         "warning",
         f'max by (instance) (reftide_edge_level{{level="spool"}}) == 1 {_REDIS_IS_THERE}',
         1,
-        "Redis answers, but an edge keeps events on its disk: Redis takes none.",
+        "Redis answers, but takes no events, or too many wait there: an edge uses its disk.",
         "Redis is away",
         fires={
             'reftide_edge_level{level="spool", instance="e1"}': "0x5 1x15",
@@ -224,6 +224,11 @@ ALERTS: Final = (
     ),
 )
 
+#: Without PostgreSQL or a worker; entries stay in the streams, which fill.
+_IF_NOBODY_WORKS: Final = (
+    "ReftideLagGrows", "ReftideArchiveBehind", "ReftideEdgeSpools",
+)  # fmt: skip
+
 #: While the first of these fires, the others follow from it and are not sent.
 INHIBITS: Final[Mapping[str, Sequence[str]]] = {
     # Its section says what to do about Redis, too.
@@ -232,8 +237,10 @@ INHIBITS: Final[Mapping[str, Sequence[str]]] = {
         "ReftidePostgresAway", "ReftideWorkersGone", "ReftideLagGrows",
         "ReftideLedgerUnbalanced", "ReftideEdgeSpools",
     ),
-    "ReftidePostgresAway": ("ReftideLagGrows", "ReftideArchiveBehind"),
-    "ReftideWorkersGone": ("ReftideLagGrows", "ReftideArchiveBehind"),
+    "ReftidePostgresAway": _IF_NOBODY_WORKS,
+    "ReftideWorkersGone": _IF_NOBODY_WORKS,
     # Too many entries that are invalid are a reason to pause.
-    "ReftideRecordingPaused": ("ReftideLagGrows", "ReftideQuarantineNeedsYou"),
+    "ReftideRecordingPaused": (
+        "ReftideLagGrows", "ReftideEdgeSpools", "ReftideQuarantineNeedsYou",
+    ),
 }  # fmt: skip

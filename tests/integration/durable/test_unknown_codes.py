@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 from redis.asyncio import Redis
 
+from ingest.contracts.metrics.edge import REGISTRY
 from ingest.directory.unknown_codes import (
     CAPACITY,
     CAPACITY_OF_A_WEEK,
@@ -18,6 +19,7 @@ from ingest.directory.unknown_codes import (
     read_unknown_codes,
     week_of,
 )
+from tests.support.metrics import shown
 
 WORKSPACE = UUID(int=1)
 HOUR_MS = 3_600_000
@@ -54,6 +56,17 @@ def test_each_code_is_counted_by_host() -> None:
         sketch.count(name, "10.0.0.0", 5)
 
     assert {"a.example/SUMER": 2, "/SUMER": 1} == counted(sketch)
+
+
+def test_only_codes_that_come_again_are_a_reason_for_an_alert() -> None:
+    before = shown(REGISTRY, "reftide_edge_unknown_codes_total")
+    sketch = Sketch("sender")
+    for number in range(100):
+        sketch.count(f"random{number}", number, 0)
+    for number in range(3):
+        sketch.count("/SUMER", number, 0)
+
+    assert 2 == shown(REGISTRY, "reftide_edge_unknown_codes_total") - before
 
 
 def test_one_network_brings_a_sixteenth_of_what_is_held() -> None:

@@ -11,7 +11,9 @@ from structlog.testing import capture_logs
 from zstandard import ZstdDecompressor
 
 from ingest.contracts.envelope import encode
+from ingest.contracts.metrics.worker import REGISTRY
 from tests.support.directory import NOON_MS, a_click
+from tests.support.metrics import shown
 from tests.support.workers.archives import everything, payloads
 from workers.archive import writer
 from workers.archive.reader import problem, read, segments, unfinished
@@ -141,6 +143,7 @@ def test_a_changed_byte_is_found_wherever_it_is(tmp_path: Path) -> None:
     segment = write(tmp_path, delivery(1), delivery(2))
     path = segment.data(tmp_path)
     whole = path.read_bytes()
+    before = shown(REGISTRY, "reftide_worker_archive_damaged_total")
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
         with capture_logs() as logs:
@@ -148,6 +151,8 @@ def test_a_changed_byte_is_found_wherever_it_is(tmp_path: Path) -> None:
         assert ([], 2) == (page.deliveries, page.damaged)
         assert ["archive.damaged"] == [line["event"] for line in logs]
         assert problem(tmp_path, segment) is not None
+    counted = shown(REGISTRY, "reftide_worker_archive_damaged_total") - before
+    assert len(whole) == counted
     path.write_bytes(whole)
     assert problem(tmp_path, segment) is None
 

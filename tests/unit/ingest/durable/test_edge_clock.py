@@ -5,7 +5,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from ingest.contracts import ids
+from ingest.contracts.metrics.edge import REGISTRY
 from ingest.durable.edge_clock import EdgeClock
+from tests.support.metrics import shown
 
 HOUR = 3_600_000
 NOW = 1_741_608_000_000
@@ -51,6 +53,8 @@ def test_a_clock_that_is_far_off_follows_redis(ahead: int) -> None:
     # All but its time is as it was minted.
     assert machine.mint().bytes[6:] == minted.bytes[6:]
     assert ["clock.corrected"] == [line["event"] for line in logs]
+    told = shown(REGISTRY, "reftide_edge_clock_ahead_seconds")
+    assert abs(told - ahead / 1000) < 1
 
 
 @pytest.mark.parametrize("ahead", [0, 500, -30_000])
@@ -76,3 +80,4 @@ def test_a_machine_that_is_set_right_is_followed_again() -> None:
     observe(clock, machine)
 
     assert NOW == clock.now()
+    assert 0 == shown(REGISTRY, "reftide_edge_clock_ahead_seconds")
