@@ -63,20 +63,17 @@ class EdgeTraces:
         self._export = SpanExport("reftide-edge")
         self.is_drawing = tracing.one_in > 0
         self._one_in = self._until_next = tracing.one_in
-        self._called = _Budget(tracing.per_second, clock)
+        self._asked = _Budget(tracing.per_second, clock)
         self._drawn = _Budget(tracing.per_second, clock)
         self._beyond = Bounded("trace.limited", clock, _SAY_SECONDS)
 
     def begin(self, route: str, traceparent: str | None) -> "RequestTrace | None":
         """The trace of a request to `route`; None: it has none."""
         if traceparent is None:
-            self._until_next -= 1
-            if self._until_next:
-                return None
-            self._until_next, budget = self._one_in, self._drawn
-        elif is_sampled(traceparent):
-            budget = self._called
+            is_wanted, budget = self.is_drawing and self._draw(), self._drawn
         else:
+            is_wanted, budget = is_sampled(traceparent), self._asked
+        if not is_wanted:
             return None
         if not budget.take():
             self._beyond.warning(route=route)
@@ -84,6 +81,13 @@ class EdgeTraces:
         parent = None if traceparent is None else span_context(traceparent)
         span = Span(self._export, route, SpanKind.SERVER, parent)
         return RequestTrace(span, route)
+
+    def _draw(self) -> bool:
+        self._until_next -= 1
+        if self._until_next:
+            return False
+        self._until_next = self._one_in
+        return True
 
     def plain(self, routes: Mapping[bytes, PlainRoute]) -> PlainRoutes:
         """The same routes, some of whose requests are traced."""
