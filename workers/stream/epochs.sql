@@ -55,7 +55,7 @@ update stream_epochs as known
   from moved
  where known.epoch = moved.epoch
 
--- vanished_told: the events of entries that vanished, with the dedupe keys of some. While nobody looked, edges may have come and gone
+-- vanished_told: the events of entries that vanished, with the dedupe keys of some. While nobody looked for a minute, edges may have come and gone
 with new as (
 insert into vanished_events (epoch, shard, entry_ms, entry_seq, entry_index, event_id, scope, key, workspace_id)
 select epoch, shard, entry_ms, entry_seq, entry_index, event_id, scope, key,
@@ -74,7 +74,7 @@ on conflict do nothing
 returning epoch, entry_index
 )
 update stream_epochs
-   set named = named + entries, is_open = is_open or seen_at < now() - interval '30 seconds'
+   set named = named + entries, is_open = is_open or seen_at < now() - interval '1 minute'
   from (select epoch, count(*) filter (where entry_index = 0) as entries from new group by epoch) as counted
  where stream_epochs.epoch = counted.epoch
    and not exists (select from stream_epochs as later where later.shard = stream_epochs.shard and later.epoch > counted.epoch)
