@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.envelope import VERSION, encode
 from ingest.contracts.stream import (
     EDGES_KEY,
     ENTRY_EVENTS,
@@ -116,7 +116,7 @@ async def test_one_bad_event_of_an_entry_is_quarantined_alone(site: Site) -> Non
 async def test_an_entry_waits_for_the_release_that_knows_all_of_its_events(
     site: Site,
 ) -> None:
-    await site.add_together(a_click(1), b'{"v":3}', a_click(2))
+    await site.add_together(a_click(1), b'{"v":%d}' % (VERSION + 1), a_click(2))
     await site.skip()
     await site.redis.xgroup_setid(STREAM, GROUP, "0")
     read = await deliveries(site)

@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from ingest.contracts.envelope import Dedupe
+from ingest.contracts.envelope import VERSION, Dedupe
 from tests.support.directory import (
     FOREIGN_LINK,
     LINKS,
@@ -157,7 +157,7 @@ async def test_who_could_not_say_what_a_client_is_stands_in_the_row(pool: Pool) 
 
 
 async def test_an_envelope_of_a_later_release_is_left_alone(pool: Pool) -> None:
-    newer = a_delivery(b'{"v":3,"shape":"unheard of"}')
+    newer = a_delivery(b'{"v":%d,"shape":"unheard of"}' % (VERSION + 1))
     known = a_delivery(a_click(1))
 
     assert [known] == await a_pipeline(pool).process([newer, known])
