@@ -43,6 +43,7 @@ from ingest.dialects.spec.routes import Dialect, Route
 from ingest.durable.edge_clock import EdgeClock, unix_ms
 from ingest.http.admin import administered, show_keepers, show_look_ups
 from ingest.http.docs import Docs
+from ingest.http.driver import TURNS, Turns
 from ingest.http.fast_path import PLAIN, plain_routes
 from ingest.http.handlers import (
     BODY_BYTES,
@@ -155,7 +156,8 @@ def _add_endpoints(
     plain = plain_routes(acceptor, dialects, proxies)
     app[PLAIN] = plain if traces is None else traces.plain(plain)
     callers = Callers(proxies, acceptor.authorizer)
-    judge = BulkProcessor(acceptor, dialects)
+    turns = app[TURNS] = Turns()
+    judge = BulkProcessor(acceptor, dialects, turns)
 
     def handler(route: Route, make: Callable[[Acceptor], Handler]) -> Handler:
         if traces is None:

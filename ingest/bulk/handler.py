@@ -10,6 +10,7 @@ from ingest.bulk.reader import decoded, events_in
 from ingest.dialects.batch import BYTES
 from ingest.dialects.spec.refusal import Refusal
 from ingest.dialects.spec.requests import RawRequest
+from ingest.http.driver import TURNS
 from ingest.http.handlers import Callers, Handler, respond
 
 _BODY_SECONDS: Final = 10.0
@@ -24,10 +25,11 @@ def batching(judge: BulkProcessor, callers: Callers) -> Handler:
         encoding = request.headers.get("Content-Encoding", "")
         body = await _body(request)
         # To decompress a batch takes milliseconds, and so does to take it apart.
+        turns = request.app[TURNS]
+        await turns.turn(len(body))
         plain = decoded(body, encoding)
-        await asyncio.sleep(0)
+        await turns.turn(len(plain))
         events = events_in(plain)
-        await asyncio.sleep(0)
         return respond(await judge.take(sender, events), is_for_browsers=False)
 
     return handle

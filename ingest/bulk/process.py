@@ -24,6 +24,7 @@ from ingest.dialects.spec.events import Draft
 from ingest.dialects.spec.refusal import Refusal
 from ingest.dialects.spec.requests import RawRequest, Reply
 from ingest.dialects.spec.routes import Credential, Dialect, Endpoint
+from ingest.http.driver import Turns
 
 #: Concurrent events of one batch, and of all: some ten milliseconds of work. More would not
 #: be faster, and requests that wait for Redis could time out.
@@ -31,6 +32,8 @@ _AT_ONCE: Final = 128
 _UNDER_WAY: Final = 512
 #: How long a batch prepares events before it yields to other requests.
 _SLICE_SECONDS: Final = 0.002
+#: Of a body that takes as long.
+_SLICE_BYTES: Final = 32 * 1024
 _RETRY_AFTER: Final = 1  # seconds
 
 _Scope = Literal["read", "write", "track", "forward", "anybody"]
@@ -64,10 +67,13 @@ class _Event(NamedTuple):
 class BulkProcessor:
     """Takes batches. One for all requests of an edge."""
 
-    def __init__(self, acceptor: Acceptor, dialects: Sequence[Dialect]) -> None:
+    def __init__(
+        self, acceptor: Acceptor, dialects: Sequence[Dialect], turns: Turns
+    ) -> None:
         self.acceptor = acceptor
         self._routes = RouteTable(dialects)
-        self._turns = BatchSlots(_UNDER_WAY, share=_AT_ONCE)
+        self._slots = BatchSlots(_UNDER_WAY, share=_AT_ONCE)
+        self._turns = turns
 
     def using(self, acceptor: Acceptor) -> Self:
         """The same, with another acceptor for one request."""
@@ -88,12 +94,13 @@ class BulkProcessor:
     async def take(self, sender: BatchSender, events: Sequence[bytes]) -> Reply:
         """The answer to a batch; every event in it is durable, or refused."""
         shared = SharedEntries(self.acceptor.sink)
-        batch = _Batch(replace(self.acceptor, sink=shared), self._routes, sender)
+        acceptor = replace(self.acceptor, sink=shared)
+        batch = _Batch(acceptor, self._routes, sender, self._turns)
         results: list[Result] = []
         try:
             for start in range(0, len(events), _AT_ONCE):
                 part = events[start : start + _AT_ONCE]
-                async with self._turns.of(sender.workspace, len(part)):
+                async with self._slots.of(sender.workspace, len(part)):
                     results += await batch.take(part)
         except Refusal as refusal:
             # After a part that was not admitted none is tried: the client sends them again.
@@ -106,11 +113,16 @@ class _Batch:
     """One batch in progress."""
 
     def __init__(
-        self, acceptor: Acceptor, routes: RouteTable, sender: BatchSender
+        self,
+        acceptor: Acceptor,
+        routes: RouteTable,
+        sender: BatchSender,
+        turns: Turns,
     ) -> None:
         self._acceptor = acceptor
         self._routes = routes
         self._sender = sender
+        self._turns = turns
         self._now = acceptor.clock.now()
         #: By dialect and scope: the key's principal, or its refusal.
         self._principals: dict[tuple[str, str], Principal | Refusal] = {}
@@ -119,12 +131,13 @@ class _Batch:
         """The results of one part; it ends before the next one begins."""
         order = Order()
         results: list[Result | asyncio.Task[Result]] = []
+        await self._turns.turn(_SLICE_BYTES)
         until = monotonic() + _SLICE_SECONDS
         async with asyncio.TaskGroup() as group:
             for raw in events:
                 if monotonic() > until:
                     # The tasks that were created begin, and other requests go on.
-                    await asyncio.sleep(0)
+                    await self._turns.turn(_SLICE_BYTES)
                     until = monotonic() + _SLICE_SECONDS
                 ready = await self._prepared(raw)
                 if isinstance(ready, _Event):

@@ -9,6 +9,8 @@ ends (chunks, a long body, malformed bytes), the connection stays with aiohttp.
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Final, Protocol, cast
 
@@ -16,10 +18,11 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from typing_extensions import override
 
 from ingest.core.client_ip import normalized
+from ingest.http.driver import LARGE, Turns
 from ingest.http.fast_path import Answering, PlainRoutes
 from ingest.http.framing import Framing
 from ingest.http.handlers import BODY_BYTES
-from ingest.http.head import END, body_length, plain_head
+from ingest.http.head import END, Head, body_length, plain_head
 
 #: aiohttp's own bound for one line; a longer head is for it to refuse.
 _HEAD_BYTES: Final = 8190
@@ -44,6 +47,8 @@ class Manager(Protocol):
     def routes(self) -> PlainRoutes: ...
     @property
     def is_stopping(self) -> bool: ...
+    @property
+    def turns(self) -> Turns: ...
 
     def opened(self, connection: "Connection") -> bool:
         """Whether there is room for one more connection."""
@@ -184,9 +189,29 @@ class Connection(asyncio.Protocol):
                 and len(raw) - head.size <= BODY_BYTES
             ):
                 self.is_answering = True
-                route.answer(head, raw[head.size :], self._peer, self._write)
+                if len(raw) > LARGE:
+                    self._wait(partial(self._answer, route, head), len(raw))
+                else:
+                    route.answer(head, raw[head.size :], self._peer, self._write)
                 return
         self._lend_whole()
+
+    def _answer(self, route: Answering, head: Head) -> None:
+        route.answer(head, self._raw[head.size :], self._peer, self._write)
+
+    def _wait(self, act: Callable[[], None], size: int = 0) -> None:
+        """Do what takes long in turn, unless the client is gone by then."""
+
+        def begin() -> None:
+            if self.transport is None:
+                return
+            try:
+                act()
+            except BaseException:
+                self.abort()
+                raise
+
+        self._manager.turns.take(begin, size)
 
     def _route(self) -> Answering | None:
         """The route of a request whose head is read; None if it is not plain."""
@@ -199,7 +224,7 @@ class Connection(asyncio.Protocol):
         size = self._raw.find(END) + len(END)
         is_one = self._wholes == 1 and len(self._raw) - size == body_length(self._raw)
         if is_one and Framing().follow(self._raw) == [self._raw]:
-            self._lend([self._raw])
+            self._wait(partial(self._lend, [self._raw]))
         else:
             self._leave()
 

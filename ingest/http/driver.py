@@ -1,16 +1,73 @@
-"""Runs a coroutine without a task: for answers that are never cancelled.
+"""Runs answers: coroutines without a task, and what takes long in turns.
 
-A task costs more than all else that happens to most requests. What runs here may wait for
-futures only: a time limit, or anything else that asks for the current task, needs a task of
-its own (`asyncio.create_task` gives a future).
+A task costs more than all else that happens to most requests. A coroutine that runs here is
+never cancelled and may wait for futures only: a time limit, or anything else that asks for the
+current task, needs a task of its own (`asyncio.create_task` gives a future).
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+from aiohttp import web
 
 Result = TypeVar("Result")
+
+#: What a round of the event loop gives to what takes long, in microseconds.
+_ROUND: Final = 2000
+#: What aiohttp needs for any request, and what a byte of a hostile body costs at most.
+_REQUEST: Final = 200
+_BYTE: Final = 1 / 16
+#: Requests of so many bytes take turns.
+LARGE: Final = 4096
+
+
+class Turns:
+    """Takes what takes long in turns, a little in each round of the event loop.
+
+    Plain requests that came meanwhile are answered in between. So an edge that gets more long
+    requests than it can answer keeps those waiting, and no others.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
+
+    def take(self, act: Callable[[], None], size: int = 0) -> None:
+        """Call `act` when it has its turn, soon; it is about so many bytes."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._round)
+        self._waiting.append((_REQUEST + size * _BYTE, act))
+
+    async def turn(self, size: int) -> None:
+        """Wait until what follows may take the time for so many bytes."""
+        begun = asyncio.get_running_loop().create_future()
+
+        def begin() -> None:
+            if not begun.done():
+                begun.set_result(None)
+
+        self.take(begin, size)
+        await begun
+
+    def _round(self) -> None:
+        left: float = _ROUND
+        try:
+            while self._waiting and left > 0:
+                cost, act = self._waiting[0]
+                left -= cost
+                try:
+                    act()
+                finally:
+                    self._waiting.popleft()
+        finally:
+            if self._waiting:
+                asyncio.get_running_loop().call_soon(self._round)
+
+
+#: Where an application keeps them.
+TURNS: Final[web.AppKey[Turns]] = web.AppKey("turns", Turns)
 
 
 class _Run(Generic[Result]):

@@ -13,6 +13,7 @@ from ingest.core.client_ip import Proxies
 from ingest.dialects.spec.refusal import Refusal
 from ingest.dialects.spec.requests import RawRequest, Reply
 from ingest.dialects.spec.routes import Dialect, Endpoint, Query, Route
+from ingest.http.driver import LARGE, TURNS
 
 #: Counted on the wire; nothing is decompressed.
 BODY_BYTES: Final = 64 * 1024
@@ -109,9 +110,12 @@ async def _body(request: web.Request) -> bytes:
         raise Refusal("body_too_large")
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            return await request.read()
+            body = await request.read()
     except (TimeoutError, web.RequestPayloadError) as error:
         raise Refusal("body_malformed") from error
+    if len(body) > LARGE:
+        await request.app[TURNS].turn(len(body))
+    return body
 
 
 async def go_on(request: web.Request) -> None:

@@ -20,6 +20,7 @@ from aiohttp import web
 from ingest.contracts.metrics.edge import REFUSED
 from ingest.http.aiohttp_handler import AiohttpHandler
 from ingest.http.connection import Connection
+from ingest.http.driver import TURNS, Turns
 from ingest.http.fast_path import PLAIN, PlainRoutes
 
 #: File descriptors that connections leave to Redis, the spool and the log.
@@ -90,6 +91,7 @@ class EdgeServer:
 
     def __init__(self, app: web.Application, bounds: Bounds) -> None:
         self.routes: PlainRoutes = app.get(PLAIN, {})
+        self.turns = app.get(TURNS) or Turns()
         self.is_stopping = False
         self._bounds = bounds
         self._runner = web.AppRunner(
@@ -140,6 +142,8 @@ class EdgeServer:
         for connection in list(self._open):
             if not connection.is_busy:
                 connection.close()
+        # Whatever waits for its turn has it by then.
+        await self.turns.turn(0)
         await self._drain()
         await self._runner.cleanup()
         for connection in list(self._open):

@@ -12,6 +12,7 @@ from ingest.core.authorize import Principal
 from ingest.core.values import Mark
 from ingest.dialects import DIALECTS
 from ingest.dialects.spec.requests import RawRequest
+from ingest.http.driver import Turns
 from tests.support.edge.accepting import KEY, Edge
 from tests.support.edge.fakes import MemoryClaims
 from tests.support.edge.showcase import LINK
@@ -54,7 +55,7 @@ async def test_events_with_one_key_ask_together_once_the_first_is_durable(
     edge, claims = Edge(), DistantClaims()
     edge.publish(LINK)
     edge.claims = claims
-    processor = BulkProcessor(edge.acceptor(), DIALECTS)
+    processor = BulkProcessor(edge.acceptor(), DIALECTS, Turns())
     principal = Principal(workspace_id=LINK.workspace_uuid, api_key_id=KEY)
     edge.bearer(LINK.workspace_uuid)
     sender = BatchSender(RawRequest(headers=edge.headers), principal)

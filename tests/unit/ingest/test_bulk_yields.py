@@ -18,6 +18,7 @@ from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BYTES
 from ingest.dialects.spec.refusal import Refusal
 from ingest.dialects.spec.requests import RawRequest
+from ingest.http.driver import Turns
 from scripts.bench.abuse.bodies import hostile_bodies
 from tests.support.edge.accepting import Edge
 from tests.support.edge.plain_clicks import (
@@ -100,7 +101,7 @@ async def _longest_of(batch: bytes) -> float:
     apart = thread_time() - began
     edge = Edge()
     edge.publish(LINK)
-    processor = BulkProcessor(edge.acceptor(), DIALECTS)
+    processor = BulkProcessor(edge.acceptor(), DIALECTS, Turns())
     sender = BatchSender(RawRequest(), Principal(workspace_id=LINK.workspace_uuid))
     return max(apart, await _longest_turn(lambda: processor.take(sender, events)))
 
