@@ -11,7 +11,7 @@ from ingest.dialects.batch import BYTES
 from ingest.dialects.spec.refusal import Refusal
 from ingest.dialects.spec.requests import RawRequest
 from ingest.http.driver import TURNS
-from ingest.http.handlers import Callers, Handler, respond
+from ingest.http.handlers import BODY_BYTES, Callers, Handler, respond
 
 _BODY_SECONDS: Final = 10.0
 
@@ -26,7 +26,7 @@ def batching(judge: BulkProcessor, callers: Callers) -> Handler:
         body = await _body(request)
         # To decompress a batch takes milliseconds, and so does to take it apart.
         turns = request.app[TURNS]
-        await turns.turn(len(body))
+        await turns.turn(BODY_BYTES if encoding else 0)
         plain = decoded(body, encoding)
         await turns.turn(len(plain))
         events = events_in(plain)

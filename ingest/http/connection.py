@@ -192,6 +192,7 @@ class Connection(asyncio.Protocol):
                 if len(raw) > LARGE:
                     self._wait(partial(self._answer, route, head), len(raw))
                 else:
+                    self._manager.turns.short += 1
                     route.answer(head, raw[head.size :], self._peer, self._write)
                 return
         self._lend_whole()

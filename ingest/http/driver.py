@@ -25,14 +25,16 @@ LARGE: Final = 4096
 
 
 class Turns:
-    """Takes what takes long in turns, a little in each round of the event loop.
+    """Takes what takes long in turns: a little, then as long a pause while others come.
 
-    Plain requests that came meanwhile are answered in between. So an edge that gets more long
-    requests than it can answer keeps those waiting, and no others.
+    Short requests are answered in between. So an edge that gets more long requests than it can
+    answer keeps those waiting, and no others.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
+        #: How many requests came that are answered at once, and how many until the last turn.
+        self.short = self._seen = 0
 
     def take(self, act: Callable[[], None], size: int = 0) -> None:
         """Call `act` when it has its turn, soon; it is about so many bytes."""
@@ -52,18 +54,20 @@ class Turns:
         await begun
 
     def _round(self) -> None:
-        left: float = _ROUND
+        took = 0.0
         try:
-            while self._waiting and left > 0:
+            while self._waiting and took < _ROUND:
                 cost, act = self._waiting[0]
-                left -= cost
+                took += cost
                 try:
                     act()
                 finally:
                     self._waiting.popleft()
         finally:
             if self._waiting:
-                asyncio.get_running_loop().call_soon(self._round)
+                pause = took / 1e6 if self.short > self._seen else 0
+                self._seen = self.short
+                asyncio.get_running_loop().call_later(pause, self._round)
 
 
 #: Where an application keeps them.
