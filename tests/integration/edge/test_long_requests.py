@@ -26,7 +26,9 @@ _BODY = orjson.dumps(
 #: What the edge answers itself, and what aiohttp does.
 _LONG = {
     "plain": TAKEN % (len(_BODY), _BODY),
-    "lent": (TAKEN % (len(_BODY), _BODY)).replace(b"Host", b"Connection: close\r\nHost"),
+    "lent": (TAKEN % (len(_BODY), _BODY)).replace(
+        b"Host", b"Connection: close\r\nHost"
+    ),
 }
 
 

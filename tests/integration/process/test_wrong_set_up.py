@@ -25,16 +25,24 @@ def poor_url(servers: Servers, database_url: str) -> Iterator[str]:
     servers.execute(f"drop role {role}")
 
 
-@pytest.mark.parametrize("command", ["schema", "status", "verify", "links list"])
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        ("schema", "name the role in DATABASE_URL that owns the tables"),
+        ("status", "Name the role in DATABASE_URL that owns the tables"),
+        ("verify", "name the role in DATABASE_URL that owns the tables"),
+        ("links list", "name the role in DATABASE_URL that owns the tables"),
+    ],
+)
 def test_a_role_without_rights_is_told_which_one_to_use(
-    redis_url: str, poor_url: str, command: str
+    redis_url: str, poor_url: str, command: str, remedy: str
 ) -> None:
     done = servers_of(redis_url, poor_url).run(*command.split())
 
     assert 3 == done.code
     said = " ".join((done.out + done.err).split())
     assert "permission denied" in said or "must be owner" in said
-    assert "name the role in DATABASE_URL that owns the tables" in said
+    assert remedy in said
 
 
 def test_the_doctor_finds_a_role_without_rights(redis_url: str, poor_url: str) -> None:
