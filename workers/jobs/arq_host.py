@@ -92,18 +92,37 @@ class _Worker(Worker):
     that task. Without Redis it fails, as whatever the worker asks next does.
     """
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._finishing: set[asyncio.Task[Any]] = set()
+
     @override
     async def finish_job(self, *args: Any, **kwargs: Any) -> None:
+        self._note_finishing()
         with suppress(*REDIS_ERRORS):
             await super().finish_job(*args, **kwargs)
 
     @override
     async def finish_failed_job(self, *args: Any, **kwargs: Any) -> None:
+        self._note_finishing()
         with suppress(*REDIS_ERRORS):
             await super().finish_failed_job(*args, **kwargs)
 
+    def _note_finishing(self) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._finishing.add(task)
+            task.add_done_callback(self._finishing.discard)
 
-def arq_worker(work: JobSet, redis: ArqRedis) -> Worker:
+    async def ended(self) -> None:
+        """Wait for the jobs, and for what finishes them."""
+        while left := {
+            each for each in (*self.tasks.values(), *self._finishing) if not each.done()
+        }:
+            await asyncio.wait(left)
+
+
+def arq_worker(work: JobSet, redis: ArqRedis) -> _Worker:
     """A worker of arq; create it in the running loop, and replace it after an error."""
     return _Worker(
         functions=work.functions(),
@@ -169,17 +188,19 @@ def _retrieve(task: asyncio.Task[None]) -> None:
         task.exception()
 
 
-async def _close(worker: Worker, redis: ArqRedis) -> None:
+async def _close(worker: _Worker, redis: ArqRedis) -> None:
     """Close worker and connections, within a time limit."""
+    # What finishes jobs would open connections after those were closed.
+    steps = (_close_worker(worker), worker.ended(), _close_connections(redis))
     # asyncio.timeout would wait for jobs that do not heed cancellation.
-    for closing in (_close_worker(worker), _close_connections(redis)):
+    for closing in steps:
         task = asyncio.create_task(closing)
         await asyncio.wait({task}, timeout=_CLOSE_SECONDS)
         task.cancel()
 
 
-async def _close_worker(worker: Worker) -> None:
-    # Closing raises the cancellation of the jobs it cancels.
+async def _close_worker(worker: _Worker) -> None:
+    # Closing raises the cancellation of the first job it cancels, and leaves the others.
     with suppress(*REDIS_ERRORS, asyncio.CancelledError):
         await worker.close()
 

@@ -111,7 +111,9 @@ def tail(environment: Environment, /, *, interval: float, **asked: Any) -> None:
 
     async def pause() -> bool:
         await asyncio.sleep(interval)
-        return True
+        # Ctrl-C cancels the task; while it connects, that may get lost.
+        task = asyncio.current_task()
+        return task is None or not task.cancelling()
 
     in_one_format(as_json=asked["as_json"], as_csv=asked["as_csv"])
     with contextlib.suppress(KeyboardInterrupt):
