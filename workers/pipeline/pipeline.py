@@ -324,7 +324,8 @@ def _culprit(item: Decoded, error: Unresolvable, names: KnownNames) -> RejectedE
 
 def count(tally: LedgerDelta, held_back: int, now_ms: int) -> None:
     """Add what one batch brought; `now_ms` is the wall clock in Unix milliseconds."""
-    RECORDED.inc(tally.recorded.total())
+    # Two events that turn out to be one are fewer than before.
+    RECORDED.inc(max(0, tally.recorded.total()))
     REPEATS.inc(tally.repeats.total())
     for reason, entries in tally.reasons.items():
         QUARANTINED.labels(reason).inc(entries)

@@ -253,16 +253,18 @@ async def _replace(
         return plan, []
     replacing = {row.id: row for row in plan.replacing}
     await connection.execute(_SQL["events_lock"], sorted(replacing))
-    gone = await _stored(connection, plan.displaced)
+    # By id: an id that lost one claim may hold another.
+    leaves = {old.id: old for old in await _stored(connection, plan.displaced)}
     earlier, repeats = list[Row](), list[Row]()
     for old in await _stored(connection, list(replacing)):
         row = replacing.pop(old.id)
         if row.rank < old.rank:
             earlier.append(row)
-            gone.append(old)
+            leaves[old.id] = old
         elif row.entry != old.entry:
             repeats.append(row)
     repeats += replacing.values()
+    gone = list(leaves.values())
     customer_ids = frozenset(
         each for old in gone for each in (old.root_id, old.customer_id) if each
     )
@@ -272,8 +274,7 @@ async def _replace(
     visits.require(leaving)
     await connection.execute(_SQL["events_remove"], [old.id for old in gone])
     inserted = [*plan.inserted, *earlier]
-    went = {old.id for old in gone}
-    back = [row for row in inserted if row.id in went]
+    back = [row for row in inserted if row.id in leaves]
     await _add(connection, back)
     await visits.settle(MovedClicks(leaving, clicks_of(back)), deltas)
     repeats = [*plan.repeats, *repeats]

@@ -250,6 +250,8 @@ async def test_each_list_is_read_by_an_index(pool: Pool) -> None:
 
 def test_ctrl_c_ends_it_without_a_word(shop: Cli) -> None:
     command = [sys.executable, "-m", "scripts.cli", "events", "tail", "--csv"]
+    # Else the command ignores it where tests run in the background of a shell.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     tail = subprocess.Popen(
         command,
         env={**inherited(), **shop.variables},
@@ -258,6 +260,7 @@ def test_ctrl_c_ends_it_without_a_word(shop: Cli) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     assert tail.stdout
     assert tail.stdout.readline().startswith("id,at,kind")
 

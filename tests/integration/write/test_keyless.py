@@ -185,3 +185,17 @@ async def test_a_wrong_flag_is_found(pool: Pool) -> None:
     assert (str(led(3, visit, "bob", 6).id), 1, 0) == tuple(
         found[name] for name in ("key", "expected", "found")
     )
+
+
+async def test_a_lead_that_loses_its_claim_and_gets_a_key_at_once_leaves_once(
+    pool: Pool,
+) -> None:
+    click = clicked(1, OURS, 0)
+    late, early = led(3, click, "ann", 5), led(2, click, "ann", 4)
+    await record_later(pool, click, late)
+
+    # It loses the claim of leads without a key, and this attempt holds that of keyed ones.
+    await record_later(pool, early, by_server(3, click, "ann", 5))
+
+    async with pool.acquire() as connection:
+        assert [] == await miscounted(connection)
