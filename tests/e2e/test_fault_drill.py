@@ -16,7 +16,7 @@ import pytest
 from redis import Redis, RedisError
 
 from ingest.contracts.stream import FIELD, events_key
-from scripts.bench.environment.processes import free_port
+from scripts.bench.environment.processes import free_port, stopped
 from tests.e2e.conftest import CLICK, Begin, Trickle, Up, eventually
 from tests.support.prometheus import monitoring
 from tests.support.servers.cli import Cli
@@ -36,14 +36,8 @@ _FAKETIME: Final = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 @contextmanager
 def frozen(up: Up, kind: str) -> Iterator[None]:
     """Processes of that kind stand still, and those that they have started."""
-    pids = [pid for parent in up.children()[kind] for pid in family(parent)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped([pid for parent in up.children()[kind] for pid in family(parent)]):
         yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def family(pid: int) -> list[int]:

@@ -15,8 +15,9 @@ from tests.support.directory import (
 )
 from tests.support.servers.cli import Cli
 from tests.support.servers.runbook import follow
+from tests.support.workers.erasures import archive
 from tests.support.workers.replaying import Site
-from tests.support.workers.scene import Scene, archive, archives, beat, clicks, spool
+from tests.support.workers.scene import Scene, archives, beat, clicks, spool
 from tests.support.workers.working import STREAM
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.store import ObjectStore

@@ -1,17 +1,16 @@
 """`python -m workers` as a process: how it starts, lives through outages, stops and dies."""
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ingest.contracts.directory import GENERATION_KEY, api_key_key, link_key
 from ingest.contracts.stream import GROUP, SHARDS_KEY, WORKERS_KEY, heartbeat_key
+from scripts.bench.environment.processes import stopped
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
 from tests.support.servers.worker_process import STREAM, Site, a_site
@@ -30,17 +29,6 @@ async def site(
 ) -> AsyncIterator[Site]:
     async with a_site(valkey, database_url, tmp_path) as made:
         yield made
-
-
-@contextmanager
-def frozen(processes: list[int]) -> Iterator[None]:
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in processes:
-            os.kill(process, signal.SIGCONT)
 
 
 async def test_events_are_recorded_and_sigterm_ends_it_well(site: Site) -> None:
@@ -128,7 +116,7 @@ async def test_it_ends_well_while_postgres_is_frozen(site: Site) -> None:
         " where datname = current_database() and pid <> pg_backend_pid()"
     )
 
-    with frozen([row["pid"] for row in rows]):
+    with stopped([row["pid"] for row in rows]):
         await site.add_click()
         await eventually(lambda: _is_pending(site, 1))
         assert 0 == await worker.stops()

@@ -15,8 +15,6 @@ from ingest.contracts.envelope import Kind, encode
 from ingest.contracts.stream import (
     ARCHIVE_GROUP,
     GROUPS_KEY,
-    EntryId,
-    epoch_key,
     heartbeat_key,
 )
 from ingest.durable.spool.directory import LockedSpool, SpoolDirectory, spool_of
@@ -28,8 +26,6 @@ from tests.support.envelopes import an_envelope
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.workers.replaying import Site
 from tests.support.workers.working import STREAM
-from workers.archive.writer import SegmentWriter
-from workers.model.batch import Delivery, Entry
 from workers.postgres.database import open_pool
 from workers.redis_io.connections import for_jobs
 
@@ -95,30 +91,17 @@ def clicks(*numbers: int) -> Callable[[Site], Awaitable[object]]:
 def spool(data: Path) -> LockedSpool:
     """What an edge keeps on its disk: three events."""
     opened = SpoolDirectory(spool_of(data), lambda _: None).open_own()
-    opened.store.append([_item() for _ in range(3)], 1 << 20)
+    opened.store.append([item() for _ in range(3)], 1 << 20)
     return opened
 
 
-def _item() -> SpoolItem:
+def item() -> SpoolItem:
+    """An event that an edge keeps."""
     event_id = uuid7()
     sealed = an_envelope(
         id=event_id, kind=Kind.CLICK, dialect="bio_re", at=ids.millis(event_id)
     )
     return SpoolItem(event_id, encode(sealed))
-
-
-async def archive(site: Site) -> None:
-    """All that the stream has is archived."""
-    assert site.archive is not None
-    epoch = int(await site.redis.get(epoch_key(0)))
-    writer = SegmentWriter(site.archive, "w1", 0, epoch)
-    writer.add(
-        [
-            Delivery(Entry.of(epoch, 0, *EntryId.of(raw)), fields[b"e"])
-            for raw, fields in await site.redis.xrange(STREAM)
-        ]
-    )
-    writer.finish()
 
 
 async def archives(site: Site) -> None:

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import orjson
 import pytest
-from redis.asyncio import Redis
 
-from ingest.contracts.stream import FIELD, EntryId, epoch_key, heartbeat_key
+from ingest.contracts.stream import FIELD, EntryId, epoch_key
 from tests.support.directory import NOON_MS, a_click, an_id, furnish
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.workers.replaying import Site
+from tests.support.workers.scene import beat
 from tests.support.workers.working import STREAM
 from workers.archive.writer import SegmentWriter
 from workers.model.batch import Delivery, Entry
@@ -67,7 +67,7 @@ def _at_work(cli: Cli, archive: Path | None = None) -> Iterator[None]:
     async def work() -> None:
         urls = (cli.variables["REDIS_URL"], cli.variables["DATABASE_URL"])
         async with _site(*urls, archive) as site:
-            await _beat(site.redis)
+            await beat(site)
             while not stop.is_set():
                 await site.replays().work()
                 await asyncio.sleep(0.02)
@@ -79,11 +79,6 @@ def _at_work(cli: Cli, archive: Path | None = None) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-
-
-async def _beat(redis: Redis) -> None:
-    await redis.sadd("rt:workers", "w1")
-    await redis.set(heartbeat_key("w1"), 1, ex=60)
 
 
 def _counts(document: Any) -> tuple[int, ...]:

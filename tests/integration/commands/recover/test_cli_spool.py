@@ -6,10 +6,8 @@ from uuid import UUID
 
 import pytest
 from redis import Redis
-from uuid_utils.compat import uuid7
 
 from ingest.contracts import ids
-from ingest.contracts.envelope import Kind, encode
 from ingest.contracts.stream import (
     EDGES_KEY,
     FIELD,
@@ -18,10 +16,9 @@ from ingest.contracts.stream import (
     events_key,
     shard_of,
 )
-from ingest.durable.spool.directory import LockedSpool, SpoolDirectory, spool_of
-from ingest.durable.spool.records import SpoolItem
-from tests.support.envelopes import an_envelope
+from ingest.durable.spool.directory import LockedSpool
 from tests.support.servers.cli import Cli, servers_of
+from tests.support.workers.scene import spool
 
 
 @pytest.fixture
@@ -40,17 +37,7 @@ def cli(redis_url: str, database_url: str, tmp_path: Path) -> Cli:
 @pytest.fixture
 def held(tmp_path: Path) -> LockedSpool:
     """A store that an edge would have, with three events in it."""
-    opened = SpoolDirectory(spool_of(tmp_path), lambda _: None).open_own()
-    opened.store.append([item() for _ in range(3)], 1 << 20)
-    return opened
-
-
-def item() -> SpoolItem:
-    event_id = uuid7()
-    sealed = an_envelope(
-        id=event_id, kind=Kind.CLICK, dialect="bio_re", at=ids.millis(event_id)
-    )
-    return SpoolItem(event_id, encode(sealed))
+    return spool(tmp_path)
 
 
 def streamed(redis: Redis) -> set[bytes]:
