@@ -23,6 +23,10 @@ create type event_kind as enum (
 );
 exception when duplicate_object then null; end $$;
 
+-- All or part of a sale was paid back. The transaction that adds the value cannot name it: what
+-- stands below asks for its text.
+alter type event_kind add value if not exists 'refund';
+
 do $$ begin
 create type customer_status as enum (
     'click',      -- has clicked
@@ -120,6 +124,11 @@ create table if not exists domains (
     created_at     timestamptz  not null default now()
 );
 
+-- Besides http and https, where its links may lead; whether `/Alice` is another code than `/alice`.
+alter table domains
+    add column if not exists schemes text[] not null default '{}',
+    add column if not exists is_case_sensitive boolean not null default false;
+
 create table if not exists api_keys (
     id             uuid         primary key,
     workspace_id   uuid         not null references workspaces,
@@ -130,6 +139,9 @@ create table if not exists api_keys (
     created_at     timestamptz  not null default now(),
     revoked_at     timestamptz                  -- set: refused within a second
 );
+
+-- From where browsers may use a publishable key, `https://shop.example`; * from anywhere.
+alter table api_keys add column if not exists origins text[] not null default '{}';
 
 create table if not exists programs (
     id                        uuid               primary key,
@@ -150,6 +162,9 @@ alter table programs add column if not exists needs_server_lead boolean not null
 -- Whether edges are told what its partners' links brought; costs the workers a little.
 alter table programs add column if not exists has_stats boolean not null default false;
 
+-- Where a redirect leads whose link is off or over and has no such address of its own.
+alter table programs add column if not exists fallback_url text;
+
 create table if not exists partners (
     id             uuid         primary key,
     workspace_id   uuid         not null references workspaces,
@@ -160,6 +175,9 @@ create table if not exists partners (
     created_at     timestamptz  not null default now(),
     unique (workspace_id, code)
 );
+
+-- The URL of the partner's picture, for the answers of vendors that show one.
+alter table partners add column if not exists image text;
 
 -- A partner's enrolment in a program, with its counters. Updated in place and often:
 -- the free space keeps updates on their page, and no index holds a counter.
@@ -184,6 +202,8 @@ alter table program_partners add column if not exists unique_clicks bigint;
 -- Null while what is recorded already is not summed up.
 alter table program_partners add column if not exists unverified_leads bigint;
 
+alter table program_partners add column if not exists refunds bigint not null default 0;
+
 create table if not exists links (
     id                 uuid         primary key,
     workspace_id       uuid         not null references workspaces,
@@ -207,7 +227,22 @@ create table if not exists links (
 
 alter table links
     add column if not exists unique_clicks bigint,
-    add column if not exists unverified_leads bigint not null default 0;
+    add column if not exists unverified_leads bigint not null default 0,
+    add column if not exists refunds bigint not null default 0;
+
+-- What redirects ask of a link: until when it leads to its URL, where it leads otherwise, and
+-- under which name the URL is given the click id.
+alter table links
+    add column if not exists expires_at timestamptz,
+    add column if not exists fallback_url text,
+    add column if not exists click_param text;
+
+-- What customers who come by the link save, in Dub's words.
+alter table links add column if not exists discount jsonb;
+
+-- The id that another system gives it.
+alter table links add column if not exists external_id text;
+create unique index if not exists links_external on links (workspace_id, external_id) where external_id is not null;
 
 -- A program's or a partner's links, to publish them anew when it changes.
 create index if not exists links_program on links (program_id);
@@ -389,6 +424,17 @@ alter table events add column if not exists entry_index smallint not null defaul
 -- A lead with an API key that names no click: what connects its customer with the click that
 -- earned it has no key.
 alter table events add column if not exists is_unverified boolean not null default false;
+
+-- Of a refund: the key of its sale's claim in the scope `sale`, and what is asked back in minor
+-- units, negative; null: all that is left. What it takes back follows from its sale, see
+-- `refunds_due`.
+alter table events
+    add column if not exists sale_key bytea check (length(sale_key) = 16),
+    add column if not exists asked_amount bigint;
+
+-- The refunds of a sale, in the order in which they take from it.
+create index if not exists events_refunds on events (workspace_id, sale_key, at, id)
+    where sale_key is not null;
 
 -- What happened or was recorded within a time, on a link, by a partner, in a session: summaries
 -- of a megabyte of rows each, which cost writers next to nothing.
@@ -616,8 +662,34 @@ create index if not exists claims_expiry on claims (expires_at)
 -- The claims of an event whose person is erased.
 create index if not exists claims_event on claims (event_id);
 
+-- What the refunds of a sale take back, one after another, until nothing is left of it; they count
+-- where the sale counts. No rows while the sale is not recorded, or its month is detached. A sale
+-- without an amount has one refund.
+create or replace function refunds_due(owner uuid, key bytea)
+    returns table (id uuid, customer_id uuid, link_id uuid, program_id uuid, partner_id uuid,
+                   quantity integer, amount bigint, currency char(3))
+    language sql stable
+    as $$
+    select refund.id, sale.customer_id, sale.link_id, sale.program_id, sale.partner_id,
+           (case when sale.amount > 0 then refund.taken > 0 else sale.quantity > 0 and refund.number = 1 end)::integer,
+           -refund.taken::bigint, sale.currency
+      from claims
+      join events sale on sale.id = claims.event_id and sale.kind = 'sale' and not sale.is_test
+     cross join lateral (
+            select asked.id, asked.number,
+                   least(sale.amount, asked.total) - least(sale.amount, asked.total - asked.own) as taken
+              from (select event.id, coalesce(-event.asked_amount, sale.amount)::numeric as own,
+                           sum(coalesce(-event.asked_amount, sale.amount)) over earlier as total,
+                           row_number() over earlier as number
+                      from events event
+                     where event.workspace_id = $1 and event.sale_key = $2 and not event.is_test
+                    window earlier as (order by event.at, event.id)) as asked
+           ) as refund
+     where claims.workspace_id = $1 and claims.scope = 'sale' and claims.key = $2
+    $$;
+
 -- Ids that lost a claim, and the id that holds it now. A click id once answered keeps
--- resolving.
+-- resolving. Leads that name a click by its client's own id name such an id as well, a UUIDv8.
 create table if not exists event_aliases (
     id         uuid  primary key,
     event_id   uuid  not null
@@ -959,7 +1031,8 @@ create table if not exists link_days (
 
 alter table link_days
     add column if not exists unique_clicks bigint,
-    add column if not exists unverified_leads bigint not null default 0;
+    add column if not exists unverified_leads bigint not null default 0,
+    add column if not exists refunds bigint not null default 0;
 
 -- What detached partitions had contributed to the counters.
 create table if not exists counter_base (
@@ -992,7 +1065,8 @@ create unique index if not exists counter_base_shares
 
 alter table counter_base
     add column if not exists unique_clicks bigint,
-    add column if not exists unverified_leads bigint not null default 0;
+    add column if not exists unverified_leads bigint not null default 0,
+    add column if not exists refunds bigint not null default 0;
 
 -- How many rows of which epoch of which shard detached partitions hold.
 create table if not exists ledger_base (
@@ -1024,25 +1098,33 @@ create table if not exists program_partner_amounts (
 ) with (fillfactor = 50);
 
 -- What every row adds to the counters: a pure function of the row. It is the counting rule of
--- `workers/counters/rule.py` in SQL; a test and `reftide verify` hold the two together.
-create or replace view shares as
+-- `workers/counters/rule.py` in SQL; a test and `reftide verify` hold the two together. Test
+-- events, which have no link, add to the facets of their workspace alone.
+create or replace view every_share as
     select id, link_id, program_id, partner_id, (at at time zone 'UTC')::date as day,
            case when kind = 'click' then quantity else 0 end::bigint                   as clicks,
            case when kind = 'click' and is_bot then quantity else 0 end::bigint        as bot_clicks,
            case when kind = 'click' and is_duplicate then quantity else 0 end::bigint  as duplicate_clicks,
            case when kind = 'lead' and not is_duplicate then quantity else 0 end::bigint  as leads,
            case when kind = 'sale' then quantity else 0 end::bigint                    as sales,
-           case when kind = 'sale' then currency end                                   as currency,
-           case when kind = 'sale' and currency is not null
+           case when kind = 'sale' or kind::text = 'refund' then currency end          as currency,
+           case when (kind = 'sale' or kind::text = 'refund') and currency is not null
                 then coalesce(amount, 0) else 0 end::bigint                            as amount,
            case when kind = 'lead' and session is not null and not is_duplicate
                 then quantity else 0 end::bigint                                       as conversions,
            case when kind = 'click' and not is_bot and not is_duplicate
                 then quantity else 0 end::bigint                                       as unique_clicks,
            case when kind = 'lead' and is_duplicate then quantity else 0 end::bigint   as unverified_leads,
-           at, country::text, device
+           at, country::text, device,
+           case when kind::text = 'refund' then quantity else 0 end::bigint            as refunds,
+           is_test, workspace_id, browser, referrer_host, dialect
       from events
-     where link_id is not null and not is_test and kind in ('click', 'lead', 'sale');
+     where (link_id is not null or is_test) and kind::text in ('click', 'lead', 'sale', 'refund');
+
+create or replace view shares as
+    select id, link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
+           currency, amount, conversions, unique_clicks, unverified_leads, at, country, device, refunds
+      from every_share where not is_test;
 
 -- Leads without an API key, and whether another lead counts in their place: one that names the
 -- same click and has a key or happened before, or one of the same customer with a key. It is
@@ -1069,12 +1151,12 @@ create or replace view keyless_leads as
 -- What the counters are the sums of: rows, and what stands for those that are folded.
 create or replace view contributions as
     select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
-           currency, amount, unique_clicks, unverified_leads
+           currency, amount, unique_clicks, unverified_leads, refunds
       from shares
      where id >= (select folded_floor())
     union all
     select link_id, program_id, partner_id, day, clicks, bot_clicks, duplicate_clicks, leads, sales,
-           currency, amount, unique_clicks, unverified_leads
+           currency, amount, unique_clicks, unverified_leads, refunds
       from counter_base;
 
 -- The sums of `unique_clicks` in a database that had none. Of a month that is folded they are
@@ -1128,6 +1210,92 @@ alter table program_partners alter column unique_clicks set default 0, alter col
 alter table links alter column unique_clicks set default 0, alter column unique_clicks set not null;
 alter table link_days alter column unique_clicks set default 0, alter column unique_clicks set not null;
 alter table counter_base alter column unique_clicks set default 0, alter column unique_clicks set not null;
+
+-- What counted by country, device and the like, in buckets: a bucket has the events whose ids are
+-- of its day (UTC), summed up by their own days. Rows of a link, and of all links of a workspace
+-- (null). An unknown value is empty; beyond the hundred largest, values are `(other)`. Made anew
+-- from the rows by `workers/facets`, whenever a row of the bucket has changed; the buckets of a
+-- folded month stay.
+do $$ begin
+if to_regclass('facets') is not null then
+    return;
+end if;
+create table facets (
+    bucket             date     not null,
+    workspace_id       uuid     not null,
+    link_id            uuid,
+    facet              text     not null,
+    value              text     not null,
+    is_test            boolean  not null,
+    day                date     not null,
+    clicks             bigint   not null,
+    bot_clicks         bigint   not null,
+    duplicate_clicks   bigint   not null,
+    leads              bigint   not null,
+    sales              bigint   not null,
+    unique_clicks      bigint   not null,
+    unverified_leads   bigint   not null,
+    refunds            bigint   not null,
+    unique nulls not distinct (bucket, workspace_id, link_id, facet, value, is_test, day)
+) with (fillfactor = 70);
+create index facets_read on facets (workspace_id, facet, link_id, day);
+
+-- What their sales less refunds are worth, in minor units.
+create table facet_amounts (
+    bucket             date     not null,
+    workspace_id       uuid     not null,
+    link_id            uuid,
+    facet              text     not null,
+    value              text     not null,
+    is_test            boolean  not null,
+    day                date     not null,
+    currency           char(3)  not null,
+    amount             bigint   not null,
+    unique nulls not distinct (bucket, workspace_id, link_id, facet, value, is_test, day, currency)
+);
+create index facet_amounts_read on facet_amounts (workspace_id, facet, link_id, day);
+
+-- Buckets of which a row has changed. A batch adds its own marks, so writers never wait here, and
+-- a mark is seen exactly when the rows are.
+create table dirty (
+    seq      bigint       generated always as identity primary key,
+    bucket   date         not null,
+    at       timestamptz  not null default now()
+);
+
+-- When the next bucket may be made. One row.
+create table facets_rest (
+    is_only   boolean      primary key default true check (is_only),
+    until     timestamptz  not null default now()
+);
+insert into facets_rest default values;
+
+-- Of what is recorded already: every day that there may be, and folded months as one bucket each,
+-- without values.
+insert into dirty (bucket)
+select day::date
+  from (select id from events order by id limit 1) as first,
+       (select id from events order by id desc limit 1) as last,
+       generate_series(date_trunc('day', uuid7_time(first.id), 'UTC'), uuid7_time(last.id), interval '1 day') as day;
+with folded as materialized (
+    select case when partition ~ '^events_[0-9]{6}$' then to_date(substr(partition, 8), 'YYYYMM')
+                else date '0001-01-01' end as bucket, base.*, workspace_id, facet
+      from counter_base as base
+      join links on links.id = base.link_id
+     cross join unnest(array['country', 'device', 'browser', 'referrer', 'dialect']) as facet
+), amounts as (
+    insert into facet_amounts
+    select bucket, workspace_id, link, facet, '', false, day, currency, sum(amount)
+      from folded cross join lateral (values (folded.link_id), (null)) as side (link)
+     where currency is not null
+     group by bucket, workspace_id, link, facet, day, currency
+)
+insert into facets
+select bucket, workspace_id, link, facet, '', false, day, sum(clicks), sum(bot_clicks), sum(duplicate_clicks),
+       sum(leads), sum(sales), sum(unique_clicks), sum(unverified_leads), sum(refunds)
+  from folded cross join lateral (values (folded.link_id), (null)) as side (link)
+ group by bucket, workspace_id, link, facet, day;
+end $$;
 
 -- What a database of a former release lacks: customers' standing with API keys, and which
 -- leads count in one another's place. Attribution stays until something about it changes.
@@ -1219,6 +1387,51 @@ create table if not exists limits (
     per_minute   integer      not null check (per_minute > 0),
     created_at   timestamptz  not null default now()
 );
+
+-- The trail of what was asked for by the control API and in the console: in the transaction that does it. An act
+-- that is no transaction is `started` until it is `done` or `failed`.
+create table if not exists operations (
+    id             bigint       generated always as identity primary key,
+    at             timestamptz  not null default now(),
+    who            text         not null,
+    workspace_id   uuid,                            -- null: the installation's
+    what           text         not null,
+    arguments      jsonb        not null default '{}',
+    result         jsonb        not null default '{}',
+    state          text         not null default 'started' check (state in ('started', 'done', 'failed')),
+    ended_at       timestamptz
+);
+create index if not exists operations_workspace on operations (workspace_id, id);
+
+-- Who may use the console: for the whole installation, or for some workspaces only.
+create table if not exists console_users (
+    id           bigint       generated always as identity primary key,
+    name         text         not null unique,
+    role         text         not null check (role in ('viewer', 'operator', 'admin')),
+    workspaces   uuid[],                            -- null: the whole installation
+    password     text,                              -- Argon2id; null: a proxy signs them in
+    created_at   timestamptz  not null default now()
+);
+create table if not exists console_sessions (
+    token_hash   bytea        primary key,
+    user_id      bigint       not null references console_users on delete cascade,
+    expires_at   timestamptz  not null
+);
+create index if not exists console_sessions_user_id on console_sessions (user_id);
+
+-- Answers of the control API to requests with an Idempotency-Key, for a day: a request that
+-- repeats one gets its answer.
+create table if not exists control_answers (
+    key_id   uuid         not null references api_keys,
+    key      text         not null,
+    digest   bytea        not null,                 -- of the request
+    status   smallint,
+    body     bytea,
+    etag     text,
+    at       timestamptz  not null default now(),
+    primary key (key_id, key)
+);
+create index if not exists control_answers_at on control_answers (at);
 
 -- Pauses of recording until an operator resumes it. One is open at most.
 create table if not exists pauses (
@@ -1389,6 +1602,8 @@ create index if not exists directory_changes_links on directory_changes (seq)
     where topic in ('link', 'code', 'partner_link', 'domain', 'program');
 create index if not exists directory_changes_customers on directory_changes (seq)
     where topic in ('customer', 'click');
+create index if not exists directory_changes_sales on directory_changes (seq)
+    where topic in ('sale');
 create index if not exists directory_changes_stats on directory_changes (seq)
     where topic in ('stats');
 
@@ -1491,15 +1706,16 @@ $$;
 
 -- Counters are not named in any of these, so counting fires nothing.
 create or replace trigger directory after insert or delete
-    or update of public_id, namespace, code, domain, url, program_id, partner_id, is_active, created_at
+    or update of public_id, namespace, code, domain, url, program_id, partner_id, is_active, created_at,
+        expires_at, fallback_url, click_param, discount
     on links for each row execute function link_changed();
 create or replace trigger directory after insert or update or delete
     on link_aliases for each row execute function alias_changed();
-create or replace trigger directory after insert or delete
+create or replace trigger directory after insert or update or delete
     on domains for each row execute function domain_changed();
 create or replace trigger directory after insert or update
     on programs for each row execute function program_changed();
-create or replace trigger directory after update of code, name, public_id
+create or replace trigger directory after update of code, name, public_id, image
     on partners for each row execute function partner_changed();
 create or replace trigger directory after insert or update or delete
     on api_keys for each row execute function key_changed();

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +57,11 @@ from ingest.http.handlers import (
 from ingest.http.health import Health
 from ingest.http.middleware import in_words_of
 from ingest.http.request_metrics import measured
-from ingest.http.server import Bounds, EdgeServer, room
+from ingest.http.server import Bounds, CannotListen, EdgeServer, room
+from ingest.http.site import tracker_scripts, well_known
+from ingest.http.site.try_it import TryIt
+from ingest.redirect.redirects import Redirects
+from ingest.redirect.serving import Serving, add_redirects
 from ingest.settings import EdgeSettings
 from ingest.startup_check import StartupCheck
 
@@ -94,12 +99,19 @@ def build(settings: EdgeSettings, world: Externals) -> web.Application:
     app[HEALTH] = Health(
         ports.clients[0], settings.shards, ports.sink, lambda: check.refusal
     )
-    app.add_routes(app[HEALTH].routes())
-    app.add_routes(Docs(world.dialects, version()).routes())
     proxies = Proxies(settings.trusted_proxies)
     traces = _traces(app, settings.tracing)
     acceptor = _acceptor(settings, clock, ports)
-    _add_endpoints(app, acceptor, proxies, world.dialects, traces)
+    callers = Callers(proxies, acceptor.authorizer)
+    redirects = Redirects(acceptor=acceptor, directory=ports.directory)
+    add_redirects(app, Serving(redirects, callers), traces)
+    app.add_routes(app[HEALTH].routes())
+    app.add_routes(Docs(world.dialects, version()).routes())
+    app.add_routes([*tracker_scripts.routes()])
+    trying = TryIt(ports.directory, ports.limiter, settings.secrets)
+    app.add_routes([*trying.routes()])
+    app.add_routes([*well_known.routes(settings.well_known)])
+    _add_endpoints(app, acceptor, callers, world.dialects, traces)
     state = EdgeState(ports, clock, settings.shards, proxies)
     parts = (ports.connections, ports.look_ups, state.watched, ports.appends)
     app.cleanup_ctx.extend(parts)
@@ -149,13 +161,12 @@ def _acceptor(
 def _add_endpoints(
     app: web.Application,
     acceptor: Acceptor,
-    proxies: Proxies,
+    callers: Callers,
     dialects: Sequence[Dialect],
     traces: "EdgeTraces | None",
 ) -> None:
-    plain = plain_routes(acceptor, dialects, proxies)
+    plain = plain_routes(acceptor, dialects, callers.proxies)
     app[PLAIN] = plain if traces is None else traces.plain(plain)
-    callers = Callers(proxies, acceptor.authorizer)
     turns = app[TURNS] = Turns()
     judge = BulkProcessor(acceptor, dialects, turns)
 
@@ -197,15 +208,29 @@ async def serve(settings: EdgeSettings, world: Externals, stop: asyncio.Event) -
     log, app = Log(), build(settings, world)
     server = EdgeServer(app, Bounds(drain=DRAIN_SECONDS, most=room()))
     try:
-        await server.start(settings.host, settings.port)
+        await server.start(settings.host, settings.port, _listener(settings))
         host, port = server.address
         log.info("edge.started", host=host, port=port, shards=settings.shards)
         _keep_what_is_there()
         await stop.wait()
         app[HEALTH].is_draining = True
+        await server.send_away(settings.drain_seconds)
     finally:
         await server.stop()
     log.info("edge.stopped")
+
+
+def _listener(settings: EdgeSettings) -> socket.socket | None:
+    """Raises CannotListen."""
+    if settings.listener is None:
+        return None
+    try:
+        return socket.socket(fileno=settings.listener)
+    except OSError as error:
+        raise CannotListen(
+            f"descriptor {settings.listener} is no socket: {error.strerror or error}."
+            " Check what sets LISTEN_FDS and LISTEN_PID"
+        ) from error
 
 
 def _keep_what_is_there() -> None:

@@ -1,5 +1,6 @@
 """The settings of an edge process, from its environment."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -29,6 +30,9 @@ _MOST_PORTS: Final = 65535
 _MOST_BYTES: Final = 1 << 50
 _MOST_RATE: Final = 1_000_000
 _MOST: Final = 1 << 40
+_MOST_DRAIN_SECONDS: Final = 600
+#: The first descriptor that systemd hands over; see sd_listen_fds(3).
+_HANDED_OVER: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +79,14 @@ class EdgeSettings:
     store_ip: StoreIp
     store_email: StoreEmail
     gpc: Gpc
+    #: The files under `/.well-known`; None: there are none.
+    well_known: Path | None
     log_level: LogLevel
     spooling: Spooling
+    #: How long it still takes requests after SIGTERM.
+    drain_seconds: int = 0
+    #: The descriptor of a socket that another process keeps open, in place of host and port.
+    listener: int | None = None
     admin: Listening = NOWHERE
     #: Fewer let tests see keys of Redis expire.
     day_seconds: int = DAY_SECONDS
@@ -97,8 +107,13 @@ class EdgeSettings:
             store_ip=given.store_ip(),
             store_email=given.store_email(),
             gpc=given.gpc(),
+            well_known=_folder(given, "REFTIDE_WELL_KNOWN"),
             log_level=given.log_level(),
             spooling=Spooling.load(given),
+            drain_seconds=given.number(
+                "REFTIDE_DRAIN_SECONDS", 0, (0, _MOST_DRAIN_SECONDS)
+            ),
+            listener=_listener(given),
             admin=given.admin(),
             day_seconds=given.day_seconds(),
             tracing=given.tracing(),
@@ -127,6 +142,23 @@ def _secrets(given: Variables) -> tuple[bytes, ...]:
             "them have the same key id by chance: choose another REFTIDE_SECRET"
         ) from error
     return secrets
+
+
+def _listener(given: Variables) -> int | None:
+    if given.text("LISTEN_PID") != str(os.getpid()):
+        return None  # it was meant for a process that started this one
+    if given.text("LISTEN_FDS") != "1":
+        raise SettingsError(
+            f"LISTEN_FDS is {given.text('LISTEN_FDS')!r}: hand an edge one socket over"
+        )
+    return _HANDED_OVER
+
+
+def _folder(given: Variables, name: str) -> Path | None:
+    text = given.text(name)
+    if text and not (Path(text).is_dir() and os.access(text, os.R_OK | os.X_OK)):
+        raise SettingsError(f"{name} is {text!r}: give a directory that can be read")
+    return Path(text) if text else None
 
 
 def _networks(given: Variables, name: str) -> tuple[Network, ...]:

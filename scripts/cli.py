@@ -20,8 +20,10 @@ from scripts.errors import Failure
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Run": {
         "up": ("operate.up", "Run everything: servers, tables, edges, workers."),
-        "edge": ("operate.edge", "Run one edge: HTTP in, events onto the streams."),
-        "worker": ("operate.worker", "Run one worker: streams in, rows into Postgres."),
+        "edge": ("serve.edge", "Run one edge: HTTP in, events onto the streams."),
+        "worker": ("serve.worker", "Run one worker: streams in, rows into Postgres."),
+        "console": ("serve.console", "Serve pages for operators; who may use them."),
+        "control": ("serve.control", "Serve the control API over HTTP."),
         "schema": ("operate.schema", "Create the tables, or bring them up to date."),
         "seed": ("operate.seed", "Make the demo workspace of the vendors' examples."),
         "demo": ("develop.demo", "Send traffic to a running instance, and verify it."),
@@ -37,6 +39,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "keys": ("nouns", "API keys of clients."),
         "switches": ("nouns", "Switch everything, or a part, off and on."),
         "limits": ("nouns", "Requests a minute, for a limit or a key."),
+        "import": ("operate.imports", "Links, partners, click ids of another system."),
+        "tracker": ("website.tracker", "The tag that reports clicks from web pages."),
     },
     "Inspect": {
         "status": ("operate.status", "Say what is wrong, since when, and what to do."),

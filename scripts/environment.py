@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -85,6 +86,16 @@ class Environment:
         """How addresses are stored. Raises UsageProblem."""
         with _settings_named():
             return Variables(self.variables).store_email()
+
+    def networks(self, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks that a variable names, separated by commas. Raises UsageProblem."""
+        parts = (each.strip() for each in self._variable(name).split(","))
+        try:
+            return tuple(ip_network(each, strict=False) for each in parts if each)
+        except ValueError as error:
+            raise UsageProblem(
+                f"{name}: {error}.", "give networks such as 10.0.0.0/8."
+            ) from error
 
     def for_edge(self) -> dict[str, str]:
         """The variables for an edge. It never speaks SQL, so it gets no password for it."""

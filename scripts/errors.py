@@ -20,6 +20,10 @@ class UsageProblem(Failure):
     exit_code = 2
 
 
+class Taken(UsageProblem):
+    """Another has that code, name, number or id already."""
+
+
 class Unreachable(Failure):
     """A server cannot be reached, or not as it is."""
 

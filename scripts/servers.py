@@ -110,7 +110,7 @@ async def postgres(
     for what happens inside the block.
     """
     url = environment.database_url()
-    with _postgres_named(environment):
+    with postgres_named(environment):
         connection = await _connect(
             url, patience, seconds, settings or _settings(seconds)
         )
@@ -245,7 +245,8 @@ def _said(error: BaseException) -> str:
 
 
 @contextmanager
-def _postgres_named(environment: Environment) -> Iterator[None]:
+def postgres_named(environment: Environment) -> Iterator[None]:
+    """Raise PostgresAway for what says that the server cannot be used."""
     source = environment.source("DATABASE_URL")
     try:
         yield

@@ -20,16 +20,14 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 import structlog
-from hypothesis import settings
 from redis import Redis
 
 from scripts.services.maintain.schema import schema_text
 from tests.support.blocking import blocking_calls_fail
+from tests.support.examples import choose_examples
 from tests.support.servers.embedded import running
 
-# How long an example takes says how busy the machine is.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+choose_examples()
 
 _NUMBERS = count()
 #: For how long an edge waits for Redis.
@@ -40,6 +38,10 @@ _WAITS = (
     "ingest.dependencies._CHANGES_SECONDS",
 )
 _PATIENT_SECONDS = 15.0
+#: Tracebacks in colours and boxes take a tenth of a second each.
+_PLAIN = structlog.dev.ConsoleRenderer(
+    colors=False, exception_formatter=structlog.dev.plain_traceback
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,11 @@ def logs_as_they_begin() -> Iterator[None]:
     What that command sets for its own process must not silence the next test's logs.
     """
     logs = StringIO()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(logs))
+    *processors, _ = structlog.get_config()["processors"]
+    structlog.configure(
+        processors=[*processors, _PLAIN],
+        logger_factory=structlog.PrintLoggerFactory(logs),
+    )
     yield
     structlog.reset_defaults()
     sys.stderr.write(logs.getvalue())

@@ -23,6 +23,16 @@ ANY_SCOPE: Final = "*"
 MAY_TRACK: Final = frozenset({"track", ANY_SCOPE})
 MAY_GENERATE: Final = MAY_TRACK | {"write"}
 
+#: The scopes of publishable keys: to report leads, and sales too. Such a key stands in web
+#: pages, so it names its workspace and vouches for nothing.
+PUBLISH: Final = "publish"
+PUBLISH_SALE: Final = "publish_sale"
+PUBLISHABLE: Final = frozenset({PUBLISH, PUBLISH_SALE})
+#: How publishable keys begin: ours, and Dub's.
+PUBLISHABLE_PREFIXES: Final = ("rt_pk_", "dub_pk_")
+#: An origin that stands for all.
+ANY_ORIGIN: Final = "*"
+
 
 def mint(prefix: str, entropy: bytes) -> str:
     """A key of the form `<prefix><32 characters><6 of checksum>` from 24 or more bytes."""
@@ -36,6 +46,29 @@ def mint(prefix: str, entropy: bytes) -> str:
 def is_well_formed(key: str) -> bool:
     """Whether a key that we minted is free of typing errors; imported keys are not ours."""
     return _checksum(key[:-_CHECK_CHARS]) == key[-_CHECK_CHARS:]
+
+
+def looks_publishable(key: str) -> bool:
+    """Whether a key is publishable by its form, where its record cannot be read."""
+    return key.startswith(PUBLISHABLE_PREFIXES)
+
+
+def may_come_from(origin: str | None, allowed: Sequence[str]) -> bool:
+    """Whether a request with this `Origin` may use a key with these origins.
+
+    `https://*.shop.example` stands for every subdomain of shop.example, and not for itself.
+    """
+    if ANY_ORIGIN in allowed:
+        return True
+    return origin is not None and any(_matches(origin.lower(), one) for one in allowed)
+
+
+def _matches(origin: str, allowed: str) -> bool:
+    before, wildcard, behind = allowed.partition("*")
+    if not wildcard:
+        return origin == allowed
+    is_longer = len(origin) > len(before) + len(behind)
+    return is_longer and origin.startswith(before) and origin.endswith(behind)
 
 
 def hashes(secrets: Sequence[bytes], key: str) -> tuple[bytes, ...]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.envelope import (
     CLICK,
     NO_CLIENT,
@@ -16,7 +17,6 @@ from ingest.contracts.envelope import (
     Envelope,
     Request,
     Target,
-    encode,
 )
 
 #: Stand for the id and the time, which differ from click to click.

@@ -1,11 +1,7 @@
 """The envelope: one event as the edge sealed it.
 
-Sealed once and never changed: enrichment is a new value beside it. The same module encodes
-and decodes. The encoding is a JSON object with short keys, absent where a field has its
-default, so that an operator can read an entry and Redis holds few bytes of it.
-
-Version 1, one flat object, is decoded as well; `envelope_v1` restates it. Version 3 is version
-2 with a trace context: a former release leaves it to a worker that knows it.
+Sealed once and never changed: enrichment is a new value beside it. `encoding` says how it is
+written.
 """
 
 from collections.abc import Mapping
@@ -15,22 +11,24 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 from uuid import UUID
 
 import msgspec
-from msgspec.structs import asdict
 
-from ingest.contracts import envelope_v1
-
-#: The latest version that this release reads.
-VERSION: Final = 3
-#: Without a trace context.
+#: Of an encoded envelope without a trace context.
 PLAIN_VERSION: Final = 2
 
 #: Scopes of leads' dedupe keys: those that an API key vouches for, and those that none does.
 LEAD_SCOPE: Final = "lead"
 KEYLESS_LEAD_SCOPE: Final = "keyless_lead"
+#: The scope of sales' dedupe keys, by which refunds name them.
+SALE_SCOPE: Final = "sale"
 
 _FOR_GOOD: Final = frozenset(
-    {LEAD_SCOPE, KEYLESS_LEAD_SCOPE, "sale", "convert", "link"}
+    {LEAD_SCOPE, KEYLESS_LEAD_SCOPE, SALE_SCOPE, "refund", "convert", "link"}
 )
+
+
+#: The scope of the ids that clients give their clicks, and what an envelope names one by.
+OWN_CLICK_SCOPE: Final = "tracker"
+_OWN_CLICK: Final = f"{OWN_CLICK_SCOPE}:"
 
 
 class Kind(StrEnum):
@@ -41,6 +39,7 @@ class Kind(StrEnum):
     SALE = "sale"
     DEFERRED = "deferred"
     LINK = "link"
+    REFUND = "refund"
 
 
 #: For what is asked of every event: Python 3.11 finds a member by its name slowly.
@@ -67,6 +66,26 @@ class Dedupe(NamedTuple):
             digest.update(len(raw).to_bytes(4))
             digest.update(raw)
         return cls(scope, digest.digest())
+
+
+def own_click(own_id: str) -> Dedupe:
+    """The dedupe key of a click to which its client gave an id."""
+    return Dedupe.of(OWN_CLICK_SCOPE, own_id)
+
+
+def own_click_name(own_id: str) -> str:
+    """What `Click.foreign_id` of a lead says of such a click."""
+    return f"{_OWN_CLICK}{own_click(own_id).key.hex()}"
+
+
+def own_click_key(foreign_id: str | None) -> bytes | None:
+    """The key in such a `Click.foreign_id`; None if it names another vendor's click."""
+    if foreign_id is None or not foreign_id.startswith(_OWN_CLICK):
+        return None
+    try:
+        return bytes.fromhex(foreign_id.removeprefix(_OWN_CLICK))
+    except ValueError:
+        return None
 
 
 #: Until the year 9999, which Python's times do not leave.
@@ -144,8 +163,8 @@ class Target(
     partner_code: str | None = None
 
 
-#: For what a browser loads a page that it does not show.
-Purpose = Literal["prerender", "prefetch"]
+#: For what a page is loaded that nobody is shown.
+Purpose = Literal["prerender", "prefetch", "crawler"]
 PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
 
 
@@ -230,6 +249,7 @@ class Details(
         "quantity": "q",
         "amount": "a",
         "currency": "c",
+        "sale_key": "s",
         "properties": "p",
     },
 ):
@@ -237,9 +257,12 @@ class Details(
 
     name: str | None = None
     quantity: _Count = 1
-    #: What a sale is worth, in minor units of `currency` (ISO 4217, upper case).
+    #: What a sale is worth, in minor units of `currency` (ISO 4217, upper case). Of a refund,
+    #: what is asked back, negative; None: all that is left of the sale.
     amount: _Long | None = None
     currency: str | None = None
+    #: Of a refund: the key of its sale in the scope `SALE_SCOPE`.
+    sale_key: bytes | None = None
     #: What else the sender said: a JSON object as it was written, which nobody has to read.
     properties: msgspec.Raw = NO_PROPERTIES
 
@@ -305,123 +328,3 @@ PARTS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "client": Client,
     "details": Details,
 }
-
-
-class Undecodable(Exception):
-    """These bytes are no envelope: a data fault of this one entry."""
-
-
-class NewerVersion(Exception):
-    """An envelope of a later release: leave it to a worker that knows it."""
-
-
-class _Version(msgspec.Struct):
-    """What every release's envelope has."""
-
-    v: int
-
-
-class _Claim(msgspec.Struct, rename={"request": "r", "target": "l"}):
-    """Of an envelope, what makes it one event with others."""
-
-    request: Request
-    target: Target = NO_TARGET
-
-
-_CLAIMS: Final = msgspec.json.Decoder(_Claim)
-_ENCODER: Final = msgspec.json.Encoder(uuid_format="hex")
-_DECODER: Final = msgspec.json.Decoder(Envelope)
-_VERSIONS: Final = msgspec.json.Decoder(_Version)
-
-#: To copy it takes less than to make one.
-_DIGEST: Final = blake2b(digest_size=8)
-
-#: What decoding raises: no JSON, not of this shape, no UTF-8, too deep.
-_MALFORMED: Final = (msgspec.DecodeError, ValueError, RecursionError)
-
-#: How a dedupe key begins.
-_DEDUPE: Final = b'"r":["'
-
-#: How JSON writes a NUL, which no column of text takes. It may be half of something else.
-_NUL: Final = b"\\u0000"
-#: Without it there is none, and a single byte is looked for much faster.
-_ESCAPE: Final = ord("\\")
-
-
-#: The beginnings of an envelope without and with a trace context.
-PLAIN: Final = b'{"v":%d' % PLAIN_VERSION
-TRACED: Final = b'{"v":%d' % VERSION
-
-
-def encode(envelope: Envelope) -> bytes:
-    """The envelope's bytes; raises nothing for storable values."""
-    raw = _ENCODER.encode(envelope)
-    return raw if envelope.traceparent is None else TRACED + raw[len(PLAIN) :]
-
-
-def claim_of(payload: bytes) -> tuple[Request, Target] | None:
-    """What makes an encoded event one with others; None for most, which have no dedupe key."""
-    try:
-        found = _CLAIMS.decode(payload) if _DEDUPE in payload else None
-    except _MALFORMED:
-        return None  # of an earlier version
-    return (found.request, found.target) if found else None
-
-
-def decode(raw: bytes) -> Envelope:
-    """The envelope of some bytes; raises Undecodable or NewerVersion, nothing else."""
-    try:
-        envelope = _decoded(raw)
-        _check(envelope.details.properties)
-    except _MALFORMED as error:
-        if is_newer(raw):
-            raise NewerVersion from error
-        raise Undecodable(str(error)) from error
-    if _ESCAPE in raw and _NUL in raw:
-        _refuse_nul(envelope)
-    return envelope
-
-
-def is_newer(raw: bytes) -> bool:
-    """Whether these bytes are an envelope of a later release."""
-    return _version(raw) > VERSION
-
-
-def digest(raw: bytes) -> int:
-    """63 bits of the encoded bytes: breaks ties between attempts under one id."""
-    hashing = _DIGEST.copy()
-    hashing.update(raw)
-    return int.from_bytes(hashing.digest()) >> 1
-
-
-def _decoded(raw: bytes) -> Envelope:
-    try:
-        return _DECODER.decode(raw)
-    except msgspec.ValidationError:
-        if raw.startswith(TRACED):
-            return _DECODER.decode(PLAIN + raw[len(TRACED) :])
-        if _version(raw) == envelope_v1.VERSION:
-            return _DECODER.decode(envelope_v1.upgraded(raw))
-        raise
-
-
-def _version(raw: bytes) -> int:
-    """The version that some bytes name; 0 where they are no envelope of any release."""
-    try:
-        return _VERSIONS.decode(raw).v
-    except _MALFORMED:
-        return 0
-
-
-def _check(properties: msgspec.Raw) -> None:
-    """Raise ValueError for what the decoder does not check: other values, no UTF-8."""
-    if properties is not NO_PROPERTIES and str(properties, "utf-8")[0] != "{":
-        raise ValueError("properties: expected an object")
-
-
-def _refuse_nul(envelope: Envelope) -> None:
-    for name in PARTS:
-        for field, value in asdict(getattr(envelope, name)).items():
-            texts = value if isinstance(value, tuple) else (value,)
-            if any(isinstance(text, str) and "\0" in text for text in texts):
-                raise Undecodable(f"{field}: expected a text without NUL")

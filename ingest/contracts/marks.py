@@ -47,6 +47,16 @@ def new_customer_key(workspace_id: UUID, external_id: str) -> str:
     return f"rt:new:customer:{workspace_id.hex}:{_hashed(external_id)}"
 
 
+def new_own_visitor_key(workspace_id: UUID, visitor_id: str) -> str:
+    """The first click of a visitor that the caller has an id of its own for."""
+    return f"rt:new:own-visitor:{workspace_id.hex}:{_hashed(visitor_id)}"
+
+
+def new_sale_key(workspace_id: UUID, key: bytes) -> str:
+    """A sale that an edge took, by its dedupe key."""
+    return f"rt:new:sale:{workspace_id.hex}:{key.hex()}"
+
+
 def visitors_click(value: bytes) -> UUID | None:
     """The click in what stands under the key of a visitor; None where it holds none."""
     raw = value[:_CLICK_BYTES]

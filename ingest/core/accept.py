@@ -17,20 +17,22 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ingest.contracts.envelope import CLICK, Dedupe, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import CLICK, Dedupe
 from ingest.contracts.metrics.edge import ACCEPTED, LOST, OVERLOADED, REFUSED
 from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import Gpc, StoreEmail, StoreIp
 from ingest.core.authorize import Authorizer, Principal
-from ingest.core.idempotency import Idempotency, key_owner
+from ingest.core.browsers.first_party import own_page, told_to
+from ingest.core.idempotency import Idempotency, as_keyless, key_owner
 from ingest.core.outcomes import Outcomes
 from ingest.core.ports import Clock, Sink
 from ingest.core.recent import MarkShares
 from ingest.core.resolve import Resolver
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.seal import Facts, seal
-from ingest.core.values import Overloaded
-from ingest.core.visitors import Visit, Visitors, as_browser_asks
+from ingest.core.values import Missing, Overloaded
+from ingest.core.visitors import Visit, Visitors, as_browser_asks, asks_privacy
 from ingest.dialects.spec.events import Draft, Finding, Outcome
 from ingest.dialects.spec.refusal import Refusal
 from ingest.dialects.spec.requests import RawRequest, Reply, Usage, Value
@@ -103,13 +105,24 @@ class Acceptor:
             reply = await self._serve(call, route)
         except Refusal as refusal:
             reply = self.refuse(dialect, refusal)
+        if isinstance(route, Endpoint) and route.keeps_cookie:
+            reply = await self._told_to_page(reply, raw.headers)
         return reply if usage is None else _with_usage(dialect, reply, usage)
+
+    async def _told_to_page(self, reply: Reply, headers: Mapping[str, str]) -> Reply:
+        page = own_page(headers)
+        if page is None:
+            return reply
+        known = [await self.resolver.links.domain(name) for name in page.domains]
+        if all(isinstance(each, Missing) for each in known):
+            return reply
+        return told_to(page, reply, keeps_cookie=not asks_privacy(headers, self.gpc))
 
     async def _serve(self, call: Call, route: Endpoint | Query) -> Reply:
         if isinstance(route, Query):
             return await self._find(call, route)
         drafts = route.parse(call.raw)
-        if route.credential is not None and not route.credential.is_optional:
+        if route.needs_key and not route.from_browsers:
             call = replace(call, raw=_from_a_server(call.raw))
         taken = await self.take(call, route, drafts)
         if taken.refusal is not None and taken.refusal.code == "overloaded":
@@ -191,7 +204,7 @@ class Acceptor:
     def _count_lost(self, dialect: Dialect, reply: Reply) -> None:
         """A client that is not told of the refusal does not send the event again."""
         if reply.status < 400:  # noqa: PLR2004 -- HTTP
-            LOST.labels(dialect.name).inc()
+            LOST.labels(dialect.name, "overloaded").inc()
             self.log.warning("edge.lost", dialect=dialect.name)
 
     def _without_unwanted(self, draft: Draft, headers: Mapping[str, str]) -> Draft:
@@ -215,7 +228,7 @@ class Acceptor:
         return Facts(
             event_id=outcome.event_id,
             dialect=call.dialect.name,
-            at=call.at,
+            at=outcome.at,
             principal=call.principal,
             resolved=resolved,
             root=visit.root,
@@ -229,24 +242,40 @@ class Acceptor:
         ip, has_key = call.raw.ip, call.principal.has_key
         return self.shares.admit(resolved.link, ip, call.at, has_key=has_key)
 
+    def _is_refused(self, draft: Draft, dialect: Dialect) -> bool:
+        """Whether nothing is recorded of whom it comes from; it is counted."""
+        is_refused = draft.is_anonymous and self.gpc == "refuse"
+        if is_refused:
+            REFUSED.labels(dialect.name, "gpc").inc()
+        return is_refused
+
+    async def _resolved(
+        self, endpoint: Endpoint, draft: Draft, asked: Asked
+    ) -> Resolved:
+        resolved = self.resolver.known(draft.target, asked)
+        if resolved is None:
+            resolved = await self.resolver.resolve(draft.target, asked)
+        await self._pass_owner(endpoint, resolved, asked.principal)
+        return resolved
+
     async def _record(
         self, call: Call, endpoint: Endpoint, draft: Draft, dedupe: Dedupe | None
     ) -> Taken:
         asked = Asked(
             principal=call.principal,
-            at=call.at,
+            at=_happened(call, draft),
             needs_partner=endpoint.needs_partner,
             has_short_clicks=endpoint.has_short_clicks,
             keeps_unknown=endpoint.keeps_unknown,
             ip=call.raw.ip,
         )
-        resolved = self.resolver.known(draft.target, asked)
-        if resolved is None:
-            resolved = await self.resolver.resolve(draft.target, asked)
-        await self._pass_owner(endpoint, resolved, call.principal)
+        resolved = await self._resolved(endpoint, draft, asked)
+        if endpoint.credential is not None and not call.principal.has_key:
+            draft = as_keyless(draft, resolved.link)
+            dedupe = draft.dedupe or dedupe
         is_marked = self._may_mark(call, resolved)
         visit = self.visitors.visit(
-            draft, resolved, call.raw, UUID(bytes=self.clock.new_id().bytes), call.at
+            draft, resolved, call.raw, UUID(bytes=self.clock.new_id().bytes), asked.at
         )
         if draft.kind is CLICK and not draft.is_test:
             # The next click would be taken for a repeat of one that is nowhere.
@@ -261,7 +290,7 @@ class Acceptor:
             resolved = await self.outcomes.with_customer(draft, resolved, asked)
         outcome = self.outcomes.of(endpoint, draft, resolved, visit, asked)
         judged = endpoint.judge(outcome)
-        if judged is None or (draft.is_anonymous and self.gpc == "refuse"):
+        if judged is None or self._is_refused(draft, call.dialect):
             return Taken(endpoint.answer(replace(outcome, draft=judged or draft)))
         if judged is not draft:
             outcome = replace(outcome, draft=judged)
@@ -303,6 +332,16 @@ def _from_a_server(raw: RawRequest) -> RawRequest:
 def _placed(place: int) -> Sequence[str]:
     """Tells the drafts of one request apart."""
     return (str(place),) if place else ()
+
+
+def _happened(call: Call, draft: Draft) -> int:
+    """When the event happened, Unix milliseconds.
+
+    Of several leads that no secret key vouches for the earliest counts, so none of them may
+    say that it was earlier than it came.
+    """
+    is_believed = draft.kind is CLICK or call.principal.has_key
+    return call.at - draft.age if is_believed else call.at
 
 
 def _of_test(dedupe: Dedupe) -> Dedupe:

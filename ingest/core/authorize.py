@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
 
-from ingest.contracts.apikey import ANY_SCOPE, LONGEST_KEY, hashes, is_well_formed
+from ingest.contracts.apikey import (
+    ANY_SCOPE,
+    LONGEST_KEY,
+    PUBLISHABLE,
+    hashes,
+    is_well_formed,
+    looks_publishable,
+    may_come_from,
+)
 from ingest.contracts.directory import (
     KeyRecord,
     LimitsRecord,
@@ -75,8 +83,10 @@ class Principal:
     workspace_id: UUID | None = None
     api_key_id: UUID | None = None
     api_key_hashes: tuple[bytes, ...] = ()
-    #: The hash of the key that came, verified or not; empty if none did.
+    #: The hash of the secret key that came, verified or not; empty if none did.
     key_hash: bytes = b""
+    #: The key stands in web pages: it names the workspace and vouches for nothing.
+    is_publishable: bool = False
 
     @property
     def is_verified(self) -> bool:
@@ -84,12 +94,14 @@ class Principal:
 
     @property
     def has_key(self) -> bool:
-        return self.api_key_id is not None or not self.is_verified
+        """Whether a secret key came."""
+        is_relied_on = not self.is_verified and not self.is_publishable
+        return self.api_key_id is not None or is_relied_on
 
     @property
     def is_known(self) -> bool:
         """Whether a key that the directory knows vouches for the request."""
-        return self.workspace_id is not None
+        return self.workspace_id is not None and not self.is_publishable
 
     def may_use(self, workspace_id: UUID) -> bool:
         """Whether something of this workspace may be shown to the caller."""
@@ -98,6 +110,8 @@ class Principal:
 
 #: The caller of a route without a credential.
 ANYBODY: Final = Principal()
+
+_FORWARD: Final = Credential(scope="forward")
 
 _NOTHING: Final[AbstractSet[tuple[str, str]]] = frozenset()
 
@@ -128,15 +142,22 @@ class Authorizer:
         self, dialect: Dialect, wanted: Credential | None, raw: RawRequest
     ) -> Principal:
         """The caller; raises Refusal if the dialect is off or the key is not accepted."""
-        headers = raw.headers
         off = self.off
         if off is None:
             off = await self._ask_off()
         if off:
             _pass(off, ("installation", ""), ("dialect", dialect.name))
-        if wanted is None or (wanted.is_optional and wanted.header not in headers):
+        key = None if wanted is None else _sent(wanted, raw)
+        if wanted is None or (wanted.is_optional and key is None):
             return ANYBODY
-        return await self._principal(_sent(wanted, raw.headers), wanted.scope, raw.ip)
+        if key is None:
+            raise Refusal("credential_missing")
+        try:
+            return await self._principal(key, wanted, raw.ip, raw.headers.get("origin"))
+        except Refusal:
+            if wanted.only_names:
+                return ANYBODY
+            raise
 
     async def may_forward(self, key: str, ip: str | None) -> bool:
         """Whether a key may say from which address a request comes.
@@ -145,7 +166,7 @@ class Authorizer:
         asks to be let in with.
         """
         try:
-            principal = await self._principal(key, "forward", ip)
+            principal = await self._principal(key, _FORWARD, ip)
         except Refusal:
             return False
         return principal.is_verified
@@ -202,7 +223,9 @@ class Authorizer:
             subjects.append(("link", link.public_id))
         _pass(off, *subjects)
 
-    async def _principal(self, key: str, scope: str, ip: str | None) -> Principal:
+    async def _principal(
+        self, key: str, wanted: Credential, ip: str | None, origin: str | None = None
+    ) -> Principal:
         if not key or len(key) > LONGEST_KEY:
             raise Refusal("credential_malformed")
         if key.startswith(_MINTED) and not is_well_formed(key):
@@ -211,12 +234,14 @@ class Authorizer:
         key_hashes = hashes(self._secrets, key)
         record = await self._records.api_key(key_hashes)
         if record is Missing.UNAVAILABLE:
-            return Principal(api_key_hashes=key_hashes, key_hash=key_hashes[0])
+            return _unverified(key, key_hashes, wanted)
         if isinstance(record, Missing):
             raise await self._wrong_key(ip)
+        if not PUBLISHABLE.isdisjoint(record.scopes):
+            return _publishable(record, wanted, origin)
         # A key without scopes may read, as one vendor has it.
-        if {scope, ANY_SCOPE}.isdisjoint(record.scopes or ["read"]):
-            raise Refusal("forbidden", field=scope)
+        if {wanted.scope, ANY_SCOPE}.isdisjoint(record.scopes or ["read"]):
+            raise Refusal("forbidden", field=wanted.scope)
         return Principal(
             workspace_id=record.workspace_uuid,
             api_key_id=record.key_uuid,
@@ -310,11 +335,33 @@ def _subject(limit: Limit, principal: Principal, ip: str | None) -> str | None:
     return principal.api_key_id.hex if principal.api_key_id else None
 
 
-def _sent(wanted: Credential, headers: Mapping[str, str]) -> str:
-    """The key in a request's header; raises Refusal if there is no such header."""
-    sent = headers.get(wanted.header)
+def _unverified(
+    key: str, key_hashes: tuple[bytes, ...], wanted: Credential
+) -> Principal:
+    """The caller with a key whose record cannot be read; raises Refusal."""
+    if not looks_publishable(key):
+        return Principal(api_key_hashes=key_hashes, key_hash=key_hashes[0])
+    if wanted.publishable is None:
+        raise Refusal("forbidden", field=wanted.scope)
+    return Principal(api_key_hashes=key_hashes, is_publishable=True)
+
+
+def _publishable(
+    record: KeyRecord, wanted: Credential, origin: str | None
+) -> Principal:
+    """The caller with a publishable key; raises Refusal."""
+    if wanted.publishable not in record.scopes:
+        raise Refusal("forbidden", field=wanted.publishable or wanted.scope)
+    if not may_come_from(origin, record.origins):
+        raise Refusal("origin_unknown", problem=origin or "")
+    return Principal(workspace_id=record.workspace_uuid, is_publishable=True)
+
+
+def _sent(wanted: Credential, raw: RawRequest) -> str | None:
+    """The key in a request; None if there is none."""
+    sent = raw.headers.get(wanted.header)
     if sent is None:
-        raise Refusal("credential_missing")
+        return wanted.in_body(raw.body) if wanted.in_body else None
     return sent.strip() if wanted.header != "authorization" else _bearer(sent)
 
 

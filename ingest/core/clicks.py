@@ -1,7 +1,10 @@
-"""Finds clicks and customers by their ids, tokens and fingerprints."""
+"""Finds clicks, customers and sales by their ids, tokens and fingerprints."""
 
 from dataclasses import replace
 from typing import Final
+from uuid import UUID, uuid5
+
+from msgspec.structs import replace as replace_value
 
 from ingest.contracts.clickid import NO_LINK, ClickToken, KeyRing
 from ingest.contracts.directory import (
@@ -11,17 +14,35 @@ from ingest.contracts.directory import (
     customer_key,
 )
 from ingest.contracts.emails.key import EmailKey
-from ingest.contracts.envelope import CLICK
+from ingest.contracts.envelope import CLICK, own_click, own_click_name
 from ingest.contracts.storable import is_name
 from ingest.core.authorize import Principal
 from ingest.core.ports import Links
 from ingest.core.recent import Recent
 from ingest.core.resolved import Asked, Resolved
 from ingest.core.values import Missing
-from ingest.dialects.spec.events import ByClick, ByCustomer, ByFingerprint, Draft
+from ingest.dialects.spec.events import (
+    ByClick,
+    ByCustomer,
+    ByFingerprint,
+    ByOwnId,
+    BySale,
+    ByVisitor,
+    Draft,
+)
 from ingest.dialects.spec.refusal import Refusal
 
 _DAY_MS: Final = 24 * 3600 * 1000
+#: Under which visitors with ids of their callers' own have their roots; never to be changed.
+_OWN_VISITORS: Final = UUID("5a0c1c55-0f8f-4c39-9b61-6f0a9b7c2e14")
+
+
+def root_of(workspace_id: UUID, visitor_id: str) -> UUID:
+    """The root of the clicks of a visitor that the caller has an id of its own for.
+
+    It follows from the id, so all its clicks and leads name it, in any order.
+    """
+    return uuid5(_OWN_VISITORS, f"{workspace_id.hex} {visitor_id}")
 
 
 class Clicks:
@@ -97,6 +118,21 @@ class Clicks:
         is_late = self._keys.is_short(token, asked.at)
         return Missing.UNAVAILABLE if is_late else record
 
+    async def by_own_id(self, target: ByOwnId, asked: Asked) -> Resolved:
+        """The click with an id of its client's own, by the answer that it got."""
+        workspace_id = asked.principal.workspace_id
+        if workspace_id is None and asked.principal.is_verified:
+            raise Refusal("click_unknown")
+        token: str | Missing = Missing.UNAVAILABLE
+        if workspace_id is not None:
+            key = own_click(target.own_id)
+            token = await self._recent.answered_click(workspace_id, key)
+        click = None if isinstance(token, Missing) else self._keys.verify(token)
+        if click is None:
+            name = own_click_name(target.own_id)
+            return Resolved(foreign_click=name, is_certain=False)
+        return await self._click(click, asked)
+
     async def by_fingerprint(self, target: ByFingerprint, asked: Asked) -> Resolved:
         """The click by which the visitor with a fingerprint is known."""
         workspace_id = asked.principal.workspace_id
@@ -106,6 +142,29 @@ class Clicks:
         if isinstance(click, Missing):
             raise Refusal("click_unknown")
         return await self._click(click, asked)
+
+    async def by_visitor(self, target: ByVisitor, asked: Asked) -> Resolved:
+        """The visitor that the caller has an id of its own for."""
+        workspace_id = asked.principal.workspace_id
+        if workspace_id is None:
+            return Resolved(is_certain=False)
+        visitor_id = target.visitor_id
+        first = await self._recent.own_visitor(workspace_id, visitor_id)
+        if first is Missing.UNKNOWN:
+            raise Refusal("click_unknown")
+        if isinstance(first, Missing):
+            return replace_value(self.unseen(target, asked), is_certain=False)
+        found = await self._click(first, asked)
+        return replace_value(found, click_token=visitor_id)
+
+    def unseen(self, target: ByVisitor, asked: Asked) -> Resolved:
+        """The same, of whom no edge remembers a click: one may come, or be recorded."""
+        workspace_id = asked.principal.workspace_id
+        if workspace_id is None:
+            return Resolved()
+        visitor_id = target.visitor_id
+        root_id = root_of(workspace_id, visitor_id)
+        return Resolved(click_id=root_id, click_token=visitor_id)
 
     async def _click(self, click: ClickToken, asked: Asked) -> Resolved:
         token = self._token(click, asked)
@@ -133,7 +192,12 @@ class Clicks:
         return facts
 
     async def by_customer(self, target: ByCustomer, asked: Asked) -> Resolved:
-        """A customer, with the click and link it came by."""
+        """A customer, with the click and link it came by.
+
+        Only a secret key may name one without a click.
+        """
+        if asked.principal.is_publishable:
+            raise Refusal("customer_unknown")
         customer = await self.customer(target.external_id, asked.principal)
         if customer is Missing.UNAVAILABLE:
             return Resolved(is_certain=False)
@@ -152,6 +216,18 @@ class Clicks:
             link=None if isinstance(link, Missing) else link,
             click_token=self._token(click, asked),
         )
+
+    async def by_sale(self, target: BySale, asked: Asked) -> Resolved:
+        """A sale of the caller's workspace: recorded, or taken a moment ago."""
+        workspace_id, key = asked.principal.workspace_id, target.key.key
+        if workspace_id is None:
+            return Resolved(is_certain=False)
+        sale = recorded = await self._records.sale(workspace_id, key)
+        if isinstance(recorded, Missing):
+            sale = await self._recent.sale(workspace_id, key)
+        if isinstance(sale, Missing):
+            return Resolved(is_certain=Missing.UNAVAILABLE not in (recorded, sale))
+        return Resolved(sale=sale)
 
     def _token(self, click: ClickToken, asked: Asked) -> str:
         """The click id as this caller is told it."""

@@ -82,6 +82,12 @@ class Proxies:
             self.notice(caller)
         return caller
 
+    def host(self, peer: str | None, host: str, forwarded: str) -> str:
+        """The host that was asked for: the last that a trusted proxy says, else the header."""
+        if forwarded and peer is not None and self._is_trusted(peer):
+            return forwarded.rpartition(",")[2]
+        return host
+
     def notice(self, peer: str | None) -> None:
         """Count a request that says addresses, if its peer is not trusted."""
         if peer is not None and not self._is_trusted(peer):

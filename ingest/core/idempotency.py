@@ -15,12 +15,19 @@ from ingest.contracts.directory import (
     DEFAULT_WINDOW_DAYS,
     CustomerRecord,
     LinkRecord,
+    SaleRecord,
     customer_key,
 )
-from ingest.contracts.envelope import CLICK, Kind
+from ingest.contracts.envelope import (
+    CLICK,
+    KEYLESS_LEAD_SCOPE,
+    LEAD_SCOPE,
+    SALE_SCOPE,
+    Kind,
+)
 from ingest.contracts.storable import EMAIL_CHARS, optional_text
 from ingest.core.ports import Claims
-from ingest.core.recent import click_mark, customer_mark, link_mark
+from ingest.core.recent import click_mark, customer_mark, link_mark, sale_mark
 from ingest.core.seal import Facts, user_agent, visitor_hash
 from ingest.core.values import Hint, Mark, claim
 from ingest.dialects.spec.events import Draft, Outcome
@@ -55,6 +62,24 @@ def key_owner(
         visitor = visitor_hash(visitor_key, raw, draft)
     agent = user_agent(raw, draft) or ""
     return "visitor", repr(draft.target), agent, (visitor or b"").hex(), key
+
+
+def as_keyless(draft: Draft, link: LinkRecord | None) -> Draft:
+    """The draft of a lead or sale that no secret key vouches for.
+
+    It does not stand in the way of the same from a secret key. A sale waits for that to
+    count, and so does a lead if its program takes leads from servers only.
+    """
+    is_lead = draft.kind is Kind.LEAD
+    if draft.is_test or not (is_lead or draft.kind is Kind.SALE):
+        return draft
+    dedupe = draft.dedupe
+    if is_lead and not (link and link.needs_server_lead):
+        if dedupe and dedupe.scope == LEAD_SCOPE:
+            draft = replace(draft, dedupe=dedupe._replace(scope=KEYLESS_LEAD_SCOPE))
+        return draft
+    deferred = dedupe and dedupe._replace(scope="deferred")
+    return replace(draft, kind=Kind.DEFERRED, dedupe=deferred)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,15 +148,26 @@ def _news(facts: Facts, outcome: Outcome) -> Iterator[Mark]:
     link, workspace_id = outcome.link, facts.workspace_id
     if link and link.is_provisional and outcome.draft.kind is Kind.LINK:
         yield link_mark(link)
-    external_id = outcome.draft.external_id
+    draft, external_id = outcome.draft, outcome.draft.external_id
     known, has_key = outcome.customer, facts.principal.has_key
     is_new = known is None or (has_key and known.keyed_status is None)
-    if outcome.draft.is_test or not facts.principal.is_verified:
+    if draft.is_test or not facts.principal.is_verified:
         return
+    if workspace_id and facts.dedupe and facts.dedupe.scope == SALE_SCOPE:
+        sale = SaleRecord(amount=draft.amount, is_earned=_is_earned(outcome))
+        yield sale_mark(workspace_id, facts.dedupe.key, sale)
     if external_id and workspace_id and is_new:
         name = customer_key(workspace_id, external_id)
         customer = _customer(outcome, facts, name)
         yield customer_mark(workspace_id, external_id, customer, overrides=has_key)
+
+
+def _is_earned(outcome: Outcome) -> bool:
+    """Whether a partner has brought it, as far as the edge can tell: workers decide."""
+    link, known = outcome.link, outcome.customer
+    if link is not None:
+        return link.partner_uuid is not None
+    return known is not None and known.click_uuid is not None
 
 
 def _customer(outcome: Outcome, facts: Facts, name: str) -> CustomerRecord:

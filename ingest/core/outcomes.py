@@ -55,6 +55,7 @@ class Outcomes:
             link=link,
             program=resolved.program,
             customer=resolved.customer,
+            sale=resolved.sale,
             has_key=principal.has_key,
             is_certain=resolved.is_certain,
         )

@@ -9,7 +9,7 @@ them together.
 """
 
 from collections.abc import Callable, Hashable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import orjson
 
@@ -31,6 +31,8 @@ from ingest.core.values import Missing
 from ingest.dialects.spec.events import ByCode, Draft, Outcome, PlainClick
 from ingest.dialects.spec.requests import Value
 from ingest.dialects.spec.routes import Dialect, Endpoint, Query
+
+Sent = TypeVar("Sent")
 
 _LINKS_KEPT: Final = 50_000
 #: For what is asked of every click: Python 3.11 finds a member by its name slowly.
@@ -62,7 +64,7 @@ class _Shared(Value, frozen=True, kw_only=True):
     behind: bytes
 
 
-class PlainClicks:
+class PlainClicks(Generic[Sent]):
     """Takes the plain clicks of one route."""
 
     def __init__(
@@ -70,9 +72,9 @@ class PlainClicks:
         acceptor: Acceptor,
         dialect: Dialect,
         endpoint: Endpoint,
-        read: Callable[[bytes], tuple[ByCode, PlainClick] | None],
+        read: Callable[[Sent], tuple[ByCode, PlainClick] | None],
     ) -> None:
-        """`read` reads the body of a plain click."""
+        """`read` reads what a plain click was sent as: its body, if it has one."""
         self._endpoint = endpoint
         self._name = dialect.name
         self._read = read
@@ -86,9 +88,7 @@ class PlainClicks:
         self._stored_address = STORED_ADDRESS[acceptor.store_ip]
         self._shared: dict[ByCode, _Shared] = {}
 
-    def take(
-        self, body: bytes, agent: str | None, ip: str | None
-    ) -> SealedClick | None:
+    def take(self, body: Sent, agent: str | None, ip: str | None) -> SealedClick | None:
         """The event of a request; None: it is for `Acceptor.accept` to take or refuse.
 
         An event that is taken is counted against the limit of its address.
@@ -169,7 +169,7 @@ class PlainClicks:
 
 def plain_clicks(
     acceptor: Acceptor, dialect: Dialect, route: Endpoint | Query
-) -> PlainClicks | None:
+) -> PlainClicks[bytes] | None:
     """Takes the plain clicks of a route; None: it has none."""
     if isinstance(route, Query) or route.plain_click is None:
         return None

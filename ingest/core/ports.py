@@ -7,8 +7,10 @@ from uuid import UUID
 from ingest.contracts.directory import (
     ClickRecord,
     CustomerRecord,
+    DomainRecord,
     LinkRecord,
     ProgramRecord,
+    SaleRecord,
     StatsRecord,
 )
 from ingest.contracts.emails.key import EmailKey
@@ -38,6 +40,10 @@ class Links(Protocol):
         """The link of a code in the first namespace that has it."""
         ...
 
+    async def domain(self, domain: str) -> DomainRecord | Missing:
+        """A domain that has codes of its own."""
+        ...
+
     async def link_by_id(self, link_id: UUID) -> LinkRecord | Missing:
         """A link by its id."""
         ...
@@ -64,6 +70,10 @@ class Links(Protocol):
         self, workspace_id: UUID, external_id: str
     ) -> CustomerRecord | Missing:
         """A customer by its external id."""
+        ...
+
+    async def sale(self, workspace_id: UUID, key: bytes) -> SaleRecord | Missing:
+        """A sale by its dedupe key."""
         ...
 
     async def email_key(self) -> EmailKey | Missing:

@@ -9,23 +9,28 @@ from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from ingest.contracts.clickid import ClickToken
-from ingest.contracts.directory import CustomerRecord, LinkRecord
+from ingest.contracts.directory import CustomerRecord, LinkRecord, SaleRecord
+from ingest.contracts.envelope import Dedupe
 from ingest.contracts.marks import (
+    claim_key,
     new_click_key,
     new_customer_key,
     new_link_key,
+    new_own_visitor_key,
+    new_sale_key,
     new_visitor_key,
 )
 from ingest.contracts.metrics.edge import UNMARKED
 from ingest.contracts.shares import HourlyShares, Subject
 from ingest.core.client_ip import truncate
-from ingest.core.values import Mark, Missing
+from ingest.core.values import Hint, Mark, Missing
 
 #: Long after a worker that lives would have published it.
 _UNPUBLISHED_SECONDS: Final = 24 * 3600
 _DAY_SECONDS: Final = 24 * 3600
-#: Workers publish clicks for as long as they may earn. Recording may stand still for days.
-_UNPUBLISHED_CLICK_DAYS: Final = 7
+#: Workers publish clicks for as long as they may earn, and sales for as long as refunds are
+#: likely. Recording may stand still for days.
+_UNPUBLISHED_DAYS: Final = 7
 #: Of Unix milliseconds, in the mark of a click that is dated back.
 _DATE_BYTES: Final = 6
 
@@ -55,6 +60,10 @@ class Recent:
         """The click behind a short click id."""
         return await self._recall(new_click_key(token), _click)
 
+    async def answered_click(self, workspace_id: UUID, dedupe: Dedupe) -> str | Missing:
+        """The click id that a click with this key was answered."""
+        return await self._recall(claim_key(workspace_id, dedupe), _answered)
+
     async def visitor(
         self, workspace_id: UUID, fingerprint: str
     ) -> ClickToken | Missing:
@@ -67,6 +76,17 @@ class Recent:
         """A customer whose first event an edge took."""
         key = new_customer_key(workspace_id, external_id)
         return await self._recall(key, CustomerRecord.decode)
+
+    async def own_visitor(
+        self, workspace_id: UUID, visitor_id: str
+    ) -> ClickToken | Missing:
+        """The first click of a visitor that the caller has an id of its own for."""
+        key = new_own_visitor_key(workspace_id, visitor_id)
+        return await self._recall(key, _click)
+
+    async def sale(self, workspace_id: UUID, key: bytes) -> SaleRecord | Missing:
+        """A sale that an edge took."""
+        return await self._recall(new_sale_key(workspace_id, key), SaleRecord.decode)
 
     async def _recall(
         self, key: str, decode: Callable[[bytes], _Value]
@@ -123,7 +143,7 @@ def link_mark(link: LinkRecord) -> Mark:
 
 def click_mark(token: str, click: ClickToken, window_days: int) -> Mark:
     """Lets every edge know what a short click id stands for, at most while it may earn."""
-    days = min(window_days, _UNPUBLISHED_CLICK_DAYS)
+    days = min(window_days, _UNPUBLISHED_DAYS)
     return Mark(new_click_key(token), _bytes(click), days * _DAY_SECONDS)
 
 
@@ -135,12 +155,26 @@ def visitor_mark(
     return Mark(key, _bytes(click), window_days * _DAY_SECONDS)
 
 
+def own_visitor_mark(
+    workspace_id: UUID, visitor_id: str, click: ClickToken, window_days: int
+) -> Mark:
+    """Lets every edge know a visitor by the caller's own id, as long."""
+    key = new_own_visitor_key(workspace_id, visitor_id)
+    return Mark(key, _bytes(click), window_days * _DAY_SECONDS)
+
+
 def customer_mark(
     workspace_id: UUID, external_id: str, customer: CustomerRecord, *, overrides: bool
 ) -> Mark:
     """Lets every edge know a customer at once."""
     key = new_customer_key(workspace_id, external_id)
     return Mark(key, customer.encode(), _UNPUBLISHED_SECONDS, overrides)
+
+
+def sale_mark(workspace_id: UUID, key: bytes, sale: SaleRecord) -> Mark:
+    """Lets every edge know a sale at once."""
+    name = new_sale_key(workspace_id, key)
+    return Mark(name, sale.encode(), _UNPUBLISHED_DAYS * _DAY_SECONDS)
 
 
 def known_click(mark: bytes) -> ClickToken | None:
@@ -154,6 +188,14 @@ def known_click(mark: bytes) -> ClickToken | None:
 def _bytes(click: ClickToken) -> bytes:
     dated = b"" if click.dated is None else click.dated.to_bytes(_DATE_BYTES)
     return click.click_id.bytes + click.link_id.bytes + dated
+
+
+def _answered(raw: bytes) -> str:
+    hint = Hint.decode(raw, None)
+    body = hint.reply.body if hint else None
+    if not isinstance(body, dict):
+        raise TypeError("no answer to a click")
+    return str(body.get("click_id"))
 
 
 def _click(raw: bytes) -> ClickToken:

@@ -5,9 +5,10 @@ a worker resolves it or quarantines it. What edges did a moment ago counts as pu
 """
 
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
+from uuid import UUID
 
 from msgspec.structs import replace
 
@@ -37,8 +38,11 @@ from ingest.dialects.spec.events import (
     ByCode,
     ByCustomer,
     ByFingerprint,
+    ByOwnId,
     ByPartner,
     ByProgram,
+    BySale,
+    ByVisitor,
     Draft,
     FirstOf,
     StatsOf,
@@ -89,8 +93,11 @@ class Resolver:
         self._ways: Mapping[type, _Way] = {
             ByCode: self._by_code,
             ByClick: clicks.by_click,
+            ByOwnId: clicks.by_own_id,
+            ByVisitor: clicks.by_visitor,
             ByFingerprint: clicks.by_fingerprint,
             ByCustomer: clicks.by_customer,
+            BySale: clicks.by_sale,
             ByProgram: self._by_program,
             ByPartner: self._by_partner,
             StatsOf: self._stats_of,
@@ -126,17 +133,25 @@ class Resolver:
         """What is known of a target; raises Refusal."""
         return self._ways[type(target)](target, asked)
 
+    async def link(self, namespaces: Sequence[str], code: str) -> LinkRecord | Missing:
+        """The link of a code: published, or generated a moment ago."""
+        link: LinkRecord | Missing = Missing.UNKNOWN
+        if is_name(code):
+            link = await self.links.link_by_code(namespaces, code)
+        if link is Missing.UNKNOWN and may_be_generated(code):
+            link = await self._recent.link(DEFAULT_NAMESPACE, code)
+        return link
+
+    def count_unknown(self, target: ByCode, owner: UUID | None, ip: str | None) -> None:
+        """Count a code that no link has, from a workspace's key or from an address."""
+        self._unknown.warning(code=text(target.code, NAME_CHARS))
+        self._counted.count(target.domain, target.code, owner, ip)
+
     async def _by_code(self, target: ByCode, asked: Asked) -> Resolved:
         namespaces = namespaces_of(target, asked.principal)
         code = target.code
-        link: LinkRecord | Missing
-        if is_name(code):
-            link = await self.links.link_by_code(namespaces, code)
-        else:
-            link = Missing.UNKNOWN
+        link = await self.link(namespaces, code)
         if isinstance(link, Missing):
-            if link is Missing.UNKNOWN and may_be_generated(code):
-                link = await self._recent.link(DEFAULT_NAMESPACE, code)
             is_elsewhere = link is Missing.UNKNOWN and KEYS_NAMESPACE in namespaces
             if link is Missing.UNAVAILABLE or is_elsewhere:
                 return Resolved(namespaces=namespaces, code=code, is_certain=False)
@@ -147,9 +162,8 @@ class Resolver:
     ) -> Resolved:
         principal = asked.principal
         if isinstance(link, Missing) or not principal.may_use(link.workspace_uuid):
-            self._unknown.warning(code=text(target.code, NAME_CHARS))
-            owner = principal.workspace_id
-            self._counted.count(target.domain, target.code, owner, asked.ip)
+            owner = principal.workspace_id if principal.has_key else None
+            self.count_unknown(target, owner, asked.ip)
             if asked.keeps_unknown and is_name(target.code):
                 namespaces = namespaces_of(target, principal)
                 return Resolved(namespaces=namespaces, code=target.code)
@@ -219,6 +233,8 @@ class Resolver:
             except Refusal as refusal:
                 if refusal.code not in _PASSED_OVER:
                     raise
+                if isinstance(choice, ByVisitor):
+                    unresolved = self._clicks.unseen(choice, asked)
             else:
                 if found != _NO_ANSWER:
                     return found

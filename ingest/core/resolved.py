@@ -6,6 +6,7 @@ from ingest.contracts.directory import (
     CustomerRecord,
     LinkRecord,
     ProgramRecord,
+    SaleRecord,
     StatsRecord,
 )
 from ingest.core.authorize import Principal
@@ -34,6 +35,7 @@ class Resolved(Value, frozen=True, kw_only=True):
     link: LinkRecord | None = None
     program: ProgramRecord | None = None
     customer: CustomerRecord | None = None
+    sale: SaleRecord | None = None
     stats: StatsRecord | None = None
     link_id: UUID | None = None
     namespaces: tuple[str, ...] = ()

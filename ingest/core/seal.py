@@ -40,7 +40,7 @@ from ingest.contracts.variables import StoreIp
 from ingest.core.authorize import Principal
 from ingest.core.client_ip import truncate
 from ingest.core.resolved import Resolved
-from ingest.dialects.spec.events import Draft
+from ingest.dialects.spec.events import BySale, Draft
 from ingest.dialects.spec.requests import RawRequest, Value
 
 _URL_CHARS: Final = 2048
@@ -203,7 +203,9 @@ def client_of(
 def details_of(draft: Draft) -> Details:
     """The part of an envelope that says what happened."""
     has_price = draft.amount is not None or draft.currency is not None
-    if draft.quantity == 1 and not draft.name and not has_price:
+    target = draft.target
+    sale_key = target.key.key if type(target) is BySale else None
+    if draft.quantity == 1 and not (draft.name or has_price or sale_key):
         given = draft.properties
         return Details(properties=_properties(given)) if given else NO_DETAILS
     details = Details(
@@ -211,6 +213,7 @@ def details_of(draft: Draft) -> Details:
         quantity=draft.quantity,
         amount=draft.amount,
         currency=draft.currency,
+        sale_key=sale_key,
         properties=_properties(draft.properties),
     )
     return details if details != NO_DETAILS else NO_DETAILS

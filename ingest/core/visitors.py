@@ -11,8 +11,9 @@ from ingest.contracts.clickid import NO_LINK, ClickToken, clicked
 from ingest.contracts.directory import LinkRecord, ProgramRecord
 from ingest.contracts.envelope import CLICK, PURPOSES, Purpose
 from ingest.contracts.variables import Gpc
+from ingest.core.clicks import root_of
 from ingest.core.ports import Claims
-from ingest.core.recent import known_click, visitor_mark
+from ingest.core.recent import known_click, own_visitor_mark, visitor_mark
 from ingest.core.resolve import Resolver
 from ingest.core.resolved import Resolved
 from ingest.core.seal import visitor_hash
@@ -69,6 +70,10 @@ class Visitors:
             root = await self.resolver.root(draft, resolved)
             visit = replace(visit, root=root, matched_by="click" if root else None)
         marks: list[Mark] = []
+        owner = resolved.owner
+        if draft.own_visitor and owner and visit.root is None:
+            visit, mark = _own(draft.own_visitor, visit, owner)
+            marks.append(mark)
         if draft.fingerprint and resolved.owner:
             marks.append(_known_by(draft.fingerprint, visit, resolved.owner))
         if is_told_again and visitor and link:
@@ -81,6 +86,11 @@ class Visitors:
         return _known(visit, earlier[0]) if draft.fingerprint else visit
 
 
+def asks_privacy(headers: Mapping[str, str], gpc: Gpc) -> bool:
+    """Whether a browser asks not to be recognised, and is obeyed."""
+    return headers.get("sec-gpc") == "1" and gpc != "count"
+
+
 def as_browser_asks(draft: Draft, headers: Mapping[str, str], gpc: Gpc) -> Draft:
     """The draft of a browser, which may ask not to be recognised or show the page to nobody.
 
@@ -90,10 +100,23 @@ def as_browser_asks(draft: Draft, headers: Mapping[str, str], gpc: Gpc) -> Draft
     purpose: Purpose | None = None
     if draft.kind is CLICK and (loaded_for := headers.get("sec-purpose")):
         purpose = next((each for each in PURPOSES if each in loaded_for), None)
-    is_anonymous = headers.get("sec-gpc") == "1" and gpc != "count"
+    is_anonymous = asks_privacy(headers, gpc)
     if purpose is None and not is_anonymous:
         return draft
+    purpose = purpose or draft.purpose
     return replace(draft, purpose=purpose, is_anonymous=is_anonymous, fingerprint=None)
+
+
+def _own(
+    visitor_id: str, visit: Visit, owner: LinkRecord | ProgramRecord
+) -> tuple[Visit, Mark]:
+    """The visit of a visitor that the caller has an id of its own for, and its mark."""
+    workspace_id, click = owner.workspace_uuid, visit.click
+    root = clicked(root_of(workspace_id, visitor_id), click.link_id, click.at)
+    mark = own_visitor_mark(
+        workspace_id, visitor_id, root, owner.attribution_window_days
+    )
+    return replace(visit, root=root, matched_by="click"), mark
 
 
 def _known_by(

@@ -13,5 +13,14 @@ from ingest.dialects.bricqs import BRICQS
 from ingest.dialects.dub import DUB
 from ingest.dialects.refport import REFPORT
 from ingest.dialects.spec.routes import Dialect
+from ingest.dialects.tracker import TRACKER
 
-DIALECTS: Final[tuple[Dialect, ...]] = (AFFITOR, AFFIXO, REFPORT, BIO_RE, BRICQS, DUB)
+DIALECTS: Final[tuple[Dialect, ...]] = (
+    AFFITOR,
+    AFFIXO,
+    REFPORT,
+    BIO_RE,
+    BRICQS,
+    DUB,
+    TRACKER,
+)

@@ -26,9 +26,12 @@ _MORE_GENERAL: Final[Mapping[RefusalCode, RefusalCode]] = {
     "customer_unknown": "click_unknown",
     "customer_elsewhere": "customer_unknown",
     "customer_advanced": "customer_elsewhere",
+    "sale_unknown": "customer_unknown",
+    "sale_known": "customer_advanced",
     "credential_missing": "unauthorised",
     "credential_malformed": "unauthorised",
     "forbidden": "unauthorised",
+    "origin_unknown": "forbidden",
     "overloaded": "switched_off",
 }
 

@@ -20,7 +20,6 @@ from ingest.contracts.storable import NAME_CHARS
 _WITH_HOST: Final = frozenset({"http", "https", "ws", "wss", "ftp"})
 
 _C0_AND_SPACE: Final = "".join(map(chr, range(0x21)))
-_TABS_AND_LINES: Final = re.compile("[\t\n\r]+")
 # What nearly all are, and what nothing below would change: a plain host in lower case whose
 # last label is no number. Its length bounds how often the expression looks for that label.
 _COMMON: Final = re.compile(
@@ -91,7 +90,9 @@ def parse(text: str) -> WebUrl:
     common = _COMMON.fullmatch(text)
     if common is not None:
         return WebUrl(common[1], common[2] or "")
-    text = _TABS_AND_LINES.sub("", text.strip(_C0_AND_SPACE))
+    text = text.strip(_C0_AND_SPACE)
+    for each in "\t\n\r":  # as fast as one expression is slow
+        text = text.replace(each, "")
     scheme, colon, rest = text.partition(":")
     if not colon or not _SCHEME.fullmatch(scheme):
         raise ValueError("no scheme")

@@ -1,6 +1,7 @@
 """Read-only lookups in the read model that workers publish."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, overload
 from uuid import UUID
 
 from typing_extensions import override
@@ -11,10 +12,12 @@ from ingest.contracts.directory import (
     SWITCHES_KEY,
     ClickRecord,
     CustomerRecord,
+    DomainRecord,
     KeyRecord,
     LimitsRecord,
     LinkRecord,
     ProgramRecord,
+    SaleRecord,
     StatsRecord,
     SwitchesRecord,
     api_key_key,
@@ -27,6 +30,7 @@ from ingest.contracts.directory import (
     partner_link_key,
     program_id_key,
     program_key,
+    sale_key,
     stats_key,
 )
 from ingest.contracts.emails.key import EmailKey
@@ -49,8 +53,7 @@ class Directory(Replica):
         self, namespaces: Sequence[str], code: str
     ) -> LinkRecord | Missing | None:
         """What `link_by_code` would say; None where it has to be asked for."""
-        known: LinkRecord | Missing | None = self.recall((*namespaces, code))
-        return known
+        return _of_link(self.recall((*namespaces, code)))
 
     def switches_in_memory(self) -> SwitchesRecord | Missing | None:
         """What `switches` would say; None where it has to be asked for."""
@@ -68,12 +71,21 @@ class Directory(Replica):
         known = self.link_in_memory(namespaces, code)
         if known is not None:
             return known
-        wanted: list[RecordRequest[LinkRecord | Missing]] = []
+        wanted: list[RecordRequest[LinkRecord | DomainRecord]] = []
         for namespace in namespaces:
             wanted.append(RecordRequest(link_key(namespace, code), LinkRecord.decode))
             if domain := domain_of(namespace):
-                wanted.append(RecordRequest(domain_key(domain), _nothing_further))
-        return await self.first(question, *wanted)
+                wanted.append(RecordRequest(domain_key(domain), _domain))
+        return _of_link(await self.first(question, *wanted))
+
+    def domain_in_memory(self, domain: str) -> DomainRecord | Missing | None:
+        """What `domain` would say; None where it has to be asked for."""
+        known: DomainRecord | Missing | None = self.recall(domain_key(domain))
+        return known
+
+    async def domain(self, domain: str) -> DomainRecord | Missing:
+        """A domain that has codes of its own."""
+        return await self._one(domain_key(domain), _domain)
 
     async def link_by_id(self, link_id: UUID) -> LinkRecord | Missing:
         return await self._one(link_id_key(link_id), LinkRecord.decode)
@@ -101,6 +113,9 @@ class Directory(Replica):
     ) -> CustomerRecord | Missing:
         key = customer_key(workspace_id, external_id)
         return await self._one(key, CustomerRecord.decode)
+
+    async def sale(self, workspace_id: UUID, key: bytes) -> SaleRecord | Missing:
+        return await self._one(sale_key(workspace_id, key), SaleRecord.decode)
 
     async def stats(
         self, workspace_id: UUID, partner_code: str
@@ -144,5 +159,15 @@ class Directory(Replica):
         return await self.first(key, RecordRequest(key, decode))
 
 
-def _nothing_further(_: bytes) -> Missing:
-    return Missing.UNKNOWN
+def _domain(raw: bytes) -> DomainRecord:
+    # Former releases published another value.
+    return DomainRecord.decode(raw) if raw.startswith(b"{") else DomainRecord()
+
+
+@overload
+def _of_link(found: LinkRecord | DomainRecord | Missing) -> LinkRecord | Missing: ...
+@overload
+def _of_link(found: None) -> None: ...
+def _of_link(found: Any) -> LinkRecord | Missing | None:
+    """A known domain that lacks the code ends the search."""
+    return Missing.UNKNOWN if isinstance(found, DomainRecord) else found

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
-from ingest.contracts.envelope import claim_of
+from ingest.contracts.encoding.envelopes import claim_of
 from ingest.contracts.stream import VanishedClaim, VanishedEntry
 
 #: Of a shard, so many entries are remembered: 200 bytes each.

@@ -19,13 +19,15 @@ from typing_extensions import override
 
 from ingest.core.client_ip import normalized
 from ingest.http.driver import LARGE, Turns
-from ingest.http.fast_path import Answering, PlainRoutes
+from ingest.http.fast_path import Answering, Find, PlainRoutes
 from ingest.http.framing import Framing
 from ingest.http.handlers import BODY_BYTES
 from ingest.http.head import END, Head, body_length, plain_head
 
 #: aiohttp's own bound for one line; a longer head is for it to refuse.
 _HEAD_BYTES: Final = 8190
+#: Follows the first line of the last answer on a connection.
+_CLOSES: Final = b"\r\nConnection: close\r\n"
 #: What may wait behind a request under way before the connection stops reading.
 _WAITING_BYTES: Final = 64 * 1024
 
@@ -46,7 +48,12 @@ class Manager(Protocol):
     @property
     def routes(self) -> PlainRoutes: ...
     @property
-    def is_stopping(self) -> bool: ...
+    def find(self) -> Find: ...
+    @property
+    def is_stopping(self) -> bool:
+        """Whether each connection is closed once its request is answered."""
+        ...
+
     @property
     def turns(self) -> Turns: ...
 
@@ -76,8 +83,8 @@ class Connection(asyncio.Protocol):
     is_answering = False
     #: When its last request came whole, in monotonic seconds.
     used_at = 0.0
-    #: Whether the manager waits for a head or a body of it.
-    _is_timed = False
+    #: Whether a request of it is due: it is new, or a head or a body has begun.
+    is_due = False
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
@@ -177,8 +184,8 @@ class Connection(asyncio.Protocol):
         raw = self._raw
         self.is_busy = True
         self.used_at = monotonic()
-        if self._is_timed:
-            self._is_timed = False
+        if self.is_due:
+            self.is_due = False
             self._manager.began(self)
         route = self._route()
         if route is not None:
@@ -218,7 +225,9 @@ class Connection(asyncio.Protocol):
         """The route of a request whose head is read; None if it is not plain."""
         if not self._parser.should_keep_alive():
             return None
-        return self._manager.routes.get(self._raw[: self._raw.find(b"\r\n")])
+        line = self._raw[: self._raw.find(b"\r\n")]
+        manager = self._manager
+        return manager.routes.get(line) or manager.find(line, self._headers, self._peer)
 
     def _lend_whole(self) -> None:
         """Let aiohttp answer what came, and what follows unless it is one request."""
@@ -230,7 +239,7 @@ class Connection(asyncio.Protocol):
             self._leave()
 
     def _await_head(self) -> None:
-        self._is_timed = True
+        self.is_due = True
         self._manager.awaits_head(self)
 
     def _await_body(self) -> None:
@@ -239,12 +248,14 @@ class Connection(asyncio.Protocol):
         if self._route() is None or length is None or length > BODY_BYTES:
             self._leave()
         else:
-            self._is_timed = True
+            self.is_due = True
             self._manager.awaits_body(self)
 
     def _write(self, answer: bytes) -> None:
         self.is_busy = self.is_answering = False
         if self.transport is not None and not self.transport.is_closing():
+            if self._manager.is_stopping and not self._waiting:
+                answer = answer.replace(b"\r\n", _CLOSES, 1)
             self.transport.write(answer)
             self._begin()
             if self._waiting or self._manager.is_stopping:
@@ -294,7 +305,7 @@ class Connection(asyncio.Protocol):
         self._lent += 1
         self.is_busy = True
         self.used_at = monotonic()
-        self._is_timed = False
+        self.is_due = False
         self._manager.began(self)
 
     def aiohttp_ended(self) -> None:

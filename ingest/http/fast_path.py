@@ -32,6 +32,9 @@ from ingest.http.request_metrics import UNDER_WAY, Meters
 
 Respond = Callable[[bytes], None]
 
+_ORIGIN: Final = "Access-Control-Allow-Origin"
+_ANY_ORIGIN: Final = f"{_ORIGIN}: *\r\n".encode()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainRoute:
@@ -41,7 +44,7 @@ class PlainRoute:
     dialect: Dialect
     route: Endpoint | Query
     #: None: its requests take the ordinary path.
-    clicks: PlainClicks | None
+    clicks: PlainClicks[bytes] | None
     proxies: Proxies
     meters: Meters
     #: Of a plain click's answer, without its length and date.
@@ -101,7 +104,7 @@ class PlainRoute:
         UNDER_WAY.count -= 1
         self.answered.count += 1
         self.seconds.observe(perf_counter() - began)
-        return written_json(self.head, click.body)
+        return written_whole(self.head, click.body)
 
     async def _keep(self, click: SealedClick, problem: str, began: float) -> bytes:
         """The answer to a plain click that the stream did not take."""
@@ -143,6 +146,11 @@ PlainRoutes = Mapping[bytes, Answering]
 #: Where an application keeps them for its server.
 PLAIN: Final[web.AppKey[PlainRoutes]] = web.AppKey("plain", dict)
 
+#: Finds what answers a plain request on a path with variables, by its first line, its
+#: headers as they were sent, and the address of the other end.
+Find = Callable[[bytes, Mapping[bytes, bytes], str | None], Answering | None]
+FIND: Final[web.AppKey[Find]] = web.AppKey("find", Callable)  # type: ignore[arg-type]
+
 
 def plain_routes(
     acceptor: Acceptor, dialects: Sequence[Dialect], proxies: Proxies
@@ -171,13 +179,15 @@ def plain_routes(
 def written(reply: Reply, *, is_for_browsers: bool) -> bytes:
     """A reply as it goes over the wire in HTTP/1.1, without the framework."""
     body = orjson.dumps(reply.body)
-    own = _lines(reply.headers).encode("latin-1")
+    own = header_lines(reply.headers).encode("latin-1")
     head = _head(reply.status, is_for_browsers)
-    return written_json(head + own, body)
+    if _ORIGIN in reply.headers:
+        head = head.replace(_ANY_ORIGIN, b"")
+    return written_whole(head + own, body)
 
 
-def written_json(head: bytes, body: bytes) -> bytes:
-    """An answer whose body is JSON; `head` lacks the length and the date."""
+def written_whole(head: bytes, body: bytes) -> bytes:
+    """An answer with a body; `head` lacks the length and the date."""
     length = b"Content-Length: %d\r\nDate: " % len(body)
     date = rfc822_formatted_time().encode()
     return b"".join((head, length, date, b"\r\n\r\n", body))
@@ -187,11 +197,12 @@ def written_json(head: bytes, body: bytes) -> bytes:
 def _head(status: int, is_for_browsers: bool) -> bytes:  # noqa: FBT001 -- private
     """What the answers of one status have in common."""
     always = {"Content-Type": "application/json", "Server": SERVER}
-    lines = _lines({**READABLE, **always} if is_for_browsers else always)
+    lines = header_lines({**READABLE, **always} if is_for_browsers else always)
     return f"HTTP/1.1 {status} {responses.get(status, '')}\r\n{lines}".encode("latin-1")
 
 
-def _lines(headers: Mapping[str, str]) -> str:
+def header_lines(headers: Mapping[str, str]) -> str:
+    """Headers as they are written. Raises ValueError for a control character."""
     for value in headers.values():
         if not value.isprintable():
             raise ValueError("a header's value with a control character")

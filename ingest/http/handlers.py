@@ -41,7 +41,7 @@ class Callers:
     """Tells the address that a request comes from."""
 
     def __init__(self, proxies: Proxies, authorizer: Authorizer) -> None:
-        self._proxies = proxies
+        self.proxies = proxies
         self._authorizer = authorizer
 
     async def address(self, request: web.Request) -> str | None:
@@ -49,10 +49,10 @@ class Callers:
         forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
         key = request.headers.get(_FORWARD)
         if key is not None:
-            ip = self._proxies.caller(request.remote, forwarded)
+            ip = self.proxies.caller(request.remote, forwarded)
             if await self._authorizer.may_forward(key, ip):
-                return self._proxies.caller(request.remote, forwarded, is_vouched=True)
-        return self._proxies.told(request.remote, forwarded)
+                return self.proxies.caller(request.remote, forwarded, is_vouched=True)
+        return self.proxies.told(request.remote, forwarded)
 
 
 def accepting(
@@ -82,8 +82,8 @@ def preflight(route: Route) -> Handler:
     headers = {
         **_FROM_ANYWHERE,
         "Access-Control-Allow-Methods": f"{route.method}, OPTIONS",
-        "Access-Control-Allow-Headers": "Content-Type, Authorization",
-        "Access-Control-Max-Age": "600",
+        "Access-Control-Allow-Headers": "Content-Type, Authorization, Idempotency-Key",
+        "Access-Control-Max-Age": "7200",
     }
 
     async def handle(_: web.Request) -> web.StreamResponse:
@@ -98,7 +98,7 @@ def respond(reply: Reply, *, is_for_browsers: bool) -> web.Response:
         status=reply.status,
         body=orjson.dumps(reply.body),
         content_type="application/json",
-        headers={**reply.headers, **READABLE} if is_for_browsers else reply.headers,
+        headers={**READABLE, **reply.headers} if is_for_browsers else reply.headers,
     )
 
 

@@ -7,21 +7,22 @@ it as often as it likes. It is counted.
 
 import asyncio
 import resource
+import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from operator import attrgetter
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ingest.contracts.metrics.edge import REFUSED
 from ingest.http.aiohttp_handler import AiohttpHandler
 from ingest.http.connection import Connection
 from ingest.http.driver import TURNS, Turns
-from ingest.http.fast_path import PLAIN, PlainRoutes
+from ingest.http.fast_path import FIND, PLAIN, Find, PlainRoutes
 
 #: File descriptors that connections leave to Redis, the spool and the log.
 _SPARED: Final = 128
@@ -91,8 +92,10 @@ class EdgeServer:
 
     def __init__(self, app: web.Application, bounds: Bounds) -> None:
         self.routes: PlainRoutes = app.get(PLAIN, {})
+        self.find: Find = app.get(FIND, lambda *_: None)
         self.turns = app.get(TURNS) or Turns()
         self.is_stopping = False
+        app.on_response_prepare.append(self._say_whether_it_closes)
         self._bounds = bounds
         self._runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=bounds.drain
@@ -103,20 +106,26 @@ class EdgeServer:
         self._readers = _Deadlines(bounds.take)
         self._listener: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
-        self._drained = asyncio.Event()
+        #: Set when no request is under way any more; None: nobody waits for that.
+        self._drained: asyncio.Event | None = None
 
-    async def start(self, host: str, port: int) -> None:
-        """Start the application and listen. Raises CannotListen."""
+    async def start(
+        self, host: str, port: int, listener: socket.socket | None = None
+    ) -> None:
+        """Start the application and listen. Raises CannotListen.
+
+        A `listener` that somebody else keeps open takes connections before and after this
+        edge; then there is no other host and port.
+        """
         await self._runner.setup()
         self._look()
         loop = asyncio.get_running_loop()
+        where: dict[str, Any] = {"host": host, "port": port, "reuse_port": True}
         try:
             self._listener = await loop.create_server(
                 lambda: Connection(self),
-                host,
-                port,
-                reuse_port=True,
                 backlog=_BACKLOG,
+                **({"sock": listener} if listener else where),
             )
         except OSError as error:
             raise CannotListen(
@@ -132,33 +141,47 @@ class EdgeServer:
         host, port = self._listener.sockets[0].getsockname()[:2]
         return host, port
 
+    async def send_away(self, seconds: float) -> None:
+        """Answer for so long, new connections too; each is closed with its next answer."""
+        self.is_stopping = True
+        await asyncio.sleep(seconds)
+
     async def stop(self) -> None:
-        """Answer what has come whole, cut off the rest, stop the application."""
+        """Answer what has begun to come, cut off the rest, stop the application."""
         self.is_stopping = True
         if self._listener is not None:
             self._listener.close()
-        if self._sweep is not None:
-            self._sweep.cancel()
         for connection in list(self._open):
-            if not connection.is_busy:
+            if not connection.is_busy and not connection.is_due:
                 connection.close()
         # Whatever waits for its turn has it by then.
         await self.turns.turn(0)
         await self._drain()
+        if self._sweep is not None:
+            self._sweep.cancel()
         await self._runner.cleanup()
         for connection in list(self._open):
             connection.abort()
 
     async def _drain(self) -> None:
         """Wait until the requests under way are answered, or their time is over."""
+        self._drained = asyncio.Event()
         self._look_whether_drained()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._bounds.drain):
                 await self._drained.wait()
 
     def _look_whether_drained(self) -> None:
-        if not any(connection.is_answering for connection in self._open):
+        under_way = any(each.is_answering or each.is_due for each in self._open)
+        if self._drained is not None and not under_way:
             self._drained.set()
+
+    async def _say_whether_it_closes(
+        self, _: web.Request, response: web.StreamResponse
+    ) -> None:
+        if self.is_stopping:
+            response.force_close()
+            response.headers[hdrs.CONNECTION] = "close"
 
     def opened(self, connection: Connection) -> bool:
         if len(self._open) >= self._bounds.most:
@@ -177,7 +200,7 @@ class EdgeServer:
         self._open.discard(connection)
         for deadlines in (self._heads, self._bodies, self._readers):
             deadlines.end(connection)
-        if self.is_stopping:
+        if self._drained is not None:
             self._look_whether_drained()
 
     def began(self, connection: Connection) -> None:

@@ -14,6 +14,7 @@ from ingest.contracts.directory import (
     CustomerRecord,
     LinkRecord,
     ProgramRecord,
+    SaleRecord,
     StatsRecord,
 )
 from ingest.contracts.envelope import Kind
@@ -99,6 +100,7 @@ def _outcome(route: Endpoint, draft: Draft) -> Outcome:
         link=link,
         program=_program(draft.target),
         customer=customer if route.asks_customer else None,
+        sale=SaleRecord(amount=9900, is_earned=True),
         has_key=route.credential is not None and not route.credential.is_optional,
     )
 

@@ -19,7 +19,7 @@ from ingest.reference.examples import Example, example_of, path_of
 from ingest.reference.refusals import WHEN, refusals
 from ingest.reference.schemas import JSON, Node, Schemas, Shown, responses
 
-_SCHEMES: Final[Mapping[str, Node]] = {
+SCHEMES: Final[Mapping[str, Node]] = {
     "authorization": {
         "type": "http",
         "scheme": "bearer",
@@ -49,7 +49,7 @@ _HEADERS: Final[Node] = {
     },
 }
 
-_IDEMPOTENCY: Final[Node] = {
+IDEMPOTENCY: Final[Node] = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "Up to 255 characters. Requests with the same key are one event for "
@@ -100,7 +100,7 @@ def document(dialects: Sequence[Dialect], version: str) -> Node:
         "components": {
             "schemas": schemas,
             "headers": _HEADERS,
-            "securitySchemes": {name: _SCHEMES[name] for name in sorted(headers)},
+            "securitySchemes": {name: SCHEMES[name] for name in sorted(headers)},
         },
     }
 
@@ -121,7 +121,7 @@ def _operation(dialect: Dialect, route: Endpoint | Query, schemas: Schemas) -> N
     ]
     # A dialect's own dedupe key goes before the client's.
     if any(draft.dedupe is None for draft in sample.drafts):
-        parameters.append(_IDEMPOTENCY)
+        parameters.append(IDEMPOTENCY)
     operation: Node = {
         "tags": [dialect.name],
         "operationId": _operation_id(route),

@@ -33,10 +33,13 @@ WHEN: Final[Mapping[RefusalCode, str]] = {
     "customer_unknown": "The customer does not exist.",
     "customer_elsewhere": "The customer belongs to another program.",
     "customer_advanced": "The customer has this status or a later one already.",
+    "sale_unknown": "No sale of this id is known. The refund counts once it is.",
+    "sale_known": "The sale was recorded before.",
     "credential_missing": "The request has no API key.",
     "credential_malformed": "The header is not an API key.",
     "unauthorised": "The API key does not exist or is revoked.",
     "forbidden": "The API key lacks the scope.",
+    "origin_unknown": "The publishable key may not be used from this origin.",
     "rate_limited": "The rate limit is exceeded.",
     "switched_off": "An operator has switched this off.",
     "overloaded": "Neither the stream nor the disk can take the event. Send it again later.",
@@ -92,6 +95,8 @@ def refusals(
         found.add("not_found")
     if route.credential:
         found |= _OF_KEYS
+    if route.credential and route.credential.publishable:
+        found.add("origin_unknown")
     if route.credential and route.credential.is_optional:
         found.remove("credential_missing")
     tried = [*_of_fields(route, sample.body)]
@@ -107,6 +112,7 @@ def _refusal(code: RefusalCode, route: Endpoint | Query) -> Refusal:
     scope = route.credential.scope if route.credential else ""
     told: Mapping[str, dict[str, Any]] = {
         "forbidden": {"field": scope},
+        "origin_unknown": {"problem": "https://elsewhere.example"},
         "customer_advanced": {"problem": "customer"},
         "failed": {"field": route.path},
         "rate_limited": {"retry_after": _RETRY_AFTER},

@@ -18,7 +18,8 @@ from scripts.bench.baselines.append_app import KEYS
 from scripts.bench.environment.processes import baseline, edges
 from scripts.bench.environment.runs import Pair, Result, tell
 from scripts.bench.environment.servers import SHARDS, Asked, BenchServers, prepared
-from scripts.bench.load.load import Load, choose, clicks
+from scripts.bench.load import load
+from scripts.bench.load.load import Load
 from scripts.environment import Environment
 
 _WARM_SECONDS: Final = 1
@@ -26,6 +27,10 @@ _SAMPLE: Final = 200
 #: For Valkey to write out what the run before appended.
 _SETTLE_MS: Final = 20_000
 _MS: Final = 1000
+_BASELINES: Final = {
+    "aiohttp_app": "aiohttp handler that parses the same JSON with orjson and answers",
+    "redirect_app": "aiohttp handler that answers a constant 302 with the same headers",
+}
 
 #: Requests a second of the edge, of the handler and of the append, one after the other.
 Round = tuple[float, float, float]
@@ -46,9 +51,15 @@ Round = tuple[float, float, float]
         "everysec",
         "When Valkey writes its append-only file to the disk.",
     ),
+    click.option(
+        "--redirects",
+        is_flag=True,
+        help="Visitors who follow redirects, against a handler of a constant 302.",
+    ),
     epilog="""\b
   reftide bench edge
   reftide bench edge --connections 512 --fsync always --json
+  reftide bench edge --connections 64 --redirects
 
 \b
 The edge does all that it does: validation, the directory, a signed click id, and no
@@ -65,27 +76,30 @@ def edge(
     seconds: float,
     connections: Sequence[int],
     fsync: Literal["everysec", "always"],
+    redirects: bool,
 ) -> Result:
     """Requests/s of one edge against a bare aiohttp handler and a bare append."""
     with prepared(environment, Asked(appendfsync=fsync)) as servers:
         fsync_took = fsync_ms(servers.data)
-        loads = [choose(clicks(servers.codes, servers.data, n)) for n in connections]
+        sent = load.redirects if redirects else load.clicks
+        handler = "redirect_app" if redirects else "aiohttp_app"
+        loads = [load.choose(sent(servers.codes, servers.data, n)) for n in connections]
         tell(f"load by {loads[0].name}; an fsync takes {fsync_took} ms")
         with (
             Redis.from_url(servers.environment.redis_url()) as redis,
-            _all_three(servers, redis, loads[0]) as ports,
+            _all_three(servers, redis, loads[0], handler) as ports,
         ):
             results = {
-                load.what.connections: _result(
-                    list(_rounds(redis, load, ports, pairs, seconds))
+                each.what.connections: _result(
+                    list(_rounds(redis, each, ports, pairs, seconds))
                 )
-                for load in loads
+                for each in loads
             }
     worst = min(results, key=lambda number: results[number].ratio)
     return replace(
         results[worst],
         conditions={
-            "baseline": "aiohttp handler that parses the same JSON with orjson and answers",
+            "baseline": _BASELINES[handler],
             "append_baseline": "asyncio.Protocol with httptools that appends a constant",
             "appendfsync": fsync,
             "fsync_ms": fsync_took,
@@ -113,10 +127,10 @@ def fsync_ms(folder: Path) -> float:
 
 @contextmanager
 def _all_three(
-    servers: BenchServers, redis: Redis, load: Load
+    servers: BenchServers, redis: Redis, load: Load, name: str
 ) -> Iterator[Sequence[int]]:
     """The ports of the edge, the handler and the append, which all run."""
-    with edges(servers) as (port, _), baseline(servers, "aiohttp_app") as (handler, _):
+    with edges(servers) as (port, _), baseline(servers, name) as (handler, _):
         load.send(port, _WARM_SECONDS)
         found: Any = redis.xrevrange(events_key(0), count=_SAMPLE)
         size = round(mean(len(fields[FIELD]) for _, fields in found))

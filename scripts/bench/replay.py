@@ -24,7 +24,7 @@ from scripts.services.observe.verify import verify
 from scripts.services.recover.replays import order
 from scripts.sql import statements
 from workers.replay.leases import Mode
-from workers.replay.request import DEFAULT_RATE, ReplayRequest
+from workers.replay.request import ReplayRequest
 
 _SQL: Final = statements("bench/replay")
 _POLL_SECONDS: Final = 0.5
@@ -49,7 +49,9 @@ class _History:
     options.number("events", 60_000, "Clicks in the archive.", least=100),
     options.number("workers", 2, "Processes that replay and record.", most=64),
     options.number("live", 200, "Live clicks a second.", most=100_000),
-    options.number("rate", DEFAULT_RATE, "Replayed events a second, at most."),
+    options.number(
+        "rate", 0, "Replayed events a second, at most; 0: what is left.", least=0
+    ),
     options.seconds(15.0, "How long live clicks are measured alone, twice."),
     epilog="""\b
   reftide bench replay --events 1000000 --rate 8000
@@ -160,7 +162,7 @@ async def _replay(history: _History, mode: Mode, rate: int, outcome: str) -> flo
         to_ms=history.until,
         # Not the click that the demo workspace imports.
         dialect=AFFITOR.name,
-        rate=rate,
+        rate=rate or None,
     )
     replay_id: UUID = await order(history.connection, mode, request, SHARDS)
     moved, read = time.monotonic(), 0

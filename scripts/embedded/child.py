@@ -26,7 +26,9 @@ HAS_DEATH_SIGNAL = sys.platform == "linux"
 class Command:
     """What to run, as whom, where, and the signal that it gets when we end.
 
-    `environment` replaces the bare one that servers are given.
+    `environment` replaces the bare one that servers are given. `niceness`: the higher it is,
+    the more it yields where cores are short; 0 to 19, see nice(2). `listener` is the descriptor
+    of a socket to hand over as systemd does; only where `watch` is False.
     """
 
     argv: tuple[str, ...]
@@ -35,6 +37,8 @@ class Command:
     stop: signal.Signals
     watch: bool = not HAS_DEATH_SIGNAL
     environment: Mapping[str, str] | None = field(default=None, repr=False)
+    niceness: int = 0
+    listener: int | None = None
 
     def trampoline(self) -> list[str]:
         user = self.account
@@ -47,6 +51,8 @@ class Command:
             f"--signal={self.stop.value}",
             f"--cwd={self.cwd}",
             *(["--user", str(user.uid), str(user.gid)] if user else []),
+            f"--nice={self.niceness}",
+            *([] if self.listener is None else [f"--listener={self.listener}"]),
             *(["--watch"] if self.watch else []),
             *(["--inherit"] if self.environment is not None else []),
             "--",

@@ -27,7 +27,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -41,6 +43,10 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _CAP_DAC_OVERRIDE = 1
 _CAP_DAC_READ_SEARCH = 2
 _CAP_SETPCAP = 8
+_HANDED_OVER = 3
+_AUTOGROUP = Path("/proc/self/autogroup")
+_AUTOGROUP_TRIES = 20
+_AUTOGROUP_SECONDS = 0.1
 # Nothing of the caller's environment may steer a server (PGDATA, PGPORT, locale).
 _ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
 
@@ -106,6 +112,31 @@ def become(uid: int, gid: int, reach: list[str]) -> None:
         raise SystemExit(f"{missing} cannot be reached by user {uid}")
 
 
+def _give_way(niceness: int) -> None:
+    """Yield cores to processes that are less nice, in other sessions as well.
+
+    Linux may share cores among sessions first; see `autogroup` in sched(7).
+    """
+    os.nice(niceness)
+    for _ in range(_AUTOGROUP_TRIES):
+        try:
+            _AUTOGROUP.write_text(str(niceness), "ascii")
+        except BlockingIOError:  # root alone may do it more than ten times a second
+            time.sleep(_AUTOGROUP_SECONDS)
+        except OSError:
+            return  # niceness counts among all processes
+        else:
+            return
+
+
+def _hand_over(listener: int) -> Mapping[str, str]:
+    """Make a listening socket the first descriptor of the server; see sd_listen_fds(3)."""
+    os.dup2(listener, _HANDED_OVER)
+    if listener != _HANDED_OVER:
+        os.close(listener)
+    return {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+
+
 def _die_with(parent: int, death_signal: int) -> None:
     _prctl("pdeathsig", _PR_SET_PDEATHSIG, death_signal)
     if os.getppid() != parent:
@@ -133,19 +164,28 @@ def _watch(
     os._exit(code if code >= 0 else 128 - code)
 
 
-def main(arguments: list[str]) -> NoReturn:
+def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--signal", type=int, required=True)
     parser.add_argument("--cwd", required=True)
     parser.add_argument("--user", type=int, nargs=2, metavar=("UID", "GID"))
+    parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--listener", type=int)
     parser.add_argument("--watch", action="store_true")
     parser.add_argument("--inherit", action="store_true")
     parser.add_argument("command", nargs="+")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> NoReturn:
+    options = _options(arguments)
     os.umask(0o077)
     # A signal that the caller blocks would stay blocked in the server.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if options.nice:
+        # Afterwards, /proc/self is root's.
+        _give_way(options.nice)
     if options.user is not None:
         uid, gid = options.user
         become(uid, gid, [options.command[0], options.cwd])
@@ -156,6 +196,8 @@ def main(arguments: list[str]) -> NoReturn:
     if options.watch:
         _watch(options.command, environment, options.signal)
     _die_with(options.parent, options.signal)
+    if options.listener is not None:
+        environment = {**environment, **_hand_over(options.listener)}
     os.execve(options.command[0], options.command, environment)  # noqa: S606
 
 

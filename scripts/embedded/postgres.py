@@ -120,6 +120,7 @@ class Postgres:
             cwd=self._folder,
             account=self._layout.account,
             stop=self.stop_signal,
+            niceness=self._options.postgres_niceness,
         )
 
     def probe(self) -> State:

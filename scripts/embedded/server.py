@@ -39,6 +39,7 @@ class Options:
     as long as it needs. `grace`: seconds to shut down in before it is killed.
     `notice`: is told in a sentence what takes long. `stream_server`: the program of
     another Redis or Valkey to run in place of the one that comes along.
+    `postgres_niceness`: see `Command`.
     """
 
     appendfsync: Literal["everysec", "always"] = "everysec"
@@ -48,6 +49,7 @@ class Options:
     grace: float = 30.0
     notice: Callable[[str], None] | None = None
     stream_server: Path | None = None
+    postgres_niceness: int = 0
 
     def valkey_memory(self) -> int:
         if self.memory is not None:

@@ -41,7 +41,8 @@ ALERTS: Final = (
         "critical",
         'max(reftide_ledger_entries{account="lost"})'
         ' - (min(min_over_time(reftide_ledger_entries{account="lost"}[15m]))) > 0'
-        " or sum(increase(reftide_edge_lost_total[15m])) > 0",
+        " or sum(increase(reftide_edge_lost_total"
+        '{reason!~"rate_limited|switched_off"}[15m])) > 0',
         0,
         "Events that were accepted are gone.",
         "Something is wrong",

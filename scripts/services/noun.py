@@ -143,6 +143,7 @@ def _key(word: str) -> str:
 
 #: What a field means unless a noun says otherwise.
 _SHARED: Final = {
+    "after": Field("Go on behind this one: its id.", parsers.uuid, "ID"),
     "code": Field(),
     "domain": Field("The domain that the code is on.", parsers.domain),
     "limit": Field("At most so many.", parsers.whole(1, 10_000), "N", default=100),

@@ -7,13 +7,18 @@ parser takes a text and raises ValueError, which says what is wrong with it.
 import re
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
 from math import log2
 from string import ascii_lowercase, ascii_uppercase, digits, punctuation
-from typing import Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from ingest.contracts.apikey import LONGEST_KEY
+import msgspec
+
+from ingest.contracts.apikey import ANY_ORIGIN, LONGEST_KEY
+from ingest.redirect.destination import NEVER, WEB, scheme_of
+from ingest.redirect.fixed import is_fixed
 
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PUBLIC_CHARS: Final = 12
@@ -30,8 +35,12 @@ _GUESSED_FIRST: Final = re.compile(
     re.IGNORECASE,
 )
 _KINDS: Final = (ascii_lowercase, ascii_uppercase, digits, punctuation)
+_PARAMETER: Final = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _LABEL: Final = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*{_LABEL}(:\d{{1,5}})?")
+_SCHEME: Final = re.compile("[a-z][a-z0-9+.-]{0,30}")
+#: Browsers leave them out.
+_USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def public_id(prefix: str) -> str:
@@ -54,6 +63,8 @@ def link_code(value: str) -> str:
     """A code as people type it from a poster: letters of any script, and no white space."""
     if any(map(str.isspace, value)):
         raise ValueError(f"{value!r} holds white space")
+    if is_fixed(f"/{value}"):
+        raise ValueError(f"{value!r} is a path of the edge itself: choose another code")
     return code(value)
 
 
@@ -89,19 +100,113 @@ def _bits(secret: str) -> float:
     return min(len(rest), 2 * len(set(rest))) * log2(max(kinds, 1))
 
 
+def destination(value: str) -> str:
+    """Where a link may lead; its domain allows what is neither http nor https."""
+    scheme = scheme_of(value)
+    if not scheme or scheme in WEB:
+        return url(value)
+    if scheme in NEVER:
+        raise ValueError(f"{value!r}: no link leads to {scheme}: write https://…")
+    return _plain(value)
+
+
+def fallback_url(value: str) -> str:
+    """A URL, or nothing."""
+    return url(value) if value else ""
+
+
+def web_url(value: str) -> str:
+    """A URL of http or https, or nothing."""
+    if value and not url(value).startswith(("https://", "http://")):
+        raise ValueError(f"{value!r} is no URL of http or https")
+    return value
+
+
+class _Discount(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    amount: Annotated[int, msgspec.Meta(ge=0)]
+    type: Literal["percentage", "flat"]
+    id: str = "disc_1"
+    max_duration: int | None = None
+    coupon_id: str | None = None
+    coupon_test_id: str | None = None
+
+
+def discount(value: str) -> str:
+    """A discount as JSON, whole: what is not said is null; nothing is JSON's null."""
+    try:
+        said = msgspec.json.decode(value, type=_Discount) if value else None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ValueError(
+            f"{value!r} is no discount ({error}): write"
+            ' {"amount": 20, "type": "percentage", "maxDuration": 12}, or "flat"'
+        ) from error
+    return msgspec.json.encode(said).decode()
+
+
+def schemes(value: str) -> tuple[str, ...]:
+    """Schemes of URLs, separated by commas, besides http and https."""
+    found = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    for scheme in found:
+        if scheme in NEVER or scheme in WEB or scheme_of(f"{scheme}:") != scheme:
+            raise ValueError(
+                f"{scheme!r} cannot be allowed: name schemes of apps, and mailto or tel"
+            )
+    return found
+
+
+def end(value: str) -> str:
+    """A moment as PostgreSQL reads it, in UTC if it names no zone; never is its infinity."""
+    if value == "never":
+        return "infinity"
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no date: write 2027-01-31, or never") from error
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()
+
+
+def parameter(value: str) -> str:
+    """A name of a URL's parameter; empty: the usual one."""
+    if not _PARAMETER.fullmatch(value):
+        raise ValueError(f"{value!r} is no parameter: write letters, digits, - and _")
+    return value
+
+
 def url(value: str) -> str:
-    """Where a link may lead: nothing that browsers read otherwise."""
-    if not value.isprintable() or " " in value or "\\" in value:
-        raise ValueError(f"{value!r} holds a space, a backslash or worse")
+    """Where a web page is: nothing that browsers read otherwise."""
+    _plain(value)
     try:
         parts = urlsplit(value)
     except ValueError as error:
         raise ValueError(f"{value!r} is no URL: {error}") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{value!r} must be a whole URL: https://…")
-    if parts.username is not None or len(value) > _LONGEST_URL:
-        raise ValueError(f"it has a user name, or over {_LONGEST_URL} characters")
+    if parts.username is not None:
+        raise ValueError("it has a user name")
     return value
+
+
+def _plain(value: str) -> str:
+    if not value.isprintable() or " " in value or "\\" in value:
+        raise ValueError(f"{value!r} holds a space, a backslash or worse")
+    if len(value) > _LONGEST_URL:
+        raise ValueError(f"a URL has at most {_LONGEST_URL} characters")
+    return value
+
+
+def origin(value: str) -> str:
+    """From where a browser calls, as it says so in `Origin`; `*` stands for a subdomain."""
+    scheme, _, host = value.lower().partition("://")
+    bare = host.removeprefix("*.")
+    if value != ANY_ORIGIN and not (
+        _SCHEME.fullmatch(scheme) and _DOMAIN.fullmatch(bare)
+    ):
+        raise ValueError(
+            f"{value!r} is no origin: write https://shop.example, or"
+            " https://*.shop.example for its subdomains"
+        )
+    usual = _USUAL_PORTS.get(scheme, "")
+    return value.lower().removesuffix(usual)
 
 
 def domain(value: str) -> str:

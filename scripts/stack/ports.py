@@ -13,9 +13,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from scripts.embedded.child import HAS_DEATH_SIGNAL
 from scripts.errors import Unreachable
 
 _LAST: Final = 65_535
+#: Connections that wait until they are accepted; the kernel may hold fewer.
+_BACKLOG: Final = 2048
 
 _PROC: Final = Path("/proc")
 #: State TCP_LISTEN as /proc/net/tcp writes it.
@@ -67,6 +70,26 @@ def reserved(host: str, port: int) -> Iterator[Address]:
         holder = _hold(family, place)
     with closing(holder):
         yield Address(*holder.getsockname()[:2])
+
+
+@contextmanager
+def edge_listeners(
+    address: Address, count: int
+) -> Iterator[Sequence[socket.socket | None]]:
+    """A socket that listens for each of so many edges, and keeps connections between two.
+
+    None where no child can be handed one; such an edge listens by itself. Raises Unreachable.
+    """
+    if not HAS_DEATH_SIGNAL:
+        yield [None] * count
+        return
+    family, place = _resolve(address.host, address.port)
+    with _named(address.host, address.port), ExitStack() as stack:
+        made = []
+        for _ in range(count):
+            made.append(stack.enter_context(_bound(family, place, passes_old=True)))
+            made[-1].listen(_BACKLOG)
+        yield made
 
 
 def several(host: str, first: int, count: int) -> Sequence[int]:

@@ -65,8 +65,8 @@ async def _missing(
     for edge in edges:
         if not listens(edge.pid, address.port):
             return f"{edge.name} does not listen yet"
-    # The kernel deals connections out, so one edge may answer twice. Each of them is
-    # known to listen by now, and they are ready for the same reason.
+    # The kernel deals connections out, so one edge may answer twice. Then what is dealt to
+    # another waits for the moment that it is behind.
     for _ in edges:
         if problem := await asyncio.to_thread(_problem, address.reachable):
             return f"{address.url}/readyz {problem}"

@@ -28,15 +28,19 @@ from scripts.services.maintain.emails import store_emails
 from scripts.services.maintain.schema import apply_schema
 from scripts.services.maintain.seed import live_keys, plant, revoke_keys
 from scripts.sql import statements
-from scripts.stack.ports import Address, reserved, several
+from scripts.stack.ports import Address, edge_listeners, reserved, several
 from scripts.stack.readiness import forget, heed_cancellation, ready
 from scripts.stack.supervision import Process, Say, drain, keep, keep_logs_small
 from workers.archive.stream_reader import drop_group
 from workers.settings import Settings as WorkerSettings
 
 _DRAIN_SECONDS: Final = 10.0
+_MODULES: Final = {"edge": "ingest", "worker": "workers"}
 #: An index on a large table takes its time.
 _SCHEMA_SECONDS: Final = 120.0
+
+#: The console is for this machine, and for proxies on it.
+_CONSOLE_HOST: Final = "127.0.0.1"
 
 #: Is told the URL, and the published keys that work there.
 Greet = Callable[[str, Sequence[str]], None]
@@ -56,8 +60,11 @@ class StackPlan:
     edges: int
     workers: int
     has_demo: bool
+    niceness: int
     appendfsync: Literal["everysec", "always"]
     is_verbose: bool
+    #: The console's port; None: no console.
+    console: int | None = None
 
     @property
     def data(self) -> Path:
@@ -70,10 +77,13 @@ class _Fleet:
     workers: Mapping[str, Process]
     #: Where each shows its figures, by its name.
     admin: Mapping[str, Address]
+    #: How long an edge may take to end, in seconds.
+    edge_seconds: float
+    console: Sequence[Process] = ()
 
     @property
     def processes(self) -> list[Process]:
-        return [*self.workers.values(), *self.edges]
+        return [*self.workers.values(), *self.edges, *self.console]
 
 
 async def run(plan: StackPlan, say: Say, greet: Greet) -> None:
@@ -106,11 +116,12 @@ async def _run(plan: StackPlan, say: Say, greet: Greet) -> None:
         if plan.is_embedded:
             await _demo(plan, address, is_first=is_first, say=say)
         published = await live_keys(plan.environment)
-        fleet = _fleet(plan, address, shards)
+        taking = stack.enter_context(edge_listeners(address, plan.edges))
+        fleet = _fleet(plan, address, shards, taking)
         await forget(plan.environment, [*fleet.workers])
         heed_cancellation()
         stack.enter_context(_findable(plan.environment, fleet))
-        await stack.enter_async_context(_draining(fleet, say))
+        await stack.enter_async_context(_draining(fleet, taking, say))
         async with _supervised(fleet, embedded, say):
             with _timed(f"edges ({plan.edges}) and workers ({plan.workers})", say):
                 await ready(
@@ -119,7 +130,7 @@ async def _run(plan: StackPlan, say: Say, greet: Greet) -> None:
             if embedded is not None:
                 embedded.publish(host=address.reachable.host, port=address.port)
             greet(address.url, published)
-            say(_where_to_look(fleet))
+            say(_where_to_look(plan, fleet))
 
 
 @asynccontextmanager
@@ -163,7 +174,12 @@ async def _servers(plan: StackPlan, say: Say) -> AsyncIterator[Embedded | None]:
             (plan.data / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
         yield None
         return
-    embedded = Embedded(plan.data, Options(appendfsync=plan.appendfsync, notice=say))
+    options = Options(
+        appendfsync=plan.appendfsync,
+        notice=say,
+        postgres_niceness=plan.niceness,
+    )
+    embedded = Embedded(plan.data, options)
     async with AsyncExitStack() as stack:
         with _timed("Valkey and PostgreSQL", say):
             await stack.enter_async_context(embedded)
@@ -205,7 +221,12 @@ async def _demo(plan: StackPlan, address: Address, *, is_first: bool, say: Say) 
         )
 
 
-def _fleet(plan: StackPlan, address: Address, shards: int) -> _Fleet:
+def _fleet(
+    plan: StackPlan,
+    address: Address,
+    shards: int,
+    listeners: Sequence[socket.socket | None],
+) -> _Fleet:
     """What to start, not started. Raises click.UsageError for a variable that is wrong."""
     # Beside servers of their own, operators say whether and where to archive.
     archive = plan.environment.archive()
@@ -220,7 +241,7 @@ def _fleet(plan: StackPlan, address: Address, shards: int) -> _Fleet:
     # Beside servers of their own, machines must not share names.
     prefix = "worker" if plan.is_embedded else socket.gethostname()
     try:
-        EdgeSettings.load(for_edges)
+        drain_seconds = EdgeSettings.load(for_edges).drain_seconds
         WorkerSettings.load(for_workers | {"REFTIDE_WORKER_NAME": f"{prefix}-1"})
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
@@ -228,23 +249,43 @@ def _fleet(plan: StackPlan, address: Address, shards: int) -> _Fleet:
     admin = _admin(plan, for_edges)
 
     def process(
-        kind: str, module: str, slot: int, variables: Mapping[str, str]
+        kind: str,
+        slot: int,
+        variables: Mapping[str, str],
+        listener: socket.socket | None = None,
     ) -> Process:
         name, log = f"{kind} {slot}", plan.data / "log" / f"{kind}-{slot}.log"
-        own = {**variables, "REFTIDE_ADMIN_PORT": str(admin[name].port)}
-        return Process(name, module, own, None if plan.is_verbose else log)
+        return Process(
+            name,
+            _MODULES[kind],
+            {**variables, "REFTIDE_ADMIN_PORT": str(admin[name].port)},
+            None if plan.is_verbose else log,
+            niceness=plan.niceness if kind == "worker" else 0,
+            listener=listener,
+        )
 
     edges = [
-        process("edge", "ingest", slot + 1, for_edges) for slot in range(plan.edges)
+        process("edge", slot, for_edges, listener)
+        for slot, listener in enumerate(listeners, 1)
     ]
     names = [f"{prefix}-{slot + 1}" for slot in range(plan.workers)]
     workers = {
-        name: process(
-            "worker", "workers", slot, for_workers | {"REFTIDE_WORKER_NAME": name}
-        )
+        name: process("worker", slot, for_workers | {"REFTIDE_WORKER_NAME": name})
         for slot, name in enumerate(names, 1)
     }
-    return _Fleet(edges, workers, admin)
+    return _Fleet(edges, workers, admin, _DRAIN_SECONDS + drain_seconds, _console(plan))
+
+
+def _console(plan: StackPlan) -> Sequence[Process]:
+    """Raises Unreachable where its port is not free."""
+    if plan.console is None:
+        return ()
+    with reserved(_CONSOLE_HOST, plan.console):
+        pass  # it is free
+    log = None if plan.is_verbose else plan.data / "log" / "console.log"
+    variables = plan.environment.for_processes()
+    arguments = ("console", "--host", _CONSOLE_HOST, "--port", str(plan.console))
+    return [Process("console", "scripts.cli", variables, log, arguments=arguments)]
 
 
 def _admin(plan: StackPlan, variables: Mapping[str, str]) -> Mapping[str, Address]:
@@ -269,13 +310,20 @@ def _findable(environment: Environment, fleet: _Fleet) -> Iterator[None]:
         environment.forget_admin_urls()
 
 
-def _where_to_look(fleet: _Fleet) -> str:
+def _where_to_look(plan: StackPlan, fleet: _Fleet) -> str:
     told = (f"{at.reachable.url}/metrics ({name})" for name, at in fleet.admin.items())
-    return f"figures: {', '.join(told)}"
+    figures = f"figures: {', '.join(told)}"
+    if plan.console is None:
+        return figures
+    url = Address(_CONSOLE_HOST, plan.console).url
+    users = "its users: reftide console users add NAME --role admin"
+    return f"{figures}\nconsole: {url}/console; {users}"
 
 
 @asynccontextmanager
-async def _draining(fleet: _Fleet, say: Say) -> AsyncIterator[None]:
+async def _draining(
+    fleet: _Fleet, listeners: Sequence[socket.socket | None], say: Say
+) -> AsyncIterator[None]:
     started: list[Process] = []
     try:
         for process in fleet.processes:
@@ -283,8 +331,13 @@ async def _draining(fleet: _Fleet, say: Say) -> AsyncIterator[None]:
             started.append(process)
         yield
     finally:
-        for kind in (fleet.edges, fleet.workers.values()):
-            await drain([one for one in kind if one in started], _DRAIN_SECONDS, say)
+        edges = [edge for edge in fleet.edges if edge in started]
+        await drain(edges, fleet.edge_seconds, say)
+        for listener in listeners:
+            if listener is not None:
+                listener.close()
+        others = [*fleet.workers.values(), *fleet.console]
+        await drain([one for one in others if one in started], _DRAIN_SECONDS, say)
 
 
 @contextmanager

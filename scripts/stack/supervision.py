@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,6 +30,9 @@ _FIRST_PAUSE: Final = 0.1
 _LOG_BYTES: Final = 10_000_000
 _LOOK_AT_LOGS_SECONDS: Final = 30.0
 
+#: Of workers and PostgreSQL: where cores are short, answers come first and recording waits.
+RECORDING_NICENESS: Final = 10
+
 
 class GaveUp(click.ClickException):
     """A process that dies as often as it is started."""
@@ -37,25 +41,37 @@ class GaveUp(click.ClickException):
 
 
 class Process:
-    """An edge or a worker: `python -m module` with an environment of its own.
+    """An edge, a worker or the console: `python -m module` with an environment of its own.
 
     It is killed when this process ends without having stopped it: its servers end at
     the same moment, and what it had in hand is safe in the stream. Its log is a file, or
-    the terminal where `log` is None.
+    the terminal where `log` is None. Each start of it gets the `listener`, if there is one.
+    `niceness`: see `Command`.
     """
 
-    def __init__(
-        self, name: str, module: str, environment: Mapping[str, str], log: Path | None
+    def __init__(  # noqa: PLR0913 - a process has so many sides
+        self,
+        name: str,
+        module: str,
+        environment: Mapping[str, str],
+        log: Path | None,
+        *,
+        niceness: int = 0,
+        listener: socket.socket | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.log = log
+        self._held = () if listener is None else (listener.fileno(),)
         self._command = Command(
             # -P: a folder of that name where we were called is not ours.
-            argv=(sys.executable, "-P", "-m", module),
+            argv=(sys.executable, "-P", "-m", module, *arguments),
             cwd=Path.cwd(),
             account=None,
             stop=signal.SIGKILL,
             environment=environment,
+            niceness=niceness,
+            listener=self._held[0] if self._held else None,
         )
         self._child: Child | None = None
 
@@ -64,7 +80,7 @@ class Process:
         with explained(f"start {self.name}"):
             log = _open(self.log)
             try:
-                self._child = Child(self._command, log)
+                self._child = Child(self._command, log, self._held)
             finally:
                 os.close(log)
 

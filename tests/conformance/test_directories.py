@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from ingest.contracts.directory import (
     GENERATION_KEY,
     ClickRecord,
+    DomainRecord,
     KeyRecord,
     LinkRecord,
     ProgramRecord,
@@ -113,9 +114,11 @@ async def test_what_is_published_is_found(stage: Stage) -> None:
     await stage.publish(api_key_key(b"hash"), key)
     await stage.publish(program_key(42), program)
     await stage.publish(click_key(OURS, "vendor_7"), click)
+    await stage.publish(domain_key("a.example"), DomainRecord())
 
     directory = stage.directory
     for _ in range(2):
+        assert isinstance(await directory.domain("a.example"), DomainRecord)
         assert link == await directory.link_by_code(["-"], "ALICE")
         assert link == await directory.link_by_id(link.link_uuid)
         assert key == await directory.api_key([b"hash"])
@@ -131,6 +134,7 @@ async def test_what_nobody_published_is_unknown(stage: Stage) -> None:
         assert Missing.UNKNOWN is await directory.api_key([b"one", b"other"])
         assert Missing.UNKNOWN is await directory.program(42)
         assert Missing.UNKNOWN is await directory.click(OURS, "vendor_7")
+        assert Missing.UNKNOWN is await directory.domain("a.example")
 
 
 async def test_a_torn_directory_knows_what_it_has_and_denies_nothing(

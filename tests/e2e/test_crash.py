@@ -13,7 +13,8 @@ import asyncpg
 import pytest
 from redis import Redis
 
-from ingest.contracts.envelope import Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import FIELD, GROUP, events_key, joined, shard_of
 from tests.support.directory import LINKS, NOON_MS, a_click, a_lead, furnish, miscounted
 from workers.model.batch import Boundary

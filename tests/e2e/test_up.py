@@ -101,6 +101,20 @@ def test_what_is_killed_is_started_again_and_nothing_accepted_is_lost(
     assert counted["rows"] == counted["clicks"]
 
 
+def test_edges_and_workers_that_end_one_by_one_fail_nobody(shared: Up) -> None:
+    before = shared.children()
+    with Trickle(shared, "rolling") as trickle:
+        for pid in before["edge"] + before["worker"]:
+            trickle.goes_on(5)
+            os.kill(pid, signal.SIGTERM)
+            eventually(partial(are_gone, {"": [pid]}))
+        trickle.goes_on(5)
+
+    assert [] == trickle.failures
+    ended = sum("ended (exit code 0)" in line for line in shared.lines)
+    assert len(before["edge"] + before["worker"]) == ended
+
+
 def test_every_process_shows_its_figures_on_a_port_that_is_told(shared: Up) -> None:
     shared.wait_for("figures: ")
     (line,) = (line for line in shared.lines if line.startswith("figures: "))
@@ -109,9 +123,9 @@ def test_every_process_shows_its_figures_on_a_port_that_is_told(shared: Up) -> N
     assert {"edge", "worker"} == {kind for *_, kind in found}
     for host, port, kind in found:
         address = (host, int(port))
-        assert f"reftide_{kind}_".encode() in _get(address, "/metrics")[1]
         # What another test killed may have just come back.
         eventually(partial(_is_ready, address))
+        assert f"reftide_{kind}_".encode() in _get(address, "/metrics")[1]
 
 
 def test_no_proxy_is_trusted_unless_it_is_named(shared: Up) -> None:
@@ -149,7 +163,10 @@ def _get(address: tuple[str, int], path: str) -> tuple[int, bytes]:
 
 
 def _is_ready(address: tuple[str, int]) -> bool:
-    return _get(address, "/readyz")[0] == 200
+    try:
+        return _get(address, "/readyz")[0] == 200
+    except OSError:
+        return False
 
 
 def test_when_up_is_killed_everything_ends_and_the_next_start_works(

@@ -1,11 +1,12 @@
 """The demo workspace of `reftide up`: where it is made, and who may use its keys."""
 
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
+from scripts.stack.ports import several
 from tests.e2e.conftest import (
     Begin,
     Up,
@@ -23,7 +24,8 @@ def test_published_keys_work_while_only_this_machine_can_use_them(
 ) -> None:
     data, live = tmp_path / "data", "Published API keys that work here: "
     up = begin(data)
-    up.wait_for("Try the demo")
+    up.wait_for("/try")
+    assert up.says("Try the demo")
     assert up.says(live + "YOUR_API_KEY, bq_live_your_key, sa_live_demo")
     assert 200 == shown_to_a_published_key(up)
     assert up.stop() == 0
@@ -31,19 +33,31 @@ def test_published_keys_work_while_only_this_machine_can_use_them(
     up = begin(data, "--host", EVERYWHERE)
     up.wait_for("figures: ")
     assert up.says("Revoked the published keys YOUR_API_KEY, bq_live_your_key, sa_live")
-    assert not up.says(live)
-    assert not up.says("Try the demo")
+    assert not any(map(up.says, (live, "Try the demo", "/try")))
     assert 401 == shown_to_a_published_key(up)
     assert 200 == up.click()[0], "it still serves what needs no key"
     demo = Cli({"REFTIDE_DATA": str(data)}).run("demo")
     assert (2, True) == (demo.code, "needs the demo workspace" in demo.err)
     assert up.stop() == 0
 
-    up = begin(data)
-    up.wait_for("figures: ")
+    (port,) = several("127.0.0.1", 0, 1)
+    up = begin(data, "--console", str(port))
+    up.wait_for(f"console: http://127.0.0.1:{port}/console")
     assert not up.says("Revoked")
     assert not up.says(live)
     assert 401 == shown_to_a_published_key(up)
+    eventually(lambda: b"<h1>Sign in</h1>" in shown_by_the_console(port))
+    assert up.stop() == 0
+
+
+def shown_by_the_console(port: int) -> bytes:
+    with (
+        suppress(OSError),
+        closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection,
+    ):
+        connection.request("GET", "/console/sign-in")
+        return connection.getresponse().read()
+    return b""
 
 
 def shown_to_a_published_key(up: Up) -> int:

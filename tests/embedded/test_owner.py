@@ -79,7 +79,8 @@ async def test_a_killed_server_is_noticed_and_started_again(tmp_path, ask, index
 
 
 async def test_a_start_does_not_hold_up_the_event_loop(tmp_path):
-    longest, last, done = 0.0, time.monotonic(), asyncio.Event()
+    longest, began, done = 0.0, time.monotonic(), asyncio.Event()
+    last = began
 
     async def tick():
         nonlocal longest, last
@@ -93,7 +94,8 @@ async def test_a_start_does_not_hold_up_the_event_loop(tmp_path):
         async with Embedded(tmp_path / "data", Options(durable=False)):
             done.set()
 
-    assert longest < 0.25
+    # One that did would take all of the time, however long that is.
+    assert longest < (last - began) / 2
 
 
 async def test_a_cancelled_start_leaves_nothing_behind(tmp_path, gone):

@@ -1,9 +1,12 @@
 """What the embedded servers promise while they run and over restarts."""
 
+import os
 import stat
+from pathlib import Path
 
 from arq.connections import RedisSettings, create_pool
 
+from scripts.embedded import Embedded
 from scripts.embedded.instance import Instance
 from scripts.embedded.server import Options
 from tests.support.servers.embedded import running
@@ -46,6 +49,18 @@ def test_valkey_logs_every_write_and_evicts_nothing(tmp_path, ask):
     assert "noeviction" == found["maxmemory-policy"]
     assert "0" == found["port"]
     assert "" == found["save"]
+
+
+def test_postgres_gives_way_to_valkey_where_cores_are_short(tmp_path):
+    options = Options(durable=False, postgres_niceness=3)
+    with Embedded(tmp_path / "data", options) as embedded:
+        valkey, postgres = [server.pid for server in embedded.servers]
+
+        nicer = os.getpriority(os.PRIO_PROCESS, postgres)
+        assert os.getpriority(os.PRIO_PROCESS, valkey) + 3 == nicer
+        autogroup = Path(f"/proc/{postgres}/autogroup")
+        if autogroup.exists():
+            assert autogroup.read_text().endswith(" nice 3\n")
 
 
 def test_postgres_is_durable_and_listens_on_its_socket_only(tmp_path, ask):

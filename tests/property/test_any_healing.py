@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.contracts.clickid import NO_LINK
-from ingest.contracts.envelope import Dedupe, Envelope
+from ingest.contracts.envelope import Dedupe, Envelope, own_click, own_click_name
 from tests.support.directory import (
     LAST_CLICK,
     NOON_MS,
@@ -30,6 +30,15 @@ from workers.redrive.page import Redriver
 
 _NEW = {f"NEW{number}": UUID(int=0x70 + number) for number in range(2)}
 _HASH = b"n" * 32
+#: Ids that clients gave their clicks; somebody else may give one as well.
+_OWN = {own: own_click(own) for own in ("rt_2871660403117829", "rt_8114093327716502")}
+#: Who vouches for a lead by such an id, and whether it says whose it is.
+_VOUCHED: tuple[dict[str, Any], ...] = (
+    {"api_key_id": None},
+    {"api_key_id": None, "external_id": None},
+    {},
+    {"workspace_id": None, "api_key_id": None, "api_key_hashes": (_HASH,)},
+)
 _TABLES = (
     "events, customers, claims, event_aliases, repeats, quarantine, quarantine_history,"
     " quarantine_wakes, ledger, link_days, program_partners, link_amounts,"
@@ -49,9 +58,10 @@ async def clinic(database_url: str, redis_url: str) -> AsyncIterator[Clinic]:
 def _histories(draw: st.DrawFn) -> list[Envelope]:
     events: list[Envelope] = []
     for number in range(draw(st.integers(1, 4))):
-        key = draw(st.sampled_from((None, None, Dedupe.of("c", "one"))))
-        # Attempts at one event say the same but for their ids.
-        code = "NEW0" if key else draw(st.sampled_from(sorted(_NEW)))
+        key = draw(st.sampled_from((None, Dedupe.of("c", "one"), *_OWN.values())))
+        # Attempts at one event say the same but for their ids, or somebody squats on its id.
+        is_attempt = key is not None and key not in _OWN.values()
+        code = "NEW0" if is_attempt else draw(st.sampled_from(sorted(_NEW)))
         events.append(
             a_click(
                 number,
@@ -64,18 +74,24 @@ def _histories(draw: st.DrawFn) -> list[Envelope]:
             )
         )
     clicks = len(events)
+    owned = [
+        own for own, key in _OWN.items() if any(e.request.dedupe == key for e in events)
+    ]
     for number in range(draw(st.integers(1, 4))):
         named = draw(st.integers(0, clicks - 1))
         make = draw(st.sampled_from((a_lead, a_sale)))
-        how = draw(st.sampled_from(("token", "key", "signed", "code")))
-        events.append(
-            make(100 + number, at=NOON_MS + 50 + number, **_naming(how, named))
-        )
+        how = draw(st.sampled_from(("token", "key", "signed", "code", *owned)))
+        says = _naming(how, named)
+        if how in _OWN:
+            says |= draw(st.sampled_from(_VOUCHED))
+        events.append(make(100 + number, at=NOON_MS + 50 + number, **says))
     return events
 
 
 def _naming(how: str, click: int) -> dict[str, Any]:
     """How a lead says what it belongs to; each may come before that is there."""
+    if how in _OWN:
+        return {"foreign_click": own_click_name(how)}
     if how == "token":
         return {"foreign_click": f"token{click}"}
     if how == "key":

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
-from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe, Envelope, Kind
 from ingest.contracts.stream import joined
 from tests.support.directory import (
     ELSEWHERE,
@@ -27,6 +28,7 @@ from tests.support.directory import (
     Books,
     a_click,
     a_lead,
+    a_refund,
     a_sale,
     furnish,
     miscounted,
@@ -46,7 +48,7 @@ _DAY_MS = 24 * 3600 * 1000
 _ENRICH = build_enrichers(None)
 _TABLES = (
     "events, visits, customers, claims, event_aliases, repeats, quarantine, ledger, link_days,"
-    " program_partners, link_amounts, program_partner_amounts, directory_changes"
+    " program_partners, link_amounts, program_partner_amounts, directory_changes, facets, facet_amounts, dirty"
 )
 _AGENTS = (None, "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/140.0", "curl/8.0")
 _CODES = {FOREIGN_LINK: "foreign"} | {link: f"L{n}" for n, link in enumerate(LINKS)}
@@ -62,6 +64,7 @@ _MOMENTS = (
     70 * _DAY_MS,
 )
 _VISITORS = st.sampled_from((None, b"visitor1", b"visitor1", b"visitor2"))
+_FEW = st.integers(0, 3)
 _SESSIONS = st.sampled_from((None, "s1", "s2"))
 
 
@@ -187,8 +190,9 @@ def histories(draw: st.DrawFn) -> list[Envelope]:
         draw(_leads(100 + number, _roots(clicks)))
         for number in range(draw(st.integers(0, 4)))
     ]
+    refunds = [draw(_refunds(300 + number)) for number in range(draw(_FEW))]
     direct = [draw(_direct(200 + number)) for number in range(draw(st.integers(0, 2)))]
-    events = [*clicks, *leads, *direct]
+    events = [*clicks, *leads, *direct, *refunds]
     repeated = draw(st.lists(st.sampled_from(events), max_size=3))
     return events + [draw(_attempts(event)) for event in repeated]
 
@@ -309,6 +313,20 @@ def _direct(draw: st.DrawFn, number: int) -> Envelope:
 
 
 @st.composite
+def _refunds(draw: st.DrawFn, number: int) -> Envelope:
+    """Refunds of sales that may be there, in whole or in part, or beyond what is left."""
+    sale = draw(st.sampled_from(("i1", "i2")))
+    name = draw(st.sampled_from(("r1", "r2", None)))
+    return a_refund(
+        number,
+        sale,
+        at=NOON_MS + draw(st.sampled_from((0, 1, 3000, _DAY_MS))),
+        amount=draw(st.sampled_from((None, -200, -300, -9000))),
+        dedupe=Dedupe.of("refund", sale, name) if name else None,
+    )
+
+
+@st.composite
 def _attempts(draw: st.DrawFn, event: Envelope) -> Envelope:
     """Another attempt at an event under its id, later or not, with another payload."""
     changes: dict[str, Any] = {
@@ -322,6 +340,8 @@ def _attempts(draw: st.DrawFn, event: Envelope) -> Envelope:
         if event.request.api_key_id is None:
             changes["api_key_id"] = draw(st.sampled_from((KEY, None)))
         changes["quantity"] = draw(st.integers(1, 3))
+    if event.kind is Kind.REFUND:
+        changes["amount"] = draw(st.sampled_from((None, -100)))
     if event.kind is Kind.SALE:
         changes |= draw(_prices())
     return changed(event, **changes)

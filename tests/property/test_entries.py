@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.contracts.envelope import encode, is_newer
+from ingest.contracts.encoding.envelopes import encode, is_newer
 from ingest.contracts.stream import ENTRY_EVENTS, joined, split
 from tests.support.directory import NOON_MS, a_click, a_lead
 from workers.model.batch import Entry, deliveries_of

@@ -10,21 +10,23 @@ from msgspec import Raw
 from msgspec.structs import fields, replace
 
 from ingest.contracts.clickid import ClickToken, KeyRing, clicked
-from ingest.contracts.envelope import (
-    NO_PROPERTIES,
-    PARTS,
-    PURPOSES,
+from ingest.contracts.encoding.envelopes import (
     VERSION,
-    Dedupe,
-    Envelope,
-    Kind,
     NewerVersion,
     Undecodable,
     decode,
     encode,
     is_newer,
 )
-from ingest.contracts.envelope_v1 import FIELDS, flattened
+from ingest.contracts.encoding.version_1 import FIELDS, flattened
+from ingest.contracts.envelope import (
+    NO_PROPERTIES,
+    PARTS,
+    PURPOSES,
+    Dedupe,
+    Envelope,
+    Kind,
+)
 from ingest.contracts.ids import first_id_at, millis
 from ingest.contracts.storable import document, text
 from ingest.contracts.traces.context import context_of, with_context
@@ -107,6 +109,11 @@ CONTEXTS = st.builds(
 )
 
 
+def _beginning(envelope: Envelope, others: bytes) -> bytes:
+    """How it is encoded: a former release knows no refunds, and leaves them to a later one."""
+    return b'{"v":4,' if envelope.kind is Kind.REFUND else others
+
+
 @given(ENVELOPES, CONTEXTS)
 def test_a_trace_context_is_added_and_changes_nothing_else(
     envelope: Envelope, context: str
@@ -117,7 +124,7 @@ def test_a_trace_context_is_added_and_changes_nothing_else(
     assert envelope == replace(decode(raw), traceparent=None)
     # A former release leaves it to a later one.
     assert raw == encode(decode(raw))
-    assert raw.startswith(b'{"v":3,')
+    assert raw.startswith(_beginning(envelope, b'{"v":3,'))
 
 
 @given(ENVELOPES)
@@ -126,7 +133,7 @@ def test_an_envelope_without_a_trace_context_is_of_version_2(
 ) -> None:
     raw = encode(envelope)
 
-    assert raw.startswith(b'{"v":2,')
+    assert raw.startswith(_beginning(envelope, b'{"v":2,'))
     assert context_of(raw) is None
 
 

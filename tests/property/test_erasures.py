@@ -16,6 +16,7 @@ from tests.property.test_replays import _empty, _pipeline
 from tests.support.directory import WORKSPACE, furnish, miscounted
 from tests.support.envelopes import changed
 from tests.support.examples import examples
+from tests.support.workers.facets import make, wrong_facets
 from workers.erasure.begin import Person, begin, find_people
 from workers.erasure.runner import Eraser
 from workers.model.batch import Delivery, TransientError
@@ -97,6 +98,7 @@ async def _counted(pool: Pool) -> list[list[tuple[Any, ...]]]:
 
 
 async def _begin(pool: Pool, who: str) -> None:
+    await make(pool)
     async with pool.acquire() as connection:
         found = await find_people(connection, who, WORKSPACE)
         is_name = who in {"ann", "bob"}
@@ -136,8 +138,14 @@ async def test_an_erasure_at_any_time_changes_no_count(
     await eraser.work()
 
     assert whole == await _counted(pool)
+    assert [] == await _facets(pool)
     if who in {"ann", "bob"}:
         assert [] == await _named(pool, who)
+
+
+async def _facets(pool: Pool) -> list[Any]:
+    await make(pool)
+    return await wrong_facets(pool)
 
 
 async def _named(pool: Pool, who: str) -> list[str]:

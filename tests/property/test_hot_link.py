@@ -4,7 +4,7 @@ import asyncio
 from itertools import count
 from uuid import uuid4
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from tests.support.directory import (
     NOON_MS,
     a_click,

@@ -18,7 +18,7 @@ from ingest.contracts.directory import (
 from ingest.core.plain_click import PlainClicks, SealedClick, plain_clicks
 from ingest.core.values import Missing
 from ingest.dialects.affitor import AFFITOR
-from ingest.dialects.affitor_wire import ClickBody
+from ingest.dialects.affitor.wire import ClickBody
 from ingest.dialects.spec.requests import RawRequest
 from tests.support.edge.accepting import Edge, a_link
 from tests.support.edge.fakes import MemoryDirectory

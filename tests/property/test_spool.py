@@ -26,6 +26,7 @@ from ingest.durable.spool.store import (
     SpoolPosition,
     SpoolStore,
 )
+from tests.support.examples import examples
 from tests.support.servers.disk import Disk, PowerCut
 
 FOLDER = Path("/spool/edge-1")
@@ -264,4 +265,4 @@ class Spooling(RuleBasedStateMachine):
 
 
 TestSpooling = Spooling.TestCase
-TestSpooling.settings = settings(max_examples=200, stateful_step_count=25)
+TestSpooling.settings = settings(examples(200), stateful_step_count=25)

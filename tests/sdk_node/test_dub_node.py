@@ -7,12 +7,15 @@ Not part of the suite, because not every machine has Node: install the client wi
 import asyncio
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from tests.support.control.api import serving
+from tests.support.servers.cli import Cli
 from tests.support.servers.installation import Installation, an_installation, elsewhere
 
 pytestmark = pytest.mark.node
@@ -49,9 +52,8 @@ class Client:
         return answer
 
 
-@pytest.fixture
-async def client(site: Installation) -> AsyncIterator[Client]:
-    url = str(site.edges[0].make_url(""))
+@asynccontextmanager
+async def a_client(url: str) -> AsyncIterator[Client]:
     process = await asyncio.create_subprocess_exec(
         "node", HERE / "calls.mjs", url, stdin=PIPE, stdout=PIPE
     )
@@ -59,6 +61,38 @@ async def client(site: Installation) -> AsyncIterator[Client]:
     assert process.stdin is not None
     process.stdin.close()
     assert 0 == await process.wait()
+
+
+@pytest.fixture
+async def client(site: Installation) -> AsyncIterator[Client]:
+    async with a_client(str(site.edges[0].make_url(""))) as found:
+        yield found
+
+
+async def test_links_are_made_changed_and_found(site: Installation) -> None:
+    cli = Cli(site.variables)
+    add = ("keys", "add", "--scopes", "links:write", "--workspace", "demo")
+    key = (await asyncio.to_thread(cli.document, *add))["secret"]
+    async with (
+        serving(cli) as control,
+        a_client(str(control.make_url(""))) as client,
+    ):
+
+        async def call(method: str, *request: Any) -> Any:
+            answer = await client.call(f"links.{method}", list(request), key)
+            return answer.get("ok", answer)
+
+        made = await call("create", {"url": "https://a.example/", "key": "node"})
+        assert "https://go.yoursite.com/node" == made["shortLink"]
+        same = await call("upsert", {"url": "https://a.example/", "externalId": "n1"})
+        assert (made["id"], "n1") == (same["id"], same["externalId"])
+        await call("update", made["id"], {"url": "https://b.example/"})
+        found = await call("get", {"externalId": "n1"})
+        assert "https://b.example/" == found["url"]
+        listed = await call("list", {"search": "b.example"})
+        assert [made["id"]] == [link["id"] for link in listed["result"]]
+        wrong = await call("get", {"linkId": "lnk_nobody"})
+        assert ("NotFound", 404) == (wrong["error"], wrong["status"])
 
 
 async def click(site: Installation) -> str:

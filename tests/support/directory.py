@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ingest.contracts.envelope import Envelope, Kind
+from ingest.contracts.envelope import Dedupe, Envelope, Kind
 from scripts.services.observe.verify import COMPARISONS
 from tests.support.envelopes import an_envelope
 from workers.counters.rule import NAMES
@@ -117,6 +117,22 @@ def a_sale(number: int, **changes: Any) -> Envelope:
     return a_lead(number, **values | changes)
 
 
+def sale_key(name: str) -> bytes:
+    """The key of the sale of this name, by which refunds name it."""
+    return Dedupe.of("sale", name).key
+
+
+def a_refund(number: int, sale: str = "invoice", **changes: Any) -> Envelope:
+    """A refund of all that is left of a sale, at noon unless told otherwise."""
+    values: dict[str, Any] = {
+        "kind": Kind.REFUND,
+        "name": None,
+        "external_id": None,
+        "sale_key": sale_key(sale),
+    }
+    return a_lead(number, **values | changes)
+
+
 @dataclass(frozen=True, slots=True)
 class Books:
     """Everything that must not depend on the order or number of deliveries."""
@@ -143,7 +159,7 @@ async def read_books(connection: asyncpg.Connection) -> Books:
             """
             select e.id, e.at, e.digest, e.kind::text, e.is_test, e.is_bot, e.is_duplicate, e.is_unverified, e.quantity,
                    e.workspace_id, e.link_id, e.program_id, e.partner_id, e.click_id, e.attributed_id,
-                   e.asked_program_id, e.name, e.amount, e.currency, e.session, e.email_hash,
+                   e.asked_program_id, e.name, e.amount, e.currency, e.sale_key, e.asked_amount, e.session, e.email_hash,
                    coalesce(c.external_id, c.id::text) as customer
               from events e left join customers c on c.id = e.customer_id
              order by e.id"""
@@ -159,17 +175,17 @@ async def read_books(connection: asyncpg.Connection) -> Books:
         ),
         links=await rows(
             "select id, unique_clicks, clicks, bot_clicks, duplicate_clicks, leads, unverified_leads,"
-            " sales, last_clicked_at"
+            " sales, refunds, last_clicked_at"
             " from links order by id"
         ),
         partners=await rows(
             "select * from (select program_id, partner_id, unique_clicks, clicks, bot_clicks, duplicate_clicks,"
-            " leads, unverified_leads, sales from program_partners) as p"
-            " where p.clicks + p.leads + p.unverified_leads + p.sales <> 0"
+            " leads, unverified_leads, sales, refunds from program_partners) as p"
+            " where p.clicks + p.leads + p.unverified_leads + p.sales + p.refunds <> 0"
             " order by 1, 2"
         ),
         days=await rows(
-            "select * from link_days where clicks + leads + unverified_leads + sales <> 0 order by link_id, day"
+            "select * from link_days where clicks + leads + unverified_leads + sales + refunds <> 0 order by link_id, day"
         ),
         link_amounts=await rows(
             "select * from link_amounts where amount <> 0 order by link_id, currency"

@@ -6,8 +6,8 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import fields, replace
 
+from ingest.contracts.encoding.version_1 import FIELDS
 from ingest.contracts.envelope import PARTS, Envelope
-from ingest.contracts.envelope_v1 import FIELDS
 
 
 def _places() -> dict[str, tuple[str, str]]:

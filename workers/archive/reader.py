@@ -4,6 +4,7 @@ Blocking: async callers use `asyncio.to_thread`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -33,6 +34,8 @@ _LOG: Final = Log()
 
 #: An entry's id may be older than its event's, by as much as clocks differ: a day.
 _CLOCK_SKEW_MS: Final = 86_400_000
+#: Decoded indexes are kept, since a page is a frame of many.
+_KEPT: Final = 16
 
 
 class SegmentMissing(Exception):
@@ -171,7 +174,12 @@ def keys_of_day(day: Path) -> list[str]:
 
 def load_segment(directory: Path, key: str) -> Segment:
     """The segment of a key. Raises SegmentDamaged, OSError."""
-    return Segment.decode(key, index_path(directory, key).read_bytes())
+    return _decoded(key, index_path(directory, key).read_bytes())
+
+
+@lru_cache(_KEPT)
+def _decoded(key: str, index: bytes) -> Segment:
+    return Segment.decode(key, index)
 
 
 def stored_record(directory: Path, key: str) -> Path:

@@ -217,11 +217,11 @@ def delivery_of(line: bytes) -> Delivery:
     found = _LINE.fullmatch(line)
     if found is None:
         raise SegmentDamaged("not a line of a segment")
-    epoch, shard, ms, seq, index = (int(found[part] or 0) for part in range(1, 6))
-    payload = found[7]
-    if found[6] == b"raw":
+    epoch, shard, ms, seq, index, what, payload = found.groups()
+    if what == b"raw":
         try:
             payload = b64decode(payload[1:-1], validate=True)
         except Base64Error as error:
             raise SegmentDamaged(f"not Base64: {error}") from error
-    return Delivery(Entry.of(epoch, shard, ms, seq, index), payload)
+    entry = Entry.of(int(epoch), int(shard), int(ms), int(seq), int(index or 0))
+    return Delivery(entry, payload)

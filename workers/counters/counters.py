@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from operator import add
 from typing import Any, Final
 from uuid import UUID
@@ -14,6 +14,7 @@ from workers.counters.rule import (
     LINK_DAYS,
     LINKS,
     NAMES,
+    PRICED,
     PROGRAM_PARTNER_AMOUNTS,
     PROGRAM_PARTNERS,
     TABLES,
@@ -28,6 +29,9 @@ from workers.postgres.sql import statements
 _SQL: Final = statements("counters/milestones")
 _LEADS: Final = NAMES.index("leads")
 _NOTHING: Final = (0,) * len(NAMES)
+#: A day of UUIDv7: their first 48 bits are milliseconds.
+_BUCKET: Final = 24 * 3600 * 1000 << 80
+_EPOCH: Final = date(1970, 1, 1)
 _ADD_AMOUNTS: Final = (
     (LINK_AMOUNTS, addition(LINK_AMOUNTS)),
     (PROGRAM_PARTNER_AMOUNTS, addition(PROGRAM_PARTNER_AMOUNTS)),
@@ -50,7 +54,7 @@ class _Group:
 
 
 class CounterDeltas:
-    """What one transaction does to the counters.
+    """What one transaction does to the counters, and which facets it changes.
 
     Insert, late click, earlier repeat, reprocess and erase are one mechanism: take the old
     row away, put the new row in, apply the difference at the end in a fixed order of keys.
@@ -62,6 +66,8 @@ class CounterDeltas:
         #: of UUIDs and enumerations are computed in Python, and plain clicks share places.
         self._groups: dict[tuple[Any, ...], _Group] = {}
         self._clicked: dict[UUID, datetime] = {}
+        #: The days of ids whose facets have to be made anew, as `_BUCKET` counts them.
+        self._buckets: set[int] = set()
         #: The latest lead of each program and partner.
         self._leads: dict[tuple[UUID | None, UUID | None], tuple[datetime, UUID]] = {}
 
@@ -104,13 +110,14 @@ class CounterDeltas:
         links += [((link,), [*_NOTHING]) for link in self._clicked.keys() - known]
         partners = _differing(changes[PROGRAM_PARTNERS.name])
         days = _differing(changes[LINK_DAYS.name])
-        if links or partners or days:
+        if links or partners or days or self._buckets:
             await connection.execute(
                 ADD_ALL,
                 *arguments(LINKS, links),
                 [self._clicked.get(link) for (link,), _ in links],
                 *arguments(PROGRAM_PARTNERS, partners),
                 *arguments(LINK_DAYS, days),
+                [_EPOCH + timedelta(days=day) for day in self._buckets],
             )
         for table, statement in _ADD_AMOUNTS:
             if found := _differing(changes[table.name]):
@@ -126,7 +133,10 @@ class CounterDeltas:
 
     def _add(self, row: StoredRow, sign: int) -> None:
         event, place, at = row.event, row.place, row.rank.at
-        if place.link_id is None or event.is_test:
+        if place.link_id is None and not event.is_test:
+            return
+        self._buckets.add(row.rank.id.int // _BUCKET)
+        if event.is_test:
             return
         flags = (event.is_bot, event.is_duplicate)
         key = (id(place), at.date(), id(event.kind), flags, event.currency)
@@ -158,7 +168,7 @@ class CounterDeltas:
                 _add(changes[PROGRAM_PARTNERS.name], partner, counts)
             if event.kind is CLICK:
                 self._note_click(place.link_id, group.latest)
-            elif event.kind is Kind.SALE and event.currency is not None:
+            elif event.kind in PRICED and event.currency is not None:
                 # As Postgres pads it, and gives it back.
                 currency, amount = event.currency.ljust(3), [group.amount]
                 _add(changes[LINK_AMOUNTS.name], (*link, currency), amount)

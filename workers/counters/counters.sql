@@ -18,6 +18,9 @@ select * from unnest({arrays}) as change ({key}, {counters})
 on conflict ({key}) do update set {additions}
 returning 1
 
+-- mark: mark buckets whose facets have to be made anew
+insert into dirty (bucket) select unnest({buckets}::date[])
+
 -- wrong: rows of a table whose counters are not the sums of their events
 with truth as (
     select {key}, {sums}

@@ -47,8 +47,11 @@ COUNTERS: Final = (
     Counter("leads", Kind.LEAD, is_duplicate=False),
     Counter("unverified_leads", Kind.LEAD, is_duplicate=True),
     Counter("sales", Kind.SALE),
+    Counter("refunds", Kind.REFUND),
 )
 NAMES: Final = tuple(counter.name for counter in COUNTERS)
+#: The kinds of rows whose amounts are summed up; a refund's are negative.
+PRICED: Final = frozenset({Kind.SALE, Kind.REFUND})
 
 #: What rows of a kind with these flags (bot, duplicate) add of their quantity to each
 #: counter; kinds that count nothing are not in here.
@@ -107,7 +110,7 @@ LINK_DAYS: Final = CounterTable(
     key={"link_id": "uuid", "day": "date"},
     rows="link_days",
 )
-#: What sales are worth, in minor units.
+#: What sales less refunds are worth, in minor units.
 LINK_AMOUNTS: Final = CounterTable(
     name="link_amounts",
     what="link_amount",
@@ -199,7 +202,7 @@ def _additions(table: CounterTable, change: str) -> str:
 
 
 def _all_at_once() -> str:
-    """Adds to links, enrolments and days, each when the one before is done.
+    """Adds to links, enrolments and days, each when the one before is done; marks buckets.
 
     One statement, since others wait for the rows that it locks: it locks in this order, and
     within a table in the order of its key.
@@ -212,7 +215,13 @@ def _all_at_once() -> str:
     days = addition(
         LINK_DAYS, enrolments + 1, "(select count(*) from enrolled) is not null"
     )
-    return f"with linked as ({addition(LINKS)}), enrolled as ({enrolled})\n{days}"
+    marked = _SQL["mark"].format(
+        buckets=f"${enrolments + len(LINK_DAYS.key) + len(LINK_DAYS.counters) + 1}"
+    )
+    return (
+        f"with marked as ({marked}), linked as ({addition(LINKS)}),"
+        f" enrolled as ({enrolled})\n{days}"
+    )
 
 
 ADD_ALL: Final = _all_at_once()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from ingest.contracts.envelope import VERSION
+from ingest.contracts.encoding.envelopes import VERSION
 from ingest.contracts.telemetry import Log
 from workers.archive.files import segment_lock, try_lock
 from workers.archive.object_store.fetch import SegmentFetcher

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 
-from ingest.contracts.envelope import Dedupe
+from ingest.contracts.envelope import SALE_SCOPE, Dedupe
 from ingest.contracts.marks import claim_key
 from workers.erasure.pseudonyms import Pseudonymizer, hashes_of
 from workers.erasure.suppression import load_pseudonymizer
@@ -197,16 +197,8 @@ async def _suppress(
     """List the events to rewrite, and add the person to the suppressions."""
     await connection.execute(_SQL["begin_events"], erasure_id, subject.events)
     owner, external_id = subject.person.workspace_id, subject.person.external_id
-    hashes = [pseudonymizer.visit(*visit) for visit in subject.visits]
-    if external_id is not None:
-        hashes.append(pseudonymizer.customer(owner, external_id))
     # Before the rows are pseudonymized: the texts that name the person.
-    rows = await connection.fetch(_SQL["customers_texts"], subject.customers)
-    open_email = (await load_email_key(connection)).open
-    texts = {row["external_id"] for row in rows} | {row["email"] for row in rows}
-    sealed = [row["email_sealed"] for row in rows if row["email_sealed"]]
-    texts |= {(open_email(each) or b"").decode() for each in sealed} | {external_id}
-    hashes += hashes_of(texts, pseudonymizer)
+    hashes = await _hashes(connection, subject, pseudonymizer)
     await connection.execute(_SQL["begin_hashes"], erasure_id, owner, hashes)
     await connection.execute(_SQL["begin_clicks"], erasure_id, owner, subject.clicks)
     pseudonym = external_id and pseudonymizer.external_id(owner, external_id)
@@ -219,10 +211,30 @@ async def _suppress(
     )
     if claims := subject.claims:
         after = [pseudonymizer.dedupe_key(key) for _, _, key in claims]
-        await connection.execute(_SQL["claims_pseudonymize"], *columns(claims), after)
+        changed = (*columns(claims), after)
+        await connection.execute(_SQL["claims_pseudonymize"], *changed)
+        await connection.execute(_SQL["sales_pseudonymize"], *changed)
         keys = [claim_key(owner, Dedupe(scope, key)) for owner, scope, key in claims]
         await connection.execute(_SQL["leftover_keys"], keys)
     await connection.execute(_SQL["version_next"])
+
+
+async def _hashes(
+    connection: Connection, subject: Subject, pseudonymizer: Pseudonymizer
+) -> list[bytes]:
+    """By which the person's events and texts are found."""
+    owner, external_id = subject.person.workspace_id, subject.person.external_id
+    hashes = [pseudonymizer.visit(*visit) for visit in subject.visits]
+    sales = (key for _, scope, key in subject.claims if scope == SALE_SCOPE)
+    hashes += (pseudonymizer.sale(owner, key) for key in sales)
+    if external_id is not None:
+        hashes.append(pseudonymizer.customer(owner, external_id))
+    rows = await connection.fetch(_SQL["customers_texts"], subject.customers)
+    open_email = (await load_email_key(connection)).open
+    texts = {row["external_id"] for row in rows} | {row["email"] for row in rows}
+    sealed = [row["email_sealed"] for row in rows if row["email_sealed"]]
+    texts |= {(open_email(each) or b"").decode() for each in sealed} | {external_id}
+    return [*hashes, *hashes_of(texts, pseudonymizer)]
 
 
 async def _current(connection: Connection, person: Person) -> Person:

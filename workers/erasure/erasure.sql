@@ -92,6 +92,11 @@ update claims set key = changed.after
   from unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) as changed (workspace_id, scope, key, after)
  where (claims.workspace_id, claims.scope, claims.key) = (changed.workspace_id, changed.scope, changed.key)
 
+-- sales_pseudonymize: let refunds name their sales by the new keys
+update events set sale_key = changed.after
+  from unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) as changed (workspace_id, scope, key, after)
+ where changed.scope = 'sale' and (events.workspace_id, events.sale_key) = (changed.workspace_id, changed.key)
+
 -- begun: the erasure of a customer, if there is one
 select id from erasures where customer_id = $1 order by asked_at limit 1
 
@@ -159,7 +164,11 @@ select count(*) from erasure_events where erasure_id = $1
 select id, session, link_id, visitor, epoch, shard, entry_ms, entry_seq, entry_index
   from events where id = any($1::uuid[]) order by id for update
 
--- events_pseudonymize: remove personal data from events; keep what counts
+-- events_pseudonymize: remove personal data from events; keep what counts, and mark their facets
+with marked as (
+    insert into dirty (bucket)
+    select distinct (uuid7_time(id) at time zone 'UTC')::date from unnest($1::uuid[]) as id
+)
 update events
    set digest = $3, session = changed.session,
        page_url = null, properties = null, email_hash = null, visitor = null, ip = null, {enrichment}

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from ingest.contracts import envelope as codec
-from ingest.contracts.envelope import NewerVersion, Undecodable
+from ingest.contracts.encoding import envelopes as encoding
+from ingest.contracts.encoding.envelopes import NewerVersion, Undecodable
 from workers.archive.reader import load_segment, note_damage, read_frame
 from workers.archive.rewrite import rewrite
 from workers.archive.segment import Segment, SegmentDamaged
@@ -79,7 +79,7 @@ def _classify(
     newer = 0
     for delivery in deliveries:
         try:
-            envelope = codec.decode(delivery.payload)
+            envelope = encoding.decode(delivery.payload)
         except NewerVersion:
             newer += 1
         except Undecodable:

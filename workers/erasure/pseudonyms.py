@@ -13,13 +13,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ingest.contracts.envelope import (
-    NO_PROPERTIES,
-    Client,
-    Customer,
-    Dedupe,
-    Envelope,
-)
+from ingest.contracts.envelope import NO_PROPERTIES, Client, Customer, Dedupe, Envelope
 from workers.enrich.bots import is_bot
 
 PREFIX: Final = "erased:"
@@ -40,6 +34,10 @@ class Pseudonymizer:
     def visit(self, link_id: UUID, session: str) -> bytes:
         """The hash that identifies the events of a session on a link, 16 bytes."""
         return self._hashed("visit", link_id.bytes, session.encode())
+
+    def sale(self, workspace_id: UUID, key: bytes) -> bytes:
+        """The hash that identifies the refunds of a sale, 16 bytes."""
+        return self._hashed("sale", workspace_id.bytes, key)
 
     def external_id(self, workspace_id: UUID, external_id: str) -> str:
         return PREFIX + self.customer(workspace_id, external_id).hex()
@@ -76,6 +74,7 @@ class Pseudonymizer:
         external_id = None if said is None else self.external_id(workspace_id, said)
         session = envelope.click.session
         dedupe = self._dedupe(envelope.request.dedupe, kept)
+        sale_key = envelope.details.sale_key
         return replace(
             envelope,
             request=replace(envelope.request, dedupe=dedupe),
@@ -88,7 +87,11 @@ class Pseudonymizer:
             client=Client(
                 user_agent=client.user_agent if is_bot(client.user_agent) else None
             ),
-            details=replace(envelope.details, properties=NO_PROPERTIES),
+            details=replace(
+                envelope.details,
+                sale_key=None if sale_key is None else self.dedupe_key(sale_key),
+                properties=NO_PROPERTIES,
+            ),
         )
 
     def _dedupe(self, dedupe: Dedupe | None, kept: Sequence[Dedupe]) -> Dedupe | None:

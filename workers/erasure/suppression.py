@@ -10,7 +10,8 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ingest.contracts.envelope import CLICK, Dedupe, Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import CLICK, Dedupe, Envelope
 from ingest.contracts.marks import claim_key, new_customer_key, seen_key
 from workers.erasure.pseudonyms import Pseudonymizer, is_named
 from workers.model.batch import Delivery, Entry, TransientError
@@ -143,7 +144,10 @@ class Suppressions:
         return None
 
     def _is_suppressed(self, envelope: Envelope, owner: UUID) -> bool:
-        external_id = envelope.customer.external_id
+        sale_key, external_id = envelope.details.sale_key, envelope.customer.external_id
+        if sale_key is not None:
+            # A refund names nobody: it is of whose sale it is.
+            return self._pseudonymizer.sale(owner, sale_key) in self._hashes
         if external_id is not None:
             if self._pseudonymizer.customer(owner, external_id) in self._hashes:
                 return True

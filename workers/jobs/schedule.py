@@ -16,6 +16,7 @@ from typing_extensions import override
 from ingest.contracts.directory import GENERATION_KEY
 from ingest.contracts.telemetry import LogEvent
 from workers.erasure.runner import Eraser
+from workers.facets import facets
 from workers.jobs.arq_host import JobSet
 from workers.jobs.cleanup import (
     fold_ledger,
@@ -109,6 +110,13 @@ class Jobs(JobSet):
             # Visits may turn out to be an erased person's.
             self.cron(self._eraser.grow, "grow_erasures", second=43),
             self.cron(self.make_partitions, minute=17, run_at_startup=True),
+            self.cron(
+                partial(facets.make_next, self._pool),
+                "make_facets",
+                second=None,
+                timeout=_FULL_PUBLISH_SECONDS,
+            ),
+            self.cron(partial(facets.mark_recent, self._pool), "mark_facets", minute=7),
             # Not all in the same second.
             self.cron(self._trimmer.trim, "trim_streams", second=13),
             self.cron(self.count_losses, second=33),

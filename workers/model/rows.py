@@ -54,7 +54,8 @@ class EventFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_test: bool
     is_bot: bool
     is_duplicate: bool
-    #: What a sale is worth, in minor units of `currency` (ISO 4217).
+    #: What a sale is worth, in minor units of `currency` (ISO 4217). A refund's is negative,
+    #: and follows from its sale, as its place does: see `workers.refunds`.
     amount: int | None
     currency: str | None
 
@@ -154,7 +155,7 @@ COLUMNS: Final = (
     *Resolution.__struct_fields__[:-1],
     *("customer_id", "attributed_id", "is_unverified"),
     *("ip", "dialect", "session", "page_url", "visitor"),
-    *("name", "properties", "email_hash", "purpose"),
+    *("name", "sale_key", "asked_amount", "properties", "email_hash", "purpose"),
     *ENRICHMENT_COLUMNS,
 )
 
@@ -178,6 +179,8 @@ def values_of(row: Row) -> tuple[object, ...]:
         client.page_url,
         client.visitor,
         details.name,
+        details.sale_key,
+        details.amount if details.sale_key else None,
         None if properties == NO_PROPERTIES else str(properties, "utf-8"),
         envelope.customer.email_hash,
         envelope.click.purpose,

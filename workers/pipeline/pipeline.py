@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 from uuid import UUID
 
-from ingest.contracts import envelope as codec
 from ingest.contracts import ids
-from ingest.contracts.envelope import NewerVersion, Undecodable
+from ingest.contracts.encoding import envelopes as encoding
+from ingest.contracts.encoding.envelopes import NewerVersion, Undecodable
 from ingest.contracts.metrics.worker import (
     DROPPED,
     HELD_BACK,
@@ -122,7 +122,7 @@ class Pipeline:
         newer: set[Entry] = set()
         for delivery in deliveries:
             try:
-                sealed.append(Decoded(delivery, codec.decode(delivery.payload)))
+                sealed.append(Decoded(delivery, encoding.decode(delivery.payload)))
             except Undecodable as error:
                 rejected = RejectedEntry(
                     delivery, None, reason="undecodable", detail=str(error)

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from ingest.contracts import envelope as codec
-from ingest.contracts.envelope import CLICK, Envelope
+from ingest.contracts.encoding import envelopes as encoding
+from ingest.contracts.envelope import CLICK, Envelope, Kind
 from workers.enrich import Enrich
 from workers.model.batch import Delivery, Entry, Reason, RejectedEntry
 from workers.model.emails import EmailStore
@@ -62,10 +62,14 @@ def row_of(
     is_click = envelope.kind is CLICK
     if not is_click:
         envelope = emails.kept(envelope)
+    # What a refund takes back of its sale is known when both are recorded.
+    is_settled = envelope.kind is not Kind.REFUND
     # A lead comes from somebody's server, whose agent and address tell nothing.
     found = enrich(envelope.client) if is_click else _NO_ENRICHMENT
     digest = (
-        LAST_DIGEST if envelope.customer.is_erased else codec.digest(delivery.payload)
+        LAST_DIGEST
+        if envelope.customer.is_erased
+        else encoding.digest(delivery.payload)
     )
     return Row(
         entry=delivery.entry,
@@ -77,11 +81,11 @@ def row_of(
         ),
         event=EventFacts(
             kind=envelope.kind,
-            quantity=envelope.details.quantity,
+            quantity=envelope.details.quantity if is_settled else 0,
             is_test=envelope.request.is_test,
             is_bot=found.agent.is_bot or envelope.click.purpose is not None,
             is_duplicate=envelope.click.is_duplicate,
-            amount=envelope.details.amount,
+            amount=envelope.details.amount if is_settled else None,
             currency=envelope.details.currency,
         ),
         place=place,

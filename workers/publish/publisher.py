@@ -52,6 +52,7 @@ _PARTS: Final[Mapping[str, Sequence[str]]] = {
     "access": ("switch", "limit", "key"),
     "links": ("link", "code", "partner_link", "domain", "program"),
     "customers": ("customer", "click"),
+    "sales": ("sale",),
     "stats": ("stats",),
 }
 PARTS: Final = tuple(_PARTS)
@@ -268,6 +269,11 @@ def _scoped_name(ref: str) -> tuple[UUID, str]:
     return UUID(whose), name
 
 
+def _scoped_key(ref: str) -> tuple[UUID, bytes]:
+    whose, key = _scoped_name(ref)
+    return whose, bytes.fromhex(key)
+
+
 #: Topics that are one record each; their references are ignored.
 _DOCUMENTS: Final[dict[str, _WholeReader]] = {
     "switch": records.of_switches,
@@ -288,6 +294,7 @@ _TOPICS: Final[dict[str, _Topic]] = {
     "link": (lambda ref: (UUID(ref),), records.of_links),
     "code": (lambda ref: tuple(ref.split(" ", 1)), records.of_codes),
     "partner_link": (_scoped_name, records.of_partner_links),
+    "sale": (_scoped_key, records.of_sales),
     "stats": (_scoped_name, records.of_stats),
 }
 
@@ -299,6 +306,7 @@ _ALL_RECORDS: Final[dict[str, Reader]] = {
     "links_all": records.of_own_codes,
     "aliases_all": records.of_codes,
     "partner_links_all": records.of_partner_links,
+    "sales_all": records.of_sales,
     "stats_all": records.of_stats,
 }
 

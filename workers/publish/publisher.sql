@@ -21,9 +21,11 @@ select (extract(epoch from clock_timestamp()) * 1000)::bigint
 select links.id as link_uuid, links.workspace_id as workspace_uuid, links.public_id, links.namespace, links.code, links.domain, links.url, links.is_active,
        links.program_id as program_uuid, programs.number as program_number,
        links.partner_id as partner_uuid, partners.code as partner_code, partners.public_id as partner_public_id,
-       partners.name as partner_name,
+       partners.name as partner_name, partners.image as partner_image, links.discount::text as discount,
        programs.cookie_window_days, programs.attribution_window_days, programs.needs_server_lead,
-       (extract(epoch from links.created_at) * 1000)::bigint as created_at
+       (extract(epoch from links.created_at) * 1000)::bigint as created_at,
+       (extract(epoch from links.expires_at) * 1000)::bigint as ends_at,
+       coalesce(links.fallback_url, programs.fallback_url) as fallback_url, links.click_param
   from links
   left join programs on programs.id = links.program_id
   left join partners on partners.id = links.partner_id
@@ -74,7 +76,7 @@ select customer.workspace_id, customer.external_id, true as is_recorded, custome
           left join programs program on program.id = lead.program_id
        ) as claimed on true
   left join lateral (
-        select lead.click_id, click.link_id
+        select coalesce(click.id, lead.click_id) as click_id, click.link_id
           from (select * from events
                  where customer_id = customer.id and kind <> 'click' and click_id is not null and not is_test
                  order by api_key_id is null, at desc, id desc limit 1) as lead
@@ -93,6 +95,14 @@ select customer.workspace_id, customer.external_id, true as is_recorded, custome
        ) as earned on true
  where (customer.workspace_id, customer.external_id) in (select * from unnest($1::uuid[], $2::text[]))
    and customer.external_id is not null
+
+-- sales_find: sales by the keys of their claims, kept for longer than buyers send back what they bought, as a rule
+select claims.workspace_id, claims.key, sale.amount, sale.partner_id is not null as is_earned,
+       (extract(epoch from uuid7_time(sale.id) + interval '120 days') * 1000)::bigint as expires_at
+  from claims
+  join events sale on sale.id = claims.event_id and sale.kind = 'sale' and not sale.is_test
+ where (claims.workspace_id, claims.key) in (select * from unnest($1::uuid[], $2::bytea[]))
+   and claims.scope = 'sale'
 
 -- stats_find: the stats of partners in programs that have stats
 with link as (
@@ -130,14 +140,14 @@ select scope::text, subject from switches order by scope, subject
 select subject, per_minute from limits order by subject
 
 -- domains_find: domains that have a namespace of their own
-select domain, workspace_id from domains where domain = any($1::text[])
+select domain, workspace_id as workspace_uuid, schemes, is_case_sensitive from domains where domain = any($1::text[])
 
 -- programs_find: the fields of programs' records
 select id as program_uuid, workspace_id as workspace_uuid, number, url, cookie_window_days, attribution_window_days, needs_server_lead
   from programs where id = any($1::uuid[])
 
 -- keys_find: those of these keys that are not revoked
-select id as key_uuid, workspace_id as workspace_uuid, key_hash, scopes from api_keys where key_hash = any($1::bytea[]) and revoked_at is null
+select id as key_uuid, workspace_id as workspace_uuid, key_hash, scopes, origins from api_keys where key_hash = any($1::bytea[]) and revoked_at is null
 
 -- clicks_find: imported click ids, with the time of a click whose id is of another minute
 select workspace_id, token, imported.click_id as click_uuid, link_id as link_uuid,
@@ -185,3 +195,7 @@ select distinct partners.workspace_id, partners.code
   from partners
   join links on links.partner_id = partners.id
   join programs on programs.id = links.program_id and programs.has_stats
+
+-- sales_all: the keys of the sales that are kept
+select workspace_id, key from claims
+ where scope = 'sale' and event_id >= uuid7_floor(now() - interval '120 days')

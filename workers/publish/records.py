@@ -19,10 +19,12 @@ from ingest.contracts.directory import (
     SWITCHES_KEY,
     ClickRecord,
     CustomerRecord,
+    DomainRecord,
     KeyRecord,
     LimitsRecord,
     LinkRecord,
     ProgramRecord,
+    SaleRecord,
     StatsRecord,
     SwitchesRecord,
     api_key_key,
@@ -34,6 +36,7 @@ from ingest.contracts.directory import (
     partner_link_key,
     program_id_key,
     program_key,
+    sale_key,
     stats_key,
 )
 from ingest.contracts.shares import Subject
@@ -181,7 +184,7 @@ of_domains: Final = _reader(
     "domains_find",
     domain_key,
     lambda row: [domain_key(row["domain"])],
-    lambda row: Record(row["workspace_id"].hex.encode()),
+    _encoder(DomainRecord),
 )
 #: Programs stay: their records are never deleted.
 of_programs: Final = _reader(
@@ -201,6 +204,15 @@ of_clicks: Final = _reader(
     click_key,
     lambda row: [click_key(row["workspace_id"], row["token"])],
     _encoder(ClickRecord),
+)
+
+
+#: Sales are recorded for good, so their records only expire.
+of_sales: Final = _reader(
+    "sales_find",
+    None,
+    lambda row: [sale_key(row["workspace_id"], row["key"])],
+    _encoder(SaleRecord),
 )
 
 

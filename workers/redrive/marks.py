@@ -32,8 +32,8 @@ _ROUNDS: Final = 20
 #: The longest pause between two checks for a recorded click.
 _MAX_PAUSE: Final = timedelta(minutes=1)
 
-#: The topic that is not published, and so has to be polled.
-_POLLED: Final = "event"
+#: The topics that are not published, and so have to be polled.
+_POLLED: Final = ("event ", "own-click ")
 
 #: Longer than a page takes; a dead worker's entries are tried again after so long.
 LEASE: Final = timedelta(seconds=15)
@@ -183,7 +183,7 @@ async def _check(connection: Connection, due: Sequence[DatabaseRecord]) -> int:
     polled = [
         entry
         for entry in others
-        if any(ref.startswith(f"{_POLLED} ") for ref in waits[entry])
+        if any(ref.startswith(_POLLED) for ref in waits[entry])
     ]
     await connection.execute(_SQL["looks_found"], found)
     await connection.execute(_SQL["looks_again"], polled, _MAX_PAUSE)
@@ -210,6 +210,13 @@ def _pairs(names: Sequence[str]) -> tuple[object, ...]:
     return [first for first, _, _ in pairs], [second for _, _, second in pairs]
 
 
+def _keys_of_owners(names: Sequence[str]) -> tuple[object, ...]:
+    pairs = [name.partition(" ") for name in names]
+    return [first for first, _, _ in pairs], [
+        bytes.fromhex(second) for _, _, second in pairs
+    ]
+
+
 _TOPICS: Final[
     Mapping[
         str,
@@ -232,7 +239,12 @@ _TOPICS: Final[
         lambda keys: ([*map(bytes.fromhex, keys)],),
         lambda row: row["key_hash"].hex(),
     ),
-    _POLLED: (
+    "own-click": (
+        "clicks_by_own_id",
+        _keys_of_owners,
+        lambda row: f"{row['workspace_id']} {row['key'].hex()}",
+    ),
+    "event": (
         "clicks_recorded",
         lambda ids: ([*map(UUID, ids)],),
         lambda row: str(row["click_id"]),

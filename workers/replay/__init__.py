@@ -1,9 +1,10 @@
 """Replay: records again what streams and archive still hold, at an operator's request.
 
 A replay reads every shard once: the retained stream, then the archive for what the stream no
-longer has (`sources`). A page of entries is one transaction (`page`) that changes rows,
-counters, the ledger, the replay's counts and its cursor together, so that a crash repeats a
-page and counts nothing twice. `leases` assigns shards to workers, `job` is the arq job.
+longer has (`sources`). It skips what is recorded as it was read (`skip`). What is left of a
+page is one transaction (`page`) that changes rows, counters, the ledger, the replay's counts
+and its cursor together, so that a crash repeats a page and counts nothing twice. `leases`
+assigns shards to workers, `job` is the arq job.
 
 Why the ledger stays balanced:
 

@@ -50,8 +50,10 @@ class ArchiveTake(NamedTuple):
     damage: Damage = NO_DAMAGE
 
 
-def page_size(rate: int) -> int:
+def page_size(rate: int | None) -> int:
     """Entries in a page at a rate of so many a second."""
+    if rate is None:
+        return _MAX_PAGE
     return min(_MAX_PAGE, max(MIN_PAGE, rate // _PAGES_A_SECOND))
 
 

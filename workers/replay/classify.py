@@ -112,6 +112,8 @@ async def classify(
     pipeline: Pipeline, part: Part, deliveries: Sequence[Delivery]
 ) -> ClassifiedPage:
     """Classify the requested ones of these entries. Raises TransientError."""
+    if not deliveries:
+        return ClassifiedPage(0)
     found = await pipeline.unseal(deliveries)
     if found.newer:
         _LOG.warning("entry.newer", count=len(found.newer))

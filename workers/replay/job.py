@@ -28,7 +28,6 @@ from workers.replay.leases import (
     take,
 )
 from workers.replay.page import PageReplayer
-from workers.replay.request import DEFAULT_RATE
 from workers.replay.sources import Cursor, ReplaySources
 
 QUEUE: Final = "rt:arq:replay"
@@ -42,13 +41,12 @@ _MAX_CHUNKS: Final = 16
 _JOB_ID_MS: Final = 5000
 
 
-def _pause_ratio(rate: int) -> float:
-    """The pause after a page, as a part of the time that the page took.
-
-    On busy machines a page takes long; at the default rate a replay then leaves half of the
-    time to live traffic. Higher rates leave less.
-    """
-    return min(1.0, DEFAULT_RATE / rate)
+#: Up to this rate, a replay leaves half of the time to live traffic, however long pages take.
+_MODEST_RATE: Final = 2000
+#: The pause after a page, as a part of the time that the page took, by how many seconds live
+#: recording is behind.
+_PAUSES: Final = ((0.5, 0.25), (2.0, 1.0))
+_LONG_PAUSE: Final = 4.0
 
 
 class ReplayJob(JobSet):
@@ -103,8 +101,15 @@ class ReplayJob(JobSet):
             if cursor is None or not progress.is_running:
                 return
             now = time.monotonic()
-            rest = max(progress.wait, (now - began) * _pause_ratio(part.request.rate))
+            rest = max(progress.wait, (now - began) * await self._pause(part))
             await asyncio.sleep(min(rest, max(0.0, until - now)))
+
+    async def _pause(self, part: Part) -> float:
+        """The pause after a page, as a part of the time that the page took."""
+        if (rate := part.request.rate) is not None:
+            return min(1.0, _MODEST_RATE / rate)
+        lag = await self._sources.lag(part.shard)
+        return next((pause for most, pause in _PAUSES if lag < most), _LONG_PAUSE)
 
     async def _step(
         self, part: Part, cursor: Cursor | None

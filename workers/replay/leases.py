@@ -111,7 +111,8 @@ async def advance(
 
     Call it last: all parts of a replay update one row. Raises LeaseLost.
     """
-    pause = timedelta(seconds=counts.scanned / part.request.rate)
+    rate = part.request.rate
+    pause = timedelta(seconds=counts.scanned / rate if rate else 0)
     replay = await connection.fetchrow(
         _SQL["replay_count"], part.replay_id, *counts, pause, *step.damage
     )

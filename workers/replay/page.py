@@ -26,6 +26,7 @@ from workers.quarantine.circuit_breaker import BadEntryLimit
 from workers.replay.classify import ClassifiedPage, classify
 from workers.replay.leases import Counts, Part, RunningReplay, Step, advance
 from workers.replay.reprocess import correct, identify, visits_of
+from workers.replay.skip import without_recorded
 from workers.stream.epochs import returned
 from workers.visits.visits import Visits
 from workers.write.transaction import write
@@ -81,7 +82,10 @@ class PageReplayer:
         committed.
         """
         with self._pipeline.traces.of("replay", deliveries):
-            page = await classify(self._pipeline, part, deliveries)
+            pool = self._pipeline.pool
+            rest = await without_recorded(pool, part, deliveries)
+            page = await classify(self._pipeline, part, rest.deliveries)
+            page.scanned += rest.unchanged
             return await self._apply_storable(part, page, step)
 
     async def _apply_storable(

@@ -60,6 +60,11 @@ select *, api_key_id is null as is_keyless
   from events
  where id = any($1::uuid[])
 
+-- recorded_entries: from which entries these events, of this range of ids, were recorded, and of whom
+select id, epoch, shard, entry_ms, entry_seq, entry_index, workspace_id, link_id
+  from events
+ where id = any($1::uuid[]) and id between $2 and $3
+
 -- accounted: which of these entries repeat an event, are or were in quarantine, or were counted there and not kept
 with asked as (
     select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[])

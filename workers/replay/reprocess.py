@@ -16,7 +16,7 @@ from uuid import UUID
 from msgspec import json
 from msgspec.structs import replace
 
-from ingest.contracts.envelope import CLICK
+from ingest.contracts.envelope import CLICK, Kind
 from workers.counters.counters import CounterDeltas
 from workers.model.rows import (
     COLUMNS,
@@ -59,7 +59,9 @@ class Candidate:
 def may_differ(candidate: Candidate) -> bool:
     """Whether the row differs, or is a lead, whose attribution may differ."""
     row, stored = candidate.row, candidate.stored
-    if row.place.workspace_id != stored["workspace_id"]:
+    # A refund is what its sale makes of it.
+    is_refund = row.event.kind is Kind.REFUND
+    if is_refund or row.place.workspace_id != stored["workspace_id"]:
         return False
     return _is_attributable(row) or _differs(_with_stored(row, stored), stored)
 

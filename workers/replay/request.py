@@ -1,7 +1,7 @@
 """A replay's request: which events, and how fast. Values only."""
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Self
 from uuid import UUID
 
 from msgspec import json
@@ -10,9 +10,6 @@ from ingest.contracts import ids
 from ingest.contracts.envelope import Envelope, Kind
 from workers.model.batch import Entry
 
-#: Default events a second. A worker can do ten times as many, at the cost of live traffic.
-DEFAULT_RATE: Final = 2000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRequest:
@@ -20,7 +17,8 @@ class ReplayRequest:
 
     Times are Unix milliseconds, `from_ms` <= time < `to_ms`, of the event's id, that is of its
     acceptance; entries without a readable id count by their arrival. `rate` is events a second
-    over all workers. `is_dry`: report what would change, and change nothing.
+    over all workers at most; None: as many as live traffic leaves room for. `is_dry`: report
+    what would change, and change nothing.
     """
 
     from_ms: int
@@ -32,7 +30,7 @@ class ReplayRequest:
     #: The codes that the link has and had.
     codes: tuple[str, ...] = ()
     event_id: UUID | None = None
-    rate: int = DEFAULT_RATE
+    rate: int | None = None
     is_dry: bool = False
 
     @classmethod
@@ -43,6 +41,14 @@ class ReplayRequest:
     def encode(self) -> str:
         """As the column `requested` holds it."""
         return json.encode(self).decode()
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it asks for some events of its time only."""
+        filters = (
+            self.kind, self.dialect, self.workspace_id, self.link_id, self.event_id,
+        )  # fmt: skip
+        return any(each is not None for each in filters)
 
     def matches(self, envelope: Envelope) -> bool:
         """Whether the request includes an envelope, by its own fields."""
@@ -55,11 +61,7 @@ class ReplayRequest:
 
     def matches_unreadable(self, entry: Entry) -> bool:
         """Whether it includes an undecodable entry, of which only the time is known."""
-        filters = (
-            self.kind, self.dialect, self.workspace_id, self.link_id, self.event_id,
-        )  # fmt: skip
-        is_anything = all(each is None for each in filters)
-        return is_anything and self.from_ms <= entry.ms < self.to_ms
+        return not self.is_filtered and self.from_ms <= entry.ms < self.to_ms
 
     def matches_place(
         self, envelope: Envelope, workspace_id: UUID | None, link_id: UUID | None

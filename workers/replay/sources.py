@@ -17,7 +17,7 @@ from ingest.contracts.stream import FIELD, GROUP, EntryId, events_key
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
 from workers.redis_io.connections import redis_errors
-from workers.redis_io.stream_state import StreamState, read_stream
+from workers.redis_io.stream_state import StreamState, lag_of, read_stream
 from workers.replay.archive_pages import (
     MIN_PAGE,
     NO_DAMAGE,
@@ -109,6 +109,11 @@ class ReplaySources:
             if cursor.is_archive:
                 return await self._archive_page(shard, cursor, span, count)
             return await self._stream_page(shard, cursor, count)
+
+    async def lag(self, shard: int) -> float:
+        """How many seconds live recording is behind. Raises TransientError."""
+        stream = await read_stream(self._redis, shard, is_counted=False)
+        return 0.0 if stream is None else lag_of(stream).seconds
 
     async def _begin(self, shard: int, span: tuple[int, int]) -> ReplayStart:
         # An entry's id is not older than its event's, apart from clock skew.

@@ -12,7 +12,7 @@ from ingest.contracts.directory import (
     domain_of,
     workspace_namespace,
 )
-from ingest.contracts.envelope import CLICK, Envelope
+from ingest.contracts.envelope import CLICK, Envelope, own_click_key
 from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements
 
@@ -50,6 +50,8 @@ class KnownNames:
     programs: dict[int, tuple[UUID, UUID]] = field(default_factory=dict)
     #: By workspace and another vendor's click id: the click and its link.
     clicks: dict[tuple[UUID, str], tuple[UUID, UUID]] = field(default_factory=dict)
+    #: By workspace and key: the ids of their clients' own that recorded clicks have.
+    own_clicks: set[tuple[UUID, bytes]] = field(default_factory=set)
     #: The links of recorded clicks, for leads that name neither link nor workspace.
     recorded: dict[UUID, KnownLink] = field(default_factory=dict)
     #: A cache of `resolve`: the resolutions of clicks by link, workspace and key, as numbers.
@@ -159,6 +161,9 @@ async def _look_up_clicks(
         place = (row["workspace_id"], row["token"])
         known.clicks[place] = (row["click_id"], row["link_id"])
         known.links[row["link_id"]] = _link(row)
+    keys = [(owner, key) for owner, name in named if (key := own_click_key(name))]
+    for row in await _fetch(connection, "clicks_by_own_id", *columns(keys)):
+        known.own_clicks.add((row["workspace_id"], row["key"]))
 
 
 async def _fetch(

@@ -35,6 +35,12 @@ select click.workspace_id, click.token, click.click_id,
   left join programs program on program.id = link.program_id
  where (click.workspace_id, click.token) in (select * from unnest($1::uuid[], $2::text[]))
 
+-- clicks_by_own_id: of the keys of ids that clients gave their clicks, those that recorded clicks have
+select claim.workspace_id, claim.key
+  from claims claim
+  join events click on click.id = claim.event_id and click.kind = 'click' and not click.is_test
+ where claim.scope = 'tracker' and (claim.workspace_id, claim.key) in (select * from unnest($1::uuid[], $2::bytea[]))
+
 -- clicks_recorded: the links of recorded clicks, by ids that a lost claim left behind too
 select named.id as click_id,
        link.id as link_id, link.workspace_id, link.program_id, link.partner_id, link.is_active,

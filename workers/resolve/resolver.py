@@ -11,14 +11,15 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from ingest.contracts import ids
-from ingest.contracts.apikey import MAY_GENERATE, MAY_TRACK
+from ingest.contracts.apikey import MAY_GENERATE, MAY_TRACK, PUBLISHABLE
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import domain_of
-from ingest.contracts.envelope import CLICK, Envelope, Kind
+from ingest.contracts.envelope import CLICK, Envelope, Kind, own_click_key
 from ingest.contracts.storable import text
 from workers.model.batch import Reason
 from workers.model.rows import Resolution
 from workers.resolve.lookups import KnownLink, KnownNames, namespaces, workspaces
+from workers.resolve.own_clicks import own_click_alias
 
 _CLOCK_SKEW_MS: Final = 5 * 60 * 1000
 _DAY_MS: Final = 24 * 3600 * 1000
@@ -175,11 +176,22 @@ def _authorised(
     needed = MAY_GENERATE if envelope.kind is Kind.LINK else MAY_TRACK
     for key_hash in envelope.request.api_key_hashes:
         key = known.keys.get(key_hash)
-        if key is not None and not needed.isdisjoint(key.scopes):
+        if key is None:
+            continue
+        if not needed.isdisjoint(key.scopes):
             return key.workspace_id, key.id
+        if _may_publish(envelope) and not PUBLISHABLE.isdisjoint(key.scopes):
+            return key.workspace_id, None
     raise Unresolvable(
         "unauthorised", f"no live API key may {' or '.join(sorted(needed))}"
     )
+
+
+def _may_publish(envelope: Envelope) -> bool:
+    """Whether a publishable key is enough: it vouches for no sale, nor for who came how."""
+    if envelope.kind is CLICK:
+        return True
+    return _names_click(envelope) and envelope.kind in {Kind.LEAD, Kind.DEFERRED}
 
 
 def _named_click(
@@ -188,8 +200,13 @@ def _named_click(
     click_id, link_id = envelope.click.id, envelope.target.link_id
     if envelope.click.foreign_id and workspace_id:
         place = (workspace_id, envelope.click.foreign_id)
-        if place not in known.clicks:
-            raise Unresolvable("unknown_click", "nobody imported this click id")
+        own_key = own_click_key(envelope.click.foreign_id)
+        is_own = own_key is not None and (workspace_id, own_key) in known.own_clicks
+        if not is_own and (own_key is not None or place not in known.clicks):
+            raise Unresolvable("unknown_click", "no click has this id")
+        if own_key is not None:
+            # Which click and link that is may change with the next click.
+            return _Named(own_click_alias(envelope.id, workspace_id, own_key))
         click_id, link_id = known.clicks[place]
     if link_id is None or link_id == NO_LINK:
         if envelope.target.code is not None:
@@ -231,7 +248,8 @@ def waits_for(envelope: Envelope, reason: Reason, known: KnownNames) -> tuple[st
 
     An entry that is refused because a link, key or click is missing is redriven when that is
     created. A reference is a topic and a name as in `directory_changes` (`code - SPRING`), or
-    `event` and the id of a click, which is not published when it is recorded. An entry whose
+    `event` and the id of a click, `own-click` and the key of the id that its client gave it:
+    clicks are not published when they are recorded. An entry whose
     fate an operator has to decide (an inactive link, an expired click) waits for nothing.
     """
     find = _FINDERS.get(reason)
@@ -252,8 +270,12 @@ def _link(envelope: Envelope, known: KnownNames) -> Iterator[str]:
 def _click(envelope: Envelope, known: KnownNames) -> Iterator[str]:
     owners = [owner for owner in workspaces(envelope, known) if owner]
     if envelope.click.foreign_id and owners:
+        key = own_click_key(envelope.click.foreign_id)
         for owner in owners:
-            yield f"click {owner} {envelope.click.foreign_id}"
+            if key is None:
+                yield f"click {owner} {envelope.click.foreign_id}"
+            else:
+                yield f"own-click {owner} {key.hex()}"
     elif envelope.target.link_id is not None and envelope.target.link_id != NO_LINK:
         yield f"link {envelope.target.link_id}"
     elif envelope.click.id is not None and not owners:

@@ -20,7 +20,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from typing_extensions import override
 
-from ingest.contracts.envelope import is_newer
+from ingest.contracts.encoding.envelopes import is_newer
 from ingest.contracts.stream import alone_key
 from ingest.contracts.telemetry import Log
 from workers.model.batch import (

@@ -64,7 +64,7 @@ with asked as (
 ), lead as (
     select event.*, coalesce(alias.event_id, event.click_id) as named_id, event.api_key_id is null as is_keyless,
            event.api_key_id is not null and not coalesce(whose.is_crowd, false) as is_persons,
-           coalesce(whose.is_bound_by_key, false) as is_bound
+           coalesce(whose.is_bound_by_key, false) as is_bound, {_asked} as asked_id
       from asked
      cross join lateral (select * from events where id = asked.id offset 0) as event
       left join lateral (select event_id from event_aliases where id = event.click_id offset 0) as alias on true
@@ -81,7 +81,7 @@ select lead.id, lead.at, lead.digest, lead.kind, lead.is_test, lead.is_bot, lead
        earned.id as earned_id, earned.link_id as earned_link_id,
        earned.program_id as earned_program_id, earned.partner_id as earned_partner_id
   from lead
-  left join programs asked on asked.id = lead.asked_program_id
+  left join programs asked on asked.id = lead.asked_id
   left join lateral (
         {_earned}
        ) as earned on true
@@ -116,6 +116,11 @@ select lead.id, earned.id as attributed_id, earned.link_id, earned.program_id, e
   left join lateral (
         {_earned}
        ) as earned on true
+
+-- _asked: the program that `event` is confined to: of a lead that names its click by an id of its client's own (UUIDv8), the click's, which `alias` leads to
+case when get_byte(uuid_send(event.click_id), 6) >> 4 = 8
+     then (select program_id from events click where click.id = alias.event_id and click.kind = 'click')
+     else event.asked_program_id end
 
 -- _earned: the click that earns `lead`, which names `named_id` and asks for the program `asked`
 -- Of every root its own click, and of its later clicks the first or the last, found

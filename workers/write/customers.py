@@ -14,11 +14,12 @@ from uuid import UUID, uuid5
 from msgspec import structs
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
-from ingest.contracts.envelope import CLICK
+from ingest.contracts.envelope import CLICK, Kind
 from workers.counters.counters import CounterDeltas
 from workers.model.rows import Row, StoredRow
 from workers.postgres.database import Connection, Locks, LockSetGrew, columns
 from workers.postgres.sql import statements
+from workers.refunds import settling as refunds
 from workers.write import keyless
 from workers.write.keyless import NO_KEYLESS, KeylessScope
 
@@ -167,6 +168,9 @@ async def attribute(
     names = ("id", "earned_id", "is_unverified", *_EARNED)
     earned = [[lead[name] for name in names] for lead in leads]
     await connection.execute(_SQL["leads_attribute"], *columns(earned))
+    sales = [row.id for row in before if row.event.kind is Kind.SALE]
+    await refunds.settle(connection, (), deltas, attributed=sales)
+    await refunds.publish_sales(connection, sales)
     return changed
 
 

@@ -30,6 +30,12 @@ select * from unnest($1::uuid[], $2::uuid[]) as alias (id, event_id)
  order by id
 on conflict (id) do update set event_id = excluded.event_id
 
+-- aliases_name: make the ids by which leads name clicks aliases of these; known ones follow their click
+insert into event_aliases (id, event_id)
+select * from unnest($1::uuid[], $2::uuid[]) as alias (id, event_id)
+ order by id
+on conflict do nothing
+
 -- aliases_move: move the aliases of former winners to the present ones
 update event_aliases
    set event_id = moved.event_id

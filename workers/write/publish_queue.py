@@ -9,10 +9,11 @@ from typing import Final
 from uuid import UUID
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
-from ingest.contracts.envelope import CLICK
+from ingest.contracts.envelope import CLICK, Kind
 from workers.model.rows import Row
 from workers.postgres.database import Connection, columns
 from workers.postgres.sql import statements
+from workers.refunds import settling as refunds
 from workers.write.customers import LockSet
 
 _SQL: Final = statements("write/publish_queue")
@@ -25,7 +26,7 @@ async def note(
     about: LockSet,
     links: Collection[UUID],
 ) -> None:
-    """Queue the customers that rows concern, and the stats of the links that they count for.
+    """Queue the customers and sales that rows concern, and the stats of the links that they count for.
 
     Plain `leads` concern their customers only. Clicks of new visitors without a session cost no
     query.
@@ -41,6 +42,8 @@ async def note(
             for row in leads
         }
         await connection.execute(_SQL["customers_named"], sorted(names))
+    sales = [row.id for row in (*rows, *leads) if row.event.kind is Kind.SALE]
+    await refunds.publish_sales(connection, sales)
     # The published stats of a partner are made of events with sessions only.
     if links and any(row.envelope.click.session is not None for row in (*rows, *leads)):
         await connection.execute(_SQL["stats_changed"], sorted(links))

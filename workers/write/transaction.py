@@ -2,8 +2,8 @@
 
     begin visits → identify → claim → judge visits → insert clicks → create customers → lock
     → replace → merge profiles → insert leads → attribute → insert plain leads
-    → judge leads without keys → queue for publishing → enter into the ledger → count → award
-    → keep tokens
+    → judge leads without keys → settle refunds → queue for publishing → enter into the ledger
+    → count → award → keep tokens
 
 Locks are taken in this order of steps, and within a step in the order of keys, so writers
 never wait for one another in a circle. Leads and sales are inserted under the locks of their
@@ -33,6 +33,7 @@ from workers.postgres.database import (
     copy_rows,
 )
 from workers.postgres.sql import statements
+from workers.refunds import settling as refunds
 from workers.visits.cascade import clicks_of, recorded_clicks
 from workers.visits.visits import MovedClicks, Visits
 from workers.write import (
@@ -98,16 +99,18 @@ async def write(
     new_rows = plan.new_rows
     going = await _stored(connection, plan.going)
     about, gone = customers.lock_set_of(new_rows, going, fresh, claims.aliases), going
-    if about.ids or going or plan.leads:
-        locked = wider.customers | plain_leads.locked_by(plan.leads)
+    sellers = await refunds.sellers(connection, claims.sales)
+    if about.ids or going or plan.leads or sellers:
+        locked = wider.customers | plain_leads.locked_by(plan.leads) | sellers
         about = await customers.lock(connection, about, locked)
         await plain_leads.require(connection, plan.leads, about.ids)
         plan, gone = await _replace(connection, plan, about.ids, visits, deltas)
         await profile_merge.merge_profiles(connection, new_rows, fresh, plan.leads)
     _count(deltas, plan, gone)
-    plan = await _attribute(connection, plan, about, deltas)
-    concerned = [*new_rows, *plan.plain]
-    await publish_queue.note(connection, concerned, plan.leads, about, deltas.links)
+    plan = await _attribute(connection, plan, about, claims, deltas)
+    await publish_queue.note(
+        connection, [*new_rows, *plan.plain], plan.leads, about, deltas.links
+    )
     await _tally(connection, plan, gone, tally)
     if consumer is not None:
         await tally.enter(connection, consumer)
@@ -136,9 +139,10 @@ async def _attribute(
     connection: Connection,
     plan: _WritePlan,
     about: customers.LockSet,
+    claims: dedup.DedupResult,
     deltas: CounterDeltas,
 ) -> _WritePlan:
-    """Insert and attribute leads, and set which of those without a key count.
+    """Insert and attribute leads, set which of those without a key count, and settle refunds.
 
     Returns the plan with the clicks that earn the plain leads.
     """
@@ -153,6 +157,7 @@ async def _attribute(
         plan = replace(plan, leads=leads)
     named = plain_leads.customers_of(plan.leads)
     await keyless.judge(connection, about.keyless, {*connected, *named}, deltas)
+    await refunds.settle(connection, claims.sales, deltas)
     return plan
 
 

@@ -59,8 +59,8 @@ OVERLOADED: Final = _counter(
 )
 LOST: Final = _counter(
     "reftide_edge_lost_total",
-    "Events that could not be stored, in a dialect that never refuses: they are lost.",
-    ("dialect",),
+    "Events that were not stored, in a dialect that never refuses: they are lost.",
+    ("dialect", "reason"),
 )
 UNMARKED: Final = _counter(
     "reftide_edge_unmarked_total",

@@ -7,7 +7,7 @@ its envelope.
 import re
 from typing import Final
 
-from ingest.contracts.envelope import PLAIN, TRACED
+from ingest.contracts.encoding.envelopes import PLAIN, REFUND, TRACED
 
 _CHARS: Final = 55
 _ODD: Final = "13579bdf"
@@ -30,12 +30,13 @@ def is_sampled(traceparent: str) -> bool:
 def with_context(payload: bytes, traceparent: str) -> bytes:
     """An encoded envelope that has no context, with this one."""
     context = traceparent.encode("ascii")
-    return b"".join((TRACED, payload[len(PLAIN) : -1], _KEY, context, _END))
+    beginning = REFUND if payload.startswith(REFUND) else TRACED
+    return b"".join((beginning, payload[len(PLAIN) : -1], _KEY, context, _END))
 
 
 def context_of(payload: bytes) -> str | None:
     """The context in an encoded envelope."""
-    if not payload.startswith(TRACED):
+    if not payload.startswith((TRACED, REFUND)):
         return None
     _, _, tail = payload.rpartition(_KEY)
     context = tail.removesuffix(_END).decode("ascii", "replace")

@@ -10,6 +10,7 @@ from ingest.contracts.directory import (
     CustomerRecord,
     LinkRecord,
     ProgramRecord,
+    SaleRecord,
     StatsRecord,
 )
 from ingest.contracts.envelope import Dedupe, Kind, Purpose
@@ -35,16 +36,40 @@ class ByClick(Value, frozen=True):
     token: str
 
 
+class ByOwnId(Value, frozen=True):
+    """A click by the id that its client gave it, `own_click`, within the caller's workspace.
+
+    One that nobody knows may still come: the event waits for it.
+    """
+
+    own_id: str
+
+
 class ByFingerprint(Value, frozen=True):
     """A click named by the fingerprint of its visitor, within the caller's workspace."""
 
     fingerprint: str
 
 
+class ByVisitor(Value, frozen=True):
+    """A visitor named by the caller's own id of it, within the caller's workspace."""
+
+    visitor_id: str
+
+
 class ByCustomer(Value, frozen=True):
     """A customer named by its external id, within the caller's workspace."""
 
     external_id: str
+
+
+class BySale(Value, frozen=True):
+    """A sale of the caller's workspace by its dedupe key, which a refund is of.
+
+    The event is recorded whether the sale is known or not.
+    """
+
+    key: Dedupe
 
 
 class ByProgram(Value, frozen=True):
@@ -69,14 +94,19 @@ class StatsOf(Value, frozen=True):
 class FirstOf(Value, frozen=True):
     """The first of some targets that exists; if none does, the event is organic."""
 
-    targets: tuple[ByCode | ByClick | ByFingerprint | ByCustomer, ...]
+    targets: tuple[
+        ByCode | ByClick | ByOwnId | ByVisitor | ByFingerprint | ByCustomer, ...
+    ]
 
 
 Target = (
     ByCode
     | ByClick
+    | ByOwnId
+    | ByVisitor
     | ByFingerprint
     | ByCustomer
+    | BySale
     | ByProgram
     | ByPartner
     | StatsOf
@@ -89,13 +119,15 @@ class Draft(Value, frozen=True, kw_only=True):
 
     Texts are raw: sealing makes them storable. `existing_click` is the click id that the
     visitor of a click already carries; else a `fingerprint` may know the visitor. `amount`
-    is in minor units of `currency`.
+    is in minor units of `currency`; of a refund it is negative, None for all that is left.
     """
 
     kind: Kind
     target: Target
     existing_click: str | None = None
     fingerprint: str | None = None
+    #: The caller's own id of a click's visitor, if `existing_click` is none of ours.
+    own_visitor: str | None = None
     dedupe: Dedupe | None = None
     name: str | None = None
     quantity: int = 1
@@ -113,6 +145,8 @@ class Draft(Value, frozen=True, kw_only=True):
     referrer: str | None = None
     page_url: str | None = None
     is_test: bool = False
+    #: How many milliseconds before the request it happened, which is bounded.
+    age: int = 0
     #: Of a click on a page that nobody sees yet.
     purpose: Purpose | None = None
     #: The browser asks not to be recognised.
@@ -166,6 +200,8 @@ class Outcome(Value, frozen=True):
     program: ProgramRecord | None = None
     #: Who the draft's external id is, where the endpoint asks for it.
     customer: CustomerRecord | None = None
+    #: The sale that a refund is of.
+    sale: SaleRecord | None = None
     #: Whether a key came with the request.
     has_key: bool = False
     #: Whether everything that was asked could be answered.

@@ -25,11 +25,14 @@ RefusalCode = Literal[
     "click_expired",  # older than the program's attribution window
     "customer_unknown",
     "customer_elsewhere",  # a customer of another program
+    "sale_unknown",
+    "sale_known",  # a sale that was recorded already
     "customer_advanced",  # already what it was to become; `problem` is its status
     "credential_missing",
     "credential_malformed",  # not of the form that the header wants
     "unauthorised",  # no such key, or one that was revoked
     "forbidden",  # a key without the scope that is needed; `field` says which
+    "origin_unknown",  # a publishable key from elsewhere; `problem` is the Origin
     "rate_limited",
     "switched_off",
     "overloaded",  # no durable place for the event: come back after `retry_after`

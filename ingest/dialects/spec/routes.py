@@ -31,11 +31,24 @@ class Credential:
 
     In `Authorization` after `Bearer`, in any other header as it is. An optional one is
     checked where it comes.
+
+    `publishable` says which scope of a publishable key is enough, if any:
+    `Credential(publishable="publish")` is all that a route of browsers has to declare. Such a
+    request comes from an origin of its key and is the browser's own: it falls under the limits
+    by address. The key names the workspace and vouches for nothing. So `Outcome.has_key` is
+    False: what is stored of a customer is not told. A lead is a keyless one; it and a sale are
+    deferred, and count nothing, until a secret key reports them, if it is a sale or its program
+    takes leads from servers only. A customer alone, without a click, is unknown.
     """
 
     header: Literal["authorization", "x-api-key"] = "authorization"
     scope: Literal["read", "write", "track", "forward"] = "track"
     is_optional: bool = False
+    publishable: Literal["publish", "publish_sale"] | None = None
+    #: The key only says whose codes are meant: one that is not accepted is as none.
+    only_names: bool = False
+    #: Finds the key in a body, if the header has none.
+    in_body: Callable[[bytes], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +134,9 @@ class Endpoint(Route):
     #: Whether a click on a code that no link has is answered like any other. It is appended
     #: under its code, and recorded once a link has it.
     keeps_unknown: bool = False
+    #: Whether pages of the edge's own site get the answer's `click_id` in a cookie too, for
+    #: its `cookie_window_days`.
+    keeps_cookie: bool = False
     #: Reads the body of a click whose answer follows from its link and click id alone; None
     #: for every other, which `parse` reads. Such a route has no credential, no judge, and
     #: its vendor documents no limits.

@@ -213,7 +213,10 @@ class SpoolStore:
         return {int(stem) for stem in stems if stem.isdecimal()}
 
     def _read_position(self) -> SpoolPosition:
-        """The stored position; the beginning if there is none or it is damaged."""
+        """The stored position; the beginning if there is none or it is damaged.
+
+        A damaged one is deleted: numbers begin anew, and it must not be believed later.
+        """
         nothing = SpoolPosition(0, 0)
         if _CURSOR not in self._files.names(self.folder):
             return nothing
@@ -221,6 +224,7 @@ class SpoolStore:
         raw = self._files.read(self.folder / _CURSOR, 0, size)
         position, checksum = raw[: _POSITION.size], raw[_POSITION.size :]
         if len(raw) < size or crc32(position) != int.from_bytes(checksum):
+            self._files.remove(self.folder / _CURSOR)
             return nothing
         return SpoolPosition(*_POSITION.unpack(position))
 

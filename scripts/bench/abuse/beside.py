@@ -20,7 +20,7 @@ from scripts.bench.abuse.attacks import Scene, example
 from scripts.bench.abuse.others import Load
 from scripts.bench.environment.processes import Contender
 from scripts.bench.environment.runs import Pair, Result, quantile, tell
-from scripts.bench.environment.servers import BenchServers, prepared
+from scripts.bench.environment.servers import Asked, BenchServers, prepared
 from scripts.bench.load import traffic
 from scripts.bench.load.http import Connections, body_of, framed
 from scripts.bench.load.load import Own, Sent, choose, clicks, obey
@@ -131,7 +131,7 @@ async def _click_ids(port: int, codes: Sequence[str]) -> list[str]:
 def beside(environment: Environment, load: Load, attackers: Attackers) -> Result:
     """The p99 of honest clicks beside attacks, against without."""
     attacked, alone = [], []
-    with prepared(environment) as servers:
+    with prepared(environment, Asked(gives_way=True)) as servers:
         stage = _Stage(servers, load, attackers.share)
         for number in range(load.pairs):
             attacked.append(stage.run(attackers.attacks, attackers.seed + number))

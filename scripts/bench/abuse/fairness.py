@@ -6,7 +6,7 @@ from typing import Final
 
 from scripts.bench.abuse import others
 from scripts.bench.environment.runs import Result, paired, quantile
-from scripts.bench.environment.servers import prepared
+from scripts.bench.environment.servers import Asked, prepared
 from scripts.bench.load.batches import add_key, batches
 from scripts.bench.load.load import Own
 from scripts.bench.load.recording import empty, warm
@@ -22,7 +22,7 @@ _MS: Final = 1000
 
 def fairness(environment: Environment, load: others.Load) -> Result:
     """The p99 of a workspace's batches beside another's, against alone."""
-    with prepared(environment) as servers:
+    with prepared(environment, Asked(gives_way=True)) as servers:
         mine = asyncio.run(add_key(servers, WORKSPACE))
         other = asyncio.run(others.add_other(servers))
         mine_only = batches(servers, servers.codes, _EVENTS, 1, mine)

@@ -38,6 +38,6 @@ async def add_other(servers: BenchServers) -> str:
         await ensure(connection, _NAME)
         made: dict[str, Any] = {"number": _PROGRAM, "workspace": _NAME}
         await programs.add(connection, _NAME, **made)
-        await partners.add(connection, _NAME, None, None, None, _NAME)
+        await partners.add(connection, _NAME, workspace=_NAME)
         await add_link(connection, link)
     return await add_key(servers, _NAME)

@@ -30,17 +30,21 @@ _ANSWER: Final = b"%sContent-Length: %d\r\n\r\n%s" % (_HEAD, len(ANSWER), ANSWER
 class _Appender(asyncio.Protocol):
     """The connection to Valkey."""
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, password: str | None) -> None:
         pack: Any = hiredis.pack_command  # its stub knows tuples of one
         self._commands = [pack(("XADD", key, "*", FIELD, payload)) for key in KEYS]
         self._unsent: list[bytes] = []
         self._waiting: deque[Callable[[], None]] = deque()
+        if password:
+            self._unsent.append(pack(("AUTH", password)))
+            self._waiting.append(lambda: None)
         self._replies = hiredis.Reader()
         self._loop = asyncio.get_running_loop()
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._flush()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -92,7 +96,7 @@ async def _serve(port: int, size: int) -> None:
     where: Any = parse_url(os.environ["REDIS_URL"])  # type: ignore[no-untyped-call]  # noqa: TID251 -- an entry point
     # The servers of a measurement listen on a socket in their folder.
     _, appender = await loop.create_unix_connection(
-        lambda: _Appender(bytes(size)), where["path"]
+        lambda: _Appender(bytes(size), where.get("password")), where["path"]
     )
     server = await loop.create_server(
         lambda: _Caller(appender), "127.0.0.1", port, backlog=BACKLOG

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from scripts.bench.environment.servers import BenchServers
 from scripts.errors import Unreachable
+from scripts.stack.supervision import RECORDING_NICENESS
 
 if TYPE_CHECKING:
     Process = subprocess.Popen[bytes]
@@ -153,7 +154,16 @@ def workers(
 ) -> Iterator[list[int]]:
     """Workers from when all of them read: their process ids."""
     with _members(servers, "worker", count, ("-m", "workers"), variables) as pids:
+        for pid in pids:
+            _give_way(pid)
         yield pids
+
+
+def _give_way(pid: int) -> None:
+    """What `up` does to workers."""
+    os.setpriority(os.PRIO_PROCESS, pid, RECORDING_NICENESS)
+    with suppress(OSError):  # a system that does not share cores among sessions first
+        Path(f"/proc/{pid}/autogroup").write_text(str(RECORDING_NICENESS), "utf-8")
 
 
 @contextmanager
@@ -223,6 +233,8 @@ def _running(
             env={**servers.variables(), **variables},
             stdout=output,
             stderr=output,
+            # As under `up`; Linux may share cores among sessions first.
+            start_new_session=True,
         )
     try:
         yield process

@@ -22,6 +22,7 @@ from scripts.servers import Connection, postgres, redis_server
 from scripts.services.administer.catalogue.links import NewLink, add_link
 from scripts.services.maintain.schema import schema_text
 from scripts.services.maintain.seed import plant
+from scripts.stack.supervision import RECORDING_NICENESS
 from workers.publish.publisher import publish_if_missing
 
 #: As many links share the clicks, evenly, unless a measurement wants others.
@@ -49,13 +50,15 @@ class Asked:
     """What a measurement asks of its servers.
 
     `tells_commits`: Postgres keeps the time of every commit, which costs it a little.
-    `stream_server`: the program of another Redis or Valkey.
+    `stream_server`: the program of another Redis or Valkey. `gives_way`: where cores are short,
+    PostgreSQL waits, as under `up`; not where baselines answer only after a COMMIT.
     """
 
     links: int = LINKS
     appendfsync: Literal["everysec", "always"] = "everysec"
     tells_commits: bool = False
     stream_server: Path | None = None
+    gives_way: bool = False
 
 
 _AS_USUAL: Final = Asked()
@@ -116,7 +119,11 @@ def started(
 
     The caller's own variables for Reftide do not count: they may name real servers.
     """
-    options = Options(appendfsync=asked.appendfsync, stream_server=asked.stream_server)
+    options = Options(
+        appendfsync=asked.appendfsync,
+        stream_server=asked.stream_server,
+        postgres_niceness=RECORDING_NICENESS if asked.gives_way else 0,
+    )
     with interruptible(), TemporaryDirectory(prefix="reftide-bench-") as name:
         data = Path(name)
         try:

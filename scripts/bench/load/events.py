@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import LinkRecord
+from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.envelope import (
     Click,
     Client,
@@ -25,7 +26,6 @@ from ingest.contracts.envelope import (
     Kind,
     Request,
     Target,
-    encode,
 )
 from ingest.contracts.stream import FIELD, events_key, shard_of
 from ingest.core.authorize import Principal

@@ -7,7 +7,7 @@ and one that finds no free connection waits for it: its time counts from when it
 
 It ends with one line of JSON: `requests` answered, when it `began` and `ended` (the first
 request, the last answer; by the machine's monotonic clock, in seconds), the `latencies` of
-the open loop in microseconds, `refused`, how many answers were not 200, and `failure`, the
+the open loop in microseconds, `refused`, how many answers were neither 200 nor 302, and `failure`, the
 first of them. The load ends with it, unless it is patient.
 """
 
@@ -26,7 +26,7 @@ from typing import Final
 
 import orjson
 
-from scripts.bench.load.http import Connection, framed, status_of
+from scripts.bench.load.http import Connection, framed, got, status_of
 from scripts.bench.load.traffic import address
 from scripts.bench.loops import runner
 
@@ -37,11 +37,12 @@ _LAST_SECONDS: Final = 10.0
 #: What the requests say they are sent by.
 _SERVER: Final = "reftide-bench"
 _VISITOR: Final = b"<visitor>"
+_GOOD: Final = (HTTPStatus.OK, HTTPStatus.FOUND)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to send. `bodies` is a file of bodies, one a line.
+    """What to send. `bodies` is a file of bodies, one a line, or of `GET PATH`.
 
     `first` is the number of its first visitor; `rate` is in requests a second, 0 for the
     closed loop; `key` is an API key, if any. A patient load counts other answers than 200.
@@ -109,7 +110,7 @@ class _Load:
 
     def _take(self, connection: Connection, due: float, answer: bytes) -> None:
         self._out -= 1
-        if status_of(answer) == HTTPStatus.OK:
+        if status_of(answer) in _GOOD:
             self.answered += 1
         elif self._order.is_patient:
             self.refused += 1
@@ -150,6 +151,10 @@ def agent(body: bytes) -> str:
 
 
 def _framed(body: bytes, order: Order) -> bytes:
+    if body.startswith(b"GET "):
+        return got(
+            body, f"User-Agent: {_SERVER}\r\nX-Forwarded-For: {_VISITOR.decode()}\r\n"
+        )
     key = f"Authorization: Bearer {order.key}\r\n" if order.key else ""
     lines = (
         f"User-Agent: {agent(body)}\r\nContent-Type: application/json\r\n{key}"

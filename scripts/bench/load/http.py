@@ -128,6 +128,11 @@ def framed(path: str, lines: str, body: bytes) -> bytes:
     ).encode() + body
 
 
+def got(line: bytes, lines: str) -> bytes:
+    """A whole GET of a line such as `GET /r/CODE`."""
+    return line + f" HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n".encode()
+
+
 def status_of(answer: bytes) -> int:
     return int(answer[9:12])
 

@@ -1,6 +1,6 @@
 -- Requests for wrk: `wrk … -s load.lua URL -- BODIES FIRST APART KEY`. What traffic.py and
 -- generator.py say in Python; started by load.py. FIRST is the number of the first visitor,
--- APART how far the threads begin from one another, KEY an API key or nothing. Ends with one line of JSON.
+-- APART how far the threads begin from one another, KEY an API key or nothing. A body may be `GET PATH`. Ends with one line of JSON.
 
 local parts = 0
 local heads, tails, sent = {}, {}, 0
@@ -21,6 +21,10 @@ function init(arguments)
       .. authorization
       .. "Content-Length: " .. #body .. "\r\nX-Forwarded-For: "
     tails[#tails + 1] = "\r\n\r\n" .. body
+    if body:sub(1, 4) == "GET " then
+      heads[#heads] = body .. " HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: reftide-bench\r\nX-Forwarded-For: "
+      tails[#tails] = "\r\n\r\n"
+    end
   end
   sent = tonumber(arguments[2]) + part * tonumber(arguments[3])
 end

@@ -94,6 +94,15 @@ def clicks(
     return Requests(traffic.PATH, file, at_once=connections)
 
 
+def redirects(
+    codes: Sequence[str], folder: Path, connections: int = CONNECTIONS
+) -> Requests:
+    """Visitors who follow redirects of codes; likewise."""
+    file = folder / "targets"
+    file.write_text("".join(f"GET /r/{code}\n" for code in codes))
+    return Requests("/", file, at_once=connections)
+
+
 class Wrk:
     """Load by wrk, with a script that sends what our own generator sends."""
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from ingest.contracts.envelope import Envelope, Undecodable, decode
+from ingest.contracts.encoding.envelopes import Undecodable, decode
+from ingest.contracts.envelope import Envelope, Kind
 from ingest.contracts.stream import split
 from scripts.bench.storm.append_only import Append
 from scripts.bench.storm.client import History
+from scripts.bench.storm.traffic import refund_of
 from scripts.servers import Connection, rows, single
 from scripts.sql import statements
 
@@ -149,6 +151,8 @@ def _mark_of(envelope: Envelope) -> str | None:
     if found:
         return found[1]
     told = envelope.details.parsed_properties
+    if envelope.kind is Kind.REFUND:
+        return refund_of(str(told.get("external_id")))
     metadata = told.get("metadata")
     mark = told.get("storm") or (
         metadata.get("storm") if isinstance(metadata, dict) else None

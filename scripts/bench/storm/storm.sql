@@ -5,7 +5,8 @@ select count(pg_terminate_backend(pid)) from pg_stat_activity
 -- recorded_table: what was recorded of a storm, by the mark that the client gave it; gone with the connection
 create temporary table storm_recorded as
 select id, dialect, kind,
-       coalesce(substring(page_url from 'storm=([^&#]+)'),
+       coalesce(case when kind = 'refund' then (properties ->> 'external_id') || ':refund' end,
+                substring(page_url from 'storm=([^&#]+)'),
                 properties ->> 'storm',
                 properties -> 'metadata' ->> 'storm') as mark
   from events

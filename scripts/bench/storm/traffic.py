@@ -18,9 +18,10 @@ from scripts.demo.agents import agents
 from scripts.demo.traffic import API_KEY
 
 #: Of a hundred requests. A `mute click` is bio.re's, which is never told no; a `keyless lead`
-#: is a browser's, recorded and perhaps flagged.
+#: is a browser's, recorded and perhaps flagged. A `code sale` is Affixo's, of a link itself, and a
+#: `refund` is of one.
 _SHARES: Final[Mapping[str, int]] = {
-    "click": 50,
+    "click": 46,
     "keyed click": 10,
     "short click": 4,
     "mute click": 8,
@@ -28,12 +29,16 @@ _SHARES: Final[Mapping[str, int]] = {
     "keyless lead": 4,
     "dub lead": 5,
     "sale": 5,
+    "code sale": 2,
+    "refund": 2,
     "unknown code": 2,
     "batch": 3,
 }
 
 #: What may be sent again without becoming another event.
-REPEATABLE: Final = frozenset({"keyed click", "lead", "dub lead", "sale", "batch"})
+REPEATABLE: Final = frozenset(
+    {"keyed click", "lead", "dub lead", "sale", "code sale", "refund", "batch"}
+)
 #: The most events of a batch.
 _MOST: Final = 9
 _AGAIN: Final = 0.25
@@ -97,9 +102,9 @@ def events(seed: int, count: int, codes: Sequence[str]) -> Iterator[Event]:
 
 
 def request(event: Event, known: str, attempt: int) -> bytes:
-    """The whole request of an attempt; leads name a `known` click, sales a customer.
+    """The whole request of an attempt.
 
-    Repeats differ in what does not make them another event.
+    Leads name a `known` click, sales a customer or nothing, refunds a sale. Repeats differ in what does not make them another event.
     """
     path, headers, document = _PARTS[event.kind](event, known, attempt)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -158,6 +163,20 @@ def _sale(event: Event, customer: str, attempt: int) -> dict[str, Any]:
     }
 
 
+def _code_sale(event: Event) -> dict[str, Any]:
+    return {
+        "ref": event.code,
+        "external_id": event.mark,
+        "amount": 1 + event.number % 99,
+        "url": f"{_PAGE}{event.mark}",
+    }
+
+
+def refund_of(sale: str) -> str:
+    """The mark of the refund of a sale: it bears no other."""
+    return f"{sale}:refund"
+
+
 def _batch(event: Event, click: str, attempt: int) -> Sequence[dict[str, Any]]:
     """Clicks, and a lead of a known click at the end."""
     made = [
@@ -192,6 +211,12 @@ _PARTS: Final[Mapping[str, Callable[[Event, str, int], Parts]]] = {
     ),
     "dub lead": lambda *which: ("/track/lead", _SERVER, _lead(*which)),
     "sale": lambda *which: ("/track/sale", _SERVER, _sale(*which)),
+    "code sale": lambda event, *_: ("/v1/track/sale", _SERVER, _code_sale(event)),
+    "refund": lambda _, sale, __: (
+        "/v1/track/refund",
+        _SERVER,
+        {"external_id": sale},
+    ),
     "unknown code": lambda event, *_: (
         PATH,
         _browser(event),

@@ -36,12 +36,14 @@ _MORE: Final = {
   reftide stats --by partner --since 2026-01-01 --until 2026-01-31 --csv
   reftide stats --by day --since 30d
   reftide stats --by country --workspace acme
+  reftide stats --by referrer --since 7d
 \b
 Days are whole ones, in UTC, by the time of the events. --until includes its day. Without
 dates, links and partners are answered by counters; by day, and links of a time, by those
-of days, which have no amounts. Countries, devices, and partners of a time are summed up
-from rows: that takes a second for some million events. Of detached months there is neither
-country nor device.
+of days, which have no amounts. Partners and programs of a time are summed up from rows: that
+takes a second for some million events. Countries, devices, browsers, referrers and dialects
+are facets: workers sum them up seconds after the events, and of a day keep the hundred
+largest values; the others are (other).
 """
 )
 @click.option("--by", type=click.Choice(KEYS), default="link", help="A row for each.")
@@ -58,7 +60,7 @@ country nor device.
 @json_option
 @click.pass_obj
 def command(environment: Environment, /, **asked: Any) -> None:
-    """Sum up clicks, leads and sales by link, partner, program, day, country or device."""
+    """Sum up clicks, leads and sales by link, partner, program, day or facet."""
     in_one_format(as_json=asked["as_json"], as_csv=asked["as_csv"])
     by, days = asked["by"], _days(asked["since"], asked["until"])
 

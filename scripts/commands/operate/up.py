@@ -15,6 +15,7 @@ import click
 
 from scripts.environment import Environment
 from scripts.stack.run import StackPlan, run
+from scripts.stack.supervision import RECORDING_NICENESS
 
 #: What a shell calls a process that Ctrl-C ended.
 _INTERRUPTED: Final = 130
@@ -55,6 +56,14 @@ Behind a proxy, name its network, so that edges believe its X-Forwarded-For:
     help="The port of the first edge's metrics; the other edges, then the workers, take"
     " the next ports.  [default: REFTIDE_ADMIN_PORT, or any that are free]",
 )
+@click.option(
+    "--console",
+    type=click.IntRange(1, 65535),
+    is_flag=False,
+    flag_value=8090,
+    metavar="[PORT]",
+    help="Run the console too, for this machine.  [port: 8090]",
+)
 @click.option("--edges", type=click.IntRange(1, 64), default=1)
 @click.option("--workers", type=click.IntRange(1, 64), default=1)
 @click.option(
@@ -71,6 +80,13 @@ Behind a proxy, name its network, so that edges believe its X-Forwarded-For:
     default="everysec",
     help="How soon Valkey syncs: `always` survives power loss, and a kill of Valkey"
     " while its disk is busy.",
+)
+@click.option(
+    "--niceness",
+    type=click.IntRange(0, 19),
+    default=RECORDING_NICENESS,
+    help="How far workers and PostgreSQL give way to edges and Valkey where cores are short; 0"
+    " is not at all.",
 )
 @click.option(
     "--log-level",
@@ -160,6 +176,7 @@ def _greet(plan: StackPlan, url: str, published: Sequence[str]) -> None:
         f"or a click:   curl {url}/api/v1/track/click -H 'Content-Type:"
         f' application/json\' -d \'{{"affiliate_url": "{_PAGE}?aff=PARTNER123"}}\''
     )
+    _say(f"or a browser: {url}/try")
 
 
 def _prefix(plan: StackPlan) -> str:

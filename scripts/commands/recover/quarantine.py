@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
 import click
 import orjson
@@ -33,9 +34,12 @@ _COLUMNS: Final = (
     "last_seen", "detail",
 )  # fmt: skip
 _HISTORY: Final = ("at", "who", "action", "note")
+_SUMMARY: Final = (
+    "reason", "workspace", "dialect", "entries", "last_hour", "last_day", "first",
+    "latest",
+)  # fmt: skip
 _DROPPED: Final = ("reason", "entries", "first", "latest")
 
-_STATUSES: Final = ("open", "redriven", "discarded", "all")
 #: A statement that marks some thousands.
 _SECONDS: Final = 60.0
 
@@ -43,6 +47,7 @@ _SECONDS: Final = 60.0
 @click.group(
     epilog="""\b
   reftide quarantine list --reason unknown_link --since 2h
+  reftide quarantine summary --since 1d
   reftide quarantine show 17
   reftide quarantine edit 17 --set code=SUMMER
   reftide quarantine redrive 17
@@ -61,15 +66,32 @@ def command() -> None:
 
 @command.command("list")
 @filters("--reason", "--for")
-@click.option("--status", type=click.Choice(_STATUSES), default="open")
+@click.option("--status", type=click.Choice(quarantine.STATUSES), default="open")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50)
+@click.option(
+    "--before", type=ENTRY, metavar="ID", help="The next page: below this id."
+)
 @reporting
-async def list_(environment: Environment, /, *, limit: int, **by: Any) -> Report:
+async def list_(
+    environment: Environment, /, *, limit: int, before: int | None, **by: Any
+) -> Report:
     """List what is in quarantine, newest first."""
     async with postgres(environment) as connection:
         choice = await quarantine.choose(connection, by)
-        found = await quarantine.listed(connection, choice, limit)
+        found = await quarantine.listed(connection, choice, limit, before)
     return Report(found, partial(_show_list, found))
+
+
+@command.command()
+@filters("--reason", "--for")
+@click.option("--status", type=click.Choice(quarantine.STATUSES), default="open")
+@reporting
+async def summary(environment: Environment, /, **by: Any) -> Report:
+    """Count what is in quarantine by reason, workspace and dialect."""
+    async with postgres(environment) as connection:
+        choice = await quarantine.choose(connection, by)
+        found = await quarantine.summary(connection, choice)
+    return Report(found, partial(table, found, _SUMMARY))
 
 
 def _show_list(found: Mapping[str, Any]) -> None:
@@ -155,6 +177,21 @@ async def discard(environment: Environment, /, **asked: Any) -> Report:
             done = await quarantine_redrive.discard(connection, choice, asked["why"])
     verb = "would be discarded" if asked["dry_run"] else "discarded"
     return Report({"discarded": done}, f"{counted(done, 'entry', 'entries')} {verb}.")
+
+
+@command.command()
+@click.argument("request", type=click.UUID)
+@reporting
+async def cancel(environment: Environment, request: UUID) -> Report:
+    """Take back what no worker has begun of a redrive; these entries stay open.
+
+    REQUEST is what `redrive` prints.
+    """
+    async with postgres(environment, seconds=_SECONDS) as connection:
+        done = await quarantine_redrive.cancel(connection, request)
+    return Report(
+        {"cancelled": done}, f"{counted(done, 'entry', 'entries')} cancelled."
+    )
 
 
 command.add_command(redrive.command, "redrive")

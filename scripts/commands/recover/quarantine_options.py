@@ -7,11 +7,7 @@ import click
 
 from scripts.parameters import Parsed, when
 from scripts.services.parsers import whole
-
-_REASONS: Final = (
-    "undecodable", "unstorable", "future_id", "crash_loop", "unknown_link",
-    "inactive_link", "unknown_program", "unknown_click", "expired", "unauthorised",
-)  # fmt: skip
+from scripts.services.recover.quarantine import REASONS
 
 #: PostgreSQL's bigint.
 _number: Final = whole(1, 2**63 - 1)
@@ -22,12 +18,16 @@ _Body = TypeVar("_Body", bound=Callable[..., Any])
 def filters(*names: str) -> Callable[[_Body], _Body]:
     """The options that choose entries; `names` are those of the reason's."""
     options = [
-        click.option(*names, "reason", type=click.Choice(_REASONS), help="Only these."),
+        click.option(*names, "reason", type=click.Choice(REASONS), help="Only these."),
         when("--since"),
         when("--until", note="Last seen before then."),
         click.option("--workspace", metavar="NAME", help="Whose."),
         click.option(
             "--link", "code", metavar="CODE", help="Only what names it, by code or id."
+        ),
+        click.option("--dialect", metavar="NAME", help="Only what came by this API."),
+        click.option(
+            "--text", metavar="TEXT", help="In the code, detail, event id or envelope."
         ),
     ]
 

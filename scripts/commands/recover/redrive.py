@@ -134,6 +134,8 @@ def _show(done: Mapping[str, Any]) -> None:
         f"{done['redriven']:,} of {asked} put back, {done['failed']:,} refused again"
         f"{waiting}."
     )
+    if done["waiting"]:
+        click.echo(f"`reftide quarantine cancel {done['request']}` takes those back.")
     if done["paused"]:
         click.echo("Recording is paused: run `reftide resume`; then the workers go on.")
     if done["refused"]:

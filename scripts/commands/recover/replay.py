@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from ingest.contracts import ids
 from ingest.contracts.envelope import Kind
 from ingest.dialects import DIALECTS
+from ingest.redirect.dialects import REDIRECTS
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
 from scripts.output import Report, counted, facts, is_quiet, reporting
@@ -24,10 +25,10 @@ from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.administer.catalogue.link_lookup import any_link
 from scripts.services.recover import replays
 from scripts.times import unix_ms
-from workers.replay.request import DEFAULT_RATE, ReplayRequest
+from workers.replay.request import ReplayRequest
 
 _POLL_SECONDS: Final = 0.3
-_NAMES: Final = tuple(dialect.name for dialect in DIALECTS)
+_NAMES: Final = tuple(dialect.name for dialect in (*DIALECTS, *REDIRECTS))
 _KINDS: Final = tuple(kind.value for kind in Kind)
 
 
@@ -68,8 +69,8 @@ The workers do it, and go on if this command is stopped (Ctrl-C): see `reftide r
 @click.option(
     "--rate",
     type=click.IntRange(1, 1_000_000),
-    default=DEFAULT_RATE,
-    help="Events a second at most, over all workers.",
+    help="Events a second at most, over all workers. Without it, as many as live traffic leaves"
+    " room for.",
 )
 @dry_run
 @reporting

@@ -1,26 +1,17 @@
 """`reftide rewind`: move a consumer group back to a time or an entry."""
 
-import re
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import click
-from redis.asyncio import Redis
 from typing_extensions import override
 
-from ingest.contracts.stream import GROUP, EntryId, events_key
+from ingest.contracts.stream import GROUP, EntryId
 from scripts.environment import Environment
-from scripts.errors import UsageProblem
 from scripts.output import Report, reporting, table
-from scripts.parameters import Moment
 from scripts.servers import redis_server, shard_count
-from scripts.services.observe.streams import find_shard
-from scripts.times import unix_ms
-from workers.redis_io.stream_state import ZERO, StreamState
-
-_ENTRY: Final = re.compile(r"(\d{1,20})-(\d{1,20})")
-_LAST_SEQ: Final = (1 << 64) - 1
+from scripts.services.recover.rewind import place, rewind
 
 
 class _Place(click.ParamType["EntryId | datetime"]):
@@ -32,9 +23,12 @@ class _Place(click.ParamType["EntryId | datetime"]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> "EntryId | datetime":
-        if _ENTRY.fullmatch(str(value)):
-            return EntryId.of(str(value))
-        return Moment().convert(value, param, ctx)
+        environment: Environment = click.get_current_context().obj
+        now = datetime.fromtimestamp(environment.clock(), UTC)
+        try:
+            return place(str(value), now)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command(
@@ -68,23 +62,14 @@ A group holds back the trimmer: entries stay until it has acknowledged them.
 @reporting
 async def command(environment: Environment, /, **asked: Any) -> Report:
     """Move a consumer group back, so that it reads entries again."""
-    place: EntryId | datetime = asked["place"]
-    first = place if isinstance(place, EntryId) else EntryId(unix_ms(place), 0)
     group = asked["group"]
     async with redis_server(environment) as redis:
         shards = range(await shard_count(environment, redis))
         if asked["shard"] is not None:
             shards = range(asked["shard"], asked["shard"] + 1)
-        looked = [await find_shard(redis, shard) for shard in shards]
-        # All are looked at before one is moved.
-        found = [state for state in looked if state is not None]
-        lacking = [state.shard for state in found if group not in state.groups]
-        if lacking and not asked["create"]:
-            raise UsageProblem(
-                f"Shard {lacking[0]} has no group {group!r}.",
-                "check the name, or make it with --create.",
-            )
-        moved = [await _move(redis, state, group, first) for state in found]
+        moved = await rewind(
+            redis, shards, group, asked["place"], makes_group=asked["create"]
+        )
     document = {"group": group, "shards": moved}
     return Report(document, partial(_show, moved))
 
@@ -97,41 +82,3 @@ def _show(moved: list[dict[str, Any]]) -> None:
             "These streams begin later: what they held before is trimmed. `reftide replay`"
             " records it from the archive, if there is one."
         )
-
-
-async def _move(
-    redis: Redis, state: StreamState, group: str, first: EntryId
-) -> dict[str, Any]:
-    key, to, was = events_key(state.shard), _before(first), None
-    if group not in state.groups:
-        await redis.xgroup_create(key, group, str(to))
-    else:
-        was = state.groups[group].delivered
-        if to < was:
-            await redis.xgroup_setid(key, group, str(to))
-        # It reads what is behind its place by itself.
-        to = min(to, was)
-    return {
-        "shard": state.shard,
-        "was": None if was is None else str(was),
-        "is": str(to),
-        "begins": _begins_behind(state, first),
-    }
-
-
-def _begins_behind(state: StreamState, place: EntryId) -> str | None:
-    """Where a stream begins that was trimmed, if that is behind a place."""
-    if state.added == state.length:
-        return None
-    if state.first is None:
-        return str(state.last.next)
-    return str(state.first) if state.first > place else None
-
-
-def _before(entry: EntryId) -> EntryId:
-    """The highest id below an entry's: a group is given what comes after its place."""
-    if entry == ZERO:
-        return ZERO
-    if entry.seq:
-        return entry._replace(seq=entry.seq - 1)
-    return EntryId(entry.ms - 1, _LAST_SEQ)

@@ -5,12 +5,13 @@ select event.id, event.at, event.click_id, event.customer_id, event.link_id, eve
        asked.attribution_window_days as window_days
   from events event
   left join customers whose on whose.id = event.customer_id
-  left join programs asked on asked.id = event.asked_program_id
+  left join event_aliases alias on alias.id = event.click_id
+  left join programs asked on asked.id = {asked}
  where event.id = $1 and event.kind in ('lead', 'sale', 'deferred')
 
 -- candidates: the clicks that a lead ($1) may be earned by, latest first, of a visitor's very many some ($2), and why one may not
 with lead as materialized (
-    select event.id, event.at, event.workspace_id, event.click_id, event.customer_id, event.asked_program_id,
+    select event.id, event.at, event.workspace_id, event.click_id, event.customer_id, {asked} as asked_program_id,
            event.attributed_id, coalesce(alias.event_id, event.click_id) as named_id,
            event.api_key_id is not null and not coalesce(whose.is_crowd, false) as is_persons,
            coalesce(whose.is_bound_by_key, false) as is_bound

@@ -1,6 +1,10 @@
 -- recorded: an event's row in words
 select events.id, at, kind::text, is_test, is_bot, is_duplicate,
        is_unverified or kind <> 'click' and api_key_id is null as is_unverified, quantity, dialect, events.name,
+       events.amount, events.currency::text,
+       -- Nobody holds the claim of a sale that only refunds have named.
+       (select sale.id from claims join events sale on sale.id = claims.event_id
+         where (claims.workspace_id, claims.scope, claims.key) = (events.workspace_id, 'sale', events.sale_key)) as refund_of,
        epoch, shard, entry_ms, entry_seq, entry_index, recorded_at,
        workspaces.name as workspace, links.code as link, programs.number as program,
        partners.code as partner, click_id, attributed_id, customer_id, api_key_id,

@@ -7,16 +7,12 @@ from uuid import UUID
 
 import orjson
 
-from ingest.contracts.envelope import (
-    Dedupe,
-    Envelope,
-    NewerVersion,
-    Undecodable,
-    decode,
-)
+from ingest.contracts.encoding.envelopes import NewerVersion, Undecodable, decode
+from ingest.contracts.envelope import Dedupe, Envelope, own_click, own_click_name
 from ingest.contracts.stream import split
 from ingest.dialects import DIALECTS
 from ingest.dialects.spec.routes import Endpoint
+from ingest.redirect.dialects import REDIRECTS
 from scripts.servers import Connection
 from scripts.services.find.events import EventFilter, page
 from scripts.services.find.people import traces_of
@@ -65,22 +61,24 @@ class Name(NamedTuple):
     def signs(self) -> Signs:
         """What tells envelopes that have the name."""
         keys = {*self.invoices, *self.requests}
-        quoted = orjson.dumps(self.text)
+        texts = {self.text, own_click_name(self.text)}
+        quoted = map(orjson.dumps, texts)
         encoded = (binascii.b2a_base64(key.key, newline=False) for key in keys)
 
         def fits(envelope: Envelope) -> bool:
             click, customer = envelope.click, envelope.customer
             said = {click.session, click.token, click.foreign_id, customer.external_id}
-            return self.text in said or envelope.request.dedupe in keys
+            return not texts.isdisjoint(said) or envelope.request.dedupe in keys
 
-        return Signs([quoted, *encoded], fits)
+        return Signs([*quoted, *encoded], fits)
 
 
 async def name_of(connection: Connection, text: str, workspace_id: UUID | None) -> Name:
     """A text with the dedupe keys that it may have made."""
-    invoices = _and_tests([Dedupe.of("sale", text)])
+    invoices = _and_tests([Dedupe.of("sale", *vendor, text) for vendor in _VENDORS])
     owners = await connection.fetch(_SQL["keys"], workspace_id)
-    requests = [
+    requests = [own_click(text)]
+    requests += [
         Dedupe.of(scope, "key", owner["key_hash"].hex(), text, *place)
         for owner in owners
         for scope in _SCOPES
@@ -131,10 +129,19 @@ def _columns(keys: Sequence[Dedupe]) -> tuple[list[Any], list[Any]]:
     return [key.scope for key in keys], [key.key for key in keys]
 
 
+#: What comes before a vendor's own id in the dedupe key of its sales; Dub's have nothing.
+_VENDORS: Final = (
+    (),
+    ("affitor",),
+    ("affixo",),
+    ("refport",),
+    ("tracker", "invoice"),
+)
+
 #: The scopes of idempotency keys: a request's dialect and path.
 _SCOPES: Final = [
     f"{dialect.name}:{endpoint.path}"
-    for dialect in DIALECTS
+    for dialect in (*DIALECTS, *REDIRECTS)
     for endpoint in dialect.endpoints
     if isinstance(endpoint, Endpoint)
 ]

@@ -1,8 +1,8 @@
 """Sums of what links brought, from counters where they have the answer, else from rows.
 
-Without dates, links and partners have counters; of links and days there are counters a day.
-Everything else is summed up from the rows that `verify` compares the counters with, and from
-what stands for months that are detached.
+Without dates, links and partners have counters; of links and days there are counters a day, and
+of countries and the like facets. Partners and programs of a time are summed up from the rows that
+`verify` compares the counters with, and from what stands for months that are detached.
 """
 
 from datetime import date
@@ -11,11 +11,12 @@ from typing import Any, Final
 from scripts.servers import Connection, rows
 from scripts.sql import statements
 from workers.counters.rule import NAMES
+from workers.facets.facets import FACETS
 
 _SQL: Final = statements("services/find/stats")
 
 #: What may be summed up by. Each has rows of its own; what a row is about is its `key`.
-KEYS: Final = ("link", "partner", "program", "day", "country", "device")
+KEYS: Final = ("link", "partner", "program", "day", *FACETS)
 
 _LARGEST: Final = "clicks desc, leads desc, key"
 _ENROLLED: Final = (
@@ -38,14 +39,6 @@ _ROWS: Final = {
         " workspaces.name as workspace",
         "joined": f"join programs on programs.id = whose {_OF_A_WORKSPACE}",
     },
-} | {
-    column: {
-        "column": column,
-        "which": "true",
-        "named": "whose as key, null::text as id, null::text as workspace",
-        "joined": "",
-    }
-    for column in ("country", "device")
 }
 
 
@@ -81,7 +74,7 @@ REPORTS: Final = {
     ("link", True): _report(_SQL["links_of_days"]),
     **{("day", dated): _report(_SQL["days"], "key desc") for dated in (False, True)},
     **{(by, True): _of_rows(by) for by in ("partner", "program")},
-    **{(by, dated): _of_rows(by) for by in ("country", "device") for dated in (False, True)},
+    **{(by, dated): _report(_SQL["facets"].replace("{facet}", by)) for by in FACETS for dated in (False, True)},
 }  # fmt: skip
 #: Those that sum up rows.
 SUMMED: Final = frozenset(REPORTS[by, True] for by in _ROWS)
@@ -93,14 +86,16 @@ async def stats(
     workspace_id: Any,
     days: tuple[date | None, date | None],
     limit: int,
+    link_id: Any = None,
 ) -> list[dict[str, Any]]:
     """The largest sums, or the latest days; the last row `is_total`, over all of them.
 
-    `days` (UTC) are the first one and the one after the last.
+    `days` (UTC) are the first one and the one after the last. Of one link there are sums by
+    link, day and facet.
     """
     statement, asked = REPORTS[by, any(days)], (workspace_id, *days, limit)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         if statement in SUMMED:
             floor = await connection.fetchval(_SQL["folded"])
             return await rows(connection, statement, *asked, floor)
-        return await rows(connection, statement, *asked)
+        return await rows(connection, statement, *asked, link_id)

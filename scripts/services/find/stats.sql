@@ -16,7 +16,7 @@ select links.code as key, links.public_id as id, workspaces.name as workspace, {
        (select array_agg(currency || ' ' || amount order by currency)
           from link_amounts where link_id = links.id and amount <> 0) as amounts
   from links join workspaces on workspaces.id = links.workspace_id
- where ($1::uuid is null or links.workspace_id = $1)
+ where ($1::uuid is null or links.workspace_id = $1) and ($5::uuid is null or links.id = $5)
 
 -- enrolled: by program or by partner, from the counters of partners in programs
 select {named}, {sums}, min(worth.amounts) as amounts
@@ -29,7 +29,7 @@ select {named}, {sums}, min(worth.amounts) as amounts
          where amount <> 0
          group by 1
        ) as worth using ({column})
- where ($1::uuid is null or workspace_id = $1)
+ where ($1::uuid is null or workspace_id = $1) and $5::uuid is null
  group by {by}s.id, workspaces.id
 
 -- links_of_days: by link, from the counters of days
@@ -37,7 +37,7 @@ select links.code as key, links.public_id as id, workspaces.name as workspace, {
   from link_days
   join links on links.id = link_id
   join workspaces on workspaces.id = workspace_id
- where ($1::uuid is null or workspace_id = $1)
+ where ($1::uuid is null or workspace_id = $1) and ($5::uuid is null or links.id = $5)
    and day >= coalesce($2::date, '-infinity') and day < coalesce($3::date, 'infinity')
  group by links.id, workspaces.id
 
@@ -45,22 +45,41 @@ select links.code as key, links.public_id as id, workspaces.name as workspace, {
 select day as key, null::text as id, null::text as workspace, {day_sums}, null::text[] as amounts
   from link_days
   join links on links.id = link_id
- where ($1::uuid is null or workspace_id = $1)
+ where ($1::uuid is null or workspace_id = $1) and ($5::uuid is null or links.id = $5)
    and day >= coalesce($2::date, '-infinity') and day < coalesce($3::date, 'infinity')
  group by day
 
 -- folded: the lowest id that is not of a folded month
 select folded_floor()
 
--- rows: from what the counters are the sums of: rows from an id ($5) on, and what stands for those that are folded, of whose visitors nothing is known
+-- facets: by a facet
+select nullif(value, '') as key, null::text as id, null::text as workspace, {sums}, min(worth.amounts) as amounts
+  from facets
+  left join (
+        select value, array_agg(currency || ' ' || amount order by currency) as amounts
+          from (select value, currency, sum(amount) as amount
+                  from facet_amounts
+                 where facet = '{facet}' and link_id is not distinct from $5::uuid and not is_test
+                   and ($1::uuid is null or workspace_id = $1)
+                   and day >= coalesce($2::date, '-infinity') and day < coalesce($3::date, 'infinity')
+                 group by value, currency) as summed
+         where amount <> 0
+         group by value
+       ) as worth using (value)
+ where facet = '{facet}' and link_id is not distinct from $5::uuid and not is_test
+   and ($1::uuid is null or workspace_id = $1)
+   and day >= coalesce($2::date, '-infinity') and day < coalesce($3::date, 'infinity')
+ group by value
+
+-- rows: from what the counters are the sums of: rows from an id ($5) on, and what stands for those that are folded
 with contributed as (
-    select link_id, program_id, partner_id, country, device, currency, amount, {counters}
+    select link_id, program_id, partner_id, currency, amount, {counters}
       from shares
      where id >= $5
        and at >= coalesce($2::date::timestamp at time zone 'UTC', '-infinity')
        and at < coalesce($3::date::timestamp at time zone 'UTC', 'infinity')
     union all
-    select link_id, program_id, partner_id, null, null, currency, amount, {counters}
+    select link_id, program_id, partner_id, currency, amount, {counters}
       from counter_base
      where day >= coalesce($2::date, '-infinity') and day < coalesce($3::date, 'infinity')
 ), summed as (

@@ -27,6 +27,7 @@ from ingest.contracts.stream import EntryId, events_key
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows, single
 from scripts.sql import statements
+from workers.facets import facets
 from workers.write.dedup import KEPT
 
 _SQL: Final = statements("services/maintain/partitions")
@@ -144,11 +145,14 @@ async def attach(
     async with connection.transaction():
         await connection.execute(_SQL["stats_changed"], month.since, month.until)
         await connection.execute(_SQL["unfold"], month.name)
+        await connection.execute(_SQL["mark"], month.since, month.until)
 
 
 async def _fold(connection: Connection, month: Month) -> None:
     span = (month.since, month.until)
     async with connection.transaction():
+        # The last time that its rows are there for it.
+        await facets.make_all(connection, *span)
         if not await connection.fetchval(_SQL["fold_begin"], month.name):
             return
         await connection.execute(_SQL["fold_shares"], month.name, *span)

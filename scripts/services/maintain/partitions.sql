@@ -90,5 +90,10 @@ with base as (
 )
 delete from detached_partitions where name = $1
 
+-- mark: let the facets of a month's days be made anew
+insert into dirty (bucket)
+select generate_series($1::timestamptz at time zone 'UTC', ($2::timestamptz - interval '1 day') at time zone 'UTC',
+                       interval '1 day')::date
+
 -- bounds: the ids of a month
 select uuid7_floor($1)::text as low, uuid7_floor($2)::text as high

@@ -10,7 +10,8 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey, ids
 from ingest.contracts.directory import api_key_key
-from ingest.contracts.envelope import Dedupe, Envelope, Kind, Request, Target, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe, Envelope, Kind, Request, Target
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
@@ -95,7 +96,7 @@ async def plant(environment: Environment) -> Mapping[str, Any]:
             await _program(connection, number)
         for code, name in _PARTNERS.items():
             with suppress(UsageProblem):  # it is there
-                await partners.add(connection, code, name, None, None, WORKSPACE)
+                await partners.add(connection, code, name=name, workspace=WORKSPACE)
         with suppress(UsageProblem):  # likewise
             await domains.add(connection, _DOMAIN, WORKSPACE)
         links = [await _link(connection, wanted) for wanted in _LINKS]

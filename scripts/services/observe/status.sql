@@ -22,7 +22,7 @@ select coalesce(sum(recorded), 0)::bigint     as recorded,
 -- losses: what was lost of each epoch, in events; how much at most, null if nobody knows; between which moments, and when it was counted. `is_recent`: within seven days
 select open_epochs.epoch, open_epochs.shard, coalesce(lost, 0) as lost,
        case when not open_epochs.is_open then at_most end as at_most,
-       coalesce(lost_since, case when is_ended then seen_at end) as since, counted_at as until,
+       coalesce(lost_since, case when is_ended then seen_at when open_epochs.is_open then run_since end) as since, counted_at as until,
        coalesce(counted_at, now()) > now() - interval '7 days' as is_recent
   from open_epochs
   join stream_epochs using (epoch)

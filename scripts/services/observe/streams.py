@@ -111,15 +111,21 @@ async def memory(
     streams = [await redis.memory_usage(events_key(one.shard)) for one in shards]
     length = sum(shard.length for shard in shards) * events_per_entry
     each = round(sum(size or 0 for size in streams) / length, 1) if length else None
-    hours = None
-    if limit and each and accepted_per_second:
-        hours = round(max(0, limit - used) / each / accepted_per_second / 3600, 2)
     return {
         "redis_memory_bytes": used,
         "redis_memory_limit_bytes": limit or None,
         "bytes_per_event": each,
-        "hours_left": hours,
+        "hours_left": hours_left(used, limit, each, accepted_per_second),
     }
+
+
+def hours_left(
+    used: int | None, limit: int | None, each: float | None, per_second: float | None
+) -> float | None:
+    """For how many hours memory lasts at a rate of events of so many bytes each."""
+    if used is None or not (limit and each and per_second):
+        return None
+    return round(max(0, limit - used) / each / per_second / 3600, 2)
 
 
 async def pending_ids(redis: Redis, shard: int) -> set[EntryId]:

@@ -39,7 +39,10 @@ COMPARISONS: Final = {
         names=", ".join(f"'{name}'" for name in table.counters),
     )
     for table in TABLES
-} | {name: _SQL[name] for name in ("duplicates", "keyless", "ledger", "entries")}
+} | {
+    name: _SQL[name]
+    for name in ("facets", "duplicates", "keyless", "refunds", "ledger", "entries")
+}
 _SHOWN: Final = 20
 _POLL_SECONDS: Final = 0.2
 #: Sums over all events of a large installation take their time.

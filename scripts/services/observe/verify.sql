@@ -16,6 +16,42 @@ select '{what}' as what, name as key, counter, pair.expected, pair.found, count(
  order by key, counter
  limit 20
 
+-- facets: of each facet, days of links whose sums are not those of the counters, and days of workspaces whose sums are not those of their links. Buckets apart that are to be made anew
+with made as materialized (
+    select * from facets
+     where not exists (select from dirty
+                        where dirty.bucket = facets.bucket
+                          and uuid7_floor(dirty.bucket::timestamp at time zone 'UTC') >= folded_floor())
+), days as materialized (
+    select link_id as side, day, array[{counter_sums}]::bigint[] as expected
+      from (select link_id, day, {counters} from shares
+             where id >= (select folded_floor())
+               and not exists (select from dirty
+                                where id >= uuid7_floor(bucket::timestamp at time zone 'UTC')
+                                  and id < uuid7_floor((bucket + 1)::timestamp at time zone 'UTC'))
+            union all
+            select link_id, day, {counters} from counter_base) as counted
+     group by link_id, day
+), truth as (
+    select facet, side, day, expected from days cross join unnest(array[{facets}]) as facet
+    union all
+    select facet, workspace_id, day, array[{counter_sums}]::bigint[]
+      from made where link_id is not null
+     group by facet, workspace_id, day
+), sums as (
+    select facet, coalesce(link_id, workspace_id) as side, day, array[{counter_sums}]::bigint[] as found
+      from made
+     where not is_test
+     group by facet, link_id, workspace_id, day
+)
+select 'facet' as what, facet || ' ' || side || ' ' || day as key,
+       counter, coalesce(pair.expected, 0) as expected, coalesce(pair.found, 0) as found, count(*) over () as total
+  from truth full join sums using (facet, side, day)
+ cross join lateral unnest(string_to_array('{counters}', ', '), truth.expected, sums.found) as pair (counter, expected, found)
+ where coalesce(pair.expected, 0) <> coalesce(pair.found, 0)
+ order by key, counter
+ limit 20
+
 -- duplicates: clicks whose flag is not what the clicks of their visitor before them say. Not those of times that are not kept or were counted by an earlier version, nor those whose window an erased click opened
 with bounds as materialized (
     select greatest(case when quarter = 1 then to_timestamp(21600)
@@ -49,6 +85,20 @@ select 'lead' as what, id::text as key, 'is_duplicate' as counter, is_replaced::
        is_duplicate::int::bigint as found, count(*) over () as total
   from keyless_leads
  where is_duplicate <> is_replaced
+ order by key
+ limit 20
+
+-- refunds: refunds that are not what their sale makes of them
+select 'refund' as what, refund.id::text as key, 'amount' as counter, coalesce(due.amount, 0) as expected,
+       coalesce(refund.amount, 0) as found, count(*) over () as total
+  from (select distinct workspace_id, sale_key from events where sale_key is not null) as sale
+ cross join lateral refunds_due(sale.workspace_id, sale.sale_key) as due
+  join events refund on refund.id = due.id
+ where refund.id >= (select events_floor())
+   and (refund.customer_id, refund.link_id, refund.program_id, refund.partner_id,
+        refund.quantity, refund.amount, refund.currency)
+       is distinct from
+       (due.customer_id, due.link_id, due.program_id, due.partner_id, due.quantity, due.amount, due.currency)
  order by key
  limit 20
 
@@ -118,5 +168,6 @@ select (select count(*) from links)             as links,
        (select count(*) from link_days)         as link_days,
        (select count(*) from link_amounts)      as link_amounts,
        (select count(*) from program_partner_amounts)  as program_partner_amounts,
+       (select count(*) from facets)            as facets,
        (select count(*) from ledger)            as ledger,
        (select count(*) from acknowledged)      as entries

@@ -1,6 +1,6 @@
 """Entries of quarantine: chosen by a filter, listed, shown."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -14,6 +14,11 @@ from scripts.services.recover import quarantine_edit
 from scripts.sql import statements
 
 _SQL: Final = statements("services/recover/quarantine")
+REASONS: Final = (
+    "undecodable", "unstorable", "future_id", "crash_loop", "unknown_link",
+    "inactive_link", "unknown_program", "unknown_click", "expired", "unauthorised",
+)  # fmt: skip
+STATUSES: Final = ("open", "redriven", "discarded", "all")
 
 
 class QuarantineFilter(NamedTuple):
@@ -23,22 +28,33 @@ class QuarantineFilter(NamedTuple):
     status: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    workspace_id: UUID | None = None
+    workspaces: tuple[UUID, ...] | None = None
     code: str | None = None
     ids: tuple[int, ...] | None = None
+    dialect: str | None = None
+    text: str | None = None
 
 
-async def choose(connection: Connection, by: Mapping[str, Any]) -> QuarantineFilter:
-    """The entries that the options name. Raises UsageProblem for what is not there."""
+async def choose(
+    connection: Connection,
+    by: Mapping[str, Any],
+    within: Collection[UUID] | None = None,
+) -> QuarantineFilter:
+    """The entries that the options name, of these workspaces if they are given.
+
+    Raises UsageProblem for what is not there.
+    """
     ids = tuple(by.get("ids", ())) or None
     choice = QuarantineFilter(
         reason=by["reason"],
         status=None if by.get("status") == "all" else by.get("status", "open"),
         since=by["since"],
         until=by["until"],
-        workspace_id=await filter_by(connection, by["workspace"]),
+        workspaces=await _workspaces(connection, by["workspace"], within),
         code=by["code"],
         ids=ids,
+        dialect=by["dialect"],
+        text=by["text"],
     )
     is_filtered = any(choice._replace(ids=None, status=None))
     if (
@@ -53,9 +69,29 @@ async def choose(connection: Connection, by: Mapping[str, Any]) -> QuarantineFil
     return choice
 
 
-async def count(connection: Connection, choice: QuarantineFilter) -> int:
-    number: int = await connection.fetchval(_SQL["count"], *choice)
+async def _workspaces(
+    connection: Connection, name: str | None, within: Collection[UUID] | None
+) -> tuple[UUID, ...] | None:
+    owner = await filter_by(connection, name)
+    if owner is None:
+        return None if within is None else tuple(within)
+    # Of what others own, nobody hears that it exists.
+    return (owner,) if within is None or owner in within else ()
+
+
+async def count(
+    connection: Connection, choice: QuarantineFilter, most: int | None = None
+) -> int:
+    """How many there are; `most` if there are as many or more."""
+    number: int = await connection.fetchval(_SQL["count"], *choice, most)
     return number
+
+
+async def summary(
+    connection: Connection, choice: QuarantineFilter
+) -> list[dict[str, Any]]:
+    """How many there are by reason, workspace and dialect, and since when."""
+    return await rows(connection, _SQL["summary"], *choice)
 
 
 async def _require_open(connection: Connection, choice: QuarantineFilter) -> None:
@@ -63,7 +99,7 @@ async def _require_open(connection: Connection, choice: QuarantineFilter) -> Non
     if not choice.ids:
         return
     named = choice._replace(status="open")
-    found = await rows(connection, _SQL["list"], *named, len(choice.ids))
+    found = await rows(connection, _SQL["list"], *named, None, len(choice.ids))
     if missing := sorted(set(choice.ids) - {row["id"] for row in found}):
         listed = ", ".join(map(str, missing))
         raise UsageProblem(
@@ -73,14 +109,30 @@ async def _require_open(connection: Connection, choice: QuarantineFilter) -> Non
 
 
 async def listed(
-    connection: Connection, choice: QuarantineFilter, limit: int
+    connection: Connection,
+    choice: QuarantineFilter,
+    limit: int,
+    before: int | None = None,
 ) -> dict[str, Any]:
-    """The newest entries, how many there are, and what was counted but not kept."""
+    """The newest entries, how many there are, and what was counted but not kept.
+
+    A further page lists what is `before` the last id of the former one.
+    """
     return {
         "count": await count(connection, choice),
-        "entries": await rows(connection, _SQL["list"], *choice, limit),
+        "entries": await page(connection, choice, limit, before),
         "dropped": await rows(connection, _SQL["dropped"]),
     }
+
+
+async def page(
+    connection: Connection,
+    choice: QuarantineFilter,
+    limit: int,
+    before: int | None = None,
+) -> list[dict[str, Any]]:
+    """The newest entries; of those `before` an id, if there is one."""
+    return await rows(connection, _SQL["list"], *choice, before, limit)
 
 
 async def show(connection: Connection, number: int) -> dict[str, Any]:

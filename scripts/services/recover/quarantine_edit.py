@@ -14,6 +14,14 @@ import orjson
 from msgspec import Raw
 from msgspec.structs import FieldInfo, fields
 
+from ingest.contracts.encoding.envelopes import VERSION as CURRENT
+from ingest.contracts.encoding.envelopes import (
+    NewerVersion,
+    Undecodable,
+    decode,
+    encode,
+)
+from ingest.contracts.encoding.version_1 import FIELDS, VERSION, flattened
 from ingest.contracts.envelope import (
     NO_PROPERTIES,
     PARTS,
@@ -21,13 +29,7 @@ from ingest.contracts.envelope import (
     Dedupe,
     Envelope,
     Kind,
-    NewerVersion,
-    Undecodable,
-    decode,
-    encode,
 )
-from ingest.contracts.envelope import VERSION as CURRENT
-from ingest.contracts.envelope_v1 import FIELDS, VERSION, flattened
 from scripts.errors import UsageProblem
 from scripts.servers import Connection
 from scripts.sql import statements
@@ -85,7 +87,7 @@ def with_fields(payload: bytes, given: Mapping[str, str], gone: Iterable[str]) -
 def sealed(text: str, before: bytes) -> bytes:
     """The envelope that a text says, in the place of `before`. Raises UsageProblem."""
     document = {_short(name): value for name, value in _document(text).items()}
-    if document.get(_VERSION_KEY, CURRENT) in (PLAIN_VERSION, CURRENT):
+    if document.get(_VERSION_KEY, CURRENT) in range(PLAIN_VERSION, CURRENT + 1):
         document[_VERSION_KEY] = VERSION
     try:
         envelope = decode(orjson.dumps(document))

@@ -7,7 +7,7 @@ command has ended.
 import getpass
 import os
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -38,16 +38,44 @@ def operator() -> str:
         return f"user {os.getuid()}"
 
 
-async def ask(connection: Connection, choice: QuarantineFilter) -> UUID:
+class Act(NamedTuple):
+    """Who acts, and on how many entries at most; by default the machine's user, on all."""
+
+    who: str = ""
+    most: int | None = None
+
+
+_OURS: Final = Act()
+
+
+async def ask(
+    connection: Connection, choice: QuarantineFilter, act: Act = _OURS
+) -> UUID:
     """Mark the chosen entries that are open; the request by which they are followed."""
     request = UUID(int=uuid7().int)
-    await _in_parts(connection, "ask", choice, request)
+    await _in_parts(connection, "ask", choice, request, act)
     return request
 
 
-async def discard(connection: Connection, choice: QuarantineFilter, why: str) -> int:
+async def cancel(connection: Connection, request: UUID) -> int:
+    """Take back what no worker has begun of a request; how many entries those are.
+
+    They stay open. Raises UsageProblem for an unknown request.
+    """
+    done: int = await connection.fetchval(_SQL["cancel"], request)
+    if not done and not (await progress(connection, request))["asked"]:
+        raise UsageProblem(
+            f"Nothing was asked for by the request {request}.",
+            "`reftide quarantine redrive --no-wait` prints the request that it makes.",
+        )
+    return done
+
+
+async def discard(
+    connection: Connection, choice: QuarantineFilter, why: str, act: Act = _OURS
+) -> int:
     """Give the chosen entries up that are open; how many those were."""
-    return await _in_parts(connection, "discard", choice, why)
+    return await _in_parts(connection, "discard", choice, why, act)
 
 
 async def progress(connection: Connection, request: UUID) -> dict[str, int]:
@@ -83,13 +111,18 @@ def here(environment: Environment) -> tuple[AbstractAsyncContextManager[Pool], A
 
 
 async def _in_parts(
-    connection: Connection, statement: str, choice: QuarantineFilter, about: object
+    connection: Connection,
+    statement: str,
+    choice: QuarantineFilter,
+    about: object,
+    act: Act,
 ) -> int:
-    total, who = 0, operator()
+    total, who = 0, act.who or operator()
     while True:
+        part = _AT_ONCE if act.most is None else min(_AT_ONCE, act.most - total)
         done: int = await connection.fetchval(
-            _SQL[statement], *choice, about, who, _AT_ONCE
+            _SQL[statement], *choice, about, who, part
         )
         total += done
-        if done < _AT_ONCE:
+        if done < part or total == act.most:
             return total

@@ -12,6 +12,7 @@ from tests.support.edge.showcase import SHOWN, Client, Shown, an_edge, publish
 from tests.support.servers.valkey import running_valkey
 
 every_key = every([each for each in SHOWN if each.route.credential])
+every_refused_key = every([each for each in SHOWN if each.refuses_keys])
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -42,7 +43,7 @@ def refused_headers(shown: Shown) -> Iterator[tuple[dict[str, str], Refusal]]:
     yield shown.credential("scopeless"), Refusal("forbidden", field=scope)
 
 
-@every_key
+@every_refused_key
 async def test_a_wrong_credential_is_refused(client: Client, shown: Shown) -> None:
     for headers, refusal in refused_headers(shown):
         answer = await call(client, shown, headers=headers)

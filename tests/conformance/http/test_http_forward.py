@@ -11,7 +11,7 @@ from tests.support.edge.batching import CLICK, Edge, published
 from tests.support.edge.calling import call, every, is_taken, is_word_for_word, words
 from tests.support.edge.showcase import SHOWN, Client, Shown, an_edge
 
-every_key = every([each for each in SHOWN if each.route.credential])
+every_key = every([each for each in SHOWN if each.refuses_keys])
 every_open = every(
     [
         each

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.stream import ARCHIVE_GROUP, FIELD, GROUP, epoch_key, events_key
 from tests.support.directory import a_click
 from tests.support.environment import inherited

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.stream import (
     ARCHIVE_GROUP,
     GROUP,

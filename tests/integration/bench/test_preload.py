@@ -1,6 +1,8 @@
 from itertools import islice
 from pathlib import Path
 
+from uuid_utils.compat import uuid7
+
 from scripts.bench.environment.servers import BenchServers, planted
 from scripts.bench.growth import preload
 from scripts.bench.load.events import envelopes, unix_ms
@@ -18,8 +20,14 @@ async def test_recorded_clicks_are_repeated_over_thirty_days_with_their_customer
     variables = {"REDIS_URL": redis_url, "DATABASE_URL": database_url}
     environment = Environment({**variables, "REFTIDE_SECRET": "x" * 16}, lambda: 0.0)
     links = await planted(environment, 3)
+    now = unix_ms()
+    clicks = envelopes(
+        links,
+        clock=lambda: now,
+        new_id=lambda: uuid7(nanoseconds=now * 1_000_000),
+    )
     async with open_pool(database_url, size=2) as pool:
-        await record(pool, *islice(envelopes(links), RECORDED), now=unix_ms())
+        await record(pool, *islice(clicks, RECORDED), now=now)
     told: list[int] = []
 
     await preload(BenchServers(environment, tmp_path, links), MORE, told.append)

@@ -8,7 +8,8 @@ import asyncpg
 from ingest.contracts.envelope import Dedupe, Envelope
 from scripts.bench.storm.client import History
 from scripts.bench.storm.judge import Verdict, judge, unplaced_by
-from tests.support.directory import a_click, a_lead, a_sale, an_id
+from scripts.bench.storm.traffic import refund_of
+from tests.support.directory import a_click, a_lead, a_refund, a_sale, an_id
 from tests.support.workers.recording import record
 from workers.postgres.database import Pool
 
@@ -65,6 +66,18 @@ async def test_one_missing_and_one_doubled_are_found(
     assert (["s-5"], ["s-2"], []) == (verdict.lost, verdict.doubled, verdict.astray)
     assert (5, 4) == (verdict.accepted, verdict.recorded)
     assert not verdict.is_fine
+
+
+async def test_a_refund_bears_the_mark_of_its_sale(
+    pool: Pool, database_url: str
+) -> None:
+    told = {"properties": {"external_id": "s-1"}}
+    await record(pool, a_refund(1, **told), a_refund(2, "another", **told))
+    histories = _stories(_accepted(refund_of("s-1"), kind="refund"))
+
+    verdict = await _verdict(database_url, histories)
+
+    assert ([], ["s-1:refund"]) == (verdict.lost, verdict.doubled)
 
 
 async def test_what_was_never_answered_may_be_there_or_not_but_once(

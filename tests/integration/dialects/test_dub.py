@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import ClientResponse
 
 from ingest.contracts.clickid import KeyRing
-from ingest.contracts.envelope import decode
+from ingest.contracts.encoding.envelopes import decode
 from ingest.contracts.ids import first_id_at
 from ingest.contracts.stream import FIELD, events_key
 from tests.support.eventually import eventually
@@ -106,7 +106,11 @@ async def test_browsers_may_ask_and_call_from_anywhere(site: Installation) -> No
     assert 204 == asked.status
     names = ("Origin", "Methods", "Headers")
     allowed = [asked.headers[f"Access-Control-Allow-{name}"] for name in names]
-    assert ["*", "POST, OPTIONS", "Content-Type, Authorization"] == allowed
+    assert [
+        "*",
+        "POST, OPTIONS",
+        "Content-Type, Authorization, Idempotency-Key",
+    ] == allowed
 
 
 # Leads and sales -------------------------------------------------------------------------

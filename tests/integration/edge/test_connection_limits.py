@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from ingest.contracts.envelope import decode
+from ingest.contracts.encoding.envelopes import decode
 from ingest.contracts.stream import FIELD, events_key
 from ingest.http import handlers
 from ingest.http.server import room

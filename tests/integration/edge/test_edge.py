@@ -116,8 +116,8 @@ async def test_browsers_are_told_that_they_may(client: Client) -> None:
     expected = {
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Allow-Methods": "POST, OPTIONS",
-        "Access-Control-Allow-Headers": "Content-Type, Authorization",
-        "Access-Control-Max-Age": "600",
+        "Access-Control-Allow-Headers": "Content-Type, Authorization, Idempotency-Key",
+        "Access-Control-Max-Age": "7200",
     }
     found = {name: answer.headers[name] for name in expected}
     assert expected == found

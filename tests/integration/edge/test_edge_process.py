@@ -19,6 +19,14 @@ from tests.support.eventually import eventually
 from tests.support.servers.edges import SECRET
 from tests.support.servers.valkey import Valkey, running_valkey
 
+#: Becomes an edge with a socket, as systemd would have it; see sd_listen_fds(3).
+_HANDED = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+handed = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+os.execve(sys.executable, [sys.executable, "-m", "ingest"], os.environ | handed)
+"""
+
 
 @pytest.fixture
 def valkey() -> Iterator[Valkey]:
@@ -34,7 +42,7 @@ def a_port() -> int:
 
 @asynccontextmanager
 async def a_process(
-    url: str, path: Path, **changes: str
+    url: str, path: Path, listener: int | None = None, **changes: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     port = a_port()
     environment = {
@@ -48,9 +56,9 @@ async def a_process(
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "ingest",
+        *(("-m", "ingest") if listener is None else ("-c", _HANDED, str(listener))),
         env=environment,
+        pass_fds=() if listener is None else (listener,),
         stderr=asyncio.subprocess.PIPE,
     )
     try:
@@ -71,7 +79,8 @@ async def started(process: asyncio.subprocess.Process) -> None:
 
 
 async def test_sigterm_ends_an_edge_cleanly(redis_url: str, tmp_path: Path) -> None:
-    async with a_process(redis_url, tmp_path) as (process, url):
+    drains = {"REFTIDE_DRAIN_SECONDS": "1"}
+    async with a_process(redis_url, tmp_path, **drains) as (process, url):
         await started(process)
         async with ClientSession(url) as session:
             assert 200 == (await session.get("/readyz")).status
@@ -169,3 +178,61 @@ async def test_an_address_that_is_not_ours_is_said_without_a_traceback(
     assert b"edge: cannot listen on 192.0.2.1 port" in said
     assert b"REFTIDE_HOST" in said
     assert b"Traceback" not in said
+
+
+_CLICK = orjson.dumps({"affiliate_url": "https://x.example/?aff=ALICE"})
+
+
+async def test_an_edge_that_is_told_to_end_goes_on_until_its_clients_have_left(
+    redis_url: str, tmp_path: Path
+) -> None:
+    kept, new, special = {}, {"Connection": "close"}, {"Content-Encoding": "identity"}
+
+    async def clicks(session: ClientSession, told: asyncio.Event) -> None:
+        """Until it is told, and a few more."""
+        left = 3
+        while left:
+            left -= told.is_set()
+            for headers in (kept, new, special):
+                was_told = told.is_set()
+                answer = await session.post(
+                    "/api/v1/track/click", data=_CLICK, headers=headers
+                )
+                assert 200 == answer.status
+                if was_told:
+                    assert "close" == answer.headers["Connection"]
+
+    # It is killed before they are over.
+    drains = {"REFTIDE_DRAIN_SECONDS": "600"}
+    async with a_process(redis_url, tmp_path, **drains) as (process, url):
+        await started(process)
+        told = asyncio.Event()
+        async with ClientSession(url) as session, asyncio.TaskGroup() as tasks:
+            for _ in range(4):
+                tasks.create_task(clicks(session, told))
+            assert 200 == (await session.get("/readyz")).status
+            process.send_signal(signal.SIGTERM)
+
+            async def drains_now() -> bool:
+                return 503 == (await session.get("/readyz")).status
+
+            await eventually(drains_now)
+            told.set()
+
+
+async def test_a_listener_that_is_handed_over_keeps_connections_for_the_next_edge(
+    redis_url: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        for _ in range(2):
+            # Before the edge is there, and after its predecessor has gone.
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with a_process(redis_url, tmp_path, listener.fileno()) as (edge, _):
+                async with asyncio.timeout(20):
+                    assert b"HTTP/1.1 200 OK\r\n" == await reader.readline()
+                writer.close()
+                edge.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(20):
+                    assert 0 == await edge.wait()

@@ -25,24 +25,36 @@ SPECIAL = {"Content-Encoding": "identity"}
 ITS_OWN = {"date", "content-length", "x-ratelimit-remaining", "x-ratelimit-reset"}
 
 
-@dataclass(frozen=True, slots=True)
+Answer = tuple[int, dict[str, str], Any]
+
+
+@dataclass(slots=True)
 class Edge:
+    """Speaks to an edge, on one connection for as long as that is kept open."""
+
     app: web.Application
     port: int
+    _streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def says(self, raw: bytes) -> tuple[int, dict[str, str], Any]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(raw)
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            first, *lines = head[:-4].split("\r\n")
-            pairs = (line.split(": ", 1) for line in lines)
-            headers = {name.lower(): value for name, value in pairs}
-            body = await reader.readexactly(int(headers["content-length"]))
-        finally:
-            writer.transport.abort()
+    async def says(self, raw: bytes) -> Answer:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = self._streams
+        writer.write(raw)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        first, *lines = head[:-4].split("\r\n")
+        pairs = (line.split(": ", 1) for line in lines)
+        headers = {name.lower(): value for name, value in pairs}
+        body = await reader.readexactly(int(headers["content-length"]))
+        if headers.get("connection") == "close":
+            self.leave()
         kept = {name: headers[name] for name in headers.keys() - ITS_OWN}
         return int(first.split(" ")[1]), kept, orjson.loads(body)
+
+    def leave(self) -> None:
+        if self._streams is not None:
+            self._streams[1].transport.abort()
+            self._streams = None
 
 
 @pytest.fixture
@@ -52,7 +64,9 @@ async def edge(redis_url: str, tmp_path: Path) -> AsyncIterator[Edge]:
     server = EdgeServer(app, Bounds(most=100))
     try:
         await server.start("127.0.0.1", 0)
-        yield Edge(app, server.address[1])
+        client = Edge(app, server.address[1])
+        yield client
+        client.leave()
     finally:
         await server.stop()
 
@@ -77,9 +91,9 @@ def requests(shown: Shown) -> Iterator[tuple[bytes, Mapping[str, str]]]:
 async def test_every_answer_is_the_same_either_way(edge: Edge) -> None:
     for shown in SHOWN:
         for body, headers in requests(shown):
-            await edge.says(request(shown, body, headers))
-            # The first lead is news, and all others repeats.
             plain = await edge.says(request(shown, body, headers))
+            if plain[0] < 400:  # The first lead is news, and all others repeats.
+                plain = await edge.says(request(shown, body, headers))
             other = await edge.says(request(shown, body, {**headers, **SPECIAL}))
 
             assert alike(other) == alike(plain), (shown.name, body, headers)
@@ -99,7 +113,7 @@ def refusals(shown: Shown) -> set[tuple[object, ...]]:
     return {(each.status, *each.body) for each in refused if each.body}
 
 
-def alike(answer: tuple[int, dict[str, str], Any]) -> object:
+def alike(answer: Answer) -> object:
     """An answer without what every event has of its own."""
     status, headers, document = answer
     return status, headers, document if status >= 400 else shape(document)

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from ingest.contracts.envelope import decode
+from ingest.contracts.encoding.envelopes import decode
 from ingest.contracts.stream import FIELD, events_key
 from scripts.bench.abuse.corpus import no_requests
 from tests.support.edge.showcase import publish

@@ -26,7 +26,7 @@ def valkey() -> Iterator[Valkey]:
 async def test_an_edge_does_with_the_rights_that_the_threat_model_gives_it(
     valkey: Valkey, tmp_path: Path
 ) -> None:
-    [rights] = re.findall(r"ACL SETUSER .*", PAGE.read_text("utf-8"))
+    [rights] = re.findall(r"ACL SETUSER edge .*", PAGE.read_text("utf-8"))
     with Redis.from_url(valkey.url) as redis:
         assert redis.execute_command(*rights.split())
         await publish(valkey.url)

@@ -18,6 +18,7 @@ from tests.support.directory import (
     NOON_MS,
     a_click,
     a_lead,
+    a_refund,
     a_sale,
     an_id,
 )
@@ -26,6 +27,7 @@ from tests.support.workers.erasures import (
     HISTORY,
     JANE,
     TRACES,
+    archive,
     balanced,
     counted,
     erase,
@@ -36,6 +38,7 @@ from tests.support.workers.erasures import (
     left,
 )
 from tests.support.workers.replaying import Site, a_site
+from workers.erasure.archives import sweep
 from workers.erasure.begin import begin, find_people
 from workers.postgres.email_key import load_email_key
 
@@ -93,6 +96,32 @@ async def test_nothing_is_left_of_a_person_and_everything_counts_as_before(
     assert 1 == await site.value(
         "select count(*)::int from events where session = 'sess-of-joe'"
     )
+
+
+async def test_a_refund_stays_with_the_sale_of_an_erased_person(site: Site) -> None:
+    sale = janes_sale(3, dedupe=Dedupe.of("sale", "inv-7"), at=NOON_MS + 20)
+    told = {"properties": {"refund_reason": "about-jane"}}
+    refund = a_refund(4, "inv-7", amount=-900, at=NOON_MS + 30, **told)
+    await site.add(janes_click(1), janes_lead(2, at=NOON_MS + 10), sale, refund)
+    await site.record()
+    await archive(site)
+    worth = "select sum(amount)::int from link_amounts where link_id = $1"
+    before = await site.value(worth, LINKS[0])
+
+    await erase(site)
+    late = a_refund(5, "inv-7", amount=-100, at=NOON_MS + 40, **told)
+    await site.add(late)
+    await site.record()
+
+    assert before - 100 == await site.value(worth, LINKS[0])
+    named = "select count(*)::int from events refund join claims on key = sale_key"
+    assert 2 == await site.value(named)
+    assert site.archive is not None
+    await sweep(site.pool, site.archive, [])
+    await finish(site)
+    assert [] == await left(site, site.archive)
+    assert 4 == (await site.replay())["unchanged"]
+    assert (await site.proven())["ok"]
 
 
 async def test_what_comes_again_brings_nobody_back_and_counts_once(site: Site) -> None:

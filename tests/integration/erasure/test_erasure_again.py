@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ingest.contracts.envelope import Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Envelope
 from tests.support.directory import NOON_MS
 from tests.support.envelopes import changed
 from tests.support.workers.erasures import (

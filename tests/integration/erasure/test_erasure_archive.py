@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from tests.support.eventually import eventually
 from tests.support.grepping import files, traces
 from tests.support.servers.valkey import running_valkey

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Envelope
 from tests.support.directory import LINKS, NOON_MS, WORKSPACE, a_lead, an_id
 from tests.support.eventually import eventually
 from tests.support.workers.erasures import (

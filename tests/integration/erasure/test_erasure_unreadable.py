@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from ingest.contracts.envelope import PLAIN_VERSION, VERSION, encode
+from ingest.contracts.encoding.envelopes import VERSION, encode
+from ingest.contracts.envelope import PLAIN_VERSION
 from ingest.contracts.stream import EntryId, epoch_key
 from ingest.contracts.telemetry import Log
 from tests.support.directory import a_click, an_id, furnish

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ingest.contracts.envelope import Dedupe, Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe, Envelope, own_click, own_click_name
 from ingest.durable.spool.directory import SpoolDirectory, spool_of
 from ingest.durable.spool.records import SpoolItem
 from scripts.services.find.attribution import explain
@@ -24,7 +25,7 @@ from tests.support.directory import (
 from tests.support.envelopes import changed
 from tests.support.servers.cli import Cli
 from tests.support.servers.installation import Installation, elsewhere
-from tests.support.workers.recording import a_delivery, a_pipeline, record
+from tests.support.workers.recording import a_delivery, a_pipeline, record, record_later
 from workers.postgres.database import Pool
 
 DAY_MS = 24 * 3600 * 1000
@@ -79,6 +80,20 @@ async def test_a_click_is_found_by_the_short_id_that_its_client_was_told(
     found = await _event(cli, "a2B3c4D5e6F7g8H9")
 
     assert (str(an_id(1)), "click id") == (found["id"], found["found_by"])
+
+
+async def test_a_click_and_what_waits_for_one_are_found_by_the_clients_own_id(
+    pool: Pool, cli: Cli
+) -> None:
+    clicked, waits = "rt_2871660403117829", "rt_8114093327716502"
+    name = own_click_name(waits)
+    await record(pool, a_click(1, dedupe=own_click(clicked)))
+    await record(pool, a_lead(2, foreign_click=name, api_key_id=None))
+
+    done, waiting = await _event(cli, clicked), await _event(cli, waits)
+
+    assert ("recorded", str(an_id(1))) == (done["state"], done["id"])
+    assert ("quarantined", str(an_id(2))) == (waiting["state"], waiting["id"])
 
 
 async def test_events_of_one_name_are_listed(pool: Pool, cli: Cli) -> None:
@@ -196,6 +211,24 @@ async def test_a_lead_says_which_click_earned_it_and_why_not_the_others(
     ]
     assert "L0" in found["why"] or "L2" in found["why"]
     assert "another is" in await _shown(cli, str(lead.id))
+
+
+async def test_a_lead_by_a_clients_own_click_id_is_confined_to_the_clicks_program(
+    pool: Pool, cli: Cli
+) -> None:
+    own_id = "rt_2871660403117829"
+    root = a_click(0, dedupe=own_click(own_id), link_id=LINKS[2])
+    of_root = {"root_id": root.id, "root_link_id": LINKS[2]}
+    await record_later(pool, root, a_click(1, at=NOON_MS + 1, **of_root))
+    lead = a_lead(2, at=NOON_MS + 2, foreign_click=own_click_name(own_id))
+    await record_later(pool, lead)
+
+    found = (await _event(cli, str(lead.id)))["attribution"]
+
+    assert ("first_click", str(root.id)) == (found["model"], found["click"])
+    assert ["of another program", "earned it: the first that counts"] == [
+        each["verdict"] for each in found["candidates"]
+    ]
 
 
 async def test_a_lead_of_nobody_says_why(pool: Pool, cli: Cli) -> None:

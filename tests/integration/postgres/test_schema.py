@@ -14,7 +14,8 @@ import asyncpg
 import orjson
 import pytest
 
-from ingest.contracts.envelope import Dedupe, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe
 from scripts.embedded import binaries
 from scripts.environment import Environment
 from scripts.errors import Unreachable

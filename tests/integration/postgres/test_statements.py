@@ -10,6 +10,7 @@ from scripts.services.find import stats
 from scripts.services.observe.verify import COMPARISONS
 from workers.counters.rule import ADD_ALL, TABLES, addition, comparison
 from workers.erasure import runner
+from workers.facets import facets
 from workers.postgres.sql import statements as worker_statements
 from workers.publish import publisher
 from workers.replay import reprocess
@@ -27,12 +28,14 @@ _MADE_FIRST = {
 _FILLED = {
     ("counters/counters", "add_to_links"): [ADD_ALL],
     ("counters/counters", "add"): [addition(table) for table in TABLES],
+    ("counters/counters", "mark"): [],
+    ("facets/facets", "make"): [facets._MAKE],
     ("counters/counters", "wrong"): [comparison(table) for table in TABLES],
     ("services/observe/verify", "counters"): [*COMPARISONS.values()],
     ("services/find/stats", "report"): [*stats.REPORTS.values()],
     **{
         ("services/find/stats", name): []
-        for name in ("rows", "enrolled", "links_of_days", "days")
+        for name in ("rows", "enrolled", "links", "links_of_days", "days", "facets")
     },
     ("erasure/erasure", "events_pseudonymize"): [runner._PSEUDONYMIZE_EVENTS],
     ("publish/publisher", "changes_next"): [*publisher._CHANGES_NEXT.values()],

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.stream import FIELD, SHARDS_KEY
 from scripts.environment import Environment
 from scripts.services.observe.verify import verify

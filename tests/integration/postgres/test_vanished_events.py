@@ -200,6 +200,24 @@ async def test_what_edges_appended_that_died_is_lost_as_far_as_they_said(
     assert (10, None) == (counted, found["at_most"])
 
 
+async def test_a_doubt_says_since_when_although_nothing_is_known_to_be_lost(
+    scene: Scene, valkey: Valkey
+) -> None:
+    """The edge may have appended more before it died with the server."""
+    await scene.send(a_click(1))
+    await scene.edge.report()
+    await scene.look()
+    last_seen = await value_of(scene.pool, "select seen_at from stream_epochs")
+    await scene.edge.close()
+    await restart(scene, valkey, 0)
+    scene.edge = Edge(valkey.url, "another")
+
+    [counted, [found]] = await lost(scene)
+
+    assert (0, None) == (counted, found["at_most"])
+    assert last_seen == found["since"]
+
+
 async def test_what_an_edge_named_that_died_before_it_was_counted_is_lost(
     scene: Scene, valkey: Valkey
 ) -> None:

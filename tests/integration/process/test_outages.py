@@ -19,7 +19,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from ingest.contracts.envelope import Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import FIELD, GROUP
 from ingest.durable.stream import PendingAppend, Stream
 from ingest.redis_io.client import RedisBreaker, connect

@@ -12,6 +12,7 @@ from tests.unit.scripts.test_usage import needing
 #: What others have to be so that one is looked at.
 RIGHT = {
     "links alias add": {"new_code": "OTHER", "link": "PARTNER123"},
+    "import": {"what": "links", "file": "links.csv"},
     "limits set": {"subject": "bio_re.address", "per_minute": "60"},
     "milestones add": {"name": "first", "program": "1", "converts": "5"},
 }

@@ -38,6 +38,7 @@ REFUSED = {
     "REFTIDE_CUSTOMER_KEEP_DAYS": Wrong("worker", "0"),
     "REFTIDE_DAY_SECONDS": Wrong("edge", "86401"),
     "REFTIDE_DRAIN_RATE": Wrong("edge", "0"),
+    "REFTIDE_DRAIN_SECONDS": Wrong("edge", "601"),
     "REFTIDE_GATHER_MS": Wrong("worker", "1001"),
     "REFTIDE_GPC": Wrong("edge", "sell"),
     "REFTIDE_HOST": Wrong("edge", ADDRESS, 3),
@@ -59,6 +60,7 @@ REFUSED = {
     "REFTIDE_TRACES_PER_SECOND": Wrong("worker", "1001"),
     "REFTIDE_TRACE_ONE_IN": Wrong("edge", "100"),  # of none
     "REFTIDE_TRUSTED_PROXIES": Wrong("edge", "10.0.0.1/8"),
+    "REFTIDE_WELL_KNOWN": Wrong("edge", FILE),
     "REFTIDE_WORKER_NAME": Wrong("worker", "../elsewhere"),
 }
 #: Events are worth more than these: the process runs, and what it says of them.

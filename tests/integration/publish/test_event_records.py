@@ -11,11 +11,14 @@ from redis.asyncio import Redis
 
 from ingest.contracts.directory import (
     CustomerRecord,
+    SaleRecord,
     StatsRecord,
     customer_key,
+    sale_key,
     stats_key,
 )
-from ingest.contracts.envelope import Dedupe, Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe, Envelope
 from tests.support.directory import (
     ELSEWHERE,
     FIRST_CLICK,
@@ -26,6 +29,7 @@ from tests.support.directory import (
     WORKSPACE,
     a_click,
     a_lead,
+    a_sale,
     an_id,
     furnish,
 )
@@ -120,6 +124,27 @@ async def counted(world: World) -> World:
     )
     await world.publish()
     return world
+
+
+# Sales -----------------------------------------------------------------------------------
+
+
+async def test_a_sale_is_published_with_who_earned_it(world: World) -> None:
+    async def sold() -> SaleRecord | None:
+        await world.publish()
+        raw = await world.redis.get(sale_key(WORKSPACE, named.key))
+        return SaleRecord.decode(raw) if raw else None
+
+    named = Dedupe.of("sale", "invoice")
+    await world.record(a_sale(2, dedupe=named))
+
+    assert SaleRecord(amount=4900) == await sold()
+
+    await world.record(
+        a_click(1), a_lead(3, click_id=an_id(1), link_id=LINKS[0], at=NOON_MS - 1)
+    )
+
+    assert SaleRecord(amount=4900, is_earned=True) == await sold()
 
 
 # Customers -------------------------------------------------------------------------------

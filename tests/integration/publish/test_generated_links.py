@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ingest.contracts.envelope import Dedupe, Envelope, Kind, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe, Envelope, Kind
 from tests.support.directory import (
     ELSEWHERE,
     FIRST_CLICK,

@@ -11,6 +11,7 @@ from ingest.contracts.directory import (
     EVERYTHING,
     GENERATION_KEY,
     ClickRecord,
+    DomainRecord,
     KeyRecord,
     LinkRecord,
     ProgramRecord,
@@ -301,3 +302,29 @@ async def test_one_publisher_waits_for_another_by_doing_nothing(world: World) ->
         assert not await world.publish_if_missing()
 
     assert 0 < await world.publish()
+
+
+async def test_what_redirects_ask_is_published(world: World) -> None:
+    await world.publish()
+    await world.execute(
+        "update links set expires_at = to_timestamp(1800000000), click_param = 'cid'"
+        " where code = 'SPRING'"
+    )
+    await world.execute("update programs set fallback_url = 'https://p.example/over'")
+    await world.execute(
+        "update domains set schemes = '{tel}', is_case_sensitive = true"
+    )
+    await world.publish()
+
+    link = await world.link_at(link_key("-", "SPRING"))
+    domain = await world.redis.get(domain_key("go.example"))
+
+    assert link is not None
+    assert (1_800_000_000_000, "https://p.example/over", "cid") == (
+        link.ends_at,
+        link.fallback_url,
+        link.click_param,
+    )
+    assert DomainRecord(
+        workspace_uuid=world.workspace, schemes=["tel"], is_case_sensitive=True
+    ) == DomainRecord.decode(domain)

@@ -1,12 +1,15 @@
 """Entries put back from quarantine by themselves, when what they lacked has come."""
 
 import time
+from itertools import permutations
 from uuid import UUID
 
 import pytest
 
 from ingest.contracts.clickid import NO_LINK
+from ingest.contracts.envelope import own_click, own_click_name
 from tests.support.directory import (
+    ELSEWHERE,
     FOREIGN_LINK,
     LINKS,
     NOON_MS,
@@ -89,6 +92,76 @@ async def test_a_lead_waits_for_a_click_that_no_directory_knew(clinic: Clinic) -
     assert 1 == await clinic.heal()
     assert (2, 0, 0) == await clinic.ledger()
     assert 1 == await clinic.value("select leads from links where id = $1", LINKS[0])
+
+
+async def test_a_lead_waits_for_the_click_that_its_client_named(clinic: Clinic) -> None:
+    name = own_click_name("rt_2871660403117829")
+    lead = a_lead(2, foreign_click=name, api_key_id=None, external_id=None)
+    click = a_click(1, dedupe=own_click("rt_2871660403117829"), link_id=LINKS[1])
+    # Another workspace's client may have made up the same id.
+    other = a_click(
+        3,
+        dedupe=own_click("rt_2871660403117829"),
+        link_id=FOREIGN_LINK,
+        workspace_id=ELSEWHERE,
+    )
+    await clinic.take_in(lead, other)
+    assert ["unknown_click"] == await clinic.reasons()
+    assert 0 == await clinic.heal()
+
+    await clinic.take_in(click)
+
+    assert 1 == await clinic.heal()
+    assert click.id == await clinic.value(
+        "select attributed_id from events where id = $1", lead.id
+    )
+    assert 1 == await clinic.value("select leads from links where id = $1", LINKS[1])
+    assert [] == await clinic.mistakes()
+
+
+async def test_a_lead_in_the_batch_of_its_repeated_click_has_the_first(
+    clinic: Clinic,
+) -> None:
+    key = own_click("rt_2871660403117829")
+    first = a_click(1, dedupe=key)
+    again = a_click(2, dedupe=key, link_id=LINKS[1], at=NOON_MS + 1)
+    lead = a_lead(
+        3, foreign_click=own_click_name("rt_2871660403117829"), api_key_id=None
+    )
+
+    await clinic.take_in(again)
+    await clinic.take_in(first, lead)
+    await clinic.heal()
+
+    assert (2, 1, 0) == await clinic.ledger()
+    assert 1 == await clinic.value("select leads from links where id = $1", LINKS[0])
+    assert 0 == await clinic.value("select clicks from links where id = $1", LINKS[1])
+
+
+@pytest.mark.parametrize("order", [*permutations(range(4))])
+async def test_in_any_order_a_lead_follows_its_clients_id_to_the_first_click_with_it(
+    clinic: Clinic, order: tuple[int, ...]
+) -> None:
+    key = own_click("rt_2871660403117829")
+    first = a_click(1, dedupe=key, link_id=LINKS[2])
+    # It confines the lead to the program of the first click, and not to its own.
+    again = a_click(2, dedupe=key, link_id=LINKS[1], at=NOON_MS + 1)
+    later = a_click(
+        3, link_id=LINKS[0], at=NOON_MS + 2, root_id=first.id, root_link_id=LINKS[2]
+    )
+    name = own_click_name("rt_2871660403117829")
+    lead = a_lead(4, foreign_click=name, api_key_id=None, at=NOON_MS + 3)
+
+    events = (first, again, later, lead)
+    for place in order:
+        await clinic.take_in(events[place])
+        await clinic.heal()
+
+    assert (3, 1, 0) == await clinic.ledger()
+    assert first.id == await clinic.value(
+        "select attributed_id from events where id = $1", lead.id
+    )
+    assert [] == await clinic.mistakes()
 
 
 async def test_it_looks_less_often_the_longer_a_lead_has_waited(clinic: Clinic) -> None:

@@ -6,7 +6,14 @@ from uuid import UUID
 
 import pytest
 
-from ingest.contracts.envelope import Client, Dedupe, Kind, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import (
+    Client,
+    Dedupe,
+    Kind,
+    own_click,
+    own_click_name,
+)
 from tests.support.directory import (
     FIRST_CLICK,
     FOREIGN_LINK,
@@ -142,6 +149,36 @@ async def test_a_repointed_links_events_follow_it(site: Site) -> None:
             FIRST_CLICK,
             PARTNERS[1],
         )
+    )
+    assert (await site.proven())["ok"]
+
+
+async def test_a_lead_by_an_own_id_stays_with_the_click_that_took_the_id_over(
+    site: Site,
+) -> None:
+    key, name = own_click("rt_2871660403117829"), own_click_name("rt_2871660403117829")
+    again = a_click(2, dedupe=key, link_id=LINKS[1], at=NOON_MS + 1)
+    for event in (
+        again,
+        a_lead(101, foreign_click=name, at=NOON_MS + 2),
+        a_click(1, dedupe=key),
+    ):
+        await site.add(event)
+        await site.record()
+    sums = [await site.value(query) for query in _SUMS]
+    digest = await site.digest()
+
+    assert {"scanned": 3, "unchanged": 3} == await site.replay("reprocess")
+    assert digest == await site.digest()
+
+    await _forget(site)
+    # The lead in the page of its click waits for it.
+    first, second = [await site.replay("reprocess") for _ in range(2)]
+    assert {"scanned": 3, "inserted": 1, "unchanged": 1, "quarantined": 1} == first
+    assert {"scanned": 3, "inserted": 1, "unchanged": 2} == second
+    assert sums == [await site.value(query) for query in _SUMS]
+    assert LINKS[0] == await site.value(
+        "select link_id from events where kind = 'lead'"
     )
     assert (await site.proven())["ok"]
 

@@ -13,7 +13,6 @@ from tests.support.workers.replaying import EVERYTHING, Site, a_site
 from tests.support.workers.working import STREAM
 from workers.archive.writer import SegmentWriter
 from workers.model.batch import Delivery, Entry
-from workers.replay.request import DEFAULT_RATE
 from workers.replay.sources import Cursor, ReplaySources
 from workers.stream.epochs import sample
 
@@ -180,7 +179,7 @@ async def test_a_frame_is_taken_in_pages_and_left_in_the_middle(site: Site) -> N
         page = await sources.page(0, Cursor.decode(cursor.encode()), span)
         pages.append(page.read)
         cursor = page.next
-    usual = replace(EVERYTHING, rate=DEFAULT_RATE)
+    usual = replace(EVERYTHING, rate=2000)
     done = await site.replay(request=usual)
 
     # Nothing of a stream; 166 of one segment, 167 of the other, which share 83.

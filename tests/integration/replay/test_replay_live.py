@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from redis.asyncio import Redis
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.stream import FIELD
 from scripts.services.recover.replays import order, read
 from tests.support.directory import LINKS, NOON_MS, a_click, a_lead, a_sale

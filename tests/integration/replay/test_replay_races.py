@@ -6,7 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ingest.contracts.envelope import Dedupe, Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe, Envelope
 from scripts.errors import UsageProblem
 from scripts.services.recover.replays import put
 from tests.support.directory import NOON_MS, WORKSPACE, a_click, a_lead

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.stream import FIELD, EntryId, epoch_key
 from ingest.contracts.traces.context import with_context
 from ingest.contracts.traces.spans import SpanExport

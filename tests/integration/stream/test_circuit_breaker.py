@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.stream import FIELD, GROUP, events_key
 from tests.support.directory import NOON_MS, a_click, furnish
 from tests.support.eventually import eventually

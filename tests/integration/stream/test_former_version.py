@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.contracts.envelope import decode, encode
+from ingest.contracts.encoding.envelopes import decode, encode
 from ingest.contracts.stream import EntryId, epoch_key
 from tests.support.former import FORMER
 from tests.support.workers.quarantine_desk import Desk

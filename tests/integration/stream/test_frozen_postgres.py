@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.stream import FIELD, GROUP
 from tests.support.directory import a_click, furnish
 from tests.support.eventually import eventually

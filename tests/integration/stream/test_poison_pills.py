@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.stream import FIELD, GROUP, alone_key, events_key
 from tests.support.directory import NOON_MS, a_click, an_id, furnish
 from tests.support.environment import inherited

@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from ingest.contracts.envelope import VERSION, encode
+from ingest.contracts.encoding.envelopes import VERSION, encode
 from ingest.contracts.stream import (
     EDGES_KEY,
     ENTRY_EVENTS,

@@ -10,7 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 from msgspec import structs
 
-from ingest.contracts.envelope import Dedupe, Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe, Envelope
 from tests.support.directory import (
     FIRST_CLICK,
     LAST_CLICK,

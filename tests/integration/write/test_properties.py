@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from tests.support.directory import a_click
 from tests.support.workers.recording import (
     link_row,

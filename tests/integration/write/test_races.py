@@ -5,8 +5,18 @@ from collections.abc import Sequence
 from itertools import count
 from uuid import UUID
 
-from ingest.contracts.envelope import Envelope, encode
-from tests.support.directory import NOON_MS, a_click, a_lead, a_sale, miscounted
+import pytest
+
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Envelope, own_click, own_click_name
+from tests.support.directory import (
+    LINKS,
+    NOON_MS,
+    a_click,
+    a_lead,
+    a_sale,
+    miscounted,
+)
 from tests.support.workers.racing import beside, somebody_waits
 from workers.enrich import build_enrichers
 from workers.model.batch import Delivery, Entry
@@ -68,6 +78,28 @@ async def test_a_click_comes_while_its_lead_is_being_recorded(pool: Pool) -> Non
     async with pool.acquire() as connection:
         attributed = "select attributed_id from events where kind = 'lead'"
         assert click.id == await connection.fetchval(attributed)
+
+
+@pytest.mark.parametrize("is_lead_first", [True, False])
+async def test_a_click_takes_its_own_id_over_while_a_lead_by_it_is_being_recorded(
+    pool: Pool, *, is_lead_first: bool
+) -> None:
+    own_id = "rt_2871660403117829"
+    key, at = own_click(own_id), NOON_MS + 1
+    first = _delivery(1, a_click(1, dedupe=key))
+    again = _delivery(2, a_click(2, dedupe=key, link_id=LINKS[1], at=at))
+    name = own_click_name(own_id)
+    lead = _delivery(3, a_lead(3, foreign_click=name, at=NOON_MS + 2))
+    await _pipeline(pool).process([again])
+
+    racers = (lead, first) if is_lead_first else (first, lead)
+    await _race(pool, [racers[0]], racers[1])
+
+    events, repeats, _ = await _counted(pool)
+    assert (2, 1) == (events, repeats)
+    async with pool.acquire() as connection:
+        counted = "select sum(leads) from links where id = $1"
+        assert 1 == await connection.fetchval(counted, LINKS[0])
 
 
 async def test_writers_of_one_sale_that_see_it_differently_do_not_block_each_other(

@@ -2,7 +2,8 @@
 
 from uuid import uuid4
 
-from ingest.contracts.envelope import VERSION, Dedupe
+from ingest.contracts.encoding.envelopes import VERSION
+from ingest.contracts.envelope import Dedupe
 from tests.support.directory import (
     FOREIGN_LINK,
     LINKS,

@@ -1,11 +1,13 @@
 """What edges could not look up: workers do, and no workspace gets what is another's."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.directory import KEYS_NAMESPACE, workspace_namespace
+from ingest.contracts.envelope import Kind
 from tests.support.directory import (
     ELSEWHERE,
     FOREIGN_LINK,
@@ -17,7 +19,7 @@ from tests.support.directory import (
     a_lead,
     an_id,
 )
-from tests.support.workers.recording import record_later, rows_of
+from tests.support.workers.recording import reasons_of, record, record_later, rows_of
 from workers.postgres.database import Pool
 from workers.postgres.email_key import load_email_key
 
@@ -143,3 +145,41 @@ async def test_an_imported_click_id_is_its_workspaces(pool: Pool) -> None:
     assert [("unknown_click",)] == await rows_of(
         pool, "select reason::text from quarantine"
     )
+
+
+# Keys that edges could not check -----------------------------------------------------
+
+
+async def publish_key(pool: Pool) -> None:
+    await pool.execute("update api_keys set scopes = '{publish,publish_sale}'")
+
+
+async def test_what_a_publishable_key_says_is_recorded_as_if_without_a_key(
+    pool: Pool,
+) -> None:
+    await publish_key(pool)
+    click = a_click(1)
+    told = {"workspace_id": None, "api_key_id": None, "api_key_hashes": (KEY_HASH,)}
+    lead = a_lead(2, click_id=click.id, link_id=LINKS[0], **told)
+    sale = a_lead(3, kind=Kind.DEFERRED, click_id=click.id, link_id=LINKS[0], **told)
+
+    await record(pool, click, lead, sale)
+
+    assert [("deferred", None), ("lead", None)] == await rows_of(
+        pool,
+        "select kind::text, api_key_id from events where kind <> 'click' order by 1",
+    )
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"kind": Kind.SALE, "click_id": an_id(1), "link_id": LINKS[0]}]
+)
+async def test_a_publishable_key_names_no_customer_and_sells_nothing(
+    pool: Pool, changes: dict[str, Any]
+) -> None:
+    await publish_key(pool)
+    told = {"workspace_id": None, "api_key_id": None, "api_key_hashes": (KEY_HASH,)}
+
+    await record(pool, a_click(1), a_lead(2, **told, **changes))
+
+    assert ["unauthorised"] == await reasons_of(pool)

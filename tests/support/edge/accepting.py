@@ -77,7 +77,9 @@ def _refuse(refusal: Refusal) -> Reply:
 
 
 def _answer(outcome: Outcome) -> Reply:
-    return Reply(200, {"id": outcome.event_id.hex, "click": outcome.click_token})
+    token = outcome.click_token
+    # Edges find a click by what its client was answered as `click_id`.
+    return Reply(200, {"id": outcome.event_id.hex, "click": token, "click_id": token})
 
 
 @dataclass
@@ -92,9 +94,11 @@ class Edge:
     keys: KeyRing = field(default_factory=lambda: KeyRing([SECRET]))
     headers: dict[str, str] = field(default_factory=dict)
     credential: Credential | None = None
+    from_browsers: bool = False
     needs_partner: bool = False
     has_short_clicks: bool = False
     ip: str | None = "203.0.113.77"
+    body: bytes = b""
     store_ip: str = "truncated"
     store_email: StoreEmail = "encrypted"
     gpc: Gpc = "anonymous"
@@ -126,6 +130,7 @@ class Edge:
             summary="whatever it is given",
             reply=BaseModel,
             credential=self.credential,
+            from_browsers=self.from_browsers,
             parse=parse,
             answer=_answer,
             collect=lambda replies: (
@@ -174,7 +179,7 @@ class Edge:
             refuse=_refuse,
             problem=BaseModel,
         )
-        raw = RawRequest(headers=self.headers, ip=self.ip)
+        raw = RawRequest(headers=self.headers, ip=self.ip, body=self.body)
         return await self.acceptor().accept(dialect, endpoint, raw)
 
     @property

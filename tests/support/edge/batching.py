@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from ingest.contracts.apikey import hashes
 from ingest.contracts.directory import KeyRecord, api_key_key
-from ingest.contracts.envelope import Envelope, decode
+from ingest.contracts.encoding.envelopes import decode
+from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import FIELD, events_key, split
 from ingest.dialects.batch import BatchAnswer
 from ingest.dialects.spec.routes import Endpoint

@@ -51,8 +51,12 @@ async def is_word_for_word(answer: ClientResponse, reply: Reply) -> bool:
 async def is_taken(shown: Shown, answer: ClientResponse) -> bool:
     """Whether a request was in order, although the same may have come before."""
     if answer.status != 200:
-        # One vendor refuses a lead that it has already.
-        assert "customer_advanced" in shown.route.refusals
-        repeated = Refusal("customer_advanced", problem="lead")
-        return await is_word_for_word(answer, words(shown, repeated))
+        # Some refuse a lead or sale that they have already, and a refund of no known sale.
+        noes = (
+            Refusal("customer_advanced", problem="lead"),
+            Refusal("sale_known"),
+            Refusal("sale_unknown"),
+        )
+        [no] = [each for each in noes if each.code in shown.route.refusals]
+        return await is_word_for_word(answer, words(shown, no))
     return True

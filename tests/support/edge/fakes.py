@@ -10,10 +10,12 @@ from ingest.contracts.directory import (
     SWITCHES_KEY,
     ClickRecord,
     CustomerRecord,
+    DomainRecord,
     KeyRecord,
     LimitsRecord,
     LinkRecord,
     ProgramRecord,
+    SaleRecord,
     StatsRecord,
     SwitchesRecord,
     api_key_key,
@@ -26,10 +28,12 @@ from ingest.contracts.directory import (
     partner_link_key,
     program_id_key,
     program_key,
+    sale_key,
     stats_key,
 )
 from ingest.contracts.emails.key import EmailKey
-from ingest.contracts.envelope import Envelope, decode
+from ingest.contracts.encoding.envelopes import decode
+from ingest.contracts.envelope import Envelope
 from ingest.contracts.ids import first_id_at
 from ingest.core.values import Demand, Mark, Missing, Overloaded
 from ingest.dialects.spec.requests import Usage
@@ -173,6 +177,9 @@ class MemoryDirectory:
                 return Missing.UNKNOWN
         return Missing.UNKNOWN
 
+    async def domain(self, domain: str) -> DomainRecord | Missing:
+        return self._get(domain_key(domain), DomainRecord)
+
     async def link_by_id(self, link_id: UUID) -> LinkRecord | Missing:
         return self._get(link_id_key(link_id), LinkRecord)
 
@@ -198,6 +205,9 @@ class MemoryDirectory:
         self, workspace_id: UUID, external_id: str
     ) -> CustomerRecord | Missing:
         return self._get(customer_key(workspace_id, external_id), CustomerRecord)
+
+    async def sale(self, workspace_id: UUID, key: bytes) -> SaleRecord | Missing:
+        return self._get(sale_key(workspace_id, key), SaleRecord)
 
     async def stats(
         self, workspace_id: UUID, partner_code: str

@@ -43,8 +43,10 @@ async def pass_seconds(seconds: int, clock: MovingClock, redis: Redis | None) ->
         counts = await redis.hgetall(key)
         shift = seconds * 1000 // BUCKET_MS
         moved = {int(bucket) - shift: count for bucket, count in counts.items()}
+        # Permits that are still at hand are used without a word to the server.
+        rest = max(1, await redis.pttl(key) - seconds * 1000)
         async with redis.pipeline(transaction=True) as pipe:
-            pipe.delete(key).hset(key, mapping=moved)
+            pipe.delete(key).hset(key, mapping=moved).pexpire(key, rest)
             await pipe.execute()
 
 

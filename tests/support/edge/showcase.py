@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -47,6 +47,7 @@ from ingest.dialects.spec.events import (
     ByCode,
     ByCustomer,
     ByPartner,
+    Draft,
     FirstOf,
     StatsOf,
     Target,
@@ -92,6 +93,11 @@ KEYS: Mapping[str, KeyRecord] = {
 }
 
 
+#: How keys begin that routes of web pages take.
+OF_PAGES = "dub_pk_"
+KEYS = {**KEYS, **{f"{OF_PAGES}{name}": record for name, record in KEYS.items()}}
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A route of a dialect, and a request to it that is in order."""
@@ -99,22 +105,26 @@ class Shown:
     dialect: Dialect
     route: Endpoint | Query
     body: dict[str, Any]
-    path: Mapping[str, str] = field(default_factory=dict)
+    path: Mapping[str, str]
+    #: What the request is about: links, clicks, customers.
+    targets: Sequence[Target]
 
     @classmethod
     def of(cls, dialect: Dialect, route: Endpoint | Query) -> "Shown":
-        sample = example_of(route, Schemas(dialect).of(route.body))
-        clicks = {
-            each.token
-            for draft in sample.drafts
-            for each in _single(draft.target)
-            if isinstance(each, ByClick)
-        }
+        sample, path = (
+            example_of(route, Schemas(dialect).of(route.body)),
+            path_of(route),
+        )
+        if isinstance(route, Query):
+            targets = [route.ask(RawRequest(path=path))]
+        else:
+            targets = [each for draft in sample.drafts for each in _targets(draft)]
+        clicks = {each.token for each in targets if isinstance(each, ByClick)}
         body = {
             name: TOKEN if isinstance(value, str) and value in clicks else value
             for name, value in sample.body.items()
         }
-        return cls(dialect, route, body, path_of(route))
+        return cls(dialect, route, body, path, targets)
 
     @property
     def url(self) -> str:
@@ -127,29 +137,28 @@ class Shown:
     def name(self) -> str:
         return f"{self.route.method} {self.route.path}"
 
+    @property
+    def refuses_keys(self) -> bool:
+        """Whether a wrong key is refused; else it is as none, or there are none."""
+        wanted = self.route.credential
+        return wanted is not None and not wanted.only_names
+
     def credential(self, key: str) -> dict[str, str]:
         """The header that shows a key, where the route takes one."""
         if self.route.credential is None:
             return {}
+        if key in KEYS and self.route.path.endswith("/client"):
+            key = f"{OF_PAGES}{key}"
         if self.route.credential.header == "authorization":
             return {"Authorization": f"Bearer {key}"}
         return {"X-API-Key": key}
 
-    def targets(self) -> Iterator[Target]:
-        if isinstance(self.route, Query):
-            yield self.route.ask(RawRequest(path=self.path))
-            return
-        drafts = example_of(
-            self.route, Schemas(self.dialect).of(self.route.body)
-        ).drafts
-        for draft in drafts:
-            yield from _single(draft.target)
-            if draft.external_id:
-                yield ByCustomer(draft.external_id)
 
-
-def _single(target: Target) -> Sequence[Target]:
-    return target.targets if isinstance(target, FirstOf) else (target,)
+def _targets(draft: Draft) -> Iterator[Target]:
+    target = draft.target
+    yield from target.targets if isinstance(target, FirstOf) else (target,)
+    if draft.external_id:
+        yield ByCustomer(draft.external_id)
 
 
 SHOWN = [Shown.of(each, route) for each in DIALECTS for route in each.endpoints]
@@ -181,7 +190,7 @@ async def publish(
     if not is_empty:
         records[link_id_key(LINK.link_uuid)] = LINK.encode()
         for shown in SHOWN:
-            for target in shown.targets():
+            for target in shown.targets:
                 records |= _records(target)
     async with Redis.from_url(url) as redis:
         await redis.flushdb()
@@ -209,8 +218,8 @@ def _records(target: Target) -> dict[str, bytes]:
 
 
 def _codes(code: str, domain: str | None) -> dict[str, bytes]:
-    namespaces = [workspace_namespace(WORKSPACE)]
-    namespaces.append(domain_namespace(domain) if domain else "-")
+    namespaces = [workspace_namespace(WORKSPACE), "-"]
+    namespaces += [domain_namespace(domain)] if domain else []
     known = {domain_key(domain): b"1"} if domain else {}
     return known | {link_key(each, code): LINK.encode() for each in namespaces}
 

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 
 from ingest.app import Externals, build
 from ingest.contracts.directory import GENERATION_KEY, LinkRecord, link_id_key, link_key
-from ingest.contracts.envelope import Envelope, Kind, decode
+from ingest.contracts.encoding.envelopes import decode
+from ingest.contracts.envelope import Envelope, Kind
 from ingest.contracts.stream import FIELD, events_key, split
 from ingest.dialects.spec.events import ByCode, Draft, Outcome
 from ingest.dialects.spec.refusal import Refusal

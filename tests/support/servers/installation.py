@@ -16,7 +16,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from redis.asyncio import Redis
 
 from ingest.app import Externals, build
-from ingest.contracts.envelope import Envelope, decode
+from ingest.contracts.encoding.envelopes import decode
+from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import FIELD, events_key, split
 from ingest.settings import EdgeSettings
 from scripts.environment import Environment

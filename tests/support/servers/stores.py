@@ -5,7 +5,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from tests.support.directory import NOON_MS, a_click
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.store import ObjectStore

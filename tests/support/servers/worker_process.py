@@ -14,7 +14,8 @@ import orjson
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Kind, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Kind
 from ingest.contracts.ids import millis
 from ingest.contracts.stream import FIELD, events_key
 from tests.support.envelopes import an_envelope

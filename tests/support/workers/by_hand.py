@@ -7,7 +7,8 @@ from redis import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import ids
-from ingest.contracts.envelope import Kind, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Kind
 from ingest.contracts.stream import FIELD, GROUP, epoch_key, events_key, shard_of
 from tests.support.envelopes import an_envelope
 from tests.support.servers.cli import Cli
@@ -26,6 +27,8 @@ with written as (
 ), booked as (
     insert into ledger (epoch, shard, consumer, recorded) values ($4, $5, 'by hand', 1)
     on conflict (epoch, shard, consumer) do update set recorded = ledger.recorded + 1
+), marked as (
+    insert into dirty (bucket) values ((uuid7_time($1) at time zone 'UTC')::date)
 ), counted as (
     update links set clicks = clicks + 1, unique_clicks = unique_clicks + 1 where not $3
 ), enrolled as (

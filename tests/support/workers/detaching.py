@@ -7,7 +7,8 @@ from typing import Any
 
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Envelope
 from scripts.services.maintain import partitions
 from scripts.services.maintain.partitions import Month
 from tests.support.directory import (

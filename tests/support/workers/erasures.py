@@ -6,7 +6,8 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Dedupe, Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe, Envelope
 from ingest.contracts.stream import EntryId, epoch_key
 from tests.support.directory import (
     LINKS,

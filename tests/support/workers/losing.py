@@ -12,7 +12,8 @@ from uuid import UUID
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
 from ingest.contracts.variables import Variables
 from ingest.durable.degradation import Degradation

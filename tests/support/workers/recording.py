@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 import orjson
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
-from ingest.contracts.envelope import Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Envelope
 from tests.support.directory import LINKS, NOON_MS
 from workers.enrich import build_enrichers
 from workers.model.batch import Delivery, Entry

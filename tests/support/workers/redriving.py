@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 from redis.asyncio import Redis
 
-from ingest.contracts.envelope import Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Envelope
 from tests.support.directory import NOON_MS, a_click, furnish, miscounted
 from workers.enrich import build_enrichers
 from workers.model.batch import Delivery, Entry

@@ -11,7 +11,8 @@ import asyncpg
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Envelope, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import FIELD, GROUP, epoch_key, joined
 from scripts.environment import Environment
 from scripts.services.observe.verify import verify

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import ids
-from ingest.contracts.envelope import Kind, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Kind
 from ingest.contracts.stream import (
     ARCHIVE_GROUP,
     GROUPS_KEY,

@@ -4,7 +4,7 @@ A sample is `request.json` (with a JSON `body` or a literal `text`) and the `rep
 it must get, byte for byte. `draft.json` is what the dialect must have read, without the
 fields that have their defaults. `outcome.json` scripts what became of it where that is not
 the ordinary: a refusal, a link with other fields, or none, another click id, a customer,
-stats, a key that came along, a repeat. Of several drafts `draft.json` is a list; of a query
+a sale, stats, a key that came along, a repeat. Of several drafts `draft.json` is a list; of a query
 it is the target. A vendor's own examples are in folders that begin with `vendor_example`.
 """
 
@@ -24,17 +24,22 @@ from ingest.contracts.directory import (
     CustomerRecord,
     LinkRecord,
     ProgramRecord,
+    SaleRecord,
     StatsRecord,
 )
 from ingest.contracts.envelope import Dedupe
+from ingest.core.idempotency import as_keyless
 from ingest.dialects import DIALECTS
 from ingest.dialects.spec.events import (
     ByClick,
     ByCode,
     ByCustomer,
     ByFingerprint,
+    ByOwnId,
     ByPartner,
     ByProgram,
+    BySale,
+    ByVisitor,
     Draft,
     Finding,
     FirstOf,
@@ -72,6 +77,7 @@ CLICK_TOKENS = {
     "affitor": "clk_AQGWg1Qc4HAAgAAAAAAAAAABAZaDVBzgcACAAAAAAAAAAAKHTm8uIyeV0k4b1xQ",
     "refport": "clk_xyz",
     "dub": "rLnWe1uz9t282v7g",
+    "tracker": "clk_AQGWg1Qc4HAAgAAAAAAAAAABAZaDVBzgcACAAAAAAAAAAAKHTm8uIyeV0k4b1xQ",
 }
 
 
@@ -142,6 +148,7 @@ def outcome_of(sample: Sample, draft: Draft) -> Outcome:
         link=None if changes is None else replace(LINK, **changes),
         program=PROGRAM,
         customer=None if customer is None else CustomerRecord(**customer),
+        sale=SaleRecord(**script["sale"]) if "sale" in script else None,
         has_key=script.get("has_key", False),
         is_certain=script.get("is_certain", True),
     )
@@ -162,6 +169,9 @@ def answer_of(sample: Sample, endpoint: Endpoint, draft: Draft) -> Reply:
     """The answer to one draft, or to its repeat where the script says that it is one."""
     try:
         outcome = outcome_of(sample, draft)
+        if endpoint.credential is not None and not outcome.has_key:
+            keyless = as_keyless(draft, outcome.link)
+            outcome = msgspec.structs.replace(outcome, draft=keyless)
         outcome = msgspec.structs.replace(
             outcome, draft=endpoint.judge(outcome) or draft
         )
@@ -199,9 +209,12 @@ def target_of(document: dict[str, Any]) -> Target:
 _TARGETS: dict[str, Callable[..., Target]] = {
     "code": ByCode,
     "click": ByClick,
+    "own_id": ByOwnId,
     "fingerprint": ByFingerprint,
+    "visitor": ByVisitor,
     "customer": ByCustomer,
     "program": ByProgram,
+    "sale": lambda dedupe: BySale(Dedupe.of(*dedupe)),
     "partner": ByPartner,
     "stats": StatsOf,
     "first": FirstOf,

@@ -89,6 +89,7 @@ def test_everything_can_be_set() -> None:
         ("REFTIDE_STORE_IP", "some"),
         ("REFTIDE_STORE_EMAIL", "hash"),
         ("REFTIDE_GPC", "sell"),
+        ("REFTIDE_WELL_KNOWN", "/nowhere/to/be/found"),
         ("REFTIDE_LOG_LEVEL", "loud"),
         ("REFTIDE_TRACES_PER_SECOND", "1001"),
         ("REFTIDE_TRACE_ONE_IN", "-1"),

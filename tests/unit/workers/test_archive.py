@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from structlog.testing import capture_logs
 from zstandard import ZstdDecompressor
 
-from ingest.contracts.envelope import encode
+from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.metrics.worker import REGISTRY
 from tests.support.directory import NOON_MS, a_click
 from tests.support.metrics import shown

@@ -3,7 +3,8 @@ from uuid import UUID
 
 import pytest
 
-from ingest.contracts.envelope import Dedupe, Kind, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe, Kind
 from tests.support.directory import LINKS, NOON_MS, WORKSPACE, a_click
 from tests.support.workers.emails import EMAILS
 from workers.model.batch import Delivery, Entry

@@ -4,7 +4,8 @@ from uuid import UUID
 
 import pytest
 
-from ingest.contracts.envelope import Dedupe, decode, encode
+from ingest.contracts.encoding.envelopes import decode, encode
+from ingest.contracts.envelope import Dedupe
 from tests.support.directory import ELSEWHERE, NOON_MS, WORKSPACE, a_lead, an_id
 from tests.support.envelopes import flat
 from workers.erasure.pseudonyms import PREFIX, Pseudonymizer

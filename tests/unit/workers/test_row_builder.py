@@ -3,7 +3,8 @@ from uuid import UUID
 
 from msgspec.structs import asdict
 
-from ingest.contracts.envelope import Client, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Client
 from tests.support.directory import NOON_MS, WORKSPACE, a_click
 from tests.support.workers.emails import EMAILS
 from workers.model.batch import Delivery, Entry

@@ -6,7 +6,7 @@ import msgspec
 import orjson
 import pytest
 
-from ingest.contracts.envelope import Undecodable, decode, encode
+from ingest.contracts.encoding.envelopes import Undecodable, decode, encode
 from tests.support.directory import a_click
 from workers.archive.segment import accepted_ms
 from workers.erasure.pseudonyms import Pseudonymizer, blank, hashes_of, is_named

@@ -1,8 +1,10 @@
 """Domains: on each of them a code is a link of its own."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from scripts.errors import UsageProblem
+from ingest.redirect.destination import may_lead, scheme_of
+from scripts.errors import Taken, UsageProblem
 from scripts.servers import Connection, required
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import Workspace, choose, listing
@@ -17,8 +19,18 @@ DOMAINS: Final = Noun(
     """
     reftide domains add go.example.com
     reftide links add alice --domain go.example.com --program 1 --partner alice
+    reftide domains set go.example.com --schemes mailto,tel,shopapp
     """,
+    after=Field("Go on behind this one.", parsers.domain, "DOMAIN"),
     domain=Field(parse=parsers.domain),
+    schemes=Field(
+        "Besides http and https, where its links may lead; '' for nowhere else.",
+        parsers.schemes,
+        "NAME,…",
+    ),
+    case_sensitive=Field(
+        "Tell codes apart by small and capital letters.", is_switch=True
+    ),
 )
 
 
@@ -28,13 +40,34 @@ DOMAINS: Final = Noun(
 async def add(connection: Connection, domain: str, workspace: str | None) -> Row:
     """Give DOMAIN codes of its own."""
     owner = await choose(connection, workspace)
-    known = UsageProblem(f"{domain} is known already.", "see `reftide domains list`.")
+    known = Taken(f"{domain} is known already.", "see `reftide domains list`.")
     await required(connection, known, _SQL["add"], domain, owner.id)
     return await show(connection, domain)
 
 
+@DOMAINS.action("DOMAIN | --schemes --case-sensitive", "Domain {domain} changed.")
+async def set_(
+    connection: Connection,
+    domain: str,
+    schemes: Sequence[str] | None,
+    *,
+    case_sensitive: bool | None,
+) -> Row:
+    """Change DOMAIN; what is not given stays.
+
+    Redirects lead to https:, to http:, and to the schemes that you list. Unless case
+    counts, a code that nobody has is looked up in small letters too.
+    """
+    await show(connection, domain)
+    await connection.execute(_SQL["set"], domain, schemes, case_sensitive)
+    return await show(connection, domain)
+
+
 listing(
-    DOMAINS, "--workspace", Table("domain workspace links created_at"), _SQL["list"]
+    DOMAINS,
+    "--workspace --after",
+    Table("domain workspace links schemes is_case_sensitive created_at"),
+    _SQL["list"],
 )
 
 
@@ -70,4 +103,18 @@ async def require_owner(connection: Connection, domain: str, owner: Workspace) -
         raise UsageProblem(
             f"{domain} belongs to workspace {row['workspace']}.",
             f"see `reftide domains list --workspace {owner.name}`.",
+        )
+
+
+async def require_scheme(connection: Connection, domain: str | None, url: str) -> None:
+    """Raises UsageProblem for a URL to which links of the domain may not lead."""
+    row = await show(connection, domain) if domain else {"schemes": ()}
+    if not may_lead(url, row["schemes"]):
+        scheme = scheme_of(url)
+        raise UsageProblem(
+            f"Links {f'of {domain}' if domain else 'without a domain'} lead to http and"
+            f" https, not to {scheme}.",
+            f"allow it first: `reftide domains set {domain} --schemes {scheme}`."
+            if domain
+            else "give the link a domain that allows it: `reftide domains set --help`.",
         )

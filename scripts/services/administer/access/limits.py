@@ -8,6 +8,7 @@ from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import ROUTE
 from ingest.dialects.spec.routes import Limit
+from ingest.redirect.dialects import REDIRECTS
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
 from scripts.services import parsers
@@ -21,7 +22,9 @@ _MOST: Final = 10_000_000
 
 def known_limits() -> dict[str, dict[str, Any]]:
     """The limits that there are, by name: whom each counts, how many it lets in, who says so."""
-    routes = chain.from_iterable(dialect.endpoints for dialect in DIALECTS)
+    routes = chain.from_iterable(
+        dialect.endpoints for dialect in (*DIALECTS, *REDIRECTS)
+    )
     of_routes = chain.from_iterable(route.limits for route in (*routes, ROUTE))
     return {
         limit.name: {

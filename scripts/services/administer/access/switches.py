@@ -5,6 +5,7 @@ from typing import Final
 
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH
+from ingest.redirect.dialects import REDIRECTS
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows, single
 from scripts.services.noun import Field, Noun, Row, Table
@@ -34,6 +35,9 @@ def _is_on(row: Row) -> str:
 SWITCHES: Final = Noun(
     "switches",
     """What is off answers 503 in its vendor's words, and records nothing.
+
+    Redirects and pixels go on: of the dialects redirect and pixel, and of the installation,
+    they lose the clicks; of a program or a link, redirects lead to the fallback.
 
     Every edge knows within a second. SCOPE is installation, dialect NAME, program NUMBER or
     link PUBLIC_ID.
@@ -94,7 +98,7 @@ async def _stored(connection: Connection, scope: str, subject: str) -> str:
 
 
 def _dialect(subject: str) -> str:
-    known = [dialect.name for dialect in (*DIALECTS, BATCH)]
+    known = [dialect.name for dialect in (*DIALECTS, BATCH, *REDIRECTS)]
     if subject not in known:
         raise UsageProblem(
             f"There is no dialect {subject!r}.", f"choose from {', '.join(known)}."

@@ -1,6 +1,6 @@
 """Workspaces, and which of them an action is about."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -81,6 +81,16 @@ async def filter_by(connection: Connection, name: str | None) -> UUID | None:
     return None if name is None else (await named(connection, name)).id
 
 
+async def visible(
+    connection: Connection, ids: Iterable[UUID] | None
+) -> dict[str, UUID]:
+    """Workspaces by name: those of these ids, or all."""
+    asked = None if ids is None else list(ids)
+    return {
+        row["name"]: row["id"] for row in await rows(connection, _SQL["visible"], asked)
+    }
+
+
 async def ensure(connection: Connection, name: str) -> Workspace:
     """The workspace of that name, made where it is missing."""
     await connection.fetchrow(_SQL["add"], uuid7(), name)
@@ -97,7 +107,12 @@ def listing(
 
     async def list_(connection: Connection, **given: Any) -> list[Row]:
         owner = await filter_by(connection, given["workspace"])
-        others = [given[name] for name in declared.fields if name != "workspace"]
+        fields = declared.fields.items()
+        others = [
+            given.get(name, each.default)
+            for name, each in fields
+            if name != "workspace"
+        ]
         return await rows(connection, statement, owner, *others)
 
     list_.__doc__ = about or f"List the {noun.name}."

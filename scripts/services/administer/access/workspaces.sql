@@ -18,3 +18,6 @@ select id, name from workspaces where name = $1
 insert into workspaces (id, name) values ($1, $2)
 on conflict (name) do nothing
 returning id, name, created_at
+
+-- visible: the workspaces of these ids; all, where there are none to choose from
+select id, name from workspaces where $1::uuid[] is null or id = any ($1) order by name

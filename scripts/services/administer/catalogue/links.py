@@ -6,16 +6,19 @@ A code leads to one link: no link gets a code that another one has or had.
 import shlex
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 from uuid import UUID
 
+import asyncpg
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import DEFAULT_NAMESPACE, workspace_namespace
-from scripts.errors import UsageProblem
+from ingest.redirect.destination import CLICK_PARAM
+from scripts.errors import Taken, UsageProblem
 from scripts.servers import Connection, required, single
 from scripts.services import parsers
-from scripts.services.administer.access.domains import require_owner
+from scripts.services.administer.access.domains import require_owner, require_scheme
 from scripts.services.administer.access.workspaces import (
     Workspace,
     choose,
@@ -54,6 +57,13 @@ class NewLink:
     public_id: str | None = None
     inactive: bool = False
     workspace: str | None = None
+    #: As `parsers.end` gives it.
+    expires_at: str | None = None
+    fallback_url: str | None = None
+    click_param: str | None = None
+    #: As `parsers.discount` gives it.
+    discount: str | None = None
+    external_id: str | None = None
 
 
 class _Sides(NamedTuple):
@@ -69,20 +79,23 @@ async def add_link(connection: Connection, wanted: NewLink) -> Row:
     owner = await _owner(connection, wanted)
     if wanted.domain is not None:
         await require_owner(connection, wanted.domain, owner)
+    if wanted.url is not None:
+        await require_scheme(connection, wanted.domain, wanted.url)
     sides = await _sides(connection, wanted.program, wanted.partner, owner)
     await connection.execute(_SQL["one_writer"])
     namespace = (
         workspace_namespace(owner.id) if wanted.is_own else namespace_of(wanted.domain)
     )
     await code_is_free(connection, namespace, wanted.code)
-    taken = UsageProblem(
+    taken = Taken(
         f"Another link has the public id {wanted.public_id!r}.", "choose another one."
     )
+    link_id = uuid7()
     await required(
         connection,
         taken,
         _SQL["add"],
-        uuid7(),
+        link_id,
         owner.id,
         wanted.public_id or parsers.public_id("lnk_"),
         namespace,
@@ -94,7 +107,25 @@ async def add_link(connection: Connection, wanted: NewLink) -> Row:
         not wanted.inactive,
     )
     await _enrol(connection, sides.program, sides.partner)
+    ends = wanted.expires_at, wanted.fallback_url, wanted.click_param
+    await connection.execute(_SQL["lead"], link_id, *ends)
+    if wanted.discount is not None:
+        await connection.execute(_SQL["discount"], link_id, wanted.discount)
+    await _give_external_id(connection, link_id, wanted.external_id)
+    await connection.execute(_SQL["in_small_letters"], link_id)
     return await single(connection, _SQL["named"], namespace, wanted.code)
+
+
+async def _give_external_id(
+    connection: Connection, link_id: UUID, external_id: str | None
+) -> None:
+    try:
+        await connection.execute(_SQL["external"], link_id, external_id)
+    except asyncpg.UniqueViolationError as error:
+        raise Taken(
+            f"Another link has the external id {external_id!r}.",
+            "choose another one, or change that link.",
+        ) from error
 
 
 def _made(row: Row) -> str:
@@ -151,13 +182,40 @@ LINKS: Final = Noun(
     new_code=Field(
         "A new code; the old one stays.", parsers.link_code, "CODE", option="code"
     ),
-    url=Field("Where it leads; at first where the program's links do.", parsers.url),
+    url=Field(
+        "Where it leads; at first where the program's links do.", parsers.destination
+    ),
+    expires_at=Field(
+        "From when on redirects lead to the fallback: a date, or never.",
+        parsers.end,
+        "DATE",
+    ),
+    fallback_url=Field(
+        "Where redirects lead while it is off or over; '' for its program's.",
+        parsers.fallback_url,
+        "URL",
+    ),
+    click_param=Field(
+        f"The URL's parameter for the click id; by default, and by '', {CLICK_PARAM}.",
+        parsers.parameter,
+        "NAME",
+    ),
+    external_id=Field(
+        "The id that another system of yours gives it.", parsers.code, "ID"
+    ),
+    discount=Field(
+        "What Dub's answers say that customers save, as JSON: its amount, its type, and"
+        " what else Dub knows; '' for nothing.",
+        parsers.discount,
+        "JSON",
+    ),
 )
 LINKS.inner.append(ALIASES)
 
 
 @LINKS.action(
-    "NEW_CODE --domain --program --partner --url --public-id --inactive --namespace"
+    "NEW_CODE --domain --program --partner --url --expires-at --fallback-url"
+    " --click-param --discount --public-id --external-id --inactive --namespace"
     " --workspace",
     _made,
 )
@@ -176,7 +234,7 @@ async def add(
 
 listing(
     LINKS,
-    "--program --partner --workspace --limit",
+    "--program --partner --workspace --limit --after",
     Table(
         "code domain public_id program partner is_active unique_clicks clicks leads sales url"
     ),
@@ -188,10 +246,21 @@ listing(
 @LINKS.action("CODE --domain", Facts("Link {code}"))
 async def show(connection: Connection, code: str, domain: str | None) -> Row:
     """Show a link by CODE, a former code, or its public id."""
-    return await any_link(connection, code, domain)
+    link = await any_link(connection, code, domain)
+    return link | {"redirect": redirect_of(link)}
 
 
-@LINKS.action("CODE --domain | --new-code --url --program --partner", _changed)
+def redirect_of(link: Row) -> str:
+    """The address that leads to a link: on its domain, else a path of any edge."""
+    code = quote(link["code"], safe="/")
+    return f"https://{link['domain']}/{code}" if link["domain"] else f"/r/{code}"
+
+
+@LINKS.action(
+    "CODE --domain | --new-code --url --expires-at --fallback-url --click-param"
+    " --discount --program --partner --external-id",
+    _changed,
+)
 async def set_(
     connection: Connection,
     code: str,
@@ -199,15 +268,22 @@ async def set_(
     *,
     new_code: str | None,
     url: str | None,
-    **sides: Any,
+    **more: Any,
 ) -> Row:
     """Change a link; what is not given stays. What it has counted stays with its partner."""
     if new_code is not None:
         # Workers lock a link after this; and a rename beside us ends before we look.
         await connection.execute(_SQL["one_writer"])
     link = await any_link(connection, code, domain)
+    if url is not None:
+        await require_scheme(connection, link["domain"] or None, url)
     owner = Workspace(link["workspace_id"], link["workspace"])
-    new = await _sides(connection, sides["program"], sides["partner"], owner)
+    new = await _sides(connection, more["program"], more["partner"], owner)
+    ends = (more[name] for name in ("expires_at", "fallback_url", "click_param"))
+    await connection.execute(_SQL["lead"], link["id"], *ends)
+    if (discount := more["discount"]) is not None:
+        await connection.execute(_SQL["discount"], link["id"], discount)
+    await _give_external_id(connection, link["id"], more["external_id"])
     now = await single(
         connection, _SQL["set"], link["id"], url, new.program, new.partner
     )
@@ -273,6 +349,7 @@ async def _rename(connection: Connection, link: Row, code: str) -> None:
     await connection.execute(_SQL["unalias"], namespace, code, link["id"])
     await code_is_free(connection, namespace, code)
     await connection.execute(_SQL["rename"], link["id"], code)
+    await connection.execute(_SQL["in_small_letters"], link["id"])
     await connection.execute(_SQL["alias"], namespace, link["code"], link["id"])
 
 

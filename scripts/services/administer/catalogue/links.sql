@@ -1,7 +1,7 @@
 -- list: links, all or by workspace, program or partner, newest first
-select links.code, links.namespace, links.domain, links.public_id, links.url, number as program,
+select links.code, links.namespace, links.domain, links.public_id, external_id, links.url, number as program,
        partners.code as partner, is_active, unique_clicks, clicks, leads, sales,
-       workspaces.name as workspace, links.id, links.created_at
+       workspaces.name as workspace, links.id, links.created_at, expires_at, links.fallback_url, last_clicked_at
   from links
   join workspaces on workspaces.id = links.workspace_id
   left join programs on programs.id = program_id
@@ -9,15 +9,16 @@ select links.code, links.namespace, links.domain, links.public_id, links.url, nu
  where ($1::uuid is null or links.workspace_id = $1)
    and ($2::bigint is null or number = $2)
    and ($3::text is null or partners.code = $3)
+   and ($5::uuid is null or links.id < $5)
  order by links.id desc
  limit $4
 
 -- named: one link by its namespace and code, by a former code, or by its public id
 select links.id, links.workspace_id, links.public_id, links.namespace, links.code,
-       links.domain, links.url, program_id, partner_id, is_active,
+       links.domain, links.url, program_id, partner_id, is_active, external_id,
        number as program, partners.code as partner, workspaces.name as workspace,
        {counters}, last_clicked_at,
-       links.created_at,
+       links.created_at, expires_at, links.fallback_url, click_param, discount::text,
        (select coalesce(array_agg(currency || ' ' || amount order by currency), '{}')
           from link_amounts where link_id = links.id) as amounts,
        (select coalesce(array_agg(code order by code), '{}')
@@ -78,6 +79,27 @@ update links
        partner_id = coalesce($4, partner_id)
  where id = $1
 returning program_id, partner_id
+
+-- lead: change what redirects ask, keep what is null; 'infinity' and the empty text clear it
+update links
+   set expires_at = nullif(coalesce($2::text::timestamptz, expires_at), 'infinity'),
+       fallback_url = nullif(coalesce($3, fallback_url), ''),
+       click_param = nullif(coalesce($4, click_param), '')
+ where id = $1
+
+-- external: the id that another system gives it, if it is given
+update links set external_id = $2 where id = $1 and $2::text is not null
+
+-- discount: what customers save; 'null' for nothing
+update links set discount = nullif($2::text::jsonb, 'null') where id = $1
+
+-- in_small_letters: one more code of a link whose domain does not tell letters apart, if it is free
+insert into link_aliases (namespace, code, link_id)
+select links.namespace, lower(links.code), links.id
+  from links join domains on links.namespace = 'd:' || domains.domain and not domains.is_case_sensitive
+ where links.id = $1 and links.code <> lower(links.code)
+   and not exists (select from links as other where other.namespace = links.namespace and other.code = lower(links.code))
+on conflict do nothing
 
 -- switch: on or off
 update links set is_active = $2 where id = $1

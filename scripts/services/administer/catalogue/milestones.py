@@ -4,7 +4,7 @@ from typing import Final
 
 from uuid_utils.compat import uuid7
 
-from scripts.errors import UsageProblem
+from scripts.errors import Taken
 from scripts.servers import Connection, required, rows, single
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import filter_by
@@ -40,7 +40,7 @@ async def add(connection: Connection, name: str, program: int, converts: int) ->
     Partners who have brought that many leads already earn it with their next one.
     """
     row = await the_program(connection, program)
-    known = UsageProblem(
+    known = Taken(
         f"Program {program} has a milestone {name!r} already.",
         f"see `reftide milestones list --program {program}`.",
     )

@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 from uuid_utils.compat import uuid7
 
-from scripts.errors import UsageProblem
+from scripts.errors import Taken, UsageProblem
 from scripts.servers import Connection, required, rows
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import choose, filter_by, listing
@@ -26,6 +26,7 @@ PARTNERS: Final = Noun(
     reftide partners show jane
     """,
     email=Field("How to reach them."),
+    image=Field("The URL of their picture; '' for none.", parsers.web_url, "URL"),
 )
 
 
@@ -47,22 +48,23 @@ async def the_partner(connection: Connection, code: str, workspace: UUID | None)
 
 
 @PARTNERS.action(
-    "NEW_CODE --name --email --public-id --workspace",
+    "NEW_CODE --name --email --image --public-id --workspace",
     "Partner {code} ({public_id}) made in {workspace}.",
 )
 async def add(
     connection: Connection,
     new_code: str,
-    name: str | None,
-    email: str | None,
-    public_id: str | None,
+    *,
+    public_id: str | None = None,
     workspace: str | None,
+    **given: str | None,
 ) -> Row:
     """Make a partner known as CODE."""
     owner = await choose(connection, workspace)
     shown = public_id or parsers.public_id("prt_")
-    new = (uuid7(), owner.id, shown, new_code, name or "", email)
-    taken = UsageProblem(
+    about = given.get("name") or "", given.get("email"), given.get("image")
+    new = (uuid7(), owner.id, shown, new_code, *about)
+    taken = Taken(
         f"Workspace {owner.name} has a partner {new_code!r}, or the public id is"
         " taken, already.",
         f"see `reftide partners show {new_code}`.",
@@ -73,7 +75,7 @@ async def add(
 
 list_ = listing(
     PARTNERS,
-    "--workspace --limit",
+    "--workspace --limit --after",
     Table("code public_id name email workspace links"),
     _SQL["list"],
     "List the partners, newest first.",
@@ -89,7 +91,7 @@ async def show(connection: Connection, code: str, workspace: str | None) -> Row:
 
 
 @PARTNERS.action(
-    "CODE --workspace | --new-code --name --email", "Partner {code} changed."
+    "CODE --workspace | --new-code --name --email --image", "Partner {code} changed."
 )
 async def set_(
     connection: Connection,
@@ -97,16 +99,16 @@ async def set_(
     workspace: str | None,
     *,
     new_code: str | None,
-    name: str | None,
-    email: str | None,
+    **given: str | None,
 ) -> Row:
     """Change a partner; what is not given stays."""
     owner = await filter_by(connection, workspace)
     row = await the_partner(connection, code, owner)
+    about = given["name"], given["email"], given["image"]
     try:
-        await connection.execute(_SQL["set"], row["id"], new_code, name, email)
+        await connection.execute(_SQL["set"], row["id"], new_code, *about)
     except asyncpg.UniqueViolationError as error:
-        raise UsageProblem(
+        raise Taken(
             f"Another partner of {row['workspace']} is called {new_code!r}.",
             "choose another code.",
         ) from error

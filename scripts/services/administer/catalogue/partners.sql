@@ -3,12 +3,12 @@ select code, public_id, partners.name, email, workspaces.name as workspace,
        (select count(*) from links where partner_id = partners.id) as links,
        partners.id, partners.created_at
   from partners join workspaces on workspaces.id = workspace_id
- where $1::uuid is null or workspace_id = $1
+ where ($1::uuid is null or workspace_id = $1) and ($3::uuid is null or partners.id < $3)
  order by partners.id desc
  limit $2
 
 -- called: partners by code or public id, in all workspaces or one
-select partners.id, workspace_id, code, public_id, partners.name, email,
+select partners.id, workspace_id, code, public_id, partners.name, email, image,
        workspaces.name as workspace, partners.created_at
   from partners join workspaces on workspaces.id = workspace_id
  where (code = $1 or public_id = $1) and ($2::uuid is null or workspace_id = $2)
@@ -24,12 +24,13 @@ select number as program, programs.name, {counters},
  order by number
 
 -- add: a new partner; no row where its code or public id is taken
-insert into partners (id, workspace_id, public_id, code, name, email)
-values ($1, $2, $3, $4, $5, $6)
+insert into partners (id, workspace_id, public_id, code, name, email, image)
+values ($1, $2, $3, $4, $5, $6, nullif($7, ''))
 on conflict do nothing
 returning id
 
 -- set: change what is given, keep what is null
 update partners
-   set code = coalesce($2, code), name = coalesce($3, name), email = coalesce($4, email)
+   set code = coalesce($2, code), name = coalesce($3, name), email = coalesce($4, email),
+       image = nullif(coalesce($5, image), '')
  where id = $1

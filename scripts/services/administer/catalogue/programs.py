@@ -7,7 +7,7 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
-from scripts.errors import UsageProblem
+from scripts.errors import Taken, UsageProblem
 from scripts.servers import Connection, required, rows
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import choose, listing
@@ -28,9 +28,15 @@ _TERMS: Final = {
         "Take leads only from servers that show a key.", is_switch=True
     ),
     "stats": Field("Let clients ask what partners' links brought.", is_switch=True),
+    "fallback_url": Field(
+        "Where redirects lead whose link is off or over; '' for nowhere.",
+        parsers.fallback_url,
+        "URL",
+    ),
 }
 _OPTIONS: Final = (
-    "--url --model --cookie-window --attribution-window --server-leads --stats"
+    "--url --fallback-url --model --cookie-window --attribution-window --server-leads"
+    " --stats"
 )
 _PARTNERS: Final = Table(f"partner {' '.join(NAMES)} amounts", "Partners")
 
@@ -42,6 +48,7 @@ PROGRAMS: Final = Noun(
     reftide programs set 1 --attribution-window 30 --model first_click
     reftide programs set 1 --server-leads --stats
     """,
+    after=Field("Go on behind this one.", parsers.program_number, "N"),
     name=Field("A new name.", parsers.code),
     number=Field("Its public number; the next by default.", parsers.program_number),
     **_TERMS,
@@ -73,7 +80,7 @@ async def add(
     """Make a program called NAME."""
     owner = await choose(connection, workspace)
     what = f"the name {name!r}" + (f" or the number {number}" if number else "")
-    taken = UsageProblem(
+    taken = Taken(
         f"A program in workspace {owner.name} has {what} already.",
         "see `reftide programs list`, or change it: `reftide programs set`.",
     )
@@ -87,9 +94,9 @@ async def add(
 
 list_ = listing(
     PROGRAMS,
-    "--workspace",
+    "--workspace --after",
     Table(
-        "number name workspace url model cookie_window_days attribution_window_days"
+        "number name workspace url fallback_url model cookie_window_days attribution_window_days"
         " needs_server_lead has_stats"
     ),
     _SQL["list"],
@@ -113,7 +120,7 @@ async def set_(
     try:
         await connection.execute(_SQL["set"], row["id"], name, *changes)
     except asyncpg.UniqueViolationError as error:
-        raise UsageProblem(
+        raise Taken(
             f"Another program of workspace {row['workspace']} is called {name!r}.",
             "choose another name.",
         ) from error

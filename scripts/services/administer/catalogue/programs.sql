@@ -1,13 +1,13 @@
 -- list: programs, all or one workspace's
-select number, programs.name, workspaces.name as workspace, url, model::text,
+select number, programs.name, workspaces.name as workspace, url, fallback_url, model::text,
        cookie_window_days, attribution_window_days, needs_server_lead, has_stats,
        programs.id, programs.created_at
   from programs join workspaces on workspaces.id = workspace_id
- where $1::uuid is null or workspace_id = $1
+ where ($1::uuid is null or workspace_id = $1) and ($2::bigint is null or number > $2)
  order by number
 
 -- numbered: one program by its public number
-select programs.id, number, workspace_id, programs.name, workspaces.name as workspace, url,
+select programs.id, number, workspace_id, programs.name, workspaces.name as workspace, url, fallback_url,
        model::text, cookie_window_days, attribution_window_days, needs_server_lead, has_stats,
        programs.created_at
   from programs join workspaces on workspaces.id = workspace_id
@@ -44,5 +44,6 @@ update programs
        cookie_window_days = coalesce($5, cookie_window_days),
        attribution_window_days = coalesce($6, attribution_window_days),
        needs_server_lead = coalesce($7, needs_server_lead),
-       has_stats = coalesce($8, has_stats)
+       has_stats = coalesce($8, has_stats),
+       fallback_url = nullif(coalesce($9, fallback_url), '')
  where id = $1

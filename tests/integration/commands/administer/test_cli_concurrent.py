@@ -103,6 +103,7 @@ async def test_of_two_who_import_a_key_the_second_is_told_of_the_first(
             key_hash,
             "ey-1",
             ["track"],
+            [],
         )
         command = await waiting(group, other, shop, *given)
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 from uuid_utils.compat import uuid7
 
@@ -28,6 +29,20 @@ def test_a_link_without_partner_or_program_may_exist(cli: Cli) -> None:
     made = cli.document("links", "add", "ORPHAN", "--url", "https://shop.example")
 
     assert (None, None) == (made["program"], made["partner"])
+
+
+def test_a_link_has_a_discount_as_long_as_it_is_not_taken_away(shop: Cli) -> None:
+    asked = '{"amount": 20, "type": "percentage", "maxDuration": 12}'
+    made = shop.document("links", "add", "D", "--discount", asked, "--program", "1")
+    changed = shop.document("links", "set", "D", "--url", "https://shop.example/d")
+    without = shop.document("links", "set", "D", "--discount", "")
+
+    whole = {"id": "disc_1", "amount": 20, "type": "percentage", "maxDuration": 12}
+    assert whole.items() <= orjson.loads(made["discount"]).items()
+    assert made["discount"] == changed["discount"]
+    assert without["discount"] is None
+    for wrong in ("20", '{"amount": -1, "type": "flat"}', '{"amount": 1}', "{"):
+        assert "discount" in shop.refusal("links", "set", "D", "--discount", wrong)
 
 
 def test_a_link_that_lacks_a_side_is_made_with_what_to_do(shop: Cli) -> None:
@@ -216,3 +231,63 @@ def test_links_are_listed_as_csv(shop: Cli) -> None:
 
     assert ("code", "SUMMER") == (head.split(",")[0], first.split(",")[0])
     assert "exclude each other" in shop.refusal("links", "list", "--csv", "--json")
+
+
+def test_a_link_says_what_its_redirect_does(shop: Cli) -> None:
+    said = {
+        "expires_at": "2027-01-31T00:00:00+00:00",
+        "fallback_url": "https://shop.example/over",
+        "click_param": "cid",
+    }
+    options = [
+        word for name, value in said.items() for word in (f"--{_dashed(name)}", value)
+    ]
+
+    made = shop.document("links", "add", "ENDS", *options)
+    shown = shop.document("links", "show", "ENDS")
+
+    assert said == {name: made[name] for name in said}
+    assert "/r/ENDS" == shown["redirect"]
+    for name, nothing in zip(said, ("never", "", ""), strict=True):
+        cleared = shop.document("links", "set", "ENDS", f"--{_dashed(name)}", nothing)
+        assert cleared[name] is None
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def test_a_link_of_a_domain_is_shown_with_its_address(shop: Cli) -> None:
+    shop.document("domains", "add", "go.example.com")
+    shop.document("links", "add", "a/é", "--domain", "go.example.com")
+
+    shown = shop.document("links", "show", "a/é", "--domain", "go.example.com")
+
+    assert "https://go.example.com/a/%C3%A9" == shown["redirect"]
+
+
+@pytest.mark.parametrize(
+    "code", ["livez", "Docs", "r/x", "track/click", "robots.txt", ".well-known/x"]
+)
+def test_a_path_of_the_edge_is_no_code(shop: Cli, code: str) -> None:
+    for command in (
+        ("add", code),
+        ("set", "SUMMER", "--code", code),
+        ("alias", "add", code, "--link", "SUMMER"),
+    ):
+        assert "a path of the edge" in shop.refusal("links", *command)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--expires-at", "soon", "2027-01-31"),
+        ("--fallback-url", "tel:1", "https://"),
+        ("--click-param", "a b", "letters, digits"),
+        ("--url", "data:text/html,x", "no link leads to data"),
+    ],
+)
+def test_what_a_redirect_cannot_do_is_refused(
+    shop: Cli, option: str, value: str, said: str
+) -> None:
+    assert said in shop.refusal("links", "set", "SUMMER", option, value)

@@ -22,6 +22,18 @@ def test_partners_are_listed_and_changed(shop: Cli) -> None:
     assert 1 == shop.document("partners", "show", "janet")["programs"][0]["program"]
 
 
+def test_a_partner_has_a_picture_as_long_as_it_is_not_taken_away(shop: Cli) -> None:
+    picture = "https://cdn.example/jane.png"
+    made = shop.document("partners", "add", "bob", "--image", picture)
+    changed = shop.document("partners", "set", "bob", "--name", "Bob")
+    without = shop.document("partners", "set", "bob", "--image", "")
+
+    assert [picture, picture, None] == [
+        each["image"] for each in (made, changed, without)
+    ]
+    assert "http" in shop.refusal("partners", "set", "bob", "--image", "app:jane")
+
+
 def test_a_partner_code_is_taken_once_in_a_workspace(shop: Cli) -> None:
     shop.document("partners", "add", "bob")
 

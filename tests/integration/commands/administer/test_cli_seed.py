@@ -7,7 +7,8 @@ from redis import Redis
 
 from ingest.contracts import apikey
 from ingest.contracts.directory import api_key_key
-from ingest.contracts.envelope import Dedupe, Kind, decode
+from ingest.contracts.encoding.envelopes import decode
+from ingest.contracts.envelope import Dedupe, Kind
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
 from scripts.environment import Environment
 from scripts.services.maintain.seed import live_keys, revoke_keys

@@ -5,6 +5,7 @@ import pytest
 from ingest.core.authorize import WRONG_KEYS
 from ingest.dialects import DIALECTS
 from ingest.dialects.batch import ROUTE
+from ingest.redirect.dialects import REDIRECTS
 from scripts.services.administer.access.limits import known_limits
 from tests.support.edge.showcase import SHOWN, Shown
 from tests.support.servers.cli import Cli
@@ -127,7 +128,7 @@ def test_every_limit_is_listed_with_its_default(cli: Cli) -> None:
 
     named = {
         limit.name: limit
-        for dialect in DIALECTS
+        for dialect in (*DIALECTS, *REDIRECTS)
         for endpoint in (*dialect.endpoints, ROUTE)
         for limit in endpoint.limits
     } | {WRONG_KEYS.name: WRONG_KEYS}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.contracts.envelope import decode, encode
+from ingest.contracts.encoding.envelopes import decode, encode
 from ingest.contracts.traces.context import with_context
 from tests.support.directory import a_click, an_id
 from tests.support.otlp import SAMPLED

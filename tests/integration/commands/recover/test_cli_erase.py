@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import customer_key
-from ingest.contracts.envelope import Envelope, Kind, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Envelope, Kind
 from ingest.contracts.stream import events_key
 from ingest.directory.cache import read_snapshot, snapshot_of, write_snapshot
 from ingest.durable.spool.directory import SpoolDirectory, contents, spool_of, stores

@@ -2,7 +2,8 @@
 
 from uuid_utils.compat import uuid7
 
-from ingest.contracts.envelope import Kind, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Kind
 from tests.support.envelopes import an_envelope
 from tests.support.servers.cli import Cli
 from tests.support.workers.by_hand import quarantined

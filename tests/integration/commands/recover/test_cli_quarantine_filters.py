@@ -19,6 +19,10 @@ def test_filters_are_the_same_everywhere(desk: Desk) -> None:
             (["--since", "2020-01-01"], 3),
             (["--until", "2020-01-01"], 0),
             (["--workspace", "here"], 2),
+            (["--dialect", lost_click(1).request.dialect], 2),
+            (["--text", "new"], 1),
+            (["--text", str(lost_click(2).id)], 1),
+            (["--text", "%"], 0),
         ):
             told = desk.done(*command, *which)
             assert count == told["count" if command == ["list"] else "asked"], which
@@ -82,3 +86,31 @@ def test_what_was_not_kept_is_told_by_list_and_status(desk: Desk) -> None:
     assert (2, None) == shares["all"]
     assert 2 == shares["link"][0]
     assert "reftide replay" in desk.cli.run("status", "--window", "0").out
+
+
+def test_a_further_page_begins_below_the_last_id(desk: Desk) -> None:
+    desk.refuse(*(lost_click(number) for number in range(1, 6)))
+
+    first = [row["id"] for row in desk.done("list", "--limit", "3")["entries"]]
+    rest = desk.done("list", "--limit", "3", "--before", str(first[-1]))
+
+    assert [5, 4, 3, 2, 1] == [*first, *(row["id"] for row in rest["entries"])]
+
+
+def test_a_summary_counts_by_reason_workspace_and_dialect(desk: Desk) -> None:
+    desk.refuse(lost_click(1), lost_click(2, "OTHER"), b"{}")
+
+    told = desk.done("summary")
+
+    dialect = lost_click(1).request.dialect
+    assert [
+        ("unknown_link", "here", dialect, 2, 2),
+        ("undecodable", None, None, 1, 1),
+    ] == [
+        tuple(
+            row[name]
+            for name in ("reason", "workspace", "dialect", "entries", "last_hour")
+        )
+        for row in told
+    ]
+    assert "unknown_link" in desk.run("summary").out

@@ -8,6 +8,8 @@ import orjson
 import pytest
 
 from scripts.commands.recover import redrive
+from scripts.services.recover import quarantine_redrive
+from scripts.services.recover.quarantine import QuarantineFilter
 from tests.support.directory import WORKSPACE, an_id
 from tests.support.environment import inherited
 from tests.support.workers.quarantine_desk import Desk
@@ -163,3 +165,36 @@ def test_the_trail_is_shown_with_the_event(desk: Desk) -> None:
     ]
     assert "What was done about it" in desk.cli.run("event", str(an_id(1))).out
     assert "History" in desk.run("show", "1").out
+
+
+def test_what_no_worker_has_begun_can_be_taken_back(desk: Desk) -> None:
+    desk.refuse(lost_click(1), lost_click(2))
+    desk.add_link()
+    asked = desk.done("redrive", "--all", "--no-wait")
+
+    assert 2 == desk.done("cancel", asked["request"])["cancelled"]
+
+    desk.redrive()
+    assert (0, 0, 2) == desk.ledger()
+    assert 2 == desk.done("list")["count"]
+    assert 0 == desk.done("redrive", "--all", "--dry-run")["redriven"]
+    unknown = desk.run("cancel", "00000000-0000-7000-8000-000000000000")
+    assert (2, True) == (unknown.code, "redrive --no-wait" in unknown.err)
+
+
+async def test_an_act_takes_no_more_than_it_is_given(clinic: Clinic) -> None:
+    await clinic.take_in(*(lost_click(number) for number in range(1, 6)))
+    async with clinic.pipeline.pool.acquire() as connection:
+        act = quarantine_redrive.Act("ops@example", most=2)
+
+        request = await quarantine_redrive.ask(connection, QuarantineFilter(), act)
+        done = await quarantine_redrive.discard(
+            connection, QuarantineFilter(), "scanner", act
+        )
+
+        assert 2 == done
+        # The first two were asked for and then given up.
+        told = await quarantine_redrive.progress(connection, request)
+        assert (2, 0) == (told["asked"], told["waiting"])
+        history = await connection.fetch("select distinct who from quarantine_history")
+        assert ["ops@example"] == [row["who"] for row in history]

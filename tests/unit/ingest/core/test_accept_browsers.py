@@ -4,9 +4,16 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.contracts.envelope import Purpose
+from ingest.contracts.metrics.edge import REGISTRY
 from tests.support.edge.accepting import Edge, a_click, an_edge, told
+from tests.support.metrics import shown
 
 GPC = {"sec-gpc": "1", "user-agent": "Firefox"}
+
+
+def _refused_by_gpc() -> float:
+    name = "reftide_edge_refused_total"
+    return shown(REGISTRY, name, dialect="tiny", code="gpc")
 
 
 @pytest.fixture
@@ -67,11 +74,13 @@ async def test_where_gpc_is_refused_nothing_is_kept_and_the_answer_is_the_same(
     edge: Edge,
 ) -> None:
     edge.gpc, edge.headers = "refuse", {**GPC, "idempotency-key": "k" * 30}
+    before = _refused_by_gpc()
 
     reply = await edge.take(a_click())
 
     assert 200 == reply.status
     assert told(reply, "click")
+    assert before + 1 == _refused_by_gpc()
     assert [] == edge.sink.envelopes
     assert {} == edge.claims.marks
 

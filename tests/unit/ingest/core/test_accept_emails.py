@@ -3,7 +3,8 @@
 import pytest
 
 from ingest.contracts.directory import EMAIL_KEY, CustomerRecord, customer_key
-from ingest.contracts.envelope import Dedupe, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe
 from ingest.core.authorize import Principal
 from ingest.dialects.spec.events import Draft
 from tests.support.edge.accepting import OURS, Edge, a_click, an_edge

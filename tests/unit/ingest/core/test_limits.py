@@ -17,8 +17,8 @@ IP, IPV6 = "203.0.113.7", "2001:db8:1:2:3:4:5:6"
 KNOWN = Principal(workspace_id=OURS, api_key_id=KEY)
 #: Its key came while nobody could be asked about it.
 UNCHECKED = Principal(api_key_hashes=(b"\1\2",))
-CLICK, LEAD = AFFITOR.endpoints
-[KEYED_LEAD] = REFPORT.endpoints
+CLICK, LEAD, *_ = AFFITOR.endpoints
+KEYED_LEAD, *_ = REFPORT.endpoints
 CONVERT = BRICQS.endpoints[2]
 
 

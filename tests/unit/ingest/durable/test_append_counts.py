@@ -1,6 +1,7 @@
 from uuid import UUID
 
-from ingest.contracts.envelope import Dedupe, encode
+from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.envelope import Dedupe
 from ingest.contracts.stream import VanishedEntry
 from ingest.durable.append_counts import Absent, AppendCounts, claims_in
 from tests.support.directory import LINKS, WORKSPACE, a_click

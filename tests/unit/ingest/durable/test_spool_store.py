@@ -91,6 +91,21 @@ def test_a_number_is_not_used_twice(folder: Path) -> None:
     assert given == [*emptied(again)]
 
 
+def test_a_damaged_position_is_never_believed_again(folder: Path) -> None:
+    store = a_store(folder)
+    store.append(items(2), ROOM)
+    store.remove({one.place for one in store.take(1)})
+    [segment], position = folder.glob("*.events"), folder / "removed"
+    segment.unlink()
+    intact = position.read_bytes()
+    position.write_bytes(intact[:-1] + bytes([intact[-1] ^ 1]))
+    given = items(1)
+    a_store(folder).append(given, ROOM)
+
+    assert not position.exists()
+    assert given == [*emptied(a_store(folder))]
+
+
 def test_a_group_without_room_is_refused_whole(folder: Path) -> None:
     store, given = a_store(folder), items(2)
     size = len(encode(given[0]))

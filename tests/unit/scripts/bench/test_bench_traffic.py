@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from ingest.contracts.directory import LinkRecord
-from ingest.contracts.envelope import Kind, decode, encode
+from ingest.contracts.encoding.envelopes import decode, encode
+from ingest.contracts.envelope import Kind
 from scripts.bench.baselines.copy_rows import Recorded, batches, counts
 from scripts.bench.load import traffic
 from scripts.bench.load.events import envelopes

@@ -1,0 +1,28 @@
+/** The script's own tag, and what the page finds under `window`. */
+import { attempt, type Options } from "./tracker";
+
+const script = document.currentScript as HTMLScriptElement;
+
+export const options: Options & DOMStringMap = {
+  apiHost: new URL(script.src).origin,
+  ...script.dataset,
+};
+
+type Call = [method: string, ...given: never[]];
+type Methods = Record<string, unknown>;
+type Callable = ((...call: Call) => unknown) & { q?: Call[] };
+
+/**
+ * Make the methods available as `NAME.method(…)` and `NAME("method", …)`, and do what the
+ * page asked of the stub that stood there.
+ */
+export const install = (
+  name: string,
+  methods: object,
+  waiting = (window as unknown as Record<string, Callable | undefined>)[name]?.q,
+): void => {
+  const call = ((method, ...given) =>
+    ((methods as Methods)[method] as Callable)(...(given as unknown as Call))) as Callable;
+  (window as unknown as Methods)[name] = Object.assign(call, methods);
+  waiting?.map((each) => attempt(() => call(...each)));
+};

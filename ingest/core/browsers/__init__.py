@@ -1,0 +1,1 @@
+"""What browsers are told beside an answer. Read by `accept` only."""

@@ -1,0 +1,1 @@
+"""Commands that become, or run, one service."""

@@ -1,0 +1,136 @@
+"""The application: pages, acts and files of the console, and what else a process mounts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Final
+
+from aiohttp import web
+
+from scripts.console.access import Access
+from scripts.console.pages import (
+    operations,
+    overview,
+    quarantine,
+    quarantine_acts,
+    sign_in,
+    streams,
+    traffic,
+)
+from scripts.console.protection import missing
+from scripts.console.reads import Reads
+from scripts.console.rendering import BASE, STATIC, static
+from scripts.console.sampler import Sampler
+from scripts.console.serving import (
+    PAGES,
+    SIGN_IN,
+    Act,
+    Console,
+    Page,
+    act_handler,
+    guarding,
+    page_handler,
+    pages_of,
+    preview_handler,
+)
+from scripts.environment import Environment
+
+_PAGES: Final[tuple[Page, ...]] = (
+    overview.PAGE, streams.PAGE, streams.REWIND_PAGE, quarantine.PAGE,
+    quarantine.QUESTION_PAGE, traffic.PAGE, operations.PAGE,
+)  # fmt: skip
+#: Pages of one thing, at its number.
+_NUMBER: Final = "{number:[0-9]{1,18}}"
+_NUMBERED: Final[dict[str, Page]] = {
+    f"/operations/{_NUMBER}": operations.ONE_PAGE,
+    f"/quarantine/{_NUMBER}": quarantine.ENTRY_PAGE,
+    f"/quarantine/acts/{_NUMBER}": quarantine.PROGRESS_PAGE,
+}
+_ACTS: Final[tuple[Act, ...]] = (*streams.ACTS, *quarantine_acts.ACTS)
+#: Of a form.
+_MOST_BYTES: Final = 64 * 1024
+
+
+def build_app(
+    environment: Environment,
+    mounts: Iterable[web.RouteDef] = (),
+    *,
+    is_open: bool = False,
+) -> web.Application:
+    """The console below `/console`, and `mounts` at their own paths.
+
+    `is_open` lets anybody on this machine do everything. Raises Unreachable without the
+    installation's secret, UsageProblem for a variable that is wrong.
+    """
+    reads = Reads(environment)
+    access = Access(environment, reads, is_open=is_open)
+    console = Console(environment, reads, access, Sampler(environment, reads))
+    pages = web.Application(
+        middlewares=[guarding(console)], client_max_size=_MOST_BYTES
+    )
+    pages[PAGES] = tuple(each for each in _PAGES if each.is_listed)
+    pages.cleanup_ctx.append(_sampling(console))
+    for page in _PAGES:
+        pages.router.add_get(f"/{page.name}", page_handler(console, page))
+    for path, page in _NUMBERED.items():
+        pages.router.add_get(path, page_handler(console, page))
+    preview = preview_handler(console, quarantine_acts.PREVIEW_PAGE)
+    pages.router.add_post(f"/quarantine/{_NUMBER}/preview", preview)
+    for act in _ACTS:
+        pages.router.add_post(f"/{act.name}", act_handler(console, act))
+    pages.add_routes(sign_in.routes(console))
+    pages.router.add_get("/static/{name}", _static)
+    pages.router.add_get("", _to_first_page(console))
+    pages.router.add_route("*", "/{rest:.*}", _nothing)
+    app = web.Application()
+    app.add_routes(mounts)
+    app.router.add_get("/", _to_console)
+    app.add_subapp(BASE, pages)
+    return app
+
+
+def _sampling(
+    console: Console,
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def life(_: web.Application) -> AsyncIterator[None]:
+        await console.reads.open()
+        sampling = asyncio.create_task(console.sampler.run())
+        yield
+        sampling.cancel()
+        with suppress(asyncio.CancelledError):
+            await sampling
+        console.reads.close()
+
+    return life
+
+
+async def _static(request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+    if name not in STATIC:
+        raise missing()
+    return web.Response(
+        body=static(name),
+        content_type=STATIC[name],
+        charset="utf-8",
+        headers={"Cache-Control": "private, max-age=300"},
+    )
+
+
+async def _to_console(_: web.Request) -> web.Response:
+    raise web.HTTPSeeOther(BASE)
+
+
+def _to_first_page(
+    console: Console,
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        user = await console.access.user(request)
+        if user is None:
+            raise web.HTTPSeeOther(SIGN_IN)
+        raise web.HTTPSeeOther(f"{BASE}/{pages_of(request, user)[0].name}")
+
+    return handle
+
+
+async def _nothing(_: web.Request) -> web.Response:
+    raise missing()

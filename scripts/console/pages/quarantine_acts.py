@@ -1,0 +1,222 @@
+"""Acts on entries of quarantine: redrive, discard, cancel, edit.
+
+A form carries the number of entries that its page showed, and an act takes no more; and a
+random text, by which a form that is sent twice is one act.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from difflib import unified_diff
+from functools import partial
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID
+
+from scripts.console.pages.quarantine import (
+    MOST,
+    TYPED,
+    act_of,
+    chosen,
+    entry,
+    filters,
+    numbers,
+    one_number,
+)
+from scripts.console.serving import Act, Asked, Form, Page, form_of
+from scripts.errors import UsageProblem
+from scripts.servers import Connection, postgres
+from scripts.services import operations
+from scripts.services.parsers import whole
+from scripts.services.recover import quarantine, quarantine_edit, quarantine_redrive
+from scripts.services.recover.quarantine import QuarantineFilter
+from scripts.sql import statements
+
+_SQL: Final = statements("console/pages/quarantine")
+#: A statement that marks some thousands.
+_SECONDS: Final = 60.0
+_LONGEST: Final = 2000
+
+Result = dict[str, Any]
+_Work = Callable[
+    [Connection, QuarantineFilter, quarantine_redrive.Act, Form], Awaitable[Result]
+]
+
+
+async def _on_many(asked: Asked, form: Form, *, what: str, work: _Work) -> str:
+    press, shown = form.get("press", ""), _shown(form)
+    ids = numbers(form["ids"].split(",")) if form.get("ids") else ()
+    said = {} if ids else filters(form) | {"status": "open"}
+    async with (
+        postgres(asked.console.environment, seconds=_SECONDS) as connection,
+        connection.transaction(),
+    ):
+        await connection.execute(_SQL["alone"], press)
+        known = await connection.fetchval(_SQL["pressed"], press, asked.user.name)
+        if known is not None:
+            return f"quarantine/acts/{known}"
+        choice = await chosen(asked, connection, said, ids)
+        act = quarantine_redrive.Act(asked.user.name, shown)
+        number = await _note(
+            asked,
+            connection,
+            what=f"quarantine {what}",
+            arguments={
+                **said, "ids": ",".join(map(str, ids)), "shown": shown, "press": press,
+            },
+            result=await work(connection, choice, act, form),
+        )  # fmt: skip
+    return f"quarantine/acts/{number}"
+
+
+async def _redrive(
+    connection: Connection,
+    choice: QuarantineFilter,
+    act: quarantine_redrive.Act,
+    _: Form,
+) -> Result:
+    request = await quarantine_redrive.ask(connection, choice, act)
+    far = await quarantine_redrive.progress(connection, request)
+    return {"request": request, "asked": far["asked"]}
+
+
+async def _discard(
+    connection: Connection,
+    choice: QuarantineFilter,
+    act: quarantine_redrive.Act,
+    form: Form,
+) -> Result:
+    why = form.get("why", "").strip()
+    if not why or len(why) > _LONGEST:
+        raise UsageProblem("Nobody says why.", "write the reason in a sentence.")
+    done = await quarantine_redrive.discard(connection, choice, why, act)
+    return {"discarded": done, "why": why}
+
+
+async def _cancel(asked: Asked, form: Form) -> str:
+    number = _whole(form, "number")
+    async with (
+        postgres(asked.console.environment, seconds=_SECONDS) as connection,
+        connection.transaction(),
+    ):
+        row = await act_of(asked, connection, number)
+        done = 0
+        if request := row["result"].get("request"):
+            done = await quarantine_redrive.cancel(connection, UUID(request))
+        await _note(
+            asked,
+            connection,
+            what="quarantine cancel",
+            arguments={"operation": number},
+            result={"cancelled": done},
+        )
+    return f"quarantine/acts/{number}"
+
+
+async def _edit(asked: Asked, form: Form) -> str:
+    number = _whole(form, "number")
+    async with (
+        postgres(asked.console.environment) as connection,
+        connection.transaction(),
+    ):
+        await entry(asked, connection, number)
+        row = await quarantine.open_entry(connection, number)
+        if form.get("seen") != _digest(row["payload"]):
+            raise UsageProblem(
+                f"The entry {number} was edited meanwhile.", "look at it again."
+            )
+        payload = quarantine_edit.sealed(form.get("text", ""), row["payload"])
+        await quarantine_edit.store(connection, row, payload, asked.user.name)
+        await _note(
+            asked,
+            connection,
+            what="quarantine edit",
+            arguments={"entry": number},
+            result={"was": row["reason"]},
+        )
+    return f"quarantine/{number}"
+
+
+async def _read_preview(asked: Asked) -> Mapping[str, Any]:
+    """What an edit would change, line by line; nothing is changed."""
+    form = await form_of(asked.request)
+    number = one_number(asked)
+    async with asked.console.reads.connection() as connection:
+        await entry(asked, connection, number)
+        row = await quarantine.open_entry(connection, number)
+    before: bytes = row["payload"]
+    after = quarantine_edit.sealed(form.get("text", ""), before)
+    former, latter = (
+        quarantine_edit.readable(each).splitlines() for each in (before, after)
+    )
+    return {
+        "number": number,
+        "text": quarantine_edit.readable(after),
+        "seen": _digest(before),
+        "diff": [*unified_diff(former, latter, lineterm="", n=3)][2:],
+    }
+
+
+async def _note(
+    asked: Asked,
+    connection: Connection,
+    *,
+    what: str,
+    arguments: Mapping[str, Any],
+    result: Result,
+) -> int:
+    owners = asked.user.workspaces or ()
+    return await operations.note(
+        connection,
+        who=asked.user.name,
+        workspace_id=next(iter(owners)) if len(owners) == 1 else None,
+        what=what,
+        arguments=arguments,
+        result=result,
+    )
+
+
+def _shown(form: Form) -> int:
+    """How many entries the page showed. Raises UsageProblem unless a large one was typed."""
+    shown = _whole(form, "shown")
+    typed = form.get("typed", "").replace(",", "").strip()
+    if shown > TYPED and typed != str(shown):
+        raise UsageProblem(
+            f"This is about {shown:,} entries.", f"type {shown} to go on."
+        )
+    return min(shown, MOST)
+
+
+def _whole(form: Form, name: str) -> int:
+    try:
+        return whole(1, 2**63 - 1)(form.get(name, ""))
+    except ValueError as error:
+        raise UsageProblem(f"{name}: {error}.", "send the form again.") from error
+
+
+def _digest(payload: bytes) -> str:
+    return sha256(payload).hexdigest()
+
+
+PREVIEW_PAGE: Final = Page(
+    "quarantine-preview",
+    "Edit an entry",
+    _read_preview,
+    is_about_all=False,
+    role="operator",
+    is_listed=False,
+)
+ACTS: Final = (
+    Act(
+        "quarantine/redrive",
+        "operator",
+        partial(_on_many, what="redrive", work=_redrive),
+        is_about_all=False,
+    ),
+    Act(
+        "quarantine/discard",
+        "operator",
+        partial(_on_many, what="discard", work=_discard),
+        is_about_all=False,
+    ),
+    Act("quarantine/cancel", "operator", _cancel, is_about_all=False),
+    Act("quarantine/edit", "operator", _edit, is_about_all=False),
+)

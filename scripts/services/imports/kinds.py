@@ -1,0 +1,169 @@
+"""What can be imported: links, partners, and click ids that another vendor issued."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from uuid_utils.compat import uuid7
+
+from ingest.contracts import ids
+from ingest.contracts.envelope import Dedupe, Envelope, Kind, Request, Target
+from scripts.servers import Connection, rows
+from scripts.services import parsers
+from scripts.services.administer.access.workspaces import Workspace
+from scripts.services.administer.catalogue import bulk_links
+from scripts.services.administer.catalogue.bulk_links import Outcome
+from scripts.services.administer.catalogue.partners import PARTNERS
+from scripts.services.noun import Field, Row
+from scripts.sql import statements
+
+_SQL: Final = statements("services/imports/imports")
+
+#: Appends events to the streams.
+Append = Callable[[Sequence[Envelope]], Awaitable[None]]
+#: Imports lines inside the connection's transaction; the outcomes are in the same order.
+Upsert = Callable[
+    [Connection, Append, Workspace, Sequence[Mapping[str, Any]]],
+    Awaitable[list[Outcome]],
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportKind:
+    """What a line may say, and how many lines are imported."""
+
+    fields: Mapping[str, Field]
+    upsert: Upsert
+
+
+async def _links(
+    connection: Connection,
+    _: Append,
+    owner: Workspace,
+    wanted: Sequence[Mapping[str, Any]],
+) -> list[Outcome]:
+    return await bulk_links.upsert_links(connection, owner, wanted)
+
+
+async def _partners(
+    connection: Connection,
+    _: Append,
+    owner: Workspace,
+    wanted: Sequence[Mapping[str, Any]],
+) -> list[Outcome]:
+    asked = [
+        {
+            **each,
+            "place": place,
+            "id": uuid7(),
+            "new_public_id": each["public_id"] or parsers.public_id("prt_"),
+        }
+        for place, each in enumerate(wanted)
+    ]
+    return _outcomes(
+        wanted, "code", await rows(connection, _SQL["partners"], owner.id, _json(asked))
+    )
+
+
+async def _clicks(
+    connection: Connection,
+    append: Append,
+    owner: Workspace,
+    wanted: Sequence[Mapping[str, Any]],
+) -> list[Outcome]:
+    """Click ids are known from now on, and their clicks are recorded, once."""
+    asked = [
+        {**each, "place": place, "id": uuid7()} for place, each in enumerate(wanted)
+    ]
+    found = await rows(connection, _SQL["clicks"], owner.id, _json(asked))
+    # Before the commit: what is appended twice has one dedupe key.
+    await append(
+        [
+            _click(owner, row, asked[row["place"]])
+            for row in found
+            if row["status"] == "created"
+        ]
+    )
+    return _outcomes(wanted, "click_id", found)
+
+
+def _click(owner: Workspace, row: Row, asked: Row) -> Envelope:
+    moment = asked["clicked_at"]
+    at = ids.millis(asked["id"]) if moment is None else int(moment.timestamp() * 1000)
+    return Envelope(
+        id=asked["id"],
+        kind=Kind.CLICK,
+        request=Request(
+            dialect="import",
+            at=at,
+            workspace_id=owner.id,
+            dedupe=Dedupe.of("import", asked["click_id"]),
+        ),
+        target=Target(link_id=row["link_id"]),
+    )
+
+
+def _outcomes(
+    wanted: Sequence[Mapping[str, Any]], name: str, found: Sequence[Row]
+) -> list[Outcome]:
+    """Of the first line that names a thing; others that do are refused."""
+    by_place = {row["place"]: row for row in found}
+    times = Counter[str]()
+    outcomes = []
+    for place, each in enumerate(wanted):
+        times[each[name]] += 1
+        row = by_place.get(place)
+        if times[each[name]] > 1:
+            error = "another line before it has the same " + name.replace("_", " ")
+            outcomes.append(Outcome(each[name], "refused", error=error))
+        elif row is None or row["error"]:
+            error = row["error"] if row else "it could not be told from another"
+            outcomes.append(Outcome(each[name], "refused", error=error))
+        else:
+            outcomes.append(Outcome(each[name], row["status"], row.get("public_id")))
+    return outcomes
+
+
+def _json(wanted: Sequence[Mapping[str, Any]]) -> str:
+    return orjson.dumps(wanted, default=str).decode()
+
+
+def _moment(text: str) -> datetime:
+    """When it happened, in UTC if it names no zone."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no date: write 2026-01-31T12:00:00Z") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _link_fields() -> dict[str, Field]:
+    fields = dict(bulk_links.FIELDS)
+    code = fields.pop("new_code")
+    external = replace(fields.pop("external_id"), is_required=True)
+    return {"external_id": external, "code": replace(code, is_required=False), **fields}
+
+
+def _partner_fields() -> dict[str, Field]:
+    [add] = [each for each in PARTNERS.actions if each.verb == "add"]
+    names = ("name", "email", "image", "public_id")
+    code = replace(add.fields["new_code"], is_required=True)
+    return {"code": code, **{name: add.fields[name] for name in names}}
+
+
+KINDS: Final[Mapping[str, ImportKind]] = {
+    "links": ImportKind(_link_fields(), _links),
+    "partners": ImportKind(_partner_fields(), _partners),
+    "clicks": ImportKind(
+        {
+            "click_id": Field("As it was issued.", parsers.code, is_required=True),
+            "link": Field("Code or public id.", parsers.code, is_required=True),
+            "domain": Field("The link's.", parsers.domain),
+            "clicked_at": Field("When; now by default.", _moment),
+        },
+        _clicks,
+    ),
+}

@@ -1,0 +1,1 @@
+"""What refunds take back of their sales. Read by the writers of events."""
