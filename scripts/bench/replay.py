@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from statistics import mean
@@ -12,6 +11,7 @@ from uuid import UUID
 
 from ingest.contracts.directory import LinkRecord
 from ingest.dialects.affitor import AFFITOR
+from scripts import tasks
 from scripts.bench import options
 from scripts.bench.environment.processes import workers as started
 from scripts.bench.environment.runs import Pair, Result, tell
@@ -195,9 +195,7 @@ async def _beside(
         began = unix_ms() / 1000
         await work
         ended = unix_ms() / 1000
-        live.cancel()
-        with suppress(asyncio.CancelledError):
-            await live
+        await tasks.end(live)
     await asyncio.sleep(2 * _POLL_SECONDS)
     latency = _SQL["latency"]
     found = await single(history.connection, latency, history.epochs, began, ended)

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
 
+from scripts import tasks
 from scripts.console.access import Access
 from scripts.console.pages import (
     operations,
@@ -96,9 +96,7 @@ def _sampling(
         await console.reads.open()
         sampling = asyncio.create_task(console.sampler.run())
         yield
-        sampling.cancel()
-        with suppress(asyncio.CancelledError):
-            await sampling
+        await tasks.end(sampling)
         console.reads.close()
 
     return life

@@ -3,10 +3,11 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from scripts import tasks
 from scripts.demo.sender import Tally
 from scripts.environment import Environment
 from scripts.errors import Unreachable
@@ -109,7 +110,5 @@ async def shown(run: Following, *, is_silent: bool) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+        await tasks.end(following)
     tell("\n")
