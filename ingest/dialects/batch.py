@@ -224,5 +224,10 @@ ROUTE: Final = limited(
 
 #: Its events are other dialects': it has no endpoints, only a name, a path and words.
 BATCH: Final = Dialect(
-    name=_NAME, prefix=ROUTE.path, endpoints=(), refuse=_refuse, problem=_Problem
+    name=_NAME,
+    prefix=ROUTE.path,
+    endpoints=(),
+    refuse=_refuse,
+    problem=_Problem,
+    about=__doc__,
 )

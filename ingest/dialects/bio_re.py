@@ -124,4 +124,5 @@ BIO_RE: Final = Dialect(
     ),
     refuse=_refuse,
     problem=_Problem,
+    about=__doc__,
 )

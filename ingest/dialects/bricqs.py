@@ -289,5 +289,6 @@ BRICQS: Final = Dialect(
     ),
     refuse=_refuse,
     problem=_Problem,
+    about=__doc__,
     usage_headers=usage_headers,
 )

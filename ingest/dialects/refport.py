@@ -326,4 +326,5 @@ REFPORT: Final = Dialect(
     ),
     refuse=_refuse,
     problem=_Problem,
+    about=__doc__,
 )

@@ -4,7 +4,6 @@ It is made of the dialects. Their models describe requests and answers, and thei
 bodies are the examples of refusals.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from inspect import cleandoc
@@ -93,8 +92,8 @@ def document(dialects: Sequence[Dialect], version: str) -> Node:
         },
         "servers": [{"url": "/"}],
         "tags": [
-            *({"name": each.name, "description": _about(each)} for each in dialects),
-            {"name": batch.BATCH.name, "description": cleandoc(batch.__doc__ or "")},
+            {"name": each.name, "description": cleandoc(each.about or "")}
+            for each in (*dialects, batch.BATCH)
         ],
         "paths": paths,
         "components": {
@@ -144,13 +143,6 @@ def _operation_id(route: Route) -> str:
     path = path_in_document(route)
     words = "".join(mark if mark.isalnum() else " " for mark in path).split()
     return "_".join([route.method.lower(), *words])
-
-
-def _about(dialect: Dialect) -> str:
-    """The docstring of the dialect's module."""
-    first = dialect.endpoints[0]
-    reads = first.ask if isinstance(first, Query) else first.parse
-    return cleandoc(sys.modules[reads.__module__].__doc__ or "")
 
 
 def _facts(route: Route) -> Iterator[str]:

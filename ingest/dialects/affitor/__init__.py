@@ -235,4 +235,5 @@ AFFITOR: Final = Dialect(
     ),
     refuse=wire.refuse,
     problem=wire.Problem,
+    about=__doc__,
 )

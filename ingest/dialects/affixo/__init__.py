@@ -109,4 +109,5 @@ AFFIXO: Final = Dialect(
     ),
     refuse=wire.refuse,
     problem=wire.Problem,
+    about=__doc__,
 )

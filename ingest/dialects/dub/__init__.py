@@ -36,5 +36,6 @@ DUB: Final = Dialect(
     ),
     refuse=wire.refuse,
     problem=wire.Problem,
+    about=__doc__,
     usage_headers=usage_headers,
 )

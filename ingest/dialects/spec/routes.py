@@ -157,7 +157,8 @@ class Dialect:
     """A vendor: its routes, and how it says no.
 
     `prefix` is the path under which unknown routes and methods are refused in its words;
-    `problem` is the model of its refusals.
+    `problem` is the model of its refusals. `about` tells readers of the OpenAPI document
+    what its routes are.
     """
 
     name: str
@@ -165,6 +166,7 @@ class Dialect:
     endpoints: Sequence[Endpoint | Query]
     refuse: Callable[[Refusal], Reply]
     problem: type[BaseModel]
+    about: str | None = None
     #: Headers of every answer that a limit was asked for; None: the vendor has none.
     usage_headers: Callable[[Usage], Mapping[str, str]] | None = None
 
