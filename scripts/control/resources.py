@@ -80,9 +80,11 @@ RESOURCES: Final = (
 )  # fmt: skip
 
 
+_NAMED: Final = {each.name: each for each in RESOURCES}
+
+
 def resource(name: str) -> Resource:
-    [found] = [each for each in RESOURCES if each.name == name]
-    return found
+    return _NAMED[name]
 
 
 async def own(call: Call, resource: Resource, name: str) -> Row:
@@ -105,6 +107,29 @@ async def own(call: Call, resource: Resource, name: str) -> Row:
     if row["workspace"] != call.caller.workspace.name:
         raise unknown
     return row
+
+
+async def add(call: Call, resource: Resource, body: Any, **fixed: Any) -> Row:
+    """Add what a body asks for to the caller's workspace; `fixed` is not the body's to say.
+
+    Raises Problem and UsageProblem.
+    """
+    action = resource.action("add")
+    values = given(body_fields(resource, "add"), body, names=resource.renames) | fixed
+    await _require_own(call, resource, values)
+    if "workspace" in action.fields:
+        values["workspace"] = call.caller.workspace.name
+    if action.is_sealing:
+        values["secrets"] = call.environment.secrets()
+    row: Row = await action.run(call.connection, **values)
+    return row
+
+
+async def change(call: Call, resource: Resource, row: Row, body: Any) -> None:
+    """Change a row of the caller's workspace as a body asks. Raises likewise."""
+    values = given(body_fields(resource, "set"), body, names=resource.renames)
+    await _require_own(call, resource, values)
+    await _run(call.connection, resource, "set", row, values)
 
 
 def acts(resource: Resource) -> dict[tuple[str, str], tuple[frozenset[str], Act]]:
@@ -170,23 +195,21 @@ def page_size(text: str) -> int:
 
 def _adds(resource: Resource) -> Act:
     async def act(call: Call) -> Answer:
-        action = resource.action("add")
-        values = given(body_fields(resource, "add"), call.body, names=resource.renames)
-        await _require_own(call, values)
-        if "workspace" in action.fields:
-            values["workspace"] = call.caller.workspace.name
-        sealing = {"secrets": call.environment.secrets()} if action.is_sealing else {}
-        row = await action.run(call.connection, **values, **sealing)
-        unkept = frozenset({"secret"} if action.is_sealing else ())
+        row = await add(call, resource, call.body)
+        is_sealing = resource.action("add").is_sealing
+        unkept = frozenset({"secret"} if is_sealing else ())
         return Answer(row, HTTPStatus.CREATED, etag_of(row), unkept)
 
     return act
 
 
-async def _require_own(call: Call, values: Mapping[str, Any]) -> None:
-    """Raises Problem for a program of another workspace: that it exists is not to be told."""
-    if (number := values.get("program")) is not None:
-        await own(call, resource("programs"), str(number))
+async def _require_own(
+    call: Call, resource: Resource, values: Mapping[str, Any]
+) -> None:
+    """Raises Problem for what another workspace has: whose it is is not to be told."""
+    for member, name in (("program", "programs"), ("domain", "domains")):
+        if (value := values.get(member)) is not None and name != resource.name:
+            await own(call, _NAMED[name], str(value))
 
 
 def _shows(resource: Resource) -> Act:
@@ -199,10 +222,8 @@ def _shows(resource: Resource) -> Act:
 
 def _changes(resource: Resource) -> Act:
     async def act(call: Call) -> Answer:
-        values = given(body_fields(resource, "set"), call.body, names=resource.renames)
         row = await _held(call, resource)
-        await _require_own(call, values)
-        await _run(call.connection, resource, "set", row, values)
+        await change(call, resource, row, call.body)
         row = await own(call, resource, str(row[resource.identity]))
         return Answer(row, etag=etag_of(row))
 

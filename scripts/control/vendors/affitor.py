@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from scripts import times
 from scripts.control.fields import asked
 from scripts.control.resources import own, resource
 from scripts.control.serving import Answer, Call
@@ -17,20 +18,12 @@ _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-def _moment(text: str) -> datetime:
-    try:
-        found_at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no date") from error
-    return found_at if found_at.tzinfo else found_at.replace(tzinfo=UTC)
-
-
 FIELDS: Final = {
     "page": Field("From 1 on.", parsers.whole(1, 10_000), default=1),
     "pageSize": Field("Events of a page.", parsers.whole(1, 100), default=25),
     "eventType": Field("Of which kind; all by default.", choices=tuple(_KINDS)),
-    "dateFrom": Field("From then on.", _moment, default=_FIRST),
-    "dateTo": Field("Before then.", _moment, default=_LAST),
+    "dateFrom": Field("From then on.", times.date, default=_FIRST),
+    "dateTo": Field("Before then.", times.date, default=_LAST),
 }
 
 

@@ -3,9 +3,8 @@
 from http import HTTPStatus
 from typing import Any, Final
 
-from scripts.control.fields import given
 from scripts.control.problems import invalid
-from scripts.control.resources import body_fields, resource
+from scripts.control.resources import add, resource
 from scripts.control.serving import Answer, Call
 from scripts.control.vendors import found
 from scripts.services import parsers
@@ -28,10 +27,7 @@ async def create_link(call: Call) -> Answer:
         "program": body.get("campaign_id"),
     }
     said = {name: value for name, value in wanted.items() if value is not None}
-    values = given(body_fields(_LINKS, "add"), said, names=_LINKS.renames)
-    owner = call.caller.workspace.name
-    values |= {"namespace": "workspace", "workspace": owner}
-    made = await _LINKS.action("add").run(call.connection, **values)
+    made = await add(call, _LINKS, said, namespace="workspace")
     row = await found.link(call, public_id=made["public_id"])
     return _made("link", _link(row))
 
@@ -43,9 +39,7 @@ async def create_affiliate(call: Call) -> Answer:
         raise invalid("email or name is missing.", "email")
     wanted = {"code": body.get("ref_code") or _code()}
     wanted |= {name: body[name] for name in ("email", "name") if body.get(name)}
-    values = given(body_fields(_PARTNERS, "add"), wanted, names=_PARTNERS.renames)
-    owner = call.caller.workspace.name
-    row = await _PARTNERS.action("add").run(call.connection, **values, workspace=owner)
+    row = await add(call, _PARTNERS, wanted)
     named = {name: row[name] for name in ("email", "name", "created_at")}
     about = {"id": row["public_id"], "ref_code": row["code"], "status": "pending"}
     return _made("affiliate", {**about, **named})

@@ -10,9 +10,8 @@ from string import ascii_lowercase, digits
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from scripts.control.fields import given
 from scripts.control.problems import Problem, invalid
-from scripts.control.resources import body_fields, resource
+from scripts.control.resources import add, change, resource
 from scripts.control.serving import Answer, Call
 from scripts.control.vendors import found
 from scripts.errors import Taken, UsageProblem
@@ -91,24 +90,20 @@ async def _created(call: Call, body: Any) -> Row:
             secrets.choice(ascii_lowercase + digits) for _ in range(_KEY_CHARS)
         )
         wanted["code"] = f"{prefix}/{key}" if prefix else key
-    values = given(body_fields(_LINKS, "add"), wanted, names=_LINKS.renames)
-    owner = call.caller.workspace.name
-    row = await _LINKS.action("add").run(call.connection, **values, workspace=owner)
+    row = await add(call, _LINKS, wanted)
     return await found.link(call, public_id=row["public_id"])
 
 
 async def get_many(call: Call) -> Answer:
     """List links, newest first, a page at a time."""
     query = call.request.query
-    page, size = whole(query, "page", 1), min(whole(query, "pageSize", MOST), MOST)
     listed = await found.links(
         call,
         domain=query.get("domain"),
         search=query.get("search"),
         after=query.get("startingAfter"),
         before=query.get("endingBefore"),
-        limit=size,
-        offset=(page - 1) * size,
+        **page(query),
     )
     return Answer([_link(row) for row in listed])
 
@@ -157,8 +152,7 @@ async def _changed(call: Call, row: Row, body: Any) -> Row:
     domain = wanted.pop("domain", None)
     if domain not in {None, row["domain"]}:
         raise invalid("A link stays on its domain.", "domain")
-    values = given(body_fields(_LINKS, "set"), wanted, names=_LINKS.renames)
-    await _LINKS.action("set").run(call.connection, row["public_id"], None, **values)
+    await change(call, _LINKS, row, wanted)
     return await found.link(call, public_id=row["public_id"])
 
 
@@ -200,7 +194,13 @@ def _with_parameters(url: str, body: Mapping[str, Any]) -> str:
     return parts._replace(query=query).geturl()
 
 
-def whole(query: Mapping[str, str], name: str, default: int) -> int:
+def page(query: Mapping[str, str]) -> dict[str, int]:
+    """The rows that a query for a page asks for. Raises Problem."""
+    size = min(_whole(query, "pageSize", MOST), MOST)
+    return {"limit": size, "offset": (_whole(query, "page", 1) - 1) * size}
+
+
+def _whole(query: Mapping[str, str], name: str, default: int) -> int:
     text = query.get(name, str(default))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) == int(text)):
         raise invalid(f"{name} is a whole number from 1 on.", name)

@@ -3,12 +3,11 @@
 from http import HTTPStatus
 from typing import Any, Final
 
-from scripts.control.fields import given
 from scripts.control.problems import invalid
-from scripts.control.resources import body_fields, resource
+from scripts.control.resources import add, resource
 from scripts.control.serving import Answer, Call
 from scripts.control.vendors import found
-from scripts.control.vendors.dub import MOST, program_id, whole
+from scripts.control.vendors.dub import page, program_id
 from scripts.services.noun import Row
 
 _PARTNERS: Final = resource("partners")
@@ -31,11 +30,7 @@ async def create_partner(call: Call) -> Answer:
             "email": body["email"],
             "image": body.get("image") or "",
         }
-        values = given(body_fields(_PARTNERS, "add"), wanted, names=_PARTNERS.renames)
-        owner = call.caller.workspace.name
-        made = await _PARTNERS.action("add").run(
-            call.connection, **values, workspace=owner
-        )
+        made = await add(call, _PARTNERS, wanted)
         known = await found.partners(call, public_id=made["public_id"])
     return Answer(_partner(known[0]), HTTPStatus.CREATED)
 
@@ -43,13 +38,11 @@ async def create_partner(call: Call) -> Answer:
 async def list_partners(call: Call) -> Answer:
     """List partners, newest first, a page at a time."""
     query = call.request.query
-    page, size = whole(query, "page", 1), min(whole(query, "pageSize", MOST), MOST)
     listed = await found.partners(
         call,
         email=query.get("email"),
         search=query.get("search"),
-        limit=size,
-        offset=(page - 1) * size,
+        **page(query),
     )
     return Answer([_partner(row) for row in listed])
 

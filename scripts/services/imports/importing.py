@@ -15,7 +15,7 @@ from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
 from scripts.environment import Environment
 from scripts.servers import Connection, postgres, redis_server, shard_count
 from scripts.services.administer.access.workspaces import choose
-from scripts.services.imports.kinds import Append, ImportKind
+from scripts.services.imports.kinds import Append, ImportKind, Lines
 from scripts.services.imports.lines import Line
 
 _AT_ONCE: Final = 1000
@@ -83,7 +83,7 @@ async def _import(
     owner = await choose(connection, workspace)
     good = [line for line in chunk if line.error is None]
     values = [line.values for line in good]
-    outcomes = iter(await kind.upsert(connection, append, owner, values))
+    outcomes = iter(await kind.upsert(Lines(connection, append, owner, values)))
     for line in chunk:
         if line.error is not None:
             report.note(line.number, "refused", line.error)

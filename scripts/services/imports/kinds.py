@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import ids
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, Request, Target
+from scripts import times
 from scripts.servers import Connection, rows
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import Workspace
@@ -24,36 +24,30 @@ _SQL: Final = statements("services/imports/imports")
 
 #: Appends events to the streams.
 Append = Callable[[Sequence[Envelope]], Awaitable[None]]
-#: Imports lines inside the connection's transaction; the outcomes are in the same order.
-Upsert = Callable[
-    [Connection, Append, Workspace, Sequence[Mapping[str, Any]]],
-    Awaitable[list[Outcome]],
-]
+
+
+class Lines(NamedTuple):
+    """Lines to be imported into a workspace, inside the connection's transaction."""
+
+    connection: Connection
+    append: Append
+    owner: Workspace
+    wanted: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class ImportKind:
-    """What a line may say, and how many lines are imported."""
+    """What a line may say, and what imports lines: the outcomes are in the same order."""
 
     fields: Mapping[str, Field]
-    upsert: Upsert
+    upsert: Callable[[Lines], Awaitable[list[Outcome]]]
 
 
-async def _links(
-    connection: Connection,
-    _: Append,
-    owner: Workspace,
-    wanted: Sequence[Mapping[str, Any]],
-) -> list[Outcome]:
-    return await bulk_links.upsert_links(connection, owner, wanted)
+async def _links(lines: Lines) -> list[Outcome]:
+    return await bulk_links.upsert_links(lines.connection, lines.owner, lines.wanted)
 
 
-async def _partners(
-    connection: Connection,
-    _: Append,
-    owner: Workspace,
-    wanted: Sequence[Mapping[str, Any]],
-) -> list[Outcome]:
+async def _partners(lines: Lines) -> list[Outcome]:
     asked = [
         {
             **each,
@@ -61,33 +55,32 @@ async def _partners(
             "id": uuid7(),
             "new_public_id": each["public_id"] or parsers.public_id("prt_"),
         }
-        for place, each in enumerate(wanted)
+        for place, each in enumerate(lines.wanted)
     ]
-    return _outcomes(
-        wanted, "code", await rows(connection, _SQL["partners"], owner.id, _json(asked))
-    )
+    return _outcomes(lines.wanted, "code", await _found(lines, "partners", asked))
 
 
-async def _clicks(
-    connection: Connection,
-    append: Append,
-    owner: Workspace,
-    wanted: Sequence[Mapping[str, Any]],
-) -> list[Outcome]:
+async def _clicks(lines: Lines) -> list[Outcome]:
     """Click ids are known from now on, and their clicks are recorded, once."""
     asked = [
-        {**each, "place": place, "id": uuid7()} for place, each in enumerate(wanted)
+        {**each, "place": place, "id": uuid7()}
+        for place, each in enumerate(lines.wanted)
     ]
-    found = await rows(connection, _SQL["clicks"], owner.id, _json(asked))
+    found = await _found(lines, "clicks", asked)
     # Before the commit: what is appended twice has one dedupe key.
-    await append(
+    await lines.append(
         [
-            _click(owner, row, asked[row["place"]])
+            _click(lines.owner, row, asked[row["place"]])
             for row in found
             if row["status"] == "created"
         ]
     )
-    return _outcomes(wanted, "click_id", found)
+    return _outcomes(lines.wanted, "click_id", found)
+
+
+def _found(lines: Lines, name: str, asked: Sequence[Row]) -> Awaitable[list[Row]]:
+    sent = orjson.dumps(asked, default=str).decode()
+    return rows(lines.connection, _SQL[name], lines.owner.id, sent)
 
 
 def _click(owner: Workspace, row: Row, asked: Row) -> Envelope:
@@ -127,19 +120,6 @@ def _outcomes(
     return outcomes
 
 
-def _json(wanted: Sequence[Mapping[str, Any]]) -> str:
-    return orjson.dumps(wanted, default=str).decode()
-
-
-def _moment(text: str) -> datetime:
-    """When it happened, in UTC if it names no zone."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no date: write 2026-01-31T12:00:00Z") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
 def _link_fields() -> dict[str, Field]:
     fields = dict(bulk_links.FIELDS)
     code = fields.pop("new_code")
@@ -162,7 +142,7 @@ KINDS: Final[Mapping[str, ImportKind]] = {
             "click_id": Field("As it was issued.", parsers.code, is_required=True),
             "link": Field("Code or public id.", parsers.code, is_required=True),
             "domain": Field("The link's.", parsers.domain),
-            "clicked_at": Field("When; now by default.", _moment),
+            "clicked_at": Field("When; now by default.", times.date),
         },
         _clicks,
     ),

@@ -168,6 +168,14 @@ async def test_what_another_workspace_has_is_unknown(api: Api) -> None:
     for body in ({"code": "X", "program": 1}, {"code": "X", "partner": "jane"}):
         said = await api("POST", "/links", body, Authorization=theirs)
         assert said.status in {404, 422}
+    for path, body in (
+        ("/domains", {"domain": "go.shop.example"}),
+        ("//links", {"url": "https://a.example", "domain": "go.shop.example"}),
+        ("//v1/links", {"affiliate_id": "x", "campaign_id": 1}),
+    ):
+        said = await api("POST", path, body, Authorization=theirs)
+        assert said.status in {404, 409, 422}
+        assert "default" not in str(said.body)
     assert [] == (await api("GET", "/links", Authorization=theirs)).body["data"]
     assert [] == (await api("GET", "//links", Authorization=theirs)).body
     assert (
