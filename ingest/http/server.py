@@ -172,8 +172,9 @@ class EdgeServer:
                 await self._drained.wait()
 
     def _look_whether_drained(self) -> None:
-        under_way = any(each.is_answering or each.is_due for each in self._open)
-        if self._drained is not None and not under_way:
+        if self._drained is not None and not any(
+            each.is_answering or each.is_due for each in self._open
+        ):
             self._drained.set()
 
     async def _say_whether_it_closes(
@@ -200,8 +201,7 @@ class EdgeServer:
         self._open.discard(connection)
         for deadlines in (self._heads, self._bodies, self._readers):
             deadlines.end(connection)
-        if self._drained is not None:
-            self._look_whether_drained()
+        self._look_whether_drained()
 
     def began(self, connection: Connection) -> None:
         self._heads.end(connection)

@@ -110,13 +110,11 @@ def page_handler(
         _require(user, page.role, is_about_all=page.is_about_all)
         if is_part and latest.is_fresh():
             return _with_etag(request, latest.text)
-        data = await page.read(Asked(console, request, user))
-        if is_part:
-            latest.keep(rendering.live(page.name, data))
-            return _with_etag(request, latest.text)
-        return html(
-            rendering.page(page.name, {**data, **about(console, request, user, page)})
-        )
+        asked = Asked(console, request, user)
+        if not is_part:
+            return await _rendered(asked, page)
+        latest.keep(rendering.live(page.name, await page.read(asked)))
+        return _with_etag(request, latest.text)
 
     return handle
 
@@ -142,11 +140,14 @@ def preview_handler(
     async def handle(request: web.Request) -> web.StreamResponse:
         user, _ = await _sender(console, request)
         _require(user, page.role, is_about_all=page.is_about_all)
-        data = await page.read(Asked(console, request, user))
-        frame = about(console, request, user, page)
-        return html(rendering.page(page.name, {**data, **frame}))
+        return await _rendered(Asked(console, request, user), page)
 
     return handle
+
+
+async def _rendered(asked: Asked, page: Page) -> web.Response:
+    data = await page.read(asked)
+    return html(rendering.page(page.name, {**data, **about(*asked, page)}))
 
 
 async def _sender(console: Console, request: web.Request) -> tuple[User, Form]:

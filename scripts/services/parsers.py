@@ -39,6 +39,11 @@ _PARAMETER: Final = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _LABEL: Final = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*{_LABEL}(:\d{{1,5}})?")
 _SCHEME: Final = re.compile("[a-z][a-z0-9+.-]{0,30}")
+#: Our proxy sends these and what is below them to the console: no edge sees a code like that.
+CONSOLE_PATHS: Final = (
+    "/console", "/control", "/links", "/partners", "/analytics", "/v1/links",
+    "/v1/affiliates", "/api/tracking/events",
+)  # fmt: skip
 #: Browsers leave them out.
 _USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
 
@@ -65,6 +70,9 @@ def link_code(value: str) -> str:
         raise ValueError(f"{value!r} holds white space")
     if is_fixed(f"/{value}"):
         raise ValueError(f"{value!r} is a path of the edge itself: choose another code")
+    below = f"/{value}/".lower()
+    if any(below.startswith(f"{path}/") for path in CONSOLE_PATHS):
+        raise ValueError(f"{value!r} is a path of the console: choose another code")
     return code(value)
 
 

@@ -25,8 +25,8 @@ _AT_ONCE: Final = 2
 _WRONG: Final = "The name or the password is wrong."
 
 
-class _Doors:
-    """The handlers, and what they count."""
+class _Sessions:
+    """Begins and ends them, and counts attempts that fail."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -103,9 +103,9 @@ class _Doors:
 
 
 def routes(console: Console) -> list[web.RouteDef]:
-    doors = _Doors(console)
+    sessions = _Sessions(console)
     return [
-        web.get("/sign-in", doors.show),
-        web.post("/sign-in", doors.enter),
-        web.post("/sign-out", doors.leave),
+        web.get("/sign-in", sessions.show),
+        web.post("/sign-in", sessions.enter),
+        web.post("/sign-out", sessions.leave),
     ]

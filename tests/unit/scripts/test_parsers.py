@@ -73,3 +73,10 @@ def test_what_no_client_could_send_safely_is_no_key(key: str) -> None:
         parsers.secret(key)
 
     assert not key or key not in str(refused.value)
+
+
+@pytest.mark.parametrize("code", ["links", "Links/x", "console", "v1/links/a", "r/x"])
+def test_a_code_that_no_edge_would_be_asked_for_is_refused(code: str) -> None:
+    with pytest.raises(ValueError, match="choose another code"):
+        parsers.link_code(code)
+    assert parsers.link_code(f"my-{code}")
