@@ -30,6 +30,7 @@ from ingest.durable.stream import AppendFailed, Stream
 from ingest.rate_limit.limiter import SharedLimiter
 from ingest.redis_io.claims import Claims
 from ingest.redis_io.client import REDIS_ERRORS, RedisBreaker, connect
+from ingest.redis_io.replicated import patience
 from ingest.settings import EdgeSettings
 
 _CONNECTIONS: Final = 16
@@ -90,8 +91,11 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
     reach, writes = RedisBreaker(), RedisBreaker()
     redis = connect(url, connections=_CONNECTIONS, breaker=reach)
     changes = connect(url, connections=1, answer_within=_CHANGES_SECONDS)
-    probes = connect(url, connections=1)
-    stream, degradation = Stream(redis, settings.shards, writes), Degradation(spooling)
+    replicas = settings.replicas
+    # Nobody waits for the probe's connection, which replicas may hold up.
+    probes = connect(url, connections=2, answer_within=patience(replicas))
+    stream = Stream(redis, settings.shards, writes, replicas)
+    degradation = Degradation(spooling)
     home = SpoolDirectory(spool_of(settings.data), _report)
     spool = Spool(home, most_bytes=spooling.most_bytes, clock=time.monotonic)
     sink = Sink(stream, spool, degradation, reach=reach, writes=writes)
@@ -106,7 +110,7 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
         ),
         watch=RedisProbe(
             probes,
-            breakers=Breakers(reach, writes),
+            breakers=Breakers(reach, writes, replicas),
             degradation=degradation,
             appended=stream.appended,
             clock=clock,

@@ -11,11 +11,13 @@ from ingest.contracts.clickid import KeyRing
 from ingest.contracts.variables import (
     DAY_SECONDS,
     INTAKES,
+    NO_REPLICAS,
     NOWHERE,
     Gpc,
     Intake,
     Listening,
     LogLevel,
+    Replicas,
     SettingsError,
     StoreEmail,
     StoreIp,
@@ -91,6 +93,8 @@ class EdgeSettings:
     #: Fewer let tests see keys of Redis expire.
     day_seconds: int = DAY_SECONDS
     tracing: Tracing | None = None
+    #: Those that have to confirm an append before it is answered.
+    replicas: Replicas = NO_REPLICAS
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:
@@ -117,6 +121,7 @@ class EdgeSettings:
             admin=given.admin(),
             day_seconds=given.day_seconds(),
             tracing=given.tracing(),
+            replicas=given.replicas(),
         )
 
 

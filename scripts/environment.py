@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ingest.contracts.variables import SettingsError, StoreEmail, Variables
+from ingest.contracts.variables import Replicas, SettingsError, StoreEmail, Variables
 from scripts.errors import Unreachable, UsageProblem
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ class Environment:
         """
         with _settings_named():
             return Variables(self.variables).shards()
+
+    def replicas(self) -> Replicas:
+        """How many replicas have to confirm an append. Raises UsageProblem."""
+        with _settings_named():
+            return Variables(self.variables).replicas()
 
     def quarantine_rows(self) -> int:
         """How many entries that clients caused quarantine keeps. Raises UsageProblem."""

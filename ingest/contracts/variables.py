@@ -4,6 +4,7 @@ Every error names the variable and says what to give instead.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
@@ -25,6 +26,7 @@ INTAKES: Final[tuple[Intake, ...]] = ("auto", "spool", "refuse")
 DEFAULT_SHARDS: Final = 4
 _MOST_SHARDS: Final = 1024
 _MOST_PORTS: Final = 65535
+_MOST_REPLICAS: Final = 16
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -37,6 +39,17 @@ class Listening(NamedTuple):
 
 
 NOWHERE: Final = Listening()
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """How many replicas have to confirm an append, and whether from their disks."""
+
+    count: int = 0
+    is_synced: bool = False
+
+
+NO_REPLICAS: Final = Replicas()
 
 
 class Tracing(NamedTuple):
@@ -143,6 +156,17 @@ class Variables:
 
     def shards(self) -> int:
         return self.number("REFTIDE_SHARDS", DEFAULT_SHARDS, (1, _MOST_SHARDS))
+
+    def replicas(self) -> Replicas:
+        """How many replicas have to confirm an append."""
+        count = self.number("REFTIDE_REPLICAS", 0, (0, _MOST_REPLICAS))
+        is_synced = bool(self.number("REFTIDE_REPLICAS_FSYNC", 0, (0, 1)))
+        if is_synced and not count:
+            raise SettingsError(
+                "REFTIDE_REPLICAS_FSYNC needs REFTIDE_REPLICAS: set that to how many"
+                " replicas have to have an event on their disks, or unset both"
+            )
+        return Replicas(count, is_synced)
 
     def day_seconds(self) -> int:
         """How long a day of an expiry in Redis lasts."""

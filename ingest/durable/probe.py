@@ -20,12 +20,14 @@ from ingest.contracts.stream import (
     edge_key,
     epoch_key,
 )
+from ingest.contracts.variables import NO_REPLICAS, Replicas
 from ingest.durable.append_counts import Absent, AppendCounts
 from ingest.durable.degradation import Degradation
 from ingest.durable.edge_clock import EdgeClock
 from ingest.durable.pressure import pressure
 from ingest.durable.vanished import absent_entries
 from ingest.redis_io.client import REDIS_ERRORS, RedisBreaker, describe_error
+from ingest.redis_io.replicated import confirmation, shortfall
 
 _EVERY_SECONDS: Final = 1.0
 _EXPIRES_SECONDS: Final = 15
@@ -40,10 +42,14 @@ _KEPT_SECONDS: Final = 86_400
 
 
 class Breakers(NamedTuple):
-    """Open while Redis does not answer, and while it takes no writes."""
+    """Open while Redis does not answer, and while it takes no writes.
+
+    It takes a write that so many `replicas` confirm.
+    """
 
     reach: RedisBreaker
     writes: RedisBreaker
+    replicas: Replicas = NO_REPLICAS
 
 
 class Recovery:
@@ -100,18 +106,18 @@ class RedisProbe:
         clock: EdgeClock,
         can_spool: Callable[[], bool],
     ) -> None:
-        """`redis` has no breaker.
+        """`redis` has no breaker, and a connection that nobody waits for.
 
         `appended` gets the streams' epochs before a breaker is closed, `clock` Redis' time.
         While not `can_spool`, a breaker is closed as soon as Redis answers.
         """
         self._redis = redis
-        self._reach, self._writes = breakers
+        self._reach, self._writes, self._replicas = breakers
         self._degradation = degradation
         self._appended = appended
         self._clock = clock
         self._can_spool = can_spool
-        self._recovery = Recovery()
+        self._recovery, self._recovery_of_writes = Recovery(), Recovery()
         self._is_stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         #: The run of the server whose streams were compared with what was appended.
@@ -163,8 +169,9 @@ class RedisProbe:
         if is_over or not self._can_spool():
             self._reach.close()
         if refusal is not None:
-            self._writes.trip(describe_error(refusal))
-        elif were_refused:
+            self._writes.trip(refusal)
+            self._recovery_of_writes.failed()
+        elif self._recovery_of_writes.is_over(is_open=were_refused) and were_refused:
             self._writes.close()
         self._degradation.observe(observed)
 
@@ -177,14 +184,18 @@ class RedisProbe:
 
     async def _probe(
         self, name: str, now: int, description: Mapping[str, object]
-    ) -> RedisError | None:
-        """Write the edge's state; the error, if Redis takes no writes."""
+    ) -> str | None:
+        """Write the edge's state; why Redis takes no writes, if so."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(edge_key(name), orjson.dumps(description), ex=_EXPIRES_SECONDS)
             pipe.zadd(EDGES_KEY, {name: now})
             pipe.zremrangebyscore(EDGES_KEY, 0, now - _KEPT_SECONDS)
+            if self._replicas.count:
+                pipe.execute_command(*confirmation(self._replicas))
             replies = await pipe.execute(raise_on_error=False)
-        return replies[0] if isinstance(replies[0], RedisError) else None
+        if isinstance(replies[0], RedisError):
+            return describe_error(replies[0])
+        return shortfall(replies[-1], self._replicas) if self._replicas.count else None
 
     async def _read_epochs(self, shards: int) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:

@@ -21,9 +21,11 @@ from ingest.contracts.stream import (
     shard_of,
 )
 from ingest.contracts.telemetry import Bounded
+from ingest.contracts.variables import NO_REPLICAS, Replicas
 from ingest.durable.append_counts import AppendCounts, claims_in
 from ingest.redis_io.client import NotSent, QueueFull, RedisBreaker, describe_error
 from ingest.redis_io.multiplexer import Multiplexer, packed
+from ingest.redis_io.replicated import NotReplicated, ReplicatedMultiplexer
 
 #: Is called with the error of an append, None if it succeeded.
 Settled = Callable[[str | None], None]
@@ -52,12 +54,23 @@ class PendingAppend(NamedTuple):
 class Stream:
     """Appends entries, many in one round trip."""
 
-    def __init__(self, redis: Redis, shards: int, writes: RedisBreaker) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        shards: int,
+        writes: RedisBreaker,
+        replicas: Replicas = NO_REPLICAS,
+    ) -> None:
         """`redis` bounds how long an answer may take, and sends nothing twice.
 
-        `writes` is opened when the server answers that it takes no writes.
+        `writes` is opened when the server answers that it takes no writes, and when too few
+        `replicas` confirm them.
         """
-        self._line = Multiplexer(redis, pending=_PENDING)
+        self._line = (
+            ReplicatedMultiplexer(redis, pending=_PENDING, replicas=replicas)
+            if replicas.count
+            else Multiplexer(redis, pending=_PENDING)
+        )
         self._shards = shards
         self._xadds = [_xadd(shard) for shard in range(shards)]
         self._writes = writes
@@ -146,6 +159,11 @@ class Stream:
         problem: str | None = None
         if not isinstance(reply, Exception):
             self.appended.note(shard, reply, event_ids, claims)
+        elif isinstance(reply, NotReplicated):
+            # The stream has it. A failover may take it away, so it has to be kept elsewhere.
+            self.appended.note(shard, reply.reply, event_ids, claims)
+            problem = str(reply)
+            self._writes.trip(problem)
         else:
             problem = describe_error(reply)
             if not isinstance(reply, ResponseError | NotSent):
@@ -163,6 +181,8 @@ class Stream:
         answer. Nothing is appended before this has succeeded once.
         """
         found = await self._send(("SET", SHARDS_KEY, self._shards, "NX", "GET"))
+        if isinstance(found, NotReplicated):
+            found = found.reply  # what the number is does not depend on replicas
         if isinstance(found, Exception):
             raise AppendFailed(describe_error(found)) from found
         if found is not None and found != b"%d" % self._shards:

@@ -45,13 +45,21 @@ class RedisBreaker:
     def __init__(self) -> None:
         """Begin closed."""
         self.problem: str | None = None
+        #: How often it has opened.
+        self.openings = 0
+        #: Are called when it opens.
+        self.watchers: list[Callable[[], None]] = []
 
     @property
     def is_open(self) -> bool:
         return self.problem is not None
 
     def trip(self, problem: str) -> None:
-        self.problem = self.problem or problem
+        if self.problem is None:
+            self.problem = problem
+            self.openings += 1
+            for opened in self.watchers:
+                opened()
 
     def close(self) -> None:
         self.problem = None
@@ -89,6 +97,8 @@ class _Guarded(BlockingConnectionPool):
     """A pool that hands out no connections while the breaker is open, and trips it."""
 
     breaker: RedisBreaker
+    #: Openings of the breaker before which no idle connection was made.
+    _openings = 0
 
     @override
     async def get_connection(
@@ -96,6 +106,8 @@ class _Guarded(BlockingConnectionPool):
     ) -> AbstractConnection:
         if self.breaker.is_open:
             raise self.breaker.refusal()
+        if self._openings != self.breaker.openings:
+            await self._drop_idle()
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 connection: AbstractConnection = await super().get_connection()
@@ -103,6 +115,15 @@ class _Guarded(BlockingConnectionPool):
         except (*REDIS_ERRORS, TimeoutError) as error:
             self.breaker.trip(describe_error(error))
             raise
+
+    async def _drop_idle(self) -> None:
+        """Close the connections that were idle in an outage.
+
+        They may lead to a server that is gone, and each would take a timeout to say so.
+        """
+        self._openings = self.breaker.openings
+        for connection in [*self._available_connections]:
+            await connection.disconnect(nowait=True)
 
     @override
     async def release(self, connection: AbstractConnection) -> None:

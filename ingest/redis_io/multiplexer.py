@@ -38,6 +38,9 @@ packed: Final[Callable[[tuple[bytes | str | int, ...]], bytes]] = pack_command  
 
 _INCOMPLETE: Final = object()
 
+#: What a server replies to writes that was the primary before a failover.
+_DEMOTED: Final = "READONLY"
+
 
 #: Is called once with a command's reply, or with the reason why none came.
 Answered = Callable[[Any], None]
@@ -67,7 +70,11 @@ class Multiplexer:
         """At most `pending` commands wait for a reply."""
         self._pool = redis.connection_pool
         self._breaker: RedisBreaker | None = breaker_of(redis)
+        if self._breaker is not None:
+            self._breaker.watchers.append(self._drop_if_idle)
         self._pending = pending
+        #: How much longer than usual a reply may take.
+        self._more_seconds = 0.0
         #: What to call with the replies to come, and when each is due.
         self._unanswered: deque[tuple[Answered, float]] = deque()
         self._unsent: list[bytes] = []
@@ -110,7 +117,8 @@ class Multiplexer:
         if not self._unsent:
             loop.call_soon(self._send)
         # Connecting may take as long again.
-        unanswered.append((answered, loop.time() + client.ANSWER_SECONDS))
+        due = loop.time() + client.ANSWER_SECONDS + self._more_seconds
+        unanswered.append((answered, due))
         self._unsent.append(command)
         return True
 
@@ -151,8 +159,7 @@ class Multiplexer:
             # Our own loop lagged; the reply may have arrived and not been read yet.
             self._check_at(now + _LOOP_LAG_SECONDS)
         else:
-            self._trouble = RedisTimeoutError("no answer in time")
-            self._transport.abort()
+            self._break_off(RedisTimeoutError("no answer in time"))
 
     async def _run(self) -> None:
         """Use one connection as long as it lasts."""
@@ -208,11 +215,26 @@ class Multiplexer:
                     answered(answer)
                 except Exception as error:  # noqa: BLE001 -- the next replies are others'
                     self._log.error("edge.failed", exc_info=error)
+                if isinstance(answer, ResponseError) and _DEMOTED in str(answer):
+                    self._break_off(RedisConnectionError("a replica takes no writes"))
         except (InvalidResponse, IndexError) as error:
-            self._trouble = RedisConnectionError(f"not a reply of Redis: {error}")
-            if self._transport is not None:
-                self._transport.abort()
+            self._break_off(RedisConnectionError(f"not a reply of Redis: {error}"))
         self._tell_if_idle()
+
+    def _drop_if_idle(self) -> None:
+        """Close a connection on which nothing is under way: it may lead to a server that is gone.
+
+        Whoever waits for a reply has a timeout.
+        """
+        if not self._unanswered:
+            self._break_off(RedisConnectionError("the connection was idle"))
+
+    def _break_off(self, why: Exception) -> None:
+        """Close the connection; the next command opens another."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            self._trouble = why
+            transport.abort()
 
     def _fail_all(self, why: Exception) -> None:
         """Answer all waiting commands with `why`."""
@@ -220,11 +242,14 @@ class Multiplexer:
         sent = len(asked) - len(self._unsent)
         self._unsent.clear()
         for place, (answered, _) in enumerate(asked):
-            try:
-                answered(why if place < sent else NotSent(str(why)))
-            except Exception as error:  # noqa: BLE001 -- likewise
-                self._log.error("edge.failed", exc_info=error)
+            self._tell(answered, why if place < sent else NotSent(str(why)))
         self._tell_if_idle()
+
+    def _tell(self, answered: Answered, reply: object) -> None:
+        try:
+            answered(reply)
+        except Exception as error:  # noqa: BLE001 -- the next ones are others'
+            self._log.error("edge.failed", exc_info=error)
 
     def _tell_if_idle(self) -> None:
         if self._idle is not None and not self._unanswered:

@@ -84,7 +84,7 @@ async def drain(environment: Environment, directory: Path, rate: int) -> Report:
     damages: list[SpoolDamaged] = []
     home, events = SpoolDirectory(folders[0].parent, damages.append), 0
     async with aclosing(connect(environment.redis_url(), connections=1)) as client:
-        stream = Stream(client, shards, RedisBreaker())
+        stream = Stream(client, shards, RedisBreaker(), environment.replicas())
         for folder in folders:
             with readable(folder):
                 events += await _empty(_held(home, folder), stream, rate)

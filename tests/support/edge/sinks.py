@@ -22,6 +22,7 @@ from ingest.durable.spool.directory import SpoolDirectory, contents, stores
 from ingest.durable.spool.spool import Spool
 from ingest.durable.stream import Stream
 from ingest.redis_io.client import RedisBreaker, connect
+from ingest.redis_io.replicated import patience
 from ingest.settings import Spooling
 
 SHARDS = 2
@@ -38,10 +39,11 @@ class Edge:
 
     def __post_init__(self) -> None:
         spooling = Spooling.load(Variables(self.variables))
+        replicas = Variables(self.variables).replicas()
         self.reach, self.writes = RedisBreaker(), RedisBreaker()
         self.redis = connect(self.url, connections=4, breaker=self.reach)
-        self.probes = connect(self.url, connections=1)
-        self.stream = Stream(self.redis, SHARDS, self.writes)
+        self.probes = connect(self.url, connections=2, answer_within=patience(replicas))
+        self.stream = Stream(self.redis, SHARDS, self.writes, replicas)
         self.spool = Spool(
             SpoolDirectory(self.root, lambda _: None),
             most_bytes=spooling.most_bytes,
@@ -63,7 +65,7 @@ class Edge:
         )
         self.watch = RedisProbe(
             self.probes,
-            breakers=Breakers(self.reach, self.writes),
+            breakers=Breakers(self.reach, self.writes, replicas),
             degradation=degradation,
             appended=self.stream.appended,
             clock=EdgeClock(unix_ms, uuid7),

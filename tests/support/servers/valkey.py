@@ -45,6 +45,7 @@ class Valkey:
             "--appendonly": "yes",
             "--appendfsync": self._appendfsync,
             "--save": "",
+            "--repl-diskless-sync-delay": "0",
         }
         arguments = [text for pair in settings.items() for text in pair]
         self._process = subprocess.Popen(
@@ -112,6 +113,15 @@ class Valkey:
                 if time.monotonic() > deadline:
                     raise TimeoutError("Valkey did not replicate")
                 time.sleep(0.01)
+
+    def configure(self, name: str, value: str) -> None:
+        with Redis(unix_socket_path=str(self._socket)) as redis:
+            redis.config_set(name, value)
+
+    def connections(self) -> int:
+        """Of clients, this one left out."""
+        with Redis(unix_socket_path=str(self._socket)) as redis:
+            return len(redis.client_list(_type="normal")) - 1
 
     def lose_its_data(self) -> None:
         """Nothing of what it had is there when it starts again. Kill it first."""

@@ -1,0 +1,117 @@
+"""Appends that replicas confirm: WAIT after each write, on a connection of their own.
+
+WAIT blocks its connection. So a write gathers what arrives while the one before is confirmed,
+and one WAIT is for all of its commands.
+"""
+
+from functools import partial
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from typing_extensions import override
+
+from ingest.contracts.variables import Replicas
+from ingest.redis_io import client
+from ingest.redis_io.client import NotSent, describe_error
+from ingest.redis_io.multiplexer import Answered, Multiplexer, packed
+
+#: How long replicas may take to confirm, in parts of how long Redis may take to answer: a
+#: command waits for two confirmations at most, its own and the one before it.
+_CONFIRM_PART: Final = 0.4
+#: A replica with `appendfsync everysec` may need a second and more.
+_SYNC_PART: Final = 3.0
+
+
+class NotReplicated(RedisConnectionError):
+    """The command has run, and too few replicas confirmed it: a failover may undo it."""
+
+    def __init__(self, problem: str, reply: Any = None) -> None:
+        """`reply` is what the primary replied to the command."""
+        super().__init__(problem)
+        self.reply = reply
+
+
+def patience(replicas: Replicas) -> float:
+    """How long Redis may take to answer, replicas included."""
+    return client.ANSWER_SECONDS + (_confirm_seconds(replicas) if replicas.count else 0)
+
+
+def _confirm_seconds(replicas: Replicas) -> float:
+    part = _SYNC_PART if replicas.is_synced else _CONFIRM_PART
+    return client.ANSWER_SECONDS * part
+
+
+def confirmation(replicas: Replicas) -> tuple[str | int, ...]:
+    """The command that waits until replicas have what its connection wrote."""
+    timeout = int(_confirm_seconds(replicas) * 1000)
+    if replicas.is_synced:
+        return ("WAITAOF", 0, replicas.count, timeout)
+    return ("WAIT", replicas.count, timeout)
+
+
+def shortfall(reply: Any, replicas: Replicas) -> str | None:
+    """What the reply to `confirmation` says that is missing; None: nothing."""
+    if isinstance(reply, Exception):
+        return f"replicas: {describe_error(reply)}"
+    found = reply[1] if replicas.is_synced else reply
+    if found >= replicas.count:
+        return None
+    how = "wrote it to disk" if replicas.is_synced else "confirmed it"
+    return f"{found} of {replicas.count} replicas {how}"
+
+
+class ReplicatedMultiplexer(Multiplexer):
+    """One connection whose commands are answered once replicas have them.
+
+    The answer to a command that they did not confirm in time is `NotReplicated`.
+    """
+
+    def __init__(self, redis: Redis, *, pending: int, replicas: Replicas) -> None:
+        """At most `pending` commands wait for a reply."""
+        super().__init__(redis, pending=pending)
+        self._replicas = replicas
+        self._confirm = packed(confirmation(replicas))
+        self._confirm_seconds = _confirm_seconds(replicas)
+        if replicas.is_synced:
+            self._more_seconds = 2 * self._confirm_seconds
+        self._is_confirming = False
+        #: What waits for the present confirmation, with the primary's reply.
+        self._held: list[tuple[Answered, Any]] = []
+
+    @override
+    def send(self, command: bytes, answered: Answered) -> bool:
+        return super().send(command, partial(self._hold, answered))
+
+    def _hold(self, answered: Answered, reply: Any) -> None:
+        if isinstance(reply, NotSent):
+            answered(reply)
+        else:
+            self._held.append((answered, reply))
+
+    @override
+    def _send(self) -> None:
+        if self._is_confirming:
+            return  # what gathers is sent when this write is confirmed
+        if self._transport is not None and self._unsent:
+            due = self._unanswered[-1][1] + self._confirm_seconds
+            self._unsent.append(self._confirm)
+            self._unanswered.append((self._confirmed, due))
+            self._is_confirming = True
+        super()._send()
+
+    def _confirmed(self, reply: Any) -> None:
+        self._is_confirming = False
+        held, self._held = self._held, []
+        problem = shortfall(reply, self._replicas)
+        for answered, each in held:
+            is_short = problem is not None and not isinstance(each, Exception)
+            self._tell(
+                answered, NotReplicated(problem or "", each) if is_short else each
+            )
+        if problem is None:
+            self._send()
+        elif not isinstance(reply, Exception) or isinstance(reply, ResponseError):
+            # The next write would wait as long, and for nothing.
+            self._fail_all(NotSent(problem))
