@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +57,7 @@ class StartupCheck:
         except OSError as error:
             advice = "see that REFTIDE_DATA names a directory of ours"
             log_findings([Check("disk", "space", "wrong", str(error), advice)])
-        facts = await self._facts()
+        facts = replace(await self._facts(), replicas=settings.replicas)
         # That nothing was ever written is no news to the first to start.
         log_findings(one for one in check_redis(facts) if one.check != "shards")
         clocks = {"this machine": self._clock() / 1000, "Redis": facts.clock}

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
-from redis.asyncio import Redis
+from redis.asyncio import Redis, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -162,6 +162,23 @@ async def redis_server(
             f"Redis ({source}) cannot be used: {_said(error)}",
             _REDIS_REFUSES if is_refused(error) else _REDIS_AWAY,
         ) from error
+
+
+def beside(client: Redis, host: str, port: int) -> Redis:
+    """A client of another server, by the rights and with the patience of this one."""
+    pool = client.connection_pool
+    shared = (
+        "username", "password", "socket_timeout", "socket_connect_timeout",
+        "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs",
+        "ssl_check_hostname",
+    )  # fmt: skip
+    given = {
+        name: pool.connection_kwargs[name]
+        for name in shared
+        if name in pool.connection_kwargs
+    }
+    is_ssl = issubclass(pool.connection_class, SSLConnection)
+    return Redis(host=host, port=port, ssl=is_ssl, decode_responses=True, **given)
 
 
 async def rows(

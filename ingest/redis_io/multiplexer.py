@@ -73,8 +73,6 @@ class Multiplexer:
         if self._breaker is not None:
             self._breaker.watchers.append(self._drop_if_idle)
         self._pending = pending
-        #: How much longer than usual a reply may take.
-        self._more_seconds = 0.0
         #: What to call with the replies to come, and when each is due.
         self._unanswered: deque[tuple[Answered, float]] = deque()
         self._unsent: list[bytes] = []
@@ -117,8 +115,7 @@ class Multiplexer:
         if not self._unsent:
             loop.call_soon(self._send)
         # Connecting may take as long again.
-        due = loop.time() + client.ANSWER_SECONDS + self._more_seconds
-        unanswered.append((answered, due))
+        unanswered.append((answered, loop.time() + client.ANSWER_SECONDS))
         self._unsent.append(command)
         return True
 

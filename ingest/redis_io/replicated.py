@@ -20,8 +20,6 @@ from ingest.redis_io.multiplexer import Answered, Multiplexer, packed
 #: How long replicas may take to confirm, in parts of how long Redis may take to answer: a
 #: command waits for two confirmations at most, its own and the one before it.
 _CONFIRM_PART: Final = 0.4
-#: A replica with `appendfsync everysec` may need a second and more.
-_SYNC_PART: Final = 3.0
 
 
 class NotReplicated(RedisConnectionError):
@@ -35,17 +33,16 @@ class NotReplicated(RedisConnectionError):
 
 def patience(replicas: Replicas) -> float:
     """How long Redis may take to answer, replicas included."""
-    return client.ANSWER_SECONDS + (_confirm_seconds(replicas) if replicas.count else 0)
+    return client.ANSWER_SECONDS + (_confirm_seconds() if replicas.count else 0)
 
 
-def _confirm_seconds(replicas: Replicas) -> float:
-    part = _SYNC_PART if replicas.is_synced else _CONFIRM_PART
-    return client.ANSWER_SECONDS * part
+def _confirm_seconds() -> float:
+    return client.ANSWER_SECONDS * _CONFIRM_PART
 
 
 def confirmation(replicas: Replicas) -> tuple[str | int, ...]:
     """The command that waits until replicas have what its connection wrote."""
-    timeout = int(_confirm_seconds(replicas) * 1000)
+    timeout = int(_confirm_seconds() * 1000)
     if replicas.is_synced:
         return ("WAITAOF", 0, replicas.count, timeout)
     return ("WAIT", replicas.count, timeout)
@@ -73,9 +70,7 @@ class ReplicatedMultiplexer(Multiplexer):
         super().__init__(redis, pending=pending)
         self._replicas = replicas
         self._confirm = packed(confirmation(replicas))
-        self._confirm_seconds = _confirm_seconds(replicas)
-        if replicas.is_synced:
-            self._more_seconds = 2 * self._confirm_seconds
+        self._confirm_seconds = _confirm_seconds()
         self._is_confirming = False
         #: What waits for the present confirmation, with the primary's reply.
         self._held: list[tuple[Answered, Any]] = []

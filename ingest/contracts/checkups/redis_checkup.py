@@ -4,13 +4,14 @@ Pure: the caller sends the questions in one pipeline, and passes the replies on,
 among them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import not_
 from typing import Any, Final
 
 from ingest.contracts.checkups.checkup import Check, Rule, Rules, among, size
 from ingest.contracts.stream import GROUP, SHARDS_KEY, events_key
+from ingest.contracts.variables import NO_REPLICAS, Replicas
 
 _LEAST: Final = {"Redis": (7, 0), "Valkey": (8, 0)}
 
@@ -18,9 +19,14 @@ _LEAST: Final = {"Redis": (7, 0), "Valkey": (8, 0)}
 _MEMORY_WARN: Final = 80
 _MEMORY_WRONG: Final = 95
 
+#: So many of them are looked at.
+_MOST_REPLICAS: Final = 64
+#: Seconds for which a primary that lost its replicas may go on.
+_LAG_SECONDS: Final = range(1, 11)
+
 _SETTINGS: Final = (
     "appendonly", "appendfsync", "maxmemory", "maxmemory-policy",
-    "no-appendfsync-on-rewrite", "min-replicas-to-write",
+    "no-appendfsync-on-rewrite", "min-replicas-to-write", "min-replicas-max-lag",
 )  # fmt: skip
 
 
@@ -39,6 +45,20 @@ class RedisFacts:
     shards_stored: int | None
     shards_wanted: int
     without_group: tuple[int, ...] | None = None
+    #: Those that an append has to be confirmed by.
+    replicas: Replicas = NO_REPLICAS
+    #: What a replica's `appendonly` and `appendfsync` are, by its address; None: not asked.
+    replica_files: Mapping[str, tuple[str, str]] | None = None
+
+    @property
+    def connected(self) -> Sequence[tuple[str, int]]:
+        """The addresses of the replicas that have what the primary has."""
+        found = (self.info.get(f"slave{number}") for number in range(_MOST_REPLICAS))
+        return [
+            (each["ip"], each["port"])
+            for each in found
+            if each and each["state"] == "online"
+        ]
 
 
 def redis_questions(shards: int = 0) -> list[tuple[str, ...]]:
@@ -81,12 +101,11 @@ def check_redis(facts: RedisFacts) -> Iterator[Check]:
     # INFO has some of what CONFIG GET may be forbidden to tell.
     told = {
         "appendonly": "yes" if info.get("aof_enabled") else "no",
-        "appendfsync": _UNREADABLE,
+        "appendfsync": UNREADABLE,
         "maxmemory-policy": info.get("maxmemory_policy", ""),
         **settings,
     }
     limit = int(settings.get("maxmemory", info.get("maxmemory", 0)))
-    replicas = settings.get("min-replicas-to-write")
     known = {
         **told,
         "version": ("Valkey", valkey) if valkey else ("Redis", info["redis_version"]),
@@ -94,11 +113,26 @@ def check_redis(facts: RedisFacts) -> Iterator[Check]:
         "last write": info.get("aof_last_write_status", "ok"),
         "maxmemory": limit,
         "memory": 100 * int(info["used_memory"]) // limit if limit else None,
-        "min-replicas-to-write": replicas if info.get("connected_slaves") else None,
+        **_replication(facts, settings),
         "shards": (facts.shards_stored, facts.shards_wanted),
         "groups": facts.without_group,
     }
     return _RULES.judge(known)
+
+
+def _replication(
+    facts: RedisFacts, settings: Mapping[str, str]
+) -> dict[str, object | None]:
+    """What is known of replicas; one that nobody relies on needs no settings."""
+    wanted, least = facts.replicas, settings.get("min-replicas-to-write")
+    has_some = bool(facts.info.get("connected_slaves"))
+    lag = settings.get("min-replicas-max-lag")
+    return {
+        "replicas": (len(facts.connected), wanted.count) if wanted.count else None,
+        "replica files": facts.replica_files,
+        "min-replicas-to-write": least if has_some and not wanted.count else None,
+        "min-replicas-max-lag": int(lag) if lag and least not in (None, "0") else None,
+    }
 
 
 def _texts(settings: Mapping[Any, Any]) -> dict[str, str]:
@@ -137,7 +171,19 @@ def _shown_groups(without: Sequence[int]) -> str:
     return f"none on shard {', '.join(map(str, without))}"
 
 
-_UNREADABLE: Final = "not readable"
+def _shown_files(files: Mapping[str, tuple[str, str]]) -> str:
+    each = (f"{name}: {only}, {fsync}" for name, (only, fsync) in files.items())
+    return "; ".join(each) or "no replica"
+
+
+def _are_synced(*fsync: str) -> Callable[[Mapping[str, tuple[str, str]]], bool]:
+    return lambda files: all(
+        only == "yes" and how in fsync for only, how in files.values()
+    )
+
+
+#: What a server does not say.
+UNREADABLE: Final = "not readable"
 _FULL: Final = "give it more, or see why workers do not keep up: `reftide status`"
 
 _RULES: Final = Rules(
@@ -146,7 +192,7 @@ _RULES: Final = Rules(
     Rule("role", among("master"), "point REDIS_URL at the primary"),
     Rule("appendonly", among("yes"),
          "set appendonly yes: without it a restart loses the events in it"),
-    Rule("appendfsync", among("always", "everysec", _UNREADABLE),
+    Rule("appendfsync", among("always", "everysec", UNREADABLE),
          "set appendfsync always, or everysec"),
     Rule("appendfsync", among("always", "everysec"),
          "the server forbids CONFIG GET: look at its console for appendfsync everysec,"
@@ -165,8 +211,24 @@ _RULES: Final = Rules(
          "warn"),
     Rule("memory", _MEMORY_WRONG.__gt__, _FULL),
     Rule("memory", _MEMORY_WARN.__gt__, _FULL, "warn"),
+    Rule("replicas", lambda found: found[0] >= found[1],
+         "connect {0[1]} replicas, or lower REFTIDE_REPLICAS: until then edges keep events"
+         " on their disks"),
+    Rule("replicas", lambda found: found[0] > found[1],
+         "connect one more: as soon as one is away, edges keep events on their disks",
+         "warn"),
+    Rule("replica files", _are_synced("always", UNREADABLE),
+         "set appendonly yes and appendfsync always on each replica, or unset"
+         " REFTIDE_REPLICAS_FSYNC: until then edges keep events on their disks"),
+    Rule("replica files", _are_synced("always"),
+         "a replica forbids CONFIG GET: look at its console for appendfsync always",
+         "warn"),
     Rule("min-replicas-to-write", "0".__ne__,
-         "set min-replicas-to-write 1, or a failover loses more than it must", "warn"),
+         "set REFTIDE_REPLICAS=1, or at least min-replicas-to-write 1: a failover loses"
+         " more than it must", "warn"),
+    Rule("min-replicas-max-lag", _LAG_SECONDS.__contains__,
+         "set it to 10 or less, and not to 0: for so many seconds a primary that lost its"
+         " replicas takes events that a failover loses", "warn"),
     Rule("shards", lambda shards: shards[0] in (None, shards[1]),
          "set REFTIDE_SHARDS={0[0]} everywhere: events of other shards would wait for"
          " ever"),
@@ -177,6 +239,9 @@ _RULES: Final = Rules(
     version=" ".join,
     maxmemory=lambda limit: size(limit) if limit else "none",
     memory="{} % used".format,
+    replicas="{0[0]} connected, {0[1]} wanted".format,
+    replica_files=_shown_files,
+    min_replicas_max_lag="{} s".format,
     shards=_shown_shards,
     groups=_shown_groups,
 )  # fmt: skip

@@ -1,17 +1,33 @@
 """What `reftide doctor` checks: both servers, the schema, clocks and this machine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
 from ingest.contracts.checkups.checkup import CLOCKS, DISK, EDGE, Check
-from ingest.contracts.checkups.redis_checkup import check_redis
+from ingest.contracts.checkups.redis_checkup import (
+    UNREADABLE,
+    RedisFacts,
+    check_redis,
+)
 from ingest.contracts.variables import SettingsError, Variables
+from ingest.redis_io.client import REDIS_ERRORS, describe_error
 from ingest.settings import Spooling
 from ingest.startup_check import ask_redis, free_bytes
 from scripts.environment import Environment
 from scripts.errors import Unreachable
-from scripts.servers import postgres, redis_server, rows, shard_count, single
+from scripts.servers import (
+    beside,
+    postgres,
+    redis_server,
+    rows,
+    shard_count,
+    single,
+)
 from scripts.services.maintain.edges import standing, untrusted_forwarders
 from scripts.services.maintain.schema import schema_text
 from workers.postgres import sql
@@ -54,11 +70,38 @@ async def _redis(environment: Environment) -> tuple[Sequence[Check], int, int, f
     async with redis_server(environment) as redis:
         shards = await shard_count(environment, redis)
         facts = await ask_redis(redis, environment.shards(), groups=shards)
+        wanted = environment.replicas()
+        files = await _replica_files(redis, facts) if wanted.is_synced else None
+        facts = replace(facts, replicas=wanted, replica_files=files)
         ahead = facts.clock - environment.clock()
         workers = await live_workers(redis)
         proxies = untrusted_forwarders(await standing(redis))
     checks = [*check_redis(facts), *EDGE.judge({"proxies": proxies})]
     return checks, shards, len(workers), ahead
+
+
+async def _replica_files(
+    redis: Redis, facts: RedisFacts
+) -> Mapping[str, tuple[str, str]]:
+    """What each replica's `appendonly` and `appendfsync` are."""
+    return {
+        f"{host}:{port}": await _append_only(beside(redis, host, port))
+        for host, port in facts.connected
+    }
+
+
+async def _append_only(replica: Redis) -> tuple[str, str]:
+    try:
+        async with replica:
+            info = await replica.info("persistence")
+            only = "yes" if info["aof_enabled"] else "no"
+            try:
+                told = await replica.config_get("appendfsync")
+            except ResponseError:
+                return only, UNREADABLE
+            return only, told["appendfsync"]
+    except REDIS_ERRORS as error:
+        return describe_error(error), UNREADABLE
 
 
 async def _postgres(

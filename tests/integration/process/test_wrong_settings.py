@@ -47,6 +47,8 @@ REFUSED = {
     "REFTIDE_PORT": Wrong("edge", "http"),
     "REFTIDE_QUARANTINE_DAYS": Wrong("worker", "1.5"),
     "REFTIDE_QUARANTINE_ROWS": Wrong("worker", "many"),
+    "REFTIDE_REPLICAS": Wrong("edge", "one"),
+    "REFTIDE_REPLICAS_FSYNC": Wrong("edge", "1"),  # of none
     "REFTIDE_SECRET": Wrong("edge", "too short"),
     "REFTIDE_SECRET_PREVIOUS": Wrong("edge", "too short"),
     "REFTIDE_SHARDS": Wrong("edge", "0"),

@@ -4,7 +4,13 @@ from dataclasses import replace
 import pytest
 
 from ingest.contracts.checkups.checkup import CLOCKS, DISK, EDGE, Check, Rules
-from ingest.contracts.checkups.redis_checkup import RedisFacts, check_redis, redis_facts
+from ingest.contracts.checkups.redis_checkup import (
+    UNREADABLE,
+    RedisFacts,
+    check_redis,
+    redis_facts,
+)
+from ingest.contracts.variables import Replicas
 from scripts.services.maintain.schema import schema_text
 from workers.postgres.checkup import WORKER, check_postgres
 from workers.postgres.database import SERVER_SETTINGS
@@ -126,6 +132,58 @@ def test_replicas_that_need_not_have_what_was_written_are_a_warning() -> None:
     levels = _redis(replace(GOOD_REDIS, info=info))
 
     assert {"min-replicas-to-write": "warn"} == levels
+
+
+def _online(count: int) -> dict[str, object]:
+    slave = {"ip": "10.0.0.5", "port": 6379, "state": "online"}
+    lagging = {f"slave{count}": {**slave, "state": "wait_bgsave"}}
+    online = {f"slave{number}": slave for number in range(count)}
+    return {**GOOD_INFO, "connected_slaves": count + 1, **online, **lagging}
+
+
+@pytest.mark.parametrize(("count", "level"), [(0, "wrong"), (1, "warn"), (2, "ok")])
+def test_there_are_more_replicas_than_have_to_confirm(count: int, level: str) -> None:
+    facts = replace(GOOD_REDIS, info=_online(count), replicas=Replicas(1))
+
+    assert level == _redis(facts).get("replicas", "ok")
+    assert "min-replicas-to-write" not in _redis(facts)
+
+
+@pytest.mark.parametrize(
+    ("file", "level"),
+    [
+        (("yes", "always"), "ok"),
+        (("yes", UNREADABLE), "warn"),
+        (("yes", "everysec"), "wrong"),
+        (("no", "always"), "wrong"),
+        (("TimeoutError: ", UNREADABLE), "wrong"),
+    ],
+)
+def test_replicas_that_confirm_from_their_disks_write_at_once(
+    file: tuple[str, str], level: str
+) -> None:
+    files = {"10.0.0.5:6379": ("yes", "always"), "10.0.0.6:6379": file}
+    facts = replace(
+        GOOD_REDIS,
+        info=_online(2),
+        replicas=Replicas(1, is_synced=True),
+        replica_files=files,
+    )
+
+    assert level == _redis(facts).get("replica files", "ok")
+
+
+@pytest.mark.parametrize(
+    ("least", "lag", "level"),
+    [("0", "0", "ok"), ("1", "10", "ok"), ("1", "11", "warn"), ("1", "0", "warn")],
+)
+def test_a_primary_without_replicas_soon_takes_no_events(
+    least: str, lag: str, level: str
+) -> None:
+    settings = {"min-replicas-to-write": least, "min-replicas-max-lag": lag}
+    facts = replace(GOOD_REDIS, settings={**(GOOD_REDIS.settings or {}), **settings})
+
+    assert level == _redis(facts).get("min-replicas-max-lag", "ok")
 
 
 def test_an_error_of_the_server_is_no_finding() -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from ingest.contracts.stream import EDGES_KEY, edge_key
 from tests.support.servers.cli import Cli
+from tests.support.servers.valkey import running_valkey
 from tests.support.workers.by_hand import Hands
 
 
@@ -43,6 +44,27 @@ def test_its_table_and_its_advice_fit_100_columns_of_a_pipe(shop: Cli) -> None:
     assert max(map(len, done.out.splitlines())) <= 100
     said = " ".join(done.out.split())
     assert all(" ".join(one["advice"].split()) in said for one in checks)
+
+
+@pytest.mark.parametrize(
+    ("file", "level"), [("yes", "ok"), ("no", "wrong"), (None, "wrong")]
+)
+def test_replicas_that_cannot_confirm_from_their_disks_are_found(
+    shop: Cli, file: str | None, level: str
+) -> None:
+    with running_valkey(port=True) as primary, running_valkey(port=True) as replica:
+        replica.configure("appendonly", file or "yes")
+        replica.follow(primary)
+        if file is None:
+            replica.configure("requirepass", "another")
+        wanted = {"REFTIDE_REPLICAS": "1", "REFTIDE_REPLICAS_FSYNC": "1"}
+        cli = Cli({**shop.variables, "REDIS_URL": primary.url, **wanted})
+        checks = cli.run("doctor", "--json").document["checks"]
+
+    (found,) = (one for one in checks if one["check"] == "replica files")
+    assert level == found["level"], found
+    (count,) = (one for one in checks if one["check"] == "replicas")
+    assert "1 connected, 1 wanted" == count["found"]
 
 
 def test_a_proxy_that_is_not_trusted_is_named_with_its_setting(hands: Hands) -> None:
