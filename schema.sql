@@ -260,6 +260,25 @@ create table if not exists link_aliases (
 -- A link's former codes, to publish them anew when it changes.
 create index if not exists link_aliases_link on link_aliases (link_id);
 
+-- Of which program and partner a link was, and until when: what it counted then stays theirs.
+create table if not exists link_moves (
+    link_id      uuid         not null references links,
+    until        timestamptz  not null default clock_timestamp(),
+    program_id   uuid,
+    partner_id   uuid
+);
+create index if not exists link_moves_link on link_moves (link_id, until);
+
+create or replace function link_moved() returns trigger language plpgsql as $$
+begin
+    insert into link_moves (link_id, program_id, partner_id) values (old.id, old.program_id, old.partner_id);
+    return null;
+end
+$$;
+create or replace trigger moves after update of program_id, partner_id on links
+    for each row when ((old.program_id, old.partner_id) is distinct from (new.program_id, new.partner_id))
+    execute function link_moved();
+
 -- Click ids that another vendor issued and that still come back with leads.
 create table if not exists imported_clicks (
     workspace_id   uuid         not null references workspaces,

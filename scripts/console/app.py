@@ -35,17 +35,12 @@ from scripts.console.serving import (
 )
 from scripts.environment import Environment
 
+#: In the order of the navigation.
 _PAGES: Final[tuple[Page, ...]] = (
-    overview.PAGE, streams.PAGE, streams.REWIND_PAGE, quarantine.PAGE,
-    quarantine.QUESTION_PAGE, traffic.PAGE, operations.PAGE,
+    overview.PAGE, streams.PAGE, streams.REWIND_PAGE, *quarantine.PAGES, traffic.PAGE,
+    *operations.PAGES,
 )  # fmt: skip
-#: Pages of one thing, at its number.
-_NUMBER: Final = "{number:[0-9]{1,18}}"
-_NUMBERED: Final[dict[str, Page]] = {
-    f"/operations/{_NUMBER}": operations.ONE_PAGE,
-    f"/quarantine/{_NUMBER}": quarantine.ENTRY_PAGE,
-    f"/quarantine/acts/{_NUMBER}": quarantine.PROGRESS_PAGE,
-}
+_PREVIEWS: Final[tuple[Page, ...]] = (quarantine_acts.PREVIEW_PAGE,)
 _ACTS: Final[tuple[Act, ...]] = (*streams.ACTS, *quarantine_acts.ACTS)
 #: Of a form.
 _MOST_BYTES: Final = 64 * 1024
@@ -71,11 +66,10 @@ def build_app(
     pages[PAGES] = tuple(each for each in _PAGES if each.is_listed)
     pages.cleanup_ctx.append(_sampling(console))
     for page in _PAGES:
-        pages.router.add_get(f"/{page.name}", page_handler(console, page))
-    for path, page in _NUMBERED.items():
+        path = f"/{page.path or page.name}"
         pages.router.add_get(path, page_handler(console, page))
-    preview = preview_handler(console, quarantine_acts.PREVIEW_PAGE)
-    pages.router.add_post(f"/quarantine/{_NUMBER}/preview", preview)
+    for page in _PREVIEWS:
+        pages.router.add_post(f"/{page.path}", preview_handler(console, page))
     for act in _ACTS:
         pages.router.add_post(f"/{act.name}", act_handler(console, act))
     pages.add_routes(sign_in.routes(console))

@@ -1,6 +1,7 @@
 """What browsers are told, and which requests are taken for the console's own."""
 
 import hmac
+from collections.abc import Iterable
 from hashlib import sha256
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -88,6 +89,18 @@ def require_form_token(given: object, expected: str) -> None:
             "The form is of another session.",
             "Load its page again and send it from there.",
         )
+
+
+def require_text(values: Iterable[str]) -> None:
+    """Raises Refused for what PostgreSQL takes for no text."""
+    if any("\0" in each or not _is_encodable(each) for each in values):
+        raise Refused(
+            HTTPStatus.BAD_REQUEST, "A text holds a NUL character or half a character."
+        )
+
+
+def _is_encodable(text: str) -> bool:
+    return not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def is_within(address: str | None, among: Networks) -> bool:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
+import asyncpg
 from aiohttp import web
 
 from scripts.console import rendering
@@ -17,6 +18,7 @@ from scripts.console.protection import (
     missing,
     require_form_token,
     require_same_origin,
+    require_text,
 )
 from scripts.console.reads import Reads
 from scripts.console.rendering import BASE
@@ -24,6 +26,7 @@ from scripts.console.sampler import Sampler
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
 from scripts.services.administer.access.users import User
+from workers.model.batch import TransientError
 
 SIGN_IN: Final = f"{BASE}/sign-in"
 _FIELD: Final = "form_token"
@@ -51,7 +54,7 @@ class Asked(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page at `/console/NAME`, of the template of that name.
+    """A page at `/console/NAME`, or at a path of its own, of the template of that name.
 
     `read` finds what it shows. One that is about the installation is for its users only.
     """
@@ -59,6 +62,8 @@ class Page(NamedTuple):
     name: str
     title: str
     read: Callable[[Asked], Awaitable[Mapping[str, Any]]]
+    #: Below `/console`, as aiohttp writes it: the page of a thing has its name in there.
+    path: str = ""
     is_about_all: bool = True
     #: Users with this role see it.
     role: str = "viewer"
@@ -163,8 +168,15 @@ async def _sender(console: Console, request: web.Request) -> tuple[User, Form]:
 
 async def form_of(request: web.Request) -> Form:
     """The texts of a form; files are left out."""
-    given = await request.post()
-    return {name: value for name, value in given.items() if isinstance(value, str)}
+    try:
+        given = await request.post()
+    except (LookupError, UnicodeDecodeError) as error:
+        raise Refused(
+            HTTPStatus.BAD_REQUEST, f"No form can be read: {error}."
+        ) from error
+    form = {name: value for name, value in given.items() if isinstance(value, str)}
+    require_text(form.values())
+    return form
 
 
 def about(
@@ -218,6 +230,23 @@ def _require(user: User, role: str, *, is_about_all: bool) -> None:
 
 
 PAGES: Final = web.AppKey("pages", tuple)
+#: What the database says of values that no parser knows of, and of what another took beside us.
+_WRONG: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_AWAY: Final = (TransientError, TimeoutError)
+
+
+def _refusal(error: Exception) -> Refused:
+    match error:
+        case UsageProblem():
+            return Refused(HTTPStatus.BAD_REQUEST, error.what, error.remedy)
+        case Unreachable():
+            return Refused(HTTPStatus.SERVICE_UNAVAILABLE, error.what, error.remedy)
+        case TransientError() | TimeoutError():
+            what = f"A server did not answer in time. {error}".strip()
+            return Refused(HTTPStatus.SERVICE_UNAVAILABLE, what, "Try again.")
+        case _:
+            what = f"The database refuses a value: {error}."
+            return Refused(HTTPStatus.BAD_REQUEST, what, "Look at what you typed.")
 
 
 def guarding(
@@ -231,15 +260,12 @@ def guarding(
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
         try:
+            require_text(request.query.values())
             response = await handler(request)
         except Refused as refused:
             response = _told(console, request, refused)
-        except UsageProblem as error:
-            wrong = Refused(HTTPStatus.BAD_REQUEST, error.what, error.remedy)
-            response = _told(console, request, wrong)
-        except Unreachable as error:
-            away = Refused(HTTPStatus.SERVICE_UNAVAILABLE, error.what, error.remedy)
-            response = _told(console, request, away)
+        except (UsageProblem, Unreachable, *_WRONG, *_AWAY) as error:
+            response = _told(console, request, _refusal(error))
         except web.HTTPException as error:
             error.headers.update(HEADERS)
             raise

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from scripts.console.pages.choosing import NUMBER
 from scripts.console.protection import missing
 from scripts.console.serving import Asked, Page
 from scripts.services import operations
@@ -25,5 +26,7 @@ async def _read_one(asked: Asked) -> Mapping[str, Any]:
     return {"row": found}
 
 
-PAGE: Final = Page("operations", "Operations", _read)
-ONE_PAGE: Final = Page("operation", "Operation", _read_one, is_listed=False)
+PAGES: Final = (
+    Page("operations", "Operations", _read),
+    Page("operation", "Operation", _read_one, f"operations/{NUMBER}", is_listed=False),
+)

@@ -1,12 +1,12 @@
 """Quarantine: what could not be recorded and why, by any filter; one entry; an act's progress."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
+from scripts.console.pages.choosing import NUMBER, moment_of, said_of, theirs, usage
 from scripts.console.protection import missing
 from scripts.console.serving import Asked, Page
 from scripts.errors import UsageProblem
@@ -15,7 +15,6 @@ from scripts.services import operations
 from scripts.services.parsers import whole
 from scripts.services.recover import quarantine, quarantine_edit, quarantine_redrive
 from scripts.services.recover.quarantine import QuarantineFilter
-from scripts.times import moment
 
 _ROWS: Final = 100
 #: More are not counted for a page.
@@ -31,7 +30,7 @@ ACTS: Final = {"redrive": "Redrive", "discard": "Discard"}
 
 def filters(given: Mapping[str, str]) -> dict[str, str]:
     """What a request or a form filters by, as it was written."""
-    return {name: text for name in _FIELDS if (text := given.get(name, "").strip())}
+    return said_of(given, _FIELDS)
 
 
 async def chosen(
@@ -50,12 +49,10 @@ async def chosen(
             raise UsageProblem(
                 f"{said[name]!r} is no {name}.", f"choose one of {', '.join(known)}."
             )
-    if any("\0" in text for text in said.values()):
-        raise UsageProblem("A filter holds a NUL character.", "leave it out.")
     by: dict[str, Any] = {name: said.get(name) for name in (*_TEXTS, "reason")}
     by["status"] = said.get("status", "open")
     for name in ("since", "until"):
-        by[name] = _moment(said[name], now) if name in said else None
+        by[name] = moment_of(said[name], now) if name in said else None
     try:
         return await quarantine.choose(
             connection, by | {"ids": ids}, asked.user.workspaces
@@ -68,19 +65,13 @@ async def chosen(
 
 def numbers(texts: list[str]) -> tuple[int, ...]:
     """The ids of entries. Raises UsageProblem."""
-    with _usage("choose entries of the list."):
+    with usage("choose entries of the list."):
         return tuple(sorted({_number(text) for text in texts[: _ROWS + 1]}))
 
 
 def one_number(asked: Asked) -> int:
     """The number in a path. Raises Refused."""
     return _number(asked.request.match_info["number"])
-
-
-def theirs(asked: Asked, workspace_id: UUID | None) -> None:
-    """Raises Refused, as for what is not there."""
-    if not asked.user.sees(workspace_id):
-        raise missing()
 
 
 async def entry(asked: Asked, connection: Connection, number: int) -> dict[str, Any]:
@@ -106,7 +97,7 @@ async def act_of(asked: Asked, connection: Connection, number: int) -> dict[str,
 async def _read(asked: Asked) -> Mapping[str, Any]:
     query = asked.request.query
     said = filters(query)
-    with _usage("follow the links below the list."):
+    with usage("follow the links below the list."):
         before = _number(query["before"]) if query.get("before") else None
     async with asked.console.reads.connection() as connection:
         choice = await chosen(asked, connection, said)
@@ -180,31 +171,30 @@ async def _read_act(asked: Asked) -> Mapping[str, Any]:
     return {"row": row, "far": far, "refused": refused}
 
 
-def _moment(text: str, now: datetime) -> datetime:
-    with _usage("write 90m, 2h, 3d or a date."):
-        return moment(text, now)
-
-
-@contextmanager
-def _usage(remedy: str) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise UsageProblem(f"{error}.", remedy) from error
-
-
-PAGE: Final = Page("quarantine", "Quarantine", _read, is_about_all=False)
-QUESTION_PAGE: Final = Page(
-    "quarantine-act",
-    "Redrive or discard",
-    _read_question,
-    is_about_all=False,
-    role="operator",
-    is_listed=False,
-)
-ENTRY_PAGE: Final = Page(
-    "quarantine-entry", "Entry", _read_entry, is_about_all=False, is_listed=False
-)
-PROGRESS_PAGE: Final = Page(
-    "quarantine-progress", "Progress", _read_act, is_about_all=False, is_listed=False
+PAGES: Final = (
+    Page("quarantine", "Quarantine", _read, is_about_all=False),
+    Page(
+        "quarantine-act",
+        "Redrive or discard",
+        _read_question,
+        is_about_all=False,
+        role="operator",
+        is_listed=False,
+    ),
+    Page(
+        "quarantine-entry",
+        "Entry",
+        _read_entry,
+        f"quarantine/{NUMBER}",
+        is_about_all=False,
+        is_listed=False,
+    ),
+    Page(
+        "quarantine-progress",
+        "Progress",
+        _read_act,
+        f"quarantine/acts/{NUMBER}",
+        is_about_all=False,
+        is_listed=False,
+    ),
 )

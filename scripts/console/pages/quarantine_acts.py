@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
+from scripts.console.pages.choosing import NUMBER
 from scripts.console.pages.quarantine import (
     MOST,
     TYPED,
@@ -200,6 +201,7 @@ PREVIEW_PAGE: Final = Page(
     "quarantine-preview",
     "Edit an entry",
     _read_preview,
+    f"quarantine/{NUMBER}/preview",
     is_about_all=False,
     role="operator",
     is_listed=False,

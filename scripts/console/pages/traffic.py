@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
 
+from scripts.console.pages.choosing import workspace_of
 from scripts.console.protection import missing
 from scripts.console.serving import Asked, Page
 from scripts.services.administer.access.workspaces import visible
@@ -29,7 +29,7 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
     before = first - timedelta(days=days)
     async with asked.console.reads.connection() as connection:
         known = await visible(connection, asked.user.workspaces)
-        name = _choose(asked, known)
+        name = workspace_of(asked, known)
         owner = None if name is None else known[name]
         most = max(_PERIODS) if by == "day" else _LISTED
         found = await stats(connection, by, owner, (first, end), most)
@@ -53,17 +53,6 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
 def _days(text: str) -> int:
     """How many days are asked for; the usual number where that is none of them."""
     return next((each for each in _PERIODS if text == str(each)), _DEFAULT_DAYS)
-
-
-def _choose(asked: Asked, known: Mapping[str, UUID]) -> str | None:
-    """Whose traffic: None is everybody's. Raises Refused for what is not theirs to see."""
-    name = asked.request.query.get("workspace")
-    if not name and asked.user.workspaces is None:
-        return None
-    name = name or next(iter(known), None)
-    if name not in known:
-        raise missing()
-    return name
 
 
 def _shown(row: Sums, total: Sums) -> dict[str, Any]:
