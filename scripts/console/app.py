@@ -17,6 +17,8 @@ from scripts.console.pages import (
     streams,
     traffic,
 )
+from scripts.console.pages.catalogue import acts as catalogue_acts
+from scripts.console.pages.catalogue import links, partners
 from scripts.console.protection import missing
 from scripts.console.reads import Reads
 from scripts.console.rendering import BASE, STATIC, static
@@ -36,12 +38,16 @@ from scripts.console.serving import (
 from scripts.environment import Environment
 
 #: In the order of the navigation.
-_PAGES: Final[tuple[Page, ...]] = (
+ALL_PAGES: Final[tuple[Page, ...]] = (
     overview.PAGE, streams.PAGE, streams.REWIND_PAGE, *quarantine.PAGES, traffic.PAGE,
-    *operations.PAGES,
+    *links.PAGES, *partners.PAGES, *operations.PAGES,
 )  # fmt: skip
 _PREVIEWS: Final[tuple[Page, ...]] = (quarantine_acts.PREVIEW_PAGE,)
-_ACTS: Final[tuple[Act, ...]] = (*streams.ACTS, *quarantine_acts.ACTS)
+ALL_ACTS: Final[tuple[Act, ...]] = (
+    *streams.ACTS,
+    *quarantine_acts.ACTS,
+    *catalogue_acts.ACTS,
+)
 #: Of a form.
 _MOST_BYTES: Final = 64 * 1024
 
@@ -63,14 +69,14 @@ def build_app(
     pages = web.Application(
         middlewares=[guarding(console)], client_max_size=_MOST_BYTES
     )
-    pages[PAGES] = tuple(each for each in _PAGES if each.is_listed)
+    pages[PAGES] = tuple(each for each in ALL_PAGES if each.is_listed)
     pages.cleanup_ctx.append(_sampling(console))
-    for page in _PAGES:
+    for page in ALL_PAGES:
         path = f"/{page.path or page.name}"
         pages.router.add_get(path, page_handler(console, page))
     for page in _PREVIEWS:
         pages.router.add_post(f"/{page.path}", preview_handler(console, page))
-    for act in _ACTS:
+    for act in ALL_ACTS:
         pages.router.add_post(f"/{act.name}", act_handler(console, act))
     pages.add_routes(sign_in.routes(console))
     pages.router.add_get("/static/{name}", _static)

@@ -1,8 +1,8 @@
-"""Lines of the last hour as SVG paths, and the same figures as rows of a table. Pure."""
+"""Lines of the last hour or of days as SVG paths, and the same figures as rows of a table. Pure."""
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 from scripts.console.sampler import Point, rate
 
@@ -27,7 +27,7 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """An hour until now; `most` is the value at the top."""
+    """Values of a time until now; `most` is the value at the top."""
 
     lines: list[Line]
     most: float
@@ -46,6 +46,28 @@ def rate_chart(points: Sequence[Point], now: float) -> Chart:
     """Events accepted and recorded a second."""
     names = ("accepted", "recorded")
     return _chart(points, now, {name: _rate(name) for name in names})
+
+
+def days_chart(
+    days: Sequence[Mapping[str, Any]], names: Sequence[str], first: date, count: int
+) -> Chart:
+    """Figures of so many days from the first one on: a day that has none is zero."""
+    known = {each["key"]: each for each in days}
+    asked = [first + timedelta(days=day) for day in range(count)]
+    series = [
+        [known[day][name] if day in known else 0 for day in asked] for name in names
+    ]
+    most = float(max(map(max, series), default=0))
+    lines = [
+        Line(name.replace("_", " "), _path(values, most))
+        for name, values in zip(names, series, strict=True)
+    ]
+    rows = [
+        (datetime(day.year, day.month, day.day, tzinfo=UTC), [*values])
+        for day, *values in zip(asked, *series, strict=True)
+        if any(values)
+    ]
+    return Chart(lines, most, rows[::-1])
 
 
 def _chart(points: Sequence[Point], now: float, readings: dict[str, Reading]) -> Chart:
@@ -72,7 +94,7 @@ def _path(values: Sequence[Value], most: float) -> str:
     found, is_drawing = [], False
     for step, value in enumerate(values):
         if value is not None:
-            x = (step + 1) * WIDTH / _STEPS
+            x = (step + 1) * WIDTH / len(values)
             y = HEIGHT - (value / most if most else 0.0) * (HEIGHT - 2) - 1
             found.append(f"{'L' if is_drawing else 'M'}{x:.0f} {y:.1f}")
         is_drawing = value is not None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Final
+from urllib.parse import quote
 
 import orjson
 from jinja2 import Environment as Templates
@@ -43,6 +44,11 @@ def _moment(value: datetime | None) -> str:
     )
 
 
+def _path(text: str) -> str:
+    """A part of a path, slashes included."""
+    return quote(text, safe="")
+
+
 def _json(value: object) -> str:
     return orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode()
 
@@ -57,6 +63,7 @@ def _templates() -> Templates:
     )
     made.filters |= {
         "number": _number, "size": _size, "span": _span, "moment": _moment, "json": _json,
+        "path": _path,
     }  # fmt: skip
     made.globals |= {"base": BASE, "WIDTH": WIDTH, "HEIGHT": HEIGHT}
     return made

@@ -152,7 +152,7 @@ def preview_handler(
 
 async def _rendered(asked: Asked, page: Page) -> web.Response:
     data = await page.read(asked)
-    return html(rendering.page(page.name, {**data, **about(*asked, page)}))
+    return html(rendering.page(page.name, {**about(*asked, page), **data}))
 
 
 async def _sender(console: Console, request: web.Request) -> tuple[User, Form]:

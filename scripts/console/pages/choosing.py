@@ -9,7 +9,9 @@ from uuid import UUID
 from scripts.console.protection import missing
 from scripts.console.serving import Asked
 from scripts.errors import UsageProblem
+from scripts.servers import Connection
 from scripts.services import parsers
+from scripts.services.administer.access.workspaces import visible
 from scripts.times import moment
 
 #: In paths: a number, an event's or customer's id, and the public id of a link and the like.
@@ -56,6 +58,16 @@ def workspace_of(asked: Asked, known: Mapping[str, UUID]) -> str | None:
     if name not in known:
         raise missing()
     return name
+
+
+async def workspaces_of(asked: Asked, connection: Connection) -> list[UUID] | None:
+    """Those that a list is about: the one that is asked for, or all theirs. Raises Refused."""
+    if name := asked.request.query.get("workspace"):
+        known = await visible(connection, asked.user.workspaces)
+        if name not in known:
+            raise missing()
+        return [known[name]]
+    return None if asked.user.workspaces is None else list(asked.user.workspaces)
 
 
 def theirs(asked: Asked, workspace_id: UUID | None) -> None:

@@ -1,0 +1,212 @@
+"""Links: the list and the search, and the page of one of them."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from uuid import UUID
+
+import orjson
+
+from scripts.console.charts import days_chart
+from scripts.console.pages.choosing import (
+    NAMED,
+    after_of,
+    now_of,
+    said_of,
+    theirs,
+    workspaces_of,
+)
+from scripts.console.protection import missing
+from scripts.console.serving import Asked, Page
+from scripts.errors import Unreachable, UsageProblem
+from scripts.servers import Connection, rows
+from scripts.services import parsers
+from scripts.services.administer.access.workspaces import visible
+from scripts.services.administer.catalogue.links import redirect_of, show
+from scripts.services.find.stats import stats
+from scripts.services.noun import Row
+from scripts.sql import statements
+
+SQL: Final = statements("console/pages/catalogue/catalogue")
+_ROWS: Final = 100
+_DAYS: Final = 30
+_FILTERS: Final = ("q", "partner", "program", "state", "workspace")
+_STATES: Final = {"on": True, "off": False}
+#: What a link's page lets people change; its names are those of the action's fields.
+EDITED: Final = (
+    "new_code", "url", "program", "partner", "expires_at", "fallback_url", "click_param",
+    "external_id",
+)  # fmt: skip
+_DRAWN: Final = ("unique_clicks", "leads", "sales")
+
+
+async def the_link(asked: Asked, connection: Connection, name: str) -> Row:
+    """A link by its public id. Raises Refused for an unknown one, or one of others."""
+    try:
+        found = await show(connection, code=name, domain=None)
+    except UsageProblem:
+        raise missing() from None
+    theirs(asked, found["workspace_id"])
+    # A code that looks like another link's public id is found before that link.
+    if found["public_id"] != name:
+        raise missing()
+    return found
+
+
+async def trail(
+    connection: Connection, workspace_id: UUID, kind: str, name: str
+) -> list[Row]:
+    """The latest acts on something, here and through the control API."""
+    found = await rows(connection, SQL["trail"], workspace_id, kind, name)
+    for row in found:
+        row |= {each: orjson.loads(row[each]) for each in ("arguments", "result")}
+    return found
+
+
+async def choices(
+    connection: Connection, asked: Asked
+) -> dict[str, list[tuple[str, str]]]:
+    """Programs, domains and partners that forms offer: values and names."""
+    theirs = asked.user.workspaces
+    found: dict[str, list[tuple[str, str]]] = {
+        "program": [], "domain": [], "partner": []
+    }  # fmt: skip
+    asked_for = None if theirs is None else list(theirs)
+    for row in await rows(connection, SQL["choices"], asked_for):
+        found[row["kind"]].append((row["value"], row["label"]))
+    return found
+
+
+async def _read(asked: Asked) -> Mapping[str, Any]:
+    said, after = said_of(asked.request.query, _FILTERS), after_of(asked)
+    try:
+        program = parsers.program_number(said["program"]) if "program" in said else None
+    except ValueError:
+        raise missing() from None
+    text = said.get("q")
+    async with asked.console.reads.connection() as connection:
+        found = await rows(
+            connection,
+            SQL["links"],
+            await workspaces_of(asked, connection),
+            text,
+            _codes(text or ""),
+            said.get("partner"),
+            program,
+            _STATES.get(said.get("state", "")),
+            after,
+            _ROWS,
+        )
+        known = await visible(connection, asked.user.workspaces)
+    return {
+        "rows": found,
+        "said": said,
+        "query": urlencode(said),
+        "workspaces": [*known],
+        "is_full": len(found) == _ROWS,
+    }
+
+
+def _codes(text: str) -> list[str]:
+    """The codes that a short URL, or that of a page with a code in its query, may have."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return []
+    if not parts.netloc:
+        return []
+    path = parts.path.strip("/")
+    last = path.rpartition("/")[2]
+    return [path, last, *(value for _, value in parse_qsl(parts.query))]
+
+
+async def _read_one(asked: Asked) -> Mapping[str, Any]:
+    today = now_of(asked).date()
+    first, end = today - timedelta(days=_DAYS - 1), today + timedelta(days=1)
+    async with asked.console.reads.connection() as connection:
+        link = await the_link(asked, connection, asked.request.match_info["name"])
+        owner, public_id = link["workspace_id"], link["public_id"]
+        days = await stats(connection, "day", owner, (first, end), _DAYS, link["id"])
+        moves = await rows(connection, SQL["moves"], link["id"])
+        done = await trail(connection, owner, "link", public_id)
+        offered = await choices(connection, asked)
+        partner = await connection.fetchval(SQL["partner_of"], link["partner_id"])
+    return {
+        "partner_id": partner,
+        "title": link["code"],
+        "link": link,
+        "paste": _pasted(asked, link),
+        "days": days_chart(
+            [row for row in days if not row["is_total"]], _DRAWN, first, _DAYS
+        ),
+        "moves": moves,
+        "trail": done,
+        "offered": offered,
+        "edited": _editable(link),
+        "is_over": link["expires_at"] is not None
+        and link["expires_at"] <= now_of(asked),
+    }
+
+
+def _pasted(asked: Asked, link: Row) -> dict[str, str]:
+    """What somebody puts into a post, a page or a mail, by what it is for."""
+    code = quote(link["code"], safe="/")
+    try:
+        edge = asked.console.environment.edge_url()
+    except Unreachable:
+        edge = "https://EDGE"
+    short = redirect_of(link)
+    found = {"Short URL": short if link["domain"] else f"{edge}{short}"}
+    if link["url"].startswith(("https://", "http://")):
+        mark = "&" if urlsplit(link["url"]).query else "?"
+        base, hash_, fragment = link["url"].partition("#")
+        found["URL of a page with the tracker"] = (
+            f"{base}{mark}{urlencode({'via': link['code']})}{hash_}{fragment}"
+        )
+    host = f"https://{link['domain']}" if link["domain"] else edge
+    found["Pixel for mails"] = (
+        f'<img src="{host}/p/{code}.gif" alt="" width="1" height="1">'
+    )
+    return found
+
+
+def _editable(link: Row) -> dict[str, str]:
+    """What the form shows, as it is written there."""
+    ends = link["expires_at"]
+    shown = {
+        **link,
+        "new_code": link["code"],
+        "expires_at": ends and ends.isoformat(" ", "minutes"),
+    }
+    return {name: str(shown[name] or "") for name in EDITED}
+
+
+async def _read_new(asked: Asked) -> Mapping[str, Any]:
+    async with asked.console.reads.connection() as connection:
+        known = await visible(connection, asked.user.workspaces)
+        offered = await choices(connection, asked)
+    said = said_of(asked.request.query, ("partner", "program"))
+    return {"workspaces": [*known], "offered": offered, "said": said}
+
+
+PAGES: Final = (
+    Page("links", "Links", _read, is_about_all=False),
+    Page(
+        "links-new",
+        "New link",
+        _read_new,
+        "new-link",
+        is_about_all=False,
+        role="operator",
+        is_listed=False,
+    ),
+    Page(
+        "links-one",
+        "Link",
+        _read_one,
+        f"links/{NAMED}",
+        is_about_all=False,
+        is_listed=False,
+    ),
+)

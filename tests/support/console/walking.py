@@ -1,0 +1,51 @@
+"""An installation whose every text is hostile, and a path of every page that shows them."""
+
+import asyncio
+
+from tests.support.servers.cli import Cli
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
+#: An address of every page: by its name, with what it shows.
+PATHS = {
+    "overview": "overview",
+    "streams": "streams",
+    "rewind": "rewind?group=%3Cscript%3Ealert(1)%3C/script%3E",
+    "quarantine": "quarantine",
+    "quarantine-act": "quarantine-act?act=redrive+all",
+    "quarantine-entry": "quarantine/1",
+    "quarantine-progress": "quarantine/acts/2",
+    "traffic": "traffic",
+    "links": "links",
+    "links-new": "new-link?partner=%3Cscript%3Ealert(1)%3C/script%3E",
+    "links-one": "links/lnk_hostile",
+    "links-partners": "partners",
+    "links-partner": "partners/prt_hostile",
+    "operations": "operations",
+    "operation": "operations/1",
+}
+
+_WRITE = """
+update programs set name = $1;
+update partners set name = $1, email = $1, public_id = 'prt_hostile', image = $1;
+update links set code = $1, url = $1, fallback_url = $1, external_id = $1, public_id = 'lnk_hostile';
+insert into link_aliases select '-', 'alias ' || $1, id from links;
+insert into operations (who, what, arguments, workspace_id)
+select $1, $1, jsonb_build_object('link', 'lnk_hostile', 'partner', 'prt_hostile', $1, $1), workspace_id from links;
+insert into operations (who, what, arguments, result)
+values ($1, 'quarantine redrive', jsonb_build_object('text', $1), '{"discarded": 1}');
+insert into quarantine (epoch, shard, entry_ms, entry_seq, kind, dialect, workspace_id, code, reason,
+                        detail, payload, consumer)
+select 9, 0, 1, 0, 'click', $1, workspace_id, $1, 'unknown_link', $1, convert_to($1, 'UTF8'), $1 from links;
+insert into pauses (cause, detail, consumer) values ('bug', $1, $1)
+"""
+
+
+async def poison(shop: Cli) -> None:
+    """Put the hostile text wherever a client or a user may put one."""
+
+    def write() -> None:
+        quoted = "'" + HOSTILE.replace("'", "''") + "'::text"
+        for statement in _WRITE.split(";\n"):
+            shop.fetch(statement.replace("$1", quoted))
+
+    await asyncio.to_thread(write)
