@@ -19,6 +19,7 @@ from scripts.console.pages import (
 )
 from scripts.console.pages.catalogue import acts as catalogue_acts
 from scripts.console.pages.catalogue import links, partners
+from scripts.console.pages.finding import customers, events
 from scripts.console.protection import missing
 from scripts.console.reads import Reads
 from scripts.console.rendering import BASE, STATIC, static
@@ -39,8 +40,8 @@ from scripts.environment import Environment
 
 #: In the order of the navigation.
 ALL_PAGES: Final[tuple[Page, ...]] = (
-    overview.PAGE, streams.PAGE, streams.REWIND_PAGE, *quarantine.PAGES, traffic.PAGE,
-    *links.PAGES, *partners.PAGES, *operations.PAGES,
+    overview.PAGE, streams.PAGE, streams.REWIND_PAGE, *quarantine.PAGES, *events.PAGES,
+    *customers.PAGES, traffic.PAGE, *links.PAGES, *partners.PAGES, *operations.PAGES,
 )  # fmt: skip
 _PREVIEWS: Final[tuple[Page, ...]] = (quarantine_acts.PREVIEW_PAGE,)
 ALL_ACTS: Final[tuple[Act, ...]] = (

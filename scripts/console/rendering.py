@@ -44,6 +44,12 @@ def _moment(value: datetime | None) -> str:
     )
 
 
+def _instant(value: datetime) -> str:
+    """With milliseconds."""
+    at = value.astimezone(UTC)
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03} UTC"
+
+
 def _path(text: str) -> str:
     """A part of a path, slashes included."""
     return quote(text, safe="")
@@ -63,7 +69,7 @@ def _templates() -> Templates:
     )
     made.filters |= {
         "number": _number, "size": _size, "span": _span, "moment": _moment, "json": _json,
-        "path": _path,
+        "path": _path, "instant": _instant,
     }  # fmt: skip
     made.globals |= {"base": BASE, "WIDTH": WIDTH, "HEIGHT": HEIGHT}
     return made

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import cycle
 
 import pytest
 
@@ -109,17 +110,28 @@ async def test_no_page_breaks_while_servers_are_away(
                 assert 200 == seen.status, (name, seen.text)
 
 
-@pytest.mark.parametrize(
-    "query", ["%00", "%ff%fe", "%ed%a0%80", "9" * 40, "-1", "1e9", "%F0%9F%A6%8A", "x" * 5000]
-)  # fmt: skip
-async def test_no_page_breaks_at_what_a_query_says(shop: Cli, query: str) -> None:
+async def test_no_page_breaks_at_what_a_query_says(shop: Cli) -> None:
     await poison(shop)
     names = (
         "q", "after", "before", "partner", "program", "workspace", "state", "group", "days",
         "by", "text", "since", "until", "reason", "id", "kind", "link", "customer", "code",
     )  # fmt: skip
+    texts = cycle(
+        (
+            "%00",
+            "%ff%fe",
+            "%ed%a0%80",
+            "9" * 40,
+            "-1",
+            "1e9",
+            "%F0%9F%A6%8A",
+            "x" * 5000,
+        )
+    )
     async with opened(shop, is_open=True) as console:
         for name, path in PATHS.items():
             for field in names:
-                seen = await console.get(f"{path.partition('?')[0]}?{field}={query}")
-                assert seen.status in {200, 303, 400, 404}, (name, field, seen.text)
+                text = next(texts)
+                seen = await console.get(f"{path.partition('?')[0]}?{field}={text}")
+                said = name, field, text, seen.text
+                assert seen.status in {200, 303, 400, 404}, said

@@ -1,10 +1,14 @@
 """An installation whose every text is hostile, and a path of every page that shows them."""
 
 import asyncio
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
 
 from tests.support.servers.cli import Cli
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
+EVENT, CUSTOMER = uuid7(), UUID(int=0x99)
 #: An address of every page: by its name, with what it shows.
 PATHS = {
     "overview": "overview",
@@ -14,6 +18,9 @@ PATHS = {
     "quarantine-act": "quarantine-act?act=redrive+all",
     "quarantine-entry": "quarantine/1",
     "quarantine-progress": "quarantine/acts/2",
+    "events": "events",
+    "events-one": f"events/{EVENT}",
+    "events-customer": f"customers/{CUSTOMER}",
     "traffic": "traffic",
     "links": "links",
     "links-new": "new-link?partner=%3Cscript%3Ealert(1)%3C/script%3E",
@@ -36,6 +43,15 @@ values ($1, 'quarantine redrive', jsonb_build_object('text', $1), '{"discarded":
 insert into quarantine (epoch, shard, entry_ms, entry_seq, kind, dialect, workspace_id, code, reason,
                         detail, payload, consumer)
 select 9, 0, 1, 0, 'click', $1, workspace_id, $1, 'unknown_link', $1, convert_to($1, 'UTF8'), $1 from links;
+insert into customers (id, workspace_id, external_id, seen_at, name)
+select '00000000-0000-0000-0000-000000000099', workspace_id, $1, now(), $1 from links;
+insert into events (id, at, digest, kind, is_test, is_bot, is_duplicate, quantity, epoch, shard, entry_seq, entry_ms,
+                    workspace_id, link_id, program_id, partner_id, customer_id, dialect, name, page_url, session,
+                    purpose, country, region, city, device, os, browser, referrer_host)
+select '%s', now(), 0, 'lead', false, false, false, 1, 1, 0, 0, 1,
+       workspace_id, id, program_id, partner_id, '00000000-0000-0000-0000-000000000099', $1, $1, $1, $1,
+       $1, 'DE', $1, $1, $1, $1, $1, $1
+  from links;
 insert into pauses (cause, detail, consumer) values ('bug', $1, $1)
 """
 
@@ -46,6 +62,6 @@ async def poison(shop: Cli) -> None:
     def write() -> None:
         quoted = "'" + HOSTILE.replace("'", "''") + "'::text"
         for statement in _WRITE.split(";\n"):
-            shop.fetch(statement.replace("$1", quoted))
+            shop.fetch(statement.replace("$1", quoted).replace("%s", str(EVENT)))
 
     await asyncio.to_thread(write)

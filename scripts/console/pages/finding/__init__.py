@@ -1,0 +1,1 @@
+"""Events and customers: listed, found by what clients call them, and explained."""
