@@ -13,6 +13,7 @@ from scripts.console.pages import (
     overview,
     quarantine,
     quarantine_acts,
+    replays,
     sign_in,
     streams,
     traffic,
@@ -40,13 +41,14 @@ from scripts.environment import Environment
 
 #: In the order of the navigation.
 ALL_PAGES: Final[tuple[Page, ...]] = (
-    overview.PAGE, streams.PAGE, streams.REWIND_PAGE, *quarantine.PAGES, *events.PAGES,
+    overview.PAGE, streams.PAGE, streams.REWIND_PAGE, *quarantine.PAGES, *replays.PAGES, *events.PAGES,
     *customers.PAGES, traffic.PAGE, *links.PAGES, *partners.PAGES, *operations.PAGES,
 )  # fmt: skip
 _PREVIEWS: Final[tuple[Page, ...]] = (quarantine_acts.PREVIEW_PAGE,)
 ALL_ACTS: Final[tuple[Act, ...]] = (
     *streams.ACTS,
     *quarantine_acts.ACTS,
+    *replays.ACTS,
     *catalogue_acts.ACTS,
 )
 #: Of a form.

@@ -113,12 +113,16 @@ def page_handler(
                 raise Refused(HTTPStatus.UNAUTHORIZED, "Nobody is signed in.")
             raise web.HTTPSeeOther(SIGN_IN)
         _require(user, page.role, is_about_all=page.is_about_all)
-        if is_part and latest.is_fresh():
+        # The page of one thing is another one at each address.
+        if is_part and latest.is_fresh() and not page.path:
             return _with_etag(request, latest.text)
         asked = Asked(console, request, user)
         if not is_part:
             return await _rendered(asked, page)
-        latest.keep(rendering.live(page.name, await page.read(asked)))
+        data = await page.read(asked)
+        if page.path:
+            data = {**about(console, request, user, page), **data}
+        latest.keep(rendering.live(page.name, data))
         return _with_etag(request, latest.text)
 
     return handle

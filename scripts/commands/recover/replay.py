@@ -4,7 +4,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -12,24 +11,14 @@ from uuid import UUID
 import click
 from redis.asyncio import Redis
 
-from ingest.contracts import ids
-from ingest.contracts.envelope import Kind
-from ingest.dialects import DIALECTS
-from ingest.redirect.dialects import REDIRECTS
 from scripts.environment import Environment
-from scripts.errors import UsageProblem
 from scripts.output import Report, counted, facts, is_quiet, reporting
 from scripts.parameters import dry_run, until, when
 from scripts.servers import Connection, postgres, redis_server, shard_count
-from scripts.services.administer.access.workspaces import filter_by
-from scripts.services.administer.catalogue.link_lookup import any_link
 from scripts.services.recover import replays
-from scripts.times import unix_ms
 from workers.replay.request import ReplayRequest
 
 _POLL_SECONDS: Final = 0.3
-_NAMES: Final = tuple(dialect.name for dialect in (*DIALECTS, *REDIRECTS))
-_KINDS: Final = tuple(kind.value for kind in Kind)
 
 
 @click.command(
@@ -52,8 +41,10 @@ The workers do it, and go on if this command is stopped (Ctrl-C): see `reftide r
 )
 @when("--from", "since")
 @until()
-@click.option("--kind", type=click.Choice(_KINDS), help="Only these events.")
-@click.option("--dialect", type=click.Choice(_NAMES), help="Only these events.")
+@click.option("--kind", type=click.Choice(replays.KINDS), help="Only these events.")
+@click.option(
+    "--dialect", type=click.Choice(replays.DIALECTS_NAMED), help="Only these events."
+)
 @click.option("--workspace", metavar="NAME", help="Whose.")
 @click.option("--link", metavar="CODE", help="Only of this link: a code or public id.")
 @click.option("--domain", metavar="DOMAIN", help="Of the link's code.")
@@ -79,7 +70,7 @@ async def command(environment: Environment, /, **asked: Any) -> Report:
     if asked["since"] is None and asked["event_id"] is None:
         raise click.UsageError("say from when: --from 2h, or name one --event")
     async with postgres(environment) as connection, redis_server(environment) as redis:
-        request = await _request(connection, asked)
+        request = await replays.requested(connection, asked)
         await _tell_horizon(connection, request)
         shards = await shard_count(environment, redis)
         replay_id = await replays.order(connection, asked["mode"], request, shards)
@@ -130,54 +121,14 @@ async def _followed(
             await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _request(connection: Connection, asked: Mapping[str, Any]) -> ReplayRequest:
-    event_id: UUID | None = asked["event_id"]
-    since: datetime | None = asked["since"]
-    from_ms, to_ms = unix_ms(asked["until"]), unix_ms(asked["until"])
-    if since is not None:
-        from_ms = unix_ms(since)
-    if event_id is not None:
-        from_ms, to_ms = ids.millis(event_id), ids.millis(event_id) + 1
-    if from_ms >= to_ms:
-        raise UsageProblem(
-            "--from is not before --to.", "swap them, or leave out --to."
-        )
-    link: UUID | None = None
-    codes: tuple[str, ...] = ()
-    if asked["link"] is not None:
-        link = (await any_link(connection, asked["link"], asked["domain"]))["id"]
-        codes = await replays.codes_of(connection, link)
-    return ReplayRequest(
-        from_ms=from_ms,
-        to_ms=to_ms,
-        kind=asked["kind"] and Kind(asked["kind"]),
-        dialect=asked["dialect"],
-        workspace_id=_plain(await filter_by(connection, asked["workspace"])),
-        link_id=_plain(link),
-        codes=codes,
-        event_id=event_id,
-        rate=asked["rate"],
-        is_dry=asked["dry_run"],
-    )
-
-
 async def _tell_horizon(connection: Connection, request: ReplayRequest) -> None:
     """What is of a time whose partition is detached cannot be told from what is new."""
-    horizon: datetime | None = await replays.horizon(connection)
-    if horizon is None or request.from_ms >= unix_ms(horizon):
-        return
-    if request.to_ms <= unix_ms(horizon):
-        raise UsageProblem(
-            f"Partitions of events until {horizon:%Y-%m-%d} are detached. A replay cannot"
-            " tell which events from before that are recorded already.",
-            "attach them again (`reftide partitions attach`), or give --from"
-            f" {horizon:%Y-%m-%d} or later.",
+    if horizon := await replays.refused_until(connection, request):
+        click.echo(
+            f"Events from before {horizon:%Y-%m-%d} will be refused and counted: their"
+            " partitions are detached.",
+            err=True,
         )
-    click.echo(
-        f"Events from before {horizon:%Y-%m-%d} will be refused and counted: their"
-        " partitions are detached.",
-        err=True,
-    )
 
 
 def _show(done: Mapping[str, Any]) -> None:
@@ -196,8 +147,3 @@ def _show(done: Mapping[str, Any]) -> None:
             f" {'it' if len(segments) == 1 else 'them'} into the archive, see `reftide archive"
             " verify`, and replay again."
         )
-
-
-def _plain(value: UUID | None) -> UUID | None:
-    # asyncpg's is a subclass, which orjson refuses.
-    return value and UUID(int=value.int)

@@ -196,5 +196,6 @@ PAGES: Final = (
         f"quarantine/acts/{NUMBER}",
         is_about_all=False,
         is_listed=False,
+        is_live=True,
     ),
 )

@@ -12,17 +12,29 @@ import orjson
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
+from ingest.contracts import ids
+from ingest.contracts.envelope import Kind
+from ingest.dialects import DIALECTS
+from ingest.redirect.dialects import REDIRECTS
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, required, rows
 from scripts.services import parsers
+from scripts.services.administer.access.workspaces import filter_by
+from scripts.services.administer.catalogue.link_lookup import any_link
 from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
+from scripts.times import unix_ms
 from workers.redis_io.stream_state import lag_of, read_stream
 from workers.replay.leases import Mode
 from workers.replay.request import ReplayRequest
 from workers.stream.liveness import live_workers
 
 _SQL: Final = statements("services/recover/replays")
+
+#: What a replay may be confined to.
+KINDS: Final = tuple(kind.value for kind in Kind)
+DIALECTS_NAMED: Final = tuple(dialect.name for dialect in (*DIALECTS, *REDIRECTS))
+MODES: Final = ("missing", "reprocess")
 
 _SUMMARY: Final = (
     "id", "mode", "status", "dry_run", "scanned", "inserted", "changed", "unchanged",
@@ -37,10 +49,10 @@ _FROM: Final = {
 
 def _in_words(row: Row) -> Row:
     asked = row["requested"].items()
-    return row | {"requested": [_words(name, value) for name, value in asked]}
+    return row | {"requested": [in_words(name, value) for name, value in asked]}
 
 
-def _words(name: str, value: Any) -> str:
+def in_words(name: str, value: Any) -> str:
     if not name.endswith("_ms"):
         return f"{name} {value}"
     moment = datetime.fromtimestamp(value / 1000, UTC)
@@ -74,10 +86,13 @@ async def list_(connection: Connection, limit: int) -> list[Row]:
 async def show(connection: Connection, replay_id: UUID) -> Row:
     """Show a replay: what was asked for, how far it is, and its results."""
     found = await read(connection, replay_id)
-    asked = orjson.loads(found["requested"])
-    return found | {
-        "requested": {k: v for k, v in asked.items() if v not in (None, [])}
-    }
+    return found | {"requested": asked_for(found)}
+
+
+def asked_for(replay: Row) -> dict[str, Any]:
+    """The filters and limits of a replay that `read` found, which say anything."""
+    asked = orjson.loads(replay["requested"])
+    return {name: value for name, value in asked.items() if value not in (None, [])}
 
 
 @REPLAYS.action("REPLAY_ID", _STATUS)
@@ -128,13 +143,62 @@ async def read(connection: Connection, replay_id: UUID) -> dict[str, Any]:
     return await required(connection, _unknown(replay_id), _SQL["one"], replay_id)
 
 
-async def codes_of(connection: Connection, link_id: UUID) -> tuple[str, ...]:
-    return tuple(row["code"] for row in await connection.fetch(_SQL["codes"], link_id))
+async def requested(connection: Connection, asked: Mapping[str, Any]) -> ReplayRequest:
+    """The request that options or a form make. Raises UsageProblem."""
+    event_id: UUID | None = asked["event_id"]
+    since: datetime | None = asked["since"]
+    from_ms, to_ms = unix_ms(asked["until"]), unix_ms(asked["until"])
+    if since is not None:
+        from_ms = unix_ms(since)
+    if event_id is not None:
+        from_ms, to_ms = ids.millis(event_id), ids.millis(event_id) + 1
+    if from_ms >= to_ms:
+        raise UsageProblem(
+            "--from is not before --to.", "swap them, or leave out --to."
+        )
+    link: UUID | None = None
+    codes: tuple[str, ...] = ()
+    if asked["link"] is not None:
+        link = (await any_link(connection, asked["link"], asked["domain"]))["id"]
+        found = await connection.fetch(_SQL["codes"], link)
+        codes = tuple(row["code"] for row in found)
+    return ReplayRequest(
+        from_ms=from_ms,
+        to_ms=to_ms,
+        kind=asked["kind"] and Kind(asked["kind"]),
+        dialect=asked["dialect"],
+        workspace_id=_plain(await filter_by(connection, asked["workspace"])),
+        link_id=_plain(link),
+        codes=codes,
+        event_id=_plain(event_id),
+        rate=asked["rate"],
+        is_dry=asked["dry_run"],
+    )
 
 
-async def horizon(connection: Connection) -> Any:
-    """Until when the partitions of events are detached; None where none is."""
-    return await connection.fetchval(_SQL["horizon"])
+async def refused_until(
+    connection: Connection, request: ReplayRequest
+) -> datetime | None:
+    """Until when events of the request are of detached partitions; None: none of them is.
+
+    Raises UsageProblem where all of them are.
+    """
+    horizon: datetime | None = await connection.fetchval(_SQL["horizon"])
+    if horizon is None or request.from_ms >= unix_ms(horizon):
+        return None
+    if request.to_ms <= unix_ms(horizon):
+        raise UsageProblem(
+            f"Partitions of events until {horizon:%Y-%m-%d} are detached. A replay cannot"
+            " tell which events from before that are recorded already.",
+            "attach them again (`reftide partitions attach`), or give --from"
+            f" {horizon:%Y-%m-%d} or later.",
+        )
+    return horizon
+
+
+def _plain(value: UUID | None) -> UUID | None:
+    # asyncpg's is a subclass, which orjson refuses.
+    return value and UUID(int=value.int)
 
 
 async def live_lag(redis: Redis, shards: int) -> float:

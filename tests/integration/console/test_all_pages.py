@@ -7,10 +7,10 @@ from itertools import cycle
 import pytest
 
 from scripts.console.app import ALL_ACTS, ALL_PAGES
-from scripts.console.pages.choosing import NAMED
+from scripts.console.pages.choosing import NAMED, UUID_ID
 from scripts.console.protection import HEADERS
 from tests.support.console.desk import Desk, add_user, opened
-from tests.support.console.walking import HOSTILE, PATHS, poison
+from tests.support.console.walking import CUSTOMER, HOSTILE, PATHS, poison
 from tests.support.servers.cli import Cli
 
 _NOWHERE = {
@@ -21,7 +21,7 @@ _NOWHERE = {
 
 def _act_path(name: str) -> str:
     thing = "prt_hostile" if name.startswith("partners") else "lnk_hostile"
-    return name.replace(NAMED, thing)
+    return name.replace(NAMED, thing).replace(UUID_ID, str(CUSTOMER))
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ PATHS = {
     "events": "events",
     "events-one": f"events/{EVENT}",
     "events-customer": f"customers/{CUSTOMER}",
+    "replays": "replays",
+    "replays-one": f"replays/{CUSTOMER}",
     "traffic": "traffic",
     "links": "links",
     "links-new": "new-link?partner=%3Cscript%3Ealert(1)%3C/script%3E",
@@ -52,6 +54,9 @@ select '%s', now(), 0, 'lead', false, false, false, 1, 1, 0, 0, 1,
        workspace_id, id, program_id, partner_id, '00000000-0000-0000-0000-000000000099', $1, $1, $1, $1,
        $1, 'DE', $1, $1, $1, $1, $1, $1
   from links;
+insert into replays (id, mode, requested)
+select '00000000-0000-0000-0000-000000000099', 'missing',
+       jsonb_build_object('from_ms', 0, 'to_ms', 1, 'dialect', $1, 'codes', array[$1]);
 insert into pauses (cause, detail, consumer) values ('bug', $1, $1)
 """
 
