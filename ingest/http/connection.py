@@ -28,6 +28,9 @@ from ingest.http.head import END, Head, body_length, plain_head
 _HEAD_BYTES: Final = 8190
 #: Follows the first line of the last answer on a connection.
 _CLOSES: Final = b"\r\nConnection: close\r\n"
+#: Where an answer has the first digit of its status, and that of a refusal.
+_STATUS: Final = len(b"HTTP/1.1 ")
+_REFUSED: Final = ord("4")
 #: What may wait behind a request under way before the connection stops reading.
 _WAITING_BYTES: Final = 64 * 1024
 
@@ -85,6 +88,8 @@ class Connection(asyncio.Protocol):
     used_at = 0.0
     #: Whether a request of it is due: it is new, or a head or a body has begun.
     is_due = False
+    #: Whether its last request was refused: refusals cost more than clicks, and take turns.
+    _was_refused = False
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
@@ -196,7 +201,7 @@ class Connection(asyncio.Protocol):
                 and len(raw) - head.size <= BODY_BYTES
             ):
                 self.is_answering = True
-                if len(raw) > LARGE:
+                if self._was_refused or len(raw) > LARGE:
                     self._wait(partial(self._answer, route, head), len(raw))
                 else:
                     self._manager.turns.short += 1
@@ -253,6 +258,7 @@ class Connection(asyncio.Protocol):
 
     def _write(self, answer: bytes) -> None:
         self.is_busy = self.is_answering = False
+        self._was_refused = answer[_STATUS] == _REFUSED
         if self.transport is not None and not self.transport.is_closing():
             if self._manager.is_stopping and not self._waiting:
                 answer = answer.replace(b"\r\n", _CLOSES, 1)

@@ -67,6 +67,29 @@ async def test_a_click_is_answered_before_long_requests_that_came_earlier(
     assert _MANY + 1 == await count(redis_url)
 
 
+async def test_who_was_refused_waits_for_a_turn(
+    redis_url: str, tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    await publish(redis_url)
+    edge = await stack.enter_async_context(an_edge(redis_url, tmp_path, _PATIENT))
+    honest = await stack.enter_async_context(edge.caller())
+    callers = [await stack.enter_async_context(edge.caller()) for _ in range(_MANY)]
+    for caller in callers:
+        await caller.send(TAKEN % (2, b"{}"))
+        assert 400 == (await caller.answer()).status
+    answers = list[Answer]()
+    async with asyncio.TaskGroup() as group:
+        for caller in callers:
+            await caller.send(TAKEN % (2, b"{}"))
+            group.create_task(_answered(caller, answers))
+        await honest.send(WHOLE)
+        assert 200 == (await honest.answer()).status
+        earlier = len(answers)
+
+    assert earlier < _MANY
+    assert [400] * _MANY == [answer.status for answer in answers]
+
+
 async def test_who_hangs_up_while_waiting_is_left_out(
     redis_url: str, tmp_path: Path, stack: AsyncExitStack
 ) -> None:
