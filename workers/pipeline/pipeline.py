@@ -214,7 +214,7 @@ class Pipeline:
                 resolution = resolver.resolve(item.envelope, names, now_ms)
                 resolved.append((item, resolution))
             except Unresolvable as error:
-                rejections.append(_culprit(item, error, names))
+                rejections.append(_rejected(item, error, names))
         return resolved, rejections
 
     async def _commit(
@@ -309,7 +309,7 @@ class Pipeline:
             )
 
 
-def _culprit(item: Decoded, error: Unresolvable, names: KnownNames) -> RejectedEntry:
+def _rejected(item: Decoded, error: Unresolvable, names: KnownNames) -> RejectedEntry:
     waits = waits_for(item.envelope, error.reason, names)
     owner = next(filter(None, lookups.workspaces(item.envelope, names)), None)
     return RejectedEntry(

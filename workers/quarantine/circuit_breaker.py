@@ -38,7 +38,7 @@ class BadEntryLimit:
     def __init__(
         self, max_in_row: int = _MAX_IN_ROW, max_of_recent: int = _MAX_OF_RECENT
     ) -> None:
-        """Pause at `max_in_row` culprits without a recorded entry, or `max_of_recent` of a thousand."""
+        """Pause at `max_in_row` rejected entries without a recorded one, or `max_of_recent` of a thousand."""
         self._max_in_row = max_in_row
         self._max_of_recent = max_of_recent
         self._in_row = 0
