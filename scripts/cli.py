@@ -63,6 +63,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "reconcile": ("recover.reconcile", "Rebuild every counter from its events."),
     },
     "Retain and erase": {
+        "export": ("operate.exports", "Write events to files, for other systems."),
         "partitions": ("operate.partitions", "Detach old months of events."),
         "erase": ("recover.erase", "Erase a person from everything that is kept."),
         "erasures": ("nouns", "Follow erasures."),

@@ -130,7 +130,7 @@ class Variables:
     def archive_store(self) -> str | None:
         """The URL of the object store for the archive; None where there is none."""
         url = self.text("REFTIDE_ARCHIVE_STORE")
-        if url and not _is_store(urlsplit(url)):
+        if url and not is_store(urlsplit(url)):
             raise SettingsError(
                 "REFTIDE_ARCHIVE_STORE must be s3://bucket/prefix, with ?endpoint=URL and"
                 " &region=NAME where the environment does not say them, or"
@@ -213,7 +213,8 @@ def _has_exporter() -> bool:
         return False
 
 
-def _is_store(url: SplitResult) -> bool:
+def is_store(url: SplitResult) -> bool:
+    """Whether it names an object store: a bucket, or a directory."""
     if url.scheme == "file":
         return not url.netloc and len(url.path) > 1 and not url.query
     names = {name for name, _ in parse_qsl(url.query, keep_blank_values=True)}

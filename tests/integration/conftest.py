@@ -12,6 +12,7 @@ from tests.conftest import Servers
 from tests.support.directory import furnish
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.servers.installation import Installation, an_installation
+from tests.support.servers.s3 import S3Server
 from tests.support.workers.by_hand import Hands
 from tests.support.workers.quarantine_desk import Desk
 from tests.support.workers.redriving import Clinic, a_clinic
@@ -83,3 +84,12 @@ async def clinic(database_url: str, redis_url: str) -> AsyncIterator[Clinic]:
     """The quarantine of a furnished installation, whose jobs are run by hand."""
     async with a_clinic(database_url, redis_url) as made:
         yield made
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    found = S3Server()
+    yield found
+    found.stop()
