@@ -9,6 +9,7 @@ from aiohttp import web
 from scripts import tasks
 from scripts.console.access import Access
 from scripts.console.pages import (
+    operating,
     operations,
     overview,
     quarantine,
@@ -42,13 +43,15 @@ from scripts.environment import Environment
 #: In the order of the navigation.
 ALL_PAGES: Final[tuple[Page, ...]] = (
     overview.PAGE, streams.PAGE, streams.REWIND_PAGE, *quarantine.PAGES, *replays.PAGES, *events.PAGES,
-    *customers.PAGES, traffic.PAGE, *links.PAGES, *partners.PAGES, *operations.PAGES,
+    *customers.PAGES, traffic.PAGE, *links.PAGES, *partners.PAGES, *operations.PAGES, *operating.PAGES,
 )  # fmt: skip
-_PREVIEWS: Final[tuple[Page, ...]] = (quarantine_acts.PREVIEW_PAGE,)
+#: What answers a form with a page.
+ANSWERS: Final[tuple[Page, ...]] = (quarantine_acts.PREVIEW_PAGE, operating.KEY_PAGE)
 ALL_ACTS: Final[tuple[Act, ...]] = (
     *streams.ACTS,
     *quarantine_acts.ACTS,
     *replays.ACTS,
+    *operating.ACTS,
     *catalogue_acts.ACTS,
 )
 #: Of a form.
@@ -72,12 +75,12 @@ def build_app(
     pages = web.Application(
         middlewares=[guarding(console)], client_max_size=_MOST_BYTES
     )
-    pages[PAGES] = tuple(each for each in ALL_PAGES if each.is_listed)
+    pages[PAGES] = tuple(each for each in ALL_PAGES if not each.path)
     pages.cleanup_ctx.append(_sampling(console))
     for page in ALL_PAGES:
         path = f"/{page.path or page.name}"
         pages.router.add_get(path, page_handler(console, page))
-    for page in _PREVIEWS:
+    for page in ANSWERS:
         pages.router.add_post(f"/{page.path}", preview_handler(console, page))
     for act in ALL_ACTS:
         pages.router.add_post(f"/{act.name}", act_handler(console, act))

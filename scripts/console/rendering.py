@@ -50,6 +50,23 @@ def _instant(value: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03} UTC"
 
 
+def _cell(value: Any) -> str:
+    """Whatever a table may hold."""
+    match value:
+        case None | "" | []:
+            return _UNKNOWN
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return _moment(value)
+        case int() | float():
+            return _number(value)
+        case list() | tuple():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
+
+
 def _path(text: str) -> str:
     """A part of a path, slashes included."""
     return quote(text, safe="")
@@ -69,7 +86,7 @@ def _templates() -> Templates:
     )
     made.filters |= {
         "number": _number, "size": _size, "span": _span, "moment": _moment, "json": _json,
-        "path": _path, "instant": _instant,
+        "path": _path, "instant": _instant, "cell": _cell,
     }  # fmt: skip
     made.globals |= {"base": BASE, "WIDTH": WIDTH, "HEIGHT": HEIGHT}
     return made

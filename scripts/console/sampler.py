@@ -49,8 +49,11 @@ class Point(NamedTuple):
 class Shared(Generic[_Found]):
     """Something that is read again when it is asked for and old: by one reader at a time."""
 
-    def __init__(self, read: Callable[[], Awaitable[_Found]]) -> None:
+    def __init__(
+        self, read: Callable[[], Awaitable[_Found]], seconds: float = _AGAIN_SECONDS
+    ) -> None:
         self._read = read
+        self._seconds = seconds
         self._found: _Found | None = None
         self._reading: asyncio.Task[None] | None = None
         self._at = 0.0
@@ -59,7 +62,7 @@ class Shared(Generic[_Found]):
 
     async def get(self) -> _Found:
         """The last one, at once where there is one. Raises what the reading raises."""
-        is_old = monotonic() - self._at > _AGAIN_SECONDS
+        is_old = monotonic() - self._at > self._seconds
         if is_old and (self._reading is None or self._reading.done()):
             self._reading = asyncio.create_task(self._again())
         if not self.version and self._reading is not None:
@@ -81,6 +84,13 @@ class Sampler:
         self.groups = Shared(self._groups)
         self._environment = environment
         self._reads = reads
+        self._shared: dict[str, Shared[Any]] = {}
+
+    def shared(
+        self, name: str, read: Callable[[], Awaitable[_Found]], seconds: float
+    ) -> Shared[_Found]:
+        """What pages share besides: known by a name, read at most every so many seconds."""
+        return self._shared.setdefault(name, Shared(read, seconds))
 
     async def run(self) -> None:
         """Sample until cancelled."""

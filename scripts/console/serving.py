@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
 from time import monotonic
@@ -62,15 +63,18 @@ class Page(NamedTuple):
     name: str
     title: str
     read: Callable[[Asked], Awaitable[Mapping[str, Any]]]
-    #: Below `/console`, as aiohttp writes it: the page of a thing has its name in there.
+    #: Below `/console`, as aiohttp writes it: the page of a thing has its name in there. One
+    #: without a path is part of the navigation.
     path: str = ""
     is_about_all: bool = True
     #: Users with this role see it.
     role: str = "viewer"
-    #: Part of the navigation.
-    is_listed: bool = True
     #: Its template has a block `live`, the same for all who may see it.
     is_live: bool = False
+
+
+#: One about what belongs to workspaces.
+OwnPage = partial(Page, is_about_all=False)
 
 
 class Act(NamedTuple):
@@ -114,13 +118,13 @@ def page_handler(
             raise web.HTTPSeeOther(SIGN_IN)
         _require(user, page.role, is_about_all=page.is_about_all)
         # The page of one thing is another one at each address.
-        if is_part and latest.is_fresh() and not page.path:
+        if is_part and latest.is_fresh() and "{" not in page.path:
             return _with_etag(request, latest.text)
         asked = Asked(console, request, user)
         if not is_part:
             return await _rendered(asked, page)
         data = await page.read(asked)
-        if page.path:
+        if "{" in page.path:
             data = {**about(console, request, user, page), **data}
         latest.keep(rendering.live(page.name, data))
         return _with_etag(request, latest.text)

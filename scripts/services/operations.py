@@ -51,11 +51,27 @@ async def end(
     await connection.execute(_SQL["end"], number, state, _document(result))
 
 
+async def pressed(connection: Connection, press: str, who: str) -> int | None:
+    """The act that somebody's form with this random text was sent for before, if any.
+
+    Whoever sends it at the same time waits for the transaction.
+    """
+    await connection.execute(_SQL["alone"], press)
+    known: int | None = await connection.fetchval(_SQL["pressed"], press, who)
+    return known
+
+
 async def listed(
-    connection: Connection, before: int | None, limit: int = 100
+    connection: Connection,
+    before: int | None,
+    limit: int = 100,
+    *,
+    who: str | None = None,
+    what: str | None = None,
+    state: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Acts, the latest first: those before a number where one is given."""
-    return await rows(connection, _SQL["list"], before, limit)
+    """Acts, the latest first: those before a number, by parts of names, with a state."""
+    return await rows(connection, _SQL["list"], before, limit, who, what, state)
 
 
 async def one(connection: Connection, number: int) -> dict[str, Any] | None:

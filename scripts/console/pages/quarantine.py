@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from scripts.console.pages.choosing import NUMBER, moment_of, said_of, theirs, usage
 from scripts.console.protection import missing
-from scripts.console.serving import Asked, Page
+from scripts.console.serving import Asked, OwnPage
 from scripts.errors import UsageProblem
 from scripts.servers import Connection
 from scripts.services import operations
@@ -171,31 +171,16 @@ async def _read_act(asked: Asked) -> Mapping[str, Any]:
     return {"row": row, "far": far, "refused": refused}
 
 
+_ACTED: Final = "quarantine-act"
 PAGES: Final = (
-    Page("quarantine", "Quarantine", _read, is_about_all=False),
-    Page(
-        "quarantine-act",
-        "Redrive or discard",
-        _read_question,
-        is_about_all=False,
-        role="operator",
-        is_listed=False,
-    ),
-    Page(
-        "quarantine-entry",
-        "Entry",
-        _read_entry,
-        f"quarantine/{NUMBER}",
-        is_about_all=False,
-        is_listed=False,
-    ),
-    Page(
+    OwnPage("quarantine", "Quarantine", _read),
+    OwnPage(_ACTED, "Redrive or discard", _read_question, _ACTED, role="operator"),
+    OwnPage("quarantine-entry", "Entry", _read_entry, f"quarantine/{NUMBER}"),
+    OwnPage(
         "quarantine-progress",
         "Progress",
         _read_act,
         f"quarantine/acts/{NUMBER}",
-        is_about_all=False,
-        is_listed=False,
         is_live=True,
     ),
 )

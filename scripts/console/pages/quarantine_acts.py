@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
+from scripts.console.acting import acting, note
 from scripts.console.pages.choosing import NUMBER
 from scripts.console.pages.quarantine import (
     MOST,
@@ -22,16 +23,14 @@ from scripts.console.pages.quarantine import (
     numbers,
     one_number,
 )
-from scripts.console.serving import Act, Asked, Form, Page, form_of
+from scripts.console.serving import Act, Asked, Form, OwnPage, form_of
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, postgres
+from scripts.servers import Connection
 from scripts.services import operations
 from scripts.services.parsers import whole
 from scripts.services.recover import quarantine, quarantine_edit, quarantine_redrive
 from scripts.services.recover.quarantine import QuarantineFilter
-from scripts.sql import statements
 
-_SQL: Final = statements("console/pages/quarantine")
 #: A statement that marks some thousands.
 _SECONDS: Final = 60.0
 _LONGEST: Final = 2000
@@ -46,17 +45,13 @@ async def _on_many(asked: Asked, form: Form, *, what: str, work: _Work) -> str:
     press, shown = form.get("press", ""), _shown(form)
     ids = numbers(form["ids"].split(",")) if form.get("ids") else ()
     said = {} if ids else filters(form) | {"status": "open"}
-    async with (
-        postgres(asked.console.environment, seconds=_SECONDS) as connection,
-        connection.transaction(),
-    ):
-        await connection.execute(_SQL["alone"], press)
-        known = await connection.fetchval(_SQL["pressed"], press, asked.user.name)
+    async with acting(asked, seconds=_SECONDS) as connection:
+        known = await operations.pressed(connection, press, asked.user.name)
         if known is not None:
             return f"quarantine/acts/{known}"
         choice = await chosen(asked, connection, said, ids)
         act = quarantine_redrive.Act(asked.user.name, shown)
-        number = await _note(
+        number = await note(
             asked,
             connection,
             what=f"quarantine {what}",
@@ -94,30 +89,19 @@ async def _discard(
 
 async def _cancel(asked: Asked, form: Form) -> str:
     number = _whole(form, "number")
-    async with (
-        postgres(asked.console.environment, seconds=_SECONDS) as connection,
-        connection.transaction(),
-    ):
+    async with acting(asked, seconds=_SECONDS) as connection:
         row = await act_of(asked, connection, number)
         done = 0
         if request := row["result"].get("request"):
             done = await quarantine_redrive.cancel(connection, UUID(request))
-        await _note(
-            asked,
-            connection,
-            what="quarantine cancel",
-            arguments={"operation": number},
-            result={"cancelled": done},
-        )
+        said = {"operation": number}
+        await note(asked, connection, "quarantine cancel", said, {"cancelled": done})
     return f"quarantine/acts/{number}"
 
 
 async def _edit(asked: Asked, form: Form) -> str:
     number = _whole(form, "number")
-    async with (
-        postgres(asked.console.environment) as connection,
-        connection.transaction(),
-    ):
+    async with acting(asked) as connection:
         await entry(asked, connection, number)
         row = await quarantine.open_entry(connection, number)
         if form.get("seen") != _digest(row["payload"]):
@@ -126,13 +110,8 @@ async def _edit(asked: Asked, form: Form) -> str:
             )
         payload = quarantine_edit.sealed(form.get("text", ""), row["payload"])
         await quarantine_edit.store(connection, row, payload, asked.user.name)
-        await _note(
-            asked,
-            connection,
-            what="quarantine edit",
-            arguments={"entry": number},
-            result={"was": row["reason"]},
-        )
+        was = {"was": row["reason"]}
+        await note(asked, connection, "quarantine edit", {"entry": number}, was)
     return f"quarantine/{number}"
 
 
@@ -154,25 +133,6 @@ async def _read_preview(asked: Asked) -> Mapping[str, Any]:
         "seen": _digest(before),
         "diff": [*unified_diff(former, latter, lineterm="", n=3)][2:],
     }
-
-
-async def _note(
-    asked: Asked,
-    connection: Connection,
-    *,
-    what: str,
-    arguments: Mapping[str, Any],
-    result: Result,
-) -> int:
-    owners = asked.user.workspaces or ()
-    return await operations.note(
-        connection,
-        who=asked.user.name,
-        workspace_id=next(iter(owners)) if len(owners) == 1 else None,
-        what=what,
-        arguments=arguments,
-        result=result,
-    )
 
 
 def _shown(form: Form) -> int:
@@ -197,28 +157,19 @@ def _digest(payload: bytes) -> str:
     return sha256(payload).hexdigest()
 
 
-PREVIEW_PAGE: Final = Page(
+PREVIEW_PAGE: Final = OwnPage(
     "quarantine-preview",
     "Edit an entry",
     _read_preview,
     f"quarantine/{NUMBER}/preview",
-    is_about_all=False,
     role="operator",
-    is_listed=False,
 )
-ACTS: Final = (
-    Act(
-        "quarantine/redrive",
-        "operator",
-        partial(_on_many, what="redrive", work=_redrive),
-        is_about_all=False,
-    ),
-    Act(
-        "quarantine/discard",
-        "operator",
-        partial(_on_many, what="discard", work=_discard),
-        is_about_all=False,
-    ),
-    Act("quarantine/cancel", "operator", _cancel, is_about_all=False),
-    Act("quarantine/edit", "operator", _edit, is_about_all=False),
+ACTS: Final = tuple(
+    Act(f"quarantine/{name}", "operator", run, is_about_all=False)
+    for name, run in (
+        ("redrive", partial(_on_many, what="redrive", work=_redrive)),
+        ("discard", partial(_on_many, what="discard", work=_discard)),
+        ("cancel", _cancel),
+        ("edit", _edit),
+    )
 )

@@ -198,14 +198,7 @@ async def _put(asked: Asked, _: Form, *, verb: str) -> str:
 
 PAGES: Final = (
     Page("replays", "Replays", _read, is_live=True),
-    Page(
-        "replays-one",
-        "Replay",
-        _read_one,
-        f"replays/{UUID_ID}",
-        is_listed=False,
-        is_live=True,
-    ),
+    Page("replays-one", "Replay", _read_one, f"replays/{UUID_ID}", is_live=True),
 )
 ACTS: Final = (
     Act("replays/preview", "operator", _preview),

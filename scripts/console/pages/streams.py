@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ingest.contracts.stream import GROUP
+from scripts.console.acting import acting, note
 from scripts.console.serving import Act, Asked, Form, Page
 from scripts.errors import Failure, UsageProblem
 from scripts.servers import postgres, redis_server, shard_count
@@ -44,19 +45,11 @@ async def _resume(asked: Asked, form: Form) -> int:
             f"{allowed!r} bad entries cannot be allowed.",
             f"give a number from 0 to {_MOST_ALLOWED:,}.",
         )
-    async with (
-        postgres(asked.console.environment) as connection,
-        connection.transaction(),
-    ):
+    async with acting(asked) as connection:
         ended = await pauses.resume(connection, fixed, allow)
-        return await operations.note(
-            connection,
-            who=asked.user.name,
-            workspace_id=None,
-            what="resume",
-            arguments={"fixed": fixed, "allow": allow},
-            result={"was_paused": ended is not None, "pause": ended},
-        )
+        said = {"fixed": fixed, "allow": allow}
+        found = {"was_paused": ended is not None, "pause": ended}
+        return await note(asked, connection, "resume", said, found)
 
 
 async def _rewind(asked: Asked, form: Form) -> int:
@@ -87,6 +80,6 @@ async def _rewind(asked: Asked, form: Form) -> int:
 
 PAGE: Final = Page("streams", "Streams and workers", _read, is_live=True)
 REWIND_PAGE: Final = Page(
-    "rewind", "Rewind a group", _read_group, role="operator", is_listed=False
+    "rewind", "Rewind a group", _read_group, "rewind", role="operator"
 )
 ACTS: Final = (Act("resume", "operator", _resume), Act("rewind", "operator", _rewind))

@@ -13,6 +13,11 @@ async def lasting(connection: Connection) -> dict[str, Any] | None:
     return next(iter(await rows(connection, _SQL["open"])), None)
 
 
+async def latest(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """Pauses, the latest first."""
+    return await rows(connection, _SQL["latest"], limit)
+
+
 async def resume(
     connection: Connection, fixed: str, allowed: int
 ) -> dict[str, Any] | None:

@@ -5,3 +5,6 @@ select id, cause::text, detail, consumer, paused_at from pauses where resumed_at
 update pauses set resumed_at = now(), fixed = $1, allowed = $2
  where resumed_at is null
 returning id, cause::text, detail, consumer, paused_at, resumed_at, fixed, allowed
+
+-- latest: pauses, the latest first
+select id, cause::text, detail, consumer, paused_at, resumed_at, fixed, allowed from pauses order by id desc limit $1

@@ -6,8 +6,8 @@ from itertools import cycle
 
 import pytest
 
-from scripts.console.app import ALL_ACTS, ALL_PAGES
-from scripts.console.pages.choosing import NAMED, UUID_ID
+from scripts.console.app import ALL_ACTS, ALL_PAGES, ANSWERS
+from scripts.console.pages.choosing import NAMED, NUMBER, UUID_ID
 from scripts.console.protection import HEADERS
 from tests.support.console.desk import Desk, add_user, opened
 from tests.support.console.walking import CUSTOMER, HOSTILE, PATHS, poison
@@ -21,7 +21,9 @@ _NOWHERE = {
 
 def _act_path(name: str) -> str:
     thing = "prt_hostile" if name.startswith("partners") else "lnk_hostile"
-    return name.replace(NAMED, thing).replace(UUID_ID, str(CUSTOMER))
+    return (
+        name.replace(NAMED, thing).replace(UUID_ID, str(CUSTOMER)).replace(NUMBER, "1")
+    )
 
 
 @pytest.fixture
@@ -81,8 +83,8 @@ async def test_acts_are_refused_by_role_by_workspace_and_by_get(poisoned: Desk) 
         await poisoned.sign_in(user)
         token = (await poisoned.get("links")).token
         form = {"form_token": token, "new_code": "X", "number": "2", "shown": "1"}
-        for act in ALL_ACTS:
-            path = _act_path(act.name)
+        for act in (*ALL_ACTS, *ANSWERS):
+            path = _act_path(getattr(act, "path", "") or act.name)
             done = await poisoned.post(path, {**form, "ids": "1", "press": "p"})
             made = user == "small" and act.name in {"new-link", "new-partner"}
             assert done.status in ({303} if made else {403, 404}), (user, act.name)

@@ -30,6 +30,10 @@ PATHS = {
     "links-partners": "partners",
     "links-partner": "partners/prt_hostile",
     "operations": "operations",
+    "operations-access": "operations/access",
+    "operations-limits": "operations/limits",
+    "operations-storage": "operations/storage",
+    "operations-checks": "operations/checks",
     "operation": "operations/1",
 }
 
@@ -57,6 +61,11 @@ select '%s', now(), 0, 'lead', false, false, false, 1, 1, 0, 0, 1,
 insert into replays (id, mode, requested)
 select '00000000-0000-0000-0000-000000000099', 'missing',
        jsonb_build_object('from_ms', 0, 'to_ms', 1, 'dialect', $1, 'codes', array[$1]);
+insert into switches (scope, subject, reason) values ('link', $1, $1);
+insert into api_keys (id, workspace_id, name, key_hash, last_four, scopes)
+select '00000000-0000-0000-0000-000000000098', workspace_id, $1, decode(repeat('00', 32), 'hex'), '<b>x', array['track'] from links;
+insert into erasures (id, workspace_id, customer_id, customers, clicks, who, note)
+select '00000000-0000-0000-0000-000000000097', workspace_id, id, '{}', '{}', $1, $1 from links;
 insert into pauses (cause, detail, consumer) values ('bug', $1, $1)
 """
 

@@ -7,15 +7,15 @@ from urllib.parse import quote
 from scripts.console.acting import acting, note
 from scripts.console.pages.catalogue import links as link_pages
 from scripts.console.pages.catalogue import partners as partner_pages
-from scripts.console.pages.catalogue.forms import (
+from scripts.console.pages.catalogue.links import the_link
+from scripts.console.pages.catalogue.partners import the_partner
+from scripts.console.pages.choosing import NAMED
+from scripts.console.pages.forms import (
     changed,
     given,
     require_program,
     values,
 )
-from scripts.console.pages.catalogue.links import the_link
-from scripts.console.pages.catalogue.partners import the_partner
-from scripts.console.pages.choosing import NAMED
 from scripts.console.protection import missing
 from scripts.console.serving import Act, Asked, Form
 from scripts.errors import UsageProblem

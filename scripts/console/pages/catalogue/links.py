@@ -18,7 +18,7 @@ from scripts.console.pages.choosing import (
     workspaces_of,
 )
 from scripts.console.protection import missing
-from scripts.console.serving import Asked, Page
+from scripts.console.serving import Asked, OwnPage
 from scripts.errors import Unreachable, UsageProblem
 from scripts.servers import Connection, rows
 from scripts.services import parsers
@@ -191,22 +191,7 @@ async def _read_new(asked: Asked) -> Mapping[str, Any]:
 
 
 PAGES: Final = (
-    Page("links", "Links", _read, is_about_all=False),
-    Page(
-        "links-new",
-        "New link",
-        _read_new,
-        "new-link",
-        is_about_all=False,
-        role="operator",
-        is_listed=False,
-    ),
-    Page(
-        "links-one",
-        "Link",
-        _read_one,
-        f"links/{NAMED}",
-        is_about_all=False,
-        is_listed=False,
-    ),
+    OwnPage("links", "Links", _read),
+    OwnPage("links-new", "New link", _read_new, "new-link", role="operator"),
+    OwnPage("links-one", "Link", _read_one, f"links/{NAMED}"),
 )

@@ -13,7 +13,7 @@ from scripts.console.pages.choosing import (
     workspaces_of,
 )
 from scripts.console.protection import missing
-from scripts.console.serving import Asked, Page
+from scripts.console.serving import Asked, OwnPage
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
 from scripts.services.administer.access.workspaces import visible
@@ -93,13 +93,6 @@ async def _read_one(asked: Asked) -> Mapping[str, Any]:
 
 
 PAGES: Final = (
-    Page("links-partners", "Partners", _read, "partners", is_about_all=False, is_listed=False),
-    Page(
-        "links-partner",
-        "Partner",
-        _read_one,
-        f"partners/{NAMED}",
-        is_about_all=False,
-        is_listed=False,
-    ),
-)  # fmt: skip
+    OwnPage("links-partners", "Partners", _read, "partners"),
+    OwnPage("links-partner", "Partner", _read_one, f"partners/{NAMED}"),
+)

@@ -8,7 +8,7 @@ from aiohttp import web
 from scripts.console.pages.choosing import UUID_ID, id_of
 from scripts.console.protection import missing
 from scripts.console.rendering import BASE
-from scripts.console.serving import Asked, Page
+from scripts.console.serving import Asked, OwnPage
 from scripts.errors import UsageProblem
 from scripts.services.administer.access.workspaces import visible
 from scripts.services.find.customers import show
@@ -50,13 +50,4 @@ async def _customer(asked: Asked, name: str) -> Row:
     raise missing()
 
 
-PAGES: Final = (
-    Page(
-        "events-customer",
-        "Customer",
-        _read,
-        f"customers/{UUID_ID}",
-        is_about_all=False,
-        is_listed=False,
-    ),
-)
+PAGES: Final = (OwnPage("events-customer", "Customer", _read, f"customers/{UUID_ID}"),)

@@ -25,7 +25,7 @@ from scripts.console.pages.choosing import (
 from scripts.console.pages.finding.search import SQL, Traced, found, is_impersonal
 from scripts.console.protection import missing
 from scripts.console.rendering import BASE
-from scripts.console.serving import Asked, Page
+from scripts.console.serving import Asked, OwnPage
 from scripts.errors import Unreachable, UsageProblem
 from scripts.servers import Connection, redis_server, rows
 from scripts.services.administer.access.workspaces import visible
@@ -191,13 +191,6 @@ async def _entry(redis: Redis, shard: int, entry: EntryId, index: int) -> bytes 
 
 
 PAGES: Final = (
-    Page("events", "Events", _read, is_about_all=False),
-    Page(
-        "events-one",
-        "Event",
-        _read_one,
-        f"events/{UUID_ID}",
-        is_about_all=False,
-        is_listed=False,
-    ),
+    OwnPage("events", "Events", _read),
+    OwnPage("events-one", "Event", _read_one, f"events/{UUID_ID}"),
 )
