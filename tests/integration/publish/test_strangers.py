@@ -66,6 +66,10 @@ async def others_click(site: Installation, stop: asyncio.Event) -> set[int]:
     return statuses
 
 
+def _counts(key: bytes) -> bool:
+    return key.startswith(b"rt:limit:")
+
+
 async def test_what_strangers_cause_expires_within_the_window(
     site: Installation,
 ) -> None:
@@ -80,10 +84,14 @@ async def test_what_strangers_cause_expires_within_the_window(
         caused = {key: each for key, each in held.items() if key not in before}
         lasting = outlasting(caused, WINDOW_SECONDS)
         # Limits count by the minute, however long a day is.
-        limits = {key: lasting[key] for key in lasting if key.startswith(b"rt:limit:")}
+        limits = {key: lasting[key] for key in filter(_counts, lasting)}
         assert {} == outlasting(limits, LIMIT_SECONDS)
         assert limits == lasting
-        return sum(each.bytes for each in held.values()) <= 1.05 * size
+        # They are left out of what is waited for: two minutes, and nothing renews them.
+        return (
+            sum(each.bytes for key, each in held.items() if not _counts(key))
+            <= 1.05 * size
+        )
 
     before, seen = await survey(site.redis), dict[bytes, Held]()
     size = sum(each.bytes for each in before.values())
@@ -95,7 +103,7 @@ async def test_what_strangers_cause_expires_within_the_window(
             await is_over()
         stop.set()
     await site.rests()
-    await eventually(is_over, within=WINDOW_SECONDS + LIMIT_SECONDS)
+    await eventually(is_over, within=4 * WINDOW_SECONDS)
 
     assert {200} == others.result()
     assert {200, 400} == statuses.keys()
