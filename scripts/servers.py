@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
-from redis.asyncio import Redis, SSLConnection
+from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.redis_io.client import is_refused
+from ingest.redis_io.primary import pool_to
 from scripts.environment import Environment
 from scripts.errors import Failure, Unreachable
 
@@ -41,7 +42,10 @@ _CLOSE_SECONDS: Final = 2.0
 #: For statements that look up or change a few rows.
 QUICK_SECONDS: Final = 20.0
 
-_REDIS_FORM: Final = "write it as redis://host:6379/0, rediss://… or unix:///path?db=0."
+_REDIS_FORM: Final = (
+    "write it as redis://host:6379/0, rediss://…, unix:///path?db=0 or"
+    " redis+sentinel://host:26379,host:26379/service?db=0."
+)
 _REDIS_AWAY: Final = (
     "check that it runs and that REDIS_URL is right; `reftide up` brings its own."
 )
@@ -146,8 +150,13 @@ async def redis_server(
     url = environment.redis_url()
     source = environment.source("REDIS_URL")
     try:
-        client = Redis.from_url(
-            url, socket_connect_timeout=patience, socket_timeout=QUICK_SECONDS
+        client = Redis.from_pool(
+            pool_to(
+                url,
+                kind=BlockingConnectionPool,
+                connect_within=patience,
+                socket_timeout=QUICK_SECONDS,
+            )
         )
     except ValueError as error:
         raise RedisAway(

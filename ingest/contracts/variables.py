@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from ingest.contracts.redis_address import redis_address
+
 StoreIp = Literal["truncated", "full", "none"]
 StoreEmail = Literal["encrypted", "plain", "none"]
 Gpc = Literal["anonymous", "count", "refuse"]
@@ -112,10 +114,10 @@ class Variables:
                 f"{name} is not set: give the URL of the Redis or Valkey that holds the "
                 "events, or run `reftide up`, which brings its own"
             )
-        if not url.startswith(("redis://", "rediss://", "unix://")):
-            raise SettingsError(
-                f"{name} must start with redis://, rediss:// or unix://"
-            )
+        try:
+            redis_address(url)
+        except ValueError as error:
+            raise SettingsError(f"{name} {error}") from error
         return url
 
     def data(self) -> Path:

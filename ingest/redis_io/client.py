@@ -12,6 +12,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from typing_extensions import override
 
+from ingest.redis_io.primary import pool_to
+
 #: The client's exceptions: no answer, or an error reply.
 REDIS_ERRORS: Final = (RedisError, OSError)
 
@@ -146,17 +148,17 @@ def connect(
     the same event a second time. With a breaker, nothing is sent while it is open.
     """
     patience = ANSWER_SECONDS if answer_within is None else answer_within
-    pool = (_Guarded if breaker else BlockingConnectionPool).from_url(
+    pool = pool_to(
         url,
+        kind=_Guarded if breaker else BlockingConnectionPool,
+        connection=ResetSafeConnection,
+        connect_within=_CONNECT_SECONDS,
         max_connections=connections,
         timeout=patience,
         socket_timeout=patience,
-        socket_connect_timeout=_CONNECT_SECONDS,
         # Without a list of errors, only connecting would be retried; zero retries stop that.
         retry=Retry(NoBackoff(), 0),
     )
-    kind = pool.connection_class
-    pool.connection_class = type(kind.__name__, (ResetSafeConnection, kind), {})
     if isinstance(pool, _Guarded) and breaker:
         pool.breaker = breaker
     return Redis.from_pool(pool)

@@ -22,6 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from typing_extensions import override
 
 from workers.model.batch import TransientError
+from workers.redis_io.primary import pool_to
 
 #: How long a read waits for new entries, in milliseconds. Reads are never cancelled, since a
 #: cancelled one may have been given entries, so stopping takes as long.
@@ -148,14 +149,12 @@ def _raw_reply(response: Any, **_kwargs: Any) -> Any:
 def _pool(
     url: str, *, connections: int, answer: float, **more: Any
 ) -> BlockingConnectionPool:
-    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+    return pool_to(
         url,
+        connection=_ResetSafeConnection,
+        connect_within=_CONNECT_SECONDS,
         max_connections=connections,
         timeout=answer,
-        socket_connect_timeout=_CONNECT_SECONDS,
         socket_timeout=answer,
         **more,
     )
-    kind = pool.connection_class
-    pool.connection_class = type(kind.__name__, (_ResetSafeConnection, kind), {})
-    return pool

@@ -13,12 +13,13 @@ from typing import Any
 import asyncpg
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 
 from ingest.app import Externals, build
 from ingest.contracts.encoding.envelopes import decode
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import FIELD, events_key, split
+from ingest.redis_io.primary import pool_to
 from ingest.settings import EdgeSettings
 from scripts.environment import Environment
 from scripts.services.maintain.seed import plant
@@ -33,6 +34,7 @@ Client = TestClient[web.Request, web.Application]
 
 ROOT = Path(__file__).resolve().parents[3]
 EDGES = 2
+_PATIENT_SECONDS = 10.0
 
 _ADDRESSES = count()
 
@@ -84,7 +86,7 @@ class Installation:
 
         async def recorded() -> bool:
             # An edge whose Redis was slow, or away, has it on its disk for a moment.
-            if await asyncio.to_thread(self._spooled):
+            if await asyncio.to_thread(self.spooled):
                 return False
             in_stream = [await self.redis.xlen(events_key(n)) for n in range(4)]
             settled = await self.database.fetchval(
@@ -95,7 +97,7 @@ class Installation:
         await eventually(recorded, within=30)
         assert [] == await miscounted(self.database)
 
-    def _spooled(self) -> int:
+    def spooled(self) -> int:
         """How many events wait on the disks of the edges."""
         data = Path(self.variables["REFTIDE_DATA"])
         return sum(spools.count(_home(data, number)) for number in range(EDGES))
@@ -119,7 +121,13 @@ async def an_installation(
     }
     await plant(Environment(variables, lambda: NOW))
     async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(Redis.from_url(redis_url))
+        pool = pool_to(
+            redis_url,
+            kind=BlockingConnectionPool,
+            connect_within=5.0,
+            socket_timeout=_PATIENT_SECONDS,
+        )
+        redis = await stack.enter_async_context(Redis.from_pool(pool))
         database = await asyncpg.connect(database_url)
         stack.push_async_callback(database.close)
         await publish_if_missing(database, redis)

