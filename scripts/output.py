@@ -7,10 +7,11 @@ import asyncio
 import csv
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from inspect import isawaitable
+from io import StringIO
 from typing import Any, Final, NamedTuple
 
 import click
@@ -23,6 +24,7 @@ _AROUND_A_COLUMN: Final = 3
 _AROUND_A_TABLE: Final = 1
 
 #: How spreadsheets begin a formula.
+_ROWS_IN_A_PART: Final = 1000
 _FORMULA: Final = ("=", "+", "-", "@")
 
 json_option = click.option(
@@ -87,11 +89,26 @@ def csv_rows(
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if head:
         writer.writerow(columns)
-    writer.writerows([_csv_cell(row[column]) for column in columns] for row in rows)
+    writer.writerows([csv_cell(row[column]) for column in columns] for row in rows)
     sys.stdout.flush()
 
 
-def _csv_cell(value: object) -> str:
+def csv_parts(
+    rows: Sequence[Mapping[str, object]], columns: Sequence[str]
+) -> Iterator[str]:
+    """The same as texts of a thousand rows each."""
+    for first in range(0, max(len(rows), 1), _ROWS_IN_A_PART):
+        text = StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if not first:
+            writer.writerow(columns)
+        for row in rows[first : first + _ROWS_IN_A_PART]:
+            writer.writerow([csv_cell(row[column]) for column in columns])
+        yield text.getvalue()
+
+
+def csv_cell(value: object) -> str:
+    """A value as text in which spreadsheets find no formula."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     text = cell(value)

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from scripts import tasks
+from scripts.console import serving
 from scripts.console.access import Access
 from scripts.console.pages import (
     operating,
@@ -26,34 +27,18 @@ from scripts.console.protection import missing
 from scripts.console.reads import Reads
 from scripts.console.rendering import BASE, STATIC, static
 from scripts.console.sampler import Sampler
-from scripts.console.serving import (
-    PAGES,
-    SIGN_IN,
-    Act,
-    Console,
-    Page,
-    act_handler,
-    guarding,
-    page_handler,
-    pages_of,
-    preview_handler,
-)
 from scripts.environment import Environment
 
 #: In the order of the navigation.
-ALL_PAGES: Final[tuple[Page, ...]] = (
+ALL_PAGES: Final[tuple[serving.Page, ...]] = (
     overview.PAGE, streams.PAGE, streams.REWIND_PAGE, *quarantine.PAGES, *replays.PAGES, *events.PAGES,
     *customers.PAGES, traffic.PAGE, *links.PAGES, *partners.PAGES, *operations.PAGES, *operating.PAGES,
 )  # fmt: skip
 #: What answers a form with a page.
-ANSWERS: Final[tuple[Page, ...]] = (quarantine_acts.PREVIEW_PAGE, operating.KEY_PAGE)
-ALL_ACTS: Final[tuple[Act, ...]] = (
-    *streams.ACTS,
-    *quarantine_acts.ACTS,
-    *replays.ACTS,
-    *operating.ACTS,
-    *catalogue_acts.ACTS,
-)
+ANSWERS: Final = (quarantine_acts.PREVIEW_PAGE, operating.KEY_PAGE)
+ALL_ACTS: Final[tuple[serving.Act, ...]] = (
+    *streams.ACTS, *quarantine_acts.ACTS, *replays.ACTS, *operating.ACTS, *catalogue_acts.ACTS,
+)  # fmt: skip
 #: Of a form.
 _MOST_BYTES: Final = 64 * 1024
 
@@ -71,19 +56,21 @@ def build_app(
     """
     reads = Reads(environment)
     access = Access(environment, reads, is_open=is_open)
-    console = Console(environment, reads, access, Sampler(environment, reads))
+    console = serving.Console(environment, reads, access, Sampler(environment, reads))
     pages = web.Application(
-        middlewares=[guarding(console)], client_max_size=_MOST_BYTES
+        middlewares=[serving.guarding(console)], client_max_size=_MOST_BYTES
     )
-    pages[PAGES] = tuple(each for each in ALL_PAGES if not each.path)
+    pages[serving.PAGES] = tuple(each for each in ALL_PAGES if not each.path)
     pages.cleanup_ctx.append(_sampling(console))
     for page in ALL_PAGES:
         path = f"/{page.path or page.name}"
-        pages.router.add_get(path, page_handler(console, page))
+        pages.router.add_get(path, serving.page_handler(console, page))
     for page in ANSWERS:
-        pages.router.add_post(f"/{page.path}", preview_handler(console, page))
+        pages.router.add_post(f"/{page.path}", serving.preview_handler(console, page))
+    csv = serving.download_handler(console, traffic.CSV)
+    pages.router.add_get(f"/{traffic.CSV.name}", csv)
     for act in ALL_ACTS:
-        pages.router.add_post(f"/{act.name}", act_handler(console, act))
+        pages.router.add_post(f"/{act.name}", serving.act_handler(console, act))
     pages.add_routes(sign_in.routes(console))
     pages.router.add_get("/static/{name}", _static)
     pages.router.add_get("", _to_first_page(console))
@@ -96,7 +83,7 @@ def build_app(
 
 
 def _sampling(
-    console: Console,
+    console: serving.Console,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def life(_: web.Application) -> AsyncIterator[None]:
         await console.reads.open()
@@ -125,13 +112,13 @@ async def _to_console(_: web.Request) -> web.Response:
 
 
 def _to_first_page(
-    console: Console,
+    console: serving.Console,
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
         user = await console.access.user(request)
         if user is None:
-            raise web.HTTPSeeOther(SIGN_IN)
-        raise web.HTTPSeeOther(f"{BASE}/{pages_of(request, user)[0].name}")
+            raise web.HTTPSeeOther(serving.SIGN_IN)
+        raise web.HTTPSeeOther(f"{BASE}/{serving.pages_of(request, user)[0].name}")
 
     return handle
 

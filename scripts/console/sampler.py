@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from math import inf
 from time import monotonic
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
@@ -32,6 +33,10 @@ _HOUR: Final = 3600
 _WINDOW: Final = 10
 _AGAIN_SECONDS: Final = 2.0
 
+#: So many readings are shared besides; one of so many times its age is not shown.
+_MOST_SHARED: Final = 64
+_TOO_OLD: Final = 5.0
+
 _Found = TypeVar("_Found")
 
 
@@ -50,10 +55,14 @@ class Shared(Generic[_Found]):
     """Something that is read again when it is asked for and old: by one reader at a time."""
 
     def __init__(
-        self, read: Callable[[], Awaitable[_Found]], seconds: float = _AGAIN_SECONDS
+        self,
+        read: Callable[[], Awaitable[_Found]],
+        seconds: float = _AGAIN_SECONDS,
+        most_seconds: float = inf,
     ) -> None:
         self._read = read
         self._seconds = seconds
+        self._most_seconds = most_seconds
         self._found: _Found | None = None
         self._reading: asyncio.Task[None] | None = None
         self._at = 0.0
@@ -61,11 +70,12 @@ class Shared(Generic[_Found]):
         self.version = 0
 
     async def get(self) -> _Found:
-        """The last one, at once where there is one. Raises what the reading raises."""
-        is_old = monotonic() - self._at > self._seconds
-        if is_old and (self._reading is None or self._reading.done()):
+        """The last one, at once unless it is too old. Raises what the reading raises."""
+        age = monotonic() - self._at
+        if age > self._seconds and (self._reading is None or self._reading.done()):
             self._reading = asyncio.create_task(self._again())
-        if not self.version and self._reading is not None:
+        is_good = self.version and age <= self._most_seconds
+        if not is_good and self._reading is not None:
             await asyncio.shield(self._reading)
         return cast("_Found", self._found)
 
@@ -89,8 +99,13 @@ class Sampler:
     def shared(
         self, name: str, read: Callable[[], Awaitable[_Found]], seconds: float
     ) -> Shared[_Found]:
-        """What pages share besides: known by a name, read at most every so many seconds."""
-        return self._shared.setdefault(name, Shared(read, seconds))
+        """What pages share besides: by name, read when asked for after so many seconds."""
+        if name not in self._shared:
+            # The one that was made first goes; whoever waits for it still gets it.
+            for former in list(self._shared)[: -_MOST_SHARED + 1]:
+                del self._shared[former]
+            self._shared[name] = Shared(read, seconds, _TOO_OLD * seconds)
+        return self._shared[name]
 
     async def run(self) -> None:
         """Sample until cancelled."""

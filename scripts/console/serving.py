@@ -1,6 +1,6 @@
 """What pages and acts are declared as, and how requests come to them."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -26,6 +26,7 @@ from scripts.console.rendering import BASE
 from scripts.console.sampler import Sampler
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
+from scripts.output import csv_parts
 from scripts.services.administer.access.users import User
 from workers.model.batch import TransientError
 
@@ -89,6 +90,14 @@ class Act(NamedTuple):
     is_about_all: bool = True
 
 
+class Download(NamedTuple):
+    """Rows as CSV at `/console/NAME`, of what belongs to workspaces."""
+
+    name: str
+    columns: Sequence[str]
+    read: Callable[[Asked], Awaitable[Sequence[Mapping[str, Any]]]]
+
+
 class _Latest:
     """The live part of a page as it was sent last: tabs that ask together share it."""
 
@@ -128,6 +137,25 @@ def page_handler(
             data = {**about(console, request, user, page), **data}
         latest.keep(rendering.live(page.name, data))
         return _with_etag(request, latest.text)
+
+    return handle
+
+
+def download_handler(
+    console: Console, download: Download
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        user = await console.access.user(request)
+        if user is None:
+            raise web.HTTPSeeOther(SIGN_IN)
+        rows = await download.read(Asked(console, request, user))
+        named = {"Content-Disposition": f'attachment; filename="{download.name}"'}
+        response = web.StreamResponse(headers={**HEADERS, **named})
+        response.content_type, response.charset = "text/csv", "utf-8"
+        await response.prepare(request)
+        for part in csv_parts(rows, download.columns):
+            await response.write(part.encode())
+        return response
 
     return handle
 

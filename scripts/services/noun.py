@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
+from scripts.errors import UsageProblem
 from scripts.services import parsers
 
 Row = dict[str, Any]
+_LONGEST: Final = 4000
 _Run = TypeVar("_Run", bound=Callable[..., Awaitable[Any]])
 
 
@@ -127,6 +129,17 @@ class Noun:
 
         return declare
 
+    def values(self, verb: str, texts: Mapping[str, str]) -> dict[str, Any]:
+        """Every field of an action, by name: its text parsed, or its default.
+
+        Raises UsageProblem.
+        """
+        [action] = [each for each in self.actions if each.verb == verb]
+        return {
+            name: _parsed(name, field, texts[name]) if name in texts else field.default
+            for name, field in action.fields.items()
+        }
+
     def _field(self, word: str) -> Field:
         found = self._fields[_key(word)]
         is_argument = word.isupper()
@@ -135,6 +148,22 @@ class Noun:
             is_argument=is_argument,
             is_required=word.endswith("!") or (is_argument and found.default is None),
         )
+
+
+def _parsed(name: str, field: Field, text: str) -> Any:
+    said = name.replace("_", " ").capitalize()
+    if len(text) > _LONGEST:
+        raise UsageProblem(f"{said} is too long.", f"write {_LONGEST} characters.")
+    if field.is_switch:
+        return text == "on"
+    if field.choices and text not in field.choices:
+        raise UsageProblem(
+            f"{said} is {text!r}.", f"choose one of {', '.join(field.choices)}."
+        )
+    try:
+        return field.parse(text)
+    except ValueError as error:
+        raise UsageProblem(f"{said}: {error}.", "correct it in the form.") from error
 
 
 def _key(word: str) -> str:

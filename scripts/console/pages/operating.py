@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from ingest.durable.spool.directory import spool_of
 from scripts.console.acting import acting, note
-from scripts.console.pages.forms import given, values
+from scripts.console.pages.forms import given
 from scripts.console.sampler import Shared
 from scripts.console.serving import Act, Asked, Console, Form, Page, form_of
 from scripts.errors import UsageProblem
@@ -37,16 +37,6 @@ class Listed(NamedTuple):
     columns: list[str]
     rows: list[Row]
     empty: str = "None."
-
-    @property
-    def figures(self) -> set[str]:
-        """The columns that hold numbers."""
-        return {
-            name
-            for row in self.rows
-            for name in self.columns
-            if isinstance(row[name], int) and not isinstance(row[name], bool)
-        }
 
 
 async def _of_noun(connection: Connection, name: str, **given: Any) -> Listed:
@@ -175,7 +165,7 @@ async def _run(asked: Asked, form: Form, *, name: str, verb: str, page: str) -> 
         if about.is_required and field not in texts:
             raise UsageProblem(f"{field} is missing.", "fill it in.")
     async with acting(asked) as connection:
-        done = await action.run(connection, **values(noun(name), verb, texts))
+        done = await action.run(connection, **noun(name).values(verb, texts))
         await note(asked, connection, f"{name} {verb}", texts, done)
     return f"operations/{page}"
 
@@ -216,7 +206,7 @@ async def _make_key(asked: Asked) -> Mapping[str, Any]:
             )
         [action] = [each for each in noun("keys").actions if each.verb == "add"]
         secrets = asked.console.environment.secrets()
-        asked_for = values(noun("keys"), "add", texts)
+        asked_for = noun("keys").values("add", texts)
         row = await action.run(connection, **asked_for, secrets=secrets)
         await note(asked, connection, "keys add", texts | press, row)
     return {"row": row}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -19,6 +20,8 @@ from scripts.services.recover.quarantine import QuarantineFilter
 _ROWS: Final = 100
 #: More are not counted for a page.
 _COUNTED: Final = 10_000
+#: Sums are of the last seconds.
+_SHARED_SECONDS: Final = 2.0
 #: So many entries an act takes at most; above the other number somebody has to type it.
 MOST: Final = 100_000
 TYPED: Final = 10_000
@@ -102,8 +105,12 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
     async with asked.console.reads.connection() as connection:
         choice = await chosen(asked, connection, said)
         rows = await quarantine.page(connection, choice, _ROWS, before)
-        count = await quarantine.count(connection, choice, _COUNTED + 1)
-        sums = await quarantine.summary(connection, choice)
+    owners = asked.user.workspaces
+    whose = None if owners is None else sorted(map(str, owners))
+    shared = asked.console.sampler.shared(
+        f"quarantine {whose} {said}", partial(_summed, asked, said), _SHARED_SECONDS
+    )
+    count, sums = await shared.get()
     status = None
     if asked.user.workspaces is None:
         status = await asked.console.sampler.status.get()
@@ -119,6 +126,14 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
         "status": status,
         "is_full": len(rows) == _ROWS,
     }
+
+
+async def _summed(asked: Asked, said: Mapping[str, str]) -> tuple[int, list[Any]]:
+    """How many there are, and by what: of very many that takes a while."""
+    async with asked.console.reads.connection() as connection:
+        choice = await chosen(asked, connection, said)
+        count = await quarantine.count(connection, choice, _COUNTED + 1)
+        return count, await quarantine.summary(connection, choice)
 
 
 async def _read_question(asked: Asked) -> Mapping[str, Any]:

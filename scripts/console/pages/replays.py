@@ -50,14 +50,15 @@ async def _read_one(asked: Asked) -> Mapping[str, Any]:
         who = await rows(connection, _SQL["who"], str(replay_id))
     asked_for = replays.asked_for(row).items()
     status = await asked.console.sampler.status.get()
+    words = [
+        replays.in_words(*said)
+        for said in sorted(asked_for, key=_in_order)
+        if said[0] not in _IDS
+    ]
     return {
         "title": "Dry run of a replay" if row["dry_run"] else "Replay",
         "row": row,
-        "requested": [
-            replays.in_words(name, value)
-            for name, value in sorted(asked_for, key=_in_order)
-            if name not in _IDS
-        ],
+        "requested": words,
         "who": who,
         "far": _progress(asked, row),
         "lag": status["lag_seconds"],
@@ -186,13 +187,8 @@ async def _put(asked: Asked, _: Form, *, verb: str) -> str:
     async with acting(asked) as connection:
         await _replay(connection, replay_id)
         done = await act[verb](connection, replay_id=replay_id)
-        await note(
-            asked,
-            connection,
-            f"replays {verb}",
-            {"replay": replay_id},
-            {"status": done["status"]},
-        )
+        said, found = {"replay": replay_id}, {"status": done["status"]}
+        await note(asked, connection, f"replays {verb}", said, found)
     return f"replays/{replay_id}"
 
 

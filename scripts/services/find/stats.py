@@ -5,6 +5,7 @@ of countries and the like facets. Partners and programs of a time are summed up 
 `verify` compares the counters with, and from what stands for months that are detached.
 """
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any, Final
 
@@ -78,6 +79,70 @@ REPORTS: Final = {
 }  # fmt: skip
 #: Those that sum up rows.
 SUMMED: Final = frozenset(REPORTS[by, True] for by in _ROWS)
+
+
+#: What rows may be filtered by, besides facets.
+SIDES: Final = ("link", "partner", "program")
+_BARE: Final = "null::text as id, null::text as workspace"
+#: Of filtered rows: the column, what people call its values, and what tells that.
+_FILTERED: Final = {
+    "link": (
+        "link_id",
+        "links.code as key, links.public_id as id, workspaces.name as workspace",
+        f"left join links on links.id = whose left {_OF_A_WORKSPACE}",
+    ),
+    **{
+        by: (each["column"], each["named"], f"left {each['joined'].replace(' join', ' left join')}")
+        for by, each in _ROWS.items()
+    },
+    "day": ("day", f"whose as key, {_BARE}", ""),
+    **{
+        name: (column, f"nullif(whose, '') as key, {_BARE}", "")
+        for name, column in FACETS.items()
+    },
+}  # fmt: skip
+_FACETS_ARE: Final = " and ".join(
+    f"(${place}::text is null or coalesce({column}, '') = ${place})"
+    for place, column in enumerate(FACETS.values(), 8)
+)
+
+
+def _of_filtered(by: str) -> str:
+    column, named, joined = _FILTERED[by]
+    found = _SQL["filtered"].format(
+        column=column, named=named, joined=joined, sums=_sums(), facets_are=_FACETS_ARE,
+        own_counters=", ".join(f"counted.{name}" for name in NAMES),
+    )  # fmt: skip
+    return _report(found, "key desc" if by == "day" else _LARGEST)
+
+
+FILTERED: Final = {by: _of_filtered(by) for by in KEYS}
+
+
+async def ids_of(
+    connection: Connection, named: Mapping[str, str], workspace_id: Any
+) -> dict[str, Any] | None:
+    """The ids of a link, a partner and a program; None where one that is named is unknown."""
+    asked = (named.get(side) for side in SIDES)
+    [found] = await rows(connection, _SQL["ids"], *asked, workspace_id)
+    is_known = all(found[side] is not None for side in SIDES if side in named)
+    return found if is_known else None
+
+
+async def filtered(
+    connection: Connection,
+    by: str,
+    workspace_id: Any,
+    days: tuple[date, date],
+    limit: int,
+    only: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """As `stats`, of the rows that are of these ids and have these values of facets.
+
+    All rows of the days are read: months that are detached have none.
+    """
+    chosen = (only.get(name) for name in (*SIDES, *FACETS))
+    return await rows(connection, FILTERED[by], workspace_id, *days, limit, *chosen)
 
 
 async def stats(

@@ -94,3 +94,26 @@ with contributed as (
       from summed group by 1
 )
 select {named}, {counters}, amounts from counted {joined}
+
+-- filtered: by one thing, from recorded rows that meet filters: a link ($5), a partner, a program and values of facets
+with contributed as (
+    select {column} as whose, currency, {sums}, sum(amount)::bigint as amount
+      from every_share
+     where not is_test and ($1::uuid is null or workspace_id = $1)
+       -- An id is made when its event is accepted, and clocks differ.
+       and id >= uuid7_floor(($2::date - 1)::timestamp at time zone 'UTC')
+       and at >= $2::date::timestamp at time zone 'UTC' and at < $3::date::timestamp at time zone 'UTC'
+       and ($5::uuid is null or link_id = $5) and ($6::uuid is null or partner_id = $6)
+       and ($7::uuid is null or program_id = $7) and {facets_are}
+     group by 1, 2
+), counted as (
+    select whose, {sums},
+           array_agg(currency || ' ' || amount order by currency) filter (where amount <> 0) as amounts
+      from contributed group by 1
+)
+select {named}, {own_counters}, counted.amounts from counted {joined}
+
+-- ids: of a link and a partner by public id, and of a program by number, in a workspace or in any
+select (select id from links where public_id = $1 and ($4::uuid is null or workspace_id = $4)) as link,
+       (select id from partners where public_id = $2 and ($4::uuid is null or workspace_id = $4)) as partner,
+       (select id from programs where number::text = $3 and ($4::uuid is null or workspace_id = $4)) as program

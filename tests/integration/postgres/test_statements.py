@@ -32,10 +32,21 @@ _FILLED = {
     ("facets/facets", "make"): [facets._MAKE],
     ("counters/counters", "wrong"): [comparison(table) for table in TABLES],
     ("services/observe/verify", "counters"): [*COMPARISONS.values()],
-    ("services/find/stats", "report"): [*stats.REPORTS.values()],
+    ("services/find/stats", "report"): [
+        *stats.REPORTS.values(),
+        *stats.FILTERED.values(),
+    ],
     **{
         ("services/find/stats", name): []
-        for name in ("rows", "enrolled", "links", "links_of_days", "days", "facets")
+        for name in (
+            "rows",
+            "enrolled",
+            "links",
+            "links_of_days",
+            "days",
+            "facets",
+            "filtered",
+        )
     },
     ("erasure/erasure", "events_pseudonymize"): [runner._PSEUDONYMIZE_EVENTS],
     ("publish/publisher", "changes_next"): [*publisher._CHANGES_NEXT.values()],

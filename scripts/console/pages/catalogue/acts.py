@@ -14,7 +14,6 @@ from scripts.console.pages.forms import (
     changed,
     given,
     require_program,
-    values,
 )
 from scripts.console.protection import missing
 from scripts.console.serving import Act, Asked, Form
@@ -43,7 +42,7 @@ async def _add_link(asked: Asked, form: Form) -> str:
         raise UsageProblem("The link has no code.", "write one.")
     async with acting(asked) as connection:
         owner = await _owner(asked, connection, texts)
-        asked_for = values(LINKS, "add", texts)
+        asked_for = LINKS.values("add", texts)
         await require_program(asked, connection, asked_for["program"])
         if "domain" in texts and asked.user.workspaces is not None:
             await _require_domain(asked, connection, texts["domain"])
@@ -57,7 +56,7 @@ async def _change_link(asked: Asked, form: Form) -> str:
         link = await _link_of(asked, connection)
         if not texts:
             return _path("link", link)
-        asked_for = values(LINKS, "set", texts)
+        asked_for = LINKS.values("set", texts)
         await require_program(asked, connection, asked_for["program"])
         about = {"code": link["public_id"], "domain": None}
         row = await links.set_(connection, **asked_for | about)
@@ -78,7 +77,7 @@ async def _add_alias(asked: Asked, form: Form) -> str:
         raise UsageProblem("The alias has no code.", "write one.")
     async with acting(asked) as connection:
         link = await _link_of(asked, connection)
-        asked_for = values(ALIASES, "add", texts) | {"link": link["public_id"]}
+        asked_for = ALIASES.values("add", texts) | {"link": link["public_id"]}
         row = await aliases.add(connection, **asked_for)
         return await _noted(asked, connection, "link", "alias add", texts, row)
 
@@ -99,7 +98,7 @@ async def _add_partner(asked: Asked, form: Form) -> str:
         raise UsageProblem("The partner has no code.", "write one.")
     async with acting(asked) as connection:
         owner = await _owner(asked, connection, texts)
-        asked_for = values(PARTNERS, "add", texts) | {"workspace": owner}
+        asked_for = PARTNERS.values("add", texts) | {"workspace": owner}
         row = await partners.add(connection, **asked_for)
         return await _noted(asked, connection, "partner", "add", texts, row)
 
@@ -112,7 +111,7 @@ async def _change_partner(asked: Asked, form: Form) -> str:
         if not texts:
             return _path("partner", partner)
         about = {"code": partner["public_id"], "workspace": None}
-        row = await partners.set_(connection, **values(PARTNERS, "set", texts) | about)
+        row = await partners.set_(connection, **PARTNERS.values("set", texts) | about)
         return await _noted(asked, connection, "partner", "set", texts, row)
 
 
@@ -154,14 +153,10 @@ async def _noted(
     """The page of what was changed, once it is in the trail."""
     personal = {"email"}
     said = {name: text for name, text in texts.items() if name not in personal}
-    await note(
-        asked,
-        connection,
-        f"{kind}s {verb}",
-        {kind: row["public_id"], **said},
-        {name: row[name] for name in _KEPT if name in row},
-        row["workspace_id"],
-    )
+    said = {kind: row["public_id"], **said}
+    found: Row = {name: row[name] for name in _KEPT if name in row}
+    owner = row["workspace_id"]
+    await note(asked, connection, f"{kind}s {verb}", said, found, owner)
     return _path(kind, row)
 
 

@@ -68,11 +68,9 @@ async def choices(
     connection: Connection, asked: Asked
 ) -> dict[str, list[tuple[str, str]]]:
     """Programs, domains and partners that forms offer: values and names."""
-    theirs = asked.user.workspaces
-    found: dict[str, list[tuple[str, str]]] = {
-        "program": [], "domain": [], "partner": []
-    }  # fmt: skip
-    asked_for = None if theirs is None else list(theirs)
+    found = {kind: list[tuple[str, str]]() for kind in ("program", "domain", "partner")}
+    owners = asked.user.workspaces
+    asked_for = None if owners is None else list(owners)
     for row in await rows(connection, SQL["choices"], asked_for):
         found[row["kind"]].append((row["value"], row["label"]))
     return found
@@ -86,18 +84,10 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
         raise missing() from None
     text = said.get("q")
     async with asked.console.reads.connection() as connection:
-        found = await rows(
-            connection,
-            SQL["links"],
-            await workspaces_of(asked, connection),
-            text,
-            _codes(text or ""),
-            said.get("partner"),
-            program,
-            _STATES.get(said.get("state", "")),
-            after,
-            _ROWS,
-        )
+        owners, state = await workspaces_of(asked, connection), said.get("state", "")
+        names = (owners, text, _codes(text or ""), said.get("partner"), program)
+        further = (_STATES.get(state), after, _ROWS)
+        found = await rows(connection, SQL["links"], *names, *further)
         known = await visible(connection, asked.user.workspaces)
     return {
         "rows": found,
@@ -137,15 +127,12 @@ async def _read_one(asked: Asked) -> Mapping[str, Any]:
         "title": link["code"],
         "link": link,
         "paste": _pasted(asked, link),
-        "days": days_chart(
-            [row for row in days if not row["is_total"]], _DRAWN, first, _DAYS
-        ),
+        "days": days_chart(days[:-1], _DRAWN, first, _DAYS),
         "moves": moves,
         "trail": done,
         "offered": offered,
         "edited": _editable(link),
-        "is_over": link["expires_at"] is not None
-        and link["expires_at"] <= now_of(asked),
+        "is_over": (link["expires_at"] or now_of(asked)) < now_of(asked),
     }
 
 
@@ -173,12 +160,8 @@ def _pasted(asked: Asked, link: Row) -> dict[str, str]:
 
 def _editable(link: Row) -> dict[str, str]:
     """What the form shows, as it is written there."""
-    ends = link["expires_at"]
-    shown = {
-        **link,
-        "new_code": link["code"],
-        "expires_at": ends and ends.isoformat(" ", "minutes"),
-    }
+    ends = link["expires_at"] and link["expires_at"].isoformat(" ", "minutes")
+    shown = {**link, "new_code": link["code"], "expires_at": ends}
     return {name: str(shown[name] or "") for name in EDITED}
 
 

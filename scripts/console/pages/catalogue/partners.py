@@ -42,15 +42,12 @@ async def the_partner(asked: Asked, connection: Connection, name: str) -> Row:
 async def _read(asked: Asked) -> Mapping[str, Any]:
     said = said_of(asked.request.query, ("q", "workspace"))
     async with asked.console.reads.connection() as connection:
-        found = await rows(
-            connection,
-            SQL["partners"],
+        owners, by_email = (
             await workspaces_of(asked, connection),
-            said.get("q"),
             asked.user.may("operator"),
-            after_of(asked),
-            _ROWS,
         )
+        asked_for = (owners, said.get("q"), by_email, after_of(asked), _ROWS)
+        found = await rows(connection, SQL["partners"], *asked_for)
         known = await visible(connection, asked.user.workspaces)
     return {
         "rows": found,
@@ -68,13 +65,8 @@ async def _read_one(asked: Asked) -> Mapping[str, Any]:
         owner = partner["workspace_id"]
         filters: tuple[Any, ...] = ([owner], None, [], name, None, None, None, _LINKS)
         found = await rows(connection, SQL["links"], *filters)
-        earned = await awards(
-            connection,
-            program=None,
-            partner=partner["code"],
-            workspace=partner["workspace"],
-            limit=_LINKS,
-        )
+        whose = {"partner": partner["code"], "workspace": partner["workspace"]}
+        earned = await awards(connection, program=None, limit=_LINKS, **whose)
         done = await trail(connection, owner, "partner", name)
     # How to reach somebody is for those who act.
     if not asked.user.may("operator"):

@@ -43,16 +43,10 @@ _STATES: Final = {
     "erased": ("erased", "", "It is recorded and counts; whose it was is erased."),
     "repeat": ("repeat", "", "It was another event again."),
     "quarantined": ("in quarantine", "warn", "It could not be recorded."),
-    "dropped": (
-        "dropped", "bad",
-        "Quarantine had no room to keep it. A replay records it once it can be placed.",
-    ),
+    "dropped": ("dropped", "bad", "Quarantine had no room to keep it. A replay records it once it can be placed."),
     "spooled": ("on a disk", "warn", "It waits on an edge's disk for its stream."),
     "in_flight": ("in flight", "warn", "It is on its stream and waits for a worker."),
-    "missing": (
-        "missing", "bad",
-        "Its entry is acknowledged, yet nothing is recorded: run `reftide verify`.",
-    ),
+    "missing": ("missing", "bad", "Its entry is acknowledged, yet nothing is recorded: run `reftide verify`."),
     "detached": ("detached", "", "Its month is detached, or it came too late for it."),
     "unknown": ("unknown", "", "Nothing is known of it."),
 }  # fmt: skip
