@@ -36,7 +36,8 @@ _LOOP_LAG_SECONDS: Final = 0.05
 #: Packs a command's arguments for the wire.
 packed: Final[Callable[[tuple[bytes | str | int, ...]], bytes]] = pack_command  # type: ignore[assignment]
 
-_INCOMPLETE: Final = object()
+#: What a reader gives while a reply is not there in full.
+INCOMPLETE: Final = object()
 
 #: What a server replies to writes that was the primary before a failover.
 _DEMOTED: Final = "READONLY"
@@ -179,7 +180,7 @@ class Multiplexer:
             streams = transport.get_protocol()
             try:
                 self._answers = Reader(
-                    InvalidResponse, ResponseError, notEnoughData=_INCOMPLETE
+                    InvalidResponse, ResponseError, notEnoughData=INCOMPLETE
                 )
                 lost = asyncio.get_running_loop().create_future()
                 transport.set_protocol(_Replies(self._received, partial(_set, lost)))
@@ -203,20 +204,28 @@ class Multiplexer:
         await self._pool.release(connection)
 
     def _received(self, data: bytes) -> None:
-        answers, unanswered = self._answers, self._unanswered
-        answers.feed(data)
+        self._answers.feed(data)
         try:
-            while (answer := answers.gets()) is not _INCOMPLETE:
-                answered, _ = unanswered.popleft()
-                try:
-                    answered(answer)
-                except Exception as error:  # noqa: BLE001 -- the next replies are others'
-                    self._log.error("edge.failed", exc_info=error)
-                if isinstance(answer, ResponseError) and _DEMOTED in str(answer):
-                    self._break_off(RedisConnectionError("a replica takes no writes"))
+            self._take_replies()
         except (InvalidResponse, IndexError) as error:
             self._break_off(RedisConnectionError(f"not a reply of Redis: {error}"))
         self._tell_if_idle()
+
+    def _take_replies(self) -> None:
+        """Hand on what has come; raises IndexError for a reply that nobody waits for."""
+        answers, unanswered = self._answers, self._unanswered
+        while (answer := answers.gets()) is not INCOMPLETE:
+            answered, _ = unanswered.popleft()
+            try:
+                answered(answer)
+            except Exception as error:  # noqa: BLE001 -- the next replies are others'
+                self._log.error("edge.failed", exc_info=error)
+            if isinstance(answer, ResponseError):
+                self._leave_if_demoted(answer)
+
+    def _leave_if_demoted(self, reply: ResponseError) -> None:
+        if _DEMOTED in str(reply):
+            self._break_off(RedisConnectionError("a replica takes no writes"))
 
     def _drop_if_idle(self) -> None:
         """Close a connection on which nothing is under way: it may lead to a server that is gone.

@@ -4,7 +4,6 @@ WAIT blocks its connection. So a write gathers what arrives while the one before
 and one WAIT is for all of its commands.
 """
 
-from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -15,7 +14,7 @@ from typing_extensions import override
 from ingest.contracts.variables import Replicas
 from ingest.redis_io import client
 from ingest.redis_io.client import NotSent, describe_error
-from ingest.redis_io.multiplexer import Answered, Multiplexer, packed
+from ingest.redis_io.multiplexer import INCOMPLETE, Multiplexer, packed
 
 #: How long replicas may take to confirm, in parts of how long Redis may take to answer: a
 #: command waits for two confirmations at most, its own and the one before it.
@@ -70,43 +69,53 @@ class ReplicatedMultiplexer(Multiplexer):
         super().__init__(redis, pending=pending)
         self._replicas = replicas
         self._confirm = packed(confirmation(replicas))
-        self._confirm_seconds = _confirm_seconds()
-        self._is_confirming = False
-        #: What waits for the present confirmation, with the primary's reply.
-        self._held: list[tuple[Answered, Any]] = []
-
-    @override
-    def send(self, command: bytes, answered: Answered) -> bool:
-        return super().send(command, partial(self._hold, answered))
-
-    def _hold(self, answered: Answered, reply: Any) -> None:
-        if isinstance(reply, NotSent):
-            answered(reply)
-        else:
-            self._held.append((answered, reply))
+        #: How many commands are written and not confirmed.
+        self._written = 0
+        #: The primary's replies to them.
+        self._replies: list[Any] = []
 
     @override
     def _send(self) -> None:
-        if self._is_confirming:
+        if self._written:
             return  # what gathers is sent when this write is confirmed
         if self._transport is not None and self._unsent:
-            due = self._unanswered[-1][1] + self._confirm_seconds
+            self._written = len(self._unsent)
             self._unsent.append(self._confirm)
-            self._unanswered.append((self._confirmed, due))
-            self._is_confirming = True
         super()._send()
 
-    def _confirmed(self, reply: Any) -> None:
-        self._is_confirming = False
-        held, self._held = self._held, []
+    @override
+    def _take_replies(self) -> None:
+        while (reply := self._answers.gets()) is not INCOMPLETE:
+            if not self._written:
+                raise IndexError("nothing was asked")
+            if len(self._replies) < self._written:
+                self._replies.append(reply)
+            else:
+                self._take_confirmation(reply)
+
+    def _take_confirmation(self, reply: Any) -> None:
         problem = shortfall(reply, self._replicas)
-        for answered, each in held:
-            is_short = problem is not None and not isinstance(each, Exception)
-            self._tell(
-                answered, NotReplicated(problem or "", each) if is_short else each
-            )
+        self._hand_on(problem)
         if problem is None:
             self._send()
-        elif not isinstance(reply, Exception) or isinstance(reply, ResponseError):
+        else:
             # The next write would wait as long, and for nothing.
-            self._fail_all(NotSent(problem))
+            super()._fail_all(NotSent(problem))
+
+    def _hand_on(self, problem: str | None) -> None:
+        """Hand on the primary's replies, as what they are worth by what is missing."""
+        replies, self._replies, self._written = self._replies, [], 0
+        for reply in replies:
+            answered, _ = self._unanswered.popleft()
+            if isinstance(reply, ResponseError):
+                self._tell(answered, reply)
+                self._leave_if_demoted(reply)
+            else:
+                self._tell(
+                    answered, NotReplicated(problem, reply) if problem else reply
+                )
+
+    @override
+    def _fail_all(self, why: Exception) -> None:
+        self._hand_on(shortfall(why, self._replicas))
+        super()._fail_all(why)
