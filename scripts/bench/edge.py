@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, Final, Literal
@@ -16,7 +17,8 @@ from ingest.contracts.stream import FIELD, events_key
 from scripts.bench import options
 from scripts.bench.baselines.append_app import KEYS
 from scripts.bench.environment.processes import baseline, edges
-from scripts.bench.environment.runs import Pair, Result, tell
+from scripts.bench.environment.replica import replicated
+from scripts.bench.environment.runs import Pair, Result, paired, tell
 from scripts.bench.environment.servers import SHARDS, Asked, BenchServers, prepared
 from scripts.bench.load import load
 from scripts.bench.load.load import Load
@@ -53,13 +55,21 @@ Round = tuple[float, float, float]
     ),
     click.option(
         "--redirects",
-        is_flag=True,
+        "other",
+        flag_value="redirects",
         help="Visitors who follow redirects, against a handler of a constant 302.",
+    ),
+    click.option(
+        "--replica",
+        "other",
+        flag_value="replica",
+        help="An edge whose appends a replica confirms, against one without that.",
     ),
     epilog="""\b
   reftide bench edge
   reftide bench edge --connections 512 --fsync always --json
   reftide bench edge --connections 64 --redirects
+  reftide bench edge --replica
 
 \b
 The edge does all that it does: validation, the directory, a signed click id, and no
@@ -76,13 +86,17 @@ def edge(
     seconds: float,
     connections: Sequence[int],
     fsync: Literal["everysec", "always"],
-    redirects: bool,
+    other: Literal["redirects", "replica"] | None,
 ) -> Result:
     """Requests/s of one edge against a bare aiohttp handler and a bare append."""
+    if other == "replica":
+        return _replica(
+            environment, Asked(appendfsync=fsync), connections, pairs, seconds
+        )
     with prepared(environment, Asked(appendfsync=fsync)) as servers:
         fsync_took = fsync_ms(servers.data)
-        sent = load.redirects if redirects else load.clicks
-        handler = "redirect_app" if redirects else "aiohttp_app"
+        sent = load.redirects if other else load.clicks
+        handler = "redirect_app" if other else "aiohttp_app"
         loads = [load.choose(sent(servers.codes, servers.data, n)) for n in connections]
         tell(f"load by {loads[0].name}; an fsync takes {fsync_took} ms")
         with (
@@ -110,6 +124,46 @@ def edge(
             **results[worst].more,
             "by_connections": [_row(*each) for each in results.items()],
         },
+    )
+
+
+def _replica(
+    environment: Environment,
+    asked: Asked,
+    connections: Sequence[int],
+    pairs: int,
+    seconds: float,
+) -> Result:
+    """An edge with REFTIDE_REPLICAS=1 against one without, beside the same replica."""
+    with (
+        prepared(environment, asked) as servers,
+        Redis.from_url(servers.environment.redis_url()) as redis,
+        replicated(servers) as confirmed,
+        edges(confirmed) as (ours, _),
+        edges(servers) as (usual, _),
+    ):
+        results: dict[int, Result] = {}
+        for number in connections:
+            each = load.choose(load.clicks(servers.codes, servers.data, number))
+            for port in (ours, usual):
+                _rate(redis, each, port, _WARM_SECONDS)
+            rates = paired(
+                partial(_rate, redis, each, ours, seconds),
+                partial(_rate, redis, each, usual, seconds),
+                pairs,
+            )
+            results[number] = Result(name="edge", unit="requests/s", pairs=rates)
+            tell(f"{number} connections: {results[number].ratio:.3f}")
+    worst = min(results, key=lambda number: results[number].ratio)
+    rows = [{"connections": at, **one.figures()} for at, one in results.items()]
+    return replace(
+        results[worst],
+        conditions={
+            "baseline": "the same edge, which waits for no replica",
+            "appendfsync": asked.appendfsync,
+            "connections": worst,
+        },
+        more={"by_connections": rows},
     )
 
 
