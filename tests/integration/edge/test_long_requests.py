@@ -1,13 +1,14 @@
 """Long requests wait for their turn, and short ones pass them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import orjson
 import pytest
 
+from ingest.http.driver import Turns
 from ingest.http.server import Bounds
 from tests.support.edge.showcase import publish
 from tests.support.eventually import eventually
@@ -68,26 +69,28 @@ async def test_a_click_is_answered_before_long_requests_that_came_earlier(
 
 
 async def test_who_was_refused_waits_for_a_turn(
-    redis_url: str, tmp_path: Path, stack: AsyncExitStack
+    redis_url: str,
+    tmp_path: Path,
+    stack: AsyncExitStack,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await publish(redis_url)
-    edge = await stack.enter_async_context(an_edge(redis_url, tmp_path, _PATIENT))
-    honest = await stack.enter_async_context(edge.caller())
-    callers = [await stack.enter_async_context(edge.caller()) for _ in range(_MANY)]
-    for caller in callers:
-        await caller.send(TAKEN % (2, b"{}"))
-        assert 400 == (await caller.answer()).status
-    answers = list[Answer]()
-    async with asyncio.TaskGroup() as group:
-        for caller in callers:
-            await caller.send(TAKEN % (2, b"{}"))
-            group.create_task(_answered(caller, answers))
-        await honest.send(WHOLE)
-        assert 200 == (await honest.answer()).status
-        earlier = len(answers)
+    waited, take = list[int](), Turns.take
 
-    assert earlier < _MANY
-    assert [400] * _MANY == [answer.status for answer in answers]
+    def noting(turns: Turns, act: Callable[[], None], size: int = 0) -> None:
+        waited.append(size)
+        take(turns, act, size)
+
+    monkeypatch.setattr(Turns, "take", noting)
+    edge = await stack.enter_async_context(an_edge(redis_url, tmp_path, _PATIENT))
+    caller = await stack.enter_async_context(edge.caller())
+    wrong, found = TAKEN % (2, b"{}"), list[tuple[int, int]]()
+    for request in (WHOLE, wrong, wrong, WHOLE, WHOLE):
+        before = len(waited)
+        await caller.send(request)
+        found.append(((await caller.answer()).status, len(waited) - before))
+
+    assert [(200, 0), (400, 0), (400, 1), (200, 1), (200, 0)] == found
 
 
 async def test_who_hangs_up_while_waiting_is_left_out(
