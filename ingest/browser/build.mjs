@@ -12,40 +12,42 @@ const compress = {
   booleans_as_integers: true,
   ecma: 2020,
   keep_fargs: false,
-  passes: 3,
+  passes: 5,
   unsafe: true,
   unsafe_arrows: true,
   unsafe_methods: true,
 };
 const scripts = [
-  { source: "core.ts", built: "t-core.js", format: "iife" },
-  { source: "all.ts", built: "t.js", format: "iife" },
-  { source: "tracker.ts", built: "tracker.js", format: "esm" },
+  { source: "core.ts", built: "t-core.js", tag: true },
+  { source: "all.ts", built: "t.js", tag: true },
+  { source: "tracker.ts", built: "tracker.js", tag: false },
 ];
 
 tsc("--noEmit");
-for (const { source, built, format } of scripts) {
+for (const { source, built, tag } of scripts) {
   const bundle = await build({
     bundle: true,
     entryPoints: [`source/${source}`],
-    format,
+    format: "esm",
     target: "es2020",
     // Without `strict`, no directive for it is sent to browsers.
     tsconfigRaw: { compilerOptions: { alwaysStrict: false, strict: false } },
     write: false,
   });
-  const { code } = await minify(bundle.outputFiles[0].text, {
+  // In a block, names that are `let` are not the page's; terser unwraps a function.
+  const { code } = await minify(bundle.outputFiles[0].text.replace(/^var /gm, "let "), {
     compress,
     ecma: 2020,
-    module: format == "esm",
+    module: !tag,
     toplevel: true,
   });
-  writeFileSync(`built/${built}`, code);
-  if (format == "esm") continue;
+  const text = tag ? `{${code}}` : code;
+  writeFileSync(`built/${built}`, text);
+  if (!tag) continue;
   // Edges serve it for as long as a page may name it.
-  const hash = createHash("sha256").update(code).digest("hex").slice(0, 16);
+  const hash = createHash("sha256").update(text).digest("hex").slice(0, 16);
   mkdirSync("released", { recursive: true });
-  writeFileSync(`released/t-${hash}.js`, code);
+  writeFileSync(`released/t-${hash}.js`, text);
 }
 tsc("--emitDeclarationOnly", "--outDir", "built", "--rootDir", "source");
 for (const script of ["all", "core", "tag"]) rmSync(`built/${script}.d.ts`);

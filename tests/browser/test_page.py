@@ -1,13 +1,15 @@
 """The script on pages with strict policies, links elsewhere, and other vendors' loaders."""
 
 from pathlib import Path
+from string import ascii_letters
+from typing import cast
 
 import pytest
 
-from ingest.browser.scripts import script
+from ingest.browser.scripts import NAMES, Name, script
 from ingest.contracts.envelope import Kind
 from tests.browser.conftest import CODE, WWW, Web
-from tests.support.browsers.driving import Tab
+from tests.support.browsers.driving import MouseTab, Tab
 from tests.support.browsers.network import EDGE, Answer, page
 from tests.support.eventually import eventually
 
@@ -69,6 +71,21 @@ async def test_a_script_with_a_changed_byte_is_not_run(web: Web) -> None:
     await web.counts(0)
 
 
+@pytest.mark.parametrize("name", NAMES)
+async def test_the_script_takes_no_names_of_the_page(web: Web, name: Name) -> None:
+    letters = ",".join(ascii_letters)
+    own = f"<script>before = Object.keys(window); let {letters}</script>"
+    web.everywhere(ERRORS + own + web.tag(name))
+
+    tab = await web.open(LANDING)
+
+    await web.counts(1)
+    assert [] == await tab.run("errors")
+    names = {"affitor", "dubAnalytics", "reftide"} if name == "t.js" else {"reftide"}
+    added = await tab.run("Object.keys(window).filter(x => !before.includes(x))")
+    assert names == {*added} - {"before"}
+
+
 LINKS = """
 <a id=listed href='https://app.other.example/p?x=%20#top' target=_blank>x</a>
 <a id=evil href='https://evil-other.example/'>x</a>
@@ -103,6 +120,27 @@ async def test_the_id_goes_to_the_listed_sites_and_their_subdomains_only(
         "https://elsewhere.example/?u=other.example",
         f"https://other.example/late?rt_id={token}",
     ] == hrefs
+
+
+# WebKitGTK's driver never ends a press of the middle button.
+@pytest.mark.only("chromium", "firefox")
+async def test_the_id_goes_with_a_tab_that_the_middle_button_opens(web: Web) -> None:
+    web.everywhere(web.tag("t.js", outbound="other.example") + LINKS)
+    tab = await web.open(LANDING)
+    await holds(tab, "String(reftide('id')).startsWith('clk_')")
+    token = await tab.run("reftide('id')")
+    box = "(box => [box.x + 2, box.y + box.height / 2].map(Math.round))"
+    x, y = await tab.run(f"{box}(listed.getBoundingClientRect())")
+
+    await cast("MouseTab", tab).middle_click(x, y)
+
+    async def is_opened() -> bool:
+        return any(
+            each.host == "app.other.example" and f"rt_id={token}" in each.path
+            for each in web.network.seen
+        )
+
+    await eventually(is_opened)
 
 
 @pytest.mark.parametrize("form", ["get", "post"])

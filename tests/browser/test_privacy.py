@@ -1,5 +1,6 @@
 """Visitors who want no tracking, and browsers that keep nothing."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,7 +8,12 @@ import pytest
 
 from ingest.contracts.envelope import Kind
 from tests.browser.conftest import CODE, WWW, Web, a_web
+from tests.browser.test_visits import holds
+from tests.support.browsers.network import EDGE, page
+from tests.support.eventually import eventually
+from tests.support.servers.cli import Cli
 from tests.support.servers.installation import Installation
+from workers.publish.publisher import publish_changes
 
 pytestmark = pytest.mark.browser
 
@@ -26,6 +32,10 @@ Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceede
 for (let size = 5e6; size > 0; size = Math.floor(size / 2))
   try { for (let at = 0; at < 9; at++) localStorage['x' + size + at] = 'x'.repeat(size) }
   catch {}
+</script>"""
+UNWRITTEN = """<script>
+const { get } = Object.getOwnPropertyDescriptor(Document.prototype, 'cookie')
+Object.defineProperty(Document.prototype, 'cookie', { get, set() {}, configurable: true })
 </script>"""
 ERRORS = (
     "<script>errors = []; for (const type of ['error', 'unhandledrejection'])"
@@ -98,3 +108,19 @@ async def test_a_browser_that_keeps_nothing_sends_the_click(
 
     await web.counts(1)
     assert [] == await tab.run("errors")
+
+
+async def test_a_sites_own_edge_sets_the_cookie_itself(web: Web) -> None:
+    """What no script wrote: Safari keeps it for longer."""
+    await asyncio.to_thread(Cli(web.site.variables).run, "domains", "add", EDGE)
+    await publish_changes(web.site.database, web.site.redis)
+    html = UNWRITTEN + web.tag(credentials="include")
+    web.network.pages[f"www.{EDGE.partition('.')[2]}", "*"] = page(html)
+    url = f"https://www.{EDGE.partition('.')[2]}/?via={CODE}"
+
+    async def is_set() -> bool:
+        tab = await web.open(url)
+        await holds(tab, "!Object.keys(localStorage).some(x => x.startsWith('rt: '))")
+        return "rt_id=clk_" in str(await tab.run("document.cookie"))
+
+    await eventually(is_set)

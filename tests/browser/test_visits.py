@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from ingest.browser.scripts import NAMES, Name
+from ingest.contracts.envelope import Kind
 from tests.browser.conftest import CODE, OTHER, WWW, Web
 from tests.support.browsers.driving import Tab
 from tests.support.browsers.network import Answer, page
@@ -12,6 +14,7 @@ from tests.support.eventually import eventually
 pytestmark = pytest.mark.browser
 
 LANDING = f"{WWW}/?via={CODE}"
+LEAVE = "location.href = 'https://other.example/'"
 COOKIES = "document.cookie.split('; ').filter(Boolean)"
 
 
@@ -41,22 +44,54 @@ async def test_a_second_tab_of_a_visit_is_no_click(web: Web) -> None:
     await web.counts(1)
 
 
-async def test_tabs_that_open_at_the_same_moment_are_one_unique_click(web: Web) -> None:
-    """Browsers tell the process of one tab some milliseconds later of a cookie of another.
+@pytest.mark.parametrize("name", NAMES)
+async def test_tabs_that_open_at_the_same_moment_send_one_click(
+    web: Web, name: Name
+) -> None:
+    """Browsers tell the process of one tab some milliseconds later of a cookie of another."""
+    web.everywhere(web.tag(name))
+    sites = [f"https://www.shop{number}.example/?via={CODE}" for number in range(5)]
+    for url in sites:
+        async with asyncio.TaskGroup() as group:
+            tabs = [group.create_task(web.open(url)) for _ in range(2)]
+        for tab in tabs:
+            await holds(tab.result(), "document.cookie.includes('rt_id=clk_')")
 
-    Then both send a click, and the second is the first one's duplicate.
-    """
-    web.site.start_worker()
-    web.everywhere(web.tag())
-    async with asyncio.TaskGroup() as group:
-        tabs = [group.create_task(web.open(LANDING)) for _ in range(2)]
-    for tab in tabs:
-        await holds(tab.result(), "String(reftide('id')).startsWith('clk_')")
+    await web.counts(len(sites))
+    assert len(sites) == len(web.network.tracked())
 
-    await web.site.rests()
-    assert [(1,)] == await web.site.rows(
-        "select unique_clicks::int from links where code = $1", CODE
-    )
+
+@pytest.mark.parametrize(
+    ("then", "leads"),
+    [
+        pytest.param("reftide('lead', {customer_id: 'c1'})", 1, id="lead"),
+        pytest.param(LEAVE, 0, id="leave"),
+        pytest.param("0", 0, id="stay"),
+    ],
+)
+async def test_a_tab_does_not_wait_for_another_that_hangs(
+    web: Web, then: str, leads: int
+) -> None:
+    web.everywhere(web.tag() + f"<script>{then}</script>")
+    web.network.pages["www.shop.example", "/before"] = page("")
+    other = await web.open(f"{WWW}/before")
+    held = "navigator.locks.request('rt', () => (window.held = new Promise(() => 0)))"
+    await other.run(f"void {held}")
+    await holds(other, "!!window.held")
+
+    await web.open(LANDING)
+
+    await web.counts(1)
+    await web.counts(leads, Kind.LEAD)
+
+
+async def test_landing_pages_that_lead_on_at_once_are_clicks(web: Web) -> None:
+    web.everywhere(web.tag() + f"<script>{LEAVE}</script>")
+    web.network.pages["other.example", "/"] = page("")
+    for number in range(10):
+        await web.open(f"https://www.shop{number}.example/?via={CODE}")
+
+    await web.counts(10)
 
 
 async def test_a_page_that_comes_back_from_the_cache_is_no_click(web: Web) -> None:

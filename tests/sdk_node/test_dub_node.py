@@ -1,7 +1,7 @@
 """The vendor's own Node client, unmodified, at an edge and a worker.
 
 Not part of the suite, because not every machine has Node: install the client with
-`npm install --no-package-lock` in this folder, then run `scripts/test -m node`.
+`npm install` in this folder, then run `scripts/test -m "node and not browser"`.
 """
 
 import asyncio

@@ -10,11 +10,10 @@ const sites: Given = attempt(() => JSON.parse(options.domains!)) || {};
 const settings = {
   cookie: options.affitorProgramId ? "affitor_click_id" : options.sdkn ? "dub_id" : "rt_id",
   program: options.affitorProgramId,
-  domain: sites.refer,
+  domain: options.shortDomain || sites.refer,
   ...sites,
   ...options,
 };
-const { cookie, outbound } = settings;
 const tracker = start(settings);
 const { click, id, lead } = tracker;
 
@@ -25,17 +24,25 @@ const methods = {
   trackClick: (given: Given) => click(given.key!, given),
   trackSale: (given: Given) => lead(given, "sale"),
   trackLead: lead,
-  // Affitor's
-  signup: (customer_key: string, email: string) => lead({ customer_key, email }),
-  getClickId: id,
-  clickId: id(),
-  hasAffiliateAttribution: !!id(),
-  loaded: true,
-  init() {},
 };
 install("reftide", methods);
 install("dubAnalytics", methods);
-install("affitor", methods, (window as unknown as Given).affitorQueue);
+// An object: if it were a function, React would call what `useAffitor` keeps as state.
+const affitor = {
+  ...methods,
+  signup: (customer_key: string, email: string) => lead({ customer_key, email }),
+  getClickId: id,
+  // Asked for only if the page wants to know: see `look`.
+  get clickId() {
+    return id();
+  },
+  get hasAffiliateAttribution() {
+    return !!id();
+  },
+  loaded: true,
+  init() {},
+};
+install("affitor", affitor, (window as unknown as Given).affitorQueue, affitor);
 
 /** Put the id on a link or a form that leads to one of the other sites. */
 const decorate = (event: Event): void =>
@@ -48,17 +55,17 @@ const decorate = (event: Event): void =>
     const url = new URL(node[place]);
     if (
       value &&
-      ("" + outbound)
+      ("" + settings.outbound)
         .split(/[ ,]+/)
         .some((site) => ("." + url.hostname).endsWith("." + site))
     )
       if (node.method == "get")
         // Its fields replace the query of its URL.
-        node.addEventListener("formdata", ({ formData }) => formData.set(cookie, value));
+        (event as FormDataEvent).formData?.set(settings.cookie, value);
       else {
-        url.searchParams.set(cookie, value);
+        url.searchParams.set(settings.cookie, value);
         node[place] = url as never;
       }
   });
 
-["click", "auxclick", "submit"].map((type) => addEventListener(type, decorate, true));
+["click", "auxclick", "submit", "formdata"].map((type) => addEventListener(type, decorate, true));

@@ -13,16 +13,17 @@ type Methods = Record<string, unknown>;
 type Callable = ((...call: Call) => unknown) & { q?: Call[] };
 
 /**
- * Make the methods available as `NAME.method(…)` and `NAME("method", …)`, and do what the
- * page asked of the stub that stood there.
+ * Make the methods available as `NAME.method(…)` and `NAME("method", …)`, or another value
+ * under that name, and do what the page asked of the stub that stood there.
  */
 export const install = (
   name: string,
   methods: object,
   waiting = (window as unknown as Record<string, Callable | undefined>)[name]?.q,
+  value?: object,
 ): void => {
   const call = ((method, ...given) =>
     ((methods as Methods)[method] as Callable)(...(given as unknown as Call))) as Callable;
-  (window as unknown as Methods)[name] = Object.assign(call, methods);
+  (window as unknown as Methods)[name] = value || Object.assign(call, methods);
   waiting?.map((each) => attempt(() => call(...each)));
 };

@@ -71,12 +71,13 @@ const random = (): string =>
 /** Start to track. Nothing here throws into the page. */
 export const start = (options: Options): Tracker => {
   const { program, domain, publishableKey: key, cookie = "rt_id" } = options;
+  const tab: Document & { prerendering?: boolean; onprerenderingchange?: unknown } = document;
   const isPrivate =
     (navigator as { globalPrivacyControl?: boolean }).globalPrivacyControl ||
     options.cookieless ||
     (options.dnt && +navigator.doNotTrack!);
   const jar: { cookie: string } =
-    (!isPrivate && attempt(() => (document.cookie, document))) || { cookie: "" };
+    (!isPrivate && attempt(() => (tab.cookie, tab))) || { cookie: "" };
   const storage: Record<string, string> =
     (!isPrivate && attempt(() => localStorage)) || {};
   let failures = 0;
@@ -99,11 +100,13 @@ export const start = (options: Options): Tracker => {
         (location.protocol > "http:" ? ";secure" : "");
   };
 
-  const id = (): string | undefined => find(cookie) || current;
+  const id = (): string | undefined => {
+    look(); // who needs the click does not wait for other tabs
+    return find(cookie) || current;
+  };
 
   const remember = (value: string, days = 60): void => {
-    current = value;
-    write(cookie, value, days);
+    write(cookie, (current = value), days);
   };
 
   /** The names of the events that wait. */
@@ -122,7 +125,7 @@ export const start = (options: Options): Tracker => {
     try {
       const answer = await fetch(`${options.apiHost}/t/${kind}`, {
         method: "POST",
-        body: text!.replace("{", `{"age":${Date.now() - +ts!},`),
+        body: `{"age":${Date.now() - +ts!},` + text!.slice(1),
         keepalive: true,
         credentials: isPrivate ? "omit" : options.credentials,
       });
@@ -143,7 +146,9 @@ export const start = (options: Options): Tracker => {
 
   /** Send what waits unless the edge asked for time; one page of an origin at once. */
   const drain = async (): Promise<void> => {
+    setTimeout(look, 1e3); // wait no longer for other tabs
     const work = async (): Promise<void> => {
+      look();
       await busy;
       for (const name of names()) if (!isHeld()) await deliver(name);
     };
@@ -160,8 +165,7 @@ export const start = (options: Options): Tracker => {
   const send = (kind: string, own: string, body: object): Promise<Answer> | undefined => {
     const name = `rt: ${Date.now()} ${kind} ${own}`;
     const text = JSON.stringify({ ...body, program, domain, key });
-    const waiting = names();
-    if (waiting[49]) delete storage[waiting[0]!];
+    delete storage[names()[49]!]; // so that there are 50 at most
     attempt(() => (storage[name] = text));
     if (!isHeld()) busy = deliver(name, text);
     drain();
@@ -172,62 +176,64 @@ export const start = (options: Options): Tracker => {
     attempt(() => {
       const existing_click_id = id();
       remember(random());
-      const own = id(); // of tabs that open together one wins, and both name its click
-      return send("click", own + " " + (existing_click_id || ""), {
+      const own = id();
+      return send("click", own + " " + [existing_click_id], {
         id: own,
         existing_click_id,
         code,
         url: location.href.slice(0, 2e3),
-        referrer: document.referrer,
+        referrer: tab.referrer,
         ...more,
       });
     });
 
   const lead = async (lead: Lead = {}, kind = "lead"): Promise<Answer | undefined> => {
     // Only beside a key may a lead name a click that has no answer yet.
+    look();
     if (!key) await busy;
     return attempt(() => {
       const whose = id();
       const lead_id = random();
       if (whose || lead.click_id)
         return send(kind, lead_id, {
-          [/^rt_/.test(whose!) ? "id" : "click_id"]: whose,
+          click_id: whose, // or the page's own id of a click that has no answer yet
           lead_id,
           ...lead,
       });
     });
   };
 
-  /** Look for a code in the URL that the page came with, or has just pushed. */
+  /**
+   * Look for a code in the URL that the page came with, or has just pushed; once for each.
+   * Of tabs that open together the first to have the lock sends the click, and the others
+   * find its cookies. A page that asks for the id, reports a lead or is left comes before.
+   */
   const look = (): void =>
     attempt(() => {
-      const href = location.href;
-      const given = find(cookie + "|dub_id|refp_id|affitor_click_id", href);
-      const code = find(options.queryParam + "|via|ref|aff|fpr", href);
+      const given = find(cookie + "|dub_id|refp_id|affitor_click_id", location.href);
+      const code = given || find(options.queryParam + "|via|ref|aff|fpr", location.href);
+      if (!code || code == last || tab.prerendering) return;
+      last = code;
       if (given) remember(given);
       else if (
-        code &&
-        code != last &&
         code != find("rt_code") &&
-        !(/^first/.test(options.attributionModel!) && id())
+        !(options.attributionModel! < "g" && id()) // first-click, not last-click
+
       ) {
-        write("rt_code", (last = code), 1 / 24);
+        write("rt_code", code, 1 / 24);
         click(decodeURIComponent(code));
       }
     });
 
-  const begin = (): void => {
-    const push = history.pushState;
-    history.pushState = (...given) => {
-      push.apply(history, given);
-      look();
-    };
+  const push = history.pushState;
+  history.pushState = (...given) => {
     look();
+    push.apply(history, given);
     drain();
   };
-
-  const tab: { prerendering?: boolean; onprerenderingchange?: unknown } = document as never;
-  if (tab.prerendering) tab.onprerenderingchange = begin;
-  else begin();
+  tab.onprerenderingchange = drain;
+  // Firefox has no `pagehide` before a page is loaded, and others no `beforeunload`.
+  ["pagehide", "beforeunload"].map((type) => addEventListener(type, look));
+  drain();
   return { click, lead, id };
 };

@@ -51,7 +51,9 @@ class _LeadBody(wire.Event):
         customer_id="user_123",
     )
 
-    click_id: LenientText = maybe("The click id that the answer to the click gave.")
+    click_id: LenientText = maybe(
+        "The click id that the answer to the click gave. What begins with `rt_` is an `id`."
+    )
     id: wire.OwnId | None = maybe(
         "The client's own id of the click, if there is no click id yet. It needs a key.",
         "rt_2871660403117829",
@@ -78,6 +80,8 @@ class _LeadBody(wire.Event):
     def target(self) -> ByClick | ByOwnId:
         """The click that it names; raises Refusal if it names none."""
         if says_something(self.click_id):
+            if self.click_id.startswith("rt_") and wire.OWN_ID.fullmatch(self.click_id):
+                return ByOwnId(self.click_id)
             return ByClick(self.click_id)
         if self.id:
             return ByOwnId(self.id)

@@ -54,11 +54,11 @@ _REFUSALS: Final = answers(
     }
 )
 
-_OWN_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,36}")
+OWN_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,36}")
 
 
 def _own_id(value: str) -> str:
-    if not _OWN_ID.fullmatch(value):
+    if not OWN_ID.fullmatch(value):
         raise ValueError("must be 16 to 36 letters, digits, hyphens or underscores")
     return value
 
@@ -66,7 +66,7 @@ def _own_id(value: str) -> str:
 OwnId = Annotated[
     str,
     AfterValidator(_own_id),
-    Field(json_schema_extra={"pattern": f"^{_OWN_ID.pattern}$"}),
+    Field(json_schema_extra={"pattern": f"^{OWN_ID.pattern}$"}),
 ]
 
 

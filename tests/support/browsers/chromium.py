@@ -78,6 +78,11 @@ class _ChromiumTab:
             raise RuntimeError(str(said["exceptionDetails"]))
         return said["result"].get("value")
 
+    async def middle_click(self, x: int, y: int) -> None:
+        pressed = {"x": x, "y": y, "button": "middle", "clickCount": 1}
+        for what in ("mousePressed", "mouseReleased"):
+            await self._ask("Input.dispatchMouseEvent", {"type": what, **pressed})
+
     async def show(self, *, width: int, scheme: str) -> None:
         """Have a window of this width, and prefer `light` or `dark`."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}

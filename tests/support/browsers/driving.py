@@ -28,10 +28,27 @@ class Tab(Protocol):
     async def close(self) -> None: ...
 
 
+class MouseTab(Tab, Protocol):
+    """A page with a mouse over it."""
+
+    async def middle_click(self, x: int, y: int) -> None:
+        """Press the mouse's middle button, as a visitor does, so many pixels from the top left."""
+
+
 class Browser(Protocol):
     """A browser without a past. It finds every host through one proxy."""
 
     async def open(self) -> Tab: ...
+
+
+def middle_clicks(x: int, y: int) -> list[dict[str, Any]]:
+    """The actions of a mouse, in the words of WebDriver."""
+    actions = [
+        {"type": "pointerMove", "x": x, "y": y},
+        {"type": "pointerDown", "button": 1},
+        {"type": "pointerUp", "button": 1},
+    ]
+    return [{"type": "pointer", "id": "mouse", "actions": actions}]
 
 
 async def loaded(tab: Tab) -> None:

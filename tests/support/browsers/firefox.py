@@ -14,6 +14,7 @@ from tests.support.browsers.driving import (
     Tab,
     Wire,
     drained,
+    middle_clicks,
     printed,
     process,
     wired,
@@ -69,6 +70,10 @@ class _FirefoxTab:
             raise RuntimeError(str(said["exceptionDetails"]))
         value = said["result"].get("value")
         return None if value is None else orjson.loads(value)
+
+    async def middle_click(self, x: int, y: int) -> None:
+        asked = {"context": self._context, "actions": middle_clicks(x, y)}
+        await self._wire.ask("input.performActions", asked)
 
     async def close(self) -> None:
         await self._wire.ask("browsingContext.close", {"context": self._context})
