@@ -62,15 +62,16 @@ async def events(site: Installation) -> list[tuple[Any, ...]]:
     )
 
 
+@pytest.mark.parametrize("name", ["id", "click_id"])
 async def test_a_lead_in_the_tick_of_its_click_has_it(
-    site: Installation, key: str
+    site: Installation, key: str, name: str
 ) -> None:
     site.start_worker()
     visits = [own_id() for _ in range(10)]
 
     async with asyncio.TaskGroup() as group:
         for own in visits:
-            group.create_task(send(site, "lead", 1, id=own, key=key))
+            group.create_task(send(site, "lead", 1, key=key, **{name: own}))
             group.create_task(click(site, own))
 
     async def is_recorded() -> bool:
