@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from scripts.console.serving import Asked
+from scripts.errors import Taken
 from scripts.servers import QUICK_SECONDS, Connection, postgres
 from scripts.services import operations
 
@@ -15,11 +16,17 @@ async def acting(
     asked: Asked, *, seconds: float = QUICK_SECONDS
 ) -> AsyncIterator[Connection]:
     """A transaction on a connection that may write. Raises Unreachable."""
-    async with (
-        postgres(asked.console.environment, seconds=seconds) as connection,
-        connection.transaction(),
-    ):
-        yield connection
+    try:
+        async with (
+            postgres(asked.console.environment, seconds=seconds) as connection,
+            connection.transaction(),
+        ):
+            yield connection
+    except Taken:
+        if asked.user.workspaces is None:
+            raise
+        # Who has it may be another workspace's.
+        raise Taken("That code or id is taken.", "choose another one.") from None
 
 
 async def note(

@@ -1,7 +1,8 @@
 """What pages and acts are declared as, and how requests come to them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
@@ -45,6 +46,8 @@ class Console:
     reads: Reads
     access: Access
     sampler: Sampler
+    #: Takes a core for a while.
+    searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
 
 class Asked(NamedTuple):

@@ -77,6 +77,15 @@ def theirs(asked: Asked, workspace_id: UUID | None) -> None:
 
 
 @contextmanager
+def hiding() -> Iterator[None]:
+    """Raise Refused for what is not there, as for what is not theirs to see."""
+    try:
+        yield
+    except UsageProblem:
+        raise missing() from None
+
+
+@contextmanager
 def usage(remedy: str) -> Iterator[None]:
     """Raise UsageProblem for what a parser refuses."""
     try:

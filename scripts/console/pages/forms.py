@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from scripts.console.pages.choosing import theirs
+from scripts.console.pages.choosing import hiding, theirs
 from scripts.console.serving import Asked, Form
 from scripts.errors import UsageProblem
 from scripts.servers import Connection
@@ -42,5 +42,5 @@ async def require_program(
 ) -> None:
     """Raises Refused for a program of others: that it exists is not to be told."""
     if number is not None and asked.user.workspaces is not None:
-        row = await the_program(connection, number)
-        theirs(asked, row["workspace_id"])
+        with hiding():
+            theirs(asked, (await the_program(connection, number))["workspace_id"])

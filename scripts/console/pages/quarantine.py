@@ -7,7 +7,14 @@ from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
-from scripts.console.pages.choosing import NUMBER, moment_of, said_of, theirs, usage
+from scripts.console.pages.choosing import (
+    NUMBER,
+    hiding,
+    moment_of,
+    said_of,
+    theirs,
+    usage,
+)
 from scripts.console.protection import missing
 from scripts.console.serving import Asked, OwnPage
 from scripts.errors import UsageProblem
@@ -79,10 +86,8 @@ def one_number(asked: Asked) -> int:
 
 async def entry(asked: Asked, connection: Connection, number: int) -> dict[str, Any]:
     """Raises Refused for an unknown entry, or one of another workspace."""
-    try:
+    with hiding():
         found = await quarantine.show(connection, number)
-    except UsageProblem:
-        raise missing() from None
     theirs(asked, found["workspace_id"])
     return found
 

@@ -12,17 +12,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from scripts.console.acting import acting, note
+from scripts.console.pages import quarantine as page
 from scripts.console.pages.choosing import NUMBER
-from scripts.console.pages.quarantine import (
-    MOST,
-    TYPED,
-    act_of,
-    chosen,
-    entry,
-    filters,
-    numbers,
-    one_number,
-)
 from scripts.console.serving import Act, Asked, Form, OwnPage, form_of
 from scripts.errors import UsageProblem
 from scripts.servers import Connection
@@ -43,13 +34,13 @@ _Work = Callable[
 
 async def _on_many(asked: Asked, form: Form, *, what: str, work: _Work) -> str:
     press, shown = form.get("press", ""), _shown(form)
-    ids = numbers(form["ids"].split(",")) if form.get("ids") else ()
-    said = {} if ids else filters(form) | {"status": "open"}
+    ids = page.numbers(form["ids"].split(",")) if form.get("ids") else ()
+    said = {} if ids else page.filters(form) | {"status": "open"}
     async with acting(asked, seconds=_SECONDS) as connection:
         known = await operations.pressed(connection, press, asked.user.name)
         if known is not None:
             return f"quarantine/acts/{known}"
-        choice = await chosen(asked, connection, said, ids)
+        choice = await page.chosen(asked, connection, said, ids)
         act = quarantine_redrive.Act(asked.user.name, shown)
         number = await note(
             asked,
@@ -90,7 +81,7 @@ async def _discard(
 async def _cancel(asked: Asked, form: Form) -> str:
     number = _whole(form, "number")
     async with acting(asked, seconds=_SECONDS) as connection:
-        row = await act_of(asked, connection, number)
+        row = await page.act_of(asked, connection, number)
         done = 0
         if request := row["result"].get("request"):
             done = await quarantine_redrive.cancel(connection, UUID(request))
@@ -102,7 +93,7 @@ async def _cancel(asked: Asked, form: Form) -> str:
 async def _edit(asked: Asked, form: Form) -> str:
     number = _whole(form, "number")
     async with acting(asked) as connection:
-        await entry(asked, connection, number)
+        await page.entry(asked, connection, number)
         row = await quarantine.open_entry(connection, number)
         if form.get("seen") != _digest(row["payload"]):
             raise UsageProblem(
@@ -118,9 +109,9 @@ async def _edit(asked: Asked, form: Form) -> str:
 async def _read_preview(asked: Asked) -> Mapping[str, Any]:
     """What an edit would change, line by line; nothing is changed."""
     form = await form_of(asked.request)
-    number = one_number(asked)
+    number = page.one_number(asked)
     async with asked.console.reads.connection() as connection:
-        await entry(asked, connection, number)
+        await page.entry(asked, connection, number)
         row = await quarantine.open_entry(connection, number)
     before: bytes = row["payload"]
     after = quarantine_edit.sealed(form.get("text", ""), before)
@@ -139,11 +130,11 @@ def _shown(form: Form) -> int:
     """How many entries the page showed. Raises UsageProblem unless a large one was typed."""
     shown = _whole(form, "shown")
     typed = form.get("typed", "").replace(",", "").strip()
-    if shown > TYPED and typed != str(shown):
+    if shown > page.TYPED and typed != str(shown):
         raise UsageProblem(
             f"This is about {shown:,} entries.", f"type {shown} to go on."
         )
-    return min(shown, MOST)
+    return min(shown, page.MOST)
 
 
 def _whole(form: Form, name: str) -> int:

@@ -8,8 +8,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from scripts.console.acting import acting, note
-from scripts.console.pages.choosing import UUID_ID, id_of, moment_of, now_of, usage
-from scripts.console.protection import missing
+from scripts.console.pages.choosing import (
+    UUID_ID,
+    hiding,
+    id_of,
+    moment_of,
+    now_of,
+    usage,
+)
 from scripts.console.serving import Act, Asked, Form, Page
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, redis_server, rows, shard_count
@@ -76,25 +82,19 @@ def _in_order(said: tuple[str, Any]) -> tuple[bool, str]:
 
 async def _replay(connection: Connection, replay_id: UUID) -> Row:
     """Raises Refused for an unknown one."""
-    try:
+    with hiding():
         return await replays.read(connection, replay_id)
-    except UsageProblem:
-        raise missing() from None
 
 
 def _progress(asked: Asked, row: Row) -> Mapping[str, Any]:
     """Entries a second until now, and when it ends at that rate."""
     read, expected, seconds = row["read"], row["expected"], row["seconds"]
-    rate = read / seconds if seconds and read else None
-    left = max(0, expected - read)
-    is_running = row["status"] == "running"
-    return {
-        "part": 1.0 if row["status"] == "done" else min(1.0, read / max(1, expected)),
-        "rate": rate and round(rate, 1 if rate < 10 else None),  # noqa: PLR2004
-        "ends_at": now_of(asked) + timedelta(seconds=left / rate)
-        if rate and is_running and expected
-        else None,
-    }
+    rate, ends_at = read / seconds if seconds and read else None, None
+    if rate and expected and row["status"] == "running":
+        ends_at = now_of(asked) + timedelta(seconds=max(0, expected - read) / rate)
+    part = 1.0 if row["status"] == "done" else min(1.0, read / max(1, expected))
+    shown = rate and round(rate, 1 if rate < 10 else None)  # noqa: PLR2004
+    return {"part": part, "rate": shown, "ends_at": ends_at}
 
 
 def _changes(row: Row) -> int:

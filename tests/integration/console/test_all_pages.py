@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from itertools import cycle
+from urllib.parse import urlencode
 
 import pytest
 
@@ -137,3 +138,42 @@ async def test_no_page_breaks_at_what_a_query_says(shop: Cli) -> None:
                 seen = await console.get(f"{path.partition('?')[0]}?{field}={text}")
                 said = name, field, text, seen.text
                 assert seen.status in {200, 303, 400, 404}, said
+
+
+_FIELDS = (
+    "fixed", "allow", "group", "to", "press", "shown", "ids", "number", "why", "typed", "text", "seen",
+    "since", "until", "mode", "kind", "dialect", "workspace", "link", "domain", "event", "rate",
+    "new_code", "url", "program", "partner", "expires_at", "fallback_url", "click_param",
+    "external_id", "alias", "name", "email", "image", "scope", "subject", "reason", "per_minute", "key_id",
+    "scopes", "origins", "role", "password",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\0",
+        "9" * 40,
+        "-1",
+        "\ud83e",
+        "\N{FOX FACE}",
+        HOSTILE,
+        "x" * 1200,
+        "default",
+        "1",
+    ],
+    ids=range(9),
+)
+async def test_no_act_breaks_at_what_a_form_says(shop: Cli, text: str) -> None:
+    await poison(shop)
+    async with opened(shop, is_open=True) as console:
+        token = (await console.get("links")).token or (
+            await console.get("new-link")
+        ).token
+        form = {**dict.fromkeys(_FIELDS, text), "form_token": token}
+        body = urlencode(form, errors="surrogatepass").encode()
+        kind = "application/x-www-form-urlencoded"
+        for act in (*ALL_ACTS, *ANSWERS):
+            path = _act_path(getattr(act, "path", "") or act.name)
+            done = await console.post(path, body, Content_Type=kind)
+            assert done.status in {200, 303, 400, 403, 404}, (path, done.text)

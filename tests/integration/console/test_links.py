@@ -184,17 +184,20 @@ async def test_a_user_of_a_workspace_has_its_links_and_partners_only(shop: Cli) 
         acts = [
             (await console.act("new-link", "new-link", **new, **more)).status
             for more in (
-                {"workspace": "default"}, {"program": "1"}, {"partner": "jane"}, {"program": "2"},
+                {"workspace": "default"}, {"program": "1"}, {"program": "99"}, {"domain": "x.example"},
+                {"partner": "jane"}, {"program": "2"},
             )
         ]  # fmt: skip
         moved = await console.act("new-link", f"links/{ours[0]}/off")
+        taken = await console.act("new-link", "new-link", new_code="SUMMER")
 
     assert (["AUTUMN"], []) == (listed, searched)
     assert "oscar" in partners
     assert "jane" not in partners
     assert [404] * 3 == refused
-    assert [404, 404, 400, 303] == acts
-    assert 404 == moved.status
+    assert [404, 404, 404, 404, 400, 303] == acts
+    assert (404, 400) == (moved.status, taken.status)
+    assert ours[0] not in taken.text
     made = await _link(shop, "X1")
     assert "other" == made["workspace"]
 

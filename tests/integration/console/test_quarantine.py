@@ -58,7 +58,10 @@ async def test_a_redrive_shows_its_number_first_and_happens_once(
     assert first.headers["Location"] == again.headers["Location"]
     await asyncio.to_thread(desk.add_link)
     await asyncio.to_thread(desk.redrive)
-    progress = await filled.get(first.headers["Location"].removeprefix("/console/"))
+    path = first.headers["Location"].removeprefix("/console/")
+    progress, part = await filled.get(path), await filled.get(f"{path}?part=live")
+    assert (True, False) == ("<html" in progress.text, "<html" in part.text)
+    assert "Put back</dt>" in part.text
     assert re.search(r"Put back</dt><dd>1<", progress.text)
     assert re.search(r"Refused again</dt><dd class=\"bad\">1<", progress.text)
     trail = await asyncio.to_thread(

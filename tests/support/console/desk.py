@@ -50,7 +50,9 @@ class Desk:
         )
         return await self._seen(answer)
 
-    async def post(self, path: str, form: Mapping[str, str], **headers: str) -> Seen:
+    async def post(
+        self, path: str, form: Mapping[str, str] | bytes, **headers: str
+    ) -> Seen:
         """As a form of a page of the console, unless headers say otherwise."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         named = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"} | named

@@ -9,7 +9,7 @@ from scripts.console.pages.catalogue import links as link_pages
 from scripts.console.pages.catalogue import partners as partner_pages
 from scripts.console.pages.catalogue.links import the_link
 from scripts.console.pages.catalogue.partners import the_partner
-from scripts.console.pages.choosing import NAMED
+from scripts.console.pages.choosing import NAMED, hiding, theirs
 from scripts.console.pages.forms import (
     changed,
     given,
@@ -86,9 +86,8 @@ async def _remove_alias(asked: Asked, form: Form) -> str:
     alias = form.get("alias", "")
     async with acting(asked) as connection:
         link = await _link_of(asked, connection)
-        named = {"code": alias, "link": link["public_id"], "domain": None}
-        await aliases.remove(connection, **named)
-        said = {"alias": alias}
+        named, said = {"code": alias, "link": link["public_id"]}, {"alias": alias}
+        await aliases.remove(connection, domain=None, **named)
         return await _noted(asked, connection, "link", "alias remove", said, link)
 
 
@@ -106,8 +105,7 @@ async def _add_partner(asked: Asked, form: Form) -> str:
 async def _change_partner(asked: Asked, form: Form) -> str:
     texts = changed(form, partner_pages.EDITED)
     async with acting(asked) as connection:
-        name = asked.request.match_info["name"]
-        partner = await the_partner(asked, connection, name)
+        partner = await the_partner(asked, connection, asked.request.match_info["name"])
         if not texts:
             return _path("partner", partner)
         about = {"code": partner["public_id"], "workspace": None}
@@ -137,9 +135,8 @@ async def _owner(
 
 
 async def _require_domain(asked: Asked, connection: Connection, domain: str) -> None:
-    row = await show_domain(connection, domain=domain)
-    if not asked.user.sees(row["workspace_id"]):
-        raise missing()
+    with hiding():
+        theirs(asked, (await show_domain(connection, domain=domain))["workspace_id"])
 
 
 async def _noted(
@@ -151,8 +148,7 @@ async def _noted(
     row: Row,
 ) -> str:
     """The page of what was changed, once it is in the trail."""
-    personal = {"email"}
-    said = {name: text for name, text in texts.items() if name not in personal}
+    said = {name: text for name, text in texts.items() if name != "email"}
     said = {kind: row["public_id"], **said}
     found: Row = {name: row[name] for name in _KEPT if name in row}
     owner = row["workspace_id"]

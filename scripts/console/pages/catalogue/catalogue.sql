@@ -10,8 +10,8 @@ select links.code, links.domain, links.public_id, links.url, is_active, expires_
    and ($2::text is null
         or $2 in (links.public_id, links.external_id, partners.public_id) or links.code = any ($3::text[])
         or strpos(lower(concat_ws(' ', links.code, links.domain, links.url, partners.code, partners.name)), lower($2)) > 0
-        or exists (select from link_aliases as alias
-                    where link_id = links.id and (alias.code = any ($3) or strpos(lower(alias.code), lower($2)) > 0)))
+        or links.id in (select link_id from link_aliases as alias
+                         where $2 is not null and (alias.code = any ($3) or strpos(lower(alias.code), lower($2)) > 0)))
    and ($4::text is null or partners.public_id = $4)
    and ($5::bigint is null or number = $5)
    and ($6::boolean is null or is_active = $6)

@@ -12,6 +12,7 @@ from scripts.console.charts import days_chart
 from scripts.console.pages.choosing import (
     NAMED,
     after_of,
+    hiding,
     now_of,
     said_of,
     theirs,
@@ -19,7 +20,7 @@ from scripts.console.pages.choosing import (
 )
 from scripts.console.protection import missing
 from scripts.console.serving import Asked, OwnPage
-from scripts.errors import Unreachable, UsageProblem
+from scripts.errors import Unreachable
 from scripts.servers import Connection, rows
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import visible
@@ -43,10 +44,8 @@ _DRAWN: Final = ("unique_clicks", "leads", "sales")
 
 async def the_link(asked: Asked, connection: Connection, name: str) -> Row:
     """A link by its public id. Raises Refused for an unknown one, or one of others."""
-    try:
+    with hiding():
         found = await show(connection, code=name, domain=None)
-    except UsageProblem:
-        raise missing() from None
     theirs(asked, found["workspace_id"])
     # A code that looks like another link's public id is found before that link.
     if found["public_id"] != name:

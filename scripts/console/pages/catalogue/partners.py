@@ -8,13 +8,13 @@ from scripts.console.pages.catalogue.links import SQL, trail
 from scripts.console.pages.choosing import (
     NAMED,
     after_of,
+    hiding,
     said_of,
     theirs,
     workspaces_of,
 )
 from scripts.console.protection import missing
 from scripts.console.serving import Asked, OwnPage
-from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
 from scripts.services.administer.access.workspaces import visible
 from scripts.services.administer.catalogue.milestones import awards
@@ -29,10 +29,8 @@ EDITED: Final = ("new_code", "name", "email", "image")
 
 async def the_partner(asked: Asked, connection: Connection, name: str) -> Row:
     """A partner by its public id. Raises Refused for an unknown one, or one of others."""
-    try:
+    with hiding():
         found = await show(connection, code=name, workspace=None)
-    except UsageProblem:
-        raise missing() from None
     theirs(asked, found["workspace_id"])
     if found["public_id"] != name:
         raise missing()

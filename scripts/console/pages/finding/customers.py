@@ -1,6 +1,7 @@
 """The page of a customer: which clicks it is bound to, and what it did."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import web
@@ -37,16 +38,13 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
 async def _customer(asked: Asked, name: str) -> Row:
     """Raises Refused for an unknown customer, or one of others."""
     async with asked.console.reads.connection() as connection:
-        owners: list[str | None] = [None]
-        if asked.user.workspaces is not None:
-            owners = [*await visible(connection, asked.user.workspaces)]
-        for owner in owners:
-            try:
+        is_limited = asked.user.workspaces is not None
+        names = await visible(connection, asked.user.workspaces)
+        for owner in names if is_limited else (None,):
+            with suppress(UsageProblem):
                 return await show(
                     connection, customer=name, workspace=owner, limit=_ROWS
                 )
-            except UsageProblem:
-                continue
     raise missing()
 
 

@@ -145,10 +145,13 @@ def _times(traced: Traced) -> list[tuple[datetime, str]]:
             (event["recorded_at"], "recorded"),
         ]
     times += [(each["recorded_at"], "it came again") for each in traced["repeats"]]
-    for each in traced["quarantine"]:
-        times.append((each["first_seen"], f"refused: {each['reason']}"))
-    for each in traced["history"]:
-        times.append((each["at"], f"{each['action']} by {each['who']}"))
+    times += [
+        (each["first_seen"], f"refused: {each['reason']}")
+        for each in traced["quarantine"]
+    ]
+    times += [
+        (each["at"], f"{each['action']} by {each['who']}") for each in traced["history"]
+    ]
     return sorted(times, key=lambda each: each[0])
 
 

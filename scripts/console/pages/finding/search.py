@@ -19,13 +19,10 @@ from scripts.sql import statements
 SQL: Final = statements("console/pages/finding/finding")
 #: A name that no row has is looked for on the streams, which takes a while and a core.
 _SECONDS: Final = 10.0
-_AT_ONCE: Final = 2
 _LONGEST: Final = 400
 #: What says nothing of a person: an event's id, a click id, a test's number.
 _IMPERSONAL: Final = re.compile(rf"{PREFIX}\S+|[0-9]{{1,16}}|[0-9a-fA-F-]{{32,36}}")
 _NOWHERE: Final = {"unknown", "detached"}
-
-_turns: Final = asyncio.Semaphore(_AT_ONCE)
 
 Traced = dict[str, Any]
 
@@ -45,7 +42,7 @@ async def found(asked: Asked, text: str) -> Traced:
             "Give an event's id or a click id.",
         )
     try:
-        async with _turns, asyncio.timeout(_SECONDS):
+        async with asked.console.searches, asyncio.timeout(_SECONDS):
             return await _traced(asked, text)
     except TimeoutError:
         raise Refused(
