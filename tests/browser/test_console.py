@@ -1,5 +1,6 @@
 """The console in a browser: it fits, goes on by itself and stays within its own policy."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.support.browsers.chromium import chromium
 from tests.support.console.desk import PASSWORD, add_user, opened
+from tests.support.console.walking import PATHS, poison
 from tests.support.eventually import eventually
 from tests.support.servers.cli import servers_of
 
@@ -22,7 +24,7 @@ new Promise(done => {
 """
 _UNNAMED = """
 [...document.querySelectorAll('input:not([type=hidden]), button, a, [tabindex="0"]')]
-  .filter(each => !(each.labels?.length || each.textContent.trim()))
+  .filter(each => !(each.labels?.length || each.ariaLabel || each.textContent.trim()))
   .map(each => each.outerHTML)
 """
 _ENTER = f"""
@@ -43,7 +45,14 @@ async def test_a_user_signs_in_and_pages_fit_and_go_on_by_themselves(
     redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
     cli = servers_of(redis_url, database_url)
-    await add_user(cli, "jane", "--role", "operator")
+    for arguments in (
+        ("programs", "add", "Shop", "--url", "https://shop.example"),
+        ("partners", "add", "jane"),
+        ("links", "add", "SUMMER", "--program", "1", "--partner", "jane"),
+    ):
+        await asyncio.to_thread(cli.document, *arguments)
+    await add_user(cli, "jane", "--role", "admin")
+    await poison(cli)
     async with opened(cli) as desk, chromium(tmp_path / "home") as browser:
         tab: Any = await browser.open()
         await tab.go(f"{desk.origin}/console")
@@ -54,9 +63,7 @@ async def test_a_user_signs_in_and_pages_fit_and_go_on_by_themselves(
         await tab.run("document.querySelector('.fresh').dataset.old = 'yes'")
         await _is(tab, "!document.querySelector('.fresh').dataset.old")
 
-        for page in (
-            "overview", "streams", "rewind", "quarantine", "operations", "nowhere",
-        ):  # fmt: skip
+        for page in (*PATHS.values(), "nowhere"):
             for width, scheme in ((320, "light"), (1280, "dark")):
                 await tab.show(width=width, scheme=scheme)
                 await tab.go(f"{desk.origin}/console/{page}")
