@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
+from uuid import UUID
 
 import orjson
 import pytest
@@ -11,6 +13,9 @@ from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
 from ingest.contracts.stream import SHARDS_KEY, events_key
+from ingest.contracts.variables import Replicas
+from ingest.durable.stream import AppendFailed, Stream
+from ingest.redis_io.client import RedisBreaker, connect
 from tests.support.edge.showcase import SHOWN, an_edge, publish
 from tests.support.servers.valkey import Valkey, running_valkey
 
@@ -21,6 +26,25 @@ PAGE = Path(__file__).parents[3] / "docs" / "threat-model.md"
 def valkey() -> Iterator[Valkey]:
     with running_valkey() as server:
         yield server
+
+
+@pytest.mark.hasty
+@pytest.mark.parametrize("is_synced", [False, True])
+async def test_the_rights_of_an_edge_let_it_wait_for_replicas(
+    valkey: Valkey, *, is_synced: bool
+) -> None:
+    [rights] = re.findall(r"ACL SETUSER edge .*", PAGE.read_text("utf-8"))
+    with Redis.from_url(valkey.url) as redis:
+        assert redis.execute_command(*rights.split())
+        wanted = Replicas(1, is_synced=is_synced)
+        url = valkey.url.replace("unix://", "unix://edge:PASSWORD@")
+        async with aclosing(connect(url, connections=1)) as client:
+            stream = Stream(client, 4, RedisBreaker(), wanted)
+            with pytest.raises(AppendFailed, match="0 of 1 replicas"):
+                await stream.append(UUID(int=1), b"x")
+            await stream.drain()
+
+        assert [] == redis.acl_log()
 
 
 async def test_an_edge_does_with_the_rights_that_the_threat_model_gives_it(

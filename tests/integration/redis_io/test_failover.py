@@ -12,9 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.directory import miscounted
+from tests.support.eventually import eventually
 from tests.support.servers.failover import number_epochs, run_of, sessions, verified
 from tests.support.servers.installation import Installation, an_installation
-from tests.support.servers.outage import SHARDS, accept
+from tests.support.servers.outage import SHARDS, accept, cli_of
 from tests.support.servers.valkey import Valkey, running_valkey
 
 pytestmark = pytest.mark.hasty
@@ -49,11 +50,20 @@ async def failed_over(
             former = await run_of(site)
             replica.follow(None)
             after = await accept(site, range(100, 125))
+            if "REFTIDE_REPLICAS" in variables:
+                await eventually(lambda: says_why(site))
             await asyncio.to_thread(primary.kill)
             address.unlink()
             address.symlink_to(replica.socket)
             await asyncio.to_thread(begin_again, primary, replica)
             yield site, former, before, after
+
+
+async def says_why(site: Installation) -> bool:
+    """Whether `status` says why events go to the disk of an edge."""
+    status = await asyncio.to_thread(cli_of(site).status)
+    found = {(edge["level"], edge["why"]) for edge in status["edges"]}
+    return ("spool", "0 of 1 replicas confirmed it") in found
 
 
 def begin_again(server: Valkey, primary: Valkey) -> None:
