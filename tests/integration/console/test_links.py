@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from itertools import count
 from typing import Any
 
 import pytest
@@ -54,6 +55,25 @@ async def test_a_link_is_found_by_code_alias_id_partner_and_url(
     assert ["OFF"] == _codes(await console.get("links?state=off"))
     assert ["SUMMER"] == _codes(await console.get("links?program=1"))
     assert [] == _codes(await console.get("links?q=%25"))
+
+
+async def test_a_link_is_over_from_its_end_on(shop: Cli) -> None:
+    seen = []
+    for number, end in enumerate(("2020-01-31", "2099-01-31", None)):
+        ends = ("--expires-at", end) if end else ()
+        new = ("links", "add", f"L{number}", "--public-id", f"l{number}", *ends)
+        await asyncio.to_thread(shop.document, *new)
+    moments = count(int(shop.now))
+    async with opened(
+        shop, is_open=True, clock=lambda: float(next(moments))
+    ) as console:
+        for number in range(3):
+            page = await console.get(f"links/l{number}")
+            seen += re.findall(
+                r'<main.*?<span class="word \w+">(\w+)<', page.text, re.DOTALL
+            )
+
+    assert ["over", "on", "on"] == seen
 
 
 async def test_a_list_goes_on_where_its_page_ended(console: Desk, shop: Cli) -> None:

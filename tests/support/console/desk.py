@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -85,8 +85,10 @@ async def add_user(cli: Cli, name: str, *options: str) -> None:
 
 
 @asynccontextmanager
-async def opened(cli: Cli, *, is_open: bool = False) -> AsyncIterator[Desk]:
-    environment = Environment(cli.variables, lambda: cli.now)
+async def opened(
+    cli: Cli, *, is_open: bool = False, clock: Callable[[], float] | None = None
+) -> AsyncIterator[Desk]:
+    environment = Environment(cli.variables, clock or (lambda: cli.now))
     app = build_app(environment, is_open=is_open)
     server = TestServer(app)
     async with TestClient(server, cookie_jar=DummyCookieJar()) as client:

@@ -111,8 +111,9 @@ def _codes(text: str) -> list[str]:
 
 
 async def _read_one(asked: Asked) -> Mapping[str, Any]:
-    today = now_of(asked).date()
-    first, end = today - timedelta(days=_DAYS - 1), today + timedelta(days=1)
+    now = now_of(asked)
+    first = now.date() - timedelta(days=_DAYS - 1)
+    end = first + timedelta(days=_DAYS)
     async with asked.console.reads.connection() as connection:
         link = await the_link(asked, connection, asked.request.match_info["name"])
         owner, public_id = link["workspace_id"], link["public_id"]
@@ -131,7 +132,7 @@ async def _read_one(asked: Asked) -> Mapping[str, Any]:
         "trail": done,
         "offered": offered,
         "edited": _editable(link),
-        "is_over": (link["expires_at"] or now_of(asked)) < now_of(asked),
+        "is_over": link["expires_at"] is not None and link["expires_at"] <= now,
     }
 
 
