@@ -57,6 +57,7 @@ class Outcomes:
             customer=resolved.customer,
             sale=resolved.sale,
             has_key=principal.has_key,
+            is_expired=resolved.is_expired,
             is_certain=resolved.is_certain,
         )
 

@@ -235,6 +235,8 @@ class Resolver:
                     raise
                 if isinstance(choice, ByVisitor):
                     unresolved = self._clicks.unseen(choice, asked)
+                elif refusal.code == "click_expired":
+                    unresolved = replace(unresolved, is_expired=True)
             else:
                 if found != _NO_ANSWER:
                     return found

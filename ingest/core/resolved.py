@@ -46,6 +46,8 @@ class Resolved(Value, frozen=True, kw_only=True):
     click_dated: int | None = None
     foreign_click: str | None = None
     click_token: str | None = None
+    #: Of several targets one is a click that is too old to earn, and none earns.
+    is_expired: bool = False
     is_certain: bool = True
 
     @property

@@ -136,6 +136,12 @@ class _Sold(wire.Tracked):
 
     sale_id: int | None = maybe("A number of the sale.", 359842711437312)
     commission_id: None = maybe("Always null: Reftide keeps no commissions.", None)
+    attributed: bool | None = maybe(
+        "False if the click is too old to earn; else left out.", example=False
+    )
+    reason: str | None = maybe(
+        "Why the sale earns nothing.", "attribution_window_expired"
+    )
 
 
 class _Refunded(wire.Tracked):
@@ -205,7 +211,8 @@ def _in_the_vendors_words(refusal: Refusal) -> Refusal:
 
 def _judge_sale(outcome: Outcome) -> Draft:
     is_known = outcome.link or outcome.customer or outcome.click_token
-    if outcome.is_certain and not is_known and not outcome.draft.is_test:
+    is_old = outcome.is_expired or outcome.draft.is_test
+    if outcome.is_certain and not is_known and not is_old:
         raise Refusal("click_unknown")
     return outcome.draft
 
@@ -214,6 +221,15 @@ def _answer_sale(outcome: Outcome) -> Reply:
     if outcome.draft.is_test:
         return tested(outcome, "sale")
     number = test_event_number(outcome.event_id)
+    if outcome.is_expired:
+        return Reply.ok(
+            success=True,
+            attributed=False,
+            reason="attribution_window_expired",
+            sale_id=number,
+            commission_id=None,
+            message="Sale tracked — attribution window expired, no commission created",
+        )
     return Reply.ok(
         success=True,
         sale_id=number,

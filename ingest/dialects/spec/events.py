@@ -204,6 +204,8 @@ class Outcome(Value, frozen=True):
     sale: SaleRecord | None = None
     #: Whether a key came with the request.
     has_key: bool = False
+    #: Of several targets one is a click that is too old to earn, and none earns.
+    is_expired: bool = False
     #: Whether everything that was asked could be answered.
     is_certain: bool = True
 

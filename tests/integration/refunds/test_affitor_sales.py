@@ -1,6 +1,7 @@
 """Affitor's sales and refunds over HTTP, and what they are worth."""
 
 from typing import Any
+from uuid import uuid4
 
 from scripts.sql import statements
 from tests.integration.dialects.test_affitor_leads import (
@@ -12,8 +13,8 @@ from tests.integration.dialects.test_affitor_leads import (
 )
 from tests.support.directory import miscounted
 from tests.support.eventually import eventually
-from tests.support.servers.installation import Installation
-from workers.publish.publisher import publish_if_missing
+from tests.support.servers.installation import Installation, elsewhere
+from workers.publish.publisher import publish_changes, publish_if_missing
 
 SALE, REFUND = "/api/v1/track/sale", "/api/v1/track/refund"
 UNKNOWN = (404, {"error": "Sale not found for transaction_id"})
@@ -128,6 +129,37 @@ async def test_a_sale_of_nobody_is_refused(site: Installation) -> None:
 
     assert (400, nobody) == await _sale(site)
     assert [] == await site.appended()
+
+
+async def test_a_sale_of_a_click_that_is_too_old_is_recorded_and_earns_nothing(
+    site: Installation,
+) -> None:
+    await site.database.execute("update programs set attribution_window_days = 1")
+    await publish_changes(site.database, site.redis)
+    old = {"id": "rt_2871660403117829", "code": "PARTNER123", "age": 2 * 86_400_000}
+
+    async def is_too_old() -> bool:
+        """Each edge hears of the window by itself."""
+        body = {**old, "id": f"rt_{uuid4().hex}"}
+        clicked = await site.edges[0].post("/t/click", json=body, headers=elsewhere())
+        visitor = (await clicked.json())["click_id"]
+        own = {"click_id": visitor, "customer_key": None, "transaction_id": visitor}
+        told = await _sale(site, **own)
+        sold.append(told)
+        return "attributed" in told[1]
+
+    sold: list[Answer] = []
+    await eventually(is_too_old)
+    await recorded(site)
+
+    status, answer = sold[-1]
+    assert (200, False) == (status, answer["attributed"])
+    assert "attribution_window_expired" == answer["reason"]
+    earned = "select count(*)::int from events where kind = 'sale' and link_id is null"
+    assert [(1,)] == await site.rows(earned)
+    assert [(len(sold) - 1,)] == await site.rows(
+        "select sales::int from links where code = 'PARTNER123'"
+    )
 
 
 async def test_tests_of_sales_and_refunds_count_nothing(site: Installation) -> None:
