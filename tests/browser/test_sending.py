@@ -1,11 +1,13 @@
 """Nothing that the script was told is lost or counted twice, whatever happens to it."""
 
 import asyncio
+from time import monotonic
 
 import pytest
 
 from ingest.contracts.envelope import Kind
 from tests.browser.conftest import CODE, WWW, Web
+from tests.support.browsers.driving import Tab
 from tests.support.browsers.network import EDGE, Answer, Cut, Seen, page
 from tests.support.eventually import eventually
 
@@ -45,6 +47,18 @@ class Broken:
         self.at.append(seen.at)
         self.left -= 1
         return self.answer if self.left >= 0 else None
+
+
+async def has_sent_all(tab: Tab) -> None:
+    """Wait until nothing waits in a page."""
+
+    async def has_nothing_left() -> bool:
+        left = (
+            "Object.keys(localStorage).filter(name => name.startsWith('rt: ')).length"
+        )
+        return 0 == await tab.run(left)
+
+    await eventually(has_nothing_left)
 
 
 async def test_a_click_that_the_visitor_leaves_at_once_is_recorded(web: Web) -> None:
@@ -130,14 +144,46 @@ async def test_the_edge_is_left_alone_for_as_long_as_it_asks(web: Web) -> None:
     assert [] == await tab.run("errors")
 
 
+@pytest.mark.parametrize("how", ["killed", "offline"])
+async def test_what_happens_while_the_edge_is_away_is_sent_once(
+    web: Web, how: str
+) -> None:
+    web.everywhere(ERRORS + web.tag())
+    tab = await web.open(f"{WWW}/start")
+    edge, until = web.network.edge, monotonic() + 10
+    if how == "killed":
+        web.network.edge = "http://127.0.0.1:1"  # nobody listens
+    else:
+        web.network.fault = lambda seen: "cut" if seen.at < until else None
+
+    await tab.run(f"void reftide('click', '{CODE}')")
+    await tab.run("void reftide('lead', {customer_id: 'c1'})")
+    await asyncio.sleep(until - monotonic())  # what is tested is time
+    web.network.edge = edge
+
+    await web.counts(1)
+    await web.counts(1, Kind.LEAD)
+    await has_sent_all(tab)
+    assert (1, 1) == (len(await web.events()), len(await web.events(Kind.LEAD)))
+    assert [] == await tab.run("errors")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param("cut", id="no-edge"),
+        pytest.param(Answer(503, {}, b""), id="503"),
+        pytest.param(Answer(429, {}, b""), id="429"),
+    ],
+)
 @pytest.mark.parametrize(
     ("later", "script"),
     [pytest.param("next", "", id="next-page"), ("tomorrow", TOMORROW)],
 )
 async def test_what_could_not_be_sent_is_sent_by_a_later_page(
-    web: Web, later: str, script: str
+    web: Web, later: str, script: str, answer: Answer | Cut
 ) -> None:
-    web.network.fault = Broken("cut", 10_000)
+    web.network.fault = Broken(answer, 10_000)
     web.everywhere(web.tag())
     tab = await web.open(LANDING)
     await tab.run("void reftide('lead', {customer_id: 'c1'})")
@@ -149,14 +195,7 @@ async def test_what_could_not_be_sent_is_sent_by_a_later_page(
 
     await web.counts(1)
     await web.counts(1, Kind.LEAD)
-
-    async def has_nothing_left() -> bool:
-        left = (
-            "Object.keys(localStorage).filter(name => name.startsWith('rt: ')).length"
-        )
-        return 0 == await tab.run(left)
-
-    await eventually(has_nothing_left)
+    await has_sent_all(tab)
 
 
 async def test_tabs_with_one_queue_send_each_event_once_at_a_time(web: Web) -> None:
