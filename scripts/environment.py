@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from ingest.contracts.variables import Replicas, SettingsError, StoreEmail, Variables
 from scripts.errors import Unreachable, UsageProblem
@@ -30,6 +30,8 @@ class Environment:
 
     variables: Mapping[str, str]
     clock: Callable[[], float]
+    #: Whether a database that is behind will do.
+    may_lag: bool = False
 
     @property
     def data(self) -> Path:
@@ -47,7 +49,18 @@ class Environment:
 
     def database_url(self) -> str:
         """Raises Unreachable where nothing says which server."""
-        return self._server("DATABASE_URL", "Postgres") or self._instance().database_url
+        name = self.database_variable
+        return self._server(name, "Postgres") or self._instance().database_url
+
+    @property
+    def database_variable(self) -> str:
+        """The variable that names the database."""
+        has_replica = self.may_lag and self._variable("DATABASE_READ_URL")
+        return "DATABASE_READ_URL" if has_replica else "DATABASE_URL"
+
+    def lagging(self) -> Self:
+        """The same with the database for what reads much and needs not be up to date."""
+        return replace(self, may_lag=True)
 
     def secrets(self) -> tuple[bytes, ...]:
         """The installation's secrets, the current one first. Raises Unreachable."""

@@ -113,10 +113,9 @@ async def postgres(
     `patience` is how many seconds it may take to connect. `settings` take the place of those that commands ask for. Raises Unreachable, also
     for what happens inside the block.
     """
-    url = environment.database_url()
     with postgres_named(environment):
         connection = await _connect(
-            url, patience, seconds, settings or _settings(seconds)
+            environment, patience, seconds, settings or _settings(seconds)
         )
         try:
             yield connection
@@ -232,18 +231,21 @@ async def _answers(client: Redis, seconds: float) -> None:
 
 
 async def _connect(
-    url: str, patience: float, seconds: float, settings: Mapping[str, str]
+    environment: Environment,
+    patience: float,
+    seconds: float,
+    settings: Mapping[str, str],
 ) -> Connection:
     try:
         return await asyncpg.connect(
-            url,
+            environment.database_url(),
             timeout=patience,
             command_timeout=seconds,
             server_settings=dict(settings),
         )
     except ValueError as error:
         raise PostgresAway(
-            "DATABASE_URL is no URL of PostgreSQL.", _POSTGRES_FORM
+            f"{environment.database_variable} is no URL of PostgreSQL.", _POSTGRES_FORM
         ) from error
 
 
@@ -273,7 +275,8 @@ def _said(error: BaseException) -> str:
 @contextmanager
 def postgres_named(environment: Environment) -> Iterator[None]:
     """Raise PostgresAway for what says that the server cannot be used."""
-    source = environment.source("DATABASE_URL")
+    name = environment.database_variable
+    source = environment.source(name)
     try:
         yield
     except _ABSENT as error:
@@ -293,8 +296,7 @@ def postgres_named(environment: Environment) -> Iterator[None]:
     except _UNREACHABLE as error:
         remedy = next(
             (told for kind, told in _REMEDIES.items() if isinstance(error, kind)),
-            "check that it runs and that DATABASE_URL is right; `reftide up` brings its"
-            " own.",
+            f"check that it runs and that {name} is right; `reftide up` brings its own.",
         )
         raise PostgresAway(
             f"Postgres ({source}) cannot be used: {_said(error)}", remedy

@@ -54,9 +54,11 @@ def build_app(
     `is_open` lets anybody on this machine do everything. Raises Unreachable without the
     installation's secret, UsageProblem for a variable that is wrong.
     """
-    reads = Reads(environment)
+    reads, figures = Reads(environment), Reads(environment.lagging())
     access = Access(environment, reads, is_open=is_open)
-    console = serving.Console(environment, reads, access, Sampler(environment, reads))
+    console = serving.Console(
+        environment, reads, figures, access, Sampler(environment, reads)
+    )
     pages = web.Application(
         middlewares=[serving.guarding(console)], client_max_size=_MOST_BYTES
     )
@@ -87,9 +89,11 @@ def _sampling(
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def life(_: web.Application) -> AsyncIterator[None]:
         await console.reads.open()
+        await console.figures.open()
         sampling = asyncio.create_task(console.sampler.run())
         yield
         await tasks.end(sampling)
+        console.figures.close()
         console.reads.close()
 
     return life

@@ -44,6 +44,8 @@ class Console:
 
     environment: Environment
     reads: Reads
+    #: Of a database that may be behind.
+    figures: Reads
     access: Access
     sampler: Sampler
     #: Takes a core for a while.

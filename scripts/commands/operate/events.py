@@ -92,7 +92,7 @@ async def _page(
     environment: Environment, asked: Mapping[str, Any], now: datetime
 ) -> list[dict[str, Any]]:
     after: UUID | None = asked["after"]
-    async with postgres(environment) as connection:
+    async with postgres(environment.lagging()) as connection:
         choice = await events.choose(connection, asked)
         return await events.page(connection, choice, asked["limit"], now, after)
 
@@ -125,7 +125,7 @@ async def tailed(
 ) -> None:
     """Print events as they are recorded, as long as `pause` says so."""
     show = _line_printer(asked)
-    async with postgres(environment) as connection:
+    async with postgres(environment.lagging()) as connection:
         choice = await events.choose(
             connection, {"since": None, "until": None, **asked}
         )

@@ -68,7 +68,7 @@ def command(environment: Environment, /, **asked: Any) -> None:
         owner = await filter_by(connection, asked["workspace"])
         return await stats(connection, by, owner, days, asked["limit"])
 
-    *found, total = ask_postgres(environment, ask, seconds=_SECONDS)
+    *found, total = ask_postgres(environment.lagging(), ask, seconds=_SECONDS)
     # Counters of days have none.
     amounts = [] if by == "day" or (by == "link" and any(days)) else ["amounts"]
     columns = (by, *_MORE.get(by, ()), *NAMES, *amounts)

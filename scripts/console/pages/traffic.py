@@ -34,7 +34,7 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
     query = asked.request.query
     first, end = _span(asked)
     by, said = query.get("by", "link"), said_of(query, _FILTERS)
-    async with asked.console.reads.connection() as connection:
+    async with asked.console.figures.connection() as connection:
         known = await visible(connection, asked.user.workspaces)
         name = workspace_of(asked, known)
         owner = known.get(name or "")
@@ -74,7 +74,7 @@ async def _read_all(asked: Asked) -> Sequence[Mapping[str, Any]]:
     """What the page shows, and all that it leaves out."""
     query, days = asked.request.query, _span(asked)
     by, said = query.get("by", "link"), said_of(query, _FILTERS)
-    async with asked.console.reads.connection() as connection:
+    async with asked.console.figures.connection() as connection:
         known = await visible(connection, asked.user.workspaces)
         owner = known.get(workspace_of(asked, known) or "")
         return (await _sums(connection, by, owner, days, _DOWNLOADED, said))[:-1]

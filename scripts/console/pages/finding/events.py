@@ -58,7 +58,7 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
     traced = await found(asked, text) if text else None
     if traced is not None and traced["id"] is not None:
         raise web.HTTPSeeOther(f"{BASE}/events/{traced['id']}")
-    async with asked.console.reads.connection() as connection:
+    async with asked.console.figures.connection() as connection:
         known = await visible(connection, asked.user.workspaces)
         if traced is None:
             listed = await _listed(asked, connection, said, workspace_of(asked, known))
