@@ -61,23 +61,29 @@ async def has_sent_all(tab: Tab) -> None:
     await eventually(has_nothing_left)
 
 
-async def test_a_click_that_the_visitor_leaves_at_once_is_recorded(web: Web) -> None:
+@pytest.mark.parametrize("kind", [Kind.CLICK, Kind.LEAD])
+async def test_what_the_visitor_leaves_at_once_is_recorded(
+    web: Web, kind: Kind
+) -> None:
     """Over a cold connection with round trips of 150 ms."""
     web.everywhere(web.tag(api_host=f"https://{EDGE}") + ELSEWHERE)
     web.network.rtt = 0.15
     async with asyncio.TaskGroup() as group:
         for way in WAYS:
-            group.create_task(leave(web, way, TRIES // len(WAYS)))
+            group.create_task(leave(web, way, TRIES // len(WAYS), kind))
 
-    await web.counts(TRIES)
+    await web.counts(TRIES, kind)
     assert [] == web.network.tracked("OPTIONS")
 
 
-async def leave(web: Web, way: str, times: int) -> None:
-    """Click and leave in one tick, each time from a new tab."""
+async def leave(web: Web, way: str, times: int, kind: Kind) -> None:
+    """Click, report a lead too if asked, and leave in one tick, each time from a new tab."""
+    told = f"reftide('click', '{CODE}')"
+    if kind is Kind.LEAD:
+        told += ", reftide('lead', {email: 'jane@example.com'})"
     for _ in range(times):
         tab = await web.open(f"{WWW}/start")
-        await tab.run(f"void (reftide('click', '{CODE}'), {way or 0})")
+        await tab.run(f"void ({told}, {way or 0})")
         if not way:
             await tab.close()
 

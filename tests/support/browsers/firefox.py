@@ -39,15 +39,18 @@ user_pref("privacy.globalprivacycontrol.functionality.enabled", true);
 class _Firefox:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        # A tab that closes may be the one beside which another opens.
+        self._tabs = asyncio.Lock()
 
     async def open(self) -> Tab:
-        made = await self._wire.ask("browsingContext.create", {"type": "tab"})
-        return _FirefoxTab(self._wire, made["context"])
+        async with self._tabs:
+            made = await self._wire.ask("browsingContext.create", {"type": "tab"})
+        return _FirefoxTab(self._wire, made["context"], self._tabs)
 
 
 class _FirefoxTab:
-    def __init__(self, wire: Wire, context: str) -> None:
-        self._wire, self._context = wire, context
+    def __init__(self, wire: Wire, context: str, tabs: asyncio.Lock) -> None:
+        self._wire, self._context, self._tabs = wire, context, tabs
 
     async def go(self, url: str) -> None:
         asked = {"context": self._context, "url": url, "wait": "complete"}
@@ -76,7 +79,8 @@ class _FirefoxTab:
         await self._wire.ask("input.performActions", asked)
 
     async def close(self) -> None:
-        await self._wire.ask("browsingContext.close", {"context": self._context})
+        async with self._tabs:
+            await self._wire.ask("browsingContext.close", {"context": self._context})
 
 
 @asynccontextmanager
