@@ -150,6 +150,7 @@ def outcome_of(sample: Sample, draft: Draft) -> Outcome:
         customer=None if customer is None else CustomerRecord(**customer),
         sale=SaleRecord(**script["sale"]) if "sale" in script else None,
         has_key=script.get("has_key", False),
+        is_expired=script.get("is_expired", False),
         is_certain=script.get("is_certain", True),
     )
 
