@@ -115,12 +115,14 @@ async def _fill(
             answers += await fill(send, step, first=seed * requests + first)
             found.see(await survey(redis), known)
             tell(f"{answers.total():,} requests: {found.after:,} bytes")
+        # Theirs expires too: from here on nobody leaves anything.
+        over.set()
+        await honest
         began = time.monotonic()
         while found.after > _AS_BEFORE * found.before and found.seconds < _MOST_SECONDS:
             await asyncio.sleep(1)
             found.see(await survey(redis), known)
             found.seconds = time.monotonic() - began
-        over.set()
     server.close()
     return found, answers, honest.result()
 
