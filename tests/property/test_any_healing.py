@@ -104,7 +104,7 @@ def _naming(how: str, click: int) -> dict[str, Any]:
 
 
 async def _start_over(clinic: Clinic) -> None:
-    await clinic.execute(f"truncate {_TABLES}")
+    await clinic.execute(f"truncate {_TABLES}, link_moves")
     await clinic.execute("delete from links where code = any($1)", list(_NEW))
     await clinic.execute("delete from api_keys where key_hash = $1", _HASH)
 
