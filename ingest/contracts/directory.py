@@ -273,7 +273,7 @@ class CustomerRecord:
     avatar: str | None = None
     click_uuid: UUID | None = None
     link_uuid: UUID | None = None
-    #: Whether an API key vouched for the click, not only whoever has its id.
+    #: Whether an API key vouched for the click, not only somebody who has its id.
     is_bound_by_key: bool = False
     #: False in what an edge remembers of a customer that may never be recorded.
     is_recorded: bool = False

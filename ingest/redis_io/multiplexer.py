@@ -230,7 +230,7 @@ class Multiplexer:
     def _drop_if_idle(self) -> None:
         """Close a connection on which nothing is under way: it may lead to a server that is gone.
 
-        Whoever waits for a reply has a timeout.
+        A command that waits for a reply has a timeout.
         """
         if not self._unanswered:
             self._break_off(RedisConnectionError("the connection was idle"))

@@ -101,7 +101,7 @@ class Sampler:
     ) -> Shared[_Found]:
         """What pages share besides: by name, read when asked for after so many seconds."""
         if name not in self._shared:
-            # The one that was made first goes; whoever waits for it still gets it.
+            # The one that was made first goes; a request that waits for it still gets it.
             for former in list(self._shared)[: -_MOST_SHARED + 1]:
                 del self._shared[former]
             self._shared[name] = Shared(read, seconds, _TOO_OLD * seconds)

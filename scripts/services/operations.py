@@ -54,7 +54,7 @@ async def end(
 async def pressed(connection: Connection, press: str, who: str) -> int | None:
     """The act that somebody's form with this random text was sent for before, if any.
 
-    Whoever sends it at the same time waits for the transaction.
+    A request that sends it at the same time waits for the transaction.
     """
     await connection.execute(_SQL["alone"], press)
     known: int | None = await connection.fetchval(_SQL["pressed"], press, who)

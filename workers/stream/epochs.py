@@ -114,7 +114,7 @@ def _vanished_events(member: bytes) -> Iterable[tuple[object, ...]]:
     try:
         one = VanishedEntry.unpack(member)
     except msgspec.DecodeError:
-        return  # whoever wrote it is no edge of ours
+        return  # no edge of ours wrote it
     entry, ids = EntryId.of(one.entry), one.event_ids
     # PostgreSQL has no arrays of arrays of different lengths.
     claims = {
@@ -217,7 +217,7 @@ async def _count(
     unsettled = max(0, known["appended_beyond"] - known["settled_beyond"])
     is_at_rest = await _is_at_rest(redis, stream)
     if is_at_rest and known["is_restarted"]:
-        # Whoever appended these events may not have lived to miss their entries.
+        # The edge that appended these events may not have lived to miss their entries.
         missing = max(missing, ceil(unsettled / (ENTRY_EVENTS - 1)))
         change = known["settled"] + missing - stream.added - known["vanished"]
         if change > 0:

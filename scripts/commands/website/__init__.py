@@ -1,1 +1,1 @@
-"""Commands for whoever has a website."""
+"""Commands for people who have a website."""

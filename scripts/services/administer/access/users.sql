@@ -13,7 +13,7 @@ select console_users.name, role, password is not null as has_password, created_a
 -- remove: a user, and its sessions
 delete from console_users where name = $1 returning id
 
--- password: another password; whoever is signed in with the former one is signed out
+-- password: another password; sessions of the former one end
 with changed as (
     update console_users set password = $2 where name = $1 returning id
 ), ended as (

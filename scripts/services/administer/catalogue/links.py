@@ -152,7 +152,7 @@ def _changed(row: Row) -> str:
     former = row["former_partner"] or "no partner"
     return (
         f"{changed}\n{row['events_that_stay']:,} of its events stay with {former}, or with"
-        f" whoever had the link when they came. To move them to {row['partner']}:\n"
+        f" the partner that had the link when they came. To move them to {row['partner']}:\n"
         f"  {row['move_them']}"
     )
 
