@@ -35,7 +35,8 @@ _ROWS: Final = 250_000
 #: The time-out of a statement: a day of a large installation takes long.
 _SECONDS: Final = 3600.0
 _SETTINGS: Final = {"statement_timeout": str(int(_SECONDS * 1000)), "timezone": "UTC"}
-_OURS: Final = re.compile(r"events/day=\d{4}-\d\d-\d\d/part-\d+-[0-9a-f]{16}\..+")
+#: Files of ours, and those that were being written when a process was killed.
+_OURS: Final = re.compile(r"events/day=\d{4}-\d\d-\d\d/\.?part-\d+-[0-9a-f]{16}\..+")
 _DAY: Final = timedelta(days=1)
 
 

@@ -162,6 +162,20 @@ def test_a_day_without_events_has_no_files(filled: Cli, lake: Path) -> None:
     assert sorted(_files(lake)) == sorted(_listed(lake))
 
 
+def test_what_a_killed_export_left_is_deleted(filled: Cli, lake: Path) -> None:
+    _export(filled, lake)
+    listed = {lake / name for name in _listed(lake)}
+    [one, *_] = listed
+    whole = one.with_name(f"part-7-{'0' * 16}.parquet")
+    for path in (whole, one.with_name(f".{whole.name}.part"), one.with_name("notes")):
+        path.write_bytes(b"x")
+
+    _export(filled, lake)
+
+    kept = {path for path in (lake / "events").rglob("*") if path.is_file()}
+    assert listed | {one.with_name("notes")} == kept
+
+
 def test_a_dry_run_writes_nothing(filled: Cli, lake: Path) -> None:
     done = _export(filled, lake, "--dry-run")
 
