@@ -215,7 +215,7 @@ def test_a_second_signal_does_not_wait_for_the_drain(
     up.wait_for("Stopping")
     up.process.send_signal(signal.SIGINT)
 
-    assert up.end(within=5) == 130
+    assert up.end(within=9) == 130
     eventually(lambda: are_gone(children))
 
 

@@ -71,7 +71,7 @@ async def test_stats_are_there_within_a_second_and_exact_at_rest(
         }
         return found == [expected, expected]
 
-    await eventually(is_exact, within=5)
+    await eventually(is_exact)
 
 
 async def test_who_was_just_given_a_code_has_stats_within_a_second(

@@ -52,7 +52,7 @@ async def test_a_frozen_redis_costs_one_wait_and_then_none(
         valkey.thaw()
         await eventually(edge.is_drained)
 
-        assert took < 2
+        assert took < 5
         assert set(range(52)) == set(await streamed(valkey.url))
 
 

@@ -34,7 +34,7 @@ async def test_a_full_disk_is_an_answer_and_said_once(
     monkeypatch.setattr(home_module, "OS_FILES", FullDisk())
     with capture_logs() as logs:
         async with an_edge(valkey.url, tmp_path) as edge:
-            for number in range(3):
+            for number in range(21):
                 with pytest.raises(Overloaded, match="No space left"):
                     await edge.sink.append(UUID(int=number), b"x")
             assert Level.REFUSE is edge.sink.standing.level
@@ -142,13 +142,13 @@ async def test_a_disk_that_hangs_is_given_up_and_blocks_nobody(
     monkeypatch.setattr(home_module, "OS_FILES", disk)
     async with an_edge(valkey.url, tmp_path) as edge:
         waits = []
-        for number in range(3):
+        for number in range(21):
             began = time.monotonic()
             with pytest.raises(Overloaded, match="too slow"):
                 await edge.sink.append(UUID(int=number), b"%d" % number)
             waits.append(time.monotonic() - began)
         disk.is_free.set()
 
-        assert waits[0] < 2
-        assert max(waits[1:]) < 0.5
+        # If each of them waited as the first one does, it were more than 20.
+        assert sum(waits) < 10
         await eventually(lambda: takes_events(edge))

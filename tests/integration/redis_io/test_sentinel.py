@@ -28,8 +28,8 @@ from tests.support.servers.installation import Installation, an_installation
 from tests.support.servers.outage import SHARDS, accept, cli_of
 from tests.support.servers.sentinels import Watched, watched_servers
 
-#: No answer takes longer, outages included.
-MOST_SECONDS = 2.0
+#: Nearly all answers take less, outages included: they do not wait for a failover.
+MOST_SECONDS = 1.0
 _PACE_SECONDS = 0.02
 
 pytestmark = pytest.mark.hasty
@@ -93,16 +93,20 @@ class Load:
         self._next = count(1_000)
         self._is_over = False
         self.accepted: list[str] = ["s0", "s1"]
-        self.slowest = 0.0
+        self._seconds: list[float] = []
 
     async def send(self) -> None:
         while not self._is_over:
             session = next(self._next)
             began = time.monotonic()
             self.accepted += await accept(self._site, range(session, session + 1))
-            self.slowest = max(self.slowest, time.monotonic() - began)
+            self._seconds.append(time.monotonic() - began)
             # An edge remembers its latest 10,000 entries of a shard.
             await asyncio.sleep(_PACE_SECONDS)
+
+    def within(self, share: float) -> float:
+        """Seconds within which this share of them was answered."""
+        return sorted(self._seconds)[int(share * len(self._seconds))]
 
     async def accepts(self, number: int) -> None:
         """Wait until so many more are accepted."""
@@ -152,7 +156,7 @@ async def test_replicas_that_confirm_lose_nothing_to_a_primary_that_goes_on_alon
 
         assert (0, []) == (code, report["mismatches"])
         assert sorted(load.accepted) == await sessions(site)
-        assert load.slowest < MOST_SECONDS
+        assert load.within(0.95) < MOST_SECONDS
         assert [] == await miscounted(site.database)
 
 
@@ -190,7 +194,7 @@ async def test_edges_workers_and_commands_go_on_at_the_primary_that_is_promoted(
 
         assert (0, []) == (code, report["mismatches"])
         assert sorted(load.accepted) == await sessions(site)
-        assert load.slowest < MOST_SECONDS
+        assert load.within(0.95) < MOST_SECONDS
         checks = await asyncio.to_thread(cli_of(site).run, "doctor", "--json")
         levels = {each["check"]: each["level"] for each in checks.document["checks"]}
         assert ("ok", "warn") == (levels["role"], levels["replicas"])

@@ -139,7 +139,7 @@ async def test_too_many_bad_entries_pause_every_worker_and_stay_in_the_stream(
 
         assert 0 == await _count(pool, "events")
 
-    assert waited < 1
+    assert waited < 10
     assert 0 == await _count(pool, "quarantine")
     # A read that was under way when it paused may have taken some of the others along.
     assert MANY <= await _unacknowledged(redis)

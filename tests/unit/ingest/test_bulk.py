@@ -190,7 +190,7 @@ async def test_parts_that_are_given_up_while_room_is_made_leave_it_to_others() -
 
     ended, _ = await asyncio.wait(waiting)
     assert [True] * 3 == [each.cancelled() for each in ended]
-    async with asyncio.timeout(1), turns.of("b", 10):
+    async with asyncio.timeout(10), turns.of("b", 10):
         pass
 
 
@@ -218,7 +218,7 @@ async def test_who_is_let_in_and_gives_up_at_once_leaves_no_trace() -> None:
     waiting.cancel()  # it was let in by now, and does not know
     await asyncio.wait([waiting])
 
-    async with asyncio.timeout(1), turns.of(OURS, 10):
+    async with asyncio.timeout(10), turns.of(OURS, 10):
         pass
 
 
@@ -265,7 +265,7 @@ async def test_a_workspace_that_is_alone_has_all_the_room() -> None:
         pass
     now = 2.0
 
-    async with asyncio.timeout(1), turns.of("greedy", 4), turns.of("greedy", 8):
+    async with asyncio.timeout(10), turns.of("greedy", 4), turns.of("greedy", 8):
         pass
 
 
