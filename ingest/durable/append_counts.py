@@ -8,7 +8,7 @@ once a second, so that the ledger shows the loss.
 """
 
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
@@ -39,8 +39,8 @@ NO_ABSENT: Final[Mapping[int, Absent]] = {}
 class AppendCounts:
     """What one edge has appended since it started; workers number the epochs."""
 
-    def __init__(self, shards: int) -> None:
-        """Begin with no counts."""
+    def __init__(self, shards: int, kept: int = KEPT_IDS) -> None:
+        """Begin with no counts; `kept` of a shard's entries are remembered."""
         self._ended: Counter[int] = Counter()
         self._ended_beyond_first: Counter[int] = Counter()
         #: Entries that the stream acknowledged in the present epoch, by shard.
@@ -49,7 +49,9 @@ class AppendCounts:
         self.live_beyond_first: Counter[int] = Counter()
         #: The latest entries, by shard.
         self._latest: list[deque[_Entry]]
-        self._latest = [deque(maxlen=KEPT_IDS) for _ in range(shards)]
+        self._latest = [deque(maxlen=kept) for _ in range(shards)]
+        #: How many events of the present epoch a comparison took out of them, by shard.
+        self._taken: Counter[int] = Counter()
         #: How many events were not answered for in the present epoch, by shard.
         self.unanswered: Counter[int] = Counter()
         self._epochs: dict[int, int] = {}
@@ -111,35 +113,43 @@ class AppendCounts:
         self._tell(before, shard, missing)
         self._ended[before] += self.live.pop(shard, 0) - len(there)
         self.live[shard] = len(there)
-        self._ended_beyond_first[before] += self.live_beyond_first.pop(shard, 0)
+        more = _events(there) - len(there)
+        self._ended_beyond_first[before] += self.live_beyond_first.pop(shard, 0) - more
+        self.live_beyond_first[shard] = more
         # Any of them may have been among what the server took along.
         self._unsure[before] += self.unanswered.pop(shard, 0)
         self._keep(shard, there)
+        del self._taken[shard]
 
     def _note_vanished(self, shard: int, gone: Collection[bytes]) -> None:
         """Count what vanished, once.
 
         A file that was cut and a replica that was behind lack the end of a stream: appends
-        that were not answered may have vanished too if they came later.
+        that were not answered may have vanished too if they came later. So may all that are
+        no longer remembered, unless an entry is there that came later than these.
         """
         epoch, latest = self._epochs.get(shard), [*self._latest[shard]]
         if epoch is None or not gone:
             return
         there, missing, first = _parted(latest, gone)
-        unsure = sum(
-            len(event_ids) // _ID_BYTES
-            for entry, event_ids, _ in latest[first:]
-            if not entry
-        )
-        if first == 0 and len(latest) == KEPT_IDS:
-            # Older ones may be gone too.
-            unsure += max(0, self.live[shard] - KEPT_IDS)
+        unsure = _events(one for one in latest[first:] if not one[0])
+        if not any(entry for entry, _, _ in latest[:first]):
+            forgotten = self._forgotten(shard, latest)
+            # They cannot vanish again.
+            self._taken[shard] += forgotten
+            unsure += forgotten
         since = min(int(one.partition(b"-")[0]) for one in gone)
         self._vanished[epoch] += len(gone)
         self._unsure[epoch] += unsure
         self._first_vanished[epoch] = min(since, self._first_vanished.get(epoch, since))
         self._tell(epoch, shard, missing)
         self._keep(shard, there)
+
+    def _forgotten(self, shard: int, latest: Sequence[_Entry]) -> int:
+        """How many events of the present epoch are older than what is remembered."""
+        appended = self.live[shard] + self.live_beyond_first[shard]
+        known = _events(latest) + self._taken[shard]
+        return max(0, appended + self.unanswered[shard] - known)
 
     def _tell(self, epoch: int, shard: int, missing: Sequence[_Entry]) -> None:
         self.vanished_entries.extend(
@@ -148,6 +158,7 @@ class AppendCounts:
         self.vanished_count += len(missing)
 
     def _keep(self, shard: int, latest: list[_Entry]) -> None:
+        self._taken[shard] += _events(self._latest[shard]) - _events(latest)
         self._latest[shard].clear()
         self._latest[shard].extend(latest)
 
@@ -206,6 +217,10 @@ def claims_in(payloads: Sequence[bytes]) -> tuple[VanishedClaim, ...]:
         for request, target in filter(None, [claim_of(payload)])
         if request.dedupe
     )
+
+
+def _events(entries: Iterable[_Entry]) -> int:
+    return sum(len(event_ids) for _, event_ids, _ in entries) // _ID_BYTES
 
 
 def _parted(

@@ -102,6 +102,31 @@ async def test_appends_without_an_answer_make_the_loss_a_range(
     assert ledger.lost <= len(gone) <= lost["at_most"] == ledger.lost + 1
 
 
+async def test_a_loss_deeper_than_what_an_edge_remembers_is_within_its_range(
+    scene: Scene, valkey: Valkey
+) -> None:
+    await scene.edge.close()
+    scene.edge = Edge(valkey.url, "forgetful", kept=20)
+    await scene.edge.report()
+    await scene.append(60)
+    await scene.settle(20)
+    valkey.freeze()
+    await scene.append(1)
+    valkey.thaw()
+    await scene.edge.report()
+    await scene.append(10)
+    await scene.look()
+    before = await scene.there()
+    await restart(scene, valkey, 10_000)
+    gone = before - await scene.there() - scene.recorded
+
+    ledger, [lost] = await scene.judge()
+
+    assert 20 < len(gone) < 51
+    assert ledger.lost <= len(gone) <= lost["at_most"]
+    assert 0 == ledger.balance
+
+
 async def test_nobody_knows_what_an_edge_lost_that_died_in_that_second(
     scene: Scene, valkey: Valkey
 ) -> None:

@@ -16,6 +16,7 @@ from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
 from ingest.contracts.variables import Variables
+from ingest.durable.append_counts import KEPT_IDS, AppendCounts
 from ingest.durable.degradation import Degradation
 from ingest.durable.edge_clock import EdgeClock, unix_ms
 from ingest.durable.probe import Breakers, RedisProbe
@@ -36,12 +37,13 @@ STREAM = events_key(0)
 class Edge:
     """What appends, and what asks Redis how it is."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, kept: int = KEPT_IDS) -> None:
         self.name = name
         self.reach = RedisBreaker()
         self.redis = connect(url, connections=2, breaker=self.reach)
         self.probes = connect(url, connections=1)
         self.stream = Stream(self.redis, 1, RedisBreaker())
+        self.stream.appended = AppendCounts(1, kept)
         self.probe = RedisProbe(
             self.probes,
             breakers=Breakers(self.reach, RedisBreaker()),
