@@ -6,12 +6,12 @@ from typing import Final
 from aiohttp import web
 
 from ingest.bulk.process import BulkProcessor
-from ingest.bulk.reader import decoded, events_in
+from ingest.bulk.reader import Decoding, decoding, events_in
 from ingest.dialects.batch import BYTES
 from ingest.dialects.spec.refusal import Refusal
 from ingest.dialects.spec.requests import RawRequest
-from ingest.http.driver import TURNS
-from ingest.http.handlers import BODY_BYTES, Callers, Handler, respond
+from ingest.http.driver import TURNS, Turns
+from ingest.http.handlers import Callers, Handler, respond
 
 _BODY_SECONDS: Final = 10.0
 
@@ -26,13 +26,22 @@ def batching(judge: BulkProcessor, callers: Callers) -> Handler:
         body = await _body(request)
         # To decompress a batch takes milliseconds, and so does to take it apart.
         turns = request.app[TURNS]
-        await turns.turn(BODY_BYTES if encoding else 0)
-        plain = decoded(body, encoding)
+        plain = await _in_turns(turns, decoding(body, encoding))
         await turns.turn(len(plain))
         events = events_in(plain)
         return respond(await judge.take(sender, events), is_for_browsers=False)
 
     return handle
+
+
+async def _in_turns(turns: Turns, decoding: Decoding) -> bytes:
+    while True:
+        try:
+            size = next(decoding)
+        except StopIteration as ended:
+            found: bytes = ended.value
+            return found
+        await turns.turn(size)
 
 
 async def _body(request: web.Request) -> bytes:

@@ -26,10 +26,10 @@ from ingest.dialects.spec.requests import RawRequest, Reply
 from ingest.dialects.spec.routes import Credential, Dialect, Endpoint
 from ingest.http.driver import Turns
 
-#: Concurrent events of one batch, and of all: some ten milliseconds of work. More would not
-#: be faster, and requests that wait for Redis could time out.
-_AT_ONCE: Final = 128
-_UNDER_WAY: Final = 512
+#: Concurrent events of one batch, and of all: some milliseconds of work, which the replies
+#: of Redis may bring at a time. More would not be faster, and other requests would wait.
+_AT_ONCE: Final = 32
+_UNDER_WAY: Final = 64
 #: How long a batch prepares events before it yields to other requests.
 _SLICE_SECONDS: Final = 0.002
 #: Of a body that takes as long.

@@ -5,7 +5,7 @@ takes time, and a batch yields to other requests between two of them.
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -14,6 +14,8 @@ import zstandard
 from ingest.dialects.batch import BYTES, EVENTS
 from ingest.dialects.spec.refusal import Refusal
 
+#: What is decompressed at a time.
+_PART_BYTES: Final = 64 * 1024
 #: The largest that RFC 8878 requires of decoders; beyond it, senders would choose our memory.
 _ZSTD_WINDOW: Final = 8 * 1024 * 1024
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -32,8 +34,12 @@ _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def decoded(body: bytes, encoding: str) -> bytes:
-    """The body without its Content-Encoding.
+#: Yields the bytes that it is about to make, at most; returns all of them.
+Decoding = Generator[int, None, bytes]
+
+
+def decoding(body: bytes, encoding: str) -> Decoding:
+    """The body without its Content-Encoding, a part at a time.
 
     Raises Refusal: `encoding_unsupported`; `body_malformed` for truncated or invalid data;
     `body_too_large` as soon as the limit is exceeded.
@@ -41,43 +47,60 @@ def decoded(body: bytes, encoding: str) -> bytes:
     decode = _DECODERS.get(encoding.strip().lower())
     if decode is None:
         raise Refusal("encoding_unsupported")
-    found = decode(body)
+    found = yield from decode(body)
     if len(found) > BYTES:
         raise Refusal("body_too_large")
     return found
 
 
-def _unzipped(body: bytes) -> bytes:
-    stream = zlib.decompressobj(_GZIP)
+def _plain(body: bytes) -> Decoding:
+    yield from ()
+    return body
+
+
+def _unzipped(body: bytes) -> Decoding:
+    stream, found = zlib.decompressobj(_GZIP), bytearray()
     try:
-        found = stream.decompress(body, BYTES + 1)
+        while not stream.eof and len(found) <= BYTES:
+            yield _PART_BYTES
+            part = stream.decompress(body, _PART_BYTES)
+            body = stream.unconsumed_tail
+            if not part and not body:
+                break
+            found += part
     except zlib.error as error:
         raise Refusal("body_malformed", problem=_NOT_GZIP) from error
     if len(found) <= BYTES and (not stream.eof or stream.unused_data):
         raise Refusal("body_malformed", problem=_NOT_GZIP)
-    return found
+    return bytes(found)
 
 
-def _unpacked(body: bytes) -> bytes:
+def _unpacked(body: bytes) -> Decoding:
     unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-    stream = unpacker.decompressobj()
+    found = bytearray()
     try:
         with unpacker.stream_reader(body) as reader:
-            found = reader.read(BYTES + 1)
+            while len(found) <= BYTES:
+                yield _PART_BYTES
+                if not (part := reader.read(_PART_BYTES)):
+                    break
+                found += part
+        # The reader takes what was cut short for the end. This does not, but it has
+        # no bound: a frame may say that it is small and be large. Both have one state.
+        stream = unpacker.decompressobj()
         if len(found) <= BYTES:
-            # The reader takes what was cut short for the end. This does not, but it has
-            # no bound: a frame may say that it is small and be large.
+            yield len(found)
             stream.decompress(body)
     except zstandard.ZstdError as error:
         raise Refusal("body_malformed", problem=_NOT_ZSTD) from error
     if len(found) <= BYTES and (not stream.eof or stream.unused_data):
         raise Refusal("body_malformed", problem=_NOT_ZSTD)
-    return found
+    return bytes(found)
 
 
-_DECODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
-    "": bytes,
-    "identity": bytes,
+_DECODERS: Final[Mapping[str, Callable[[bytes], Decoding]]] = {
+    "": _plain,
+    "identity": _plain,
     "gzip": _unzipped,
     "x-gzip": _unzipped,  # RFC 9110: the same
     "zstd": _unpacked,

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import struct
 import tracemalloc
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -11,10 +12,10 @@ import zstandard
 
 from ingest.bulk.admission import BatchSlots
 from ingest.bulk.items import InvalidItem, item
-from ingest.bulk.reader import decoded, events_in
+from ingest.bulk.reader import decoding, events_in
 from ingest.bulk.routing import RouteTable
 from ingest.dialects import DIALECTS
-from ingest.dialects.batch import BATCH, answer, refused, taken
+from ingest.dialects.batch import BATCH, BYTES, answer, refused, taken
 from ingest.dialects.spec.refusal import Refusal
 from ingest.dialects.spec.requests import Reply
 from ingest.dialects.spec.routes import Endpoint
@@ -30,6 +31,39 @@ def overloaded(status: int) -> dict[str, object]:
 
 
 # Reading ---------------------------------------------------------------------------------
+
+
+def decoded(body: bytes, encoding: str) -> bytes:
+    parts = decoding(body, encoding)
+    while True:
+        try:
+            assert next(parts) <= BYTES
+        except StopIteration as ended:
+            found: bytes = ended.value
+            return found
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, BYTES - 1, BYTES])
+@pytest.mark.parametrize("kind", ["noise", "blank"])
+def test_a_body_is_decoded_whole_or_not_at_all(size: int, kind: str) -> None:
+    noise = Random(size).randbytes(size)  # noqa: S311 -- any bytes will do
+    body = noise if kind == "noise" else bytes(size)
+    packed = {"gzip": gzip.compress(body), "zstd": zstandard.compress(body)}
+
+    for encoding, whole in packed.items():
+        assert body == decoded(whole, encoding)
+        for broken in (whole[:-1], whole[: len(whole) // 2], whole + b"x", b""):
+            with pytest.raises(Refusal, match="body_malformed"):
+                decoded(broken, encoding)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_one_byte_too_many_is_too_many(encoding: str) -> None:
+    body = bytes(BYTES + 1)
+    packed = gzip.compress(body) if encoding == "gzip" else zstandard.compress(body)
+
+    with pytest.raises(Refusal, match="body_too_large"):
+        decoded(packed, encoding)
 
 
 def lying_frame(says: int, holds: int) -> bytes:
