@@ -929,8 +929,8 @@ alter table edge_appends add column if not exists beyond_first bigint not null d
 
 -- A server that is restarted or replaced within an epoch may lack entries that it acknowledged
 -- or that were recorded: they vanished. `run` is the last run that was sampled, `run_since` when
--- the one before it was last seen. `is_open`: an edge that nobody heard of again appended in the
--- ten seconds before a restart.
+-- the one before it was last seen. `is_open`: nobody sampled the streams for a while, and edges may
+-- have come and gone.
 alter table stream_epochs
     add column if not exists vanished     bigint   not null default 0,
     add column if not exists run          text,
@@ -944,6 +944,9 @@ alter table edge_appends
     add column if not exists vanished  bigint  not null default 0,
     add column if not exists unsure    bigint  not null default 0,
     add column if not exists run       text;
+
+-- It appended in the ten seconds before a restart, and was not heard of until the next one.
+alter table edge_appends add column if not exists is_open boolean not null default false;
 
 -- The events of vanished entries, as edges name them. They are lost, unless they are recorded from
 -- the entry all the same, or come in another one: under their id, or under their dedupe key, if
@@ -991,11 +994,13 @@ alter table ledger
     add column if not exists lost_beyond_first  bigint not null default 0;
 
 -- Whether an edge appended to an epoch in the ten seconds before its server lost entries, was
--- restarted, replaced or emptied, and did not ask the next one: nobody knows how much it appended.
+-- restarted, replaced or emptied, and did not ask the next one: nobody knows how much it appended,
+-- until an edge that has its log does.
 -- Likewise if an edge named entries that vanished and died before it was counted.
 create or replace view open_epochs as
     select known.epoch, shard,
-           is_open
+           known.is_open
+           or exists (select from edge_appends as edge where edge.epoch = known.epoch and edge.is_open)
            or next.epoch is null and named > (select coalesce(sum(edge.vanished), 0) from edge_appends as edge
                                                where edge.epoch = known.epoch)
            or exists (

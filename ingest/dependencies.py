@@ -18,9 +18,11 @@ from ingest.core.client_ip import Proxies
 from ingest.directory.cache import snapshot_of
 from ingest.directory.lookup import Directory
 from ingest.directory.unknown_codes import UnknownCodes
+from ingest.durable.comparison import Comparisons
 from ingest.durable.degradation import Degradation
 from ingest.durable.drain import Drainer
 from ingest.durable.edge_clock import EdgeClock
+from ingest.durable.former_edges import FormerEdges
 from ingest.durable.probe import Breakers, RedisProbe
 from ingest.durable.sink import Sink
 from ingest.durable.spool.directory import SpoolDirectory, spool_of
@@ -52,6 +54,7 @@ class Dependencies:
     degradation: Degradation
     drainer: Drainer
     watch: RedisProbe
+    comparisons: Comparisons
     claims: Claims
     limiter: SharedLimiter
     directory: Directory
@@ -99,7 +102,10 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
     home = SpoolDirectory(spool_of(settings.data), _report)
     spool = Spool(home, most_bytes=spooling.most_bytes, clock=time.monotonic)
     sink = Sink(stream, spool, degradation, reach=reach, writes=writes)
+    former = FormerEdges(settings.shared_memory, settings.data, settings.shards)
+    comparisons = Comparisons(probes, stream.appended, former)
     return Dependencies(
+        comparisons=comparisons,
         clients=(redis, changes, probes),
         stream=stream,
         spool=spool,
@@ -112,7 +118,7 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
             probes,
             breakers=Breakers(reach, writes, replicas),
             degradation=degradation,
-            appended=stream.appended,
+            comparisons=comparisons,
             clock=clock,
             can_spool=lambda: spool.problem is None,
         ),
@@ -162,10 +168,7 @@ class EdgeState:
             "why": why,
             "level_since": self._level_since,
             "spool_bytes": parts.spool.bytes,
-            # What an edge of the same name appended before it was started again is its own.
-            "since": self._started,
-            **parts.stream.appended.report(),
-            "run": parts.watch.run,
+            **parts.comparisons.report(),
             "forwarder": self._proxies.forwarders.main(
                 self._clock.now(), REQUESTS.total
             ),
@@ -184,9 +187,12 @@ class EdgeState:
 
     async def watched(self, _: web.Application) -> AsyncIterator[None]:
         """Probe Redis and tell it the state, as long as an application runs."""
-        watch = self._parts.watch
+        watch, comparisons = self._parts.watch, self._parts.comparisons
+        # What an edge of the same name appended before it was started again is its own.
+        comparisons.begin(self.name, self._started)
         with suppress(*REDIS_ERRORS):  # asked again every second
             await watch.read_clock()
         watch.start(self.name, self._shards, self.report)
         yield
         await watch.stop()
+        comparisons.close()

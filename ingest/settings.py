@@ -27,6 +27,9 @@ from ingest.contracts.variables import (
 
 Network = IPv4Network | IPv6Network
 
+#: By default.
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 -- its files are of this user and locked
+
 _SECRET_CHARS: Final = 16
 _MOST_PORTS: Final = 65535
 _MOST_BYTES: Final = 1 << 50
@@ -93,6 +96,8 @@ class EdgeSettings:
     #: Fewer let tests see keys of Redis expire.
     day_seconds: int = DAY_SECONDS
     tracing: Tracing | None = None
+    #: A folder in memory that outlives the process; None: nothing of it does.
+    shared_memory: Path | None = None
     #: Those that have to confirm an append before it is answered.
     replicas: Replicas = NO_REPLICAS
 
@@ -121,6 +126,7 @@ class EdgeSettings:
             admin=given.admin(),
             day_seconds=given.day_seconds(),
             tracing=given.tracing(),
+            shared_memory=_shared_memory(given),
             replicas=given.replicas(),
         )
 
@@ -164,6 +170,11 @@ def _folder(given: Variables, name: str) -> Path | None:
     if text and not (Path(text).is_dir() and os.access(text, os.R_OK | os.X_OK)):
         raise SettingsError(f"{name} is {text!r}: give a directory that can be read")
     return Path(text) if text else None
+
+
+def _shared_memory(given: Variables) -> Path | None:
+    text = given.text("REFTIDE_SHARED_MEMORY", SHARED_MEMORY)
+    return None if text.lower() == "off" else Path(text)
 
 
 def _networks(given: Variables, name: str) -> tuple[Network, ...]:

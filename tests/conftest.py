@@ -102,6 +102,14 @@ def patient_edges() -> Iterator[Mapping[str, float]]:
         yield usual
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forgetful_edges() -> Iterator[None]:
+    """Edges in this process leave nothing in the machine's memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ingest.settings.SHARED_MEMORY", "off")
+        yield
+
+
 @pytest.fixture(autouse=True)
 def hasty_edges(
     request: pytest.FixtureRequest,

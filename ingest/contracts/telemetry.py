@@ -28,6 +28,8 @@ LogEvent = Literal[
     "edge.overloaded",  # warning: the stream does not take events; look at Redis
     "edge.level",  # the degradation level changed; a warning but for the first line
     "edge.lost",  # warning: an event that was answered 200 could not be stored
+    "appends.adopted",  # this edge tells what an edge that is gone had appended
+    "appends.unkept",  # warning: what this edge appends is not known once it is killed
     "spool.adopted",  # this edge sends the events of an edge that is gone
     "spool.drained",  # all spooled events are in the stream
     "spool.failed",  # warning: the disk does not take events

@@ -5,15 +5,21 @@ ids of its latest entries, and of their events. When the server was restarted or
 probe asks which of them are there, and reports those that vanished: workers find out which of
 their events are recorded all the same, having come in another entry. It publishes all counts
 once a second, so that the ledger shows the loss.
+
+The counts of an edge that was killed go on in the next one, by its log.
 """
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final, NamedTuple
+from itertools import zip_longest
+from typing import Final, NamedTuple, Self
+
+import msgspec
 
 from ingest.contracts.encoding.envelopes import claim_of
 from ingest.contracts.stream import VanishedClaim, VanishedEntry
+from ingest.durable.append_log import Appended, AppendLog, Contents
 
 #: Of a shard, so many entries are remembered: 200 bytes each.
 KEPT_IDS: Final = 10_000
@@ -33,6 +39,26 @@ class Absent(NamedTuple):
 #: events, one after the other; and the dedupe keys of those that have one.
 _Entry = tuple[bytes, bytes, tuple[VanishedClaim, ...]]
 
+
+class _Counts(msgspec.Struct, frozen=True):
+    """The counts as a log has them; what `AppendCounts` has, by the same names."""
+
+    name: str
+    since: int
+    run: str | None
+    shards: int
+    ended: dict[int, int]
+    ended_beyond_first: dict[int, int]
+    live: dict[int, int]
+    live_beyond_first: dict[int, int]
+    unanswered: dict[int, int]
+    taken: dict[int, int]
+    epochs: dict[int, int]
+    vanished: dict[int, int]
+    unsure: dict[int, int]
+    first_vanished: dict[int, int]
+
+
 NO_ABSENT: Final[Mapping[int, Absent]] = {}
 
 
@@ -41,6 +67,10 @@ class AppendCounts:
 
     def __init__(self, shards: int, kept: int = KEPT_IDS) -> None:
         """Begin with no counts; `kept` of a shard's entries are remembered."""
+        #: Whose counts they are, and since when, Unix milliseconds.
+        self.name, self.since = "", 0
+        #: The run of the server whose streams were compared with what was appended.
+        self.run: str | None = None
         self._ended: Counter[int] = Counter()
         self._ended_beyond_first: Counter[int] = Counter()
         #: Entries that the stream acknowledged in the present epoch, by shard.
@@ -50,10 +80,10 @@ class AppendCounts:
         #: The latest entries, by shard.
         self._latest: list[deque[_Entry]]
         self._latest = [deque(maxlen=kept) for _ in range(shards)]
-        #: How many events of the present epoch a comparison took out of them, by shard.
-        self._taken: Counter[int] = Counter()
         #: How many events were not answered for in the present epoch, by shard.
         self.unanswered: Counter[int] = Counter()
+        #: How many of its events a comparison took out of the latest, by shard.
+        self._taken: Counter[int] = Counter()
         self._epochs: dict[int, int] = {}
         self._vanished: Counter[int] = Counter()
         self._unsure: Counter[int] = Counter()
@@ -61,6 +91,52 @@ class AppendCounts:
         #: The latest entries that vanished, and how many there ever were.
         self.vanished_entries: deque[VanishedEntry] = deque(maxlen=KEPT_VANISHED)
         self.vanished_count = 0
+        self._log: AppendLog | None = None
+
+    @classmethod
+    def restored(cls, found: Contents, kept: int = KEPT_IDS) -> Self:
+        """The counts of an edge that is gone; raises msgspec.DecodeError."""
+        known = msgspec.json.decode(found.counts, type=_Counts)
+        own = cls(known.shards, kept)
+        own.name, own.since, own.run = known.name, known.since, known.run
+        for one in found.counted:
+            own._remember(one)
+        own._ended = Counter(known.ended)
+        own._ended_beyond_first = Counter(known.ended_beyond_first)
+        own.live = Counter(known.live)
+        own.live_beyond_first = Counter(known.live_beyond_first)
+        own.unanswered, own._taken = Counter(known.unanswered), Counter(known.taken)
+        own._epochs = known.epochs
+        own._vanished, own._unsure = Counter(known.vanished), Counter(known.unsure)
+        own._first_vanished = known.first_vanished
+        own.vanished_entries.extend(found.vanished)
+        own.vanished_count = len(own.vanished_entries)
+        for one in found.later:
+            if one.entry:
+                own.note(*one)
+            else:
+                own.note_unanswered(one.shard, one.event_ids)
+        return own
+
+    def keep_in(self, log: AppendLog) -> None:
+        """Keep in a log what was and what is appended."""
+        self._log = log
+        log.begin(self._counts)
+        self._rewrite()
+
+    def leave_log(self) -> None:
+        """Keep nothing any more."""
+        self._log = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever appended."""
+        counts = (*self._ended.values(), *self.live.values(), *self._vanished.values())
+        return not any(counts)
+
+    @property
+    def shards(self) -> int:
+        return len(self._latest)
 
     def note(
         self,
@@ -70,6 +146,8 @@ class AppendCounts:
         claims: tuple[VanishedClaim, ...] = (),
     ) -> None:
         """Count an entry that the stream acknowledged, and its events."""
+        if self._log is not None:
+            self._log.note(shard, entry, event_ids, claims)
         self.live[shard] += 1
         self._latest[shard].append((entry, event_ids, claims))
         if len(event_ids) > _ID_BYTES:
@@ -77,6 +155,8 @@ class AppendCounts:
 
     def note_unanswered(self, shard: int, event_ids: bytes) -> None:
         """Count an append that the stream may have taken."""
+        if self._log is not None:
+            self._log.note(shard, b"", event_ids, ())
         self._latest[shard].append((b"", event_ids, ()))
         self.unanswered[shard] += len(event_ids) // _ID_BYTES
 
@@ -84,9 +164,28 @@ class AppendCounts:
         """The ids of the latest entries that were acknowledged."""
         return [entry for entry, _, _ in self._latest[shard] if entry]
 
+    def latest_ms(self) -> int:
+        """When the latest entry was appended, by Redis' clock, Unix milliseconds."""
+        latest = (
+            one.partition(b"-")[0]
+            for shard in range(self.shards)
+            for one in self.latest(shard)[-1:]
+        )
+        return max(map(int, latest), default=self.since)
+
     def is_new(self, shard: int, epoch: int | None) -> bool:
         """Whether this epoch follows another that the edge appended to."""
         return self._epochs.get(shard, epoch) != epoch
+
+    def compared(
+        self, run: str, epochs: Sequence[int | None], absent: Mapping[int, Absent]
+    ) -> None:
+        """Set what was found in a run of the server, as `set_epochs` does, and keep it."""
+        before = self.run, {**self._epochs}
+        self.set_epochs(epochs, absent)
+        self.run = run
+        if absent or before != (run, self._epochs):
+            self._rewrite()
 
     def set_epochs(
         self, epochs: Sequence[int | None], absent: Mapping[int, Absent] = NO_ABSENT
@@ -161,6 +260,32 @@ class AppendCounts:
         self._taken[shard] += _events(self._latest[shard]) - _events(latest)
         self._latest[shard].clear()
         self._latest[shard].extend(latest)
+
+    def _remember(self, one: Appended) -> None:
+        self._latest[one.shard].append((one.entry, one.event_ids, one.claims))
+
+    def _counts(self) -> bytes:
+        own = _Counts(
+            name=self.name, since=self.since, run=self.run, shards=self.shards,
+            ended=self._ended, ended_beyond_first=self._ended_beyond_first,
+            live=self.live, live_beyond_first=self.live_beyond_first,
+            unanswered=self.unanswered, taken=self._taken, epochs=self._epochs,
+            vanished=self._vanished, unsure=self._unsure,
+            first_vanished=self._first_vanished,
+        )  # fmt: skip
+        return msgspec.json.encode(own)
+
+    def _rewrite(self) -> None:
+        if self._log is not None:
+            # From the latest of each shard on.
+            latest = zip_longest(*map(reversed, self._latest))
+            entries = (
+                Appended(shard, *one)
+                for row in latest
+                for shard, one in enumerate(row)
+                if one
+            )
+            self._log.rewrite(entries, reversed(self.vanished_entries))
 
     def report(self) -> Mapping[str, Mapping[str, object]]:
         """All counts, by epoch, as the edge publishes them."""

@@ -5,27 +5,25 @@ is the edge's state, which operators' commands show.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from itertools import islice
+from itertools import count
 from typing import Final, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from ingest.contracts.stream import (
     EDGES_KEY,
-    VANISHED_KEY,
     edge_key,
     epoch_key,
 )
 from ingest.contracts.variables import NO_REPLICAS, Replicas
-from ingest.durable.append_counts import Absent, AppendCounts
+from ingest.durable.comparison import Comparisons
 from ingest.durable.degradation import Degradation
 from ingest.durable.edge_clock import EdgeClock
 from ingest.durable.pressure import pressure
-from ingest.durable.vanished import absent_entries
 from ingest.redis_io.client import REDIS_ERRORS, RedisBreaker, describe_error
 from ingest.redis_io.replicated import confirmation, shortfall
 
@@ -34,9 +32,8 @@ _EXPIRES_SECONDS: Final = 15
 #: After so many good probes a breaker that opens does not open again, but anew.
 _CALM_PROBES: Final = 30
 _MOST_NEEDED: Final = 16
-#: What vanished is named so many a command, and is there for workers for a week.
-_CHUNK: Final = 1000
-_VANISHED_SECONDS: Final = 7 * 86_400
+#: Edges that are gone are looked for every so many probes.
+_PROBES_OF_FORMER: Final = 10
 #: Edges that have not written for so long are dropped from the list.
 _KEPT_SECONDS: Final = 86_400
 
@@ -102,27 +99,24 @@ class RedisProbe:
         *,
         breakers: Breakers,
         degradation: Degradation,
-        appended: AppendCounts,
+        comparisons: Comparisons,
         clock: EdgeClock,
         can_spool: Callable[[], bool],
     ) -> None:
         """`redis` has no breaker, and a connection that nobody waits for.
 
-        `appended` gets the streams' epochs before a breaker is closed, `clock` Redis' time.
+        `comparisons` get the streams' epochs before a breaker is closed, `clock` Redis' time.
         While not `can_spool`, a breaker is closed as soon as Redis answers.
         """
         self._redis = redis
         self._reach, self._writes, self._replicas = breakers
         self._degradation = degradation
-        self._appended = appended
+        self._comparisons = comparisons
         self._clock = clock
         self._can_spool = can_spool
         self._recovery, self._recovery_of_writes = Recovery(), Recovery()
         self._is_stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        #: The run of the server whose streams were compared with what was appended.
-        self.run: str | None = None
-        self._told = 0
         #: When Redis last answered a probe, Unix milliseconds by the edge's clock.
         self.answered_at: int | None = None
 
@@ -135,7 +129,11 @@ class RedisProbe:
         """`describe` gives the state of the edge `name`."""
 
         async def run() -> None:
-            while not self._is_stopping.is_set():
+            for number in count():
+                if self._is_stopping.is_set():
+                    break
+                if number % _PROBES_OF_FORMER == 0:
+                    await self._comparisons.adopt(self._clock.now())
                 await self.probe(name, shards, self._clock.now() // 1000, describe())
                 await self._pause()
             await self._deregister(name)
@@ -207,40 +205,7 @@ class RedisProbe:
         if any(isinstance(each, Exception) for each in (server, *found)):
             return
         epochs = [each and int(each) for each in found]
-        is_new_run = self.run not in (None, server["run_id"])
-        asked = [
-            shard
-            for shard, epoch in enumerate(epochs)
-            if is_new_run or self._appended.is_new(shard, epoch)
-        ]
-        self._appended.set_epochs(epochs, await self._absent(asked))
-        await self._tell_vanished(server["run_id"])
-        self.run = server["run_id"]
-
-    async def _tell_vanished(self, run: str) -> None:
-        """Name what vanished for workers; again to another run, which may have forgotten it."""
-        if run != self.run:
-            self._told = 0
-        entries, count = self._appended.vanished_entries, self._appended.vanished_count
-        new = [*islice(entries, max(0, len(entries) - count + self._told), None)]
-        if not new:
-            return
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for at in range(0, len(new), _CHUNK):
-                pipe.sadd(VANISHED_KEY, *(one.packed for one in new[at : at + _CHUNK]))
-            pipe.expire(VANISHED_KEY, _VANISHED_SECONDS)
-            replies = await pipe.execute(raise_on_error=False)
-        if not any(isinstance(each, Exception) for each in replies):
-            self._told = count
-
-    async def _absent(self, shards: Sequence[int]) -> Mapping[int, Absent]:
-        latest = self._appended.latest
-        with suppress(ResponseError):  # an edge without permission for EVAL
-            return {
-                shard: await absent_entries(self._redis, shard, latest(shard))
-                for shard in shards
-            }
-        return {}
+        await self._comparisons.compare(server["run_id"], epochs)
 
     async def _deregister(self, name: str) -> None:
         if not self._reach.is_open:

@@ -7,6 +7,10 @@ _INHERITED = ("PATH", "COVERAGE_PROCESS_CONFIG")
 
 
 def inherited() -> dict[str, str]:
-    """Nothing but the search path, and whether coverage is measured."""
+    """Nothing but the search path, and whether coverage is measured.
+
+    Edges leave nothing in the machine's memory.
+    """
     own = os.environ  # noqa: TID251 -- to be handed on
-    return {name: own[name] for name in _INHERITED if name in own}
+    given = {name: own[name] for name in _INHERITED if name in own}
+    return {**given, "REFTIDE_SHARED_MEMORY": "off"}

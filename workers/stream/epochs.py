@@ -86,9 +86,10 @@ async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) ->
         if stream is not None and stream.epoch is not None:
             seen[stream.epoch] = stream.added
     if appended:
-        await connection.execute(_SQL["edges_appended"], *columns(sorted(appended)))
+        await connection.execute(_SQL["edges_appended"], *columns(appended))
     added, live = list(seen.values()), [each.edge for each in appended]
-    await connection.execute(_SQL["epochs_seen"], list(seen), added, run, live)
+    gone = [each.edge for each in appended if each.until_ms is not None]
+    await connection.execute(_SQL["epochs_seen"], list(seen), added, run, live, gone)
 
 
 async def take_vanished(connection: Connection, redis: Redis) -> None:
@@ -141,6 +142,8 @@ class EdgeAppends(NamedTuple):
     unsure: int
     since_ms: int
     run: str
+    #: When it last appended, Unix milliseconds, if it is gone: the edge that has its log says so.
+    until_ms: int | None = None
 
 
 async def appended_by_edges(redis: Redis) -> list[EdgeAppends]:
@@ -152,11 +155,17 @@ async def appended_by_edges(redis: Redis) -> list[EdgeAppends]:
         for name, document in zip(names, documents, strict=True)
         if document is not None
     ]
-    return [
+    # What an edge said that is gone may still be there beside what its log says.
+    found += [
+        (each["name"], each) for _, told in found for each in told.get("left", ())
+    ]
+    appends = [
         _appends(name, told, epoch)
         for name, told in found
         for epoch in told.get("appended", {})
     ]
+    known = {(each.epoch, each.edge): each for each in appends}
+    return [known[place] for place in sorted(known)]
 
 
 def _appends(edge: str, told: Mapping[str, Any], epoch: str) -> EdgeAppends:
@@ -172,6 +181,7 @@ def _appends(edge: str, told: Mapping[str, Any], epoch: str) -> EdgeAppends:
         unsure,
         since_ms,
         told.get("run") or "",
+        told.get("until"),
     )
 
 

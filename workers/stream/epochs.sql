@@ -4,12 +4,13 @@ insert into stream_epochs (shard) values ($1) returning epoch
 -- epoch_discard: forget a number that no entry has
 delete from stream_epochs where epoch = $1
 
--- edges_appended: what edges appended in which epochs; a number never goes down
+-- edges_appended: what edges appended in which epochs; a number never goes down. An edge that is gone since `until_ms` has nothing of an epoch that began later: another database numbered it
 with said as (
-    select said.*
-      from unnest($1::integer[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[])
-        as said (epoch, edge, appended, beyond_first, vanished, unsure, since_ms, run)
+    select said.*, coalesce(to_timestamp(until_ms / 1000.0), now()) as said_at
+      from unnest($1::integer[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[])
+        as said (epoch, edge, appended, beyond_first, vanished, unsure, since_ms, run, until_ms)
       join stream_epochs using (epoch)
+     where until_ms is null or to_timestamp(until_ms / 1000.0) > born_at - interval '5 seconds'
      order by said.epoch, said.edge
 ), dated as (
     update stream_epochs
@@ -17,29 +18,35 @@ with said as (
       from (select epoch, min(since_ms) as since_ms from said where vanished > 0 group by epoch) as told
      where stream_epochs.epoch = told.epoch
 )
-insert into edge_appends as total (epoch, edge, appended, beyond_first, vanished, unsure, run)
-select epoch, edge, appended, beyond_first, vanished, unsure, run from said
+insert into edge_appends as total (epoch, edge, appended, beyond_first, vanished, unsure, run, said_at)
+select epoch, edge, appended, beyond_first, vanished, unsure, run, said_at from said
 on conflict (epoch, edge) do update
    set appended = excluded.appended, beyond_first = excluded.beyond_first,
        vanished = excluded.vanished, unsure = excluded.unsure, run = excluded.run,
-       said_at = case when total.appended < excluded.appended then now() else total.said_at end
+       is_open = total.is_open and total.run is not distinct from excluded.run,
+       said_at = case when total.appended < excluded.appended then excluded.said_at else total.said_at end
  where (total.appended, total.vanished) <= (excluded.appended, excluded.vanished)
    and (total.appended, total.vanished, total.run) is distinct from (excluded.appended, excluded.vanished, excluded.run)
 
--- epochs_seen: how many entries each epoch has had, those that vanished included; a number never goes down. What fell is counted once every live edge ($4) has asked the run; an append that was not answered may be among it
+-- epochs_seen: how many entries each epoch has had, those that vanished included; a number never goes down. What fell is counted once every live edge ($4) has asked the run, unless one that is gone ($5) appended lately; an append that was not answered may be among it
 with asked as (
     select epoch, coalesce(sum(said.appended), 0)::bigint as appended, coalesce(sum(said.vanished), 0)::bigint as vanished,
            coalesce(sum(said.unsure), 0)::bigint as unsure,
-           coalesce(bool_and(said.run = $3) filter (where edge = any ($4)), true) as is_compared,
-           coalesce(bool_or(edge = any ($4) and said.run <> known.run), false) as is_behind,
-           coalesce(bool_or(edge <> all ($4) and said.run <> known.run
-                            and said_at >= greatest(least(run_since, lost_since), run_since - interval '10 minutes')
-                                           - interval '10 seconds'), false) as is_open
+           -- What was under way when an edge ended is no loss: nobody was told that it was there.
+           coalesce(bool_and(said.run = $3) filter (where edge = any ($4)), true)
+           and not coalesce(bool_or(edge = any ($5)), false) as is_compared,
+           coalesce(bool_or(edge = any ($4) and said.run <> known.run), false) as is_behind
       from stream_epochs as known left join edge_appends as said using (epoch)
      where epoch = any ($1::integer[])
      group by epoch
+), opened as (
+    update edge_appends as said set is_open = true
+      from stream_epochs as known
+     where known.epoch = said.epoch and known.epoch = any ($1::integer[]) and known.run <> $3
+       and edge <> all ($4) and said.run <> known.run
+       and said_at >= greatest(least(run_since, lost_since), run_since - interval '10 minutes') - interval '10 seconds'
 ), moved as (
-    select epoch, seen.entries_added, asked.is_open, greatest(
+    select epoch, seen.entries_added, greatest(
                known.vanished, known.named, asked.vanished, asked.appended - seen.entries_added,
                case when is_compared then known.entries_added - seen.entries_added - asked.unsure end) as vanished,
            -- A live edge that has not asked the former run either asks the next one for both.
@@ -50,7 +57,6 @@ with asked as (
 update stream_epochs as known
    set entries_added = greatest(known.entries_added, moved.entries_added + moved.vanished), vanished = moved.vanished,
        seen_at = now(), run = $3, run_since = moved.run_since,
-       is_open = known.is_open or (known.run <> $3 and moved.is_open),
        lost_since = case when moved.vanished > known.vanished then least(lost_since, moved.run_since) else lost_since end
   from moved
  where known.epoch = moved.epoch
@@ -70,6 +76,8 @@ select epoch, shard, entry_ms, entry_seq, entry_index, event_id, scope, key,
     as told (epoch, shard, entry_ms, entry_seq, entry_index, event_id, scope, key, workspace_id, link_id, key_hash, namespaces, code)
  -- Edges name them again to every server; what is older was counted and forgotten.
  where to_timestamp(entry_ms / 1000) > now() - interval '6 days'
+   -- Otherwise another database had numbered the epoch.
+   and to_timestamp(entry_ms / 1000) > (select born_at - interval '5 seconds' from stream_epochs where stream_epochs.epoch = told.epoch)
 on conflict do nothing
 returning epoch, entry_index
 )

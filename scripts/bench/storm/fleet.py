@@ -142,6 +142,8 @@ class Fleet:
             variables |= {
                 "REFTIDE_HOST": HOST,
                 "REFTIDE_PORT": str(self.listens[name]),
+                # What it appended is known when it is killed.
+                "REFTIDE_SHARED_MEMORY": str(self.logs.parent),
                 # As behind a balancer: the visitor's address is in a header.
                 "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
             }

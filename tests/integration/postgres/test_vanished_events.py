@@ -5,6 +5,7 @@ Clients send again what may be sent again, and edges append again what was not a
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,6 +231,46 @@ async def test_what_an_edge_named_that_died_before_it_was_counted_is_lost(
 
     [counted, [found]] = await lost(scene)
     assert (2, None) == (counted, found["at_most"])
+
+
+async def test_what_an_edge_named_that_died_is_counted_by_the_next_one(
+    scene: Scene, valkey: Valkey, tmp_path: Path
+) -> None:
+    await scene.replace_edge(Edge(valkey.url, "one", memory=tmp_path))
+    await scene.send(a_click(1))
+
+    await cut(scene, valkey, a_click(2), a_click(3), a_click(4))
+    await scene.redis.delete(edge_key(scene.edge.name))
+    await scene.replace_edge(Edge(valkey.url, "another", memory=tmp_path))
+    # A client sends it again.
+    await scene.send(a_click(3))
+
+    [counted, [found]] = await lost(scene)
+    assert (2, 2) == (counted, found["at_most"])
+
+
+async def test_a_doubt_of_two_restarts_is_over_once_the_next_edge_has_looked(
+    scene: Scene, valkey: Valkey, tmp_path: Path
+) -> None:
+    await scene.replace_edge(Edge(valkey.url, "one", memory=tmp_path))
+    await scene.send(a_click(1))
+    await scene.edge.report()
+    await scene.look()
+    before = await scene.there()
+    await scene.send(a_click(2), a_click(3))
+    await scene.redis.delete(edge_key("one"))
+    await scene.replace_edge(Edge(valkey.url, "bystander"))
+    for _ in range(2):
+        await restart(scene, valkey, 0)
+        await scene.edge.report()
+        await scene.look()
+    await lose(scene, valkey, before)
+    assert await value_of(scene.pool, "select is_open from open_epochs")
+
+    await scene.replace_edge(Edge(valkey.url, "another", memory=tmp_path))
+
+    [counted, [found]] = await lost(scene)
+    assert (2, 2) == (counted, found["at_most"])
 
 
 async def test_what_no_edge_has_named_is_taken_for_nothing(scene: Scene) -> None:

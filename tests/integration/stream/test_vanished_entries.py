@@ -105,9 +105,7 @@ async def test_appends_without_an_answer_make_the_loss_a_range(
 async def test_a_loss_deeper_than_what_an_edge_remembers_is_within_its_range(
     scene: Scene, valkey: Valkey
 ) -> None:
-    await scene.edge.close()
-    scene.edge = Edge(valkey.url, "forgetful", kept=20)
-    await scene.edge.report()
+    await scene.replace_edge(Edge(valkey.url, "forgetful", kept=20))
     await scene.append(60)
     await scene.settle(20)
     valkey.freeze()
@@ -173,6 +171,28 @@ async def test_what_a_lost_primary_had_not_replicated_is_lost(
 
     assert 25 == len(truth) == ledger.lost == lost["at_most"]
     assert 0 == ledger.balance
+
+
+async def test_the_next_edge_knows_what_one_lost_that_was_killed(
+    scene: Scene, valkey: Valkey, tmp_path: Path
+) -> None:
+    await scene.replace_edge(Edge(valkey.url, "one", memory=tmp_path))
+    await scene.append(20)
+    await scene.settle()
+    await scene.edge.report()
+    await scene.look()
+    # Nobody is told of these.
+    await scene.append(30)
+    gone = await restart(scene, valkey, 4_000) - scene.recorded
+    await scene.look()
+    await scene.replace_edge(Edge(valkey.url, "two", memory=tmp_path))
+    await scene.append(5)
+
+    ledger, [lost] = await scene.judge()
+
+    assert 0 < len(gone) < 30
+    assert (len(gone), len(gone)) == (ledger.lost, lost["at_most"])
+    assert (55, 0) == (ledger.accepted, ledger.balance)
 
 
 async def begin_anew(scene: Scene) -> None:

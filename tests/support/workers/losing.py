@@ -17,8 +17,10 @@ from ingest.contracts.envelope import Envelope
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
 from ingest.contracts.variables import Variables
 from ingest.durable.append_counts import KEPT_IDS, AppendCounts
+from ingest.durable.comparison import Comparisons
 from ingest.durable.degradation import Degradation
 from ingest.durable.edge_clock import EdgeClock, unix_ms
+from ingest.durable.former_edges import FormerEdges
 from ingest.durable.probe import Breakers, RedisProbe
 from ingest.durable.stream import AppendFailed, PendingAppend, Stream
 from ingest.redis_io.client import RedisBreaker, connect
@@ -37,18 +39,24 @@ STREAM = events_key(0)
 class Edge:
     """What appends, and what asks Redis how it is."""
 
-    def __init__(self, url: str, name: str, kept: int = KEPT_IDS) -> None:
+    def __init__(
+        self, url: str, name: str, kept: int = KEPT_IDS, memory: Path | None = None
+    ) -> None:
+        """`memory` is a folder that outlives it."""
         self.name = name
         self.reach = RedisBreaker()
         self.redis = connect(url, connections=2, breaker=self.reach)
         self.probes = connect(url, connections=1)
         self.stream = Stream(self.redis, 1, RedisBreaker())
         self.stream.appended = AppendCounts(1, kept)
+        former = FormerEdges(memory, memory or Path("/nowhere"), 1)
+        self.comparisons = Comparisons(self.probes, self.stream.appended, former)
+        self.comparisons.begin(name, 0)
         self.probe = RedisProbe(
             self.probes,
             breakers=Breakers(self.reach, RedisBreaker()),
             degradation=Degradation(Spooling.load(Variables({}))),
-            appended=self.stream.appended,
+            comparisons=self.comparisons,
             clock=EdgeClock(unix_ms, uuid7),
             can_spool=lambda: True,
         )
@@ -56,15 +64,14 @@ class Edge:
     async def report(self) -> None:
         """What the edge does every second, twice: it tells what it found the last time."""
         for _ in range(2):
-            told = {
-                **self.stream.appended.report(),
-                "run": self.probe.run,
-                "since": 0,
-            }
-            await self.probe.probe(self.name, 1, time.time_ns() // 10**9, told)
+            now = time.time_ns() // 10**6
+            await self.comparisons.adopt(now)
+            told = self.comparisons.report()
+            await self.probe.probe(self.name, 1, now // 1000, told)
 
     async def close(self) -> None:
         await self.stream.drain()
+        self.comparisons.close()
         await self.redis.aclose()
         await self.probes.aclose()
 
@@ -79,6 +86,12 @@ class Scene:
     recorded: set[bytes] = field(default_factory=set)
     unanswered: int = 0
     _count: int = 0
+
+    async def replace_edge(self, edge: Edge) -> None:
+        """The former one ends as if it were killed: it tells nobody anything."""
+        await self.edge.close()
+        self.edge = edge
+        await edge.report()
 
     async def append(self, count: int) -> None:
         for _ in range(count):
