@@ -18,6 +18,7 @@ from ingest.durable.append_log import AppendLog
 
 #: An edge that starts again and again adopts no more than these.
 _MOST: Final = 4
+_ADVICE: Final = "give REFTIDE_SHARED_MEMORY a directory in memory, or off"
 #: Workers have long counted what was appended before.
 _KEPT_MS: Final = 3_600_000
 
@@ -56,7 +57,7 @@ class FormerEdges:
             path = self._folder / f"{self._prefix}{uuid7().hex}"
             self._own = AppendLog.create(path, self._shards)
         except OSError as error:
-            Log().warning("appends.unkept", problem=str(error))
+            Log().warning("appends.unkept", problem=str(error), advice=_ADVICE)
             return
         appended.keep_in(self._own)
 

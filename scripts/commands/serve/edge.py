@@ -19,6 +19,7 @@ Several edges may share one port. Settings, all from the environment:
   REFTIDE_STORE_EMAIL                       encrypted, plain or none (encrypted)
   REFTIDE_TRACES_PER_SECOND                 requests to trace; docs: Traces (0: none)
   REFTIDE_ADMIN_HOST, REFTIDE_ADMIN_PORT    where to show figures (127.0.0.1, nowhere)
+  REFTIDE_SHARED_MEMORY                     what outlives it when killed (/dev/shm)
   REFTIDE_DRAIN_SECONDS                     how long it takes requests after SIGTERM (0)
 SIGTERM drains: exit 0.
 """

@@ -70,6 +70,7 @@ BORNE = {
     "REFTIDE_ADMIN_HOST": (Wrong("edge", ADDRESS), "admin.unavailable"),
     "REFTIDE_ARCHIVE": (Wrong("worker", FILE), "archive.delayed"),
     "REFTIDE_DATA": (Wrong("edge", FILE), "see that REFTIDE_DATA names a directory"),
+    "REFTIDE_SHARED_MEMORY": (Wrong("edge", FILE), "give REFTIDE_SHARED_MEMORY"),
     "REFTIDE_GEO_FILE": (Wrong("worker", "/no/such/file"), "give a readable MMDB file"),
 }
 OF_COMMANDS = {"REFTIDE_ADMIN_URLS": ("status", "10.0.0.5:9100")}
