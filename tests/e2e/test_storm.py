@@ -79,7 +79,8 @@ def test_the_ledger_is_right_whatever_dies_beside_a_loss() -> None:
 
     least, most = found["ledger_lost"]
     # The next edge knows what one appended that was killed.
-    assert least <= found["gone"] and found["lost"] <= most
+    assert least <= found["gone"]
+    assert found["lost"] <= most
     assert (0, 0, 0) == (found["unexplained"], found["doubled"], found["ledger"])
 
 

@@ -13,9 +13,11 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.stream import FIELD, events_key
 from ingest.contracts.variables import Variables
+from ingest.durable.comparison import Comparisons
 from ingest.durable.degradation import Degradation, Level
 from ingest.durable.drain import Drainer
 from ingest.durable.edge_clock import EdgeClock, unix_ms
+from ingest.durable.former_edges import FormerEdges
 from ingest.durable.probe import Breakers, RedisProbe
 from ingest.durable.sink import Sink
 from ingest.durable.spool.directory import SpoolDirectory, contents, stores
@@ -63,11 +65,12 @@ class Edge:
             lambda: self.sink.standing.level,
             spooling.drain_rate,
         )
+        former = FormerEdges(None, self.root, SHARDS)
         self.watch = RedisProbe(
             self.probes,
             breakers=Breakers(self.reach, self.writes, replicas),
             degradation=degradation,
-            appended=self.stream.appended,
+            comparisons=Comparisons(self.probes, self.stream.appended, former),
             clock=EdgeClock(unix_ms, uuid7),
             can_spool=lambda: self.spool.problem is None,
         )
