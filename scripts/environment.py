@@ -95,6 +95,11 @@ class Environment:
         with _settings_named():
             return Variables(self.variables).replicas()
 
+    def is_pooled(self) -> bool:
+        """Whether PostgreSQL is reached through a pooler of transactions. Raises UsageProblem."""
+        with _settings_named():
+            return Variables(self.variables).is_pooled()
+
     def quarantine_rows(self) -> int:
         """How many entries that clients caused quarantine keeps. Raises UsageProblem."""
         with _settings_named():

@@ -20,6 +20,7 @@ from ingest.redis_io.client import is_refused
 from ingest.redis_io.primary import pool_to
 from scripts.environment import Environment
 from scripts.errors import Failure, Unreachable
+from workers.postgres.pooler import REFUSED_SETTING, REMEDY, SHARED_SESSION, session
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -241,7 +242,7 @@ async def _connect(
             environment.database_url(),
             timeout=patience,
             command_timeout=seconds,
-            server_settings=dict(settings),
+            **session(settings, is_pooled=environment.is_pooled()),
         )
     except ValueError as error:
         raise PostgresAway(
@@ -284,6 +285,10 @@ def postgres_named(environment: Environment) -> Iterator[None]:
             f"The database ({source}) lacks our tables, or has older ones: {error}",
             "run `reftide schema`.",
         ) from error
+    except SHARED_SESSION as error:
+        raise PostgresAway(
+            f"Postgres ({source}) gives others our sessions: {error}", f"{REMEDY}."
+        ) from error
     except asyncpg.QueryCanceledError as error:
         raise PostgresAway(
             f"Postgres ({source}) took too long: {error}", "try again when it is calm."
@@ -294,10 +299,15 @@ def postgres_named(environment: Environment) -> Iterator[None]:
             "try again: what was being done is undone.",
         ) from error
     except _UNREACHABLE as error:
-        remedy = next(
-            (told for kind, told in _REMEDIES.items() if isinstance(error, kind)),
-            f"check that it runs and that {name} is right; `reftide up` brings its own.",
-        )
         raise PostgresAway(
-            f"Postgres ({source}) cannot be used: {_said(error)}", remedy
+            f"Postgres ({source}) cannot be used: {_said(error)}", _remedy(error, name)
         ) from error
+
+
+def _remedy(error: BaseException, name: str) -> str:
+    if REFUSED_SETTING in str(error):
+        return f"{REMEDY}."
+    return next(
+        (told for kind, told in _REMEDIES.items() if isinstance(error, kind)),
+        f"check that it runs and that {name} is right; `reftide up` brings its own.",
+    )

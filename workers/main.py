@@ -96,7 +96,10 @@ async def _live(settings: Settings, name: str) -> int:
         for client in (redis, *readers):
             stack.push_async_callback(client.aclose)
         opening = partial(
-            open_pool, settings.database_url, size=pool_size(settings.shards)
+            open_pool,
+            settings.database_url,
+            size=pool_size(settings.shards),
+            is_pooled=settings.is_pooled,
         )
         try:
             await retry_until_started(

@@ -77,6 +77,8 @@ class Settings:
     crash_over: UUID | None
     log_level: LogLevel
     admin: Listening = NOWHERE
+    #: Whether DATABASE_URL leads to a pooler in transaction mode.
+    is_pooled: bool = False
     #: 0 days: for good.
     quarantine_rows: int = QUARANTINE_ROWS
     quarantine_days: int = QUARANTINE_DAYS
@@ -110,6 +112,7 @@ class Settings:
             crash_over=_crash_over(given),
             log_level=given.log_level(),
             admin=given.admin(),
+            is_pooled=given.is_pooled(),
             quarantine_rows=given.quarantine_rows(),
             quarantine_days=given.number(
                 "REFTIDE_QUARANTINE_DAYS", QUARANTINE_DAYS, _KEEP_DAYS

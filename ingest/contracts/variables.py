@@ -17,12 +17,14 @@ StoreEmail = Literal["encrypted", "plain", "none"]
 Gpc = Literal["anonymous", "count", "refuse"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Intake = Literal["auto", "spool", "refuse"]
+Pooler = Literal["none", "transaction"]
 
 STORE_IP: Final[tuple[StoreIp, ...]] = ("truncated", "full", "none")
 STORE_EMAIL: Final[tuple[StoreEmail, ...]] = ("encrypted", "plain", "none")
 GPC: Final[tuple[Gpc, ...]] = ("anonymous", "count", "refuse")
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("info", "debug", "warning", "error")
 INTAKES: Final[tuple[Intake, ...]] = ("auto", "spool", "refuse")
+POOLERS: Final[tuple[Pooler, ...]] = ("none", "transaction")
 
 #: Shards, as every process of an installation must have them.
 DEFAULT_SHARDS: Final = 4
@@ -169,6 +171,10 @@ class Variables:
                 " replicas have to have an event on their disks, or unset both"
             )
         return Replicas(count, is_synced)
+
+    def is_pooled(self) -> bool:
+        """Whether a pooler gives each transaction any connection of PostgreSQL."""
+        return self.choice("REFTIDE_POOLER", POOLERS) == "transaction"
 
     def day_seconds(self) -> int:
         """How long a day of an expiry in Redis lasts."""

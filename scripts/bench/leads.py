@@ -17,7 +17,7 @@ from scripts.bench.environment.processes import workers
 from scripts.bench.environment.runs import Pair, Result, tell
 from scripts.bench.environment.servers import SHARDS, BenchServers, prepared
 from scripts.bench.load.events import append, entries, envelopes, leads_of
-from scripts.bench.load.recording import await_clicks, backlog_rate, empty
+from scripts.bench.load.recording import await_clicks, backlog, empty
 from scripts.environment import Environment
 from scripts.sql import statements
 
@@ -95,7 +95,7 @@ async def _measured(
 
         await record(made[:_WARM], "clicks")
         timed = list(entries(made[_WARM:]))
-        clicks = await backlog_rate(connection, redis, pids, timed)
+        clicks = (await backlog(connection, redis, (pids, ()), timed)).rate
         if statistics == "stale":
             await connection.execute(_SQL["analyse"])
         [[key_id, workspace_id]] = await connection.fetch(_SQL["a_key"])
@@ -108,5 +108,5 @@ async def _measured(
         if statistics == "fresh":
             await connection.execute(_SQL["analyse"])
         timed = list(entries(leads_of(made[_WARM:], key, kind)))
-        figure = await backlog_rate(connection, redis, pids, timed, "leads")
+        figure = (await backlog(connection, redis, (pids, ()), timed, "leads")).rate
     return Pair(figure, clicks)

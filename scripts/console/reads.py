@@ -8,6 +8,8 @@ import asyncpg
 
 from scripts.environment import Environment
 from scripts.servers import Connection, postgres_named
+from workers.postgres.database import keep_session
+from workers.postgres.pooler import session
 
 if TYPE_CHECKING:
     _Pool = asyncpg.Pool[asyncpg.Record]
@@ -40,7 +42,8 @@ class Reads:
             max_size=_CONNECTIONS,
             timeout=_SECONDS,
             command_timeout=_SECONDS,
-            server_settings=_SETTINGS,
+            reset=keep_session,
+            **session(_SETTINGS, is_pooled=self._environment.is_pooled()),
         )
 
     def close(self) -> None:

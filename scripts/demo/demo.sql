@@ -1,5 +1,5 @@
--- only_one: whether nobody else runs the demo; holds until the connection ends
-select pg_try_advisory_lock(hashtext('reftide demo'))
+-- only_one: let nobody else run the demo until the transaction ends; whether that was granted
+select pg_try_advisory_xact_lock(hashtext('reftide demo'))
 
 -- unlimited: the demo's own key sends as fast as it can, unless an operator said otherwise
 insert into limits (subject, per_minute) values ($1::uuid::text, 10000000)

@@ -26,6 +26,7 @@ from scripts.demo.traffic import LEAD_EVERY, clicks
 from scripts.demo.vendors import EXAMPLES, Example
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
+from scripts.locking import alone
 from scripts.output import printable
 from scripts.servers import postgres
 from scripts.services.observe.verify import is_at_rest, verify
@@ -85,11 +86,10 @@ async def play(environment: Environment, plan: Plan, say: Say) -> dict[str, Any]
 @asynccontextmanager
 async def _alone(environment: Environment) -> AsyncIterator[None]:
     """Two demos at once would make the same links."""
-    async with postgres(environment) as connection:
-        if not await connection.fetchval(_SQL["only_one"]):
-            raise UsageProblem(
-                "Another demo runs at this installation.", "wait until it has ended."
-            )
+    problem = UsageProblem(
+        "Another demo runs at this installation.", "wait until it has ended."
+    )
+    async with alone(environment, _SQL["only_one"], otherwise=problem):
         yield
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.conftest import ROOT, eventually
 from tests.support.environment import inherited
+from tests.support.pooler.pgbouncer import needs_pgbouncer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -66,6 +67,15 @@ def test_a_worker_is_measured_against_copy() -> None:
 
     is_measured(found, "worker", "events/s", runs=2)
     assert 700 == found["conditions"]["new_customers"]
+
+
+@pytest.mark.pooler
+@needs_pgbouncer
+def test_a_worker_behind_a_pooler_is_measured_against_one_without() -> None:
+    found = bench("worker", "--pooler", "--runs", "1", "--events", "700")
+
+    is_measured(found, "worker", "events/CPU s")
+    assert 0 < found["by_the_clock"]["figure"]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from ingest.contracts.checkups.checkup import Check, Rule, Rules, among
 from workers.postgres.database import SERVER_SETTINGS
+from workers.postgres.pooler import REMEDY
 
 _LEAST_POSTGRES: Final = 150_000
 #: Of tables that others own, so many are named.
@@ -33,6 +34,13 @@ class _Connections(NamedTuple):
         return self.workers * self.each - self.free
 
 
+class Sharing(NamedTuple):
+    """Whether two clients were given one session, and whether REFTIDE_POOLER says so."""
+
+    is_shared: bool
+    is_pooled: bool
+
+
 class _Rights(NamedTuple):
     """What the role of DATABASE_URL may not do."""
 
@@ -54,13 +62,18 @@ class _Rights(NamedTuple):
 
 
 def check_postgres(
-    facts: Mapping[str, Any], workers: int, each: int, session: Mapping[str, str]
+    facts: Mapping[str, Any],
+    workers: int,
+    each: int,
+    session: Mapping[str, str],
+    sharing: Sharing,
 ) -> Iterator[Check]:
     """What the server is set to and holds; `facts` are a row of `checkup.sql`.
 
     So many workers open so many connections each; `session` is what one of them was given
     of `SERVER_SETTINGS`.
     """
+    connections = _Connections(facts["connections"] - facts["taken"], workers, each)
     return _RULES.judge(
         {
             **facts,
@@ -72,9 +85,9 @@ def check_postgres(
             "rights": _Rights(
                 facts["role_name"], facts["tables_of_others"], facts["may_create"]
             ),
-            "max_connections": _Connections(
-                facts["connections"] - facts["taken"], workers, each
-            ),
+            "pooler": sharing,
+            # A pooler has a number of its own.
+            "max_connections": None if sharing.is_pooled else connections,
             "session": {
                 name: session.get(name)
                 for name in SESSION
@@ -91,6 +104,11 @@ def _is_supported(version: tuple[int, str]) -> bool:
 def _shown_session(lacking: Mapping[str, Any]) -> str:
     texts = [f"{name} = {value}" for name, value in lacking.items()]
     return ", ".join(texts) or "as workers ask for it"
+
+
+def _shown_sharing(sharing: Sharing) -> str:
+    shared = "shared sessions" if sharing.is_shared else "sessions of its own"
+    return f"{shared}, REFTIDE_POOLER={'transaction' if sharing.is_pooled else 'none'}"
 
 
 _POOLER: Final = (
@@ -116,6 +134,8 @@ _RULES: Final = Rules(
          " `grant create on schema public to {0.role}`: workers make partitions"),
     Rule("partitions", not_,
          "run `reftide schema`, and a worker, which makes them ahead of time"),
+    Rule("pooler", lambda sharing: sharing.is_pooled or not sharing.is_shared,
+         f"it leads to a pooler: {REMEDY}"),
     Rule("max_connections", lambda counts: counts.missing <= 0,
          "raise it by {0.missing}, or run fewer workers", "warn"),
     Rule("session", lambda lacking: "synchronous_commit" not in lacking, _POOLER),
@@ -126,6 +146,7 @@ _RULES: Final = Rules(
     partitions=lambda missing: (
         f"no {', '.join(missing)}" if missing else "this month and the next"
     ),
+    pooler=_shown_sharing,
     max_connections="{0.free} for {0.workers} workers of {0.each}".format,
     session=_shown_session,
 )  # fmt: skip

@@ -29,6 +29,9 @@ select current_setting('server_version')                as version,
 -- session: the values of these settings in this session
 select name, setting from pg_settings where name = any ($1::text[])
 
+-- backend: which of the server's processes answers
+select pg_backend_pid()
+
 -- ledger: what became of the events, all together
 select coalesce(sum(recorded), 0)::bigint     as recorded,
        coalesce(sum(repeats), 0)::bigint      as repeats,

@@ -16,6 +16,12 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from workers.model.batch import TransientError
+from workers.postgres.pooler import (
+    REFUSED_SETTING,
+    REMEDY,
+    SHARED_SESSION,
+    session,
+)
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -102,8 +108,13 @@ def pool_size(shards: int) -> int:
 
 
 @asynccontextmanager
-async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
-    """A pool of at most `size` connections. Raises TransientError if it cannot connect."""
+async def open_pool(
+    url: str, *, size: int, is_pooled: bool = False
+) -> AsyncIterator[Pool]:
+    """A pool of at most `size` connections; `is_pooled`: to a pooler of transactions.
+
+    Raises TransientError if it cannot connect.
+    """
     with translate_errors():
         pool = await asyncpg.create_pool(
             url,
@@ -111,10 +122,10 @@ async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
             max_size=size,
             timeout=_CONNECT_SECONDS,
             command_timeout=_COMMAND_SECONDS,
-            server_settings=SERVER_SETTINGS,
             init=register_codec,
             # Our sessions keep no state beyond a transaction, so a reset needs no statement.
-            reset=_keep_session,
+            reset=keep_session,
+            **session(SERVER_SETTINGS, is_pooled=is_pooled),
         )
     try:
         yield pool
@@ -205,7 +216,7 @@ def array_literal(numbers: Iterable[int]) -> str:
     return "{" + str(list(numbers))[1:-1] + "}"
 
 
-async def _keep_session(_connection: Connection) -> None:
+async def keep_session(_connection: Connection) -> None:
     """Do not reset the session."""
 
 
@@ -217,6 +228,8 @@ def translate_errors() -> Iterator[None]:
     except asyncpg.InvalidCachedStatementError as error:
         # The schema was upgraded; the next attempt prepares its statements again.
         raise TransientError(f"{type(error).__name__}: {error}") from error
+    except SHARED_SESSION as error:
+        raise TransientError(f"{error}: {REMEDY}") from error
     except asyncpg.PostgresError as error:
         raise _translated(error) from error
     except asyncpg.InterfaceError as error:
@@ -234,7 +247,8 @@ def _translated(error: asyncpg.PostgresError) -> Exception:
     if code == "23514" and "no partition of relation" in message:
         return MissingPartition(message)
     if code.startswith(_TRANSIENT):
-        return TransientError(f"{code} {message}")
+        advice = f": {REMEDY}" if REFUSED_SETTING in message else ""
+        return TransientError(f"{code} {message}{advice}")
     if code.startswith(_DATA):
         return DataFault(code, message)
     return error

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from ingest.contracts.checkups.checkup import CLOCKS, Check, log_findings
 from workers.enrich import geo
 from workers.model.batch import TransientError
-from workers.postgres.checkup import SESSION, WORKER, check_postgres
+from workers.postgres.checkup import SESSION, WORKER, Sharing, check_postgres
 from workers.postgres.database import Pool, pool_size, transaction
 from workers.postgres.sql import statements
 from workers.redis_io.connections import redis_errors
@@ -60,8 +60,10 @@ async def examine(
     problem = await asyncio.to_thread(geo_problem, settings.geo_file)
     given = {row["name"]: row["setting"] for row in session}
     each = pool_size(settings.shards)
+    # Whether sessions are shared is for `doctor` to find out.
+    sharing = Sharing(settings.is_pooled, settings.is_pooled)
     return [
-        *check_postgres(facts, max(1, workers), each, given),
+        *check_postgres(facts, max(1, workers), each, given, sharing),
         *CLOCKS.judge({"skew": ahead}),
         *WORKER.judge({"geo file": (settings.geo_file, problem)}),
     ]

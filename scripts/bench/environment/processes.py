@@ -45,7 +45,7 @@ import os, sys
 while os.getppid() == int(sys.argv[1]):
     sum(range(1_000_000))
 """
-_NONE: Final[Mapping[str, str]] = {}
+NOTHING: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def edges(
 
 @contextmanager
 def workers(
-    servers: BenchServers, count: int = 1, variables: Mapping[str, str] = _NONE
+    servers: BenchServers, count: int = 1, variables: Mapping[str, str] = NOTHING
 ) -> Iterator[list[int]]:
     """Workers from when all of them read: their process ids."""
     with _members(servers, "worker", count, ("-m", "workers"), variables) as pids:
@@ -222,7 +222,7 @@ def _running(
     servers: BenchServers,
     name: str,
     words: Sequence[str],
-    variables: Mapping[str, str] = _NONE,
+    variables: Mapping[str, str] = NOTHING,
 ) -> Iterator[Process]:
     """`python WORDS` for the length of a `with`; it is asked to end, then made to."""
     checkout = servers.checkout

@@ -10,21 +10,23 @@ stopped. What is timed is from when they go on to the last commit.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
 from ingest.contracts.directory import LinkRecord
 from scripts.bench.environment.processes import (
+    NOTHING,
     Contender,
     Start,
     stopped,
     workers,
 )
 from scripts.bench.environment.servers import BenchServers
+from scripts.bench.environment.usage import cpu_seconds, tree
 from scripts.bench.load.events import append, entries, envelopes
 from scripts.bench.load.load import Load, Sent
 from scripts.errors import Unreachable
@@ -58,6 +60,26 @@ class Run:
                 "No event was answered in time.", "ask for more --seconds."
             )
         return self.events / self.seconds
+
+
+class Backlog(NamedTuple):
+    """Events that workers recorded, in so many seconds, and in so many of processors."""
+
+    events: int
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def rate(self) -> float:
+        return self.events / self.seconds
+
+    @property
+    def per_cpu_second(self) -> float:
+        return self.events / self.cpu_seconds
+
+
+#: What workers are started with to reach PostgreSQL through a pooler, and its process ids.
+Pooler = tuple[Mapping[str, str], Sequence[int]]
 
 
 def through(servers: BenchServers, start: Start, load: Load, seconds: float) -> Run:
@@ -152,43 +174,60 @@ def recording_rate(
     servers: BenchServers, links: Sequence[LinkRecord], events: int, count: int = 1
 ) -> float:
     """Events a second that so many workers record. Raises Unreachable where not all are."""
+    return recorded(servers, links, events, count).rate
+
+
+def recorded(
+    servers: BenchServers,
+    links: Sequence[LinkRecord],
+    events: int,
+    count: int = 1,
+    behind: Pooler | None = None,
+) -> Backlog:
+    """A backlog that so many workers record. Raises Unreachable where not all is."""
     made_up = envelopes(links)
     warm = list(entries(islice(made_up, _WARM)))
     # Made before, so that the workers are not stopped for long: what they wait for must
     # not look late to them.
     made = list(entries(islice(made_up, events)))
-    with workers(servers, count) as pids:
-        return asyncio.run(_timed(servers, pids, warm, made))
+    variables, pids = behind or (NOTHING, [])
+    with workers(servers, count, variables) as ours:
+        roots = [*ours, *pids, *servers.pids.values()]
+        return asyncio.run(_timed(servers, (ours, roots), warm, made))
 
 
 async def _timed(
     servers: BenchServers,
-    pids: Sequence[int],
+    pids: tuple[Sequence[int], Sequence[int]],
     warm: Sequence[tuple[str, bytes]],
     made: Sequence[tuple[str, bytes]],
-) -> float:
+) -> Backlog:
     async with servers.postgres() as connection, servers.redis() as redis:
         wanted = await clicks(connection) + len(warm)
         await append(redis, warm)
         await await_clicks(connection, wanted, "Reftide")
-        return await backlog_rate(connection, redis, pids, made)
+        return await backlog(connection, redis, pids, made)
 
 
-async def backlog_rate(
+async def backlog(
     connection: Connection,
     redis: Redis,
-    pids: Sequence[int],
+    pids: tuple[Sequence[int], Sequence[int]],
     made: Sequence[tuple[str, bytes]],
     counted: str = "clicks",
-) -> float:
-    """Events a second of a backlog; the workers stand still while it comes to be.
+) -> Backlog:
+    """A backlog that workers record, who stand still while it comes to be.
 
-    Raises Unreachable where not all are recorded.
+    `pids` are the workers', and of all whose processor time counts. Raises Unreachable where
+    not all is recorded.
     """
-    with stopped(pids):
+    stopping, counting = pids
+    with stopped(stopping):
         wanted = await clicks(connection, counted) + len(made)
         await append(redis, made)
         await connection.execute(_SQL["settle"])
+        spent = cpu_seconds(tree(counting))
     began = time.perf_counter()
     await await_clicks(connection, wanted, "Reftide", counted)
-    return len(made) / (time.perf_counter() - began)
+    took = time.perf_counter() - began
+    return Backlog(len(made), took, cpu_seconds(tree(counting)) - spent)

@@ -79,8 +79,8 @@ async def detach(environment: Environment, bound: datetime) -> Report:
     async with (
         postgres(environment, seconds=partitions.SECONDS) as connection,
         redis_server(environment) as redis,
+        partitions.claimed(environment),
     ):
-        await partitions.claim(connection)
         now = datetime.fromtimestamp(environment.clock(), UTC)
         await partitions.may_go(connection, bound, now)
         shards = await shard_count(environment, redis)
@@ -98,8 +98,10 @@ async def detach(environment: Environment, bound: datetime) -> Report:
 async def attach(environment: Environment, bound: datetime) -> Report:
     """Attach all months from MONTH on again. If it is stopped, run it again."""
     done: list[dict[str, Any]] = []
-    async with postgres(environment, seconds=partitions.SECONDS) as connection:
-        await partitions.claim(connection)
+    async with (
+        postgres(environment, seconds=partitions.SECONDS) as connection,
+        partitions.claimed(environment),
+    ):
         # The latest first, so that what stays detached is what came before a moment.
         for month in reversed(await partitions.months(connection)):
             if month.since >= bound and month.state != "attached":

@@ -118,11 +118,11 @@ async def _erase(
     def say(what: str) -> None:
         tell(f"Erasing: {what} …", err=True)
 
-    url = environment.database_url()
+    url, is_pooled = environment.database_url(), environment.is_pooled()
     async with (
         postgres(environment, seconds=_SECONDS) as connection,
         redis_server(environment) as redis,
-        open_pool(url, size=_CONNECTIONS) as pool,
+        open_pool(url, size=_CONNECTIONS, is_pooled=is_pooled) as pool,
     ):
         new_id, who = UUID(int=uuid7().int), operator()
         erasure_id = await erase.suppress(

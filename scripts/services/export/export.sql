@@ -1,5 +1,5 @@
--- alone: whether no other process exports into that place
-select pg_try_advisory_lock(hashtext('reftide export'), hashtext($1))
+-- alone: let nobody else export into that place until the transaction ends; whether that was granted
+select pg_try_advisory_xact_lock(hashtext('reftide export'), hashtext($1))
 
 -- ends: when the oldest and the newest event were accepted
 select (select uuid7_time(id) from events order by id limit 1) as first,

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
+from scripts.locking import alone
 from scripts.servers import Connection, postgres, single
 from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.export import manifest as manifests
@@ -76,15 +77,14 @@ async def export(
     Raises UsageProblem and Unreachable.
     """
     form, place = require(wanted.format), place_of(wanted.into)
+    problem = UsageProblem(
+        f"Another export into {place.name} is running.", "wait until it is over."
+    )
     try:
-        async with postgres(
-            environment, seconds=_SECONDS, settings=_SETTINGS
-        ) as connection:
-            if not await connection.fetchval(_SQL["alone"], place.name):
-                raise UsageProblem(
-                    f"Another export into {place.name} is running.",
-                    "wait until it is over.",
-                )
+        async with (
+            alone(environment, _SQL["alone"], place.name, otherwise=problem),
+            postgres(environment, seconds=_SECONDS, settings=_SETTINGS) as connection,
+        ):
             owner = await filter_by(connection, wanted.workspace)
             export = _Export(connection, place, form, owner, wanted)
             done = await export.run(begin, advance)

@@ -31,7 +31,7 @@ from scripts.servers import (
 from scripts.services.maintain.edges import standing, untrusted_forwarders
 from scripts.services.maintain.schema import schema_text
 from workers.postgres import sql
-from workers.postgres.checkup import SESSION, WORKER, check_postgres
+from workers.postgres.checkup import SESSION, WORKER, Sharing, check_postgres
 from workers.postgres.database import SERVER_SETTINGS, pool_size
 from workers.postgres.schema import check_schema
 from workers.process.startup_check import geo_problem
@@ -113,10 +113,16 @@ async def _postgres(
         facts = await single(connection, _SQL["facts"])
         ahead = facts["clock"] - environment.clock()
         catalog = await rows(connection, _SQL["catalog"])
+        async with postgres(environment) as other:
+            # Two clients that are one session: a pooler of transactions.
+            backends = {
+                await each.fetchval(_SQL["backend"]) for each in (connection, other)
+            }
+    sharing = Sharing(len(backends) == 1, environment.is_pooled())
     async with postgres(environment, settings=SERVER_SETTINGS) as connection:
         found = await rows(connection, _SQL["session"], list(SESSION))
     session = {row["name"]: row["setting"] for row in found}
-    checks = check_postgres(facts, workers, each, session)
+    checks = check_postgres(facts, workers, each, session, sharing)
     return [*checks, check_schema(schema_text(), catalog)], ahead
 
 

@@ -15,6 +15,7 @@ moment divides what may change from what may not: the horizon.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -24,7 +25,9 @@ from redis.asyncio import Redis
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
 from ingest.contracts.stream import EntryId, events_key
+from scripts.environment import Environment
 from scripts.errors import UsageProblem
+from scripts.locking import alone
 from scripts.servers import Connection, rows, single
 from scripts.sql import statements
 from workers.facets import facets
@@ -64,12 +67,12 @@ async def months(connection: Connection) -> list[Month]:
     return [Month(**row) for row in await rows(connection, _SQL["list"])]
 
 
-async def claim(connection: Connection) -> None:
-    """Lock partitions for this connection. Raises UsageProblem if they are locked."""
-    if not await connection.fetchval(_SQL["alone"]):
-        raise UsageProblem(
-            "Another process moves partitions.", "wait until it has ended."
-        )
+def claimed(environment: Environment) -> AbstractAsyncContextManager[Connection]:
+    """Lock partitions for a block. It raises UsageProblem if they are locked."""
+    problem = UsageProblem(
+        "Another process moves partitions.", "wait until it has ended."
+    )
+    return alone(environment, _SQL["alone"], otherwise=problem)
 
 
 async def may_go(connection: Connection, before: datetime, now: datetime) -> None:

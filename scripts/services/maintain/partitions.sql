@@ -1,5 +1,5 @@
--- alone: let nobody else move partitions until the connection ends; whether that was granted
-select pg_try_advisory_lock(hashtext('reftide partitions'))
+-- alone: let nobody else move partitions until the transaction ends; whether that was granted
+select pg_try_advisory_xact_lock(hashtext('reftide partitions'))
 
 -- list: the months of events, oldest first, attached or not, with what detaching wrote down of them
 with present as (

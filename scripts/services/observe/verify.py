@@ -1,8 +1,8 @@
 """The proof behind `reftide verify`: rows against counters, rows against streams.
 
-What was acknowledged is read from Redis first, and then Postgres in one REPEATABLE READ
-snapshot: a worker acknowledges after its commit, so that the snapshot must have it all,
-however much traffic there is. The shards' last delivered entry is read before what is
+What was acknowledged is read from Redis first, and then Postgres: a worker acknowledges after
+its commit, so that Postgres must have it all, however much traffic there is. What is compared
+within Postgres is read in one REPEATABLE READ snapshot. The shards' last delivered entry is read before what is
 pending, so that an entry in neither list was acknowledged.
 """
 
@@ -31,7 +31,7 @@ from workers.model.batch import Entry
 from workers.redis_io.stream_state import ZERO
 
 _SQL: Final = statements("services/observe/verify")
-#: The statements that find what is not as it must be; `entries` needs the streams' ids.
+#: The statements that find what is not as it must be, without the streams.
 COMPARISONS: Final = {
     table.name: _SQL["counters"].format(
         wrong=comparison(table),
@@ -41,7 +41,7 @@ COMPARISONS: Final = {
     for table in TABLES
 } | {
     name: _SQL[name]
-    for name in ("facets", "duplicates", "keyless", "refunds", "ledger", "entries")
+    for name in ("facets", "duplicates", "keyless", "refunds", "ledger")
 }
 _SHOWN: Final = 20
 _POLL_SECONDS: Final = 0.2
@@ -61,10 +61,7 @@ async def verify(environment: Environment, wait: float) -> dict[str, Any]:
     ):
         shards = await shard_count(environment, redis)
         ledger = await _at_rest(redis, connection, shards, environment.data, wait)
-        await connection.execute(_SQL["entries_table"])
-        await connection.copy_records_to_table(
-            "acknowledged", records=_acknowledged(redis, shards), timeout=_SECONDS
-        )
+        unknown, count = await _unknown(connection, _acknowledged(redis, shards))
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             found = [
                 row
@@ -73,7 +70,21 @@ async def verify(environment: Environment, wait: float) -> dict[str, Any]:
             ]
             sizes = await single(connection, _SQL["sizes"])
             lost = await losses(connection)
-    return _report(ledger, [*found, *_losses(lost)], sizes)
+    found = [*found, *unknown, *_losses(lost)]
+    return _report(ledger, found, {**sizes, "entries": count})
+
+
+async def _unknown(
+    connection: Connection, acknowledged: AsyncIterator[Entry]
+) -> tuple[list[dict[str, Any]], int]:
+    """Those that nothing in PostgreSQL tells of, and how many were looked for."""
+    async with connection.transaction():
+        await connection.execute(_SQL["entries_table"])
+        done = await connection.copy_records_to_table(
+            "acknowledged", records=acknowledged, timeout=_SECONDS
+        )
+        found = await rows(connection, _SQL["entries"])
+    return found, int(done.removeprefix("COPY "))
 
 
 def _losses(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

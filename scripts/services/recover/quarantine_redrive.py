@@ -107,7 +107,10 @@ def here(environment: Environment) -> tuple[AbstractAsyncContextManager[Pool], A
         )
         return Redriver(pipeline)
 
-    return open_pool(settings.database_url, size=_CONNECTIONS), build
+    opening = open_pool(
+        settings.database_url, size=_CONNECTIONS, is_pooled=settings.is_pooled
+    )
+    return opening, build
 
 
 async def _in_parts(

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
+from scripts.locking import alone
 from scripts.servers import Connection, postgres, rows
 from scripts.sql import statements
 from workers.counters.rule import (
@@ -56,17 +57,21 @@ async def reconcile(environment: Environment, *, dry_run: bool) -> dict[str, Any
     belong to a link or an enrolment that is gone, or another process wrote to them.
     Raises UsageProblem where another repairs, and Unreachable.
     """
-    async with postgres(environment, seconds=_SECONDS) as connection:
-        if not await connection.fetchval(_SQL["alone"]):
-            raise UsageProblem(
-                "Another `reftide reconcile` is at work.", "wait until it has ended."
-            )
+    problem = UsageProblem(
+        "Another `reftide reconcile` is at work.", "wait until it has ended."
+    )
+    async with (
+        alone(environment, _SQL["alone"], otherwise=problem) as lock,
+        postgres(environment, seconds=_SECONDS) as connection,
+    ):
         wrong = await _compare(connection)
         if dry_run:
             return {"dry_run": True, **_listed("found", wrong)}
         for table in TABLES:
             known = [row for row in wrong[table.name] if row["is_known"]]
             for at in range(0, len(known), _AT_ONCE):
+                # Two repairs would both add the same.
+                await lock.execute("select")
                 await _add(connection, table, known[at : at + _AT_ONCE])
         left = await _compare(connection) if any(wrong.values()) else wrong
         return {

@@ -1,2 +1,2 @@
--- alone: let nobody else repair until the connection ends; whether that was granted
-select pg_try_advisory_lock(hashtext('reftide reconcile'))
+-- alone: let nobody else repair until the transaction ends; whether that was granted
+select pg_try_advisory_xact_lock(hashtext('reftide reconcile'))

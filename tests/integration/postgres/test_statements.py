@@ -66,12 +66,13 @@ def test_every_statement_fits_the_schema(package: str, database_url: str) -> Non
     async def prepare() -> None:
         connection = await asyncpg.connect(database_url)
         try:
-            for file, name in _MADE_FIRST.get(package, ()):
-                await connection.execute(statements(file)[name])
-            for file in names:
-                for name, statement in statements(file).items():
-                    for filled in _FILLED.get((file, name), [statement]):
-                        await connection.prepare(filled)
+            async with connection.transaction():
+                for file, name in _MADE_FIRST.get(package, ()):
+                    await connection.execute(statements(file)[name])
+                for file in names:
+                    for name, statement in statements(file).items():
+                        for filled in _FILLED.get((file, name), [statement]):
+                            await connection.prepare(filled)
         finally:
             await connection.close()
 

@@ -44,6 +44,7 @@ REFUSED = {
     "REFTIDE_HOST": Wrong("edge", ADDRESS, 3),
     "REFTIDE_INTAKE": Wrong("edge", "stream"),
     "REFTIDE_LOG_LEVEL": Wrong("worker", "loud"),
+    "REFTIDE_POOLER": Wrong("worker", "session"),
     "REFTIDE_PORT": Wrong("edge", "http"),
     "REFTIDE_QUARANTINE_DAYS": Wrong("worker", "1.5"),
     "REFTIDE_QUARANTINE_ROWS": Wrong("worker", "many"),

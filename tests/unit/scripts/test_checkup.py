@@ -12,7 +12,7 @@ from ingest.contracts.checkups.redis_checkup import (
 )
 from ingest.contracts.variables import Replicas
 from scripts.services.maintain.schema import schema_text
-from workers.postgres.checkup import WORKER, check_postgres
+from workers.postgres.checkup import WORKER, Sharing, check_postgres
 from workers.postgres.database import SERVER_SETTINGS
 from workers.postgres.schema import check_schema, things_of
 
@@ -86,10 +86,13 @@ def _redis(facts: RedisFacts) -> dict[str, str]:
 
 
 def _of_postgres(
-    workers: int = 1, session: Mapping[str, str] = SERVER_SETTINGS, **changed: object
+    workers: int = 1,
+    session: Mapping[str, str] = SERVER_SETTINGS,
+    sharing: Sharing = Sharing(is_shared=False, is_pooled=False),  # noqa: B008 -- a value
+    **changed: object,
 ) -> list[Check]:
     facts = {**GOOD_POSTGRES, **changed}
-    return [*check_postgres(facts, workers, 9, session)]
+    return [*check_postgres(facts, workers, 9, session, sharing)]
 
 
 def _only(rules: Rules, **facts: object) -> Check:
@@ -233,6 +236,24 @@ def test_what_a_pooler_drops_is_found(name: str, level: str) -> None:
 
     (found,) = (one for one in checks if one.check == "session")
     assert (level, f"{name} = 0") == (found.level, found.found)
+
+
+@pytest.mark.parametrize(
+    ("is_shared", "is_pooled", "level"),
+    [
+        (False, False, "ok"), (False, True, "ok"), (True, True, "ok"), (True, False, "wrong"),
+    ],
+)  # fmt: skip
+def test_a_pooler_that_shares_sessions_needs_its_setting(
+    *, is_shared: bool, is_pooled: bool, level: str
+) -> None:
+    checks = _of_postgres(100, sharing=Sharing(is_shared, is_pooled))
+
+    (found,) = (one for one in checks if one.check == "pooler")
+    assert level == found.level
+    assert ("REFTIDE_POOLER=transaction" in found.advice) == (level == "wrong")
+    # How many connections there are, the pooler says.
+    assert is_pooled == ("max_connections" not in {one.check for one in checks})
 
 
 def test_clocks_may_differ_by_a_second() -> None:
