@@ -32,6 +32,8 @@ _HOUR: Final = 3600
 #: Over so many points rates are taken.
 _WINDOW: Final = 10
 _AGAIN_SECONDS: Final = 2.0
+#: A status that is older is read again before it is shown.
+_OLD_SECONDS: Final = 15.0
 
 #: So many readings are shared besides; one of so many times its age is not shown.
 _MOST_SHARED: Final = 64
@@ -90,7 +92,7 @@ class Sampler:
 
     def __init__(self, environment: Environment, reads: Reads) -> None:
         self.points: deque[Point] = deque(maxlen=_HOUR)
-        self.status = Shared(self._status)
+        self.status = Shared(self._status, most_seconds=_OLD_SECONDS)
         self.groups = Shared(self._groups)
         self._environment = environment
         self._reads = reads

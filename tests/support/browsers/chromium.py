@@ -90,6 +90,14 @@ class _ChromiumTab:
         preferred = {"name": "prefers-color-scheme", "value": scheme}
         await self._ask("Emulation.setEmulatedMedia", {"features": [preferred]})
 
+    async def picture(self) -> str:
+        """What the window shows, as WebP in base64."""
+        await self._ask("Emulation.setScrollbarsHidden", {"hidden": True})
+        how = {"format": "webp", "quality": 80}
+        said = await self._ask("Page.captureScreenshot", how)
+        found: str = said["data"]
+        return found
+
     async def close(self) -> None:
         await self._wire.ask("Target.closeTarget", {"targetId": self._target})
 
