@@ -11,7 +11,7 @@ import orjson
 
 from scripts.environment import Environment
 
-_SECONDS: Final = 1.5
+_SECONDS: Final = 1.0
 
 
 async def read_processes(environment: Environment) -> Sequence[dict[str, Any]]:

@@ -44,8 +44,12 @@ _QUARANTINE: Final = statements("services/recover/quarantine")
 _REPLAYS: Final = statements("services/recover/replays")
 _CODES: Final = 5
 #: Somebody is waiting: a server that takes longer to let us in is away.
-_PATIENCE_SECONDS: Final = 1.5
-_redis: Final = partial(redis_server, patience=_PATIENCE_SECONDS)
+_PATIENCE_SECONDS: Final = 1.0
+#: One that hangs after that is given up too.
+_ANSWER_SECONDS: Final = 5.0
+_redis: Final = partial(
+    redis_server, seconds=_ANSWER_SECONDS, patience=_PATIENCE_SECONDS
+)
 _postgres: Final = partial(postgres, patience=_PATIENCE_SECONDS)
 FIGURES: Final = (
     "accepted", "recorded", "repeats", "quarantined", "lost", "in_flight", "spooled",
