@@ -8,13 +8,14 @@ import asyncio
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
 
 from ingest.contracts.checkups.checkup import CLOCKS, DISK, EDGE, Check, log_findings
 from ingest.contracts.checkups.redis_checkup import (
@@ -23,6 +24,8 @@ from ingest.contracts.checkups.redis_checkup import (
     redis_facts,
     redis_questions,
 )
+from ingest.contracts.checkups.rights import EDGE as EDGE_RIGHTS
+from ingest.contracts.checkups.rights import RIGHTS, Command
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.redis_io.client import REDIS_ERRORS, is_refused
 from ingest.settings import EdgeSettings
@@ -69,6 +72,7 @@ class StartupCheck:
                 # In a pipeline a refusal would be a fact like others.
                 await self._redis.get(SHARDS_KEY)
                 found = await ask_redis(self._redis, self._settings.shards)
+                refused = await ask_rights(self._redis, EDGE_RIGHTS)
             except REDIS_ERRORS as error:
                 # Those who need a Redis that does not answer say so themselves.
                 if is_refused(error) and self.refusal is None:
@@ -77,11 +81,12 @@ class StartupCheck:
                 await asyncio.sleep(_AGAIN_SECONDS)
             else:
                 self.refusal = None
+                log_findings(RIGHTS.judge({"rights": refused}))
                 return found
 
 
 def _refused(error: BaseException) -> Check:
-    advice = "correct REDIS_URL, or the rights of its user: docs/threat-model.md"
+    advice = "correct REDIS_URL, or the rights of its user: scripts/deploy/redis.acl"
     return Check("Redis", "access", "wrong", str(error), advice)
 
 
@@ -91,6 +96,20 @@ async def ask_redis(redis: Redis, shards: int, groups: int = 0) -> RedisFacts:
         for question in redis_questions(groups):
             pipe.execute_command(*question)
         return redis_facts(await pipe.execute(raise_on_error=False), shards)
+
+
+async def ask_rights(redis: Redis, commands: Sequence[Command]) -> Sequence[Command]:
+    """Those that Redis does not allow its user; raises REDIS_ERRORS."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        replies = await pipe.execute(raise_on_error=False)
+    # Other errors are no matter of rights.
+    return [
+        command
+        for command, reply in zip(commands, replies, strict=True)
+        if isinstance(reply, NoPermissionError)
+    ]
 
 
 def free_bytes(folder: Path) -> int:

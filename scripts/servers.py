@@ -55,7 +55,7 @@ _REDIS_AWAY: Final = (
 )
 _REDIS_REFUSES: Final = (
     "correct the password or the database in REDIS_URL, or the rights of its user:"
-    " docs/threat-model.md lists those that are needed."
+    " scripts/deploy/redis.acl has those that are needed."
 )
 _POSTGRES_FORM: Final = "write it as postgresql://user:password@host:5432/database."
 

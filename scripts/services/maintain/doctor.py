@@ -14,10 +14,12 @@ from ingest.contracts.checkups.redis_checkup import (
     RedisFacts,
     check_redis,
 )
+from ingest.contracts.checkups.rights import RIGHTS
+from ingest.contracts.checkups.rights import WORKER as WORKER_RIGHTS
 from ingest.contracts.variables import SettingsError, Variables
 from ingest.redis_io.client import REDIS_ERRORS, describe_error
 from ingest.settings import Spooling
-from ingest.startup_check import ask_redis, free_bytes
+from ingest.startup_check import ask_redis, ask_rights, free_bytes
 from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.servers import (
@@ -73,10 +75,15 @@ async def _redis(environment: Environment) -> tuple[Sequence[Check], int, int, f
         wanted = environment.replicas()
         files = await _replica_files(redis, facts) if wanted.is_synced else None
         facts = replace(facts, replicas=wanted, replica_files=files)
+        refused = await ask_rights(redis, WORKER_RIGHTS)
         ahead = facts.clock - environment.clock()
         workers = await live_workers(redis)
         proxies = untrusted_forwarders(await standing(redis))
-    checks = [*check_redis(facts), *EDGE.judge({"proxies": proxies})]
+    checks = [
+        *check_redis(facts),
+        *RIGHTS.judge({"rights": refused}),
+        *EDGE.judge({"proxies": proxies}),
+    ]
     return checks, shards, len(workers), ahead
 
 

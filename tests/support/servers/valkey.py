@@ -28,8 +28,13 @@ class Valkey:
         appendfsync: str,
         port: int = 0,
         announced: int | None = None,
+        users: str = "",
     ) -> None:
-        """Others follow it on its `port`, or on the one that is `announced`."""
+        """Others follow it on its `port`, or on the one that is `announced`.
+
+        `users` is the text of an ACL file.
+        """
+        self._users = users
         self._port = port
         self._announced = announced or port
         self._socket = directory / "valkey.sock"
@@ -57,6 +62,10 @@ class Valkey:
             "--replica-announce-ip": "127.0.0.1",
             "--replica-announce-port": str(self._announced),
         }
+        if self._users:
+            file = self._directory / "users.acl"
+            file.write_text(self._users, "utf-8")
+            settings["--aclfile"] = str(file)
         arguments = [text for pair in settings.items() for text in pair]
         self._process = subprocess.Popen(
             [binary(), *arguments],
@@ -140,7 +149,7 @@ class Valkey:
 
 @contextmanager
 def running_valkey(
-    appendfsync: str = "always", *, port: bool = False
+    appendfsync: str = "always", *, port: bool = False, users: str = ""
 ) -> Iterator[Valkey]:
     """A server that may be killed: with `everysec` it answers before it writes, at times.
 
@@ -148,7 +157,8 @@ def running_valkey(
     """
     # A short path: a socket's may have no more than 107 bytes.
     with TemporaryDirectory(prefix="vk") as name:
-        valkey = Valkey(Path(name), appendfsync, free_port() if port else 0)
+        number = free_port() if port else 0
+        valkey = Valkey(Path(name), appendfsync, number, users=users)
         valkey.start()
         try:
             yield valkey
