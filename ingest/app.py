@@ -20,6 +20,7 @@ from ingest.contracts.clickid import KeyRing
 from ingest.contracts.generated_codes import generation_key
 from ingest.contracts.metrics.build import version
 from ingest.contracts.telemetry import Log
+from ingest.contracts.traces.extra import is_installed
 from ingest.contracts.variables import Tracing
 from ingest.core.accept import Acceptor
 from ingest.core.authorize import Authorizer
@@ -190,7 +191,7 @@ def _add_endpoints(
 
 def _traces(app: web.Application, tracing: Tracing | None) -> "EdgeTraces | None":
     """What traces requests; without it, the libraries of the extra are not needed."""
-    if tracing is None:
+    if tracing is None or not is_installed():
         return None
     from ingest.http.traces import EdgeTraces  # noqa: PLC0415 -- where it is asked for
 

@@ -22,6 +22,7 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.contracts.telemetry import Log
+from ingest.contracts.traces.extra import is_installed
 from ingest.contracts.variables import SettingsError
 from workers.enrich import build_enrichers
 from workers.jobs.archive_service import Archive, segment_fetcher
@@ -131,7 +132,7 @@ async def _live(settings: Settings, name: str) -> int:
 
 def _traces(settings: Settings, stack: AsyncExitStack) -> Traces:
     """What traces batches, until the stack is closed."""
-    if settings.tracing is None:
+    if settings.tracing is None or not is_installed():
         return NO_TRACES
     # Only here are the libraries of the extra needed.
     from ingest.contracts.traces.spans import SpanExport  # noqa: PLC0415

@@ -44,6 +44,7 @@ LogEvent = Literal[
     "limits.unavailable",  # warning: each edge enforces the rate limits on its own
     "trace.limited",  # warning, at most once a minute: more requests ask for traces than may
     # Both.
+    "trace.unavailable",  # warning: the extra `otel` is not installed; nothing is traced
     "trace.unexported",  # warning, at most once a minute: the collector does not take spans
     "admin.unavailable",  # warning: the admin port is taken; tried again every 5 s
     "library.said",  # a warning or an error of a library, in its own words

@@ -5,7 +5,6 @@ Every error names the variable and says what to give instead.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -193,11 +192,6 @@ class Variables:
                 "REFTIDE_TRACE_ONE_IN needs REFTIDE_TRACES_PER_SECOND: set that to how"
                 " many requests a second each edge may trace, or unset both"
             )
-        if per_second and not _has_exporter():
-            raise SettingsError(
-                "REFTIDE_TRACES_PER_SECOND needs a library: install reftide[otel], or"
-                " unset it"
-            )
         return Tracing(per_second, one_in) if per_second else None
 
     def store_ip(self) -> StoreIp:
@@ -212,13 +206,6 @@ class Variables:
 
     def log_level(self) -> LogLevel:
         return self.choice("REFTIDE_LOG_LEVEL", LOG_LEVELS)
-
-
-def _has_exporter() -> bool:
-    try:
-        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def is_store(url: SplitResult) -> bool:

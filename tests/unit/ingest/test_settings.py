@@ -4,7 +4,9 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from ingest.app import Externals, build
 from ingest.contracts.traces.spans import SpanExport
 from ingest.contracts.variables import SettingsError, Tracing
 from ingest.settings import EdgeSettings, Spooling
@@ -120,16 +122,19 @@ def test_traces_are_those_that_callers_ask_for_and_some_others() -> None:
     assert Tracing(10, 100) == drawn.tracing
 
 
-def test_traces_without_their_library_are_refused_with_what_to_install(
+def test_without_the_library_nothing_is_traced_and_that_is_said_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in [name for name in sys.modules if name.startswith("opentelemetry.exp")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter", None)
 
-    with pytest.raises(SettingsError, match=r"install reftide\[otel\], or unset it"):
-        EdgeSettings.load({**NEEDED, **TRACES})
-    assert EdgeSettings.load(NEEDED).tracing is None
+    with capture_logs() as logs:
+        build(EdgeSettings.load({**NEEDED, **TRACES}), Externals())
+
+    [line] = [each for each in logs if each["event"].startswith("trace.")]
+    assert "trace.unavailable" == line["event"]
+    assert "install reftide[otel]" in line["advice"]
 
 
 def test_a_variable_that_the_sdk_does_not_take_is_refused(
