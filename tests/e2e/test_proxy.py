@@ -1,19 +1,17 @@
 """Our Caddyfile in front of edges and console, driven by Caddy itself."""
 
-import os
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.e2e.conftest import CLICK, ROOT, Begin, Trickle, Up, are_gone, eventually
+from tests.e2e.conftest import CLICK, ROOT, Begin, Up, eventually
+from tests.support.edge.rolling import recorded_once, restarted_one_by_one
 from tests.support.environment import inherited
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proxy]
@@ -47,7 +45,15 @@ def a_port() -> int:
 @pytest.fixture
 def site(begin: Begin, tmp_path: Path) -> Iterator[Site]:
     drains = {"REFTIDE_TRUSTED_PROXIES": "127.0.0.0/8", "REFTIDE_DRAIN_SECONDS": "1"}
-    up = begin(tmp_path / "data", "--edges", "2", **drains, REFTIDE_STORE_IP="full")
+    up = begin(
+        tmp_path / "data",
+        "--edges",
+        "2",
+        "--workers",
+        "2",
+        **drains,
+        REFTIDE_STORE_IP="full",
+    )
     up.wait_for("ready http://")
     port, console = a_port(), a_port()
     variables = {
@@ -90,13 +96,11 @@ def test_each_request_goes_where_it_belongs(site: Site) -> None:
     assert "127.0.0.1" == str(address), "what the client said of itself was believed"
 
 
-def test_edges_that_restart_behind_it_fail_nobody(site: Site) -> None:
-    edges = site.up.children()["edge"]
-    with Trickle(site.up, "proxied", site.port) as trickle:
-        for pid in edges:
-            trickle.goes_on(10)
-            os.kill(pid, signal.SIGTERM)
-            eventually(partial(are_gone, {"": [pid]}))
-        trickle.goes_on(10)
+def test_edges_and_workers_that_restart_behind_it_fail_nobody(site: Site) -> None:
+    clients = restarted_one_by_one(site.up, "proxied", site.port, eventually)
 
-    assert [] == trickle.failures
+    assert [] == clients.failures
+    eventually(lambda: not recorded_once(site.up, clients, "proxied")["lost"], 60)
+    assert set() == recorded_once(site.up, clients, "proxied")["doubled"]
+    eventually(lambda: site.up.cli.run("verify").code == 0)
+    assert 0 == site.up.cli.status()["lost"]

@@ -22,6 +22,7 @@ from tests.e2e.conftest import (
     eventually,
     is_running,
 )
+from tests.support.edge.rolling import recorded_once, restarted_one_by_one
 
 pytestmark = pytest.mark.e2e
 _RECORDED = """
@@ -101,18 +102,22 @@ def test_what_is_killed_is_started_again_and_nothing_accepted_is_lost(
     assert counted["rows"] == counted["clicks"]
 
 
-def test_edges_and_workers_that_end_one_by_one_fail_nobody(shared: Up) -> None:
-    before = shared.children()
-    with Trickle(shared, "rolling") as trickle:
-        for pid in before["edge"] + before["worker"]:
-            trickle.goes_on(5)
-            os.kill(pid, signal.SIGTERM)
-            eventually(partial(are_gone, {"": [pid]}))
-        trickle.goes_on(5)
+def test_edges_and_workers_that_end_one_by_one_fail_nobody(
+    begin: Begin, tmp_path: Path
+) -> None:
+    settings = {"REFTIDE_TRUSTED_PROXIES": "127.0.0.0/8", "REFTIDE_DRAIN_SECONDS": "1"}
+    up = begin(tmp_path / "data", "--edges", "2", "--workers", "2", **settings)
+    up.wait_for("ready http://")
 
-    assert [] == trickle.failures
-    ended = sum("ended (exit code 0)" in line for line in shared.lines)
-    assert len(before["edge"] + before["worker"]) == ended
+    clients = restarted_one_by_one(up, "rolling", up.port, eventually)
+
+    assert [] == clients.failures
+    eventually(lambda: not recorded_once(up, clients, "rolling")["lost"], 60)
+    assert set() == recorded_once(up, clients, "rolling")["doubled"]
+    eventually(lambda: up.cli.run("verify").code == 0)
+    assert 0 == up.cli.status()["lost"]
+    assert 4 == sum("ended (exit code 0)" in line for line in up.lines)
+    assert 0 == up.stop()
 
 
 def test_every_process_shows_its_figures_on_a_port_that_is_told(shared: Up) -> None:
