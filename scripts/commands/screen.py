@@ -187,11 +187,14 @@ def _what_is_lost(losses: Sequence[Status]) -> str:
     said = ["They were answered and are not recorded."]
     if any(each["at_most"] is None for each in losses):
         said.append(
-            "Without a figure under at most, an edge died in the seconds before: nobody"
-            " knows how much it appended."
+            "Without a figure under at most, an edge died in the seconds before, and no"
+            " other has told what it appended: start one on its data directory."
         )
     elif any(each["at_most"] > each["lost"] for each in losses):
-        said.append("Appends that were never answered make this a range.")
+        said.append(
+            "Appends that were never answered, or more than edges remember, make this a"
+            " range."
+        )
     dates = [each["since"] for each in losses if each["since"]]
     since = f"{min(dates).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if dates else "T"
     said.append(f"What the archive has comes back: `reftide replay --from {since}`.")

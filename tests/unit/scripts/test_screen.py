@@ -81,5 +81,5 @@ def test_long_texts_leave_room_for_what_stands_beside_them() -> None:
 def test_a_loss_is_explained_below_its_table() -> None:
     said = " ".join(_lines(losses=[LOSS]))
 
-    assert "Appends that were never answered make this a range." in said
+    assert "or more than edges remember, make this a range." in said
     assert "`reftide replay --from 2026-03-01T11:00:00Z`" in said
