@@ -75,8 +75,14 @@ class Page(NamedTuple):
     is_about_all: bool = True
     #: Users with this role see it.
     role: str = "viewer"
-    #: Its template has a block `live`, the same for all who may see it.
+    #: Its template has a block `live`. Of a page about the installation it is the same for all
+    #: who may see it.
     is_live: bool = False
+
+    @property
+    def is_the_same_for_all(self) -> bool:
+        """Not that of a thing, which is another one at each address, nor of workspaces."""
+        return self.is_about_all and "{" not in self.path
 
 
 #: One about what belongs to workspaces.
@@ -131,17 +137,17 @@ def page_handler(
                 raise Refused(HTTPStatus.UNAUTHORIZED, "Nobody is signed in.")
             raise web.HTTPSeeOther(SIGN_IN)
         _require(user, page.role, is_about_all=page.is_about_all)
-        # The page of one thing is another one at each address.
-        if is_part and latest.is_fresh() and "{" not in page.path:
+        if is_part and page.is_the_same_for_all and latest.is_fresh():
             return _with_etag(request, latest.text)
         asked = Asked(console, request, user)
         if not is_part:
             return await _rendered(asked, page)
         data = await page.read(asked)
-        if "{" in page.path:
+        if not page.is_the_same_for_all:
             data = {**about(console, request, user, page), **data}
-        latest.keep(rendering.live(page.name, data))
-        return _with_etag(request, latest.text)
+        text = rendering.live(page.name, data)
+        latest.keep(text)
+        return _with_etag(request, text)
 
     return handle
 

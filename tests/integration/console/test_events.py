@@ -126,6 +126,36 @@ async def test_a_list_is_filtered_and_goes_on(desk: Desk, lead: UUID) -> None:
         assert status == (await desk.get(f"events?{query}")).status, query
 
 
+async def test_a_list_that_is_followed_comes_again_as_its_reader_may_see_it(
+    desk: Desk, lead: UUID
+) -> None:
+    await _as(desk, "olga")
+    page = await desk.get("events?live&kind=lead")
+    part = await desk.get("events?kind=lead&live&part=live")
+
+    assert 'data-live="/console/events?kind=lead&amp;live&amp;part=live"' in page.text
+    assert [[str(lead)]] * 2 == [_ids(page), _ids(part)]
+    assert "<html" not in part.text
+    assert _NAMED in part.text
+    assert (
+        304
+        == (
+            await desk.get(
+                "events?kind=lead&live&part=live", If_None_Match=part.headers["ETag"]
+            )
+        ).status
+    )
+    for earlier in (
+        "events?kind=lead",
+        f"events?live&after={lead}",
+        "events?live&q=nobody",
+    ):
+        assert "data-live" not in (await desk.get(earlier)).text
+    assert 400 == (await desk.get("events?live&link=NOBODY")).status
+    await _as(desk, "victor")
+    assert _NAMED not in (await desk.get("events?kind=lead&live&part=live")).text
+
+
 async def test_who_somebody_is_is_for_those_who_act(desk: Desk, lead: UUID) -> None:
     paths = (
         f"events/{lead}",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -27,12 +28,13 @@ from scripts.console.protection import missing
 from scripts.console.rendering import BASE
 from scripts.console.serving import Asked, OwnPage
 from scripts.errors import Unreachable, UsageProblem
-from scripts.servers import Connection, redis_server, rows
+from scripts.servers import redis_server, rows
 from scripts.services.administer.access.workspaces import visible
 from scripts.services.find import events
 from scripts.services.recover.quarantine_edit import readable
 
 _ROWS: Final = 100
+_LIVE_SECONDS: Final = 2.0
 _PATIENCE_SECONDS: Final = 1.5
 _KINDS: Final = tuple(kind.value for kind in Kind)
 _FIELDS: Final = ("kind", "link", "partner", "customer", "since", "until", "workspace")
@@ -60,11 +62,21 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
         raise web.HTTPSeeOther(f"{BASE}/events/{traced['id']}")
     async with asked.console.figures.connection() as connection:
         known = await visible(connection, asked.user.workspaces)
-        if traced is None:
-            listed = await _listed(asked, connection, said, workspace_of(asked, known))
-        else:
-            listed = traced["events"] if traced["state"] == "several" else []
+    owner = workspace_of(asked, known)
+    is_live = "live" in query and not text and "after" not in query
+    if traced is not None:
+        listed = traced["events"] if traced["state"] == "several" else []
+    elif is_live:
+        # Those who follow the same list share it.
+        owners = asked.user.workspaces
+        whose = None if owners is None else sorted(map(str, owners))
+        name = f"events {asked.user.may('operator')} {whose} {owner} {said}"
+        read = partial(_listed, asked, said, owner)
+        listed = await asked.console.sampler.shared(name, read, _LIVE_SECONDS).get()
+    else:
+        listed = await _listed(asked, said, owner)
     return {
+        "is_live": is_live,
         "rows": [_shown(asked, row) for row in listed],
         "said": said,
         "text": text,
@@ -77,7 +89,7 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
 
 
 async def _listed(
-    asked: Asked, connection: Connection, said: Mapping[str, str], owner: str | None
+    asked: Asked, said: Mapping[str, str], owner: str | None
 ) -> list[dict[str, Any]]:
     now = now_of(asked)
     by: dict[str, Any] = {name: said.get(name) for name in _FIELDS}
@@ -92,14 +104,15 @@ async def _listed(
             "To choose by the names of customers needs the role operator.",
             "give a customer's id.",
         )
-    try:
-        choice = await events.choose(connection, by)
-    except UsageProblem:
-        if asked.user.workspaces is None:
-            raise
-        # What is not there and what others have look alike.
-        return []
-    return await events.page(connection, choice, _ROWS, now, after_of(asked))
+    async with asked.console.figures.connection() as connection:
+        try:
+            choice = await events.choose(connection, by)
+        except UsageProblem:
+            if asked.user.workspaces is None:
+                raise
+            # What is not there and what others have look alike.
+            return []
+        return await events.page(connection, choice, _ROWS, now, after_of(asked))
 
 
 def _may_name(asked: Asked, text: str) -> bool:
@@ -188,6 +201,6 @@ async def _entry(redis: Redis, shard: int, entry: EntryId, index: int) -> bytes 
 
 
 PAGES: Final = (
-    OwnPage("events", "Events", _read),
+    OwnPage("events", "Events", _read, is_live=True),
     OwnPage("events-one", "Event", _read_one, f"events/{UUID_ID}"),
 )
