@@ -1,25 +1,29 @@
 """`reftide bench capacity`: what so many events a second need, from what one event cost.
 
 Arithmetic over the document of `bench cost`. Beyond the machine that was measured it is a
-simulation, and as good as its assumptions: docs/performance.md lists them.
+simulation, and as good as its assumptions: docs/performance.md lists them. There is one Redis
+and one PostgreSQL that write: what these cannot do is said to be too much.
 """
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from random import Random
 from typing import Any, Final
 
 import click
 import orjson
 
+from ingest.contracts.variables import DEFAULT_SHARDS
 from scripts.bench import options
 from scripts.errors import UsageProblem
 from scripts.output import emit, facts, json_option, table
+from workers.postgres.database import pool_size
 
 _MILLION: Final = 1e6
 _GB: Final = 1e9
+_MB_IN_GB: Final = 1000
 _HOUR: Final = 3600
 _DAY: Final = 86_400
 #: Of the simulation: its step, its length, and the outage that it begins with, in seconds.
@@ -33,32 +37,40 @@ _BURST: Final = 2.0
 _ROUND_TRIPS: Final = 0.02
 #: What a worker that keeps up lets pass between two reads, so that events come together.
 _GATHERING: Final = 0.05
+#: From which share of Redis' memory on edges keep events on their disks.
+_FULL: Final = 0.8
 #: What grows with the events, indexes included. Counters are updated in place: the room
 #: that they take in a short run is not taken again.
 _GROWING: Final = ("Postgres: events", "Postgres: customers")
 #: Events a second in the table.
-RATES: Final = (100, 1_000, 5_000, 10_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
+RATES: Final = (100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What an event was measured to cost: bytes, and seconds of a core."""
+    """What an event was measured to cost: bytes, and seconds of a core.
 
-    stream_bytes: float
+    `edge_mb` and `worker_mb` are the memory of a process under full load.
+    """
+
+    redis_bytes: float
     postgres_bytes: float
     wal_bytes: float
     edge: float
     worker: float
     valkey: float
     postgres: float
+    edge_mb: float
+    worker_mb: float
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Costs":
         """From `bench cost --json`. Raises KeyError where it is another document."""
         sizes = document["bytes_per_event"]
         spent = document["cpu_seconds_per_million_events"]
+        memory = {row["process"]: row["at_saturation"] for row in document["memory_mb"]}
         return cls(
-            stream_bytes=sizes["Redis: streams"],
+            redis_bytes=sizes["Redis: all keys"],
             postgres_bytes=sum(
                 size for name, size in sizes.items() if name.startswith(_GROWING)
             ),
@@ -67,20 +79,44 @@ class Costs:
             worker=spent["worker"] / _MILLION,
             valkey=spent["Valkey"] / _MILLION,
             postgres=spent["PostgreSQL"] / _MILLION,
+            edge_mb=memory["edge"],
+            worker_mb=memory["worker"],
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
-    """What was not measured; see the module."""
+    """What was not measured with the costs; see the options."""
 
     busy: float = 0.6
     efficiency: float = 0.85
     database_cores: int = 32
     wal_mb: float = 400.0
+    redis_gb: float = 64.0
+    replicas: int = 1
+    leads: float = 0.05
+    lead_cost: float = 2.5
+    lead_bytes: int = 420
+    customer_bytes: int = 121
+
+    @property
+    def weight(self) -> float:
+        """Of recording an event, in clicks: some are leads."""
+        return 1 + self.leads * (self.lead_cost - 1)
 
 
 _USUAL: Final = Assumptions()
+_TABLES: Final = {
+    "What so many events a second need": (
+        "too_much", "edges", "workers", "shards", "valkey_cores", "database_cores", "servers",
+        "postgres_connections", "process_gb",
+    ),
+    "What they keep": (
+        "redis_gb_per_hour_of_outage", "hours_without_postgres", "redis_gb_per_day_of_customers",
+        "postgres_gb_per_day", "wal_mb_per_second", "replication_mb_per_second",
+    ),
+    "How late they are": ("lag_p99_seconds", "catch_up_minutes"),
+}  # fmt: skip
 
 
 def _assumed(name: str, kind: click.ParamType[Any], said: str) -> Callable[[Any], Any]:
@@ -91,12 +127,13 @@ def _assumed(name: str, kind: click.ParamType[Any], said: str) -> Callable[[Any]
 @click.command(
     epilog="""\b
   reftide bench cost --json > cost.json
-  reftide bench capacity --json-from cost.json --rates 1000,1000000
+  reftide bench capacity --json-from cost.json --rates 1000,100000
 
 \b
 Counts what was measured for one event up to so many a second, and simulates bursts and
 an outage of Postgres of ten minutes. Nothing is measured. The output says what is
-assumed; the options change it.
+assumed; the options change it. `too_much` names the servers that cannot do it, and how
+much of what they can do it is: there is one of either that writes.
 """
 )
 @click.option(
@@ -116,8 +153,14 @@ assumed; the options change it.
     click.FloatRange(0.05, 1),
     "What each of many processes does of what one alone does.",
 )
-@_assumed("database_cores", click.IntRange(1, 1024), "Of one PostgreSQL at most.")
-@_assumed("wal_mb", click.FloatRange(1), "MB/s that one PostgreSQL can write ahead.")
+@_assumed("database_cores", click.IntRange(1, 1024), "Of PostgreSQL at most.")
+@_assumed("wal_mb", click.FloatRange(1), "MB/s that PostgreSQL can write ahead.")
+@_assumed("redis_gb", click.FloatRange(0.1), "Memory of Redis.")
+@_assumed("replicas", click.IntRange(0, 16), "Of Redis, and of PostgreSQL.")
+@_assumed("leads", click.FloatRange(0, 1), "The share of first leads of new customers.")
+@_assumed("lead_cost", click.FloatRange(1, 100), "What recording one costs, in clicks.")
+@_assumed("customer_bytes", click.IntRange(0), "What Redis keeps of a customer.")
+@_assumed("lead_bytes", click.IntRange(0), "Keys in Redis of one, besides its event.")
 @json_option
 def capacity(
     file: Any, rates: tuple[int, ...], *, as_json: bool, **assumed: Any
@@ -135,7 +178,8 @@ def capacity(
     document = {"costs": costs, "assumptions": assumed, "needs": needs}
 
     def for_people() -> None:
-        table(needs, list(needs[0]), "What so many events a second need")
+        for title, columns in _TABLES.items():
+            table(needs, ["events_per_second", *columns], title)
         facts(assumed, "Assumed")
         sys.stdout.write("What else is assumed: docs/performance.md, Capacity.\n")
 
@@ -145,33 +189,74 @@ def capacity(
 def need(costs: Costs, assumed: Assumptions, rate: int) -> dict[str, Any]:
     """What so many events a second need, and how it behaves then.
 
-    The last two are of bursts, and of ten minutes without PostgreSQL.
+    `too_much` is what one Valkey and one PostgreSQL cannot do; then there is no lag to tell
+    of. Lag and catching up are of bursts, and of ten minutes without PostgreSQL.
     """
-    workers = _processes(rate * costs.worker, assumed)
-    cores = max(1, ceil(rate * costs.postgres / assumed.busy))
-    wal = rate * costs.wal_bytes / _MILLION
-    databases = max(1, ceil(cores / assumed.database_cores), ceil(wal / assumed.wal_mb))
-    kept = 1.0 if workers == 1 else assumed.efficiency
-    recorded = min(
-        workers * kept / costs.worker,
-        databases * min(cores, assumed.database_cores) / costs.postgres,
-    )
-    lag, catch_up = simulate(rate, recorded)
+    weight, replicas = assumed.weight, assumed.replicas
+    workers = _processes(rate * costs.worker * weight, assumed)
+    edges = _processes(rate * costs.edge, assumed)
+    shards = max(DEFAULT_SHARDS, workers)
+    cores = max(1, ceil(rate * costs.postgres * weight / assumed.busy))
+    wal = rate * costs.wal_bytes * weight / _MILLION
+    stream = rate * (costs.redis_bytes + assumed.leads * assumed.lead_bytes)
+    room = assumed.redis_gb * _GB * _FULL
+    too_much = _too_much(costs, assumed, rate)
+    lag, catch_up = (None, None)
+    if not too_much:
+        lag, catch_up = simulate(rate, _recorded(costs, assumed, workers, cores))
     return {
         "events_per_second": rate,
-        "edges": _processes(rate * costs.edge, assumed),
+        "too_much": ", ".join(too_much) or None,
+        "edges": edges,
         "workers": workers,
-        "valkeys": max(1, ceil(rate * costs.valkey / assumed.busy)),
-        "databases": databases,
+        "shards": shards,
+        "valkey_cores": round(rate * costs.valkey, 2),
         "database_cores": cores,
-        "redis_gb_per_hour_of_outage": round(
-            rate * _HOUR * costs.stream_bytes / _GB, 2
+        "servers": 2 * (1 + replicas),
+        "postgres_connections": workers * pool_size(shards),
+        "process_gb": round(
+            (edges * costs.edge_mb + workers * costs.worker_mb) / _MB_IN_GB, 2
         ),
-        "postgres_gb_per_day": round(rate * _DAY * costs.postgres_bytes / _GB, 1),
+        "redis_gb_per_hour_of_outage": round(stream * _HOUR / _GB, 2),
+        "hours_without_postgres": round(room / stream / _HOUR, 1),
+        "redis_gb_per_day_of_customers": round(
+            rate * assumed.leads * assumed.customer_bytes * _DAY / _GB, 2
+        ),
+        "postgres_gb_per_day": round(
+            rate * _DAY * costs.postgres_bytes * weight / _GB, 1
+        ),
         "wal_mb_per_second": round(wal, 1),
+        "replication_mb_per_second": round(
+            replicas * (wal + rate * costs.redis_bytes / _MILLION), 1
+        ),
         "lag_p99_seconds": lag,
         "catch_up_minutes": catch_up,
     }
+
+
+def _too_much(costs: Costs, assumed: Assumptions, rate: int) -> list[str]:
+    """What would be asked of the servers beyond what they can do."""
+    weight = assumed.weight
+    # Shares of what there is: of cores as busy as they may be, and of what a disk writes.
+    parts = {
+        "Valkey": rate * costs.valkey / assumed.busy,
+        "PostgreSQL": rate * costs.postgres * weight / (assumed.database_cores * assumed.busy),
+        "WAL": rate * costs.wal_bytes * weight / _MILLION / assumed.wal_mb,
+    }  # fmt: skip
+    return [f"{name} {part:.0%}" for name, part in parts.items() if part > 1]
+
+
+def _recorded(costs: Costs, assumed: Assumptions, workers: int, cores: int) -> float:
+    """Events a second that are recorded at most, while workers catch up."""
+    kept = 1.0 if workers == 1 else assumed.efficiency
+    return (
+        min(
+            workers * kept / costs.worker,
+            cores / costs.postgres,
+            assumed.wal_mb * _MILLION / costs.wal_bytes,
+        )
+        / assumed.weight
+    )
 
 
 def simulate(rate: float, most: float) -> tuple[float, float]:
@@ -193,7 +278,7 @@ def simulate(rate: float, most: float) -> tuple[float, float]:
         backlog = max(0.0, backlog + come - most * _STEP)
     share = (_BURST_EVERY - 1 + _BURST) / _BURST_EVERY
     spare = most - rate * share
-    catch_up = _OUTAGE * rate * share / spare / 60 if spare > 0 else float("inf")
+    catch_up = _OUTAGE * rate * share / spare / 60 if spare > 0 else inf
     return round(_weighted(waits, 0.99), 2), round(catch_up, 1)
 
 

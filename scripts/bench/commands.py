@@ -14,6 +14,7 @@ from scripts.bench.latency import latency
 from scripts.bench.leads import leads
 from scripts.bench.pipeline import pipeline
 from scripts.bench.replay import replay
+from scripts.bench.scale import scale
 from scripts.bench.storm.run import storm
 from scripts.bench.worker import worker
 
@@ -49,6 +50,7 @@ for measurement in (
         latency,
         cost,
         growth,
+        scale,
         capacity,
     ),
     *(replay, compare, storm, abuse),

@@ -26,7 +26,7 @@ from scripts.sql import statements
 from workers.replay.leases import Mode
 from workers.replay.request import ReplayRequest
 
-_SQL: Final = statements("bench/replay")
+_SQL: Final = statements("bench/environment/replay")
 _POLL_SECONDS: Final = 0.5
 #: Nothing moved for so long: it will not come. Longer than a dead worker's lease.
 _PATIENCE_SECONDS: Final = 60.0

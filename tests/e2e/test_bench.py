@@ -144,6 +144,20 @@ def test_what_an_event_costs_is_measured_and_counted_up(tmp_path: Path) -> None:
     assert 0 < sizes["Redis: streams"] < sizes["Redis: all keys"] == found["figure"]
     few, many = counted["needs"]
     assert 1 == few["edges"] < many["edges"]
+    assert few["too_much"] is None
+    assert "Valkey" in many["too_much"]
+
+
+@pytest.mark.slow
+def test_several_processes_are_measured_against_one() -> None:
+    found = bench("scale", "--quick", "--processes", "1,2", "--connections", "64")
+
+    is_measured(found, "scale", "events/CPU s")
+    rows = found["by_processes"]
+    assert [("worker", 1), ("worker", 2), ("edge", 1), ("edge", 2)] == [
+        (row["of"], row["processes"]) for row in rows
+    ]
+    assert all(0 < row["cores"] for row in rows)
 
 
 @pytest.mark.slow
