@@ -16,7 +16,7 @@ from typing_extensions import override
 from uuid_utils.compat import uuid7
 
 from ingest.durable.spool.files import Files, OsFiles
-from ingest.durable.spool.records import SpoolItem
+from ingest.durable.spool.records import SpoolItem, Tally
 from ingest.durable.spool.store import SUFFIX, SpoolDamaged, SpoolStore
 
 _LOCK: Final = "lock"
@@ -179,6 +179,11 @@ def contents(folder: Path) -> Iterator[SpoolItem]:
     while kept := store.take(_PER_READ):
         yield from (one.item for one in kept)
         store.remove({one.place for one in kept})
+
+
+def tally(folder: Path) -> Tally:
+    """How much is in a store, without its lock; raises OSError. See `SpoolStore.tally`."""
+    return SpoolStore(_ReadOnlyFiles(), folder, lambda _: None).tally()
 
 
 def _clear(folder: Path) -> None:

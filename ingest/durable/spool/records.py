@@ -39,6 +39,14 @@ class Damage(NamedTuple):
     end: int
 
 
+class Tally(NamedTuple):
+    """How many records, the bytes of their payloads, and the id of the first."""
+
+    events: int
+    bytes: int
+    first: UUID | None
+
+
 def encode(item: SpoolItem) -> bytes:
     raw_id = item.event_id.bytes
     head = _HEAD.pack(MARK, len(item.payload), _checksum(raw_id, item.payload), raw_id)
@@ -58,6 +66,24 @@ def scan(raw: bytes, offset: int = 0) -> Iterator[SpoolRecord | Damage]:
             start, end, item = record
             yield SpoolRecord(offset + start, offset + end, item)
             at = end
+
+
+def tally(raw: bytes) -> Tally:
+    """Of the records in bytes, by their heads: several times as fast as `scan`.
+
+    A payload that is damaged counts; it is left out when it is sent.
+    """
+    at = events = size = 0
+    first = None
+    while len(raw) - at >= _HEAD.size:
+        mark, length, _, raw_id = _HEAD.unpack_from(raw, at)
+        end = at + _HEAD.size + length
+        if mark != MARK or end > len(raw):
+            at = _next_record(raw, at + 1)
+            continue
+        first = first or raw_id
+        events, size, at = events + 1, size + length, end
+    return Tally(events, size, UUID(bytes=first) if first else None)
 
 
 def _next_record(raw: bytes, at: int) -> int:

@@ -15,7 +15,15 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from ingest.durable.spool.files import Files
-from ingest.durable.spool.records import Damage, SpoolItem, SpoolRecord, encode, scan
+from ingest.durable.spool.records import (
+    Damage,
+    SpoolItem,
+    SpoolRecord,
+    Tally,
+    encode,
+    scan,
+    tally,
+)
 
 SUFFIX: Final = ".events"
 _CURSOR: Final = "removed"
@@ -25,6 +33,8 @@ _CHECKSUM: Final = 4
 #: The suffix of segments with unreadable bytes.
 _DAMAGED: Final = ".damaged"
 _SEGMENT_BYTES: Final = 4 << 20
+#: So many bytes are counted; of the rest, as many events are in as many bytes.
+_COUNTED: Final = 64 << 20
 
 
 class SpoolFull(Exception):
@@ -79,6 +89,24 @@ class SpoolStore:
     @property
     def is_empty(self) -> bool:
         return not self._sizes
+
+    def tally(self) -> Tally:
+        """What waits; of more than 64 MiB it is an estimate."""
+        events = size = counted = left = 0
+        first = None
+        segment, offset = self._read_to
+        for number, end in self._sizes.items():
+            start = offset if number == segment else 0
+            if number < segment:
+                continue
+            if counted >= _COUNTED:
+                left += end - start
+                continue
+            found = tally(self._files.read(self._path(number), start, end))
+            events, size = events + found.events, size + found.bytes
+            counted, first = counted + end - start, first or found.first
+        share = 1 + left / counted if counted else 1
+        return Tally(round(events * share), round(size * share), first)
 
     def append(self, items: Sequence[SpoolItem], room: int) -> None:
         """Write and sync events, all or none; SpoolFull if they need more than `room` bytes.

@@ -1,6 +1,7 @@
 """The spools of a data directory, as they are on the disk.
 
-Edges write and drain them meanwhile, so counts are approximate. The disk's errors are
+Edges write and drain them meanwhile, so counts are approximate; of a store with more than 64 MiB
+they are estimates. The disk's errors are
 `UsageProblem`, since the operator has to act.
 """
 
@@ -19,6 +20,7 @@ from ingest.durable.spool.directory import (
     is_in_use,
     spool_of,
     stores,
+    tally,
 )
 from ingest.durable.spool.records import SpoolItem
 from ingest.durable.spool.store import SUFFIX
@@ -29,7 +31,7 @@ def count(data: Path) -> int:
     """How many events wait on the disk under a data directory."""
     root = spool_of(data)
     with readable(root):
-        return sum(1 for folder in stores(root) for _ in contents(folder))
+        return sum(tally(folder).events for folder in stores(root))
 
 
 def find(data: Path, is_sought: Callable[[SpoolItem], bool]) -> dict[str, Any] | None:
@@ -110,17 +112,13 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    oldest, events, size = None, 0, 0
-    for item in contents(folder):
-        oldest = oldest or item.event_id
-        events += 1
-        size += len(item.payload)
+    found = tally(folder)
     return {
         "spool": str(folder),
         "in_use": is_in_use(folder),
-        "events": events,
-        "bytes": size,
-        "oldest": _moment(oldest) if oldest else None,
+        "events": found.events,
+        "bytes": found.bytes,
+        "oldest": _moment(found.first) if found.first else None,
     }
 
 

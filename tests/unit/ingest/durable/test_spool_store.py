@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from ingest.durable.spool import store as module
 from ingest.durable.spool.directory import (
     LockedSpool,
     SpoolDirectory,
@@ -16,6 +17,7 @@ from ingest.durable.spool.directory import (
     damaged,
     is_in_use,
     stores,
+    tally,
 )
 from ingest.durable.spool.files import OsFiles
 from ingest.durable.spool.records import Damage, SpoolItem, SpoolRecord, encode, scan
@@ -239,3 +241,37 @@ def test_a_position_that_was_cut_off_is_none(size: int, folder: Path) -> None:
     position.write_bytes(position.read_bytes()[:size])
 
     assert given == [*emptied(a_store(folder))]
+
+
+# Counting --------------------------------------------------------------------------------
+
+
+def test_what_waits_is_counted_as_it_would_be_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SEGMENT_BYTES", 200)
+    store = a_store(folder)
+    assert (0, 0, None) == tally(folder)
+    for _ in range(10):
+        store.append(items(7), ROOM)
+    store.remove({kept.place for kept in store.take(23)})
+
+    left = [*contents(folder)]
+    assert (47, 47 * 7, left[0].event_id) == tally(folder)
+    (segment, *_) = sorted(folder.glob("*.events"))[2:]
+    raw = bytearray(segment.read_bytes())
+    raw[1] ^= 1
+    segment.write_bytes(raw)
+    assert len([*contents(folder)]) == tally(folder).events == 46
+
+
+def test_of_much_that_waits_the_number_is_an_estimate(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SEGMENT_BYTES", 400)
+    monkeypatch.setattr(module, "_COUNTED", 1000)
+    store = a_store(folder)
+    for _ in range(100):
+        store.append(items(1), ROOM)
+
+    assert (100, 700) == tally(folder)[:2]
