@@ -166,12 +166,10 @@ class AppendCounts:
 
     def latest_ms(self) -> int:
         """When the latest entry was appended, by Redis' clock, Unix milliseconds."""
-        latest = (
-            one.partition(b"-")[0]
-            for shard in range(self.shards)
-            for one in self.latest(shard)[-1:]
-        )
-        return max(map(int, latest), default=self.since)
+        known = [each for shard in range(self.shards) for each in self.latest(shard)]
+        vanished = [one.entry for one in self.vanished_entries if one.entry]
+        times = (int(one.partition(b"-")[0]) for one in (*known, *vanished))
+        return max(times, default=self.since)
 
     def is_new(self, shard: int, epoch: int | None) -> bool:
         """Whether this epoch follows another that the edge appended to."""

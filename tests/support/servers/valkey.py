@@ -117,8 +117,17 @@ class Valkey:
 
     def cut_its_file(self, count: int) -> None:
         """Take the last bytes off what it wrote. Kill it first."""
+        os.truncate(self._file, self.file_bytes - count)
+
+    @property
+    def file_bytes(self) -> int:
+        """How many bytes it wrote."""
+        return self._file.stat().st_size
+
+    @property
+    def _file(self) -> Path:
         [path] = self._directory.glob("appendonlydir/*.incr.aof")
-        os.truncate(path, path.stat().st_size - count)
+        return path
 
     def follow(self, primary: "Valkey | None") -> None:
         """Replicate another server and return once it has what that has; None: no more."""

@@ -170,6 +170,17 @@ def test_an_edge_that_starts_again_and_again_leaves_four_logs(
     assert 4 == len([*(tmp_path / "memory").iterdir()])
 
 
+def test_what_vanished_is_known_to_the_next_edge(data: Path, tmp_path: Path) -> None:
+    edges, appended = an_edge(tmp_path / "memory", data, 1)
+    gone = {*appended.latest(0)}
+    appended.compared("run 1", [1, 1], {})
+    appended.compared("run 2", [1, 1], {0: Absent(gone, gone)})
+    edges.close(appended)
+
+    # The edge itself began long before.
+    assert ["edge 1"] == adopted(tmp_path / "memory", data, 2 * HOUR_MS + 1)
+
+
 def test_what_appended_nothing_leaves_nothing(data: Path, tmp_path: Path) -> None:
     edges, appended = an_edge(tmp_path / "memory", data, 0)
     edges.close(appended)
