@@ -222,11 +222,11 @@ class AppendCounts:
         """Count what vanished, once.
 
         A file that was cut and a replica that was behind lack the end of a stream: appends
-        that were not answered may have vanished too if they came later. So may all that are
-        no longer remembered, unless an entry is there that came later than these.
+        that were not answered may have vanished too, or alone, if nothing is there that came
+        later. So may all that are no longer remembered.
         """
         epoch, latest = self._epochs.get(shard), [*self._latest[shard]]
-        if epoch is None or not gone:
+        if epoch is None:
             return
         there, missing, first = _parted(latest, gone)
         unsure = _events(one for one in latest[first:] if not one[0])
@@ -235,10 +235,12 @@ class AppendCounts:
             # They cannot vanish again.
             self._taken[shard] += forgotten
             unsure += forgotten
-        since = min(int(one.partition(b"-")[0]) for one in gone)
         self._vanished[epoch] += len(gone)
         self._unsure[epoch] += unsure
-        self._first_vanished[epoch] = min(since, self._first_vanished.get(epoch, since))
+        if gone:
+            since = min(int(one.partition(b"-")[0]) for one in gone)
+            known = self._first_vanished.get(epoch, since)
+            self._first_vanished[epoch] = min(since, known)
         self._tell(epoch, shard, missing)
         self._keep(shard, there)
 
@@ -304,7 +306,7 @@ class AppendCounts:
                 self._unsure[epoch],
                 self._first_vanished.get(epoch, 0),
             )
-            for epoch in {**self._vanished, **self._unsure}
+            for epoch in {**+self._vanished, **+self._unsure}
         }
 
     def by_epoch(self) -> dict[str, int]:
@@ -356,6 +358,6 @@ def _parted(
     there = [one for one in latest if one[0] and one[0] not in gone]
     missing = [one for one in latest if one[0] in gone]
     first = latest.index(missing[0]) if missing else len(latest)
-    while missing and first and not latest[first - 1][0]:
+    while first and not latest[first - 1][0]:
         first -= 1
     return there, missing, first

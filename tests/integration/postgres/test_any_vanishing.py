@@ -17,6 +17,9 @@ from tests.support.workers.losing import Edge, Scene, a_scene, restart
 KEPT = 25
 ROUNDS = 14
 
+#: Else what is not answered takes its time.
+pytestmark = pytest.mark.hasty
+
 
 @pytest.fixture
 def valkey() -> Iterator[Valkey]:
@@ -64,7 +67,6 @@ class Trouble:
             await self.scene.look()
 
     async def miss(self) -> None:
-        self.is_certain = False
         self.valkey.freeze()
         await self.scene.append(1)
         self.valkey.thaw()
@@ -78,16 +80,16 @@ class Trouble:
 
     async def lose(self) -> None:
         most = min(9_000, self.valkey.file_bytes - self.bytes_before)
-        gone = await restart(self.scene, self.valkey, self.chance.randint(0, most))
-        # Deeper than the edge remembers.
-        self.is_certain &= len(gone) < KEPT - 5
+        # It may go deeper than what the edge remembers.
+        self.is_certain &= self.scene.edge.stream.appended.live[0] < KEPT
+        await restart(self.scene, self.valkey, self.chance.randint(0, most))
         if self.chance.random() < 0.3:
             await self.kill_edge()
         await self.scene.edge.report()
         await self.scene.look()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(8))
 async def test_what_is_lost_is_within_what_the_ledger_says(
     scene: Scene, valkey: Valkey, tmp_path: Path, seed: int
 ) -> None:
@@ -108,5 +110,5 @@ async def test_what_is_lost_is_within_what_the_ledger_says(
     assert least <= len(trouble.ever - there)
     assert len(trouble.acknowledged - there) <= most
     assert 0 == ledger.balance
-    if trouble.is_certain:
+    if trouble.is_certain and not scene.unanswered:
         assert least == most
