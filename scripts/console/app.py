@@ -21,7 +21,7 @@ from scripts.console.pages import (
     traffic,
 )
 from scripts.console.pages.catalogue import acts as catalogue_acts
-from scripts.console.pages.catalogue import links, partners
+from scripts.console.pages.catalogue import importing, links, partners
 from scripts.console.pages.finding import customers, events
 from scripts.console.protection import missing
 from scripts.console.reads import Reads
@@ -32,15 +32,20 @@ from scripts.environment import Environment
 #: In the order of the navigation.
 ALL_PAGES: Final[tuple[serving.Page, ...]] = (
     overview.PAGE, streams.PAGE, streams.REWIND_PAGE, *quarantine.PAGES, *replays.PAGES, *events.PAGES,
-    *customers.PAGES, traffic.PAGE, *links.PAGES, *partners.PAGES, *operations.PAGES, *operating.PAGES,
+    *customers.PAGES, traffic.PAGE, *links.PAGES, importing.PAGE, *partners.PAGES, *operations.PAGES, *operating.PAGES,
 )  # fmt: skip
 #: What answers a form with a page.
-ANSWERS: Final = (quarantine_acts.PREVIEW_PAGE, operating.KEY_PAGE)
+ANSWERS: Final = (
+    quarantine_acts.PREVIEW_PAGE,
+    operating.KEY_PAGE,
+    importing.PREVIEW_PAGE,
+)
 ALL_ACTS: Final[tuple[serving.Act, ...]] = (
     *streams.ACTS, *quarantine_acts.ACTS, *replays.ACTS, *operating.ACTS, *catalogue_acts.ACTS,
+    importing.ACT,
 )  # fmt: skip
-#: Of a form.
-_MOST_BYTES: Final = 64 * 1024
+#: Of a form; a list to import is one.
+_MOST_BYTES: Final = 1024 * 1024
 
 
 def build_app(

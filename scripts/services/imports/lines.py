@@ -1,7 +1,7 @@
 """Lines of a CSV file as values of fields."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -32,17 +32,27 @@ def read(
     passed over. Raises UsageProblem for a file that has not what is needed.
     """
     with _open(path) as file:
-        reader = csv.DictReader(file, strict=True)
-        columns = {name: names.get(name, name) for name in fields}
-        _require(path, reader.fieldnames or (), fields, columns)
-        try:
-            for row in reader:
-                yield _line(reader.line_num, row, fields, columns)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UsageProblem(
-                f"{path} line {reader.line_num + 1} cannot be read: {error}.",
-                "save it as CSV in UTF-8; what came before that line is imported.",
-            ) from error
+        yield from parse(str(path), file, fields, names)
+
+
+def parse(
+    source: str,
+    text: Iterable[str],
+    fields: Mapping[str, Field],
+    names: Mapping[str, str],
+) -> Iterator[Line]:
+    """As `read` does; `source` is what errors call it."""
+    reader = csv.DictReader(text, strict=True)
+    columns = {name: names.get(name, name) for name in fields}
+    try:
+        _require(source, reader.fieldnames or (), fields, columns)
+        for row in reader:
+            yield _line(reader.line_num, row, fields, columns)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UsageProblem(
+            f"{source} line {reader.line_num + 1} cannot be read: {error}.",
+            "save it as CSV in UTF-8; what came before that line is imported.",
+        ) from error
 
 
 def _open(path: Path) -> TextIO:
@@ -57,7 +67,7 @@ def _open(path: Path) -> TextIO:
 
 
 def _require(
-    path: Path,
+    source: str,
     header: Sequence[str],
     fields: Mapping[str, Field],
     columns: Mapping[str, str],
@@ -74,7 +84,7 @@ def _require(
     ]
     if missing or unknown:
         raise UsageProblem(
-            f"{path} has no column {', '.join(missing or unknown)}; it has"
+            f"{source} has no column {', '.join(missing or unknown)}; it has"
             f" {', '.join(header) or 'none'}.",
             "name its columns: --map FIELD=COLUMN.",
         )

@@ -26,6 +26,7 @@ PATHS = {
     "traffic": "traffic",
     "links": "links",
     "links-new": "new-link?partner=%3Cscript%3Ealert(1)%3C/script%3E",
+    "links-import": "import",
     "links-one": "links/lnk_hostile",
     "links-partners": "partners",
     "links-partner": "partners/prt_hostile",
