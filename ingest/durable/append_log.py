@@ -24,6 +24,8 @@ from ingest.contracts.stream import VanishedClaim, VanishedEntry
 
 #: Of a shard: ten thousand clicks.
 _SHARD_BYTES: Final = 512 * 1024
+#: What an edge that adopts it may write beside what is there.
+_SPARE_BYTES: Final = 4096
 _MODE: Final = 0o600
 
 #: The words at the start of the file.
@@ -165,6 +167,25 @@ class AppendLog:
             VanishedEntry.unpack(one.rest) for one in counted if one.shard == _VANISHED
         ]
         return Contents(counts, vanished, [*_entries(counted)], [*_entries(later)])
+
+    def shrink(self) -> None:
+        """Give back what nothing is in, before it is left; raises OSError."""
+        used = [self._words[word] for word in _USED_WORDS]
+        area = sum(used) + _SPARE_BYTES
+        if area >= self._area:
+            return
+        head = struct.pack("<QQQQQ", _MAGIC, self._words[_STATE_WORD], area, *used)
+        raw = head.ljust(_HEADER, b"\0")
+        for number, count in enumerate(used):
+            start = _HEADER + number * self._area
+            raw += self._map[start : start + count].ljust(area, b"\0")
+        smaller = self.path.with_name(f"new-{self.path.name}")
+        with suppress(FileNotFoundError):
+            smaller.unlink()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with os.fdopen(os.open(smaller, flags, _MODE), "wb") as file:
+            file.write(raw)
+        smaller.replace(self.path)
 
     def close(self) -> None:
         """Leave it to another edge."""

@@ -6,6 +6,7 @@ an hour beside its own.
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from ingest.durable.append_log import AppendLog
 
 #: An edge that starts again and again adopts no more than these.
 _MOST: Final = 4
+_NAME: Final = "reftide-"
 _ADVICE: Final = "give REFTIDE_SHARED_MEMORY a directory in memory, or off"
 #: Workers have long counted what was appended before.
 _KEPT_MS: Final = 3_600_000
@@ -45,6 +47,7 @@ class FormerEdges:
         self._prefix = ""
         self._shards = shards
         self._own: AppendLog | None = None
+        self._is_swept = False
         self.found: list[Former] = []
 
     def begin(self, appended: AppendCounts, name: str, since: int) -> None:
@@ -53,7 +56,7 @@ class FormerEdges:
         if self._folder is None:
             return
         try:
-            self._prefix = f"reftide-{_identity(self._data)}-"
+            self._prefix = f"{_NAME}{_identity(self._data)}-"
             path = self._folder / f"{self._prefix}{uuid7().hex}"
             self._own = AppendLog.create(path, self._shards)
         except OSError as error:
@@ -71,15 +74,39 @@ class FormerEdges:
             log = AppendLog.adopt(path)
             if log is None:
                 continue
-            former = _restored(log, self._shards)
+            former = _restored(log)
             has_room = len(self.found) + len(new) < _MOST
-            if former is None or not has_room or _is_over(former, now):
+            if (
+                former is None
+                or former.appended.shards != self._shards
+                or not has_room
+                or _is_over(former, now)
+            ):
                 log.remove()
             else:
                 new.append(former)
                 Log().info("appends.adopted", edge=former.appended.name)
         self.found += new
+        if not self._is_swept:
+            self._is_swept = True
+            self._sweep(self._folder, now)
         return new
+
+    def _sweep(self, folder: Path, now: int) -> None:
+        """Delete what was left by data directories that have no edge any more."""
+        for path in folder.glob(f"{_NAME}*"):
+            with suppress(OSError):
+                # It is no younger than this, for a file that is mapped.
+                if now - path.stat().st_mtime_ns // 10**6 < _KEPT_MS:
+                    continue
+                log = AppendLog.adopt(path)
+                if log is None:
+                    continue
+                former = _restored(log)
+                if former is None or _is_over(former, now):
+                    log.remove()
+                else:
+                    log.close()
 
     def drop_old(self, now: int) -> Sequence[Former]:
         """Forget those whose hour is over."""
@@ -98,6 +125,8 @@ class FormerEdges:
         if self._own is not None and appended.is_empty:
             self._own.remove()
         elif self._own is not None:
+            with suppress(OSError):  # then it stays as it is
+                self._own.shrink()
             self._own.close()
 
 
@@ -109,13 +138,13 @@ def _identity(data: Path) -> str:
     return hashlib.blake2b(told, digest_size=8).hexdigest()
 
 
-def _restored(log: AppendLog, shards: int) -> Former | None:
+def _restored(log: AppendLog) -> Former | None:
     try:
         contents = log.contents()
         appended = AppendCounts.restored(contents) if contents else None
     except (msgspec.DecodeError, ValueError, IndexError):
         return None
-    if appended is None or appended.shards != shards or appended.is_empty:
+    if appended is None or appended.is_empty:
         return None
     return Former(appended, log)
 

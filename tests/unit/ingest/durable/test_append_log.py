@@ -59,6 +59,7 @@ ACTS = st.one_of(
 @pytest.fixture(autouse=True)
 def small_areas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(append_log, "_SHARD_BYTES", AREA // SHARDS)
+    monkeypatch.setattr(append_log, "_SPARE_BYTES", 700)
 
 
 def remembered(appended: AppendCounts) -> list[list[bytes]]:
@@ -71,11 +72,12 @@ def told(appended: AppendCounts) -> Sequence[object]:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@example([note(0, 9, 2)] * 60)
-@example([note(1, 1, 0)] * 60 + [compare(2, 1, 4), miss(0, 1), *[note(0, 1, 0)] * 99])
-@given(st.lists(ACTS, max_size=80))
-def test_whatever_came_before_it_was_killed_is_known(
-    tmp_path: Path, history: Sequence[Act]
+@example([note(0, 9, 2)] * 60, "killed")
+@example([note(1, 1, 0)] * 60 + [compare(2, 1, 4), *[note(0, 1, 0)] * 99], "stopped")
+@example([note(1, 1, 0)], "stopped")
+@given(st.lists(ACTS, max_size=80), st.sampled_from(["killed", "stopped"]))
+def test_whatever_came_before_it_ended_is_known(
+    tmp_path: Path, history: Sequence[Act], how: str
 ) -> None:
     path = tmp_path / os.urandom(8).hex()
     appended, numbers = AppendCounts(SHARDS), count(1)
@@ -85,6 +87,8 @@ def test_whatever_came_before_it_was_killed_is_known(
     for act in history:
         act(appended, f"{next(numbers)}-0")
     appended.leave_log()
+    if how == "stopped":
+        log.shrink()
     log.close()
 
     adopted = AppendLog.adopt(path)
@@ -168,6 +172,27 @@ def test_an_edge_that_starts_again_and_again_leaves_four_logs(
 
     assert 4 == len(adopted(tmp_path / "memory", data))
     assert 4 == len([*(tmp_path / "memory").iterdir()])
+
+
+def test_what_is_left_takes_little_room(data: Path, tmp_path: Path) -> None:
+    an_edge_that_is_gone(tmp_path / "memory", data)
+
+    [path] = (tmp_path / "memory").iterdir()
+    assert path.stat().st_size < AREA * 2
+    assert ["edge 1"] == adopted(tmp_path / "memory", data)
+
+
+def test_what_no_edge_takes_over_is_swept_away(data: Path, tmp_path: Path) -> None:
+    an_edge_that_is_gone(tmp_path / "memory", data)
+    [path] = (tmp_path / "memory").iterdir()
+    os.utime(path, (0, 0))
+    elsewhere = tmp_path / "elsewhere"
+
+    assert [] == adopted(tmp_path / "memory", elsewhere)
+    assert path.exists()
+    os.utime(path, (0, 0))
+    assert [] == adopted(tmp_path / "memory", elsewhere, 3 * HOUR_MS + 1)
+    assert not path.exists()
 
 
 def test_what_vanished_is_known_to_the_next_edge(data: Path, tmp_path: Path) -> None:
