@@ -97,12 +97,11 @@ def test_whatever_came_before_it_ended_is_known(
     assert contents
     restored = AppendCounts.restored(contents)
 
-    assert told(restored)[0] == told(appended)[0]
     # Of the oldest there may be fewer.
     for known, found in zip(remembered(appended), remembered(restored), strict=True):
         assert found == known[len(known) - len(found) :]
     assert any(remembered(restored)) or not any(remembered(appended))
-    assert told(restored)[1:4] == told(appended)[1:4]
+    assert told(restored)[:4] == told(appended)[:4]
     assert {*restored.vanished_entries} <= {*appended.vanished_entries}
     # It goes on where the other ended.
     again = AppendCounts.restored(contents)
