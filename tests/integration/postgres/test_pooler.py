@@ -13,19 +13,31 @@ import pytest
 from structlog.testing import capture_logs
 
 from scripts.bench.environment.pooler import PgBouncer, pgbouncer
+from tests.support.console.desk import opened
 from tests.support.directory import miscounted
+from tests.support.environment import inherited
 from tests.support.eventually import eventually
 from tests.support.pooler.pgbouncer import lead, needs_pgbouncer
 from tests.support.pooler.postgres_pair import Postgres, primary_and_standby
 from tests.support.servers.cli import Cli
 from tests.support.servers.installation import Installation, an_installation
 from tests.support.servers.outage import accept, cli_of
+from tests.support.servers.worker_process import Worker
 
 pytestmark = [pytest.mark.pooler, needs_pgbouncer]
 
 _POOLED = {"REFTIDE_POOLER": "transaction", "REFTIDE_SHARDS": "4"}
 #: Fewer than one worker opens: each session has many clients.
 _FEW = "default_pool_size = 3\nmax_client_conn = 200"
+_PAGES = (
+    "streams",
+    "traffic",
+    "events",
+    "quarantine",
+    "replays",
+    "links",
+    "operations",
+)
 #: With it PgBouncer drops what clients ask for.
 _IGNORING = (
     "ignore_startup_parameters = statement_timeout,lock_timeout,plan_cache_mode,"
@@ -169,6 +181,41 @@ def test_doctor_finds_a_pooler_that_nobody_named(
     levels = {each["check"]: each["level"] for each in named.document["checks"]}
     assert ("ok", "ok") == (levels["pooler"], levels["session"])
     assert "max_connections" not in levels
+
+
+async def test_a_worker_that_was_not_told_waits_and_says_what_it_needs(
+    redis_url: str, database_url: str, pooler: PgBouncer, tmp_path: Path
+) -> None:
+    given = {
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": pooler.url(urlsplit(database_url).path.removeprefix("/")),
+        "REFTIDE_DATA": str(tmp_path),
+    }
+    worker = Worker({**inherited(), **given}, tmp_path / "log")
+
+    async def has_said() -> bool:
+        assert worker.process.poll() is None, worker.output
+        return "REFTIDE_POOLER=transaction" in worker.output
+
+    await eventually(has_said, within=60)
+    assert 0 == await worker.stops()
+
+
+async def test_the_demo_and_the_console_reach_postgresql_through_it(
+    redis_url: str, database_url: str, pooler: PgBouncer, tmp_path: Path
+) -> None:
+    async with _site(redis_url, database_url, pooler, tmp_path, workers=1) as site:
+        cli = cli_of(site)
+        url = str(site.edges[0].make_url("/"))
+        asked = ("demo", "--url", url, "--events", "100", "--json")
+        demo = await asyncio.to_thread(cli.run, *asked)
+        async with opened(cli, is_open=True) as console:
+            seen = [(await console.get(page)).status for page in _PAGES]
+            link = await console.get("links?q=PARTNER123")
+
+    assert 0 == demo.code, demo.out + demo.err
+    assert {200} == {*seen}
+    assert "PARTNER123" in link.text
 
 
 @asynccontextmanager
