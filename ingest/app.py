@@ -98,7 +98,7 @@ def build(settings: EdgeSettings, world: Externals) -> web.Application:
     )
     check = StartupCheck(ports.clients[-1], settings, world.clock)
     app[HEALTH] = Health(
-        ports.clients[0], settings.shards, ports.sink, lambda: check.refusal
+        ports.clients[0], settings.layout, ports.sink, lambda: check.refusal
     )
     proxies = Proxies(settings.trusted_proxies)
     traces = _traces(app, settings.tracing)
@@ -113,7 +113,7 @@ def build(settings: EdgeSettings, world: Externals) -> web.Application:
     app.add_routes([*trying.routes()])
     app.add_routes([*well_known.routes(settings.well_known)])
     _add_endpoints(app, acceptor, callers, world.dialects, traces)
-    state = EdgeState(ports, clock, settings.shards, proxies)
+    state = EdgeState(ports, clock, settings.shards_at_home, proxies)
     parts = (ports.connections, ports.look_ups, state.watched, ports.appends)
     app.cleanup_ctx.extend(parts)
     _add_sights(app, settings, check, ports, state)
@@ -211,7 +211,9 @@ async def serve(settings: EdgeSettings, world: Externals, stop: asyncio.Event) -
     try:
         await server.start(settings.host, settings.port, _listener(settings))
         host, port = server.address
-        log.info("edge.started", host=host, port=port, shards=settings.shards)
+        log.info(
+            "edge.started", host=host, port=port, shards=len(settings.layout.numbers)
+        )
         _keep_what_is_there()
         await stop.wait()
         app[HEALTH].is_draining = True

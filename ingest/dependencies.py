@@ -23,7 +23,10 @@ from ingest.durable.degradation import Degradation
 from ingest.durable.drain import Drainer
 from ingest.durable.edge_clock import EdgeClock
 from ingest.durable.former_edges import FormerEdges
-from ingest.durable.probe import Breakers, RedisProbe
+from ingest.durable.probes.apart import StreamsApart, breakers_of
+from ingest.durable.probes.probe import RedisProbe
+from ingest.durable.probes.server_probe import Pressures, Watched
+from ingest.durable.servers import Breakers, StreamServers, one_server, several_servers
 from ingest.durable.sink import Sink
 from ingest.durable.spool.directory import SpoolDirectory, spool_of
 from ingest.durable.spool.spool import Spool
@@ -55,6 +58,9 @@ class Dependencies:
     drainer: Drainer
     watch: RedisProbe
     comparisons: Comparisons
+    servers: StreamServers
+    #: The servers that only streams are on, if there are such.
+    apart: StreamsApart | None
     claims: Claims
     limiter: SharedLimiter
     directory: Directory
@@ -62,7 +68,7 @@ class Dependencies:
 
     async def connections(self, _: web.Application) -> AsyncIterator[None]:
         yield
-        for client in self.clients:
+        for client in (*self.clients, *self.servers.clients):
             await client.aclose()
 
     async def look_ups(self, _: web.Application) -> AsyncIterator[None]:
@@ -91,23 +97,32 @@ class Dependencies:
 def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies:
     """The parts of one edge, unconnected."""
     url, spooling = settings.redis_url, settings.spooling
-    reach, writes = RedisBreaker(), RedisBreaker()
+    reach = RedisBreaker()
     redis = connect(url, connections=_CONNECTIONS, breaker=reach)
     changes = connect(url, connections=1, answer_within=_CHANGES_SECONDS)
-    replicas = settings.replicas
     # Nobody waits for the probe's connection, which replicas may hold up.
-    probes = connect(url, connections=2, answer_within=patience(replicas))
-    stream = Stream(redis, settings.shards, writes, replicas)
+    probes = connect(url, connections=2, answer_within=patience(settings.replicas))
+    servers = _stream_servers(settings, redis)
+    away = breakers_of(servers, settings.streams)
+    stream = Stream(servers)
     degradation = Degradation(spooling)
     home = SpoolDirectory(spool_of(settings.data), _report)
     spool = Spool(home, most_bytes=spooling.most_bytes, clock=time.monotonic)
-    sink = Sink(stream, spool, degradation, reach=reach, writes=writes)
-    former = FormerEdges(settings.shared_memory, settings.data, settings.shards)
-    comparisons = Comparisons(probes, stream.appended, former)
+    sink = Sink(stream, spool, degradation, reach=away.reach, writes=away.writes)
+    comparisons = _comparisons(settings, probes, stream)
+
+    def can_spool() -> bool:
+        return spool.problem is None
+
+    watched = Watched(servers, comparisons, Pressures(degradation), can_spool)
+    apart: StreamsApart | None = None
+    if settings.streams.are_apart:
+        apart = StreamsApart(settings.streams, watched, settings.replicas)
     return Dependencies(
         comparisons=comparisons,
         clients=(redis, changes, probes),
         stream=stream,
+        servers=servers,
         spool=spool,
         sink=sink,
         degradation=degradation,
@@ -116,16 +131,34 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
         ),
         watch=RedisProbe(
             probes,
-            breakers=Breakers(reach, writes, replicas),
-            degradation=degradation,
+            breakers=Breakers(reach, RedisBreaker()) if apart else away,
+            observe=apart.note_home if apart else degradation.observe,
             comparisons=comparisons,
             clock=clock,
-            can_spool=lambda: spool.problem is None,
+            can_spool=can_spool,
         ),
+        apart=apart,
         claims=Claims(redis, settings.day_seconds),
         limiter=SharedLimiter(redis, clock.now),
         directory=Directory(redis, changes, snapshot_of(settings.data)),
         unknown_codes=UnknownCodes(redis, clock.now),
+    )
+
+
+def _stream_servers(settings: EdgeSettings, home: Redis) -> StreamServers:
+    layout, replicas = settings.layout, settings.replicas
+    if settings.streams.are_apart:
+        return several_servers(settings.streams, layout, home, replicas)
+    return one_server(home, layout, RedisBreaker(), replicas)
+
+
+def _comparisons(settings: EdgeSettings, probes: Redis, stream: Stream) -> Comparisons:
+    folder, numbers = settings.shared_memory, settings.layout.numbers
+    return Comparisons(
+        probes,
+        stream.appended,
+        FormerEdges(folder, settings.data, numbers),
+        has_several_servers=settings.streams.are_apart,
     )
 
 
@@ -146,9 +179,10 @@ class EdgeState:
         self,
         parts: Dependencies,
         clock: EdgeClock,
-        shards: int,
+        shards: Sequence[int],
         proxies: Proxies,
     ) -> None:
+        """`shards`: those where `REDIS_URL` leads."""
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._parts = parts
         self._clock = clock
@@ -169,6 +203,7 @@ class EdgeState:
             "level_since": self._level_since,
             "spool_bytes": parts.spool.bytes,
             **parts.comparisons.report(),
+            "streams_away": parts.apart.away() if parts.apart else {},
             "forwarder": self._proxies.forwarders.main(
                 self._clock.now(), REQUESTS.total
             ),
@@ -193,6 +228,10 @@ class EdgeState:
         with suppress(*REDIS_ERRORS):  # asked again every second
             await watch.read_clock()
         watch.start(self.name, self._shards, self.report)
+        if self._parts.apart:
+            self._parts.apart.start(self.name)
         yield
+        if self._parts.apart:
+            await self._parts.apart.stop()
         await watch.stop()
         comparisons.close()

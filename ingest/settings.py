@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from ingest.contracts.clickid import KeyRing
+from ingest.contracts.placement.layout import Layout
+from ingest.contracts.placement.streams_url import AT_HOME, StreamServers
 from ingest.contracts.variables import (
     DAY_SECONDS,
     INTAKES,
@@ -77,7 +79,7 @@ class EdgeSettings:
     redis_url: str = field(repr=False)
     secrets: tuple[bytes, ...] = field(repr=False)
     data: Path
-    shards: int
+    layout: Layout
     host: str
     port: int
     trusted_proxies: tuple[Network, ...]
@@ -98,8 +100,14 @@ class EdgeSettings:
     tracing: Tracing | None = None
     #: A folder in memory that outlives the process; None: nothing of it does.
     shared_memory: Path | None = None
+    streams: StreamServers = field(default=AT_HOME, repr=False)
     #: Those that have to confirm an append before it is answered.
     replicas: Replicas = NO_REPLICAS
+
+    @property
+    def shards_at_home(self) -> tuple[int, ...]:
+        """The shards where `REDIS_URL` leads."""
+        return () if self.streams.are_apart else self.layout.numbers
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:
@@ -109,7 +117,7 @@ class EdgeSettings:
             redis_url=given.redis_url("REDIS_URL"),
             secrets=_secrets(given),
             data=given.data(),
-            shards=given.shards(),
+            layout=given.layout(),
             host=given.text("REFTIDE_HOST", "127.0.0.1"),
             port=given.number("REFTIDE_PORT", 8080, (0, _MOST_PORTS)),
             trusted_proxies=_networks(given, "REFTIDE_TRUSTED_PROXIES"),
@@ -127,6 +135,7 @@ class EdgeSettings:
             day_seconds=given.day_seconds(),
             tracing=given.tracing(),
             shared_memory=_shared_memory(given),
+            streams=given.stream_servers(),
             replicas=given.replicas(),
         )
 

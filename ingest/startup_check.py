@@ -26,6 +26,7 @@ from ingest.contracts.checkups.redis_checkup import (
 )
 from ingest.contracts.checkups.rights import EDGE as EDGE_RIGHTS
 from ingest.contracts.checkups.rights import RIGHTS, Command
+from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.redis_io.client import REDIS_ERRORS, is_refused
 from ingest.settings import EdgeSettings
@@ -60,7 +61,9 @@ class StartupCheck:
         except OSError as error:
             advice = "see that REFTIDE_DATA names a directory of ours"
             log_findings([Check("disk", "space", "wrong", str(error), advice)])
-        facts = replace(await self._facts(), replicas=settings.replicas)
+        facts = await self._facts()
+        if not settings.streams.are_apart:
+            facts = replace(facts, replicas=settings.replicas)
         # That nothing was ever written is no news to the first to start.
         log_findings(one for one in check_redis(facts) if one.check != "shards")
         clocks = {"this machine": self._clock() / 1000, "Redis": facts.clock}
@@ -71,7 +74,7 @@ class StartupCheck:
             try:
                 # In a pipeline a refusal would be a fact like others.
                 await self._redis.get(SHARDS_KEY)
-                found = await ask_redis(self._redis, self._settings.shards)
+                found = await ask_redis(self._redis, self._settings.layout)
                 refused = await ask_rights(self._redis, EDGE_RIGHTS)
             except REDIS_ERRORS as error:
                 # Those who need a Redis that does not answer say so themselves.
@@ -90,12 +93,18 @@ def _refused(error: BaseException) -> Check:
     return Check("Redis", "access", "wrong", str(error), advice)
 
 
-async def ask_redis(redis: Redis, shards: int, groups: int = 0) -> RedisFacts:
-    """What Redis says of itself, and of the groups of so many shards; raises REDIS_ERRORS."""
+async def ask_redis(
+    redis: Redis, layout: Layout, shards: Sequence[int] = (), *, is_home: bool = True
+) -> RedisFacts:
+    """What Redis says of itself, and of the groups of these shards; raises REDIS_ERRORS.
+
+    `is_home`: `REDIS_URL` leads there.
+    """
     async with redis.pipeline(transaction=False) as pipe:
-        for question in redis_questions(groups):
+        for question in redis_questions(shards, is_home=is_home):
             pipe.execute_command(*question)
-        return redis_facts(await pipe.execute(raise_on_error=False), shards)
+        replies = await pipe.execute(raise_on_error=False)
+    return redis_facts(replies, layout.record, shards)
 
 
 async def ask_rights(redis: Redis, commands: Sequence[Command]) -> Sequence[Command]:

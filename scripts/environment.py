@@ -8,6 +8,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from ingest.contracts.placement.layout import Layout
+from ingest.contracts.placement.streams_url import Placement, StreamServers
 from ingest.contracts.variables import Replicas, SettingsError, StoreEmail, Variables
 from scripts.errors import Unreachable, UsageProblem
 
@@ -82,13 +84,22 @@ class Environment:
         texts = [current, *(text.strip() for text in previous)]
         return tuple(text.encode() for text in dict.fromkeys(texts) if text)
 
-    def shards(self) -> int:
-        """How many shards a first start would make; Redis knows better once it ran.
+    def layout(self) -> Layout:
+        """The shards that a first start would make; Redis knows better once it ran.
 
         Raises UsageProblem.
         """
         with _settings_named():
-            return Variables(self.variables).shards()
+            return Variables(self.variables).layout()
+
+    def placement(self) -> Placement:
+        """The shards and the servers of the streams. Raises UsageProblem."""
+        return Placement(self.layout(), self.streams())
+
+    def streams(self) -> StreamServers:
+        """The servers of the streams. Raises UsageProblem."""
+        with _settings_named():
+            return Variables(self.variables).stream_servers()
 
     def replicas(self) -> Replicas:
         """How many replicas have to confirm an append. Raises UsageProblem."""

@@ -7,22 +7,26 @@ is a bug and may be loud.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
-from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
+from redis.asyncio import Redis, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ingest.contracts.placement.layout import Layout, mismatch
 from ingest.contracts.stream import SHARDS_KEY
-from ingest.redis_io.client import is_refused
-from ingest.redis_io.primary import pool_to
+from ingest.redis_io.client import ResetSafeConnection, is_refused
 from scripts.environment import Environment
 from scripts.errors import Failure, Unreachable
 from scripts.tasks import end
 from workers.postgres.pooler import REFUSED_SETTING, REMEDY, SHARED_SESSION, session
+from workers.redis_io.cluster import ShardNode
+from workers.redis_io.primary import pool_to
+from workers.redis_io.streams import StreamServerAway, streams_redis
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -155,28 +159,43 @@ async def redis_server(
     """
     url = environment.redis_url()
     source = environment.source("REDIS_URL")
+    placement = environment.placement()
+    make = partial(_client, patience=patience, seconds=seconds)
     try:
-        client = Redis.from_pool(
-            pool_to(
-                url,
-                kind=BlockingConnectionPool,
-                connect_within=patience,
-                socket_timeout=seconds,
-            )
-        )
+        home = make(url)
     except ValueError as error:
         raise RedisAway(
             f"REDIS_URL is no URL of Redis: {error}", _REDIS_FORM
         ) from error
     try:
-        async with client:
-            await _answers(client, patience)
+        async with streams_redis(home, placement, make, patience) as client:
+            await _answers(home, patience)
             yield client
+    except StreamServerAway as error:
+        raise RedisAway(
+            f"A server of STREAMS_URL cannot be used: {error}",
+            "check that it runs and that STREAMS_URL is right.",
+        ) from error
     except _REDIS_TROUBLE as error:
         raise RedisAway(
             f"Redis ({source}) cannot be used: {_said(error)}",
             _REDIS_REFUSES if is_refused(error) else _REDIS_AWAY,
         ) from error
+
+
+def _client(
+    url: str, node: ShardNode | None = None, *, patience: float, seconds: float
+) -> Redis:
+    """Raises ValueError for what is no URL of Redis."""
+    return Redis.from_pool(
+        pool_to(
+            url,
+            connection=ResetSafeConnection,
+            connect_within=patience,
+            node=node,
+            socket_timeout=seconds,
+        )
+    )
 
 
 def beside(client: Redis, host: str, port: int) -> Redis:
@@ -221,10 +240,26 @@ async def required(
     return dict(row)
 
 
-async def shard_count(environment: Environment, redis: Redis) -> int:
-    """How many shards the installation has, or would have at its first start."""
+async def shard_numbers(environment: Environment, redis: Redis) -> tuple[int, ...]:
+    """The shards of `shard_layout`. Raises Unreachable."""
+    return (await shard_layout(environment, redis)).numbers
+
+
+async def shard_layout(environment: Environment, redis: Redis) -> Layout:
+    """The shards that the installation has, or would have at its first start.
+
+    Raises Unreachable where they are elsewhere than this environment says.
+    """
+    wanted = environment.layout()
     known = await redis.get(SHARDS_KEY)
-    return environment.shards() if known is None else int(known)
+    if known is None or known == wanted.record:
+        return wanted
+    if environment.streams().are_apart or not known.isdigit():
+        raise RedisAway(
+            f"The streams are elsewhere: {mismatch(known, wanted.record)}.",
+            "set STREAMS_URL and REFTIDE_SHARDS as for the edges and workers.",
+        )
+    return Layout.recorded(known)
 
 
 async def _answers(client: Redis, seconds: float) -> None:

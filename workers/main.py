@@ -20,6 +20,8 @@ from importlib.util import find_spec
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
+from ingest.contracts.placement.layout import Layout, mismatch
+from ingest.contracts.placement.streams_url import place_of
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.contracts.telemetry import Log
 from ingest.contracts.traces.extra import is_installed
@@ -51,6 +53,7 @@ from workers.redis_io.connections import (
     for_reader,
     redis_errors,
 )
+from workers.redis_io.streams import stream_servers, streams_redis
 from workers.redrive.job import RedriveJob
 from workers.replay.job import ReplayJob
 from workers.replay.sources import ReplaySources
@@ -92,19 +95,22 @@ async def _live(settings: Settings, name: str) -> int:
             settings.admin, life.problem, lambda: {"name": name, **life.sampled}
         )
         await stack.enter_async_context(admin)
-        redis = for_jobs(settings.redis_url)
-        readers = [for_reader(settings.redis_url) for _ in range(settings.shards)]
+        home = for_jobs(settings.redis_url)
+        redis, readers = (
+            streams_redis(home, settings.placement, for_jobs),
+            _readers(settings),
+        )
         for client in (redis, *readers):
             stack.push_async_callback(client.aclose)
         opening = partial(
             open_pool,
             settings.database_url,
-            size=pool_size(settings.shards),
+            size=pool_size(len(settings.shards)),
             is_pooled=settings.is_pooled,
         )
         try:
             await retry_until_started(
-                lambda: _agree_on_shards(redis, settings.shards), life, log
+                lambda: _agree_on_shards(redis, settings.layout), life, log
             )
             pool = await retry_until_started(
                 lambda: stack.enter_async_context(opening()), life, log
@@ -116,7 +122,7 @@ async def _live(settings: Settings, name: str) -> int:
         breaker = life.breaker = CircuitBreaker(pool, name, pipeline.limit)
         life.consumer = _consumer(settings, pipeline, redis, readers, life)
         tune_gc()
-        log.info("worker.started", shards=settings.shards)
+        log.info("worker.started", shards=len(settings.shards))
         siblings = [
             keep_refreshing(breaker, life.stop),
             life.consumer.run(),
@@ -175,7 +181,12 @@ def _consumer(
     event_id = settings.crash_over
     recorder = pipeline if event_id is None else CrashingRecorder(pipeline, event_id)
     return Consumer(
-        [ShardReader(each, n, config, epoch_of) for n, each in enumerate(readers)],
+        [
+            ShardReader(each, shard, config, epoch_of, _place(settings, index))
+            for index, (shard, each) in enumerate(
+                zip(settings.shards, readers, strict=True)
+            )
+        ],
         PoisonPillIsolation(recorder, redis, pipeline.pool),
         config,
         stop=life.stop,
@@ -189,7 +200,7 @@ def _siblings(
     """What runs beside the consumer, all of it until the worker stops."""
     name, pool, stop = pipeline.consumer, pipeline.pool, life.stop
     shards, archive = settings.shards, settings.archive
-    yield send_heartbeats(redis, name, shards, stop)
+    yield send_heartbeats(redis, name, settings.layout.record, stop)
     yield keep_checking(pool, redis, settings, _unix_ms, stop)
     if settings.admin.port:
         sampler = Sampler(
@@ -210,7 +221,7 @@ def _siblings(
             stop=stop,
             boundary=boundary(settings),
         )
-        yield tasks.run(range(shards), _unix_ms)
+        yield tasks.run(shards, _unix_ms)
     directory = archive.directory if archive else None
     sources = ReplaySources(redis, directory, segment_fetcher(archive))
     # What arq runs: jobs by the clock; replays and redrives, which take their time.
@@ -229,19 +240,31 @@ def _siblings(
         yield keep_arq(work, settings.arq_redis_url, stop, backoff)
 
 
-async def _agree_on_shards(redis: Redis, shards: int) -> None:
+def _readers(settings: Settings) -> Sequence[Redis]:
+    """A client for each shard."""
+    urls, is_cluster = settings.streams
+    if is_cluster:
+        return [each.client for each in stream_servers(settings.placement, for_reader)]
+    urls = urls or (settings.redis_url,)
+    return [for_reader(urls[at % len(urls)]) for at in range(len(settings.shards))]
+
+
+def _place(settings: Settings, index: int) -> bytes | None:
+    """What a shard's server is in the list of servers; None if there is no list."""
+    urls, is_cluster = settings.streams
+    has_places = bool(urls) and not is_cluster
+    return place_of(index % len(urls), len(urls)) if has_places else None
+
+
+async def _agree_on_shards(redis: Redis, layout: Layout) -> None:
     """Make sure that every process of the installation means the same shards."""
     with redis_errors():
         async with redis.pipeline(transaction=False) as pipe:
-            pipe.set(SHARDS_KEY, shards, nx=True)
+            pipe.set(SHARDS_KEY, layout.record, nx=True)
             pipe.get(SHARDS_KEY)
             _, agreed = await pipe.execute()
-    if int(agreed) != shards:
-        raise SettingsError(
-            f"{SHARDS_KEY} in Redis is {int(agreed)}, but REFTIDE_SHARDS is "
-            f"{shards}: set REFTIDE_SHARDS to the number in Redis, here and "
-            "for every other process"
-        )
+    if agreed != layout.record:
+        raise SettingsError(mismatch(agreed, layout.record))
 
 
 def _unix_ms() -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final, Self, cast, get_args
 from uuid import UUID
 
+from ingest.contracts.placement.layout import Layout
+from ingest.contracts.placement.streams_url import Placement, StreamServers
 from ingest.contracts.variables import (
     DAY_SECONDS,
     NOWHERE,
@@ -64,7 +66,8 @@ class Settings:
     arq_redis_url: str = field(repr=False)
     database_url: str = field(repr=False)
     data: Path
-    shards: int
+    layout: Layout
+    streams: StreamServers = field(repr=False)
     batch_size: int
     gather_ms: int
     keep_hours: int
@@ -89,6 +92,16 @@ class Settings:
     archive: Archiving | None = None
     tracing: Tracing | None = None
 
+    @property
+    def placement(self) -> Placement:
+        """The shards and the servers of the streams."""
+        return Placement(self.layout, self.streams)
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """Their numbers."""
+        return self.layout.numbers
+
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:
         """Settings from variables; raises SettingsError for the first that is wrong."""
@@ -100,7 +113,8 @@ class Settings:
             arq_redis_url=given.redis_url("ARQ_REDIS_URL", redis_url),
             database_url=_database_url(given),
             data=given.data(),
-            shards=given.shards(),
+            layout=given.layout(),
+            streams=given.stream_servers(),
             batch_size=given.number("REFTIDE_BATCH_SIZE", 500, (1, 5000)),
             gather_ms=given.number("REFTIDE_GATHER_MS", 50, (0, 1000)),
             keep_hours=given.number("REFTIDE_STREAM_KEEP_HOURS", 24, (0, 24 * 366)),

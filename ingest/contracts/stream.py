@@ -88,6 +88,11 @@ def alone_key(shard: int) -> str:
     return f"{{rt:{shard}}}:alone"
 
 
+def probe_key(shard: int) -> str:
+    """What edges write to see whether a server of streams takes writes; it expires."""
+    return f"{{rt:{shard}}}:probe"
+
+
 def archiver_key(shard: int) -> str:
     """The name of the worker that archives the shard, with an expiry."""
     return f"{{rt:{shard}}}:archiver"
@@ -155,8 +160,13 @@ class VanishedEntry(NamedTuple):
         return msgspec.json.decode(member, type=cls)
 
 
-#: How many shards this installation has; the first process to start writes it.
+#: The shards of this installation, as `placement.layout` writes them; the first process to
+#: start does.
 SHARDS_KEY: Final = "rt:shards"
+
+#: On each of several servers of streams: which of them it is. Where a process has them in
+#: another order, or another server in its place, it takes and gives none of its entries.
+PLACE_KEY: Final = "rt:place"
 
 
 class _Entry(msgspec.Struct):

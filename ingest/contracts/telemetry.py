@@ -27,6 +27,8 @@ LogEvent = Literal[
     "edge.failed",  # error: a bug answered 500; carries the traceback
     "edge.overloaded",  # warning: the stream does not take events; look at Redis
     "edge.level",  # the degradation level changed; a warning but for the first line
+    "streams.away",  # warning: of several servers of streams, one takes no events
+    "streams.back",  # it takes them again
     "edge.lost",  # warning: an event that was answered 200 could not be stored
     "appends.adopted",  # this edge tells what an edge that is gone had appended
     "appends.unkept",  # warning: what this edge appends is not known once it is killed

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from ingest.contracts.placement.layout import Layout
+from ingest.contracts.placement.streams_url import StreamServers, stream_servers
 from ingest.contracts.redis_address import redis_address
 
 StoreIp = Literal["truncated", "full", "none"]
@@ -27,6 +29,8 @@ POOLERS: Final[tuple[Pooler, ...]] = ("none", "transaction")
 
 #: Shards, as every process of an installation must have them.
 DEFAULT_SHARDS: Final = 4
+#: On servers of their own; 2, 3, 4, 6 or 12 of them have equal shares.
+DEFAULT_SHARDS_APART: Final = 12
 _MOST_SHARDS: Final = 1024
 _MOST_PORTS: Final = 65535
 _MOST_REPLICAS: Final = 16
@@ -157,8 +161,33 @@ class Variables:
                 )
         return urls
 
+    def stream_servers(self) -> StreamServers:
+        """The servers of the streams."""
+        try:
+            return stream_servers(self.text("STREAMS_URL"), self.text("REDIS_URL"))
+        except ValueError as error:
+            raise SettingsError(
+                f"STREAMS_URL {error}. Give the servers of the streams, such as"
+                " redis://a:6379,redis://b:6379 or redis+cluster://a:6379,b:6379, or unset"
+                " it"
+            ) from error
+
     def shards(self) -> int:
-        return self.number("REFTIDE_SHARDS", DEFAULT_SHARDS, (1, _MOST_SHARDS))
+        return len(self.layout().numbers)
+
+    def layout(self) -> Layout:
+        """The shards, as they would be at a first start."""
+        servers = self.stream_servers()
+        usual = DEFAULT_SHARDS_APART if servers.are_apart else DEFAULT_SHARDS
+        shards = self.number("REFTIDE_SHARDS", usual, (1, _MOST_SHARDS))
+        if shards < len(servers.urls) and not servers.is_cluster:
+            raise SettingsError(
+                f"REFTIDE_SHARDS is {shards}, which is fewer than STREAMS_URL has servers:"
+                f" give {len(servers.urls)} or more, at best a multiple of it"
+            )
+        if servers.are_apart:
+            return Layout.apart(shards, servers.kind)
+        return Layout.at_home(shards)
 
     def replicas(self) -> Replicas:
         """How many replicas have to confirm an append."""

@@ -45,8 +45,8 @@ class _Counts(msgspec.Struct, frozen=True):
 
     name: str
     since: int
-    run: str | None
-    shards: int
+    runs: dict[int, str]
+    shards: tuple[int, ...]
     ended: dict[int, int]
     ended_beyond_first: dict[int, int]
     live: dict[int, int]
@@ -65,12 +65,12 @@ NO_ABSENT: Final[Mapping[int, Absent]] = {}
 class AppendCounts:
     """What one edge has appended since it started; workers number the epochs."""
 
-    def __init__(self, shards: int, kept: int = KEPT_IDS) -> None:
-        """Begin with no counts; `kept` of a shard's entries are remembered."""
+    def __init__(self, shards: Sequence[int], kept: int = KEPT_IDS) -> None:
+        """Begin with no counts of these shards; `kept` of a shard's entries are remembered."""
         #: Whose counts they are, and since when, Unix milliseconds.
         self.name, self.since = "", 0
-        #: The run of the server whose streams were compared with what was appended.
-        self.run: str | None = None
+        #: By shard, the run of the server whose stream was compared with what was appended.
+        self.runs: dict[int, str] = {}
         self._ended: Counter[int] = Counter()
         self._ended_beyond_first: Counter[int] = Counter()
         #: Entries that the stream acknowledged in the present epoch, by shard.
@@ -78,8 +78,8 @@ class AppendCounts:
         #: Their events that are not the first of their entry.
         self.live_beyond_first: Counter[int] = Counter()
         #: The latest entries, by shard.
-        self._latest: list[deque[_Entry]]
-        self._latest = [deque(maxlen=kept) for _ in range(shards)]
+        self._latest: dict[int, deque[_Entry]]
+        self._latest = {shard: deque(maxlen=kept) for shard in shards}
         #: How many events were not answered for in the present epoch, by shard.
         self.unanswered: Counter[int] = Counter()
         #: How many of its events a comparison took out of the latest, by shard.
@@ -98,7 +98,7 @@ class AppendCounts:
         """The counts of an edge that is gone; raises msgspec.DecodeError."""
         known = msgspec.json.decode(found.counts, type=_Counts)
         own = cls(known.shards, kept)
-        own.name, own.since, own.run = known.name, known.since, known.run
+        own.name, own.since, own.runs = known.name, known.since, known.runs
         for one in found.counted:
             own._remember(one)
         own._ended = Counter(known.ended)
@@ -135,8 +135,13 @@ class AppendCounts:
         return not any(counts)
 
     @property
-    def shards(self) -> int:
-        return len(self._latest)
+    def shards(self) -> tuple[int, ...]:
+        return tuple(self._latest)
+
+    @property
+    def epochs(self) -> Mapping[int, int]:
+        """The present epochs, by shard."""
+        return self._epochs
 
     def note(
         self,
@@ -166,7 +171,7 @@ class AppendCounts:
 
     def latest_ms(self) -> int:
         """When the latest entry was appended, by Redis' clock, Unix milliseconds."""
-        known = [each for shard in range(self.shards) for each in self.latest(shard)]
+        known = [each for shard in self.shards for each in self.latest(shard)]
         vanished = [one.entry for one in self.vanished_entries if one.entry]
         times = (int(one.partition(b"-")[0]) for one in (*known, *vanished))
         return max(times, default=self.since)
@@ -175,25 +180,34 @@ class AppendCounts:
         """Whether this epoch follows another that the edge appended to."""
         return self._epochs.get(shard, epoch) != epoch
 
+    def is_compared(self, shard: int, run: str) -> bool:
+        """Whether a shard was compared in this run of its server, or never in any."""
+        return self.runs.get(shard, run) == run
+
     def compared(
-        self, run: str, epochs: Sequence[int | None], absent: Mapping[int, Absent]
+        self,
+        run: str,
+        epochs: Mapping[int, int | None],
+        absent: Mapping[int, Absent],
     ) -> None:
-        """Set what was found in a run of the server, as `set_epochs` does, and keep it."""
-        before = self.run, {**self._epochs}
+        """Set what was found in a run of a server, as `set_epochs` does, and keep it."""
+        before = {**self.runs}, {**self._epochs}
         self.set_epochs(epochs, absent)
-        self.run = run
-        if absent or before != (run, self._epochs):
+        self.runs.update(dict.fromkeys(epochs, run))
+        if absent or before != (self.runs, self._epochs):
             self._rewrite()
 
     def set_epochs(
-        self, epochs: Sequence[int | None], absent: Mapping[int, Absent] = NO_ABSENT
+        self,
+        epochs: Mapping[int, int | None],
+        absent: Mapping[int, Absent] = NO_ABSENT,
     ) -> None:
-        """Set the epoch of every shard's stream; None before a worker numbers it.
+        """Set the epochs of these shards' streams; None before a worker numbers it.
 
         Call it before anything is appended to a server that was away. `absent` has, by shard,
         which of `latest` the stream does not have.
         """
-        for shard, now in enumerate(epochs):
+        for shard, now in epochs.items():
             if shard in absent and not self.is_new(shard, now):
                 self._note_vanished(shard, absent[shard].vanished)
             elif self.is_new(shard, now):
@@ -266,7 +280,7 @@ class AppendCounts:
 
     def _counts(self) -> bytes:
         own = _Counts(
-            name=self.name, since=self.since, run=self.run, shards=self.shards,
+            name=self.name, since=self.since, runs=self.runs, shards=self.shards,
             ended=self._ended, ended_beyond_first=self._ended_beyond_first,
             live=self.live, live_beyond_first=self.live_beyond_first,
             unanswered=self.unanswered, taken=self._taken, epochs=self._epochs,
@@ -278,11 +292,11 @@ class AppendCounts:
     def _rewrite(self) -> None:
         if self._log is not None:
             # From the latest of each shard on.
-            latest = zip_longest(*map(reversed, self._latest))
+            latest = zip_longest(*map(reversed, self._latest.values()))
             entries = (
                 Appended(shard, *one)
                 for row in latest
-                for shard, one in enumerate(row)
+                for shard, one in zip(self._latest, row, strict=True)
                 if one
             )
             self._log.rewrite(entries, reversed(self.vanished_entries))

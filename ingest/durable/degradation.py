@@ -56,10 +56,14 @@ class Degradation:
         #: Whether no threshold is exceeded and the operator chose no level.
         self.is_calm = spooling.intake == "auto"
 
-    def observe(self, pressure: Pressure) -> None:
-        """Note values that exceed their thresholds, and drop those that have fallen."""
+    def observe(self, pressure: Pressure, home: Pressure | None = None) -> None:
+        """Note values that exceed their thresholds, and drop those that have fallen.
+
+        `home`: that of the Redis that has the marks of events, if streams are elsewhere.
+        """
         half = (self._limits["memory"] or 0) / 2
-        self.is_filling = bool(half) and (pressure.memory or 0.0) >= half
+        marks = pressure if home is None else home
+        self.is_filling = bool(half) and (marks.memory or 0.0) >= half
         for name, limit in self._limits.items():
             value = getattr(pressure, name)
             if not limit or value is None:

@@ -40,7 +40,9 @@ class Former:
 class FormerEdges:
     """The logs of a data directory's edges, which are in a folder of many such."""
 
-    def __init__(self, folder: Path | None, data: Path, shards: int) -> None:
+    def __init__(
+        self, folder: Path | None, data: Path, shards: tuple[int, ...]
+    ) -> None:
         """Without a folder, edges leave none."""
         self._folder = folder
         self._data = data
@@ -58,7 +60,7 @@ class FormerEdges:
         try:
             self._prefix = f"{_NAME}{_identity(self._data)}-"
             path = self._folder / f"{self._prefix}{uuid7().hex}"
-            self._own = AppendLog.create(path, self._shards)
+            self._own = AppendLog.create(path, len(self._shards))
         except OSError as error:
             Log().warning("appends.unkept", problem=str(error), advice=_ADVICE)
             return
@@ -142,7 +144,7 @@ def _restored(log: AppendLog) -> Former | None:
     try:
         contents = log.contents()
         appended = AppendCounts.restored(contents) if contents else None
-    except (msgspec.DecodeError, ValueError, IndexError):
+    except (msgspec.DecodeError, ValueError, LookupError):
         return None
     if appended is None or appended.is_empty:
         return None

@@ -7,6 +7,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from ingest.contracts.metrics.build import version
+from ingest.contracts.placement.layout import Layout, described
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.durable.degradation import Level
 from ingest.durable.sink import Sink
@@ -19,7 +20,7 @@ class Health:
     def __init__(
         self,
         redis: Redis,
-        shards: int,
+        layout: Layout,
         sink: Sink,
         refusal: Callable[[], str | None],
     ) -> None:
@@ -32,7 +33,7 @@ class Health:
         is not ready, since its settings are wrong and not the Redis of all.
         """
         self._redis = redis
-        self._shards = shards
+        self._layout = layout
         self._sink = sink
         self._refusal = refusal
         self.is_draining = False
@@ -68,9 +69,9 @@ class Health:
             agreed = await self._redis.get(SHARDS_KEY)
         except REDIS_ERRORS:
             return None
-        if agreed is not None and agreed != b"%d" % self._shards:
-            found = agreed.decode("utf-8", "replace")
-            return f"shards: {found} in Redis, {self._shards} here"
+        if agreed is not None and agreed != self._layout.record:
+            ours = described(self._layout.record)
+            return f"shards: {described(agreed)} in Redis, {ours} here"
         return None
 
 

@@ -164,7 +164,7 @@ async def _replay(history: _History, mode: Mode, rate: int, outcome: str) -> flo
         dialect=AFFITOR.name,
         rate=rate or None,
     )
-    replay_id: UUID = await order(history.connection, mode, request, SHARDS)
+    replay_id: UUID = await order(history.connection, mode, request, range(SHARDS))
     moved, read = time.monotonic(), 0
     while True:
         found = await single(history.connection, _SQL["progress"], replay_id)

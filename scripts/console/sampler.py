@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from scripts.console.reads import Reads
 from scripts.environment import Environment
 from scripts.errors import Unreachable
-from scripts.servers import redis_server, shard_count
+from scripts.servers import redis_server, shard_numbers
 from scripts.services.observe.groups import read_groups
 from scripts.services.observe.ledger import read_totals
 from scripts.services.observe.status import read_status
@@ -116,7 +116,7 @@ class Sampler:
                 async with redis_server(
                     self._environment, patience=_PATIENCE_SECONDS
                 ) as redis:
-                    shards = await shard_count(self._environment, redis)
+                    shards = await shard_numbers(self._environment, redis)
                     while True:
                         await self._add(await self._streams(redis, shards))
             await self._add(Point(self._environment.clock()))
@@ -134,11 +134,10 @@ class Sampler:
         self.points.append(point._replace(recorded=recorded))
         await asyncio.sleep(_EVERY_SECONDS)
 
-    async def _streams(self, redis: Redis, shards: int) -> Point:
+    async def _streams(self, redis: Redis, shards: Sequence[int]) -> Point:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             found = [
-                await read_stream(redis, shard, is_counted=False)
-                for shard in range(shards)
+                await read_stream(redis, shard, is_counted=False) for shard in shards
             ]
             more = await appended_by_edges(redis)
         streams = [each for each in found if each is not None]
@@ -170,7 +169,7 @@ class Sampler:
                 self._environment, patience=_PATIENCE_SECONDS
             ) as redis:
                 return await read_groups(
-                    redis, await shard_count(self._environment, redis)
+                    redis, await shard_numbers(self._environment, redis)
                 )
         return None
 

@@ -11,7 +11,7 @@ from scripts import tasks
 from scripts.demo.sender import Tally
 from scripts.environment import Environment
 from scripts.errors import Unreachable
-from scripts.servers import postgres, redis_server, shard_count
+from scripts.servers import postgres, redis_server, shard_numbers
 from scripts.services.observe.ledger import LedgerView, read_ledger
 
 _LOOK_SECONDS: Final = 0.5
@@ -82,7 +82,7 @@ class Following:
 async def ledger(environment: Environment) -> LedgerView:
     """Raises Unreachable."""
     async with postgres(environment) as connection, redis_server(environment) as redis:
-        shards = await shard_count(environment, redis)
+        shards = await shard_numbers(environment, redis)
         return await read_ledger(redis, connection, shards, environment.data)
 
 

@@ -23,7 +23,7 @@ from scripts.embedded.errors import explained
 from scripts.embedded.locks import is_owned
 from scripts.environment import Environment
 from scripts.errors import Unreachable
-from scripts.servers import postgres, redis_server, shard_count
+from scripts.servers import postgres, redis_server, shard_layout
 from scripts.services.maintain.emails import store_emails
 from scripts.services.maintain.schema import apply_schema
 from scripts.services.maintain.seed import live_keys, plant, revoke_keys
@@ -195,16 +195,18 @@ async def _prepare(plan: StackPlan, say: Say) -> tuple[int, bool]:
             await store_emails(connection, environment.store_email())
             is_first = not await connection.fetch(_SQL["few"])
     async with redis_server(environment) as redis:
-        shards = await shard_count(environment, redis)
+        layout = await shard_layout(environment, redis)
+        shards = layout.numbers
         # No other worker archives here; an unread group would stop trimming.
         if plan.is_embedded and environment.archive() is None:
-            await drop_group(redis, range(shards))
-    if environment.variables.get("REFTIDE_SHARDS") and environment.shards() != shards:
+            await drop_group(redis, shards)
+    wanted, found = len(environment.layout().numbers), len(shards)
+    if environment.variables.get("REFTIDE_SHARDS") and wanted != found:
         raise click.UsageError(
-            f"REFTIDE_SHARDS is {environment.shards()}, but this installation has"
-            f" {shards} shards: unset it, or set it to {shards}"
+            f"REFTIDE_SHARDS is {wanted}, but this installation has {found} shards:"
+            f" unset it, or set it to {found}"
         )
-    return shards, is_first
+    return found, is_first
 
 
 async def _demo(plan: StackPlan, address: Address, *, is_first: bool, say: Say) -> None:

@@ -9,10 +9,12 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 
+from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import FIELD, events_key, split
 from ingest.contracts.variables import Variables
 from ingest.core.values import Overloaded
 from ingest.durable.degradation import Degradation
+from ingest.durable.servers import one_server
 from ingest.durable.sink import Sink
 from ingest.durable.spool.directory import SpoolDirectory, contents, stores
 from ingest.durable.spool.spool import Spool
@@ -56,7 +58,7 @@ class RedisStage:
         self._limit: str | None = None
         self._root = root
         self.writes = RedisBreaker()
-        self.stream = Stream(redis, SHARDS, self.writes)
+        self.stream = Stream(one_server(redis, Layout.at_home(SHARDS), self.writes))
         home = SpoolDirectory(root, lambda _: None)
         self.spool = Spool(home, most_bytes=most_bytes, clock=time.monotonic)
         spooling = Spooling.load(Variables({}))

@@ -23,6 +23,7 @@ from ingest.contracts.stream import (
 from ingest.contracts.telemetry import Log
 from workers.model.batch import Delivery, Entry, deliveries_of
 from workers.redis_io.connections import StreamReset, redis_errors
+from workers.redis_io.streams import StreamsRedis
 
 #: After so many seconds without renewal, another archiver may take the shard.
 _LEASE_SECONDS: Final = 30
@@ -81,7 +82,11 @@ class ArchiveReader:
     async def has_lease(self) -> bool:
         """Take or renew the shard's lease; whether this worker holds it."""
         arguments = self._owner, _LEASE_SECONDS
-        return bool(await self._run(_LEASE, [self._lease_key], *arguments))
+        has_it = bool(await self._run(_LEASE, [self._lease_key], *arguments))
+        if has_it and isinstance(self._redis, StreamsRedis):
+            # The set of groups may be lost while the stream is not.
+            await self._register()
+        return has_it
 
     async def release(self) -> None:
         """Give up the lease, so that another worker can take it at once."""
@@ -92,11 +97,14 @@ class ArchiveReader:
 
         None if no worker has created the stream yet.
         """
-        with redis_errors():
-            # Register first: nothing is trimmed while a registered group is missing.
-            await cast("Awaitable[int]", self._redis.sadd(GROUPS_KEY, ARCHIVE_GROUP))
+        # Register first: nothing is trimmed while a registered group is missing.
+        await self._register()
         epoch = await self._run(_JOIN, self._keys, ARCHIVE_GROUP)
         return None if epoch is None else int(epoch)
+
+    async def _register(self) -> None:
+        with redis_errors():
+            await cast("Awaitable[int]", self._redis.sadd(GROUPS_KEY, ARCHIVE_GROUP))
 
     async def read(
         self, epoch: int, start: bytes, count: int

@@ -37,6 +37,7 @@ from workers.postgres.database import Pool, fetch
 from workers.postgres.sql import statements
 from workers.redis_io.connections import REDIS_ERRORS, redis_errors
 from workers.redis_io.stream_state import registered_groups
+from workers.redis_io.streams import servers_of
 
 _SQL: Final = statements("erasure/erasure")
 _PAGE: Final = 200
@@ -97,8 +98,8 @@ async def clear(pool: Pool, redis: Redis) -> int:
     after, waiting = 0, 0
     with redis_errors():
         while page := await fetch(pool, _SQL["leftovers_next"], after, _PAGE):
-            node, groups = await _node_limits(redis), await registered_groups(redis)
-            gone = [await _is_gone(redis, row, node, groups) for row in page]
+            groups = await registered_groups(redis)
+            gone = [await _is_gone(redis, row, groups) for row in page]
             done = [
                 row["id"] for row, is_gone in zip(page, gone, strict=True) if is_gone
             ]
@@ -180,11 +181,18 @@ async def forget_visitors(
                 return
 
 
-async def rewrite_log(redis: Redis) -> bool | None:
-    """Start a rewrite of Redis' append-only file; False if there is none or it is refused.
+async def rewrite_logs(redis: Redis, shards: Sequence[int]) -> bool | None:
+    """Start rewrites of the servers' append-only files; False if one has none or refuses.
 
     None if an earlier rewrite is in progress: ask again. Raises TransientError.
     """
+    servers = [each.client for each in servers_of(redis, shards)]
+    # The marks of visitors are at home.
+    done = [await _rewrite_log(each) for each in dict.fromkeys([redis, *servers])]
+    return None if None in done else all(done)
+
+
+async def _rewrite_log(redis: Redis) -> bool | None:
     with redis_errors():
         try:
             if not (await redis.info("persistence")).get("aof_enabled"):
@@ -195,15 +203,16 @@ async def rewrite_log(redis: Redis) -> bool | None:
     return True
 
 
-async def _is_gone(
-    redis: Redis, row: DatabaseRecord, node: NodeLimits, groups: Collection[str]
-) -> bool:
+async def _is_gone(redis: Redis, row: DatabaseRecord, groups: Collection[str]) -> bool:
     for key in row["keys"]:
         await redis.delete(key)
     if row["epoch"] is None:
         return True
     entry = Entry(row["epoch"], row["shard"], row["entry_ms"], row["entry_seq"])
     shard = entry.shard
+    # One of a former layout may have been at home.
+    servers = (each.client for each in servers_of(redis, [shard]))
+    node = await _node_limits(next(servers, redis))
     done = await redis.register_script(_TAKE_OUT)(
         keys=[events_key(shard), epoch_key(shard), cut_key(shard)],
         args=[entry.epoch, entry.stream_id, node.entries, node.bytes, *groups],

@@ -98,7 +98,7 @@ class Eraser:
             await redis_data.forget_visitors(
                 self._redis, row["workspace_id"], set(row["clicks"])
             )
-        is_rewritten = await redis_data.rewrite_log(self._redis)
+        is_rewritten = await redis_data.rewrite_logs(self._redis, self._shards)
         if is_rewritten is None:
             return 1
         known = [[row["id"] for row in done], [row["size"] for row in done]]

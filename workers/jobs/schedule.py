@@ -69,7 +69,7 @@ class Jobs(JobSet):
         self,
         pool: Pool,
         redis: Redis,
-        shards: int,
+        shards: Sequence[int],
         keep_hours: int = 24,
         quarantine_days: int = QUARANTINE_DAYS,
         kept: Retention = Retention(),  # noqa: B008 -- it is frozen
@@ -79,13 +79,13 @@ class Jobs(JobSet):
         `quarantine_days`: for how long quarantine keeps what clients caused; 0: for ever.
         `kept`: for how long the directory keeps customers.
         """
-        self._eraser = Eraser(pool, redis, range(shards))
-        self._trimmer = Trimmer(redis, range(shards), keep_hours)
+        self._eraser = Eraser(pool, redis, shards)
+        self._trimmer = Trimmer(redis, shards, keep_hours)
         self._quarantine_days = quarantine_days
         self._kept = kept
         self._pool = pool
         self._redis = redis
-        self._shards = range(shards)
+        self._shards = shards
         super().__init__(QUEUE)
 
     @override

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import nan
+from math import inf, nan
 from typing import Final
 
 from redis.asyncio import Redis
@@ -27,6 +27,7 @@ from workers.redis_io.stream_state import (
     lag_of,
     read_stream,
 )
+from workers.redis_io.streams import servers_of
 from workers.stream.consumer import is_set_within
 from workers.stream.liveness import live_workers
 
@@ -43,7 +44,7 @@ class Sampler:
 
     pool: Pool
     redis: Redis
-    shards: int
+    shards: Sequence[int]
     clock: Callable[[], int]
     quarantine_rows: int = QUARANTINE_ROWS
     #: When each server last answered, and the last figures that are of both.
@@ -74,14 +75,14 @@ class Sampler:
 
     async def _read_redis(self) -> Sequence[StreamState]:
         with redis_errors():
-            found = [await read_stream(self.redis, n) for n in range(self.shards)]
+            found = [await read_stream(self.redis, shard) for shard in self.shards]
             streams = [stream for stream in found if stream is not None]
             figures.WORKERS_ALIVE.set(len(await live_workers(self.redis)))
-            memory = await self.redis.info("memory")
+            used, limit = await _fullest(self.redis, self.shards)
             behind = [await _archive_behind(self.redis, stream) for stream in streams]
         self.status["redis_answered_at"] = self.clock()
-        figures.REDIS_BYTES.set(memory["used_memory"])
-        figures.REDIS_LIMIT.set(memory["maxmemory"])
+        figures.REDIS_BYTES.set(used)
+        figures.REDIS_LIMIT.set(limit)
         figures.ARCHIVE_BEHIND.set(max(behind, default=0.0))
         for stream in streams:
             _export(stream, _lag(stream))
@@ -107,6 +108,13 @@ class Sampler:
         lag_seconds = max((lag.seconds for lag in lags), default=0.0)
         at = {"at": self.clock(), "lag_seconds": lag_seconds}
         self.status["last"] = at | accounts
+
+
+async def _fullest(redis: Redis, shards: Sequence[int]) -> tuple[int, int]:
+    """The memory in bytes, used and allowed, of the server that has the least left."""
+    found = [await each.client.info("memory") for each in servers_of(redis, shards)]
+    sizes = [(int(each["used_memory"]), int(each["maxmemory"])) for each in found]
+    return max(sizes, key=lambda size: (size[0] / (size[1] or inf), size[0]))
 
 
 async def _archive_behind(redis: Redis, stream: StreamState) -> float:

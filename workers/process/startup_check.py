@@ -59,7 +59,7 @@ async def examine(
         workers = len(await live_workers(redis))
     problem = await asyncio.to_thread(geo_problem, settings.geo_file)
     given = {row["name"]: row["setting"] for row in session}
-    each = pool_size(settings.shards)
+    each = pool_size(len(settings.shards))
     # Whether sessions are shared is for `doctor` to find out.
     sharing = Sharing(settings.is_pooled, settings.is_pooled)
     return [

@@ -22,6 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from typing_extensions import override
 
 from workers.model.batch import TransientError
+from workers.redis_io.cluster import ShardNode
 from workers.redis_io.primary import pool_to
 
 #: How long a read waits for new entries, in milliseconds. Reads are never cancelled, since a
@@ -60,21 +61,22 @@ def redis_errors() -> Iterator[None]:
         raise kind(f"{type(error).__name__}: {error}") from error
 
 
-def for_reader(url: str) -> Redis:
+def for_reader(url: str, node: ShardNode | None = None) -> Redis:
     """A client for one shard: one connection that blocks, one for the heartbeat.
 
     It returns stream entries unparsed, as `[id, [field, value, …]]`: to make a dictionary of an
     entry costs more than to read it.
     """
-    client = Redis.from_pool(_pool(url, connections=2, answer=_READER_SECONDS))
+    pool = _pool(url, connections=2, answer=_READER_SECONDS, node=node)
+    client = Redis.from_pool(pool)
     for command in ("XREADGROUP", "XAUTOCLAIM"):
         client.set_response_callback(command, _raw_reply)
     return client
 
 
-def for_jobs(url: str) -> Redis:
+def for_jobs(url: str, node: ShardNode | None = None) -> Redis:
     """A client for the short commands of jobs."""
-    return Redis.from_pool(_pool(url, connections=4, answer=_ANSWER_SECONDS))
+    return Redis.from_pool(_pool(url, connections=4, answer=_ANSWER_SECONDS, node=node))
 
 
 def for_arq(url: str) -> ArqRedis:

@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from typing_extensions import override
 
 from ingest.contracts.redis_address import RedisAddress, redis_address
+from workers.redis_io.cluster import NodeConnection, NodePool, ShardNode
 
 #: Of the time that connecting may take, this part may go by for one sentinel that is away.
 _PART: Final = 0.4
@@ -48,10 +49,12 @@ def pool_to(
     *,
     connection: type[Any],
     connect_within: float,
+    node: ShardNode | None = None,
     **settings: Any,
 ) -> BlockingConnectionPool:
     """A pool of connections to the server of a URL, or to who is the primary by its sentinels.
 
+    Or to the `node` that has a shard; then the URL has what all nodes share.
     `connection` is mixed into the class of connections. A connection to a primary that was
     demoted closes itself when it is told so; the next one asks sentinels again. Raises
     ValueError for what is no such URL.
@@ -67,6 +70,9 @@ def pool_to(
         given["sentinel_manager"] = _sentinels(address, connect_within, given)
     kind = _PrimaryPool if address.sentinels else BlockingConnectionPool
     base = type(base.__name__, (connection, base), {})
+    if node is not None:
+        kind, base = NodePool, type(base.__name__, (NodeConnection, base), {})
+        given["node"] = node
     return kind(connection_class=base, **given)
 
 

@@ -44,10 +44,12 @@ from ingest.contracts.stream import (
 )
 from ingest.contracts.telemetry import Log
 from workers.counters.ledger import LedgerShard
+from workers.model.batch import TransientError
 from workers.postgres.database import Connection, Pool, columns, fetch
 from workers.postgres.sql import statements
 from workers.redis_io.connections import redis_errors
 from workers.redis_io.stream_state import StreamState, read_stream
+from workers.redis_io.streams import StreamServer, servers_of
 
 _SQL: Final = statements("stream/epochs")
 _LOG: Final = Log()
@@ -79,17 +81,35 @@ async def sample(connection: Connection, redis: Redis, shards: Sequence[int]) ->
     with redis_errors():
         # Before the streams are read: they had at least these.
         appended = await appended_by_edges(redis)
-        run = (await redis.info("server"))["run_id"]
-    seen: dict[int, int] = {}
-    for shard in shards:
-        stream = await read_stream(redis, shard)
-        if stream is not None and stream.epoch is not None:
-            seen[stream.epoch] = stream.added
     if appended:
         await connection.execute(_SQL["edges_appended"], *columns(appended))
-    added, live = list(seen.values()), [each.edge for each in appended]
+    live = [each.edge for each in appended]
     gone = [each.edge for each in appended if each.until_ms is not None]
-    await connection.execute(_SQL["epochs_seen"], list(seen), added, run, live, gone)
+    for server in servers_of(redis, shards):
+        seen, run = await _seen(redis, server)
+        if seen:
+            known = list(seen), list(seen.values()), run, live, gone
+            await connection.execute(_SQL["epochs_seen"], *known)
+
+
+async def _seen(redis: Redis, server: StreamServer) -> tuple[Mapping[int, int], str]:
+    """How many entries the epochs of a server have had, and the server's run.
+
+    Of one of several servers, nothing while it is away.
+    """
+    seen: dict[int, int] = {}
+    try:
+        with redis_errors():
+            run = (await server.client.info("server"))["run_id"]
+        for shard in server.shards:
+            stream = await read_stream(redis, shard)
+            if stream is not None and stream.epoch is not None:
+                seen[stream.epoch] = stream.added
+    except TransientError:
+        if not server.name:
+            raise
+        return {}, ""
+    return seen, run
 
 
 async def take_vanished(connection: Connection, redis: Redis) -> None:
@@ -180,7 +200,7 @@ def _appends(edge: str, told: Mapping[str, Any], epoch: str) -> EdgeAppends:
         vanished,
         unsure,
         since_ms,
-        told.get("run") or "",
+        told.get("runs", {}).get(epoch) or told.get("run") or "",
         told.get("until"),
     )
 
@@ -194,18 +214,24 @@ async def count_losses(
     """
     await connection.execute(_SQL["vanished_settled"])
     # Before the streams are read: an epoch that begins later has not ended.
-    begun = {row["epoch"] for row in await connection.fetch(_SQL["epochs_begun"])}
+    begun = await connection.fetch(_SQL["epochs_begun"])
     live: list[int] = []
-    for shard in shards:
-        stream = await read_stream(redis, shard)
-        if stream is None or stream.epoch is None:
-            continue
-        live.append(stream.epoch)
-        await _count(connection, redis, stream, stream.epoch)
+    for server in servers_of(redis, shards):
+        for shard in server.shards:
+            try:
+                stream = await read_stream(redis, shard)
+                if stream is not None and stream.epoch is not None:
+                    await _count(connection, redis, stream, stream.epoch)
+                    live.append(stream.epoch)
+            except TransientError:
+                if not server.name:
+                    raise
+                # One of several servers is away, and not what it has.
+                live += [row["epoch"] for row in begun if row["shard"] == shard]
     # Recorded entries may have been added after an epoch was last seen.
     await connection.execute(_SQL["epochs_grow"], live)
     # What was in an epoch that ended is gone with its server.
-    ended = sorted(begun.difference(live))
+    ended = sorted({row["epoch"] for row in begun}.difference(live))
     for row in await connection.fetch(_SQL["losses_of_the_ended"], ended):
         _tell(row["epoch"], row["shard"], row["change"])
 

@@ -153,7 +153,7 @@ on conflict (epoch, shard, consumer) do update
        counted_at = now()
 
 -- epochs_begun: epochs whose entries somebody has counted; each was the stream's at that time
-select epoch from stream_epochs where entries_added > 0
+select epoch, shard from stream_epochs where entries_added > 0
 
 -- epochs_grow: epochs that ended had at least the entries that the ledger has, and those that edges appended
 update stream_epochs ended

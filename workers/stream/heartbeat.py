@@ -15,9 +15,12 @@ _EXPIRES_SECONDS: Final = 15
 
 
 async def send_heartbeats(
-    redis: Redis, name: str, shards: int, stop: asyncio.Event
+    redis: Redis, name: str, shards: bytes, stop: asyncio.Event
 ) -> None:
-    """Write a heartbeat every few seconds, also while Redis is away, until stopped."""
+    """Write a heartbeat every few seconds, also while Redis is away, until stopped.
+
+    `shards` are as their layout writes them down.
+    """
     while True:
         with suppress(*REDIS_ERRORS):
             async with redis.pipeline(transaction=False) as pipe:

@@ -16,13 +16,14 @@ from ingest.contracts.metrics.worker import GROUPS_MADE, LOST_UNREAD
 from ingest.contracts.stream import (
     FIELD,
     GROUP,
+    PLACE_KEY,
     alone_key,
     cut_key,
     epoch_key,
     events_key,
 )
 from ingest.contracts.telemetry import Log
-from workers.model.batch import Delivery, Entry, deliveries_of
+from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
 from workers.redis_io.connections import BLOCK_MS, StreamReset, redis_errors
 
 #: In a shorter id, no number needs the upper half of 64 bits.
@@ -82,10 +83,19 @@ class ShardReader:
     """Reads one shard, over a client of `connections.for_reader` that only it uses."""
 
     def __init__(
-        self, redis: Redis, number: int, config: ReaderConfig, epoch_of: EpochOf
+        self,
+        redis: Redis,
+        number: int,
+        config: ReaderConfig,
+        epoch_of: EpochOf,
+        place: bytes | None = None,
     ) -> None:
-        """`epoch_of` is `current_epoch` of the database; see there."""
+        """`epoch_of` is `current_epoch` of the database; see there.
+
+        `place`: which of several servers it is; None: there is one.
+        """
         self._redis = redis
+        self._place = place
         self._create = redis.register_script(_CREATE)
         self._epoch_of = epoch_of
         self._config = config
@@ -99,6 +109,7 @@ class ShardReader:
     async def prepare(self) -> None:
         """Create what is missing: the stream, the group, and the epoch."""
         with redis_errors():
+            await self._require_place()
             try:
                 beside = [of(self.number) for of in (epoch_key, cut_key, alone_key)]
                 keys = [self._key, *beside]
@@ -110,6 +121,17 @@ class ShardReader:
                 self._say_created(is_anew=had_group or self._was_prepared)
             self._was_prepared = True
             self._epoch = await self._epoch_of(self._redis, self.number)
+
+    async def _require_place(self) -> None:
+        """Raises TransientError where the server is another one to others."""
+        if self._place is None:
+            return
+        found = await self._redis.set(PLACE_KEY, self._place, nx=True, get=True)
+        if found not in {None, self._place}:
+            raise TransientError(
+                f"the server of shard {self.number} is {found.decode()} to others and"
+                f" {self._place.decode()} here: give all processes the same STREAMS_URL"
+            )
 
     async def own(self, after: bytes) -> ShardPage:
         """The next of this consumer's pending entries."""

@@ -19,8 +19,10 @@ from ingest.contracts.stream import (
     events_key,
 )
 from ingest.contracts.telemetry import Log
+from workers.model.batch import TransientError
 from workers.redis_io.connections import redis_errors
 from workers.redis_io.stream_state import StreamState, read_stream, registered_groups
+from workers.redis_io.streams import StreamServer, servers_of
 
 #: Above this part of `maxmemory` the window is trimmed too, oldest first. Edges spool above
 #: 0.8 until it is below 0.7; this is to prevent that.
@@ -40,7 +42,7 @@ return gone
 
 
 class Trimmer:
-    """Trims some shards of one Redis."""
+    """Trims some shards of one installation."""
 
     def __init__(self, redis: Redis, shards: Sequence[int], keep_hours: int) -> None:
         """Entries stay for `keep_hours` after all groups have acknowledged them."""
@@ -51,27 +53,42 @@ class Trimmer:
         self._log = Log()
 
     async def trim(self) -> int:
-        """Trim; the number of trimmed entries. Raises TransientError."""
+        """Trim; the number of trimmed entries. Raises TransientError.
+
+        Of several servers, those that answer are trimmed first.
+        """
         gone = 0
+        away: TransientError | None = None
         with redis_errors():
             # Asked first: a group that joins later begins where the stream begins.
             groups = await registered_groups(self._redis)
-            found = [await read_stream(self._redis, shard) for shard in self._shards]
-            streams = [each for each in found if each and self._may_cut(each, groups)]
-            for stream in streams:
-                kept_from = EntryId(stream.at_ms - self._keep_ms, 0)
-                bound = min(lowest_needed(stream), kept_from)
-                while count := await self._cut(stream, bound):
-                    gone += count
-            gone += await self._relieve(streams)
+        for server in servers_of(self._redis, self._shards):
+            try:
+                with redis_errors():
+                    gone += await self._trim(server, groups)
+            except TransientError as error:
+                away = error
         if gone:
             self._log.info("stream.trimmed", count=gone)
+        if away:
+            raise away
         return gone
 
-    async def _relieve(self, streams: Sequence[StreamState]) -> int:
+    async def _trim(self, server: StreamServer, groups: AbstractSet[str]) -> int:
+        gone = 0
+        found = [await read_stream(self._redis, shard) for shard in server.shards]
+        streams = [each for each in found if each and self._may_cut(each, groups)]
+        for stream in streams:
+            kept_from = EntryId(stream.at_ms - self._keep_ms, 0)
+            bound = min(lowest_needed(stream), kept_from)
+            while count := await self._cut(stream, bound):
+                gone += count
+        return gone + await self._relieve(server.client, streams)
+
+    async def _relieve(self, server: Redis, streams: Sequence[StreamState]) -> int:
         """Trim the window as far as memory requires."""
         gone = 0
-        while await self._is_full():
+        while await _is_full(server):
             counts = [await self._cut(each, lowest_needed(each)) for each in streams]
             if not any(counts):
                 kept = sum(each.length for each in streams) - gone
@@ -93,10 +110,11 @@ class Trimmer:
         count: int = await self._cut_script(keys=keys, args=[epoch, str(bound)])
         return count
 
-    async def _is_full(self) -> bool:
-        memory = await self._redis.info("memory")
-        limit = int(memory["maxmemory"])
-        return bool(limit) and int(memory["used_memory"]) > limit * MEMORY_LIMIT
+
+async def _is_full(server: Redis) -> bool:
+    memory = await server.info("memory")
+    limit = int(memory["maxmemory"])
+    return bool(limit) and int(memory["used_memory"]) > limit * MEMORY_LIMIT
 
 
 def lowest_needed(stream: StreamState) -> EntryId:

@@ -10,6 +10,7 @@ from operator import not_
 from typing import Any, Final
 
 from ingest.contracts.checkups.checkup import Check, Rule, Rules, among, size
+from ingest.contracts.placement.layout import described
 from ingest.contracts.stream import GROUP, SHARDS_KEY, events_key
 from ingest.contracts.variables import NO_REPLICAS, Replicas
 
@@ -35,15 +36,15 @@ class RedisFacts:
     """What Redis says of itself.
 
     `info` is its INFO, `settings` what CONFIG GET tells, None where it is forbidden;
-    `clock` is in Unix seconds; `without_group` names the shards that have none, None
-    if they were not asked for.
+    `clock` is in Unix seconds; the shards are as `placement.layout` writes them down;
+    `without_group` names those that have none, None if they were not asked for.
     """
 
     info: Mapping[str, Any]
     settings: Mapping[str, str] | None
     clock: float
-    shards_stored: int | None
-    shards_wanted: int
+    shards_stored: bytes | None
+    shards_wanted: bytes
     without_group: tuple[int, ...] | None = None
     #: Those that an append has to be confirmed by.
     replicas: Replicas = NO_REPLICAS
@@ -61,23 +62,31 @@ class RedisFacts:
         ]
 
 
-def redis_questions(shards: int = 0) -> list[tuple[str, ...]]:
-    """The commands to send, in one pipeline; for the groups of so many shards."""
+def redis_questions(
+    shards: Sequence[int] = (), *, is_home: bool = True
+) -> list[tuple[str, ...]]:
+    """The commands to send, in one pipeline; for the groups of these shards.
+
+    `is_home`: `REDIS_URL` leads there. Elsewhere nothing says which shards there are.
+    """
     return [
         ("INFO",),
         ("CONFIG GET", *_SETTINGS),
         ("TIME",),
-        ("GET", SHARDS_KEY),
-        *(("XINFO GROUPS", events_key(shard)) for shard in range(shards)),
+        *(("XINFO GROUPS", events_key(shard)) for shard in shards),
+        *([("GET", SHARDS_KEY)] if is_home else ()),
     ]
 
 
-def redis_facts(replies: Sequence[Any], shards_wanted: int) -> RedisFacts:
+def redis_facts(
+    replies: Sequence[Any], shards_wanted: bytes, shards: Sequence[int] = ()
+) -> RedisFacts:
     """What the replies to those questions say, errors among them.
 
     Raises the first error that is not about a thing forbidden or missing.
     """
-    info, settings, clock, stored, *groups = replies
+    info, settings, clock, *rest = replies
+    groups, (stored, *_) = rest[: len(shards)], (*rest[len(shards) :], None)
     for reply in (info, clock, stored):
         if isinstance(reply, Exception):
             raise reply
@@ -87,9 +96,9 @@ def redis_facts(replies: Sequence[Any], shards_wanted: int) -> RedisFacts:
         info=info,
         settings=_texts(settings) if is_told else None,
         clock=seconds + micros / 1e6,
-        shards_stored=None if stored is None else int(stored),
+        shards_stored=stored,
         shards_wanted=shards_wanted,
-        without_group=_without_group(groups) if groups else None,
+        without_group=_without_group(shards, groups) if shards else None,
     )
 
 
@@ -143,11 +152,11 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _without_group(replies: Sequence[Any]) -> tuple[int, ...]:
+def _without_group(shards: Sequence[int], replies: Sequence[Any]) -> tuple[int, ...]:
     """The shards without our group; a missing stream is an error reply."""
     return tuple(
         shard
-        for shard, groups in enumerate(replies)
+        for shard, groups in zip(shards, replies, strict=True)
         if isinstance(groups, Exception)
         or all(group["name"] != GROUP.encode() for group in groups)
     )
@@ -158,11 +167,12 @@ def _is_supported(version: tuple[str, str]) -> bool:
     return (major, minor) >= _LEAST[version[0]]
 
 
-def _shown_shards(shards: tuple[int | None, int]) -> str:
+def _shown_shards(shards: tuple[bytes | None, bytes]) -> str:
     stored, wanted = shards
     if stored == wanted:
-        return str(stored)
-    return f"{'none yet' if stored is None else stored}, but {wanted} wanted"
+        return described(wanted)
+    found = "none yet" if stored is None else described(stored)
+    return f"{found}, but {described(wanted)} wanted"
 
 
 def _shown_groups(without: Sequence[int]) -> str:
@@ -230,8 +240,8 @@ _RULES: Final = Rules(
          "set it to 10 or less, and not to 0: for so many seconds a primary that lost its"
          " replicas takes events that a failover loses", "warn"),
     Rule("shards", lambda shards: shards[0] in (None, shards[1]),
-         "set REFTIDE_SHARDS={0[0]} everywhere: events of other shards would wait for"
-         " ever"),
+         "set REFTIDE_SHARDS, and STREAMS_URL, everywhere to what Redis has: events of other"
+         " shards would wait for ever"),
     Rule("shards", lambda shards: shards[0] is not None,
          "the first edge or worker to start writes it", "warn"),
     Rule("groups", not_,

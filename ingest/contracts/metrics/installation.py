@@ -35,7 +35,11 @@ STREAM_ENTRIES: Final = _gauge(
     "Entries that a shard's stream holds, recorded ones included.",
     ("shard",),
 )
-REDIS_BYTES: Final = _gauge("reftide_redis_bytes", "Memory that Redis uses.")
+REDIS_BYTES: Final = _gauge(
+    "reftide_redis_bytes",
+    "Memory that Redis uses; of several servers of streams, the one that has the least"
+    " left.",
+)
 REDIS_LIMIT: Final = _gauge("reftide_redis_limit_bytes", "Redis' `maxmemory`; 0: none.")
 LEDGER: Final = _gauge(
     "reftide_ledger_entries",

@@ -271,7 +271,7 @@ async def _settled(servers: BenchServers, sent: int) -> LedgerView:
     while True:
         try:
             async with servers.postgres() as connection, servers.redis() as redis:
-                ledger = await read_ledger(redis, connection, SHARDS, data)
+                ledger = await read_ledger(redis, connection, range(SHARDS), data)
         except (UsageProblem, Unreachable):
             if time.monotonic() > deadline:
                 raise

@@ -12,7 +12,7 @@ from ingest.contracts.checkups.checkup import size
 from scripts.environment import Environment
 from scripts.output import Report, counted, reporting, table, tell
 from scripts.parameters import Parsed
-from scripts.servers import Connection, postgres, redis_server, shard_count
+from scripts.servers import Connection, postgres, redis_server, shard_numbers
 from scripts.services.maintain import partitions
 from scripts.services.maintain.partitions import Month
 
@@ -83,7 +83,7 @@ async def detach(environment: Environment, bound: datetime) -> Report:
     ):
         now = datetime.fromtimestamp(environment.clock(), UTC)
         await partitions.may_go(connection, bound, now)
-        shards = await shard_count(environment, redis)
+        shards = await shard_numbers(environment, redis)
         for month in await partitions.months(connection):
             if month.until <= bound and month.state not in {"detached", "gone"}:
                 events = await partitions.detach(connection, redis, shards, month)

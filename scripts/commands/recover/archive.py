@@ -16,7 +16,7 @@ from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
 from scripts.output import Report, counted, facts, reporting, table
 from scripts.parameters import until, when
-from scripts.servers import redis_server, shard_count
+from scripts.servers import redis_server, shard_numbers
 from scripts.services.recover import object_store_view
 from workers.archive.object_store.inventory import is_absent
 from workers.archive.reader import problem, unfinished
@@ -186,7 +186,7 @@ def leave_(environment: Environment) -> None:
 
 async def _leave(environment: Environment) -> int:
     async with redis_server(environment) as redis:
-        shards = range(await shard_count(environment, redis))
+        shards = await shard_numbers(environment, redis)
         if names := await holders(redis, shards):
             raise UsageProblem(
                 f"{', '.join(sorted(names))} still archives, and would start again.",

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from scripts.environment import Environment
 from scripts.output import Report, counted, facts, is_quiet, reporting
 from scripts.parameters import dry_run, until, when
-from scripts.servers import Connection, postgres, redis_server, shard_count
+from scripts.servers import Connection, postgres, redis_server, shard_numbers
 from scripts.services.recover import replays
 from workers.replay.request import ReplayRequest
 
@@ -72,7 +72,7 @@ async def command(environment: Environment, /, **asked: Any) -> Report:
     async with postgres(environment) as connection, redis_server(environment) as redis:
         request = await replays.requested(connection, asked)
         await _tell_horizon(connection, request)
-        shards = await shard_count(environment, redis)
+        shards = await shard_numbers(environment, redis)
         replay_id = await replays.order(connection, asked["mode"], request, shards)
         if not await replays.has_workers(redis):
             click.echo("No worker is alive. The replay starts when one is.", err=True)
@@ -96,7 +96,7 @@ async def command(environment: Environment, /, **asked: Any) -> Report:
 
 
 async def _followed(
-    connection: Connection, redis: Redis, replay_id: UUID, shards: int
+    connection: Connection, redis: Redis, replay_id: UUID, shards: Sequence[int]
 ) -> dict[str, Any]:
     """What came of a replay; until it ends, how far it is."""
     began = time.monotonic()

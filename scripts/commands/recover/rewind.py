@@ -10,7 +10,7 @@ from typing_extensions import override
 from ingest.contracts.stream import GROUP, EntryId
 from scripts.environment import Environment
 from scripts.output import Report, reporting, table
-from scripts.servers import redis_server, shard_count
+from scripts.servers import redis_server, shard_numbers
 from scripts.services.recover.rewind import place, rewind
 
 
@@ -64,9 +64,9 @@ async def command(environment: Environment, /, **asked: Any) -> Report:
     """Move a consumer group back, so that it reads entries again."""
     group = asked["group"]
     async with redis_server(environment) as redis:
-        shards = range(await shard_count(environment, redis))
+        shards = await shard_numbers(environment, redis)
         if asked["shard"] is not None:
-            shards = range(asked["shard"], asked["shard"] + 1)
+            shards = (asked["shard"],)
         moved = await rewind(
             redis, shards, group, asked["place"], makes_group=asked["create"]
         )

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from redis.asyncio import Redis
 
+from ingest.contracts.placement.layout import Layout
+from ingest.durable.probes.apart import reached_servers
+from ingest.durable.servers import StreamServers, one_server
 from ingest.durable.spool.directory import LockedSpool, SpoolDirectory, spool_of
 from ingest.durable.spool.store import SpoolDamaged
 from ingest.durable.stream import PendingAppend, Stream
@@ -16,7 +20,7 @@ from ingest.redis_io.client import RedisBreaker, connect
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
 from scripts.output import Report, counted, reporting, table
-from scripts.servers import redis_server, shard_count
+from scripts.servers import redis_server, shard_layout
 from scripts.services.observe.spools import listed, named, put_aside, readable
 
 _COLUMNS: Final = ("spool", "in_use", "events", "bytes", "oldest")
@@ -80,14 +84,17 @@ async def drain(environment: Environment, directory: Path, rate: int) -> Report:
             "name a directory that `reftide spool list` shows, or a data directory.",
         )
     async with redis_server(environment) as redis:
-        shards = await shard_count(environment, redis)
+        layout = await shard_layout(environment, redis)
     damages: list[SpoolDamaged] = []
     home, events = SpoolDirectory(folders[0].parent, damages.append), 0
     async with aclosing(connect(environment.redis_url(), connections=1)) as client:
-        stream = Stream(client, shards, RedisBreaker(), environment.replicas())
+        servers = await _servers(environment, client, layout)
+        stream = Stream(servers)
         for folder in folders:
             with readable(folder):
                 events += await _empty(_held(home, folder), stream, rate)
+        for server in servers.clients:
+            await server.aclose()
     drained = {
         "events": events,
         "spools": [str(folder) for folder in folders],
@@ -95,6 +102,15 @@ async def drain(environment: Environment, directory: Path, rate: int) -> Report:
         "put_aside": sorted({str(damage.aside) for damage in damages}),
     }
     return Report(drained, partial(_show, drained))
+
+
+async def _servers(
+    environment: Environment, home: Redis, layout: Layout
+) -> StreamServers:
+    streams, replicas = environment.streams(), environment.replicas()
+    if streams.are_apart:
+        return await reached_servers(streams, layout, home, replicas)
+    return one_server(home, layout, RedisBreaker(), replicas)
 
 
 def _held(home: SpoolDirectory, folder: Path) -> LockedSpool:

@@ -18,7 +18,7 @@ from scripts.console.pages.choosing import (
 )
 from scripts.console.serving import Act, Asked, Form, Page
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, redis_server, rows, shard_count
+from scripts.servers import Connection, redis_server, rows, shard_numbers
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import visible
 from scripts.services.noun import Row
@@ -148,7 +148,7 @@ async def _order(
 ) -> UUID:
     environment = asked.console.environment
     async with redis_server(environment) as redis:
-        shards = await shard_count(environment, redis)
+        shards = await shard_numbers(environment, redis)
     return await replays.order(connection, mode, request, shards)
 
 

@@ -8,7 +8,7 @@ from ingest.contracts.stream import GROUP
 from scripts.console.acting import acting, note
 from scripts.console.serving import Act, Asked, Form, Page
 from scripts.errors import Failure, UsageProblem
-from scripts.servers import postgres, redis_server, shard_count
+from scripts.servers import postgres, redis_server, shard_numbers
 from scripts.services import operations
 from scripts.services.maintain import pauses
 from scripts.services.recover.rewind import place, rewind
@@ -67,7 +67,7 @@ async def _rewind(asked: Asked, form: Form) -> int:
         )
         try:
             async with redis_server(environment) as redis:
-                shards = range(await shard_count(environment, redis))
+                shards = await shard_numbers(environment, redis)
                 moved = await rewind(redis, shards, group, where)
         except Failure as error:
             result = {"problem": error.what, "remedy": error.remedy}

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 
 from ingest.contracts import ids
 from ingest.contracts.clickid import PREFIX, KeyRing
-from ingest.contracts.stream import FIELD, EntryId, shard_of
+from ingest.contracts.stream import FIELD, EntryId
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
-from scripts.servers import Connection, postgres, redis_server, rows, shard_count
+from scripts.servers import Connection, postgres, redis_server, rows, shard_numbers
 from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.find.attribution import explain
 from scripts.services.find.events import FIELDS, with_ids
@@ -149,7 +149,7 @@ async def _waiting(environment: Environment, name: Name) -> dict[UUID, str]:
     ):
         found[kept["event_id"]] = "spool"
     async with redis_server(environment) as redis:
-        for shard in range(await shard_count(environment, redis)):
+        for shard in await shard_numbers(environment, redis):
             async for _, _, event_id in _unread(redis, shard, signs):
                 found[event_id] = "stream"
                 if len(found) >= MOST:
@@ -174,7 +174,7 @@ async def _traced(
             "id": kept["event_id"], "state": "spooled", "spool": kept["spool"]
         }  # fmt: skip
     async with redis_server(environment) as redis:
-        shards = await shard_count(environment, redis)
+        shards = await shard_numbers(environment, redis)
         entry = await _entry(redis, sought, shards)
     if entry is None:
         return found
@@ -248,11 +248,13 @@ def _lowest_id(number: int) -> UUID:
     return UUID(int=ids.first_id_at(at_ms).int | (within << _RANDOM_BITS))
 
 
-async def _entry(redis: Redis, sought: _Sought, shards: int) -> dict[str, Any] | None:
+async def _entry(
+    redis: Redis, sought: _Sought, shards: Sequence[int]
+) -> dict[str, Any] | None:
     """The entry that carries the event, looked for near the time in its id."""
     # An entry of several events follows the id of its first: other shards come second.
-    own = shard_of(sought.lowest, shards)
-    for shard in sorted(range(shards), key=lambda shard: shard != own):
+    own = shards[sought.lowest.int % len(shards)]
+    for shard in sorted(shards, key=lambda shard: shard != own):
         state = await read_shard(redis, shard)
         if found := await _near(redis, shard, sought):
             entry, index, event_id = found

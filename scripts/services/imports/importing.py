@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 
 from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.envelope import Envelope
-from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
+from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key
 from scripts.environment import Environment
-from scripts.servers import Connection, postgres, redis_server, shard_count
+from scripts.servers import Connection, postgres, redis_server, shard_numbers
 from scripts.services.administer.access.workspaces import choose
 from scripts.services.imports.kinds import Append, ImportKind, Lines
 from scripts.services.imports.lines import Line
@@ -101,13 +101,13 @@ async def _nowhere(_: Sequence[Envelope]) -> None:
 
 
 async def _appending(environment: Environment, redis: Redis) -> Append:
-    shards = await shard_count(environment, redis)
-    await redis.set(SHARDS_KEY, shards, nx=True)
+    shards = await shard_numbers(environment, redis)
+    await redis.set(SHARDS_KEY, environment.layout().record, nx=True)
 
     async def append(events: Sequence[Envelope]) -> None:
         pipeline = redis.pipeline(transaction=False)
         for event in events:
-            shard = events_key(shard_of(event.id, shards))
+            shard = events_key(shards[event.id.int % len(shards)])
             pipeline.xadd(shard, {FIELD: encode(event)})
         await pipeline.execute()
 

@@ -1,5 +1,6 @@
 """What `reftide doctor` checks: both servers, the schema, clocks and this machine."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from scripts.servers import (
     postgres,
     redis_server,
     rows,
-    shard_count,
+    shard_layout,
     single,
 )
 from scripts.services.maintain.edges import standing, untrusted_forwarders
@@ -37,9 +38,12 @@ from workers.postgres.checkup import SESSION, WORKER, Sharing, check_postgres
 from workers.postgres.database import SERVER_SETTINGS, pool_size
 from workers.postgres.schema import check_schema
 from workers.process.startup_check import geo_problem
+from workers.redis_io.streams import StreamServer, nodes_of, servers_of
 from workers.stream.liveness import live_workers
 
 _SQL: Final = sql.statements("postgres/checkup")
+
+_SERVER_SECONDS: Final = 2.0
 
 #: The check of a server that does not answer; there is no other of it then.
 REACH: Final = "reach"
@@ -50,12 +54,13 @@ async def examine(environment: Environment) -> list[Check]:
     # Where there is no server to ask, or a variable is wrong, these raise.
     environment.redis_url()
     environment.database_url()
-    shards, workers = environment.shards(), 0
+    shards, workers = len(environment.layout().numbers), 0
     checks: list[Check] = []
     ahead = {"this machine": 0.0}
     try:
-        found, shards, workers, ahead["Redis"] = await _redis(environment)
+        found, shards, workers, clocks = await _redis(environment)
         checks += found
+        ahead |= clocks
     except Unreachable as error:
         checks.append(_out_of_reach("Redis", error))
     try:
@@ -67,24 +72,62 @@ async def examine(environment: Environment) -> list[Check]:
     return [*checks, *CLOCKS.judge({"skew": ahead}), *_machine(environment)]
 
 
-async def _redis(environment: Environment) -> tuple[Sequence[Check], int, int, float]:
-    """What is found; the shards, the workers alive, and how far its clock is ahead."""
+async def _redis(
+    environment: Environment,
+) -> tuple[Sequence[Check], int, int, Mapping[str, float]]:
+    """What is found; the shards, the workers alive, and how far clocks are ahead."""
     async with redis_server(environment) as redis:
-        shards = await shard_count(environment, redis)
-        facts = await ask_redis(redis, environment.shards(), groups=shards)
-        wanted = environment.replicas()
-        files = await _replica_files(redis, facts) if wanted.is_synced else None
-        facts = replace(facts, replicas=wanted, replica_files=files)
-        refused = await ask_rights(redis, WORKER_RIGHTS)
-        ahead = facts.clock - environment.clock()
+        layout = await shard_layout(environment, redis)
+        servers = servers_of(redis, layout.numbers)
+        at_home = [each for each in servers if each.client is redis]
+        facts = await ask_redis(
+            redis, environment.layout(), layout.numbers if at_home else ()
+        )
+        if at_home:
+            facts = await _with_replicas(environment, redis, facts)
+        ahead = {"Redis": facts.clock - environment.clock()}
         workers = await live_workers(redis)
         proxies = untrusted_forwarders(await standing(redis))
-    checks = [
-        *check_redis(facts),
-        *RIGHTS.judge({"rights": refused}),
-        *EDGE.judge({"proxies": proxies}),
+        refused = await ask_rights(redis, WORKER_RIGHTS)
+        checks = [
+            *check_redis(facts),
+            *RIGHTS.judge({"rights": refused}),
+            *EDGE.judge({"proxies": proxies}),
+        ]
+        for server in () if at_home else await nodes_of(servers):
+            found, ahead[server.name] = await _stream_server(environment, server)
+            checks += found
+    return checks, len(layout.numbers), len(workers), ahead
+
+
+async def _stream_server(
+    environment: Environment, server: StreamServer
+) -> tuple[Sequence[Check], float]:
+    """What is found on one of the servers of the streams, and how far its clock is ahead."""
+    try:
+        async with asyncio.timeout(_SERVER_SECONDS):
+            facts = await ask_redis(
+                server.client, environment.layout(), server.shards, is_home=False
+            )
+            facts = await _with_replicas(environment, server.client, facts)
+    except (*REDIS_ERRORS, TimeoutError) as error:
+        advice = "check that it runs and that STREAMS_URL is right"
+        problem = describe_error(error)
+        return [Check(server.name, REACH, "wrong", problem, advice)], 0.0
+    found = [
+        replace(each, server=server.name)
+        for each in check_redis(facts)
+        if each.check != "shards"
     ]
-    return checks, shards, len(workers), ahead
+    return found, facts.clock - environment.clock()
+
+
+async def _with_replicas(
+    environment: Environment, redis: Redis, facts: RedisFacts
+) -> RedisFacts:
+    wanted = environment.replicas()
+    files = await _replica_files(redis, facts) if wanted.is_synced else None
+    return replace(facts, replicas=wanted, replica_files=files)
 
 
 async def _replica_files(

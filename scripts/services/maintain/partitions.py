@@ -91,7 +91,7 @@ async def may_go(connection: Connection, before: datetime, now: datetime) -> Non
 async def detach(
     connection: Connection,
     redis: Redis,
-    shards: int,
+    shards: Sequence[int],
     month: Month,
     boundary: Callable[[Step], None] = lambda _: None,
 ) -> int:
@@ -165,14 +165,14 @@ async def _fold(connection: Connection, month: Month) -> None:
 
 
 async def _require_unread_by_nobody(
-    connection: Connection, redis: Redis, shards: int, month: Month
+    connection: Connection, redis: Redis, shards: Sequence[int], month: Month
 ) -> None:
     """Raises UsageProblem where a stream holds an entry of the month; then it is open again.
 
     Delivered again, it could not be told from a new one.
     """
     last = await connection.fetchval(_SQL["last_entry"], month.since, month.until)
-    for shard in range(shards):
+    for shard in shards:
         first = await redis.xrange(events_key(shard), count=1)
         if first and EntryId.of(first[0][0]).ms <= last:
             await connection.execute(_SQL["reopen"], month.name)

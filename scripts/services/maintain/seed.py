@@ -12,7 +12,8 @@ from ingest.contracts import apikey, ids
 from ingest.contracts.directory import api_key_key
 from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, Request, Target
-from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, shard_of
+from ingest.contracts.placement.layout import Layout
+from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, postgres, redis_server
@@ -109,7 +110,7 @@ async def plant(environment: Environment) -> Mapping[str, Any]:
             "links": links,
             "keys": [await _key(connection, secrets, secret) for secret in _KEYS],
             "clicks": [
-                await _click(connection, redis, workspace, environment.shards())
+                await _click(connection, redis, workspace, environment.layout())
             ],
         }
 
@@ -189,7 +190,7 @@ async def _key(
 
 
 async def _click(
-    connection: Connection, redis: Redis, workspace: Workspace, shards: int
+    connection: Connection, redis: Redis, workspace: Workspace, layout: Layout
 ) -> dict[str, Any]:
     token, code, domain = _CLICK
     link = await the_link(connection, code, domain)
@@ -211,7 +212,8 @@ async def _click(
         )
         # Appended before the commit: if that fails, the next run appends it again, and
         # the dedupe key makes the two one event.
-        await redis.set(SHARDS_KEY, shards, nx=True)
-        shard = shard_of(click_id, int(await redis.get(SHARDS_KEY)))
+        await redis.set(SHARDS_KEY, layout.record, nx=True)
+        known = Layout.recorded(await redis.get(SHARDS_KEY))
+        shard = known.shard_of(click_id)
         await redis.xadd(events_key(shard), {FIELD: encode(click)})
     return {"token": token, "link": link["public_id"], "click_id": click_id}

@@ -1,5 +1,6 @@
 """Consumer groups of the streams, and who reads in them."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -14,10 +15,10 @@ _MANY: Final = 3
 _LOOKED_AT: Final = 200
 
 
-async def read_groups(redis: Redis, shards: int) -> list[dict[str, Any]]:
+async def read_groups(redis: Redis, shards: Sequence[int]) -> list[dict[str, Any]]:
     """By shard and group: its place, what is pending, and its consumers. Raises Unreachable."""
     found = []
-    for shard in range(shards):
+    for shard in shards:
         state = await read_shard(redis, shard)
         for name, group in sorted(state.groups.items()):
             consumers = await redis.xinfo_consumers(events_key(shard), name)

@@ -132,7 +132,7 @@ class _Written(NamedTuple):
 
 
 async def read_ledger(
-    redis: Redis, connection: Connection, shards: int, data: Path
+    redis: Redis, connection: Connection, shards: Sequence[int], data: Path
 ) -> LedgerView:
     """Read both servers and the spools of a data directory.
 
@@ -169,7 +169,7 @@ async def read_ledger(
     )
 
 
-async def read_streams(redis: Redis, shards: int) -> StreamsView:
+async def read_streams(redis: Redis, shards: Sequence[int]) -> StreamsView:
     """What Redis alone knows. Raises Unreachable."""
     return await _view(redis, await _states(redis, shards))
 
@@ -188,8 +188,8 @@ async def _view(redis: Redis, states: tuple[StreamState, ...]) -> StreamsView:
     )
 
 
-async def _states(redis: Redis, shards: int) -> tuple[StreamState, ...]:
-    return tuple([await read_shard(redis, shard) for shard in range(shards)])
+async def _states(redis: Redis, shards: Sequence[int]) -> tuple[StreamState, ...]:
+    return tuple([await read_shard(redis, shard) for shard in shards])
 
 
 def _unsettled_beyond_first(
@@ -243,7 +243,7 @@ async def _written(connection: Connection) -> _Written:
     )
 
 
-async def _came(redis: Redis, shards: int) -> _Came:
+async def _came(redis: Redis, shards: Sequence[int]) -> _Came:
     appended = {
         (each.epoch, each.edge): each.beyond_first
         for each in await appended_by_edges(redis)

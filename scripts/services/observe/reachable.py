@@ -17,7 +17,7 @@ from scripts.servers import (
     postgres,
     redis_server,
     rows,
-    shard_count,
+    shard_numbers,
 )
 from scripts.services.administer.catalogue.unknown_codes import unknown_codes
 from scripts.services.maintain.edges import gone_at, standing
@@ -110,7 +110,7 @@ async def _read_those_there(
 
 async def _both(environment: Environment, window: float) -> Status:
     async with _postgres(environment) as connection, _redis(environment) as redis:
-        shards = await shard_count(environment, redis)
+        shards = await shard_numbers(environment, redis)
         earlier = None
         if window:
             earlier = await read_ledger(redis, connection, shards, environment.data)
@@ -155,7 +155,7 @@ async def _postgres_alone(environment: Environment) -> Status:
 async def _redis_alone(environment: Environment, window: float) -> Status:
     """In entries: how many events they have is in PostgreSQL."""
     async with _redis(environment) as redis:
-        shards = await shard_count(environment, redis)
+        shards = await shard_numbers(environment, redis)
         earlier = await read_streams(redis, shards)
         await asyncio.sleep(window)
         view = await read_streams(redis, shards)
@@ -197,7 +197,7 @@ async def _from_redis(redis: Redis, view: StreamsView) -> Status:
         "uploads": await upload_reports(redis, alive),
         "edges": await standing(redis),
         "edge_gone_at": await gone_at(redis),
-        "archive": await backlog(redis, len(view.shards)),
+        "archive": await backlog(redis, [shard.shard for shard in view.shards]),
         "shards": [_shard(view, index) for index in shards],
     }
 

@@ -72,12 +72,12 @@ async def entries(
             return
 
 
-async def backlog(redis: Redis, shards: int) -> dict[str, Any] | None:
+async def backlog(redis: Redis, shards: Sequence[int]) -> dict[str, Any] | None:
     """How far the archive is behind; None where nothing is archived.
 
     `lag_seconds` is how long the oldest entry has waited for its segment to be finished.
     """
-    looked = [await read_shard(redis, shard) for shard in range(shards)]
+    looked = [await read_shard(redis, shard) for shard in shards]
     archived = [stream for stream in looked if ARCHIVE_GROUP in stream.groups]
     if not archived:
         return None

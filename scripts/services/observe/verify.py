@@ -7,7 +7,7 @@ pending, so that an entry in neither list was acknowledged.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from scripts.servers import (
     postgres,
     redis_server,
     rows,
-    shard_count,
+    shard_numbers,
     single,
 )
 from scripts.services.observe.ledger import LedgerView, losses, read_ledger
@@ -59,7 +59,7 @@ async def verify(environment: Environment, wait: float) -> dict[str, Any]:
         postgres(environment, seconds=_SECONDS) as connection,
         redis_server(environment) as redis,
     ):
-        shards = await shard_count(environment, redis)
+        shards = await shard_numbers(environment, redis)
         ledger = await _at_rest(redis, connection, shards, environment.data, wait)
         unknown, count = await _unknown(connection, _acknowledged(redis, shards))
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -140,7 +140,11 @@ def is_at_rest(ledger: LedgerView) -> bool:
 
 
 async def _at_rest(
-    redis: Redis, connection: Connection, shards: int, data: Path, seconds: float
+    redis: Redis,
+    connection: Connection,
+    shards: Sequence[int],
+    data: Path,
+    seconds: float,
 ) -> LedgerView:
     """The ledger at rest; where rest does not come in time, as it is then."""
     loop = asyncio.get_running_loop()
@@ -152,9 +156,9 @@ async def _at_rest(
     return ledger
 
 
-async def _acknowledged(redis: Redis, shards: int) -> AsyncIterator[Entry]:
+async def _acknowledged(redis: Redis, shards: Sequence[int]) -> AsyncIterator[Entry]:
     """Where every event of the retained entries stands that were acknowledged."""
-    for number in range(shards):
+    for number in shards:
         shard = await read_shard(redis, number)
         # Without a number of its own no entry of this life was ever written down.
         if shard.epoch is None or GROUP not in shard.groups:

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
-from scripts.servers import Connection, shard_count
+from scripts.servers import Connection, shard_numbers
 from scripts.services.recover import erase_spools
 from scripts.services.recover.erasures import detached
 from scripts.services.recover.object_store_view import segment_fetcher
@@ -73,7 +73,7 @@ async def carry_out(
 
     Raises TransientError, UsageProblem.
     """
-    shards = range(await shard_count(environment, redis))
+    shards = await shard_numbers(environment, redis)
     tell("rows in PostgreSQL, the directory, marks in Redis")
     waiting = await _work(Eraser(pool, redis, shards), seconds)
     suppressions = Suppressions()

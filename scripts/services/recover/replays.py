@@ -3,7 +3,7 @@
 The workers do the work; a replay is a row, and commands write and read it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -127,13 +127,13 @@ async def put(connection: Connection, replay_id: UUID, status: str) -> Row:
 
 
 async def order(
-    connection: Connection, mode: Mode, request: ReplayRequest, shards: int
+    connection: Connection, mode: Mode, request: ReplayRequest, shards: Sequence[int]
 ) -> UUID:
     """Write down a new replay; workers begin within a second or two."""
     replay_id = UUID(int=uuid7().int)
     async with connection.transaction():
         await connection.execute(_SQL["order"], replay_id, mode, request.encode())
-        parts = [(replay_id, shard) for shard in range(shards)]
+        parts = [(replay_id, shard) for shard in shards]
         await connection.executemany(_SQL["order_part"], parts)
     return replay_id
 
@@ -201,9 +201,9 @@ def _plain(value: UUID | None) -> UUID | None:
     return value and UUID(int=value.int)
 
 
-async def live_lag(redis: Redis, shards: int) -> float:
+async def live_lag(redis: Redis, shards: Sequence[int]) -> float:
     """How far behind the recorder is, in seconds, in the worst of the shards."""
-    streams = [await read_stream(redis, shard) for shard in range(shards)]
+    streams = [await read_stream(redis, shard) for shard in shards]
     return max((lag_of(each).seconds for each in streams if each), default=0.0)
 
 

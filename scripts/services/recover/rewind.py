@@ -1,6 +1,7 @@
 """Consumer groups, moved back so that they read entries again."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ def place(text: str, now: datetime) -> EntryId | datetime:
 
 async def rewind(
     redis: Redis,
-    shards: range,
+    shards: Sequence[int],
     group: str,
     place: EntryId | datetime,
     *,

@@ -53,7 +53,7 @@ async def test_who_cannot_spool_goes_back_to_the_stream_at_once(
         edge.reach.trip("slow")
         count = 0
         while edge.reach.is_open:
-            await edge.watch.probe("edge", SHARDS, 0, {})
+            await edge.watch.probe("edge", range(SHARDS), 0, {})
             count += 1
         return count
 

@@ -7,7 +7,9 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, split
+from ingest.durable.servers import one_server
 from ingest.durable.stream import (
     AppendFailed,
     PendingAppend,
@@ -28,7 +30,7 @@ def valkey() -> Iterator[Valkey]:
 @asynccontextmanager
 async def a_stream(url: str, shards: int = 4) -> AsyncIterator[tuple[Stream, Redis]]:
     redis = connect(url, connections=8)
-    stream = Stream(redis, shards, RedisBreaker())
+    stream = Stream(one_server(redis, Layout.at_home(shards), RedisBreaker()))
     yield stream, redis
     await stream.drain()
     await redis.aclose()
@@ -47,7 +49,7 @@ async def test_the_shard_follows_from_the_id(redis_url: str) -> None:
 async def test_events_that_are_appended_together_share_entries(redis_url: str) -> None:
     events = [PendingAppend(UUID(int=n), b'{"n":%d}' % n) for n in range(100)]
     async with a_stream(redis_url) as (stream, redis):
-        stream.appended.set_epochs([1, 2, 3, 4])
+        stream.appended.set_epochs({0: 1, 1: 2, 2: 3, 3: 4})
         assert {None} == {*await stream.append_together(events)}
 
         # The shard follows from the id of an entry's first event: 0 and 64.

@@ -12,8 +12,10 @@ from redis import Redis
 from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
+from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import SHARDS_KEY, epoch_key, events_key
 from ingest.contracts.variables import Replicas
+from ingest.durable.servers import one_server
 from ingest.durable.stream import AppendFailed, Stream
 from ingest.redis_io.client import RedisBreaker, connect
 from tests.support.edge.showcase import SHOWN, an_edge, publish
@@ -38,7 +40,9 @@ async def test_the_rights_of_an_edge_let_it_wait_for_replicas(
         wanted = Replicas(1, is_synced=is_synced)
         url = valkey.url.replace("unix://", "unix://edge:EDGE_PASSWORD@")
         async with aclosing(connect(url, connections=1)) as client:
-            stream = Stream(client, 4, RedisBreaker(), wanted)
+            stream = Stream(
+                one_server(client, Layout.at_home(4), RedisBreaker(), wanted)
+            )
             with pytest.raises(AppendFailed, match="0 of 1 replicas"):
                 await stream.append(UUID(int=1), b"x")
             await stream.drain()

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from ingest.app import Externals, build
 from ingest.contracts.checkups.checkup import Check
 from ingest.contracts.checkups.redis_checkup import check_redis
+from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import GROUP, SHARDS_KEY, events_key
 from ingest.settings import EdgeSettings
 from ingest.startup_check import ask_redis, free_bytes
@@ -47,7 +48,9 @@ def _levels(checks: Sequence[Check]) -> dict[str, str]:
 
 
 async def _of_redis(redis: Redis, groups: int = 0) -> dict[str, str]:
-    return _levels([*check_redis(await ask_redis(redis, 2, groups))])
+    return _levels(
+        [*check_redis(await ask_redis(redis, Layout.at_home(2), range(groups)))]
+    )
 
 
 # Redis -------------------------------------------------------------------------------
@@ -99,7 +102,7 @@ async def test_other_shards_and_missing_groups_are_found(redis: Redis) -> None:
     await redis.set(SHARDS_KEY, 3)
     await redis.xgroup_create(events_key(0), GROUP, "0", mkstream=True)
 
-    checks = [*check_redis(await ask_redis(redis, 2, groups=3))]
+    checks = [*check_redis(await ask_redis(redis, Layout.at_home(2), range(3)))]
 
     found = {one.check: one.found for one in checks}
     assert ("3, but 2 wanted", "none on shard 1, 2") == (
@@ -122,7 +125,7 @@ async def test_what_may_not_be_asked_is_read_elsewhere(
     )
     await redis.config_set("maxmemory-policy", "allkeys-lru")
     async with Redis.from_url(valkey.url, username="app", password="any") as app:
-        checks = [*check_redis(await ask_redis(app, 2))]
+        checks = [*check_redis(await ask_redis(app, Layout.at_home(2)))]
 
     found = {one.check: (one.level, one.found) for one in checks}
     assert ("warn", "not readable") == found["appendfsync"]

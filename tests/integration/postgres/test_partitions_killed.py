@@ -54,7 +54,7 @@ async def detach_one(site: Site, boundary: Callable[[Step], None]) -> None:
     connection = await asyncpg.connect(site.database_url)
     try:
         [month, *_] = await partitions.months(connection)
-        await partitions.detach(connection, site.redis, 1, month, boundary)
+        await partitions.detach(connection, site.redis, [0], month, boundary)
     finally:
         connection.terminate()
 
@@ -136,7 +136,9 @@ async def test_killed_in_the_middle_of_detaching_it_is_ended_later(
     async with reader.transaction(isolation="repeatable_read"):
         await reader.fetch("select count(*) from events")
         pid = ours.get_server_pid()
-        detaching = asyncio.ensure_future(partitions.detach(ours, site.redis, 1, month))
+        detaching = asyncio.ensure_future(
+            partitions.detach(ours, site.redis, [0], month)
+        )
         await _until(
             site, "select inhdetachpending from pg_inherits where inhdetachpending"
         )

@@ -45,7 +45,7 @@ class Site:
 
     async def run_jobs(self) -> None:
         async with open_pool(self.database_url, size=2) as pool:
-            jobs = Jobs(pool, self.redis, 1)
+            jobs = Jobs(pool, self.redis, [0])
             await Trimmer(self.redis, [0], keep_hours=0).trim()
             await jobs.sample_epochs()
             await jobs.count_losses()

@@ -21,7 +21,9 @@ from structlog.testing import capture_logs
 
 from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.envelope import Envelope
+from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import FIELD, GROUP
+from ingest.durable.servers import one_server
 from ingest.durable.stream import PendingAppend, Stream
 from ingest.redis_io.client import RedisBreaker, connect
 from scripts.bench.environment.proxy import HOST, Link
@@ -95,7 +97,7 @@ async def test_a_redis_whose_disk_is_full_is_an_outage_to_edges_and_workers(
 ) -> None:
     redis = connect(valkey.url, connections=2)
     writes = RedisBreaker()
-    stream = Stream(redis, 1, writes)
+    stream = Stream(one_server(redis, Layout.at_home(1), writes))
     with capture_logs() as logs:
         async with working("w", valkey.url, database_url):
             await stream.append_each([entry(a_click(0))])

@@ -46,7 +46,7 @@ def valkey() -> Iterator[Valkey]:
 
 
 def sampler_of(pool: Pool, redis: Redis, shards: int) -> Sampler:
-    return Sampler(pool=pool, redis=redis, shards=shards, clock=lambda: 0)
+    return Sampler(pool=pool, redis=redis, shards=range(shards), clock=lambda: 0)
 
 
 async def test_a_worker_says_whether_it_records(valkey: Valkey) -> None:
@@ -181,7 +181,7 @@ async def test_sampling_goes_on_when_a_server_comes_back(
     name = "reftide_sampled_timestamp_seconds"
     now = 1000
     async with open_pool(database_url, size=2) as pool:
-        sampler = Sampler(pool=pool, redis=redis, shards=1, clock=lambda: now)
+        sampler = Sampler(pool=pool, redis=redis, shards=[0], clock=lambda: now)
         sampling = asyncio.create_task(sampler.keep_sampling(stop))
 
         async def is_sampled() -> bool:

@@ -49,7 +49,7 @@ _LIKE = {
     "psetex": "set", "sadd": "srem", "sscan": "scan", "zadd": "zrem", "zincrby": "zrem", "zremrangebyscore": "zrem",
     "zcard": "zrange", "zrangebyscore": "zrange", "zrevrange": "zrange", "zscore": "zrange",
     "hmget": "hget", "getdel": "del", "unlink": "del", "type": "exists", "ttl": "exists",
-    "xread": "xread",
+    "xread": "xread", "srandmember": "smembers",
 }  # fmt: skip
 
 

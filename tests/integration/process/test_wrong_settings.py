@@ -65,6 +65,7 @@ REFUSED = {
     "REFTIDE_TRUSTED_PROXIES": Wrong("edge", "10.0.0.1/8"),
     "REFTIDE_WELL_KNOWN": Wrong("edge", FILE),
     "REFTIDE_WORKER_NAME": Wrong("worker", "../elsewhere"),
+    "STREAMS_URL": Wrong("worker", "redis://a:6379,http://b:6379"),
 }
 #: Events are worth more than these: the process runs, and what it says of them.
 BORNE = {

@@ -31,7 +31,7 @@ async def clockwork(world: World, redis_url: str) -> AsyncIterator[World]:
     """The world, with the jobs of a worker running beside it."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        jobs = Jobs(world.pool, world.redis, 1)
+        jobs = Jobs(world.pool, world.redis, [0])
         group.create_task(keep_arq(jobs, redis_url, stop, backoff))
         await eventually(lambda: exists(world, GENERATION_KEY, link_key("-", "SPRING")))
         yield world

@@ -145,7 +145,7 @@ async def test_a_code_and_a_network_take_less_of_it(clinic: Clinic) -> None:
     sampler = Sampler(
         pool=clinic.pool,
         redis=clinic.redis,
-        shards=0,
+        shards=(),
         clock=lambda: 0,
         quarantine_rows=160,
     )

@@ -11,8 +11,10 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
+from ingest.contracts.placement.layout import Layout
 from ingest.contracts.variables import Replicas
 from ingest.durable.degradation import Level
+from ingest.durable.servers import one_server
 from ingest.durable.stream import AppendFailed, PendingAppend, Stream
 from ingest.redis_io.client import RedisBreaker, connect
 from tests.support.edge.sinks import an_edge, streamed
@@ -51,7 +53,7 @@ def pair() -> Iterator[Pair]:
 @asynccontextmanager
 async def a_stream(url: str, replicas: Replicas) -> AsyncIterator[Stream]:
     redis = connect(url, connections=4)
-    stream = Stream(redis, SHARDS, RedisBreaker(), replicas)
+    stream = Stream(one_server(redis, Layout.at_home(SHARDS), RedisBreaker(), replicas))
     yield stream
     await stream.drain()
     await redis.aclose()
@@ -182,7 +184,7 @@ async def test_what_a_replica_did_not_confirm_is_counted_as_appended(
     pair: Pair,
 ) -> None:
     async with a_stream(pair.primary.url, Replicas(2)) as stream:
-        stream.appended.set_epochs([1, 2])
+        stream.appended.set_epochs({0: 1, 1: 2})
         with pytest.raises(AppendFailed, match="1 of 2 replicas"):
             await stream.append(UUID(int=0), b"0")
 

@@ -318,10 +318,10 @@ async def test_the_job_runs_once_at_a_time(stage: Stage) -> None:
         await connection.execute(
             "select pg_advisory_xact_lock(hashtext('reftide job count_losses'))"
         )
-        await Jobs(stage.pool, stage.redis, 1).count_losses()
+        await Jobs(stage.pool, stage.redis, [0]).count_losses()
         assert 0 == await stage.lost()
 
-    await Jobs(stage.pool, stage.redis, 1).count_losses()
+    await Jobs(stage.pool, stage.redis, [0]).count_losses()
 
     assert 3 == await stage.lost()
 

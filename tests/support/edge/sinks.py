@@ -11,6 +11,7 @@ from uuid import UUID
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
+from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import FIELD, events_key
 from ingest.contracts.variables import Variables
 from ingest.durable.comparison import Comparisons
@@ -18,7 +19,8 @@ from ingest.durable.degradation import Degradation, Level
 from ingest.durable.drain import Drainer
 from ingest.durable.edge_clock import EdgeClock, unix_ms
 from ingest.durable.former_edges import FormerEdges
-from ingest.durable.probe import Breakers, RedisProbe
+from ingest.durable.probes.probe import RedisProbe
+from ingest.durable.servers import Breakers, one_server
 from ingest.durable.sink import Sink
 from ingest.durable.spool.directory import SpoolDirectory, contents, stores
 from ingest.durable.spool.spool import Spool
@@ -45,7 +47,9 @@ class Edge:
         self.reach, self.writes = RedisBreaker(), RedisBreaker()
         self.redis = connect(self.url, connections=4, breaker=self.reach)
         self.probes = connect(self.url, connections=2, answer_within=patience(replicas))
-        self.stream = Stream(self.redis, SHARDS, self.writes, replicas)
+        self.stream = Stream(
+            one_server(self.redis, Layout.at_home(SHARDS), self.writes, replicas)
+        )
         self.spool = Spool(
             SpoolDirectory(self.root, lambda _: None),
             most_bytes=spooling.most_bytes,
@@ -65,11 +69,11 @@ class Edge:
             lambda: self.sink.standing.level,
             spooling.drain_rate,
         )
-        former = FormerEdges(None, self.root, SHARDS)
+        former = FormerEdges(None, self.root, tuple(range(SHARDS)))
         self.watch = RedisProbe(
             self.probes,
             breakers=Breakers(self.reach, self.writes, replicas),
-            degradation=degradation,
+            observe=degradation.observe,
             comparisons=Comparisons(self.probes, self.stream.appended, former),
             clock=EdgeClock(unix_ms, uuid7),
             can_spool=lambda: self.spool.problem is None,
@@ -80,7 +84,7 @@ class Edge:
         self.drainer.start()
         self.watch.start(
             self.name,
-            SHARDS,
+            range(SHARDS),
             lambda: {"level": self.sink.standing.level},
         )
 

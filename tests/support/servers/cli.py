@@ -35,10 +35,14 @@ class Cli:
     variables: Mapping[str, str] = field(default_factory=dict)
     now: float = NOW
 
+    @property
+    def environment(self) -> Environment:
+        """What commands are started with."""
+        return Environment(self.variables, lambda: self.now)
+
     def run(self, *arguments: str, sent: str | None = None) -> Result:
         """What a command does; `sent` is its standard input."""
-        environment = Environment(self.variables, lambda: self.now)
-        done = CliRunner().invoke(reftide, arguments, sent, obj=environment)
+        done = CliRunner().invoke(reftide, arguments, sent, obj=self.environment)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return Result(done.exit_code, done.stdout, done.stderr)

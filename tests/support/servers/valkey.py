@@ -5,7 +5,7 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,12 +29,14 @@ class Valkey:
         port: int = 0,
         announced: int | None = None,
         users: str = "",
+        more: Mapping[str, str] | None = None,
     ) -> None:
         """Others follow it on its `port`, or on the one that is `announced`.
 
-        `users` is the text of an ACL file.
+        `users` is the text of an ACL file, `more` are settings.
         """
         self._users = users
+        self._more = more or {}
         self._port = port
         self._announced = announced or port
         self._socket = directory / "valkey.sock"
@@ -61,6 +63,7 @@ class Valkey:
             "--repl-diskless-sync-delay": "0",
             "--replica-announce-ip": "127.0.0.1",
             "--replica-announce-port": str(self._announced),
+            **self._more,
         }
         if self._users:
             file = self._directory / "users.acl"

@@ -14,17 +14,16 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.envelope import Envelope
+from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import FIELD, GROUP, EntryId, epoch_key, events_key
-from ingest.contracts.variables import Variables
 from ingest.durable.append_counts import KEPT_IDS, AppendCounts
 from ingest.durable.comparison import Comparisons
-from ingest.durable.degradation import Degradation
 from ingest.durable.edge_clock import EdgeClock, unix_ms
 from ingest.durable.former_edges import FormerEdges
-from ingest.durable.probe import Breakers, RedisProbe
+from ingest.durable.probes.probe import RedisProbe
+from ingest.durable.servers import Breakers, one_server
 from ingest.durable.stream import AppendFailed, PendingAppend, Stream
 from ingest.redis_io.client import RedisBreaker, connect
-from ingest.settings import Spooling
 from scripts.services.observe.ledger import LedgerView, losses, read_ledger
 from tests.support.servers.valkey import Valkey
 from tests.support.workers.recording import a_pipeline
@@ -47,15 +46,15 @@ class Edge:
         self.reach = RedisBreaker()
         self.redis = connect(url, connections=2, breaker=self.reach)
         self.probes = connect(url, connections=1)
-        self.stream = Stream(self.redis, 1, RedisBreaker())
-        self.stream.appended = AppendCounts(1, kept)
-        former = FormerEdges(memory, memory or Path("/nowhere"), 1)
+        self.stream = Stream(one_server(self.redis, Layout.at_home(1), RedisBreaker()))
+        self.stream.appended = AppendCounts([0], kept)
+        former = FormerEdges(memory, memory or Path("/nowhere"), (0,))
         self.comparisons = Comparisons(self.probes, self.stream.appended, former)
         self.comparisons.begin(name, 0)
         self.probe = RedisProbe(
             self.probes,
             breakers=Breakers(self.reach, RedisBreaker()),
-            degradation=Degradation(Spooling.load(Variables({}))),
+            observe=lambda _: None,
             comparisons=self.comparisons,
             clock=EdgeClock(unix_ms, uuid7),
             can_spool=lambda: True,
@@ -67,7 +66,7 @@ class Edge:
             now = time.time_ns() // 10**6
             await self.comparisons.adopt(now)
             told = self.comparisons.report()
-            await self.probe.probe(self.name, 1, now // 1000, told)
+            await self.probe.probe(self.name, [0], now // 1000, told)
 
     async def close(self) -> None:
         await self.stream.drain()
@@ -164,7 +163,7 @@ class Scene:
             async with transaction(self.pool) as connection:
                 await count_losses(connection, self.redis, [0])
         async with self.pool.acquire() as connection:
-            found = await read_ledger(self.redis, connection, 1, Path("/nowhere"))
+            found = await read_ledger(self.redis, connection, [0], Path("/nowhere"))
             return found, await losses(connection)
 
     def acknowledged(self) -> set[bytes]:

@@ -97,7 +97,7 @@ class Site:
         self, mode: Mode = "missing", request: ReplayRequest = EVERYTHING
     ) -> asyncpg.pgproto.pgproto.UUID:
         async with self.pool.acquire() as connection:
-            return await order(connection, mode, request, 1)
+            return await order(connection, mode, request, [0])
 
     async def replay(
         self,

@@ -20,7 +20,8 @@ def test_little_must_be_set() -> None:
     assert "redis://localhost" == settings.redis_url
     assert (b"sixteen letters!",) == settings.secrets
     assert Path(".reftide") == settings.data
-    assert (4, "127.0.0.1", 8080) == (settings.shards, settings.host, settings.port)
+    assert (0, 1, 2, 3) == settings.layout.numbers
+    assert ("127.0.0.1", 8080) == (settings.host, settings.port)
     assert () == settings.trusted_proxies
     assert ("truncated", "info") == (settings.store_ip, settings.log_level)
     assert ("encrypted", "anonymous") == (settings.store_email, settings.gpc)
@@ -33,6 +34,16 @@ def test_little_must_be_set() -> None:
         age=86_400,
     )
     assert kept == settings.spooling
+
+
+def test_every_server_of_streams_has_a_shard() -> None:
+    urls = "redis://a,redis://b,redis://c"
+    given = {**NEEDED, "STREAMS_URL": urls, "REFTIDE_SHARDS": "2"}
+    with pytest.raises(SettingsError, match="REFTIDE_SHARDS is 2, which is fewer"):
+        EdgeSettings.load(given)
+    settings = EdgeSettings.load({**NEEDED, "STREAMS_URL": urls})
+    assert 12 == len(settings.layout.numbers)
+    assert () == settings.shards_at_home
 
 
 def test_everything_can_be_set() -> None:
@@ -59,7 +70,7 @@ def test_everything_can_be_set() -> None:
     earlier = (b"the one of before", b"and the one before it")
     assert (b"sixteen letters!", *earlier) == settings.secrets
     assert Path("/var/lib/reftide") == settings.data
-    assert (16, 80) == (settings.shards, settings.port)
+    assert (16, 80) == (len(settings.layout.numbers), settings.port)
     trusted = (ip_network("10.0.0.0/8"), ip_network("::1"))
     assert trusted == settings.trusted_proxies
     assert ("full", "debug") == (settings.store_ip, settings.log_level)

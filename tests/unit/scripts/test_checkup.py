@@ -36,8 +36,8 @@ GOOD_REDIS = RedisFacts(
         "min-replicas-to-write": "0",
     },
     clock=0.0,
-    shards_stored=4,
-    shards_wanted=4,
+    shards_stored=b"4",
+    shards_wanted=b"4",
     without_group=(),
 )
 GOOD_POSTGRES = {
@@ -193,7 +193,7 @@ def test_an_error_of_the_server_is_no_finding() -> None:
     replies = [ConnectionError("gone"), {}, (0, 0), None]
 
     with pytest.raises(ConnectionError, match="gone"):
-        redis_facts(replies, shards_wanted=4)
+        redis_facts(replies, shards_wanted=b"4")
 
 
 @pytest.mark.parametrize(

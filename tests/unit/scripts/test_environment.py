@@ -49,11 +49,11 @@ def test_a_secret_that_is_missing_or_short_is_refused(secret: str) -> None:
 
 
 def test_shards_are_four_unless_a_number_says_otherwise() -> None:
-    assert 4 == _environment().shards()
-    assert 9 == _environment(REFTIDE_SHARDS="9").shards()
+    assert 4 == len(_environment().layout().numbers)
+    assert 9 == len(_environment(REFTIDE_SHARDS="9").layout().numbers)
     for wrong in ("0", "many", "-1"):
         with pytest.raises(UsageProblem, match="REFTIDE_SHARDS"):
-            _environment(REFTIDE_SHARDS=wrong).shards()
+            _environment(REFTIDE_SHARDS=wrong).layout()
 
 
 def test_processes_on_own_servers_get_the_variables_as_they_are() -> None:

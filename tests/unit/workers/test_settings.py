@@ -14,7 +14,7 @@ def test_little_must_be_set() -> None:
     assert "redis://localhost" == settings.redis_url == settings.arq_redis_url
     assert "postgresql://localhost/r" == settings.database_url
     assert Path(".reftide") == settings.data
-    assert (4, 500) == (settings.shards, settings.batch_size)
+    assert (4, 500) == (len(settings.shards), settings.batch_size)
     assert 50 == settings.gather_ms
     assert 24 == settings.keep_hours
     assert (None, None) == (settings.worker_name, settings.geo_file)
@@ -48,7 +48,7 @@ def test_everything_can_be_set() -> None:
 
     assert "unix:///run/valkey.sock?db=1" == settings.arq_redis_url
     assert Path("/var/lib/reftide") == settings.data
-    assert (16, 50) == (settings.shards, settings.batch_size)
+    assert (16, 50) == (len(settings.shards), settings.batch_size)
     assert 0 == settings.gather_ms
     assert 0 == settings.keep_hours
     assert "berlin-2.a_b" == settings.worker_name

@@ -15,12 +15,12 @@ def add(appended: AppendCounts, shard: int, count: int) -> None:
 
 
 def test_what_was_appended_is_told_by_the_epoch_of_its_stream() -> None:
-    appended = AppendCounts(2)
+    appended = AppendCounts([0, 1])
     add(appended, 0, 2)
 
     assert {} == appended.by_epoch()
 
-    appended.set_epochs([7, 8])
+    appended.set_epochs({0: 7, 1: 8})
     add(appended, 0, 1)
     add(appended, 1, 4)
 
@@ -28,35 +28,35 @@ def test_what_was_appended_is_told_by_the_epoch_of_its_stream() -> None:
 
 
 def test_an_ended_epoch_keeps_its_count_and_the_next_begins_at_nothing() -> None:
-    appended = AppendCounts(2)
-    appended.set_epochs([7])
+    appended = AppendCounts([0, 1])
+    appended.set_epochs({0: 7})
     add(appended, 0, 5)
 
-    appended.set_epochs([9])
+    appended.set_epochs({0: 9})
     add(appended, 0, 1)
 
     assert {"7": 5, "9": 1} == appended.by_epoch()
 
 
 def test_what_comes_before_an_epoch_is_numbered_is_that_epochs() -> None:
-    appended = AppendCounts(2)
-    appended.set_epochs([7])
+    appended = AppendCounts([0, 1])
+    appended.set_epochs({0: 7})
     add(appended, 0, 5)
 
-    appended.set_epochs([None])
+    appended.set_epochs({0: None})
     add(appended, 0, 3)
     assert {"7": 5} == appended.by_epoch()
 
-    appended.set_epochs([9])
+    appended.set_epochs({0: 9})
     assert {"7": 5, "9": 3} == appended.by_epoch()
 
 
 def test_the_events_of_entries_are_counted_beside_them() -> None:
-    appended = AppendCounts(2)
-    appended.set_epochs([7])
+    appended = AppendCounts([0, 1])
+    appended.set_epochs({0: 7})
     add(appended, 0, 2)
     appended.note(0, b"1-2", bytes(64 * 16))
-    appended.set_epochs([9])
+    appended.set_epochs({0: 9})
     add(appended, 0, 1)
 
     assert {"7": 3, "9": 1} == appended.by_epoch()
@@ -64,12 +64,12 @@ def test_the_events_of_entries_are_counted_beside_them() -> None:
 
 
 def test_what_vanished_is_named_with_its_events() -> None:
-    appended = AppendCounts(1)
-    appended.set_epochs([7])
+    appended = AppendCounts([0, 1])
+    appended.set_epochs({0: 7})
     for entry, events in ((b"1-1", ONE), (b"2-1", TWO + THREE), (b"3-1", THREE)):
         appended.note(0, entry, events)
 
-    appended.set_epochs([7], {0: Absent({b"2-1"}, {b"2-1"})})
+    appended.set_epochs({0: 7}, {0: Absent({b"2-1"}, {b"2-1"})})
 
     assert [VanishedEntry(7, 0, b"2-1", TWO + THREE)] == [*appended.vanished_entries]
     assert {"7": (1, 0, 2)} == appended.vanished()
@@ -79,25 +79,25 @@ def test_what_vanished_is_named_with_its_events() -> None:
 def test_what_was_not_answered_at_the_end_that_vanished_is_unsure_by_its_events() -> (
     None
 ):
-    appended = AppendCounts(1)
-    appended.set_epochs([7])
+    appended = AppendCounts([0, 1])
+    appended.set_epochs({0: 7})
     appended.note_unanswered(0, ONE)
     appended.note(0, b"1-1", ONE)
     appended.note_unanswered(0, ONE)
     appended.note(0, b"2-1", TWO)
     appended.note_unanswered(0, ONE + TWO + THREE)
 
-    appended.set_epochs([7], {0: Absent({b"2-1"}, {b"2-1"})})
+    appended.set_epochs({0: 7}, {0: Absent({b"2-1"}, {b"2-1"})})
 
     assert {"7": (1, 4, 2)} == appended.vanished()
 
 
 def test_what_an_ended_epoch_took_along_is_named_as_its_own() -> None:
-    appended = AppendCounts(1)
-    appended.set_epochs([7])
+    appended = AppendCounts([0, 1])
+    appended.set_epochs({0: 7})
     appended.note(0, b"1-1", ONE)
 
-    appended.set_epochs([8], {0: Absent({b"1-1"}, set())})
+    appended.set_epochs({0: 8}, {0: Absent({b"1-1"}, set())})
 
     assert [VanishedEntry(7, 0, b"1-1", ONE)] == [*appended.vanished_entries]
 

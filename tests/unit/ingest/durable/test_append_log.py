@@ -43,7 +43,7 @@ def compare(run: int, epoch: int, depth: int) -> Act:
     def act(appended: AppendCounts, _: str) -> None:
         gone = [{*appended.latest(shard)[-depth:]} for shard in range(SHARDS)]
         absent = {shard: Absent(ids, ids) for shard, ids in enumerate(gone)}
-        appended.compared(f"run {run}", [epoch] * SHARDS, absent)
+        appended.compared(f"run {run}", dict.fromkeys(range(SHARDS), epoch), absent)
 
     return act
 
@@ -68,7 +68,7 @@ def remembered(appended: AppendCounts) -> list[list[bytes]]:
 
 def told(appended: AppendCounts) -> Sequence[object]:
     names = {one.packed for one in appended.vanished_entries}
-    return appended.report(), appended.run, appended.name, appended.since, names
+    return appended.report(), appended.runs, appended.name, appended.since, names
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -80,7 +80,7 @@ def test_whatever_came_before_it_ended_is_known(
     tmp_path: Path, history: Sequence[Act], how: str
 ) -> None:
     path = tmp_path / os.urandom(8).hex()
-    appended, numbers = AppendCounts(SHARDS), count(1)
+    appended, numbers = AppendCounts(range(SHARDS)), count(1)
     appended.name, appended.since = "edge 1", 17
     log = AppendLog.create(path, SHARDS)
     appended.keep_in(log)
@@ -113,7 +113,10 @@ def test_whatever_came_before_it_ended_is_known(
 
 
 def an_edge(folder: Path, data: Path, events: int) -> tuple[FormerEdges, AppendCounts]:
-    appended, edges = AppendCounts(SHARDS), FormerEdges(folder, data, SHARDS)
+    appended, edges = (
+        AppendCounts(range(SHARDS)),
+        FormerEdges(folder, data, tuple(range(SHARDS))),
+    )
     edges.begin(appended, "edge 1", HOUR_MS)
     for number in range(events):
         appended.note(0, b"%d-%d" % (2 * HOUR_MS, number), bytes(16))
@@ -197,8 +200,8 @@ def test_what_no_edge_takes_over_is_swept_away(data: Path, tmp_path: Path) -> No
 def test_what_vanished_is_known_to_the_next_edge(data: Path, tmp_path: Path) -> None:
     edges, appended = an_edge(tmp_path / "memory", data, 1)
     gone = {*appended.latest(0)}
-    appended.compared("run 1", [1, 1], {})
-    appended.compared("run 2", [1, 1], {0: Absent(gone, gone)})
+    appended.compared("run 1", {0: 1, 1: 1}, {})
+    appended.compared("run 2", {0: 1, 1: 1}, {0: Absent(gone, gone)})
     edges.close(appended)
 
     # The edge itself began long before.

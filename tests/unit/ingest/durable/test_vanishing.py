@@ -24,7 +24,7 @@ class Append(NamedTuple):
 class Server:
     """A shard that keeps what it was sent, and an edge that may not hear of it."""
 
-    appended: AppendCounts = field(default_factory=lambda: AppendCounts(1, KEPT))
+    appended: AppendCounts = field(default_factory=lambda: AppendCounts([0], KEPT))
     entries: list[tuple[bytes, int]] = field(default_factory=list)
     #: Of events that were answered. Others are sent again, or are on the edge's disk.
     events_gone: int = 0
@@ -50,7 +50,7 @@ class Server:
         there = {entry for entry, _ in self.entries}
         absent = {*self.appended.latest(0)} - there
         self.is_certain &= len(gone) < KEPT
-        self.appended.set_epochs([EPOCH], {0: Absent(absent, absent)})
+        self.appended.set_epochs({0: EPOCH}, {0: Absent(absent, absent)})
 
 
 APPEND = st.builds(
@@ -64,7 +64,7 @@ DEPTH = st.integers(1, 3 * KEPT)
 @given(st.lists(APPEND | APPEND | APPEND | DEPTH, max_size=60))
 def test_what_is_gone_is_within_what_the_edge_says(history: list[Append | int]) -> None:
     server = Server()
-    server.appended.set_epochs([EPOCH])
+    server.appended.set_epochs({0: EPOCH})
     for happens in history:
         if isinstance(happens, int):
             server.lose(happens)

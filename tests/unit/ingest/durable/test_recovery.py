@@ -1,4 +1,4 @@
-from ingest.durable.probe import Recovery
+from ingest.durable.probes.recovery import Recovery
 
 
 def good_probes(recovery: Recovery) -> int:

@@ -3,6 +3,7 @@
 It reads counters and the ends of streams only; entries deleted by hand make counts too high.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
@@ -21,12 +22,12 @@ class _Shard(NamedTuple):
     behind: bytes | None = None
 
 
-async def pressure(redis: Redis, shards: int) -> Pressure:
-    """The present pressure; raises REDIS_ERRORS."""
+async def pressure(redis: Redis, shards: Sequence[int]) -> Pressure:
+    """The present pressure of these shards; raises REDIS_ERRORS."""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.info("memory")
         pipe.time()
-        for shard in range(shards):
+        for shard in shards:
             key = events_key(shard)
             pipe.xinfo_stream(key)
             pipe.xinfo_groups(key)
@@ -36,7 +37,7 @@ async def pressure(redis: Redis, shards: int) -> Pressure:
         _shard(*replies[at : at + _PER_SHARD])
         for at in range(0, len(replies), _PER_SHARD)
     ]
-    oldest = min(await _since(redis, found), default=None)
+    oldest = min(await _since(redis, shards, found), default=None)
     is_told = not isinstance(clock, Exception)
     return Pressure(
         memory=_filled(memory),
@@ -45,10 +46,12 @@ async def pressure(redis: Redis, shards: int) -> Pressure:
     )
 
 
-async def _since(redis: Redis, found: list[_Shard]) -> list[int]:
+async def _since(
+    redis: Redis, shards: Sequence[int], found: Sequence[_Shard]
+) -> list[int]:
     """The arrivals of the shards' oldest unread entries, in Unix milliseconds."""
     async with redis.pipeline(transaction=False) as pipe:
-        for number, shard in enumerate(found):
+        for number, shard in zip(shards, found, strict=True):
             if shard.behind is not None:
                 least = "(" + shard.behind.decode()
                 pipe.xrange(events_key(number), min=least, count=1)
