@@ -121,15 +121,16 @@ class FormerEdges:
     def close(self, appended: AppendCounts) -> None:
         """Leave the logs to the next edge; not that of an edge that appended nothing."""
         appended.leave_log()
-        for former in self.found:
-            former.log.close()
+        logs = [former.log for former in self.found]
         self.found = []
         if self._own is not None and appended.is_empty:
             self._own.remove()
         elif self._own is not None:
+            logs.append(self._own)
+        for log in logs:
             with suppress(OSError):  # then it stays as it is
-                self._own.shrink()
-            self._own.close()
+                log.shrink()
+            log.close()
 
 
 def _identity(data: Path) -> str:
