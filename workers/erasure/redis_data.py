@@ -37,7 +37,7 @@ from workers.postgres.database import Pool, fetch
 from workers.postgres.sql import statements
 from workers.redis_io.connections import REDIS_ERRORS, redis_errors
 from workers.redis_io.stream_state import registered_groups
-from workers.redis_io.streams import servers_of
+from workers.redis_io.streams import nodes_of, servers_of
 
 _SQL: Final = statements("erasure/erasure")
 _PAGE: Final = 200
@@ -186,7 +186,9 @@ async def rewrite_logs(redis: Redis, shards: Sequence[int]) -> bool | None:
 
     None if an earlier rewrite is in progress: ask again. Raises TransientError.
     """
-    servers = [each.client for each in servers_of(redis, shards)]
+    with redis_errors():
+        # Once for each node of a cluster: the second time it would be in progress.
+        servers = [each.client for each in await nodes_of(servers_of(redis, shards))]
     # The marks of visitors are at home.
     done = [await _rewrite_log(each) for each in dict.fromkeys([redis, *servers])]
     return None if None in done else all(done)

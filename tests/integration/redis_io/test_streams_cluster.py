@@ -8,7 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from ingest.contracts.placement.layout import SLOTS, slot_of
+from scripts.servers import redis_server
 from tests.support.eventually import eventually
+from tests.support.servers.outage import cli_of
 from tests.support.streams.apart import (
     Apart,
     Load,
@@ -17,6 +19,7 @@ from tests.support.streams.apart import (
     on_cluster,
 )
 from tests.support.streams.cluster import Cluster, running_cluster
+from workers.erasure.redis_data import rewrite_logs
 
 pytestmark = [pytest.mark.hasty, pytest.mark.timeout(300)]
 
@@ -66,6 +69,8 @@ async def test_every_node_has_its_share_and_every_command_works(
             return bool(status["archive"] and not status["archive"]["entries"])
 
         await eventually(is_archived, within=60)
+        async with redis_server(cli_of(there.site).environment) as redis:
+            assert await rewrite_logs(redis, there.layout.numbers) is True
         found = await there.document("doctor")
         assert 3 == len(
             {each["server"] for each in found["checks"] if ":" in each["server"]}
