@@ -66,4 +66,4 @@ async def test_events_with_one_key_ask_together_once_the_first_is_durable(
     assert isinstance(reply.body, dict)
     assert (1, 127) == (reply.body["accepted"], reply.body["duplicates"])
     assert 1 == len({envelope.id for envelope in edge.sink.envelopes})
-    assert claims.at_once > 50
+    assert claims.at_once > 25
