@@ -81,7 +81,9 @@ class Walk:
         try:
             for month in await partitions.months(connection):
                 if month.name <= last and month.state != "detached":
-                    await partitions.detach(connection, self._redis, 1, month, boundary)
+                    await partitions.detach(
+                        connection, self._redis, (0,), month, boundary
+                    )
         except Killed:
             pass
         finally:

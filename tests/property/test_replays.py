@@ -79,7 +79,7 @@ async def _replay(
     """Replay pages of entries; how many were scanned, inserted, changed, unchanged."""
     pipeline = _pipeline(pool, enrich)
     async with pool.acquire() as connection:
-        replay_id = await order(connection, mode, EVERYTHING, 1)
+        replay_id = await order(connection, mode, EVERYTHING, (0,))
     part = await take(pool, UUID(int=9))
     assert part is not None
     for batch in batches:

@@ -48,7 +48,11 @@ def test_a_role_without_rights_is_told_which_one_to_use(
 def test_the_doctor_finds_a_role_without_rights(redis_url: str, poor_url: str) -> None:
     done = servers_of(redis_url, poor_url).run("doctor", "--json")
 
-    (rights,) = (one for one in done.document["checks"] if one["check"] == "rights")
+    (rights,) = (
+        one
+        for one in done.document["checks"]
+        if one["check"] == "rights" and one["server"] != "Redis"
+    )
     assert (1, "wrong") == (done.code, rights["level"])
     assert "does not own api_keys" in rights["found"]
     assert "grant" in rights["advice"]
