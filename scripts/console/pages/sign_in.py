@@ -16,6 +16,7 @@ from scripts.console.serving import SIGN_IN, Console, about, form_of, html
 from scripts.servers import postgres
 from scripts.services.administer.access import users
 
+_MOST_BYTES: Final = 64 * 1024
 _HOURS: Final = 12
 #: Attempts a minute that may fail: of an address, and at a name.
 _OF_AN_ADDRESS: Final = 10
@@ -40,7 +41,7 @@ class _Sessions:
 
     async def enter(self, request: web.Request) -> web.StreamResponse:
         scheme = require_same_origin(request)
-        form = await form_of(request)
+        form = await form_of(_small(request))
         name, password = form.get("name", ""), form.get("password", "")
         counted = self._count(request, name)
         async with self._turns, postgres(self._console.environment) as connection:
@@ -68,7 +69,7 @@ class _Sessions:
     async def leave(self, request: web.Request) -> web.StreamResponse:
         require_same_origin(request)
         access = self._console.access
-        form = await form_of(request)
+        form = await form_of(_small(request))
         require_form_token(form.get("form_token"), access.form_token(request))
         async with postgres(self._console.environment) as connection:
             await users.sign_out(connection, request.cookies.get(COOKIE, ""))
@@ -100,6 +101,11 @@ class _Sessions:
     ) -> web.Response:
         frame = about(self._console, request, None) | {"title": "Sign in"}
         return html(rendering.page("sign_in", frame | {"wrong": wrong}), status)
+
+
+def _small(request: web.Request) -> web.Request:
+    """Anybody may send these forms, and to read a large one takes long."""
+    return request.clone(client_max_size=_MOST_BYTES)
 
 
 def routes(console: Console) -> list[web.RouteDef]:

@@ -67,6 +67,12 @@ async def test_an_attempt_of_another_site_or_one_too_many_is_refused(
     assert {} == console.cookies
 
 
+async def test_strangers_send_no_large_forms(console: Desk) -> None:
+    large = {"name": "jane", "password": "x" * 64 * 1024}
+    for path in ("sign-in", "sign-out"):
+        assert 413 == (await console.post(path, large)).status
+
+
 async def test_behind_a_proxy_who_guesses_holds_up_nobody_else(shop: Cli) -> None:
     await add_user(shop, "jane")
     proxied = {**shop.variables, "REFTIDE_TRUSTED_PROXIES": "127.0.0.0/8"}
