@@ -1,6 +1,5 @@
 """The console in a browser: it fits, goes on by itself and stays within its own policy."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,8 @@ import pytest
 
 from tests.support.browsers.chromium import chromium
 from tests.support.console.desk import PASSWORD, add_user, opened
-from tests.support.console.walking import PATHS, poison
+from tests.support.console.walking import PATHS, hostile_shop
 from tests.support.eventually import eventually
-from tests.support.servers.cli import servers_of
 
 pytestmark = pytest.mark.browser
 
@@ -44,15 +42,8 @@ async def _is(tab: Any, expression: str) -> None:
 async def test_a_user_signs_in_and_pages_fit_and_go_on_by_themselves(
     redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
-    cli = servers_of(redis_url, database_url)
-    for arguments in (
-        ("programs", "add", "Shop", "--url", "https://shop.example"),
-        ("partners", "add", "jane"),
-        ("links", "add", "SUMMER", "--program", "1", "--partner", "jane"),
-    ):
-        await asyncio.to_thread(cli.document, *arguments)
+    cli = await hostile_shop(redis_url, database_url)
     await add_user(cli, "jane", "--role", "admin")
-    await poison(cli)
     async with opened(cli) as desk, chromium(tmp_path / "home") as browser:
         tab: Any = await browser.open()
         await tab.go(f"{desk.origin}/console")

@@ -12,8 +12,7 @@ import pytest
 
 from tests.support.browsers.chromium import chromium
 from tests.support.console.desk import Desk, opened
-from tests.support.console.walking import PATHS, poison
-from tests.support.servers.cli import Cli, servers_of
+from tests.support.console.walking import PATHS, hostile_shop
 
 pytestmark = [pytest.mark.browser, pytest.mark.node, pytest.mark.timeout(600)]
 
@@ -30,24 +29,11 @@ _CATEGORIES = ("performance", "accessibility", "best-practices")
 _BYTES, _REQUESTS = 60_000, 8
 
 
-async def _shop(redis_url: str, database_url: str) -> Cli:
-    """An installation in which every page has something to show, hostile as it is."""
-    cli = servers_of(redis_url, database_url)
-    for arguments in (
-        ("programs", "add", "Shop", "--url", "https://shop.example"),
-        ("partners", "add", "jane"),
-        ("links", "add", "SUMMER", "--program", "1", "--partner", "jane"),
-    ):
-        await asyncio.to_thread(cli.document, *arguments)
-    await poison(cli)
-    return cli
-
-
 async def test_no_page_violates_what_axe_knows(
     redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
     axe = (_MODULES / "axe-core" / "axe.min.js").read_text()
-    cli = await _shop(redis_url, database_url)
+    cli = await hostile_shop(redis_url, database_url)
     found = dict[str, Any]()
     async with (
         opened(cli, is_open=True) as desk,
@@ -69,7 +55,7 @@ async def test_no_page_violates_what_axe_knows(
 async def test_every_page_is_light_quick_and_accessible(
     redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
-    cli = await _shop(redis_url, database_url)
+    cli = await hostile_shop(redis_url, database_url)
     async with opened(cli, is_open=True) as desk:
         for page in _PAGES:
             report = await _lighthouse(desk, page, tmp_path)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from tests.support.servers.cli import Cli
+from tests.support.servers.cli import Cli, servers_of
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
 EVENT, CUSTOMER = uuid7(), UUID(int=0x99)
@@ -38,6 +38,11 @@ PATHS = {
     "operation": "operations/1",
 }
 
+_SHOP = (
+    ("programs", "add", "Shop", "--url", "https://shop.example"),
+    ("partners", "add", "jane"),
+    ("links", "add", "SUMMER", "--program", "1", "--partner", "jane"),
+)
 _WRITE = """
 update programs set name = $1;
 update partners set name = $1, email = $1, public_id = 'prt_hostile', image = $1;
@@ -69,6 +74,15 @@ insert into erasures (id, workspace_id, customer_id, customers, clicks, who, not
 select '00000000-0000-0000-0000-000000000097', workspace_id, id, '{}', '{}', $1, $1 from links;
 insert into pauses (cause, detail, consumer) values ('bug', $1, $1)
 """
+
+
+async def hostile_shop(redis_url: str, database_url: str) -> Cli:
+    """An installation in which every page has something to show, hostile as it is."""
+    cli = servers_of(redis_url, database_url)
+    for arguments in _SHOP:
+        await asyncio.to_thread(cli.document, *arguments)
+    await poison(cli)
+    return cli
 
 
 async def poison(shop: Cli) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -125,11 +125,9 @@ def _is_ready(node: Node, replicas: Sequence[Node]) -> bool:
 def _until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _SECONDS
     while True:
-        try:
+        with suppress(RedisError):  # it is still starting
             if holds():
                 return
-        except RedisError:
-            pass  # it is still starting
         if time.monotonic() > deadline:
             raise TimeoutError("the cluster did not come together")
         time.sleep(0.05)
