@@ -118,17 +118,18 @@ async def take_vanished(connection: Connection, redis: Redis) -> None:
     Raises TransientError where Redis does not answer.
     """
     with redis_errors():
-        while members := await _some_vanished(redis):
+        cursor, is_over = 0, False
+        while not is_over:
+            cursor, members = await redis.sscan(
+                VANISHED_KEY, cursor, count=_VANISHED_AT_ONCE
+            )
+            is_over = cursor == 0
             rows = [row for member in members for row in _vanished_events(member)]
             if rows:
                 await connection.execute(_SQL["vanished_told"], *columns(rows))
-            # Only now: what is named twice is kept once.
-            await cast("Awaitable[int]", redis.srem(VANISHED_KEY, *members))
-
-
-async def _some_vanished(redis: Redis) -> list[bytes]:
-    asked = redis.srandmember(VANISHED_KEY, _VANISHED_AT_ONCE)
-    return await cast("Awaitable[list[bytes]]", asked)
+            if members:
+                # Only now: what is named twice is kept once.
+                await cast("Awaitable[int]", redis.srem(VANISHED_KEY, *members))
 
 
 def _vanished_events(member: bytes) -> Iterable[tuple[object, ...]]:

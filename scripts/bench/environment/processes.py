@@ -19,9 +19,11 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
+from ingest.settings import SHARED_MEMORY
 from scripts.bench.environment.servers import BenchServers
 from scripts.errors import Unreachable
 from scripts.stack.supervision import RECORDING_NICENESS
@@ -135,7 +137,10 @@ def edges(
         # As behind the proxy that ends TLS: the visitor's address is in a header.
         "REFTIDE_TRUSTED_PROXIES": f"{HOST}/32",
     }
-    with _members(servers, "edge", count, words, where) as pids:
+    with (
+        _own_memory() as memory,
+        _members(servers, "edge", count, words, {**where, **memory}) as pids,
+    ):
         # One is ready a moment before it listens.
         deadline = time.monotonic() + _START_SECONDS
         while not status(port, "/livez"):
@@ -157,6 +162,15 @@ def workers(
         for pid in pids:
             _give_way(pid)
         yield pids
+
+
+@contextmanager
+def _own_memory() -> Iterator[Mapping[str, str]]:
+    """Shared memory without former edges: a run that begins with empty streams lost nothing."""
+    shared = Path(SHARED_MEMORY)
+    folder = shared if os.access(shared, os.W_OK) else None
+    with TemporaryDirectory(prefix="reftide-bench-", dir=folder) as own:
+        yield {"REFTIDE_SHARED_MEMORY": own}
 
 
 def _give_way(pid: int) -> None:
