@@ -17,9 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.embedded.privileges import Account
+from scripts.embedded.sessions import give_way
 
 _TRAMPOLINE = Path(__file__).with_name("exec_child.py")
 HAS_DEATH_SIGNAL = sys.platform == "linux"
+#: How often new sessions of a nice child are looked for.
+_SESSIONS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,16 @@ class Child:
         ).start()
         self._process = started.result()
         self.pid = self._process.pid
+        if command.niceness:
+            threading.Thread(
+                target=self._give_way, args=(command.niceness,), daemon=True
+            ).start()
+
+    def _give_way(self, niceness: int) -> None:
+        while True:
+            give_way(self.pid, niceness)
+            if self.wait(_SESSIONS_SECONDS):
+                return
 
     def _keep(
         self,

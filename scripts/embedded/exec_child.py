@@ -27,9 +27,7 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -44,9 +42,6 @@ _CAP_DAC_OVERRIDE = 1
 _CAP_DAC_READ_SEARCH = 2
 _CAP_SETPCAP = 8
 _HANDED_OVER = 3
-_AUTOGROUP = Path("/proc/self/autogroup")
-_AUTOGROUP_TRIES = 20
-_AUTOGROUP_SECONDS = 0.1
 # Nothing of the caller's environment may steer a server (PGDATA, PGPORT, locale).
 _ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
 
@@ -112,23 +107,6 @@ def become(uid: int, gid: int, reach: list[str]) -> None:
         raise SystemExit(f"{missing} cannot be reached by user {uid}")
 
 
-def _give_way(niceness: int) -> None:
-    """Yield cores to processes that are less nice, in other sessions as well.
-
-    Linux may share cores among sessions first; see `autogroup` in sched(7).
-    """
-    os.nice(niceness)
-    for _ in range(_AUTOGROUP_TRIES):
-        try:
-            _AUTOGROUP.write_text(str(niceness), "ascii")
-        except BlockingIOError:  # root alone may do it more than ten times a second
-            time.sleep(_AUTOGROUP_SECONDS)
-        except OSError:
-            return  # niceness counts among all processes
-        else:
-            return
-
-
 def _hand_over(listener: int) -> Mapping[str, str]:
     """Make a listening socket the first descriptor of the server; see sd_listen_fds(3)."""
     os.dup2(listener, _HANDED_OVER)
@@ -183,9 +161,7 @@ def main(arguments: list[str]) -> NoReturn:
     os.umask(0o077)
     # A signal that the caller blocks would stay blocked in the server.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    if options.nice:
-        # Afterwards, /proc/self is root's.
-        _give_way(options.nice)
+    os.nice(options.nice)
     if options.user is not None:
         uid, gid = options.user
         become(uid, gid, [options.command[0], options.cwd])

@@ -1,9 +1,12 @@
 """What the embedded servers promise while they run and over restarts."""
 
+import asyncio
 import os
 import stat
 from pathlib import Path
 
+import asyncpg
+import pytest
 from arq.connections import RedisSettings, create_pool
 
 from scripts.embedded import Embedded
@@ -55,12 +58,28 @@ def test_postgres_gives_way_to_valkey_where_cores_are_short(tmp_path):
     options = Options(durable=False, postgres_niceness=3)
     with Embedded(tmp_path / "data", options) as embedded:
         valkey, postgres = [server.pid for server in embedded.servers]
-
         nicer = os.getpriority(os.PRIO_PROCESS, postgres)
         assert os.getpriority(os.PRIO_PROCESS, valkey) + 3 == nicer
-        autogroup = Path(f"/proc/{postgres}/autogroup")
-        if autogroup.exists():
-            assert autogroup.read_text().endswith(" nice 3\n")
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/autogroup").exists(), reason="no autogroups here"
+)
+def test_a_session_of_postgres_gives_way_to_other_sessions(tmp_path):
+    async def gives_way(url):
+        connection = await asyncpg.connect(url)
+        try:
+            pid = await connection.fetchval("select pg_backend_pid()")
+            file = Path(f"/proc/{pid}/autogroup")
+            async with asyncio.timeout(20):
+                while " nice 3\n" not in await asyncio.to_thread(file.read_text):
+                    await asyncio.sleep(0.05)
+        finally:
+            await connection.close()
+
+    options = Options(durable=False, postgres_niceness=3)
+    with Embedded(tmp_path / "data", options) as embedded:
+        asyncio.run(gives_way(embedded.database_url))
 
 
 def test_postgres_is_durable_and_listens_on_its_socket_only(tmp_path, ask):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.settings import SHARED_MEMORY
 from scripts.bench.environment.servers import BenchServers
+from scripts.embedded.sessions import give_way
 from scripts.errors import Unreachable
 from scripts.stack.supervision import RECORDING_NICENESS
 
@@ -157,10 +158,11 @@ def edges(
 def workers(
     servers: BenchServers, count: int = 1, variables: Mapping[str, str] = NOTHING
 ) -> Iterator[list[int]]:
-    """Workers from when all of them read: their process ids."""
+    """Workers from when all of them read, with the niceness of `up`: their process ids."""
     with _members(servers, "worker", count, ("-m", "workers"), variables) as pids:
         for pid in pids:
-            _give_way(pid)
+            os.setpriority(os.PRIO_PROCESS, pid, RECORDING_NICENESS)
+            give_way(pid, RECORDING_NICENESS)
         yield pids
 
 
@@ -171,13 +173,6 @@ def _own_memory() -> Iterator[Mapping[str, str]]:
     folder = shared if os.access(shared, os.W_OK) else None
     with TemporaryDirectory(prefix="reftide-bench-", dir=folder) as own:
         yield {"REFTIDE_SHARED_MEMORY": own}
-
-
-def _give_way(pid: int) -> None:
-    """What `up` does to workers."""
-    os.setpriority(os.PRIO_PROCESS, pid, RECORDING_NICENESS)
-    with suppress(OSError):  # a system that does not share cores among sessions first
-        Path(f"/proc/{pid}/autogroup").write_text(str(RECORDING_NICENESS), "utf-8")
 
 
 @contextmanager
