@@ -51,7 +51,8 @@ select distinct coalesce(mark, told.id::text) as mark
   from unnest($1::uuid[], $2::text[]) as told (id, mark)
   left join event_aliases on event_aliases.id = told.id
  where not exists (select from storm_recorded
-                    where storm_recorded.id = coalesce(event_aliases.event_id, told.id) or storm_recorded.mark = told.mark)
+                    where storm_recorded.id = coalesce(event_aliases.event_id, told.id))
+   and not exists (select from storm_recorded where storm_recorded.mark = told.mark)
    and not exists (select from quarantine where quarantine.event_id = told.id)
    and not exists (select from storm_quarantined where storm_quarantined.mark = told.mark)
 
