@@ -26,7 +26,11 @@ from scripts.tasks import end
 from workers.postgres.pooler import REFUSED_SETTING, REMEDY, SHARED_SESSION, session
 from workers.redis_io.cluster import ShardNode
 from workers.redis_io.primary import pool_to
-from workers.redis_io.streams import StreamServerAway, streams_redis
+from workers.redis_io.streams import (
+    StreamServerAway,
+    StreamServerMisplaced,
+    streams_redis,
+)
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -38,6 +42,16 @@ _Answer = TypeVar("_Answer")
 
 class RedisAway(Unreachable):
     """Redis cannot be reached, or not as it is."""
+
+
+class StreamsAway(RedisAway):
+    """One of several servers of streams cannot be used: `away` says which, and why."""
+
+    def __init__(self, away: StreamServerAway) -> None:
+        super().__init__(
+            f"A server of STREAMS_URL cannot be used: {away}", streams_remedy(away)
+        )
+        self.away = away
 
 
 class PostgresAway(Unreachable):
@@ -172,15 +186,24 @@ async def redis_server(
             await _answers(home, patience)
             yield client
     except StreamServerAway as error:
-        raise RedisAway(
-            f"A server of STREAMS_URL cannot be used: {error}",
-            "check that it runs and that STREAMS_URL is right.",
-        ) from error
+        raise StreamsAway(error) from error
     except _REDIS_TROUBLE as error:
         raise RedisAway(
             f"Redis ({source}) cannot be used: {_said(error)}",
             _REDIS_REFUSES if is_refused(error) else _REDIS_AWAY,
         ) from error
+
+
+def streams_remedy(away: StreamServerAway) -> str:
+    """What to do about a server of streams that cannot be used."""
+    if isinstance(away, StreamServerMisplaced):
+        return "compare STREAMS_URL with that of the edges and workers."
+    if isinstance(away.__cause__, Exception) and is_refused(away.__cause__):
+        return (
+            "correct the password or the database in STREAMS_URL, or the rights of its"
+            " user: scripts/deploy/redis.acl has those that are needed."
+        )
+    return "check that it runs and that STREAMS_URL is right."
 
 
 def _client(

@@ -57,6 +57,11 @@ _TABLES: Final = (
         "Streams that were lost",
         _ENDED,
     ),
+    _Table(
+        "stream_servers",
+        ("server", "shards", "entries", "memory_bytes", "memory_limit_bytes", "problem"),
+        "Servers of streams",
+    ),
     _Table("edges", ("edge", "level", "level_since", "spool_bytes", "why")),
     _Table(
         "unknown_codes",
@@ -143,7 +148,7 @@ def _figures(status: Status) -> Iterator[str]:
 
 def _notes(status: Status) -> Iterator[str]:
     if (last := status["last_known"]) and not all(status["reachable"].values()):
-        yield f"In brackets: at {cell(last['at'])}, when both servers answered."
+        yield f"In brackets: at {cell(last['at'])}, when all servers answered."
     if status["is_still"] is False:
         yield "Events moved while this was read: the figures are moments apart."
     if status["is_exact"] is False:

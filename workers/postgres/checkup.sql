@@ -73,3 +73,6 @@ union all
 select 'function', proname::text, prosrc
   from pg_proc
  where pronamespace = current_schema()::regnamespace
+
+-- streams_seen: when workers last saw the streams of these shards
+select max(seen_at) at time zone 'UTC' from stream_epochs where shard = any ($1::integer[])

@@ -19,7 +19,13 @@ from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from typing_extensions import override
 
-from ingest.contracts.placement.streams_url import Placement, without_secrets
+from ingest.contracts.placement.streams_url import (
+    Placement,
+    misplaced,
+    place_of,
+    without_secrets,
+)
+from ingest.contracts.stream import PLACE_KEY
 from workers.redis_io.cluster import Cluster, ShardNode
 
 _SHARD: Final = re.compile(r"\{rt:(\d+)\}")
@@ -37,6 +43,8 @@ class StreamServer(NamedTuple):
     name: str
     client: Redis
     shards: Sequence[int]
+    #: What `PLACE_KEY` says on a server of a list.
+    place: bytes | None = None
 
     @property
     def described(self) -> str:
@@ -48,7 +56,16 @@ class StreamServer(NamedTuple):
 
 
 class StreamServerAway(RedisConnectionError):
-    """A server of streams does not answer, or is none."""
+    """A server of streams does not answer, or is none, or another one to others."""
+
+    def __init__(self, server: StreamServer, problem: str) -> None:
+        super().__init__(f"{server.described}: {problem}")
+        self.server = server
+        self.problem = problem
+
+
+class StreamServerMisplaced(StreamServerAway):
+    """A server answers, and is another one of the list to others."""
 
 
 class StreamsRedis(Redis):
@@ -94,11 +111,15 @@ class StreamsRedis(Redis):
 
     @asynccontextmanager
     async def asking(self, server: StreamServer) -> AsyncIterator[None]:
-        """Name the server in what is raised for its sake."""
+        """Name the server in what is raised for its sake.
+
+        Raises StreamServerAway; with `patience`, StreamServerMisplaced before anything is asked
+        of one that is another server to others.
+        """
         try:
             if self._patience is not None and server.name not in self._known:
                 async with asyncio.timeout(self._patience):
-                    await server.client.ping()
+                    await _greet(server)
                 self._known.add(server.name)
             yield
         except (
@@ -109,15 +130,23 @@ class StreamsRedis(Redis):
         ) as error:
             if isinstance(error, StreamServerAway):
                 raise
-            raise StreamServerAway(
-                f"{server.described}: {str(error) or 'no answer in time'}"
-            ) from error
+            problem = str(error) or "no answer in time"
+            raise StreamServerAway(server, problem) from error
 
     @override
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         for server in self.servers:
             await server.client.aclose()
         await self._home.aclose(close_connection_pool)
+
+
+async def _greet(server: StreamServer) -> None:
+    if server.place is None:
+        await server.client.ping()
+        return
+    found = await server.client.get(PLACE_KEY)
+    if found not in {None, server.place}:
+        raise StreamServerMisplaced(server, misplaced(found, server.place))
 
 
 class _Script(AsyncScript):
@@ -208,7 +237,7 @@ async def nodes_of(servers: Sequence[StreamServer]) -> Sequence[StreamServer]:
             name = f"{host}:{port}"
         if name in found:
             shards = [*found[name].shards, *shards]
-        found[name] = StreamServer(name, server.client, shards)
+        found[name] = server._replace(name=name, shards=shards)
     return [*found.values()]
 
 
@@ -233,7 +262,12 @@ def stream_servers(placement: Placement, connect: Connect) -> Sequence[StreamSer
     numbers, (urls, is_cluster) = placement.layout.numbers, placement.servers
     if not is_cluster:
         return [
-            StreamServer(without_secrets(url), connect(url), numbers[at :: len(urls)])
+            StreamServer(
+                without_secrets(url),
+                connect(url),
+                numbers[at :: len(urls)],
+                place_of(at, len(urls)),
+            )
             for at, url in enumerate(urls)
         ]
     cluster = Cluster(urls)

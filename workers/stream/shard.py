@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from ingest.contracts.metrics.worker import GROUPS_MADE, LOST_UNREAD
+from ingest.contracts.placement.streams_url import misplaced
 from ingest.contracts.stream import (
     FIELD,
     GROUP,
@@ -128,10 +129,8 @@ class ShardReader:
             return
         found = await self._redis.set(PLACE_KEY, self._place, nx=True, get=True)
         if found not in {None, self._place}:
-            raise TransientError(
-                f"the server of shard {self.number} is {found.decode()} to others and"
-                f" {self._place.decode()} here: give all processes the same STREAMS_URL"
-            )
+            problem = misplaced(found, self._place)
+            raise TransientError(f"the server of shard {self.number}: {problem}")
 
     async def own(self, after: bytes) -> ShardPage:
         """The next of this consumer's pending entries."""

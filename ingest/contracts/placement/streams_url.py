@@ -7,6 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 from ingest.contracts.placement.cluster import Node
 from ingest.contracts.placement.layout import Layout
 from ingest.contracts.redis_address import redis_address
+from ingest.contracts.stream import PLACE_KEY
 
 #: A comma in front of a URL; others are between the sentinels of one.
 _COMMA: Final = re.compile(r"\s*,\s*(?=[a-z][a-z+]*://)")
@@ -109,3 +110,12 @@ def without_secrets(url: str) -> str:
 def place_of(index: int, servers: int) -> bytes:
     """What `PLACE_KEY` says on a server: which of how many it is."""
     return b"%d of %d" % (index + 1, servers)
+
+
+def misplaced(found: bytes, wanted: bytes) -> str:
+    """What to do about a server whose place is another one than this process has."""
+    return (
+        f"it is {found.decode('utf-8', 'replace')} to others and {wanted.decode()} here:"
+        " give all processes the same STREAMS_URL, in the same order; where this one is"
+        f" right, delete {PLACE_KEY} on the server"
+    )

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ingest.contracts.placement.cluster import is_misrouted
+from ingest.contracts.placement.streams_url import misplaced
 from ingest.contracts.stream import PLACE_KEY, probe_key
 from ingest.contracts.telemetry import Log
 from ingest.durable.comparison import Comparisons
@@ -152,11 +153,8 @@ class ServerProbe:
         if isinstance(known, RedisError):
             raise known
         if isinstance(known, bytes) and known != self._place:
-            raise Misplaced(
-                f"{self.server.name} is {known.decode('utf-8', 'replace')} to others"
-                f" and {(self._place or b'').decode()} here: give all processes the same"
-                " STREAMS_URL"
-            )
+            problem = misplaced(known, self._place or b"")
+            raise Misplaced(f"{self.server.name}: {problem}")
 
 
 class Watched(NamedTuple):

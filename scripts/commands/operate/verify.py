@@ -7,7 +7,8 @@ from typing import Any, Final
 import click
 
 from scripts.environment import Environment
-from scripts.output import Report, counted, reporting, table
+from scripts.errors import Unreachable
+from scripts.output import Report, cell, counted, printable, reporting, table
 from scripts.services.observe.verify import verify
 
 _COLUMNS: Final = ("what", "key", "counter", "expected", "found")
@@ -21,7 +22,8 @@ It compares the counters and amounts of links, enrolments and days with the sums
 their events; the ledger with the rows; the entries that Redis still holds with the rows
 they became; and at rest, the ledger with the streams. Events that were found lost in
 the last seven days are differences too.
-Exit code 0 if everything is equal, else 1. Under traffic it checks everything but the
+Exit code 0 if everything is equal, else 1; 3 if a server is away. Of several servers of
+streams one may be: the entries of the others are compared, and the balance is not. Under traffic it checks everything but the
 balance of the ledger; --at-rest exits 1 then.
 """
 )
@@ -39,7 +41,8 @@ async def command(environment: Environment, wait: float, *, at_rest: bool) -> Re
     """Check every counter and the ledger against what was recorded."""
     report = await verify(environment, wait)
     is_ok = report["ok"] and (report["settled"] or not at_rest)
-    return Report(report, partial(show, report), int(not is_ok))
+    code = Unreachable.exit_code if report["away"] else int(not is_ok)
+    return Report(report, partial(show, report), code)
 
 
 def show(report: Mapping[str, Any]) -> None:
@@ -52,12 +55,24 @@ def show(report: Mapping[str, Any]) -> None:
     else:
         what = "All equal" if report["settled"] else "Counters and rows are equal"
         click.echo(f"{what} ({_sizes(report['compared'])}).")
-    if not report["settled"]:
+    for each in report["away"]:
+        click.echo(_away(each))
+    if not report["settled"] and not report["away"]:
         flying = counted(report["in_flight"], "event")
         click.echo(
             f"Not at rest ({flying} in flight): the balance of the ledger was not checked."
             " Run it again when it is calm, or let it --wait longer."
         )
+
+
+def _away(server: Mapping[str, Any]) -> str:
+    since = server["answered_at"]
+    last = f" It last answered at {cell(since)}." if since else ""
+    return printable(
+        f"{server['server']}, which has shards {cell(server['shards'])}, cannot be used:"
+        f" {server['problem']}.{last} Neither its entries nor the balance of the ledger"
+        f" were compared.\nWhat to do: {server['remedy']}"
+    )
 
 
 def _sizes(compared: Mapping[str, int]) -> str:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from ingest.contracts.checkups.checkup import CLOCKS, DISK, EDGE, Check
@@ -17,8 +19,10 @@ from ingest.contracts.checkups.redis_checkup import (
 )
 from ingest.contracts.checkups.rights import RIGHTS
 from ingest.contracts.checkups.rights import WORKER as WORKER_RIGHTS
+from ingest.contracts.placement.streams_url import misplaced
+from ingest.contracts.stream import PLACE_KEY
 from ingest.contracts.variables import SettingsError, Variables
-from ingest.redis_io.client import REDIS_ERRORS, describe_error
+from ingest.redis_io.client import REDIS_ERRORS, describe_error, is_refused
 from ingest.settings import Spooling
 from ingest.startup_check import ask_redis, ask_rights, free_bytes
 from scripts.environment import Environment
@@ -94,32 +98,80 @@ async def _redis(
             *RIGHTS.judge({"rights": refused}),
             *EDGE.judge({"proxies": proxies}),
         ]
-        for server in () if at_home else await nodes_of(servers):
-            found, ahead[server.name] = await _stream_server(environment, server)
+        for name, found, skew in (
+            [] if at_home else await _stream_servers(environment, servers)
+        ):
+            ahead[name] = skew
             checks += found
     return checks, len(layout.numbers), len(workers), ahead
+
+
+async def _stream_servers(
+    environment: Environment, servers: Sequence[StreamServer]
+) -> Sequence[tuple[str, Sequence[Check], float]]:
+    """By server of the streams: what is found there, and how far its clock is ahead."""
+    with suppress(RedisConnectionError):  # a shard that no node has is asked for itself
+        servers = await nodes_of(servers)
+    # At once: what is frozen takes its time to be given up.
+    async with asyncio.TaskGroup() as group:
+        asked = [
+            group.create_task(_stream_server(environment, each)) for each in servers
+        ]
+    return [
+        (server.name, *task.result())
+        for server, task in zip(servers, asked, strict=True)
+    ]
 
 
 async def _stream_server(
     environment: Environment, server: StreamServer
 ) -> tuple[Sequence[Check], float]:
-    """What is found on one of the servers of the streams, and how far its clock is ahead."""
     try:
         async with asyncio.timeout(_SERVER_SECONDS):
             facts = await ask_redis(
                 server.client, environment.layout(), server.shards, is_home=False
             )
             facts = await _with_replicas(environment, server.client, facts)
+            placed = await _place(server)
     except (*REDIS_ERRORS, TimeoutError) as error:
-        advice = "check that it runs and that STREAMS_URL is right"
         problem = describe_error(error)
+        numbers = ", ".join(map(str, server.shards))
+        advice = (
+            "correct its password in STREAMS_URL, or the rights of its user:"
+            " scripts/deploy/redis.acl"
+            if is_refused(error)
+            else "check that it runs and that STREAMS_URL is right"
+        )
+        if seen := await _last_seen(environment, server.shards):
+            problem = f"{problem}; workers last saw its streams at {seen}"
+        advice = f"it has shards {numbers}, whose events go to others: {advice}"
         return [Check(server.name, REACH, "wrong", problem, advice)], 0.0
     found = [
         replace(each, server=server.name)
         for each in check_redis(facts)
         if each.check != "shards"
     ]
-    return found, facts.clock - environment.clock()
+    return [*found, *placed], facts.clock - environment.clock()
+
+
+async def _last_seen(environment: Environment, shards: Sequence[int]) -> str | None:
+    """When workers last saw these shards; None where nobody knows."""
+    with suppress(Unreachable):
+        async with postgres(environment) as connection:
+            at = await connection.fetchval(_SQL["streams_seen"], [*shards])
+            return at and f"{at:%Y-%m-%d %H:%M:%S UTC}"
+    return None
+
+
+async def _place(server: StreamServer) -> Sequence[Check]:
+    """Whether a server of a list is to others which it is here."""
+    if server.place is None:
+        return []
+    known, wanted = await server.client.get(PLACE_KEY), server.place
+    if known in {None, wanted}:
+        return [Check(server.name, "place", "ok", wanted.decode(), "")]
+    said = f"{known.decode('utf-8', 'replace')}, but {wanted.decode()} here"
+    return [Check(server.name, "place", "wrong", said, misplaced(known, wanted))]
 
 
 async def _with_replicas(

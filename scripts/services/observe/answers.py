@@ -1,6 +1,6 @@
 """The five questions of an incident, answered in words. Pure: a status in, lines out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -48,6 +48,8 @@ def _lost(status: Status) -> str:
     said = f"no ({lost:,} more than a week ago)" if lost else "no"
     if not status["reachable"]["redis"]:
         said += ", as far as PostgreSQL knows; streams are compared when Redis is back"
+    elif _shards_away(status):
+        said += ", as far as PostgreSQL knows; streams are compared when all are back"
     return said
 
 
@@ -79,6 +81,8 @@ def _behind(status: Status) -> str:
         said.append(f"{lag}, {flying}, as of {_clock(last['at'])}")
     else:
         said.append("nobody knows while Redis is away")
+    if away := _shards_away(status):
+        said.append(f"not counted: shard{'s'[: len(away) > 1]} {_listed(away)}")
     if status["hours_left"] is not None and not status["reachable"]["postgres"]:
         said.append(f"Redis has room for {status['hours_left']:,.1f} h")
     if status["spool_bytes"]:
@@ -87,6 +91,16 @@ def _behind(status: Status) -> str:
     if status["spool_hours_left"] is not None:
         said.append(f"disks have room for {status['spool_hours_left']:,.1f} h")
     return "; ".join(said)
+
+
+def _shards_away(status: Status) -> list[int]:
+    """Those whose servers cannot be used."""
+    away = (each for each in status["stream_servers"] if each["problem"])
+    return sorted(shard for each in away for shard in each["shards"])
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _what_to_do(status: Status) -> list[str]:

@@ -30,7 +30,7 @@ Status = Mapping[str, Any]
 def find(status: Status) -> list[Finding]:
     """All that is wrong; each has `what`, `since` or None, `remedy` and `runbook`."""
     judges = (
-        _servers, _losses, _pause, _edges, _workers, _silent, _lag, _ledger, _spools,
+        _servers, _stream_servers, _losses, _pause, _edges, _workers, _silent, _lag, _ledger, _spools,
         _archive, _stuck, _clocks, _dropped, _forwarders,
     )  # fmt: skip
     return [finding for judge in judges for finding in judge(status)]
@@ -49,6 +49,20 @@ def _servers(status: Status) -> Iterator[Finding]:
         yield _finding(away["problem"], away["remedy"], runbook, since) | {
             "server": name
         }
+
+
+def _stream_servers(status: Status) -> Iterator[Finding]:
+    for each in status["stream_servers"]:
+        if each["problem"]:
+            shards = ", ".join(map(str, each["shards"]))
+            since = each["answered_at"] or status["answered_at"].get("streams")
+            yield _finding(
+                f"{each['server']}, which has shards {shards}, cannot be used:"
+                f" {each['problem']}",
+                f"{each['remedy'].rstrip('.')}. Events go to other shards meanwhile",
+                "Redis is away",
+                since,
+            ) | {"server": each["server"]}
 
 
 def _losses(status: Status) -> Iterator[Finding]:

@@ -1,10 +1,11 @@
 """What Redis and PostgreSQL say of the installation, or the one of them that can be reached."""
 
 import asyncio
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -14,6 +15,7 @@ from scripts.servers import (
     Connection,
     PostgresAway,
     RedisAway,
+    StreamsAway,
     postgres,
     redis_server,
     rows,
@@ -32,11 +34,18 @@ from scripts.services.observe.ledger import (
     read_streams,
     read_totals,
 )
+from scripts.services.observe.stream_servers import (
+    Reached,
+    last_seen,
+    reach,
+    server_rows,
+)
 from scripts.services.observe.streams import backlog, memory
 from scripts.sql import statements
 from workers.archive.object_store.upload import upload_reports
 from workers.quarantine.budget import largest_shares
 from workers.redis_io.stream_state import StreamState
+from workers.redis_io.streams import StreamServerAway
 from workers.stream.liveness import live_workers
 
 _SQL: Final = statements("services/observe/status")
@@ -57,6 +66,14 @@ FIGURES: Final = (
 )  # fmt: skip
 
 Status = dict[str, Any]
+_NEVER_SEEN: Final[Mapping[int, datetime]] = {}
+
+
+class _Away(NamedTuple):
+    """Why servers cannot be reached: `redis`, `postgres`, and by name those of streams alone."""
+
+    servers: dict[str, Unreachable]
+    of_streams: dict[str, StreamServerAway]
 
 
 async def read_servers(
@@ -64,11 +81,11 @@ async def read_servers(
 ) -> tuple[Status, dict[str, Unreachable]]:
     """What the servers say that can be reached, and why others cannot.
 
-    Raises Unreachable if nothing says where they are.
+    Why servers of streams cannot is among what is said: `stream_servers`. Raises Unreachable if nothing says where they are.
     """
     environment.redis_url()
     environment.database_url()
-    away: dict[str, Unreachable] = {}
+    away = _Away({}, {})
     # At once: each takes its time to be given up.
     async with asyncio.TaskGroup() as group:
         for server in (_redis(environment), _postgres(environment)):
@@ -77,100 +94,143 @@ async def read_servers(
     while found is None:
         with _noting(away):
             found = await _read_those_there(environment, window, away)
-    return found, away
+    return found, away.servers
 
 
-async def _knock(
-    server: AbstractAsyncContextManager[object], away: dict[str, Unreachable]
-) -> None:
+async def _knock(server: AbstractAsyncContextManager[object], away: _Away) -> None:
     with _noting(away):
         async with server:
             pass
 
 
 @contextmanager
-def _noting(away: dict[str, Unreachable]) -> Iterator[None]:
+def _noting(away: _Away) -> Iterator[None]:
     try:
         yield
+    except StreamsAway as error:
+        away.of_streams[error.away.server.name] = error.away
     except RedisAway as error:
-        away["redis"] = error
+        away.servers["redis"] = error
     except PostgresAway as error:
-        away["postgres"] = error
+        away.servers["postgres"] = error
 
 
 async def _read_those_there(
-    environment: Environment, window: float, away: Container[str]
+    environment: Environment, window: float, away: _Away
 ) -> Status:
-    if "redis" in away:
-        return {} if "postgres" in away else await _postgres_alone(environment)
-    if "postgres" in away:
-        return await _redis_alone(environment, window)
-    return await _both(environment, window)
-
-
-async def _both(environment: Environment, window: float) -> Status:
-    async with _postgres(environment) as connection, _redis(environment) as redis:
+    has_postgres = "postgres" not in away.servers
+    if "redis" in away.servers:
+        return await _postgres_alone(environment) if has_postgres else {}
+    async with _redis(environment) as redis:
         shards = await shard_numbers(environment, redis)
-        earlier = None
-        if window:
-            earlier = await read_ledger(redis, connection, shards, environment.data)
-        until = asyncio.create_task(asyncio.sleep(window))
-        of_postgres = await _from_postgres(environment, connection)
-        await until
-        ledger = await read_ledger(redis, connection, shards, environment.data)
-        rates = _rates(earlier, ledger)
-        lost = await losses(connection)
-        return {
-            **of_postgres,
-            **{name: getattr(ledger, name) for name in FIGURES},
-            "losses": lost,
-            "lost_at_most": at_most(ledger.lost, lost),
-            **rates,
-            **await _from_redis(redis, ledger),
-            **await memory(
-                redis,
-                ledger.shards,
-                rates["accepted_per_second"],
-                events_per_entry=ledger.streamed / max(1, ledger.entries),
-            ),
-            "lag_entries": ledger.in_flight,
-            "unknown_codes": await unknown_codes(connection, redis, _CODES),
-            "ended": await ended(connection, ledger.shards),
-        }
+        reached = await reach(redis, shards, away.of_streams)
+        if not has_postgres:
+            return await _redis_alone(redis, reached, window)
+        async with _postgres(environment) as connection:
+            if reached.away:
+                return await _in_part(environment, connection, redis, reached, window)
+            return await _both(environment, connection, redis, reached, window)
+
+
+async def _both(
+    environment: Environment,
+    connection: Connection,
+    redis: Redis,
+    reached: Reached,
+    window: float,
+) -> Status:
+    shards = reached.shards
+    earlier = None
+    if window:
+        earlier = await read_ledger(redis, connection, shards, environment.data)
+    until = asyncio.create_task(asyncio.sleep(window))
+    of_postgres = await _from_postgres(environment, connection)
+    await until
+    ledger = await read_ledger(redis, connection, shards, environment.data)
+    rates = _rates(earlier, ledger)
+    lost = await losses(connection)
+    return {
+        **of_postgres,
+        **{name: getattr(ledger, name) for name in FIGURES},
+        "losses": lost,
+        "lost_at_most": at_most(ledger.lost, lost),
+        **rates,
+        **await _from_redis(redis, ledger),
+        **await memory(
+            redis,
+            ledger.shards,
+            rates["accepted_per_second"],
+            events_per_entry=ledger.streamed / max(1, ledger.entries),
+        ),
+        "lag_entries": ledger.in_flight,
+        "unknown_codes": await unknown_codes(connection, redis, _CODES),
+        "ended": await ended(connection, ledger.shards),
+        "stream_servers": await server_rows(redis, ledger.shards, {}, {}),
+    }
+
+
+async def _in_part(
+    environment: Environment,
+    connection: Connection,
+    redis: Redis,
+    reached: Reached,
+    window: float,
+) -> Status:
+    """While a server of streams is away: the ledger cannot be balanced without its shards."""
+    return {
+        **await _redis_alone(redis, reached, window, await last_seen(connection)),
+        **await _totals(environment, connection),
+        "unknown_codes": await unknown_codes(connection, redis, _CODES),
+    }
 
 
 async def _postgres_alone(environment: Environment) -> Status:
     async with _postgres(environment) as connection:
-        totals, lost = await read_totals(connection), await losses(connection)
         return {
-            **await _from_postgres(environment, connection),
-            **totals,
-            "losses": lost,
-            "lost_at_most": at_most(totals["lost"], lost),
-            "ended": await ended(connection, ()),
+            **await _totals(environment, connection),
             "edges_lately": await rows(connection, _SQL["edges_lately"]),
         }
 
 
-async def _redis_alone(environment: Environment, window: float) -> Status:
-    """In entries: how many events they have is in PostgreSQL."""
-    async with _redis(environment) as redis:
-        shards = await shard_numbers(environment, redis)
-        earlier = await read_streams(redis, shards)
-        await asyncio.sleep(window)
-        view = await read_streams(redis, shards)
-        seconds, added = (
-            view.at - earlier.at,
-            _added(view.shards) - _added(earlier.shards),
-        )
-        rate = round(added / seconds, 1) if window and seconds > 0 else None
-        return {
-            **await _from_redis(redis, view),
-            **await memory(redis, view.shards, rate, events_per_entry=1.0),
-            "in_flight": view.entries_in_flight,
-            "is_exact": view.is_exact,
-            "accepted_per_second": rate,
-        }
+async def _totals(environment: Environment, connection: Connection) -> Status:
+    totals, lost = await read_totals(connection), await losses(connection)
+    return {
+        **await _from_postgres(environment, connection),
+        **totals,
+        "losses": lost,
+        "lost_at_most": at_most(totals["lost"], lost),
+        "ended": await ended(connection, ()),
+    }
+
+
+async def _redis_alone(
+    redis: Redis,
+    reached: Reached,
+    window: float,
+    seen: Mapping[int, datetime] = _NEVER_SEEN,
+) -> Status:
+    """In entries: how many events they have is in PostgreSQL.
+
+    Of the shards that can be reached. Edges append to no others.
+    """
+    earlier = await read_streams(redis, reached.shards)
+    await asyncio.sleep(window)
+    view = await read_streams(redis, reached.shards)
+    seconds, added = view.at - earlier.at, _added(view.shards) - _added(earlier.shards)
+    rate = round(added / seconds, 1) if window and seconds > 0 else None
+    known: Status = {
+        **await memory(redis, view.shards, rate, events_per_entry=1.0),
+        "stream_servers": await server_rows(redis, view.shards, reached.away, seen),
+        **await _from_redis(redis, view),
+    }
+    if not reached.shards:
+        # Nothing is known of any stream.
+        return known | {"lag_seconds": None, "lag_entries": None, "archive": None}
+    return known | {
+        "in_flight": view.entries_in_flight,
+        "is_exact": view.is_exact,
+        "accepted_per_second": rate,
+    }
 
 
 async def _from_postgres(environment: Environment, connection: Connection) -> Status:

@@ -1,7 +1,8 @@
 """How the installation stands: the ledger, each shard, workers, edges, spools and memory.
 
 A server that is away leaves None and empty lists; what edges and workers say of themselves is
-there all the same.
+there all the same. While one of several servers of streams is away, lag, memory and what is in
+flight are those of the others.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ _FROM_REDIS: Final = (
 )  # fmt: skip
 _LISTS: Final = (
     "losses", "worker_names", "uploads", "dropped", "stuck", "shares", "edges", "replays", "ended",
-    "shards", "edges_lately", "unknown_codes",
+    "shards", "edges_lately", "unknown_codes", "stream_servers",
 )  # fmt: skip
 _UNKNOWN: Final[Mapping[str, Any]] = {
     **dict.fromkeys((*FIGURES, *_RATES, *_FROM_REDIS, "lost_at_most", "paused")),
@@ -49,16 +50,32 @@ async def read_status(environment: Environment, window: float) -> Status:
     except ExceptionGroup as several:
         raise several.exceptions[0] from several
     processes, (found, away) = asked.result(), servers.result()
-    told = found | {"spooled": _spooled(kept, processes)} if away else found
+    told = {"spooled": _spooled(kept, processes), **found}
     now = environment.clock()
     status = merged({**_UNKNOWN, **told}, processes) | {
         "at": moment(now * 1000),
         "spools": kept,
-        "reachable": {name: name not in away for name in ("redis", "postgres")},
+        "reachable": _reachable(environment, found, away),
         "away": [_described(away[name], name) for name in away],
     }
     status |= _answered(status, processes) | room_on_disk(status, environment.data)
     return status | {"findings": find(status)}
+
+
+def _reachable(
+    environment: Environment, found: Status, away: Mapping[str, Unreachable]
+) -> dict[str, bool | None]:
+    """Whether the servers answer; `streams`, where they have servers of their own: all of them.
+
+    None while Redis is away, which knows their shards.
+    """
+    reached: dict[str, bool | None] = {
+        name: name not in away for name in ("redis", "postgres")
+    }
+    if environment.streams().are_apart:
+        servers = found.get("stream_servers")
+        reached["streams"] = servers and all(not each["problem"] for each in servers)
+    return reached
 
 
 def _spooled(

@@ -80,5 +80,8 @@ select split_part(edge, ' ', 1) as edge, max(said_at) as said_at
  group by 1
  order by 1
 
+-- shards_seen: when workers last saw the stream of each shard
+select shard, max(seen_at) as seen_at from stream_epochs group by shard
+
 -- streams_seen_at: when workers last saw the streams
 select max(seen_at) from stream_epochs

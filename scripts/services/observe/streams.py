@@ -5,14 +5,17 @@ waits is counted from the stream itself.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 
 from ingest.contracts.stream import ARCHIVE_GROUP, GROUP, EntryId, events_key
-from scripts.servers import RedisAway
+from scripts.servers import RedisAway, StreamsAway
+from scripts.services.observe.stream_servers import memory_of
 from workers.model.batch import TransientError
 from workers.redis_io.stream_state import StreamState, read_stream
+from workers.redis_io.streams import StreamServerAway, servers_of
 
 _PAGE: Final = 5_000
 #: Above so many, what waits is not counted one by one.
@@ -39,6 +42,8 @@ async def find_shard(redis: Redis, shard: int) -> StreamState | None:
     try:
         return await read_stream(redis, shard)
     except TransientError as error:
+        if isinstance(error.__cause__, StreamServerAway):
+            raise StreamsAway(error.__cause__) from error
         raise RedisAway(f"Redis does not answer: {error}", "try again.") from error
 
 
@@ -105,17 +110,27 @@ async def memory(
     *,
     events_per_entry: float,
 ) -> dict[str, Any]:
-    """What Redis' memory holds, and for how many hours it lasts at this rate of events."""
-    told = await redis.info("memory")
-    used, limit = int(told["used_memory"]), int(told["maxmemory"])
+    """What Redis' memory holds, and for how many hours it lasts at this rate of events.
+
+    Of several servers, that of the one that has the least left. No shard is of one that is
+    away, so those here share what comes in.
+    """
     streams = [await redis.memory_usage(events_key(one.shard)) for one in shards]
     length = sum(shard.length for shard in shards) * events_per_entry
     each = round(sum(size or 0 for size in streams) / length, 1) if length else None
+    servers = servers_of(redis, [one.shard for one in shards])
+    sizes = [(await memory_of(redis, server), len(server.shards)) for server in servers]
+    if not sizes:
+        return {}
+    (used, limit), share = max(
+        sizes, key=lambda size: (size[0][0] / (size[0][1] or inf), size[0][0])
+    )
+    rate = accepted_per_second and accepted_per_second * share / len(shards)
     return {
         "redis_memory_bytes": used,
-        "redis_memory_limit_bytes": limit or None,
+        "redis_memory_limit_bytes": limit,
         "bytes_per_event": each,
-        "hours_left": hours_left(used, limit, each, accepted_per_second),
+        "hours_left": hours_left(used, limit, each, rate),
     }
 
 

@@ -24,6 +24,7 @@ from scripts.servers import (
     single,
 )
 from scripts.services.observe.ledger import LedgerView, losses, read_ledger
+from scripts.services.observe.stream_servers import away_rows, last_seen, reach
 from scripts.services.observe.streams import entries, pending_ids, read_shard
 from scripts.sql import statements
 from workers.counters.rule import TABLES, comparison
@@ -47,20 +48,28 @@ _SHOWN: Final = 20
 _POLL_SECONDS: Final = 0.2
 #: Sums over all events of a large installation take their time.
 _SECONDS: Final = 1800.0
+#: A server of streams that takes longer for its first answer is away.
+_PATIENCE_SECONDS: Final = 2.0
 
 
 async def verify(environment: Environment, wait: float) -> dict[str, Any]:
     """The report: `ok`, `mismatches` (the first twenty), `settled`, and sizes.
 
     Waits up to so many seconds for what is in flight; under traffic that never ends. Not
-    settled, all but the balance of the ledger was compared. Raises Unreachable.
+    settled, all but the balance of the ledger was compared. `away` names servers of streams
+    that cannot be used, whose entries and the balance were not compared: it is not `ok` then.
+    Raises Unreachable.
     """
     async with (
         postgres(environment, seconds=_SECONDS) as connection,
-        redis_server(environment) as redis,
+        redis_server(environment, patience=_PATIENCE_SECONDS) as redis,
     ):
-        shards = await shard_numbers(environment, redis)
-        ledger = await _at_rest(redis, connection, shards, environment.data, wait)
+        shards, away = await reach(redis, await shard_numbers(environment, redis))
+        ledger = (
+            None
+            if away
+            else await _at_rest(redis, connection, shards, environment.data, wait)
+        )
         unknown, count = await _unknown(connection, _acknowledged(redis, shards))
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             found = [
@@ -70,8 +79,10 @@ async def verify(environment: Environment, wait: float) -> dict[str, Any]:
             ]
             sizes = await single(connection, _SQL["sizes"])
             lost = await losses(connection)
+        told = away_rows(away, await last_seen(connection) if away else {})
     found = [*found, *unknown, *_losses(lost)]
-    return _report(ledger, found, {**sizes, "entries": count})
+    report = _report(ledger, found, {**sizes, "entries": count})
+    return report | {"ok": report["ok"] and not told, "away": told}
 
 
 async def _unknown(
@@ -103,15 +114,15 @@ def _losses(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _report(
-    ledger: LedgerView, found: list[dict[str, Any]], sizes: dict[str, Any]
+    ledger: LedgerView | None, found: list[dict[str, Any]], sizes: dict[str, Any]
 ) -> dict[str, Any]:
     totals = {row["what"]: row["total"] for row in found}
     mismatches = [
         {name: row[name] for name in ("what", "key", "counter", "expected", "found")}
         for row in found
     ]
-    settled = is_at_rest(ledger)
-    if settled and ledger.balance:
+    settled = ledger is not None and is_at_rest(ledger)
+    if ledger is not None and settled and ledger.balance:
         mismatches.insert(0, _imbalance(ledger))
         totals["books"] = 1
     return {
@@ -119,8 +130,8 @@ def _report(
         "mismatches": mismatches[:_SHOWN],
         "mismatch_count": sum(totals.values()),
         "settled": settled,
-        "in_flight": ledger.in_flight,
-        "balance": ledger.balance,
+        "in_flight": ledger and ledger.in_flight,
+        "balance": ledger and ledger.balance,
         "compared": dict(sizes),
     }
 

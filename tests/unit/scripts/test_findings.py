@@ -33,7 +33,17 @@ WELL: dict[str, Any] = {
     "streams_seen_at": HOUR_AGO,
     "edge_gone_at": HOUR_AGO,
     **dict.fromkeys(
-        ("losses", "ended", "edges", "silent", "spools", "uploads", "dropped", "stuck"),
+        (
+            "losses",
+            "ended",
+            "edges",
+            "silent",
+            "spools",
+            "uploads",
+            "dropped",
+            "stuck",
+            "stream_servers",
+        ),
         (),
     ),
 }
