@@ -81,7 +81,8 @@ async def read_servers(
 ) -> tuple[Status, dict[str, Unreachable]]:
     """What the servers say that can be reached, and why others cannot.
 
-    Why servers of streams cannot is among what is said: `stream_servers`. Raises Unreachable if nothing says where they are.
+    Why servers of streams cannot is among what is said: `stream_servers`. Raises Unreachable if
+    nothing says where they are.
     """
     environment.redis_url()
     environment.database_url()
