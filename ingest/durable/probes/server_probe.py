@@ -23,6 +23,7 @@ from ingest.redis_io.replicated import confirmation, shortfall
 
 _EVERY_SECONDS: Final = 1.0
 _EXPIRES_SECONDS: Final = 15
+_UNASKED: Final = "it was not asked yet"
 
 
 class Misplaced(RedisError):
@@ -79,7 +80,7 @@ class ServerProbe:
         self._keeper = BreakerKeeper(server.breakers, watched.can_spool)
         self._epochs = EpochReader(redis, watched.comparisons)
         # No events before it has answered once.
-        server.breakers.reach.trip("it was not asked yet")
+        server.breakers.reach.trip(_UNASKED)
         self._is_away = False
         self._is_stopping = asyncio.Event()
         self._log = Log(server=server.name)
@@ -105,6 +106,7 @@ class ServerProbe:
             await self._epochs.read(shards)
             observed = await pressure(self.redis, shards)
         except REDIS_ERRORS as error:
+            self._explain(error)
             self._keeper.failed(error)
             self._watched.pressures.note(server.name, None)
         else:
@@ -112,6 +114,13 @@ class ServerProbe:
             self._watched.pressures.note(server.name, observed)
         self._watched.servers.route()
         self._say()
+
+    def _explain(self, error: Exception) -> None:
+        """Let this be why the server gets no events, where that was not known before."""
+        reach = self.server.breakers.reach
+        is_new = isinstance(error, Misplaced) and reach.problem != describe_error(error)
+        if reach.problem == _UNASKED or is_new:
+            reach.close()  # for no turn of the event loop: it is opened again at once
 
     def _say(self) -> None:
         problem = self.server.breakers.problem

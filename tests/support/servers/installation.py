@@ -132,7 +132,7 @@ async def an_installation(
         stack.push_async_callback(database.close)
         await publish_if_missing(database, redis)
         edges = [
-            await stack.enter_async_context(_edge(variables, _home(path, number)))
+            await stack.enter_async_context(an_edge(variables, _home(path, number)))
             for number in range(EDGES)
         ]
         found = Installation(variables, edges, redis, database)
@@ -146,7 +146,8 @@ def _home(data: Path, number: int) -> Path:
 
 
 @asynccontextmanager
-async def _edge(variables: dict[str, str], path: Path) -> AsyncIterator[Client]:
+async def an_edge(variables: dict[str, str], path: Path) -> AsyncIterator[Client]:
+    """An edge in this process, with a data directory of its own."""
     settings = EdgeSettings.load({**variables, "REFTIDE_DATA": str(path)})
     server = TestServer(build(settings, Externals()))
     await server.start_server(auto_decompress=False)
