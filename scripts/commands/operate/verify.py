@@ -70,7 +70,7 @@ def _away(server: Mapping[str, Any]) -> str:
     last = f" It last answered at {cell(since)}." if since else ""
     return printable(
         f"{server['server']}, which has shards {cell(server['shards'])}, cannot be used:"
-        f" {server['problem']}.{last} Neither its entries nor the balance of the ledger"
+        f" {server['problem'].rstrip('.')}.{last} Neither its entries nor the balance of the ledger"
         f" were compared.\nWhat to do: {server['remedy']}"
     )
 

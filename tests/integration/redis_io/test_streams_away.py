@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from ingest.contracts.placement.streams_url import without_secrets
@@ -170,3 +171,26 @@ async def test_doctor_checks_the_servers_that_answer_and_names_the_others(
         assert [] != [
             each for each in done.document["checks"] if each["server"] == first
         ]
+
+
+async def test_status_gives_up_a_server_that_hangs_once_it_has_answered(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    async with apart(redis_url, database_url, tmp_path) as there:
+        await Load(there.site).sends(30)
+        async with Redis.from_url(there.servers[1].url) as redis:
+            # Reads are answered; scripts wait, since they may write.
+            await redis.client_pause(60_000, all=False)
+            try:
+                began = time.monotonic()
+                done = await there.run("status", "--json", "--window", "0")
+                seconds = time.monotonic() - began
+            finally:
+                await redis.client_unpause()
+
+        assert seconds < 2 * _SECONDS
+        assert 3 == done.code
+        servers = by_server(done.document["stream_servers"])
+        away = [name for name, row in servers.items() if row["problem"]]
+        assert [names(there)[1]] == away
+        assert 8 == len(done.document["shards"])
