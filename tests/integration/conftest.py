@@ -31,7 +31,7 @@ async def site(
 def empty_database(servers: Servers) -> Iterator[str]:
     """A database with nothing in it."""
     name = f"reftide_empty_{uuid4().hex}"
-    servers.execute(f'create database "{name}"')
+    servers.execute(f'create database "{name}" strategy file_copy')
     yield servers.database(name)
     servers.execute(f'drop database "{name}" with (force)')
 
