@@ -22,9 +22,10 @@ It compares the counters and amounts of links, enrolments and days with the sums
 their events; the ledger with the rows; the entries that Redis still holds with the rows
 they became; and at rest, the ledger with the streams. Events that were found lost in
 the last seven days are differences too.
-Exit code 0 if everything is equal, else 1; 3 if a server is away. Of several servers of
-streams one may be: the entries of the others are compared, and the balance is not. Under traffic it checks everything but the
-balance of the ledger; --at-rest exits 1 then.
+Under traffic it checks everything but the balance of the ledger; --at-rest exits 1 then.
+Of several servers of streams one may be away: the entries of the others are compared,
+and the balance is not.
+Exit code 0 if everything is equal, else 1; 3 if a server is away.
 """
 )
 @click.option(

@@ -9,18 +9,15 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from scripts.environment import Environment
-
 _SECONDS: Final = 1.0
 
 
-async def read_processes(environment: Environment) -> Sequence[dict[str, Any]]:
-    """The processes whose admin ports are known; `problem` and no `kind` if one is silent."""
-    known = environment.admin_urls()
+async def read_processes(ports: Mapping[str, str]) -> Sequence[dict[str, Any]]:
+    """The processes with these admin ports, URLs by name; `problem` and no `kind` if one is silent."""
     async with asyncio.TaskGroup() as group:
         asked = [
             group.create_task(asyncio.to_thread(_read, name, url))
-            for name, url in known.items()
+            for name, url in ports.items()
         ]
     return [one.result() for one in asked]
 

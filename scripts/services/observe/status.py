@@ -39,12 +39,15 @@ Status = dict[str, Any]
 async def read_status(environment: Environment, window: float) -> Status:
     """Everything, with throughput over `window` seconds; 0: without.
 
-    Raises Unreachable if nothing says where the servers are.
+    Raises Unreachable if nothing says where the servers are, and UsageProblem for admin ports
+    that are none.
     """
+    # First: redis-py leaves a connection open whose beginning is cancelled.
+    ports = environment.admin_urls()
     # At once: what is frozen takes its time to be given up.
     try:
         async with asyncio.TaskGroup() as group:
-            asked = group.create_task(read_processes(environment))
+            asked = group.create_task(read_processes(ports))
             servers = group.create_task(read_servers(environment, window))
             kept = await asyncio.to_thread(listed, spool_of(environment.data))
     except ExceptionGroup as several:
