@@ -37,12 +37,11 @@ def _children(pid: int) -> Sequence[int]:
 
 
 def _set(file: Path, niceness: int) -> None:
-    """Raises OSError; BlockingIOError where others set theirs all the time."""
+    """Give up, until the next time, where others set theirs all the time. Raises OSError."""
     if file.read_text("ascii").endswith(f" nice {niceness}\n"):
         return
-    for _ in range(_TRIES - 1):
+    for _ in range(_TRIES):
         with suppress(BlockingIOError):
             file.write_text(str(niceness), "ascii")
             return
         time.sleep(_PAUSE_SECONDS)
-    file.write_text(str(niceness), "ascii")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ingest.contracts.envelope import Dedupe, Envelope
-from ingest.contracts.stream import VANISHED_KEY, edge_key
+from ingest.contracts.stream import VANISHED_KEY, VanishedEntry, edge_key
 from tests.support.directory import (
     KEY_HASH,
     LINKS,
@@ -23,6 +23,7 @@ from tests.support.directory import (
 from tests.support.servers.valkey import Valkey, running_valkey
 from tests.support.workers.losing import Edge, Scene, a_scene, restart
 from tests.support.workers.recording import ledger_of, value_of
+from workers.stream.epochs import take_vanished
 
 #: More than the last entry of these takes in the file, and less than it and the one before.
 _ONE = 150
@@ -333,3 +334,19 @@ async def test_an_edge_that_died_long_before_a_loss_leaves_no_doubt(
 
     [counted, [found]] = await lost(scene)
     assert (1, 1) == (counted, found["at_most"])
+
+
+async def test_all_that_vanished_is_taken_however_much_it_is(scene: Scene) -> None:
+    seconds, _ = await scene.redis.time()
+    named = [
+        VanishedEntry(1, 0, b"%d000-%d" % (seconds, number), number.to_bytes(16, "big"))
+        for number in range(5000)
+    ]
+    await scene.redis.sadd(VANISHED_KEY, *(each.packed for each in named))
+
+    async with scene.pool.acquire() as connection:
+        await take_vanished(connection, scene.redis)
+        kept = await connection.fetch("select event_id from vanished_events")
+
+    assert 0 == await scene.redis.scard(VANISHED_KEY)
+    assert {each.event_ids for each in named} == {row["event_id"].bytes for row in kept}
