@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from redis import Redis
+from structlog.testing import capture_logs
 
 from ingest.contracts.stream import GROUP, SHARDS_KEY, epoch_key, events_key
 from tests.conftest import Servers
@@ -17,6 +18,13 @@ from tests.support.workers.by_hand import Hands
 from tests.support.workers.quarantine_desk import Desk
 from tests.support.workers.redriving import Clinic, a_clinic
 from workers.postgres.database import Pool, open_pool
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """What edges in this process say would stand among what commands print."""
+    with capture_logs():
+        yield
 
 
 @pytest.fixture

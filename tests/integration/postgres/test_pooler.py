@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from structlog.testing import capture_logs
 
 from scripts.bench.environment.pooler import PgBouncer, pgbouncer
 from tests.support.console.desk import opened
@@ -24,7 +23,7 @@ from tests.support.servers.installation import Installation, an_installation
 from tests.support.servers.outage import accept, cli_of
 from tests.support.servers.worker_process import Worker
 
-pytestmark = [pytest.mark.pooler, needs_pgbouncer]
+pytestmark = [pytest.mark.pooler, needs_pgbouncer, pytest.mark.usefixtures("quiet")]
 
 _POOLED = {"REFTIDE_POOLER": "transaction", "REFTIDE_SHARDS": "4"}
 #: Fewer than one worker opens: each session has many clients.
@@ -43,13 +42,6 @@ _IGNORING = (
     "ignore_startup_parameters = statement_timeout,lock_timeout,plan_cache_mode,"
     "idle_in_transaction_session_timeout,synchronous_commit,enable_seqscan,jit"
 )
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What edges in this process say would stand among what commands print."""
-    with capture_logs():
-        yield
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ The primary takes events on after the replica is cut off, no worker reads, and t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.support.directory import miscounted
 from tests.support.eventually import eventually
@@ -18,14 +17,7 @@ from tests.support.servers.installation import Installation, an_installation
 from tests.support.servers.outage import SHARDS, accept, cli_of
 from tests.support.servers.valkey import Valkey, running_valkey
 
-pytestmark = pytest.mark.hasty
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What edges in this process say would stand among what commands print."""
-    with capture_logs():
-        yield
+pytestmark = [pytest.mark.hasty, pytest.mark.usefixtures("quiet")]
 
 
 @asynccontextmanager

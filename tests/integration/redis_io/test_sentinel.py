@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from structlog.testing import capture_logs
 
 from ingest.redis_io.client import connect
 from scripts.bench.environment.processes import free_port
@@ -35,14 +34,11 @@ _PACE_SECONDS = 0.02
 _TILT_SECONDS = 150
 
 
-pytestmark = [pytest.mark.hasty, pytest.mark.timeout(500)]
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What edges in this process say would stand among what commands print."""
-    with capture_logs():
-        yield
+pytestmark = [
+    pytest.mark.hasty,
+    pytest.mark.timeout(500),
+    pytest.mark.usefixtures("quiet"),
+]
 
 
 @pytest.fixture

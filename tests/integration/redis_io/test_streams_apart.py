@@ -3,12 +3,10 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
 from ingest.contracts.stream import SHARDS_KEY, events_key
 from tests.support.eventually import eventually
@@ -16,14 +14,7 @@ from tests.support.servers.cli import Cli
 from tests.support.servers.installation import an_installation
 from tests.support.streams.apart import Listed, Load, apart, is_reported, knows_epochs
 
-pytestmark = pytest.mark.hasty
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What edges in this process say would stand among what commands print."""
-    with capture_logs():
-        yield
+pytestmark = [pytest.mark.hasty, pytest.mark.usefixtures("quiet")]
 
 
 async def entries_of(there: Listed, server: int) -> Counter[int]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,25 +10,17 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
 from ingest.contracts.placement.streams_url import without_secrets
 from tests.support.eventually import eventually
 from tests.support.servers.outage import cli_of
 from tests.support.streams.apart import Listed, Load, apart
 
-pytestmark = pytest.mark.hasty
+pytestmark = [pytest.mark.hasty, pytest.mark.usefixtures("quiet")]
 
 #: What is frozen is given up after one or two seconds.
 _SECONDS = 15.0
 _NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What edges in this process say would stand among what commands print."""
-    with capture_logs():
-        yield
 
 
 @asynccontextmanager

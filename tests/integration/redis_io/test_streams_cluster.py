@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from ingest.contracts.placement.layout import SLOTS, slot_of
 from scripts.servers import redis_server
@@ -21,14 +20,11 @@ from tests.support.streams.apart import (
 from tests.support.streams.cluster import Cluster, running_cluster
 from workers.erasure.redis_data import rewrite_logs
 
-pytestmark = [pytest.mark.hasty, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What edges in this process say would stand among what commands print."""
-    with capture_logs():
-        yield
+pytestmark = [
+    pytest.mark.hasty,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("quiet"),
+]
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
 from ingest.contracts.placement.streams_url import without_secrets
 from ingest.contracts.stream import PLACE_KEY, events_key
@@ -22,20 +21,13 @@ from tests.support.servers.outage import cli_of
 from tests.support.servers.worker_process import Worker
 from tests.support.streams.apart import Listed, Load, apart
 
-pytestmark = pytest.mark.hasty
+pytestmark = [pytest.mark.hasty, pytest.mark.usefixtures("quiet")]
 
 _ORDER = "give all processes the same STREAMS_URL, in the same order"
 _SERVERS = (
     "rt:shards in Redis says 12 on 3 servers, but REFTIDE_SHARDS and STREAMS_URL say"
     " 12 on 2 servers: give every process the same"
 )
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What edges in this process say, which would stand among what commands print."""
-    with capture_logs():
-        yield
 
 
 @asynccontextmanager

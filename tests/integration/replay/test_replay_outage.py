@@ -1,14 +1,13 @@
 """An outage played through: Postgres goes, workers die, streams are trimmed; nothing is missing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import asyncpg
 import pytest
-from structlog.testing import capture_logs
 
 from ingest.contracts.stream import ARCHIVE_GROUP, GROUP
 from scripts.bench.environment.proxy import HOST, Link
@@ -27,12 +26,7 @@ from tests.support.servers.outage import (
 )
 from workers.stream.trimmer import Trimmer
 
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What edges in this process say would stand among what commands print."""
-    with capture_logs():
-        yield
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from structlog.testing import capture_logs
 
 from ingest.contracts.directory import GENERATION_KEY
 from ingest.contracts.stream import ARCHIVE_GROUP, GROUP, events_key
@@ -32,18 +31,13 @@ from tests.support.servers.outage import (
 )
 from tests.support.servers.valkey import Valkey, running_valkey
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 
 @pytest.fixture
 def valkey() -> Iterator[Valkey]:
     with running_valkey() as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What edges in this process say would stand among what commands print."""
-    with capture_logs():
-        yield
 
 
 @pytest.fixture
