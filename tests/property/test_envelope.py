@@ -17,6 +17,7 @@ from ingest.contracts.encoding.envelopes import (
     decode,
     encode,
     is_newer,
+    outline,
 )
 from ingest.contracts.encoding.version_1 import FIELDS, flattened
 from ingest.contracts.envelope import (
@@ -137,6 +138,26 @@ def test_an_envelope_without_a_trace_context_is_of_version_2(
     assert context_of(raw) is None
 
 
+def assert_outlined(raw: bytes) -> None:
+    """The outline of what can be decoded says what the envelope says, if there is one."""
+    whole, said = decode(raw), outline(raw)
+    assert said is not None
+    assert (whole.id, whole.kind.value) == (said.id, said.kind)
+    for part in ("request", "target"):
+        for field in fields(type(getattr(said, part))):
+            value = getattr(getattr(whole, part), field.name)
+            told = getattr(getattr(said, part), field.name)
+            assert value == told or len(value) == len(told), field.name
+
+
+@given(ENVELOPES, CONTEXTS)
+def test_an_outline_says_what_the_envelope_says(
+    envelope: Envelope, context: str
+) -> None:
+    assert_outlined(encode(envelope))
+    assert_outlined(with_context(encode(envelope), context))
+
+
 @given(ENVELOPES)
 def test_version_1_says_the_same(envelope: Envelope) -> None:
     former = {FIELDS[name].short: value for name, value in flat(envelope).items()}
@@ -145,6 +166,7 @@ def test_version_1_says_the_same(envelope: Envelope) -> None:
     raw = msgspec.json.Encoder(uuid_format="hex").encode({"v": 1, **said})
 
     assert envelope == decode(raw)
+    assert_outlined(raw)
 
 
 @pytest.mark.parametrize("raw", FORMER)
@@ -152,6 +174,7 @@ def test_what_the_former_release_wrote_is_read(raw: bytes) -> None:
     envelope = decode(raw)
 
     assert envelope == decode(encode(envelope))
+    assert_outlined(raw)
     written = {
         name: value
         for name, field in FIELDS.items()
@@ -235,8 +258,9 @@ def test_a_damaged_envelope_is_an_envelope_or_is_not(
     place = data.draw(st.integers(0, len(raw) - 1))
     raw[place] = data.draw(st.integers(0, 255))
 
-    decodes(bytes(raw))
-    decodes(bytes(raw[:place]))
+    for damaged in (bytes(raw), bytes(raw[:place])):
+        if decodes(damaged):
+            assert_outlined(damaged)
 
 
 NAMES = st.sampled_from(sorted({field.encode_name for field in fields(Envelope)}))
@@ -252,6 +276,7 @@ def test_any_document_is_an_envelope_or_is_not(
 def test_a_later_release_is_told_from_what_is_no_envelope() -> None:
     raw = orjson.dumps({"v": VERSION + 1, "of": "another shape"})
 
+    assert outline(raw) is None
     assert is_newer(raw)
     with pytest.raises(NewerVersion):
         decode(raw)

@@ -62,6 +62,18 @@ class SegmentPage(NamedTuple):
     skipped: int = 0
 
 
+class FoundFrames(NamedTuple):
+    """A segment, and the numbers of some of its frames, ascending: at least one."""
+
+    segment: Segment
+    frames: Sequence[int]
+
+    @property
+    def after(self) -> str:
+        """The cursor behind all of them."""
+        return cursor_after(self.segment.key, self.frames[-1])
+
+
 class Extent(NamedTuple):
     """About how many entries a time range has, and which segments' indexes are unreadable."""
 
@@ -92,25 +104,46 @@ def read(
     OSError if the directory cannot be read, ValueError for an invalid cursor, SegmentMissing
     if a segment has to be fetched first.
     """
+    found = find(directory, from_ms, to_ms, shard, cursor)
+    if found is None:
+        return SegmentPage((), None)
+    return read_found(directory, from_ms, to_ms, found.segment, found.frames[0])
+
+
+def find(
+    directory: Path,
+    from_ms: int,
+    to_ms: int,
+    shard: int | None = None,
+    cursor: str | None = None,
+) -> FoundFrames | None:
+    """The next frames of a segment that may have such entries; None at the end.
+
+    Raises OSError, ValueError.
+    """
     begin, number = _parse_cursor(cursor)
     begin = max(begin, day_of(from_ms - _CLOCK_SKEW_MS))
-    for segment in segments(directory, begin):
-        if shard not in (None, segment.shard):
-            continue
+    for segment in segments(directory, begin, shard=shard):
         if not segment.accepted.overlaps(from_ms, to_ms):
             continue
         first = number if segment.key == begin else 0
-        for at, frame in enumerate(segment.frames[first:], first):
-            if frame.accepted.overlaps(from_ms, to_ms):
-                page = _page(directory, segment, at)
-                kept = [
-                    each
-                    for each in page.deliveries
-                    if from_ms <= accepted_ms(each) < to_ms
-                ]
-                skipped = len(page.deliveries) - len(kept)
-                return page._replace(deliveries=kept, skipped=skipped)
-    return SegmentPage((), None)
+        frames = [
+            at
+            for at, frame in enumerate(segment.frames[first:], first)
+            if frame.accepted.overlaps(from_ms, to_ms)
+        ]
+        if frames:
+            return FoundFrames(segment, frames)
+    return None
+
+
+def read_found(
+    directory: Path, from_ms: int, to_ms: int, segment: Segment, at: int
+) -> SegmentPage:
+    """The entries of a frame that were accepted in that time. Raises SegmentMissing."""
+    page = _page(directory, segment, at)
+    kept = [each for each in page.deliveries if from_ms <= accepted_ms(each) < to_ms]
+    return page._replace(deliveries=kept, skipped=len(page.deliveries) - len(kept))
 
 
 def extent(directory: Path, from_ms: int, to_ms: int, shard: int) -> Extent:
@@ -124,23 +157,29 @@ def extent(directory: Path, from_ms: int, to_ms: int, shard: int) -> Extent:
     begin = day_of(from_ms - _CLOCK_SKEW_MS)
     entries = sum(
         frame.entries
-        for segment in segments(directory, begin, unreadable.append)
-        if segment.shard == shard and segment.accepted.overlaps(from_ms, to_ms)
+        for segment in segments(directory, begin, unreadable.append, shard)
+        if segment.accepted.overlaps(from_ms, to_ms)
         for frame in segment.frames
         if frame.accepted.overlaps(from_ms, to_ms)
     )
     # Spooled events arrive at any time after their own.
-    return Extent(entries, [key for key in unreadable if f".s{shard}." in key])
+    return Extent(entries, unreadable)
 
 
 def segments(
-    directory: Path, begin: str = "", report: Callable[[str], object] = str
+    directory: Path,
+    begin: str = "",
+    report: Callable[[str], object] = str,
+    shard: int | None = None,
 ) -> Iterator[Segment]:
-    """The finished segments, sorted by key, from a key or a day on.
+    """The finished segments, of one shard or all, sorted by key, from a key or a day on.
 
     An unreadable index is left out with a warning; `report` gets its key. Raises OSError.
     """
     for key in keys(directory, begin):
+        # Keys say the shard, so that the indexes of others need not be read.
+        if shard is not None and f".s{shard}." not in key:
+            continue
         try:
             yield load_segment(directory, key)
         except FileNotFoundError:
@@ -214,7 +253,7 @@ def reload_if_changed(directory: Path, segment: Segment) -> Segment | None:
 
 
 def _page(directory: Path, segment: Segment, at: int) -> SegmentPage:
-    following = f"{segment.key}#{at + 1}"
+    following = cursor_after(segment.key, at)
     frame = segment.frames[at]
     try:
         # A former release archived an entry of several events as one line.
@@ -244,6 +283,11 @@ def unfinished(directory: Path) -> Iterator[Path]:
     for path in sorted(directory.glob(f"[0-9]*/*{DATA_SUFFIX}")):
         if not index_path(directory, key_of_file(path)).exists():
             yield path
+
+
+def cursor_after(key: str, at: int) -> str:
+    """The cursor behind a frame of a segment."""
+    return f"{key}#{at + 1}"
 
 
 def _parse_cursor(cursor: str | None) -> tuple[str, int]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from workers.archive.contents import contents_path
 from workers.archive.reader import segments, stored_record
 from workers.archive.rewrite import marked, marked_key
 from workers.archive.segment import OPEN, index_path
@@ -32,6 +33,7 @@ def delete_old(directory: Path, keep_days: int, now_ms: int) -> int:
             segment.index(directory).unlink(missing_ok=True)
             segment.data(directory).unlink(missing_ok=True)
             stored_record(directory, segment.key).unlink(missing_ok=True)
+            contents_path(directory, segment.key).unlink(missing_ok=True)
             gone += 1
             with suppress(OSError):  # the day still has segments
                 segment.data(directory).parent.rmdir()

@@ -17,6 +17,7 @@ from zlib import crc32
 from zstandard import ZstdCompressor
 
 from ingest.contracts.stream import EntryId
+from workers.archive.contents import ContentsBuilder, publish_contents
 from workers.archive.files import (
     fsync_directory,
     make_directory,
@@ -66,6 +67,7 @@ class SegmentWriter:
         self._sha256 = sha256()
         self._kinds: Counter[str] = Counter()
         self._frames: list[Frame] = []
+        self._contents = ContentsBuilder()
         self._offset = 0
         self._lines: list[bytes] = []
         self._line_bytes = 0
@@ -84,6 +86,7 @@ class SegmentWriter:
             at = accepted_ms(delivery)
             self._kinds[kind or "?"] += 1
             self._lines.append(line)
+            self._contents.add(delivery.payload)
             self._line_bytes += len(line)
             span = Span(at, at)
             self._accepted = span | self._accepted if self._accepted else span
@@ -111,6 +114,10 @@ class SegmentWriter:
         self._path.replace(segment.data(self._directory))
         index.replace(segment.index(self._directory))
         fsync_directory(day)
+        # Replays do without it.
+        with suppress(OSError):
+            contents = self._contents.encode(segment.key)
+            publish_contents(self._directory, segment.key, contents)
         return segment
 
     def discard(self) -> None:
@@ -132,6 +139,7 @@ class SegmentWriter:
             accepted=self._accepted or Span(0, 0),
         )
         self._frames.append(frame)
+        self._contents.end_frame(len(self._lines))
         self._offset += len(data)
         self._lines, self._line_bytes, self._accepted = [], 0, None
 

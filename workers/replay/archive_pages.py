@@ -5,20 +5,40 @@ The frame is cached until all of it was taken.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import delete_record
-from workers.archive.reader import Extent, SegmentMissing, SegmentPage, extent, read
-from workers.archive.segment import SegmentDamaged
+from workers.archive.reader import (
+    Extent,
+    FoundFrames,
+    SegmentMissing,
+    SegmentPage,
+    extent,
+    find,
+    read_found,
+)
+from workers.archive.segment import Segment, SegmentDamaged
 from workers.model.batch import Delivery, TransientError
 
 #: Small, since a page delays the process' live traffic; high rates get larger pages.
 MIN_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
 _PAGES_A_SECOND: Final = 20
+
+
+#: Segments without an entry to read, that one page may pass.
+_MOST_PASSED: Final = 32
+
+#: Says which frames of a segment may have what is looked for.
+ChooseFrames = Callable[[Segment, Sequence[int]], Awaitable[Sequence[int]]]
+
+
+async def every_frame(_segment: Segment, frames: Sequence[int]) -> Sequence[int]:
+    """Choose all of them."""
+    return frames
 
 
 class ArchivePosition(NamedTuple):
@@ -41,7 +61,7 @@ NO_DAMAGE: Final = Damage()
 class ArchiveTake(NamedTuple):
     """Some entries, and the position after them, None at the end.
 
-    `read` counts entries of other times too.
+    `read` counts entries of other times too, and those of frames that were left out.
     """
 
     deliveries: Sequence[Delivery]
@@ -71,13 +91,18 @@ class ArchivePages:
         return await asyncio.to_thread(extent, self._directory, *span, shard)
 
     async def take(
-        self, shard: int, span: tuple[int, int], position: ArchivePosition, count: int
+        self,
+        shard: int,
+        span: tuple[int, int],
+        position: ArchivePosition,
+        count: int,
+        choose: ChooseFrames = every_frame,
     ) -> ArchiveTake:
         """The next entries, and the position after them.
 
         `span` is the requested time range in Unix milliseconds. Raises OSError, TransientError.
         """
-        page = await self._read(shard, span, position.cursor)
+        page = await self._read(shard, span, position.cursor, choose)
         until = position.done + count
         some = page.deliveries[position.done : until]
         if until < len(page.deliveries):
@@ -89,22 +114,47 @@ class ArchivePages:
         return ArchiveTake(some, after, read, damage)
 
     async def _read(
-        self, shard: int, span: tuple[int, int], cursor: str | None
+        self,
+        shard: int,
+        span: tuple[int, int],
+        cursor: str | None,
+        choose: ChooseFrames,
     ) -> SegmentPage:
-        asked = (shard, span, cursor)
+        asked = (shard, span, cursor, choose)
         if self._last is None or self._last[0] != asked:
             if self._fetcher is not None:
                 await self._fetcher.refresh()
-            self._last = (asked, await self._page(shard, span, cursor))
+            self._last = (asked, await self._page(shard, span, cursor, choose))
         return self._last[1]
 
     async def _page(
-        self, shard: int, span: tuple[int, int], cursor: str | None
+        self,
+        shard: int,
+        span: tuple[int, int],
+        cursor: str | None,
+        choose: ChooseFrames,
     ) -> SegmentPage:
+        passed = 0
+        for _ in range(_MOST_PASSED):
+            found = await asyncio.to_thread(find, self._directory, *span, shard, cursor)
+            if found is None:
+                return SegmentPage((), None, skipped=passed)
+            chosen = await choose(*found)
+            frames = found.segment.frames
+            until = chosen[0] if chosen else len(frames)
+            passed += sum(frames[at].entries for at in found.frames if at < until)
+            if chosen:
+                page = await self._page_of(span, FoundFrames(found.segment, chosen))
+                return page._replace(skipped=page.skipped + passed)
+            cursor = found.after
+        return SegmentPage((), cursor, skipped=passed)
+
+    async def _page_of(self, span: tuple[int, int], found: FoundFrames) -> SegmentPage:
+        """The entries of the first of these frames."""
         while True:
             try:
                 return await asyncio.to_thread(
-                    read, self._directory, *span, shard, cursor
+                    read_found, self._directory, *span, found.segment, found.frames[0]
                 )
             except SegmentMissing as missing:
                 await self._fetch(missing)

@@ -19,6 +19,7 @@ from workers.postgres.database import Connection, columns, transaction
 from workers.postgres.sql import statements
 from workers.replay.leases import Part
 from workers.replay.reprocess import Candidate, may_differ
+from workers.replay.scope import Place
 from workers.resolve.generated_links import generate
 
 _SQL: Final = statements("replay/replays")
@@ -162,9 +163,7 @@ async def _resolve_and_compare(
         rejections += refused
     for row in rows:
         if item := page.sealed.get(row.entry):
-            is_asked = part.request.matches_place(
-                item.envelope, row.place.workspace_id, row.place.link_id
-            )
+            is_asked = part.scope.has(item.envelope, Place.of(row.place))
             page.fresh += [row] * is_asked
             page.scanned -= not is_asked
         else:
@@ -175,7 +174,7 @@ async def _resolve_and_compare(
         # Recorded and quarantined entries stay as they are.
         if item is None or rejected.delivery.entry in page.waiting:
             continue
-        is_asked = part.request.matches_place(item.envelope, None, None)
+        is_asked = part.scope.has(item.envelope, Place())
         page.rejections += [rejected] * is_asked
         page.scanned -= not is_asked
 
@@ -219,5 +218,4 @@ def _is_requested_as_recorded(
 ) -> bool:
     """Whether the request includes the event by its recorded workspace and link."""
     row = recorded.rows.get(item.envelope.id)
-    owner, link = (row["workspace_id"], row["link_id"]) if row else (None, None)
-    return part.request.matches_place(item.envelope, owner, link)
+    return part.scope.has(item.envelope, Place.of_row(row) if row else Place())

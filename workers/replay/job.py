@@ -17,7 +17,8 @@ from typing_extensions import override
 from workers.jobs.arq_host import JobSet
 from workers.model.batch import PausedError
 from workers.pipeline.pipeline import Pipeline
-from workers.replay.archive_pages import page_size
+from workers.replay.archive_pages import ChooseFrames, every_frame, page_size
+from workers.replay.frame_filter import FrameFilters
 from workers.replay.leases import (
     Part,
     RunningReplay,
@@ -58,6 +59,8 @@ class ReplayJob(JobSet):
         self.replayer = PageReplayer(pipeline)
         self._pipeline = pipeline
         self._sources = sources
+        directory = sources.archive
+        self._filters = FrameFilters(pipeline.pool, directory) if directory else None
 
     @override
     def crons(self) -> list[CronJob]:
@@ -95,9 +98,12 @@ class ReplayJob(JobSet):
     async def _work(self, part: Part) -> None:
         until = time.monotonic() + _CHUNK_SECONDS
         cursor = part.cursor
+        choose: ChooseFrames = every_frame
+        if self._filters is not None and part.request.is_filtered:
+            choose = self._filters.chooser(part)
         await asyncio.sleep(min(part.wait, _CHUNK_SECONDS))
         while (began := time.monotonic()) < until:
-            progress, cursor = await self._step(part, cursor)
+            progress, cursor = await self._step(part, cursor, choose)
             if cursor is None or not progress.is_running:
                 return
             now = time.monotonic()
@@ -112,7 +118,7 @@ class ReplayJob(JobSet):
         return next((pause for most, pause in _PAUSES if lag < most), _LONG_PAUSE)
 
     async def _step(
-        self, part: Part, cursor: Cursor | None
+        self, part: Part, cursor: Cursor | None, choose: ChooseFrames
     ) -> tuple[RunningReplay, Cursor | None]:
         request = part.request
         span = (request.from_ms, request.to_ms)
@@ -121,7 +127,7 @@ class ReplayJob(JobSet):
             step = Step(cursor, expected=expected, damage=damage)
             return await self.replayer.replay_page(part, [], step), cursor
         count = page_size(request.rate)
-        page = await self._sources.page(part.shard, cursor, span, count)
+        page = await self._sources.page(part.shard, cursor, span, count, choose)
         step = Step(page.next, page.read, damage=page.damage)
         return await self.replayer.replay_page(part, page.deliveries, step), page.next
 

@@ -14,6 +14,7 @@ from workers.postgres.database import Connection, Pool, fetch
 from workers.postgres.sql import statements
 from workers.replay.archive_pages import NO_DAMAGE, Damage
 from workers.replay.request import ReplayRequest
+from workers.replay.scope import Scope, load_scope
 from workers.replay.sources import Cursor
 
 _SQL: Final = statements("replay/replays")
@@ -36,6 +37,7 @@ class Part:
     holder: UUID
     mode: Mode
     request: ReplayRequest
+    scope: Scope
     cursor: Cursor | None
     wait: float = 0.0
 
@@ -83,12 +85,14 @@ async def take(pool: Pool, holder: UUID) -> Part | None:
     if not found:
         return None
     [row] = found
+    request = ReplayRequest.decode(row["requested"])
     return Part(
         replay_id=row["replay_id"],
         shard=row["shard"],
         holder=holder,
         mode=row["mode"],
-        request=ReplayRequest.decode(row["requested"]),
+        request=request,
+        scope=await load_scope(pool, request),
         cursor=row["cursor"] and Cursor.decode(row["cursor"]),
         wait=max(0.0, row["wait"] or 0.0),
     )

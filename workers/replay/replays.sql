@@ -55,13 +55,34 @@ update replays
 -- shard_lock: one replay at a time writes a shard's entries
 select pg_advisory_xact_lock(hashtext('reftide replay'), $1)
 
+-- names_of_link: the codes that a link has and had
+select code from links where id = $1
+ union
+select code from link_aliases where link_id = $1
+
+-- names_of_partner: a partner's links, by each code that they have and had
+select id, code from links where partner_id = $1
+ union
+select link_id, link_aliases.code
+  from links join link_aliases on link_aliases.link_id = links.id
+ where links.partner_id = $1
+
+-- links_of_workspace: a workspace's links, up to a number of them
+select id from links where workspace_id = $1 limit $2
+
+-- recorded_of_link: what is recorded for a link, of a range of ids
+select id from events where link_id = $1 and id >= $2 and id < $3 limit $4
+
+-- recorded_of_partner: the same for a partner
+select id from events where partner_id = $1 and id >= $2 and id < $3 limit $4
+
 -- recorded: the rows of these events
 select *, api_key_id is null as is_keyless
   from events
  where id = any($1::uuid[])
 
 -- recorded_entries: from which entries these events, of this range of ids, were recorded, and of whom
-select id, epoch, shard, entry_ms, entry_seq, entry_index, workspace_id, link_id
+select id, epoch, shard, entry_ms, entry_seq, entry_index, kind::text, workspace_id, link_id, partner_id
   from events
  where id = any($1::uuid[]) and id between $2 and $3
 

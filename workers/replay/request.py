@@ -27,8 +27,9 @@ class ReplayRequest:
     dialect: str | None = None
     workspace_id: UUID | None = None
     link_id: UUID | None = None
-    #: The codes that the link has and had.
+    #: The codes that the link had when the replay was ordered.
     codes: tuple[str, ...] = ()
+    partner_id: UUID | None = None
     event_id: UUID | None = None
     rate: int | None = None
     is_dry: bool = False
@@ -46,7 +47,8 @@ class ReplayRequest:
     def is_filtered(self) -> bool:
         """Whether it asks for some events of its time only."""
         filters = (
-            self.kind, self.dialect, self.workspace_id, self.link_id, self.event_id,
+            self.kind, self.dialect, self.workspace_id, self.link_id, self.partner_id,
+            self.event_id,
         )  # fmt: skip
         return any(each is not None for each in filters)
 
@@ -62,17 +64,3 @@ class ReplayRequest:
     def matches_unreadable(self, entry: Entry) -> bool:
         """Whether it includes an undecodable entry, of which only the time is known."""
         return not self.is_filtered and self.from_ms <= entry.ms < self.to_ms
-
-    def matches_place(
-        self, envelope: Envelope, workspace_id: UUID | None, link_id: UUID | None
-    ) -> bool:
-        """Whether it includes an event by its recorded or resolved workspace and link."""
-        is_owner = self.workspace_id in {
-            None,
-            envelope.request.workspace_id or workspace_id,
-        }
-        is_link = (
-            self.link_id in {None, envelope.target.link_id, link_id}
-            or envelope.target.code in self.codes
-        )
-        return is_owner and is_link

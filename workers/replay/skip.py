@@ -10,26 +10,22 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
-import orjson
-
 from ingest.contracts import ids
+from ingest.contracts.clickid import NO_LINK
+from ingest.contracts.encoding.envelopes import outline
+from ingest.contracts.envelope import CLICK
 from workers.model.batch import Delivery, Entry
 from workers.model.rows import DatabaseRecord, entry_of
 from workers.postgres.database import Pool, autocommit
 from workers.postgres.sql import statements
 from workers.replay.leases import Part
 from workers.replay.request import ReplayRequest
+from workers.replay.scope import Place
 
 _SQL: Final = statements("replay/replays")
 
 # The beginning of an encoded envelope, of any version.
 _ID: Final = re.compile(rb'\{"v":\d+,"i":"([0-9a-f]{32})"')
-#: Of a click whose link the edge knew: nothing but that link can have it.
-_LINK: Final = re.compile(
-    rb'\{"v":[23],"i":"[0-9a-f]{32}","k":"click",.*?"l":\{"l":"([0-9a-f]{32})"'
-)
-#: Its fields have other places.
-_FIRST_VERSION: Final = b'{"v":1,'
 
 
 class Rest(NamedTuple):
@@ -57,7 +53,7 @@ async def without_recorded(
         if row is None or row["id"] != named[each.entry]:
             left.append(each)
         elif request.is_filtered:
-            if _is_asked(request, row, each.payload):
+            if _is_asked(part, row, each.payload):
                 left.append(each)
         elif request.from_ms <= (at := ids.millis(row["id"])) < request.to_ms:
             if at < horizon_ms:
@@ -87,36 +83,25 @@ async def _recorded(
 
 
 def _may_be_asked(request: ReplayRequest, payload: bytes) -> bool:
-    """False for a click of another link, which its payload names."""
-    if request.link_id is None:
+    """False for an event of another kind or dialect, and for a click on another link."""
+    if not request.is_filtered:
         return True
-    found = _LINK.match(payload)
-    return found is None or found[1] == request.link_id.hex.encode()
-
-
-def _is_asked(request: ReplayRequest, row: DatabaseRecord, payload: bytes) -> bool:
-    """Whether the request may include a recorded event; what is left is decoded."""
-    if payload.startswith(_FIRST_VERSION):
+    said = outline(payload)
+    if said is None:
         return True
-    return (
-        _has(payload, b'"k":"%s"', request.kind)
-        and _has(payload, b'"d":"%s"', request.dialect)
-        and request.event_id in {None, row["id"]}
-        and (
-            request.workspace_id in {None, row["workspace_id"]}
-            or _names(payload, request.workspace_id)
-        )
-        and (
-            request.link_id in {None, row["link_id"]}
-            or _names(payload, request.link_id)
-            or any(orjson.dumps(code) in payload for code in request.codes)
-        )
+    is_other = (
+        request.kind not in {None, said.kind}
+        or request.dialect not in {None, said.request.dialect}
+        or request.event_id not in {None, said.id}
+    )
+    # Nothing but the link that it names can have a click.
+    link_id = said.target.link_id if said.kind == CLICK else None
+    return not is_other and (
+        request.link_id is None or link_id in {None, NO_LINK, request.link_id}
     )
 
 
-def _has(payload: bytes, field: bytes, value: str | None) -> bool:
-    return value is None or field % value.encode() in payload
-
-
-def _names(payload: bytes, some: UUID | None) -> bool:
-    return some is not None and some.hex.encode() in payload
+def _is_asked(part: Part, row: DatabaseRecord, payload: bytes) -> bool:
+    """Whether the request may include a recorded event; what is left is decoded."""
+    said = outline(payload)
+    return said is None or part.scope.has(said, Place.of_row(row))

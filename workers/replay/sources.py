@@ -23,7 +23,9 @@ from workers.replay.archive_pages import (
     NO_DAMAGE,
     ArchivePages,
     ArchivePosition,
+    ChooseFrames,
     Damage,
+    every_frame,
 )
 
 #: How far an edge's clock may be ahead of Redis'; ids further ahead are refused.
@@ -89,6 +91,7 @@ class ReplaySources:
         `fetcher` fetches segments that only an object store has.
         """
         self._redis = redis
+        self.archive = archive
         self._archive_pages = (
             None if archive is None else ArchivePages(archive, fetcher)
         )
@@ -99,15 +102,21 @@ class ReplaySources:
             return await self._begin(shard, span)
 
     async def page(
-        self, shard: int, cursor: Cursor, span: tuple[int, int], count: int = MIN_PAGE
+        self,
+        shard: int,
+        cursor: Cursor,
+        span: tuple[int, int],
+        count: int = MIN_PAGE,
+        choose: ChooseFrames = every_frame,
     ) -> ReplayPage:
         """The next entries, without those the group still has to record.
 
-        `span` is the requested time range in Unix milliseconds. Raises TransientError.
+        `span` is the requested time range in Unix milliseconds; `choose` leaves out frames of
+        the archive. Raises TransientError.
         """
         with redis_errors():
             if cursor.is_archive:
-                return await self._archive_page(shard, cursor, span, count)
+                return await self._archive_page(shard, cursor, span, count, choose)
             return await self._stream_page(shard, cursor, count)
 
     async def lag(self, shard: int) -> float:
@@ -212,12 +221,17 @@ class ReplaySources:
         return None if self._archive_pages is None else replace(cursor, is_archive=True)
 
     async def _archive_page(
-        self, shard: int, cursor: Cursor, span: tuple[int, int], count: int
+        self,
+        shard: int,
+        cursor: Cursor,
+        span: tuple[int, int],
+        count: int,
+        choose: ChooseFrames,
     ) -> ReplayPage:
         if self._archive_pages is None:
             return ReplayPage((), 0, None)
         place = ArchivePosition(cursor.archive, cursor.done)
-        taken = await self._archive_pages.take(shard, span, place, count)
+        taken = await self._archive_pages.take(shard, span, place, count, choose)
         found = [one for one in taken.deliveries if _is_missing(one, cursor)]
         state = await self._state(shard)
         acknowledged = await self._acknowledged(shard, state, found)

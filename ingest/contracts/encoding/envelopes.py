@@ -8,6 +8,7 @@ worker that knows them.
 
 from hashlib import blake2b
 from typing import Final
+from uuid import UUID
 
 import msgspec
 from msgspec.structs import asdict
@@ -29,6 +30,40 @@ VERSION: Final = 4
 #: Of an event with a trace context, and of a refund, with or without one.
 _TRACED_VERSION: Final = 3
 _REFUND_VERSION: Final = 4
+
+
+class _SaidRequest(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    rename={"dialect": "d", "workspace_id": "w", "api_key_hashes": "h", "is_test": "x"},
+):
+    dialect: str
+    workspace_id: UUID | None = None
+    api_key_hashes: tuple[str, ...] = ()
+    is_test: bool = False
+
+
+class _SaidTarget(
+    msgspec.Struct, frozen=True, gc=False, rename={"link_id": "l", "code": "c"}
+):
+    link_id: UUID | None = None
+    code: str | None = None
+
+
+class Outline(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    rename={"version": "v", "id": "i", "kind": "k", "request": "r", "target": "l"},
+):
+    """Of an encoded event, what tells it from events that somebody looks for."""
+
+    version: int
+    id: UUID
+    kind: str
+    request: _SaidRequest
+    target: _SaidTarget = _SaidTarget()
 
 
 class Undecodable(Exception):
@@ -55,6 +90,7 @@ class _Claim(msgspec.Struct, rename={"request": "r", "target": "l"}):
 _CLAIMS: Final = msgspec.json.Decoder(_Claim)
 _ENCODER: Final = msgspec.json.Encoder(uuid_format="hex")
 _DECODER: Final = msgspec.json.Decoder(Envelope)
+_OUTLINES: Final = msgspec.json.Decoder(Outline)
 _VERSIONS: Final = msgspec.json.Decoder(_Version)
 
 #: To copy it takes less than to make one.
@@ -93,6 +129,28 @@ def claim_of(payload: bytes) -> tuple[Request, Target] | None:
     except _MALFORMED:
         return None  # of an earlier version
     return (found.request, found.target) if found else None
+
+
+def outline(payload: bytes) -> Outline | None:
+    """What an encoded event names, in half of the time that decoding takes.
+
+    None for a later version, and for what is no envelope. What has an outline may still be
+    undecodable.
+    """
+    try:
+        found = _outlined(payload)
+    except _MALFORMED:
+        return None
+    return found if found.version <= VERSION else None
+
+
+def _outlined(payload: bytes) -> Outline:
+    try:
+        return _OUTLINES.decode(payload)
+    except msgspec.ValidationError:
+        if _version(payload) == version_1.VERSION:
+            return _OUTLINES.decode(version_1.upgraded(payload))
+        raise
 
 
 def decode(raw: bytes) -> Envelope:

@@ -1,7 +1,8 @@
 """`reftide archive`: the files that keep events longer than the streams do."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -14,12 +15,13 @@ import click
 from ingest.contracts.telemetry import configure_logging
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
-from scripts.output import Report, counted, facts, reporting, table
-from scripts.parameters import until, when
+from scripts.output import Report, counted, facts, is_quiet, reporting, table
+from scripts.parameters import dry_run, until, when
 from scripts.servers import redis_server, shard_numbers
-from scripts.services.recover import object_store_view
+from scripts.services.recover import object_store_view, reindexing
 from workers.archive.object_store.inventory import is_absent
 from workers.archive.reader import problem, unfinished
+from workers.archive.segment import Segment
 from workers.archive.stream_reader import drop_group, holders
 from workers.model.batch import TransientError
 
@@ -38,6 +40,7 @@ _PROBLEMS: Final = ("segment", "problem")
   reftide archive list
   reftide archive verify
   reftide archive status
+  reftide archive reindex --dry-run
   zstdcat .reftide/archive/2025-11-21/*.zst | jq 'select(.event.k == "lead")'
 """
 )
@@ -167,6 +170,57 @@ def fetch(environment: Environment, *, since: datetime, until: datetime) -> Repo
         click.echo(f"{segments} with {document['bytes']:,} bytes fetched.")
 
     return Report(document, for_people, int(not document["ok"]))
+
+
+@command.command(
+    epilog="""\b
+Replays with --link, --partner, --workspace, --kind or --dialect leave out what a segment's
+contents say it does not have. Workers write them with each segment; segments of a release
+before 0.2.0, and those whose contents are damaged, are read whole until this was run.
+It goes on where it was stopped. Exit code 1 if entries cannot be read.
+"""
+)
+@click.option("--all", "is_all", is_flag=True, help="Anew where they can be read, too.")
+@dry_run
+@reporting
+def reindex(environment: Environment, *, is_all: bool, dry_run: bool) -> Report:
+    """Write down what the segments contain, for those that lack it."""
+    directory = _directory(environment)
+    with _readable(directory):
+        found, wrong = object_store_view.found_in(directory)
+        plan = reindexing.planned(directory, found, is_all=is_all)
+        if not dry_run:
+            wrong += _reindex(directory, plan.left)
+    document = {
+        "ok": not wrong,
+        "dry_run": dry_run,
+        **plan.told(),
+        "problems": [dict(zip(_PROBLEMS, one, strict=True)) for one in wrong],
+    }
+
+    def for_people() -> None:
+        if wrong:
+            table(document["problems"], _PROBLEMS, "Damaged")
+        verb = "to read" if dry_run else "read"
+        entries = counted(document["left_entries"], "entry", "entries")
+        click.echo(f"{counted(document['left'], 'segment')} {verb}, with {entries}.")
+        if plan.absent:
+            click.echo(
+                f"{counted(len(plan.absent), 'segment')} left out: their files are not here,"
+                " see `reftide archive fetch`."
+            )
+
+    return Report(document, for_people, int(bool(wrong)))
+
+
+def _reindex(directory: Path, left: Sequence[Segment]) -> list[tuple[str, str]]:
+    with click.progressbar(
+        length=sum(each.entries for each in left),
+        label="reindex",
+        file=sys.stderr,
+        hidden=is_quiet() or not sys.stderr.isatty(),
+    ) as bar:
+        return reindexing.carry_out(directory, left, bar.update)
 
 
 @command.command(

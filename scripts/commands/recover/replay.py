@@ -49,6 +49,9 @@ The workers do it, and go on if this command is stopped (Ctrl-C): see `reftide r
 @click.option("--link", metavar="CODE", help="Only of this link: a code or public id.")
 @click.option("--domain", metavar="DOMAIN", help="Of the link's code.")
 @click.option(
+    "--partner", metavar="CODE", help="Only of this partner: a code or public id."
+)
+@click.option(
     "--event", "event_id", type=click.UUID, metavar="ID", help="Only this event."
 )
 @click.option(

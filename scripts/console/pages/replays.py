@@ -31,7 +31,7 @@ _LISTED: Final = 50
 #: Of so many changes somebody types the number.
 _TYPED: Final = 10_000
 _MOST_RATE: Final = 1_000_000
-_TEXTS: Final = ("kind", "dialect", "workspace", "link", "domain")
+_TEXTS: Final = ("kind", "dialect", "workspace", "link", "domain", "partner")
 #: Said by others, or of no use to readers.
 _IDS: Final = frozenset({"link_id", "workspace_id", "is_dry"})
 _ENDS: Final = frozenset({"done", "cancelled"})

@@ -21,6 +21,7 @@ from scripts.servers import Connection, required, rows
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.administer.catalogue.link_lookup import any_link
+from scripts.services.administer.catalogue.partners import the_partner
 from scripts.services.noun import Facts, Field, Noun, Row, Table
 from scripts.sql import statements
 from scripts.times import unix_ms
@@ -156,6 +157,10 @@ async def requested(connection: Connection, asked: Mapping[str, Any]) -> ReplayR
         raise UsageProblem(
             "--from is not before --to.", "swap them, or leave out --to."
         )
+    owner = await filter_by(connection, asked["workspace"])
+    partner: UUID | None = None
+    if asked["partner"] is not None:
+        partner = (await the_partner(connection, asked["partner"], owner))["id"]
     link: UUID | None = None
     codes: tuple[str, ...] = ()
     if asked["link"] is not None:
@@ -167,9 +172,10 @@ async def requested(connection: Connection, asked: Mapping[str, Any]) -> ReplayR
         to_ms=to_ms,
         kind=asked["kind"] and Kind(asked["kind"]),
         dialect=asked["dialect"],
-        workspace_id=_plain(await filter_by(connection, asked["workspace"])),
+        workspace_id=_plain(owner),
         link_id=_plain(link),
         codes=codes,
+        partner_id=_plain(partner),
         event_id=_plain(event_id),
         rate=asked["rate"],
         is_dry=asked["dry_run"],

@@ -12,6 +12,7 @@ from ingest.contracts.envelope import Kind
 from tests.support.directory import (
     FOREIGN_LINK,
     LINKS,
+    PARTNERS,
     WORKSPACE,
     a_click,
     a_lead,
@@ -20,6 +21,7 @@ from tests.support.directory import (
 from tests.support.workers.replaying import EVERYTHING, Site, a_site
 from workers.model.batch import Delivery, Entry
 from workers.replay.leases import Mode, Part
+from workers.replay.scope import Scope
 from workers.replay.skip import Rest, without_recorded
 
 _LINK = {"link_id": LINKS[0], "codes": ("L0", 'Ä"0')}
@@ -54,6 +56,9 @@ async def _happened(site: Site) -> None:
         ({}, 8),
         (_LINK, 5),
         ({"link_id": LINKS[1], "codes": ("L1",)}, 1),
+        ({"partner_id": PARTNERS[0]}, 5),
+        ({"partner_id": PARTNERS[1]}, 1),
+        ({"partner_id": PARTNERS[1], "link_id": LINKS[0]}, 0),
         ({"kind": Kind.LEAD}, 2),
         ({"dialect": "affitor"}, 4),
         ({"dialect": "dub"}, 0),
@@ -123,5 +128,6 @@ def _part(**filters: Any) -> Part:
         holder=UUID(int=2),
         mode="missing",
         request=replace(EVERYTHING, **filters),
+        scope=Scope(link_id=filters.get("link_id")),
         cursor=None,
     )
