@@ -5,9 +5,9 @@ The frame is cached until all of it was taken.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import delete_record
@@ -30,15 +30,22 @@ _PAGES_A_SECOND: Final = 20
 
 
 #: Segments without an entry to read, that one page may pass.
-_MOST_PASSED: Final = 32
+_MOST_PASSED: Final = 8
 
-#: Says which frames of a segment may have what is looked for.
-ChooseFrames = Callable[[Segment, Sequence[int]], Awaitable[Sequence[int]]]
+#: Parts of frames that one page may look through for what is wanted.
+_MOST_FRAMES: Final = 32
 
 
-async def every_frame(_segment: Segment, frames: Sequence[int]) -> Sequence[int]:
-    """Choose all of them."""
-    return frames
+class Wanted(Protocol):
+    """What a replay looks for."""
+
+    async def frames(self, segment: Segment, frames: Sequence[int]) -> Sequence[int]:
+        """Those of a segment's frames that may have it. Raises TransientError."""
+        ...
+
+    def has(self, payload: bytes) -> bool:
+        """Whether an event may be it, at a glance."""
+        ...
 
 
 class ArchivePosition(NamedTuple):
@@ -53,6 +60,10 @@ class Damage(NamedTuple):
 
     entries: int = 0
     segments: Sequence[str] = ()
+
+    def plus(self, other: "Damage") -> "Damage":
+        """Both."""
+        return Damage(self.entries + other.entries, (*self.segments, *other.segments))
 
 
 NO_DAMAGE: Final = Damage()
@@ -96,13 +107,36 @@ class ArchivePages:
         span: tuple[int, int],
         position: ArchivePosition,
         count: int,
-        choose: ChooseFrames = every_frame,
+        wanted: Wanted | None = None,
     ) -> ArchiveTake:
         """The next entries, and the position after them.
 
-        `span` is the requested time range in Unix milliseconds. Raises OSError, TransientError.
+        `span` is the requested time range in Unix milliseconds. Of `wanted`, which is rare, the
+        entries are of several frames, and others are left out. Raises OSError, TransientError.
         """
-        page = await self._read(shard, span, position.cursor, choose)
+        if wanted is None:
+            return await self._take(shard, span, position, count, None)
+        found: list[Delivery] = []
+        read, damage = 0, NO_DAMAGE
+        for _ in range(_MOST_FRAMES):
+            taken = await self._take(shard, span, position, count, wanted)
+            found += [each for each in taken.deliveries if wanted.has(each.payload)]
+            read, damage = read + taken.read, damage.plus(taken.damage)
+            if taken.after is None or len(found) >= count:
+                return ArchiveTake(found, taken.after, read, damage)
+            position = taken.after
+        return ArchiveTake(found, position, read, damage)
+
+    async def _take(
+        self,
+        shard: int,
+        span: tuple[int, int],
+        position: ArchivePosition,
+        count: int,
+        wanted: Wanted | None,
+    ) -> ArchiveTake:
+        """Of one frame."""
+        page = await self._read(shard, span, position.cursor, wanted)
         until = position.done + count
         some = page.deliveries[position.done : until]
         if until < len(page.deliveries):
@@ -118,13 +152,13 @@ class ArchivePages:
         shard: int,
         span: tuple[int, int],
         cursor: str | None,
-        choose: ChooseFrames,
+        wanted: Wanted | None,
     ) -> SegmentPage:
-        asked = (shard, span, cursor, choose)
+        asked = (shard, span, cursor, wanted)
         if self._last is None or self._last[0] != asked:
             if self._fetcher is not None:
                 await self._fetcher.refresh()
-            self._last = (asked, await self._page(shard, span, cursor, choose))
+            self._last = (asked, await self._page(shard, span, cursor, wanted))
         return self._last[1]
 
     async def _page(
@@ -132,14 +166,14 @@ class ArchivePages:
         shard: int,
         span: tuple[int, int],
         cursor: str | None,
-        choose: ChooseFrames,
+        wanted: Wanted | None,
     ) -> SegmentPage:
         passed = 0
         for _ in range(_MOST_PASSED):
             found = await asyncio.to_thread(find, self._directory, *span, shard, cursor)
             if found is None:
                 return SegmentPage((), None, skipped=passed)
-            chosen = await choose(*found)
+            chosen = found.frames if wanted is None else await wanted.frames(*found)
             frames = found.segment.frames
             until = chosen[0] if chosen else len(frames)
             passed += sum(frames[at].entries for at in found.frames if at < until)

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from typing_extensions import override
+
 from workers.archive.contents import (
     FrameContents,
     code_hash,
@@ -26,7 +28,7 @@ from workers.archive.segment import Segment
 from workers.model.batch import TransientError
 from workers.postgres.database import Pool, autocommit
 from workers.postgres.sql import statements
-from workers.replay.archive_pages import ChooseFrames
+from workers.replay.archive_pages import Wanted
 from workers.replay.leases import Part
 from workers.replay.request import ReplayRequest
 from workers.replay.scope import LinkNames
@@ -75,9 +77,9 @@ class FrameFilters:
         #: Of the latest replay: its id, and what it has recorded by link and by partner.
         self._recorded: tuple[UUID, Sequence[frozenset[int] | None]] | None = None
 
-    def chooser(self, part: Part) -> ChooseFrames:
-        """Chooses frames for one part."""
-        return _FrameFilter(part, self._directory, self._signs).choose
+    def of(self, part: Part) -> Wanted:
+        """What one part looks for."""
+        return _FrameFilter(part, self._directory, self._signs)
 
     async def _signs(self, part: Part) -> Sequence[_Signs]:
         """The filters, all of which an event has to pass. Raises TransientError."""
@@ -134,8 +136,8 @@ class FrameFilters:
         return (_Signs(workspace=name_hash(workspace_id), links=links),)
 
 
-class _FrameFilter:
-    """Chooses frames for one part of a replay."""
+class _FrameFilter(Wanted):
+    """What one part of a replay looks for."""
 
     def __init__(
         self,
@@ -149,8 +151,12 @@ class _FrameFilter:
         self._signs: Sequence[_Signs] | None = None
         self._last: tuple[str, Sequence[FrameContents] | None] | None = None
 
-    async def choose(self, segment: Segment, frames: Sequence[int]) -> Sequence[int]:
-        """Those of a segment's frames that may have what the replay looks for."""
+    @override
+    def has(self, payload: bytes) -> bool:
+        return self._part.request.may_match(payload)
+
+    @override
+    async def frames(self, segment: Segment, frames: Sequence[int]) -> Sequence[int]:
         # A page is a frame of many.
         if self._last is None or self._last[0] != segment.key:
             found = await asyncio.to_thread(load_contents, self._directory, segment)

@@ -17,7 +17,7 @@ from typing_extensions import override
 from workers.jobs.arq_host import JobSet
 from workers.model.batch import PausedError
 from workers.pipeline.pipeline import Pipeline
-from workers.replay.archive_pages import ChooseFrames, every_frame, page_size
+from workers.replay.archive_pages import Wanted, page_size
 from workers.replay.frame_filter import FrameFilters
 from workers.replay.leases import (
     Part,
@@ -98,12 +98,12 @@ class ReplayJob(JobSet):
     async def _work(self, part: Part) -> None:
         until = time.monotonic() + _CHUNK_SECONDS
         cursor = part.cursor
-        choose: ChooseFrames = every_frame
+        wanted: Wanted | None = None
         if self._filters is not None and part.request.is_filtered:
-            choose = self._filters.chooser(part)
+            wanted = self._filters.of(part)
         await asyncio.sleep(min(part.wait, _CHUNK_SECONDS))
         while (began := time.monotonic()) < until:
-            progress, cursor = await self._step(part, cursor, choose)
+            progress, cursor = await self._step(part, cursor, wanted)
             if cursor is None or not progress.is_running:
                 return
             now = time.monotonic()
@@ -118,7 +118,7 @@ class ReplayJob(JobSet):
         return next((pause for most, pause in _PAUSES if lag < most), _LONG_PAUSE)
 
     async def _step(
-        self, part: Part, cursor: Cursor | None, choose: ChooseFrames
+        self, part: Part, cursor: Cursor | None, wanted: Wanted | None
     ) -> tuple[RunningReplay, Cursor | None]:
         request = part.request
         span = (request.from_ms, request.to_ms)
@@ -127,7 +127,7 @@ class ReplayJob(JobSet):
             step = Step(cursor, expected=expected, damage=damage)
             return await self.replayer.replay_page(part, [], step), cursor
         count = page_size(request.rate)
-        page = await self._sources.page(part.shard, cursor, span, count, choose)
+        page = await self._sources.page(part.shard, cursor, span, count, wanted)
         step = Step(page.next, page.read, damage=page.damage)
         return await self.replayer.replay_page(part, page.deliveries, step), page.next
 

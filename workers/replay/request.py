@@ -7,7 +7,9 @@ from uuid import UUID
 from msgspec import json
 
 from ingest.contracts import ids
-from ingest.contracts.envelope import Envelope, Kind
+from ingest.contracts.clickid import NO_LINK
+from ingest.contracts.encoding.envelopes import outline
+from ingest.contracts.envelope import CLICK, Envelope, Kind
 from workers.model.batch import Entry
 
 
@@ -59,6 +61,24 @@ class ReplayRequest:
             and self.kind in {None, envelope.kind}
             and self.dialect in {None, envelope.request.dialect}
             and self.event_id in {None, envelope.id}
+        )
+
+    def may_match(self, payload: bytes) -> bool:
+        """False for an encoded event of another kind or dialect, and for a click on another link."""
+        if not self.is_filtered:
+            return True
+        said = outline(payload)
+        if said is None:
+            return True
+        is_other = (
+            self.kind not in {None, said.kind}
+            or self.dialect not in {None, said.request.dialect}
+            or self.event_id not in {None, said.id}
+        )
+        # Nothing but the link that it names can have a click.
+        link_id = said.target.link_id if said.kind == CLICK else None
+        return not is_other and (
+            self.link_id is None or link_id in {None, NO_LINK, self.link_id}
         )
 
     def matches_unreadable(self, entry: Entry) -> bool:

@@ -11,15 +11,12 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from ingest.contracts import ids
-from ingest.contracts.clickid import NO_LINK
 from ingest.contracts.encoding.envelopes import outline
-from ingest.contracts.envelope import CLICK
 from workers.model.batch import Delivery, Entry
 from workers.model.rows import DatabaseRecord, entry_of
 from workers.postgres.database import Pool, autocommit
 from workers.postgres.sql import statements
 from workers.replay.leases import Part
-from workers.replay.request import ReplayRequest
 from workers.replay.scope import Place
 
 _SQL: Final = statements("replay/replays")
@@ -42,7 +39,7 @@ async def without_recorded(
     request = part.request
     if part.mode == "reprocess" and not request.is_filtered:
         return Rest(deliveries)
-    deliveries = [each for each in deliveries if _may_be_asked(request, each.payload)]
+    deliveries = [each for each in deliveries if request.may_match(each.payload)]
     named = {each.entry: _event_id(each.payload) for each in deliveries}
     recorded, horizon_ms = await _recorded(pool, [*filter(None, named.values())])
     left: list[Delivery] = []
@@ -80,25 +77,6 @@ async def _recorded(
             _SQL["recorded_entries"], events, min(events), max(events)
         )
     return {entry_of(row): row for row in found}, horizon or 0
-
-
-def _may_be_asked(request: ReplayRequest, payload: bytes) -> bool:
-    """False for an event of another kind or dialect, and for a click on another link."""
-    if not request.is_filtered:
-        return True
-    said = outline(payload)
-    if said is None:
-        return True
-    is_other = (
-        request.kind not in {None, said.kind}
-        or request.dialect not in {None, said.request.dialect}
-        or request.event_id not in {None, said.id}
-    )
-    # Nothing but the link that it names can have a click.
-    link_id = said.target.link_id if said.kind == CLICK else None
-    return not is_other and (
-        request.link_id is None or link_id in {None, NO_LINK, request.link_id}
-    )
 
 
 def _is_asked(part: Part, row: DatabaseRecord, payload: bytes) -> bool:

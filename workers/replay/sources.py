@@ -23,9 +23,8 @@ from workers.replay.archive_pages import (
     NO_DAMAGE,
     ArchivePages,
     ArchivePosition,
-    ChooseFrames,
     Damage,
-    every_frame,
+    Wanted,
 )
 
 #: How far an edge's clock may be ahead of Redis'; ids further ahead are refused.
@@ -107,16 +106,16 @@ class ReplaySources:
         cursor: Cursor,
         span: tuple[int, int],
         count: int = MIN_PAGE,
-        choose: ChooseFrames = every_frame,
+        wanted: Wanted | None = None,
     ) -> ReplayPage:
         """The next entries, without those the group still has to record.
 
-        `span` is the requested time range in Unix milliseconds; `choose` leaves out frames of
-        the archive. Raises TransientError.
+        `span` is the requested time range in Unix milliseconds; of the archive, only
+        what is `wanted`. Raises TransientError.
         """
         with redis_errors():
             if cursor.is_archive:
-                return await self._archive_page(shard, cursor, span, count, choose)
+                return await self._archive_page(shard, cursor, span, count, wanted)
             return await self._stream_page(shard, cursor, count)
 
     async def lag(self, shard: int) -> float:
@@ -226,12 +225,12 @@ class ReplaySources:
         cursor: Cursor,
         span: tuple[int, int],
         count: int,
-        choose: ChooseFrames,
+        wanted: Wanted | None,
     ) -> ReplayPage:
         if self._archive_pages is None:
             return ReplayPage((), 0, None)
         place = ArchivePosition(cursor.archive, cursor.done)
-        taken = await self._archive_pages.take(shard, span, place, count, choose)
+        taken = await self._archive_pages.take(shard, span, place, count, wanted)
         found = [one for one in taken.deliveries if _is_missing(one, cursor)]
         state = await self._state(shard)
         acknowledged = await self._acknowledged(shard, state, found)

@@ -18,7 +18,8 @@ from scripts.errors import Unreachable, UsageProblem
 from scripts.output import Report, counted, facts, is_quiet, reporting, table
 from scripts.parameters import dry_run, until, when
 from scripts.servers import redis_server, shard_numbers
-from scripts.services.recover import object_store_view, reindexing
+from scripts.services.maintain import reindexing
+from scripts.services.recover import object_store_view
 from workers.archive.object_store.inventory import is_absent
 from workers.archive.reader import problem, unfinished
 from workers.archive.segment import Segment

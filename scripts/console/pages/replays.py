@@ -89,9 +89,8 @@ async def _replay(connection: Connection, replay_id: UUID) -> Row:
 def _progress(asked: Asked, row: Row) -> Mapping[str, Any]:
     """Entries a second until now, and when it ends at that rate."""
     read, expected, seconds = row["read"], row["expected"], row["seconds"]
-    rate, ends_at = read / seconds if seconds and read else None, None
-    if rate and expected and row["status"] == "running":
-        ends_at = now_of(asked) + timedelta(seconds=max(0, expected - read) / rate)
+    rate, left = read / seconds if seconds and read else None, replays.seconds_left(row)
+    ends_at = None if left is None else now_of(asked) + timedelta(seconds=left)
     part = 1.0 if row["status"] == "done" else min(1.0, read / max(1, expected))
     shown = rate and round(rate, 1 if rate < 10 else None)  # noqa: PLR2004
     return {"part": part, "rate": shown, "ends_at": ends_at}

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.times import unix_ms
+from workers.archive.contents import contents_path
 from workers.archive.object_store.fetch import SegmentFetcher
 from workers.archive.object_store.inventory import is_absent, is_stored
 from workers.archive.object_store.store import ObjectStore
@@ -114,6 +115,7 @@ def standing(directory: Path, found: Sequence[Segment], store: str | None) -> An
         "waiting": len(waiting),
         "waiting_since": min((each.last.ms for each in waiting), default=None),
         "nowhere": len(found) - len(known),
+        "indexed": sum(contents_path(directory, each.key).exists() for each in found),
     }
 
 

@@ -87,7 +87,17 @@ async def list_(connection: Connection, limit: int) -> list[Row]:
 async def show(connection: Connection, replay_id: UUID) -> Row:
     """Show a replay: what was asked for, how far it is, and its results."""
     found = await read(connection, replay_id)
-    return found | {"requested": asked_for(found)}
+    left = {"seconds_left": seconds_left(found)}
+    return found | left | {"requested": asked_for(found)}
+
+
+def seconds_left(replay: Row) -> float | None:
+    """For how long a replay that `read` found will go on as until now; None if it cannot be told."""
+    read_already, expected = replay["read"], replay["expected"]
+    if replay["status"] != "running" or not (read_already and expected):
+        return None
+    left = max(0, expected - read_already) * replay["seconds"] / read_already
+    return round(float(left), 1)
 
 
 def asked_for(replay: Row) -> dict[str, Any]:

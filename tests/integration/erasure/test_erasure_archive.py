@@ -199,7 +199,9 @@ async def test_who_has_the_old_index_in_hand_is_not_misled(
     await sweep(pool, tmp_path, [])
 
     with monkeypatch.context() as patched:
-        patched.setattr("workers.archive.reader.segments", lambda *_: iter([segment]))
+        patched.setattr(
+            "workers.archive.reader.segments", lambda *_, **__: iter([segment])
+        )
         page = read(tmp_path, 0, 1 << 62)
 
     assert (segment.frames[0].entries, 0) == (len(page.deliveries), page.damaged)

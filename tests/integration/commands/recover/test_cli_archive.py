@@ -21,6 +21,7 @@ from ingest.contracts.stream import (
 from tests.support.directory import NOON_MS, a_click
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.servers.stores import StoredArchive
+from workers.archive.contents import contents_path, load_contents
 from workers.archive.object_store.upload import UploadReporter
 from workers.archive.segment import Segment
 from workers.archive.writer import SegmentWriter
@@ -295,3 +296,69 @@ def test_fetch_says_what_is_missing(cli: Cli, tmp_path: Path) -> None:
     assert "does not exist" in dead.err
     assert "set REFTIDE_ARCHIVE_STORE" in unset.err
     assert "s3://bucket/prefix" in mistaken.err
+
+
+def test_segments_of_a_former_release_get_contents(cli: Cli, directory: Path) -> None:
+    former = [write(directory, number, 3 + number) for number in range(3)]
+    contents = [contents_path(directory, each.key) for each in former]
+    written = [path.read_bytes() for path in contents]
+    contents[0].unlink()
+    contents[1].write_bytes(written[1][:-1])
+
+    dry = cli.document("archive", "reindex", "--dry-run")
+    lacking = cli.document("archive", "status")["indexed"]
+    done = cli.document("archive", "reindex")
+    again = cli.document("archive", "reindex")
+
+    assert {
+        "ok": True,
+        "dry_run": True,
+        "segments": 3,
+        "indexed": 1,
+        "left": 2,
+        "left_entries": 7,
+        "absent": 0,
+        "problems": [],
+    } == dry
+    # The damaged one is there.
+    assert 2 == lacking
+    assert (2, False) == (done["left"], done["dry_run"])
+    assert (3, 0) == (again["indexed"], again["left"])
+    assert written == [path.read_bytes() for path in contents]
+    assert 3 == cli.document("archive", "reindex", "--all")["left"]
+    assert "0 segments read, with 0 entries." in cli.run("archive", "reindex").out
+
+
+def test_a_frame_that_cannot_be_read_may_have_anything(
+    cli: Cli, directory: Path
+) -> None:
+    segment = write(directory, 0, 3)
+    contents_path(directory, segment.key).unlink()
+    data = segment.data(directory)
+    raw = bytearray(data.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    data.write_bytes(raw)
+
+    result = cli.run("archive", "reindex", "--json")
+
+    assert 1 == result.code
+    assert [
+        {"segment": segment.key, "problem": "3 entries cannot be read"}
+    ] == result.document["problems"]
+    (frame,) = load_contents(directory, segment) or ()
+    assert (3, True) == (frame.entries, frame.is_opaque)
+
+
+async def test_segments_that_only_a_store_has_are_left_out(
+    cli: Cli, tmp_path: Path
+) -> None:
+    archive = StoredArchive(tmp_path)
+    gone = archive.write(0)
+    await archive.uploader().step()
+    gone.data(archive.directory).unlink()
+    contents_path(archive.directory, gone.key).unlink()
+
+    told = cli.document("archive", "reindex")
+
+    assert (0, 1) == (told["left"], told["absent"])
+    assert "see `reftide archive fetch`" in cli.run("archive", "reindex").out

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from ingest.contracts.stream import FIELD, EntryId, epoch_key
+from scripts.services.recover.replays import seconds_left
 from tests.support.directory import NOON_MS, a_click, an_id, furnish
 from tests.support.servers.cli import Cli, servers_of
 from tests.support.workers.replaying import Site
@@ -100,6 +101,34 @@ def test_a_replay_says_what_it_came_to(cli: Cli) -> None:
     assert ["reprocess", "missing", "missing"] == [one["mode"] for one in listed]
     one = cli.document("replays", "show", done["id"])
     assert ("done", 2, 1) == (one["status"], one["scanned"], one["parts_done"])
+
+
+def test_a_replay_is_confined_to_a_partner(cli: Cli) -> None:
+    with _at_work(cli):
+        theirs = cli.document("replay", *HOURS, "--partner", "prt33")
+        others = cli.document("replay", *HOURS, "--partner", "prt34")
+    unknown = cli.run("replay", *HOURS, "--partner", "nobody")
+
+    assert ((2, 0, 0, 2), (0, 0, 0, 0)) == (_counts(theirs), _counts(others))
+    assert (2, True) == (unknown.code, "There is no partner 'nobody'" in unknown.err)
+
+
+@pytest.mark.parametrize(
+    ("status", "read", "expected", "left"),
+    [
+        ("running", 100, 400, 30.0),
+        ("running", 400, 400, 0.0),
+        ("running", 0, 400, None),
+        ("running", 100, 0, None),
+        ("done", 400, 400, None),
+    ],
+)
+def test_a_replay_says_when_it_will_be_done(
+    status: str, read: int, expected: int, left: float | None
+) -> None:
+    replay = {"status": status, "read": read, "expected": expected, "seconds": 10.0}
+
+    assert left == seconds_left(replay)
 
 
 def test_a_replay_says_which_segments_it_could_not_read(
