@@ -98,7 +98,7 @@ def build(settings: EdgeSettings, world: Externals) -> web.Application:
     )
     check = StartupCheck(ports.clients[-1], settings, world.clock)
     app[HEALTH] = Health(
-        ports.clients[0], settings.layout, ports.sink, lambda: check.refusal
+        ports.clients[0], ports.servers, ports.sink, lambda: check.refusal
     )
     proxies = Proxies(settings.trusted_proxies)
     traces = _traces(app, settings.tracing)

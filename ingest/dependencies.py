@@ -13,6 +13,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from ingest.contracts.metrics.edge import REQUESTS
+from ingest.contracts.placement.layout import described
 from ingest.contracts.telemetry import Log
 from ingest.core.client_ip import Proxies
 from ingest.directory.cache import snapshot_of
@@ -24,6 +25,7 @@ from ingest.durable.drain import Drainer
 from ingest.durable.edge_clock import EdgeClock
 from ingest.durable.former_edges import FormerEdges
 from ingest.durable.probes.apart import StreamsApart, breakers_of
+from ingest.durable.probes.pressure import Look
 from ingest.durable.probes.probe import RedisProbe
 from ingest.durable.probes.server_probe import Pressures, Watched
 from ingest.durable.servers import Breakers, StreamServers, one_server, several_servers
@@ -118,6 +120,11 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
     apart: StreamsApart | None = None
     if settings.streams.are_apart:
         apart = StreamsApart(settings.streams, watched, settings.replicas)
+
+    def observed(shards: Sequence[int], seen: Look) -> str | None:
+        (apart.note_home if apart else degradation.observe)(seen.pressure)
+        return servers.note_sealed(shards, seen.sealed)
+
     return Dependencies(
         comparisons=comparisons,
         clients=(redis, changes, probes),
@@ -132,7 +139,7 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
         watch=RedisProbe(
             probes,
             breakers=Breakers(reach, RedisBreaker()) if apart else away,
-            observe=apart.note_home if apart else degradation.observe,
+            observe=observed,
             comparisons=comparisons,
             clock=clock,
             can_spool=can_spool,
@@ -203,6 +210,7 @@ class EdgeState:
             "level_since": self._level_since,
             "spool_bytes": parts.spool.bytes,
             **parts.comparisons.report(),
+            "shards": described(parts.servers.layout.record),
             "streams_away": parts.apart.away() if parts.apart else {},
             "forwarder": self._proxies.forwarders.main(
                 self._clock.now(), REQUESTS.total

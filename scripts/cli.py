@@ -24,6 +24,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "worker": ("serve.worker", "Run one worker: streams in, rows into Postgres."),
         "console": ("serve.console", "Serve pages for operators; who may use them."),
         "control": ("serve.control", "Serve the control API over HTTP."),
+        "shards": (
+            "recover.shards",
+            "Show the shards of streams; change their number.",
+        ),
         "schema": ("operate.schema", "Create the tables, or bring them up to date."),
         "seed": ("operate.seed", "Make the demo workspace of the vendors' examples."),
         "demo": ("develop.demo", "Send traffic to a running instance, and verify it."),

@@ -166,10 +166,11 @@ async def redis_server(
     *,
     seconds: float = QUICK_SECONDS,
     patience: float = _CONNECT_SECONDS,
+    checks_places: bool = True,
 ) -> AsyncIterator[Redis]:
     """A client that answers in bytes within `seconds`, the first time within `patience`.
 
-    Raises Unreachable, also from inside the block.
+    Unless `checks_places`, servers of a list may be other ones to others. Raises Unreachable, also from inside the block.
     """
     url = environment.redis_url()
     source = environment.source("REDIS_URL")
@@ -182,7 +183,8 @@ async def redis_server(
             f"REDIS_URL is no URL of Redis: {error}", _REDIS_FORM
         ) from error
     try:
-        async with streams_redis(home, placement, make, patience) as client:
+        made = streams_redis(home, placement, make, patience, has_places=checks_places)
+        async with made as client:
             await _answers(home, patience)
             yield client
     except StreamServerAway as error:

@@ -200,7 +200,7 @@ def _siblings(
     """What runs beside the consumer, all of it until the worker stops."""
     name, pool, stop = pipeline.consumer, pipeline.pool, life.stop
     shards, archive = settings.shards, settings.archive
-    yield send_heartbeats(redis, name, settings.layout.record, stop)
+    yield send_heartbeats(redis, name, settings.layout, stop)
     yield keep_checking(pool, redis, settings, _unix_ms, stop)
     if settings.admin.port:
         sampler = Sampler(
@@ -229,7 +229,7 @@ def _siblings(
         Jobs(
             pool,
             redis,
-            shards,
+            settings.layout,
             keep_hours=settings.keep_hours,
             quarantine_days=settings.quarantine_days,
             kept=Retention(settings.customer_keep_days, settings.day_seconds),

@@ -88,6 +88,11 @@ def alone_key(shard: int) -> str:
     return f"{{rt:{shard}}}:alone"
 
 
+def sealed_key(shard: int) -> str:
+    """While the shard's stream is sealed: the last id that it gave out before."""
+    return f"{{rt:{shard}}}:sealed"
+
+
 def probe_key(shard: int) -> str:
     """What edges write to see whether a server of streams takes writes; it expires."""
     return f"{{rt:{shard}}}:probe"
@@ -164,6 +169,13 @@ class VanishedEntry(NamedTuple):
 #: start does.
 SHARDS_KEY: Final = "rt:shards"
 
+#: While the shards change: from which layout to which, as JSON.
+SHARDS_CHANGE_KEY: Final = "rt:shards-change"
+
+#: The last id of a sealed stream. Redis refuses to append after the highest id there is, gives
+#: out what is there, and forgets neither across restarts nor fail-overs.
+SEALED_ID: Final = f"{_LAST_SEQ}-{_LAST_SEQ}"
+
 #: On each of several servers of streams: which of them it is. Where a process has them in
 #: another order, or another server in its place, it takes and gives none of its entries.
 PLACE_KEY: Final = "rt:place"
@@ -199,6 +211,11 @@ def split(payload: bytes) -> Sequence[bytes]:
     if not 0 < len(events) <= ENTRY_EVENTS:
         return (payload,)
     return [bytes(event) for event in events]
+
+
+def is_sealed(error: BaseException) -> bool:
+    """Whether an append failed because its stream is sealed."""
+    return "exhausted the last possible ID" in str(error)
 
 
 def shard_of(event_id: UUID, shards: int) -> int:

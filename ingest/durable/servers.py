@@ -2,10 +2,10 @@
 
 Each has one connection for appends and breakers of its own. While one of several takes no
 events, those of its shards go to shards of the others: nothing depends on the shard of an event.
-So they do while a cluster moves a shard.
+So they do while a cluster moves a shard, and once a shard is sealed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
@@ -19,6 +19,11 @@ from ingest.redis_io.client import RedisBreaker, breaker_of, connect
 from ingest.redis_io.multiplexer import Multiplexer, packed
 from ingest.redis_io.replicated import ReplicatedMultiplexer
 
+#: Why a server takes no events whose streams are all sealed.
+SEALED: Final = (
+    "its streams are sealed, since the shards change: `reftide shards` says how; events wait"
+    " here until this edge is started with the new settings"
+)
 _UNASKED: Final = "no server of streams was asked yet"
 #: Beyond so many waiting entries of one server, events are spooled instead.
 _PENDING: Final = 4_000
@@ -85,6 +90,8 @@ class StreamServers:
         self.none_left = RedisBreaker()
         #: What replied that a shard is elsewhere in its cluster, or nowhere, by shard.
         self.misrouted: dict[int, str] = {}
+        #: Shards whose streams take no more entries: those that are left have their events.
+        self.sealed: frozenset[int] = frozenset()
         #: Is called when there is one more of them.
         self.seek: Callable[[], None] = _do_nothing
         self._own: list[Target] = []
@@ -130,9 +137,37 @@ class StreamServers:
             self.route()
             self.seek()
 
+    def seal(self, server: StreamServer, shard: int) -> None:
+        """Note that a stream of a server replied to be sealed."""
+        if problem := self.note_sealed([shard], {shard}, server):
+            server.breakers.writes.trip(problem)
+
+    def note_sealed(
+        self,
+        asked: Collection[int],
+        sealed: Collection[int],
+        server: StreamServer | None = None,
+    ) -> str | None:
+        """Note which of those asked are sealed; why nothing can be appended if all are.
+
+        Of `server`; else those asked are all of one.
+        """
+        found = self.sealed.difference(asked).union(sealed)
+        if found != self.sealed:
+            self.sealed = found
+            self.route()
+        shards = asked if server is None else server.shards
+        return SEALED if shards and found.issuperset(shards) else None
+
+    @property
+    def in_use(self) -> frozenset[int]:
+        """The shards that take entries, as far as is known."""
+        return frozenset(self.layout.numbers) - self.sealed
+
     def _is_able(self, target: Target) -> bool:
         is_there = target.server.breakers.problem is None
-        return is_there and target.shard not in self.misrouted
+        is_open = target.shard not in self.sealed
+        return is_there and is_open and target.shard not in self.misrouted
 
     @property
     def clients(self) -> Sequence[Redis]:

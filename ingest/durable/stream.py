@@ -16,6 +16,7 @@ from ingest.contracts.stream import (
     ENTRY_EVENTS,
     SHARDS_KEY,
     VanishedClaim,
+    is_sealed,
     joined,
 )
 from ingest.contracts.telemetry import Bounded
@@ -155,6 +156,8 @@ class Stream:
             problem = describe_error(reply)
             if not isinstance(reply, ResponseError | NotSent):
                 self.appended.note_unanswered(target.shard, event_ids)
+            elif is_sealed(reply):
+                self._servers.seal(target.server, target.shard)
             elif is_misrouted(reply):
                 self._servers.misroute(target.server, target.shard, problem)
             elif not isinstance(reply, NotSent) and not _is_key_error(reply):

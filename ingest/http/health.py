@@ -10,6 +10,7 @@ from ingest.contracts.metrics.build import version
 from ingest.contracts.placement.layout import Layout, described
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.durable.degradation import Level
+from ingest.durable.servers import StreamServers
 from ingest.durable.sink import Sink
 from ingest.redis_io.client import REDIS_ERRORS
 
@@ -20,20 +21,20 @@ class Health:
     def __init__(
         self,
         redis: Redis,
-        layout: Layout,
+        servers: StreamServers,
         sink: Sink,
         refusal: Callable[[], str | None],
     ) -> None:
         """Ready means: an event would be durable, and this goes on.
 
         Spooling is being ready: traffic that is sent elsewhere for it finds the same
-        Redis there. `redis` must agree on the shards where it answers; it can come back
-        with another number of them, or emptied and with none yet: the first process that
-        appends writes it. `refusal` says why Redis has never let this edge in: such an edge
+        Redis there. Workers must read the shards that events go to. Where `redis` answers, it
+        may have come back with other shards, or emptied and with none yet: the first process
+        that appends writes them. `refusal` says why Redis has never let this edge in: such an edge
         is not ready, since its settings are wrong and not the Redis of all.
         """
         self._redis = redis
-        self._layout = layout
+        self._servers = servers
         self._sink = sink
         self._refusal = refusal
         self.is_draining = False
@@ -69,10 +70,16 @@ class Health:
             agreed = await self._redis.get(SHARDS_KEY)
         except REDIS_ERRORS:
             return None
-        if agreed is not None and agreed != self._layout.record:
-            ours = described(self._layout.record)
-            return f"shards: {described(agreed)} in Redis, {ours} here"
-        return None
+        if agreed is None or self._are_read(agreed):
+            return None
+        ours = described(self._servers.layout.record)
+        return f"shards: {described(agreed)} in Redis, {ours} here"
+
+    def _are_read(self, agreed: bytes) -> bool:
+        """Whether workers that agree on these shards read those that events go to."""
+        layout, used = self._servers.layout, self._servers.in_use
+        is_read = layout.is_beside(agreed) and used <= Layout.numbered(agreed)
+        return agreed == layout.record or not used or is_read
 
 
 def json_response(status: int, body: Mapping[str, object]) -> web.Response:

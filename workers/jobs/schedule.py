@@ -14,6 +14,8 @@ from redis.asyncio import Redis
 from typing_extensions import override
 
 from ingest.contracts.directory import GENERATION_KEY
+from ingest.contracts.placement.layout import Layout
+from ingest.contracts.stream import SHARDS_KEY
 from ingest.contracts.telemetry import LogEvent
 from workers.erasure.runner import Eraser
 from workers.facets import facets
@@ -41,7 +43,7 @@ from workers.publish.publisher import (
 )
 from workers.publish.retention import Retention
 from workers.quarantine.quarantine import expire
-from workers.redis_io.connections import QUEUE
+from workers.redis_io.connections import QUEUE, redis_errors
 from workers.settings import QUARANTINE_DAYS
 from workers.stream.consumer_gc import collect_consumers
 from workers.stream.epochs import count_losses, sample, take_vanished
@@ -69,7 +71,7 @@ class Jobs(JobSet):
         self,
         pool: Pool,
         redis: Redis,
-        shards: Sequence[int],
+        layout: Layout,
         keep_hours: int = 24,
         quarantine_days: int = QUARANTINE_DAYS,
         kept: Retention = Retention(),  # noqa: B008 -- it is frozen
@@ -79,10 +81,12 @@ class Jobs(JobSet):
         `quarantine_days`: for how long quarantine keeps what clients caused; 0: for ever.
         `kept`: for how long the directory keeps customers.
         """
+        shards = layout.numbers
         self._eraser = Eraser(pool, redis, shards)
         self._trimmer = Trimmer(redis, shards, keep_hours)
         self._quarantine_days = quarantine_days
         self._kept = kept
+        self._record = layout.record
         self._pool = pool
         self._redis = redis
         self._shards = shards
@@ -102,13 +106,17 @@ class Jobs(JobSet):
             ),
             self.cron(self.sample_epochs, second=set(range(0, 60, _SAMPLE_EVERY))),
             self.cron(
-                self._eraser.work,
+                partial(self._if_current, self._eraser.work),
                 "erase",
                 second=set(range(2, 60, _ERASE_EVERY)),
                 timeout=_FULL_PUBLISH_SECONDS,
             ),
             # Visits may turn out to be an erased person's.
-            self.cron(self._eraser.grow, "grow_erasures", second=43),
+            self.cron(
+                partial(self._if_current, self._eraser.grow),
+                "grow_erasures",
+                second=43,
+            ),
             self.cron(self.make_partitions, minute=17, run_at_startup=True),
             self.cron(
                 partial(facets.make_next, self._pool),
@@ -119,7 +127,9 @@ class Jobs(JobSet):
             self.cron(partial(facets.mark_recent, self._pool), "mark_facets", minute=7),
             # Not all in the same second.
             self.cron(self._trimmer.trim, "trim_streams", second=13),
-            self.cron(self.count_losses, second=33),
+            self.cron(
+                partial(self._if_current, self.count_losses), "count_losses", second=33
+            ),
             self.cron(
                 partial(collect_consumers, self._redis, self._shards),
                 "reap_consumers",
@@ -132,6 +142,16 @@ class Jobs(JobSet):
             self._cleanup("fold_ledger", 37, "ledger.folded", fold_ledger),
             self._cleanup("expire_quarantine", 47, "quarantine.expired", self._expire),
         ]
+
+    async def _if_current(self, body: Callable[[], Awaitable[object]]) -> None:
+        """Leave what concerns all shards to workers that know all, once the shards changed.
+
+        To others, shards that they do not know are streams that ended.
+        """
+        with redis_errors():
+            found = await self._redis.get(SHARDS_KEY)
+        if found in {None, self._record}:
+            await body()
 
     def _twice_a_second(self, body: Callable[[], Awaitable[object]]) -> list[CronJob]:
         """A cron runs once a second."""

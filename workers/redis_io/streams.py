@@ -248,12 +248,22 @@ class Connect(Protocol):
 
 
 def streams_redis(
-    home: Redis, placement: Placement, connect: Connect, patience: float | None = None
+    home: Redis,
+    placement: Placement,
+    connect: Connect,
+    patience: float | None = None,
+    *,
+    has_places: bool = True,
 ) -> Redis:
-    """A client of home and of the servers of the streams; `home` where those are there."""
+    """A client of home and of the servers of the streams; `home` where those are there.
+
+    Unless `has_places`, it does not matter which of a list a server is to others.
+    """
     if not placement.servers.are_apart:
         return home
     found = stream_servers(placement, connect)
+    if not has_places:
+        found = [each._replace(place=None) for each in found]
     return StreamsRedis(home, found, patience=patience)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from ingest.contracts.placement.layout import Layout, mismatch
 from ingest.contracts.stream import SHARDS_KEY, WORKERS_KEY, heartbeat_key
 from workers.redis_io.connections import REDIS_ERRORS
 from workers.stream.consumer import is_set_within
@@ -14,19 +15,27 @@ _EVERY_SECONDS: Final = 5.0
 _EXPIRES_SECONDS: Final = 15
 
 
+class StreamsMoved(Exception):
+    """The streams are on other servers now than those that this worker reads."""
+
+
 async def send_heartbeats(
-    redis: Redis, name: str, shards: bytes, stop: asyncio.Event
+    redis: Redis, name: str, layout: Layout, stop: asyncio.Event
 ) -> None:
     """Write a heartbeat every few seconds, also while Redis is away, until stopped.
 
-    `shards` are as their layout writes them down.
+    Raises StreamsMoved. Where only the number of shards has changed, those that the worker
+    reads are still there, and others are read by workers that know of them.
     """
     while True:
         with suppress(*REDIS_ERRORS):
             async with redis.pipeline(transaction=False) as pipe:
-                pipe.set(heartbeat_key(name), "1", ex=_EXPIRES_SECONDS)
+                # What it holds is for `reftide shards`.
+                pipe.set(heartbeat_key(name), layout.record, ex=_EXPIRES_SECONDS)
                 pipe.sadd(WORKERS_KEY, name)
-                pipe.set(SHARDS_KEY, shards, nx=True)
-                await pipe.execute()
+                pipe.set(SHARDS_KEY, layout.record, nx=True, get=True)
+                *_, agreed = await pipe.execute()
+            if agreed is not None and not layout.is_beside(agreed):
+                raise StreamsMoved(mismatch(agreed, layout.record))
         if await is_set_within(stop, _EVERY_SECONDS):
             return

@@ -56,6 +56,26 @@ class Layout(NamedTuple):
             return cls.at_home(int(record))
         return cls(tuple(map(int, listed.split(b","))), record)
 
+    @classmethod
+    def numbered(cls, record: bytes) -> frozenset[int]:
+        """The numbers of a record; none for what no process wrote."""
+        try:
+            return frozenset(cls.recorded(record).numbers)
+        except ValueError:
+            return frozenset()
+
+    @property
+    def place(self) -> str:
+        """What the shards are on; empty where `REDIS_URL` leads."""
+        return self.record.partition(_ON)[2].decode("utf-8", "replace")
+
+    def is_beside(self, record: bytes) -> bool:
+        """Whether shards by this record are on what these are on."""
+        try:
+            return Layout.recorded(record).place == self.place
+        except ValueError:
+            return False
+
     def shard_of(self, event_id: UUID) -> int:
         """The shard of an entry, by the id of its first event."""
         return self.numbers[event_id.int % len(self.numbers)]

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 
-from ingest.contracts.stream import GROUP, events_key
+from ingest.contracts.stream import GROUP, SEALED_ID, events_key
 from ingest.durable.degradation import Pressure
 
 _PER_SHARD: Final = 3
@@ -22,8 +22,15 @@ class _Shard(NamedTuple):
     behind: bytes | None = None
 
 
-async def pressure(redis: Redis, shards: Sequence[int]) -> Pressure:
-    """The present pressure of these shards; raises REDIS_ERRORS."""
+class Look(NamedTuple):
+    """The present pressure of some shards, and which of them are sealed."""
+
+    pressure: Pressure
+    sealed: frozenset[int]
+
+
+async def look(redis: Redis, shards: Sequence[int]) -> Look:
+    """Look at these shards; raises REDIS_ERRORS."""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.info("memory")
         pipe.time()
@@ -39,11 +46,13 @@ async def pressure(redis: Redis, shards: Sequence[int]) -> Pressure:
     ]
     oldest = min(await _since(redis, shards, found), default=None)
     is_told = not isinstance(clock, Exception)
-    return Pressure(
+    observed = Pressure(
         memory=_filled(memory),
         unread=sum(shard.unread for shard in found),
         age=max(0.0, clock[0] - oldest / 1000) if is_told and oldest else 0.0,
     )
+    streams = zip(shards, replies[::_PER_SHARD], strict=True)
+    return Look(observed, frozenset(one for one, each in streams if _is_sealed(each)))
 
 
 async def _since(
@@ -66,6 +75,13 @@ def _filled(memory: Any) -> float | None:
     if isinstance(memory, Exception) or not int(memory.get("maxmemory", 0)):
         return None
     return 100 * int(memory["used_memory"]) / int(memory["maxmemory"])
+
+
+def _is_sealed(stream: Any) -> bool:
+    return (
+        not isinstance(stream, Exception)
+        and stream["last-generated-id"] == SEALED_ID.encode()
+    )
 
 
 def _shard(stream: Any, groups: Any, pending: Any) -> _Shard:

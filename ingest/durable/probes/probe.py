@@ -16,10 +16,9 @@ from redis.exceptions import RedisError
 
 from ingest.contracts.stream import EDGES_KEY, edge_key
 from ingest.durable.comparison import Comparisons
-from ingest.durable.degradation import Pressure
 from ingest.durable.edge_clock import EdgeClock
 from ingest.durable.probes.epochs import EpochReader
-from ingest.durable.probes.pressure import pressure
+from ingest.durable.probes.pressure import Look, look
 from ingest.durable.probes.recovery import BreakerKeeper
 from ingest.durable.servers import Breakers
 from ingest.redis_io.client import REDIS_ERRORS, describe_error
@@ -41,7 +40,7 @@ class RedisProbe:
         redis: Redis,
         *,
         breakers: Breakers,
-        observe: Callable[[Pressure], None],
+        observe: Callable[[Sequence[int], Look], str | None],
         comparisons: Comparisons,
         clock: EdgeClock,
         can_spool: Callable[[], bool],
@@ -49,8 +48,8 @@ class RedisProbe:
         """`redis` has no breaker, and a connection that nobody waits for.
 
         `comparisons` get the streams' epochs before a breaker is closed, `clock` Redis' time,
-        `observe` the pressure. While not `can_spool`, a breaker is closed as soon as Redis
-        answers.
+        `observe` what is seen of the shards: it says why they take nothing, if so. While not
+        `can_spool`, a breaker is closed as soon as Redis answers.
         """
         self._redis = redis
         self._reach, self._writes, self._replicas = breakers
@@ -104,13 +103,13 @@ class RedisProbe:
             await self.read_clock()
             refusal = await self._probe(name, now, description)
             await self._compare(shards)
-            observed = await pressure(self._redis, shards)
+            seen = await look(self._redis, shards)
         except REDIS_ERRORS as error:
             self._keeper.failed(error)
             return
         self.answered_at = self._clock.now()
-        self._keeper.answered(refusal, were_refused=were_refused)
-        self._observe(observed)
+        problem = self._observe(shards, seen)
+        self._keeper.answered(refusal or problem, were_refused=were_refused)
 
     async def read_clock(self) -> None:
         """Correct the edge's clock by Redis'; raises REDIS_ERRORS."""

@@ -15,7 +15,7 @@ from ingest.contracts.telemetry import Log
 from ingest.durable.comparison import Comparisons
 from ingest.durable.degradation import Degradation, Pressure
 from ingest.durable.probes.epochs import EpochReader
-from ingest.durable.probes.pressure import pressure
+from ingest.durable.probes.pressure import look
 from ingest.durable.probes.recovery import BreakerKeeper
 from ingest.durable.servers import StreamServer, StreamServers
 from ingest.redis_io.client import REDIS_ERRORS, describe_error
@@ -104,14 +104,15 @@ class ServerProbe:
         try:
             refusal = await self._write(name, shards)
             await self._epochs.read(shards)
-            observed = await pressure(self.redis, shards)
+            seen = await look(self.redis, shards)
+            sealed = self._watched.servers.note_sealed(shards, seen.sealed)
         except REDIS_ERRORS as error:
             self._explain(error)
             self._keeper.failed(error)
             self._watched.pressures.note(server.name, None)
         else:
-            self._keeper.answered(refusal, were_refused=were_refused)
-            self._watched.pressures.note(server.name, observed)
+            self._keeper.answered(refusal or sealed, were_refused=were_refused)
+            self._watched.pressures.note(server.name, seen.pressure)
         self._watched.servers.route()
         self._say()
 

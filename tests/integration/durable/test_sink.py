@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from ingest.contracts.stream import EDGES_KEY, GROUP, edge_key, events_key
 from ingest.core.values import Overloaded
 from ingest.durable.degradation import Level, Pressure
-from ingest.durable.probes.pressure import pressure
+from ingest.durable.probes.pressure import look
 from ingest.durable.spool.directory import stores
 from tests.support.edge.sinks import SHARDS, an_edge, streamed
 from tests.support.eventually import eventually
@@ -193,22 +193,22 @@ async def test_an_operator_may_close_the_door(redis_url: str, tmp_path: Path) ->
 
 async def test_pressure_is_what_waits_and_since_when(valkey: Valkey) -> None:
     async with Redis.from_url(valkey.url) as redis:
-        assert Pressure(None, 0, 0.0) == await pressure(redis, range(SHARDS))
+        assert Pressure(None, 0, 0.0) == (await look(redis, range(SHARDS))).pressure
         seconds, _ = await redis.time()
         for number in range(4):
             at = f"{(seconds - 100) * 1000 + number}-0"
             await redis.xadd(events_key(0), {"e": "x"}, id=at)
-        without_group = await pressure(redis, range(SHARDS))
+        without_group = (await look(redis, range(SHARDS))).pressure
 
         await redis.xgroup_create(events_key(0), GROUP, id="0")
-        undelivered = await pressure(redis, range(SHARDS))
+        undelivered = (await look(redis, range(SHARDS))).pressure
         read = await redis.xreadgroup(GROUP, "one", {events_key(0): ">"}, count=3)
         await redis.config_set("maxmemory", "1gb")
-        pending = await pressure(redis, range(SHARDS))
+        pending = (await look(redis, range(SHARDS))).pressure
         await redis.xack(events_key(0), GROUP, *(entry for entry, _ in read[0][1]))
-        acknowledged = await pressure(redis, range(SHARDS))
+        acknowledged = (await look(redis, range(SHARDS))).pressure
         await redis.xreadgroup(GROUP, "one", {events_key(0): ">"}, noack=True)
-        at_rest = await pressure(redis, range(SHARDS))
+        at_rest = (await look(redis, range(SHARDS))).pressure
 
     felt = (without_group, undelivered, pending, acknowledged)
     assert [4, 4, 4, 1] == [one.unread for one in felt]

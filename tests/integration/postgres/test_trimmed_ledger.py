@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from ingest.contracts.encoding.envelopes import encode
+from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import FIELD, SHARDS_KEY
 from scripts.environment import Environment
 from scripts.services.observe.verify import verify
@@ -45,11 +46,11 @@ class Site:
 
     async def run_jobs(self) -> None:
         async with open_pool(self.database_url, size=2) as pool:
-            jobs = Jobs(pool, self.redis, [0])
+            jobs = Jobs(pool, self.redis, Layout.at_home(1))
             await Trimmer(self.redis, [0], keep_hours=0).trim()
             await jobs.sample_epochs()
             await jobs.count_losses()
-            await collect_consumers(self.redis, [0])
+            await collect_consumers(self.redis, Layout.at_home(1))
 
     async def proven(self) -> Mapping[str, Any]:
         variables = servers_of(self.redis_url, self.database_url).variables

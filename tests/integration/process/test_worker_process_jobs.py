@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from typing_extensions import override
 
 from ingest.contracts.directory import GENERATION_KEY
+from ingest.contracts.placement.layout import Layout
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import running_valkey
 from workers.jobs import arq_host
@@ -36,7 +37,7 @@ async def test_partitions_that_are_there_are_not_made_again(
     pool: Pool, redis: Redis
 ) -> None:
     with capture_logs() as logs:
-        await Jobs(pool, redis, [0]).make_partitions()
+        await Jobs(pool, redis, Layout.at_home(1)).make_partitions()
 
     assert [] == logs
 
@@ -49,7 +50,7 @@ async def test_missing_partitions_are_made(pool: Pool, redis: Redis) -> None:
         await pool.execute(f"drop table {table['name']}")
 
     with capture_logs() as logs:
-        await Jobs(pool, redis, [0]).make_partitions()
+        await Jobs(pool, redis, Layout.at_home(1)).make_partitions()
 
     assert [("partitions.made", 3)] == [(each["event"], each["count"]) for each in logs]
 
@@ -59,7 +60,9 @@ async def test_a_failing_job_is_logged_once_until_it_succeeds(
 ) -> None:
     await redis.set(GENERATION_KEY, 1)
     job = next(
-        cron for cron in Jobs(pool, redis, [0]).crons() if "publish" in cron.name
+        cron
+        for cron in Jobs(pool, redis, Layout.at_home(1)).crons()
+        if "publish" in cron.name
     )
     with capture_logs() as logs:
         for ending in ("gone", "back", "gone"):
@@ -76,7 +79,7 @@ async def test_a_failing_job_is_logged_once_until_it_succeeds(
 async def test_a_job_that_is_running_is_not_started_beside_itself(
     pool: Pool, redis: Redis
 ) -> None:
-    jobs = Jobs(pool, redis, [0])
+    jobs = Jobs(pool, redis, Layout.at_home(1))
     job = next(cron for cron in jobs.crons() if "ensure" in cron.name)
     started = 0
     goes_on = asyncio.Event()
@@ -100,7 +103,7 @@ async def test_arq_is_started_again_after_redis_was_away(pool: Pool) -> None:
     stop = asyncio.Event()
     with running_valkey() as valkey, capture_logs() as logs:
         async with for_jobs(valkey.url) as redis, asyncio.TaskGroup() as group:
-            jobs = Jobs(pool, redis, [0])
+            jobs = Jobs(pool, redis, Layout.at_home(1))
             group.create_task(keep_arq(jobs, valkey.url, stop, lambda _: 0.05))
             valkey.kill()
             await eventually(lambda: _true(bool(logs)))
@@ -159,7 +162,10 @@ async def test_what_else_ends_arq_is_raised(
 
     with pytest.raises(ZeroDivisionError):
         await keep_arq(
-            Jobs(pool, redis, [0]), redis_url, asyncio.Event(), lambda _: 0.05
+            Jobs(pool, redis, Layout.at_home(1)),
+            redis_url,
+            asyncio.Event(),
+            lambda _: 0.05,
         )
 
 

@@ -13,6 +13,7 @@ from ingest.contracts.directory import (
     link_id_key,
     link_key,
 )
+from ingest.contracts.placement.layout import Layout
 from tests.support.eventually import eventually
 from tests.support.publishing import HASH, World, a_world
 from workers.jobs.arq_host import keep_arq
@@ -31,7 +32,7 @@ async def clockwork(world: World, redis_url: str) -> AsyncIterator[World]:
     """The world, with the jobs of a worker running beside it."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        jobs = Jobs(world.pool, world.redis, [0])
+        jobs = Jobs(world.pool, world.redis, Layout.at_home(1))
         group.create_task(keep_arq(jobs, redis_url, stop, backoff))
         await eventually(lambda: exists(world, GENERATION_KEY, link_key("-", "SPRING")))
         yield world

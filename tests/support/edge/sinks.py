@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from ingest.durable.degradation import Degradation, Level
 from ingest.durable.drain import Drainer
 from ingest.durable.edge_clock import EdgeClock, unix_ms
 from ingest.durable.former_edges import FormerEdges
+from ingest.durable.probes.pressure import Look
 from ingest.durable.probes.probe import RedisProbe
 from ingest.durable.servers import Breakers, one_server
 from ingest.durable.sink import Sink
@@ -47,9 +48,10 @@ class Edge:
         self.reach, self.writes = RedisBreaker(), RedisBreaker()
         self.redis = connect(self.url, connections=4, breaker=self.reach)
         self.probes = connect(self.url, connections=2, answer_within=patience(replicas))
-        self.stream = Stream(
-            one_server(self.redis, Layout.at_home(SHARDS), self.writes, replicas)
+        self.servers = one_server(
+            self.redis, Layout.at_home(SHARDS), self.writes, replicas
         )
+        self.stream = Stream(self.servers)
         self.spool = Spool(
             SpoolDirectory(self.root, lambda _: None),
             most_bytes=spooling.most_bytes,
@@ -69,11 +71,16 @@ class Edge:
             lambda: self.sink.standing.level,
             spooling.drain_rate,
         )
+
+        def observe(shards: Sequence[int], seen: Look) -> str | None:
+            degradation.observe(seen.pressure)
+            return self.servers.note_sealed(shards, seen.sealed)
+
         former = FormerEdges(None, self.root, tuple(range(SHARDS)))
         self.watch = RedisProbe(
             self.probes,
             breakers=Breakers(self.reach, self.writes, replicas),
-            observe=degradation.observe,
+            observe=observe,
             comparisons=Comparisons(self.probes, self.stream.appended, former),
             clock=EdgeClock(unix_ms, uuid7),
             can_spool=lambda: self.spool.problem is None,

@@ -54,7 +54,7 @@ class Edge:
         self.probe = RedisProbe(
             self.probes,
             breakers=Breakers(self.reach, RedisBreaker()),
-            observe=lambda _: None,
+            observe=lambda *_: None,
             comparisons=self.comparisons,
             clock=EdgeClock(unix_ms, uuid7),
             can_spool=lambda: True,

@@ -1,0 +1,4 @@
+"""The shards of the streams: which there are and where; another number or place of them.
+
+Commands alone import it.
+"""

@@ -1,0 +1,257 @@
+"""Another number of shards, or another place of them.
+
+1. A note in Redis says what is under way.
+2. The shards that will not be are sealed: no append gets in any more, and what is in them is
+   recorded. Edges append to the other shards, or to their disks.
+3. When every group has acknowledged what was in them, the ledger has their last figures.
+4. The shards to be are unsealed, and `SHARDS_KEY` says them.
+5. What the sealed shards keep is deleted, and then the note.
+
+Each step may be done again, so a process that dies leaves nothing but the same command to do.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from ingest.contracts.placement.layout import described
+from ingest.contracts.placement.streams_url import place_of
+from ingest.contracts.stream import PLACE_KEY, SHARDS_CHANGE_KEY, SHARDS_KEY
+from scripts.errors import UsageProblem
+from scripts.servers import Connection
+from scripts.services.observe.streams import read_shard
+from scripts.services.shards import checks
+from scripts.services.shards.sealing import clear, is_sealed, seal, unseal
+from scripts.services.shards.sides import ChangeNote, Record, Side
+from scripts.sql import statements
+from workers.redis_io.streams import StreamsRedis
+from workers.stream.epochs import count_losses, sample
+
+Step = Literal[
+    "noted", "sealed a shard", "sealed", "drained", "counted", "opened", "agreed",
+    "placed", "cleared a shard", "cleared",
+]  # fmt: skip
+Boundary = Callable[[Step], None]
+
+_SQL: Final = statements("services/shards/changing")
+_POLL_SECONDS: Final = 0.2
+
+# Nobody changes it but a command that began where this one did.
+_AGREE: Final = """
+local found = redis.call('GET', KEYS[1])
+if found ~= ARGV[1] then return found end
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3])
+return ARGV[2]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From the shards that are to those that are to be."""
+
+    present: Side
+    target: Side
+    record: Record
+
+    @property
+    def is_none(self) -> bool:
+        """Whether all is as it is to be, and nothing is under way."""
+        is_same = self.target.layout == self.present.layout
+        is_there = self.target.is_beside(self.present)
+        return is_same and is_there and self.record.change is None
+
+    @property
+    def is_back(self) -> bool:
+        """Whether it takes back one that is under way."""
+        is_begun = self.record.change is not None and not self.record.is_agreed
+        is_same = self.target.layout == self.present.layout
+        return is_begun and is_same and self.target.is_beside(self.present)
+
+    @property
+    def sealed(self) -> Sequence[int]:
+        """The shards that will not be where they are."""
+        numbers = self.present.layout.numbers
+        if not self.target.is_beside(self.present):
+            return numbers
+        return [each for each in numbers if each not in self.target.layout.numbers]
+
+    def require_same(self) -> None:
+        """Raises UsageProblem if another change is under way."""
+        note, wanted = self.record.change, self.target.layout.record.decode()
+        if note is None or note.to == wanted or self.is_back:
+            return
+        was, will = (described(each.encode()) for each in (note.from_, note.to))
+        way = "" if self.record.is_agreed else f"; or take it back with {self.way_back}"
+        raise UsageProblem(
+            f"A change from {was} to {will} is under way.",
+            f"end it first with the command that began it{way}.",
+        )
+
+    @property
+    def way_back(self) -> str:
+        """The options that take the change back."""
+        return f"--to {len(self.present.layout.numbers)}"
+
+
+async def plan(
+    change: Change, connection: Connection, *, has_them_dropped: bool
+) -> dict[str, Any]:
+    """What there is to do. Raises a Failure where it must not be begun."""
+    change.require_same()
+    redis, shards = change.present.redis, change.sealed
+    waiting = await checks.in_flight(redis, shards)
+    kept = sum([(await read_shard(redis, shard)).length for shard in shards])
+    is_to_begin = not (change.is_none or change.is_back or change.record.is_agreed)
+    if is_to_begin:
+        await checks.require_recording(connection, redis, waiting)
+        await checks.require_archive(redis, kept, has_them_dropped=has_them_dropped)
+    is_elsewhere = not change.target.is_beside(change.present)
+    if is_to_begin and is_elsewhere and change.record.change is None:
+        await checks.require_room(change.target)
+    was, will = (each.layout.record for each in (change.present, change.target))
+    return {
+        "from": described(was),
+        "to": described(will),
+        "shards": [*change.target.layout.numbers],
+        "sealed": [] if change.is_none or change.is_back else [*shards],
+        "in_flight": sum(waiting.values()),
+        "kept": kept,
+        "settings": {"REFTIDE_SHARDS": str(len(change.target.layout.numbers))},
+    }
+
+
+class Changer:
+    """Does what there is to do."""
+
+    def __init__(
+        self,
+        change: Change,
+        connection: Connection,
+        say: Callable[[str], None],
+        boundary: Boundary = lambda _: None,
+    ) -> None:
+        """`say` how far it is; `boundary` is called behind each step."""
+        self._change = change
+        self._present, self._target = change.present, change.target
+        self._connection = connection
+        self._say = say
+        self._reached = boundary
+
+    async def take_back(self) -> None:
+        """Let all shards take events again, and forget the change."""
+        for shard in self._present.layout.numbers:
+            await unseal(self._present.redis, shard)
+        await self._present.redis.delete(SHARDS_CHANGE_KEY)
+
+    async def run(self, now: float, wait: float) -> int:
+        """Change them; how many entries were deleted.
+
+        `now` in Unix seconds. Raises a Failure if shards are not drained after `wait` seconds.
+        """
+        if not self._change.record.is_agreed:
+            agreed = await self._note(now)
+            await self._seal()
+            await self._drained(wait)
+            await self._count()
+            await self._agree(agreed)
+        await self._place()
+        removed = await self._clear()
+        await self._present.redis.delete(SHARDS_CHANGE_KEY)
+        return removed
+
+    async def _note(self, now: float) -> ChangeNote:
+        """Say what is under way; what is to be said once it is agreed on."""
+        was, will = (each.layout.record for each in (self._present, self._target))
+        note = ChangeNote(from_=was.decode(), to=will.decode(), since=now)
+        redis = self._present.redis
+        found = await redis.set(
+            SHARDS_CHANGE_KEY, msgspec.json.encode(note), nx=True, get=True
+        )
+        begun = msgspec.json.decode(found, type=ChangeNote) if found else note
+        if begun.to != note.to:
+            raise UsageProblem(
+                f"Another command has just begun a change to {begun.to}.",
+                "let it end, then see `reftide shards`.",
+            )
+        self._reached("noted")
+        return replace(begun, is_agreed=True)
+
+    async def _seal(self) -> None:
+        new = 0
+        for shard in self._change.sealed:
+            new += await seal(self._present.redis, shard)
+            self._reached("sealed a shard")
+        if new:
+            self._say(
+                f"{new} shards take no more events; workers record what they have."
+            )
+        self._reached("sealed")
+
+    async def _drained(self, wait: float) -> None:
+        """Raises a Failure after so many seconds."""
+        redis, shards = self._present.redis, self._change.sealed
+        loop = asyncio.get_running_loop()
+        deadline, said = loop.time() + wait, 0
+        while waiting := await checks.in_flight(redis, shards):
+            if loop.time() > deadline:
+                raise checks.not_drained(waiting, wait, self._change.way_back)
+            await checks.require_recording(self._connection, redis, waiting)
+            if (count := sum(waiting.values())) != said:
+                self._say(f"{count:,} entries wait in shards {_listed(waiting)}.")
+                said = count
+            await asyncio.sleep(_POLL_SECONDS)
+        self._reached("drained")
+
+    async def _count(self) -> None:
+        """Have the ledger know how many entries the sealed shards ever had."""
+        for job, work in (("sample_epochs", sample), ("count_losses", count_losses)):
+            async with self._connection.transaction():
+                await self._connection.execute(_SQL["lock"], job)
+                numbers = self._present.layout.numbers
+                await work(self._connection, self._present.redis, numbers)
+        self._reached("counted")
+
+    async def _agree(self, note: ChangeNote) -> None:
+        for shard in self._target.layout.numbers:
+            await unseal(self._target.redis, shard)
+        self._reached("opened")
+        was, will = (each.layout.record for each in (self._present, self._target))
+        agree = self._present.redis.register_script(_AGREE)
+        keys = [SHARDS_KEY, SHARDS_CHANGE_KEY]
+        found = await agree(keys=keys, args=[was, will, msgspec.json.encode(note)])
+        if found != will:
+            raise UsageProblem(
+                f"{SHARDS_KEY} in Redis says {described(found)} now.",
+                "somebody else changed it: see `reftide shards`.",
+            )
+        self._say(f"{SHARDS_KEY} says {described(will)}.")
+        self._reached("agreed")
+
+    async def _place(self) -> None:
+        """Say on each server of a list which it is."""
+        redis, servers = self._target.redis, self._target.placement.servers
+        if isinstance(redis, StreamsRedis) and not servers.is_cluster:
+            for at, server in enumerate(redis.servers):
+                async with redis.asking(server):
+                    place = place_of(at, len(redis.servers))
+                    await server.client.set(PLACE_KEY, place)
+        self._reached("placed")
+
+    async def _clear(self) -> int:
+        removed = 0
+        for shard in self._change.sealed:
+            stream = await read_shard(self._present.redis, shard)
+            if is_sealed(stream):
+                removed += await clear(self._present.redis, shard)
+                self._reached("cleared a shard")
+        self._reached("cleared")
+        return removed
+
+
+def _listed(shards: Sequence[int] | dict[int, int]) -> str:
+    return ", ".join(map(str, shards))

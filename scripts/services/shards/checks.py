@@ -1,0 +1,80 @@
+"""What has to hold before shards are sealed. Each check raises a Failure with its remedy."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from redis.asyncio import Redis
+
+from ingest.contracts.stream import ARCHIVE_GROUP
+from scripts.errors import Failure
+from scripts.servers import Connection
+from scripts.services.maintain import pauses
+from scripts.services.observe.streams import find_shard
+from scripts.services.shards.sealing import is_sealed, unread
+from scripts.services.shards.sides import Side
+from workers.redis_io.stream_state import registered_groups
+from workers.stream.liveness import live_workers
+
+_DELETED: Final = "delete the keys {rt:* there, or name another server."
+
+
+async def in_flight(redis: Redis, shards: Sequence[int]) -> dict[int, int]:
+    """The shards that have entries which a registered group has not acknowledged: how many."""
+    groups = await registered_groups(redis)
+    found = {shard: await unread(redis, shard, groups) for shard in shards}
+    return {shard: count for shard, count in found.items() if count}
+
+
+async def require_recording(
+    connection: Connection, redis: Redis, waiting: dict[int, int]
+) -> None:
+    """Workers can record what the shards still have."""
+    if pause := await pauses.lasting(connection):
+        raise Failure(
+            f"Recording is paused: {pause['detail']}. What is in the streams would wait.",
+            "fix it, then `reftide resume`.",
+        )
+    if waiting and not await live_workers(redis):
+        raise Failure(
+            f"No worker is alive, and {_described(waiting)}.",
+            "start the workers as they were, with the former settings.",
+        )
+
+
+async def require_archive(redis: Redis, kept: int, *, has_them_dropped: bool) -> None:
+    """What was recorded is elsewhere, too, or nobody wants it."""
+    if not kept or has_them_dropped or ARCHIVE_GROUP in await registered_groups(redis):
+        return
+    raise Failure(
+        f"{kept:,} recorded entries would leave the streams, and nothing archives them:"
+        " replays could not read them again.",
+        "give --drop-entries if no replay will need them, or wait until they are trimmed;"
+        " REFTIDE_ARCHIVE keeps later ones.",
+    )
+
+
+async def require_room(target: Side) -> None:
+    """The servers to be have no streams of others."""
+    for shard in target.layout.numbers:
+        stream = await find_shard(target.redis, shard)
+        if stream is not None and stream.added and not is_sealed(stream):
+            raise Failure(
+                f"Where the streams are to go, shard {shard} has a stream of"
+                f" {stream.added:,} entries already.",
+                _DELETED,
+            )
+
+
+def not_drained(waiting: dict[int, int], seconds: float, back: str) -> Failure:
+    """That entries are still unread after so many seconds."""
+    return Failure(
+        f"After {seconds:g} s {_described(waiting)}. These shards take no new events: edges"
+        " use the others, or their disks.",
+        "see `reftide status`, then run the same command again, which goes on;"
+        f" `reftide shards {back}` takes the change back.",
+    )
+
+
+def _described(waiting: dict[int, int]) -> str:
+    shards = ", ".join(map(str, waiting))
+    return f"{sum(waiting.values()):,} entries wait in shards {shards}"

@@ -1,0 +1,31 @@
+"""An installation whose shards change while clients go on."""
+
+import asyncio
+from pathlib import Path
+
+from tests.support.servers.installation import EDGES, Installation, an_edge
+from tests.support.streams.apart import Apart
+
+
+async def renewed_edges(there: Apart, path: Path, **variables: str) -> None:
+    """Restart the edges, one after the other, with other variables."""
+    site = there.site
+    site.variables.update(variables)
+    for number in range(EDGES):
+        # The data directory that the installation gave it.
+        await site.edges[number].close()
+        edge = an_edge(site.variables, path / f"edge-{number}")
+        site.edges[number] = await edge.__aenter__()
+
+
+async def renewed_workers(site: Installation, **variables: str) -> None:
+    """Restart the workers with other variables."""
+    site.variables.update(variables)
+    await asyncio.to_thread(site.stop_workers)
+    site.start_worker()
+
+
+async def has_workers(there: Apart) -> bool:
+    """Whether a worker is alive."""
+    found = await there.document("shards")
+    return bool(found["workers"])
