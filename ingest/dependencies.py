@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -120,11 +120,6 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
     apart: StreamsApart | None = None
     if settings.streams.are_apart:
         apart = StreamsApart(settings.streams, watched, settings.replicas)
-
-    def observed(shards: Sequence[int], seen: Look) -> str | None:
-        (apart.note_home if apart else degradation.observe)(seen.pressure)
-        return servers.note_sealed(shards, seen.sealed)
-
     return Dependencies(
         comparisons=comparisons,
         clients=(redis, changes, probes),
@@ -139,7 +134,7 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
         watch=RedisProbe(
             probes,
             breakers=Breakers(reach, RedisBreaker()) if apart else away,
-            observe=observed,
+            observe=_observing(servers, degradation, apart),
             comparisons=comparisons,
             clock=clock,
             can_spool=can_spool,
@@ -150,6 +145,18 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
         directory=Directory(redis, changes, snapshot_of(settings.data)),
         unknown_codes=UnknownCodes(redis, clock.now),
     )
+
+
+def _observing(
+    servers: StreamServers, degradation: Degradation, apart: StreamsApart | None
+) -> Callable[[Sequence[int], Look], str | None]:
+    note = apart.note_home if apart else degradation.observe
+
+    def observe(shards: Sequence[int], seen: Look) -> str | None:
+        note(seen.pressure)
+        return servers.note_sealed(shards, seen.sealed)
+
+    return observe
 
 
 def _stream_servers(settings: EdgeSettings, home: Redis) -> StreamServers:

@@ -153,7 +153,8 @@ class StreamServers:
         Of `server`; else those asked are all of one.
         """
         found = self.sealed.difference(asked).union(sealed)
-        if found != self.sealed:
+        if found or self.sealed:
+            # Also where it was known: a breaker may have been closed since.
             self.sealed = found
             self.route()
         shards = asked if server is None else server.shards

@@ -10,6 +10,7 @@ from ingest.contracts.placement.layout import Layout, mismatch
 from ingest.contracts.stream import SHARDS_KEY, WORKERS_KEY, heartbeat_key
 from workers.redis_io.connections import REDIS_ERRORS
 from workers.stream.consumer import is_set_within
+from workers.stream.liveness import heartbeat
 
 _EVERY_SECONDS: Final = 5.0
 _EXPIRES_SECONDS: Final = 15
@@ -30,8 +31,7 @@ async def send_heartbeats(
     while True:
         with suppress(*REDIS_ERRORS):
             async with redis.pipeline(transaction=False) as pipe:
-                # What it holds is for `reftide shards`.
-                pipe.set(heartbeat_key(name), layout.record, ex=_EXPIRES_SECONDS)
+                pipe.set(heartbeat_key(name), heartbeat(layout), ex=_EXPIRES_SECONDS)
                 pipe.sadd(WORKERS_KEY, name)
                 pipe.set(SHARDS_KEY, layout.record, nx=True, get=True)
                 *_, agreed = await pipe.execute()

@@ -1,11 +1,28 @@
 """Which workers are alive. All functions raise Redis' exceptions."""
 
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import cast
+from typing import Final, cast
 
 from redis.asyncio import Redis
 
+from ingest.contracts.placement.layout import Layout, described
 from ingest.contracts.stream import WORKERS_KEY, heartbeat_key
+
+#: Between it and a layout's record; former releases wrote 1.
+_SHARDS: Final = b"shards "
+
+
+def heartbeat(layout: Layout) -> bytes:
+    """What a worker of these shards writes."""
+    return _SHARDS + layout.record
+
+
+async def shards_of(redis: Redis, name: str) -> str | None:
+    """The shards of a worker that is alive, in words; None of one that does not say."""
+    found = await redis.get(heartbeat_key(name))
+    if found is None or not found.startswith(_SHARDS):
+        return None
+    return described(found.removeprefix(_SHARDS))
 
 
 async def live_workers(redis: Redis) -> Sequence[str]:

@@ -92,8 +92,8 @@ def mismatch(found: bytes, wanted: bytes) -> str:
     if _ON in found + wanted:
         return (
             f"{SHARDS_KEY} in Redis says {described(found)}, but REFTIDE_SHARDS and"
-            f" STREAMS_URL say {described(wanted)}: give every process the same; streams"
-            " move as docs/operating.md says"
+            f" STREAMS_URL say {described(wanted)}: give every process the same; `reftide"
+            " shards --to` changes what Redis says"
         )
     return (
         f"{SHARDS_KEY} in Redis is {described(found)}, but REFTIDE_SHARDS is"

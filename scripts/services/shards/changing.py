@@ -112,7 +112,7 @@ async def plan(
         await checks.require_archive(redis, kept, has_them_dropped=has_them_dropped)
     is_elsewhere = not change.target.is_beside(change.present)
     if is_to_begin and is_elsewhere and change.record.change is None:
-        await checks.require_room(change.target)
+        await checks.require_room(change.present, change.target)
     was, will = (each.layout.record for each in (change.present, change.target))
     return {
         "from": described(was),

@@ -13,6 +13,7 @@ from scripts.services.observe.streams import find_shard
 from scripts.services.shards.sealing import is_sealed, unread
 from scripts.services.shards.sides import Side
 from workers.redis_io.stream_state import registered_groups
+from workers.redis_io.streams import servers_of
 from workers.stream.liveness import live_workers
 
 _DELETED: Final = "delete the keys {rt:* there, or name another server."
@@ -53,11 +54,14 @@ async def require_archive(redis: Redis, kept: int, *, has_them_dropped: bool) ->
     )
 
 
-async def require_room(target: Side) -> None:
-    """The servers to be have no streams of others."""
+async def require_room(present: Side, target: Side) -> None:
+    """The servers to be have no streams but those that are sealed, or will be."""
+    runs = {shard: await _run(present, shard) for shard in present.layout.numbers}
     for shard in target.layout.numbers:
         stream = await find_shard(target.redis, shard)
-        if stream is not None and stream.added and not is_sealed(stream):
+        if stream is None or not stream.added or is_sealed(stream):
+            continue
+        if await _run(target, shard) != runs.get(shard):
             raise Failure(
                 f"Where the streams are to go, shard {shard} has a stream of"
                 f" {stream.added:,} entries already.",
@@ -73,6 +77,12 @@ def not_drained(waiting: dict[int, int], seconds: float, back: str) -> Failure:
         "see `reftide status`, then run the same command again, which goes on;"
         f" `reftide shards {back}` takes the change back.",
     )
+
+
+async def _run(side: Side, shard: int) -> str:
+    """Tells the server of a shard from any other."""
+    [server] = servers_of(side.redis, [shard])
+    return str((await server.client.info("server"))["run_id"])
 
 
 def _described(waiting: dict[int, int]) -> str:

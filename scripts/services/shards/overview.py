@@ -7,14 +7,13 @@ from typing import Any
 from redis.asyncio import Redis
 
 from ingest.contracts.placement.layout import described, slot_of
-from ingest.contracts.stream import heartbeat_key
 from scripts.services.maintain.edges import standing
 from scripts.services.observe.streams import read_shard
 from scripts.services.shards.sealing import is_sealed, unread
 from scripts.services.shards.sides import Record, Side
 from workers.redis_io.stream_state import registered_groups
 from workers.redis_io.streams import nodes_of, servers_of
-from workers.stream.liveness import live_workers
+from workers.stream.liveness import live_workers, shards_of
 
 
 async def overview(side: Side, record: Record) -> dict[str, Any]:
@@ -59,7 +58,4 @@ async def overview(side: Side, record: Record) -> dict[str, Any]:
 async def _workers(redis: Redis) -> Mapping[str, int]:
     """How many workers are alive, by the shards that they have; former ones do not say."""
     names = await live_workers(redis)
-    beats = [await redis.get(heartbeat_key(name)) for name in names]
-    return Counter(
-        "unknown" if beat in {None, b"1"} else described(beat) for beat in beats
-    )
+    return Counter([await shards_of(redis, name) or "unknown" for name in names])

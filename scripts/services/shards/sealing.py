@@ -48,7 +48,8 @@ return 1
 """
 )
 
-# Ids go on where they ended. By its clock, if nobody knows where.
+# Ids go on where they ended; by Redis' clock, if nobody knows where. A group that was moved to
+# the end meanwhile would read nothing again.
 _OPEN: Final = (
     _LAST
     + """
@@ -57,6 +58,13 @@ local before = redis.call('GET', KEYS[2])
 if not before then
     local now = redis.call('TIME')
     before = string.format('%d%03d-0', now[1], math.floor(now[2] / 1000))
+end
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    local facts = {}
+    for at = 1, #group, 2 do facts[group[at]] = group[at + 1] end
+    if facts['last-delivered-id'] == ARGV[1] then
+        redis.call('XGROUP', 'SETID', KEYS[1], facts['name'], before)
+    end
 end
 redis.call('XSETID', KEYS[1], before)
 redis.call('DEL', KEYS[2])
@@ -118,5 +126,7 @@ async def _unread(redis: Redis, stream: StreamState, name: str) -> int:
         return stream.length
     if name == GROUP:
         return group.pending + stream.most_undelivered
+    if group.delivered >= stream.last:
+        return group.pending
     key, least = events_key(stream.shard), f"({group.delivered}"
     return group.pending + len(await redis.xrange(key, min=least, count=1))

@@ -8,7 +8,13 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from ingest.contracts.placement.layout import Layout
-from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key, split
+from ingest.contracts.stream import (
+    FIELD,
+    SEALED_ID,
+    SHARDS_KEY,
+    events_key,
+    split,
+)
 from ingest.durable.servers import one_server
 from ingest.durable.stream import (
     AppendFailed,
@@ -184,3 +190,45 @@ async def test_a_caller_who_leaves_breaks_no_connection(redis_url: str) -> None:
 
         lengths = [await redis.xlen(events_key(shard)) for shard in range(4)]
         assert 50 <= sum(lengths) <= 100
+
+
+async def sealed(redis: Redis, *shards: int) -> None:
+    for shard in shards:
+        await redis.xgroup_create(events_key(shard), "recorder", mkstream=True)
+        await redis.execute_command("XSETID", events_key(shard), SEALED_ID)
+
+
+async def test_events_of_a_sealed_shard_go_to_the_others(redis_url: str) -> None:
+    async with a_stream(redis_url) as (stream, redis):
+        await stream.confirm_shards()
+        await sealed(redis, 0, 1)
+        for number in (0, 1):
+            with pytest.raises(AppendFailed, match="exhausted"):
+                await stream.append(UUID(int=number), b"x")
+        for number in range(8):
+            await stream.append(UUID(int=number), b"%d" % number)
+
+        found = [await redis.xlen(events_key(shard)) for shard in range(4)]
+        assert ([0, 0], 8) == (found[:2], sum(found))
+
+
+async def test_where_all_shards_are_sealed_nothing_is_sent(redis_url: str) -> None:
+    redis, writes = connect(redis_url, connections=8), RedisBreaker()
+    servers = one_server(redis, Layout.at_home(2), writes)
+    stream = Stream(servers)
+    await stream.confirm_shards()
+    await sealed(redis, 0, 1)
+    for number in range(2):
+        with pytest.raises(AppendFailed, match="exhausted"):
+            await stream.append(UUID(int=number), b"x")
+
+    assert "its streams are sealed" in (writes.problem or "")
+    assert frozenset() == servers.in_use
+    # What the probe sees later opens them again.
+    await redis.execute_command("XSETID", events_key(0), "1-1")
+    writes.close()
+    assert servers.note_sealed([0, 1], {1}) is None
+    await stream.append(UUID(int=1), b"x")
+    assert 1 == await redis.xlen(events_key(0))
+    await stream.drain()
+    await redis.aclose()

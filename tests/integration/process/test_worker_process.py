@@ -202,6 +202,27 @@ async def test_another_number_of_shards_is_refused_with_what_to_do(
     assert "set REFTIDE_SHARDS to the number in Redis" in worker.output
 
 
+async def test_a_worker_goes_on_with_its_shards_while_there_are_more(
+    site: Site,
+) -> None:
+    worker = site.start()
+    await worker.says("worker.started")
+    await site.redis.set(SHARDS_KEY, 8)
+
+    await site.add_click()
+    await site.has_recorded(1)
+    assert worker.process.poll() is None
+
+
+async def test_a_worker_ends_when_the_streams_go_elsewhere(site: Site) -> None:
+    worker = site.start()
+    await worker.says("worker.started")
+    await site.redis.set(SHARDS_KEY, "11,43 on 2 servers")
+
+    assert 1 == await worker.ends(within=40)
+    assert "rt:shards in Redis says 2 on 2 servers" in worker.output
+
+
 async def test_a_name_that_another_worker_has_is_refused(site: Site) -> None:
     first = site.start(REFTIDE_WORKER_NAME="w1")
     await first.says("worker.started")

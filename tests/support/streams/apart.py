@@ -103,7 +103,8 @@ class Apart:
 
     async def document(self, *words: str) -> Any:
         done = await self.run(*words, "--json")
-        assert done.code in {0, 1} and done.out, done.err
+        assert done.code in {0, 1}, done.err
+        assert done.out, done.err
         return orjson.loads(done.out)
 
     async def settles(self, within: float = 90.0) -> dict[str, Any]:

@@ -1,21 +1,21 @@
 """An installation whose shards change while clients go on."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.support.servers.installation import EDGES, Installation, an_edge
 from tests.support.streams.apart import Apart
 
 
-async def renewed_edges(there: Apart, path: Path, **variables: str) -> None:
-    """Restart the edges, one after the other, with other variables."""
+async def renewed_edges(there: Apart, path: Path, stack: AsyncExitStack) -> None:
+    """Restart the edges, one after the other, with the present variables."""
     site = there.site
-    site.variables.update(variables)
     for number in range(EDGES):
         # The data directory that the installation gave it.
         await site.edges[number].close()
         edge = an_edge(site.variables, path / f"edge-{number}")
-        site.edges[number] = await edge.__aenter__()
+        site.edges[number] = await stack.enter_async_context(edge)
 
 
 async def renewed_workers(site: Installation, **variables: str) -> None:
