@@ -168,6 +168,11 @@ class AppendLog:
         ]
         return Contents(counts, vanished, [*_entries(counted)], [*_entries(later)])
 
+    @property
+    def used(self) -> int:
+        """How many bytes it has, without what is free."""
+        return sum(self._words[word] for word in _USED_WORDS)
+
     def shrink(self) -> None:
         """Give back what nothing is in, before it is left; raises OSError."""
         used = [self._words[word] for word in _USED_WORDS]

@@ -17,8 +17,10 @@ from ingest.contracts.telemetry import Log
 from ingest.durable.append_counts import AppendCounts
 from ingest.durable.append_log import AppendLog
 
-#: An edge that starts again and again adopts no more than these.
-_MOST: Final = 4
+#: An edge that starts again and again adopts no more than these, and no more than so many
+#: bytes of what they appended.
+_MOST: Final = 32
+_MOST_BYTES: Final = 48 * 2**20
 _NAME: Final = "reftide-"
 _ADVICE: Final = "give REFTIDE_SHARED_MEMORY a directory in memory, or off"
 #: Workers have long counted what was appended before.
@@ -71,17 +73,18 @@ class FormerEdges:
         if self._folder is None or not self._prefix:
             return []
         new: list[Former] = []
+        room = _MOST_BYTES - sum(each.log.used for each in self.found)
         # The latest began last.
         for path in sorted(self._folder.glob(f"{self._prefix}*"), reverse=True):
-            log = AppendLog.adopt(path)
+            log = _taken_over(path)
             if log is None:
                 continue
-            former = _restored(log)
-            has_room = len(self.found) + len(new) < _MOST
+            room -= log.used
+            has_room = len(self.found) + len(new) < _MOST and room >= 0
+            former = _restored(log) if has_room else None
             if (
                 former is None
                 or former.appended.shards != self._shards
-                or not has_room
                 or _is_over(former, now)
             ):
                 log.remove()
@@ -139,6 +142,19 @@ def _identity(data: Path) -> str:
     facts = data.stat()
     told = f"{data.resolve()} {facts.st_dev} {facts.st_ino}".encode()
     return hashlib.blake2b(told, digest_size=8).hexdigest()
+
+
+def _taken_over(path: Path) -> AppendLog | None:
+    """The log of an edge that is gone, in no more memory than it needs."""
+    log = AppendLog.adopt(path)
+    if log is None:
+        return None
+    try:
+        log.shrink()
+    except OSError:
+        return log  # there is no room for a copy
+    log.close()
+    return AppendLog.adopt(path)
 
 
 def _restored(log: AppendLog) -> Former | None:

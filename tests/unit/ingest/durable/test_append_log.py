@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest.contracts.stream import VanishedClaim
-from ingest.durable import append_log
+from ingest.durable import append_log, former_edges
 from ingest.durable.append_counts import Absent, AppendCounts
 from ingest.durable.append_log import AppendLog
 from ingest.durable.former_edges import FormerEdges
@@ -166,11 +166,26 @@ def an_edge_that_is_gone(folder: Path, data: Path) -> None:
     edges.close(appended)
 
 
-def test_an_edge_that_starts_again_and_again_leaves_four_logs(
-    data: Path, tmp_path: Path
+def test_an_edge_that_starts_again_and_again_leaves_a_few_logs(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(former_edges, "_MOST", 4)
+    for _ in range(6):
+        an_edge_that_is_gone(tmp_path / "memory", data)
+
+    assert 4 == len(adopted(tmp_path / "memory", data))
+    assert 4 == len([*(tmp_path / "memory").iterdir()])
+
+
+def test_logs_are_left_while_there_is_room_for_what_is_in_them(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(6):
         an_edge_that_is_gone(tmp_path / "memory", data)
+    log = AppendLog.adopt(next((tmp_path / "memory").iterdir()))
+    assert log
+    monkeypatch.setattr(former_edges, "_MOST_BYTES", 4 * log.used + 1)
+    log.close()
 
     assert 4 == len(adopted(tmp_path / "memory", data))
     assert 4 == len([*(tmp_path / "memory").iterdir()])
@@ -182,6 +197,27 @@ def test_what_is_left_takes_little_room(data: Path, tmp_path: Path) -> None:
     [path] = (tmp_path / "memory").iterdir()
     assert path.stat().st_size < AREA * 2
     assert ["edge 1"] == adopted(tmp_path / "memory", data)
+
+
+def test_what_a_killed_edge_left_takes_little_room_once_it_is_adopted(
+    data: Path, tmp_path: Path
+) -> None:
+    log = AppendLog.create(tmp_path / "killed", SHARDS)
+    appended = AppendCounts(range(SHARDS))
+    appended.name, appended.since = "killed", HOUR_MS
+    appended.keep_in(log)
+    appended.note(0, b"%d-0" % (2 * HOUR_MS), bytes(16))
+    appended.leave_log()
+    log.close()
+    edges, own = an_edge(tmp_path / "memory", data, 1)
+    [path] = (tmp_path / "memory").iterdir()
+    left = path.with_name(f"{path.name.rpartition('-')[0]}-0")
+    (tmp_path / "killed").rename(left)
+    assert left.stat().st_size >= 2 * AREA
+
+    assert ["killed"] == [each.appended.name for each in edges.adopt(2 * HOUR_MS)]
+    assert left.stat().st_size < AREA * 2
+    edges.close(own)
 
 
 def test_what_no_edge_takes_over_is_swept_away(data: Path, tmp_path: Path) -> None:
