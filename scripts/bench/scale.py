@@ -7,14 +7,18 @@ grows with the processes, which is what more machines would pay for.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any, Final
 
+import click
+
+from ingest.contracts.variables import DEFAULT_SHARDS_APART
 from scripts.bench import options
 from scripts.bench.environment import usage
+from scripts.bench.environment.cluster import clustered
 from scripts.bench.environment.processes import cores, edges
 from scripts.bench.environment.runs import Pair, Result, tell
 from scripts.bench.environment.servers import SHARDS, BenchServers, prepared
@@ -39,6 +43,11 @@ class _Run:
         return self.events / self.seconds
 
     @property
+    def cpu_micros(self) -> float:
+        """Of an event."""
+        return 1e6 * self.cpu_seconds / self.events
+
+    @property
     def per_cpu_second(self) -> float:
         return self.events / self.cpu_seconds
 
@@ -53,19 +62,27 @@ _Runs = dict[int, list[_Run]]
     options.pairs(5),
     options.events(40_000),
     options.seconds(3.0),
+    click.option(
+        "--cluster",
+        "is_clustered",
+        is_flag=True,
+        help="One edge and worker with streams on a cluster of three, against one server.",
+    ),
     options.number(
         "connections", 256, "Connections of the load on edges.", least=8, most=10_000
     ),
     epilog="""\b
   reftide bench scale
   reftide bench scale --processes 1,2 --json
+  reftide bench scale --cluster
 
 \b
 Workers record a backlog; edges answer clicks, and no worker runs. Processor time is that
 of the processes and of the servers behind them, without the load. The figure is of the
 most processes, its baseline of one, of workers or edges, whichever keeps less. On a
 machine with fewer cores than processes, events a second say little: `cores` of a row is
-how many were busy.
+how many were busy. With --cluster, processor time is that of the edge or worker alone, and
+the figure is of whichever grows more.
 """,
 )
 def scale(
@@ -73,11 +90,13 @@ def scale(
     *,
     processes: Sequence[int],
     pairs: int,
-    events: int,
-    seconds: float,
-    connections: int,
+    is_clustered: bool,
+    **asked: Any,
 ) -> Result:
     """Events for a second of processor time, of one and of several processes."""
+    if is_clustered:
+        return _clustered(environment, pairs, asked)
+    events, seconds = asked["events"], asked["seconds"]
     # More workers than shards have nothing to do.
     if processes[0] != 1 or not 1 < processes[-1] <= SHARDS:
         raise UsageProblem(
@@ -86,7 +105,7 @@ def scale(
         )
     usage.require()
     with prepared(environment) as servers:
-        load = choose(clicks(servers.codes, servers.data, connections))
+        load = choose(clicks(servers.codes, servers.data, asked["connections"]))
         kinds: dict[str, Callable[[int], _Run]] = {
             "worker": partial(_recorded, servers, events),
             "edge": partial(_answered, servers, load, seconds),
@@ -114,6 +133,47 @@ def scale(
         conditions=conditions,
         more={"by_processes": rows},
     )
+
+
+def _clustered(
+    environment: Environment, pairs: int, asked: Mapping[str, Any]
+) -> Result:
+    """Processor time of an event with streams on a cluster, and on one server."""
+    usage.require()
+    found: dict[str, list[Pair]] = {"worker": [], "edge": []}
+    with (
+        prepared(environment) as servers,
+        clustered(servers, DEFAULT_SHARDS_APART) as both,
+    ):
+        load = choose(clicks(servers.codes, servers.data, asked["connections"]))
+        kinds: dict[str, Callable[[BenchServers], _Run]] = {
+            "worker": lambda there: _recorded(there, asked["events"], 1),
+            "edge": lambda there: _answered(there, load, asked["seconds"], 1),
+        }
+        for number in range(1, pairs + 1):
+            for kind, run in kinds.items():
+                # In turns, since a machine is never the same for long.
+                runs = [run(there) for there in (both if number % 2 else both[::-1])]
+                cluster, one = runs if number % 2 else runs[::-1]
+                found[kind].append(Pair(cluster.cpu_micros, one.cpu_micros))
+            said = ", ".join(
+                f"{kind} {each[-1].figure:.1f} / {each[-1].baseline:.1f} us"
+                for kind, each in found.items()
+            )
+            tell(f"run {number} of {pairs}: {said}")
+    results = {
+        kind: Result(name="scale", unit="CPU us/event", pairs=each, digits=1)
+        for kind, each in found.items()
+    }
+    most = max(results, key=lambda kind: results[kind].ratio)
+    conditions = {
+        "baseline": f"one {most} with as many shards on one server, without servers' time",
+        "shards": DEFAULT_SHARDS_APART,
+        "load": load.name,
+        "machine": _honestly(1),
+    }
+    by_kind = {kind: result.figures() for kind, result in results.items()}
+    return replace(results[most], conditions=conditions, more={"by_kind": by_kind})
 
 
 def _recorded(servers: BenchServers, events: int, count: int) -> _Run:

@@ -27,7 +27,8 @@ from ingest.contracts.envelope import (
     Request,
     Target,
 )
-from ingest.contracts.stream import FIELD, events_key, shard_of
+from ingest.contracts.placement.layout import Layout
+from ingest.contracts.stream import FIELD, events_key
 from ingest.core.authorize import Principal
 from ingest.core.resolved import Resolved
 from ingest.core.seal import Facts, seal, visitor_hash, visitor_key
@@ -43,6 +44,7 @@ _CLICK: Final = next(
     route for route in AFFITOR.endpoints if isinstance(route, Endpoint)
 )
 _VISITOR_KEY: Final = visitor_key(b"of a measurement")
+_LAYOUT: Final = Layout.at_home(SHARDS)
 _AT_ONCE: Final = 1000
 #: As a worker ends its segments.
 _SEGMENT: Final = 100_000
@@ -120,10 +122,12 @@ def _sealed(raw: RawRequest, link: LinkRecord, at: int, event_id: UUID) -> Envel
     return seal(draft, raw, facts, "truncated")
 
 
-def entries(clicks: Iterable[Envelope]) -> Iterator[tuple[str, bytes]]:
+def entries(
+    clicks: Iterable[Envelope], layout: Layout = _LAYOUT
+) -> Iterator[tuple[str, bytes]]:
     """What an edge would append of them: the stream of each, and what it holds."""
     for click in clicks:
-        yield events_key(shard_of(click.id, SHARDS)), encode(click)
+        yield events_key(layout.shard_of(click.id)), encode(click)
 
 
 async def append(redis: Redis, made: Iterable[tuple[str, bytes]]) -> None:

@@ -33,6 +33,7 @@ from scripts.errors import Unreachable
 from scripts.servers import Connection
 from scripts.sql import statements
 from workers.publish.publisher import publish_if_missing
+from workers.redis_io.streams import servers_of
 
 _SQL: Final = statements("bench/environment/bench")
 _LOOK_AGAIN_SECONDS: Final = 0.01
@@ -123,6 +124,8 @@ async def publish(servers: BenchServers) -> None:
     """Nothing in Redis but the directory."""
     async with servers.postgres() as connection, servers.redis() as redis:
         await redis.flushdb()
+        for server in servers_of(redis, servers.environment.layout().numbers):
+            await server.client.flushdb()
         await publish_if_missing(connection, redis)
 
 
@@ -186,10 +189,11 @@ def recorded(
 ) -> Backlog:
     """A backlog that so many workers record. Raises Unreachable where not all is."""
     made_up = envelopes(links)
-    warm = list(entries(islice(made_up, _WARM)))
+    layout = servers.environment.layout()
+    warm = list(entries(islice(made_up, _WARM), layout))
     # Made before, so that the workers are not stopped for long: what they wait for must
     # not look late to them.
-    made = list(entries(islice(made_up, events)))
+    made = list(entries(islice(made_up, events), layout))
     variables, pids = behind or (NOTHING, [])
     with workers(servers, count, variables) as ours:
         roots = [*ours, *pids, *servers.pids.values()]
