@@ -55,7 +55,7 @@ _CODES: Final = 5
 #: Somebody is waiting: a server that takes longer to let us in is away.
 _PATIENCE_SECONDS: Final = 1.0
 #: One that hangs after that is given up too.
-_ANSWER_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 3.0
 _redis: Final = partial(
     redis_server, seconds=_ANSWER_SECONDS, patience=_PATIENCE_SECONDS
 )

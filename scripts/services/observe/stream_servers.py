@@ -21,6 +21,8 @@ from workers.redis_io.streams import (
 )
 
 _SQL: Final = statements("services/observe/status")
+_SCRIPT: Final = "return 1"
+_ANSWER_SECONDS: Final = 2.0
 
 #: Why servers of streams cannot be used, by their names.
 Away = Mapping[str, StreamServerAway]
@@ -138,7 +140,9 @@ async def _problem(
     redis: StreamsRedis, server: StreamServer
 ) -> StreamServerAway | None:
     try:
-        async with redis.asking(server):
+        # Who is let in may still hang: one that takes no writes lets no script run.
+        async with redis.asking(server), asyncio.timeout(_ANSWER_SECONDS):
+            await server.client.execute_command("EVAL", _SCRIPT, 0)  # type: ignore[no-untyped-call]
             return None
     except StreamServerAway as error:
         return error

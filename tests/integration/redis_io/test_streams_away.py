@@ -14,13 +14,22 @@ from redis.asyncio import Redis
 from ingest.contracts.placement.streams_url import without_secrets
 from tests.support.eventually import eventually
 from tests.support.servers.outage import cli_of
-from tests.support.streams.apart import Listed, Load, apart
+from tests.support.streams.apart import Apart, Listed, Load, apart, on_cluster
+from tests.support.streams.cluster import running_cluster
 
 pytestmark = [pytest.mark.hasty, pytest.mark.usefixtures("quiet")]
 
 #: What is frozen is given up after one or two seconds.
 _SECONDS = 15.0
 _NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+async def recorded(there: Apart) -> None:
+    """Some events, by a worker that is gone then."""
+    await Load(there.site).sends(60)
+    there.site.start_worker()
+    await there.settles()
+    there.site.stop_workers()
 
 
 @asynccontextmanager
@@ -165,24 +174,61 @@ async def test_doctor_checks_the_servers_that_answer_and_names_the_others(
         ]
 
 
-async def test_status_gives_up_a_server_that_hangs_once_it_has_answered(
+async def test_status_gives_up_servers_that_hang_once_they_have_answered(
     redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
     async with apart(redis_url, database_url, tmp_path) as there:
         await Load(there.site).sends(30)
-        async with Redis.from_url(there.servers[1].url) as redis:
-            # Reads are answered; scripts wait, since they may write.
-            await redis.client_pause(60_000, all=False)
+        async with (
+            Redis.from_url(there.servers[1].url) as one,
+            Redis.from_url(there.servers[2].url) as other,
+        ):
+            for redis in (one, other):
+                # Reads are answered; scripts wait, since they may write.
+                await redis.client_pause(60_000, all=False)
             try:
                 began = time.monotonic()
                 done = await there.run("status", "--json", "--window", "0")
                 seconds = time.monotonic() - began
             finally:
-                await redis.client_unpause()
+                for redis in (one, other):
+                    await redis.client_unpause()
 
-        assert seconds < 2 * _SECONDS
+        assert seconds < _SECONDS
         assert 3 == done.code
         servers = by_server(done.document["stream_servers"])
-        away = [name for name, row in servers.items() if row["problem"]]
-        assert [names(there)[1]] == away
-        assert 8 == len(done.document["shards"])
+        away = {name for name, row in servers.items() if row["problem"]}
+        assert {*names(there)[1:]} == away
+        assert [*there.of(0)] == [each["shard"] for each in done.document["shards"]]
+
+
+async def test_on_a_cluster_commands_show_the_shards_of_the_other_nodes(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    with running_cluster() as cluster:
+        async with on_cluster(redis_url, database_url, tmp_path, cluster) as there:
+            await recorded(there)
+            gone = {each for each in there.layout.numbers if cluster.owner(each) == 2}
+            cluster.primaries[2].server.freeze()
+            try:
+                began = time.monotonic()
+                status = await there.run("status", "--json", "--window", "0")
+                seconds = time.monotonic() - began
+                verify = await there.run("verify", "--json", "--wait", "0")
+                doctor = await there.run("doctor", "--json")
+            finally:
+                cluster.primaries[2].server.thaw()
+
+        assert (4, 3, 3, 3) == (len(gone), status.code, verify.code, doctor.code)
+        assert seconds < _SECONDS
+        found = status.document
+        assert {"redis": True, "postgres": True, "streams": False} == found["reachable"]
+        assert {*there.layout.numbers} - gone == {
+            each["shard"] for each in found["shards"]
+        }
+        away = [each for each in found["stream_servers"] if each["problem"]]
+        assert gone == {shard for each in away for shard in each["shards"]}
+        assert gone == {
+            shard for each in verify.document["away"] for shard in each["shards"]
+        }
+        assert verify.document["compared"]["entries"] > 0

@@ -22,7 +22,13 @@ from tests.support.servers.installation import an_edge, an_installation
 from tests.support.servers.outage import cli_of
 from tests.support.servers.worker_process import Worker
 from tests.support.streams.apart import Apart, Load
-from tests.support.streams.encrypted import PASSWORD, USER, Encrypted, encrypted
+from tests.support.streams.encrypted import (
+    PASSWORD,
+    USER,
+    Encrypted,
+    encrypted,
+    encrypted_cluster,
+)
 
 pytestmark = pytest.mark.hasty
 
@@ -166,3 +172,29 @@ async def test_an_edge_appends_to_the_servers_that_let_it_in(
         there.site.start_worker()
         await there.settles()
         assert sorted(load.accepted) == await there.recorded()
+
+
+async def test_a_cluster_behind_tls_takes_events_and_answers_commands(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    async with encrypted_cluster(tmp_path) as url:
+        given = {"STREAMS_URL": url}
+        async with an_installation(redis_url, database_url, tmp_path, **given) as site:
+            layout = Layout.recorded(await site.redis.get(SHARDS_KEY))
+            there, load = Apart(site, layout), Load(site)
+            await load.sends(60)
+            worker = Worker(inherited() | site.variables, tmp_path / "worker.log")
+            try:
+                report = await there.settles()
+            finally:
+                await worker.stops()
+            shown = await there.run("shards")
+            said = [worker.output, shown.out, (await there.run("doctor")).out]
+
+            assert (True, []) == (report["ok"], report["mismatches"])
+            assert sorted(load.accepted) == await there.recorded()
+
+        assert 12 == shown.out.count("{rt:")
+        for text in said:
+            assert PASSWORD not in text
+            assert quote(PASSWORD, safe="") not in text

@@ -54,6 +54,10 @@ class Cluster:
     def nodes(self) -> Sequence[Node]:
         return [*self.primaries, *self.replicas]
 
+    def owner(self, shard: int) -> int:
+        """Which of the primaries has a shard at first."""
+        return slot_of(shard) * len(self.primaries) // SLOTS
+
     def move(self, shard: int, source: Node, target: Node) -> None:
         """Move a shard's slot from node to node, as `valkey-cli --cluster reshard` does."""
         slot = slot_of(shard)
@@ -71,10 +75,20 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(*, primaries: int = 3, replicas: bool = False) -> Iterator[Cluster]:
-    """Once each node knows all of them."""
+def running_cluster(
+    *,
+    primaries: int = 3,
+    replicas: bool = False,
+    announced: Sequence[int] = (),
+    users: str = "",
+) -> Iterator[Cluster]:
+    """Once each node knows all of them.
+
+    Primaries tell clients the ports that are `announced`. `users` is the text of an ACL file.
+    """
     with ExitStack() as stack:
-        first = [_node(stack) for _ in range(primaries)]
+        ports = [*announced, *[0] * primaries][:primaries]
+        first = [_node(stack, port, users) for port in ports]
         second = [_node(stack) for _ in range(primaries)] if replicas else []
         cluster = Cluster(first, second)
         for number, node in enumerate(first):
@@ -92,7 +106,7 @@ def running_cluster(*, primaries: int = 3, replicas: bool = False) -> Iterator[C
         yield cluster
 
 
-def _node(stack: ExitStack) -> Node:
+def _node(stack: ExitStack, announced: int = 0, users: str = "") -> Node:
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="vkc")))
     port, bus_port = free_port(), free_port()
     settings = {
@@ -103,7 +117,9 @@ def _node(stack: ExitStack) -> Node:
         "--cluster-replica-validity-factor": "0",
         "--bind": "127.0.0.1",
     }
-    server = Valkey(folder, "everysec", port, more=settings)
+    if announced:
+        settings |= {"--cluster-announce-port": str(announced)}
+    server = Valkey(folder, "everysec", port, users=users, more=settings)
     server.start()
     stack.callback(server.kill)
     return Node(server, port, bus_port)

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from scripts.bench.environment.processes import free_port
 from tests.support.servers.valkey import Valkey, running_valkey
+from tests.support.streams.cluster import running_cluster
 
 USER = "reftide"
 #: With all that means something in a URL, or in a list of them.
@@ -65,6 +66,20 @@ async def encrypted(home: Path, servers: int = 3) -> AsyncIterator[list[Encrypte
             await stack.enter_async_context(_relay(server, port, context))
             found.append(Encrypted(server, port, authority))
         yield found
+
+
+@asynccontextmanager
+async def encrypted_cluster(home: Path) -> AsyncIterator[str]:
+    """The URL of a cluster whose nodes are behind TLS."""
+    authority, context = _certified(home)
+    ports = [free_port() for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        cluster = stack.enter_context(running_cluster(announced=ports, users=_USERS))
+        for node, port in zip(cluster.primaries, ports, strict=True):
+            await stack.enter_async_context(_relay(node.server, port, context))
+        user = f"{USER}:{quote(PASSWORD, safe='')}"
+        seeds = ",".join(f"127.0.0.1:{port}" for port in ports[1:])
+        yield f"rediss+cluster://{user}@{seeds}?ssl_ca_certs={authority}"
 
 
 @asynccontextmanager
