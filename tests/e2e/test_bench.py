@@ -161,6 +161,16 @@ def test_several_processes_are_measured_against_one() -> None:
 
 
 @pytest.mark.slow
+def test_streams_on_a_cluster_are_measured_against_one_server() -> None:
+    found = bench("scale", "--quick", "--cluster", "--connections", "64")
+
+    is_measured(found, "scale", "CPU us/event")
+    kinds = found["by_kind"]
+    assert {"worker", "edge"} == set(kinds)
+    assert found["ratio"] == max(each["ratio"] for each in kinds.values())
+
+
+@pytest.mark.slow
 def test_honest_clicks_are_measured_beside_attacks() -> None:
     found = bench("abuse", "--quick")
 

@@ -20,6 +20,9 @@ _AWAY: Final = {
     "redis": ("Redis", "Redis is away"),
     "postgres": ("PostgreSQL", "PostgreSQL is away"),
 }
+_RESTART: Final = "Restart it with REFTIDE_SHARDS and STREAMS_URL of the shards that `reftide shards` shows"
+#: A change that takes longer may have nobody who makes it.
+_CHANGE: Final = timedelta(minutes=1)
 _WORKERS: Final = "Workers are gone or too slow"
 _ENDED_EARLY: Final = "Redis came back empty"
 
@@ -31,7 +34,7 @@ def find(status: Status) -> list[Finding]:
     """All that is wrong; each has `what`, `since` or None, `remedy` and `runbook`."""
     judges = (
         _servers, _stream_servers, _losses, _pause, _edges, _workers, _silent, _lag, _ledger, _spools,
-        _archive, _stuck, _clocks, _dropped, _forwarders,
+        _archive, _stuck, _clocks, _dropped, _forwarders, _shards,
     )  # fmt: skip
     return [finding for judge in judges for finding in judge(status)]
 
@@ -118,11 +121,34 @@ def _edges(status: Status) -> Iterator[Finding]:
                 since,
             )
         elif level == "spool" and status["reachable"]["redis"]:
+            is_sealed = "are sealed" in str(edge["why"])
             yield _finding(
                 f"Edge {edge['edge']} writes to its disk: {edge['why']}",
-                "`reftide doctor` names settings that are wrong",
+                f"{_RESTART}, once the change is done"
+                if is_sealed
+                else "`reftide doctor` names settings that are wrong",
                 "Redis is away",
                 since,
+            )
+
+
+def _shards(status: Status) -> Iterator[Finding]:
+    since = status["shards_change_since"]
+    if since is not None and status["at"] - since > _CHANGE:
+        yield _finding(
+            "The shards are about to change, and the command may have ended before",
+            "`reftide shards` says how: run it again, which goes on or takes it back",
+            _WORKERS,
+            since,
+        )
+    agreed = status["shards_agreed"]
+    for edge in status["edges"]:
+        has = edge.get("shards")
+        if has and agreed and has != agreed and edge["level"] == "stream":
+            yield _finding(
+                f"Edge {edge['edge']} runs with {has} shards, and there are {agreed}",
+                _RESTART,
+                _WORKERS,
             )
 
 

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import orjson
 from redis.asyncio import Redis
 
+from ingest.contracts.placement.layout import described
+from ingest.contracts.stream import SHARDS_CHANGE_KEY, SHARDS_KEY
 from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.servers import (
@@ -259,7 +262,18 @@ async def _from_redis(redis: Redis, view: StreamsView) -> Status:
         "edges": await standing(redis),
         "edge_gone_at": await gone_at(redis),
         "archive": await backlog(redis, [shard.shard for shard in view.shards]),
+        **await _agreed(redis),
         "shards": [_shard(view, index) for index in shards],
+    }
+
+
+async def _agreed(redis: Redis) -> Status:
+    """Which shards there are to be, as processes say theirs, and since when that changes."""
+    record, change = await redis.mget(SHARDS_KEY, SHARDS_CHANGE_KEY)
+    since = change and datetime.fromtimestamp(orjson.loads(change)["since"], UTC)
+    return {
+        "shards_agreed": record and described(record),
+        "shards_change_since": since,
     }
 
 

@@ -20,7 +20,7 @@ from scripts.services.observe.spools import listed, room_on_disk
 _RATES: Final = ("accepted_per_second", "recorded_per_second")
 _FROM_REDIS: Final = (
     "lag_seconds", "lag_entries", "redis_memory_bytes", "redis_memory_limit_bytes",
-    "bytes_per_event", "hours_left", "workers", "archive",
+    "bytes_per_event", "hours_left", "workers", "archive", "shards_agreed", "shards_change_since",
 )  # fmt: skip
 _LISTS: Final = (
     "losses", "worker_names", "uploads", "dropped", "stuck", "shares", "edges", "replays", "ended",

@@ -32,6 +32,8 @@ WELL: dict[str, Any] = {
     "archive": None,
     "streams_seen_at": HOUR_AGO,
     "edge_gone_at": HOUR_AGO,
+    "shards_agreed": "4",
+    "shards_change_since": None,
     **dict.fromkeys(
         (
             "losses",
@@ -75,6 +77,12 @@ def _wrong() -> list[tuple[dict[str, Any], str]]:
         ({"paused": PAUSED | {"cause": "culprits"}}, "`reftide resume --allow N`"),
         ({"edges": [edge | {"level": "refuse"}]}, "Free its disk"),
         ({"edges": [edge | {"level": "spool"}]}, "`reftide doctor`"),
+        (
+            {"edges": [edge | {"level": "spool", "why": "its streams are sealed"}]},
+            "Restart it with REFTIDE_SHARDS",
+        ),
+        ({"edges": [edge | {"level": "stream", "shards": "8"}]}, "REFTIDE_SHARDS"),
+        ({"shards_change_since": HOUR_AGO}, "`reftide shards` says how"),
         ({"edges": [edge | {"level": "", "clock_ahead_seconds": -90.0}]}, "Run NTP"),
         ({"edges": [{"level": "", "forwarder": PROXY}]}, "TRUSTED_PROXIES=10.0.0.5"),
         ({"silent": [SILENT]}, "http://e:1"),
