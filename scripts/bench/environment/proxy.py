@@ -38,10 +38,11 @@ class Pair:
         writer = self.client if party == "client" else self.server
         if writer is None:
             return
-        connection = writer.get_extra_info("socket")
-        # A unix socket has no such thing, and one that is closed has nothing.
-        with suppress(OSError, ValueError):
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        # None of a transport that is closed, under uvloop.
+        if connection := writer.get_extra_info("socket"):
+            # A unix socket has no such thing, and one that is closed has nothing.
+            with suppress(OSError, ValueError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         writer.transport.abort()
 
 

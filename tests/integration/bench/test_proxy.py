@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scripts.bench.environment.proxy import HOST, Link
+from scripts.bench.environment.proxy import HOST, Link, Pair
+from scripts.bench.loops import runner
 
 _SOON = 5.0
 _WHILE = 0.15
@@ -205,3 +206,18 @@ async def test_without_a_server_the_client_is_reset(link: Link) -> None:
     with pytest.raises(ConnectionError):
         await client.hear(1)
     await gone.close()
+
+
+def test_a_connection_that_is_over_already_is_reset_like_any_other() -> None:
+    async def resets() -> None:
+        server = await asyncio.start_server(_Echo().serve, HOST, 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.transport.abort()
+        await writer.wait_closed()
+        try:
+            Pair(writer).reset("client")
+        finally:
+            server.close()
+
+    with runner() as loop:
+        loop.run(resets())
