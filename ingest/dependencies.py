@@ -75,7 +75,6 @@ class Dependencies:
 
     async def look_ups(self, _: web.Application) -> AsyncIterator[None]:
         self.directory.start()
-        self.claims.start()
         self.limiter.start()
         self.unknown_codes.start()
         yield

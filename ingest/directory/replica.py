@@ -1,6 +1,6 @@
 """A cache of the directory in Redis, of the records that this edge asked for.
 
-A hit costs no I/O. Misses of concurrent requests share one round trip. Changed records are
+A hit costs no I/O. Misses of one turn of the event loop are sent together. Changed records are
 dropped as soon as the stream of changes names them; while Redis is away, cached records are
 served.
 """
@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
 from redis.asyncio import Redis
 
@@ -18,11 +18,13 @@ from ingest.contracts.telemetry import Log
 from ingest.core.values import Missing
 from ingest.directory.cache import Lru, Published, read_snapshot, write_snapshot
 from ingest.directory.invalidation import InvalidationListener
-from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull
+from ingest.redis_io.client import REDIS_ERRORS, QueueFull
+from ingest.redis_io.multiplexer import Multiplexer, packed
 
 _PRESENT_KEPT: Final = 50_000
 _ABSENT_KEPT: Final = 20_000
 _SNAPSHOT_SECONDS: Final = 30.0
+_PENDING: Final = 10_000
 
 Record = TypeVar("Record")
 
@@ -46,7 +48,6 @@ class Replica:
 
     def __init__(self, redis: Redis, changes: Redis, snapshot: Path) -> None:
         """`changes` waits a second for an answer; `snapshot` is the snapshot file."""
-        self._redis = redis
         self._snapshot = snapshot
         self._present: Lru[_Fetched] = Lru(_PRESENT_KEPT)
         self._absent: Lru[_Fetched] = Lru(_ABSENT_KEPT)
@@ -59,8 +60,9 @@ class Replica:
         self._listener = InvalidationListener(
             changes, invalidate=self._invalidate, reached=self._reached
         )
-        self._fetches: Coalescer[tuple[RecordRequest[Any], ...], Any]
-        self._fetches = Coalescer(self._fetch, in_flight=2)
+        self._reads = Multiplexer(redis, pending=_PENDING)
+        #: What is being read, by its keys; others who ask for it meanwhile wait for it too.
+        self._reading: dict[tuple[str, ...], asyncio.Future[Any]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._invalidations = 0
         self._unsaved = False
@@ -76,7 +78,7 @@ class Replica:
             self._answers[question] = found
             return found
         with suppress(QueueFull):
-            found = await self._fetches.ask(wanted)
+            found = await self._fetch(wanted)
         return found
 
     @property
@@ -86,7 +88,6 @@ class Replica:
 
     def start(self) -> None:
         self._saved = read_snapshot(self._snapshot)
-        self._fetches.start()
         self._tasks = [
             asyncio.create_task(work)
             for work in (self._listener.run(), self._save_periodically())
@@ -99,36 +100,40 @@ class Replica:
         follower, saver = self._tasks
         saver.cancel()
         await asyncio.wait((follower, saver))
-        await self._fetches.stop()
+        await self._reads.stop()
         await self._save()
 
     def _cached(self, key: str) -> _Fetched | None:
         return self._present.get(key) or self._absent.get(key)
 
-    async def _fetch(
-        self, asked: Sequence[tuple[RecordRequest[Any], ...]]
-    ) -> Sequence[Any]:
-        wanted = {item.key: item.decode for items in asked for item in items}
+    async def _fetch(self, wanted: tuple[RecordRequest[Record], ...]) -> Any:
+        """The first record that exists, as Redis has it; raises QueueFull."""
+        asked = {item.key: item.decode for item in wanted}
         invalidations = self._invalidations
         try:
-            *raws, is_whole = await self._read(list(wanted))
+            *raws, generation = await self._read(tuple(asked))
         except REDIS_ERRORS:
             self._reached(False)  # noqa: FBT003 -- reads as a sentence
-            return [_decide(items, self._cached_or_saved(items)) for items in asked]
+            return _decide(wanted, self._cached_or_saved(wanted))
         self._reached(True)  # noqa: FBT003 -- likewise
-        known = _known(wanted, raws, is_whole=bool(is_whole))
+        known = _known(asked, raws, is_whole=generation is not None)
         # A change that came meanwhile may concern what was just read.
         if self._listener.is_current and invalidations == self._invalidations:
             self._keep(known)
-        return [_decide(items, known.get) for items in asked]
+        return _decide(wanted, known.get)
 
-    async def _read(self, keys: list[str]) -> list[Any]:
-        # One transaction: the generation marker must be of the moment of the reads.
-        async with self._redis.pipeline(transaction=True) as pipe:
-            for key in keys:
-                pipe.get(key)
-            pipe.exists(GENERATION_KEY)
-            return await pipe.execute()
+    async def _read(self, keys: tuple[str, ...]) -> list[Any]:
+        reading = self._reading.get(keys)
+        if reading is not None:
+            return _values(await asyncio.shield(reading))
+        # One command: the generation marker must be of the moment of the reads.
+        reading = self._reads.ask(packed(("MGET", *keys, GENERATION_KEY)))
+        self._reading[keys] = reading
+        try:
+            return _values(await asyncio.shield(reading))
+        finally:
+            if self._reading.get(keys) is reading:
+                del self._reading[keys]
 
     def _cached_or_saved(
         self, wanted: tuple[RecordRequest[Any], ...]
@@ -152,6 +157,8 @@ class Replica:
 
     def _invalidate(self, key: str) -> None:
         self._invalidations += 1
+        # Who asks from now on must not get what was read before.
+        self._reading.clear()
         if key != EVERYTHING:
             was_present, was_absent = self._present.drop(key), self._absent.drop(key)
             if was_present or was_absent:
@@ -204,6 +211,13 @@ class Replica:
             # The snapshot is only needed by an edge that starts without Redis.
             self._unsaved = True
             self._log.warning("directory.unsaved", problem=str(error))
+
+
+def _values(reply: object) -> list[Any]:
+    """The values in a reply; raises what Redis answered instead."""
+    if isinstance(reply, Exception):
+        raise reply
+    return list(cast("list[Any]", reply))
 
 
 def _known(

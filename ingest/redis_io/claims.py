@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from ingest.contracts.telemetry import Bounded
 from ingest.contracts.variables import DAY_SECONDS
 from ingest.core.values import Mark, Missing
-from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull, describe_error
+from ingest.redis_io.client import QueueFull, describe_error
 from ingest.redis_io.multiplexer import Multiplexer, packed
 
 _PENDING: Final = 10_000
@@ -29,11 +29,8 @@ class Claims:
 
         `day_seconds`: how long a day of an expiry lasts.
         """
-        self._redis = redis
         self._day_seconds = day_seconds
         self._marks = Multiplexer(redis, pending=_PENDING)
-        self._recalls: Coalescer[str, bytes | Missing]
-        self._recalls = Coalescer(self._read, in_flight=2)
         self._is_reached = True
         self._unavailable = Bounded("claims.unavailable", time.monotonic, _SAY_SECONDS)
 
@@ -50,44 +47,32 @@ class Claims:
             found.append(value if isinstance(value, bytes) else None)
             if isinstance(value, Exception):
                 problem = value
-        if problem or not self._is_reached:
-            self._reached(describe_error(problem) if problem else None)
+        self._reached(problem)
         return found
 
     async def recall(self, key: str) -> bytes | Missing:
         """The mark under a key; sets nothing."""
         try:
-            return await self._recalls.ask(key)
+            found = await self._marks.ask(packed(("GET", key)))
         except QueueFull:
             return Missing.UNAVAILABLE
+        problem = found if isinstance(found, Exception) else None
+        self._reached(problem)
+        if problem is not None:
+            return Missing.UNAVAILABLE
+        return found if isinstance(found, bytes) else Missing.UNKNOWN
 
     @property
     def is_reached(self) -> bool:
         """Whether Redis answered when it was last asked."""
         return self._is_reached
 
-    def start(self) -> None:
-        self._recalls.start()
-
     async def stop(self) -> None:
         await self._marks.stop()
-        await self._recalls.stop()
 
-    async def _read(self, keys: Sequence[str]) -> Sequence[bytes | Missing]:
-        try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.get(key)
-                found = await pipe.execute()
-        except REDIS_ERRORS as error:
-            self._reached(describe_error(error))
-            return [Missing.UNAVAILABLE] * len(keys)
-        self._reached(None)
-        return [Missing.UNKNOWN if item is None else item for item in found]
-
-    def _reached(self, problem: str | None) -> None:
-        if problem and self._is_reached:
-            self._unavailable.warning(problem=problem)
+    def _reached(self, problem: Exception | None) -> None:
+        if problem is not None and self._is_reached:
+            self._unavailable.warning(problem=describe_error(problem))
         self._is_reached = problem is None
 
     def _command(self, mark: Mark) -> bytes:

@@ -34,7 +34,6 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def claims(redis: Redis) -> AsyncIterator[Claims]:
     made = Claims(redis)
-    made.start()
     yield made
     await made.stop()
 
@@ -98,7 +97,6 @@ async def test_a_frozen_server_makes_everyone_a_first_and_is_said_once(
 ) -> None:
     redis = connect(valkey.url, connections=4)
     claims = Claims(redis)
-    claims.start()
     visit = duplicate_mark(LINK, b"visitor!", FIRST)
     await claims.earlier([visit])
     valkey.freeze()
