@@ -415,9 +415,12 @@ drop index if exists events_customer;
 -- The client's own name of a visit. A lead of the same session and link converts it.
 alter table events add column if not exists session text;
 
--- What a link's sessions came to.
-create index if not exists events_session on events (link_id, session)
+-- What a link's sessions came to: nothing but the index is read for it, since a partner may have
+-- millions.
+create index if not exists events_visited on events (link_id, session)
+    include (kind, is_bot, is_duplicate, is_test, quantity, id)
     where session is not null;
+drop index if exists events_session;
 
 -- The clicks of a root click other than itself: rare, so the index is small. In the order of
 -- attribution, so that the first or last of very many is found at once.

@@ -31,6 +31,9 @@ FORMER_GENERATION_KEY: Final = "rt:dir:generation"
 #: worker writes. Edges do not read them.
 PUBLISHER_PREFIX: Final = "rt:dir:publisher:"
 
+#: Exists while publishers rest from summing up stats. Edges do not read it.
+STATS_REST_KEY: Final = "rt:dir:rest:stats"
+
 #: A stream of the changed keys, field `k`; edges read it from where they stand.
 CHANGES_KEY: Final = "rt:dir:changes"
 CHANGES_FIELD: Final = b"k"

@@ -13,6 +13,7 @@ from scripts.bench.hot_link import hot_link
 from scripts.bench.latency import latency
 from scripts.bench.leads import leads
 from scripts.bench.pipeline import pipeline
+from scripts.bench.publish import publish
 from scripts.bench.replay import replay
 from scripts.bench.scale import scale
 from scripts.bench.storm.run import storm
@@ -53,6 +54,6 @@ for measurement in (
         scale,
         capacity,
     ),
-    *(replay, compare, storm, abuse),
+    *(replay, publish, compare, storm, abuse),
 ):
     command.add_command(measurement)

@@ -4,6 +4,7 @@ Every job is idempotent and may run on any worker at any time; where it matters,
 PostgreSQL lets one run through.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from arq.cron import CronJob
 from redis.asyncio import Redis
 from typing_extensions import override
 
-from ingest.contracts.directory import GENERATION_KEY
+from ingest.contracts.directory import GENERATION_KEY, STATS_REST_KEY
 from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.contracts.telemetry import LogEvent
@@ -36,8 +37,9 @@ from workers.postgres.database import (
 from workers.postgres.sql import statements
 from workers.publish.publisher import (
     CHUNK,
-    PARTS,
+    FREQUENT_PARTS,
     SLOW_PARTS,
+    URGENT_PARTS,
     publish_changes,
     publish_if_missing,
 )
@@ -57,8 +59,14 @@ _FULL_PUBLISH_SECONDS: Final = 600
 
 #: Half of the time an empty directory may last, so that one lost run does not matter.
 _DIRECTORY_EVERY: Final = 2
-#: Half a second after arq's default microsecond.
-_HALF_SECOND_US: Final = 623_456
+#: For what runs often.
+_OFTEN_SECONDS: Final = 60
+_SECOND_US: Final = 1_000_000
+#: Within a second, so that not all processes of a machine wake up at once.
+_FIRST_US: Final = 123_456
+#: How often as long as stats took nobody publishes more of them.
+_STATS_REST: Final = 4
+_BRIEF_REST_MS: Final = 500
 _SAMPLE_EVERY: Final = 5
 _REAP_EVERY: Final = 10
 _ERASE_EVERY: Final = 5
@@ -95,9 +103,11 @@ class Jobs(JobSet):
     @override
     def crons(self) -> list[CronJob]:
         return [
-            # So that edges know within a second.
-            *self._twice_a_second(self.publish_changes),
-            *self._twice_a_second(self.publish_slow_changes),
+            # So that edges know within a second. A job that runs is not started again, so
+            # each has what takes as long as the others of its own.
+            *self._often(self.publish_urgent_changes, 4),
+            *self._often(self.publish_changes, 2),
+            *self._often(self.publish_slow_changes, 2, _FULL_PUBLISH_SECONDS),
             self.cron(
                 self.ensure_directory,
                 second=set(range(0, 60, _DIRECTORY_EVERY)),
@@ -153,25 +163,44 @@ class Jobs(JobSet):
         if found in {None, self._record}:
             await body()
 
-    def _twice_a_second(self, body: Callable[[], Awaitable[object]]) -> list[CronJob]:
-        """A cron runs once a second."""
-        half = self.cron(body, second=None, microsecond=_HALF_SECOND_US)
-        return [self.cron(body, second=None), half]
+    def _often(
+        self,
+        body: Callable[[], Awaitable[object]],
+        times: int,
+        timeout: int = _OFTEN_SECONDS,
+    ) -> list[CronJob]:
+        """Crons that run so many times a second, since one runs once."""
+        moments = range(_FIRST_US, _SECOND_US, _SECOND_US // times)
+        return [
+            self.cron(body, second=None, microsecond=at, timeout=timeout)
+            for at in moments
+        ]
+
+    async def publish_urgent_changes(self) -> None:
+        """Publish what operators change to the edges."""
+        await self._publish(URGENT_PARTS)
 
     async def publish_changes(self) -> None:
-        """Publish changes to the edges, but for those that take long."""
-        await self._publish([part for part in PARTS if part not in SLOW_PARTS])
+        """Publish what follows from events."""
+        await self._publish(FREQUENT_PARTS)
 
     async def publish_slow_changes(self) -> None:
-        """Publish the other changes."""
+        """Publish stats, unless they rest: a partner of millions takes a core for seconds."""
+        if await self._redis.exists(STATS_REST_KEY):
+            return
+        clock = asyncio.get_running_loop().time
+        began = clock()
         await self._publish(SLOW_PARTS)
+        rest_ms = int(_STATS_REST * (clock() - began) * 1000)
+        if rest_ms >= _BRIEF_REST_MS:
+            await self._redis.set(STATS_REST_KEY, b"", px=rest_ms)
 
     async def _publish(self, parts: Sequence[str]) -> None:
         if not await self._redis.exists(GENERATION_KEY):
             return  # else the publisher of the whole directory might never get its lock
         total, count = 0, CHUNK
         async with self._connection() as connection:
-            while count == CHUNK:
+            while count >= CHUNK:
                 count = await publish_changes(
                     connection, self._redis, self._kept, parts
                 )

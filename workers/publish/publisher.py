@@ -56,6 +56,10 @@ _PARTS: Final[Mapping[str, Sequence[str]]] = {
     "stats": ("stats",),
 }
 PARTS: Final = tuple(_PARTS)
+#: What operators change, and edges have to know within a second.
+URGENT_PARTS: Final = ("access", "links")
+#: What follows from events, and is as much as they are.
+FREQUENT_PARTS: Final = ("customers", "sales")
 #: It sums up what a partner's links brought, which takes time.
 SLOW_PARTS: Final = ("stats",)
 _CHANGES_NEXT: Final = {
@@ -65,6 +69,8 @@ _CHANGES_NEXT: Final = {
 
 #: Changes, or rows of a full publication, handled at a time.
 CHUNK: Final = 500
+#: Changes of a slow part: every batch of events names its partners again.
+_SLOW_CHUNK: Final = 20_000
 
 #: Up to so many keys are announced one by one; more are announced as EVERYTHING.
 _MAX_ANNOUNCED: Final = 1000
@@ -145,13 +151,14 @@ async def publish_changes(
 ) -> int:
     """Publish up to CHUNK changes, those of a part before those of the next; how many.
 
-    Parts that another publisher is at are left to it. Raises TransientError and the errors of
+    It is more of slow parts. Parts that another publisher is at are left to it. Raises TransientError and the errors of
     Redis and asyncpg; then the changes stay queued.
     """
     count = 0
     for part in parts:
         if count < CHUNK:
-            count += await _publish_part(connection, redis, kept, part, CHUNK - count)
+            most = _SLOW_CHUNK if part in SLOW_PARTS else CHUNK - count
+            count += await _publish_part(connection, redis, kept, part, most)
     return count
 
 

@@ -46,6 +46,9 @@ from workers.postgres.sql import statements
 
 _SQL: Final = statements("publish/publisher")
 
+#: As the statement `stats_begin` says.
+_STATS_SECONDS: Final = 300.0
+
 
 class Record(NamedTuple):
     """A value, and when it expires, in Unix milliseconds; None: never."""
@@ -248,9 +251,18 @@ def of_customers(keep_days: int) -> Reader:
     return read
 
 
-of_stats: Final = _reader(
-    "stats_find",
-    stats_key,
-    lambda row: [stats_key(row["workspace_id"], row["partner_code"])],
-    _encoder(StatsRecord),
-)
+_stats: Final = _encoder(StatsRecord)
+
+
+async def of_stats(connection: Connection, partners: Refs) -> Records:
+    """Stats of partners, each by a statement of its own, since one may take seconds."""
+    await connection.execute(_SQL["stats_begin"])
+    found: dict[str, Record | None] = {}
+    for workspace_id, code in partners:
+        rows = await connection.fetch(
+            _SQL["stats_find"], [workspace_id], [code], timeout=_STATS_SECONDS
+        )
+        record = _stats(rows[0]) if rows else None
+        found[stats_key(workspace_id, code)] = record
+    await connection.execute(_SQL["stats_end"])
+    return found

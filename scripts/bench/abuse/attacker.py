@@ -18,8 +18,8 @@ from typing import Final
 import orjson
 
 from scripts.bench.abuse.attacks import ATTACKS, Scene
+from scripts.bench.environment.loops import runner
 from scripts.bench.load.http import Connection, Connections, status_of
-from scripts.bench.loops import runner
 
 #: An answer that takes longer is none.
 _HUNG_SECONDS: Final = 5.0

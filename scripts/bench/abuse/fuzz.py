@@ -13,11 +13,11 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from scripts.bench.abuse.corpus import bodies, shapes
 from scripts.bench.abuse.samples import forwarded, samples
+from scripts.bench.environment.loops import runner
 from scripts.bench.environment.processes import edges
 from scripts.bench.environment.runs import Pair, Result, tell
 from scripts.bench.environment.servers import prepared
 from scripts.bench.load.http import Connections, status_of
-from scripts.bench.loops import runner
 from scripts.environment import Environment
 
 _HUNG_SECONDS: Final = 1.0

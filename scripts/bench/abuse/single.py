@@ -23,12 +23,12 @@ from ingest.settings import EdgeSettings
 from scripts.bench.abuse.bodies import hostile_bodies
 from scripts.bench.abuse.corpus import shapes
 from scripts.bench.abuse.samples import forwarded, samples
+from scripts.bench.environment.loops import runner
 from scripts.bench.environment.proxy import HOST
 from scripts.bench.environment.runs import Pair, Result, tell
 from scripts.bench.environment.servers import BenchServers, prepared
 from scripts.bench.load.http import Connections
 from scripts.bench.load.traffic import PATH
-from scripts.bench.loops import runner
 from scripts.environment import Environment
 
 _SECONDS: Final = 10.0

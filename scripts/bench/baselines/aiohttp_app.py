@@ -10,8 +10,8 @@ from typing import Final
 import orjson
 from aiohttp import web
 
+from scripts.bench.environment.loops import new_loop
 from scripts.bench.load.traffic import PATH
-from scripts.bench.loops import new_loop
 
 #: Callers that may wait to be let in: every connection of a load comes at once.
 BACKLOG: Final = 4096

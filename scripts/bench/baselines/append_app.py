@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from ingest.contracts.stream import FIELD, events_key
 from scripts.bench.baselines.aiohttp_app import ANSWER, BACKLOG
-from scripts.bench.loops import runner
+from scripts.bench.environment.loops import runner
 
 #: As an edge spreads entries over its shards, so that none grows long.
 KEYS: Final = tuple(f"{events_key(shard)}:constant" for shard in range(4))

@@ -94,3 +94,16 @@ vacuum (freeze, analyze) customers
 
 -- clicks_on: how many are counted on some links
 select coalesce(sum(clicks), 0)::bigint from links where code = any($1::text[])
+
+-- stats_on: sum up what every program's partners brought
+update programs set has_stats = true
+
+-- sessions: clicks by their numbers, each in a session of its own, within an hour from a millisecond; one in ten converts
+insert into events (id, at, digest, kind, is_test, is_bot, is_duplicate, quantity, epoch, shard, entry_seq, entry_ms,
+                    workspace_id, link_id, program_id, partner_id, dialect, session)
+select (lpad(to_hex($3::bigint + number * 3600000 / $4::bigint), 12, '0') || '7' || lpad(to_hex(number & 4095), 3, '0')
+        || '8' || left(md5(number::text), 15))::uuid,
+       to_timestamp(($3::bigint + number * 3600000 / $4::bigint) / 1000.0), 0,
+       case when number % 10 = 0 then 'lead' else 'click' end::event_kind, false, false, false, 1, 0, 0, number, 0,
+       $5, $6, $7, $8, 'affitor', 'recorded-' || number
+  from generate_series($1::bigint, $2::bigint) as number

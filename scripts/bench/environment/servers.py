@@ -28,7 +28,8 @@ from workers.publish.publisher import publish_if_missing
 #: As many links share the clicks, evenly, unless a measurement wants others.
 LINKS: Final = 100
 SHARDS: Final = 4
-_LINK: Final = NewLink(code="", program=1, partner="jane", url="https://yoursite.com")
+#: What a measurement makes links from.
+LINK: Final = NewLink(code="", program=1, partner="jane", url="https://yoursite.com")
 #: For statements that empty or copy whole tables.
 SECONDS: Final = 60.0
 
@@ -190,7 +191,7 @@ async def planted(environment: Environment, links: int = LINKS) -> list[LinkReco
         await plant(environment)
         async with connection.transaction():
             for code in codes:
-                await add_link(connection, replace(_LINK, code=code))
+                await add_link(connection, replace(LINK, code=code))
         await publish_if_missing(connection, redis)
         keys = [link_key(DEFAULT_NAMESPACE, code) for code in codes]
         return [LinkRecord.decode(raw) for raw in await redis.mget(keys)]

@@ -26,9 +26,9 @@ from typing import Final
 
 import orjson
 
+from scripts.bench.environment.loops import runner
 from scripts.bench.load.http import Connection, framed, got, status_of
 from scripts.bench.load.traffic import address
-from scripts.bench.loops import runner
 
 _SHOWN: Final = 300
 _TICK_SECONDS: Final = 0.001

@@ -17,10 +17,10 @@ from redis.asyncio import Redis
 
 from ingest.contracts.clickid import KeyRing
 from scripts.bench import options
+from scripts.bench.environment.loops import runner
 from scripts.bench.environment.processes import busy, repeatedly, status
 from scripts.bench.environment.runs import tell
 from scripts.bench.environment.servers import SHARDS, Asked, BenchServers, prepared
-from scripts.bench.loops import runner
 from scripts.bench.storm.client import Client, Tally
 from scripts.bench.storm.faults import FaultInjector, plan
 from scripts.bench.storm.fleet import Fleet, assembled

@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ingest.redis_io.client import connect
+from scripts.bench.environment.loops import runner
 from scripts.bench.environment.proxy import HOST, Link
-from scripts.bench.loops import runner
 from tests.support.eventually import eventually
 from workers.redis_io.connections import for_arq, for_jobs, for_reader
 

@@ -279,7 +279,7 @@ def _found(cli: Cli) -> dict[str, str]:
     "statement",
     [
         "alter table programs drop column has_stats",
-        "drop index events_session",
+        "drop index events_visited",
         "drop function uuid7_floor(timestamptz) cascade",
         "alter function link_changed() rename to link_changed_before",
         "drop table awards",

@@ -8,10 +8,12 @@ import pytest
 from ingest.contracts.directory import (
     GENERATION_KEY,
     LIMITS_KEY,
+    STATS_REST_KEY,
     SWITCHES_KEY,
     api_key_key,
     link_id_key,
     link_key,
+    stats_key,
 )
 from ingest.contracts.placement.layout import Layout
 from tests.support.eventually import eventually
@@ -55,6 +57,43 @@ async def is_off(world: World) -> bool:
 
 async def is_gone(world: World, *keys: str) -> bool:
     return 0 == await world.redis.exists(*keys)
+
+
+async def test_links_are_published_while_stats_rest(clockwork: World) -> None:
+    rest = 60_000
+    await clockwork.redis.set(STATS_REST_KEY, b"", px=rest)
+    await clockwork.execute("update programs set has_stats = true")
+    await clockwork.execute("update links set is_active = false")
+    jane = stats_key(clockwork.workspace, "jane")
+
+    async def only_stats_wait() -> bool:
+        topics = "select array_agg(distinct topic) from directory_changes"
+        return ["stats"] == await clockwork.pool.fetchval(topics)
+
+    await eventually(lambda: is_off(clockwork))
+    await eventually(only_stats_wait)
+    assert not await exists(clockwork, jane)
+
+    await clockwork.redis.delete(STATS_REST_KEY)
+    await eventually(lambda: exists(clockwork, jane))
+
+
+async def test_who_published_stats_for_long_rests(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Jobs(world.pool, world.redis, Layout.at_home(1))
+    await world.publish_if_missing()
+    await world.execute("update programs set has_stats = true")
+    await world.execute("delete from directory_changes where topic <> 'stats'")
+
+    await jobs.publish_slow_changes()
+    brief = await world.redis.exists(STATS_REST_KEY)
+    monkeypatch.setattr("workers.jobs.schedule._BRIEF_REST_MS", 0)
+    monkeypatch.setattr("workers.jobs.schedule._STATS_REST", 1_000_000)
+    await jobs.publish_slow_changes()
+
+    assert 0 == brief
+    assert 0 < await world.redis.pttl(STATS_REST_KEY)
 
 
 #: They are looked for every second; the rest is for a slow machine.

@@ -38,6 +38,7 @@ from workers.enrich import build_enrichers
 from workers.model.batch import Delivery, Entry
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
+from workers.postgres.sql import statements
 from workers.publish.publisher import (
     publish_changes,
     publish_if_missing,
@@ -377,3 +378,57 @@ async def test_stats_sum_all_programs_of_a_partner_that_have_them(
     await counted.publish()
 
     assert (1, 2) == await counted.stats()
+
+
+async def test_a_session_is_one_on_each_link(counted: World) -> None:
+    await counted.execute(
+        "update links set partner_id = $1 where id = $2", PARTNERS[0], LINKS[1]
+    )
+    await counted.record(
+        a_click(1, session="s1"),
+        a_click(2, session="s1", link_id=LINKS[1]),
+    )
+    await counted.publish()
+    before = await counted.stats()
+
+    # It converts the code that it names.
+    await counted.record(
+        a_lead(3, external_id=None, session="s1", link_id=LINKS[1]),
+    )
+    await counted.publish()
+
+    assert (0, 2) == before
+    assert (1, 1) == await counted.stats()
+
+
+async def test_stats_are_summed_up_from_an_index_alone(counted: World) -> None:
+    moment = NOON_MS / 1000
+    await counted.execute("select make_partition(to_timestamp($1))", moment)
+    await counted.execute(
+        "insert into events (id, at, digest, kind, is_test, is_bot, is_duplicate, quantity, epoch, shard,"
+        " entry_seq, entry_ms, workspace_id, link_id, dialect, session)"
+        " select (substr(uuid7_floor(to_timestamp($3))::text, 1, 24) || lpad(number::text, 12, '0'))::uuid,"
+        " to_timestamp($3), 0, 'click', false, false, false, 1, 1, 0, number, 0, $1, $2, 'affitor', number"
+        " from generate_series(1, 5000) as number",
+        WORKSPACE,
+        LINKS[0],
+        moment,
+    )
+    await counted.execute("vacuum (analyze) events")
+
+    sql = statements("publish/publisher")
+    asked = (f"array['{WORKSPACE}']", f"array['prt{PARTNERS[0].int}']")
+    find = sql["stats_find"].replace("$1", asked[0]).replace("$2", asked[1])
+    async with counted.pool.acquire() as connection, connection.transaction():
+        await connection.execute(sql["stats_begin"])
+        plan = await connection.fetch(f"explain (costs off) {find}")
+    lines = [row[0] for row in plan if "events_202503" in row[0]]
+
+    assert lines
+    assert all("Index Only Scan" in line for line in lines), lines
+    await counted.execute(
+        "insert into directory_changes (topic, ref) values ('stats', $1)",
+        f"{WORKSPACE} prt{PARTNERS[0].int}",
+    )
+    await counted.publish()
+    assert (0, 5000) == await counted.stats()
