@@ -73,7 +73,7 @@ async def test_a_failing_job_is_logged_once_until_it_succeeds(
             await job.coroutine({})
 
     assert ["job.failed", "job.failed"] == [line["event"] for line in logs]
-    assert {"publish_changes"} == {line["job"] for line in logs}
+    assert {"publish_urgent_changes"} == {line["job"] for line in logs}
 
 
 async def test_a_job_that_is_running_is_not_started_beside_itself(

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import FIELD, GROUP, cut_key, epoch_key, events_key
 from workers.jobs.schedule import Jobs
 from workers.postgres.database import Pool, open_pool, transaction
@@ -318,10 +319,10 @@ async def test_the_job_runs_once_at_a_time(stage: Stage) -> None:
         await connection.execute(
             "select pg_advisory_xact_lock(hashtext('reftide job count_losses'))"
         )
-        await Jobs(stage.pool, stage.redis, [0]).count_losses()
+        await Jobs(stage.pool, stage.redis, Layout.at_home(1)).count_losses()
         assert 0 == await stage.lost()
 
-    await Jobs(stage.pool, stage.redis, [0]).count_losses()
+    await Jobs(stage.pool, stage.redis, Layout.at_home(1)).count_losses()
 
     assert 3 == await stage.lost()
 
