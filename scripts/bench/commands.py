@@ -4,6 +4,8 @@ import click
 
 from ingest.contracts.telemetry import configure_logging
 from scripts.bench.abuse.command import abuse
+from scripts.bench.browsers.frozen import frozen
+from scripts.bench.browsers.routes import routes
 from scripts.bench.capacity import capacity
 from scripts.bench.compare.measure import compare
 from scripts.bench.cost import cost
@@ -54,6 +56,6 @@ for measurement in (
         scale,
         capacity,
     ),
-    *(replay, publish, compare, storm, abuse),
+    *(replay, publish, compare, routes, frozen, storm, abuse),
 ):
     command.add_command(measurement)

@@ -248,6 +248,28 @@ def worktrees() -> str:
 
 
 @pytest.mark.slow
+def test_an_edge_is_measured_beside_one_without_routes_for_browsers() -> None:
+    found = bench("routes", "--quick")
+
+    is_measured(found, "routes", "µs of the edge for a click")
+    passed = {row["a click passes"]: row for row in found["passed"]}
+    for name in ("functions", "modules"):
+        assert 1 < passed[name]["with"] == passed[name]["without"]
+
+
+@pytest.mark.slow
+def test_while_redis_is_frozen_visitors_are_led_on_and_each_is_recorded() -> None:
+    found = bench("frozen", "--seconds", "10")
+
+    is_measured(found, "frozen", "ms")
+    [run] = found["runs_frozen"]
+    assert 1000 < run["visitors"] == run["recorded"]
+    # 600 is what a calm machine stays far below.
+    assert run["p50"] < 600
+    assert run["p99"] < 5 * 600
+
+
+@pytest.mark.slow
 def test_growth_is_measured_beside_what_was_preloaded() -> None:
     found = bench("growth", "--quick")
 
