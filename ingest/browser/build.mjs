@@ -9,7 +9,6 @@ process.chdir(import.meta.dirname);
 const tsc = (...given) =>
   execFileSync("node_modules/.bin/tsc", given, { stdio: "inherit" });
 const compress = {
-  booleans_as_integers: true,
   ecma: 2020,
   keep_fargs: false,
   passes: 5,
@@ -20,13 +19,16 @@ const compress = {
 const scripts = [
   { source: "core.ts", built: "t-core.js", tag: true },
   { source: "all.ts", built: "t.js", tag: true },
+  { source: "dub.ts", built: "t-dub.js", tag: true, vendor: true },
+  { source: "affitor.ts", built: "t-affitor.js", tag: true, vendor: true },
   { source: "tracker.ts", built: "tracker.js", tag: false },
 ];
 
 tsc("--noEmit");
-for (const { source, built, tag } of scripts) {
+for (const { source, built, tag, vendor = false } of scripts) {
   const bundle = await build({
     bundle: true,
+    define: { VENDOR: String(vendor) },
     entryPoints: [`source/${source}`],
     format: "esm",
     target: "es2020",
@@ -36,7 +38,8 @@ for (const { source, built, tag } of scripts) {
   });
   // In a block, names that are `let` are not the page's; terser unwraps a function.
   const { code } = await minify(bundle.outputFiles[0].text.replace(/^var /gm, "let "), {
-    compress,
+    // Edges tell `true` from 1 in what a vendor's script sends.
+    compress: { ...compress, booleans_as_integers: !vendor },
     ecma: 2020,
     module: !tag,
     toplevel: true,
@@ -50,4 +53,4 @@ for (const { source, built, tag } of scripts) {
   writeFileSync(`released/t-${hash}.js`, text);
 }
 tsc("--emitDeclarationOnly", "--outDir", "built", "--rootDir", "source");
-for (const script of ["all", "core", "tag"]) rmSync(`built/${script}.d.ts`);
+for (const script of ["affitor", "all", "core", "dub", "tag"]) rmSync(`built/${script}.d.ts`);

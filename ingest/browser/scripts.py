@@ -8,9 +8,12 @@ from hashlib import sha256, sha384
 from importlib.resources import files
 from typing import Final, Literal
 
-#: `t.js` also marks links to other sites, and has the globals of Dub and Affitor.
-Name = Literal["t.js", "t-core.js"]
-NAMES: Final[tuple[Name, ...]] = ("t.js", "t-core.js")
+#: `t.js` also marks links to other sites, and has what the loaders of Dub and Affitor need.
+#: The last two are for the pages of one vendor, with all of its global.
+Name = Literal["t.js", "t-core.js", "t-dub.js", "t-affitor.js"]
+NAMES: Final[tuple[Name, ...]] = ("t.js", "t-core.js", "t-dub.js", "t-affitor.js")
+#: Those with Reftide's own global.
+OWN: Final[tuple[Name, ...]] = ("t.js", "t-core.js")
 
 
 @dataclass(frozen=True)

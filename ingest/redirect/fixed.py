@@ -25,6 +25,8 @@ _OWN: Final = (
     "/t.js",
     "/t-{hash}.js",
     "/js/affitor-tracker.js",
+    "/analytics/script.js",
+    "/analytics/script.{features}.js",
     "/try",
     "/try/{file}",
     ROUTE.path,

@@ -26,6 +26,16 @@ const Inside = () => {
   return null;
 };
 """
+AGAIN = """
+import { useEffect, useState } from "react";
+// With another key React takes it away, and puts a new one in its place.
+const Again = (props) => {
+  const [times, render] = useState(0);
+  window.again = render;
+  useEffect(() => { window.rendered = times; });
+  return createElement(Analytics, { ...props, key: times >> 1 });
+};
+"""
 AFFITOR = """
 import { AffitorProvider, useAffitor } from "@affitor/tracker/react";
 const Inside = () => {
@@ -57,9 +67,17 @@ async def serve(web: Web, imports: str, element: str) -> None:
     web.network.pages["www.shop.example", "/"] = page(html)
 
 
-async def test_dubs_component_and_hook_report_all_events(web: Web) -> None:
-    props = f"{{apiHost: 'https://{EDGE}', publishableKey: '{web.key}', scriptProps:"
-    component = f"createElement(Analytics, {props} {{src: 'https://{EDGE}/t.js'}}}})"
+def props_of_dub(web: Web, path: str) -> str:
+    props = f"apiHost: 'https://{EDGE}', publishableKey: '{web.key}'"
+    return f"{{{props}, scriptProps: {{src: 'https://{EDGE}{path}'}}}}"
+
+
+both_scripts = pytest.mark.parametrize("path", ["/t.js", "/analytics/script.js"])
+
+
+@both_scripts
+async def test_dubs_component_and_hook_report_all_events(web: Web, path: str) -> None:
+    component = f"createElement(Analytics, {props_of_dub(web, path)})"
     await serve(web, DUB, f"{component}, createElement(Inside)")
 
     tab = await web.open(f"{WWW}/?via={CODE}")
@@ -71,6 +89,40 @@ async def test_dubs_component_and_hook_report_all_events(web: Web) -> None:
     await tab.run("void dub.trackClick({domain: 'shop.example', key: 'alice123'})")
     await web.counts(1, Kind.LEAD)
     await web.counts(2)
+    assert [] == await tab.run("errors")
+
+
+@both_scripts
+async def test_dubs_component_that_is_rendered_again_sends_nothing_twice(
+    web: Web, path: str
+) -> None:
+    """Each time it puts its stub over the methods, whose queue nobody would look at."""
+    again = f"createElement(Again, {props_of_dub(web, path)})"
+    await serve(web, DUB + AGAIN, f"{again}, createElement(Inside)")
+    tab = await web.open(f"{WWW}/?via={CODE}")
+    await web.counts(1)
+    await holds(tab, "document.cookie.includes('dub_id=clk_')")
+
+    for time in range(1, 5):
+        await tab.run(f"void again({time})")
+        await holds(tab, f"window.rendered === {time}")
+    await tab.run("void dub.trackLead({customerExternalId: 'c1'})")
+    await tab.run("void dubAnalytics.trackLead({customerExternalId: 'c2'})")
+
+    await web.counts(2, Kind.LEAD)
+    await web.counts(1)
+    scripts = "document.querySelectorAll('script[data-sdkn]').length"
+    assert [1, []] == await tab.run(f"[{scripts}, errors]")
+
+
+async def test_dubs_hook_knows_the_partner_of_the_click(web: Web) -> None:
+    props = props_of_dub(web, "/analytics/script.js")
+    await serve(web, DUB, f"createElement(Analytics, {props}), createElement(Inside)")
+
+    tab = await web.open(f"{WWW}/?via={CODE}")
+
+    await holds(tab, "dub.partner?.name === 'Jane'")
+    assert await tab.run("dub.discount") is None
     assert [] == await tab.run("errors")
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ingest.browser.scripts import NAMES, Name
+from ingest.browser.scripts import OWN, Name
 from ingest.contracts.envelope import Kind
 from tests.browser.conftest import CODE, OTHER, WWW, Web
 from tests.support.browsers.driving import Tab
@@ -44,7 +44,7 @@ async def test_a_second_tab_of_a_visit_is_no_click(web: Web) -> None:
     await web.counts(1)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OWN)
 async def test_tabs_that_open_at_the_same_moment_send_one_click(
     web: Web, name: Name
 ) -> None:

@@ -1,6 +1,7 @@
 /**
- * The script `t.js`: the tracker, ids on links to other sites, and the globals that pages
- * with the scripts of Dub and Affitor call. It reads the attributes of their tags too.
+ * The script `t.js`: the tracker, ids on links to other sites, and what pages with the loaders
+ * of Dub and Affitor report by. All that these vendors' own scripts have is in `dub.ts` and
+ * `affitor.ts`: a page has one vendor's, and loads nothing of the other's.
  */
 import { install, options } from "./tag";
 import { attempt, start } from "./tracker";
@@ -40,7 +41,6 @@ const affitor = {
     return !!id();
   },
   loaded: true,
-  init() {},
 };
 install("affitor", affitor, (window as unknown as Given).affitorQueue, affitor);
 

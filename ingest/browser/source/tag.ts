@@ -14,7 +14,8 @@ type Callable = ((...call: Call) => unknown) & { q?: Call[] };
 
 /**
  * Make the methods available as `NAME.method(…)` and `NAME("method", …)`, or another value
- * under that name, and do what the page asked of the stub that stood there.
+ * under that name, and do what the page asked of the stub that stood there. Dub's React
+ * component puts its stub over them whenever it is rendered again: what that queues is done.
  */
 export const install = (
   name: string,
@@ -24,6 +25,8 @@ export const install = (
 ): void => {
   const call = ((method, ...given) =>
     ((methods as Methods)[method] as Callable)(...(given as unknown as Call))) as Callable;
-  (window as unknown as Methods)[name] = value || Object.assign(call, methods);
-  waiting?.map((each) => attempt(() => call(...each)));
+  const push = (each: Call): unknown => attempt(() => call(...each));
+  (window as unknown as Methods)[name] =
+    value || Object.assign(call, methods, { q: { push } });
+  waiting?.map?.(push);
 };

@@ -22,6 +22,13 @@ export interface Options {
   credentials?: RequestCredentials;
   /** Sites, with commas between, whose links get the click id; only `t.js` reads it. */
   outbound?: string;
+  /** Where a vendor's script keeps cookies, if not as they are written. @internal */
+  jar?: { cookie: string };
+  /** Told what the edge answered to an event, and how to write a cookie. @internal */
+  answered?: (
+    said: Answer,
+    write: (name: string, value: string, days: number) => void,
+  ) => void;
 }
 
 /** A sign-up, or whatever the program counts as a lead; up to 60,000 characters as JSON. */
@@ -52,9 +59,16 @@ export interface Tracker {
   lead(lead?: Lead, kind?: "lead" | "sale"): Promise<Answer | undefined>;
   /** The visitor's click id, if there is one. */
   id(): string | undefined;
+  /** Resolves when what waited at the start is sent; only vendors' scripts have it. @internal */
+  sent?: Promise<unknown>;
 }
 
-const HELD = "rt_held";
+/**
+ * Whether this is built into a vendor's script: then it reads the attributes and the parameter
+ * of the vendor, and not those of ours.
+ */
+declare const VENDOR: boolean;
+
 const HOUR = 36e5;
 
 /** Do what the browser may refuse. @internal */
@@ -70,20 +84,24 @@ const random = (): string =>
 
 /** Start to track. Nothing here throws into the page. */
 export const start = (options: Options): Tracker => {
-  const { program, domain, publishableKey: key, cookie = "rt_id" } = options;
-  const tab: Document & { prerendering?: boolean; onprerenderingchange?: unknown } = document;
+  const { cookie = "rt_id", publishableKey: key } = options;
+  // `rt` is the code that was looked at last, also by the same script in another tag.
+  const tab: Document & {
+    prerendering?: boolean;
+    onprerenderingchange?: unknown;
+    rt?: string;
+  } = document;
   const isPrivate =
     (navigator as { globalPrivacyControl?: boolean }).globalPrivacyControl ||
-    options.cookieless ||
-    (options.dnt && +navigator.doNotTrack!);
+    (!VENDOR && (options.cookieless || (options.dnt && +navigator.doNotTrack!)));
   const jar: { cookie: string } =
-    (!isPrivate && attempt(() => (tab.cookie, tab))) || { cookie: "" };
+    (!isPrivate &&
+      attempt(() => (tab.cookie, (VENDOR && options.jar) || tab))) || { cookie: "" };
   const storage: Record<string, string> =
     (!isPrivate && attempt(() => localStorage)) || {};
   let failures = 0;
   let busy: Promise<Answer> | undefined;
-  let timer: ReturnType<typeof setTimeout>;
-  let last: string | undefined;
+  let timer: number | undefined;
   let current: string | undefined;
 
   /** The value that one of the names has in a URL, or in cookies after a space. */
@@ -105,18 +123,15 @@ export const start = (options: Options): Tracker => {
     return find(cookie) || current;
   };
 
-  const remember = (value: string, days = 60): void => {
+  const remember = (value: string, days = 60): void =>
     write(cookie, (current = value), days);
-  };
 
   /** The names of the events that wait. */
   const names = (): string[] => Object.keys(storage).filter((name) => /^rt: /.test(name));
 
   /** Whether the edge asked for time, of any page of the origin. */
-  const isHeld = (): boolean => {
-    const left = +storage[HELD]! - Date.now();
-    return left > 0 && left < HOUR; // more is a clock that went back
-  };
+  const isHeld = (left = +storage.rt_held! - Date.now()): boolean =>
+    left > 0 && left < HOUR; // more is a clock that went back
 
   const deliver = async (name: string, text = storage[name]): Promise<Answer> => {
     const [, ts, kind, own, before] = name.split(" ");
@@ -124,21 +139,24 @@ export const start = (options: Options): Tracker => {
     let said: Answer = {};
     try {
       const answer = await fetch(`${options.apiHost}/t/${kind}`, {
-        method: "POST",
-        body: `{"age":${Date.now() - +ts!},` + text!.slice(1),
         keepalive: true,
+        method: "POST",
         credentials: isPrivate ? "omit" : options.credentials,
+        body: `{"age":${Date.now() - +ts!},${text!.slice(1)}`,
       });
-      if (/429|^5/.test(answer.status as never))
-        throw (seconds = +answer.headers.get("retry-after")! || seconds);
-      seconds = failures = 0;
-      // Where nobody knows the code, the click before stays.
-      said = answer.ok ? await answer.json() : { click_id: before };
-      if (id() == own) remember(said.click_id ?? own!, said.cookie_window_days);
+      seconds = /429|^5/.test(answer.status as never)
+        ? +answer.headers.get("retry-after")! || seconds
+        : (failures = 0);
+      if (!seconds) {
+        // Where nobody knows the code, the click before stays.
+        said = answer.ok ? await answer.json() : { click_id: before };
+        if (id() == own) remember(said.click_id ?? own!, said.cookie_window_days);
+        if (VENDOR) options.answered?.(said, write);
+      }
     } catch {}
     attempt(() =>
       seconds
-        ? (storage[HELD] = (Date.now() + seconds * 1e3) as never)
+        ? (storage.rt_held = (Date.now() + seconds * 1e3) as never)
         : delete storage[name],
     );
     return said;
@@ -158,13 +176,18 @@ export const start = (options: Options): Tracker => {
       await work();
     }
     clearTimeout(timer);
-    if (names()[0]) timer = setTimeout(drain, 1e3);
+    timer = (names()[0] && setTimeout(drain, 1e3)) as never;
   };
 
   /** Queue an event and send it in this tick: the page may be gone in the next. */
   const send = (kind: string, own: string, body: object): Promise<Answer> | undefined => {
     const name = `rt: ${Date.now()} ${kind} ${own}`;
-    const text = JSON.stringify({ ...body, program, domain, key });
+    const text = JSON.stringify({
+      program: options.program,
+      domain: options.domain,
+      ...body,
+      key,
+    });
     delete storage[names()[49]!]; // so that there are 50 at most
     attempt(() => (storage[name] = text));
     if (!isHeld()) busy = deliver(name, text);
@@ -210,15 +233,17 @@ export const start = (options: Options): Tracker => {
    */
   const look = (): void =>
     attempt(() => {
-      const given = find(cookie + "|dub_id|refp_id|affitor_click_id", location.href);
+      const given = find(
+        VENDOR ? cookie : cookie + "|dub_id|refp_id|affitor_click_id",
+        location.href,
+      );
       const code = given || find(options.queryParam + "|via|ref|aff|fpr", location.href);
-      if (!code || code == last || tab.prerendering) return;
-      last = code;
+      if (!code || code == tab.rt || tab.prerendering) return;
+      tab.rt = code;
       if (given) remember(given);
       else if (
         code != find("rt_code") &&
         !(options.attributionModel! < "g" && id()) // first-click, not last-click
-
       ) {
         write("rt_code", code, 1 / 24);
         click(decodeURIComponent(code));
@@ -234,6 +259,6 @@ export const start = (options: Options): Tracker => {
   tab.onprerenderingchange = drain;
   // Firefox has no `pagehide` before a page is loaded, and others no `beforeunload`.
   ["pagehide", "beforeunload"].map((type) => addEventListener(type, look));
-  drain();
-  return { click, lead, id };
+  const sent = drain();
+  return VENDOR ? { click, lead, id, sent } : { click, lead, id };
 };

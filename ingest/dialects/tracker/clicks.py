@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
+import orjson
 from pydantic import BaseModel
 
 from ingest.contracts.envelope import Kind, own_click
@@ -41,8 +42,23 @@ class _ClickBody(wire.Event):
 
 
 class _Partner(BaseModel):
+    id: str = doc("The partner's id, as the vendor's scripts know it.", "pn_2M7K9C")
     code: str = doc("The partner's code.", "PARTNER123")
-    name: str | None = maybe("What people call the partner.", "Jane")
+    name: str = doc("What people call the partner; else the code.", "Jane")
+    image: str | None = maybe(
+        "The URL of the partner's picture.", "https://example.com/jane.png"
+    )
+
+
+class _Discount(BaseModel):
+    """What customers who come by the link save; in Dub's words, which its pages read."""
+
+    id: str = doc("The discount's id.", "disc_1")
+    amount: int = doc("How much: a percentage, or minor units.", 20)
+    type: Literal["percentage", "flat"] = doc("Which of the two.", "percentage")
+    maxDuration: int | None = maybe("For how many months; null for good.", 12)  # noqa: N815 -- Dub's
+    couponId: str | None = maybe("The coupon of the payment processor.", "XMAS26")  # noqa: N815 -- Dub's
+    couponTestId: str | None = maybe("The same in its test mode.", "XMAS26_TEST")  # noqa: N815 -- Dub's
 
 
 class _Clicked(BaseModel):
@@ -53,6 +69,9 @@ class _Clicked(BaseModel):
         "clk_AQGZ0mX7cAB-example",
     )
     partner: _Partner | None = doc("The partner whose link it is, if it is known.")
+    discount: _Discount | None = maybe(
+        "What the customer saves, if the partner's link says so."
+    )
     cookie_window_days: int = doc(
         "For how many days the visitor keeps the click id.", 60
     )
@@ -87,11 +106,19 @@ def _domain(click: _ClickBody) -> str | None:
 def _answer_click(outcome: Outcome) -> Reply:
     link = outcome.link
     partner: Json = None
+    discount: Json = None
     if link and link.partner_code:
-        partner = {"code": link.partner_code, "name": link.partner_name}
+        partner = {
+            "id": link.partner_public_id or link.partner_code,
+            "code": link.partner_code,
+            "name": link.partner_name or link.partner_code,
+            "image": link.partner_image,
+        }
+        discount = orjson.loads(link.discount) if link.discount else None
     return Reply.ok(
         click_id=outcome.click_token,
         partner=partner,
+        discount=discount,
         cookie_window_days=link.cookie_window_days if link else _COOKIE_WINDOW,
     )
 

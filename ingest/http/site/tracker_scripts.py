@@ -1,12 +1,12 @@
-"""Serves the tracker's scripts: `/t.js`, and each under the hash of its bytes."""
+"""Serves the tracker's scripts: `/t.js`, vendors' names, and each under its bytes' hash."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Final
 
 from aiohttp import hdrs, web
 
-from ingest.browser.scripts import Script, released, script
+from ingest.browser.scripts import Name, Script, released, script
 
 #: Pages of any origin may load them, also where they isolate themselves.
 _HEADERS: Final = {
@@ -18,13 +18,28 @@ _HEADERS: Final = {
 _HOUR: Final = "public, max-age=3600"
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
-#: The second is where Affitor's loader looks for its script.
-_LATEST: Final = ("/t.js", "/js/affitor-tracker.js")
+#: Dub's script is one of these, by what else it does; only ours for all pages marks links.
+_OF_DUB: Final[Mapping[str, Name]] = {
+    "": "t-dub.js",
+    ".conversion-tracking": "t-dub.js",
+    ".site-visit": "t-dub.js",
+    ".site-visit.conversion-tracking": "t-dub.js",
+    ".outbound-domains": "t.js",
+    ".outbound-domains.conversion-tracking": "t.js",
+    ".site-visit.outbound-domains": "t.js",
+    ".site-visit.outbound-domains.conversion-tracking": "t.js",
+}
+#: Where vendors' tags and loaders look for the script, on another host.
+LATEST: Final[Mapping[str, Name]] = {
+    "/t.js": "t.js",
+    "/js/affitor-tracker.js": "t-affitor.js",
+    **{f"/analytics/script{kind}.js": name for kind, name in _OF_DUB.items()},
+}
 
 
 def routes() -> Iterator[web.RouteDef]:
-    for path in _LATEST:
-        yield web.get(path, partial(_serve, script("t.js"), _HOUR))
+    for path, name in LATEST.items():
+        yield web.get(path, partial(_serve, script(name), _HOUR))
     for found in released():
         yield web.get(found.path, partial(_serve, found, _FOR_EVER))
 

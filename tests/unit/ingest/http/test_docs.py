@@ -15,6 +15,7 @@ from ingest.dialects import DIALECTS
 from ingest.dialects.batch import BATCH
 from ingest.dialects.spec.refusal import RefusalCode
 from ingest.http import docs
+from ingest.http.site.tracker_scripts import LATEST
 from ingest.reference.openapi import document, path_in_document
 from ingest.reference.refusals import WHEN
 from tests.support.edge.showcase import SHOWN, Client, Shown, an_edge
@@ -29,6 +30,7 @@ OWN = {
     "/docs",
     "/docs/openapi-explorer.min.js",
     "/js/affitor-tracker.js",
+    *(path for path in LATEST if path.startswith("/analytics/")),
     "/livez",
     "/metrics",
     "/openapi.json",

@@ -8,7 +8,16 @@ import pytest
 from ingest.browser.scripts import NAMES, Script, script
 from tests.support.edge.showcase import Client, an_edge
 
-ALL = script("t.js")
+ALL, DUB, AFFITOR = script("t.js"), script("t-dub.js"), script("t-affitor.js")
+#: Where the vendors' own pages look, on their hosts.
+VENDORS = [
+    ("/js/affitor-tracker.js", AFFITOR),
+    ("/analytics/script.js", DUB),
+    ("/analytics/script.conversion-tracking.js", DUB),
+    ("/analytics/script.site-visit.js", DUB),
+    ("/analytics/script.outbound-domains.js", ALL),
+    ("/analytics/script.site-visit.outbound-domains.conversion-tracking.js", ALL),
+]
 HASHED = [(script(name).path, script(name)) for name in NAMES]
 PLAIN = {"Accept-Encoding": "identity"}
 
@@ -19,9 +28,7 @@ async def client(redis_url: str, tmp_path: Path) -> AsyncIterator[Client]:
         yield client
 
 
-@pytest.mark.parametrize(
-    ("path", "found"), [("/t.js", ALL), ("/js/affitor-tracker.js", ALL), *HASHED]
-)
+@pytest.mark.parametrize(("path", "found"), [("/t.js", ALL), *VENDORS, *HASHED])
 async def test_a_script_may_be_loaded_by_any_page(
     client: Client, path: str, found: Script
 ) -> None:
@@ -62,5 +69,6 @@ async def test_a_browser_that_takes_gzip_gets_it(client: Client) -> None:
     assert ALL.body == await answer.read()
 
 
-async def test_a_script_with_another_hash_is_unknown(client: Client) -> None:
-    assert 404 == (await client.get(f"/t-{'0' * 16}.js")).status
+@pytest.mark.parametrize("path", [f"/t-{'0' * 16}.js", "/analytics/script.other.js"])
+async def test_a_script_that_there_is_not_is_unknown(client: Client, path: str) -> None:
+    assert 404 == (await client.get(path)).status
