@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -27,6 +27,7 @@ from schemathesis.core.transport import Response
 from schemathesis.engine import Status, events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
 from schemathesis.openapi.checks import RejectedPositiveData
+from schemathesis.schemas import BaseSchema
 
 from ingest.dialects.spec.refusal import Refusal
 from ingest.dialects.spec.requests import RawRequest
@@ -60,9 +61,12 @@ class Found:
                     self.wrong.append(f"{check.name}: {said}\n{failed.code_sample}")
 
 
+Publish = Callable[[str], Coroutine[None, None, None]]
+
+
 @contextmanager
-def an_edge(path: Path) -> Iterator[str]:
-    """The address of an edge process that knows what the examples name."""
+def an_edge(path: Path, publish: Publish = publish) -> Iterator[str]:
+    """The address of an edge process that knows what is published to its Redis."""
     with running_valkey() as valkey, socket.socket() as free:
         asyncio.run(publish(valkey.url))
         free.bind(("127.0.0.1", 0))
@@ -160,6 +164,10 @@ def found_by(url: str, *, per_operation: int, is_random: bool = False) -> Found:
     )
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=config)
     schema.hook("filter_failure")(is_wrong)
+    return found_in(schema)
+
+
+def found_in(schema: BaseSchema) -> Found:
     found = Found()
     for event in from_schema(schema).execute():
         if isinstance(event, events.ScenarioFinished):
