@@ -55,13 +55,15 @@ class Web:
         found = [each for each in await self.site.appended() if each.kind is kind]
         return [*{each.id: each for each in found}.values()]
 
-    async def counts(self, number: int, kind: Kind = Kind.CLICK) -> None:
+    async def counts(
+        self, number: int, kind: Kind = Kind.CLICK, *, within: float = 30
+    ) -> None:
         """Wait until so many events are accepted, and no more."""
 
         async def are_there() -> bool:
             return len(await self.events(kind)) >= number
 
-        await eventually(are_there)
+        await eventually(are_there, within=within)
         assert number == len(await self.events(kind))
 
 
