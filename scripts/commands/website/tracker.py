@@ -34,9 +34,9 @@ Put the tag into the <head> of every page. A page whose URL has a code, as in
 https://shop.example/?via=SUMMER, reports a click; the pages after it report a lead
 with reftide("lead", {customer_id: "42"}).
 
-The tag names the script by the hash of its bytes, and browsers run no others. After
-an upgrade of the edge the old tag no longer works: print it again. With --latest the
-tag is good for ever, and the edge says what pages run.
+The tag names the script by the hash of its bytes, and browsers run no others. Edges
+have the scripts of earlier releases too: print the tag again to get a new one. With
+--latest the edge says what pages run.
 
 \b
   reftide tracker snippet --program 1 --key rt_pk_… --host https://events.shop.example

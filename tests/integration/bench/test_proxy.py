@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from scripts.bench.environment.loops import runner
 from scripts.bench.environment.proxy import HOST, Link, Pair
-from scripts.bench.loops import runner
 
 _SOON = 5.0
 _WHILE = 0.15
