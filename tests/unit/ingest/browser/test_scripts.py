@@ -1,7 +1,8 @@
 """The tracker's built scripts: their sizes, and what their tags may say of them."""
 
+import subprocess
 from base64 import b64decode
-from gzip import compress, decompress
+from gzip import decompress
 from hashlib import sha384
 from importlib.resources import files
 
@@ -18,7 +19,15 @@ every_script = pytest.mark.parametrize("name", NAMES)
 
 @every_script
 def test_a_script_is_small(name: Name) -> None:
-    assert len(compress(script(name).body, 9)) <= MOST[name]
+    zipped = subprocess.run(
+        ["gzip", "-9"],  # noqa: S607 -- whichever there is
+        input=script(name).body,
+        capture_output=True,
+        check=True,
+    )
+
+    assert len(zipped.stdout) <= MOST[name]
+    assert len(script(name).zipped) <= MOST[name]  # as edges send it
 
 
 @every_script
