@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from statistics import mean
 from typing import Any, Final
 from uuid import UUID
@@ -16,7 +17,14 @@ from scripts.bench import options
 from scripts.bench.environment.processes import workers as started
 from scripts.bench.environment.runs import Pair, Result, tell
 from scripts.bench.environment.servers import SHARDS, Asked, BenchServers, prepared
-from scripts.bench.load.events import fire, unix_ms, write_segments
+from scripts.bench.load.events import (
+    entries,
+    envelopes,
+    fire,
+    unix_ms,
+    write_segments,
+)
+from scripts.bench.load.recording import backlog
 from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.servers import Connection, single
@@ -58,9 +66,10 @@ class _History:
 
 \b
 All events are first recorded from an archive, as fast as it goes. Then they are
-replayed three times beside live clicks: a digest of their rows and counters must stay,
-and verify must find all in order. The figure is the p99 of live clicks from their id to
-their commit, the baseline that without replays.
+replayed alone, against as many live clicks recorded by the same workers
+(`again`), then three times beside live clicks: a digest of their rows and
+counters must stay, and verify must find all in order. The figure is the p99 of live
+clicks from their id to their commit, the baseline that without replays.
 """,
 )
 def replay(
@@ -75,8 +84,8 @@ def replay(
     """History replayed beside live traffic: what it does to the traffic."""
     with prepared(environment, Asked(tells_commits=True)) as servers:
         archive = {"REFTIDE_ARCHIVE": str(servers.data / "archive")}
-        with started(servers, workers, archive):
-            found = asyncio.run(_measure(servers, events, live, rate, seconds))
+        with started(servers, workers, archive) as pids:
+            found = asyncio.run(_measure(servers, pids, (events, live, rate), seconds))
     alone, beside = found["live_alone"], found["live_beside"]
     return Result(
         name="replay",
@@ -95,13 +104,19 @@ def replay(
 
 
 async def _measure(
-    servers: BenchServers, events: int, live: int, rate: int, seconds: float
+    servers: BenchServers,
+    pids: Sequence[int],
+    numbers: tuple[int, int, int],
+    seconds: float,
 ) -> dict[str, Any]:
+    """`numbers` are those of events, and of live and replayed events a second."""
+    events, live, rate = numbers
     half = len(servers.links) // 2
     async with servers.postgres() as connection:
         tell(f"writing {events:,} clicks into an archive")
         history = await _archived(servers, connection, servers.links[:half], events)
         recovered = await _recover(history)
+        speeds = await _speeds(servers, history, pids, servers.links[half:])
         before = await connection.fetchval(_SQL["digest"], history.epochs)
         # On links that no replayed event names.
         beside = partial(_beside, servers, history, servers.links[half:], live)
@@ -116,7 +131,7 @@ async def _measure(
             "it is a bug.",
         )
     found = {"recovered": recovered, "live_alone": alone, "live_beside": during}
-    return {**found, "digest": after}
+    return {**speeds, **found, "digest": after}
 
 
 async def _archived(
@@ -144,6 +159,31 @@ async def _recover(history: _History) -> dict[str, float]:
     per_second = round(history.events / done)
     tell(f"recorded {history.events:,} events in {done:.1f} s, {per_second:,} a second")
     return {"seconds": round(done, 1), "per_second": per_second}
+
+
+async def _speeds(
+    servers: BenchServers,
+    history: _History,
+    pids: Sequence[int],
+    links: Sequence[LinkRecord],
+) -> dict[str, Any]:
+    """Events a second: what is recorded, replayed; and live clicks, by the same workers."""
+    seconds = await _replay(history, "missing", 0, "unchanged")
+    again = history.events / seconds
+    made = list(islice(envelopes(links), history.events))
+    async with servers.redis() as redis:
+        both = (pids, ())
+        recorded = await backlog(history.connection, redis, both, list(entries(made)))
+    live, ratio = recorded.rate, round(again / recorded.rate, 2)
+    tell(f"again: {again:,.0f}/s, live: {live:,.0f}/s, ratio {ratio}")
+    return {
+        "again": {
+            "seconds": round(seconds, 1),
+            "per_second": round(again),
+            "live_per_second": round(live),
+            "to_live": ratio,
+        }
+    }
 
 
 async def _again(history: _History, rate: int) -> None:

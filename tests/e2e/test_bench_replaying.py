@@ -24,3 +24,6 @@ def test_history_is_recorded_and_replayed_beside_live_clicks() -> None:
     assert ("replay", "ms", 1) == (found["name"], found["unit"], found["runs"])
     assert 0 < found["recovered"]["per_second"]
     assert found["live_beside"]["events"] > 0
+    again = found["again"]
+    assert 0 < again["live_per_second"]
+    assert 0 < again["to_live"]
