@@ -26,6 +26,8 @@ from workers.model.batch import Delivery, TransientError
 #: Small, since a page delays the process' live traffic; high rates get larger pages.
 MIN_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
+#: Without a rate, what is recorded passes in large pages, and the pauses are as much longer.
+_FREE_PAGE: Final = 2000
 _PAGES_A_SECOND: Final = 20
 
 
@@ -84,7 +86,7 @@ class ArchiveTake(NamedTuple):
 def page_size(rate: int | None) -> int:
     """Entries in a page at a rate of so many a second."""
     if rate is None:
-        return _MAX_PAGE
+        return _FREE_PAGE
     return min(_MAX_PAGE, max(MIN_PAGE, rate // _PAGES_A_SECOND))
 
 
@@ -111,16 +113,19 @@ class ArchivePages:
     ) -> ArchiveTake:
         """The next entries, and the position after them.
 
-        `span` is the requested time range in Unix milliseconds. Of `wanted`, which is rare, the
-        entries are of several frames, and others are left out. Raises OSError, TransientError.
+        `span` is the requested time range in Unix milliseconds. Others than what is `wanted` are
+        left out. Raises OSError, TransientError.
         """
-        if wanted is None:
-            return await self._take(shard, span, position, count, None)
         found: list[Delivery] = []
         read, damage = 0, NO_DAMAGE
         for _ in range(_MOST_FRAMES):
-            taken = await self._take(shard, span, position, count, wanted)
-            found += [each for each in taken.deliveries if wanted.has(each.payload)]
+            most = count if wanted else count - len(found)
+            taken = await self._take(shard, span, position, most, wanted)
+            found += [
+                each
+                for each in taken.deliveries
+                if wanted is None or wanted.has(each.payload)
+            ]
             read, damage = read + taken.read, damage.plus(taken.damage)
             if taken.after is None or len(found) >= count:
                 return ArchiveTake(found, taken.after, read, damage)

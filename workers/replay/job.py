@@ -79,24 +79,27 @@ class ReplayJob(JobSet):
         return [func(chunk, name=_CHUNK, timeout=_TIMEOUT_SECONDS, max_tries=1)]
 
     async def work(self) -> None:
-        """Replay one part until it ends, is stopped, or the chunk's time is over.
+        """Replay free parts until none is left, or the chunk's time is over.
 
         Raises TransientError.
         """
         pool = self._pipeline.pool
-        part = await take(pool, self._pipeline.new_id())
-        if part is None:
-            return
-        try:
-            await self._work(part)
-        except PausedError as paused:
-            self.log.warning("replay.paused", id=str(part.replay_id), cause=str(paused))
-            await pause(pool, part)
-        finally:
-            await release(pool, part)
-
-    async def _work(self, part: Part) -> None:
         until = time.monotonic() + _CHUNK_SECONDS
+        while time.monotonic() < until:
+            part = await take(pool, self._pipeline.new_id())
+            if part is None:
+                return
+            try:
+                await self._work(part, until)
+            except PausedError as paused:
+                cause = str(paused)
+                self.log.warning("replay.paused", id=str(part.replay_id), cause=cause)
+                await pause(pool, part)
+            finally:
+                await release(pool, part)
+
+    async def _work(self, part: Part, until: float) -> None:
+        """Replay one part until it ends, is stopped, or the time is over."""
         cursor = part.cursor
         wanted: Wanted | None = None
         if self._filters is not None and part.request.is_filtered:

@@ -63,6 +63,12 @@ class Scope:
     partner_id: UUID | None = None
     partner: LinkNames = _NO_NAMES
 
+    @property
+    def is_confined(self) -> bool:
+        """Whether rows have to be looked at to tell what is in it."""
+        places = (self.workspace_id, self.link_id, self.partner_id)
+        return any(each is not None for each in places)
+
     def has(self, envelope: Envelope | Outline, place: Place) -> bool:
         """Whether an event is in it, by what it says or by where it belongs."""
         said = envelope.target
