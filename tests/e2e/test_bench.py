@@ -332,3 +332,13 @@ def test_capacity_says_what_it_wants_to_read(tmp_path: Path, content: str) -> No
 
     assert 2 == done.returncode
     assert "reftide bench cost --json" in done.stderr.decode()
+
+
+@pytest.mark.slow
+def test_publishing_is_measured_beside_leads_and_at_rest() -> None:
+    asked = ("--sessions", "2000", "--links", "3", "--leads", "20", "--edges", "1")
+
+    found = bench("publish", *asked)
+
+    is_measured(found, "publish", "ms")
+    assert (3, 3) == (found["beside_leads"]["links"], found["at_rest"]["links"])
