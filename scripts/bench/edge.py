@@ -2,13 +2,13 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import click
 from redis import Redis
@@ -16,6 +16,7 @@ from redis import Redis
 from ingest.contracts.stream import FIELD, events_key
 from scripts.bench import options
 from scripts.bench.baselines.append_app import KEYS
+from scripts.bench.environment.collector import collected
 from scripts.bench.environment.processes import baseline, edges
 from scripts.bench.environment.replica import replicated
 from scripts.bench.environment.runs import Pair, Result, paired, tell
@@ -29,9 +30,25 @@ _SAMPLE: Final = 200
 #: For Valkey to write out what the run before appended.
 _SETTLE_MS: Final = 20_000
 _MS: Final = 1000
+_TRACE_ONE_IN: Final = 100
 _BASELINES: Final = {
     "aiohttp_app": "aiohttp handler that parses the same JSON with orjson and answers",
     "redirect_app": "aiohttp handler that answers a constant 302 with the same headers",
+}
+
+
+class _Variant(NamedTuple):
+    """An edge that has more to do: its servers, and what it is compared with."""
+
+    prepare: Callable[[BenchServers], AbstractContextManager[BenchServers]]
+    baseline: str
+
+
+_VARIANTS: Final = {
+    "replica": _Variant(replicated, "the same edge, which waits for no replica"),
+    "traces": _Variant(
+        partial(collected, one_in=_TRACE_ONE_IN), "the same edge, which traces nothing"
+    ),
 }
 
 #: Requests a second of the edge, of the handler and of the append, one after the other.
@@ -65,11 +82,18 @@ Round = tuple[float, float, float]
         flag_value="replica",
         help="An edge whose appends a replica confirms, against one without that.",
     ),
+    click.option(
+        "--traces",
+        "other",
+        flag_value="traces",
+        help="An edge that traces one request in a hundred, against one that traces none.",
+    ),
     epilog="""\b
   reftide bench edge
   reftide bench edge --connections 512 --fsync always --json
   reftide bench edge --connections 64 --redirects
   reftide bench edge --replica
+  reftide bench edge --traces
 
 \b
 The edge does all that it does: validation, the directory, a signed click id, and no
@@ -86,14 +110,13 @@ def edge(
     seconds: float,
     connections: Sequence[int],
     fsync: Literal["everysec", "always"],
-    other: Literal["redirects", "replica"] | None,
+    other: Literal["redirects", "replica", "traces"] | None,
 ) -> Result:
     """Requests/s of one edge against a bare aiohttp handler and a bare append."""
-    if other == "replica":
-        return _replica(
-            environment, Asked(appendfsync=fsync), connections, pairs, seconds
-        )
-    with prepared(environment, Asked(appendfsync=fsync)) as servers:
+    asked = Asked(appendfsync=fsync)
+    if variant := _VARIANTS.get(other or ""):
+        return _against_itself(environment, asked, variant, connections, pairs, seconds)
+    with prepared(environment, asked) as servers:
         fsync_took = fsync_ms(servers.data)
         sent = load.redirects if other else load.clicks
         handler = "redirect_app" if other else "aiohttp_app"
@@ -127,19 +150,20 @@ def edge(
     )
 
 
-def _replica(
+def _against_itself(
     environment: Environment,
     asked: Asked,
+    variant: _Variant,
     connections: Sequence[int],
     pairs: int,
     seconds: float,
 ) -> Result:
-    """An edge with REFTIDE_REPLICAS=1 against one without, beside the same replica."""
+    """An edge with more to do against one without, beside the same servers."""
     with (
         prepared(environment, asked) as servers,
         Redis.from_url(servers.environment.redis_url()) as redis,
-        replicated(servers) as confirmed,
-        edges(confirmed) as (ours, _),
+        variant.prepare(servers) as changed,
+        edges(changed) as (ours, _),
         edges(servers) as (usual, _),
     ):
         results: dict[int, Result] = {}
@@ -159,7 +183,7 @@ def _replica(
     return replace(
         results[worst],
         conditions={
-            "baseline": "the same edge, which waits for no replica",
+            "baseline": variant.baseline,
             "appendfsync": asked.appendfsync,
             "connections": worst,
         },

@@ -62,6 +62,16 @@ def test_an_edge_that_waits_for_a_replica_is_measured_against_one_that_does_not(
 
 
 @pytest.mark.slow
+def test_an_edge_that_traces_is_measured_against_one_that_does_not() -> None:
+    asked = ("--pairs", "1", "--seconds", "1", "--connections", "64")
+
+    found = bench("edge", "--traces", *asked)
+
+    is_measured(found, "edge", "requests/s")
+    assert [64] == [each["connections"] for each in found["by_connections"]]
+
+
+@pytest.mark.slow
 def test_a_worker_is_measured_against_copy() -> None:
     found = bench("worker", "--runs", "2", "--events", "700")
 
