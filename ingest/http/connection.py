@@ -121,6 +121,11 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return
         name = transport.get_extra_info("peername")
+        if name is None:
+            # Reset before it was accepted. Without the caller's address a repeat under the same
+            # idempotency key would be another event, and no limit of addresses would hold.
+            self.transport.abort()
+            return
         self._peer = normalized(str(name[0])) if isinstance(name, tuple) else None
         self._await_head()
 

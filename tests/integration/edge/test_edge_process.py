@@ -4,21 +4,27 @@ import asyncio
 import os
 import signal
 import socket
+import struct
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
 from aiohttp import ClientError, ClientSession
 from redis.asyncio import Redis
 
+from ingest.contracts.stream import FIELD, events_key
 from tests.support.environment import inherited
 from tests.support.eventually import eventually
 from tests.support.servers.edges import SECRET
 from tests.support.servers.valkey import Valkey, running_valkey
 
+_HOST = "127.0.0.1"
+#: A connection that is closed with it is reset.
+_RESET = struct.pack("ii", 1, 0)
 #: Becomes an edge with a socket, as systemd would have it; see sd_listen_fds(3).
 _HANDED = """
 import os, sys
@@ -133,6 +139,30 @@ async def settled(session: ClientSession, body: bytes) -> None:
             assert answer.status in {200, 503}
     except (ClientError, OSError):
         return
+
+
+async def test_who_has_gone_before_the_edge_met_him_sent_nothing(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    """Nobody could tell his address any more, by which a repeat is known as one."""
+    async with a_process(valkey.url, tmp_path) as (process, url):
+        await started(process)
+        process.send_signal(signal.SIGSTOP)
+        body = orjson.dumps({"affiliate_url": "https://x.example/?aff=GONE"})
+        head = f"POST /api/v1/track/click HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
+        with socket.create_connection((_HOST, urlsplit(url).port)) as client:
+            client.sendall(head.encode() + b"\r\n\r\n" + body)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        process.send_signal(signal.SIGCONT)
+        async with ClientSession(url) as session:
+            body = orjson.dumps({"affiliate_url": "https://x.example/?aff=HERE"})
+            click = await session.post("/api/v1/track/click", data=body)
+            assert 200 == click.status
+
+    async with Redis.from_url(valkey.url) as redis:
+        streams = [await redis.xrange(events_key(shard)) for shard in range(4)]
+    [(_, fields)] = [entry for stream in streams for entry in stream]
+    assert b"HERE" in fields[FIELD]
 
 
 async def test_a_wrong_setting_is_said_and_nothing_started(tmp_path: Path) -> None:
