@@ -1,16 +1,12 @@
 """`python -m scripts.bench.abuse.attacker ORDER`: attacks at a pace, whatever is answered.
 
-What it costs to attack is not what it costs to be attacked: on a machine with both, attackers
-give way to all others.
-
 The order is a line of JSON, see `Order`. Each connection sends a request when one is due and
 waits for its answer. Halves of requests are left open, hundreds at a time. It ends with one
-line of JSON: how many requests were `sent` and in how many `seconds`, how often each status was
-`answers`, and the `longest` answer in seconds.
+line of JSON: how many requests were `sent`, how often each status was `answers`, and the
+`longest` answer in seconds.
 """
 
 import asyncio
-import os
 import sys
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -24,12 +20,10 @@ import orjson
 from scripts.bench.abuse.attacks import ATTACKS, Scene
 from scripts.bench.environment.loops import runner
 from scripts.bench.load.http import Connection, Connections, status_of
-from scripts.embedded.sessions import give_way
 
 #: An answer that takes longer is none.
 _HUNG_SECONDS: Final = 5.0
 _HALVES: Final = 500
-_NICENESS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +50,12 @@ class _Attacker:
         self.sent = 0
         self.answers: Counter[str] = Counter()
         self.longest = 0.0
-        self.seconds = 0.0
 
     async def run(self) -> None:
         began = monotonic()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(self._order.connections):
                 tasks.create_task(self._attack(began))
-        self.seconds = monotonic() - began
 
     async def _attack(self, began: float) -> None:
         order = self._order
@@ -104,16 +96,12 @@ class _Attacker:
 
 
 def main() -> None:
-    os.nice(_NICENESS)
-    os.setsid()  # a session gives way as a whole
-    give_way(os.getpid(), _NICENESS)
     said = orjson.loads(sys.argv[1])
     attacker = _Attacker(Order(**{**said, "scene": Scene(**said["scene"])}))
     with runner() as loop:
         loop.run(attacker.run())
     found = {
         "sent": attacker.sent,
-        "seconds": attacker.seconds,
         "answers": attacker.answers,
         "longest": attacker.longest,
     }

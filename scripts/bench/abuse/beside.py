@@ -171,9 +171,6 @@ def beside(environment: Environment, load: Load, attackers: Attackers) -> Result
             },
             "attackers": {
                 "requests": sum(each["sent"] for each in found),
-                "per_second": round(
-                    median(each["sent"] / each["seconds"] for each in found)
-                ),
                 "5xx": sum(n for status, n in answers.items() if status[0] == "5"),
                 "longest_ms": round(max(each["longest"] for each in found) * _MS),
             },
