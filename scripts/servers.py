@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ingest.contracts.placement.layout import Layout, mismatch
 from ingest.contracts.stream import SHARDS_KEY
-from ingest.redis_io.client import ResetSafeConnection, is_refused
+from ingest.redis_io.client import REDIS_ERRORS, ResetSafeConnection, is_refused
 from scripts.environment import Environment
 from scripts.errors import Failure, Unreachable
 from scripts.tasks import end
@@ -295,15 +295,16 @@ async def _answers(client: Redis, seconds: float) -> None:
             await client.ping()
 
     asked = asyncio.create_task(ping())
-    # In turns: where processors are short, it is we who are late.
-    for _ in range(ceil(seconds / _TURN_SECONDS)):
-        await asyncio.wait([asked], timeout=_TURN_SECONDS)
-        if asked.done():
-            break
-    else:
-        await end(asked)
-        raise RedisTimeoutError(f"no answer within {seconds:g} s")
-    asked.result()
+    try:
+        # In turns: where processors are short, it is we who are late.
+        for _ in range(ceil(seconds / _TURN_SECONDS)):
+            await asyncio.wait([asked], timeout=_TURN_SECONDS)
+            if asked.done():
+                return asked.result()
+    finally:
+        with suppress(*REDIS_ERRORS):  # nobody waits for it any more
+            await end(asked)
+    raise RedisTimeoutError(f"no answer within {seconds:g} s")
 
 
 async def _connect(

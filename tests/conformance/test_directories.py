@@ -25,6 +25,7 @@ from ingest.contracts.directory import (
 from ingest.core.values import Missing
 from ingest.directory.lookup import Directory
 from ingest.redis_io.client import connect
+from ingest.redis_io.multiplexer import Multiplexer
 from tests.support.edge.fakes import MemoryDirectory
 
 OURS = UUID(int=1)
@@ -91,7 +92,8 @@ class RedisStage:
         await self._redis.delete(GENERATION_KEY)
 
     async def go_away(self) -> None:
-        self.directory._redis = self._nowhere
+        await self.directory._reads.stop()
+        self.directory._reads = Multiplexer(self._nowhere, pending=10)
 
 
 @pytest.fixture(params=["memory", "redis"])
