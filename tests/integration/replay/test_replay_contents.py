@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from tests.support.directory import (
     LINKS,
     PARTNERS,
     WORKSPACE,
-    furnish,
 )
 from tests.support.examples import examples
 from tests.support.workers.replaying import EVERYTHING
@@ -31,7 +30,7 @@ from workers.archive.contents import contents_path, load_contents
 from workers.archive.reader import read_found, segments
 from workers.archive.writer import SegmentWriter
 from workers.model.batch import Delivery
-from workers.postgres.database import Pool, open_pool
+from workers.postgres.database import Pool
 from workers.replay.classify import classify
 from workers.replay.frame_filter import FrameFilters
 from workers.replay.leases import Mode, Part, take
@@ -49,14 +48,6 @@ _FILTERS: Sequence[Mapping[str, Any]] = (
 )
 #: What becomes of a file of contents.
 _FATES = ("whole", "whole", "whole", "missing", "cut", "changed", "of another")
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with open_pool(database_url, size=4) as pool:
-        async with pool.acquire() as connection:
-            await furnish(connection)
-        yield pool
 
 
 @pytest.fixture
