@@ -11,6 +11,7 @@ from ingest.contracts.envelope import Kind
 from ingest.contracts.storable import NAME_CHARS, Json
 from ingest.dialects import weburl
 from ingest.dialects.body import read
+from ingest.dialects.discount import Discount
 from ingest.dialects.dub import answers, wire
 from ingest.dialects.spec.events import ByCode, Draft, FirstOf, Outcome
 from ingest.dialects.spec.refusal import Refusal
@@ -55,9 +56,9 @@ def _answer_click(outcome: Outcome) -> Reply:
     )
 
 
-def _discount(link: LinkRecord) -> answers.Discount | None:
+def _discount(link: LinkRecord) -> Discount | None:
     given = orjson.loads(link.discount) if link.discount else None
-    return None if given is None else answers.Discount.model_validate(given)
+    return None if given is None else Discount.model_validate(given)
 
 
 def _parse_visit(request: RawRequest) -> Sequence[Draft]:

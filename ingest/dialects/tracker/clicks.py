@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final
 
 import orjson
 from pydantic import BaseModel
@@ -11,6 +11,7 @@ from ingest.contracts.envelope import Kind, own_click
 from ingest.contracts.storable import Json
 from ingest.dialects import weburl
 from ingest.dialects.body import LenientText, Name, doc, example, maybe, read
+from ingest.dialects.discount import Discount
 from ingest.dialects.spec.events import ByCode, Draft, Outcome
 from ingest.dialects.spec.requests import RawRequest, Reply
 from ingest.dialects.spec.routes import Endpoint
@@ -50,17 +51,6 @@ class _Partner(BaseModel):
     )
 
 
-class _Discount(BaseModel):
-    """What customers who come by the link save; in Dub's words, which its pages read."""
-
-    id: str = doc("The discount's id.", "disc_1")
-    amount: int = doc("How much: a percentage, or minor units.", 20)
-    type: Literal["percentage", "flat"] = doc("Which of the two.", "percentage")
-    maxDuration: int | None = maybe("For how many months; null for good.", 12)  # noqa: N815 -- Dub's
-    couponId: str | None = maybe("The coupon of the payment processor.", "XMAS26")  # noqa: N815 -- Dub's
-    couponTestId: str | None = maybe("The same in its test mode.", "XMAS26_TEST")  # noqa: N815 -- Dub's
-
-
 class _Clicked(BaseModel):
     """The answer to a click."""
 
@@ -69,7 +59,7 @@ class _Clicked(BaseModel):
         "clk_AQGZ0mX7cAB-example",
     )
     partner: _Partner | None = doc("The partner whose link it is, if it is known.")
-    discount: _Discount | None = maybe(
+    discount: Discount | None = maybe(
         "What the customer saves, if the partner's link says so."
     )
     cookie_window_days: int = doc(
