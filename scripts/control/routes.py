@@ -22,6 +22,7 @@ from scripts.control.vendors import (
     affixo,
     dub,
     dub_analytics,
+    dub_bulk,
     dub_partners,
 )
 from scripts.services.administer.catalogue.bulk_links import FIELDS
@@ -95,8 +96,11 @@ def vendors_routes() -> Iterator[Route]:
     """The vendors' routes, at their own paths."""
     yield Route("POST", "/links", LINKS_WRITE, dub.create)
     yield Route("GET", "/links", LINKS_READ, dub.get_many)
+    yield Route("GET", "/links/count", LINKS_READ, dub.count)
     yield Route("GET", "/links/info", LINKS_READ, dub.info)
-    yield Route("POST", "/links/bulk", LINKS_WRITE, dub.create_many)
+    yield Route("POST", "/links/bulk", LINKS_WRITE, dub_bulk.create_many)
+    yield Route("PATCH", "/links/bulk", LINKS_WRITE, dub_bulk.update_many)
+    yield Route("DELETE", "/links/bulk", LINKS_WRITE, dub_bulk.delete_many)
     yield Route("PUT", "/links/upsert", LINKS_WRITE, dub.upsert)
     yield Route("PATCH", "/links/{id}", LINKS_WRITE, dub.update)
     yield Route("DELETE", "/links/{id}", LINKS_WRITE, dub.delete)

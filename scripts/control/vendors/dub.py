@@ -10,11 +10,10 @@ from string import ascii_lowercase, digits
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from scripts.control.problems import Problem, invalid
+from scripts.control.problems import invalid
 from scripts.control.resources import add, change, resource
 from scripts.control.serving import Answer, Call
 from scripts.control.vendors import found
-from scripts.errors import Taken, UsageProblem
 from scripts.services.noun import Row
 
 #: Our fields by Dub's.
@@ -40,7 +39,7 @@ _NULL: Final = (
 )  # fmt: skip
 _KEY_CHARS: Final = 7
 _PROGRAM: Final = "prog_"
-_EXTERNAL: Final = "ext_"
+EXTERNAL: Final = "ext_"
 #: Rows of a page, and links of a request.
 MOST: Final = 100
 
@@ -49,32 +48,10 @@ _LINKS: Final = resource("links")
 
 async def create(call: Call) -> Answer:
     """Create a link. Without a domain it is on the workspace's oldest, without a key on a random one."""
-    return Answer(_link(await _created(call, call.body)))
+    return Answer(shown(await created(call, call.body)))
 
 
-async def create_many(call: Call) -> Answer:
-    """Create up to a hundred links; one that is refused is answered with its error."""
-    if not isinstance(call.body, list) or not 1 <= len(call.body) <= MOST:
-        raise invalid(f"The body is a JSON array of 1 to {MOST} links.")
-    return Answer([await _created_or_refused(call, each) for each in call.body])
-
-
-async def _created_or_refused(call: Call, body: Any) -> dict[str, Any]:
-    try:
-        async with call.connection.transaction():
-            return _link(await _created(call, body))
-    except Problem as problem:
-        return {
-            "link": body,
-            "error": problem.message,
-            "code": problem.code,
-        }
-    except UsageProblem as error:
-        code = "conflict" if isinstance(error, Taken) else "unprocessable_entity"
-        return {"link": body, "error": error.what, "code": code}
-
-
-async def _created(call: Call, body: Any) -> Row:
+async def created(call: Call, body: Any) -> Row:
     wanted = _ours(body)
     if "url" not in wanted:
         raise invalid("url is missing.", "url")
@@ -99,34 +76,46 @@ async def get_many(call: Call) -> Answer:
     query = call.request.query
     listed = await found.links(
         call,
-        domain=query.get("domain"),
-        search=query.get("search"),
         after=query.get("startingAfter"),
         before=query.get("endingBefore"),
+        **_filters(query),
         **page(query),
     )
-    return Answer([_link(row) for row in listed])
+    return Answer([shown(row) for row in listed])
+
+
+async def count(call: Call) -> Answer:
+    """How many links there are that a list of them would have."""
+    query = call.request.query
+    if "groupBy" in query:
+        raise invalid("Links are counted together only.", "groupBy")
+    return Answer(await found.count(call, **_filters(query)))
+
+
+def _filters(query: Mapping[str, str]) -> dict[str, Any]:
+    named = {name: query.get(name) for name in ("domain", "search")}
+    return {**named, "with_off": query.get("showArchived") == "true"}
 
 
 async def info(call: Call) -> Answer:
     """The link of a domain and a key, or of an id."""
     query = call.request.query
     if name := query.get("linkId") or query.get("externalId"):
-        is_external = "linkId" not in query and not name.startswith(_EXTERNAL)
+        is_external = "linkId" not in query and not name.startswith(EXTERNAL)
         return Answer(
-            _link(await _named(call, f"{_EXTERNAL}{name}" if is_external else name))
+            shown(await the_link(call, f"{EXTERNAL}{name}" if is_external else name))
         )
     if not query.get("key"):
         raise invalid("Name the link: domain and key, linkId, or externalId.")
     domain = query.get("domain")
-    return Answer(_link(await found.link(call, code=query["key"], domain=domain)))
+    return Answer(shown(await found.link(call, code=query["key"], domain=domain)))
 
 
 async def update(call: Call) -> Answer:
     """Change a link; what is not given stays."""
     await call.alone(call.path("id"))
-    row = await _named(call, call.path("id"))
-    return Answer(_link(await _changed(call, row, call.body)))
+    row = await the_link(call, call.path("id"))
+    return Answer(shown(await changed(call, row, call.body)))
 
 
 async def upsert(call: Call) -> Answer:
@@ -136,18 +125,22 @@ async def upsert(call: Call) -> Answer:
     named = {name: wanted[name] for name in ("url", "domain") if wanted.get(name)}
     known = await found.links(call, **named) if "url" in named else []
     if known:
-        return Answer(_link(await _changed(call, known[0], call.body)))
-    return Answer(_link(await _created(call, call.body)))
+        return Answer(shown(await changed(call, known[0], call.body)))
+    return Answer(shown(await created(call, call.body)))
 
 
 async def delete(call: Call) -> Answer:
     """Switch a link off."""
-    row = await _named(call, call.path("id"))
-    await _LINKS.action("disable").run(call.connection, row["public_id"], None)
+    row = await the_link(call, call.path("id"))
+    await switch_off(call, row)
     return Answer({"id": row["public_id"]})
 
 
-async def _changed(call: Call, row: Row, body: Any) -> Row:
+async def switch_off(call: Call, row: Row) -> None:
+    await _LINKS.action("disable").run(call.connection, row["public_id"], None)
+
+
+async def changed(call: Call, row: Row, body: Any) -> Row:
     wanted = _ours(body)
     domain = wanted.pop("domain", None)
     if domain not in {None, row["domain"]}:
@@ -156,9 +149,10 @@ async def _changed(call: Call, row: Row, body: Any) -> Row:
     return await found.link(call, public_id=row["public_id"])
 
 
-async def _named(call: Call, name: str) -> Row:
-    if name.startswith(_EXTERNAL):
-        return await found.link(call, external_id=name.removeprefix(_EXTERNAL))
+async def the_link(call: Call, name: str) -> Row:
+    """By its id, or `ext_` and its external id. Raises Problem for an unknown one."""
+    if name.startswith(EXTERNAL):
+        return await found.link(call, external_id=name.removeprefix(EXTERNAL))
     return await found.link(call, public_id=name)
 
 
@@ -223,7 +217,8 @@ def sums(row: Row) -> dict[str, Any]:
     }
 
 
-def _link(row: Row) -> dict[str, Any]:
+def shown(row: Row) -> dict[str, Any]:
+    """A link in Dub's words."""
     made, owner = row["created_at"], f"ws_{row['workspace_id'].hex}"
     program = row["program"]
     return {

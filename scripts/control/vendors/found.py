@@ -12,15 +12,27 @@ from scripts.sql import statements
 _SQL: Final = statements("control/vendors/vendors")
 _LINK_FILTERS: Final = (
     "public_id", "external_id", "domain", "code", "url", "search", "after", "before",
-    "limit", "offset",
 )  # fmt: skip
 
 
-async def links(call: Call, **wanted: Any) -> list[Row]:
+async def links(
+    call: Call, *, limit: int = 1, offset: int = 0, **wanted: Any
+) -> list[Row]:
     """Links of the caller's workspace that have all of this, newest first."""
-    asked = {"limit": 1, "offset": 0, **wanted}
-    values = [asked.get(name) for name in _LINK_FILTERS]
-    return await rows(call.connection, _SQL["links"], call.caller.workspace.id, *values)
+    asked = (*_called(call, wanted), limit, offset)
+    return await rows(call.connection, _SQL["links"], *asked)
+
+
+async def count(call: Call, **wanted: Any) -> int:
+    """How many such links there are."""
+    found: int = await call.connection.fetchval(_SQL["count"], *_called(call, wanted))
+    return found
+
+
+def _called(call: Call, wanted: Mapping[str, Any]) -> list[Any]:
+    """What both ask; links that are off are among them unless `with_off` is false."""
+    named = [wanted.get(name) for name in _LINK_FILTERS]
+    return [call.caller.workspace.id, *named, wanted.get("with_off", True)]
 
 
 async def link(call: Call, **wanted: Any) -> Row:

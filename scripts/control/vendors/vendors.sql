@@ -7,17 +7,24 @@ select links.id, links.public_id, external_id, links.domain, links.code, links.u
   from links
   left join programs on programs.id = program_id
   left join partners on partners.id = partner_id
- where links.workspace_id = $1
-   and ($2::text is null or links.public_id = $2)
-   and ($3::text is null or external_id = $3)
-   and ($4::text is null or links.domain = $4)
-   and ($5::text is null or links.code = $5)
-   and ($6::text is null or links.url = $6)
-   and ($7::text is null or strpos(lower(links.code), lower($7)) > 0 or strpos(lower(links.url), lower($7)) > 0)
-   and ($8::text is null or links.id < (select id from links where public_id = $8 and workspace_id = $1))
-   and ($9::text is null or links.id > (select id from links where public_id = $9 and workspace_id = $1))
+ where {_called}
  order by links.id desc
- limit $10 offset $11
+ limit $11 offset $12
+
+-- count: how many there are of them
+select count(*) from links where {_called}
+
+-- _called: links of a workspace ($1) that have all of this, those that are off ($10) too or not
+links.workspace_id = $1
+and ($2::text is null or links.public_id = $2)
+and ($3::text is null or external_id = $3)
+and ($4::text is null or links.domain = $4)
+and ($5::text is null or links.code = $5)
+and ($6::text is null or links.url = $6)
+and ($7::text is null or strpos(lower(links.code), lower($7)) > 0 or strpos(lower(links.url), lower($7)) > 0)
+and ($8::text is null or links.id < (select id from links where public_id = $8 and workspace_id = $1))
+and ($9::text is null or links.id > (select id from links where public_id = $9 and workspace_id = $1))
+and ($10::boolean or links.is_active)
 
 -- partners: partners of a workspace, newest first, with what their links brought
 select partners.public_id, partners.code, partners.name, partners.email, partners.image, partners.created_at,

@@ -137,6 +137,11 @@ async def test_links_are_got_listed_updated_upserted_and_switched_off(
     gone = await links.delete_async(link_id="ext_x1")
     assert second.id == gone.id
     assert (await links.get_async(request={"link_id": second.id})).archived
+    for with_off, ids in ((False, [first.id]), (True, [second.id, first.id])):
+        asked = {"domain": first.domain, "search": "example", "show_archived": with_off}
+        listed = await links.list_async(request=asked)
+        assert ids == [each.id for each in listed.result if each.id in ids]
+        assert len(listed.result) == await links.count_async(request=asked)
 
 
 async def test_many_are_created_and_one_that_is_taken_is_told(shop: Shop) -> None:
@@ -149,6 +154,42 @@ async def test_many_are_created_and_one_that_is_taken_is_told(shop: Shop) -> Non
     )
     assert "many-1" == made[0].key
     assert ["conflict", "unprocessable_entity"] == [each.code for each in made[1:]]
+
+
+async def test_many_are_changed_or_none_and_many_are_switched_off(shop: Shop) -> None:
+    links: Any = shop.dub.links
+    for key in ("one", "two"):
+        request = {"url": "https://a.example/", "key": key, "external_id": f"e-{key}"}
+        await links.create_async(request=request)
+    first, second = [
+        await links.get_async(request={"external_id": f"e-{key}"})
+        for key in ("one", "two")
+    ]
+    to_b = {"url": "https://b.example/"}
+    changed = await links.update_many_async(
+        request={"link_ids": [second.id, first.id], "data": to_b}
+    )
+    assert [(second.id, to_b["url"]), (first.id, to_b["url"])] == [
+        (each.id, each.url) for each in changed
+    ]
+    for names, data, error in (
+        ([first.id, "lnk_nobody"], {"url": "https://c.example/"}, errors.NotFound),
+        ([first.id], {"url": "javascript:alert(1)"}, errors.UnprocessableEntity),
+        ([], to_b, errors.UnprocessableEntity),
+    ):
+        with pytest.raises(error):
+            await links.update_many_async(request={"link_ids": names, "data": data})
+    assert to_b["url"] == (await links.get_async(request={"link_id": first.id})).url
+    named = {"external_ids": ["e-one"], "data": {"url": "https://d.example/"}}
+    [one] = await links.update_many_async(request=named)
+    assert (first.id, "https://d.example/") == (one.id, one.url)
+
+    gone = await links.delete_many_async(
+        request={"link_ids": [first.id, second.id, "lnk_nobody"]}
+    )
+    assert 2 == gone.deleted_count
+    for each in (first, second):
+        assert (await links.get_async(request={"link_id": each.id})).archived
 
 
 async def test_errors_are_those_that_the_client_knows(shop: Shop) -> None:
