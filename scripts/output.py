@@ -7,7 +7,7 @@ import asyncio
 import csv
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from inspect import isawaitable
@@ -24,7 +24,6 @@ _AROUND_A_COLUMN: Final = 3
 _AROUND_A_TABLE: Final = 1
 
 #: How spreadsheets begin a formula.
-_ROWS_IN_A_PART: Final = 1000
 _FORMULA: Final = ("=", "+", "-", "@")
 
 json_option = click.option(
@@ -86,25 +85,20 @@ def csv_rows(
     rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, head: bool = True
 ) -> None:
     """Print the named columns as CSV, under their names. Times are ISO 8601, in UTC."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    if head:
-        writer.writerow(columns)
-    writer.writerows([csv_cell(row[column]) for column in columns] for row in rows)
+    sys.stdout.write(csv_text(rows, columns, head=head))
     sys.stdout.flush()
 
 
-def csv_parts(
-    rows: Sequence[Mapping[str, object]], columns: Sequence[str]
-) -> Iterator[str]:
-    """The same as texts of a thousand rows each."""
-    for first in range(0, max(len(rows), 1), _ROWS_IN_A_PART):
-        text = StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if not first:
-            writer.writerow(columns)
-        for row in rows[first : first + _ROWS_IN_A_PART]:
-            writer.writerow([csv_cell(row[column]) for column in columns])
-        yield text.getvalue()
+def csv_text(
+    rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, head: bool = False
+) -> str:
+    """The same as a text."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if head:
+        writer.writerow(columns)
+    writer.writerows([csv_cell(row[column]) for column in columns] for row in rows)
+    return text.getvalue()
 
 
 def csv_cell(value: object) -> str:

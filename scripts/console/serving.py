@@ -1,7 +1,8 @@
 """What pages and acts are declared as, and how requests come to them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -27,7 +28,7 @@ from scripts.console.rendering import BASE
 from scripts.console.sampler import Sampler
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
-from scripts.output import csv_parts
+from scripts.output import csv_text
 from scripts.services.administer.access.users import User
 from workers.model.batch import TransientError
 
@@ -102,11 +103,12 @@ class Act(NamedTuple):
 
 
 class Download(NamedTuple):
-    """Rows as CSV at `/console/NAME`, of what belongs to workspaces."""
+    """CSV at `/console/NAME`: texts of some rows each, sent as they are read."""
 
     name: str
     columns: Sequence[str]
-    read: Callable[[Asked], Awaitable[Sequence[Mapping[str, Any]]]]
+    read: Callable[[Asked], AsyncGenerator[str]]
+    is_about_all: bool = False
 
 
 class _Latest:
@@ -159,16 +161,32 @@ def download_handler(
         user = await console.access.user(request)
         if user is None:
             raise web.HTTPSeeOther(SIGN_IN)
-        rows = await download.read(Asked(console, request, user))
-        named = {"Content-Disposition": f'attachment; filename="{download.name}"'}
-        response = web.StreamResponse(headers={**HEADERS, **named})
-        response.content_type, response.charset = "text/csv", "utf-8"
-        await response.prepare(request)
-        for part in csv_parts(rows, download.columns):
-            await response.write(part.encode())
+        _require(user, "viewer", is_about_all=download.is_about_all)
+        async with aclosing(download.read(Asked(console, request, user))) as texts:
+            # What is refused is refused before the first row.
+            first = await anext(texts, "")
+            named = {"Content-Disposition": f'attachment; filename="{download.name}"'}
+            response = web.StreamResponse(headers={**HEADERS, **named})
+            response.content_type, response.charset = "text/csv", "utf-8"
+            await response.prepare(request)
+            head = csv_text((), download.columns, head=True)
+            await response.write(f"{head}{first}".encode())
+            await _send(request, response, texts)
         return response
 
     return handle
+
+
+async def _send(
+    request: web.Request, response: web.StreamResponse, texts: AsyncGenerator[str]
+) -> None:
+    try:
+        async for text in texts:
+            await response.write(text.encode())
+    except (UsageProblem, Unreachable, *_AWAY):
+        # What ends too early does not look whole.
+        if request.transport is not None:
+            request.transport.abort()
 
 
 def act_handler(

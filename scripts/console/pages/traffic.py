@@ -1,19 +1,30 @@
 """What links brought: clicks, leads and sales of some days, beside the days before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID
+
+import asyncpg
 
 from scripts.console.pages.choosing import now_of, said_of, usage, workspace_of
 from scripts.console.protection import missing
 from scripts.console.rendering import BASE
 from scripts.console.serving import Asked, Download, Page
-from scripts.errors import Unreachable, UsageProblem
-from scripts.servers import Connection
+from scripts.errors import UsageProblem
+from scripts.output import csv_text
+from scripts.servers import Connection, rows
 from scripts.services.administer.access.workspaces import visible
-from scripts.services.find.stats import KEYS, SIDES, filtered, ids_of, stats
+from scripts.services.find.stats import KEYS, SIDES, ids_of, lead_times, summing
+from scripts.services.noun import Row
 from workers.counters.rule import NAMES
 from workers.facets.facets import FACETS
 
@@ -23,26 +34,40 @@ _DEFAULT_DAYS: Final = 7
 _MOST_DAYS: Final = 400
 _LISTED: Final = 20
 _DOWNLOADED: Final = 100_000
+#: Rows that are read at once.
+_PART: Final = 1000
+_COLUMNS: Final = ("key", "id", "workspace", *NAMES, "amounts")
 _FILTERS: Final = (*SIDES, *FACETS)
 #: How a facet that nobody knows is written.
 _UNKNOWN: Final = "unknown"
 
-Sums = Mapping[str, Any]
+
+class _Choice(NamedTuple):
+    """What figures are about: by what, whose, of which ids and values of facets."""
+
+    by: str
+    owner: UUID | None
+    only: Mapping[str, Any]
 
 
 async def _read(asked: Asked) -> Mapping[str, Any]:
     query = asked.request.query
     first, end = _span(asked)
-    by, said = query.get("by", "link"), said_of(query, _FILTERS)
+    said = said_of(query, _FILTERS)
     async with asked.console.figures.connection() as connection:
         known = await visible(connection, asked.user.workspaces)
         name = workspace_of(asked, known)
-        owner = known.get(name or "")
-        most = (end - first).days if by == "day" else _LISTED
-        found = await _sums(connection, by, owner, (first, end), most, said)
-        before = (first - (end - first), first)
-        former = await _sums(connection, "day", owner, before, 1, said)
-    total = found[-1]
+        choice = await _choice(asked, connection, known)
+        most = (end - first).days if choice.by == "day" else _LISTED
+        found = await _sums(connection, choice, (first, end), most)
+        before, by_day = (first - (end - first), first), choice._replace(by="day")
+        former = await _sums(connection, by_day, before, 1)
+        times = None
+        if "times" in query:
+            owner, only = choice.owner, choice.only
+            with _narrowing():
+                times = await lead_times(connection, owner, (first, end), only)
+    total, by = found[-1], choice.by
     period = said_of(query, ("days", "since", "until", "workspace"))
 
     def address(page: str = "traffic", **more: Any) -> str:
@@ -67,45 +92,76 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
         "rows": [_shown(row, total) for row in found if not row["is_total"]],
         "funnel": _funnel(total, former[-1]),
         "total": _shown(total, total),
+        "times": times,
     }
 
 
-async def _read_all(asked: Asked) -> Sequence[Mapping[str, Any]]:
-    """What the page shows, and all that it leaves out."""
-    query, days = asked.request.query, _span(asked)
-    by, said = query.get("by", "link"), said_of(query, _FILTERS)
+async def _choice(
+    asked: Asked, connection: Connection, known: Mapping[str, UUID]
+) -> _Choice:
+    """Raises Refused for what is not there, or not theirs to see."""
+    query, said = asked.request.query, said_of(asked.request.query, _FILTERS)
+    by, owner = query.get("by", "link"), known.get(workspace_of(asked, known) or "")
+    ids = await ids_of(connection, said, owner)
+    if by not in KEYS or ids is None:
+        raise missing()
+    facets = {
+        name: "" if text == _UNKNOWN else text
+        for name, text in said.items()
+        if name in FACETS
+    }
+    sides = {side: ids[side] for side in SIDES if side in said}
+    return _Choice(by, owner, sides | facets)
+
+
+async def _read_all(asked: Asked) -> AsyncGenerator[str]:
+    """What the page shows, and all that it leaves out.
+
+    It is read at once and waits here as text: no connection waits until it is taken.
+    """
+    texts, days = list[str](), _span(asked)
     async with asked.console.figures.connection() as connection:
         known = await visible(connection, asked.user.workspaces)
-        owner = known.get(workspace_of(asked, known) or "")
-        return (await _sums(connection, by, owner, days, _DOWNLOADED, said))[:-1]
+        choice = await _choice(asked, connection, known)
+        async with _summing(connection, choice, days, _DOWNLOADED) as (
+            statement,
+            given,
+        ):
+            cursor = await connection.cursor(statement, *given)
+            while found := await cursor.fetch(_PART):
+                rows_of_keys = [dict(row) for row in found if not row["is_total"]]
+                texts.append(csv_text(rows_of_keys, _COLUMNS))
+    for text in texts:
+        yield text
 
 
 async def _sums(
-    connection: Connection,
-    by: str,
-    owner: UUID | None,
-    days: tuple[date, date],
-    most: int,
-    said: Mapping[str, str],
-) -> list[dict[str, Any]]:
-    """From counters if they have the answer, else from rows. Raises Refused, UsageProblem."""
-    if by not in KEYS:
-        raise missing()
-    ids = await ids_of(connection, said, owner)
-    if ids is None:
-        raise missing()
-    if said.keys() <= {"link"} and (not said or by not in SIDES[1:]):
-        return await stats(connection, by, owner, days, most, ids["link"])
-    values = {name: text for name, text in said.items() if name in FACETS}
-    facets = {name: "" if text == _UNKNOWN else text for name, text in values.items()}
+    connection: Connection, choice: _Choice, days: tuple[date, date], most: int
+) -> list[Row]:
+    """The largest, and everything last. Raises UsageProblem."""
+    async with _summing(connection, choice, days, most) as (statement, given):
+        return await rows(connection, statement, *given)
+
+
+@asynccontextmanager
+async def _summing(
+    connection: Connection, choice: _Choice, days: tuple[date, date], most: int
+) -> AsyncIterator[tuple[str, Sequence[Any]]]:
+    """A statement with its arguments, and the transaction that it is for."""
+    by, owner, only = choice
+    with _narrowing():
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            yield await summing(connection, by, owner, days, most, only)
+
+
+@contextmanager
+def _narrowing() -> Iterator[None]:
     try:
-        return await filtered(connection, by, owner, days, most, ids | facets)
-    except Unreachable as error:
-        if "too long" in error.what:
-            raise UsageProblem(
-                "So many events cannot be summed up at once.", "narrow the range."
-            ) from error
-        raise
+        yield
+    except (asyncpg.QueryCanceledError, TimeoutError) as error:
+        raise UsageProblem(
+            "So many events cannot be summed up at once.", "narrow the range."
+        ) from error
 
 
 def _span(asked: Asked) -> tuple[date, date]:
@@ -123,7 +179,7 @@ def _span(asked: Asked) -> tuple[date, date]:
     return first, last + timedelta(days=1)
 
 
-def _shown(row: Sums, total: Sums) -> dict[str, Any]:
+def _shown(row: Row, total: Row) -> dict[str, Any]:
     return {
         **row,
         "share": _percent(row["clicks"], total["clicks"]),
@@ -131,7 +187,7 @@ def _shown(row: Sums, total: Sums) -> dict[str, Any]:
     }
 
 
-def _funnel(now: Sums, former: Sums) -> Sequence[tuple[str, int, str]]:
+def _funnel(now: Row, former: Row) -> Sequence[tuple[str, int, str]]:
     """Each figure, and how it changed against the days before."""
     return [
         (name, now[name], _change(now[name], former[name]))
@@ -150,6 +206,4 @@ def _percent(part: int, whole: int) -> str:
 
 
 PAGE: Final = Page("traffic", "Traffic", _read, is_about_all=False)
-CSV: Final = Download(
-    "traffic.csv", ("key", "id", "workspace", *NAMES, "amounts"), _read_all
-)
+CSV: Final = Download("traffic.csv", _COLUMNS, _read_all)

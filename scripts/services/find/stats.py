@@ -5,11 +5,11 @@ of countries and the like facets. Partners and programs of a time are summed up 
 `verify` compares the counters with, and from what stands for months that are detached.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
-from scripts.servers import Connection, rows
+from scripts.servers import Connection, rows, single
 from scripts.sql import statements
 from workers.counters.rule import NAMES
 from workers.facets.facets import FACETS
@@ -117,6 +117,9 @@ def _of_filtered(by: str) -> str:
 
 
 FILTERED: Final = {by: _of_filtered(by) for by in KEYS}
+_LEAD_TIMES: Final = _SQL["lead_times"].format(facets_are=_FACETS_ARE)
+#: Leads whose times are told, the latest.
+_TIMED: Final = 10_000
 
 
 async def ids_of(
@@ -129,20 +132,45 @@ async def ids_of(
     return found if is_known else None
 
 
-async def filtered(
+async def summing(
     connection: Connection,
     by: str,
     workspace_id: Any,
-    days: tuple[date, date],
+    days: tuple[date | None, date | None],
     limit: int,
     only: Mapping[str, Any],
-) -> list[dict[str, Any]]:
-    """As `stats`, of the rows that are of these ids and have these values of facets.
+) -> tuple[str, Sequence[Any]]:
+    """The statement that sums up what has these ids and values of facets, and its arguments.
 
-    All rows of the days are read: months that are detached have none.
+    Counters have the answer without any, or of a link. Else all rows of the days are read, of
+    which there must be some: months that are detached have none.
     """
-    chosen = (only.get(name) for name in (*SIDES, *FACETS))
-    return await rows(connection, FILTERED[by], workspace_id, *days, limit, *chosen)
+    asked = (workspace_id, *days, limit)
+    is_counted = not only or (only.keys() == {"link"} and by not in SIDES[1:])
+    if not is_counted:
+        return FILTERED[by], (*asked, *_chosen(only))
+    statement = REPORTS[by, any(days)]
+    if statement in SUMMED:
+        return statement, (*asked, await connection.fetchval(_SQL["folded"]))
+    return statement, (*asked, only.get("link"))
+
+
+async def lead_times(
+    connection: Connection,
+    workspace_id: Any,
+    days: tuple[date, date],
+    only: Mapping[str, Any],
+) -> dict[str, Any]:
+    """How long leads came after the clicks that earned them, of the latest that are asked for.
+
+    `leads` are how many, `median` and `most` (of nine in ten) seconds; None without any.
+    """
+    asked = (workspace_id, *days, _TIMED, *_chosen(only))
+    return await single(connection, _LEAD_TIMES, *asked)
+
+
+def _chosen(only: Mapping[str, Any]) -> list[Any]:
+    return [only.get(name) for name in (*SIDES, *FACETS)]
 
 
 async def stats(
@@ -158,9 +186,7 @@ async def stats(
     `days` (UTC) are the first one and the one after the last. Of one link there are sums by
     link, day and facet.
     """
-    statement, asked = REPORTS[by, any(days)], (workspace_id, *days, limit)
+    only = {} if link_id is None else {"link": link_id}
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        if statement in SUMMED:
-            floor = await connection.fetchval(_SQL["folded"])
-            return await rows(connection, statement, *asked, floor)
-        return await rows(connection, statement, *asked, link_id)
+        asked = await summing(connection, by, workspace_id, days, limit, only)
+        return await rows(connection, asked[0], *asked[1])

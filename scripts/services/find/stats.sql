@@ -113,6 +113,22 @@ with contributed as (
 )
 select {named}, {own_counters}, counted.amounts from counted {joined}
 
+-- lead_times: seconds from clicks to the latest leads ($4) that they earned and that meet the filters of `filtered`
+select count(*) as leads,
+       percentile_disc(0.5) within group (order by seconds) as median,
+       percentile_disc(0.9) within group (order by seconds) as most
+  from (select extract(epoch from lead.at - click.at)::float as seconds
+          from (select * from events
+                 where kind = 'lead' and not is_duplicate and not is_test and attributed_id is not null
+                   and ($1::uuid is null or workspace_id = $1)
+                   and id >= uuid7_floor(($2::date - 1)::timestamp at time zone 'UTC')
+                   and at >= $2::date::timestamp at time zone 'UTC' and at < $3::date::timestamp at time zone 'UTC'
+                   and ($5::uuid is null or link_id = $5) and ($6::uuid is null or partner_id = $6)
+                   and ($7::uuid is null or program_id = $7) and {facets_are}
+                 order by at desc
+                 limit $4) as lead
+          join events as click on click.id = lead.attributed_id) as times
+
 -- ids: of a link and a partner by public id, and of a program by number, in a workspace or in any
 select (select id from links where public_id = $1 and ($4::uuid is null or workspace_id = $4)) as link,
        (select id from partners where public_id = $2 and ($4::uuid is null or workspace_id = $4)) as partner,

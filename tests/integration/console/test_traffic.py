@@ -151,6 +151,46 @@ async def test_filters_combine_and_agree_with_the_counters(hands: Hands) -> None
     assert [404] * 6 == missing
 
 
+async def test_how_long_leads_come_after_their_clicks_is_told_when_asked(
+    hands: Hands,
+) -> None:
+    shop = hands.cli
+    await asyncio.to_thread(
+        shop.fetch,
+        """
+        insert into events (id, at, digest, kind, is_test, is_bot, is_duplicate, quantity, epoch, shard, entry_seq,
+                            entry_ms, workspace_id, link_id, dialect, country, attributed_id)
+        select (left(uuid7_floor(now)::text, 24) || lpad(n::text, 12, '0'))::uuid, now - waits * interval '1 second', 0,
+               kind::event_kind, false, false, n = 8, 1, 1, 0, n, 1, workspace_id, id, 'dub', country,
+               (left(uuid7_floor(now)::text, 24) || lpad(of::text, 12, '0'))::uuid
+          from (values (1, 'click', 'DE', 900, null), (2, 'lead', 'DE', 840, 1), (3, 'lead', 'DE', 600, 1),
+                       (4, 'lead', 'FR', 0, 1), (5, 'lead', 'DE', 1, null), (8, 'lead', 'DE', 2, 1))
+               as said (n, kind, country, waits, of)
+         cross join links
+         cross join (select to_timestamp($1) as now) as at
+        """,
+        shop.now,
+    )
+    seen = []
+    async with opened(shop, is_open=True) as console:
+        for query in (
+            "days=1",
+            "days=1&times=1",
+            "days=1&times=1&country=DE",
+            "times=1&until=2026-01-01",
+        ):
+            page = await console.get(f"traffic?{query}")
+            words = " ".join(re.sub(r"<[^>]+>", " ", page.text).split())
+            seen.append(words.partition("From click to lead ")[2].partition(" Bots")[0])
+
+    assert [
+        "Look at the latest leads",
+        "5 min median of 3 leads; nine of ten in 15 min",
+        "1 min median of 2 leads; nine of ten in 5 min",
+        "\N{EN DASH} median of 0 leads; nine of ten in \N{EN DASH}",
+    ] == seen  # fmt: skip
+
+
 async def test_a_csv_is_what_the_page_shows_and_holds_no_formula(hands: Hands) -> None:
     shop = hands.cli
     await asyncio.to_thread(shop.document, "links", "add", "=HYPERLINK(1)")

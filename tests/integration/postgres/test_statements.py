@@ -48,6 +48,7 @@ _FILLED = {
             "filtered",
         )
     },
+    ("services/find/stats", "lead_times"): [stats._LEAD_TIMES],
     ("erasure/erasure", "events_pseudonymize"): [runner._PSEUDONYMIZE_EVENTS],
     ("publish/publisher", "changes_next"): [*publisher._CHANGES_NEXT.values()],
     ("replay/replays", "correct"): [reprocess._CORRECT],

@@ -1,11 +1,12 @@
 """Events: the list with its filters, the search, and the page of one of them."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
+from uuid import UUID
 
 from aiohttp import web
 from redis.asyncio import Redis
@@ -26,14 +27,17 @@ from scripts.console.pages.choosing import (
 from scripts.console.pages.finding.search import SQL, Traced, found, is_impersonal
 from scripts.console.protection import missing
 from scripts.console.rendering import BASE
-from scripts.console.serving import Asked, OwnPage
+from scripts.console.serving import Asked, Download, OwnPage
 from scripts.errors import Unreachable, UsageProblem
+from scripts.output import csv_text
 from scripts.servers import redis_server, rows
 from scripts.services.administer.access.workspaces import visible
 from scripts.services.find import events
 from scripts.services.recover.quarantine_edit import readable
 
 _ROWS: Final = 100
+#: Rows that are read at once for a file.
+_PART: Final = 1000
 _LIVE_SECONDS: Final = 2.0
 _PATIENCE_SECONDS: Final = 1.5
 _KINDS: Final = tuple(kind.value for kind in Kind)
@@ -71,10 +75,10 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
         owners = asked.user.workspaces
         whose = None if owners is None else sorted(map(str, owners))
         name = f"events {asked.user.may('operator')} {whose} {owner} {said}"
-        read = partial(_listed, asked, said, owner)
+        read = partial(_listed, asked, said, owner, _ROWS)
         listed = await asked.console.sampler.shared(name, read, _LIVE_SECONDS).get()
     else:
-        listed = await _listed(asked, said, owner)
+        listed = await _listed(asked, said, owner, _ROWS, after_of(asked))
     return {
         "is_live": is_live,
         "rows": [_shown(asked, row) for row in listed],
@@ -88,10 +92,29 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
     }
 
 
+async def _read_all(asked: Asked) -> AsyncGenerator[str]:
+    """What the list has, and all that follows: each part by a statement of its own."""
+    said, now = said_of(asked.request.query, _FIELDS), now_of(asked)
+    async with asked.console.figures.connection() as connection:
+        known = await visible(connection, asked.user.workspaces)
+    owner, found = workspace_of(asked, known), list[dict[str, Any]]()
+    while not found or len(found) == _PART:
+        after = found[-1]["id"] if found else None
+        found = await _listed(asked, said, owner, _PART, after, now)
+        if not found:
+            return
+        yield csv_text([_shown(asked, row) for row in found], events.FIELDS)
+
+
 async def _listed(
-    asked: Asked, said: Mapping[str, str], owner: str | None
+    asked: Asked,
+    said: Mapping[str, str],
+    owner: str | None,
+    limit: int,
+    after: UUID | None = None,
+    now: datetime | None = None,
 ) -> list[dict[str, Any]]:
-    now = now_of(asked)
+    now = now or now_of(asked)
     by: dict[str, Any] = {name: said.get(name) for name in _FIELDS}
     by |= {"workspace": owner, "domain": None}
     by |= {
@@ -112,7 +135,7 @@ async def _listed(
                 raise
             # What is not there and what others have look alike.
             return []
-        return await events.page(connection, choice, _ROWS, now, after_of(asked))
+        return await events.page(connection, choice, limit, now, after)
 
 
 def _may_name(asked: Asked, text: str) -> bool:
@@ -204,3 +227,4 @@ PAGES: Final = (
     OwnPage("events", "Events", _read, is_live=True),
     OwnPage("events-one", "Event", _read_one, f"events/{UUID_ID}"),
 )
+CSV: Final = Download("events.csv", events.FIELDS, _read_all)
