@@ -8,6 +8,8 @@ from scripts.bench.browsers.frozen import frozen
 from scripts.bench.browsers.routes import routes
 from scripts.bench.capacity import capacity
 from scripts.bench.compare.measure import compare
+from scripts.bench.console.pages import console
+from scripts.bench.console.tabs import tabs
 from scripts.bench.cost import cost
 from scripts.bench.edge import edge
 from scripts.bench.growth import growth
@@ -56,6 +58,6 @@ for measurement in (
         scale,
         capacity,
     ),
-    *(replay, publish, compare, routes, frozen, storm, abuse),
+    *(replay, publish, compare, routes, frozen, console, tabs, storm, abuse),
 ):
     command.add_command(measurement)

@@ -49,6 +49,8 @@ while os.getppid() == int(sys.argv[1]):
     sum(range(1_000_000))
 """
 NOTHING: Final[Mapping[str, str]] = {}
+#: The header in which we, as a trusted proxy, tell the console its user.
+CONSOLE_USER: Final = "X-Bench-User"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,20 @@ def workers(
             os.setpriority(os.PRIO_PROCESS, pid, RECORDING_NICENESS)
             give_way(pid, RECORDING_NICENESS)
         yield pids
+
+
+@contextmanager
+def console(servers: BenchServers) -> Iterator[tuple[int, int]]:
+    """The console from when it answers: its port and its process id."""
+    port = free_port()
+    words = ("-m", "scripts.cli", "console", "--port", str(port))
+    trusted = {
+        "REFTIDE_CONSOLE_USER_HEADER": CONSOLE_USER,
+        "REFTIDE_CONSOLE_TRUSTED_PROXIES": f"{HOST}/32",
+    }
+    with _running(servers, "console", words, trusted) as process:
+        _await_answer(process, servers.data / "console.log", port, "/console/sign-in")
+        yield port, process.pid
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""The console, measured: its pages beside very many events, and what open tabs cost others."""
